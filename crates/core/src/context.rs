@@ -1,0 +1,336 @@
+//! What a job sees of the run it is part of.
+
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, Utc};
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
+
+use crate::clock::{Clock, SystemClock};
+use crate::io::{Io, Sink, Source, StagingIo};
+use crate::meter::Meters;
+use crate::publish::{Journal, MemoryJournal, PublishAction, Publishers, publish};
+use crate::run::{Run, RunId};
+use crate::staging::StagedFile;
+use crate::store::{StoreFactory, Stores};
+use crate::{Location, Result};
+
+/// A run as its job sees it, without the job's arguments: the session, the stores, the clock, and `load` and `save`.
+/// Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct JobContext(Arc<Inner>);
+
+struct Inner {
+    run: Run,
+    session: SessionContext,
+    stores: Stores,
+    publishers: Publishers,
+    io: Arc<dyn Io>,
+    journal: Arc<dyn Journal>,
+    clock: Arc<dyn Clock>,
+    meters: Meters,
+    bookmarks: BTreeMap<String, serde_json::Value>,
+    advanced: Mutex<BTreeMap<String, serde_json::Value>>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JobContext").field("run", &self.run).field("io", &self.io).finish_non_exhaustive()
+    }
+}
+
+impl JobContext {
+    /// A context for the job of this name, to be completed by the builder.
+    pub fn builder(job: impl Into<String>) -> JobContextBuilder {
+        JobContextBuilder::new(job.into())
+    }
+
+    /// Loads a source: the rows as a plan that reads when it is executed.
+    ///
+    /// # Errors
+    /// Those of the source, which see; the source's name is added.
+    pub async fn load(&self, source: impl Source) -> Result<DataFrame> {
+        self.0.io.load(self, &source).await
+    }
+
+    /// Saves rows to a sink. They are staged now and become visible when the whole run is published.
+    ///
+    /// # Errors
+    /// Those of the sink and of the plan; the sink's name is added.
+    pub async fn save(&self, sink: impl Sink, rows: DataFrame) -> Result<()> {
+        self.0.io.save(self, &sink, rows).await
+    }
+
+    /// Which run this is.
+    pub fn run(&self) -> &Run {
+        &self.0.run
+    }
+
+    /// The DataFusion session, for authors who prefer SQL: `ctx.session().sql("select ...")`.
+    pub fn session(&self) -> &SessionContext {
+        &self.0.session
+    }
+
+    /// The present moment, from the run's clock.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.0.clock.now()
+    }
+
+    /// The object stores, for authors of sources and sinks.
+    pub fn stores(&self) -> &Stores {
+        &self.0.stores
+    }
+
+    /// Counters of what is read and written, for authors of sources and sinks.
+    pub fn meters(&self) -> &Meters {
+        &self.0.meters
+    }
+
+    /// The publishers of foreign sinks.
+    pub fn publishers(&self) -> &Publishers {
+        &self.0.publishers
+    }
+
+    /// Where a sink notes what it is about to leave behind.
+    pub fn journal(&self) -> &dyn Journal {
+        self.0.journal.as_ref()
+    }
+
+    /// Begins a file that appears at `target` once the run is published. `root` is the sink's own folder, at or above
+    /// `target`.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn stage_file(&self, root: &Location, target: &Location) -> Result<Box<dyn StagedFile>> {
+        let (store, root_path) = self.stores().open(root)?;
+        let target_path = target.resolve()?.path;
+        store
+            .staging
+            .create(self.journal(), &self.0.run.id, &root_path, &target_path)
+            .await
+            .map_err(|e| e.with("target", target))
+    }
+
+    /// Executes publish actions now, outside of a run; for tests of sinks.
+    ///
+    /// # Errors
+    /// The first action that fails.
+    pub async fn publish(&self, actions: &[PublishAction]) -> Result<()> {
+        publish(self.stores(), self.publishers(), actions, &|_| {}).await
+    }
+
+    /// How far the source `name` had read when the last run of this job and scope was published.
+    pub fn bookmark(&self, name: &str) -> Option<&serde_json::Value> {
+        self.0.bookmarks.get(name)
+    }
+
+    /// Sets how far the source `name` has read. It is committed with the rows of this run, or not at all.
+    pub fn advance_bookmark(&self, name: impl Into<String>, position: serde_json::Value) {
+        self.0.advanced.lock().unwrap_or_else(PoisonError::into_inner).insert(name.into(), position);
+    }
+
+    /// All bookmarks as they will be after this run.
+    pub fn bookmarks_after(&self) -> BTreeMap<String, serde_json::Value> {
+        let mut all = self.0.bookmarks.clone();
+        all.extend(self.0.advanced.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        all
+    }
+}
+
+/// A [`JobContext`] with the job's arguments, to which it dereferences.
+#[derive(Debug, Clone)]
+pub struct Context<A> {
+    args: A,
+    job: JobContext,
+}
+
+impl<A> Context<A> {
+    /// Puts arguments and context together.
+    pub fn new(args: A, job: JobContext) -> Self {
+        Self { args, job }
+    }
+
+    /// The job's arguments.
+    pub fn args(&self) -> &A {
+        &self.args
+    }
+
+    /// The context without the arguments.
+    pub fn job(&self) -> &JobContext {
+        &self.job
+    }
+}
+
+impl<A> Deref for Context<A> {
+    type Target = JobContext;
+    fn deref(&self) -> &JobContext {
+        &self.job
+    }
+}
+
+/// Builds a [`JobContext`].
+#[derive(Debug)]
+pub struct JobContextBuilder {
+    job: String,
+    scope: String,
+    run_id: Option<RunId>,
+    memory_limit: Option<usize>,
+    threads: Option<usize>,
+    spill_dir: Option<PathBuf>,
+    fsync: bool,
+    io: Arc<dyn Io>,
+    journal: Arc<dyn Journal>,
+    clock: Arc<dyn Clock>,
+    factories: Vec<(String, Arc<dyn StoreFactory>)>,
+    bookmarks: BTreeMap<String, serde_json::Value>,
+}
+
+impl JobContextBuilder {
+    fn new(job: String) -> Self {
+        Self {
+            job,
+            scope: Run::WHOLE_JOB.to_owned(),
+            run_id: None,
+            memory_limit: None,
+            threads: None,
+            spill_dir: None,
+            fsync: false,
+            io: Arc::new(StagingIo::default()),
+            journal: Arc::new(MemoryJournal::default()),
+            clock: Arc::new(SystemClock),
+            factories: Vec::new(),
+            bookmarks: BTreeMap::new(),
+        }
+    }
+
+    /// The scope within which runs exclude one another ([`Run::WHOLE_JOB`] by default).
+    #[must_use]
+    pub fn scope(mut self, scope: impl Into<String>) -> Self {
+        self.scope = scope.into();
+        self
+    }
+
+    /// The run's id (generated by default).
+    #[must_use]
+    pub fn run_id(mut self, id: RunId) -> Self {
+        self.run_id = Some(id);
+        self
+    }
+
+    /// The bytes that queries may hold in memory before they spill (unbounded by default).
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: usize) -> Self {
+        self.memory_limit = Some(bytes);
+        self
+    }
+
+    /// How many partitions a plan has, and so how many cores it can use (all by default).
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads.max(1));
+        self
+    }
+
+    /// Where queries spill (the system's temporary folder by default).
+    #[must_use]
+    pub fn spill_dir(mut self, folder: PathBuf) -> Self {
+        self.spill_dir = Some(folder);
+        self
+    }
+
+    /// Flush local files to the disk before the commit, so that they survive a power loss (off by default).
+    #[must_use]
+    pub fn fsync(mut self, fsync: bool) -> Self {
+        self.fsync = fsync;
+        self
+    }
+
+    /// What `load` and `save` do ([`StagingIo`] by default).
+    #[must_use]
+    pub fn io(mut self, io: Arc<dyn Io>) -> Self {
+        self.io = io;
+        self
+    }
+
+    /// Where sinks note what they leave behind (memory by default).
+    #[must_use]
+    pub fn journal(mut self, journal: Arc<dyn Journal>) -> Self {
+        self.journal = journal;
+        self
+    }
+
+    /// The clock (the system's by default).
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Adds a kind of object store.
+    #[must_use]
+    pub fn store_factory(mut self, scheme: impl Into<String>, factory: Arc<dyn StoreFactory>) -> Self {
+        self.factories.push((scheme.into(), factory));
+        self
+    }
+
+    /// The bookmarks of the last published run.
+    #[must_use]
+    pub fn bookmarks(mut self, bookmarks: BTreeMap<String, serde_json::Value>) -> Self {
+        self.bookmarks = bookmarks;
+        self
+    }
+
+    /// Builds the context.
+    ///
+    /// # Errors
+    /// If the spill directory cannot be made.
+    pub fn build(self) -> Result<JobContext> {
+        let started_at = self.clock.now();
+        let mut config = SessionConfig::new()
+            .with_information_schema(true)
+            // Statistics of files are read when a plan needs them, not before.
+            .with_collect_statistics(false)
+            .set_str("datafusion.execution.time_zone", "+00:00");
+        if let Some(threads) = self.threads {
+            config = config.with_target_partitions(threads);
+        }
+        let mut env = RuntimeEnvBuilder::new();
+        if let Some(bytes) = self.memory_limit {
+            let top = std::num::NonZeroUsize::MIN.saturating_add(4);
+            env = env.with_memory_pool(Arc::new(TrackConsumersPool::new(FairSpillPool::new(bytes), top)));
+        }
+        if let Some(folder) = self.spill_dir {
+            env = env.with_disk_manager_builder(
+                DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![folder])),
+            );
+        }
+        let env = env.build_arc()?;
+        let mut stores = Stores::new(Arc::clone(&env), self.fsync);
+        for (scheme, factory) in self.factories {
+            stores = stores.with_factory(&scheme, factory);
+        }
+        let run = Run {
+            id: self.run_id.unwrap_or_else(|| RunId::generate(started_at)),
+            job: self.job,
+            scope: self.scope,
+            started_at,
+        };
+        Ok(JobContext(Arc::new(Inner {
+            run,
+            session: SessionContext::new_with_config_rt(config, env),
+            stores,
+            publishers: Publishers::default(),
+            io: self.io,
+            journal: self.journal,
+            clock: self.clock,
+            meters: Meters::default(),
+            bookmarks: self.bookmarks,
+            advanced: Mutex::default(),
+        })))
+    }
+}

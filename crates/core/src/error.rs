@@ -1,0 +1,316 @@
+//! The one error type of the framework.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use datafusion::arrow::error::ArrowError;
+use datafusion::error::DataFusionError;
+
+/// What a function of this framework returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, in the terms in which a caller or an operator reacts to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// An argument or a configuration that cannot work; trying again will not help.
+    Usage,
+    /// Something that was named is not there (a folder without files, say).
+    NotFound,
+    /// Data that a contract, schema or audit refuses.
+    Refused,
+    /// Another run of the same job and scope got there first.
+    Conflict,
+    /// The run was told to stop (SIGTERM, Ctrl-C).
+    Stopped,
+    /// A store or service that did not answer as it should; trying again may help.
+    Unavailable,
+    /// Anything else: a plan that does not hold, a bug, memory that ran out.
+    Unexpected,
+}
+
+impl ErrorKind {
+    /// The exit code of a job that ends with this kind of error.
+    ///
+    /// | code | meaning | AWS Batch |
+    /// | --- | --- | --- |
+    /// | 1 | failed; a retry may help | retry |
+    /// | 2 | bad usage or configuration | stop |
+    /// | 3 | data refused | stop |
+    /// | 4 | another run got there first | retry |
+    /// | 143 | told to stop | retry |
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::NotFound | Self::Unavailable | Self::Unexpected => 1,
+            Self::Usage => 2,
+            Self::Refused => 3,
+            Self::Conflict => 4,
+            Self::Stopped => 143,
+        }
+    }
+
+    /// The name under which logs and run records show this kind.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Usage => "usage",
+            Self::NotFound => "not found",
+            Self::Refused => "refused",
+            Self::Conflict => "conflict",
+            Self::Stopped => "stopped",
+            Self::Unavailable => "unavailable",
+            Self::Unexpected => "unexpected",
+        }
+    }
+}
+
+/// An error: its [kind](ErrorKind), one sentence, context as name/value pairs, and the cause.
+///
+/// `Display` is one line without the causes; [`Error::chain`] is one line with them; `Debug` shows everything.
+///
+/// ```
+/// use hardtack_core::{Error, ErrorKind};
+///
+/// let error = Error::refused("`abc` is not an Int64").with("file", "s3://lake/books.csv").with("line", 7);
+/// assert_eq!(error.kind(), ErrorKind::Refused);
+/// assert_eq!(error.to_string(), "`abc` is not an Int64 (file: s3://lake/books.csv, line: 7)");
+/// ```
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    context: Vec<(&'static str, String)>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of the given kind. The message is one sentence without a full stop; it names the way out where there is one.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner { kind, message: message.into(), context: Vec::new(), source: None }))
+    }
+
+    /// A [`ErrorKind::Usage`] error.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Usage, message)
+    }
+
+    /// A [`ErrorKind::NotFound`] error.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NotFound, message)
+    }
+
+    /// A [`ErrorKind::Refused`] error.
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Refused, message)
+    }
+
+    /// A [`ErrorKind::Conflict`] error.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Conflict, message)
+    }
+
+    /// A [`ErrorKind::Unavailable`] error.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unavailable, message)
+    }
+
+    /// An [`ErrorKind::Unexpected`] error.
+    pub fn unexpected(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unexpected, message)
+    }
+
+    /// Adds a name/value pair that says where it happened: a file, a line, a column, a sink.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl fmt::Display) -> Self {
+        self.0.context.push((name, value.to_string()));
+        self
+    }
+
+    /// Adds the cause.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// What kind of error this is.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The sentence, without context.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The value that [`Error::with`] gave for this name.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.context.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str())
+    }
+
+    /// Whether the same run, started again, may succeed.
+    pub fn is_retryable(&self) -> bool {
+        !matches!(self.0.kind, ErrorKind::Usage | ErrorKind::Refused)
+    }
+
+    /// The error and all its causes in one line, most general first.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            let line = error.to_string();
+            // Many errors repeat their cause in their own text.
+            if !text.contains(&line) {
+                text.push_str(": ");
+                text.push_str(&line);
+            }
+            cause = error.source();
+        }
+        text
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)?;
+        for (i, (name, value)) in self.0.context.iter().enumerate() {
+            write!(f, "{}{name}: {value}", if i == 0 { " (" } else { ", " })?;
+        }
+        if self.0.context.is_empty() { Ok(()) } else { f.write_str(")") }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.0.kind.name(), self.0.message)?;
+        for (name, value) in &self.0.context {
+            write!(f, "\n  {name}: {value}")?;
+        }
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            write!(f, "\n  because: {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|e| e as _)
+    }
+}
+
+impl From<DataFusionError> for Error {
+    /// Takes our own error out again where DataFusion only carried it (a source that refused a file while it was being
+    /// read, say), so that its kind survives the way through a plan.
+    fn from(error: DataFusionError) -> Self {
+        if let Some(own) = find::<Error>(&error) {
+            let mut copy = Error::new(own.0.kind, own.0.message.clone());
+            copy.0.context.clone_from(&own.0.context);
+            if let Some(cause) = own.source() {
+                copy = copy.because(chain_text(cause));
+            }
+            return copy;
+        }
+        if let Some(store) = find::<object_store::Error>(&error) {
+            return Error::new(store_kind(store), "reading or writing failed").because(error);
+        }
+        match error.find_root() {
+            DataFusionError::ResourcesExhausted(_) => {
+                Error::unexpected("memory ran out; raise --memory-limit or give the spill directory more room")
+                    .because(error)
+            }
+            _ => Error::unexpected("the query failed").because(error),
+        }
+    }
+}
+
+impl From<Error> for DataFusionError {
+    fn from(error: Error) -> Self {
+        DataFusionError::External(Box::new(error))
+    }
+}
+
+impl From<ArrowError> for Error {
+    fn from(error: ArrowError) -> Self {
+        DataFusionError::ArrowError(Box::new(error), None).into()
+    }
+}
+
+impl From<object_store::Error> for Error {
+    fn from(error: object_store::Error) -> Self {
+        Error::new(store_kind(&error), "the object store refused").because(error)
+    }
+}
+
+fn store_kind(error: &object_store::Error) -> ErrorKind {
+    use object_store::Error as E;
+    match error {
+        E::NotFound { .. } => ErrorKind::NotFound,
+        E::InvalidPath { .. } | E::NotSupported { .. } | E::UnknownConfigurationKey { .. } => ErrorKind::Usage,
+        E::PermissionDenied { .. } | E::Unauthenticated { .. } => ErrorKind::Usage,
+        _ => ErrorKind::Unavailable,
+    }
+}
+
+fn chain_text(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(e) = cause {
+        text.push_str(": ");
+        text.push_str(&e.to_string());
+        cause = e.source();
+    }
+    text
+}
+
+/// Finds an error of type `T` among an error and its causes, looking through the wrappers that hide a cause from
+/// [`StdError::source`].
+fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
+    if let Some(found) = error.downcast_ref::<T>() {
+        return Some(found);
+    }
+    if let Some(error) = error.downcast_ref::<DataFusionError>() {
+        match error {
+            DataFusionError::External(inner) => return find(inner.as_ref()),
+            DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => return find(inner.as_ref()),
+            DataFusionError::Shared(inner) => return find(inner.as_ref()),
+            DataFusionError::ArrowError(inner, _) => return find(inner.as_ref()),
+            DataFusionError::ObjectStore(inner) => return find(inner.as_ref()),
+            DataFusionError::Collection(all) => return all.iter().find_map(|e| find(e)),
+            _ => {}
+        }
+    }
+    if let Some(ArrowError::ExternalError(inner)) = error.downcast_ref::<ArrowError>() {
+        return find(inner.as_ref());
+    }
+    error.source().and_then(find)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_error_survives_the_way_through_datafusion_and_arrow() {
+        let own = Error::refused("no").with("file", "a.csv").because("bad byte");
+        let wrapped = DataFusionError::ArrowError(
+            Box::new(ArrowError::ExternalError(Box::new(DataFusionError::from(own)))),
+            None,
+        )
+        .context("while reading");
+        let back = Error::from(wrapped);
+        assert_eq!(back.kind(), ErrorKind::Refused);
+        assert_eq!(back.chain(), "no (file: a.csv): bad byte");
+    }
+
+    #[test]
+    fn a_store_error_keeps_what_can_be_retried() {
+        let timeout = object_store::Error::Generic { store: "S3", source: "timed out".into() };
+        let error = Error::from(DataFusionError::ObjectStore(Box::new(timeout)));
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.is_retryable());
+        assert!(!Error::usage("x").is_retryable());
+    }
+}

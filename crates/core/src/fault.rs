@@ -1,0 +1,65 @@
+//! Fault points: places where a crash test stops a run.
+//!
+//! Without the feature `failpoints` (which only `hardtack-test-support` enables, so only test builds have it) a point is
+//! nothing. With it, the environment variable `FAILPOINTS` arms points in the syntax of the `fail` crate:
+//!
+//! * `state.commit.before=return(kill)`: the process sends itself SIGKILL there;
+//! * `...=return(error)`: the step fails there with [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable);
+//! * `...=sleep(500)`: the step takes its time; `3*off->return(kill)`: the fourth pass kills.
+
+use crate::Result;
+
+/// Every fault point, in the order in which a run passes them. A crash test goes through all of them.
+pub const POINTS: &[&str] = &[
+    "run.started",
+    "stage.file.created",
+    "stage.file.finished",
+    "run.staged",
+    "state.commit.before",
+    "state.commit.after",
+    "publish.file.before",
+    "publish.file.after",
+    "publish.delete.before",
+    "publish.delete.after",
+    "state.done.before",
+    "state.done.after",
+    "run.cleanup.before",
+    "run.cleanup.after",
+];
+
+/// Passes the fault point `name`, one of [`POINTS`].
+///
+/// # Errors
+/// The armed error; never without the feature `failpoints`.
+#[cfg(not(feature = "failpoints"))]
+#[inline]
+pub fn hit(_name: &'static str) -> Result<()> {
+    Ok(())
+}
+
+/// Passes the fault point `name`, one of [`POINTS`].
+///
+/// # Errors
+/// The armed error; never without the feature `failpoints`.
+#[cfg(feature = "failpoints")]
+pub fn hit(name: &'static str) -> Result<()> {
+    debug_assert!(POINTS.contains(&name), "unlisted fault point {name}");
+    fail::fail_point!(name, |action| match action.as_deref() {
+        Some("kill") => {
+            let me = rustix::process::getpid();
+            let _ = rustix::process::kill_process(me, rustix::process::Signal::KILL);
+            // SIGKILL cannot be caught, but it may arrive a moment later.
+            loop {
+                std::thread::park();
+            }
+        }
+        _ => Err(crate::Error::unavailable("a test armed this fault point").with("point", name)),
+    });
+    Ok(())
+}
+
+/// Arms the points that `FAILPOINTS` names. Called once by the runtime; does nothing without the feature `failpoints`.
+pub fn arm_from_environment() {
+    #[cfg(feature = "failpoints")]
+    std::mem::forget(fail::FailScenario::setup());
+}

@@ -1,0 +1,138 @@
+//! The contracts: sources, sinks, and the one place where both meet the world.
+
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::prelude::DataFrame;
+use serde::{Deserialize, Serialize};
+
+use crate::context::JobContext;
+use crate::publish::PublishAction;
+use crate::{Error, Result};
+
+/// Where rows come from. A source is a value: it says where and how to read, compares, prints, and touches nothing until
+/// it is loaded. It does not process rows.
+#[async_trait]
+pub trait Source: Debug + Send + Sync {
+    /// The source's identity inside the job: test doubles, bookmarks, metrics and lineage use it.
+    fn name(&self) -> &str;
+
+    /// The rows, as a plan that reads when it is executed.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there is nothing to read, [`Refused`](crate::ErrorKind::Refused) if it
+    /// does not fit the declared schema; the same may come later, while the plan is executed.
+    async fn load(&self, ctx: &JobContext) -> Result<DataFrame>;
+
+    /// The schema of the rows. Sources with a declared schema answer without touching data; a dry run relies on it.
+    ///
+    /// # Errors
+    /// Those of [`Source::load`].
+    async fn schema(&self, ctx: &JobContext) -> Result<SchemaRef> {
+        Ok(Arc::new(self.load(ctx).await?.schema().as_arrow().clone()))
+    }
+}
+
+/// Where rows go. A sink is a value like a source; it stores rows and does not process them.
+#[async_trait]
+pub trait Sink: Debug + Send + Sync {
+    /// The sink's identity inside the job.
+    fn name(&self) -> &str;
+
+    /// Makes `rows` durable but invisible, and returns what it would take to make them visible.
+    ///
+    /// Whatever is left behind if the process dies here must have been noted in [`JobContext::journal`] before.
+    ///
+    /// # Errors
+    /// [`Refused`](crate::ErrorKind::Refused) if the rows do not fit the declared schema, or any error of the plan.
+    async fn stage(&self, ctx: &JobContext, rows: DataFrame) -> Result<Staged>;
+}
+
+/// What a sink has staged.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Staged {
+    /// How much.
+    pub report: Report,
+    /// What makes it visible; the order does not matter, see [`Phase`](crate::publish::Phase).
+    pub publish: Vec<PublishAction>,
+}
+
+/// How much a sink has written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Files.
+    pub files: u64,
+    /// Rows.
+    pub rows: u64,
+    /// Bytes as stored.
+    pub bytes: u64,
+}
+
+/// The single place through which a job touches the world: what `ctx.load` and `ctx.save` do. A test, a dry run or a
+/// recorder puts its own here.
+#[async_trait]
+pub trait Io: Debug + Send + Sync {
+    /// What `ctx.load(source)` does.
+    async fn load(&self, ctx: &JobContext, source: &dyn Source) -> Result<DataFrame>;
+
+    /// What `ctx.save(sink, rows)` does.
+    async fn save(&self, ctx: &JobContext, sink: &dyn Sink, rows: DataFrame) -> Result<()>;
+}
+
+/// The `Io` of a real run: sources load, sinks stage, and what was staged is kept for the commit.
+#[derive(Debug, Default)]
+pub struct StagingIo {
+    loaded: Mutex<Vec<(String, String)>>,
+    staged: Mutex<Vec<(String, Staged)>>,
+    saving: Mutex<Vec<String>>,
+}
+
+impl StagingIo {
+    /// What the sinks have staged so far, by name, in the order in which they finished.
+    pub fn staged(&self) -> Vec<(String, Staged)> {
+        self.staged.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[async_trait]
+impl Io for StagingIo {
+    async fn load(&self, ctx: &JobContext, source: &dyn Source) -> Result<DataFrame> {
+        let (name, value) = (source.name().to_owned(), format!("{source:?}"));
+        {
+            let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+            match loaded.iter().find(|(n, _)| *n == name) {
+                Some((_, other)) if *other != value => return Err(duplicate("sources", &name)),
+                Some(_) => {}
+                None => loaded.push((name.clone(), value)),
+            }
+        }
+        let start = Instant::now();
+        let rows = source.load(ctx).await.map_err(|e| e.with("source", &name))?;
+        ctx.meters().source(&name).add_time(start.elapsed());
+        Ok(rows)
+    }
+
+    async fn save(&self, ctx: &JobContext, sink: &dyn Sink, rows: DataFrame) -> Result<()> {
+        let name = sink.name().to_owned();
+        {
+            let mut saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+            if saving.contains(&name) {
+                return Err(duplicate("sinks", &name));
+            }
+            saving.push(name.clone());
+        }
+        let start = Instant::now();
+        let staged = sink.stage(ctx, rows).await.map_err(|e| e.with("sink", &name))?;
+        ctx.meters().sink(&name).add_time(start.elapsed());
+        tracing::debug!(sink = name, files = staged.report.files, rows = staged.report.rows, "staged");
+        self.staged.lock().unwrap_or_else(PoisonError::into_inner).push((name, staged));
+        Ok(())
+    }
+}
+
+fn duplicate(what: &str, name: &str) -> Error {
+    Error::usage(format!("two {what} of this job are named `{name}`; a name is an identity, give each its own"))
+}

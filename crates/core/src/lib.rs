@@ -1,0 +1,31 @@
+//! The contracts of hardtack: what a job sees of the world, and what sources, sinks and stores have to promise.
+//!
+//! This crate knows no cloud and no file format. Adapters depend on it, never the other way round.
+//!
+//! * [`Context`]: what a job's `main` gets; [`JobContext`] is the same without the job's arguments.
+//! * [`Source`] and [`Sink`]: values that say where rows come from and go to.
+//! * [`publish`](mod@publish): a sink *stages* rows; the run then commits and executes [`PublishAction`]s. See
+//!   [`staging`] for how files stay invisible until then.
+//! * [`Location`], [`Run`], [`Error`], [`Clock`]: the vocabulary.
+
+pub mod clock;
+mod context;
+mod error;
+pub mod fault;
+mod io;
+mod location;
+pub mod meter;
+pub mod publish;
+mod run;
+pub mod staging;
+pub mod store;
+
+pub use clock::Clock;
+pub use context::{Context, JobContext, JobContextBuilder};
+pub use error::{Error, ErrorKind, Result};
+pub use io::{Io, Report, Sink, Source, Staged, StagingIo};
+pub use location::{Location, Resolved};
+pub use meter::{Counts, Meter, Meters};
+pub use publish::{DiscardAction, Journal, PublishAction};
+pub use run::{Run, RunId};
+pub use store::{Store, Stores};

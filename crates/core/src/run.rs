@@ -1,0 +1,96 @@
+//! Who runs: the identity of one run of one job.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// Names one run. It becomes part of file names, so it holds letters, digits, `-`, `_` and `.` only (64 at most).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RunId(String);
+
+impl RunId {
+    /// A new id: the time it was made, then eight random digits, so that ids sort by time.
+    pub fn generate(now: DateTime<Utc>) -> Self {
+        let random = uuid::Uuid::new_v4().simple().to_string();
+        Self(format!("{}-{}", now.format("%Y%m%dT%H%M%SZ"), &random[..8]))
+    }
+
+    /// The text of the id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RunId {
+    type Err = Error;
+
+    /// # Errors
+    /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) for characters that could not be part of a file name.
+    fn from_str(text: &str) -> Result<Self> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if text.is_empty() || text.len() > 64 || text.starts_with('.') || !text.chars().all(fits) {
+            return Err(Error::usage(format!(
+                "`{text}` is not a run id: wanted are 1 to 64 letters, digits, `-`, `_` or `.`, such as `nightly-2026-11-21`"
+            )));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for RunId {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<RunId> for String {
+    fn from(id: RunId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One run of one job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// The run's own name.
+    pub id: RunId,
+    /// The job's name.
+    pub job: String,
+    /// Runs of one job exclude one another within a scope; runs of different scopes (the windows of a backfill, say)
+    /// go on side by side. The scope is [`Run::WHOLE_JOB`] unless it is chosen.
+    pub scope: String,
+    /// When the run began.
+    pub started_at: DateTime<Utc>,
+}
+
+impl Run {
+    /// The scope of a run that does not choose one.
+    pub const WHOLE_JOB: &'static str = "default";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_names_of_files() {
+        let id = RunId::generate(DateTime::UNIX_EPOCH);
+        assert!(id.as_str().starts_with("19700101T000000Z-"));
+        assert_eq!(id.as_str().parse::<RunId>().unwrap(), id);
+        for bad in ["", "a/b", "..", ".x", "a b", "ü", &"x".repeat(65)] {
+            assert!(bad.parse::<RunId>().is_err(), "{bad}");
+        }
+    }
+}
