@@ -28,7 +28,7 @@ pub struct JobContext(Arc<Inner>);
 struct Inner {
     run: Run,
     session: SessionContext,
-    stores: Stores,
+    stores: Arc<Stores>,
     publishers: Publishers,
     io: Arc<dyn Io>,
     journal: Arc<dyn Journal>,
@@ -188,6 +188,7 @@ pub struct JobContextBuilder {
     clock: Arc<dyn Clock>,
     factories: Vec<(String, Arc<dyn StoreFactory>)>,
     bookmarks: BTreeMap<String, serde_json::Value>,
+    shared: Option<JobContext>,
 }
 
 impl JobContextBuilder {
@@ -205,7 +206,15 @@ impl JobContextBuilder {
             clock: Arc::new(SystemClock),
             factories: Vec::new(),
             bookmarks: BTreeMap::new(),
+            shared: None,
         }
+    }
+
+    /// Takes over the session and the stores of another context; limits and store factories set here then have no effect.
+    #[must_use]
+    pub fn share(mut self, other: &JobContext) -> Self {
+        self.shared = Some(other.clone());
+        self
     }
 
     /// The scope within which runs exclude one another ([`Run::WHOLE_JOB`] by default).
@@ -291,6 +300,31 @@ impl JobContextBuilder {
     /// If the spill directory cannot be made.
     pub fn build(self) -> Result<JobContext> {
         let started_at = self.clock.now();
+        let (session, stores) = match &self.shared {
+            Some(other) => (other.session().clone(), Arc::clone(&other.0.stores)),
+            None => self.open_session()?,
+        };
+        let run = Run {
+            id: self.run_id.unwrap_or_else(|| RunId::generate(started_at)),
+            job: self.job,
+            scope: self.scope,
+            started_at,
+        };
+        Ok(JobContext(Arc::new(Inner {
+            run,
+            session,
+            stores,
+            publishers: Publishers::default(),
+            io: self.io,
+            journal: self.journal,
+            clock: self.clock,
+            meters: Meters::default(),
+            bookmarks: self.bookmarks,
+            advanced: Mutex::default(),
+        })))
+    }
+
+    fn open_session(&self) -> Result<(SessionContext, Arc<Stores>)> {
         let mut config = SessionConfig::new()
             .with_information_schema(true)
             // Statistics of files are read when a plan needs them, not before.
@@ -304,33 +338,16 @@ impl JobContextBuilder {
             let top = std::num::NonZeroUsize::MIN.saturating_add(4);
             env = env.with_memory_pool(Arc::new(TrackConsumersPool::new(FairSpillPool::new(bytes), top)));
         }
-        if let Some(folder) = self.spill_dir {
+        if let Some(folder) = &self.spill_dir {
             env = env.with_disk_manager_builder(
-                DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![folder])),
+                DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![folder.clone()])),
             );
         }
         let env = env.build_arc()?;
         let mut stores = Stores::new(Arc::clone(&env), self.fsync);
-        for (scheme, factory) in self.factories {
-            stores = stores.with_factory(&scheme, factory);
+        for (scheme, factory) in &self.factories {
+            stores = stores.with_factory(scheme, Arc::clone(factory));
         }
-        let run = Run {
-            id: self.run_id.unwrap_or_else(|| RunId::generate(started_at)),
-            job: self.job,
-            scope: self.scope,
-            started_at,
-        };
-        Ok(JobContext(Arc::new(Inner {
-            run,
-            session: SessionContext::new_with_config_rt(config, env),
-            stores,
-            publishers: Publishers::default(),
-            io: self.io,
-            journal: self.journal,
-            clock: self.clock,
-            meters: Meters::default(),
-            bookmarks: self.bookmarks,
-            advanced: Mutex::default(),
-        })))
+        Ok((SessionContext::new_with_config_rt(config, env), Arc::new(stores)))
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::JobContext;
 use crate::publish::PublishAction;
-use crate::{Error, Result};
+use crate::{Error, Location, Result};
 
 /// Where rows come from. A source is a value: it says where and how to read, compares, prints, and touches nothing until
 /// it is loaded. It does not process rows.
@@ -19,6 +19,11 @@ use crate::{Error, Result};
 pub trait Source: Debug + Send + Sync {
     /// The source's identity inside the job: test doubles, bookmarks, metrics and lineage use it.
     fn name(&self) -> &str;
+
+    /// Where the rows are, if that can be said in one location; for summaries, dry runs and lineage.
+    fn location(&self) -> Option<Location> {
+        None
+    }
 
     /// The rows, as a plan that reads when it is executed.
     ///
@@ -41,6 +46,11 @@ pub trait Source: Debug + Send + Sync {
 pub trait Sink: Debug + Send + Sync {
     /// The sink's identity inside the job.
     fn name(&self) -> &str;
+
+    /// Where the rows will be, if that can be said in one location; for summaries, dry runs and lineage.
+    fn location(&self) -> Option<Location> {
+        None
+    }
 
     /// Makes `rows` durable but invisible, and returns what it would take to make them visible.
     ///
@@ -86,13 +96,24 @@ pub trait Io: Debug + Send + Sync {
 #[derive(Debug, Default)]
 pub struct StagingIo {
     loaded: Mutex<Vec<(String, String)>>,
-    staged: Mutex<Vec<(String, Staged)>>,
+    staged: Mutex<Vec<StagedSink>>,
     saving: Mutex<Vec<String>>,
 }
 
+/// A sink that has staged its rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StagedSink {
+    /// The sink's name.
+    pub name: String,
+    /// Where its rows will be.
+    pub location: Option<Location>,
+    /// What it has staged.
+    pub staged: Staged,
+}
+
 impl StagingIo {
-    /// What the sinks have staged so far, by name, in the order in which they finished.
-    pub fn staged(&self) -> Vec<(String, Staged)> {
+    /// What the sinks have staged so far, in the order in which they finished.
+    pub fn staged(&self) -> Vec<StagedSink> {
         self.staged.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -128,7 +149,11 @@ impl Io for StagingIo {
         let staged = sink.stage(ctx, rows).await.map_err(|e| e.with("sink", &name))?;
         ctx.meters().sink(&name).add_time(start.elapsed());
         tracing::debug!(sink = name, files = staged.report.files, rows = staged.report.rows, "staged");
-        self.staged.lock().unwrap_or_else(PoisonError::into_inner).push((name, staged));
+        self.staged.lock().unwrap_or_else(PoisonError::into_inner).push(StagedSink {
+            location: sink.location(),
+            name,
+            staged,
+        });
         Ok(())
     }
 }

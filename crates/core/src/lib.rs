@@ -23,7 +23,7 @@ pub mod store;
 pub use clock::Clock;
 pub use context::{Context, JobContext, JobContextBuilder};
 pub use error::{Error, ErrorKind, Result};
-pub use io::{Io, Report, Sink, Source, Staged, StagingIo};
+pub use io::{Io, Report, Sink, Source, Staged, StagedSink, StagingIo};
 pub use location::{Location, Resolved};
 pub use meter::{Counts, Meter, Meters};
 pub use publish::{DiscardAction, Journal, PublishAction};

@@ -1,1 +1,42 @@
-//! todo
+//! Where rows go: Parquet datasets, CSV and JSON files, memory.
+//!
+//! Every sink is a value that *stages* rows: it makes them durable where no reader looks and returns the
+//! [`PublishAction`](hardtack_core::PublishAction)s that make them visible, which the run executes once it has committed.
+//!
+//! | sink | what appears | half-way through publishing a reader sees |
+//! | --- | --- | --- |
+//! | [`ParquetDataset`] | files in a folder, or in a folder per partition | whole files, new ones before old ones go |
+//! | [`CsvFile`], [`JsonLines`] | one file | the old file or the new one |
+//! | [`InMemory`] | batches in this process | all or nothing |
+
+mod in_memory;
+mod parquet;
+mod partition;
+mod text;
+
+pub use in_memory::InMemory;
+pub use parquet::{Compression, ParquetDataset};
+pub use text::{CsvFile, JsonLines};
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::prelude::DataFrame;
+use hardtack_core::publish::Publishers;
+use hardtack_core::{JobContext, Result};
+
+/// Registers what executes the publish actions of this crate's sinks; the runtime calls it before it recovers a commit.
+pub fn register(publishers: &Publishers) {
+    in_memory::register(publishers);
+}
+
+/// The rows as the declared schema wants them.
+fn contract(rows: DataFrame, schema: Option<&SchemaRef>) -> Result<DataFrame> {
+    match schema {
+        Some(schema) => hardtack_transforms::coerce_to_schema(rows, schema),
+        None => Ok(rows),
+    }
+}
+
+/// Where a file name that must be unique to this run comes from.
+fn part_name(ctx: &JobContext, serial: u64, suffix: &str) -> String {
+    format!("part-{serial:05}-{}{suffix}", ctx.run().id)
+}

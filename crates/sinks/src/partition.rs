@@ -1,0 +1,173 @@
+//! Hive-style partition folders: `year=2026/city=M%C3%BCnchen` is written `year=2026/city=München`; only what Hive, Spark
+//! and Athena escape is escaped.
+
+use std::ops::Range;
+
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
+use datafusion::arrow::compute::partition;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use hardtack_core::{Error, Result};
+
+/// What stands for null, and for the empty string, which Hive cannot tell from it.
+const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
+
+/// Hive's own list (`FileUtils.escapePathName`), which Spark and Athena share.
+fn escape(value: &str, into: &mut String) {
+    for c in value.chars() {
+        let special = matches!(c, '"' | '#' | '%' | '\'' | '*' | '/' | ':' | '=' | '?' | '\\' | '{' | '[' | ']' | '^');
+        if special || c.is_ascii_control() {
+            into.push_str(&format!("%{:02X}", c as u32));
+        } else {
+            into.push(c);
+        }
+    }
+}
+
+/// Takes the partition columns out of batches and names their folders.
+#[derive(Debug)]
+pub(crate) struct Partitioner {
+    names: Vec<String>,
+    columns: Vec<usize>,
+    rest: Vec<usize>,
+}
+
+impl Partitioner {
+    /// # Errors
+    /// Usage if a column is missing, has a type that no folder name can hold, or if no other column is left.
+    pub(crate) fn new(schema: &SchemaRef, names: &[String]) -> Result<Self> {
+        let mut columns = Vec::new();
+        for name in names {
+            let Ok(index) = schema.index_of(name) else {
+                let there: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+                return Err(Error::usage(format!(
+                    "the partition column `{name}` is not among the columns {}",
+                    there.join(", ")
+                )));
+            };
+            let data_type = schema.field(index).data_type();
+            if data_type.is_nested() || data_type.is_floating() || matches!(data_type, DataType::Binary) {
+                return Err(Error::usage(format!(
+                    "the column `{name}` of type {data_type} cannot be a partition column; cast it to a string, \
+                     an integer or a date"
+                )));
+            }
+            columns.push(index);
+        }
+        let rest: Vec<usize> = (0..schema.fields().len()).filter(|i| !columns.contains(i)).collect();
+        if rest.is_empty() && !columns.is_empty() {
+            return Err(Error::usage("all columns are partition columns; a file needs one column at least"));
+        }
+        Ok(Self { names: names.to_vec(), columns, rest })
+    }
+
+    /// The schema of the files: without the partition columns.
+    pub(crate) fn file_schema(&self, schema: &SchemaRef) -> Result<SchemaRef> {
+        Ok(schema.project(&self.rest)?.into())
+    }
+
+    /// The runs of equal partition values in a batch (it comes sorted), each with its folder.
+    pub(crate) fn split(&self, batch: &RecordBatch) -> Result<Vec<(String, Range<usize>)>> {
+        if self.columns.is_empty() {
+            return Ok(vec![(String::new(), 0..batch.num_rows())]);
+        }
+        let keys: Vec<ArrayRef> = self.columns.iter().map(|i| batch.column(*i).clone()).collect();
+        let options = FormatOptions::new()
+            .with_date_format(Some("%Y-%m-%d"))
+            .with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"))
+            .with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S%.f"));
+        let formatters =
+            keys.iter().map(|k| ArrayFormatter::try_new(k.as_ref(), &options)).collect::<Result<Vec<_>, _>>()?;
+        let mut runs = Vec::new();
+        for range in partition(&keys)?.ranges() {
+            let mut folder = String::new();
+            for ((name, key), formatter) in self.names.iter().zip(&keys).zip(&formatters) {
+                if !folder.is_empty() {
+                    folder.push('/');
+                }
+                escape(name, &mut folder);
+                folder.push('=');
+                let text =
+                    if key.is_null(range.start) { String::new() } else { formatter.value(range.start).to_string() };
+                if text.is_empty() {
+                    folder.push_str(NULL);
+                } else {
+                    escape(&text, &mut folder);
+                }
+            }
+            runs.push((folder, range));
+        }
+        Ok(runs)
+    }
+
+    /// The rows of a range, without the partition columns.
+    pub(crate) fn rows(&self, batch: &RecordBatch, range: &Range<usize>) -> Result<RecordBatch> {
+        let rows = batch.slice(range.start, range.len());
+        Ok(if self.columns.is_empty() { rows } else { rows.project(&self.rest)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use datafusion::arrow::array::{Date32Array, Int32Array, StringArray};
+    use datafusion::arrow::datatypes::{Field, Schema};
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("plain", "plain")]
+    #[case("a/b=c", "a%2Fb%3Dc")]
+    #[case("100% {x}", "100%25 %7Bx}")]
+    #[case("München 東京", "München 東京")]
+    #[case("tab\there", "tab%09here")]
+    #[case("'\"\\^[]#*?:", "%27%22%5C%5E%5B%5D%23%2A%3F%3A")]
+    fn escapes_as_hive_does(#[case] value: &str, #[case] escaped: &str) {
+        let mut text = String::new();
+        escape(value, &mut text);
+        assert_eq!(text, escaped);
+    }
+
+    #[test]
+    fn runs_of_equal_values_share_a_folder() {
+        let schema = Arc::new(Schema::new(vec![
+            Field::new("day", DataType::Date32, true),
+            Field::new("n", DataType::Int32, true),
+            Field::new("city", DataType::Utf8, true),
+        ]));
+        let batch = RecordBatch::try_new(
+            schema.clone(),
+            vec![
+                Arc::new(Date32Array::from(vec![Some(0), Some(0), None])),
+                Arc::new(Int32Array::from(vec![1, 2, 3])),
+                Arc::new(StringArray::from(vec!["a/b", "a/b", ""])),
+            ],
+        )
+        .unwrap();
+        let partitioner = Partitioner::new(&schema, &["day".to_owned(), "city".to_owned()]).unwrap();
+        let runs = partitioner.split(&batch).unwrap();
+        assert_eq!(
+            runs,
+            [
+                ("day=1970-01-01/city=a%2Fb".to_owned(), 0..2),
+                ("day=__HIVE_DEFAULT_PARTITION__/city=__HIVE_DEFAULT_PARTITION__".to_owned(), 2..3),
+            ]
+        );
+        assert_eq!(partitioner.rows(&batch, &runs[0].1).unwrap().num_columns(), 1);
+    }
+
+    #[rstest]
+    #[case(&["nope"], "the partition column `nope` is not among the columns day, x")]
+    #[case(&["x"], "the column `x` of type Float64 cannot be a partition column; cast it to a string, an integer or a date")]
+    #[case(&["day", "x"], "the column `x` of type Float64 cannot be a partition column; cast it to a string, an integer or a date")]
+    fn refuses(#[case] names: &[&str], #[case] message: &str) {
+        let schema = Arc::new(Schema::new(vec![
+            Field::new("day", DataType::Date32, true),
+            Field::new("x", DataType::Float64, true),
+        ]));
+        let names: Vec<String> = names.iter().map(|s| (*s).to_owned()).collect();
+        assert_eq!(Partitioner::new(&schema, &names).unwrap_err().to_string(), message);
+    }
+}

@@ -1,0 +1,220 @@
+//! Single files of text: CSV and JSON lines.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::csv;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::json;
+use datafusion::common::parsers::CompressionTypeVariant;
+use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
+use datafusion::error::DataFusionError;
+use datafusion::prelude::DataFrame;
+use futures::StreamExt;
+use hardtack_core::{Error, JobContext, Location, PublishAction, Report, Result, Sink, Staged};
+
+/// One CSV file, replaced by each run. It is compressed if its name ends in `.gz`, `.zst`, `.bz2` or `.xz`.
+///
+/// The order of rows is that of the plan, if it ends in a sort; otherwise it is arbitrary. The header is written even if
+/// there are no rows. Null and the empty string are both written as nothing; give a null text to tell them
+/// apart.
+///
+/// ```
+/// use hardtack_sinks::CsvFile;
+///
+/// let report = CsvFile::new("report", "out/report.csv.gz").with_delimiter(b';');
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct CsvFile {
+    name: String,
+    location: Location,
+    schema: Option<SchemaRef>,
+    delimiter: u8,
+    header: bool,
+    null: String,
+}
+
+impl CsvFile {
+    /// The file at `location`, separated by commas, with a header.
+    pub fn new(name: impl Into<String>, location: impl Into<Location>) -> Self {
+        let (name, location) = (name.into(), location.into());
+        Self { name, location, schema: None, delimiter: b',', header: true, null: String::new() }
+    }
+
+    /// Declares the schema that the rows must fit.
+    #[must_use]
+    pub fn with_schema(mut self, schema: impl Into<SchemaRef>) -> Self {
+        self.schema = Some(schema.into());
+        self
+    }
+
+    /// The byte between two values.
+    #[must_use]
+    pub fn with_delimiter(mut self, delimiter: u8) -> Self {
+        self.delimiter = delimiter;
+        self
+    }
+
+    /// Writes no header.
+    #[must_use]
+    pub fn without_header(mut self) -> Self {
+        self.header = false;
+        self
+    }
+
+    /// The text that stands for null (nothing by default).
+    #[must_use]
+    pub fn with_null_text(mut self, text: impl Into<String>) -> Self {
+        self.null = text.into();
+        self
+    }
+
+    fn encode(&self, batch: &RecordBatch, first: bool) -> Result<Vec<u8>> {
+        let mut text = Vec::new();
+        let mut writer = csv::WriterBuilder::new()
+            .with_delimiter(self.delimiter)
+            .with_header(self.header && first)
+            .with_null(self.null.clone())
+            .build(&mut text);
+        writer.write(batch)?;
+        drop(writer);
+        Ok(text)
+    }
+}
+
+#[async_trait]
+impl Sink for CsvFile {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn location(&self) -> Option<Location> {
+        Some(self.location.clone())
+    }
+
+    async fn stage(&self, ctx: &JobContext, rows: DataFrame) -> Result<Staged> {
+        let rows = crate::contract(rows, self.schema.as_ref())?;
+        if let Some(nested) = rows.schema().fields().iter().find(|f| f.data_type().is_nested()) {
+            return Err(Error::usage(format!("a CSV file cannot hold the column `{}`", nested.name()))
+                .with("type", nested.data_type())
+                .with("way out", "flatten it, or write JSON lines or Parquet"));
+        }
+        let sink = self.clone();
+        stage_text(ctx, &self.name, &self.location, rows, move |batch, first| sink.encode(batch, first)).await
+    }
+}
+
+/// One file of JSON objects, one on a line, replaced by each run. It is compressed if its name ends in `.gz`, `.zst`,
+/// `.bz2` or `.xz`.
+///
+/// Nulls are written (`"x":null`), so that every line has all columns; the order of rows is as for [`CsvFile`].
+///
+/// ```
+/// use hardtack_sinks::JsonLines;
+///
+/// let export = JsonLines::new("export", "s3://out/export.jsonl.zst");
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct JsonLines {
+    name: String,
+    location: Location,
+    schema: Option<SchemaRef>,
+}
+
+impl JsonLines {
+    /// The file at `location`.
+    pub fn new(name: impl Into<String>, location: impl Into<Location>) -> Self {
+        Self { name: name.into(), location: location.into(), schema: None }
+    }
+
+    /// Declares the schema that the rows must fit.
+    #[must_use]
+    pub fn with_schema(mut self, schema: impl Into<SchemaRef>) -> Self {
+        self.schema = Some(schema.into());
+        self
+    }
+}
+
+#[async_trait]
+impl Sink for JsonLines {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn location(&self) -> Option<Location> {
+        Some(self.location.clone())
+    }
+
+    async fn stage(&self, ctx: &JobContext, rows: DataFrame) -> Result<Staged> {
+        let rows = crate::contract(rows, self.schema.as_ref())?;
+        stage_text(ctx, &self.name, &self.location, rows, |batch, _| {
+            let mut text = Vec::new();
+            let builder = json::WriterBuilder::new().with_explicit_nulls(true);
+            let mut writer = builder.build::<_, json::writer::LineDelimited>(&mut text);
+            writer.write(batch)?;
+            writer.finish()?;
+            drop(writer);
+            Ok(text)
+        })
+        .await
+    }
+}
+
+fn compression(location: &Location) -> FileCompressionType {
+    let name = location.as_str();
+    FileCompressionType::from(match name.rsplit_once('.').map(|(_, suffix)| suffix) {
+        Some("gz") => CompressionTypeVariant::GZIP,
+        Some("zst") => CompressionTypeVariant::ZSTD,
+        Some("bz2") => CompressionTypeVariant::BZIP2,
+        Some("xz") => CompressionTypeVariant::XZ,
+        _ => CompressionTypeVariant::UNCOMPRESSED,
+    })
+}
+
+/// Stages one file: batches are encoded, compressed and written as they come.
+async fn stage_text(
+    ctx: &JobContext,
+    name: &str,
+    location: &Location,
+    rows: DataFrame,
+    encode: impl Fn(&RecordBatch, bool) -> Result<Vec<u8>> + Send + Sync + 'static,
+) -> Result<Staged> {
+    if location.resolve()?.folder {
+        return Err(Error::usage(format!(
+            "`{location}` names a folder; name the file, `{}` say",
+            location.join("rows.csv")
+        )));
+    }
+    let meter = ctx.meters().sink(name);
+    let schema: SchemaRef = rows.schema().as_arrow().clone().into();
+    let rows_meter = std::sync::Arc::clone(&meter);
+    // An empty batch first, so that the header is there without rows.
+    let batches = futures::stream::iter([Ok(RecordBatch::new_empty(schema))]).chain(rows.execute_stream().await?);
+    let text = batches.enumerate().map(move |(i, batch)| {
+        let batch = batch?;
+        rows_meter.add_rows(batch.num_rows() as u64);
+        encode(&batch, i == 0).map(Bytes::from).map_err(DataFusionError::from)
+    });
+    let mut bytes = compression(location).convert_to_compress_stream(text.boxed())?;
+    let root = parent(location)?;
+    let mut file = ctx.stage_file(&root, location).await?;
+    while let Some(chunk) = bytes.next().await.transpose()? {
+        meter.add_bytes(chunk.len() as u64);
+        file.write(chunk).await?;
+    }
+    let action = file.finish().await?;
+    meter.add_files(1);
+    let counts = meter.counts();
+    let bytes = match &action {
+        PublishAction::CompleteUpload { bytes, .. } | PublishAction::RenameFile { bytes, .. } => *bytes,
+        _ => 0,
+    };
+    Ok(Staged { report: Report { files: 1, rows: counts.rows, bytes }, publish: vec![action] })
+}
+
+/// The folder that a file is in.
+fn parent(location: &Location) -> Result<Location> {
+    let resolved = location.resolve()?;
+    let parent = resolved.path.parent().ok_or_else(|| Error::usage(format!("`{location}` names no file")))?;
+    Ok(Location::of(&resolved.store, &parent))
+}

@@ -1,0 +1,429 @@
+//! The protocol of commits.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use hardtack_core::{DiscardAction, Error, Journal, Result, Run, RunId, fault};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::Mutex;
+
+use crate::records::{AttemptRecord, CommitRecord, RunRecord};
+use crate::store::StateStore;
+
+/// A name as one segment of a key. Names come from users: a slash must not make a folder, nor `..` leave one.
+pub(crate) fn name(text: &str) -> String {
+    text.chars().fold(String::new(), |mut encoded, c| {
+        if c.is_alphanumeric() || matches!(c, '-' | '_') || (c == '.' && !encoded.is_empty()) {
+            encoded.push(c);
+        } else {
+            encoded.push_str(&format!("%{:02X}", u32::from(c)));
+            encoded.push(';');
+        }
+        encoded
+    })
+}
+
+/// What [`name`] encoded.
+fn decode_name(segment: &str) -> String {
+    let mut text = String::new();
+    let mut rest = segment;
+    while let Some((plain, encoded)) = rest.split_once('%') {
+        text.push_str(plain);
+        let (hex, after) = encoded.split_once(';').unwrap_or((encoded, ""));
+        text.extend(u32::from_str_radix(hex, 16).ok().and_then(char::from_u32));
+        rest = after;
+    }
+    text + rest
+}
+
+/// The commits of one job and scope.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    state: Arc<dyn StateStore>,
+    job: String,
+    scope: String,
+}
+
+/// What a run holds from its start to its end.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The run and the number that it claims.
+    pub record: AttemptRecord,
+    /// The bookmarks of the last commit.
+    pub bookmarks: BTreeMap<String, serde_json::Value>,
+    /// Where the run notes what it stages.
+    pub journal: Arc<LedgerJournal>,
+}
+
+impl Ledger {
+    /// The ledger of a job and scope.
+    pub fn new(state: Arc<dyn StateStore>, job: impl Into<String>, scope: impl Into<String>) -> Self {
+        Self { state, job: job.into(), scope: scope.into() }
+    }
+
+    /// The ledgers of all jobs and scopes that this state knows.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn all(state: &Arc<dyn StateStore>) -> Result<Vec<Self>> {
+        let keys = state.list("", None).await?;
+        let mut found: Vec<(String, String)> = keys
+            .iter()
+            .filter_map(|key| {
+                let mut names = key.split('/');
+                let job = decode_name(names.next()?);
+                (names.next()? == "scopes").then_some(())?;
+                Some((job, decode_name(names.next()?)))
+            })
+            .collect();
+        found.sort();
+        found.dedup();
+        Ok(found.into_iter().map(|(job, scope)| Self::new(Arc::clone(state), job, scope)).collect())
+    }
+
+    /// The job.
+    pub fn job(&self) -> &str {
+        &self.job
+    }
+
+    /// The scope.
+    pub fn scope(&self) -> &str {
+        &self.scope
+    }
+
+    fn key(&self, rest: &str) -> String {
+        format!("{}/scopes/{}/{rest}", name(&self.job), name(&self.scope))
+    }
+
+    fn numbered(&self, folder: &str, sequence: u64) -> String {
+        self.key(&format!("{folder}/{sequence:012}.json"))
+    }
+
+    async fn read<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
+        match self.state.get(key).await? {
+            Some(bytes) => decode(key, &bytes).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The number up to which all commits are known to be published. It may lag behind.
+    async fn head(&self) -> Result<u64> {
+        Ok(self.read(&self.key("head.json")).await?.unwrap_or(0))
+    }
+
+    /// The numbers of the objects in `folder` after `head`.
+    async fn numbers(&self, folder: &str, head: u64) -> Result<Vec<u64>> {
+        let keys = self.state.list(&self.key(folder), Some(&self.numbered(folder, head))).await?;
+        keys.iter()
+            .map(|key| {
+                let number = key.rsplit('/').next().and_then(|name| name.strip_suffix(".json"));
+                number.and_then(|n| n.parse().ok()).ok_or_else(|| foreign(key))
+            })
+            .collect()
+    }
+
+    /// The number of the newest commit, 0 if there is none.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn newest(&self) -> Result<u64> {
+        let head = self.head().await?;
+        Ok(self.numbers("commits", head).await?.last().copied().unwrap_or(head))
+    }
+
+    /// The commit of this number.
+    ///
+    /// # Errors
+    /// Those of the store; [`Unexpected`](hardtack_core::ErrorKind::Unexpected) for a record that does not parse.
+    pub async fn get(&self, sequence: u64) -> Result<Option<CommitRecord>> {
+        self.read(&self.numbered("commits", sequence)).await
+    }
+
+    /// The commits that have not been published to the end, oldest first. There is more than one only if their runs were
+    /// killed and never followed by another.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn pending(&self) -> Result<Vec<CommitRecord>> {
+        let head = self.head().await?;
+        let published: HashSet<u64> = self.numbers("published", head).await?.into_iter().collect();
+        let mut pending = Vec::new();
+        for sequence in self.numbers("commits", head).await? {
+            if !published.contains(&sequence) {
+                pending.extend(self.get(sequence).await?);
+            }
+        }
+        Ok(pending)
+    }
+
+    /// Begins an attempt at the next commit. Commits that are pending must have been published before.
+    ///
+    /// # Errors
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) if the store does not honour create-if-absent: without it, two runs
+    /// could both believe that they have committed.
+    pub async fn begin(&self, run: &Run) -> Result<Attempt> {
+        let newest = self.newest().await?;
+        let bookmarks = match newest {
+            0 => BTreeMap::new(),
+            n => self.get(n).await?.map(|commit| commit.bookmarks).unwrap_or_default(),
+        };
+        let record = AttemptRecord { run: run.clone(), claims: newest + 1 };
+        let key = self.attempt_key(&run.id);
+        let value = encode(&record)?;
+        let created = self.state.create(&key, value.clone()).await?;
+        let created_again = self.state.create(&key, value).await?;
+        if !created || created_again {
+            return Err(Error::usage(
+                "the state location does not honour create-if-absent, so runs could overwrite each other's commits; \
+                 use a store that does (Amazon S3, a local file system)",
+            ));
+        }
+        let journal = LedgerJournal::new(Arc::clone(&self.state), self.key(&format!("attempts/{}", run.id)));
+        Ok(Attempt { record, bookmarks, journal: Arc::new(journal) })
+    }
+
+    fn attempt_key(&self, run: &RunId) -> String {
+        self.key(&format!("attempts/{run}.json"))
+    }
+
+    /// Commits: creates the record with its number. This instant decides.
+    ///
+    /// # Errors
+    /// [`Conflict`](hardtack_core::ErrorKind::Conflict) if another run has taken the number.
+    pub async fn commit(&self, record: &CommitRecord) -> Result<()> {
+        let key = self.numbered("commits", record.sequence);
+        fault::hit("state.commit.before")?;
+        let created = self.state.create(&key, encode(record)?).await?;
+        fault::hit("state.commit.after")?;
+        if created {
+            return Ok(());
+        }
+        // A request that was sent twice finds the record that it wrote the first time.
+        match self.get(record.sequence).await? {
+            Some(taken) if taken.run.id == record.run.id => Ok(()),
+            Some(taken) => Err(superseded(&record.run, &taken)),
+            None => Err(Error::conflict("another run has taken this commit's number")),
+        }
+    }
+
+    /// Fails if another run has taken the number that this attempt claims.
+    ///
+    /// # Errors
+    /// [`Conflict`](hardtack_core::ErrorKind::Conflict) then; those of the store.
+    pub async fn check(&self, attempt: &AttemptRecord) -> Result<()> {
+        match self.get(attempt.claims).await? {
+            Some(taken) if taken.run.id != attempt.run.id => Err(superseded(&attempt.run, &taken)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes that all actions of a commit have been executed.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn mark_published(&self, sequence: u64, by: &RunId) -> Result<()> {
+        fault::hit("state.done.before")?;
+        self.state.create(&self.numbered("published", sequence), encode(by)?).await?;
+        fault::hit("state.done.after")?;
+        // Pending commits are published in order, so all before this one are.
+        self.state.put(&self.key("head.json"), encode(&sequence)?).await
+    }
+
+    /// Whether all actions of a commit have been executed.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn is_published(&self, sequence: u64) -> Result<bool> {
+        Ok(self.state.get(&self.numbered("published", sequence)).await?.is_some() || self.head().await? >= sequence)
+    }
+
+    /// The attempts that can never commit (another run has taken their number) or have been published, with what they
+    /// may have left behind.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn finished_attempts(&self) -> Result<Vec<(AttemptRecord, Vec<DiscardAction>)>> {
+        let keys = self.state.list(&self.key("attempts"), None).await?;
+        let mut finished = Vec::new();
+        // The record of an attempt is directly in the folder, its journal in a folder below.
+        let depth = self.key("attempts/x").split('/').count();
+        for key in keys.iter().filter(|key| key.split('/').count() == depth) {
+            let Some(attempt) = self.read::<AttemptRecord>(key).await? else { continue };
+            let leftovers = match self.get(attempt.claims).await? {
+                None => continue,
+                Some(taken) if taken.run.id != attempt.run.id => self.journal_of(&attempt.run.id).await?,
+                Some(_) if self.is_published(attempt.claims).await? => Vec::new(),
+                Some(_) => continue,
+            };
+            finished.push((attempt, leftovers));
+        }
+        Ok(finished)
+    }
+
+    async fn journal_keys(&self, run: &RunId) -> Result<Vec<String>> {
+        self.state.list(&self.key(&format!("attempts/{run}")), None).await
+    }
+
+    async fn journal_of(&self, run: &RunId) -> Result<Vec<DiscardAction>> {
+        let mut actions = Vec::new();
+        for key in self.journal_keys(run).await? {
+            actions.extend(self.read::<Vec<DiscardAction>>(&key).await?.unwrap_or_default());
+        }
+        Ok(actions)
+    }
+
+    /// Forgets an attempt whose leftovers are gone.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn forget(&self, run: &RunId) -> Result<()> {
+        let keys = self.journal_keys(run).await?;
+        futures::stream::iter(keys.iter())
+            .map(|key| self.state.delete(key))
+            .buffer_unordered(16)
+            .try_collect::<()>()
+            .await?;
+        // Last, so that a crash in between leaves something to find.
+        self.state.delete(&self.attempt_key(run)).await
+    }
+
+    /// Writes the first version of a run record; says whether the run's id was new to the job.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn create_run(&self, record: &RunRecord) -> Result<bool> {
+        self.state.create(&RunRecord::key(&record.run.job, &record.run.id), encode(record)?).await
+    }
+
+    /// Writes a later version of a run record.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn put_run(&self, record: &RunRecord) -> Result<()> {
+        self.state.put(&RunRecord::key(&record.run.job, &record.run.id), encode(record)?).await
+    }
+
+    /// The record of a run of this job.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn get_run(&self, run: &RunId) -> Result<Option<RunRecord>> {
+        self.read(&RunRecord::key(&self.job, run)).await
+    }
+
+    /// The run records of a job, oldest first.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn runs(state: &Arc<dyn StateStore>, job: &str) -> Result<Vec<RunRecord>> {
+        let mut records = Vec::new();
+        for key in state.list(&format!("{}/runs", name(job)), None).await? {
+            if let Some(bytes) = state.get(&key).await? {
+                records.push(decode::<RunRecord>(&key, &bytes)?);
+            }
+        }
+        records.sort_by_key(|r| (r.run.started_at, r.run.id.clone()));
+        Ok(records)
+    }
+}
+
+fn superseded(run: &Run, by: &CommitRecord) -> Error {
+    Error::conflict("another run of this job and scope has committed first; nothing of this run was published")
+        .with("job", &run.job)
+        .with("scope", &run.scope)
+        .with("commit", by.sequence)
+        .with("other run", &by.run.id)
+}
+
+fn encode<T: Serialize>(value: &T) -> Result<Bytes> {
+    let text =
+        serde_json::to_vec_pretty(value).map_err(|e| Error::unexpected("a record cannot be written").because(e))?;
+    Ok(Bytes::from(text))
+}
+
+fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|e| {
+        Error::unexpected("a record in the state location does not parse; was it written by a newer version?")
+            .with("object", key)
+            .because(e)
+    })
+}
+
+fn foreign(key: &str) -> Error {
+    Error::unexpected("an object in the state location is none of ours; remove it").with("object", key)
+}
+
+/// The journal of an attempt, in the state location.
+///
+/// What has to be discarded by listing (staged files of a folder) is durable at once. Uploads are many, and are written
+/// together about once a second: a killed run may leave the uploads of its last second behind, which nobody sees and the
+/// bucket's rule for incomplete uploads removes.
+#[derive(Debug)]
+pub struct LedgerJournal {
+    state: Arc<dyn StateStore>,
+    folder: String,
+    inner: Mutex<Noted>,
+}
+
+#[derive(Debug, Default)]
+struct Noted {
+    all: HashSet<DiscardAction>,
+    waiting: Vec<DiscardAction>,
+    written: usize,
+    last: Option<Instant>,
+}
+
+const TOGETHER: Duration = Duration::from_secs(1);
+
+impl LedgerJournal {
+    fn new(state: Arc<dyn StateStore>, folder: String) -> Self {
+        Self { state, folder, inner: Mutex::default() }
+    }
+
+    /// Everything that was noted.
+    pub async fn noted(&self) -> Vec<DiscardAction> {
+        self.inner.lock().await.all.iter().cloned().collect()
+    }
+}
+
+#[async_trait]
+impl Journal for LedgerJournal {
+    async fn note(&self, action: DiscardAction) -> Result<()> {
+        let mut noted = self.inner.lock().await;
+        if !noted.all.insert(action.clone()) {
+            return Ok(());
+        }
+        let many = matches!(action, DiscardAction::Upload { .. } | DiscardAction::Object { .. });
+        noted.waiting.push(action);
+        if many && noted.last.is_some_and(|last| last.elapsed() < TOGETHER) {
+            return Ok(());
+        }
+        let key = format!("{}/{:06}.json", self.folder, noted.written);
+        self.state.put(&key, encode(&noted.waiting)?).await?;
+        noted.waiting.clear();
+        noted.written += 1;
+        noted.last = Some(Instant::now());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_name_is_one_segment_and_comes_back(text in any::<String>()) {
+            let segment = name(&text);
+            prop_assert!(!segment.contains('/') && segment != "." && segment != "..");
+            prop_assert_eq!(decode_name(&segment), text);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The port to wherever state is kept.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::TryStreamExt;
+use hardtack_core::{Error, Location, Result, Stores};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+
+/// Small objects by key, with create-if-absent. Keys are paths of names separated by `/`; a name holds no `/`.
+#[async_trait]
+pub trait StateStore: Debug + Send + Sync {
+    /// Writes `value` if there is nothing under `key`, in one step; says whether it was written.
+    async fn create(&self, key: &str, value: Bytes) -> Result<bool>;
+
+    /// Writes `value`, whatever was there.
+    async fn put(&self, key: &str, value: Bytes) -> Result<()>;
+
+    /// What is under `key`.
+    async fn get(&self, key: &str) -> Result<Option<Bytes>>;
+
+    /// The keys below `prefix/` in order, those after `after` if it is given.
+    async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<String>>;
+
+    /// Removes what is under `key`, if there is anything.
+    async fn delete(&self, key: &str) -> Result<()>;
+}
+
+/// State in a folder of an object store or file system.
+#[derive(Debug)]
+pub struct ObjectState {
+    objects: Arc<dyn ObjectStore>,
+    root: Path,
+    location: Location,
+}
+
+impl ObjectState {
+    /// State below `location`.
+    ///
+    /// # Errors
+    /// Those of [`Stores::open`].
+    pub fn open(stores: &Stores, location: &Location) -> Result<Self> {
+        let (store, root) = stores.open(location)?;
+        Ok(Self { objects: store.objects, root, location: location.clone() })
+    }
+
+    fn path(&self, key: &str) -> Result<Path> {
+        // Taken as it stands: names in a key are encoded by the ledger, and encoding them again would not find them.
+        Path::parse(format!("{}/{key}", self.root).trim_matches('/')).map_err(|e| self.failed(key, e.into()))
+    }
+
+    fn failed(&self, key: &str, error: object_store::Error) -> Error {
+        let kind = Error::from(error);
+        Error::new(kind.kind(), "the state location does not answer as it should")
+            .with("state", &self.location)
+            .with("object", key)
+            .because(kind)
+    }
+}
+
+#[async_trait]
+impl StateStore for ObjectState {
+    async fn create(&self, key: &str, value: Bytes) -> Result<bool> {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        match self.objects.put_opts(&self.path(key)?, PutPayload::from(value), options).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(false),
+            Err(e) => Err(self.failed(key, e)),
+        }
+    }
+
+    async fn put(&self, key: &str, value: Bytes) -> Result<()> {
+        self.objects.put(&self.path(key)?, PutPayload::from(value)).await.map_err(|e| self.failed(key, e))?;
+        Ok(())
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Bytes>> {
+        match self.objects.get(&self.path(key)?).await {
+            Ok(found) => Ok(Some(found.bytes().await.map_err(|e| self.failed(key, e))?)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(e) => Err(self.failed(key, e)),
+        }
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<String>> {
+        let folder = self.path(prefix)?;
+        let listed = match after {
+            Some(after) => self.objects.list_with_offset(Some(&folder), &self.path(after)?),
+            None => self.objects.list(Some(&folder)),
+        };
+        let found: Vec<_> = listed.try_collect().await.map_err(|e| self.failed(prefix, e))?;
+        let mut keys: Vec<String> = found
+            .iter()
+            .filter_map(|meta| {
+                let parts: Vec<_> = meta.location.prefix_match(&folder)?.map(|p| p.as_ref().to_owned()).collect();
+                let below = parts.join("/");
+                Some(if prefix.is_empty() { below } else { format!("{prefix}/{below}") })
+            })
+            .collect();
+        keys.sort();
+        Ok(keys)
+    }
+
+    async fn delete(&self, key: &str) -> Result<()> {
+        match self.objects.delete(&self.path(key)?).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(e) => Err(self.failed(key, e)),
+        }
+    }
+}
