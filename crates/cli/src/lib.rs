@@ -1,1 +1,149 @@
-//! todo
+//! The `hardtack` command: looks after what jobs leave in their state location.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use hardtack_core::{Error, Location, Result};
+use hardtack_runtime::{RecoverOptions, RuntimeArgs, open_context, open_state, recover};
+use hardtack_state::{Ledger, RunRecord, RunStatus};
+
+/// Looks after the runs of hardtack jobs
+#[derive(Debug, Parser)]
+#[command(name = "hardtack", version)]
+struct Cli {
+    /// Where commits, bookmarks and run records are kept, for example `s3://my-bucket/state` or `.hardtack`
+    #[arg(long, global = true, env = "HARDTACK_STATE", default_value = ".hardtack", value_name = "LOCATION")]
+    state: Location,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Finish runs that were killed after their commit, and discard what runs left that can never commit
+    ///
+    /// Every run of a job does the same for its own scope before it begins.
+    Recover {
+        /// Only this job, for example `books_data_product` [default: all]
+        #[arg(long, value_name = "NAME")]
+        job: Option<String>,
+        /// Only this scope, for example `2026-11-21` [default: all]
+        #[arg(long, value_name = "NAME")]
+        scope: Option<String>,
+        /// Go on where a staged file is gone; what is missing stays missing
+        #[arg(long)]
+        skip_missing: bool,
+    },
+    /// List the runs of a job, oldest first
+    Runs {
+        /// The job, for example `books_data_product`
+        job: String,
+        /// Print the whole records as JSON lines
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs the command with these arguments (the first is the program's name), and says how the process should exit.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
+        }
+    };
+    hardtack_runtime::init_logging(hardtack_runtime::LogFormat::Pretty, "warn");
+    let done = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Error::unexpected("threads could not be started").because(e))
+        .and_then(|tokio| tokio.block_on(execute(cli)));
+    match done {
+        Ok(text) => {
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "hardtack: {}", error.chain());
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+async fn execute(cli: Cli) -> Result<String> {
+    let options = RuntimeArgs { state: cli.state, ..RuntimeArgs::default() };
+    match cli.command {
+        Command::Recover { job, scope, skip_missing } => {
+            recover_all(&options, job.as_deref(), scope.as_deref(), RecoverOptions { skip_missing }).await
+        }
+        Command::Runs { job, json } => list_runs(&options, &job, json).await,
+    }
+}
+
+async fn recover_all(
+    options: &RuntimeArgs,
+    job: Option<&str>,
+    scope: Option<&str>,
+    how: RecoverOptions,
+) -> Result<String> {
+    let ctx = open_context("hardtack", options)?;
+    let state = open_state(ctx.stores(), &options.state)?;
+    let wanted = |ledger: &Ledger| job.is_none_or(|j| j == ledger.job()) && scope.is_none_or(|s| s == ledger.scope());
+    let ledgers: Vec<Ledger> = Ledger::all(&state).await?.into_iter().filter(wanted).collect();
+    if ledgers.is_empty() {
+        return Err(Error::not_found("no such job or scope has ever run with this state").with("state", &options.state));
+    }
+    let mut text = String::new();
+    for ledger in ledgers {
+        let recovered =
+            recover(&ctx, &ledger, how).await.map_err(|e| e.with("job", ledger.job()).with("scope", ledger.scope()))?;
+        let name = format!("{} ({})", ledger.job(), ledger.scope());
+        for run in &recovered.published {
+            text.push_str(&format!("{name}: published run {run}\n"));
+        }
+        for run in &recovered.discarded {
+            text.push_str(&format!("{name}: discarded what run {run} left\n"));
+        }
+        if recovered.published.is_empty() && recovered.discarded.is_empty() {
+            text.push_str(&format!("{name}: nothing to do\n"));
+        }
+    }
+    Ok(text)
+}
+
+async fn list_runs(options: &RuntimeArgs, job: &str, json: bool) -> Result<String> {
+    let ctx = open_context("hardtack", options)?;
+    let state = open_state(ctx.stores(), &options.state)?;
+    let runs = Ledger::runs(&state, job).await?;
+    if runs.is_empty() {
+        return Err(Error::not_found(format!("no run of `{job}` is on record")).with("state", &options.state));
+    }
+    let lines = runs.iter().map(|run| if json { as_json(run) } else { Ok(as_line(run)) });
+    Ok(lines.collect::<Result<Vec<_>>>()?.join(""))
+}
+
+fn as_json(run: &RunRecord) -> Result<String> {
+    let json = serde_json::to_string(run).map_err(|e| Error::unexpected("a record cannot be printed").because(e))?;
+    Ok(json + "\n")
+}
+
+fn as_line(record: &RunRecord) -> String {
+    let status = match record.status {
+        RunStatus::Running => "running or killed",
+        RunStatus::Succeeded => "succeeded",
+        RunStatus::Failed => "failed",
+        RunStatus::Stopped => "stopped",
+        RunStatus::Superseded => "superseded",
+    };
+    let written: u64 = record.sinks.values().map(|c| c.rows).sum();
+    let error = record.error.as_ref().map(|e| format!("  {}", e.message)).unwrap_or_default();
+    format!(
+        "{}  {}  {}  {status}  {written} rows{error}\n",
+        record.run.started_at.format("%Y-%m-%dT%H:%M:%SZ"),
+        record.run.id,
+        record.run.scope
+    )
+}

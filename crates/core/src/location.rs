@@ -212,6 +212,15 @@ impl FromStr for Location {
     }
 }
 
+/// Arguments are checked. (Left to itself, clap would take the infallible `From<&str>`.)
+#[cfg(feature = "clap")]
+impl clap::builder::ValueParserFactory for Location {
+    type Parser = clap::builder::ValueParser;
+    fn value_parser() -> Self::Parser {
+        clap::builder::ValueParser::new(Self::parse)
+    }
+}
+
 impl From<&str> for Location {
     fn from(text: &str) -> Self {
         Self(text.to_owned())

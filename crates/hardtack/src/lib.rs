@@ -1,1 +1,68 @@
-//! todo
+//! hardtack: author many small ETL jobs in Rust.
+//!
+//! A job is a `main` over DataFrames that touches the world only through its [`Context`](prelude::Context): it loads
+//! [sources], transforms, and saves to [sinks]. Every run is a transaction: what sinks stage becomes visible together, after
+//! everything has succeeded, or not at all.
+//!
+//! ```
+//! use hardtack::prelude::*;
+//!
+//! #[derive(Debug, clap::Args)]
+//! pub struct Args {
+//!     /// Lake root, for example `s3://my-bucket`
+//!     #[arg(long, env = "TARGET", default_value = "target/lake")]
+//!     pub target: Location,
+//! }
+//!
+//! pub fn numbers(args: &Args) -> ParquetDataset {
+//!     ParquetDataset::new("numbers", args.target.join("numbers")).overwrite()
+//! }
+//!
+//! pub async fn main(ctx: &Context<Args>) -> Result<()> {
+//!     let rows = ctx.session().sql("select * from (values (1), (2)) as t(n)").await?;
+//!     ctx.save(numbers(ctx.args()), rows).await
+//! }
+//! ```
+//!
+//! and `main.rs` hands it over:
+//!
+//! ```no_run
+//! # use hardtack::prelude::*;
+//! # #[derive(Debug, clap::Args)] pub struct Args {}
+//! # pub async fn numbers(_: &Context<Args>) -> Result<()> { Ok(()) }
+//! fn main() -> std::process::ExitCode {
+//!     hardtack::run(env!("CARGO_PKG_NAME"), numbers)
+//! }
+//! ```
+//!
+//! Everything that an author needs is in [`prelude`]; the crates below are re-exported as modules.
+
+pub use hardtack_catalog as catalog;
+pub use hardtack_core as core;
+pub use hardtack_runtime as runtime;
+pub use hardtack_sinks as sinks;
+pub use hardtack_sources as sources;
+pub use hardtack_state as state;
+pub use hardtack_transforms as transforms;
+
+pub use clap;
+pub use datafusion;
+pub use datafusion::arrow;
+
+pub use hardtack_runtime::{Job, run};
+
+/// What a job's `lib.rs` imports.
+pub mod prelude {
+    pub use clap;
+    pub use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+    pub use datafusion::common::JoinType;
+    pub use datafusion::functions::expr_fn::*;
+    pub use datafusion::functions_aggregate::expr_fn::{avg, count, max, min, sum};
+    pub use datafusion::logical_expr::{Expr, ExprSchemable, cast, col, ident, lit, when};
+    pub use datafusion::prelude::DataFrame;
+    pub use hardtack_catalog::*;
+    pub use hardtack_core::{Context, Error, ErrorKind, JobContext, Location, Result, Run, Sink, Source};
+    pub use hardtack_sinks::{Compression, CsvFile, JsonLines, ParquetDataset};
+    pub use hardtack_sources::{AvroFiles, CsvFiles, JsonFiles, ParquetFiles};
+    pub use hardtack_transforms::*;
+}

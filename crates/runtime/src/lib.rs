@@ -1,1 +1,28 @@
-//! todo
+//! The life of a hardtack run.
+//!
+//! parse arguments → open the context → roll forward or discard what an earlier run left → run record `running` →
+//! `main(ctx)` → commit record → publish → run record `succeeded`. A failure, a panic or SIGTERM before the commit
+//! record discards what was staged.
+//!
+//! [`run`] is all that a job binary calls; [`recover()`] is what `hardtack recover` and the start of every run do.
+
+mod args;
+mod dry_run;
+mod environment;
+mod lifecycle;
+mod logging;
+mod progress;
+mod recover;
+#[cfg(feature = "aws")]
+mod s3;
+mod summary;
+
+pub use args::{LogFormat, RuntimeArgs, parse};
+pub use environment::{open_context, open_state};
+pub use lifecycle::{Job, Outcome, execute, run};
+pub use logging::init as init_logging;
+pub use progress::Bars;
+pub use recover::{RecoverOptions, Recovered, recover};
+
+/// The fault points that a test build can arm; see [`hardtack_core::fault`].
+pub use hardtack_core::fault::POINTS as FAULT_POINTS;

@@ -1,0 +1,269 @@
+//! Arguments: those that every job has, and errors that say what is wanted.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, Command, FromArgMatches, ValueEnum};
+use hardtack_core::{Location, Run, RunId};
+
+/// What every job can be told, beside its own arguments.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Runtime options")]
+pub struct RuntimeArgs {
+    /// Print sources, sinks, schemas and plans; read no rows, write nothing, record nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Where commits, bookmarks and run records are kept, for example `s3://my-bucket/state` or `.hardtack`
+    #[arg(long, env = "HARDTACK_STATE", default_value = ".hardtack", value_name = "LOCATION")]
+    pub state: Location,
+
+    /// Runs exclude one another within a scope; give each window of a backfill its own, for example `2026-11-21`
+    #[arg(long, env = "HARDTACK_SCOPE", default_value = Run::WHOLE_JOB, value_name = "NAME", value_parser = scope)]
+    pub scope: String,
+
+    /// Name of this run, for example `nightly-2026-11-21`; a name that was used before gets a number appended
+    #[arg(long, env = "HARDTACK_RUN_ID", value_name = "NAME")]
+    pub run_id: Option<RunId>,
+
+    /// Memory that queries may hold before they spill, for example `2GiB` or `500MB` [default: 70 % of the machine or cgroup]
+    #[arg(long, env = "HARDTACK_MEMORY_LIMIT", value_name = "SIZE", value_parser = bytes)]
+    pub memory_limit: Option<usize>,
+
+    /// Threads, for example `4` [default: one per core]
+    #[arg(long, env = "HARDTACK_THREADS", value_name = "N", value_parser = threads)]
+    pub threads: Option<usize>,
+
+    /// Folder that queries spill to, for example `/scratch` [default: the system's temporary folder]
+    #[arg(long, env = "HARDTACK_SPILL_DIR", value_name = "FOLDER")]
+    pub spill_dir: Option<PathBuf>,
+
+    /// How to log to standard error: `pretty`, `json`, or `auto`, which is pretty on a terminal and JSON otherwise
+    #[arg(long, env = "HARDTACK_LOG_FORMAT", default_value = "auto", value_name = "FORMAT")]
+    pub log_format: LogFormat,
+
+    /// What to log, for example `info` or `warn,hardtack_runtime=debug`
+    #[arg(long, env = "HARDTACK_LOG", default_value = "warn", value_name = "FILTER")]
+    pub log: String,
+
+    /// Print the first rows that each sink gets, for example `20`; they appear on standard output
+    #[arg(long, env = "HARDTACK_SHOW", default_value = "0", value_name = "ROWS", hide_default_value = true)]
+    pub show: usize,
+
+    /// Flush local files to the disk before the commit, so that they survive a power loss
+    #[arg(long, env = "HARDTACK_FSYNC")]
+    pub fsync: bool,
+}
+
+impl Default for RuntimeArgs {
+    /// What an empty command line gives.
+    fn default() -> Self {
+        Self {
+            dry_run: false,
+            state: Location::from(".hardtack"),
+            scope: Run::WHOLE_JOB.to_owned(),
+            run_id: None,
+            memory_limit: None,
+            threads: None,
+            spill_dir: None,
+            log_format: LogFormat::Auto,
+            log: "warn".to_owned(),
+            show: 0,
+            fsync: false,
+        }
+    }
+}
+
+/// How to log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum LogFormat {
+    /// Pretty on a terminal, JSON otherwise.
+    #[default]
+    Auto,
+    /// For people.
+    Pretty,
+    /// One JSON object on a line.
+    Json,
+}
+
+fn scope(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("a scope has a name, for example `2026-11-21`".to_owned()),
+        text => Ok(text.to_owned()),
+    }
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if n > 0 => Ok(n),
+        _ => Err("wanted is a number from 1, for example `4`".to_owned()),
+    }
+}
+
+fn bytes(text: &str) -> Result<usize, String> {
+    let wanted = || "wanted is a size such as `2GiB`, `500MB` or `1000000`, 32MiB at least".to_owned();
+    let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: f64 = number.parse().map_err(|_| wanted())?;
+    let factor: f64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "k" | "kb" => 1e3,
+        "m" | "mb" => 1e6,
+        "g" | "gb" => 1e9,
+        "t" | "tb" => 1e12,
+        "kib" => 1024.0,
+        "mib" => 1024f64.powi(2),
+        "gib" => 1024f64.powi(3),
+        "tib" => 1024f64.powi(4),
+        _ => return Err(wanted()),
+    };
+    let bytes = number * factor;
+    // Below this DataFusion cannot even sort a batch.
+    if !(bytes >= f64::from(32 << 20) && bytes < 2f64.powi(60)) {
+        return Err(wanted());
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked just above")]
+    Ok(bytes as usize)
+}
+
+/// Parses a job's command line: its own arguments and the [`RuntimeArgs`].
+///
+/// # Errors
+/// A [`UsageError`] to print, also for `--help`.
+pub fn parse<A: Args>(
+    job: &'static str,
+    args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> Result<(A, RuntimeArgs), UsageError> {
+    let command = Command::new(job).bin_name(job);
+    let command = RuntimeArgs::augment_args(A::augment_args(command).next_help_heading(None));
+    let command = command.mut_args(|arg| arg.hide_env_values(true));
+    let fail = |error: clap::Error, command: &Command| UsageError::new(error, command);
+    let matches = command.clone().try_get_matches_from(args).map_err(|e| fail(e, &command))?;
+    let own = A::from_arg_matches(&matches).map_err(|e| fail(e, &command))?;
+    let runtime = RuntimeArgs::from_arg_matches(&matches).map_err(|e| fail(e, &command))?;
+    Ok((own, runtime))
+}
+
+/// A command line that does not parse, or a call for help.
+#[derive(Debug)]
+pub struct UsageError {
+    error: clap::Error,
+    wanted: Vec<String>,
+}
+
+impl UsageError {
+    fn new(error: clap::Error, command: &Command) -> Self {
+        let wanted = match error.kind() {
+            ErrorKind::MissingRequiredArgument | ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+                wanted(&error, command)
+            }
+            _ => Vec::new(),
+        };
+        Self { error, wanted }
+    }
+
+    /// 0 for a call for help, 2 otherwise.
+    pub fn exit_code(&self) -> u8 {
+        if self.error.use_stderr() { hardtack_core::ErrorKind::Usage.exit_code() } else { 0 }
+    }
+
+    /// Prints it where it belongs: help on standard output, errors on standard error.
+    pub fn print(&self) {
+        let _ = self.error.print();
+        for line in &self.wanted {
+            #[expect(clippy::print_stderr, reason = "before logging starts")]
+            {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.error)?;
+        self.wanted.iter().try_for_each(|line| writeln!(f, "{line}"))
+    }
+}
+
+/// What the arguments that an error is about want, in the words of their help (which hold an example), and where else they
+/// can be given.
+fn wanted(error: &clap::Error, command: &Command) -> Vec<String> {
+    let named: Vec<String> = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(name)) => vec![name.clone()],
+        Some(ContextValue::Strings(names)) => names.clone(),
+        _ => Vec::new(),
+    };
+    let mut lines = vec![String::new(), "Wanted:".to_owned()];
+    let mut command = command.clone();
+    command.build();
+    for arg in command.get_arguments() {
+        let shown = arg.to_string();
+        if named.iter().any(|name| name.split(' ').next() == shown.split(' ').next()) {
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            let env = arg.get_env().map(|e| format!(" [env: {}]", e.to_string_lossy())).unwrap_or_default();
+            lines.push(format!("  {shown}  {help}{env}"));
+        }
+    }
+    if lines.len() > 2 { lines } else { Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("2GiB", Some(2 << 30))]
+    #[case("500MB", Some(500_000_000))]
+    #[case("1.5 gib", Some(1_610_612_736))]
+    #[case("100000000", Some(100_000_000))]
+    #[case("1MB", None)]
+    #[case("lots", None)]
+    #[case("2 parsecs", None)]
+    #[case("-1GB", None)]
+    #[case("99999999999TB", None)]
+    fn sizes(#[case] text: &str, #[case] wanted: Option<usize>) {
+        assert_eq!(bytes(text).ok(), wanted);
+    }
+
+    /// A job's own arguments.
+    #[derive(Debug, Args)]
+    struct Own {
+        /// Lake root, for example `s3://my-bucket`
+        #[arg(long, env = "HARDTACK_TEST_SOURCE")]
+        source: Location,
+        /// Days to keep, for example `30`
+        #[arg(long, default_value = "7")]
+        keep_days: u32,
+    }
+
+    fn message(args: &[&str]) -> String {
+        let error = parse::<Own>("books", std::iter::once("books").chain(args.iter().copied())).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        error.to_string()
+    }
+
+    #[test]
+    fn both_groups_of_arguments_are_parsed() {
+        let (own, runtime) = parse::<Own>("books", ["books", "--source", "s3://b", "--threads", "3"]).unwrap();
+        assert_eq!((own.source.as_str(), own.keep_days, runtime.threads), ("s3://b", 7, Some(3)));
+        assert_eq!(runtime.state, Location::from(".hardtack"));
+    }
+
+    #[test]
+    fn a_missing_argument_is_named_with_an_example() {
+        insta::assert_snapshot!(message(&[]), @"");
+    }
+
+    #[test]
+    fn a_malformed_argument_is_named_with_what_was_given() {
+        insta::assert_snapshot!(message(&["--source", "ftp://x"]), @"");
+        insta::assert_snapshot!(message(&["--source", "x", "--keep-days", "many"]), @"");
+        insta::assert_snapshot!(message(&["--source", "x", "--memory-limit", "lots"]), @"");
+        insta::assert_snapshot!(message(&["--source", "x", "--run-id", "a/b"]), @"");
+    }
+}

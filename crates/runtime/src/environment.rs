@@ -1,0 +1,53 @@
+//! Contexts and state from options.
+
+use std::sync::Arc;
+
+use hardtack_core::{JobContext, Location, Result, Stores};
+use hardtack_state::{ObjectState, StateStore};
+
+use crate::args::RuntimeArgs;
+
+/// A context with the limits and stores that the options ask for. Runs derive theirs from it.
+///
+/// # Errors
+/// If the spill directory cannot be used.
+pub fn open_context(job: &str, options: &RuntimeArgs) -> Result<JobContext> {
+    let threads = options.threads.unwrap_or_else(cores);
+    let mut builder = JobContext::builder(job)
+        .scope(&options.scope)
+        .memory_limit(options.memory_limit.unwrap_or_else(default_memory))
+        .threads(threads)
+        .fsync(options.fsync);
+    if let Some(folder) = &options.spill_dir {
+        builder = builder.spill_dir(folder.clone());
+    }
+    #[cfg(feature = "aws")]
+    {
+        builder = builder.store_factory("s3", Arc::new(crate::s3::S3Stores));
+    }
+    let ctx = builder.build()?;
+    hardtack_sinks::register(ctx.publishers());
+    Ok(ctx)
+}
+
+/// The state at a location.
+///
+/// # Errors
+/// Those of [`Stores::open`].
+pub fn open_state(stores: &Stores, location: &Location) -> Result<Arc<dyn StateStore>> {
+    Ok(Arc::new(ObjectState::open(stores, location)?))
+}
+
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// 70 % of what this process may use: of the cgroup's limit in a container, of the machine's memory otherwise. The rest is
+/// for what no query accounts for.
+fn default_memory() -> usize {
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    let limit = system.cgroup_limits().map(|c| c.total_memory).filter(|bytes| *bytes > 0);
+    let total = limit.map_or(system.total_memory(), |l| l.min(system.total_memory()));
+    usize::try_from(total / 10 * 7).unwrap_or(usize::MAX)
+}

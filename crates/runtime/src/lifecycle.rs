@@ -1,0 +1,288 @@
+//! One run from its arguments to its exit code.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use futures::FutureExt;
+use hardtack_core::publish::Publisher;
+use hardtack_core::{Context, Error, ErrorKind, JobContext, Result, Run, RunId, StagedSink, fault};
+use hardtack_state::{Attempt, CommitRecord, ErrorRecord, Ledger, RunRecord, RunStatus};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::args::{RuntimeArgs, parse};
+use crate::environment::{cores, open_context, open_state};
+use crate::recover::{RecoverOptions, clean_up, discard_attempt, recover, roll_forward};
+use crate::{dry_run, logging, progress, summary};
+
+/// A job: its name and what it needs beyond its `main`.
+///
+/// [`run`] is enough for most jobs.
+#[derive(Debug)]
+pub struct Job {
+    name: &'static str,
+    publishers: Vec<(String, Arc<dyn Publisher>)>,
+}
+
+impl Job {
+    /// A job of this name, under which its commits and run records are kept.
+    pub fn new(name: &'static str) -> Self {
+        Self { name, publishers: Vec::new() }
+    }
+
+    /// Adds the publisher of a sink from outside this framework, so that a killed run of this job can be recovered.
+    #[must_use]
+    pub fn with_publisher(mut self, name: impl Into<String>, publisher: Arc<dyn Publisher>) -> Self {
+        self.publishers.push((name.into(), publisher));
+        self
+    }
+
+    /// Runs the job with the arguments of this process, and says how the process should exit.
+    pub fn run<A: Args>(self, main: impl AsyncFnOnce(&Context<A>) -> Result<()>) -> ExitCode {
+        fault::arm_from_environment();
+        let (args, options) = match parse::<A>(self.name, std::env::args_os()) {
+            Ok(parsed) => parsed,
+            Err(usage) => {
+                usage.print();
+                return ExitCode::from(usage.exit_code());
+            }
+        };
+        let bars = logging::init(options.log_format, &options.log);
+        let threads = options.threads.unwrap_or_else(cores);
+        let tokio = match tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build() {
+            Ok(tokio) => tokio,
+            Err(e) => {
+                summary::failed(
+                    self.name,
+                    &Error::unexpected("threads could not be started").because(e),
+                    options.log_format,
+                );
+                return ExitCode::FAILURE;
+            }
+        };
+        let outcome = tokio.block_on(async {
+            if options.dry_run {
+                dry_run::dry_run(self.name, args, &options, main).await
+            } else {
+                let outcome = execute(&self, args, &options, main, &bars).await?;
+                summary::succeeded(&outcome, options.log_format);
+                Ok(())
+            }
+        });
+        // Do not wait for work that nobody needs any more.
+        tokio.shutdown_background();
+        match outcome {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                summary::failed(self.name, &error, options.log_format);
+                ExitCode::from(error.kind().exit_code())
+            }
+        }
+    }
+}
+
+/// Runs the job `name` with the arguments of this process, and says how the process should exit: all that a job's
+/// `main.rs` does.
+///
+/// ```no_run
+/// # use hardtack_core::{Context, Result};
+/// # #[derive(Debug, clap::Args)] pub struct Args {}
+/// # pub async fn job(_: &Context<Args>) -> Result<()> { Ok(()) }
+/// fn main() -> std::process::ExitCode {
+///     hardtack_runtime::run(env!("CARGO_PKG_NAME"), job)
+/// }
+/// ```
+pub fn run<A: Args>(name: &'static str, main: impl AsyncFnOnce(&Context<A>) -> Result<()>) -> ExitCode {
+    Job::new(name).run(main)
+}
+
+/// A run that was published.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Its record.
+    pub record: RunRecord,
+    /// What its sinks staged.
+    pub sinks: Vec<StagedSink>,
+    /// The first rows of each sink as text, if they were asked for.
+    pub shown: Vec<(String, String)>,
+}
+
+/// Executes a run: recovers what earlier runs left, calls `main`, commits, publishes.
+///
+/// # Errors
+/// Why the run failed. Unless the error says that the run had committed, nothing of it is visible.
+pub async fn execute<A>(
+    job: &Job,
+    args: A,
+    options: &RuntimeArgs,
+    main: impl AsyncFnOnce(&Context<A>) -> Result<()>,
+    bars: &progress::Bars,
+) -> Result<Outcome> {
+    let mut stop = Stop::listen()?;
+    let base = open_context(job.name, options)?;
+    register(&base, job);
+    let state = open_state(base.stores(), &options.state)?;
+    let ledger = Ledger::new(Arc::clone(&state), job.name, &options.scope);
+    recover(&base, &ledger, RecoverOptions::default()).await?;
+
+    let mut record = begin_record(&base, &ledger, options.run_id.clone()).await?;
+    let attempt = match ledger.begin(&record.run).await {
+        Ok(attempt) => attempt,
+        Err(error) => return Err(end_failed(&ledger, &mut record, error).await),
+    };
+    record.bookmarks_from.clone_from(&attempt.bookmarks);
+    let io = Arc::new(summary::ShowingIo::new(options.show));
+    let ctx = JobContext::builder(job.name)
+        .share(&base)
+        .scope(&options.scope)
+        .run_id(record.run.id.clone())
+        .io(io.clone())
+        .journal(attempt.journal.clone())
+        .bookmarks(attempt.bookmarks.clone())
+        .build()?;
+    register(&ctx, job);
+    let bar = bars.start(&ctx);
+
+    let committed = async {
+        fault::hit("run.started")?;
+        let context = Context::new(args, ctx.clone());
+        tokio::select! {
+            biased;
+            () = stop.wait() => Err(stopped()),
+            done = AssertUnwindSafe(main(&context)).catch_unwind() => done.unwrap_or_else(|p| Err(panicked(&*p))),
+        }?;
+        fault::hit("run.staged")?;
+        let commit = commit_record(&ctx, &attempt, &io.staging());
+        ledger.commit(&commit).await?;
+        Ok::<_, Error>(commit)
+    };
+    let commit = match committed.await {
+        Ok(commit) => commit,
+        Err(error) => {
+            bar.finish();
+            // A run that lost its number may fail in odd ways, because the winner discards what it staged.
+            let error = match ledger.check(&attempt.record).await {
+                Err(conflict) if conflict.kind() == ErrorKind::Conflict => conflict,
+                _ => error,
+            };
+            measure(&ctx, &mut record);
+            discard_attempt(&ctx, &ledger, &attempt.journal).await;
+            return Err(end_failed(&ledger, &mut record, error).await);
+        }
+    };
+
+    record.commit = Some(commit.sequence);
+    bar.publishing(commit.actions().len());
+    let published = roll_forward(&ctx, &ledger, &commit, RecoverOptions::default(), &|_| bar.published()).await;
+    bar.finish();
+    measure(&ctx, &mut record);
+    if let Err(error) = published {
+        let error = Error::new(error.kind(), "the run has committed, but not everything could be published")
+            .with("commit", commit.sequence)
+            .with("way out", "the next run, or `hardtack recover`, goes on from here")
+            .because(error);
+        return Err(end_failed(&ledger, &mut record, error).await);
+    }
+    clean_up(&ctx, &ledger).await;
+    record.status = RunStatus::Succeeded;
+    record.finished_at = Some(ctx.now());
+    record.bookmarks_to = commit.bookmarks;
+    save_record(&ledger, &record).await;
+    Ok(Outcome { record, sinks: io.staging(), shown: io.shown() })
+}
+
+fn register(ctx: &JobContext, job: &Job) {
+    hardtack_sinks::register(ctx.publishers());
+    for (name, publisher) in &job.publishers {
+        ctx.publishers().register(name, Arc::clone(publisher));
+    }
+}
+
+/// Writes the record of a run that begins. Its id must be new, because file names carry it.
+async fn begin_record(base: &JobContext, ledger: &Ledger, wanted: Option<RunId>) -> Result<RunRecord> {
+    let started_at = base.run().started_at;
+    for attempt in 1..10_000_u32 {
+        let id = match (&wanted, attempt) {
+            (None, _) => RunId::generate(started_at),
+            (Some(id), 1) => id.clone(),
+            (Some(id), n) => format!("{id}.{n}").parse()?,
+        };
+        let run = Run { id, job: base.run().job.clone(), scope: base.run().scope.clone(), started_at };
+        let record = RunRecord::begin(run);
+        if ledger.create_run(&record).await? {
+            return Ok(record);
+        }
+        tracing::info!(run = %record.run.id, "this run id was used before, a number is appended");
+    }
+    Err(Error::usage("this run id was used thousands of times; choose another with --run-id"))
+}
+
+fn commit_record(ctx: &JobContext, attempt: &Attempt, staged: &[StagedSink]) -> CommitRecord {
+    CommitRecord {
+        sequence: attempt.record.claims,
+        run: ctx.run().clone(),
+        committed_at: ctx.now(),
+        publish: staged.iter().map(|s| (s.name.clone(), s.staged.publish.clone())).collect::<BTreeMap<_, _>>(),
+        bookmarks: ctx.bookmarks_after(),
+    }
+}
+
+fn measure(ctx: &JobContext, record: &mut RunRecord) {
+    record.sources = ctx.meters().sources();
+    record.sinks = ctx.meters().sinks();
+}
+
+async fn end_failed(ledger: &Ledger, record: &mut RunRecord, error: Error) -> Error {
+    record.status = match error.kind() {
+        ErrorKind::Stopped => RunStatus::Stopped,
+        ErrorKind::Conflict => RunStatus::Superseded,
+        _ => RunStatus::Failed,
+    };
+    record.finished_at = Some(chrono::Utc::now());
+    record.error = Some(ErrorRecord::from(&error));
+    save_record(ledger, record).await;
+    error
+}
+
+/// A run record decides nothing, so a run does not fail because of it.
+async fn save_record(ledger: &Ledger, record: &RunRecord) {
+    if let Err(e) = ledger.put_run(record).await {
+        tracing::warn!("the run record could not be written: {}", e.chain());
+    }
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::Stopped, "told to stop; what was staged is discarded, nothing was published")
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Error {
+    let message = panic
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned());
+    Error::unexpected(format!("the job panicked: {message}"))
+}
+
+/// SIGTERM and Ctrl-C. What arrives before [`Stop::wait`] is not lost.
+struct Stop {
+    term: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn listen() -> Result<Self> {
+        let listen = |kind| signal(kind).map_err(|e| Error::unexpected("signals cannot be handled").because(e));
+        Ok(Self { term: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

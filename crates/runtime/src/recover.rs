@@ -1,0 +1,126 @@
+//! Finishing what earlier runs began.
+
+use std::sync::Arc;
+
+use hardtack_core::publish::{self, PublishAction};
+use hardtack_core::{Error, ErrorKind, JobContext, Result, RunId, fault};
+use hardtack_state::{CommitRecord, Ledger, RunStatus};
+
+/// What a recovery did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Runs whose commits were rolled forward: they are published now.
+    pub published: Vec<RunId>,
+    /// Runs whose leftovers were discarded: they can never commit.
+    pub discarded: Vec<RunId>,
+}
+
+/// How to recover.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RecoverOptions {
+    /// Go on where a staged file is gone and its target is not what was committed, instead of failing. What is missing
+    /// stays missing; each case is logged.
+    pub skip_missing: bool,
+}
+
+/// Rolls forward the commits of a job and scope that have not been published to the end, and discards what runs left that
+/// can never commit. Every run begins with it; doing it again changes nothing.
+///
+/// # Errors
+/// Those of the stores; [`Unexpected`](ErrorKind::Unexpected) if a commit cannot be completed as recorded.
+pub async fn recover(ctx: &JobContext, ledger: &Ledger, options: RecoverOptions) -> Result<Recovered> {
+    let mut recovered = Recovered::default();
+    for commit in ledger.pending().await? {
+        let named = |e: Error| e.with("commit", commit.sequence).with("of run", &commit.run.id);
+        roll_forward(ctx, ledger, &commit, options, &|_| {}).await.map_err(named)?;
+        tracing::info!(run = %commit.run.id, commit = commit.sequence, "rolled forward");
+        recovered.published.push(commit.run.id.clone());
+        if let Some(mut record) = ledger.get_run(&commit.run.id).await? {
+            record.status = RunStatus::Succeeded;
+            record.commit = Some(commit.sequence);
+            record.finished_at = Some(ctx.now());
+            record.error = None;
+            record.bookmarks_to.clone_from(&commit.bookmarks);
+            ledger.put_run(&record).await?;
+        }
+    }
+    recovered.discarded = sweep(ctx, ledger).await?;
+    Ok(recovered)
+}
+
+/// Discards what runs left that can never commit, and forgets attempts that have been published.
+pub(crate) async fn sweep(ctx: &JobContext, ledger: &Ledger) -> Result<Vec<RunId>> {
+    let mut discarded = Vec::new();
+    for (attempt, leftovers) in ledger.finished_attempts().await? {
+        publish::discard(ctx.stores(), ctx.publishers(), &leftovers).await?;
+        ledger.forget(&attempt.run.id).await?;
+        let committed = ledger.get(attempt.claims).await?.is_some_and(|c| c.run.id == attempt.run.id);
+        if !committed {
+            tracing::info!(run = %attempt.run.id, "discarded what it had staged");
+            discarded.push(attempt.run.id);
+        }
+    }
+    Ok(discarded)
+}
+
+/// Executes the actions of a commit and marks it published.
+pub(crate) async fn roll_forward(
+    ctx: &JobContext,
+    ledger: &Ledger,
+    commit: &CommitRecord,
+    options: RecoverOptions,
+    progress: &(dyn Fn(&PublishAction) + Send + Sync),
+) -> Result<()> {
+    let actions = commit.actions();
+    let outcome = if options.skip_missing {
+        publish_what_can_be(ctx, &actions).await
+    } else {
+        publish::publish(ctx.stores(), ctx.publishers(), &actions, progress).await
+    };
+    if let Err(error) = outcome {
+        // Another process may be rolling forward the same commit; a later commit may even have superseded it since. Once
+        // it is marked published, what cannot be found any more was there.
+        return if ledger.is_published(commit.sequence).await? { Ok(()) } else { Err(error) };
+    }
+    ledger.mark_published(commit.sequence, &ctx.run().id).await
+}
+
+async fn publish_what_can_be(ctx: &JobContext, actions: &[PublishAction]) -> Result<()> {
+    let mut actions = actions.to_vec();
+    actions.sort_by_key(PublishAction::phase);
+    for action in &actions {
+        match publish::publish(ctx.stores(), ctx.publishers(), std::slice::from_ref(action), &|_| {}).await {
+            Err(e) if e.kind() == ErrorKind::Unexpected => tracing::warn!(action = %action, "skipped: {}", e.chain()),
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// Discards what this run has staged and forgets its attempt, after it failed.
+pub(crate) async fn discard_attempt(ctx: &JobContext, ledger: &Ledger, journal: &Arc<hardtack_state::LedgerJournal>) {
+    let leftovers = journal.noted().await;
+    let cleaned = async {
+        publish::discard(ctx.stores(), ctx.publishers(), &leftovers).await?;
+        ledger.forget(&ctx.run().id).await
+    };
+    if let Err(e) = cleaned.await {
+        // The attempt stays on record, so a later run discards the rest.
+        tracing::warn!("what this run staged could not be discarded now; a later run will: {}", e.chain());
+    }
+}
+
+/// After a commit has been published: the attempt is forgotten, and so are those that it has beaten.
+pub(crate) async fn clean_up(ctx: &JobContext, ledger: &Ledger) {
+    let cleaned = async {
+        fault::hit("run.cleanup.before")?;
+        sweep(ctx, ledger).await?;
+        fault::hit("run.cleanup.after")
+    };
+    if let Err(e) = cleaned.await {
+        tracing::warn!(
+            "the run is published, but its traces could not be removed now; a later run will: {}",
+            e.chain()
+        );
+    }
+}
