@@ -1,0 +1,384 @@
+//! The world of a job under test.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use datafusion::error::DataFusionError;
+use datafusion::prelude::DataFrame;
+use hardtack_core::{Clock, Context, Error, Io, JobContext, Result, Sink, Source};
+
+use crate::frame::Frame;
+
+/// The world of a job under test: sources yield the frames that were given for their names, what is saved is captured,
+/// calls are recorded in order, and time stands still. In between runs real DataFusion, so the job's plans are executed.
+///
+/// A source that the job loads and that was not given is an error for the job, and fails the test; so does a source that
+/// was given and that the job never loads. Both are checked by [`TestContext::finish`], or when the context is dropped.
+///
+/// ```
+/// # use async_trait::async_trait;
+/// # use datafusion::prelude::*;
+/// # use hardtack_core::{JobContext, Source, Sink, Staged};
+/// use hardtack_core::{Context, Result};
+/// use hardtack_test_support::{TestContext, assert_frame, rows};
+/// # #[derive(Debug)] struct Books;
+/// # #[async_trait] impl Source for Books {
+/// #     fn name(&self) -> &str { "books" }
+/// #     async fn load(&self, _: &JobContext) -> Result<DataFrame> { unreachable!() }
+/// # }
+/// # #[derive(Debug)] struct Titles;
+/// # #[async_trait] impl Sink for Titles {
+/// #     fn name(&self) -> &str { "titles" }
+/// #     async fn stage(&self, _: &JobContext, _: DataFrame) -> Result<Staged> { unreachable!() }
+/// # }
+///
+/// async fn main(ctx: &Context<()>) -> Result<()> {
+///     let books = ctx.load(Books).await?;
+///     ctx.save(Titles, books.select_columns(&["title"])?).await
+/// }
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// // #[tokio::test]
+/// // async fn saves_the_titles() {
+/// let test = TestContext::new(()).given("books", rows! {
+///     title,      author;
+///     "Catch 22", "Joseph Heller";
+///     "Dune",     "Frank Herbert";
+/// });
+///
+/// super::main(test.ctx()).await.unwrap();
+///
+/// assert_frame(test.saved("titles"), rows! { title; "Catch 22"; "Dune" });
+/// assert_eq!(test.calls(), ["load books", "save titles"]);
+/// # });
+/// ```
+pub struct TestContext<A> {
+    context: OnceLock<Context<A>>,
+    args: Mutex<Option<A>>,
+    world: Arc<World>,
+    bookmarks: BTreeMap<String, serde_json::Value>,
+    finished: bool,
+}
+
+impl<A> TestContext<A> {
+    /// The moment at which time stands still unless [`TestContext::at`] sets another: `2026-01-02T03:04:05Z`.
+    pub const NOW: &'static str = "2026-01-02T03:04:05Z";
+
+    /// The id of the run.
+    pub const RUN_ID: &'static str = "test-run";
+
+    /// A world in which the job is called with these arguments.
+    pub fn new(args: A) -> Self {
+        let world = World { now: Mutex::new(moment(Self::NOW)), ..World::default() };
+        Self {
+            context: OnceLock::new(),
+            args: Mutex::new(Some(args)),
+            world: Arc::new(world),
+            bookmarks: BTreeMap::new(),
+            finished: false,
+        }
+    }
+
+    /// What the source of this name yields: a [`Frame`], or an [`Error`].
+    ///
+    /// # Panics
+    /// If the source was given before.
+    #[must_use]
+    #[track_caller]
+    pub fn given(self, source: &str, rows: impl Into<Given>) -> Self {
+        if self.world.state().given.insert(source.to_owned(), rows.into()).is_some() {
+            panic!("the source `{source}` was given twice");
+        }
+        self
+    }
+
+    /// How far the source of this name had been read by the last run.
+    #[must_use]
+    pub fn given_bookmark(mut self, source: &str, position: serde_json::Value) -> Self {
+        self.bookmarks.insert(source.to_owned(), position);
+        self
+    }
+
+    /// Makes time stand still at another moment, from now on.
+    ///
+    /// # Panics
+    /// If `time` is not written as `2026-11-21T04:00:00Z` (RFC 3339).
+    #[must_use]
+    #[track_caller]
+    pub fn at(self, time: &str) -> Self {
+        self.set_now(time);
+        self
+    }
+
+    /// [`TestContext::at`] for a time that goes on in the middle of a test.
+    ///
+    /// # Panics
+    /// If `time` is not written as `2026-11-21T04:00:00Z` (RFC 3339).
+    #[track_caller]
+    pub fn set_now(&self, time: &str) {
+        *self.world.now.lock().unwrap_or_else(PoisonError::into_inner) = moment(time);
+    }
+
+    /// What the job's `main` is called with.
+    ///
+    /// # Panics
+    /// If no session can be made.
+    pub fn ctx(&self) -> &Context<A> {
+        self.context.get_or_init(|| {
+            let args = self.args.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let job = JobContext::builder("test")
+                .run_id(Self::RUN_ID.parse().expect("a valid id"))
+                // Two, on any machine: plans are the same everywhere, and rows come in more than one stream.
+                .threads(2)
+                .io(Arc::clone(&self.world) as Arc<dyn Io>)
+                .clock(Arc::clone(&self.world) as Arc<dyn Clock>)
+                .bookmarks(self.bookmarks.clone())
+                .build();
+            Context::new(args.expect("taken once, here"), job.expect("a session of defaults"))
+        })
+    }
+
+    /// The job's arguments.
+    pub fn args(&self) -> &A {
+        self.ctx().args()
+    }
+
+    /// What was saved to the sink of this name.
+    ///
+    /// # Panics
+    /// If nothing was; the message names the sinks to which something was saved.
+    #[track_caller]
+    pub fn saved(&self, sink: &str) -> Frame {
+        self.saved_as(sink).0
+    }
+
+    /// The plan of what was saved to the sink of this name, for snapshots by [`logical_plan`](crate::logical_plan) and its
+    /// siblings.
+    ///
+    /// # Panics
+    /// If nothing was saved to it.
+    #[track_caller]
+    pub fn saved_plan(&self, sink: &str) -> DataFrame {
+        self.saved_as(sink).1
+    }
+
+    #[track_caller]
+    fn saved_as(&self, sink: &str) -> (Frame, DataFrame) {
+        let saved = self.world.state().saved.get(sink).cloned();
+        saved.unwrap_or_else(|| {
+            let names = list(self.world.state().saved.keys());
+            panic!("nothing was saved to the sink `{sink}`; saved were: {names}")
+        })
+    }
+
+    /// All loads and saves, in the order in which the job made them.
+    pub fn calls(&self) -> Vec<Call> {
+        self.world.state().calls.clone()
+    }
+
+    /// The source of this name as the job used it, printed by `Debug`; compare it with `format!("{source:?}")`.
+    ///
+    /// # Panics
+    /// If the job did not load it.
+    #[track_caller]
+    pub fn source(&self, name: &str) -> String {
+        self.value("load", name)
+    }
+
+    /// The sink of this name as the job used it, printed by `Debug`; compare it with `format!("{sink:?}")`.
+    ///
+    /// # Panics
+    /// If the job did not save to it.
+    #[track_caller]
+    pub fn sink(&self, name: &str) -> String {
+        self.value("save", name)
+    }
+
+    #[track_caller]
+    fn value(&self, action: &'static str, name: &str) -> String {
+        let calls = self.calls();
+        let call = calls.iter().find(|call| call.action == action && call.name == name);
+        call.map(|call| call.value.clone()).unwrap_or_else(|| {
+            panic!(
+                "there was no call `{action} {name}`; the calls were: {}",
+                list(calls.iter().map(ToString::to_string))
+            )
+        })
+    }
+
+    /// Ends the test: fails it if the job loaded what was not given, or did not load what was.
+    /// Dropping the context does the same.
+    ///
+    /// # Panics
+    /// If so.
+    #[track_caller]
+    pub fn finish(mut self) {
+        self.check();
+    }
+
+    #[track_caller]
+    fn check(&mut self) {
+        if std::mem::replace(&mut self.finished, true) {
+            return;
+        }
+        let state = self.world.state();
+        let loaded = |name: &String| state.calls.iter().any(|call| call.action == "load" && call.name == *name);
+        let mut complaints = state.complaints.clone();
+        for name in state.given.keys().filter(|name| !loaded(name)) {
+            complaints.push(format!("the source `{name}` was given, but never loaded"));
+        }
+        drop(state);
+        if !complaints.is_empty() {
+            panic!("{}", complaints.join("\n"));
+        }
+    }
+}
+
+impl<A> Drop for TestContext<A> {
+    fn drop(&mut self) {
+        // A test that fails already should show why, and a second panic would end the process.
+        if !std::thread::panicking() {
+            self.check();
+        }
+    }
+}
+
+impl<A: fmt::Debug> fmt::Debug for TestContext<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TestContext").field("calls", &self.calls()).finish_non_exhaustive()
+    }
+}
+
+/// What a source yields in a test: rows, or an error.
+#[derive(Debug)]
+pub struct Given(Result<Frame, Arc<DataFusionError>>);
+
+impl<T: Into<Frame>> From<T> for Given {
+    fn from(rows: T) -> Self {
+        Self(Ok(rows.into()))
+    }
+}
+
+impl From<Error> for Given {
+    fn from(error: Error) -> Self {
+        Self(Err(Arc::new(error.into())))
+    }
+}
+
+/// A recorded `ctx.load` or `ctx.save`. It prints as, and equals, the text `load books` or `save books`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Call {
+    /// `load` or `save`.
+    pub action: &'static str,
+    /// The name of the source or sink.
+    pub name: String,
+    /// The source or sink, printed by `Debug`.
+    pub value: String,
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.action, self.name)
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.to_string())
+    }
+}
+
+impl PartialEq<&str> for Call {
+    fn eq(&self, other: &&str) -> bool {
+        other.split_once(' ') == Some((self.action, self.name.as_str()))
+    }
+}
+
+#[derive(Debug, Default)]
+struct World {
+    now: Mutex<DateTime<Utc>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    given: BTreeMap<String, Given>,
+    saved: BTreeMap<String, (Frame, DataFrame)>,
+    calls: Vec<Call>,
+    complaints: Vec<String>,
+}
+
+impl World {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Clock for World {
+    fn now(&self) -> DateTime<Utc> {
+        *self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Io for World {
+    async fn load(&self, ctx: &JobContext, source: &dyn Source) -> Result<DataFrame> {
+        let (name, value) = (source.name().to_owned(), format!("{source:?}"));
+        let mut state = self.state();
+        state.record("load", &name, value)?;
+        match state.given.get(&name) {
+            Some(Given(Ok(frame))) => Ok(frame.to_df(ctx.session())),
+            // An error cannot be cloned, but what DataFusion shares is taken out of it whole.
+            Some(Given(Err(error))) => {
+                Err(Error::from(DataFusionError::Shared(Arc::clone(error))).with("source", name))
+            }
+            None => {
+                let given = list(state.given.keys());
+                let complaint =
+                    format!("the job loaded the source `{name}`, which the test did not give; given: {given}");
+                state.complaints.push(complaint.clone());
+                Err(Error::unexpected(complaint))
+            }
+        }
+    }
+
+    async fn save(&self, _ctx: &JobContext, sink: &dyn Sink, rows: DataFrame) -> Result<()> {
+        let (name, value) = (sink.name().to_owned(), format!("{sink:?}"));
+        self.state().record("save", &name, value)?;
+        let frame = Frame::collect(rows.clone()).await.map_err(|e| e.with("sink", &name))?;
+        self.state().saved.insert(name, (frame, rows));
+        Ok(())
+    }
+}
+
+impl State {
+    /// Records a call; refuses what a real run refuses too: two sources or sinks of one name.
+    fn record(&mut self, action: &'static str, name: &str, value: String) -> Result<()> {
+        let twin =
+            self.calls.iter().any(|c| c.action == action && c.name == name && (action == "save" || c.value != value));
+        self.calls.push(Call { action, name: name.to_owned(), value });
+        if twin {
+            let what = if action == "load" { "sources" } else { "sinks" };
+            return Err(Error::usage(format!(
+                "two {what} of this job are named `{name}`; a name is an identity, give each its own"
+            )));
+        }
+        Ok(())
+    }
+}
+
+#[track_caller]
+fn moment(time: &str) -> DateTime<Utc> {
+    match time.parse() {
+        Ok(time) => time,
+        Err(e) => panic!("`{time}` is not a time such as `2026-11-21T04:00:00Z`: {e}"),
+    }
+}
+
+fn list(names: impl IntoIterator<Item = impl fmt::Display>) -> String {
+    let names: Vec<_> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+}

@@ -1,0 +1,434 @@
+//! Frames: rows that a test holds in its hand.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::json::ReaderBuilder;
+use arrow::json::reader::{infer_json_schema, infer_json_schema_from_iterator};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
+use datafusion::catalog::MemTable;
+use datafusion::prelude::{DataFrame, SessionContext};
+use hardtack_core::{Error, Result};
+use serde_json::{Value, json};
+
+use crate::snapshot;
+
+/// Rows with a schema: what a test gives to a job and gets from it. Made by [`rows!`](crate::rows), from JSON lines, from
+/// a `RecordBatch`, or by executing a `DataFrame`.
+///
+/// ```
+/// use hardtack_test_support::{Frame, rows};
+///
+/// let books = rows! {
+///     title: Utf8,         publish_date: Date32;
+///     "Catch 22",          "1961-11-10";
+///     "The Crystal Shard", null;
+/// };
+/// assert_eq!(books.num_rows(), 2);
+///
+/// let same = Frame::from_json_lines_as(
+///     &books.schema(),
+///     r#"{"title": "Catch 22", "publish_date": "1961-11-10"}
+///        {"title": "The Crystal Shard"}"#,
+/// );
+/// assert_eq!(same.to_string(), books.to_string());
+/// ```
+#[derive(Debug, Clone)]
+pub struct Frame {
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
+}
+
+impl Frame {
+    /// A frame of these batches, all of this schema (nullability and metadata aside).
+    ///
+    /// # Errors
+    /// If a batch does not fit the schema.
+    pub fn try_new(schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<Self> {
+        let batches = batches.iter().map(|b| with_schema(&schema, b)).collect::<Result<_, _>>()?;
+        Ok(Self { schema, batches })
+    }
+
+    /// A frame without rows.
+    pub fn empty(schema: impl Into<SchemaRef>) -> Self {
+        Self { schema: schema.into(), batches: Vec::new() }
+    }
+
+    /// Executes a plan and keeps its rows.
+    ///
+    /// # Errors
+    /// Those of the plan.
+    pub async fn collect(rows: DataFrame) -> Result<Self> {
+        let schema = Arc::new(rows.schema().as_arrow().clone());
+        Self::try_new(schema, rows.collect().await?)
+    }
+
+    /// Rows from newline-delimited JSON; the types are inferred, so dates and timestamps are text.
+    ///
+    /// # Panics
+    /// If the text is not JSON.
+    #[track_caller]
+    pub fn from_json_lines(text: &str) -> Self {
+        match infer_json_schema(text.as_bytes(), None) {
+            Ok((schema, _)) => Self::from_json_lines_as(&Arc::new(schema), text),
+            Err(e) => panic!("these are no JSON lines: {e}"),
+        }
+    }
+
+    /// Rows from newline-delimited JSON in the types of `schema`; a field that is missing is null.
+    ///
+    /// # Panics
+    /// If a value does not fit its type, or a field is not in the schema.
+    #[track_caller]
+    pub fn from_json_lines_as(schema: &SchemaRef, text: &str) -> Self {
+        let reader = ReaderBuilder::new(Arc::clone(schema)).with_strict_mode(true).build(text.as_bytes());
+        match reader.and_then(Iterator::collect::<Result<Vec<_>, _>>) {
+            Ok(batches) => Self { schema: Arc::clone(schema), batches },
+            Err(e) => panic!("these JSON lines do not fit the schema: {e}"),
+        }
+    }
+
+    /// The schema.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    /// The number of rows.
+    pub fn num_rows(&self) -> usize {
+        self.batches.iter().map(RecordBatch::num_rows).sum()
+    }
+
+    /// The names of the columns.
+    pub fn columns(&self) -> Vec<&str> {
+        self.schema.fields().iter().map(|f| f.name().as_str()).collect()
+    }
+
+    /// The batches.
+    pub fn batches(&self) -> &[RecordBatch] {
+        &self.batches
+    }
+
+    /// All rows as one batch.
+    pub fn to_batch(&self) -> RecordBatch {
+        concat_batches(&self.schema, &self.batches).expect("all batches have the schema of the frame")
+    }
+
+    /// The same rows in `count` batches, dealt out one by one, so that a test can show that a result does not depend on
+    /// how its input is cut. Every batch is a partition of [`Frame::df`].
+    ///
+    /// ```
+    /// use hardtack_test_support::rows;
+    ///
+    /// let frame = rows! { id; 1; 2; 3; 4; 5 }.in_batches(2);
+    /// assert_eq!(frame.batches().iter().map(|b| b.num_rows()).collect::<Vec<_>>(), [3, 2]);
+    /// ```
+    #[must_use]
+    pub fn in_batches(&self, count: usize) -> Self {
+        let (all, count) = (self.to_batch(), count.max(1));
+        let deal = |batch: usize| {
+            let parts: Vec<_> = (batch..all.num_rows()).step_by(count).map(|row| all.slice(row, 1)).collect();
+            concat_batches(&self.schema, &parts).expect("slices of one batch have one schema")
+        };
+        Self { schema: self.schema(), batches: (0..count).map(deal).collect() }
+    }
+
+    /// The rows as a `DataFrame` of a session, as a job gets them. Every batch is a partition.
+    pub fn to_df(&self, session: &SessionContext) -> DataFrame {
+        let partitions = match self.batches.as_slice() {
+            [] => vec![Vec::new()],
+            batches => batches.iter().map(|b| vec![b.clone()]).collect(),
+        };
+        let table = MemTable::try_new(self.schema(), partitions).expect("all batches have the schema of the frame");
+        session.read_table(Arc::new(table)).expect("a table in memory can be read")
+    }
+
+    /// The rows as a `DataFrame` of a session of its own, for tests of pure functions.
+    ///
+    /// ```
+    /// use datafusion::prelude::*;
+    /// use hardtack_test_support::{assert_frame, rows};
+    ///
+    /// let books = rows! {
+    ///     title,      pages;
+    ///     "Catch 22", 453;
+    ///     "Pamphlet", 12;
+    /// };
+    /// let long = books.df().filter(col("pages").gt(lit(100)))?;
+    /// assert_frame(long, rows! { title, pages; "Catch 22", 453 });
+    /// # Ok::<(), datafusion::error::DataFusionError>(())
+    /// ```
+    pub fn df(&self) -> DataFrame {
+        self.to_df(&SessionContext::new())
+    }
+}
+
+/// The batch under another schema of the same types.
+fn with_schema(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &options)
+        .map_err(|e| Error::unexpected("the rows do not have the schema that was announced for them").because(e))
+}
+
+/// The table as a text with typed, aligned columns; rows as they come.
+impl fmt::Display for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&snapshot::table_in_order(self))
+    }
+}
+
+impl From<RecordBatch> for Frame {
+    fn from(batch: RecordBatch) -> Self {
+        Self { schema: batch.schema(), batches: vec![batch] }
+    }
+}
+
+impl From<&Frame> for Frame {
+    fn from(frame: &Frame) -> Self {
+        frame.clone()
+    }
+}
+
+/// Executes the plan, on a thread of its own, so that it works in plain tests, in asynchronous ones and in the predicates
+/// of doubles.
+///
+/// # Panics
+/// If the plan fails; [`Frame::collect`] gives the error instead.
+impl From<DataFrame> for Frame {
+    #[track_caller]
+    fn from(rows: DataFrame) -> Self {
+        collect_blocking(rows).unwrap_or_else(|e| panic!("the plan failed: {}", e.chain()))
+    }
+}
+
+/// [`Frame::collect`] without waiting.
+pub(crate) fn collect_blocking(rows: DataFrame) -> Result<Frame> {
+    let run = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.map_err(|e| Error::unexpected("no runtime").because(e))?.block_on(Frame::collect(rows))
+    };
+    std::thread::scope(|scope| scope.spawn(run).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// One value in [`rows!`](crate::rows): anything that JSON can say, and the dates and times of `chrono`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cell {
+    value: Value,
+    /// What the Rust type says about the column's type where the JSON value does not.
+    hint: Option<DataType>,
+}
+
+impl Cell {
+    fn typed(value: impl Into<Value>, hint: DataType) -> Self {
+        Self { value: value.into(), hint: Some(hint) }
+    }
+}
+
+impl From<Value> for Cell {
+    fn from(value: Value) -> Self {
+        Self { value, hint: None }
+    }
+}
+
+impl From<f64> for Cell {
+    fn from(value: f64) -> Self {
+        // JSON has no infinities and no NaN; the decoder reads them from text.
+        let json = if value.is_finite() { json!(value) } else { json!(value.to_string()) };
+        Self::typed(json, DataType::Float64)
+    }
+}
+
+impl From<NaiveDate> for Cell {
+    fn from(value: NaiveDate) -> Self {
+        Self::typed(value.to_string(), DataType::Date32)
+    }
+}
+
+impl From<NaiveDateTime> for Cell {
+    fn from(value: NaiveDateTime) -> Self {
+        Self::typed(value.to_string(), DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None))
+    }
+}
+
+impl From<DateTime<Utc>> for Cell {
+    fn from(value: DateTime<Utc>) -> Self {
+        let utc = DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("+00:00".into()));
+        Self::typed(value.to_rfc3339(), utc)
+    }
+}
+
+macro_rules! cells_from {
+    ($($type:ty),+) => {
+        $(impl From<$type> for Cell {
+            fn from(value: $type) -> Self {
+                Self { value: Value::from(value), hint: None }
+            }
+        })+
+    };
+}
+
+cells_from!(&str, String, bool, i8, i16, i32, i64, u8, u16, u32, u64, usize);
+
+impl<T: Into<Cell>> From<Option<T>> for Cell {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(null, Into::into)
+    }
+}
+
+impl<T: Into<Cell>> From<Vec<T>> for Cell {
+    fn from(values: Vec<T>) -> Self {
+        Value::from(values.into_iter().map(|v| v.into().value).collect::<Vec<_>>()).into()
+    }
+}
+
+impl<T: Into<Cell>, const N: usize> From<[T; N]> for Cell {
+    fn from(values: [T; N]) -> Self {
+        Vec::from(values).into()
+    }
+}
+
+/// No value, in [`rows!`](crate::rows).
+#[expect(non_upper_case_globals, reason = "it is to read as in SQL and JSON")]
+pub const null: Cell = Cell { value: Value::Null, hint: None };
+
+/// The types that the header of [`rows!`](crate::rows) knows: all variants of Arrow's `DataType` and `TimeUnit`, where
+/// [`List`](types::List()), [`Struct`](types::Struct()) and [`Map`](types::Map()) take plain types instead of fields.
+#[expect(non_snake_case, reason = "these functions stand for types")]
+pub mod types {
+    use std::sync::Arc;
+
+    pub use arrow::datatypes::DataType::*;
+    pub use arrow::datatypes::TimeUnit::*;
+    use arrow::datatypes::{DataType, Field, Fields};
+
+    /// A list of nullable items: `List(Utf8)`.
+    pub fn List(item: DataType) -> DataType {
+        DataType::new_list(item, true)
+    }
+
+    /// A struct of nullable fields: `Struct([("street", Utf8), ("zip", Int32)])`.
+    pub fn Struct<const N: usize>(fields: [(&str, DataType); N]) -> DataType {
+        DataType::Struct(Fields::from_iter(fields.map(|(name, of)| Field::new(name, of, true))))
+    }
+
+    /// A map with nullable values: `Map(Utf8, Int64)`.
+    pub fn Map(key: DataType, value: DataType) -> DataType {
+        let entry = Fields::from(vec![Field::new("keys", key, false), Field::new("values", value, true)]);
+        DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entry), false)), false)
+    }
+}
+
+/// A [`Frame`], written as a table: a header line with the columns, then the rows, each line closed by `;`.
+///
+/// * A column has a name and, after a colon, its type: any variant of Arrow's `DataType`, with the short forms in
+///   [`types`]. Cells are read *as* that type, so dates, timestamps and decimals are written as text: `"1961-11-10"`,
+///   `"2026-11-21T04:00:00Z"`, `"9.99"`.
+/// * A column without a type has that of its values: text, whole numbers (`Int64`), `Float64`, `Boolean`, lists and
+///   structs of them, or what `chrono` says. If all its cells are null it has the type `Null`, which fits any other when
+///   frames are compared.
+/// * A cell is any Rust expression: a literal, `null`, an `Option`, a `Vec` or array for a list, and
+///   [`json!`](crate::json) for a struct or a list with nulls.
+/// * A name that is no Rust identifier goes in quotes.
+///
+/// ```
+/// use hardtack_test_support::{json, rows};
+///
+/// let orders = rows! {
+///     id, customer, total: Decimal128(10, 2), tags: List(Utf8),  address: Struct([("city", Utf8), ("zip", Int32)]), "paid on": Date32;
+///     1,  "Ann",    "9.99",                   ["new", "gift"],   json!({"city": "Ghent", "zip": 9000}),             "2026-11-20";
+///     2,  null,     -1,                       json!(["a", null]), null,                                             null;
+/// };
+/// assert_eq!(orders.to_string(), r#"
+/// id: Int64 | customer: Utf8 | total: Decimal128(10, 2) | tags: List(Utf8) | address: Struct("city": Utf8, "zip": Int32) | paid on: Date32
+/// 1         | Ann            | 9.99                     | ["new", "gift"]  | {city: "Ghent", zip: 9000}                  | 2026-11-20
+/// 2         | null           | -1.00                    | ["a", null]      | null                                        | null
+/// "#.trim());
+///
+/// // No rows, but a schema:
+/// let none = rows! { id: Int64, at: Timestamp(Microsecond, None); };
+/// assert_eq!(none.num_rows(), 0);
+/// ```
+///
+/// # Panics
+/// If a row has more or fewer cells than there are columns, or a cell does not fit the type of its column; the message
+/// names the row, the column and the value.
+#[macro_export]
+macro_rules! rows {
+    ($($name:tt $(: $type:expr)?),+ $(,)? ; $($($cell:expr),+ $(,)?);* $(;)?) => {{
+        let columns = {
+            #[allow(unused_imports)]
+            use $crate::types::*;
+            ::std::vec![$($crate::rows!(@column $name $(: $type)?)),+]
+        };
+        let cells: ::std::vec::Vec<::std::vec::Vec<$crate::Cell>> = {
+            #[allow(unused_imports)]
+            use $crate::null;
+            ::std::vec![$(::std::vec![$($crate::Cell::from($cell)),+]),*]
+        };
+        $crate::frame_of(columns, cells)
+    }};
+    (@column $name:literal $(: $type:expr)?) => { ($name, $crate::rows!(@type $($type)?)) };
+    (@column $name:tt $(: $type:expr)?) => { (::std::stringify!($name), $crate::rows!(@type $($type)?)) };
+    (@type) => { ::std::option::Option::None::<$crate::DataType> };
+    (@type $type:expr) => { ::std::option::Option::Some::<$crate::DataType>($type) };
+}
+
+/// What [`rows!`](crate::rows) calls.
+#[doc(hidden)]
+#[track_caller]
+pub fn frame_of(columns: Vec<(&str, Option<DataType>)>, rows: Vec<Vec<Cell>>) -> Frame {
+    for (i, row) in rows.iter().enumerate() {
+        if row.len() != columns.len() {
+            panic!("rows!: row {} has {} cells, but there are {} columns", i + 1, row.len(), columns.len());
+        }
+    }
+    let mut fields = Vec::new();
+    let mut arrays = Vec::new();
+    for (i, (name, declared)) in columns.into_iter().enumerate() {
+        let name = name.trim_start_matches("r#");
+        let hint = || rows.iter().find_map(|row| row[i].hint.clone());
+        let values: Vec<&Value> = rows.iter().map(|row| &row[i].value).collect();
+        let data_type = declared.or_else(hint).unwrap_or_else(|| inferred(name, &values));
+        let array = decode(&data_type, &values).unwrap_or_else(|e| panic!("{}", blame(name, &data_type, &values, &e)));
+        fields.push(Field::new(name, data_type, true));
+        arrays.push(array);
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
+        .expect("all columns have the length and type of the schema made from them")
+        .into()
+}
+
+#[track_caller]
+fn inferred(name: &str, values: &[&Value]) -> DataType {
+    let rows = values.iter().map(|value| Ok(json!({ name: value })));
+    match infer_json_schema_from_iterator(rows) {
+        Ok(schema) => schema.fields().first().map_or(DataType::Null, |f| f.data_type().clone()),
+        Err(e) => panic!("rows!: the cells of column `{name}` have no type in common, give it one in the header: {e}"),
+    }
+}
+
+fn decode(data_type: &DataType, values: &[&Value]) -> Result<ArrayRef, ArrowError> {
+    if let DataType::Dictionary(_, value_type) = data_type {
+        return cast(&decode(value_type, values)?, data_type);
+    }
+    let field = Field::new("cell", data_type.clone(), true);
+    let mut decoder = ReaderBuilder::new_with_field(field).with_batch_size(values.len().max(1)).build_decoder()?;
+    decoder.serialize(values)?;
+    Ok(match decoder.flush()? {
+        Some(batch) => Arc::clone(batch.column(0)),
+        None => new_null_array(data_type, 0),
+    })
+}
+
+/// Which cell it was.
+fn blame(name: &str, data_type: &DataType, values: &[&Value], error: &ArrowError) -> String {
+    let row = values.iter().position(|value| decode(data_type, &[value]).is_err());
+    match row {
+        Some(row) => format!("rows!: row {}, column `{name}`: {} is not a {data_type}", row + 1, values[row]),
+        None => format!("rows!: column `{name}` is not a {data_type}: {error}"),
+    }
+}

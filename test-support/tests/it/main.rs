@@ -1,0 +1,19 @@
+//! Tests of the test support: above all, what it says when a test fails.
+
+mod context;
+mod doubles;
+mod frames;
+mod job;
+mod lake;
+mod matching;
+mod snapshots;
+
+/// The message of a panic, without the backtrace on the terminal.
+fn panic_of(f: impl FnOnce()) -> String {
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f));
+    let panic = result.expect_err("it should have panicked");
+    match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(panic) => (*panic.downcast::<&str>().expect("a text")).to_owned(),
+    }
+}
