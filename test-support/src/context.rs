@@ -19,41 +19,44 @@ use crate::frame::Frame;
 /// was given and that the job never loads. Both are checked by [`TestContext::finish`], or when the context is dropped.
 ///
 /// ```
-/// # use async_trait::async_trait;
-/// # use datafusion::prelude::*;
-/// # use hardtack_core::{JobContext, Source, Sink, Staged};
-/// use hardtack_core::{Context, Result};
-/// use hardtack_test_support::{TestContext, assert_frame, rows};
-/// # #[derive(Debug)] struct Books;
-/// # #[async_trait] impl Source for Books {
-/// #     fn name(&self) -> &str { "books" }
-/// #     async fn load(&self, _: &JobContext) -> Result<DataFrame> { unreachable!() }
-/// # }
-/// # #[derive(Debug)] struct Titles;
-/// # #[async_trait] impl Sink for Titles {
-/// #     fn name(&self) -> &str { "titles" }
-/// #     async fn stage(&self, _: &JobContext, _: DataFrame) -> Result<Staged> { unreachable!() }
-/// # }
+/// mod job {
+///     # use async_trait::async_trait;
+///     # use datafusion::prelude::*;
+///     # use hardtack_core::{JobContext, Source, Sink, Staged};
+///     use hardtack_core::{Context, Result};
 ///
-/// async fn main(ctx: &Context<()>) -> Result<()> {
-///     let books = ctx.load(Books).await?;
-///     ctx.save(Titles, books.select_columns(&["title"])?).await
+///     pub async fn main(ctx: &Context<()>) -> Result<()> {
+///         let books = ctx.load(Books).await?;
+///         ctx.save(Titles, books.select_columns(&["title"])?).await
+///     }
+///     # #[derive(Debug)] struct Books;
+///     # #[async_trait] impl Source for Books {
+///     #     fn name(&self) -> &str { "books" }
+///     #     async fn load(&self, _: &JobContext) -> Result<DataFrame> { unreachable!() }
+///     # }
+///     # #[derive(Debug)] struct Titles;
+///     # #[async_trait] impl Sink for Titles {
+///     #     fn name(&self) -> &str { "titles" }
+///     #     async fn stage(&self, _: &JobContext, _: DataFrame) -> Result<Staged> { unreachable!() }
+///     # }
 /// }
 ///
-/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-/// // #[tokio::test]
-/// // async fn saves_the_titles() {
-/// let test = TestContext::new(()).given("books", rows! {
-///     title,      author;
-///     "Catch 22", "Joseph Heller";
-///     "Dune",     "Frank Herbert";
-/// });
+/// use hardtack_test_support::{TestContext, assert_frame, rows};
 ///
-/// super::main(test.ctx()).await.unwrap();
+/// # #[tokio::main(flavor = "current_thread")]
+/// async fn saves_the_titles() {
+///     let test = TestContext::new(()).given("books", rows! {
+///         title,      author;
+///         "Catch 22", "Joseph Heller";
+///         "Dune",     "Frank Herbert";
+///     });
 ///
-/// assert_frame(test.saved("titles"), rows! { title; "Catch 22"; "Dune" });
-/// assert_eq!(test.calls(), ["load books", "save titles"]);
-/// # });
+///     job::main(test.ctx()).await.unwrap();
+///
+///     assert_frame(test.saved("titles"), rows! { title; "Catch 22"; "Dune" });
+///     assert_eq!(test.calls(), ["load books", "save titles"]);
+/// }
+/// # fn main() { saves_the_titles() }
 /// ```
 pub struct TestContext<A> {
     context: OnceLock<Context<A>>,
@@ -330,7 +333,7 @@ impl Io for World {
         let mut state = self.state();
         state.record("load", &name, value)?;
         match state.given.get(&name) {
-            Some(Given(Ok(frame))) => Ok(frame.to_df(ctx.session())),
+            Some(Given(Ok(frame))) => Ok(frame.clone().named(&name).to_df(ctx.session())),
             // An error cannot be cloned, but what DataFusion shares is taken out of it whole.
             Some(Given(Err(error))) => {
                 Err(Error::from(DataFusionError::Shared(Arc::clone(error))).with("source", name))

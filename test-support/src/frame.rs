@@ -11,6 +11,9 @@ use arrow::json::ReaderBuilder;
 use arrow::json::reader::{infer_json_schema, infer_json_schema_from_iterator};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use datafusion::catalog::MemTable;
+use datafusion::common::TableReference;
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::{LogicalPlanBuilder, UNNAMED_TABLE};
 use datafusion::prelude::{DataFrame, SessionContext};
 use hardtack_core::{Error, Result};
 use serde_json::{Value, json};
@@ -39,6 +42,8 @@ use crate::snapshot;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Frame {
+    /// What qualifies its columns as a `DataFrame`.
+    name: String,
     schema: SchemaRef,
     batches: Vec<RecordBatch>,
 }
@@ -50,12 +55,35 @@ impl Frame {
     /// If a batch does not fit the schema.
     pub fn try_new(schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<Self> {
         let batches = batches.iter().map(|b| with_schema(&schema, b)).collect::<Result<_, _>>()?;
-        Ok(Self { schema, batches })
+        Ok(Self::new(schema, batches))
+    }
+
+    fn new(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
+        Self { name: UNNAMED_TABLE.to_owned(), schema, batches }
     }
 
     /// A frame without rows.
     pub fn empty(schema: impl Into<SchemaRef>) -> Self {
-        Self { schema: schema.into(), batches: Vec::new() }
+        Self::new(schema.into(), Vec::new())
+    }
+
+    /// The same frame, with a name to qualify its columns as a `DataFrame`. Frames that are given to a
+    /// [`TestContext`](crate::TestContext) have the name of their source, as the rows of real sources do.
+    ///
+    /// ```
+    /// use datafusion::prelude::*;
+    /// use hardtack_test_support::{assert_frame, rows};
+    ///
+    /// let books = rows! { title, author; "Dune", 7 }.named("books").df();
+    /// let authors = rows! { name, author; "Frank Herbert", 7 }.named("authors").df();
+    /// let joined = books.join_on(authors, JoinType::Left, [col("books.author").eq(col("authors.author"))])?;
+    /// assert_frame(joined.select_columns(&["title", "name"])?, rows! { title, name; "Dune", "Frank Herbert" });
+    /// # Ok::<(), datafusion::error::DataFusionError>(())
+    /// ```
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
     }
 
     /// Executes a plan and keeps its rows.
@@ -87,7 +115,7 @@ impl Frame {
     pub fn from_json_lines_as(schema: &SchemaRef, text: &str) -> Self {
         let reader = ReaderBuilder::new(Arc::clone(schema)).with_strict_mode(true).build(text.as_bytes());
         match reader.and_then(Iterator::collect::<Result<Vec<_>, _>>) {
-            Ok(batches) => Self { schema: Arc::clone(schema), batches },
+            Ok(batches) => Self::new(Arc::clone(schema), batches),
             Err(e) => panic!("these JSON lines do not fit the schema: {e}"),
         }
     }
@@ -133,7 +161,7 @@ impl Frame {
             let parts: Vec<_> = (batch..all.num_rows()).step_by(count).map(|row| all.slice(row, 1)).collect();
             concat_batches(&self.schema, &parts).expect("slices of one batch have one schema")
         };
-        Self { schema: self.schema(), batches: (0..count).map(deal).collect() }
+        Self { batches: (0..count).map(deal).collect(), ..self.clone() }
     }
 
     /// The rows as a `DataFrame` of a session, as a job gets them. Every batch is a partition.
@@ -143,7 +171,10 @@ impl Frame {
             batches => batches.iter().map(|b| vec![b.clone()]).collect(),
         };
         let table = MemTable::try_new(self.schema(), partitions).expect("all batches have the schema of the frame");
-        session.read_table(Arc::new(table)).expect("a table in memory can be read")
+        let name = TableReference::bare(self.name.as_str());
+        let plan = LogicalPlanBuilder::scan(name, provider_as_source(Arc::new(table)), None);
+        let plan = plan.and_then(LogicalPlanBuilder::build).expect("a table in memory can be read");
+        DataFrame::new(session.state(), plan)
     }
 
     /// The rows as a `DataFrame` of a session of its own, for tests of pure functions.
@@ -182,7 +213,7 @@ impl fmt::Display for Frame {
 
 impl From<RecordBatch> for Frame {
     fn from(batch: RecordBatch) -> Self {
-        Self { schema: batch.schema(), batches: vec![batch] }
+        Self::new(batch.schema(), vec![batch])
     }
 }
 
@@ -342,9 +373,9 @@ pub mod types {
 ///     2,  null,     -1,                       json!(["a", null]), null,                                             null;
 /// };
 /// assert_eq!(orders.to_string(), r#"
-/// id: Int64 | customer: Utf8 | total: Decimal128(10, 2) | tags: List(Utf8) | address: Struct("city": Utf8, "zip": Int32) | paid on: Date32
-/// 1         | Ann            | 9.99                     | ["new", "gift"]  | {city: "Ghent", zip: 9000}                  | 2026-11-20
-/// 2         | null           | -1.00                    | ["a", null]      | null                                        | null
+/// id: Int64 | customer: Utf8 | total: Decimal128(10, 2) | tags: List(Utf8) | address: Struct(city: Utf8, zip: Int32) | paid on: Date32
+/// 1         | Ann            | 9.99                     | ["new", "gift"]  | {city: "Ghent", zip: 9000}              | 2026-11-20
+/// 2         | null           | -1.00                    | ["a", null]      | null                                    | null
 /// "#.trim());
 ///
 /// // No rows, but a schema:
@@ -428,7 +459,7 @@ fn decode(data_type: &DataType, values: &[&Value]) -> Result<ArrayRef, ArrowErro
 fn blame(name: &str, data_type: &DataType, values: &[&Value], error: &ArrowError) -> String {
     let row = values.iter().position(|value| decode(data_type, &[value]).is_err());
     match row {
-        Some(row) => format!("rows!: row {}, column `{name}`: {} is not a {data_type}", row + 1, values[row]),
-        None => format!("rows!: column `{name}` is not a {data_type}: {error}"),
+        Some(row) => format!("rows!: row {}, column `{name}`: {} is not of type {data_type}", row + 1, values[row]),
+        None => format!("rows!: column `{name}` is not of type {data_type}: {error}"),
     }
 }

@@ -1,4 +1,19 @@
-//! Everything that the test of a hardtack job needs.
+//! Everything that the tests of a hardtack job need, and nothing that its binary does.
+//!
+//! | to test | use |
+//! | --- | --- |
+//! | `main`: given rows in, expected rows out, calls in order | [`TestContext`] |
+//! | a pure function of `DataFrame`s | [`rows!`], [`Frame::df`], [`assert_frame`] |
+//! | rows against a snapshot | [`assert_frame_snapshot!`] |
+//! | a plan: what is pushed down, what is scanned twice | [`logical_plan`], [`optimized_plan`], [`physical_plan`] |
+//! | a source or sink on real files | [`TempLake`], [`load`], [`save`] |
+//! | the built binary: exit codes, signals, crashes | [`JobBinary`] |
+//! | what surrounds jobs, strictly | the doubles: [`MockIo`], [`MockSource`], [`MockSink`] ... |
+//!
+//! A source or sink is a value, so its own test needs nothing at all: `assert_eq!(books(&args), JsonFiles::new(...))`.
+//!
+//! This crate switches on the fault points of `hardtack-core` (its feature `failpoints`), so that [`JobBinary::failing_at`]
+//! can stop a job at each of them. As a dev-dependency it does so in test builds only.
 #![allow(
     clippy::disallowed_methods,
     clippy::missing_panics_doc,

@@ -9,7 +9,7 @@ use mockall::predicate::function;
 
 use crate::frame::{Frame, collect_blocking};
 use crate::snapshot::{aligned, column_title};
-use crate::value::{Value, allows, logical_type};
+use crate::value::{Value, allows, logical_type, type_name};
 
 /// How many differences of each kind are shown.
 const SHOWN: usize = 20;
@@ -212,8 +212,8 @@ impl Expected {
                 comparable.push(field.name().clone());
             } else {
                 let (wanted, found) = match self.exact_types {
-                    true => (field.data_type().clone(), found.data_type().clone()),
-                    false => (logical_type(field.data_type()), logical_type(found.data_type())),
+                    true => (field.data_type().to_string(), found.data_type().to_string()),
+                    false => (type_name(&logical_type(field.data_type())), type_name(&logical_type(found.data_type()))),
                 };
                 lines.push(format!("retyped     {}: expected {wanted}, found {found}", field.name()));
             }
@@ -244,6 +244,9 @@ impl Expected {
     }
 
     fn compare_rows(&self, columns: &[String], expected: &Frame, actual: &Frame, mismatch: &mut Mismatch) {
+        if columns.is_empty() && !expected.schema().fields().is_empty() {
+            return; // nothing to tell rows apart by, and the columns have been reported
+        }
         let (wanted, found) = (table(expected, columns), table(actual, columns));
         let equal = |a: &Row, b: &Row| a.iter().zip(b).all(|(a, b)| self.equal(a, b));
         let (mut missing, mut unexpected) = without_equals(&wanted, &found);
@@ -283,8 +286,11 @@ impl Expected {
                 false => !equal(&wanted[*i], &found[*i]),
             };
             if let Some(i) = (0..wanted.len()).find(misplaced) {
-                mismatch.say(format!("the rows are in another order, first at row {}: expected (-), found (+)", i + 1));
-                let instead = if self.other_rows { vec![] } else { vec![&found[i]] };
+                let (instead, which) = match self.other_rows {
+                    true => (vec![], "this one (-) comes too early"),
+                    false => (vec![&found[i]], "expected (-), found (+)"),
+                };
+                mismatch.say(format!("the rows are in another order, first at row {}: {which}", i + 1));
                 mismatch.rows(columns, &[&wanted[i]], &instead);
             }
         }

@@ -10,7 +10,7 @@ use hardtack_core::Result;
 use regex::Regex;
 
 use crate::frame::Frame;
-use crate::value::{Value, logical_type};
+use crate::value::{Value, logical_type, type_name};
 
 /// The rows as a text with typed, aligned columns, sorted, so that it does not depend on the order of the rows.
 ///
@@ -56,7 +56,7 @@ fn text(frame: &Frame, sorted: bool) -> String {
 }
 
 pub(crate) fn column_title(field: &Field) -> String {
-    format!("{}: {}", field.name(), logical_type(field.data_type()))
+    format!("{}: {}", field.name(), type_name(&logical_type(field.data_type())))
 }
 
 /// A header and rows, in columns of one width.

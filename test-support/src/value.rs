@@ -183,6 +183,24 @@ pub(crate) fn logical_type(data_type: &DataType) -> DataType {
     }
 }
 
+/// The name of a type as [`rows!`](crate::rows) takes it, give or take the brackets of a struct.
+pub(crate) fn type_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::List(item) => format!("List({})", type_name(item.data_type())),
+        DataType::Struct(fields) => {
+            let field = |f: &FieldRef| format!("{}: {}", f.name(), type_name(f.data_type()));
+            format!("Struct({})", fields.iter().map(field).collect::<Vec<_>>().join(", "))
+        }
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(of) if of.len() == 2 => {
+                format!("Map({}, {})", type_name(of[0].data_type()), type_name(of[1].data_type()))
+            }
+            _ => data_type.to_string(),
+        },
+        other => other.to_string(),
+    }
+}
+
 fn is_utc(zone: &str) -> bool {
     matches!(zone, "UTC" | "utc" | "Z" | "Etc/UTC" | "+00" | "+00:00" | "+0000")
 }

@@ -46,8 +46,8 @@ async fn frames_in_frames_out() {
     assert_eq!(test.sink("both"), format!("{:?}", Table("both", *test.args())));
     assert_snapshot!(hardtack_test_support::logical_plan(&test.saved_plan("both")), @r"
     Union
-      TableScan: ?table?
-      TableScan: ?table?
+      TableScan: a
+      TableScan: b
     ");
     test.finish();
 }

@@ -33,9 +33,9 @@ fn without_a_type_the_values_tell() {
         "",   -2,     0.5,   null, Vec::<i64>::new(), json!({"y": [true]}), null, null, null, None::<&str>, "t";
     };
     assert_snapshot!(frame, @r#"
-    text: Utf8 | number: Int64 | float: Float64 | flag: Boolean | list: List(Int64) | object: Struct("x": Int64, "y": List(Boolean)) | nothing: Null | day: Date32 | at: Timestamp(µs, "+00:00") | odd name: Utf8 | type: Utf8
-    a          | 1             | 1.0            | true          | [1, 2]            | {x: 1, y: null}                                | null          | 2026-11-21  | 2026-11-21T04:05:06Z        | x              | null
-    ""         | -2            | 0.5            | null          | []                | {x: null, y: [true]}                           | null          | null        | null                        | null           | t
+    text: Utf8 | number: Int64 | float: Float64 | flag: Boolean | list: List(Int64) | object: Struct(x: Int64, y: List(Boolean)) | nothing: Null | day: Date32 | at: Timestamp(µs, "+00:00") | odd name: Utf8 | type: Utf8
+    a          | 1             | 1.0            | true          | [1, 2]            | {x: 1, y: null}                            | null          | 2026-11-21  | 2026-11-21T04:05:06Z        | x              | null
+    ""         | -2            | 0.5            | null          | []                | {x: null, y: [true]}                       | null          | null        | null                        | null           | t
     "#);
 }
 
@@ -48,10 +48,10 @@ fn lists_structs_and_maps_nest() {
         3,  null,                 null,                                                        null;
     };
     assert_snapshot!(frame, @r#"
-    id: Int64 | tags: List(Utf8) | person: Struct("name": Utf8, "born": Date32) | counts: Map("entries": non-null Struct("keys": non-null Utf8, "values": Int64), unsorted)
-    1         | ["a", "b"]       | {name: "Ann", born: 1990-01-02}              | {"x": 1, "y": null}
-    2         | ["a", null]      | {name: null, born: null}                     | {}
-    3         | null             | null                                         | null
+    id: Int64 | tags: List(Utf8) | person: Struct(name: Utf8, born: Date32) | counts: Map(Utf8, Int64)
+    1         | ["a", "b"]       | {name: "Ann", born: 1990-01-02}          | {"x": 1, "y": null}
+    2         | ["a", null]      | {name: null, born: null}                 | {}
+    3         | null             | null                                     | null
     "#);
 }
 
@@ -89,9 +89,9 @@ fn a_header_alone_is_a_frame_without_rows() {
 
 #[test]
 fn what_does_not_fit_is_named() {
-    assert_snapshot!(panic_of(|| drop(rows! { id, day: Date32; 1, null; 2, "tomorrow"; 3, "1961-11-10" })), @r#"rows!: row 2, column `day`: "tomorrow" is not a Date32"#);
-    assert_snapshot!(panic_of(|| drop(rows! { id: Int8; 1; 1000 })), @"rows!: row 2, column `id`: 1000 is not a Int8");
-    assert_snapshot!(panic_of(|| drop(rows! { name: Utf8; 7 })), @"rows!: row 1, column `name`: 7 is not a Utf8");
+    assert_snapshot!(panic_of(|| drop(rows! { id, day: Date32; 1, null; 2, "tomorrow"; 3, "1961-11-10" })), @r#"rows!: row 2, column `day`: "tomorrow" is not of type Date32"#);
+    assert_snapshot!(panic_of(|| drop(rows! { id: Int8; 1; 1000 })), @"rows!: row 2, column `id`: 1000 is not of type Int8");
+    assert_snapshot!(panic_of(|| drop(rows! { name: Utf8; 7 })), @"rows!: row 1, column `name`: 7 is not of type Utf8");
     assert_snapshot!(panic_of(|| drop(rows! { id, name; 1, "a"; 2 })), @"rows!: row 2 has 1 cells, but there are 2 columns");
     assert_snapshot!(panic_of(|| drop(rows! { mixed; 1; json!({"a": 1}) })), @"rows!: the cells of column `mixed` have no type in common, give it one in the header: Json error: Expected object json type, found: Scalar({Int64})");
 }

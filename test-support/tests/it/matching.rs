@@ -173,7 +173,7 @@ fn other_rows_may_be_ignored() {
     assert_frame(&all, rows! { id; 1; 3 }.ignoring_other_rows().ordered());
     assert_snapshot!(mismatch(&all, some.ignoring_other_rows().ordered()), @r"
     the frame is not as expected
-    the rows are in another order, first at row 2: expected (-), found (+)
+    the rows are in another order, first at row 2: this one (-) comes too early
         id
       - 1
     ");
@@ -245,14 +245,14 @@ fn types_with_sizes_are_told_apart() {
     let actual = rows! {
         a: Int32, b: Decimal128(12, 2), c: Timestamp(Nanosecond, None), d: Timestamp(Second, Some("+00:00".into())), e: List(LargeUtf8), f: Struct([("y", Int64)]);
     };
-    assert_snapshot!(mismatch(actual, expected), @r#"
+    assert_snapshot!(mismatch(actual, expected), @r"
     the frame is not as expected
     columns differ:
       retyped     a: expected Int64, found Int32
       retyped     b: expected Decimal128(10, 2), found Decimal128(12, 2)
       retyped     c: expected Timestamp(µs), found Timestamp(ns)
-      retyped     f: expected Struct("x": Int64), found Struct("y": Int64)
-    "#);
+      retyped     f: expected Struct(x: Int64), found Struct(y: Int64)
+    ");
 }
 
 #[test]
