@@ -1,1 +1,51 @@
-//! todo
+//! Where rows come from: [`JsonFiles`], [`CsvFiles`], [`ParquetFiles`], [`AvroFiles`] and [`InMemory`].
+//!
+//! Sources are values: they say where and how to read, compare, print, and touch nothing until they are loaded. All file
+//! sources share [`Files`]: one file or a folder, recursive or not, a glob, partition columns from the names of folders,
+//! and either a declared schema, which is enforced, or one that is inferred from every file.
+//!
+//! # Which files
+//! A location that names a file is that file, whatever its name. A folder is searched for the format's usual suffixes, or
+//! for a glob; files and folders whose names start with `.` or `_` are hidden, as they are for Spark and Hive (what running
+//! jobs have staged is hidden, too). An empty or missing folder is an error unless
+//! [`or_empty`](Files::or_empty) says otherwise.
+//!
+//! # Refused data
+//! What does not fit a declared schema is an [`ErrorKind::Refused`](hardtack_core::ErrorKind::Refused) that names the file
+//! and, for text formats, line, column and value:
+//!
+//! > `` `abc` is not an Int64 (file: /data/books.jsonl, line: 7, column: author.id, value: "abc") ``
+//!
+//! It comes while the plan is executed, from whatever executes it.
+//!
+//! # How a text becomes a value
+//! CSV and JSON have one set of rules, and nothing is lost silently:
+//! * A number with a fraction is no integer and one with too many decimals no `Decimal`; `3.0` and `1e3` are integers.
+//! * Dates are `2024-01-31`, timestamps as in RFC 3339 with a `T` or a space, with or without an offset; without one they
+//!   are in the column's zone, or UTC. A timestamp that is finer than its column, or a time of day in a date column, is
+//!   refused. A bare integer counts the column's unit since 1970 in a timestamp column and days in a date column, as change
+//!   events have them.
+//! * Booleans are `true`, `t`, `yes`, `y`, `1` and `false`, `f`, `no`, `n`, `0`, in any case (JSON: `true` and `false`).
+
+mod avro;
+mod csv;
+mod fault;
+mod files;
+mod infer;
+mod input;
+mod json;
+mod listing;
+mod memory;
+mod metered;
+mod parquet;
+mod scan;
+mod table;
+mod text;
+mod widen;
+
+pub use avro::{Avro, AvroFiles};
+pub use csv::{Csv, CsvFiles};
+pub use files::Files;
+pub use json::{Json, JsonFiles};
+pub use memory::{InMemory, Rows};
+pub use parquet::{Parquet, ParquetFiles};

@@ -1,0 +1,167 @@
+//! Avro object container files.
+
+use std::io::{BufReader, Cursor, Read};
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::error::ArrowError;
+use arrow_avro::reader::{ReaderBuilder, read_header_info};
+use async_trait::async_trait;
+use datafusion::datasource::physical_plan::FileSource;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::physical_expr_adapter::BatchAdapterFactory;
+use futures::{StreamExt, stream};
+use hardtack_core::{Error, Result};
+use tokio_util::io::SyncIoBridge;
+
+use crate::fault::a;
+use crate::files::{Files, Format, Planned};
+use crate::infer::infer_each;
+use crate::input::{Bytes, SourceFile};
+use crate::scan::{Batches, Origin, ReadRows, RowSource, in_file};
+use crate::widen::{Union, is_readable};
+
+/// The Avro format: see [`AvroFiles`].
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Avro;
+
+/// Avro object container files (`.avro`), with any of Avro's codecs. Only the columns that a plan needs are decoded.
+///
+/// ```
+/// use hardtack_sources::AvroFiles;
+///
+/// let events = AvroFiles::new("events", "s3://lake/events").with_glob("2024-*.avro");
+/// ```
+///
+/// Schemas are declared or inferred, and columns converted, as for [`ParquetFiles`](crate::ParquetFiles): the schema in
+/// the header of every file is looked at, and files are united by the names of their columns.
+pub type AvroFiles = Files<Avro>;
+
+#[async_trait]
+impl Format for Avro {
+    const TYPE: &'static str = "AvroFiles";
+    const SUFFIXES: &'static [&'static str] = &[".avro"];
+
+    async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<SchemaRef> {
+        let mut union = Union::default();
+        let look = |file: SourceFile| async move { Ok(AvroFile::open(&file).await?.schema) };
+        infer_each(files, concurrency.max(16), look, |file, schema| union.add(&schema, &file.location)).await?;
+        Ok(Arc::new(union.schema()))
+    }
+
+    fn plan(&self, table: TableSchema, origin: Origin, _planned: &Planned) -> Result<Arc<dyn FileSource>> {
+        Ok(Arc::new(RowSource::new(Arc::new(self.clone()), table, origin)))
+    }
+}
+
+#[async_trait]
+impl ReadRows for Avro {
+    fn kind(&self) -> &'static str {
+        "avro"
+    }
+
+    async fn read(&self, file: SourceFile, columns: SchemaRef, batch_size: usize) -> Result<Batches> {
+        AvroFile::open(&file).await?.read(file, columns, batch_size)
+    }
+}
+
+/// A file whose header has been read.
+struct AvroFile {
+    /// The columns that the file has.
+    schema: SchemaRef,
+    /// The file from its start.
+    bytes: Replay,
+}
+
+/// What was read for the header, and the rest.
+type Replay = std::io::Chain<Cursor<Vec<u8>>, SyncIoBridge<Bytes>>;
+
+/// Keeps what is read.
+struct Recording<R> {
+    inner: R,
+    seen: Vec<u8>,
+}
+
+impl<R: Read> Read for Recording<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.seen.extend_from_slice(&buffer[..read]);
+        Ok(read)
+    }
+}
+
+impl AvroFile {
+    async fn open(file: &SourceFile) -> Result<Self> {
+        let bytes = SyncIoBridge::new(file.open().await?);
+        let opened = blocking(move || {
+            let mut recording = Recording { inner: bytes, seen: Vec::new() };
+            read_header_info(BufReader::new(&mut recording)).map_err(|e| e.to_string())?;
+            let header = std::mem::take(&mut recording.seen);
+            let reader = ReaderBuilder::new().build(Cursor::new(&header)).map_err(|e| e.to_string())?;
+            let schema = reader.schema();
+            Ok::<_, String>(Self { schema, bytes: Cursor::new(header).chain(recording.inner) })
+        });
+        let opened = opened.await?;
+        opened.map_err(|why| Error::refused(format!("this is not an Avro file: {why}")).with("file", &file.location))
+    }
+
+    fn read(self, file: SourceFile, wanted: SchemaRef, batch_size: usize) -> Result<Batches> {
+        check(&self.schema, &wanted).map_err(|e| e.with("file", &file.location))?;
+        let stored = self.schema.fields().iter().enumerate();
+        let mut projection: Vec<usize> =
+            stored.filter(|(_, f)| wanted.field_with_name(f.name()).is_ok()).map(|(i, _)| i).collect();
+        if projection.is_empty() {
+            // Rows are counted by some column.
+            projection.push(0);
+        }
+        // The reader works on a thread that may block, two batches ahead at most.
+        let (sender, receiver) = tokio::sync::mpsc::channel(2);
+        let location = file.location;
+        tokio::task::spawn_blocking(move || {
+            let builder = ReaderBuilder::new().with_batch_size(batch_size).with_projection(projection);
+            let batches = builder.build(BufReader::with_capacity(256 << 10, self.bytes));
+            // Sending fails when the plan has all the rows it wants; then nobody is there to tell.
+            let _: Result<(), ()> = match batches {
+                Ok(mut batches) => batches.try_for_each(|batch| sender.blocking_send(batch).map_err(drop)),
+                Err(e) => sender.blocking_send(Err(e)).map_err(drop),
+            };
+        });
+        let adapter = BatchAdapterFactory::new(wanted);
+        let batches = stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) });
+        Ok(batches
+            .map(move |batch: Result<RecordBatch, ArrowError>| {
+                let adapted = batch.map_err(undecodable).and_then(|batch| {
+                    let adapter = adapter.make_adapter(&batch.schema())?;
+                    Ok(adapter.adapt_batch(&batch)?)
+                });
+                adapted.map_err(|e| Error::from(in_file(e.into(), &location)))
+            })
+            .boxed())
+    }
+}
+
+fn undecodable(error: ArrowError) -> Error {
+    Error::refused("the file is not whole and valid Avro").because(error)
+}
+
+/// Refuses a file that lacks required columns or stores them with types that may lose something.
+fn check(stored: &Schema, wanted: &Schema) -> Result<()> {
+    for field in wanted.fields() {
+        let refuse = |why: String| Err(Error::refused(why).with("column", field.name()));
+        match stored.field_with_name(field.name()) {
+            Ok(found) if is_readable(found.data_type(), field.data_type()) => {}
+            Ok(found) => {
+                let (is, wanted) = (a(found.data_type()), a(field.data_type()));
+                return refuse(format!("the file stores {is}, which is not always {wanted}, as the schema wants"));
+            }
+            Err(_) if field.is_nullable() => {}
+            Err(_) => return refuse("the file lacks a column that the schema requires".to_owned()),
+        }
+    }
+    Ok(())
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| Error::unexpected("reading a file died").because(e))
+}

@@ -1,0 +1,285 @@
+//! How a CSV text is written, and taking it apart.
+
+use std::borrow::Cow;
+
+use crate::fault::Fault;
+
+/// How a CSV text is written.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Dialect {
+    pub(crate) delimiter: u8,
+    pub(crate) quote: Option<u8>,
+    /// What makes a quote inside of a quoted field one of its characters: a quote before it unless this says otherwise.
+    pub(crate) escape: Option<u8>,
+    pub(crate) null_text: Option<String>,
+    pub(crate) header: bool,
+}
+
+impl Default for Dialect {
+    fn default() -> Self {
+        Self { delimiter: b',', quote: Some(b'"'), escape: None, null_text: None, header: true }
+    }
+}
+
+/// Where a field is in the text.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Cell {
+    /// Of its content: quotes around it are not part of it.
+    start: u32,
+    end: u32,
+    kind: CellKind,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+enum CellKind {
+    #[default]
+    Plain,
+    Quoted,
+    /// Quoted, with quotes or escapes inside.
+    Escaped,
+}
+
+impl Cell {
+    /// Where its line can be counted from.
+    pub(crate) fn offset(self) -> usize {
+        self.start as usize
+    }
+
+    /// The cell in a text that starts `by` bytes later.
+    pub(crate) fn moved(self, by: usize) -> Self {
+        let by = by as u32;
+        Self { start: self.start - by, end: self.end - by, ..self }
+    }
+
+    /// Whether the text is a value and not the absence of one.
+    pub(crate) fn is_quoted(self) -> bool {
+        self.kind != CellKind::Plain
+    }
+
+    /// The content.
+    pub(crate) fn text<'a>(self, text: &'a str, dialect: &Dialect) -> Cow<'a, str> {
+        let content = &text[self.start as usize..self.end as usize];
+        if self.kind == CellKind::Escaped { Cow::Owned(dialect.unescape(content)) } else { Cow::Borrowed(content) }
+    }
+
+    /// The content, or nothing where the field is null: an empty field without quotes, or one that holds the null text.
+    /// Where a null text is set, an empty field of a text column is an empty text. A quoted field is never null, but that
+    /// an empty one is no value of any type but text.
+    pub(crate) fn value<'a>(self, text: &'a str, dialect: &Dialect, is_text: bool) -> Option<Cow<'a, str>> {
+        let content = self.text(text, dialect);
+        let null = match (&dialect.null_text, self.is_quoted()) {
+            (Some(null), false) if content == *null => true,
+            (Some(_), _) | (None, true) => content.is_empty() && !is_text,
+            (None, false) => content.is_empty(),
+        };
+        (!null).then_some(content)
+    }
+}
+
+/// What came of taking apart the front of a text.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Record {
+    /// A record with this many fields, which ends here.
+    Fields(usize, usize),
+    /// A line with nothing on it, which ends here.
+    Blank(usize),
+    /// The text ends before the record does.
+    Partial,
+}
+
+impl Dialect {
+    fn unescape(&self, content: &str) -> String {
+        let escape = char::from(self.escape.or(self.quote).unwrap_or(b'"'));
+        let (mut out, mut chars) = (String::with_capacity(content.len()), content.chars());
+        while let Some(c) = chars.next() {
+            out.push(if c == escape { chars.next().unwrap_or(c) } else { c });
+        }
+        out
+    }
+
+    /// Takes apart the record at `at`; `field` is given each field with its index. Lines end with `\n`, `\r\n` or `\r`;
+    /// lines inside of quotes belong to the field. `last` says that no text follows.
+    #[inline]
+    pub(crate) fn record(
+        &self,
+        text: &[u8],
+        at: usize,
+        last: bool,
+        mut field: impl FnMut(usize, Cell),
+    ) -> Result<Record, Fault> {
+        let (mut pos, mut index) = (at, 0);
+        loop {
+            let cell = if self.quote.is_some() && text.get(pos) == self.quote.as_ref() {
+                match self.quoted(text, pos, last)? {
+                    None => return Ok(Record::Partial),
+                    Some(cell) => cell,
+                }
+            } else {
+                let rest = &text[pos..];
+                let len = rest.iter().position(|b| *b == self.delimiter || *b == b'\n' || *b == b'\r');
+                // A text is read in windows of some MiB.
+                let end = pos + len.unwrap_or(rest.len());
+                Cell { start: pos as u32, end: end as u32, kind: CellKind::Plain }
+            };
+            pos = cell.end as usize + usize::from(cell.is_quoted());
+            let next = match (text.get(pos), text.get(pos + 1)) {
+                (Some(b), _) if *b == self.delimiter => {
+                    field(index, cell);
+                    index += 1;
+                    pos += 1;
+                    continue;
+                }
+                (Some(b'\n'), _) => pos + 1,
+                (Some(b'\r'), Some(b'\n')) => pos + 2,
+                (Some(b'\r'), None) if !last => return Ok(Record::Partial),
+                (Some(b'\r'), _) => pos + 1,
+                (None, _) if !last => return Ok(Record::Partial),
+                _ => pos,
+            };
+            if index == 0 && !cell.is_quoted() && cell.start == cell.end {
+                return Ok(Record::Blank(next));
+            }
+            field(index, cell);
+            return Ok(Record::Fields(index + 1, next));
+        }
+    }
+
+    /// The quoted field at `at`, or nothing if it does not end in the text.
+    fn quoted(&self, text: &[u8], at: usize, last: bool) -> Result<Option<Cell>, Fault> {
+        let quote = self.quote.unwrap_or(b'"');
+        let escape = self.escape.unwrap_or(quote);
+        let (mut pos, mut kind) = (at + 1, CellKind::Quoted);
+        while let Some(found) = text[pos..].iter().position(|b| *b == quote || *b == escape) {
+            pos += found;
+            let next = text.get(pos + 1);
+            if text[pos] == escape && (escape != quote || next == Some(&quote)) {
+                kind = CellKind::Escaped;
+                pos += 2;
+                if pos > text.len() {
+                    break;
+                }
+                continue;
+            }
+            return match next {
+                None if !last => Ok(None),
+                Some(b) if *b != self.delimiter && *b != b'\n' && *b != b'\r' => {
+                    let line = text[at..].split(|b| *b == b'\n').next().unwrap_or_default();
+                    Err(Fault::new(
+                        pos,
+                        "text follows a closing quote; a quote inside of a quoted field is written twice",
+                    )
+                    .value(&String::from_utf8_lossy(line)))
+                }
+                _ => Ok(Some(Cell { start: (at + 1) as u32, end: pos as u32, kind })),
+            };
+        }
+        if last {
+            let line = text[at..].split(|b| *b == b'\n').next().unwrap_or_default();
+            return Err(Fault::new(at, "a quote is not closed").value(&String::from_utf8_lossy(line)));
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    fn split(dialect: &Dialect, text: &str) -> Result<Vec<Vec<Option<String>>>, Fault> {
+        let (mut at, mut rows) = (0, Vec::new());
+        while at < text.len() {
+            let mut row = Vec::new();
+            let record = dialect.record(text.as_bytes(), at, true, |_, cell| {
+                row.push(cell.value(text, dialect, true).map(Cow::into_owned));
+            })?;
+            // The same record is found however little of what follows is known.
+            at = match record {
+                Record::Fields(n, end) => {
+                    assert_eq!(n, row.len());
+                    rows.push(row);
+                    end
+                }
+                Record::Blank(end) => end,
+                Record::Partial => unreachable!("the text is whole"),
+            };
+        }
+        Ok(rows)
+    }
+
+    #[rstest]
+    #[case("a,b\n1,2", "a b|1 2")]
+    #[case("a,b\r\n1,2\r\n", "a b|1 2")]
+    #[case("a,b\r1,2\r", "a b|1 2")]
+    #[case("a,\n,b\n\n,\n", "a ~|~ b|~ ~")]
+    #[case("\"a,1\",\"\"\n", "a,1 ")]
+    #[case("\"x\n\r\ny\"\n", "x\n\r\ny")]
+    #[case("\"say \"\"hi\"\"\",5\" pipe\n", "say \"hi\" 5\" pipe")]
+    #[case("ü,\u{1f600}\n", "ü \u{1f600}")]
+    fn records_are_taken_apart(#[case] text: &str, #[case] rows: &str) {
+        let found = split(&Dialect::default(), text).unwrap();
+        let shown: Vec<_> = found
+            .iter()
+            .map(|row| row.iter().map(|v| v.as_deref().unwrap_or("~")).collect::<Vec<_>>().join(" "))
+            .collect();
+        assert_eq!(shown.join("|"), rows);
+    }
+
+    #[test]
+    fn escapes_and_null_texts() {
+        let dialect = Dialect { escape: Some(b'\\'), null_text: Some("NULL".to_owned()), ..Dialect::default() };
+        let row = split(&dialect, r#""a\"b\\c",NULL,"NULL","#).unwrap().remove(0);
+        assert_eq!(row, [Some("a\"b\\c".to_owned()), None, Some("NULL".to_owned()), Some(String::new())]);
+        let unquoted = Dialect { quote: None, ..Dialect::default() };
+        assert_eq!(split(&unquoted, "\"a,b\"").unwrap(), [[Some("\"a".to_owned()), Some("b\"".to_owned())]]);
+    }
+
+    #[rstest]
+    #[case("\"a\"b,c\n", "text follows a closing quote; a quote inside of a quoted field is written twice")]
+    #[case("1,\"a\n2\n", "a quote is not closed")]
+    fn bad_quotes_are_refused(#[case] text: &str, #[case] message: &str) {
+        assert_eq!(split(&Dialect::default(), text).unwrap_err().message, message);
+    }
+
+    fn write(dialect: &Dialect, rows: &[Vec<String>]) -> String {
+        let quote = |field: &String| {
+            let quote = char::from(dialect.quote.unwrap());
+            let escape = char::from(dialect.escape.unwrap_or(dialect.quote.unwrap()));
+            let inside: String = field
+                .chars()
+                .flat_map(|c| (c == quote || c == escape).then_some(escape).into_iter().chain([c]))
+                .collect();
+            format!("{quote}{inside}{quote}")
+        };
+        let line = |row: &Vec<String>| row.iter().map(quote).collect::<Vec<_>>().join(",") + "\n";
+        rows.iter().map(line).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn quoted_fields_come_back(
+            rows in prop::collection::vec(prop::collection::vec("[a\"\\\\,\r\nü']{0,6}", 1..4), 0..5),
+            escape in prop::option::of(Just(b'\\')),
+        ) {
+            let dialect = Dialect { escape, ..Dialect::default() };
+            let back = split(&dialect, &write(&dialect, &rows)).unwrap();
+            let back: Vec<Vec<String>> = back.into_iter().map(|r| r.into_iter().flatten().collect()).collect();
+            prop_assert_eq!(back, rows);
+        }
+
+        #[test]
+        fn a_record_does_not_depend_on_where_the_window_ends(text in "[a\",\r\n]{0,12}", cut in 0_usize..12) {
+            let dialect = Dialect::default();
+            let whole = dialect.record(text.as_bytes(), 0, true, |_, _| {});
+            let part = &text.as_bytes()[..cut.min(text.len())];
+            match dialect.record(part, 0, false, |_, _| {}) {
+                Ok(Record::Partial) => {}
+                // A fault shows more of its line when more of it is there.
+                Err(fault) => prop_assert_eq!(Some(fault.offset), whole.err().map(|f| f.offset)),
+                found => prop_assert_eq!(found, whole),
+            }
+        }
+    }
+}

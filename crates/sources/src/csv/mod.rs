@@ -1,0 +1,176 @@
+//! CSV: records of fields to batches.
+
+mod decode;
+mod dialect;
+mod infer;
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::datasource::physical_plan::FileSource;
+use datafusion::datasource::table_schema::TableSchema;
+use hardtack_core::{Error, Result};
+
+use crate::files::{Files, Format, Planned};
+use crate::infer::infer_each;
+use crate::input::SourceFile;
+use crate::scan::{Batches, Origin, ReadRows, RowSource};
+use crate::text::can_parse;
+use decode::{CsvDecoder, Layout};
+use dialect::Dialect;
+use infer::Columns;
+
+/// The CSV format: see [`CsvFiles`].
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Csv {
+    dialect: Dialect,
+}
+
+/// CSV files: records of fields, with a header that names them. Compressed files (`.gz`, `.zst`, `.bz2`, `.xz`) are
+/// decompressed.
+///
+/// ```
+/// use hardtack_sources::CsvFiles;
+///
+/// let feed = CsvFiles::new("encounters", "s3://bucket/feed").with_delimiter(b';').with_null_text("NULL");
+/// assert_eq!(
+///     format!("{feed:?}"),
+///     r#"CsvFiles { name: "encounters", location: "s3://bucket/feed", delimiter: ';', null_text: "NULL" }"#
+/// );
+/// ```
+///
+/// Lines end with `\n`, `\r\n` or `\r`; blank lines are skipped. A field in quotes may hold delimiters, line ends and,
+/// written twice, quotes. An empty field is null; an empty field in quotes is an empty text. A quote within a field
+/// that does not start with one is one of its characters. What is malformed (a record with too many or too few fields,
+/// text after a closing quote, a quote that is never closed, text that is not UTF-8) is refused with file and line.
+///
+/// # With a declared schema
+/// The rows have exactly the declared columns. They are found by their name in the header, in any order; where no name is
+/// the same, one that differs in case only will do. A declared column that a file lacks is refused, what is not declared
+/// is not even parsed. Values are parsed as the [crate](crate#how-a-text-becomes-a-value) says; what cannot be is refused
+/// with file, line, column and value, and so is an empty field in a column that allows no null.
+///
+/// # Without
+/// Every value of every file is looked at, and types are widened: null < boolean < text, null < integer < float < text,
+/// null < date < timestamp < text. Timestamps have microseconds; those with an offset or a `Z` are in UTC, and a column
+/// that mixes both is text. Numbers with leading zeros and integers beyond 64 bits are text, so that nothing is lost.
+/// Columns without any value are text. A column that some files lack is null there.
+pub type CsvFiles = Files<Csv>;
+
+impl Files<Csv> {
+    /// The byte between fields, `,` unless told otherwise.
+    #[must_use]
+    pub fn with_delimiter(mut self, delimiter: u8) -> Self {
+        self.format.dialect.delimiter = delimiter;
+        self
+    }
+
+    /// The byte around fields that hold a delimiter or a line end, `"` unless told otherwise; `None` if there is no such
+    /// byte.
+    #[must_use]
+    pub fn with_quote(mut self, quote: impl Into<Option<u8>>) -> Self {
+        self.format.dialect.quote = quote.into();
+        self
+    }
+
+    /// The byte that makes the next one, in a quoted field, just a character; unless told otherwise a quote is written
+    /// twice.
+    #[must_use]
+    pub fn with_escape(mut self, escape: u8) -> Self {
+        self.format.dialect.escape = Some(escape);
+        self
+    }
+
+    /// The text that means null where it stands without quotes, `\N` say. An empty field of a text column is an empty
+    /// text then.
+    #[must_use]
+    pub fn with_null_text(mut self, text: impl Into<String>) -> Self {
+        self.format.dialect.null_text = Some(text.into());
+        self
+    }
+
+    /// The files have no header: the fields are the declared columns in their order, or else `column_1`, `column_2` ...
+    #[must_use]
+    pub fn without_header(mut self) -> Self {
+        self.format.dialect.header = false;
+        self
+    }
+}
+
+#[async_trait]
+impl Format for Csv {
+    const TYPE: &'static str = "CsvFiles";
+    const SUFFIXES: &'static [&'static str] = &[".csv", ".tsv"];
+    const COMPRESSED: bool = true;
+
+    fn show(&self, f: &mut std::fmt::DebugStruct<'_, '_>) {
+        let (mine, usual) = (&self.dialect, Dialect::default());
+        if mine.delimiter != usual.delimiter {
+            f.field("delimiter", &char::from(mine.delimiter));
+        }
+        if mine.quote != usual.quote {
+            f.field("quote", &mine.quote.map(char::from));
+        }
+        if let Some(escape) = mine.escape {
+            f.field("escape", &char::from(escape));
+        }
+        if let Some(text) = &mine.null_text {
+            f.field("null_text", text);
+        }
+        if !mine.header {
+            f.field("header", &false);
+        }
+    }
+
+    fn check(&self, declared: &Schema) -> Result<()> {
+        match declared.fields().iter().find(|f| !can_parse(f.data_type())) {
+            None => Ok(()),
+            Some(field) => Err(Error::usage(format!("a CSV file cannot hold {}", crate::fault::a(field.data_type())))
+                .with("column", field.name())),
+        }
+    }
+
+    async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<SchemaRef> {
+        let mut all = Columns::default();
+        let dialect = Arc::new(self.dialect.clone());
+        let look = |file: SourceFile| infer::infer_file(file, Arc::clone(&dialect));
+        infer_each(files, concurrency, look, |_, columns| {
+            all.merge(columns);
+            Ok(())
+        })
+        .await?;
+        Ok(Arc::new(all.schema()))
+    }
+
+    fn plan(&self, table: TableSchema, origin: Origin, planned: &Planned) -> Result<Arc<dyn FileSource>> {
+        let rows = CsvRows {
+            dialect: Arc::new(self.dialect.clone()),
+            all: Arc::clone(table.file_schema()),
+            declared: planned.declared,
+        };
+        Ok(Arc::new(RowSource::new(Arc::new(rows), table, origin)))
+    }
+}
+
+#[derive(Debug)]
+struct CsvRows {
+    dialect: Arc<Dialect>,
+    /// The columns of the files, which give the fields their names where there is no header.
+    all: SchemaRef,
+    /// Whether every file must have every column.
+    declared: bool,
+}
+
+#[async_trait]
+impl ReadRows for CsvRows {
+    fn kind(&self) -> &'static str {
+        "csv"
+    }
+
+    async fn read(&self, file: SourceFile, columns: SchemaRef, batch_size: usize) -> Result<Batches> {
+        let layout = Layout { wanted: columns, all: Arc::clone(&self.all), declared: self.declared };
+        let text = file.open_text().await?;
+        Ok(text.batches(CsvDecoder::new(Arc::clone(&self.dialect), layout, batch_size)))
+    }
+}

@@ -1,0 +1,62 @@
+//! What can be wrong with a piece of text, and how it is told.
+
+use std::fmt::Display;
+
+use arrow::datatypes::DataType;
+
+/// What is wrong in a text and where in it. The reader of the file adds its name and turns the offset into a line.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Fault {
+    /// One sentence.
+    pub(crate) message: String,
+    /// Bytes from the start of the text that was handed over.
+    pub(crate) offset: usize,
+    pub(crate) column: Option<String>,
+    /// As it stands in the file.
+    pub(crate) value: Option<String>,
+}
+
+impl Fault {
+    pub(crate) fn new(offset: usize, message: impl Into<String>) -> Self {
+        Self { message: message.into(), offset, column: None, value: None }
+    }
+
+    /// A text that is not a value of the type that `column` has.
+    pub(crate) fn bad_value(offset: usize, column: impl Into<String>, value: &str, wanted: &DataType) -> Self {
+        let message = format!("`{}` is not {}", cut(value.trim_matches('"')), a(wanted));
+        Self::new(offset, message).column(column).value(value)
+    }
+
+    /// A null where the schema allows none.
+    pub(crate) fn required(offset: usize, column: impl Into<String>) -> Self {
+        Self::new(offset, "a value is missing where the schema requires one").column(column)
+    }
+
+    pub(crate) fn column(mut self, column: impl Into<String>) -> Self {
+        self.column = Some(column.into());
+        self
+    }
+
+    pub(crate) fn value(mut self, value: &str) -> Self {
+        self.value = Some(cut(value));
+        self
+    }
+}
+
+/// The type with its article.
+pub(crate) fn a(what: impl Display) -> String {
+    let what = what.to_string();
+    let article = if what.starts_with(['A', 'I', 'O', 'a', 'i', 'o']) { "an" } else { "a" };
+    format!("{article} {what}")
+}
+
+/// Values go to logs and run records; a whole document should not.
+const SHOWN_CHARS: usize = 100;
+
+/// The value, cut to what is worth showing.
+pub(crate) fn cut(value: &str) -> String {
+    match value.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}...", &value[..end]),
+        None => value.to_owned(),
+    }
+}

@@ -1,0 +1,386 @@
+//! File sources: what all formats have in common.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::common::ScalarValue;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::FileSource;
+use datafusion::datasource::provider_as_source;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::logical_expr::LogicalPlanBuilder;
+use datafusion::physical_expr_adapter::PhysicalExprAdapterFactory;
+use datafusion::prelude::{DataFrame, SessionContext};
+use datafusion::sql::TableReference;
+use hardtack_core::{Error, JobContext, Location, Result, Source};
+
+use crate::input::SourceFile;
+use crate::listing::{Found, Listing, Search};
+use crate::scan::Origin;
+use crate::table::FilesTable;
+use crate::text::parse;
+
+/// Files of one format in one place, as a source: what [`JsonFiles`](crate::JsonFiles), [`CsvFiles`](crate::CsvFiles),
+/// [`ParquetFiles`](crate::ParquetFiles) and [`AvroFiles`](crate::AvroFiles) have in common.
+///
+/// It is a value: it says where and how to read, compares, prints, and touches nothing until it is loaded.
+///
+/// ```
+/// use std::sync::Arc;
+/// use arrow::datatypes::{DataType, Field, Schema};
+/// use hardtack_sources::ParquetFiles;
+///
+/// let schema = Schema::new(vec![Field::new("id", DataType::Int64, false), Field::new("name", DataType::Utf8, true)]);
+/// let customers = ParquetFiles::new("customers", "s3://lake/customers").with_schema(Arc::new(schema)).or_empty();
+/// assert_eq!(
+///     format!("{customers:?}"),
+///     r#"ParquetFiles { name: "customers", location: "s3://lake/customers", schema: [id: Int64 not null, name: Utf8], or_empty: true }"#
+/// );
+/// ```
+#[derive(Clone, PartialEq)]
+pub struct Files<F> {
+    name: String,
+    location: Location,
+    schema: Option<SchemaRef>,
+    glob: Option<String>,
+    recursive: bool,
+    partitions: Partitions,
+    or_empty: bool,
+    pub(crate) format: F,
+}
+
+/// Which columns come from the folders that files are in.
+#[derive(Clone, PartialEq)]
+enum Partitions {
+    None,
+    /// Those that there are.
+    Hive,
+    Columns(Fields),
+}
+
+impl<F: Default> Files<F> {
+    /// The file at `location`, or the files in the folder there and in the folders below it. `name` is the source's
+    /// identity inside the job.
+    pub fn new(name: impl Into<String>, location: impl Into<Location>) -> Self {
+        Self {
+            name: name.into(),
+            location: location.into(),
+            schema: None,
+            glob: None,
+            recursive: true,
+            partitions: Partitions::None,
+            or_empty: false,
+            format: F::default(),
+        }
+    }
+}
+
+impl<F> Files<F> {
+    /// Declares the schema: the rows have exactly these columns in this order, and files that do not fit are refused.
+    /// Without a schema, it is inferred from every file.
+    #[must_use]
+    pub fn with_schema(mut self, schema: impl Into<SchemaRef>) -> Self {
+        self.schema = Some(schema.into());
+        self
+    }
+
+    /// An empty or missing folder gives no rows instead of an error. Needs a declared schema.
+    #[must_use]
+    pub fn or_empty(mut self) -> Self {
+        self.or_empty = true;
+        self
+    }
+
+    /// Takes the files whose path below the location matches, `**/*.json.gz` say, instead of those with the format's usual
+    /// suffixes. `*` and `?` stay within a folder, `**` crosses folders.
+    #[must_use]
+    pub fn with_glob(mut self, glob: impl Into<String>) -> Self {
+        self.glob = Some(glob.into());
+        self
+    }
+
+    /// Does not look into folders below the location.
+    #[must_use]
+    pub fn non_recursive(mut self) -> Self {
+        self.recursive = false;
+        self
+    }
+
+    /// Takes columns from the folders `name=value` that files are in (below the location), as Hive and Spark write
+    /// them. A declared schema says which and of what type. Without, it is all of them, behind the columns of the
+    /// files: `Int64` if all values are integers, `Date32` if all are dates, `Utf8` otherwise.
+    #[must_use]
+    pub fn with_hive_partitions(mut self) -> Self {
+        self.partitions = Partitions::Hive;
+        self
+    }
+
+    /// Takes these columns from the folders `name=value` that files are in, behind the columns of the files, if the
+    /// declared schema does not place them. Nothing has to be listed to know the schema.
+    #[must_use]
+    pub fn with_partition_columns<N: Into<String>>(mut self, columns: impl IntoIterator<Item = (N, DataType)>) -> Self {
+        let fields = columns.into_iter().map(|(name, of)| Field::new(name.into(), of, true));
+        self.partitions = Partitions::Columns(fields.collect());
+        self
+    }
+}
+
+impl<F: Format> fmt::Debug for Files<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = f.debug_struct(F::TYPE);
+        f.field("name", &self.name).field("location", &self.location.as_str());
+        if let Some(schema) = &self.schema {
+            f.field("schema", &ShowFields(schema.fields()));
+        }
+        if let Some(glob) = &self.glob {
+            f.field("glob", glob);
+        }
+        if !self.recursive {
+            f.field("recursive", &false);
+        }
+        match &self.partitions {
+            Partitions::None => {}
+            Partitions::Hive => _ = f.field("partitions", &"hive"),
+            Partitions::Columns(fields) => _ = f.field("partitions", &ShowFields(fields)),
+        }
+        if self.or_empty {
+            f.field("or_empty", &true);
+        }
+        self.format.show(&mut f);
+        f.finish()
+    }
+}
+
+/// Fields in one line.
+pub(crate) struct ShowFields<'a>(pub(crate) &'a Fields);
+
+impl fmt::Debug for ShowFields<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[")?;
+        for (i, field) in self.0.iter().enumerate() {
+            let (comma, null) = (if i == 0 { "" } else { ", " }, if field.is_nullable() { "" } else { " not null" });
+            write!(f, "{comma}{}: {}{null}", field.name(), field.data_type())?;
+        }
+        f.write_str("]")
+    }
+}
+
+/// What a file format brings.
+#[async_trait]
+pub trait Format: fmt::Debug + Clone + PartialEq + Send + Sync + 'static {
+    /// The name of the source type.
+    const TYPE: &'static str;
+    /// What files in a folder are called, in lower case.
+    const SUFFIXES: &'static [&'static str];
+    /// Whether files may be compressed as a whole.
+    const COMPRESSED: bool = false;
+
+    /// Shows options that are not as usual.
+    fn show(&self, _: &mut fmt::DebugStruct<'_, '_>) {}
+
+    /// Refuses a declared schema that files of this format cannot have.
+    fn check(&self, _declared: &Schema) -> Result<()> {
+        Ok(())
+    }
+
+    /// The schema that all files together have.
+    #[doc(hidden)]
+    async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<SchemaRef>;
+
+    /// What reads files with this schema.
+    #[doc(hidden)]
+    fn plan(&self, table: TableSchema, origin: Origin, planned: &Planned) -> Result<Arc<dyn FileSource>>;
+
+    /// What converts the columns that a file stores to those of the schema, if the file source leaves that to DataFusion.
+    #[doc(hidden)]
+    fn adapter(&self) -> Option<Arc<dyn PhysicalExprAdapterFactory>> {
+        None
+    }
+}
+
+/// What a format may want to know to plan a scan.
+pub struct Planned {
+    /// Whether the schema was declared and not inferred.
+    pub(crate) declared: bool,
+    pub(crate) session: SessionContext,
+}
+
+/// The columns of a source, and where each comes from.
+struct Columns {
+    /// As the rows have them.
+    schema: SchemaRef,
+    /// Those that are read from files, and those that come from folders.
+    table: TableSchema,
+}
+
+impl Columns {
+    /// `schema` with the columns `partitions` from folders. Partition columns that it does not have are put behind.
+    fn new(schema: &Schema, partitions: &[FieldRef]) -> Self {
+        let is_partition = |f: &&FieldRef| partitions.iter().any(|p| p.name() == f.name());
+        let of_schema = |p: &FieldRef| schema.field_with_name(p.name()).map_or(Arc::clone(p), |f| Arc::new(f.clone()));
+        let folders: Vec<FieldRef> = partitions.iter().map(of_schema).collect();
+        let missing = folders.iter().filter(|p| schema.field_with_name(p.name()).is_err());
+        let all: Fields = schema.fields().iter().chain(missing).cloned().collect();
+        let files: Fields = schema.fields().iter().filter(|f| !is_partition(f)).cloned().collect();
+        let file_schema = Arc::new(Schema::new_with_metadata(files, schema.metadata().clone()));
+        let schema = Arc::new(Schema::new_with_metadata(all, schema.metadata().clone()));
+        Self { schema, table: TableSchema::new(file_schema, folders) }
+    }
+}
+
+impl<F: Format> Files<F> {
+    fn search(&self) -> Search<'_> {
+        Search {
+            location: &self.location,
+            recursive: self.recursive,
+            glob: self.glob.as_deref(),
+            suffixes: F::SUFFIXES,
+            compressed: F::COMPRESSED,
+        }
+    }
+
+    /// The declared schema with all its columns, without looking at files.
+    fn declared(&self) -> Result<Option<Columns>> {
+        if self.or_empty && self.schema.is_none() {
+            return Err(Error::usage(
+                "`or_empty` needs to know what columns no rows have; declare them with `with_schema`",
+            ));
+        }
+        let Some(schema) = &self.schema else { return Ok(None) };
+        let columns = match &self.partitions {
+            Partitions::Columns(fields) => Columns::new(schema, fields),
+            Partitions::None | Partitions::Hive => Columns::new(schema, &[]),
+        };
+        let names: BTreeSet<_> = schema.fields().iter().map(|f| f.name()).collect();
+        if names.len() < schema.fields().len() {
+            return Err(Error::usage("the declared schema has two columns of one name"));
+        }
+        self.format.check(columns.table.file_schema())?;
+        Ok(Some(columns))
+    }
+
+    async fn columns(&self, listing: &Listing, files: &[SourceFile], session: &SessionContext) -> Result<Columns> {
+        let declared = self.declared()?;
+        let concurrency = session.state().config().target_partitions();
+        let inferred = match declared {
+            Some(columns) if self.partitions != Partitions::Hive => return Ok(columns),
+            Some(columns) => Arc::clone(&columns.schema),
+            // Files that inference reads are read again by the plan; only the second time counts.
+            None => {
+                let uncounted: Vec<_> =
+                    files.iter().map(|f| SourceFile { meter: Arc::default(), ..f.clone() }).collect();
+                self.format.infer(&uncounted, concurrency).await?
+            }
+        };
+        let fields: Vec<FieldRef> = match &self.partitions {
+            Partitions::None => Vec::new(),
+            Partitions::Columns(fields) => fields.iter().cloned().collect(),
+            Partitions::Hive => {
+                let all = listing.files.first().into_iter().flat_map(|f| f.partitions.keys());
+                let known = all.filter(|name| self.schema.is_none() || inferred.field_with_name(name).is_ok());
+                known.map(|name| Arc::new(Field::new(name, partition_type(&listing.files, name), true))).collect()
+            }
+        };
+        Ok(Columns::new(&inferred, &fields))
+    }
+
+    fn nothing_found(&self, listing: &Listing) -> Error {
+        let search = self.search();
+        let error = Error::not_found(format!(
+            "there is no file to read; wanted is {} (`or_empty` takes none for no rows)",
+            search.wanted()
+        ))
+        .with("location", &self.location);
+        if listing.passed_over.is_empty() { error } else { error.with("passed over", &listing.passed_over) }
+    }
+}
+
+/// The type that all values of a partition column have.
+fn partition_type(files: &[Found], name: &str) -> DataType {
+    let values = || files.iter().filter_map(|f| f.partitions.get(name)?.as_deref());
+    let all = |to: &DataType, shaped: fn(&str) -> bool| {
+        values().all(|value| shaped(value) && parse([Some(value.into())].into_iter(), to).is_ok())
+    };
+    if values().next().is_none() {
+        DataType::Utf8
+    } else if all(&DataType::Int64, |v| v.bytes().all(|b| b.is_ascii_digit() || b == b'-')) {
+        DataType::Int64
+    } else if all(&DataType::Date32, |v| v.len() == 10) {
+        DataType::Date32
+    } else {
+        DataType::Utf8
+    }
+}
+
+/// A file with the values of its partition columns.
+fn partitioned(found: &Found, columns: &[FieldRef], location: &Location) -> Result<PartitionedFile> {
+    let mut file = PartitionedFile::from(found.meta.clone());
+    let value = |field: &FieldRef| {
+        let refuse = |message: String| Error::refused(message).with("file", location).with("column", field.name());
+        let text = found.partitions.get(field.name()).ok_or_else(|| {
+            refuse(format!("the file is in no folder `{}=...`, as its partition column wants", field.name()))
+        })?;
+        if text.is_none() && !field.is_nullable() {
+            return Err(refuse("a value is missing where the schema requires one".to_owned()));
+        }
+        let array = parse([text.as_deref().map(Into::into)].into_iter(), field.data_type()).map_err(|_| {
+            let text = text.as_deref().unwrap_or_default();
+            refuse(format!("`{text}` is not {}", crate::fault::a(field.data_type()))).with("value", format!("{text:?}"))
+        })?;
+        Ok(ScalarValue::try_from_array(&array, 0)?)
+    };
+    file.partition_values = columns.iter().map(value).collect::<Result<_>>()?;
+    Ok(file)
+}
+
+#[async_trait]
+impl<F: Format> Source for Files<F> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn load(&self, ctx: &JobContext) -> Result<DataFrame> {
+        let declared = self.declared()?.is_some();
+        let listing = self.search().list(ctx.stores()).await?;
+        if listing.files.is_empty() && !self.or_empty {
+            return Err(self.nothing_found(&listing));
+        }
+        let meter = ctx.meters().source(&self.name);
+        meter.add_files(listing.files.len() as u64);
+        meter.expect_bytes(listing.files.iter().map(|f| f.meta.size).sum());
+        let files: Vec<SourceFile> = listing
+            .files
+            .iter()
+            .map(|found| SourceFile {
+                store: Arc::clone(&listing.store.objects),
+                meta: found.meta.clone(),
+                location: Location::of(&listing.store.url, &found.meta.location),
+                meter: Arc::clone(&meter),
+            })
+            .collect();
+        let columns = self.columns(&listing, &files, ctx.session()).await?;
+        let folders = columns.table.table_partition_cols();
+        let partitioned =
+            listing.files.iter().zip(&files).map(|(found, file)| partitioned(found, folders, &file.location));
+        let partitioned = partitioned.collect::<Result<_>>()?;
+        let origin = Origin { store: listing.store.url.clone(), meter };
+        let planned = Planned { declared, session: ctx.session().clone() };
+        let reader = self.format.plan(columns.table.clone(), origin, &planned)?;
+        let table = FilesTable::new(columns.schema, columns.table, partitioned, listing.store.url, reader)
+            .with_adapter(self.format.adapter());
+        let source = provider_as_source(Arc::new(table));
+        // Under its own name, so that two sources with a column of the same name can be joined.
+        let plan = LogicalPlanBuilder::scan(TableReference::bare(self.name.as_str()), source, None)?.build()?;
+        Ok(DataFrame::new(ctx.session().state(), plan))
+    }
+
+    async fn schema(&self, ctx: &JobContext) -> Result<SchemaRef> {
+        match self.declared()? {
+            Some(columns) => Ok(columns.schema),
+            None => Ok(Arc::new(self.load(ctx).await?.schema().as_arrow().clone())),
+        }
+    }
+}

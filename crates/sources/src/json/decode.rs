@@ -1,0 +1,171 @@
+//! JSON rows to batches, and what is wrong with a row that does not fit.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use arrow::json::reader::{Decoder, ReaderBuilder};
+use hardtack_core::Result;
+use serde_json::value::RawValue;
+
+use super::rows::{RowScanner, syntax_fault};
+use crate::fault::{Fault, a};
+use crate::infer::{DecodeText, MAX_BATCH_BYTES};
+use crate::input::Step;
+use crate::text::{as_texts, from_texts};
+
+/// Decodes the rows of one file.
+pub(super) struct JsonDecoder {
+    schema: SchemaRef,
+    decoder: Decoder,
+    scanner: RowScanner,
+    batch_size: usize,
+}
+
+impl JsonDecoder {
+    pub(super) fn try_new(schema: SchemaRef, batch_size: usize) -> Result<Self> {
+        let decoder = arrow_decoder(schema.fields(), batch_size)?;
+        Ok(Self { schema, decoder, scanner: RowScanner::default(), batch_size })
+    }
+
+    fn batch(&mut self, text: &[u8], rows: &[Range<usize>]) -> Result<RecordBatch, Fault> {
+        if self.schema.fields().is_empty() {
+            let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+            return RecordBatch::try_new_with_options(Arc::clone(&self.schema), vec![], &options)
+                .map_err(|e| Fault::new(0, e.to_string()));
+        }
+        decode(&mut self.decoder, &self.schema, rows.iter().map(|row| &text[row.clone()])).map_err(|why| {
+            // The decoder says what it did not like, but not where: look again, at one row after another.
+            let found = rows.iter().find_map(|row| explain(&text[row.clone()], row.start, self.schema.fields()));
+            found.unwrap_or_else(|| Fault::new(rows.first().map_or(0, |r| r.start), why))
+        })
+    }
+}
+
+impl DecodeText for JsonDecoder {
+    fn decode(&mut self, text: &[u8], ended: bool) -> Result<Step<RecordBatch>, Fault> {
+        let scanned = self.scanner.scan(text);
+        let rows = self.scanner.rows();
+        let full = rows.len() >= self.batch_size || rows.last().is_some_and(|r| r.end >= MAX_BATCH_BYTES);
+        if rows.is_empty() || !(full || ended || scanned.is_err()) {
+            // What is wrong is told after the rows before it.
+            if let Some(fault) = scanned.err().or_else(|| ended.then(|| self.scanner.end(text)).flatten()) {
+                return Err(fault);
+            }
+            let used = if rows.is_empty() { self.scanner.done() } else { 0 };
+            self.scanner.consume(used, 0);
+            return Ok(Step { used, made: None });
+        }
+        let taken: Vec<_> = rows.iter().take(self.batch_size).cloned().collect();
+        let used = taken.last().map_or(0, |row| row.end);
+        let batch = self.batch(text, &taken)?;
+        self.scanner.consume(used, taken.len());
+        Ok(Step { used, made: Some(batch) })
+    }
+}
+
+fn arrow_decoder(fields: &Fields, batch_size: usize) -> Result<Decoder> {
+    let texts = fields.iter().map(|f| Field::new(f.name(), as_texts(f.data_type()), f.is_nullable()));
+    let schema = Arc::new(Schema::new(texts.collect::<Fields>()));
+    Ok(ReaderBuilder::new(schema).with_batch_size(batch_size).with_coerce_primitive(true).build_decoder()?)
+}
+
+/// Decodes rows, or says why not.
+fn decode<'a>(
+    decoder: &mut Decoder,
+    schema: &SchemaRef,
+    rows: impl Iterator<Item = &'a [u8]>,
+) -> Result<RecordBatch, String> {
+    for row in rows {
+        let read = decoder.decode(row).map_err(|e| e.to_string())?;
+        if read < row.len() {
+            return Err("this is not one JSON object".to_owned());
+        }
+    }
+    let texts = decoder.flush().map_err(|e| e.to_string())?.ok_or("there is no row")?;
+    let columns = texts.columns().iter().zip(schema.fields()).map(|(column, field)| {
+        from_texts(column, field.data_type()).ok_or_else(|| format!("`{}` does not fit the schema", field.name()))
+    });
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    RecordBatch::try_new(Arc::clone(schema), columns).map_err(|e| e.to_string())
+}
+
+/// What is wrong with a row that starts at `offset`, if it is this row that is wrong.
+fn explain(row: &[u8], offset: usize, fields: &Fields) -> Option<Fault> {
+    let text = match std::str::from_utf8(row) {
+        Ok(text) => text,
+        Err(e) => return Some(Fault::new(offset + e.valid_up_to(), "this is not UTF-8 text")),
+    };
+    let Ok(raw) = serde_json::from_str::<&RawValue>(text) else { return syntax_fault(row, offset) };
+    let place = Place { base: text.as_ptr() as usize, offset };
+    place.object(raw, fields, "")
+}
+
+/// Finds the value that does not fit, going down into objects and lists.
+struct Place {
+    base: usize,
+    offset: usize,
+}
+
+impl Place {
+    /// Where a value is; raw values are parts of the row's text.
+    fn of(&self, raw: &RawValue) -> usize {
+        self.offset + (raw.get().as_ptr() as usize - self.base)
+    }
+
+    fn object(&self, raw: &RawValue, fields: &Fields, path: &str) -> Option<Fault> {
+        let Ok(values) = serde_json::from_str::<HashMap<String, &RawValue>>(raw.get()) else {
+            return Some(self.not_a("object", raw, path));
+        };
+        fields.iter().find_map(|field| {
+            let path = if path.is_empty() { field.name().clone() } else { format!("{path}.{}", field.name()) };
+            match values.get(field.name()) {
+                Some(value) => self.value(value, field, &path),
+                None if field.is_nullable() => None,
+                None => Some(Fault::required(self.of(raw), path)),
+            }
+        })
+    }
+
+    fn value(&self, raw: &RawValue, field: &FieldRef, path: &str) -> Option<Fault> {
+        if raw.get() == "null" {
+            return (!field.is_nullable()).then(|| Fault::required(self.of(raw), path));
+        }
+        match field.data_type() {
+            DataType::Struct(fields) => self.object(raw, fields, path),
+            DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+                let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(raw.get()) else {
+                    return Some(self.not_a("list", raw, path));
+                };
+                let mut items = items.into_iter().enumerate();
+                items.find_map(|(i, value)| self.value(value, item, &format!("{path}[{i}]"))).or_else(|| {
+                    self.alone(raw, field).err().map(|why| Fault::new(self.of(raw), why).column(path).value(raw.get()))
+                })
+            }
+            DataType::Map(entries, _) => {
+                let DataType::Struct(pair) = entries.data_type() else { return None };
+                let Ok(values) = serde_json::from_str::<HashMap<String, &RawValue>>(raw.get()) else {
+                    return Some(self.not_a("object", raw, path));
+                };
+                values.iter().find_map(|(key, value)| self.value(value, &pair[1], &format!("{path}.{key}")))
+            }
+            wanted => self.alone(raw, field).err().map(|_| Fault::bad_value(self.of(raw), path, raw.get(), wanted)),
+        }
+    }
+
+    /// Decodes a value by itself: what fits is decided by the decoder alone.
+    fn alone(&self, raw: &RawValue, field: &FieldRef) -> Result<(), String> {
+        let alone = Fields::from(vec![Field::new("value", field.data_type().clone(), true)]);
+        let schema = Arc::new(Schema::new(alone.clone()));
+        let mut decoder = arrow_decoder(&alone, 1).map_err(|e| e.to_string())?;
+        let row = format!("{{\"value\":{}}}", raw.get());
+        decode(&mut decoder, &schema, std::iter::once(row.as_bytes())).map(|_| ())
+    }
+
+    fn not_a(&self, wanted: &str, raw: &RawValue, path: &str) -> Fault {
+        let fault = Fault::new(self.of(raw), format!("this is not {}", a(wanted))).value(raw.get());
+        if path.is_empty() { fault } else { fault.column(path) }
+    }
+}

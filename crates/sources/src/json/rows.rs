@@ -1,0 +1,230 @@
+//! Where the rows of a JSON text are.
+
+use std::ops::Range;
+
+use crate::fault::Fault;
+use crate::input::BOM;
+
+/// Finds the objects of a JSON text, whichever way they are laid out: one on a line, several on a line, pretty-printed
+/// over lines, inside a top-level array, or all of that in one file. It works through a text that comes in pieces and
+/// looks at every byte once.
+#[derive(Debug, Default)]
+pub(crate) struct RowScanner {
+    /// The next byte to look at.
+    at: usize,
+    /// How many brackets are open.
+    depth: u32,
+    in_string: bool,
+    escaped: bool,
+    array: Array,
+    /// Where the row that is open starts.
+    start: usize,
+    started: bool,
+    rows: Vec<Range<usize>>,
+}
+
+/// What may follow at the top level.
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+enum Array {
+    /// Not in a top-level array.
+    #[default]
+    Outside,
+    /// After `[`: an element or `]`.
+    Opened,
+    /// After `,`: an element.
+    Separated,
+    /// After an element: `,` or `]`.
+    Element,
+}
+
+impl RowScanner {
+    /// The whole rows found so far that are not consumed yet.
+    pub(crate) fn rows(&self) -> &[Range<usize>] {
+        &self.rows
+    }
+
+    /// Forgets `bytes` at the front of the text and the `rows` in it.
+    pub(crate) fn consume(&mut self, bytes: usize, rows: usize) {
+        self.rows.drain(..rows);
+        self.rows.iter_mut().for_each(|row| *row = row.start - bytes..row.end - bytes);
+        self.at -= bytes;
+        self.start = self.start.saturating_sub(bytes);
+    }
+
+    /// How far the text can be forgotten when all whole rows are done with.
+    pub(crate) fn done(&self) -> usize {
+        if self.depth > 0 { self.start } else { self.at }
+    }
+
+    /// Looks at what has been added to the text.
+    pub(crate) fn scan(&mut self, text: &[u8]) -> Result<(), Fault> {
+        if !self.started {
+            if text.len() < BOM.len() && BOM.starts_with(text) {
+                return Ok(());
+            }
+            self.started = true;
+            self.at = if text.starts_with(BOM) { BOM.len() } else { 0 };
+        }
+        while self.at < text.len() {
+            if self.in_string {
+                self.string(text)?;
+            } else if self.depth > 0 {
+                self.row(text);
+            } else {
+                self.top_level(text)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is wrong if the text ends here.
+    pub(crate) fn end(&self, text: &[u8]) -> Option<Fault> {
+        if self.depth > 0 {
+            let row = &text[self.start..];
+            return Some(
+                syntax_fault(row, self.start).unwrap_or_else(|| Fault::new(self.start, "an object is not closed")),
+            );
+        }
+        match self.array {
+            Array::Outside => None,
+            _ => Some(Fault::new(text.len(), "the file ends inside of an array")),
+        }
+    }
+
+    fn top_level(&mut self, text: &[u8]) -> Result<(), Fault> {
+        let byte = text[self.at];
+        match (byte, self.array) {
+            (b' ' | b'\n' | b'\r' | b'\t', _) => {}
+            (b'{', Array::Outside | Array::Opened | Array::Separated) => {
+                self.start = self.at;
+                self.depth = 1;
+            }
+            (b'[', Array::Outside) => self.array = Array::Opened,
+            (b']', Array::Opened | Array::Element) => self.array = Array::Outside,
+            (b',', Array::Element) => self.array = Array::Separated,
+            _ => {
+                let rest = &text[self.at..];
+                let end = rest.iter().position(|b| b",]\r\n".contains(b)).unwrap_or(rest.len()).max(1);
+                let message = match self.array {
+                    Array::Element => "a comma or the end of the array is missing",
+                    _ => "a row of JSON must be an object",
+                };
+                return Err(Fault::new(self.at, message).value(&String::from_utf8_lossy(&rest[..end])));
+            }
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    fn row(&mut self, text: &[u8]) {
+        while let Some(byte) = text.get(self.at) {
+            self.at += 1;
+            match byte {
+                b'"' => {
+                    self.in_string = true;
+                    return;
+                }
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' => {
+                    self.depth -= 1;
+                    if self.depth == 0 {
+                        self.rows.push(self.start..self.at);
+                        if self.array != Array::Outside {
+                            self.array = Array::Element;
+                        }
+                        return;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn string(&mut self, text: &[u8]) -> Result<(), Fault> {
+        while let Some(byte) = text.get(self.at) {
+            if self.escaped {
+                self.escaped = false;
+            } else {
+                match byte {
+                    b'\\' => self.escaped = true,
+                    b'"' => {
+                        self.in_string = false;
+                        self.at += 1;
+                        return Ok(());
+                    }
+                    // Found now, a quote that is not closed is told on its own line and does not swallow the file.
+                    b'\n' => return Err(Fault::new(self.at - 1, "a line ends inside of a string")),
+                    _ => {}
+                }
+            }
+            self.at += 1;
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with the syntax of the JSON text `row` that starts at `offset`.
+pub(crate) fn syntax_fault(row: &[u8], offset: usize) -> Option<Fault> {
+    let error = serde_json::from_slice::<serde::de::IgnoredAny>(row).err()?;
+    let line_start = match error.line() {
+        0 | 1 => 0,
+        n => row.iter().enumerate().filter(|(_, b)| **b == b'\n').nth(n - 2).map_or(0, |(i, _)| i + 1),
+    };
+    let at = (line_start + error.column().saturating_sub(1)).min(row.len());
+    let text = error.to_string();
+    let text = text.split(" at line ").next().unwrap_or_default();
+    let line = String::from_utf8_lossy(row[line_start..].split(|b| *b == b'\n').next().unwrap_or_default());
+    Some(Fault::new(offset + at, format!("this is not JSON: {text}")).value(&line))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    /// The rows of a text that comes in pieces of `piece` bytes, consumed as they come.
+    fn scan(text: &str, piece: usize) -> Result<Vec<String>, Fault> {
+        let (mut scanner, mut window, mut found) = (RowScanner::default(), Vec::new(), Vec::new());
+        for piece in text.as_bytes().chunks(piece) {
+            window.extend_from_slice(piece);
+            scanner.scan(&window)?;
+            let rows = scanner.rows().to_vec();
+            found.extend(rows.iter().map(|r| String::from_utf8(window[r.clone()].to_vec()).unwrap()));
+            let done = scanner.done();
+            scanner.consume(done, rows.len());
+            window.drain(..done);
+        }
+        scanner.end(&window).map_or(Ok(found), Err)
+    }
+
+    #[rstest]
+    #[case("", &[])]
+    #[case("{}", &["{}"])]
+    #[case("\u{feff}{}\n{\"a\":1}\n", &["{}", "{\"a\":1}"])]
+    #[case("{} {}{}", &["{}", "{}", "{}"])]
+    #[case("[]", &[])]
+    #[case("[{}, {\"a\":[1,{}]}]\n{}\n[{}]", &["{}", "{\"a\":[1,{}]}", "{}", "{}"])]
+    #[case(r#"{"a":"}]\"\\"}{"b":"[{"}"#, &[r#"{"a":"}]\"\\"}"#, r#"{"b":"[{"}"#])]
+    fn rows_are_found_in_every_layout(#[case] text: &str, #[case] rows: &[&str]) {
+        for piece in 1..9 {
+            assert_eq!(scan(text, piece).unwrap(), rows, "in pieces of {piece}");
+        }
+    }
+
+    #[rstest]
+    #[case("1", "a row of JSON must be an object")]
+    #[case("[[{}]]", "a row of JSON must be an object")]
+    #[case("[{} {}]", "a comma or the end of the array is missing")]
+    #[case("[{},]", "a row of JSON must be an object")]
+    #[case("[{}", "the file ends inside of an array")]
+    #[case("{}]", "a row of JSON must be an object")]
+    #[case("{\"a\":\"x\n\"}", "a line ends inside of a string")]
+    #[case("{\"a\":1", "this is not JSON: EOF while parsing an object")]
+    #[case("{\"a\":1\n{\"a\":2}", "this is not JSON: expected `,` or `}`")]
+    fn what_is_no_row_is_refused(#[case] text: &str, #[case] message: &str) {
+        for piece in 1..9 {
+            assert_eq!(scan(text, piece).unwrap_err().message, message, "in pieces of {piece}");
+        }
+    }
+}

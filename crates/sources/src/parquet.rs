@@ -1,0 +1,118 @@
+//! Parquet: through DataFusion's reader.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::common::Result as DFResult;
+use datafusion::datasource::file_format::parquet::transform_schema_to_view;
+use datafusion::datasource::physical_plan::{FileSource, ParquetSource};
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr_adapter::{
+    DefaultPhysicalExprAdapterFactory, PhysicalExprAdapter, PhysicalExprAdapterFactory,
+};
+use hardtack_core::{Error, Result};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::arrow::async_reader::ParquetObjectReader;
+
+use crate::fault::a;
+use crate::files::{Files, Format, Planned};
+use crate::infer::infer_each;
+use crate::input::SourceFile;
+use crate::scan::{Metered, Origin, in_file};
+use crate::widen::{Union, is_readable};
+
+/// The Parquet format: see [`ParquetFiles`].
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Parquet;
+
+/// Parquet files (`.parquet`). Plans read only the columns, row groups and pages that they need.
+///
+/// ```
+/// use hardtack_sources::ParquetFiles;
+///
+/// let books = ParquetFiles::new("books", "s3://lake/books").with_hive_partitions();
+/// ```
+///
+/// # With a declared schema
+/// Columns are found by name; those that are not declared are not read. A column that a file lacks is null there, and
+/// refused if it allows no null. A column that is stored with another type is converted; where that could lose something
+/// (a fraction, a time of day, a finer unit) it is refused with file and column, and so is a value that does not fit.
+///
+/// # Without
+/// The footer of every file is read. Columns are united by name in the order in which they are first seen, and types are
+/// widened: integers and floats to larger ones, timestamps to the finer unit, structs field by field, lists by element.
+/// Types that have nothing in common (a number and a text) are refused with both files. Texts are string views.
+pub type ParquetFiles = Files<Parquet>;
+
+#[async_trait]
+impl Format for Parquet {
+    const TYPE: &'static str = "ParquetFiles";
+    const SUFFIXES: &'static [&'static str] = &[".parquet"];
+
+    async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<SchemaRef> {
+        let mut union = Union::default();
+        // Footers are waited for, not worked on.
+        infer_each(files, concurrency.max(16), footer, |file, schema| union.add(&schema, &file.location)).await?;
+        Ok(Arc::new(transform_schema_to_view(&union.schema())))
+    }
+
+    fn plan(&self, table: TableSchema, origin: Origin, planned: &Planned) -> Result<Arc<dyn FileSource>> {
+        let options = planned.session.copied_table_options().parquet;
+        let source = ParquetSource::new(table).with_table_parquet_options(options);
+        Ok(Arc::new(Metered::new(Arc::new(source), origin)))
+    }
+
+    fn adapter(&self) -> Option<Arc<dyn PhysicalExprAdapterFactory>> {
+        Some(Arc::new(Lossless))
+    }
+}
+
+async fn footer(file: SourceFile) -> Result<Schema> {
+    let mut reader =
+        ParquetObjectReader::new(Arc::clone(&file.store), file.meta.location.clone()).with_file_size(file.meta.size);
+    let metadata = ArrowReaderMetadata::load_async(&mut reader, ArrowReaderOptions::new()).await;
+    let metadata = metadata.map_err(|e| Error::from(in_file(e.into(), &file.location)))?;
+    Ok(metadata.schema().as_ref().clone())
+}
+
+/// DataFusion's conversion of what a file stores to what a plan wants, but nothing may be lost.
+#[derive(Debug)]
+struct Lossless;
+
+impl PhysicalExprAdapterFactory for Lossless {
+    fn create(&self, wanted: SchemaRef, stored: SchemaRef) -> DFResult<Arc<dyn PhysicalExprAdapter>> {
+        let inner = DefaultPhysicalExprAdapterFactory.create(Arc::clone(&wanted), Arc::clone(&stored))?;
+        Ok(Arc::new(LosslessAdapter { inner, wanted, stored }))
+    }
+}
+
+#[derive(Debug)]
+struct LosslessAdapter {
+    inner: Arc<dyn PhysicalExprAdapter>,
+    wanted: SchemaRef,
+    stored: SchemaRef,
+}
+
+impl PhysicalExprAdapter for LosslessAdapter {
+    fn rewrite(&self, expr: Arc<dyn PhysicalExpr>) -> DFResult<Arc<dyn PhysicalExpr>> {
+        for column in datafusion::physical_expr::utils::collect_columns(&expr) {
+            let Ok(wanted) = self.wanted.field_with_name(column.name()) else { continue };
+            match self.stored.field_with_name(column.name()) {
+                Ok(stored) if is_readable(stored.data_type(), wanted.data_type()) => {}
+                Ok(stored) => {
+                    let (is, wanted) = (a(stored.data_type()), a(wanted.data_type()));
+                    let message = format!("the file stores {is}, which is not always {wanted}, as the schema wants");
+                    return Err(Error::refused(message).with("column", column.name()).into());
+                }
+                Err(_) if wanted.is_nullable() => {}
+                Err(_) => {
+                    let message = "the file lacks a column that the schema requires";
+                    return Err(Error::refused(message).with("column", column.name()).into());
+                }
+            }
+        }
+        self.inner.rewrite(expr)
+    }
+}

@@ -1,0 +1,309 @@
+//! The physical scan: what DataFusion executes to read files.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use async_trait::async_trait;
+use datafusion::common::Result as DFResult;
+use datafusion::common::config::ConfigOptions;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::{FileOpenFuture, FileOpener, FileScanConfig, FileSource};
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::error::DataFusionError;
+use datafusion::physical_expr::projection::ProjectionExprs;
+use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation;
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use datafusion::physical_plan::{DisplayFormatType, SortOrderPushdownResult};
+use datafusion_datasource::projection::{ProjectionOpener, SplitProjection};
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
+use hardtack_core::{Error, ErrorKind, Location, Meter, Result};
+use object_store::ObjectStore;
+use url::Url;
+
+use crate::input::SourceFile;
+use crate::metered::MeteredStore;
+
+/// The rows of one file.
+pub(crate) type Batches = BoxStream<'static, Result<RecordBatch>>;
+
+/// Reads files of one format, row by row from the start of the file to its end.
+#[async_trait]
+pub(crate) trait ReadRows: fmt::Debug + Send + Sync {
+    /// The format's name in plans.
+    fn kind(&self) -> &'static str;
+
+    /// The given columns of the rows of a file, in batches of `batch_size` rows at most.
+    async fn read(&self, file: SourceFile, columns: SchemaRef, batch_size: usize) -> Result<Batches>;
+}
+
+/// Which source a scan reads for: who counts, and how files are named in errors.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    pub(crate) store: Url,
+    pub(crate) meter: Arc<Meter>,
+}
+
+// --- formats of our own --------------------------------------------------------------------------------------------
+
+/// [`ReadRows`] as DataFusion wants it: with partition columns, and only the columns that a plan needs.
+#[derive(Clone)]
+pub(crate) struct RowSource {
+    rows: Arc<dyn ReadRows>,
+    table: TableSchema,
+    origin: Origin,
+    projection: SplitProjection,
+    batch_size: usize,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl RowSource {
+    pub(crate) fn new(rows: Arc<dyn ReadRows>, table: TableSchema, origin: Origin) -> Self {
+        let projection = SplitProjection::unprojected(&table);
+        Self { rows, table, origin, projection, batch_size: 8192, metrics: ExecutionPlanMetricsSet::new() }
+    }
+}
+
+impl FileSource for RowSource {
+    fn create_file_opener(
+        &self,
+        store: Arc<dyn ObjectStore>,
+        config: &FileScanConfig,
+        _partition: usize,
+    ) -> DFResult<Arc<dyn FileOpener>> {
+        let file_schema = self.table.file_schema();
+        let columns = Arc::new(file_schema.project(&self.projection.file_indices)?);
+        let opener = Arc::new(RowOpener { source: self.clone(), store, columns });
+        let opener = ProjectionOpener::try_new(self.projection.clone(), opener, file_schema)?;
+        Ok(Arc::new(CheckedOpener::new(opener, config.projected_schema()?, self.origin.clone())))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn table_schema(&self) -> &TableSchema {
+        &self.table
+    }
+
+    fn with_batch_size(&self, batch_size: usize) -> Arc<dyn FileSource> {
+        Arc::new(Self { batch_size, ..self.clone() })
+    }
+
+    fn try_pushdown_projection(&self, projection: &ProjectionExprs) -> DFResult<Option<Arc<dyn FileSource>>> {
+        let merged = self.projection.source.try_merge(projection)?;
+        let projection = SplitProjection::new(self.table.file_schema(), &merged);
+        Ok(Some(Arc::new(Self { projection, ..self.clone() })))
+    }
+
+    fn projection(&self) -> Option<&ProjectionExprs> {
+        Some(&self.projection.source)
+    }
+
+    fn metrics(&self) -> &ExecutionPlanMetricsSet {
+        &self.metrics
+    }
+
+    fn file_type(&self) -> &str {
+        self.rows.kind()
+    }
+
+    /// A byte range of a text may start inside of a quoted line, so files are read whole.
+    fn supports_repartitioning(&self) -> bool {
+        false
+    }
+}
+
+struct RowOpener {
+    source: RowSource,
+    store: Arc<dyn ObjectStore>,
+    columns: SchemaRef,
+}
+
+impl FileOpener for RowOpener {
+    fn open(&self, file: PartitionedFile) -> DFResult<FileOpenFuture> {
+        let RowSource { rows, origin, batch_size, .. } = self.source.clone();
+        let columns = Arc::clone(&self.columns);
+        let file = SourceFile {
+            store: Arc::clone(&self.store),
+            location: Location::of(&origin.store, &file.object_meta.location),
+            meta: file.object_meta,
+            meter: origin.meter,
+        };
+        Ok(async move {
+            let batches = rows.read(file, columns, batch_size).await?;
+            Ok(batches.map(|batch| batch.map_err(DataFusionError::from)).boxed())
+        }
+        .boxed())
+    }
+}
+
+// --- formats of DataFusion -----------------------------------------------------------------------------------------
+
+/// A file source of DataFusion whose files, bytes and rows are counted and whose errors name the file. Optimiser rules
+/// see the source inside.
+pub(crate) struct Metered {
+    inner: Arc<dyn FileSource>,
+    origin: Origin,
+}
+
+impl Metered {
+    pub(crate) fn new(inner: Arc<dyn FileSource>, origin: Origin) -> Self {
+        Self { inner, origin }
+    }
+
+    fn wrap(&self, inner: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
+        Arc::new(Self { inner, origin: self.origin.clone() })
+    }
+}
+
+impl FileSource for Metered {
+    fn create_file_opener(
+        &self,
+        store: Arc<dyn ObjectStore>,
+        config: &FileScanConfig,
+        partition: usize,
+    ) -> DFResult<Arc<dyn FileOpener>> {
+        let store = Arc::new(MeteredStore::new(store, Arc::clone(&self.origin.meter)));
+        let opener = self.inner.create_file_opener(store, config, partition)?;
+        Ok(Arc::new(CheckedOpener::new(opener, config.projected_schema()?, self.origin.clone())))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self.inner.as_any()
+    }
+
+    fn table_schema(&self) -> &TableSchema {
+        self.inner.table_schema()
+    }
+
+    fn with_batch_size(&self, batch_size: usize) -> Arc<dyn FileSource> {
+        self.wrap(self.inner.with_batch_size(batch_size))
+    }
+
+    fn filter(&self) -> Option<Arc<dyn PhysicalExpr>> {
+        self.inner.filter()
+    }
+
+    fn projection(&self) -> Option<&ProjectionExprs> {
+        self.inner.projection()
+    }
+
+    fn metrics(&self) -> &ExecutionPlanMetricsSet {
+        self.inner.metrics()
+    }
+
+    fn file_type(&self) -> &str {
+        self.inner.file_type()
+    }
+
+    fn fmt_extra(&self, t: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        self.inner.fmt_extra(t, f)
+    }
+
+    fn supports_repartitioning(&self) -> bool {
+        self.inner.supports_repartitioning()
+    }
+
+    fn repartitioned(
+        &self,
+        target_partitions: usize,
+        min_size: usize,
+        ordering: Option<LexOrdering>,
+        config: &FileScanConfig,
+    ) -> DFResult<Option<FileScanConfig>> {
+        // The config that comes back is a copy of `config`, which holds this wrapper.
+        self.inner.repartitioned(target_partitions, min_size, ordering, config)
+    }
+
+    fn try_pushdown_filters(
+        &self,
+        filters: Vec<Arc<dyn PhysicalExpr>>,
+        config: &ConfigOptions,
+    ) -> DFResult<FilterPushdownPropagation<Arc<dyn FileSource>>> {
+        let pushed = self.inner.try_pushdown_filters(filters, config)?;
+        let updated_node = pushed.updated_node.map(|inner| self.wrap(inner));
+        Ok(FilterPushdownPropagation { filters: pushed.filters, updated_node })
+    }
+
+    fn try_pushdown_sort(
+        &self,
+        order: &[PhysicalSortExpr],
+        properties: &EquivalenceProperties,
+    ) -> DFResult<SortOrderPushdownResult<Arc<dyn FileSource>>> {
+        Ok(self.inner.try_pushdown_sort(order, properties)?.map(|inner| self.wrap(inner)))
+    }
+
+    fn try_pushdown_projection(&self, projection: &ProjectionExprs) -> DFResult<Option<Arc<dyn FileSource>>> {
+        Ok(self.inner.try_pushdown_projection(projection)?.map(|inner| self.wrap(inner)))
+    }
+}
+
+// --- both ----------------------------------------------------------------------------------------------------------
+
+/// Counts the rows that come out of files, refuses nulls in columns that allow none, and names the file in errors.
+struct CheckedOpener {
+    inner: Arc<dyn FileOpener>,
+    schema: SchemaRef,
+    origin: Origin,
+}
+
+impl CheckedOpener {
+    fn new(inner: Arc<dyn FileOpener>, schema: SchemaRef, origin: Origin) -> Self {
+        Self { inner, schema, origin }
+    }
+}
+
+impl FileOpener for CheckedOpener {
+    fn open(&self, file: PartitionedFile) -> DFResult<FileOpenFuture> {
+        let location = Location::of(&self.origin.store, &file.object_meta.location);
+        let (schema, meter) = (Arc::clone(&self.schema), Arc::clone(&self.origin.meter));
+        let opened = self.inner.open(file).map_err(|e| in_file(e, &location))?;
+        Ok(async move {
+            let batches = opened.await.map_err(|e| in_file(e, &location))?;
+            let checked = batches.map(move |batch| {
+                let batch = batch.map_err(|e| in_file(e, &location))?;
+                refuse_nulls(&batch, &schema, &location)?;
+                meter.add_rows(batch.num_rows() as u64);
+                Ok(batch)
+            });
+            Ok(checked.boxed())
+        }
+        .boxed())
+    }
+}
+
+fn refuse_nulls(batch: &RecordBatch, schema: &SchemaRef, location: &Location) -> Result<()> {
+    let required = schema.fields().iter().zip(batch.columns()).filter(|(field, _)| !field.is_nullable());
+    match required.into_iter().find(|(_, column)| column.logical_null_count() > 0) {
+        None => Ok(()),
+        Some((field, _)) => Err(Error::refused("a value is missing where the schema requires one")
+            .with("file", location)
+            .with("column", field.name())),
+    }
+}
+
+/// Names the file in an error of reading it. Content that cannot be decoded is refused data, not a fault of the query.
+pub(crate) fn in_file(error: DataFusionError, location: &Location) -> DataFusionError {
+    let why = match error.find_root() {
+        DataFusionError::ParquetError(e) => Some(e.to_string()),
+        DataFusionError::ArrowError(e, _) => match e.as_ref() {
+            ArrowError::CastError(text) | ArrowError::ParseError(text) | ArrowError::ParquetError(text) => {
+                Some(text.clone())
+            }
+            _ => None,
+        },
+        _ => None,
+    };
+    let error = Error::from(error);
+    let error = match why {
+        Some(why) if error.kind() == ErrorKind::Unexpected => Error::refused(why),
+        _ => error,
+    };
+    if error.get("file").is_some() { error.into() } else { error.with("file", location).into() }
+}

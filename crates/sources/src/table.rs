@@ -1,0 +1,182 @@
+//! The table that a plan scans: a list of files with their partition values.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::stats::Precision;
+use datafusion::common::{DFSchema, Result as DFResult, ScalarValue, Statistics};
+use datafusion::datasource::TableType;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, FileSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::expr_rewriter::unnormalize_col;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_expr_adapter::PhysicalExprAdapterFactory;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use url::Url;
+
+/// A fixed list of files. What is asked of partition columns is answered by leaving out files.
+pub(crate) struct FilesTable {
+    schema: SchemaRef,
+    /// Where each column of `schema` is in the table schema of `source`, which has partition columns last.
+    places: Vec<usize>,
+    table: TableSchema,
+    files: Vec<PartitionedFile>,
+    store: Url,
+    source: Arc<dyn FileSource>,
+    adapter: Option<Arc<dyn PhysicalExprAdapterFactory>>,
+}
+
+impl fmt::Debug for FilesTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FilesTable").field("files", &self.files.len()).finish_non_exhaustive()
+    }
+}
+
+impl FilesTable {
+    pub(crate) fn new(
+        schema: SchemaRef,
+        table: TableSchema,
+        files: Vec<PartitionedFile>,
+        store: Url,
+        source: Arc<dyn FileSource>,
+    ) -> Self {
+        let all = table.table_schema();
+        let places = schema.fields().iter().filter_map(|f| all.index_of(f.name()).ok()).collect();
+        Self { schema, places, table, files, store, source, adapter: None }
+    }
+
+    /// Sets what converts the columns that a file stores to those of the schema.
+    pub(crate) fn with_adapter(self, adapter: Option<Arc<dyn PhysicalExprAdapterFactory>>) -> Self {
+        Self { adapter, ..self }
+    }
+
+    fn is_about_partitions(&self, filter: &Expr) -> bool {
+        let partitions = self.table.table_partition_cols();
+        let columns = filter.column_refs();
+        !columns.is_empty()
+            && !filter.is_volatile()
+            && columns.iter().all(|c| partitions.iter().any(|p| p.name() == c.name()))
+    }
+
+    /// The files for which the filters, which are all about partition columns, hold.
+    fn prune(&self, filters: Vec<Expr>, session: &dyn Session) -> DFResult<Vec<PartitionedFile>> {
+        let Some(filter) = conjunction(filters).filter(|_| !self.files.is_empty()) else {
+            return Ok(self.files.clone());
+        };
+        let schema = Arc::new(Schema::new(self.table.table_partition_cols().clone()));
+        let column = |i: usize| ScalarValue::iter_to_array(self.files.iter().map(|f| f.partition_values[i].clone()));
+        let columns: Vec<ArrayRef> = (0..schema.fields().len()).map(column).collect::<DFResult<_>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(self.files.len()));
+        let values = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?;
+        let filter = session.create_physical_expr(unnormalize_col(filter), &DFSchema::try_from(schema)?)?;
+        let keep = filter.evaluate(&values)?.into_array(values.num_rows())?;
+        let keep = keep.as_boolean();
+        Ok(self.files.iter().zip(keep).filter(|(_, keep)| *keep == Some(true)).map(|(file, _)| file.clone()).collect())
+    }
+}
+
+/// Splits files into at most `parts` groups of about as many bytes, in order.
+fn spread(files: Vec<PartitionedFile>, parts: usize) -> Vec<FileGroup> {
+    // A file without content is work too.
+    let weight = |file: &PartitionedFile| u128::from(file.object_meta.size) + 4096;
+    let total: u128 = files.iter().map(weight).sum();
+    let mut groups: Vec<Vec<PartitionedFile>> = Vec::new();
+    groups.resize_with(parts.max(1), Vec::new);
+    let mut before = 0;
+    for file in files {
+        // A file belongs where its middle is.
+        let weight = weight(&file);
+        let group = (before + weight / 2) * groups.len() as u128 / total.max(1);
+        before += weight;
+        groups[group as usize].push(file);
+    }
+    groups.into_iter().filter(|group| !group.is_empty()).map(FileGroup::new).collect()
+}
+
+#[async_trait]
+impl TableProvider for FilesTable {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DFResult<Vec<TableProviderFilterPushDown>> {
+        let support = |filter: &&Expr| match self.is_about_partitions(filter) {
+            true => TableProviderFilterPushDown::Exact,
+            // Parquet takes filters from the physical plan, where they are pushed down too.
+            false => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(support).collect())
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DFResult<Arc<dyn ExecutionPlan>> {
+        let places = match projection {
+            Some(columns) => columns.iter().map(|i| self.places[*i]).collect(),
+            None => self.places.clone(),
+        };
+        let files = self.prune(filters.to_vec(), session)?;
+        if files.is_empty() {
+            return Ok(Arc::new(EmptyExec::new(Arc::new(self.table.table_schema().project(&places)?))));
+        }
+        let bytes = files.iter().map(|f| f.object_meta.size as usize).sum();
+        let mut statistics = Statistics::new_unknown(self.table.table_schema());
+        statistics.total_byte_size = Precision::Inexact(bytes);
+        let groups = spread(files, session.config().target_partitions());
+        let config = FileScanConfigBuilder::new(ObjectStoreUrl::parse(&self.store)?, Arc::clone(&self.source))
+            .with_file_groups(groups)
+            .with_statistics(statistics)
+            .with_limit(limit)
+            .with_expr_adapter(self.adapter.clone())
+            .with_projection_indices(Some(places))?
+            .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn files_are_spread_in_order_and_evenly(
+            sizes in prop::collection::vec(0_u64..1_000_000, 0..50),
+            parts in 1_usize..9,
+        ) {
+            let files: Vec<_> =
+                sizes.iter().enumerate().map(|(i, s)| PartitionedFile::new(format!("{i}"), *s)).collect();
+            let groups = spread(files.clone(), parts);
+            prop_assert!(groups.len() <= parts);
+            let back: Vec<_> = groups.iter().flat_map(FileGroup::iter).map(|f| f.object_meta.location.clone()).collect();
+            prop_assert_eq!(back, files.iter().map(|f| f.object_meta.location.clone()).collect::<Vec<_>>());
+            let weight = |g: &FileGroup| g.iter().map(|f| f.object_meta.size + 4096).sum::<u64>();
+            let fair = sizes.iter().map(|s| s + 4096).sum::<u64>() / parts as u64;
+            prop_assert!(groups.iter().all(|g| weight(g) <= fair + 1_004_097));
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! What all file sources have in common.
+
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::util::pretty::pretty_format_batches;
+use datafusion::prelude::{col, lit};
+use hardtack_core::{ErrorKind, Source};
+use hardtack_sources::{CsvFiles, JsonFiles};
+use insta::assert_snapshot;
+use rstest::rstest;
+use tokio::io::AsyncWriteExt;
+
+use crate::{collect, context, put, schema, show, types, with_files};
+
+const AT: &str = "memory:/data";
+
+fn a() -> JsonFiles {
+    JsonFiles::new("a", AT).with_schema(schema(&[("a", DataType::Int64)]))
+}
+
+/// Two members, as `cat a.gz b.gz` makes them.
+pub(crate) fn gzip(text: &str) -> Vec<u8> {
+    let half = text.char_indices().nth(text.chars().count() / 2).map_or(0, |(i, _)| i);
+    [&text[..half], &text[half..]].into_iter().flat_map(|part| compress(part, "gz")).collect()
+}
+
+fn compress(text: &str, with: &str) -> Vec<u8> {
+    use async_compression::tokio::write::{BzEncoder, GzipEncoder, XzEncoder, ZstdEncoder};
+    macro_rules! encode {
+        ($encoder:ident) => {
+            futures::executor::block_on(async {
+                let mut encoder = $encoder::new(Vec::new());
+                encoder.write_all(text.as_bytes()).await.unwrap();
+                encoder.shutdown().await.unwrap();
+                encoder.into_inner()
+            })
+        };
+    }
+    match with {
+        "gz" => encode!(GzipEncoder),
+        "zst" => encode!(ZstdEncoder),
+        "bz2" => encode!(BzEncoder),
+        _ => encode!(XzEncoder),
+    }
+}
+
+#[rstest]
+#[case("gz")]
+#[case("zst")]
+#[case("bz2")]
+#[case("xz")]
+#[tokio::test]
+async fn compressed_files_are_read_to_their_last_member(#[case] suffix: &str) {
+    let path = format!("data/x.JSONL.{suffix}");
+    let two = [compress("{\"a\":1}\n{\"a\"", suffix), compress(":2}", suffix)].concat();
+    let ctx = with_files([(path.as_str(), two.clone())]).await;
+    assert_snapshot!(show(&ctx, a()).await, @"");
+    assert_eq!(ctx.meters().source("a").counts().bytes, two.len() as u64);
+    let ctx = with_files([(path.as_str(), two[..two.len() - 9].to_vec())]).await;
+    let error = collect(&ctx, a()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(error.to_string().starts_with("the file is not whole and valid "), "{error}");
+}
+
+#[tokio::test]
+async fn folders_are_searched_for_the_usual_names() {
+    let files = [
+        ("data/b.json", "{\"a\":2}"),
+        ("data/a.ndjson", "{\"a\":1}"),
+        ("data/sub/deep/c.JSON", "{\"a\":3}"),
+        ("data/_SUCCESS", "x"),
+        ("data/.d.json.run.staged", "x"),
+        ("data/.hidden/e.json", "x"),
+        ("data/_tmp/f.json", "x"),
+        ("data/notes.txt", "x"),
+        ("data2/g.json", "x"),
+    ];
+    let ctx = with_files(files).await;
+    assert_snapshot!(show(&ctx, a()).await, @"");
+    assert_snapshot!(show(&ctx, a().non_recursive()).await, @"");
+    assert_snapshot!(show(&ctx, a().with_glob("*.ndjson")).await, @"");
+    assert_snapshot!(show(&ctx, a().with_glob("**/deep/*")).await, @"");
+    assert_snapshot!(show(&ctx, a().with_glob("[")).await, @"");
+    assert_snapshot!(show(&ctx, a().with_glob("**/*.json.gz")).await, @"");
+    // A file that is named is read, whatever its name.
+    put(&ctx, "data/.odd", "{\"a\":9}").await;
+    assert_snapshot!(show(&ctx, JsonFiles::new("a", "memory:/data/.odd")).await, @"");
+}
+
+#[tokio::test]
+async fn nothing_to_read_is_an_error_or_no_rows() {
+    let ctx = with_files([("data/a.csv", "x"), ("data/_x", "x"), ("data/.y", "y")]).await;
+    assert_snapshot!(show(&ctx, a()).await, @"");
+    assert_snapshot!(show(&ctx, JsonFiles::new("a", "memory:/nowhere")).await, @"");
+    assert_snapshot!(show(&ctx, a().or_empty()).await, @"");
+    assert_snapshot!(show(&ctx, JsonFiles::new("a", "memory:/nowhere").or_empty()).await, @"");
+    assert_eq!(ctx.load(a().or_empty()).await.unwrap().count().await.unwrap(), 0);
+    // A folder on the file system too.
+    let folder = tempfile::tempdir().unwrap();
+    let missing =
+        JsonFiles::new("a", &folder.path().join("no such folder")).with_schema(schema(&[("a", DataType::Utf8)]));
+    assert_eq!(collect(&ctx, missing.clone()).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_snapshot!(show(&ctx, missing.or_empty()).await, @"");
+}
+
+#[tokio::test]
+async fn odd_names_work_on_the_file_system() {
+    let folder = tempfile::tempdir().unwrap();
+    let odd = "x%3Ay=a b%2Fc/ü #1%20=?";
+    #[expect(clippy::disallowed_methods, reason = "the test makes its own files")]
+    for name in ["a b.json", "ü%20é.json", "#1.json", "a=b&c?.json", "100%.json"] {
+        std::fs::create_dir_all(folder.path().join(odd)).unwrap();
+        std::fs::write(folder.path().join(odd).join(name), "{\"a\":1}\n").unwrap();
+    }
+    let ctx = context(2);
+    let source = JsonFiles::new("a", folder.path()).with_hive_partitions();
+    let rows = ctx.load(source).await.unwrap().collect().await.unwrap();
+    assert_eq!(rows.iter().map(|b| b.num_rows()).sum::<usize>(), 5);
+    assert_snapshot!(pretty_format_batches(&rows[..1]).unwrap(), @"");
+    let file = format!("{}/{odd}/100%.json", folder.path().display());
+    assert_eq!(collect(&ctx, JsonFiles::new("one", file)).await.unwrap()[0].num_rows(), 1);
+}
+
+const PARTITIONED: [(&str, &str); 4] = [
+    ("data/year=2019/day=2019-12-31/k=x/a.json", "{\"a\":1}"),
+    ("data/year=2020/day=2020-01-01/k=y%2Fz/b.json", "{\"a\":2}"),
+    ("data/year=2020/day=2020-01-02/k=__HIVE_DEFAULT_PARTITION__/c.json", "{\"a\":3,\"year\":7}"),
+    ("data/year=2020/day=2020-01-02/k=7/_d=/d.json", "{\"a\":4}"),
+];
+
+#[tokio::test]
+async fn partition_columns_come_from_folders() {
+    let ctx = with_files(PARTITIONED).await;
+    let hive = JsonFiles::new("a", AT).with_hive_partitions();
+    let files = PARTITIONED[..3].iter().copied();
+    let three = with_files(files).await;
+    assert_snapshot!(types(&three, hive.clone()).await, @"");
+    assert_snapshot!(show(&three, hive).await, @"");
+    // A declared schema says which, where and of what type.
+    let declared = a().with_schema(schema(&[("year", DataType::Utf8), ("a", DataType::Int64), ("k", DataType::Utf8)]));
+    assert_snapshot!(show(&ctx, declared.clone().with_hive_partitions()).await, @"");
+    assert_snapshot!(show(&three, declared).await, @"");
+    let columns = a().with_partition_columns([("day", DataType::Date32)]);
+    assert_snapshot!(show(&three, columns).await, @"");
+    let wrong = a().with_partition_columns([("k", DataType::Int64)]);
+    assert_snapshot!(show(&three, wrong).await, @"");
+    let missing = a().with_partition_columns([("month", DataType::Int64)]);
+    assert_snapshot!(show(&three, missing).await, @"");
+}
+
+#[tokio::test]
+async fn filters_on_partition_columns_leave_out_files() {
+    let ctx = with_files(PARTITIONED[..3].iter().copied()).await;
+    // What is left out may even be broken.
+    put(&ctx, "data/year=1999/day=1999-01-01/k=x/broken.json", "?").await;
+    let source = a().with_partition_columns([("year", DataType::Int32), ("k", DataType::Utf8)]);
+    let frame = ctx.load(source.clone()).await.unwrap();
+    let filtered = frame.filter(col("year").gt(lit(2019)).and(col("a").gt(lit(1)))).unwrap();
+    let plan = filtered.clone().create_physical_plan().await.unwrap();
+    let plan = datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string();
+    assert_snapshot!(plan, @"");
+    assert_snapshot!(pretty_format_batches(&filtered.collect().await.unwrap()).unwrap(), @"");
+    let frame = ctx.load(source).await.unwrap();
+    let none = frame.clone().filter(col("year").eq(lit(5))).unwrap();
+    assert_eq!(none.count().await.unwrap(), 0);
+    let nulls = frame.filter(col("a.k").is_null()).unwrap().select_columns(&["k", "a"]).unwrap();
+    assert_snapshot!(pretty_format_batches(&nulls.collect().await.unwrap()).unwrap(), @"");
+}
+
+#[tokio::test]
+async fn limits_stop_reading() {
+    let ctx = with_files([("data/a.json", "{\"a\":1}{\"a\":2}"), ("data/b.json", "?")]).await;
+    let two = ctx.load(a()).await.unwrap().limit(0, Some(2)).unwrap();
+    assert_eq!(two.collect().await.unwrap().iter().map(|b| b.num_rows()).sum::<usize>(), 2);
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_number_of_partitions_does_not_change_the_rows(#[values(1, 2, 8)] threads: usize) {
+    let ctx = context(threads);
+    for i in 0..200 {
+        let rows: String = (0..i % 7).map(|j| format!("{},r{j}\n", i * 10 + j)).collect();
+        put(&ctx, &format!("data/d={}/{i:03}.csv", i % 3), format!("id,text\n{rows}")).await;
+    }
+    let source = CsvFiles::new("many", AT).with_hive_partitions();
+    let frame = ctx.load(source).await.unwrap();
+    let plan = frame.clone().create_physical_plan().await.unwrap();
+    assert_eq!(plan.properties().output_partitioning().partition_count(), threads);
+    let sums = frame
+        .aggregate(
+            vec![col("d")],
+            vec![
+                datafusion::functions_aggregate::expr_fn::count(col("text")).alias("rows"),
+                datafusion::functions_aggregate::expr_fn::sum(col("id")).alias("ids"),
+            ],
+        )
+        .unwrap()
+        .sort_by(vec![col("d")])
+        .unwrap();
+    assert_snapshot!(pretty_format_batches(&sums.collect().await.unwrap()).unwrap(), @"");
+    let counts = ctx.meters().source("many").counts();
+    assert_eq!((counts.files, counts.rows), (200, 595));
+    assert_eq!(counts.bytes, ctx.meters().source("many").expected_bytes());
+}
+
+#[tokio::test]
+async fn a_declared_schema_needs_no_files() {
+    let ctx = context(1);
+    let source = a().with_partition_columns([("year", DataType::Int32)]);
+    let names = |s: arrow::datatypes::SchemaRef| s.fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>();
+    assert_eq!(names(source.schema(&ctx).await.unwrap()), ["a", "year"]);
+    assert_eq!(names(a().with_hive_partitions().schema(&ctx).await.unwrap()), ["a"]);
+    let twice = JsonFiles::new("a", AT).with_schema(schema(&[("a", DataType::Int64), ("a", DataType::Utf8)]));
+    assert_snapshot!(show(&ctx, twice).await, @"");
+}
+
+#[tokio::test]
+async fn sources_with_columns_of_one_name_can_be_joined() {
+    let ctx = with_files([("data/a.json", "{\"id\":1,\"x\":\"l\"}"), ("r/a.json", "{\"id\":1,\"x\":\"r\"}")]).await;
+    let left = ctx.load(JsonFiles::new("left", AT)).await.unwrap();
+    let right = ctx.load(JsonFiles::new("right", "memory:/r")).await.unwrap();
+    let joined = left.join(right, datafusion::common::JoinType::Inner, &["id"], &["id"], None).unwrap();
+    let joined = joined.select(vec![col("left.x").alias("l"), col("right.x").alias("r")]).unwrap();
+    assert_snapshot!(pretty_format_batches(&joined.collect().await.unwrap()).unwrap(), @"");
+}
+
+#[tokio::test]
+async fn values_print_and_compare() {
+    let source = a()
+        .with_glob("*.json")
+        .non_recursive()
+        .with_partition_columns([("year", DataType::Int32)])
+        .or_empty()
+        .with_schema(Schema::new(vec![Field::new("a", DataType::Int64, false)]));
+    assert_snapshot!(format!("{source:?}"), @"");
+    assert_ne!(source, a());
+    assert_eq!(source, source.clone());
+}

@@ -1,0 +1,58 @@
+//! Sources against real files: on the file system, and in the memory store.
+
+mod avro;
+mod csv;
+mod files;
+mod json;
+mod memory;
+mod parquet;
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use arrow::util::pretty::pretty_format_batches;
+use hardtack_core::{JobContext, Location, Result, Source};
+use object_store::ObjectStoreExt;
+
+/// A context whose plans have `threads` partitions, with a memory store of its own.
+fn context(threads: usize) -> JobContext {
+    JobContext::builder("test").threads(threads).build().unwrap()
+}
+
+/// A context with these files in its memory store, below `memory:/`.
+async fn with_files<B: Into<bytes::Bytes>>(files: impl IntoIterator<Item = (&str, B)>) -> JobContext {
+    let ctx = context(1);
+    for (path, content) in files {
+        put(&ctx, path, content).await;
+    }
+    ctx
+}
+
+async fn put(ctx: &JobContext, path: &str, content: impl Into<bytes::Bytes>) {
+    let (store, path) = ctx.stores().open(&Location::from("memory:/").join(path)).unwrap();
+    store.objects.put(&path, content.into().into()).await.unwrap();
+}
+
+async fn collect(ctx: &JobContext, source: impl Source) -> Result<Vec<RecordBatch>> {
+    Ok(ctx.load(source).await?.collect().await?)
+}
+
+/// The rows as a table, or the error in one line.
+async fn show(ctx: &JobContext, source: impl Source) -> String {
+    match collect(ctx, source).await {
+        Ok(batches) => pretty_format_batches(&batches).unwrap().to_string(),
+        Err(error) => format!("{}: {}", error.kind().name(), error.chain()),
+    }
+}
+
+/// The names and types of the columns in one line.
+async fn types(ctx: &JobContext, source: impl Source) -> String {
+    let schema = source.schema(ctx).await.unwrap();
+    schema.fields().iter().map(|f| format!("{}: {}", f.name(), f.data_type())).collect::<Vec<_>>().join(", ")
+}
+
+/// A schema of nullable columns.
+fn schema(columns: &[(&str, DataType)]) -> SchemaRef {
+    Arc::new(Schema::new(columns.iter().map(|(n, t)| Field::new(*n, t.clone(), true)).collect::<Fields>()))
+}

@@ -1,0 +1,94 @@
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, record_batch};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::util::pretty::pretty_format_batches;
+use datafusion::prelude::{col, lit};
+use hardtack_sources::ParquetFiles;
+use insta::assert_snapshot;
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
+
+use crate::{collect, schema, show, types, with_files};
+
+const AT: &str = "memory:/data";
+
+fn parquet(batch: &RecordBatch) -> Vec<u8> {
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(100)).build();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+    writer.write(batch).unwrap();
+    writer.into_inner().unwrap()
+}
+
+#[tokio::test]
+async fn schemas_are_united_over_all_files() {
+    let a = record_batch!(("id", Int32, [1, 2]), ("name", Utf8, ["a", "b"])).unwrap();
+    let b = record_batch!(("price", Float64, [0.5]), ("id", Int64, [5_000_000_000])).unwrap();
+    let ctx = with_files([("data/a.parquet", parquet(&a)), ("data/b.parquet", parquet(&b))]).await;
+    assert_snapshot!(types(&ctx, ParquetFiles::new("a", AT)).await, @"");
+    assert_snapshot!(show(&ctx, ParquetFiles::new("a", AT)).await, @"");
+    let c = record_batch!(("id", Utf8, ["x"])).unwrap();
+    crate::put(&ctx, "data/c.parquet", parquet(&c)).await;
+    assert_snapshot!(show(&ctx, ParquetFiles::new("a", AT)).await, @"");
+    crate::put(&ctx, "data/c.parquet", "PAR1 not really").await;
+    assert_snapshot!(show(&ctx, ParquetFiles::new("a", AT)).await, @"");
+}
+
+#[tokio::test]
+async fn a_declared_schema_is_enforced() {
+    let batch =
+        record_batch!(("id", Int64, [1, 5_000_000_000]), ("name", Utf8, [Some("7"), None]), ("f", Float64, [1.5, 2.0]))
+            .unwrap();
+    let ctx = with_files([("data/a.parquet", parquet(&batch))]).await;
+    let read = |columns: &[(&str, DataType)]| ParquetFiles::new("a", AT).with_schema(schema(columns));
+    let fine = read(&[("new", DataType::Date32), ("name", DataType::Int8), ("id", DataType::Utf8)]);
+    assert_snapshot!(show(&ctx, fine).await, @"");
+    assert_snapshot!(show(&ctx, read(&[("id", DataType::Int32)])).await, @"");
+    assert_snapshot!(show(&ctx, read(&[("f", DataType::Int64)])).await, @"");
+    assert_snapshot!(show(&ctx, read(&[("id", DataType::Timestamp(TimeUnit::Second, None))])).await, @"");
+    let required =
+        |name| ParquetFiles::new("a", AT).with_schema(Schema::new(vec![Field::new(name, DataType::Utf8, false)]));
+    assert_snapshot!(show(&ctx, required("name")).await, @"");
+    assert_snapshot!(show(&ctx, required("nope")).await, @"");
+}
+
+#[tokio::test]
+async fn nested_columns_gain_fields() {
+    let of = |names: &[&str]| DataType::Struct(names.iter().map(|n| Field::new(*n, DataType::Int64, true)).collect());
+    let json = |text: &str, t: DataType| {
+        let columns = Arc::new(Schema::new(vec![Field::new("s", t, true)]));
+        arrow::json::ReaderBuilder::new(columns).build(text.as_bytes()).unwrap().next().unwrap().unwrap()
+    };
+    let a = json("{\"s\":{\"x\":1}}", of(&["x"]));
+    let b = json("{\"s\":{\"y\":2,\"x\":3}}", of(&["y", "x"]));
+    let ctx = with_files([("data/a.parquet", parquet(&a)), ("data/b.parquet", parquet(&b))]).await;
+    assert_snapshot!(show(&ctx, ParquetFiles::new("a", AT)).await, @"");
+    let list = |t: DataType| DataType::new_list(t, true);
+    let a = json("{\"s\":[{\"x\":1}]}", list(of(&["x"])));
+    let b = json("{\"s\":[{\"y\":2,\"x\":3}]}", list(of(&["y", "x"])));
+    let ctx = with_files([("data/a.parquet", parquet(&a)), ("data/b.parquet", parquet(&b))]).await;
+    assert_snapshot!(show(&ctx, ParquetFiles::new("a", AT)).await, @"");
+}
+
+#[tokio::test]
+async fn plans_read_what_they_need() {
+    let ids: arrow::array::Int64Array = (0..1000).collect();
+    let text: arrow::array::StringArray = (0..1000).map(|i| Some(format!("some text {i}"))).collect();
+    let batch = RecordBatch::try_from_iter([("id", Arc::new(ids) as _), ("text", Arc::new(text) as _)]).unwrap();
+    let bytes = parquet(&batch);
+    let size = bytes.len() as u64;
+    let ctx = with_files([("data/d=1/a.parquet", bytes.clone()), ("data/d=2/a.parquet", bytes)]).await;
+    let source = ParquetFiles::new("a", AT).with_hive_partitions();
+    let frame = ctx.load(source.clone()).await.unwrap();
+    let some = frame.filter(col("id").eq(lit(150)).and(col("d").eq(lit(2)))).unwrap();
+    let plan = some.clone().create_physical_plan().await.unwrap();
+    let plan = datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string();
+    assert_snapshot!(plan, @"");
+    assert_snapshot!(pretty_format_batches(&some.collect().await.unwrap()).unwrap(), @"");
+    let counts = ctx.meters().source("a").counts();
+    assert_eq!((counts.files, counts.rows), (2, 100), "one row group of one file");
+    assert!(counts.bytes < size && counts.bytes > 0, "{counts:?}");
+    let rows = collect(&ctx, ParquetFiles::new("b", AT)).await.unwrap().iter().map(|b| b.num_rows()).sum::<usize>();
+    assert_eq!(rows, 2000);
+    assert_eq!(ctx.meters().source("b").counts().rows, 2000);
+}
