@@ -17,7 +17,6 @@ use datafusion::arrow::datatypes::{
 };
 use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::common::Result as DfResult;
-use datafusion::common::metadata::FieldMetadata;
 use datafusion::logical_expr::{
     Cast, ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
@@ -77,6 +76,17 @@ fn rule(from: &DataType, to: &DataType) -> Option<Rule> {
         (Timestamp(..), Timestamp(..)) | (Time32(_) | Time64(_), Time32(_) | Time64(_)) => Rule::RoundTrip,
         _ => return None,
     })
+}
+
+/// Whether values of two types can be compared without changing any.
+pub(crate) fn comparable(a: &DataType, b: &DataType) -> bool {
+    let (a, b) = (plain(a), plain(b));
+    let both = |test: fn(&DataType) -> bool| test(a) && test(b);
+    a == b
+        || both(DataType::is_string)
+        || both(DataType::is_binary)
+        || both(|t| matches!(t, DataType::Timestamp(..)))
+        || both(DataType::is_numeric) && (widens(a, b) || widens(b, a))
 }
 
 /// The type of the values, however they are encoded.
@@ -259,14 +269,11 @@ pub(crate) fn fit_type(column: &Found, to: &Field) -> Result<Expr> {
     fit(column, &nullable, to.name(), policy).map_err(|mut problems| problems.swap_remove(0).into_error())
 }
 
-/// The expression under the declared name and with the declared metadata.
-pub(crate) fn declared_as(expr: Expr, from: Option<&Field>, to: &Field) -> Expr {
-    let known = from.map_or_else(Default::default, |f| f.metadata().clone());
-    let news = to.metadata().iter().any(|(key, value)| known.get(key) != Some(value));
+/// The expression under the declared name.
+pub(crate) fn named(expr: Expr, name: &str) -> Expr {
     match expr {
-        Expr::Column(ref column) if column.name == *to.name() && !news => expr,
-        expr if news => expr.alias_with_metadata(to.name(), Some(FieldMetadata::from(to))),
-        expr => expr.alias(to.name()),
+        Expr::Column(ref column) if column.name == name => expr,
+        expr => expr.alias(name),
     }
 }
 

@@ -1,10 +1,8 @@
 //! Rows by contract.
 
-use std::sync::Arc;
-
 use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::{LogicalPlan, Projection, lit};
+use datafusion::logical_expr::lit;
 use datafusion::prelude::{DataFrame, Expr};
 use hardtack_core::{Error, Result};
 
@@ -72,8 +70,8 @@ pub enum Missing {
 /// others go through a function that checks a batch at a time. Like all expressions they are looked at only if something
 /// asks for them: a column that is dropped later, or a row that a later filter drops, is not checked.
 ///
-/// The result has exactly the declared names, types and metadata. A column that is known to hold no nulls stays `not null`
-/// even if the schema would allow them.
+/// The result has exactly the declared names and types. A column that is known to hold no nulls stays `not null` even if
+/// the schema would allow them. Of the metadata only the lengths of texts are sure to survive; for comments, ask the schema.
 ///
 /// # Errors
 /// [`Refused`](hardtack_core::ErrorKind::Refused), at once with all columns that are missing or with one that can never
@@ -113,12 +111,7 @@ pub fn coerce_to_schema_with(df: DataFrame, schema: &Schema, missing: Missing) -
         return Err(refusal(problems, &columns));
     }
     let unchanged = columns.iter().map(|c| &c.expr).eq(exprs.iter());
-    if unchanged {
-        return Ok(df);
-    }
-    // Not by `select`, which forgets the metadata of an alias.
-    let (state, plan) = df.into_parts();
-    Ok(DataFrame::new(state, LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?)))
+    if unchanged { Ok(df) } else { Ok(df.select(exprs)?) }
 }
 
 fn coerced(columns: &Columns, field: &Field, policy: Policy) -> Result<Expr, Vec<Problem>> {
@@ -126,11 +119,11 @@ fn coerced(columns: &Columns, field: &Field, policy: Policy) -> Result<Expr, Vec
     match columns.find(field.name()) {
         Some(column) => {
             let expr = cast::fit(column, field, field.name(), policy)?;
-            Ok(cast::declared_as(expr, Some(&column.field), field))
+            Ok(cast::named(expr, field.name()))
         }
         None if policy.fill_missing && field.is_nullable() => {
             let null = ScalarValue::try_new_null(field.data_type()).map_err(|_| missing())?;
-            Ok(cast::declared_as(lit(null), None, field))
+            Ok(cast::named(lit(null), field.name()))
         }
         None => Err(missing()),
     }
@@ -157,15 +150,13 @@ fn refusal(mut problems: Vec<Problem>, columns: &Columns) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use datafusion::arrow::datatypes::DataType;
     use hardtack_catalog::schema;
     use proptest::prelude::*;
     use rstest::rstest;
 
     use super::*;
-    use crate::testing::{failure, frame, show};
+    use crate::testing::{failure, frame, run, show};
 
     #[tokio::test]
     async fn columns_are_picked_ordered_and_cast() {
@@ -203,14 +194,14 @@ mod tests {
 
     #[tokio::test]
     async fn the_result_has_the_declared_schema() {
-        let comment = |f: &Field| f.clone().with_metadata(HashMap::from([("comment".to_owned(), "c".to_owned())]));
-        let plain = schema! { a: int, b: bigint, c: string, d: timestamp, s: struct<x:tinyint,l:array<int>> };
-        let schema = Schema::new(plain.fields().iter().map(|f| comment(f)).collect::<Vec<_>>());
-        let from = "a: int, b: int, c: int, d: string, s: struct<l:array<bigint>,x:int>";
-        let df = coerce_to_schema(frame(from, &[r#"{"a":1,"s":{"x":1,"l":[1]}}"#]), &schema).unwrap();
-        assert_eq!(df.schema().as_arrow(), &schema);
-        let batches = df.collect().await.unwrap();
-        assert_eq!(batches[0].schema().as_ref(), &schema);
+        let schema = schema! {
+            a: int, b: bigint, c: string, d: timestamp not null, e: char(2), s: struct<x:tinyint,l:array<varchar(2)>>
+        };
+        let from = "a: int, b: int, c: int, d: string, e: string, s: struct<l:array<string>,x:int>";
+        let df = frame(from, &[r#"{"a":1,"d":"2024-01-01","s":{"x":1,"l":["a"]}}"#]);
+        let df = coerce_to_schema(df, &schema).unwrap();
+        assert_eq!(df.schema().as_arrow(), schema.as_ref());
+        assert_eq!(df.collect().await.unwrap()[0].schema(), schema);
     }
 
     #[rstest]
@@ -287,7 +278,7 @@ mod tests {
             let json: Vec<String> = rows.iter().map(|(a, b)| format!(r#"{{"a":{a},"b":{}}}"#, serde_json_number(*b))).collect();
             let json: Vec<&str> = json.iter().map(String::as_str).collect();
             let df = frame("a: smallint, b: int", &json);
-            tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+            run(async {
                 let once = coerce_to_schema(df, &schema).unwrap();
                 let twice = coerce_to_schema(once.clone(), &schema).unwrap();
                 prop_assert_eq!(once.schema(), twice.schema());

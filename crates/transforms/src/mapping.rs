@@ -47,18 +47,15 @@ pub type Mapping<'a> = (&'a str, &'a str, &'a str, &'a str);
 /// * Names are taken literally, where Glue ignores their case.
 ///
 /// # Errors
-/// [`Usage`](hardtack_core::ErrorKind::Usage) for types and paths that do not parse, and targets that collide;
-/// [`Refused`](hardtack_core::ErrorKind::Refused) for a source that is missing or of another type, a cast that cannot be,
-/// and, later, for a value that does not fit.
+/// [`Usage`](hardtack_core::ErrorKind::Usage) for types and paths that do not parse, a source that is not there, and
+/// targets that collide; [`Refused`](hardtack_core::ErrorKind::Refused) for a source of another type, a cast that cannot
+/// be, and, later, for a value that does not fit.
 pub fn apply_mapping(df: DataFrame, mappings: &[Mapping<'_>]) -> Result<DataFrame> {
     let columns = Columns::of(df.schema())?;
     let mut root = Vec::new();
     for (source, source_type, target, target_type) in mappings {
         let place = |e: Error| e.with("source", source).with("target", target);
-        let column = columns
-            .path(source)
-            .map_err(|e| Error::refused(e.message()).with("columns", columns.names().join(", ")))
-            .map_err(place)?;
+        let column = columns.path(source).map_err(place)?;
         expect(&column, source_type).map_err(place)?;
         let path = split_path(target).map_err(place)?;
         let field = target_field(&column, target_type).map_err(place)?;
@@ -66,8 +63,7 @@ pub fn apply_mapping(df: DataFrame, mappings: &[Mapping<'_>]) -> Result<DataFram
         let expr = cast::fit(&column, &field, source, policy)
             .map_err(|mut problems| problems.swap_remove(0).into_error())
             .map_err(place)?;
-        let leaf = Node::Leaf(Box::new(expr), Box::new(column.field.as_ref().clone()), Box::new(field));
-        insert(&mut root, &path, leaf).map_err(place)?;
+        insert(&mut root, &path, Node::Leaf(Box::new(expr))).map_err(place)?;
     }
     let exprs: Vec<Expr> = root.into_iter().map(|(name, node)| node.column(&name)).collect();
     Ok(df.select(exprs)?)
@@ -127,22 +123,21 @@ fn target_field(column: &Found, text: &str) -> Result<Field> {
 
 /// The columns to be: expressions, nested by their names.
 enum Node {
-    /// An expression, what it comes from, and what it is.
-    Leaf(Box<Expr>, Box<Field>, Box<Field>),
+    Leaf(Box<Expr>),
     Struct(Vec<(String, Node)>),
 }
 
 impl Node {
     fn column(self, name: &str) -> Expr {
         match self {
-            Node::Leaf(expr, from, to) => cast::declared_as(*expr, Some(&from), &to.with_name(name)),
+            Node::Leaf(expr) => cast::named(*expr, name),
             nested => nested.value().alias(name),
         }
     }
 
     fn value(self) -> Expr {
         match self {
-            Node::Leaf(expr, ..) => *expr,
+            Node::Leaf(expr) => *expr,
             Node::Struct(fields) => {
                 named_struct(fields.into_iter().flat_map(|(name, node)| [lit(name), node.value()]).collect())
             }
@@ -162,9 +157,80 @@ fn insert(fields: &mut Vec<(String, Node)>, path: &[String], leaf: Node) -> Resu
         }
         (Some(i), false) => match &mut fields[i].1 {
             Node::Struct(nested) => insert(nested, rest, leaf)?,
-            Node::Leaf(..) => return Err(Error::usage(format!("the target `{name}` cannot be a column and a struct"))),
+            Node::Leaf(_) => return Err(Error::usage(format!("the target `{name}` cannot be a column and a struct"))),
         },
         (Some(_), true) => return Err(Error::usage(format!("there is a target `{name}` already"))),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::testing::{failure, frame, show};
+
+    const COLUMNS: &str = "id: bigint, `a.b`: string, at: timestamp, price: decimal(8,2), tags: array<string>, \
+                           s: struct<x:int,`y.z`:string,deep:struct<d:date>>";
+    const ROW: &str = r#"{"id":1,"a.b":"7","at":"2024-01-01T10:00:00","price":"1.50","tags":["t"],"s":{"x":5,"y.z":"z","deep":{"d":"2024-02-29"}}}"#;
+
+    async fn mapped(mappings: &[Mapping<'_>]) -> String {
+        show(apply_mapping(frame(COLUMNS, &[ROW]), mappings).unwrap()).await
+    }
+
+    #[tokio::test]
+    async fn paths_lead_in_and_out_of_structs() {
+        let shown = mapped(&[
+            ("s.deep.d", "date", "out.day", "string"),
+            ("id", "long", "id", "int"),
+            ("s.`y.z`", "string", "out.in.z", "string"),
+            ("a.b", "string", "`x.y`", "decimal(3,1)"),
+            ("`a.b`", "string", "out.in.b", "bigint"),
+        ]);
+        insta::assert_snapshot!(shown.await, @r"
+        out struct<day:string,in:struct<z:string,b:bigint>> | id int | x.y decimal(3,1)
+        {day: 2024-02-29, in: {z: z, b: 7}}                 | 1      | 7.0
+        ");
+    }
+
+    #[tokio::test]
+    async fn bare_types_stand_for_any_of_their_kind() {
+        let shown = mapped(&[
+            ("s", "struct", "s", "struct"),
+            ("tags", "array", "tags", "array"),
+            ("price", "decimal", "price", "decimal"),
+            ("at", "timestamp", "at", "timestamp"),
+            ("s", "struct<x:int,`y.z`:string,deep:struct<d:date>>", "x", "struct<x:bigint>"),
+        ]);
+        insta::assert_snapshot!(shown.await, @r"
+        s struct<x:int,`y.z`:string,deep:struct<d:date>> | tags array<string> | price decimal(8,2) | at timestamp        | x struct<x:bigint>
+        {x: 5, y.z: z, deep: {d: 2024-02-29}}            | [t]                | 1.50               | 2024-01-01T10:00:00 | {x: 5}
+        ");
+    }
+
+    #[rstest]
+    #[case(("idd", "long", "id", "long"), "there is no column `idd`; did you mean `id`? (columns: id, a.b, at, price, tags, s, source: idd, target: id)")]
+    #[case(("s.q", "long", "id", "long"), "there is no field `q` (columns: x, y.z, deep, path: s.q, source: s.q, target: id)")]
+    #[case(("id", "int", "id", "int"), "a column is of another type than the mapping says (said: int, type: bigint, source: id, target: id)")]
+    #[case(("id", "array", "id", "array"), "a column is of another type than the mapping says (said: array, type: bigint, source: id, target: id)")]
+    #[case(("id", "choice", "id", "int"), "expected a type, found `choice` (type: choice, position: 1, source: id, target: id)")]
+    #[case(("id", "long", "id", "timestamp"), "a column cannot become the declared type; say which unit it has, with to_timestamp_millis say (column: id, type: bigint, declared: timestamp, source: id, target: id)")]
+    #[case(("id", "long", "t", "long"), "there is a target `t` already (source: id, target: t)")]
+    #[case(("id", "long", "t.x", "long"), "the target `t` cannot be a column and a struct (source: id, target: t.x)")]
+    #[case(("id", "long", "t..x", "long"), "this path has an empty part; put names with dots in backquotes (path: t..x, source: id, target: t..x)")]
+    fn what_cannot_be_is_refused_at_once(#[case] mapping: Mapping<'_>, #[case] message: &str) {
+        let error = apply_mapping(frame(COLUMNS, &[]), &[("at", "timestamp", "t", "timestamp"), mapping]).unwrap_err();
+        assert_eq!(error.to_string(), message);
+    }
+
+    #[tokio::test]
+    async fn a_value_that_does_not_fit_is_refused() {
+        let df = frame("s: struct<x:string>", &[r#"{"s":{"x":"12"}}"#, r#"{"s":{"x":"twelve"}}"#]);
+        let df = apply_mapping(df, &[("s.x", "string", "n", "int")]).unwrap();
+        assert_eq!(
+            failure(df).await,
+            "a value does not fit the declared type without loss (column: s.x, value: twelve, type: string, declared: int)"
+        );
+    }
 }

@@ -206,3 +206,267 @@ fn side(df: DataFrame, columns: &Columns, fields: &[FieldRef], merge: &Merge, in
     exprs.extend([lit(incoming).alias(SIDE), encode::hash(&all)?.alias(TIE)]);
     Ok(rows.select(exprs)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cmp::Ordering;
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use datafusion::execution::memory_pool::FairSpillPool;
+    use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+    use datafusion::physical_plan::{self, ExecutionPlan};
+    use datafusion::prelude::{SessionConfig, SessionContext};
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::testing::{batch, failure, frame, frame_in, run, session, show};
+
+    fn by_id() -> Merge {
+        Merge::on(&["id"]).order_by("at").delete_marker("gone")
+    }
+
+    const COLUMNS: &str = "id: int, v: string, at: int, gone: boolean";
+
+    #[rstest]
+    #[case::update(&[r#"{"id":1,"v":"old","at":1}"#], &[r#"{"id":1,"v":"new","at":2}"#], "1 | new | 2 | false")]
+    #[case::late(&[r#"{"id":1,"v":"old","at":2}"#], &[r#"{"id":1,"v":"new","at":1}"#], "1 | old | 2 | false")]
+    #[case::tie(&[r#"{"id":1,"v":"old","at":1}"#], &[r#"{"id":1,"v":"new","at":1}"#], "1 | new | 1 | false")]
+    #[case::null_loses(&[r#"{"id":1,"v":"old","at":-5}"#], &[r#"{"id":1,"v":"new"}"#], "1 | old | -5 | false")]
+    #[case::nulls_tie(&[r#"{"id":1,"v":"old"}"#], &[r#"{"id":1,"v":"new"}"#], "1 | new | null | false")]
+    #[case::null_keys(&[r#"{"v":"old","at":1}"#], &[r#"{"v":"new","at":2}"#], "null | new | 2 | false")]
+    #[case::insert(&[], &[r#"{"id":1,"v":"new","at":1}"#], "1 | new | 1 | false")]
+    #[case::untouched(&[r#"{"id":1,"v":"old","at":1}"#], &[], "1 | old | 1 | false")]
+    #[case::delete(&[r#"{"id":1,"v":"old","at":1}"#], &[r#"{"id":1,"at":2,"gone":true}"#], "1 | null | 2 | true")]
+    #[case::after_delete(&[r#"{"id":1,"at":2,"gone":true}"#], &[r#"{"id":1,"v":"x","at":1}"#], "1 | null | 2 | true")]
+    #[case::back_again(&[r#"{"id":1,"at":2,"gone":true}"#], &[r#"{"id":1,"v":"new","at":3}"#], "1 | new | 3 | false")]
+    #[case::several(
+        &[],
+        &[r#"{"id":1,"v":"a","at":1}"#, r#"{"id":1,"v":"c","at":3}"#, r#"{"id":1,"v":"b","at":2}"#],
+        "1 | c | 3 | false"
+    )]
+    #[tokio::test]
+    async fn the_last_row_stays(#[case] current: &[&str], #[case] incoming: &[&str], #[case] row: &str) {
+        let merged = merge_and_retain_last(frame(COLUMNS, current), frame(COLUMNS, incoming), &by_id()).unwrap();
+        let shown = show(merged).await;
+        let shown: Vec<String> = shown.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        assert_eq!(shown, ["id int | v string | at int | gone boolean not null", row]);
+    }
+
+    #[tokio::test]
+    async fn columns_are_matched_by_name_and_sides_completed() {
+        let columns = "id: int, v: string, only_here: int, at: timestamp, s: struct<a:int,b:int>";
+        let current = frame(
+            columns,
+            &[
+                r#"{"id":1,"v":"a","only_here":7,"at":"2024-01-01"}"#,
+                r#"{"id":2,"v":"b","only_here":8,"at":"2024-01-01"}"#,
+            ],
+        );
+        let columns =
+            "s: struct<b:int>, at: string, v: int, `only there`: array<int>, id: bigint not null, gone: boolean";
+        let incoming = frame(
+            columns,
+            &[
+                r#"{"id":2,"v":22,"only there":[1],"at":"2024-01-02","s":{"b":1}}"#,
+                r#"{"id":3,"v":33,"only there":[],"at":"2024-01-02","gone":true}"#,
+            ],
+        );
+        let merged = merge_and_retain_last(current.clone(), incoming.clone(), &by_id()).unwrap();
+        insta::assert_snapshot!(show(merged).await, @r"
+        id int | v string | only_here int | at timestamp        | s struct<a:int,b:int> | only there array<int> | gone boolean not null
+        1      | a        | 7             | 2024-01-01T00:00:00 | null                  | null                  | false
+        2      | 22       | null          | 2024-01-02T00:00:00 | {a: , b: 1}           | [1]                   | false
+        3      | 33       | null          | 2024-01-02T00:00:00 | null                  | []                    | true
+        ");
+        let merged = merge_and_retain_last(current, incoming, &by_id().drop_deleted()).unwrap();
+        insta::assert_snapshot!(show(merged).await, @r"
+        id int | v string | only_here int | at timestamp        | s struct<a:int,b:int> | only there array<int>
+        1      | a        | 7             | 2024-01-01T00:00:00 | null                  | null
+        2      | 22       | null          | 2024-01-02T00:00:00 | {a: , b: 1}           | [1]
+        ");
+    }
+
+    #[tokio::test]
+    async fn without_an_order_what_comes_in_wins() {
+        let df = |v: u8| frame("id: int, v: int", &[&format!(r#"{{"id":1,"v":{v}}}"#)]);
+        let merged = merge_and_retain_last(df(9), df(1), &Merge::on(&["id"])).unwrap();
+        assert_eq!(show(merged).await, "id int | v int\n1      | 1");
+    }
+
+    #[rstest]
+    #[case(&["c.id"], "order.ts")]
+    #[case(&["c"], "order.ts")]
+    #[case(&["c.id", "c.tags"], "`order`.ts")]
+    #[case(&["m"], "`order`.ts")]
+    #[tokio::test]
+    async fn keys_and_order_may_be_nested(#[case] keys: &[&str], #[case] order: &str) {
+        let columns = "c: struct<id:int,tags:array<string>>, m: map<string,int>, order: struct<ts:int,lsn:int>, v: int";
+        let row = |id: u8, ts: u8, v: u8| {
+            format!(r#"{{"c":{{"id":{id},"tags":["t{id}"]}},"m":{{"id":{id}}},"order":{{"ts":{ts}}},"v":{v}}}"#)
+        };
+        let (current, incoming) = ([row(1, 1, 1), row(2, 5, 2)], [row(1, 2, 11), row(2, 4, 22)]);
+        let df = |rows: &[String; 2]| frame(columns, &[&rows[0], &rows[1], r#"{"v":0}"#]);
+        let merge = Merge::on(keys).order_by(order).order_by("order.lsn");
+        let merged = merge_and_retain_last(df(&current), df(&incoming), &merge).unwrap();
+        assert_eq!(show(merged.select_columns(&["v"]).unwrap()).await, "v int\n0\n11\n2");
+    }
+
+    #[rstest]
+    #[case(Merge::on(&["ID"]), "there is no column `ID`; did you mean `id`? (columns: id, v, at, gone, side: current)")]
+    #[case(Merge::on(&["id"]).order_by("ts"), "there is no column `ts` (columns: id, v, at, gone, side: current)")]
+    #[case(Merge::on(&["v"]), "there is no column `v` (columns: x, id, s, side: incoming)")]
+    #[case(Merge::on(&[]), "rows are merged by their key; name one column at least")]
+    #[case(Merge::on(&["id"]).delete_marker("v"), "a delete marker is boolean (column: v, type: string, side: current)")]
+    fn what_is_not_there_is_named(#[case] merge: Merge, #[case] message: &str) {
+        let incoming = frame("x: int, id: int, s: struct<a:int>", &[]);
+        assert_eq!(merge_and_retain_last(frame(COLUMNS, &[]), incoming, &merge).unwrap_err().to_string(), message);
+    }
+
+    #[tokio::test]
+    async fn an_incoming_column_must_fit_the_current_one() {
+        let merge = Merge::on(&["id"]);
+        let merged = merge_and_retain_last(frame("id: tinyint", &[]), frame("id: int", &[r#"{"id":128}"#]), &merge);
+        assert_eq!(
+            failure(merged.unwrap()).await,
+            "a value does not fit the declared type without loss (column: id, value: 128, type: int, declared: tinyint)"
+        );
+        let df = |s: &str| frame(&format!("id: int, s: {s}"), &[]);
+        let error = merge_and_retain_last(df("struct<a:int>"), df("struct<a:int,b:int>"), &merge).unwrap_err();
+        assert_eq!(error.to_string(), "a field is not declared and would be lost (column: s.b)");
+        let merge = merge.order_by("s");
+        let error = merge_and_retain_last(df("struct<a:int>"), df("struct<a:int>"), &merge).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "values of this type have no order (column: s, type: struct<a:int>, side: current)"
+        );
+    }
+
+    /// More rows than memory: the sort spills, and the result is the same.
+    #[tokio::test]
+    async fn what_does_not_fit_into_memory_is_spilled() {
+        let config = SessionConfig::new()
+            .with_target_partitions(1)
+            .with_batch_size(512)
+            .with_sort_spill_reservation_bytes(256 << 10)
+            .with_sort_in_place_threshold_bytes(64 << 10);
+        let env = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(2 << 20))).build_arc().unwrap();
+        let session = SessionContext::new_with_config_rt(config, env);
+        let text = "x".repeat(200);
+        let rows: Vec<String> =
+            (0..20_000).map(|i| format!(r#"{{"id":{},"v":"{text}","at":{i}}}"#, i % 7_000)).collect();
+        let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+        let current = session.read_batches(rows.chunks(1000).map(|rows| batch(COLUMNS, rows))).unwrap();
+        let merged = merge_and_retain_last(current, frame_in(&session, COLUMNS, &[]), &by_id()).unwrap();
+        let plan = merged.create_physical_plan().await.unwrap();
+        let batches = physical_plan::collect(Arc::clone(&plan), session.task_ctx()).await.unwrap();
+        assert_eq!(batches.iter().map(|b| b.num_rows()).sum::<usize>(), 7_000);
+        let last = session.read_batches(batches).unwrap().filter(named("at").lt(lit(13_000))).unwrap();
+        assert_eq!(last.count().await.unwrap(), 0);
+        assert!(spills(&plan) > 0, "the test gives the sort too much memory");
+    }
+
+    fn spills(plan: &Arc<dyn ExecutionPlan>) -> usize {
+        let own = plan.metrics().and_then(|m| m.spill_count()).unwrap_or(0);
+        own + plan.children().into_iter().map(spills).sum::<usize>()
+    }
+
+    type Row = (Option<u8>, Option<u8>, u8, Option<bool>);
+
+    fn rows() -> impl Strategy<Value = Vec<Row>> {
+        let row = (prop::option::of(0u8..3), prop::option::of(0u8..3), 0u8..3, prop::option::of(any::<bool>()));
+        prop::collection::vec(row, 0..12)
+    }
+
+    fn table(session: &SessionContext, rows: &[Row]) -> DataFrame {
+        let show = |value: Option<String>| value.unwrap_or_else(|| "null".to_owned());
+        let json = |(id, at, v, gone): &Row| {
+            let (id, at, gone) = (id.map(|n| n.to_string()), at.map(|n| n.to_string()), gone.map(|g| g.to_string()));
+            format!(r#"{{"id":{},"at":{},"v":"{v}","gone":{}}}"#, show(id), show(at), show(gone))
+        };
+        let json: Vec<String> = rows.iter().map(json).collect();
+        frame_in(session, COLUMNS, &json.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// What the documentation promises, without DataFusion: by key the order value that wins, and all rows that may.
+    fn expected(current: &[Row], incoming: &[Row]) -> BTreeMap<Option<u8>, (Option<u8>, Vec<(u8, bool)>)> {
+        let sided = current.iter().map(|r| (0, r)).chain(incoming.iter().map(|r| (1, r)));
+        let mut best: BTreeMap<Option<u8>, (Option<u8>, u8, Vec<(u8, bool)>)> = BTreeMap::new();
+        for (side, (id, at, v, gone)) in sided {
+            let value = (*v, gone.unwrap_or(false));
+            let entry = best.entry(*id).or_insert_with(|| (*at, side, Vec::new()));
+            match (*at, side).cmp(&(entry.0, entry.1)) {
+                Ordering::Less => {}
+                Ordering::Equal => entry.2.push(value),
+                Ordering::Greater => *entry = (*at, side, vec![value]),
+            }
+        }
+        best.into_iter().map(|(id, (at, _, values))| (id, (at, values))).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn the_right_row_wins(current in rows(), incoming in rows()) {
+            run(async {
+                let session = session(2);
+                let (ours, theirs) = (table(&session, &current), table(&session, &incoming));
+                let shown = show(merge_and_retain_last(ours, theirs, &by_id()).unwrap()).await;
+                let expected = expected(&current, &incoming);
+                prop_assert_eq!(shown.lines().count() - 1, expected.len());
+                for line in shown.lines().skip(1) {
+                    let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+                    let (at, values) = &expected[&cells[0].parse().ok()];
+                    prop_assert_eq!(cells[2].parse().ok(), *at);
+                    prop_assert!(values.contains(&(cells[1].parse().unwrap(), cells[3].parse().unwrap())), "{}", line);
+                }
+                Ok(())
+            })?;
+        }
+
+        #[test]
+        fn order_and_partitions_do_not_matter(
+            (current, shuffled) in rows().prop_flat_map(|r| (Just(r.clone()), Just(r).prop_shuffle())),
+            (incoming, reordered) in rows().prop_flat_map(|r| (Just(r.clone()), Just(r).prop_shuffle())),
+            partitions in 1usize..5,
+        ) {
+            run(async {
+                let merge = async |current: &[Row], incoming: &[Row], partitions: usize| {
+                    let session = session(partitions);
+                    // Rows arrive in several batches and partitions.
+                    let parts = current.chunks(2).map(|rows| table(&session, rows));
+                    let current = parts.reduce(|a, b| a.union(b).unwrap()).unwrap_or_else(|| table(&session, &[]));
+                    show(merge_and_retain_last(current, table(&session, incoming), &by_id()).unwrap()).await
+                };
+                prop_assert_eq!(merge(&current, &incoming, 1).await, merge(&shuffled, &reordered, partitions).await);
+                Ok(())
+            })?;
+        }
+
+        #[test]
+        fn merging_again_changes_nothing(current in rows(), incoming in rows()) {
+            run(async {
+                let session = session(2);
+                let incoming = table(&session, &incoming);
+                let once = merge_and_retain_last(table(&session, &current), incoming.clone(), &by_id()).unwrap();
+                let twice = merge_and_retain_last(once.clone(), incoming, &by_id()).unwrap();
+                prop_assert_eq!(show(once).await, show(twice).await);
+                Ok(())
+            })?;
+        }
+
+        #[test]
+        fn batches_may_be_merged_first(a in rows(), b in rows(), c in rows()) {
+            run(async {
+                let session = session(2);
+                let merge = |a: DataFrame, b: DataFrame| merge_and_retain_last(a, b, &by_id()).unwrap();
+                let (a, b, c) = (table(&session, &a), table(&session, &b), table(&session, &c));
+                let left = merge(merge(a.clone(), b.clone()), c.clone());
+                prop_assert_eq!(show(left).await, show(merge(a, merge(b, c))).await);
+                Ok(())
+            })?;
+        }
+    }
+}

@@ -6,6 +6,7 @@ use datafusion::logical_expr::{BinaryExpr, ExprFunctionExt, JoinType, Operator, 
 use datafusion::prelude::{DataFrame, Expr};
 use hardtack_core::{Error, Result};
 
+use crate::cast;
 use crate::columns::{Columns, Found, type_name};
 use crate::encode;
 
@@ -107,7 +108,7 @@ pub fn except_existing(df: DataFrame, target: DataFrame, keys: &[&str]) -> Resul
         let our = ours.path(key)?;
         let their = theirs.path(key).map_err(|e| e.with("side", "target"))?;
         let (our_type, their_type) = (our.field.data_type(), their.field.data_type());
-        if (our_type.is_nested() || their_type.is_nested()) && our_type != their_type {
+        if !cast::comparable(our_type, their_type) {
             return Err(Error::usage("the two sides have this key in different types; coerce one of them first")
                 .with("key", key)
                 .with("type", type_name(our_type))
@@ -122,4 +123,125 @@ pub fn except_existing(df: DataFrame, target: DataFrame, keys: &[&str]) -> Resul
         )));
     }
     Ok(df.join_on(target.select(known)?, JoinType::LeftAnti, same)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::testing::{frame, frame_in, run, session, show};
+
+    const NESTED: &str = "id: int, s: struct<x:int,l:array<int>>, m: map<string,int>";
+
+    #[tokio::test]
+    async fn whole_rows_are_compared_in_depth() {
+        let row = r#"{"id":1,"s":{"x":null,"l":[1,null]},"m":{"a":1}}"#;
+        let other = row.replace("\"a\"", "\"b\"");
+        let rows = [row, "{}", row, &other, r#"{"s":{}}"#, "{}"];
+        insta::assert_snapshot!(show(drop_duplicates(frame(NESTED, &rows), &[]).unwrap()).await, @r"
+        id int | s struct<x:int,l:array<int>> | m map<string,int>
+        1      | {x: , l: [1, ]}              | {a: 1}
+        1      | {x: , l: [1, ]}              | {b: 1}
+        null   | null                         | null
+        null   | {x: , l: }                   | null
+        ");
+        let flat = frame("id: int, s: struct<x:int>", &["{}", r#"{"s":{}}"#, "{}"]);
+        assert_eq!(drop_duplicates(flat, &[]).unwrap().count().await.unwrap(), 2);
+    }
+
+    #[rstest]
+    #[case(&["id"], 3)]
+    #[case(&["s"], 3)]
+    #[case(&["s.x"], 2)]
+    #[case(&["m"], 3)]
+    #[case(&["s.x", "id"], 4)]
+    #[tokio::test]
+    async fn one_row_of_every_key(#[case] keys: &[&str], #[case] expected: usize) {
+        let rows = [
+            "{}",
+            r#"{"id":1,"s":{"x":1}}"#,
+            r#"{"id":1,"s":{"x":null},"m":{}}"#,
+            r#"{"id":2,"s":{"x":1},"m":{"a":1}}"#,
+        ];
+        let df = drop_duplicates(frame(NESTED, &rows), keys).unwrap();
+        assert_eq!(df.schema().as_arrow(), frame(NESTED, &[]).schema().as_arrow());
+        assert_eq!(df.count().await.unwrap(), expected);
+    }
+
+    #[rstest]
+    #[case(&["a"], 2)]
+    #[case(&["a", "b"], 1)]
+    #[case(&[], 1)]
+    #[tokio::test]
+    async fn rows_with_nulls_go(#[case] columns: &[&str], #[case] expected: usize) {
+        let df = frame("a: int, b: int", &[r#"{"a":1,"b":1}"#, r#"{"a":1}"#, r#"{"b":1}"#, "{}"]);
+        assert_eq!(drop_nulls(df, columns).unwrap().count().await.unwrap(), expected);
+    }
+
+    #[tokio::test]
+    async fn what_the_target_has_goes() {
+        let rows = [r#"{"k":1}"#, r#"{"k":1}"#, r#"{"k":2}"#, r#"{"k":null}"#, r#"{"k":3}"#];
+        let df = frame("k: int", &rows);
+        let target = frame("v: int, k: bigint", &[r#"{"k":1}"#, r#"{"k":null}"#, r#"{"k":9}"#]);
+        insta::assert_snapshot!(show(except_existing(df, target, &["k"]).unwrap()).await, @r"
+        k int
+        2
+        3
+        ");
+    }
+
+    #[rstest]
+    #[case(&["s"], 2)]
+    #[case(&["s.x", "m"], 2)]
+    #[case(&["s.x"], 1)]
+    #[tokio::test]
+    async fn keys_of_any_type_are_compared(#[case] keys: &[&str], #[case] expected: usize) {
+        let rows = ["{}", r#"{"s":{"x":1,"l":[1]},"m":{}}"#, r#"{"s":{"x":1},"m":{"a":1}}"#, r#"{"s":{"x":2}}"#];
+        let target = frame(NESTED, &["{}", r#"{"s":{"x":1},"m":{}}"#]);
+        let df = except_existing(frame(NESTED, &rows), target, keys).unwrap();
+        assert_eq!(df.count().await.unwrap(), expected);
+    }
+
+    #[tokio::test]
+    async fn the_join_is_by_hash() {
+        let df = except_existing(frame(NESTED, &[]), frame(NESTED, &[]), &["id", "s"]).unwrap();
+        let plan = format!("{:?}", df.create_physical_plan().await.unwrap());
+        assert!(plan.contains("HashJoinExec") && plan.contains("NullEqualsNull"), "{plan}");
+    }
+
+    #[rstest]
+    #[case("id: int", &["x"], "there is no column `x` (columns: id, s, m)")]
+    #[case("x: int", &["id"], "there is no column `id` (columns: x, side: target)")]
+    #[case("s: struct<x:int>", &["s"], "the two sides have this key in different types; coerce one of them first (key: s, type: struct<x:int,l:array<int>>, type in the target: struct<x:int>)")]
+    #[case("id: date", &["id"], "the two sides have this key in different types; coerce one of them first (key: id, type: int, type in the target: date)")]
+    #[case("id: int", &[], "rows are compared by their key; name one column at least")]
+    fn keys_must_be_on_both_sides(#[case] target: &str, #[case] keys: &[&str], #[case] message: &str) {
+        let error = except_existing(frame(NESTED, &[]), frame(target, &[]), keys).err().map(|e| e.to_string());
+        assert_eq!(error.as_deref(), Some(message));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// The rows that stay do not depend on how they came.
+        #[test]
+        fn order_and_partitions_do_not_matter(
+            (rows, shuffled) in prop::collection::vec((0u8..4, 0u8..4), 0..20)
+                .prop_flat_map(|r| (Just(r.clone()), Just(r).prop_shuffle())),
+            partitions in 1usize..5,
+        ) {
+            let unique = async |rows: &[(u8, u8)], partitions: usize| {
+                let json: Vec<String> = rows.iter().map(|(k, v)| format!(r#"{{"k":{k},"s":{{"v":{v}}}}}"#)).collect();
+                let json: Vec<&str> = json.iter().map(String::as_str).collect();
+                let df = frame_in(&session(partitions), "k: int, s: struct<v:int>", &json);
+                show(drop_duplicates(df, &["k"]).unwrap()).await
+            };
+            run(async {
+                prop_assert_eq!(unique(&rows, 1).await, unique(&shuffled, partitions).await);
+                Ok(())
+            })?;
+        }
+    }
 }

@@ -7,6 +7,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::json::ReaderBuilder;
 use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
+use proptest::test_runner::TestCaseError;
 
 use crate::columns::type_name_of;
 
@@ -62,4 +63,9 @@ pub(crate) async fn show(df: DataFrame) -> String {
 /// The error that a frame ends in.
 pub(crate) async fn failure(df: DataFrame) -> String {
     hardtack_core::Error::from(df.collect().await.unwrap_err()).to_string()
+}
+
+/// Runs the body of a property.
+pub(crate) fn run(test: impl Future<Output = Result<(), TestCaseError>>) -> Result<(), TestCaseError> {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test)
 }
