@@ -90,7 +90,7 @@ pub(crate) fn comparable(a: &DataType, b: &DataType) -> bool {
 }
 
 /// The type of the values, however they are encoded.
-fn plain(data_type: &DataType) -> &DataType {
+pub(crate) fn plain(data_type: &DataType) -> &DataType {
     match data_type {
         DataType::Dictionary(_, values) => values,
         DataType::RunEndEncoded(_, values) => values.data_type(),

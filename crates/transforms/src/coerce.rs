@@ -259,7 +259,7 @@ mod tests {
         let error = coerce_to_schema(both, &schema! { id: int }).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "two columns have the same name; select or rename them first (columns: l.id, r.id)"
+            "two columns have the same name; select them under different ones first (columns: l.id, r.id)"
         );
     }
 

@@ -29,7 +29,7 @@ impl Columns {
             .collect();
         for (i, column) in columns.iter().enumerate() {
             if let Some(other) = columns[..i].iter().find(|c| c.field.name() == column.field.name()) {
-                return Err(Error::usage("two columns have the same name; select or rename them first")
+                return Err(Error::usage("two columns have the same name; select them under different ones first")
                     .with("columns", format!("{}, {}", other.expr, column.expr)));
             }
         }

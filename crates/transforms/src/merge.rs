@@ -1,6 +1,8 @@
 //! Applying changes to a table.
 
-use datafusion::arrow::datatypes::{DataType, FieldRef};
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::logical_expr::lit;
@@ -173,9 +175,16 @@ fn check(columns: &Columns, merge: &Merge) -> Result<()> {
 /// The fields of the result.
 fn all_fields(ours: &Columns, theirs: &Columns, merge: &Merge) -> Vec<FieldRef> {
     let added = theirs.iter().filter(|their| ours.find(their.field.name()).is_none());
-    let mut fields: Vec<FieldRef> = ours.iter().chain(added).map(|c| c.field.clone()).collect();
+    // A dictionary is an encoding of one file's values; it cannot take in others.
+    let common = |c: &Found| match theirs.find(c.field.name()) {
+        Some(their) if their.field.data_type() != c.field.data_type() => {
+            Arc::new(c.field.as_ref().clone().with_data_type(cast::plain(c.field.data_type()).clone()))
+        }
+        _ => Arc::clone(&c.field),
+    };
+    let mut fields: Vec<FieldRef> = ours.iter().chain(added).map(common).collect();
     if let Some(marker) = &merge.delete_marker {
-        let marker = FieldRef::new(datafusion::arrow::datatypes::Field::new(marker, DataType::Boolean, false));
+        let marker = Arc::new(Field::new(marker, DataType::Boolean, false));
         match fields.iter_mut().find(|f| f.name() == marker.name()) {
             Some(field) => *field = marker,
             None => fields.push(marker),
@@ -211,7 +220,6 @@ fn side(df: DataFrame, columns: &Columns, fields: &[FieldRef], merge: &Merge, in
 mod tests {
     use std::cmp::Ordering;
     use std::collections::BTreeMap;
-    use std::sync::Arc;
 
     use datafusion::execution::memory_pool::FairSpillPool;
     use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -373,6 +381,7 @@ mod tests {
     }
 
     type Row = (Option<u8>, Option<u8>, u8, Option<bool>);
+    type Values = Vec<(u8, bool)>;
 
     fn rows() -> impl Strategy<Value = Vec<Row>> {
         let row = (prop::option::of(0u8..3), prop::option::of(0u8..3), 0u8..3, prop::option::of(any::<bool>()));
@@ -390,9 +399,9 @@ mod tests {
     }
 
     /// What the documentation promises, without DataFusion: by key the order value that wins, and all rows that may.
-    fn expected(current: &[Row], incoming: &[Row]) -> BTreeMap<Option<u8>, (Option<u8>, Vec<(u8, bool)>)> {
+    fn expected(current: &[Row], incoming: &[Row]) -> BTreeMap<Option<u8>, (Option<u8>, Values)> {
         let sided = current.iter().map(|r| (0, r)).chain(incoming.iter().map(|r| (1, r)));
-        let mut best: BTreeMap<Option<u8>, (Option<u8>, u8, Vec<(u8, bool)>)> = BTreeMap::new();
+        let mut best: BTreeMap<Option<u8>, (Option<u8>, u8, Values)> = BTreeMap::new();
         for (side, (id, at, v, gone)) in sided {
             let value = (*v, gone.unwrap_or(false));
             let entry = best.entry(*id).or_insert_with(|| (*at, side, Vec::new()));
