@@ -3,24 +3,23 @@
 use std::io::{BufReader, Cursor, Read};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::{RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow_avro::reader::{ReaderBuilder, read_header_info};
 use async_trait::async_trait;
 use datafusion::datasource::physical_plan::FileSource;
 use datafusion::datasource::table_schema::TableSchema;
-use datafusion::physical_expr_adapter::BatchAdapterFactory;
 use futures::{StreamExt, stream};
 use hardtack_core::{Error, Result};
 use tokio_util::io::SyncIoBridge;
 
-use crate::fault::a;
+use crate::convert::{check, convert};
 use crate::files::{Files, Format, Planned};
 use crate::infer::infer_each;
 use crate::input::{Bytes, SourceFile};
 use crate::scan::{Batches, Origin, ReadRows, RowSource, in_file};
-use crate::widen::{Union, is_readable};
+use crate::widen::Union;
 
 /// The Avro format: see [`AvroFiles`].
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -107,7 +106,9 @@ impl AvroFile {
     }
 
     fn read(self, file: SourceFile, wanted: SchemaRef, batch_size: usize) -> Result<Batches> {
-        check(&self.schema, &wanted).map_err(|e| e.with("file", &file.location))?;
+        for field in wanted.fields() {
+            check(field.name(), &self.schema, &wanted).map_err(|e| e.with("file", &file.location))?;
+        }
         let stored = self.schema.fields().iter().enumerate();
         let mut projection: Vec<usize> =
             stored.filter(|(_, f)| wanted.field_with_name(f.name()).is_ok()).map(|(i, _)| i).collect();
@@ -127,39 +128,34 @@ impl AvroFile {
                 Err(e) => sender.blocking_send(Err(e)).map_err(drop),
             };
         });
-        let adapter = BatchAdapterFactory::new(wanted);
         let batches = stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) });
-        Ok(batches
-            .map(move |batch: Result<RecordBatch, ArrowError>| {
-                let adapted = batch.map_err(undecodable).and_then(|batch| {
-                    let adapter = adapter.make_adapter(&batch.schema())?;
-                    Ok(adapter.adapt_batch(&batch)?)
-                });
-                adapted.map_err(|e| Error::from(in_file(e.into(), &location)))
-            })
-            .boxed())
+        let converted = batches.map(move |batch: Result<RecordBatch, ArrowError>| {
+            let batch = batch.map_err(undecodable).and_then(|batch| converted(&batch, &wanted));
+            batch.map_err(|e| Error::from(in_file(e.into(), &location)))
+        });
+        Ok(converted.boxed())
     }
+}
+
+/// The columns that are wanted, as they are wanted.
+fn converted(batch: &RecordBatch, wanted: &SchemaRef) -> Result<RecordBatch> {
+    let column = |field: &FieldRef| match batch.column_by_name(field.name()) {
+        Some(column) => convert(column, field.data_type()).map_err(|e| refused(&e).with("column", field.name())),
+        None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+    };
+    let columns = wanted.fields().iter().map(column).collect::<Result<_>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    // What is null although it must not be is found, and told, by who asks for the batch.
+    let nullable = wanted.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect::<Vec<_>>();
+    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(nullable)), columns, &options)?)
+}
+
+fn refused(error: &ArrowError) -> Error {
+    Error::refused(error.to_string())
 }
 
 fn undecodable(error: ArrowError) -> Error {
     Error::refused("the file is not whole and valid Avro").because(error)
-}
-
-/// Refuses a file that lacks required columns or stores them with types that may lose something.
-fn check(stored: &Schema, wanted: &Schema) -> Result<()> {
-    for field in wanted.fields() {
-        let refuse = |why: String| Err(Error::refused(why).with("column", field.name()));
-        match stored.field_with_name(field.name()) {
-            Ok(found) if is_readable(found.data_type(), field.data_type()) => {}
-            Ok(found) => {
-                let (is, wanted) = (a(found.data_type()), a(field.data_type()));
-                return refuse(format!("the file stores {is}, which is not always {wanted}, as the schema wants"));
-            }
-            Err(_) if field.is_nullable() => {}
-            Err(_) => return refuse("the file lacks a column that the schema requires".to_owned()),
-        }
-    }
-    Ok(())
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {

@@ -23,8 +23,12 @@ impl Fault {
 
     /// A text that is not a value of the type that `column` has.
     pub(crate) fn bad_value(offset: usize, column: impl Into<String>, value: &str, wanted: &DataType) -> Self {
-        let message = format!("`{}` is not {}", cut(value.trim_matches('"')), a(wanted));
-        Self::new(offset, message).column(column).value(value)
+        Self::not_a(offset, value, wanted).column(column)
+    }
+
+    /// A text that is not what is wanted there.
+    pub(crate) fn not_a(offset: usize, value: &str, wanted: impl Display) -> Self {
+        Self::new(offset, format!("`{}` is not {}", cut(value.trim_matches('"')), a(wanted))).value(value)
     }
 
     /// A null where the schema allows none.

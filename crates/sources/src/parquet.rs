@@ -4,24 +4,20 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
-use datafusion::common::Result as DFResult;
 use datafusion::datasource::file_format::parquet::transform_schema_to_view;
 use datafusion::datasource::physical_plan::{FileSource, ParquetSource};
 use datafusion::datasource::table_schema::TableSchema;
-use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr_adapter::{
-    DefaultPhysicalExprAdapterFactory, PhysicalExprAdapter, PhysicalExprAdapterFactory,
-};
+use datafusion::physical_expr_adapter::PhysicalExprAdapterFactory;
 use hardtack_core::{Error, Result};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::arrow::async_reader::ParquetObjectReader;
 
-use crate::fault::a;
+use crate::convert::Lossless;
 use crate::files::{Files, Format, Planned};
 use crate::infer::infer_each;
 use crate::input::SourceFile;
 use crate::scan::{Metered, Origin, in_file};
-use crate::widen::{Union, is_readable};
+use crate::widen::Union;
 
 /// The Parquet format: see [`ParquetFiles`].
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -75,44 +71,4 @@ async fn footer(file: SourceFile) -> Result<Schema> {
     let metadata = ArrowReaderMetadata::load_async(&mut reader, ArrowReaderOptions::new()).await;
     let metadata = metadata.map_err(|e| Error::from(in_file(e.into(), &file.location)))?;
     Ok(metadata.schema().as_ref().clone())
-}
-
-/// DataFusion's conversion of what a file stores to what a plan wants, but nothing may be lost.
-#[derive(Debug)]
-struct Lossless;
-
-impl PhysicalExprAdapterFactory for Lossless {
-    fn create(&self, wanted: SchemaRef, stored: SchemaRef) -> DFResult<Arc<dyn PhysicalExprAdapter>> {
-        let inner = DefaultPhysicalExprAdapterFactory.create(Arc::clone(&wanted), Arc::clone(&stored))?;
-        Ok(Arc::new(LosslessAdapter { inner, wanted, stored }))
-    }
-}
-
-#[derive(Debug)]
-struct LosslessAdapter {
-    inner: Arc<dyn PhysicalExprAdapter>,
-    wanted: SchemaRef,
-    stored: SchemaRef,
-}
-
-impl PhysicalExprAdapter for LosslessAdapter {
-    fn rewrite(&self, expr: Arc<dyn PhysicalExpr>) -> DFResult<Arc<dyn PhysicalExpr>> {
-        for column in datafusion::physical_expr::utils::collect_columns(&expr) {
-            let Ok(wanted) = self.wanted.field_with_name(column.name()) else { continue };
-            match self.stored.field_with_name(column.name()) {
-                Ok(stored) if is_readable(stored.data_type(), wanted.data_type()) => {}
-                Ok(stored) => {
-                    let (is, wanted) = (a(stored.data_type()), a(wanted.data_type()));
-                    let message = format!("the file stores {is}, which is not always {wanted}, as the schema wants");
-                    return Err(Error::refused(message).with("column", column.name()).into());
-                }
-                Err(_) if wanted.is_nullable() => {}
-                Err(_) => {
-                    let message = "the file lacks a column that the schema requires";
-                    return Err(Error::refused(message).with("column", column.name()).into());
-                }
-            }
-        }
-        self.inner.rewrite(expr)
-    }
 }

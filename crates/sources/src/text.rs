@@ -14,8 +14,8 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, FixedSizeListArray, GenericListArray, GenericStringBuilder, MapArray,
     OffsetSizeTrait, PrimitiveArray, StringArray, StringViewBuilder, StructArray,
 };
+use arrow::compute::cast_with_options;
 use arrow::compute::kernels::cast_utils::{Parser, parse_decimal, string_to_datetime};
-use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Decimal256Type, DecimalType, Field, FieldRef, Fields,
     Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
@@ -23,6 +23,8 @@ use arrow::datatypes::{
     UInt64Type,
 };
 use chrono::{DateTime, NaiveTime, TimeZone, Utc};
+
+use crate::convert::STRICT;
 
 /// The index of the first text that is not a value of the wanted type.
 pub(crate) type BadIndex = usize;
@@ -160,9 +162,6 @@ fn timestamp<Z: TimeZone>(text: &str, zone: &Z, nanos: i64) -> Option<i64> {
     }
     moment.timestamp().checked_mul(1_000_000_000 / nanos)?.checked_add(below / nanos)
 }
-
-const STRICT: CastOptions<'static> =
-    CastOptions { safe: false, format_options: arrow::util::display::FormatOptions::new() };
 
 fn by_cast(texts: &StringArray, to: &DataType) -> Result<ArrayRef, BadIndex> {
     let cast = |texts: &StringArray| cast_with_options(texts, to, &STRICT);

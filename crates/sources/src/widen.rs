@@ -152,6 +152,8 @@ pub(crate) fn is_readable(stored: &DataType, declared: &DataType) -> bool {
                 .find(|s| s.name() == d.name())
                 .map_or(d.is_nullable(), |s| is_readable(s.data_type(), d.data_type()))
         }),
+        (D::List(s), D::List(d)) | (D::LargeList(s), D::LargeList(d)) => is_readable(s.data_type(), d.data_type()),
+        (D::Map(s, _), D::Map(d, _)) => is_readable(s.data_type(), d.data_type()),
         (D::Struct(_), _) | (_, D::Struct(_)) => false,
         (D::Dictionary(_, value), declared) => is_readable(value, declared),
         // Arrow would cut off the fraction, the time, or the finer unit.

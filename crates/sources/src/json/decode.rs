@@ -11,7 +11,7 @@ use hardtack_core::Result;
 use serde_json::value::RawValue;
 
 use super::rows::{RowScanner, syntax_fault};
-use crate::fault::{Fault, a};
+use crate::fault::Fault;
 use crate::infer::{DecodeText, MAX_BATCH_BYTES};
 use crate::input::Step;
 use crate::text::{as_texts, from_texts};
@@ -165,7 +165,7 @@ impl Place {
     }
 
     fn not_a(&self, wanted: &str, raw: &RawValue, path: &str) -> Fault {
-        let fault = Fault::new(self.of(raw), format!("this is not {}", a(wanted))).value(raw.get());
+        let fault = Fault::not_a(self.of(raw), raw.get(), wanted);
         if path.is_empty() { fault } else { fault.column(path) }
     }
 }

@@ -153,7 +153,11 @@ impl RowScanner {
                         return Ok(());
                     }
                     // Found now, a quote that is not closed is told on its own line and does not swallow the file.
-                    b'\n' => return Err(Fault::new(self.at - 1, "a line ends inside of a string")),
+                    b'\n' => {
+                        let line = text[..self.at].rsplit(|b| *b == b'\n').next().unwrap_or_default();
+                        let line = String::from_utf8_lossy(line);
+                        return Err(Fault::new(self.at - 1, "a line ends inside of a string").value(&line));
+                    }
                     _ => {}
                 }
             }

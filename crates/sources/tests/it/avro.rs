@@ -1,7 +1,8 @@
-use arrow::array::{RecordBatch, record_batch};
+use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
 use arrow_avro::compression::CompressionCodec;
 use arrow_avro::writer::WriterBuilder;
+use datafusion::common::record_batch;
 use hardtack_sources::AvroFiles;
 use insta::assert_snapshot;
 
@@ -19,31 +20,57 @@ fn avro(batch: &RecordBatch) -> Vec<u8> {
 
 #[tokio::test]
 async fn files_are_united_by_the_names_of_their_columns() {
-    let a = record_batch!(("id", Int32, [1, 2]), ("name", Utf8, ["a", "b"])).unwrap();
-    let b = record_batch!(("price", Float64, [0.5]), ("id", Int64, [5_000_000_000])).unwrap();
+    let a = record_batch!(("id", Int32, vec![1, 2]), ("name", Utf8, vec!["a", "b"])).unwrap();
+    let b = record_batch!(("price", Float64, vec![0.5]), ("id", Int64, vec![5_000_000_000])).unwrap();
     let ctx = with_files([("data/a.avro", avro(&a)), ("data/b.avro", avro(&b))]).await;
-    assert_snapshot!(types(&ctx, AvroFiles::new("a", AT)).await, @"");
-    assert_snapshot!(show(&ctx, AvroFiles::new("a", AT)).await, @"");
+    assert_snapshot!(types(&ctx, AvroFiles::new("a", AT)).await, @"id: Int64, name: Utf8, price: Float64");
+    assert_snapshot!(show(&ctx, AvroFiles::new("a", AT)).await, @"
+    +------------+------+-------+
+    | id         | name | price |
+    +------------+------+-------+
+    | 1          | a    |       |
+    | 2          | b    |       |
+    | 5000000000 |      | 0.5   |
+    +------------+------+-------+
+    ");
     let frame = ctx.load(AvroFiles::new("count", AT)).await.unwrap();
     assert_eq!(frame.clone().count().await.unwrap(), 3);
     let one = frame.select_columns(&["price"]).unwrap().collect().await.unwrap();
-    assert_snapshot!(arrow::util::pretty::pretty_format_batches(&one).unwrap(), @"");
+    assert_snapshot!(arrow::util::pretty::pretty_format_batches(&one).unwrap(), @"
+    +-------+
+    | price |
+    +-------+
+    |       |
+    |       |
+    | 0.5   |
+    +-------+
+    ");
 }
 
 #[tokio::test]
 async fn a_declared_schema_is_enforced() {
-    let batch = record_batch!(("id", Int64, [1, 5_000_000_000]), ("name", Utf8, ["7", "x"])).unwrap();
+    let batch = record_batch!(("id", Int64, vec![1, 5_000_000_000]), ("name", Utf8, vec!["7", "x"])).unwrap();
     let bytes = avro(&batch);
     let ctx = with_files([("data/a.avro", bytes.clone())]).await;
     let read = |columns: &[(&str, DataType)]| AvroFiles::new("a", AT).with_schema(schema(columns));
-    assert_snapshot!(show(&ctx, read(&[("new", DataType::Date32), ("id", DataType::Utf8)])).await, @"");
-    assert_snapshot!(show(&ctx, read(&[("id", DataType::Int32)])).await, @"");
-    assert_snapshot!(show(&ctx, read(&[("id", DataType::Date32)])).await, @"");
-    assert_snapshot!(show(&ctx, read(&[("name", DataType::Int32)])).await, @"");
+    assert_snapshot!(show(&ctx, read(&[("new", DataType::Date32), ("id", DataType::Utf8)])).await, @"
+    +-----+------------+
+    | new | id         |
+    +-----+------------+
+    |     | 1          |
+    |     | 5000000000 |
+    +-----+------------+
+    ");
+    assert_snapshot!(show(&ctx, read(&[("id", DataType::Int32)])).await, @"refused: Cast error: Can't cast value 5000000000 to type Int32 (column: id, file: memory:/data/a.avro)");
+    assert_snapshot!(show(&ctx, read(&[("id", DataType::Date32)])).await, @"refused: the file stores an Int64, which is not always a Date32, as the schema wants (column: id, file: memory:/data/a.avro)");
+    assert_snapshot!(show(&ctx, read(&[("name", DataType::Int32)])).await, @"refused: Cast error: Cannot cast string 'x' to value of Int32 type (column: name, file: memory:/data/a.avro)");
     put(&ctx, "data/a.avro", bytes[..bytes.len() - 20].to_vec()).await;
-    assert_snapshot!(show(&ctx, read(&[("id", DataType::Int64)])).await, @"");
+    assert_snapshot!(show(&ctx, read(&[("id", DataType::Int64)])).await, @"
+    ++
+    ++
+    ");
     put(&ctx, "data/a.avro", "nonsense").await;
-    assert_snapshot!(show(&ctx, read(&[("id", DataType::Int64)])).await, @"");
+    assert_snapshot!(show(&ctx, read(&[("id", DataType::Int64)])).await, @"refused: this is not an Avro file: Parser error: Incorrect avro magic (file: memory:/data/a.avro)");
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, record_batch};
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow::util::pretty::pretty_format_batches;
+use datafusion::common::record_batch;
 use datafusion::prelude::{col, lit};
 use hardtack_sources::ParquetFiles;
 use insta::assert_snapshot;
@@ -22,34 +23,52 @@ fn parquet(batch: &RecordBatch) -> Vec<u8> {
 
 #[tokio::test]
 async fn schemas_are_united_over_all_files() {
-    let a = record_batch!(("id", Int32, [1, 2]), ("name", Utf8, ["a", "b"])).unwrap();
-    let b = record_batch!(("price", Float64, [0.5]), ("id", Int64, [5_000_000_000])).unwrap();
+    let a = record_batch!(("id", Int32, vec![1, 2]), ("name", Utf8, vec!["a", "b"])).unwrap();
+    let b = record_batch!(("price", Float64, vec![0.5]), ("id", Int64, vec![5_000_000_000])).unwrap();
     let ctx = with_files([("data/a.parquet", parquet(&a)), ("data/b.parquet", parquet(&b))]).await;
-    assert_snapshot!(types(&ctx, ParquetFiles::new("a", AT)).await, @"");
-    assert_snapshot!(show(&ctx, ParquetFiles::new("a", AT)).await, @"");
-    let c = record_batch!(("id", Utf8, ["x"])).unwrap();
+    assert_snapshot!(types(&ctx, ParquetFiles::new("a", AT)).await, @"id: Int64, name: Utf8View, price: Float64");
+    assert_snapshot!(show(&ctx, ParquetFiles::new("a", AT)).await, @"
+    +------------+------+-------+
+    | id         | name | price |
+    +------------+------+-------+
+    | 1          | a    |       |
+    | 2          | b    |       |
+    | 5000000000 |      | 0.5   |
+    +------------+------+-------+
+    ");
+    let c = record_batch!(("id", Utf8, vec!["x"])).unwrap();
     crate::put(&ctx, "data/c.parquet", parquet(&c)).await;
-    assert_snapshot!(show(&ctx, ParquetFiles::new("a", AT)).await, @"");
+    assert_snapshot!(show(&ctx, ParquetFiles::new("a", AT)).await, @"refused: `id` is Int64 in memory:/data/a.parquet and Utf8 in memory:/data/c.parquet; declare a schema (column: id)");
     crate::put(&ctx, "data/c.parquet", "PAR1 not really").await;
-    assert_snapshot!(show(&ctx, ParquetFiles::new("a", AT)).await, @"");
+    assert_snapshot!(show(&ctx, ParquetFiles::new("a", AT)).await, @"refused: Parquet error: Invalid Parquet file. Corrupt footer (file: memory:/data/c.parquet)");
 }
 
 #[tokio::test]
 async fn a_declared_schema_is_enforced() {
-    let batch =
-        record_batch!(("id", Int64, [1, 5_000_000_000]), ("name", Utf8, [Some("7"), None]), ("f", Float64, [1.5, 2.0]))
-            .unwrap();
+    let batch = record_batch!(
+        ("id", Int64, vec![1, 5_000_000_000]),
+        ("name", Utf8, vec![Some("7"), None]),
+        ("f", Float64, vec![1.5, 2.0])
+    )
+    .unwrap();
     let ctx = with_files([("data/a.parquet", parquet(&batch))]).await;
     let read = |columns: &[(&str, DataType)]| ParquetFiles::new("a", AT).with_schema(schema(columns));
     let fine = read(&[("new", DataType::Date32), ("name", DataType::Int8), ("id", DataType::Utf8)]);
-    assert_snapshot!(show(&ctx, fine).await, @"");
-    assert_snapshot!(show(&ctx, read(&[("id", DataType::Int32)])).await, @"");
-    assert_snapshot!(show(&ctx, read(&[("f", DataType::Int64)])).await, @"");
-    assert_snapshot!(show(&ctx, read(&[("id", DataType::Timestamp(TimeUnit::Second, None))])).await, @"");
+    assert_snapshot!(show(&ctx, fine).await, @"
+    +-----+------+------------+
+    | new | name | id         |
+    +-----+------+------------+
+    |     | 7    | 1          |
+    |     |      | 5000000000 |
+    +-----+------+------------+
+    ");
+    assert_snapshot!(show(&ctx, read(&[("id", DataType::Int32)])).await, @"refused: Can't cast value 5000000000 to type Int32 (file: memory:/data/a.parquet)");
+    assert_snapshot!(show(&ctx, read(&[("f", DataType::Int64)])).await, @"refused: the file stores a Float64, which is not always an Int64, as the schema wants (column: f, file: memory:/data/a.parquet)");
+    assert_snapshot!(show(&ctx, read(&[("id", DataType::Timestamp(TimeUnit::Second, None))])).await, @"refused: the file stores an Int64, which is not always a Timestamp(s), as the schema wants (column: id, file: memory:/data/a.parquet)");
     let required =
         |name| ParquetFiles::new("a", AT).with_schema(Schema::new(vec![Field::new(name, DataType::Utf8, false)]));
-    assert_snapshot!(show(&ctx, required("name")).await, @"");
-    assert_snapshot!(show(&ctx, required("nope")).await, @"");
+    assert_snapshot!(show(&ctx, required("name")).await, @"unexpected: the query failed (file: memory:/data/a.parquet): Arrow error: Invalid argument error: Column 'name' is declared as non-nullable but contains null values: Invalid argument error: Column 'name' is declared as non-nullable but contains null values");
+    assert_snapshot!(show(&ctx, required("nope")).await, @"refused: the file lacks a column that the schema requires (column: nope, file: memory:/data/a.parquet)");
 }
 
 #[tokio::test]
@@ -62,12 +81,26 @@ async fn nested_columns_gain_fields() {
     let a = json("{\"s\":{\"x\":1}}", of(&["x"]));
     let b = json("{\"s\":{\"y\":2,\"x\":3}}", of(&["y", "x"]));
     let ctx = with_files([("data/a.parquet", parquet(&a)), ("data/b.parquet", parquet(&b))]).await;
-    assert_snapshot!(show(&ctx, ParquetFiles::new("a", AT)).await, @"");
+    assert_snapshot!(show(&ctx, ParquetFiles::new("a", AT)).await, @"
+    +--------------+
+    | s            |
+    +--------------+
+    | {x: 1, y: }  |
+    | {x: 3, y: 2} |
+    +--------------+
+    ");
     let list = |t: DataType| DataType::new_list(t, true);
     let a = json("{\"s\":[{\"x\":1}]}", list(of(&["x"])));
     let b = json("{\"s\":[{\"y\":2,\"x\":3}]}", list(of(&["y", "x"])));
     let ctx = with_files([("data/a.parquet", parquet(&a)), ("data/b.parquet", parquet(&b))]).await;
-    assert_snapshot!(show(&ctx, ParquetFiles::new("a", AT)).await, @"");
+    assert_snapshot!(show(&ctx, ParquetFiles::new("a", AT)).await, @"
+    +----------------+
+    | s              |
+    +----------------+
+    | [{x: 1, y: }]  |
+    | [{x: 3, y: 2}] |
+    +----------------+
+    ");
 }
 
 #[tokio::test]
@@ -83,8 +116,17 @@ async fn plans_read_what_they_need() {
     let some = frame.filter(col("id").eq(lit(150)).and(col("d").eq(lit(2)))).unwrap();
     let plan = some.clone().create_physical_plan().await.unwrap();
     let plan = datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string();
-    assert_snapshot!(plan, @"");
-    assert_snapshot!(pretty_format_batches(&some.collect().await.unwrap()).unwrap(), @"");
+    assert_snapshot!(plan, @"
+    FilterExec: id@0 = 150
+      DataSourceExec: file_groups={1 group: [[data/d=2/a.parquet]]}, projection=[id, text, d], file_type=parquet, predicate=id@0 = 150, pruning_predicate=id_null_count@2 != row_count@3 AND id_min@0 <= 150 AND 150 <= id_max@1, required_guarantees=[id in (150)]
+    ");
+    assert_snapshot!(pretty_format_batches(&some.collect().await.unwrap()).unwrap(), @"
+    +-----+---------------+---+
+    | id  | text          | d |
+    +-----+---------------+---+
+    | 150 | some text 150 | 2 |
+    +-----+---------------+---+
+    ");
     let counts = ctx.meters().source("a").counts();
     assert_eq!((counts.files, counts.rows), (2, 100), "one row group of one file");
     assert!(counts.bytes < size && counts.bytes > 0, "{counts:?}");
