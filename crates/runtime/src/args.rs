@@ -256,14 +256,52 @@ mod tests {
 
     #[test]
     fn a_missing_argument_is_named_with_an_example() {
-        insta::assert_snapshot!(message(&[]), @"");
+        insta::assert_snapshot!(message(&[]), @"
+        error: the following required arguments were not provided:
+          --source <SOURCE>
+
+        Usage: books --source <SOURCE>
+
+        For more information, try '--help'.
+
+        Wanted:
+          --source <SOURCE>  Lake root, for example `s3://my-bucket` [env: HARDTACK_TEST_SOURCE]
+        ");
     }
 
     #[test]
     fn a_malformed_argument_is_named_with_what_was_given() {
-        insta::assert_snapshot!(message(&["--source", "ftp://x"]), @"");
-        insta::assert_snapshot!(message(&["--source", "x", "--keep-days", "many"]), @"");
-        insta::assert_snapshot!(message(&["--source", "x", "--memory-limit", "lots"]), @"");
-        insta::assert_snapshot!(message(&["--source", "x", "--run-id", "a/b"]), @"");
+        insta::assert_snapshot!(message(&["--source", "ftp://x"]), @"
+        error: invalid value 'ftp://x' for '--source <SOURCE>': `ftp://x` is not a location: the scheme `ftp` is unknown; wanted is a URL or path such as `s3://my-bucket/lake`, `file:///data/lake` or `fixtures/lake`
+
+        For more information, try '--help'.
+
+        Wanted:
+          --source <SOURCE>  Lake root, for example `s3://my-bucket` [env: HARDTACK_TEST_SOURCE]
+        ");
+        insta::assert_snapshot!(message(&["--source", "x", "--keep-days", "many"]), @"
+        error: invalid value 'many' for '--keep-days <KEEP_DAYS>': invalid digit found in string
+
+        For more information, try '--help'.
+
+        Wanted:
+          --keep-days <KEEP_DAYS>  Days to keep, for example `30`
+        ");
+        insta::assert_snapshot!(message(&["--source", "x", "--memory-limit", "lots"]), @"
+        error: invalid value 'lots' for '--memory-limit <SIZE>': wanted is a size such as `2GiB`, `500MB` or `1000000`, 32MiB at least
+
+        For more information, try '--help'.
+
+        Wanted:
+          --memory-limit <SIZE>  Memory that queries may hold before they spill, for example `2GiB` or `500MB` [default: 70 % of the machine or cgroup] [env: HARDTACK_MEMORY_LIMIT]
+        ");
+        insta::assert_snapshot!(message(&["--source", "x", "--run-id", "a/b"]), @"
+        error: invalid value 'a/b' for '--run-id <NAME>': `a/b` is not a run id: wanted are 1 to 64 letters, digits, `-`, `_` or `.`, such as `nightly-2026-11-21`
+
+        For more information, try '--help'.
+
+        Wanted:
+          --run-id <NAME>  Name of this run, for example `nightly-2026-11-21`; a name that was used before gets a number appended [env: HARDTACK_RUN_ID]
+        ");
     }
 }

@@ -1,0 +1,55 @@
+//! Sinks against real files and the in-memory store: what is visible when, and what is in it.
+
+mod contract;
+mod parquet;
+mod text;
+
+use std::path::{Path, PathBuf};
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::util::pretty::pretty_format_batches;
+use datafusion::prelude::{DataFrame, ParquetReadOptions};
+use hardtack_core::{JobContext, Sink, Staged};
+
+/// A context with a fixed run id.
+fn context(run: &str) -> JobContext {
+    JobContext::builder("job").run_id(run.parse().unwrap()).threads(2).build().unwrap()
+}
+
+async fn sql(ctx: &JobContext, query: &str) -> DataFrame {
+    ctx.session().sql(query).await.unwrap()
+}
+
+async fn save(ctx: &JobContext, sink: &impl Sink, query: &str) -> Staged {
+    let staged = sink.stage(ctx, sql(ctx, query).await).await.unwrap();
+    ctx.publish(&staged.publish).await.unwrap();
+    staged
+}
+
+/// All files below a folder, hidden ones too, as paths relative to it.
+fn files(folder: &Path) -> Vec<String> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { walk(&path, found) } else { found.push(path) }
+        }
+    }
+    let mut found = Vec::new();
+    walk(folder, &mut found);
+    let mut names: Vec<_> =
+        found.iter().map(|p| p.strip_prefix(folder).unwrap().to_str().unwrap().to_owned()).collect();
+    names.sort();
+    names
+}
+
+fn table(batches: &[RecordBatch]) -> String {
+    pretty_format_batches(batches).unwrap().to_string()
+}
+
+/// The rows of all Parquet files in a folder, as DataFusion's own reader sees them, in order of all columns.
+async fn read(ctx: &JobContext, folder: &str) -> String {
+    let rows = ctx.session().read_parquet(folder, ParquetReadOptions::default()).await.unwrap();
+    let order =
+        rows.schema().columns().into_iter().map(|c| datafusion::prelude::Expr::from(c).sort(true, true)).collect();
+    table(&rows.sort(order).unwrap().collect().await.unwrap())
+}
