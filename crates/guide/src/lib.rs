@@ -1,0 +1,28 @@
+//! The guide (`docs/guide`) and the README as documentation of modules, so that `cargo test` compiles and runs every block
+//! of Rust in them. The tests of this crate hold the rest: links, excerpts of the jobs, the table of jobs.
+
+#![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, reason = "links of the book, not of rustdoc")]
+
+macro_rules! chapters {
+    ($($chapter:ident = $file:literal),+ $(,)?) => {
+        /// The files in which blocks of Rust are tested, relative to the root of the repository.
+        pub const TESTED: &[&str] = &[$($file),+];
+        $(#[doc = include_str!(concat!("../../../", $file))] mod $chapter {})+
+    };
+}
+
+chapters! {
+    readme = "README.md",
+    introduction = "docs/guide/src/introduction.md",
+    first_job = "docs/guide/src/first-job.md",
+    anatomy = "docs/guide/src/anatomy.md",
+    testing = "docs/guide/src/testing.md",
+    contracts = "docs/guide/src/contracts.md",
+    transforms = "docs/guide/src/transforms.md",
+    change_events = "docs/guide/src/change-events.md",
+    runs = "docs/guide/src/runs.md",
+    modelling = "docs/guide/src/modelling.md",
+    layers = "docs/guide/src/layers.md",
+    production = "docs/guide/src/production.md",
+    extending = "docs/guide/src/extending.md",
+}
