@@ -718,6 +718,10 @@ mod tests {
     #[case("123.00", "decimal(5,2)", "decimal(2,0)", "refused")]
     #[case("0.1234567890123456789", "decimal(38,19)", "double", "refused")]
     #[case("2", "int", "boolean", "refused")]
+    #[case("2147483647", "int", "decimal(10,0)", "2147483647")]
+    #[case("1000000000", "int", "decimal(9,0)", "refused")]
+    #[case("1000", "smallint", "decimal(5,2)", "refused")]
+    #[case("99.99", "decimal(4,2)", "decimal(4,3)", "refused")]
     #[case("äöü", "string", "varchar(3)", "äöü")]
     #[case("äöüß", "string", "varchar(3)", "äöüß is too long")]
     #[case("1234", "int", "char(3)", "1234 is too long")]
@@ -841,6 +845,11 @@ mod tests {
         assert_eq!(array_value_to_string(&fitted, 0).unwrap(), "[1, 2]");
         let fitted = fit_array(&list.slice(1, 1), &to, "l", None).unwrap();
         assert!(fitted.is_null(0));
+
+        let list =
+            ListArray::from_iter_primitive::<Int32Type, _, _>([Some([None, Some(999)]), Some([Some(1), Some(2)])]);
+        let fitted = fit_array(&(Arc::new(list.slice(1, 1)) as ArrayRef), &to, "l", None).unwrap();
+        assert_eq!(array_value_to_string(&fitted, 0).unwrap(), "[1, 2]");
     }
 
     #[test]

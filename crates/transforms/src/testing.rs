@@ -27,9 +27,10 @@ pub(crate) fn batch(columns: &str, rows: &[&str]) -> RecordBatch {
     reader.next().unwrap_or_else(|| Ok(RecordBatch::new_empty(schema))).unwrap()
 }
 
-/// A session with so many partitions.
+/// A session with so many partitions, small batches, and sorts that merge batches instead of gluing them together.
 pub(crate) fn session(partitions: usize) -> SessionContext {
-    SessionContext::new_with_config(SessionConfig::new().with_target_partitions(partitions).with_batch_size(4))
+    let config = SessionConfig::new().with_target_partitions(partitions).with_batch_size(4);
+    SessionContext::new_with_config(config.with_sort_in_place_threshold_bytes(0))
 }
 
 /// The rows of a frame, sorted, below names and types.
