@@ -14,11 +14,11 @@ use futures::{StreamExt, stream};
 use hardtack_core::{Error, Result};
 use tokio_util::io::SyncIoBridge;
 
-use crate::convert::{check, convert};
+use crate::convert::{check, convert_column};
 use crate::files::{Files, Format, Planned};
 use crate::infer::infer_each;
 use crate::input::{Bytes, SourceFile};
-use crate::scan::{Batches, Origin, ReadRows, RowSource, in_file};
+use crate::scan::{Batches, Origin, ReadRows, RowSource, Want, in_file};
 use crate::widen::Union;
 
 /// The Avro format: see [`AvroFiles`].
@@ -60,8 +60,8 @@ impl ReadRows for Avro {
         "avro"
     }
 
-    async fn read(&self, file: SourceFile, columns: SchemaRef, batch_size: usize) -> Result<Batches> {
-        AvroFile::open(&file).await?.read(file, columns, batch_size)
+    async fn read(&self, file: SourceFile, want: Want) -> Result<Batches> {
+        AvroFile::open(&file).await?.read(file, want)
     }
 }
 
@@ -70,11 +70,33 @@ struct AvroFile {
     /// The columns that the file has.
     schema: SchemaRef,
     /// The file from its start.
-    bytes: Replay,
+    bytes: Whole<Replay>,
 }
 
 /// What was read for the header, and the rest.
 type Replay = std::io::Chain<Cursor<Vec<u8>>, SyncIoBridge<Bytes>>;
+
+/// What every block of a file ends with.
+type Marker = [u8; 16];
+
+/// Refuses a file that does not end with its marker: the reader takes a block that is cut off for the end of the file.
+struct Whole<R> {
+    inner: R,
+    marker: Marker,
+    last: Marker,
+}
+
+impl<R: Read> Read for Whole<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        if read == 0 && self.last != self.marker && !buffer.is_empty() {
+            return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "it ends inside of a block"));
+        }
+        let seen = [&self.last, &buffer[..read]].concat();
+        self.last.copy_from_slice(&seen[read..]);
+        Ok(read)
+    }
+}
 
 /// Keeps what is read.
 struct Recording<R> {
@@ -95,17 +117,19 @@ impl AvroFile {
         let bytes = SyncIoBridge::new(file.open().await?);
         let opened = blocking(move || {
             let mut recording = Recording { inner: bytes, seen: Vec::new() };
-            read_header_info(BufReader::new(&mut recording)).map_err(|e| e.to_string())?;
+            let marker = read_header_info(BufReader::new(&mut recording)).map_err(|e| e.to_string())?.sync();
             let header = std::mem::take(&mut recording.seen);
             let reader = ReaderBuilder::new().build(Cursor::new(&header)).map_err(|e| e.to_string())?;
             let schema = reader.schema();
-            Ok::<_, String>(Self { schema, bytes: Cursor::new(header).chain(recording.inner) })
+            let inner = Cursor::new(header).chain(recording.inner);
+            Ok::<_, String>(Self { schema, bytes: Whole { inner, marker, last: Marker::default() } })
         });
         let opened = opened.await?;
         opened.map_err(|why| Error::refused(format!("this is not an Avro file: {why}")).with("file", &file.location))
     }
 
-    fn read(self, file: SourceFile, wanted: SchemaRef, batch_size: usize) -> Result<Batches> {
+    fn read(self, file: SourceFile, want: Want) -> Result<Batches> {
+        let Want { columns: wanted, batch_size, .. } = want;
         for field in wanted.fields() {
             check(field.name(), &self.schema, &wanted).map_err(|e| e.with("file", &file.location))?;
         }
@@ -140,7 +164,7 @@ impl AvroFile {
 /// The columns that are wanted, as they are wanted.
 fn converted(batch: &RecordBatch, wanted: &SchemaRef) -> Result<RecordBatch> {
     let column = |field: &FieldRef| match batch.column_by_name(field.name()) {
-        Some(column) => convert(column, field.data_type()).map_err(|e| refused(&e).with("column", field.name())),
+        Some(column) => convert_column(column, field),
         None => Ok(new_null_array(field.data_type(), batch.num_rows())),
     };
     let columns = wanted.fields().iter().map(column).collect::<Result<_>>()?;
@@ -148,10 +172,6 @@ fn converted(batch: &RecordBatch, wanted: &SchemaRef) -> Result<RecordBatch> {
     // What is null although it must not be is found, and told, by who asks for the batch.
     let nullable = wanted.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect::<Vec<_>>();
     Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(nullable)), columns, &options)?)
-}
-
-fn refused(error: &ArrowError) -> Error {
-    Error::refused(error.to_string())
 }
 
 fn undecodable(error: ArrowError) -> Error {

@@ -9,7 +9,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, GenericListArray, MapArray, OffsetSizeTrait, RecordBatch, StructArray, new_null_array,
 };
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use datafusion::common::Result as DFResult;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
@@ -22,7 +22,7 @@ use datafusion::physical_expr_adapter::{
 };
 use hardtack_core::{Error, Result};
 
-use crate::fault::a;
+use crate::fault::{a, cut};
 use crate::widen::is_readable;
 
 /// Casts refuse what does not fit instead of making it null.
@@ -68,6 +68,15 @@ fn convert_list<O: OffsetSizeTrait>(
 ) -> Result<GenericListArray<O>, ArrowError> {
     let values = convert(list.values(), item.data_type())?;
     GenericListArray::try_new(Arc::clone(item), list.offsets().clone(), values, list.nulls().cloned())
+}
+
+/// [`convert`], with an error that names the column.
+pub(crate) fn convert_column(array: &ArrayRef, field: &Field) -> Result<ArrayRef> {
+    convert(array, field.data_type()).map_err(|e| {
+        let text = e.to_string();
+        let text = text.split_once(" error: ").map_or(text.as_str(), |(_, text)| text);
+        Error::refused(cut(text)).with("column", field.name())
+    })
 }
 
 /// Refuses a column that a file stores in a way that cannot always be read as the schema wants it, or that it lacks.
@@ -127,22 +136,40 @@ struct LosslessAdapter {
     stored: SchemaRef,
 }
 
+impl LosslessAdapter {
+    /// What converts a column that is stored with another type than wanted, if it is for us to convert.
+    fn conversion(
+        &self,
+        column: &Column,
+        ours: impl Fn(&DataType, &DataType) -> bool,
+    ) -> Option<DFResult<Arc<dyn PhysicalExpr>>> {
+        let stored = self.stored.field_with_name(column.name()).ok()?;
+        let wanted = self.wanted.field_with_name(column.name()).ok()?;
+        let differ = stored.data_type() != wanted.data_type() && ours(stored.data_type(), wanted.data_type());
+        differ.then(|| {
+            let column = Arc::new(Column::new_with_schema(column.name(), &self.stored)?);
+            Ok(Arc::new(Convert { column, to: Arc::new(wanted.clone()) }) as Arc<dyn PhysicalExpr>)
+        })
+    }
+}
+
 impl PhysicalExprAdapter for LosslessAdapter {
     fn rewrite(&self, expr: Arc<dyn PhysicalExpr>) -> DFResult<Arc<dyn PhysicalExpr>> {
         for column in collect_columns(&expr) {
             check(column.name(), &self.stored, &self.wanted)?;
         }
-        let convert = |expr: Arc<dyn PhysicalExpr>| {
-            let Some(column) = expr.as_any().downcast_ref::<Column>() else { return Ok(Transformed::no(expr)) };
-            let (stored, wanted) =
-                (self.stored.field_with_name(column.name()), self.wanted.field_with_name(column.name()));
-            match (stored, wanted) {
-                (Ok(stored), Ok(wanted)) if is_ours(stored.data_type(), wanted.data_type()) => {
-                    let to = Arc::new(wanted.clone());
-                    Ok(Transformed::yes(Arc::new(Convert { column: expr, to }) as Arc<dyn PhysicalExpr>))
-                }
-                _ => Ok(Transformed::no(expr)),
-            }
+        // A column by itself is about to be read; converting it here names it in errors. In filters DataFusion's own
+        // conversion is understood when row groups are pruned.
+        if let Some(conversion) = expr.as_any().downcast_ref::<Column>().and_then(|c| self.conversion(c, |_, _| true)) {
+            return conversion;
+        }
+        let convert = |expr: Arc<dyn PhysicalExpr>| match expr
+            .as_any()
+            .downcast_ref::<Column>()
+            .and_then(|c| self.conversion(c, is_ours))
+        {
+            Some(conversion) => conversion.map(Transformed::yes),
+            None => Ok(Transformed::no(expr)),
         };
         self.inner.rewrite(expr.transform(convert).data()?)
     }
@@ -183,7 +210,7 @@ impl PhysicalExpr for Convert {
 
     fn evaluate(&self, batch: &RecordBatch) -> DFResult<ColumnarValue> {
         let column = self.column.evaluate(batch)?.into_array(batch.num_rows())?;
-        Ok(ColumnarValue::Array(convert(&column, self.to.data_type())?))
+        Ok(ColumnarValue::Array(convert_column(&column, &self.to)?))
     }
 
     fn return_field(&self, _: &Schema) -> DFResult<FieldRef> {

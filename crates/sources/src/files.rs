@@ -288,12 +288,10 @@ impl<F: Format> Files<F> {
     }
 
     fn nothing_found(&self, listing: &Listing) -> Error {
-        let search = self.search();
-        let error = Error::not_found(format!(
-            "there is no file to read; wanted is {} (`or_empty` takes none for no rows)",
-            search.wanted()
-        ))
-        .with("location", &self.location);
+        let wanted = self.search().wanted();
+        let error =
+            Error::not_found(format!("no file to read: looked for {wanted}; say `or_empty` if no rows are fine"))
+                .with("location", &self.location);
         if listing.passed_over.is_empty() { error } else { error.with("passed over", &listing.passed_over) }
     }
 }
@@ -366,7 +364,8 @@ impl<F: Format> Source for Files<F> {
         let partitioned =
             listing.files.iter().zip(&files).map(|(found, file)| partitioned(found, folders, &file.location));
         let partitioned = partitioned.collect::<Result<_>>()?;
-        let origin = Origin { store: listing.store.url.clone(), meter };
+        let target_partitions = ctx.session().state().config().target_partitions();
+        let origin = Origin { store: listing.store.url.clone(), meter, target_partitions };
         let planned = Planned { declared, session: ctx.session().clone() };
         let reader = self.format.plan(columns.table.clone(), origin, &planned)?;
         let table = FilesTable::new(columns.schema, columns.table, partitioned, listing.store.url, reader)

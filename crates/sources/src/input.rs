@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_compression::tokio::bufread::{BzDecoder, GzipDecoder, XzDecoder, ZstdDecoder};
+use bytes::BytesMut;
 use futures::TryStreamExt;
 use hardtack_core::{Error, Location, Meter, Result};
 use object_store::{GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt};
@@ -51,7 +52,7 @@ impl SourceFile {
             None => bytes,
             Some(compression) => compression.decoder(bytes),
         };
-        Ok(Text { file: self.clone(), compression, bytes, buffer: Vec::new(), start: 0, line: 1, ended: false })
+        Ok(Text { file: self.clone(), compression, bytes, window: BytesMut::new(), line: 1, ended: false })
     }
 
     /// Names the file in an error of reading it.
@@ -121,85 +122,111 @@ impl Compression {
 /// What some programs put before UTF-8 text.
 pub(crate) const BOM: &[u8] = b"\xEF\xBB\xBF";
 
-/// A row that is longer than this is taken for a bracket or quote that is never closed.
+/// A row that is longer than this is taken for a bracket or quote that is never closed. It is more than a block has, so
+/// that it is a row, and nothing before it, that has this length.
 const MAX_ROW_BYTES: usize = 64 << 20;
 
-/// The decompressed text of a file, through a window that moves forward over it. It keeps what was not consumed yet and
+/// The decompressed text of a file, through a window that moves forward over it. It keeps what is not done with yet and
 /// knows on which line that starts.
 pub(crate) struct Text {
     file: SourceFile,
     compression: Option<Compression>,
     bytes: Bytes,
-    buffer: Vec<u8>,
-    start: usize,
+    window: BytesMut,
     line: u64,
     ended: bool,
 }
 
+/// What a look at the front of a text has come to.
+pub(crate) struct Step<T> {
+    /// Bytes that are done with.
+    pub(crate) used: usize,
+    /// What is in them, if that is enough for now.
+    pub(crate) made: Option<T>,
+}
+
+/// A part of a text that has been taken off its front.
+pub(crate) struct Block<T> {
+    pub(crate) text: bytes::Bytes,
+    /// What was found out about it.
+    pub(crate) made: T,
+    location: Location,
+    line: u64,
+}
+
 impl Text {
-    /// Lets `step` take whole rows from the front of the text until it has something to return. It is given the text so
-    /// far and whether that is all, and says how many bytes it is done with, and what it has made of them if that was
-    /// enough. `None` after the last.
+    /// Lets `step` look at the front of the text until it has taken off enough of it. It is given the text so far and
+    /// whether that is all. `None` at the end of the text.
     pub(crate) async fn next<T>(
         &mut self,
         mut step: impl FnMut(&[u8], bool) -> Result<Step<T>, Fault>,
-    ) -> Result<Option<T>> {
+    ) -> Result<Option<Block<T>>> {
         loop {
-            match step(&self.buffer[self.start..], self.ended) {
-                Err(fault) => return Err(self.refuse(fault)),
-                Ok(Step { used, made }) => {
-                    self.consume(used);
-                    match made {
-                        Some(made) => return Ok(Some(made)),
-                        None if self.ended => return Ok(None),
-                        None => self.fill().await?,
-                    }
-                }
+            let Step { used, made } = step(&self.window, self.ended)
+                .map_err(|fault| refuse(fault, &self.window, self.line, &self.file.location))?;
+            let text = self.window.split_to(used).freeze();
+            let line = self.line;
+            self.line += lines(&text);
+            match made {
+                Some(made) => return Ok(Some(Block { text, made, location: self.file.location.clone(), line })),
+                None if self.ended => return Ok(None),
+                None => self.fill().await?,
             }
         }
     }
 
     async fn fill(&mut self) -> Result<()> {
-        self.buffer.drain(..self.start);
-        self.start = 0;
-        if self.buffer.len() > MAX_ROW_BYTES {
+        if self.window.len() > MAX_ROW_BYTES {
             let why = format!("a row is longer than {} MiB; a bracket or quote may not be closed", MAX_ROW_BYTES >> 20);
-            return Err(self.refuse(Fault::new(0, why)));
+            return Err(refuse(Fault::new(0, why), &self.window, self.line, &self.file.location));
         }
-        self.buffer.reserve(READ_BYTES);
-        let read = self.bytes.read_buf(&mut self.buffer).await.map_err(|e| self.file.error(e, self.compression))?;
+        self.window.reserve(READ_BYTES);
+        let read = self.bytes.read_buf(&mut self.window).await.map_err(|e| self.file.error(e, self.compression))?;
         self.ended = read == 0;
         Ok(())
     }
+}
 
-    fn consume(&mut self, bytes: usize) {
-        self.line += lines(&self.buffer[self.start..self.start + bytes]);
-        self.start += bytes;
-    }
-
-    /// The fault as an error that says where it is.
-    fn refuse(&self, fault: Fault) -> Error {
-        let before = &self.buffer[self.start..];
-        let line = self.line + lines(&before[..fault.offset.min(before.len())]);
-        let mut error = Error::refused(fault.message).with("file", &self.file.location).with("line", line);
-        if let Some(column) = fault.column {
-            error = error.with("column", column);
-        }
-        if let Some(value) = fault.value {
-            error = error.with("value", value);
-        }
-        error
+impl<T> Block<T> {
+    /// What is wrong in the block, with the file and the line.
+    pub(crate) fn refuse(&self, fault: Fault) -> Error {
+        refuse(fault, &self.text, self.line, &self.location)
     }
 }
 
-/// What a reader has done with the front of a text.
-pub(crate) struct Step<T> {
-    /// Bytes that are not needed any more.
-    pub(crate) used: usize,
-    /// What came of them, if it was enough.
-    pub(crate) made: Option<T>,
+/// A fault in a text that starts on `line` of a file.
+fn refuse(fault: Fault, text: &[u8], line: u64, file: &Location) -> Error {
+    let line = line + lines(&text[..fault.offset.min(text.len())]);
+    let error = Error::refused(fault.message).with("file", file).with("line", line);
+    let error = match fault.column {
+        Some(column) => error.with("column", column),
+        None => error,
+    };
+    match fault.value {
+        Some(value) => error.with("value", value),
+        None => error,
+    }
 }
 
 fn lines(text: &[u8]) -> u64 {
-    text.iter().filter(|b| **b == b'\n').count() as u64
+    memchr::memchr_iter(b'\n', text).count() as u64
+}
+
+#[cfg(test)]
+impl Text {
+    /// A text that comes in these pieces.
+    pub(crate) fn of(pieces: Vec<Vec<u8>>) -> Self {
+        let pieces = pieces.into_iter().map(|piece| Ok::<_, std::io::Error>(bytes::Bytes::from(piece)));
+        let meta = ObjectMeta {
+            location: "test".into(),
+            last_modified: chrono::DateTime::UNIX_EPOCH,
+            size: 0,
+            e_tag: None,
+            version: None,
+        };
+        let store = Arc::new(object_store::memory::InMemory::new());
+        let file = SourceFile { store, meta, location: Location::from("test"), meter: Arc::default() };
+        let bytes = Box::new(StreamReader::new(futures::stream::iter(pieces)));
+        Self { file, compression: None, bytes, window: BytesMut::new(), line: 1, ended: false }
+    }
 }

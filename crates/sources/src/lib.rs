@@ -28,6 +28,7 @@
 //! * Booleans are `true`, `t`, `yes`, `y`, `1` and `false`, `f`, `no`, `n`, `0`, in any case (JSON: `true` and `false`).
 
 mod avro;
+mod blocks;
 mod convert;
 mod csv;
 mod fault;

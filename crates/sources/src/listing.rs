@@ -140,7 +140,7 @@ impl Search<'_> {
             Some(glob) => format!("`{glob}`"),
             None => {
                 let names: Vec<_> = self.suffixes.iter().map(|s| format!("`*{s}`")).collect();
-                format!("{}{}", names.join(", "), if self.compressed { " or one of them compressed" } else { "" })
+                format!("{}{}", names.join(", "), if self.compressed { " (or compressed)" } else { "" })
             }
         }
     }

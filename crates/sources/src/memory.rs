@@ -17,10 +17,10 @@ use crate::files::ShowFields;
 /// Rows in memory as a source: seed data, or a frame that another part of the program made.
 ///
 /// ```
-/// use arrow::array::record_batch;
+/// use datafusion::common::record_batch;
 /// use hardtack_sources::InMemory;
 ///
-/// let seed = record_batch!(("id", Int32, [1, 2])).unwrap();
+/// let seed = record_batch!(("id", Int32, vec![1, 2])).unwrap();
 /// assert_eq!(InMemory::new("seed", seed.clone()), InMemory::new("seed", seed.clone()));
 /// assert_eq!(format!("{:?}", InMemory::new("seed", seed)), r#"InMemory { name: "seed", schema: [id: Int32], rows: 2 }"#);
 /// ```

@@ -38,8 +38,19 @@ pub(crate) trait ReadRows: fmt::Debug + Send + Sync {
     /// The format's name in plans.
     fn kind(&self) -> &'static str;
 
-    /// The given columns of the rows of a file, in batches of `batch_size` rows at most.
-    async fn read(&self, file: SourceFile, columns: SchemaRef, batch_size: usize) -> Result<Batches>;
+    /// The rows of a file, in order.
+    async fn read(&self, file: SourceFile, want: Want) -> Result<Batches>;
+}
+
+/// What is wanted of the rows of a file.
+#[derive(Debug, Clone)]
+pub(crate) struct Want {
+    /// Only these columns.
+    pub(crate) columns: SchemaRef,
+    /// Rows in a batch, at most.
+    pub(crate) batch_size: usize,
+    /// Batches that may be decoded at once.
+    pub(crate) side_by_side: usize,
 }
 
 /// Which source a scan reads for: who counts, and how files are named in errors.
@@ -47,6 +58,8 @@ pub(crate) trait ReadRows: fmt::Debug + Send + Sync {
 pub struct Origin {
     pub(crate) store: Url,
     pub(crate) meter: Arc<Meter>,
+    /// How many things a plan does at once.
+    pub(crate) target_partitions: usize,
 }
 
 // --- formats of our own --------------------------------------------------------------------------------------------
@@ -77,8 +90,14 @@ impl FileSource for RowSource {
         _partition: usize,
     ) -> DFResult<Arc<dyn FileOpener>> {
         let file_schema = self.table.file_schema();
-        let columns = Arc::new(file_schema.project(&self.projection.file_indices)?);
-        let opener = Arc::new(RowOpener { source: self.clone(), store, columns });
+        let want = Want {
+            columns: Arc::new(file_schema.project(&self.projection.file_indices)?),
+            batch_size: self.batch_size,
+            // Where there are fewer files to read at once than cores, files share them.
+            side_by_side: self.origin.target_partitions.div_ceil(config.file_groups.len().max(1)),
+        };
+        let opener = RowOpener { rows: Arc::clone(&self.rows), origin: self.origin.clone(), store, want };
+        let opener = Arc::new(opener);
         let opener = ProjectionOpener::try_new(self.projection.clone(), opener, file_schema)?;
         Ok(Arc::new(CheckedOpener::new(opener, config.projected_schema()?, self.origin.clone())))
     }
@@ -120,23 +139,23 @@ impl FileSource for RowSource {
 }
 
 struct RowOpener {
-    source: RowSource,
+    rows: Arc<dyn ReadRows>,
+    origin: Origin,
     store: Arc<dyn ObjectStore>,
-    columns: SchemaRef,
+    want: Want,
 }
 
 impl FileOpener for RowOpener {
     fn open(&self, file: PartitionedFile) -> DFResult<FileOpenFuture> {
-        let RowSource { rows, origin, batch_size, .. } = self.source.clone();
-        let columns = Arc::clone(&self.columns);
+        let (rows, want) = (Arc::clone(&self.rows), self.want.clone());
         let file = SourceFile {
             store: Arc::clone(&self.store),
-            location: Location::of(&origin.store, &file.object_meta.location),
+            location: Location::of(&self.origin.store, &file.object_meta.location),
             meta: file.object_meta,
-            meter: origin.meter,
+            meter: Arc::clone(&self.origin.meter),
         };
         Ok(async move {
-            let batches = rows.read(file, columns, batch_size).await?;
+            let batches = rows.read(file, want).await?;
             Ok(batches.map(|batch| batch.map_err(DataFusionError::from)).boxed())
         }
         .boxed())
@@ -296,6 +315,8 @@ pub(crate) fn in_file(error: DataFusionError, location: &Location) -> DataFusion
             ArrowError::CastError(text) | ArrowError::ParseError(text) | ArrowError::ParquetError(text) => {
                 Some(text.clone())
             }
+            // What arrow says of a null in a column that allows none.
+            ArrowError::InvalidArgumentError(text) if text.contains("non-nullable") => Some(text.clone()),
             _ => None,
         },
         _ => None,

@@ -3,37 +3,38 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Field, SchemaRef};
 
 use super::dialect::{Cell, Dialect, Record};
+use crate::blocks::{Cut, Decode, MAX_BLOCK_BYTES};
 use crate::fault::{Fault, cut};
-use crate::infer::{DecodeText, MAX_BATCH_BYTES};
 use crate::input::{BOM, Step};
 use crate::text::parse;
 
 /// Which columns are wanted, and where to find them.
-pub(super) struct Layout {
-    pub(super) wanted: SchemaRef,
-    pub(super) all: SchemaRef,
-    pub(super) declared: bool,
+pub(crate) struct Layout {
+    pub(crate) wanted: SchemaRef,
+    pub(crate) all: SchemaRef,
+    pub(crate) declared: bool,
 }
 
-/// Decodes the records of one file.
-pub(super) struct CsvDecoder {
+/// Cuts a text into blocks of records.
+pub(crate) struct CsvCutter {
     dialect: Arc<Dialect>,
     layout: Layout,
     batch_size: usize,
-    /// What each field of a record is, once the header is known.
-    fields: Option<FieldMap>,
-    /// The fields that are kept of the records so far: one after another, `fields.kept` for each record.
-    cells: Vec<Cell>,
-    rows: usize,
-    /// Up to where the text has been taken apart.
+    /// What the fields are, once the header is known.
+    records: Option<Arc<Records>>,
+    /// Records in the text so far, and where they start and end.
+    found: usize,
+    start: usize,
     at: usize,
 }
 
-/// What the fields of a file are.
-struct FieldMap {
+/// What decodes a block of records.
+pub(crate) struct Records {
+    dialect: Arc<Dialect>,
+    wanted: SchemaRef,
     /// Where to keep each field; only the columns that are wanted are kept.
     slots: Vec<Option<usize>>,
     kept: usize,
@@ -41,109 +42,116 @@ struct FieldMap {
     columns: Vec<Option<usize>>,
 }
 
-impl CsvDecoder {
-    pub(super) fn new(dialect: Arc<Dialect>, layout: Layout, batch_size: usize) -> Self {
-        Self { dialect, layout, batch_size, fields: None, cells: Vec::new(), rows: 0, at: 0 }
+impl CsvCutter {
+    pub(crate) fn new(dialect: Arc<Dialect>, layout: Layout, batch_size: usize) -> Self {
+        Self { dialect, layout, batch_size, records: None, found: 0, start: 0, at: 0 }
     }
 
-    /// Reads the header, if it is there as a whole, and maps its fields to the columns that are wanted.
-    fn header(&mut self, text: &[u8], ended: bool) -> Result<Option<FieldMap>, Fault> {
-        if !self.dialect.header {
+    /// Reads the header, if it is there as a whole.
+    fn header(&mut self, text: &[u8], ended: bool) -> Result<(), Fault> {
+        let names = if self.dialect.header {
+            let Some((names, end)) = header_names(&self.dialect, text, ended)? else { return Ok(()) };
+            self.at = end;
+            names
+        } else {
             if !ended && text.len() < BOM.len() {
-                return Ok(None);
+                return Ok(());
             }
             self.at = if text.starts_with(BOM) { BOM.len() } else { 0 };
-            let names: Vec<_> = self.layout.all.fields().iter().map(|f| f.name().clone()).collect();
-            return self.layout.map(&names).map(Some);
-        }
-        match header_names(&self.dialect, text, ended)? {
-            None => Ok(None),
-            Some((names, end)) => {
-                self.at = end;
-                self.layout.map(&names).map(Some)
-            }
-        }
-    }
-
-    /// Takes apart records until there are enough for a batch or the text ends.
-    fn take_apart(&mut self, text: &[u8], ended: bool) -> Result<(), Fault> {
-        let Some(fields) = &self.fields else { return Ok(()) };
-        while self.at < text.len() && self.rows < self.batch_size && self.at < MAX_BATCH_BYTES {
-            let start = self.rows * fields.kept;
-            self.cells.resize(start + fields.kept, Cell::default());
-            let row = &mut self.cells[start..];
-            let record = self.dialect.record(text, self.at, ended, |index, cell| {
-                if let Some(Some(slot)) = fields.slots.get(index) {
-                    row[*slot] = cell;
-                }
-            });
-            match record {
-                Ok(Record::Fields(found, end)) if found == fields.slots.len() => {
-                    self.rows += 1;
-                    self.at = end;
-                }
-                Ok(Record::Blank(end)) => self.at = end,
-                Ok(Record::Fields(found, end)) => {
-                    return Err(wrong_width(text, self.at, end, found, fields.slots.len()));
-                }
-                Ok(Record::Partial) => break,
-                Err(fault) => return Err(fault),
-            }
-        }
+            self.layout.all.fields().iter().map(|f| f.name().clone()).collect()
+        };
+        self.records = Some(Arc::new(self.layout.records(&self.dialect, &names)?));
         Ok(())
     }
+}
 
-    fn batch(&self, text: &[u8]) -> Result<RecordBatch, Fault> {
-        let text = std::str::from_utf8(&text[..self.at])
-            .map_err(|e| Fault::new(e.valid_up_to(), "this is not UTF-8 text; convert the file"))?;
-        let columns = (0..self.layout.wanted.fields().len()).map(|column| self.column(text, column));
-        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
-        RecordBatch::try_new_with_options(Arc::clone(&self.layout.wanted), columns.collect::<Result<_, _>>()?, &options)
+impl Cut for CsvCutter {
+    type Rows = (Arc<Records>, usize);
+
+    fn cut(&mut self, text: &[u8], ended: bool) -> Result<Step<Self::Rows>, Fault> {
+        if self.records.is_none() {
+            self.header(text, ended)?;
+            // The header stays in front of its block: errors count lines from there.
+            self.start = self.at;
+        }
+        let Some(records) = &self.records else { return Ok(Step { used: 0, made: None }) };
+        while self.found < self.batch_size
+            && let Some(end) = self.dialect.record_end(text, self.at, ended)
+        {
+            self.at = end;
+            self.found += 1;
+        }
+        let full = self.found >= self.batch_size || text.len() >= MAX_BLOCK_BYTES || ended;
+        if self.found == 0 || !full {
+            return Ok(Step { used: 0, made: None });
+        }
+        self.found = 0;
+        let rows = (Arc::clone(records), std::mem::take(&mut self.start));
+        Ok(Step { used: std::mem::take(&mut self.at), made: Some(rows) })
+    }
+}
+
+impl Decode for (Arc<Records>, usize) {
+    fn decode(&self, text: &[u8]) -> Result<RecordBatch, Fault> {
+        let (records, start) = self;
+        let (cells, rows) = records.take_apart(text, *start)?;
+        let text = match std::str::from_utf8(text) {
+            Ok(text) => text,
+            Err(e) => return Err(Fault::new(e.valid_up_to(), "this is not UTF-8 text; convert the file")),
+        };
+        let columns = records.columns.iter().zip(records.wanted.fields()).map(|(slot, field)| match slot {
+            None => Ok(new_null_array(field.data_type(), rows)),
+            Some(slot) => records.column(text, field, rows, |row| cells[row * records.kept + slot]),
+        });
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(Arc::clone(&records.wanted), columns.collect::<Result<_, _>>()?, &options)
             .map_err(|e| Fault::new(0, e.to_string()))
     }
+}
 
-    fn column(&self, text: &str, column: usize) -> Result<ArrayRef, Fault> {
-        let field = self.layout.wanted.field(column);
-        let Some((fields, slot)) = self.fields.as_ref().and_then(|f| Some((f, f.columns[column]?))) else {
-            return Ok(new_null_array(field.data_type(), self.rows));
-        };
+impl Records {
+    /// The fields that are kept, `kept` for each record, and the number of records.
+    fn take_apart(&self, text: &[u8], start: usize) -> Result<(Vec<Cell>, usize), Fault> {
+        let (mut cells, mut rows, mut at): (Vec<Cell>, _, _) = (Vec::new(), 0, start);
+        while at < text.len() {
+            let first = rows * self.kept;
+            cells.resize(first + self.kept, Cell::default());
+            let row = &mut cells[first..];
+            let record = self.dialect.record(text, at, true, |index, cell| {
+                if let Some(Some(slot)) = self.slots.get(index) {
+                    row[*slot] = cell;
+                }
+            })?;
+            at = match record {
+                Record::Fields(found, end) if found == self.slots.len() => {
+                    rows += 1;
+                    end
+                }
+                Record::Fields(found, end) => return Err(wrong_width(text, at, end, found, self.slots.len())),
+                Record::Blank(end) => end,
+                Record::Partial => break,
+            };
+        }
+        Ok((cells, rows))
+    }
+
+    fn column(&self, text: &str, field: &Field, rows: usize, cell: impl Fn(usize) -> Cell) -> Result<ArrayRef, Fault> {
         let is_text = matches!(field.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
-        let cell = |row: usize| self.cells[row * fields.kept + slot];
-        let values = (0..self.rows).map(|row| cell(row).value(text, &self.dialect, is_text));
+        let values = (0..rows).map(|row| cell(row).value(text, &self.dialect, is_text));
         let values = parse(values, field.data_type()).map_err(|row| {
             let value = cell(row).text(text, &self.dialect);
             Fault::bad_value(cell(row).offset(), field.name(), &value, field.data_type()).value(&format!("{value:?}"))
         })?;
-        if !field.is_nullable()
-            && let Some(row) = (0..self.rows).find(|row| values.is_null(*row))
-        {
-            return Err(Fault::required(cell(row).offset(), field.name()));
+        let missing = || (0..rows).find(|row| values.is_null(*row));
+        match if field.is_nullable() { None } else { missing() } {
+            Some(row) => Err(Fault::required(cell(row).offset(), field.name())),
+            None => Ok(values),
         }
-        Ok(values)
-    }
-}
-
-impl DecodeText for CsvDecoder {
-    fn decode(&mut self, text: &[u8], ended: bool) -> Result<Step<RecordBatch>, Fault> {
-        if self.fields.is_none() {
-            self.fields = self.header(text, ended)?;
-        }
-        let fault = self.take_apart(text, ended).err();
-        let full = self.rows >= self.batch_size || self.at >= MAX_BATCH_BYTES || ended || fault.is_some();
-        if self.rows == 0 || !full {
-            // What is wrong is told after the records before it.
-            return fault.map_or(Ok(Step { used: 0, made: None }), Err);
-        }
-        let batch = self.batch(text)?;
-        let used = std::mem::take(&mut self.at);
-        self.rows = 0;
-        self.cells.clear();
-        Ok(Step { used, made: Some(batch) })
     }
 }
 
 impl Layout {
-    fn map(&self, names: &[String]) -> Result<FieldMap, Fault> {
+    fn records(&self, dialect: &Arc<Dialect>, names: &[String]) -> Result<Records, Fault> {
         let mut slots = vec![None; names.len()];
         let mut columns = Vec::new();
         for field in self.wanted.fields() {
@@ -154,7 +162,8 @@ impl Layout {
             let next = slots.iter().flatten().count();
             columns.push(Some(*slots[at].get_or_insert(next)));
         }
-        Ok(FieldMap { kept: slots.iter().flatten().count(), slots, columns })
+        let kept = slots.iter().flatten().count();
+        Ok(Records { dialect: Arc::clone(dialect), wanted: Arc::clone(&self.wanted), slots, kept, columns })
     }
 
     /// Which field a column is.
@@ -180,7 +189,7 @@ impl Layout {
 
 /// The names in the header and where it ends; nothing if the header does not end in the text, or there is none because
 /// the file is empty.
-pub(super) fn header_names(dialect: &Dialect, text: &[u8], ended: bool) -> Result<Option<(Vec<String>, usize)>, Fault> {
+pub(crate) fn header_names(dialect: &Dialect, text: &[u8], ended: bool) -> Result<Option<(Vec<String>, usize)>, Fault> {
     if !ended && text.len() < BOM.len() {
         return Ok(None);
     }
@@ -205,12 +214,12 @@ pub(super) fn header_names(dialect: &Dialect, text: &[u8], ended: bool) -> Resul
 }
 
 /// The name of a field that has none.
-pub(super) fn column_name(index: usize) -> String {
+pub(crate) fn column_name(index: usize) -> String {
     format!("column_{}", index + 1)
 }
 
 /// A record that has not as many fields as it should.
-pub(super) fn wrong_width(text: &[u8], start: usize, end: usize, found: usize, wanted: usize) -> Fault {
+pub(crate) fn wrong_width(text: &[u8], start: usize, end: usize, found: usize, wanted: usize) -> Fault {
     let record = String::from_utf8_lossy(&text[start..end]);
     let fields = if found == 1 { "field" } else { "fields" };
     Fault::new(start, format!("the record has {found} {fields} where {wanted} are wanted")).value(record.trim_end())

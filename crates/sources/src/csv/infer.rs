@@ -143,38 +143,37 @@ pub(super) async fn infer_file(file: SourceFile, dialect: Arc<Dialect>) -> Resul
     let mut columns: Option<Columns> = None;
     let mut text = file.open_text().await?;
     let mut cells = Vec::new();
-    let _: Option<()> = text
-        .next(|text, ended| {
-            let mut at = 0;
-            if columns.is_none() && dialect.header {
-                let Some((names, end)) = header_names(&dialect, text, ended)? else {
-                    return Ok(Step { used: 0, made: None });
-                };
-                columns = Some(Columns::named(names)?);
-                at = end;
-            }
-            while at < text.len() {
-                cells.clear();
-                let start = at;
-                match dialect.record(text, at, ended, |_, cell| cells.push(cell))? {
-                    Record::Partial => break,
-                    Record::Blank(end) => at = end,
-                    Record::Fields(found, end) => {
-                        at = end;
-                        let columns = match &mut columns {
-                            Some(columns) => columns,
-                            None => columns.insert(Columns::named((0..found).map(column_name).collect())?),
-                        };
-                        if found != columns.kinds.len() {
-                            return Err(wrong_width(text, start, end, found, columns.kinds.len()));
-                        }
-                        observe(columns, &text[..end], &cells, &dialect)?;
+    text.next(|text, ended| {
+        let mut at = 0;
+        if columns.is_none() && dialect.header {
+            let Some((names, end)) = header_names(&dialect, text, ended)? else {
+                return Ok(Step::<()> { used: 0, made: None });
+            };
+            columns = Some(Columns::named(names)?);
+            at = end;
+        }
+        while at < text.len() {
+            cells.clear();
+            let start = at;
+            match dialect.record(text, at, ended, |_, cell| cells.push(cell))? {
+                Record::Partial => break,
+                Record::Blank(end) => at = end,
+                Record::Fields(found, end) => {
+                    at = end;
+                    let columns = match &mut columns {
+                        Some(columns) => columns,
+                        None => columns.insert(Columns::named((0..found).map(column_name).collect())?),
+                    };
+                    if found != columns.kinds.len() {
+                        return Err(wrong_width(text, start, end, found, columns.kinds.len()));
                     }
+                    observe(columns, &text[..end], &cells, &dialect)?;
                 }
             }
-            Ok(Step { used: at, made: None })
-        })
-        .await?;
+        }
+        Ok(Step { used: at, made: None })
+    })
+    .await?;
     Ok(columns.unwrap_or_default())
 }
 

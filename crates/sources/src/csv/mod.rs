@@ -1,6 +1,6 @@
 //! CSV: records of fields to batches.
 
-mod decode;
+pub(crate) mod decode;
 mod dialect;
 mod infer;
 
@@ -15,9 +15,9 @@ use hardtack_core::{Error, Result};
 use crate::files::{Files, Format, Planned};
 use crate::infer::infer_each;
 use crate::input::SourceFile;
-use crate::scan::{Batches, Origin, ReadRows, RowSource};
+use crate::scan::{Batches, Origin, ReadRows, RowSource, Want};
 use crate::text::can_parse;
-use decode::{CsvDecoder, Layout};
+use decode::{CsvCutter, Layout};
 use dialect::Dialect;
 use infer::Columns;
 
@@ -168,9 +168,9 @@ impl ReadRows for CsvRows {
         "csv"
     }
 
-    async fn read(&self, file: SourceFile, columns: SchemaRef, batch_size: usize) -> Result<Batches> {
-        let layout = Layout { wanted: columns, all: Arc::clone(&self.all), declared: self.declared };
-        let text = file.open_text().await?;
-        Ok(text.batches(CsvDecoder::new(Arc::clone(&self.dialect), layout, batch_size)))
+    async fn read(&self, file: SourceFile, want: Want) -> Result<Batches> {
+        let layout = Layout { wanted: want.columns, all: Arc::clone(&self.all), declared: self.declared };
+        let cutter = CsvCutter::new(Arc::clone(&self.dialect), layout, want.batch_size);
+        Ok(file.open_text().await?.batches(cutter, want.side_by_side))
     }
 }

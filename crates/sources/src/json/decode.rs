@@ -7,48 +7,40 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use arrow::json::reader::{Decoder, ReaderBuilder};
-use hardtack_core::Result;
 use serde_json::value::RawValue;
 
 use super::rows::{RowScanner, syntax_fault};
+use crate::blocks::{Cut, Decode, MAX_BLOCK_BYTES};
 use crate::fault::Fault;
-use crate::infer::{DecodeText, MAX_BATCH_BYTES};
 use crate::input::Step;
 use crate::text::{as_texts, from_texts};
 
-/// Decodes the rows of one file.
-pub(super) struct JsonDecoder {
+/// Cuts a text into blocks of objects.
+pub(crate) struct JsonCutter {
     schema: SchemaRef,
-    decoder: Decoder,
     scanner: RowScanner,
     batch_size: usize,
 }
 
-impl JsonDecoder {
-    pub(super) fn try_new(schema: SchemaRef, batch_size: usize) -> Result<Self> {
-        let decoder = arrow_decoder(schema.fields(), batch_size)?;
-        Ok(Self { schema, decoder, scanner: RowScanner::default(), batch_size })
-    }
+/// The objects of a block.
+pub(crate) struct JsonRows {
+    schema: SchemaRef,
+    rows: Vec<Range<usize>>,
+}
 
-    fn batch(&mut self, text: &[u8], rows: &[Range<usize>]) -> Result<RecordBatch, Fault> {
-        if self.schema.fields().is_empty() {
-            let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-            return RecordBatch::try_new_with_options(Arc::clone(&self.schema), vec![], &options)
-                .map_err(|e| Fault::new(0, e.to_string()));
-        }
-        decode(&mut self.decoder, &self.schema, rows.iter().map(|row| &text[row.clone()])).map_err(|why| {
-            // The decoder says what it did not like, but not where: look again, at one row after another.
-            let found = rows.iter().find_map(|row| explain(&text[row.clone()], row.start, self.schema.fields()));
-            found.unwrap_or_else(|| Fault::new(rows.first().map_or(0, |r| r.start), why))
-        })
+impl JsonCutter {
+    pub(crate) fn new(schema: SchemaRef, batch_size: usize) -> Self {
+        Self { schema, scanner: RowScanner::default(), batch_size }
     }
 }
 
-impl DecodeText for JsonDecoder {
-    fn decode(&mut self, text: &[u8], ended: bool) -> Result<Step<RecordBatch>, Fault> {
+impl Cut for JsonCutter {
+    type Rows = JsonRows;
+
+    fn cut(&mut self, text: &[u8], ended: bool) -> Result<Step<JsonRows>, Fault> {
         let scanned = self.scanner.scan(text);
         let rows = self.scanner.rows();
-        let full = rows.len() >= self.batch_size || rows.last().is_some_and(|r| r.end >= MAX_BATCH_BYTES);
+        let full = rows.len() >= self.batch_size || text.len() >= MAX_BLOCK_BYTES;
         if rows.is_empty() || !(full || ended || scanned.is_err()) {
             // What is wrong is told after the rows before it.
             if let Some(fault) = scanned.err().or_else(|| ended.then(|| self.scanner.end(text)).flatten()) {
@@ -58,18 +50,41 @@ impl DecodeText for JsonDecoder {
             self.scanner.consume(used, 0);
             return Ok(Step { used, made: None });
         }
-        let taken: Vec<_> = rows.iter().take(self.batch_size).cloned().collect();
-        let used = taken.last().map_or(0, |row| row.end);
-        let batch = self.batch(text, &taken)?;
-        self.scanner.consume(used, taken.len());
-        Ok(Step { used, made: Some(batch) })
+        let rows: Vec<_> = rows.iter().take(self.batch_size).cloned().collect();
+        let used = rows.last().map_or(0, |row| row.end);
+        self.scanner.consume(used, rows.len());
+        Ok(Step { used, made: Some(JsonRows { schema: Arc::clone(&self.schema), rows }) })
     }
 }
 
-fn arrow_decoder(fields: &Fields, batch_size: usize) -> Result<Decoder> {
+impl Decode for JsonRows {
+    fn decode(&self, text: &[u8]) -> Result<RecordBatch, Fault> {
+        let Self { schema, rows } = self;
+        if schema.fields().is_empty() {
+            let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+            return RecordBatch::try_new_with_options(Arc::clone(schema), vec![], &options)
+                .map_err(|e| Fault::new(0, e.to_string()));
+        }
+        let decoded = arrow_decoder(schema.fields(), rows.len())
+            .and_then(|mut decoder| decode(&mut decoder, schema, rows.iter().map(|row| &text[row.clone()])));
+        decoded.map_err(|why| {
+            // The decoder says what it did not like, but not where: look again, at one row after another.
+            let found = rows.iter().find_map(|row| explain(&text[row.clone()], row.start, schema.fields()));
+            found.unwrap_or_else(|| Fault::new(rows.first().map_or(0, |r| r.start), why))
+        })
+    }
+}
+
+fn arrow_decoder(fields: &Fields, batch_size: usize) -> Result<Decoder, String> {
     let texts = fields.iter().map(|f| Field::new(f.name(), as_texts(f.data_type()), f.is_nullable()));
     let schema = Arc::new(Schema::new(texts.collect::<Fields>()));
-    Ok(ReaderBuilder::new(schema).with_batch_size(batch_size).with_coerce_primitive(true).build_decoder()?)
+    let builder = ReaderBuilder::new(schema).with_batch_size(batch_size).with_coerce_primitive(true);
+    builder.build_decoder().map_err(|e| e.to_string())
+}
+
+/// Refuses types that the decoder does not know.
+pub(crate) fn can_decode(fields: &Fields) -> Result<(), String> {
+    arrow_decoder(fields, 1).map(drop)
 }
 
 /// Decodes rows, or says why not.
@@ -159,7 +174,7 @@ impl Place {
     fn alone(&self, raw: &RawValue, field: &FieldRef) -> Result<(), String> {
         let alone = Fields::from(vec![Field::new("value", field.data_type().clone(), true)]);
         let schema = Arc::new(Schema::new(alone.clone()));
-        let mut decoder = arrow_decoder(&alone, 1).map_err(|e| e.to_string())?;
+        let mut decoder = arrow_decoder(&alone, 1)?;
         let row = format!("{{\"value\":{}}}", raw.get());
         decode(&mut decoder, &schema, std::iter::once(row.as_bytes())).map(|_| ())
     }

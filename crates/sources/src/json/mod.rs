@@ -1,6 +1,6 @@
 //! JSON: rows of objects to batches.
 
-mod decode;
+pub(crate) mod decode;
 mod rows;
 mod shape;
 
@@ -15,8 +15,8 @@ use hardtack_core::{Error, Result};
 use crate::files::{Files, Format, Planned};
 use crate::infer::infer_each;
 use crate::input::{SourceFile, Step};
-use crate::scan::{Batches, Origin, ReadRows, RowSource};
-use decode::JsonDecoder;
+use crate::scan::{Batches, Origin, ReadRows, RowSource, Want};
+use decode::{JsonCutter, can_decode};
 use rows::RowScanner;
 use shape::Shape;
 
@@ -58,6 +58,11 @@ impl Format for Json {
     const SUFFIXES: &'static [&'static str] = &[".json", ".jsonl", ".ndjson"];
     const COMPRESSED: bool = true;
 
+    fn check(&self, declared: &Schema) -> Result<()> {
+        can_decode(declared.fields())
+            .map_err(|why| Error::usage(format!("JSON cannot be read into this schema: {why}")))
+    }
+
     async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<SchemaRef> {
         let mut all = Shape::default();
         infer_each(files, concurrency, infer_file, |file, shape| {
@@ -78,10 +83,8 @@ impl ReadRows for Json {
         "json"
     }
 
-    async fn read(&self, file: SourceFile, columns: SchemaRef, batch_size: usize) -> Result<Batches> {
-        let decoder = JsonDecoder::try_new(columns, batch_size)?;
-        let text = file.open_text().await?;
-        Ok(text.batches(decoder))
+    async fn read(&self, file: SourceFile, want: Want) -> Result<Batches> {
+        Ok(file.open_text().await?.batches(JsonCutter::new(want.columns, want.batch_size), want.side_by_side))
     }
 }
 
@@ -89,21 +92,19 @@ impl ReadRows for Json {
 async fn infer_file(file: SourceFile) -> Result<Shape> {
     let (mut shape, mut scanner) = (Shape::default(), RowScanner::default());
     let mut text = file.open_text().await?;
-    let never: Option<()> = text
-        .next(|text, ended| {
-            scanner.scan(text)?;
-            for row in scanner.rows() {
-                shape.observe(&text[row.clone()], row.start)?;
-            }
-            if let Some(fault) = ended.then(|| scanner.end(text)).flatten() {
-                return Err(fault);
-            }
-            let (used, rows) = (scanner.done(), scanner.rows().len());
-            scanner.consume(used, rows);
-            Ok(Step { used, made: None })
-        })
-        .await?;
-    debug_assert!(never.is_none());
+    text.next(|text, ended| {
+        scanner.scan(text)?;
+        for row in scanner.rows() {
+            shape.observe(&text[row.clone()], row.start)?;
+        }
+        if let Some(fault) = ended.then(|| scanner.end(text)).flatten() {
+            return Err(fault);
+        }
+        let (used, rows) = (scanner.done(), scanner.rows().len());
+        scanner.consume(used, rows);
+        Ok(Step::<()> { used, made: None })
+    })
+    .await?;
     Ok(shape)
 }
 

@@ -107,7 +107,7 @@ async fn folders_are_searched_for_the_usual_names() {
     +---+
     ");
     assert_snapshot!(show(&ctx, a().with_glob("[")).await, @"usage: `[` is not a glob such as `**/*.json.gz`: invalid range pattern (location: memory:/data)");
-    assert_snapshot!(show(&ctx, a().with_glob("**/*.json.gz")).await, @"not found: there is no file to read; wanted is `**/*.json.gz` (`or_empty` takes none for no rows) (location: memory:/data, passed over: 4 files of another name (`a.ndjson`) and 4 files hidden by a leading `.` or `_`)");
+    assert_snapshot!(show(&ctx, a().with_glob("**/*.json.gz")).await, @"not found: no file to read: looked for `**/*.json.gz`; say `or_empty` if no rows are fine (location: memory:/data, passed over: 4 files of another name (`a.ndjson`) and 4 files hidden by a leading `.` or `_`)");
     // A file that is named is read, whatever its name.
     put(&ctx, "data/.odd", "{\"a\":9}").await;
     assert_snapshot!(show(&ctx, JsonFiles::new("a", "memory:/data/.odd")).await, @"
@@ -122,11 +122,13 @@ async fn folders_are_searched_for_the_usual_names() {
 #[tokio::test]
 async fn nothing_to_read_is_an_error_or_no_rows() {
     let ctx = with_files([("data/a.csv", "x"), ("data/_x", "x"), ("data/.y", "y")]).await;
-    assert_snapshot!(show(&ctx, a()).await, @"not found: there is no file to read; wanted is `*.json`, `*.jsonl`, `*.ndjson` or one of them compressed (`or_empty` takes none for no rows) (location: memory:/data, passed over: 1 file of another name (`a.csv`) and 2 files hidden by a leading `.` or `_`)");
-    assert_snapshot!(show(&ctx, JsonFiles::new("a", "memory:/nowhere")).await, @"not found: there is no file to read; wanted is `*.json`, `*.jsonl`, `*.ndjson` or one of them compressed (`or_empty` takes none for no rows) (location: memory:/nowhere)");
+    assert_snapshot!(show(&ctx, a()).await, @"not found: no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); say `or_empty` if no rows are fine (location: memory:/data, passed over: 1 file of another name (`a.csv`) and 2 files hidden by a leading `.` or `_`)");
+    assert_snapshot!(show(&ctx, JsonFiles::new("a", "memory:/nowhere")).await, @"not found: no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); say `or_empty` if no rows are fine (location: memory:/nowhere)");
     assert_snapshot!(show(&ctx, a().or_empty()).await, @"
-    ++
-    ++
+    +---+
+    | a |
+    +---+
+    +---+
     ");
     assert_snapshot!(show(&ctx, JsonFiles::new("a", "memory:/nowhere").or_empty()).await, @"usage: `or_empty` needs to know what columns no rows have; declare them with `with_schema`");
     assert_eq!(a().or_empty().load(&ctx).await.unwrap().count().await.unwrap(), 0);
@@ -136,8 +138,10 @@ async fn nothing_to_read_is_an_error_or_no_rows() {
         JsonFiles::new("a", &folder.path().join("no such folder")).with_schema(schema(&[("a", DataType::Utf8)]));
     assert_eq!(collect(&ctx, missing.clone()).await.unwrap_err().kind(), ErrorKind::NotFound);
     assert_snapshot!(show(&ctx, missing.or_empty()).await, @"
-    ++
-    ++
+    +---+
+    | a |
+    +---+
+    +---+
     ");
 }
 

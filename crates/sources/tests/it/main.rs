@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
-use arrow::util::pretty::pretty_format_batches;
+use arrow::util::pretty::pretty_format_batches_with_schema;
 use hardtack_core::{JobContext, Location, Result, Source};
 use object_store::ObjectStoreExt;
 
@@ -34,15 +34,20 @@ async fn put(ctx: &JobContext, path: &str, content: impl Into<bytes::Bytes>) {
     store.objects.put(&path, content.into().into()).await.unwrap();
 }
 
-async fn collect(ctx: &JobContext, source: impl Source) -> Result<Vec<RecordBatch>> {
+async fn rows(ctx: &JobContext, source: impl Source) -> Result<(SchemaRef, Vec<RecordBatch>)> {
     // Not through `ctx`, for which a name is an identity: tests load variants of one source.
-    Ok(source.load(ctx).await?.collect().await?)
+    let rows = source.load(ctx).await?;
+    Ok((Arc::clone(rows.schema().inner()), rows.collect().await?))
+}
+
+async fn collect(ctx: &JobContext, source: impl Source) -> Result<Vec<RecordBatch>> {
+    Ok(rows(ctx, source).await?.1)
 }
 
 /// The rows as a table, or the error in one line.
 async fn show(ctx: &JobContext, source: impl Source) -> String {
-    match collect(ctx, source).await {
-        Ok(batches) => pretty_format_batches(&batches).unwrap().to_string(),
+    match rows(ctx, source).await {
+        Ok((schema, batches)) => pretty_format_batches_with_schema(schema, &batches).unwrap().to_string(),
         Err(error) => format!("{}: {}", error.kind().name(), error.chain()),
     }
 }

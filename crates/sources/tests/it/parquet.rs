@@ -62,12 +62,12 @@ async fn a_declared_schema_is_enforced() {
     |     |      | 5000000000 |
     +-----+------+------------+
     ");
-    assert_snapshot!(show(&ctx, read(&[("id", DataType::Int32)])).await, @"refused: Can't cast value 5000000000 to type Int32 (file: memory:/data/a.parquet)");
+    assert_snapshot!(show(&ctx, read(&[("id", DataType::Int32)])).await, @"refused: Can't cast value 5000000000 to type Int32 (column: id, file: memory:/data/a.parquet)");
     assert_snapshot!(show(&ctx, read(&[("f", DataType::Int64)])).await, @"refused: the file stores a Float64, which is not always an Int64, as the schema wants (column: f, file: memory:/data/a.parquet)");
     assert_snapshot!(show(&ctx, read(&[("id", DataType::Timestamp(TimeUnit::Second, None))])).await, @"refused: the file stores an Int64, which is not always a Timestamp(s), as the schema wants (column: id, file: memory:/data/a.parquet)");
     let required =
         |name| ParquetFiles::new("a", AT).with_schema(Schema::new(vec![Field::new(name, DataType::Utf8, false)]));
-    assert_snapshot!(show(&ctx, required("name")).await, @"unexpected: the query failed (file: memory:/data/a.parquet): Arrow error: Invalid argument error: Column 'name' is declared as non-nullable but contains null values: Invalid argument error: Column 'name' is declared as non-nullable but contains null values");
+    assert_snapshot!(show(&ctx, required("name")).await, @"refused: Column 'name' is declared as non-nullable but contains null values (file: memory:/data/a.parquet)");
     assert_snapshot!(show(&ctx, required("nope")).await, @"refused: the file lacks a column that the schema requires (column: nope, file: memory:/data/a.parquet)");
 }
 

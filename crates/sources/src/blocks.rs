@@ -1,0 +1,128 @@
+//! How the text formats are read: cut into blocks of whole rows, one after another, and decoded side by side.
+
+use arrow::array::RecordBatch;
+use datafusion::common::runtime::SpawnedTask;
+use futures::{StreamExt, TryStreamExt, stream};
+use hardtack_core::{Error, Result};
+
+use crate::fault::Fault;
+use crate::input::{Block, Step, Text};
+use crate::scan::Batches;
+
+/// When there is this much text, a block is cut even if it has fewer rows than a batch may have, so that wide rows do not
+/// make it large.
+pub(crate) const MAX_BLOCK_BYTES: usize = 16 << 20;
+
+/// Finds where the rows of one file are. That goes from the start of the file to its end, and should be quick.
+pub(crate) trait Cut: Send + 'static {
+    /// What decodes a block.
+    type Rows: Decode;
+
+    /// Takes as many whole rows off the front of the text as make a batch, or those that there are if the text has ended.
+    fn cut(&mut self, text: &[u8], ended: bool) -> Result<Step<Self::Rows>, Fault>;
+}
+
+/// Decodes the rows of a block.
+pub(crate) trait Decode: Send + 'static {
+    /// The batch, or the first thing that is wrong.
+    fn decode(&self, text: &[u8]) -> Result<RecordBatch, Fault>;
+}
+
+impl<R: Decode> Block<R> {
+    fn decode(self) -> Result<RecordBatch> {
+        self.made.decode(&self.text).map_err(|fault| self.refuse(fault))
+    }
+}
+
+impl Text {
+    /// The rows of the text, in order. Up to `side_by_side` blocks are decoded at once.
+    pub(crate) fn batches(self, cutter: impl Cut, side_by_side: usize) -> Batches {
+        let blocks = stream::try_unfold((self, cutter), |(mut text, mut cutter)| async move {
+            let block = text.next(|text, ended| cutter.cut(text, ended)).await?;
+            Ok::<_, Error>(block.map(|block| (block, (text, cutter))))
+        });
+        if side_by_side <= 1 {
+            return blocks.and_then(|block| async move { block.decode() }).boxed();
+        }
+        let tasks = blocks.map_ok(|block| async move {
+            let task = SpawnedTask::spawn(async move { block.decode() });
+            task.join_unwind().await.map_err(|e| Error::unexpected("decoding died").because(e))?
+        });
+        tasks.try_buffered(side_by_side).boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::compute::concat_batches;
+    use arrow::datatypes::{DataType, Field, Schema};
+    use futures::executor::block_on;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The text in pieces of these sizes, over and over.
+    fn pieces(text: &[u8], sizes: &[usize]) -> Vec<Vec<u8>> {
+        let (mut rest, mut sizes, mut pieces) = (text, sizes.iter().cycle(), Vec::new());
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(rest.len().min(*sizes.next().unwrap()));
+            pieces.push(piece.to_vec());
+            rest = after;
+        }
+        pieces
+    }
+
+    fn read(text: Text, cutter: impl Cut) -> Result<RecordBatch, String> {
+        let schema =
+            Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true), Field::new("b", DataType::Utf8, true)]));
+        let batches: Vec<_> = block_on(text.batches(cutter, 1).try_collect()).map_err(|e| {
+            // The line that is shown is what is there of it.
+            e.to_string().split(", value: ").next().unwrap().to_owned()
+        })?;
+        Ok(concat_batches(&schema, &batches).unwrap())
+    }
+
+    fn check(
+        text: &str,
+        sizes: &[usize],
+        batch_size: usize,
+        cutter: impl Fn(usize) -> Box<dyn FnOnce(Text) -> Result<RecordBatch, String>>,
+    ) {
+        let whole = cutter(8192)(Text::of(vec![text.as_bytes().to_vec()]));
+        let parts = cutter(batch_size)(Text::of(pieces(text.as_bytes(), sizes)));
+        assert_eq!(parts, whole);
+    }
+
+    proptest! {
+        #[test]
+        fn how_a_text_comes_does_not_matter(
+            rows in prop::collection::vec((any::<i64>(), "[a{}\\[\\],\"\\\\\n\r ü]{0,9}"), 0..30),
+            damage in prop::option::weighted(0.2, (any::<prop::sample::Index>(), "[a{}\\[\\],\"\\\\\n]")),
+            sizes in prop::collection::vec(1_usize..40, 1..5),
+            batch_size in 1_usize..9,
+        ) {
+            let schema = || Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true), Field::new("b", DataType::Utf8, true)]));
+            let damaged = |mut text: String| {
+                if let Some((at, with)) = damage.as_ref().filter(|_| !text.is_empty()) {
+                    let places: Vec<usize> = text.char_indices().map(|(i, _)| i).collect();
+                    text.insert_str(places[at.index(places.len())], with);
+                }
+                text
+            };
+            let json: String = rows.iter().map(|(a, b)| serde_json::json!({ "a": a, "b": b }).to_string() + "\n").collect();
+            check(&damaged(json), &sizes, batch_size, |batch_size| {
+                let cutter = crate::json::decode::JsonCutter::new(schema(), batch_size);
+                Box::new(move |text| read(text, cutter))
+            });
+            let line = |(a, b): &(i64, String)| format!("{a},\"{}\"\r\n", b.replace('"', "\"\""));
+            let csv: String = std::iter::once("a,b\n".to_owned()).chain(rows.iter().map(line)).collect();
+            check(&damaged(csv), &sizes, batch_size, |batch_size| {
+                let layout = crate::csv::decode::Layout { wanted: schema(), all: schema(), declared: true };
+                let cutter = crate::csv::decode::CsvCutter::new(Arc::default(), layout, batch_size);
+                Box::new(move |text| read(text, cutter))
+            });
+        }
+    }
+}
