@@ -76,6 +76,24 @@ impl TempLake {
         std::io::Write::write_all(&mut self.create(path), content.as_ref()).expect("a file can be written");
     }
 
+    /// Copies a file, or a folder with all that is in it, from outside: a project's fixtures, say.
+    #[track_caller]
+    pub fn copy(&self, path: &str, from: impl AsRef<Path>) {
+        let from = from.as_ref();
+        let mut found = Vec::new();
+        if from.is_dir() {
+            walk(from, &mut found)
+        } else {
+            found.push(from.to_owned())
+        }
+        assert!(!found.is_empty(), "there is no file in {}", from.display());
+        for file in found {
+            let inside = file.strip_prefix(from).unwrap_or(&file).to_string_lossy();
+            let content = fs::read(&file).unwrap_or_else(|e| panic!("{} cannot be read: {e}", file.display()));
+            self.write(format!("{path}/{inside}").trim_end_matches('/'), content);
+        }
+    }
+
     /// Writes rows as newline-delimited JSON. Nulls are left out.
     #[track_caller]
     pub fn write_json_lines(&self, path: &str, rows: impl Into<Frame>) {

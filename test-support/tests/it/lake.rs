@@ -34,6 +34,16 @@ fn files_of_all_kinds() {
 }
 
 #[test]
+fn fixtures_are_copied() {
+    let (lake, other) = (TempLake::new(), TempLake::new());
+    other.write("a/b/c.txt", "x");
+    lake.copy("fixtures", other.path().join("a"));
+    lake.copy("one.txt", other.path().join("a/b/c.txt"));
+    assert_eq!(lake.files(""), ["fixtures/b/c.txt", "one.txt"]);
+    assert!(panic_of(|| lake.copy("x", other.path().join("nowhere"))).contains("nowhere cannot be read"));
+}
+
+#[test]
 fn partitions_are_columns() {
     let lake = TempLake::new();
     lake.write_parquet("t/a=x%2Fy/b=1/f.parquet", rows! { id; 1 });
