@@ -83,7 +83,7 @@ impl Node {
 
     fn map(entries: Vec<(String, Node)>) -> Node {
         match <[_; 1]>::try_from(entries) {
-            Ok([(key, argument)]) if key == "Ref" || key == "Condition" || key.starts_with("Fn::") => {
+            Ok([(key, argument)]) if key == "Ref" || key.starts_with("Fn::") => {
                 Node::Call(key.trim_start_matches("Fn::").to_owned(), Box::new(argument))
             }
             Ok([entry]) => Node::Map(vec![entry]),

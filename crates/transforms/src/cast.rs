@@ -11,7 +11,7 @@ use datafusion::arrow::array::{
 use datafusion::arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
 use datafusion::arrow::compute::kernels::cast_utils::string_to_datetime;
 use datafusion::arrow::compute::kernels::cmp::not_distinct;
-use datafusion::arrow::compute::{CastOptions, cast_with_options, take};
+use datafusion::arrow::compute::{CastOptions, can_cast_types, cast_with_options, take};
 use datafusion::arrow::datatypes::{
     DataType, Field, FieldRef, Fields, Float16Type, Float32Type, Float64Type, TimeUnit,
 };
@@ -49,6 +49,7 @@ fn rule(from: &DataType, to: &DataType) -> Option<Rule> {
     Some(match (from, to) {
         (from, to) if from == to => Rule::Always,
         (Null, _) => Rule::Always,
+        (from, to) if !can_cast_types(from, to) => return None,
         (from, to) if from.is_string() && (to.is_string() || to.is_binary()) => Rule::Always,
         (from, Boolean | Date32 | Date64 | Timestamp(..) | Time32(_) | Time64(_)) if from.is_string() => Rule::Readable,
         (from, to) if from.is_string() && to.is_numeric() => Rule::Readable,
@@ -756,6 +757,41 @@ mod tests {
         let fitted = fit_array(&relabel(&numbers, from).unwrap(), &Field::new("c", to, true), "c", None);
         let fitted = fitted.map(|f| relabel(&f, DataType::Int64).unwrap());
         assert_eq!(fitted.ok().map(|f| f.as_primitive::<datafusion::arrow::datatypes::Int64Type>().value(0)), expected);
+    }
+
+    /// Every cast that the rules allow can be done, by a plain cast where they say so.
+    #[test]
+    fn no_cast_fails_but_for_its_values() {
+        use DataType::*;
+        let samples: &[(&str, &[DataType])] = &[
+            ("1", &[Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64, Float16, Float32, Float64]),
+            ("1", &[Decimal32(5, 2), Decimal64(9, 2), Decimal128(5, 2), Decimal256(40, 2), Decimal128(38, 0)]),
+            ("1", &[Utf8, LargeUtf8, Utf8View, Binary, LargeBinary, BinaryView, FixedSizeBinary(1), Boolean]),
+            ("2024-01-01", &[Date32, Date64, Timestamp(TimeUnit::Second, None), Utf8]),
+            ("2024-01-01", &[Timestamp(TimeUnit::Nanosecond, Some("UTC".into())), Utf8View]),
+            ("10:00:00", &[Time32(TimeUnit::Second), Time64(TimeUnit::Nanosecond), Utf8]),
+        ];
+        let types: Vec<&DataType> = samples.iter().flat_map(|(_, types)| *types).collect();
+        for (sample, from) in samples.iter().flat_map(|(sample, types)| types.iter().map(move |t| (sample, t))) {
+            let text: ArrayRef = Arc::new(StringArray::from(vec![None, Some(*sample)]));
+            let text = if from.is_binary() { cast(&text, &Binary).unwrap() } else { text };
+            let array = convert(&text, from).unwrap();
+            assert!(array.is_valid(1), "{sample} is no {from}");
+            for to in &types {
+                let Some(rule) = rule(from, to) else { continue };
+                match fit_array(&array, &Field::new("c", (*to).clone(), true), "c", None) {
+                    Ok(fitted) => assert!(fitted.is_null(0) && fitted.is_valid(1), "{from} to {to}"),
+                    Err(e) => {
+                        assert_eq!(e.kind(), hardtack_core::ErrorKind::Refused, "{from} to {to}: {e:?}");
+                        assert_ne!(rule, Rule::Always, "{from} to {to}: {e:?}");
+                    }
+                }
+                if rule == Rule::Always {
+                    let strict = CastOptions { safe: false, ..CastOptions::default() };
+                    cast_with_options(&array, to, &strict).unwrap();
+                }
+            }
+        }
     }
 
     #[rstest]
