@@ -8,7 +8,8 @@ use hardtack_core::{Error, Result};
 
 use crate::hive_type::{HiveField, HiveType};
 
-/// The key in a field's metadata that holds the Hive type where the Arrow type does not tell it: `char(n)`, `varchar(n)`.
+/// The key in a field's metadata that holds the Hive type where the Arrow type does not tell it: `char(n)`,
+/// `varchar(n)`.
 pub const HIVE_TYPE_KEY: &str = "hive.type";
 
 /// The key in a field's metadata that holds the column's comment.
@@ -106,8 +107,8 @@ impl TryFrom<&DataType> for HiveType {
 }
 
 impl HiveType {
-    /// The Hive type of a field; unlike the conversion from [`DataType`] it sees `char(n)` and `varchar(n)`, which are in
-    /// the field's [metadata](HIVE_TYPE_KEY).
+    /// The Hive type of a field; unlike the conversion from [`DataType`] it sees `char(n)` and `varchar(n)`, which are
+    /// in the field's [metadata](HIVE_TYPE_KEY).
     ///
     /// # Errors
     /// Those of the conversion from [`DataType`]; the field is named.

@@ -11,8 +11,8 @@ use serde_json::Value;
 use crate::arrow_types::COMMENT_KEY;
 use crate::hive_type::HiveType;
 
-/// The schema of a Glue table that a CloudFormation template declares, in YAML (with the short forms `!Ref`, `!Sub` ...)
-/// or JSON. `table` is the resource's logical id or the table's `Name`.
+/// The schema of a Glue table that a CloudFormation template declares, in YAML (with the short forms `!Ref`, `!Sub`
+/// ...) or JSON. `table` is the resource's logical id or the table's `Name`.
 ///
 /// The partition keys come after the other columns, as in Athena. Every column may be null, for the catalog knows no
 /// other. A column's comment is kept in the field's metadata under [`COMMENT_KEY`](crate::COMMENT_KEY).

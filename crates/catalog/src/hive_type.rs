@@ -9,8 +9,8 @@ use crate::parser::Parser;
 
 /// A column type as the Glue catalog writes it.
 ///
-/// Parses from every spelling that Hive, Spark and Athena leave in the catalog and prints the one that all of them read:
-/// lower case, no blanks, and names in backquotes where they are no plain word.
+/// Parses from every spelling that Hive, Spark and Athena leave in the catalog and prints the one that all of them
+/// read: lower case, no blanks, and names in backquotes where they are no plain word.
 ///
 /// ```
 /// use hardtack_catalog::HiveType;
@@ -105,7 +105,8 @@ impl FromStr for HiveType {
     type Err = Error;
 
     /// # Errors
-    /// [`Usage`](hardtack_core::ErrorKind::Usage), with the position (in characters, from 1) and what was expected there.
+    /// [`Usage`](hardtack_core::ErrorKind::Usage), with the position (in characters, from 1) and what was expected
+    /// there.
     fn from_str(text: &str) -> Result<Self, Error> {
         let mut parser = Parser::new(text);
         parser.data_type().and_then(|t| parser.end().map(|()| t)).map_err(|e| e.of("type", text))

@@ -6,7 +6,8 @@
 //! * [`schema_of`] builds it from names and types that are known at run time only;
 //! * [`schema_from_cloudformation`] takes it from the template that also creates the table, so that both cannot drift.
 //!
-//! [`HiveType`] is the vocabulary of all three: it parses and prints what the catalog holds and converts to Arrow and back.
+//! [`HiveType`] is the vocabulary of all three: it parses and prints what the catalog holds and converts to Arrow and
+//! back.
 
 mod arrow_types;
 mod cloudformation;

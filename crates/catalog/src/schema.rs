@@ -7,7 +7,8 @@ use hardtack_core::{Error, Result};
 
 use crate::parser::{Column, Parser};
 
-/// A schema from column names and [Hive types](crate::HiveType). Columns may be null unless the type ends in `not null`.
+/// A schema from column names and [Hive types](crate::HiveType). Columns may be null unless the type ends
+/// in `not null`.
 ///
 /// Use it where names or types come from outside; a schema that the job itself declares reads better as [`schema!`].
 ///
@@ -62,7 +63,8 @@ pub fn schema_of(columns: &[(&str, &str)]) -> Result<SchemaRef> {
 /// It gives a [`SchemaRef`](arrow::datatypes::SchemaRef).
 ///
 /// # Panics
-/// If the text is no schema, with the position. It is a literal: the first test that touches the source or sink finds it.
+/// If the text is no schema, with the position. It is a literal: the first test that touches the source or sink finds
+/// it.
 #[macro_export]
 macro_rules! schema {
     ($($columns:tt)*) => {

@@ -19,8 +19,8 @@ pub enum Missing {
     FillWithNull,
 }
 
-/// Makes rows fit a schema: its columns, in its order, with its types and no others. What does not fit is refused, never
-/// rounded, cut off or replaced by null.
+/// Makes rows fit a schema: its columns, in its order, with its types and no others. What does not fit is refused,
+/// never rounded, cut off or replaced by null.
 ///
 /// ```
 /// # use datafusion::prelude::*;
@@ -66,12 +66,13 @@ pub enum Missing {
 ///
 /// Spark's ANSI mode is laxer: it cuts fractions off, rounds decimals and forgets the time of day.
 ///
-/// Columns that fit already, or whose every value must, cost nothing: they are taken as they are, or by a plain cast. The
-/// others go through a function that checks a batch at a time. Like all expressions they are looked at only if something
-/// asks for them: a column that is dropped later, or a row that a later filter drops, is not checked.
+/// Columns that fit already, or whose every value must, cost nothing: they are taken as they are, or by a plain cast.
+/// The others go through a function that checks a batch at a time. Like all expressions they are looked at only if
+/// something asks for them: a column that is dropped later, or a row that a later filter drops, is not checked.
 ///
-/// The result has exactly the declared names and types. A column that is known to hold no nulls stays `not null` even if
-/// the schema would allow them. Of the metadata only the lengths of texts are sure to survive; for comments, ask the schema.
+/// The result has exactly the declared names and types. A column that is known to hold no nulls stays `not null` even
+/// if the schema would allow them. Of the metadata only the lengths of texts are sure to survive; for comments, ask the
+/// schema.
 ///
 /// # Errors
 /// [`Refused`](hardtack_core::ErrorKind::Refused), at once with all columns that are missing or with one that can never

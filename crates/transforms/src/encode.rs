@@ -17,8 +17,9 @@ use twox_hash::XxHash3_64;
 
 use crate::columns::{Found, type_name};
 
-/// An expression by which rows are grouped and sorted: the column itself, or its bytes if it is nested. Two nested values
-/// are the same if all they contain is; maps are compared as lists of their entries, in the order in which they are kept.
+/// An expression by which rows are grouped and sorted: the column itself, or its bytes if it is nested. Two nested
+/// values are the same if all they contain is; maps are compared as lists of their entries, in the order in which they
+/// are kept.
 pub(crate) fn key(column: &Found) -> Result<Expr> {
     if column.field.data_type().is_nested() {
         encode(What::Bytes, std::slice::from_ref(column))
@@ -27,8 +28,8 @@ pub(crate) fn key(column: &Found) -> Result<Expr> {
     }
 }
 
-/// A number by which rows are put into an order that depends on nothing but their values. Sorting by it costs eight bytes
-/// a row where sorting by the values would hold all of them twice.
+/// A number by which rows are put into an order that depends on nothing but their values. Sorting by it costs eight
+/// bytes a row where sorting by the values would hold all of them twice.
 pub(crate) fn hash(columns: &[Found]) -> Result<Expr> {
     encode(What::Hash, columns)
 }

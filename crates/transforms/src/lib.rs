@@ -11,13 +11,13 @@
 //! | [`rename`] | gives columns other names |
 //! | [`split_date`] | adds the year, month and day of a date |
 //!
-//! None of them runs anything: they extend the plan, which runs when its rows are saved. What can be known from the plan
-//! (a column that is not there, a type that cannot become another) is an error at once; what only the rows can tell (a
-//! value that does not fit) is an error when they flow, and only for rows and columns that something asks for.
+//! None of them runs anything: they extend the plan, which runs when its rows are saved. What can be known from the
+//! plan (a column that is not there, a type that cannot become another) is an error at once; what only the rows can
+//! tell (a value that does not fit) is an error when they flow, and only for rows and columns that something asks for.
 //!
-//! Names of columns are taken literally: case counts, and `order.id` is a column called "order.id" if there is one. Where
-//! a function takes a *path*, a name that is no column leads into structs: `customer.id` is the field `id` of the column
-//! `customer`; backquotes keep a dot out of it: `` `customer.address`.zip ``.
+//! Names of columns are taken literally: case counts, and `order.id` is a column called "order.id" if there is one.
+//! Where a function takes a *path*, a name that is no column leads into structs: `customer.id` is the field `id` of the
+//! column `customer`; backquotes keep a dot out of it: `` `customer.address`.zip ``.
 //!
 //! ```
 //! # use datafusion::prelude::*;

@@ -13,8 +13,8 @@ use crate::columns::{Columns, Found, split_path, type_name};
 /// Source path, source type, target path, target type.
 pub type Mapping<'a> = (&'a str, &'a str, &'a str, &'a str);
 
-/// Picks, renames, nests and casts columns in one go: the tuples of AWS Glue's `ApplyMapping`, which can be taken over as
-/// they are. Columns that no tuple names are dropped.
+/// Picks, renames, nests and casts columns in one go: the tuples of AWS Glue's `ApplyMapping`, which can be taken over
+/// as they are. Columns that no tuple names are dropped.
 ///
 /// ```
 /// # use datafusion::prelude::*;
@@ -38,18 +38,19 @@ pub type Mapping<'a> = (&'a str, &'a str, &'a str, &'a str);
 /// # Ok(()) }
 /// ```
 ///
-/// * Paths lead into structs, on both sides; see [the crate](crate) for names with dots. Targets with a common beginning
-///   are put into one struct, at the place of the first of them.
-/// * Types are those of the catalog ([`HiveType`]), with Glue's `long`, `short` and `byte`. Without parameters `struct`,
-///   `array`, `map` and `decimal` stand for any of their kind as a source, and for "as the source" as a target.
+/// * Paths lead into structs, on both sides; see [the crate](crate) for names with dots. Targets with a common
+///   beginning are put into one struct, at the place of the first of them.
+/// * Types are those of the catalog ([`HiveType`]), with Glue's `long`, `short` and `byte`. Without parameters
+///   `struct`, `array`, `map` and `decimal` stand for any of their kind as a source, and for "as the source" as a
+///   target.
 /// * A source type that is not the column's is an error, not a wish: it says that the input is not what it was.
 /// * Casts refuse what they would lose, as in [`coerce_to_schema`](crate::coerce_to_schema), where Glue gives null.
 /// * Names are taken literally, where Glue ignores their case.
 ///
 /// # Errors
 /// [`Usage`](hardtack_core::ErrorKind::Usage) for types and paths that do not parse, a source that is not there, and
-/// targets that collide; [`Refused`](hardtack_core::ErrorKind::Refused) for a source of another type, a cast that cannot
-/// be, and, later, for a value that does not fit.
+/// targets that collide; [`Refused`](hardtack_core::ErrorKind::Refused) for a source of another type, a cast that
+/// cannot be, and, later, for a value that does not fit.
 pub fn apply_mapping(df: DataFrame, mappings: &[Mapping<'_>]) -> Result<DataFrame> {
     let columns = Columns::of(df.schema())?;
     let mut root = Vec::new();

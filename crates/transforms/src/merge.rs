@@ -35,9 +35,9 @@ impl Merge {
         Self { keys, order_by: Vec::new(), delete_marker: None, drop_deleted: false }
     }
 
-    /// The version with the greatest value of this [path](crate) is the last; one without a value loses against all that
-    /// have one. Call it again for a second column that decides where the first is equal. Without any, incoming rows
-    /// always win.
+    /// The version with the greatest value of this [path](crate) is the last; one without a value loses against all
+    /// that have one. Call it again for a second column that decides where the first is equal. Without any, incoming
+    /// rows always win.
     #[must_use]
     pub fn order_by(mut self, column: &str) -> Self {
         self.order_by.push(column.to_owned());
@@ -47,8 +47,8 @@ impl Merge {
     /// The boolean column that marks a version as "deleted". Null means that it is not, and so does a side without the
     /// column. In the result the column is there, and never null.
     ///
-    /// Deleted rows stay in the result unless [`drop_deleted`](Self::drop_deleted) is asked for: whoever forgets a delete
-    /// lets an older, late event bring the row back.
+    /// Deleted rows stay in the result unless [`drop_deleted`](Self::drop_deleted) is asked for: whoever forgets a
+    /// delete lets an older, late event bring the row back.
     #[must_use]
     pub fn delete_marker(mut self, column: &str) -> Self {
         self.delete_marker = Some(column.to_owned());
@@ -98,11 +98,12 @@ const TIE: &str = "__hardtack_tie";
 /// The last row of a key is the one with
 /// 1. the greatest order value (null is the least);
 /// 2. where that is equal, the incoming one;
-/// 3. where both are from the same side, the one that a hash of all its values says: arbitrary, but always the same one.
+/// 3. where both are from the same side, the one that a hash of all its values says: arbitrary, but always the same
+///    one.
 ///
 /// So the result depends neither on the order of rows nor on how they are partitioned, applying the same changes again
-/// changes nothing, and applying two batches one after another is the same as merging them first and applying the result
-/// (as long as deleted rows are kept).
+/// changes nothing, and applying two batches one after another is the same as merging them first and applying the
+/// result (as long as deleted rows are kept).
 ///
 /// Columns are matched by name. The result has those of `current` in its order and with its types, then those that only
 /// `incoming` has; a side that lacks a column has nulls in it. An incoming value that does not fit the type it has in
@@ -111,9 +112,9 @@ const TIE: &str = "__hardtack_tie";
 /// It sorts both sides by key and spills what does not fit into memory.
 ///
 /// # Errors
-/// [`Usage`](hardtack_core::ErrorKind::Usage) for a key or order column that one side lacks, an order column that has no
-/// order (structs, lists, maps), a delete marker that is not boolean; [`Refused`](hardtack_core::ErrorKind::Refused) for a
-/// column that cannot become what it is in `current`.
+/// [`Usage`](hardtack_core::ErrorKind::Usage) for a key or order column that one side lacks, an order column that has
+/// no order (structs, lists, maps), a delete marker that is not boolean; [`Refused`](hardtack_core::ErrorKind::Refused)
+/// for a column that cannot become what it is in `current`.
 pub fn merge_and_retain_last(current: DataFrame, incoming: DataFrame, merge: &Merge) -> Result<DataFrame> {
     if merge.keys.is_empty() {
         return Err(Error::usage("rows are merged by their key; name one column at least"));

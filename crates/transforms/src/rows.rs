@@ -81,8 +81,8 @@ pub fn drop_nulls(df: DataFrame, columns: &[&str]) -> Result<DataFrame> {
     }
 }
 
-/// The rows whose key `target` does not have: what is left to insert. Keys are [paths](crate) that both sides have; a null
-/// key equals a null key.
+/// The rows whose key `target` does not have: what is left to insert. Keys are [paths](crate) that both sides have; a
+/// null key equals a null key.
 ///
 /// The keys of the smaller side are held in memory.
 ///

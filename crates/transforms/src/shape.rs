@@ -60,8 +60,8 @@ pub fn rename(df: DataFrame, names: &[(&str, &str)]) -> Result<DataFrame> {
 /// ```
 ///
 /// # Errors
-/// [`Usage`](hardtack_core::ErrorKind::Usage) if the column is not there or is neither date nor timestamp, or if a `year`,
-/// `month` or `day` is there already.
+/// [`Usage`](hardtack_core::ErrorKind::Usage) if the column is not there or is neither date nor timestamp, or if a
+/// `year`, `month` or `day` is there already.
 pub fn split_date(df: DataFrame, column: &str) -> Result<DataFrame> {
     let columns = Columns::of(df.schema())?;
     let Found { expr, field } = columns.get(column)?.clone();
