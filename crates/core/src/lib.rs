@@ -17,6 +17,7 @@ mod location;
 pub mod meter;
 pub mod publish;
 mod run;
+mod show;
 pub mod staging;
 pub mod store;
 
@@ -28,4 +29,5 @@ pub use location::{Location, Resolved};
 pub use meter::{Counts, Meter, Meters};
 pub use publish::{DiscardAction, Journal, PublishAction};
 pub use run::{Run, RunId};
+pub use show::ShowFields;
 pub use store::{Store, Stores};

@@ -45,6 +45,7 @@ pub use hardtack_sources as sources;
 pub use hardtack_state as state;
 pub use hardtack_transforms as transforms;
 
+pub use chrono;
 pub use clap;
 pub use datafusion;
 pub use datafusion::arrow;
@@ -53,9 +54,11 @@ pub use hardtack_runtime::{Job, run};
 
 /// What a job's `lib.rs` imports.
 pub mod prelude {
+    pub use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
     pub use clap;
     pub use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-    pub use datafusion::common::JoinType;
+    pub use datafusion::common::{JoinType, ScalarValue};
+    pub use datafusion::functions::core::expr_ext::FieldAccessor;
     pub use datafusion::functions::expr_fn::*;
     pub use datafusion::functions_aggregate::expr_fn::{avg, count, max, min, sum};
     pub use datafusion::logical_expr::{Expr, ExprSchemable, cast, col, ident, lit, when};

@@ -10,7 +10,7 @@ use datafusion::prelude::DataFrame;
 use futures::{StreamExt, TryStreamExt};
 use hardtack_core::meter::Meter;
 use hardtack_core::staging::StagedFile;
-use hardtack_core::{Error, JobContext, Location, PublishAction, Report, Result, Sink, Staged};
+use hardtack_core::{Error, JobContext, Location, PublishAction, Report, Result, ShowFields, Sink, Staged};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression as Codec, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -29,6 +29,8 @@ pub enum Compression {
     /// None.
     Uncompressed,
 }
+
+const TARGET_FILE_BYTES: u64 = 512 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
@@ -51,7 +53,7 @@ enum Mode {
 ///     .with_compression(Compression::Snappy);
 /// assert_ne!(dataset, ParquetDataset::new("sales", "s3://lake/sales"));
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct ParquetDataset {
     name: String,
     location: Location,
@@ -72,7 +74,7 @@ impl ParquetDataset {
             partition_by: Vec::new(),
             schema: None,
             compression: Compression::Zstd(3),
-            target_file_bytes: 512 << 20,
+            target_file_bytes: TARGET_FILE_BYTES,
         }
     }
 
@@ -146,6 +148,25 @@ impl ParquetDataset {
                 about("hardtack.run", ctx.run().id.as_str()),
             ]))
             .build())
+    }
+}
+
+impl std::fmt::Debug for ParquetDataset {
+    /// What was chosen; what is as usual is left out.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut f = f.debug_struct("ParquetDataset");
+        f.field("name", &self.name).field("location", &self.location.as_str()).field("mode", &self.mode);
+        if let Some(schema) = &self.schema {
+            f.field("schema", &ShowFields(schema.fields()));
+        }
+        if !self.partition_by.is_empty() {
+            f.field("partition_by", &self.partition_by);
+        }
+        f.field("compression", &self.compression);
+        if self.target_file_bytes != TARGET_FILE_BYTES {
+            f.field("target_file_bytes", &self.target_file_bytes);
+        }
+        f.finish()
     }
 }
 

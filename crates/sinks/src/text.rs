@@ -11,7 +11,7 @@ use datafusion::datasource::file_format::file_compression_type::FileCompressionT
 use datafusion::error::DataFusionError;
 use datafusion::prelude::DataFrame;
 use futures::StreamExt;
-use hardtack_core::{Error, JobContext, Location, PublishAction, Report, Result, Sink, Staged};
+use hardtack_core::{Error, JobContext, Location, PublishAction, Report, Result, ShowFields, Sink, Staged};
 
 /// One CSV file, replaced by each run. It is compressed if its name ends in `.gz`, `.zst`, `.bz2` or `.xz`.
 ///
@@ -24,7 +24,7 @@ use hardtack_core::{Error, JobContext, Location, PublishAction, Report, Result, 
 ///
 /// let report = CsvFile::new("report", "out/report.csv.gz").with_delimiter(b';');
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct CsvFile {
     name: String,
     location: Location,
@@ -82,6 +82,27 @@ impl CsvFile {
     }
 }
 
+impl std::fmt::Debug for CsvFile {
+    /// What was chosen; what is as usual is left out.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut f = f.debug_struct("CsvFile");
+        f.field("name", &self.name).field("location", &self.location.as_str());
+        if let Some(schema) = &self.schema {
+            f.field("schema", &ShowFields(schema.fields()));
+        }
+        if self.delimiter != b',' {
+            f.field("delimiter", &char::from(self.delimiter));
+        }
+        if !self.header {
+            f.field("header", &false);
+        }
+        if !self.null.is_empty() {
+            f.field("null", &self.null);
+        }
+        f.finish()
+    }
+}
+
 #[async_trait]
 impl Sink for CsvFile {
     fn name(&self) -> &str {
@@ -114,7 +135,7 @@ impl Sink for CsvFile {
 ///
 /// let export = JsonLines::new("export", "s3://out/export.jsonl.zst");
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct JsonLines {
     name: String,
     location: Location,
@@ -132,6 +153,17 @@ impl JsonLines {
     pub fn with_schema(mut self, schema: impl Into<SchemaRef>) -> Self {
         self.schema = Some(schema.into());
         self
+    }
+}
+
+impl std::fmt::Debug for JsonLines {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut f = f.debug_struct("JsonLines");
+        f.field("name", &self.name).field("location", &self.location.as_str());
+        if let Some(schema) = &self.schema {
+            f.field("schema", &ShowFields(schema.fields()));
+        }
+        f.finish()
     }
 }
 

@@ -1,0 +1,87 @@
+//! The real binary, killed at every step of a run.
+
+use hardtack::runtime::FAULT_POINTS;
+use hardtack_test_support::JobBinary;
+use rstest::rstest;
+
+use crate::runs::reference;
+use crate::{after_the_morning, leftovers, state};
+
+/// Whether a kill at this point comes after the commit, when the run can only go forward.
+fn committed(point: &str) -> bool {
+    let commit = FAULT_POINTS.iter().position(|p| *p == "state.commit.after").unwrap();
+    FAULT_POINTS.iter().position(|p| *p == point).unwrap() >= commit
+}
+
+/// Every fault point, killed at its first pass and, where a run passes it more than once, at its second.
+#[rstest]
+#[test]
+fn killed_at_any_step_the_next_run_ends_in_the_right_state(#[values(0, 1)] passes_before: usize) {
+    let reference = reference();
+    let (after, before) = (state(reference.dir()), {
+        let job = after_the_morning();
+        state(job.dir())
+    });
+    let mut reached = Vec::new();
+    for point in FAULT_POINTS {
+        let job = after_the_morning();
+        let action = match passes_before {
+            0 => "return(kill)".to_owned(),
+            n => format!("{n}*off->return(kill)"),
+        };
+        let killed = job.failing_at(point, &action).run();
+        if passes_before > 0 && killed.code() == Some(0) {
+            continue;
+        }
+        assert_eq!(killed.signal(), Some(9), "{point} was not reached\n{killed}");
+        reached.push(*point);
+        if !committed(point) {
+            assert_eq!(state(job.dir()), before, "killed at {point}, something was visible");
+        }
+        job.run().assert_code(0);
+        assert_eq!(state(job.dir()), after, "killed at {point}, the next run did not end in the right state");
+        assert_eq!(leftovers(job.dir()), Vec::<String>::new(), "killed at {point}, something was left");
+        assert_eq!(job.dir().files("out").len(), 2, "killed at {point}");
+        assert_no_attempts(&job, point);
+    }
+    match passes_before {
+        0 => assert_eq!(reached, FAULT_POINTS),
+        _ => assert_eq!(
+            reached,
+            [
+                "stage.file.created",
+                "stage.file.finished",
+                "publish.file.before",
+                "publish.file.after",
+                "publish.delete.before",
+                "publish.delete.after",
+            ],
+            "a run with two sinks passes these points twice"
+        ),
+    }
+}
+
+fn assert_no_attempts(job: &JobBinary<'_>, point: &str) {
+    let attempts: Vec<String> = job.dir().hidden_files(".hardtack").into_iter().filter(|f| f.contains("/attempts/")).collect();
+    assert_eq!(attempts, Vec::<String>::new(), "killed at {point}, an attempt is still on record");
+}
+
+/// Recovery itself is killed, and what it began is finished by the one after.
+#[rstest]
+#[case("publish.file.before")]
+#[case("publish.file.after")]
+#[case("publish.delete.before")]
+#[case("publish.delete.after")]
+#[case("state.done.before")]
+#[case("state.done.after")]
+#[test]
+fn killed_again_while_rolling_forward(#[case] point: &str) {
+    let job = after_the_morning();
+    assert_eq!(job.failing_at("state.commit.after", "return(kill)").run().signal(), Some(9));
+    for _ in 0..2 {
+        assert_eq!(job.failing_at(point, "return(kill)").run().signal(), Some(9), "{point}");
+    }
+    job.run().assert_code(0);
+    assert_eq!(state(job.dir()), state(reference().dir()));
+    assert_eq!(leftovers(job.dir()), Vec::<String>::new());
+}

@@ -1,0 +1,53 @@
+//! The job's binary, end to end: what a run guarantees, for a job that reads what it overwrites and has two sinks.
+
+mod crashes;
+mod runs;
+
+use hardtack_test_support::{JobBinary, TempLake, table};
+
+const MORNING: &str = r#"{"before": null, "after": {"id": 1, "first_name": "Ada", "last_name": "Byron", "email": null}, "op": "c", "ts_ms": 1795132800000}
+{"before": null, "after": {"id": 2, "first_name": "Bob", "last_name": "Ray", "email": null}, "op": "c", "ts_ms": 1795132800001}
+{"before": {"id": 3, "first_name": "Cid", "last_name": "X", "email": null}, "after": null, "op": "d", "ts_ms": 1795132800002}
+"#;
+const EVENING: &str = r#"{"before": {"id": 2, "first_name": "Bob", "last_name": "Ray", "email": null}, "after": null, "op": "d", "ts_ms": 1795132900000}
+{"before": {"id": 1, "first_name": "Ada", "last_name": "Byron", "email": null}, "after": {"id": 1, "first_name": "Ada", "last_name": "Lovelace", "email": null}, "op": "u", "ts_ms": 1795132900001}
+"#;
+
+/// The job in a lake of its own that has seen the morning's events; the evening's are there to be read.
+fn after_the_morning() -> JobBinary<'static> {
+    let job = job();
+    job.dir().write("in/customer_events/morning.jsonl", MORNING);
+    job.run().assert_code(0);
+    job.dir().write("in/customer_events/evening.jsonl", EVENING);
+    job
+}
+
+fn job() -> JobBinary<'static> {
+    let job = JobBinary::new(env!("CARGO_BIN_EXE_customer_events"));
+    job.args([
+        "--source",
+        "in",
+        "--target",
+        "out",
+        "--keep-deletes-days",
+        "36500",
+        "--threads",
+        "2",
+        "--log-format",
+        "pretty",
+    ])
+}
+
+/// Both tables as a reader sees them.
+fn state(lake: &TempLake) -> String {
+    let read = |name: &str| match lake.files(name).is_empty() {
+        true => "-".to_owned(),
+        false => table(lake.read_parquet(name)),
+    };
+    format!("{}\n{}", read("out/customers"), read("out/customers_deleted"))
+}
+
+/// Everything below the target that no reader should see.
+fn leftovers(lake: &TempLake) -> Vec<String> {
+    lake.hidden_files("out")
+}

@@ -1,0 +1,332 @@
+//! Re-runs, bad input, concurrent runs, signals.
+
+use crate::{EVENING, after_the_morning, job, leftovers, state};
+
+#[test]
+fn runs_follow_one_another() {
+    let job = after_the_morning();
+    insta::assert_snapshot!(state(job.dir()), @"
+    id: Int64 | first_name: Utf8 | last_name: Utf8 | email: Utf8 | _as_of: Timestamp(µs)
+    1         | Ada              | Byron           | null        | 2026-11-20T00:00:00
+    2         | Bob              | Ray             | null        | 2026-11-20T00:00:00.001
+    id: Int64 | _as_of: Timestamp(µs)
+    3         | 2026-11-20T00:00:00.002
+    ");
+    job.run().assert_code(0);
+    insta::assert_snapshot!(state(job.dir()), @"
+    id: Int64 | first_name: Utf8 | last_name: Utf8 | email: Utf8 | _as_of: Timestamp(µs)
+    1         | Ada              | Lovelace        | null        | 2026-11-20T00:01:40.001
+    id: Int64 | _as_of: Timestamp(µs)
+    2         | 2026-11-20T00:01:40
+    3         | 2026-11-20T00:00:00.002
+    ");
+    let before = state(job.dir());
+    job.run().assert_code(0);
+    assert_eq!(state(job.dir()), before, "running again on the same events changed something");
+    assert_eq!(job.dir().files("out").len(), 2, "superseded files are gone");
+    assert_eq!(leftovers(job.dir()), Vec::<String>::new());
+}
+
+#[test]
+fn the_fixtures_are_the_default() {
+    let job = hardtack_test_support::JobBinary::new(env!("CARGO_BIN_EXE_customer_events"));
+    let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/lake");
+    job.dir().write("fixtures/.keep", "");
+    std::os::unix::fs::symlink(fixtures, job.dir().path().join("fixtures/lake")).unwrap();
+    job.run().assert_code(0);
+    assert_eq!(job.dir().read_parquet("target/lake/customers").num_rows(), 3);
+}
+
+#[test]
+fn an_event_about_nobody_is_refused_and_nothing_is_published() {
+    let job = after_the_morning();
+    let before = state(job.dir());
+    job.dir().write(
+        "in/customer_events/truncate.jsonl",
+        r#"{"before": null, "after": null, "op": "t", "ts_ms": 1795132900000}"#,
+    );
+    let refused = job.run();
+    refused.assert_code(3);
+    assert!(refused.stderr.contains("id"), "{refused}");
+    assert_eq!(state(job.dir()), before);
+    assert_eq!(leftovers(job.dir()), Vec::<String>::new());
+}
+
+#[test]
+fn a_malformed_line_is_named() {
+    let job = after_the_morning();
+    let before = state(job.dir());
+    job.dir()
+        .write("in/customer_events/bad.jsonl", "{\"op\": \"c\", \"ts_ms\": 1}\n{\"op\": \"c\", \"ts_ms\": \"noon\"}\n");
+    let refused = job.run();
+    refused.assert_code(3);
+    for part in ["bad.jsonl", "line: 2", "column: ts_ms", "noon"] {
+        assert!(refused.stderr.contains(part), "{part} is not in\n{refused}");
+    }
+    assert_eq!(state(job.dir()), before);
+}
+
+#[test]
+fn of_two_runs_at_once_one_publishes_and_the_other_says_so() {
+    let job = after_the_morning();
+    // The first run has staged everything and waits before its commit until the second has published.
+    let mut first = job.failing_at("run.staged", "sleep(6000)").start();
+    let staged = first.wait_until(|| leftovers(job.dir()).len() >= 2);
+    assert!(staged, "the first run did not get to its commit");
+    job.run().assert_code(0);
+    let published = state(job.dir());
+    let loser = first.wait();
+    loser.assert_code(4);
+    assert!(loser.stderr.contains("another run of this job and scope has committed first"), "{loser}");
+    assert_eq!(state(job.dir()), published);
+    assert_eq!(leftovers(job.dir()), Vec::<String>::new());
+}
+
+#[test]
+fn runs_of_different_scopes_do_not_exclude_one_another() {
+    let job = after_the_morning();
+    let mut first = job.failing_at("run.staged", "sleep(3000)").args(["--scope", "2026/11"]).start();
+    assert!(first.wait_until(|| leftovers(job.dir()).len() >= 2));
+    job.again().args(["--scope", "2026/12"]).run().assert_code(0);
+    first.wait().assert_code(0);
+}
+
+#[test]
+fn told_to_stop_it_discards_what_it_staged() {
+    for interrupt in [false, true] {
+        let job = after_the_morning();
+        let before = state(job.dir());
+        // It has staged its first file and is slow to finish it.
+        let mut run = job.failing_at("stage.file.finished", "sleep(1500)").start();
+        assert!(run.wait_until(|| !leftovers(job.dir()).is_empty()));
+        if interrupt {
+            run.interrupt()
+        } else {
+            run.terminate()
+        }
+        run.wait().assert_code(143);
+        assert_eq!(state(job.dir()), before);
+        assert_eq!(leftovers(job.dir()), Vec::<String>::new());
+        job.run().assert_code(0);
+    }
+}
+
+#[test]
+fn an_error_while_staging_leaves_nothing() {
+    let job = after_the_morning();
+    let before = state(job.dir());
+    let failed = job.failing_at("stage.file.finished", "1*off->return(error)").run();
+    failed.assert_code(1);
+    assert_eq!(state(job.dir()), before);
+    assert_eq!(leftovers(job.dir()), Vec::<String>::new());
+}
+
+#[test]
+fn an_error_while_publishing_is_mended_by_the_next_run() {
+    let job = after_the_morning();
+    let failed = job.failing_at("publish.file.before", "1*off->return(error)").run();
+    failed.assert_code(1);
+    assert!(failed.stderr.contains("hardtack recover"), "{failed}");
+    job.run().assert_code(0);
+    let reference = reference();
+    assert_eq!(state(job.dir()), state(reference.dir()));
+    assert_eq!(leftovers(job.dir()), Vec::<String>::new());
+}
+
+/// A job that was never disturbed, for comparison.
+pub(crate) fn reference() -> hardtack_test_support::JobBinary<'static> {
+    let job = after_the_morning();
+    job.run().assert_code(0);
+    job
+}
+
+#[test]
+fn a_dry_run_touches_nothing() {
+    let job = job();
+    job.dir().write("in/customer_events/evening.jsonl", EVENING);
+    let run = job.again().arg("--dry-run").run();
+    run.assert_code(0);
+    assert_eq!(job.dir().files("."), ["in/customer_events/evening.jsonl"]);
+    insta::with_settings!({filters => vec![(r"TimestampMicrosecond\(-?\d+, None\)", "[oldest]")]}, {
+        insta::assert_snapshot!(run.stdout, @r#"
+        dry run of customer_events: no rows are read, nothing is written or recorded
+
+        source events (in/customer_events)
+          JsonFiles { name: "events", location: "in/customer_events", schema: [before: Struct("id": Int64, "first_name": Utf8, "last_name": Utf8, "email": Utf8), after: Struct("id": Int64, "first_name": Utf8, "last_name": Utf8, "email": Utf8), op: Utf8 not null, ts_ms: Int64 not null] }
+          columns
+            before: Struct("id": Int64, "first_name": Utf8, "last_name": Utf8, "email": Utf8)
+            after: Struct("id": Int64, "first_name": Utf8, "last_name": Utf8, "email": Utf8)
+            op: Utf8 not null
+            ts_ms: Int64 not null
+
+        source customers (out/customers)
+          ParquetFiles { name: "customers", location: "out/customers", schema: [id: Int64 not null, first_name: Utf8, last_name: Utf8, email: Utf8, _as_of: Timestamp(µs) not null], or_empty: true }
+          columns
+            id: Int64 not null
+            first_name: Utf8
+            last_name: Utf8
+            email: Utf8
+            _as_of: Timestamp(µs) not null
+
+        source customers_deleted (out/customers_deleted)
+          ParquetFiles { name: "customers_deleted", location: "out/customers_deleted", schema: [id: Int64 not null, _as_of: Timestamp(µs) not null], or_empty: true }
+          columns
+            id: Int64 not null
+            _as_of: Timestamp(µs) not null
+
+        sink customers (out/customers)
+          ParquetDataset { name: "customers", location: "out/customers", mode: Overwrite, schema: [id: Int64 not null, first_name: Utf8, last_name: Utf8, email: Utf8, _as_of: Timestamp(µs) not null], compression: Zstd(3) }
+          columns
+            id: Int64
+            first_name: Utf8
+            last_name: Utf8
+            email: Utf8
+            _as_of: Timestamp(µs)
+          plan
+            Projection: id, first_name, last_name, email, _as_of
+              Filter: NOT _deleted
+                Projection: id, first_name, last_name, email, _as_of, _deleted, _step
+                  Filter: __hardtack_rank = UInt64(1)
+                    WindowAggr: windowExpr=[[row_number() PARTITION BY [id] ORDER BY [_as_of DESC NULLS LAST, _step DESC NULLS LAST, __hardtack_side DESC NULLS LAST, __hardtack_tie DESC NULLS LAST] ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW AS __hardtack_rank]]
+                      Union
+                        Projection: id, first_name, last_name, email, _as_of, _deleted, _step, Boolean(false) AS __hardtack_side, row_hash(id, first_name, last_name, email, _as_of, _deleted, _step) AS __hardtack_tie
+                          Projection: id AS id, first_name AS first_name, last_name AS last_name, email AS email, _as_of AS _as_of, coalesce(_deleted, Boolean(false)) AS _deleted, _step AS _step
+                            Union
+                              Projection: id, first_name, last_name, email, _as_of, _deleted, _step
+                                Projection: customers.id, customers.first_name, customers.last_name, customers.email, customers._as_of, _deleted, Int32(-1) AS _step
+                                  Projection: customers.id, customers.first_name, customers.last_name, customers.email, customers._as_of, Boolean(false) AS _deleted
+                                    TableScan: customers
+                              Projection: id, NULL AS first_name, NULL AS last_name, NULL AS email, _as_of, _deleted, _step
+                                Projection: customers_deleted.id, customers_deleted._as_of, _deleted, Int32(3) AS _step
+                                  Projection: customers_deleted.id, customers_deleted._as_of, Boolean(true) AS _deleted
+                                    TableScan: customers_deleted
+                        Projection: id, first_name, last_name, email, _as_of, _deleted, _step, Boolean(true) AS __hardtack_side, row_hash(id, first_name, last_name, email, _as_of, _deleted, _step) AS __hardtack_tie
+                          Projection: id AS id, first_name AS first_name, last_name AS last_name, email AS email, _as_of AS _as_of, coalesce(_deleted, Boolean(false)) AS _deleted, _step AS _step
+                            Projection: coalesce(get_field(events.after, Utf8("id")), get_field(events.before, Utf8("id"))) AS id, get_field(events.after, Utf8("first_name")) AS first_name, get_field(events.after, Utf8("last_name")) AS last_name, get_field(events.after, Utf8("email")) AS email, CAST(to_timestamp_millis(events.ts_ms) AS Timestamp(µs)) AS _as_of, events.op = Utf8("d") AS _deleted, CASE WHEN events.op = Utf8("d") THEN Int32(3) WHEN events.op = Utf8("u") THEN Int32(2) WHEN events.op = Utf8("c") THEN Int32(1) ELSE Int32(0) END AS _step
+                              TableScan: events
+
+        sink customers_deleted (out/customers_deleted)
+          ParquetDataset { name: "customers_deleted", location: "out/customers_deleted", mode: Overwrite, schema: [id: Int64 not null, _as_of: Timestamp(µs) not null], compression: Zstd(3) }
+          columns
+            id: Int64
+            _as_of: Timestamp(µs)
+          plan
+            Projection: id, _as_of
+              Filter: _deleted AND _as_of >= [oldest]
+                Projection: id, first_name, last_name, email, _as_of, _deleted, _step
+                  Filter: __hardtack_rank = UInt64(1)
+                    WindowAggr: windowExpr=[[row_number() PARTITION BY [id] ORDER BY [_as_of DESC NULLS LAST, _step DESC NULLS LAST, __hardtack_side DESC NULLS LAST, __hardtack_tie DESC NULLS LAST] ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW AS __hardtack_rank]]
+                      Union
+                        Projection: id, first_name, last_name, email, _as_of, _deleted, _step, Boolean(false) AS __hardtack_side, row_hash(id, first_name, last_name, email, _as_of, _deleted, _step) AS __hardtack_tie
+                          Projection: id AS id, first_name AS first_name, last_name AS last_name, email AS email, _as_of AS _as_of, coalesce(_deleted, Boolean(false)) AS _deleted, _step AS _step
+                            Union
+                              Projection: id, first_name, last_name, email, _as_of, _deleted, _step
+                                Projection: customers.id, customers.first_name, customers.last_name, customers.email, customers._as_of, _deleted, Int32(-1) AS _step
+                                  Projection: customers.id, customers.first_name, customers.last_name, customers.email, customers._as_of, Boolean(false) AS _deleted
+                                    TableScan: customers
+                              Projection: id, NULL AS first_name, NULL AS last_name, NULL AS email, _as_of, _deleted, _step
+                                Projection: customers_deleted.id, customers_deleted._as_of, _deleted, Int32(3) AS _step
+                                  Projection: customers_deleted.id, customers_deleted._as_of, Boolean(true) AS _deleted
+                                    TableScan: customers_deleted
+                        Projection: id, first_name, last_name, email, _as_of, _deleted, _step, Boolean(true) AS __hardtack_side, row_hash(id, first_name, last_name, email, _as_of, _deleted, _step) AS __hardtack_tie
+                          Projection: id AS id, first_name AS first_name, last_name AS last_name, email AS email, _as_of AS _as_of, coalesce(_deleted, Boolean(false)) AS _deleted, _step AS _step
+                            Projection: coalesce(get_field(events.after, Utf8("id")), get_field(events.before, Utf8("id"))) AS id, get_field(events.after, Utf8("first_name")) AS first_name, get_field(events.after, Utf8("last_name")) AS last_name, get_field(events.after, Utf8("email")) AS email, CAST(to_timestamp_millis(events.ts_ms) AS Timestamp(µs)) AS _as_of, events.op = Utf8("d") AS _deleted, CASE WHEN events.op = Utf8("d") THEN Int32(3) WHEN events.op = Utf8("u") THEN Int32(2) WHEN events.op = Utf8("c") THEN Int32(1) ELSE Int32(0) END AS _step
+                              TableScan: events
+        "#);
+    });
+}
+
+#[test]
+fn a_run_id_that_was_used_gets_a_number() {
+    let job = job();
+    job.dir().write("in/customer_events/evening.jsonl", EVENING);
+    for _ in 0..2 {
+        job.again().args(["--run-id", "nightly"]).run().assert_code(0);
+    }
+    let mut files = job.dir().files("out/customers");
+    files.sort();
+    assert_eq!(files, ["out/customers/part-00000-nightly.2.parquet"]);
+    let mut records = job.dir().hidden_files(".hardtack/customer_events/runs");
+    records.sort();
+    assert_eq!(
+        records,
+        [".hardtack/customer_events/runs/nightly.2.json", ".hardtack/customer_events/runs/nightly.json"]
+    );
+}
+
+#[test]
+fn the_run_record_says_what_happened() {
+    let job = job();
+    job.dir().write("in/customer_events/morning.jsonl", crate::MORNING);
+    job.again().args(["--run-id", "r"]).run().assert_code(0);
+    let record = job.dir().read(".hardtack/customer_events/runs/r.json");
+    insta::with_settings!({filters => vec![
+        (r#""(started_at|finished_at)": "[^"]*""#, r#""$1": "[time]""#),
+        (r#""seconds": [0-9.e-]+"#, r#""seconds": "[seconds]""#),
+        (r#""bytes": [1-9][0-9]*"#, r#""bytes": "[bytes]""#),
+    ]}, {
+        insta::assert_snapshot!(record, @r#"
+        {
+          "run": {
+            "id": "r",
+            "job": "customer_events",
+            "scope": "default",
+            "started_at": "[time]"
+          },
+          "status": "succeeded",
+          "finished_at": "[time]",
+          "commit": 1,
+          "sources": {
+            "customers": {
+              "files": 0,
+              "rows": 0,
+              "bytes": 0,
+              "seconds": "[seconds]"
+            },
+            "customers_deleted": {
+              "files": 0,
+              "rows": 0,
+              "bytes": 0,
+              "seconds": "[seconds]"
+            },
+            "events": {
+              "files": 1,
+              "rows": 6,
+              "bytes": "[bytes]",
+              "seconds": "[seconds]"
+            }
+          },
+          "sinks": {
+            "customers": {
+              "files": 1,
+              "rows": 2,
+              "bytes": "[bytes]",
+              "seconds": "[seconds]"
+            },
+            "customers_deleted": {
+              "files": 1,
+              "rows": 1,
+              "bytes": "[bytes]",
+              "seconds": "[seconds]"
+            }
+          },
+          "bookmarks_from": {},
+          "bookmarks_to": {},
+          "error": null
+        }
+        "#);
+    });
+}
+
+#[test]
+fn usage_errors_exit_with_2() {
+    let job = job();
+    for args in [&["--threads", "none"][..], &["--unknown"], &["--source", "ftp://x"], &["--state", ""]] {
+        job.again().args(args).run().assert_code(2);
+    }
+    assert_eq!(job.dir().files("."), Vec::<String>::new());
+    // An empty lake is no usage error: the files may come later.
+    let missing = job.run();
+    missing.assert_code(1);
+    assert!(missing.stderr.contains("in/customer_events"), "{missing}");
+}
