@@ -92,8 +92,10 @@ impl<R: Read> Read for Whole<R> {
         if read == 0 && self.last != self.marker && !buffer.is_empty() {
             return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "it ends inside of a block"));
         }
-        let seen = [&self.last, &buffer[..read]].concat();
-        self.last.copy_from_slice(&seen[read..]);
+        let new = read.min(self.last.len());
+        self.last.rotate_left(new);
+        let kept = self.last.len() - new;
+        self.last[kept..].copy_from_slice(&buffer[read - new..read]);
         Ok(read)
     }
 }

@@ -57,11 +57,13 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::compute::concat_batches;
-    use arrow::datatypes::{DataType, Field, Schema};
+    use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
     use futures::executor::block_on;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::csv::decode::{CsvCutter, Layout};
+    use crate::json::decode::JsonCutter;
 
     /// The text in pieces of these sizes, over and over.
     fn pieces(text: &[u8], sizes: &[usize]) -> Vec<Vec<u8>> {
@@ -74,25 +76,24 @@ mod tests {
         pieces
     }
 
-    fn read(text: Text, cutter: impl Cut) -> Result<RecordBatch, String> {
-        let schema =
-            Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true), Field::new("b", DataType::Utf8, true)]));
-        let batches: Vec<_> = block_on(text.batches(cutter, 1).try_collect()).map_err(|e| {
-            // The line that is shown is what is there of it.
-            e.to_string().split(", value: ").next().unwrap().to_owned()
-        })?;
-        Ok(concat_batches(&schema, &batches).unwrap())
+    fn columns() -> SchemaRef {
+        Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true), Field::new("b", DataType::Utf8, true)]))
     }
 
-    fn check(
-        text: &str,
-        sizes: &[usize],
-        batch_size: usize,
-        cutter: impl Fn(usize) -> Box<dyn FnOnce(Text) -> Result<RecordBatch, String>>,
-    ) {
-        let whole = cutter(8192)(Text::of(vec![text.as_bytes().to_vec()]));
-        let parts = cutter(batch_size)(Text::of(pieces(text.as_bytes(), sizes)));
-        assert_eq!(parts, whole);
+    fn read(pieces: Vec<Vec<u8>>, cutter: impl Cut) -> Result<RecordBatch, String> {
+        let batches = block_on(Text::of(pieces).batches(cutter, 1).try_collect::<Vec<_>>());
+        // How much is shown of a bad line is how much was there of it.
+        let batches = batches.map_err(|e| e.to_string().split(", value: ").next().unwrap().to_owned())?;
+        Ok(concat_batches(&columns(), &batches).unwrap())
+    }
+
+    fn json(batch_size: usize) -> impl Cut {
+        JsonCutter::new(columns(), batch_size)
+    }
+
+    fn csv(batch_size: usize) -> impl Cut {
+        let layout = Layout { wanted: columns(), all: columns(), declared: true };
+        CsvCutter::new(Arc::default(), layout, batch_size)
     }
 
     proptest! {
@@ -103,7 +104,6 @@ mod tests {
             sizes in prop::collection::vec(1_usize..40, 1..5),
             batch_size in 1_usize..9,
         ) {
-            let schema = || Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true), Field::new("b", DataType::Utf8, true)]));
             let damaged = |mut text: String| {
                 if let Some((at, with)) = damage.as_ref().filter(|_| !text.is_empty()) {
                     let places: Vec<usize> = text.char_indices().map(|(i, _)| i).collect();
@@ -111,18 +111,15 @@ mod tests {
                 }
                 text
             };
-            let json: String = rows.iter().map(|(a, b)| serde_json::json!({ "a": a, "b": b }).to_string() + "\n").collect();
-            check(&damaged(json), &sizes, batch_size, |batch_size| {
-                let cutter = crate::json::decode::JsonCutter::new(schema(), batch_size);
-                Box::new(move |text| read(text, cutter))
-            });
+            let line = |(a, b): &(i64, String)| serde_json::json!({ "a": a, "b": b }).to_string() + "\n";
+            let text = damaged(rows.iter().map(line).collect());
+            let whole = read(pieces(text.as_bytes(), &[usize::MAX]), json(8192));
+            prop_assert_eq!(read(pieces(text.as_bytes(), &sizes), json(batch_size)), whole);
+
             let line = |(a, b): &(i64, String)| format!("{a},\"{}\"\r\n", b.replace('"', "\"\""));
-            let csv: String = std::iter::once("a,b\n".to_owned()).chain(rows.iter().map(line)).collect();
-            check(&damaged(csv), &sizes, batch_size, |batch_size| {
-                let layout = crate::csv::decode::Layout { wanted: schema(), all: schema(), declared: true };
-                let cutter = crate::csv::decode::CsvCutter::new(Arc::default(), layout, batch_size);
-                Box::new(move |text| read(text, cutter))
-            });
+            let text = damaged(std::iter::once("a,b\n".to_owned()).chain(rows.iter().map(line)).collect());
+            let whole = read(pieces(text.as_bytes(), &[usize::MAX]), csv(8192));
+            prop_assert_eq!(read(pieces(text.as_bytes(), &sizes), csv(batch_size)), whole);
         }
     }
 }

@@ -15,7 +15,7 @@ use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::physical_expr_adapter::PhysicalExprAdapterFactory;
 use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::sql::TableReference;
-use hardtack_core::{Error, JobContext, Location, Result, Source};
+use hardtack_core::{Error, JobContext, Location, Result, ShowFields, Source};
 
 use crate::input::SourceFile;
 use crate::listing::{Found, Listing, Search};
@@ -151,20 +151,6 @@ impl<F: Format> fmt::Debug for Files<F> {
         }
         self.format.show(&mut f);
         f.finish()
-    }
-}
-
-/// Fields in one line.
-pub(crate) struct ShowFields<'a>(pub(crate) &'a Fields);
-
-impl fmt::Debug for ShowFields<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[")?;
-        for (i, field) in self.0.iter().enumerate() {
-            let (comma, null) = (if i == 0 { "" } else { ", " }, if field.is_nullable() { "" } else { " not null" });
-            write!(f, "{comma}{}: {}{null}", field.name(), field.data_type())?;
-        }
-        f.write_str("]")
     }
 }
 
@@ -340,12 +326,17 @@ impl<F: Format> Source for Files<F> {
         &self.name
     }
 
+    fn location(&self) -> Option<Location> {
+        Some(self.location.clone())
+    }
+
     async fn load(&self, ctx: &JobContext) -> Result<DataFrame> {
         let declared = self.declared()?.is_some();
         let listing = self.search().list(ctx.stores()).await?;
         if listing.files.is_empty() && !self.or_empty {
             return Err(self.nothing_found(&listing));
         }
+        tracing::debug!(source = self.name, files = listing.files.len(), passed_over = %listing.passed_over, "listed");
         let meter = ctx.meters().source(&self.name);
         meter.add_files(listing.files.len() as u64);
         meter.expect_bytes(listing.files.iter().map(|f| f.meta.size).sum());

@@ -180,9 +180,13 @@ impl Text {
             let why = format!("a row is longer than {} MiB; a bracket or quote may not be closed", MAX_ROW_BYTES >> 20);
             return Err(refuse(Fault::new(0, why), &self.window, self.line, &self.file.location));
         }
-        self.window.reserve(READ_BYTES);
-        let read = self.bytes.read_buf(&mut self.window).await.map_err(|e| self.file.error(e, self.compression))?;
-        self.ended = read == 0;
+        // A long row is looked at again each time; that it grows by its own length keeps that from going on for long.
+        let enough = (self.window.len() * 2).min(MAX_ROW_BYTES + 1);
+        while !self.ended && (self.window.is_empty() || self.window.len() < enough) {
+            self.window.reserve(READ_BYTES);
+            let read = self.bytes.read_buf(&mut self.window).await.map_err(|e| self.file.error(e, self.compression))?;
+            self.ended = read == 0;
+        }
         Ok(())
     }
 }

@@ -10,9 +10,7 @@ use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::prelude::DataFrame;
 use datafusion::sql::TableReference;
-use hardtack_core::{Error, JobContext, Result, Source};
-
-use crate::files::ShowFields;
+use hardtack_core::{Error, JobContext, Result, ShowFields, Source};
 
 /// Rows in memory as a source: seed data, or a frame that another part of the program made.
 ///

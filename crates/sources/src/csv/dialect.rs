@@ -186,9 +186,8 @@ impl Dialect {
     /// comes to the same as long as the record is well-formed.
     pub(crate) fn record_end(&self, text: &[u8], at: usize, last: bool) -> Option<usize> {
         let mut pos = at;
-        loop {
-            // Where there are no quotes, a line end is looked for twice.
-            let Some(found) = memchr3(self.quote.unwrap_or(b'\n'), b'\n', b'\r', text.get(pos..)?) else { break };
+        // Where there are no quotes, a line end is looked for twice.
+        while let Some(found) = memchr3(self.quote.unwrap_or(b'\n'), b'\n', b'\r', text.get(pos..)?) {
             pos += found;
             match (text[pos], text.get(pos + 1)) {
                 (b'\r', None) if !last => return None,

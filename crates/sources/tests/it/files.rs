@@ -1,6 +1,7 @@
 //! What all file sources have in common.
 
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::AsArray;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::util::pretty::pretty_format_batches;
 use datafusion::prelude::{col, lit};
 use hardtack_core::{ErrorKind, Source};
@@ -137,6 +138,9 @@ async fn nothing_to_read_is_an_error_or_no_rows() {
     let missing =
         JsonFiles::new("a", &folder.path().join("no such folder")).with_schema(schema(&[("a", DataType::Utf8)]));
     assert_eq!(collect(&ctx, missing.clone()).await.unwrap_err().kind(), ErrorKind::NotFound);
+    let flat = collect(&ctx, missing.clone().non_recursive()).await.unwrap_err();
+    assert_eq!(flat.kind(), ErrorKind::NotFound);
+    assert!(flat.to_string().starts_with("no file to read"), "{flat}");
     assert_snapshot!(show(&ctx, missing.or_empty()).await, @"
     +---+
     | a |
@@ -307,6 +311,38 @@ async fn the_number_of_partitions_does_not_change_the_rows(#[values(1, 2, 8)] th
     let counts = ctx.meters().source("many").counts();
     assert_eq!((counts.files, counts.rows), (200, 594));
     assert_eq!(counts.bytes, ctx.meters().source("many").expected_bytes());
+}
+
+/// A file of many blocks, with line ends inside of quotes.
+fn large(rows: usize) -> String {
+    let row = |i: usize| format!("{i},\"text\n{i}\"\n");
+    std::iter::once("id,text\n".to_owned()).chain((0..rows).map(row)).collect()
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn all_cores_work_on_one_file(#[values(1, 2, 8)] threads: usize) {
+    let ctx = context(threads);
+    let text = large(30_000);
+    put(&ctx, "data/a.csv", text.clone()).await;
+    let source = CsvFiles::new("a", AT).with_schema(schema(&[("id", DataType::Int64), ("text", DataType::Utf8)]));
+    let batches = collect(&ctx, source.clone()).await.unwrap();
+    let ids = batches.iter().flat_map(|b| b.column(0).as_primitive::<Int64Type>().values().to_vec());
+    assert!(ids.eq(0..30_000), "every row once, and in order");
+    assert!(batches.iter().all(|b| b.num_rows() <= 8192));
+    put(&ctx, "data/a.csv", text.replace("\n25000,", "\n25OOO,")).await;
+    let error = collect(&ctx, source).await.unwrap_err();
+    assert_eq!((error.get("line"), error.get("value")), (Some("50002"), Some("\"25OOO\"")));
+}
+
+#[tokio::test]
+async fn rows_that_never_end_are_refused_where_they_start() {
+    let mut text = large(10).into_bytes();
+    text.extend_from_slice(b"7,\"");
+    text.resize(70 << 20, b'x');
+    let ctx = with_files([("data/a.csv", text)]).await;
+    let source = CsvFiles::new("a", AT).with_schema(schema(&[("id", DataType::Int64)]));
+    assert_snapshot!(show(&ctx, source).await, @"refused: a row is longer than 64 MiB; a bracket or quote may not be closed (file: memory:/data/a.csv, line: 22)");
 }
 
 #[tokio::test]

@@ -134,3 +134,25 @@ async fn plans_read_what_they_need() {
     assert_eq!(rows, 2000);
     assert_eq!(ctx.meters().source("b").counts().rows, 2000);
 }
+
+#[tokio::test]
+async fn one_file_is_read_by_all_cores() {
+    let ids: arrow::array::Int64Array = (0..1000).collect();
+    let batch = RecordBatch::try_from_iter([("id", Arc::new(ids) as _)]).unwrap();
+    let ctx = crate::context(4);
+    crate::put(&ctx, "data/a.parquet", parquet(&batch)).await;
+    ctx.session().sql("set datafusion.optimizer.repartition_file_min_size = 0").await.unwrap();
+    let frame = ctx.load(ParquetFiles::new("a", AT)).await.unwrap();
+    let sum = frame.aggregate(vec![], vec![datafusion::functions_aggregate::expr_fn::sum(col("id"))]).unwrap();
+    let plan = sum.clone().create_physical_plan().await.unwrap();
+    let plan = datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string();
+    assert!(plan.contains("4 groups"), "{plan}");
+    assert_snapshot!(pretty_format_batches(&sum.collect().await.unwrap()).unwrap(), @"
+    +-----------+
+    | sum(a.id) |
+    +-----------+
+    | 499500    |
+    +-----------+
+    ");
+    assert_eq!(ctx.meters().source("a").counts().rows, 1000);
+}
