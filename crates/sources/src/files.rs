@@ -258,7 +258,12 @@ impl<F: Format> Files<F> {
             None => {
                 let uncounted: Vec<_> =
                     files.iter().map(|f| SourceFile { meter: Arc::default(), ..f.clone() }).collect();
-                self.format.infer(&uncounted, concurrency).await?
+                let schema = self.format.infer(&uncounted, concurrency).await?;
+                if schema.fields().is_empty() {
+                    let why = "the files have no columns; declare a schema if that can be";
+                    return Err(Error::refused(why).with("location", &self.location));
+                }
+                schema
             }
         };
         let fields: Vec<FieldRef> = match &self.partitions {

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::{Array, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use async_trait::async_trait;
@@ -289,7 +289,9 @@ impl FileOpener for CheckedOpener {
                 let batch = batch.map_err(|e| in_file(e, &location))?;
                 refuse_nulls(&batch, &schema, &location)?;
                 meter.add_rows(batch.num_rows() as u64);
-                Ok(batch)
+                // The values of partition columns come as literals, which know no nulls; the schema is what was promised.
+                let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+                Ok(RecordBatch::try_new_with_options(Arc::clone(&schema), batch.columns().to_vec(), &options)?)
             });
             Ok(checked.boxed())
         }

@@ -10,7 +10,7 @@ use insta::assert_snapshot;
 use rstest::rstest;
 use tokio::io::AsyncWriteExt;
 
-use crate::{collect, context, put, schema, show, types, with_files};
+use crate::{collect, context, put, rows, schema, show, types, with_files};
 
 const AT: &str = "memory:/data";
 
@@ -133,6 +133,9 @@ async fn nothing_to_read_is_an_error_or_no_rows() {
     ");
     assert_snapshot!(show(&ctx, JsonFiles::new("a", "memory:/nowhere").or_empty()).await, @"usage: `or_empty` needs to know what columns no rows have; declare them with `with_schema`");
     assert_eq!(a().or_empty().load(&ctx).await.unwrap().count().await.unwrap(), 0);
+    let blank = with_files([("data/a.json", "{}\n"), ("data/b.json", "")]).await;
+    assert_snapshot!(show(&blank, JsonFiles::new("a", AT)).await, @"refused: the files have no columns; declare a schema if that can be (location: memory:/data)");
+    assert_eq!(collect(&blank, a()).await.unwrap()[0].num_rows(), 1);
     // A folder on the file system too.
     let folder = tempfile::tempdir().unwrap();
     let missing =
@@ -160,9 +163,9 @@ async fn odd_names_work_on_the_file_system() {
     }
     let ctx = context(2);
     let source = JsonFiles::new("a", folder.path()).with_hive_partitions();
-    let rows = ctx.load(source).await.unwrap().collect().await.unwrap();
-    assert_eq!(rows.iter().map(|b| b.num_rows()).sum::<usize>(), 5);
-    assert_snapshot!(pretty_format_batches(&rows[..1]).unwrap(), @"
+    let found = collect(&ctx, source).await.unwrap();
+    assert_eq!(found.iter().map(|b| b.num_rows()).sum::<usize>(), 5);
+    assert_snapshot!(pretty_format_batches(&found[..1]).unwrap(), @"
     +---+-------+-------+
     | a | x:y   | ü #1  |
     +---+-------+-------+
@@ -187,6 +190,8 @@ async fn partition_columns_come_from_folders() {
     let files = PARTITIONED[..3].iter().copied();
     let three = with_files(files).await;
     assert_snapshot!(types(&three, hive.clone()).await, @"a: Int64, year: Int64, day: Date32, k: Utf8");
+    let (promised, batches) = rows(&three, hive.clone()).await.unwrap();
+    assert!(batches.iter().all(|b| b.schema() == promised));
     assert_snapshot!(show(&three, hive).await, @"
     +---+------+------------+-----+
     | a | year | day        | k   |
