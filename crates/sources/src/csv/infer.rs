@@ -51,11 +51,15 @@ impl Kind {
             }
             Some(b'0'..=b'9' | b'-' | b'+' | b'.') if is_date_like(bytes) => Self::of_time(text),
             Some(b'0'..=b'9' | b'-' | b'+' | b'.') => Self::of_number(text),
+            Some(_) if NOT_FINITE.contains(&text) => Self::Float,
             Some(_) => Self::Text,
         }
     }
 
     fn of_number(text: &str) -> Self {
+        if NOT_FINITE.contains(&text) {
+            return Self::Float;
+        }
         let digits = text.trim_start_matches(['-', '+']);
         let leading_zero = digits.len() > 1 && digits.starts_with('0') && digits.as_bytes()[1].is_ascii_digit();
         if leading_zero || !digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'e' | b'E' | b'-' | b'+')) {
@@ -91,6 +95,9 @@ impl Kind {
         }
     }
 }
+
+/// What programs write for numbers that are none. Other spellings are rather names.
+const NOT_FINITE: [&str; 5] = ["NaN", "inf", "-inf", "Infinity", "-Infinity"];
 
 /// `2024-01-31`, with or without a time.
 fn is_date_like(text: &[u8]) -> bool {
@@ -208,7 +215,9 @@ mod tests {
     #[case(".5e-3", Kind::Float)]
     #[case("1.2.3", Kind::Text)]
     #[case("-", Kind::Text)]
-    #[case("NaN", Kind::Text)]
+    #[case("NaN", Kind::Float)]
+    #[case("-inf", Kind::Float)]
+    #[case("Nan", Kind::Text)]
     #[case("True", Kind::Bool)]
     #[case("yes", Kind::Text)]
     #[case("2024-01-31", Kind::Date)]
