@@ -1,1 +1,153 @@
-//! to come
+//! What the compiler does not see of the guide and the README: chapters, links, excerpts, the table of jobs.
+#![allow(clippy::disallowed_methods, reason = "these tests read the files of the repository")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hardtack_guide::TESTED;
+use rstest::rstest;
+
+const CHAPTERS: &str = "docs/guide/src";
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+#[track_caller]
+fn read(file: &str) -> String {
+    fs::read_to_string(root().join(file)).unwrap_or_else(|e| panic!("{file}: {e}"))
+}
+
+fn names_in(folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(root().join(folder)).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = entries.filter(|name| !name.starts_with('.')).collect();
+    names.sort();
+    names
+}
+
+/// All texts for outsiders.
+fn documents() -> Vec<String> {
+    let root = names_in(".").into_iter().filter(|name| name.ends_with(".md"));
+    root.chain(names_in(CHAPTERS).into_iter().map(|name| format!("{CHAPTERS}/{name}"))).collect()
+}
+
+/// The lines of a text that are not in a block of code.
+fn prose(text: &str) -> impl Iterator<Item = &str> {
+    let mut code = false;
+    text.lines().filter(move |line| {
+        let fence = line.trim_start().starts_with("```");
+        code ^= fence;
+        !code && !fence
+    })
+}
+
+/// The targets of the links in a text.
+fn links(text: &str) -> Vec<String> {
+    let prose: Vec<&str> = prose(text).collect();
+    let prose = prose.join("\n");
+    prose.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0.to_owned())).collect()
+}
+
+/// The anchor that mdBook and GitHub give to a heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().to_lowercase();
+    kept.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect::<String>().replace(' ', "-")
+}
+
+#[test]
+fn every_chapter_is_in_the_summary_and_in_this_crate() {
+    let chapters: BTreeSet<_> = names_in(CHAPTERS).into_iter().filter(|name| name != "SUMMARY.md").collect();
+    let listed: BTreeSet<_> = links(&read(&format!("{CHAPTERS}/SUMMARY.md"))).into_iter().collect();
+    assert_eq!(listed, chapters, "chapters that SUMMARY.md lists (left), and that there are (right)");
+    let tested: BTreeSet<_> = TESTED.iter().filter_map(|file| file.strip_prefix(&format!("{CHAPTERS}/"))).collect();
+    assert_eq!(tested, chapters.iter().map(String::as_str).collect(), "chapters whose code crates/guide runs (left)");
+    assert!(TESTED.contains(&"README.md"));
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let mut broken = Vec::new();
+    for document in documents() {
+        let text = read(&document);
+        for link in links(&text).iter().filter(|link| !link.contains("://")) {
+            let (file, section) = link.split_once('#').unwrap_or((link, ""));
+            let folder = Path::new(&document).parent().unwrap();
+            let path = if file.is_empty() { PathBuf::from(&document) } else { folder.join(file) };
+            let target = root().join(&path);
+            let headings = || fs::read_to_string(&target).unwrap_or_default();
+            let is_there = target.exists()
+                && (section.is_empty()
+                    || prose(&headings()).any(|l| l.starts_with('#') && anchor(l.trim_start_matches('#')) == section));
+            if !is_there {
+                broken.push(format!("{document}: {link}"));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// A block of code that claims to be from a file, with that file.
+fn excerpts(text: &str) -> Vec<(String, String)> {
+    let claims = text.split("\n<!-- from ").skip(1);
+    claims
+        .map(|rest| {
+            let (file, rest) = rest.split_once(" -->\n").expect("a claim is closed by -->");
+            let block = rest.strip_prefix("```").and_then(|b| b.split_once('\n')).expect("a block follows").1;
+            (file.to_owned(), block.split_once("\n```").expect("a block is closed").0.to_owned())
+        })
+        .collect()
+}
+
+/// Parts of an excerpt stand between blank lines; `// ...` stands for what was left out.
+fn parts(excerpt: &str) -> impl Iterator<Item = &str> {
+    excerpt.split("\n\n").filter(|part| !part.starts_with("// ..."))
+}
+
+#[rstest]
+#[case("README.md", "jobs/books_data_product/src/lib.rs")]
+#[case("README.md", "jobs/books_data_product/src/tests.rs")]
+fn the_readme_shows_the_job_and_its_test(#[case] document: &str, #[case] file: &str) {
+    assert!(excerpts(&read(document)).iter().any(|(from, _)| from == file), "{document} shows nothing of {file}");
+}
+
+#[test]
+fn excerpts_are_as_in_their_files() {
+    for document in documents() {
+        for (file, excerpt) in excerpts(&read(&document)) {
+            let source = read(&file);
+            for part in parts(&excerpt) {
+                assert!(source.contains(part), "{document}: this is not in {file}:\n{part}");
+            }
+        }
+    }
+}
+
+/// Rust that is not run must at least be from a file that is compiled.
+#[test]
+fn only_excerpts_are_ignored() {
+    for document in documents() {
+        let text = read(&document);
+        let ignored = text.lines().filter(|line| line.starts_with("```") && line.contains("ignore")).count();
+        assert_eq!(ignored, excerpts(&text).len(), "{document}: ignored blocks of code, and excerpts");
+    }
+}
+
+#[test]
+fn the_readme_lists_every_job() {
+    let table: Vec<String> = read("README.md")
+        .lines()
+        .filter_map(|line| Some(line.strip_prefix("| [`")?.split_once("`](jobs/")?.0.to_owned()))
+        .collect();
+    let mut listed = table.clone();
+    listed.sort();
+    assert_eq!(listed, names_in("jobs"));
+}
+
+/// `.ci/run` takes its commands from the README.
+#[rstest]
+#[case("cargo test --workspace")]
+#[case("cargo run -p books_data_product")]
+fn the_readme_has_the_command(#[case] command: &str) {
+    assert!(read("README.md").lines().any(|line| line == command), "{command}");
+}
