@@ -207,6 +207,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_column_allows_nulls_if_any_file_may_have_some() {
+        let file = |fields: &[(&str, bool)]| {
+            Schema::new(fields.iter().map(|(n, null)| Field::new(*n, DataType::Int8, *null)).collect::<Fields>())
+        };
+        let mut union = Union::default();
+        for fields in [&[("a", false), ("b", true), ("c", false)][..], &[("b", false), ("a", false), ("d", false)]] {
+            union.add(&file(fields), &Location::from("x")).unwrap();
+        }
+        assert_eq!(union.schema(), file(&[("a", false), ("b", true), ("c", true), ("d", true)]));
+    }
+
     #[rstest]
     #[case(DataType::Int32, DataType::Int64, true)]
     #[case(DataType::Int64, DataType::Int32, true)]

@@ -150,7 +150,7 @@ impl Dialect {
     fn quoted(&self, text: &[u8], at: usize, last: bool) -> Result<Option<Cell>, Fault> {
         let line =
             || String::from_utf8_lossy(text[at..].split(|b| *b == b'\n').next().unwrap_or_default()).into_owned();
-        match self.closing(text, at, last) {
+        match self.closing(text, at) {
             None if last => Err(Fault::new(at, "a quote is not closed").value(&line())),
             None => Ok(None),
             Some((end, kind)) => match text.get(end + 1) {
@@ -163,8 +163,8 @@ impl Dialect {
         }
     }
 
-    /// The quote that closes the one at `at`, if it can be told from the text.
-    fn closing(&self, text: &[u8], at: usize, last: bool) -> Option<(usize, CellKind)> {
+    /// The quote that closes the one at `at`. If it is the last byte of the text, the next one may tell that it does not.
+    fn closing(&self, text: &[u8], at: usize) -> Option<(usize, CellKind)> {
         let quote = self.quote?;
         let escape = self.escape.unwrap_or(quote);
         let (mut pos, mut kind) = (at + 1, CellKind::Quoted);
@@ -175,8 +175,7 @@ impl Dialect {
                 kind = CellKind::Escaped;
                 pos += 2;
             } else {
-                // The next byte, if there will be one, may make it an escaped quote.
-                return (next.is_some() || last).then_some((pos, kind));
+                return Some((pos, kind));
             }
         }
         None
@@ -193,7 +192,7 @@ impl Dialect {
                 (b'\r', None) if !last => return None,
                 (b'\r', Some(b'\n')) => return Some(pos + 2),
                 (b'\n' | b'\r', _) => return Some(pos + 1),
-                _ if pos == at || text[pos - 1] == self.delimiter => match self.closing(text, pos, last) {
+                _ if pos == at || text[pos - 1] == self.delimiter => match self.closing(text, pos) {
                     Some((end, _)) => pos = end + 1,
                     None => break,
                 },

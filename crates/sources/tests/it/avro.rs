@@ -1,5 +1,5 @@
 use arrow::array::RecordBatch;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field, Schema};
 use arrow_avro::compression::CompressionCodec;
 use arrow_avro::writer::WriterBuilder;
 use datafusion::common::record_batch;
@@ -50,6 +50,10 @@ async fn files_are_united_by_the_names_of_their_columns() {
 #[tokio::test]
 async fn a_declared_schema_is_enforced() {
     let batch = record_batch!(("id", Int64, vec![1, 5_000_000_000]), ("name", Utf8, vec!["7", "x"])).unwrap();
+    let nulls = record_batch!(("id", Int64, vec![Some(1), None])).unwrap();
+    let ctx = with_files([("data/a.avro", avro(&nulls))]).await;
+    let required = AvroFiles::new("a", AT).with_schema(Schema::new(vec![Field::new("id", DataType::Int64, false)]));
+    assert_snapshot!(show(&ctx, required).await, @"refused: Column 'id' is declared as non-nullable but contains null values (file: memory:/data/a.avro)");
     let bytes = avro(&batch);
     let ctx = with_files([("data/a.avro", bytes.clone())]).await;
     let read = |columns: &[(&str, DataType)]| AvroFiles::new("a", AT).with_schema(schema(columns));

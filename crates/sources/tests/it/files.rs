@@ -263,6 +263,9 @@ async fn filters_on_partition_columns_leave_out_files() {
     let frame = ctx.load(source).await.unwrap();
     let none = frame.clone().filter(col("year").eq(lit(5))).unwrap();
     assert_eq!(none.count().await.unwrap(), 0);
+    // A null is not equal to anything, nor unequal.
+    let others = frame.clone().filter(col("k").not_eq(lit("x"))).unwrap();
+    assert_eq!(others.count().await.unwrap(), 1);
     let nulls = frame.filter(col("a.k").is_null()).unwrap().select_columns(&["k", "a"]).unwrap();
     assert_snapshot!(pretty_format_batches(&nulls.collect().await.unwrap()).unwrap(), @"
     +---+---+
