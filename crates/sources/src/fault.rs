@@ -4,6 +4,9 @@ use std::fmt::Display;
 
 use arrow::datatypes::DataType;
 
+/// What is said of a null in a column that allows none.
+pub(crate) const MISSING_VALUE: &str = "a value is missing where the schema requires one";
+
 /// What is wrong in a text and where in it. The reader of the file adds its name and turns the offset into a line.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Fault {
@@ -33,7 +36,7 @@ impl Fault {
 
     /// A null where the schema allows none.
     pub(crate) fn required(offset: usize, column: impl Into<String>) -> Self {
-        Self::new(offset, "a value is missing where the schema requires one").column(column)
+        Self::new(offset, MISSING_VALUE).column(column)
     }
 
     pub(crate) fn column(mut self, column: impl Into<String>) -> Self {

@@ -17,6 +17,7 @@ use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::sql::TableReference;
 use hardtack_core::{Error, JobContext, Location, Result, ShowFields, Source};
 
+use crate::fault::{MISSING_VALUE, a};
 use crate::input::SourceFile;
 use crate::listing::{Found, Listing, Search};
 use crate::scan::Origin;
@@ -313,11 +314,11 @@ fn partitioned(found: &Found, columns: &[FieldRef], location: &Location) -> Resu
             refuse(format!("the file is in no folder `{}=...`, as its partition column wants", field.name()))
         })?;
         if text.is_none() && !field.is_nullable() {
-            return Err(refuse("a value is missing where the schema requires one".to_owned()));
+            return Err(refuse(MISSING_VALUE.to_owned()));
         }
         let array = parse([text.as_deref().map(Into::into)].into_iter(), field.data_type()).map_err(|_| {
             let text = text.as_deref().unwrap_or_default();
-            refuse(format!("`{text}` is not {}", crate::fault::a(field.data_type()))).with("value", format!("{text:?}"))
+            refuse(format!("`{text}` is not {}", a(field.data_type()))).with("value", format!("{text:?}"))
         })?;
         Ok(ScalarValue::try_from_array(&array, 0)?)
     };

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatch, RecordBatchOptions};
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use async_trait::async_trait;
@@ -26,6 +26,7 @@ use hardtack_core::{Error, ErrorKind, Location, Meter, Result};
 use object_store::ObjectStore;
 use url::Url;
 
+use crate::fault::{MISSING_VALUE, cut};
 use crate::input::SourceFile;
 use crate::metered::MeteredStore;
 
@@ -265,7 +266,7 @@ impl FileSource for Metered {
 
 // --- both ----------------------------------------------------------------------------------------------------------
 
-/// Counts the rows that come out of files, refuses nulls in columns that allow none, and names the file in errors.
+/// Counts the rows that come out of files, holds them to the schema, and names the file in errors.
 struct CheckedOpener {
     inner: Arc<dyn FileOpener>,
     schema: SchemaRef,
@@ -287,11 +288,11 @@ impl FileOpener for CheckedOpener {
             let batches = opened.await.map_err(|e| in_file(e, &location))?;
             let checked = batches.map(move |batch| {
                 let batch = batch.map_err(|e| in_file(e, &location))?;
-                refuse_nulls(&batch, &schema, &location)?;
                 meter.add_rows(batch.num_rows() as u64);
                 // The values of partition columns come as literals, which know no nulls; the schema is what was promised.
                 let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-                Ok(RecordBatch::try_new_with_options(Arc::clone(&schema), batch.columns().to_vec(), &options)?)
+                RecordBatch::try_new_with_options(Arc::clone(&schema), batch.columns().to_vec(), &options)
+                    .map_err(|e| in_file(e.into(), &location))
             });
             Ok(checked.boxed())
         }
@@ -299,34 +300,28 @@ impl FileOpener for CheckedOpener {
     }
 }
 
-fn refuse_nulls(batch: &RecordBatch, schema: &SchemaRef, location: &Location) -> Result<()> {
-    let required = schema.fields().iter().zip(batch.columns()).filter(|(field, _)| !field.is_nullable());
-    match required.into_iter().find(|(_, column)| column.logical_null_count() > 0) {
-        None => Ok(()),
-        Some((field, _)) => Err(Error::refused("a value is missing where the schema requires one")
-            .with("file", location)
-            .with("column", field.name())),
-    }
-}
-
 /// Names the file in an error of reading it. Content that cannot be decoded is refused data, not a fault of the query.
 pub(crate) fn in_file(error: DataFusionError, location: &Location) -> DataFusionError {
-    let why = match error.find_root() {
-        DataFusionError::ParquetError(e) => Some(e.to_string()),
+    let refused = match error.find_root() {
+        DataFusionError::ParquetError(e) => Some(Error::refused(e.to_string())),
         DataFusionError::ArrowError(e, _) => match e.as_ref() {
             ArrowError::CastError(text) | ArrowError::ParseError(text) | ArrowError::ParquetError(text) => {
-                Some(text.clone())
+                Some(Error::refused(cut(text)))
             }
-            // What arrow says of a null in a column that allows none.
-            ArrowError::InvalidArgumentError(text) if text.contains("non-nullable") => Some(text.clone()),
+            ArrowError::InvalidArgumentError(text) => missing_value(text),
             _ => None,
         },
         _ => None,
     };
-    let error = Error::from(error);
-    let error = match why {
-        Some(why) if error.kind() == ErrorKind::Unexpected => Error::refused(why),
-        _ => error,
+    let error = match (Error::from(error), refused) {
+        (error, Some(refused)) if error.kind() == ErrorKind::Unexpected => refused,
+        (error, _) => error,
     };
     if error.get("file").is_some() { error.into() } else { error.with("file", location).into() }
+}
+
+/// What arrow says of a null in a column that allows none, as we say it.
+fn missing_value(text: &str) -> Option<Error> {
+    let (column, _) = text.strip_prefix("Column '")?.split_once("' is declared as non-nullable")?;
+    Some(Error::refused(MISSING_VALUE).with("column", column))
 }

@@ -67,7 +67,7 @@ async fn a_declared_schema_is_enforced() {
     assert_snapshot!(show(&ctx, read(&[("id", DataType::Timestamp(TimeUnit::Second, None))])).await, @"refused: the file stores an Int64, which is not always a Timestamp(s), as the schema wants (column: id, file: memory:/data/a.parquet)");
     let required =
         |name| ParquetFiles::new("a", AT).with_schema(Schema::new(vec![Field::new(name, DataType::Utf8, false)]));
-    assert_snapshot!(show(&ctx, required("name")).await, @"refused: Column 'name' is declared as non-nullable but contains null values (file: memory:/data/a.parquet)");
+    assert_snapshot!(show(&ctx, required("name")).await, @"refused: a value is missing where the schema requires one (column: name, file: memory:/data/a.parquet)");
     assert_snapshot!(show(&ctx, required("nope")).await, @"refused: the file lacks a column that the schema requires (column: nope, file: memory:/data/a.parquet)");
 }
 
