@@ -12,8 +12,8 @@
 //!
 //! A source or sink is a value, so its own test needs nothing at all: `assert_eq!(books(&args), JsonFiles::new(...))`.
 //!
-//! This crate switches on the fault points of `hardtack-core` (its feature `failpoints`), so that [`JobBinary::failing_at`]
-//! can stop a job at each of them. As a dev-dependency it does so in test builds only.
+//! Its feature `failpoints` switches on the fault points of `hardtack-core`, so that [`JobBinary::failing_at`] can stop a
+//! job at each of them. Asked for among the dev-dependencies, it does so in test builds only.
 #![allow(
     clippy::disallowed_methods,
     clippy::missing_panics_doc,

@@ -1,6 +1,6 @@
 //! Fault points: places where a crash test stops a run.
 //!
-//! Without the feature `failpoints` (which only `hardtack-test-support` enables, so only test builds have it) a point is
+//! Without the feature `failpoints` (which jobs ask for among their dev-dependencies, so that only test builds have it) a point is
 //! nothing. With it, the environment variable `FAILPOINTS` arms points in the syntax of the `fail` crate:
 //!
 //! * `state.commit.before=return(kill)`: the process sends itself SIGKILL there;

@@ -77,7 +77,7 @@ impl Location {
         }
         let encode = self.scheme() == Some("file");
         for segment in inside {
-            if !(text.is_empty() && !self.0.starts_with('/')) {
+            if !text.is_empty() || self.0.starts_with('/') {
                 text.push('/');
             }
             // Only a file URL is percent-encoded; keys of S3 and paths are taken as they stand.

@@ -61,6 +61,12 @@ impl Meter {
         self.expected_bytes.load(Ordering::Relaxed)
     }
 
+    fn reset(&self, to: &Counts) {
+        self.files.store(to.files, Ordering::Relaxed);
+        self.rows.store(to.rows, Ordering::Relaxed);
+        self.bytes.store(to.bytes, Ordering::Relaxed);
+    }
+
     /// The counts now.
     pub fn counts(&self) -> Counts {
         Counts {
@@ -108,6 +114,14 @@ impl Meters {
     /// The counts of all sinks now.
     pub fn sinks(&self) -> BTreeMap<String, Counts> {
         counts(&self.sinks)
+    }
+
+    /// Takes the sources' counts back to what they were, so that reading that is not part of the run does not count.
+    pub fn reset_sources(&self, to: &BTreeMap<String, Counts>) {
+        let map = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, meter) in map.iter() {
+            meter.reset(&to.get(name).copied().unwrap_or_default());
+        }
     }
 
     /// Bytes read so far and bytes that are to be read, over all sources.

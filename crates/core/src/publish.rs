@@ -131,6 +131,11 @@ pub trait Journal: Debug + Send + Sync {
     /// Notes that something is about to be staged. Durable for [`DiscardAction::StagedFiles`] and
     /// [`DiscardAction::Foreign`] when it returns; many uploads and objects may be noted in one write a moment later.
     async fn note(&self, action: DiscardAction) -> Result<()>;
+
+    /// Makes all that was noted durable; a run does so before it commits.
+    async fn flush(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A journal that lasts as long as the process.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use clap::Args;
 use futures::FutureExt;
 use hardtack_core::publish::Publisher;
-use hardtack_core::{Context, Error, ErrorKind, JobContext, Result, Run, RunId, StagedSink, fault};
+use hardtack_core::{Context, Error, ErrorKind, JobContext, Journal, Result, Run, RunId, StagedSink, fault};
 use hardtack_state::{Attempt, CommitRecord, ErrorRecord, Ledger, RunRecord, RunStatus};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -154,6 +154,7 @@ pub async fn execute<A>(
             () = stop.wait() => Err(stopped()),
             done = AssertUnwindSafe(main(&context)).catch_unwind() => done.unwrap_or_else(|p| Err(panicked(&*p))),
         }?;
+        attempt.journal.flush().await?;
         fault::hit("run.staged")?;
         let commit = commit_record(&ctx, &attempt, &io.staging());
         ledger.commit(&commit).await?;

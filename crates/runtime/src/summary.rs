@@ -44,7 +44,9 @@ impl Io for ShowingIo {
         self.inner.save(ctx, sink, rows).await?;
         // The plan runs once more, up to the wanted rows; nothing was published yet, so it reads what it read before.
         if let Some(first) = first {
+            let counted = ctx.meters().sources();
             let text = first.limit(0, Some(self.rows))?.to_string().await?;
+            ctx.meters().reset_sources(&counted);
             self.shown.lock().unwrap_or_else(PoisonError::into_inner).push((sink.name().to_owned(), text));
         }
         Ok(())

@@ -17,6 +17,9 @@ use crate::store::StateStore;
 
 /// A name as one segment of a key. Names come from users: a slash must not make a folder, nor `..` leave one.
 pub(crate) fn name(text: &str) -> String {
+    if text.is_empty() {
+        return "%;".to_owned();
+    }
     text.chars().fold(String::new(), |mut encoded, c| {
         if c.is_alphanumeric() || matches!(c, '-' | '_') || (c == '.' && !encoded.is_empty()) {
             encoded.push(c);
@@ -360,9 +363,9 @@ fn foreign(key: &str) -> Error {
 
 /// The journal of an attempt, in the state location.
 ///
-/// What has to be discarded by listing (staged files of a folder) is durable at once. Uploads are many, and are written
-/// together about once a second: a killed run may leave the uploads of its last second behind, which nobody sees and the
-/// bucket's rule for incomplete uploads removes.
+/// What has to be discarded by listing (staged files of a folder) is durable at once, and so are the first uploads of a run.
+/// Where there are many, they are written together about once a second: a killed run may leave the uploads of its last
+/// second behind, which nobody sees and the bucket's rule for incomplete uploads removes.
 #[derive(Debug)]
 pub struct LedgerJournal {
     state: Arc<dyn StateStore>,
@@ -379,6 +382,8 @@ struct Noted {
 }
 
 const TOGETHER: Duration = Duration::from_secs(1);
+/// So many writes are made one by one before they are made together.
+const ONE_BY_ONE: usize = 16;
 
 impl LedgerJournal {
     fn new(state: Arc<dyn StateStore>, folder: String) -> Self {
@@ -400,9 +405,21 @@ impl Journal for LedgerJournal {
         }
         let many = matches!(action, DiscardAction::Upload { .. } | DiscardAction::Object { .. });
         noted.waiting.push(action);
-        if many && noted.last.is_some_and(|last| last.elapsed() < TOGETHER) {
+        let recently = noted.last.is_some_and(|last| last.elapsed() < TOGETHER);
+        if many && recently && noted.written >= ONE_BY_ONE {
             return Ok(());
         }
+        self.write(&mut noted).await
+    }
+
+    async fn flush(&self) -> Result<()> {
+        let mut noted = self.inner.lock().await;
+        if noted.waiting.is_empty() { Ok(()) } else { self.write(&mut noted).await }
+    }
+}
+
+impl LedgerJournal {
+    async fn write(&self, noted: &mut Noted) -> Result<()> {
         let key = format!("{}/{:06}.json", self.folder, noted.written);
         self.state.put(&key, encode(&noted.waiting)?).await?;
         noted.waiting.clear();

@@ -8,7 +8,7 @@ use crate::runs::reference;
 use crate::{after_the_morning, leftovers, state};
 
 /// Whether a kill at this point comes after the commit, when the run can only go forward.
-fn committed(point: &str) -> bool {
+pub(crate) fn committed(point: &str) -> bool {
     let commit = FAULT_POINTS.iter().position(|p| *p == "state.commit.after").unwrap();
     FAULT_POINTS.iter().position(|p| *p == point).unwrap() >= commit
 }
@@ -62,7 +62,8 @@ fn killed_at_any_step_the_next_run_ends_in_the_right_state(#[values(0, 1)] passe
 }
 
 fn assert_no_attempts(job: &JobBinary<'_>, point: &str) {
-    let attempts: Vec<String> = job.dir().hidden_files(".hardtack").into_iter().filter(|f| f.contains("/attempts/")).collect();
+    let attempts: Vec<String> =
+        job.dir().hidden_files(".hardtack").into_iter().filter(|f| f.contains("/attempts/")).collect();
     assert_eq!(attempts, Vec::<String>::new(), "killed at {point}, an attempt is still on record");
 }
 

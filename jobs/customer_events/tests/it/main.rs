@@ -2,6 +2,7 @@
 
 mod crashes;
 mod runs;
+mod s3;
 
 use hardtack_test_support::{JobBinary, TempLake, table};
 

@@ -146,7 +146,8 @@ fn a_dry_run_touches_nothing() {
     job.dir().write("in/customer_events/evening.jsonl", EVENING);
     let run = job.again().arg("--dry-run").run();
     run.assert_code(0);
-    assert_eq!(job.dir().files("."), ["in/customer_events/evening.jsonl"]);
+    assert_eq!(job.dir().files(""), ["in/customer_events/evening.jsonl"]);
+    assert_eq!(job.dir().hidden_files(""), Vec::<String>::new());
     insta::with_settings!({filters => vec![(r"TimestampMicrosecond\(-?\d+, None\)", "[oldest]")]}, {
         insta::assert_snapshot!(run.stdout, @r#"
         dry run of customer_events: no rows are read, nothing is written or recorded
@@ -324,7 +325,8 @@ fn usage_errors_exit_with_2() {
     for args in [&["--threads", "none"][..], &["--unknown"], &["--source", "ftp://x"], &["--state", ""]] {
         job.again().args(args).run().assert_code(2);
     }
-    assert_eq!(job.dir().files("."), Vec::<String>::new());
+    assert_eq!(job.dir().files(""), Vec::<String>::new());
+    assert_eq!(job.dir().hidden_files(""), Vec::<String>::new());
     // An empty lake is no usage error: the files may come later.
     let missing = job.run();
     missing.assert_code(1);

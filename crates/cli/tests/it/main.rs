@@ -1,0 +1,120 @@
+//! The `hardtack` command on the state of runs that were killed.
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use hardtack_core::{JobContext, Journal, Location, Run, Sink, Staged};
+use hardtack_runtime::{RuntimeArgs, open_context, open_state};
+use hardtack_sinks::JsonLines;
+use hardtack_state::{Attempt, CommitRecord, Ledger, RunRecord};
+
+/// The state that a killed run leaves: staged rows, and a commit or none.
+struct Killed {
+    folder: tempfile::TempDir,
+    ledger: Ledger,
+    attempt: Attempt,
+    staged: Staged,
+}
+
+impl Killed {
+    async fn run(id: &str) -> Self {
+        Self::in_folder(tempfile::tempdir().unwrap(), id).await
+    }
+
+    async fn in_folder(folder: tempfile::TempDir, id: &str) -> Self {
+        let options = RuntimeArgs { state: Location::from(folder.path()).join("state"), ..RuntimeArgs::default() };
+        let base = open_context("job", &options).unwrap();
+        let state = open_state(base.stores(), &options.state).unwrap();
+        let ledger = Ledger::new(state, "job", Run::WHOLE_JOB);
+        let run = Run { id: id.parse().unwrap(), ..base.run().clone() };
+        assert!(ledger.create_run(&RunRecord::begin(run.clone())).await.unwrap());
+        let attempt = ledger.begin(&run).await.unwrap();
+        let journal: Arc<dyn Journal> = attempt.journal.clone();
+        let ctx = JobContext::builder("job").share(&base).run_id(run.id).journal(journal).build().unwrap();
+        let rows = ctx.session().sql("select 1 as n").await.unwrap();
+        let sink = JsonLines::new("out", Location::from(folder.path()).join("out/rows.jsonl"));
+        let staged = sink.stage(&ctx, rows).await.unwrap();
+        Self { folder, ledger, attempt, staged }
+    }
+
+    async fn commit(&self) {
+        let record = CommitRecord {
+            sequence: self.attempt.record.claims,
+            run: self.attempt.record.run.clone(),
+            committed_at: self.attempt.record.run.started_at,
+            publish: [("out".to_owned(), self.staged.publish.clone())].into(),
+            bookmarks: Default::default(),
+        };
+        self.ledger.commit(&record).await.unwrap();
+    }
+
+    fn files(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.folder.path().join("out")).into_iter().flatten();
+        entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+    }
+}
+
+fn hardtack(folder: &Path, args: &[&str]) -> (Option<i32>, String) {
+    let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_hardtack"))
+        .args(args)
+        .current_dir(folder)
+        .env_clear()
+        .env("HARDTACK_STATE", "state")
+        .output()
+        .unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_committed_is_published() {
+    let killed = Killed::run("r1").await;
+    killed.commit().await;
+    assert_eq!(killed.files(), [".000000.r1.staged"]);
+    insta::assert_snapshot!(hardtack(killed.folder.path(), &["recover"]).1, @"job (default): published run r1");
+    assert_eq!(killed.files(), ["rows.jsonl"]);
+    insta::assert_snapshot!(hardtack(killed.folder.path(), &["recover"]).1, @"job (default): nothing to do");
+    let (code, runs) = hardtack(killed.folder.path(), &["runs", "job"]);
+    assert_eq!(code, Some(0));
+    assert!(runs.contains("r1  default  succeeded"), "{runs}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_committed_waits_until_its_run_can_never_commit() {
+    let killed = Killed::run("r1").await;
+    // It may only be paused.
+    insta::assert_snapshot!(hardtack(killed.folder.path(), &["recover"]).1, @"job (default): nothing to do");
+    assert_eq!(killed.files(), [".000000.r1.staged"]);
+    let next = Killed::in_folder(killed.folder, "r2").await;
+    next.commit().await;
+    insta::assert_snapshot!(hardtack(next.folder.path(), &["recover", "--job", "job", "--scope", "default"]).1, @"
+    job (default): published run r2
+    job (default): discarded what run r1 left
+    ");
+    assert_eq!(next.files(), ["rows.jsonl"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_staged_file_that_is_gone_is_a_loud_error_that_can_be_skipped() {
+    let killed = Killed::run("r1").await;
+    killed.commit().await;
+    std::fs::remove_file(killed.folder.path().join("out/.000000.r1.staged")).unwrap();
+    let (code, text) = hardtack(killed.folder.path(), &["recover"]);
+    assert_eq!(code, Some(1));
+    for part in ["the staged file is gone", "rows.jsonl", "--skip-missing", "of run: r1"] {
+        assert!(text.contains(part), "{part} is not in: {text}");
+    }
+    let (code, text) = hardtack(killed.folder.path(), &["recover", "--skip-missing"]);
+    assert_eq!(code, Some(0), "{text}");
+    insta::assert_snapshot!(hardtack(killed.folder.path(), &["recover"]).1, @"job (default): nothing to do");
+}
+
+#[test]
+fn usage() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(hardtack(folder.path(), &["recover"]).0, Some(1));
+    insta::assert_snapshot!(hardtack(folder.path(), &["recover"]).1, @"hardtack: no such job or scope has ever run with this state (state: state)");
+    insta::assert_snapshot!(hardtack(folder.path(), &["runs", "nope"]).1, @"hardtack: no run of `nope` is on record (state: state)");
+    assert_eq!(hardtack(folder.path(), &["recover", "--state", "ftp://x"]).0, Some(2));
+    assert_eq!(hardtack(folder.path(), &["--help"]).0, Some(0));
+}
