@@ -13,9 +13,11 @@ use hardtack_core::{DiscardAction, JobContext, PublishAction, Report, Result, Si
 const PUBLISHER: &str = "in-memory";
 
 /// What was staged in this process and not yet published, by run and sink.
-static STAGED: LazyLock<Mutex<HashMap<String, (Table, Vec<RecordBatch>)>>> = LazyLock::new(Mutex::default);
+static STAGED: LazyLock<Mutex<HashMap<String, Waiting>>> = LazyLock::new(Mutex::default);
 
 type Table = Arc<Mutex<Vec<RecordBatch>>>;
+/// Rows, and the table that they will be in.
+type Waiting = (Table, Vec<RecordBatch>);
 
 /// Keeps the rows in memory, each run replacing what the one before left.
 ///

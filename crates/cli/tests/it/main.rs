@@ -1,4 +1,5 @@
 //! The `hardtack` command on the state of runs that were killed.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files and stops where it fails")]
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -1,4 +1,5 @@
 //! Runs within this process: what they commit, and how they end.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files and stops where it fails")]
 
 use std::sync::{Arc, Mutex};
 

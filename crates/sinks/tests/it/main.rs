@@ -1,4 +1,5 @@
 //! Sinks against real files and the in-memory store: what is visible when, and what is in it.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files and stops where it fails")]
 
 mod contract;
 mod parquet;

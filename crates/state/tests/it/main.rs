@@ -1,4 +1,5 @@
 //! The ledger against real stores: what excludes what, and what may be removed when.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files and stops where it fails")]
 
 use std::sync::Arc;
 

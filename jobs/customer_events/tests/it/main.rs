@@ -1,4 +1,10 @@
 //! The job's binary, end to end: what a run guarantees, for a job that reads what it overwrites and has two sinks.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a test looks at files and stops where it fails"
+)]
 
 mod crashes;
 mod runs;
