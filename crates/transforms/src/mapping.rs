@@ -167,10 +167,11 @@ fn insert(fields: &mut Vec<(String, Node)>, path: &[String], leaf: Node) -> Resu
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use rstest::rstest;
 
     use super::*;
-    use crate::testing::{failure, frame, show};
+    use crate::testing::{failure, frame, run, show};
 
     const COLUMNS: &str = "id: bigint, `a.b`: string, at: timestamp, price: decimal(8,2), tags: array<string>, \
                            s: struct<x:int,`y.z`:string,deep:struct<d:date>>";
@@ -233,5 +234,35 @@ mod tests {
             failure(df).await,
             "a value does not fit the declared type without loss (column: s.x, value: twelve, type: string, declared: int)"
         );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+
+        /// Columns of any type, mapped to themselves, stay what they are, in the order of the mapping.
+        #[test]
+        fn the_identity_changes_nothing(
+            picked in prop::sample::subsequence(vec![
+                ("id", "bigint"), ("`a.b`", "string"), ("at", "timestamp"), ("price", "decimal(8,2)"),
+                ("tags", "array<string>"), ("s", "struct<x:int,`y.z`:string,deep:struct<d:date>>"),
+            ], 1..=6).prop_shuffle(),
+            bare in any::<bool>(),
+        ) {
+            let type_of = |said: &'static str| if bare { said.split(['<', '(']).next().unwrap() } else { said };
+            let identity: Vec<Mapping<'_>> = picked.iter().map(|(c, t)| (*c, type_of(t), *c, type_of(t))).collect();
+            let names: Vec<_> = picked.iter().map(|(column, _)| column.trim_matches('`')).collect();
+            let df = frame(COLUMNS, &[ROW, "{}", r#"{"id":-1,"tags":[null],"s":{"deep":{}}}"#]);
+            let exprs: Vec<_> = names.iter().map(|name| datafusion::prelude::ident(*name)).collect();
+            let wanted = df.clone().select(exprs).unwrap();
+            run(async {
+                let once = apply_mapping(df, &identity).unwrap();
+                prop_assert_eq!(once.schema().as_arrow(), wanted.schema().as_arrow());
+                let twice = apply_mapping(once.clone(), &identity).unwrap();
+                let wanted = show(wanted).await;
+                prop_assert_eq!(&show(once).await, &wanted);
+                prop_assert_eq!(&show(twice).await, &wanted);
+                Ok(())
+            })?;
+        }
     }
 }

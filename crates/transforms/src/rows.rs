@@ -243,5 +243,71 @@ mod tests {
                 Ok(())
             })?;
         }
+
+        /// A second time nothing is left to drop, and no row is lost or won.
+        #[test]
+        fn nulls_are_dropped_once(rows in rows(), columns in prop::sample::subsequence(vec!["k", "s"], 0..=2)) {
+            let complete = |(k, v): &&Row| match columns.as_slice() {
+                ["k"] => k.is_some(),
+                ["s"] => v.is_some(),
+                _ => k.is_some() && v.is_some(),
+            };
+            run(async {
+                let once = drop_nulls(keyed(&rows, 2), &columns).unwrap();
+                let dropped = rows.iter().filter(|row| !complete(row)).count();
+                prop_assert_eq!(once.clone().count().await.unwrap() + dropped, rows.len());
+                let twice = drop_nulls(once.clone(), &columns).unwrap();
+                prop_assert_eq!(show(twice).await, show(once).await);
+                Ok(())
+            })?;
+        }
+
+        /// The rows that stay have no key in common with the target, those that go have; nothing is left of a frame
+        /// without itself; and neither order nor partitions matter.
+        #[test]
+        fn the_rest_is_disjoint_from_the_target(
+            (ours, shuffled) in rows().prop_flat_map(|r| (Just(r.clone()), Just(r).prop_shuffle())),
+            theirs in rows(),
+            keys in prop::sample::select(vec![vec!["k"], vec!["s.v"], vec!["k", "s"]]),
+            partitions in 1usize..5,
+        ) {
+            let key = |(k, v): &Row| match keys.as_slice() {
+                ["k"] => (*k, None),
+                ["s.v"] => (None, *v),
+                _ => (*k, *v),
+            };
+            let rest: Vec<_> =
+                ours.iter().filter(|our| theirs.iter().all(|their| key(their) != key(our))).copied().collect();
+            let except = |ours: &[Row], theirs: &[Row], partitions| {
+                except_existing(keyed(ours, partitions), keyed(theirs, partitions), &keys).unwrap()
+            };
+            run(async {
+                let wanted = show(keyed(&rest, 1)).await;
+                prop_assert_eq!(&show(except(&ours, &theirs, 1)).await, &wanted);
+                prop_assert_eq!(&show(except(&shuffled, &theirs, partitions)).await, &wanted);
+                prop_assert_eq!(except(&shuffled, &ours, partitions).count().await.unwrap(), 0);
+                Ok(())
+            })?;
+        }
+    }
+
+    type Row = (Option<u8>, Option<u8>);
+
+    fn rows() -> impl Strategy<Value = Vec<Row>> {
+        let value = || prop::option::of(0u8..4);
+        prop::collection::vec((value(), value()), 0..16)
+    }
+
+    /// Rows of a key and a struct, which is null as a whole where its value is.
+    fn keyed(rows: &[Row], partitions: usize) -> DataFrame {
+        let json: Vec<String> = rows
+            .iter()
+            .map(|(k, v)| {
+                let fields = [k.map(|k| format!(r#""k":{k}"#)), v.map(|v| format!(r#""s":{{"v":{v}}}"#))];
+                format!("{{{}}}", fields.into_iter().flatten().collect::<Vec<_>>().join(","))
+            })
+            .collect();
+        let json: Vec<&str> = json.iter().map(String::as_str).collect();
+        frame_in(&session(partitions), "k: int, s: struct<v:int>", &json)
     }
 }

@@ -88,10 +88,17 @@ pub fn split_date(df: DataFrame, column: &str) -> Result<DataFrame> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use chrono::{DateTime, Datelike};
+    use datafusion::arrow::array::{ArrayRef, AsArray, Date32Array, RecordBatch, TimestampMicrosecondArray};
+    use datafusion::arrow::datatypes::Int32Type;
+    use datafusion::prelude::SessionContext;
+    use proptest::prelude::*;
     use rstest::rstest;
 
     use super::*;
-    use crate::testing::{frame, show};
+    use crate::testing::{frame, run, show};
 
     #[tokio::test]
     async fn names_swap_and_dots_are_fine() {
@@ -147,5 +154,59 @@ mod tests {
     #[case("on: date", "there is no column `at` (columns: on)")]
     fn only_dates_are_split(#[case] columns: &str, #[case] message: &str) {
         assert_eq!(split_date(frame(columns, &[]), "at").unwrap_err().to_string(), message);
+    }
+
+    /// Seconds from year -9999 to 9999, the years that have four digits.
+    const SECONDS: std::ops::RangeInclusive<i64> = -377_705_116_800..=253_402_300_799;
+
+    /// Year, month and day of the column `at`.
+    async fn split(at: ArrayRef) -> Vec<[i32; 3]> {
+        let batch = RecordBatch::try_from_iter([("at", at)]).unwrap();
+        let df = split_date(SessionContext::new().read_batch(batch).unwrap(), "at").unwrap();
+        let batch = df.collect().await.unwrap().remove(0);
+        let parts: Vec<_> = ["year", "month", "day"]
+            .map(|part| batch.column_by_name(part).unwrap().as_primitive::<Int32Type>().clone())
+            .into();
+        (0..batch.num_rows()).map(|row| [0, 1, 2].map(|i| parts[i].value(row))).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+
+        /// What is renamed and renamed back is as it was.
+        #[test]
+        fn names_come_back(new in prop::sample::subsequence(vec!["b", "c.d", "e", "Ä \"x\"", "`y`", "a"], 3).prop_shuffle()) {
+            let df = frame("a: int, b: string not null, `c.d`: double", &[r#"{"a":1,"b":"x","c.d":0.5}"#, r#"{"b":"y"}"#]);
+            let there: Vec<_> = ["a", "b", "c.d"].into_iter().zip(new.iter().copied()).collect();
+            let back: Vec<_> = there.iter().map(|(old, new)| (*new, *old)).collect();
+            run(async {
+                let renamed = rename(df.clone(), &there).unwrap();
+                prop_assert_eq!(renamed.schema().field_names(), new);
+                let again = rename(renamed, &back).unwrap();
+                prop_assert_eq!(again.schema().as_arrow(), df.schema().as_arrow());
+                prop_assert_eq!(show(again).await, show(df).await);
+                Ok(())
+            })?;
+        }
+
+        /// Dates and timestamps are split as chrono splits them in UTC, before 1970 and before the year 1 too.
+        #[test]
+        fn dates_are_split_as_in_the_calendar(
+            times in prop::collection::vec((SECONDS, 0..1_000_000i64), 1..64),
+            zone in prop::option::of(prop::sample::select(vec!["+00:00", "-11:30", "+14:00"])),
+        ) {
+            let calendar: Vec<_> = times.iter().map(|(seconds, _)| {
+                let day = DateTime::from_timestamp(*seconds, 0).unwrap().date_naive();
+                [day.year(), i32::try_from(day.month()).unwrap(), i32::try_from(day.day()).unwrap()]
+            }).collect();
+            let micros = times.iter().map(|(seconds, micros)| seconds * 1_000_000 + micros);
+            let days = times.iter().map(|(seconds, _)| i32::try_from(seconds.div_euclid(86_400)).unwrap());
+            run(async {
+                let at = TimestampMicrosecondArray::from_iter_values(micros).with_timezone_opt(zone);
+                prop_assert_eq!(&split(Arc::new(at)).await, &calendar);
+                prop_assert_eq!(&split(Arc::new(Date32Array::from_iter_values(days))).await, &calendar);
+                Ok(())
+            })?;
+        }
     }
 }
