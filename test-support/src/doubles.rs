@@ -40,7 +40,7 @@ use datafusion::prelude::DataFrame;
 use hardtack_core::publish::{DiscardAction, Journal, PublishAction, Publisher};
 use hardtack_core::staging::{StagedFile, Staging};
 use hardtack_core::store::{Store, StoreFactory};
-use hardtack_core::{Clock, Io, JobContext, Result, RunId, Sink, Source, Staged};
+use hardtack_core::{Clock, Io, JobContext, Result, Run, Sink, Source, Staged};
 use mockall::mock;
 use object_store::path::Path;
 use url::Url;
@@ -117,7 +117,7 @@ mock! {
     /// Leaves the journal alone.
     #[derive(Debug)]
     pub Staging {
-        pub fn create(&self, run: &RunId, root: &Path, target: &Path) -> Result<Box<dyn StagedFile>>;
+        pub fn create(&self, run: &Run, root: &Path, target: &Path) -> Result<Box<dyn StagedFile>>;
         pub fn publish(&self, action: &PublishAction) -> Result<()>;
         pub fn discard(&self, action: &DiscardAction) -> Result<()>;
     }
@@ -125,7 +125,7 @@ mock! {
 
 #[async_trait]
 impl Staging for MockStaging {
-    async fn create(&self, _: &dyn Journal, run: &RunId, root: &Path, target: &Path) -> Result<Box<dyn StagedFile>> {
+    async fn create(&self, _: &dyn Journal, run: &Run, root: &Path, target: &Path) -> Result<Box<dyn StagedFile>> {
         Self::create(self, run, root, target)
     }
 

@@ -111,7 +111,7 @@ impl JobContext {
         let target_path = target.resolve()?.path;
         store
             .staging
-            .create(self.journal(), &self.0.run.id, &root_path, &target_path)
+            .create(self.journal(), &self.0.run, &root_path, &target_path)
             .await
             .map_err(|e| e.with("target", target))
     }
@@ -179,6 +179,7 @@ pub struct JobContextBuilder {
     job: String,
     scope: String,
     run_id: Option<RunId>,
+    run: Option<Run>,
     memory_limit: Option<usize>,
     threads: Option<usize>,
     spill_dir: Option<PathBuf>,
@@ -197,6 +198,7 @@ impl JobContextBuilder {
             job,
             scope: Run::WHOLE_JOB.to_owned(),
             run_id: None,
+            run: None,
             memory_limit: None,
             threads: None,
             spill_dir: None,
@@ -228,6 +230,13 @@ impl JobContextBuilder {
     #[must_use]
     pub fn run_id(mut self, id: RunId) -> Self {
         self.run_id = Some(id);
+        self
+    }
+
+    /// The whole identity of the run, instead of its parts.
+    #[must_use]
+    pub fn run(mut self, run: Run) -> Self {
+        self.run = Some(run);
         self
     }
 
@@ -304,12 +313,13 @@ impl JobContextBuilder {
             Some(other) => (other.session().clone(), Arc::clone(&other.0.stores)),
             None => self.open_session()?,
         };
-        let run = Run {
+        let run = self.run.unwrap_or_else(|| Run {
             id: self.run_id.unwrap_or_else(|| RunId::generate(started_at)),
             job: self.job,
             scope: self.scope,
             started_at,
-        };
+            token: Run::new_token(),
+        });
         Ok(JobContext(Arc::new(Inner {
             run,
             session,
@@ -343,11 +353,34 @@ impl JobContextBuilder {
                 DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![folder.clone()])),
             );
         }
-        let env = env.build_arc()?;
-        let mut stores = Stores::new(Arc::clone(&env), self.fsync);
+        let mut stores = Stores::new(self.fsync);
         for (scheme, factory) in &self.factories {
             stores = stores.with_factory(scheme, Arc::clone(factory));
         }
-        Ok((SessionContext::new_with_config_rt(config, env), Arc::new(stores)))
+        let stores = Arc::new(stores);
+        let env = env.with_object_store_registry(stores.clone()).build_arc()?;
+        Ok((SessionContext::new_with_config_rt(config, env), stores))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::prelude::CsvReadOptions;
+    use object_store::ObjectStoreExt;
+
+    use super::*;
+    use crate::Error;
+
+    #[tokio::test]
+    async fn sql_finds_the_stores_without_any_source_having_opened_them() {
+        let ctx = JobContext::builder("job").build().unwrap();
+        let other = JobContext::builder("job").share(&ctx).build().unwrap();
+        let (store, path) = other.stores().open(&Location::from("memory:/x/a.csv")).unwrap();
+        store.objects.put(&path, "n\n1\n2\n".into()).await.unwrap();
+        let rows = ctx.session().read_csv("memory:///x/a.csv", CsvReadOptions::new()).await.unwrap();
+        assert_eq!(rows.count().await.unwrap(), 2);
+
+        let unknown = ctx.session().read_csv("s3://bucket/a.csv", CsvReadOptions::new()).await.unwrap_err();
+        assert!(Error::from(unknown).chain().contains("built without support for `s3:`"));
     }
 }

@@ -25,6 +25,8 @@ pub enum ErrorKind {
     Stopped,
     /// A store or service that did not answer as it should; trying again may help.
     Unavailable,
+    /// What a run had staged and committed is gone, so its commit cannot be completed as recorded.
+    Lost,
     /// Anything else: a plan that does not hold, a bug, memory that ran out.
     Unexpected,
 }
@@ -41,7 +43,7 @@ impl ErrorKind {
     /// | 143 | told to stop | retry |
     pub fn exit_code(self) -> u8 {
         match self {
-            Self::NotFound | Self::Unavailable | Self::Unexpected => 1,
+            Self::NotFound | Self::Unavailable | Self::Lost | Self::Unexpected => 1,
             Self::Usage => 2,
             Self::Refused => 3,
             Self::Conflict => 4,
@@ -58,6 +60,7 @@ impl ErrorKind {
             Self::Conflict => "conflict",
             Self::Stopped => "stopped",
             Self::Unavailable => "unavailable",
+            Self::Lost => "lost",
             Self::Unexpected => "unexpected",
         }
     }

@@ -24,6 +24,9 @@ pub const POINTS: &[&str] = &[
     "state.done.before",
     "state.done.after",
     "run.cleanup.before",
+    "discard.before",
+    "discard.after",
+    "state.forget.between",
     "run.cleanup.after",
 ];
 

@@ -246,13 +246,15 @@ async fn delete(stores: &Stores, location: &Location) -> Result<()> {
 pub async fn discard(stores: &Stores, publishers: &Publishers, actions: &[DiscardAction]) -> Result<()> {
     let results: Vec<Result<()>> = futures::stream::iter(actions)
         .map(|action| async move {
+            fault::hit("discard.before")?;
             match action {
                 DiscardAction::StagedFiles { folder: location, .. } | DiscardAction::Upload { location, .. } => {
-                    stores.open(location)?.0.staging.discard(action).await
+                    stores.open(location)?.0.staging.discard(action).await?;
                 }
-                DiscardAction::Object { location } => delete(stores, location).await,
-                DiscardAction::Foreign { publisher, payload } => publishers.get(publisher)?.discard(payload).await,
+                DiscardAction::Object { location } => delete(stores, location).await?,
+                DiscardAction::Foreign { publisher, payload } => publishers.get(publisher)?.discard(payload).await?,
             }
+            fault::hit("discard.after")
         })
         .buffer_unordered(AT_ONCE)
         .collect()

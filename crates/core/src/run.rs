@@ -73,11 +73,19 @@ pub struct Run {
     pub scope: String,
     /// When the run began.
     pub started_at: DateTime<Utc>,
+    /// Eight random digits, part of every file name: an id that a user chose is unique only as far as one state reaches.
+    #[serde(default)]
+    pub token: String,
 }
 
 impl Run {
     /// The scope of a run that does not choose one.
     pub const WHOLE_JOB: &'static str = "default";
+
+    /// A token for a new run.
+    pub fn new_token() -> String {
+        uuid::Uuid::new_v4().simple().to_string()[..8].to_owned()
+    }
 }
 
 #[cfg(test)]

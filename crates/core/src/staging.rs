@@ -23,26 +23,20 @@ use twox_hash::XxHash3_64;
 use url::Url;
 
 use crate::publish::{DiscardAction, Journal, PublishAction};
-use crate::{Error, Location, Result, RunId, fault};
+use crate::{Error, ErrorKind, Location, Result, Run, fault};
 
 /// How one store stages files: a small port with an implementation for file systems and one for multipart uploads.
 #[async_trait]
 pub trait Staging: Debug + Send + Sync {
     /// Begins a file that will be at `target` once it is published. `root` is the sink's own folder, at or above `target`.
     /// What must be undone if the run dies is written to `journal` first.
-    async fn create(
-        &self,
-        journal: &dyn Journal,
-        run: &RunId,
-        root: &Path,
-        target: &Path,
-    ) -> Result<Box<dyn StagedFile>>;
+    async fn create(&self, journal: &dyn Journal, run: &Run, root: &Path, target: &Path)
+    -> Result<Box<dyn StagedFile>>;
 
     /// Makes a staged file visible. Doing it again changes nothing.
     ///
     /// # Errors
-    /// [`ErrorKind::Unexpected`](crate::ErrorKind::Unexpected) if what was staged is gone and what is at the target is
-    /// not it.
+    /// [`ErrorKind::Lost`](crate::ErrorKind::Lost) if what was staged is gone and what is at the target is not it.
     async fn publish(&self, action: &PublishAction) -> Result<()>;
 
     /// Removes what a run staged. Doing it again changes nothing.
@@ -94,9 +88,12 @@ impl Write64 for XxHash3_64 {
 }
 
 fn gone(what: &str, target: &Location) -> Error {
-    Error::unexpected(format!(
-        "{what}, and what is at its target is not what the run wrote; the commit cannot be completed as recorded"
-    ))
+    Error::new(
+        ErrorKind::Lost,
+        format!(
+            "{what}, and what is at its target is not what the run wrote; the commit cannot be completed as recorded"
+        ),
+    )
     .with("target", target)
     .with(
         "way out",
@@ -144,8 +141,46 @@ fn io(error: std::io::Error, path: &std::path::Path) -> Error {
 }
 
 /// The name under which a run stages its files: hidden, and not ending as data does, so that no reader's glob finds it.
-fn staged_suffix(run: &RunId) -> String {
-    format!(".{run}.staged")
+fn staged_suffix(run: &Run) -> String {
+    format!(".{}.{}.staged", run.id, run.token)
+}
+
+/// Whether a file in a staging folder is one of the run with this suffix: a dot, a number, the suffix. (Ids may hold dots,
+/// so the end alone would not tell the runs `2` and `nightly.2` apart.)
+fn is_staged(name: &str, suffix: &str) -> bool {
+    let number = name.strip_prefix('.').and_then(|rest| rest.strip_suffix(suffix));
+    number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// What would make the rename fail after the commit, for good, has to be found before it.
+async fn check_target(target: &std::path::Path, location: &Location) -> Result<()> {
+    for name in target.components() {
+        if name.as_os_str().len() > 255 {
+            return Err(Error::usage(
+                "a file system holds no name of more than 255 bytes; shorten the partition value",
+            )
+            .with("target", location));
+        }
+    }
+    let mut ancestors = target.ancestors();
+    if tokio::fs::metadata(ancestors.next().unwrap_or(target)).await.is_ok_and(|m| m.is_dir()) {
+        return Err(Error::usage("there is a folder where the file should be; remove it or choose another name")
+            .with("target", location));
+    }
+    for folder in ancestors {
+        match tokio::fs::metadata(folder).await {
+            Ok(meta) if meta.is_dir() => break,
+            Ok(_) => {
+                return Err(Error::usage(
+                    "there is a file where a folder should be; remove it or choose another place",
+                )
+                .with("target", location)
+                .with("file", folder.display()));
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 #[async_trait]
@@ -153,7 +188,7 @@ impl Staging for LocalStaging {
     async fn create(
         &self,
         journal: &dyn Journal,
-        run: &RunId,
+        run: &Run,
         root: &Path,
         target: &Path,
     ) -> Result<Box<dyn StagedFile>> {
@@ -161,12 +196,11 @@ impl Staging for LocalStaging {
         let (root, target) = (Location::of(&store, root), Location::of(&store, target));
         let folder = self.on_disk(&root)?;
         journal.note(DiscardAction::StagedFiles { folder: root.clone(), suffix: staged_suffix(run) }).await?;
-        tokio::fs::create_dir_all(&folder).await.map_err(|e| io(e, &folder))?;
+        check_target(&self.on_disk(&target)?, &target).await?;
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
         let name = format!(".{serial:06}{}", staged_suffix(run));
         let path = folder.join(&name);
-        let file =
-            tokio::fs::OpenOptions::new().write(true).create_new(true).open(&path).await.map_err(|e| io(e, &path))?;
+        let file = create_new(&folder, &path).await?;
         fault::hit("stage.file.created")?;
         Ok(Box::new(LocalFile {
             path,
@@ -216,7 +250,7 @@ impl Staging for LocalStaging {
         while let Some(entry) = entries.next_entry().await.map_err(|e| io(e, &folder))? {
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            if name.starts_with('.') && name.ends_with(suffix.as_str()) {
+            if is_staged(&name, suffix) {
                 match tokio::fs::remove_file(entry.path()).await {
                     Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io(e, &entry.path())),
                     _ => {}
@@ -226,6 +260,18 @@ impl Staging for LocalStaging {
         // The folder may have been made for the staged files alone; one that holds anything stays.
         let _ = tokio::fs::remove_dir(&folder).await;
         Ok(())
+    }
+}
+
+/// Creates a file and its folder. Another run that fails just now may take the empty folder away in between.
+async fn create_new(folder: &std::path::Path, path: &std::path::Path) -> Result<tokio::fs::File> {
+    let mut tries = 0;
+    loop {
+        tokio::fs::create_dir_all(folder).await.map_err(|e| io(e, folder))?;
+        match tokio::fs::OpenOptions::new().write(true).create_new(true).open(path).await {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && tries < 10 => tries += 1,
+            opened => return opened.map_err(|e| io(e, path)),
+        }
     }
 }
 
@@ -322,7 +368,7 @@ impl Staging for MultipartStaging {
     async fn create(
         &self,
         journal: &dyn Journal,
-        _run: &RunId,
+        _run: &Run,
         _root: &Path,
         target: &Path,
     ) -> Result<Box<dyn StagedFile>> {
@@ -473,17 +519,76 @@ impl StagedFile for Upload {
 
 #[cfg(test)]
 mod tests {
+    use object_store::memory::InMemory;
+    use rstest::rstest;
+
     use super::*;
+    use crate::publish::MemoryJournal;
 
     #[test]
     fn the_etag_of_a_multipart_object_is_the_md5_of_its_parts_md5s() {
-        // What S3 answers for one part "hello" (MD5 5d41...) was checked on LocalStack and moto.
-        let part = "\"5d41402abc4b2a76b9719d911017c592\"".to_owned();
-        assert_eq!(
-            multipart_etag(&[part]).unwrap(),
-            "062d9aa1a4d0b3c1b0d0b8c8a2d5e3a4-1"
-                .replace("062d9aa1a4d0b3c1b0d0b8c8a2d5e3a4", &hex(&Md5::digest(Md5::digest(b"hello"))))
-        );
-        assert_eq!(multipart_etag(&["not an md5".to_owned()]), None);
+        let (hello, world) = ("\"5d41402abc4b2a76b9719d911017c592\"", "7d793037a0760186574b0282f2f435e7");
+        let etag = |parts: &[&str]| multipart_etag(&parts.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>());
+        assert_eq!(etag(&[hello]).as_deref(), Some("62109206880d38a4010a98e11243924a-1"));
+        assert_eq!(etag(&[hello, world]).as_deref(), Some("065947336a2f2a95ba8899f3675c3be6-2"));
+        assert_eq!(etag(&["not an md5"]), None);
+    }
+
+    #[rstest]
+    #[case(".000001.2.ab.staged", true)]
+    #[case(".000001.nightly.2.ab.staged", false)]
+    #[case(".2.ab.staged", false)]
+    #[case("000001.2.ab.staged", false)]
+    #[case(".000001.2.cd.staged", false)]
+    fn staged_files_are_told_apart(#[case] name: &str, #[case] ours: bool) {
+        assert_eq!(is_staged(name, ".2.ab.staged"), ours);
+    }
+
+    #[rstest]
+    #[tokio::test]
+    async fn many_parts_become_one_object(
+        #[values(0, 1, 999, 1000, 1001, 25_000)] size: usize,
+        #[values(7, 1000, 4096)] chunk: usize,
+    ) {
+        let store = Arc::new(InMemory::new());
+        let url = Url::parse("memory:///").unwrap();
+        let staging =
+            MultipartStaging::new(url, store.clone(), store.clone()).with_part_bytes(1000).with_concurrency(1);
+        let (journal, path) = (MemoryJournal::default(), Path::from("out/x"));
+        let run = crate::JobContext::builder("job").build().unwrap().run().clone();
+        let content: Vec<u8> = (0..size).map(|i| u8::try_from(i % 251).unwrap()).collect();
+
+        let mut file = staging.create(&journal, &run, &Path::from("out"), &path).await.unwrap();
+        for part in content.chunks(chunk) {
+            file.write(Bytes::copy_from_slice(part)).await.unwrap();
+        }
+        let action = file.finish().await.unwrap();
+        assert!(store.head(&path).await.is_err(), "visible before it was published");
+        let PublishAction::CompleteUpload { parts, bytes, .. } = &action else { panic!("{action}") };
+        assert_eq!((parts.len(), *bytes), (size.div_ceil(1000).max(1), size as u64));
+        for _ in 0..2 {
+            staging.publish(&action).await.unwrap();
+            assert_eq!(store.get(&path).await.unwrap().bytes().await.unwrap(), content);
+        }
+        for action in journal.noted() {
+            staging.discard(&action).await.unwrap();
+        }
+        assert_eq!(store.get(&path).await.unwrap().bytes().await.unwrap(), content);
+        store.put(&path, PutPayload::from_static(b"other")).await.unwrap();
+        assert_eq!(staging.publish(&action).await.unwrap_err().kind(), ErrorKind::Lost);
+    }
+
+    #[tokio::test]
+    async fn what_would_fail_after_the_commit_is_found_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let ctx = crate::JobContext::builder("job").build().unwrap();
+        let root = Location::from(folder.path());
+        tokio::fs::create_dir(folder.path().join("taken.parquet")).await.unwrap();
+        tokio::fs::write(folder.path().join("file"), "").await.unwrap();
+        let long = format!("p={}/x.parquet", "v".repeat(300));
+        for target in ["taken.parquet", long.as_str(), "file/x.parquet"] {
+            let error = ctx.stage_file(&root, &root.join(target)).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Usage, "{target}");
+        }
     }
 }

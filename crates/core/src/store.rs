@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::object_store::{DefaultObjectStoreRegistry, ObjectStoreRegistry};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -34,21 +34,23 @@ pub trait StoreFactory: Debug + Send + Sync {
     fn open(&self, url: &Url) -> Result<Store>;
 }
 
-/// The stores of one session. Every store that is opened is registered with DataFusion too.
+/// The stores of one session. It is also the session's registry, so that what authors write in SQL
+/// (`create external table ... location 's3://...'`) finds the same stores.
 #[derive(Debug)]
 pub struct Stores {
-    env: Arc<RuntimeEnv>,
     factories: HashMap<String, Arc<dyn StoreFactory>>,
     open: Mutex<HashMap<Url, Store>>,
+    /// What was registered with the session by hand.
+    registered: DefaultObjectStoreRegistry,
 }
 
 impl Stores {
-    /// Stores for `file:` and `memory:` locations, registered with `env`. `fsync` makes local files survive a power loss.
-    pub fn new(env: Arc<RuntimeEnv>, fsync: bool) -> Self {
+    /// Stores for `file:` and `memory:` locations. With `fsync`, staged local files are flushed to the disk.
+    pub fn new(fsync: bool) -> Self {
         let mut factories: HashMap<String, Arc<dyn StoreFactory>> = HashMap::new();
         factories.insert("file".to_owned(), Arc::new(LocalStores { fsync }));
         factories.insert("memory".to_owned(), Arc::new(MemoryStores));
-        Self { env, factories, open: Mutex::default() }
+        Self { factories, open: Mutex::default(), registered: DefaultObjectStoreRegistry::new() }
     }
 
     /// Adds or replaces the factory for a URL scheme.
@@ -64,20 +66,23 @@ impl Stores {
     /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) for a location that does not parse or has no factory.
     pub fn open(&self, location: &Location) -> Result<(Store, Path)> {
         let resolved = location.resolve()?;
+        let store = self.open_root(&resolved.store).map_err(|e| e.with("location", location))?;
+        Ok((store, resolved.path))
+    }
+
+    fn open_root(&self, root: &Url) -> Result<Store> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(store) = open.get(&resolved.store) {
-            return Ok((store.clone(), resolved.path));
+        if let Some(store) = open.get(root) {
+            return Ok(store.clone());
         }
-        let scheme = resolved.store.scheme();
+        let scheme = root.scheme();
         let factory = self.factories.get(scheme).ok_or_else(|| {
             Error::usage(format!("this binary was built without support for `{scheme}:` locations"))
-                .with("location", location)
                 .with("way out", "enable the feature `aws` of the hardtack crate")
         })?;
-        let store = factory.open(&resolved.store).map_err(|e| e.with("location", location))?;
-        self.env.register_object_store(&resolved.store, Arc::clone(&store.objects));
-        open.insert(resolved.store, store.clone());
-        Ok((store, resolved.path))
+        let store = factory.open(root)?;
+        open.insert(root.clone(), store.clone());
+        Ok(store)
     }
 
     /// Whether `location` names an existing object (not a folder).
@@ -90,6 +95,20 @@ impl Stores {
             Ok(_) => Ok(true),
             Err(object_store::Error::NotFound { .. }) => Ok(false),
             Err(e) => Err(Error::from(e).with("location", location)),
+        }
+    }
+}
+
+impl ObjectStoreRegistry for Stores {
+    fn register_store(&self, url: &Url, store: Arc<dyn ObjectStore>) -> Option<Arc<dyn ObjectStore>> {
+        self.registered.register_store(url, store)
+    }
+
+    /// What a factory opens; failing that, what was registered by hand.
+    fn get_store(&self, url: &Url) -> datafusion::error::Result<Arc<dyn ObjectStore>> {
+        match Location::from(url.as_str()).resolve().and_then(|resolved| self.open_root(&resolved.store)) {
+            Ok(store) => Ok(store.objects),
+            Err(error) => self.registered.get_store(url).map_err(|_| error.into()),
         }
     }
 }

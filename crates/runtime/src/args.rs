@@ -13,7 +13,7 @@ use hardtack_core::{Location, Run, RunId};
 #[command(next_help_heading = "Runtime options")]
 pub struct RuntimeArgs {
     /// Print sources, sinks, schemas and plans; read no rows, write nothing, record nothing
-    #[arg(long)]
+    #[arg(long, env = "HARDTACK_DRY_RUN")]
     pub dry_run: bool,
 
     /// Where commits, bookmarks and run records are kept, for example `s3://my-bucket/state` or `.hardtack`
@@ -45,14 +45,14 @@ pub struct RuntimeArgs {
     pub log_format: LogFormat,
 
     /// What to log, for example `info` or `warn,hardtack_runtime=debug`
-    #[arg(long, env = "HARDTACK_LOG", default_value = "warn", value_name = "FILTER")]
+    #[arg(long, env = "HARDTACK_LOG", default_value = "warn", value_name = "FILTER", value_parser = filter)]
     pub log: String,
 
     /// Print the first rows that each sink gets, for example `20`; they appear on standard output
     #[arg(long, env = "HARDTACK_SHOW", default_value = "0", value_name = "ROWS", hide_default_value = true)]
     pub show: usize,
 
-    /// Flush local files to the disk before the commit, so that they survive a power loss
+    /// Flush what is written to local disks before the commit; keep the state on a store that survives a power loss itself
     #[arg(long, env = "HARDTACK_FSYNC")]
     pub fsync: bool,
 }
@@ -93,6 +93,11 @@ fn scope(text: &str) -> Result<String, String> {
         "" => Err("a scope has a name, for example `2026-11-21`".to_owned()),
         text => Ok(text.to_owned()),
     }
+}
+
+fn filter(text: &str) -> Result<String, String> {
+    let wanted = "wanted is a filter such as `info` or `warn,hardtack_runtime=debug`";
+    tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|e| format!("{e}; {wanted}"))
 }
 
 fn threads(text: &str) -> Result<usize, String> {
@@ -137,7 +142,11 @@ pub fn parse<A: Args>(
     args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> Result<(A, RuntimeArgs), UsageError> {
     let command = Command::new(job).bin_name(job);
-    let command = RuntimeArgs::augment_args(A::augment_args(command).next_help_heading(None));
+    // The job's own description stays that of the command.
+    let command = A::augment_args(command);
+    let (about, long_about) = (command.get_about().cloned(), command.get_long_about().cloned());
+    let command =
+        RuntimeArgs::augment_args(command).about(about.unwrap_or_default()).long_about(long_about.unwrap_or_default());
     let command = command.mut_args(|arg| arg.hide_env_values(true));
     let fail = |error: clap::Error, command: &Command| UsageError::new(error, command);
     let matches = command.clone().try_get_matches_from(args).map_err(|e| fail(e, &command))?;
@@ -252,6 +261,17 @@ mod tests {
         let (own, runtime) = parse::<Own>("books", ["books", "--source", "s3://b", "--threads", "3"]).unwrap();
         assert_eq!((own.source.as_str(), own.keep_days, runtime.threads), ("s3://b", 7, Some(3)));
         assert_eq!(runtime.state, Location::from(".hardtack"));
+    }
+
+    #[test]
+    fn every_option_can_come_from_the_environment() {
+        let command = RuntimeArgs::augment_args(Command::new("job"));
+        for arg in command.get_arguments() {
+            assert!(arg.get_env().is_some(), "{arg}");
+            let flag = !arg.get_action().takes_values();
+            let help = arg.get_help().unwrap().to_string();
+            assert!(flag || help.contains('`'), "{arg} has no example");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -9,10 +10,12 @@ use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::datasource::{empty::EmptyTable, provider_as_source};
 use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::prelude::DataFrame;
+use futures::FutureExt;
 use hardtack_core::{Context, Io, JobContext, Location, Result, Sink, Source};
 
 use crate::args::RuntimeArgs;
 use crate::environment::open_context;
+use crate::lifecycle::panicked;
 
 /// Calls `main` with empty frames of the real schemas, and prints its sources, sinks, schemas and plans. A source with a
 /// declared schema is not touched; one without is read as far as its schema needs.
@@ -25,7 +28,8 @@ pub(crate) async fn dry_run<A>(
     let io = Arc::new(DryRunIo::default());
     let base = open_context(job, options)?;
     let ctx = JobContext::builder(job).share(&base).scope(&options.scope).io(io.clone()).build()?;
-    let done = main(&Context::new(args, ctx)).await;
+    let done = AssertUnwindSafe(main(&Context::new(args, ctx))).catch_unwind().await;
+    let done = done.unwrap_or_else(|panic| Err(panicked(&*panic)));
     let mut text = format!("dry run of {job}: no rows are read, nothing is written or recorded\n");
     text.push_str(&io.text.lock().unwrap_or_else(PoisonError::into_inner));
     let _ = std::io::stdout().write_all(text.as_bytes());

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use clap::Args;
 use futures::FutureExt;
 use hardtack_core::publish::Publisher;
-use hardtack_core::{Context, Error, ErrorKind, JobContext, Journal, Result, Run, RunId, StagedSink, fault};
+use hardtack_core::{
+    Context, Error, ErrorKind, JobContext, Journal, Location, PublishAction, Result, Run, RunId, StagedSink, fault,
+};
 use hardtack_state::{Attempt, CommitRecord, ErrorRecord, Ledger, RunRecord, RunStatus};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -129,7 +131,7 @@ pub async fn execute<A>(
     recover(&base, &ledger, RecoverOptions::default()).await?;
 
     let mut record = begin_record(&base, &ledger, options.run_id.clone()).await?;
-    let attempt = match ledger.begin(&record.run).await {
+    let attempt = match begin_attempt(&base, &ledger, &record.run).await {
         Ok(attempt) => attempt,
         Err(error) => return Err(end_failed(&ledger, &mut record, error).await),
     };
@@ -137,8 +139,7 @@ pub async fn execute<A>(
     let io = Arc::new(summary::ShowingIo::new(options.show));
     let ctx = JobContext::builder(job.name)
         .share(&base)
-        .scope(&options.scope)
-        .run_id(record.run.id.clone())
+        .run(record.run.clone())
         .io(io.clone())
         .journal(attempt.journal.clone())
         .bookmarks(attempt.bookmarks.clone())
@@ -146,7 +147,7 @@ pub async fn execute<A>(
     register(&ctx, job);
     let bar = bars.start(&ctx);
 
-    let committed = async {
+    let staged = async {
         fault::hit("run.started")?;
         let context = Context::new(args, ctx.clone());
         tokio::select! {
@@ -156,11 +157,22 @@ pub async fn execute<A>(
         }?;
         attempt.journal.flush().await?;
         fault::hit("run.staged")?;
-        let commit = commit_record(&ctx, &attempt, &io.staging());
-        ledger.commit(&commit).await?;
-        Ok::<_, Error>(commit)
+        commit_record(&ctx, &attempt, &io.staging())
     };
-    let commit = match committed.await {
+    let committed = match staged.await {
+        Ok(commit) => match decide(&ledger, &commit).await {
+            Decision::Committed => Ok(commit),
+            Decision::Lost(error) => Err(error),
+            Decision::Unknown(error) => {
+                // Nothing is discarded: the commit may stand, or may still arrive. The next run finds out.
+                bar.finish();
+                measure(&ctx, &mut record);
+                return Err(end_failed(&ledger, &mut record, error).await);
+            }
+        },
+        Err(error) => Err(error),
+    };
+    let commit = match committed {
         Ok(commit) => commit,
         Err(error) => {
             bar.finish();
@@ -195,6 +207,42 @@ pub async fn execute<A>(
     Ok(Outcome { record, sinks: io.staging(), shown: io.shown() })
 }
 
+/// Begins an attempt. A run that commits meanwhile is published first, by itself or by us.
+async fn begin_attempt(base: &JobContext, ledger: &Ledger, run: &Run) -> Result<Attempt> {
+    for _ in 0..100 {
+        match ledger.begin(run).await? {
+            Some(attempt) => return Ok(attempt),
+            None => recover(base, ledger, RecoverOptions::default()).await?,
+        };
+    }
+    Err(Error::conflict("other runs of this job and scope commit without end; let them finish"))
+}
+
+enum Decision {
+    Committed,
+    /// Another run has the number.
+    Lost(Error),
+    /// The store did not say whether the record was written.
+    Unknown(Error),
+}
+
+/// The commit, and what it came to.
+async fn decide(ledger: &Ledger, commit: &CommitRecord) -> Decision {
+    let error = match ledger.commit(commit).await {
+        Ok(()) => return Decision::Committed,
+        Err(error) if error.kind() == ErrorKind::Conflict => return Decision::Lost(error),
+        Err(error) => error,
+    };
+    match ledger.get(commit.sequence).await {
+        Ok(Some(taken)) if taken.run.id == commit.run.id => Decision::Committed,
+        _ => Decision::Unknown(
+            Error::new(error.kind(), "the state location did not say whether the run has committed")
+                .with("way out", "run the job again: it publishes this run if it has, and starts afresh if it has not")
+                .because(error),
+        ),
+    }
+}
+
 fn register(ctx: &JobContext, job: &Job) {
     hardtack_sinks::register(ctx.publishers());
     for (name, publisher) in &job.publishers {
@@ -209,9 +257,10 @@ async fn begin_record(base: &JobContext, ledger: &Ledger, wanted: Option<RunId>)
         let id = match (&wanted, attempt) {
             (None, _) => RunId::generate(started_at),
             (Some(id), 1) => id.clone(),
-            (Some(id), n) => format!("{id}.{n}").parse()?,
+            // An id has 64 characters at most.
+            (Some(id), n) => format!("{}.{n}", &id.as_str()[..id.as_str().len().min(58)]).parse()?,
         };
-        let run = Run { id, job: base.run().job.clone(), scope: base.run().scope.clone(), started_at };
+        let run = Run { id, ..base.run().clone() };
         let record = RunRecord::begin(run);
         if ledger.create_run(&record).await? {
             return Ok(record);
@@ -221,14 +270,39 @@ async fn begin_record(base: &JobContext, ledger: &Ledger, wanted: Option<RunId>)
     Err(Error::usage("this run id was used thousands of times; choose another with --run-id"))
 }
 
-fn commit_record(ctx: &JobContext, attempt: &Attempt, staged: &[StagedSink]) -> CommitRecord {
-    CommitRecord {
+/// The commit of what was staged.
+///
+/// # Errors
+/// Usage if two sinks write the same file; one would replace the other without a word.
+fn commit_record(ctx: &JobContext, attempt: &Attempt, staged: &[StagedSink]) -> Result<CommitRecord> {
+    let mut appearing: BTreeMap<&Location, &str> = BTreeMap::new();
+    for sink in staged {
+        for action in &sink.staged.publish {
+            let (PublishAction::CompleteUpload { location, .. } | PublishAction::RenameFile { to: location, .. }) =
+                action
+            else {
+                continue;
+            };
+            if let Some(other) = appearing.insert(location, &sink.name) {
+                return Err(Error::usage(format!("the sinks `{other}` and `{}` write the same file", sink.name))
+                    .with("file", location)
+                    .with("way out", "give each sink a place of its own"));
+            }
+        }
+    }
+    // What one sink supersedes may be what another has just written.
+    let kept = |action: &PublishAction| match action {
+        PublishAction::Delete { location } => !appearing.contains_key(location),
+        _ => true,
+    };
+    let publish = |s: &StagedSink| s.staged.publish.iter().filter(|a| kept(a)).cloned().collect();
+    Ok(CommitRecord {
         sequence: attempt.record.claims,
         run: ctx.run().clone(),
         committed_at: ctx.now(),
-        publish: staged.iter().map(|s| (s.name.clone(), s.staged.publish.clone())).collect::<BTreeMap<_, _>>(),
+        publish: staged.iter().map(|s| (s.name.clone(), publish(s))).collect(),
         bookmarks: ctx.bookmarks_after(),
-    }
+    })
 }
 
 fn measure(ctx: &JobContext, record: &mut RunRecord) {
@@ -259,7 +333,7 @@ fn stopped() -> Error {
     Error::new(ErrorKind::Stopped, "told to stop; what was staged is discarded, nothing was published")
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> Error {
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
     let message = panic
         .downcast_ref::<&str>()
         .map(|s| (*s).to_owned())

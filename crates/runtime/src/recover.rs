@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use hardtack_core::publish::{self, PublishAction};
+use hardtack_core::publish::{self, Phase, PublishAction};
 use hardtack_core::{Error, ErrorKind, JobContext, Result, RunId, fault};
-use hardtack_state::{CommitRecord, Ledger, RunStatus};
+use hardtack_state::{CommitRecord, Ledger, RunRecord, RunStatus};
 
 /// What a recovery did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,29 +35,57 @@ pub async fn recover(ctx: &JobContext, ledger: &Ledger, options: RecoverOptions)
         roll_forward(ctx, ledger, &commit, options, &|_| {}).await.map_err(named)?;
         tracing::info!(run = %commit.run.id, commit = commit.sequence, "rolled forward");
         recovered.published.push(commit.run.id.clone());
-        if let Some(mut record) = ledger.get_run(&commit.run.id).await? {
+        amend_record(ctx, ledger, &commit.run.id, |record| {
             record.status = RunStatus::Succeeded;
             record.commit = Some(commit.sequence);
-            record.finished_at = Some(ctx.now());
             record.error = None;
             record.bookmarks_to.clone_from(&commit.bookmarks);
-            ledger.put_run(&record).await?;
-        }
+        })
+        .await;
     }
     recovered.discarded = sweep(ctx, ledger).await?;
     Ok(recovered)
 }
 
-/// Discards what runs left that can never commit, and forgets attempts that have been published.
+/// Corrects the record of a run that could not do so itself. A record decides nothing, so nothing fails because of it.
+async fn amend_record(ctx: &JobContext, ledger: &Ledger, run: &RunId, amend: impl FnOnce(&mut RunRecord)) {
+    let amended = async {
+        if let Some(mut record) = ledger.get_run(run).await? {
+            amend(&mut record);
+            record.finished_at = Some(ctx.now());
+            ledger.put_run(&record).await?;
+        }
+        Ok::<_, Error>(())
+    };
+    if let Err(e) = amended.await {
+        tracing::warn!(%run, "the run record could not be corrected: {}", e.chain());
+    }
+}
+
+/// Discards what runs left that can never commit, and forgets attempts that have been published. What cannot be discarded
+/// now is logged and stays on record; it keeps nobody from running.
 pub(crate) async fn sweep(ctx: &JobContext, ledger: &Ledger) -> Result<Vec<RunId>> {
     let mut discarded = Vec::new();
     for (attempt, leftovers) in ledger.finished_attempts().await? {
-        publish::discard(ctx.stores(), ctx.publishers(), &leftovers).await?;
-        ledger.forget(&attempt.run.id).await?;
-        let committed = ledger.get(attempt.claims).await?.is_some_and(|c| c.run.id == attempt.run.id);
-        if !committed {
-            tracing::info!(run = %attempt.run.id, "discarded what it had staged");
-            discarded.push(attempt.run.id);
+        let run = attempt.run.id;
+        let cleaned = async {
+            publish::discard(ctx.stores(), ctx.publishers(), &leftovers).await?;
+            ledger.forget(&run).await?;
+            Ok::<_, Error>(ledger.get(attempt.claims).await?.is_some_and(|commit| commit.run.id == run))
+        };
+        match cleaned.await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::info!(%run, "discarded what it had staged");
+                amend_record(ctx, ledger, &run, |record| {
+                    if record.status == RunStatus::Running {
+                        record.status = RunStatus::Superseded;
+                    }
+                })
+                .await;
+                discarded.push(run);
+            }
+            Err(e) => tracing::warn!(%run, "what it had staged could not be discarded yet: {}", e.chain()),
         }
     }
     Ok(discarded)
@@ -71,11 +99,10 @@ pub(crate) async fn roll_forward(
     options: RecoverOptions,
     progress: &(dyn Fn(&PublishAction) + Send + Sync),
 ) -> Result<()> {
-    let actions = commit.actions();
     let outcome = if options.skip_missing {
-        publish_what_can_be(ctx, &actions).await
+        publish_what_can_be(ctx, commit).await
     } else {
-        publish::publish(ctx.stores(), ctx.publishers(), &actions, progress).await
+        publish::publish(ctx.stores(), ctx.publishers(), &commit.actions(), progress).await
     };
     if let Err(error) = outcome {
         // Another process may be rolling forward the same commit; a later commit may even have superseded it since. Once
@@ -85,13 +112,25 @@ pub(crate) async fn roll_forward(
     ledger.mark_published(commit.sequence, &ctx.run().id).await
 }
 
-async fn publish_what_can_be(ctx: &JobContext, actions: &[PublishAction]) -> Result<()> {
-    let mut actions = actions.to_vec();
-    actions.sort_by_key(PublishAction::phase);
-    for action in &actions {
-        match publish::publish(ctx.stores(), ctx.publishers(), std::slice::from_ref(action), &|_| {}).await {
-            Err(e) if e.kind() == ErrorKind::Unexpected => tracing::warn!(action = %action, "skipped: {}", e.chain()),
-            other => other?,
+/// A sink of which something is lost keeps what it would have superseded: nothing is deleted for the sake of a file that
+/// did not come.
+async fn publish_what_can_be(ctx: &JobContext, commit: &CommitRecord) -> Result<()> {
+    for (sink, actions) in &commit.publish {
+        let mut actions = actions.clone();
+        actions.sort_by_key(PublishAction::phase);
+        let mut lost = false;
+        for action in actions {
+            if lost && action.phase() > Phase::Appear {
+                tracing::warn!(sink, %action, "skipped, because a file of this sink is lost");
+                continue;
+            }
+            match publish::publish(ctx.stores(), ctx.publishers(), std::slice::from_ref(&action), &|_| {}).await {
+                Err(e) if e.kind() == ErrorKind::Lost => {
+                    tracing::warn!(sink, %action, "skipped: {}", e.chain());
+                    lost = true;
+                }
+                other => other?,
+            }
         }
     }
     Ok(())

@@ -36,7 +36,7 @@ fn contract(rows: DataFrame, schema: Option<&SchemaRef>) -> Result<DataFrame> {
     }
 }
 
-/// Where a file name that must be unique to this run comes from.
+/// A file name that no other run uses.
 fn part_name(ctx: &JobContext, serial: u64, suffix: &str) -> String {
-    format!("part-{serial:05}-{}{suffix}", ctx.run().id)
+    format!("part-{serial:05}-{}-{}{suffix}", ctx.run().id, ctx.run().token)
 }

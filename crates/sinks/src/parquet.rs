@@ -80,6 +80,8 @@ impl ParquetDataset {
 
     /// Replaces what is in the folder: the `.parquet` files that are there when staging begins are deleted after the new
     /// ones have appeared. Hidden files (beginning with `.` or `_`) and other files stay.
+    ///
+    /// It is the whole folder that is replaced: runs of different scopes, which go on side by side, need folders of their own.
     #[must_use]
     pub fn overwrite(mut self) -> Self {
         self.mode = Mode::Overwrite;

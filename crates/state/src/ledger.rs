@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use hardtack_core::{DiscardAction, Error, Journal, Result, Run, RunId, fault};
+use hardtack_core::{DiscardAction, Error, Journal, PublishAction, Result, Run, RunId, fault};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
@@ -164,13 +164,17 @@ impl Ledger {
         Ok(pending)
     }
 
-    /// Begins an attempt at the next commit. Commits that are pending must have been published before.
+    /// Begins an attempt at the next commit; `None` if the newest commit has not been published yet, which has to be done
+    /// first: the next run builds on what it finds.
     ///
     /// # Errors
     /// [`Usage`](hardtack_core::ErrorKind::Usage) if the store does not honour create-if-absent: without it, two runs
     /// could both believe that they have committed.
-    pub async fn begin(&self, run: &Run) -> Result<Attempt> {
+    pub async fn begin(&self, run: &Run) -> Result<Option<Attempt>> {
         let newest = self.newest().await?;
+        if newest > 0 && !self.is_published(newest).await? {
+            return Ok(None);
+        }
         let bookmarks = match newest {
             0 => BTreeMap::new(),
             n => self.get(n).await?.map(|commit| commit.bookmarks).unwrap_or_default(),
@@ -178,7 +182,9 @@ impl Ledger {
         let record = AttemptRecord { run: run.clone(), claims: newest + 1 };
         let key = self.attempt_key(&run.id);
         let value = encode(&record)?;
-        let created = self.state.create(&key, value.clone()).await?;
+        // A store that was asked twice, because an answer was lost, says that the object is there; then it has to be ours.
+        let created = self.state.create(&key, value.clone()).await?
+            || self.state.get(&key).await?.is_some_and(|found| found == value);
         let created_again = self.state.create(&key, value).await?;
         if !created || created_again {
             return Err(Error::usage(
@@ -187,7 +193,7 @@ impl Ledger {
             ));
         }
         let journal = LedgerJournal::new(Arc::clone(&self.state), self.key(&format!("attempts/{}", run.id)));
-        Ok(Attempt { record, bookmarks, journal: Arc::new(journal) })
+        Ok(Some(Attempt { record, bookmarks, journal: Arc::new(journal) }))
     }
 
     fn attempt_key(&self, run: &RunId) -> String {
@@ -197,7 +203,8 @@ impl Ledger {
     /// Commits: creates the record with its number. This instant decides.
     ///
     /// # Errors
-    /// [`Conflict`](hardtack_core::ErrorKind::Conflict) if another run has taken the number.
+    /// [`Conflict`](hardtack_core::ErrorKind::Conflict) if another run has taken the number: then this one can never commit.
+    /// After any other error it is not known whether the record was written; [`Ledger::get`] may tell.
     pub async fn commit(&self, record: &CommitRecord) -> Result<()> {
         let key = self.numbered("commits", record.sequence);
         fault::hit("state.commit.before")?;
@@ -233,8 +240,11 @@ impl Ledger {
         fault::hit("state.done.before")?;
         self.state.create(&self.numbered("published", sequence), encode(by)?).await?;
         fault::hit("state.done.after")?;
-        // Pending commits are published in order, so all before this one are.
-        self.state.put(&self.key("head.json"), encode(&sequence)?).await
+        // The head says that all commits up to it are published, so it moves step by step.
+        if sequence == 1 || self.is_published(sequence - 1).await? {
+            self.state.put(&self.key("head.json"), encode(&sequence)?).await?;
+        }
+        Ok(())
     }
 
     /// Whether all actions of a commit have been executed.
@@ -246,7 +256,7 @@ impl Ledger {
     }
 
     /// The attempts that can never commit (another run has taken their number) or have been published, with what they
-    /// may have left behind.
+    /// may have left behind. (A published run leaves something if a sink failed and the job went on without it.)
     ///
     /// # Errors
     /// Those of the store.
@@ -260,7 +270,12 @@ impl Ledger {
             let leftovers = match self.get(attempt.claims).await? {
                 None => continue,
                 Some(taken) if taken.run.id != attempt.run.id => self.journal_of(&attempt.run.id).await?,
-                Some(_) if self.is_published(attempt.claims).await? => Vec::new(),
+                Some(taken) if self.is_published(attempt.claims).await? => {
+                    let wanted = taken.actions();
+                    let mut noted = self.journal_of(&attempt.run.id).await?;
+                    noted.retain(|action| is_superfluous(action, &wanted));
+                    noted
+                }
                 Some(_) => continue,
             };
             finished.push((attempt, leftovers));
@@ -291,6 +306,7 @@ impl Ledger {
             .buffer_unordered(16)
             .try_collect::<()>()
             .await?;
+        fault::hit("state.forget.between")?;
         // Last, so that a crash in between leaves something to find.
         self.state.delete(&self.attempt_key(run)).await
     }
@@ -335,6 +351,19 @@ impl Ledger {
     }
 }
 
+/// Whether what a published run noted is no part of what it published: hidden files are all renamed by then, and an upload
+/// that the commit does not complete is not wanted.
+fn is_superfluous(noted: &DiscardAction, wanted: &[PublishAction]) -> bool {
+    match noted {
+        DiscardAction::StagedFiles { .. } => true,
+        DiscardAction::Upload { upload_id, .. } => !wanted
+            .iter()
+            .any(|action| matches!(action, PublishAction::CompleteUpload { upload_id: id, .. } if id == upload_id)),
+        // Only whoever put them there knows whether something points to them.
+        DiscardAction::Object { .. } | DiscardAction::Foreign { .. } => false,
+    }
+}
+
 fn superseded(run: &Run, by: &CommitRecord) -> Error {
     Error::conflict("another run of this job and scope has committed first; nothing of this run was published")
         .with("job", &run.job)
@@ -367,10 +396,13 @@ fn foreign(key: &str) -> Error {
 /// Where there are many, they are written together about once a second: a killed run may leave the uploads of its last
 /// second behind, which nobody sees and the bucket's rule for incomplete uploads removes.
 #[derive(Debug)]
-pub struct LedgerJournal {
+pub struct LedgerJournal(Arc<Notes>);
+
+#[derive(Debug)]
+struct Notes {
     state: Arc<dyn StateStore>,
     folder: String,
-    inner: Mutex<Noted>,
+    noted: Mutex<Noted>,
 }
 
 #[derive(Debug, Default)]
@@ -387,45 +419,58 @@ const ONE_BY_ONE: usize = 16;
 
 impl LedgerJournal {
     fn new(state: Arc<dyn StateStore>, folder: String) -> Self {
-        Self { state, folder, inner: Mutex::default() }
+        Self(Arc::new(Notes { state, folder, noted: Mutex::default() }))
     }
 
     /// Everything that was noted.
     pub async fn noted(&self) -> Vec<DiscardAction> {
-        self.inner.lock().await.all.iter().cloned().collect()
+        self.0.noted.lock().await.all.iter().cloned().collect()
     }
 }
 
-#[async_trait]
-impl Journal for LedgerJournal {
-    async fn note(&self, action: DiscardAction) -> Result<()> {
-        let mut noted = self.inner.lock().await;
-        if !noted.all.insert(action.clone()) {
-            return Ok(());
-        }
-        let many = matches!(action, DiscardAction::Upload { .. } | DiscardAction::Object { .. });
-        noted.waiting.push(action);
-        let recently = noted.last.is_some_and(|last| last.elapsed() < TOGETHER);
-        if many && recently && noted.written >= ONE_BY_ONE {
-            return Ok(());
-        }
-        self.write(&mut noted).await
-    }
-
-    async fn flush(&self) -> Result<()> {
-        let mut noted = self.inner.lock().await;
-        if noted.waiting.is_empty() { Ok(()) } else { self.write(&mut noted).await }
-    }
-}
-
-impl LedgerJournal {
+impl Notes {
+    /// Writes what waits. If that fails it goes on waiting.
     async fn write(&self, noted: &mut Noted) -> Result<()> {
+        if noted.waiting.is_empty() {
+            return Ok(());
+        }
         let key = format!("{}/{:06}.json", self.folder, noted.written);
         self.state.put(&key, encode(&noted.waiting)?).await?;
         noted.waiting.clear();
         noted.written += 1;
         noted.last = Some(Instant::now());
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Journal for LedgerJournal {
+    async fn note(&self, action: DiscardAction) -> Result<()> {
+        let mut noted = self.0.noted.lock().await;
+        let many = matches!(action, DiscardAction::Upload { .. } | DiscardAction::Object { .. });
+        if !noted.all.insert(action.clone()) {
+            // Noted before; whoever relies on it being durable can.
+            return if many { Ok(()) } else { self.0.write(&mut noted).await };
+        }
+        noted.waiting.push(action);
+        let recently = noted.last.is_some_and(|last| last.elapsed() < TOGETHER);
+        if many && recently && noted.written >= ONE_BY_ONE {
+            if noted.waiting.len() == 1 {
+                let notes = Arc::clone(&self.0);
+                tokio::spawn(async move {
+                    tokio::time::sleep(TOGETHER).await;
+                    if let Err(e) = notes.write(&mut *notes.noted.lock().await).await {
+                        tracing::warn!("what is staged could not be noted yet: {}", e.chain());
+                    }
+                });
+            }
+            return Ok(());
+        }
+        self.0.write(&mut noted).await
+    }
+
+    async fn flush(&self) -> Result<()> {
+        self.0.write(&mut *self.0.noted.lock().await).await
     }
 }
 

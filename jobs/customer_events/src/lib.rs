@@ -17,8 +17,8 @@ pub struct Args {
     #[arg(long, env = "TARGET", value_name = "LOCATION", default_value = "target/lake")]
     pub target: Location,
 
-    /// Days for which a delete is remembered, for example `30`; an event that comes later than that may bring the customer back
-    #[arg(long, env = "KEEP_DELETES_DAYS", value_name = "DAYS", default_value = "30")]
+    /// Days for which an applied delete is remembered, for example `30`; an older event that comes after that may bring the customer back
+    #[arg(long, env = "KEEP_DELETES_DAYS", value_name = "DAYS", default_value = "30", value_parser = clap::value_parser!(u32).range(..=36_500))]
     pub keep_deletes_days: u32,
 }
 
@@ -62,7 +62,7 @@ fn customers_schema() -> SchemaRef {
 }
 
 fn deleted_schema() -> SchemaRef {
-    schema! { id: bigint not null, _as_of: timestamp not null }
+    schema! { id: bigint not null, _as_of: timestamp not null, _applied_at: timestamp not null }
 }
 
 /// Reads like a flow chart of the job: load, merge, save.
@@ -93,7 +93,7 @@ fn changes(events: DataFrame) -> Result<DataFrame> {
         cast(to_timestamp_millis(vec![col("ts_ms")]), timestamp).alias("_as_of"),
         col("op").eq(lit("d")).alias(DELETED),
         // Of events of one millisecond: a snapshot is followed by an insert, that by an update, that by a delete.
-        when(col("op").eq(lit("d")), lit(DELETE))
+        when(col("op").eq(lit("d")), lit(3))
             .when(col("op").eq(lit("u")), lit(2))
             .when(col("op").eq(lit("c")), lit(1))
             .otherwise(lit(0))?
@@ -105,13 +105,14 @@ fn changes(events: DataFrame) -> Result<DataFrame> {
 const DELETED: &str = "_deleted";
 /// The order of events of one millisecond.
 const STEP: &str = "_step";
-/// The last step: a delete stands against all other events of its millisecond.
-const DELETE: i32 = 3;
+/// When a delete was applied; null for one that is applied now.
+const APPLIED_AT: &str = "_applied_at";
 
 /// The last version of every customer, deleted ones too.
 fn merge(current: DataFrame, deleted: DataFrame, changes: DataFrame) -> Result<DataFrame> {
     let current = current.with_column(DELETED, lit(false))?.with_column(STEP, lit(-1))?;
-    let deleted = deleted.with_column(DELETED, lit(true))?.with_column(STEP, lit(DELETE))?;
+    // A delete that was applied stands against every event of its millisecond, also against itself once more.
+    let deleted = deleted.with_column(DELETED, lit(true))?.with_column(STEP, lit(4))?;
     let known = current.union_by_name(deleted)?;
     let last = Merge::on(&["id"]).order_by("_as_of").order_by(STEP).delete_marker(DELETED);
     merge_and_retain_last(known, changes, &last)
@@ -119,14 +120,18 @@ fn merge(current: DataFrame, deleted: DataFrame, changes: DataFrame) -> Result<D
 
 /// The customers that are not deleted.
 fn alive(merged: DataFrame) -> Result<DataFrame> {
-    Ok(merged.filter(!col(DELETED))?.drop_columns(&[DELETED, STEP])?)
+    Ok(merged.filter(!col(DELETED))?.drop_columns(&[DELETED, STEP, APPLIED_AT])?)
 }
 
-/// The deletes of the last days.
+/// The deletes that were applied in the last days, whenever they happened.
 fn remembered(merged: DataFrame, now: DateTime<Utc>, days: u32) -> Result<DataFrame> {
-    let oldest = (now - TimeDelta::days(days.into())).timestamp_micros();
-    let oldest = lit(ScalarValue::TimestampMicrosecond(Some(oldest), None));
-    Ok(merged.filter(col(DELETED).and(col("_as_of").gt_eq(oldest)))?.select_columns(&["id", "_as_of"])?)
+    let moment = |time: DateTime<Utc>| lit(ScalarValue::TimestampMicrosecond(Some(time.timestamp_micros()), None));
+    let deletes = merged.filter(col(DELETED))?.select([
+        col("id"),
+        col("_as_of"),
+        coalesce(vec![col(APPLIED_AT), moment(now)]).alias(APPLIED_AT),
+    ])?;
+    Ok(deletes.filter(col(APPLIED_AT).gt_eq(moment(now - TimeDelta::days(days.into()))))?)
 }
 
 #[cfg(test)]

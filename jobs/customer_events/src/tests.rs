@@ -10,8 +10,7 @@ fn args() -> Args {
 
 #[test]
 fn events_come_from_the_source() {
-    let events = format!("{:?}", events(&args()));
-    assert!(events.contains("s3://in/customer_events"), "{events}");
+    assert_eq!(events(&args()), JsonFiles::new("events", "s3://in/customer_events").with_schema(events_schema()));
 }
 
 #[test]
@@ -85,8 +84,13 @@ impl State {
 
     /// Runs the job on these events.
     async fn after(&self, events: &str) -> Self {
+        self.after_on(NOW, events).await
+    }
+
+    /// Runs the job on these events, on another day.
+    async fn after_on(&self, time: &str, events: &str) -> Self {
         let test = TestContext::new(args())
-            .at(NOW)
+            .at(time)
             .given("events", frame(events))
             .given("customers", &self.customers)
             .given("customers_deleted", &self.deleted);
@@ -141,9 +145,8 @@ impl State {
 #[case::back_again("c1:Ada@1 d1:Ada@2 | c1:Eve@3", "1:Eve@3", "")]
 #[case::without_events("c1:Ada@1 c2:Bob@1 | u2:Eve@2", "1:Ada@1 2:Eve@2", "")]
 #[case::no_events("c1:Ada@1 | ", "1:Ada@1", "")]
-// The marker of a delete that is older than 30 days is dropped: from then on nobody can tell that an event is late.
-#[case::deleted_long_ago("d1:Ada@-2678400", "", "")]
-#[case::late_after_the_marker_is_gone("d1:Ada@-2678400 | u1:Ada@-2764800", "1:Ada@-2764800", "")]
+// What counts is when a delete was applied, not when it happened.
+#[case::deleted_long_ago("d1:Ada@-26784000 | u1:Ada@-27648000", "", "1@-26784000")]
 #[tokio::test]
 async fn the_last_event_of_a_customer_decides(#[case] runs: &str, #[case] customers: &str, #[case] deleted: &str) {
     let mut state = State::empty();
@@ -156,6 +159,21 @@ async fn the_last_event_of_a_customer_decides(#[case] runs: &str, #[case] custom
     let again = state.after(runs.rsplit('|').next().unwrap()).await;
     assert_frame(&again.customers, &state.customers);
     assert_frame(&again.deleted, &state.deleted);
+}
+
+/// From 30 days after a delete was applied on, nobody can tell any more that an event is late.
+#[tokio::test]
+async fn a_delete_is_remembered_for_thirty_days() {
+    let deleted = State::empty().after("d1:Ada@5").await;
+    let on = |time: &'static str| {
+        let deleted = deleted.clone();
+        async move { deleted.after_on(time, "u1:Ada@4").await.short() }
+    };
+    assert_eq!(on("2026-03-30T00:00:00Z").await, (String::new(), "1@5".to_owned()));
+    assert_eq!(on("2026-04-01T00:00:00Z").await, (String::new(), String::new()), "forgotten after this run");
+    let forgotten = deleted.after_on("2026-04-01T00:00:00Z", "").await;
+    let later = forgotten.after_on("2026-04-02T00:00:00Z", "u1:Ada@4").await;
+    assert_eq!(later.short(), ("1:Ada@4".to_owned(), String::new()));
 }
 
 #[tokio::test]

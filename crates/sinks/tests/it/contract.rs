@@ -88,7 +88,7 @@ async fn discarded_leaves_no_trace(
     assert_eq!(crate::files(folder.path()), Vec::<String>::new());
     // What was discarded cannot be published any more, and that is said loudly.
     let error = ctx.publish(&staged.publish).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unexpected);
+    assert_eq!(error.kind(), ErrorKind::Lost);
     assert!(error.to_string().contains("the commit cannot be completed as recorded"), "{error}");
 }
 
@@ -107,7 +107,7 @@ async fn a_stranger_at_the_target_is_not_taken_for_ours(#[values("file", "memory
     let size = usize::try_from(staged.report.bytes).unwrap();
     store.objects.put(&path, vec![b'x'; size].into()).await.unwrap();
     let error = ctx.publish(&staged.publish).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unexpected);
+    assert_eq!(error.kind(), ErrorKind::Lost);
 }
 
 #[tokio::test]

@@ -37,8 +37,15 @@ fn files(folder: &Path) -> Vec<String> {
     }
     let mut found = Vec::new();
     walk(folder, &mut found);
-    let mut names: Vec<_> =
-        found.iter().map(|p| p.strip_prefix(folder).unwrap().to_str().unwrap().to_owned()).collect();
+    // Without the run's token, which is random.
+    let name = |path: &PathBuf| {
+        let name = path.strip_prefix(folder).unwrap().to_str().unwrap();
+        match name.rsplit_once('-') {
+            Some((before, token)) if token.len() == "12345678.parquet".len() => format!("{before}.parquet"),
+            _ => name.to_owned(),
+        }
+    };
+    let mut names: Vec<_> = found.iter().map(name).collect();
     names.sort();
     names
 }
@@ -53,4 +60,10 @@ async fn read(ctx: &JobContext, folder: &str) -> String {
     let order =
         rows.schema().columns().into_iter().map(|c| datafusion::prelude::Expr::from(c).sort(true, true)).collect();
     table(&rows.sort(order).unwrap().collect().await.unwrap())
+}
+
+/// The file whose name begins like this.
+fn only_file(folder: &Path, begins: &str) -> PathBuf {
+    let mut entries = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
+    entries.find(|path| path.file_name().unwrap().to_str().unwrap().starts_with(begins)).unwrap()
 }

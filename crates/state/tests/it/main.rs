@@ -16,6 +16,7 @@ fn run(id: &str) -> Run {
         job: "job".to_owned(),
         scope: Run::WHOLE_JOB.to_owned(),
         started_at: DateTime::<Utc>::UNIX_EPOCH,
+        token: "12345678".to_owned(),
     }
 }
 
@@ -61,7 +62,7 @@ async fn commits_are_numbered_and_carry_the_bookmarks_on(#[values("file", "memor
     let ledger = world.ledger("default");
     for n in 1..=3 {
         let id = format!("r{n}");
-        let attempt = ledger.begin(&run(&id)).await.unwrap();
+        let attempt = ledger.begin(&run(&id)).await.unwrap().unwrap();
         assert_eq!(attempt.record.claims, n);
         let bookmark = attempt.bookmarks.get("in").map(|b| b["at"].as_u64().unwrap());
         assert_eq!(bookmark, (n > 1).then_some(n - 1));
@@ -117,9 +118,9 @@ async fn scopes_and_odd_names_do_not_touch_one_another() {
 async fn leftovers_may_go_only_once_their_run_can_never_commit() {
     let world = world("file");
     let ledger = world.ledger("default");
-    let paused = ledger.begin(&run("paused")).await.unwrap();
+    let paused = ledger.begin(&run("paused")).await.unwrap().unwrap();
     paused.journal.note(upload("u1")).await.unwrap();
-    let other = ledger.begin(&run("other")).await.unwrap();
+    let other = ledger.begin(&run("other")).await.unwrap().unwrap();
     // Both claim the same number; as long as nobody has it, the paused run may wake up and commit.
     assert_eq!(paused.record.claims, other.record.claims);
     assert_eq!(ledger.finished_attempts().await.unwrap(), []);
@@ -142,7 +143,7 @@ async fn leftovers_may_go_only_once_their_run_can_never_commit() {
 async fn the_journal_is_written_before_it_matters() {
     let world = world("file");
     let ledger = world.ledger("default");
-    let attempt = ledger.begin(&run("r")).await.unwrap();
+    let attempt = ledger.begin(&run("r")).await.unwrap().unwrap();
     let folder = DiscardAction::StagedFiles { folder: "/x".into(), suffix: ".r.staged".to_owned() };
     for action in [folder.clone(), folder.clone(), upload("u1"), upload("u2")] {
         attempt.journal.note(action).await.unwrap();
@@ -162,6 +163,46 @@ async fn the_journal_is_written_before_it_matters() {
     assert_eq!(durable().await, 100);
     let written = world.state.list("job/scopes/default/attempts/r", None).await.unwrap();
     assert!(written.len() < 30, "{} objects", written.len());
+}
+
+#[tokio::test]
+async fn nobody_builds_on_a_commit_that_is_not_published() {
+    let world = world("file");
+    let ledger = world.ledger("default");
+    ledger.commit(&commit(1, "r1")).await.unwrap();
+    assert!(ledger.begin(&run("r2")).await.unwrap().is_none());
+    ledger.mark_published(1, &run("r1").id).await.unwrap();
+    assert_eq!(ledger.begin(&run("r2")).await.unwrap().unwrap().record.claims, 2);
+    // Should somebody have got ahead all the same, the head does not pass what is not published.
+    for (n, id) in [(2, "r2"), (3, "r3")] {
+        ledger.commit(&commit(n, id)).await.unwrap();
+    }
+    ledger.mark_published(3, &run("r3").id).await.unwrap();
+    assert_eq!(ledger.pending().await.unwrap(), [commit(2, "r2")]);
+}
+
+#[tokio::test]
+async fn a_published_run_leaves_only_what_it_did_not_publish() {
+    let world = world("file");
+    let ledger = world.ledger("default");
+    let attempt = ledger.begin(&run("r1")).await.unwrap().unwrap();
+    for id in ["wanted", "given up"] {
+        attempt.journal.note(upload(id)).await.unwrap();
+    }
+    let mut record = commit(1, "r1");
+    let complete = PublishAction::CompleteUpload {
+        location: "memory:/x".into(),
+        upload_id: "wanted".to_owned(),
+        parts: vec![],
+        etag: None,
+        bytes: 0,
+        xxh3: 0,
+    };
+    record.publish.insert("out".to_owned(), vec![complete]);
+    ledger.commit(&record).await.unwrap();
+    assert_eq!(ledger.finished_attempts().await.unwrap(), [], "not before it is published");
+    ledger.mark_published(1, &record.run.id).await.unwrap();
+    assert_eq!(ledger.finished_attempts().await.unwrap()[0].1, [upload("given up")]);
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ fn killed_at_any_step_the_next_run_ends_in_the_right_state(#[values(0, 1)] passe
     let mut reached = Vec::new();
     for point in FAULT_POINTS {
         let job = after_the_morning();
+        // A run that died before its commit has left something to discard.
+        assert_eq!(job.failing_at("run.staged", "return(kill)").run().signal(), Some(9));
         let action = match passes_before {
             0 => "return(kill)".to_owned(),
             n => format!("{n}*off->return(kill)"),
@@ -55,6 +57,9 @@ fn killed_at_any_step_the_next_run_ends_in_the_right_state(#[values(0, 1)] passe
                 "publish.file.after",
                 "publish.delete.before",
                 "publish.delete.after",
+                "discard.before",
+                "discard.after",
+                "state.forget.between",
             ],
             "a run with two sinks passes these points twice"
         ),

@@ -45,11 +45,11 @@ fn job() -> JobBinary<'static> {
     ])
 }
 
-/// Both tables as a reader sees them.
+/// Both tables as a reader sees them, without when deletes were applied.
 fn state(lake: &TempLake) -> String {
     let read = |name: &str| match lake.files(name).is_empty() {
         true => "-".to_owned(),
-        false => table(lake.read_parquet(name)),
+        false => table(lake.read_parquet(name).df().drop_columns(&["_applied_at"]).unwrap()),
     };
     format!("{}\n{}", read("out/customers"), read("out/customers_deleted"))
 }

@@ -1,5 +1,7 @@
 //! Re-runs, bad input, concurrent runs, signals.
 
+use hardtack_test_support::table;
+
 use crate::{EVENING, after_the_morning, job, leftovers, state};
 
 #[test]
@@ -20,9 +22,10 @@ fn runs_follow_one_another() {
     2         | 2026-11-20T00:01:40
     3         | 2026-11-20T00:00:00.002
     ");
-    let before = state(job.dir());
+    let tables = || ["out/customers", "out/customers_deleted"].map(|name| table(job.dir().read_parquet(name)));
+    let before = tables();
     job.run().assert_code(0);
-    assert_eq!(state(job.dir()), before, "running again on the same events changed something");
+    assert_eq!(tables(), before, "running again on the same events changed something");
     assert_eq!(job.dir().files("out").len(), 2, "superseded files are gone");
     assert_eq!(leftovers(job.dir()), Vec::<String>::new());
 }
@@ -133,6 +136,26 @@ fn an_error_while_publishing_is_mended_by_the_next_run() {
     assert_eq!(leftovers(job.dir()), Vec::<String>::new());
 }
 
+#[test]
+fn an_error_right_after_the_commit_does_not_undo_it() {
+    let job = after_the_morning();
+    job.failing_at("state.commit.after", "return(error)").run().assert_code(0);
+    assert_eq!(state(job.dir()), state(reference().dir()));
+}
+
+#[test]
+fn an_error_right_before_the_commit_discards_nothing_that_may_still_count() {
+    let job = after_the_morning();
+    let before = state(job.dir());
+    let failed = job.failing_at("state.commit.before", "return(error)").run();
+    failed.assert_code(1);
+    assert!(failed.stderr.contains("did not say whether the run has committed"), "{failed}");
+    assert_eq!(state(job.dir()), before);
+    job.run().assert_code(0);
+    assert_eq!(state(job.dir()), state(reference().dir()));
+    assert_eq!(leftovers(job.dir()), Vec::<String>::new());
+}
+
 /// A job that was never disturbed, for comparison.
 pub(crate) fn reference() -> hardtack_test_support::JobBinary<'static> {
     let job = after_the_morning();
@@ -170,10 +193,11 @@ fn a_dry_run_touches_nothing() {
             _as_of: Timestamp(µs) not null
 
         source customers_deleted (out/customers_deleted)
-          ParquetFiles { name: "customers_deleted", location: "out/customers_deleted", schema: [id: Int64 not null, _as_of: Timestamp(µs) not null], or_empty: true }
+          ParquetFiles { name: "customers_deleted", location: "out/customers_deleted", schema: [id: Int64 not null, _as_of: Timestamp(µs) not null, _applied_at: Timestamp(µs) not null], or_empty: true }
           columns
             id: Int64 not null
             _as_of: Timestamp(µs) not null
+            _applied_at: Timestamp(µs) not null
 
         sink customers (out/customers)
           ParquetDataset { name: "customers", location: "out/customers", mode: Overwrite, schema: [id: Int64 not null, first_name: Utf8, last_name: Utf8, email: Utf8, _as_of: Timestamp(µs) not null], compression: Zstd(3) }
@@ -186,53 +210,55 @@ fn a_dry_run_touches_nothing() {
           plan
             Projection: id, first_name, last_name, email, _as_of
               Filter: NOT _deleted
-                Projection: id, first_name, last_name, email, _as_of, _deleted, _step
+                Projection: id, first_name, last_name, email, _as_of, _deleted, _step, _applied_at
                   Filter: __hardtack_rank = UInt64(1)
                     WindowAggr: windowExpr=[[row_number() PARTITION BY [id] ORDER BY [_as_of DESC NULLS LAST, _step DESC NULLS LAST, __hardtack_side DESC NULLS LAST, __hardtack_tie DESC NULLS LAST] ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW AS __hardtack_rank]]
                       Union
-                        Projection: id, first_name, last_name, email, _as_of, _deleted, _step, Boolean(false) AS __hardtack_side, row_hash(id, first_name, last_name, email, _as_of, _deleted, _step) AS __hardtack_tie
-                          Projection: id AS id, first_name AS first_name, last_name AS last_name, email AS email, _as_of AS _as_of, coalesce(_deleted, Boolean(false)) AS _deleted, _step AS _step
+                        Projection: id, first_name, last_name, email, _as_of, _deleted, _step, _applied_at, Boolean(false) AS __hardtack_side, row_hash(id, first_name, last_name, email, _as_of, _deleted, _step, _applied_at) AS __hardtack_tie
+                          Projection: id AS id, first_name AS first_name, last_name AS last_name, email AS email, _as_of AS _as_of, coalesce(_deleted, Boolean(false)) AS _deleted, _step AS _step, _applied_at AS _applied_at
                             Union
-                              Projection: id, first_name, last_name, email, _as_of, _deleted, _step
+                              Projection: id, first_name, last_name, email, _as_of, _deleted, _step, NULL AS _applied_at
                                 Projection: customers.id, customers.first_name, customers.last_name, customers.email, customers._as_of, _deleted, Int32(-1) AS _step
                                   Projection: customers.id, customers.first_name, customers.last_name, customers.email, customers._as_of, Boolean(false) AS _deleted
                                     TableScan: customers
-                              Projection: id, NULL AS first_name, NULL AS last_name, NULL AS email, _as_of, _deleted, _step
-                                Projection: customers_deleted.id, customers_deleted._as_of, _deleted, Int32(3) AS _step
-                                  Projection: customers_deleted.id, customers_deleted._as_of, Boolean(true) AS _deleted
+                              Projection: id, NULL AS first_name, NULL AS last_name, NULL AS email, _as_of, _deleted, _step, _applied_at
+                                Projection: customers_deleted.id, customers_deleted._as_of, customers_deleted._applied_at, _deleted, Int32(4) AS _step
+                                  Projection: customers_deleted.id, customers_deleted._as_of, customers_deleted._applied_at, Boolean(true) AS _deleted
                                     TableScan: customers_deleted
-                        Projection: id, first_name, last_name, email, _as_of, _deleted, _step, Boolean(true) AS __hardtack_side, row_hash(id, first_name, last_name, email, _as_of, _deleted, _step) AS __hardtack_tie
-                          Projection: id AS id, first_name AS first_name, last_name AS last_name, email AS email, _as_of AS _as_of, coalesce(_deleted, Boolean(false)) AS _deleted, _step AS _step
+                        Projection: id, first_name, last_name, email, _as_of, _deleted, _step, _applied_at, Boolean(true) AS __hardtack_side, row_hash(id, first_name, last_name, email, _as_of, _deleted, _step, _applied_at) AS __hardtack_tie
+                          Projection: id AS id, first_name AS first_name, last_name AS last_name, email AS email, _as_of AS _as_of, coalesce(_deleted, Boolean(false)) AS _deleted, _step AS _step, TimestampMicrosecond(NULL, None) AS _applied_at
                             Projection: coalesce(get_field(events.after, Utf8("id")), get_field(events.before, Utf8("id"))) AS id, get_field(events.after, Utf8("first_name")) AS first_name, get_field(events.after, Utf8("last_name")) AS last_name, get_field(events.after, Utf8("email")) AS email, CAST(to_timestamp_millis(events.ts_ms) AS Timestamp(µs)) AS _as_of, events.op = Utf8("d") AS _deleted, CASE WHEN events.op = Utf8("d") THEN Int32(3) WHEN events.op = Utf8("u") THEN Int32(2) WHEN events.op = Utf8("c") THEN Int32(1) ELSE Int32(0) END AS _step
                               TableScan: events
 
         sink customers_deleted (out/customers_deleted)
-          ParquetDataset { name: "customers_deleted", location: "out/customers_deleted", mode: Overwrite, schema: [id: Int64 not null, _as_of: Timestamp(µs) not null], compression: Zstd(3) }
+          ParquetDataset { name: "customers_deleted", location: "out/customers_deleted", mode: Overwrite, schema: [id: Int64 not null, _as_of: Timestamp(µs) not null, _applied_at: Timestamp(µs) not null], compression: Zstd(3) }
           columns
             id: Int64
             _as_of: Timestamp(µs)
+            _applied_at: Timestamp(µs) not null
           plan
-            Projection: id, _as_of
-              Filter: _deleted AND _as_of >= [oldest]
-                Projection: id, first_name, last_name, email, _as_of, _deleted, _step
-                  Filter: __hardtack_rank = UInt64(1)
-                    WindowAggr: windowExpr=[[row_number() PARTITION BY [id] ORDER BY [_as_of DESC NULLS LAST, _step DESC NULLS LAST, __hardtack_side DESC NULLS LAST, __hardtack_tie DESC NULLS LAST] ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW AS __hardtack_rank]]
-                      Union
-                        Projection: id, first_name, last_name, email, _as_of, _deleted, _step, Boolean(false) AS __hardtack_side, row_hash(id, first_name, last_name, email, _as_of, _deleted, _step) AS __hardtack_tie
-                          Projection: id AS id, first_name AS first_name, last_name AS last_name, email AS email, _as_of AS _as_of, coalesce(_deleted, Boolean(false)) AS _deleted, _step AS _step
-                            Union
-                              Projection: id, first_name, last_name, email, _as_of, _deleted, _step
-                                Projection: customers.id, customers.first_name, customers.last_name, customers.email, customers._as_of, _deleted, Int32(-1) AS _step
-                                  Projection: customers.id, customers.first_name, customers.last_name, customers.email, customers._as_of, Boolean(false) AS _deleted
-                                    TableScan: customers
-                              Projection: id, NULL AS first_name, NULL AS last_name, NULL AS email, _as_of, _deleted, _step
-                                Projection: customers_deleted.id, customers_deleted._as_of, _deleted, Int32(3) AS _step
-                                  Projection: customers_deleted.id, customers_deleted._as_of, Boolean(true) AS _deleted
-                                    TableScan: customers_deleted
-                        Projection: id, first_name, last_name, email, _as_of, _deleted, _step, Boolean(true) AS __hardtack_side, row_hash(id, first_name, last_name, email, _as_of, _deleted, _step) AS __hardtack_tie
-                          Projection: id AS id, first_name AS first_name, last_name AS last_name, email AS email, _as_of AS _as_of, coalesce(_deleted, Boolean(false)) AS _deleted, _step AS _step
-                            Projection: coalesce(get_field(events.after, Utf8("id")), get_field(events.before, Utf8("id"))) AS id, get_field(events.after, Utf8("first_name")) AS first_name, get_field(events.after, Utf8("last_name")) AS last_name, get_field(events.after, Utf8("email")) AS email, CAST(to_timestamp_millis(events.ts_ms) AS Timestamp(µs)) AS _as_of, events.op = Utf8("d") AS _deleted, CASE WHEN events.op = Utf8("d") THEN Int32(3) WHEN events.op = Utf8("u") THEN Int32(2) WHEN events.op = Utf8("c") THEN Int32(1) ELSE Int32(0) END AS _step
-                              TableScan: events
+            Filter: _applied_at >= [oldest]
+              Projection: id, _as_of, coalesce(_applied_at, [oldest]) AS _applied_at
+                Filter: _deleted
+                  Projection: id, first_name, last_name, email, _as_of, _deleted, _step, _applied_at
+                    Filter: __hardtack_rank = UInt64(1)
+                      WindowAggr: windowExpr=[[row_number() PARTITION BY [id] ORDER BY [_as_of DESC NULLS LAST, _step DESC NULLS LAST, __hardtack_side DESC NULLS LAST, __hardtack_tie DESC NULLS LAST] ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW AS __hardtack_rank]]
+                        Union
+                          Projection: id, first_name, last_name, email, _as_of, _deleted, _step, _applied_at, Boolean(false) AS __hardtack_side, row_hash(id, first_name, last_name, email, _as_of, _deleted, _step, _applied_at) AS __hardtack_tie
+                            Projection: id AS id, first_name AS first_name, last_name AS last_name, email AS email, _as_of AS _as_of, coalesce(_deleted, Boolean(false)) AS _deleted, _step AS _step, _applied_at AS _applied_at
+                              Union
+                                Projection: id, first_name, last_name, email, _as_of, _deleted, _step, NULL AS _applied_at
+                                  Projection: customers.id, customers.first_name, customers.last_name, customers.email, customers._as_of, _deleted, Int32(-1) AS _step
+                                    Projection: customers.id, customers.first_name, customers.last_name, customers.email, customers._as_of, Boolean(false) AS _deleted
+                                      TableScan: customers
+                                Projection: id, NULL AS first_name, NULL AS last_name, NULL AS email, _as_of, _deleted, _step, _applied_at
+                                  Projection: customers_deleted.id, customers_deleted._as_of, customers_deleted._applied_at, _deleted, Int32(4) AS _step
+                                    Projection: customers_deleted.id, customers_deleted._as_of, customers_deleted._applied_at, Boolean(true) AS _deleted
+                                      TableScan: customers_deleted
+                          Projection: id, first_name, last_name, email, _as_of, _deleted, _step, _applied_at, Boolean(true) AS __hardtack_side, row_hash(id, first_name, last_name, email, _as_of, _deleted, _step, _applied_at) AS __hardtack_tie
+                            Projection: id AS id, first_name AS first_name, last_name AS last_name, email AS email, _as_of AS _as_of, coalesce(_deleted, Boolean(false)) AS _deleted, _step AS _step, TimestampMicrosecond(NULL, None) AS _applied_at
+                              Projection: coalesce(get_field(events.after, Utf8("id")), get_field(events.before, Utf8("id"))) AS id, get_field(events.after, Utf8("first_name")) AS first_name, get_field(events.after, Utf8("last_name")) AS last_name, get_field(events.after, Utf8("email")) AS email, CAST(to_timestamp_millis(events.ts_ms) AS Timestamp(µs)) AS _as_of, events.op = Utf8("d") AS _deleted, CASE WHEN events.op = Utf8("d") THEN Int32(3) WHEN events.op = Utf8("u") THEN Int32(2) WHEN events.op = Utf8("c") THEN Int32(1) ELSE Int32(0) END AS _step
+                                TableScan: events
         "#);
     });
 }
@@ -244,9 +270,8 @@ fn a_run_id_that_was_used_gets_a_number() {
     for _ in 0..2 {
         job.again().args(["--run-id", "nightly"]).run().assert_code(0);
     }
-    let mut files = job.dir().files("out/customers");
-    files.sort();
-    assert_eq!(files, ["out/customers/part-00000-nightly.2.parquet"]);
+    let files = job.dir().files("out/customers");
+    assert!(files.len() == 1 && files[0].starts_with("out/customers/part-00000-nightly.2-"), "{files:?}");
     let mut records = job.dir().hidden_files(".hardtack/customer_events/runs");
     records.sort();
     assert_eq!(
@@ -262,6 +287,7 @@ fn the_run_record_says_what_happened() {
     job.again().args(["--run-id", "r"]).run().assert_code(0);
     let record = job.dir().read(".hardtack/customer_events/runs/r.json");
     insta::with_settings!({filters => vec![
+        (r#""token": "[0-9a-f]{8}""#, r#""token": "[token]""#),
         (r#""(started_at|finished_at)": "[^"]*""#, r#""$1": "[time]""#),
         (r#""seconds": [0-9.e-]+"#, r#""seconds": "[seconds]""#),
         (r#""bytes": [1-9][0-9]*"#, r#""bytes": "[bytes]""#),
@@ -272,7 +298,8 @@ fn the_run_record_says_what_happened() {
             "id": "r",
             "job": "customer_events",
             "scope": "default",
-            "started_at": "[time]"
+            "started_at": "[time]",
+            "token": "[token]"
           },
           "status": "succeeded",
           "finished_at": "[time]",

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use hardtack_test_support::{JobBinary, TempLake, table};
+use hardtack_test_support::{JobBinary, TempLake};
 
 use crate::runs::reference;
 use crate::{EVENING, MORNING};
@@ -71,15 +71,11 @@ impl Bucket {
 
     /// Both tables as a reader sees them.
     fn state(&self) -> String {
-        let read = |name: &str| {
-            let lake = TempLake::new();
-            let keys = self.keys(&format!("out/{name}/"));
-            for key in &keys {
-                lake.write(key, self.request("GET", key, b"").1);
-            }
-            if keys.is_empty() { "-".to_owned() } else { table(lake.read_parquet(&format!("out/{name}"))) }
-        };
-        format!("{}\n{}", read("customers"), read("customers_deleted"))
+        let lake = TempLake::new();
+        for key in self.keys("out/") {
+            lake.write(&key, self.request("GET", &key, b"").1);
+        }
+        crate::state(&lake)
     }
 
     fn job(&self) -> JobBinary<'static> {
@@ -138,6 +134,7 @@ fn killed_at_any_step_the_next_run_ends_in_the_right_state() {
     for point in hardtack::runtime::FAULT_POINTS {
         let Some(bucket) = Bucket::new() else { return };
         let job = bucket.after_the_morning();
+        assert_eq!(job.failing_at("run.staged", "return(kill)").run().signal(), Some(9));
         let before = bucket.state();
         let killed = job.failing_at(point, "return(kill)").run();
         assert_eq!(killed.signal(), Some(9), "{point} was not reached\n{killed}");
