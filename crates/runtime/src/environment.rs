@@ -42,12 +42,33 @@ pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// 70 % of what this process may use: of the cgroup's limit in a container, of the machine's memory otherwise. The rest is
-/// for what no query accounts for.
+/// What queries may hold by default, in bytes.
 fn default_memory() -> usize {
     let mut system = sysinfo::System::new();
     system.refresh_memory();
-    let limit = system.cgroup_limits().map(|c| c.total_memory).filter(|bytes| *bytes > 0);
-    let total = limit.map_or(system.total_memory(), |l| l.min(system.total_memory()));
-    usize::try_from(total / 10 * 7).unwrap_or(usize::MAX)
+    share_of(system.total_memory(), system.cgroup_limits().map(|c| c.total_memory))
+}
+
+/// 70 % of what this process may use: of the cgroup's limit in a container, of the machine's memory otherwise. The rest is
+/// for what no query accounts for. A limit of zero is none.
+fn share_of(total: u64, cgroup: Option<u64>) -> usize {
+    let limit = cgroup.filter(|bytes| *bytes > 0).map_or(total, |limit| limit.min(total));
+    usize::try_from(limit / 10 * 7).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::share_of;
+
+    #[rstest]
+    #[case::machine(1000, None, 700)]
+    #[case::container(1000, Some(100), 70)]
+    #[case::container_without_a_limit(1000, Some(u64::MAX), 700)]
+    #[case::limit_that_is_none(1000, Some(0), 700)]
+    #[case::does_not_overflow(u64::MAX, None, usize::MAX / 10 * 7)]
+    fn queries_get_a_share_of_what_there_is(#[case] total: u64, #[case] cgroup: Option<u64>, #[case] expected: usize) {
+        assert_eq!(share_of(total, cgroup), expected);
+    }
 }

@@ -16,7 +16,10 @@ pub struct Bars {
 impl Bars {
     /// Bars that are visible or not.
     pub fn new(visible: bool) -> Self {
-        let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        Self::on(if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() })
+    }
+
+    fn on(target: ProgressDrawTarget) -> Self {
         Self { bar: ProgressBar::with_draw_target(None, target) }
     }
 
@@ -90,4 +93,58 @@ impl Bar {
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+#[cfg(test)]
+mod tests {
+    use indicatif::InMemoryTerm;
+    use tokio::task::yield_now;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_run_is_shown_from_reading_to_publishing() {
+        let terminal = InMemoryTerm::new(5, 100);
+        let bars = Bars::on(ProgressDrawTarget::term_like_with_hz(Box::new(terminal.clone()), 255));
+        // Where the spinner stands depends on the time.
+        let shown = || terminal.contents().chars().skip(2).collect::<String>();
+        let ctx = JobContext::builder("job").build().unwrap();
+        let (source, sink) = (ctx.meters().source("in"), ctx.meters().sink("out"));
+        source.expect_bytes(3 << 20);
+
+        let bar = bars.start(&ctx);
+        yield_now().await;
+        insta::assert_snapshot!(shown(), @"░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░ read 0 B of 3.00 MiB, staged 0 rows in 0 B");
+
+        source.add_bytes(1 << 20);
+        sink.add_rows(12_345);
+        sink.add_bytes(2048);
+        bar.draw(&ctx);
+        insta::assert_snapshot!(shown(), @"██████████░░░░░░░░░░░░░░░░░░░░ read 1.00 MiB of 3.00 MiB, staged 12,345 rows in 2.00 KiB");
+
+        bars.aside(|| assert_eq!(terminal.contents(), "", "in the way of a log line"));
+        insta::assert_snapshot!(shown(), @"██████████░░░░░░░░░░░░░░░░░░░░ read 1.00 MiB of 3.00 MiB, staged 12,345 rows in 2.00 KiB");
+
+        bar.publishing(2);
+        bar.published();
+        insta::assert_snapshot!(shown(), @"███████████████░░░░░░░░░░░░░░░ publishing 1 of 2");
+
+        // The counters are no longer shown.
+        bar.draw(&ctx);
+        bar.published();
+        insta::assert_snapshot!(shown(), @"██████████████████████████████ publishing 2 of 2");
+
+        bar.finish();
+        assert_eq!(terminal.contents(), "");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_drawn_where_nobody_looks() {
+        let ctx = JobContext::builder("job").build().unwrap();
+        let bars = Bars::new(false);
+        let bar = bars.start(&ctx);
+        bar.publishing(1);
+        bar.finish();
+        assert!(bars.bar.is_hidden());
+    }
 }

@@ -1,6 +1,10 @@
 //! Runs within this process: what they commit, and how they end.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files and stops where it fails")]
 
+mod environment;
+#[cfg(feature = "aws")]
+mod s3;
+
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
