@@ -1,6 +1,6 @@
 //! The binary from end to end.
 
-use hardtack_test_support::{JobBinary, assert_frame, rows};
+use hardtack_test_support::{Finished, JobBinary, assert_frame, rows};
 use insta::assert_snapshot;
 use rstest::rstest;
 
@@ -88,4 +88,67 @@ fn what_goes_wrong_is_named_and_nothing_is_published(#[case] code: i32, #[case] 
     }
     assert_eq!(job.dir().files("out"), before);
     assert_eq!(job.dir().hidden_files("out"), [""; 0]);
+}
+
+/// Every line that a run wrote to standard error: one JSON object each.
+fn lines_of_json(finished: &Finished) -> Vec<serde_json::Map<String, serde_json::Value>> {
+    let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("`{line}` is no JSON: {e}"));
+    finished.stderr.lines().map(parse).collect()
+}
+
+/// Off a terminal, machines read what a run says, without being asked to: logs with a level and a message, and at the
+/// end one line, with the record of the run or what went wrong.
+#[test]
+fn a_run_speaks_json_off_a_terminal() {
+    let job = job().args(["--target", "out", "--log", "debug"]);
+
+    let mut lines = lines_of_json(job.again().args(["--source", "in"]).run().assert_code(0));
+    let record = lines.pop().unwrap();
+    assert_snapshot!(record.keys().cloned().collect::<Vec<_>>().join(" "), @"run status finished_at commit sources sinks bookmarks_from bookmarks_to error");
+    for (end, name) in [("sources", "books"), ("sinks", "raw_books")] {
+        let counts = record[end][name].as_object().unwrap();
+        assert_eq!(counts.keys().collect::<Vec<_>>(), ["files", "rows", "bytes", "seconds"]);
+        assert_eq!((&counts["files"], &counts["rows"]), (&1.into(), &2.into()));
+    }
+    assert_eq!((&record["status"], &record["commit"]), (&"succeeded".into(), &1.into()));
+    assert!(!lines.is_empty(), "nothing was logged");
+
+    let mut failed = lines_of_json(job.again().args(["--source", "nowhere"]).run().assert_code(1));
+    let error = failed.pop().unwrap();
+    assert_snapshot!(serde_json::to_string_pretty(&error).unwrap(), @r#"
+    {
+      "level": "ERROR",
+      "job": "raw_books",
+      "message": "no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); say `or_empty` if no rows are fine (location: nowhere/sample_data/json/books, source: books)",
+      "kind": "not found",
+      "exit_code": 1
+    }
+    "#);
+    for line in lines.iter().chain(&failed) {
+        for key in ["timestamp", "level", "message", "target"] {
+            assert!(line.contains_key(key), "`{key}` is missing: {line:?}");
+        }
+    }
+}
+
+/// For people: a line per source and sink, and how it ended.
+#[test]
+fn a_run_ends_with_a_summary_for_people() {
+    let job = job().args(["--target", "out", "--log-format", "pretty"]);
+    insta::with_settings!({filters => vec![
+        (r"/\S*/\.tmp\w{6}\b", "[dir]"),
+        (r"\d+\.\d\d s", "[seconds]"),
+        (r"\d{8}T\d{6}Z-[0-9a-f]{8}", "[run]"),
+        (r"[\d.]+ (Ki)?B\b", "[bytes]"),
+    ]}, {
+        assert_snapshot!(job.again().args(["--source", "in"]).run().stderr, @"
+        read   books: 1 file, 2 rows, [bytes]
+        wrote  raw_books: 1 file, 2 rows, [bytes] to out/raw/books
+        raw_books succeeded in [seconds] (run [run], commit 1)
+        ");
+        assert_snapshot!(job.again().args(["--source", "nowhere"]).run().stderr, @"
+        raw_books failed: no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); say `or_empty` if no rows are fine (location: nowhere/sample_data/json/books, source: books)
+        (exit code 1: not found)
+        ");
+    });
 }
