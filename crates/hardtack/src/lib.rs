@@ -5,6 +5,7 @@
 //! everything has succeeded, or not at all.
 //!
 //! ```
+//! # mod job {
 //! use hardtack::prelude::*;
 //!
 //! #[derive(Debug, clap::Args)]
@@ -22,6 +23,8 @@
 //!     let rows = ctx.session().sql("select * from (values (1), (2)) as t(n)").await?;
 //!     ctx.save(numbers(ctx.args()), rows).await
 //! }
+//! # }
+//! # fn main() {}
 //! ```
 //!
 //! and `main.rs` hands it over:

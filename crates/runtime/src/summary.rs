@@ -70,7 +70,12 @@ pub(crate) fn succeeded(outcome: &Outcome, format: LogFormat) {
         staged.and_then(|s| s.location.as_ref()).map(ToString::to_string).unwrap_or_default()
     };
     if !format.is_pretty() {
-        let json = serde_json::to_string(record).unwrap_or_default();
+        let mut json = serde_json::json!({"level": "INFO", "job": record.run.job, "message": "the run succeeded"});
+        if let (Some(line), Ok(serde_json::Value::Object(record))) =
+            (json.as_object_mut(), serde_json::to_value(record))
+        {
+            line.extend(record);
+        }
         let _ = writeln!(std::io::stderr(), "{json}");
         return;
     }
