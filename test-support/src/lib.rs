@@ -16,6 +16,7 @@
 //! job at each of them. Asked for among the dev-dependencies, it does so in test builds only.
 #![allow(
     clippy::disallowed_methods,
+    clippy::disallowed_macros,
     clippy::missing_panics_doc,
     reason = "this crate is the part of a test that looks at files and processes, and panicking is how it speaks"
 )]

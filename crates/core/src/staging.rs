@@ -3,6 +3,7 @@
 //! On a file system a staged file is a hidden file in the sink's root folder, moved to its place by a rename. On S3 and
 //! other stores with multipart uploads it is an upload that has not been completed. Both are named by a
 //! [`PublishAction`] that another process can execute, or undone through a [`DiscardAction`].
+#![allow(clippy::disallowed_methods, reason = "this is where staged files are made and moved")]
 
 use std::fmt::{self, Debug};
 use std::path::PathBuf;

@@ -182,7 +182,7 @@ impl UsageError {
     pub fn print(&self) {
         let _ = self.error.print();
         for line in &self.wanted {
-            #[expect(clippy::print_stderr, reason = "before logging starts")]
+            #[expect(clippy::print_stderr, clippy::disallowed_macros, reason = "before logging starts")]
             {
                 eprintln!("{line}");
             }

@@ -45,7 +45,9 @@ impl Job {
     /// Runs the job with the arguments of this process, and says how the process should exit.
     pub fn run<A: Args>(self, main: impl AsyncFnOnce(&Context<A>) -> Result<()>) -> ExitCode {
         fault::arm_from_environment();
-        let (args, options) = match parse::<A>(self.name, std::env::args_os()) {
+        #[expect(clippy::disallowed_methods, reason = "this is where the command line comes in")]
+        let command_line = std::env::args_os();
+        let (args, options) = match parse::<A>(self.name, command_line) {
             Ok(parsed) => parsed,
             Err(usage) => {
                 usage.print();

@@ -476,9 +476,40 @@ impl Journal for LedgerJournal {
 
 #[cfg(test)]
 mod tests {
+    use hardtack_core::ErrorKind;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::MockStateStore;
+
+    fn record(run: &str) -> CommitRecord {
+        let run = Run {
+            id: run.parse().unwrap(),
+            job: "job".to_owned(),
+            scope: "s".to_owned(),
+            started_at: chrono::DateTime::UNIX_EPOCH,
+            token: "12345678".to_owned(),
+        };
+        let committed_at = run.started_at;
+        CommitRecord { sequence: 1, run, committed_at, publish: BTreeMap::new(), bookmarks: BTreeMap::new() }
+    }
+
+    /// A store that has the record of this run already when it is asked to create it.
+    fn taken_by(run: &str) -> Ledger {
+        let mut store = MockStateStore::new();
+        let found = encode(&record(run)).unwrap();
+        let key = "job/scopes/s/commits/000000000001.json";
+        store.expect_create().times(1).withf(move |k, _| k == key).returning(|_, _| Ok(false));
+        store.expect_get().times(1).withf(move |k| k == key).return_once(move |_| Ok(Some(found)));
+        Ledger::new(Arc::new(store), "job", "s")
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_was_sent_twice_has_succeeded() {
+        taken_by("mine").commit(&record("mine")).await.unwrap();
+        let lost = taken_by("other").commit(&record("mine")).await.unwrap_err();
+        assert_eq!((lost.kind(), lost.get("other run")), (ErrorKind::Conflict, Some("other")));
+    }
 
     proptest! {
         #[test]

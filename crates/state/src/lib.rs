@@ -19,4 +19,6 @@ mod store;
 
 pub use ledger::{Attempt, Ledger, LedgerJournal};
 pub use records::{AttemptRecord, CommitRecord, ErrorRecord, RunRecord, RunStatus};
+#[cfg(any(test, feature = "mock"))]
+pub use store::MockStateStore;
 pub use store::{ObjectState, StateStore};

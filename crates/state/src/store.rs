@@ -11,6 +11,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
 /// Small objects by key, with create-if-absent. Keys are paths of names separated by `/`; a name holds no `/`.
+#[cfg_attr(any(test, feature = "mock"), mockall::automock)]
 #[async_trait]
 pub trait StateStore: Debug + Send + Sync {
     /// Writes `value` if there is nothing under `key`, in one step; says whether it was written.
@@ -23,7 +24,7 @@ pub trait StateStore: Debug + Send + Sync {
     async fn get(&self, key: &str) -> Result<Option<Bytes>>;
 
     /// The keys below `prefix/` in order, those after `after` if it is given.
-    async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<String>>;
+    async fn list<'a>(&self, prefix: &'a str, after: Option<&'a str>) -> Result<Vec<String>>;
 
     /// Removes what is under `key`, if there is anything.
     async fn delete(&self, key: &str) -> Result<()>;
@@ -85,7 +86,7 @@ impl StateStore for ObjectState {
         }
     }
 
-    async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<String>> {
+    async fn list<'a>(&self, prefix: &'a str, after: Option<&'a str>) -> Result<Vec<String>> {
         let folder = self.path(prefix)?;
         let listed = match after {
             Some(after) => self.objects.list_with_offset(Some(&folder), &self.path(after)?),

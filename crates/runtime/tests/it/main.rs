@@ -1,5 +1,10 @@
 //! Runs within this process: what they commit, and how they end.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files and stops where it fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "a test looks at files and stops where it fails"
+)]
 
 mod environment;
 #[cfg(feature = "aws")]

@@ -231,7 +231,7 @@ impl StateStore for Careless {
     async fn get(&self, key: &str) -> Result<Option<Bytes>> {
         self.0.get(key).await
     }
-    async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<String>> {
+    async fn list<'a>(&self, prefix: &'a str, after: Option<&'a str>) -> Result<Vec<String>> {
         self.0.list(prefix, after).await
     }
     async fn delete(&self, key: &str) -> Result<()> {

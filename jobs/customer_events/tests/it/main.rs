@@ -2,6 +2,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
+    clippy::disallowed_macros,
     clippy::print_stdout,
     reason = "a test looks at files and stops where it fails"
 )]

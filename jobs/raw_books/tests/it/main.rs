@@ -105,7 +105,7 @@ fn a_run_speaks_json_off_a_terminal() {
     let mut lines = lines_of_json(job.again().args(["--source", "in"]).run().assert_code(0));
     let record = lines.pop().unwrap();
     let keys: Vec<_> = record.keys().map(String::as_str).collect();
-    assert_snapshot!(keys.join(" "), @"run status finished_at commit sources sinks bookmarks_from bookmarks_to error");
+    assert_snapshot!(keys.join(" "), @"level job message run status finished_at commit sources sinks bookmarks_from bookmarks_to error");
     for (end, name) in [("sources", "books"), ("sinks", "raw_books")] {
         let counts = record[end][name].as_object().unwrap();
         assert_eq!(counts.keys().collect::<Vec<_>>(), ["files", "rows", "bytes", "seconds"]);
