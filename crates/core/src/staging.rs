@@ -37,7 +37,7 @@ pub trait Staging: Debug + Send + Sync {
     /// Makes a staged file visible. Doing it again changes nothing.
     ///
     /// # Errors
-    /// [`ErrorKind::Lost`](crate::ErrorKind::Lost) if what was staged is gone and what is at the target is not it.
+    /// [`ErrorKind::Lost`] if what was staged is gone and what is at the target is not it.
     async fn publish(&self, action: &PublishAction) -> Result<()>;
 
     /// Removes what a run staged. Doing it again changes nothing.
