@@ -86,3 +86,17 @@ impl Io for DryRunIo {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hardtack_core::ErrorKind;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_failure_as_in_a_real_run() {
+        let options = RuntimeArgs::default();
+        let error = dry_run("job", (), &options, async |_: &Context<()>| panic!("oh no")).await.unwrap_err();
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Unexpected, "the job panicked: oh no"));
+    }
+}

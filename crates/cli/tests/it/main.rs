@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use hardtack_core::{JobContext, Journal, Location, Run, Sink, Staged};
+use hardtack_core::{JobContext, Journal, Location, PublishAction, Run, Sink, Staged};
 use hardtack_runtime::{RuntimeArgs, open_context, open_state};
 use hardtack_sinks::JsonLines;
 use hardtack_state::{Attempt, CommitRecord, Ledger, RunRecord};
@@ -110,6 +110,20 @@ async fn a_staged_file_that_is_gone_is_a_loud_error_that_can_be_skipped() {
     let (code, text) = hardtack(killed.folder.path(), &["recover", "--skip-missing"]);
     assert_eq!(code, Some(0), "{text}");
     insta::assert_snapshot!(hardtack(killed.folder.path(), &["recover"]).1, @"job (default): nothing to do");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_deleted_for_the_sake_of_a_file_that_is_lost() {
+    let mut killed = Killed::run("r1").await;
+    let old = killed.folder.path().join("old.jsonl");
+    std::fs::write(&old, "{}").unwrap();
+    killed.staged.publish.push(PublishAction::Delete { location: Location::from(&old) });
+    killed.commit().await;
+    std::fs::remove_dir_all(killed.folder.path().join("out")).unwrap();
+    let (code, text) = hardtack(killed.folder.path(), &["recover", "--skip-missing"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(old.exists(), "both the new and the old file are gone");
+    assert!(text.contains("a file of this sink is lost"), "{text}");
 }
 
 #[test]
