@@ -47,6 +47,7 @@ pub struct Files<F> {
     location: Location,
     schema: Option<SchemaRef>,
     glob: Option<String>,
+    file_or_folder: bool,
     recursive: bool,
     partitions: Partitions,
     or_empty: bool,
@@ -71,6 +72,7 @@ impl<F: Default> Files<F> {
             location: location.into(),
             schema: None,
             glob: None,
+            file_or_folder: false,
             recursive: true,
             partitions: Partitions::None,
             or_empty: false,
@@ -100,6 +102,22 @@ impl<F> Files<F> {
     #[must_use]
     pub fn with_glob(mut self, glob: impl Into<String>) -> Self {
         self.glob = Some(glob.into());
+        self
+    }
+
+    /// The location has no suffix and stands for one file of that name, or for a folder: `lake/sales` is the file
+    /// `lake/sales.csv` (or `.csv.gz`, or another of the format's usual suffixes) or the folder `lake/sales/`, however
+    /// the data is delivered. If there are files in more than one of these places it is an error: which is meant?
+    ///
+    /// ```
+    /// use hardtack_sources::CsvFiles;
+    ///
+    /// let sales = CsvFiles::new("sales", "s3://lake/sales").file_or_folder();
+    /// assert_ne!(sales, CsvFiles::new("sales", "s3://lake/sales"));
+    /// ```
+    #[must_use]
+    pub fn file_or_folder(mut self) -> Self {
+        self.file_or_folder = true;
         self
     }
 
@@ -138,6 +156,9 @@ impl<F: Format> fmt::Debug for Files<F> {
         }
         if let Some(glob) = &self.glob {
             f.field("glob", glob);
+        }
+        if self.file_or_folder {
+            f.field("file_or_folder", &true);
         }
         if !self.recursive {
             f.field("recursive", &false);
@@ -222,6 +243,7 @@ impl<F: Format> Files<F> {
     fn search(&self) -> Search<'_> {
         Search {
             location: &self.location,
+            file_or_folder: self.file_or_folder,
             recursive: self.recursive,
             glob: self.glob.as_deref(),
             suffixes: F::SUFFIXES,

@@ -5,7 +5,8 @@
 //! and either a declared schema, which is enforced, or one that is inferred from every file.
 //!
 //! # Which files
-//! A location that names a file is that file, whatever its name. A folder is searched for the format's usual suffixes, or
+//! A location that names a file is that file, whatever its name; with [`file_or_folder`](Files::file_or_folder), `sales`
+//! is `sales.csv` or `sales.csv.gz`, too. A folder is searched for the format's usual suffixes, or
 //! for a glob; files and folders whose names start with `.` or `_` are hidden, as they are for Spark and Hive (what running
 //! jobs have staged is hidden, too). An empty or missing folder is an error unless
 //! [`or_empty`](Files::or_empty) says otherwise.

@@ -16,6 +16,8 @@ use crate::input::Compression;
 #[derive(Debug, Clone)]
 pub(crate) struct Search<'a> {
     pub(crate) location: &'a Location,
+    /// Whether the location stands for a file of that name with a suffix, too.
+    pub(crate) file_or_folder: bool,
     pub(crate) recursive: bool,
     pub(crate) glob: Option<&'a str>,
     /// What files are called when there is no glob.
@@ -73,21 +75,30 @@ impl Search<'_> {
     /// folders whose names start with `.` or `_` are hidden, but for folders that are partitions (`_x=1`).
     pub(crate) async fn list(&self, stores: &Stores) -> Result<Listing> {
         let (store, path) = stores.open(self.location)?;
-        let failed = |e: object_store::Error| Error::from(e).with("location", self.location);
+        if self.file_or_folder {
+            let files = self.beside(&store, &path).await?;
+            let folder = self.folder(store, &path).await?;
+            return self.either(files, folder);
+        }
         if let Some(meta) = self.single(&store, &path).await? {
             let files = vec![Found { meta, partitions: BTreeMap::new() }];
             return Ok(Listing { store, files, passed_over: PassedOver::default() });
         }
+        self.folder(store, &path).await
+    }
+
+    async fn folder(&self, store: Store, path: &Path) -> Result<Listing> {
+        let failed = |e: object_store::Error| Error::from(e).with("location", self.location);
         let pattern = self.pattern()?;
         let mut found = if self.recursive {
-            store.objects.list(Some(&path)).try_collect().await.map_err(failed)?
+            store.objects.list(Some(path)).try_collect().await.map_err(failed)?
         } else {
-            store.objects.list_with_delimiter(Some(&path)).await.map_err(failed)?.objects
+            store.objects.list_with_delimiter(Some(path)).await.map_err(failed)?.objects
         };
         found.sort_unstable_by(|a: &ObjectMeta, b| a.location.cmp(&b.location));
         let (mut files, mut passed_over) = (Vec::new(), PassedOver::default());
         for meta in found {
-            let Some(parts) = meta.location.prefix_match(&path) else { continue };
+            let Some(parts) = meta.location.prefix_match(path) else { continue };
             let parts: Vec<String> = parts.map(|part| part.as_ref().to_owned()).collect();
             let Some((name, folders)) = parts.split_last() else { continue };
             if is_hidden(name, folders) {
@@ -101,6 +112,38 @@ impl Search<'_> {
             }
         }
         Ok(Listing { store, files, passed_over })
+    }
+
+    /// The files that are called like the location, with a suffix.
+    async fn beside(&self, store: &Store, path: &Path) -> Result<Vec<ObjectMeta>> {
+        let mut parts: Vec<_> = path.parts().collect();
+        let Some(name) = parts.pop() else { return Ok(Vec::new()) };
+        let parent = Path::from_iter(parts);
+        let listed = match store.objects.list_with_delimiter(Some(&parent)).await {
+            Ok(listed) => listed.objects,
+            Err(object_store::Error::NotFound { .. }) => Vec::new(),
+            Err(e) => return Err(Error::from(e).with("location", self.location)),
+        };
+        let is_ours = |meta: &ObjectMeta| {
+            let rest = meta.location.filename().and_then(|file| file.strip_prefix(name.as_ref()));
+            rest.is_some_and(|rest| self.bare(&rest.to_ascii_lowercase()).any(|rest| self.suffixes.contains(&rest)))
+        };
+        Ok(listed.into_iter().filter(is_ours).collect())
+    }
+
+    /// The one file or the folder's files, whichever there is.
+    fn either(&self, mut files: Vec<ObjectMeta>, folder: Listing) -> Result<Listing> {
+        if files.len() + usize::from(!folder.files.is_empty()) > 1 {
+            let found = files.iter().map(|file| &file.location).chain(folder.files.iter().map(|f| &f.meta.location));
+            let names: Vec<_> = found.take(2).map(|at| format!("`{}`", Location::of(&folder.store.url, at))).collect();
+            let message = format!("there are both {}, and one file or one folder is wanted", names.join(" and "));
+            let hint = "; remove what is not meant, or name a file with its suffix";
+            return Err(Error::usage(message + hint).with("location", self.location));
+        }
+        Ok(match files.pop() {
+            Some(meta) => Listing { files: vec![Found { meta, partitions: BTreeMap::new() }], ..folder },
+            None => folder,
+        })
     }
 
     async fn single(&self, store: &Store, path: &Path) -> Result<Option<ObjectMeta>> {
@@ -129,20 +172,27 @@ impl Search<'_> {
             // `*` stays within a folder; `**` crosses folders.
             return pattern.matches_with(path, MatchOptions { require_literal_separator: true, ..MatchOptions::new() });
         }
-        let name = name.to_ascii_lowercase();
+        self.bare(&name.to_ascii_lowercase()).any(|name| self.suffixes.iter().any(|s| name.ends_with(s)))
+    }
+
+    /// The name, and what it is without the suffix of a compression.
+    fn bare<'n>(&self, name: &'n str) -> impl Iterator<Item = &'n str> {
         let bare = Compression::suffixes().find_map(|s| name.strip_suffix(s)).filter(|_| self.compressed);
-        self.suffixes.iter().any(|s| name.ends_with(s) || bare.is_some_and(|bare| bare.ends_with(s)))
+        std::iter::once(name).chain(bare)
     }
 
     /// What is looked for, for messages.
     pub(crate) fn wanted(&self) -> String {
-        match self.glob {
-            Some(glob) => format!("`{glob}`"),
-            None => {
-                let names: Vec<_> = self.suffixes.iter().map(|s| format!("`*{s}`")).collect();
-                format!("{}{}", names.join(", "), if self.compressed { " (or compressed)" } else { "" })
-            }
+        let names = |stem: &str| {
+            let names: Vec<_> = self.suffixes.iter().map(|s| format!("`{stem}{s}`")).collect();
+            format!("{}{}", names.join(", "), if self.compressed { " (or compressed)" } else { "" })
+        };
+        let inside = self.glob.map_or_else(|| names("*"), |glob| format!("`{glob}`"));
+        if !self.file_or_folder {
+            return inside;
         }
+        let stem = self.location.as_str().trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        format!("a file {}, and for {inside} in a folder `{stem}`", names(stem))
     }
 }
 

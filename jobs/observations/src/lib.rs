@@ -1,0 +1,53 @@
+//! Takes observations into a lake that is partitioned by their day, each of them once.
+
+use hardtack::prelude::*;
+
+/// Where from and where to.
+#[derive(Debug, Clone, PartialEq, clap::Args)]
+pub struct Args {
+    /// Folder that holds `observations.csv` or `observations/`, for example `s3://my-bucket/synthea` or `fixtures/synthea`
+    #[arg(long, env = "SOURCE", value_name = "LOCATION", default_value = "fixtures/synthea")]
+    pub source: Location,
+
+    /// Lake root that gets `observations/`, for example `s3://my-bucket` or `target/lake`
+    #[arg(long, env = "TARGET", value_name = "LOCATION", default_value = "target/lake")]
+    pub target: Location,
+}
+
+/// The observations as Synthea exports them. Values are texts: what they are depends on the type, and not all are numbers.
+pub fn delivered(args: &Args) -> CsvFiles {
+    CsvFiles::new("observations", args.source.join("observations")).file_or_folder().with_schema(schema! {
+        date: timestamp,
+        patient: string,
+        encounter: string,
+        category: string,
+        code: string,
+        description: string,
+        value: string,
+        units: string,
+        type: string,
+    })
+}
+
+/// A folder for every day, made anew by every run.
+pub fn observations(args: &Args) -> ParquetDataset {
+    ParquetDataset::new("observations", args.target.join("observations"))
+        .overwrite()
+        .partition_by(["year", "month", "day"])
+        .with_compression(Compression::Snappy)
+}
+
+/// Reads like a flow chart of the job: load, clean, save.
+///
+/// # Errors
+/// Those of the source and the sink.
+pub async fn main(ctx: &Context<Args>) -> Result<()> {
+    let delivered = ctx.load(delivered(ctx.args())).await?;
+    ctx.save(observations(ctx.args()), by_day(delivered)?).await
+}
+
+/// The different observations, with their day (in UTC) in the place of their date.
+fn by_day(observations: DataFrame) -> Result<DataFrame> {
+    let different = drop_duplicates(observations, &[])?;
+    Ok(split_date(different, "date")?.drop_columns(&["date"])?)
+}

@@ -1,0 +1,112 @@
+//! Joins the diagnoses of sinusitis to their patients, for a study of the age at which they are made.
+
+use hardtack::prelude::*;
+
+/// Where from and where to.
+#[derive(Debug, Clone, PartialEq, clap::Args)]
+pub struct Args {
+    /// Folder that holds `conditions.csv` and `patients.csv` (or folders of files), for example `s3://my-bucket/synthea`
+    #[arg(long, env = "SOURCE", value_name = "LOCATION", default_value = "fixtures/synthea")]
+    pub source: Location,
+
+    /// Lake root that gets `sinusitis_study/`, for example `s3://my-bucket` or `target/lake`
+    #[arg(long, env = "TARGET", value_name = "LOCATION", default_value = "target/lake")]
+    pub target: Location,
+}
+
+/// The conditions as Synthea exports them.
+pub fn conditions(args: &Args) -> CsvFiles {
+    CsvFiles::new("conditions", args.source.join("conditions")).file_or_folder().with_schema(schema! {
+        start: date,
+        stop: date,
+        patient: string,
+        encounter: string,
+        code: bigint,
+        description: string,
+    })
+}
+
+/// The patients as Synthea exports them.
+pub fn patients(args: &Args) -> CsvFiles {
+    CsvFiles::new("patients", args.source.join("patients")).file_or_folder().with_schema(schema! {
+        id: string,
+        birthdate: date,
+        deathdate: date,
+        ssn: string,
+        drivers: string,
+        passport: string,
+        prefix: string,
+        first: string,
+        last: string,
+        suffix: string,
+        maiden: string,
+        marital: string,
+        race: string,
+        ethnicity: string,
+        gender: string,
+        birthplace: string,
+        address: string,
+        city: string,
+        state: string,
+        county: string,
+        zip: string,
+        lat: double,
+        lon: double,
+        healthcare_expenses: double,
+        healthcare_coverage: double,
+    })
+}
+
+/// One file for the study, made anew by every run.
+pub fn sinusitis_study(args: &Args) -> ParquetDataset {
+    ParquetDataset::new("sinusitis_study", args.target.join("sinusitis_study"))
+        .overwrite()
+        .with_compression(Compression::Snappy)
+}
+
+/// Reads like a flow chart of the job: load, join, select, save.
+///
+/// # Errors
+/// Those of the sources and the sink.
+pub async fn main(ctx: &Context<Args>) -> Result<()> {
+    let conditions = ctx.load(conditions(ctx.args())).await?;
+    let patients = ctx.load(patients(ctx.args())).await?;
+
+    let diagnoses = of_patients(conditions, patients)?;
+    let sinusitis = complete(of_sinusitis(diagnoses)?)?;
+
+    ctx.save(sinusitis_study(ctx.args()), with_age(sinusitis)?).await
+}
+
+/// What the study wants to know of every different pair of a condition and its patient.
+fn of_patients(conditions: DataFrame, patients: DataFrame) -> Result<DataFrame> {
+    let joined = conditions.join(patients, JoinType::Inner, &["patient"], &["id"], None)?;
+    Ok(drop_duplicates(joined, &[])?.select_columns(&[
+        "start",
+        "stop",
+        "patient",
+        "encounter",
+        "code",
+        "description",
+        "birthdate",
+        "marital",
+        "race",
+        "ethnicity",
+        "gender",
+    ])?)
+}
+
+fn of_sinusitis(diagnoses: DataFrame) -> Result<DataFrame> {
+    Ok(diagnoses.filter(contains(col("description"), lit("sinusitis")))?)
+}
+
+/// The rows with all that the study groups by: neither null nor an empty text.
+fn complete(diagnoses: DataFrame) -> Result<DataFrame> {
+    let known = |column| col(column).not_eq(lit(""));
+    Ok(diagnoses.filter(known("ethnicity").and(known("race")).and(known("gender")).and(known("marital")))?)
+}
+
+/// Adds the age of the patient in days when the condition was found.
+fn with_age(diagnoses: DataFrame) -> Result<DataFrame> {
+    Ok(diagnoses.with_column("condition_age", cast(col("start") - col("birthdate"), DataType::Int32))?)
+}
