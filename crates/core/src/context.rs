@@ -116,6 +116,20 @@ impl JobContext {
             .map_err(|e| e.with("target", target))
     }
 
+    /// Stages a whole file at once: [`JobContext::stage_file`] for files that are small and many.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn stage_bytes(&self, root: &Location, target: &Location, bytes: bytes::Bytes) -> Result<PublishAction> {
+        let (store, root_path) = self.stores().open(root)?;
+        let target_path = target.resolve()?.path;
+        store
+            .staging
+            .put(self.journal(), &self.0.run, &root_path, &target_path, bytes)
+            .await
+            .map_err(|e| e.with("target", target))
+    }
+
     /// Executes publish actions now, outside of a run; for tests of sinks.
     ///
     /// # Errors

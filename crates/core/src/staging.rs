@@ -34,6 +34,20 @@ pub trait Staging: Debug + Send + Sync {
     async fn create(&self, journal: &dyn Journal, run: &Run, root: &Path, target: &Path)
     -> Result<Box<dyn StagedFile>>;
 
+    /// Stages a file whose content is at hand.
+    async fn put(
+        &self,
+        journal: &dyn Journal,
+        run: &Run,
+        root: &Path,
+        target: &Path,
+        bytes: Bytes,
+    ) -> Result<PublishAction> {
+        let mut file = self.create(journal, run, root, target).await?;
+        file.write(bytes).await?;
+        file.finish().await
+    }
+
     /// Makes a staged file visible. Doing it again changes nothing.
     ///
     /// # Errors
@@ -121,14 +135,17 @@ impl LocalStaging {
     fn on_disk(&self, location: &Location) -> Result<PathBuf> {
         Ok(self.objects.path_to_filesystem(&location.resolve()?.path)?)
     }
+}
 
-    async fn sync_folder(&self, folder: Option<&std::path::Path>) -> Result<()> {
-        if let (true, Some(folder)) = (self.fsync, folder) {
-            let file = tokio::fs::File::open(folder).await.map_err(|e| io(e, folder))?;
-            file.sync_all().await.map_err(|e| io(e, folder))?;
-        }
-        Ok(())
-    }
+/// Flushes a folder to the disk, so that the names in it survive a power loss.
+fn sync_folder(folder: Option<&std::path::Path>) -> Result<()> {
+    let Some(folder) = folder else { return Ok(()) };
+    std::fs::File::open(folder).and_then(|f| f.sync_all()).map_err(|e| io(e, folder))
+}
+
+/// Does what blocks where it may: several calls in one go, because each go costs more than a small file does.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| Error::unexpected("a file task died").because(e))?
 }
 
 fn io(error: std::io::Error, path: &std::path::Path) -> Error {
@@ -154,7 +171,7 @@ fn is_staged(name: &str, suffix: &str) -> bool {
 }
 
 /// What would make the rename fail after the commit, for good, has to be found before it.
-async fn check_target(target: &std::path::Path, location: &Location) -> Result<()> {
+fn check_target(target: &std::path::Path, location: &Location) -> Result<()> {
     for name in target.components() {
         if name.as_os_str().len() > 255 {
             return Err(Error::usage(
@@ -164,12 +181,12 @@ async fn check_target(target: &std::path::Path, location: &Location) -> Result<(
         }
     }
     let mut ancestors = target.ancestors();
-    if tokio::fs::metadata(ancestors.next().unwrap_or(target)).await.is_ok_and(|m| m.is_dir()) {
+    if std::fs::metadata(ancestors.next().unwrap_or(target)).is_ok_and(|m| m.is_dir()) {
         return Err(Error::usage("there is a folder where the file should be; remove it or choose another name")
             .with("target", location));
     }
     for folder in ancestors {
-        match tokio::fs::metadata(folder).await {
+        match std::fs::metadata(folder) {
             Ok(meta) if meta.is_dir() => break,
             Ok(_) => {
                 return Err(Error::usage(
@@ -193,38 +210,57 @@ impl Staging for LocalStaging {
         root: &Path,
         target: &Path,
     ) -> Result<Box<dyn StagedFile>> {
-        let store = Url::parse("file:///").map_err(|e| Error::unexpected(e.to_string()))?;
-        let (root, target) = (Location::of(&store, root), Location::of(&store, target));
-        let folder = self.on_disk(&root)?;
-        journal.note(DiscardAction::StagedFiles { folder: root.clone(), suffix: staged_suffix(run) }).await?;
-        check_target(&self.on_disk(&target)?, &target).await?;
-        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
-        let name = format!(".{serial:06}{}", staged_suffix(run));
-        let path = folder.join(&name);
-        let file = create_new(&folder, &path).await?;
-        fault::hit("stage.file.created")?;
+        let place = self.place(journal, run, root, target).await?;
+        let (place, file) = blocking(move || place.create().map(|file| (place, file))).await?;
         Ok(Box::new(LocalFile {
-            path,
-            file,
-            from: root.join(&name),
-            to: target,
+            place,
+            file: tokio::fs::File::from_std(file),
             hash: XxHash3_64::with_seed(0),
             bytes: 0,
             fsync: self.fsync,
         }))
     }
 
+    async fn put(
+        &self,
+        journal: &dyn Journal,
+        run: &Run,
+        root: &Path,
+        target: &Path,
+        bytes: Bytes,
+    ) -> Result<PublishAction> {
+        let (place, fsync) = (self.place(journal, run, root, target).await?, self.fsync);
+        blocking(move || {
+            let mut file = place.create()?;
+            std::io::Write::write_all(&mut file, &bytes).map_err(|e| io(e, &place.path))?;
+            if fsync {
+                file.sync_all().map_err(|e| io(e, &place.path))?;
+            }
+            fault::hit("stage.file.finished")?;
+            Ok(place.rename(bytes.len() as u64, XxHash3_64::oneshot(&bytes)))
+        })
+        .await
+    }
+
     async fn publish(&self, action: &PublishAction) -> Result<()> {
         let PublishAction::RenameFile { from, to, bytes, xxh3 } = action else {
             return Err(Error::unexpected(format!("{action} is not an action of the file system")));
         };
-        let (source, target) = (self.on_disk(from)?, self.on_disk(to)?);
-        if let Some(folder) = target.parent() {
-            tokio::fs::create_dir_all(folder).await.map_err(|e| io(e, folder))?;
-        }
-        match tokio::fs::rename(&source, &target).await {
-            Ok(()) => self.sync_folder(target.parent()).await,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+        let (source, target, fsync) = (self.on_disk(from)?, self.on_disk(to)?, self.fsync);
+        let moved = blocking(move || {
+            if let Some(folder) = target.parent() {
+                std::fs::create_dir_all(folder).map_err(|e| io(e, folder))?;
+            }
+            match std::fs::rename(&source, &target) {
+                Ok(()) if fsync => sync_folder(target.parent()).map(|()| true),
+                Ok(()) => Ok(true),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+                Err(e) => Err(io(e, &target)),
+            }
+        });
+        match moved.await? {
+            true => Ok(()),
+            false => {
                 // An earlier attempt may have renamed it.
                 let path = to.resolve()?.path;
                 let ours = match self.objects.head(&path).await {
@@ -234,7 +270,6 @@ impl Staging for LocalStaging {
                 };
                 if ours { Ok(()) } else { Err(gone("the staged file is gone", to).with("staged", from)) }
             }
-            Err(e) => Err(io(e, &target)),
         }
     }
 
@@ -264,23 +299,52 @@ impl Staging for LocalStaging {
     }
 }
 
-/// Creates a file and its folder. Another run that fails just now may take the empty folder away in between.
-async fn create_new(folder: &std::path::Path, path: &std::path::Path) -> Result<tokio::fs::File> {
-    let mut tries = 0;
-    loop {
-        tokio::fs::create_dir_all(folder).await.map_err(|e| io(e, folder))?;
-        match tokio::fs::OpenOptions::new().write(true).create_new(true).open(path).await {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && tries < 10 => tries += 1,
-            opened => return opened.map_err(|e| io(e, path)),
-        }
+impl LocalStaging {
+    /// Notes that a file is about to be staged, and says where.
+    async fn place(&self, journal: &dyn Journal, run: &Run, root: &Path, target: &Path) -> Result<LocalPlace> {
+        let store = Url::parse("file:///").map_err(|e| Error::unexpected(e.to_string()))?;
+        let (root, to) = (Location::of(&store, root), Location::of(&store, target));
+        let suffix = staged_suffix(run);
+        journal.note(DiscardAction::StagedFiles { folder: root.clone(), suffix: suffix.clone() }).await?;
+        let (folder, target) = (self.on_disk(&root)?, self.on_disk(&to)?);
+        let name = format!(".{:06}{suffix}", self.serial.fetch_add(1, Ordering::Relaxed));
+        Ok(LocalPlace { path: folder.join(&name), folder, target, from: root.join(&name), to })
+    }
+}
+
+/// Where a file is staged and where it will be.
+struct LocalPlace {
+    folder: PathBuf,
+    path: PathBuf,
+    target: PathBuf,
+    from: Location,
+    to: Location,
+}
+
+impl LocalPlace {
+    /// Creates the staged file and its folder. Another run that fails just now may take the empty folder away in between.
+    fn create(&self) -> Result<std::fs::File> {
+        check_target(&self.target, &self.to)?;
+        let mut tries = 0;
+        let file = loop {
+            match std::fs::OpenOptions::new().write(true).create_new(true).open(&self.path) {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound && tries < 10 => tries += 1,
+                opened => break opened.map_err(|e| io(e, &self.path))?,
+            }
+            std::fs::create_dir_all(&self.folder).map_err(|e| io(e, &self.folder))?;
+        };
+        fault::hit("stage.file.created")?;
+        Ok(file)
+    }
+
+    fn rename(self, bytes: u64, xxh3: u64) -> PublishAction {
+        PublishAction::RenameFile { from: self.from, to: self.to, bytes, xxh3 }
     }
 }
 
 struct LocalFile {
-    path: PathBuf,
+    place: LocalPlace,
     file: tokio::fs::File,
-    from: Location,
-    to: Location,
     hash: XxHash3_64,
     bytes: u64,
     fsync: bool,
@@ -291,17 +355,17 @@ impl StagedFile for LocalFile {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
         Write64::write(&mut self.hash, &bytes);
         self.bytes += bytes.len() as u64;
-        self.file.write_all(&bytes).await.map_err(|e| io(e, &self.path))
+        self.file.write_all(&bytes).await.map_err(|e| io(e, &self.place.path))
     }
 
     async fn finish(mut self: Box<Self>) -> Result<PublishAction> {
-        self.file.flush().await.map_err(|e| io(e, &self.path))?;
+        self.file.flush().await.map_err(|e| io(e, &self.place.path))?;
         if self.fsync {
-            self.file.sync_all().await.map_err(|e| io(e, &self.path))?;
+            self.file.sync_all().await.map_err(|e| io(e, &self.place.path))?;
         }
         fault::hit("stage.file.finished")?;
         let xxh3 = Write64::finish(&self.hash);
-        Ok(PublishAction::RenameFile { from: self.from, to: self.to, bytes: self.bytes, xxh3 })
+        Ok(self.place.rename(self.bytes, xxh3))
     }
 }
 

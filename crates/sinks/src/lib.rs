@@ -9,10 +9,14 @@
 //! | [`CsvFile`], [`JsonLines`] | one file | the old file or the new one |
 //! | [`InMemory`] | batches in this process | all or nothing |
 
+mod distinct;
+mod gather;
 mod in_memory;
 mod parquet;
 mod partition;
+mod plan;
 mod text;
+mod write;
 
 pub use in_memory::InMemory;
 pub use parquet::{Compression, ParquetDataset};

@@ -1,23 +1,25 @@
 //! Folders of Parquet files.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use async_trait::async_trait;
-use bytes::Bytes;
-use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{DataType, SchemaRef, TimeUnit};
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::arrow::array::AsArray;
+use datafusion::arrow::datatypes::{DataType, SchemaRef, TimeUnit, UInt64Type};
 use datafusion::logical_expr::{Expr, cast, ident};
+use datafusion::physical_plan::collect;
 use datafusion::prelude::DataFrame;
-use futures::{StreamExt, TryStreamExt};
-use hardtack_core::meter::Meter;
-use hardtack_core::staging::StagedFile;
+use futures::TryStreamExt;
 use hardtack_core::{Error, JobContext, Location, PublishAction, Report, Result, ShowFields, Sink, Staged};
-use parquet::arrow::ArrowWriter;
+use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
 use parquet::basic::{Compression as Codec, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use tokio::sync::Semaphore;
 
 use crate::partition::Partitioner;
+use crate::plan;
+use crate::write::{UPLOADS, Write};
 
 /// How the pages of a Parquet file are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,7 +135,31 @@ impl ParquetDataset {
         Ok(listed.iter().filter_map(|meta| inside(&meta.location)).collect())
     }
 
-    fn properties(&self, ctx: &JobContext) -> Result<WriterProperties> {
+    /// What the streams of a write share.
+    fn write(&self, ctx: &JobContext, schema: SchemaRef) -> Result<Write> {
+        let partitioner = Partitioner::new(&schema, &self.partition_by)?;
+        let file_schema = partitioner.file_schema(&schema)?;
+        let parquet_schema =
+            ArrowSchemaConverter::new().convert(&file_schema).map_err(parquet_error)?.root_schema_ptr();
+        let threads = ctx.session().state().config().target_partitions();
+        Ok(Write {
+            properties: [false, true].map(|small| self.properties(ctx, &file_schema, small).map(Arc::new)).into_iter().collect::<Result<Vec<_>>>()?.try_into().map_err(|_| Error::unexpected("two"))?,
+            ctx: ctx.clone(),
+            root: self.location.clone(),
+            partitioner,
+            schema: file_schema,
+            parquet_schema,
+            sort_by: Vec::new(),
+            target_file_bytes: self.target_file_bytes,
+            row_group_rows: 1 << 20,
+            meter: ctx.meters().sink(&self.name),
+            staged: Mutex::default(),
+            encoders: Arc::new(Semaphore::new(threads)),
+            uploads: Arc::new(Semaphore::new(UPLOADS)),
+        })
+    }
+
+    fn properties(&self, ctx: &JobContext, file_schema: &SchemaRef, small: bool) -> Result<WriterProperties> {
         let codec = match self.compression {
             Compression::Zstd(level) => Codec::ZSTD(ZstdLevel::try_new(level).map_err(|e| {
                 Error::usage(format!("{level} is not a zstd level; wanted is one from 1 to 22")).because(e)
@@ -142,14 +168,21 @@ impl ParquetDataset {
             Compression::Uncompressed => Codec::UNCOMPRESSED,
         };
         let about = |key: &str, value: &str| KeyValue::new(key.to_owned(), value.to_owned());
-        Ok(WriterProperties::builder()
+        let mut properties = WriterProperties::builder()
             .set_compression(codec)
             .set_created_by(format!("hardtack {}", env!("CARGO_PKG_VERSION")))
             .set_key_value_metadata(Some(vec![
                 about("hardtack.job", &ctx.run().job),
                 about("hardtack.run", ctx.run().id.as_str()),
-            ]))
-            .build())
+            ]));
+        if small {
+            properties =
+                properties.set_statistics_enabled(EnabledStatistics::Chunk).set_offset_index_disabled(true);
+        }
+        let mut properties = properties.build();
+        // Arrow's own schema tells types apart that are one in Parquet.
+        add_encoded_arrow_schema_to_metadata(file_schema, &mut properties);
+        Ok(properties)
     }
 }
 
@@ -184,33 +217,21 @@ impl Sink for ParquetDataset {
 
     async fn stage(&self, ctx: &JobContext, rows: DataFrame) -> Result<Staged> {
         let rows = readable_timestamps(crate::contract(rows, self.schema.as_ref())?)?;
-        let schema: SchemaRef = rows.schema().as_arrow().clone().into();
-        let partitioner = Partitioner::new(&schema, &self.partition_by)?;
-        let properties = self.properties(ctx)?;
+        let write = Arc::new(self.write(ctx, rows.schema().as_arrow().clone().into())?);
         let superseded = self.superseded(ctx).await?;
-        let rows = match self.partition_by.as_slice() {
-            [] => rows,
-            columns => rows.sort(columns.iter().map(|c| ident(c).sort(true, true)).collect())?,
-        };
-        let mut writer = DatasetWriter {
-            sink: self,
-            ctx,
-            properties,
-            schema: partitioner.file_schema(&schema)?,
-            meter: &ctx.meters().sink(&self.name),
-            memory: MemoryConsumer::new(format!("ParquetDataset[{}]", self.name))
-                .register(&ctx.session().runtime_env().memory_pool),
-            open: None,
-            staged: Staged { report: Report::default(), publish: superseded },
-        };
-        let mut batches = rows.execute_stream().await?;
-        while let Some(batch) = batches.next().await.transpose()? {
-            for (folder, range) in partitioner.split(&batch)? {
-                let rows = partitioner.rows(&batch, &range)?;
-                writer.write(&folder, &rows).await?;
+        let plan = plan::plan(rows, Arc::clone(&write)).await?;
+        let counts = collect(plan, ctx.session().task_ctx()).await?;
+        let mut publish = std::mem::take(&mut *write.staged.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut report = Report::default();
+        for action in &publish {
+            if let PublishAction::CompleteUpload { bytes, .. } | PublishAction::RenameFile { bytes, .. } = action {
+                report.bytes += bytes;
+                report.files += 1;
             }
         }
-        writer.finish().await
+        report.rows = counts.iter().flat_map(|c| c.column(0).as_primitive::<UInt64Type>().values()).sum();
+        publish.extend(superseded);
+        Ok(Staged { report, publish })
     }
 }
 
@@ -234,100 +255,7 @@ fn readable_timestamps(rows: DataFrame) -> Result<DataFrame> {
     Ok(rows.select(columns)?)
 }
 
-/// Writes sorted rows, one open file at a time.
-struct DatasetWriter<'a> {
-    sink: &'a ParquetDataset,
-    ctx: &'a JobContext,
-    properties: WriterProperties,
-    schema: SchemaRef,
-    meter: &'a Meter,
-    memory: MemoryReservation,
-    open: Option<OpenFile>,
-    staged: Staged,
-}
-
-struct OpenFile {
-    folder: String,
-    file: Box<dyn StagedFile>,
-    encoder: ArrowWriter<Vec<u8>>,
-}
-
-/// A batch is given to the encoder in slices of this many rows, so that a file ends near its target size.
-const SLICE_ROWS: usize = 8192;
-
-impl DatasetWriter<'_> {
-    async fn write(&mut self, folder: &str, rows: &RecordBatch) -> Result<()> {
-        if self.open.as_ref().is_some_and(|open| open.folder != folder) {
-            self.close().await?;
-        }
-        for start in (0..rows.num_rows()).step_by(SLICE_ROWS) {
-            let slice = rows.slice(start, SLICE_ROWS.min(rows.num_rows() - start));
-            self.write_slice(folder, &slice).await?;
-        }
-        Ok(())
-    }
-
-    async fn write_slice(&mut self, folder: &str, rows: &RecordBatch) -> Result<()> {
-        let mut open = match self.open.take() {
-            Some(open) => open,
-            None => self.open(folder).await?,
-        };
-        open.encoder.write(rows).map_err(parquet_error)?;
-        // What the encoder holds counts against the memory limit; where there is no more, the row group ends here.
-        if self.memory.try_resize(open.encoder.memory_size()).is_err() {
-            open.encoder.flush().map_err(parquet_error)?;
-            self.memory.resize(open.encoder.memory_size());
-        }
-        let encoded = std::mem::take(open.encoder.inner_mut());
-        if !encoded.is_empty() {
-            self.meter.add_bytes(encoded.len() as u64);
-            open.file.write(Bytes::from(encoded)).await?;
-        }
-        self.staged.report.rows += rows.num_rows() as u64;
-        self.meter.add_rows(rows.num_rows() as u64);
-        let size = (open.encoder.bytes_written() + open.encoder.in_progress_size()) as u64;
-        self.open = Some(open);
-        if size >= self.sink.target_file_bytes {
-            self.close().await?;
-        }
-        Ok(())
-    }
-
-    async fn open(&mut self, folder: &str) -> Result<OpenFile> {
-        let root = &self.sink.location;
-        let name = crate::part_name(self.ctx, self.staged.report.files, ".parquet");
-        let file = self.ctx.stage_file(root, &root.join(folder).join(name)).await?;
-        let encoder = ArrowWriter::try_new(Vec::new(), self.schema.clone(), Some(self.properties.clone()))
-            .map_err(parquet_error)?;
-        self.staged.report.files += 1;
-        self.meter.add_files(1);
-        Ok(OpenFile { folder: folder.to_owned(), file, encoder })
-    }
-
-    async fn close(&mut self) -> Result<()> {
-        let Some(mut open) = self.open.take() else { return Ok(()) };
-        let rest = {
-            open.encoder.finish().map_err(parquet_error)?;
-            std::mem::take(open.encoder.inner_mut())
-        };
-        self.meter.add_bytes(rest.len() as u64);
-        open.file.write(Bytes::from(rest)).await?;
-        self.memory.free();
-        let action = open.file.finish().await?;
-        if let PublishAction::CompleteUpload { bytes, .. } | PublishAction::RenameFile { bytes, .. } = &action {
-            self.staged.report.bytes += bytes;
-        }
-        self.staged.publish.push(action);
-        Ok(())
-    }
-
-    async fn finish(mut self) -> Result<Staged> {
-        self.close().await?;
-        Ok(self.staged)
-    }
-}
-
-fn parquet_error(error: ParquetError) -> Error {
+pub(crate) fn parquet_error(error: ParquetError) -> Error {
     match error {
         ParquetError::NYI(what) => Error::usage(format!("Parquet cannot hold this: {what}")),
         error => Error::unexpected("a Parquet file could not be encoded").because(error),

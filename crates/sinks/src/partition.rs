@@ -61,6 +61,16 @@ impl Partitioner {
         Ok(Self { names: names.to_vec(), columns, rest })
     }
 
+    /// The names of the partition columns.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Where the partition columns are.
+    pub(crate) fn columns(&self) -> &[usize] {
+        &self.columns
+    }
+
     /// The schema of the files: without the partition columns.
     pub(crate) fn file_schema(&self, schema: &SchemaRef) -> Result<SchemaRef> {
         Ok(schema.project(&self.rest)?.into())

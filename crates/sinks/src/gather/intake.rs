@@ -1,0 +1,218 @@
+//! Taking rows in: they are held in memory as they come, and written to disk in the order of their keys when there is no
+//! more room.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::sync::Arc;
+
+use ahash::RandomState;
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt64Array};
+use datafusion::arrow::compute::take;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::ipc::CompressionType;
+use datafusion::arrow::ipc::writer::{FileWriter, IpcWriteOptions};
+use datafusion::arrow::row::SortField;
+use datafusion::common::Result;
+use datafusion::common::hash_utils::create_hashes;
+use datafusion::execution::disk_manager::{DiskManager, RefCountedTempFile};
+use datafusion::execution::memory_pool::MemoryReservation;
+use datafusion::physical_plan::SendableRecordBatchStream;
+use datafusion::physical_plan::metrics::SpillMetrics;
+use datafusion::physical_plan::spill::get_record_batch_memory_size;
+use futures::StreamExt;
+
+use super::keys::{Keys, Slice};
+use super::output::Picked;
+
+/// The rows of one input stream.
+pub(super) struct Intake {
+    pub(super) keys: Keys,
+    pub(super) batches: Vec<Held>,
+    /// In the order in which the rows came.
+    pub(super) slices: Vec<Slice>,
+    pub(super) runs: Vec<Run>,
+    pub(super) memory: MemoryReservation,
+    schema: SchemaRef,
+    hash: Option<RowHash>,
+    disk: Arc<DiskManager>,
+    metrics: SpillMetrics,
+    /// A batch that is written to disk has about this many bytes.
+    spilled_batch_bytes: usize,
+}
+
+/// A batch, and the hash of each of its rows if duplicates are to be found.
+pub(super) struct Held {
+    pub(super) rows: RecordBatch,
+    pub(super) hashes: Vec<u32>,
+}
+
+/// Hashes the columns by which rows are compared. The hash only says which rows may be equal.
+#[derive(Clone)]
+pub(super) struct RowHash {
+    /// The first columns are compared; those that follow are functions of them.
+    pub(super) columns: usize,
+    state: RandomState,
+}
+
+impl RowHash {
+    pub(super) fn new(columns: usize) -> Self {
+        Self { columns, state: RandomState::with_seeds(1, 2, 3, 4) }
+    }
+
+    fn of(&self, rows: &RecordBatch) -> Result<Vec<u32>> {
+        let mut hashes = vec![0; rows.num_rows()];
+        create_hashes(&rows.columns()[..self.columns], &self.state, &mut hashes)?;
+        Ok(hashes.into_iter().map(|hash| hash as u32).collect())
+    }
+}
+
+impl Held {
+    pub(super) fn new(rows: RecordBatch, hash: Option<&RowHash>) -> Result<Self> {
+        let hashes = hash.map_or_else(|| Ok(Vec::new()), |hash| hash.of(&rows))?;
+        Ok(Self { rows, hashes })
+    }
+
+    pub(super) fn size(&self) -> usize {
+        get_record_batch_memory_size(&self.rows) + self.hashes.len() * 4
+    }
+}
+
+/// Rows on disk, sorted by key.
+pub(super) struct Run {
+    pub(super) file: RefCountedTempFile,
+    /// Every batch of the file but the last has this many rows.
+    pub(super) batch_rows: usize,
+    /// The number of rows of each key, in the order of the keys. The numbers are those of the intake.
+    pub(super) keys: Vec<(u32, u64)>,
+}
+
+impl Intake {
+    #[expect(clippy::too_many_arguments, reason = "what an operator has at hand, passed on once")]
+    pub(super) fn new(
+        schema: SchemaRef,
+        fields: Vec<SortField>,
+        columns: Vec<usize>,
+        hash: Option<RowHash>,
+        memory: MemoryReservation,
+        disk: Arc<DiskManager>,
+        metrics: SpillMetrics,
+        spilled_batch_bytes: usize,
+    ) -> Result<Self> {
+        let keys = Keys::new(fields, columns)?;
+        let (batches, slices, runs) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { keys, batches, slices, runs, memory, schema, hash, disk, metrics, spilled_batch_bytes })
+    }
+
+    /// Takes in all rows of a stream.
+    pub(super) async fn take_in(mut self, mut rows: SendableRecordBatchStream) -> Result<Self> {
+        while let Some(batch) = rows.next().await.transpose()? {
+            if batch.num_rows() > 0 {
+                self.add(batch)?;
+            }
+        }
+        // What comes next needs room, too: files are read, and files are written.
+        if !self.runs.is_empty() {
+            self.spill()?;
+        }
+        Ok(self)
+    }
+
+    fn add(&mut self, rows: RecordBatch) -> Result<()> {
+        let held = Held::new(compact(rows)?, self.hash.as_ref())?;
+        let (before, size) = (self.overhead(), held.size());
+        self.keys.slices(&held.rows, self.batches.len() as u32, &mut self.slices)?;
+        self.batches.push(held);
+        let grown = size + self.overhead().saturating_sub(before);
+        if self.memory.try_grow(grown).is_err() {
+            self.spill()?;
+        }
+        Ok(())
+    }
+
+    /// What is held beside the rows.
+    fn overhead(&self) -> usize {
+        self.keys.size() + self.slices.capacity() * size_of::<Slice>()
+    }
+
+    /// Writes all rows that are held to a file, in the order of their keys.
+    pub(super) fn spill(&mut self) -> Result<()> {
+        if self.batches.is_empty() {
+            return Ok(());
+        }
+        let mut order: Vec<u32> = (0..self.keys.len() as u32).collect();
+        order.sort_unstable_by(|a, b| self.keys.get(*a).cmp(self.keys.get(*b)));
+        let mut rank = vec![0_u32; order.len()];
+        order.iter().zip(0..).for_each(|(key, at)| rank[*key as usize] = at);
+        // Stable, so that rows of a key keep the order in which they came.
+        self.slices.sort_by_key(|slice| rank[slice.key as usize]);
+
+        let rows: usize = self.batches.iter().map(|held| held.rows.num_rows()).sum();
+        let bytes: usize = self.batches.iter().map(Held::size).sum();
+        let batch_rows = (self.spilled_batch_bytes / (bytes / rows).max(1)).clamp(16, 1 << 16);
+        let mut file = self.disk.create_tmp_file("gathering the rows of a partition")?;
+        let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
+        let out = BufWriter::with_capacity(1 << 20, File::create(file.path())?);
+        let mut writer = FileWriter::try_new_with_options(out, &self.schema, options)?;
+        let mut picked = Picked::default();
+        let mut keys: Vec<(u32, u64)> = Vec::new();
+        for slice in &self.slices {
+            match keys.last_mut() {
+                Some((key, rows)) if *key == slice.key => *rows += u64::from(slice.rows),
+                _ => keys.push((slice.key, slice.rows.into())),
+            }
+            for row in slice.start..slice.start + slice.rows {
+                picked.push(slice.batch, row);
+                if picked.len() == batch_rows {
+                    writer.write(&picked.take(&self.schema, |batch| &self.batches[batch as usize].rows)?)?;
+                }
+            }
+        }
+        if picked.len() > 0 {
+            writer.write(&picked.take(&self.schema, |batch| &self.batches[batch as usize].rows)?)?;
+        }
+        writer.finish()?;
+        drop(writer);
+        // Counts against the limit on what may be spilled.
+        file.update_disk_usage()?;
+        self.metrics.spill_file_count.add(1);
+        self.metrics.spilled_rows.add(rows);
+        self.metrics.spilled_bytes.add(usize::try_from(file.current_disk_usage()).unwrap_or(usize::MAX));
+        self.runs.push(Run { file, batch_rows, keys });
+        self.batches.clear();
+        self.slices.clear();
+        let overhead = self.overhead();
+        self.memory.resize(overhead);
+        Ok(())
+    }
+}
+
+/// A batch that does not keep alive much more memory than it needs: arrays may be small windows on large buffers.
+fn compact(rows: RecordBatch) -> Result<RecordBatch> {
+    const SLACK: usize = 64 << 10;
+    let columns = rows.columns().iter().map(|column| {
+        let held = column.get_buffer_memory_size();
+        match column.data_type() {
+            _ if held < SLACK => Ok(Arc::clone(column)),
+            DataType::Utf8View => {
+                let views = column.as_string_view();
+                let used = views.total_buffer_bytes_used() + column.len() * 16;
+                Ok(if held > 2 * used + SLACK { Arc::new(views.gc()) as ArrayRef } else { Arc::clone(column) })
+            }
+            DataType::BinaryView => {
+                let views = column.as_binary_view();
+                let used = views.total_buffer_bytes_used() + column.len() * 16;
+                Ok(if held > 2 * used + SLACK { Arc::new(views.gc()) as ArrayRef } else { Arc::clone(column) })
+            }
+            _ => {
+                let used = column.to_data().get_slice_memory_size()?;
+                if held > 2 * used + SLACK {
+                    let all = UInt64Array::from_iter_values(0..column.len() as u64);
+                    Ok(take(column, &all, None)?)
+                } else {
+                    Ok(Arc::clone(column))
+                }
+            }
+        }
+    });
+    Ok(RecordBatch::try_new(rows.schema(), columns.collect::<Result<_>>()?)?)
+}

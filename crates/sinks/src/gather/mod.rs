@@ -1,0 +1,288 @@
+//! The exchange in front of a partitioned write: an operator that brings the rows of each partition value together.
+//!
+//! A sort would do that, too, and does it where rows are to be sorted within their files. But to bring rows together they
+//! need not be compared with one another, nor copied twice (into streams by hash, then into sorted order). Here the input
+//! streams hold their batches as they come and note which rows belong to which key; when all have come, the output streams
+//! take keys in turn, in the order of the keys, and copy each row once into its place. What does not fit into memory is
+//! written to disk in runs that are sorted by key, of which every output stream reads its part.
+//!
+//! Rows that are equal have equal keys as long as the keys are functions of the row. So duplicates can be dropped here, key
+//! by key, instead of in an aggregation over all rows: see [`distinct`](crate::distinct).
+
+mod intake;
+mod keys;
+mod output;
+
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::compute::SortOptions;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::runtime::SpawnedTask;
+use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::physical_expr::expressions::{Column, col};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, SpillMetrics};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties,
+    SendableRecordBatchStream,
+};
+use futures::future::{BoxFuture, Shared};
+use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
+
+use intake::{Intake, RowHash};
+use output::{Gathered, Next, Reader, sort_fields};
+
+/// Brings rows with equal values in some columns together, sorted by these columns; drops duplicates if asked to.
+#[derive(Debug)]
+pub(crate) struct GatherExec {
+    input: Arc<dyn ExecutionPlan>,
+    keys: Vec<usize>,
+    /// The number of columns by which duplicates are found; the columns that follow are functions of them.
+    distinct: Option<usize>,
+    properties: Arc<PlanProperties>,
+    all: OnceGathered,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+type Gathering = Shared<BoxFuture<'static, Result<Arc<Gathered>, Arc<DataFusionError>>>>;
+
+/// What the output streams share, once the first of them has asked for it.
+#[derive(Default)]
+struct OnceGathered(Mutex<Option<Gathering>>);
+
+impl fmt::Debug for OnceGathered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnceGathered")
+    }
+}
+
+impl GatherExec {
+    pub(crate) fn try_new(
+        input: Arc<dyn ExecutionPlan>,
+        keys: Vec<usize>,
+        distinct: Option<usize>,
+        streams: usize,
+    ) -> Result<Self> {
+        let schema = input.schema();
+        let columns: Vec<Arc<dyn PhysicalExpr>> =
+            keys.iter().map(|k| Arc::new(Column::new(schema.field(*k).name(), *k)) as _).collect();
+        let mut equivalence = EquivalenceProperties::new(Arc::clone(&schema));
+        equivalence.add_ordering(
+            columns.iter().map(|c| PhysicalSortExpr::new(Arc::clone(c), SortOptions::new(false, true))),
+        );
+        // Keys are shared out by what streams can take, not by a hash; but what a hash promises holds: the rows of a key
+        // are in one stream.
+        let partitioning = Partitioning::Hash(columns, streams);
+        let properties =
+            PlanProperties::new(equivalence, partitioning, EmissionType::Final, Boundedness::Bounded).into();
+        Ok(Self {
+            input,
+            keys,
+            distinct,
+            properties,
+            all: OnceGathered::default(),
+            metrics: ExecutionPlanMetricsSet::new(),
+        })
+    }
+
+    /// Whether duplicates can be found among rows with columns of this type.
+    pub(crate) fn can_compare(data_type: &DataType) -> bool {
+        match data_type {
+            DataType::Struct(fields) => fields.iter().all(|f| Self::can_compare(f.data_type())),
+            DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+                Self::can_compare(item.data_type())
+            }
+            data_type => {
+                data_type.is_primitive()
+                    || data_type.is_string()
+                    || data_type.is_binary()
+                    || matches!(data_type, DataType::Boolean)
+            }
+        }
+    }
+
+    fn gathered(&self, context: &Arc<TaskContext>) -> Result<Gathering> {
+        let mut all = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(gathering) = &*all {
+            return Ok(gathering.clone());
+        }
+        let schema = self.input.schema();
+        let hash = self.distinct.map(RowHash::new);
+        let limit = match context.memory_pool().memory_limit() {
+            datafusion::execution::memory_pool::MemoryLimit::Finite(bytes) => bytes,
+            _ => usize::MAX,
+        };
+        let streams = self.input.output_partitioning().partition_count();
+        let mut intakes = Vec::new();
+        for partition in 0..streams {
+            let memory = MemoryConsumer::new(format!("Gather[{partition}]")).with_can_spill(true);
+            let intake = Intake::new(
+                Arc::clone(&schema),
+                sort_fields(&schema, &self.keys),
+                self.keys.clone(),
+                hash.clone(),
+                memory.register(context.memory_pool()),
+                Arc::clone(&context.runtime_env().disk_manager),
+                SpillMetrics::new(&self.metrics, partition),
+                // A batch of every run is held when they are read back.
+                (limit / 1024).clamp(16 << 10, 1 << 20),
+            )?;
+            let rows = self.input.execute(partition, Arc::clone(context))?;
+            intakes.push((intake, rows));
+        }
+        let (rows, outputs) = (context.session_config().batch_size(), self.properties.partitioning.partition_count());
+        let gathering = async move {
+            let tasks: Vec<_> =
+                intakes.into_iter().map(|(intake, rows)| SpawnedTask::spawn(intake.take_in(rows))).collect();
+            let mut done = Vec::with_capacity(tasks.len());
+            for task in tasks {
+                done.push(task.join_unwind().await.map_err(|e| DataFusionError::ExecutionJoin(Box::new(e)))??);
+            }
+            Ok(Arc::new(Gathered::new(schema, done, hash, rows, outputs)))
+        };
+        let gathering = gathering.map(|all| all.map_err(Arc::new)).boxed().shared();
+        *all = Some(gathering.clone());
+        Ok(gathering)
+    }
+}
+
+impl DisplayAs for GatherExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let schema = self.input.schema();
+        let keys: Vec<_> = self.keys.iter().map(|k| schema.field(*k).name().as_str()).collect();
+        write!(f, "GatherExec: by=[{}]", keys.join(", "))?;
+        if self.distinct.is_some() {
+            f.write_str(", distinct")?;
+        }
+        Ok(())
+    }
+}
+
+impl ExecutionPlan for GatherExec {
+    fn name(&self) -> &'static str {
+        "GatherExec"
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let streams = self.properties.partitioning.partition_count();
+        Ok(Arc::new(Self::try_new(children.swap_remove(0), self.keys.clone(), self.distinct, streams)?))
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let gathering = self.gathered(&context)?;
+        let metrics = BaselineMetrics::new(&self.metrics, partition);
+        let memory = MemoryConsumer::new(format!("GatherOutput[{partition}]")).register(context.memory_pool());
+        let schema = self.schema();
+        let task = Arc::clone(&schema);
+        let batches = async move {
+            let all = gathering.await.map_err(DataFusionError::Shared)?;
+            let output = Output { reader: Reader::new(Arc::clone(&all), memory), all, distinct: None };
+            Ok(futures::stream::try_unfold(output, move |output| output.next(Arc::clone(&context), Arc::clone(&task))))
+        };
+        let counted = batches.try_flatten_stream().inspect_ok(move |batch: &RecordBatch| {
+            metrics.record_output(batch.num_rows());
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, counted)))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+}
+
+/// One output stream.
+struct Output {
+    all: Arc<Gathered>,
+    reader: Reader,
+    /// The rows of a key that is too large to find its duplicates in memory.
+    distinct: Option<SendableRecordBatchStream>,
+}
+
+impl Output {
+    async fn next(mut self, context: Arc<TaskContext>, schema: SchemaRef) -> Result<Option<(RecordBatch, Self)>> {
+        loop {
+            if let Some(rows) = &mut self.distinct {
+                match rows.next().await {
+                    Some(batch) => return Ok(Some((batch?, self))),
+                    None => self.distinct = None,
+                }
+            }
+            // Whoever reads these rows encodes them, which takes long; others want to get on, too.
+            tokio::task::coop::consume_budget().await;
+            match self.reader.next()? {
+                Some(Next::Rows(batch)) => return Ok(Some((batch, self))),
+                Some(Next::TooLarge(key)) => {
+                    let rows = OneKey(Arc::clone(&self.all), key, Arc::clone(&schema));
+                    self.distinct = Some(distinct(rows, Arc::clone(&context))?);
+                }
+                None => match self.all.next_unit() {
+                    Some(keys) => self.reader.read(keys),
+                    None => return Ok(None),
+                },
+            }
+        }
+    }
+}
+
+/// Finds duplicates with DataFusion's aggregation, which spills.
+fn distinct(rows: OneKey, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+    let schema = Arc::clone(&rows.2);
+    let input = StreamingTableExec::try_new(Arc::clone(&schema), vec![Arc::new(rows)], None, [], false, None)?;
+    let columns = schema.fields().iter().map(|f| Ok((col(f.name(), &schema)?, f.name().clone())));
+    let group_by = PhysicalGroupBy::new_single(columns.collect::<Result<_>>()?);
+    let aggregate =
+        AggregateExec::try_new(AggregateMode::Single, group_by, vec![], vec![], Arc::new(input), Arc::clone(&schema))?;
+    aggregate.execute(0, context)
+}
+
+/// The rows of one key, with duplicates.
+#[derive(Debug)]
+struct OneKey(Arc<Gathered>, u32, SchemaRef);
+
+impl PartitionStream for OneKey {
+    fn schema(&self) -> &SchemaRef {
+        &self.2
+    }
+
+    fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let memory = MemoryConsumer::new("GatherOutput").register(context.memory_pool());
+        let reader = Reader::of_key(Arc::clone(&self.0), self.1, memory);
+        let batches = futures::stream::try_unfold(reader, |mut reader| async move {
+            Ok(match reader.next()? {
+                Some(Next::Rows(batch)) => Some((batch, reader)),
+                _ => None,
+            })
+        });
+        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.2), batches))
+    }
+}
+
+impl fmt::Debug for Gathered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gathered")
+    }
+}

@@ -1,0 +1,139 @@
+//! From the rows of a sink to the plan that writes them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::common::{DFSchema, DFSchemaRef, Result};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{
+    Expr, Extension, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
+};
+use datafusion::physical_plan::{Distribution, ExecutionPlan, ExecutionPlanProperties};
+use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
+use datafusion::prelude::DataFrame;
+
+use crate::distinct::{DistinctInPartition, distinct_in_partition};
+use crate::gather::GatherExec;
+use crate::write::{ParquetWriteExec, Write, required};
+
+/// The plan that writes rows.
+pub(crate) async fn plan(rows: DataFrame, write: Arc<Write>) -> hardtack_core::Result<Arc<dyn ExecutionPlan>> {
+    let (state, rows) = rows.into_parts();
+    let input = distinct_in_partition(&rows, write.partitioner.names())?.unwrap_or(rows);
+    let node = ParquetWrite { input, write: WriteRef(write), schema: Arc::new(DFSchema::empty()) };
+    let plan = state.optimize(&LogicalPlan::Extension(Extension { node: Arc::new(node) }))?;
+    let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(Planner)]);
+    Ok(planner.create_physical_plan(&plan, &state).await?)
+}
+
+/// Plans the nodes of this crate.
+struct Planner;
+
+#[async_trait]
+impl ExtensionPlanner for Planner {
+    async fn plan_extension(
+        &self,
+        _: &dyn PhysicalPlanner,
+        node: &dyn UserDefinedLogicalNode,
+        _: &[&LogicalPlan],
+        inputs: &[Arc<dyn ExecutionPlan>],
+        state: &SessionState,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let streams = state.config().target_partitions();
+        let input = || Arc::clone(&inputs[0]);
+        Ok(if let Some(node) = node.as_any().downcast_ref::<DistinctInPartition>() {
+            let keys = (node.columns..input().schema().fields().len()).collect();
+            Some(Arc::new(GatherExec::try_new(input(), keys, Some(node.columns), streams)?))
+        } else if let Some(node) = node.as_any().downcast_ref::<ParquetWrite>() {
+            let write = &node.write.0;
+            let keys = write.partitioner.columns();
+            let mut input = input();
+            // Where rows are to be sorted within files, a sort brings those of a partition together as well.
+            if !keys.is_empty() && write.sort_by.is_empty() && !is_gathered(&input, keys)? {
+                input = Arc::new(GatherExec::try_new(input, keys.to_vec(), None, streams)?);
+            }
+            Some(Arc::new(ParquetWriteExec::new(input, Arc::clone(write))))
+        } else {
+            None
+        })
+    }
+}
+
+/// Whether the rows come already as a write needs them.
+fn is_gathered(input: &Arc<dyn ExecutionPlan>, keys: &[usize]) -> Result<bool> {
+    let schema = input.schema();
+    let Some(order) = required(&schema, keys, &[]) else { return Ok(true) };
+    let columns = order.iter().map(|column| Arc::clone(&column.expr)).collect();
+    let equivalence = input.equivalence_properties();
+    let together = input.output_partitioning().satisfaction(&Distribution::HashPartitioned(columns), equivalence, false);
+    Ok(together.is_satisfied() && equivalence.ordering_satisfy_requirement(order)?)
+}
+
+/// The write, at the top of a logical plan.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct ParquetWrite {
+    input: LogicalPlan,
+    write: WriteRef,
+    schema: DFSchemaRef,
+}
+
+/// Plans are compared; a write is only equal to itself.
+#[derive(Clone)]
+struct WriteRef(Arc<Write>);
+
+impl std::fmt::Debug for WriteRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Write")
+    }
+}
+
+impl PartialEq for WriteRef {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for WriteRef {}
+
+impl std::hash::Hash for WriteRef {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
+}
+
+impl PartialOrd for ParquetWrite {
+    fn partial_cmp(&self, _: &Self) -> Option<std::cmp::Ordering> {
+        None
+    }
+}
+
+impl UserDefinedLogicalNodeCore for ParquetWrite {
+    fn name(&self) -> &'static str {
+        "ParquetWrite"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        vec![&self.input]
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        &self.schema
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        Vec::new()
+    }
+
+    fn fmt_for_explain(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ParquetWrite")
+    }
+
+    fn with_exprs_and_inputs(&self, _: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
+        Ok(Self { input: inputs.swap_remove(0), ..self.clone() })
+    }
+
+    /// All columns are written.
+    fn necessary_children_exprs(&self, _: &[usize]) -> Option<Vec<Vec<usize>>> {
+        Some(vec![(0..self.input.schema().fields().len()).collect()])
+    }
+}

@@ -1,0 +1,473 @@
+//! The operator that writes a partitioned dataset: it encodes rows, and stages the files while it encodes the next.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use datafusion::arrow::array::{ArrayRef, RecordBatch, UInt64Array};
+use datafusion::arrow::compute::SortOptions;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::runtime::SpawnedTask;
+use datafusion::common::{DataFusionError, Result as DFResult};
+use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{
+    Distribution, EquivalenceProperties, LexRequirement, OrderingRequirements, PhysicalExpr, PhysicalSortRequirement,
+};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties,
+    SendableRecordBatchStream,
+};
+use futures::StreamExt;
+use hardtack_core::meter::Meter;
+use hardtack_core::staging::StagedFile;
+use hardtack_core::{Error, JobContext, Location, PublishAction, Result};
+use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterPropertiesPtr;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::TypePtr;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+
+use crate::partition::Partitioner;
+
+/// What a write shares among its streams.
+pub(crate) struct Write {
+    pub(crate) ctx: JobContext,
+    pub(crate) root: Location,
+    pub(crate) partitioner: Partitioner,
+    /// The columns of a file.
+    pub(crate) schema: SchemaRef,
+    pub(crate) parquet_schema: TypePtr,
+    /// For files of many rows, and for those of few, which need no index of their pages.
+    pub(crate) properties: [WriterPropertiesPtr; 2],
+    pub(crate) sort_by: Vec<(usize, SortOptions)>,
+    pub(crate) target_file_bytes: u64,
+    pub(crate) row_group_rows: usize,
+    pub(crate) meter: Arc<Meter>,
+    /// What has been staged.
+    pub(crate) staged: Mutex<Vec<PublishAction>>,
+    /// Lets so many row groups be encoded beside the streams.
+    pub(crate) encoders: Arc<Semaphore>,
+    /// Lets so many files be on their way to the store.
+    pub(crate) uploads: Arc<Semaphore>,
+}
+
+/// Rows in memory become a row group when they take as much as this: more would help readers little.
+pub(crate) const ROW_GROUP_BYTES: usize = 128 << 20;
+/// A file of fewer rows has one page per column, of which an index says nothing.
+const FEW_ROWS: usize = 20_000;
+/// So many files of a write are staged at once; requests to an object store take their time.
+pub(crate) const UPLOADS: usize = 64;
+
+/// Writes its input, which must come by partition and sorted by the partition columns, into files of which one is open
+/// per stream. It gives out the number of rows.
+pub(crate) struct ParquetWriteExec {
+    input: Arc<dyn ExecutionPlan>,
+    write: Arc<Write>,
+    properties: Arc<PlanProperties>,
+}
+
+impl ParquetWriteExec {
+    pub(crate) fn new(input: Arc<dyn ExecutionPlan>, write: Arc<Write>) -> Self {
+        let schema = Arc::new(Schema::new(vec![Field::new("count", DataType::UInt64, false)]));
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
+            EmissionType::Final,
+            Boundedness::Bounded,
+        );
+        Self { input, write, properties: properties.into() }
+    }
+
+    fn column(&self, index: usize) -> Arc<dyn PhysicalExpr> {
+        Arc::new(Column::new(self.input.schema().field(index).name(), index))
+    }
+}
+
+/// How the rows of a write have to come.
+pub(crate) fn required(schema: &SchemaRef, keys: &[usize], sort_by: &[(usize, SortOptions)]) -> Option<LexRequirement> {
+    let column = |i: usize| Arc::new(Column::new(schema.field(i).name(), i)) as Arc<dyn PhysicalExpr>;
+    let keys = keys.iter().map(|k| (*k, SortOptions::new(false, true)));
+    let by = keys.chain(sort_by.iter().copied());
+    LexRequirement::new(by.map(|(i, options)| PhysicalSortRequirement::new(column(i), Some(options))))
+}
+
+impl fmt::Debug for ParquetWriteExec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ParquetWriteExec").field("location", &self.write.root.as_str()).finish_non_exhaustive()
+    }
+}
+
+impl DisplayAs for ParquetWriteExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ParquetWriteExec: partition_by=[{}]", self.write.partitioner.names().join(", "))
+    }
+}
+
+impl ExecutionPlan for ParquetWriteExec {
+    fn name(&self) -> &'static str {
+        "ParquetWriteExec"
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn required_input_distribution(&self) -> Vec<Distribution> {
+        let keys: Vec<_> = self.write.partitioner.columns().iter().map(|k| self.column(*k)).collect();
+        vec![if keys.is_empty() { Distribution::SinglePartition } else { Distribution::HashPartitioned(keys) }]
+    }
+
+    fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
+        let by = required(&self.input.schema(), self.write.partitioner.columns(), &self.write.sort_by);
+        vec![by.map(OrderingRequirements::new)]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> DFResult<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(Self::new(children.swap_remove(0), Arc::clone(&self.write))))
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DFResult<SendableRecordBatchStream> {
+        let rows = self.input.execute(partition, Arc::clone(&context))?;
+        let memory = MemoryConsumer::new(format!("ParquetWrite[{partition}]")).register(context.memory_pool());
+        let stream = WriteStream {
+            write: Arc::clone(&self.write),
+            memory,
+            folder: None,
+            serial: 0,
+            batches: Vec::new(),
+            rows: 0,
+            bytes: 0,
+            file: None,
+            staging: JoinSet::new(),
+            written: 0,
+        };
+        let count = async move {
+            let count = stream.run(rows).await.map_err(DataFusionError::from)?;
+            let count: ArrayRef = Arc::new(UInt64Array::from(vec![count]));
+            Ok(RecordBatch::try_from_iter_with_nullable([("count", count, false)])?)
+        };
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), futures::stream::once(count))))
+    }
+}
+
+/// One stream: its rows come partition after partition.
+struct WriteStream {
+    write: Arc<Write>,
+    memory: MemoryReservation,
+    /// The partition whose rows come, and how many files it has so far.
+    folder: Option<String>,
+    serial: u32,
+    /// The rows of the next row group.
+    batches: Vec<RecordBatch>,
+    rows: usize,
+    bytes: usize,
+    /// The file of the partition, once it has a row group.
+    file: Option<OpenFile>,
+    /// Small files that are being staged.
+    staging: JoinSet<Result<()>>,
+    written: u64,
+}
+
+impl WriteStream {
+    async fn run(mut self, mut rows: SendableRecordBatchStream) -> Result<u64> {
+        while let Some(batch) = rows.next().await.transpose()? {
+            for (folder, range) in self.write.partitioner.split(&batch)? {
+                if self.folder.as_ref() != Some(&folder) {
+                    self.end_partition().await?;
+                    self.folder = Some(folder);
+                }
+                let rows = self.write.partitioner.rows(&batch, &range)?;
+                self.add(rows).await?;
+            }
+        }
+        self.end_partition().await?;
+        while let Some(file) = self.staging.join_next().await {
+            file.map_err(given_up)??;
+        }
+        Ok(self.written)
+    }
+
+    /// Adds rows to the partition, row group by row group.
+    async fn add(&mut self, mut rows: RecordBatch) -> Result<()> {
+        let full = ROW_GROUP_BYTES.min(usize::try_from(self.write.target_file_bytes).unwrap_or(usize::MAX));
+        while rows.num_rows() > 0 {
+            // Rows of a slice share its buffers; what counts is their part of them.
+            let row_bytes = (row_bytes(&rows)?).max(1);
+            let room = ((full.saturating_sub(self.bytes)) / row_bytes).clamp(1, self.write.row_group_rows - self.rows);
+            let taken = rows.slice(0, room.min(rows.num_rows()));
+            rows = rows.slice(taken.num_rows(), rows.num_rows() - taken.num_rows());
+            self.rows += taken.num_rows();
+            self.bytes += taken.num_rows() * row_bytes;
+            self.batches.push(taken);
+            let room = self.memory.try_resize(self.bytes).is_ok();
+            if self.rows >= self.write.row_group_rows || self.bytes >= full || (!room && self.rows >= FEW_ROWS) {
+                self.end_row_group().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the row group to an encoder and goes on.
+    async fn end_row_group(&mut self) -> Result<()> {
+        let (batches, bytes) = (std::mem::take(&mut self.batches), std::mem::take(&mut self.bytes));
+        self.written += std::mem::take(&mut self.rows) as u64;
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => self.open().await?,
+        };
+        // What a row group will take in the file is known when it is encoded; till then the most that is likely.
+        if !file.has_room_for(bytes, self.write.target_file_bytes) {
+            file.append_encoded(&self.write, 0).await?;
+            if !file.has_room_for(bytes, self.write.target_file_bytes) {
+                file.close(&self.write).await?;
+                file = self.open().await?;
+            }
+        }
+        let permit = Arc::clone(&self.write.encoders).acquire_owned().await.map_err(given_up)?;
+        // The memory stays taken until the row group is encoded.
+        let memory = self.memory.take();
+        file.encode(&self.write, batches, bytes, memory, permit)?;
+        file.append_encoded(&self.write, self.write.encoders.available_permits().max(1)).await?;
+        self.file = Some(file);
+        Ok(())
+    }
+
+    async fn end_partition(&mut self) -> Result<()> {
+        if self.file.is_none() && self.rows > 0 {
+            self.small_file().await?;
+        } else if self.rows > 0 {
+            self.end_row_group().await?;
+        }
+        if let Some(mut file) = self.file.take() {
+            file.append_encoded(&self.write, 0).await?;
+            file.close(&self.write).await?;
+        }
+        self.serial = 0;
+        Ok(())
+    }
+
+    /// Encodes a file of one row group here and has it staged in the background.
+    async fn small_file(&mut self) -> Result<()> {
+        let batches = std::mem::take(&mut self.batches);
+        let rows = std::mem::take(&mut self.rows);
+        self.bytes = 0;
+        self.written += rows as u64;
+        let mut file = FileEncoder::new(&self.write, rows < FEW_ROWS)?;
+        file.append(encode(&file.row_groups, 0, &self.write.schema, &batches)?)?;
+        let bytes = file.finish()?;
+        let target = self.target();
+        while let Some(file) = self.staging.try_join_next() {
+            file.map_err(given_up)??;
+        }
+        let permit = Arc::clone(&self.write.uploads).acquire_owned().await.map_err(given_up)?;
+        let memory = self.memory.take();
+        memory.resize(bytes.len());
+        let write = Arc::clone(&self.write);
+        write.meter.add_rows(rows as u64);
+        self.staging.spawn(async move {
+            let (_permit, _memory) = (permit, memory);
+            write.meter.add_bytes(bytes.len() as u64);
+            write.meter.add_files(1);
+            let staged = write.ctx.stage_bytes(&write.root, &target, bytes).await?;
+            write.staged.lock().unwrap_or_else(PoisonError::into_inner).push(staged);
+            Ok(())
+        });
+        Ok(())
+    }
+
+    /// Where the next file of the partition goes. Its name is unique among those of all runs.
+    fn target(&mut self) -> Location {
+        let name = crate::part_name(&self.write.ctx, self.serial.into(), ".parquet");
+        self.serial += 1;
+        self.write.root.join(self.folder.as_deref().unwrap_or_default()).join(name)
+    }
+
+    async fn open(&mut self) -> Result<OpenFile> {
+        let target = self.target();
+        let staged = self.write.ctx.stage_file(&self.write.root, &target).await?;
+        self.write.meter.add_files(1);
+        let encoder = FileEncoder::new(&self.write, false)?;
+        Ok(OpenFile { staged, encoder, encoding: VecDeque::new(), waiting_bytes: 0, row_groups: 0, shrinks_to: 1.0 })
+    }
+}
+
+fn given_up(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::unexpected("encoding or staging was given up").because(error)
+}
+
+/// What a row takes, counting only what is its own.
+fn row_bytes(rows: &RecordBatch) -> Result<usize> {
+    if rows.num_rows() == 0 {
+        return Ok(0);
+    }
+    let mut bytes = 0;
+    for column in rows.columns() {
+        bytes += match column.data_type() {
+            DataType::Utf8View | DataType::BinaryView => get_view_size(column),
+            _ => column.to_data().get_slice_memory_size()?,
+        };
+    }
+    Ok(bytes / rows.num_rows())
+}
+
+fn get_view_size(column: &ArrayRef) -> usize {
+    use datafusion::arrow::array::AsArray;
+    let long = match column.data_type() {
+        DataType::Utf8View => column.as_string_view().total_buffer_bytes_used(),
+        _ => column.as_binary_view().total_buffer_bytes_used(),
+    };
+    long + column.len() * 16
+}
+
+/// Encodes the row groups of one file into memory.
+struct FileEncoder {
+    writer: SerializedFileWriter<Vec<u8>>,
+    row_groups: Arc<ArrowRowGroupWriterFactory>,
+}
+
+impl FileEncoder {
+    fn new(write: &Write, small: bool) -> Result<Self> {
+        let properties = Arc::clone(&write.properties[usize::from(small)]);
+        let writer = SerializedFileWriter::new(Vec::new(), Arc::clone(&write.parquet_schema), properties)
+            .map_err(crate::parquet::parquet_error)?;
+        let row_groups = Arc::new(ArrowRowGroupWriterFactory::new(&writer, Arc::clone(&write.schema)));
+        Ok(Self { writer, row_groups })
+    }
+
+    fn append(&mut self, columns: Vec<ArrowColumnChunk>) -> Result<()> {
+        let append = || {
+            let mut row_group = self.writer.next_row_group()?;
+            for column in columns {
+                column.append_to_row_group(&mut row_group)?;
+            }
+            row_group.close().map(|_| ())
+        };
+        append().map_err(crate::parquet::parquet_error)
+    }
+
+    fn take(&mut self) -> Bytes {
+        std::mem::take(self.writer.inner_mut()).into()
+    }
+
+    fn finish(mut self) -> Result<Bytes> {
+        self.writer.finish().map_err(crate::parquet::parquet_error)?;
+        Ok(self.take())
+    }
+}
+
+/// Encodes a row group: all the work that there is in writing Parquet.
+fn encode(
+    row_groups: &ArrowRowGroupWriterFactory,
+    number: usize,
+    schema: &SchemaRef,
+    batches: &[RecordBatch],
+) -> Result<Vec<ArrowColumnChunk>> {
+    let encode = || {
+        let mut columns = row_groups.create_column_writers(number)?;
+        for batch in batches {
+            let mut writers = columns.iter_mut();
+            for (field, column) in schema.fields().iter().zip(batch.columns()) {
+                for (leaf, writer) in compute_leaves(field, column)?.iter().zip(&mut writers) {
+                    writer.write(leaf)?;
+                }
+            }
+        }
+        columns.into_iter().map(|column| column.close()).collect::<Result<Vec<_>, ParquetError>>()
+    };
+    encode().map_err(crate::parquet::parquet_error)
+}
+
+/// A file of several row groups, which are encoded side by side and appended in their order.
+struct OpenFile {
+    staged: Box<dyn StagedFile>,
+    encoder: FileEncoder,
+    encoding: VecDeque<(SpawnedTask<Result<Vec<ArrowColumnChunk>>>, usize, u64)>,
+    /// What the row groups that are being encoded take in memory.
+    waiting_bytes: usize,
+    row_groups: usize,
+    /// How small row groups have become so far.
+    shrinks_to: f64,
+}
+
+impl OpenFile {
+    /// An empty file has room for anything.
+    fn has_room_for(&self, bytes: usize, target: u64) -> bool {
+        let more = (self.waiting_bytes + bytes) as f64 * self.shrinks_to;
+        self.row_groups == 0 || self.encoder.writer.bytes_written() as f64 + more <= target as f64
+    }
+
+    fn encode(
+        &mut self,
+        write: &Arc<Write>,
+        batches: Vec<RecordBatch>,
+        bytes: usize,
+        memory: MemoryReservation,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<()> {
+        let (factory, schema, number) =
+            (Arc::clone(&self.encoder.row_groups), Arc::clone(&write.schema), self.row_groups);
+        let rows = batches.iter().map(|b| b.num_rows() as u64).sum();
+        let task = SpawnedTask::spawn(async move {
+            let (_permit, _memory) = (permit, memory);
+            encode(&factory, number, &schema, &batches)
+        });
+        self.row_groups += 1;
+        self.waiting_bytes += bytes;
+        self.encoding.push_back((task, bytes, rows));
+        Ok(())
+    }
+
+    /// Appends what is encoded until `left` row groups are not.
+    async fn append_encoded(&mut self, write: &Write, left: usize) -> Result<()> {
+        while self.encoding.len() > left
+            && let Some((task, bytes, rows)) = self.encoding.pop_front()
+        {
+            let before = self.encoder.writer.bytes_written();
+            self.encoder.append(task.join_unwind().await.map_err(given_up)??)?;
+            let encoded = self.encoder.writer.bytes_written() - before;
+            self.waiting_bytes -= bytes;
+            let ratio = encoded as f64 / bytes.max(1) as f64;
+            self.shrinks_to = if self.shrinks_to == 1.0 { ratio } else { self.shrinks_to.max(ratio) };
+            write.meter.add_rows(rows);
+            self.write_through(write).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_through(&mut self, write: &Write) -> Result<()> {
+        let bytes = self.encoder.take();
+        write.meter.add_bytes(bytes.len() as u64);
+        self.staged.write(bytes).await
+    }
+
+    async fn close(mut self, write: &Write) -> Result<()> {
+        self.encoder.writer.finish().map_err(crate::parquet::parquet_error)?;
+        self.write_through(write).await?;
+        let staged = self.staged.finish().await?;
+        write.staged.lock().unwrap_or_else(PoisonError::into_inner).push(staged);
+        Ok(())
+    }
+}
