@@ -12,6 +12,7 @@
 mod distinct;
 mod gather;
 mod in_memory;
+mod layout;
 mod parquet;
 mod partition;
 mod plan;
@@ -19,7 +20,8 @@ mod text;
 mod write;
 
 pub use in_memory::InMemory;
-pub use parquet::{Compression, ParquetDataset};
+pub use layout::{Compression, Statistics};
+pub use parquet::ParquetDataset;
 pub use text::{CsvFile, JsonLines};
 
 use datafusion::arrow::datatypes::SchemaRef;

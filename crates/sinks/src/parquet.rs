@@ -10,27 +10,14 @@ use datafusion::physical_plan::collect;
 use datafusion::prelude::DataFrame;
 use futures::TryStreamExt;
 use hardtack_core::{Error, JobContext, Location, PublishAction, Report, Result, ShowFields, Sink, Staged};
-use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
-use parquet::basic::{Compression as Codec, ZstdLevel};
+use parquet::arrow::ArrowSchemaConverter;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::KeyValue;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use tokio::sync::Semaphore;
 
-use crate::partition::Partitioner;
+use crate::layout::{Compression, Layout, Statistics};
+use crate::partition::{self, Partitioner};
 use crate::plan;
 use crate::write::{UPLOADS, Write};
-
-/// How the pages of a Parquet file are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compression {
-    /// Zstandard of a level from 1 to 22 (3 is the default of this framework): smaller.
-    Zstd(i32),
-    /// Snappy: faster, and what Spark writes.
-    Snappy,
-    /// None.
-    Uncompressed,
-}
 
 const TARGET_FILE_BYTES: u64 = 512 << 20;
 
@@ -43,8 +30,14 @@ enum Mode {
 /// A folder of Parquet files, partitioned Hive-style if wanted.
 ///
 /// It writes one file per partition value (or one in all), split only at a target size, whatever the number of cores, and
-/// no file for no rows. File names carry the run's id. Rows come sorted by the partition columns; sorting spills, and one
-/// file is open at a time, so memory does not grow with the number of partitions.
+/// no file for no rows. File names carry the run's id. The rows of each partition are brought together before they are
+/// written, on disk if they do not fit into memory; each core writes one file at a time, and the row groups of large files
+/// are encoded side by side. So memory does not grow with the number of partitions, and one partition with most of the
+/// rows does not keep the others waiting.
+///
+/// Where the rows come from [`drop_duplicates`](hardtack_transforms::drop_duplicates) over all columns, and the partition
+/// columns are computed from them, duplicates are looked for within each partition, which takes a fraction of the memory
+/// and the time.
 ///
 /// ```
 /// use hardtack_sinks::{Compression, ParquetDataset};
@@ -62,7 +55,8 @@ pub struct ParquetDataset {
     mode: Mode,
     partition_by: Vec<String>,
     schema: Option<SchemaRef>,
-    compression: Compression,
+    layout: Layout,
+    keep_partition_columns: bool,
     target_file_bytes: u64,
 }
 
@@ -75,7 +69,8 @@ impl ParquetDataset {
             mode: Mode::Append,
             partition_by: Vec::new(),
             schema: None,
-            compression: Compression::Zstd(3),
+            layout: Layout::default(),
+            keep_partition_columns: false,
             target_file_bytes: TARGET_FILE_BYTES,
         }
     }
@@ -108,7 +103,49 @@ impl ParquetDataset {
     /// Chooses the compression (zstd of level 3 by default).
     #[must_use]
     pub fn with_compression(mut self, compression: Compression) -> Self {
-        self.compression = compression;
+        self.layout.compression = compression;
+        self
+    }
+
+    /// Leaves the partition columns in the files, too, for readers that do not look at the names of folders.
+    #[must_use]
+    pub fn keep_partition_columns(mut self) -> Self {
+        self.keep_partition_columns = true;
+        self
+    }
+
+    /// Sorts the rows within each file by these columns, ascending and nulls first, so that readers can skip more.
+    #[must_use]
+    pub fn sorted_by<C: Into<String>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
+        self.layout.sorted_by = columns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The most rows of a row group (1,048,576 by default); one of wide rows ends before, at 128 MiB in memory.
+    #[must_use]
+    pub fn with_row_group_rows(mut self, rows: usize) -> Self {
+        self.layout.row_group_rows = rows.max(1);
+        self
+    }
+
+    /// Chooses what readers are told of the values of each column.
+    #[must_use]
+    pub fn with_statistics(mut self, statistics: Statistics) -> Self {
+        self.layout.statistics = statistics;
+        self
+    }
+
+    /// Adds Bloom filters for these columns, which tell readers that look for one value where it is not.
+    #[must_use]
+    pub fn with_bloom_filters<C: Into<String>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
+        self.layout.bloom_filters = columns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Writes these columns without looking for values that repeat; right for those whose values do not, like ids of rows.
+    #[must_use]
+    pub fn without_dictionary<C: Into<String>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
+        self.layout.without_dictionary = columns.into_iter().map(Into::into).collect();
         self
     }
 
@@ -137,52 +174,27 @@ impl ParquetDataset {
 
     /// What the streams of a write share.
     fn write(&self, ctx: &JobContext, schema: SchemaRef) -> Result<Write> {
-        let partitioner = Partitioner::new(&schema, &self.partition_by)?;
+        let partitioner = Partitioner::new(&schema, &self.partition_by, self.keep_partition_columns)?;
         let file_schema = partitioner.file_schema(&schema)?;
         let parquet_schema =
             ArrowSchemaConverter::new().convert(&file_schema).map_err(parquet_error)?.root_schema_ptr();
         let threads = ctx.session().state().config().target_partitions();
         Ok(Write {
-            properties: [false, true].map(|small| self.properties(ctx, &file_schema, small).map(Arc::new)).into_iter().collect::<Result<Vec<_>>>()?.try_into().map_err(|_| Error::unexpected("two"))?,
+            properties: self.layout.properties(ctx, &file_schema, false)?.into(),
+            small_properties: self.layout.properties(ctx, &file_schema, true)?.into(),
             ctx: ctx.clone(),
             root: self.location.clone(),
             partitioner,
             schema: file_schema,
             parquet_schema,
-            sort_by: Vec::new(),
+            sort_by: self.layout.sort_columns(&schema)?,
             target_file_bytes: self.target_file_bytes,
-            row_group_rows: 1 << 20,
+            row_group_rows: self.layout.row_group_rows,
             meter: ctx.meters().sink(&self.name),
             staged: Mutex::default(),
             encoders: Arc::new(Semaphore::new(threads)),
             uploads: Arc::new(Semaphore::new(UPLOADS)),
         })
-    }
-
-    fn properties(&self, ctx: &JobContext, file_schema: &SchemaRef, small: bool) -> Result<WriterProperties> {
-        let codec = match self.compression {
-            Compression::Zstd(level) => Codec::ZSTD(ZstdLevel::try_new(level).map_err(|e| {
-                Error::usage(format!("{level} is not a zstd level; wanted is one from 1 to 22")).because(e)
-            })?),
-            Compression::Snappy => Codec::SNAPPY,
-            Compression::Uncompressed => Codec::UNCOMPRESSED,
-        };
-        let about = |key: &str, value: &str| KeyValue::new(key.to_owned(), value.to_owned());
-        let mut properties = WriterProperties::builder()
-            .set_compression(codec)
-            .set_created_by(format!("hardtack {}", env!("CARGO_PKG_VERSION")))
-            .set_key_value_metadata(Some(vec![
-                about("hardtack.job", &ctx.run().job),
-                about("hardtack.run", ctx.run().id.as_str()),
-            ]));
-        if small {
-            properties =
-                properties.set_statistics_enabled(EnabledStatistics::Chunk).set_offset_index_disabled(true);
-        }
-        let mut properties = properties.build();
-        // Arrow's own schema tells types apart that are one in Parquet.
-        add_encoded_arrow_schema_to_metadata(file_schema, &mut properties);
-        Ok(properties)
     }
 }
 
@@ -197,7 +209,10 @@ impl std::fmt::Debug for ParquetDataset {
         if !self.partition_by.is_empty() {
             f.field("partition_by", &self.partition_by);
         }
-        f.field("compression", &self.compression);
+        if self.keep_partition_columns {
+            f.field("keep_partition_columns", &true);
+        }
+        self.layout.show(&mut f);
         if self.target_file_bytes != TARGET_FILE_BYTES {
             f.field("target_file_bytes", &self.target_file_bytes);
         }
@@ -217,6 +232,7 @@ impl Sink for ParquetDataset {
 
     async fn stage(&self, ctx: &JobContext, rows: DataFrame) -> Result<Staged> {
         let rows = readable_timestamps(crate::contract(rows, self.schema.as_ref())?)?;
+        let rows = partition::empty_is_null(rows, &self.partition_by)?;
         let write = Arc::new(self.write(ctx, rows.schema().as_arrow().clone().into())?);
         let superseded = self.superseded(ctx).await?;
         let plan = plan::plan(rows, Arc::clone(&write)).await?;

@@ -5,8 +5,11 @@ use std::ops::Range;
 
 use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
 use datafusion::arrow::compute::partition;
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::{Expr, ident, lit, when};
+use datafusion::prelude::DataFrame;
 use hardtack_core::{Error, Result};
 
 /// What stands for null, and for the empty string, which Hive cannot tell from it.
@@ -24,6 +27,35 @@ fn escape(value: &str, into: &mut String) {
     }
 }
 
+/// An empty text has the folder of null; as one value with null it has one file there, too.
+pub(crate) fn empty_is_null(rows: DataFrame, names: &[String]) -> Result<DataFrame> {
+    let schema = rows.schema().as_arrow();
+    let is_text = |data_type: &DataType| match data_type {
+        DataType::Dictionary(_, values) => values.is_string(),
+        data_type => data_type.is_string(),
+    };
+    let text = |f: &Field| names.contains(f.name()) && is_text(f.data_type());
+    if !schema.fields().iter().any(|f| text(f)) {
+        return Ok(rows);
+    }
+    let column = |f: &FieldRef| -> Result<Expr> {
+        let column = ident(f.name());
+        if !text(f) {
+            return Ok(column);
+        }
+        let null = lit(ScalarValue::try_from(f.data_type())?);
+        Ok(when(column.clone().eq(lit("")), null).otherwise(column)?.alias(f.name()))
+    };
+    let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>>>()?;
+    Ok(rows.select(columns)?)
+}
+
+/// Whether two moments of this zone never have one name: clocks that are put back show an hour twice.
+fn names_moments(zone: &str) -> bool {
+    let zone = zone.trim();
+    matches!(zone.to_ascii_uppercase().as_str(), "UTC" | "Z" | "ETC/UTC" | "GMT") || zone.starts_with(['+', '-'])
+}
+
 /// Takes the partition columns out of batches and names their folders.
 #[derive(Debug)]
 pub(crate) struct Partitioner {
@@ -35,7 +67,7 @@ pub(crate) struct Partitioner {
 impl Partitioner {
     /// # Errors
     /// Usage if a column is missing, has a type that no folder name can hold, or if no other column is left.
-    pub(crate) fn new(schema: &SchemaRef, names: &[String]) -> Result<Self> {
+    pub(crate) fn new(schema: &SchemaRef, names: &[String], keep: bool) -> Result<Self> {
         let mut columns = Vec::new();
         for name in names {
             let Ok(index) = schema.index_of(name) else {
@@ -46,7 +78,8 @@ impl Partitioner {
                 )));
             };
             let data_type = schema.field(index).data_type();
-            if data_type.is_nested() || data_type.is_floating() || matches!(data_type, DataType::Binary) {
+            let ambiguous = matches!(data_type, DataType::Timestamp(_, Some(zone)) if !names_moments(zone));
+            if data_type.is_nested() || data_type.is_floating() || data_type.is_binary() || ambiguous {
                 return Err(Error::usage(format!(
                     "the column `{name}` of type {data_type} cannot be a partition column; cast it to a string, \
                      an integer or a date"
@@ -54,7 +87,7 @@ impl Partitioner {
             }
             columns.push(index);
         }
-        let rest: Vec<usize> = (0..schema.fields().len()).filter(|i| !columns.contains(i)).collect();
+        let rest: Vec<usize> = (0..schema.fields().len()).filter(|i| keep || !columns.contains(i)).collect();
         if rest.is_empty() && !columns.is_empty() {
             return Err(Error::usage("all columns are partition columns; a file needs one column at least"));
         }
@@ -113,7 +146,7 @@ impl Partitioner {
     /// The rows of a range, without the partition columns.
     pub(crate) fn rows(&self, batch: &RecordBatch, range: &Range<usize>) -> Result<RecordBatch> {
         let rows = batch.slice(range.start, range.len());
-        Ok(if self.columns.is_empty() { rows } else { rows.project(&self.rest)? })
+        Ok(if self.rest.len() == rows.num_columns() { rows } else { rows.project(&self.rest)? })
     }
 }
 
@@ -156,7 +189,7 @@ mod tests {
             ],
         )
         .unwrap();
-        let partitioner = Partitioner::new(&schema, &["day".to_owned(), "city".to_owned()]).unwrap();
+        let partitioner = Partitioner::new(&schema, &["day".to_owned(), "city".to_owned()], false).unwrap();
         let runs = partitioner.split(&batch).unwrap();
         assert_eq!(
             runs,
@@ -178,6 +211,6 @@ mod tests {
             Field::new("x", DataType::Float64, true),
         ]));
         let names: Vec<String> = names.iter().map(|s| (*s).to_owned()).collect();
-        assert_eq!(Partitioner::new(&schema, &names).unwrap_err().to_string(), message);
+        assert_eq!(Partitioner::new(&schema, &names, false).unwrap_err().to_string(), message);
     }
 }

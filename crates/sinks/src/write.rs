@@ -45,8 +45,9 @@ pub(crate) struct Write {
     /// The columns of a file.
     pub(crate) schema: SchemaRef,
     pub(crate) parquet_schema: TypePtr,
-    /// For files of many rows, and for those of few, which need no index of their pages.
-    pub(crate) properties: [WriterPropertiesPtr; 2],
+    pub(crate) properties: WriterPropertiesPtr,
+    /// For files of few rows, which need no index of their pages.
+    pub(crate) small_properties: WriterPropertiesPtr,
     pub(crate) sort_by: Vec<(usize, SortOptions)>,
     pub(crate) target_file_bytes: u64,
     pub(crate) row_group_rows: usize,
@@ -350,7 +351,7 @@ struct FileEncoder {
 
 impl FileEncoder {
     fn new(write: &Write, small: bool) -> Result<Self> {
-        let properties = Arc::clone(&write.properties[usize::from(small)]);
+        let properties = Arc::clone(if small { &write.small_properties } else { &write.properties });
         let writer = SerializedFileWriter::new(Vec::new(), Arc::clone(&write.parquet_schema), properties)
             .map_err(crate::parquet::parquet_error)?;
         let row_groups = Arc::new(ArrowRowGroupWriterFactory::new(&writer, Arc::clone(&write.schema)));

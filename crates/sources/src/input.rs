@@ -28,6 +28,9 @@ pub(crate) type Bytes = Box<dyn AsyncRead + Send + Unpin>;
 /// How much of a file is asked for at once.
 const READ_BYTES: usize = 512 << 10;
 
+/// For how much of a file room is made at once.
+const ROOM_BYTES: usize = 4 << 20;
+
 impl SourceFile {
     /// Opens the file as it is stored.
     pub(crate) async fn open(&self) -> Result<Bytes> {
@@ -183,7 +186,10 @@ impl Text {
         // A long row is looked at again each time; that it grows by its own length keeps that from going on for long.
         let enough = (self.window.len() * 2).min(MAX_ROW_BYTES + 1);
         while !self.ended && (self.window.is_empty() || self.window.len() < enough) {
-            self.window.reserve(READ_BYTES);
+            // Room for several reads at once: what is left over is copied each time that room is made.
+            if self.window.capacity() - self.window.len() < READ_BYTES {
+                self.window.reserve(ROOM_BYTES);
+            }
             let read = self.bytes.read_buf(&mut self.window).await.map_err(|e| self.file.error(e, self.compression))?;
             self.ended = read == 0;
         }

@@ -18,11 +18,11 @@ use datafusion::execution::disk_manager::{DiskManager, RefCountedTempFile};
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::physical_plan::metrics::SpillMetrics;
-use datafusion::physical_plan::spill::get_record_batch_memory_size;
 use futures::StreamExt;
 
 use super::keys::{Keys, Slice};
 use super::output::Picked;
+use super::pack::Packer;
 
 /// The rows of one input stream.
 pub(super) struct Intake {
@@ -34,6 +34,7 @@ pub(super) struct Intake {
     pub(super) memory: MemoryReservation,
     schema: SchemaRef,
     hash: Option<RowHash>,
+    packers: Vec<Packer>,
     disk: Arc<DiskManager>,
     metrics: SpillMetrics,
     /// A batch that is written to disk has about this many bytes.
@@ -42,7 +43,9 @@ pub(super) struct Intake {
 
 /// A batch, and the hash of each of its rows if duplicates are to be found.
 pub(super) struct Held {
-    pub(super) rows: RecordBatch,
+    /// As in the schema, but that texts may be packed.
+    pub(super) columns: Vec<ArrayRef>,
+    pub(super) rows: usize,
     pub(super) hashes: Vec<u32>,
 }
 
@@ -59,21 +62,23 @@ impl RowHash {
         Self { columns, state: RandomState::with_seeds(1, 2, 3, 4) }
     }
 
-    fn of(&self, rows: &RecordBatch) -> Result<Vec<u32>> {
-        let mut hashes = vec![0; rows.num_rows()];
-        create_hashes(&rows.columns()[..self.columns], &self.state, &mut hashes)?;
+    fn of(&self, columns: &[ArrayRef], rows: usize) -> Result<Vec<u32>> {
+        let mut hashes = vec![0; rows];
+        create_hashes(&columns[..self.columns], &self.state, &mut hashes)?;
         Ok(hashes.into_iter().map(|hash| hash as u32).collect())
     }
 }
 
 impl Held {
-    pub(super) fn new(rows: RecordBatch, hash: Option<&RowHash>) -> Result<Self> {
-        let hashes = hash.map_or_else(|| Ok(Vec::new()), |hash| hash.of(&rows))?;
-        Ok(Self { rows, hashes })
+    pub(super) fn new(columns: Vec<ArrayRef>, rows: usize, hash: Option<&RowHash>) -> Result<Self> {
+        // A packed text has the hash of the text, and is hashed once.
+        let hashes = hash.map_or_else(|| Ok(Vec::new()), |hash| hash.of(&columns, rows))?;
+        Ok(Self { columns, rows, hashes })
     }
 
-    pub(super) fn size(&self) -> usize {
-        get_record_batch_memory_size(&self.rows) + self.hashes.len() * 4
+    fn size(&self) -> usize {
+        let columns: usize = self.columns.iter().map(|c| c.get_buffer_memory_size()).sum();
+        columns + self.hashes.len() * 4
     }
 }
 
@@ -100,7 +105,8 @@ impl Intake {
     ) -> Result<Self> {
         let keys = Keys::new(fields, columns)?;
         let (batches, slices, runs) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { keys, batches, slices, runs, memory, schema, hash, disk, metrics, spilled_batch_bytes })
+        let packers = schema.fields().iter().map(|_| Packer::default()).collect();
+        Ok(Self { keys, batches, slices, runs, memory, schema, hash, packers, disk, metrics, spilled_batch_bytes })
     }
 
     /// Takes in all rows of a stream.
@@ -118,9 +124,12 @@ impl Intake {
     }
 
     fn add(&mut self, rows: RecordBatch) -> Result<()> {
-        let held = Held::new(compact(rows)?, self.hash.as_ref())?;
-        let (before, size) = (self.overhead(), held.size());
-        self.keys.slices(&held.rows, self.batches.len() as u32, &mut self.slices)?;
+        let before = self.overhead();
+        self.keys.slices(&rows, self.batches.len() as u32, &mut self.slices)?;
+        let columns = rows.columns().iter().zip(&mut self.packers);
+        let columns = columns.map(|(column, packer)| compact(&packer.pack(column)?)).collect::<Result<_>>()?;
+        let held = Held::new(columns, rows.num_rows(), self.hash.as_ref())?;
+        let size = held.size();
         self.batches.push(held);
         let grown = size + self.overhead().saturating_sub(before);
         if self.memory.try_grow(grown).is_err() {
@@ -146,7 +155,7 @@ impl Intake {
         // Stable, so that rows of a key keep the order in which they came.
         self.slices.sort_by_key(|slice| rank[slice.key as usize]);
 
-        let rows: usize = self.batches.iter().map(|held| held.rows.num_rows()).sum();
+        let rows: usize = self.batches.iter().map(|held| held.rows).sum();
         let bytes: usize = self.batches.iter().map(Held::size).sum();
         let batch_rows = (self.spilled_batch_bytes / (bytes / rows).max(1)).clamp(16, 1 << 16);
         let mut file = self.disk.create_tmp_file("gathering the rows of a partition")?;
@@ -160,15 +169,18 @@ impl Intake {
                 Some((key, rows)) if *key == slice.key => *rows += u64::from(slice.rows),
                 _ => keys.push((slice.key, slice.rows.into())),
             }
-            for row in slice.start..slice.start + slice.rows {
-                picked.push(slice.batch, row);
+            let mut rows = slice.start..slice.start + slice.rows;
+            while !rows.is_empty() {
+                let end = rows.end.min(rows.start.saturating_add((batch_rows - picked.len()) as u32));
+                picked.push(slice.batch, rows.start..end);
+                rows.start = end;
                 if picked.len() == batch_rows {
-                    writer.write(&picked.take(&self.schema, |batch| &self.batches[batch as usize].rows)?)?;
+                    writer.write(&picked.take(&self.schema, |batch| &self.batches[batch as usize])?)?;
                 }
             }
         }
         if picked.len() > 0 {
-            writer.write(&picked.take(&self.schema, |batch| &self.batches[batch as usize].rows)?)?;
+            writer.write(&picked.take(&self.schema, |batch| &self.batches[batch as usize])?)?;
         }
         writer.finish()?;
         drop(writer);
@@ -186,33 +198,24 @@ impl Intake {
     }
 }
 
-/// A batch that does not keep alive much more memory than it needs: arrays may be small windows on large buffers.
-fn compact(rows: RecordBatch) -> Result<RecordBatch> {
+/// A column that does not keep alive much more memory than it needs: arrays may be small windows on large buffers.
+fn compact(column: &ArrayRef) -> Result<ArrayRef> {
     const SLACK: usize = 64 << 10;
-    let columns = rows.columns().iter().map(|column| {
-        let held = column.get_buffer_memory_size();
-        match column.data_type() {
-            _ if held < SLACK => Ok(Arc::clone(column)),
-            DataType::Utf8View => {
-                let views = column.as_string_view();
-                let used = views.total_buffer_bytes_used() + column.len() * 16;
-                Ok(if held > 2 * used + SLACK { Arc::new(views.gc()) as ArrayRef } else { Arc::clone(column) })
-            }
-            DataType::BinaryView => {
-                let views = column.as_binary_view();
-                let used = views.total_buffer_bytes_used() + column.len() * 16;
-                Ok(if held > 2 * used + SLACK { Arc::new(views.gc()) as ArrayRef } else { Arc::clone(column) })
-            }
-            _ => {
-                let used = column.to_data().get_slice_memory_size()?;
-                if held > 2 * used + SLACK {
-                    let all = UInt64Array::from_iter_values(0..column.len() as u64);
-                    Ok(take(column, &all, None)?)
-                } else {
-                    Ok(Arc::clone(column))
-                }
-            }
-        }
-    });
-    Ok(RecordBatch::try_new(rows.schema(), columns.collect::<Result<_>>()?)?)
+    let held = column.get_buffer_memory_size();
+    if held < SLACK {
+        return Ok(Arc::clone(column));
+    }
+    let used = match column.data_type() {
+        DataType::Utf8View => column.as_string_view().total_buffer_bytes_used() + column.len() * 16,
+        DataType::BinaryView => column.as_binary_view().total_buffer_bytes_used() + column.len() * 16,
+        _ => column.to_data().get_slice_memory_size()?,
+    };
+    if held <= 2 * used + SLACK {
+        return Ok(Arc::clone(column));
+    }
+    Ok(match column.data_type() {
+        DataType::Utf8View => Arc::new(column.as_string_view().gc()),
+        DataType::BinaryView => Arc::new(column.as_binary_view().gc()),
+        _ => take(column, &UInt64Array::from_iter_values(0..column.len() as u64), None)?,
+    })
 }

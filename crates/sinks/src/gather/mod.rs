@@ -9,9 +9,11 @@
 //! Rows that are equal have equal keys as long as the keys are functions of the row. So duplicates can be dropped here, key
 //! by key, instead of in an aggregation over all rows: see [`distinct`](crate::distinct).
 
+mod copy;
 mod intake;
 mod keys;
 mod output;
+mod pack;
 
 use std::any::Any;
 use std::fmt;

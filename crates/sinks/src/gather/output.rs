@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use datafusion::arrow::array::{Array, RecordBatch, RecordBatchOptions};
-use datafusion::arrow::compute::{SortOptions, interleave};
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, make_comparator};
+use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::ipc::reader::FileReader;
 use datafusion::arrow::row::SortField;
@@ -16,8 +16,10 @@ use datafusion::execution::disk_manager::RefCountedTempFile;
 use datafusion::execution::memory_pool::MemoryReservation;
 use hashbrown::{HashMap, HashTable};
 
+use super::copy::{RowRun, copy};
 use super::intake::{Held, Intake, RowHash};
 use super::keys::Slice;
+use super::pack::Texts;
 
 /// All rows, in memory and on disk, by key.
 pub(super) struct Gathered {
@@ -170,51 +172,58 @@ fn number_keys(intakes: &[Intake]) -> (Vec<Vec<u32>>, usize) {
 /// Rows picked out of several batches, to be put together.
 #[derive(Default)]
 pub(super) struct Picked {
-    rows: Vec<(usize, usize)>,
+    runs: Vec<RowRun>,
+    rows: usize,
     batches: Vec<u32>,
     places: HashMap<u32, usize>,
-    last: Option<(u32, usize)>,
 }
 
 impl Picked {
     pub(super) fn len(&self) -> usize {
-        self.rows.len()
+        self.rows
     }
 
-    pub(super) fn push(&mut self, batch: u32, row: u32) {
-        let place = match self.last {
-            Some((last, place)) if last == batch => place,
-            _ => *self.places.entry(batch).or_insert_with(|| {
-                self.batches.push(batch);
-                self.batches.len() - 1
-            }),
-        };
-        self.last = Some((batch, place));
-        self.rows.push((place, row as usize));
+    pub(super) fn push(&mut self, batch: u32, rows: Range<u32>) {
+        let (start, count) = (rows.start as usize, rows.len());
+        self.rows += count;
+        if let Some((place, first, n)) = self.runs.last_mut()
+            && self.batches[*place] == batch
+        {
+            if *first + *n == start {
+                *n += count;
+            } else {
+                let place = *place;
+                self.runs.push((place, start, count));
+            }
+            return;
+        }
+        let place = *self.places.entry(batch).or_insert_with(|| {
+            self.batches.push(batch);
+            self.batches.len() - 1
+        });
+        self.runs.push((place, start, count));
     }
 
     /// The rows as a batch. Rows that follow one another in one batch are not copied.
     pub(super) fn take<'a>(
         &mut self,
         schema: &SchemaRef,
-        batch: impl Fn(u32) -> &'a RecordBatch,
+        batch: impl Fn(u32) -> &'a Held,
     ) -> Result<RecordBatch> {
-        let (first, last) = (self.rows[0].1, self.rows[self.rows.len() - 1].1);
-        let taken = if self.batches.len() == 1 && last.checked_sub(first) == Some(self.rows.len() - 1) {
-            batch(self.batches[0]).slice(first, self.rows.len())
-        } else {
-            let batches: Vec<&RecordBatch> = self.batches.iter().map(|b| batch(*b)).collect();
-            let columns = (0..schema.fields().len()).map(|i| {
-                let arrays: Vec<&dyn Array> = batches.iter().map(|b| b.column(i).as_ref()).collect();
-                interleave(&arrays, &self.rows)
-            });
-            let options = RecordBatchOptions::new().with_row_count(Some(self.rows.len()));
-            RecordBatch::try_new_with_options(Arc::clone(schema), columns.collect::<Result<_, _>>()?, &options)?
-        };
-        self.rows.clear();
+        let batches: Vec<&Held> = self.batches.iter().map(|b| batch(*b)).collect();
+        let columns = schema.fields().iter().enumerate().map(|(i, field)| {
+            let arrays: Vec<&dyn Array> = batches.iter().map(|b| b.columns[i].as_ref()).collect();
+            match self.runs.as_slice() {
+                [(_, first, rows)] if arrays[0].data_type() == field.data_type() => Ok(arrays[0].slice(*first, *rows)),
+                runs => copy(field.data_type(), &arrays, runs, self.rows),
+            }
+        });
+        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
+        let taken = RecordBatch::try_new_with_options(Arc::clone(schema), columns.collect::<Result<_>>()?, &options)?;
+        self.runs.clear();
+        self.rows = 0;
         self.batches.clear();
         self.places.clear();
-        self.last = None;
         Ok(taken)
     }
 }
@@ -355,28 +364,36 @@ impl Reader {
     fn pick(&mut self, batch: u32, rows: Range<u32>) -> Result<()> {
         let Self { all, loaded, seen, same, picked, .. } = self;
         if self.hash.is_none() {
-            rows.for_each(|row| picked.push(batch, row));
+            picked.push(batch, rows);
             return Ok(());
         }
         let held = |batch: u32| held(all, loaded, batch);
         let columns = all.hash.as_ref().map_or(0, |hash| hash.columns);
-        for row in rows {
+        let mut first = rows.start;
+        for row in rows.clone() {
             let new = Seen { hash: held(batch).hashes[row as usize], batch, row };
             let mut failed = None;
             let found = seen.find(new.hash.into(), |old| {
                 old.hash == new.hash
-                    && same.rows(columns, (old.batch, old.row), (batch, row), |b| &held(b).rows).unwrap_or_else(|e| {
+                    && same.rows(columns, (old.batch, old.row), (batch, row), |b| held(b).columns.as_slice()).unwrap_or_else(|e| {
                         failed = Some(e);
                         true
                     })
             });
-            if found.is_none() {
-                seen.insert_unique(new.hash.into(), new, |s| s.hash.into());
-                picked.push(batch, row);
-            }
             if let Some(error) = failed {
                 return Err(error);
             }
+            if found.is_none() {
+                seen.insert_unique(new.hash.into(), new, |s| s.hash.into());
+            } else {
+                if first < row {
+                    picked.push(batch, first..row);
+                }
+                first = row + 1;
+            }
+        }
+        if first < rows.end {
+            picked.push(batch, first..rows.end);
         }
         Ok(())
     }
@@ -404,13 +421,13 @@ impl Reader {
                 let rows = cursor.reader.next().ok_or_else(|| {
                     DataFusionError::Execution("a file of spilled rows is shorter than it was".to_owned())
                 })??;
-                let held = Arc::new(Held::new(rows, self.hash.as_ref())?);
+                let held = Arc::new(Held::new(rows.columns().to_vec(), rows.num_rows(), self.hash.as_ref())?);
                 (cursor.next, cursor.number) = (wanted + 1, None);
                 cursor.current = Some((wanted, Arc::clone(&held)));
                 held
             }
         };
-        let rows = held.rows.num_rows() as u32;
+        let rows = held.rows as u32;
         let number = *cursor.number.get_or_insert_with(|| {
             self.loaded.push(held);
             (self.all.batches.len() + self.loaded.len() - 1) as u32
@@ -423,7 +440,7 @@ impl Reader {
     /// Puts together what was picked. Batches from disk are let go, unless duplicates are to be found among their rows.
     fn take(&mut self) -> Result<Next> {
         let (all, loaded) = (&self.all, &self.loaded);
-        let rows = self.picked.take(&all.schema, |batch| &held(all, loaded, batch).rows)?;
+        let rows = self.picked.take(&all.schema, |batch| held(all, loaded, batch))?;
         let within_a_key = !self.slices.is_empty() || !self.run_rows.is_empty() || self.run < self.all.runs.len();
         if self.hash.is_none() || !within_a_key {
             self.loaded.clear();
@@ -448,8 +465,10 @@ fn held<'a>(all: &'a Gathered, loaded: &'a [Arc<Held>], batch: u32) -> &'a Held 
 #[derive(Default)]
 struct Compare {
     batches: (u32, u32),
-    columns: Vec<datafusion::arrow::array::DynComparator>,
+    columns: Vec<Same>,
 }
+
+type Same = Box<dyn Fn(usize, usize) -> bool + Send + Sync>;
 
 impl Compare {
     fn rows<'a>(
@@ -457,20 +476,25 @@ impl Compare {
         columns: usize,
         (a, i): (u32, u32),
         (b, j): (u32, u32),
-        rows: impl Fn(u32) -> &'a RecordBatch,
+        rows: impl Fn(u32) -> &'a [ArrayRef],
     ) -> Result<bool> {
         if self.batches != (a, b) || self.columns.is_empty() {
-            let (left, right) = (rows(a), rows(b));
-            self.columns = (0..columns)
-                .map(|c| {
-                    let (left, right) = (left.column(c).as_ref(), right.column(c).as_ref());
-                    datafusion::arrow::array::make_comparator(left, right, SortOptions::default())
-                })
-                .collect::<Result<_, _>>()?;
+            let pairs = rows(a).iter().zip(rows(b)).take(columns);
+            self.columns = pairs.map(|(a, b)| same(a, b)).collect::<Result<_>>()?;
             self.batches = (a, b);
         }
-        Ok(self.columns.iter().all(|compare| compare(i as usize, j as usize).is_eq()))
+        Ok(self.columns.iter().all(|same| same(i as usize, j as usize)))
     }
+}
+
+fn same(a: &ArrayRef, b: &ArrayRef) -> Result<Same> {
+    if a.data_type() == b.data_type() {
+        let compare = make_comparator(a.as_ref(), b.as_ref(), SortOptions::default())?;
+        return Ok(Box::new(move |i, j| compare(i, j).is_eq()));
+    }
+    // One of them is packed.
+    let (a, b) = (Arc::clone(a), Arc::clone(b));
+    Ok(Box::new(move |i, j| Texts::of(a.as_ref()).get(i) == Texts::of(b.as_ref()).get(j)))
 }
 
 /// How keys sort: as DataFusion sorts by default.

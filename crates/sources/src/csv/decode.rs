@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, NullBufferBuilder, RecordBatch, RecordBatchOptions, StringArray, new_null_array,
+};
+use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 
 use super::dialect::{Cell, Dialect, Record};
@@ -138,7 +141,11 @@ impl Records {
     fn column(&self, text: &str, field: &Field, rows: usize, cell: impl Fn(usize) -> Cell) -> Result<ArrayRef, Fault> {
         let is_text = matches!(field.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
         let values = (0..rows).map(|row| cell(row).value(text, &self.dialect, is_text));
-        let values = parse(values, field.data_type()).map_err(|row| {
+        let values = match field.data_type() {
+            DataType::Utf8 => return self.texts(text, field, rows, cell),
+            data_type => parse(values, data_type),
+        };
+        let values = values.map_err(|row| {
             let value = cell(row).text(text, &self.dialect);
             Fault::bad_value(cell(row).offset(), field.name(), &value, field.data_type()).value(&format!("{value:?}"))
         })?;
@@ -147,6 +154,34 @@ impl Records {
             Some(row) => Err(Fault::required(cell(row).offset(), field.name())),
             None => Ok(values),
         }
+    }
+
+    /// Most columns are texts, and most texts are copied as they stand. The array takes no more room than it needs, since
+    /// it may be held for long.
+    fn texts(&self, text: &str, field: &Field, rows: usize, cell: impl Fn(usize) -> Cell) -> Result<ArrayRef, Fault> {
+        let mut values: Vec<u8> = Vec::with_capacity((0..rows).map(|row| cell(row).len()).sum());
+        let mut ends: Vec<i32> = Vec::with_capacity(rows + 1);
+        let mut valid = NullBufferBuilder::new(rows);
+        ends.push(0);
+        for row in 0..rows {
+            let cell = cell(row);
+            if let Some(content) = cell.plain(text.as_bytes(), &self.dialect) {
+                values.extend_from_slice(content);
+                valid.append_non_null();
+            } else if let Some(content) = cell.value(text, &self.dialect, true) {
+                values.extend_from_slice(content.as_bytes());
+                valid.append_non_null();
+            } else if field.is_nullable() {
+                valid.append_null();
+            } else {
+                return Err(Fault::required(cell.offset(), field.name()));
+            }
+            // A block has some MiB.
+            ends.push(values.len() as i32);
+        }
+        StringArray::try_new(OffsetBuffer::new(ends.into()), values.into(), valid.finish())
+            .map(|array| Arc::new(array) as ArrayRef)
+            .map_err(|e| Fault::new(cell(0).offset(), e.to_string()))
     }
 }
 

@@ -47,6 +47,11 @@ impl Cell {
         self.start as usize
     }
 
+    /// The length in bytes, at most.
+    pub(crate) fn len(self) -> usize {
+        (self.end - self.start) as usize
+    }
+
     /// The cell in a text that starts `by` bytes later.
     pub(crate) fn moved(self, by: usize) -> Self {
         let by = by as u32;
@@ -62,6 +67,13 @@ impl Cell {
     pub(crate) fn text<'a>(self, text: &'a str, dialect: &Dialect) -> Cow<'a, str> {
         let content = &text[self.start as usize..self.end as usize];
         if self.kind == CellKind::Escaped { Cow::Owned(dialect.unescape(content)) } else { Cow::Borrowed(content) }
+    }
+
+    /// The content of a field that needs no second look: it is not empty, stands as it is, and is no null text.
+    #[inline]
+    pub(crate) fn plain<'a>(self, text: &'a [u8], dialect: &Dialect) -> Option<&'a [u8]> {
+        let plain = self.kind != CellKind::Escaped && self.start < self.end && dialect.null_text.is_none();
+        plain.then(|| &text[self.start as usize..self.end as usize])
     }
 
     /// The content, or nothing where the field is null: an empty field without quotes, or one that holds the null text.

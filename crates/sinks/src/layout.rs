@@ -1,0 +1,153 @@
+//! How Parquet files are laid out.
+
+use datafusion::arrow::compute::SortOptions;
+use datafusion::arrow::datatypes::SchemaRef;
+use hardtack_core::{Error, JobContext, Result};
+use parquet::arrow::add_encoded_arrow_schema_to_metadata;
+use parquet::basic::{Compression as Codec, ZstdLevel};
+use parquet::file::metadata::{KeyValue, SortingColumn};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+
+/// How the pages of a Parquet file are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Zstandard of a level from 1 to 22 (3 is the default of this framework): smaller.
+    Zstd(i32),
+    /// Snappy: faster, and what Spark writes.
+    Snappy,
+    /// None.
+    Uncompressed,
+}
+
+/// What readers are told of the values of a column, so that they can skip what they do not look for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Statistics {
+    /// Least, greatest and number of nulls of each page (the default).
+    Page,
+    /// Of each row group.
+    RowGroup,
+    /// Nothing.
+    None,
+}
+
+/// What a dataset's files have in common, beside their columns.
+#[derive(Clone, PartialEq)]
+pub(crate) struct Layout {
+    pub(crate) compression: Compression,
+    pub(crate) statistics: Statistics,
+    pub(crate) sorted_by: Vec<String>,
+    pub(crate) row_group_rows: usize,
+    pub(crate) bloom_filters: Vec<String>,
+    pub(crate) without_dictionary: Vec<String>,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Self {
+            compression: Compression::Zstd(3),
+            statistics: Statistics::Page,
+            sorted_by: Vec::new(),
+            row_group_rows: 1 << 20,
+            bloom_filters: Vec::new(),
+            without_dictionary: Vec::new(),
+        }
+    }
+}
+
+impl Layout {
+    /// What is not as usual.
+    pub(crate) fn show(&self, f: &mut std::fmt::DebugStruct<'_, '_>) {
+        let usual = Self::default();
+        f.field("compression", &self.compression);
+        if self.statistics != usual.statistics {
+            f.field("statistics", &self.statistics);
+        }
+        for (name, columns) in [
+            ("sorted_by", &self.sorted_by),
+            ("bloom_filters", &self.bloom_filters),
+            ("without_dictionary", &self.without_dictionary),
+        ] {
+            if !columns.is_empty() {
+                f.field(name, columns);
+            }
+        }
+        if self.row_group_rows != usual.row_group_rows {
+            f.field("row_group_rows", &self.row_group_rows);
+        }
+    }
+
+    /// Where the columns are by which rows are sorted.
+    pub(crate) fn sort_columns(&self, schema: &SchemaRef) -> Result<Vec<(usize, SortOptions)>> {
+        let column = |name: &String| Ok((index(schema, name, "sorted_by")?, SortOptions::new(false, true)));
+        self.sorted_by.iter().map(column).collect()
+    }
+
+    /// The properties of files with these columns. Those that are `small` have one page per column, of which an index says
+    /// nothing that the statistics of the row group do not say.
+    pub(crate) fn properties(&self, ctx: &JobContext, schema: &SchemaRef, small: bool) -> Result<WriterProperties> {
+        let codec = match self.compression {
+            Compression::Zstd(level) => Codec::ZSTD(ZstdLevel::try_new(level).map_err(|e| {
+                Error::usage(format!("{level} is not a zstd level; wanted is one from 1 to 22")).because(e)
+            })?),
+            Compression::Snappy => Codec::SNAPPY,
+            Compression::Uncompressed => Codec::UNCOMPRESSED,
+        };
+        let about = |key: &str, value: &str| KeyValue::new(key.to_owned(), value.to_owned());
+        let statistics = match self.statistics {
+            Statistics::Page if small => EnabledStatistics::Chunk,
+            Statistics::Page => EnabledStatistics::Page,
+            Statistics::RowGroup => EnabledStatistics::Chunk,
+            Statistics::None => EnabledStatistics::None,
+        };
+        let mut properties = WriterProperties::builder()
+            .set_compression(codec)
+            .set_statistics_enabled(statistics)
+            .set_offset_index_disabled(small)
+            .set_created_by(format!("hardtack {}", env!("CARGO_PKG_VERSION")))
+            .set_key_value_metadata(Some(vec![
+                about("hardtack.job", &ctx.run().job),
+                about("hardtack.run", ctx.run().id.as_str()),
+            ]));
+        for name in &self.bloom_filters {
+            properties = properties.set_column_bloom_filter_enabled(leaf(schema, name, "with_bloom_filters")?, true);
+        }
+        for name in &self.without_dictionary {
+            properties = properties.set_column_dictionary_enabled(leaf(schema, name, "without_dictionary")?, false);
+        }
+        let sorted = self.sorted_by.iter().map(|name| leaf_index(schema, name));
+        // A column that is nested, or not in the file because it is in the folder's name, cannot be named there.
+        if let Some(columns) = sorted.collect::<Option<Vec<_>>>().filter(|columns| !columns.is_empty()) {
+            let column = |column_idx| SortingColumn { column_idx, descending: false, nulls_first: true };
+            properties = properties.set_sorting_columns(Some(columns.into_iter().map(column).collect()));
+        }
+        let mut properties = properties.build();
+        // Arrow's own schema tells types apart that are one in Parquet.
+        add_encoded_arrow_schema_to_metadata(schema, &mut properties);
+        Ok(properties)
+    }
+}
+
+fn index(schema: &SchemaRef, name: &str, option: &str) -> Result<usize> {
+    schema.index_of(name).map_err(|_| {
+        let there: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+        Error::usage(format!("the column `{name}` of `{option}` is not among the columns {}", there.join(", ")))
+    })
+}
+
+/// The path of a column that is not nested.
+fn leaf(schema: &SchemaRef, name: &str, option: &str) -> Result<ColumnPath> {
+    let field = schema.field(index(schema, name, option)?);
+    if field.data_type().is_nested() {
+        let data_type = field.data_type();
+        return Err(Error::usage(format!("the column `{name}` of `{option}` is nested ({data_type})")));
+    }
+    Ok(ColumnPath::new(vec![name.to_owned()]))
+}
+
+/// The number of a column that is not nested among the leaves of the file.
+fn leaf_index(schema: &SchemaRef, name: &str) -> Option<i32> {
+    let at = schema.index_of(name).ok()?;
+    let flat = schema.fields()[..=at].iter().all(|f| !f.data_type().is_nested());
+    flat.then(|| i32::try_from(at).ok()).flatten()
+}
