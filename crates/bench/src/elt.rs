@@ -1,0 +1,213 @@
+//! Runs the cases: each engine in turn, round by round, so that whatever else the machine does falls on all of them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use hardtack_core::{Error, Result};
+
+use crate::engines::{Case, Engine, Programs, Tool};
+use crate::generate::{Recipe, Table, generate, is_generated};
+use crate::report::{Measured, Report};
+use crate::{cores, files, measure, say};
+
+/// What to run and where.
+#[derive(Debug, clap::Args)]
+pub struct Elt {
+    /// How much data, for example `0.01`; 1 is 1.4 GB
+    #[arg(long, default_value_t = 1.0)]
+    pub scale: f64,
+    /// Seed of the data
+    #[arg(long, default_value_t = 42)]
+    pub seed: u64,
+    /// Rounds; each engine runs once in each
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub runs: u32,
+    /// Rounds in which Spark takes part [default: all]
+    #[arg(long, value_name = "RUNS")]
+    pub spark_runs: Option<u32>,
+    /// Folder to write results to, for example on a tmpfs: `/dev/shm/bench`
+    #[arg(long, value_name = "FOLDER", default_value = "target/bench/out")]
+    pub out: PathBuf,
+    /// Folder of the data, which is generated if it is missing [default: `target/bench/data-SCALE-SEED`]
+    #[arg(long, value_name = "FOLDER")]
+    pub data: Option<PathBuf>,
+    /// Who takes part: hardtack, duckdb, polars, spark; with a mode, for example `duckdb:sorted`
+    #[arg(long, value_delimiter = ',', default_value = "hardtack,duckdb,polars,spark")]
+    pub engines: Vec<Engine>,
+    /// Which cases
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "encounters,observations,sinusitis")]
+    pub cases: Vec<Case>,
+    /// Memory limit of those who have one (hardtack, DuckDB), for example `1GiB`
+    #[arg(long, value_name = "SIZE")]
+    pub memory_limit: Option<String>,
+    /// Threads of each engine [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Folder of the jobs' binaries [default: that of this command, after building them if cargo started it]
+    #[arg(long, value_name = "FOLDER")]
+    pub job_bin_dir: Option<PathBuf>,
+    /// Build the jobs first, also when not started by cargo
+    #[arg(long, conflicts_with = "job_bin_dir")]
+    pub build: bool,
+    /// Python that has the others installed [default: that of `.ci/bench-python`, or else `python3`]
+    #[arg(long, env = "HARDTACK_BENCH_PYTHON", value_name = "FILE")]
+    pub python: Option<PathBuf>,
+    /// Do not compare the results
+    #[arg(long)]
+    pub no_check: bool,
+    /// Leave the results of the last round where they are
+    #[arg(long)]
+    pub keep: bool,
+    /// Print all that was measured as JSON, not as tables
+    #[arg(long)]
+    pub json: bool,
+    /// Set by cargo for what it runs.
+    #[arg(long, env = "CARGO", hide = true)]
+    pub cargo: Option<PathBuf>,
+}
+
+impl Elt {
+    /// Runs everything; what an engine failed at is in the report.
+    ///
+    /// # Errors
+    /// `Usage` for arguments that cannot work, `NotFound` if a job is not built, `Unexpected` if files cannot be made.
+    pub fn run(&self) -> Result<Report> {
+        let recipe = Recipe { scale: self.scale, seed: self.seed };
+        let data =
+            self.data.clone().unwrap_or_else(|| format!("target/bench/data-{}-{}", self.scale, self.seed).into());
+        let programs = self.programs()?;
+        let mut report = Report::new(recipe, &self.out, self.threads.unwrap_or_else(cores));
+        let engines = self.engines.iter().filter(|engine| match programs.find(engine) {
+            Ok(version) => {
+                report.versions.push((engine.to_string(), version));
+                true
+            }
+            Err(reason) => {
+                say(&format!("!!! {engine} IS LEFT OUT: {reason}"));
+                report.left_out.push((engine.to_string(), reason));
+                false
+            }
+        });
+        let engines: Vec<_> = engines.collect();
+        if !is_generated(recipe, &data)? {
+            say(&format!("generating scale {} into {}", self.scale, data.display()));
+            generate(recipe, &data, cores())?;
+        }
+        warm(&data)?;
+        for case in &self.cases {
+            self.run_case(*case, &engines, &programs, &data, &mut report)?;
+        }
+        if !self.keep {
+            files::remove_folder(&self.out)?;
+        }
+        Ok(report)
+    }
+
+    fn run_case(
+        &self,
+        case: Case,
+        engines: &[&Engine],
+        programs: &Programs,
+        data: &Path,
+        report: &mut Report,
+    ) -> Result<()> {
+        for round in 0..self.runs {
+            for engine in engines {
+                if engine.tool == Tool::Spark && round >= self.spark_runs.unwrap_or(self.runs) {
+                    continue;
+                }
+                let out = self.out.join(case.name()).join(engine.to_string().replace(':', "-"));
+                files::remove_folder(&out)?;
+                let result = programs.result(engine, case, &out);
+                files::create_folder(if engine.tool == Tool::Hardtack { &out } else { &result })?;
+                // What others left to be written must not be written while this one is measured.
+                nix::unistd::sync();
+                let measured = measure::measure(&programs.command(engine, case, data, &out), &out.join("log.txt"));
+                match measured {
+                    Ok(usage) => {
+                        say(&format!(
+                            "{} {engine}: {:.2} s, {:.0} MB",
+                            case.name(),
+                            usage.wall,
+                            usage.peak as f64 / 1e6
+                        ));
+                        let files = files::list(&result)?.len() as u64;
+                        report.measured.push(Measured {
+                            case: case.name(),
+                            engine: engine.to_string(),
+                            round,
+                            usage,
+                            files,
+                        });
+                    }
+                    Err(error) => {
+                        say(&format!("!!! {} {engine} FAILED: {}", case.name(), error.chain()));
+                        report.problems.push(format!("{} {engine}: {}", case.name(), error.chain()));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn programs(&self) -> Result<Programs> {
+        let this =
+            std::env::current_exe().map_err(files::failed("this command does not find itself", Path::new("?")))?;
+        let beside = this.parent().unwrap_or(Path::new("."));
+        let venv = std::env::home_dir().map(|home| home.join(".cache/hardtack/bench-venv/bin/python"));
+        let programs = Programs {
+            jobs: self.job_bin_dir.clone().unwrap_or_else(|| beside.to_owned()),
+            python: match (&self.python, venv) {
+                (Some(python), _) => python.clone(),
+                (None, Some(python)) if python.is_file() => python,
+                (None, _) => "python3".into(),
+            },
+            memory_limit: self.memory_limit.clone(),
+            threads: self.threads,
+        };
+        if self.engines.iter().all(|engine| engine.tool != Tool::Hardtack) {
+            return Ok(programs);
+        }
+        if self.job_bin_dir.is_none() && (self.build || self.cargo.is_some()) {
+            self.build_jobs(beside)?;
+        }
+        match self.cases.iter().map(|case| programs.job(*case)).find(|job| !job.is_file()) {
+            None => Ok(programs),
+            Some(missing) => {
+                let packages: Vec<_> = self.cases.iter().map(|case| format!("-p {}", case.job())).collect();
+                let remedy = format!("run `cargo build --release {}`, or pass --build", packages.join(" "));
+                Err(Error::not_found(format!("a job is not built; {remedy}")).with("binary", missing.display()))
+            }
+        }
+    }
+
+    /// Builds the jobs with the profile that this command was built with, into the folder that it is in.
+    fn build_jobs(&self, folder: &Path) -> Result<()> {
+        let profile = match folder.file_name().and_then(|name| name.to_str()) {
+            None | Some("debug") => "dev",
+            Some(profile) => profile,
+        };
+        let mut cargo = Command::new(self.cargo.as_deref().unwrap_or(Path::new("cargo")));
+        cargo.args(["build", "--quiet", "--profile", profile, "--manifest-path"]);
+        cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+        cargo.arg("--target-dir").arg(folder.parent().unwrap_or(folder));
+        for case in &self.cases {
+            cargo.args(["--package", case.job()]);
+        }
+        match cargo.status() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(Error::unexpected("the jobs cannot be built").with("cargo", status)),
+            Err(e) => Err(Error::unexpected("cargo cannot be started").because(e)),
+        }
+    }
+}
+
+/// Reads the data once, so that the first engine does not wait for the disk on behalf of the others.
+fn warm(data: &Path) -> Result<()> {
+    for table in Table::ALL {
+        let path = data.join(table.file());
+        let read = std::fs::File::open(&path).and_then(|mut file| std::io::copy(&mut file, &mut std::io::sink()));
+        read.map_err(files::failed("cannot read", &path))?;
+    }
+    Ok(())
+}
