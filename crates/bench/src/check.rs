@@ -8,8 +8,7 @@
 //! Engines may choose the width of a number, the unit of an instant, the encoding of a string and whether an instant
 //! says that it is in UTC: values are brought into one form first. A number where another one has an instant is different.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -115,31 +114,36 @@ impl Digest {
         )
     }
 
-    /// How another result is different; empty if it is not. Rows are shown from the files, so they must still be there.
+    /// How another result is different; empty if it is not. `names` says whose results they are. Rows are shown from
+    /// the files, so they must still be there.
     ///
     /// # Errors
     /// Those of [`Digest::of`].
-    pub fn differences(&self, other: &Self) -> Result<Vec<String>> {
+    pub fn differences(&self, other: &Self, names: [&str; 2]) -> Result<Vec<String>> {
+        // Whether there is a file without rows or none at all is a matter of taste.
+        match (self.rows(), other.rows()) {
+            (0, 0) => return Ok(Vec::new()),
+            (ours, theirs) if ours.min(theirs) == 0 => return Ok(vec![format!("{ours} rows and {theirs} rows")]),
+            _ => {}
+        }
         if self.columns != other.columns {
             return Ok(differing_columns(&self.columns, &other.columns));
         }
         let nothing = Partition::default();
         let mut found = Vec::new();
-        let names =
+        let all =
             self.partitions.keys().chain(other.partitions.keys().filter(|name| !self.partitions.contains_key(*name)));
-        for name in names {
-            let of = |digest: &'_ Self| digest.partitions.get(name).unwrap_or(&nothing).clone();
-            let (ours, theirs) = (of(self), of(other));
+        for name in all {
+            let ours = self.partitions.get(name).unwrap_or(&nothing);
+            let theirs = other.partitions.get(name).unwrap_or(&nothing);
             if (ours.rows, ours.hash) == (theirs.rows, theirs.hash) {
                 continue;
             }
-            let mut difference = format!("{}: {} rows and {} rows", shown(name), ours.rows, theirs.rows);
+            let mut difference = vec![format!("{}: {} rows and {} rows", shown(name), ours.rows, theirs.rows)];
             if found.len() < SHOWN {
-                for line in differing_rows(&ours.files, &theirs.files)? {
-                    difference += &format!("\n    {line}");
-                }
+                difference.extend(differing_rows([&ours.files, &theirs.files], names)?);
             }
-            found.push(difference);
+            found.push(difference.join("\n      "));
         }
         Ok(limited(found.into_iter()))
     }
@@ -228,24 +232,25 @@ fn differing_columns(ours: &BTreeMap<String, String>, theirs: &BTreeMap<String, 
 }
 
 /// Some rows that only one side has, or has more often.
-fn differing_rows(ours: &[PathBuf], theirs: &[PathBuf]) -> Result<Vec<String>> {
+fn differing_rows(sides: [&[PathBuf]; 2], names: [&str; 2]) -> Result<Vec<String>> {
     let mut surplus: HashMap<u128, i64> = HashMap::new();
-    for (side, step) in [(ours, 1), (theirs, -1)] {
+    for (side, step) in sides.into_iter().zip([1, -1]) {
         for file in side {
             each_batch(file, |_, hashes| hashes.iter().for_each(|hash| *surplus.entry(*hash).or_default() += step))?;
         }
     }
     let mut lines = Vec::new();
-    for (side, name, step) in [(ours, "only the first has", 1), (theirs, "only the second has", -1)] {
+    for ((side, step), name) in sides.into_iter().zip([1, -1]).zip(names) {
         let mut left = SHOWN;
         for file in side {
             each_batch(file, |batch, hashes| {
                 for (at, hash) in hashes.iter().enumerate() {
-                    let more = surplus.get_mut(hash).filter(|count| **count * step > 0);
-                    if let Some(count) = more.filter(|_| left > 0) {
-                        *count -= step;
+                    let Some(count) = surplus.get_mut(hash).filter(|count| **count * step > 0) else { continue };
+                    // One of the rows that are alike is accounted for.
+                    *count -= step;
+                    if left > 0 {
                         left -= 1;
-                        lines.push(format!("{name}: {}", row(batch, at)));
+                        lines.push(format!("only {name}: {}", row(batch, at)));
                     }
                 }
             })?;

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use hardtack_core::{Error, Result};
 
+use crate::check::Digest;
 use crate::engines::{Case, Engine, Programs, Tool};
 use crate::generate::{Recipe, Table, generate, is_generated};
 use crate::report::{Measured, Report};
@@ -112,42 +113,49 @@ impl Elt {
         report: &mut Report,
     ) -> Result<()> {
         for round in 0..self.runs {
-            for engine in engines {
-                if engine.tool == Tool::Spark && round >= self.spark_runs.unwrap_or(self.runs) {
-                    continue;
-                }
-                let out = self.out.join(case.name()).join(engine.to_string().replace(':', "-"));
+            // The first result of a round is what the others are compared with.
+            let mut first: Option<(&Engine, Digest)> = None;
+            for engine in engines.iter().filter(|engine| round < self.rounds_of(engine)) {
+                let out = self.folder(case, engine);
                 files::remove_folder(&out)?;
                 let result = programs.result(engine, case, &out);
                 files::create_folder(if engine.tool == Tool::Hardtack { &out } else { &result })?;
                 // What others left to be written must not be written while this one is measured.
                 nix::unistd::sync();
-                let measured = measure::measure(&programs.command(engine, case, data, &out), &out.join("log.txt"));
-                match measured {
-                    Ok(usage) => {
-                        say(&format!(
-                            "{} {engine}: {:.2} s, {:.0} MB",
-                            case.name(),
-                            usage.wall,
-                            usage.peak as f64 / 1e6
-                        ));
-                        let files = files::list(&result)?.len() as u64;
-                        report.measured.push(Measured {
-                            case: case.name(),
-                            engine: engine.to_string(),
-                            round,
-                            usage,
-                            files,
-                        });
-                    }
+                let usage = match measure::measure(&programs.command(engine, case, data, &out), &out.join("log.txt")) {
+                    Ok(usage) => usage,
                     Err(error) => {
-                        say(&format!("!!! {} {engine} FAILED: {}", case.name(), error.chain()));
-                        report.problems.push(format!("{} {engine}: {}", case.name(), error.chain()));
+                        report.problem(case, &[engine], error.chain());
+                        continue;
                     }
+                };
+                say(&format!("{} {engine}: {:.2} s, {:.0} MB", case.name(), usage.wall, usage.peak as f64 / 1e6));
+                let files = files::list(&result)?.len() as u64;
+                report.measured.push(Measured { case: case.name(), engine: engine.to_string(), round, usage, files });
+                if !self.no_check {
+                    first = compare(case, first, engine, &result, report);
                 }
+                let is_first = first.as_ref().is_some_and(|(first, _)| first == engine);
+                if !(is_first || self.keep && round + 1 == self.rounds_of(engine)) {
+                    files::remove_folder(&out)?;
+                }
+            }
+            if let Some((engine, _)) = first.filter(|_| !self.keep) {
+                files::remove_folder(&self.folder(case, engine))?;
             }
         }
         Ok(())
+    }
+
+    fn rounds_of(&self, engine: &Engine) -> u32 {
+        match engine.tool {
+            Tool::Spark => self.spark_runs.unwrap_or(self.runs).min(self.runs),
+            _ => self.runs,
+        }
+    }
+
+    fn folder(&self, case: Case, engine: &Engine) -> PathBuf {
+        self.out.join(case.name()).join(engine.to_string().replace(':', "-"))
     }
 
     fn programs(&self) -> Result<Programs> {
@@ -200,6 +208,37 @@ impl Elt {
             Err(e) => Err(Error::unexpected("cargo cannot be started").because(e)),
         }
     }
+}
+
+/// Compares a result with the first one of the round, and returns the first one.
+fn compare<'a>(
+    case: Case,
+    first: Option<(&'a Engine, Digest)>,
+    engine: &'a Engine,
+    result: &Path,
+    report: &mut Report,
+) -> Option<(&'a Engine, Digest)> {
+    let digest = match Digest::of(result, cores()) {
+        Ok(digest) => digest,
+        Err(error) => {
+            report.problem(case, &[engine], error.chain());
+            return first;
+        }
+    };
+    let flaws = digest.flaws();
+    if !flaws.is_empty() {
+        report.problem(case, &[engine], flaws.join("\n  "));
+    }
+    let Some((other, expected)) = first else { return Some((engine, digest)) };
+    let names = [other.to_string(), engine.to_string()];
+    match expected.differences(&digest, [&names[0], &names[1]]) {
+        Ok(differences) if differences.is_empty() => {}
+        Ok(differences) => {
+            report.problem(case, &[other, engine], format!("different results\n  {}", differences.join("\n  ")))
+        }
+        Err(error) => report.problem(case, &[other, engine], error.chain()),
+    }
+    Some((other, expected))
 }
 
 /// Reads the data once, so that the first engine does not wait for the disk on behalf of the others.

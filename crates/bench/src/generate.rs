@@ -639,9 +639,9 @@ fn quantile(out: &mut Vec<u8>, steps: &[u64], at: u64, of: u64) {
 }
 
 /// Threads make chunks in turn; this one writes them in order.
-fn write(world: &World, table: Table, file: File, threads: usize) -> std::io::Result<()> {
+fn write(world: &World, table: Table, to: impl Write, threads: usize) -> std::io::Result<()> {
     let chunks = world.unique(table).div_ceil(CHUNK);
-    let mut file = BufWriter::new(file);
+    let mut file = BufWriter::new(to);
     file.write_all(table.header().as_bytes())?;
     std::thread::scope(|scope| {
         let makers: Vec<Receiver<Vec<u8>>> = (0..threads.max(1) as u64)

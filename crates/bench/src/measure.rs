@@ -56,6 +56,8 @@ pub(crate) fn measure(program: &[OsString], log: &Path) -> Result<Usage> {
     let this = std::env::current_exe().map_err(files::failed("this command does not find itself", Path::new("?")))?;
     let mut command = Command::new(&this);
     command.arg("measure").arg(log).arg("--").args(program).stdin(Stdio::null()).stderr(Stdio::inherit());
+    // Compiled Python would be left beside the scripts.
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
     for name in NOT_INHERITED {
         command.env_remove(name);
     }

@@ -6,8 +6,10 @@ use std::path::Path;
 use hardtack_core::{Error, Result};
 use serde::Serialize;
 
+use crate::engines::{Case, Engine};
 use crate::generate::Recipe;
 use crate::measure::Usage;
+use crate::say;
 
 /// One run of one engine.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -55,6 +57,16 @@ impl Report {
             left_out: Vec::new(),
             measured: Vec::new(),
             problems: Vec::new(),
+        }
+    }
+
+    /// Notes and tells what went wrong with these engines at a case; not again if it does in the next round.
+    pub(crate) fn problem(&mut self, case: Case, engines: &[&Engine], what: String) {
+        let engines: Vec<_> = engines.iter().map(|engine| engine.to_string()).collect();
+        let problem = format!("{}, {}: {what}", case.name(), engines.join(" and "));
+        if !self.problems.contains(&problem) {
+            say(&format!("!!! {problem}"));
+            self.problems.push(problem);
         }
     }
 
@@ -208,3 +220,6 @@ fn file_system(folder: &Path) -> String {
     let _ = existing;
     unknown
 }
+
+#[cfg(test)]
+mod tests;
