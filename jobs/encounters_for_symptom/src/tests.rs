@@ -69,10 +69,10 @@ async fn different_encounters_for_a_symptom_with_a_reason_are_kept() {
     assert_frame(
         saved(encounters.in_schema(&schema())).await,
         rows! {
-            id,  description,                         reasoncode, total_claim_cost, year: Int32, month: Int32, day: Int32;
-            "a", "Encounter for symptom",             195662009,  3798.09,          2023,        1,            27;
-            "a", "Encounter for symptom",             195662009,  3798.1,           2023,        1,            27;
-            "b", "Encounter for symptom (procedure)", 444814009,  77.49,            2023,        1,            27;
+            id,  description,                         reasoncode, total_claim_cost, year, month, day;
+            "a", "Encounter for symptom",             195662009,  3798.09,          2023, 1,     27;
+            "a", "Encounter for symptom",             195662009,  3798.1,           2023, 1,     27;
+            "b", "Encounter for symptom (procedure)", 444814009,  77.49,            2023, 1,     27;
         }
         .in_schema(&written()),
     );

@@ -36,10 +36,11 @@ fn with(path: &str, content: impl AsRef<[u8]>) -> JobBinary<'static> {
 
 /// Which encounter is on which day.
 fn days(lake: &TempLake) -> String {
-    match lake.files(TABLE).is_empty() {
-        true => "-".to_owned(),
-        false => table(lake.read_parquet(TABLE).df().select_columns(&["id", "year", "month", "day"]).unwrap()),
+    if lake.files(TABLE).is_empty() {
+        return "-".to_owned();
     }
+    let rows = lake.read_parquet(TABLE).df().select_columns(&["id", "year", "month", "day"]);
+    table(rows.expect("columns of the table"))
 }
 
 /// The folders that have a file, once for each.

@@ -32,10 +32,11 @@ fn with(path: &str, content: impl AsRef<[u8]>) -> JobBinary<'static> {
 
 /// Who was observed on which day.
 fn days(lake: &TempLake) -> String {
-    match lake.files(TABLE).is_empty() {
-        true => "-".to_owned(),
-        false => table(lake.read_parquet(TABLE).df().select_columns(&["patient", "year", "month", "day"]).unwrap()),
+    if lake.files(TABLE).is_empty() {
+        return "-".to_owned();
     }
+    let rows = lake.read_parquet(TABLE).df().select_columns(&["patient", "year", "month", "day"]);
+    table(rows.expect("columns of the table"))
 }
 
 /// The folders that have a file, once for each.

@@ -29,10 +29,11 @@ fn with(conditions: &str, patients: &str) -> JobBinary<'static> {
 
 /// The study as a reader sees it, in short.
 fn study(lake: &TempLake) -> String {
-    match lake.files(TABLE).is_empty() {
-        true => "-".to_owned(),
-        false => table(lake.read_parquet(TABLE).df().select_columns(&["encounter", "stop", "condition_age"]).unwrap()),
+    if lake.files(TABLE).is_empty() {
+        return "-".to_owned();
     }
+    let rows = lake.read_parquet(TABLE).df().select_columns(&["encounter", "stop", "condition_age"]);
+    table(rows.expect("columns of the table"))
 }
 
 #[test]
