@@ -7,7 +7,7 @@ use hardtack_core::{Error, Result};
 
 use crate::check::Digest;
 use crate::engines::{Case, Engine, Programs, Tool};
-use crate::generate::{Recipe, Table, generate, is_generated};
+use crate::generate::{Found, Recipe, Table, find, generate};
 use crate::report::{Measured, Report};
 use crate::{cores, files, measure, say};
 
@@ -77,74 +77,86 @@ impl Elt {
         let data =
             self.data.clone().unwrap_or_else(|| format!("target/bench/data-{}-{}", self.scale, self.seed).into());
         let programs = self.programs()?;
-        let mut report = Report::new(recipe, &self.out, self.threads.unwrap_or_else(cores));
-        let engines = self.engines.iter().filter(|engine| match programs.find(engine) {
-            Ok(version) => {
-                report.versions.push((engine.to_string(), version));
-                true
+        let engines = self.engines.iter().map(|engine| (engine, programs.find(engine)));
+        let engines: Vec<(&Engine, Result<String, String>)> = engines.collect();
+        let described = match find(recipe, &data)? {
+            Found::Foreign => format!("the tables found in {}", data.display()),
+            Found::Ours => recipe.to_string(),
+            Found::Nothing => {
+                say(&format!("generating {recipe} into {}", data.display()));
+                generate(recipe, &data, cores())?;
+                recipe.to_string()
             }
-            Err(reason) => {
-                say(&format!("!!! {engine} IS LEFT OUT: {reason}"));
-                report.left_out.push((engine.to_string(), reason));
-                false
-            }
-        });
-        let engines: Vec<_> = engines.collect();
-        if !is_generated(recipe, &data)? {
-            say(&format!("generating scale {} into {}", self.scale, data.display()));
-            generate(recipe, &data, cores())?;
-        }
+        };
+        let mut report = Report::new(described, &self.out, self.threads.unwrap_or_else(cores), &engines);
         warm(&data)?;
+        let engines: Vec<&Engine> =
+            engines.iter().filter(|(_, found)| found.is_ok()).map(|(engine, _)| *engine).collect();
         for case in &self.cases {
-            self.run_case(*case, &engines, &programs, &data, &mut report)?;
+            for round in 0..self.runs {
+                self.run_round(*case, round, &engines, &programs, &data, &mut report)?;
+            }
         }
-        if !self.keep {
-            files::remove_folder(&self.out)?;
-        }
+        // Gone if nothing was kept, and nothing else is in it.
+        let _ = std::fs::remove_dir(&self.out);
         Ok(report)
     }
 
-    fn run_case(
+    /// Runs every engine once, and compares each result with the first one.
+    fn run_round(
         &self,
         case: Case,
+        round: u32,
         engines: &[&Engine],
         programs: &Programs,
         data: &Path,
         report: &mut Report,
     ) -> Result<()> {
-        for round in 0..self.runs {
-            // The first result of a round is what the others are compared with.
-            let mut first: Option<(&Engine, Digest)> = None;
-            for engine in engines.iter().filter(|engine| round < self.rounds_of(engine)) {
-                let out = self.folder(case, engine);
-                files::remove_folder(&out)?;
-                let result = programs.result(engine, case, &out);
-                files::create_folder(if engine.tool == Tool::Hardtack { &out } else { &result })?;
-                // What others left to be written must not be written while this one is measured.
-                nix::unistd::sync();
-                let usage = match measure::measure(&programs.command(engine, case, data, &out), &out.join("log.txt")) {
-                    Ok(usage) => usage,
-                    Err(error) => {
-                        report.problem(case, &[engine], error.chain());
-                        continue;
-                    }
-                };
-                say(&format!("{} {engine}: {:.2} s, {:.0} MB", case.name(), usage.wall, usage.peak as f64 / 1e6));
-                let files = files::list(&result)?.len() as u64;
-                report.measured.push(Measured { case: case.name(), engine: engine.to_string(), round, usage, files });
-                if !self.no_check {
-                    first = compare(case, first, engine, &result, report);
-                }
-                let is_first = first.as_ref().is_some_and(|(first, _)| first == engine);
-                if !(is_first || self.keep && round + 1 == self.rounds_of(engine)) {
-                    files::remove_folder(&out)?;
+        let mut first: Option<(&Engine, Digest)> = None;
+        for engine in engines.iter().filter(|engine| round < self.rounds_of(engine)) {
+            let out = self.folder(case).join(engine.folder());
+            match self.run_engine(case, round, engine, programs, data) {
+                Ok(measured) => report.measured.push(measured),
+                Err(error) => {
+                    report.problem(case, &[engine], error.chain());
+                    continue;
                 }
             }
-            if let Some((engine, _)) = first.filter(|_| !self.keep) {
-                files::remove_folder(&self.folder(case, engine))?;
+            if !self.no_check {
+                first = compare(case, first, engine, &programs.result(engine, case, &out), report);
+            }
+            let keep = self.keep && round + 1 == self.rounds_of(engine);
+            // The first one is needed to show where others differ from it.
+            if !keep && first.as_ref().is_none_or(|(first, _)| first != engine) {
+                files::remove_folder(&out)?;
             }
         }
-        Ok(())
+        if self.keep { Ok(()) } else { files::remove_folder(&self.folder(case)) }
+    }
+
+    fn run_engine(
+        &self,
+        case: Case,
+        round: u32,
+        engine: &Engine,
+        programs: &Programs,
+        data: &Path,
+    ) -> Result<Measured> {
+        let out = self.folder(case).join(engine.folder());
+        files::remove_folder(&out)?;
+        let result = programs.result(engine, case, &out);
+        files::create_folder(if engine.tool == Tool::Hardtack { &out } else { &result })?;
+        // What others left to be written must not be written while this one is measured.
+        nix::unistd::sync();
+        let usage = measure::measure(&programs.command(engine, case, data, &out), &out.join("log.txt"))?;
+        say(&format!("{} {engine}: {:.2} s, {:.0} MB", case.name(), usage.wall, usage.peak as f64 / 1e6));
+        let files = files::list(&result)?.len() as u64;
+        Ok(Measured { case: case.name(), engine: engine.to_string(), round, usage, files })
+    }
+
+    /// Where results of a case are while they are needed.
+    fn folder(&self, case: Case) -> PathBuf {
+        self.out.join(format!("bench-{}", case.name()))
     }
 
     fn rounds_of(&self, engine: &Engine) -> u32 {
@@ -152,10 +164,6 @@ impl Elt {
             Tool::Spark => self.spark_runs.unwrap_or(self.runs).min(self.runs),
             _ => self.runs,
         }
-    }
-
-    fn folder(&self, case: Case, engine: &Engine) -> PathBuf {
-        self.out.join(case.name()).join(engine.to_string().replace(':', "-"))
     }
 
     fn programs(&self) -> Result<Programs> {

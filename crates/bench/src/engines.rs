@@ -86,6 +86,13 @@ impl fmt::Display for Engine {
     }
 }
 
+impl Engine {
+    /// A name for its folder.
+    pub(crate) fn folder(&self) -> String {
+        self.to_string().replace(':', "-")
+    }
+}
+
 /// Where programs are, and what all of them are told.
 #[derive(Debug, Clone)]
 pub struct Programs {
@@ -164,3 +171,6 @@ fn script(tool: Tool) -> Option<PathBuf> {
     };
     Some([env!("CARGO_MANIFEST_DIR"), "python", file].iter().collect())
 }
+
+#[cfg(test)]
+mod tests;

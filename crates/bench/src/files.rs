@@ -36,20 +36,20 @@ pub(crate) fn remove_folder(path: &Path) -> Result<()> {
     }
 }
 
-/// All files below a folder, sorted; names that begin with `.` or `_` are left out, as every reader does.
+/// All files below a folder, sorted, none if it is not there; names that begin with `.` or `_` are left out, as every
+/// reader does.
 pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
+    let mut folders = if folder.exists() { vec![folder.to_owned()] } else { Vec::new() };
     while let Some(folder) = folders.pop() {
         let entries = fs::read_dir(&folder).map_err(failed("cannot list a folder", &folder))?;
         for entry in entries {
             let path = entry.map_err(failed("cannot list a folder", &folder))?.path();
-            let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
-                || path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"_"));
-            match hidden {
-                true => {}
-                false if path.is_dir() => folders.push(path),
-                false => found.push(path),
+            let hidden = path.file_name().is_some_and(|name| matches!(name.as_encoded_bytes()[0], b'.' | b'_'));
+            match (hidden, path.is_dir()) {
+                (true, _) => {}
+                (false, true) => folders.push(path),
+                (false, false) => found.push(path),
             }
         }
     }

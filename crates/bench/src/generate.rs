@@ -10,6 +10,7 @@ mod dice;
 mod text;
 mod vocabulary;
 
+use std::fmt;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -50,6 +51,12 @@ pub struct Recipe {
     pub scale: f64,
     /// Any number.
     pub seed: u64,
+}
+
+impl fmt::Display for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "scale {}, seed {}", self.scale, self.seed)
+    }
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -112,47 +119,66 @@ impl Table {
     }
 }
 
-/// Writes the tables into a folder, which is created, and labels it with the recipe.
+/// Writes the tables into a folder, which is created, and labels it with the recipe. What was generated there before is
+/// replaced.
 ///
 /// # Errors
-/// `Usage` for a scale without rows, `Unexpected` if a file cannot be written.
+/// `Usage` for a scale without rows, or for a folder with tables that somebody else brought; `Unexpected` if a file
+/// cannot be written.
 pub fn generate(recipe: Recipe, folder: &Path, threads: usize) -> Result<()> {
     let world = World::new(recipe)?;
-    files::create_folder(folder)?;
-    for table in Table::ALL {
-        // Under its name there is only what is whole.
-        let (part, whole) = (folder.join(format!("{}.part", table.file())), folder.join(table.file()));
-        let file = File::create(&part).map_err(files::failed("cannot create a file", &part))?;
-        let written = write(&world, table, file, threads).map_err(files::failed("cannot write", &part));
-        written.and_then(|()| files::rename(&part, &whole))?;
+    let label = folder.join(LABEL);
+    let whole = |table: Table| folder.join(table.file());
+    if let Some(foreign) = Table::ALL.map(whole).iter().find(|table| table.exists() && !label.exists()) {
+        return Err(Error::usage("there is a table that was not generated; name another folder, or remove this one")
+            .with("table", foreign.display()));
     }
-    let label = serde_json::to_string(&Label { generator: VERSION, recipe });
-    let label = label.map_err(|e| Error::unexpected("the label of the data cannot be written").because(e))?;
-    files::write(&folder.join(LABEL), label + "\n")
+    files::create_folder(folder)?;
+    let part = |table: Table| folder.join(format!("{}.part", table.file()));
+    for table in Table::ALL {
+        let part = part(table);
+        let file = File::create(&part).map_err(files::failed("cannot create a file", &part))?;
+        write(&world, table, file, threads).map_err(files::failed("cannot write", &part))?;
+    }
+    for table in Table::ALL {
+        files::rename(&part(table), &whole(table))?;
+    }
+    let text = serde_json::to_string(&Label { generator: VERSION, recipe });
+    let text = text.map_err(|e| Error::unexpected("the label of the data cannot be written").because(e))?;
+    files::write(&label, text + "\n")
 }
 
-/// Whether the folder has all tables, made by this recipe or brought by somebody else.
+/// What a folder holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Not all of the tables.
+    Nothing,
+    /// What the recipe makes.
+    Ours,
+    /// Tables that somebody else brought.
+    Foreign,
+}
+
+/// Looks for the tables of a recipe in a folder.
 ///
 /// # Errors
-/// `Usage` if they were made by another recipe or by another version of the generator.
-pub fn is_generated(recipe: Recipe, folder: &Path) -> Result<bool> {
+/// `Usage` if there are those of another recipe or of another version of the generator.
+pub fn find(recipe: Recipe, folder: &Path) -> Result<Found> {
     if !Table::ALL.iter().all(|table| folder.join(table.file()).is_file()) {
-        return Ok(false);
+        return Ok(Found::Nothing);
     }
     let label = folder.join(LABEL);
     if !label.is_file() {
-        return Ok(true);
+        return Ok(Found::Foreign);
     }
     let text = files::read(&label)?;
-    let found: Option<Label> = serde_json::from_str(&text).ok();
-    if found == Some(Label { generator: VERSION, recipe }) {
-        return Ok(true);
+    if serde_json::from_str(&text).ok() == Some(Label { generator: VERSION, recipe }) {
+        return Ok(Found::Ours);
     }
-    let wanted = format!("scale {}, seed {}, generator {VERSION}", recipe.scale, recipe.seed);
     Err(Error::usage("the folder holds data of another recipe; name another folder with `--data`, or remove this one")
         .with("folder", folder.display())
         .with("found", text.trim())
-        .with("wanted", wanted))
+        .with("wanted", format!("{recipe}, generator {VERSION}")))
 }
 
 /// The questions that the dice answer about a row.

@@ -26,7 +26,7 @@ use hardtack_core::Result;
 pub use check::{Digest, Partition};
 pub use elt::Elt;
 pub use engines::{Case, Engine, Programs, Tool};
-pub use generate::{Recipe, Table, generate, is_generated};
+pub use generate::{Found, Recipe, Table, find, generate};
 pub use measure::Usage;
 pub use report::{Measured, Report};
 

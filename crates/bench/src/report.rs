@@ -7,7 +7,6 @@ use hardtack_core::{Error, Result};
 use serde::Serialize;
 
 use crate::engines::{Case, Engine};
-use crate::generate::Recipe;
 use crate::measure::Usage;
 use crate::say;
 
@@ -30,8 +29,8 @@ pub struct Measured {
 /// All that was measured and found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
-    /// What the data is.
-    pub recipe: Recipe,
+    /// What the data is, for example `scale 1, seed 42`.
+    pub data: String,
     /// How many threads each engine had.
     pub threads: usize,
     /// What kind of file system the results went to.
@@ -47,14 +46,20 @@ pub struct Report {
 }
 
 impl Report {
-    /// One without runs; `out` is where results will go.
-    pub fn new(recipe: Recipe, out: &Path, threads: usize) -> Self {
+    /// One without runs; `out` is where results will go, `engines` those that are there and those that are not.
+    pub(crate) fn new(data: String, out: &Path, threads: usize, engines: &[(&Engine, Result<String, String>)]) -> Self {
+        let is_there = |(engine, found): &(&Engine, Result<_, _>)| Some((engine.to_string(), found.clone().ok()?));
+        let is_not = |(engine, found): &(&Engine, Result<_, _>)| Some((engine.to_string(), found.clone().err()?));
+        let left_out: Vec<(String, String)> = engines.iter().filter_map(is_not).collect();
+        for (engine, reason) in &left_out {
+            say(&format!("!!! {engine} IS LEFT OUT: {reason}"));
+        }
         Self {
-            recipe,
+            data,
             threads,
             written_to: file_system(out),
-            versions: Vec::new(),
-            left_out: Vec::new(),
+            versions: engines.iter().filter_map(is_there).collect(),
+            left_out,
             measured: Vec::new(),
             problems: Vec::new(),
         }
@@ -130,8 +135,8 @@ impl Summary {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { recipe, threads, written_to, versions, left_out, .. } = self;
-        writeln!(f, "Scale {}, seed {}, {threads} threads each, results on {written_to}.", recipe.scale, recipe.seed)?;
+        let Self { data, threads, written_to, versions, left_out, .. } = self;
+        writeln!(f, "Data: {data}; {threads} threads each, results on {written_to}.")?;
         let versions: Vec<_> = versions.iter().map(|(_, version)| version.as_str()).collect();
         writeln!(f, "Measured: {}.", versions.join(", "))?;
         for (engine, reason) in left_out {

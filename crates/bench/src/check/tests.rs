@@ -121,6 +121,11 @@ fn no_more_is_shown_than_a_person_reads() {
     TimestampMicrosecondArray::from(vec![7, 8]).with_timezone("UTC"),
     true
 )]
+#[case::a_microsecond(
+    TimestampMicrosecondArray::from(vec![7, 8]),
+    TimestampMicrosecondArray::from(vec![7, 9]),
+    false
+)]
 #[case::a_number_for_a_time(TimestampMicrosecondArray::from(vec![7, 8]), Int64Array::from(vec![7, 8]), false)]
 #[case::a_number_for_a_date(Date32Array::from(vec![7, 8]), Int32Array::from(vec![7, 8]), false)]
 #[case::a_text_for_a_number(Int64Array::from(vec![7, 8]), StringArray::from(vec!["7", "8"]), false)]
@@ -138,6 +143,20 @@ fn types_are_compared_by_meaning(
     });
     let found = differences(&ours, &theirs);
     assert_eq!(found.is_empty(), same, "{found}");
+}
+
+/// Files are read batch by batch.
+#[test]
+fn a_long_file_is_compared_to_its_ends() {
+    let rows = |first, last| {
+        let mut ids: Vec<_> = (0..5_000).map(|id| (id, None)).collect();
+        (ids[0].0, ids[4_999].0) = (first, last);
+        result(&[("a.parquet", ids)])
+    };
+    assert_eq!(differences(&rows(0, 4_999), &rows(4_999, 0)), "");
+    for other in [rows(-1, 4_999), rows(0, -1)] {
+        assert!(differences(&rows(0, 4_999), &other).contains("only theirs: id=-1"));
+    }
 }
 
 #[test]

@@ -160,10 +160,10 @@ fn the_vocabulary_needs_no_quotes() {
 fn a_folder_says_what_it_was_made_with() {
     let folder = tempfile::TempDir::new().unwrap();
     let recipe = Recipe { scale: 0.0001, seed: 42 };
-    let is = |recipe| is_generated(recipe, folder.path());
-    assert!(!is(recipe).unwrap());
+    let is = |recipe| find(recipe, folder.path());
+    assert_eq!(is(recipe).unwrap(), Found::Nothing);
     generate(recipe, folder.path(), 2).unwrap();
-    assert!(is(recipe).unwrap());
+    assert_eq!(is(recipe).unwrap(), Found::Ours);
     let whole: HashSet<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     let expected = Table::ALL.map(Table::file).into_iter().chain([LABEL]).map(Into::into).collect();
     assert_eq!(whole, expected);
@@ -173,9 +173,11 @@ fn a_folder_says_what_it_was_made_with() {
 
     // Somebody else's tables are taken as they are.
     std::fs::remove_file(folder.path().join(LABEL)).unwrap();
-    assert!(is(Recipe { scale: 0.0002, ..recipe }).unwrap());
+    assert_eq!(is(Recipe { scale: 0.0002, ..recipe }).unwrap(), Found::Foreign);
     std::fs::remove_file(folder.path().join("patients.csv")).unwrap();
-    assert!(!is(recipe).unwrap());
+    assert_eq!(is(recipe).unwrap(), Found::Nothing);
+    let error = generate(recipe, folder.path(), 1).unwrap_err();
+    assert!(error.to_string().contains("not generated"), "{error}");
 }
 
 #[rstest]

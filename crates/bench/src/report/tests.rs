@@ -9,7 +9,7 @@ fn run(case: &'static str, engine: &str, round: u32, wall: f64, megabytes: u64) 
 
 fn report(measured: Vec<Measured>) -> Report {
     Report {
-        recipe: Recipe { scale: 1.0, seed: 42 },
+        data: "scale 1, seed 42".to_owned(),
         threads: 2,
         written_to: "tmpfs".to_owned(),
         versions: vec![("hardtack".to_owned(), "hardtack 1".to_owned()), ("polars".to_owned(), "Polars 2".to_owned())],
@@ -32,7 +32,7 @@ fn medians_and_ratios() {
         run("sinusitis", "hardtack", 0, 0.25, 90),
     ];
     assert_snapshot!(report(measured).to_string(), @"
-    Scale 1, seed 42, 2 threads each, results on tmpfs.
+    Data: scale 1, seed 42; 2 threads each, results on tmpfs.
     Measured: hardtack 1, Polars 2.
 
     | case         | engine        | wall s (least - most)    | CPU s  | peak MB | files | runs |
@@ -57,7 +57,7 @@ fn what_is_missing_is_said() {
     report.problem(Case::Sinusitis, &[&"duckdb".parse().unwrap()], "different".to_owned());
     report.problem(Case::Sinusitis, &[&"duckdb".parse().unwrap()], "different".to_owned());
     assert_snapshot!(report.to_string(), @"
-    Scale 1, seed 42, 2 threads each, results on tmpfs.
+    Data: scale 1, seed 42; 2 threads each, results on tmpfs.
     Measured: hardtack 1, Polars 2.
     LEFT OUT: spark (there is no Java).
 
@@ -74,10 +74,7 @@ fn json_has_every_run() {
     let report = report(vec![run("sinusitis", "duckdb", 0, 0.25, 90)]);
     assert_snapshot!(report.json().unwrap(), @r#"
     {
-      "recipe": {
-        "scale": 1.0,
-        "seed": 42
-      },
+      "data": "scale 1, seed 42",
       "threads": 2,
       "written_to": "tmpfs",
       "versions": [

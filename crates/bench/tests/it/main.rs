@@ -29,7 +29,8 @@ impl Bench {
         let versions = r#"case "$1 $2" in
             *duckdb*--version) echo "DuckDB 0"; exit ;;
             *polars*--version) echo "Polars 0"; exit ;;
-            *--version) echo "there is no Java" >&2; exit 1 ;;
+            *pyspark*--version) test -e "$HERE/java" && echo "PySpark 0" && exit
+                echo "there is no Java" >&2; exit 1 ;;
         esac"#;
         bench.program("python", &format!("{versions}\ncp -r \"$HERE/theirs/.\" \"$4\""));
         bench
@@ -119,6 +120,18 @@ fn equal_results_are_a_success() {
 }
 
 #[test]
+fn spark_may_run_less_often() {
+    let bench = Bench::new();
+    bench.write("java", "");
+    bench.result("ours", &[1]);
+    bench.result("theirs", &[1]);
+    let output = bench.run(&["--engines", "hardtack,spark", "--spark-runs", "1"]);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let runs = |engine: &str| stdout.lines().find(|line| line.contains(engine) && line.contains("sinusitis")).unwrap();
+    assert!(runs("hardtack ").ends_with("| 2    |") && runs("spark ").ends_with("| 1    |"), "{output:?}");
+}
+
+#[test]
 fn different_results_are_a_failure_that_is_shown() {
     let bench = Bench::new();
     bench.result("ours", &[1, 2, 3]);
@@ -169,8 +182,28 @@ fn a_result_may_be_kept() {
     bench.result("ours", &[1]);
     bench.result("theirs", &[1]);
     assert_eq!(bench.run(&["--keep", "--engines", "hardtack,duckdb"]).status.code(), Some(0));
-    assert!(bench.path("out/sinusitis/hardtack/sinusitis_study/a.parquet").is_file());
-    assert!(bench.path("out/sinusitis/duckdb/result/a.parquet").is_file());
+    assert!(bench.path("out/bench-sinusitis/hardtack/sinusitis_study/a.parquet").is_file());
+    assert!(bench.path("out/bench-sinusitis/duckdb/result/a.parquet").is_file());
+}
+
+#[test]
+fn what_else_is_in_the_folder_stays() {
+    let bench = Bench::new();
+    bench.result("ours", &[1]);
+    bench.write("out/thesis.txt", "years of work");
+    assert_eq!(bench.run(&["--engines", "hardtack"]).status.code(), Some(0));
+    let left: Vec<_> = fs::read_dir(bench.path("out")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["thesis.txt"]);
+}
+
+#[test]
+fn no_result_is_a_difference() {
+    let bench = Bench::new();
+    bench.result("theirs", &[1]);
+    bench.program("jobs/sinusitis_study", "");
+    let output = bench.run(&["--engines", "hardtack,duckdb"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("different results\n  0 rows and 1 rows"), "{output:?}");
 }
 
 #[test]
