@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
-use arrow::compute::{cast, concat_batches};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::compute::{CastOptions, cast, cast_with_options, concat_batches};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::json::ReaderBuilder;
 use arrow::json::reader::{infer_json_schema, infer_json_schema_from_iterator};
@@ -162,6 +162,41 @@ impl Frame {
             concat_batches(&self.schema, &parts).expect("slices of one batch have one schema")
         };
         Self { batches: (0..count).map(deal).collect(), ..self.clone() }
+    }
+
+    /// The same rows with the columns of `schema` in its types, so that a test of a wide table only names the columns
+    /// that it is about: those that are not there are null.
+    ///
+    /// ```
+    /// use hardtack_test_support::rows;
+    ///
+    /// let visits = rows! { id: Int64, start: Timestamp(Microsecond, None), cost: Float64; }.schema();
+    /// let frame = rows! { start; "2024-02-29T10:00:00" }.in_schema(&visits);
+    /// assert_eq!(frame.to_string(), "
+    /// id: Int64 | start: Timestamp(µs) | cost: Float64
+    /// null      | 2024-02-29T10:00:00  | null
+    /// ".trim());
+    /// ```
+    ///
+    /// # Panics
+    /// If there is a column that the schema does not have, or a value that does not fit.
+    #[must_use]
+    #[track_caller]
+    pub fn in_schema(&self, schema: &SchemaRef) -> Self {
+        for column in self.columns() {
+            assert!(schema.field_with_name(column).is_ok(), "the schema has no column `{column}`");
+        }
+        let strict = CastOptions { safe: false, ..CastOptions::default() };
+        let widen = |batch: &RecordBatch| {
+            let column = |field: &FieldRef| match batch.column_by_name(field.name()) {
+                None => new_null_array(field.data_type(), batch.num_rows()),
+                Some(array) => cast_with_options(array, field.data_type(), &strict)
+                    .unwrap_or_else(|e| panic!("column `{}`: {e}", field.name())),
+            };
+            let columns = schema.fields().iter().map(column).collect();
+            RecordBatch::try_new(Arc::clone(schema), columns).unwrap_or_else(|e| panic!("{e}"))
+        };
+        Self { schema: Arc::clone(schema), batches: self.batches.iter().map(widen).collect(), ..self.clone() }
     }
 
     /// The rows as a `DataFrame` of a session, as a job gets them. Every batch is a partition.

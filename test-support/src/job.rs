@@ -82,6 +82,13 @@ impl JobBinary<'_> {
         self
     }
 
+    /// Sets environment variables: those of a service, say.
+    #[must_use]
+    pub fn envs(mut self, env: impl IntoIterator<Item = (impl Into<String>, impl Into<String>)>) -> Self {
+        self.env.extend(env.into_iter().map(|(name, value)| (name.into(), value.into())));
+        self
+    }
+
     /// How long a run may take before it is killed and the test fails (two minutes by default).
     #[must_use]
     pub fn time_limit(mut self, limit: Duration) -> Self {

@@ -21,6 +21,8 @@
     reason = "this crate is the part of a test that looks at files and processes, and panicking is how it speaks"
 )]
 
+#[cfg(feature = "containers")]
+pub mod containers;
 mod context;
 mod doubles;
 mod frame;

@@ -1,15 +1,11 @@
 //! The tables that a CloudFormation template declares.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use hardtack_core::{Error, Result};
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde_json::Value;
 
-use crate::arrow_types::COMMENT_KEY;
-use crate::hive_type::HiveType;
+use crate::table::{Column, schema_of_columns};
 
 /// The schema of a Glue table that a CloudFormation template declares, in YAML (with the short forms `!Ref`, `!Sub`
 /// ...) or JSON. `table` is the resource's logical id or the table's `Name`.
@@ -185,7 +181,7 @@ impl Template {
     fn schema(&self, input: &Node) -> Result<SchemaRef> {
         let columns = input.get("StorageDescriptor").and_then(|s| s.get("Columns"));
         let keys = input.get("PartitionKeys");
-        let mut fields: Vec<Field> = Vec::new();
+        let mut found: Vec<Column> = Vec::new();
         for (what, list) in [("Columns", columns), ("PartitionKeys", keys)] {
             let columns = match list {
                 None | Some(Node::Null) => continue,
@@ -193,34 +189,24 @@ impl Template {
                 Some(other) => return Err(unresolved(&format!("`{what}`"), other)),
             };
             for (i, column) in columns.iter().enumerate() {
-                let field = self.field(column).map_err(|e| match e.get("column") {
+                found.push(self.column(column).map_err(|e| match e.get("column") {
                     Some(_) => e,
                     None => e.with("column", format!("{what}[{i}]")),
-                })?;
-                if fields.iter().any(|f| f.name().to_lowercase() == field.name().to_lowercase()) {
-                    return Err(Error::usage("this column is declared twice").with("column", field.name()));
-                }
-                fields.push(field);
+                })?);
             }
         }
-        if fields.is_empty() {
+        if found.is_empty() {
             return Err(Error::usage("this Glue table declares no columns"));
         }
-        Ok(Arc::new(Schema::new(fields)))
+        schema_of_columns(&found)
     }
 
-    fn field(&self, column: &Node) -> Result<Field> {
+    fn column(&self, column: &Node) -> Result<Column> {
         let name = self.property(column, "Name")?;
-        let field = self
-            .property(column, "Type")
-            .and_then(|text| text.parse::<HiveType>())
-            .map_err(|e| e.with("column", &name))?
-            .to_field(&name, true);
+        let data_type = self.property(column, "Type").map_err(|e| e.with("column", &name))?;
         // A comment says nothing about the data: where it depends on the deployment, it is left out.
         let comment = column.get("Comment").and_then(|comment| self.text(comment).ok());
-        let mut metadata: HashMap<String, String> = field.metadata().clone();
-        metadata.extend(comment.map(|text| (COMMENT_KEY.to_owned(), text)));
-        Ok(field.with_metadata(metadata))
+        Ok(Column { comment, ..Column::foreign(name, data_type) })
     }
 
     fn property(&self, column: &Node, key: &str) -> Result<String> {
@@ -294,9 +280,11 @@ fn unresolved(what: &str, node: &Node) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use arrow::datatypes::Schema;
     use rstest::rstest;
 
     use super::*;
+    use crate::{COMMENT_KEY, HiveType};
 
     fn show(schema: &Schema) -> String {
         let columns = schema.fields().iter().map(|f| {

@@ -1,21 +1,65 @@
-//! Schemas as contracts: Hive type strings, and the tables that a CloudFormation template declares, as Arrow schemas.
+//! The data catalog: tables by name, and the schemas that are contracts between jobs.
 //!
-//! A contract is an Arrow [`Schema`](arrow::datatypes::Schema). There are three ways to come by one:
+//! A [`Catalog`] knows databases, their tables and the tables' partitions, in the words of Hive and AWS Glue: a [`Table`]
+//! has columns with Hive types, partition keys, a location, a [format](TableFormat) and a version. A job names a table
+//! (`lake.books`) and does not know which catalog answers:
+//!
+//! | | [`EmbeddedCatalog`] | `GlueCatalog` |
+//! | --- | --- | --- |
+//! | chosen by | `embedded[:PATH]` | `glue[:CATALOG_ID]` |
+//! | feature | `embedded` (default) | `aws` |
+//! | is | one SQLite file | the AWS Glue Data Catalog: Athena, Spark, Redshift see the same tables |
+//! | for | laptops, tests, one machine or a shared disk with locks | jobs in AWS |
+//! | concurrent processes | one writes at a time, others wait | AWS serialises |
+//! | a lost update of a table | is a [`Conflict`], always | is a [`Conflict`], always |
+//! | a batch of partitions | is one transaction | is split by the limits of Glue's API |
+//! | predicates on partitions | are evaluated while reading | are pushed to the service as far as it goes, and evaluated again |
+//!
+//! Both pass the suite in `conformance` (feature of the same name), as any other implementation has to.
+//!
+//! Schemas are Arrow [`Schema`](arrow::datatypes::Schema)s. There are four ways to come by one:
 //!
 //! * [`schema!`] writes it down in the job, in the words of the Glue catalog;
 //! * [`schema_of`] builds it from names and types that are known at run time only;
-//! * [`schema_from_cloudformation`] takes it from the template that also creates the table, so that both cannot drift.
+//! * [`schema_from_cloudformation`] takes it from the template that also creates the table, so that both cannot drift;
+//! * [`schema_from_catalog`] takes it from the table itself; [`columns_of`] is the way back.
 //!
-//! [`HiveType`] is the vocabulary of all three: it parses and prints what the catalog holds and converts to Arrow and
+//! [`HiveType`] is the vocabulary of all four: it parses and prints what the catalog holds and converts to Arrow and
 //! back.
 
 mod arrow_types;
+mod catalog;
+mod choice;
 mod cloudformation;
+mod conflict;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod counting;
+#[cfg(feature = "embedded")]
+mod embedded;
+mod format;
 mod hive_type;
+mod name;
 mod parser;
+mod predicate;
 mod schema;
+mod table;
+mod value;
 
 pub use arrow_types::{COMMENT_KEY, HIVE_TYPE_KEY};
+#[cfg(any(test, feature = "mock"))]
+pub use catalog::MockCatalog;
+pub use catalog::{Catalog, CatalogExt, PartitionPages};
+pub use choice::CatalogChoice;
 pub use cloudformation::schema_from_cloudformation;
+pub use conflict::Conflict;
+pub use counting::{CountingCatalog, Requests};
+#[cfg(feature = "embedded")]
+pub use embedded::EmbeddedCatalog;
+pub use format::{CsvFormat, TableFormat};
 pub use hive_type::{HiveField, HiveType};
+pub use predicate::{BoundPredicate, Comparison, Predicate};
 pub use schema::{schema_literal, schema_of};
+pub use table::{
+    Column, Database, NULL_PARTITION, Partition, StorageDescriptor, Table, columns_of, schema_from_catalog,
+};

@@ -20,6 +20,7 @@ chapters! {
     contracts = "docs/guide/src/contracts.md",
     transforms = "docs/guide/src/transforms.md",
     change_events = "docs/guide/src/change-events.md",
+    elt = "docs/guide/src/elt.md",
     runs = "docs/guide/src/runs.md",
     modelling = "docs/guide/src/modelling.md",
     layers = "docs/guide/src/layers.md",

@@ -66,7 +66,9 @@ pub mod prelude {
     pub use datafusion::functions_aggregate::expr_fn::{avg, count, max, min, sum};
     pub use datafusion::logical_expr::{Expr, ExprSchemable, cast, col, ident, lit, when};
     pub use datafusion::prelude::DataFrame;
-    pub use hardtack_catalog::*;
+    pub use hardtack_catalog::{
+        COMMENT_KEY, HIVE_TYPE_KEY, HiveField, HiveType, schema, schema_from_cloudformation, schema_of,
+    };
     pub use hardtack_core::{Context, Error, ErrorKind, JobContext, Location, Result, Run, Sink, Source};
     pub use hardtack_sinks::{Compression, CsvFile, JsonLines, ParquetDataset};
     pub use hardtack_sources::{AvroFiles, CsvFiles, JsonFiles, ParquetFiles};

@@ -128,7 +128,9 @@ impl Search<'_> {
             let rest = meta.location.filename().and_then(|file| file.strip_prefix(name.as_ref()));
             rest.is_some_and(|rest| self.bare(&rest.to_ascii_lowercase()).any(|rest| self.suffixes.contains(&rest)))
         };
-        Ok(listed.into_iter().filter(is_ours).collect())
+        let mut files: Vec<_> = listed.into_iter().filter(is_ours).collect();
+        files.sort_unstable_by(|a, b| a.location.cmp(&b.location));
+        Ok(files)
     }
 
     /// The one file or the folder's files, whichever there is.

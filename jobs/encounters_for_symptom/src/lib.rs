@@ -5,7 +5,7 @@ use hardtack::prelude::*;
 /// Where from and where to.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
 pub struct Args {
-    /// Folder that holds `encounters.csv` or `encounters/`, for example `s3://my-bucket/synthea` or `fixtures/synthea`
+    /// Folder that holds `encounters.csv` or `encounters/`, for example `s3://my-bucket` or `fixtures/synthea`
     #[arg(long, env = "SOURCE", value_name = "LOCATION", default_value = "fixtures/synthea")]
     pub source: Location,
 
@@ -59,3 +59,6 @@ fn for_symptom(encounters: DataFrame) -> Result<DataFrame> {
     let with_reason = drop_nulls(for_symptom, &["reasoncode"])?;
     Ok(split_date(with_reason, "start")?.drop_columns(&["start"])?)
 }
+
+#[cfg(test)]
+mod tests;

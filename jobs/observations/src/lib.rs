@@ -5,7 +5,7 @@ use hardtack::prelude::*;
 /// Where from and where to.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
 pub struct Args {
-    /// Folder that holds `observations.csv` or `observations/`, for example `s3://my-bucket/synthea` or `fixtures/synthea`
+    /// Folder that holds `observations.csv` or `observations/`, for example `s3://my-bucket` or `fixtures/synthea`
     #[arg(long, env = "SOURCE", value_name = "LOCATION", default_value = "fixtures/synthea")]
     pub source: Location,
 
@@ -14,7 +14,7 @@ pub struct Args {
     pub target: Location,
 }
 
-/// The observations as Synthea exports them. Values are texts: what they are depends on the type, and not all are numbers.
+/// The observations as Synthea exports them. Values are texts: not all of them are numbers.
 pub fn delivered(args: &Args) -> CsvFiles {
     CsvFiles::new("observations", args.source.join("observations")).file_or_folder().with_schema(schema! {
         date: timestamp,
@@ -51,3 +51,6 @@ fn by_day(observations: DataFrame) -> Result<DataFrame> {
     let different = drop_duplicates(observations, &[])?;
     Ok(split_date(different, "date")?.drop_columns(&["date"])?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use hardtack::prelude::*;
 /// Where from and where to.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
 pub struct Args {
-    /// Folder that holds `conditions.csv` and `patients.csv` (or folders of files), for example `s3://my-bucket/synthea`
+    /// Folder that holds `conditions.csv` and `patients.csv` (or folders of files), for example `fixtures/synthea`
     #[arg(long, env = "SOURCE", value_name = "LOCATION", default_value = "fixtures/synthea")]
     pub source: Location,
 
@@ -78,22 +78,25 @@ pub async fn main(ctx: &Context<Args>) -> Result<()> {
     ctx.save(sinusitis_study(ctx.args()), with_age(sinusitis)?).await
 }
 
-/// What the study wants to know of every different pair of a condition and its patient.
+/// What the study wants to know.
+const COLUMNS: [&str; 11] = [
+    "start",
+    "stop",
+    "patient",
+    "encounter",
+    "code",
+    "description",
+    "birthdate",
+    "marital",
+    "race",
+    "ethnicity",
+    "gender",
+];
+
+/// The different pairs of a condition and its patient.
 fn of_patients(conditions: DataFrame, patients: DataFrame) -> Result<DataFrame> {
     let joined = conditions.join(patients, JoinType::Inner, &["patient"], &["id"], None)?;
-    Ok(drop_duplicates(joined, &[])?.select_columns(&[
-        "start",
-        "stop",
-        "patient",
-        "encounter",
-        "code",
-        "description",
-        "birthdate",
-        "marital",
-        "race",
-        "ethnicity",
-        "gender",
-    ])?)
+    Ok(drop_duplicates(joined, &[])?.select_columns(&COLUMNS)?)
 }
 
 fn of_sinusitis(diagnoses: DataFrame) -> Result<DataFrame> {
@@ -110,3 +113,6 @@ fn complete(diagnoses: DataFrame) -> Result<DataFrame> {
 fn with_age(diagnoses: DataFrame) -> Result<DataFrame> {
     Ok(diagnoses.with_column("condition_age", cast(col("start") - col("birthdate"), DataType::Int32))?)
 }
+
+#[cfg(test)]
+mod tests;

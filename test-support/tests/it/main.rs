@@ -1,11 +1,13 @@
 //! Tests of the test support: above all, what it says when a test fails.
 
+mod containers;
 mod context;
 mod doubles;
 mod frames;
 mod job;
 mod lake;
 mod matching;
+mod proxy;
 mod snapshots;
 
 /// The message of a panic, without the backtrace on the terminal.

@@ -62,6 +62,52 @@ async fn compressed_files_are_read_to_their_last_member(#[case] suffix: &str) {
     assert!(error.to_string().starts_with("the file is not whole and valid "), "{error}");
 }
 
+/// However it is delivered: one file, plain or compressed, or a folder of files.
+#[rstest]
+#[case::file(&["data.json"], "1")]
+#[case::other_suffix_and_case(&["data.NDJSON"], "1")]
+#[case::compressed(&["data.jsonl.GZ"], "1")]
+#[case::folder(&["data/a.json", "data/deep/b.json.gz"], "2")]
+#[case::file_beside_a_folder_of_others(&["data.json", "data/part-0.parquet", "data/.x.json.staged"], "1")]
+#[case::named_alike(&["data_2.json", "data.old.json", "Data.json", "data.csv", "dat.json", "data.json", "x/data.json"], "1")]
+#[case::two_files(&["data.json.gz", "data.json"], "usage: there are both `memory:/in/data.json` and `memory:/in/data.json.gz`, and one file or one folder is wanted; remove what is not meant, or name a file with its suffix (location: memory:/in/data)")]
+#[case::file_and_folder(&["data/b.json", "data.json", "data/a.json"], "usage: there are both `memory:/in/data.json` and `memory:/in/data/a.json`, and one file or one folder is wanted; remove what is not meant, or name a file with its suffix (location: memory:/in/data)")]
+#[case::neither(&["data/notes.txt", "data", "other.json"], "not found: no file to read: looked for a file `data.json`, `data.jsonl`, `data.ndjson` (or compressed), and for `*.json`, `*.jsonl`, `*.ndjson` (or compressed) in a folder `data`; say `or_empty` if no rows are fine (location: memory:/in/data, passed over: 1 file of another name (`notes.txt`))")]
+#[tokio::test]
+async fn a_name_stands_for_a_file_or_a_folder(#[case] files: &[&str], #[case] expected: &str) {
+    let content = |path: &str| {
+        let text = "{\"a\":1}\n";
+        if path.to_ascii_lowercase().ends_with(".gz") { gzip(text) } else { text.into() }
+    };
+    let ctx = context(1);
+    for path in files {
+        put(&ctx, &format!("in/{path}"), content(path)).await;
+    }
+    let source = JsonFiles::new("a", "memory:/in/data").with_schema(schema(&[("a", DataType::Int64)])).file_or_folder();
+    let found = match collect(&ctx, source).await {
+        Ok(batches) => batches.iter().map(|b| b.num_rows()).sum::<usize>().to_string(),
+        Err(error) => format!("{}: {error}", error.kind().name()),
+    };
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn a_name_for_a_file_or_a_folder_on_a_local_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = |path: &str| {
+        let files = JsonFiles::new("a", format!("{}/{path}", folder.path().display()));
+        files.with_schema(schema(&[("a", DataType::Int64)])).file_or_folder()
+    };
+    let ctx = context(1);
+    assert_eq!(collect(&ctx, source("no/such/data")).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(collect(&ctx, source("no/such/data").or_empty()).await.unwrap().iter().all(|b| b.num_rows() == 0));
+    #[expect(clippy::disallowed_methods, reason = "the test makes its own files")]
+    std::fs::write(folder.path().join("data.json"), "{\"a\":1}").unwrap();
+    for path in ["data", "data/"] {
+        assert_eq!(collect(&ctx, source(path)).await.unwrap()[0].num_rows(), 1, "{path}");
+    }
+}
+
 #[tokio::test]
 async fn folders_are_searched_for_the_usual_names() {
     let files = [

@@ -1,0 +1,58 @@
+//! Local files, with errors that name them.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use hardtack_core::{Error, Result};
+
+/// Turns an I/O error into one that says what was tried and with which file.
+pub(crate) fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.display().to_string();
+    move |e| Error::unexpected(what).with("path", path).because(e)
+}
+
+pub(crate) fn create_folder(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(failed("cannot create a folder", path))
+}
+
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(failed("cannot rename a file", from))
+}
+
+pub(crate) fn write(path: &Path, text: String) -> Result<()> {
+    fs::write(path, text).map_err(failed("cannot write a file", path))
+}
+
+pub(crate) fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(failed("cannot read a file", path))
+}
+
+/// Removes a folder and what is in it, if there is one.
+pub(crate) fn remove_folder(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done.map_err(failed("cannot remove a folder", path)),
+    }
+}
+
+/// All files below a folder, sorted, none if it is not there; names that begin with `.` or `_` are left out, as every
+/// reader does.
+pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = if folder.exists() { vec![folder.to_owned()] } else { Vec::new() };
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(&folder).map_err(failed("cannot list a folder", &folder))?;
+        for entry in entries {
+            let path = entry.map_err(failed("cannot list a folder", &folder))?.path();
+            let hidden = path.file_name().is_some_and(|name| matches!(name.as_encoded_bytes()[0], b'.' | b'_'));
+            match (hidden, path.is_dir()) {
+                (true, _) => {}
+                (false, true) => folders.push(path),
+                (false, false) => found.push(path),
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,109 @@
+//! Measures hardtack's ELT jobs beside DuckDB, Polars and PySpark: whole processes, in turn, on generated data, with
+//! the results compared row by row.
+//!
+//! ```sh
+//! cargo run --release -p hardtack-bench -- elt --scale 1
+//! ```
+
+#![expect(clippy::disallowed_methods, reason = "no job: it generates, measures and compares local files")]
+
+mod check;
+mod elt;
+mod engines;
+mod files;
+mod generate;
+mod measure;
+mod report;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use hardtack_core::Result;
+
+pub use check::{Digest, Partition};
+pub use elt::Elt;
+pub use engines::{Case, Engine, Programs, Tool};
+pub use generate::{Found, Recipe, Table, find, generate};
+pub use measure::Usage;
+pub use report::{Measured, Report};
+
+/// Measures hardtack's jobs beside DuckDB, Polars and PySpark
+#[derive(Debug, Parser)]
+#[command(name = "hardtack-bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Write the tables: patients, encounters, conditions, observations
+    Generate {
+        /// How much, for example `0.01`; 1 is 1.4 GB
+        #[arg(long, default_value_t = 1.0)]
+        scale: f64,
+        /// Another seed gives other tables of the same size
+        #[arg(long, default_value_t = 42)]
+        seed: u64,
+        /// Folder to write to, for example `target/bench/data`
+        #[arg(long, value_name = "FOLDER")]
+        out: PathBuf,
+    },
+    /// Run the three ELT cases with each engine in turn, compare the results, and print what each took
+    Elt(Elt),
+    /// Run a program and print what it took; this is how `elt` measures
+    #[command(hide = true)]
+    Measure {
+        log: PathBuf,
+        #[arg(last = true, required = true)]
+        program: Vec<OsString>,
+    },
+}
+
+/// Runs the command with these arguments (the first is the program's name), and says how the process should exit.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let (text, done) = match execute(cli.command) {
+        Ok(done) => done,
+        Err(error) => {
+            say(&format!("hardtack-bench: {}", error.chain()));
+            return ExitCode::from(error.kind().exit_code());
+        }
+    };
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    done
+}
+
+/// Executes, and returns what to print.
+fn execute(action: Action) -> Result<(String, ExitCode)> {
+    match action {
+        Action::Generate { scale, seed, out } => {
+            generate(Recipe { scale, seed }, &out, cores())?;
+            Ok((String::new(), ExitCode::SUCCESS))
+        }
+        Action::Elt(elt) => {
+            let report = elt.run()?;
+            let code = if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            Ok((if elt.json { report.json()? } else { report.to_string() }, code))
+        }
+        Action::Measure { log, program } => Ok((measure::measure_here(&program, &log)?, ExitCode::SUCCESS)),
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Tells a person how it goes.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

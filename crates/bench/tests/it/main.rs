@@ -1,0 +1,258 @@
+//! The command as a whole, with doubles of the jobs and of Python: scripts that copy a result made beforehand.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files and stops where it fails")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use insta::assert_snapshot;
+use parquet::arrow::ArrowWriter;
+use rstest::rstest;
+use tempfile::TempDir;
+
+/// A folder with tables, results, and programs that hand them out.
+struct Bench {
+    folder: TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let bench = Self { folder: TempDir::new().unwrap() };
+        for table in ["patients", "encounters", "conditions", "observations"] {
+            bench.write(&format!("data/{table}.csv"), "id\n1\n");
+        }
+        // The job is told `--source DATA --target OUT ...`, the script `CASE DATA OUT ...`.
+        bench.program("jobs/sinusitis_study", r#"cp -r "$HERE/ours" "$4/sinusitis_study""#);
+        let versions = r#"case "$1 $2" in
+            *duckdb*--version) echo "DuckDB 0"; exit ;;
+            *polars*--version) echo "Polars 0"; exit ;;
+            *pyspark*--version) test -e "$HERE/java" && echo "PySpark 0" && exit
+                echo "there is no Java" >&2; exit 1 ;;
+        esac"#;
+        bench.program("python", &format!("{versions}\ncp -r \"$HERE/theirs/.\" \"$4\""));
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    fn program(&self, name: &str, script: &str) {
+        self.write(name, &format!("#!/bin/sh\nset -e\nHERE='{}'\n{script}\n", self.folder.path().display()));
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn result(&self, folder: &str, ids: &[i64]) {
+        let ids: ArrayRef = Arc::new(Int64Array::from(ids.to_vec()));
+        let batch = RecordBatch::try_from_iter([("id", ids)]).unwrap();
+        fs::create_dir_all(self.path(folder)).unwrap();
+        let file = fs::File::create(self.path(folder).join("a.parquet")).unwrap();
+        let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+    }
+
+    fn run(&self, more: &[&str]) -> Output {
+        let mut command = command(&["elt", "--cases", "sinusitis", "--runs", "2"]);
+        command.arg("--job-bin-dir").arg(self.path("jobs")).arg("--python").arg(self.path("python"));
+        command.arg("--data").arg(self.path("data")).arg("--out").arg(self.path("out")).args(more).output().unwrap()
+    }
+}
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hardtack-bench"));
+    command.args(args).env_remove("CARGO").env_remove("HARDTACK_BENCH_PYTHON");
+    command
+}
+
+/// What was printed, with what differs from run to run replaced.
+fn shown(printed: &[u8], folder: &Path) -> String {
+    let text = String::from_utf8(printed.to_vec()).unwrap().replace(&folder.display().to_string(), "FOLDER");
+    let numbers = text.split(' ').map(|word| match word.parse::<f64>() {
+        Ok(_) if word.contains('.') => "0.0",
+        _ => word,
+    });
+    numbers.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn equal_results_are_a_success() {
+    let bench = Bench::new();
+    bench.result("ours", &[1, 2, 3]);
+    bench.result("theirs", &[3, 1, 2]);
+
+    let output = bench.run(&["--json"]);
+
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    // In turn, round by round.
+    let runs: Vec<_> = report["measured"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|run| {
+            assert!(run["wall"].as_f64() > Some(0.0) && run["peak"].as_u64() > Some(500_000), "{run}");
+            format!(
+                "{} {} {} {}",
+                run["case"].as_str().unwrap(),
+                run["engine"].as_str().unwrap(),
+                run["round"],
+                run["files"]
+            )
+        })
+        .collect();
+    assert_eq!(
+        runs,
+        ["hardtack 0", "duckdb 0", "polars 0", "hardtack 1", "duckdb 1", "polars 1"]
+            .map(|run| format!("sinusitis {run} 1"))
+    );
+    assert_eq!(report["left_out"][0][0], "spark");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("!!! spark IS LEFT OUT: there is no Java"));
+    assert!(!bench.path("out").exists());
+}
+
+#[test]
+fn spark_may_run_less_often() {
+    let bench = Bench::new();
+    bench.write("java", "");
+    bench.result("ours", &[1]);
+    bench.result("theirs", &[1]);
+    let output = bench.run(&["--engines", "hardtack,spark", "--spark-runs", "1"]);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let runs = |engine: &str| stdout.lines().find(|line| line.contains(engine) && line.contains("sinusitis")).unwrap();
+    assert!(runs("hardtack ").ends_with("| 2    |") && runs("spark ").ends_with("| 1    |"), "{output:?}");
+}
+
+#[test]
+fn different_results_are_a_failure_that_is_shown() {
+    let bench = Bench::new();
+    bench.result("ours", &[1, 2, 3]);
+    bench.result("theirs", &[1, 2, 4]);
+
+    let output = bench.run(&["--engines", "hardtack,duckdb"]);
+
+    assert_eq!(output.status.code(), Some(1));
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert_snapshot!(stdout[stdout.find("PROBLEM").unwrap()..].trim(), @"
+    PROBLEM: sinusitis, hardtack and duckdb: different results
+      the whole: 3 rows and 3 rows
+          only hardtack: id=3
+          only duckdb: id=4
+    ");
+    assert_eq!(bench.run(&["--engines", "hardtack,duckdb", "--no-check"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_second_file_is_a_failure() {
+    let bench = Bench::new();
+    bench.result("ours", &[1, 2]);
+    fs::copy(bench.path("ours/a.parquet"), bench.path("ours/b.parquet")).unwrap();
+
+    let output = bench.run(&["--engines", "hardtack"]);
+
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("the whole: 2 files instead of one"));
+}
+
+#[test]
+fn an_engine_that_fails_is_shown_and_the_others_go_on() {
+    let bench = Bench::new();
+    bench.result("theirs", &[1]);
+    bench.program("jobs/sinusitis_study", "echo 'out of biscuits' >&2; exit 7");
+
+    let output = bench.run(&["--engines", "hardtack,duckdb"]);
+
+    assert_eq!(output.status.code(), Some(1));
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(stdout.contains("the program failed: exit status: 7") && stdout.contains("out of biscuits"), "{stdout}");
+    assert!(stdout.contains("| sinusitis | duckdb "), "{stdout}");
+}
+
+#[test]
+fn a_result_may_be_kept() {
+    let bench = Bench::new();
+    bench.result("ours", &[1]);
+    bench.result("theirs", &[1]);
+    assert_eq!(bench.run(&["--keep", "--engines", "hardtack,duckdb"]).status.code(), Some(0));
+    assert!(bench.path("out/bench-sinusitis/hardtack/sinusitis_study/a.parquet").is_file());
+    assert!(bench.path("out/bench-sinusitis/duckdb/result/a.parquet").is_file());
+}
+
+#[test]
+fn what_else_is_in_the_folder_stays() {
+    let bench = Bench::new();
+    bench.result("ours", &[1]);
+    bench.write("out/thesis.txt", "years of work");
+    assert_eq!(bench.run(&["--engines", "hardtack"]).status.code(), Some(0));
+    let left: Vec<_> = fs::read_dir(bench.path("out")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["thesis.txt"]);
+}
+
+#[test]
+fn no_result_is_a_difference() {
+    let bench = Bench::new();
+    bench.result("theirs", &[1]);
+    bench.program("jobs/sinusitis_study", "");
+    let output = bench.run(&["--engines", "hardtack,duckdb"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("different results\n  0 rows and 1 rows"), "{output:?}");
+}
+
+#[test]
+fn a_job_that_is_not_built_is_named_with_the_remedy() {
+    let bench = Bench::new();
+    let output = bench.run(&["--cases", "observations"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_snapshot!(shown(&output.stderr, bench.folder.path()), @"hardtack-bench: a job is not built; run `cargo build --release -p sinusitis_study -p observations`, or pass --build (binary: FOLDER/jobs/observations)");
+}
+
+#[test]
+fn what_a_process_took_is_its_own() {
+    let folder = TempDir::new().unwrap();
+    let log = folder.path().join("log.txt");
+    // Some memory, some processor time, some waiting, in a child of the program.
+    let script = "sh -c 'x=$(head -c 40000000 /dev/zero | tr \"\\0\" x); sleep 0.3; echo ${#x}'";
+    let output = command(&["measure", log.to_str().unwrap(), "--", "sh", "-c", script]).output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let number = |name: &str| report["usage"][name].as_f64().unwrap();
+    assert_eq!(fs::read_to_string(log).unwrap(), "40000000\n");
+    assert!(number("wall") >= 0.3 && number("cpu") > 0.0, "{report}");
+    assert!(number("peak") >= 4e7, "{report}");
+
+    let output = command(&["measure", folder.path().join("log").to_str().unwrap(), "--", "true"]).output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report["usage"]["peak"].as_f64().unwrap() < 4e7, "{report}");
+}
+
+#[rstest]
+#[case::no_command(&[], 2)]
+#[case::help(&["--help"], 0)]
+#[case::no_folder(&["generate"], 2)]
+#[case::an_engine(&["elt", "--engines", "pandas"], 2)]
+#[case::a_mode(&["elt", "--engines", "hardtack:fast"], 2)]
+#[case::a_case(&["elt", "--cases", "procedures"], 2)]
+#[case::no_runs(&["elt", "--runs", "0"], 2)]
+#[case::no_scale(&["generate", "--scale", "0", "--out", "/nowhere"], 2)]
+fn usage(#[case] args: &[&str], #[case] code: i32) {
+    let output = command(args).output().unwrap();
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    assert_eq!(output.stdout.is_empty(), code != 0, "{output:?}");
+}
+
+#[test]
+fn an_unknown_engine_is_answered_with_the_known_ones() {
+    let output = command(&["elt", "--engines", "pandas"]).output().unwrap();
+    assert_snapshot!(String::from_utf8_lossy(&output.stderr), @"
+    error: invalid value 'pandas' for '--engines <ENGINES>': wanted is hardtack, duckdb, polars or spark, or with a mode like `duckdb:sorted`
+
+    For more information, try '--help'.
+    ");
+}

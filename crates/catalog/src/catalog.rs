@@ -1,0 +1,133 @@
+//! The port to a catalog.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use futures::TryStreamExt;
+use futures::stream::BoxStream;
+use hardtack_core::Result;
+
+use crate::conflict::Conflict;
+use crate::predicate::Predicate;
+use crate::table::{Database, Partition, Table};
+
+/// Partitions in pages, each fetched when it is asked for. A page may be empty and yet not be the last.
+pub type PartitionPages = BoxStream<'static, Result<Vec<Partition>>>;
+
+/// Databases, tables and partitions by name.
+///
+/// Names are caseless and stored in lower case. What is written is checked first (see [`Table::checked`]): an
+/// implementation takes no more and no less than Glue does.
+///
+/// Errors name `database.table` and the partition. Their kinds are
+/// [`NotFound`](hardtack_core::ErrorKind::NotFound) for what is not there,
+/// [`Conflict`](hardtack_core::ErrorKind::Conflict) for what is there already or was changed meanwhile ([`Conflict`] tells
+/// which), [`Usage`](hardtack_core::ErrorKind::Usage) for what no catalog would take or one is not allowed to do, and
+/// [`Unavailable`](hardtack_core::ErrorKind::Unavailable) for a catalog that does not answer, after retries.
+///
+/// The operations on partitions take any number of them, and the table as it was read, because its keys give the values
+/// their types. They are not atomic: of many partitions some may fail, which the error names; all others are done. Each
+/// may be repeated after a crash.
+///
+/// Every implementation runs the suite in [`conformance`](crate::conformance) (feature `conformance`).
+#[cfg_attr(any(test, feature = "mock"), mockall::automock)]
+#[async_trait]
+pub trait Catalog: Debug + Send + Sync {
+    /// Creates a database. Conflict if it exists.
+    async fn create_database(&self, database: &Database) -> Result<()>;
+
+    /// The database of this name.
+    async fn get_database(&self, name: &str) -> Result<Database>;
+
+    /// All databases, by name.
+    async fn list_databases(&self) -> Result<Vec<Database>>;
+
+    /// Drops a database without tables. Usage if it has tables.
+    async fn drop_database(&self, name: &str) -> Result<()>;
+
+    /// Creates a table; its version does not matter. Conflict if it exists.
+    async fn create_table(&self, table: &Table) -> Result<()>;
+
+    /// The table of this name, with its version.
+    async fn get_table(&self, database: &str, name: &str) -> Result<Table>;
+
+    /// All tables of a database, by name.
+    async fn list_tables(&self, database: &str) -> Result<Vec<Table>>;
+
+    /// Replaces a table's description, if its version is still the one that was read; otherwise Conflict. The names of the
+    /// partition keys cannot be changed. Partitions stay as they are.
+    async fn update_table(&self, table: &Table) -> Result<()>;
+
+    /// Drops a table and its partitions from the catalog. Files stay.
+    async fn drop_table(&self, database: &str, name: &str) -> Result<()>;
+
+    /// Those of the partitions with these values that exist, in any order.
+    async fn get_partitions(&self, table: &Table, values: &[Vec<String>]) -> Result<Vec<Partition>>;
+
+    /// The partitions that a predicate selects, in any order. Nothing is asked for before the first page is.
+    fn list_partitions(&self, table: &Table, predicate: &Predicate) -> PartitionPages;
+
+    /// Adds partitions. One that is there with the same content is left alone; with another content it is a Conflict.
+    async fn add_partitions(&self, table: &Table, partitions: &[Partition]) -> Result<()>;
+
+    /// Replaces partitions, each in one step: a reader sees the old or the new one. Not found if one is missing.
+    async fn update_partitions(&self, table: &Table, partitions: &[Partition]) -> Result<()>;
+
+    /// Drops the partitions with these values from the catalog. Those that are not there are not missed. Files stay.
+    async fn drop_partitions(&self, table: &Table, values: &[Vec<String>]) -> Result<()>;
+}
+
+/// What can be done with every [`Catalog`].
+#[async_trait]
+pub trait CatalogExt: Catalog {
+    /// Creates a database unless it exists; says whether it was created.
+    async fn ensure_database(&self, database: &Database) -> Result<bool> {
+        created(self.create_database(database).await)
+    }
+
+    /// Creates a table unless it exists; says whether it was created.
+    async fn ensure_table(&self, table: &Table) -> Result<bool> {
+        created(self.create_table(table).await)
+    }
+
+    /// All partitions that a predicate selects, sorted by their values.
+    async fn all_partitions(&self, table: &Table, predicate: &Predicate) -> Result<Vec<Partition>> {
+        let mut partitions: Vec<Partition> = self.list_partitions(table, predicate).try_concat().await?;
+        partitions.sort_by(|a, b| a.values.cmp(&b.values));
+        Ok(partitions)
+    }
+
+    /// Adds partitions or replaces those that are there with another content; says which were added. It is what a sink
+    /// publishes with: doing it again changes nothing.
+    async fn put_partitions(&self, table: &Table, partitions: &[Partition]) -> Result<Vec<Vec<String>>> {
+        let values: Vec<Vec<String>> = partitions.iter().map(|p| p.values.clone()).collect();
+        let there = self.get_partitions(table, &values).await?;
+        let there: HashMap<&[String], &Partition> = there.iter().map(|p| (p.values.as_slice(), p)).collect();
+        let (mut new, mut changed) = (Vec::new(), Vec::new());
+        for partition in partitions {
+            match there.get(partition.values.as_slice()) {
+                None => new.push(partition.clone()),
+                Some(found) if *found != partition => changed.push(partition.clone()),
+                Some(_) => {}
+            }
+        }
+        if !new.is_empty() {
+            self.add_partitions(table, &new).await?;
+        }
+        if !changed.is_empty() {
+            self.update_partitions(table, &changed).await?;
+        }
+        Ok(new.into_iter().map(|p| p.values).collect())
+    }
+}
+
+impl<C: Catalog + ?Sized> CatalogExt for C {}
+
+fn created(result: Result<()>) -> Result<bool> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(e) if Conflict::of(&e) == Some(Conflict::AlreadyExists) => Ok(false),
+        Err(e) => Err(e),
+    }
+}

@@ -1,0 +1,163 @@
+//! Which catalog a run uses.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use hardtack_core::{Error, Location, Result};
+
+use crate::catalog::Catalog;
+
+/// A catalog as an argument names it: `embedded`, `embedded:PATH`, `glue` or `glue:CATALOG_ID`.
+///
+/// ```
+/// use hardtack_catalog::CatalogChoice;
+///
+/// assert_eq!("glue:123456789012".parse::<CatalogChoice>()?, CatalogChoice::Glue(Some("123456789012".into())));
+/// assert_eq!(CatalogChoice::default().to_string(), "embedded");
+/// # Ok::<_, hardtack_core::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CatalogChoice {
+    /// One SQLite file; `catalog.sqlite` at the state location if none is named.
+    Embedded(Option<Location>),
+    /// The AWS Glue Data Catalog of this account, or the one with this id (another account's number).
+    Glue(Option<String>),
+}
+
+impl Default for CatalogChoice {
+    fn default() -> Self {
+        Self::Embedded(None)
+    }
+}
+
+/// The name of the embedded catalog's file at the state location.
+const FILE: &str = "catalog.sqlite";
+
+impl CatalogChoice {
+    /// Opens the catalog. Nothing is read, written or asked before it is used.
+    ///
+    /// # Errors
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) for an embedded catalog whose location is not on a file system, a region
+    /// that is missing, or a catalog that this binary was built without.
+    pub async fn open(&self, state: &Location) -> Result<Arc<dyn Catalog>> {
+        match self {
+            Self::Embedded(path) => open_embedded(path.as_ref().unwrap_or(&state.join(FILE))),
+            Self::Glue(id) => open_glue(id.as_deref()).await,
+        }
+    }
+}
+
+#[cfg(feature = "embedded")]
+fn open_embedded(location: &Location) -> Result<Arc<dyn Catalog>> {
+    Ok(Arc::new(crate::EmbeddedCatalog::open(location)?))
+}
+
+#[cfg(not(feature = "embedded"))]
+fn open_embedded(_: &Location) -> Result<Arc<dyn Catalog>> {
+    Err(built_without("embedded"))
+}
+
+#[cfg(feature = "aws")]
+async fn open_glue(id: Option<&str>) -> Result<Arc<dyn Catalog>> {
+    Ok(Arc::new(crate::GlueCatalog::open(id).await?))
+}
+
+#[cfg(not(feature = "aws"))]
+#[expect(clippy::unused_async, reason = "with the feature `aws` it waits for the configuration")]
+async fn open_glue(_: Option<&str>) -> Result<Arc<dyn Catalog>> {
+    Err(built_without("aws"))
+}
+
+#[cfg(not(all(feature = "embedded", feature = "aws")))]
+fn built_without(feature: &str) -> Error {
+    Error::usage("this binary was built without support for this catalog")
+        .with("way out", format!("enable the feature `{feature}` of the hardtack crate"))
+}
+
+impl FromStr for CatalogChoice {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let invalid = |why: &str| {
+            Error::usage(format!(
+                "`{text}` is no catalog: {why}; wanted is `embedded`, `embedded:PATH`, `glue` or `glue:CATALOG_ID`"
+            ))
+        };
+        let (kind, rest) = text.split_once(':').map_or((text, None), |(kind, rest)| (kind, Some(rest)));
+        if rest == Some("") {
+            return Err(invalid("nothing follows the colon"));
+        }
+        match kind {
+            "embedded" => Ok(Self::Embedded(rest.map(Location::parse).transpose()?)),
+            "glue" => Ok(Self::Glue(rest.map(str::to_owned))),
+            _ => Err(invalid(&format!("there is no kind `{kind}`"))),
+        }
+    }
+}
+
+impl fmt::Display for CatalogChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, rest) = match self {
+            Self::Embedded(path) => ("embedded", path.as_ref().map(Location::as_str)),
+            Self::Glue(id) => ("glue", id.as_deref()),
+        };
+        f.write_str(kind)?;
+        rest.map_or(Ok(()), |rest| write!(f, ":{rest}"))
+    }
+}
+
+#[cfg(feature = "clap")]
+impl clap::builder::ValueParserFactory for CatalogChoice {
+    type Parser = clap::builder::ValueParser;
+    fn value_parser() -> Self::Parser {
+        clap::builder::ValueParser::new(|text: &str| text.parse::<Self>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("embedded", CatalogChoice::Embedded(None))]
+    #[case("embedded:data/catalog.sqlite", CatalogChoice::Embedded(Some("data/catalog.sqlite".into())))]
+    #[case("embedded:file:///data/c", CatalogChoice::Embedded(Some("file:///data/c".into())))]
+    #[case("glue", CatalogChoice::Glue(None))]
+    #[case("glue:123456789012", CatalogChoice::Glue(Some("123456789012".into())))]
+    fn parses_and_prints(#[case] text: &str, #[case] choice: CatalogChoice) {
+        assert_eq!(text.parse::<CatalogChoice>().unwrap(), choice);
+        assert_eq!(choice.to_string(), text);
+    }
+
+    #[test]
+    fn refuses() {
+        let refuse = |text: &str| text.parse::<CatalogChoice>().unwrap_err();
+        insta::assert_snapshot!(refuse("hive"), @"`hive` is no catalog: there is no kind `hive`; wanted is `embedded`, `embedded:PATH`, `glue` or `glue:CATALOG_ID`");
+        insta::assert_snapshot!(refuse("embedded:"), @"`embedded:` is no catalog: nothing follows the colon; wanted is `embedded`, `embedded:PATH`, `glue` or `glue:CATALOG_ID`");
+        insta::assert_snapshot!(refuse("embedded:ftp://x"), @"`ftp://x` is not a location: the scheme `ftp` is unknown; wanted is a URL or path such as `s3://my-bucket/lake`, `file:///data/lake` or `fixtures/lake`");
+    }
+
+    #[cfg(feature = "embedded")]
+    #[tokio::test]
+    async fn the_embedded_catalog_is_at_the_state_location() {
+        let show = |choice: CatalogChoice, state: &'static str| async move {
+            match choice.open(&Location::from(state)).await {
+                Ok(catalog) => format!("{catalog:?}"),
+                Err(error) => error.to_string(),
+            }
+        };
+        assert_eq!(
+            show(CatalogChoice::default(), "/data/.hardtack").await,
+            r#"EmbeddedCatalog(File("/data/.hardtack/catalog.sqlite"))"#
+        );
+        assert_eq!(
+            show(CatalogChoice::Embedded(Some("/x/a b.db".into())), "s3://b/state").await,
+            r#"EmbeddedCatalog(File("/x/a b.db"))"#
+        );
+        assert_eq!(show(CatalogChoice::default(), "memory:/state").await, "EmbeddedCatalog(Memory)");
+        insta::assert_snapshot!(show(CatalogChoice::default(), "s3://bucket/state").await, @"an embedded catalog is a file on a disk, but `s3://bucket/state/catalog.sqlite` is not; use `--catalog embedded:PATH` or `--catalog glue`");
+    }
+}

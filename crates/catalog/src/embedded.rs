@@ -1,0 +1,558 @@
+//! A catalog in one SQLite file.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::{StreamExt, stream};
+use hardtack_core::{Error, ErrorKind, Location, Result};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::catalog::{Catalog, PartitionPages};
+use crate::conflict::{self, Conflict, Failures};
+use crate::name::folded;
+use crate::predicate::{BoundPredicate, Predicate};
+use crate::table::{Database, Partition, Table};
+
+/// A catalog in one SQLite file, for laptops, tests and machines that share a disk.
+///
+/// Any number of processes may use it at once: one writes at a time, the others wait for it up to half a minute. A process
+/// that is killed leaves the file as it was before or after its change, never between.
+///
+/// The file and its folder are created by the first write; reading a catalog that nobody has written finds nothing.
+///
+/// The file is journalled the classic way and not with a write-ahead log, because that needs memory shared by all its users,
+/// which network file systems (EFS, NFS) do not give. What is written is flushed: a catalog is small and a lost one is
+/// hard to rebuild.
+///
+/// ```
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// use hardtack_catalog::{Catalog, Database, EmbeddedCatalog};
+///
+/// let catalog = EmbeddedCatalog::in_memory();
+/// catalog.create_database(&Database::new("Lake")).await?;
+/// assert_eq!(catalog.get_database("lake").await?.name, "lake");
+/// # Ok::<_, hardtack_core::Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct EmbeddedCatalog(Arc<Shared>);
+
+struct Shared {
+    place: Place,
+    /// None until something is there to be opened.
+    connection: Mutex<Option<Connection>>,
+}
+
+#[derive(Debug)]
+enum Place {
+    File(PathBuf),
+    Memory,
+}
+
+/// How long to wait for another process.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many partitions are read at a time.
+const PAGE: u32 = 1000;
+
+/// "hdtk": tells our files from others of SQLite.
+const APPLICATION_ID: i32 = 0x6864_746b;
+
+/// The version of [`SCHEMA`].
+const VERSION: i32 = 1;
+
+/// A table's id is never used again, so that a version of a table that was dropped and created anew is never taken for one
+/// of the old table. Values of a partition are a JSON array; descriptions are JSON objects.
+const SCHEMA: &str = "
+    create table databases (
+        name text primary key,
+        description text not null
+    ) strict, without rowid;
+    create table tables (
+        id integer primary key autoincrement,
+        database text not null references databases (name),
+        name text not null,
+        version integer not null,
+        description text not null,
+        unique (database, name)
+    ) strict;
+    create table partitions (
+        table_id integer not null references tables (id) on delete cascade,
+        partition_values text not null,
+        description text not null,
+        primary key (table_id, partition_values)
+    ) strict, without rowid;
+";
+
+impl EmbeddedCatalog {
+    /// The catalog in the file at `path`, which is not touched yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(Arc::new(Shared { place: Place::File(path.into()), connection: Mutex::default() }))
+    }
+
+    /// An empty catalog that lives as long as this value.
+    pub fn in_memory() -> Self {
+        Self(Arc::new(Shared { place: Place::Memory, connection: Mutex::default() }))
+    }
+
+    /// The catalog in the file at `location`, a path or `file:` URL; `memory:` is a catalog in memory.
+    ///
+    /// # Errors
+    /// [`Usage`](ErrorKind::Usage) for a location that is not on a file system.
+    pub fn open(location: &Location) -> Result<Self> {
+        let resolved = location.resolve()?;
+        match resolved.store.scheme() {
+            "file" => Ok(Self::new(format!("/{}", resolved.path))),
+            "memory" => Ok(Self::in_memory()),
+            _ => Err(Error::usage(format!(
+                "an embedded catalog is a file on a disk, but `{location}` is not; use `--catalog embedded:PATH` or \
+                 `--catalog glue`"
+            ))),
+        }
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T> {
+        self.run(TransactionBehavior::Deferred, work).await
+    }
+
+    /// Takes the file's write lock at once: a transaction that reads first and writes later could not wait for another
+    /// writer, because what it has read would be outdated.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T> {
+        self.run(TransactionBehavior::Immediate, work).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        behavior: TransactionBehavior,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T> {
+        let shared = Arc::clone(&self.0);
+        let result = tokio::task::spawn_blocking(move || shared.run(behavior, work));
+        result.await.map_err(|e| Error::unexpected("the catalog's thread broke down").because(e))?
+    }
+}
+
+impl fmt::Debug for EmbeddedCatalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("EmbeddedCatalog").field(&self.0.place).finish()
+    }
+}
+
+// --- the file ------------------------------------------------------------------------------------------------------
+
+/// An error of our own, or of SQLite, which is told apart only once the file is known.
+enum Failure {
+    Own(Error),
+    Sqlite(rusqlite::Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Own(error)
+    }
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Own(Error::unexpected("the catalog holds a description that does not parse").because(error))
+    }
+}
+
+impl Shared {
+    fn run<T>(
+        &self,
+        behavior: TransactionBehavior,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, Failure>,
+    ) -> Result<T> {
+        let in_transaction = || {
+            let mut guard = self.lock();
+            let mut nothing;
+            let connection = match guard.as_mut() {
+                Some(connection) => connection,
+                None if self.is_missing() && matches!(behavior, TransactionBehavior::Deferred) => {
+                    nothing = prepared(Connection::open_in_memory()?)?;
+                    &mut nothing
+                }
+                None => guard.insert(self.connect()?),
+            };
+            let transaction = connection.transaction_with_behavior(behavior)?;
+            let result = work(&transaction)?;
+            transaction.commit()?;
+            Ok(result)
+        };
+        in_transaction().map_err(|failure| match failure {
+            Failure::Own(error) => error,
+            Failure::Sqlite(error) => self.explain(error),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Connection>> {
+        // A panic rolls its transaction back, so the connection is as good as before.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_missing(&self) -> bool {
+        match &self.place {
+            Place::File(path) => matches!(path.try_exists(), Ok(false)),
+            Place::Memory => false,
+        }
+    }
+
+    fn connect(&self) -> Result<Connection, Failure> {
+        let connection = match &self.place {
+            Place::Memory => Connection::open_in_memory()?,
+            Place::File(path) => {
+                if let Some(folder) = path.parent() {
+                    #[expect(clippy::disallowed_methods, reason = "SQLite is on a file system or nowhere")]
+                    std::fs::create_dir_all(folder).map_err(|e| {
+                        Error::usage("the folder for the catalog cannot be created")
+                            .with("folder", folder.display())
+                            .because(e)
+                    })?;
+                }
+                Connection::open(path)?
+            }
+        };
+        prepared(connection)
+    }
+
+    fn explain(&self, error: rusqlite::Error) -> Error {
+        let (kind, message) = match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                (ErrorKind::Unavailable, "another process keeps the catalog locked; try again when it is done")
+            }
+            Some(ErrorCode::NotADatabase) => {
+                (ErrorKind::Usage, "this file is no catalog; name another one with `--catalog embedded:PATH`")
+            }
+            Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
+                (ErrorKind::Usage, "the catalog cannot be opened for writing; check the path and its permissions")
+            }
+            Some(ErrorCode::DatabaseCorrupt) => {
+                (ErrorKind::Unexpected, "the catalog's file is damaged; restore it, or crawl the data anew")
+            }
+            Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => {
+                (ErrorKind::Unavailable, "the disk does not take what is written to the catalog")
+            }
+            _ => (ErrorKind::Unexpected, "the catalog failed"),
+        };
+        let place = match &self.place {
+            Place::File(path) => path.display().to_string(),
+            Place::Memory => "memory".to_owned(),
+        };
+        Error::new(kind, message).with("catalog", place).because(error)
+    }
+}
+
+/// Makes sure that the file is ours and has our tables. Several processes may be here at once.
+fn prepared(mut connection: Connection) -> Result<Connection, Failure> {
+    connection.busy_timeout(PATIENCE)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    if header(&connection)? == (APPLICATION_ID, VERSION) {
+        return Ok(connection);
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    match header(&transaction)? {
+        (APPLICATION_ID, VERSION) => {}
+        (0, 0) if transaction.query_row("select count(*) from sqlite_schema", [], |row| row.get::<_, i64>(0))? == 0 => {
+            transaction.execute_batch(SCHEMA)?;
+            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+            transaction.pragma_update(None, "user_version", VERSION)?;
+        }
+        (APPLICATION_ID, newer) => {
+            return Err(Failure::Own(
+                Error::usage("a newer hardtack has written this catalog; update this one")
+                    .with("version of the catalog", newer)
+                    .with("version known", VERSION),
+            ));
+        }
+        _ => {
+            return Err(Failure::Own(Error::usage(
+                "this SQLite file is no catalog; name another one with `--catalog embedded:PATH`",
+            )));
+        }
+    }
+    transaction.commit()?;
+    Ok(connection)
+}
+
+fn header(connection: &Connection) -> Result<(i32, i32), rusqlite::Error> {
+    let get = |name| connection.pragma_query_value(None, name, |row| row.get(0));
+    Ok((get("application_id")?, get("user_version")?))
+}
+
+// --- rows ----------------------------------------------------------------------------------------------------------
+
+fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, Failure> {
+    Ok(serde_json::from_str(text)?)
+}
+
+fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|e| Error::unexpected("a description cannot be written as JSON").because(e))
+}
+
+/// A table's id is part of its version.
+fn version(id: i64, version: i64) -> String {
+    format!("{id}.{version}")
+}
+
+/// The id and the version of a table.
+fn find(transaction: &Transaction<'_>, database: &str, name: &str) -> Result<(i64, i64), Failure> {
+    let mut query = transaction.prepare_cached("select id, version from tables where database = ?1 and name = ?2")?;
+    let found = query.query_row([database, name], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    found.ok_or_else(|| Failure::Own(conflict::no_table(&format!("{database}.{name}"))))
+}
+
+fn check_database(transaction: &Transaction<'_>, name: &str) -> Result<(), Failure> {
+    let found = transaction.query_row("select 1 from databases where name = ?1", [name], |_| Ok(())).optional()?;
+    found.ok_or_else(|| Failure::Own(conflict::no_database(name)))
+}
+
+fn partition(transaction: &Transaction<'_>, id: i64, values: &str) -> Result<Option<Partition>, Failure> {
+    let mut query = transaction
+        .prepare_cached("select description from partitions where table_id = ?1 and partition_values = ?2")?;
+    let found = query.query_row(params![id, values], |row| row.get::<_, String>(0)).optional()?;
+    found.map(|text| from_json(&text)).transpose()
+}
+
+/// The partitions that are wanted among the [`PAGE`] that follow `after`, and where to go on, if anywhere.
+fn page(
+    transaction: &Transaction<'_>,
+    table: &Table,
+    wanted: &BoundPredicate,
+    after: &str,
+) -> Result<(Vec<Partition>, Option<String>), Failure> {
+    let (id, _) = find(transaction, &table.database, &table.name)?;
+    let mut query = transaction.prepare_cached(
+        "select partition_values, description from partitions where table_id = ?1 and partition_values > ?2 \
+         order by partition_values limit ?3",
+    )?;
+    let mut rows = query.query(params![id, after, PAGE])?;
+    let (mut found, mut seen, mut last) = (Vec::new(), 0, String::new());
+    while let Some(row) = rows.next()? {
+        seen += 1;
+        last = row.get(0)?;
+        // Of those that are not wanted, only the values are read.
+        if wanted.matches(&from_json::<Vec<String>>(&last)?)? {
+            found.push(from_json(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?)?);
+        }
+    }
+    Ok((found, (seen == PAGE).then_some(last)))
+}
+
+#[async_trait]
+impl Catalog for EmbeddedCatalog {
+    async fn create_database(&self, database: &Database) -> Result<()> {
+        let database = database.checked()?;
+        self.write(move |transaction| {
+            let row = params![database.name, to_json(&database)?];
+            match transaction.execute("insert or ignore into databases values (?1, ?2)", row)? {
+                0 => Err(Failure::Own(conflict::database_exists(&database.name))),
+                _ => Ok(()),
+            }
+        })
+        .await
+    }
+
+    async fn get_database(&self, name: &str) -> Result<Database> {
+        let name = folded(name);
+        self.read(move |transaction| {
+            let query = "select description from databases where name = ?1";
+            let found = transaction.query_row(query, [&name], |row| row.get::<_, String>(0)).optional()?;
+            from_json(&found.ok_or_else(|| conflict::no_database(&name))?)
+        })
+        .await
+    }
+
+    async fn list_databases(&self) -> Result<Vec<Database>> {
+        self.read(|transaction| {
+            let mut query = transaction.prepare("select description from databases order by name")?;
+            query.query_and_then([], |row| from_json(&row.get::<_, String>(0)?))?.collect()
+        })
+        .await
+    }
+
+    async fn drop_database(&self, name: &str) -> Result<()> {
+        let name = folded(name);
+        self.write(move |transaction| {
+            check_database(transaction, &name)?;
+            let query = "select exists (select 1 from tables where database = ?1)";
+            if transaction.query_row(query, [&name], |row| row.get(0))? {
+                return Err(Failure::Own(conflict::database_in_use(&name)));
+            }
+            transaction.execute("delete from databases where name = ?1", [&name])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn create_table(&self, table: &Table) -> Result<()> {
+        let table = table.checked()?;
+        self.write(move |transaction| {
+            check_database(transaction, &table.database)?;
+            let insert = "insert or ignore into tables (database, name, version, description) values (?1, ?2, 1, ?3)";
+            match transaction.execute(insert, params![table.database, table.name, to_json(&table)?])? {
+                0 => Err(Failure::Own(conflict::table_exists(&table.qualified_name()))),
+                _ => Ok(()),
+            }
+        })
+        .await
+    }
+
+    async fn get_table(&self, database: &str, name: &str) -> Result<Table> {
+        let (database, name) = (folded(database), folded(name));
+        self.read(move |transaction| {
+            let (id, number) = find(transaction, &database, &name)?;
+            let query = "select description from tables where id = ?1";
+            let text: String = transaction.query_row(query, [id], |row| row.get(0))?;
+            Ok(Table { version: Some(version(id, number)), ..from_json(&text)? })
+        })
+        .await
+    }
+
+    async fn list_tables(&self, database: &str) -> Result<Vec<Table>> {
+        let database = folded(database);
+        self.read(move |transaction| {
+            check_database(transaction, &database)?;
+            let mut query =
+                transaction.prepare("select id, version, description from tables where database = ?1 order by name")?;
+            let tables = query.query_and_then([&database], |row| {
+                let table: Table = from_json(&row.get::<_, String>(2)?)?;
+                Ok(Table { version: Some(version(row.get(0)?, row.get(1)?)), ..table })
+            })?;
+            tables.collect()
+        })
+        .await
+    }
+
+    async fn update_table(&self, table: &Table) -> Result<()> {
+        let table = table.checked_content()?;
+        self.write(move |transaction| {
+            let (id, number) = find(transaction, &table.database, &table.name)?;
+            let query = "select description from tables where id = ?1";
+            let text: String = transaction.query_row(query, [id], |row| row.get(0))?;
+            table.check_update(&Table { version: Some(version(id, number)), ..from_json(&text)? })?;
+            let update = "update tables set version = version + 1, description = ?2 where id = ?1";
+            let described = Table { version: None, ..table };
+            transaction.execute(update, params![id, to_json(&described)?])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn drop_table(&self, database: &str, name: &str) -> Result<()> {
+        let (database, name) = (folded(database), folded(name));
+        self.write(move |transaction| {
+            let (id, _) = find(transaction, &database, &name)?;
+            transaction.execute("delete from tables where id = ?1", [id])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn get_partitions(&self, table: &Table, values: &[Vec<String>]) -> Result<Vec<Partition>> {
+        let table = table.addressed();
+        let values: Vec<String> = values.iter().map(to_json).collect::<Result<_>>()?;
+        self.read(move |transaction| {
+            let (id, _) = find(transaction, &table.database, &table.name)?;
+            values.iter().filter_map(|values| partition(transaction, id, values).transpose()).collect()
+        })
+        .await
+    }
+
+    fn list_partitions(&self, table: &Table, predicate: &Predicate) -> PartitionPages {
+        let table = Arc::new(table.addressed());
+        let wanted = match predicate.bind(&table) {
+            Ok(wanted) => Arc::new(wanted),
+            Err(error) => return stream::iter([Err(error)]).boxed(),
+        };
+        let catalog = self.clone();
+        stream::try_unfold(Some(String::new()), move |after| {
+            let (catalog, table, wanted) = (catalog.clone(), Arc::clone(&table), Arc::clone(&wanted));
+            async move {
+                let Some(after) = after else { return Ok(None) };
+                catalog.read(move |transaction| Ok(Some(page(transaction, &table, &wanted, &after)?))).await
+            }
+        })
+        .boxed()
+    }
+
+    async fn add_partitions(&self, table: &Table, partitions: &[Partition]) -> Result<()> {
+        self.change_partitions("added", table, partitions, |transaction, id, values, partition| {
+            let insert = "insert or ignore into partitions values (?1, ?2, ?3)";
+            let added = transaction.prepare_cached(insert)?.execute(params![id, values, to_json(partition)?])?;
+            if added == 1 || self::partition(transaction, id, values)?.as_ref() == Some(partition) {
+                return Ok(Ok(()));
+            }
+            Ok(Err(Conflict::AlreadyExists.error("it is there already with another content; update it instead")))
+        })
+        .await
+    }
+
+    async fn update_partitions(&self, table: &Table, partitions: &[Partition]) -> Result<()> {
+        self.change_partitions("updated", table, partitions, |transaction, id, values, partition| {
+            let update = "update partitions set description = ?3 where table_id = ?1 and partition_values = ?2";
+            match transaction.prepare_cached(update)?.execute(params![id, values, to_json(partition)?])? {
+                0 => Ok(Err(Error::not_found("there is no such partition; add it instead"))),
+                _ => Ok(Ok(())),
+            }
+        })
+        .await
+    }
+
+    async fn drop_partitions(&self, table: &Table, values: &[Vec<String>]) -> Result<()> {
+        let table = table.addressed();
+        let values: Vec<String> = values.iter().map(to_json).collect::<Result<_>>()?;
+        self.write(move |transaction| {
+            let (id, _) = find(transaction, &table.database, &table.name)?;
+            let delete = "delete from partitions where table_id = ?1 and partition_values = ?2";
+            let mut delete = transaction.prepare_cached(delete)?;
+            values.iter().try_for_each(|values| delete.execute(params![id, values]).map(drop).map_err(Failure::from))
+        })
+        .await
+    }
+}
+
+/// Changes one partition; the inner error is about it alone.
+type Change = fn(&Transaction<'_>, i64, &str, &Partition) -> Result<Result<()>, Failure>;
+
+impl EmbeddedCatalog {
+    async fn change_partitions(
+        &self,
+        verb: &'static str,
+        table: &Table,
+        partitions: &[Partition],
+        change: Change,
+    ) -> Result<()> {
+        let table = table.addressed();
+        let partitions: Vec<Partition> = partitions.iter().map(|p| table.check_partition(p)).collect::<Result<_>>()?;
+        self.write(move |transaction| {
+            let (id, _) = find(transaction, &table.database, &table.name)?;
+            let mut failures = Failures::default();
+            for partition in &partitions {
+                if let Err(error) = change(transaction, id, &to_json(&partition.values)?, partition)? {
+                    failures.add(table.partition_name(&partition.values), error);
+                }
+            }
+            // Not an error of the transaction, which keeps what could be done.
+            Ok(failures.into_result(verb, &table.qualified_name(), partitions.len()))
+        })
+        .await?
+    }
+}

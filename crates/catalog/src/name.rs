@@ -1,0 +1,142 @@
+//! What Glue takes as names, comments and parameters. The embedded catalog takes no more, so that a job that works on a
+//! laptop works in AWS.
+
+use std::collections::BTreeMap;
+
+use hardtack_core::{Error, Location, Result};
+
+const MAX_NAME: usize = 255;
+const MAX_COMMENT: usize = 255;
+const MAX_DESCRIPTION: usize = 2048;
+const MAX_LOCATION: usize = 2056;
+const MAX_VALUE: usize = 512_000;
+
+/// The name of a database or table in lower case. Glue would take nearly anything, but only words can be written in SQL
+/// and in paths without a thought.
+pub(crate) fn checked(what: &str, name: &str) -> Result<String> {
+    let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+    if name.is_empty() || !name.chars().all(word) {
+        return Err(Error::usage(format!("`{name}` is no name for a {what}; use letters, digits, `_` and `-`")));
+    }
+    limited(&format!("the name of a {what}"), name, MAX_NAME)?;
+    Ok(folded(name))
+}
+
+/// The name of a column in lower case. Crawlers find all sorts of them.
+pub(crate) fn column(name: &str) -> Result<String> {
+    if name.trim().is_empty() || name.chars().any(char::is_control) {
+        return Err(Error::usage(format!("`{}` is no name for a column", name.escape_debug())));
+    }
+    limited("the name of a column", name, MAX_NAME)?;
+    Ok(folded(name))
+}
+
+/// Names are caseless and stored in lower case.
+pub(crate) fn folded(name: &str) -> String {
+    name.to_lowercase()
+}
+
+pub(crate) fn comment(text: Option<&str>) -> Result<Option<String>> {
+    let Some(text) = text.filter(|t| !t.is_empty()) else { return Ok(None) };
+    if text.chars().any(|c| c.is_control() && c != '\t') {
+        return Err(Error::usage("a column's comment is one line; put the rest into the table's description"));
+    }
+    limited("a column's comment", text, MAX_COMMENT)?;
+    Ok(Some(text.to_owned()))
+}
+
+pub(crate) fn description(text: Option<&str>) -> Result<Option<String>> {
+    let Some(text) = text.filter(|t| !t.is_empty()) else { return Ok(None) };
+    limited("a description", text, MAX_DESCRIPTION)?;
+    Ok(Some(text.to_owned()))
+}
+
+pub(crate) fn location(location: &Location) -> Result<()> {
+    limited("a location", location.as_str(), MAX_LOCATION)
+}
+
+pub(crate) fn parameters(parameters: &BTreeMap<String, String>) -> Result<()> {
+    for (key, value) in parameters {
+        if key.is_empty() {
+            return Err(Error::usage("a parameter needs a name"));
+        }
+        limited("the name of a parameter", key, MAX_NAME)?;
+        limited("the value of a parameter", value, MAX_VALUE).map_err(|e| e.with("parameter", key))?;
+    }
+    Ok(())
+}
+
+fn limited(what: &str, text: &str, bytes: usize) -> Result<()> {
+    if text.len() <= bytes {
+        return Ok(());
+    }
+    let start: String = text.chars().take(40).collect();
+    Err(Error::usage(format!("{what} may have {bytes} bytes, but `{start}...` has {}", text.len())))
+}
+
+/// Hive's own list (`FileUtils.escapePathName`), which Spark and Athena share.
+pub(crate) fn escaped(value: &str) -> String {
+    let mut escaped = String::with_capacity(value.len());
+    for c in value.chars() {
+        let special = matches!(c, '"' | '#' | '%' | '\'' | '*' | '/' | ':' | '=' | '?' | '\\' | '{' | '[' | ']' | '^');
+        if special || c.is_ascii_control() {
+            escaped.push_str(&format!("%{:02X}", c as u32));
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("Books", "books")]
+    #[case("raw-books_2", "raw-books_2")]
+    #[case("BÜCHER", "bücher")]
+    fn names_fold_to_lower_case(#[case] given: &str, #[case] folded: &str) {
+        assert_eq!(checked("table", given).unwrap(), folded);
+    }
+
+    #[rstest]
+    #[case("")]
+    #[case("a.b")]
+    #[case("a b")]
+    #[case("a/b")]
+    #[case("a\nb")]
+    #[case("x`y")]
+    fn what_is_no_word_is_refused(#[case] given: &str) {
+        let error = checked("table", given).unwrap_err();
+        assert_eq!(error.to_string(), format!("`{given}` is no name for a table; use letters, digits, `_` and `-`"));
+    }
+
+    #[test]
+    fn limits_are_those_of_glue() {
+        assert!(checked("table", &"x".repeat(255)).is_ok());
+        let error = checked("table", &"ä".repeat(128)).unwrap_err();
+        insta::assert_snapshot!(error, @"the name of a table may have 255 bytes, but `ääääääääääääääääääääääääääääääääääääääää...` has 256");
+        insta::assert_snapshot!(comment(Some("two\nlines")).unwrap_err(), @"a column's comment is one line; put the rest into the table's description");
+        insta::assert_snapshot!(column(" ").unwrap_err(), @"` ` is no name for a column");
+        let parameter = BTreeMap::from([("k".to_owned(), "v".repeat(512_001))]);
+        insta::assert_snapshot!(parameters(&parameter).unwrap_err(), @"the value of a parameter may have 512000 bytes, but `vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv...` has 512001 (parameter: k)");
+        assert_eq!(comment(Some("")).unwrap(), None);
+    }
+
+    #[test]
+    fn folders_are_escaped_as_hive_does() {
+        assert_eq!(
+            escaped("a b=ü/%'\"\t"),
+            "a b=ü/%'\"\t"
+                .replace('%', "%25")
+                .replace('=', "%3D")
+                .replace('/', "%2F")
+                .replace('\'', "%27")
+                .replace('"', "%22")
+                .replace('\t', "%09")
+        );
+    }
+}

@@ -1,0 +1,474 @@
+//! What a catalog holds: databases, tables, partitions. The words are Glue's and Hive's.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use hardtack_core::{Error, Location, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::arrow_types::COMMENT_KEY;
+use crate::conflict;
+use crate::format::TableFormat;
+use crate::hive_type::HiveType;
+use crate::name;
+use crate::value::PartitionValue;
+
+/// What stands for null among a partition's values.
+pub const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
+
+/// A database: a namespace of tables.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Database {
+    /// Its name. Catalogs fold it to lower case.
+    pub name: String,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Where its tables are by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<Location>,
+    /// Anything else.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, String>,
+}
+
+impl Database {
+    /// A database with nothing but a name.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), description: None, location: None, parameters: BTreeMap::new() }
+    }
+
+    /// As a catalog stores it: the name folded, empty texts left out.
+    ///
+    /// # Errors
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) for what Glue would not take: names, descriptions or parameters.
+    pub fn checked(&self) -> Result<Self> {
+        let mut checked = self.clone();
+        checked.name = name::checked("database", &self.name)?;
+        checked.description = name::description(self.description.as_deref())?;
+        name::parameters(&self.parameters)?;
+        Ok(checked)
+    }
+}
+
+/// A column or partition key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Column {
+    /// Its name. Catalogs fold it to lower case.
+    pub name: String,
+    /// Its type as the catalog writes it. It is kept as a text, so that a table with a type that this framework does not
+    /// know can still be listed, and updated without a change to that column; [`Column::hive_type`] reads it.
+    #[serde(rename = "type")]
+    pub data_type: String,
+    /// What it means: one line of at most 255 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+}
+
+impl Column {
+    /// A column without a comment.
+    pub fn new(name: impl Into<String>, data_type: &HiveType) -> Self {
+        Self { name: name.into(), data_type: data_type.to_string(), comment: None }
+    }
+
+    /// A column as a foreign catalog describes it, whatever its type.
+    pub fn foreign(name: impl Into<String>, data_type: impl Into<String>) -> Self {
+        Self { name: name.into(), data_type: data_type.into(), comment: None }
+    }
+
+    /// Says what the column means.
+    #[must_use]
+    pub fn with_comment(mut self, comment: impl Into<String>) -> Self {
+        self.comment = Some(comment.into());
+        self
+    }
+
+    /// The column's type.
+    ///
+    /// # Errors
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) for a type that neither Athena nor Spark reads; the column is named.
+    pub fn hive_type(&self) -> Result<HiveType> {
+        self.data_type.parse::<HiveType>().map_err(|e| e.with("column", &self.name))
+    }
+
+    /// The Arrow field: it may be null, for the catalog knows no other, and keeps the comment in its metadata under
+    /// [`COMMENT_KEY`].
+    ///
+    /// # Errors
+    /// Those of [`Column::hive_type`].
+    pub fn to_field(&self) -> Result<Field> {
+        let field = self.hive_type()?.to_field(&self.name, true);
+        let mut metadata: HashMap<String, String> = field.metadata().clone();
+        metadata.extend(self.comment.clone().map(|text| (COMMENT_KEY.to_owned(), text)));
+        Ok(field.with_metadata(metadata))
+    }
+
+    /// The column for an Arrow field.
+    ///
+    /// # Errors
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) for types that Hive has no word for; the field is named.
+    pub fn of(field: &Field) -> Result<Self> {
+        let comment = field.metadata().get(COMMENT_KEY).cloned();
+        Ok(Self { comment, ..Self::new(field.name(), &HiveType::of(field)?) })
+    }
+
+    fn checked(&self) -> Result<Self> {
+        let name = name::column(&self.name)?;
+        if self.data_type.trim().is_empty() {
+            return Err(Error::usage("a column needs a type, `string` say").with("column", name));
+        }
+        let comment = name::comment(self.comment.as_deref()).map_err(|e| e.with("column", &name))?;
+        Ok(Self { name, data_type: self.data_type.clone(), comment })
+    }
+}
+
+/// Where and how rows are stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct StorageDescriptor {
+    /// The columns in the files, without the partition keys.
+    #[serde(default)]
+    pub columns: Vec<Column>,
+    /// The folder of the files. Views have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<Location>,
+    /// The Hive class that splits files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_format: Option<String>,
+    /// The Hive class that writes files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_format: Option<String>,
+    /// The Hive class that reads and writes rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serde_library: Option<String>,
+    /// What the SerDe is told: delimiters, say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub serde_parameters: BTreeMap<String, String>,
+    /// Anything else.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, String>,
+}
+
+impl StorageDescriptor {
+    fn checked(&self) -> Result<Self> {
+        let mut checked = self.clone();
+        checked.columns = self.columns.iter().map(Column::checked).collect::<Result<_>>()?;
+        if let Some(location) = &self.location {
+            name::location(location)?;
+        }
+        name::parameters(&self.serde_parameters)?;
+        name::parameters(&self.parameters)?;
+        Ok(checked)
+    }
+}
+
+/// A table.
+///
+/// ```
+/// use hardtack_catalog::{Column, HiveType, Table, TableFormat};
+///
+/// let books = Table::new("lake", "books", &TableFormat::Parquet, "s3://lake/books")
+///     .with_columns([Column::new("title", &HiveType::String).with_comment("of the first edition")])
+///     .with_partition_keys([Column::new("year", &HiveType::Int)]);
+/// assert_eq!(books.qualified_name(), "lake.books");
+/// assert_eq!(books.parameters["classification"], "parquet");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Table {
+    /// The database that it is in.
+    pub database: String,
+    /// Its name. Catalogs fold it to lower case.
+    pub name: String,
+    /// What it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Where and how rows are stored, and the columns.
+    pub storage: StorageDescriptor,
+    /// The columns whose values are in the partitions and not in the files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partition_keys: Vec<Column>,
+    /// Properties of the table: `classification`, `EXTERNAL`, `recordCount` ...
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, String>,
+    /// [`Table::EXTERNAL`], or `VIRTUAL_VIEW` and others that other tools have made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table_type: Option<String>,
+    /// Which version was read; it means something to the catalog that gave it only. None for a table that is yet to be
+    /// created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+impl Table {
+    /// The type of a table whose files are not the catalog's to delete.
+    pub const EXTERNAL: &str = "EXTERNAL_TABLE";
+
+    /// An external table as Athena and Spark read it, yet without columns.
+    pub fn new(
+        database: impl Into<String>,
+        name: impl Into<String>,
+        format: &TableFormat,
+        location: impl Into<Location>,
+    ) -> Self {
+        let mut table = Self {
+            database: database.into(),
+            name: name.into(),
+            description: None,
+            storage: StorageDescriptor { location: Some(location.into()), ..StorageDescriptor::default() },
+            partition_keys: Vec::new(),
+            parameters: BTreeMap::from([("EXTERNAL".to_owned(), "TRUE".to_owned())]),
+            table_type: Some(Self::EXTERNAL.to_owned()),
+            version: None,
+        };
+        format.describe(&mut table.storage, &mut table.parameters);
+        table
+    }
+
+    /// The columns in the files.
+    #[must_use]
+    pub fn with_columns(mut self, columns: impl IntoIterator<Item = Column>) -> Self {
+        self.storage.columns = columns.into_iter().collect();
+        self
+    }
+
+    /// The columns whose values are in the partitions.
+    #[must_use]
+    pub fn with_partition_keys(mut self, keys: impl IntoIterator<Item = Column>) -> Self {
+        self.partition_keys = keys.into_iter().collect();
+        self
+    }
+
+    /// Says what the table holds.
+    #[must_use]
+    pub fn with_description(mut self, description: impl Into<String>) -> Self {
+        self.description = Some(description.into());
+        self
+    }
+
+    /// Sets a property.
+    #[must_use]
+    pub fn with_parameter(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.parameters.insert(key.into(), value.into());
+        self
+    }
+
+    /// `database.name`, for messages.
+    pub fn qualified_name(&self) -> String {
+        format!("{}.{}", self.database, self.name)
+    }
+
+    /// The folder of the files.
+    ///
+    /// # Errors
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) if it has none, as views have none.
+    pub fn location(&self) -> Result<&Location> {
+        self.storage.location.as_ref().ok_or_else(|| {
+            let kind = self.table_type.as_deref().unwrap_or("table");
+            Error::usage(format!("`{}` is a {kind} without a location, so there are no files", self.qualified_name()))
+        })
+    }
+
+    /// How its files are written.
+    ///
+    /// # Errors
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) for a format that this framework does not know.
+    pub fn format(&self) -> Result<TableFormat> {
+        TableFormat::of(&self.storage, &self.parameters).map_err(|e| e.with("table", self.qualified_name()))
+    }
+
+    /// A partition of this table: its columns and format, at `location`.
+    pub fn partition<V: Into<String>>(
+        &self,
+        values: impl IntoIterator<Item = V>,
+        location: impl Into<Location>,
+    ) -> Partition {
+        Partition {
+            values: values.into_iter().map(Into::into).collect(),
+            storage: StorageDescriptor { location: Some(location.into()), ..self.storage.clone() },
+            parameters: BTreeMap::new(),
+        }
+    }
+
+    /// How a partition's files are written; they may be older than the table's format.
+    ///
+    /// # Errors
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) for a format that this framework does not know.
+    pub fn format_of(&self, partition: &Partition) -> Result<TableFormat> {
+        // What Hive keeps with the table (a header's lines, say) holds for its partitions, too.
+        let mut parameters = self.parameters.clone();
+        parameters.extend(partition.parameters.clone());
+        TableFormat::of(&partition.storage, &parameters).map_err(|e| {
+            e.with("table", self.qualified_name()).with("partition", self.partition_name(&partition.values))
+        })
+    }
+
+    /// A partition's name as Hive writes it, which is also its folder: `year=2026/title=a%2Fb`.
+    pub fn partition_name(&self, values: &[String]) -> String {
+        // Values without a key, and keys without a value, show in the message that says so.
+        let keys = self.partition_keys.iter().map(|k| k.name.as_str()).chain(std::iter::repeat("?"));
+        let parts = keys.zip(values).map(|(key, value)| format!("{}={}", name::escaped(key), name::escaped(value)));
+        parts.collect::<Vec<_>>().join("/")
+    }
+
+    /// Checks that these can be the values of a partition.
+    ///
+    /// # Errors
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) if there are more or fewer than keys, or one is not of its key's type;
+    /// the partition is named.
+    pub fn check_values(&self, values: &[String]) -> Result<()> {
+        let at = |e: Error| e.with("table", self.qualified_name()).with("partition", self.partition_name(values));
+        if values.len() != self.partition_keys.len() {
+            let keys: Vec<&str> = self.partition_keys.iter().map(|k| k.name.as_str()).collect();
+            let keys = if keys.is_empty() { "none".to_owned() } else { keys.join(", ") };
+            return Err(at(Error::usage(format!(
+                "a partition has one value for each partition key, but there are {} values; the keys are: {keys}",
+                values.len(),
+            ))));
+        }
+        for (key, value) in self.partition_keys.iter().zip(values) {
+            PartitionValue::parse(key, value).map_err(at)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check_partition(&self, partition: &Partition) -> Result<Partition> {
+        self.check_values(&partition.values)?;
+        let at =
+            |e: Error| e.with("table", self.qualified_name()).with("partition", self.partition_name(&partition.values));
+        name::parameters(&partition.parameters).map_err(at)?;
+        Ok(Partition { storage: partition.storage.checked().map_err(at)?, ..partition.clone() })
+    }
+
+    /// As a catalog stores it: names folded, empty texts left out.
+    ///
+    /// # Errors
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) for what Glue would not take, columns that are there twice, and
+    /// partition keys of a nested type.
+    pub fn checked(&self) -> Result<Self> {
+        name::checked("database", &self.database)?;
+        name::checked("table", &self.name)?;
+        self.checked_content()
+    }
+
+    /// [`Table::checked`] for a table that exists, whatever name another tool has given it.
+    pub(crate) fn checked_content(&self) -> Result<Self> {
+        let mut checked = self.addressed();
+        let name = checked.qualified_name();
+        let at = |e: Error| e.with("table", &name);
+        checked.description = name::description(self.description.as_deref()).map_err(at)?;
+        checked.storage = self.storage.checked().map_err(at)?;
+        checked.partition_keys = self.partition_keys.iter().map(Column::checked).collect::<Result<_>>().map_err(at)?;
+        name::parameters(&self.parameters).map_err(at)?;
+        let mut seen = HashSet::new();
+        if let Some(twice) = checked.all_columns().find(|c| !seen.insert(&c.name)) {
+            return Err(at(Error::usage("this column is declared twice").with("column", &twice.name)));
+        }
+        checked.partition_keys.iter().try_for_each(check_key).map_err(at)?;
+        Ok(checked)
+    }
+
+    /// This table under the names that a catalog knows.
+    pub(crate) fn addressed(&self) -> Self {
+        Self { database: name::folded(&self.database), name: name::folded(&self.name), ..self.clone() }
+    }
+
+    /// Checks that this may replace `current`.
+    pub(crate) fn check_update(&self, current: &Self) -> Result<()> {
+        let name = self.qualified_name();
+        let expected = self
+            .version
+            .as_deref()
+            .ok_or_else(|| Error::usage(format!("`{name}` has no version; read the table and change what was read")))?;
+        if current.version.as_deref() != Some(expected) {
+            return Err(conflict::table_changed(&name, expected, current.version.as_deref()));
+        }
+        let keys = |table: &Self| table.partition_keys.iter().map(|k| name::folded(&k.name)).collect::<Vec<_>>();
+        let (old, new) = (keys(current), keys(self));
+        if old != new {
+            return Err(Error::usage(format!(
+                "the partition keys of `{name}` cannot be changed; create another table"
+            ))
+            .with("keys", old.join(", "))
+            .with("wanted", new.join(", ")));
+        }
+        Ok(())
+    }
+
+    /// The columns in the files, then the partition keys.
+    pub fn all_columns(&self) -> impl Iterator<Item = &Column> {
+        self.storage.columns.iter().chain(&self.partition_keys)
+    }
+}
+
+fn check_key(key: &Column) -> Result<()> {
+    match key.hive_type()? {
+        t @ (HiveType::Array(_) | HiveType::Map(..) | HiveType::Struct(_) | HiveType::Binary | HiveType::Void) => {
+            Err(Error::usage(format!("a partition key cannot be of the type {t}; use a string, an integer or a date"))
+                .with("column", &key.name))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A partition: the rows that share one value of each partition key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Partition {
+    /// One value for each key, in the order of the keys, as Hive writes them: `2026-07-01`, `true`, [`NULL_PARTITION`].
+    pub values: Vec<String>,
+    /// Where and how its rows are stored: its files may be older than the table's columns.
+    pub storage: StorageDescriptor,
+    /// Properties: `recordCount`, `totalSize` ...
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, String>,
+}
+
+impl Partition {
+    /// Sets a property.
+    #[must_use]
+    pub fn with_parameter(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.parameters.insert(key.into(), value.into());
+        self
+    }
+}
+
+/// The schema of a table: its columns, then its partition keys, as in Athena. Every column may be null, for the catalog
+/// knows no other. A column's comment is kept in the field's metadata under [`COMMENT_KEY`].
+///
+/// ```
+/// use hardtack_catalog::{HiveType, Table, TableFormat, columns_of, schema, schema_from_catalog};
+///
+/// let schema = schema! { title: string, price: decimal(10, 2) };
+/// let table = Table::new("lake", "books", &TableFormat::Parquet, "s3://lake/books").with_columns(columns_of(&schema)?);
+/// assert_eq!(schema_from_catalog(&table)?, schema);
+/// # Ok::<_, hardtack_core::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Usage`](hardtack_core::ErrorKind::Usage) if a type is unknown or a name is there twice; table and column are named.
+pub fn schema_from_catalog(table: &Table) -> Result<SchemaRef> {
+    schema_of_columns(table.all_columns()).map_err(|e| e.with("table", table.qualified_name()))
+}
+
+pub(crate) fn schema_of_columns<'a>(columns: impl IntoIterator<Item = &'a Column>) -> Result<SchemaRef> {
+    let (mut fields, mut seen) = (Vec::new(), HashSet::new());
+    for column in columns {
+        if !seen.insert(column.name.to_lowercase()) {
+            return Err(Error::usage("this column is declared twice").with("column", &column.name));
+        }
+        fields.push(column.to_field()?);
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// The columns that a table for rows of this schema has. `not null` is lost: the catalog has no word for it.
+///
+/// # Errors
+/// [`Usage`](hardtack_core::ErrorKind::Usage) for types that Hive has no word for; the field is named.
+pub fn columns_of(schema: &Schema) -> Result<Vec<Column>> {
+    schema.fields().iter().map(|field| Column::of(field)).collect()
+}

@@ -1,0 +1,4 @@
+//! Catalogs against the suite that all of them share, and what is special to each.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files and stops where it fails")]
+
+mod embedded;

@@ -1,0 +1,222 @@
+use std::ops::Range;
+use std::sync::Arc;
+
+use hardtack_test_support::{
+    Frame, TempLake, TestContext, assert_frame, assert_frame_snapshot, load, optimized_plan, rows,
+};
+use insta::assert_snapshot;
+use proptest::prelude::*;
+
+use super::*;
+
+fn args() -> Args {
+    Args { source: "s3://in".into(), target: "s3://out".into() }
+}
+
+fn schema() -> SchemaRef {
+    schema! {
+        date: timestamp, patient: string, encounter: string, category: string, code: string, description: string,
+        value: string, units: string, type: string,
+    }
+}
+
+/// The columns that are written: those that are read without the date, then its day.
+fn written() -> SchemaRef {
+    let read = schema();
+    let kept = read.fields().iter().filter(|f| f.name() != "date").cloned();
+    let day = ["year", "month", "day"].map(|part| Arc::new(Field::new(part, DataType::Int32, true)));
+    Arc::new(Schema::new(kept.chain(day).collect::<Vec<_>>()))
+}
+
+/// Runs the job on these rows.
+async fn saved(observations: impl Into<Frame>) -> Frame {
+    let test = TestContext::new(args()).given("observations", observations.into());
+    main(test.ctx()).await.unwrap();
+    assert_eq!(test.calls(), ["load observations", "save observations"]);
+    test.saved("observations")
+}
+
+#[test]
+fn observations_are_a_file_or_a_folder_of_files() {
+    let expected = CsvFiles::new("observations", "s3://in/observations").file_or_folder();
+    assert_eq!(delivered(&args()), expected.with_schema(schema()));
+}
+
+#[test]
+fn the_lake_has_a_folder_for_every_day_and_is_replaced() {
+    assert_eq!(
+        observations(&args()),
+        ParquetDataset::new("observations", "s3://out/observations")
+            .overwrite()
+            .partition_by(["year", "month", "day"])
+            .with_compression(Compression::Snappy)
+    );
+}
+
+#[tokio::test]
+async fn every_different_observation_is_kept_once() {
+    let observations = rows! {
+        date,                    patient, code,     value,   units;
+        "2023-10-10T04:17:47",   "ada",   "8302-2", "127.9", "cm";
+        "2023-10-10T04:17:47",   "ada",   "8302-2", "127.9", "cm";
+        "2023-10-10T04:17:47",   "ada",   "8302-2", "127.9", null;
+        "2023-10-10T04:17:47",   "ada",   "8302-2", null,    "127.9";
+        "2023-10-10T04:17:47",   "ada",   "8302-2", null,    "127.9";
+        "2024-02-29T23:59:59.5", "ada",   "8302-2", "127.9", "cm";
+    };
+    assert_frame_snapshot!(saved(observations.in_schema(&schema())).await, @"
+    patient: Utf8 | encounter: Utf8 | category: Utf8 | code: Utf8 | description: Utf8 | value: Utf8 | units: Utf8 | type: Utf8 | year: Int32 | month: Int32 | day: Int32
+    ada           | null            | null           | 8302-2     | null              | null        | 127.9       | null       | 2023        | 10           | 10
+    ada           | null            | null           | 8302-2     | null              | 127.9       | null        | null       | 2023        | 10           | 10
+    ada           | null            | null           | 8302-2     | null              | 127.9       | cm          | null       | 2023        | 10           | 10
+    ada           | null            | null           | 8302-2     | null              | 127.9       | cm          | null       | 2024        | 2            | 29
+    ");
+}
+
+/// What differs in nothing but the time of day is two observations of the day, although no column tells them apart.
+#[tokio::test]
+async fn the_time_tells_observations_apart() {
+    let observations = rows! { date, patient; "2023-10-10T04:00:00", "ada"; "2023-10-10T05:00:00", "ada"; null, "ada" };
+    assert_frame(
+        saved(observations.in_schema(&schema()).in_batches(3)).await,
+        rows! {
+            patient, year: Int32, month: Int32, day: Int32;
+            "ada",   2023,        10,           10;
+            "ada",   2023,        10,           10;
+            "ada",   null,        null,         null;
+        }
+        .in_schema(&written()),
+    );
+}
+
+#[tokio::test]
+async fn the_day_is_that_of_utc() {
+    let texts = ["2024-02-29T23:59:59Z", "2024-03-01T00:30:00+01:00", "2023-03-26T02:30:00+01:00", "1899-12-31", ""];
+    let lake = TempLake::new();
+    let header = "date,patient,encounter,category,code,description,value,units,type";
+    let lines = texts.map(|date| format!("{date},,,,,,{date},,text"));
+    lake.write("observations.csv", format!("{header}\n{}\n", lines.join("\n")));
+    let observations = load(delivered(&Args { source: lake.location(), ..args() })).await.unwrap();
+    let days = saved(observations).await.df().select_columns(&["value", "year", "month", "day"]).unwrap();
+    assert_frame_snapshot!(days, @"
+    value: Utf8               | year: Int32 | month: Int32 | day: Int32
+    null                      | null        | null         | null
+    1899-12-31                | 1899        | 12           | 31
+    2023-03-26T02:30:00+01:00 | 2023        | 3            | 26
+    2024-02-29T23:59:59Z      | 2024        | 2            | 29
+    2024-03-01T00:30:00+01:00 | 2024        | 2            | 29
+    ");
+}
+
+#[tokio::test]
+async fn nothing_but_equal_rows_goes() {
+    let test = TestContext::new(args()).given("observations", Frame::empty(schema()));
+    main(test.ctx()).await.unwrap();
+    assert_eq!(test.sink("observations"), format!("{:?}", observations(test.args())));
+    assert_snapshot!(optimized_plan(&test.saved_plan("observations")).unwrap(), @r#"
+    Projection: observations.patient, observations.encounter, observations.category, observations.code, observations.description, observations.value, observations.units, observations.type, date_part(Utf8("year"), observations.date) AS year, date_part(Utf8("month"), observations.date) AS month, date_part(Utf8("day"), observations.date) AS day
+      Aggregate: groupBy=[[observations.date, observations.patient, observations.encounter, observations.category, observations.code, observations.description, observations.value, observations.units, observations.type]], aggr=[[]]
+        TableScan: observations projection=[date, patient, encounter, category, code, description, value, units, type]
+    "#);
+    assert_eq!(test.saved("observations").columns(), Frame::empty(written()).columns());
+}
+
+#[tokio::test]
+async fn nothing_is_saved_if_the_observations_cannot_be_loaded() {
+    let test = TestContext::new(args()).given("observations", Error::not_found("there is no file"));
+    assert_eq!(main(test.ctx()).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(test.calls(), ["load observations"]);
+}
+
+/// Cells as they stand in a file, and what they mean.
+type Cells = &'static [(&'static str, &'static str)];
+
+const TEXTS: Cells =
+    &[("", "null"), ("\"\"", r#""""#), ("x", r#""x""#), ("\"Ä,\"\"b\"\"\r\n書\"", r#""Ä,\"b\"\r\n書""#)];
+const VALUES: Cells =
+    &[("", "null"), ("37.62", r#""37.62""#), ("37.620", r#""37.620""#), ("Never smoked", r#""Never smoked""#)];
+const MOMENTS: Cells = &[
+    ("", "null"),
+    ("2024-02-29T23:59:59Z", r#""2024-02-29T23:59:59""#),
+    ("2024-03-01T00:59:59+01:00", r#""2024-02-29T23:59:59""#),
+    ("1969-12-31 23:59:59.999999", r#""1969-12-31T23:59:59.999999""#),
+];
+const COLUMNS: [(&str, Cells); 9] = [
+    ("DATE", MOMENTS),
+    ("PATIENT", TEXTS),
+    ("ENCOUNTER", TEXTS),
+    ("CATEGORY", TEXTS),
+    ("CODE", TEXTS),
+    ("DESCRIPTION", TEXTS),
+    ("VALUE", VALUES),
+    ("UNITS", TEXTS),
+    ("TYPE", TEXTS),
+];
+const DATE: usize = 0;
+
+/// Which cell each column has.
+type Row = [usize; 9];
+
+/// Rows that differ from a first one in one column at most: many are equal, and many nearly so.
+fn similar_rows() -> impl Strategy<Value = Vec<Row>> {
+    let change = (0..9_usize, 0..4_usize);
+    (prop::array::uniform9(0..4_usize), prop::collection::vec(change, 0..24)).prop_map(|(first, changes)| {
+        let changed = |(column, cell): (usize, usize)| {
+            let mut row = first;
+            row[column] = cell;
+            row
+        };
+        changes.into_iter().map(changed).collect()
+    })
+}
+
+fn csv(rows: &[Row]) -> String {
+    let line = |cells: Vec<&str>| cells.join(",") + "\n";
+    let header = line(COLUMNS.iter().map(|(name, _)| *name).collect());
+    let lines = rows.iter().map(|row| line(row.iter().zip(COLUMNS).map(|(at, (_, cells))| cells[*at].0).collect()));
+    header + &lines.collect::<String>()
+}
+
+/// What the job is meant to do, said once more with nothing but texts and lists.
+fn model(rows: &[Row]) -> Frame {
+    let mut kept: Vec<[&str; 9]> = Vec::new();
+    for row in rows {
+        let observation = std::array::from_fn(|column| COLUMNS[column].1[row[column]].1);
+        if !kept.contains(&observation) {
+            kept.push(observation);
+        }
+    }
+    let line = |observation: [&str; 9]| {
+        let fields = COLUMNS.iter().zip(observation).map(|((name, _), value)| (name.to_lowercase(), value));
+        let part = |at: Range<usize>| observation[DATE].get(at).map_or("null", |digits| digits.trim_start_matches('0'));
+        let day = [("year", 1..5), ("month", 6..8), ("day", 9..11)].map(|(name, at)| (name.to_owned(), part(at)));
+        let fields = fields.filter(|(name, _)| name != "date").chain(day);
+        let fields: Vec<_> = fields.map(|(name, value)| format!("{name:?}: {value}")).collect();
+        format!("{{{}}}", fields.join(", "))
+    };
+    let lines: Vec<_> = kept.into_iter().map(line).collect();
+    Frame::from_json_lines_as(&written(), &lines.join("\n"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// What is saved is what the model says, in whatever order the lines are, however they are distributed over files,
+    /// and however often they are delivered.
+    #[test]
+    fn the_job_does_what_its_model_says(
+        (rows, again) in similar_rows().prop_flat_map(|rows| (Just(rows.clone()), Just(rows).prop_shuffle())),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let lake = TempLake::new();
+        let (some, others) = again.split_at(cut.index(again.len() + 1));
+        lake.write("observations/some.csv", csv(some));
+        lake.write("observations/more/others.csv", csv(others));
+        lake.write("observations/more/some again.csv", csv(some));
+        let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio.block_on(async {
+            let observations = load(delivered(&Args { source: lake.location(), ..args() })).await.unwrap();
+            assert_frame(saved(observations).await, model(&rows));
+        });
+    }
+}

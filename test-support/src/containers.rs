@@ -1,0 +1,176 @@
+//! Real services to test against: S3 and its neighbours in LocalStack, the Glue Data Catalog in moto, each in a container.
+//!
+//! A test asks for a [`bucket`](S3::bucket) or a [`database`](Glue::database) of its own, which goes when the test ends,
+//! even if it panics:
+//!
+//! ```no_run
+//! use hardtack_test_support::{JobBinary, containers};
+//!
+//! #[test]
+//! #[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
+//! fn books_go_from_s3_to_s3() {
+//!     let bucket = containers::s3().bucket();
+//!     bucket.write("in/books.jsonl", r#"{"title": "Dune"}"#);
+//!     // In a test: JobBinary::new(env!("CARGO_BIN_EXE_raw_books"))
+//!     let job = JobBinary::new("target/debug/raw_books").envs(bucket.s3().env());
+//!     job.arg("--source").arg(bucket.at("in")).arg("--target").arg(bucket.at("out")).run().assert_code(0);
+//!     assert_eq!(bucket.download().read_parquet("out").num_rows(), 1);
+//!     assert_eq!(bucket.open_uploads(), [""; 0]);
+//! }
+//! ```
+//!
+//! **Such tests are `#[ignore]`d**, so that the default test run needs no Docker, and says how many it left out, and why.
+//! `cargo test --workspace --tests -- --ignored` runs them, and they fail where there is neither Docker nor an endpoint.
+//!
+//! **One container of each service serves a whole test run**, that is all processes which one `cargo` starts. The first
+//! test that asks for a service starts it, on a free port of the loopback interface; the others find it. A small process
+//! waits until that `cargo` is gone, however it went, and removes the containers. See `containers/shared.rs`.
+//!
+//! **Services that already run** are used instead of containers where the environment names them:
+//!
+//! | variable | what answers there |
+//! | --- | --- |
+//! | `HARDTACK_TEST_S3_ENDPOINT` | S3, for example `http://127.0.0.1:9000` |
+//! | `HARDTACK_TEST_GLUE_ENDPOINT` | Glue, as moto speaks it |
+//! | `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION` | how to sign there (by default `test`, `test`, `us-east-1`) |
+//!
+//! There, what an interrupted test leaves behind stays, with a name that begins with `hardtack-test-`.
+
+mod bucket;
+mod database;
+mod proxy;
+mod service;
+mod shared;
+
+use std::sync::{Arc, LazyLock};
+
+use hardtack_core::staging::MultipartStaging;
+use hardtack_core::store::StoreFactory;
+use hardtack_core::{Result, Store};
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use url::Url;
+
+pub use bucket::Bucket;
+pub use database::Database;
+pub use proxy::{Fault, Proxy};
+use service::Service;
+use shared::Image;
+
+const LOCALSTACK: Image = Image {
+    name: "localstack/localstack",
+    tag: "4.14.0",
+    port: 4566,
+    ready: "Ready.",
+    env: &[
+        ("SERVICES", "s3,kms,sts,ssm,secretsmanager,sqs"),
+        // What the public image would ask the internet for.
+        ("DISABLE_EVENTS", "1"),
+        ("SKIP_SSL_CERT_DOWNLOAD", "1"),
+    ],
+};
+
+const MOTO: Image = Image { name: "motoserver/moto", tag: "5.2.5", port: 5000, ready: "Running on", env: &[] };
+
+/// S3, and what else LocalStack has: KMS, STS, SSM, Secrets Manager, SQS.
+///
+/// # Panics
+/// If there is neither `HARDTACK_TEST_S3_ENDPOINT` nor Docker.
+pub fn s3() -> S3 {
+    static SERVICE: LazyLock<Service> = LazyLock::new(|| Service::get("HARDTACK_TEST_S3_ENDPOINT", &LOCALSTACK));
+    S3(SERVICE.clone())
+}
+
+/// S3 as moto has it. It answers differently from LocalStack where AWS does not say or changes its mind: completing an
+/// upload twice succeeds, a checksum is not checked.
+///
+/// # Panics
+/// If there is neither `HARDTACK_TEST_S3_ENDPOINT` nor Docker.
+pub fn s3_of_moto() -> S3 {
+    static SERVICE: LazyLock<Service> = LazyLock::new(|| Service::get("HARDTACK_TEST_S3_ENDPOINT", &MOTO));
+    S3(SERVICE.clone())
+}
+
+/// The Glue Data Catalog, as moto has it.
+///
+/// # Panics
+/// If there is neither `HARDTACK_TEST_GLUE_ENDPOINT` nor Docker.
+pub fn glue() -> Glue {
+    static SERVICE: LazyLock<Service> = LazyLock::new(|| Service::get("HARDTACK_TEST_GLUE_ENDPOINT", &MOTO));
+    Glue(SERVICE.clone())
+}
+
+/// A service that speaks the protocol of S3. As a [`StoreFactory`] it lets a context of this process reach it:
+/// `JobContext::builder("job").store_factory("s3", Arc::new(containers::s3()))`.
+#[derive(Debug, Clone)]
+pub struct S3(Service);
+
+impl S3 {
+    /// Where it answers: `http://127.0.0.1:32768`.
+    pub fn endpoint(&self) -> &str {
+        &self.0.endpoint
+    }
+
+    /// What a job needs in its environment to reach it, and no other AWS: endpoint, keys, region.
+    pub fn env(&self) -> Vec<(&'static str, String)> {
+        self.0.env("AWS_ENDPOINT_URL")
+    }
+
+    /// A new bucket, which goes with its value.
+    #[track_caller]
+    pub fn bucket(&self) -> Bucket {
+        Bucket::new(self.clone())
+    }
+
+    /// The same service, reached through a proxy.
+    #[must_use]
+    pub fn through(&self, proxy: &Proxy) -> Self {
+        Self(Service { endpoint: proxy.endpoint(), ..self.0.clone() })
+    }
+
+    fn store(&self, bucket: &str) -> object_store::Result<AmazonS3> {
+        AmazonS3Builder::new()
+            .with_bucket_name(bucket)
+            .with_endpoint(&self.0.endpoint)
+            .with_allow_http(true)
+            .with_region(&self.0.region)
+            .with_access_key_id(&self.0.credential.key_id)
+            .with_secret_access_key(&self.0.credential.secret_key)
+            .build()
+    }
+}
+
+impl StoreFactory for S3 {
+    fn open(&self, url: &Url) -> Result<Store> {
+        let s3 = Arc::new(self.store(url.host_str().unwrap_or_default())?);
+        let staging = MultipartStaging::new(url.clone(), s3.clone(), s3.clone());
+        Ok(Store { url: url.clone(), objects: s3, staging: Arc::new(staging) })
+    }
+}
+
+/// A service that speaks the protocol of the Glue Data Catalog.
+#[derive(Debug, Clone)]
+pub struct Glue(Service);
+
+impl Glue {
+    /// Where it answers: `http://127.0.0.1:32769`.
+    pub fn endpoint(&self) -> &str {
+        &self.0.endpoint
+    }
+
+    /// What a job needs in its environment to reach it: endpoint, keys, region. Goes together with that of an [`S3`].
+    pub fn env(&self) -> Vec<(&'static str, String)> {
+        self.0.env("AWS_ENDPOINT_URL_GLUE")
+    }
+
+    /// A new database, which goes with its value, and all tables in it.
+    #[track_caller]
+    pub fn database(&self) -> Database {
+        Database::new(self.clone())
+    }
+
+    /// The same service, reached through a proxy.
+    #[must_use]
+    pub fn through(&self, proxy: &Proxy) -> Self {
+        Self(Service { endpoint: proxy.endpoint(), ..self.0.clone() })
+    }
+}

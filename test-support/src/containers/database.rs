@@ -1,0 +1,56 @@
+//! A database of the Glue Data Catalog per test.
+
+use serde_json::{Value, json};
+
+use super::Glue;
+use super::service::{Request, at_the_end, unique_name};
+
+/// A database of the catalog, removed with this value, with all tables in it.
+#[derive(Debug)]
+pub struct Database {
+    glue: Glue,
+    name: String,
+}
+
+impl Database {
+    #[track_caller]
+    pub(super) fn new(glue: Glue) -> Self {
+        let database = Self { glue, name: unique_name('_') };
+        database.call("CreateDatabase", &json!({ "DatabaseInput": { "Name": database.name } }));
+        database
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The service that it is in, for its [`env`](Glue::env) and its [`endpoint`](Glue::endpoint).
+    pub fn glue(&self) -> &Glue {
+        &self.glue
+    }
+
+    /// Asks Glue, without the client that is tested: `database.call("GetTables", &json!({ "DatabaseName": ... }))`.
+    ///
+    /// # Panics
+    /// If the answer is an error.
+    #[track_caller]
+    pub fn call(&self, operation: &str, input: &Value) -> Value {
+        self.try_call(operation, input).unwrap_or_else(|e| panic!("{operation} {input}: {e}"))
+    }
+
+    fn try_call(&self, operation: &str, input: &Value) -> Result<Value, String> {
+        let operation = format!("AWSGlue.{operation}");
+        let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", &operation)];
+        let body = input.to_string().into_bytes();
+        let request = Request { service: "glue", method: "POST", target: "/", headers: &headers, body };
+        let answer = self.glue.0.request(request)?;
+        if answer.is_empty() { Ok(Value::Null) } else { serde_json::from_str(&answer).map_err(|e| e.to_string()) }
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        at_the_end(self.try_call("DeleteDatabase", &json!({ "Name": self.name })));
+    }
+}

@@ -1,0 +1,258 @@
+//! A network that fails: a proxy between a job and a service, told by the test what to disturb.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use regex::Regex;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy, sink};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::sleep;
+
+use super::service::{RUNTIME, wait};
+
+/// What happens to a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// It is answered with this status and body, and the service never hears of it.
+    Answer(u16, String),
+    /// The connection breaks when half of its body has reached the service.
+    CutRequest,
+    /// The service has done what it was asked to, but the connection breaks before anything of its answer arrives.
+    CutAnswer,
+    /// The connection breaks when half of the answer's body has arrived.
+    HalfAnswer,
+    /// It waits this long, and goes on.
+    Stall(Duration),
+    /// The service is gone, as are all connections to it, until [`Proxy::come_back`].
+    GoAway,
+}
+
+impl Fault {
+    /// What S3 answers when it gets too many requests: 503 SlowDown.
+    pub fn slow_down() -> Self {
+        let code = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
+        Self::Answer(503, code.to_owned())
+    }
+
+    /// What Glue answers when it gets too many requests: 400 ThrottlingException.
+    pub fn throttling() -> Self {
+        Self::Answer(400, r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#.to_owned())
+    }
+}
+
+/// Stands before a service that speaks HTTP, passes everything through, notes what was asked, and disturbs it as told.
+///
+/// A request is known by one line: its method, path and query, and the operation if it is one of Glue:
+/// `PUT /bucket/out/part-0.parquet?partNumber=1&uploadId=...`, `POST / AWSGlue.GetPartitions`.
+///
+/// ```no_run
+/// use hardtack_test_support::containers::{self, Fault, Proxy};
+///
+/// let bucket = containers::s3().bucket();
+/// let proxy = Proxy::to(bucket.s3().endpoint());
+/// // The first three parts that are uploaded are refused.
+/// proxy.inject(Fault::slow_down(), "^PUT .*partNumber=", 3);
+/// let env = bucket.s3().through(&proxy).env();
+/// // ... run a job with this environment ...
+/// assert_eq!(proxy.injected(), 3);
+/// ```
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    accepting: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    service: String,
+    state: Mutex<State>,
+    gone: watch::Sender<bool>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    plans: Vec<Plan>,
+    requests: Vec<String>,
+    injected: usize,
+}
+
+#[derive(Debug)]
+struct Plan {
+    fault: Fault,
+    requests: Regex,
+    times: usize,
+}
+
+impl Proxy {
+    /// A proxy before the service at an endpoint: `http://127.0.0.1:32768`.
+    ///
+    /// # Panics
+    /// If no port is free.
+    #[track_caller]
+    pub fn to(endpoint: &str) -> Self {
+        let service = endpoint.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        let shared = Arc::new(Shared { service, state: Mutex::default(), gone: watch::Sender::new(false) });
+        let listener = wait(TcpListener::bind("127.0.0.1:0")).expect("a port is free");
+        let address = listener.local_addr().expect("a listener has an address");
+        let accepting = RUNTIME.spawn(Arc::clone(&shared).accept(listener));
+        Self { address, shared, accepting }
+    }
+
+    /// Where it listens: `http://127.0.0.1:40001`.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Lets this happen to the next `times` requests that a regular expression matches. Of several such orders the one
+    /// that was given first and is not used up counts.
+    ///
+    /// # Panics
+    /// If it is no regular expression.
+    #[track_caller]
+    pub fn inject(&self, fault: Fault, requests: &str, times: usize) {
+        let requests = Regex::new(requests).unwrap_or_else(|e| panic!("{e}"));
+        self.shared.state().plans.push(Plan { fault, requests, times });
+    }
+
+    /// How many requests were disturbed.
+    pub fn injected(&self) -> usize {
+        self.shared.state().injected
+    }
+
+    /// All requests so far, disturbed or not.
+    pub fn requests(&self) -> Vec<String> {
+        self.shared.state().requests.clone()
+    }
+
+    /// The service is gone from now on.
+    pub fn go_away(&self) {
+        self.shared.gone.send_replace(true);
+    }
+
+    /// The service is there again after [`Proxy::go_away`] or [`Fault::GoAway`].
+    pub fn come_back(&self) {
+        self.shared.gone.send_replace(false);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn accept(self: Arc<Self>, listener: TcpListener) {
+        // Ends all connections when it is dropped.
+        let mut connections = JoinSet::new();
+        while let Ok((client, _)) = listener.accept().await {
+            let shared = Arc::clone(&self);
+            connections.spawn(async move {
+                let mut gone = shared.gone.subscribe();
+                tokio::select! {
+                    biased;
+                    _ = gone.wait_for(|gone| *gone) => {}
+                    // A connection that breaks is what the client sees, and all that this is about.
+                    _ = shared.serve(client) => {}
+                }
+            });
+            while connections.try_join_next().is_some() {}
+        }
+    }
+
+    /// Passes one request on. With its answer the connections end, to the service and to the client, so that nothing
+    /// needs to be known of where answers end.
+    async fn serve(&self, client: TcpStream) -> io::Result<()> {
+        let mut client = BufReader::new(client);
+        let request = Request::read(&mut client).await?;
+        let fault = self.note(&request.line);
+        match &fault {
+            Some(Fault::GoAway) => {
+                self.gone.send_replace(true);
+                return Ok(());
+            }
+            Some(Fault::Answer(status, body)) => {
+                copy(&mut (&mut client).take(request.length), &mut sink()).await?;
+                let length = body.len();
+                let answer =
+                    format!("HTTP/1.1 {status} -\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+                return client.write_all(answer.as_bytes()).await;
+            }
+            Some(Fault::Stall(time)) => sleep(*time).await,
+            _ => {}
+        }
+        let mut service = TcpStream::connect(&self.service).await?;
+        service.write_all(&request.head).await?;
+        let cut = fault == Some(Fault::CutRequest);
+        let length = if cut { request.length / 2 } else { request.length };
+        copy(&mut (&mut client).take(length), &mut service).await?;
+        match fault {
+            Some(Fault::CutRequest) => {}
+            // Whose end says that the service has done its part.
+            Some(Fault::CutAnswer) => drop(copy(&mut service, &mut sink()).await?),
+            Some(Fault::HalfAnswer) => {
+                let mut answer = Vec::new();
+                service.read_to_end(&mut answer).await?;
+                let body = answer.windows(4).position(|w| w == b"\r\n\r\n").map_or(0, |end| end + 4);
+                client.write_all(&answer[..usize::midpoint(body, answer.len())]).await?;
+            }
+            _ => drop(copy(&mut service, &mut client).await?),
+        }
+        Ok(())
+    }
+
+    /// Takes the request down, and finds out what is to happen to it.
+    fn note(&self, line: &str) -> Option<Fault> {
+        let mut state = self.state();
+        state.requests.push(line.to_owned());
+        let plan = state.plans.iter_mut().find(|plan| plan.times > 0 && plan.requests.is_match(line))?;
+        plan.times -= 1;
+        let fault = plan.fault.clone();
+        state.injected += 1;
+        Some(fault)
+    }
+}
+
+/// All of a request but its body.
+struct Request {
+    /// What it is known by.
+    line: String,
+    /// What goes to the service.
+    head: Vec<u8>,
+    /// The length of the body.
+    length: u64,
+}
+
+impl Request {
+    async fn read(client: &mut BufReader<TcpStream>) -> io::Result<Self> {
+        let mut lines = client.lines();
+        let first = lines.next_line().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let mut line = first.trim_end_matches(" HTTP/1.1").to_owned();
+        let mut head = format!("{first}\r\nConnection: close\r\n");
+        let mut length = 0;
+        while let Some(header) = lines.next_line().await?.filter(|header| !header.is_empty()) {
+            let (name, value) = header.split_once(':').ok_or(io::ErrorKind::InvalidData)?;
+            match (name.to_ascii_lowercase().as_str(), value.trim()) {
+                ("connection", _) => continue,
+                ("content-length", value) => length = value.parse().map_err(|_| io::ErrorKind::InvalidData)?,
+                // No client that we know sends a body whose length it does not say.
+                ("transfer-encoding", _) => return Err(io::ErrorKind::Unsupported.into()),
+                ("x-amz-target", operation) => line = format!("{line} {operation}"),
+                _ => {}
+            }
+            head += &header;
+            head += "\r\n";
+        }
+        head += "\r\n";
+        Ok(Self { line, head: head.into_bytes(), length })
+    }
+}
