@@ -161,12 +161,7 @@ impl Error {
         let mut text = self.to_string();
         let mut cause = self.source();
         while let Some(error) = cause {
-            let line = error.to_string();
-            // Many errors repeat their cause in their own text.
-            if !text.contains(&line) {
-                text.push_str(": ");
-                text.push_str(&line);
-            }
+            append_cause(&mut text, error);
             cause = error.source();
         }
         text
@@ -261,11 +256,19 @@ fn chain_text(error: &(dyn StdError + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(e) = cause {
-        text.push_str(": ");
-        text.push_str(&e.to_string());
+        append_cause(&mut text, e);
         cause = e.source();
     }
     text
+}
+
+/// Many errors repeat their cause in their own text.
+fn append_cause(text: &mut String, cause: &dyn StdError) {
+    let cause = cause.to_string();
+    if !text.contains(&cause) {
+        text.push_str(": ");
+        text.push_str(&cause);
+    }
 }
 
 /// Finds an error of type `T` among an error and its causes, looking through the wrappers that hide a cause from

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::common::{DFSchema, DFSchemaRef, Result};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{
-    Expr, Extension, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
-};
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore};
 use datafusion::physical_plan::{Distribution, ExecutionPlan, ExecutionPlanProperties};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use datafusion::prelude::DataFrame;
@@ -65,7 +63,8 @@ fn is_gathered(input: &Arc<dyn ExecutionPlan>, keys: &[usize]) -> Result<bool> {
     let Some(order) = required(&schema, keys, &[]) else { return Ok(true) };
     let columns = order.iter().map(|column| Arc::clone(&column.expr)).collect();
     let equivalence = input.equivalence_properties();
-    let together = input.output_partitioning().satisfaction(&Distribution::HashPartitioned(columns), equivalence, false);
+    let together =
+        input.output_partitioning().satisfaction(&Distribution::HashPartitioned(columns), equivalence, false);
     Ok(together.is_satisfied() && equivalence.ordering_satisfy_requirement(order)?)
 }
 

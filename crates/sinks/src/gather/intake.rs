@@ -157,7 +157,7 @@ impl Intake {
 
         let rows: usize = self.batches.iter().map(|held| held.rows).sum();
         let bytes: usize = self.batches.iter().map(Held::size).sum();
-        let batch_rows = (self.spilled_batch_bytes / (bytes / rows).max(1)).clamp(16, 1 << 16);
+        let batch_rows = (self.spilled_batch_bytes / (bytes / rows).max(1)).clamp(16, 8192);
         let mut file = self.disk.create_tmp_file("gathering the rows of a partition")?;
         let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
         let out = BufWriter::with_capacity(1 << 20, File::create(file.path())?);
@@ -199,7 +199,7 @@ impl Intake {
 }
 
 /// A column that does not keep alive much more memory than it needs: arrays may be small windows on large buffers.
-fn compact(column: &ArrayRef) -> Result<ArrayRef> {
+pub(super) fn compact(column: &ArrayRef) -> Result<ArrayRef> {
     const SLACK: usize = 64 << 10;
     let held = column.get_buffer_memory_size();
     if held < SLACK {

@@ -19,18 +19,18 @@ use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::compute::SortOptions;
+use datafusion::arrow::array::{RecordBatch, UInt32Array};
+use datafusion::arrow::compute::{SortOptions, concat_batches, partition, take_record_batch};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::MemoryConsumer;
-use datafusion::physical_expr::expressions::{Column, col};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
-use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, SpillMetrics};
+use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{
@@ -78,9 +78,8 @@ impl GatherExec {
         let columns: Vec<Arc<dyn PhysicalExpr>> =
             keys.iter().map(|k| Arc::new(Column::new(schema.field(*k).name(), *k)) as _).collect();
         let mut equivalence = EquivalenceProperties::new(Arc::clone(&schema));
-        equivalence.add_ordering(
-            columns.iter().map(|c| PhysicalSortExpr::new(Arc::clone(c), SortOptions::new(false, true))),
-        );
+        equivalence
+            .add_ordering(columns.iter().map(|c| PhysicalSortExpr::new(Arc::clone(c), SortOptions::new(false, true))));
         // Keys are shared out by what streams can take, not by a hash; but what a hash promises holds: the rows of a key
         // are in one stream.
         let partitioning = Partitioning::Hash(columns, streams);
@@ -186,10 +185,7 @@ impl ExecutionPlan for GatherExec {
         vec![&self.input]
     }
 
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+    fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         let streams = self.properties.partitioning.partition_count();
         Ok(Arc::new(Self::try_new(children.swap_remove(0), self.keys.clone(), self.distinct, streams)?))
     }
@@ -200,9 +196,10 @@ impl ExecutionPlan for GatherExec {
         let memory = MemoryConsumer::new(format!("GatherOutput[{partition}]")).register(context.memory_pool());
         let schema = self.schema();
         let task = Arc::clone(&schema);
+        let columns = self.distinct.unwrap_or_default();
         let batches = async move {
             let all = gathering.await.map_err(DataFusionError::Shared)?;
-            let output = Output { reader: Reader::new(Arc::clone(&all), memory), all, distinct: None };
+            let output = Output { reader: Reader::new(Arc::clone(&all), memory), all, columns, distinct: None };
             Ok(futures::stream::try_unfold(output, move |output| output.next(Arc::clone(&context), Arc::clone(&task))))
         };
         let counted = batches.try_flatten_stream().inspect_ok(move |batch: &RecordBatch| {
@@ -220,6 +217,8 @@ impl ExecutionPlan for GatherExec {
 struct Output {
     all: Arc<Gathered>,
     reader: Reader,
+    /// The number of columns by which duplicates are found.
+    columns: usize,
     /// The rows of a key that is too large to find its duplicates in memory.
     distinct: Option<SendableRecordBatchStream>,
 }
@@ -239,7 +238,7 @@ impl Output {
                 Some(Next::Rows(batch)) => return Ok(Some((batch, self))),
                 Some(Next::TooLarge(key)) => {
                     let rows = OneKey(Arc::clone(&self.all), key, Arc::clone(&schema));
-                    self.distinct = Some(distinct(rows, Arc::clone(&context))?);
+                    self.distinct = Some(distinct(rows, self.columns, Arc::clone(&context))?);
                 }
                 None => match self.all.next_unit() {
                     Some(keys) => self.reader.read(keys),
@@ -250,15 +249,34 @@ impl Output {
     }
 }
 
-/// Finds duplicates with DataFusion's aggregation, which spills.
-fn distinct(rows: OneKey, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+/// Finds duplicates by sorting, which spills whatever the limit. (An aggregation would have to copy all its groups first.)
+fn distinct(rows: OneKey, columns: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
     let schema = Arc::clone(&rows.2);
     let input = StreamingTableExec::try_new(Arc::clone(&schema), vec![Arc::new(rows)], None, [], false, None)?;
-    let columns = schema.fields().iter().map(|f| Ok((col(f.name(), &schema)?, f.name().clone())));
-    let group_by = PhysicalGroupBy::new_single(columns.collect::<Result<_>>()?);
-    let aggregate =
-        AggregateExec::try_new(AggregateMode::Single, group_by, vec![], vec![], Arc::new(input), Arc::clone(&schema))?;
-    aggregate.execute(0, context)
+    let by = (0..columns).map(|i| {
+        let column = Arc::new(Column::new(schema.field(i).name(), i)) as Arc<dyn PhysicalExpr>;
+        PhysicalSortExpr::new(column, SortOptions::new(false, true))
+    });
+    let Some(order) = LexOrdering::new(by) else { return input.execute(0, context) };
+    let sorted = SortExec::new(order, Arc::new(input)).execute(0, context)?;
+    let mut before: Option<RecordBatch> = None;
+    let different = sorted.map(move |batch| {
+        let batch = batch?;
+        if batch.num_rows() == 0 {
+            return Ok(batch);
+        }
+        let mut firsts: Vec<u32> =
+            partition(&batch.columns()[..columns])?.ranges().iter().map(|r| r.start as u32).collect();
+        if let Some(before) = &before {
+            let both = concat_batches(&batch.schema(), [before, &batch.slice(0, 1)])?;
+            if partition(&both.columns()[..columns])?.len() == 1 {
+                firsts.remove(0);
+            }
+        }
+        before = Some(batch.slice(batch.num_rows() - 1, 1));
+        Ok(take_record_batch(&batch, &UInt32Array::from(firsts))?)
+    });
+    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, different)))
 }
 
 /// The rows of one key, with duplicates.

@@ -17,7 +17,7 @@ use datafusion::execution::memory_pool::MemoryReservation;
 use hashbrown::{HashMap, HashTable};
 
 use super::copy::{RowRun, copy};
-use super::intake::{Held, Intake, RowHash};
+use super::intake::{Held, Intake, RowHash, compact};
 use super::keys::Slice;
 use super::pack::Texts;
 
@@ -95,7 +95,10 @@ impl Gathered {
                 }
                 all.runs.push(SortedRun { file: run.file, batch_rows: run.batch_rows, keys });
             }
-            all._memory.push(intake.memory);
+            // One that holds nothing would take its share of the memory from others.
+            if all.runs.is_empty() {
+                all._memory.push(intake.memory);
+            }
         }
         all.sort(unsorted);
         let per_stream = if all.runs.is_empty() { UNITS_IN_MEMORY } else { UNITS_ON_DISK };
@@ -205,11 +208,7 @@ impl Picked {
     }
 
     /// The rows as a batch. Rows that follow one another in one batch are not copied.
-    pub(super) fn take<'a>(
-        &mut self,
-        schema: &SchemaRef,
-        batch: impl Fn(u32) -> &'a Held,
-    ) -> Result<RecordBatch> {
+    pub(super) fn take<'a>(&mut self, schema: &SchemaRef, batch: impl Fn(u32) -> &'a Held) -> Result<RecordBatch> {
         let batches: Vec<&Held> = self.batches.iter().map(|b| batch(*b)).collect();
         let columns = schema.fields().iter().enumerate().map(|(i, field)| {
             let arrays: Vec<&dyn Array> = batches.iter().map(|b| b.columns[i].as_ref()).collect();
@@ -375,10 +374,12 @@ impl Reader {
             let mut failed = None;
             let found = seen.find(new.hash.into(), |old| {
                 old.hash == new.hash
-                    && same.rows(columns, (old.batch, old.row), (batch, row), |b| held(b).columns.as_slice()).unwrap_or_else(|e| {
-                        failed = Some(e);
-                        true
-                    })
+                    && same
+                        .rows(columns, (old.batch, old.row), (batch, row), |b| held(b).columns.as_slice())
+                        .unwrap_or_else(|e| {
+                            failed = Some(e);
+                            true
+                        })
             });
             if let Some(error) = failed {
                 return Err(error);
@@ -421,7 +422,9 @@ impl Reader {
                 let rows = cursor.reader.next().ok_or_else(|| {
                     DataFusionError::Execution("a file of spilled rows is shorter than it was".to_owned())
                 })??;
-                let held = Arc::new(Held::new(rows.columns().to_vec(), rows.num_rows(), self.hash.as_ref())?);
+                // All columns of a batch are read into one buffer, which counts for each of them.
+                let columns = rows.columns().iter().map(compact).collect::<Result<_>>()?;
+                let held = Arc::new(Held::new(columns, rows.num_rows(), self.hash.as_ref())?);
                 (cursor.next, cursor.number) = (wanted + 1, None);
                 cursor.current = Some((wanted, Arc::clone(&held)));
                 held

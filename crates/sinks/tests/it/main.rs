@@ -4,6 +4,7 @@
 mod contract;
 mod parquet;
 mod text;
+mod writer;
 
 use std::path::{Path, PathBuf};
 

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, NullBufferBuilder, RecordBatch, RecordBatchOptions, StringArray, new_null_array,
-};
+use arrow::array::{Array, ArrayRef, NullBufferBuilder, RecordBatch, RecordBatchOptions, StringArray, new_null_array};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 
