@@ -54,6 +54,15 @@ enum Place {
     Memory,
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Memory => f.write_str("memory"),
+        }
+    }
+}
+
 /// How long to wait for another process.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -151,9 +160,12 @@ impl fmt::Debug for EmbeddedCatalog {
 
 // --- the file ------------------------------------------------------------------------------------------------------
 
-/// An error of our own, or of SQLite, which is told apart only once the file is known.
+/// Why a transaction did not come about.
 enum Failure {
+    /// What was asked for.
     Own(Error),
+    /// The file.
+    File(Error),
     Sqlite(rusqlite::Error),
 }
 
@@ -171,7 +183,7 @@ impl From<rusqlite::Error> for Failure {
 
 impl From<serde_json::Error> for Failure {
     fn from(error: serde_json::Error) -> Self {
-        Self::Own(Error::unexpected("the catalog holds a description that does not parse").because(error))
+        Self::File(Error::unexpected("the catalog holds a description that does not parse").because(error))
     }
 }
 
@@ -199,7 +211,8 @@ impl Shared {
         };
         in_transaction().map_err(|failure| match failure {
             Failure::Own(error) => error,
-            Failure::Sqlite(error) => self.explain(error),
+            Failure::File(error) => error.with("catalog", &self.place),
+            Failure::Sqlite(error) => Self::explain(error).with("catalog", &self.place),
         })
     }
 
@@ -233,7 +246,7 @@ impl Shared {
         prepared(connection)
     }
 
-    fn explain(&self, error: rusqlite::Error) -> Error {
+    fn explain(error: rusqlite::Error) -> Error {
         let (kind, message) = match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 (ErrorKind::Unavailable, "another process keeps the catalog locked; try again when it is done")
@@ -252,11 +265,7 @@ impl Shared {
             }
             _ => (ErrorKind::Unexpected, "the catalog failed"),
         };
-        let place = match &self.place {
-            Place::File(path) => path.display().to_string(),
-            Place::Memory => "memory".to_owned(),
-        };
-        Error::new(kind, message).with("catalog", place).because(error)
+        Error::new(kind, message).because(error)
     }
 }
 
@@ -276,14 +285,14 @@ fn prepared(mut connection: Connection) -> Result<Connection, Failure> {
             transaction.pragma_update(None, "user_version", VERSION)?;
         }
         (APPLICATION_ID, newer) => {
-            return Err(Failure::Own(
+            return Err(Failure::File(
                 Error::usage("a newer hardtack has written this catalog; update this one")
                     .with("version of the catalog", newer)
                     .with("version known", VERSION),
             ));
         }
         _ => {
-            return Err(Failure::Own(Error::usage(
+            return Err(Failure::File(Error::usage(
                 "this SQLite file is no catalog; name another one with `--catalog embedded:PATH`",
             )));
         }
@@ -541,7 +550,7 @@ impl EmbeddedCatalog {
         change: Change,
     ) -> Result<()> {
         let table = table.addressed();
-        let partitions: Vec<Partition> = partitions.iter().map(|p| table.check_partition(p)).collect::<Result<_>>()?;
+        let partitions = table.check_partitions(partitions)?;
         self.write(move |transaction| {
             let (id, _) = find(transaction, &table.database, &table.name)?;
             let mut failures = Failures::default();

@@ -38,6 +38,8 @@ mod counting;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod format;
+#[cfg(feature = "aws")]
+mod glue;
 mod hive_type;
 mod name;
 mod parser;
@@ -57,6 +59,8 @@ pub use counting::{CountingCatalog, Requests};
 #[cfg(feature = "embedded")]
 pub use embedded::EmbeddedCatalog;
 pub use format::{CsvFormat, TableFormat};
+#[cfg(feature = "aws")]
+pub use glue::GlueCatalog;
 pub use hive_type::{HiveField, HiveType};
 pub use predicate::{BoundPredicate, Comparison, Predicate};
 pub use schema::{schema_literal, schema_of};

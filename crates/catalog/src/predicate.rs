@@ -160,6 +160,18 @@ pub(crate) struct BoundTerm {
     literals: Vec<PartitionValue>,
 }
 
+#[cfg(feature = "aws")]
+impl BoundTerm {
+    /// Which of the literals are the least and the greatest.
+    pub(crate) fn range(&self) -> Option<(usize, usize)> {
+        let compare = |a: &&PartitionValue, b: &&PartitionValue| a.compare(b).unwrap_or(Ordering::Equal);
+        let least = self.literals.iter().min_by(compare)?;
+        let greatest = self.literals.iter().max_by(compare)?;
+        let position = |wanted| self.literals.iter().position(|literal| literal == wanted);
+        Some((position(least)?, position(greatest)?))
+    }
+}
+
 impl BoundPredicate {
     /// Whether the partition with these values is wanted.
     ///
