@@ -60,15 +60,6 @@ impl Check {
         }
         removed.unwrap();
     }
-
-    /// Runs a check that this catalog is excused from, which must fail: an excuse that is no longer needed has to go.
-    ///
-    /// # Panics
-    /// If the check passes.
-    pub async fn run_excused(&self, catalog: &dyn Catalog, prefix: &str, reason: &str) {
-        let outcome = AssertUnwindSafe(self.run(catalog, prefix)).catch_unwind().await;
-        assert!(outcome.is_err(), "`{}` passes, so the excuse must go: {reason}", self.name);
-    }
 }
 
 impl Debug for Check {

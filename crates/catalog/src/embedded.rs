@@ -63,8 +63,16 @@ impl fmt::Display for Place {
     }
 }
 
-/// How long to wait for another process.
+/// How long to wait for another process, and between two looks at the lock. SQLite itself waits longer from look to look,
+/// up to a tenth of a second, so that processes which write all the time starve the others.
 const PATIENCE: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// Called while the file is locked; says whether to look again.
+fn wait_for_lock(looks: i32) -> bool {
+    std::thread::sleep(LOOK_AGAIN);
+    LOOK_AGAIN.saturating_mul(looks.unsigned_abs()) < PATIENCE
+}
 
 /// How many partitions are read at a time.
 const PAGE: u32 = 1000;
@@ -271,7 +279,7 @@ impl Shared {
 
 /// Makes sure that the file is ours and has our tables. Several processes may be here at once.
 fn prepared(mut connection: Connection) -> Result<Connection, Failure> {
-    connection.busy_timeout(PATIENCE)?;
+    connection.busy_handler(Some(wait_for_lock))?;
     connection.pragma_update(None, "foreign_keys", true)?;
     if header(&connection)? == (APPLICATION_ID, VERSION) {
         return Ok(connection);

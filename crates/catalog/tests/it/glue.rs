@@ -36,21 +36,12 @@ fn open(endpoint: &str, id: Option<&str>) -> GlueCatalog {
 
 // --- the suite -----------------------------------------------------------------------------------------------------
 
-/// Checks that moto cannot pass, and why. What it only leaves out is added by [`Server::strict_moto`].
-const EXCUSED: &[(&str, &str)] = &[];
-
+/// No check is excused: what moto leaves out and AWS does, [`Server::strict_moto`] adds.
 async fn on_moto(check: Check) {
     static RUN: AtomicUsize = AtomicUsize::new(0);
     let server = Server::strict_moto(containers::glue().endpoint());
     let prefix = format!("hardtack-test-{}-{}", std::process::id(), RUN.fetch_add(1, Ordering::Relaxed));
-    let catalog = open(server.endpoint(), None);
-    match EXCUSED.iter().find(|(name, _)| *name == check.name) {
-        None => check.run(&catalog, &prefix).await,
-        Some((name, reason)) => {
-            println!("excused from `{name}`: {reason}");
-            check.run_excused(&catalog, &prefix, reason).await;
-        }
-    }
+    check.run(&open(server.endpoint(), None), &prefix).await;
 }
 
 conformance_tests!(on_moto, ignore = "needs Docker: cargo test --workspace --tests -- --ignored");
