@@ -373,7 +373,7 @@ async fn what_is_not_there_is_not_found(catalog: &dyn Catalog, prefix: &str) {
     assert_kind(catalog.drop_table(prefix, "sales").await, missing, &[&name]);
     assert_kind(catalog.update_table(&table).await, missing, &[&name]);
     let some = partition(&table, 2020, "x");
-    assert_kind(catalog.get_partitions(&table, &[some.values.clone()]).await, missing, &[&name]);
+    assert_kind(catalog.get_partitions(&table, std::slice::from_ref(&some.values)).await, missing, &[&name]);
     assert_kind(catalog.all_partitions(&table, &Predicate::all()).await, missing, &[&name]);
     assert_kind(catalog.add_partitions(&table, std::slice::from_ref(&some)).await, missing, &[&name]);
     assert_kind(catalog.update_partitions(&table, std::slice::from_ref(&some)).await, missing, &[&name]);
