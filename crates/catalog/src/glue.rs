@@ -380,7 +380,7 @@ impl Catalog for GlueCatalog {
             Ok(wanted) => wanted,
             Err(error) => return stream::iter([Err(error)]).boxed(),
         };
-        let expression = expression::of(&table, &wanted);
+        let expression = expression::of(&wanted);
         let (catalog, listing) = (self.clone(), Arc::new(Listing { table, expression, wanted }));
         enum Next {
             First,

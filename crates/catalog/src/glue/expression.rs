@@ -2,17 +2,17 @@
 
 use crate::hive_type::HiveType;
 use crate::predicate::{BoundPredicate, BoundTerm, Comparison};
-use crate::table::{NULL_PARTITION, Table};
+use crate::table::NULL_PARTITION;
 
 /// The longest expression that Glue takes, in bytes.
 const MAX_LENGTH: usize = 2048;
 
 /// As much of a predicate as Glue evaluates, if it is anything. It selects everything that the predicate selects, and maybe
 /// more: whoever asks has to filter what comes back.
-pub(super) fn of(table: &Table, predicate: &BoundPredicate) -> Option<String> {
+pub(super) fn of(predicate: &BoundPredicate) -> Option<String> {
     let mut expression = String::new();
     for term in predicate.terms() {
-        let Some(text) = comparison(table, term) else { continue };
+        let Some(text) = comparison(term) else { continue };
         let and = if expression.is_empty() { "" } else { " AND " };
         if expression.len() + and.len() + text.len() <= MAX_LENGTH {
             expression.push_str(and);
@@ -22,16 +22,14 @@ pub(super) fn of(table: &Table, predicate: &BoundPredicate) -> Option<String> {
     (!expression.is_empty()).then_some(expression)
 }
 
-fn comparison(table: &Table, bound: &BoundTerm) -> Option<String> {
-    let key = &table.partition_keys[bound.position];
-    let data_type = key.hive_type().ok()?;
+fn comparison(bound: &BoundTerm) -> Option<String> {
     let name = bound.term.key.as_str();
     // Other names would need quotes, and how they are read is not documented.
     if !name.bytes().all(|b| b == b'_' || b.is_ascii_alphanumeric()) || name.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
     }
     let literals: Vec<String> =
-        bound.term.literals.iter().map(|text| literal(&data_type, text)).collect::<Option<_>>()?;
+        bound.term.literals.iter().map(|text| literal(&bound.data_type, text)).collect::<Option<_>>()?;
     let operator = match bound.term.comparison {
         // Nearly all partitions differ from a value: it is not worth the trouble.
         Comparison::NotEq => return None,
@@ -76,7 +74,7 @@ mod tests {
 
     use super::*;
     use crate::Comparison::{Eq, Gt, GtEq, Lt, NotEq};
-    use crate::{Column, Predicate, TableFormat};
+    use crate::{Column, Predicate, Table, TableFormat};
 
     fn expression(predicate: Predicate) -> Option<String> {
         let keys = [
@@ -90,7 +88,7 @@ mod tests {
         ];
         let table = Table::new("lake", "sales", &TableFormat::Parquet, "s3://lake/sales")
             .with_partition_keys(keys.map(|(name, data_type)| Column::foreign(name, data_type)));
-        of(&table, &predicate.bind(&table).unwrap())
+        of(&predicate.bind(&table).unwrap())
     }
 
     #[rstest]
