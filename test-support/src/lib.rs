@@ -8,6 +8,7 @@
 //! | a plan: what is pushed down, what is scanned twice | [`logical_plan`], [`optimized_plan`], [`physical_plan`] |
 //! | a source or sink on real files | [`TempLake`], [`load`], [`save`] |
 //! | the built binary: exit codes, signals, crashes | [`JobBinary`] |
+//! | S3 and the Glue Data Catalog, also when they fail | the module `containers`, with the feature of that name |
 //! | what surrounds jobs, strictly | the doubles: [`MockIo`], [`MockSource`], [`MockSink`] ... |
 //!
 //! A source or sink is a value, so its own test needs nothing at all: `assert_eq!(books(&args), JsonFiles::new(...))`.

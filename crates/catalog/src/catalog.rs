@@ -30,7 +30,7 @@ pub type PartitionPages = BoxStream<'static, Result<Vec<Partition>>>;
 /// their types. They are not atomic: of many partitions some may fail, which the error names; all others are done. Each
 /// may be repeated after a crash.
 ///
-/// Every implementation runs the suite in [`conformance`](crate::conformance) (feature `conformance`).
+/// Every implementation runs the suite in the module `conformance` (feature of the same name).
 #[cfg_attr(any(test, feature = "mock"), mockall::automock)]
 #[async_trait]
 pub trait Catalog: Debug + Send + Sync {
@@ -101,14 +101,15 @@ pub trait CatalogExt: Catalog {
     /// Adds partitions or replaces those that are there with another content; says which were added. It is what a sink
     /// publishes with: doing it again changes nothing.
     async fn put_partitions(&self, table: &Table, partitions: &[Partition]) -> Result<Vec<Vec<String>>> {
+        let partitions = table.addressed().check_partitions(partitions)?;
         let values: Vec<Vec<String>> = partitions.iter().map(|p| p.values.clone()).collect();
         let there = self.get_partitions(table, &values).await?;
         let there: HashMap<&[String], &Partition> = there.iter().map(|p| (p.values.as_slice(), p)).collect();
         let (mut new, mut changed) = (Vec::new(), Vec::new());
         for partition in partitions {
             match there.get(partition.values.as_slice()) {
-                None => new.push(partition.clone()),
-                Some(found) if *found != partition => changed.push(partition.clone()),
+                None => new.push(partition),
+                Some(found) if **found != partition => changed.push(partition),
                 Some(_) => {}
             }
         }
@@ -129,5 +130,25 @@ fn created(result: Result<()>) -> Result<bool> {
         Ok(()) => Ok(true),
         Err(e) if Conflict::of(&e) == Some(Conflict::AlreadyExists) => Ok(false),
         Err(e) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Column, TableFormat};
+
+    #[tokio::test]
+    async fn nothing_is_put_that_is_there_however_the_job_spells_it() {
+        let mut table = Table::new("Lake", "Sales", &TableFormat::Parquet, "s3://lake/sales")
+            .with_columns([Column::foreign("Id", "bigint")])
+            .with_partition_keys([Column::foreign("Year", "int")]);
+        table.storage.columns[0].comment = Some(String::new());
+        let given = table.partition(["2020"], "s3://lake/sales/2020");
+        let mut stored = given.clone();
+        stored.storage.columns[0] = Column::foreign("id", "bigint");
+        let mut catalog = MockCatalog::new();
+        catalog.expect_get_partitions().times(1).return_once(|_, _| Ok(vec![stored]));
+        assert!(catalog.put_partitions(&table, &[given]).await.unwrap().is_empty());
     }
 }

@@ -54,8 +54,25 @@ enum Place {
     Memory,
 }
 
-/// How long to wait for another process.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Memory => f.write_str("memory"),
+        }
+    }
+}
+
+/// How long to wait for another process, and between two looks at the lock. SQLite itself waits longer from look to look,
+/// up to a tenth of a second, so that processes which write all the time starve the others.
 const PATIENCE: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// Called while the file is locked; says whether to look again.
+fn wait_for_lock(looks: i32) -> bool {
+    std::thread::sleep(LOOK_AGAIN);
+    LOOK_AGAIN.saturating_mul(looks.unsigned_abs()) < PATIENCE
+}
 
 /// How many partitions are read at a time.
 const PAGE: u32 = 1000;
@@ -151,9 +168,12 @@ impl fmt::Debug for EmbeddedCatalog {
 
 // --- the file ------------------------------------------------------------------------------------------------------
 
-/// An error of our own, or of SQLite, which is told apart only once the file is known.
+/// Why a transaction did not come about.
 enum Failure {
+    /// What was asked for.
     Own(Error),
+    /// The file.
+    File(Error),
     Sqlite(rusqlite::Error),
 }
 
@@ -171,7 +191,7 @@ impl From<rusqlite::Error> for Failure {
 
 impl From<serde_json::Error> for Failure {
     fn from(error: serde_json::Error) -> Self {
-        Self::Own(Error::unexpected("the catalog holds a description that does not parse").because(error))
+        Self::File(Error::unexpected("the catalog holds a description that does not parse").because(error))
     }
 }
 
@@ -199,7 +219,8 @@ impl Shared {
         };
         in_transaction().map_err(|failure| match failure {
             Failure::Own(error) => error,
-            Failure::Sqlite(error) => self.explain(error),
+            Failure::File(error) => error.with("catalog", &self.place),
+            Failure::Sqlite(error) => Self::explain(error).with("catalog", &self.place),
         })
     }
 
@@ -233,7 +254,7 @@ impl Shared {
         prepared(connection)
     }
 
-    fn explain(&self, error: rusqlite::Error) -> Error {
+    fn explain(error: rusqlite::Error) -> Error {
         let (kind, message) = match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 (ErrorKind::Unavailable, "another process keeps the catalog locked; try again when it is done")
@@ -252,17 +273,13 @@ impl Shared {
             }
             _ => (ErrorKind::Unexpected, "the catalog failed"),
         };
-        let place = match &self.place {
-            Place::File(path) => path.display().to_string(),
-            Place::Memory => "memory".to_owned(),
-        };
-        Error::new(kind, message).with("catalog", place).because(error)
+        Error::new(kind, message).because(error)
     }
 }
 
 /// Makes sure that the file is ours and has our tables. Several processes may be here at once.
 fn prepared(mut connection: Connection) -> Result<Connection, Failure> {
-    connection.busy_timeout(PATIENCE)?;
+    connection.busy_handler(Some(wait_for_lock))?;
     connection.pragma_update(None, "foreign_keys", true)?;
     if header(&connection)? == (APPLICATION_ID, VERSION) {
         return Ok(connection);
@@ -276,14 +293,14 @@ fn prepared(mut connection: Connection) -> Result<Connection, Failure> {
             transaction.pragma_update(None, "user_version", VERSION)?;
         }
         (APPLICATION_ID, newer) => {
-            return Err(Failure::Own(
+            return Err(Failure::File(
                 Error::usage("a newer hardtack has written this catalog; update this one")
                     .with("version of the catalog", newer)
                     .with("version known", VERSION),
             ));
         }
         _ => {
-            return Err(Failure::Own(Error::usage(
+            return Err(Failure::File(Error::usage(
                 "this SQLite file is no catalog; name another one with `--catalog embedded:PATH`",
             )));
         }
@@ -541,7 +558,7 @@ impl EmbeddedCatalog {
         change: Change,
     ) -> Result<()> {
         let table = table.addressed();
-        let partitions: Vec<Partition> = partitions.iter().map(|p| table.check_partition(p)).collect::<Result<_>>()?;
+        let partitions = table.check_partitions(partitions)?;
         self.write(move |transaction| {
             let (id, _) = find(transaction, &table.database, &table.name)?;
             let mut failures = Failures::default();

@@ -4,7 +4,7 @@
 //! has columns with Hive types, partition keys, a location, a [format](TableFormat) and a version. A job names a table
 //! (`lake.books`) and does not know which catalog answers:
 //!
-//! | | [`EmbeddedCatalog`] | `GlueCatalog` |
+//! | | `EmbeddedCatalog` | `GlueCatalog` |
 //! | --- | --- | --- |
 //! | chosen by | `embedded[:PATH]` | `glue[:CATALOG_ID]` |
 //! | feature | `embedded` (default) | `aws` |
@@ -27,6 +27,9 @@
 //! [`HiveType`] is the vocabulary of all four: it parses and prints what the catalog holds and converts to Arrow and
 //! back.
 
+// Without a catalog nobody needs what catalogs share.
+#![cfg_attr(not(any(feature = "embedded", feature = "aws")), allow(dead_code))]
+
 mod arrow_types;
 mod catalog;
 mod choice;
@@ -38,6 +41,8 @@ mod counting;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod format;
+#[cfg(feature = "aws")]
+mod glue;
 mod hive_type;
 mod name;
 mod parser;
@@ -57,6 +62,8 @@ pub use counting::{CountingCatalog, Requests};
 #[cfg(feature = "embedded")]
 pub use embedded::EmbeddedCatalog;
 pub use format::{CsvFormat, TableFormat};
+#[cfg(feature = "aws")]
+pub use glue::GlueCatalog;
 pub use hive_type::{HiveField, HiveType};
 pub use predicate::{BoundPredicate, Comparison, Predicate};
 pub use schema::{schema_literal, schema_of};

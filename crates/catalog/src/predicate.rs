@@ -6,6 +6,7 @@ use std::fmt;
 use hardtack_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::hive_type::HiveType;
 use crate::name;
 use crate::table::Table;
 use crate::value::PartitionValue;
@@ -124,8 +125,10 @@ impl Predicate {
                 Error::usage(format!("`{key}` is no partition key")).with("partition keys", keys)
             })?;
             let column = &table.partition_keys[position];
-            let literals = term.literals.iter().map(|l| PartitionValue::parse(column, l)).collect::<Result<_>>()?;
-            Ok(BoundTerm { position, term: Term { key, ..term.clone() }, literals })
+            let data_type = column.hive_type()?;
+            let literals = term.literals.iter().map(|l| PartitionValue::parse_as(&data_type, column, l));
+            let literals = literals.collect::<Result<_>>()?;
+            Ok(BoundTerm { position, data_type, term: Term { key, ..term.clone() }, literals })
         };
         let terms = self.terms.iter().map(bind).collect::<Result<_>>();
         let terms = terms.map_err(|e| e.with("predicate", self).with("table", table.qualified_name()))?;
@@ -155,9 +158,22 @@ pub struct BoundPredicate {
 
 #[derive(Debug, Clone)]
 pub(crate) struct BoundTerm {
-    pub(crate) position: usize,
+    position: usize,
+    pub(crate) data_type: HiveType,
     pub(crate) term: Term,
     literals: Vec<PartitionValue>,
+}
+
+#[cfg(feature = "aws")]
+impl BoundTerm {
+    /// Which of the literals are the least and the greatest.
+    pub(crate) fn range(&self) -> Option<(usize, usize)> {
+        let compare = |a: &&PartitionValue, b: &&PartitionValue| a.compare(b).unwrap_or(Ordering::Equal);
+        let least = self.literals.iter().min_by(compare)?;
+        let greatest = self.literals.iter().max_by(compare)?;
+        let position = |wanted| self.literals.iter().position(|literal| literal == wanted);
+        Some((position(least)?, position(greatest)?))
+    }
 }
 
 impl BoundPredicate {
@@ -167,14 +183,15 @@ impl BoundPredicate {
     /// [`Refused`](hardtack_core::ErrorKind::Refused) if a value that matters is not of its key's type. That must not pass
     /// in silence: rows would be missing.
     pub fn matches(&self, values: &[String]) -> Result<bool> {
-        for BoundTerm { position, term, literals, .. } in &self.terms {
+        for BoundTerm { position, data_type, term, literals } in &self.terms {
             let text = values.get(*position).map_or("", String::as_str);
-            let value = PartitionValue::parse(&self.table.partition_keys[*position], text).map_err(|e| {
-                Error::refused("the catalog has a partition whose value is not of its key's type; drop or mend it")
-                    .with("table", self.table.qualified_name())
-                    .with("partition", self.table.partition_name(values))
-                    .because(e)
-            })?;
+            let value =
+                PartitionValue::parse_as(data_type, &self.table.partition_keys[*position], text).map_err(|e| {
+                    Error::refused("the catalog has a partition whose value is not of its key's type; drop or mend it")
+                        .with("table", self.table.qualified_name())
+                        .with("partition", self.table.partition_name(values))
+                        .because(e)
+                })?;
             if !term.comparison.holds(&value, literals) {
                 return Ok(false);
             }

@@ -335,12 +335,23 @@ impl Table {
         Ok(())
     }
 
-    pub(crate) fn check_partition(&self, partition: &Partition) -> Result<Partition> {
-        self.check_values(&partition.values)?;
-        let at =
-            |e: Error| e.with("table", self.qualified_name()).with("partition", self.partition_name(&partition.values));
-        name::parameters(&partition.parameters).map_err(at)?;
-        Ok(Partition { storage: partition.storage.checked().map_err(at)?, ..partition.clone() })
+    /// Partitions as a catalog stores them, each there once.
+    pub(crate) fn check_partitions(&self, partitions: &[Partition]) -> Result<Vec<Partition>> {
+        let mut seen = HashSet::new();
+        let check = |partition: &Partition| {
+            self.check_values(&partition.values)?;
+            let checked = partition.storage.checked().and_then(|storage| {
+                name::parameters(&partition.parameters)?;
+                if !seen.insert(partition.values.clone()) {
+                    return Err(Error::usage("this partition is there twice"));
+                }
+                Ok(Partition { storage, ..partition.clone() })
+            });
+            checked.map_err(|e| {
+                e.with("table", self.qualified_name()).with("partition", self.partition_name(&partition.values))
+            })
+        };
+        partitions.iter().map(check).collect()
     }
 
     /// As a catalog stores it: names folded, empty texts left out.

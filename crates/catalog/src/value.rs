@@ -30,16 +30,20 @@ impl PartitionValue {
     /// # Errors
     /// Usage if the text is not of the key's type.
     pub(crate) fn parse(key: &Column, text: &str) -> Result<Self> {
+        Self::parse_as(&key.hive_type()?, key, text)
+    }
+
+    /// [`PartitionValue::parse`] for many values of one key.
+    pub(crate) fn parse_as(data_type: &HiveType, key: &Column, text: &str) -> Result<Self> {
         if text == NULL_PARTITION {
             return Ok(Self::Null);
         }
-        let data_type = key.hive_type()?;
         let invalid =
             || Error::usage(format!("`{text}` is no value of the type {data_type}")).with("partition key", &key.name);
         if text.is_empty() {
             return Err(invalid().with("way out", format!("write null as `{NULL_PARTITION}`")));
         }
-        let parsed = match &data_type {
+        let parsed = match data_type {
             HiveType::Boolean if text.eq_ignore_ascii_case("true") => Some(Self::Boolean(true)),
             HiveType::Boolean if text.eq_ignore_ascii_case("false") => Some(Self::Boolean(false)),
             HiveType::TinyInt => text.parse::<i8>().ok().map(|n| Self::Integer(n.into())),

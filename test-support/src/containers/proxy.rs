@@ -85,6 +85,7 @@ struct State {
 struct Plan {
     fault: Fault,
     requests: Regex,
+    passing: usize,
     times: usize,
 }
 
@@ -115,8 +116,16 @@ impl Proxy {
     /// If it is no regular expression.
     #[track_caller]
     pub fn inject(&self, fault: Fault, requests: &str, times: usize) {
-        let requests = Regex::new(requests).unwrap_or_else(|e| panic!("{e}"));
-        self.shared.state().plans.push(Plan { fault, requests, times });
+        self.inject_after(0, fault, requests, times);
+    }
+
+    /// The same, after so many requests that it matches have passed.
+    ///
+    /// # Panics
+    /// If it is no regular expression.
+    #[track_caller]
+    pub fn inject_after(&self, passing: usize, fault: Fault, requests: &str, times: usize) {
+        self.shared.state().plans.push(Plan { fault, requests: regex(requests), passing, times });
     }
 
     /// How many requests were disturbed.
@@ -124,9 +133,14 @@ impl Proxy {
         self.shared.state().injected
     }
 
-    /// All requests so far, disturbed or not.
-    pub fn requests(&self) -> Vec<String> {
-        self.shared.state().requests.clone()
+    /// All requests so far that a regular expression matches (`""` matches all), disturbed or not.
+    ///
+    /// # Panics
+    /// If it is no regular expression.
+    #[track_caller]
+    pub fn requests(&self, like: &str) -> Vec<String> {
+        let like = regex(like);
+        self.shared.state().requests.iter().filter(|request| like.is_match(request)).cloned().collect()
     }
 
     /// The service is gone from now on.
@@ -138,6 +152,11 @@ impl Proxy {
     pub fn come_back(&self) {
         self.shared.gone.send_replace(false);
     }
+}
+
+#[track_caller]
+fn regex(text: &str) -> Regex {
+    Regex::new(text).unwrap_or_else(|e| panic!("{e}"))
 }
 
 impl Drop for Proxy {
@@ -215,6 +234,10 @@ impl Shared {
         let mut state = self.state();
         state.requests.push(line.to_owned());
         let plan = state.plans.iter_mut().find(|plan| plan.times > 0 && plan.requests.is_match(line))?;
+        if plan.passing > 0 {
+            plan.passing -= 1;
+            return None;
+        }
         plan.times -= 1;
         let fault = plan.fault.clone();
         state.injected += 1;

@@ -101,6 +101,7 @@ impl Service {
 
 /// What a destructor does with what went wrong: the test fails, unless it has failed already and says why itself.
 #[track_caller]
+#[expect(clippy::print_stderr, reason = "libtest shows it beside the panic, which must stay the only one")]
 pub(super) fn at_the_end<T>(removed: Result<T, String>) {
     match removed {
         Ok(_) => {}

@@ -1,4 +1,11 @@
 //! Tests of the test support: above all, what it says when a test fails.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    clippy::print_stdout,
+    reason = "a test looks at files and processes and stops where it fails"
+)]
 
 mod containers;
 mod context;

@@ -4,7 +4,9 @@ use insta::assert_snapshot;
 use rstest::rstest;
 use twox_hash::XxHash3_128;
 
-use super::vocabulary::Values;
+use super::rows::DAYS;
+use super::text::{Calendar, decimal};
+use super::vocabulary::{CITIES, CONDITIONS, ENCOUNTERS, FIRST_NAMES, LAST_NAMES, PANELS, STREETS, Values};
 use super::*;
 
 fn table(scale: f64, seed: u64, table: Table, threads: usize) -> String {

@@ -1,4 +1,9 @@
 //! Catalogs against the suite that all of them share, and what is special to each.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files and stops where it fails")]
+#![allow(clippy::disallowed_macros, reason = "children of a test talk to it through their standard output")]
 
 mod embedded;
+#[cfg(feature = "aws")]
+mod glue;
+#[cfg(feature = "aws")]
+mod server;

@@ -7,7 +7,6 @@
 )]
 
 mod environment;
-#[cfg(feature = "aws")]
 mod s3;
 
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,7 @@
 //! The binary from end to end.
 
+mod s3;
+
 use hardtack_test_support::{JobBinary, TempLake, assert_frame, assert_frame_snapshot, rows};
 use rstest::rstest;
 

@@ -8,6 +8,7 @@
 )]
 
 mod crashes;
+mod faults;
 mod runs;
 mod s3;
 

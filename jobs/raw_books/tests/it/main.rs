@@ -1,5 +1,7 @@
 //! The binary from end to end.
 
+mod s3;
+
 use hardtack_test_support::{Finished, JobBinary, assert_frame, rows};
 use insta::assert_snapshot;
 use rstest::rstest;
