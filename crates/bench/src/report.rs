@@ -137,7 +137,8 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { data, threads, written_to, versions, left_out, .. } = self;
         writeln!(f, "Data: {data}; {threads} threads each, results on {written_to}.")?;
-        let versions: Vec<_> = versions.iter().map(|(_, version)| version.as_str()).collect();
+        let mut versions: Vec<_> = versions.iter().map(|(_, version)| version.as_str()).collect();
+        versions.dedup();
         writeln!(f, "Measured: {}.", versions.join(", "))?;
         for (engine, reason) in left_out {
             writeln!(f, "LEFT OUT: {engine} ({reason}).")?;

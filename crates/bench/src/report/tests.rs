@@ -12,7 +12,9 @@ fn report(measured: Vec<Measured>) -> Report {
         data: "scale 1, seed 42".to_owned(),
         threads: 2,
         written_to: "tmpfs".to_owned(),
-        versions: vec![("hardtack".to_owned(), "hardtack 1".to_owned()), ("polars".to_owned(), "Polars 2".to_owned())],
+        versions: [("hardtack", "hardtack 1"), ("polars", "Polars 2"), ("polars:sorted", "Polars 2")]
+            .map(|(engine, version)| (engine.to_owned(), version.to_owned()))
+            .to_vec(),
         left_out: vec![],
         measured,
         problems: vec![],
@@ -84,6 +86,10 @@ fn json_has_every_run() {
         ],
         [
           "polars",
+          "Polars 2"
+        ],
+        [
+          "polars:sorted",
           "Polars 2"
         ]
       ],
