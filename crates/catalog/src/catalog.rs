@@ -22,9 +22,9 @@ pub type PartitionPages = BoxStream<'static, Result<Vec<Partition>>>;
 ///
 /// Errors name `database.table` and the partition. Their kinds are
 /// [`NotFound`](hardtack_core::ErrorKind::NotFound) for what is not there,
-/// [`Conflict`](hardtack_core::ErrorKind::Conflict) for what is there already or was changed meanwhile ([`Conflict`] tells
-/// which), [`Usage`](hardtack_core::ErrorKind::Usage) for what no catalog would take or one is not allowed to do, and
-/// [`Unavailable`](hardtack_core::ErrorKind::Unavailable) for a catalog that does not answer, after retries.
+/// [`Conflict`](hardtack_core::ErrorKind::Conflict) for what is there already or was changed meanwhile ([`Conflict`]
+/// tells which), [`Usage`](hardtack_core::ErrorKind::Usage) for what no catalog would take or one is not allowed to do,
+/// and [`Unavailable`](hardtack_core::ErrorKind::Unavailable) for a catalog that does not answer, after retries.
 ///
 /// The operations on partitions take any number of them, and the table as it was read, because its keys give the values
 /// their types. They are not atomic: of many partitions some may fail, which the error names; all others are done. Each
@@ -55,8 +55,8 @@ pub trait Catalog: Debug + Send + Sync {
     /// All tables of a database, by name.
     async fn list_tables(&self, database: &str) -> Result<Vec<Table>>;
 
-    /// Replaces a table's description, if its version is still the one that was read; otherwise Conflict. The names of the
-    /// partition keys cannot be changed. Partitions stay as they are.
+    /// Replaces a table's description, if its version is still the one that was read; otherwise Conflict. The names of
+    /// the partition keys cannot be changed. Partitions stay as they are.
     async fn update_table(&self, table: &Table) -> Result<()>;
 
     /// Drops a table and its partitions from the catalog. Files stay.

@@ -38,8 +38,8 @@ impl CatalogChoice {
     /// Opens the catalog. Nothing is read, written or asked before it is used.
     ///
     /// # Errors
-    /// [`Usage`](hardtack_core::ErrorKind::Usage) for an embedded catalog whose location is not on a file system, a region
-    /// that is missing, or a catalog that this binary was built without.
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) for an embedded catalog whose location is not on a file system, a
+    /// region that is missing, or a catalog that this binary was built without.
     pub async fn open(&self, state: &Location) -> Result<Arc<dyn Catalog>> {
         match self {
             Self::Embedded(path) => open_embedded(path.as_ref().unwrap_or(&state.join(FILE))),

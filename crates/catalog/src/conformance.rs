@@ -1,8 +1,8 @@
 //! The suite that every [`Catalog`] runs.
 //!
 //! Each check is a function that panics where the catalog breaks the contract. It works in databases of its own, whose
-//! names start with a prefix that the caller makes unique, so that checks can run side by side and against a service that
-//! others use too; [`Check::run`] removes them at the end, also after a panic.
+//! names start with a prefix that the caller makes unique, so that checks can run side by side and against a service
+//! that others use too; [`Check::run`] removes them at the end, also after a panic.
 //!
 //! [`conformance_tests!`](crate::conformance_tests) makes one test of each check:
 //!
@@ -132,8 +132,9 @@ macro_rules! conformance_test_functions {
 }
 
 /// One `#[tokio::test]` for each check of the [suite](crate::conformance): it calls the named async function with the
-/// [`Check`](crate::conformance::Check). The crate that calls it needs tokio with `macros` and `rt-multi-thread`. Attributes may follow, `ignore` say, where a test needs something that is not
-/// always there: `conformance_tests!(on_aws, ignore = "needs an account")`.
+/// [`Check`](crate::conformance::Check). The crate that calls it needs tokio with `macros` and `rt-multi-thread`.
+/// Attributes may follow, `ignore` say, where a test needs something that is not always there:
+/// `conformance_tests!(on_aws, ignore = "needs an account")`.
 #[macro_export]
 macro_rules! conformance_tests {
     ($run:ident $(, $attribute:meta)*) => {

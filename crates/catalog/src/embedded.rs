@@ -20,14 +20,14 @@ use crate::table::{Database, Partition, Table};
 
 /// A catalog in one SQLite file, for laptops, tests and machines that share a disk.
 ///
-/// Any number of processes may use it at once: one writes at a time, the others wait for it up to half a minute. A process
-/// that is killed leaves the file as it was before or after its change, never between.
+/// Any number of processes may use it at once: one writes at a time, the others wait for it up to half a minute. A
+/// process that is killed leaves the file as it was before or after its change, never between.
 ///
 /// The file and its folder are created by the first write; reading a catalog that nobody has written finds nothing.
 ///
-/// The file is journalled the classic way and not with a write-ahead log, because that needs memory shared by all its users,
-/// which network file systems (EFS, NFS) do not give. What is written is flushed: a catalog is small and a lost one is
-/// hard to rebuild.
+/// The file is journalled the classic way and not with a write-ahead log, because that needs memory shared by all its
+/// users, which network file systems (EFS, NFS) do not give. What is written is flushed: a catalog is small and a lost
+/// one is hard to rebuild.
 ///
 /// ```
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -63,8 +63,8 @@ impl fmt::Display for Place {
     }
 }
 
-/// How long to wait for another process, and between two looks at the lock. SQLite itself waits longer from look to look,
-/// up to a tenth of a second, so that processes which write all the time starve the others.
+/// How long to wait for another process, and between two looks at the lock. SQLite itself waits longer from look to
+/// look, up to a tenth of a second, so that processes which write all the time starve the others.
 const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
@@ -83,8 +83,8 @@ const APPLICATION_ID: i32 = 0x6864_746b;
 /// The version of [`SCHEMA`].
 const VERSION: i32 = 1;
 
-/// A table's id is never used again, so that a version of a table that was dropped and created anew is never taken for one
-/// of the old table. Values of a partition are a JSON array; descriptions are JSON objects.
+/// A table's id is never used again, so that a version of a table that was dropped and created anew is never taken for
+/// one of the old table. Values of a partition are a JSON array; descriptions are JSON objects.
 const SCHEMA: &str = "
     create table databases (
         name text primary key,

@@ -31,8 +31,8 @@ pub enum TableFormat {
 
 /// The dialect of a CSV table. Bytes are ASCII.
 ///
-/// Athena reads every column of a quoted table as a text and casts it to the declared type; dates it wants as days since
-/// 1970 there. Declare dates of quoted tables as `string`, or use Parquet.
+/// Athena reads every column of a quoted table as a text and casts it to the declared type; dates it wants as days
+/// since 1970 there. Declare dates of quoted tables as `string`, or use Parquet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CsvFormat {
     /// Between two fields.
@@ -117,7 +117,8 @@ impl TableFormat {
     /// # Errors
     /// [`Usage`](hardtack_core::ErrorKind::Usage) for SerDes that this framework does not read, or none.
     pub fn of(storage: &StorageDescriptor, parameters: &BTreeMap<String, String>) -> Result<Self> {
-        // Iceberg, Delta Lake and Hudi describe themselves as Parquet or not at all, but not all of their files are rows.
+        // Iceberg, Delta Lake and Hudi describe themselves as Parquet or not at all, but not all of their files are
+        // rows.
         for key in ["table_type", "spark.sql.sources.provider"] {
             if let Some(kind) = parameters.get(key).filter(|kind| LAKE_FORMATS.contains(&kind.to_lowercase().as_str()))
             {
@@ -303,10 +304,10 @@ mod tests {
     #[rstest]
     #[case::hive_default(LAZY_SIMPLE_SERDE, &[], &[], 1, None, None, 0)]
     #[case::by_number(LAZY_SIMPLE_SERDE, &[("serialization.format", "9")], &[], 9, None, None, 0)]
-    #[case::crawler(LAZY_SIMPLE_SERDE, &[("field.delim", "|")], &[("skip.header.line.count", "1")], b'|', None, None, 1)]
+    #[case::crawler(LAZY_SIMPLE_SERDE, &[("field.delim", "|")], &[(HEADER_LINES, "1")], b'|', None, None, 1)]
     #[case::tab(LAZY_SIMPLE_SERDE, &[("field.delim", "\\t")], &[], b'\t', None, None, 0)]
     #[case::quoted(OPEN_CSV_SERDE, &[], &[], b',', Some(b'"'), None, 0)]
-    #[case::athena(OPEN_CSV_SERDE, &[("escapeChar", "\\"), ("skip.header.line.count", "2")], &[], b',', Some(b'"'), Some(b'\\'), 2)]
+    #[case::athena(OPEN_CSV_SERDE, &[("escapeChar", "^"), (HEADER_LINES, "2")], &[], b',', Some(b'"'), Some(b'^'), 2)]
     fn tables_of_other_tools_are_recognised(
         #[case] serde: &str,
         #[case] serde_parameters: &[(&str, &str)],

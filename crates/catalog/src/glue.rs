@@ -33,8 +33,8 @@ use failure::{Failure, unanswered};
 /// The AWS Glue Data Catalog: Athena, Spark on Glue and EMR, and Redshift see the same tables.
 ///
 /// Region and credentials come from where the AWS CLI takes them: environment variables, profiles, the container, the
-/// instance. `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_GLUE` are honoured. (Profiles that need `aws sso login` are not read;
-/// `aws configure export-credentials` turns them into variables.)
+/// instance. `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_GLUE` are honoured. (Profiles that need `aws sso login` are not
+/// read; `aws configure export-credentials` turns them into variables.)
 ///
 /// Requests that are throttled or fail on the way are tried up to eight times, with growing pauses.
 ///
@@ -177,8 +177,8 @@ impl GlueCatalog {
         Ok(Page { partitions, next: answer.next_token.filter(|token| !token.is_empty()), filtered })
     }
 
-    /// The first page. If Glue cannot evaluate the expression (key names that its parser reserves, values that are not of
-    /// their key's type, types that it does not compare), everything is listed and filtered here.
+    /// The first page. If Glue cannot evaluate the expression (key names that its parser reserves, values that are not
+    /// of their key's type, types that it does not compare), everything is listed and filtered here.
     async fn first_page(&self, listing: &Listing) -> Result<Page, Failure> {
         match self.page(listing, None, true).await {
             Err(failure) if listing.expression.is_some() && failure.is_about_input() => {
@@ -237,8 +237,8 @@ fn incomplete(error: aws_sdk_glue::error::BuildError) -> Error {
     Error::unexpected("a request to Glue is incomplete").because(error)
 }
 
-/// Runs one request for each batch, a few at a time, and gathers what failed. A request that fails as a whole does not keep
-/// the others from being made.
+/// Runs one request for each batch, a few at a time, and gathers what failed. A request that fails as a whole does not
+/// keep the others from being made.
 async fn in_batches<T, F>(
     verb: &str,
     table: &Table,
@@ -340,8 +340,8 @@ impl Catalog for GlueCatalog {
 
     async fn update_table(&self, table: &Table) -> Result<()> {
         let table = table.checked_content()?;
-        // What is there is read for what this framework does not model. That a version is outdated may show here already;
-        // the request names it all the same, because another writer may come between.
+        // What is there is read for what this framework does not model. That a version is outdated may show here
+        // already; the request names it all the same, because another writer may come between.
         let current = self.table(&table.database, &table.name).await?;
         table.check_update(&table_from(&table.database, current.clone()))?;
         let version = current.version_id.clone();

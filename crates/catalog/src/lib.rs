@@ -1,8 +1,8 @@
 //! The data catalog: tables by name, and the schemas that are contracts between jobs.
 //!
-//! A [`Catalog`] knows databases, their tables and the tables' partitions, in the words of Hive and AWS Glue: a [`Table`]
-//! has columns with Hive types, partition keys, a location, a [format](TableFormat) and a version. A job names a table
-//! (`lake.books`) and does not know which catalog answers:
+//! A [`Catalog`] knows databases, their tables and the tables' partitions, in the words of Hive and AWS Glue: a
+//! [`Table`] has columns with Hive types, partition keys, a location, a [format](TableFormat) and a version. A job
+//! names a table (`lake.books`) and does not know which catalog answers:
 //!
 //! | | `EmbeddedCatalog` | `GlueCatalog` |
 //! | --- | --- | --- |

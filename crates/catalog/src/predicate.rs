@@ -114,8 +114,8 @@ impl Predicate {
     /// Reads the literals as the types of the table's keys.
     ///
     /// # Errors
-    /// [`Usage`](hardtack_core::ErrorKind::Usage) for a column that is no partition key, or a literal that is not of its
-    /// key's type.
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) for a column that is no partition key, or a literal that is not of
+    /// its key's type.
     pub fn bind(&self, table: &Table) -> Result<BoundPredicate> {
         let bind = |term: &Term| {
             let key = name::folded(&term.key);
@@ -180,8 +180,8 @@ impl BoundPredicate {
     /// Whether the partition with these values is wanted.
     ///
     /// # Errors
-    /// [`Refused`](hardtack_core::ErrorKind::Refused) if a value that matters is not of its key's type. That must not pass
-    /// in silence: rows would be missing.
+    /// [`Refused`](hardtack_core::ErrorKind::Refused) if a value that matters is not of its key's type. That must not
+    /// pass in silence: rows would be missing.
     pub fn matches(&self, values: &[String]) -> Result<bool> {
         for BoundTerm { position, data_type, term, literals } in &self.terms {
             let text = values.get(*position).map_or("", String::as_str);

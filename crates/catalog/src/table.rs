@@ -59,8 +59,8 @@ impl Database {
 pub struct Column {
     /// Its name. Catalogs fold it to lower case.
     pub name: String,
-    /// Its type as the catalog writes it. It is kept as a text, so that a table with a type that this framework does not
-    /// know can still be listed, and updated without a change to that column; [`Column::hive_type`] reads it.
+    /// Its type as the catalog writes it. It is kept as a text, so that a table with a type that this framework does
+    /// not know can still be listed, and updated without a change to that column; [`Column::hive_type`] reads it.
     #[serde(rename = "type")]
     pub data_type: String,
     /// What it means: one line of at most 255 bytes.
@@ -317,8 +317,8 @@ impl Table {
     /// Checks that these can be the values of a partition.
     ///
     /// # Errors
-    /// [`Usage`](hardtack_core::ErrorKind::Usage) if there are more or fewer than keys, or one is not of its key's type;
-    /// the partition is named.
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) if there are more or fewer than keys, or one is not of its key's
+    /// type; the partition is named.
     pub fn check_values(&self, values: &[String]) -> Result<()> {
         let at = |e: Error| e.with("table", self.qualified_name()).with("partition", self.partition_name(values));
         if values.len() != self.partition_keys.len() {
@@ -454,13 +454,14 @@ impl Partition {
 /// use hardtack_catalog::{HiveType, Table, TableFormat, columns_of, schema, schema_from_catalog};
 ///
 /// let schema = schema! { title: string, price: decimal(10, 2) };
-/// let table = Table::new("lake", "books", &TableFormat::Parquet, "s3://lake/books").with_columns(columns_of(&schema)?);
-/// assert_eq!(schema_from_catalog(&table)?, schema);
+/// let table = Table::new("lake", "books", &TableFormat::Parquet,
+/// "s3://lake/books").with_columns(columns_of(&schema)?); assert_eq!(schema_from_catalog(&table)?, schema);
 /// # Ok::<_, hardtack_core::Error>(())
 /// ```
 ///
 /// # Errors
-/// [`Usage`](hardtack_core::ErrorKind::Usage) if a type is unknown or a name is there twice; table and column are named.
+/// [`Usage`](hardtack_core::ErrorKind::Usage) if a type is unknown or a name is there twice; table and column are
+/// named.
 pub fn schema_from_catalog(table: &Table) -> Result<SchemaRef> {
     schema_of_columns(table.all_columns()).map_err(|e| e.with("table", table.qualified_name()))
 }

@@ -45,7 +45,8 @@ pub(super) fn database_from(found: GlueDatabase) -> Database {
     database
 }
 
-/// Glue counts the versions of a table from the start when it is created anew, so the time of creation is a part of ours.
+/// Glue counts the versions of a table from the start when it is created anew, so the time of creation is a part of
+/// ours.
 pub(super) fn version(found: &GlueTable) -> Option<String> {
     let created = found.create_time.map_or(0.0, |time| time.as_secs_f64());
     Some(format!("{}@{created}", found.version_id.as_ref()?))

@@ -7,8 +7,8 @@ use crate::table::NULL_PARTITION;
 /// The longest expression that Glue takes, in bytes.
 const MAX_LENGTH: usize = 2048;
 
-/// As much of a predicate as Glue evaluates, if it is anything. It selects everything that the predicate selects, and maybe
-/// more: whoever asks has to filter what comes back.
+/// As much of a predicate as Glue evaluates, if it is anything. It selects everything that the predicate selects, and
+/// maybe more: whoever asks has to filter what comes back.
 pub(super) fn of(predicate: &BoundPredicate) -> Option<String> {
     let mut expression = String::new();
     for term in predicate.terms() {

@@ -134,8 +134,8 @@ fn child(path: &Path, name: &str) -> Child {
         .unwrap()
 }
 
-/// Not a test: what the children do. Each round adds a pair of partitions in one call and then counts it in the table, and
-/// drops the pair of an earlier round; whoever is killed has done each of them wholly or not at all.
+/// Not a test: what the children do. Each round adds a pair of partitions in one call and then counts it in the table,
+/// and drops the pair of an earlier round; whoever is killed has done each of them wholly or not at all.
 #[tokio::test]
 #[ignore = "started by the tests that kill it"]
 async fn child_that_writes() {
@@ -215,7 +215,8 @@ async fn processes_that_are_killed_leave_a_catalog_that_holds() {
             let found = catalog.all_partitions(&table, &Predicate::all()).await.unwrap();
             let mut found: Vec<i32> = found.iter().map(|p| p.values[0].parse().unwrap()).collect();
             found.sort_unstable();
-            // Pairs are whole; the last may have been added and not been counted, the first dropped and not been counted.
+            // Pairs are whole; the last may have been added and not been counted, the first dropped and not been
+            // counted.
             let counted = |first: i32, last: i32| (2 * first..2 * last).collect::<Vec<_>>();
             let oldest = (rounds - 20).max(0);
             let dropped = (rounds - 19).max(0);
