@@ -1,4 +1,4 @@
-"""The command line that all engines share: `X_elt.py CASE DATA OUT [--threads N] [--memory-limit SIZE] [--mode MODE]`."""
+"""The command line of all engines: `X_elt.py CASE DATA OUT [--threads N] [--memory-limit SIZE] [--mode MODE]`."""
 
 import argparse
 

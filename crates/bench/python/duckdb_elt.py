@@ -40,8 +40,8 @@ COLUMNS = {
         "description": "VARCHAR",
     },
     "patients": {"id": "VARCHAR", "birthdate": "DATE", "deathdate": "DATE"}
-    | dict.fromkeys("ssn drivers passport prefix first last suffix maiden marital race ethnicity gender".split(), "VARCHAR")
-    | dict.fromkeys("birthplace address city state county zip".split(), "VARCHAR")
+    | dict.fromkeys("ssn drivers passport prefix first last suffix maiden marital".split(), "VARCHAR")
+    | dict.fromkeys("race ethnicity gender birthplace address city state county zip".split(), "VARCHAR")
     | dict.fromkeys("lat lon healthcare_expenses healthcare_coverage".split(), "DOUBLE"),
 }
 
@@ -73,7 +73,8 @@ def main() -> None:
             copy (
                 select * exclude ({day}), year({day})::int as year, month({day})::int as month, day({day})::int as day
                 from ({rows}) {order}
-            ) to '{args.out}' (format parquet, compression snappy, partition_by (year, month, day), overwrite_or_ignore)"""
+            ) to '{args.out}'
+            (format parquet, compression snappy, partition_by (year, month, day), overwrite_or_ignore)"""
 
     match args.case:
         case "encounters":

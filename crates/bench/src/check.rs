@@ -1,12 +1,13 @@
 //! Whether two results are the same: the same partitions, each with the same rows, whatever their order, in one file.
 //!
-//! A result is read once, a batch at a time. Each row becomes bytes (arrow's row format, which is different for different
-//! rows), the bytes become a 128-bit hash (XXH3), and a partition is the number of its rows and the sum of their hashes:
-//! a sum does not depend on the order, and counts a row as often as it is there. So a result of any size is compared
-//! in the memory of one batch per thread and one sum per partition.
+//! A result is read once, a batch at a time. Each row becomes bytes (arrow's row format, which is different for
+//! different rows), the bytes become a 128-bit hash (XXH3), and a partition is the number of its rows and the sum of
+//! their hashes: a sum does not depend on the order, and counts a row as often as it is there. So a result of any size
+//! is compared in the memory of one batch per thread and one sum per partition.
 //!
 //! Engines may choose the width of a number, the unit of an instant, the encoding of a string and whether an instant
-//! says that it is in UTC: values are brought into one form first. A number where another one has an instant is different.
+//! says that it is in UTC: values are brought into one form first. A number where another one has an instant is
+//! different.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;

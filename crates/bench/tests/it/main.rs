@@ -211,7 +211,12 @@ fn a_job_that_is_not_built_is_named_with_the_remedy() {
     let bench = Bench::new();
     let output = bench.run(&["--cases", "observations"]);
     assert_eq!(output.status.code(), Some(1));
-    assert_snapshot!(shown(&output.stderr, bench.folder.path()), @"hardtack-bench: a job is not built; run `cargo build --release -p sinusitis_study -p observations`, or pass --build (binary: FOLDER/jobs/observations)");
+    let said = shown(&output.stderr, bench.folder.path()).replace("; ", ";\n").replace(" (", "\n(");
+    assert_snapshot!(said, @"
+    hardtack-bench: a job is not built;
+    run `cargo build --release -p sinusitis_study -p observations`, or pass --build
+    (binary: FOLDER/jobs/observations)
+    ");
 }
 
 #[test]
