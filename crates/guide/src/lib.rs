@@ -21,6 +21,7 @@ chapters! {
     transforms = "docs/guide/src/transforms.md",
     change_events = "docs/guide/src/change-events.md",
     elt = "docs/guide/src/elt.md",
+    performance = "docs/guide/src/performance.md",
     runs = "docs/guide/src/runs.md",
     modelling = "docs/guide/src/modelling.md",
     layers = "docs/guide/src/layers.md",
