@@ -236,7 +236,9 @@ impl Sink for ParquetDataset {
         let write = Arc::new(self.write(ctx, rows.schema().as_arrow().clone().into())?);
         let superseded = self.superseded(ctx).await?;
         let plan = plan::plan(rows, Arc::clone(&write)).await?;
-        let counts = collect(plan, ctx.session().task_ctx()).await?;
+        let counts = collect(plan, ctx.session().task_ctx()).await;
+        write.settle().await;
+        let counts = counts?;
         let mut publish = std::mem::take(&mut *write.staged.lock().unwrap_or_else(PoisonError::into_inner));
         let mut report = Report::default();
         for action in &publish {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files and stops where it fails")]
 
 mod contract;
+mod failures;
 mod parquet;
 mod text;
 mod writer;

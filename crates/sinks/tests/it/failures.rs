@@ -1,0 +1,151 @@
+//! A store that stops working in the middle of a write.
+
+use std::collections::BTreeSet;
+use std::fmt::{self, Debug};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::TryStreamExt;
+use hardtack_core::publish::{MemoryJournal, discard};
+use hardtack_core::staging::MultipartStaging;
+use hardtack_core::store::{Store, StoreFactory};
+use hardtack_core::{ErrorKind, JobContext, Result, Sink};
+use hardtack_sinks::ParquetDataset;
+use object_store::memory::InMemory;
+use object_store::multipart::{MultipartStore, PartId};
+use object_store::path::Path;
+use object_store::{MultipartId, ObjectStore, PutPayload, PutResult};
+use rstest::rstest;
+use url::Url;
+
+use crate::sql;
+
+/// What the store refuses from some call on, as S3 does when it is throttled or its network is gone.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Refused {
+    Creates,
+    Parts,
+}
+
+/// The in-memory store, with answers that take a moment. It knows which uploads are open.
+struct Failing {
+    store: Arc<InMemory>,
+    refused: Refused,
+    calls_left: AtomicUsize,
+    open: Mutex<BTreeSet<(Path, MultipartId)>>,
+    begun: AtomicUsize,
+}
+
+impl Failing {
+    fn refuse(&self, what: Refused) -> object_store::Result<()> {
+        let spent = |left: usize| left.checked_sub(1);
+        if what != self.refused || self.calls_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, spent).is_ok() {
+            return Ok(());
+        }
+        Err(object_store::Error::Generic { store: "S3", source: "503 SlowDown".into() })
+    }
+}
+
+impl Debug for Failing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Failing")
+    }
+}
+
+#[async_trait]
+impl MultipartStore for Failing {
+    /// The upload is there before the answer is, whether or not anybody still waits for that.
+    async fn create_multipart(&self, path: &Path) -> object_store::Result<MultipartId> {
+        self.refuse(Refused::Creates)?;
+        let id = self.store.create_multipart(path).await?;
+        self.open.lock().unwrap().insert((path.clone(), id.clone()));
+        let begun = self.begun.fetch_add(1, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(1 + begun as u64 % 5)).await;
+        Ok(id)
+    }
+
+    async fn put_part(
+        &self,
+        path: &Path,
+        id: &MultipartId,
+        at: usize,
+        data: PutPayload,
+    ) -> object_store::Result<PartId> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        self.refuse(Refused::Parts)?;
+        self.store.put_part(path, id, at, data).await
+    }
+
+    async fn complete_multipart(
+        &self,
+        path: &Path,
+        id: &MultipartId,
+        parts: Vec<PartId>,
+    ) -> object_store::Result<PutResult> {
+        let done = self.store.complete_multipart(path, id, parts).await?;
+        self.open.lock().unwrap().remove(&(path.clone(), id.clone()));
+        Ok(done)
+    }
+
+    async fn abort_multipart(&self, path: &Path, id: &MultipartId) -> object_store::Result<()> {
+        self.open.lock().unwrap().remove(&(path.clone(), id.clone()));
+        self.store.abort_multipart(path, id).await
+    }
+}
+
+#[derive(Debug)]
+struct FailingStores(Arc<Failing>);
+
+impl StoreFactory for FailingStores {
+    fn open(&self, url: &Url) -> Result<Store> {
+        let objects: Arc<dyn ObjectStore> = Arc::clone(&self.0.store) as _;
+        let staging =
+            MultipartStaging::new(url.clone(), Arc::clone(&objects), Arc::clone(&self.0) as _).with_concurrency(1);
+        Ok(Store { url: url.clone(), objects, staging: Arc::new(staging) })
+    }
+}
+
+/// Whatever fails and when, the error says where, and every upload that was begun is one that can be discarded: also those
+/// that other streams had under way at that moment. Row groups of one row make files that are not staged in one go.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_failed_write_has_begun_can_be_discarded(
+    #[values(Refused::Creates, Refused::Parts)] refused: Refused,
+    #[values(0, 1, 70, 199)] calls_left: usize,
+    #[values(1_000_000, 1)] row_group_rows: usize,
+) {
+    let store = Arc::new(Failing {
+        store: Arc::new(InMemory::new()),
+        refused,
+        calls_left: calls_left.into(),
+        open: Mutex::default(),
+        begun: AtomicUsize::new(0),
+    });
+    let journal = Arc::new(MemoryJournal::default());
+    let ctx = JobContext::builder("job")
+        .threads(4)
+        .journal(journal.clone())
+        .store_factory("memory", Arc::new(FailingStores(Arc::clone(&store))))
+        .build()
+        .unwrap();
+    let dataset =
+        ParquetDataset::new("out", "memory:/lake/out").partition_by(["p"]).with_row_group_rows(row_group_rows);
+    let rows = sql(&ctx, "select value as n, value % 200 as p from generate_series(1, 400)").await;
+
+    let error = dataset.stage(&ctx, rows).await.unwrap_err();
+    let noted = journal.noted();
+    discard(ctx.stores(), ctx.publishers(), &noted).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let text = error.chain();
+    for part in ["memory:/lake/out/p=", "503 SlowDown"] {
+        assert!(text.contains(part), "`{part}` should be named: {text}");
+    }
+    let begun = store.begun.load(Ordering::SeqCst);
+    assert!(begun >= calls_left.min(1), "nothing was begun");
+    assert_eq!(store.open.lock().unwrap().len(), 0, "of {begun} uploads these are still open");
+    assert!(store.store.list(None).try_collect::<Vec<_>>().await.unwrap().is_empty(), "something is visible");
+}
