@@ -152,6 +152,7 @@ fn io(error: std::io::Error, path: &std::path::Path) -> Error {
     use std::io::ErrorKind as K;
     let hint = match error.kind() {
         K::StorageFull | K::QuotaExceeded => "the disk is full; free room and run again",
+        K::FileTooLarge => "a file is larger than allowed here; free room or raise `ulimit -f`, and run again",
         K::PermissionDenied | K::ReadOnlyFilesystem => "the folder cannot be written; check its permissions",
         _ => "a file could not be written",
     };

@@ -1,5 +1,7 @@
 //! The binary from end to end.
 
+mod crashes;
+
 use async_compression::tokio::write::GzipEncoder;
 use hardtack_test_support::{JobBinary, TempLake, assert_frame, assert_frame_snapshot, rows, table};
 use rstest::rstest;

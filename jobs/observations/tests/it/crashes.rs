@@ -1,0 +1,96 @@
+//! The real binary with thousands of files, killed in the middle of them or without room for them.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::process::{Command, Output};
+
+use hardtack_test_support::{JobBinary, TempLake, assert_frame};
+
+use crate::{HEADER, TABLE, line, with};
+
+const DAYS: usize = 3_000;
+
+/// One or two observations on each of so many different days. (Months of 28 days are all there are.)
+fn observations(days: usize) -> String {
+    let mut text = HEADER.to_owned();
+    for day in 0..days {
+        let date = format!("{}-{:02}-{:02}", 1900 + day / 336, day / 28 % 12 + 1, day % 28 + 1);
+        for hour in 0..1 + day % 2 {
+            write!(text, "{}", line(&format!("p{day}"), &format!("{date}T0{hour}:00:00Z"))).unwrap();
+        }
+    }
+    text
+}
+
+/// The names of folders with a file, each of which has only one.
+fn folders(lake: &TempLake) -> BTreeSet<String> {
+    let files = lake.files(TABLE);
+    assert!(files.iter().all(|file| file.ends_with(".parquet")), "readers would find {files:?}");
+    let folders: BTreeSet<_> = files.iter().map(|file| file.rsplit_once('/').unwrap().0.to_owned()).collect();
+    assert_eq!(folders.len(), files.len(), "a day has two files");
+    folders
+}
+
+/// All files are there, with each row once, and nothing else.
+fn assert_complete(lake: &TempLake) {
+    assert_eq!(folders(lake).len(), DAYS);
+    assert_eq!(lake.read_parquet(TABLE).num_rows(), DAYS + DAYS / 2);
+    assert_eq!(lake.hidden_files("out"), [""; 0]);
+}
+
+#[test]
+fn killed_amid_thousands_of_files_nothing_is_half_visible_and_the_next_run_heals() {
+    let job = with("in/observations.csv", observations(DAYS));
+
+    let killed = job.failing_at("stage.file.created", "1500*off->return(kill)").run();
+    assert_eq!(killed.signal(), Some(9), "{killed}");
+    assert!(job.dir().hidden_files("out").len() >= 1400, "it was not in the middle of staging");
+    assert_eq!(folders(job.dir()).len(), 0, "something was visible before the commit");
+
+    let killed = job.failing_at("publish.file.after", "1500*off->return(kill)").run();
+    assert_eq!(killed.signal(), Some(9), "{killed}");
+    let visible = folders(job.dir());
+    assert!((1400..1700).contains(&visible.len()), "{} files were visible", visible.len());
+    let rows = job.dir().read_parquet(TABLE).num_rows();
+    assert!((visible.len()..=2 * visible.len()).contains(&rows), "{rows} rows in {} files", visible.len());
+
+    // The source is gone, so that what is seen afterwards is the commit that was rolled forward and no new run's work.
+    job.dir().remove("in/observations.csv");
+    job.run().assert_code(1);
+    assert_complete(job.dir());
+
+    let undisturbed = with("in/observations.csv", observations(DAYS));
+    undisturbed.run().assert_code(0);
+    assert_complete(undisturbed.dir());
+    assert_frame(job.dir().read_parquet(TABLE), undisturbed.dir().read_parquet(TABLE));
+}
+
+/// The job with at most so much room in each of its files: a disk that is full, to be had without rights. (512 bytes are a
+/// block; without the signal a write fails with an error, as it does on a full disk.)
+fn with_blocks(job: &JobBinary<'_>, blocks: u32) -> Output {
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" --source in --target out");
+    let mut command = Command::new("sh");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_observations")]).current_dir(job.dir().path()).env_clear();
+    command.output().unwrap()
+}
+
+#[test]
+fn without_room_nothing_is_published_and_the_error_says_what_to_do() {
+    // One day is too much for the limit; the others are not.
+    let many: String = (0..20_000).map(|n| line(&format!("patient {n}"), "2024-02-29T12:00:00Z")).collect();
+    let job = with("in/observations.csv", observations(200) + &many);
+
+    let ended = with_blocks(&job, 64);
+
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    for part in ["out/observations/.", "free room", "run again"] {
+        assert!(said.contains(part), "`{part}` should be named\n{said}");
+    }
+    assert_eq!(job.dir().files("out"), [""; 0]);
+
+    job.run().assert_code(0);
+    assert_eq!(folders(job.dir()).len(), 201);
+    assert_eq!(job.dir().read_parquet(TABLE).num_rows(), 20_300);
+    assert_eq!(job.dir().hidden_files("out"), [""; 0]);
+}
