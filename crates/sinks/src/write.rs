@@ -424,11 +424,14 @@ fn encode(
     encode().map_err(crate::parquet::parquet_error)
 }
 
+/// A row group that is being encoded, its bytes in memory, its rows.
+type Encoding = (SpawnedTask<Result<Vec<ArrowColumnChunk>>>, usize, u64);
+
 /// A file of several row groups, which are encoded side by side and appended in their order.
 struct OpenFile {
     staged: Box<dyn StagedFile>,
     encoder: FileEncoder,
-    encoding: VecDeque<(SpawnedTask<Result<Vec<ArrowColumnChunk>>>, usize, u64)>,
+    encoding: VecDeque<Encoding>,
     /// What the row groups that are being encoded take in memory.
     waiting_bytes: usize,
     row_groups: usize,

@@ -90,7 +90,7 @@ fn bytes<T: ByteArrayType>(arrays: &[&dyn Array], runs: &[RowRun], rows: usize) 
         let offsets = &typed[*array].value_offsets()[*start..=start + rows];
         (offsets, offsets[0].as_usize(), offsets[*rows].as_usize())
     };
-    let length: usize = runs.iter().map(|run| range(run)).map(|(_, start, end)| end - start).sum();
+    let length: usize = runs.iter().map(&range).map(|(_, start, end)| end - start).sum();
     // More than the offsets can count is an error of the kernel.
     if T::Offset::from_usize(length).is_none() {
         return row_by_row(arrays, runs);

@@ -1,5 +1,6 @@
 //! Taking rows in: they are held in memory as they come, and written to disk in the order of their keys when there is no
 //! more room.
+#![allow(clippy::disallowed_methods, reason = "what is spilled lies in files of the engine's own")]
 
 use std::fs::File;
 use std::io::BufWriter;
