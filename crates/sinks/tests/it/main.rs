@@ -3,6 +3,7 @@
 
 mod contract;
 mod failures;
+mod interop;
 mod parquet;
 mod text;
 mod writer;
