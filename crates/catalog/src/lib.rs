@@ -37,6 +37,7 @@ mod cloudformation;
 mod conflict;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod context;
 mod counting;
 #[cfg(feature = "embedded")]
 mod embedded;
@@ -58,6 +59,7 @@ pub use catalog::{Catalog, CatalogExt, PartitionPages};
 pub use choice::CatalogChoice;
 pub use cloudformation::schema_from_cloudformation;
 pub use conflict::Conflict;
+pub use context::{CatalogHandle, CatalogOf};
 pub use counting::{CountingCatalog, Requests};
 #[cfg(feature = "embedded")]
 pub use embedded::EmbeddedCatalog;

@@ -1,6 +1,7 @@
 //! What a job sees of the run it is part of.
 
-use std::collections::BTreeMap;
+use std::any::{Any, TypeId};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +26,8 @@ use crate::{Location, Result};
 #[derive(Debug, Clone)]
 pub struct JobContext(Arc<Inner>);
 
+type Extensions = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
+
 struct Inner {
     run: Run,
     session: SessionContext,
@@ -34,6 +37,7 @@ struct Inner {
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
     meters: Meters,
+    extensions: Extensions,
     bookmarks: BTreeMap<String, serde_json::Value>,
     advanced: Mutex<BTreeMap<String, serde_json::Value>>,
 }
@@ -94,6 +98,13 @@ impl JobContext {
     /// The publishers of foreign sinks.
     pub fn publishers(&self) -> &Publishers {
         &self.0.publishers
+    }
+
+    /// What was given to [`JobContextBuilder::extension`] of this type: how sources and sinks that need more than stores
+    /// (a catalog, a client) come by it.
+    pub fn extension<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        let found = self.0.extensions.get(&TypeId::of::<T>())?;
+        Arc::downcast(Arc::clone(found)).ok()
     }
 
     /// Where a sink notes what it is about to leave behind.
@@ -203,6 +214,7 @@ pub struct JobContextBuilder {
     clock: Arc<dyn Clock>,
     factories: Vec<(String, Arc<dyn StoreFactory>)>,
     bookmarks: BTreeMap<String, serde_json::Value>,
+    extensions: Extensions,
     shared: Option<JobContext>,
 }
 
@@ -222,13 +234,17 @@ impl JobContextBuilder {
             clock: Arc::new(SystemClock),
             factories: Vec::new(),
             bookmarks: BTreeMap::new(),
+            extensions: Extensions::new(),
             shared: None,
         }
     }
 
-    /// Takes over the session and the stores of another context; limits and store factories set here then have no effect.
+    /// Takes over the session, the stores and the extensions of another context; limits and store factories set here then
+    /// have no effect.
     #[must_use]
     pub fn share(mut self, other: &JobContext) -> Self {
+        let own = std::mem::replace(&mut self.extensions, other.0.extensions.clone());
+        self.extensions.extend(own);
         self.shared = Some(other.clone());
         self
     }
@@ -310,6 +326,13 @@ impl JobContextBuilder {
         self
     }
 
+    /// Adds a value that sources and sinks find by its type, in place of any other of that type.
+    #[must_use]
+    pub fn extension<T: Send + Sync + 'static>(mut self, value: Arc<T>) -> Self {
+        self.extensions.insert(TypeId::of::<T>(), value);
+        self
+    }
+
     /// The bookmarks of the last published run.
     #[must_use]
     pub fn bookmarks(mut self, bookmarks: BTreeMap<String, serde_json::Value>) -> Self {
@@ -343,6 +366,7 @@ impl JobContextBuilder {
             journal: self.journal,
             clock: self.clock,
             meters: Meters::default(),
+            extensions: self.extensions,
             bookmarks: self.bookmarks,
             advanced: Mutex::default(),
         })))
@@ -384,6 +408,15 @@ mod tests {
 
     use super::*;
     use crate::Error;
+
+    #[test]
+    fn extensions_are_found_by_type_and_shared() {
+        let ctx =
+            JobContext::builder("job").extension(Arc::new(7_i32)).extension(Arc::new("a".to_owned())).build().unwrap();
+        let other = JobContext::builder("job").extension(Arc::new(8_i32)).share(&ctx).build().unwrap();
+        assert_eq!((ctx.extension::<i32>(), other.extension::<i32>()), (Some(Arc::new(7)), Some(Arc::new(8))));
+        assert_eq!((other.extension::<String>(), other.extension::<u8>()), (Some(Arc::new("a".to_owned())), None));
+    }
 
     #[tokio::test]
     async fn sql_finds_the_stores_without_any_source_having_opened_them() {

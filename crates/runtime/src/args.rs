@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Command, FromArgMatches, ValueEnum};
+use hardtack_catalog::CatalogChoice;
 use hardtack_core::{Location, Run, RunId};
 
 /// What every job can be told, beside its own arguments.
@@ -19,6 +20,11 @@ pub struct RuntimeArgs {
     /// Where commits, bookmarks and run records are kept, for example `s3://my-bucket/state` or `.hardtack`
     #[arg(long, env = "HARDTACK_STATE", default_value = ".hardtack", value_name = "LOCATION")]
     pub state: Location,
+
+    /// Which catalog knows the tables that the job names: `embedded`, a file at the state location, `embedded:PATH`,
+    /// or `glue` or `glue:123456789012`, the AWS Glue Data Catalog
+    #[arg(long, env = "HARDTACK_CATALOG", default_value = "embedded", value_name = "CATALOG")]
+    pub catalog: CatalogChoice,
 
     /// Runs exclude one another within a scope; give each window of a backfill its own, for example `2026-11-21`
     #[arg(long, env = "HARDTACK_SCOPE", default_value = Run::WHOLE_JOB, value_name = "NAME", value_parser = scope)]
@@ -63,6 +69,7 @@ impl Default for RuntimeArgs {
         Self {
             dry_run: false,
             state: Location::from(".hardtack"),
+            catalog: CatalogChoice::default(),
             scope: Run::WHOLE_JOB.to_owned(),
             run_id: None,
             memory_limit: None,

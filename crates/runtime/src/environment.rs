@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hardtack_catalog::CatalogHandle;
 use hardtack_core::{JobContext, Location, Result, Stores};
 use hardtack_state::{ObjectState, StateStore};
 
@@ -17,7 +18,8 @@ pub fn open_context(job: &str, options: &RuntimeArgs) -> Result<JobContext> {
         .scope(&options.scope)
         .memory_limit(options.memory_limit.unwrap_or_else(default_memory))
         .threads(threads)
-        .fsync(options.fsync);
+        .fsync(options.fsync)
+        .extension(Arc::new(CatalogHandle::chosen(options.catalog.clone(), options.state.clone())));
     if let Some(folder) = &options.spill_dir {
         builder = builder.spill_dir(folder.clone());
     }
