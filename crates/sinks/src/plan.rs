@@ -6,6 +6,8 @@ use async_trait::async_trait;
 use datafusion::common::{DFSchema, DFSchemaRef, Result};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::{Distribution, ExecutionPlan, ExecutionPlanProperties};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use datafusion::prelude::DataFrame;
@@ -50,11 +52,31 @@ impl ExtensionPlanner for Planner {
             if !keys.is_empty() && write.sort_by.is_empty() && !is_gathered(&input, keys)? {
                 input = Arc::new(GatherExec::try_new(input, keys.to_vec(), None, streams)?);
             }
+            input = packed(input)?;
             Some(Arc::new(ParquetWriteExec::new(input, Arc::clone(write))))
         } else {
             None
         })
     }
+}
+
+/// The rows with their texts as dictionaries, if they were just brought together; at most their columns are chosen above
+/// that.
+fn packed(input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let (gather, columns) = match input.as_any().downcast_ref::<ProjectionExec>() {
+        Some(projection) => (projection.input(), column_indices(projection)),
+        None => (&input, Some((0..input.schema().fields().len()).collect())),
+    };
+    let gather = gather.as_any().downcast_ref::<GatherExec>();
+    match gather.zip(columns).and_then(|(gather, columns)| gather.packed(&input.schema(), columns)) {
+        Some(packed) => Ok(Arc::new(packed?)),
+        None => Ok(input),
+    }
+}
+
+/// The columns of a projection that does nothing but choose them.
+fn column_indices(projection: &ProjectionExec) -> Option<Vec<usize>> {
+    projection.expr().iter().map(|e| Some(e.expr.as_any().downcast_ref::<Column>()?.index())).collect()
 }
 
 /// Whether the rows come already as a write needs them.

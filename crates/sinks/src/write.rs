@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use datafusion::arrow::array::{ArrayRef, RecordBatch, UInt64Array};
+use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, UInt64Array};
 use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::runtime::SpawnedTask;
@@ -351,14 +351,22 @@ fn row_bytes(rows: &RecordBatch) -> Result<usize> {
     for column in rows.columns() {
         bytes += match column.data_type() {
             DataType::Utf8View | DataType::BinaryView => get_view_size(column),
+            DataType::Dictionary(..) => get_dictionary_size(column)?,
             _ => column.to_data().get_slice_memory_size()?,
         };
     }
     Ok(bytes / rows.num_rows())
 }
 
+/// As many bytes as the values would take if each row had its own of average size: all rows share one dictionary.
+fn get_dictionary_size(column: &ArrayRef) -> Result<usize> {
+    let Some(dictionary) = column.as_any_dictionary_opt() else { return Ok(0) };
+    let values = dictionary.values();
+    let average = values.to_data().get_slice_memory_size()? / values.len().max(1);
+    Ok(column.len() * (average + 4))
+}
+
 fn get_view_size(column: &ArrayRef) -> usize {
-    use datafusion::arrow::array::AsArray;
     let long = match column.data_type() {
         DataType::Utf8View => column.as_string_view().total_buffer_bytes_used(),
         _ => column.as_binary_view().total_buffer_bytes_used(),

@@ -12,10 +12,12 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
 use datafusion::arrow::compute::interleave;
-use datafusion::arrow::datatypes::{ArrowNativeType, ByteArrayType, DataType, GenericBinaryType, GenericStringType};
+use datafusion::arrow::datatypes::{
+    ArrowNativeType, ByteArrayType, DataType, GenericBinaryType, GenericStringType, UInt32Type,
+};
 use datafusion::common::{Result, exec_datafusion_err};
 
-use super::pack::Texts;
+use super::pack::{Texts, as_packed, with_texts};
 
 /// Rows that follow one another: the number of their array, the first, how many.
 pub(super) type RowRun = (usize, usize, usize);
@@ -35,6 +37,19 @@ pub(super) fn copy(to: &DataType, arrays: &[&dyn Array], runs: &[RowRun], rows: 
         DataType::LargeBinary => bytes::<GenericBinaryType<i64>>(arrays, runs, rows),
         _ => row_by_row(arrays, runs)
     }
+}
+
+/// Texts that stay packed if all are packed with the same texts.
+pub(super) fn copy_packed(arrays: &[&dyn Array], runs: &[RowRun], rows: usize) -> Result<ArrayRef> {
+    let packed: Option<Vec<_>> = arrays.iter().map(|array| array.as_dictionary_opt::<UInt32Type>()).collect();
+    if let Some(packed) = packed
+        && packed.windows(2).all(|pair| Arc::ptr_eq(pair[0].values(), pair[1].values()))
+    {
+        let numbers: Vec<&dyn Array> = packed.iter().map(|packed| packed.keys() as &dyn Array).collect();
+        let numbers = primitives::<UInt32Type>(&numbers, runs, rows);
+        return with_texts(numbers.as_primitive(), packed[0].values());
+    }
+    as_packed(texts(arrays, runs, rows)?)
 }
 
 fn row_by_row(arrays: &[&dyn Array], runs: &[RowRun]) -> Result<ArrayRef> {
@@ -129,7 +144,7 @@ mod tests {
         BooleanArray, Decimal128Array, DictionaryArray, LargeStringArray, ListArray, StringViewArray,
         TimestampMicrosecondArray,
     };
-    use datafusion::arrow::datatypes::{Int32Type, UInt8Type};
+    use datafusion::arrow::datatypes::Int32Type;
     use proptest::prelude::*;
 
     use super::*;
@@ -153,7 +168,7 @@ mod tests {
             Arc::new(StringViewArray::from_iter(texts.iter().map(Option::as_deref))),
             Arc::new(BooleanArray::from_iter(values.iter().map(|v| v.map(|v| v % 2 == 0)))),
             Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(lists)),
-            Arc::new(DictionaryArray::<UInt8Type>::from_iter(texts.iter().map(Option::as_deref))),
+            Arc::new(DictionaryArray::<UInt32Type>::from_iter(texts.iter().map(Option::as_deref))),
         ]
     }
 

@@ -7,9 +7,9 @@ use std::io::BufWriter;
 use std::sync::Arc;
 
 use ahash::RandomState;
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt64Array};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt64Array};
 use datafusion::arrow::compute::take;
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::arrow::ipc::CompressionType;
 use datafusion::arrow::ipc::writer::{FileWriter, IpcWriteOptions};
 use datafusion::arrow::row::SortField;
@@ -22,8 +22,8 @@ use datafusion::physical_plan::metrics::SpillMetrics;
 use futures::StreamExt;
 
 use super::keys::{Keys, Slice};
-use super::output::Picked;
-use super::pack::Packer;
+use super::output::{GivenOut, Picked};
+use super::pack::{Packer, hasher, with_texts};
 
 /// The rows of one input stream.
 pub(super) struct Intake {
@@ -48,6 +48,8 @@ pub(super) struct Held {
     pub(super) columns: Vec<ArrayRef>,
     pub(super) rows: usize,
     pub(super) hashes: Vec<u32>,
+    /// Batches of one intake share their packed texts.
+    pub(super) intake: usize,
 }
 
 /// Hashes the columns by which rows are compared. The hash only says which rows may be equal.
@@ -60,21 +62,37 @@ pub(super) struct RowHash {
 
 impl RowHash {
     pub(super) fn new(columns: usize) -> Self {
-        Self { columns, state: RandomState::with_seeds(1, 2, 3, 4) }
+        Self { columns, state: hasher() }
     }
 
-    fn of(&self, columns: &[ArrayRef], rows: usize) -> Result<Vec<u32>> {
+    /// `packed` has the numbers of texts in the place of some columns of texts. Whether a text is packed or not, it has one
+    /// hash, and where it is packed it is hashed once.
+    fn of(&self, schema: &Schema, packed: &[ArrayRef], packers: &[Packer], rows: usize) -> Result<Vec<u32>> {
+        let texts = |column: &StringArray| -> UInt64Array {
+            let offsets = column.value_offsets().windows(2);
+            let text = |bounds: &[i32]| &column.value_data()[bounds[0] as usize..bounds[1] as usize];
+            let hashes = offsets.map(|bounds| self.state.hash_one(text(bounds))).collect();
+            UInt64Array::new(hashes, column.nulls().cloned())
+        };
+        let column = |i: usize| -> ArrayRef {
+            match (schema.field(i).data_type(), packed[i].data_type()) {
+                (DataType::Utf8, DataType::Utf8) => Arc::new(texts(packed[i].as_string())),
+                (DataType::Utf8, _) => Arc::new(packers[i].hashes(packed[i].as_primitive())),
+                _ => Arc::clone(&packed[i]),
+            }
+        };
+        let columns: Vec<ArrayRef> = (0..self.columns).map(column).collect();
         let mut hashes = vec![0; rows];
-        create_hashes(&columns[..self.columns], &self.state, &mut hashes)?;
+        create_hashes(&columns, &self.state, &mut hashes)?;
         Ok(hashes.into_iter().map(|hash| hash as u32).collect())
     }
 }
 
 impl Held {
-    pub(super) fn new(columns: Vec<ArrayRef>, rows: usize, hash: Option<&RowHash>) -> Result<Self> {
-        // A packed text has the hash of the text, and is hashed once.
-        let hashes = hash.map_or_else(|| Ok(Vec::new()), |hash| hash.of(&columns, rows))?;
-        Ok(Self { columns, rows, hashes })
+    /// A batch as in the schema, read from disk.
+    pub(super) fn loaded(schema: &Schema, columns: Vec<ArrayRef>, rows: usize, hash: Option<&RowHash>) -> Result<Self> {
+        let hashes = hash.map_or_else(|| Ok(Vec::new()), |hash| hash.of(schema, &columns, &[], rows))?;
+        Ok(Self { columns, rows, hashes, intake: usize::MAX })
     }
 
     fn size(&self) -> usize {
@@ -121,6 +139,7 @@ impl Intake {
         if !self.runs.is_empty() {
             self.spill()?;
         }
+        self.seal()?;
         Ok(self)
     }
 
@@ -128,8 +147,10 @@ impl Intake {
         let before = self.overhead();
         self.keys.slices(&rows, self.batches.len() as u32, &mut self.slices)?;
         let columns = rows.columns().iter().zip(&mut self.packers);
-        let columns = columns.map(|(column, packer)| compact(&packer.pack(column)?)).collect::<Result<_>>()?;
-        let held = Held::new(columns, rows.num_rows(), self.hash.as_ref())?;
+        let columns = columns.map(|(column, packer)| compact(&packer.pack(column))).collect::<Result<Vec<_>>>()?;
+        let hash = |hash: &RowHash| hash.of(&self.schema, &columns, &self.packers, rows.num_rows());
+        let hashes = self.hash.as_ref().map(hash).transpose()?.unwrap_or_default();
+        let held = Held { columns, rows: rows.num_rows(), hashes, intake: 0 };
         let size = held.size();
         self.batches.push(held);
         let grown = size + self.overhead().saturating_sub(before);
@@ -141,7 +162,24 @@ impl Intake {
 
     /// What is held beside the rows.
     fn overhead(&self) -> usize {
-        self.keys.size() + self.slices.capacity() * size_of::<Slice>()
+        let texts: usize = self.packers.iter().map(Packer::size).sum();
+        self.keys.size() + texts + self.slices.capacity() * size_of::<Slice>()
+    }
+
+    /// Puts the texts to their numbers, in all batches.
+    fn seal(&mut self) -> Result<()> {
+        for (i, (field, packer)) in self.schema.fields().iter().zip(&mut self.packers).enumerate() {
+            if field.data_type() != &DataType::Utf8 {
+                continue;
+            }
+            let texts = packer.take()?;
+            for held in &mut self.batches {
+                if let Some(numbers) = held.columns[i].as_primitive_opt() {
+                    held.columns[i] = with_texts(numbers, &texts)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Writes all rows that are held to a file, in the order of their keys.
@@ -149,6 +187,9 @@ impl Intake {
         if self.batches.is_empty() {
             return Ok(());
         }
+        let texts: usize = self.packers.iter().map(Packer::size).sum();
+        let bytes = texts + self.batches.iter().map(Held::size).sum::<usize>();
+        self.seal()?;
         let mut order: Vec<u32> = (0..self.keys.len() as u32).collect();
         order.sort_unstable_by(|a, b| self.keys.get(*a).cmp(self.keys.get(*b)));
         let mut rank = vec![0_u32; order.len()];
@@ -157,12 +198,12 @@ impl Intake {
         self.slices.sort_by_key(|slice| rank[slice.key as usize]);
 
         let rows: usize = self.batches.iter().map(|held| held.rows).sum();
-        let bytes: usize = self.batches.iter().map(Held::size).sum();
         let batch_rows = (self.spilled_batch_bytes / (bytes / rows).max(1)).clamp(16, 8192);
         let mut file = self.disk.create_tmp_file("gathering the rows of a partition")?;
         let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
         let out = BufWriter::with_capacity(1 << 20, File::create(file.path())?);
         let mut writer = FileWriter::try_new_with_options(out, &self.schema, options)?;
+        let all = GivenOut::all(&self.schema);
         let mut picked = Picked::default();
         let mut keys: Vec<(u32, u64)> = Vec::new();
         for slice in &self.slices {
@@ -176,12 +217,12 @@ impl Intake {
                 picked.push(slice.batch, rows.start..end);
                 rows.start = end;
                 if picked.len() == batch_rows {
-                    writer.write(&picked.take(&self.schema, |batch| &self.batches[batch as usize])?)?;
+                    writer.write(&picked.take(&all, |batch| &self.batches[batch as usize])?)?;
                 }
             }
         }
         if picked.len() > 0 {
-            writer.write(&picked.take(&self.schema, |batch| &self.batches[batch as usize])?)?;
+            writer.write(&picked.take(&all, |batch| &self.batches[batch as usize])?)?;
         }
         writer.finish()?;
         drop(writer);

@@ -41,7 +41,7 @@ use futures::future::{BoxFuture, Shared};
 use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
 
 use intake::{Intake, RowHash};
-use output::{Gathered, Next, Reader, sort_fields};
+use output::{Gathered, GivenOut, Next, Reader, sort_fields};
 
 /// Brings rows with equal values in some columns together, sorted by these columns; drops duplicates if asked to.
 #[derive(Debug)]
@@ -51,6 +51,7 @@ pub(crate) struct GatherExec {
     /// The number of columns by which duplicates are found; the columns that follow are functions of them.
     distinct: Option<usize>,
     properties: Arc<PlanProperties>,
+    given: GivenOut,
     all: OnceGathered,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -74,10 +75,31 @@ impl GatherExec {
         distinct: Option<usize>,
         streams: usize,
     ) -> Result<Self> {
-        let schema = input.schema();
+        let given = GivenOut::all(&input.schema());
+        Self::giving_out(input, keys, distinct, given, streams)
+    }
+
+    /// This operator giving out some of its columns only, under the names of `schema`, and texts as dictionaries: for an
+    /// encoder, which has no use for a copy of them. None if keys are not among the columns.
+    pub(crate) fn packed(&self, schema: &SchemaRef, columns: Vec<usize>) -> Option<Result<Self>> {
+        let streams = self.properties.partitioning.partition_count();
+        let given = GivenOut::packed(schema, columns);
+        let complete = self.keys.iter().all(|key| given.columns.contains(key));
+        complete.then(|| Self::giving_out(Arc::clone(&self.input), self.keys.clone(), self.distinct, given, streams))
+    }
+
+    fn giving_out(
+        input: Arc<dyn ExecutionPlan>,
+        keys: Vec<usize>,
+        distinct: Option<usize>,
+        given: GivenOut,
+        streams: usize,
+    ) -> Result<Self> {
+        let schema = Arc::clone(&given.schema);
+        let place = |key: &usize| given.columns.iter().position(|column| column == key);
         let columns: Vec<Arc<dyn PhysicalExpr>> =
-            keys.iter().map(|k| Arc::new(Column::new(schema.field(*k).name(), *k)) as _).collect();
-        let mut equivalence = EquivalenceProperties::new(Arc::clone(&schema));
+            keys.iter().filter_map(place).map(|i| Arc::new(Column::new(schema.field(i).name(), i)) as _).collect();
+        let mut equivalence = EquivalenceProperties::new(schema);
         equivalence
             .add_ordering(columns.iter().map(|c| PhysicalSortExpr::new(Arc::clone(c), SortOptions::new(false, true))));
         // Keys are shared out by what streams can take, not by a hash; but what a hash promises holds: the rows of a key
@@ -90,6 +112,7 @@ impl GatherExec {
             keys,
             distinct,
             properties,
+            given,
             all: OnceGathered::default(),
             metrics: ExecutionPlanMetricsSet::new(),
         })
@@ -117,6 +140,7 @@ impl GatherExec {
             return Ok(gathering.clone());
         }
         let schema = self.input.schema();
+        let given = self.given.clone();
         let hash = self.distinct.map(RowHash::new);
         let limit = match context.memory_pool().memory_limit() {
             datafusion::execution::memory_pool::MemoryLimit::Finite(bytes) => bytes,
@@ -148,7 +172,7 @@ impl GatherExec {
             for task in tasks {
                 done.push(task.join_unwind().await.map_err(|e| DataFusionError::ExecutionJoin(Box::new(e)))??);
             }
-            Ok(Arc::new(Gathered::new(schema, done, hash, rows, outputs)))
+            Ok(Arc::new(Gathered::new(schema, given, done, hash, rows, outputs)))
         };
         let gathering = gathering.map(|all| all.map_err(Arc::new)).boxed().shared();
         *all = Some(gathering.clone());
@@ -187,7 +211,8 @@ impl ExecutionPlan for GatherExec {
 
     fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         let streams = self.properties.partitioning.partition_count();
-        Ok(Arc::new(Self::try_new(children.swap_remove(0), self.keys.clone(), self.distinct, streams)?))
+        let (input, given) = (children.swap_remove(0), self.given.clone());
+        Ok(Arc::new(Self::giving_out(input, self.keys.clone(), self.distinct, given, streams)?))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
@@ -195,7 +220,7 @@ impl ExecutionPlan for GatherExec {
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let memory = MemoryConsumer::new(format!("GatherOutput[{partition}]")).register(context.memory_pool());
         let schema = self.schema();
-        let task = Arc::clone(&schema);
+        let task = self.input.schema();
         let columns = self.distinct.unwrap_or_default();
         let batches = async move {
             let all = gathering.await.map_err(DataFusionError::Shared)?;
@@ -228,7 +253,7 @@ impl Output {
         loop {
             if let Some(rows) = &mut self.distinct {
                 match rows.next().await {
-                    Some(batch) => return Ok(Some((batch?, self))),
+                    Some(batch) => return Ok(Some((self.all.given_out(&batch?)?, self))),
                     None => self.distinct = None,
                 }
             }

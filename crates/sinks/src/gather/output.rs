@@ -7,9 +7,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, make_comparator};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array, make_comparator,
+};
 use datafusion::arrow::compute::SortOptions;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef, UInt32Type};
 use datafusion::arrow::ipc::reader::FileReader;
 use datafusion::arrow::row::SortField;
 use datafusion::common::{DataFusionError, Result};
@@ -17,14 +19,15 @@ use datafusion::execution::disk_manager::RefCountedTempFile;
 use datafusion::execution::memory_pool::MemoryReservation;
 use hashbrown::{HashMap, HashTable};
 
-use super::copy::{RowRun, copy};
+use super::copy::{RowRun, copy, copy_packed};
 use super::intake::{Held, Intake, RowHash, compact};
 use super::keys::Slice;
-use super::pack::Texts;
+use super::pack::{Texts, as_packed, packed_type};
 
 /// All rows, in memory and on disk, by key.
 pub(super) struct Gathered {
     schema: SchemaRef,
+    given: GivenOut,
     /// The batches in memory, of all intakes.
     batches: Vec<Arc<Held>>,
     /// Sorted by key.
@@ -39,6 +42,46 @@ pub(super) struct Gathered {
     batch_rows: usize,
     /// What the intakes have taken, until the last row is given out.
     _memory: Vec<MemoryReservation>,
+}
+
+/// The columns that are given out, and as what.
+#[derive(Debug, Clone)]
+pub(super) struct GivenOut {
+    /// Where texts are to stay packed, they have the [packed type](packed_type).
+    pub(super) schema: SchemaRef,
+    pub(super) columns: Vec<usize>,
+}
+
+impl GivenOut {
+    /// All columns as they come in.
+    pub(super) fn all(schema: &SchemaRef) -> Self {
+        Self { schema: Arc::clone(schema), columns: (0..schema.fields().len()).collect() }
+    }
+
+    /// Some columns under names of their own, texts packed.
+    pub(super) fn packed(schema: &SchemaRef, columns: Vec<usize>) -> Self {
+        let packed = |field: &FieldRef| match field.data_type() {
+            DataType::Utf8 => Arc::new(field.as_ref().clone().with_data_type(packed_type())),
+            _ => Arc::clone(field),
+        };
+        let fields: Fields = schema.fields().iter().map(packed).collect();
+        Self { schema: Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone())), columns }
+    }
+
+    fn has_packed_texts(&self) -> bool {
+        self.schema.fields().iter().any(|field| field.data_type() == &packed_type())
+    }
+
+    /// Of a batch with all columns.
+    pub(super) fn of(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let columns = self.columns.iter().zip(self.schema.fields()).map(|(i, field)| {
+            let column = Arc::clone(rows.column(*i));
+            if column.data_type() == field.data_type() { Ok(column) } else { as_packed(column) }
+        });
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        let columns = columns.collect::<Result<_>>()?;
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
+    }
 }
 
 struct SortedRun {
@@ -56,6 +99,7 @@ const UNITS_ON_DISK: u64 = 4;
 impl Gathered {
     pub(super) fn new(
         schema: SchemaRef,
+        given: GivenOut,
         intakes: Vec<Intake>,
         hash: Option<RowHash>,
         batch_rows: usize,
@@ -64,6 +108,7 @@ impl Gathered {
         let (numbers, count) = number_keys(&intakes);
         let mut all = Self {
             schema,
+            given,
             batches: Vec::new(),
             slices: Vec::new(),
             ends: vec![0; count],
@@ -76,7 +121,7 @@ impl Gathered {
         };
         let mut rows = vec![0_u64; count];
         let mut unsorted = Vec::new();
-        for (intake, numbers) in intakes.into_iter().zip(&numbers) {
+        for (i, (intake, numbers)) in intakes.into_iter().zip(&numbers).enumerate() {
             let first = all.batches.len() as u32;
             for slice in intake.slices {
                 let key = numbers[slice.key as usize];
@@ -84,7 +129,7 @@ impl Gathered {
                 all.ends[key as usize] += 1;
                 unsorted.push(Slice { key, batch: first + slice.batch, ..slice });
             }
-            all.batches.extend(intake.batches.into_iter().map(Arc::new));
+            all.batches.extend(intake.batches.into_iter().map(|held| Arc::new(Held { intake: i, ..held })));
             for run in intake.runs {
                 let mut first_row = 0;
                 let mut keys = Vec::with_capacity(run.keys.len());
@@ -130,6 +175,11 @@ impl Gathered {
             self.slices[*at] = slice;
             *at += 1;
         }
+    }
+
+    /// Of a batch with all columns, what is given out.
+    pub(super) fn given_out(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        self.given.of(rows)
     }
 
     fn slices_of(&self, key: u32) -> Range<usize> {
@@ -209,17 +259,19 @@ impl Picked {
     }
 
     /// The rows as a batch. Rows that follow one another in one batch are not copied.
-    pub(super) fn take<'a>(&mut self, schema: &SchemaRef, batch: impl Fn(u32) -> &'a Held) -> Result<RecordBatch> {
+    pub(super) fn take<'a>(&mut self, given: &GivenOut, batch: impl Fn(u32) -> &'a Held) -> Result<RecordBatch> {
         let batches: Vec<&Held> = self.batches.iter().map(|b| batch(*b)).collect();
-        let columns = schema.fields().iter().enumerate().map(|(i, field)| {
-            let arrays: Vec<&dyn Array> = batches.iter().map(|b| b.columns[i].as_ref()).collect();
+        let columns = given.columns.iter().zip(given.schema.fields()).map(|(i, field)| {
+            let arrays: Vec<&dyn Array> = batches.iter().map(|b| b.columns[*i].as_ref()).collect();
             match self.runs.as_slice() {
                 [(_, first, rows)] if arrays[0].data_type() == field.data_type() => Ok(arrays[0].slice(*first, *rows)),
+                runs if field.data_type() == &packed_type() => copy_packed(&arrays, runs, self.rows),
                 runs => copy(field.data_type(), &arrays, runs, self.rows),
             }
         });
+        let columns = columns.collect::<Result<_>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
-        let taken = RecordBatch::try_new_with_options(Arc::clone(schema), columns.collect::<Result<_>>()?, &options)?;
+        let taken = RecordBatch::try_new_with_options(Arc::clone(&given.schema), columns, &options)?;
         self.runs.clear();
         self.rows = 0;
         self.batches.clear();
@@ -245,12 +297,17 @@ pub(super) struct Reader {
     run: usize,
     run_rows: Range<u64>,
     picked: Picked,
+    /// Where texts stay packed, each batch that is given out has rows of one intake, whose texts are in one place. This is
+    /// the intake of those that are picked.
+    intake: Option<usize>,
     cursors: Vec<Option<Cursor>>,
     /// Batches read from disk; they are numbered after those in memory.
     loaded: Vec<Arc<Held>>,
     /// The rows of the current key that differ.
     seen: HashTable<Seen>,
     same: Compare,
+    /// Set if all columns are to be given out as they came in.
+    all_columns: Option<GivenOut>,
     memory: MemoryReservation,
 }
 
@@ -278,7 +335,8 @@ impl Reader {
 
     /// The rows of one key, with duplicates.
     pub(super) fn of_key(all: Arc<Gathered>, key: u32, memory: MemoryReservation) -> Self {
-        Self::of(all, key..key + 1, None, memory)
+        let all_columns = Some(GivenOut::all(&all.schema));
+        Self { all_columns, ..Self::of(all, key..key + 1, None, memory) }
     }
 
     fn of(all: Arc<Gathered>, keys: Range<u32>, hash: Option<RowHash>, memory: MemoryReservation) -> Self {
@@ -289,10 +347,12 @@ impl Reader {
             run: all.runs.len(),
             run_rows: 0..0,
             picked: Picked::default(),
+            intake: None,
             cursors: all.runs.iter().map(|_| None).collect(),
             loaded: Vec::new(),
             seen: HashTable::new(),
             same: Compare::default(),
+            all_columns: None,
             memory,
             all,
         }
@@ -311,6 +371,12 @@ impl Reader {
             }
             if !self.slices.is_empty() {
                 let Slice { batch, start, rows, .. } = self.all.slices[self.slices.start];
+                if self.all.given.has_packed_texts() {
+                    let intake = Some(self.all.batches[batch as usize].intake);
+                    if std::mem::replace(&mut self.intake, intake) != intake && self.picked.len() > 0 {
+                        return self.take().map(Some);
+                    }
+                }
                 self.slices.start += 1;
                 self.pick(batch, start..start + rows)?;
             } else if !self.run_rows.is_empty() {
@@ -425,7 +491,7 @@ impl Reader {
                 })??;
                 // All columns of a batch are read into one buffer, which counts for each of them.
                 let columns = rows.columns().iter().map(compact).collect::<Result<_>>()?;
-                let held = Arc::new(Held::new(columns, rows.num_rows(), self.hash.as_ref())?);
+                let held = Arc::new(Held::loaded(&self.all.schema, columns, rows.num_rows(), self.hash.as_ref())?);
                 (cursor.next, cursor.number) = (wanted + 1, None);
                 cursor.current = Some((wanted, Arc::clone(&held)));
                 held
@@ -444,7 +510,8 @@ impl Reader {
     /// Puts together what was picked. Batches from disk are let go, unless duplicates are to be found among their rows.
     fn take(&mut self) -> Result<Next> {
         let (all, loaded) = (&self.all, &self.loaded);
-        let rows = self.picked.take(&all.schema, |batch| held(all, loaded, batch))?;
+        let given = self.all_columns.as_ref().unwrap_or(&all.given);
+        let rows = self.picked.take(given, |batch| held(all, loaded, batch))?;
         let within_a_key = !self.slices.is_empty() || !self.run_rows.is_empty() || self.run < self.all.runs.len();
         if self.hash.is_none() || !within_a_key {
             self.loaded.clear();
@@ -492,11 +559,18 @@ impl Compare {
 }
 
 fn same(a: &ArrayRef, b: &ArrayRef) -> Result<Same> {
-    if a.data_type() == b.data_type() {
+    if a.data_type() == b.data_type() && a.data_type() != &packed_type() {
         let compare = make_comparator(a.as_ref(), b.as_ref(), SortOptions::default())?;
         return Ok(Box::new(move |i, j| compare(i, j).is_eq()));
     }
-    // One of them is packed.
+    if let (Some(a), Some(b)) = (a.as_dictionary_opt::<UInt32Type>(), b.as_dictionary_opt::<UInt32Type>())
+        && Arc::ptr_eq(a.values(), b.values())
+    {
+        let (a, b) = (a.keys().clone(), b.keys().clone());
+        let text = |numbers: &UInt32Array, row| numbers.is_valid(row).then(|| numbers.value(row));
+        return Ok(Box::new(move |i, j| text(&a, i) == text(&b, j)));
+    }
+    // One of them is packed, or they are packed with texts of their own.
     let (a, b) = (Arc::clone(a), Arc::clone(b));
     Ok(Box::new(move |i, j| Texts::of(a.as_ref()).get(i) == Texts::of(b.as_ref()).get(j)))
 }

@@ -1,104 +1,167 @@
-//! Texts that repeat, held once per batch.
+//! Texts that repeat, held once.
 //!
-//! All rows are held until the last one has come. Most text columns of real feeds repeat a few values (names of units,
-//! codes and their descriptions, ids of a parent row), so a batch takes a fraction of the room when each text is there once
-//! and rows have its number. What is compact is also faster to put together, since memory is what that waits for.
+//! All rows are held until the last one has come. Most text columns of real feeds repeat (names of units, codes and their
+//! descriptions, ids of a parent row), so they take a fraction of the room when each text is there once and rows have its
+//! number. What is compact is also faster to put together, since memory is what that waits for: a row is brought to its
+//! place by copying numbers, and its texts are looked at when they are encoded.
 
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, StringArray, UInt16Array};
+use ahash::RandomState;
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, StringArray, UInt32Array, UInt64Array};
 use datafusion::arrow::buffer::OffsetBuffer;
-use datafusion::arrow::datatypes::{DataType, UInt16Type};
+use datafusion::arrow::datatypes::{DataType, UInt32Type};
 use datafusion::common::Result;
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::HashTable;
 
-/// A column with more different values than a part of its rows is left as it is.
+/// A batch with more new texts than a part of its rows is left as it is.
 const WORTH_IT: usize = 4;
-/// So many rows are looked at before a column is given up.
+/// So many rows are looked at before a batch is given up.
 const SAMPLE: usize = 512;
 /// A column that was given up is left alone for so many batches.
 const PATIENCE: u32 = 32;
 
-/// Packs one column, batch after batch.
-#[derive(Default)]
+/// The type of packed texts.
+pub(super) fn packed_type() -> DataType {
+    DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8))
+}
+
+/// The hash of a text, by which rows are compared, too.
+pub(super) fn hasher() -> RandomState {
+    RandomState::with_seeds(1, 2, 3, 4)
+}
+
+/// Numbers the texts of one column, batch after batch.
 pub(super) struct Packer {
-    numbers: HashTable<u16>,
-    hasher: DefaultHashBuilder,
+    numbers: HashTable<u32>,
+    hasher: RandomState,
+    bytes: Vec<u8>,
+    /// Where the texts end; the first is the start of the first.
+    ends: Vec<i32>,
+    hashes: Vec<u64>,
     /// Batches for which not to try.
     wait: u32,
 }
 
+impl Default for Packer {
+    fn default() -> Self {
+        Self {
+            numbers: HashTable::new(),
+            hasher: hasher(),
+            bytes: Vec::new(),
+            ends: vec![0],
+            hashes: Vec::new(),
+            wait: 0,
+        }
+    }
+}
+
 impl Packer {
-    /// The column as a dictionary if it is made of texts that repeat, or else as it is.
-    pub(super) fn pack(&mut self, column: &ArrayRef) -> Result<ArrayRef> {
-        let Some(texts) = column.as_string_opt::<i32>() else { return Ok(Arc::clone(column)) };
+    /// The numbers of the texts, if this is a column of texts that repeat, or else the column as it is.
+    pub(super) fn pack(&mut self, column: &ArrayRef) -> ArrayRef {
+        let Some(texts) = column.as_string_opt::<i32>() else { return Arc::clone(column) };
         if self.wait > 0 {
             self.wait -= 1;
-            return Ok(Arc::clone(column));
+            return Arc::clone(column);
         }
-        Ok(match self.dictionary(texts)? {
-            Some(packed) => Arc::new(packed),
+        let before = self.hashes.len();
+        match self.numbers_of(texts) {
+            Some(numbers) => Arc::new(UInt32Array::new(numbers.into(), texts.nulls().cloned())),
             None => {
+                self.forget_from(before);
                 self.wait = PATIENCE;
                 Arc::clone(column)
             }
-        })
+        }
     }
 
-    fn dictionary(&mut self, texts: &StringArray) -> Result<Option<DictionaryArray<UInt16Type>>> {
-        let Self { numbers, hasher, .. } = self;
-        numbers.clear();
-        let (bytes, offsets) = (texts.value_data(), texts.value_offsets());
-        let mut values: Vec<u8> = Vec::new();
-        let mut ends: Vec<i32> = vec![0];
-        let mut keys: Vec<u16> = Vec::with_capacity(texts.len());
-        let value = |values: &[u8], ends: &[i32], n: u16| -> std::ops::Range<usize> {
-            debug_assert!(values.len() == ends[ends.len() - 1] as usize);
-            ends[n as usize] as usize..ends[n as usize + 1] as usize
-        };
-        let mut last: Option<(&[u8], u16)> = None;
+    fn numbers_of(&mut self, texts: &StringArray) -> Option<Vec<u32>> {
+        let before = self.hashes.len();
+        let (data, offsets) = (texts.value_data(), texts.value_offsets());
+        let mut numbers: Vec<u32> = Vec::with_capacity(texts.len());
+        let mut last: Option<(&[u8], u32)> = None;
         for (row, bounds) in offsets.windows(2).enumerate() {
             // What a null has for a text does not matter.
-            let text = &bytes[bounds[0] as usize..bounds[1] as usize];
+            let text = &data[bounds[0] as usize..bounds[1] as usize];
             // Rows of one visit, say, follow one another.
-            if let Some((before, key)) = last
-                && before == text
+            if let Some((same, number)) = last
+                && same == text
             {
-                keys.push(key);
+                numbers.push(number);
                 continue;
             }
-            let hash = hasher.hash_one(text);
-            let found = numbers.find(hash, |n| &values[value(&values, &ends, *n)] == text);
-            let key = match found {
-                Some(key) => *key,
-                None => {
-                    let next = ends.len() - 1;
-                    if next * WORTH_IT > row.max(SAMPLE) {
-                        return Ok(None);
-                    }
-                    let Ok(key) = u16::try_from(next) else { return Ok(None) };
-                    values.extend_from_slice(text);
-                    ends.push(values.len() as i32);
-                    numbers.insert_unique(hash, key, |n| hasher.hash_one(&values[value(&values, &ends, *n)]));
-                    key
-                }
-            };
-            keys.push(key);
-            last = Some((text, key));
+            let number = self.number(text)?;
+            if (self.hashes.len() - before) * WORTH_IT > row.max(SAMPLE) {
+                return None;
+            }
+            numbers.push(number);
+            last = Some((text, number));
         }
-        values.shrink_to_fit();
-        ends.shrink_to_fit();
-        let values = StringArray::try_new(OffsetBuffer::new(ends.into()), values.into(), None)?;
-        let keys = UInt16Array::new(keys.into(), texts.nulls().cloned());
-        Ok(Some(DictionaryArray::try_new(keys, Arc::new(values))?))
+        Some(numbers)
     }
+
+    fn number(&mut self, text: &[u8]) -> Option<u32> {
+        let Self { numbers, hasher, bytes, ends, hashes, .. } = self;
+        let hash = hasher.hash_one(text);
+        let known = |n: u32| &bytes[ends[n as usize] as usize..ends[n as usize + 1] as usize];
+        if let Some(number) = numbers.find(hash, |n| hashes[*n as usize] == hash && known(*n) == text) {
+            return Some(*number);
+        }
+        let number = u32::try_from(hashes.len()).ok()?;
+        let end = i32::try_from(bytes.len() + text.len()).ok()?;
+        bytes.extend_from_slice(text);
+        ends.push(end);
+        hashes.push(hash);
+        numbers.insert_unique(hash, number, |n| hashes[*n as usize]);
+        Some(number)
+    }
+
+    /// Forgets the texts from this number on.
+    fn forget_from(&mut self, number: usize) {
+        for (n, hash) in self.hashes.iter().enumerate().skip(number) {
+            if let Ok(entry) = self.numbers.find_entry(*hash, |found| *found as usize == n) {
+                entry.remove();
+            }
+        }
+        self.hashes.truncate(number);
+        self.ends.truncate(number + 1);
+        self.bytes.truncate(self.ends[number] as usize);
+    }
+
+    /// The hash of each text of a packed column.
+    pub(super) fn hashes(&self, numbers: &UInt32Array) -> UInt64Array {
+        // A null has the number of some text, or none.
+        let hash = |number: &u32| self.hashes.get(*number as usize).copied().unwrap_or_default();
+        UInt64Array::new(numbers.values().iter().map(hash).collect(), numbers.nulls().cloned())
+    }
+
+    /// Roughly what is held in memory.
+    pub(super) fn size(&self) -> usize {
+        self.bytes.capacity() + self.ends.capacity() * 4 + self.hashes.capacity() * 8 + self.numbers.allocation_size()
+    }
+
+    /// All texts in the order of their numbers. The packer begins anew.
+    pub(super) fn take(&mut self) -> Result<ArrayRef> {
+        let Self { bytes, ends, .. } = std::mem::replace(self, Self { wait: self.wait, ..Self::default() });
+        Ok(Arc::new(StringArray::try_new(OffsetBuffer::new(ends.into()), bytes.into(), None)?))
+    }
+}
+
+/// Numbers with their texts.
+pub(super) fn with_texts(numbers: &UInt32Array, texts: &ArrayRef) -> Result<ArrayRef> {
+    Ok(Arc::new(DictionaryArray::try_new(numbers.clone(), Arc::clone(texts))?))
+}
+
+/// Texts in the shape of packed ones, though each row has its own.
+pub(super) fn as_packed(texts: ArrayRef) -> Result<ArrayRef> {
+    let numbers = UInt32Array::new((0..texts.len() as u32).collect(), texts.nulls().cloned());
+    with_texts(&numbers, &texts)
 }
 
 /// A column of texts, packed or not.
 pub(super) enum Texts<'a> {
     Plain(&'a StringArray),
-    Packed(&'a UInt16Array, &'a StringArray),
+    Packed(&'a UInt32Array, &'a StringArray),
 }
 
 impl<'a> Texts<'a> {
@@ -107,7 +170,7 @@ impl<'a> Texts<'a> {
         match column.data_type() {
             DataType::Utf8 => Self::Plain(column.as_string()),
             _ => {
-                let packed = column.as_dictionary::<UInt16Type>();
+                let packed = column.as_dictionary::<UInt32Type>();
                 Self::Packed(packed.keys(), packed.values().as_string())
             }
         }
@@ -131,33 +194,48 @@ mod tests {
     proptest! {
         #[test]
         fn packed_texts_are_the_same_texts(
-            texts in prop::collection::vec(prop::option::of("[aüb]{0,2}"), 0..600),
+            batches in prop::collection::vec(prop::collection::vec(prop::option::of("[aüb]{0,2}"), 1..400), 1..4),
             from in 0_usize..9,
         ) {
-            let column: ArrayRef = Arc::new(StringArray::from(texts));
-            let column = column.slice(from.min(column.len()), column.len() - from.min(column.len()));
-            let packed = Packer::default().pack(&column).unwrap();
-            prop_assert!(packed.data_type() != &DataType::Utf8);
-            prop_assert_eq!(&cast(&packed, &DataType::Utf8).unwrap(), &column);
-            let texts = Texts::of(packed.as_ref());
-            for (row, text) in column.as_string::<i32>().iter().enumerate() {
-                prop_assert_eq!(texts.get(row), text);
+            let mut packer = Packer::default();
+            let columns: Vec<ArrayRef> = batches.into_iter().map(|texts| {
+                let column: ArrayRef = Arc::new(StringArray::from(texts));
+                column.slice(from.min(column.len()), column.len() - from.min(column.len()))
+            }).collect();
+            let packed: Vec<ArrayRef> = columns.iter().map(|column| packer.pack(column)).collect();
+            let hashes: Vec<_> = packed.iter().map(|p| packer.hashes(p.as_primitive())).collect();
+            let all = packer.take().unwrap();
+            for ((column, packed), hashes) in columns.iter().zip(&packed).zip(&hashes) {
+                let packed = with_texts(packed.as_primitive(), &all).unwrap();
+                prop_assert_eq!(&cast(&packed, &DataType::Utf8).unwrap(), column);
+                let texts = Texts::of(packed.as_ref());
+                for (row, text) in column.as_string::<i32>().iter().enumerate() {
+                    prop_assert_eq!(texts.get(row), text);
+                    let hash = text.map(|text| hasher().hash_one(text.as_bytes()));
+                    prop_assert_eq!(hashes.is_valid(row).then(|| hashes.value(row)), hash);
+                }
+                prop_assert_eq!(&cast(&as_packed(Arc::clone(column)).unwrap(), &DataType::Utf8).unwrap(), column);
             }
         }
     }
 
     #[test]
-    fn texts_that_do_not_repeat_stay_as_they_are_and_are_tried_again_later() {
-        let different: ArrayRef = Arc::new(StringArray::from_iter_values((0..2000).map(|i| i.to_string())));
-        let same: ArrayRef = Arc::new(StringArray::from(vec!["x"; 2000]));
+    fn texts_that_do_not_repeat_stay_as_they_are_are_forgotten_and_tried_again_later() {
+        let texts = |values: Vec<String>| Arc::new(StringArray::from(values)) as ArrayRef;
+        let known = texts(vec!["0".to_owned(); 2000]);
+        let different = texts((0..2000).map(|i| i.to_string()).collect());
         let mut packer = Packer::default();
         let packed = |column: ArrayRef| column.data_type() != &DataType::Utf8;
-        assert!(!packed(packer.pack(&different).unwrap()));
+        assert!(packed(packer.pack(&known)));
+        assert!(!packed(packer.pack(&different)));
+        assert_eq!((packer.hashes.len(), packer.numbers.len(), packer.bytes.len()), (1, 1, 1));
         for _ in 0..PATIENCE {
-            assert!(!packed(packer.pack(&same).unwrap()));
+            assert!(!packed(packer.pack(&known)));
         }
-        assert!(packed(packer.pack(&same).unwrap()));
-        let numbers: ArrayRef = Arc::new(UInt16Array::from(vec![1, 1]));
-        assert_eq!(&packer.pack(&numbers).unwrap(), &numbers);
+        let again = packer.pack(&known);
+        assert_eq!(again.as_primitive::<UInt32Type>().value(7), 0);
+        assert_eq!(packer.take().unwrap().len(), 1);
+        let numbers: ArrayRef = Arc::new(UInt64Array::from(vec![1, 1]));
+        assert_eq!(&packer.pack(&numbers), &numbers);
     }
 }

@@ -114,11 +114,12 @@ impl Records {
     /// The fields that are kept, `kept` for each record, and the number of records.
     fn take_apart(&self, text: &[u8], start: usize) -> Result<(Vec<Cell>, usize), Fault> {
         let (mut cells, mut rows, mut at): (Vec<Cell>, _, _) = (Vec::new(), 0, start);
+        let mut ends = self.dialect.ends(text, start);
         while at < text.len() {
             let first = rows * self.kept;
             cells.resize(first + self.kept, Cell::default());
             let row = &mut cells[first..];
-            let record = self.dialect.record(text, at, true, |index, cell| {
+            let record = self.dialect.next_record(&mut ends, text, at, true, |index, cell| {
                 if let Some(Some(slot)) = self.slots.get(index) {
                     row[*slot] = cell;
                 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use memchr::{memchr2, memchr3};
 
+use super::ends::Ends;
 use crate::fault::Fault;
 
 /// How a CSV text is written.
@@ -113,9 +114,26 @@ impl Dialect {
 
     /// Takes apart the record at `at`; `field` is given each field with its index. Lines end with `\n`, `\r\n` or `\r`;
     /// lines inside of quotes belong to the field. `last` says that no text follows.
-    #[inline]
     pub(crate) fn record(
         &self,
+        text: &[u8],
+        at: usize,
+        last: bool,
+        field: impl FnMut(usize, Cell),
+    ) -> Result<Record, Fault> {
+        self.next_record(&mut self.ends(text, at), text, at, last, field)
+    }
+
+    /// The bytes that end a field without quotes, from `at` on.
+    pub(crate) fn ends<'a>(&self, text: &'a [u8], at: usize) -> Ends<'a> {
+        Ends::new(text, at, [self.delimiter, b'\n', b'\r'])
+    }
+
+    /// [`Dialect::record`] for one record after another, with what is known of the `ends` of fields in the text.
+    #[inline]
+    pub(crate) fn next_record(
+        &self,
+        ends: &mut Ends<'_>,
         text: &[u8],
         at: usize,
         last: bool,
@@ -129,11 +147,8 @@ impl Dialect {
                     Some(cell) => cell,
                 }
             } else {
-                let rest = &text[pos..];
-                let len = rest.iter().position(|b| *b == self.delimiter || *b == b'\n' || *b == b'\r');
                 // A text is read in windows of some MiB.
-                let end = pos + len.unwrap_or(rest.len());
-                Cell { start: pos as u32, end: end as u32, kind: CellKind::Plain }
+                Cell { start: pos as u32, end: ends.next(pos) as u32, kind: CellKind::Plain }
             };
             pos = cell.end as usize + usize::from(cell.is_quoted());
             let next = match (text.get(pos), text.get(pos + 1)) {

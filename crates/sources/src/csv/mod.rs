@@ -2,6 +2,7 @@
 
 pub(crate) mod decode;
 mod dialect;
+mod ends;
 mod infer;
 
 use std::sync::Arc;
