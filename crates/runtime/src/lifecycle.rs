@@ -10,7 +10,7 @@ use clap::Args;
 use futures::FutureExt;
 use hardtack_core::publish::Publisher;
 use hardtack_core::{
-    Context, Error, ErrorKind, JobContext, Journal, Location, PublishAction, Result, Run, RunId, StagedSink, fault,
+    Context, Error, ErrorKind, JobContext, Journal, PublishAction, Result, Run, RunId, StagedSink, fault,
 };
 use hardtack_state::{Attempt, CommitRecord, ErrorRecord, Ledger, RunRecord, RunStatus};
 use tokio::signal::unix::{Signal, SignalKind, signal};

@@ -335,7 +335,8 @@ impl Compacter {
     async fn open(&self, meta: ObjectMeta) -> Result<File> {
         let _permit = self.footers.acquire().await.map_err(given_up)?;
         let location = Location::of(&self.store.url, &meta.location);
-        let footer = ArrowReaderMetadata::load_async(&mut footer_first(&self.store, &meta), ArrowReaderOptions::new()).await;
+        let footer =
+            ArrowReaderMetadata::load_async(&mut footer_first(&self.store, &meta), ArrowReaderOptions::new()).await;
         let footer = footer.map_err(|e| unreadable(e, &location))?;
         let about = footer.metadata().file_metadata();
         let notes = about.key_value_metadata().into_iter().flatten();

@@ -124,7 +124,11 @@ mod tests {
         Some(DataType::new_list(record(&[("a", DataType::Int8, true)]), true)))]
     #[case(DataType::new_list(record(&[("a", DataType::Int8, true)]), true),
         DataType::new_list(record(&[("a", DataType::Int8, true), ("b", DataType::Int8, true)]), true), None)]
-    fn types_unite_only_where_nothing_is_lost(#[case] a: DataType, #[case] b: DataType, #[case] both: Option<DataType>) {
+    fn types_unite_only_where_nothing_is_lost(
+        #[case] a: DataType,
+        #[case] b: DataType,
+        #[case] both: Option<DataType>,
+    ) {
         assert_eq!(unite_types(&a, &b, true), both);
         if !a.is_nested() {
             assert_eq!(unite_types(&b, &a, true), both);
