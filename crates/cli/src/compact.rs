@@ -17,7 +17,8 @@ pub(crate) struct Compact {
     /// The size at which a file is closed and another begun, for example `256MB`
     #[arg(long, default_value = "512MiB", value_name = "SIZE", value_parser = size)]
     target_file_size: u64,
-    /// Sort the rows within each file by these columns, for example `customer,day` [default: as the files say that they all are]
+    /// Sort the rows within each file by these columns, for example `customer,day` [default: as all files are, by what they
+    /// say]
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
     sorted_by: Vec<String>,
     /// Record the run under the name of this job, and so keep out runs of it in the same scope

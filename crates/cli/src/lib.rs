@@ -50,10 +50,10 @@ enum Command {
     },
     /// Bring the many small files of a Parquet dataset together, folder by folder, as a run of its own
     ///
-    /// Files of three quarters of the target size and more are left alone, and so is a folder that could not do with fewer
-    /// files: a second call does nothing. Files that jobs append meanwhile stay. A job that *replaces* files there
-    /// (overwrites, compacts) must not run at the same time; call it with that job's name and scope, and of the two only
-    /// one will commit.
+    /// Files of three quarters of the target size and more are left alone, and so is a folder that could not do with
+    /// fewer files: a second call does nothing. Files that jobs append meanwhile stay. A job that *replaces* files
+    /// there (overwrites, compacts) must not run at the same time; call it with that job's name and scope, and of the
+    /// two only one will commit.
     Compact(Compact),
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Folder by folder, the files that are not large enough are read one after the other and written as one partition, by
 //! the operator that writes every dataset: it closes a file at the target size and begins another. What it closes says
-//! so in its footer, so at most one file of a folder is left that a second compaction would look at, and it does nothing.
+//! so in its footer, so at most one file of a folder is left that a second compaction would look at, and it does
+//! nothing.
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -67,20 +68,21 @@ impl ParquetDataset {
     /// Brings the many small files of this dataset together in files of the target size, as part of this run: the new
     /// files appear when the run is published, and then exactly the files go whose rows they hold.
     ///
-    /// It goes folder by folder, whatever the folders are called, so it knows partitions without being told of them. The
-    /// files of a folder that are smaller than three quarters of the target size are rewritten if they could be fewer;
-    /// the others are left alone. So a second compaction does nothing, and this can be part of every night's run.
+    /// It goes folder by folder, whatever the folders are called, so it knows partitions without being told of them.
+    /// The files of a folder that are smaller than three quarters of the target size are rewritten if they could be
+    /// fewer; the others are left alone. So a second compaction does nothing, and this can be part of every night's
+    /// run.
     ///
-    /// Rows stay as they are, duplicates too. Columns are matched by name: one that a file lacks is null in its rows, and
-    /// types are widened where nothing is lost. Rows are sorted if this dataset is [`sorted_by`] columns, or if the files
-    /// say that they all are. Compression, row groups, Bloom filters and so on are this dataset's; its mode,
+    /// Rows stay as they are, duplicates too. Columns are matched by name: one that a file lacks is null in its rows,
+    /// and types are widened where nothing is lost. Rows are sorted if this dataset is [`sorted_by`] columns, or if the
+    /// files say that they all are. Compression, row groups, Bloom filters and so on are this dataset's; its mode,
     /// `partition_by` and declared schema do not matter.
     ///
     /// Files that others add meanwhile stay, also those that this run appends. Nothing else may *replace* files of the
     /// folder meanwhile (an overwrite, another compaction), or their rows would come back. Of runs of one job and scope
     /// only one commits; others are found out if they replace a file before compaction has ended, which is a
-    /// [`Conflict`](hardtack_core::ErrorKind::Conflict). Readers see rows twice for a moment while the run is published,
-    /// as with [`overwrite`].
+    /// [`Conflict`](hardtack_core::ErrorKind::Conflict). Readers see rows twice for a moment while the run is
+    /// published, as with [`overwrite`].
     ///
     /// To a test or a dry run it is a sink named `<name> (compaction)`.
     ///
@@ -110,8 +112,8 @@ impl ParquetDataset {
     ///
     /// # Errors
     /// [`Refused`](hardtack_core::ErrorKind::Refused) if files of a folder have columns of one name whose types do not
-    /// go together, or hold what could not be written again as it is;
-    /// [`Conflict`](hardtack_core::ErrorKind::Conflict) if files were replaced meanwhile; those of [`JobContext::save`].
+    /// go together, or hold what could not be written again as it is; [`Conflict`](hardtack_core::ErrorKind::Conflict)
+    /// if files were replaced meanwhile; those of [`JobContext::save`].
     ///
     /// [`sorted_by`]: ParquetDataset::sorted_by
     /// [`overwrite`]: ParquetDataset::overwrite

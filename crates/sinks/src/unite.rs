@@ -39,8 +39,8 @@ fn unite_fields(a: &FieldRef, b: &FieldRef, by_name: bool) -> Option<FieldRef> {
     Some(Arc::new(a.as_ref().clone().with_data_type(both).with_nullable(null)))
 }
 
-/// The type that holds the values of both exactly. Structs may have different fields only where they can be matched `by_name`
-/// when they are cast, which is not so within lists.
+/// The type that holds the values of both exactly. Structs may have different fields only where they can be matched
+/// `by_name` when they are cast, which is not so within lists.
 fn unite_types(a: &DataType, b: &DataType, by_name: bool) -> Option<DataType> {
     use DataType as D;
     let bits = |t: &D| t.primitive_width().unwrap_or_default();
@@ -99,8 +99,21 @@ mod tests {
 
     use super::*;
 
-    fn record(fields: &[(&str, DataType, bool)]) -> DataType {
-        DataType::Struct(fields.iter().map(|(n, t, null)| Field::new(*n, t.clone(), *null)).collect())
+    /// `a: Int8, b: Utf8?` where `?` says that there may be nulls.
+    fn record(fields: &str) -> DataType {
+        let field = |text: &str| {
+            let (name, data_type) = text.split_once(": ").unwrap();
+            Field::new(name, data_type.trim_end_matches('?').parse().unwrap(), data_type.ends_with('?'))
+        };
+        DataType::Struct(fields.split(", ").map(field).collect())
+    }
+
+    fn list(item: DataType) -> DataType {
+        DataType::new_list(item, true)
+    }
+
+    fn in_zone(unit: TimeUnit, zone: Option<&str>) -> DataType {
+        DataType::Timestamp(unit, zone.map(Into::into))
     }
 
     #[rstest]
@@ -116,14 +129,16 @@ mod tests {
     #[case(DataType::Decimal128(5, 2), DataType::Decimal128(9, 2), Some(DataType::Decimal128(9, 2)))]
     #[case(DataType::Decimal128(5, 2), DataType::Decimal128(5, 1), None)]
     #[case(DataType::Null, DataType::Date32, Some(DataType::Date32))]
-    #[case(DataType::Timestamp(TimeUnit::Millisecond, None), DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())), None)]
-    #[case(record(&[("a", DataType::Int8, false)]), record(&[("b", DataType::Utf8, false), ("a", DataType::Int16, true)]),
-        Some(record(&[("a", DataType::Int16, true), ("b", DataType::Utf8, true)])))]
-    #[case(record(&[("a", DataType::Int8, true)]), record(&[("b", DataType::Int8, true)]), None)]
-    #[case(DataType::new_list(record(&[("a", DataType::Int8, true)]), true), DataType::new_list(record(&[("a", DataType::Int8, false)]), false),
-        Some(DataType::new_list(record(&[("a", DataType::Int8, true)]), true)))]
-    #[case(DataType::new_list(record(&[("a", DataType::Int8, true)]), true),
-        DataType::new_list(record(&[("a", DataType::Int8, true), ("b", DataType::Int8, true)]), true), None)]
+    #[case(
+        in_zone(TimeUnit::Second, None),
+        in_zone(TimeUnit::Microsecond, None),
+        Some(in_zone(TimeUnit::Microsecond, None))
+    )]
+    #[case(in_zone(TimeUnit::Second, None), in_zone(TimeUnit::Second, Some("UTC")), None)]
+    #[case(record("a: Int8"), record("b: Utf8, a: Int16?"), Some(record("a: Int16?, b: Utf8?")))]
+    #[case(record("a: Int8?"), record("b: Int8?"), None)]
+    #[case(list(record("a: Int8?")), list(record("a: Int16")), Some(list(record("a: Int16?"))))]
+    #[case(list(record("a: Int8?")), list(record("a: Int8?, b: Int8?")), None)]
     fn types_unite_only_where_nothing_is_lost(
         #[case] a: DataType,
         #[case] b: DataType,

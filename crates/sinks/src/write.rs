@@ -61,7 +61,8 @@ pub(crate) struct Write {
     pub(crate) uploads: Arc<Semaphore>,
 }
 
-/// Waits until nothing is on its way to the store: what a failed write has begun is noted only then, and can be discarded.
+/// Waits until nothing is on its way to the store: what a failed write has begun is noted only then, and can be
+/// discarded.
 pub(crate) async fn settle(uploads: &Semaphore) {
     // This fails if the semaphore is closed, which nobody does.
     let _ = uploads.acquire_many(UPLOADS as u32).await;
@@ -73,8 +74,8 @@ pub(crate) const ROW_GROUP_BYTES: usize = 128 << 20;
 const FEW_ROWS: usize = 20_000;
 /// So many files of a write are staged at once; requests to an object store take their time.
 pub(crate) const UPLOADS: usize = 64;
-/// What a file notes that was closed because another row group would not have fitted: the target size in bytes. The rows
-/// that come after it are in another file, so there is nothing to be gained by bringing the two together.
+/// What a file notes that was closed because another row group would not have fitted: the target size in bytes. The
+/// rows that come after it are in another file, so there is nothing to be gained by bringing the two together.
 pub(crate) const FULL_AT: &str = "hardtack.full_at";
 
 /// Writes its input, which must come by partition and sorted by the partition columns, into files of which one is open

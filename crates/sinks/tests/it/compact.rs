@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::prelude::ParquetReadOptions;
+use futures::TryStreamExt;
 use hardtack_core::publish::{DiscardAction, Journal, MemoryJournal, discard};
 use hardtack_core::{ErrorKind, JobContext, Location, Staged, StagingIo};
 use hardtack_sinks::{Compression, ParquetDataset};
@@ -157,6 +158,25 @@ async fn files_of_about_the_target_size_are_left_alone() {
     let staged = compact(&sized(size * 3), "c5").await;
     assert_eq!((staged.report.files, staged.report.rows < 20_000), (1, true));
     assert!(full[0].exists());
+}
+
+#[tokio::test]
+async fn a_store_with_uploads_is_compacted_as_well() {
+    let first = context("r1");
+    let run = |run: &str| JobContext::builder("job").share(&first).run_id(run.parse().unwrap());
+    let dataset = ParquetDataset::new("d", "memory:/lake/d").partition_by(["p"]);
+    for name in ["r1", "r2", "r3"] {
+        save(&run(name).build().unwrap(), &dataset, "select 1 as n, 'a b/c' as p").await;
+    }
+    let io = Arc::new(StagingIo::default());
+    let ctx = run("c1").io(io.clone()).build().unwrap();
+    dataset.compact(&ctx).await.unwrap();
+    ctx.publish(&io.staged()[0].staged.publish).await.unwrap();
+    let (store, root) = ctx.stores().open(&"memory:/lake".into()).unwrap();
+    let left: Vec<_> = store.objects.list(Some(&root)).try_collect().await.unwrap();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert!(left[0].location.as_ref().starts_with("lake/d/p=a b%2Fc/part-00000-c1-"), "{left:?}");
+    assert_eq!(io.staged()[0].staged.report.rows, 3);
 }
 
 #[tokio::test]
