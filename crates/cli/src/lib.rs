@@ -1,4 +1,6 @@
-//! The `hardtack` command: looks after what jobs leave in their state location.
+//! The `hardtack` command: looks after what jobs leave in their state location, and compacts datasets.
+
+mod compact;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -9,7 +11,9 @@ use hardtack_core::{Error, Location, Result};
 use hardtack_runtime::{RecoverOptions, RuntimeArgs, open_context, open_state, recover};
 use hardtack_state::{Ledger, RunRecord, RunStatus};
 
-/// Looks after the runs of hardtack jobs
+use crate::compact::Compact;
+
+/// Looks after the runs of hardtack jobs and their datasets
 #[derive(Debug, Parser)]
 #[command(name = "hardtack", version)]
 struct Cli {
@@ -44,6 +48,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Bring the many small files of a Parquet dataset together, folder by folder, as a run of its own
+    ///
+    /// Files of three quarters of the target size and more are left alone, and so is a folder that could not do with
+    /// fewer files: a second call does nothing. Files that jobs append meanwhile stay. A job that *replaces* files
+    /// there (overwrites, compacts) must not run at the same time; call it with that job's name and scope, and of the
+    /// two only one will commit.
+    Compact(Compact),
 }
 
 /// Runs the command with these arguments (the first is the program's name), and says how the process should exit.
@@ -55,12 +66,24 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
         }
     };
+    let options = RuntimeArgs { state: cli.state, ..RuntimeArgs::default() };
+    match cli.command {
+        Command::Compact(compact) => compact.run(),
+        Command::Recover { job, scope, skip_missing } => {
+            print(recover_all(&options, job.as_deref(), scope.as_deref(), RecoverOptions { skip_missing }))
+        }
+        Command::Runs { job, json } => print(list_runs(&options, &job, json)),
+    }
+}
+
+/// Prints what comes of it.
+fn print(work: impl Future<Output = Result<String>>) -> ExitCode {
     hardtack_runtime::init_logging(hardtack_runtime::LogFormat::Pretty, "warn");
     let done = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|e| Error::unexpected("threads could not be started").because(e))
-        .and_then(|tokio| tokio.block_on(execute(cli)));
+        .and_then(|tokio| tokio.block_on(work));
     match done {
         Ok(text) => {
             let _ = std::io::stdout().write_all(text.as_bytes());
@@ -70,16 +93,6 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             let _ = writeln!(std::io::stderr(), "hardtack: {}", error.chain());
             ExitCode::from(error.kind().exit_code())
         }
-    }
-}
-
-async fn execute(cli: Cli) -> Result<String> {
-    let options = RuntimeArgs { state: cli.state, ..RuntimeArgs::default() };
-    match cli.command {
-        Command::Recover { job, scope, skip_missing } => {
-            recover_all(&options, job.as_deref(), scope.as_deref(), RecoverOptions { skip_missing }).await
-        }
-        Command::Runs { job, json } => list_runs(&options, &job, json).await,
     }
 }
 

@@ -115,10 +115,16 @@ fn threads(text: &str) -> Result<usize, String> {
 }
 
 fn bytes(text: &str) -> Result<usize, String> {
-    let wanted = || "wanted is a size such as `2GiB`, `500MB` or `1000000`, 32MiB at least".to_owned();
+    // Below this DataFusion cannot even sort a batch.
+    let enough = size(text).filter(|bytes| *bytes >= 32 << 20).and_then(|bytes| usize::try_from(bytes).ok());
+    enough.ok_or_else(|| "wanted is a size such as `2GiB`, `500MB` or `1000000`, 32MiB at least".to_owned())
+}
+
+/// A size in bytes as people write it: `2GiB`, `500MB`, `1000000`.
+pub fn size(text: &str) -> Option<u64> {
     let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
-    let number: f64 = number.parse().map_err(|_| wanted())?;
+    let number: f64 = number.parse().ok()?;
     let factor: f64 = match unit.trim().to_ascii_lowercase().as_str() {
         "" | "b" => 1.0,
         "k" | "kb" => 1e3,
@@ -129,15 +135,11 @@ fn bytes(text: &str) -> Result<usize, String> {
         "mib" => 1024f64.powi(2),
         "gib" => 1024f64.powi(3),
         "tib" => 1024f64.powi(4),
-        _ => return Err(wanted()),
+        _ => return None,
     };
     let bytes = number * factor;
-    // Below this DataFusion cannot even sort a batch.
-    if !(bytes >= f64::from(32 << 20) && bytes < 2f64.powi(60)) {
-        return Err(wanted());
-    }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked just above")]
-    Ok(bytes as usize)
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked right here")]
+    (0.0..2f64.powi(60)).contains(&bytes).then_some(bytes as u64)
 }
 
 /// Parses a job's command line: its own arguments and the [`RuntimeArgs`].

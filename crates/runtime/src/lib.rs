@@ -17,7 +17,7 @@ mod recover;
 mod s3;
 mod summary;
 
-pub use args::{LogFormat, RuntimeArgs, UsageError, parse};
+pub use args::{LogFormat, RuntimeArgs, UsageError, parse, size};
 pub use environment::{open_context, open_state};
 pub use lifecycle::{Job, Outcome, execute, run};
 pub use logging::init as init_logging;

@@ -10,7 +10,7 @@ use clap::Args;
 use futures::FutureExt;
 use hardtack_core::publish::Publisher;
 use hardtack_core::{
-    Context, Error, ErrorKind, JobContext, Journal, Location, PublishAction, Result, Run, RunId, StagedSink, fault,
+    Context, Error, ErrorKind, JobContext, Journal, PublishAction, Result, Run, RunId, StagedSink, fault,
 };
 use hardtack_state::{Attempt, CommitRecord, ErrorRecord, Ledger, RunRecord, RunStatus};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -44,7 +44,6 @@ impl Job {
 
     /// Runs the job with the arguments of this process, and says how the process should exit.
     pub fn run<A: Args>(self, main: impl AsyncFnOnce(&Context<A>) -> Result<()>) -> ExitCode {
-        fault::arm_from_environment();
         #[expect(clippy::disallowed_methods, reason = "this is where the command line comes in")]
         let command_line = std::env::args_os();
         let (args, options) = match parse::<A>(self.name, command_line) {
@@ -54,6 +53,17 @@ impl Job {
                 return ExitCode::from(usage.exit_code());
             }
         };
+        self.run_with(args, &options, main)
+    }
+
+    /// Runs the job with arguments that were parsed before, and says how the process should exit.
+    pub fn run_with<A>(
+        self,
+        args: A,
+        options: &RuntimeArgs,
+        main: impl AsyncFnOnce(&Context<A>) -> Result<()>,
+    ) -> ExitCode {
+        fault::arm_from_environment();
         let bars = logging::init(options.log_format, &options.log);
         let threads = options.threads.unwrap_or_else(cores);
         let tokio = match tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build() {
@@ -69,9 +79,9 @@ impl Job {
         };
         let outcome = tokio.block_on(async {
             if options.dry_run {
-                dry_run::dry_run(self.name, args, &options, main).await
+                dry_run::dry_run(self.name, args, options, main).await
             } else {
-                let outcome = execute(&self, args, &options, main, &bars).await?;
+                let outcome = execute(&self, args, options, main, &bars).await?;
                 summary::succeeded(&outcome, options.log_format);
                 Ok(())
             }
@@ -275,18 +285,22 @@ async fn begin_record(base: &JobContext, ledger: &Ledger, wanted: Option<RunId>)
 /// The commit of what was staged.
 ///
 /// # Errors
-/// Usage if two sinks write the same file; one would replace the other without a word.
+/// Usage if two sinks write the same file, for one would replace the other without a word; and if two replace the same
+/// file, for the rows that one of them keeps (a compaction does) would be there beside those of the other.
 fn commit_record(ctx: &JobContext, attempt: &Attempt, staged: &[StagedSink]) -> Result<CommitRecord> {
-    let mut appearing: BTreeMap<&Location, &str> = BTreeMap::new();
+    let (mut appearing, mut going) = (BTreeMap::new(), BTreeMap::new());
     for sink in staged {
         for action in &sink.staged.publish {
-            let (PublishAction::CompleteUpload { location, .. } | PublishAction::RenameFile { to: location, .. }) =
-                action
-            else {
-                continue;
+            let (what, files, location) = match action {
+                PublishAction::CompleteUpload { location, .. } | PublishAction::RenameFile { to: location, .. } => {
+                    ("write", &mut appearing, location)
+                }
+                PublishAction::Delete { location } => ("replace", &mut going, location),
+                PublishAction::Foreign { .. } => continue,
             };
-            if let Some(other) = appearing.insert(location, &sink.name) {
-                return Err(Error::usage(format!("the sinks `{other}` and `{}` write the same file", sink.name))
+            let other: &str = files.insert(location, &*sink.name).unwrap_or(&sink.name);
+            if other != sink.name {
+                return Err(Error::usage(format!("the sinks `{other}` and `{}` {what} the same file", sink.name))
                     .with("file", location)
                     .with("way out", "give each sink a place of its own"));
             }

@@ -9,6 +9,7 @@
 //! | [`CsvFile`], [`JsonLines`] | one file | the old file or the new one |
 //! | [`InMemory`] | batches in this process | all or nothing |
 
+mod compact;
 mod distinct;
 mod gather;
 mod in_memory;
@@ -17,8 +18,10 @@ mod parquet;
 mod partition;
 mod plan;
 mod text;
+mod unite;
 mod write;
 
+pub use compact::SmallFiles;
 pub use in_memory::InMemory;
 pub use layout::{Compression, Statistics};
 pub use parquet::ParquetDataset;

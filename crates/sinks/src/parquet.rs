@@ -6,10 +6,11 @@ use async_trait::async_trait;
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{DataType, SchemaRef, TimeUnit, UInt64Type};
 use datafusion::logical_expr::{Expr, cast, ident};
-use datafusion::physical_plan::collect;
+use datafusion::physical_plan::{ExecutionPlan, collect};
 use datafusion::prelude::DataFrame;
 use futures::TryStreamExt;
-use hardtack_core::{Error, JobContext, Location, PublishAction, Report, Result, ShowFields, Sink, Staged};
+use hardtack_core::{Error, JobContext, Location, PublishAction, Report, Result, ShowFields, Sink, Staged, Store};
+use object_store::ObjectMeta;
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::errors::ParquetError;
 use tokio::sync::Semaphore;
@@ -17,7 +18,7 @@ use tokio::sync::Semaphore;
 use crate::layout::{Compression, Layout, Statistics};
 use crate::partition::{self, Partitioner};
 use crate::plan;
-use crate::write::{UPLOADS, Write};
+use crate::write::{UPLOADS, Write, settle};
 
 const TARGET_FILE_BYTES: u64 = 512 << 20;
 
@@ -50,14 +51,14 @@ enum Mode {
 /// ```
 #[derive(Clone, PartialEq)]
 pub struct ParquetDataset {
-    name: String,
-    location: Location,
+    pub(crate) name: String,
+    pub(crate) location: Location,
     mode: Mode,
-    partition_by: Vec<String>,
+    pub(crate) partition_by: Vec<String>,
     schema: Option<SchemaRef>,
-    layout: Layout,
+    pub(crate) layout: Layout,
     keep_partition_columns: bool,
-    target_file_bytes: u64,
+    pub(crate) target_file_bytes: u64,
 }
 
 impl ParquetDataset {
@@ -149,7 +150,8 @@ impl ParquetDataset {
         self
     }
 
-    /// The size in bytes at which a file is closed and another begun (512 MiB by default).
+    /// The size in bytes at which a file is closed and another begun (512 MiB by default), also by
+    /// [`compact`](ParquetDataset::compact).
     #[must_use]
     pub fn with_target_file_bytes(mut self, bytes: u64) -> Self {
         self.target_file_bytes = bytes.max(1);
@@ -161,19 +163,31 @@ impl ParquetDataset {
         if self.mode == Mode::Append {
             return Ok(Vec::new());
         }
+        let (store, files) = self.files(ctx).await?;
+        let delete =
+            |(_, meta): &(_, ObjectMeta)| PublishAction::Delete { location: Location::of(&store.url, &meta.location) };
+        Ok(files.iter().map(delete).collect())
+    }
+
+    /// The visible `.parquet` files, each with its folder (relative to the dataset's own). Of hidden folders those are
+    /// visible that are partitions (`_x=1`).
+    pub(crate) async fn files(&self, ctx: &JobContext) -> Result<(Store, Vec<(String, ObjectMeta)>)> {
         let (store, root) = ctx.stores().open(&self.location)?;
-        let inside = |path: &object_store::path::Path| {
-            let mut parts: Vec<_> = path.prefix_match(&root)?.collect();
-            let hidden = parts.iter().any(|p| p.as_ref().starts_with('.') || p.as_ref().starts_with('_'));
-            let parquet = parts.pop().is_some_and(|name| name.as_ref().ends_with(".parquet"));
-            (parquet && !hidden).then(|| PublishAction::Delete { location: Location::of(&store.url, path) })
+        let hidden = |part: &str| part.starts_with('.') || part.starts_with('_');
+        let hidden_folder = |part: &String| hidden(part) && !(part.starts_with('_') && part.contains('='));
+        let folder = |meta: &ObjectMeta| {
+            let parts: Vec<_> = meta.location.prefix_match(&root)?.map(|part| part.as_ref().to_owned()).collect();
+            let (name, folders) = parts.split_last()?;
+            let visible = name.ends_with(".parquet") && !hidden(name) && !folders.iter().any(hidden_folder);
+            visible.then(|| folders.join("/"))
         };
         let listed: Vec<_> = store.objects.list(Some(&root)).try_collect().await?;
-        Ok(listed.iter().filter_map(|meta| inside(&meta.location)).collect())
+        let files = listed.into_iter().filter_map(|meta| Some((folder(&meta)?, meta))).collect();
+        Ok((store, files))
     }
 
     /// What the streams of a write share.
-    fn write(&self, ctx: &JobContext, schema: SchemaRef) -> Result<Write> {
+    pub(crate) fn write(&self, ctx: &JobContext, schema: SchemaRef) -> Result<Write> {
         let partitioner = Partitioner::new(&schema, &self.partition_by, self.keep_partition_columns)?;
         let file_schema = partitioner.file_schema(&schema)?;
         let parquet_schema =
@@ -236,21 +250,27 @@ impl Sink for ParquetDataset {
         let write = Arc::new(self.write(ctx, rows.schema().as_arrow().clone().into())?);
         let superseded = self.superseded(ctx).await?;
         let plan = plan::plan(rows, Arc::clone(&write)).await?;
-        let counts = collect(plan, ctx.session().task_ctx()).await;
-        write.settle().await;
-        let counts = counts?;
-        let mut publish = std::mem::take(&mut *write.staged.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut report = Report::default();
-        for action in &publish {
-            if let PublishAction::CompleteUpload { bytes, .. } | PublishAction::RenameFile { bytes, .. } = action {
-                report.bytes += bytes;
-                report.files += 1;
-            }
-        }
-        report.rows = counts.iter().flat_map(|c| c.column(0).as_primitive::<UInt64Type>().values()).sum();
-        publish.extend(superseded);
-        Ok(Staged { report, publish })
+        let staged = execute(plan, &write).await;
+        settle(&write.uploads).await;
+        let mut staged = staged?;
+        staged.publish.extend(superseded);
+        Ok(staged)
     }
+}
+
+/// Executes the plan of a write.
+pub(crate) async fn execute(plan: Arc<dyn ExecutionPlan>, write: &Write) -> Result<Staged> {
+    let counts = collect(plan, write.ctx.session().task_ctx()).await?;
+    let publish = std::mem::take(&mut *write.staged.lock().unwrap_or_else(PoisonError::into_inner));
+    let mut report = Report::default();
+    for action in &publish {
+        if let PublishAction::CompleteUpload { bytes, .. } | PublishAction::RenameFile { bytes, .. } = action {
+            report.bytes += bytes;
+            report.files += 1;
+        }
+    }
+    report.rows = counts.iter().flat_map(|c| c.column(0).as_primitive::<UInt64Type>().values()).sum();
+    Ok(Staged { report, publish })
 }
 
 /// Other engines read a timestamp in seconds as a bare integer, because Parquet has no such type; milliseconds it has.

@@ -62,6 +62,8 @@ pub(crate) struct Partitioner {
     names: Vec<String>,
     columns: Vec<usize>,
     rest: Vec<usize>,
+    /// Where all rows go if there are no partition columns.
+    folder: String,
 }
 
 impl Partitioner {
@@ -91,7 +93,12 @@ impl Partitioner {
         if rest.is_empty() && !columns.is_empty() {
             return Err(Error::usage("all columns are partition columns; a file needs one column at least"));
         }
-        Ok(Self { names: names.to_vec(), columns, rest })
+        Ok(Self { names: names.to_vec(), columns, rest, folder: String::new() })
+    }
+
+    /// The same for rows that are all of one partition, whose folder is known.
+    pub(crate) fn within(self, folder: &str) -> Self {
+        Self { folder: folder.to_owned(), ..self }
     }
 
     /// The names of the partition columns.
@@ -112,7 +119,7 @@ impl Partitioner {
     /// The runs of equal partition values in a batch (it comes sorted), each with its folder.
     pub(crate) fn split(&self, batch: &RecordBatch) -> Result<Vec<(String, Range<usize>)>> {
         if self.columns.is_empty() {
-            return Ok(vec![(String::new(), 0..batch.num_rows())]);
+            return Ok(vec![(self.folder.clone(), 0..batch.num_rows())]);
         }
         let keys: Vec<ArrayRef> = self.columns.iter().map(|i| batch.column(*i).clone()).collect();
         let options = FormatOptions::new()

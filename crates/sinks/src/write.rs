@@ -29,6 +29,7 @@ use hardtack_core::staging::StagedFile;
 use hardtack_core::{Error, JobContext, Location, PublishAction, Result};
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterPropertiesPtr;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::TypePtr;
@@ -60,13 +61,11 @@ pub(crate) struct Write {
     pub(crate) uploads: Arc<Semaphore>,
 }
 
-impl Write {
-    /// Waits until nothing is on its way to the store: what a failed write has begun is noted only then, and can be
-    /// discarded.
-    pub(crate) async fn settle(&self) {
-        // This fails if the semaphore is closed, which nobody does.
-        let _ = self.uploads.acquire_many(UPLOADS as u32).await;
-    }
+/// Waits until nothing is on its way to the store: what a failed write has begun is noted only then, and can be
+/// discarded.
+pub(crate) async fn settle(uploads: &Semaphore) {
+    // This fails if the semaphore is closed, which nobody does.
+    let _ = uploads.acquire_many(UPLOADS as u32).await;
 }
 
 /// Rows in memory become a row group when they take as much as this: more would help readers little.
@@ -75,6 +74,9 @@ pub(crate) const ROW_GROUP_BYTES: usize = 128 << 20;
 const FEW_ROWS: usize = 20_000;
 /// So many files of a write are staged at once; requests to an object store take their time.
 pub(crate) const UPLOADS: usize = 64;
+/// What a file notes that was closed because another row group would not have fitted: the target size in bytes. The
+/// rows that come after it are in another file, so there is nothing to be gained by bringing the two together.
+pub(crate) const FULL_AT: &str = "hardtack.full_at";
 
 /// Writes its input, which must come by partition and sorted by the partition columns, into files of which one is open
 /// per stream. It gives out the number of rows.
@@ -259,6 +261,7 @@ impl WriteStream {
         if !file.has_room_for(bytes, self.write.target_file_bytes) {
             file.append_encoded(&self.write, 0).await?;
             if !file.has_room_for(bytes, self.write.target_file_bytes) {
+                file.encoder.note(FULL_AT, self.write.target_file_bytes);
                 file.close(&self.write).await?;
                 file = self.open().await?;
             }
@@ -338,7 +341,7 @@ impl WriteStream {
     }
 }
 
-fn given_up(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+pub(crate) fn given_up(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::unexpected("encoding or staging was given up").because(error)
 }
 
@@ -398,6 +401,10 @@ impl FileEncoder {
             row_group.close().map(|_| ())
         };
         append().map_err(crate::parquet::parquet_error)
+    }
+
+    fn note(&mut self, key: &str, value: impl fmt::Display) {
+        self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value.to_string()));
     }
 
     fn take(&mut self) -> Bytes {

@@ -1,6 +1,8 @@
 //! The `hardtack` command on the state of runs that were killed.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files and stops where it fails")]
 
+mod compact;
+
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;

@@ -18,7 +18,7 @@ use hardtack_core::{
     Context, Error, ErrorKind, JobContext, Location, PublishAction, Report, Result, Sink, Source, Staged,
 };
 use hardtack_runtime::{Bars, Job, Outcome, RuntimeArgs, execute, open_context, open_state};
-use hardtack_sinks::{InMemory, JsonLines};
+use hardtack_sinks::{InMemory, JsonLines, ParquetDataset};
 use hardtack_state::{Ledger, RunRecord, RunStatus};
 
 /// A folder with the state of a job.
@@ -148,6 +148,32 @@ impl Source for Counter {
         ctx.advance_bookmark("counter", (from + 1).into());
         Ok(ctx.session().sql(&format!("select {from} as n")).await?)
     }
+}
+
+/// A compaction commits like any other change, beside what the run appends; beside what replaces its files it is refused.
+#[tokio::test]
+async fn a_dataset_is_compacted_within_a_run() {
+    let world = World::new();
+    let sales = ParquetDataset::new("sales", world.at("out"));
+    for _ in 0..2 {
+        world.run(async |ctx| ctx.save(sales.clone(), one(ctx).await?).await).await.unwrap();
+    }
+    let twice = world.run(async |ctx| {
+        sales.compact(ctx).await?;
+        ctx.save(sales.clone().overwrite(), one(ctx).await?).await
+    });
+    let error = twice.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    assert!(error.message().contains("`sales (compaction)` and `sales` replace the same file"), "{error}");
+    assert_eq!(world.out().len(), 2, "neither of the two, and no leftovers");
+
+    let outcome = world.run(async |ctx| {
+        sales.compact(ctx).await?;
+        ctx.save(sales.clone(), one(ctx).await?).await
+    });
+    let counts = outcome.await.unwrap().record.sinks["sales (compaction)"];
+    assert_eq!((counts.files, counts.rows), (1, 2));
+    assert_eq!(world.out().len(), 2, "the compacted file and the one that was added");
 }
 
 #[tokio::test]

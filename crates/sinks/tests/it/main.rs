@@ -1,6 +1,7 @@
 //! Sinks against real files and the in-memory store: what is visible when, and what is in it.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files and stops where it fails")]
 
+mod compact;
 mod contract;
 mod failures;
 mod interop;

@@ -28,6 +28,17 @@ async fn append_adds_and_overwrite_replaces() {
 }
 
 #[tokio::test]
+async fn an_overwrite_knows_partitions_that_look_hidden() {
+    let folder = tempfile::tempdir().unwrap();
+    let dataset = ParquetDataset::new("numbers", Location::from(folder.path())).overwrite().partition_by(["_p"]);
+    save(&context("r1"), &dataset, "select 1 as n, 'a' as _p").await;
+    std::fs::create_dir(folder.path().join("_kept")).unwrap();
+    std::fs::write(folder.path().join("_kept/x.parquet"), "").unwrap();
+    save(&context("r2"), &dataset, "select 2 as n, 'b' as _p").await;
+    assert_eq!(files(folder.path()), ["_kept/x.parquet", "_p=b/part-00000-r2.parquet"]);
+}
+
+#[tokio::test]
 async fn an_overwrite_deletes_what_was_there_when_it_began_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let dataset = ParquetDataset::new("numbers", Location::from(folder.path())).overwrite();

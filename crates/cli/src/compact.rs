@@ -1,0 +1,88 @@
+//! `hardtack compact`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use hardtack_core::{Context, Error, Location, Result, Run};
+use hardtack_runtime::{Job, RuntimeArgs, open_context};
+use hardtack_sinks::ParquetDataset;
+
+/// The job under whose name compactions are recorded, unless another is chosen.
+const JOB: &str = "compact";
+
+#[derive(Debug, Args)]
+pub(crate) struct Compact {
+    /// The dataset's folder, for example `s3://my-lake/sales`
+    location: Location,
+    /// The size at which a file is closed and another begun, for example `256MB`
+    #[arg(long, default_value = "512MiB", value_name = "SIZE", value_parser = size)]
+    target_file_size: u64,
+    /// Sort the rows within each file by these columns, for example `customer,day` [default: as all files are, by what they
+    /// say]
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+    sorted_by: Vec<String>,
+    /// Record the run under the name of this job, and so keep out runs of it in the same scope
+    #[arg(long, default_value = JOB, value_name = "NAME")]
+    job: String,
+    #[command(flatten)]
+    options: RuntimeArgs,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let size = hardtack_runtime::size(text).filter(|bytes| *bytes > 0);
+    size.ok_or_else(|| "wanted is a size such as `512MiB`, `100MB` or `1000000`".to_owned())
+}
+
+impl Compact {
+    /// Runs it as a job like any other: with a commit, a record, and recovery of the run before.
+    pub(crate) fn run(mut self) -> ExitCode {
+        let dataset = ParquetDataset::new(self.name(), &self.location)
+            .with_target_file_bytes(self.target_file_size)
+            .sorted_by(std::mem::take(&mut self.sorted_by));
+        if self.options.dry_run {
+            return crate::print(plan(&dataset, &self.options));
+        }
+        // Datasets are compacted side by side, unless a job's own scope is meant.
+        if self.job == JOB && self.options.scope == Run::WHOLE_JOB {
+            self.options.scope = self.absolute();
+        }
+        Job::new(self.job.leak()).run_with(dataset, &self.options, async |ctx: &Context<ParquetDataset>| {
+            not_empty(ctx.args(), ctx).await?;
+            ctx.args().compact(ctx).await
+        })
+    }
+
+    /// The dataset is called as its folder is.
+    fn name(&self) -> String {
+        let absolute = self.absolute();
+        absolute.trim_end_matches('/').rsplit('/').next().unwrap_or(JOB).to_owned()
+    }
+
+    /// One name for one place, wherever the command is called.
+    fn absolute(&self) -> String {
+        let resolved = self.location.resolve();
+        resolved.map_or_else(|_| self.location.to_string(), |at| Location::of(&at.store, &at.path).to_string())
+    }
+}
+
+async fn not_empty(dataset: &ParquetDataset, ctx: &hardtack_core::JobContext) -> Result<()> {
+    match dataset.is_empty(ctx).await? {
+        true => Err(Error::not_found("there are no Parquet files to compact")
+            .with("way out", "check the location; files and folders that begin with `.` or `_` are not looked at")),
+        false => Ok(()),
+    }
+}
+
+async fn plan(dataset: &ParquetDataset, options: &RuntimeArgs) -> Result<String> {
+    let ctx = open_context(JOB, options)?;
+    not_empty(dataset, &ctx).await?;
+    let small = dataset.small_files(&ctx).await?;
+    let mut text = String::from("dry run: nothing is written or recorded\n");
+    if small.is_empty() {
+        text.push_str("nothing to do: no folder could do with fewer files\n");
+    }
+    for folder in small {
+        text.push_str(&format!("{}: {} files of {} bytes together\n", folder.folder, folder.files, folder.bytes));
+    }
+    Ok(text)
+}

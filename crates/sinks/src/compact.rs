@@ -1,0 +1,579 @@
+//! Compaction: the many small files of a dataset become few.
+//!
+//! Folder by folder, the files that are not large enough are read one after the other and written as one partition, by
+//! the operator that writes every dataset: it closes a file at the target size and begins another. What it closes says
+//! so in its footer, so at most one file of a folder is left that a second compaction would look at, and it does
+//! nothing.
+
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::io::Cursor;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::compute::CastOptions;
+use async_trait::async_trait;
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions, new_null_array};
+use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
+use datafusion::common::nested_struct::cast_column;
+use datafusion::common::runtime::SpawnedTask;
+use datafusion::common::{DataFusionError, Result as DFResult};
+use datafusion::execution::TaskContext;
+use datafusion::logical_expr::LogicalPlanBuilder;
+use datafusion::physical_expr::LexOrdering;
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
+use datafusion::prelude::DataFrame;
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use hardtack_core::{Error, JobContext, Location, Meter, PublishAction, Result, Sink, Staged, Store};
+use object_store::{ObjectMeta, ObjectStoreExt};
+use parquet::arrow::ParquetRecordBatchStreamBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::arrow::async_reader::{AsyncFileReader, ParquetObjectReader};
+use parquet::basic::Type;
+use parquet::errors::ParquetError;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::ParquetDataset;
+use crate::parquet::execute;
+use crate::unite::unite;
+use crate::write::{FULL_AT, ParquetWriteExec, UPLOADS, Write, given_up, required, settle};
+
+/// So many folders are worked on at once, as far as their size allows, and so many footers are read.
+const AT_ONCE: usize = 64;
+/// A folder of as many KiB takes a core's share of the memory; of smaller ones several do.
+const LARGE_KIB: u64 = 16 << 10;
+/// Most footers then come with one request.
+const FOOTER_BYTES: usize = 64 << 10;
+/// Files of at most this size come with one request.
+const WHOLE_BYTES: u64 = 1 << 20;
+/// So many files of a folder are fetched before their rows are wanted.
+const AHEAD: usize = 8;
+
+/// Files of one folder that [compaction](ParquetDataset::compact) would bring together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SmallFiles {
+    /// The folder.
+    pub folder: Location,
+    /// How many files.
+    pub files: u64,
+    /// Their size together, in bytes.
+    pub bytes: u64,
+}
+
+impl ParquetDataset {
+    /// Brings the many small files of this dataset together in files of the target size, as part of this run: the new
+    /// files appear when the run is published, and then exactly the files go whose rows they hold.
+    ///
+    /// It goes folder by folder, whatever the folders are called, so it knows partitions without being told of them.
+    /// The files of a folder that are smaller than three quarters of the target size are rewritten if they could be
+    /// fewer; the others are left alone. So a second compaction does nothing, and this can be part of every night's
+    /// run.
+    ///
+    /// Rows stay as they are, duplicates too. Columns are matched by name: one that a file lacks is null in its rows,
+    /// and types are widened where nothing is lost. Rows are sorted if this dataset is [`sorted_by`] columns, or if the
+    /// files say that they all are. Compression, row groups, Bloom filters and so on are this dataset's; its mode,
+    /// `partition_by` and declared schema do not matter.
+    ///
+    /// Files that others add meanwhile stay, also those that this run appends. Nothing else may *replace* files of the
+    /// folder meanwhile (an overwrite, another compaction), or their rows would come back. Of runs of one job and scope
+    /// only one commits; others are found out if they replace a file before compaction has ended, which is a
+    /// [`Conflict`](hardtack_core::ErrorKind::Conflict). Readers see rows twice for a moment while the run is
+    /// published, as with [`overwrite`].
+    ///
+    /// To a test or a dry run it is a sink named `<name> (compaction)`.
+    ///
+    /// ```
+    /// # async fn example() -> hardtack_core::Result<()> {
+    /// use hardtack_core::{JobContext, Sink};
+    /// use hardtack_sinks::ParquetDataset;
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let location = hardtack_core::Location::from(folder.path());
+    /// let sales = ParquetDataset::new("sales", location).partition_by(["year"]);
+    /// # for n in 1..=3 {
+    /// #     let ctx = JobContext::builder("append").build()?;
+    /// #     let rows = ctx.session().sql(&format!("select 2026 as year, {n} as n")).await?;
+    /// #     ctx.publish(&sales.stage(&ctx, rows).await?.publish).await?;
+    /// # }
+    /// # let io = std::sync::Arc::new(hardtack_core::StagingIo::default());
+    /// # let ctx = JobContext::builder("job").io(io.clone()).build()?;
+    /// sales.compact(&ctx).await?;
+    /// # ctx.publish(&io.staged()[0].staged.publish).await?;
+    /// # let files = std::fs::read_dir(folder.path().join("year=2026")).unwrap().count();
+    /// # assert_eq!((files, io.staged()[0].staged.report.rows), (1, 3));
+    /// # Ok(())
+    /// # }
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// [`Refused`](hardtack_core::ErrorKind::Refused) if files of a folder have columns of one name whose types do not
+    /// go together, or hold what could not be written again as it is; [`Conflict`](hardtack_core::ErrorKind::Conflict)
+    /// if files were replaced meanwhile; those of [`JobContext::save`].
+    ///
+    /// [`sorted_by`]: ParquetDataset::sorted_by
+    /// [`overwrite`]: ParquetDataset::overwrite
+    pub async fn compact(&self, ctx: &JobContext) -> Result<()> {
+        let rows = DataFrame::new(ctx.session().state(), LogicalPlanBuilder::empty(false).build()?);
+        let name = format!("{} (compaction)", self.name);
+        ctx.save(Compaction { name, dataset: self.clone() }, rows).await
+    }
+
+    /// What [`compact`](ParquetDataset::compact) would bring together now, by folder; nothing is written.
+    ///
+    /// # Errors
+    /// Those of the store, and of `compact` for what the files hold.
+    pub async fn small_files(&self, ctx: &JobContext) -> Result<Vec<SmallFiles>> {
+        let compacter = Arc::new(Compacter::new(ctx, self, &self.name)?);
+        let found = compacter.each(self.folders(ctx).await?, async |compacter, folder| {
+            let folder = compacter.survey(folder).await?;
+            Ok(folder.map(|f| SmallFiles {
+                folder: compacter.dataset.location.join(&f.path),
+                files: f.files.len() as u64,
+                bytes: f.bytes(),
+            }))
+        });
+        let mut found: Vec<_> = found.await?.into_iter().flatten().collect();
+        found.sort_by(|a, b| a.folder.cmp(&b.folder));
+        Ok(found)
+    }
+
+    /// Whether the folder has no visible `.parquet` file.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn is_empty(&self, ctx: &JobContext) -> Result<bool> {
+        Ok(self.files(ctx).await?.1.is_empty())
+    }
+
+    /// The folders that could do with fewer files, as far as sizes tell, with the files that are not large enough.
+    async fn folders(&self, ctx: &JobContext) -> Result<Vec<Folder<ObjectMeta>>> {
+        let mut folders: BTreeMap<String, Vec<ObjectMeta>> = BTreeMap::new();
+        let large = self.target_file_bytes - self.target_file_bytes / 4;
+        for (path, meta) in self.files(ctx).await?.1.into_iter().filter(|(_, meta)| meta.size < large) {
+            folders.entry(path).or_default().push(meta);
+        }
+        let folders = folders.into_iter().map(|(path, mut files)| {
+            files.sort_unstable_by(|a, b| a.location.cmp(&b.location));
+            Folder { path, files }
+        });
+        Ok(folders.filter(|folder| folder.could_be_fewer(self.target_file_bytes)).collect())
+    }
+}
+
+/// Compaction as a sink, so that it goes the way of everything that a run changes. Its rows are those of the dataset.
+#[derive(Debug)]
+struct Compaction {
+    name: String,
+    dataset: ParquetDataset,
+}
+
+#[async_trait]
+impl Sink for Compaction {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn location(&self) -> Option<Location> {
+        Some(self.dataset.location.clone())
+    }
+
+    async fn stage(&self, ctx: &JobContext, _: DataFrame) -> Result<Staged> {
+        let folders = self.dataset.folders(ctx).await?;
+        let compacter = Arc::new(Compacter::new(ctx, &self.dataset, &self.name)?);
+        let done = compacter.each(folders, async |compacter, folder| compacter.compact(folder).await).await;
+        settle(&compacter.uploads).await;
+        // What fails because files have vanished is told as what it is.
+        compacter.check_unchanged(done.as_ref().err()).await?;
+        let mut all = Staged::default();
+        for staged in done?.into_iter().flatten() {
+            all.report.files += staged.report.files;
+            all.report.rows += staged.report.rows;
+            all.report.bytes += staged.report.bytes;
+            all.publish.extend(staged.publish);
+        }
+        compacter.check_options(&all)?;
+        Ok(all)
+    }
+}
+
+/// Files of one folder.
+#[derive(Debug)]
+struct Folder<F> {
+    /// Relative to the dataset.
+    path: String,
+    files: Vec<F>,
+}
+
+impl<F: Borrow<ObjectMeta>> Folder<F> {
+    fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.borrow().size).sum()
+    }
+
+    /// Since all are smaller than three quarters of the target, this is so whenever two of them fit into one.
+    fn could_be_fewer(&self, target: u64) -> bool {
+        self.bytes().div_ceil(target) < self.files.len() as u64
+    }
+}
+
+impl Folder<File> {
+    /// The columns by which the files say that they all are sorted.
+    fn sorted_by(&self) -> Vec<String> {
+        let mut orders = self.files.iter().filter(|file| file.rows > 0).map(|file| &file.sorted_by);
+        match orders.next() {
+            Some(order) if orders.all(|other| other == order) => order.clone(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// A file whose footer has been read.
+#[derive(Debug)]
+struct File {
+    meta: ObjectMeta,
+    location: Location,
+    schema: SchemaRef,
+    rows: i64,
+    /// The size at which it was closed, because another row group would not have fitted.
+    full_at: u64,
+    /// The columns by which its rows are sorted, as it says.
+    sorted_by: Vec<String>,
+    /// A column that would not survive being read and written, and why.
+    problem: Option<(String, &'static str)>,
+}
+
+impl Borrow<ObjectMeta> for File {
+    fn borrow(&self) -> &ObjectMeta {
+        &self.meta
+    }
+}
+
+/// What the folders of a compaction share.
+struct Compacter {
+    ctx: JobContext,
+    dataset: ParquetDataset,
+    name: String,
+    store: Store,
+    read: Arc<Meter>,
+    /// What the new files replace.
+    superseded: Mutex<Vec<ObjectMeta>>,
+    /// Columns that the dataset's options name and that no folder has had so far.
+    unknown: Mutex<BTreeSet<String>>,
+    footers: Semaphore,
+    encoders: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
+    /// Room for folders that are worked on, in KiB of their files.
+    room: Semaphore,
+}
+
+impl Compacter {
+    fn new(ctx: &JobContext, dataset: &ParquetDataset, name: &str) -> Result<Self> {
+        let threads = ctx.session().state().config().target_partitions();
+        let layout = &dataset.layout;
+        let named = [&layout.sorted_by, &layout.bloom_filters, &layout.without_dictionary].into_iter().flatten();
+        let unknown = named.filter(|column| !dataset.partition_by.contains(column)).cloned().collect();
+        Ok(Self {
+            ctx: ctx.clone(),
+            dataset: dataset.clone(),
+            name: name.to_owned(),
+            store: ctx.stores().open(&dataset.location)?.0,
+            read: ctx.meters().source(&dataset.name),
+            superseded: Mutex::default(),
+            unknown: Mutex::new(unknown),
+            footers: Semaphore::new(AT_ONCE),
+            encoders: Arc::new(Semaphore::new(threads)),
+            uploads: Arc::new(Semaphore::new(UPLOADS)),
+            room: Semaphore::new(threads * LARGE_KIB as usize),
+        })
+    }
+
+    /// Works on folders side by side. When it returns, nothing of it is running any more.
+    async fn each<T: Send + 'static, W: Future<Output = Result<T>> + Send + 'static>(
+        self: &Arc<Self>,
+        folders: Vec<Folder<ObjectMeta>>,
+        work: impl Fn(Arc<Self>, Folder<ObjectMeta>) -> W,
+    ) -> Result<Vec<T>> {
+        let (mut tasks, mut folders, mut done) = (JoinSet::new(), folders.into_iter(), Vec::new());
+        loop {
+            while tasks.len() < AT_ONCE
+                && let Some(folder) = folders.next()
+            {
+                tasks.spawn(work(Arc::clone(self), folder));
+            }
+            match tasks.join_next().await {
+                None => return Ok(done),
+                Some(Ok(Ok(value))) => done.push(value),
+                Some(failed) => {
+                    tasks.shutdown().await;
+                    return failed.map_err(given_up)?.map(|_| done);
+                }
+            }
+        }
+    }
+
+    /// The files of the folder that are to be brought together, if there are any.
+    async fn survey(&self, folder: Folder<ObjectMeta>) -> Result<Option<Folder<File>>> {
+        let target = self.dataset.target_file_bytes;
+        let mut opened = stream::iter(folder.files).map(|meta| self.open(meta)).buffered(AT_ONCE);
+        let mut files: Vec<File> = Vec::new();
+        while let Some(mut file) = opened.try_next().await? {
+            // Most files of a folder have one schema; they share it.
+            if let Some(same) = files.last().map(|last| &last.schema).filter(|last| **last == file.schema) {
+                file.schema = Arc::clone(same);
+            }
+            files.push(file);
+        }
+        files.retain(|file| file.full_at < target);
+        let folder = Folder { path: folder.path, files };
+        // Of files without rows nothing would be left, not even their columns.
+        let rows = folder.files.iter().any(|file| file.rows > 0);
+        Ok((rows && folder.could_be_fewer(target)).then_some(folder))
+    }
+
+    async fn open(&self, meta: ObjectMeta) -> Result<File> {
+        let _permit = self.footers.acquire().await.map_err(given_up)?;
+        let location = Location::of(&self.store.url, &meta.location);
+        let footer =
+            ArrowReaderMetadata::load_async(&mut footer_first(&self.store, &meta), ArrowReaderOptions::new()).await;
+        let footer = footer.map_err(|e| unreadable(e, &location))?;
+        let about = footer.metadata().file_metadata();
+        let notes = about.key_value_metadata().into_iter().flatten();
+        let full_at = notes.filter(|note| note.key == FULL_AT).find_map(|note| note.value.as_ref()?.parse().ok());
+        Ok(File {
+            rows: about.num_rows(),
+            full_at: full_at.unwrap_or_default(),
+            sorted_by: sorted_by(&footer),
+            problem: problem(&footer),
+            schema: Arc::clone(footer.schema()),
+            meta,
+            location,
+        })
+    }
+
+    async fn compact(&self, folder: Folder<ObjectMeta>) -> Result<Option<Staged>> {
+        let Some(folder) = self.survey(folder).await? else { return Ok(None) };
+        let write = Arc::new(self.write(&folder)?);
+        // A sort wants its memory however few rows there are.
+        let kib = if write.sort_by.is_empty() { (folder.bytes() >> 10).clamp(1, LARGE_KIB) } else { LARGE_KIB };
+        let _room = self.room.acquire_many(kib as u32).await.map_err(given_up)?;
+        let rows: i64 = folder.files.iter().map(|file| file.rows).sum();
+        self.read.expect_bytes(folder.bytes());
+        let metas = folder.files.iter().map(|file| file.meta.clone());
+        self.superseded.lock().unwrap_or_else(PoisonError::into_inner).extend(metas);
+        let delete = |file: &File| PublishAction::Delete { location: file.location.clone() };
+        let superseded: Vec<_> = folder.files.iter().map(delete).collect();
+        let path = folder.path.clone();
+        let mut staged = execute(self.plan(folder, &write)?, &write).await?;
+        if i64::try_from(staged.report.rows) != Ok(rows) {
+            let message = format!("{} rows were read where the footers say {rows}", staged.report.rows);
+            return Err(Error::unexpected(message).with("folder", self.dataset.location.join(path)));
+        }
+        staged.publish.extend(superseded);
+        Ok(Some(staged))
+    }
+
+    /// The write of one folder's files.
+    fn write(&self, folder: &Folder<File>) -> Result<Write> {
+        let schema = columns(&folder.files)?;
+        let mut dataset = self.dataset.clone().partition_by::<String>([]);
+        dataset.name.clone_from(&self.name);
+        let layout = &mut dataset.layout;
+        self.note_columns(folder, &schema);
+        for columns in [&mut layout.sorted_by, &mut layout.bloom_filters, &mut layout.without_dictionary] {
+            columns.retain(|name| schema.index_of(name).is_ok());
+        }
+        if layout.sorted_by.is_empty() {
+            layout.sorted_by = folder.sorted_by();
+        }
+        let write = dataset.write(&self.ctx, schema)?;
+        let (encoders, uploads) = (Arc::clone(&self.encoders), Arc::clone(&self.uploads));
+        Ok(Write { partitioner: write.partitioner.within(&folder.path), encoders, uploads, ..write })
+    }
+
+    /// Notes which columns there are. Those of which folders are made need not be in files.
+    fn note_columns(&self, folder: &Folder<File>, schema: &SchemaRef) {
+        let of_folder = |part: &str| part.split_once('=').map(|(name, _)| name.to_owned());
+        let of_folders: Vec<_> = folder.path.split('/').filter_map(of_folder).collect();
+        let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        unknown.retain(|name| schema.index_of(name).is_err() && !of_folders.contains(name));
+    }
+
+    /// The plan that reads the files one after the other, sorts if that is wanted, and writes.
+    fn plan(&self, folder: Folder<File>, write: &Arc<Write>) -> Result<Arc<dyn ExecutionPlan>> {
+        let schema = Arc::clone(&write.schema);
+        let reader = Reader {
+            store: self.store.clone(),
+            read: Arc::clone(&self.read),
+            schema: Arc::clone(&schema),
+            batch_rows: self.ctx.session().state().config().batch_size(),
+        };
+        let rows = FileRows { reader: Arc::new(reader), files: folder.files.into() };
+        let rows = StreamingTableExec::try_new(Arc::clone(&schema), vec![Arc::new(rows)], None, [], false, None)?;
+        let mut plan: Arc<dyn ExecutionPlan> = Arc::new(rows);
+        if let Some(order) = required(&schema, &[], &write.sort_by).map(LexOrdering::from) {
+            plan = Arc::new(SortExec::new(order, plan));
+        }
+        Ok(Arc::new(ParquetWriteExec::new(plan, Arc::clone(write))))
+    }
+
+    /// Another run that has replaced or deleted files would find their rows back in ours.
+    async fn check_unchanged(&self, failure: Option<&Error>) -> Result<()> {
+        let superseded = std::mem::take(&mut *self.superseded.lock().unwrap_or_else(PoisonError::into_inner));
+        if superseded.is_empty() {
+            return Ok(());
+        }
+        let now = self.dataset.files(&self.ctx).await?.1;
+        let now: HashMap<_, _> = now.into_iter().map(|(_, meta)| (meta.location.clone(), meta)).collect();
+        let Some(gone) = superseded.iter().find(|meta| now.get(&meta.location) != Some(meta)) else { return Ok(()) };
+        let error = Error::conflict("a file was replaced or deleted while it was compacted; nothing was published")
+            .with("file", Location::of(&self.store.url, &gone.location))
+            .with("way out", "compact when nothing else replaces files there, or under the same job and scope");
+        Err(match failure {
+            Some(failure) => error.because(failure.chain()),
+            None => error,
+        })
+    }
+
+    /// A column that no file has was probably misspelt.
+    fn check_options(&self, staged: &Staged) -> Result<()> {
+        let unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        match unknown.first() {
+            Some(column) if !staged.publish.is_empty() => Err(Error::usage(format!(
+                "no file that is to be compacted has the column `{column}`, which the dataset's options name"
+            ))
+            .with("location", &self.dataset.location)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The columns by which the rows of the whole file are sorted as we sort them: ascending, nulls first.
+fn sorted_by(footer: &ArrowReaderMetadata) -> Vec<String> {
+    let columns = footer.parquet_schema().columns();
+    let mut orders = footer.metadata().row_groups().iter().map(|group| {
+        let sorting = group.sorting_columns()?.iter();
+        let name = |by: &parquet::file::metadata::SortingColumn| {
+            let path = columns.get(usize::try_from(by.column_idx).ok()?)?.path().parts();
+            (path.len() == 1 && !by.descending && by.nulls_first).then(|| path[0].clone())
+        };
+        sorting.map(name).collect::<Option<Vec<_>>>()
+    });
+    match orders.next().flatten() {
+        Some(order) if orders.all(|other| other.as_ref() == Some(&order)) => order,
+        _ => Vec::new(),
+    }
+}
+
+/// What would not survive being read and written.
+fn problem(footer: &ArrowReaderMetadata) -> Option<(String, &'static str)> {
+    let leaves = footer.parquet_schema().columns();
+    if let Some(leaf) = leaves.iter().find(|leaf| leaf.physical_type() == Type::INT96) {
+        // Arrow's timestamps in nanoseconds end in 2262.
+        return Some((leaf.path().string(), "is a timestamp of the old type INT96"));
+    }
+    let fields = footer.schema().fields();
+    let twice = fields.iter().enumerate().find(|(i, f)| fields[..*i].iter().any(|g| g.name() == f.name()));
+    twice.map(|(_, field)| (field.name().clone(), "is there twice"))
+}
+
+/// The columns of all files, in the order in which they were first seen.
+fn columns(files: &[File]) -> Result<SchemaRef> {
+    for file in files {
+        if let Some((column, what)) = &file.problem {
+            let message = format!("`{column}` {what}, so it cannot be compacted; rewrite the dataset by a job");
+            return Err(Error::refused(message).with("file", &file.location).with("column", column));
+        }
+    }
+    unite(files.iter().map(|file| (&file.schema, &file.location)))
+}
+
+/// The columns by name and type; those that are not there are null.
+fn with_columns(batch: &RecordBatch, columns: &SchemaRef) -> DFResult<RecordBatch> {
+    let strict = CastOptions { safe: false, ..CastOptions::default() };
+    let column = |field: &FieldRef| match batch.column_by_name(field.name()) {
+        None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+        Some(column) if column.data_type() == field.data_type() => Ok(Arc::clone(column)),
+        Some(column) => cast_column(column, field, &strict),
+    };
+    let arrays = columns.fields().iter().map(column).collect::<DFResult<_>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(columns), arrays, &options)?)
+}
+
+fn unreadable(error: ParquetError, location: &Location) -> Error {
+    Error::from(DataFusionError::from(error)).with("file", location)
+}
+
+fn footer_first(store: &Store, meta: &ObjectMeta) -> ParquetObjectReader {
+    ParquetObjectReader::new(Arc::clone(&store.objects), meta.location.clone())
+        .with_file_size(meta.size)
+        .with_footer_size_hint(FOOTER_BYTES)
+}
+
+/// Reads the files of one folder.
+struct Reader {
+    store: Store,
+    read: Arc<Meter>,
+    schema: SchemaRef,
+    batch_rows: usize,
+}
+
+impl Reader {
+    /// The rows of a file with the columns of its folder.
+    async fn rows(self: Arc<Self>, meta: ObjectMeta) -> Result<impl Stream<Item = DFResult<RecordBatch>>> {
+        let location = Location::of(&self.store.url, &meta.location);
+        let failed = |e| unreadable(e, &location);
+        let reader: Box<dyn AsyncFileReader> = if meta.size <= WHOLE_BYTES {
+            let whole = async { self.store.objects.get(&meta.location).await?.bytes().await };
+            Box::new(Cursor::new(whole.await.map_err(|e| Error::from(e).with("file", &location))?))
+        } else {
+            Box::new(footer_first(&self.store, &meta))
+        };
+        // The footer is read again, because those of all files of a folder might not fit into memory.
+        let rows = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(failed)?;
+        let rows = rows.with_batch_size(self.batch_rows).build().map_err(failed)?;
+        self.read.add_files(1);
+        self.read.add_bytes(meta.size);
+        Ok(rows.map(move |batch| {
+            let batch = batch.map_err(|e| DataFusionError::from(unreadable(e, &location)))?;
+            self.read.add_rows(batch.num_rows() as u64);
+            with_columns(&batch, &self.schema)
+                .map_err(|e| DataFusionError::from(Error::from(e).with("file", &location)))
+        }))
+    }
+}
+
+/// The rows of files, one after the other.
+struct FileRows {
+    reader: Arc<Reader>,
+    files: Arc<[File]>,
+}
+
+impl fmt::Debug for FileRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.files.iter().map(|file| file.location.as_str())).finish()
+    }
+}
+
+impl PartitionStream for FileRows {
+    fn schema(&self) -> &SchemaRef {
+        &self.reader.schema
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let (reader, files) = (Arc::clone(&self.reader), Arc::clone(&self.files));
+        let rows = stream::iter(0..files.len())
+            .map(move |i| {
+                let rows = Arc::clone(&reader).rows(files[i].meta.clone());
+                let fetched = SpawnedTask::spawn(rows).join_unwind();
+                async { fetched.await.map_err(given_up)?.map_err(DataFusionError::from) }
+            })
+            .buffered(AHEAD)
+            .try_flatten();
+        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.reader.schema), rows))
+    }
+}
