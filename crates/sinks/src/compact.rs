@@ -391,7 +391,13 @@ impl Compacter {
         }
         let write = dataset.write(&self.ctx, schema)?;
         let (encoders, uploads) = (Arc::clone(&self.encoders), Arc::clone(&self.uploads));
-        Ok(Write { partitioner: write.partitioner.within(&folder.path), encoders, uploads, ..write })
+        Ok(Write {
+            prefix: "compacted",
+            partitioner: write.partitioner.within(&folder.path),
+            encoders,
+            uploads,
+            ..write
+        })
     }
 
     /// Notes which columns there are. Those of which folders are made need not be in files.

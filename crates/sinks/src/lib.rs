@@ -46,6 +46,6 @@ fn contract(rows: DataFrame, schema: Option<&SchemaRef>) -> Result<DataFrame> {
 }
 
 /// A file name that no other run uses.
-fn part_name(ctx: &JobContext, serial: u64, suffix: &str) -> String {
-    format!("part-{serial:05}-{}-{}{suffix}", ctx.run().id, ctx.run().token)
+fn file_name(ctx: &JobContext, prefix: &str, serial: u64, suffix: &str) -> String {
+    format!("{prefix}-{serial:05}-{}-{}{suffix}", ctx.run().id, ctx.run().token)
 }

@@ -198,6 +198,7 @@ impl ParquetDataset {
             small_properties: self.layout.properties(ctx, &file_schema, true)?.into(),
             ctx: ctx.clone(),
             root: self.location.clone(),
+            prefix: "part",
             partitioner,
             schema: file_schema,
             parquet_schema,

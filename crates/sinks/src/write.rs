@@ -42,6 +42,8 @@ use crate::partition::Partitioner;
 pub(crate) struct Write {
     pub(crate) ctx: JobContext,
     pub(crate) root: Location,
+    /// How the names of its files begin; two writes of one run to one folder differ in it.
+    pub(crate) prefix: &'static str,
     pub(crate) partitioner: Partitioner,
     /// The columns of a file.
     pub(crate) schema: SchemaRef,
@@ -320,7 +322,7 @@ impl WriteStream {
 
     /// Where the next file of the partition goes. Its name is unique among those of all runs.
     fn target(&mut self) -> Location {
-        let name = crate::part_name(&self.write.ctx, self.serial.into(), ".parquet");
+        let name = crate::file_name(&self.write.ctx, self.write.prefix, self.serial.into(), ".parquet");
         self.serial += 1;
         self.write.root.join(self.folder.as_deref().unwrap_or_default()).join(name)
     }

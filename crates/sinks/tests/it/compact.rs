@@ -175,7 +175,7 @@ async fn a_store_with_uploads_is_compacted_as_well() {
     let (store, root) = ctx.stores().open(&"memory:/lake".into()).unwrap();
     let left: Vec<_> = store.objects.list(Some(&root)).try_collect().await.unwrap();
     assert_eq!(left.len(), 1, "{left:?}");
-    assert!(left[0].location.as_ref().starts_with("lake/d/p=a b%2Fc/part-00000-c1-"), "{left:?}");
+    assert!(left[0].location.as_ref().starts_with("lake/d/p=a b%2Fc/compacted-00000-c1-"), "{left:?}");
     assert_eq!(io.staged()[0].staged.report.rows, 3);
 }
 
@@ -206,7 +206,7 @@ async fn columns_are_united_or_refused_and_what_is_discarded_leaves_no_trace() {
     let error = plain.compact(&context("c3")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
     let text = error.chain().replace(folder.path().to_str().unwrap(), "");
-    for part in ["`a` is Int64 in /part-00000-c1-", "and Utf8", "in /part-00000-r3-", "column: a"] {
+    for part in ["`a` is Int64 in /compacted-00000-c1-", "and Utf8", "in /part-00000-r3-", "column: a"] {
         assert!(text.contains(part), "`{part}` should be in: {text}");
     }
 }
@@ -220,7 +220,7 @@ async fn the_layout_is_that_of_the_dataset_and_the_order_that_of_the_files() {
     }
     let zipped = plain(folder.path()).with_compression(Compression::Snappy).with_bloom_filters(["v"]);
     compact(&zipped.with_row_group_rows(60), "c1").await;
-    let file = crate::only_file(folder.path(), "part-00000-c1");
+    let file = crate::only_file(folder.path(), "compacted-00000-c1");
     let reader = SerializedFileReader::new(std::fs::File::open(&file).unwrap()).unwrap();
     let groups = reader.metadata().row_groups();
     assert_eq!(groups.iter().map(|g| g.num_rows()).collect::<Vec<_>>(), [60, 60, 60, 20]);
