@@ -1,4 +1,4 @@
-//! The real binary with thousands of files, killed in the middle of them or without room for them.
+//! The real binary with many files, killed or stopped in the middle of them, or without room for them.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -73,6 +73,24 @@ fn killed_amid_ten_thousand_files_nothing_is_half_visible_and_the_next_run_heals
     assert_complete(job.dir());
 }
 
+/// Told to stop, it discards what it has staged and also what it is about to: dozens of files that are not there yet. (The
+/// slow discarding leaves them time to come.)
+#[test]
+fn stopped_amid_many_files_nothing_is_left() {
+    let job = with("in/observations.csv", observations(500));
+    let slow = "stage.file.before=200*off->sleep(300);discard.after=sleep(600)";
+    let mut run = job.again().env("FAILPOINTS", slow).start();
+    assert!(run.wait_until(|| job.dir().hidden_files("out").len() >= 200), "it was not in the middle of staging");
+
+    run.terminate();
+
+    let stopped = run.wait();
+    stopped.assert_code(143);
+    assert_eq!((job.dir().files("out"), job.dir().hidden_files("out")), (vec![], vec![]), "{stopped}");
+    job.run().assert_code(0);
+    assert_eq!(folders(job.dir()).len(), 500);
+}
+
 /// The job with at most so much room in each of its files: a disk that is full, to be had without rights. (512 bytes are a
 /// block; without the signal a write fails with an error, as it does on a full disk.)
 fn with_blocks(job: &JobBinary<'_>, blocks: u32) -> Output {
@@ -95,7 +113,7 @@ fn without_room_nothing_is_published_and_the_error_says_what_to_do() {
     for part in ["out/observations/.", "free room", "run again"] {
         assert!(said.contains(part), "`{part}` should be named\n{said}");
     }
-    assert_eq!(job.dir().files("out"), [""; 0]);
+    assert_eq!((job.dir().files("out"), job.dir().hidden_files("out")), (vec![], vec![]), "{said}");
 
     job.run().assert_code(0);
     assert_eq!(folders(job.dir()).len(), 201);
