@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::process::{Command, Output};
 
 use hardtack_test_support::{Frame, JobBinary, TempLake, assert_frame};
+use rstest::rstest;
 
 use crate::{HEADER, TABLE, job, line, with};
 
@@ -119,4 +120,47 @@ fn without_room_nothing_is_published_and_the_error_says_what_to_do() {
     assert_eq!(folders(job.dir()).len(), 201);
     assert_eq!(job.dir().read_parquet(TABLE).num_rows(), 20_300);
     assert_eq!(job.dir().hidden_files("out"), [""; 0]);
+}
+
+/// The job on a disk of its own with these limits, and again when it has room. What such a disk holds is gone with the
+/// processes that see it, so copies of it are left, and what the job said.
+const ON_A_SMALL_DISK: &str = r#"
+set -e
+mkdir out
+mount -t tmpfs -o "$1" small out
+code=0; "$0" --source in --target out 2>first.txt || code=$?
+echo "$code" >>first.txt
+cp -r out first
+mount -o remount,size=64m,nr_inodes=10000 out
+"$0" --source in --target out
+cp -r out second
+"#;
+
+#[rstest]
+#[case::while_staging("size=400k", &["the disk is full; free room and run again", "out/observations/."], 0)]
+#[case::while_publishing("nr_inodes=300", &["the run has committed", "the disk is full", "out/observations/year="], 1)]
+#[test]
+#[ignore = "mounts a file system (root, or a user namespace): cargo test --workspace --tests -- --ignored"]
+fn on_a_full_disk_nothing_is_half_visible_and_with_room_the_next_run_heals(
+    #[case] limits: &str,
+    #[case] named: &[&str],
+    #[case] visible: usize,
+) {
+    let job = with("in/observations.csv", observations(200));
+    let mut command = Command::new("unshare");
+    let script = ["-rm", "sh", "-c", ON_A_SMALL_DISK, env!("CARGO_BIN_EXE_observations"), limits];
+    let ended = command.args(script).current_dir(job.dir().path()).env_clear().output().unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+
+    let said = job.dir().read("first.txt");
+    assert!(said.ends_with("\n1\n"), "the exit code should be 1\n{said}");
+    for part in named {
+        assert!(said.contains(part), "`{part}` should be named\n{said}");
+    }
+    let files = job.dir().files("first");
+    assert!(files.iter().all(|file| file.ends_with(".parquet")), "readers would find {files:?}");
+    assert_eq!((files.len().min(1), job.dir().hidden_files("first").is_empty()), (visible, visible == 0), "{said}");
+
+    assert_eq!((job.dir().files("second").len(), job.dir().hidden_files("second").len()), (200, 0));
+    assert_eq!(job.dir().read_parquet("second").num_rows(), 300);
 }
