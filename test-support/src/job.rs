@@ -62,6 +62,13 @@ impl JobBinary<'_> {
         }
     }
 
+    /// Works in a folder in memory, see [`TempLake::in_memory`].
+    #[must_use]
+    pub fn in_memory(mut self) -> Self {
+        self.dir = Dir::Own(TempLake::in_memory());
+        self
+    }
+
     /// Adds an argument.
     #[must_use]
     pub fn arg(self, arg: impl fmt::Display) -> Self {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -19,6 +20,7 @@ use crate::publish::{Journal, MemoryJournal, PublishAction, Publishers, publish}
 use crate::run::{Run, RunId};
 use crate::staging::StagedFile;
 use crate::store::{StoreFactory, Stores};
+use crate::under_way::UnderWay;
 use crate::{Location, Result};
 
 /// A run as its job sees it, without the job's arguments: the session, the stores, the clock, and `load` and `save`.
@@ -35,6 +37,7 @@ struct Inner {
     publishers: Publishers,
     io: Arc<dyn Io>,
     journal: Arc<dyn Journal>,
+    under_way: UnderWay,
     clock: Arc<dyn Clock>,
     meters: Meters,
     extensions: Extensions,
@@ -113,32 +116,35 @@ impl JobContext {
     }
 
     /// Begins a file that appears at `target` once the run is published. `root` is the sink's own folder, at or above
-    /// `target`.
+    /// `target`. Whoever stops waiting for it leaves nothing behind: it comes to its end, and is noted.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Those of the store; [`Stopped`](crate::ErrorKind::Stopped) after [`JobContext::end_staging`].
     pub async fn stage_file(&self, root: &Location, target: &Location) -> Result<Box<dyn StagedFile>> {
         let (store, root_path) = self.stores().open(root)?;
-        let target_path = target.resolve()?.path;
-        store
-            .staging
-            .create(self.journal(), &self.0.run, &root_path, &target_path)
-            .await
-            .map_err(|e| e.with("target", target))
+        let (ctx, target_path) = (self.clone(), target.resolve()?.path);
+        let create = async move { store.staging.create(ctx.journal(), ctx.run(), &root_path, &target_path).await };
+        self.0.under_way.work(create).await.map_err(|e| e.with("target", target))
     }
 
     /// Stages a whole file at once: [`JobContext::stage_file`] for files that are small and many.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Those of [`JobContext::stage_file`].
     pub async fn stage_bytes(&self, root: &Location, target: &Location, bytes: bytes::Bytes) -> Result<PublishAction> {
         let (store, root_path) = self.stores().open(root)?;
-        let target_path = target.resolve()?.path;
-        store
-            .staging
-            .put(self.journal(), &self.0.run, &root_path, &target_path, bytes)
-            .await
-            .map_err(|e| e.with("target", target))
+        let (ctx, target_path) = (self.clone(), target.resolve()?.path);
+        let put = async move { store.staging.put(ctx.journal(), ctx.run(), &root_path, &target_path, bytes).await };
+        self.0.under_way.work(put).await.map_err(|e| e.with("target", target))
+    }
+
+    /// Lets no more files be begun and waits for those that are being begun now, also where nobody else does any more. Only
+    /// then has all been noted that has to be discarded; the runtime calls it when a job's `main` has ended or is told to.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if that takes longer than `within`.
+    pub async fn end_staging(&self, within: Duration) -> Result<()> {
+        self.0.under_way.end(within).await
     }
 
     /// Executes publish actions now, outside of a run; for tests of sinks.
@@ -364,6 +370,7 @@ impl JobContextBuilder {
             publishers: Publishers::default(),
             io: self.io,
             journal: self.journal,
+            under_way: UnderWay::default(),
             clock: self.clock,
             meters: Meters::default(),
             extensions: self.extensions,

@@ -12,6 +12,7 @@ use crate::Result;
 /// Every fault point, in the order in which a run passes them. A crash test goes through all of them.
 pub const POINTS: &[&str] = &[
     "run.started",
+    "stage.file.before",
     "stage.file.created",
     "stage.file.finished",
     "run.staged",

@@ -20,6 +20,7 @@ mod run;
 mod show;
 pub mod staging;
 pub mod store;
+mod under_way;
 
 pub use clock::Clock;
 pub use context::{Context, JobContext, JobContextBuilder};

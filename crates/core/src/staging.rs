@@ -326,6 +326,7 @@ impl LocalPlace {
     /// Creates the staged file and its folder. Another run that fails just now may take the empty folder away in between.
     fn create(&self) -> Result<std::fs::File> {
         check_target(&self.target, &self.to)?;
+        fault::hit("stage.file.before")?;
         let mut tries = 0;
         let file = loop {
             match std::fs::OpenOptions::new().write(true).create_new(true).open(&self.path) {
@@ -439,6 +440,7 @@ impl Staging for MultipartStaging {
         target: &Path,
     ) -> Result<Box<dyn StagedFile>> {
         let location = Location::of(&self.url, target);
+        fault::hit("stage.file.before")?;
         let upload_id = self.uploads.create_multipart(target).await?;
         journal.note(DiscardAction::Upload { location: location.clone(), upload_id: upload_id.clone() }).await?;
         fault::hit("stage.file.created")?;

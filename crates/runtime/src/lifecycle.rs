@@ -17,7 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::{RuntimeArgs, parse};
 use crate::environment::{cores, open_context, open_state};
-use crate::recover::{RecoverOptions, clean_up, discard_attempt, recover, roll_forward};
+use crate::recover::{RecoverOptions, TO_SETTLE, clean_up, discard_attempt, recover, roll_forward};
 use crate::{dry_run, logging, progress, summary};
 
 /// A job: its name and what it needs beyond its `main`.
@@ -167,6 +167,8 @@ pub async fn execute<A>(
             () = stop.wait() => Err(stopped()),
             done = AssertUnwindSafe(main(&context)).catch_unwind() => done.unwrap_or_else(|p| Err(panicked(&*p))),
         }?;
+        // What `main` has begun and given up is no part of the commit.
+        ctx.end_staging(TO_SETTLE).await?;
         attempt.journal.flush().await?;
         fault::hit("run.staged")?;
         commit_record(&ctx, &attempt, &io.staging())

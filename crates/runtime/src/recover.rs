@@ -1,6 +1,7 @@
 //! Finishing what earlier runs began.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hardtack_core::publish::{self, Phase, PublishAction};
 use hardtack_core::{Error, ErrorKind, JobContext, Result, RunId, fault};
@@ -136,11 +137,15 @@ async fn publish_what_can_be(ctx: &JobContext, commit: &CommitRecord) -> Result<
     Ok(())
 }
 
+/// How long a run that ends waits for files that are being begun. A container that is told to stop has 30 seconds in all.
+pub(crate) const TO_SETTLE: Duration = Duration::from_secs(10);
+
 /// Discards what this run has staged and forgets its attempt, after it failed.
 pub(crate) async fn discard_attempt(ctx: &JobContext, ledger: &Ledger, journal: &Arc<hardtack_state::LedgerJournal>) {
-    let leftovers = journal.noted().await;
     let cleaned = async {
-        publish::discard(ctx.stores(), ctx.publishers(), &leftovers).await?;
+        let settled = ctx.end_staging(TO_SETTLE).await;
+        publish::discard(ctx.stores(), ctx.publishers(), &journal.noted().await).await?;
+        settled?;
         ledger.forget(&ctx.run().id).await
     };
     if let Err(e) = cleaned.await {

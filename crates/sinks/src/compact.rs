@@ -40,7 +40,7 @@ use tokio::task::JoinSet;
 use crate::ParquetDataset;
 use crate::parquet::execute;
 use crate::unite::unite;
-use crate::write::{FULL_AT, ParquetWriteExec, UPLOADS, Write, given_up, required, settle};
+use crate::write::{FULL_AT, ParquetWriteExec, UPLOADS, Write, given_up, required};
 
 /// So many folders are worked on at once, as far as their size allows, and so many footers are read.
 const AT_ONCE: usize = 64;
@@ -186,7 +186,6 @@ impl Sink for Compaction {
         let folders = self.dataset.folders(ctx).await?;
         let compacter = Arc::new(Compacter::new(ctx, &self.dataset, &self.name)?);
         let done = compacter.each(folders, async |compacter, folder| compacter.compact(folder).await).await;
-        settle(&compacter.uploads).await;
         // What fails because files have vanished is told as what it is.
         compacter.check_unchanged(done.as_ref().err()).await?;
         let mut all = Staged::default();

@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use crate::layout::{Compression, Layout, Statistics};
 use crate::partition::{self, Partitioner};
 use crate::plan;
-use crate::write::{UPLOADS, Write, settle};
+use crate::write::{UPLOADS, Write};
 
 const TARGET_FILE_BYTES: u64 = 512 << 20;
 
@@ -251,9 +251,7 @@ impl Sink for ParquetDataset {
         let write = Arc::new(self.write(ctx, rows.schema().as_arrow().clone().into())?);
         let superseded = self.superseded(ctx).await?;
         let plan = plan::plan(rows, Arc::clone(&write)).await?;
-        let staged = execute(plan, &write).await;
-        settle(&write.uploads).await;
-        let mut staged = staged?;
+        let mut staged = execute(plan, &write).await?;
         staged.publish.extend(superseded);
         Ok(staged)
     }
@@ -298,5 +296,64 @@ pub(crate) fn parquet_error(error: ParquetError) -> Error {
     match error {
         ParquetError::NYI(what) => Error::usage(format!("Parquet cannot hold this: {what}")),
         error => Error::unexpected("a Parquet file could not be encoded").because(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::physical_plan::{ExecutionPlan, displayable};
+    use rstest::rstest;
+
+    use super::*;
+
+    /// What brings rows together and drops duplicates: one operator that does both, except where files are to be sorted,
+    /// or where rows differ only before the query has added something to them.
+    #[rstest]
+    #[case::gathered("select * from t", &[], &["GatherExec: by=[p]"])]
+    #[case::distinct("select distinct a, a % 5 as p from t", &[], &["GatherExec: by=[__hardtack_partition_0], distinct"])]
+    #[case::distinct_before(
+        "select *, row_number() over () as n from (select distinct * from t)",
+        &[],
+        &["GatherExec: by=[p]", "AggregateExec", "RepartitionExec", "AggregateExec"]
+    )]
+    #[case::sorted("select * from t", &["a"], &["SortExec", "RepartitionExec"])]
+    #[tokio::test]
+    async fn rows_come_together(#[case] query: &str, #[case] sorted_by: &[&str], #[case] operators: &[&str]) {
+        let ctx = JobContext::builder("job").threads(2).build().unwrap();
+        let table = "create table t as select value % 5 as p, value as a from generate_series(1, 20000)";
+        ctx.session().sql(table).await.unwrap().collect().await.unwrap();
+        let dataset = ParquetDataset::new("n", "memory:/n").partition_by(["p"]).sorted_by(sorted_by.iter().copied());
+        let rows = ctx.session().sql(query).await.unwrap();
+        let write = dataset.write(&ctx, rows.schema().as_arrow().clone().into()).unwrap();
+        let plan = plan::plan(rows, write.into()).await.unwrap();
+        let plan = displayable(plan.as_ref()).indent(false).to_string();
+        let found = plan.lines().map(str::trim).filter(|line| {
+            ["Gather", "Sort", "Aggregate", "RepartitionExec: partitioning=Hash"].iter().any(|o| line.starts_with(o))
+        });
+        let found: Vec<_> =
+            found.map(|l| if l.starts_with("Gather") { l } else { &l[..l.find(':').unwrap()] }).collect();
+        assert_eq!(found, operators, "{plan}");
+    }
+
+    fn gather(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
+        let below = || plan.children().into_iter().find_map(gather);
+        if plan.name() == "GatherExec" { Some(Arc::clone(plan)) } else { below() }
+    }
+
+    /// What does not fit goes to disk, and then there is room again: not every batch after the first goes there alone.
+    #[rstest]
+    #[tokio::test]
+    async fn what_does_not_fit_is_spilled_in_few_files(#[values(1, 2)] threads: usize) {
+        let ctx = JobContext::builder("job").threads(threads).memory_limit(threads * (8 << 20)).build().unwrap();
+        let query = "select uuid() as u, value % 10 as p from generate_series(1, 500000)";
+        let rows = ctx.session().sql(query).await.unwrap();
+        let dataset = ParquetDataset::new("n", "memory:/n").partition_by(["p"]);
+        let write = dataset.write(&ctx, rows.schema().as_arrow().clone().into()).unwrap();
+        let plan = plan::plan(rows, write.into()).await.unwrap();
+        collect(Arc::clone(&plan), ctx.session().task_ctx()).await.unwrap();
+        let metrics = gather(&plan).unwrap().metrics().unwrap();
+        let files = metrics.spill_count().unwrap();
+        assert!((2..16).contains(&files), "{files} files");
+        assert_eq!(metrics.spilled_rows().unwrap(), 500_000);
     }
 }

@@ -63,13 +63,6 @@ pub(crate) struct Write {
     pub(crate) uploads: Arc<Semaphore>,
 }
 
-/// Waits until nothing is on its way to the store: what a failed write has begun is noted only then, and can be
-/// discarded.
-pub(crate) async fn settle(uploads: &Semaphore) {
-    // This fails if the semaphore is closed, which nobody does.
-    let _ = uploads.acquire_many(UPLOADS as u32).await;
-}
-
 /// Rows in memory become a row group when they take as much as this: more would help readers little.
 pub(crate) const ROW_GROUP_BYTES: usize = 128 << 20;
 /// A file of fewer rows has one page per column, of which an index says nothing.
@@ -152,8 +145,9 @@ impl ExecutionPlan for ParquetWriteExec {
         vec![by.map(OrderingRequirements::new)]
     }
 
+    /// If not, the optimiser would share out a scan of one file among streams and forget to exchange its rows.
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false]
+        vec![!self.write.partitioner.columns().is_empty()]
     }
 
     fn with_new_children(
@@ -184,13 +178,6 @@ impl ExecutionPlan for ParquetWriteExec {
             Ok(RecordBatch::try_from_iter_with_nullable([("count", count, false)])?)
         };
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), futures::stream::once(count))))
-    }
-}
-
-impl Drop for WriteStream {
-    /// What is being staged when a write fails goes on to its end, for a file may have been made that is not noted yet.
-    fn drop(&mut self) {
-        self.staging.detach_all();
     }
 }
 
@@ -329,14 +316,8 @@ impl WriteStream {
 
     async fn open(&mut self) -> Result<OpenFile> {
         let target = self.target();
-        let permit = Arc::clone(&self.write.uploads).acquire_owned().await.map_err(given_up)?;
-        let write = Arc::clone(&self.write);
-        // A task of its own, because what is begun has to be noted, also if another stream fails meanwhile.
-        let staged = tokio::spawn(async move {
-            let _permit = permit;
-            write.ctx.stage_file(&write.root, &target).await
-        });
-        let staged = staged.await.map_err(given_up)??;
+        let _permit = self.write.uploads.acquire().await.map_err(given_up)?;
+        let staged = self.write.ctx.stage_file(&self.write.root, &target).await?;
         self.write.meter.add_files(1);
         let encoder = FileEncoder::new(&self.write, false)?;
         Ok(OpenFile { staged, encoder, encoding: VecDeque::new(), waiting_bytes: 0, row_groups: 0, shrinks_to: 1.0 })

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Debug};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,26 +22,31 @@ use url::Url;
 
 use crate::sql;
 
-/// What the store refuses from some call on, as S3 does when it is throttled or its network is gone.
+/// What the store refuses from some call on, as S3 does when it is throttled or its network is gone; or for one call only.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Refused {
     Creates,
     Parts,
+    OnePart,
 }
 
 /// The in-memory store, with answers that take a moment. It knows which uploads are open.
 struct Failing {
     store: Arc<InMemory>,
     refused: Refused,
-    calls_left: AtomicUsize,
+    calls_left: AtomicIsize,
     open: Mutex<BTreeSet<(Path, MultipartId)>>,
     begun: AtomicUsize,
 }
 
 impl Failing {
-    fn refuse(&self, what: Refused) -> object_store::Result<()> {
-        let spent = |left: usize| left.checked_sub(1);
-        if what != self.refused || self.calls_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, spent).is_ok() {
+    fn refuse(&self, asked: Refused) -> object_store::Result<()> {
+        let one = self.refused == Refused::OnePart;
+        if asked != if one { Refused::Parts } else { self.refused } {
+            return Ok(());
+        }
+        let left = self.calls_left.fetch_sub(1, Ordering::SeqCst);
+        if left > 0 || (one && left < 0) {
             return Ok(());
         }
         Err(object_store::Error::Generic { store: "S3", source: "503 SlowDown".into() })
@@ -107,37 +112,56 @@ impl StoreFactory for FailingStores {
     }
 }
 
+impl Failing {
+    /// A store that refuses this from so many calls on.
+    fn new(refused: Refused, calls_left: isize) -> Arc<Self> {
+        Arc::new(Self {
+            store: Arc::new(InMemory::new()),
+            refused,
+            calls_left: calls_left.into(),
+            open: Mutex::default(),
+            begun: AtomicUsize::new(0),
+        })
+    }
+}
+
+/// A run that writes there, and what it notes.
+fn run_in(store: &Arc<Failing>) -> (JobContext, Arc<MemoryJournal>) {
+    let journal = Arc::new(MemoryJournal::default());
+    let ctx = JobContext::builder("job")
+        .threads(4)
+        .journal(journal.clone())
+        .store_factory("memory", Arc::new(FailingStores(Arc::clone(store))));
+    (ctx.build().unwrap(), journal)
+}
+
+/// What the runtime does when a run has failed or is told to stop. Then nothing is left.
+async fn assert_discarded(ctx: &JobContext, journal: &MemoryJournal, store: &Failing) {
+    ctx.end_staging(Duration::from_secs(10)).await.unwrap();
+    discard(ctx.stores(), ctx.publishers(), &journal.noted()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let begun = store.begun.load(Ordering::SeqCst);
+    assert_eq!(store.open.lock().unwrap().len(), 0, "of {begun} uploads these are still open");
+    assert!(store.store.list(None).try_collect::<Vec<_>>().await.unwrap().is_empty(), "something is visible");
+}
+
+const TWO_HUNDRED: &str = "select value as n, value % 200 as p from generate_series(1, 400)";
+
 /// Whatever fails and when, the error says where, and every upload that was begun is one that can be discarded: also those
 /// that other streams had under way at that moment. Row groups of one row make files that are not staged in one go.
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_failed_write_has_begun_can_be_discarded(
-    #[values(Refused::Creates, Refused::Parts)] refused: Refused,
-    #[values(0, 1, 70, 199)] calls_left: usize,
+    #[values(Refused::Creates, Refused::Parts, Refused::OnePart)] refused: Refused,
+    #[values(0, 1, 70, 199)] calls_left: isize,
     #[values(1_000_000, 1)] row_group_rows: usize,
 ) {
-    let store = Arc::new(Failing {
-        store: Arc::new(InMemory::new()),
-        refused,
-        calls_left: calls_left.into(),
-        open: Mutex::default(),
-        begun: AtomicUsize::new(0),
-    });
-    let journal = Arc::new(MemoryJournal::default());
-    let ctx = JobContext::builder("job")
-        .threads(4)
-        .journal(journal.clone())
-        .store_factory("memory", Arc::new(FailingStores(Arc::clone(&store))))
-        .build()
-        .unwrap();
+    let store = Failing::new(refused, calls_left);
+    let (ctx, journal) = run_in(&store);
     let dataset =
         ParquetDataset::new("out", "memory:/lake/out").partition_by(["p"]).with_row_group_rows(row_group_rows);
-    let rows = sql(&ctx, "select value as n, value % 200 as p from generate_series(1, 400)").await;
 
-    let error = dataset.stage(&ctx, rows).await.unwrap_err();
-    let noted = journal.noted();
-    discard(ctx.stores(), ctx.publishers(), &noted).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let error = dataset.stage(&ctx, sql(&ctx, TWO_HUNDRED).await).await.unwrap_err();
 
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     let text = error.chain();
@@ -145,7 +169,34 @@ async fn what_a_failed_write_has_begun_can_be_discarded(
         assert!(text.contains(part), "`{part}` should be named: {text}");
     }
     let begun = store.begun.load(Ordering::SeqCst);
-    assert!(begun >= calls_left.min(1), "nothing was begun");
-    assert_eq!(store.open.lock().unwrap().len(), 0, "of {begun} uploads these are still open");
-    assert!(store.store.list(None).try_collect::<Vec<_>>().await.unwrap().is_empty(), "something is visible");
+    assert!(begun > 0 || calls_left == 0, "nothing was begun");
+    assert_discarded(&ctx, &journal, &store).await;
+}
+
+/// A run that is told to stop drops what its job was doing, while many uploads are being begun.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_stopped_write_has_begun_can_be_discarded(
+    #[values(1, 100)] after: usize,
+    #[values(1_000_000, 1)] row_group_rows: usize,
+) {
+    let store = Failing::new(Refused::Creates, isize::MAX);
+    let (ctx, journal) = run_in(&store);
+    let dataset =
+        ParquetDataset::new("out", "memory:/lake/out").partition_by(["p"]).with_row_group_rows(row_group_rows);
+    let rows = sql(&ctx, TWO_HUNDRED).await;
+
+    let enough = async {
+        while store.begun.load(Ordering::SeqCst) < after {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        staged = dataset.stage(&ctx, rows) => panic!("it was not stopped in the middle: {staged:?}"),
+        () = enough => {}
+    }
+
+    assert_discarded(&ctx, &journal, &store).await;
+    let begun = store.begun.load(Ordering::SeqCst);
+    assert!((after..200).contains(&begun), "{begun} uploads were begun");
 }

@@ -176,13 +176,22 @@ async fn an_empty_text_and_null_are_one_partition_and_one_file() {
     ");
 }
 
+/// Whether they come in several streams or in one that a plan may share out, as a scan of one file is.
+#[rstest]
 #[tokio::test]
-async fn rows_are_sorted_within_files_and_the_files_say_so() {
+async fn rows_are_sorted_within_files_and_the_files_say_so(
+    #[values(1, 2, 8)] threads: usize,
+    #[values(false, true)] in_memory: bool,
+) {
     let folder = tempfile::tempdir().unwrap();
-    let ctx = JobContext::builder("job").run_id("r".parse().unwrap()).threads(3).build().unwrap();
+    let ctx = JobContext::builder("job").run_id("r".parse().unwrap()).threads(threads).build().unwrap();
     let dataset = ParquetDataset::new("n", Location::from(folder.path())).partition_by(["p"]).sorted_by(["a", "b"]);
     let query = "select 1000 + (value * 7919) % 1000 as a, 'b' || (value % 3) as b, value % 4 as p from generate_series(1, 20000)";
-    save(&ctx, &dataset, query).await;
+    let mut rows = sql(&ctx, query).await;
+    if in_memory {
+        rows = ctx.session().read_batches(rows.collect().await.unwrap()).unwrap();
+    }
+    save_frame(&ctx, &dataset, rows).await;
     assert_eq!(folders(folder.path()).0, 4);
     for p in 0..4 {
         let file = crate::only_file(&folder.path().join(format!("p={p}")), "part");
@@ -252,13 +261,24 @@ async fn a_partition_larger_than_memory_loses_its_duplicates_too() {
     let folder = tempfile::tempdir().unwrap();
     let ctx = limited(2, 64 << 20);
     let query = "select repeat(md5(cast(value % 200000 as varchar)), 4) as a, repeat(md5(cast(value % 200000 + 1 as varchar)), 3) as b, 1 as p
-                 from generate_series(1, 400000)";
+                 from generate_series(1, 400001)";
+    // One row is there three times, so that others are parted by the end of a batch.
     let rows = drop_duplicates(sql(&ctx, query).await, &[]).unwrap();
     let dataset = ParquetDataset::new("n", Location::from(folder.path())).partition_by(["p"]);
     assert_eq!(save_frame(&ctx, &dataset, rows).await, 200_000);
     let counts = rows_of(folder.path(), "p", "select count(*), count(distinct a) from t").await;
     assert_eq!(counts, ["|200000|200000|"]);
     assert_eq!(ctx.session().runtime_env().memory_pool.reserved(), 0);
+}
+
+/// Among so many rows there are some with equal hashes.
+#[tokio::test]
+async fn rows_are_compared_and_not_only_their_hashes() {
+    let folder = tempfile::tempdir().unwrap();
+    let ctx = context("r");
+    let rows = sql(&ctx, "select value as n, 1 as p from generate_series(1, 300000)").await;
+    let dataset = ParquetDataset::new("n", Location::from(folder.path())).partition_by(["p"]);
+    assert_eq!(save_frame(&ctx, &dataset, drop_duplicates(rows, &[]).unwrap()).await, 300_000);
 }
 
 #[tokio::test]

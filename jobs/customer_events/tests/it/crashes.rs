@@ -51,6 +51,7 @@ fn killed_at_any_step_the_next_run_ends_in_the_right_state(#[values(0, 1)] passe
         _ => assert_eq!(
             reached,
             [
+                "stage.file.before",
                 "stage.file.created",
                 "stage.file.finished",
                 "publish.file.before",

@@ -1,25 +1,33 @@
-//! The real binary with thousands of files, killed in the middle of them or without room for them.
+//! The real binary with many files, killed or stopped in the middle of them, or without room for them.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::process::{Command, Output};
 
-use hardtack_test_support::{JobBinary, TempLake, assert_frame};
+use hardtack_test_support::{Frame, JobBinary, TempLake, assert_frame};
+use rstest::rstest;
 
-use crate::{HEADER, TABLE, line, with};
+use crate::{HEADER, TABLE, job, line, with};
 
-const DAYS: usize = 3_000;
+const DAYS: usize = 10_000;
+/// When as many files are staged, or published, half of them are.
+const HALF: usize = DAYS / 2;
+/// So many files may be under way at once besides: 64 at most.
+const MIDDLE: std::ops::Range<usize> = HALF - 100..HALF + 100;
 
-/// One or two observations on each of so many different days. (Months of 28 days are all there are.)
+/// One or two observations on each of so many different days.
 fn observations(days: usize) -> String {
     let mut text = HEADER.to_owned();
-    for day in 0..days {
-        let date = format!("{}-{:02}-{:02}", 1900 + day / 336, day / 28 % 12 + 1, day % 28 + 1);
-        for hour in 0..1 + day % 2 {
-            write!(text, "{}", line(&format!("p{day}"), &format!("{date}T0{hour}:00:00Z"))).unwrap();
-        }
+    for (patient, [year, month, day], hour) in observed(days) {
+        write!(text, "{}", line(&patient, &format!("{year}-{month:02}-{day:02}T0{hour}:00:00Z"))).unwrap();
     }
     text
+}
+
+/// Patient, date (months of 28 days are all there are) and hour of each.
+fn observed(days: usize) -> impl Iterator<Item = (String, [usize; 3], usize)> {
+    let date = |n| [1900 + n / 336, n / 28 % 12 + 1, n % 28 + 1];
+    (0..days).flat_map(move |n| (0..=n % 2).map(move |hour| (format!("p{n}"), date(n), hour)))
 }
 
 /// The names of folders with a file, each of which has only one.
@@ -34,35 +42,54 @@ fn folders(lake: &TempLake) -> BTreeSet<String> {
 /// All files are there, with each row once, and nothing else.
 fn assert_complete(lake: &TempLake) {
     assert_eq!(folders(lake).len(), DAYS);
-    assert_eq!(lake.read_parquet(TABLE).num_rows(), DAYS + DAYS / 2);
     assert_eq!(lake.hidden_files("out"), [""; 0]);
+    let json = |(patient, [year, month, day], _): (String, [usize; 3], _)| {
+        format!(r#"{{"patient": "{patient}", "year": "{year}", "month": "{month}", "day": "{day}"}}"#)
+    };
+    let wanted: Vec<String> = observed(DAYS).map(json).collect();
+    assert_frame(lake.read_parquet(TABLE), Frame::from_json_lines(&wanted.join("\n")).ignoring_other_columns());
 }
 
 #[test]
-fn killed_amid_thousands_of_files_nothing_is_half_visible_and_the_next_run_heals() {
-    let job = with("in/observations.csv", observations(DAYS));
+fn killed_amid_ten_thousand_files_nothing_is_half_visible_and_the_next_run_heals() {
+    let job = job().in_memory();
+    job.dir().write("in/observations.csv", observations(DAYS));
 
-    let killed = job.failing_at("stage.file.created", "1500*off->return(kill)").run();
+    let killed = job.failing_at("stage.file.created", &format!("{HALF}*off->return(kill)")).run();
     assert_eq!(killed.signal(), Some(9), "{killed}");
-    assert!(job.dir().hidden_files("out").len() >= 1400, "it was not in the middle of staging");
+    let staged = job.dir().hidden_files("out").len();
+    assert!(MIDDLE.contains(&staged), "{staged} files were staged: that is not the middle");
     assert_eq!(folders(job.dir()).len(), 0, "something was visible before the commit");
 
-    let killed = job.failing_at("publish.file.after", "1500*off->return(kill)").run();
+    let killed = job.failing_at("publish.file.after", &format!("{HALF}*off->return(kill)")).run();
     assert_eq!(killed.signal(), Some(9), "{killed}");
-    let visible = folders(job.dir());
-    assert!((1400..1700).contains(&visible.len()), "{} files were visible", visible.len());
+    let visible = folders(job.dir()).len();
+    assert!(MIDDLE.contains(&visible), "{visible} files were visible: that is not the middle");
     let rows = job.dir().read_parquet(TABLE).num_rows();
-    assert!((visible.len()..=2 * visible.len()).contains(&rows), "{rows} rows in {} files", visible.len());
+    assert!((visible..=2 * visible).contains(&rows), "{rows} rows in {visible} files");
 
     // The source is gone, so that what is seen afterwards is the commit that was rolled forward and no new run's work.
     job.dir().remove("in/observations.csv");
     job.run().assert_code(1);
     assert_complete(job.dir());
+}
 
-    let undisturbed = with("in/observations.csv", observations(DAYS));
-    undisturbed.run().assert_code(0);
-    assert_complete(undisturbed.dir());
-    assert_frame(job.dir().read_parquet(TABLE), undisturbed.dir().read_parquet(TABLE));
+/// Told to stop, it discards what it has staged and also what it is about to: dozens of files that are not there yet. (The
+/// slow discarding leaves them time to come.)
+#[test]
+fn stopped_amid_many_files_nothing_is_left() {
+    let job = with("in/observations.csv", observations(500));
+    let slow = "stage.file.before=200*off->sleep(300);discard.after=sleep(600)";
+    let mut run = job.again().env("FAILPOINTS", slow).start();
+    assert!(run.wait_until(|| job.dir().hidden_files("out").len() >= 200), "it was not in the middle of staging");
+
+    run.terminate();
+
+    let stopped = run.wait();
+    stopped.assert_code(143);
+    assert_eq!((job.dir().files("out"), job.dir().hidden_files("out")), (vec![], vec![]), "{stopped}");
+    job.run().assert_code(0);
+    assert_eq!(folders(job.dir()).len(), 500);
 }
 
 /// The job with at most so much room in each of its files: a disk that is full, to be had without rights. (512 bytes are a
@@ -87,10 +114,53 @@ fn without_room_nothing_is_published_and_the_error_says_what_to_do() {
     for part in ["out/observations/.", "free room", "run again"] {
         assert!(said.contains(part), "`{part}` should be named\n{said}");
     }
-    assert_eq!(job.dir().files("out"), [""; 0]);
+    assert_eq!((job.dir().files("out"), job.dir().hidden_files("out")), (vec![], vec![]), "{said}");
 
     job.run().assert_code(0);
     assert_eq!(folders(job.dir()).len(), 201);
     assert_eq!(job.dir().read_parquet(TABLE).num_rows(), 20_300);
     assert_eq!(job.dir().hidden_files("out"), [""; 0]);
+}
+
+/// The job on a disk of its own with these limits, and again when it has room. What such a disk holds is gone with the
+/// processes that see it, so copies of it are left, and what the job said.
+const ON_A_SMALL_DISK: &str = r#"
+set -e
+mkdir out
+mount -t tmpfs -o "$1" small out
+code=0; "$0" --source in --target out 2>first.txt || code=$?
+echo "$code" >>first.txt
+cp -r out first
+mount -o remount,size=64m,nr_inodes=10000 out
+"$0" --source in --target out
+cp -r out second
+"#;
+
+#[rstest]
+#[case::while_staging("size=400k", &["the disk is full; free room and run again", "out/observations/."], 0)]
+#[case::while_publishing("nr_inodes=300", &["the run has committed", "the disk is full", "out/observations/year="], 1)]
+#[test]
+#[ignore = "mounts a file system (root, or a user namespace): cargo test --workspace --tests -- --ignored"]
+fn on_a_full_disk_nothing_is_half_visible_and_with_room_the_next_run_heals(
+    #[case] limits: &str,
+    #[case] named: &[&str],
+    #[case] visible: usize,
+) {
+    let job = with("in/observations.csv", observations(200));
+    let mut command = Command::new("unshare");
+    let script = ["-rm", "sh", "-c", ON_A_SMALL_DISK, env!("CARGO_BIN_EXE_observations"), limits];
+    let ended = command.args(script).current_dir(job.dir().path()).env_clear().output().unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+
+    let said = job.dir().read("first.txt");
+    assert!(said.ends_with("\n1\n"), "the exit code should be 1\n{said}");
+    for part in named {
+        assert!(said.contains(part), "`{part}` should be named\n{said}");
+    }
+    let files = job.dir().files("first");
+    assert!(files.iter().all(|file| file.ends_with(".parquet")), "readers would find {files:?}");
+    assert_eq!((files.len().min(1), job.dir().hidden_files("first").is_empty()), (visible, visible == 0), "{said}");
+
+    assert_eq!((job.dir().files("second").len(), job.dir().hidden_files("second").len()), (200, 0));
+    assert_eq!(job.dir().read_parquet("second").num_rows(), 300);
 }
