@@ -54,7 +54,7 @@ enum Command {
     /// fewer files: a second call does nothing. Files that jobs append meanwhile stay. A job that *replaces* files
     /// there (overwrites, compacts) must not run at the same time; call it with that job's name and scope, and of the
     /// two only one will commit.
-    Compact(Compact),
+    Compact(Box<Compact>),
 }
 
 /// Runs the command with these arguments (the first is the program's name), and says how the process should exit.
