@@ -92,7 +92,7 @@ mod tests {
     }
 
     fn csv(batch_size: usize) -> impl Cut {
-        let layout = Layout { wanted: columns(), all: columns(), declared: true };
+        let layout = Layout { wanted: columns(), filter: None, all: columns(), declared: true };
         CsvCutter::new(Arc::default(), layout, batch_size)
     }
 

@@ -1,22 +1,28 @@
 //! The physical scan: what DataFusion executes to read files.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::array::{Array, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::prep_null_mask_filter;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use async_trait::async_trait;
 use datafusion::common::Result as DFResult;
+use datafusion::common::cast::as_boolean_array;
 use datafusion::common::config::ConfigOptions;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileOpenFuture, FileOpener, FileScanConfig, FileSource};
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::DataFusionError;
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::projection::ProjectionExprs;
-use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr};
-use datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation;
+use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
+use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr, conjunction_opt};
+use datafusion::physical_expr_common::physical_expr::{is_dynamic_physical_expr, is_volatile};
+use datafusion::physical_plan::filter_pushdown::{FilterPushdownPropagation, PushedDown};
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::{DisplayFormatType, SortOrderPushdownResult};
 use datafusion_datasource::projection::{ProjectionOpener, SplitProjection};
@@ -39,6 +45,11 @@ pub(crate) trait ReadRows: fmt::Debug + Send + Sync {
     /// The format's name in plans.
     fn kind(&self) -> &'static str;
 
+    /// Whether it takes a filter: only where that saves something.
+    fn can_filter(&self) -> bool {
+        false
+    }
+
     /// The rows of a file, in order.
     async fn read(&self, file: SourceFile, want: Want) -> Result<Batches>;
 }
@@ -52,6 +63,31 @@ pub(crate) struct Want {
     pub(crate) batch_size: usize,
     /// Batches that may be decoded at once.
     pub(crate) side_by_side: usize,
+    /// Only these rows; none unless the format [can filter](ReadRows::can_filter).
+    pub(crate) filter: Option<RowFilter>,
+}
+
+/// Which rows of a file are wanted.
+#[derive(Debug, Clone)]
+pub(crate) struct RowFilter {
+    /// The columns that it looks at, in the order of the file's.
+    pub(crate) columns: SchemaRef,
+    /// Over these columns.
+    keep: Arc<dyn PhysicalExpr>,
+    /// Counts the rows that are read, also those that are dropped.
+    meter: Arc<Meter>,
+}
+
+impl RowFilter {
+    /// Which of these rows are wanted.
+    pub(crate) fn apply(&self, rows: &RecordBatch) -> DFResult<BooleanArray> {
+        let keep = self.keep.evaluate(rows)?.into_array(rows.num_rows())?;
+        // A row of which it is not known whether it is wanted is not.
+        let keep = as_boolean_array(&keep)?;
+        let keep = if keep.null_count() > 0 { prep_null_mask_filter(keep) } else { keep.clone() };
+        self.meter.add_rows((keep.len() - keep.true_count()) as u64);
+        Ok(keep)
+    }
 }
 
 /// Which source a scan reads for: who counts, and how files are named in errors.
@@ -72,6 +108,8 @@ pub(crate) struct RowSource {
     table: TableSchema,
     origin: Origin,
     projection: SplitProjection,
+    /// Over the columns of the table.
+    filter: Option<Arc<dyn PhysicalExpr>>,
     batch_size: usize,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -79,7 +117,34 @@ pub(crate) struct RowSource {
 impl RowSource {
     pub(crate) fn new(rows: Arc<dyn ReadRows>, table: TableSchema, origin: Origin) -> Self {
         let projection = SplitProjection::unprojected(&table);
-        Self { rows, table, origin, projection, batch_size: 8192, metrics: ExecutionPlanMetricsSet::new() }
+        Self {
+            rows,
+            table,
+            origin,
+            projection,
+            filter: None,
+            batch_size: 8192,
+            metrics: ExecutionPlanMetricsSet::new(),
+        }
+    }
+}
+
+impl RowSource {
+    /// A filter on columns of the table, over those columns of a file that it looks at.
+    fn row_filter(&self, filter: &Arc<dyn PhysicalExpr>) -> DFResult<RowFilter> {
+        let used: BTreeSet<usize> = collect_columns(filter).iter().map(Column::index).collect();
+        let columns = self.table.file_schema().project(&used.into_iter().collect::<Vec<_>>())?;
+        let keep = reassign_expr_columns(Arc::clone(filter), &columns)?;
+        Ok(RowFilter { columns: Arc::new(columns), keep, meter: Arc::clone(&self.origin.meter) })
+    }
+
+    /// Whether a filter can be left to the reader of a file.
+    fn can_filter(&self, filter: &Arc<dyn PhysicalExpr>) -> bool {
+        let in_file = |column: &Column| column.index() < self.table.file_schema().fields().len();
+        self.rows.can_filter()
+            && !is_volatile(filter)
+            && !is_dynamic_physical_expr(filter)
+            && collect_columns(filter).iter().all(in_file)
     }
 }
 
@@ -96,6 +161,7 @@ impl FileSource for RowSource {
             batch_size: self.batch_size,
             // Where there are fewer files to read at once than cores, files share them.
             side_by_side: self.origin.target_partitions.div_ceil(config.file_groups.len().max(1)),
+            filter: self.filter.as_ref().map(|filter| self.row_filter(filter)).transpose()?,
         };
         let opener = RowOpener { rows: Arc::clone(&self.rows), origin: self.origin.clone(), store, want };
         let opener = Arc::new(opener);
@@ -113,6 +179,29 @@ impl FileSource for RowSource {
 
     fn with_batch_size(&self, batch_size: usize) -> Arc<dyn FileSource> {
         Arc::new(Self { batch_size, ..self.clone() })
+    }
+
+    fn try_pushdown_filters(
+        &self,
+        filters: Vec<Arc<dyn PhysicalExpr>>,
+        _: &ConfigOptions,
+    ) -> DFResult<FilterPushdownPropagation<Arc<dyn FileSource>>> {
+        let pushed = |filter: &_| if self.can_filter(filter) { PushedDown::Yes } else { PushedDown::No };
+        let told: Vec<PushedDown> = filters.iter().map(pushed).collect();
+        let mut result = FilterPushdownPropagation::with_parent_pushdown_result(told.clone());
+        let taken = filters.into_iter().zip(told).filter(|(_, told)| matches!(told, PushedDown::Yes));
+        if let Some(filter) = conjunction_opt(self.filter.iter().cloned().chain(taken.map(|(filter, _)| filter))) {
+            result = result.with_updated_node(Arc::new(Self { filter: Some(filter), ..self.clone() }) as _);
+        }
+        Ok(result)
+    }
+
+    fn filter(&self) -> Option<Arc<dyn PhysicalExpr>> {
+        self.filter.clone()
+    }
+
+    fn fmt_extra(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        self.filter.as_ref().map_or(Ok(()), |filter| write!(f, ", predicate={filter}"))
     }
 
     fn try_pushdown_projection(&self, projection: &ProjectionExprs) -> DFResult<Option<Arc<dyn FileSource>>> {

@@ -22,7 +22,7 @@ use arrow::datatypes::{
     TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type,
     UInt64Type,
 };
-use chrono::{DateTime, NaiveTime, TimeZone, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeZone, Utc};
 
 use crate::convert::STRICT;
 
@@ -150,6 +150,9 @@ fn date(text: &str) -> Option<i32> {
 
 /// In units of `nanos` nanoseconds.
 fn timestamp<Z: TimeZone>(text: &str, zone: &Z, nanos: i64) -> Option<i64> {
+    if let Some(second) = utc_second(text) {
+        return second.checked_mul(1_000_000_000 / nanos);
+    }
     if is_integer(text) {
         return text.parse().ok();
     }
@@ -161,6 +164,20 @@ fn timestamp<Z: TimeZone>(text: &str, zone: &Z, nanos: i64) -> Option<i64> {
         return None;
     }
     moment.timestamp().checked_mul(1_000_000_000 / nanos)?.checked_add(below / nanos)
+}
+
+/// The second that `2024-01-31T10:00:00Z` says: what most feeds write, read without looking for anything else.
+fn utc_second(text: &str) -> Option<i64> {
+    let bytes: &[u8; 20] = text.as_bytes().try_into().ok()?;
+    let number = |from: usize, to: usize| {
+        bytes[from..to].iter().try_fold(0, |n, b| b.is_ascii_digit().then(|| n * 10 + u32::from(b - b'0')))
+    };
+    let marks = [(4, b'-'), (7, b'-'), (13, b':'), (16, b':'), (19, b'Z')];
+    if !marks.iter().all(|(at, mark)| bytes[*at] == *mark) || !matches!(bytes[10], b'T' | b' ') {
+        return None;
+    }
+    let day = NaiveDate::from_ymd_opt(number(0, 4)? as i32, number(5, 7)?, number(8, 10)?)?;
+    Some(day.and_hms_opt(number(11, 13)?, number(14, 16)?, number(17, 19)?)?.and_utc().timestamp())
 }
 
 fn by_cast(texts: &StringArray, to: &DataType) -> Result<ArrayRef, BadIndex> {
@@ -232,6 +249,7 @@ fn list_from_texts<O: OffsetSizeTrait>(list: &GenericListArray<O>, item: &FieldR
 #[cfg(test)]
 mod tests {
     use arrow::util::display::array_value_to_string;
+    use proptest::prelude::*;
     use rstest::rstest;
 
     use super::*;
@@ -281,6 +299,25 @@ mod tests {
     #[case("ab", DataType::Binary, Some("6162"))]
     fn texts_become_values_or_are_refused(#[case] text: &str, #[case] to: DataType, #[case] value: Option<&str>) {
         assert_eq!(check(text, &to).as_deref(), value);
+    }
+
+    proptest! {
+        #[test]
+        fn the_short_way_to_a_second_ends_where_the_long_one_does(
+            parts in (0_u32..=9999, 0_u32..14, 0_u32..33, 0_u32..26, 0_u32..62, 0_u32..62),
+            damage in prop::option::weighted(0.3, (0_usize..20, "[0-9:TZ +-]")),
+        ) {
+            let (y, m, d, h, min, s) = parts;
+            let mut text = format!("{y:04}-{m:02}-{d:02}T{h:02}:{min:02}:{s:02}Z");
+            if let Some((at, with)) = damage {
+                text.replace_range(at..=at, &with);
+            }
+            if let Some(second) = utc_second(&text) {
+                prop_assert_eq!(string_to_datetime(&Utc, &text).unwrap().timestamp(), second);
+            } else if let Ok(moment) = string_to_datetime(&Utc, &text) {
+                prop_assert!(text != moment.format("%Y-%m-%dT%H:%M:%SZ").to_string(), "{} is usual", text);
+            }
+        }
     }
 
     #[test]

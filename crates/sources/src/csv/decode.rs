@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, NullBufferBuilder, RecordBatch, RecordBatchOptions, StringArray, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, NullBufferBuilder, RecordBatch, RecordBatchOptions, StringArray, new_null_array,
+};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 
@@ -10,11 +12,13 @@ use super::dialect::{Cell, Dialect, Record};
 use crate::blocks::{Cut, Decode, MAX_BLOCK_BYTES};
 use crate::fault::{Fault, cut};
 use crate::input::{BOM, Step};
+use crate::scan::RowFilter;
 use crate::text::parse;
 
 /// Which columns are wanted, and where to find them.
 pub(crate) struct Layout {
     pub(crate) wanted: SchemaRef,
+    pub(crate) filter: Option<RowFilter>,
     pub(crate) all: SchemaRef,
     pub(crate) declared: bool,
 }
@@ -41,6 +45,8 @@ pub(crate) struct Records {
     kept: usize,
     /// The slot of each wanted column; a column that the file lacks has none.
     columns: Vec<Option<usize>>,
+    /// With the slots of the columns that it looks at.
+    filter: Option<(RowFilter, Vec<Option<usize>>)>,
 }
 
 impl CsvCutter {
@@ -100,14 +106,65 @@ impl Decode for (Arc<Records>, usize) {
             Ok(text) => text,
             Err(e) => return Err(Fault::new(e.valid_up_to(), "this is not UTF-8 text; convert the file")),
         };
-        let columns = records.columns.iter().zip(records.wanted.fields()).map(|(slot, field)| match slot {
-            None => Ok(new_null_array(field.data_type(), rows)),
-            Some(slot) => records.column(text, field, rows, |row| cells[row * records.kept + slot]),
-        });
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(Arc::clone(&records.wanted), columns.collect::<Result<_, _>>()?, &options)
-            .map_err(|e| Fault::new(0, e.to_string()))
+        let block = BlockOf { records, text, cells, rows };
+        match &records.filter {
+            None => block.columns(&records.wanted, &records.columns),
+            Some((filter, slots)) => block.filtered(filter, slots),
+        }
     }
+}
+
+/// The fields of a block.
+struct BlockOf<'a> {
+    records: &'a Records,
+    text: &'a str,
+    cells: Vec<Cell>,
+    rows: usize,
+}
+
+impl BlockOf<'_> {
+    fn cell(&self, row: usize, slot: usize) -> Cell {
+        self.cells[row * self.records.kept + slot]
+    }
+
+    fn columns(&self, schema: &SchemaRef, slots: &[Option<usize>]) -> Result<RecordBatch, Fault> {
+        let columns = slots.iter().zip(schema.fields()).map(|(slot, field)| self.column(field, *slot));
+        batch(schema, columns.collect::<Result<_, _>>()?, self.rows)
+    }
+
+    fn column(&self, field: &Field, slot: Option<usize>) -> Result<ArrayRef, Fault> {
+        match slot {
+            None => Ok(new_null_array(field.data_type(), self.rows)),
+            Some(slot) => self.records.column(self.text, field, self.rows, |row| self.cell(row, slot)),
+        }
+    }
+
+    /// Only the rows that are wanted. That a value is what its column wants is checked in all rows, as without a filter; but
+    /// a text that may be missing cannot be wrong, and is made for the rows that are wanted only.
+    fn filtered(&self, filter: &RowFilter, slots: &[Option<usize>]) -> Result<RecordBatch, Fault> {
+        let looked_at = self.columns(&filter.columns, slots)?;
+        let keep = filter.apply(&looked_at).map_err(|e| Fault::new(0, format!("the filter cannot be applied: {e}")))?;
+        let kept: Vec<usize> = keep.values().set_indices().collect();
+        let column = |field: &Field, slot: Option<usize>| match (looked_at.column_by_name(field.name()), slot) {
+            (Some(column), _) => take_kept(column, &keep),
+            (None, Some(slot)) if field.is_nullable() && field.data_type() == &DataType::Utf8 => {
+                self.records.column(self.text, field, kept.len(), |i| self.cell(kept[i], slot))
+            }
+            (None, slot) => take_kept(&self.column(field, slot)?, &keep),
+        };
+        let records = self.records;
+        let columns = records.columns.iter().zip(records.wanted.fields()).map(|(slot, field)| column(field, *slot));
+        batch(&records.wanted, columns.collect::<Result<_, _>>()?, kept.len())
+    }
+}
+
+fn take_kept(column: &ArrayRef, keep: &BooleanArray) -> Result<ArrayRef, Fault> {
+    arrow::compute::filter(column, keep).map_err(|e| Fault::new(0, e.to_string()))
+}
+
+fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch, Fault> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options).map_err(|e| Fault::new(0, e.to_string()))
 }
 
 impl Records {
@@ -187,17 +244,22 @@ impl Records {
 impl Layout {
     fn records(&self, dialect: &Arc<Dialect>, names: &[String]) -> Result<Records, Fault> {
         let mut slots = vec![None; names.len()];
-        let mut columns = Vec::new();
-        for field in self.wanted.fields() {
-            let Some(at) = self.find(field.name(), names)? else {
-                columns.push(None);
-                continue;
-            };
-            let next = slots.iter().flatten().count();
-            columns.push(Some(*slots[at].get_or_insert(next)));
-        }
+        let mut slots_of = |schema: &SchemaRef| -> Result<Vec<Option<usize>>, Fault> {
+            let mut columns = Vec::new();
+            for field in schema.fields() {
+                let found = self.find(field.name(), names)?;
+                let next = slots.iter().flatten().count();
+                columns.push(found.map(|at| *slots[at].get_or_insert(next)));
+            }
+            Ok(columns)
+        };
+        let columns = slots_of(&self.wanted)?;
+        let filter = match &self.filter {
+            None => None,
+            Some(filter) => Some((filter.clone(), slots_of(&filter.columns)?)),
+        };
         let kept = slots.iter().flatten().count();
-        Ok(Records { dialect: Arc::clone(dialect), wanted: Arc::clone(&self.wanted), slots, kept, columns })
+        Ok(Records { dialect: Arc::clone(dialect), wanted: Arc::clone(&self.wanted), slots, kept, columns, filter })
     }
 
     /// Which field a column is.

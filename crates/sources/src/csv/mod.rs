@@ -169,8 +169,14 @@ impl ReadRows for CsvRows {
         "csv"
     }
 
+    /// Texts of rows that are dropped need not be made.
+    fn can_filter(&self) -> bool {
+        true
+    }
+
     async fn read(&self, file: SourceFile, want: Want) -> Result<Batches> {
-        let layout = Layout { wanted: want.columns, all: Arc::clone(&self.all), declared: self.declared };
+        let (wanted, filter) = (want.columns, want.filter);
+        let layout = Layout { wanted, filter, all: Arc::clone(&self.all), declared: self.declared };
         let cutter = CsvCutter::new(Arc::clone(&self.dialect), layout, want.batch_size);
         Ok(file.open_text().await?.batches(cutter, want.side_by_side))
     }

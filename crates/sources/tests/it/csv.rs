@@ -1,4 +1,7 @@
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use datafusion::logical_expr::{col, lit};
+use datafusion::physical_plan::displayable;
 use hardtack_sources::CsvFiles;
 use insta::assert_snapshot;
 use proptest::prelude::*;
@@ -166,4 +169,53 @@ proptest! {
         });
         prop_assert_eq!(arrow::compute::concat_batches(&columns, &back).unwrap(), batch);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    /// A filter is applied while files are read, and comes to what it comes to afterwards.
+    #[test]
+    fn filters_do_not_change_the_answer(
+        rows in prop::collection::vec((any::<Option<i8>>(), prop::option::of("[ab]{1,2}"), prop::option::of("[xy]{1,2}")), 0..40),
+        condition in prop::sample::select(vec![
+            "n > 0", "t like '%a%'", "t is null", "n is not null and u = 'x'", "t = u", "n < 0 or t > 'aa'", "true",
+            "false", "coalesce(t, u) = 'x'", "n + 1 > 5 and t is not null",
+        ]),
+        columns in prop::sample::select(vec!["*", "u", "n, t", "count(*)", "upper(u) as v, n", "t, u"]),
+    ) {
+        let cell = |text: &Option<String>| text.clone().unwrap_or_default();
+        let line = |(n, t, u): &(Option<i8>, _, _)| format!("{},{},{}\n", cell(&n.map(|n| n.to_string())), cell(t), cell(u));
+        let text = std::iter::once("n,t,u\n".to_owned()).chain(rows.iter().map(line)).collect::<String>();
+        let schema = schema(&[("n", DataType::Int64), ("t", DataType::Utf8), ("u", DataType::Utf8)]);
+        let source = CsvFiles::new("a", AT).with_schema(schema);
+        futures::executor::block_on(async {
+            let ctx = with_files([("data/a.csv", text)]).await;
+            let rows = ctx.load(source).await.unwrap();
+            // In memory nothing is filtered while it is read.
+            ctx.session().register_table("read", rows.clone().into_view()).unwrap();
+            ctx.session().register_table("held", rows.cache().await.unwrap().into_view()).unwrap();
+            let query = |table: &str| format!("select {columns} from {table} where {condition}");
+            let answer = async |table: &str| {
+                let batches = ctx.session().sql(&query(table)).await.unwrap().collect().await.unwrap();
+                arrow::util::pretty::pretty_format_batches(&batches).unwrap().to_string()
+            };
+            assert_eq!(answer("read").await, answer("held").await);
+        });
+    }
+}
+
+#[tokio::test]
+async fn what_a_filter_drops_was_read_and_is_held_to_the_schema() {
+    let ctx = with_files([("data/a.csv", "id,name,born\n1,Ann,2001-02-03\n2,Bob,\n3,Cem,2001-02-04\n")]).await;
+    let bobs = async || ctx.load(people()).await.unwrap().filter(col("name").eq(lit("Bob"))).unwrap();
+    let plan = bobs().await.create_physical_plan().await.unwrap();
+    let plan = displayable(plan.as_ref()).indent(false).to_string();
+    assert!(plan.contains("predicate=name") && !plan.contains("FilterExec"), "{plan}");
+    let found = bobs().await.collect().await.unwrap();
+    assert_eq!(found.iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
+    assert_eq!(ctx.meters().sources()["people"].rows, 3);
+
+    crate::put(&ctx, "data/b.csv", "id,name,born\n4,Dan,someday\n").await;
+    let error = hardtack_core::Error::from(bobs().await.collect().await.unwrap_err());
+    assert_snapshot!(error.chain(), @"`someday` is not a Date32 (file: memory:/data/b.csv, line: 2, column: born, value: \"someday\")");
 }
