@@ -1,5 +1,6 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::util::pretty::pretty_format_batches_with_schema;
 use datafusion::logical_expr::{col, lit};
 use datafusion::physical_plan::displayable;
 use hardtack_sources::CsvFiles;
@@ -188,7 +189,7 @@ proptest! {
         let text = std::iter::once("n,t,u\n".to_owned()).chain(rows.iter().map(line)).collect::<String>();
         let schema = schema(&[("n", DataType::Int64), ("t", DataType::Utf8), ("u", DataType::Utf8)]);
         let source = CsvFiles::new("a", AT).with_schema(schema);
-        futures::executor::block_on(async {
+        tokio::runtime::Runtime::new().unwrap().block_on(async {
             let ctx = with_files([("data/a.csv", text)]).await;
             let rows = ctx.load(source).await.unwrap();
             // In memory nothing is filtered while it is read.
@@ -196,8 +197,9 @@ proptest! {
             ctx.session().register_table("held", rows.cache().await.unwrap().into_view()).unwrap();
             let query = |table: &str| format!("select {columns} from {table} where {condition}");
             let answer = async |table: &str| {
-                let batches = ctx.session().sql(&query(table)).await.unwrap().collect().await.unwrap();
-                arrow::util::pretty::pretty_format_batches(&batches).unwrap().to_string()
+                let rows = ctx.session().sql(&query(table)).await.unwrap();
+                let schema = rows.schema().inner().clone();
+                pretty_format_batches_with_schema(schema, &rows.collect().await.unwrap()).unwrap().to_string()
             };
             assert_eq!(answer("read").await, answer("held").await);
         });
