@@ -34,6 +34,7 @@ mod convert;
 mod csv;
 mod fault;
 mod files;
+mod folders;
 mod infer;
 mod input;
 mod json;
@@ -48,7 +49,8 @@ mod widen;
 
 pub use avro::{Avro, AvroFiles};
 pub use csv::{Csv, CsvFiles};
-pub use files::Files;
+pub use files::{Files, partition_value};
+pub use folders::{FileFormat, Folder, FolderCsv, FolderScan};
 pub use json::{Json, JsonFiles};
 pub use memory::{InMemory, Rows};
 pub use parquet::{Parquet, ParquetFiles};

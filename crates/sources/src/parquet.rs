@@ -55,8 +55,7 @@ impl Format for Parquet {
     }
 
     fn plan(&self, table: TableSchema, origin: Origin, planned: &Planned) -> Result<Arc<dyn FileSource>> {
-        let options = planned.session.copied_table_options().parquet;
-        let source = ParquetSource::new(table).with_table_parquet_options(options);
+        let source = ParquetSource::new(table).with_table_parquet_options(planned.parquet.clone());
         Ok(Arc::new(Metered::new(Arc::new(source), origin)))
     }
 
