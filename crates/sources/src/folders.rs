@@ -20,13 +20,13 @@ use hardtack_core::{Error, Location, Meter, Result};
 use object_store::ObjectMeta;
 use url::Url;
 
-use crate::avro::Avro;
-use crate::csv::Csv;
-use crate::files::{Format, Planned};
-use crate::json::Json;
+use crate::avro::AvroRows;
+use crate::csv::{self, Dialect, Places};
+use crate::json::{self, JsonObjects};
 use crate::listing::folder_files;
-use crate::parquet::Parquet;
-use crate::scan::Origin;
+use crate::parquet;
+use crate::scan::{Origin, ReadRows, RowSource};
+use crate::spelling::Caseless;
 use crate::table::{FileSet, is_about, select};
 
 /// The dialect of CSV files whose columns are found by their places. Bytes are ASCII.
@@ -42,6 +42,16 @@ pub struct FolderCsv {
     pub null_text: Option<String>,
     /// How many lines of each file are no rows.
     pub header_lines: u32,
+}
+
+impl FolderCsv {
+    fn dialect(&self) -> Dialect {
+        // One line may name the columns; of more, nobody knows which.
+        let header = self.header_lines == 1;
+        let skipped = if header { 0 } else { self.header_lines };
+        let Self { delimiter, quote, escape, null_text, .. } = self.clone();
+        Dialect { delimiter, quote, escape, null_text, skipped, header }
+    }
 }
 
 /// How the files of a folder are written.
@@ -126,6 +136,8 @@ impl FolderScan {
         let columns = columns.cloned().unwrap_or_else(|| (0..self.schema().fields().len()).collect());
         let mut plans = Vec::new();
         for set in self.list(folders, session).await? {
+            let wanted = columns.iter().filter_map(|i| self.table.file_schema().fields().get(*i).cloned());
+            set.format.check(&Schema::new(wanted.collect::<Fields>()))?;
             plans.push(self.file_set(set, session)?.plan(columns.clone(), limit, session)?);
         }
         match plans.len() {
@@ -171,7 +183,7 @@ impl FolderScan {
             target_partitions: session.config().target_partitions(),
         };
         let parquet = session.table_options().parquet.clone();
-        let (source, adapter) = format.reader(self.table.clone(), origin, parquet)?;
+        let (source, adapter) = format.reader(self.table.clone(), origin, parquet);
         Ok(FileSet { store: ObjectStoreUrl::parse(&store)?, files, source, adapter })
     }
 }
@@ -194,13 +206,27 @@ async fn list(location: &Location, session: &dyn Session) -> Result<(Url, Vec<Ob
 type Reader = (Arc<dyn FileSource>, Option<Arc<dyn PhysicalExprAdapterFactory>>);
 
 impl FileFormat {
-    fn reader(&self, table: TableSchema, origin: Origin, parquet: TableParquetOptions) -> Result<Reader> {
-        let planned = Planned { declared: false, parquet };
-        Ok(match self {
-            Self::Parquet => (Parquet.plan(table, origin, &planned)?, Parquet.adapter()),
-            Self::Json => (Json.plan(table, origin, &planned)?, None),
-            Self::Csv(_) => (Csv::default().plan(table, origin, &planned)?, None),
-            Self::Avro => (Avro.plan(table, origin, &planned)?, None),
-        })
+    /// What reads these files, whatever the case of their names.
+    fn reader(&self, table: TableSchema, origin: Origin, mut parquet: TableParquetOptions) -> Reader {
+        let rows = |rows: Arc<dyn ReadRows>, table, origin| Arc::new(RowSource::new(rows, table, origin));
+        match self {
+            Self::Parquet => {
+                // Timestamps of Spark and Hive, which nanoseconds since 1970 do not reach.
+                parquet.global.coerce_int96.get_or_insert_with(|| "us".to_owned());
+                (parquet::read(table, origin, parquet), Some(Arc::new(Caseless)))
+            }
+            Self::Json => (rows(Arc::new(JsonObjects { caseless: true }), table, origin), None),
+            Self::Csv(csv) => (csv::read(csv.dialect(), Places::Ordered, table, origin), None),
+            Self::Avro => (rows(Arc::new(AvroRows { caseless: true }), table, origin), None),
+        }
+    }
+
+    /// Refuses columns that files of this format cannot have.
+    fn check(&self, schema: &Schema) -> Result<()> {
+        match self {
+            Self::Parquet | Self::Avro => Ok(()),
+            Self::Json => json::check(schema),
+            Self::Csv(_) => csv::check(schema),
+        }
     }
 }

@@ -43,6 +43,7 @@ mod memory;
 mod metered;
 mod parquet;
 mod scan;
+mod spelling;
 mod table;
 mod text;
 mod widen;
