@@ -153,3 +153,55 @@ impl PhysicalExprAdapter for CaselessAdapter {
         self.inner.rewrite(expr)?.transform(as_stored).data()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schema(fields: &[(&str, DataType)]) -> Schema {
+        Schema::new(fields.iter().map(|(name, of)| Field::new(*name, of.clone(), true)).collect::<Fields>())
+    }
+
+    #[test]
+    fn names_are_those_of_the_schema_and_all_else_is_the_files() {
+        let of =
+            |name: &str, n: DataType| DataType::Struct(schema(&[(name, n), ("X", DataType::Int8)]).fields().clone());
+        let stored = schema(&[
+            ("ID", DataType::Int32),
+            ("Other", DataType::Int8),
+            ("exact", DataType::Int8),
+            ("EXACT", DataType::Int8),
+            ("list", DataType::new_large_list(of("IN", DataType::Int16), false)),
+        ]);
+        let wanted = schema(&[
+            ("list", DataType::new_large_list(of("in", DataType::Int64), true)),
+            ("id", DataType::Utf8),
+            ("exact", DataType::Int8),
+            ("missing", DataType::Int8),
+        ]);
+        let spelled = Spelling::new(&stored, &wanted);
+        let expected = schema(&[
+            ("id", DataType::Int32),
+            ("Other", DataType::Int8),
+            ("exact", DataType::Int8),
+            ("EXACT", DataType::Int8),
+            ("list", DataType::new_large_list(of("in", DataType::Int16), false)),
+        ]);
+        assert_eq!(*spelled.schema, expected);
+        assert!(spelled.check("exact").is_ok());
+    }
+
+    #[test]
+    fn what_may_be_two_columns_is_refused_with_both() {
+        let inner = DataType::Struct(
+            schema(&[("N", DataType::Int8), ("n", DataType::Int8), ("M", DataType::Int8)]).fields().clone(),
+        );
+        let stored = schema(&[("Id", DataType::Int8), ("iD", DataType::Int8), ("s", inner)]);
+        let part = |name: &str| DataType::Struct(schema(&[(name, DataType::Int8)]).fields().clone());
+        let spelled = Spelling::new(&stored, &schema(&[("id", DataType::Int8), ("s", part("n"))]));
+        insta::assert_snapshot!(spelled.check("id").unwrap_err(), @"the file has `Id` and `iD`, and each may be `id` (column: id)");
+        assert!(spelled.check("s").is_ok());
+        let DataType::Struct(twice) = part("x") else { unreachable!() };
+        assert!(respell(&twice, &Field::new("X", DataType::Int8, true)).unwrap().is_some());
+    }
+}

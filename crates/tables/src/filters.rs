@@ -77,3 +77,44 @@ fn text(value: &ScalarValue) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use datafusion::prelude::{col, in_list, lit, not};
+    use hardtack_catalog::{Column, TableFormat};
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(col("year").eq(lit(2020)), "year = 2020")]
+    #[case(lit(2020_i64).lt(col("year")), "year > 2020")]
+    #[case(col("year").gt_eq(lit(1)).and(col("city").not_eq(lit("Köln"))), "year >= 1 and city != Köln")]
+    #[case(in_list(col("city"), vec![lit("a b"), lit("c")], false), "city in (a b, c)")]
+    #[case(in_list(col("city"), vec![lit("a"), lit("c")], true), "")]
+    #[case(in_list(col("city"), vec![lit("a"), lit("")], false), "")]
+    #[case(col("day").lt_eq(lit(ScalarValue::Date32(Some(19_782)))), "day <= 2024-02-29")]
+    #[case(col("day").lt(lit(ScalarValue::Date32(Some(9_999_999)))), "")]
+    #[case(col("at").eq(lit(ScalarValue::TimestampMicrosecond(Some(500_000), None))), "at = 1970-01-01 00:00:00.500")]
+    #[case(col("price").eq(lit(ScalarValue::Decimal128(Some(-150), 5, 2))), "price = -1.50")]
+    #[case(col("flag").and(not(col("flag"))), "flag = true and flag = false")]
+    #[case(col("rate").gt(lit(0.5)), "")]
+    #[case(col("city").eq(lit(ScalarValue::Utf8(None))), "")]
+    #[case(col("city").is_null(), "")]
+    #[case(col("year").eq(lit(1)).or(col("year").eq(lit(2))), "")]
+    #[case((col("year") % lit(2)).eq(lit(0)).and(col("year").gt(lit(7))), "year > 7")]
+    fn filters_become_predicates_as_far_as_these_go(#[case] filter: Expr, #[case] expected: &str) {
+        let keys = [
+            ("year", "int"),
+            ("city", "string"),
+            ("day", "date"),
+            ("at", "timestamp"),
+            ("price", "decimal(5,2)"),
+            ("flag", "boolean"),
+            ("rate", "double"),
+        ];
+        let table = Table::new("lake", "t", &TableFormat::Json, "memory:/t")
+            .with_partition_keys(keys.map(|(name, of)| Column::foreign(name, of)));
+        assert_eq!(predicate(&table, &[filter]).to_string(), expected);
+    }
+}

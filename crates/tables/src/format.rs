@@ -13,6 +13,13 @@ pub(crate) fn file_format(table: &Table, partition: Option<&Partition>) -> Resul
         Some(partition) => (table.format_of(partition)?, &partition.storage),
         None => (table.format()?, &table.storage),
     };
+    if let (TableFormat::Json, Some(mapped)) =
+        (&format, storage.serde_parameters.keys().find(|k| k.starts_with(MAPPING)))
+    {
+        // Without it the column would be null everywhere, and nobody would notice.
+        let why = format!("`{mapped}` gives a column of this table another name in its files, which is not supported");
+        return Err(Error::usage(why).with("table", table.qualified_name()));
+    }
     Ok(match format {
         TableFormat::Parquet => FileFormat::Parquet,
         TableFormat::Json => FileFormat::Json,
@@ -30,6 +37,9 @@ pub(crate) fn file_format(table: &Table, partition: Option<&Partition>) -> Resul
         }
     })
 }
+
+/// How the JSON SerDe is told what a column is called in files: `mapping.ts` = `timestamp`.
+const MAPPING: &str = "mapping.";
 
 /// What stands for null in a text: Hive's `LazySimpleSerDe` writes `\N` unless it is told otherwise, `OpenCSVSerde` has no
 /// word for null, so an empty field is one.

@@ -44,7 +44,8 @@ impl Source for Table {
     async fn load(&self, ctx: &JobContext) -> Result<DataFrame> {
         let source = provider_as_source(self.provider(ctx).await?);
         // Under its own name, so that two tables with a column of the same name can be joined.
-        let plan = LogicalPlanBuilder::scan(TableReference::bare(self.table()), source, None)?.build()?;
+        let plan =
+            LogicalPlanBuilder::scan(TableReference::partial(self.database(), self.table()), source, None)?.build()?;
         Ok(DataFrame::new(ctx.session().state(), plan))
     }
 

@@ -188,3 +188,67 @@ fn fold(key: &mut [u8]) -> bool {
     }
     folds
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::Schema;
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    fn fields() -> Fields {
+        let of = |name: &str, of| Field::new(name, of, true);
+        let inner = DataType::Struct(vec![of("In", DataType::Int32)].into());
+        let entry = DataType::Struct(vec![of("key", DataType::Utf8), of("value", inner.clone())].into());
+        let map = DataType::Map(Arc::new(Field::new("entries", entry, false)), false);
+        Schema::new(vec![
+            of("id", DataType::Int32),
+            of("A", inner.clone()),
+            of("l", DataType::new_list(inner, true)),
+            of("m", map),
+        ])
+        .fields()
+        .clone()
+    }
+
+    fn folded(text: &str) -> Result<String, String> {
+        let mut bytes = text.as_bytes().to_vec();
+        let row = 0..bytes.len();
+        fold_keys(&mut bytes, row, &fold_names(&fields()))
+            .map_err(|fault| format!("{} at {}", fault.message, fault.offset))?;
+        Ok(String::from_utf8(bytes).unwrap())
+    }
+
+    #[rstest]
+    #[case(r#"{"ID": "ID", "Other": {"In": 1}}"#, r#"{"id": "ID", "other": {"In": 1}}"#)]
+    #[case(r#"{"a":{"IN":[1,{"X":2}]},"ID":1}"#, r#"{"a":{"in":[1,{"X":2}]},"id":1}"#)]
+    #[case(
+        r#"{"L": [{"IN": 1}, null, {"In": {"Y": 1}}], "ID" : 1}"#,
+        r#"{"l": [{"in": 1}, null, {"in": {"Y": 1}}], "id" : 1}"#
+    )]
+    #[case(r#"{"M": {"Key": {"IN": 1}, "KEY": {"In": 2}}}"#, r#"{"m": {"Key": {"in": 1}, "KEY": {"in": 2}}}"#)]
+    #[case(r#"{"A": "not {\"In\": 1}", "L": 7}"#, r#"{"a": "not {\"In\": 1}", "l": 7}"#)]
+    #[case(r#"{"Größe": 1, "ÜBER": 2, "I\u0044": 3}"#, r#"{"größe": 1, "über": 2, "I\u0044": 3}"#)]
+    fn keys_are_folded_where_they_are_names(#[case] text: &str, #[case] expected: &str) {
+        assert_eq!(folded(text).unwrap(), expected);
+    }
+
+    #[rstest]
+    #[case(r#"{"id": 1, "n": {"id": 2}, "ID": 3}"#, Err("an object has `id` twice, where case does not count at 27"))]
+    #[case(r#"{"id": 1, "a": {"ID": 2}}"#, Ok(()))]
+    #[case(r#"{"a": {"In": 1, "in": 2}}"#, Err("an object has `in` twice, where case does not count at 17"))]
+    fn a_key_that_is_there_twice_is_refused(#[case] text: &str, #[case] expected: Result<(), &str>) {
+        assert_eq!(folded(text).map(drop), expected.map_err(str::to_owned));
+    }
+
+    proptest! {
+        /// Whatever is wrong with a text is for the decoder to find.
+        #[test]
+        fn no_text_makes_it_panic_or_changes_more_than_case(text in "\\{[{}\\[\\],:\"\\\\ AaIidLlMm1]{0,40}") {
+            if let Ok(folded) = folded(&text) {
+                prop_assert_eq!(folded.to_lowercase(), text.to_lowercase());
+            }
+        }
+    }
+}

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
+use arrow::array::RecordBatch;
+use arrow::util::display::array_value_to_string;
 use arrow::util::pretty::pretty_format_batches;
 use async_trait::async_trait;
 use datafusion::prelude::DataFrame;
 use futures::stream::BoxStream;
 use hardtack_catalog::{self as catalog, Catalog, CatalogExt, CatalogHandle, CountingCatalog, EmbeddedCatalog};
 use hardtack_core::store::StoreFactory;
-use hardtack_core::{JobContext, Location, Result, Store, Stores};
+use hardtack_core::{Error, JobContext, Location, Result, Store, Stores};
 use hardtack_tables::Table;
 use object_store::path::Path;
 use object_store::{
@@ -90,6 +92,20 @@ async fn try_show(rows: DataFrame) -> Result<String> {
         lines[3..end].sort_unstable();
     }
     Ok(lines.join("\n"))
+}
+
+/// The rows in one line, or what is wrong with them.
+pub async fn cells(rows: DataFrame) -> String {
+    let batches = match rows.collect().await {
+        Ok(batches) => batches,
+        Err(error) => return Error::from(error).to_string(),
+    };
+    let row = |batch: &RecordBatch, row| {
+        let cells = batch.columns().iter().map(|column| array_value_to_string(column, row).unwrap());
+        cells.collect::<Vec<_>>().join("|")
+    };
+    let rows = batches.iter().flat_map(|batch| (0..batch.num_rows()).map(move |i| row(batch, i)));
+    rows.collect::<Vec<_>>().join(";")
 }
 
 /// What a store was asked.
