@@ -90,6 +90,11 @@ impl JobContext {
         &self.0.stores
     }
 
+    /// The object stores, for what outlives a call: a publisher, say, which must not hold the context that holds it.
+    pub fn shared_stores(&self) -> Arc<Stores> {
+        Arc::clone(&self.0.stores)
+    }
+
     /// Counters of what is read and written, for authors of sources and sinks.
     pub fn meters(&self) -> &Meters {
         &self.0.meters

@@ -15,6 +15,7 @@ mod in_memory;
 mod layout;
 mod parquet;
 mod partition;
+mod placement;
 mod plan;
 mod text;
 mod write;
@@ -22,6 +23,7 @@ mod write;
 pub use in_memory::InMemory;
 pub use layout::{Compression, Statistics};
 pub use parquet::ParquetDataset;
+pub use placement::{Folder, Placement, Seen, Unseen, WrittenFile};
 pub use text::{CsvFile, JsonLines};
 
 use datafusion::arrow::datatypes::SchemaRef;

@@ -3,8 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use datafusion::arrow::array::AsArray;
-use datafusion::arrow::datatypes::{DataType, SchemaRef, TimeUnit, UInt64Type};
+use datafusion::arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use datafusion::logical_expr::{Expr, cast, ident};
 use datafusion::physical_plan::collect;
 use datafusion::prelude::DataFrame;
@@ -16,6 +15,7 @@ use tokio::sync::Semaphore;
 
 use crate::layout::{Compression, Layout, Statistics};
 use crate::partition::{self, Partitioner};
+use crate::placement::{Below, Placement, WrittenFile};
 use crate::plan;
 use crate::write::{UPLOADS, Write};
 
@@ -172,8 +172,29 @@ impl ParquetDataset {
         Ok(listed.iter().filter_map(|meta| inside(&meta.location)).collect())
     }
 
+    /// Writes rows as this dataset would, but where `placement` says: for sinks that are built on this one. Only the
+    /// layout of files, the schema and the partition columns of the dataset matter then.
+    ///
+    /// # Errors
+    /// Those of the rows and of the store. What is written by then is discarded with the run.
+    pub async fn write_files(
+        &self,
+        ctx: &JobContext,
+        rows: DataFrame,
+        placement: Arc<dyn Placement>,
+    ) -> Result<Vec<WrittenFile>> {
+        let rows = readable_timestamps(crate::contract(rows, self.schema.as_ref())?)?;
+        let rows = partition::empty_is_null(rows, &self.partition_by)?;
+        let write = Arc::new(self.write(ctx, rows.schema().as_arrow().clone().into(), placement)?);
+        let plan = plan::plan(rows, Arc::clone(&write)).await?;
+        let written = collect(plan, ctx.session().task_ctx()).await;
+        write.settle().await;
+        written?;
+        Ok(std::mem::take(&mut *write.files.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
     /// What the streams of a write share.
-    fn write(&self, ctx: &JobContext, schema: SchemaRef) -> Result<Write> {
+    fn write(&self, ctx: &JobContext, schema: SchemaRef, placement: Arc<dyn Placement>) -> Result<Write> {
         let partitioner = Partitioner::new(&schema, &self.partition_by, self.keep_partition_columns)?;
         let file_schema = partitioner.file_schema(&schema)?;
         let parquet_schema =
@@ -183,7 +204,7 @@ impl ParquetDataset {
             properties: self.layout.properties(ctx, &file_schema, false)?.into(),
             small_properties: self.layout.properties(ctx, &file_schema, true)?.into(),
             ctx: ctx.clone(),
-            root: self.location.clone(),
+            placement,
             partitioner,
             schema: file_schema,
             parquet_schema,
@@ -191,7 +212,7 @@ impl ParquetDataset {
             target_file_bytes: self.target_file_bytes,
             row_group_rows: self.layout.row_group_rows,
             meter: ctx.meters().sink(&self.name),
-            staged: Mutex::default(),
+            files: Mutex::default(),
             encoders: Arc::new(Semaphore::new(threads)),
             uploads: Arc::new(Semaphore::new(UPLOADS)),
         })
@@ -231,26 +252,17 @@ impl Sink for ParquetDataset {
     }
 
     async fn stage(&self, ctx: &JobContext, rows: DataFrame) -> Result<Staged> {
-        let rows = readable_timestamps(crate::contract(rows, self.schema.as_ref())?)?;
-        let rows = partition::empty_is_null(rows, &self.partition_by)?;
-        let write = Arc::new(self.write(ctx, rows.schema().as_arrow().clone().into())?);
         let superseded = self.superseded(ctx).await?;
-        let plan = plan::plan(rows, Arc::clone(&write)).await?;
-        let counts = collect(plan, ctx.session().task_ctx()).await;
-        write.settle().await;
-        let counts = counts?;
-        let mut publish = std::mem::take(&mut *write.staged.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut report = Report::default();
-        for action in &publish {
-            if let PublishAction::CompleteUpload { bytes, .. } | PublishAction::RenameFile { bytes, .. } = action {
-                report.bytes += bytes;
-                report.files += 1;
-            }
-        }
-        report.rows = counts.iter().flat_map(|c| c.column(0).as_primitive::<UInt64Type>().values()).sum();
-        publish.extend(superseded);
+        let files = self.write_files(ctx, rows, Arc::new(Below(self.location.clone()))).await?;
+        let report = report(&files);
+        let publish = files.into_iter().filter_map(|file| file.publish).chain(superseded).collect();
         Ok(Staged { report, publish })
     }
+}
+
+fn report(files: &[WrittenFile]) -> Report {
+    let sum = |of: fn(&WrittenFile) -> u64| files.iter().map(of).sum();
+    Report { files: files.len() as u64, rows: sum(|f| f.rows), bytes: sum(|f| f.bytes) }
 }
 
 /// Other engines read a timestamp in seconds as a bare integer, because Parquet has no such type; milliseconds it has.

@@ -26,7 +26,7 @@ use datafusion::physical_plan::{
 use futures::StreamExt;
 use hardtack_core::meter::Meter;
 use hardtack_core::staging::StagedFile;
-use hardtack_core::{Error, JobContext, Location, PublishAction, Result};
+use hardtack_core::{Error, JobContext, Location, Result};
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterPropertiesPtr;
@@ -36,11 +36,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::partition::Partitioner;
+use crate::placement::{Folder, Placement, Seen, WrittenFile};
 
 /// What a write shares among its streams.
 pub(crate) struct Write {
     pub(crate) ctx: JobContext,
-    pub(crate) root: Location,
+    pub(crate) placement: Arc<dyn Placement>,
     pub(crate) partitioner: Partitioner,
     /// The columns of a file.
     pub(crate) schema: SchemaRef,
@@ -52,8 +53,8 @@ pub(crate) struct Write {
     pub(crate) target_file_bytes: u64,
     pub(crate) row_group_rows: usize,
     pub(crate) meter: Arc<Meter>,
-    /// What has been staged.
-    pub(crate) staged: Mutex<Vec<PublishAction>>,
+    /// What has been written.
+    pub(crate) files: Mutex<Vec<WrittenFile>>,
     /// Lets so many row groups be encoded beside the streams.
     pub(crate) encoders: Arc<Semaphore>,
     /// Lets so many files be on their way to the store.
@@ -67,6 +68,36 @@ impl Write {
         // This fails if the semaphore is closed, which nobody does.
         let _ = self.uploads.acquire_many(UPLOADS as u32).await;
     }
+
+    fn wrote(&self, file: WrittenFile) {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).push(file);
+    }
+
+    async fn folder(&self, target: &Target) -> Result<Folder> {
+        self.placement.folder(&target.values, &self.partitioner.folder(&target.values)).await
+    }
+
+    /// Writes a file whose bytes are at hand.
+    async fn put(&self, target: Target, rows: u64, bytes: Bytes) -> Result<()> {
+        let folder = self.folder(&target).await?;
+        let (location, size) = (folder.location.join(&target.name), bytes.len() as u64);
+        let publish = match folder.seen {
+            Seen::Staged(root) => Some(self.ctx.stage_bytes(&root, &location, bytes).await?),
+            Seen::Unseen => {
+                let (store, path) = self.ctx.stores().open(&location)?;
+                store.staging.put_unseen(&path, bytes).await?;
+                None
+            }
+        };
+        self.wrote(WrittenFile { values: target.values, location, rows, bytes: size, publish });
+        Ok(())
+    }
+}
+
+/// A file to be: its partition, and its name, which is unique among those of all runs.
+struct Target {
+    values: Vec<String>,
+    name: String,
 }
 
 /// Rows in memory become a row group when they take as much as this: more would help readers little.
@@ -111,7 +142,7 @@ pub(crate) fn required(schema: &SchemaRef, keys: &[usize], sort_by: &[(usize, So
 
 impl fmt::Debug for ParquetWriteExec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ParquetWriteExec").field("location", &self.write.root.as_str()).finish_non_exhaustive()
+        f.debug_struct("ParquetWriteExec").field("placement", &self.write.placement).finish_non_exhaustive()
     }
 }
 
@@ -165,7 +196,7 @@ impl ExecutionPlan for ParquetWriteExec {
         let stream = WriteStream {
             write: Arc::clone(&self.write),
             memory,
-            folder: None,
+            values: None,
             serial: 0,
             batches: Vec::new(),
             rows: 0,
@@ -195,7 +226,7 @@ struct WriteStream {
     write: Arc<Write>,
     memory: MemoryReservation,
     /// The partition whose rows come, and how many files it has so far.
-    folder: Option<String>,
+    values: Option<Vec<String>>,
     serial: u32,
     /// The rows of the next row group.
     batches: Vec<RecordBatch>,
@@ -211,10 +242,10 @@ struct WriteStream {
 impl WriteStream {
     async fn run(mut self, mut rows: SendableRecordBatchStream) -> Result<u64> {
         while let Some(batch) = rows.next().await.transpose()? {
-            for (folder, range) in self.write.partitioner.split(&batch)? {
-                if self.folder.as_ref() != Some(&folder) {
+            for (values, range) in self.write.partitioner.split(&batch)? {
+                if self.values.as_ref() != Some(&values) {
                     self.end_partition().await?;
-                    self.folder = Some(folder);
+                    self.values = Some(values);
                 }
                 let rows = self.write.partitioner.rows(&batch, &range)?;
                 self.add(rows).await?;
@@ -308,18 +339,16 @@ impl WriteStream {
             let (_permit, _memory) = (permit, memory);
             write.meter.add_bytes(bytes.len() as u64);
             write.meter.add_files(1);
-            let staged = write.ctx.stage_bytes(&write.root, &target, bytes).await?;
-            write.staged.lock().unwrap_or_else(PoisonError::into_inner).push(staged);
-            Ok(())
+            write.put(target, rows as u64, bytes).await
         });
         Ok(())
     }
 
-    /// Where the next file of the partition goes. Its name is unique among those of all runs.
-    fn target(&mut self) -> Location {
+    /// The next file of the partition.
+    fn target(&mut self) -> Target {
         let name = crate::part_name(&self.write.ctx, self.serial.into(), ".parquet");
         self.serial += 1;
-        self.write.root.join(self.folder.as_deref().unwrap_or_default()).join(name)
+        Target { values: self.values.clone().unwrap_or_default(), name }
     }
 
     async fn open(&mut self) -> Result<OpenFile> {
@@ -329,12 +358,33 @@ impl WriteStream {
         // A task of its own, because what is begun has to be noted, also if another stream fails meanwhile.
         let staged = tokio::spawn(async move {
             let _permit = permit;
-            write.ctx.stage_file(&write.root, &target).await
+            let folder = write.folder(&target).await?;
+            let location = folder.location.join(&target.name);
+            // A large file is staged anyway, for the sake of its parts; where nobody looks it is published at once.
+            let (root, unseen) = match folder.seen {
+                Seen::Staged(root) => (root, false),
+                Seen::Unseen => (folder.location, true),
+            };
+            let staged = write.ctx.stage_file(&root, &location).await?;
+            Ok::<_, Error>((staged, location, target.values, unseen))
         });
-        let staged = staged.await.map_err(given_up)??;
+        let (staged, location, values, unseen) = staged.await.map_err(given_up)??;
         self.write.meter.add_files(1);
         let encoder = FileEncoder::new(&self.write, false)?;
-        Ok(OpenFile { staged, encoder, encoding: VecDeque::new(), waiting_bytes: 0, row_groups: 0, shrinks_to: 1.0 })
+        let encoding = VecDeque::new();
+        Ok(OpenFile {
+            staged,
+            location,
+            values,
+            unseen,
+            rows: 0,
+            bytes: 0,
+            encoder,
+            encoding,
+            waiting_bytes: 0,
+            row_groups: 0,
+            shrinks_to: 1.0,
+        })
     }
 }
 
@@ -430,6 +480,12 @@ type Encoding = (SpawnedTask<Result<Vec<ArrowColumnChunk>>>, usize, u64);
 /// A file of several row groups, which are encoded side by side and appended in their order.
 struct OpenFile {
     staged: Box<dyn StagedFile>,
+    location: Location,
+    values: Vec<String>,
+    unseen: bool,
+    /// Written so far.
+    rows: u64,
+    bytes: u64,
     encoder: FileEncoder,
     encoding: VecDeque<Encoding>,
     /// What the row groups that are being encoded take in memory.
@@ -479,6 +535,7 @@ impl OpenFile {
             let ratio = encoded as f64 / bytes.max(1) as f64;
             self.shrinks_to = if self.shrinks_to == 1.0 { ratio } else { self.shrinks_to.max(ratio) };
             write.meter.add_rows(rows);
+            self.rows += rows;
             self.write_through(write).await?;
         }
         Ok(())
@@ -487,6 +544,7 @@ impl OpenFile {
     async fn write_through(&mut self, write: &Write) -> Result<()> {
         let bytes = self.encoder.take();
         write.meter.add_bytes(bytes.len() as u64);
+        self.bytes += bytes.len() as u64;
         self.staged.write(bytes).await
     }
 
@@ -494,7 +552,14 @@ impl OpenFile {
         self.encoder.writer.finish().map_err(crate::parquet::parquet_error)?;
         self.write_through(write).await?;
         let staged = self.staged.finish().await?;
-        write.staged.lock().unwrap_or_else(PoisonError::into_inner).push(staged);
+        let publish = if self.unseen {
+            write.ctx.stores().open(&self.location)?.0.staging.publish(&staged).await?;
+            None
+        } else {
+            Some(staged)
+        };
+        let Self { location, values, rows, bytes, .. } = self;
+        write.wrote(WrittenFile { values, location, rows, bytes, publish });
         Ok(())
     }
 }

@@ -360,7 +360,7 @@ fn is_superfluous(noted: &DiscardAction, wanted: &[PublishAction]) -> bool {
             .iter()
             .any(|action| matches!(action, PublishAction::CompleteUpload { upload_id: id, .. } if id == upload_id)),
         // Only whoever put them there knows whether something points to them.
-        DiscardAction::Object { .. } | DiscardAction::Foreign { .. } => false,
+        DiscardAction::Object { .. } | DiscardAction::Folder { .. } | DiscardAction::Foreign { .. } => false,
     }
 }
 

@@ -1,5 +1,9 @@
 //! A table as jobs name it.
 
+use std::fmt;
+
+use crate::sink::Writing;
+
 /// A table of the catalog, by name; a source and a sink.
 ///
 /// ```
@@ -7,24 +11,44 @@
 ///
 /// assert_eq!(Table::named("lake", "books"), Table::named("Lake", "Books"));
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Table {
     /// `database.table`, which is also its identity inside the job.
     name: String,
     /// In lower case, as catalogs keep it.
     database: String,
     table: String,
+    pub(crate) writing: Writing,
 }
 
 impl Table {
     /// The table of this name. Names are caseless.
     pub fn named(database: impl AsRef<str>, table: impl AsRef<str>) -> Self {
         let (database, table) = (database.as_ref().to_lowercase(), table.as_ref().to_lowercase());
-        Self { name: format!("{database}.{table}"), database, table }
+        let name = format!("{database}.{table}");
+        Self { writing: Writing::of(&name), name, database, table }
     }
 
     /// `database.table`.
     pub fn qualified_name(&self) -> &str {
         &self.name
+    }
+
+    pub(crate) fn database(&self) -> &str {
+        &self.database
+    }
+
+    pub(crate) fn table(&self) -> &str {
+        &self.table
+    }
+}
+
+impl fmt::Debug for Table {
+    /// What was chosen; what is as usual is left out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = f.debug_struct("Table");
+        f.field("name", &self.name);
+        self.writing.show(&mut f, &self.name);
+        f.finish()
     }
 }
