@@ -1,10 +1,13 @@
-//! The `hardtack` command: looks after what jobs leave in their state location.
+//! The `hardtack` command: looks after what jobs leave in their state location, and in their tables.
+
+mod vacuum;
 
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use hardtack_catalog::CatalogChoice;
 use hardtack_core::{Error, Location, Result};
 use hardtack_runtime::{RecoverOptions, RuntimeArgs, open_context, open_state, recover};
 use hardtack_state::{Ledger, RunRecord, RunStatus};
@@ -16,6 +19,10 @@ struct Cli {
     /// Where commits, bookmarks and run records are kept, for example `s3://my-bucket/state` or `.hardtack`
     #[arg(long, global = true, env = "HARDTACK_STATE", default_value = ".hardtack", value_name = "LOCATION")]
     state: Location,
+    /// Which catalog knows the tables: `embedded`, a file at the state location, `embedded:PATH`, or `glue` or
+    /// `glue:123456789012`, the AWS Glue Data Catalog
+    #[arg(long, global = true, env = "HARDTACK_CATALOG", default_value = "embedded", value_name = "CATALOG")]
+    catalog: CatalogChoice,
     #[command(subcommand)]
     command: Command,
 }
@@ -44,6 +51,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Remove the files that rebuilt partitions of a table have left behind
+    ///
+    /// Runs that save to the table do the same with what they find; this is for tables that nobody saves to for a while,
+    /// and for what runs left that died.
+    Vacuum(vacuum::VacuumArgs),
+    /// Remove the files of a table that are older than a retention, and the partitions of which nothing is left
+    Purge(vacuum::PurgeArgs),
 }
 
 /// Runs the command with these arguments (the first is the program's name), and says how the process should exit.
@@ -74,12 +88,14 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 async fn execute(cli: Cli) -> Result<String> {
-    let options = RuntimeArgs { state: cli.state, ..RuntimeArgs::default() };
+    let options = RuntimeArgs { state: cli.state, catalog: cli.catalog, ..RuntimeArgs::default() };
     match cli.command {
         Command::Recover { job, scope, skip_missing } => {
             recover_all(&options, job.as_deref(), scope.as_deref(), RecoverOptions { skip_missing }).await
         }
         Command::Runs { job, json } => list_runs(&options, &job, json).await,
+        Command::Vacuum(args) => vacuum::vacuum(&options, args).await,
+        Command::Purge(args) => vacuum::purge(&options, args).await,
     }
 }
 

@@ -46,6 +46,7 @@ pub use hardtack_runtime as runtime;
 pub use hardtack_sinks as sinks;
 pub use hardtack_sources as sources;
 pub use hardtack_state as state;
+pub use hardtack_tables as tables;
 pub use hardtack_transforms as transforms;
 
 pub use chrono;
@@ -72,5 +73,6 @@ pub mod prelude {
     pub use hardtack_core::{Context, Error, ErrorKind, JobContext, Location, Result, Run, Sink, Source};
     pub use hardtack_sinks::{Compression, CsvFile, JsonLines, ParquetDataset};
     pub use hardtack_sources::{AvroFiles, CsvFiles, JsonFiles, ParquetFiles};
+    pub use hardtack_tables::{SchemaEvolution, Table};
     pub use hardtack_transforms::*;
 }

@@ -1,5 +1,7 @@
 //! How a table's columns follow the rows that are saved to it.
 
+use std::collections::HashMap;
+
 use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::common::Column as Reference;
 use datafusion::logical_expr::Expr;
@@ -170,10 +172,17 @@ pub(crate) fn same_name(a: &str, b: &str) -> bool {
 }
 
 /// The rows under the names of the table's columns: catalogs know no case.
+///
+/// # Errors
+/// Refused if two columns of the rows differ in case only.
 pub(crate) fn fold_names(rows: DataFrame, schema: &Schema) -> Result<DataFrame> {
-    let mut columns = Vec::new();
+    let (mut columns, mut seen) = (Vec::new(), HashMap::new());
     let mut folded = false;
     for (qualifier, field) in rows.schema().iter() {
+        if let Some(other) = seen.insert(field.name().to_lowercase(), field.name()) {
+            return Err(Error::refused("two columns are one to a table, which knows no case; drop or rename one")
+                .with("columns", format!("{other}, {}", field.name())));
+        }
         let column = Expr::Column(Reference::from((qualifier, field)));
         columns.push(match schema.fields().iter().find(|f| same_name(f.name(), field.name())) {
             Some(declared) if declared.name() != field.name() => {

@@ -6,6 +6,7 @@
 mod evolution;
 mod place;
 mod publisher;
+mod purge;
 mod sink;
 mod steps;
 mod table;
@@ -13,5 +14,6 @@ mod versions;
 
 pub use evolution::SchemaEvolution;
 pub use publisher::register;
+pub use purge::{Purged, purge};
 pub use table::Table;
 pub use versions::{VacuumOptions, Vacuumed, vacuum};

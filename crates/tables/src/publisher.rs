@@ -18,7 +18,7 @@ use object_store::path::Path;
 
 use crate::evolution;
 use crate::place::{BASE, base_of, is_same, open};
-use crate::steps::{CountChange, Counted, Payload, Rebuilt, Slot, Step, Superseded, has_run, note_run};
+use crate::steps::{CountChange, Counted, Payload, Rebuilt, Slot, Step, Superseded, forget_run, has_run, note_run};
 use crate::versions::{self, Record};
 
 /// The name under which [`register`] registers.
@@ -133,7 +133,15 @@ impl Publishing<'_> {
         // Somebody else may have created it meanwhile, with other columns.
         let columns = create.map_or(columns, |table| &table.storage.columns);
         let mut table = self.table().await?;
-        if evolution::apply(&mut table, columns)? { self.catalog.update_table(&table).await } else { Ok(()) }
+        let mut changed = evolution::apply(&mut table, columns)?;
+        if Counted::of(&table.parameters).is_none()
+            && !table.partition_keys.is_empty()
+            && let Some(sum) = sum(self.catalog, &table).await?
+        {
+            sum.write(&mut table.parameters);
+            changed = true;
+        }
+        if changed { self.catalog.update_table(&table).await } else { Ok(()) }
     }
 
     /// Those of these partitions that are there, by their values.
@@ -180,7 +188,46 @@ impl Publishing<'_> {
                 }
             }
         }
-        self.put(&table, new, changed).await
+        self.put(&table, new, changed.clone()).await?;
+        self.make_way(&table, &changed).await
+    }
+
+    /// A partition cannot be changed on the condition that it is still what was read. So a run that pointed one elsewhere
+    /// since may have been undone just now. It has noted beforehand where it would point to; that is repeated, and what
+    /// was appended follows when this step is tried again.
+    async fn make_way(&self, table: &Description, changed: &[Partition]) -> Result<()> {
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let mut undone = HashMap::new();
+        for record in versions::recent(self.stores, &self.run.base).await? {
+            for partition in changed.iter().filter(|p| !has_run(&p.parameters, record.token())) {
+                if let Some(target) = record.target(&partition.values, &location_of(partition)?) {
+                    undone.insert(partition.values.clone(), (target.clone(), record.token().to_owned()));
+                }
+            }
+        }
+        let present = self.present(table, undone.keys().cloned().collect()).await?;
+        let mut again = Vec::new();
+        for (values, partition) in present {
+            let Some((target, token)) = undone.remove(&values) else { continue };
+            let before = changed.iter().find(|p| p.values == values).map(location_of).transpose()?;
+            if has_run(&partition.parameters, &token) || before.is_none_or(|b| partition.storage.location != Some(b)) {
+                continue;
+            }
+            let mut partition = Partition::clone(&partition);
+            partition.storage.location = Some(target.location);
+            target.counted.write(&mut partition.parameters);
+            // This run's rows are not there yet.
+            forget_run(&mut partition.parameters, &self.run.token);
+            note_run(&mut partition.parameters, &token);
+            again.push(partition);
+        }
+        if again.is_empty() {
+            return Ok(());
+        }
+        self.catalog.update_partitions(table, &again).await?;
+        Err(Conflict::ConcurrentModification.error("a partition was pointed elsewhere while rows were added to it"))
     }
 
     async fn append_to_table(&self, mut table: Description, slots: &[Slot]) -> Result<()> {
@@ -258,7 +305,7 @@ impl Publishing<'_> {
             return Ok(());
         }
         self.check_files(wanted.iter().map(|r| &r.slot)).await?;
-        let superseded = rebuilt.iter().filter_map(|r| r.superseded.as_ref().map(|s| (s, Some(&r.slot.location))));
+        let superseded = rebuilt.iter().filter_map(|r| r.superseded.as_ref().map(|s| (s, Some(&r.slot))));
         self.record(chunk, superseded).await?;
         if !partitioned {
             let slot = &wanted[0].slot;
@@ -300,7 +347,7 @@ impl Publishing<'_> {
     async fn record<'s>(
         &self,
         chunk: usize,
-        superseded: impl Iterator<Item = (&'s Superseded, Option<&'s Location>)>,
+        superseded: impl Iterator<Item = (&'s Superseded, Option<&'s Slot>)>,
     ) -> Result<()> {
         fault::hit("table.record.before")?;
         let record = Record::new(self.run, superseded);
@@ -335,8 +382,8 @@ impl Publishing<'_> {
         }
         let counted = match (change, Counted::of(&table.parameters)) {
             (CountChange::Set(all), _) => Some(all),
-            (CountChange::Add(more), Some(before)) => Some(before + more),
-            (CountChange::Add(_), None) | (CountChange::Sum, _) => self.sum(&table).await?,
+            (CountChange::Add(more), before) => before.map(|before| before + more),
+            (CountChange::Unknown, _) => None,
         };
         match counted {
             Some(counted) => counted.write(&mut table.parameters),
@@ -345,22 +392,43 @@ impl Publishing<'_> {
         note_run(&mut table.parameters, &self.run.token);
         self.catalog.update_table(&table).await
     }
+}
 
-    /// The rows of all partitions, if each says how many it has.
-    async fn sum(&self, table: &Description) -> Result<Option<Counted>> {
-        let mut pages = self.catalog.list_partitions(table, &Predicate::all());
-        let mut sum = Counted::default();
-        while let Some(page) = pages.try_next().await? {
-            for partition in page {
-                let Some(counted) = Counted::of(&partition.parameters) else { return Ok(None) };
-                sum = sum + counted;
-            }
+/// The rows of all partitions, if each says how many it has.
+pub(crate) async fn sum(catalog: &dyn Catalog, table: &Description) -> Result<Option<Counted>> {
+    let mut pages = catalog.list_partitions(table, &Predicate::all());
+    let mut sum = Counted::default();
+    while let Some(page) = pages.try_next().await? {
+        for partition in page {
+            let Some(counted) = Counted::of(&partition.parameters) else { return Ok(None) };
+            sum = sum + counted;
         }
-        Ok(Some(sum))
     }
+    Ok(Some(sum))
 }
 
 fn location_of(partition: &Partition) -> Result<Location> {
     let location = partition.storage.location.clone();
     location.ok_or_else(|| Error::usage("a partition has no location").with("values", partition.values.join(", ")))
+}
+
+/// Changes the description of a table that others may change at the same time.
+pub(crate) async fn amend(
+    catalog: &dyn Catalog,
+    database: &str,
+    table: &str,
+    change: impl Fn(&mut Description) + Send + Sync,
+) -> Result<()> {
+    let mut attempt = 0;
+    loop {
+        let mut table = catalog.get_table(database, table).await?;
+        change(&mut table);
+        match catalog.update_table(&table).await {
+            Err(e) if attempt < ATTEMPTS && Conflict::of(&e).is_some() => {
+                attempt += 1;
+                tokio::time::sleep(pause(attempt)).await;
+            }
+            done => return done,
+        }
+    }
 }

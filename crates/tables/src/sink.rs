@@ -245,6 +245,9 @@ impl<'a> Saving<'a> {
         writable(&table)?;
         let changes = evolution::evolve(&mut table, rows.schema().as_arrow(), sink.writing.evolution)?;
         let base = base_of(&table)?;
+        if !exists {
+            Counted::default().write(&mut table.parameters);
+        }
         Ok(Self { ctx, writing: &sink.writing, catalog, table, exists, changes, base })
     }
 
@@ -268,7 +271,7 @@ impl<'a> Saving<'a> {
             }
         };
         let mut actions = Vec::new();
-        if !self.exists || !self.changes.is_empty() {
+        if !self.exists || !self.changes.is_empty() || Counted::of(&self.table.parameters).is_none() {
             let create = (!self.exists).then(|| self.table.clone().into());
             actions.push((Phase::Appear, Step::Describe { create, columns: self.changes.clone() }));
         }
@@ -320,7 +323,7 @@ impl<'a> Saving<'a> {
         let change = match (self.writing.mode, replaced) {
             (Mode::Overwrite, _) => CountChange::Set(added),
             (_, Some(replaced)) => CountChange::Add(added - replaced),
-            (_, None) => CountChange::Sum,
+            (_, None) => CountChange::Unknown,
         };
         let rebuilt = slots.into_values().map(|slot| Rebuilt { superseded: superseded.remove(&slot.values), slot });
         let mut steps: Vec<_> = chunks(rebuilt.collect::<Vec<_>>())

@@ -29,7 +29,8 @@ pub(crate) struct Payload {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub(crate) enum Step {
-    /// Creates the table, or gives it these columns.
+    /// Creates the table, or gives it these columns, and the counts of its partitions if it has none: before the first
+    /// partition changes, so that what runs add afterwards is added once.
     Describe { create: Option<Box<Description>>, columns: Vec<Column> },
     /// Registers partitions with more files.
     Append { partitions: Vec<Slot> },
@@ -92,8 +93,8 @@ pub(crate) enum CountChange {
     Set(Counted),
     /// These are more (or fewer).
     Add(Counted),
-    /// They have to be added up over all partitions.
-    Sum,
+    /// They are not known any more; the next run adds them up.
+    Unknown,
 }
 
 /// Rows and bytes.
@@ -162,6 +163,13 @@ pub(crate) fn note_run(parameters: &mut BTreeMap<String, String>, token: &str) {
     let before = runs.split(' ').filter(|run| !run.is_empty());
     let all: Vec<&str> = before.chain([token]).collect();
     *runs = all[all.len().saturating_sub(REMEMBERED)..].join(" ");
+}
+
+/// Takes back that a run has changed it.
+pub(crate) fn forget_run(parameters: &mut BTreeMap<String, String>, token: &str) {
+    if let Some(runs) = parameters.get_mut(RUNS) {
+        *runs = runs.split(' ').filter(|run| *run != token).collect::<Vec<_>>().join(" ");
+    }
 }
 
 impl Payload {

@@ -13,14 +13,17 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use serde::{Deserialize, Serialize};
 
 use crate::Table;
-use crate::place::{base_of, delete, is_visible, open, visible_files};
-use crate::steps::{Payload, Superseded};
+use crate::place::{base_of, delete, is_same, is_visible, open, visible_files};
+use crate::steps::{Counted, Payload, Slot, Superseded};
 
 /// How long superseded files stay by default.
 pub(crate) const GRACE_PERIOD: TimeDelta = TimeDelta::hours(1);
 
 /// The least age of files that no record names: a run that wrote them may still be about to commit.
 const ORPHAN_AGE: TimeDelta = TimeDelta::hours(24);
+
+/// Much longer than a run takes from noting what it supersedes to pointing elsewhere.
+const RECENTLY: TimeDelta = TimeDelta::minutes(5);
 
 /// How many folders are listed at once.
 const AT_ONCE: usize = 32;
@@ -32,6 +35,7 @@ pub(crate) struct Record {
     database: String,
     table: String,
     run: String,
+    token: String,
     partitions: Vec<Replaced>,
 }
 
@@ -39,28 +43,43 @@ pub(crate) struct Record {
 struct Replaced {
     #[serde(flatten)]
     superseded: Superseded,
-    /// Where the partition is from now on, unless it was dropped.
+    /// Where the partition is from now on, unless it is dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    to: Option<Location>,
+    to: Option<Target>,
+}
+
+/// Where a partition is from now on, and what is there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Target {
+    pub(crate) location: Location,
+    #[serde(flatten)]
+    pub(crate) counted: Counted,
 }
 
 const SUPERSEDED: &str = ".superseded.";
 
 impl Record {
-    pub(crate) fn new<'s>(
-        run: &Payload,
-        superseded: impl Iterator<Item = (&'s Superseded, Option<&'s Location>)>,
-    ) -> Self {
-        let replaced = |(superseded, to): (&Superseded, Option<&Location>)| Replaced {
-            superseded: superseded.clone(),
-            to: to.cloned(),
-        };
+    pub(crate) fn new<'s>(run: &Payload, superseded: impl Iterator<Item = (&'s Superseded, Option<&'s Slot>)>) -> Self {
+        let target = |slot: &Slot| Target { location: slot.location.clone(), counted: slot.counted };
+        let partitions = superseded.map(|(s, to)| Replaced { superseded: s.clone(), to: to.map(target) }).collect();
         Self {
             database: run.database.clone(),
             table: run.table.clone(),
             run: run.run.clone(),
-            partitions: superseded.map(replaced).collect(),
+            token: run.token.clone(),
+            partitions,
         }
+    }
+
+    /// The run that has written it.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Where a partition that was at `from` is from now on.
+    pub(crate) fn target(&self, values: &[String], from: &Location) -> Option<&Target> {
+        let replaced = self.partitions.iter().find(|r| r.superseded.values == values)?;
+        replaced.to.as_ref().filter(|_| is_same(&replaced.superseded.location, from))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -131,6 +150,19 @@ pub(crate) async fn expired(ctx: &JobContext, base: &Location, grace: TimeDelta)
         listed.objects.iter().filter(is_old).map(|meta| Location::of(&store.url, &meta.location)).collect();
     expired.sort();
     Ok(expired)
+}
+
+/// The records that runs have written within the last minutes, by the store's clock.
+pub(crate) async fn recent(stores: &Stores, base: &Location) -> Result<Vec<Record>> {
+    let (store, path) = open(stores, &base.join(VERSIONS))?;
+    let mut listed = store.objects.list_with_delimiter(Some(&path)).await?.objects;
+    listed.retain(|meta| meta.location.filename().is_some_and(is_record));
+    let Some(newest) = listed.iter().map(|meta| meta.last_modified).max() else { return Ok(Vec::new()) };
+    let mut records = Vec::new();
+    for meta in listed.iter().filter(|meta| meta.last_modified + RECENTLY >= newest) {
+        records.extend(Record::read(stores, &Location::of(&store.url, &meta.location)).await?);
+    }
+    Ok(records)
 }
 
 /// Removes the files that a record names, and the record. Files that a reader of the catalog sees now are kept (the run
@@ -291,7 +323,7 @@ async fn remove_orphans(
         let Some(record) = Record::read(ctx.stores(), location).await? else { continue };
         for Replaced { superseded, to } in record.partitions {
             kept.insert(open(ctx.stores(), &superseded.location)?.1);
-            kept.extend(to.map(|to| open(ctx.stores(), &to)).transpose()?.map(|(_, path)| path));
+            kept.extend(to.map(|to| open(ctx.stores(), &to.location)).transpose()?.map(|(_, path)| path));
         }
     }
     // The files were listed before: what a run points to since is older than what is pointed to now.
