@@ -71,7 +71,22 @@ fn killed_at_any_step_readers_are_right_and_the_next_run_heals() {
             rows_of(&reference)
         })
         .into();
-    insta::assert_debug_snapshot!(states, @"");
+    insta::assert_debug_snapshot!(states, @r#"
+    [
+        [
+            "day=mon id=1",
+            "day=tue id=2",
+        ],
+        [
+            "day=mon id=3",
+            "day=tue id=2",
+        ],
+        [
+            "day=mon id=4 name=x",
+            "day=wed id=5 name=y",
+        ],
+    ]
+    "#);
     for point in ["run.staged", "state.commit.after"].iter().chain(TABLE_POINTS) {
         let job = process();
         let mut reached = false;

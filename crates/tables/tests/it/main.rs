@@ -1,6 +1,11 @@
 //! Tables on real files and an embedded catalog.
 
-#![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "tests look at files")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "tests look at files, and stop where they fail"
+)]
 
 mod crashes;
 mod evolution;
