@@ -93,6 +93,11 @@ impl JobContext {
         &self.0.stores
     }
 
+    /// The object stores, for what outlives a call: a publisher, say, which must not hold the context that holds it.
+    pub fn shared_stores(&self) -> Arc<Stores> {
+        Arc::clone(&self.0.stores)
+    }
+
     /// Counters of what is read and written, for authors of sources and sinks.
     pub fn meters(&self) -> &Meters {
         &self.0.meters
@@ -136,6 +141,28 @@ impl JobContext {
         let (ctx, target_path) = (self.clone(), target.resolve()?.path);
         let put = async move { store.staging.put(ctx.journal(), ctx.run(), &root_path, &target_path, bytes).await };
         self.0.under_way.work(put).await.map_err(|e| e.with("target", target))
+    }
+
+    /// Puts a file at once where nobody looks, without staging it: into a folder that nothing points to yet, noted as
+    /// [`DiscardAction::Folder`](crate::publish::DiscardAction::Folder).
+    ///
+    /// # Errors
+    /// Those of [`JobContext::stage_file`].
+    pub async fn put_unseen(&self, target: &Location, bytes: bytes::Bytes) -> Result<()> {
+        let (store, path) = self.stores().open(target)?;
+        let put = async move { store.staging.put_unseen(&path, bytes).await };
+        self.0.under_way.work(put).await.map_err(|e| e.with("target", target))
+    }
+
+    /// Ends a file that was begun by [`JobContext::stage_file`] and lets it appear at once: [`JobContext::put_unseen`] for
+    /// files that are large.
+    ///
+    /// # Errors
+    /// Those of [`JobContext::stage_file`].
+    pub async fn finish_unseen(&self, file: Box<dyn StagedFile>, target: &Location) -> Result<()> {
+        let (store, _) = self.stores().open(target)?;
+        let finish = async move { store.staging.publish(&file.finish().await?).await };
+        self.0.under_way.work(finish).await.map_err(|e| e.with("target", target))
     }
 
     /// Lets no more files be begun and waits for those that are being begun now, also where nobody else does any more. Only

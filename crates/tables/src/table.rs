@@ -5,6 +5,8 @@ use std::fmt;
 use arrow::datatypes::SchemaRef;
 use hardtack_core::ShowFields;
 
+use crate::sink::Writing;
+
 /// A table of the catalog, by name; a source and a sink.
 ///
 /// ```
@@ -22,13 +24,15 @@ pub struct Table {
     table: String,
     /// What a table that is not there has as columns.
     pub(crate) or_empty: Option<SchemaRef>,
+    pub(crate) writing: Writing,
 }
 
 impl Table {
     /// The table of this name. Names are caseless.
     pub fn named(database: impl AsRef<str>, table: impl AsRef<str>) -> Self {
         let (database, table) = (database.as_ref().to_lowercase(), table.as_ref().to_lowercase());
-        Self { name: format!("{database}.{table}"), database, table, or_empty: None }
+        let name = format!("{database}.{table}");
+        Self { writing: Writing::of(&name), name, database, table, or_empty: None }
     }
 
     /// `database.table`.
@@ -48,12 +52,14 @@ impl Table {
 }
 
 impl fmt::Debug for Table {
+    /// What was chosen; what is as usual is left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("Table");
         f.field("name", &self.name);
         if let Some(schema) = &self.or_empty {
             f.field("or_empty", &ShowFields(schema.fields()));
         }
+        self.writing.show(&mut f, &self.name);
         f.finish()
     }
 }
