@@ -1,21 +1,30 @@
-//! The `hardtack` command: looks after what jobs leave in their state location.
+//! The `hardtack` command: looks after what jobs leave in their state location, and after the catalog.
+
+mod draw;
+mod sql;
+mod tables;
 
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use hardtack_catalog::CatalogChoice;
 use hardtack_core::{Error, Location, Result};
 use hardtack_runtime::{RecoverOptions, RuntimeArgs, open_context, open_state, recover};
 use hardtack_state::{Ledger, RunRecord, RunStatus};
 
-/// Looks after the runs of hardtack jobs
+/// Looks after the runs of hardtack jobs, and the catalog of their tables
 #[derive(Debug, Parser)]
 #[command(name = "hardtack", version)]
 struct Cli {
     /// Where commits, bookmarks and run records are kept, for example `s3://my-bucket/state` or `.hardtack`
     #[arg(long, global = true, env = "HARDTACK_STATE", default_value = ".hardtack", value_name = "LOCATION")]
     state: Location,
+    /// Which catalog knows the tables: `embedded`, a file at the state location, `embedded:PATH`, or `glue` or
+    /// `glue:123456789012`, the AWS Glue Data Catalog
+    #[arg(long, global = true, env = "HARDTACK_CATALOG", default_value = "embedded", value_name = "CATALOG")]
+    catalog: CatalogChoice,
     #[command(subcommand)]
     command: Command,
 }
@@ -44,6 +53,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Query the tables of the catalog by SQL, in a shell or from a script
+    Sql(sql::SqlArgs),
+    /// List the tables of the catalog
+    Tables(tables::TablesArgs),
+    /// Show a table: columns, partition keys, location, format, parameters
+    Describe(tables::DescribeArgs),
 }
 
 /// Runs the command with these arguments (the first is the program's name), and says how the process should exit.
@@ -74,12 +89,15 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 async fn execute(cli: Cli) -> Result<String> {
-    let options = RuntimeArgs { state: cli.state, ..RuntimeArgs::default() };
+    let options = RuntimeArgs { state: cli.state, catalog: cli.catalog, ..RuntimeArgs::default() };
     match cli.command {
         Command::Recover { job, scope, skip_missing } => {
             recover_all(&options, job.as_deref(), scope.as_deref(), RecoverOptions { skip_missing }).await
         }
         Command::Runs { job, json } => list_runs(&options, &job, json).await,
+        Command::Sql(args) => sql::run(options, args).await.map(|()| String::new()),
+        Command::Tables(args) => tables::list(&open_context("hardtack", &options)?, &args).await,
+        Command::Describe(args) => tables::describe(&open_context("hardtack", &options)?, &args).await,
     }
 }
 

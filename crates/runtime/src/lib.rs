@@ -17,7 +17,7 @@ mod recover;
 mod s3;
 mod summary;
 
-pub use args::{LogFormat, RuntimeArgs, UsageError, parse};
+pub use args::{LogFormat, RuntimeArgs, UsageError, parse, parse_bytes, parse_threads};
 pub use environment::{open_context, open_state};
 pub use lifecycle::{Job, Outcome, execute, run};
 pub use logging::init as init_logging;
