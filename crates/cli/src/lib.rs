@@ -1,6 +1,10 @@
-//! The `hardtack` command: looks after what jobs leave in their state location, in their datasets and in their tables.
+//! The `hardtack` command: looks after what jobs leave in their state location, after datasets, and after the catalog and
+//! its tables.
 
 mod compact;
+mod draw;
+mod sql;
+mod tables;
 mod vacuum;
 
 use std::ffi::OsString;
@@ -15,7 +19,7 @@ use hardtack_state::{Ledger, RunRecord, RunStatus};
 
 use crate::compact::Compact;
 
-/// Looks after the runs of hardtack jobs, their datasets and their tables
+/// Looks after the runs of hardtack jobs, their datasets, and the catalog of their tables
 #[derive(Debug, Parser)]
 #[command(name = "hardtack", version)]
 struct Cli {
@@ -68,6 +72,12 @@ enum Command {
     Vacuum(vacuum::VacuumArgs),
     /// Remove the files of a table that are older than a retention, and the partitions of which nothing is left
     Purge(vacuum::PurgeArgs),
+    /// Query the tables of the catalog by SQL, in a shell or from a script
+    Sql(sql::SqlArgs),
+    /// List the tables of the catalog
+    Tables(tables::TablesArgs),
+    /// Show a table: columns, partition keys, location, format, parameters
+    Describe(tables::DescribeArgs),
 }
 
 /// Runs the command with these arguments (the first is the program's name), and says how the process should exit.
@@ -88,6 +98,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Runs { job, json } => print(list_runs(&options, &job, json)),
         Command::Vacuum(args) => print(vacuum::vacuum(&options, args)),
         Command::Purge(args) => print(vacuum::purge(&options, args)),
+        Command::Sql(args) => print(async { sql::run(options, args).await.map(|()| String::new()) }),
+        Command::Tables(args) => print(async { tables::list(&open_context("hardtack", &options)?, &args).await }),
+        Command::Describe(args) => print(async { tables::describe(&open_context("hardtack", &options)?, &args).await }),
     }
 }
 
