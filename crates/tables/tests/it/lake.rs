@@ -189,6 +189,16 @@ pub(crate) async fn read(catalog: &dyn Catalog, name: &str) -> Result<Vec<String
     Ok(rows)
 }
 
+/// Reads a table as a job does; columns of partitions come last.
+pub(crate) async fn load(ctx: &JobContext, table: Table) -> Result<Vec<String>> {
+    let mut rows = Vec::new();
+    for batch in ctx.load(table).await?.collect().await? {
+        rows.extend(lines(&batch));
+    }
+    rows.sort();
+    Ok(rows)
+}
+
 /// `id=1 name=x`
 fn lines(batch: &RecordBatch) -> impl Iterator<Item = String> {
     let options = FormatOptions::new().with_null("null");
