@@ -189,7 +189,8 @@ pub(crate) async fn remove(
         let is_seen = |path: &Path| now.as_ref().is_some_and(|(s, now)| s.url == store.url && is_visible(path, now));
         kept |= is_seen(&folder);
         let paths = superseded.files.iter().map(|file| in_folder(&folder, file));
-        let paths: Vec<Path> = paths.filter(|path| !is_seen(path)).collect();
+        let mut paths = paths.collect::<Result<Vec<Path>>>()?;
+        paths.retain(|path| !is_seen(path));
         removed.extend(paths.iter().map(|path| Location::of(&store.url, path)));
         if !dry_run {
             delete(&store, paths).await?;
@@ -219,8 +220,9 @@ fn version_of(folder: &Path) -> Option<Path> {
     (at + 1 < parts.len()).then(|| parts[..at + 2].iter().cloned().collect())
 }
 
-fn in_folder(folder: &Path, relative: &str) -> Path {
-    relative.split('/').fold(folder.clone(), |path, part| path.join(part))
+/// As it was listed: what is escaped in it is not escaped again.
+fn in_folder(folder: &Path, relative: &str) -> Result<Path> {
+    Path::parse(format!("{folder}/{relative}")).map_err(|e| Error::from(object_store::Error::from(e)))
 }
 
 /// Where these partitions are now. (A table without keys is one partition without values.)
@@ -355,9 +357,7 @@ async fn remove_orphans(
 
 /// The folders that a file is in, down to the version's.
 fn ancestors(file: &Path) -> impl Iterator<Item = Path> {
-    let parts: Vec<_> = file.parts().map(|part| part.as_ref().to_owned()).collect();
-    let at = parts.iter().rposition(|part| part == VERSIONS).unwrap_or(parts.len());
-    (at + 1..parts.len())
-        .rev()
-        .map(move |end| parts[..end].iter().map(|p| object_store::path::PathPart::from(p.as_str())).collect())
+    let parts: Vec<_> = file.parts().collect();
+    let at = parts.iter().rposition(|part| part.as_ref() == VERSIONS).unwrap_or(parts.len());
+    (at + 1..parts.len()).rev().map(move |end| parts[..end].iter().cloned().collect())
 }

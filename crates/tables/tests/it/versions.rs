@@ -129,6 +129,19 @@ async fn files_of_a_run_that_died_go_after_a_day_unless_it_has_not_ended() {
     assert_eq!(world.rows("sales").await, ["day=mon id=1"]);
 }
 
+/// Names of folders are escaped once, however often they go from the catalog to the store and back.
+#[tokio::test]
+async fn partitions_of_odd_values_are_kept_and_go_like_others() {
+    let world = World::partitioned().await;
+    for id in [1, 2, 3] {
+        world.save(sales().overwrite_partitions(), day("a/b=c% ~ü", &[id])).await;
+    }
+    assert_eq!(vacuumed(&world, &at_once()).await.len(), 2);
+    world.advance(TimeDelta::days(2));
+    assert_eq!(vacuumed(&world, &at_once()).await, [""; 0]);
+    assert_eq!((world.rows("sales").await.len(), world.versions("sales").len()), (1, 1));
+}
+
 /// Two runs replaced the same version; nobody noted the files of the first of them.
 #[tokio::test]
 async fn a_version_that_was_replaced_unseen_goes_after_a_day() {
