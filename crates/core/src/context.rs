@@ -437,11 +437,78 @@ impl JobContextBuilder {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+    use bytes::Bytes;
     use datafusion::prelude::CsvReadOptions;
     use object_store::ObjectStoreExt;
+    use object_store::memory::InMemory;
+    use object_store::path::Path;
+    use tokio::time::timeout;
 
     use super::*;
-    use crate::Error;
+    use crate::publish::DiscardAction;
+    use crate::staging::Staging;
+    use crate::store::Store;
+    use crate::{Error, ErrorKind};
+
+    /// A store that takes its time until a file is there; it counts them.
+    #[derive(Debug, Clone, Default)]
+    struct Slow(Arc<AtomicUsize>);
+
+    impl Slow {
+        async fn appear(&self) -> Result<()> {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        }
+    }
+
+    impl StoreFactory for Slow {
+        fn open(&self, url: &url::Url) -> Result<Store> {
+            Ok(Store { url: url.clone(), objects: Arc::new(InMemory::new()), staging: Arc::new(self.clone()) })
+        }
+    }
+
+    #[async_trait]
+    impl Staging for Slow {
+        async fn create(&self, _: &dyn Journal, _: &Run, _: &Path, _: &Path) -> Result<Box<dyn StagedFile>> {
+            Ok(Box::new(self.clone()))
+        }
+        async fn put_unseen(&self, _: &Path, _: Bytes) -> Result<()> {
+            self.appear().await
+        }
+        async fn publish(&self, _: &PublishAction) -> Result<()> {
+            self.appear().await
+        }
+        async fn discard(&self, _: &DiscardAction) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[async_trait]
+    impl StagedFile for Slow {
+        async fn write(&mut self, _: Bytes) -> Result<()> {
+            Ok(())
+        }
+        async fn finish(self: Box<Self>) -> Result<PublishAction> {
+            Ok(PublishAction::Delete { location: "memory:/x".into() })
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_waits_for_files_that_appear_unseen() {
+        let (slow, moment) = (Slow::default(), Duration::from_millis(1));
+        let ctx = JobContext::builder("job").store_factory("memory", Arc::new(slow.clone())).build().unwrap();
+        let target = Location::from("memory:/_versions/run/x");
+        let file = ctx.stage_file(&target, &target).await.unwrap();
+        assert!(timeout(moment, ctx.put_unseen(&target, "x".into())).await.is_err(), "it was dropped");
+        assert!(timeout(moment, ctx.finish_unseen(file, &target)).await.is_err(), "it was dropped");
+        ctx.end_staging(Duration::from_secs(10)).await.unwrap();
+        assert_eq!(slow.0.load(Ordering::SeqCst), 2, "the end did not wait");
+        assert_eq!(ctx.put_unseen(&target, "x".into()).await.unwrap_err().kind(), ErrorKind::Stopped);
+    }
 
     #[test]
     fn extensions_are_found_by_type_and_shared() {
