@@ -5,7 +5,7 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
-use hardtack_catalog::{Comparison, Predicate, Table};
+use hardtack_catalog::{Comparison, NULL_PARTITION, Predicate, Table};
 
 /// What the catalog can do about these filters, which are all about partition keys. It may select more partitions than the
 /// filters do, never fewer.
@@ -68,11 +68,15 @@ fn text(value: &ScalarValue) -> Option<String> {
         S::Int32(Some(n)) => Some(n.to_string()),
         S::Int64(Some(n)) => Some(n.to_string()),
         S::Boolean(Some(b)) => Some(b.to_string()),
-        // No partition value is empty, and catalogs take no such literal.
-        S::Utf8(Some(s)) | S::Utf8View(Some(s)) | S::LargeUtf8(Some(s)) => (!s.is_empty()).then(|| s.clone()),
+        // No partition value is empty, and catalogs take no such literal; one that is written as null is compares with
+        // nothing there, but is a text like others here.
+        S::Utf8(Some(s)) | S::Utf8View(Some(s)) | S::LargeUtf8(Some(s)) => {
+            (!s.is_empty() && s != NULL_PARTITION).then(|| s.clone())
+        }
         S::Date32(Some(_)) | S::Decimal128(Some(_), ..) | S::TimestampMicrosecond(Some(_), None) => {
             let text = array_value_to_string(&value.to_array().ok()?, 0).ok()?;
-            Some(text.replace('T', " "))
+            // Years of more than four digits are written with a sign, which no catalog reads.
+            (!text.starts_with('+')).then(|| text.replace('T', " "))
         }
         _ => None,
     }
