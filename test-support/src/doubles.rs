@@ -118,6 +118,7 @@ mock! {
     #[derive(Debug)]
     pub Staging {
         pub fn create(&self, run: &Run, root: &Path, target: &Path) -> Result<Box<dyn StagedFile>>;
+        pub fn put_unseen(&self, target: &Path, bytes: Bytes) -> Result<()>;
         pub fn publish(&self, action: &PublishAction) -> Result<()>;
         pub fn discard(&self, action: &DiscardAction) -> Result<()>;
     }
@@ -127,6 +128,10 @@ mock! {
 impl Staging for MockStaging {
     async fn create(&self, _: &dyn Journal, run: &Run, root: &Path, target: &Path) -> Result<Box<dyn StagedFile>> {
         Self::create(self, run, root, target)
+    }
+
+    async fn put_unseen(&self, target: &Path, bytes: Bytes) -> Result<()> {
+        Self::put_unseen(self, target, bytes)
     }
 
     async fn publish(&self, action: &PublishAction) -> Result<()> {

@@ -116,7 +116,7 @@ impl JobBinary<'_> {
     }
 
     /// This job, in the same working directory, with a fault point armed: `point` is one of
-    /// [`POINTS`](hardtack_core::fault::POINTS), and `action` what the `fail` crate is to do there: `return(kill)` (the
+    /// [`POINTS`](hardtack_core::fault::POINTS) or [`TABLE_POINTS`](hardtack_core::fault::TABLE_POINTS), and `action` what the `fail` crate is to do there: `return(kill)` (the
     /// process kills itself), `return(error)`, `sleep(500)`, `2*off->return(kill)`.
     ///
     /// # Panics
@@ -124,7 +124,7 @@ impl JobBinary<'_> {
     #[must_use]
     #[track_caller]
     pub fn failing_at(&self, point: &str, action: &str) -> JobBinary<'_> {
-        let points = hardtack_core::fault::POINTS;
+        let points = [hardtack_core::fault::POINTS, hardtack_core::fault::TABLE_POINTS].concat();
         assert!(points.contains(&point), "`{point}` is not a fault point; there are {}", points.join(", "));
         self.again().env("FAILPOINTS", format!("{point}={action}"))
     }

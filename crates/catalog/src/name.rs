@@ -74,8 +74,18 @@ fn limited(what: &str, text: &str, bytes: usize) -> Result<()> {
     Err(Error::usage(format!("{what} may have {bytes} bytes, but `{start}...` has {}", text.len())))
 }
 
+/// The name of a partition, which is also its folder: `year=2026/title=a%2Fb`. Only what Hive, Spark and Athena escape is
+/// escaped. A value that is null comes as [`NULL_PARTITION`](crate::NULL_PARTITION).
+pub fn partition_name<'a>(
+    keys: impl IntoIterator<Item = &'a str>,
+    values: impl IntoIterator<Item = &'a String>,
+) -> String {
+    let parts = keys.into_iter().zip(values).map(|(key, value)| format!("{}={}", escaped(key), escaped(value)));
+    parts.collect::<Vec<_>>().join("/")
+}
+
 /// Hive's own list (`FileUtils.escapePathName`), which Spark and Athena share.
-pub(crate) fn escaped(value: &str) -> String {
+fn escaped(value: &str) -> String {
     let mut escaped = String::with_capacity(value.len());
     for c in value.chars() {
         let special = matches!(c, '"' | '#' | '%' | '\'' | '*' | '/' | ':' | '=' | '?' | '\\' | '{' | '[' | ']' | '^');
@@ -126,17 +136,14 @@ mod tests {
         assert_eq!(comment(Some("")).unwrap(), None);
     }
 
-    #[test]
-    fn folders_are_escaped_as_hive_does() {
-        assert_eq!(
-            escaped("a b=ü/%'\"\t"),
-            "a b=ü/%'\"\t"
-                .replace('%', "%25")
-                .replace('=', "%3D")
-                .replace('/', "%2F")
-                .replace('\'', "%27")
-                .replace('"', "%22")
-                .replace('\t', "%09")
-        );
+    #[rstest]
+    #[case("plain", "plain")]
+    #[case("a/b=c", "a%2Fb%3Dc")]
+    #[case("100% {x}", "100%25 %7Bx}")]
+    #[case("München 東京", "München 東京")]
+    #[case("tab\there", "tab%09here")]
+    #[case("'\"\\^[]#*?:", "%27%22%5C%5E%5B%5D%23%2A%3F%3A")]
+    fn folders_are_escaped_as_hive_does(#[case] value: &str, #[case] folder: &str) {
+        assert_eq!(partition_name(["a=b"], &[value.to_owned()]), format!("a%3Db={folder}"));
     }
 }

@@ -310,8 +310,7 @@ impl Table {
     pub fn partition_name(&self, values: &[String]) -> String {
         // Values without a key, and keys without a value, show in the message that says so.
         let keys = self.partition_keys.iter().map(|k| k.name.as_str()).chain(std::iter::repeat("?"));
-        let parts = keys.zip(values).map(|(key, value)| format!("{}={}", name::escaped(key), name::escaped(value)));
-        parts.collect::<Vec<_>>().join("/")
+        name::partition_name(keys, values)
     }
 
     /// Checks that these can be the values of a partition.

@@ -1,25 +1,35 @@
-//! The `hardtack` command: looks after what jobs leave in their state location, and compacts datasets.
+//! The `hardtack` command: looks after what jobs leave in their state location, after datasets, and after the catalog and
+//! its tables.
 
 mod compact;
+mod draw;
+mod sql;
+mod tables;
+mod vacuum;
 
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use hardtack_catalog::CatalogChoice;
 use hardtack_core::{Error, Location, Result};
 use hardtack_runtime::{RecoverOptions, RuntimeArgs, open_context, open_state, recover};
 use hardtack_state::{Ledger, RunRecord, RunStatus};
 
 use crate::compact::Compact;
 
-/// Looks after the runs of hardtack jobs and their datasets
+/// Looks after the runs of hardtack jobs, their datasets, and the catalog of their tables
 #[derive(Debug, Parser)]
 #[command(name = "hardtack", version)]
 struct Cli {
     /// Where commits, bookmarks and run records are kept, for example `s3://my-bucket/state` or `.hardtack`
     #[arg(long, global = true, env = "HARDTACK_STATE", default_value = ".hardtack", value_name = "LOCATION")]
     state: Location,
+    /// Which catalog knows the tables: `embedded`, a file at the state location, `embedded:PATH`, or `glue` or
+    /// `glue:123456789012`, the AWS Glue Data Catalog
+    #[arg(long, global = true, env = "HARDTACK_CATALOG", default_value = "embedded", value_name = "CATALOG")]
+    catalog: CatalogChoice,
     #[command(subcommand)]
     command: Command,
 }
@@ -55,6 +65,19 @@ enum Command {
     /// there (overwrites, compacts) must not run at the same time; call it with that job's name and scope, and of the
     /// two only one will commit.
     Compact(Box<Compact>),
+    /// Remove the files that rebuilt partitions of a table have left behind
+    ///
+    /// Runs that save to the table do the same with what they find; this is for tables that nobody saves to for a while,
+    /// and for what runs left that died.
+    Vacuum(vacuum::VacuumArgs),
+    /// Remove the files of a table that are older than a retention, and the partitions of which nothing is left
+    Purge(vacuum::PurgeArgs),
+    /// Query the tables of the catalog by SQL, in a shell or from a script
+    Sql(sql::SqlArgs),
+    /// List the tables of the catalog
+    Tables(tables::TablesArgs),
+    /// Show a table: columns, partition keys, location, format, parameters
+    Describe(tables::DescribeArgs),
 }
 
 /// Runs the command with these arguments (the first is the program's name), and says how the process should exit.
@@ -66,13 +89,18 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
         }
     };
-    let options = RuntimeArgs { state: cli.state, ..RuntimeArgs::default() };
+    let options = RuntimeArgs { state: cli.state, catalog: cli.catalog, ..RuntimeArgs::default() };
     match cli.command {
         Command::Compact(compact) => compact.run(),
         Command::Recover { job, scope, skip_missing } => {
             print(recover_all(&options, job.as_deref(), scope.as_deref(), RecoverOptions { skip_missing }))
         }
         Command::Runs { job, json } => print(list_runs(&options, &job, json)),
+        Command::Vacuum(args) => print(vacuum::vacuum(&options, args)),
+        Command::Purge(args) => print(vacuum::purge(&options, args)),
+        Command::Sql(args) => print(async { sql::run(options, args).await.map(|()| String::new()) }),
+        Command::Tables(args) => print(async { tables::list(&open_context("hardtack", &options)?, &args).await }),
+        Command::Describe(args) => print(async { tables::describe(&open_context("hardtack", &options)?, &args).await }),
     }
 }
 

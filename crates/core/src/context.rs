@@ -93,6 +93,11 @@ impl JobContext {
         &self.0.stores
     }
 
+    /// The object stores, for what outlives a call: a publisher, say, which must not hold the context that holds it.
+    pub fn shared_stores(&self) -> Arc<Stores> {
+        Arc::clone(&self.0.stores)
+    }
+
     /// Counters of what is read and written, for authors of sources and sinks.
     pub fn meters(&self) -> &Meters {
         &self.0.meters
@@ -136,6 +141,28 @@ impl JobContext {
         let (ctx, target_path) = (self.clone(), target.resolve()?.path);
         let put = async move { store.staging.put(ctx.journal(), ctx.run(), &root_path, &target_path, bytes).await };
         self.0.under_way.work(put).await.map_err(|e| e.with("target", target))
+    }
+
+    /// Puts a file at once where nobody looks, without staging it: into a folder that nothing points to yet, noted as
+    /// [`DiscardAction::Folder`](crate::publish::DiscardAction::Folder).
+    ///
+    /// # Errors
+    /// Those of [`JobContext::stage_file`].
+    pub async fn put_unseen(&self, target: &Location, bytes: bytes::Bytes) -> Result<()> {
+        let (store, path) = self.stores().open(target)?;
+        let put = async move { store.staging.put_unseen(&path, bytes).await };
+        self.0.under_way.work(put).await.map_err(|e| e.with("target", target))
+    }
+
+    /// Ends a file that was begun by [`JobContext::stage_file`] and lets it appear at once: [`JobContext::put_unseen`] for
+    /// files that are large.
+    ///
+    /// # Errors
+    /// Those of [`JobContext::stage_file`].
+    pub async fn finish_unseen(&self, file: Box<dyn StagedFile>, target: &Location) -> Result<()> {
+        let (store, _) = self.stores().open(target)?;
+        let finish = async move { store.staging.publish(&file.finish().await?).await };
+        self.0.under_way.work(finish).await.map_err(|e| e.with("target", target))
     }
 
     /// Lets no more files be begun and waits for those that are being begun now, also where nobody else does any more. Only
@@ -410,11 +437,78 @@ impl JobContextBuilder {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+    use bytes::Bytes;
     use datafusion::prelude::CsvReadOptions;
     use object_store::ObjectStoreExt;
+    use object_store::memory::InMemory;
+    use object_store::path::Path;
+    use tokio::time::timeout;
 
     use super::*;
-    use crate::Error;
+    use crate::publish::DiscardAction;
+    use crate::staging::Staging;
+    use crate::store::Store;
+    use crate::{Error, ErrorKind};
+
+    /// A store that takes its time until a file is there; it counts them.
+    #[derive(Debug, Clone, Default)]
+    struct Slow(Arc<AtomicUsize>);
+
+    impl Slow {
+        async fn appear(&self) -> Result<()> {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        }
+    }
+
+    impl StoreFactory for Slow {
+        fn open(&self, url: &url::Url) -> Result<Store> {
+            Ok(Store { url: url.clone(), objects: Arc::new(InMemory::new()), staging: Arc::new(self.clone()) })
+        }
+    }
+
+    #[async_trait]
+    impl Staging for Slow {
+        async fn create(&self, _: &dyn Journal, _: &Run, _: &Path, _: &Path) -> Result<Box<dyn StagedFile>> {
+            Ok(Box::new(self.clone()))
+        }
+        async fn put_unseen(&self, _: &Path, _: Bytes) -> Result<()> {
+            self.appear().await
+        }
+        async fn publish(&self, _: &PublishAction) -> Result<()> {
+            self.appear().await
+        }
+        async fn discard(&self, _: &DiscardAction) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[async_trait]
+    impl StagedFile for Slow {
+        async fn write(&mut self, _: Bytes) -> Result<()> {
+            Ok(())
+        }
+        async fn finish(self: Box<Self>) -> Result<PublishAction> {
+            Ok(PublishAction::Delete { location: "memory:/x".into() })
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_waits_for_files_that_appear_unseen() {
+        let (slow, moment) = (Slow::default(), Duration::from_millis(1));
+        let ctx = JobContext::builder("job").store_factory("memory", Arc::new(slow.clone())).build().unwrap();
+        let target = Location::from("memory:/_versions/run/x");
+        let file = ctx.stage_file(&target, &target).await.unwrap();
+        assert!(timeout(moment, ctx.put_unseen(&target, "x".into())).await.is_err(), "it was dropped");
+        assert!(timeout(moment, ctx.finish_unseen(file, &target)).await.is_err(), "it was dropped");
+        ctx.end_staging(Duration::from_secs(10)).await.unwrap();
+        assert_eq!(slow.0.load(Ordering::SeqCst), 2, "the end did not wait");
+        assert_eq!(ctx.put_unseen(&target, "x".into()).await.unwrap_err().kind(), ErrorKind::Stopped);
+    }
 
     #[test]
     fn extensions_are_found_by_type_and_shared() {

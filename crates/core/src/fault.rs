@@ -9,7 +9,7 @@
 
 use crate::Result;
 
-/// Every fault point, in the order in which a run passes them. A crash test goes through all of them.
+/// Every fault point of a run, in the order in which it passes them. A crash test goes through all of them.
 pub const POINTS: &[&str] = &[
     "run.started",
     "stage.file.before",
@@ -31,7 +31,22 @@ pub const POINTS: &[&str] = &[
     "run.cleanup.after",
 ];
 
-/// Passes the fault point `name`, one of [`POINTS`].
+/// The fault points that a run with tables passes besides, while it publishes, in their order.
+pub const TABLE_POINTS: &[&str] = &[
+    "table.describe.before",
+    "table.describe.after",
+    "table.record.before",
+    "table.record.after",
+    "table.point.after",
+    "table.drop.after",
+    "table.count.before",
+    "table.count.after",
+    "table.remove.before",
+    "table.remove.between",
+    "table.remove.after",
+];
+
+/// Passes the fault point `name`, one of [`POINTS`] or [`TABLE_POINTS`].
 ///
 /// # Errors
 /// The armed error; never without the feature `failpoints`.
@@ -41,13 +56,13 @@ pub fn hit(_name: &'static str) -> Result<()> {
     Ok(())
 }
 
-/// Passes the fault point `name`, one of [`POINTS`].
+/// Passes the fault point `name`, one of [`POINTS`] or [`TABLE_POINTS`].
 ///
 /// # Errors
 /// The armed error; never without the feature `failpoints`.
 #[cfg(feature = "failpoints")]
 pub fn hit(name: &'static str) -> Result<()> {
-    debug_assert!(POINTS.contains(&name), "unlisted fault point {name}");
+    debug_assert!(POINTS.contains(&name) || TABLE_POINTS.contains(&name), "unlisted fault point {name}");
     fail::fail_point!(name, |action| match action.as_deref() {
         Some("kill") => {
             let me = rustix::process::getpid();

@@ -78,11 +78,11 @@ impl Meter {
     }
 }
 
-/// The meters of one run, by the names of its sources and sinks.
-#[derive(Debug, Default)]
+/// The meters of one run, by the names of its sources and sinks. A clone shows, and adds to, the same.
+#[derive(Debug, Default, Clone)]
 pub struct Meters {
-    sources: Mutex<BTreeMap<String, Arc<Meter>>>,
-    sinks: Mutex<BTreeMap<String, Arc<Meter>>>,
+    sources: Arc<Mutex<BTreeMap<String, Arc<Meter>>>>,
+    sinks: Arc<Mutex<BTreeMap<String, Arc<Meter>>>>,
 }
 
 fn entry(map: &Mutex<BTreeMap<String, Arc<Meter>>>, name: &str) -> Arc<Meter> {

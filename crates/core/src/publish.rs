@@ -116,6 +116,12 @@ pub enum DiscardAction {
         /// The object.
         location: Location,
     },
+    /// A folder that only this run writes to, and that nothing points to yet. Its name and that of the folder around it
+    /// say so: `_versions/<run id>-<token>`; no other is removed.
+    Folder {
+        /// The folder.
+        location: Location,
+    },
     /// Work of a sink from outside this framework.
     Foreign {
         /// The publisher's name.
@@ -128,8 +134,8 @@ pub enum DiscardAction {
 /// Remembers what to discard if this run dies.
 #[async_trait]
 pub trait Journal: Debug + Send + Sync {
-    /// Notes that something is about to be staged. Durable for [`DiscardAction::StagedFiles`] and
-    /// [`DiscardAction::Foreign`] when it returns; many uploads and objects may be noted in one write a moment later.
+    /// Notes that something is about to be staged. Durable for [`DiscardAction::StagedFiles`], [`DiscardAction::Folder`]
+    /// and [`DiscardAction::Foreign`] when it returns; many uploads and objects may be noted in one write a moment later.
     async fn note(&self, action: DiscardAction) -> Result<()>;
 
     /// Makes all that was noted durable; a run does so before it commits.
@@ -248,7 +254,9 @@ pub async fn discard(stores: &Stores, publishers: &Publishers, actions: &[Discar
         .map(|action| async move {
             fault::hit("discard.before")?;
             match action {
-                DiscardAction::StagedFiles { folder: location, .. } | DiscardAction::Upload { location, .. } => {
+                DiscardAction::StagedFiles { folder: location, .. }
+                | DiscardAction::Upload { location, .. }
+                | DiscardAction::Folder { location } => {
                     stores.open(location)?.0.staging.discard(action).await?;
                 }
                 DiscardAction::Object { location } => delete(stores, location).await?,

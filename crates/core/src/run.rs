@@ -82,6 +82,11 @@ impl Run {
     /// The scope of a run that does not choose one.
     pub const WHOLE_JOB: &'static str = "default";
 
+    /// The name that a folder has to which only this run writes (in [`VERSIONS`](crate::staging::VERSIONS)).
+    pub fn version(&self) -> String {
+        format!("{}-{}", self.id, self.token)
+    }
+
     /// A token for a new run.
     pub fn new_token() -> String {
         uuid::Uuid::new_v4().simple().to_string()[..8].to_owned()

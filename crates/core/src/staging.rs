@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use md5::{Digest, Md5};
 use object_store::local::LocalFileSystem;
 use object_store::multipart::{MultipartStore, PartId};
@@ -48,6 +48,15 @@ pub trait Staging: Debug + Send + Sync {
         file.finish().await
     }
 
+    /// Writes a file whose content is at hand to its place at once, without staging it: for a folder that nothing points
+    /// to yet, which the caller has noted as [`DiscardAction::Folder`].
+    async fn put_unseen(&self, target: &Path, bytes: Bytes) -> Result<()>;
+
+    /// Removes folders without files, `folder` and those in it, where a store has folders.
+    async fn prune(&self, _folder: &Path) -> Result<()> {
+        Ok(())
+    }
+
     /// Makes a staged file visible. Doing it again changes nothing.
     ///
     /// # Errors
@@ -71,6 +80,22 @@ pub trait StagedFile: Send {
 impl Debug for dyn StagedFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("StagedFile")
+    }
+}
+
+/// The name of the folder in which folders that only one run writes to are.
+pub const VERSIONS: &str = "_versions";
+
+/// The path of a folder that only one run writes to.
+///
+/// # Errors
+/// Unexpected if its name does not say that it is one: then somebody else's files may be in it.
+fn versions_path(location: &Location) -> Result<Path> {
+    let path = location.resolve()?.path;
+    let parts: Vec<_> = path.parts().collect();
+    match parts.as_slice() {
+        [.., versions, _] if versions.as_ref() == VERSIONS => Ok(path),
+        _ => Err(Error::unexpected("this is not the folder of a run, so it is not removed").with("folder", location)),
     }
 }
 
@@ -135,6 +160,34 @@ impl LocalStaging {
     fn on_disk(&self, location: &Location) -> Result<PathBuf> {
         Ok(self.objects.path_to_filesystem(&location.resolve()?.path)?)
     }
+}
+
+/// Creates a file, and its folder if it is not there. Another run that fails just now may take the empty folder away in
+/// between.
+fn with_folder(folder: &std::path::Path, create: impl Fn() -> std::io::Result<std::fs::File>) -> Result<std::fs::File> {
+    let mut tries = 0;
+    loop {
+        match create() {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && tries < 10 => tries += 1,
+            opened => return opened.map_err(|e| io(e, folder)),
+        }
+        std::fs::create_dir_all(folder).map_err(|e| io(e, folder))?;
+    }
+}
+
+fn file_store() -> Result<Url> {
+    Url::parse("file:///").map_err(|e| Error::unexpected(e.to_string()))
+}
+
+/// Removes a folder if there is no file in it or below. One that is not empty, also because something has just come, is
+/// kept by the file system.
+fn prune(folder: &std::path::Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            prune(&entry.path());
+        }
+    }
+    let _ = std::fs::remove_dir(folder);
 }
 
 /// Flushes a folder to the disk, so that the names in it survive a power loss.
@@ -243,6 +296,33 @@ impl Staging for LocalStaging {
         .await
     }
 
+    async fn put_unseen(&self, target: &Path, bytes: Bytes) -> Result<()> {
+        let location = Location::of(&file_store()?, target);
+        let (path, fsync) = (self.on_disk(&location)?, self.fsync);
+        blocking(move || {
+            check_target(&path, &location)?;
+            fault::hit("stage.file.before")?;
+            let mut file = with_folder(path.parent().unwrap_or(&path), || std::fs::File::create(&path))?;
+            fault::hit("stage.file.created")?;
+            std::io::Write::write_all(&mut file, &bytes).map_err(|e| io(e, &path))?;
+            if fsync {
+                file.sync_all().map_err(|e| io(e, &path))?;
+                sync_folder(path.parent())?;
+            }
+            fault::hit("stage.file.finished")
+        })
+        .await
+    }
+
+    async fn prune(&self, folder: &Path) -> Result<()> {
+        let folder = self.on_disk(&Location::of(&file_store()?, folder))?;
+        blocking(move || {
+            prune(&folder);
+            Ok(())
+        })
+        .await
+    }
+
     async fn publish(&self, action: &PublishAction) -> Result<()> {
         let PublishAction::RenameFile { from, to, bytes, xxh3 } = action else {
             return Err(Error::unexpected(format!("{action} is not an action of the file system")));
@@ -275,6 +355,22 @@ impl Staging for LocalStaging {
     }
 
     async fn discard(&self, action: &DiscardAction) -> Result<()> {
+        if let DiscardAction::Folder { location } = action {
+            versions_path(location)?;
+            let folder = self.on_disk(location)?;
+            return blocking(move || {
+                match std::fs::remove_dir_all(&folder) {
+                    Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io(e, &folder)),
+                    _ => {}
+                }
+                // Those around it may have been made for it alone; one that holds anything stays.
+                for around in folder.ancestors().skip(1).take(2) {
+                    let _ = std::fs::remove_dir(around);
+                }
+                Ok(())
+            })
+            .await;
+        }
         let DiscardAction::StagedFiles { folder, suffix } = action else {
             return Err(Error::unexpected("not a discard action of the file system"));
         };
@@ -303,7 +399,7 @@ impl Staging for LocalStaging {
 impl LocalStaging {
     /// Notes that a file is about to be staged, and says where.
     async fn place(&self, journal: &dyn Journal, run: &Run, root: &Path, target: &Path) -> Result<LocalPlace> {
-        let store = Url::parse("file:///").map_err(|e| Error::unexpected(e.to_string()))?;
+        let store = file_store()?;
         let (root, to) = (Location::of(&store, root), Location::of(&store, target));
         let suffix = staged_suffix(run);
         journal.note(DiscardAction::StagedFiles { folder: root.clone(), suffix: suffix.clone() }).await?;
@@ -323,18 +419,12 @@ struct LocalPlace {
 }
 
 impl LocalPlace {
-    /// Creates the staged file and its folder. Another run that fails just now may take the empty folder away in between.
+    /// Creates the staged file and its folder.
     fn create(&self) -> Result<std::fs::File> {
         check_target(&self.target, &self.to)?;
         fault::hit("stage.file.before")?;
-        let mut tries = 0;
-        let file = loop {
-            match std::fs::OpenOptions::new().write(true).create_new(true).open(&self.path) {
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound && tries < 10 => tries += 1,
-                opened => break opened.map_err(|e| io(e, &self.path))?,
-            }
-            std::fs::create_dir_all(&self.folder).map_err(|e| io(e, &self.folder))?;
-        };
+        let create = || std::fs::OpenOptions::new().write(true).create_new(true).open(&self.path);
+        let file = with_folder(&self.folder, create)?;
         fault::hit("stage.file.created")?;
         Ok(file)
     }
@@ -460,6 +550,13 @@ impl Staging for MultipartStaging {
         }))
     }
 
+    async fn put_unseen(&self, target: &Path, bytes: Bytes) -> Result<()> {
+        fault::hit("stage.file.before")?;
+        let put = self.objects.put(target, PutPayload::from(bytes)).await;
+        put.map_err(|e| Error::from(e).with("location", Location::of(&self.url, target)))?;
+        fault::hit("stage.file.finished")
+    }
+
     async fn publish(&self, action: &PublishAction) -> Result<()> {
         let PublishAction::CompleteUpload { location, upload_id, parts, etag, bytes, xxh3 } = action else {
             return Err(Error::unexpected(format!("{action} is not an action of a store with multipart uploads")));
@@ -497,6 +594,15 @@ impl Staging for MultipartStaging {
     }
 
     async fn discard(&self, action: &DiscardAction) -> Result<()> {
+        if let DiscardAction::Folder { location } = action {
+            let path = versions_path(location)?;
+            let found = self.objects.list(Some(&path)).map_ok(|meta| meta.location).boxed();
+            let deleted = self.objects.delete_stream(found).filter(|deleted| {
+                futures::future::ready(!matches!(deleted, Err(object_store::Error::NotFound { .. })))
+            });
+            let done: object_store::Result<Vec<_>> = deleted.try_collect().await;
+            return done.map(|_| ()).map_err(|e| Error::from(e).with("folder", location));
+        }
         let DiscardAction::Upload { location, upload_id } = action else {
             return Err(Error::unexpected("not a discard action of a store with multipart uploads"));
         };
@@ -644,6 +750,36 @@ mod tests {
         assert_eq!(store.get(&path).await.unwrap().bytes().await.unwrap(), content);
         store.put(&path, PutPayload::from_static(b"other")).await.unwrap();
         assert_eq!(staging.publish(&action).await.unwrap_err().kind(), ErrorKind::Lost);
+    }
+
+    #[rstest]
+    #[case::on_disk(true)]
+    #[case::in_memory(false)]
+    #[tokio::test]
+    async fn only_the_folder_of_a_run_is_removed_as_a_whole(#[case] on_disk: bool) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = if on_disk { Location::from(folder.path()) } else { Location::from("memory:/lake") };
+        let ctx = crate::JobContext::builder("job").build().unwrap();
+        let (store, _) = ctx.stores().open(&root).unwrap();
+        let put = async |key: &str| {
+            store.staging.put_unseen(&root.join(key).resolve().unwrap().path, "x".into()).await.unwrap();
+        };
+        for key in ["_versions/run-1/k=1/a", "_versions/run-1/b", "_versions/run-12/c", "k=1/d"] {
+            put(key).await;
+        }
+        let discard = async |key: &str| {
+            let action = DiscardAction::Folder { location: root.join(key) };
+            crate::publish::discard(ctx.stores(), ctx.publishers(), &[action]).await
+        };
+        discard("_versions/run-1").await.unwrap();
+        discard("_versions/run-1").await.unwrap();
+        for key in ["k=1", "_versions", ""] {
+            assert_eq!(discard(key).await.unwrap_err().kind(), ErrorKind::Unexpected, "{key}");
+        }
+        let left: Vec<_> = store.objects.list(Some(&root.resolve().unwrap().path)).try_collect().await.unwrap();
+        let mut left: Vec<String> = left.iter().map(|m| m.location.filename().unwrap().to_owned()).collect();
+        left.sort();
+        assert_eq!(left, ["c", "d"]);
     }
 
     #[tokio::test]

@@ -18,6 +18,8 @@ chapters! {
     anatomy = "docs/guide/src/anatomy.md",
     testing = "docs/guide/src/testing.md",
     contracts = "docs/guide/src/contracts.md",
+    tables = "docs/guide/src/tables.md",
+    tables_writing = "docs/guide/src/tables-writing.md",
     transforms = "docs/guide/src/transforms.md",
     change_events = "docs/guide/src/change-events.md",
     elt = "docs/guide/src/elt.md",

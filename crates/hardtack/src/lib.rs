@@ -46,6 +46,7 @@ pub use hardtack_runtime as runtime;
 pub use hardtack_sinks as sinks;
 pub use hardtack_sources as sources;
 pub use hardtack_state as state;
+pub use hardtack_tables as tables;
 pub use hardtack_transforms as transforms;
 
 pub use chrono;
@@ -67,10 +68,12 @@ pub mod prelude {
     pub use datafusion::logical_expr::{Expr, ExprSchemable, cast, col, ident, lit, when};
     pub use datafusion::prelude::DataFrame;
     pub use hardtack_catalog::{
-        COMMENT_KEY, HIVE_TYPE_KEY, HiveField, HiveType, schema, schema_from_cloudformation, schema_of,
+        COMMENT_KEY, CatalogOf, HIVE_TYPE_KEY, HiveField, HiveType, schema, schema_from_catalog,
+        schema_from_cloudformation, schema_of,
     };
     pub use hardtack_core::{Context, Error, ErrorKind, JobContext, Location, Result, Run, Sink, Source};
     pub use hardtack_sinks::{Compression, CsvFile, JsonLines, ParquetDataset};
     pub use hardtack_sources::{AvroFiles, CsvFiles, JsonFiles, ParquetFiles};
+    pub use hardtack_tables::{SchemaEvolution, Table, register_names};
     pub use hardtack_transforms::*;
 }

@@ -35,11 +35,11 @@ pub struct RuntimeArgs {
     pub run_id: Option<RunId>,
 
     /// Memory that queries may hold before they spill, for example `2GiB` or `500MB` [default: 70 % of the machine or cgroup]
-    #[arg(long, env = "HARDTACK_MEMORY_LIMIT", value_name = "SIZE", value_parser = bytes)]
+    #[arg(long, env = "HARDTACK_MEMORY_LIMIT", value_name = "SIZE", value_parser = parse_bytes)]
     pub memory_limit: Option<usize>,
 
     /// Threads, for example `4` [default: one per core]
-    #[arg(long, env = "HARDTACK_THREADS", value_name = "N", value_parser = threads)]
+    #[arg(long, env = "HARDTACK_THREADS", value_name = "N", value_parser = parse_threads)]
     pub threads: Option<usize>,
 
     /// Folder that queries spill to, for example `/scratch` [default: the system's temporary folder]
@@ -107,14 +107,22 @@ fn filter(text: &str) -> Result<String, String> {
     tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|e| format!("{e}; {wanted}"))
 }
 
-fn threads(text: &str) -> Result<usize, String> {
+/// Reads a number of threads, as `--threads` takes it: a clap value parser.
+///
+/// # Errors
+/// A sentence that says what is wanted.
+pub fn parse_threads(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n) if n > 0 => Ok(n),
         _ => Err("wanted is a number from 1, for example `4`".to_owned()),
     }
 }
 
-fn bytes(text: &str) -> Result<usize, String> {
+/// Reads a size such as `2GiB`, as `--memory-limit` takes it: a clap value parser.
+///
+/// # Errors
+/// A sentence that says what is wanted.
+pub fn parse_bytes(text: &str) -> Result<usize, String> {
     // Below this DataFusion cannot even sort a batch.
     let enough = size(text).filter(|bytes| *bytes >= 32 << 20).and_then(|bytes| usize::try_from(bytes).ok());
     enough.ok_or_else(|| "wanted is a size such as `2GiB`, `500MB` or `1000000`, 32MiB at least".to_owned())
@@ -245,7 +253,7 @@ mod tests {
     #[case("-1GB", None)]
     #[case("99999999999TB", None)]
     fn sizes(#[case] text: &str, #[case] wanted: Option<usize>) {
-        assert_eq!(bytes(text).ok(), wanted);
+        assert_eq!(parse_bytes(text).ok(), wanted);
     }
 
     /// A job's own arguments.

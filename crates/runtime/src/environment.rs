@@ -28,8 +28,14 @@ pub fn open_context(job: &str, options: &RuntimeArgs) -> Result<JobContext> {
         builder = builder.store_factory("s3", Arc::new(crate::s3::S3Stores));
     }
     let ctx = builder.build()?;
-    hardtack_sinks::register(ctx.publishers());
+    register(&ctx);
     Ok(ctx)
+}
+
+/// Registers what executes the publish actions of this framework's own sinks.
+pub(crate) fn register(ctx: &JobContext) {
+    hardtack_sinks::register(ctx.publishers());
+    hardtack_tables::register(ctx);
 }
 
 /// The state at a location.

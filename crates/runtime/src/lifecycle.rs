@@ -18,7 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::args::{RuntimeArgs, parse};
 use crate::environment::{cores, open_context, open_state};
 use crate::recover::{RecoverOptions, TO_SETTLE, clean_up, discard_attempt, recover, roll_forward};
-use crate::{dry_run, logging, progress, summary};
+use crate::{dry_run, environment, logging, progress, summary};
 
 /// A job: its name and what it needs beyond its `main`.
 ///
@@ -258,7 +258,7 @@ async fn decide(ledger: &Ledger, commit: &CommitRecord) -> Decision {
 }
 
 fn register(ctx: &JobContext, job: &Job) {
-    hardtack_sinks::register(ctx.publishers());
+    environment::register(ctx);
     for (name, publisher) in &job.publishers {
         ctx.publishers().register(name, Arc::clone(publisher));
     }

@@ -38,7 +38,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::ParquetDataset;
-use crate::parquet::execute;
+use crate::parquet::{execute, staged};
 use crate::unite::unite;
 use crate::write::{FULL_AT, ParquetWriteExec, UPLOADS, Write, given_up, required};
 
@@ -366,7 +366,7 @@ impl Compacter {
         let delete = |file: &File| PublishAction::Delete { location: file.location.clone() };
         let superseded: Vec<_> = folder.files.iter().map(delete).collect();
         let path = folder.path.clone();
-        let mut staged = execute(self.plan(folder, &write)?, &write).await?;
+        let mut staged = staged(execute(self.plan(folder, &write)?, &write).await?);
         if i64::try_from(staged.report.rows) != Ok(rows) {
             let message = format!("{} rows were read where the footers say {rows}", staged.report.rows);
             return Err(Error::unexpected(message).with("folder", self.dataset.location.join(path)));
@@ -388,15 +388,9 @@ impl Compacter {
         if layout.sorted_by.is_empty() {
             layout.sorted_by = folder.sorted_by();
         }
-        let write = dataset.write(&self.ctx, schema)?;
+        let write = dataset.write(&self.ctx, schema, dataset.below(&folder.path))?;
         let (encoders, uploads) = (Arc::clone(&self.encoders), Arc::clone(&self.uploads));
-        Ok(Write {
-            prefix: "compacted",
-            partitioner: write.partitioner.within(&folder.path),
-            encoders,
-            uploads,
-            ..write
-        })
+        Ok(Write { prefix: "compacted", encoders, uploads, ..write })
     }
 
     /// Notes which columns there are. Those of which folders are made need not be in files.

@@ -16,6 +16,7 @@ mod in_memory;
 mod layout;
 mod parquet;
 mod partition;
+mod placement;
 mod plan;
 mod text;
 mod unite;
@@ -25,6 +26,7 @@ pub use compact::SmallFiles;
 pub use in_memory::InMemory;
 pub use layout::{Compression, Statistics};
 pub use parquet::ParquetDataset;
+pub use placement::{Folder, Placement, Seen, Unseen, WrittenFile};
 pub use text::{CsvFile, JsonLines};
 
 use datafusion::arrow::datatypes::SchemaRef;

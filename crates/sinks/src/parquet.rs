@@ -3,8 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use datafusion::arrow::array::AsArray;
-use datafusion::arrow::datatypes::{DataType, SchemaRef, TimeUnit, UInt64Type};
+use datafusion::arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use datafusion::logical_expr::{Expr, cast, ident};
 use datafusion::physical_plan::{ExecutionPlan, collect};
 use datafusion::prelude::DataFrame;
@@ -17,6 +16,7 @@ use tokio::sync::Semaphore;
 
 use crate::layout::{Compression, Layout, Statistics};
 use crate::partition::{self, Partitioner};
+use crate::placement::{Below, Placement, WrittenFile};
 use crate::plan;
 use crate::write::{UPLOADS, Write};
 
@@ -186,8 +186,31 @@ impl ParquetDataset {
         Ok((store, files))
     }
 
+    /// Writes rows as this dataset would, but where `placement` says: for sinks that are built on this one. Only the
+    /// layout of files, the schema and the partition columns of the dataset matter then.
+    ///
+    /// # Errors
+    /// Those of the rows and of the store. What is written by then is discarded with the run.
+    pub async fn write_files(
+        &self,
+        ctx: &JobContext,
+        rows: DataFrame,
+        placement: Arc<dyn Placement>,
+    ) -> Result<Vec<WrittenFile>> {
+        let rows = readable_timestamps(crate::contract(rows, self.schema.as_ref())?)?;
+        let rows = partition::empty_is_null(rows, &self.partition_by)?;
+        let write = Arc::new(self.write(ctx, rows.schema().as_arrow().clone().into(), placement)?);
+        let plan = plan::plan(rows, Arc::clone(&write)).await?;
+        execute(plan, &write).await
+    }
+
+    /// Where partitions are by custom, in the folder `path` of this dataset.
+    pub(crate) fn below(&self, path: &str) -> Arc<dyn Placement> {
+        Arc::new(Below::new(&self.location, path))
+    }
+
     /// What the streams of a write share.
-    pub(crate) fn write(&self, ctx: &JobContext, schema: SchemaRef) -> Result<Write> {
+    pub(crate) fn write(&self, ctx: &JobContext, schema: SchemaRef, placement: Arc<dyn Placement>) -> Result<Write> {
         let partitioner = Partitioner::new(&schema, &self.partition_by, self.keep_partition_columns)?;
         let file_schema = partitioner.file_schema(&schema)?;
         let parquet_schema =
@@ -197,7 +220,7 @@ impl ParquetDataset {
             properties: self.layout.properties(ctx, &file_schema, false)?.into(),
             small_properties: self.layout.properties(ctx, &file_schema, true)?.into(),
             ctx: ctx.clone(),
-            root: self.location.clone(),
+            placement,
             prefix: "part",
             partitioner,
             schema: file_schema,
@@ -206,7 +229,7 @@ impl ParquetDataset {
             target_file_bytes: self.target_file_bytes,
             row_group_rows: self.layout.row_group_rows,
             meter: ctx.meters().sink(&self.name),
-            staged: Mutex::default(),
+            files: Mutex::default(),
             encoders: Arc::new(Semaphore::new(threads)),
             uploads: Arc::new(Semaphore::new(UPLOADS)),
         })
@@ -246,30 +269,24 @@ impl Sink for ParquetDataset {
     }
 
     async fn stage(&self, ctx: &JobContext, rows: DataFrame) -> Result<Staged> {
-        let rows = readable_timestamps(crate::contract(rows, self.schema.as_ref())?)?;
-        let rows = partition::empty_is_null(rows, &self.partition_by)?;
-        let write = Arc::new(self.write(ctx, rows.schema().as_arrow().clone().into())?);
         let superseded = self.superseded(ctx).await?;
-        let plan = plan::plan(rows, Arc::clone(&write)).await?;
-        let mut staged = execute(plan, &write).await?;
+        let mut staged = staged(self.write_files(ctx, rows, self.below("")).await?);
         staged.publish.extend(superseded);
         Ok(staged)
     }
 }
 
 /// Executes the plan of a write.
-pub(crate) async fn execute(plan: Arc<dyn ExecutionPlan>, write: &Write) -> Result<Staged> {
-    let counts = collect(plan, write.ctx.session().task_ctx()).await?;
-    let publish = std::mem::take(&mut *write.staged.lock().unwrap_or_else(PoisonError::into_inner));
-    let mut report = Report::default();
-    for action in &publish {
-        if let PublishAction::CompleteUpload { bytes, .. } | PublishAction::RenameFile { bytes, .. } = action {
-            report.bytes += bytes;
-            report.files += 1;
-        }
-    }
-    report.rows = counts.iter().flat_map(|c| c.column(0).as_primitive::<UInt64Type>().values()).sum();
-    Ok(Staged { report, publish })
+pub(crate) async fn execute(plan: Arc<dyn ExecutionPlan>, write: &Write) -> Result<Vec<WrittenFile>> {
+    collect(plan, write.ctx.session().task_ctx()).await?;
+    Ok(std::mem::take(&mut *write.files.lock().unwrap_or_else(PoisonError::into_inner)))
+}
+
+/// What makes files appear.
+pub(crate) fn staged(files: Vec<WrittenFile>) -> Staged {
+    let sum = |of: fn(&WrittenFile) -> u64| files.iter().map(of).sum();
+    let report = Report { files: files.len() as u64, rows: sum(|f| f.rows), bytes: sum(|f| f.bytes) };
+    Staged { report, publish: files.into_iter().filter_map(|file| file.publish).collect() }
 }
 
 /// Other engines read a timestamp in seconds as a bare integer, because Parquet has no such type; milliseconds it has.
@@ -324,7 +341,7 @@ mod tests {
         ctx.session().sql(table).await.unwrap().collect().await.unwrap();
         let dataset = ParquetDataset::new("n", "memory:/n").partition_by(["p"]).sorted_by(sorted_by.iter().copied());
         let rows = ctx.session().sql(query).await.unwrap();
-        let write = dataset.write(&ctx, rows.schema().as_arrow().clone().into()).unwrap();
+        let write = dataset.write(&ctx, rows.schema().as_arrow().clone().into(), dataset.below("")).unwrap();
         let plan = plan::plan(rows, write.into()).await.unwrap();
         let plan = displayable(plan.as_ref()).indent(false).to_string();
         let found = plan.lines().map(str::trim).filter(|line| {
@@ -348,7 +365,7 @@ mod tests {
         let query = "select uuid() as u, value % 10 as p from generate_series(1, 500000)";
         let rows = ctx.session().sql(query).await.unwrap();
         let dataset = ParquetDataset::new("n", "memory:/n").partition_by(["p"]);
-        let write = dataset.write(&ctx, rows.schema().as_arrow().clone().into()).unwrap();
+        let write = dataset.write(&ctx, rows.schema().as_arrow().clone().into(), dataset.below("")).unwrap();
         let plan = plan::plan(rows, write.into()).await.unwrap();
         collect(Arc::clone(&plan), ctx.session().task_ctx()).await.unwrap();
         let metrics = gather(&plan).unwrap().metrics().unwrap();

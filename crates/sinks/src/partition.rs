@@ -1,5 +1,4 @@
-//! Hive-style partition folders: `year=2026/city=M%C3%BCnchen` is written `year=2026/city=München`; only what Hive, Spark
-//! and Athena escape is escaped.
+//! Partitions: the values that rows have in common.
 
 use std::ops::Range;
 
@@ -10,22 +9,8 @@ use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, ident, lit, when};
 use datafusion::prelude::DataFrame;
+use hardtack_catalog::{NULL_PARTITION, partition_name};
 use hardtack_core::{Error, Result};
-
-/// What stands for null, and for the empty string, which Hive cannot tell from it.
-const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
-
-/// Hive's own list (`FileUtils.escapePathName`), which Spark and Athena share.
-fn escape(value: &str, into: &mut String) {
-    for c in value.chars() {
-        let special = matches!(c, '"' | '#' | '%' | '\'' | '*' | '/' | ':' | '=' | '?' | '\\' | '{' | '[' | ']' | '^');
-        if special || c.is_ascii_control() {
-            into.push_str(&format!("%{:02X}", c as u32));
-        } else {
-            into.push(c);
-        }
-    }
-}
 
 /// An empty text has the folder of null; as one value with null it has one file there, too.
 pub(crate) fn empty_is_null(rows: DataFrame, names: &[String]) -> Result<DataFrame> {
@@ -62,8 +47,6 @@ pub(crate) struct Partitioner {
     names: Vec<String>,
     columns: Vec<usize>,
     rest: Vec<usize>,
-    /// Where all rows go if there are no partition columns.
-    folder: String,
 }
 
 impl Partitioner {
@@ -93,12 +76,7 @@ impl Partitioner {
         if rest.is_empty() && !columns.is_empty() {
             return Err(Error::usage("all columns are partition columns; a file needs one column at least"));
         }
-        Ok(Self { names: names.to_vec(), columns, rest, folder: String::new() })
-    }
-
-    /// The same for rows that are all of one partition, whose folder is known.
-    pub(crate) fn within(self, folder: &str) -> Self {
-        Self { folder: folder.to_owned(), ..self }
+        Ok(Self { names: names.to_vec(), columns, rest })
     }
 
     /// The names of the partition columns.
@@ -116,10 +94,15 @@ impl Partitioner {
         Ok(schema.project(&self.rest)?.into())
     }
 
-    /// The runs of equal partition values in a batch (it comes sorted), each with its folder.
-    pub(crate) fn split(&self, batch: &RecordBatch) -> Result<Vec<(String, Range<usize>)>> {
+    /// The folder of a partition.
+    pub(crate) fn folder(&self, values: &[String]) -> String {
+        partition_name(self.names.iter().map(String::as_str), values)
+    }
+
+    /// The runs of equal partition values in a batch (it comes sorted), each with these values as Hive writes them.
+    pub(crate) fn split(&self, batch: &RecordBatch) -> Result<Vec<(Vec<String>, Range<usize>)>> {
         if self.columns.is_empty() {
-            return Ok(vec![(self.folder.clone(), 0..batch.num_rows())]);
+            return Ok(vec![(Vec::new(), 0..batch.num_rows())]);
         }
         let keys: Vec<ArrayRef> = self.columns.iter().map(|i| batch.column(*i).clone()).collect();
         let options = FormatOptions::new()
@@ -130,22 +113,15 @@ impl Partitioner {
             keys.iter().map(|k| ArrayFormatter::try_new(k.as_ref(), &options)).collect::<Result<Vec<_>, _>>()?;
         let mut runs = Vec::new();
         for range in partition(&keys)?.ranges() {
-            let mut folder = String::new();
-            for ((name, key), formatter) in self.names.iter().zip(&keys).zip(&formatters) {
-                if !folder.is_empty() {
-                    folder.push('/');
-                }
-                escape(name, &mut folder);
-                folder.push('=');
-                let text =
-                    if key.is_null(range.start) { String::new() } else { formatter.value(range.start).to_string() };
-                if text.is_empty() {
-                    folder.push_str(NULL);
-                } else {
-                    escape(&text, &mut folder);
-                }
-            }
-            runs.push((folder, range));
+            let values = keys.iter().zip(&formatters).map(|(key, formatter)| {
+                let text = match key.is_null(range.start) {
+                    true => String::new(),
+                    false => formatter.value(range.start).to_string(),
+                };
+                // Hive cannot tell the empty string from null.
+                if text.is_empty() { NULL_PARTITION.to_owned() } else { text }
+            });
+            runs.push((values.collect(), range));
         }
         Ok(runs)
     }
@@ -167,21 +143,8 @@ mod tests {
 
     use super::*;
 
-    #[rstest]
-    #[case("plain", "plain")]
-    #[case("a/b=c", "a%2Fb%3Dc")]
-    #[case("100% {x}", "100%25 %7Bx}")]
-    #[case("München 東京", "München 東京")]
-    #[case("tab\there", "tab%09here")]
-    #[case("'\"\\^[]#*?:", "%27%22%5C%5E%5B%5D%23%2A%3F%3A")]
-    fn escapes_as_hive_does(#[case] value: &str, #[case] escaped: &str) {
-        let mut text = String::new();
-        escape(value, &mut text);
-        assert_eq!(text, escaped);
-    }
-
     #[test]
-    fn runs_of_equal_values_share_a_folder() {
+    fn runs_of_equal_values_share_a_partition() {
         let schema = Arc::new(Schema::new(vec![
             Field::new("day", DataType::Date32, true),
             Field::new("n", DataType::Int32, true),
@@ -198,13 +161,9 @@ mod tests {
         .unwrap();
         let partitioner = Partitioner::new(&schema, &["day".to_owned(), "city".to_owned()], false).unwrap();
         let runs = partitioner.split(&batch).unwrap();
-        assert_eq!(
-            runs,
-            [
-                ("day=1970-01-01/city=a%2Fb".to_owned(), 0..2),
-                ("day=__HIVE_DEFAULT_PARTITION__/city=__HIVE_DEFAULT_PARTITION__".to_owned(), 2..3),
-            ]
-        );
+        let values = |texts: [&str; 2]| texts.map(str::to_owned).to_vec();
+        assert_eq!(runs, [(values(["1970-01-01", "a/b"]), 0..2), (values([NULL_PARTITION, NULL_PARTITION]), 2..3)]);
+        assert_eq!(partitioner.folder(&runs[0].0), "day=1970-01-01/city=a%2Fb");
         assert_eq!(partitioner.rows(&batch, &runs[0].1).unwrap().num_columns(), 1);
     }
 

@@ -26,7 +26,7 @@ use datafusion::physical_plan::{
 use futures::StreamExt;
 use hardtack_core::meter::Meter;
 use hardtack_core::staging::StagedFile;
-use hardtack_core::{Error, JobContext, Location, PublishAction, Result};
+use hardtack_core::{Error, JobContext, Location, Result};
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
@@ -37,11 +37,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::partition::Partitioner;
+use crate::placement::{Folder, Placement, Seen, WrittenFile};
 
 /// What a write shares among its streams.
 pub(crate) struct Write {
     pub(crate) ctx: JobContext,
-    pub(crate) root: Location,
+    pub(crate) placement: Arc<dyn Placement>,
     /// How the names of its files begin; two writes of one run to one folder differ in it.
     pub(crate) prefix: &'static str,
     pub(crate) partitioner: Partitioner,
@@ -55,12 +56,43 @@ pub(crate) struct Write {
     pub(crate) target_file_bytes: u64,
     pub(crate) row_group_rows: usize,
     pub(crate) meter: Arc<Meter>,
-    /// What has been staged.
-    pub(crate) staged: Mutex<Vec<PublishAction>>,
+    /// What has been written.
+    pub(crate) files: Mutex<Vec<WrittenFile>>,
     /// Lets so many row groups be encoded beside the streams.
     pub(crate) encoders: Arc<Semaphore>,
     /// Lets so many files be on their way to the store.
     pub(crate) uploads: Arc<Semaphore>,
+}
+
+impl Write {
+    fn wrote(&self, file: WrittenFile) {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).push(file);
+    }
+
+    async fn folder(&self, target: &Target) -> Result<Folder> {
+        self.placement.folder(&target.values, &self.partitioner.folder(&target.values)).await
+    }
+
+    /// Writes a file whose bytes are at hand.
+    async fn put(&self, target: Target, rows: u64, bytes: Bytes) -> Result<()> {
+        let folder = self.folder(&target).await?;
+        let (location, size) = (folder.location.join(&target.name), bytes.len() as u64);
+        let publish = match folder.seen {
+            Seen::Staged(root) => Some(self.ctx.stage_bytes(&root, &location, bytes).await?),
+            Seen::Unseen => {
+                self.ctx.put_unseen(&location, bytes).await?;
+                None
+            }
+        };
+        self.wrote(WrittenFile { values: target.values, location, rows, bytes: size, publish });
+        Ok(())
+    }
+}
+
+/// A file to be: its partition, and its name, which is unique among those of all runs.
+struct Target {
+    values: Vec<String>,
+    name: String,
 }
 
 /// Rows in memory become a row group when they take as much as this: more would help readers little.
@@ -108,7 +140,7 @@ pub(crate) fn required(schema: &SchemaRef, keys: &[usize], sort_by: &[(usize, So
 
 impl fmt::Debug for ParquetWriteExec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ParquetWriteExec").field("location", &self.write.root.as_str()).finish_non_exhaustive()
+        f.debug_struct("ParquetWriteExec").field("placement", &self.write.placement).finish_non_exhaustive()
     }
 }
 
@@ -163,7 +195,7 @@ impl ExecutionPlan for ParquetWriteExec {
         let stream = WriteStream {
             write: Arc::clone(&self.write),
             memory,
-            folder: None,
+            values: None,
             serial: 0,
             batches: Vec::new(),
             rows: 0,
@@ -186,7 +218,7 @@ struct WriteStream {
     write: Arc<Write>,
     memory: MemoryReservation,
     /// The partition whose rows come, and how many files it has so far.
-    folder: Option<String>,
+    values: Option<Vec<String>>,
     serial: u32,
     /// The rows of the next row group.
     batches: Vec<RecordBatch>,
@@ -202,10 +234,10 @@ struct WriteStream {
 impl WriteStream {
     async fn run(mut self, mut rows: SendableRecordBatchStream) -> Result<u64> {
         while let Some(batch) = rows.next().await.transpose()? {
-            for (folder, range) in self.write.partitioner.split(&batch)? {
-                if self.folder.as_ref() != Some(&folder) {
+            for (values, range) in self.write.partitioner.split(&batch)? {
+                if self.values.as_ref() != Some(&values) {
                     self.end_partition().await?;
-                    self.folder = Some(folder);
+                    self.values = Some(values);
                 }
                 let rows = self.write.partitioner.rows(&batch, &range)?;
                 self.add(rows).await?;
@@ -300,27 +332,44 @@ impl WriteStream {
             let (_permit, _memory) = (permit, memory);
             write.meter.add_bytes(bytes.len() as u64);
             write.meter.add_files(1);
-            let staged = write.ctx.stage_bytes(&write.root, &target, bytes).await?;
-            write.staged.lock().unwrap_or_else(PoisonError::into_inner).push(staged);
-            Ok(())
+            write.put(target, rows as u64, bytes).await
         });
         Ok(())
     }
 
-    /// Where the next file of the partition goes. Its name is unique among those of all runs.
-    fn target(&mut self) -> Location {
+    /// The next file of the partition.
+    fn target(&mut self) -> Target {
         let name = crate::file_name(&self.write.ctx, self.write.prefix, self.serial.into(), ".parquet");
         self.serial += 1;
-        self.write.root.join(self.folder.as_deref().unwrap_or_default()).join(name)
+        Target { values: self.values.clone().unwrap_or_default(), name }
     }
 
     async fn open(&mut self) -> Result<OpenFile> {
         let target = self.target();
         let _permit = self.write.uploads.acquire().await.map_err(given_up)?;
-        let staged = self.write.ctx.stage_file(&self.write.root, &target).await?;
+        let folder = self.write.folder(&target).await?;
+        let location = folder.location.join(&target.name);
+        // A large file is staged anyway, for the sake of its parts; where nobody looks it is published at once.
+        let (root, unseen) = match folder.seen {
+            Seen::Staged(root) => (root, false),
+            Seen::Unseen => (folder.location, true),
+        };
+        let staged = self.write.ctx.stage_file(&root, &location).await?;
         self.write.meter.add_files(1);
         let encoder = FileEncoder::new(&self.write, false)?;
-        Ok(OpenFile { staged, encoder, encoding: VecDeque::new(), waiting_bytes: 0, row_groups: 0, shrinks_to: 1.0 })
+        Ok(OpenFile {
+            staged,
+            location,
+            values: target.values,
+            unseen,
+            rows: 0,
+            bytes: 0,
+            encoder,
+            encoding: VecDeque::new(),
+            waiting_bytes: 0,
+            row_groups: 0,
+            shrinks_to: 1.0,
+        })
     }
 }
 
@@ -428,6 +477,12 @@ type Encoding = (SpawnedTask<Result<Vec<ArrowColumnChunk>>>, usize, u64);
 /// A file of several row groups, which are encoded side by side and appended in their order.
 struct OpenFile {
     staged: Box<dyn StagedFile>,
+    location: Location,
+    values: Vec<String>,
+    unseen: bool,
+    /// Written so far.
+    rows: u64,
+    bytes: u64,
     encoder: FileEncoder,
     encoding: VecDeque<Encoding>,
     /// What the row groups that are being encoded take in memory.
@@ -477,6 +532,7 @@ impl OpenFile {
             let ratio = encoded as f64 / bytes.max(1) as f64;
             self.shrinks_to = if self.shrinks_to == 1.0 { ratio } else { self.shrinks_to.max(ratio) };
             write.meter.add_rows(rows);
+            self.rows += rows;
             self.write_through(write).await?;
         }
         Ok(())
@@ -485,14 +541,21 @@ impl OpenFile {
     async fn write_through(&mut self, write: &Write) -> Result<()> {
         let bytes = self.encoder.take();
         write.meter.add_bytes(bytes.len() as u64);
+        self.bytes += bytes.len() as u64;
         self.staged.write(bytes).await
     }
 
     async fn close(mut self, write: &Write) -> Result<()> {
         self.encoder.writer.finish().map_err(crate::parquet::parquet_error)?;
         self.write_through(write).await?;
-        let staged = self.staged.finish().await?;
-        write.staged.lock().unwrap_or_else(PoisonError::into_inner).push(staged);
+        let Self { staged, location, values, unseen, rows, bytes, .. } = self;
+        let publish = if unseen {
+            write.ctx.finish_unseen(staged, &location).await?;
+            None
+        } else {
+            Some(staged.finish().await?)
+        };
+        write.wrote(WrittenFile { values, location, rows, bytes, publish });
         Ok(())
     }
 }

@@ -19,6 +19,7 @@ use crate::files::{Files, Format, Planned};
 use crate::infer::infer_each;
 use crate::input::{Bytes, SourceFile};
 use crate::scan::{Batches, Origin, ReadRows, RowSource, Want, in_file};
+use crate::spelling::Spelling;
 use crate::widen::Union;
 
 /// The Avro format: see [`AvroFiles`].
@@ -50,18 +51,30 @@ impl Format for Avro {
     }
 
     fn plan(&self, table: TableSchema, origin: Origin, _planned: &Planned) -> Result<Arc<dyn FileSource>> {
-        Ok(Arc::new(RowSource::new(Arc::new(self.clone()), table, origin)))
+        Ok(Arc::new(RowSource::new(Arc::new(AvroRows { caseless: false }), table, origin)))
     }
 }
 
+/// Reads the rows of Avro files.
+#[derive(Debug)]
+pub(crate) struct AvroRows {
+    /// Whether the case of names does not matter.
+    pub(crate) caseless: bool,
+}
+
 #[async_trait]
-impl ReadRows for Avro {
+impl ReadRows for AvroRows {
     fn kind(&self) -> &'static str {
         "avro"
     }
 
     async fn read(&self, file: SourceFile, want: Want) -> Result<Batches> {
-        AvroFile::open(&file).await?.read(file, want)
+        let opened = AvroFile::open(&file).await?;
+        let spelling = match self.caseless {
+            true => Spelling::new(&opened.schema, &want.columns),
+            false => Spelling::stored(Arc::clone(&opened.schema)),
+        };
+        opened.read(file, want, spelling)
     }
 }
 
@@ -130,12 +143,13 @@ impl AvroFile {
         opened.map_err(|why| Error::refused(format!("this is not an Avro file: {why}")).with("file", &file.location))
     }
 
-    fn read(self, file: SourceFile, want: Want) -> Result<Batches> {
+    fn read(self, file: SourceFile, want: Want, spelling: Spelling) -> Result<Batches> {
         let Want { columns: wanted, batch_size, .. } = want;
         for field in wanted.fields() {
-            check(field.name(), &self.schema, &wanted).map_err(|e| e.with("file", &file.location))?;
+            let checked = spelling.check(field.name()).and_then(|()| check(field.name(), &spelling.schema, &wanted));
+            checked.map_err(|e| e.with("file", &file.location))?;
         }
-        let stored = self.schema.fields().iter().enumerate();
+        let stored = spelling.schema.fields().iter().enumerate();
         let mut projection: Vec<usize> =
             stored.filter(|(_, f)| wanted.field_with_name(f.name()).is_ok()).map(|(i, _)| i).collect();
         if projection.is_empty() {
@@ -145,8 +159,9 @@ impl AvroFile {
         // The reader works on a thread that may block, two batches ahead at most.
         let (sender, receiver) = tokio::sync::mpsc::channel(2);
         let location = file.location;
+        let columns = projection.clone();
         tokio::task::spawn_blocking(move || {
-            let builder = ReaderBuilder::new().with_batch_size(batch_size).with_projection(projection);
+            let builder = ReaderBuilder::new().with_batch_size(batch_size).with_projection(columns);
             let batches = builder.build(BufReader::with_capacity(256 << 10, self.bytes));
             // Sending fails when the plan has all the rows it wants; then nobody is there to tell.
             let _: Result<(), ()> = match batches {
@@ -156,7 +171,8 @@ impl AvroFile {
         });
         let batches = stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) });
         let converted = batches.map(move |batch: Result<RecordBatch, ArrowError>| {
-            let batch = batch.map_err(undecodable).and_then(|batch| converted(&batch, &wanted));
+            let batch = batch.and_then(|batch| spelling.batch(&batch, &projection)).map_err(undecodable);
+            let batch = batch.and_then(|batch| converted(&batch, &wanted));
             batch.map_err(|e| Error::from(in_file(e.into(), &location)))
         });
         Ok(converted.boxed())

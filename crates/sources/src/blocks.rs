@@ -62,7 +62,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::csv::decode::{CsvCutter, Layout};
+    use crate::csv::decode::{CsvCutter, Layout, Places};
     use crate::json::decode::JsonCutter;
 
     /// The text in pieces of these sizes, over and over.
@@ -92,7 +92,7 @@ mod tests {
     }
 
     fn csv(batch_size: usize) -> impl Cut {
-        let layout = Layout { wanted: columns(), filter: None, all: columns(), declared: true };
+        let layout = Layout { wanted: columns(), filter: None, all: columns(), places: Places::Required };
         CsvCutter::new(Arc::default(), layout, batch_size)
     }
 

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use arrow::array::{
     Array, ArrayRef, AsArray, GenericListArray, MapArray, OffsetSizeTrait, RecordBatch, StructArray, new_null_array,
 };
+use arrow::compute::kernels::cmp::not_distinct;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use arrow::util::display::array_value_to_string;
 use datafusion::common::Result as DFResult;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::logical_expr::ColumnarValue;
@@ -32,42 +34,71 @@ pub(crate) const STRICT: CastOptions<'static> =
 /// Converts an array; the fields of structs are found by name, also inside of lists and maps, and are null where there is
 /// none.
 pub(crate) fn convert(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
+    convert_by(|rows, _, name| rows.column_by_name(name), array, to)
+}
+
+/// Gives the fields of structs other names.
+pub(crate) fn rename(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
+    convert_by(|rows, place, _| rows.columns().get(place), array, to)
+}
+
+/// Which of the columns of a struct is the field at this place with this name.
+type Pick = for<'a> fn(&'a StructArray, usize, &str) -> Option<&'a ArrayRef>;
+
+fn convert_by(pick: Pick, array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
     if array.data_type() == to {
         return Ok(Arc::clone(array));
     }
     Ok(match (array.data_type(), to) {
-        (DataType::Struct(_), DataType::Struct(fields)) => Arc::new(convert_struct(array.as_struct(), fields)?),
-        (DataType::List(_), DataType::List(item)) => Arc::new(convert_list(array.as_list::<i32>(), item)?),
-        (DataType::LargeList(_), DataType::LargeList(item)) => Arc::new(convert_list(array.as_list::<i64>(), item)?),
+        (DataType::Struct(_), DataType::Struct(fields)) => Arc::new(convert_struct(pick, array.as_struct(), fields)?),
+        (DataType::List(_), DataType::List(item)) => Arc::new(convert_list(pick, array.as_list::<i32>(), item)?),
+        (DataType::LargeList(_), DataType::LargeList(item)) => {
+            Arc::new(convert_list(pick, array.as_list::<i64>(), item)?)
+        }
         (DataType::Map(..), DataType::Map(entries, sorted)) => {
             let (map, DataType::Struct(fields)) = (array.as_map(), entries.data_type()) else {
                 return cast_with_options(array, to, &STRICT);
             };
             // Files name key and value as they like; their places count.
-            let pairs = map.entries().columns().iter().zip(fields).map(|(c, f)| convert(c, f.data_type()));
+            let pairs = map.entries().columns().iter().zip(fields).map(|(c, f)| convert_by(pick, c, f.data_type()));
             let pairs = StructArray::try_new(fields.clone(), pairs.collect::<Result<_, _>>()?, None)?;
             let (offsets, nulls) = (map.offsets().clone(), map.nulls().cloned());
             Arc::new(MapArray::try_new(Arc::clone(entries), offsets, pairs, nulls, *sorted)?)
         }
+        (DataType::Timestamp(from, _), DataType::Timestamp(unit, _)) if from > unit => coarser(array, to)?,
         _ => cast_with_options(array, to, &STRICT)?,
     })
 }
 
-fn convert_struct(rows: &StructArray, fields: &Fields) -> Result<StructArray, ArrowError> {
-    let column = |field: &FieldRef| match rows.column_by_name(field.name()) {
-        Some(column) => convert(column, field.data_type()),
+fn convert_struct(pick: Pick, rows: &StructArray, fields: &Fields) -> Result<StructArray, ArrowError> {
+    let column = |(place, field): (usize, &FieldRef)| match pick(rows, place, field.name()) {
+        Some(column) => convert_by(pick, column, field.data_type()),
         None => Ok(new_null_array(field.data_type(), rows.len())),
     };
-    let columns = fields.iter().map(column).collect::<Result<_, _>>()?;
+    let columns = fields.iter().enumerate().map(column).collect::<Result<_, _>>()?;
     StructArray::try_new_with_length(fields.clone(), columns, rows.nulls().cloned(), rows.len())
 }
 
 fn convert_list<O: OffsetSizeTrait>(
+    pick: Pick,
     list: &GenericListArray<O>,
     item: &FieldRef,
 ) -> Result<GenericListArray<O>, ArrowError> {
-    let values = convert(list.values(), item.data_type())?;
+    let values = convert_by(pick, list.values(), item.data_type())?;
     GenericListArray::try_new(Arc::clone(item), list.offsets().clone(), values, list.nulls().cloned())
+}
+
+/// Timestamps in a coarser unit, of which arrow would cut off the rest.
+fn coarser(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
+    let cast = cast_with_options(array, to, &STRICT)?;
+    let same = not_distinct(&cast_with_options(&cast, array.data_type(), &STRICT)?, array)?;
+    match same.values().iter().position(|same| !same) {
+        None => Ok(cast),
+        Some(row) => {
+            let value = array_value_to_string(array, row)?;
+            Err(ArrowError::CastError(format!("`{value}` is finer than {}", a(to))))
+        }
+    }
 }
 
 /// [`convert`], with an error that names the column.
@@ -116,9 +147,19 @@ impl PhysicalExprAdapterFactory for Lossless {
     }
 }
 
-/// Whether DataFusion cannot convert this.
+/// Whether DataFusion cannot convert this, or would lose something.
 fn is_ours(stored: &DataType, wanted: &DataType) -> bool {
-    stored != wanted && holds_list(stored) && is_readable(stored, wanted)
+    stored != wanted && (holds_list(stored) || is_finer(stored, wanted)) && is_readable(stored, wanted)
+}
+
+fn is_finer(stored: &DataType, wanted: &DataType) -> bool {
+    match (stored, wanted) {
+        (DataType::Timestamp(stored, _), DataType::Timestamp(wanted, _)) => stored > wanted,
+        (DataType::Struct(stored), DataType::Struct(wanted)) => {
+            stored.iter().any(|s| wanted.iter().any(|w| w.name() == s.name() && is_finer(s.data_type(), w.data_type())))
+        }
+        _ => false,
+    }
 }
 
 fn holds_list(of: &DataType) -> bool {
@@ -148,7 +189,7 @@ impl LosslessAdapter {
         let differ = stored.data_type() != wanted.data_type() && ours(stored.data_type(), wanted.data_type());
         differ.then(|| {
             let column = Arc::new(Column::new_with_schema(column.name(), &self.stored)?);
-            Ok(Arc::new(Convert { column, to: Arc::new(wanted.clone()) }) as Arc<dyn PhysicalExpr>)
+            Ok(Arc::new(Convert::converting(column, wanted.clone())) as Arc<dyn PhysicalExpr>)
         })
     }
 }
@@ -175,16 +216,28 @@ impl PhysicalExprAdapter for LosslessAdapter {
     }
 }
 
-/// [`convert`] as an expression.
+/// [`convert`] or [`rename`] as an expression.
 #[derive(Debug)]
-struct Convert {
+pub(crate) struct Convert {
     column: Arc<dyn PhysicalExpr>,
     to: FieldRef,
+    renames: bool,
+}
+
+impl Convert {
+    fn converting(column: Arc<dyn PhysicalExpr>, to: Field) -> Self {
+        Self { column, to: Arc::new(to), renames: false }
+    }
+
+    /// Gives the fields of structs other names, and does nothing else.
+    pub(crate) fn renaming(column: Arc<dyn PhysicalExpr>, to: Field) -> Self {
+        Self { column, to: Arc::new(to), renames: true }
+    }
 }
 
 impl PartialEq for Convert {
     fn eq(&self, other: &Self) -> bool {
-        self.column.eq(&other.column) && self.to == other.to
+        self.column.eq(&other.column) && self.to == other.to && self.renames == other.renames
     }
 }
 
@@ -194,12 +247,14 @@ impl Hash for Convert {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.column.hash(state);
         self.to.hash(state);
+        self.renames.hash(state);
     }
 }
 
 impl fmt::Display for Convert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CONVERT({} AS {})", self.column, self.to.data_type())
+        let what = if self.renames { "RENAME" } else { "CONVERT" };
+        write!(f, "{what}({} AS {})", self.column, self.to.data_type())
     }
 }
 
@@ -210,7 +265,10 @@ impl PhysicalExpr for Convert {
 
     fn evaluate(&self, batch: &RecordBatch) -> DFResult<ColumnarValue> {
         let column = self.column.evaluate(batch)?.into_array(batch.num_rows())?;
-        Ok(ColumnarValue::Array(convert_column(&column, &self.to)?))
+        Ok(ColumnarValue::Array(match self.renames {
+            true => rename(&column, self.to.data_type())?,
+            false => convert_column(&column, &self.to)?,
+        }))
     }
 
     fn return_field(&self, _: &Schema) -> DFResult<FieldRef> {
@@ -223,7 +281,7 @@ impl PhysicalExpr for Convert {
 
     fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn PhysicalExpr>>) -> DFResult<Arc<dyn PhysicalExpr>> {
         let column = children.pop().unwrap_or_else(|| Arc::clone(&self.column));
-        Ok(Arc::new(Self { column, to: Arc::clone(&self.to) }))
+        Ok(Arc::new(Self { column, to: Arc::clone(&self.to), renames: self.renames }))
     }
 
     fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::common::ScalarValue;
+use datafusion::common::config::TableParquetOptions;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::FileSource;
 use datafusion::datasource::provider_as_source;
@@ -213,7 +214,7 @@ pub trait Format: fmt::Debug + Clone + PartialEq + Send + Sync + 'static {
 pub struct Planned {
     /// Whether the schema was declared and not inferred.
     pub(crate) declared: bool,
-    pub(crate) session: SessionContext,
+    pub(crate) parquet: TableParquetOptions,
 }
 
 /// The columns of a source, and where each comes from.
@@ -331,21 +332,31 @@ fn partition_type(files: &[Found], name: &str) -> DataType {
 fn partitioned(found: &Found, columns: &[FieldRef], location: &Location) -> Result<PartitionedFile> {
     let mut file = PartitionedFile::from(found.meta.clone());
     let value = |field: &FieldRef| {
-        let refuse = |message: String| Error::refused(message).with("file", location).with("column", field.name());
         let text = found.partitions.get(field.name()).ok_or_else(|| {
-            refuse(format!("the file is in no folder `{}=...`, as its partition column wants", field.name()))
+            let why = format!("the file is in no folder `{}=...`, as its partition column wants", field.name());
+            Error::refused(why).with("file", location).with("column", field.name())
         })?;
-        if text.is_none() && !field.is_nullable() {
-            return Err(refuse(MISSING_VALUE.to_owned()));
-        }
-        let array = parse([text.as_deref().map(Into::into)].into_iter(), field.data_type()).map_err(|_| {
-            let text = text.as_deref().unwrap_or_default();
-            refuse(format!("`{text}` is not {}", a(field.data_type()))).with("value", format!("{text:?}"))
-        })?;
-        Ok(ScalarValue::try_from_array(&array, 0)?)
+        partition_value(field, text.as_deref()).map_err(|e| e.with("file", location))
     };
     file.partition_values = columns.iter().map(value).collect::<Result<_>>()?;
     Ok(file)
+}
+
+/// The value of a partition column, which is written as a text.
+///
+/// # Errors
+/// [`Refused`](hardtack_core::ErrorKind::Refused) if the text is no value of the column's type, or is missing where the
+/// column allows no null.
+pub fn partition_value(column: &Field, text: Option<&str>) -> Result<ScalarValue> {
+    let refuse = |message: String| Error::refused(message).with("column", column.name());
+    if text.is_none() && !column.is_nullable() {
+        return Err(refuse(MISSING_VALUE.to_owned()));
+    }
+    let array = parse([text.map(Into::into)].into_iter(), column.data_type()).map_err(|_| {
+        let text = text.unwrap_or_default();
+        refuse(format!("`{text}` is not {}", a(column.data_type()))).with("value", format!("{text:?}"))
+    })?;
+    Ok(ScalarValue::try_from_array(&array, 0)?)
 }
 
 #[async_trait]
@@ -385,7 +396,7 @@ impl<F: Format> Source for Files<F> {
         let partitioned = partitioned.collect::<Result<_>>()?;
         let target_partitions = ctx.session().state().config().target_partitions();
         let origin = Origin { store: listing.store.url.clone(), meter, target_partitions };
-        let planned = Planned { declared, session: ctx.session().clone() };
+        let planned = Planned { declared, parquet: ctx.session().copied_table_options().parquet };
         let reader = self.format.plan(columns.table.clone(), origin, &planned)?;
         let table = FilesTable::new(columns.schema, columns.table, partitioned, listing.store.url, reader)
             .with_adapter(self.format.adapter());

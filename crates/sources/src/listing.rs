@@ -7,7 +7,7 @@ use futures::TryStreamExt;
 use glob::{MatchOptions, Pattern};
 use hardtack_core::{Error, Location, Result, Store, Stores};
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStoreExt};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use percent_encoding::percent_decode_str;
 
 use crate::input::Compression;
@@ -196,6 +196,22 @@ impl Search<'_> {
         let stem = self.location.as_str().trim_end_matches('/').rsplit('/').next().unwrap_or_default();
         format!("a file {}, and for {inside} in a folder `{stem}`", names(stem))
     }
+}
+
+/// The files in a folder and the folders below it, sorted by name: whatever their names, but not what is hidden or empty
+/// (some stores keep empty objects in place of folders).
+pub(crate) async fn folder_files(store: &dyn ObjectStore, path: &Path) -> object_store::Result<Vec<ObjectMeta>> {
+    let mut found: Vec<ObjectMeta> = match store.list(Some(path)).try_collect().await {
+        Err(object_store::Error::NotFound { .. }) => Vec::new(),
+        found => found?,
+    };
+    found.retain(|meta| {
+        let parts = meta.location.prefix_match(path).into_iter().flatten();
+        let parts: Vec<String> = parts.map(|part| part.as_ref().to_owned()).collect();
+        meta.size > 0 && parts.split_last().is_some_and(|(name, folders)| !is_hidden(name, folders))
+    });
+    found.sort_unstable_by(|a, b| a.location.cmp(&b.location));
+    Ok(found)
 }
 
 fn is_hidden(name: &str, folders: &[String]) -> bool {

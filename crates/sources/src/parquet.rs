@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
+use datafusion::common::config::TableParquetOptions;
 use datafusion::datasource::file_format::parquet::transform_schema_to_view;
 use datafusion::datasource::physical_plan::{FileSource, ParquetSource};
 use datafusion::datasource::table_schema::TableSchema;
@@ -34,7 +35,8 @@ pub struct Parquet;
 /// # With a declared schema
 /// Columns are found by name; those that are not declared are not read. A column that a file lacks is null there, and
 /// refused if it allows no null. A column that is stored with another type is converted; where that could lose something
-/// (a fraction, a time of day, a finer unit) it is refused with file and column, and so is a value that does not fit.
+/// (a fraction, a time of day) it is refused with file and column, and so is a value that does not fit (a number that is
+/// too large, a timestamp that is finer than the column).
 ///
 /// # Without
 /// The footer of every file is read. Columns are united by name in the order in which they are first seen, and types are
@@ -55,14 +57,18 @@ impl Format for Parquet {
     }
 
     fn plan(&self, table: TableSchema, origin: Origin, planned: &Planned) -> Result<Arc<dyn FileSource>> {
-        let options = planned.session.copied_table_options().parquet;
-        let source = ParquetSource::new(table).with_table_parquet_options(options);
-        Ok(Arc::new(Metered::new(Arc::new(source), origin)))
+        Ok(read(table, origin, planned.parquet.clone()))
     }
 
     fn adapter(&self) -> Option<Arc<dyn PhysicalExprAdapterFactory>> {
         Some(Arc::new(Lossless))
     }
+}
+
+/// What reads Parquet files.
+pub(crate) fn read(table: TableSchema, origin: Origin, options: TableParquetOptions) -> Arc<dyn FileSource> {
+    let source = ParquetSource::new(table).with_table_parquet_options(options);
+    Arc::new(Metered::new(Arc::new(source), origin))
 }
 
 async fn footer(file: SourceFile) -> Result<Schema> {

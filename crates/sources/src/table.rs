@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
@@ -60,28 +60,75 @@ impl FilesTable {
         Self { adapter, ..self }
     }
 
-    fn is_about_partitions(&self, filter: &Expr) -> bool {
-        let partitions = self.table.table_partition_cols();
-        let columns = filter.column_refs();
-        !columns.is_empty()
-            && !filter.is_volatile()
-            && columns.iter().all(|c| partitions.iter().any(|p| p.name() == c.name()))
-    }
-
     /// The files for which the filters, which are all about partition columns, hold.
-    fn prune(&self, filters: Vec<Expr>, session: &dyn Session) -> DFResult<Vec<PartitionedFile>> {
-        let Some(filter) = conjunction(filters).filter(|_| !self.files.is_empty()) else {
-            return Ok(self.files.clone());
-        };
-        let schema = Arc::new(Schema::new(self.table.table_partition_cols().clone()));
-        let column = |i: usize| ScalarValue::iter_to_array(self.files.iter().map(|f| f.partition_values[i].clone()));
-        let columns: Vec<ArrayRef> = (0..schema.fields().len()).map(column).collect::<DFResult<_>>()?;
-        let options = RecordBatchOptions::new().with_row_count(Some(self.files.len()));
-        let values = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?;
-        let filter = session.create_physical_expr(unnormalize_col(filter), &DFSchema::try_from(schema)?)?;
-        let keep = filter.evaluate(&values)?.into_array(values.num_rows())?;
-        let keep = keep.as_boolean();
-        Ok(self.files.iter().zip(keep).filter(|(_, keep)| *keep == Some(true)).map(|(file, _)| file.clone()).collect())
+    fn prune(&self, filters: &[Expr], session: &dyn Session) -> DFResult<Vec<PartitionedFile>> {
+        let values: Vec<&[ScalarValue]> = self.files.iter().map(|f| f.partition_values.as_slice()).collect();
+        let keep = select(self.table.table_partition_cols(), &values, filters, session)?;
+        Ok(self.files.iter().zip(keep).filter(|(_, keep)| *keep).map(|(file, _)| file.clone()).collect())
+    }
+}
+
+/// Whether a filter asks for partition columns only, and always gives the same answer.
+pub(crate) fn is_about(partitions: &[FieldRef], filter: &Expr) -> bool {
+    let columns = filter.column_refs();
+    !columns.is_empty()
+        && !filter.is_volatile()
+        && columns.iter().all(|c| partitions.iter().any(|p| p.name() == c.name()))
+}
+
+/// For which of these values of the partition columns all filters hold. They ask for nothing else.
+pub(crate) fn select(
+    partitions: &[FieldRef],
+    values: &[&[ScalarValue]],
+    filters: &[Expr],
+    session: &dyn Session,
+) -> DFResult<Vec<bool>> {
+    let Some(filter) = conjunction(filters.to_vec()).filter(|_| !values.is_empty()) else {
+        return Ok(vec![true; values.len()]);
+    };
+    let schema = Arc::new(Schema::new(partitions.to_vec()));
+    let column = |i: usize| ScalarValue::iter_to_array(values.iter().map(|v| v[i].clone()));
+    let columns: Vec<ArrayRef> = (0..partitions.len()).map(column).collect::<DFResult<_>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(values.len()));
+    let values = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?;
+    let filter = session.create_physical_expr(unnormalize_col(filter), &DFSchema::try_from(schema)?)?;
+    let keep = filter.evaluate(&values)?.into_array(values.num_rows())?;
+    Ok(keep.as_boolean().iter().map(|keep| keep == Some(true)).collect())
+}
+
+/// Files of one store that are read in one way, with their partition values.
+pub(crate) struct FileSet {
+    pub(crate) store: ObjectStoreUrl,
+    pub(crate) files: Vec<PartitionedFile>,
+    pub(crate) source: Arc<dyn FileSource>,
+    /// What converts the columns that a file stores to those of the schema.
+    pub(crate) adapter: Option<Arc<dyn PhysicalExprAdapterFactory>>,
+}
+
+impl FileSet {
+    /// The plan that reads these columns of the table schema.
+    pub(crate) fn plan(
+        self,
+        columns: Vec<usize>,
+        limit: Option<usize>,
+        session: &dyn Session,
+    ) -> DFResult<Arc<dyn ExecutionPlan>> {
+        let table = self.source.table_schema().table_schema();
+        if self.files.is_empty() {
+            return Ok(Arc::new(EmptyExec::new(Arc::new(table.project(&columns)?))));
+        }
+        let bytes = self.files.iter().map(|f| f.object_meta.size as usize).sum();
+        let mut statistics = Statistics::new_unknown(table);
+        statistics.total_byte_size = Precision::Inexact(bytes);
+        let groups = spread(self.files, session.config().target_partitions());
+        let config = FileScanConfigBuilder::new(self.store, self.source)
+            .with_file_groups(groups)
+            .with_statistics(statistics)
+            .with_limit(limit)
+            .with_expr_adapter(self.adapter)
+            .with_projection_indices(Some(columns))?
+            .build();
+        Ok(DataSourceExec::from_data_source(config))
     }
 }
 
@@ -118,7 +165,7 @@ impl TableProvider for FilesTable {
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DFResult<Vec<TableProviderFilterPushDown>> {
-        let support = |filter: &&Expr| match self.is_about_partitions(filter) {
+        let support = |filter: &&Expr| match is_about(self.table.table_partition_cols(), filter) {
             true => TableProviderFilterPushDown::Exact,
             // Parquet takes filters from the physical plan, where they are pushed down too.
             false => TableProviderFilterPushDown::Unsupported,
@@ -137,22 +184,13 @@ impl TableProvider for FilesTable {
             Some(columns) => columns.iter().map(|i| self.places[*i]).collect(),
             None => self.places.clone(),
         };
-        let files = self.prune(filters.to_vec(), session)?;
-        if files.is_empty() {
-            return Ok(Arc::new(EmptyExec::new(Arc::new(self.table.table_schema().project(&places)?))));
-        }
-        let bytes = files.iter().map(|f| f.object_meta.size as usize).sum();
-        let mut statistics = Statistics::new_unknown(self.table.table_schema());
-        statistics.total_byte_size = Precision::Inexact(bytes);
-        let groups = spread(files, session.config().target_partitions());
-        let config = FileScanConfigBuilder::new(ObjectStoreUrl::parse(&self.store)?, Arc::clone(&self.source))
-            .with_file_groups(groups)
-            .with_statistics(statistics)
-            .with_limit(limit)
-            .with_expr_adapter(self.adapter.clone())
-            .with_projection_indices(Some(places))?
-            .build();
-        Ok(DataSourceExec::from_data_source(config))
+        let files = FileSet {
+            store: ObjectStoreUrl::parse(&self.store)?,
+            files: self.prune(filters, session)?,
+            source: Arc::clone(&self.source),
+            adapter: self.adapter.clone(),
+        };
+        files.plan(places, limit, session)
     }
 }
 

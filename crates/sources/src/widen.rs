@@ -156,13 +156,14 @@ pub(crate) fn is_readable(stored: &DataType, declared: &DataType) -> bool {
         (D::Map(s, _), D::Map(d, _)) => is_readable(s.data_type(), d.data_type()),
         (D::Struct(_), _) | (_, D::Struct(_)) => false,
         (D::Dictionary(_, value), declared) => is_readable(value, declared),
-        // Arrow would cut off the fraction, the time, or the finer unit.
+        // Arrow would cut off the fraction, or the time.
         (stored, declared) if stored.is_floating() && !declared.is_floating() && declared.is_numeric() => false,
         (D::Float64, D::Float32 | D::Float16) => false,
         (D::Decimal128(_, s1) | D::Decimal256(_, s1), D::Decimal128(_, s2) | D::Decimal256(_, s2)) => s1 <= s2,
         (D::Decimal128(_, s) | D::Decimal256(_, s), declared) if declared.is_integer() => *s <= 0,
         (D::Timestamp(..), D::Date32 | D::Date64 | D::Time32(_) | D::Time64(_)) => false,
-        (D::Timestamp(u1, _), D::Timestamp(u2, _)) => u1 <= u2,
+        // What is finer than the unit shows when it is read.
+        (D::Timestamp(..), D::Timestamp(..)) => true,
         (D::Timestamp(..) | D::Date32 | D::Date64, declared) if declared.is_numeric() => false,
         (stored, D::Timestamp(..) | D::Date32 | D::Date64) if stored.is_numeric() => false,
         (D::Boolean, declared) | (declared, D::Boolean) if declared.is_numeric() => false,
@@ -228,6 +229,7 @@ mod tests {
     #[case(DataType::Utf8, DataType::Date32, true)]
     #[case(DataType::Decimal128(9, 2), DataType::Decimal128(9, 1), false)]
     #[case(DataType::Timestamp(TimeUnit::Microsecond, None), DataType::Date32, false)]
+    #[case(DataType::Timestamp(TimeUnit::Nanosecond, None), DataType::Timestamp(TimeUnit::Second, None), true)]
     #[case(DataType::Date32, DataType::Timestamp(TimeUnit::Microsecond, None), true)]
     #[case(DataType::Boolean, DataType::Utf8, true)]
     #[case(DataType::new_list(DataType::Int8, true), DataType::Int8, false)]

@@ -261,12 +261,9 @@ impl Ledger {
     /// # Errors
     /// Those of the store.
     pub async fn finished_attempts(&self) -> Result<Vec<(AttemptRecord, Vec<DiscardAction>)>> {
-        let keys = self.state.list(&self.key("attempts"), None).await?;
         let mut finished = Vec::new();
-        // The record of an attempt is directly in the folder, its journal in a folder below.
-        let depth = self.key("attempts/x").split('/').count();
-        for key in keys.iter().filter(|key| key.split('/').count() == depth) {
-            let Some(attempt) = self.read::<AttemptRecord>(key).await? else { continue };
+        for key in self.attempt_keys().await? {
+            let Some(attempt) = self.read::<AttemptRecord>(&key).await? else { continue };
             let leftovers = match self.get(attempt.claims).await? {
                 None => continue,
                 Some(taken) if taken.run.id != attempt.run.id => self.journal_of(&attempt.run.id).await?,
@@ -281,6 +278,26 @@ impl Ledger {
             finished.push((attempt, leftovers));
         }
         Ok(finished)
+    }
+
+    /// The attempts that are on record: of runs that go on, were killed, or have left something that is not discarded yet.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn attempts(&self) -> Result<Vec<AttemptRecord>> {
+        let mut attempts = Vec::new();
+        for key in self.attempt_keys().await? {
+            attempts.extend(self.read::<AttemptRecord>(&key).await?);
+        }
+        Ok(attempts)
+    }
+
+    /// The record of an attempt is directly in the folder, its journal in a folder below.
+    async fn attempt_keys(&self) -> Result<Vec<String>> {
+        let depth = self.key("attempts/x").split('/').count();
+        let mut keys = self.state.list(&self.key("attempts"), None).await?;
+        keys.retain(|key| key.split('/').count() == depth);
+        Ok(keys)
     }
 
     async fn journal_keys(&self, run: &RunId) -> Result<Vec<String>> {
@@ -360,7 +377,7 @@ fn is_superfluous(noted: &DiscardAction, wanted: &[PublishAction]) -> bool {
             .iter()
             .any(|action| matches!(action, PublishAction::CompleteUpload { upload_id: id, .. } if id == upload_id)),
         // Only whoever put them there knows whether something points to them.
-        DiscardAction::Object { .. } | DiscardAction::Foreign { .. } => false,
+        DiscardAction::Object { .. } | DiscardAction::Folder { .. } | DiscardAction::Foreign { .. } => false,
     }
 }
 

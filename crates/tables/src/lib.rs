@@ -3,6 +3,24 @@
 //! A job says `Table::named("lake", "books")` and not where the files are or how they are written: the
 //! [catalog](hardtack_catalog) of the run knows.
 
+mod evolution;
+mod filters;
+mod format;
+mod names;
+mod place;
+mod provider;
+mod publisher;
+mod purge;
+mod sink;
+mod source;
+mod steps;
 mod table;
+mod versions;
 
+pub use evolution::SchemaEvolution;
+pub use names::register_names;
+pub use provider::CatalogTable;
+pub use publisher::register;
+pub use purge::{Purged, purge};
 pub use table::Table;
+pub use versions::{VacuumOptions, Vacuumed, vacuum};

@@ -1,30 +1,65 @@
 //! A table as jobs name it.
 
+use std::fmt;
+
+use arrow::datatypes::SchemaRef;
+use hardtack_core::ShowFields;
+
+use crate::sink::Writing;
+
 /// A table of the catalog, by name; a source and a sink.
 ///
 /// ```
 /// use hardtack_tables::Table;
 ///
 /// assert_eq!(Table::named("lake", "books"), Table::named("Lake", "Books"));
+/// assert_eq!(format!("{:?}", Table::named("lake", "books")), r#"Table { name: "lake.books" }"#);
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Table {
     /// `database.table`, which is also its identity inside the job.
     name: String,
     /// In lower case, as catalogs keep it.
     database: String,
     table: String,
+    /// What a table that is not there has as columns.
+    pub(crate) or_empty: Option<SchemaRef>,
+    pub(crate) writing: Writing,
 }
 
 impl Table {
     /// The table of this name. Names are caseless.
     pub fn named(database: impl AsRef<str>, table: impl AsRef<str>) -> Self {
         let (database, table) = (database.as_ref().to_lowercase(), table.as_ref().to_lowercase());
-        Self { name: format!("{database}.{table}"), database, table }
+        let name = format!("{database}.{table}");
+        Self { writing: Writing::of(&name), name, database, table, or_empty: None }
     }
 
     /// `database.table`.
     pub fn qualified_name(&self) -> &str {
         &self.name
+    }
+
+    /// The database's name, in lower case.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// The table's name in its database, in lower case.
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+}
+
+impl fmt::Debug for Table {
+    /// What was chosen; what is as usual is left out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = f.debug_struct("Table");
+        f.field("name", &self.name);
+        if let Some(schema) = &self.or_empty {
+            f.field("or_empty", &ShowFields(schema.fields()));
+        }
+        self.writing.show(&mut f, &self.name);
+        f.finish()
     }
 }

@@ -1,6 +1,7 @@
-//! The `hardtack` command on the state of runs that were killed.
+//! The `hardtack` command on the state of runs that were killed, and on the tables of a catalog.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files and stops where it fails")]
 
+mod catalog;
 mod compact;
 
 use std::path::Path;

@@ -6,12 +6,12 @@ use arrow::array::{
     Array, ArrayRef, BooleanArray, NullBufferBuilder, RecordBatch, RecordBatchOptions, StringArray, new_null_array,
 };
 use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 
 use super::dialect::{Cell, Dialect, Record};
 use crate::blocks::{Cut, Decode, MAX_BLOCK_BYTES};
 use crate::fault::{Fault, cut};
-use crate::input::{BOM, Step};
+use crate::input::Step;
 use crate::scan::RowFilter;
 use crate::text::parse;
 
@@ -19,8 +19,21 @@ use crate::text::parse;
 pub(crate) struct Layout {
     pub(crate) wanted: SchemaRef,
     pub(crate) filter: Option<RowFilter>,
+    /// The columns of the files.
     pub(crate) all: SchemaRef,
-    pub(crate) declared: bool,
+    pub(crate) places: Places,
+}
+
+/// Where the columns of a schema are in a file.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Places {
+    /// Where the header names them; a column that it does not name is null.
+    Named,
+    /// Where the header names them, in any case. It has to name them all.
+    Required,
+    /// One after another, as Hive reads them, unless the header names one of them in another place: then where it names
+    /// them, in any case. Columns that a file lacks are null, and what is behind the last column is ignored.
+    Ordered,
 }
 
 /// Cuts a text into blocks of records.
@@ -56,16 +69,21 @@ impl CsvCutter {
 
     /// Reads the header, if it is there as a whole.
     fn header(&mut self, text: &[u8], ended: bool) -> Result<(), Fault> {
+        let Some(start) = self.dialect.start(text, ended) else { return Ok(()) };
         let names = if self.dialect.header {
-            let Some((names, end)) = header_names(&self.dialect, text, ended)? else { return Ok(()) };
+            let Some((names, end)) = header_names(&self.dialect, text, start, ended)? else { return Ok(()) };
             self.at = end;
             names
         } else {
-            if !ended && text.len() < BOM.len() {
-                return Ok(());
+            let mut names: Vec<_> = self.layout.all.fields().iter().map(|f| f.name().clone()).collect();
+            if self.layout.places == Places::Ordered {
+                // The file may be older than the last columns, or newer than the schema.
+                let Some(width) = width(&self.dialect, text, start, ended)? else { return Ok(()) };
+                (names.len()..width).for_each(|i| names.push(column_name(i)));
+                names.truncate(width);
             }
-            self.at = if text.starts_with(BOM) { BOM.len() } else { 0 };
-            self.layout.all.fields().iter().map(|f| f.name().clone()).collect()
+            self.at = start;
+            names
         };
         self.records = Some(Arc::new(self.layout.records(&self.dialect, &names)?));
         Ok(())
@@ -244,10 +262,14 @@ impl Records {
 impl Layout {
     fn records(&self, dialect: &Arc<Dialect>, names: &[String]) -> Result<Records, Fault> {
         let mut slots = vec![None; names.len()];
+        let by_name = self.is_by_name(names);
         let mut slots_of = |schema: &SchemaRef| -> Result<Vec<Option<usize>>, Fault> {
             let mut columns = Vec::new();
             for field in schema.fields() {
-                let found = self.find(field.name(), names)?;
+                let found = match by_name {
+                    true => self.find(field.name(), names)?,
+                    false => self.all.index_of(field.name()).ok().filter(|at| *at < names.len()),
+                };
                 let next = slots.iter().flatten().count();
                 columns.push(found.map(|at| *slots[at].get_or_insert(next)));
             }
@@ -262,17 +284,26 @@ impl Layout {
         Ok(Records { dialect: Arc::clone(dialect), wanted: Arc::clone(&self.wanted), slots, kept, columns, filter })
     }
 
+    /// Whether fields are found by their names.
+    fn is_by_name(&self, names: &[String]) -> bool {
+        let elsewhere = |(place, field): (usize, &FieldRef)| {
+            let named = |name: &String| same(name, field.name());
+            !names.get(place).is_some_and(named) && names.iter().any(named)
+        };
+        self.places != Places::Ordered || self.all.fields().iter().enumerate().any(elsewhere)
+    }
+
     /// Which field a column is.
     fn find(&self, column: &str, names: &[String]) -> Result<Option<usize>, Fault> {
         let all = |same: &dyn Fn(&str) -> bool| -> Vec<usize> {
             names.iter().enumerate().filter(|(_, name)| same(name)).map(|(i, _)| i).collect()
         };
         let exact = all(&|name| name == column);
-        let found =
-            if exact.is_empty() && self.declared { all(&|name| name.eq_ignore_ascii_case(column)) } else { exact };
+        let caseless = exact.is_empty() && self.places != Places::Named;
+        let found = if caseless { all(&|name| same(name, column)) } else { exact };
         match found.as_slice() {
             [one] => Ok(Some(*one)),
-            [] if !self.declared => Ok(None),
+            [] if self.places != Places::Required => Ok(None),
             [] => {
                 let header = names.join(", ");
                 Err(Fault::new(0, format!("the file has no column `{column}`; its header is `{}`", cut(&header)))
@@ -283,13 +314,34 @@ impl Layout {
     }
 }
 
-/// The names in the header and where it ends; nothing if the header does not end in the text, or there is none because
-/// the file is empty.
-pub(crate) fn header_names(dialect: &Dialect, text: &[u8], ended: bool) -> Result<Option<(Vec<String>, usize)>, Fault> {
-    if !ended && text.len() < BOM.len() {
-        return Ok(None);
+/// Whether two names differ in case at most.
+fn same(a: &str, b: &str) -> bool {
+    a == b || a.to_lowercase() == b.to_lowercase()
+}
+
+/// How many fields the first record has, that is not before `start`; nothing if that is not known yet. A file without
+/// records has none.
+fn width(dialect: &Dialect, text: &[u8], start: usize, ended: bool) -> Result<Option<usize>, Fault> {
+    let mut at = start;
+    while at < text.len() {
+        match dialect.record(text, at, ended, |_, _| {})? {
+            Record::Partial => return Ok(None),
+            Record::Blank(end) => at = end,
+            Record::Fields(width, _) => return Ok(Some(width)),
+        }
     }
-    let mut at = if text.starts_with(BOM) { BOM.len() } else { 0 };
+    Ok(ended.then_some(0))
+}
+
+/// The names in the header, that is not before `start`, and where it ends; nothing if the header does not end in the text,
+/// or there is none because the file is empty.
+pub(crate) fn header_names(
+    dialect: &Dialect,
+    text: &[u8],
+    start: usize,
+    ended: bool,
+) -> Result<Option<(Vec<String>, usize)>, Fault> {
+    let mut at = start;
     while at < text.len() {
         let mut cells = Vec::new();
         match dialect.record(text, at, ended, |_, cell| cells.push(cell))? {

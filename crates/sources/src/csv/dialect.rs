@@ -2,25 +2,29 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr2, memchr3};
+use memchr::{memchr, memchr2, memchr3};
 
 use super::ends::Ends;
 use crate::fault::Fault;
+use crate::input::BOM;
 
 /// How a CSV text is written.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Dialect {
     pub(crate) delimiter: u8,
     pub(crate) quote: Option<u8>,
-    /// What makes a quote inside of a quoted field one of its characters: a quote before it unless this says otherwise.
+    /// What makes the next byte just a character: in a quoted field, or anywhere where nothing is quoted. A quote that is
+    /// written twice in a quoted field is one of its characters in any case.
     pub(crate) escape: Option<u8>,
     pub(crate) null_text: Option<String>,
+    /// Lines before the header, or the first record, that say nothing.
+    pub(crate) skipped: u32,
     pub(crate) header: bool,
 }
 
 impl Default for Dialect {
     fn default() -> Self {
-        Self { delimiter: b',', quote: Some(b'"'), escape: None, null_text: None, header: true }
+        Self { delimiter: b',', quote: Some(b'"'), escape: None, null_text: None, skipped: 0, header: true }
     }
 }
 
@@ -30,16 +34,9 @@ pub(crate) struct Cell {
     /// Of its content: quotes around it are not part of it.
     start: u32,
     end: u32,
-    kind: CellKind,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-enum CellKind {
-    #[default]
-    Plain,
-    Quoted,
-    /// Quoted, with quotes or escapes inside.
-    Escaped,
+    quoted: bool,
+    /// Whether there are quotes or escapes inside.
+    escaped: bool,
 }
 
 impl Cell {
@@ -61,19 +58,19 @@ impl Cell {
 
     /// Whether the text is a value and not the absence of one.
     pub(crate) fn is_quoted(self) -> bool {
-        self.kind != CellKind::Plain
+        self.quoted
     }
 
     /// The content.
     pub(crate) fn text<'a>(self, text: &'a str, dialect: &Dialect) -> Cow<'a, str> {
         let content = &text[self.start as usize..self.end as usize];
-        if self.kind == CellKind::Escaped { Cow::Owned(dialect.unescape(content)) } else { Cow::Borrowed(content) }
+        if self.escaped { Cow::Owned(dialect.unescape(content)) } else { Cow::Borrowed(content) }
     }
 
     /// The content of a field that needs no second look: it is not empty, stands as it is, and is no null text.
     #[inline]
     pub(crate) fn plain<'a>(self, text: &'a [u8], dialect: &Dialect) -> Option<&'a [u8]> {
-        let plain = self.kind != CellKind::Escaped && self.start < self.end && dialect.null_text.is_none();
+        let plain = !self.escaped && self.start < self.end && dialect.null_text.is_none();
         plain.then(|| &text[self.start as usize..self.end as usize])
     }
 
@@ -82,8 +79,9 @@ impl Cell {
     /// an empty one is no value of any type but text.
     pub(crate) fn value<'a>(self, text: &'a str, dialect: &Dialect, is_text: bool) -> Option<Cow<'a, str>> {
         let content = self.text(text, dialect);
-        let null = match (&dialect.null_text, self.is_quoted()) {
-            (Some(null), false) if content == *null => true,
+        let null = match (&dialect.null_text, self.quoted) {
+            // `\N` is null where `\` escapes, too.
+            (Some(null), false) if text[self.start as usize..self.end as usize] == **null => true,
             (Some(_), _) | (None, true) => content.is_empty() && !is_text,
             (None, false) => content.is_empty(),
         };
@@ -104,12 +102,52 @@ pub(crate) enum Record {
 
 impl Dialect {
     fn unescape(&self, content: &str) -> String {
-        let escape = char::from(self.escape.or(self.quote).unwrap_or(b'"'));
         let (mut out, mut chars) = (String::with_capacity(content.len()), content.chars());
+        let escapes = |c: char| [self.escape, self.quote].into_iter().flatten().any(|byte| char::from(byte) == c);
         while let Some(c) = chars.next() {
-            out.push(if c == escape { chars.next().unwrap_or(c) } else { c });
+            out.push(if escapes(c) { chars.next().unwrap_or(c) } else { c });
         }
         out
+    }
+
+    /// Where the header, or the first record, can start: behind a mark of UTF-8 and the lines that are skipped. Nothing if
+    /// that is not known yet.
+    pub(crate) fn start(&self, text: &[u8], last: bool) -> Option<usize> {
+        if !last && text.len() < BOM.len() {
+            return None;
+        }
+        let mut at = if text.starts_with(BOM) { BOM.len() } else { 0 };
+        for _ in 0..self.skipped {
+            match memchr(b'\n', &text[at..]) {
+                Some(end) => at += end + 1,
+                None if last => at = text.len(),
+                None => return None,
+            }
+        }
+        Some(at)
+    }
+
+    /// What escapes outside of quotes.
+    fn plain_escape(&self) -> Option<u8> {
+        self.escape.filter(|_| self.quote.is_none())
+    }
+
+    /// The unquoted field at `at`, or nothing if it may not end in the text.
+    #[inline]
+    fn plain(&self, ends: &mut Ends<'_>, text: &[u8], at: usize) -> Cell {
+        let is_end = |b: &u8| *b == self.delimiter || *b == b'\n' || *b == b'\r';
+        // A text is read in windows of some MiB.
+        let cell = |end: usize, escaped| Cell { start: at as u32, end: end as u32, quoted: false, escaped };
+        let Some(escape) = self.plain_escape() else {
+            return cell(ends.next(at), false);
+        };
+        let (mut pos, mut escaped) = (at, false);
+        while let Some(byte) = text.get(pos).filter(|b| !is_end(b)) {
+            let escapes = *byte == escape && pos + 1 < text.len();
+            escaped |= escapes;
+            pos += 1 + usize::from(escapes);
+        }
+        cell(pos, escaped)
     }
 
     /// Takes apart the record at `at`; `field` is given each field with its index. Lines end with `\n`, `\r\n` or `\r`;
@@ -147,8 +185,7 @@ impl Dialect {
                     Some(cell) => cell,
                 }
             } else {
-                // A text is read in windows of some MiB.
-                Cell { start: pos as u32, end: ends.next(pos) as u32, kind: CellKind::Plain }
+                self.plain(ends, text, pos)
             };
             pos = cell.end as usize + usize::from(cell.is_quoted());
             let next = match (text.get(pos), text.get(pos + 1)) {
@@ -180,30 +217,29 @@ impl Dialect {
         match self.closing(text, at) {
             None if last => Err(Fault::new(at, "a quote is not closed").value(&line())),
             None => Ok(None),
-            Some((end, kind)) => match text.get(end + 1) {
+            Some((end, escaped)) => match text.get(end + 1) {
                 Some(b) if *b != self.delimiter && *b != b'\n' && *b != b'\r' => {
                     let why = "text follows a closing quote; a quote inside of a quoted field is written twice";
                     Err(Fault::new(end, why).value(&line()))
                 }
-                _ => Ok(Some(Cell { start: (at + 1) as u32, end: end as u32, kind })),
+                _ => Ok(Some(Cell { start: (at + 1) as u32, end: end as u32, quoted: true, escaped })),
             },
         }
     }
 
-    /// The quote that closes the one at `at`. If it is the last byte of the text, the next one may tell that it does not.
-    fn closing(&self, text: &[u8], at: usize) -> Option<(usize, CellKind)> {
+    /// The quote that closes the one at `at`, and whether anything is escaped before it. If it is the last byte of the text,
+    /// the next one may tell that it does not.
+    fn closing(&self, text: &[u8], at: usize) -> Option<(usize, bool)> {
         let quote = self.quote?;
         let escape = self.escape.unwrap_or(quote);
-        let (mut pos, mut kind) = (at + 1, CellKind::Quoted);
+        let (mut pos, mut escaped) = (at + 1, false);
         while let Some(found) = memchr2(quote, escape, text.get(pos..)?) {
             pos += found;
-            let next = text.get(pos + 1);
-            if text[pos] == escape && (escape != quote || next == Some(&quote)) {
-                kind = CellKind::Escaped;
-                pos += 2;
-            } else {
-                return Some((pos, kind));
+            if text[pos] == quote && text.get(pos + 1) != Some(&quote) {
+                return Some((pos, escaped));
             }
+            escaped = true;
+            pos += 2;
         }
         None
     }
@@ -212,10 +248,13 @@ impl Dialect {
     /// comes to the same as long as the record is well-formed.
     pub(crate) fn record_end(&self, text: &[u8], at: usize, last: bool) -> Option<usize> {
         let mut pos = at;
-        // Where there are no quotes, a line end is looked for twice.
-        while let Some(found) = memchr3(self.quote.unwrap_or(b'\n'), b'\n', b'\r', text.get(pos..)?) {
+        let plain_escape = self.plain_escape();
+        // Where there are neither quotes nor escapes, a line end is looked for twice.
+        let special = self.quote.or(plain_escape).unwrap_or(b'\n');
+        while let Some(found) = memchr3(special, b'\n', b'\r', text.get(pos..)?) {
             pos += found;
             match (text[pos], text.get(pos + 1)) {
+                (byte, next) if Some(byte) == plain_escape => pos += 1 + usize::from(next.is_some()),
                 (b'\r', None) if !last => return None,
                 (b'\r', Some(b'\n')) => return Some(pos + 2),
                 (b'\n' | b'\r', _) => return Some(pos + 1),
@@ -281,8 +320,19 @@ mod tests {
         let dialect = Dialect { escape: Some(b'\\'), null_text: Some("NULL".to_owned()), ..Dialect::default() };
         let row = split(&dialect, r#""a\"b\\c",NULL,"NULL","#).unwrap().remove(0);
         assert_eq!(row, [Some("a\"b\\c".to_owned()), None, Some("NULL".to_owned()), Some(String::new())]);
+        let twice = Dialect { escape: Some(b'\\'), ..Dialect::default() };
+        assert_eq!(split(&twice, r#""a""b\"""#).unwrap(), [[Some("a\"b\"".to_owned())]]);
         let unquoted = Dialect { quote: None, ..Dialect::default() };
         assert_eq!(split(&unquoted, "\"a,b\"").unwrap(), [[Some("\"a".to_owned()), Some("b\"".to_owned())]]);
+    }
+
+    #[test]
+    fn where_nothing_is_quoted_escapes_are_for_all() {
+        let hive =
+            Dialect { quote: None, escape: Some(b'\\'), null_text: Some("\\N".to_owned()), ..Dialect::default() };
+        let row = split(&hive, "a\\,b,\\\\N,\\N,,line\\\nend,c\\").unwrap().remove(0);
+        let texts = ["a,b", "\\N", "~", "", "line\nend", "c\\"].map(|t| (t != "~").then(|| t.to_owned()));
+        assert_eq!(row, texts);
     }
 
     #[rstest]

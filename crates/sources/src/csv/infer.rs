@@ -152,12 +152,15 @@ pub(super) async fn infer_file(file: SourceFile, dialect: Arc<Dialect>) -> Resul
     let mut cells = Vec::new();
     text.next(|text, ended| {
         let mut at = 0;
-        if columns.is_none() && dialect.header {
-            let Some((names, end)) = header_names(&dialect, text, ended)? else {
-                return Ok(Step::<()> { used: 0, made: None });
-            };
-            columns = Some(Columns::named(names)?);
-            at = end;
+        if columns.is_none() {
+            let nothing_yet = Ok(Step::<()> { used: 0, made: None });
+            let Some(start) = dialect.start(text, ended) else { return nothing_yet };
+            at = start;
+            if dialect.header {
+                let Some((names, end)) = header_names(&dialect, text, start, ended)? else { return nothing_yet };
+                columns = Some(Columns::named(names)?);
+                at = end;
+            }
         }
         while at < text.len() {
             cells.clear();

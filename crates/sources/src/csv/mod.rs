@@ -19,8 +19,10 @@ use crate::input::SourceFile;
 use crate::scan::{Batches, Origin, ReadRows, RowSource, Want};
 use crate::text::can_parse;
 use decode::{CsvCutter, Layout};
-use dialect::Dialect;
 use infer::Columns;
+
+pub(crate) use decode::Places;
+pub(crate) use dialect::Dialect;
 
 /// The CSV format: see [`CsvFiles`].
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -125,11 +127,7 @@ impl Format for Csv {
     }
 
     fn check(&self, declared: &Schema) -> Result<()> {
-        match declared.fields().iter().find(|f| !can_parse(f.data_type())) {
-            None => Ok(()),
-            Some(field) => Err(Error::usage(format!("a CSV file cannot hold {}", crate::fault::a(field.data_type())))
-                .with("column", field.name())),
-        }
+        check(declared)
     }
 
     async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<SchemaRef> {
@@ -145,13 +143,24 @@ impl Format for Csv {
     }
 
     fn plan(&self, table: TableSchema, origin: Origin, planned: &Planned) -> Result<Arc<dyn FileSource>> {
-        let rows = CsvRows {
-            dialect: Arc::new(self.dialect.clone()),
-            all: Arc::clone(table.file_schema()),
-            declared: planned.declared,
-        };
-        Ok(Arc::new(RowSource::new(Arc::new(rows), table, origin)))
+        let places = if planned.declared { Places::Required } else { Places::Named };
+        Ok(read(self.dialect.clone(), places, table, origin))
     }
+}
+
+/// Refuses columns that a text cannot hold.
+pub(crate) fn check(schema: &Schema) -> Result<()> {
+    match schema.fields().iter().find(|f| !can_parse(f.data_type())) {
+        None => Ok(()),
+        Some(field) => Err(Error::usage(format!("a CSV file cannot hold {}", crate::fault::a(field.data_type())))
+            .with("column", field.name())),
+    }
+}
+
+/// What reads files of this dialect.
+pub(crate) fn read(dialect: Dialect, places: Places, table: TableSchema, origin: Origin) -> Arc<dyn FileSource> {
+    let rows = CsvRows { dialect: Arc::new(dialect), all: Arc::clone(table.file_schema()), places };
+    Arc::new(RowSource::new(Arc::new(rows), table, origin))
 }
 
 #[derive(Debug)]
@@ -159,8 +168,7 @@ struct CsvRows {
     dialect: Arc<Dialect>,
     /// The columns of the files, which give the fields their names where there is no header.
     all: SchemaRef,
-    /// Whether every file must have every column.
-    declared: bool,
+    places: Places,
 }
 
 #[async_trait]
@@ -176,7 +184,7 @@ impl ReadRows for CsvRows {
 
     async fn read(&self, file: SourceFile, want: Want) -> Result<Batches> {
         let (wanted, filter) = (want.columns, want.filter);
-        let layout = Layout { wanted, filter, all: Arc::clone(&self.all), declared: self.declared };
+        let layout = Layout { wanted, filter, all: Arc::clone(&self.all), places: self.places };
         let cutter = CsvCutter::new(Arc::clone(&self.dialect), layout, want.batch_size);
         Ok(file.open_text().await?.batches(cutter, want.side_by_side))
     }

@@ -9,8 +9,10 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use arrow::json::reader::{Decoder, ReaderBuilder};
 use serde_json::value::RawValue;
 
+use super::fold::{fold_keys, fold_names};
 use super::rows::{RowScanner, syntax_fault};
 use crate::blocks::{Cut, Decode, MAX_BLOCK_BYTES};
+use crate::convert::rename;
 use crate::fault::Fault;
 use crate::input::Step;
 use crate::text::{as_texts, from_texts};
@@ -18,6 +20,8 @@ use crate::text::{as_texts, from_texts};
 /// Cuts a text into blocks of objects.
 pub(crate) struct JsonCutter {
     schema: SchemaRef,
+    /// The schema with all names in lower case, if the case of keys does not matter.
+    folded: Option<SchemaRef>,
     scanner: RowScanner,
     batch_size: usize,
 }
@@ -25,12 +29,19 @@ pub(crate) struct JsonCutter {
 /// The objects of a block.
 pub(crate) struct JsonRows {
     schema: SchemaRef,
+    folded: Option<SchemaRef>,
     rows: Vec<Range<usize>>,
 }
 
 impl JsonCutter {
     pub(crate) fn new(schema: SchemaRef, batch_size: usize) -> Self {
-        Self { schema, scanner: RowScanner::default(), batch_size }
+        Self { schema, folded: None, scanner: RowScanner::default(), batch_size }
+    }
+
+    /// Whether the case of keys does not matter.
+    pub(crate) fn caseless(self, caseless: bool) -> Self {
+        let folded = caseless.then(|| Arc::new(Schema::new(fold_names(self.schema.fields()))));
+        Self { folded, ..self }
     }
 }
 
@@ -53,13 +64,28 @@ impl Cut for JsonCutter {
         let rows: Vec<_> = rows.iter().take(self.batch_size).cloned().collect();
         let used = rows.last().map_or(0, |row| row.end);
         self.scanner.consume(used, rows.len());
-        Ok(Step { used, made: Some(JsonRows { schema: Arc::clone(&self.schema), rows }) })
+        Ok(Step { used, made: Some(JsonRows { schema: Arc::clone(&self.schema), folded: self.folded.clone(), rows }) })
     }
 }
 
 impl Decode for JsonRows {
     fn decode(&self, text: &[u8]) -> Result<RecordBatch, Fault> {
-        let Self { schema, rows } = self;
+        let Some(folded) = &self.folded else { return self.decode_as(&self.schema, text) };
+        let mut text = text.to_vec();
+        self.rows.iter().try_for_each(|row| fold_keys(&mut text, row.clone(), folded.fields()))?;
+        let batch = self.decode_as(folded, &text)?;
+        let renamed = batch.columns().iter().zip(self.schema.fields()).map(|(c, f)| rename(c, f.data_type()));
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let renamed = renamed
+            .collect::<Result<_, _>>()
+            .and_then(|columns| RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options));
+        renamed.map_err(|e| Fault::new(0, e.to_string()))
+    }
+}
+
+impl JsonRows {
+    fn decode_as(&self, schema: &SchemaRef, text: &[u8]) -> Result<RecordBatch, Fault> {
+        let rows = &self.rows;
         if schema.fields().is_empty() {
             let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
             return RecordBatch::try_new_with_options(Arc::clone(schema), vec![], &options)

@@ -1,6 +1,7 @@
 //! JSON: rows of objects to batches.
 
 pub(crate) mod decode;
+mod fold;
 mod rows;
 mod shape;
 
@@ -59,8 +60,7 @@ impl Format for Json {
     const COMPRESSED: bool = true;
 
     fn check(&self, declared: &Schema) -> Result<()> {
-        can_decode(declared.fields())
-            .map_err(|why| Error::usage(format!("JSON cannot be read into this schema: {why}")))
+        check(declared)
     }
 
     async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<SchemaRef> {
@@ -73,18 +73,31 @@ impl Format for Json {
     }
 
     fn plan(&self, table: TableSchema, origin: Origin, _planned: &Planned) -> Result<Arc<dyn FileSource>> {
-        Ok(Arc::new(RowSource::new(Arc::new(self.clone()), table, origin)))
+        Ok(Arc::new(RowSource::new(Arc::new(JsonObjects { caseless: false }), table, origin)))
     }
 }
 
+/// Refuses columns that JSON cannot hold.
+pub(crate) fn check(schema: &Schema) -> Result<()> {
+    can_decode(schema.fields()).map_err(|why| Error::usage(format!("JSON cannot be read into this schema: {why}")))
+}
+
+/// Reads the rows of JSON files.
+#[derive(Debug)]
+pub(crate) struct JsonObjects {
+    /// Whether the case of names does not matter.
+    pub(crate) caseless: bool,
+}
+
 #[async_trait]
-impl ReadRows for Json {
+impl ReadRows for JsonObjects {
     fn kind(&self) -> &'static str {
         "json"
     }
 
     async fn read(&self, file: SourceFile, want: Want) -> Result<Batches> {
-        Ok(file.open_text().await?.batches(JsonCutter::new(want.columns, want.batch_size), want.side_by_side))
+        let cutter = JsonCutter::new(want.columns, want.batch_size).caseless(self.caseless);
+        Ok(file.open_text().await?.batches(cutter, want.side_by_side))
     }
 }
 

@@ -1,2 +1,23 @@
 //! Tables by name, over real files and catalogs.
-#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    unreachable_pub,
+    reason = "tests look at files, and stop where they fail; their modules are for themselves"
+)]
+
+mod crashes;
+mod evolution;
+mod faulty;
+mod files;
+mod lake;
+mod laws;
+mod names;
+mod publishing;
+mod purging;
+mod reading;
+mod saving;
+mod versions;
+mod world;

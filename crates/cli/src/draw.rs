@@ -1,0 +1,172 @@
+//! Tables as people read them.
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// Draws rows below a header. Columns become wider when later rows need it; what was drawn stays.
+#[derive(Debug)]
+pub(crate) struct Drawing {
+    columns: Vec<Column>,
+    /// How many characters a line may have; what does not fit is cut. None where nobody looks at the end of a line.
+    limit: Option<usize>,
+}
+
+#[derive(Debug)]
+struct Column {
+    name: String,
+    /// Numbers are read from their last digit.
+    right: bool,
+    width: usize,
+}
+
+/// No column is cut to less than this.
+const LEAST_WIDTH: usize = 8;
+
+impl Drawing {
+    /// A table with these columns: each a name and whether its cells are aligned to the right.
+    pub(crate) fn new<N: AsRef<str>>(columns: impl IntoIterator<Item = (N, bool)>, limit: Option<usize>) -> Self {
+        let column = |(name, right): (N, bool)| {
+            let name = printable(name.as_ref()).replace('\n', " ");
+            Column { width: name.width(), name, right }
+        };
+        Self { columns: columns.into_iter().map(column).collect(), limit }
+    }
+
+    /// The header, for which these rows are looked at, too.
+    pub(crate) fn header(&mut self, rows: &[Vec<String>]) -> String {
+        self.widen(rows);
+        let name = |c: &Column| centered(&c.name, c.width);
+        let rule: Vec<_> = self.columns.iter().map(|c| "-".repeat(c.width + 2)).collect();
+        line(self.columns.iter().map(name)) + &rule.join("+") + "\n"
+    }
+
+    /// More rows.
+    pub(crate) fn rows(&mut self, rows: &[Vec<String>]) -> String {
+        self.widen(rows);
+        rows.iter().map(|row| self.row(row)).collect()
+    }
+
+    /// A row has as many lines as its tallest cell.
+    fn row(&self, cells: &[String]) -> String {
+        let cells: Vec<String> = cells.iter().map(|cell| printable(cell)).collect();
+        let cells: Vec<Vec<&str>> = cells.iter().map(|cell| cell.lines().collect()).collect();
+        let height = cells.iter().map(Vec::len).max().unwrap_or(0).max(1);
+        let text = |i: usize| {
+            let texts = cells.iter().map(|cell| cell.get(i).copied().unwrap_or_default());
+            line(self.columns.iter().zip(texts).map(|(column, text)| column.aligned(text)))
+        };
+        (0..height).map(text).collect()
+    }
+
+    fn widen(&mut self, rows: &[Vec<String>]) {
+        for row in rows {
+            for (column, cell) in self.columns.iter_mut().zip(row) {
+                let width = printable(cell).lines().map(UnicodeWidthStr::width).max().unwrap_or(0);
+                column.width = column.width.max(width);
+            }
+        }
+        let Some(limit) = self.limit else { return };
+        // A space on each side and a line between; the widest columns give first.
+        while self.columns.iter().map(|c| c.width + 3).sum::<usize>() > limit + 1 {
+            let Some(widest) = self.columns.iter_mut().max_by_key(|c| c.width) else { return };
+            if widest.width <= LEAST_WIDTH {
+                return;
+            }
+            widest.width -= 1;
+        }
+    }
+}
+
+impl Column {
+    fn aligned(&self, text: &str) -> String {
+        let text = cut(text, self.width);
+        let space = " ".repeat(self.width - text.width());
+        if self.right { space + &text } else { text + &space }
+    }
+}
+
+fn line(cells: impl Iterator<Item = String>) -> String {
+    let cells: Vec<_> = cells.map(|cell| format!(" {cell} ")).collect();
+    format!("{}\n", cells.join("|").trim_end())
+}
+
+fn centered(text: &str, width: usize) -> String {
+    let text = cut(text, width);
+    let space = width - text.width();
+    format!("{}{text}{}", " ".repeat(space / 2), " ".repeat(space - space / 2))
+}
+
+/// As much of a text as fits, with a sign if that is not all.
+fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut room = width.saturating_sub(1);
+    let fits = |c: &char| {
+        let left = room.checked_sub(c.width().unwrap_or(0));
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    text.chars().take_while(fits).chain(['…']).collect()
+}
+
+/// Data may hold what a terminal would obey.
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => out.push(c),
+            c if c.is_control() => out.extend(c.escape_debug()),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// A whole table.
+pub(crate) fn draw(header: &[&str], rows: &[Vec<String>]) -> String {
+    let mut drawing = Drawing::new(header.iter().map(|name| (name, false)), None);
+    drawing.header(rows) + &drawing.rows(rows)
+}
+
+/// `1 row`, `2 rows`.
+pub(crate) fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(rows: &[&[&str]]) -> Vec<Vec<String>> {
+        rows.iter().map(|row| row.iter().map(|cell| (*cell).to_owned()).collect()).collect()
+    }
+
+    #[test]
+    fn numbers_are_aligned_to_the_right_and_cells_may_have_lines() {
+        let rows = rows(&[&["Emma", "474"], &["日本\nfolk\ttales", "7"], &["", "NULL"]]);
+        let mut drawing = Drawing::new([("title", false), ("pages", true)], None);
+        insta::assert_snapshot!(drawing.header(&rows) + &drawing.rows(&rows), @"");
+    }
+
+    #[test]
+    fn later_rows_may_be_wider() {
+        let (first, later) = (rows(&[&["a", "b"]]), rows(&[&["wider", "b"]]));
+        let mut drawing = Drawing::new([("x", false), ("y", false)], None);
+        let text = drawing.header(&first) + &drawing.rows(&first) + &drawing.rows(&later) + &drawing.rows(&first);
+        insta::assert_snapshot!(text, @"");
+    }
+
+    #[test]
+    fn what_is_too_wide_for_the_terminal_is_cut_where_it_is_widest() {
+        let rows = rows(&[&["a long description of something", "short", "日本日本日本日本日本"]]);
+        let mut drawing = Drawing::new([("text", false), ("id", false), ("wide", false)], Some(40));
+        let text = drawing.header(&rows) + &drawing.rows(&rows);
+        assert!(text.lines().all(|line| line.width() <= 40), "{text}");
+        insta::assert_snapshot!(text, @"");
+    }
+
+    #[test]
+    fn a_terminal_does_not_obey_data() {
+        insta::assert_snapshot!(draw(&["x"], &rows(&[&["\u{1b}[31mred\u{7}"]])), @"");
+    }
+}

@@ -1,0 +1,207 @@
+//! SQL over the catalog: `hardtack sql`.
+
+mod complete;
+mod print;
+mod shell;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use datafusion::dataframe::{DataFrame, DataFrameWriteOptions};
+use datafusion::error::DataFusionError;
+use datafusion::execution::context::SQLOptions;
+use datafusion::physical_plan::execute_stream;
+use datafusion::sql::parser::{DFParser, Statement};
+use hardtack_core::{Error, ErrorKind, JobContext, Location, Result};
+use hardtack_runtime::{RuntimeArgs, open_context, parse_bytes, parse_threads};
+use object_store::ObjectStoreExt;
+
+use print::{Out, Printer};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SqlArgs {
+    /// Run these statements, separated by `;`, for example `select count(*) from lake.books`
+    #[arg(short, long, value_name = "QUERY", conflicts_with = "file")]
+    command: Option<String>,
+
+    /// Run the statements in this file [default: standard input, which is a shell on a terminal]
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<Location>,
+
+    /// How rows are written [default: what the suffix of `--output` says, or `table`]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+
+    /// Write the rows to this file, for example `books.parquet` or `s3://my-bucket/books.csv`, instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<Location>,
+
+    /// Memory that queries may hold before they spill, for example `2GiB` or `500MB` [default: 70 % of the machine or cgroup]
+    #[arg(long, env = "HARDTACK_MEMORY_LIMIT", value_name = "SIZE", value_parser = parse_bytes)]
+    memory_limit: Option<usize>,
+
+    /// Threads, for example `4` [default: one per core]
+    #[arg(long, env = "HARDTACK_THREADS", value_name = "N", value_parser = parse_threads)]
+    threads: Option<usize>,
+
+    /// Folder that queries spill to, for example `/scratch` [default: the system's temporary folder]
+    #[arg(long, env = "HARDTACK_SPILL_DIR", value_name = "FOLDER")]
+    spill_dir: Option<PathBuf>,
+
+    /// Where the shell keeps what was typed [default: `.hardtack_history` in the home folder]
+    #[arg(long, env = "HARDTACK_HISTORY", value_name = "FILE")]
+    history: Option<PathBuf>,
+}
+
+/// How rows are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Drawn for people
+    Table,
+    /// With a header; null is an empty field
+    Csv,
+    /// One JSON object a line
+    Json,
+    /// A Parquet file; needs `--output`
+    Parquet,
+}
+
+impl SqlArgs {
+    fn format(&self) -> Result<Format> {
+        let output = self.output.as_ref().map(|location| location.as_str().to_ascii_lowercase());
+        let format = match (self.format, &output) {
+            (Some(format), _) => format,
+            (None, None) => Format::Table,
+            (None, Some(name)) => match name.rsplit('.').next() {
+                Some("csv") => Format::Csv,
+                Some("json" | "jsonl" | "ndjson") => Format::Json,
+                Some("parquet") => Format::Parquet,
+                _ => {
+                    let message = "the suffix of the output says no format; add `--format`, for example `--format csv`";
+                    return Err(Error::usage(message).with("output", name));
+                }
+            },
+        };
+        if format == Format::Parquet && output.is_none() {
+            return Err(Error::usage("Parquet is not for terminals; say where: `--output FILE`"));
+        }
+        Ok(format)
+    }
+
+    async fn script(&self, ctx: &JobContext) -> Result<String> {
+        if let Some(text) = &self.command {
+            return Ok(text.clone());
+        }
+        let Some(file) = &self.file else {
+            return std::io::read_to_string(std::io::stdin())
+                .map_err(|e| Error::usage("standard input is no text of SQL").because(e));
+        };
+        let (store, path) = ctx.stores().open(file)?;
+        let bytes = async { store.objects.get(&path).await?.bytes().await }.await;
+        let bytes = bytes.map_err(|e| match Error::from(e) {
+            e if e.kind() == ErrorKind::NotFound => Error::usage("there is no such file").with("file", file),
+            e => e.with("file", file),
+        })?;
+        String::from_utf8(bytes.into()).map_err(|e| Error::usage("this is no text").with("file", file).because(e))
+    }
+}
+
+/// Runs a script, or a shell.
+pub(crate) async fn run(options: RuntimeArgs, args: SqlArgs) -> Result<()> {
+    match execute(options, args).await {
+        // Whoever read the rows has seen enough.
+        Err(e) if e.kind() == ErrorKind::Stopped => Ok(()),
+        done => done,
+    }
+}
+
+async fn execute(options: RuntimeArgs, args: SqlArgs) -> Result<()> {
+    let format = args.format()?;
+    let limits = (args.memory_limit, args.threads, args.spill_dir.clone());
+    let options = RuntimeArgs { memory_limit: limits.0, threads: limits.1, spill_dir: limits.2, ..options };
+    let ctx = open_context("sql", &options)?;
+    hardtack_tables::register_names(&ctx)?;
+    if args.command.is_none() && args.file.is_none() && std::io::stdin().is_terminal() {
+        if let Some(output) = &args.output {
+            let message = "a shell prints its results; give the query with `-c` to write them to a file";
+            return Err(Error::usage(message).with("output", output));
+        }
+        return shell::run(&ctx, format, args.history).await;
+    }
+    let script = args.script(&ctx).await?;
+    let statements: Vec<Statement> = DFParser::parse_sql(&script).map_err(unplannable)?.into();
+    match &args.output {
+        Some(output) => to_file(&ctx, statements, output, format).await,
+        None => {
+            let mut printer = Printer::new(Out::Stdout, format, terminal_width());
+            for statement in statements {
+                print(&ctx, statement, &mut printer).await?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Writes the rows of the last statement; those before it prepare it and have none.
+async fn to_file(ctx: &JobContext, mut statements: Vec<Statement>, output: &Location, format: Format) -> Result<()> {
+    let one = "one query is wanted whose rows are the file";
+    let last = statements.pop().ok_or_else(|| Error::usage(one).with("output", output))?;
+    for statement in statements {
+        if !frame(ctx, statement).await?.schema().fields().is_empty() {
+            return Err(Error::usage(format!("{one}, but there are several")).with("output", output));
+        }
+    }
+    let rows = frame(ctx, last).await?;
+    let (store, path) = ctx.stores().open(output)?;
+    if format == Format::Parquet {
+        // Planned here, too, so that what cannot be planned is told from what cannot be read or written.
+        rows.clone().create_physical_plan().await.map_err(unplannable)?;
+        let url = format!("{}{path}", store.url);
+        rows.write_parquet(&url, DataFrameWriteOptions::new().with_single_file_output(true), None).await?;
+        return Ok(());
+    }
+    let mut printer = Printer::new(Out::object(store.objects, path), format, None);
+    print_rows(ctx, rows, &mut printer).await?;
+    printer.finish().await
+}
+
+/// Runs one statement and prints its rows, if it has some.
+async fn print(ctx: &JobContext, statement: Statement, printer: &mut Printer) -> Result<()> {
+    let rows = frame(ctx, statement).await?;
+    print_rows(ctx, rows, printer).await
+}
+
+async fn print_rows(ctx: &JobContext, rows: DataFrame, printer: &mut Printer) -> Result<()> {
+    if rows.schema().fields().is_empty() {
+        return Ok(());
+    }
+    let plan = rows.create_physical_plan().await.map_err(unplannable)?;
+    printer.print(execute_stream(plan, ctx.session().task_ctx())?).await
+}
+
+/// What a statement gives. Definitions (`create view`, `set`) are executed here.
+async fn frame(ctx: &JobContext, statement: Statement) -> Result<DataFrame> {
+    let planned = async {
+        let plan = ctx.session().state().statement_to_plan(statement).await?;
+        SQLOptions::new().with_allow_dml(false).verify_plan(&plan)?;
+        ctx.session().execute_logical_plan(plan).await
+    };
+    planned.await.map_err(unplannable)
+}
+
+/// An error of planning: the statement is wrong, if it is not the catalog or the store that does not answer.
+fn unplannable(error: DataFusionError) -> Error {
+    let text = error.strip_backtrace();
+    match Error::from(error) {
+        own if own.kind() == ErrorKind::NotFound => Error::usage(own.chain()),
+        own if own.kind() == ErrorKind::Unexpected => Error::usage(text),
+        own => own,
+    }
+}
+
+/// How wide the terminal is that standard output goes to.
+fn terminal_width() -> Option<usize> {
+    let size = std::io::stdout().is_terminal().then(terminal_size::terminal_size).flatten();
+    size.map(|(width, _)| usize::from(width.0))
+}

@@ -1,0 +1,166 @@
+//! Rows as text.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::csv;
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::json;
+use arrow::json::writer::LineDelimited;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::execution::SendableRecordBatchStream;
+use futures::TryStreamExt;
+use hardtack_core::{Error, Result};
+use object_store::ObjectStore;
+use object_store::buffered::BufWriter;
+use object_store::path::Path;
+use tokio::io::AsyncWriteExt;
+
+use super::Format;
+use crate::draw::{Drawing, count};
+
+/// Where text goes.
+#[derive(Debug)]
+pub(super) enum Out {
+    Stdout,
+    /// An object that appears when it is finished.
+    Object(BufWriter),
+}
+
+impl Out {
+    pub(super) fn object(store: Arc<dyn ObjectStore>, path: Path) -> Self {
+        Self::Object(BufWriter::new(store, path))
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let written = match self {
+            Self::Stdout => std::io::stdout().write_all(bytes).and_then(|()| std::io::stdout().flush()),
+            Self::Object(object) => object.write_all(bytes).await,
+        };
+        written.map_err(|e| match e.kind() {
+            // `| head` has seen enough.
+            std::io::ErrorKind::BrokenPipe => Error::new(hardtack_core::ErrorKind::Stopped, "nobody reads on"),
+            _ => Error::unavailable("the rows cannot be written").because(e),
+        })
+    }
+}
+
+/// Prints the rows of queries, a part at a time: a result may be larger than memory.
+#[derive(Debug)]
+pub(super) struct Printer {
+    pub(super) out: Out,
+    pub(super) format: Format,
+    /// Of the terminal; none if rows do not go to one.
+    pub(super) width: Option<usize>,
+}
+
+/// So many rows are looked at to find out how wide columns are.
+const DRAWN_AT_ONCE: usize = 1000;
+
+impl Printer {
+    pub(super) fn new(out: Out, format: Format, width: Option<usize>) -> Self {
+        Self { out, format, width }
+    }
+
+    /// Prints all rows.
+    pub(super) async fn print(&mut self, rows: SendableRecordBatchStream) -> Result<()> {
+        match self.format {
+            Format::Table if is_plan(&rows.schema()) => self.plans(rows).await,
+            Format::Table => self.table(rows).await,
+            Format::Csv => self.csv(rows).await,
+            Format::Json => self.json(rows).await,
+            Format::Parquet => Err(Error::usage("Parquet is not for terminals; say where: `--output FILE`")),
+        }
+    }
+
+    /// Makes what was written to an object visible.
+    pub(super) async fn finish(self) -> Result<()> {
+        match self.out {
+            Out::Object(mut object) => {
+                object.shutdown().await.map_err(|e| Error::unavailable("the file cannot be written").because(e))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn table(&mut self, mut rows: SendableRecordBatchStream) -> Result<()> {
+        let schema = rows.schema();
+        let columns = schema.fields().iter().map(|f| (f.name(), f.data_type().is_numeric()));
+        let (mut drawing, mut total) = (Drawing::new(columns, self.width), 0);
+        let (mut waiting, mut begun) = (Vec::new(), false);
+        loop {
+            let batch = rows.try_next().await?;
+            if let Some(batch) = &batch {
+                total += batch.num_rows();
+                waiting.extend(cells(batch)?);
+            }
+            if waiting.len() < DRAWN_AT_ONCE && batch.is_some() {
+                continue;
+            }
+            let header = if begun { String::new() } else { drawing.header(&waiting) };
+            begun = true;
+            self.out.write((header + &drawing.rows(&waiting)).as_bytes()).await?;
+            waiting.clear();
+            if batch.is_none() {
+                return self.out.write(format!("({})\n", count(total, "row")).as_bytes()).await;
+            }
+        }
+    }
+
+    /// A plan has lines of its own and no need of a frame.
+    async fn plans(&mut self, mut rows: SendableRecordBatchStream) -> Result<()> {
+        while let Some(batch) = rows.try_next().await? {
+            for row in cells(&batch)? {
+                let text = row.iter().map(|cell| cell.trim_end()).collect::<Vec<_>>().join("\n");
+                self.out.write((text + "\n\n").as_bytes()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn csv(&mut self, mut rows: SendableRecordBatchStream) -> Result<()> {
+        let mut batch = Some(RecordBatch::new_empty(rows.schema()));
+        let mut header = true;
+        while let Some(rows_of) = batch {
+            let mut text = Vec::new();
+            let mut writer = csv::WriterBuilder::new().with_header(header).build(&mut text);
+            writer.write(&rows_of).map_err(|e| Error::usage("these rows cannot be CSV; try JSON").because(e))?;
+            drop(writer);
+            self.out.write(&text).await?;
+            header = false;
+            batch = rows.try_next().await?;
+        }
+        Ok(())
+    }
+
+    async fn json(&mut self, mut rows: SendableRecordBatchStream) -> Result<()> {
+        while let Some(batch) = rows.try_next().await? {
+            let mut text = Vec::new();
+            let builder = json::WriterBuilder::new().with_explicit_nulls(true);
+            let mut writer = builder.build::<_, LineDelimited>(&mut text);
+            let written = writer.write(&batch).and_then(|()| writer.finish());
+            written.map_err(|e| Error::usage("these rows cannot be JSON; cast what cannot").because(e))?;
+            drop(writer);
+            self.out.write(&text).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether these are the rows of `EXPLAIN`.
+fn is_plan(schema: &SchemaRef) -> bool {
+    schema.fields().iter().map(|f| f.name().as_str()).eq(["plan_type", "plan"])
+}
+
+fn cells(batch: &RecordBatch) -> Result<Vec<Vec<String>>> {
+    let options = FormatOptions::default().with_null("NULL").with_display_error(true);
+    let schema: &Schema = batch.schema_ref();
+    let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| {
+        ArrayFormatter::try_new(column, &options)
+            .map_err(|e| Error::usage("this column cannot be drawn; cast it").with("column", field.name()).because(e))
+    });
+    let columns = columns.collect::<Result<Vec<_>>>()?;
+    let row = |i: usize| columns.iter().map(|column| column.value(i).to_string()).collect();
+    Ok((0..batch.num_rows()).map(row).collect())
+}

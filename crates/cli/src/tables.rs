@@ -1,0 +1,136 @@
+//! What the catalog holds: `hardtack tables` and `hardtack describe`.
+
+use futures::TryStreamExt;
+use hardtack_catalog::{Catalog, CatalogOf, Predicate, Table};
+use hardtack_core::{Error, JobContext, Result};
+use serde_json::{Value, json};
+
+use crate::draw::{count, draw};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct TablesArgs {
+    /// Only the tables of this database, for example `lake` [default: all]
+    database: Option<String>,
+    /// Print one JSON object for each table
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DescribeArgs {
+    /// The table, for example `lake.books`
+    #[arg(value_name = "DB.TABLE", value_parser = qualified)]
+    table: (String, String),
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Takes `database.table` apart.
+fn qualified(text: &str) -> Result<(String, String), String> {
+    match text.split_once('.') {
+        Some((database, table)) if !database.is_empty() && !table.is_empty() => {
+            Ok((database.to_owned(), table.to_owned()))
+        }
+        _ => Err("wanted is a database and a table, for example `lake.books`".to_owned()),
+    }
+}
+
+pub(crate) async fn list(ctx: &JobContext, args: &TablesArgs) -> Result<String> {
+    let catalog = ctx.catalog().await?;
+    let databases = match &args.database {
+        Some(name) => vec![name.to_lowercase()],
+        None => catalog.list_databases().await?.into_iter().map(|database| database.name).collect(),
+    };
+    let mut tables = Vec::new();
+    for database in &databases {
+        tables.extend(catalog.list_tables(database).await?);
+    }
+    if args.json {
+        return tables.iter().map(|table| json_line(&as_json(table, None))).collect();
+    }
+    if tables.is_empty() {
+        return Ok("no tables; `hardtack crawl LOCATION --database DB` finds some\n".to_owned());
+    }
+    let rows: Vec<Vec<String>> =
+        tables.iter().map(|t| vec![t.qualified_name(), format_of(t), keys(t), location(t)]).collect();
+    Ok(draw(&["table", "format", "partitioned by", "location"], &rows))
+}
+
+pub(crate) async fn describe(ctx: &JobContext, args: &DescribeArgs) -> Result<String> {
+    let catalog = ctx.catalog().await?;
+    let (database, name) = &args.table;
+    let table = catalog.get_table(database, name).await?;
+    let partitions = match table.partition_keys.is_empty() {
+        true => None,
+        false => Some(count_partitions(catalog.as_ref(), &table).await?),
+    };
+    if args.json { json_line(&as_json(&table, partitions)) } else { Ok(as_text(&table, partitions)) }
+}
+
+async fn count_partitions(catalog: &dyn Catalog, table: &Table) -> Result<usize> {
+    let pages = catalog.list_partitions(table, &Predicate::all());
+    pages.try_fold(0, |n, page| async move { Ok(n + page.len()) }).await
+}
+
+fn as_text(table: &Table, partitions: Option<usize>) -> String {
+    let mut text = format!("{}\n", table.qualified_name());
+    if let Some(description) = &table.description {
+        text.push_str(&format!("{description}\n"));
+    }
+    text.push_str(&format!("\nformat    {}\nlocation  {}\n\n", format_of(table), location(table)));
+    let row =
+        |c: &hardtack_catalog::Column| vec![c.name.clone(), c.data_type.clone(), c.comment.clone().unwrap_or_default()];
+    let columns: Vec<_> = table.storage.columns.iter().map(row).collect();
+    text.push_str(&draw(&["column", "type", "comment"], &columns));
+    if let Some(partitions) = partitions {
+        let keys: Vec<_> = table.partition_keys.iter().map(row).collect();
+        text.push_str(&format!("\n{}", draw(&["partition key", "type", "comment"], &keys)));
+        text.push_str(&format!("({})\n", count(partitions, "partition")));
+    }
+    if !table.parameters.is_empty() {
+        let parameters: Vec<_> =
+            table.parameters.iter().map(|(name, value)| vec![name.clone(), value.clone()]).collect();
+        text.push_str(&format!("\n{}", draw(&["parameter", "value"], &parameters)));
+    }
+    text
+}
+
+fn as_json(table: &Table, partitions: Option<usize>) -> Value {
+    let mut json = json!({
+        "database": table.database,
+        "name": table.name,
+        "description": table.description,
+        "format": format_of(table),
+        "location": table.storage.location,
+        "columns": table.storage.columns,
+        "partition_keys": table.partition_keys,
+        "parameters": table.parameters,
+    });
+    if let Some(partitions) = partitions {
+        json["partitions"] = partitions.into();
+    }
+    json
+}
+
+fn json_line(value: &Value) -> Result<String> {
+    let json = serde_json::to_string(value).map_err(|e| Error::unexpected("a table cannot be printed").because(e))?;
+    Ok(json + "\n")
+}
+
+/// The format, or what else it is: a view, say.
+fn format_of(table: &Table) -> String {
+    match (table.format(), &table.table_type) {
+        (Ok(format), _) => format.classification().to_owned(),
+        (Err(_), Some(kind)) if kind != Table::EXTERNAL => kind.to_lowercase().replace('_', " "),
+        (Err(_), _) => "unknown".to_owned(),
+    }
+}
+
+fn keys(table: &Table) -> String {
+    table.partition_keys.iter().map(|key| key.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn location(table: &Table) -> String {
+    table.storage.location.as_ref().map(ToString::to_string).unwrap_or_default()
+}

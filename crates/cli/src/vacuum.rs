@@ -1,0 +1,123 @@
+//! `hardtack vacuum` and `hardtack purge`: removes files of tables.
+
+use std::collections::HashSet;
+use std::fmt::Write;
+
+use chrono::TimeDelta;
+use clap::Args;
+use hardtack_core::{JobContext, Location, Result};
+use hardtack_runtime::{RuntimeArgs, open_context, open_state};
+use hardtack_state::Ledger;
+use hardtack_tables::{Table, VacuumOptions};
+
+#[derive(Debug, Args)]
+pub(crate) struct VacuumArgs {
+    /// The table, for example `lake.books`
+    #[arg(value_name = "DB.TABLE", value_parser = table)]
+    table: Table,
+    /// How long superseded files stay, for example `90m`: as long as the longest query that may still read them
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration)]
+    grace: TimeDelta,
+    /// Only say what would be removed
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PurgeArgs {
+    /// The table, for example `lake.books`
+    #[arg(value_name = "DB.TABLE", value_parser = table)]
+    table: Table,
+    /// Files that were written longer ago than this go, for example `30d`
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    retention: TimeDelta,
+    /// Only say what would be removed
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(crate) async fn vacuum(options: &RuntimeArgs, args: VacuumArgs) -> Result<String> {
+    let ctx = open_context("hardtack", options)?;
+    let unfinished = unfinished(&ctx, &options.state).await?;
+    let wanted = VacuumOptions { grace_period: args.grace, dry_run: args.dry_run, unfinished };
+    let removed = hardtack_tables::vacuum(&ctx, &args.table, &wanted).await?;
+    Ok(said(&removed.files, args.dry_run))
+}
+
+pub(crate) async fn purge(options: &RuntimeArgs, args: PurgeArgs) -> Result<String> {
+    let ctx = open_context("hardtack", options)?;
+    let purged = hardtack_tables::purge(&ctx, &args.table, args.retention, args.dry_run).await?;
+    let mut text = said(&purged.files, args.dry_run);
+    let verb = if args.dry_run { "would drop" } else { "dropped" };
+    for partition in &purged.partitions {
+        let _ = writeln!(text, "{verb} the partition {partition}");
+    }
+    Ok(text)
+}
+
+/// The runs, of all jobs that this state knows, that may yet commit or be published.
+async fn unfinished(ctx: &JobContext, state: &Location) -> Result<HashSet<String>> {
+    let mut unfinished = HashSet::new();
+    for ledger in Ledger::all(&open_state(ctx.stores(), state)?).await? {
+        unfinished.extend(ledger.attempts().await?.iter().map(|attempt| attempt.run.version()));
+    }
+    Ok(unfinished)
+}
+
+fn said(files: &[Location], dry_run: bool) -> String {
+    let verb = if dry_run { "would remove" } else { "removed" };
+    let mut text = String::new();
+    for file in files {
+        let _ = writeln!(text, "{verb} {file}");
+    }
+    let _ = writeln!(text, "{verb} {} files", files.len());
+    text
+}
+
+fn table(text: &str) -> Result<Table, String> {
+    match text.split_once('.') {
+        Some((database, name)) if !database.is_empty() && !name.is_empty() && !name.contains('.') => {
+            Ok(Table::named(database, name))
+        }
+        _ => Err("wanted is a database and a table, for example `lake.books`".to_owned()),
+    }
+}
+
+fn duration(text: &str) -> Result<TimeDelta, String> {
+    let wanted = || "wanted is a time such as `90m`, `1h`, `30d` or `0s`".to_owned();
+    let unit = text.chars().last().filter(char::is_ascii_alphabetic).ok_or_else(wanted)?;
+    let number: u32 = text[..text.len() - 1].parse().map_err(|_| wanted())?;
+    let seconds: i64 = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 60 * 60,
+        'd' => 24 * 60 * 60,
+        'w' => 7 * 24 * 60 * 60,
+        _ => return Err(wanted()),
+    };
+    TimeDelta::try_seconds(i64::from(number) * seconds).ok_or_else(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_a_unit() {
+        let cases = [("90m", 5400), ("1h", 3600), ("30d", 2_592_000), ("0s", 0), ("2w", 1_209_600)];
+        for (text, seconds) in cases {
+            assert_eq!(duration(text).unwrap().num_seconds(), seconds);
+        }
+        for text in ["", "1", "h", "-1h", "1.5h", "1y", "1 h", "9999999999d", "ä"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_table_has_two_names() {
+        assert_eq!(table("Lake.Books").unwrap(), Table::named("lake", "books"));
+        for text in ["books", ".books", "lake.", "a.b.c", ""] {
+            assert!(table(text).is_err(), "{text}");
+        }
+    }
+}

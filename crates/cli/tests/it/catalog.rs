@@ -1,0 +1,203 @@
+//! `tables`, `describe` and `sql` on a catalog with some tables.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use hardtack_catalog::{Catalog, CatalogExt, Column, Database, EmbeddedCatalog, Table, TableFormat};
+use hardtack_core::Location;
+
+/// A folder with a lake, and the state with its catalog.
+struct Lake {
+    folder: tempfile::TempDir,
+}
+
+/// What a command printed.
+struct Printed {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Lake {
+    async fn new() -> Self {
+        let lake = Self { folder: tempfile::tempdir().unwrap() };
+        lake.put("lake/authors/a.json", r#"{"id": 1, "name": "Jane Austen"} {"id": 2, "name": "James Joyce"}"#);
+        for (year, book) in
+            [(1815, r#"{"title": "Emma", "author": 1, "pages": 474}"#), (1922, r#"{"title": "Ulysses"}"#)]
+        {
+            lake.put(&format!("lake/books/year={year}/a.json"), book);
+        }
+        let catalog = EmbeddedCatalog::open(&lake.at("state/catalog.sqlite")).unwrap();
+        catalog.ensure_database(&Database::new("lake")).await.unwrap();
+        let authors = Table::new("lake", "authors", &TableFormat::Json, "lake/authors")
+            .with_columns([Column::foreign("id", "int"), Column::foreign("name", "string")]);
+        let title = Column::foreign("title", "string").with_comment("of the first edition");
+        let books = Table::new("lake", "books", &TableFormat::Json, "lake/books")
+            .with_description("Books worth reading")
+            .with_columns([title, Column::foreign("author", "int"), Column::foreign("pages", "bigint")])
+            .with_partition_keys([Column::foreign("year", "int")])
+            .with_parameter("owner", "library");
+        catalog.create_table(&authors).await.unwrap();
+        catalog.create_table(&books).await.unwrap();
+        let partitions = ["1815", "1922"].map(|year| books.partition([year], format!("lake/books/year={year}")));
+        catalog.add_partitions(&books, &partitions).await.unwrap();
+        lake
+    }
+
+    fn at(&self, path: &str) -> Location {
+        Location::from(self.folder.path()).join(path)
+    }
+
+    fn put(&self, path: &str, text: &str) {
+        let path = self.folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    fn read(&self, path: &str) -> String {
+        std::fs::read_to_string(self.folder.path().join(path)).unwrap()
+    }
+
+    fn hardtack(&self, args: &[&str]) -> Printed {
+        run(self.folder.path(), args, "")
+    }
+
+    fn sql(&self, query: &str) -> String {
+        let printed = self.hardtack(&["sql", "-c", query]);
+        assert_eq!((printed.code, printed.err.as_str()), (Some(0), ""));
+        printed.out
+    }
+}
+
+fn run(folder: &Path, args: &[&str], input: &str) -> Printed {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hardtack"));
+    let command = command.args(args).current_dir(folder).env_clear().env("HARDTACK_STATE", "state");
+    let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = pipes.spawn().unwrap();
+    // A command that does not read its input may be gone.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let done = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Printed { code: done.status.code(), out: text(done.stdout), err: text(done.stderr) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_are_listed() {
+    let lake = Lake::new().await;
+    insta::assert_snapshot!(lake.hardtack(&["tables"]).out, @"");
+    insta::assert_snapshot!(lake.hardtack(&["tables", "LAKE", "--json"]).out, @"");
+    let unknown = lake.hardtack(&["tables", "pond"]);
+    assert_eq!((unknown.code, unknown.out.as_str()), (Some(1), ""));
+    insta::assert_snapshot!(unknown.err, @"");
+    insta::assert_snapshot!(lake.hardtack(&["tables", "--catalog", "embedded:elsewhere.sqlite"]).out, @"");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_is_described() {
+    let lake = Lake::new().await;
+    insta::assert_snapshot!(lake.hardtack(&["describe", "lake.books"]).out, @"");
+    insta::assert_snapshot!(lake.hardtack(&["describe", "lake.books", "--json"]).out, @"");
+    insta::assert_snapshot!(lake.hardtack(&["describe", "lake.authors"]).out, @"");
+    assert_eq!(lake.hardtack(&["describe", "books"]).code, Some(2));
+    assert_eq!(lake.hardtack(&["describe", "lake.bikes"]).code, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_are_drawn() {
+    let lake = Lake::new().await;
+    let join = "select title, name, pages, year from lake.books b join lake.authors a on a.id = b.author;
+        select year, count(*) as n from lake.books where year > 1900 group by year";
+    insta::assert_snapshot!(lake.sql(join), @"");
+    insta::assert_snapshot!(lake.sql("select title from lake.books where year = 2000"), @"");
+    insta::assert_snapshot!(lake.sql("select table_name from information_schema.tables where table_schema = 'lake'"), @"");
+    insta::assert_snapshot!(lake.sql("explain select title from lake.books where year = 1815"), @"");
+    let analyzed = lake.sql("explain analyze select title from lake.books where year = 1815");
+    assert!(analyzed.contains("output_rows=1"), "{analyzed}");
+    insta::assert_snapshot!(lake.sql("show columns from lake.authors"), @"");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_come_in_other_formats() {
+    let lake = Lake::new().await;
+    let query = "select title, pages, {y: year} as published from lake.books order by title";
+    let of = |format: &str, query: &str| lake.hardtack(&["sql", "--format", format, "-c", query]);
+    insta::assert_snapshot!(of("json", query).out, @"");
+    let plain = "select title, pages from lake.books order by title";
+    insta::assert_snapshot!(of("csv", plain).out, @"");
+    insta::assert_snapshot!(of("csv", "select 1 as a where false").out, @"");
+    insta::assert_snapshot!(of("csv", query).err, @"");
+    assert_eq!(of("csv", query).code, Some(2));
+    insta::assert_snapshot!(of("parquet", query).err, @"");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_go_to_files() {
+    let lake = Lake::new().await;
+    let to = |file: &str, query: &str| lake.hardtack(&["sql", "--output", file, "-c", query]);
+    let query = "create view old as select title, year from lake.books where year < 1900; select * from old";
+    for (file, text) in
+        [("out/old.csv", "title,year\nEmma,1815\n"), ("old.jsonl", "{\"title\":\"Emma\",\"year\":1815}\n")]
+    {
+        let printed = to(file, query);
+        assert_eq!((printed.code, printed.out.as_str(), printed.err.as_str()), (Some(0), "", ""));
+        assert_eq!(lake.read(file), text);
+    }
+    assert_eq!(to("old.parquet", query).code, Some(0));
+    assert_eq!(to("none.parquet", "select title from lake.books where year = 0").code, Some(0));
+    lake.sql("select 1");
+    let back = "create external table t stored as parquet location 'old.parquet'; select * from t";
+    insta::assert_snapshot!(lake.sql(back), @"");
+    let back = "create external table t stored as parquet location 'none.parquet'; select * from t";
+    insta::assert_snapshot!(lake.sql(back), @"");
+    insta::assert_snapshot!(to("old.xls", query).err, @"");
+    insta::assert_snapshot!(to("two.csv", "select 1; select 2").err, @"");
+    insta::assert_snapshot!(to("none.csv", "").err, @"");
+    assert!(!lake.folder.path().join("two.csv").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_come_from_files_and_standard_input() {
+    let lake = Lake::new().await;
+    lake.put(
+        "count.sql",
+        "-- both\nselect count(*) as books from lake.books;\nselect count(*) as authors from lake.authors;",
+    );
+    let printed =
+        lake.hardtack(&["sql", "-f", "count.sql", "--format", "csv", "--memory-limit", "100MB", "--threads", "1"]);
+    insta::assert_snapshot!(printed.out, @"");
+    let printed = run(lake.folder.path(), &["sql", "--format", "csv"], "select 1 as one;\nselect 'ä;' as two");
+    insta::assert_snapshot!(printed.out, @"");
+    let printed = lake.hardtack(&["sql", "-f", "nope.sql"]);
+    assert_eq!(printed.code, Some(2));
+    assert_eq!(run(lake.folder.path(), &["sql"], "").out, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_planned_is_a_usage_error() {
+    let lake = Lake::new().await;
+    let refused = |query: &str| {
+        let printed = lake.hardtack(&["sql", "-c", query]);
+        assert_eq!((printed.code, printed.out.as_str()), (Some(2), ""), "{query}: {}", printed.err);
+        printed.err
+    };
+    insta::assert_snapshot!(refused("selec 1"), @"");
+    insta::assert_snapshot!(refused("select nope from lake.authors"), @"");
+    insta::assert_snapshot!(refused("select * from lake.bikes"), @"");
+    insta::assert_snapshot!(refused("select * from pond.fish"), @"");
+    insta::assert_snapshot!(refused("select * from books"), @"");
+    insta::assert_snapshot!(refused("select name + interval '1 day' from lake.authors"), @"");
+    insta::assert_snapshot!(refused("insert into lake.authors values (3, 'x')"), @"");
+    insta::assert_snapshot!(refused("copy (select 1) to 'x.csv'"), @"");
+    insta::assert_snapshot!(refused("drop table lake.authors"), @"");
+    insta::assert_snapshot!(refused("create table lake.new as select 1 as a"), @"");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_that_does_not_fit_is_refused_data() {
+    let lake = Lake::new().await;
+    lake.put("lake/authors/b.json", r#"{"id": "x"}"#);
+    let printed = lake.hardtack(&["sql", "-c", "select sum(id) from lake.authors"]);
+    assert_eq!(printed.code, Some(3), "{}", printed.err);
+    assert!(printed.err.contains("lake/authors/b.json"), "{}", printed.err);
+}

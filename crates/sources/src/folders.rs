@@ -1,0 +1,232 @@
+//! Folders of files of which somebody else knows the columns: the catalog.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{FieldRef, Fields, Schema, SchemaRef};
+use datafusion::catalog::Session;
+use datafusion::common::config::TableParquetOptions;
+use datafusion::common::{Result as DFResult, ScalarValue};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::FileSource;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::Expr;
+use datafusion::physical_expr_adapter::PhysicalExprAdapterFactory;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::union::UnionExec;
+use futures::{StreamExt, TryStreamExt, stream};
+use hardtack_core::{Error, Location, Meter, Result};
+use object_store::ObjectMeta;
+use url::Url;
+
+use crate::avro::AvroRows;
+use crate::csv::{self, Dialect, Places};
+use crate::json::{self, JsonObjects};
+use crate::listing::folder_files;
+use crate::parquet;
+use crate::scan::{Origin, ReadRows, RowSource};
+use crate::spelling::Caseless;
+use crate::table::{FileSet, is_about, select};
+
+/// The dialect of CSV files whose columns are found by their places. Bytes are ASCII.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FolderCsv {
+    /// Between two fields.
+    pub delimiter: u8,
+    /// Around a field that holds a delimiter or a line end; none if nothing is quoted.
+    pub quote: Option<u8>,
+    /// Before a character that is to be taken as it is.
+    pub escape: Option<u8>,
+    /// What stands for null; an empty field of a text column is an empty text then, and null otherwise.
+    pub null_text: Option<String>,
+    /// How many lines of each file are no rows.
+    pub header_lines: u32,
+}
+
+impl FolderCsv {
+    fn dialect(&self) -> Dialect {
+        // One line may name the columns; of more, nobody knows which.
+        let header = self.header_lines == 1;
+        let skipped = if header { 0 } else { self.header_lines };
+        let Self { delimiter, quote, escape, null_text, .. } = self.clone();
+        Dialect { delimiter, quote, escape, null_text, skipped, header }
+    }
+}
+
+/// How the files of a folder are written.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FileFormat {
+    /// Parquet files.
+    Parquet,
+    /// JSON objects.
+    Json,
+    /// Text in fields.
+    Csv(FolderCsv),
+    /// Avro object container files.
+    Avro,
+}
+
+/// A folder of files, whatever their names, and of what its rows have in common.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Folder {
+    /// Where it is. Files and folders below it whose names start with `.` or `_` are hidden. It need not exist.
+    pub location: Location,
+    /// How its files are written.
+    pub format: FileFormat,
+    /// The values of the partition columns.
+    pub values: Vec<ScalarValue>,
+}
+
+/// Reads folders whose columns are known: the building block of tables. It lists the folders that it is given when a plan
+/// is made, and nothing else.
+#[derive(Debug)]
+pub struct FolderScan {
+    table: TableSchema,
+    meter: Arc<Meter>,
+}
+
+/// How many folders are listed at once.
+const LISTED_AT_ONCE: usize = 32;
+
+impl FolderScan {
+    /// Rows of this schema, the last `partition_columns` of which are not in the files. What is read is counted by
+    /// `meter`.
+    pub fn new(schema: &Schema, partition_columns: usize, meter: Arc<Meter>) -> Self {
+        let (files, partitions) = schema.fields().split_at(schema.fields().len().saturating_sub(partition_columns));
+        let file_schema = Schema::new_with_metadata(Fields::from(files.to_vec()), schema.metadata().clone());
+        Self { table: TableSchema::new(Arc::new(file_schema), partitions.to_vec()), meter }
+    }
+
+    /// The columns of the files, then the partition columns.
+    pub fn schema(&self) -> &SchemaRef {
+        self.table.table_schema()
+    }
+
+    /// The partition columns.
+    pub fn partition_columns(&self) -> &[FieldRef] {
+        self.table.table_partition_cols()
+    }
+
+    /// Whether a filter asks for partition columns only, so that [`FolderScan::select`] can answer it.
+    pub fn is_about_partitions(&self, filter: &Expr) -> bool {
+        is_about(self.partition_columns(), filter)
+    }
+
+    /// For which of these values of the partition columns all filters hold.
+    ///
+    /// # Errors
+    /// If a filter asks for more than partition columns, or fails.
+    pub fn select(&self, values: &[&[ScalarValue]], filters: &[Expr], session: &dyn Session) -> DFResult<Vec<bool>> {
+        select(self.partition_columns(), values, filters, session)
+    }
+
+    /// Lists the folders and plans to read these columns of their files, or all.
+    ///
+    /// # Errors
+    /// Those of the stores; later, while the plan is executed, [`Refused`](hardtack_core::ErrorKind::Refused) for files
+    /// that do not fit.
+    pub async fn plan(
+        &self,
+        folders: Vec<Folder>,
+        columns: Option<&Vec<usize>>,
+        limit: Option<usize>,
+        session: &dyn Session,
+    ) -> DFResult<Arc<dyn ExecutionPlan>> {
+        let columns = columns.cloned().unwrap_or_else(|| (0..self.schema().fields().len()).collect());
+        let mut plans = Vec::new();
+        for set in self.list(folders, session).await? {
+            let wanted = columns.iter().filter_map(|i| self.table.file_schema().fields().get(*i).cloned());
+            set.format.check(&Schema::new(wanted.collect::<Fields>()))?;
+            plans.push(self.file_set(set, session)?.plan(columns.clone(), limit, session)?);
+        }
+        match plans.len() {
+            0 => Ok(Arc::new(EmptyExec::new(Arc::new(self.schema().project(&columns)?)))),
+            1 => Ok(plans.remove(0)),
+            _ => UnionExec::try_new(plans),
+        }
+    }
+
+    /// The files of the folders, by store and format.
+    async fn list(&self, folders: Vec<Folder>, session: &dyn Session) -> Result<Vec<Listed>> {
+        let mut found = stream::iter(folders)
+            .map(|folder| async move {
+                let (store, files) = list(&folder.location, session).await?;
+                Ok::<_, Error>((folder, store, files))
+            })
+            .buffered(LISTED_AT_ONCE);
+        let mut sets: Vec<Listed> = Vec::new();
+        while let Some((folder, store, metas)) = found.try_next().await? {
+            if metas.is_empty() {
+                continue;
+            }
+            self.meter.add_files(metas.len() as u64);
+            self.meter.expect_bytes(metas.iter().map(|meta| meta.size).sum());
+            let files = metas.into_iter().map(|meta| {
+                let mut file = PartitionedFile::from(meta);
+                file.partition_values.clone_from(&folder.values);
+                file
+            });
+            match sets.iter_mut().find(|set| set.store == store && set.format == folder.format) {
+                Some(set) => set.files.extend(files),
+                None => sets.push(Listed { files: files.collect(), store, format: folder.format }),
+            }
+        }
+        Ok(sets)
+    }
+
+    fn file_set(&self, listed: Listed, session: &dyn Session) -> DFResult<FileSet> {
+        let Listed { store, format, files } = listed;
+        let origin = Origin {
+            store: store.clone(),
+            meter: Arc::clone(&self.meter),
+            target_partitions: session.config().target_partitions(),
+        };
+        let parquet = session.table_options().parquet.clone();
+        let (source, adapter) = format.reader(self.table.clone(), origin, parquet);
+        Ok(FileSet { store: ObjectStoreUrl::parse(&store)?, files, source, adapter })
+    }
+}
+
+/// Files of one store and format.
+struct Listed {
+    store: Url,
+    format: FileFormat,
+    files: Vec<PartitionedFile>,
+}
+
+async fn list(location: &Location, session: &dyn Session) -> Result<(Url, Vec<ObjectMeta>)> {
+    let resolved = location.resolve()?;
+    let store = session.runtime_env().object_store(ObjectStoreUrl::parse(&resolved.store)?);
+    let store = store.map_err(|e| Error::from(e).with("location", location))?;
+    let files = folder_files(&store, &resolved.path).await;
+    Ok((resolved.store, files.map_err(|e| Error::from(e).with("location", location))?))
+}
+
+type Reader = (Arc<dyn FileSource>, Option<Arc<dyn PhysicalExprAdapterFactory>>);
+
+impl FileFormat {
+    /// What reads these files, whatever the case of their names.
+    fn reader(&self, table: TableSchema, origin: Origin, mut parquet: TableParquetOptions) -> Reader {
+        let rows = |rows: Arc<dyn ReadRows>, table, origin| Arc::new(RowSource::new(rows, table, origin));
+        match self {
+            Self::Parquet => {
+                // Timestamps of Spark and Hive, which nanoseconds since 1970 do not reach.
+                parquet.global.coerce_int96.get_or_insert_with(|| "us".to_owned());
+                (parquet::read(table, origin, parquet), Some(Arc::new(Caseless)))
+            }
+            Self::Json => (rows(Arc::new(JsonObjects { caseless: true }), table, origin), None),
+            Self::Csv(csv) => (csv::read(csv.dialect(), Places::Ordered, table, origin), None),
+            Self::Avro => (rows(Arc::new(AvroRows { caseless: true }), table, origin), None),
+        }
+    }
+
+    /// Refuses columns that files of this format cannot have.
+    fn check(&self, schema: &Schema) -> Result<()> {
+        match self {
+            Self::Parquet | Self::Avro => Ok(()),
+            Self::Json => json::check(schema),
+            Self::Csv(_) => csv::check(schema),
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Keys in any case: they are folded to lower case before objects are decoded.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Fields};
+
+use crate::fault::Fault;
+
+/// The fields with names in lower case, at any depth.
+pub(crate) fn fold_names(fields: &Fields) -> Fields {
+    fields.iter().map(|f| Arc::new(fold_type(f).with_name(f.name().to_lowercase()))).collect()
+}
+
+fn fold_type(field: &FieldRef) -> Field {
+    use DataType as D;
+    let item = |item: &FieldRef| Arc::new(fold_type(item));
+    let folded = match field.data_type() {
+        D::Struct(fields) => D::Struct(fold_names(fields)),
+        D::List(of) => D::List(item(of)),
+        D::LargeList(of) => D::LargeList(item(of)),
+        D::FixedSizeList(of, n) => D::FixedSizeList(item(of), *n),
+        D::Map(entries, sorted) => {
+            let D::Struct(pair) = entries.data_type() else { return field.as_ref().clone() };
+            let pair = D::Struct(pair.iter().map(item).collect());
+            D::Map(Arc::new(entries.as_ref().clone().with_data_type(pair)), *sorted)
+        }
+        other => other.clone(),
+    };
+    field.as_ref().clone().with_data_type(folded)
+}
+
+/// Folds the keys of the object at `row` to lower case, in place, also those of objects inside. The keys of maps are data
+/// and stay as they are.
+pub(crate) fn fold_keys(text: &mut [u8], row: Range<usize>, fields: &Fields) -> Result<(), Fault> {
+    let mut folder = Folder { text: &mut text[..row.end], at: row.start, keys: Vec::new() };
+    folder.object(Some(fields), None)
+}
+
+/// Walks over a value. What is malformed stays so; decoding it tells what is wrong.
+struct Folder<'a> {
+    text: &'a mut [u8],
+    at: usize,
+    /// The keys of the objects that are open.
+    keys: Vec<Range<usize>>,
+}
+
+impl Folder<'_> {
+    fn value(&mut self, of: &DataType) -> Result<(), Fault> {
+        self.blanks();
+        match (self.text.get(self.at), of) {
+            (Some(b'{'), DataType::Struct(fields)) => self.object(Some(fields), None),
+            (Some(b'{'), DataType::Map(entries, _)) => match entries.data_type() {
+                DataType::Struct(pair) if pair.len() == 2 => self.object(None, Some(pair[1].data_type())),
+                _ => self.skip(),
+            },
+            (Some(b'['), DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _)) => {
+                self.list(item.data_type())
+            }
+            _ => self.skip(),
+        }
+    }
+
+    /// An object with these fields, whose keys are folded, or with values that are all of one type.
+    fn object(&mut self, fields: Option<&Fields>, values: Option<&DataType>) -> Result<(), Fault> {
+        let (outer, mut folded) = (self.keys.len(), false);
+        self.at += 1;
+        loop {
+            self.blanks();
+            match self.text.get(self.at) {
+                Some(b'"') => {}
+                Some(b',') => {
+                    self.at += 1;
+                    continue;
+                }
+                _ => break,
+            }
+            let key = self.string();
+            if fields.is_some() {
+                folded |= fold(&mut self.text[key.clone()]);
+                self.keys.push(key.clone());
+            }
+            self.blanks();
+            if self.text.get(self.at) != Some(&b':') {
+                break;
+            }
+            self.at += 1;
+            let field =
+                fields.and_then(|fields| fields.iter().find(|f| f.name().as_bytes() == &self.text[key.clone()]));
+            match field.map(|f| f.data_type()).or(values) {
+                Some(of) => self.value(of)?,
+                None => self.skip()?,
+            }
+        }
+        self.at += 1;
+        let keys = self.keys.split_off(outer);
+        if folded { self.unique(keys) } else { Ok(()) }
+    }
+
+    /// Refuses keys that are the same once they are folded: which of them is meant?
+    fn unique(&self, mut keys: Vec<Range<usize>>) -> Result<(), Fault> {
+        let name = |key: &Range<usize>| &self.text[key.clone()];
+        keys.sort_unstable_by(|a, b| name(a).cmp(name(b)));
+        match keys.windows(2).find(|pair| name(&pair[0]) == name(&pair[1])) {
+            None => Ok(()),
+            Some(pair) => {
+                let key = String::from_utf8_lossy(name(&pair[0])).into_owned();
+                let start = pair[0].start.max(pair[1].start);
+                Err(Fault::new(start, format!("an object has `{key}` twice, where case does not count")).column(key))
+            }
+        }
+    }
+
+    fn list(&mut self, item: &DataType) -> Result<(), Fault> {
+        self.at += 1;
+        loop {
+            self.blanks();
+            match self.text.get(self.at) {
+                None | Some(b']' | b'}') => break,
+                Some(b',') => self.at += 1,
+                Some(_) => self.value(item)?,
+            }
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Goes over a value of which nothing is wanted but its end.
+    fn skip(&mut self) -> Result<(), Fault> {
+        self.blanks();
+        let mut depth = 0_usize;
+        while let Some(byte) = self.text.get(self.at) {
+            match byte {
+                b'"' => _ = self.string(),
+                b'{' | b'[' => {
+                    depth += 1;
+                    self.at += 1;
+                }
+                b'}' | b']' | b',' if depth == 0 => break,
+                b'}' | b']' => {
+                    depth -= 1;
+                    self.at += 1;
+                }
+                _ => self.at += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// The content of the string that starts here.
+    fn string(&mut self) -> Range<usize> {
+        let start = self.at + 1;
+        self.at = start;
+        while let Some(found) = self.text.get(self.at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+            self.at += found;
+            if self.text[self.at] == b'"' {
+                self.at += 1;
+                return start..self.at - 1;
+            }
+            self.at += 2;
+        }
+        self.at = self.text.len();
+        start.min(self.at)..self.at
+    }
+
+    fn blanks(&mut self) {
+        while matches!(self.text.get(self.at), Some(b' ' | b'\n' | b'\r' | b'\t')) {
+            self.at += 1;
+        }
+    }
+}
+
+/// Folds a key to lower case, in place; says whether that changed it. A letter beyond ASCII whose lower case has another
+/// length stays.
+fn fold(key: &mut [u8]) -> bool {
+    if key.is_ascii() {
+        // An escape sequence ends where it is folded; keys with one are left alone.
+        let folds = key.iter().any(u8::is_ascii_uppercase) && !key.contains(&b'\\');
+        if folds {
+            key.make_ascii_lowercase();
+        }
+        return folds;
+    }
+    let Some(folded) = std::str::from_utf8(key).ok().map(str::to_lowercase) else { return false };
+    let folds = folded.len() == key.len() && folded.as_bytes() != key && !key.contains(&b'\\');
+    if folds {
+        key.copy_from_slice(folded.as_bytes());
+    }
+    folds
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::Schema;
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    fn fields() -> Fields {
+        let of = |name: &str, of| Field::new(name, of, true);
+        let inner = DataType::Struct(vec![of("In", DataType::Int32)].into());
+        let entry = DataType::Struct(vec![of("key", DataType::Utf8), of("value", inner.clone())].into());
+        let map = DataType::Map(Arc::new(Field::new("entries", entry, false)), false);
+        Schema::new(vec![
+            of("id", DataType::Int32),
+            of("A", inner.clone()),
+            of("l", DataType::new_list(inner, true)),
+            of("m", map),
+        ])
+        .fields()
+        .clone()
+    }
+
+    fn folded(text: &str) -> Result<String, String> {
+        let mut bytes = text.as_bytes().to_vec();
+        let row = 0..bytes.len();
+        fold_keys(&mut bytes, row, &fold_names(&fields()))
+            .map_err(|fault| format!("{} at {}", fault.message, fault.offset))?;
+        Ok(String::from_utf8(bytes).unwrap())
+    }
+
+    #[rstest]
+    #[case(r#"{"ID": "ID", "Other": {"In": 1}}"#, r#"{"id": "ID", "other": {"In": 1}}"#)]
+    #[case(r#"{"a":{"IN":[1,{"X":2}]},"ID":1}"#, r#"{"a":{"in":[1,{"X":2}]},"id":1}"#)]
+    #[case(
+        r#"{"L": [{"IN": 1}, null, {"In": {"Y": 1}}], "ID" : 1}"#,
+        r#"{"l": [{"in": 1}, null, {"in": {"Y": 1}}], "id" : 1}"#
+    )]
+    #[case(r#"{"M": {"Key": {"IN": 1}, "KEY": {"In": 2}}}"#, r#"{"m": {"Key": {"in": 1}, "KEY": {"in": 2}}}"#)]
+    #[case(r#"{"A": "not {\"In\": 1}", "L": 7}"#, r#"{"a": "not {\"In\": 1}", "l": 7}"#)]
+    #[case(r#"{"Größe": 1, "ÜBER": 2, "I\u0044": 3}"#, r#"{"größe": 1, "über": 2, "I\u0044": 3}"#)]
+    fn keys_are_folded_where_they_are_names(#[case] text: &str, #[case] expected: &str) {
+        assert_eq!(folded(text).unwrap(), expected);
+    }
+
+    #[rstest]
+    #[case(r#"{"id": 1, "n": {"id": 2}, "ID": 3}"#, Err("an object has `id` twice, where case does not count at 27"))]
+    #[case(r#"{"id": 1, "a": {"ID": 2}}"#, Ok(()))]
+    #[case(r#"{"a": {"In": 1, "in": 2}}"#, Err("an object has `in` twice, where case does not count at 17"))]
+    fn a_key_that_is_there_twice_is_refused(#[case] text: &str, #[case] expected: Result<(), &str>) {
+        assert_eq!(folded(text).map(drop), expected.map_err(str::to_owned));
+    }
+
+    proptest! {
+        /// Whatever is wrong with a text is for the decoder to find.
+        #[test]
+        fn no_text_makes_it_panic_or_changes_more_than_case(text in "\\{[{}\\[\\],:\"\\\\ AaIidLlMm1]{0,40}") {
+            if let Ok(folded) = folded(&text) {
+                prop_assert_eq!(folded.to_lowercase(), text.to_lowercase());
+            }
+        }
+    }
+}

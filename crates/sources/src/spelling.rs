@@ -1,0 +1,207 @@
+//! Names in another case: catalogs know names in lower case only, files have them as they were written.
+
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use datafusion::common::Result as DFResult;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_expr_adapter::{PhysicalExprAdapter, PhysicalExprAdapterFactory};
+use hardtack_core::{Error, Result};
+
+use crate::convert::{Convert, Lossless, rename};
+
+/// The columns of a file under the names that a schema gives them. A column of the same name is meant; failing that, one
+/// whose name differs in case only. That goes for the fields of structs, too.
+#[derive(Debug, Clone)]
+pub(crate) struct Spelling {
+    /// In the order of the file.
+    pub(crate) schema: SchemaRef,
+    /// Columns of the schema that may be one or another of the file, and why.
+    unclear: Vec<(String, String)>,
+}
+
+impl Spelling {
+    /// As the file has them.
+    pub(crate) fn stored(schema: SchemaRef) -> Self {
+        Self { schema, unclear: Vec::new() }
+    }
+
+    pub(crate) fn new(stored: &Schema, wanted: &Schema) -> Self {
+        let (mut fields, mut unclear) = (stored.fields().to_vec(), Vec::new());
+        for wanted in wanted.fields() {
+            match respell(stored.fields(), wanted) {
+                Ok(Some((place, field))) => fields[place] = field,
+                Ok(None) => {}
+                Err(why) => unclear.push((wanted.name().clone(), why)),
+            }
+        }
+        Self { schema: Arc::new(Schema::new(fields)), unclear }
+    }
+
+    /// Refuses a column that may be one or another of the file.
+    pub(crate) fn check(&self, column: &str) -> Result<()> {
+        match self.unclear.iter().find(|(name, _)| name == column) {
+            None => Ok(()),
+            Some((_, why)) => Err(Error::refused(why).with("column", column)),
+        }
+    }
+
+    /// These columns of the file, under their names in the schema.
+    pub(crate) fn batch(&self, batch: &RecordBatch, columns: &[usize]) -> Result<RecordBatch, ArrowError> {
+        let schema = Arc::new(self.schema.project(columns)?);
+        let renamed = batch.columns().iter().zip(schema.fields()).map(|(c, f)| rename(c, f.data_type()));
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        RecordBatch::try_new_with_options(Arc::clone(&schema), renamed.collect::<Result<_, _>>()?, &options)
+    }
+}
+
+/// Which of the fields is the wanted one, under its name, or why that cannot be told.
+fn respell(stored: &Fields, wanted: &Field) -> Result<Option<(usize, FieldRef)>, String> {
+    let matching = |same: &dyn Fn(&str) -> bool| -> Vec<usize> {
+        stored.iter().enumerate().filter(|(_, f)| same(f.name())).map(|(i, _)| i).collect()
+    };
+    let mut found = matching(&|name| name == wanted.name());
+    if found.is_empty() {
+        let folded = wanted.name().to_lowercase();
+        found = matching(&|name| name.to_lowercase() == folded);
+    }
+    match found.as_slice() {
+        [] => Ok(None),
+        [one] => {
+            let field = stored[*one].as_ref().clone().with_name(wanted.name());
+            let data_type = respell_type(field.data_type(), wanted.data_type())?;
+            Ok(Some((*one, Arc::new(field.with_data_type(data_type)))))
+        }
+        several => {
+            let names: Vec<_> = several.iter().map(|i| format!("`{}`", stored[*i].name())).collect();
+            Err(format!("the file has {}, and each may be `{}`", names.join(" and "), wanted.name()))
+        }
+    }
+}
+
+fn respell_type(stored: &DataType, wanted: &DataType) -> Result<DataType, String> {
+    use DataType as D;
+    let inside = |s: &FieldRef, w: &FieldRef| {
+        let data_type = respell_type(s.data_type(), w.data_type())?;
+        Ok::<_, String>(Arc::new(s.as_ref().clone().with_data_type(data_type)))
+    };
+    Ok(match (stored, wanted) {
+        (D::Struct(stored), D::Struct(wanted)) => {
+            let mut fields = stored.to_vec();
+            for wanted in wanted {
+                if let Some((place, field)) = respell(stored, wanted)? {
+                    fields[place] = field;
+                }
+            }
+            D::Struct(fields.into())
+        }
+        (D::List(stored), D::List(wanted)) => D::List(inside(stored, wanted)?),
+        (D::LargeList(stored), D::LargeList(wanted)) => D::LargeList(inside(stored, wanted)?),
+        (D::Map(stored, sorted), D::Map(wanted, _)) => match (stored.data_type(), wanted.data_type()) {
+            // Whatever a file calls key and value, their places count.
+            (D::Struct(s), D::Struct(w)) if s.len() == 2 && w.len() == 2 => {
+                let pair = Fields::from(vec![inside(&s[0], &w[0])?, inside(&s[1], &w[1])?]);
+                D::Map(Arc::new(stored.as_ref().clone().with_data_type(D::Struct(pair))), *sorted)
+            }
+            _ => D::Map(Arc::clone(stored), *sorted),
+        },
+        _ => stored.clone(),
+    })
+}
+
+// --- in plans ------------------------------------------------------------------------------------------------------
+
+/// [`Lossless`], for files that may spell names in another case.
+#[derive(Debug)]
+pub(crate) struct Caseless;
+
+impl PhysicalExprAdapterFactory for Caseless {
+    fn create(&self, wanted: SchemaRef, stored: SchemaRef) -> DFResult<Arc<dyn PhysicalExprAdapter>> {
+        let spelling = Spelling::new(&stored, &wanted);
+        let inner = Lossless.create(wanted, Arc::clone(&spelling.schema))?;
+        Ok(Arc::new(CaselessAdapter { inner, spelling, stored }))
+    }
+}
+
+#[derive(Debug)]
+struct CaselessAdapter {
+    /// Knows the columns of the file under the names of the schema.
+    inner: Arc<dyn PhysicalExprAdapter>,
+    spelling: Spelling,
+    stored: SchemaRef,
+}
+
+impl PhysicalExprAdapter for CaselessAdapter {
+    fn rewrite(&self, expr: Arc<dyn PhysicalExpr>) -> DFResult<Arc<dyn PhysicalExpr>> {
+        for column in collect_columns(&expr) {
+            self.spelling.check(column.name())?;
+        }
+        // The reader finds columns by the names that they have in the file.
+        let as_stored = |expr: Arc<dyn PhysicalExpr>| {
+            let Some(column) = expr.as_any().downcast_ref::<Column>() else { return Ok(Transformed::no(expr)) };
+            let (stored, spelled) = (self.stored.field(column.index()), self.spelling.schema.field(column.index()));
+            let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(stored.name(), column.index()));
+            let same = stored.data_type() == spelled.data_type();
+            let renamed = || Arc::new(Convert::renaming(Arc::clone(&column), spelled.clone())) as Arc<dyn PhysicalExpr>;
+            Ok(Transformed::yes(if same { column } else { renamed() }))
+        };
+        self.inner.rewrite(expr)?.transform(as_stored).data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schema(fields: &[(&str, DataType)]) -> Schema {
+        Schema::new(fields.iter().map(|(name, of)| Field::new(*name, of.clone(), true)).collect::<Fields>())
+    }
+
+    #[test]
+    fn names_are_those_of_the_schema_and_all_else_is_the_files() {
+        let of =
+            |name: &str, n: DataType| DataType::Struct(schema(&[(name, n), ("X", DataType::Int8)]).fields().clone());
+        let stored = schema(&[
+            ("ID", DataType::Int32),
+            ("Other", DataType::Int8),
+            ("exact", DataType::Int8),
+            ("EXACT", DataType::Int8),
+            ("list", DataType::new_large_list(of("IN", DataType::Int16), false)),
+        ]);
+        let wanted = schema(&[
+            ("list", DataType::new_large_list(of("in", DataType::Int64), true)),
+            ("id", DataType::Utf8),
+            ("exact", DataType::Int8),
+            ("missing", DataType::Int8),
+        ]);
+        let spelled = Spelling::new(&stored, &wanted);
+        let expected = schema(&[
+            ("id", DataType::Int32),
+            ("Other", DataType::Int8),
+            ("exact", DataType::Int8),
+            ("EXACT", DataType::Int8),
+            ("list", DataType::new_large_list(of("in", DataType::Int16), false)),
+        ]);
+        assert_eq!(*spelled.schema, expected);
+        assert!(spelled.check("exact").is_ok());
+    }
+
+    #[test]
+    fn what_may_be_two_columns_is_refused_with_both() {
+        let inner = DataType::Struct(
+            schema(&[("N", DataType::Int8), ("n", DataType::Int8), ("M", DataType::Int8)]).fields().clone(),
+        );
+        let stored = schema(&[("Id", DataType::Int8), ("iD", DataType::Int8), ("s", inner)]);
+        let part = |name: &str| DataType::Struct(schema(&[(name, DataType::Int8)]).fields().clone());
+        let spelled = Spelling::new(&stored, &schema(&[("id", DataType::Int8), ("s", part("n"))]));
+        insta::assert_snapshot!(spelled.check("id").unwrap_err(), @"the file has `Id` and `iD`, and each may be `id` (column: id)");
+        assert!(spelled.check("s").is_ok());
+        let DataType::Struct(twice) = part("x") else { unreachable!() };
+        assert!(respell(&twice, &Field::new("X", DataType::Int8, true)).unwrap().is_some());
+    }
+}

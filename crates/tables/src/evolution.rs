@@ -1,0 +1,217 @@
+//! How a table's columns follow the rows that are saved to it.
+
+use std::collections::HashMap;
+
+use datafusion::arrow::datatypes::{Field, Schema};
+use datafusion::common::Column as Reference;
+use datafusion::logical_expr::Expr;
+use datafusion::prelude::DataFrame;
+use hardtack_catalog::{Column, HiveField, HiveType, Table as Description};
+use hardtack_core::{Error, Result};
+use hardtack_transforms::coerce_to_schema;
+
+/// What a [`Table`](crate::Table) does when the rows that are saved to it have columns that it does not have, or wider
+/// types.
+///
+/// The types of partition keys stay as they are, and no column is ever dropped, renamed or made narrower.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SchemaEvolution {
+    /// Refuses columns, and fields of structs, that the table does not have. A value of another type is taken if it
+    /// fits the table's without loss.
+    #[default]
+    Fail,
+    /// Adds columns that the table does not have after its own, and fields to its structs. Older files read as null
+    /// there.
+    AddColumns,
+    /// Adds columns, and widens types as far as Athena, Spark and this framework read older Parquet files in the wider
+    /// type:
+    ///
+    /// | from | to |
+    /// | --- | --- |
+    /// | `tinyint`, `smallint`, `int` | a wider integer, up to `bigint` |
+    /// | `float` | `double` |
+    /// | `decimal(p,s)` | `decimal(q,s)` with more digits, but as many after the point |
+    /// | `varchar(n)` | `varchar(m)` with a greater length |
+    ///
+    /// All else stays: a date and a timestamp, an integer and a decimal, a number and a text are stored differently, so
+    /// older files could not be read.
+    WidenTypes,
+}
+
+/// Makes the table's columns hold these rows, as far as `how` allows; returns the columns that are new or changed.
+///
+/// # Errors
+/// Refused, with all columns that the table does not have and may not get.
+pub(crate) fn evolve(table: &mut Description, rows: &Schema, how: SchemaEvolution) -> Result<Vec<Column>> {
+    let (mut changes, mut unknown) = (Vec::new(), Vec::new());
+    for field in rows.fields() {
+        let is_key = table.partition_keys.iter().any(|key| same_name(&key.name, field.name()));
+        match table.storage.columns.iter_mut().find(|column| same_name(&column.name, field.name())) {
+            // The values of a type that Hive has no word for may yet fit the column's.
+            Some(column) => {
+                let (Ok(old), Ok(new)) = (column.hive_type(), HiveType::of(field)) else { continue };
+                let merged = merged(&old, &new, how, &column.name, &mut unknown);
+                if merged != old {
+                    column.data_type = merged.to_string();
+                    changes.push(column.clone());
+                }
+            }
+            None if is_key => {}
+            None if how == SchemaEvolution::Fail => unknown.push(field.name().clone()),
+            None => {
+                let mut column = Column::of(field).map_err(|e| e.with("table", table.qualified_name()))?;
+                column.name = column.name.to_lowercase();
+                table.storage.columns.push(column.clone());
+                changes.push(column);
+            }
+        }
+    }
+    if !unknown.is_empty() {
+        return Err(Error::refused("the table does not have these columns")
+            .with("table", table.qualified_name())
+            .with("columns", unknown.join(", "))
+            .with("way out", "drop them before saving, or let the table grow: .schema_evolution(AddColumns)"));
+    }
+    Ok(changes)
+}
+
+/// Makes these changes to a table that may have changed meanwhile; says whether there was anything to do.
+///
+/// # Errors
+/// Conflict if a column has become something else.
+pub(crate) fn apply(table: &mut Description, changes: &[Column]) -> Result<bool> {
+    let mut changed = false;
+    for wanted in changes {
+        match table.storage.columns.iter_mut().find(|column| same_name(&column.name, &wanted.name)) {
+            None => {
+                table.storage.columns.push(wanted.clone());
+                changed = true;
+            }
+            Some(column) => {
+                let (old, new) = (column.hive_type()?, wanted.hive_type()?);
+                let all = merged(&old, &new, SchemaEvolution::WidenTypes, &column.name, &mut Vec::new());
+                if !covers(&all, &new) {
+                    return Err(Error::conflict("a column was given another type while this run wrote to it")
+                        .with("column", &column.name)
+                        .with("type", old)
+                        .with("written", new)
+                        .with("way out", "give the column the type that was written, and run `hardtack recover`"));
+                }
+                if all != old {
+                    column.data_type = all.to_string();
+                    changed = true;
+                }
+            }
+        }
+    }
+    Ok(changed)
+}
+
+/// The type that holds the values of both, or else the old one, to which values then have to be coerced. Fields of structs
+/// that may not be added are noted as unknown.
+fn merged(old: &HiveType, new: &HiveType, how: SchemaEvolution, path: &str, unknown: &mut Vec<String>) -> HiveType {
+    match (old, new) {
+        (HiveType::Struct(old), HiveType::Struct(new)) => {
+            let mut fields = old.clone();
+            for field in new {
+                let path = format!("{path}.{}", field.name);
+                match fields.iter_mut().find(|f| f.name == field.name) {
+                    Some(found) => {
+                        found.data_type = merged(&found.data_type, &field.data_type, how, &path, unknown);
+                    }
+                    None if how == SchemaEvolution::Fail => unknown.push(path),
+                    None => fields.push(HiveField { name: field.name.clone(), data_type: field.data_type.clone() }),
+                }
+            }
+            HiveType::Struct(fields)
+        }
+        (HiveType::Array(old), HiveType::Array(new)) => {
+            HiveType::Array(merged(old, new, how, &format!("{path}[]"), unknown).into())
+        }
+        (HiveType::Map(old_key, old), HiveType::Map(new_key, new)) => HiveType::Map(
+            merged(old_key, new_key, how, &format!("{path}.key"), unknown).into(),
+            merged(old, new, how, &format!("{path}.value"), unknown).into(),
+        ),
+        (old, new) if how == SchemaEvolution::WidenTypes && is_wider(new, old) => new.clone(),
+        (old, _) => old.clone(),
+    }
+}
+
+/// Whether files that hold `narrow` can be read as `wide`.
+fn is_wider(wide: &HiveType, narrow: &HiveType) -> bool {
+    let bits = |t: &HiveType| match t {
+        HiveType::TinyInt => Some(8),
+        HiveType::SmallInt => Some(16),
+        HiveType::Int => Some(32),
+        HiveType::BigInt => Some(64),
+        _ => None,
+    };
+    match (narrow, wide) {
+        (HiveType::Float, HiveType::Double) => true,
+        (HiveType::Decimal(p, s), HiveType::Decimal(q, t)) => q > p && s == t,
+        (HiveType::VarChar(n), HiveType::VarChar(m)) => m > n,
+        (narrow, wide) => bits(narrow).zip(bits(wide)).is_some_and(|(narrow, wide)| wide > narrow),
+    }
+}
+
+/// Whether files that hold `part` can be read as `whole`.
+fn covers(whole: &HiveType, part: &HiveType) -> bool {
+    match (whole, part) {
+        (HiveType::Struct(whole), HiveType::Struct(part)) => part.iter().all(|field| {
+            let found = whole.iter().find(|f| f.name == field.name);
+            found.is_some_and(|found| covers(&found.data_type, &field.data_type))
+        }),
+        (HiveType::Array(whole), HiveType::Array(part)) => covers(whole, part),
+        (HiveType::Map(key, value), HiveType::Map(part_key, part)) => covers(key, part_key) && covers(value, part),
+        (whole, part) => whole == part || is_wider(whole, part),
+    }
+}
+
+pub(crate) fn same_name(a: &str, b: &str) -> bool {
+    a == b || a.to_lowercase() == b.to_lowercase()
+}
+
+/// The rows under the names of the table's columns: catalogs know no case.
+///
+/// # Errors
+/// Refused if two columns of the rows differ in case only.
+pub(crate) fn fold_names(rows: DataFrame, schema: &Schema) -> Result<DataFrame> {
+    let (mut columns, mut seen) = (Vec::new(), HashMap::new());
+    let mut folded = false;
+    for (qualifier, field) in rows.schema().iter() {
+        if let Some(other) = seen.insert(field.name().to_lowercase(), field.name()) {
+            return Err(Error::refused("two columns are one to a table, which knows no case; drop or rename one")
+                .with("columns", format!("{other}, {}", field.name())));
+        }
+        let column = Expr::Column(Reference::from((qualifier, field)));
+        columns.push(match schema.fields().iter().find(|f| same_name(f.name(), field.name())) {
+            Some(declared) if declared.name() != field.name() => {
+                folded = true;
+                column.alias(declared.name())
+            }
+            _ => column,
+        });
+    }
+    if folded { Ok(rows.select(columns)?) } else { Ok(rows) }
+}
+
+/// The rows as the table declares them.
+///
+/// # Errors
+/// Refused, with all columns that are missing or can never have the declared type.
+pub(crate) fn coerce(rows: DataFrame, schema: &Schema) -> Result<DataFrame> {
+    let error = match coerce_to_schema(rows.clone(), schema) {
+        Ok(rows) => return Ok(rows),
+        Err(error) => error,
+    };
+    // That names the first column whose type does not fit. The others fail one by one.
+    let problem = |field: &Field| {
+        let error = coerce_to_schema(rows.clone(), &Schema::new(vec![field.clone()])).err()?;
+        Some(format!("{} ({}, declared {})", error.get("column")?, error.get("type")?, error.get("declared")?))
+    };
+    let problems: Vec<String> = schema.fields().iter().filter_map(|field| problem(field)).collect();
+    match problems.len() {
+        0 | 1 => Err(error),
+        _ => Err(Error::refused("columns cannot become the declared types").with("columns", problems.join(", "))),
+    }
+}

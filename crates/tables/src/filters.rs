@@ -1,0 +1,124 @@
+//! Filters of a query as the catalog understands them.
+
+use arrow::util::display::array_value_to_string;
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::expr::InList;
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
+use hardtack_catalog::{Comparison, NULL_PARTITION, Predicate, Table};
+
+/// What the catalog can do about these filters, which are all about partition keys. It may select more partitions than the
+/// filters do, never fewer.
+pub(crate) fn predicate(table: &Table, filters: &[Expr]) -> Predicate {
+    let terms = filters.iter().flat_map(split_conjunction);
+    terms.fold(Predicate::all(), |predicate, term| {
+        // A literal that is no partition value (a date after the year 9999, say) is for DataFusion to compare.
+        let understood = and(Predicate::all(), term).is_some_and(|alone| alone.bind(table).is_ok());
+        if understood { and(predicate.clone(), term).unwrap_or(predicate) } else { predicate }
+    })
+}
+
+/// The predicate with one more term, if there is a word for it.
+fn and(predicate: Predicate, term: &Expr) -> Option<Predicate> {
+    match term {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            let (key, op, value) = match (left.as_ref(), right.as_ref()) {
+                (Expr::Column(key), Expr::Literal(value, _)) => (key, *op, value),
+                (Expr::Literal(value, _), Expr::Column(key)) => (key, op.swap()?, value),
+                _ => return None,
+            };
+            Some(predicate.and(&key.name, comparison(op)?, text(value)?))
+        }
+        Expr::InList(InList { expr, list, negated: false }) => {
+            let Expr::Column(key) = expr.as_ref() else { return None };
+            let literal = |value: &Expr| match value {
+                Expr::Literal(value, _) => text(value),
+                _ => None,
+            };
+            Some(predicate.and_in(&key.name, list.iter().map(literal).collect::<Option<Vec<_>>>()?))
+        }
+        // What `flag = true` and `flag = false` are simplified to.
+        Expr::Column(flag) => Some(predicate.and(&flag.name, Comparison::Eq, true)),
+        Expr::Not(flag) => match flag.as_ref() {
+            Expr::Column(flag) => Some(predicate.and(&flag.name, Comparison::Eq, false)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn comparison(op: Operator) -> Option<Comparison> {
+    Some(match op {
+        Operator::Eq => Comparison::Eq,
+        Operator::NotEq => Comparison::NotEq,
+        Operator::Lt => Comparison::Lt,
+        Operator::LtEq => Comparison::LtEq,
+        Operator::Gt => Comparison::Gt,
+        Operator::GtEq => Comparison::GtEq,
+        _ => return None,
+    })
+}
+
+/// A literal as a partition value is written. Floats are left out: as texts and as numbers they are not equal alike.
+fn text(value: &ScalarValue) -> Option<String> {
+    use ScalarValue as S;
+    match value {
+        S::Int8(Some(n)) => Some(n.to_string()),
+        S::Int16(Some(n)) => Some(n.to_string()),
+        S::Int32(Some(n)) => Some(n.to_string()),
+        S::Int64(Some(n)) => Some(n.to_string()),
+        S::Boolean(Some(b)) => Some(b.to_string()),
+        // No partition value is empty, and catalogs take no such literal; one that is written as null is compares with
+        // nothing there, but is a text like others here.
+        S::Utf8(Some(s)) | S::Utf8View(Some(s)) | S::LargeUtf8(Some(s)) => {
+            (!s.is_empty() && s != NULL_PARTITION).then(|| s.clone())
+        }
+        S::Date32(Some(_)) | S::Decimal128(Some(_), ..) | S::TimestampMicrosecond(Some(_), None) => {
+            let text = array_value_to_string(&value.to_array().ok()?, 0).ok()?;
+            // Years of more than four digits are written with a sign, which no catalog reads.
+            (!text.starts_with('+')).then(|| text.replace('T', " "))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::prelude::{col, in_list, lit, not};
+    use hardtack_catalog::{Column, TableFormat};
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(col("year").eq(lit(2020)), "year = 2020")]
+    #[case(lit(2020_i64).lt(col("year")), "year > 2020")]
+    #[case(col("year").gt_eq(lit(1)).and(col("city").not_eq(lit("Köln"))), "year >= 1 and city != Köln")]
+    #[case(in_list(col("city"), vec![lit("a b"), lit("c")], false), "city in (a b, c)")]
+    #[case(in_list(col("city"), vec![lit("a"), lit("c")], true), "")]
+    #[case(in_list(col("city"), vec![lit("a"), lit("")], false), "")]
+    #[case(col("day").lt_eq(lit(ScalarValue::Date32(Some(19_782)))), "day <= 2024-02-29")]
+    #[case(col("day").lt(lit(ScalarValue::Date32(Some(9_999_999)))), "")]
+    #[case(col("at").eq(lit(ScalarValue::TimestampMicrosecond(Some(500_000), None))), "at = 1970-01-01 00:00:00.500")]
+    #[case(col("price").eq(lit(ScalarValue::Decimal128(Some(-150), 5, 2))), "price = -1.50")]
+    #[case(col("flag").and(not(col("flag"))), "flag = true and flag = false")]
+    #[case(col("rate").gt(lit(0.5)), "")]
+    #[case(col("city").eq(lit(ScalarValue::Utf8(None))), "")]
+    #[case(col("city").is_null(), "")]
+    #[case(col("year").eq(lit(1)).or(col("year").eq(lit(2))), "")]
+    #[case((col("year") % lit(2)).eq(lit(0)).and(col("year").gt(lit(7))), "year > 7")]
+    fn filters_become_predicates_as_far_as_these_go(#[case] filter: Expr, #[case] expected: &str) {
+        let keys = [
+            ("year", "int"),
+            ("city", "string"),
+            ("day", "date"),
+            ("at", "timestamp"),
+            ("price", "decimal(5,2)"),
+            ("flag", "boolean"),
+            ("rate", "double"),
+        ];
+        let table = Table::new("lake", "t", &TableFormat::Json, "memory:/t")
+            .with_partition_keys(keys.map(|(name, of)| Column::foreign(name, of)));
+        assert_eq!(predicate(&table, &[filter]).to_string(), expected);
+    }
+}

@@ -1,0 +1,255 @@
+//! Tables by name in SQL.
+
+use std::any::Any;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::information_schema::{
+    INFORMATION_SCHEMA, INFORMATION_SCHEMA_TABLES, InformationSchemaProvider,
+};
+use datafusion::catalog::{
+    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider,
+    SchemaProvider, Session, TableProvider,
+};
+use datafusion::common::Result as DFResult;
+use datafusion::datasource::TableType;
+use datafusion::datasource::empty::EmptyTable;
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::Expr;
+use datafusion::physical_plan::ExecutionPlan;
+use hardtack_catalog::{CatalogHandle, CatalogOf, schema_from_catalog};
+use hardtack_core::{Error, JobContext, Meters, Result};
+
+use crate::{CatalogTable, Table};
+
+/// Makes the tables of the run's catalog known to SQL in this context's session: `select * from lake.books` reads the table
+/// `books` of the database `lake`.
+///
+/// Names are resolved when a query names them, by one request for each table; nothing is listed before.
+/// `show tables`, `show columns from lake.books` and the tables of `information_schema` show what the catalog holds at
+/// that moment. Tables are read-only: they are written by saving to a [`Table`].
+///
+/// What the session itself has keeps its name: tables that a job registers are found as before.
+///
+/// # Errors
+/// [`Usage`](hardtack_core::ErrorKind::Usage) if the context has no catalog.
+pub fn register_names(ctx: &JobContext) -> Result<()> {
+    let handle = ctx.catalog_handle()?;
+    let state = ctx.session().state_ref();
+    let mut state = state.write();
+    let options = &mut state.config_mut().options_mut().catalog;
+    // DataFusion's own looks at names that are known without asking anybody.
+    options.information_schema = false;
+    let name = options.default_catalog.clone();
+    let list = Arc::clone(state.catalog_list());
+    let session = list.catalog(&name).unwrap_or_else(|| Arc::new(MemoryCatalogProvider::new()));
+    if session.as_any().is::<Names>() {
+        return Ok(());
+    }
+    let tables = Lookup { handle, meters: ctx.meters().clone() };
+    let names = Names { name: name.clone(), session, tables };
+    list.register_catalog(name, Arc::new(names));
+    Ok(())
+}
+
+/// Looks up tables in the run's catalog.
+#[derive(Debug, Clone)]
+struct Lookup {
+    handle: Arc<CatalogHandle>,
+    meters: Meters,
+}
+
+impl Lookup {
+    async fn table(&self, database: &str, name: &str) -> Result<CatalogTable> {
+        let catalog = self.handle.open().await?;
+        let description = catalog.get_table(database, name).await?;
+        CatalogTable::new(catalog, description, self.meters.source(Table::named(database, name).qualified_name()))
+    }
+}
+
+/// The names of a session, and below them those of the run's catalog.
+#[derive(Debug)]
+struct Names {
+    /// What three-part names call it.
+    name: String,
+    session: Arc<dyn CatalogProvider>,
+    tables: Lookup,
+}
+
+impl CatalogProvider for Names {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    /// Those of the session: others are known when they are asked for.
+    fn schema_names(&self) -> Vec<String> {
+        self.session.schema_names()
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        let (name, tables) = (name.to_owned(), self.tables.clone());
+        match self.session.schema(&name) {
+            Some(schema) => Some(schema),
+            None if name == INFORMATION_SCHEMA => {
+                let (catalog, session) = (self.name.clone(), Arc::clone(&self.session));
+                Some(Arc::new(Information(Arc::new(Listing { catalog, session, tables }))))
+            }
+            None => Some(Arc::new(Database { name, tables })),
+        }
+    }
+
+    fn register_schema(
+        &self,
+        name: &str,
+        schema: Arc<dyn SchemaProvider>,
+    ) -> DFResult<Option<Arc<dyn SchemaProvider>>> {
+        self.session.register_schema(name, schema)
+    }
+
+    fn deregister_schema(&self, name: &str, cascade: bool) -> DFResult<Option<Arc<dyn SchemaProvider>>> {
+        self.session.deregister_schema(name, cascade)
+    }
+}
+
+/// A database of the run's catalog, if it has one of this name.
+#[derive(Debug)]
+struct Database {
+    name: String,
+    tables: Lookup,
+}
+
+impl Database {
+    fn read_only(&self, table: &str) -> DataFusionError {
+        Error::usage(format!("`{}.{table}` is in the catalog, which SQL only reads", self.name))
+            .with("way out", "save to it: `ctx.save(Table::named(database, table), rows)`")
+            .into()
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for Database {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    /// None: they are listed by `information_schema`.
+    fn table_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn table_exist(&self, _: &str) -> bool {
+        false
+    }
+
+    async fn table(&self, name: &str) -> DFResult<Option<Arc<dyn TableProvider>>> {
+        Ok(Some(Arc::new(self.tables.table(&self.name, name).await?)))
+    }
+
+    fn register_table(&self, name: String, _: Arc<dyn TableProvider>) -> DFResult<Option<Arc<dyn TableProvider>>> {
+        Err(self.read_only(&name))
+    }
+
+    fn deregister_table(&self, name: &str) -> DFResult<Option<Arc<dyn TableProvider>>> {
+        Err(self.read_only(name))
+    }
+}
+
+// --- what there is -------------------------------------------------------------------------------------------------
+
+/// `information_schema`, for which the catalog is listed when a query reads one of its tables.
+#[derive(Debug)]
+struct Information(Arc<Listing>);
+
+#[async_trait]
+impl SchemaProvider for Information {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn table_names(&self) -> Vec<String> {
+        INFORMATION_SCHEMA_TABLES.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        INFORMATION_SCHEMA_TABLES.contains(&name)
+    }
+
+    async fn table(&self, name: &str) -> DFResult<Option<Arc<dyn TableProvider>>> {
+        let nothing = InformationSchemaProvider::new(Arc::new(MemoryCatalogProviderList::new()));
+        let Some(table) = nothing.table(name).await? else { return Ok(None) };
+        let (name, schema, listing) = (name.to_owned(), table.schema(), Arc::clone(&self.0));
+        Ok(Some(Arc::new(InformationTable { name, schema, listing })))
+    }
+}
+
+/// What the session and the catalog have together.
+#[derive(Debug)]
+struct Listing {
+    catalog: String,
+    session: Arc<dyn CatalogProvider>,
+    tables: Lookup,
+}
+
+impl Listing {
+    /// All names as they are now. Tables are there for their columns; those that nobody can read have none.
+    async fn take(&self) -> Result<Arc<dyn CatalogProviderList>> {
+        let all = MemoryCatalogProvider::new();
+        for name in self.session.schema_names() {
+            if let Some(schema) = self.session.schema(&name) {
+                all.register_schema(&name, schema)?;
+            }
+        }
+        let catalog = self.tables.handle.open().await?;
+        for database in catalog.list_databases().await? {
+            let tables = MemorySchemaProvider::new();
+            for table in catalog.list_tables(&database.name).await? {
+                let schema = schema_from_catalog(&table).unwrap_or_else(|_| Arc::new(Schema::empty()));
+                tables.register_table(table.name, Arc::new(EmptyTable::new(schema)))?;
+            }
+            if all.schema(&database.name).is_none() {
+                all.register_schema(&database.name, Arc::new(tables))?;
+            }
+        }
+        let list = MemoryCatalogProviderList::new();
+        list.register_catalog(self.catalog.clone(), Arc::new(all));
+        Ok(Arc::new(list))
+    }
+}
+
+/// A table of `information_schema`.
+#[derive(Debug)]
+struct InformationTable {
+    name: String,
+    schema: SchemaRef,
+    listing: Arc<Listing>,
+}
+
+#[async_trait]
+impl TableProvider for InformationTable {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DFResult<Arc<dyn ExecutionPlan>> {
+        let all = InformationSchemaProvider::new(self.listing.take().await?);
+        let table = all.table(&self.name).await?;
+        let table = table.ok_or_else(|| Error::unexpected("a table of `information_schema` is there no more"))?;
+        table.scan(session, projection, filters, limit).await
+    }
+}

@@ -1,0 +1,96 @@
+//! Where a table's files are.
+
+use futures::{StreamExt, TryStreamExt};
+use hardtack_catalog::Table as Description;
+use hardtack_core::staging::VERSIONS;
+use hardtack_core::{Error, Location, Result, Store, Stores};
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore};
+
+/// The parameter that keeps a table's first location once the table points to a version below it.
+pub(crate) const BASE: &str = "hardtack.base";
+
+/// The location in words that mean the same everywhere.
+pub(crate) fn absolute(location: &Location) -> Result<Location> {
+    let resolved = location.resolve()?;
+    Ok(Location::of(&resolved.store, &resolved.path))
+}
+
+/// Where the partitions of a table are by custom, and its versions: its location, or what that was before it moved.
+pub(crate) fn base_of(table: &Description) -> Result<Location> {
+    let location = absolute(table.location()?)?;
+    match table.parameters.get(BASE) {
+        // Somebody may have given the table another location since.
+        Some(base) if is_below(&location, &Location::from(base.as_str()).join(VERSIONS)) => {
+            absolute(&Location::from(base.as_str()))
+        }
+        _ => Ok(location),
+    }
+}
+
+/// Whether both name the same place.
+pub(crate) fn is_same(a: &Location, b: &Location) -> bool {
+    match (a.resolve(), b.resolve()) {
+        (Ok(a), Ok(b)) => (a.store, a.path) == (b.store, b.path),
+        _ => a == b,
+    }
+}
+
+/// Whether `inner` is in the folder `outer`, or is the folder.
+pub(crate) fn is_below(inner: &Location, outer: &Location) -> bool {
+    match (inner.resolve(), outer.resolve()) {
+        (Ok(inner), Ok(outer)) => inner.store == outer.store && inner.path.prefix_matches(&outer.path),
+        _ => false,
+    }
+}
+
+/// Whether whoever reads the folder `outer` sees the file `inner`: it is in it, and nothing on the way is hidden.
+pub(crate) fn is_visible(inner: &Path, outer: &Path) -> bool {
+    let mut inside = match inner.prefix_match(outer) {
+        Some(inside) => inside,
+        None => return false,
+    };
+    inside.all(|part| !is_hidden(part.as_ref()))
+}
+
+pub(crate) fn is_hidden(name: &str) -> bool {
+    name.starts_with('_') || name.starts_with('.')
+}
+
+/// The folder of a file and its name in it.
+pub(crate) fn name_in(file: &Location) -> Result<(Location, String)> {
+    let resolved = file.resolve()?;
+    let parts: Vec<_> = resolved.path.parts().collect();
+    let (name, folder) = parts.split_last().ok_or_else(|| Error::unexpected("a file has a name").with("file", file))?;
+    Ok((Location::of(&resolved.store, &folder.iter().cloned().collect()), name.as_ref().to_owned()))
+}
+
+/// The store and path of a location, with the location in errors.
+pub(crate) fn open(stores: &Stores, location: &Location) -> Result<(Store, Path)> {
+    stores.open(location)
+}
+
+/// The files that whoever reads a folder sees. Hidden folders are not even listed.
+pub(crate) async fn visible_files(stores: &Stores, folder: &Location) -> Result<Vec<ObjectMeta>> {
+    let (store, root) = open(stores, folder)?;
+    let mut files = Vec::new();
+    let mut folders = vec![root];
+    while let Some(folder) = folders.pop() {
+        let listed = store.objects.list_with_delimiter(Some(&folder)).await;
+        let listed = listed.map_err(|e| Error::from(e).with("folder", Location::of(&store.url, &folder)))?;
+        let visible = |path: &Path| path.filename().is_some_and(|name| !is_hidden(name));
+        files.extend(listed.objects.into_iter().filter(|meta| visible(&meta.location)));
+        folders.extend(listed.common_prefixes.into_iter().filter(visible));
+    }
+    Ok(files)
+}
+
+/// Deletes objects of one store; those that are gone are not missed.
+pub(crate) async fn delete(store: &Store, paths: Vec<Path>) -> Result<()> {
+    let paths = futures::stream::iter(paths.into_iter().map(Ok)).boxed();
+    let deleted = store
+        .objects
+        .delete_stream(paths)
+        .filter(|deleted| futures::future::ready(!matches!(deleted, Err(object_store::Error::NotFound { .. }))));
+    deleted.try_for_each(|_| futures::future::ready(Ok(()))).await.map_err(Error::from)
+}

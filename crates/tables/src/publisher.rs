@@ -1,0 +1,434 @@
+//! What a run does with the catalog once it has committed.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::TryStreamExt;
+use hardtack_catalog::{
+    Catalog, CatalogExt, CatalogHandle, CatalogOf, Column, Conflict, Database, Partition, Predicate,
+    Table as Description,
+};
+use hardtack_core::publish::Publisher;
+use hardtack_core::staging::VERSIONS;
+use hardtack_core::{Error, ErrorKind, JobContext, Location, Result, Stores, fault};
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+
+use crate::evolution;
+use crate::place::{BASE, base_of, is_same, open};
+use crate::steps::{CountChange, Counted, Payload, Rebuilt, Slot, Step, Superseded, forget_run, has_run, note_run};
+use crate::versions::{self, Record};
+
+/// The name under which [`register`] registers.
+pub(crate) const PUBLISHER: &str = "catalog";
+
+/// Registers what executes the publish actions of tables, if the context has a catalog; the runtime calls it before it
+/// recovers a commit.
+pub fn register(ctx: &JobContext) {
+    if let Ok(catalog) = ctx.catalog_handle() {
+        ctx.publishers().register(PUBLISHER, Arc::new(CatalogPublisher { catalog, stores: ctx.shared_stores() }));
+    }
+}
+
+#[derive(Debug)]
+struct CatalogPublisher {
+    catalog: Arc<CatalogHandle>,
+    stores: Arc<Stores>,
+}
+
+#[async_trait]
+impl Publisher for CatalogPublisher {
+    async fn publish(&self, payload: &serde_json::Value) -> Result<()> {
+        let payload = Payload::parse(payload)?;
+        let name = format!("{}.{}", payload.database, payload.table);
+        if self.catalog.identity() != payload.catalog {
+            return Err(Error::usage("this run has saved to a table of another catalog")
+                .with("table", name)
+                .with("catalog of the run", &payload.catalog)
+                .with("catalog here", self.catalog.identity())
+                .with("way out", "name the catalog of the run with --catalog"));
+        }
+        let catalog = self.catalog.open().await?;
+        let publishing = Publishing { catalog: catalog.as_ref(), stores: &self.stores, run: &payload };
+        let mut attempt = 0;
+        loop {
+            match publishing.step(&payload.step).await {
+                // Others have come before; the step looks again.
+                Err(e) if attempt < ATTEMPTS && Conflict::of(&e).is_some() => {
+                    attempt += 1;
+                    tokio::time::sleep(pause(attempt)).await;
+                }
+                Err(e) if e.get("table").is_none() => return Err(e.with("table", name)),
+                done => return done,
+            }
+        }
+    }
+
+    async fn discard(&self, _: &str) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// How often a step is tried again that others have come before.
+const ATTEMPTS: u32 = 50;
+
+/// Those who came at the same time should not come again at the same time.
+fn pause(attempt: u32) -> Duration {
+    let own = std::process::id().wrapping_mul(31).wrapping_add(attempt.wrapping_mul(17)) % 11;
+    Duration::from_millis(u64::from(attempt * (1 + own)))
+}
+
+struct Publishing<'a> {
+    catalog: &'a dyn Catalog,
+    stores: &'a Stores,
+    run: &'a Payload,
+}
+
+impl Publishing<'_> {
+    async fn step(&self, step: &Step) -> Result<()> {
+        match step {
+            Step::Describe { create, columns } => {
+                fault::hit("table.describe.before")?;
+                self.describe(create.as_deref(), columns).await?;
+                fault::hit("table.describe.after")
+            }
+            Step::Append { partitions } => {
+                self.append(partitions).await?;
+                fault::hit("table.point.after")
+            }
+            Step::Rebuild { chunk, partitions } => {
+                self.rebuild(*chunk, partitions).await?;
+                fault::hit("table.point.after")
+            }
+            Step::Drop { chunk, partitions } => {
+                self.drop(*chunk, partitions).await?;
+                fault::hit("table.drop.after")
+            }
+            Step::Count { change } => {
+                fault::hit("table.count.before")?;
+                self.count(*change).await?;
+                fault::hit("table.count.after")
+            }
+            Step::Remove { record } => {
+                fault::hit("table.remove.before")?;
+                versions::remove(self.catalog, self.stores, record, false).await?;
+                fault::hit("table.remove.after")
+            }
+        }
+    }
+
+    async fn table(&self) -> Result<Description> {
+        self.catalog.get_table(&self.run.database, &self.run.table).await
+    }
+
+    async fn describe(&self, create: Option<&Description>, columns: &[Column]) -> Result<()> {
+        if let Some(table) = create {
+            self.catalog.ensure_database(&Database::new(&table.database)).await?;
+            if self.catalog.ensure_table(table).await? {
+                return Ok(());
+            }
+        }
+        // Somebody else may have created it meanwhile, with other columns.
+        let columns = create.map_or(columns, |table| &table.storage.columns);
+        let mut table = self.table().await?;
+        let mut changed = evolution::apply(&mut table, columns)?;
+        if Counted::of(&table.parameters).is_none()
+            && !table.partition_keys.is_empty()
+            && let Some(sum) = sum(self.catalog, &table).await?
+        {
+            sum.write(&mut table.parameters);
+            changed = true;
+        }
+        if changed { self.catalog.update_table(&table).await } else { Ok(()) }
+    }
+
+    /// Those of these partitions that are there, by their values.
+    async fn present(&self, table: &Description, values: Vec<Vec<String>>) -> Result<HashMap<Vec<String>, Partition>> {
+        let present = self.catalog.get_partitions(table, &values).await?;
+        Ok(present.into_iter().map(|p| (p.values.clone(), p)).collect())
+    }
+
+    /// Adds partitions and updates those that are there.
+    async fn put(&self, table: &Description, new: Vec<Partition>, changed: Vec<Partition>) -> Result<()> {
+        if !new.is_empty() {
+            self.catalog.add_partitions(table, &new).await?;
+        }
+        if !changed.is_empty() {
+            self.catalog.update_partitions(table, &changed).await?;
+        }
+        Ok(())
+    }
+
+    // --- append ----------------------------------------------------------------------------------------------------
+
+    async fn append(&self, slots: &[Slot]) -> Result<()> {
+        let table = self.table().await?;
+        if table.partition_keys.is_empty() {
+            return self.append_to_table(table, slots).await;
+        }
+        let mut present = self.present(&table, slots.iter().map(|slot| slot.values.clone()).collect()).await?;
+        let (mut new, mut changed) = (Vec::new(), Vec::new());
+        for slot in slots {
+            match present.remove(&slot.values) {
+                None => new.push(self.described(&table, slot, None)),
+                Some(found) if has_run(&found.parameters, &self.run.token) => {}
+                Some(found) => {
+                    let there = location_of(&found)?;
+                    self.follow(slot, &there).await?;
+                    let counted = Counted::of(&found.parameters).map(|before| before + slot.counted);
+                    let slot = Slot { location: there, ..slot.clone() };
+                    let mut partition = self.described(&table, &slot, Some(found));
+                    match counted {
+                        Some(counted) => counted.write(&mut partition.parameters),
+                        None => Counted::forget(&mut partition.parameters),
+                    }
+                    changed.push(partition);
+                }
+            }
+        }
+        self.put(&table, new, changed.clone()).await?;
+        self.make_way(&table, &changed).await
+    }
+
+    /// A partition cannot be changed on the condition that it is still what was read. So a run that pointed one elsewhere
+    /// since may have been undone just now. It has noted beforehand where it would point to; that is repeated, and what
+    /// was appended follows when this step is tried again.
+    async fn make_way(&self, table: &Description, changed: &[Partition]) -> Result<()> {
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let mut undone = HashMap::new();
+        for record in versions::recent(self.stores, &self.run.base).await? {
+            for partition in changed.iter().filter(|p| !has_run(&p.parameters, record.token())) {
+                if let Some(target) = record.target(&partition.values, &location_of(partition)?) {
+                    undone.insert(partition.values.clone(), (target.clone(), record.token().to_owned()));
+                }
+            }
+        }
+        let present = self.present(table, undone.keys().cloned().collect()).await?;
+        let mut again = Vec::new();
+        for (values, partition) in present {
+            let Some((target, token)) = undone.remove(&values) else { continue };
+            let before = changed.iter().find(|p| p.values == values).map(location_of).transpose()?;
+            if has_run(&partition.parameters, &token) || before.is_none_or(|b| partition.storage.location != Some(b)) {
+                continue;
+            }
+            let mut partition = Partition::clone(&partition);
+            partition.storage.location = Some(target.location);
+            target.counted.write(&mut partition.parameters);
+            // This run's rows are not there yet.
+            forget_run(&mut partition.parameters, &self.run.token);
+            note_run(&mut partition.parameters, &token);
+            again.push(partition);
+        }
+        if again.is_empty() {
+            return Ok(());
+        }
+        self.catalog.update_partitions(table, &again).await?;
+        Err(Conflict::ConcurrentModification.error("a partition was pointed elsewhere while rows were added to it"))
+    }
+
+    async fn append_to_table(&self, mut table: Description, slots: &[Slot]) -> Result<()> {
+        for slot in slots {
+            if has_run(&table.parameters, &self.run.token) {
+                return Ok(());
+            }
+            self.follow(slot, table.location()?).await?;
+            // A table that this framework has created or replaced says how many rows it has.
+            let before = Counted::of(&table.parameters);
+            match before.or(self.was_empty(&table, slot).await?.then(Counted::default)) {
+                Some(before) => (before + slot.counted).write(&mut table.parameters),
+                None => Counted::forget(&mut table.parameters),
+            }
+            note_run(&mut table.parameters, &self.run.token);
+        }
+        self.catalog.update_table(&table).await
+    }
+
+    /// Whether there is nothing in a table without partitions but what was just appended.
+    async fn was_empty(&self, table: &Description, slot: &Slot) -> Result<bool> {
+        let files = crate::place::visible_files(self.stores, table.location()?).await?;
+        Ok(files.iter().all(|meta| meta.location.filename().is_some_and(|name| slot.files.iter().any(|f| f == name))))
+    }
+
+    /// Another run may have pointed the partition elsewhere since this one wrote to its folder; what was appended follows.
+    async fn follow(&self, slot: &Slot, there: &Location) -> Result<()> {
+        if is_same(&slot.location, there) {
+            return Ok(());
+        }
+        for name in &slot.files {
+            let ((from_store, from), (store, to)) =
+                (open(self.stores, &slot.location.join(name))?, open(self.stores, &there.join(name))?);
+            let copied = if from_store.url == store.url {
+                store.objects.copy(&from, &to).await
+            } else {
+                match from_store.objects.get(&from).await {
+                    Ok(file) => store.objects.put(&to, file.bytes().await?.into()).await.map(|_| ()),
+                    Err(e) => Err(e),
+                }
+            };
+            match copied {
+                Err(object_store::Error::NotFound { .. }) if self.stores.exists(&there.join(name)).await? => {}
+                Err(e) => return Err(Error::from(e).with("file", slot.location.join(name))),
+                Ok(()) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A partition with these files, in place of one that may be there.
+    fn described(&self, table: &Description, slot: &Slot, found: Option<Partition>) -> Partition {
+        let mut partition = table.partition(slot.values.clone(), slot.location.clone());
+        partition.parameters = found.map(|found| found.parameters).unwrap_or_default();
+        slot.counted.write(&mut partition.parameters);
+        note_run(&mut partition.parameters, &self.run.token);
+        partition
+    }
+
+    // --- rebuild ---------------------------------------------------------------------------------------------------
+
+    async fn rebuild(&self, chunk: usize, rebuilt: &[Rebuilt]) -> Result<()> {
+        let mut table = self.table().await?;
+        let partitioned = !table.partition_keys.is_empty();
+        let mut present = match partitioned {
+            true => self.present(&table, rebuilt.iter().map(|r| r.slot.values.clone()).collect()).await?,
+            false => HashMap::new(),
+        };
+        let done = |slot: &Slot| match partitioned {
+            true => present.get(&slot.values).is_some_and(|p| has_run(&p.parameters, &self.run.token)),
+            false => has_run(&table.parameters, &self.run.token),
+        };
+        let wanted: Vec<&Rebuilt> = rebuilt.iter().filter(|r| !done(&r.slot)).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        self.check_files(wanted.iter().map(|r| &r.slot)).await?;
+        let superseded = rebuilt.iter().filter_map(|r| r.superseded.as_ref().map(|s| (s, Some(&r.slot))));
+        self.record(chunk, superseded).await?;
+        if !partitioned {
+            let slot = &wanted[0].slot;
+            table.parameters.insert(BASE.to_owned(), base_of(&table)?.to_string());
+            table.storage.location = Some(slot.location.clone());
+            slot.counted.write(&mut table.parameters);
+            note_run(&mut table.parameters, &self.run.token);
+            return self.catalog.update_table(&table).await;
+        }
+        let (mut new, mut changed) = (Vec::new(), Vec::new());
+        for Rebuilt { slot, .. } in wanted {
+            let found = present.remove(&slot.values);
+            let kind = if found.is_some() { &mut changed } else { &mut new };
+            kind.push(self.described(&table, slot, found));
+        }
+        self.put(&table, new, changed).await
+    }
+
+    /// Nothing is pointed to that is not there.
+    async fn check_files(&self, slots: impl Iterator<Item = &Slot>) -> Result<()> {
+        let root = self.run.base.join(VERSIONS).join(&self.run.run);
+        let (store, path) = open(self.stores, &root)?;
+        let there: HashSet<Path> = store.objects.list(Some(&path)).map_ok(|meta| meta.location).try_collect().await?;
+        for slot in slots {
+            let folder = slot.location.resolve()?.path;
+            if let Some(gone) = slot.files.iter().find(|name| !there.contains(&folder.clone().join(name.as_str()))) {
+                return Err(Error::new(
+                    ErrorKind::Lost,
+                    "a file that the run has written is gone; nothing points to it",
+                )
+                .with("file", slot.location.join(gone))
+                .with("way out", "run `hardtack recover --skip-missing`, and the job again"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes what is superseded, before it is.
+    async fn record<'s>(
+        &self,
+        chunk: usize,
+        superseded: impl Iterator<Item = (&'s Superseded, Option<&'s Slot>)>,
+    ) -> Result<()> {
+        fault::hit("table.record.before")?;
+        let record = Record::new(self.run, superseded);
+        if !record.is_empty() {
+            record.write(self.stores, &self.run.base, &self.run.run, chunk).await?;
+        }
+        fault::hit("table.record.after")
+    }
+
+    // --- drop, count -----------------------------------------------------------------------------------------------
+
+    async fn drop(&self, chunk: usize, superseded: &[Superseded]) -> Result<()> {
+        let table = self.table().await?;
+        let present = self.present(&table, superseded.iter().map(|s| s.values.clone()).collect()).await?;
+        let place = |s: &Superseded| present.get(&s.values).and_then(|p| p.storage.location.as_ref());
+        // One that is elsewhere by now has been rebuilt by another run since; one that is gone was dropped by this step,
+        // when it was taken before.
+        let gone: Vec<&Superseded> =
+            superseded.iter().filter(|s| place(s).is_none_or(|l| is_same(l, &s.location))).collect();
+        let values: Vec<Vec<String>> = gone.iter().filter(|s| place(s).is_some()).map(|s| s.values.clone()).collect();
+        if values.is_empty() {
+            return Ok(());
+        }
+        self.record(chunk, gone.into_iter().map(|s| (s, None))).await?;
+        self.catalog.drop_partitions(&table, &values).await
+    }
+
+    async fn count(&self, change: CountChange) -> Result<()> {
+        let mut table = self.table().await?;
+        if has_run(&table.parameters, &self.run.token) {
+            return Ok(());
+        }
+        let counted = match (change, Counted::of(&table.parameters)) {
+            (CountChange::Set(all), _) => Some(all),
+            (CountChange::Add(more), before) => before.map(|before| before + more),
+            (CountChange::Unknown, _) => None,
+        };
+        match counted {
+            Some(counted) => counted.write(&mut table.parameters),
+            None => Counted::forget(&mut table.parameters),
+        }
+        note_run(&mut table.parameters, &self.run.token);
+        self.catalog.update_table(&table).await
+    }
+}
+
+/// The rows of all partitions, if each says how many it has.
+pub(crate) async fn sum(catalog: &dyn Catalog, table: &Description) -> Result<Option<Counted>> {
+    let mut pages = catalog.list_partitions(table, &Predicate::all());
+    let mut sum = Counted::default();
+    while let Some(page) = pages.try_next().await? {
+        for partition in page {
+            let Some(counted) = Counted::of(&partition.parameters) else { return Ok(None) };
+            sum = sum + counted;
+        }
+    }
+    Ok(Some(sum))
+}
+
+fn location_of(partition: &Partition) -> Result<Location> {
+    let location = partition.storage.location.clone();
+    location.ok_or_else(|| Error::usage("a partition has no location").with("values", partition.values.join(", ")))
+}
+
+/// Changes the description of a table that others may change at the same time.
+pub(crate) async fn amend(
+    catalog: &dyn Catalog,
+    database: &str,
+    table: &str,
+    change: impl Fn(&mut Description) + Send + Sync,
+) -> Result<()> {
+    let mut attempt = 0;
+    loop {
+        let mut table = catalog.get_table(database, table).await?;
+        change(&mut table);
+        match catalog.update_table(&table).await {
+            Err(e) if attempt < ATTEMPTS && Conflict::of(&e).is_some() => {
+                attempt += 1;
+                tokio::time::sleep(pause(attempt)).await;
+            }
+            done => return done,
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Removing rows that are older than they may be.
+
+use chrono::TimeDelta;
+use futures::TryStreamExt;
+use hardtack_catalog::{Catalog, CatalogOf, Partition, Predicate, Table as Description};
+use hardtack_core::{JobContext, Location, Result};
+use object_store::ObjectMeta;
+
+use crate::Table;
+use crate::place::{delete, is_same, open, visible_files};
+use crate::publisher::{amend, sum};
+use crate::steps::Counted;
+
+/// What [`purge`] has removed, or would remove.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Purged {
+    /// The files, sorted.
+    pub files: Vec<Location>,
+    /// The names of the partitions of which no file is left (`day=2026-11-21`), sorted.
+    pub partitions: Vec<String>,
+}
+
+/// Removes the files of a table that were written longer ago than the retention, and from the catalog the partitions of
+/// which nothing is left: `purge_table` of AWS Glue. What is younger stays.
+///
+/// A file's age is told by the store. Rows go with their files, so what a job rewrites becomes young again. Partitions
+/// leave the catalog before their files go; a query that was planned before may miss files.
+///
+/// With `dry_run` it only says what would be removed.
+///
+/// # Errors
+/// Those of the catalog and of the store. What was removed by then stays so; purging again goes on.
+pub async fn purge(ctx: &JobContext, table: &Table, retention: TimeDelta, dry_run: bool) -> Result<Purged> {
+    let catalog = ctx.catalog().await?;
+    let description = catalog.get_table(table.database(), table.table()).await?;
+    let purge = Purge { ctx, catalog: catalog.as_ref(), table: &description, retention, dry_run };
+    let mut purged = Purged::default();
+    if description.partition_keys.is_empty() {
+        let (old, _) = purge.files(description.location()?).await?;
+        purge.delete(description.location()?, &old, &mut purged).await?;
+    } else {
+        // All are listed before the first is dropped, because pages may depend on what is there.
+        let partitions: Vec<Partition> = catalog.list_partitions(&description, &Predicate::all()).try_concat().await?;
+        for partition in partitions {
+            purge.partition(partition, &mut purged).await?;
+        }
+    }
+    if !dry_run && !purged.files.is_empty() {
+        purge.recount().await?;
+    }
+    purged.files.sort();
+    purged.partitions.sort();
+    Ok(purged)
+}
+
+struct Purge<'a> {
+    ctx: &'a JobContext,
+    catalog: &'a dyn Catalog,
+    table: &'a Description,
+    retention: TimeDelta,
+    dry_run: bool,
+}
+
+impl Purge<'_> {
+    /// The files in a folder that are too old, and those that are not.
+    async fn files(&self, folder: &Location) -> Result<(Vec<ObjectMeta>, Vec<ObjectMeta>)> {
+        let files = visible_files(self.ctx.stores(), folder).await?;
+        Ok(files.into_iter().partition(|file| file.last_modified + self.retention < self.ctx.now()))
+    }
+
+    async fn delete(&self, folder: &Location, old: &[ObjectMeta], purged: &mut Purged) -> Result<()> {
+        let (store, _) = open(self.ctx.stores(), folder)?;
+        purged.files.extend(old.iter().map(|file| Location::of(&store.url, &file.location)));
+        if self.dry_run { Ok(()) } else { delete(&store, old.iter().map(|file| file.location.clone()).collect()).await }
+    }
+
+    async fn partition(&self, partition: Partition, purged: &mut Purged) -> Result<()> {
+        let Some(folder) = partition.storage.location.clone() else { return Ok(()) };
+        let (old, young) = self.files(&folder).await?;
+        if old.is_empty() {
+            return Ok(());
+        }
+        if young.is_empty() {
+            purged.partitions.push(self.table.partition_name(&partition.values));
+            if !self.dry_run {
+                self.catalog.drop_partitions(self.table, &[partition.values]).await?;
+            }
+            return self.delete(&folder, &old, purged).await;
+        }
+        self.delete(&folder, &old, purged).await?;
+        if self.dry_run {
+            return Ok(());
+        }
+        // Nobody knows how many rows are left. A run may have pointed the partition elsewhere since.
+        let Some(mut now) = self.catalog.get_partitions(self.table, &[partition.values]).await?.pop() else {
+            return Ok(());
+        };
+        if now.storage.location.as_ref().is_some_and(|location| is_same(location, &folder)) {
+            Counted::forget(&mut now.parameters);
+            self.catalog.update_partitions(self.table, &[now]).await?;
+        }
+        Ok(())
+    }
+
+    /// The table's counts are those of its partitions, as far as these are known.
+    async fn recount(&self) -> Result<()> {
+        let counted = match self.table.partition_keys.is_empty() {
+            true => None,
+            false => sum(self.catalog, self.table).await?,
+        };
+        amend(self.catalog, &self.table.database, &self.table.name, |table| match counted {
+            Some(counted) => counted.write(&mut table.parameters),
+            None => Counted::forget(&mut table.parameters),
+        })
+        .await
+    }
+}

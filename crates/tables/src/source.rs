@@ -1,0 +1,56 @@
+//! A table as a source.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::empty::EmptyTable;
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::LogicalPlanBuilder;
+use datafusion::prelude::DataFrame;
+use datafusion::sql::TableReference;
+use hardtack_core::{ErrorKind, JobContext, Result, Source};
+
+use crate::{CatalogTable, Table};
+
+impl Table {
+    /// As a source: a table that the catalog does not have is one without rows, with these columns. It is for jobs that
+    /// read what they have written before, of which the first run finds nothing. A table that is there, has the columns that the
+    /// catalog says.
+    #[must_use]
+    pub fn or_empty(mut self, schema: impl Into<SchemaRef>) -> Self {
+        self.or_empty = Some(schema.into());
+        self
+    }
+
+    async fn provider(&self, ctx: &JobContext) -> Result<Arc<dyn TableProvider>> {
+        match (CatalogTable::open(ctx, self).await, &self.or_empty) {
+            (Ok(table), _) => Ok(Arc::new(table)),
+            (Err(e), Some(schema)) if e.kind() == ErrorKind::NotFound => {
+                Ok(Arc::new(EmptyTable::new(Arc::clone(schema))))
+            }
+            (Err(e), _) => Err(e),
+        }
+    }
+}
+
+#[async_trait]
+impl Source for Table {
+    fn name(&self) -> &str {
+        self.qualified_name()
+    }
+
+    async fn load(&self, ctx: &JobContext) -> Result<DataFrame> {
+        let source = provider_as_source(self.provider(ctx).await?);
+        // Under its own name, so that two tables with a column of the same name can be joined.
+        let plan =
+            LogicalPlanBuilder::scan(TableReference::partial(self.database(), self.table()), source, None)?.build()?;
+        Ok(DataFrame::new(ctx.session().state(), plan))
+    }
+
+    /// What the catalog says; no file is listed.
+    async fn schema(&self, ctx: &JobContext) -> Result<SchemaRef> {
+        Ok(self.provider(ctx).await?.schema())
+    }
+}

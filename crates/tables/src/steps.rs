@@ -1,0 +1,182 @@
+//! What a commit says of a table: the steps that the publisher executes.
+
+use std::collections::BTreeMap;
+use std::ops::{Add, Sub};
+
+use hardtack_catalog::{Column, Table as Description};
+use hardtack_core::{Error, Location, Result};
+use hardtack_sinks::WrittenFile;
+use serde::{Deserialize, Serialize};
+
+/// One step of a run with one table, as its commit records it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Payload {
+    /// Which catalog the run saw: nobody may publish into another.
+    pub(crate) catalog: String,
+    pub(crate) database: String,
+    pub(crate) table: String,
+    /// The table's folder by custom.
+    pub(crate) base: Location,
+    /// The name of the folder that only this run writes to.
+    pub(crate) run: String,
+    /// The run's token, by which the catalog remembers what it has done.
+    pub(crate) token: String,
+    #[serde(flatten)]
+    pub(crate) step: Step,
+}
+
+/// A step. Each may be taken again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub(crate) enum Step {
+    /// Creates the table, or gives it these columns, and the counts of its partitions if it has none: before the first
+    /// partition changes, so that what runs add afterwards is added once.
+    Describe { create: Option<Box<Description>>, columns: Vec<Column> },
+    /// Registers partitions with more files.
+    Append { partitions: Vec<Slot> },
+    /// Points partitions to other files.
+    Rebuild { chunk: usize, partitions: Vec<Rebuilt> },
+    /// Drops partitions that got no new rows.
+    Drop { chunk: usize, partitions: Vec<Superseded> },
+    /// Counts the rows of the table.
+    Count { change: CountChange },
+    /// Removes the files that this record of a replacement names.
+    Remove { record: Location },
+}
+
+/// The files that a run has written for one partition. (A table without partition keys is one partition without values.)
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Slot {
+    pub(crate) values: Vec<String>,
+    /// Their folder.
+    pub(crate) location: Location,
+    /// Their names.
+    pub(crate) files: Vec<String>,
+    #[serde(flatten)]
+    pub(crate) counted: Counted,
+}
+
+impl Slot {
+    pub(crate) fn new(values: Vec<String>, location: Location) -> Self {
+        Self { values, location, files: Vec::new(), counted: Counted::default() }
+    }
+
+    pub(crate) fn add(&mut self, file: &WrittenFile, name: String) {
+        self.files.push(name);
+        self.counted = self.counted + Counted { rows: file.rows.cast_signed(), bytes: file.bytes.cast_signed() };
+    }
+}
+
+/// A partition with other files than before.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Rebuilt {
+    #[serde(flatten)]
+    pub(crate) slot: Slot,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) superseded: Option<Superseded>,
+}
+
+/// Where a partition was before, and its files there, as they were listed while the run staged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Superseded {
+    pub(crate) values: Vec<String>,
+    pub(crate) location: Location,
+    /// Relative to the location.
+    pub(crate) files: Vec<String>,
+}
+
+/// How the table's counts change.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum CountChange {
+    /// These are all.
+    Set(Counted),
+    /// These are more (or fewer).
+    Add(Counted),
+    /// They are not known any more; the next run adds them up.
+    Unknown,
+}
+
+/// Rows and bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Counted {
+    pub(crate) rows: i64,
+    pub(crate) bytes: i64,
+}
+
+const RECORD_COUNT: &str = "recordCount";
+const TOTAL_SIZE: &str = "totalSize";
+
+impl Counted {
+    /// What parameters say, if they do.
+    pub(crate) fn of(parameters: &BTreeMap<String, String>) -> Option<Self> {
+        let number = |key: &str| parameters.get(key)?.parse().ok();
+        Some(Self { rows: number(RECORD_COUNT)?, bytes: number(TOTAL_SIZE)? })
+    }
+
+    pub(crate) fn write(self, parameters: &mut BTreeMap<String, String>) {
+        parameters.insert(RECORD_COUNT.to_owned(), self.rows.max(0).to_string());
+        parameters.insert(TOTAL_SIZE.to_owned(), self.bytes.max(0).to_string());
+    }
+
+    /// Takes out what is no longer known.
+    pub(crate) fn forget(parameters: &mut BTreeMap<String, String>) {
+        parameters.remove(RECORD_COUNT);
+        parameters.remove(TOTAL_SIZE);
+    }
+}
+
+impl Add for Counted {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self { rows: self.rows + other.rows, bytes: self.bytes + other.bytes }
+    }
+}
+
+impl Sub for Counted {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        Self { rows: self.rows - other.rows, bytes: self.bytes - other.bytes }
+    }
+}
+
+impl std::iter::Sum for Counted {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), Add::add)
+    }
+}
+
+/// Which runs have changed a partition or table last, so that a run that is published again later, after a crash, does
+/// not undo what others have done since.
+const RUNS: &str = "hardtack.runs";
+/// So many are remembered.
+const REMEMBERED: usize = 32;
+
+/// Whether a run has changed it already.
+pub(crate) fn has_run(parameters: &BTreeMap<String, String>, token: &str) -> bool {
+    parameters.get(RUNS).is_some_and(|runs| runs.split(' ').any(|run| run == token))
+}
+
+/// Notes that a run changes it.
+pub(crate) fn note_run(parameters: &mut BTreeMap<String, String>, token: &str) {
+    let runs = parameters.entry(RUNS.to_owned()).or_default();
+    let before = runs.split(' ').filter(|run| !run.is_empty());
+    let all: Vec<&str> = before.chain([token]).collect();
+    *runs = all[all.len().saturating_sub(REMEMBERED)..].join(" ");
+}
+
+/// Takes back that a run has changed it.
+pub(crate) fn forget_run(parameters: &mut BTreeMap<String, String>, token: &str) {
+    if let Some(runs) = parameters.get_mut(RUNS) {
+        *runs = runs.split(' ').filter(|run| *run != token).collect::<Vec<_>>().join(" ");
+    }
+}
+
+impl Payload {
+    pub(crate) fn parse(payload: &serde_json::Value) -> Result<Self> {
+        Self::deserialize(payload).map_err(|e| {
+            Error::unexpected("a publish action of a table does not parse; was it written by a newer version?")
+                .because(e)
+        })
+    }
+}

@@ -1,0 +1,100 @@
+//! Catalogs that give up, or let others come first.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use hardtack_catalog::{Catalog, Database, Partition, PartitionPages, Predicate, Table};
+use hardtack_core::{Error, Result};
+
+/// Fails at the change of this number (from 0), before it is made or after, and at all that come later.
+pub(crate) struct FaultyCatalog {
+    inner: Arc<dyn Catalog>,
+    changes: AtomicUsize,
+    fails_at: usize,
+    made: bool,
+    /// What others do just before partitions are updated for the first time.
+    meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl fmt::Debug for FaultyCatalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FaultyCatalog")
+    }
+}
+
+impl FaultyCatalog {
+    pub(crate) fn interrupted(inner: Arc<dyn Catalog>, meanwhile: Box<dyn FnOnce() + Send>) -> Arc<Self> {
+        let meanwhile = Mutex::new(Some(meanwhile));
+        Arc::new(Self { inner, changes: AtomicUsize::new(0), fails_at: usize::MAX, made: false, meanwhile })
+    }
+
+    pub(crate) fn new(inner: Arc<dyn Catalog>, fails_at: usize, made: bool) -> Arc<Self> {
+        Arc::new(Self { inner, changes: AtomicUsize::new(0), fails_at, made, meanwhile: Mutex::default() })
+    }
+
+    /// Whether it came to that.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.changes.load(Ordering::Relaxed) > self.fails_at
+    }
+
+    async fn change(&self, change: impl Future<Output = Result<()>> + Send) -> Result<()> {
+        let number = self.changes.fetch_add(1, Ordering::Relaxed);
+        if number < self.fails_at || (number == self.fails_at && self.made) {
+            change.await?;
+        }
+        if number < self.fails_at { Ok(()) } else { Err(Error::unavailable("a test says so")) }
+    }
+}
+
+#[async_trait]
+impl Catalog for FaultyCatalog {
+    async fn create_database(&self, database: &Database) -> Result<()> {
+        self.change(self.inner.create_database(database)).await
+    }
+    async fn get_database(&self, name: &str) -> Result<Database> {
+        self.inner.get_database(name).await
+    }
+    async fn list_databases(&self) -> Result<Vec<Database>> {
+        self.inner.list_databases().await
+    }
+    async fn drop_database(&self, name: &str) -> Result<()> {
+        self.change(self.inner.drop_database(name)).await
+    }
+    async fn create_table(&self, table: &Table) -> Result<()> {
+        self.change(self.inner.create_table(table)).await
+    }
+    async fn get_table(&self, database: &str, name: &str) -> Result<Table> {
+        self.inner.get_table(database, name).await
+    }
+    async fn list_tables(&self, database: &str) -> Result<Vec<Table>> {
+        self.inner.list_tables(database).await
+    }
+    async fn update_table(&self, table: &Table) -> Result<()> {
+        self.change(self.inner.update_table(table)).await
+    }
+    async fn drop_table(&self, database: &str, name: &str) -> Result<()> {
+        self.change(self.inner.drop_table(database, name)).await
+    }
+    async fn get_partitions(&self, table: &Table, values: &[Vec<String>]) -> Result<Vec<Partition>> {
+        self.inner.get_partitions(table, values).await
+    }
+    fn list_partitions(&self, table: &Table, predicate: &Predicate) -> PartitionPages {
+        self.inner.list_partitions(table, predicate)
+    }
+    async fn add_partitions(&self, table: &Table, partitions: &[Partition]) -> Result<()> {
+        self.change(self.inner.add_partitions(table, partitions)).await
+    }
+    async fn update_partitions(&self, table: &Table, partitions: &[Partition]) -> Result<()> {
+        let meanwhile = self.meanwhile.lock().unwrap().take();
+        if let Some(meanwhile) = meanwhile {
+            // In a thread of its own, as in a process of its own.
+            std::thread::spawn(meanwhile).join().unwrap();
+        }
+        self.change(self.inner.update_partitions(table, partitions)).await
+    }
+    async fn drop_partitions(&self, table: &Table, values: &[Vec<String>]) -> Result<()> {
+        self.change(self.inner.drop_partitions(table, values)).await
+    }
+}

@@ -1,0 +1,169 @@
+//! What rebuilt partitions leave behind, and how it goes.
+
+use chrono::TimeDelta;
+use hardtack_core::{ErrorKind, Sink};
+use hardtack_tables::{VacuumOptions, Vacuumed, vacuum};
+use hardtack_test_support::rows;
+
+use crate::faulty::FaultyCatalog;
+use crate::lake::{World, sales};
+use crate::saving::day;
+
+async fn vacuumed(world: &World, options: &VacuumOptions) -> Vec<String> {
+    let Vacuumed { files } = vacuum(&world.run(), &sales(), options).await.unwrap();
+    let root = world.dir.at("lake/sales").to_string();
+    files.iter().map(|file| file.to_string().replace(&root, "")).collect()
+}
+
+fn at_once() -> VacuumOptions {
+    VacuumOptions { grace_period: TimeDelta::zero(), ..VacuumOptions::default() }
+}
+
+#[tokio::test]
+async fn superseded_files_stay_for_the_grace_period_and_a_later_run_removes_them() {
+    let world = World::partitioned().await;
+    world.save(sales(), rows! { id, day; 1, "mon"; 2, "tue" }).await;
+    for id in [3, 4] {
+        world.save(sales().overwrite_partitions(), day("mon", &[id])).await;
+    }
+    let all = || world.files("lake").len() + world.versions("sales").len();
+    assert_eq!(all(), 2 + 2 + 2, "two appended files, two versions, two records");
+    world.advance(TimeDelta::minutes(59));
+    world.save(sales(), day("tue", &[5])).await;
+    assert_eq!(all(), 7);
+    world.advance(TimeDelta::minutes(2));
+    world.save(sales(), day("tue", &[6])).await;
+    assert_eq!(all(), 8 - 4, "the file of the first run, a version and both records are gone");
+    assert_eq!(world.rows("sales").await, ["day=mon id=4", "day=tue id=2", "day=tue id=5", "day=tue id=6"]);
+    let versions = std::fs::read_dir(world.dir.path().join("lake/sales/_versions")).unwrap().count();
+    assert_eq!(versions, 1, "no empty folders are left");
+}
+
+#[tokio::test]
+async fn the_grace_period_of_the_table_that_saves_counts() {
+    let world = World::partitioned().await;
+    world.save(sales(), day("mon", &[1])).await;
+    world.save(sales().overwrite_partitions(), day("mon", &[2])).await;
+    world.advance(TimeDelta::minutes(10));
+    world.save(sales().grace_period(TimeDelta::days(1)), day("tue", &[3])).await;
+    assert_eq!(world.versions("sales").len(), 2);
+    world.save(sales().grace_period(TimeDelta::minutes(5)), day("tue", &[3])).await;
+    assert_eq!(world.versions("sales").len(), 1);
+}
+
+#[tokio::test]
+async fn vacuum_removes_what_was_superseded_and_nothing_else() {
+    for keys in ["day: string", ""] {
+        let world = World::with_sales("id: bigint", keys).await;
+        let frame = |id: i64| {
+            if keys.is_empty() {
+                rows! { id; id }
+            } else {
+                day("mon", &[id])
+            }
+        };
+        world.save(sales(), frame(1)).await;
+        let folder = if keys.is_empty() { "lake/sales" } else { "lake/sales/day=mon" };
+        let old = world.files(folder);
+        for id in [2, 3] {
+            world.save(sales().overwrite_partitions(), frame(id)).await;
+        }
+        // Not ours: it came after the partition had moved.
+        let foreign =
+            [format!("{folder}/foreign.parquet"), format!("{folder}/_SUCCESS"), "lake/sales/_other/x".to_owned()];
+        foreign.iter().for_each(|file| world.dir.write(file, "x"));
+        assert_eq!(vacuumed(&world, &VacuumOptions::default()).await, [""; 0]);
+        let would = vacuumed(&world, &VacuumOptions { dry_run: true, ..at_once() }).await;
+        assert_eq!((would.len(), world.files(folder).len()), (2, old.len() + 1));
+        assert_eq!(vacuumed(&world, &at_once()).await, would);
+        assert_eq!(world.files(folder), [foreign[0].as_str()]);
+        assert!(foreign.iter().all(|file| world.dir.path().join(file).exists()));
+        assert_eq!(world.versions("sales").len(), 1);
+        assert_eq!(world.rows("sales").await.len(), 1);
+        assert_eq!(vacuumed(&world, &at_once()).await, [""; 0]);
+    }
+}
+
+/// The run was killed after it had noted what it supersedes, and before it pointed elsewhere.
+#[tokio::test]
+async fn what_is_not_superseded_yet_stays() {
+    let world = World::partitioned().await;
+    world.save(sales(), rows! { id, day; 1, "mon"; 2, "tue" }).await;
+    let faulty = FaultyCatalog::new(world.catalog.clone(), 0, false);
+    let ctx = world.run_on(faulty);
+    let rows = rows! { id, day; 3, "mon"; 4, "tue" };
+    let staged = sales().overwrite_partitions().stage(&ctx, rows.to_df(ctx.session())).await.unwrap();
+    ctx.publish(&staged.publish).await.unwrap_err();
+    assert_eq!(world.versions("sales").len(), 3, "two files and a record");
+    for days in [0, 2] {
+        world.advance(TimeDelta::days(days));
+        assert_eq!(vacuumed(&world, &at_once()).await, [""; 0]);
+        world.save(sales().grace_period(TimeDelta::zero()), day("wed", &[5])).await;
+        assert!(world.rows("sales").await.contains(&"day=mon id=1".to_owned()));
+    }
+    // It goes on, and what it had noted goes.
+    let again = world.run_on(FaultyCatalog::new(world.catalog.clone(), usize::MAX, false));
+    again.publish(&staged.publish).await.unwrap();
+    assert_eq!(world.rows("sales").await[..2], ["day=mon id=3", "day=tue id=4"]);
+    assert_eq!(vacuumed(&world, &at_once()).await.len(), 2);
+    assert_eq!(world.rows("sales").await[..2], ["day=mon id=3", "day=tue id=4"]);
+}
+
+#[tokio::test]
+async fn files_of_a_run_that_died_go_after_a_day_unless_it_has_not_ended() {
+    let world = World::partitioned().await;
+    world.save(sales().overwrite_partitions(), day("mon", &[1])).await;
+    let (dead, staged) =
+        world.stage(sales().overwrite_partitions(), rows! { id, day; 2, "mon"; 3, "tue" }).await.unwrap();
+    world.advance(TimeDelta::hours(23));
+    assert_eq!(vacuumed(&world, &at_once()).await, [""; 0]);
+    world.advance(TimeDelta::hours(2));
+    let unfinished = VacuumOptions { unfinished: [dead.run().version()].into(), ..at_once() };
+    assert_eq!(vacuumed(&world, &unfinished).await, [""; 0]);
+    assert_eq!(vacuumed(&world, &at_once()).await.len(), 2);
+    assert_eq!(world.rows("sales").await, ["day=mon id=1"]);
+
+    // It comes back to life, and points to nothing that is not there.
+    let error = dead.publish(&staged.publish).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Lost);
+    assert_eq!(world.rows("sales").await, ["day=mon id=1"]);
+}
+
+/// Names of folders are escaped once, however often they go from the catalog to the store and back.
+#[tokio::test]
+async fn partitions_of_odd_values_are_kept_and_go_like_others() {
+    let world = World::partitioned().await;
+    for id in [1, 2, 3] {
+        world.save(sales().overwrite_partitions(), day("a/b=c% ~ü", &[id])).await;
+    }
+    assert_eq!(vacuumed(&world, &at_once()).await.len(), 2);
+    world.advance(TimeDelta::days(2));
+    assert_eq!(vacuumed(&world, &at_once()).await, [""; 0]);
+    assert_eq!((world.rows("sales").await.len(), world.versions("sales").len()), (1, 1));
+}
+
+/// Two runs replaced the same version; nobody noted the files of the first of them.
+#[tokio::test]
+async fn a_version_that_was_replaced_unseen_goes_after_a_day() {
+    let world = World::partitioned().await;
+    world.save(sales(), day("mon", &[1])).await;
+    let (first, one) = world.stage(sales().overwrite_partitions(), day("mon", &[2])).await.unwrap();
+    let (second, two) = world.stage(sales().overwrite_partitions(), day("mon", &[3])).await.unwrap();
+    first.publish(&one.publish).await.unwrap();
+    second.publish(&two.publish).await.unwrap();
+    assert_eq!(vacuumed(&world, &at_once()).await.len(), 1, "the first file");
+    world.advance(TimeDelta::days(2));
+    assert_eq!(vacuumed(&world, &at_once()).await.len(), 1, "the second");
+    assert_eq!(world.versions("sales").len(), 1);
+    assert_eq!(world.rows("sales").await, ["day=mon id=3"]);
+}
+
+#[tokio::test]
+async fn the_files_of_a_table_that_was_dropped_stay() {
+    let world = World::partitioned().await;
+    world.save(sales(), day("mon", &[1])).await;
+    world.save(sales().overwrite_partitions(), day("mon", &[2])).await;
+    world.catalog.drop_table("lake", "sales").await.unwrap();
+    assert!(vacuum(&world.run(), &sales(), &at_once()).await.is_err());
+    assert_eq!(world.versions("sales").len(), 2);
+}
