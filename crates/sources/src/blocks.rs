@@ -5,13 +5,14 @@ use datafusion::common::runtime::SpawnedTask;
 use futures::{StreamExt, TryStreamExt, stream};
 use hardtack_core::{Error, Result};
 
+use crate::ahead::LEFT_OVER_BYTES;
 use crate::fault::Fault;
 use crate::input::{Block, Step, Text};
 use crate::scan::Batches;
 
-/// When there is this much text, a block is cut even if it has fewer rows than a batch may have, so that wide rows do not
-/// make it large.
-pub(crate) const MAX_BLOCK_BYTES: usize = 16 << 20;
+/// When there is this much text, a block is cut even if it has fewer rows than a batch may have: wide rows make no large
+/// blocks, and little is left over of each piece that is read, to be copied in front of the next.
+pub(crate) const BLOCK_BYTES: usize = LEFT_OVER_BYTES;
 
 /// Finds where the rows of one file are. That goes from the start of the file to its end, and should be quick.
 pub(crate) trait Cut: Send + 'static {
@@ -58,30 +59,21 @@ mod tests {
 
     use arrow::compute::concat_batches;
     use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-    use futures::executor::block_on;
     use proptest::prelude::*;
+    use rstest::rstest;
 
     use super::*;
     use crate::csv::decode::{CsvCutter, Layout, Places};
     use crate::json::decode::JsonCutter;
 
-    /// The text in pieces of these sizes, over and over.
-    fn pieces(text: &[u8], sizes: &[usize]) -> Vec<Vec<u8>> {
-        let (mut rest, mut sizes, mut pieces) = (text, sizes.iter().cycle(), Vec::new());
-        while !rest.is_empty() {
-            let (piece, after) = rest.split_at(rest.len().min(*sizes.next().unwrap()));
-            pieces.push(piece.to_vec());
-            rest = after;
-        }
-        pieces
-    }
-
     fn columns() -> SchemaRef {
         Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true), Field::new("b", DataType::Utf8, true)]))
     }
 
-    fn read(pieces: Vec<Vec<u8>>, cutter: impl Cut) -> Result<RecordBatch, String> {
-        let batches = block_on(Text::of(pieces).batches(cutter, 1).try_collect::<Vec<_>>());
+    /// The rows of a text that is read in pieces of this size.
+    fn read(text: &str, piece: usize, cutter: impl Cut) -> Result<RecordBatch, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let batches = runtime.block_on(Text::of(text.as_bytes(), piece).batches(cutter, 1).try_collect::<Vec<_>>());
         // How much is shown of a bad line is how much was there of it.
         let batches = batches.map_err(|e| e.to_string().split(", value: ").next().unwrap().to_owned())?;
         Ok(concat_batches(&columns(), &batches).unwrap())
@@ -96,12 +88,30 @@ mod tests {
         CsvCutter::new(Arc::default(), layout, batch_size)
     }
 
+    const WHOLE: usize = 8 << 20;
+
+    /// Blocks are cut from what is there; what is left over goes in front of the next piece, whether it fits there or not.
+    #[rstest]
+    #[case(5)]
+    #[case(3 * BLOCK_BYTES)]
+    fn long_rows_and_many_are_read_from_pieces(
+        #[case] longest: usize,
+        #[values(BLOCK_BYTES / 2, 2 * BLOCK_BYTES)] piece: usize,
+    ) {
+        let rows = 4 * BLOCK_BYTES / longest.max(32);
+        let text: String = (0..rows).map(|i| format!("{i},{}\n", "x".repeat(longest - i % 5))).collect();
+        let text = format!("a,b\n{text}");
+        let found = read(&text, piece, csv(8192)).unwrap();
+        assert_eq!(found.num_rows(), rows);
+        assert_eq!(found, read(&text, WHOLE, csv(usize::MAX)).unwrap());
+    }
+
     proptest! {
         #[test]
         fn how_a_text_comes_does_not_matter(
             rows in prop::collection::vec((any::<i64>(), "[a{}\\[\\],\"\\\\\n\r ü]{0,9}"), 0..30),
             damage in prop::option::weighted(0.2, (any::<prop::sample::Index>(), "[a{}\\[\\],\"\\\\\n]")),
-            sizes in prop::collection::vec(1_usize..40, 1..5),
+            piece in 1_usize..40,
             batch_size in 1_usize..9,
         ) {
             let damaged = |mut text: String| {
@@ -113,13 +123,13 @@ mod tests {
             };
             let line = |(a, b): &(i64, String)| serde_json::json!({ "a": a, "b": b }).to_string() + "\n";
             let text = damaged(rows.iter().map(line).collect());
-            let whole = read(pieces(text.as_bytes(), &[usize::MAX]), json(8192));
-            prop_assert_eq!(read(pieces(text.as_bytes(), &sizes), json(batch_size)), whole);
+            let whole = read(&text, WHOLE, json(8192));
+            prop_assert_eq!(read(&text, piece, json(batch_size)), whole);
 
             let line = |(a, b): &(i64, String)| format!("{a},\"{}\"\r\n", b.replace('"', "\"\""));
             let text = damaged(std::iter::once("a,b\n".to_owned()).chain(rows.iter().map(line)).collect());
-            let whole = read(pieces(text.as_bytes(), &[usize::MAX]), csv(8192));
-            prop_assert_eq!(read(pieces(text.as_bytes(), &sizes), csv(batch_size)), whole);
+            let whole = read(&text, WHOLE, csv(8192));
+            prop_assert_eq!(read(&text, piece, csv(batch_size)), whole);
         }
     }
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use async_compression::tokio::bufread::{BzDecoder, GzipDecoder, XzDecoder, ZstdDecoder};
-use bytes::BytesMut;
 use futures::TryStreamExt;
 use hardtack_core::{Error, Location, Meter, Result};
 use object_store::{GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt};
-use tokio::io::{AsyncRead, AsyncReadExt, BufReader};
+use tokio::io::{AsyncRead, BufReader};
 use tokio_util::io::{InspectReader, StreamReader};
 
+use crate::ahead::{Ahead, Input};
 use crate::fault::Fault;
 
 /// A file that is to be read.
@@ -28,34 +28,46 @@ pub(crate) type Bytes = Box<dyn AsyncRead + Send + Unpin>;
 /// How much of a file is asked for at once.
 const READ_BYTES: usize = 512 << 10;
 
-/// For how much of a file room is made at once.
-const ROOM_BYTES: usize = 4 << 20;
-
 impl SourceFile {
     /// Opens the file as it is stored.
     pub(crate) async fn open(&self) -> Result<Bytes> {
         let got = self.store.get(&self.meta.location).await.map_err(|e| Error::from(e).with("file", &self.location))?;
-        let bytes: Bytes = match got.payload {
+        Ok(match got.payload {
             GetResultPayload::File(file, _) => {
                 let mut file = tokio::fs::File::from_std(file);
                 file.set_max_buf_size(READ_BYTES);
-                Box::new(file)
+                self.counted(file)
             }
-            GetResultPayload::Stream(stream) => Box::new(StreamReader::new(stream.map_err(std::io::Error::other))),
-        };
+            GetResultPayload::Stream(stream) => self.counted(StreamReader::new(stream.map_err(std::io::Error::other))),
+        })
+    }
+
+    fn counted(&self, bytes: impl AsyncRead + Send + Unpin + 'static) -> Bytes {
         let meter = Arc::clone(&self.meter);
-        Ok(Box::new(InspectReader::new(bytes, move |read| meter.add_bytes(read.len() as u64))))
+        Box::new(InspectReader::new(bytes, move |read| meter.add_bytes(read.len() as u64)))
     }
 
     /// Opens the file and decompresses it if its suffix says that it is compressed.
     pub(crate) async fn open_text(&self) -> Result<Text> {
         let compression = Compression::of(self.meta.location.filename().unwrap_or_default());
-        let bytes = self.open().await?;
-        let bytes = match compression {
-            None => bytes,
-            Some(compression) => compression.decoder(bytes),
+        let input = match compression {
+            None => self.open_plain().await?,
+            Some(compression) => Input::Stream(compression.decoder(self.open().await?)),
         };
-        Ok(Text { file: self.clone(), compression, bytes, window: BytesMut::new(), line: 1, ended: false })
+        // A file that is written right now may be longer than it was when it was listed.
+        let size = if compression.is_none() { usize::try_from(self.meta.size).ok() } else { None };
+        Ok(Text::new(self.clone(), compression, Ahead::new(input, size)))
+    }
+
+    /// Opens the file to be read straight from where it is.
+    async fn open_plain(&self) -> Result<Input> {
+        let got = self.store.get(&self.meta.location).await.map_err(|e| Error::from(e).with("file", &self.location))?;
+        Ok(match got.payload {
+            GetResultPayload::File(file, _) => Input::File(file, Arc::clone(&self.meter)),
+            GetResultPayload::Stream(stream) => {
+                Input::Stream(self.counted(StreamReader::new(stream.map_err(std::io::Error::other))))
+            }
+        })
     }
 
     /// Names the file in an error of reading it.
@@ -134,8 +146,8 @@ const MAX_ROW_BYTES: usize = 64 << 20;
 pub(crate) struct Text {
     file: SourceFile,
     compression: Option<Compression>,
-    bytes: Bytes,
-    window: BytesMut,
+    ahead: Ahead,
+    window: bytes::Bytes,
     line: u64,
     ended: bool,
 }
@@ -158,6 +170,10 @@ pub(crate) struct Block<T> {
 }
 
 impl Text {
+    fn new(file: SourceFile, compression: Option<Compression>, ahead: Ahead) -> Self {
+        Self { file, compression, ahead, window: bytes::Bytes::new(), line: 1, ended: false }
+    }
+
     /// Lets `step` look at the front of the text until it has taken off enough of it. It is given the text so far and
     /// whether that is all. `None` at the end of the text.
     pub(crate) async fn next<T>(
@@ -167,7 +183,7 @@ impl Text {
         loop {
             let Step { used, made } = step(&self.window, self.ended)
                 .map_err(|fault| refuse(fault, &self.window, self.line, &self.file.location))?;
-            let text = self.window.split_to(used).freeze();
+            let text = self.window.split_to(used);
             let line = self.line;
             self.line += lines(&text);
             match made {
@@ -186,12 +202,9 @@ impl Text {
         // A long row is looked at again each time; that it grows by its own length keeps that from going on for long.
         let enough = (self.window.len() * 2).min(MAX_ROW_BYTES + 1);
         while !self.ended && (self.window.is_empty() || self.window.len() < enough) {
-            // Room for several reads at once: what is left over is copied each time that room is made.
-            if self.window.capacity() - self.window.len() < READ_BYTES {
-                self.window.reserve(ROOM_BYTES);
-            }
-            let read = self.bytes.read_buf(&mut self.window).await.map_err(|e| self.file.error(e, self.compression))?;
-            self.ended = read == 0;
+            let window = std::mem::take(&mut self.window);
+            let longer = self.ahead.next(window).await.map_err(|e| self.file.error(e, self.compression))?;
+            (self.window, self.ended) = longer;
         }
         Ok(())
     }
@@ -224,9 +237,8 @@ fn lines(text: &[u8]) -> u64 {
 
 #[cfg(test)]
 impl Text {
-    /// A text that comes in these pieces.
-    pub(crate) fn of(pieces: Vec<Vec<u8>>) -> Self {
-        let pieces = pieces.into_iter().map(|piece| Ok::<_, std::io::Error>(bytes::Bytes::from(piece)));
+    /// A text that is read in pieces of this size.
+    pub(crate) fn of(text: &[u8], piece: usize) -> Self {
         let meta = ObjectMeta {
             location: "test".into(),
             last_modified: chrono::DateTime::UNIX_EPOCH,
@@ -236,7 +248,7 @@ impl Text {
         };
         let store = Arc::new(object_store::memory::InMemory::new());
         let file = SourceFile { store, meta, location: Location::from("test"), meter: Arc::default() };
-        let bytes = Box::new(StreamReader::new(futures::stream::iter(pieces)));
-        Self { file, compression: None, bytes, window: BytesMut::new(), line: 1, ended: false }
+        let input = Input::Stream(Box::new(std::io::Cursor::new(text.to_vec())));
+        Self::new(file, None, Ahead::of_pieces(input, piece))
     }
 }

@@ -28,6 +28,7 @@
 //!   events have them.
 //! * Booleans are `true`, `t`, `yes`, `y`, `1` and `false`, `f`, `no`, `n`, `0`, in any case (JSON: `true` and `false`).
 
+mod ahead;
 mod avro;
 mod blocks;
 mod convert;

@@ -9,7 +9,7 @@ use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 
 use super::dialect::{Cell, Dialect, Record};
-use crate::blocks::{Cut, Decode, MAX_BLOCK_BYTES};
+use crate::blocks::{BLOCK_BYTES, Cut, Decode};
 use crate::fault::{Fault, cut};
 use crate::input::Step;
 use crate::scan::RowFilter;
@@ -91,7 +91,7 @@ impl CsvCutter {
 }
 
 impl Cut for CsvCutter {
-    type Rows = (Arc<Records>, usize);
+    type Rows = CsvBlock;
 
     fn cut(&mut self, text: &[u8], ended: bool) -> Result<Step<Self::Rows>, Fault> {
         if self.records.is_none() {
@@ -106,25 +106,34 @@ impl Cut for CsvCutter {
             self.at = end;
             self.found += 1;
         }
-        let full = self.found >= self.batch_size || text.len() >= MAX_BLOCK_BYTES || ended;
+        let full = self.found >= self.batch_size || text.len() >= BLOCK_BYTES || ended;
         if self.found == 0 || !full {
             return Ok(Step { used: 0, made: None });
         }
-        self.found = 0;
-        let rows = (Arc::clone(records), std::mem::take(&mut self.start));
-        Ok(Step { used: std::mem::take(&mut self.at), made: Some(rows) })
+        let (found, start) = (std::mem::take(&mut self.found), std::mem::take(&mut self.start));
+        let block = CsvBlock { records: Arc::clone(records), found, start };
+        Ok(Step { used: std::mem::take(&mut self.at), made: Some(block) })
     }
 }
 
-impl Decode for (Arc<Records>, usize) {
+/// A block of records.
+pub(crate) struct CsvBlock {
+    records: Arc<Records>,
+    /// How many there are; some may be blank.
+    found: usize,
+    /// Where the first one starts.
+    start: usize,
+}
+
+impl Decode for CsvBlock {
     fn decode(&self, text: &[u8]) -> Result<RecordBatch, Fault> {
-        let (records, start) = self;
-        let (cells, rows) = records.take_apart(text, *start)?;
+        let records = &self.records;
+        let (cells, rows) = records.take_apart(text, self.start, self.found)?;
         let text = match std::str::from_utf8(text) {
             Ok(text) => text,
             Err(e) => return Err(Fault::new(e.valid_up_to(), "this is not UTF-8 text; convert the file")),
         };
-        let block = BlockOf { records, text, cells, rows };
+        let block = BlockOf { records, text, cells, found: self.found, rows };
         match &records.filter {
             None => block.columns(&records.wanted, &records.columns),
             Some((filter, slots)) => block.filtered(filter, slots),
@@ -136,13 +145,16 @@ impl Decode for (Arc<Records>, usize) {
 struct BlockOf<'a> {
     records: &'a Records,
     text: &'a str,
+    /// Column by column, each with room for what was found.
     cells: Vec<Cell>,
+    found: usize,
     rows: usize,
 }
 
 impl BlockOf<'_> {
-    fn cell(&self, row: usize, slot: usize) -> Cell {
-        self.cells[row * self.records.kept + slot]
+    /// The fields of a column.
+    fn cells(&self, slot: usize) -> &[Cell] {
+        &self.cells[slot * self.found..][..self.rows]
     }
 
     fn columns(&self, schema: &SchemaRef, slots: &[Option<usize>]) -> Result<RecordBatch, Fault> {
@@ -153,7 +165,7 @@ impl BlockOf<'_> {
     fn column(&self, field: &Field, slot: Option<usize>) -> Result<ArrayRef, Fault> {
         match slot {
             None => Ok(new_null_array(field.data_type(), self.rows)),
-            Some(slot) => self.records.column(self.text, field, self.rows, |row| self.cell(row, slot)),
+            Some(slot) => self.records.column(self.text, field, self.cells(slot)),
         }
     }
 
@@ -166,7 +178,9 @@ impl BlockOf<'_> {
         let column = |field: &Field, slot: Option<usize>| match (looked_at.column_by_name(field.name()), slot) {
             (Some(column), _) => take_kept(column, &keep),
             (None, Some(slot)) if field.is_nullable() && field.data_type() == &DataType::Utf8 => {
-                self.records.column(self.text, field, kept.len(), |i| self.cell(kept[i], slot))
+                let cells = self.cells(slot);
+                let kept: Vec<Cell> = kept.iter().map(|row| cells[*row]).collect();
+                self.records.column(self.text, field, &kept)
             }
             (None, slot) => take_kept(&self.column(field, slot)?, &keep),
         };
@@ -186,25 +200,26 @@ fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<Reco
 }
 
 impl Records {
-    /// The fields that are kept, `kept` for each record, and the number of records.
-    fn take_apart(&self, text: &[u8], start: usize) -> Result<(Vec<Cell>, usize), Fault> {
-        let (mut cells, mut rows, mut at): (Vec<Cell>, _, _) = (Vec::new(), 0, start);
+    /// The fields that are kept, column by column, each with room for those `found`; and the number of records.
+    fn take_apart(&self, text: &[u8], start: usize, found: usize) -> Result<(Vec<Cell>, usize), Fault> {
+        let mut cells = vec![Cell::default(); self.kept * found];
+        let (mut rows, mut at) = (0, start);
         let mut ends = self.dialect.ends(text, start);
         while at < text.len() {
-            let first = rows * self.kept;
-            cells.resize(first + self.kept, Cell::default());
-            let row = &mut cells[first..];
+            if rows == found {
+                return Err(Fault::new(at, "records were found in this line that were not counted"));
+            }
             let record = self.dialect.next_record(&mut ends, text, at, true, |index, cell| {
                 if let Some(Some(slot)) = self.slots.get(index) {
-                    row[*slot] = cell;
+                    cells[*slot * found + rows] = cell;
                 }
             })?;
             at = match record {
-                Record::Fields(found, end) if found == self.slots.len() => {
+                Record::Fields(fields, end) if fields == self.slots.len() => {
                     rows += 1;
                     end
                 }
-                Record::Fields(found, end) => return Err(wrong_width(text, at, end, found, self.slots.len())),
+                Record::Fields(fields, end) => return Err(wrong_width(text, at, end, fields, self.slots.len())),
                 Record::Blank(end) => end,
                 Record::Partial => break,
             };
@@ -212,33 +227,32 @@ impl Records {
         Ok((cells, rows))
     }
 
-    fn column(&self, text: &str, field: &Field, rows: usize, cell: impl Fn(usize) -> Cell) -> Result<ArrayRef, Fault> {
+    fn column(&self, text: &str, field: &Field, cells: &[Cell]) -> Result<ArrayRef, Fault> {
         let is_text = matches!(field.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
-        let values = (0..rows).map(|row| cell(row).value(text, &self.dialect, is_text));
+        let values = cells.iter().map(|cell| cell.value(text, &self.dialect, is_text));
         let values = match field.data_type() {
-            DataType::Utf8 => return self.texts(text, field, rows, cell),
+            DataType::Utf8 => return self.texts(text, field, cells),
             data_type => parse(values, data_type),
         };
         let values = values.map_err(|row| {
-            let value = cell(row).text(text, &self.dialect);
-            Fault::bad_value(cell(row).offset(), field.name(), &value, field.data_type()).value(&format!("{value:?}"))
+            let value = cells[row].text(text, &self.dialect);
+            Fault::bad_value(cells[row].offset(), field.name(), &value, field.data_type()).value(&format!("{value:?}"))
         })?;
-        let missing = || (0..rows).find(|row| values.is_null(*row));
+        let missing = || (0..cells.len()).find(|row| values.is_null(*row));
         match if field.is_nullable() { None } else { missing() } {
-            Some(row) => Err(Fault::required(cell(row).offset(), field.name())),
+            Some(row) => Err(Fault::required(cells[row].offset(), field.name())),
             None => Ok(values),
         }
     }
 
     /// Most columns are texts, and most texts are copied as they stand. The array takes no more room than it needs, since
     /// it may be held for long.
-    fn texts(&self, text: &str, field: &Field, rows: usize, cell: impl Fn(usize) -> Cell) -> Result<ArrayRef, Fault> {
-        let mut values: Vec<u8> = Vec::with_capacity((0..rows).map(|row| cell(row).len()).sum());
-        let mut ends: Vec<i32> = Vec::with_capacity(rows + 1);
-        let mut valid = NullBufferBuilder::new(rows);
+    fn texts(&self, text: &str, field: &Field, cells: &[Cell]) -> Result<ArrayRef, Fault> {
+        let mut values: Vec<u8> = Vec::with_capacity(cells.iter().map(|cell| cell.len()).sum());
+        let mut ends: Vec<i32> = Vec::with_capacity(cells.len() + 1);
+        let mut valid = NullBufferBuilder::new(cells.len());
         ends.push(0);
-        for row in 0..rows {
-            let cell = cell(row);
+        for cell in cells {
             if let Some(content) = cell.plain(text.as_bytes(), &self.dialect) {
                 values.extend_from_slice(content);
                 valid.append_non_null();
@@ -255,7 +269,7 @@ impl Records {
         }
         StringArray::try_new(OffsetBuffer::new(ends.into()), values.into(), valid.finish())
             .map(|array| Arc::new(array) as ArrayRef)
-            .map_err(|e| Fault::new(cell(0).offset(), e.to_string()))
+            .map_err(|e| Fault::new(0, e.to_string()))
     }
 }
 

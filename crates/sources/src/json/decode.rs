@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::fold::{fold_keys, fold_names};
 use super::rows::{RowScanner, syntax_fault};
-use crate::blocks::{Cut, Decode, MAX_BLOCK_BYTES};
+use crate::blocks::{BLOCK_BYTES, Cut, Decode};
 use crate::convert::rename;
 use crate::fault::Fault;
 use crate::input::Step;
@@ -51,7 +51,7 @@ impl Cut for JsonCutter {
     fn cut(&mut self, text: &[u8], ended: bool) -> Result<Step<JsonRows>, Fault> {
         let scanned = self.scanner.scan(text);
         let rows = self.scanner.rows();
-        let full = rows.len() >= self.batch_size || text.len() >= MAX_BLOCK_BYTES;
+        let full = rows.len() >= self.batch_size || text.len() >= BLOCK_BYTES;
         if rows.is_empty() || !(full || ended || scanned.is_err()) {
             // What is wrong is told after the rows before it.
             if let Some(fault) = scanned.err().or_else(|| ended.then(|| self.scanner.end(text)).flatten()) {

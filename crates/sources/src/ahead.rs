@@ -1,0 +1,227 @@
+//! Reading a file piece by piece, one piece ahead of who uses them.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{ErrorKind, Read, Result};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use datafusion::common::runtime::SpawnedTask;
+use hardtack_core::Meter;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// How much is read at once. Rows are decoded from where they were read to; what has this size stays in the cache between
+/// the two.
+const PIECE_BYTES: usize = 2 << 20;
+
+/// Room in front of a piece for what is left over of the one before.
+pub(crate) const LEFT_OVER_BYTES: usize = 256 << 10;
+
+/// How many pieces are kept to be filled again. More are in use at a time only where rows are held for long.
+const KEPT: usize = 8;
+
+/// Where the bytes come from.
+pub(crate) enum Input {
+    /// A file of this machine: read where it may block, and counted.
+    File(File, Arc<Meter>),
+    /// What comes over the network or is decompressed.
+    Stream(Box<dyn AsyncRead + Send + Unpin>),
+}
+
+/// Reads the next piece while the present one is used. Memory of pieces that nobody uses any more is filled again: fresh
+/// memory costs more than the reading does.
+pub(crate) struct Ahead {
+    reading: Option<SpawnedTask<Result<Piece>>>,
+    input: Option<Input>,
+    /// The size of the next piece, and of those after it.
+    next_bytes: usize,
+    then_bytes: usize,
+    used: VecDeque<Bytes>,
+}
+
+/// A buffer that has been filled from [`LEFT_OVER_BYTES`] on up to `end`.
+struct Piece {
+    input: Input,
+    buffer: BytesMut,
+    end: usize,
+}
+
+impl Ahead {
+    /// Reads what has about this size, if that is known.
+    pub(crate) fn new(input: Input, size: Option<usize>) -> Self {
+        // One byte more, so that the end is found with the first read.
+        let next_bytes = size.map_or(PIECE_BYTES, |size| size.saturating_add(1).min(PIECE_BYTES));
+        Self { reading: None, input: Some(input), next_bytes, then_bytes: PIECE_BYTES, used: VecDeque::new() }
+    }
+
+    /// `left_over`, followed by more of the file, and whether that is all. After an error there is nothing more.
+    pub(crate) async fn next(&mut self, left_over: Bytes) -> Result<(Bytes, bool)> {
+        self.read_on();
+        let Some(reading) = self.reading.take() else { return Ok((left_over, true)) };
+        let Piece { input, mut buffer, end } = reading.join_unwind().await.map_err(std::io::Error::other)??;
+        let ended = end < buffer.len();
+        if !ended {
+            self.next_bytes = self.then_bytes;
+            self.input = Some(input);
+        }
+        let start = match LEFT_OVER_BYTES.checked_sub(left_over.len()) {
+            Some(start) => {
+                buffer[start..LEFT_OVER_BYTES].copy_from_slice(&left_over);
+                start
+            }
+            None => {
+                let read = &buffer[LEFT_OVER_BYTES..end];
+                let mut joined = BytesMut::with_capacity(left_over.len() + read.len());
+                joined.extend_from_slice(&left_over);
+                joined.extend_from_slice(read);
+                self.keep(buffer.freeze());
+                self.read_on();
+                return Ok((joined.freeze(), ended));
+            }
+        };
+        drop(left_over);
+        let buffer = buffer.freeze();
+        let window = buffer.slice(start..end);
+        self.keep(buffer);
+        self.read_on();
+        Ok((window, ended))
+    }
+
+    fn keep(&mut self, buffer: Bytes) {
+        if self.used.len() == KEPT {
+            self.used.pop_front();
+        }
+        self.used.push_back(buffer);
+    }
+
+    /// Begins to read, if nothing is being read and there may be something.
+    fn read_on(&mut self) {
+        let Some(input) = self.input.take() else { return };
+        let buffer = self.buffer();
+        self.reading = Some(match input {
+            Input::File(file, meter) => SpawnedTask::spawn_blocking(move || from_file(file, meter, buffer)),
+            Input::Stream(stream) => SpawnedTask::spawn(from_stream(stream, buffer)),
+        });
+    }
+
+    /// Memory for a piece.
+    fn buffer(&mut self) -> BytesMut {
+        let bytes = LEFT_OVER_BYTES + self.next_bytes;
+        let free = self.used.iter().position(|buffer| buffer.len() == bytes && buffer.is_unique());
+        let used = free.and_then(|at| self.used.remove(at)).and_then(|buffer| buffer.try_into_mut().ok());
+        used.unwrap_or_else(|| BytesMut::zeroed(bytes))
+    }
+}
+
+fn from_file(mut file: File, meter: Arc<Meter>, mut buffer: BytesMut) -> Result<Piece> {
+    let mut end = LEFT_OVER_BYTES;
+    while end < buffer.len() {
+        match file.read(&mut buffer[end..]) {
+            Ok(0) => break,
+            Ok(read) => end += read,
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    meter.add_bytes((end - LEFT_OVER_BYTES) as u64);
+    Ok(Piece { input: Input::File(file, meter), buffer, end })
+}
+
+async fn from_stream(mut stream: Box<dyn AsyncRead + Send + Unpin>, mut buffer: BytesMut) -> Result<Piece> {
+    let mut end = LEFT_OVER_BYTES;
+    while end < buffer.len() {
+        match stream.read(&mut buffer[end..]).await? {
+            0 => break,
+            read => end += read,
+        }
+    }
+    Ok(Piece { input: Input::Stream(stream), buffer, end })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tokio_util::io::StreamReader;
+
+    use super::*;
+
+    /// Pieces of a few bytes, so that their bounds are where a test's rows are.
+    impl Ahead {
+        pub(crate) fn of_pieces(input: Input, bytes: usize) -> Self {
+            Self { next_bytes: bytes, then_bytes: bytes, ..Self::new(input, None) }
+        }
+    }
+
+    /// Reads all, leaving over this many bytes each time, and holding what was used for so many pieces.
+    async fn read(mut ahead: Ahead, leave: &[usize], hold: usize) -> Vec<u8> {
+        let (mut all, mut left_over, mut held) = (Vec::new(), Bytes::new(), VecDeque::new());
+        for leave in leave.iter().cycle() {
+            let (mut window, ended) = ahead.next(left_over).await.unwrap();
+            let used = if ended { window.len() } else { window.len().saturating_sub(*leave) };
+            held.push_back(window.split_to(used));
+            if held.len() > hold || ended {
+                held.drain(..if ended { held.len() } else { 1 }).for_each(|bytes| all.extend_from_slice(&bytes));
+            }
+            if ended {
+                break;
+            }
+            left_over = window;
+        }
+        all
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn what_is_read_is_what_is_there(
+            sizes in prop::collection::vec(1_usize..70_000, 0..9),
+            leave in prop::collection::vec(0_usize..300_000, 1..4),
+            hold in 0_usize..5,
+        ) {
+            let content: Vec<u8> = (0..sizes.iter().sum::<usize>()).map(|i| (i % 251) as u8).collect();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let file = {
+                let mut file = tempfile::tempfile().unwrap();
+                std::io::Write::write_all(&mut file, &content).unwrap();
+                std::io::Seek::rewind(&mut file).unwrap();
+                file
+            };
+            let meter = Arc::<Meter>::default();
+            let from_file = Ahead::new(Input::File(file, Arc::clone(&meter)), Some(content.len() / 2));
+            prop_assert_eq!(&runtime.block_on(read(from_file, &leave, hold)), &content);
+            let mut rest = content.as_slice();
+            let pieces = sizes.iter().map(|size| {
+                let (piece, after) = rest.split_at(*size);
+                rest = after;
+                Ok::<_, std::io::Error>(Bytes::copy_from_slice(piece))
+            });
+            let pieces: Vec<_> = pieces.collect();
+            let stream = || Input::Stream(Box::new(StreamReader::new(futures::stream::iter(pieces.clone()))));
+            prop_assert_eq!(&runtime.block_on(read(Ahead::new(stream(), None), &leave, hold)), &content);
+        }
+    }
+
+    #[tokio::test]
+    async fn memory_that_nobody_uses_is_filled_again() {
+        let content = vec![7_u8; 3 * PIECE_BYTES];
+        let stream = || Input::Stream(Box::new(std::io::Cursor::new(content.clone())));
+        let mut ahead = Ahead::new(stream(), None);
+        let (first, _) = ahead.next(Bytes::new()).await.unwrap();
+        let place = first.as_ptr();
+        drop(first);
+        // The second piece was being read before the first one was done with.
+        let (second, _) = ahead.next(Bytes::new()).await.unwrap();
+        assert_ne!(second.as_ptr(), place);
+        let (third, _) = ahead.next(Bytes::new()).await.unwrap();
+        assert_eq!(third.as_ptr(), place);
+    }
+
+    #[tokio::test]
+    async fn after_an_error_there_is_nothing_more() {
+        let pieces = [Ok(Bytes::from_static(b"a")), Err(std::io::Error::other("the line is cut"))];
+        let input = Input::Stream(Box::new(StreamReader::new(futures::stream::iter(pieces))));
+        let mut ahead = Ahead::new(input, None);
+        assert_eq!(ahead.next(Bytes::new()).await.unwrap_err().to_string(), "the line is cut");
+        assert_eq!(ahead.next(Bytes::new()).await.unwrap(), (Bytes::new(), true));
+    }
+}
