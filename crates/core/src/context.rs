@@ -132,15 +132,22 @@ impl JobContext {
         self.0.under_way.work(create).await.map_err(|e| e.with("target", target))
     }
 
-    /// Stages a whole file at once: [`JobContext::stage_file`] for files that are small and many.
+    /// Stages whole files at once, and says in their order what publishes them: [`JobContext::stage_file`] for files that
+    /// are small and many. An object store is sent all at the same time; a file system
+    /// writes one after the other.
     ///
     /// # Errors
     /// Those of [`JobContext::stage_file`].
-    pub async fn stage_bytes(&self, root: &Location, target: &Location, bytes: bytes::Bytes) -> Result<PublishAction> {
+    pub async fn stage_files(
+        &self,
+        root: &Location,
+        files: Vec<(Location, bytes::Bytes)>,
+    ) -> Result<Vec<PublishAction>> {
         let (store, root_path) = self.stores().open(root)?;
-        let (ctx, target_path) = (self.clone(), target.resolve()?.path);
-        let put = async move { store.staging.put(ctx.journal(), ctx.run(), &root_path, &target_path, bytes).await };
-        self.0.under_way.work(put).await.map_err(|e| e.with("target", target))
+        let paths = files.into_iter().map(|(target, bytes)| Ok((target.resolve()?.path, bytes)));
+        let (ctx, paths) = (self.clone(), paths.collect::<Result<_>>()?);
+        let put = async move { store.staging.put(ctx.journal(), ctx.run(), &root_path, paths).await };
+        self.0.under_way.work(put).await
     }
 
     /// Puts a file at once where nobody looks, without staging it: into a folder that nothing points to yet, noted as

@@ -34,18 +34,23 @@ pub trait Staging: Debug + Send + Sync {
     async fn create(&self, journal: &dyn Journal, run: &Run, root: &Path, target: &Path)
     -> Result<Box<dyn StagedFile>>;
 
-    /// Stages a file whose content is at hand.
+    /// Stages files whose content is at hand, and says in their order what makes them visible.
     async fn put(
         &self,
         journal: &dyn Journal,
         run: &Run,
         root: &Path,
-        target: &Path,
-        bytes: Bytes,
-    ) -> Result<PublishAction> {
-        let mut file = self.create(journal, run, root, target).await?;
-        file.write(bytes).await?;
-        file.finish().await
+        files: Vec<(Path, Bytes)>,
+    ) -> Result<Vec<PublishAction>> {
+        let put = files.into_iter().map(async |(target, bytes)| {
+            let put = async {
+                let mut file = self.create(journal, run, root, &target).await?;
+                file.write(bytes).await?;
+                file.finish().await
+            };
+            put.await.map_err(|e| e.with("target", &target))
+        });
+        futures::future::try_join_all(put).await
     }
 
     /// Writes a file whose content is at hand to its place at once, without staging it: for a folder that nothing points
@@ -62,6 +67,19 @@ pub trait Staging: Debug + Send + Sync {
     /// # Errors
     /// [`ErrorKind::Lost`] if what was staged is gone and what is at the target is not it.
     async fn publish(&self, action: &PublishAction) -> Result<()>;
+
+    /// [`Staging::publish`] for several files, one after the other.
+    ///
+    /// # Errors
+    /// The first that fails; those behind it are not published then.
+    async fn publish_all(&self, actions: &[&PublishAction]) -> Result<()> {
+        for action in actions {
+            fault::hit("publish.file.before")?;
+            self.publish(action).await?;
+            fault::hit("publish.file.after")?;
+        }
+        Ok(())
+    }
 
     /// Removes what a run staged. Doing it again changes nothing.
     async fn discard(&self, action: &DiscardAction) -> Result<()>;
@@ -160,6 +178,27 @@ impl LocalStaging {
     fn on_disk(&self, location: &Location) -> Result<PathBuf> {
         Ok(self.objects.path_to_filesystem(&location.resolve()?.path)?)
     }
+
+    fn to_rename(&self, action: &PublishAction) -> Result<ToRename> {
+        match action {
+            PublishAction::RenameFile { from, to, .. } => {
+                Ok(ToRename { action: action.clone(), source: self.on_disk(from)?, target: self.on_disk(to)? })
+            }
+            _ => Err(Error::unexpected(format!("{action} is not an action of the file system"))),
+        }
+    }
+
+    /// That a file which is not staged any more is what lies at its place.
+    async fn must_be_ours(&self, file: &ToRename) -> Result<()> {
+        let PublishAction::RenameFile { from, to, bytes, xxh3 } = &file.action else { return Ok(()) };
+        let path = to.resolve()?.path;
+        let ours = match self.objects.head(&path).await {
+            Ok(meta) => meta.size == *bytes && content_hash(self.objects.as_ref(), &path).await? == *xxh3,
+            Err(object_store::Error::NotFound { .. }) => false,
+            Err(e) => return Err(e.into()),
+        };
+        if ours { Ok(()) } else { Err(gone("the staged file is gone", to).with("staged", from)) }
+    }
 }
 
 /// Creates a file, and its folder if it is not there. Another run that fails just now may take the empty folder away in
@@ -212,6 +251,26 @@ fn io(error: std::io::Error, path: &std::path::Path) -> Error {
     Error::unavailable(hint).with("path", path.display()).because(error)
 }
 
+/// A staged file and its place.
+struct ToRename {
+    action: PublishAction,
+    source: PathBuf,
+    target: PathBuf,
+}
+
+/// Moves a staged file to its place. If it is not there, an earlier attempt may have moved it.
+fn rename(file: &ToRename, fsync: bool) -> Result<bool> {
+    if let Some(folder) = file.target.parent() {
+        std::fs::create_dir_all(folder).map_err(|e| io(e, folder))?;
+    }
+    match std::fs::rename(&file.source, &file.target) {
+        Ok(()) if fsync => sync_folder(file.target.parent()).map(|()| true),
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(io(e, &file.target)),
+    }
+}
+
 /// The name under which a run stages its files: hidden, and not ending as data does, so that no reader's glob finds it.
 fn staged_suffix(run: &Run) -> String {
     format!(".{}.{}.staged", run.id, run.token)
@@ -234,25 +293,20 @@ fn check_target(target: &std::path::Path, location: &Location) -> Result<()> {
             .with("target", location));
         }
     }
-    let mut ancestors = target.ancestors();
-    if std::fs::metadata(ancestors.next().unwrap_or(target)).is_ok_and(|m| m.is_dir()) {
-        return Err(Error::usage("there is a folder where the file should be; remove it or choose another name")
-            .with("target", location));
-    }
-    for folder in ancestors {
-        match std::fs::metadata(folder) {
-            Ok(meta) if meta.is_dir() => break,
-            Ok(_) => {
-                return Err(Error::usage(
-                    "there is a file where a folder should be; remove it or choose another place",
-                )
-                .with("target", location)
-                .with("file", folder.display()));
-            }
-            Err(_) => {}
+    match std::fs::metadata(target) {
+        Ok(meta) if meta.is_dir() => {
+            Err(Error::usage("there is a folder where the file should be; remove it or choose another name")
+                .with("target", location))
         }
+        Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => {
+            let is_file = |path: &&std::path::Path| std::fs::metadata(path).is_ok_and(|m| !m.is_dir());
+            let file = target.ancestors().skip(1).find(is_file).unwrap_or(target);
+            Err(Error::usage("there is a file where a folder should be; remove it or choose another place")
+                .with("target", location)
+                .with("file", file.display()))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 #[async_trait]
@@ -280,20 +334,18 @@ impl Staging for LocalStaging {
         journal: &dyn Journal,
         run: &Run,
         root: &Path,
-        target: &Path,
-        bytes: Bytes,
-    ) -> Result<PublishAction> {
-        let (place, fsync) = (self.place(journal, run, root, target).await?, self.fsync);
-        blocking(move || {
-            let mut file = place.create()?;
-            std::io::Write::write_all(&mut file, &bytes).map_err(|e| io(e, &place.path))?;
-            if fsync {
-                file.sync_all().map_err(|e| io(e, &place.path))?;
-            }
-            fault::hit("stage.file.finished")?;
-            Ok(place.rename(bytes.len() as u64, XxHash3_64::oneshot(&bytes)))
-        })
-        .await
+        files: Vec<(Path, Bytes)>,
+    ) -> Result<Vec<PublishAction>> {
+        let mut places = Vec::with_capacity(files.len());
+        for (target, bytes) in files {
+            places.push((self.place(journal, run, root, &target).await?, bytes));
+        }
+        let fsync = self.fsync;
+        let fill = move |(place, bytes): (LocalPlace, Bytes)| {
+            let target = place.to.clone();
+            place.fill(&bytes, fsync).map_err(|e| e.with("target", target))
+        };
+        blocking(move || places.into_iter().map(fill).collect()).await
     }
 
     async fn put_unseen(&self, target: &Path, bytes: Bytes) -> Result<()> {
@@ -324,34 +376,32 @@ impl Staging for LocalStaging {
     }
 
     async fn publish(&self, action: &PublishAction) -> Result<()> {
-        let PublishAction::RenameFile { from, to, bytes, xxh3 } = action else {
-            return Err(Error::unexpected(format!("{action} is not an action of the file system")));
-        };
-        let (source, target, fsync) = (self.on_disk(from)?, self.on_disk(to)?, self.fsync);
-        let moved = blocking(move || {
-            if let Some(folder) = target.parent() {
-                std::fs::create_dir_all(folder).map_err(|e| io(e, folder))?;
-            }
-            match std::fs::rename(&source, &target) {
-                Ok(()) if fsync => sync_folder(target.parent()).map(|()| true),
-                Ok(()) => Ok(true),
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
-                Err(e) => Err(io(e, &target)),
-            }
-        });
-        match moved.await? {
-            true => Ok(()),
-            false => {
-                // An earlier attempt may have renamed it.
-                let path = to.resolve()?.path;
-                let ours = match self.objects.head(&path).await {
-                    Ok(meta) => meta.size == *bytes && content_hash(self.objects.as_ref(), &path).await? == *xxh3,
-                    Err(object_store::Error::NotFound { .. }) => false,
-                    Err(e) => return Err(e.into()),
-                };
-                if ours { Ok(()) } else { Err(gone("the staged file is gone", to).with("staged", from)) }
-            }
+        let (file, fsync) = (self.to_rename(action)?, self.fsync);
+        let missing = blocking(move || if rename(&file, fsync)? { Ok(None) } else { Ok(Some(file)) }).await?;
+        match missing {
+            None => Ok(()),
+            Some(file) => self.must_be_ours(&file).await,
         }
+    }
+
+    async fn publish_all(&self, actions: &[&PublishAction]) -> Result<()> {
+        let files = actions.iter().map(|action| self.to_rename(action)).collect::<Result<Vec<_>>>()?;
+        let fsync = self.fsync;
+        let missing = blocking(move || {
+            let mut missing = Vec::new();
+            for file in files {
+                fault::hit("publish.file.before")?;
+                if !rename(&file, fsync)? {
+                    missing.push(file);
+                }
+                fault::hit("publish.file.after")?;
+            }
+            Ok(missing)
+        });
+        for file in missing.await? {
+            self.must_be_ours(&file).await?;
+        }
+        Ok(())
     }
 
     async fn discard(&self, action: &DiscardAction) -> Result<()> {
@@ -427,6 +477,17 @@ impl LocalPlace {
         let file = with_folder(&self.folder, create)?;
         fault::hit("stage.file.created")?;
         Ok(file)
+    }
+
+    /// Stages a file with this content.
+    fn fill(self, bytes: &[u8], fsync: bool) -> Result<PublishAction> {
+        let mut file = self.create()?;
+        std::io::Write::write_all(&mut file, bytes).map_err(|e| io(e, &self.path))?;
+        if fsync {
+            file.sync_all().map_err(|e| io(e, &self.path))?;
+        }
+        fault::hit("stage.file.finished")?;
+        Ok(self.rename(bytes.len() as u64, XxHash3_64::oneshot(bytes)))
     }
 
     fn rename(self, bytes: u64, xxh3: u64) -> PublishAction {

@@ -73,20 +73,47 @@ impl Write {
         self.placement.folder(&target.values, &self.partitioner.folder(&target.values)).await
     }
 
-    /// Writes a file whose bytes are at hand.
-    async fn put(&self, target: Target, rows: u64, bytes: Bytes) -> Result<()> {
-        let folder = self.folder(&target).await?;
-        let (location, size) = (folder.location.join(&target.name), bytes.len() as u64);
-        let publish = match folder.seen {
-            Seen::Staged(root) => Some(self.ctx.stage_bytes(&root, &location, bytes).await?),
-            Seen::Unseen => {
-                self.ctx.put_unseen(&location, bytes).await?;
-                None
+    /// Writes files whose bytes are at hand.
+    async fn put(&self, files: Vec<SmallFile>) -> Result<()> {
+        let mut staged: Vec<(Location, Vec<(Location, Bytes)>, Vec<WrittenFile>)> = Vec::new();
+        let mut unseen = Vec::new();
+        for SmallFile { target, rows, bytes } in files {
+            let folder = self.folder(&target).await?;
+            let location = folder.location.join(&target.name);
+            let size = bytes.len() as u64;
+            let file =
+                WrittenFile { values: target.values, location: location.clone(), rows, bytes: size, publish: None };
+            match folder.seen {
+                Seen::Unseen => unseen.push(async move {
+                    self.ctx.put_unseen(&location, bytes).await?;
+                    self.wrote(file);
+                    Ok(())
+                }),
+                Seen::Staged(root) => match staged.last_mut().filter(|(last, ..)| *last == root) {
+                    Some((_, contents, files)) => {
+                        contents.push((location, bytes));
+                        files.push(file);
+                    }
+                    None => staged.push((root, vec![(location, bytes)], vec![file])),
+                },
             }
-        };
-        self.wrote(WrittenFile { values: target.values, location, rows, bytes: size, publish });
+        }
+        futures::future::try_join_all(unseen).await?;
+        for (root, contents, files) in staged {
+            let actions = self.ctx.stage_files(&root, contents).await?;
+            for (file, action) in files.into_iter().zip(actions) {
+                self.wrote(WrittenFile { publish: Some(action), ..file });
+            }
+        }
         Ok(())
     }
+}
+
+/// A file of one row group, encoded.
+struct SmallFile {
+    target: Target,
+    rows: u64,
+    bytes: Bytes,
 }
 
 /// A file to be: its partition, and its name, which is unique among those of all runs.
@@ -101,6 +128,9 @@ pub(crate) const ROW_GROUP_BYTES: usize = 128 << 20;
 const FEW_ROWS: usize = 20_000;
 /// So many files of a write are staged at once; requests to an object store take their time.
 pub(crate) const UPLOADS: usize = 64;
+/// Small files are handed over together: a hand-over costs as much as writing one to a local disk.
+const FILES_IN_A_GO: usize = 16;
+const BYTES_IN_A_GO: usize = 4 << 20;
 /// What a file notes that was closed because another row group would not have fitted: the target size in bytes. The
 /// rows that come after it are in another file, so there is nothing to be gained by bringing the two together.
 pub(crate) const FULL_AT: &str = "hardtack.full_at";
@@ -201,6 +231,8 @@ impl ExecutionPlan for ParquetWriteExec {
             rows: 0,
             bytes: 0,
             file: None,
+            small: Vec::new(),
+            small_bytes: 0,
             staging: JoinSet::new(),
             written: 0,
         };
@@ -226,6 +258,9 @@ struct WriteStream {
     bytes: usize,
     /// The file of the partition, once it has a row group.
     file: Option<OpenFile>,
+    /// Small files that are to be staged together, and what they take.
+    small: Vec<SmallFile>,
+    small_bytes: usize,
     /// Small files that are being staged.
     staging: JoinSet<Result<()>>,
     written: u64,
@@ -244,6 +279,7 @@ impl WriteStream {
             }
         }
         self.end_partition().await?;
+        self.stage_small_files().await?;
         while let Some(file) = self.staging.join_next().await {
             file.map_err(given_up)??;
         }
@@ -262,7 +298,7 @@ impl WriteStream {
             self.rows += taken.num_rows();
             self.bytes += taken.num_rows() * row_bytes;
             self.batches.push(taken);
-            let room = self.memory.try_resize(self.bytes).is_ok();
+            let room = self.memory.try_resize(self.small_bytes + self.bytes).is_ok();
             if self.rows >= self.write.row_group_rows || self.bytes >= full || (!room && self.rows >= FEW_ROWS) {
                 self.end_row_group().await?;
             }
@@ -289,7 +325,7 @@ impl WriteStream {
         }
         let permit = Arc::clone(&self.write.encoders).acquire_owned().await.map_err(given_up)?;
         // The memory stays taken until the row group is encoded.
-        let memory = self.memory.take();
+        let memory = self.memory.split(self.memory.size().saturating_sub(self.small_bytes));
         file.encode(&self.write, batches, bytes, memory, permit)?;
         file.append_encoded(&self.write, self.write.encoders.available_permits().max(1)).await?;
         self.file = Some(file);
@@ -310,7 +346,7 @@ impl WriteStream {
         Ok(())
     }
 
-    /// Encodes a file of one row group here and has it staged in the background.
+    /// Encodes a file of one row group here and has it staged in the background, together with others.
     async fn small_file(&mut self) -> Result<()> {
         let batches = std::mem::take(&mut self.batches);
         let rows = std::mem::take(&mut self.rows);
@@ -319,20 +355,34 @@ impl WriteStream {
         let mut file = FileEncoder::new(&self.write, rows < FEW_ROWS)?;
         file.append(encode(&file.row_groups, 0, &self.write.schema, &batches)?)?;
         let bytes = file.finish()?;
+        self.write.meter.add_rows(rows as u64);
+        self.small_bytes += bytes.len();
+        self.memory.resize(self.small_bytes);
         let target = self.target();
-        while let Some(file) = self.staging.try_join_next() {
-            file.map_err(given_up)??;
+        self.small.push(SmallFile { target, rows: rows as u64, bytes });
+        if self.small.len() >= FILES_IN_A_GO || self.small_bytes >= BYTES_IN_A_GO {
+            self.stage_small_files().await?;
         }
-        let permit = Arc::clone(&self.write.uploads).acquire_owned().await.map_err(given_up)?;
-        let memory = self.memory.take();
-        memory.resize(bytes.len());
+        Ok(())
+    }
+
+    async fn stage_small_files(&mut self) -> Result<()> {
+        while let Some(done) = self.staging.try_join_next() {
+            done.map_err(given_up)??;
+        }
+        if self.small.is_empty() {
+            return Ok(());
+        }
+        let (files, bytes) = (std::mem::take(&mut self.small), std::mem::take(&mut self.small_bytes));
+        let permits = Arc::clone(&self.write.uploads).acquire_many_owned(files.len() as u32);
+        let permits = permits.await.map_err(given_up)?;
+        let memory = self.memory.split(bytes);
         let write = Arc::clone(&self.write);
-        write.meter.add_rows(rows as u64);
         self.staging.spawn(async move {
-            let (_permit, _memory) = (permit, memory);
-            write.meter.add_bytes(bytes.len() as u64);
-            write.meter.add_files(1);
-            write.put(target, rows as u64, bytes).await
+            let (_permits, _memory) = (permits, memory);
+            write.meter.add_bytes(bytes as u64);
+            write.meter.add_files(files.len() as u64);
+            write.put(files).await
         });
         Ok(())
     }
