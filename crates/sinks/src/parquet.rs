@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, FieldRef, SchemaRef, TimeUnit};
 use datafusion::logical_expr::{Expr, cast, ident};
 use datafusion::physical_plan::{ExecutionPlan, collect};
 use datafusion::prelude::DataFrame;
@@ -197,7 +197,7 @@ impl ParquetDataset {
         rows: DataFrame,
         placement: Arc<dyn Placement>,
     ) -> Result<Vec<WrittenFile>> {
-        let rows = readable_timestamps(crate::contract(rows, self.schema.as_ref())?)?;
+        let rows = readable(crate::contract(rows, self.schema.as_ref())?)?;
         let rows = partition::empty_is_null(rows, &self.partition_by)?;
         let write = Arc::new(self.write(ctx, rows.schema().as_arrow().clone().into(), placement)?);
         let plan = plan::plan(rows, Arc::clone(&write)).await?;
@@ -289,23 +289,23 @@ pub(crate) fn staged(files: Vec<WrittenFile>) -> Staged {
     Staged { report, publish: files.into_iter().filter_map(|file| file.publish).collect() }
 }
 
-/// Other engines read a timestamp in seconds as a bare integer, because Parquet has no such type; milliseconds it has.
-fn readable_timestamps(rows: DataFrame) -> Result<DataFrame> {
+/// Rows of types that every engine reads. Parquet has no timestamp in seconds (it would be a bare integer), and whether
+/// values are held as a dictionary is no affair of a reader: each column chunk of a file has one of its own anyway.
+fn readable(rows: DataFrame) -> Result<DataFrame> {
     let schema = rows.schema().as_arrow();
-    let in_seconds = |t: &DataType| matches!(t, DataType::Timestamp(TimeUnit::Second, _));
-    if !schema.fields().iter().any(|f| in_seconds(f.data_type())) {
+    let readable = |data_type: &DataType| match data_type {
+        DataType::Timestamp(TimeUnit::Second, zone) => Some(DataType::Timestamp(TimeUnit::Millisecond, zone.clone())),
+        DataType::Dictionary(_, values) => Some(values.as_ref().clone()),
+        _ => None,
+    };
+    if schema.fields().iter().all(|f| readable(f.data_type()).is_none()) {
         return Ok(rows);
     }
-    let columns: Vec<Expr> = schema
-        .fields()
-        .iter()
-        .map(|f| match f.data_type() {
-            DataType::Timestamp(TimeUnit::Second, zone) => {
-                cast(ident(f.name()), DataType::Timestamp(TimeUnit::Millisecond, zone.clone())).alias(f.name())
-            }
-            _ => ident(f.name()),
-        })
-        .collect();
+    let column = |field: &FieldRef| match readable(field.data_type()) {
+        Some(data_type) => cast(ident(field.name()), data_type).alias(field.name()),
+        None => ident(field.name()),
+    };
+    let columns: Vec<Expr> = schema.fields().iter().map(column).collect();
     Ok(rows.select(columns)?)
 }
 

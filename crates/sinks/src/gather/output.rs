@@ -50,12 +50,14 @@ pub(super) struct GivenOut {
     /// Where texts are to stay packed, they have the [packed type](packed_type).
     pub(super) schema: SchemaRef,
     pub(super) columns: Vec<usize>,
+    /// Whether any of them is a text that stays packed.
+    has_packed_texts: bool,
 }
 
 impl GivenOut {
     /// All columns as they come in.
     pub(super) fn all(schema: &SchemaRef) -> Self {
-        Self { schema: Arc::clone(schema), columns: (0..schema.fields().len()).collect() }
+        Self { schema: Arc::clone(schema), columns: (0..schema.fields().len()).collect(), has_packed_texts: false }
     }
 
     /// Some columns under names of their own, texts packed.
@@ -64,12 +66,10 @@ impl GivenOut {
             DataType::Utf8 => Arc::new(field.as_ref().clone().with_data_type(packed_type())),
             _ => Arc::clone(field),
         };
+        let has_packed_texts = schema.fields().iter().any(|field| field.data_type() == &DataType::Utf8);
         let fields: Fields = schema.fields().iter().map(packed).collect();
-        Self { schema: Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone())), columns }
-    }
-
-    fn has_packed_texts(&self) -> bool {
-        self.schema.fields().iter().any(|field| field.data_type() == &packed_type())
+        let schema = Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()));
+        Self { schema, columns, has_packed_texts }
     }
 
     /// Of a batch with all columns.
@@ -371,7 +371,7 @@ impl Reader {
             }
             if !self.slices.is_empty() {
                 let Slice { batch, start, rows, .. } = self.all.slices[self.slices.start];
-                if self.all.given.has_packed_texts() {
+                if self.all.given.has_packed_texts {
                     let intake = Some(self.all.batches[batch as usize].intake);
                     if std::mem::replace(&mut self.intake, intake) != intake && self.picked.len() > 0 {
                         return self.take().map(Some);

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray, StringViewArray};
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::array::{
+    ArrayRef, DictionaryArray, Float64Array, Int32Array, RecordBatch, StringArray, StringViewArray, UInt32Array,
+};
+use datafusion::arrow::datatypes::{DataType, UInt32Type};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::prelude::{DataFrame, col};
 use hardtack_core::{ErrorKind, JobContext, Location, Sink};
@@ -365,4 +367,29 @@ async fn what_is_read_back_is_what_was_written() {
     | 1.50 | false | 2023-11-14T22:13:20.123456Z | view | [1, ] | {x: 1, y: z} |
     +------+-------+-----------------------------+------+-------+--------------+
     ");
+}
+
+/// Dictionaries that differ from batch to batch, of the very type that the writer uses inside, with nulls among their
+/// values; in memory and spilled.
+#[rstest]
+#[tokio::test]
+async fn dictionaries_come_back_as_their_values(#[values(None, Some(1 << 20))] memory: Option<usize>) {
+    let folder = tempfile::tempdir().unwrap();
+    let ctx = memory.map_or_else(|| context("job"), |bytes| limited(1, bytes));
+    let batch = |n: u32| {
+        let values = StringArray::from(vec![Some(format!("text {n}")), None, Some("y".repeat(200))]);
+        let numbers = UInt32Array::from_iter((0..4000).map(|i| (i % 4 < 3).then_some(i % 4)));
+        let texts: ArrayRef = Arc::new(DictionaryArray::<UInt32Type>::new(numbers, Arc::new(values)));
+        let days: ArrayRef = Arc::new(Int32Array::from_iter_values((0..4000).map(|i| i % 7)));
+        RecordBatch::try_from_iter_with_nullable([("day", days, true), ("text", texts, true)]).unwrap()
+    };
+    let rows = ctx.session().read_batches((0..20).map(batch)).unwrap();
+    let sink = ParquetDataset::new("d", folder.path().to_str().unwrap()).partition_by(["day"]);
+    assert_eq!(save_frame(&ctx, &sink, rows).await, 80_000);
+    let query =
+        "select text is null as missing, length(text) as length, count(*) as n from t group by 1, 2 order by 1, 2";
+    assert_eq!(
+        rows_of(folder.path(), "day", query).await,
+        ["|false|200|20000|", "|false|6|10000|", "|false|7|10000|", "|true||40000|"]
+    );
 }

@@ -7,6 +7,7 @@ use arrow::array::{
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
+use datafusion::common::DataFusionError;
 
 use super::dialect::{Cell, Dialect, Record};
 use crate::blocks::{BLOCK_BYTES, Cut, Decode};
@@ -173,7 +174,7 @@ impl BlockOf<'_> {
     /// a text that may be missing cannot be wrong, and is made for the rows that are wanted only.
     fn filtered(&self, filter: &RowFilter, slots: &[Option<usize>]) -> Result<RecordBatch, Fault> {
         let looked_at = self.columns(&filter.columns, slots)?;
-        let keep = filter.apply(&looked_at).map_err(|e| Fault::new(0, format!("the filter cannot be applied: {e}")))?;
+        let keep = filter.apply(&looked_at).map_err(|e| self.cannot_apply(filter, slots, &looked_at, e))?;
         let kept: Vec<usize> = keep.values().set_indices().collect();
         let column = |field: &Field, slot: Option<usize>| match (looked_at.column_by_name(field.name()), slot) {
             (Some(column), _) => take_kept(column, &keep),
@@ -187,6 +188,22 @@ impl BlockOf<'_> {
         let records = self.records;
         let columns = records.columns.iter().zip(records.wanted.fields()).map(|(slot, field)| column(field, *slot));
         batch(&records.wanted, columns.collect::<Result<_, _>>()?, kept.len())
+    }
+}
+
+impl BlockOf<'_> {
+    /// A filter failed, `1 / a > 2` for a 0 say. Only then it is worth looking at each row by itself.
+    fn cannot_apply(
+        &self,
+        filter: &RowFilter,
+        slots: &[Option<usize>],
+        rows: &RecordBatch,
+        error: DataFusionError,
+    ) -> Fault {
+        let failed = (0..self.rows).find_map(|row| filter.apply(&rows.slice(row, 1)).err().map(|error| (row, error)));
+        let (row, error) = failed.unwrap_or((0, error));
+        let offset = slots.iter().flatten().next().map_or(0, |slot| self.cells(*slot)[row].offset());
+        Fault::new(offset, format!("the filter cannot be applied: {error}"))
     }
 }
 

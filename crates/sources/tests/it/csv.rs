@@ -221,3 +221,12 @@ async fn what_a_filter_drops_was_read_and_is_held_to_the_schema() {
     let error = hardtack_core::Error::from(bobs().await.collect().await.unwrap_err());
     assert_snapshot!(error.chain(), @"`someday` is not a Date32 (file: memory:/data/b.csv, line: 2, column: born, value: \"someday\")");
 }
+
+#[tokio::test]
+async fn where_a_filter_cannot_be_applied_the_line_is_named() {
+    let ctx = with_files([("data/a.csv", "n,t\n1,a\n0,b\n2,c\n")]).await;
+    let source = CsvFiles::new("a", AT).with_schema(schema(&[("n", DataType::Int64), ("t", DataType::Utf8)]));
+    let rows = ctx.load(source).await.unwrap().filter((lit(10) / col("n")).gt(lit(3))).unwrap();
+    let error = hardtack_core::Error::from(rows.collect().await.unwrap_err());
+    assert_snapshot!(error.chain(), @"");
+}
