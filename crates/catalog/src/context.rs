@@ -37,16 +37,21 @@ impl CatalogHandle {
         Self { identity: format!("{catalog:?}"), chosen: None, open: OnceCell::new_with(Some(catalog)) }
     }
 
-    /// A catalog to be opened; `state` is where an embedded one is by default.
+    /// A catalog to be opened when it is first asked for; `state` is where an embedded one is by default.
     pub fn chosen(choice: CatalogChoice, state: Location) -> Self {
         let identity = match &choice {
-            CatalogChoice::Embedded(None) => format!("{choice} at {state}"),
+            CatalogChoice::Embedded(Some(path)) => CatalogChoice::Embedded(Some(absolute(path))).to_string(),
             _ => choice.to_string(),
         };
         Self { identity, chosen: Some((choice, state)), open: OnceCell::new() }
     }
 
-    /// Which catalog this is, in words: what a commit record keeps, so that nobody publishes into another one.
+    /// Which catalog this is, in words. A run that saves to tables keeps it in its commit record, and a process that
+    /// finishes that run for it refuses to do so with another catalog.
+    ///
+    /// The embedded catalog of a state location is just `embedded`, wherever that is: the record is at the same location
+    /// and moves with it. One elsewhere is named by its whole path. `glue` and `glue:CATALOG_ID` are as they were given;
+    /// of which account and region `glue` is, the environment says, and this does not.
     pub fn identity(&self) -> &str {
         &self.identity
     }
@@ -62,6 +67,11 @@ impl CatalogHandle {
         };
         self.open.get_or_try_init(open).await.map(Arc::clone)
     }
+}
+
+/// The same path from every working directory.
+fn absolute(path: &Location) -> Location {
+    path.resolve().map_or_else(|_| path.clone(), |resolved| Location::of(&resolved.store, &resolved.path))
 }
 
 /// What has a catalog: [`JobContext`].
@@ -91,5 +101,54 @@ impl CatalogOf for JobContext {
             Error::usage("a table is named, but this context has no catalog")
                 .with("way out", "give it one: `.extension(Arc::new(CatalogHandle::new(catalog)))`")
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context(handle: CatalogHandle) -> JobContext {
+        JobContext::builder("job").extension(Arc::new(handle)).build().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_chosen_catalog_is_opened_when_it_is_asked_for() {
+        // Embedded catalogs are files on disks. Until a job names a table, that is nobody's concern.
+        let handle = CatalogHandle::chosen(CatalogChoice::default(), "s3://bucket/state".into());
+        let ctx = context(handle);
+        assert_eq!(ctx.catalog_handle().unwrap().identity(), "embedded");
+        let error = ctx.catalog().await.unwrap_err();
+        assert_eq!(error.kind(), hardtack_core::ErrorKind::Usage);
+        #[cfg(feature = "embedded")]
+        insta::assert_snapshot!(error, @"an embedded catalog is a file on a disk, but `s3://bucket/state/catalog.sqlite` is not; use `--catalog embedded:PATH` or `--catalog glue`");
+    }
+
+    #[cfg(feature = "embedded")]
+    #[tokio::test]
+    async fn it_is_opened_once() {
+        let ctx = context(CatalogHandle::chosen(CatalogChoice::default(), "memory:/state".into()));
+        ctx.catalog().await.unwrap().create_database(&crate::Database::new("lake")).await.unwrap();
+        assert_eq!(ctx.catalog().await.unwrap().list_databases().await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_context_may_have_no_catalog() {
+        let ctx = JobContext::builder("job").build().unwrap();
+        let error = ctx.catalog().await.unwrap_err();
+        assert_eq!(error.kind(), hardtack_core::ErrorKind::Usage);
+        insta::assert_snapshot!(error, @"a table is named, but this context has no catalog (way out: give it one: `.extension(Arc::new(CatalogHandle::new(catalog)))`)");
+    }
+
+    #[test]
+    fn catalogs_have_names() {
+        let name = |choice: &str, state: &str| {
+            CatalogHandle::chosen(choice.parse().unwrap(), state.into()).identity().to_owned()
+        };
+        // The state may be named in several ways, and may move.
+        assert_eq!((name("embedded", ".hardtack"), name("embedded", "/x")), ("embedded".into(), "embedded".into()));
+        assert_eq!(name("embedded:/data/./catalog.sqlite", "/x"), "embedded:/data/catalog.sqlite");
+        assert!(name("embedded:catalog.sqlite", "/x").starts_with("embedded:/"));
+        assert_eq!((name("glue", "/x"), name("glue:12", "/x")), ("glue".into(), "glue:12".into()));
     }
 }

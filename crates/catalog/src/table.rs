@@ -453,8 +453,9 @@ impl Partition {
 /// use hardtack_catalog::{HiveType, Table, TableFormat, columns_of, schema, schema_from_catalog};
 ///
 /// let schema = schema! { title: string, price: decimal(10, 2) };
-/// let table = Table::new("lake", "books", &TableFormat::Parquet,
-/// "s3://lake/books").with_columns(columns_of(&schema)?); assert_eq!(schema_from_catalog(&table)?, schema);
+/// let table =
+///     Table::new("lake", "books", &TableFormat::Parquet, "s3://lake/books").with_columns(columns_of(&schema)?);
+/// assert_eq!(schema_from_catalog(&table)?, schema);
 /// # Ok::<_, hardtack_core::Error>(())
 /// ```
 ///

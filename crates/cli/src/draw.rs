@@ -145,7 +145,14 @@ mod tests {
     fn numbers_are_aligned_to_the_right_and_cells_may_have_lines() {
         let rows = rows(&[&["Emma", "474"], &["日本\nfolk\ttales", "7"], &["", "NULL"]]);
         let mut drawing = Drawing::new([("title", false), ("pages", true)], None);
-        insta::assert_snapshot!(drawing.header(&rows) + &drawing.rows(&rows), @"");
+        insta::assert_snapshot!(drawing.header(&rows) + &drawing.rows(&rows), @r"
+            title    | pages
+        -------------+-------
+         Emma        |   474
+         日本        |     7
+         folk\ttales |
+                     |  NULL
+        ");
     }
 
     #[test]
@@ -153,7 +160,13 @@ mod tests {
         let (first, later) = (rows(&[&["a", "b"]]), rows(&[&["wider", "b"]]));
         let mut drawing = Drawing::new([("x", false), ("y", false)], None);
         let text = drawing.header(&first) + &drawing.rows(&first) + &drawing.rows(&later) + &drawing.rows(&first);
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @"
+         x | y
+        ---+---
+         a | b
+         wider | b
+         a     | b
+        ");
     }
 
     #[test]
@@ -162,11 +175,19 @@ mod tests {
         let mut drawing = Drawing::new([("text", false), ("id", false), ("wide", false)], Some(40));
         let text = drawing.header(&rows) + &drawing.rows(&rows);
         assert!(text.lines().all(|line| line.width() <= 40), "{text}");
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @"
+              text      |  id   |     wide
+        ----------------+-------+---------------
+         a long descri… | short | 日本日本日本…
+        ");
     }
 
     #[test]
     fn a_terminal_does_not_obey_data() {
-        insta::assert_snapshot!(draw(&["x"], &rows(&[&["\u{1b}[31mred\u{7}"]])), @"");
+        insta::assert_snapshot!(draw(&["x"], &rows(&[&["\u{1b}[31mred\u{7}"]])), @r"
+                 x
+        --------------------
+         \u{1b}[31mred\u{7}
+        ");
     }
 }

@@ -13,6 +13,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
 use datafusion::physical_plan::execute_stream;
 use datafusion::sql::parser::{DFParser, Statement};
+use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use hardtack_core::{Error, ErrorKind, JobContext, Location, Result};
 use hardtack_runtime::{RuntimeArgs, open_context, parse_bytes, parse_threads};
 use object_store::ObjectStoreExt;
@@ -182,6 +183,7 @@ async fn print_rows(ctx: &JobContext, rows: DataFrame, printer: &mut Printer) ->
 
 /// What a statement gives. Definitions (`create view`, `set`) are executed here.
 async fn frame(ctx: &JobContext, statement: Statement) -> Result<DataFrame> {
+    refuse_changes(&statement)?;
     let planned = async {
         let plan = ctx.session().state().statement_to_plan(statement).await?;
         SQLOptions::new().with_allow_dml(false).verify_plan(&plan)?;
@@ -190,15 +192,52 @@ async fn frame(ctx: &JobContext, statement: Statement) -> Result<DataFrame> {
     planned.await.map_err(unplannable)
 }
 
+/// Refuses what would change the catalog's tables. Planning would, too, but says other things.
+fn refuse_changes(statement: &Statement) -> Result<()> {
+    let defined = match statement {
+        Statement::CopyTo(_) => {
+            let message = "`COPY` is not there; `--output FILE` writes the rows of a query to a file";
+            return Err(Error::usage(message));
+        }
+        Statement::CreateExternalTable(table) => Some(&table.name),
+        Statement::Statement(statement) => match statement.as_ref() {
+            SqlStatement::CreateTable(table) => Some(&table.name),
+            SqlStatement::CreateView(view) => Some(&view.name),
+            SqlStatement::Drop { names, .. } => names.first(),
+            SqlStatement::Insert(_) | SqlStatement::Update(_) | SqlStatement::Delete(_) | SqlStatement::Truncate(_) => {
+                return Err(Error::usage("SQL only reads; tables are written by jobs: `ctx.save(table, rows)`"));
+            }
+            _ => None,
+        },
+        _ => None,
+    };
+    match defined {
+        Some(name) if name.0.len() > 1 => {
+            Err(Error::usage(format!("`{name}` is in the catalog, which SQL only reads"))
+                .with("way out", "a name without a database is good until this session ends"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// An error of planning: the statement is wrong, if it is not the catalog or the store that does not answer.
 fn unplannable(error: DataFusionError) -> Error {
-    let text = error.strip_backtrace();
+    let text = match error.find_root() {
+        DataFusionError::SQL(error, _) => error.to_string(),
+        DataFusionError::Plan(text) if text.contains(UNQUALIFIED) => {
+            format!("{}; a table is named with its database: `lake.books`", text.replace(UNQUALIFIED, "'"))
+        }
+        _ => error.strip_backtrace(),
+    };
     match Error::from(error) {
         own if own.kind() == ErrorKind::NotFound => Error::usage(own.chain()),
         own if own.kind() == ErrorKind::Unexpected => Error::usage(text),
         own => own,
     }
 }
+
+/// What DataFusion calls a table that is named without its database.
+const UNQUALIFIED: &str = "'datafusion.public.";
 
 /// How wide the terminal is that standard output goes to.
 fn terminal_width() -> Option<usize> {

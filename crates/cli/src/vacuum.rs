@@ -10,6 +10,8 @@ use hardtack_runtime::{RuntimeArgs, open_context, open_state};
 use hardtack_state::Ledger;
 use hardtack_tables::{Table, VacuumOptions};
 
+use crate::draw::count;
+
 #[derive(Debug, Args)]
 pub(crate) struct VacuumArgs {
     /// The table, for example `lake.books`
@@ -70,7 +72,7 @@ fn said(files: &[Location], dry_run: bool) -> String {
     for file in files {
         let _ = writeln!(text, "{verb} {file}");
     }
-    let _ = writeln!(text, "{verb} {} files", files.len());
+    let _ = writeln!(text, "{verb} {}", count(files.len(), "file"));
     text
 }
 

@@ -128,7 +128,17 @@ pub fn parse_bytes(text: &str) -> Result<usize, String> {
     enough.ok_or_else(|| "wanted is a size such as `2GiB`, `500MB` or `1000000`, 32MiB at least".to_owned())
 }
 
-/// A size in bytes as people write it: `2GiB`, `500MB`, `1000000`.
+/// A size in bytes as people write it, or none if the text is no size (or one of an exbibyte and more). Units know no case;
+/// `k`, `M`, `G` and `T` are powers of 1000, with `iB` of 1024.
+///
+/// ```
+/// use hardtack_runtime::size;
+///
+/// assert_eq!(size("1.5 KiB"), Some(1536));
+/// assert_eq!(size("500mb"), Some(500_000_000));
+/// assert_eq!(size("1000000"), Some(1_000_000));
+/// assert_eq!(size("a lot"), None);
+/// ```
 pub fn size(text: &str) -> Option<u64> {
     let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);

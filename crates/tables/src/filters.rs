@@ -21,6 +21,11 @@ pub(crate) fn predicate(table: &Table, filters: &[Expr]) -> Predicate {
 /// The predicate with one more term, if there is a word for it.
 fn and(predicate: Predicate, term: &Expr) -> Option<Predicate> {
     match term {
+        // What short lists are simplified to: `key = a or key = b`.
+        Expr::BinaryExpr(BinaryExpr { op: Operator::Or, .. }) => {
+            let (key, values) = any_of(term)?;
+            Some(predicate.and_in(key, values))
+        }
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
             let (key, op, value) = match (left.as_ref(), right.as_ref()) {
                 (Expr::Column(key), Expr::Literal(value, _)) => (key, *op, value),
@@ -29,13 +34,9 @@ fn and(predicate: Predicate, term: &Expr) -> Option<Predicate> {
             };
             Some(predicate.and(&key.name, comparison(op)?, text(value)?))
         }
-        Expr::InList(InList { expr, list, negated: false }) => {
-            let Expr::Column(key) = expr.as_ref() else { return None };
-            let literal = |value: &Expr| match value {
-                Expr::Literal(value, _) => text(value),
-                _ => None,
-            };
-            Some(predicate.and_in(&key.name, list.iter().map(literal).collect::<Option<Vec<_>>>()?))
+        Expr::InList(_) => {
+            let (key, values) = any_of(term)?;
+            Some(predicate.and_in(key, values))
         }
         // What `flag = true` and `flag = false` are simplified to.
         Expr::Column(flag) => Some(predicate.and(&flag.name, Comparison::Eq, true)),
@@ -45,6 +46,29 @@ fn and(predicate: Predicate, term: &Expr) -> Option<Predicate> {
         },
         _ => None,
     }
+}
+
+/// The key and its values, if the term says that one key has one of some values.
+fn any_of(term: &Expr) -> Option<(&str, Vec<String>)> {
+    let (key, values): (_, Vec<&Expr>) = match term {
+        Expr::InList(InList { expr, list, negated: false }) => (expr.as_ref(), list.iter().collect()),
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => match left.as_ref() {
+            Expr::Literal(..) => (right.as_ref(), vec![left.as_ref()]),
+            _ => (left.as_ref(), vec![right.as_ref()]),
+        },
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+            let ((key, mut values), (other, more)) = (any_of(left)?, any_of(right)?);
+            values.extend(more);
+            return (key == other).then_some((key, values));
+        }
+        _ => return None,
+    };
+    let Expr::Column(key) = key else { return None };
+    let literal = |value: &Expr| match value {
+        Expr::Literal(value, _) => text(value),
+        _ => None,
+    };
+    Some((&key.name, values.into_iter().map(literal).collect::<Option<_>>()?))
 }
 
 fn comparison(op: Operator) -> Option<Comparison> {
@@ -105,7 +129,10 @@ mod tests {
     #[case(col("rate").gt(lit(0.5)), "")]
     #[case(col("city").eq(lit(ScalarValue::Utf8(None))), "")]
     #[case(col("city").is_null(), "")]
-    #[case(col("year").eq(lit(1)).or(col("year").eq(lit(2))), "")]
+    #[case(col("year").eq(lit(1)).or(lit(2).eq(col("year"))), "year in (1, 2)")]
+    #[case(col("year").eq(lit(1)).or(in_list(col("year"), vec![lit(2)], false)), "year in (1, 2)")]
+    #[case(col("year").eq(lit(1)).or(col("day").eq(lit(ScalarValue::Date32(Some(0))))), "")]
+    #[case(col("year").eq(lit(1)).or(col("year").gt(lit(7))), "")]
     #[case((col("year") % lit(2)).eq(lit(0)).and(col("year").gt(lit(7))), "year > 7")]
     fn filters_become_predicates_as_far_as_these_go(#[case] filter: Expr, #[case] expected: &str) {
         let keys = [

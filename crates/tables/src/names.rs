@@ -22,6 +22,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use hardtack_catalog::{CatalogHandle, CatalogOf, schema_from_catalog};
 use hardtack_core::{Error, JobContext, Meters, Result};
 
+use crate::provider::read_only;
 use crate::{CatalogTable, Table};
 
 /// Makes the tables of the run's catalog known to SQL in this context's session: `select * from lake.books` reads the table
@@ -122,9 +123,7 @@ struct Database {
 
 impl Database {
     fn read_only(&self, table: &str) -> DataFusionError {
-        Error::usage(format!("`{}.{table}` is in the catalog, which SQL only reads", self.name))
-            .with("way out", "save to it: `ctx.save(Table::named(database, table), rows)`")
-            .into()
+        read_only(&format!("{}.{table}", self.name)).into()
     }
 }
 

@@ -9,11 +9,12 @@ use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Result as DFResult, ScalarValue};
 use datafusion::datasource::TableType;
+use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use futures::TryStreamExt;
 use hardtack_catalog::{self as catalog, Catalog, CatalogOf, NULL_PARTITION, Partition, schema_from_catalog};
-use hardtack_core::{JobContext, Location, Meter, Result};
+use hardtack_core::{Error, JobContext, Location, Meter, Result};
 use hardtack_sources::{Folder, FolderScan, partition_value};
 
 use crate::Table;
@@ -108,6 +109,12 @@ impl CatalogTable {
     }
 }
 
+/// Somebody wants to change a table by SQL.
+pub(crate) fn read_only(table: &str) -> Error {
+    Error::usage(format!("`{table}` is in the catalog, which SQL only reads"))
+        .with("way out", "save to it: `ctx.save(Table::named(database, table), rows)`")
+}
+
 #[async_trait]
 impl TableProvider for CatalogTable {
     fn as_any(&self) -> &dyn Any {
@@ -140,5 +147,14 @@ impl TableProvider for CatalogTable {
     ) -> DFResult<Arc<dyn ExecutionPlan>> {
         let folders = self.folders(filters, session).await?;
         self.scan.plan(folders, projection, limit, session).await
+    }
+
+    async fn insert_into(
+        &self,
+        _: &dyn Session,
+        _: Arc<dyn ExecutionPlan>,
+        _: InsertOp,
+    ) -> DFResult<Arc<dyn ExecutionPlan>> {
+        Err(read_only(&self.description.qualified_name()).into())
     }
 }

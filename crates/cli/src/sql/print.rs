@@ -25,12 +25,12 @@ use crate::draw::{Drawing, count};
 pub(super) enum Out {
     Stdout,
     /// An object that appears when it is finished.
-    Object(BufWriter),
+    Object(Box<BufWriter>),
 }
 
 impl Out {
     pub(super) fn object(store: Arc<dyn ObjectStore>, path: Path) -> Self {
-        Self::Object(BufWriter::new(store, path))
+        Self::Object(Box::new(BufWriter::new(store, path)))
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<()> {

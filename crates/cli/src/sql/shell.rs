@@ -175,10 +175,10 @@ mod tests {
         let catalog = CatalogHandle::new(Arc::new(EmbeddedCatalog::in_memory()));
         let ctx = JobContext::builder("sql").extension(Arc::new(catalog)).build().unwrap();
         assert_eq!(answer(&ctx, "?").await.unwrap(), HELP);
-        insta::assert_snapshot!(answer(&ctx, "d").await.unwrap(), @"");
-        insta::assert_snapshot!(answer(&ctx, "d lake").await.unwrap_err(), @"");
-        insta::assert_snapshot!(answer(&ctx, "d lake.").await.unwrap_err(), @"");
-        insta::assert_snapshot!(answer(&ctx, "d lake.books;").await.unwrap_err(), @"");
-        insta::assert_snapshot!(answer(&ctx, "x").await.unwrap_err(), @"");
+        insta::assert_snapshot!(answer(&ctx, "d").await.unwrap(), @"no tables; `hardtack crawl LOCATION --database DB` finds some");
+        insta::assert_snapshot!(answer(&ctx, "d lake").await.unwrap_err(), @"there is no database `lake` in the catalog; create it, or check the name");
+        insta::assert_snapshot!(answer(&ctx, "d lake.").await.unwrap_err(), @"error: invalid value 'lake.' for '<DB.TABLE>': wanted is a database and a table, for example `lake.books`");
+        insta::assert_snapshot!(answer(&ctx, "d lake.books;").await.unwrap_err(), @"there is no table `lake.books` in the catalog; create it, or check the name");
+        insta::assert_snapshot!(answer(&ctx, "x").await.unwrap_err(), @r"there is no command `\x`; `\?` lists those that there are");
     }
 }

@@ -85,20 +85,66 @@ fn run(folder: &Path, args: &[&str], input: &str) -> Printed {
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_are_listed() {
     let lake = Lake::new().await;
-    insta::assert_snapshot!(lake.hardtack(&["tables"]).out, @"");
-    insta::assert_snapshot!(lake.hardtack(&["tables", "LAKE", "--json"]).out, @"");
+    insta::assert_snapshot!(lake.hardtack(&["tables"]).out, @"
+        table     | format | partitioned by |   location
+    --------------+--------+----------------+--------------
+     lake.authors | json   |                | lake/authors
+     lake.books   | json   | year           | lake/books
+    ");
+    insta::assert_snapshot!(lake.hardtack(&["tables", "LAKE", "--json"]).out, @r#"
+    {"database":"lake","name":"authors","description":null,"format":"json","location":"lake/authors","columns":[{"name":"id","type":"int"},{"name":"name","type":"string"}],"partition_keys":[],"parameters":{"EXTERNAL":"TRUE","classification":"json"}}
+    {"database":"lake","name":"books","description":"Books worth reading","format":"json","location":"lake/books","columns":[{"name":"title","type":"string","comment":"of the first edition"},{"name":"author","type":"int"},{"name":"pages","type":"bigint"}],"partition_keys":[{"name":"year","type":"int"}],"parameters":{"EXTERNAL":"TRUE","classification":"json","owner":"library"}}
+    "#);
     let unknown = lake.hardtack(&["tables", "pond"]);
     assert_eq!((unknown.code, unknown.out.as_str()), (Some(1), ""));
-    insta::assert_snapshot!(unknown.err, @"");
-    insta::assert_snapshot!(lake.hardtack(&["tables", "--catalog", "embedded:elsewhere.sqlite"]).out, @"");
+    insta::assert_snapshot!(unknown.err, @"hardtack: there is no database `pond` in the catalog; create it, or check the name");
+    insta::assert_snapshot!(lake.hardtack(&["tables", "--catalog", "embedded:elsewhere.sqlite"]).out, @"no tables; `hardtack crawl LOCATION --database DB` finds some");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_is_described() {
     let lake = Lake::new().await;
-    insta::assert_snapshot!(lake.hardtack(&["describe", "lake.books"]).out, @"");
-    insta::assert_snapshot!(lake.hardtack(&["describe", "lake.books", "--json"]).out, @"");
-    insta::assert_snapshot!(lake.hardtack(&["describe", "lake.authors"]).out, @"");
+    insta::assert_snapshot!(lake.hardtack(&["describe", "lake.books"]).out, @"
+    lake.books
+    Books worth reading
+
+    format    json
+    location  lake/books
+
+     column |  type  |       comment
+    --------+--------+----------------------
+     title  | string | of the first edition
+     author | int    |
+     pages  | bigint |
+
+     partition key | type | comment
+    ---------------+------+---------
+     year          | int  |
+    (2 partitions)
+
+       parameter    |  value
+    ----------------+---------
+     EXTERNAL       | TRUE
+     classification | json
+     owner          | library
+    ");
+    insta::assert_snapshot!(lake.hardtack(&["describe", "lake.books", "--json"]).out, @r#"{"database":"lake","name":"books","description":"Books worth reading","format":"json","location":"lake/books","columns":[{"name":"title","type":"string","comment":"of the first edition"},{"name":"author","type":"int"},{"name":"pages","type":"bigint"}],"partition_keys":[{"name":"year","type":"int"}],"parameters":{"EXTERNAL":"TRUE","classification":"json","owner":"library"},"partitions":2}"#);
+    insta::assert_snapshot!(lake.hardtack(&["describe", "lake.authors"]).out, @"
+    lake.authors
+
+    format    json
+    location  lake/authors
+
+     column |  type  | comment
+    --------+--------+---------
+     id     | int    |
+     name   | string |
+
+       parameter    | value
+    ----------------+-------
+     EXTERNAL       | TRUE
+     classification | json
+    ");
     assert_eq!(lake.hardtack(&["describe", "books"]).code, Some(2));
     assert_eq!(lake.hardtack(&["describe", "lake.bikes"]).code, Some(1));
 }
@@ -108,13 +154,46 @@ async fn queries_are_drawn() {
     let lake = Lake::new().await;
     let join = "select title, name, pages, year from lake.books b join lake.authors a on a.id = b.author;
         select year, count(*) as n from lake.books where year > 1900 group by year";
-    insta::assert_snapshot!(lake.sql(join), @"");
-    insta::assert_snapshot!(lake.sql("select title from lake.books where year = 2000"), @"");
-    insta::assert_snapshot!(lake.sql("select table_name from information_schema.tables where table_schema = 'lake'"), @"");
-    insta::assert_snapshot!(lake.sql("explain select title from lake.books where year = 1815"), @"");
+    insta::assert_snapshot!(lake.sql(join), @"
+     title |    name     | pages | year
+    -------+-------------+-------+------
+     Emma  | Jane Austen |   474 | 1815
+    (1 row)
+     year | n
+    ------+---
+     1922 | 1
+    (1 row)
+    ");
+    insta::assert_snapshot!(lake.sql("select title from lake.books where year = 2000"), @"
+     title
+    -------
+    (0 rows)
+    ");
+    insta::assert_snapshot!(lake.sql("select table_name from information_schema.tables where table_schema = 'lake'"), @"
+     table_name
+    ------------
+     books
+     authors
+    (2 rows)
+    ");
+    let explained = lake.sql("explain select title from lake.books where year = 1815");
+    let folder = lake.folder.path().display().to_string();
+    insta::assert_snapshot!(explained.replace(folder.trim_start_matches('/'), "DIR"), @"
+    logical_plan
+    TableScan: lake.books projection=[title], full_filters=[lake.books.year = Int32(1815)]
+
+    physical_plan
+    DataSourceExec: file_groups={1 group: [[DIR/lake/books/year=1815/a.json]]}, projection=[title], file_type=json
+    ");
     let analyzed = lake.sql("explain analyze select title from lake.books where year = 1815");
     assert!(analyzed.contains("output_rows=1"), "{analyzed}");
-    insta::assert_snapshot!(lake.sql("show columns from lake.authors"), @"");
+    insta::assert_snapshot!(lake.sql("show columns from lake.authors"), @"
+     table_catalog | table_schema | table_name | column_name | data_type | is_nullable
+    ---------------+--------------+------------+-------------+-----------+-------------
+     datafusion    | lake         | authors    | id          | Int32     | YES
+     datafusion    | lake         | authors    | name        | Utf8      | YES
+    (2 rows)
+    ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,13 +201,20 @@ async fn rows_come_in_other_formats() {
     let lake = Lake::new().await;
     let query = "select title, pages, {y: year} as published from lake.books order by title";
     let of = |format: &str, query: &str| lake.hardtack(&["sql", "--format", format, "-c", query]);
-    insta::assert_snapshot!(of("json", query).out, @"");
+    insta::assert_snapshot!(of("json", query).out, @r#"
+    {"title":"Emma","pages":474,"published":{"y":1815}}
+    {"title":"Ulysses","pages":null,"published":{"y":1922}}
+    "#);
     let plain = "select title, pages from lake.books order by title";
-    insta::assert_snapshot!(of("csv", plain).out, @"");
-    insta::assert_snapshot!(of("csv", "select 1 as a where false").out, @"");
-    insta::assert_snapshot!(of("csv", query).err, @"");
+    insta::assert_snapshot!(of("csv", plain).out, @"
+    title,pages
+    Emma,474
+    Ulysses,
+    ");
+    insta::assert_snapshot!(of("csv", "select 1 as a where false").out, @"a");
+    insta::assert_snapshot!(of("csv", query).err, @r#"hardtack: these rows cannot be CSV; try JSON: Csv error: Nested type Struct("y": Int32) is not supported in CSV"#);
     assert_eq!(of("csv", query).code, Some(2));
-    insta::assert_snapshot!(of("parquet", query).err, @"");
+    insta::assert_snapshot!(of("parquet", query).err, @"hardtack: Parquet is not for terminals; say where: `--output FILE`");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,12 +233,21 @@ async fn rows_go_to_files() {
     assert_eq!(to("none.parquet", "select title from lake.books where year = 0").code, Some(0));
     lake.sql("select 1");
     let back = "create external table t stored as parquet location 'old.parquet'; select * from t";
-    insta::assert_snapshot!(lake.sql(back), @"");
+    insta::assert_snapshot!(lake.sql(back), @"
+     title | year
+    -------+------
+     Emma  | 1815
+    (1 row)
+    ");
     let back = "create external table t stored as parquet location 'none.parquet'; select * from t";
-    insta::assert_snapshot!(lake.sql(back), @"");
-    insta::assert_snapshot!(to("old.xls", query).err, @"");
-    insta::assert_snapshot!(to("two.csv", "select 1; select 2").err, @"");
-    insta::assert_snapshot!(to("none.csv", "").err, @"");
+    insta::assert_snapshot!(lake.sql(back), @"
+     title
+    -------
+    (0 rows)
+    ");
+    insta::assert_snapshot!(to("old.xls", query).err, @"hardtack: the suffix of the output says no format; add `--format`, for example `--format csv` (output: old.xls)");
+    insta::assert_snapshot!(to("two.csv", "select 1; select 2").err, @"hardtack: one query is wanted whose rows are the file, but there are several (output: two.csv)");
+    insta::assert_snapshot!(to("none.csv", "").err, @"hardtack: one query is wanted whose rows are the file (output: none.csv)");
     assert!(!lake.folder.path().join("two.csv").exists());
 }
 
@@ -165,9 +260,19 @@ async fn scripts_come_from_files_and_standard_input() {
     );
     let printed =
         lake.hardtack(&["sql", "-f", "count.sql", "--format", "csv", "--memory-limit", "100MB", "--threads", "1"]);
-    insta::assert_snapshot!(printed.out, @"");
+    insta::assert_snapshot!(printed.out, @"
+    books
+    2
+    authors
+    2
+    ");
     let printed = run(lake.folder.path(), &["sql", "--format", "csv"], "select 1 as one;\nselect 'ä;' as two");
-    insta::assert_snapshot!(printed.out, @"");
+    insta::assert_snapshot!(printed.out, @"
+    one
+    1
+    two
+    ä;
+    ");
     let printed = lake.hardtack(&["sql", "-f", "nope.sql"]);
     assert_eq!(printed.code, Some(2));
     assert_eq!(run(lake.folder.path(), &["sql"], "").out, "");
@@ -181,16 +286,18 @@ async fn what_cannot_be_planned_is_a_usage_error() {
         assert_eq!((printed.code, printed.out.as_str()), (Some(2), ""), "{query}: {}", printed.err);
         printed.err
     };
-    insta::assert_snapshot!(refused("selec 1"), @"");
-    insta::assert_snapshot!(refused("select nope from lake.authors"), @"");
-    insta::assert_snapshot!(refused("select * from lake.bikes"), @"");
-    insta::assert_snapshot!(refused("select * from pond.fish"), @"");
-    insta::assert_snapshot!(refused("select * from books"), @"");
-    insta::assert_snapshot!(refused("select name + interval '1 day' from lake.authors"), @"");
-    insta::assert_snapshot!(refused("insert into lake.authors values (3, 'x')"), @"");
-    insta::assert_snapshot!(refused("copy (select 1) to 'x.csv'"), @"");
-    insta::assert_snapshot!(refused("drop table lake.authors"), @"");
-    insta::assert_snapshot!(refused("create table lake.new as select 1 as a"), @"");
+    insta::assert_snapshot!(refused("selec 1"), @"hardtack: sql parser error: Expected: an SQL statement, found: selec at Line: 1, Column: 1");
+    insta::assert_snapshot!(refused("select nope from lake.authors"), @"hardtack: Schema error: No field named nope. Valid fields are lake.authors.id, lake.authors.name.");
+    insta::assert_snapshot!(refused("select * from lake.bikes"), @"hardtack: there is no table `lake.bikes` in the catalog; create it, or check the name");
+    insta::assert_snapshot!(refused("select * from pond.fish"), @"hardtack: there is no table `pond.fish` in the catalog; create it, or check the name");
+    insta::assert_snapshot!(refused("select * from books"), @"hardtack: table 'books' not found; a table is named with its database: `lake.books`");
+    insta::assert_snapshot!(refused("select name + interval '1 day' from lake.authors"), @"hardtack: Error during planning: Cannot coerce arithmetic expression Utf8 + Interval(MonthDayNano) to valid types");
+    insta::assert_snapshot!(refused("insert into lake.authors values (3, 'x')"), @"hardtack: SQL only reads; tables are written by jobs: `ctx.save(table, rows)`");
+    insta::assert_snapshot!(refused("copy (select 1) to 'x.csv'"), @"hardtack: `COPY` is not there; `--output FILE` writes the rows of a query to a file");
+    insta::assert_snapshot!(refused("drop table lake.authors"), @"hardtack: `lake.authors` is in the catalog, which SQL only reads (way out: a name without a database is good until this session ends)");
+    insta::assert_snapshot!(refused("create table lake.new as select 1 as a"), @"hardtack: `lake.new` is in the catalog, which SQL only reads (way out: a name without a database is good until this session ends)");
+    insta::assert_snapshot!(refused("create view lake.new as select 1 as a"), @"hardtack: `lake.new` is in the catalog, which SQL only reads (way out: a name without a database is good until this session ends)");
+    insta::assert_snapshot!(refused("create external table lake.new stored as csv location 'x.csv'"), @"hardtack: `lake.new` is in the catalog, which SQL only reads (way out: a name without a database is good until this session ends)");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,8 @@
 //! Options reach DataFusion.
 
 use datafusion::execution::memory_pool::MemoryConsumer;
+use hardtack_catalog::{Catalog, CatalogExt, CatalogOf, Database, EmbeddedCatalog};
+use hardtack_core::Location;
 use hardtack_runtime::{RuntimeArgs, open_context};
 
 const MEMORY: usize = 64 << 20;
@@ -33,4 +35,24 @@ async fn limits_are_those_of_the_options() {
     // Where sorts spill.
     let file = env.disk_manager.create_tmp_file("a test").unwrap();
     assert!(file.path().starts_with(spill.path()), "{:?}", file.path());
+}
+
+#[tokio::test]
+async fn the_catalog_is_at_the_state_location_or_where_the_options_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |path: &str| Location::from(folder.path()).join(path);
+    let default = RuntimeArgs { state: at("state"), ..RuntimeArgs::default() };
+    let named = RuntimeArgs { catalog: format!("embedded:{}", at("named.db")).parse().unwrap(), ..default.clone() };
+    for (options, database) in [(default, "usual"), (named, "named")] {
+        let ctx = open_context("job", &options).unwrap();
+        assert!(
+            !folder.path().join("state").exists() || database == "named",
+            "it is not opened before it is asked for"
+        );
+        ctx.catalog().await.unwrap().ensure_database(&Database::new(database)).await.unwrap();
+    }
+    for (file, database) in [("state/catalog.sqlite", "usual"), ("named.db", "named")] {
+        let found = EmbeddedCatalog::open(&at(file)).unwrap().list_databases().await.unwrap();
+        assert_eq!(found.iter().map(|d| d.name.as_str()).collect::<Vec<_>>(), [database]);
+    }
 }

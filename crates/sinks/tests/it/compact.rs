@@ -125,7 +125,9 @@ proptest! {
                     .map(|f| f.metadata().unwrap().len()).collect();
                 // A file may be closed half full, if row groups are large; footers take their part.
                 prop_assert!(new.len() as u64 <= 2 * files.bytes.div_ceil(target), "{:?} from {:?}", new, files);
-                prop_assert!(new.iter().all(|size| *size < target + 6_000), "{:?}", new);
+                // What a row group will take is guessed from the one before, in which more values may have repeated.
+                let row_group = 40 * row_group_rows as u64;
+                prop_assert!(new.iter().all(|size| *size < target + row_group + 6_000), "{:?}", new);
             }
             prop_assert_eq!(stage(&small, "c2", 2).await.1, Staged::default());
             prop_assert_eq!(small.small_files(&context("plan")).await.unwrap(), []);

@@ -279,7 +279,7 @@ async fn partition_columns_come_from_folders() {
     +---+------------+
     ");
     let wrong = a().with_partition_columns([("k", DataType::Int64)]);
-    assert_snapshot!(show(&three, wrong).await, @r#"refused: `x` is not an Int64 (file: memory:/data/year=2019/day=2019-12-31/k=x/a.json, column: k, value: "x")"#);
+    assert_snapshot!(show(&three, wrong).await, @r#"refused: `x` is not an Int64 (column: k, value: "x", file: memory:/data/year=2019/day=2019-12-31/k=x/a.json)"#);
     let missing = a().with_partition_columns([("month", DataType::Int64)]);
     assert_snapshot!(show(&three, missing).await, @"refused: the file is in no folder `month=...`, as its partition column wants (file: memory:/data/year=2019/day=2019-12-31/k=x/a.json, column: month)");
 }

@@ -100,7 +100,14 @@ async fn only_folders_that_a_filter_leaves_are_listed(
 async fn a_question_about_partitions_only_reads_no_column() {
     let world = a_thousand_years().await;
     let years = world.load("lake.books").await.unwrap().filter(col("year").gt(lit(1980))).unwrap();
-    assert_snapshot!(show(years.select_columns(&["year"]).unwrap().distinct().unwrap()).await, @"");
+    assert_snapshot!(show(years.select_columns(&["year"]).unwrap().distinct().unwrap()).await, @"
+    +------+
+    | year |
+    +------+
+    | 1987 |
+    | 1988 |
+    +------+
+    ");
     let counts = world.ctx.meters().source("lake.books").counts();
     assert_eq!((counts.files, counts.rows), (2, 4));
 }
@@ -153,7 +160,7 @@ async fn a_partition_value_that_is_not_of_its_keys_type_is_named() {
     books.partition_keys[0].data_type = "string".to_owned();
     let partition = books.partition(["unknown"], format!("{HERE}/year=unknown"));
     world.catalog.add_partitions(&books, &[partition]).await.unwrap();
-    assert_snapshot!(show(world.load("lake.books").await.unwrap()).await, @"");
+    assert_snapshot!(show(world.load("lake.books").await.unwrap()).await, @r#"`unknown` is not an Int32 (column: year, value: "unknown", table: lake.books, partition: year=unknown)"#);
 }
 
 // --- formats -------------------------------------------------------------------------------------------------------
@@ -178,7 +185,14 @@ async fn every_format_is_read(#[case] format: TableFormat, #[case] file: impl In
     world.partitions(&books, &[["1990"]]).await;
     world.put(format!("{HERE}/year=1990/000000_0"), file.into()).await;
     let shown = show(world.load("lake.books").await.unwrap()).await;
-    insta::allow_duplicates! { assert_snapshot!(shown, @"") }
+    insta::allow_duplicates! { assert_snapshot!(shown, @"
+    +---------+-------+------+
+    | title   | pages | year |
+    +---------+-------+------+
+    | Emma    | 400   | 1990 |
+    | Ulysses | 700   | 1990 |
+    +---------+-------+------+
+    ") }
 }
 
 #[rstest]
@@ -224,7 +238,14 @@ async fn another_text_may_stand_for_null() {
     books.storage.serde_parameters.insert("serialization.null.format".to_owned(), "n/a".to_owned());
     world.create(&books).await;
     world.put(format!("{HERE}/data"), "n/a,n/a\n\\N,1\n").await;
-    assert_snapshot!(show(world.load("lake.books").await.unwrap()).await, @"");
+    assert_snapshot!(show(world.load("lake.books").await.unwrap()).await, @r"
+    +-------+-------+
+    | title | pages |
+    +-------+-------+
+    |       |       |
+    | \N    | 1     |
+    +-------+-------+
+    ");
 }
 
 #[tokio::test]
@@ -246,9 +267,24 @@ async fn partitions_may_be_anywhere_and_of_another_format() {
     world.put("memory:/archive/eighties/a.csv", "title,pages\n\"It\",1138\n").await;
     // It is not registered.
     world.put(format!("{HERE}/year=1991/a.parquet"), two_books()).await;
-    assert_snapshot!(show(world.load("lake.books").await.unwrap()).await, @"");
+    assert_snapshot!(show(world.load("lake.books").await.unwrap()).await, @"
+    +---------+-------+------+
+    | title   | pages | year |
+    +---------+-------+------+
+    | Emma    | 400   | 1990 |
+    | It      | 1138  | 1980 |
+    | Ulysses | 700   | 1990 |
+    +---------+-------+------+
+    ");
     let long = world.load("lake.books").await.unwrap().filter(col("pages").gt(lit(600))).unwrap();
-    assert_snapshot!(show(long.select_columns(&["year", "title"]).unwrap()).await, @"");
+    assert_snapshot!(show(long.select_columns(&["year", "title"]).unwrap()).await, @"
+    +------+---------+
+    | year | title   |
+    +------+---------+
+    | 1980 | It      |
+    | 1990 | Ulysses |
+    +------+---------+
+    ");
 }
 
 // --- schema on read ------------------------------------------------------------------------------------------------
@@ -287,7 +323,25 @@ async fn columns_are_found_in_any_case_and_may_be_missing(#[case] format: TableF
     let mut shown = vec![show(all).await];
     shown.push(show(some.select_columns(&["new", "id"]).unwrap()).await);
     shown.push(show(by_field.select_columns(&["id"]).unwrap()).await);
-    insta::allow_duplicates! { assert_snapshot!(shown.join("\n"), @"") }
+    insta::allow_duplicates! { assert_snapshot!(shown.join("\n"), @"
+    +----+---------------------------------------------+------------------+-----+
+    | id | author                                      | tags             | new |
+    +----+---------------------------------------------+------------------+-----+
+    | 1  | {Name: Austen, born: {in: , at: Steventon}} | [{key: A, n: 1}] |     |
+    | 2  | {Name: Joyce, born: }                       | []               |     |
+    | 3  |                                             |                  |     |
+    +----+---------------------------------------------+------------------+-----+
+    +-----+----+
+    | new | id |
+    +-----+----+
+    |     | 2  |
+    +-----+----+
+    +----+
+    | id |
+    +----+
+    | 2  |
+    +----+
+    ") }
 }
 
 #[rstest]
@@ -307,7 +361,13 @@ async fn the_keys_of_maps_are_data(#[case] format: TableFormat) {
     };
     world.put(format!("{HERE}/part-0"), file).await;
     let shown = show(world.load("lake.books").await.unwrap()).await;
-    insta::allow_duplicates! { assert_snapshot!(shown, @"") }
+    insta::allow_duplicates! { assert_snapshot!(shown, @"
+    +------------------------------+
+    | counts                       |
+    +------------------------------+
+    | {Emma: {n: 1}, EMMA: {n: 2}} |
+    +------------------------------+
+    ") }
 }
 
 #[tokio::test]
@@ -330,8 +390,18 @@ async fn a_name_that_may_mean_two_columns_is_refused_if_it_is_wanted() {
         let all = world.load("lake.books").await.unwrap();
         let shown = [show(all.clone()).await, show(all.select_columns(&["n"]).unwrap()).await].join("\n");
         match format {
-            TableFormat::Json => assert_snapshot!(shown, @""),
-            _ => insta::allow_duplicates! { assert_snapshot!(shown, @"") },
+            TableFormat::Json => assert_snapshot!(shown, @"
+            an object has `id` twice, where case does not count (file: memory:/lake/books/part-0, line: 1, column: id)
+            an object has `id` twice, where case does not count (file: memory:/lake/books/part-0, line: 1, column: id)
+            "),
+            _ => insta::allow_duplicates! { assert_snapshot!(shown, @"
+            the file has `Id` and `ID`, and each may be `id` (column: id, file: memory:/lake/books/part-0)
+            +---+
+            | n |
+            +---+
+            | 3 |
+            +---+
+            ") },
         }
     }
 }
@@ -353,7 +423,16 @@ async fn a_type_that_cannot_be_read_names_file_and_column(#[case] format: TableF
     for (rows, column) in [(&all, "pages"), (&all, "day"), (&filtered, "title"), (&all, "title")] {
         shown.push(show(rows.clone().select_columns(&[column]).unwrap()).await);
     }
-    insta::allow_duplicates! { assert_snapshot!(shown.join("\n"), @"") }
+    insta::allow_duplicates! { assert_snapshot!(shown.join("\n"), @r#"
+    the file stores a Float64, which is not always an Int32, as the schema wants (column: pages, file: memory:/lake/books/part-0)
+    the file stores a Struct("y": Int32), which is not always a Date32, as the schema wants (column: day, file: memory:/lake/books/part-0)
+    the file stores a Float64, which is not always an Int32, as the schema wants (column: pages, file: memory:/lake/books/part-0)
+    +-------+
+    | title |
+    +-------+
+    | Emma  |
+    +-------+
+    "#) }
 }
 
 #[tokio::test]
@@ -390,9 +469,25 @@ async fn nested_types_and_times_are_as_the_catalog_says() {
     world.put(format!("{HERE}/a.parquet"), parquet(&rows(&older, json))).await;
     world.put(format!("{HERE}/b.parquet"), int96("at", 376_200, 37_800_000_000_000)).await;
     let all = world.load("lake.books").await.unwrap();
-    assert_snapshot!(show(all.clone()).await, @"");
+    assert_snapshot!(show(all.clone()).await, @"
+    +-------+------------+-------------------------+----------------------+------+------+-----+----------------+
+    | price | day        | at                      | instant              | flag | code | raw | lists          |
+    +-------+------------+-------------------------+----------------------+------+------+-----+----------------+
+    |       |            | 3000-01-01T10:30:00     |                      |      |      |     |                |
+    | 12.50 | 2024-02-29 | 2024-02-29T10:30:00.125 | 2024-02-29T10:30:00Z | true | DE   |     | [[1, 2], [], ] |
+    +-------+------------+-------------------------+----------------------+------+------+-----+----------------+
+    ");
     let types = all.schema().fields().iter().map(|f| format!("{} {}", f.name(), f.data_type())).collect::<Vec<_>>();
-    assert_snapshot!(types.join("\n"), @"");
+    assert_snapshot!(types.join("\n"), @r#"
+    price Decimal128(10, 2)
+    day Date32
+    at Timestamp(µs)
+    instant Timestamp(µs, "UTC")
+    flag Boolean
+    code Utf8
+    raw Binary
+    lists List(List(Int32))
+    "#);
     let at = all.filter(col("at").gt_eq(lit("2024-02-29 10:30:00.125"))).unwrap();
     assert_eq!(at.count().await.unwrap(), 2);
 }
@@ -409,8 +504,8 @@ async fn a_time_that_is_finer_than_its_column_is_refused_and_not_cut() {
         parquet(&rows(&stored, r#"{"at": "2024-02-29T10:30:00.000001"} {"at": "2024-02-29T10:30:00.000001001"}"#));
     world.put(format!("{HERE}/a.parquet"), file).await;
     let all = world.load("lake.books").await.unwrap();
-    assert_snapshot!(show(all.clone()).await, @"");
-    assert_snapshot!(show(all.filter(col("at").eq(lit("2024-02-29 10:30:00.000001"))).unwrap()).await, @"");
+    assert_snapshot!(show(all.clone()).await, @"`2024-02-29T10:30:00.000001001` is finer than a Timestamp(µs) (column: at, file: memory:/lake/books/a.parquet)");
+    assert_snapshot!(show(all.filter(col("at").eq(lit("2024-02-29 10:30:00.000001"))).unwrap()).await, @"`2024-02-29T10:30:00.000001001` is finer than a Timestamp(µs) (column: at, file: memory:/lake/books/a.parquet)");
 }
 
 // --- what is there, and what is not --------------------------------------------------------------------------------
@@ -459,9 +554,9 @@ async fn a_table_that_is_not_there_is_an_error_or_empty() {
     let world = World::new();
     let error = world.load("lake.books").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
-    assert_snapshot!(error.chain(), @"");
+    assert_snapshot!(error.chain(), @"there is no table `lake.books` in the catalog; create it, or check the name (source: lake.books)");
     let books = Table::named("lake", "books").or_empty(schema! { title: string });
-    assert_snapshot!(format!("{books:?}"), @"");
+    assert_snapshot!(format!("{books:?}"), @r#"Table { name: "lake.books", or_empty: [title: Utf8] }"#);
     let titles = books.load(&world.ctx).await.unwrap();
     assert_eq!(
         (titles.schema().field_names(), titles.count().await.unwrap()),
@@ -477,7 +572,7 @@ async fn a_dry_run_asks_for_the_description_only() {
     let world = a_thousand_years().await;
     let schema = Table::named("lake", "books").schema(&world.ctx).await.unwrap();
     assert_eq!(schema, catalog::schema_from_catalog(&books(&TableFormat::Parquet)).unwrap());
-    assert_snapshot!(world.asked(), @"");
+    assert_snapshot!(world.asked(), @"get_table 1 (1)");
 }
 
 #[tokio::test]
@@ -501,14 +596,26 @@ async fn what_is_no_table_of_files_says_so() {
     for name in ["books", "iceberg", "orc", "union", "mapped"] {
         errors.push(world.load(&format!("lake.{name}")).await.unwrap_err().to_string());
     }
-    assert_snapshot!(errors.join("\n"), @"");
+    assert_snapshot!(errors.join("\n"), @"
+    `lake.books` is a VIRTUAL_VIEW without a location, so there are no files (source: lake.books)
+    this is a table of ICEBERG, which is not read as plain files (table: lake.iceberg, source: lake.iceberg)
+    the format of these files is not known; Parquet, JSON, CSV and Avro are (SerDe: org.apache.hadoop.hive.ql.io.orc.OrcSerde, table: lake.orc, source: lake.orc)
+    expected a type, found `uniontype`, which neither Athena nor Spark reads; declare a struct with one field for each type (type: uniontype<int,string>, position: 1, column: either, table: lake.union, source: lake.union)
+    `mapping.ts` gives a column of this table another name in its files, which is not supported (table: lake.mapped, source: lake.mapped)
+    ");
 
     // A format may be known, and yet not hold every type.
     world.create(&named("csv", table(&csv(None, None, 0), &[("id", "int"), ("tags", "array<int>")]))).await;
     world.put(format!("{HERE}/file"), "1,2").await;
     let all = world.load("lake.csv").await.unwrap();
-    assert_snapshot!(show(all.clone()).await, @"");
-    assert_snapshot!(show(all.select_columns(&["id"]).unwrap()).await, @"");
+    assert_snapshot!(show(all.clone()).await, @"a CSV file cannot hold a List(Int32) (column: tags)");
+    assert_snapshot!(show(all.select_columns(&["id"]).unwrap()).await, @"
+    +----+
+    | id |
+    +----+
+    | 1  |
+    +----+
+    ");
 }
 
 #[tokio::test]
@@ -525,5 +632,12 @@ async fn tables_can_be_joined() {
     let books = world.load("lake.books").await.unwrap();
     let prices = world.load("shop.books").await.unwrap();
     let joined = books.join(prices, datafusion::common::JoinType::Inner, &["title"], &["title"], None).unwrap();
-    assert_snapshot!(show(joined).await, @"");
+    assert_snapshot!(show(joined).await, @"
+    +-------+-------+------+-------+-------+
+    | title | pages | year | title | price |
+    +-------+-------+------+-------+-------+
+    | Emma  | 400   | 1990 | Emma  | 9.90  |
+    | Emma  | 400   | 1991 | Emma  | 9.90  |
+    +-------+-------+------+-------+-------+
+    ");
 }
