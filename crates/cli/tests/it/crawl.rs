@@ -103,7 +103,14 @@ fn files_become_tables() {
     ");
     std::fs::remove_file(lake.join("lake/stock/notes.txt")).unwrap();
     let all = ["--delete-missing", "--table-prefix", "raw_", "--csv-header", "present", "--sample", "64MB"];
-    insta::assert_snapshot!(hardtack(lake, &[&crawl[..], &all].concat()), @"");
+    insta::assert_snapshot!(hardtack(lake, &[&crawl[..], &all].concat()), @"
+    0 updated   shop.orders  json  /lake/Orders
+        1 partition dropped: day=2026-07-01
+    unchanged shop.customers  csv  /lake/customers
+    created   shop.raw_stock  csv  /lake/stock
+        columns: id bigint
+    3 tables: 1 created, 1 updated, 1 unchanged; 0 problems
+    ");
 }
 
 #[test]
