@@ -2,6 +2,7 @@
 //! its tables.
 
 mod compact;
+mod crawl;
 mod draw;
 mod sql;
 mod tables;
@@ -13,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use hardtack_catalog::CatalogChoice;
-use hardtack_core::{Error, Location, Result};
+use hardtack_core::{Error, ErrorKind, Location, Result};
 use hardtack_runtime::{RecoverOptions, RuntimeArgs, open_context, open_state, recover};
 use hardtack_state::{Ledger, RunRecord, RunStatus};
 
@@ -72,6 +73,12 @@ enum Command {
     Vacuum(vacuum::VacuumArgs),
     /// Remove the files of a table that are older than a retention, and the partitions of which nothing is left
     Purge(vacuum::PurgeArgs),
+    /// Find the data sets below a location and register them as tables, or bring the tables up to date
+    ///
+    /// Tables get new columns, wider types and new partitions; nothing is ever renamed or removed, but partitions without
+    /// files with `--delete-missing`. A second crawl changes nothing. Exits with 3 if something is not in the catalog as it
+    /// was found.
+    Crawl(crawl::CrawlArgs),
     /// Query the tables of the catalog by SQL, in a shell or from a script
     Sql(sql::SqlArgs),
     /// List the tables of the catalog
@@ -98,6 +105,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Runs { job, json } => print(list_runs(&options, &job, json)),
         Command::Vacuum(args) => print(vacuum::vacuum(&options, args)),
         Command::Purge(args) => print(vacuum::purge(&options, args)),
+        Command::Crawl(args) => finish(async {
+            let (text, problems) = crawl::crawl(&open_context("hardtack", &options)?, args).await?;
+            Ok((text, ExitCode::from(if problems { ErrorKind::Refused.exit_code() } else { 0 })))
+        }),
         Command::Sql(args) => print(async { sql::run(options, args).await.map(|()| String::new()) }),
         Command::Tables(args) => print(async { tables::list(&open_context("hardtack", &options)?, &args).await }),
         Command::Describe(args) => print(async { tables::describe(&open_context("hardtack", &options)?, &args).await }),
@@ -106,6 +117,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Prints what comes of it.
 fn print(work: impl Future<Output = Result<String>>) -> ExitCode {
+    finish(async { Ok((work.await?, ExitCode::SUCCESS)) })
+}
+
+/// Prints what comes of it, and exits as it says.
+fn finish(work: impl Future<Output = Result<(String, ExitCode)>>) -> ExitCode {
     hardtack_runtime::init_logging(hardtack_runtime::LogFormat::Pretty, "warn");
     let done = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -113,9 +129,9 @@ fn print(work: impl Future<Output = Result<String>>) -> ExitCode {
         .map_err(|e| Error::unexpected("threads could not be started").because(e))
         .and_then(|tokio| tokio.block_on(work));
     match done {
-        Ok(text) => {
+        Ok((text, code)) => {
             let _ = std::io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
+            code
         }
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "hardtack: {}", error.chain());

@@ -20,6 +20,7 @@ chapters! {
     contracts = "docs/guide/src/contracts.md",
     tables = "docs/guide/src/tables.md",
     tables_writing = "docs/guide/src/tables-writing.md",
+    crawling = "docs/guide/src/crawling.md",
     transforms = "docs/guide/src/transforms.md",
     change_events = "docs/guide/src/change-events.md",
     elt = "docs/guide/src/elt.md",

@@ -45,14 +45,18 @@ impl Format for Avro {
 
     async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<SchemaRef> {
         let mut union = Union::default();
-        let look = |file: SourceFile| async move { Ok(AvroFile::open(&file).await?.schema) };
-        infer_each(files, concurrency.max(16), look, |file, schema| union.add(&schema, &file.location)).await?;
+        infer_each(files, concurrency.max(16), header, |file, schema| union.add(&schema, &file.location)).await?;
         Ok(Arc::new(union.schema()))
     }
 
     fn plan(&self, table: TableSchema, origin: Origin, _planned: &Planned) -> Result<Arc<dyn FileSource>> {
         Ok(Arc::new(RowSource::new(Arc::new(AvroRows { caseless: false }), table, origin)))
     }
+}
+
+/// The columns of a file.
+pub(crate) async fn header(file: SourceFile) -> Result<SchemaRef> {
+    Ok(AvroFile::open(&file).await?.schema)
 }
 
 /// Reads the rows of Avro files.

@@ -296,7 +296,9 @@ impl<F: Format> Files<F> {
             Partitions::Hive => {
                 let all = listing.files.first().into_iter().flat_map(|f| f.partitions.keys());
                 let known = all.filter(|name| self.schema.is_none() || inferred.field_with_name(name).is_ok());
-                known.map(|name| Arc::new(Field::new(name, partition_type(&listing.files, name), true))).collect()
+                let values =
+                    |name| listing.files.iter().filter_map(move |f: &Found| f.partitions.get(name)?.as_deref());
+                known.map(|name| Arc::new(Field::new(name, partition_type(values(name)), true))).collect()
             }
         };
         Ok(Columns::new(&inferred, &fields))
@@ -311,13 +313,13 @@ impl<F: Format> Files<F> {
     }
 }
 
-/// The type that all values of a partition column have.
-fn partition_type(files: &[Found], name: &str) -> DataType {
-    let values = || files.iter().filter_map(|f| f.partitions.get(name)?.as_deref());
+/// The type that these values of a partition column have: `Int64` if all are integers, `Date32` if all are dates, `Utf8`
+/// otherwise.
+pub fn partition_type<'a>(values: impl Iterator<Item = &'a str> + Clone) -> DataType {
     let all = |to: &DataType, shaped: fn(&str) -> bool| {
-        values().all(|value| shaped(value) && parse([Some(value.into())].into_iter(), to).is_ok())
+        values.clone().all(|value| shaped(value) && parse([Some(value.into())].into_iter(), to).is_ok())
     };
-    if values().next().is_none() {
+    if values.clone().next().is_none() {
         DataType::Utf8
     } else if all(&DataType::Int64, |v| v.bytes().all(|b| b.is_ascii_digit() || b == b'-')) {
         DataType::Int64

@@ -45,7 +45,7 @@ pub struct FolderCsv {
 }
 
 impl FolderCsv {
-    fn dialect(&self) -> Dialect {
+    pub(crate) fn dialect(&self) -> Dialect {
         // One line may name the columns; of more, nobody knows which.
         let header = self.header_lines == 1;
         let skipped = if header { 0 } else { self.header_lines };

@@ -107,7 +107,7 @@ impl Search<'_> {
                 passed_over.others += 1;
                 passed_over.example.get_or_insert_with(|| parts.join("/"));
             } else {
-                let partitions = folders.iter().filter_map(|folder| partition(folder)).collect();
+                let partitions = folders.iter().filter_map(|folder| folder_partition(folder)).collect();
                 files.push(Found { meta, partitions });
             }
         }
@@ -216,14 +216,15 @@ pub(crate) async fn folder_files(store: &dyn ObjectStore, path: &Path) -> object
 
 fn is_hidden(name: &str, folders: &[String]) -> bool {
     let hidden = |part: &str| part.starts_with('.') || part.starts_with('_');
-    hidden(name) || folders.iter().any(|f| hidden(f) && partition(f).is_none())
+    hidden(name) || folders.iter().any(|f| hidden(f) && folder_partition(f).is_none())
 }
 
 /// What Hive calls the folder of rows whose partition column is null.
 const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 
-/// What a folder `name=value` says. Hive escapes what a path cannot hold as `%3A`.
-fn partition(folder: &str) -> Option<(String, Option<String>)> {
+/// What a folder `name=value` says, if it is one: the name of a partition column and its value, or nothing for Hive's null.
+/// Hive escapes what a path cannot hold as `%3A`.
+pub fn folder_partition(folder: &str) -> Option<(String, Option<String>)> {
     let (name, value) = folder.split_once('=').filter(|(name, _)| !name.is_empty() && !name.starts_with('.'))?;
     let decode = |text: &str| percent_decode_str(text).decode_utf8().map_or(text.to_owned(), String::from);
     let value = (!value.is_empty() && value != HIVE_NULL).then(|| decode(value));
@@ -247,6 +248,6 @@ mod tests {
     #[case("plain", None)]
     fn folders_name_partitions(#[case] folder: &str, #[case] wanted: Option<(&str, Option<&str>)>) {
         let wanted = wanted.map(|(name, value)| (name.to_owned(), value.map(str::to_owned)));
-        assert_eq!(partition(folder), wanted);
+        assert_eq!(folder_partition(folder), wanted);
     }
 }

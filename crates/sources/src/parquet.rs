@@ -52,7 +52,7 @@ impl Format for Parquet {
     async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<SchemaRef> {
         let mut union = Union::default();
         // Footers are waited for, not worked on.
-        infer_each(files, concurrency.max(16), footer, |file, schema| union.add(&schema, &file.location)).await?;
+        infer_each(files, concurrency.max(16), footer, |file, (schema, _)| union.add(&schema, &file.location)).await?;
         Ok(Arc::new(transform_schema_to_view(&union.schema())))
     }
 
@@ -71,10 +71,12 @@ pub(crate) fn read(table: TableSchema, origin: Origin, options: TableParquetOpti
     Arc::new(Metered::new(Arc::new(source), origin))
 }
 
-async fn footer(file: SourceFile) -> Result<Schema> {
+/// The columns of a file, and how many rows it has.
+pub(crate) async fn footer(file: SourceFile) -> Result<(Schema, u64)> {
     let mut reader =
         ParquetObjectReader::new(Arc::clone(&file.store), file.meta.location.clone()).with_file_size(file.meta.size);
     let metadata = ArrowReaderMetadata::load_async(&mut reader, ArrowReaderOptions::new()).await;
     let metadata = metadata.map_err(|e| Error::from(in_file(e.into(), &file.location)))?;
-    Ok(metadata.schema().as_ref().clone())
+    let rows = metadata.metadata().file_metadata().num_rows().unsigned_abs();
+    Ok((metadata.schema().as_ref().clone(), rows))
 }

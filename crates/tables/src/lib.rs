@@ -3,6 +3,7 @@
 //! A job says `Table::named("lake", "books")` and not where the files are or how they are written: the
 //! [catalog](hardtack_catalog) of the run knows.
 
+mod crawl;
 mod evolution;
 mod filters;
 mod format;
@@ -17,6 +18,9 @@ mod steps;
 mod table;
 mod versions;
 
+pub use crawl::{
+    CrawlOptions, CrawlOutcome, CrawlProblem, CrawlReport, CrawledPartitions, CrawledTable, WidenedColumn, crawl,
+};
 pub use evolution::SchemaEvolution;
 pub use names::register_names;
 pub use provider::CatalogTable;

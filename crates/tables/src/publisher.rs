@@ -192,42 +192,15 @@ impl Publishing<'_> {
         self.make_way(&table, &changed).await
     }
 
-    /// A partition cannot be changed on the condition that it is still what was read. So a run that pointed one elsewhere
-    /// since may have been undone just now. It has noted beforehand where it would point to; that is repeated, and what
-    /// was appended follows when this step is tried again.
+    /// Lets what was appended follow when this step is tried again, if a run that pointed a partition elsewhere since has
+    /// been undone just now.
     async fn make_way(&self, table: &Description, changed: &[Partition]) -> Result<()> {
-        if changed.is_empty() {
-            return Ok(());
+        let token = Some(self.run.token.as_str());
+        if repoint_undone(self.catalog, self.stores, &self.run.base, table, changed, token).await? {
+            let why = "a partition was pointed elsewhere while rows were added to it";
+            return Err(Conflict::ConcurrentModification.error(why));
         }
-        let mut undone = HashMap::new();
-        for record in versions::recent(self.stores, &self.run.base).await? {
-            for partition in changed.iter().filter(|p| !has_run(&p.parameters, record.token())) {
-                if let Some(target) = record.target(&partition.values, &location_of(partition)?) {
-                    undone.insert(partition.values.clone(), (target.clone(), record.token().to_owned()));
-                }
-            }
-        }
-        let present = self.present(table, undone.keys().cloned().collect()).await?;
-        let mut again = Vec::new();
-        for (values, partition) in present {
-            let Some((target, token)) = undone.remove(&values) else { continue };
-            let before = changed.iter().find(|p| p.values == values).map(location_of).transpose()?;
-            if has_run(&partition.parameters, &token) || before.is_none_or(|b| partition.storage.location != Some(b)) {
-                continue;
-            }
-            let mut partition = Partition::clone(&partition);
-            partition.storage.location = Some(target.location);
-            target.counted.write(&mut partition.parameters);
-            // This run's rows are not there yet.
-            forget_run(&mut partition.parameters, &self.run.token);
-            note_run(&mut partition.parameters, &token);
-            again.push(partition);
-        }
-        if again.is_empty() {
-            return Ok(());
-        }
-        self.catalog.update_partitions(table, &again).await?;
-        Err(Conflict::ConcurrentModification.error("a partition was pointed elsewhere while rows were added to it"))
+        Ok(())
     }
 
     async fn append_to_table(&self, mut table: Description, slots: &[Slot]) -> Result<()> {
@@ -405,6 +378,55 @@ pub(crate) async fn sum(catalog: &dyn Catalog, table: &Description) -> Result<Op
         }
     }
     Ok(Some(sum))
+}
+
+/// A partition cannot be changed on the condition that it is still what was read. So a run that pointed one of those that
+/// were `changed` elsewhere since may have been undone just now. It has noted beforehand where it would point to; that is
+/// repeated here. The run of `token` is then none of those that have changed the partition. Says whether there was any.
+pub(crate) async fn repoint_undone(
+    catalog: &dyn Catalog,
+    stores: &Stores,
+    base: &Location,
+    table: &Description,
+    changed: &[Partition],
+    token: Option<&str>,
+) -> Result<bool> {
+    if changed.is_empty() {
+        return Ok(false);
+    }
+    let mut undone = HashMap::new();
+    for record in versions::recent(stores, base).await? {
+        for partition in changed.iter().filter(|p| !has_run(&p.parameters, record.token())) {
+            if let Some(target) = record.target(&partition.values, &location_of(partition)?) {
+                undone.insert(partition.values.clone(), (target.clone(), record.token().to_owned()));
+            }
+        }
+    }
+    if undone.is_empty() {
+        return Ok(false);
+    }
+    let present = catalog.get_partitions(table, &undone.keys().cloned().collect::<Vec<_>>()).await?;
+    let mut again = Vec::new();
+    for mut partition in present {
+        let Some((target, by)) = undone.remove(&partition.values) else { continue };
+        let before = changed.iter().find(|p| p.values == partition.values).map(location_of).transpose()?;
+        if has_run(&partition.parameters, &by) || before.is_none_or(|b| partition.storage.location != Some(b)) {
+            continue;
+        }
+        partition.storage.location = Some(target.location);
+        target.counted.write(&mut partition.parameters);
+        // The rows of this run are not there yet.
+        if let Some(token) = token {
+            forget_run(&mut partition.parameters, token);
+        }
+        note_run(&mut partition.parameters, &by);
+        again.push(partition);
+    }
+    if again.is_empty() {
+        return Ok(false);
+    }
+    catalog.update_partitions(table, &again).await?;
+    Ok(true)
 }
 
 fn location_of(partition: &Partition) -> Result<Location> {

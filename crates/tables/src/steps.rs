@@ -157,6 +157,11 @@ pub(crate) fn has_run(parameters: &BTreeMap<String, String>, token: &str) -> boo
     parameters.get(RUNS).is_some_and(|runs| runs.split(' ').any(|run| run == token))
 }
 
+/// Whether any run has changed it, and so counts what is in it.
+pub(crate) fn has_runs(parameters: &BTreeMap<String, String>) -> bool {
+    parameters.contains_key(RUNS)
+}
+
 /// Notes that a run changes it.
 pub(crate) fn note_run(parameters: &mut BTreeMap<String, String>, token: &str) {
     let runs = parameters.entry(RUNS.to_owned()).or_default();

@@ -3,6 +3,7 @@
 
 mod catalog;
 mod compact;
+mod crawl;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -11,7 +11,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::datasource::physical_plan::FileSource;
 use datafusion::datasource::table_schema::TableSchema;
-use hardtack_core::{Error, Result};
+use hardtack_core::{Error, Location, Result};
 
 use crate::files::{Files, Format, Planned};
 use crate::infer::infer_each;
@@ -19,7 +19,7 @@ use crate::input::SourceFile;
 use crate::scan::{Batches, Origin, ReadRows, RowSource, Want};
 use crate::text::can_parse;
 use decode::{CsvCutter, Layout};
-use infer::Columns;
+use infer::{Columns, Look};
 
 pub(crate) use decode::Places;
 pub(crate) use dialect::Dialect;
@@ -133,7 +133,7 @@ impl Format for Csv {
     async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<SchemaRef> {
         let mut all = Columns::default();
         let dialect = Arc::new(self.dialect.clone());
-        let look = |file: SourceFile| infer::infer_file(file, Arc::clone(&dialect));
+        let look = |file: SourceFile| infer::infer_file(file, Arc::clone(&dialect), Look::default());
         infer_each(files, concurrency, look, |_, columns| {
             all.merge(columns);
             Ok(())
@@ -161,6 +161,85 @@ pub(crate) fn check(schema: &Schema) -> Result<()> {
 pub(crate) fn read(dialect: Dialect, places: Places, table: TableSchema, origin: Origin) -> Arc<dyn FileSource> {
     let rows = CsvRows { dialect: Arc::new(dialect), all: Arc::clone(table.file_schema()), places };
     Arc::new(RowSource::new(Arc::new(rows), table, origin))
+}
+
+/// What is known of CSV files beforehand.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Known {
+    /// How they are written, but for the header.
+    pub(crate) dialect: Option<Dialect>,
+    /// Whether the first line names the columns.
+    pub(crate) header: Option<bool>,
+    /// Not further into a file than so many bytes.
+    pub(crate) sample: Option<u64>,
+}
+
+/// What CSV files look like.
+#[derive(Debug)]
+pub(crate) struct Looked {
+    pub(crate) dialect: Dialect,
+    /// A column that may be null has no value in some row (texts are not looked at).
+    pub(crate) schema: Schema,
+    pub(crate) notes: Vec<String>,
+    /// Whether a field is in quotes.
+    pub(crate) quoted: bool,
+}
+
+/// Looks at all files to find out how they are written and what columns they have.
+pub(crate) async fn look(files: &[SourceFile], known: &Known, concurrency: usize) -> Result<Looked> {
+    let mut dialect = known.dialect.clone().unwrap_or_default();
+    if let (None, Some(file)) = (&known.dialect, files.first()) {
+        dialect.delimiter = infer::delimiter(file).await?;
+    }
+    let undecided = Arc::new(Dialect { header: false, ..dialect.clone() });
+    let how = Look { undecided: true, sample: known.sample };
+    let mut found: Vec<(Location, Columns)> = Vec::new();
+    let look = |file: SourceFile| infer::infer_file(file, Arc::clone(&undecided), how);
+    infer_each(files, concurrency, look, |file, columns| {
+        found.push((file.location.clone(), columns));
+        Ok(())
+    })
+    .await?;
+    let (header, mut notes) = header(&found, known.header)?;
+    let (mut all, mut misplaced) = (Columns::default(), None);
+    for (file, columns) in found {
+        let columns = columns.decided(header).map_err(|name| {
+            Error::refused(format!("the header names `{name}` more than once")).with("file", &file).with("column", name)
+        })?;
+        let names: Vec<String> = columns.names().map(str::to_owned).collect();
+        all.merge(columns);
+        if misplaced.is_none() && !names.iter().eq(all.names().take(names.len())) {
+            misplaced = Some(file);
+        }
+    }
+    if let Some(file) = misplaced {
+        let why = "are in other places than in the files before it: they are found by their names here, but Hive and Athena read them by place";
+        notes.push(format!("the columns of {file} {why}"));
+    }
+    Ok(Looked { dialect: Dialect { header, ..dialect }, schema: all.strict_schema(), quoted: all.quoted, notes })
+}
+
+/// Whether the files have a header, and what is to be said about that.
+fn header(found: &[(Location, Columns)], known: Option<bool>) -> Result<(bool, Vec<String>)> {
+    if let Some(header) = known {
+        return Ok((header, Vec::new()));
+    }
+    let told =
+        |header: bool| found.iter().find(|(_, columns)| columns.has_header() == Some(header)).map(|(file, _)| file);
+    match (told(true), told(false)) {
+        (Some(with), Some(without)) => {
+            let why =
+                format!("{with} seems to have a header, and {without} none; say which: --csv-header present or absent");
+            Err(Error::refused(why))
+        }
+        (Some(_), None) => Ok((true, Vec::new())),
+        (None, Some(_)) => Ok((false, Vec::new())),
+        (None, None) => {
+            let note =
+                "all values are texts, so the first line is taken for a header; say --csv-header absent if it is a row";
+            Ok((true, vec![note.to_owned()]))
+        }
+    }
 }
 
 #[derive(Debug)]

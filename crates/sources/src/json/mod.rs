@@ -11,7 +11,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::datasource::physical_plan::FileSource;
 use datafusion::datasource::table_schema::TableSchema;
-use hardtack_core::{Error, Result};
+use hardtack_core::{Error, Location, Result};
 
 use crate::files::{Files, Format, Planned};
 use crate::infer::infer_each;
@@ -64,12 +64,7 @@ impl Format for Json {
     }
 
     async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<SchemaRef> {
-        let mut all = Shape::default();
-        infer_each(files, concurrency, infer_file, |file, shape| {
-            all.merge(shape, &file.location.to_string()).map_err(|conflict| conflict.error())
-        })
-        .await?;
-        Ok(Arc::new(Schema::new(all.fields())))
+        Ok(Arc::new(look(files, None, concurrency).await?.0))
     }
 
     fn plan(&self, table: TableSchema, origin: Origin, _planned: &Planned) -> Result<Arc<dyn FileSource>> {
@@ -101,24 +96,54 @@ impl ReadRows for JsonObjects {
     }
 }
 
-/// The shape of all rows of one file.
-async fn infer_file(file: SourceFile) -> Result<Shape> {
+/// The columns of all files together, looking at no more than `sample` bytes of each, and the first file that has not one
+/// object on each line.
+pub(crate) async fn look(
+    files: &[SourceFile],
+    sample: Option<u64>,
+    concurrency: usize,
+) -> Result<(Schema, Option<Location>)> {
+    let (mut all, mut scattered) = (Shape::default(), None);
+    infer_each(
+        files,
+        concurrency,
+        move |file| infer_file(file, sample),
+        |file, (shape, by_line)| {
+            if !by_line && scattered.is_none() {
+                scattered = Some(file.location.clone());
+            }
+            all.merge(shape, &file.location.to_string()).map_err(|conflict| conflict.error())
+        },
+    )
+    .await?;
+    Ok((Schema::new(all.fields()), scattered))
+}
+
+/// The shape of the rows of one file, and whether each has a line of its own.
+async fn infer_file(file: SourceFile, sample: Option<u64>) -> Result<(Shape, bool)> {
     let (mut shape, mut scanner) = (Shape::default(), RowScanner::default());
+    let (mut by_line, mut looked_at) = (true, 0);
     let mut text = file.open_text().await?;
     text.next(|text, ended| {
         scanner.scan(text)?;
+        let mut before = 0;
         for row in scanner.rows() {
             shape.observe(&text[row.clone()], row.start)?;
+            // Between two rows there is a line's end, and within a row there is none.
+            let ends = |part: &[u8]| memchr::memchr(b'\n', part).is_some();
+            by_line &= (before == 0 || ends(&text[before..row.start])) && !ends(&text[row.clone()]);
+            before = row.end;
         }
         if let Some(fault) = ended.then(|| scanner.end(text)).flatten() {
             return Err(fault);
         }
         let (used, rows) = (scanner.done(), scanner.rows().len());
         scanner.consume(used, rows);
-        Ok(Step::<()> { used, made: None })
+        looked_at += used as u64;
+        Ok(Step { used, made: sample.filter(|sample| looked_at >= *sample).map(|_| ()) })
     })
     .await?;
-    Ok(shape)
+    Ok((shape, by_line))
 }
 
 impl shape::Conflict {

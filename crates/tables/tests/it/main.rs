@@ -9,6 +9,7 @@
 )]
 
 mod crashes;
+mod crawling;
 mod evolution;
 mod faulty;
 mod files;

@@ -1,0 +1,121 @@
+//! `hardtack crawl`: finds data sets and registers them as tables.
+
+use std::fmt::Write;
+
+use clap::{Args, ValueEnum};
+use hardtack_core::{JobContext, Location, Result};
+use hardtack_runtime::parse_bytes;
+use hardtack_tables::{CrawlOptions, CrawlOutcome, CrawlReport, CrawledTable};
+
+use crate::draw::count;
+
+#[derive(Debug, Args)]
+pub(crate) struct CrawlArgs {
+    /// The folder, for example `s3://my-bucket/lake`: a table, or folders that are
+    #[arg(value_name = "LOCATION")]
+    location: Location,
+    /// The database that the tables are in, for example `lake`; it is created if it is not there
+    #[arg(long, value_name = "DB")]
+    database: String,
+    /// What the names of new tables begin with, for example `raw_`
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    table_prefix: String,
+    /// Drop partitions of whose files none is left; otherwise they are only named
+    #[arg(long)]
+    delete_missing: bool,
+    /// Whether the first line of the CSV files of new tables names the columns [default: found out]
+    #[arg(long, value_name = "WHICH")]
+    csv_header: Option<Header>,
+    /// Look at no more than so much of each CSV and JSON file, for example `64MB` [default: every value]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    sample: Option<usize>,
+    /// Only say what would change
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
+enum Header {
+    Present,
+    Absent,
+}
+
+/// Crawls, and says what came of it, and whether there were problems.
+pub(crate) async fn crawl(ctx: &JobContext, args: CrawlArgs) -> Result<(String, bool)> {
+    let options = CrawlOptions {
+        table_prefix: args.table_prefix,
+        delete_missing: args.delete_missing,
+        dry_run: args.dry_run,
+        csv_header: args.csv_header.map(|header| header == Header::Present),
+        sample_bytes: args.sample.map(|bytes| bytes as u64),
+    };
+    let report = hardtack_tables::crawl(ctx, &args.location, &args.database, &options).await?;
+    Ok((said(&report, args.dry_run), !report.problems.is_empty()))
+}
+
+/// So many names of partitions are shown.
+const SHOWN: usize = 5;
+
+fn said(report: &CrawlReport, dry_run: bool) -> String {
+    let mut text = String::new();
+    for table in &report.tables {
+        said_of(&mut text, table);
+    }
+    for problem in &report.problems {
+        let table = problem.table.as_ref().map(|table| format!("{table}: ")).unwrap_or_default();
+        let _ = writeln!(text, "problem at {}\n    {table}{}", problem.location, problem.message);
+    }
+    let of = |outcome| report.tables.iter().filter(|table| table.outcome == outcome).count();
+    let verb = if dry_run { "would be " } else { "" };
+    let _ = writeln!(
+        text,
+        "{}: {} {verb}created, {} {verb}updated, {} unchanged; {}",
+        count(report.tables.len(), "table"),
+        of(CrawlOutcome::Created),
+        of(CrawlOutcome::Updated),
+        of(CrawlOutcome::Unchanged),
+        count(report.problems.len(), "problem"),
+    );
+    text
+}
+
+fn said_of(text: &mut String, table: &CrawledTable) {
+    let outcome = match table.outcome {
+        CrawlOutcome::Created => "created",
+        CrawlOutcome::Updated => "updated",
+        CrawlOutcome::Unchanged => "unchanged",
+    };
+    let _ = writeln!(text, "{outcome:9} {}  {}  {}", table.name, table.format, table.location);
+    let mut line = |what: &str, of: String| {
+        let _ = writeln!(text, "    {what}{of}");
+    };
+    let columns = |columns: &[hardtack_catalog::Column]| {
+        columns.iter().map(|c| format!("{} {}", c.name, c.data_type)).collect::<Vec<_>>().join(", ")
+    };
+    if table.outcome == CrawlOutcome::Created {
+        line("columns: ", columns(&table.columns_added));
+        if !table.partition_keys.is_empty() {
+            line("partitioned by: ", columns(&table.partition_keys));
+        }
+    } else {
+        if !table.columns_added.is_empty() {
+            line("new columns: ", columns(&table.columns_added));
+        }
+        for column in &table.columns_widened {
+            line("wider column: ", format!("{} from {} to {}", column.name, column.from, column.to));
+        }
+        if table.statistics {
+            line("other statistics", String::new());
+        }
+    }
+    let p = &table.partitions;
+    let kinds = [("added", &p.added), ("updated", &p.updated), ("without files", &p.missing), ("dropped", &p.dropped)];
+    for (what, names) in kinds.into_iter().filter(|(_, names)| !names.is_empty()) {
+        let more = if names.len() > SHOWN { ", ..." } else { "" };
+        let shown = names[..names.len().min(SHOWN)].join(", ");
+        line(&format!("{} {what}: ", count(names.len(), "partition")), shown + more);
+    }
+    for note in &table.notes {
+        line("note: ", note.clone());
+    }
+}

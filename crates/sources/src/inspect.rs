@@ -1,0 +1,236 @@
+//! Files of which nothing is known yet: what they are, how they are written, what columns they have.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use hardtack_core::{Error, Location, Result, Store};
+use object_store::ObjectMeta;
+
+use crate::avro::{self, Avro};
+use crate::csv::{self, Csv};
+use crate::files::Format;
+use crate::folders::{FileFormat, FolderCsv};
+use crate::infer::infer_each;
+use crate::input::{Compression, SourceFile, Step};
+use crate::json::{self, Json};
+use crate::parquet::{self, Parquet};
+use crate::widen::Union;
+
+/// What kind of file a file is, before anything is known of how it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FileKind {
+    /// A Parquet file.
+    Parquet,
+    /// JSON objects.
+    Json,
+    /// Text in fields.
+    Csv,
+    /// An Avro object container file.
+    Avro,
+}
+
+impl fmt::Display for FileKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Parquet => "Parquet",
+            Self::Json => "JSON",
+            Self::Csv => "CSV",
+            Self::Avro => "Avro",
+        })
+    }
+}
+
+impl FileKind {
+    /// What the suffix of a file's name says, if it says something. Texts may be compressed.
+    ///
+    /// ```
+    /// use hardtack_sources::FileKind;
+    ///
+    /// assert_eq!(FileKind::of("a.JSONL.gz"), Some(FileKind::Json));
+    /// assert_eq!(FileKind::of("part-00000"), None);
+    /// ```
+    pub fn of(name: &str) -> Option<Self> {
+        let name = name.to_ascii_lowercase();
+        let bare = Compression::suffixes().find_map(|suffix| name.strip_suffix(suffix));
+        let is = |suffixes: &[&str], compressed: bool| {
+            let ends = |name: &str| suffixes.iter().any(|suffix| name.ends_with(suffix));
+            ends(&name) || (compressed && bare.is_some_and(ends))
+        };
+        [
+            (Self::Parquet, is(Parquet::SUFFIXES, Parquet::COMPRESSED)),
+            (Self::Json, is(Json::SUFFIXES, Json::COMPRESSED)),
+            (Self::Csv, is(Csv::SUFFIXES, Csv::COMPRESSED)),
+            (Self::Avro, is(Avro::SUFFIXES, Avro::COMPRESSED)),
+        ]
+        .into_iter()
+        .find_map(|(kind, found)| found.then_some(kind))
+    }
+
+    /// What the first bytes of a file say, for names that say nothing: Parquet, Avro and JSON begin in a way of their own.
+    /// Any text may be CSV, so none is taken for it.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn sniff(store: &Store, meta: &ObjectMeta) -> Result<Option<Self>> {
+        let compression = Compression::of(meta.location.filename().unwrap_or_default());
+        let mut found = None;
+        let look = |text: &[u8], ended: bool| {
+            let start = text.trim_ascii_start();
+            if !ended && start.len() < 4 {
+                return Ok(Step { used: 0, made: None });
+            }
+            found = match start {
+                [b'P', b'A', b'R', b'1', ..] if compression.is_none() => Some(Self::Parquet),
+                [b'O', b'b', b'j', 1, ..] if compression.is_none() => Some(Self::Avro),
+                [b'{', rest @ ..] => matches!(rest.trim_ascii_start().first(), Some(b'"' | b'}')).then_some(Self::Json),
+                _ => None,
+            };
+            Ok(Step { used: text.len(), made: Some(()) })
+        };
+        match file(store, meta).open_text().await?.next(look).await {
+            Ok(_) => Ok(found),
+            // Not what its suffix says.
+            Err(e) if e.kind() == hardtack_core::ErrorKind::Refused => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+/// How [`inspect`] looks at files.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct InspectOptions {
+    /// How CSV files are written, if that is known; otherwise it is found out.
+    pub csv: Option<FolderCsv>,
+    /// Whether the first line of CSV files names the columns; otherwise it is found out.
+    pub csv_header: Option<bool>,
+    /// How many bytes of each text file are looked at (decompressed; all by default). A value further down may be of
+    /// another type, and is refused then when it is read.
+    pub sample_bytes: Option<u64>,
+    /// How many files are looked at side by side.
+    pub concurrency: usize,
+}
+
+/// What [`inspect`] has found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inspected {
+    /// How the files are written. A CSV file in which nothing is quoted has no quotes.
+    pub format: FileFormat,
+    /// The columns of all files together, with names in lower case. A column of a CSV file may be null if it has no value
+    /// in some row (which is not known of texts).
+    pub schema: SchemaRef,
+    /// How many rows each file has, if its kind tells that without reading them: Parquet.
+    pub rows: Option<Vec<u64>>,
+    /// What others may stumble over.
+    pub notes: Vec<String>,
+}
+
+/// Looks at files of one kind and one store and says how they are written and what columns they have together: the
+/// building block of crawlers. Of Parquet and Avro files the footers and headers are read, of text files every value, or a
+/// sample.
+///
+/// # Errors
+/// [`Refused`](hardtack_core::ErrorKind::Refused) for files that cannot be read, with the file, and for columns of which
+/// no common type holds the values, with the column and both files.
+pub async fn inspect(
+    store: &Store,
+    files: &[ObjectMeta],
+    kind: FileKind,
+    options: &InspectOptions,
+) -> Result<Inspected> {
+    let files: Vec<SourceFile> = files.iter().map(|meta| file(store, meta)).collect();
+    let concurrency = options.concurrency.max(1);
+    let (mut union, mut rows, mut notes) = (Union::default(), Vec::with_capacity(files.len()), Vec::new());
+    let format = match kind {
+        FileKind::Parquet => {
+            // Footers are waited for, not worked on.
+            infer_each(&files, concurrency.max(16), parquet::footer, |file, (schema, count)| {
+                rows.push(count);
+                union.add(&folded(&schema, &file.location)?, &file.location)
+            })
+            .await?;
+            FileFormat::Parquet
+        }
+        FileKind::Avro => {
+            infer_each(&files, concurrency.max(16), avro::header, |file, schema| {
+                union.add(&folded(&schema, &file.location)?, &file.location)
+            })
+            .await?;
+            FileFormat::Avro
+        }
+        FileKind::Json => {
+            let (schema, scattered) = json::look(&files, options.sample_bytes, concurrency).await?;
+            notes.extend(scattered.map(|file| {
+                format!("{file} has not one object on each line, which is what Athena and Hive want; it is read here")
+            }));
+            unite(&mut union, &schema, &files)?;
+            FileFormat::Json
+        }
+        FileKind::Csv => {
+            let known = options.csv.as_ref().map(FolderCsv::dialect);
+            let header = known.as_ref().map(|dialect| dialect.header).or(options.csv_header);
+            let known = csv::Known { dialect: known, header, sample: options.sample_bytes };
+            let looked = csv::look(&files, &known, concurrency).await?;
+            unite(&mut union, &looked.schema, &files)?;
+            notes.extend(looked.notes);
+            FileFormat::Csv(options.csv.clone().unwrap_or(FolderCsv {
+                delimiter: looked.dialect.delimiter,
+                quote: looked.dialect.quote.filter(|_| looked.quoted),
+                escape: looked.dialect.escape,
+                null_text: looked.dialect.null_text,
+                header_lines: u32::from(looked.dialect.header),
+            }))
+        }
+    };
+    let rows = (kind == FileKind::Parquet).then_some(rows);
+    Ok(Inspected { format, schema: Arc::new(union.schema()), rows, notes })
+}
+
+fn file(store: &Store, meta: &ObjectMeta) -> SourceFile {
+    let location = Location::of(&store.url, &meta.location);
+    SourceFile { store: Arc::clone(&store.objects), meta: meta.clone(), location, meter: Arc::default() }
+}
+
+/// Takes in the columns of texts, of which several may be one in lower case.
+fn unite(union: &mut Union, schema: &Schema, files: &[SourceFile]) -> Result<()> {
+    let Some(file) = files.first() else { return Ok(()) };
+    union.add(&folded(schema, &file.location)?, &file.location)
+}
+
+/// With names in lower case, also inside of structs.
+fn folded(schema: &Schema, file: &Location) -> Result<Schema> {
+    Ok(Schema::new(folded_fields(schema.fields()).map_err(|(one, other)| {
+        Error::refused(format!("`{one}` and `{other}` differ in case only, and a table knows no case; rename one"))
+            .with("file", file)
+            .with("column", one)
+    })?))
+}
+
+fn folded_fields(fields: &Fields) -> Result<Fields, (String, String)> {
+    let mut seen: HashMap<String, String> = HashMap::new();
+    let fold = |field: &FieldRef| {
+        let name = field.name().to_lowercase();
+        if let Some(other) = seen.insert(name.clone(), field.name().clone()) {
+            return Err((other, field.name().clone()));
+        }
+        let folded = Field::new(name, folded_type(field.data_type())?, field.is_nullable());
+        Ok(folded.with_metadata(field.metadata().clone()))
+    };
+    fields.iter().map(fold).collect()
+}
+
+fn folded_type(of: &DataType) -> Result<DataType, (String, String)> {
+    let item = |field: &FieldRef| {
+        let of = folded_type(field.data_type())?;
+        Ok::<_, (String, String)>(Arc::new(field.as_ref().clone().with_data_type(of)))
+    };
+    Ok(match of {
+        DataType::Struct(fields) => DataType::Struct(folded_fields(fields)?),
+        DataType::List(of) => DataType::List(item(of)?),
+        DataType::LargeList(of) => DataType::LargeList(item(of)?),
+        DataType::FixedSizeList(of, n) => DataType::FixedSizeList(item(of)?, *n),
+        DataType::Map(entries, sorted) => DataType::Map(item(entries)?, *sorted),
+        other => other.clone(),
+    })
+}

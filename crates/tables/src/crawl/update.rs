@@ -1,0 +1,311 @@
+//! What a crawl changes of a table that is there.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use arrow::datatypes::{Field, Fields, Schema};
+use futures::{StreamExt, TryStreamExt, stream};
+use hardtack_catalog::{
+    Catalog, CatalogExt, Column, HiveType, Partition, Predicate, Table as Description, TableFormat,
+};
+use hardtack_core::staging::VERSIONS;
+use hardtack_core::{Error, Location, Result};
+use hardtack_sources::FileFormat;
+use object_store::path::Path;
+
+use super::Crawl;
+use super::describe::Statistics;
+use super::report::{CrawledTable, WidenedColumn};
+use super::tree::{DataSet, Part};
+use crate::evolution::{self, SchemaEvolution, same_name};
+use crate::place::{base_of, is_below, is_same, is_visible, visible_files};
+use crate::publisher::repoint_undone;
+use crate::steps::Counted;
+
+/// How many folders are listed at once.
+const AT_ONCE: usize = 32;
+
+/// Whether files were found to be of the format that the table declares.
+pub(super) fn is_of(declared: &TableFormat, set: &DataSet) -> bool {
+    use hardtack_sources::FileKind as K;
+    matches!(
+        (declared, set.kind),
+        (TableFormat::Parquet, K::Parquet)
+            | (TableFormat::Json, K::Json)
+            | (TableFormat::Csv(_), K::Csv)
+            | (TableFormat::Avro, K::Avro)
+    )
+}
+
+// --- columns -------------------------------------------------------------------------------------------------------
+
+/// Gives the table the columns that were found, as far as it may change; says which were added and which are wider now.
+pub(super) fn evolve(
+    table: &mut Description,
+    found: &Schema,
+    format: &FileFormat,
+) -> Result<(Vec<Column>, Vec<WidenedColumn>)> {
+    let before: HashMap<String, String> =
+        table.storage.columns.iter().map(|c| (c.name.clone(), c.data_type.clone())).collect();
+    // What is inferred from texts is as wide as can be; what was declared says more.
+    let how = if is_text(format) { SchemaEvolution::AddColumns } else { SchemaEvolution::WidenTypes };
+    let (mut added, mut widened) = (Vec::new(), Vec::new());
+    for column in evolution::evolve(table, found, how)? {
+        match before.get(&column.name) {
+            None => added.push(column),
+            Some(from) => {
+                widened.push(WidenedColumn { name: column.name, from: from.clone(), to: column.data_type });
+            }
+        }
+    }
+    Ok((added, widened))
+}
+
+fn is_text(format: &FileFormat) -> bool {
+    matches!(format, FileFormat::Json | FileFormat::Csv(_))
+}
+
+/// The columns of CSV files under the names that the table gives them: it reads them by place, so a header may name them
+/// in another way.
+pub(super) fn by_place(table: &Description, found: Schema) -> Schema {
+    let declared = &table.storage.columns;
+    let is_found = |name: &str| found.fields().iter().any(|f| same_name(f.name(), name));
+    let is_declared = |name: &str| declared.iter().any(|c| same_name(&c.name, name));
+    let renamed = found.fields().iter().enumerate().map(|(i, field)| match declared.get(i) {
+        Some(column) if !is_declared(field.name()) && !is_found(&column.name) => {
+            Field::new(column.name.clone(), field.data_type().clone(), field.is_nullable())
+        }
+        _ => field.as_ref().clone(),
+    });
+    Schema::new(renamed.collect::<Fields>())
+}
+
+/// Columns whose files hold what the table's type cannot.
+pub(super) fn misfits(table: &Description, found: &Schema, format: &FileFormat) -> Vec<String> {
+    let mut misfits = Vec::new();
+    for field in found.fields() {
+        let declared = table.storage.columns.iter().find(|column| same_name(&column.name, field.name()));
+        let (Some(column), Ok(found)) = (declared, HiveType::of(field)) else { continue };
+        let fits = column.hive_type().is_ok_and(|declared| fits(&declared, &found, is_text(format)));
+        if !fits {
+            let (name, declared) = (&column.name, &column.data_type);
+            misfits.push(format!("the column `{name}` is declared {declared}, but the files hold {found}"));
+        }
+    }
+    misfits
+}
+
+/// Whether values that were found can be read as they are declared, as far as types tell.
+fn fits(declared: &HiveType, found: &HiveType, text: bool) -> bool {
+    use HiveType as H;
+    let integer = |t: &H| matches!(t, H::TinyInt | H::SmallInt | H::Int | H::BigInt);
+    let number = |t: &H| integer(t) || matches!(t, H::Float | H::Double | H::Decimal(..));
+    let nested = |t: &H| matches!(t, H::Struct(_) | H::Array(_) | H::Map(..));
+    match (declared, found) {
+        (H::Struct(declared), H::Struct(found)) => declared.iter().all(|d| {
+            let found = found.iter().find(|f| same_name(&f.name, &d.name));
+            found.is_none_or(|f| fits(&d.data_type, &f.data_type, text))
+        }),
+        (H::Array(declared), H::Array(found)) => fits(declared, found, text),
+        (H::Map(k, v), H::Map(l, w)) => fits(k, l, text) && fits(v, w, text),
+        // Objects of JSON may be declared as maps.
+        (H::Map(_, value), H::Struct(found)) => text && found.iter().all(|f| fits(value, &f.data_type, text)),
+        (a, b) if nested(a) || nested(b) => false,
+        // Everything can be read as a text.
+        (H::String | H::Char(_) | H::VarChar(_), _) => true,
+        (declared, found) if declared == found => true,
+        // Whether a text is a value of the type shows when it is read.
+        (_, H::String) => text,
+        (H::Date | H::Timestamp | H::TimestampLocalTz | H::Binary | H::Decimal(..), _) if text => true,
+        (declared, found) if integer(declared) => integer(found) && (text || !wider(found, declared)),
+        (H::Float | H::Double, found) => number(found),
+        (H::Decimal(p, s), H::Decimal(q, t)) => s >= t && p - s >= q - t,
+        (H::Decimal(..), found) => integer(found),
+        (H::Timestamp | H::TimestampLocalTz, found) => {
+            matches!(found, H::Date | H::Timestamp | H::TimestampLocalTz)
+        }
+        _ => false,
+    }
+}
+
+fn wider(a: &HiveType, b: &HiveType) -> bool {
+    let rank = |t: &HiveType| match t {
+        HiveType::TinyInt => 1,
+        HiveType::SmallInt => 2,
+        HiveType::Int => 3,
+        _ => 4,
+    };
+    rank(a) > rank(b)
+}
+
+// --- partitions ----------------------------------------------------------------------------------------------------
+
+/// What the partitions of a table are, beside the folders that were found.
+#[derive(Debug, Default)]
+pub(super) struct Compared<'a> {
+    /// Folders that are not registered.
+    pub(super) new: Vec<(Vec<String>, &'a Part)>,
+    /// Folders that are registered, with their partitions.
+    pub(super) there: Vec<(Partition, &'a Part)>,
+    /// Partitions below the table's folder of whose files none is left.
+    pub(super) missing: Vec<Partition>,
+    /// Partitions that are elsewhere: in a version that a run of hardtack has written, say.
+    pub(super) elsewhere: usize,
+    /// Folders whose values are not of the types of the keys.
+    pub(super) unfit: Vec<String>,
+}
+
+impl Compared<'_> {
+    pub(super) fn folders(&self) -> impl Iterator<Item = &Part> {
+        self.new.iter().map(|(_, part)| *part).chain(self.there.iter().map(|(_, part)| *part))
+    }
+}
+
+/// Compares the folders that were found with the partitions that are registered.
+pub(super) fn compare<'a>(
+    table: &Description,
+    base: &Location,
+    registered: Vec<Partition>,
+    parts: &'a BTreeMap<Vec<String>, Part>,
+) -> Result<Compared<'a>> {
+    let mut compared = Compared::default();
+    let base = base.resolve()?;
+    let mut filled: BTreeSet<Path> = BTreeSet::new();
+    for file in parts.values().flat_map(|part| &part.files) {
+        let mut folder: Vec<_> = file.location.parts().collect();
+        while folder.pop().is_some() && filled.insert(folder.iter().cloned().collect()) {}
+    }
+    let mut seen = BTreeSet::new();
+    for mut partition in registered {
+        seen.insert(partition.values.clone());
+        let default = base_location(table, &partition)?;
+        let at = partition.storage.location.get_or_insert(default).resolve()?;
+        let ours = at.store == base.store && is_visible(&at.path, &base.path);
+        match parts.get(&partition.values) {
+            Some(part) if is_same(&part.location, partition.storage.location.as_ref().unwrap_or(&part.location)) => {
+                compared.there.push((partition, part));
+            }
+            // It was there once, and is here now.
+            Some(part) if ours && !filled.contains(&at.path) => compared.there.push((partition, part)),
+            None if ours && !filled.contains(&at.path) => compared.missing.push(partition),
+            _ => compared.elsewhere += 1,
+        }
+    }
+    for (values, part) in parts.iter().filter(|(values, _)| !seen.contains(*values)) {
+        match table.check_values(values) {
+            Ok(()) => compared.new.push((values.clone(), part)),
+            Err(e) => compared.unfit.push(format!("{} is no partition of the table: {}", part.location, e.message())),
+        }
+    }
+    Ok(compared)
+}
+
+fn base_location(table: &Description, partition: &Partition) -> Result<Location> {
+    Ok(table.location()?.join(table.partition_name(&partition.values)))
+}
+
+/// A registered partition as it should be: with the table's columns, and these statistics. The same if it is so already.
+pub(super) fn refreshed(
+    table: &Description,
+    partition: &Partition,
+    part: &Part,
+    statistics: Option<Statistics>,
+) -> Option<Partition> {
+    let mut fresh = partition.clone();
+    let columns = &table.storage.columns;
+    // In CSV files columns are found by their places, which were others once, perhaps.
+    let by_place = matches!(TableFormat::of(&partition.storage, &table.parameters), Ok(TableFormat::Csv(_)) | Err(_));
+    if !by_place || columns.starts_with(&partition.storage.columns) {
+        fresh.storage.columns.clone_from(columns);
+    }
+    let moved = fresh.storage.location.as_ref().is_some_and(|location| !is_same(location, &part.location));
+    if moved {
+        fresh.storage.location = Some(part.location.clone());
+    }
+    let counted = statistics.is_some_and(|statistics| statistics.write(&mut fresh.parameters));
+    (counted || moved || fresh.storage.columns != partition.storage.columns).then_some(fresh)
+}
+
+/// Replaces partitions that are still as they were read. A run that points one elsewhere meanwhile comes out on top.
+pub(super) async fn update(crawl: &Crawl<'_>, table: &Description, changes: &[(Partition, Partition)]) -> Result<()> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let values: Vec<Vec<String>> = changes.iter().map(|(before, _)| before.values.clone()).collect();
+    let now = crawl.catalog.get_partitions(table, &values).await?;
+    let now: HashMap<&[String], &Partition> = now.iter().map(|p| (p.values.as_slice(), p)).collect();
+    let same = |a: &Partition, b: &Partition| match (&a.storage.location, &b.storage.location) {
+        (Some(a), Some(b)) => is_same(a, b),
+        (None, _) => true,
+        _ => false,
+    };
+    let still = |(before, after): &(Partition, Partition)| {
+        let unchanged = now.get(before.values.as_slice()).is_some_and(|now| same(now, before));
+        unchanged.then(|| after.clone())
+    };
+    let wanted: Vec<Partition> = changes.iter().filter_map(still).collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    crawl.catalog.update_partitions(table, &wanted).await?;
+    repoint_undone(crawl.catalog, crawl.ctx.stores(), &base_of(table)?, table, &wanted, None).await?;
+    Ok(())
+}
+
+/// Drops partitions of whose files none is left; says which: files may have come meanwhile.
+pub(super) async fn drop_missing(
+    crawl: &Crawl<'_>,
+    table: &Description,
+    missing: &[Partition],
+) -> Result<Vec<Partition>> {
+    let empty = stream::iter(missing.to_vec()).map(|partition| async move {
+        let Some(location) = &partition.storage.location else { return Ok::<_, Error>(None) };
+        let empty = visible_files(crawl.ctx.stores(), location).await?.iter().all(|meta| meta.size == 0);
+        Ok(empty.then_some(partition))
+    });
+    let empty: Vec<Partition> =
+        empty.buffered(AT_ONCE).try_filter_map(|found| async { Ok(found) }).try_collect().await?;
+    let values: Vec<Vec<String>> = empty.iter().map(|p| p.values.clone()).collect();
+    let now = crawl.catalog.get_partitions(table, &values).await?;
+    let still = |p: &&Partition| {
+        let now = now.iter().find(|n| n.values == p.values).and_then(|n| n.storage.location.as_ref());
+        now.is_none_or(|now| p.storage.location.as_ref().is_some_and(|then| is_same(now, then)))
+    };
+    let gone: Vec<Partition> = empty.iter().filter(still).cloned().collect();
+    let values: Vec<Vec<String>> = gone.iter().map(|p| p.values.clone()).collect();
+    if !values.is_empty() {
+        crawl.catalog.drop_partitions(table, &values).await?;
+    }
+    Ok(gone)
+}
+
+/// All partitions of a table.
+pub(super) async fn registered(catalog: &dyn Catalog, table: &Description) -> Result<Vec<Partition>> {
+    if table.partition_keys.is_empty() {
+        Ok(Vec::new())
+    } else {
+        catalog.all_partitions(table, &Predicate::all()).await
+    }
+}
+
+/// Whether the table as a whole is in a version that a run of hardtack has written.
+pub(super) fn is_version(table: &Description) -> Result<bool> {
+    Ok(is_below(table.location()?, &base_of(table)?.join(VERSIONS)))
+}
+
+/// The names of partitions.
+pub(super) fn names<'p>(table: &Description, values: impl IntoIterator<Item = &'p Vec<String>>) -> Vec<String> {
+    let mut names: Vec<String> = values.into_iter().map(|values| table.partition_name(values)).collect();
+    names.sort();
+    names
+}
+
+/// Forgets counts that are the business of the jobs that save to the table.
+pub(super) fn forget_counts(table: &mut Description, report: &CrawledTable) -> bool {
+    let partitions = &report.partitions;
+    let moved = !(partitions.added.is_empty() && partitions.dropped.is_empty());
+    let known = Counted::of(&table.parameters).is_some();
+    if moved && known {
+        Counted::forget(&mut table.parameters);
+    }
+    moved && known
+}
