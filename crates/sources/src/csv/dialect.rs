@@ -41,11 +41,13 @@ pub(crate) struct Cell {
 
 impl Cell {
     /// Where its line can be counted from.
+    #[inline]
     pub(crate) fn offset(self) -> usize {
         self.start as usize
     }
 
     /// The length in bytes, at most.
+    #[inline]
     pub(crate) fn len(self) -> usize {
         (self.end - self.start) as usize
     }
@@ -57,6 +59,7 @@ impl Cell {
     }
 
     /// Whether the text is a value and not the absence of one.
+    #[inline]
     pub(crate) fn is_quoted(self) -> bool {
         self.quoted
     }
@@ -77,7 +80,17 @@ impl Cell {
     /// The content, or nothing where the field is null: an empty field without quotes, or one that holds the null text.
     /// Where a null text is set, an empty field of a text column is an empty text. A quoted field is never null, but that
     /// an empty one is no value of any type but text.
+    #[inline]
     pub(crate) fn value<'a>(self, text: &'a str, dialect: &Dialect, is_text: bool) -> Option<Cow<'a, str>> {
+        // Most fields are as simple as that.
+        if !self.quoted && !self.escaped && dialect.null_text.is_none() {
+            let content = &text[self.start as usize..self.end as usize];
+            return (!content.is_empty()).then_some(Cow::Borrowed(content));
+        }
+        self.value_by_the_rules(text, dialect, is_text)
+    }
+
+    fn value_by_the_rules<'a>(self, text: &'a str, dialect: &Dialect, is_text: bool) -> Option<Cow<'a, str>> {
         let content = self.text(text, dialect);
         let null = match (&dialect.null_text, self.quoted) {
             // `\N` is null where `\` escapes, too.
