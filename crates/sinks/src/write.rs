@@ -87,7 +87,7 @@ impl Write {
                 Seen::Unseen => unseen.push(async move {
                     self.ctx.put_unseen(&location, bytes).await?;
                     self.wrote(file);
-                    Ok(())
+                    Ok::<_, Error>(())
                 }),
                 Seen::Staged(root) => match staged.last_mut().filter(|(last, ..)| *last == root) {
                     Some((_, contents, files)) => {

@@ -1,6 +1,7 @@
 //! Tables by name in SQL.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -10,8 +11,8 @@ use datafusion::catalog::information_schema::{
     INFORMATION_SCHEMA, INFORMATION_SCHEMA_TABLES, InformationSchemaProvider,
 };
 use datafusion::catalog::{
-    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider,
-    SchemaProvider, Session, TableProvider,
+    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList, SchemaProvider, Session,
+    TableProvider,
 };
 use datafusion::common::Result as DFResult;
 use datafusion::datasource::TableType;
@@ -194,26 +195,67 @@ struct Listing {
 impl Listing {
     /// All names as they are now. Tables are there for their columns; those that nobody can read have none.
     async fn take(&self) -> Result<Arc<dyn CatalogProviderList>> {
-        let all = MemoryCatalogProvider::new();
-        for name in self.session.schema_names() {
-            if let Some(schema) = self.session.schema(&name) {
-                all.register_schema(&name, schema)?;
-            }
-        }
+        let mut all = Listed::<dyn SchemaProvider>::default();
         let catalog = self.tables.handle.open().await?;
         for database in catalog.list_databases().await? {
-            let tables = MemorySchemaProvider::new();
+            let mut tables = Listed::<dyn TableProvider>::default();
             for table in catalog.list_tables(&database.name).await? {
                 let schema = schema_from_catalog(&table).unwrap_or_else(|_| Arc::new(Schema::empty()));
-                tables.register_table(table.name, Arc::new(EmptyTable::new(schema)))?;
+                tables.0.insert(table.name, Arc::new(EmptyTable::new(schema)));
             }
-            if all.schema(&database.name).is_none() {
-                all.register_schema(&database.name, Arc::new(tables))?;
+            all.0.insert(database.name, Arc::new(tables));
+        }
+        for name in self.session.schema_names() {
+            if let Some(schema) = self.session.schema(&name) {
+                all.0.insert(name, schema);
             }
         }
         let list = MemoryCatalogProviderList::new();
         list.register_catalog(self.catalog.clone(), Arc::new(all));
         Ok(Arc::new(list))
+    }
+}
+
+/// What has names, in their order. (DataFusion's own lists have none.)
+#[derive(Debug)]
+struct Listed<T: ?Sized>(BTreeMap<String, Arc<T>>);
+
+impl<T: ?Sized> Default for Listed<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl CatalogProvider for Listed<dyn SchemaProvider> {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn schema_names(&self) -> Vec<String> {
+        self.0.keys().cloned().collect()
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        self.0.get(name).cloned()
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for Listed<dyn TableProvider> {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn table_names(&self) -> Vec<String> {
+        self.0.keys().cloned().collect()
+    }
+
+    async fn table(&self, name: &str) -> DFResult<Option<Arc<dyn TableProvider>>> {
+        Ok(self.0.get(name).cloned())
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.0.contains_key(name)
     }
 }
 

@@ -169,11 +169,11 @@ async fn queries_are_drawn() {
     -------
     (0 rows)
     ");
-    insta::assert_snapshot!(lake.sql("select table_name from information_schema.tables where table_schema = 'lake'"), @"
+    insta::assert_snapshot!(lake.sql("show tables"), @"
      table_name
     ------------
-     books
      authors
+     books
     (2 rows)
     ");
     let explained = lake.sql("explain select title from lake.books where year = 1815");
