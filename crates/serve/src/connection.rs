@@ -37,6 +37,7 @@ use uuid::Uuid;
 
 use crate::access::{Credentials, parameters};
 use crate::failure::{error, fatal, translated};
+use crate::names;
 use crate::read_only::ReadOnly;
 
 /// Who is connected, so that a query can be cancelled from another connection.
@@ -177,11 +178,8 @@ impl StartupHandler for Connection {
         }
         if matches!(client.state(), PgWireConnectionState::ReadyForQuery) {
             // Tables of the database that was named need no more than their own name.
-            if let Some(database) = client.metadata().get("database") {
-                let state = self.session.state_ref();
-                let mut state = state.write();
-                state.config_mut().options_mut().catalog.default_schema = database.to_lowercase();
-            }
+            let named = client.metadata().get("database").map(|name| name.to_lowercase());
+            names::enter(&self.session, named.as_deref().filter(|name| *name != names::DATABASE).unwrap_or("public"));
             self.admitted.store(true, Ordering::Release);
         }
         Ok(())

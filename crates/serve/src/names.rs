@@ -5,9 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider};
+use datafusion::common::ScalarValue;
 use datafusion::datasource::TableType;
 use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
+use datafusion::prelude::SessionContext;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::catalog_info::CatalogInfo;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::{PgCatalogSchemaProvider, PgCatalogStaticTables};
@@ -22,16 +26,30 @@ pub(crate) const DATABASE: &str = "hardtack";
 /// Makes tables known by name to all sessions that come of this context, also to those who look into `pg_catalog`.
 pub(crate) fn register(ctx: &JobContext) -> Result<()> {
     let session = ctx.session();
+    let catalog = ctx.catalog_handle()?;
+    if session.catalog(DATABASE).is_some() {
+        return Ok(());
+    }
     DATABASE.clone_into(&mut session.state_ref().write().config_mut().options_mut().catalog.default_catalog);
-    hardtack_tables::register_names(ctx)?;
+    let own = Arc::new(MemoryCatalogProvider::new());
+    session.register_catalog(DATABASE, Arc::clone(&own) as Arc<dyn CatalogProvider>);
     setup_pg_catalog(session, DATABASE, EmptyContextProvider).map_err(|e| Error::from(*e))?;
     // It looks at names that are known without asking anybody; ours asks.
-    let tables = Tables { catalog: ctx.catalog_handle()?, listed: Arc::default() };
+    let tables = Tables { catalog, listed: Arc::default() };
     let provider =
         PgCatalogSchemaProvider::try_new(tables, Arc::new(PgCatalogStaticTables::try_new()?), EmptyContextProvider)?;
-    let names = session.catalog(DATABASE).ok_or_else(|| Error::unexpected("the names are not registered"))?;
-    names.register_schema("pg_catalog", Arc::new(provider))?;
-    Ok(())
+    own.register_schema("pg_catalog", Arc::new(provider))?;
+    hardtack_tables::register_names(ctx)
+}
+
+/// Lets a session know where it is: in this schema.
+pub(crate) fn enter(session: &SessionContext, schema: &str) {
+    schema.clone_into(&mut session.state_ref().write().config_mut().options_mut().catalog.default_schema);
+    for (name, value) in [("current_database", DATABASE), ("current_catalog", DATABASE), ("current_schema", schema)] {
+        let value = ColumnarValue::Scalar(ScalarValue::from(value));
+        let constant = move |_: &[ColumnarValue]| Ok(value.clone());
+        session.register_udf(create_udf(name, vec![], DataType::Utf8, Volatility::Stable, Arc::new(constant)));
+    }
 }
 
 /// How long a listing is good for: clients ask for it table by table.

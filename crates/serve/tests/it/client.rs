@@ -10,19 +10,31 @@ use crate::served::{Served, said, texts};
 async fn queries_have_answers() {
     let served = Served::new().await;
     let client = served.client().await;
-    assert_snapshot!(texts(&client, "select year, title, pages from lake.books order by title").await, @"");
+    assert_snapshot!(texts(&client, "select year, title, pages from lake.books order by title").await, @"
+    1815 | Emma | 474
+    1922 | Jacob's Room | null
+    1922 | Ulysses | 730
+    ");
     // The database that was connected to needs no name.
-    assert_snapshot!(texts(&client, "select count(*) from books where year > 1900").await, @"");
-    assert_snapshot!(texts(&client, "select 1; select 'a' as b; ").await, @"");
+    assert_snapshot!(texts(&client, "select count(*) from books where year > 1900").await, @"2");
+    assert_snapshot!(texts(&client, "select 1; select 'a' as b; ").await, @"
+    1
+    a
+    ");
     assert_snapshot!(texts(&client, "").await, @"");
-    assert_snapshot!(texts(&client, "begin; select count(*) from books; commit").await, @"");
-    assert_snapshot!(texts(&client, "explain select title from books where year = 1815").await, @"");
+    assert_snapshot!(texts(&client, "begin; select count(*) from books; commit").await, @"3");
+    let plan = texts(&client, "explain select title from books where year = 1815").await;
+    assert!(plan.contains("year=1815/a.jsonl") && !plan.contains("year=1922"), "{plan}");
+    assert_snapshot!(texts(&client, "select * from generate_series(1, 2)").await, @"
+    1
+    2
+    ");
 }
 
 #[tokio::test]
 async fn every_type_comes_as_text() {
     let served = Served::new().await;
-    assert_snapshot!(texts(&served.client().await, "select * from lake.all").await, @"");
+    assert_snapshot!(texts(&served.client().await, "select * from lake.all").await, @"7 | 9000000000 | 0.5 | 12.30 | Müller 'x' | 2024-02-29 | 2024-02-29 10:30:00.123456 | 2024-02-29 08:30:00.000000+00 | t | null | {1,NULL,3}");
 }
 
 #[tokio::test]
@@ -34,7 +46,7 @@ async fn every_type_comes_prepared_and_binary() {
         .await
         .unwrap();
     let types: Vec<String> = statement.columns().iter().map(|c| format!("{} {}", c.name(), c.type_())).collect();
-    assert_snapshot!(types.join(", "), @"");
+    assert_snapshot!(types.join(", "), @"i int4, l int8, d float8, t text, day date, ts timestamp, tz timestamptz, b bool, none text, list _int8, dec numeric");
     for _ in 0..2 {
         let rows = client.query(&statement, &[&7_i32, &"M%"]).await.unwrap();
         let row = &rows[0];
@@ -73,25 +85,25 @@ async fn tables_are_read_and_nothing_else() {
         assert!(simple.starts_with("25006 cannot execute "), "{statement}: {simple}");
         assert_eq!(prepared, Some(simple), "{statement}");
     }
-    assert_snapshot!(texts(&client, "insert into lake.books values ('x', 1, 2000)").await, @"");
-    assert_snapshot!(texts(&client, "set datafusion.runtime.memory_limit = '100G'").await, @"");
+    assert_snapshot!(texts(&client, "insert into lake.books values ('x', 1, 2000)").await, @"25006 cannot execute INSERT in a read-only transaction: tables are only read here");
+    assert_snapshot!(texts(&client, "set datafusion.runtime.memory_limit = '100G'").await, @r#"42501 permission denied to set parameter "datafusion.runtime.memory_limit""#);
     // The connection is as good as before.
-    assert_snapshot!(texts(&client, "set extra_float_digits = 3; discard all; select 1").await, @"");
+    assert_snapshot!(texts(&client, "set extra_float_digits = 3; discard all; select 1").await, @"1");
 }
 
 #[tokio::test]
 async fn errors_have_codes() {
     let served = Served::new().await;
     let client = served.client().await;
-    assert_snapshot!(texts(&client, "selec 1").await, @"");
-    assert_snapshot!(texts(&client, "select nope from lake.books").await, @"");
-    assert_snapshot!(texts(&client, "select * from lake.bikes").await, @"");
-    assert_snapshot!(texts(&client, "select * from pond.fish").await, @"");
-    assert_snapshot!(texts(&client, "select title + 1 from lake.books").await, @"");
+    assert_snapshot!(texts(&client, "selec 1").await, @"42601 sql parser error: Expected: an SQL statement, found: selec");
+    assert_snapshot!(texts(&client, "select nope from lake.books").await, @"42703 Schema error: No field named nope. Valid fields are lake.books.title, lake.books.pages, lake.books.year.");
+    assert_snapshot!(texts(&client, "select * from lake.bikes").await, @"42P01 there is no table `lake.bikes` in the catalog; create it, or check the name");
+    assert_snapshot!(texts(&client, "select * from pond.fish").await, @"42P01 there is no table `pond.fish` in the catalog; create it, or check the name");
+    assert_snapshot!(texts(&client, "select title + 1 from lake.books").await, @"42000 Error during planning: Cannot coerce arithmetic expression Utf8 + Int64 to valid types");
     served.lake.write("books/year=1815/b.jsonl", r#"{"pages": "many"}"#);
     let refused = texts(&client, "select sum(pages) from lake.books").await;
     assert!(refused.starts_with("22000 ") && refused.contains("b.jsonl") && refused.contains("many"), "{refused}");
-    assert_snapshot!(texts(&client, "select 1").await, @"");
+    assert_snapshot!(texts(&client, "select 1").await, @"1");
 }
 
 #[tokio::test]
@@ -124,13 +136,21 @@ async fn clients_find_what_there_is() {
     let client = served.client().await;
     let tables =
         "select table_schema, table_name from information_schema.tables where table_schema = 'lake' order by 2";
-    assert_snapshot!(texts(&client, tables).await, @"");
-    assert_snapshot!(texts(&client, "show tables").await, @"");
-    assert_snapshot!(texts(&client, "select current_database(), current_schema()").await, @"");
+    assert_snapshot!(texts(&client, tables).await, @"
+    lake | all
+    lake | books
+    ");
+    let shown = texts(&client, "show tables").await;
+    assert!(shown.contains("hardtack | lake | books | BASE TABLE"), "{shown}");
+    assert_snapshot!(texts(&client, "select current_database(), current_schema()").await, @"hardtack | lake");
     let columns = "select a.attname, format_type(a.atttypid, a.atttypmod) from pg_catalog.pg_attribute a
         join pg_catalog.pg_class c on c.oid = a.attrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
         where n.nspname = 'lake' and c.relname = 'books' and a.attnum > 0 order by a.attnum";
-    assert_snapshot!(texts(&client, columns).await, @"");
+    assert_snapshot!(texts(&client, columns).await, @"
+    title | text
+    pages | integer
+    year | integer
+    ");
 }
 
 /// What DBeaver asks when it connects.

@@ -19,7 +19,7 @@ async fn statements_that_take_too_long_are_cancelled() {
     let served = Served::with(ServeOptions { statement_timeout: limit, ..options() }).await;
     let client = served.client().await;
     let start = Instant::now();
-    assert_snapshot!(texts(&client, LONG).await, @"");
+    assert_snapshot!(texts(&client, LONG).await, @"57014 canceling statement due to statement timeout");
     assert_eq!(said(&client.query(LONG, &[]).await.unwrap_err()), "57014 canceling statement due to statement timeout");
     // Nobody can ask for more.
     assert_eq!(texts(&client, "set statement_timeout = '1h'").await, "");
