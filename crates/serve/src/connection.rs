@@ -304,7 +304,7 @@ impl ErrorHandler for Connection {
     fn on_error<C: ClientInfo>(&self, _: &C, failed: &mut PgWireError) {
         let taken = std::mem::replace(failed, PgWireError::NotReadyForQuery);
         *failed = translated(taken);
-        tracing::info!(connection = self.id, error = %failed, "refused");
+        tracing::debug!(connection = self.id, error = %failed, "refused");
     }
 }
 

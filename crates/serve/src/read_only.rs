@@ -89,10 +89,9 @@ fn changes_in(body: &SetExpr) -> Option<&'static str> {
     }
 }
 
-/// Limits are the server's to set.
+/// How queries are executed is the server's to set.
 fn is_limit(variable: &str) -> bool {
-    let variable = variable.to_lowercase();
-    variable.starts_with("datafusion.runtime") || variable.starts_with("datafusion.catalog")
+    variable.to_lowercase().starts_with("datafusion.")
 }
 
 #[async_trait]
