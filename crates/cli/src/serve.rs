@@ -22,15 +22,6 @@ pub(crate) struct ServeArgs {
     /// A file with the password; it may also come from the environment, as `HARDTACK_SERVE_PASSWORD`
     #[arg(long, env = "HARDTACK_SERVE_PASSWORD_FILE", value_name = "FILE")]
     password_file: Option<PathBuf>,
-    // Never on the command line, which everybody on the machine can read.
-    #[arg(
-        long = "password-from-the-environment",
-        env = "HARDTACK_SERVE_PASSWORD",
-        hide = true,
-        hide_env_values = true,
-        value_name = "TEXT"
-    )]
-    password: Option<String>,
     /// The certificate of the server, PEM
     #[arg(long, env = "HARDTACK_SERVE_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -56,8 +47,10 @@ pub(crate) struct ServeArgs {
 
 impl ServeArgs {
     fn password(&self) -> Result<Option<String>> {
-        let Some(file) = &self.password_file else { return Ok(self.password.clone()) };
-        if self.password.is_some() {
+        #[expect(clippy::disallowed_methods, reason = "everybody on the machine can read arguments")]
+        let given = std::env::var("HARDTACK_SERVE_PASSWORD").ok();
+        let Some(file) = &self.password_file else { return Ok(given) };
+        if given.is_some() {
             return Err(Error::usage("both --password-file and HARDTACK_SERVE_PASSWORD are set; which one counts?"));
         }
         #[expect(clippy::disallowed_methods, reason = "a secret of this machine, and no data")]

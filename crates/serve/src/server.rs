@@ -102,12 +102,12 @@ impl Server {
         if !found.iter().all(|address| address.ip().is_loopback()) {
             let missing = match (&options.password, &options.tls) {
                 (Some(_), Some(_)) => None,
-                (None, Some(_)) => Some("a password"),
-                (Some(_), None) => Some("TLS"),
-                (None, None) => Some("a password and TLS"),
+                (None, Some(_)) => Some("a password is"),
+                (Some(_), None) => Some("TLS is"),
+                (None, None) => Some("a password and TLS are"),
             };
             if let Some(missing) = missing {
-                let why = format!("others than this machine can reach this address, so {missing} is needed");
+                let why = format!("others than this machine can reach this address, so {missing} needed");
                 return Err(Error::usage(why).with("address", address).with(
                     "way out",
                     "--password-file or HARDTACK_SERVE_PASSWORD, --tls-cert and --tls-key; or listen on 127.0.0.1",

@@ -52,7 +52,7 @@ fn nobody_is_let_in_by_accident() {
         assert_eq!((done.status.code(), done.stdout.len()), (Some(2), 0));
         String::from_utf8(done.stderr).unwrap()
     };
-    insta::assert_snapshot!(refused(&["0.0.0.0:0"], None), @"hardtack: others than this machine can reach this address, so a password and TLS is needed (address: 0.0.0.0:0, way out: --password-file or HARDTACK_SERVE_PASSWORD, --tls-cert and --tls-key; or listen on 127.0.0.1)");
+    insta::assert_snapshot!(refused(&["0.0.0.0:0"], None), @"hardtack: others than this machine can reach this address, so a password and TLS are needed (address: 0.0.0.0:0, way out: --password-file or HARDTACK_SERVE_PASSWORD, --tls-cert and --tls-key; or listen on 127.0.0.1)");
     insta::assert_snapshot!(refused(&["0.0.0.0:0", "--password-file", "secret"], None), @"hardtack: others than this machine can reach this address, so TLS is needed (address: 0.0.0.0:0, way out: --password-file or HARDTACK_SERVE_PASSWORD, --tls-cert and --tls-key; or listen on 127.0.0.1)");
     insta::assert_snapshot!(refused(&["0.0.0.0:0"], Some("sesame")), @"hardtack: others than this machine can reach this address, so TLS is needed (address: 0.0.0.0:0, way out: --password-file or HARDTACK_SERVE_PASSWORD, --tls-cert and --tls-key; or listen on 127.0.0.1)");
     insta::assert_snapshot!(refused(&["127.0.0.1:0", "--password-file", "secret"], Some("sesame")), @"hardtack: both --password-file and HARDTACK_SERVE_PASSWORD are set; which one counts?");

@@ -97,7 +97,7 @@ async fn with_tls_nobody_connects_without() {
 }
 
 #[rstest]
-#[case::nothing(None, false, "others than this machine can reach this address, so a password and TLS is needed")]
+#[case::nothing(None, false, "others than this machine can reach this address, so a password and TLS are needed")]
 #[case::no_tls(Some("x"), false, "others than this machine can reach this address, so TLS is needed")]
 #[case::no_password(None, true, "others than this machine can reach this address, so a password is needed")]
 #[tokio::test]
