@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::disallowed_methods,
     clippy::disallowed_macros,
+    clippy::print_stderr,
     unreachable_pub,
     reason = "tests look at files, and stop where they fail; their modules are for themselves"
 )]
