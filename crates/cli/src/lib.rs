@@ -4,6 +4,8 @@
 mod compact;
 mod crawl;
 mod draw;
+#[cfg(feature = "serve")]
+mod serve;
 mod sql;
 mod tables;
 mod vacuum;
@@ -81,6 +83,12 @@ enum Command {
     Crawl(crawl::CrawlArgs),
     /// Query the tables of the catalog by SQL, in a shell or from a script
     Sql(sql::SqlArgs),
+    /// Let clients of PostgreSQL (psql, DBeaver, Redash, Tableau ...) read the tables of the catalog
+    ///
+    /// Tables are read-only. Without a password only this machine can connect. Ends on SIGTERM and Ctrl-C, when the
+    /// statements that are being executed have ended, or after ten seconds.
+    #[cfg(feature = "serve")]
+    Serve(Box<serve::ServeArgs>),
     /// List the tables of the catalog
     Tables(tables::TablesArgs),
     /// Show a table: columns, partition keys, location, format, parameters
@@ -110,6 +118,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             Ok((text, ExitCode::from(if problems { ErrorKind::Refused.exit_code() } else { 0 })))
         }),
         Command::Sql(args) => print(async { sql::run(options, args).await.map(|()| String::new()) }),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => print(async { serve::serve(options, *args).await.map(|()| String::new()) }),
         Command::Tables(args) => print(async { tables::list(&open_context("hardtack", &options)?, &args).await }),
         Command::Describe(args) => print(async { tables::describe(&open_context("hardtack", &options)?, &args).await }),
     }
@@ -130,7 +140,7 @@ fn finish(work: impl Future<Output = Result<(String, ExitCode)>>) -> ExitCode {
         .and_then(|tokio| tokio.block_on(work));
     match done {
         Ok((text, code)) => {
-            let _ = std::io::stdout().write_all(text.as_bytes());
+            say(&text);
             code
         }
         Err(error) => {
@@ -138,6 +148,12 @@ fn finish(work: impl Future<Output = Result<(String, ExitCode)>>) -> ExitCode {
             ExitCode::from(error.kind().exit_code())
         }
     }
+}
+
+/// Writes to standard output, which may be closed.
+fn say(text: &str) {
+    let mut out = std::io::stdout();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 async fn recover_all(

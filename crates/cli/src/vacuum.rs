@@ -85,7 +85,7 @@ fn table(text: &str) -> Result<Table, String> {
     }
 }
 
-fn duration(text: &str) -> Result<TimeDelta, String> {
+pub(crate) fn duration(text: &str) -> Result<TimeDelta, String> {
     let wanted = || "wanted is a time such as `90m`, `1h`, `30d` or `0s`".to_owned();
     let unit = text.chars().last().filter(char::is_ascii_alphabetic).ok_or_else(wanted)?;
     let number: u32 = text[..text.len() - 1].parse().map_err(|_| wanted())?;

@@ -21,6 +21,7 @@ chapters! {
     tables = "docs/guide/src/tables.md",
     tables_writing = "docs/guide/src/tables-writing.md",
     crawling = "docs/guide/src/crawling.md",
+    serving = "docs/guide/src/serving.md",
     transforms = "docs/guide/src/transforms.md",
     change_events = "docs/guide/src/change-events.md",
     elt = "docs/guide/src/elt.md",

@@ -1,7 +1,7 @@
 //! Tables by name in SQL.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use hardtack_catalog::{CatalogHandle, CatalogOf, schema_from_catalog};
-use hardtack_core::{Error, JobContext, Meters, Result};
+use hardtack_core::{Error, ErrorKind, JobContext, Meters, Result};
 
 use crate::provider::read_only;
 use crate::{CatalogTable, Table};
@@ -50,7 +50,8 @@ pub fn register_names(ctx: &JobContext) -> Result<()> {
     if session.as_any().is::<Names>() {
         return Ok(());
     }
-    let tables = Lookup { handle, meters: ctx.meters().clone() };
+    let functions = state.table_functions().keys().cloned().collect();
+    let tables = Lookup { handle, meters: ctx.meters().clone(), functions: Arc::new(functions) };
     let names = Names { name: name.clone(), session, tables };
     list.register_catalog(name, Arc::new(names));
     Ok(())
@@ -61,6 +62,8 @@ pub fn register_names(ctx: &JobContext) -> Result<()> {
 struct Lookup {
     handle: Arc<CatalogHandle>,
     meters: Meters,
+    /// Table functions of the session (`generate_series`), whose names are asked for like those of tables.
+    functions: Arc<HashSet<String>>,
 }
 
 impl Lookup {
@@ -144,7 +147,11 @@ impl SchemaProvider for Database {
     }
 
     async fn table(&self, name: &str) -> DFResult<Option<Arc<dyn TableProvider>>> {
-        Ok(Some(Arc::new(self.tables.table(&self.name, name).await?)))
+        match self.tables.table(&self.name, name).await {
+            Ok(table) => Ok(Some(Arc::new(table))),
+            Err(e) if e.kind() == ErrorKind::NotFound && self.tables.functions.contains(name) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
     }
 
     fn register_table(&self, name: String, _: Arc<dyn TableProvider>) -> DFResult<Option<Arc<dyn TableProvider>>> {

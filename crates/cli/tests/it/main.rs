@@ -4,6 +4,8 @@
 mod catalog;
 mod compact;
 mod crawl;
+#[cfg(feature = "serve")]
+mod serve;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -183,3 +183,13 @@ async fn without_a_catalog_there_are_no_names() {
     let ctx = hardtack_core::JobContext::builder("job").build().unwrap();
     insta::assert_snapshot!(register_names(&ctx).unwrap_err(), @"a table is named, but this context has no catalog (way out: give it one: `.extension(Arc::new(CatalogHandle::new(catalog)))`)");
 }
+
+#[tokio::test]
+async fn table_functions_are_no_tables() {
+    let world = World::new();
+    register_names(&world.ctx).unwrap();
+    let rows = world.ctx.session().sql("select sum(value) from generate_series(1, 4)").await.unwrap();
+    assert_eq!(crate::world::cells(rows).await, "10");
+    let error = world.ctx.session().sql("select * from generate_serious").await.unwrap_err();
+    assert!(error.to_string().contains("generate_serious"), "{error}");
+}

@@ -1,0 +1,99 @@
+//! `hardtack serve`: the tables of the catalog for clients of PostgreSQL.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use hardtack_core::{Error, Result};
+use hardtack_runtime::{RuntimeArgs, open_context, parse_bytes, parse_threads};
+use hardtack_serve::{ServeOptions, Server, TlsFiles};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::vacuum::duration;
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Where to listen for clients of PostgreSQL, for example `127.0.0.1:5432`; port 0 takes a free one
+    #[arg(long, value_name = "ADDR")]
+    postgres: String,
+    /// Who may connect, if there is a password
+    #[arg(long, env = "HARDTACK_SERVE_USER", value_name = "NAME", default_value = "hardtack")]
+    user: String,
+    /// A file with the password; it may also come from the environment, as `HARDTACK_SERVE_PASSWORD`
+    #[arg(long, env = "HARDTACK_SERVE_PASSWORD_FILE", value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// The certificate of the server, PEM
+    #[arg(long, env = "HARDTACK_SERVE_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, env = "HARDTACK_SERVE_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// How long a statement may take, for example `30s` or `10m`; `0s` is without end
+    #[arg(long, env = "HARDTACK_SERVE_STATEMENT_TIMEOUT", value_name = "TIME", default_value = "5m", value_parser = duration)]
+    statement_timeout: chrono::TimeDelta,
+    /// Memory that one query may hold before it spills, for example `2GiB`
+    #[arg(long, env = "HARDTACK_MEMORY_LIMIT", value_name = "SIZE", default_value = "1GiB", value_parser = parse_bytes)]
+    memory_limit: usize,
+    /// How many clients may be connected
+    #[arg(long, value_name = "N", default_value = "32", value_parser = parse_threads)]
+    max_connections: usize,
+    /// Threads of one query, for example `4` [default: one per core]
+    #[arg(long, env = "HARDTACK_THREADS", value_name = "N", value_parser = parse_threads)]
+    threads: Option<usize>,
+    /// Folder that queries spill to, for example `/scratch` [default: the system's temporary folder]
+    #[arg(long, env = "HARDTACK_SPILL_DIR", value_name = "FOLDER")]
+    spill_dir: Option<PathBuf>,
+}
+
+impl ServeArgs {
+    fn password(&self) -> Result<Option<String>> {
+        #[expect(clippy::disallowed_methods, reason = "everybody on the machine can read arguments")]
+        let given = std::env::var("HARDTACK_SERVE_PASSWORD").ok();
+        let Some(file) = &self.password_file else { return Ok(given) };
+        if given.is_some() {
+            return Err(Error::usage("both --password-file and HARDTACK_SERVE_PASSWORD are set; which one counts?"));
+        }
+        #[expect(clippy::disallowed_methods, reason = "a secret of this machine, and no data")]
+        let text = std::fs::read_to_string(file);
+        let text = text.map_err(|e| Error::usage("no password").with("file", file.display()).because(e))?;
+        Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+    }
+}
+
+/// Serves until the process is told to stop.
+pub(crate) async fn serve(options: RuntimeArgs, args: ServeArgs) -> Result<()> {
+    let password = args.password()?;
+    let ctx = open_context("serve", &RuntimeArgs { threads: args.threads, ..options })?;
+    let limit = args.statement_timeout.to_std().ok().filter(|limit| *limit > Duration::ZERO);
+    let tls = args.tls_cert.zip(args.tls_key).map(|(certificate, key)| TlsFiles { certificate, key });
+    let is_open = password.is_none();
+    let options = ServeOptions {
+        address: args.postgres,
+        user: args.user,
+        password,
+        tls,
+        statement_timeout: limit,
+        memory_limit: args.memory_limit,
+        spill_dir: args.spill_dir,
+        max_connections: args.max_connections,
+        ..ServeOptions::default()
+    };
+    let server = Server::bind(&ctx, options).await?;
+    let stop = stopped()?;
+    let whom = if is_open { "everybody on this machine" } else { "those who know the password" };
+    // A script reads the port from this line.
+    crate::say(&format!("listening on {} for {whom}\n", server.local_addr()?));
+    server.run(stop).await
+}
+
+/// Comes when the process is told to stop.
+fn stopped() -> Result<impl Future<Output = ()>> {
+    let listen = |kind| signal(kind).map_err(|e| Error::unexpected("signals cannot be received").because(e));
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

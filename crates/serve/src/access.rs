@@ -1,0 +1,87 @@
+//! Who is let in: passwords and TLS.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion_postgres::pgwire::api::auth::sasl::SASLAuthStartupHandler;
+use datafusion_postgres::pgwire::api::auth::sasl::scram::{SCRAM_ITERATIONS, ScramAuth, gen_salted_password};
+use datafusion_postgres::pgwire::api::auth::{AuthSource, DefaultServerParameterProvider, LoginInfo, Password};
+use datafusion_postgres::pgwire::error::PgWireResult;
+use hardtack_core::{Error, Result};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use uuid::Uuid;
+
+/// The files that TLS needs, both PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, and those that it was signed with.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+impl TlsFiles {
+    /// # Errors
+    /// Usage for files that are not there or not what they should be.
+    pub(crate) fn acceptor(&self) -> Result<TlsAcceptor> {
+        let usage =
+            |what: &str, file: &PathBuf| Error::usage(format!("{what} in PEM is wanted")).with("file", file.display());
+        let certificates = CertificateDer::pem_file_iter(&self.certificate)
+            .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>);
+        let certificates = certificates.map_err(|e| usage("a certificate", &self.certificate).because(e))?;
+        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|e| usage("a private key", &self.key).because(e))?;
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .and_then(|config| config.with_no_client_auth().with_single_cert(certificates, key));
+        let mut config = config.map_err(|e| usage("a certificate with its key", &self.certificate).because(e))?;
+        config.alpn_protocols = vec![b"postgresql".to_vec()];
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+}
+
+/// A user and a password, of which only the salted hash is kept.
+#[derive(Debug, Clone)]
+pub(crate) struct Credentials {
+    user: String,
+    salt: Vec<u8>,
+    hash: Vec<u8>,
+}
+
+impl Credentials {
+    pub(crate) fn new(user: &str, password: &str) -> Self {
+        let salt = Uuid::new_v4().as_bytes().to_vec();
+        let hash = gen_salted_password(password, &salt, SCRAM_ITERATIONS);
+        Self { user: user.to_owned(), salt, hash }
+    }
+
+    /// What asks a client for them.
+    pub(crate) fn handshake(&self) -> SASLAuthStartupHandler<DefaultServerParameterProvider> {
+        SASLAuthStartupHandler::new(Arc::new(parameters())).with_scram(ScramAuth::new(Arc::new(self.clone())))
+    }
+}
+
+#[async_trait]
+impl AuthSource for Credentials {
+    async fn get_password(&self, login: &LoginInfo) -> PgWireResult<Password> {
+        // Whether it is the user or the password that is wrong is nobody's business.
+        let hash = match login.user() == Some(self.user.as_str()) {
+            true => self.hash.clone(),
+            false => [*Uuid::new_v4().as_bytes(), *Uuid::new_v4().as_bytes()].concat(),
+        };
+        Ok(Password::new(Some(self.salt.clone()), hash))
+    }
+}
+
+/// What a client is told of the server.
+pub(crate) fn parameters() -> DefaultServerParameterProvider {
+    let mut parameters = DefaultServerParameterProvider::default();
+    parameters.server_version = format!("16.6 (hardtack {})", env!("CARGO_PKG_VERSION"));
+    parameters.is_superuser = false;
+    parameters.default_transaction_read_only = true;
+    parameters
+}

@@ -1,0 +1,138 @@
+//! Statements that would change something, and those of clients that mean nothing here.
+
+use async_trait::async_trait;
+use datafusion::common::{DFSchema, ParamValues};
+use datafusion::logical_expr::{EmptyRelation, LogicalPlan};
+use datafusion::prelude::SessionContext;
+use datafusion::sql::sqlparser::ast::{Query, Set, SetExpr, Statement};
+use datafusion_postgres::QueryHook;
+use datafusion_postgres::hooks::HookClient;
+use datafusion_postgres::pgwire::api::ClientInfo;
+use datafusion_postgres::pgwire::api::results::{Response, Tag};
+use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
+
+use crate::failure::error;
+
+/// Lets through what reads, and refuses everything else.
+#[derive(Debug)]
+pub(crate) struct ReadOnly;
+
+/// What is to be done with a statement.
+enum Verdict {
+    /// It reads.
+    Read,
+    /// It is done by saying so.
+    Done(&'static str),
+    Refused(PgWireError),
+}
+
+fn verdict(statement: &Statement) -> Verdict {
+    match statement {
+        Statement::Query(query) => match changes(query) {
+            Some(what) => refused(what),
+            None => Verdict::Read,
+        },
+        Statement::Explain { statement, .. } => verdict(statement),
+        Statement::Set(Set::SingleAssignment { variable, .. }) if is_limit(&variable.to_string()) => {
+            Verdict::Refused(error("42501", format!("permission denied to set parameter \"{variable}\"")))
+        }
+        Statement::Set(_)
+        | Statement::ExplainTable { .. }
+        | Statement::ShowVariable { .. }
+        | Statement::ShowVariables { .. }
+        | Statement::ShowStatus { .. }
+        | Statement::ShowTables { .. }
+        | Statement::ShowColumns { .. }
+        | Statement::ShowSchemas { .. }
+        | Statement::ShowDatabases { .. }
+        | Statement::ShowFunctions { .. }
+        | Statement::StartTransaction { .. }
+        | Statement::Commit { .. }
+        | Statement::Rollback { .. } => Verdict::Read,
+        Statement::Discard { .. } => Verdict::Done("DISCARD ALL"),
+        Statement::Deallocate { .. } => Verdict::Done("DEALLOCATE"),
+        other => {
+            let text = other.to_string();
+            let verb: Vec<&str> = text.split_whitespace().take(2).collect();
+            match verb.as_slice() {
+                [verb @ ("CREATE" | "DROP" | "ALTER"), what] => refused(&format!("{verb} {what}")),
+                [verb, ..] => refused(verb),
+                [] => refused("this"),
+            }
+        }
+    }
+}
+
+fn refused(what: &str) -> Verdict {
+    Verdict::Refused(error(
+        "25006",
+        format!("cannot execute {what} in a read-only transaction: tables are only read here"),
+    ))
+}
+
+/// What a query does beside reading, if it does.
+fn changes(query: &Query) -> Option<&'static str> {
+    let ctes = query.with.iter().flat_map(|with| &with.cte_tables);
+    ctes.filter_map(|cte| changes(&cte.query)).next().or_else(|| changes_in(&query.body))
+}
+
+fn changes_in(body: &SetExpr) -> Option<&'static str> {
+    match body {
+        SetExpr::Select(select) => select.into.as_ref().map(|_| "SELECT INTO"),
+        SetExpr::Query(query) => changes(query),
+        SetExpr::SetOperation { left, right, .. } => changes_in(left).or_else(|| changes_in(right)),
+        SetExpr::Values(_) | SetExpr::Table(_) => None,
+        SetExpr::Insert(_) => Some("INSERT"),
+        SetExpr::Update(_) => Some("UPDATE"),
+        SetExpr::Delete(_) => Some("DELETE"),
+        SetExpr::Merge(_) => Some("MERGE"),
+    }
+}
+
+/// How queries are executed is the server's to set.
+fn is_limit(variable: &str) -> bool {
+    variable.to_lowercase().starts_with("datafusion.")
+}
+
+#[async_trait]
+impl QueryHook for ReadOnly {
+    async fn handle_simple_query(
+        &self,
+        statement: &Statement,
+        _: &SessionContext,
+        _: &mut dyn HookClient,
+    ) -> Option<PgWireResult<Response>> {
+        match verdict(statement) {
+            Verdict::Read => None,
+            Verdict::Done(tag) => Some(Ok(Response::Execution(Tag::new(tag)))),
+            Verdict::Refused(why) => Some(Err(why)),
+        }
+    }
+
+    async fn handle_extended_parse_query(
+        &self,
+        statement: &Statement,
+        _: &SessionContext,
+        _: &(dyn ClientInfo + Send + Sync),
+    ) -> Option<PgWireResult<LogicalPlan>> {
+        match verdict(statement) {
+            Verdict::Read => None,
+            Verdict::Done(_) => {
+                let schema = DFSchema::empty().into();
+                Some(Ok(LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema })))
+            }
+            Verdict::Refused(why) => Some(Err(why)),
+        }
+    }
+
+    async fn handle_extended_query(
+        &self,
+        statement: &Statement,
+        _: &LogicalPlan,
+        _: &ParamValues,
+        session: &SessionContext,
+        client: &mut dyn HookClient,
+    ) -> Option<PgWireResult<Response>> {
+        self.handle_simple_query(statement, session, client).await
+    }
+}

@@ -1,0 +1,253 @@
+//! Listening, and letting go.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::SessionContext;
+use datafusion_postgres::pgwire::tokio::process_socket;
+use hardtack_core::{Error, JobContext, Result};
+use tokio::io::Interest;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::access::{Credentials, TlsFiles};
+use crate::connection::{Connection, Connections, Handlers, Terms};
+use crate::names;
+
+/// How tables are served.
+#[derive(Clone)]
+pub struct ServeOptions {
+    /// Where to listen, for example `127.0.0.1:5432`; port 0 takes a free one.
+    pub address: String,
+    /// Who may connect, if there is a password.
+    pub user: String,
+    /// The password; without one everybody on this machine may connect.
+    pub password: Option<String>,
+    /// Certificate and key; with them only encrypted connections are accepted.
+    pub tls: Option<TlsFiles>,
+    /// How long a statement may take. Clients can ask for less.
+    pub statement_timeout: Option<Duration>,
+    /// The bytes that a query may hold in memory before it spills.
+    pub memory_limit: usize,
+    /// Where queries spill (the system's temporary folder by default).
+    pub spill_dir: Option<PathBuf>,
+    /// How many clients may be connected.
+    pub max_connections: usize,
+    /// How long statements may go on when the server is told to stop.
+    pub grace: Duration,
+}
+
+impl std::fmt::Debug for ServeOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServeOptions").field("address", &self.address).field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self {
+            address: "127.0.0.1:5432".to_owned(),
+            user: "hardtack".to_owned(),
+            password: None,
+            tls: None,
+            statement_timeout: Some(Duration::from_secs(300)),
+            memory_limit: 1 << 30,
+            spill_dir: None,
+            max_connections: 32,
+            grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A server that listens already.
+pub struct Server {
+    ctx: JobContext,
+    options: ServeOptions,
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    credentials: Option<Credentials>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Server").field(&self.listener).finish()
+    }
+}
+
+/// So many connections may be told at once that there are too many.
+const TURNED_AWAY: usize = 16;
+
+impl Server {
+    /// Begins to listen. The tables are those of the context's catalog.
+    ///
+    /// # Errors
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) for an address that is none or taken, for one that others than this
+    /// machine reach while there is no password or no TLS, and for files of TLS that are not what they should be.
+    pub async fn bind(ctx: &JobContext, options: ServeOptions) -> Result<Self> {
+        let address = &options.address;
+        let unusable = |e: std::io::Error| {
+            Error::usage("this address cannot be listened on; wanted is one such as `127.0.0.1:5432`")
+                .with("address", address)
+                .because(e)
+        };
+        let found: Vec<SocketAddr> = tokio::net::lookup_host(address).await.map_err(unusable)?.collect();
+        if !found.iter().all(|address| address.ip().is_loopback()) {
+            let missing = match (&options.password, &options.tls) {
+                (Some(_), Some(_)) => None,
+                (None, Some(_)) => Some("a password is"),
+                (Some(_), None) => Some("TLS is"),
+                (None, None) => Some("a password and TLS are"),
+            };
+            if let Some(missing) = missing {
+                let why = format!("others than this machine can reach this address, so {missing} needed");
+                return Err(Error::usage(why).with("address", address).with(
+                    "way out",
+                    "--password-file or HARDTACK_SERVE_PASSWORD, --tls-cert and --tls-key; or listen on 127.0.0.1",
+                ));
+            }
+        }
+        let tls = options.tls.as_ref().map(TlsFiles::acceptor).transpose()?;
+        let credentials = match options.password.as_deref() {
+            Some("") => return Err(Error::usage("the password is empty")),
+            password => password.map(|password| Credentials::new(&options.user, password)),
+        };
+        names::register(ctx)?;
+        let listener = TcpListener::bind(found.as_slice()).await.map_err(unusable)?;
+        Ok(Self { ctx: ctx.clone(), options, listener, tls, credentials })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn local_addr(&self) -> Result<SocketAddr> {
+        self.listener.local_addr().map_err(|e| Error::unexpected("the address is not known").because(e))
+    }
+
+    /// Answers until `stop` comes. Then nobody is let in any more, statements get some time to end, and all connections
+    /// are closed.
+    ///
+    /// # Errors
+    /// If a session cannot be made.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<()> {
+        let connections = Arc::new(Connections::default());
+        let (places, told) =
+            (Arc::new(Semaphore::new(self.options.max_connections)), Arc::new(Semaphore::new(TURNED_AWAY)));
+        let (stopping, stopped) = watch::channel(false);
+        let mut clients = JoinSet::new();
+        tokio::pin!(stop);
+        loop {
+            let accepted = tokio::select! {
+                () = &mut stop => break,
+                accepted = self.listener.accept() => accepted,
+                Some(_) = clients.join_next() => continue,
+            };
+            let socket = match accepted {
+                Ok((socket, from)) => {
+                    tracing::debug!(%from, "connected");
+                    socket
+                }
+                Err(e) => {
+                    // Too many open files, say: others may close theirs.
+                    tracing::warn!(error = %e, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let place = Arc::clone(&places).try_acquire_owned().ok();
+            let closed = place.is_none();
+            let Some(place) = place.or_else(|| Arc::clone(&told).try_acquire_owned().ok()) else { continue };
+            let terms = Terms {
+                credentials: self.credentials.clone(),
+                needs_tls: self.tls.is_some(),
+                statement_timeout: self.options.statement_timeout,
+                closed,
+            };
+            let connection = Connection::new(Arc::clone(&connections), self.session()?, terms);
+            let (tls, stopped, grace) = (self.tls.clone(), stopped.clone(), self.options.grace);
+            clients.spawn(async move {
+                serve(socket, tls, connection, stopped, grace).await;
+                drop(place);
+            });
+        }
+        drop(self.listener);
+        stopping.send_replace(true);
+        while clients.join_next().await.is_some() {}
+        Ok(())
+    }
+
+    /// A session for one client: its own settings and memory, the tables and stores of all.
+    fn session(&self) -> Result<SessionContext> {
+        let pool = FairSpillPool::new(self.options.memory_limit);
+        let largest = std::num::NonZeroUsize::MIN.saturating_add(4);
+        let mode = match &self.options.spill_dir {
+            Some(folder) => DiskManagerMode::Directories(vec![folder.clone()]),
+            None => DiskManagerMode::OsTmpDirectory,
+        };
+        let runtime = RuntimeEnvBuilder::new()
+            .with_object_store_registry(self.ctx.shared_stores())
+            .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, largest)))
+            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(mode))
+            .build_arc()?;
+        let state = SessionStateBuilder::new_from_existing(self.ctx.session().state()).with_runtime_env(runtime);
+        Ok(SessionContext::new_with_state(state.build()))
+    }
+}
+
+/// Answers one client until it goes, or the server does. What it has asked for stops then.
+async fn serve(
+    socket: TcpStream,
+    tls: Option<TlsAcceptor>,
+    connection: Arc<Connection>,
+    mut stopped: watch::Receiver<bool>,
+    grace: Duration,
+) {
+    let (socket, watched) = match twice(socket) {
+        Ok(both) => both,
+        Err(e) => return tracing::warn!(error = %e, "a connection could not be watched"),
+    };
+    let stop = async {
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+        let idle = async {
+            connection.idle().await;
+            // What has been answered is sent.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            connection.idle().await;
+        };
+        let _ = tokio::time::timeout(grace, idle).await;
+    };
+    tokio::select! {
+        done = process_socket(socket, tls, Handlers(Arc::clone(&connection))) => if let Err(e) = done {
+            tracing::debug!(error = %e, "a connection broke");
+        },
+        () = gone(&watched) => tracing::debug!("a client has gone"),
+        () = stop => {}
+    }
+}
+
+/// A socket and another view of it: while a statement is executed nobody reads from the first.
+fn twice(socket: TcpStream) -> std::io::Result<(TcpStream, TcpStream)> {
+    let socket = socket.into_std()?;
+    let watched = socket.try_clone()?;
+    Ok((TcpStream::from_std(socket)?, TcpStream::from_std(watched)?))
+}
+
+/// Waits until the client has closed its end.
+async fn gone(socket: &TcpStream) {
+    loop {
+        match socket.ready(Interest::READABLE).await {
+            Ok(ready) if ready.is_read_closed() => return,
+            // There is something to read, which is not for us: wait for the next event.
+            Ok(_) => _ = socket.try_io(Interest::READABLE, || Err::<(), _>(std::io::ErrorKind::WouldBlock.into())),
+            Err(_) => return,
+        }
+    }
+}

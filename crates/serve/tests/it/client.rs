@@ -1,0 +1,178 @@
+//! What a driver gets.
+
+use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
+use hardtack_catalog::Catalog;
+use insta::assert_snapshot;
+
+use crate::served::{Served, said, texts};
+
+#[tokio::test]
+async fn queries_have_answers() {
+    let served = Served::new().await;
+    let client = served.client().await;
+    assert_snapshot!(texts(&client, "select year, title, pages from lake.books order by title").await, @"
+    1815 | Emma | 474
+    1922 | Jacob's Room | null
+    1922 | Ulysses | 730
+    ");
+    // The database that was connected to needs no name.
+    assert_snapshot!(texts(&client, "select count(*) from books where year > 1900").await, @"2");
+    assert_snapshot!(texts(&client, "select 1; select 'a' as b; ").await, @"
+    1
+    a
+    ");
+    assert_snapshot!(texts(&client, "").await, @"");
+    assert_snapshot!(texts(&client, "begin; select count(*) from books; commit").await, @"3");
+    let plan = texts(&client, "explain select title from books where year = 1815").await;
+    assert!(plan.contains("year=1815/a.jsonl") && !plan.contains("year=1922"), "{plan}");
+    assert_snapshot!(texts(&client, "select * from generate_series(1, 2)").await, @"
+    1
+    2
+    ");
+}
+
+#[tokio::test]
+async fn every_type_comes_as_text() {
+    let served = Served::new().await;
+    assert_snapshot!(texts(&served.client().await, "select * from lake.all").await, @"7 | 9000000000 | 0.5 | 12.30 | Müller 'x' | 2024-02-29 | 2024-02-29 10:30:00.123456 | 2024-02-29 08:30:00.000000+00 | t | null | {1,NULL,3}");
+}
+
+#[tokio::test]
+async fn every_type_comes_prepared_and_binary() {
+    let served = Served::new().await;
+    let client = served.client().await;
+    let statement = client
+        .prepare("select i, l, d, t, day, ts, tz, b, none, list, dec from lake.all where i = $1 and t like $2")
+        .await
+        .unwrap();
+    let types: Vec<String> = statement.columns().iter().map(|c| format!("{} {}", c.name(), c.type_())).collect();
+    assert_snapshot!(types.join(", "), @"i int4, l int8, d float8, t text, day date, ts timestamp, tz timestamptz, b bool, none text, list _int8, dec numeric");
+    for _ in 0..2 {
+        let rows = client.query(&statement, &[&7_i32, &"M%"]).await.unwrap();
+        let row = &rows[0];
+        assert_eq!((row.get::<_, i32>(0), row.get::<_, i64>(1), row.get::<_, f64>(2)), (7, 9_000_000_000, 0.5));
+        assert_eq!(row.get::<_, &str>(3), "Müller 'x'");
+        assert_eq!(row.get::<_, NaiveDate>(4), "2024-02-29".parse::<NaiveDate>().unwrap());
+        assert_eq!(row.get::<_, NaiveDateTime>(5), "2024-02-29T10:30:00.123456".parse::<NaiveDateTime>().unwrap());
+        assert_eq!(row.get::<_, DateTime<Utc>>(6), "2024-02-29T08:30:00Z".parse::<DateTime<Utc>>().unwrap());
+        assert_eq!((row.get::<_, bool>(7), row.get::<_, Option<&str>>(8)), (true, None));
+        assert_eq!(row.get::<_, Vec<Option<i64>>>(9), [Some(1), None, Some(3)]);
+    }
+    assert!(client.query(&statement, &[&8_i32, &"M%"]).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn tables_are_read_and_nothing_else() {
+    let served = Served::new().await;
+    let client = served.client().await;
+    for statement in [
+        "insert into lake.books values ('x', 1, 2000)",
+        "update lake.books set pages = 1",
+        "delete from lake.books",
+        "create table x as select 1",
+        "create view x as select 1",
+        "select 1 as a into x",
+        "with a as (select 1 as b) select * into y from a",
+        "drop table lake.books",
+        "copy lake.books to '/tmp/x.csv'",
+        "copy (select 1) to stdout",
+        "explain analyze insert into lake.books values ('x', 1, 2000)",
+        "truncate table lake.books",
+        "grant select on lake.books to x",
+    ] {
+        let (simple, prepared) =
+            (texts(&client, statement).await, client.prepare(statement).await.err().map(|e| said(&e)));
+        assert!(simple.starts_with("25006 cannot execute "), "{statement}: {simple}");
+        assert_eq!(prepared, Some(simple), "{statement}");
+    }
+    assert_snapshot!(texts(&client, "insert into lake.books values ('x', 1, 2000)").await, @"25006 cannot execute INSERT in a read-only transaction: tables are only read here");
+    assert_snapshot!(texts(&client, "set datafusion.runtime.memory_limit = '100G'").await, @r#"42501 permission denied to set parameter "datafusion.runtime.memory_limit""#);
+    // The connection is as good as before.
+    assert_snapshot!(texts(&client, "set extra_float_digits = 3; discard all; select 1").await, @"1");
+}
+
+#[tokio::test]
+async fn errors_have_codes() {
+    let served = Served::new().await;
+    let client = served.client().await;
+    assert_snapshot!(texts(&client, "selec 1").await, @"42601 sql parser error: Expected: an SQL statement, found: selec");
+    assert_snapshot!(texts(&client, "select nope from lake.books").await, @"42703 Schema error: No field named nope. Valid fields are lake.books.title, lake.books.pages, lake.books.year.");
+    assert_snapshot!(texts(&client, "select * from lake.bikes").await, @"42P01 there is no table `lake.bikes` in the catalog; create it, or check the name");
+    assert_snapshot!(texts(&client, "select * from pond.fish").await, @"42P01 there is no table `pond.fish` in the catalog; create it, or check the name");
+    assert_snapshot!(texts(&client, "select title + 1 from lake.books").await, @"42000 Error during planning: Cannot coerce arithmetic expression Utf8 + Int64 to valid types");
+    served.lake.write("books/year=1815/b.jsonl", r#"{"pages": "many"}"#);
+    let refused = texts(&client, "select sum(pages) from lake.books").await;
+    assert!(refused.starts_with("22000 ") && refused.contains("b.jsonl") && refused.contains("many"), "{refused}");
+    assert_snapshot!(texts(&client, "select 1").await, @"1");
+}
+
+#[tokio::test]
+async fn clients_see_a_table_that_was_rebuilt_meanwhile() {
+    let served = Served::new().await;
+    let (one, other) = (served.client().await, served.client().await);
+    let query = "select title from lake.books where year = 1815";
+    assert_eq!(tokio::join!(texts(&one, query), texts(&other, query)), ("Emma".to_owned(), "Emma".to_owned()));
+    let prepared = one.prepare(query).await.unwrap();
+    served.lake.write("books/_versions/1/year=1815/a.jsonl", r#"{"title": "Emma, revised"}"#);
+    let books = served.catalog.get_table("lake", "books").await.unwrap();
+    let revised = books.partition(["1815"], served.lake.at("books/_versions/1/year=1815"));
+    served.catalog.update_partitions(&books, &[revised]).await.unwrap();
+    assert_eq!(texts(&one, query).await, "Emma, revised");
+    assert_eq!(one.query(&prepared, &[]).await.unwrap()[0].get::<_, &str>(0), "Emma, revised");
+    assert_eq!(texts(&other, query).await, "Emma, revised");
+}
+
+#[tokio::test]
+async fn many_queries_run_side_by_side() {
+    let served = Served::new().await;
+    let clients = futures::future::join_all((0..8).map(|_| served.client())).await;
+    let counts = clients.iter().map(|client| texts(client, "select count(*) from lake.books"));
+    assert_eq!(futures::future::join_all(counts).await, vec!["3"; 8]);
+}
+
+#[tokio::test]
+async fn clients_find_what_there_is() {
+    let served = Served::new().await;
+    let client = served.client().await;
+    let tables =
+        "select table_schema, table_name from information_schema.tables where table_schema = 'lake' order by 2";
+    assert_snapshot!(texts(&client, tables).await, @"
+    lake | all
+    lake | books
+    ");
+    let shown = texts(&client, "show tables").await;
+    assert!(shown.contains("hardtack | lake | books | BASE TABLE"), "{shown}");
+    assert_snapshot!(texts(&client, "select current_database(), current_schema()").await, @"hardtack | lake");
+    let columns = "select a.attname, format_type(a.atttypid, a.atttypmod) from pg_catalog.pg_attribute a
+        join pg_catalog.pg_class c on c.oid = a.attrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = 'lake' and c.relname = 'books' and a.attnum > 0 order by a.attnum";
+    assert_snapshot!(texts(&client, columns).await, @"
+    title | text
+    pages | integer
+    year | integer
+    ");
+}
+
+/// What DBeaver asks when it connects.
+#[tokio::test]
+async fn dbeaver_starts() {
+    let served = Served::new().await;
+    let client = served.client().await;
+    for query in [
+        "SET extra_float_digits = 3",
+        "SET application_name = 'PostgreSQL JDBC Driver'",
+        "SELECT current_schema(),session_user",
+        "SELECT n.oid,n.*,d.description FROM pg_catalog.pg_namespace n LEFT OUTER JOIN pg_catalog.pg_description d ON d.objoid=n.oid AND d.objsubid=0 AND d.classoid='pg_namespace'::regclass",
+        "SELECT db.oid,db.* FROM pg_catalog.pg_database db WHERE datname='lake'",
+        "select string_agg(word, ',') from pg_catalog.pg_get_keywords() where word <> ALL ('{a,abs,absolute}'::text[])",
+        "SELECT version()",
+        "SHOW search_path",
+        "SELECT db.oid,db.* FROM pg_catalog.pg_database db WHERE 1 = 1 AND datallowconn AND NOT datistemplate OR db.datname ='lake' ORDER BY db.datname",
+        "SELECT typcategory FROM pg_catalog.pg_type WHERE 1<>1 LIMIT 1",
+        "SELECT t.oid,t.*,c.relkind,format_type(nullif(t.typbasetype, 0), t.typtypmod) as base_type_name, d.description FROM pg_catalog.pg_type t LEFT OUTER JOIN pg_catalog.pg_type et ON et.oid=t.typelem LEFT OUTER JOIN pg_catalog.pg_class c ON c.oid=t.typrelid LEFT OUTER JOIN pg_catalog.pg_description d ON t.oid=d.objoid WHERE t.typname IS NOT NULL AND (c.relkind IS NULL OR c.relkind = 'c') AND (et.typcategory IS NULL OR et.typcategory <> 'C')",
+    ] {
+        if let Err(error) = client.simple_query(query).await {
+            panic!("{query}: {}", said(&error));
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What is too much, and how it is stopped.
+
+use std::time::{Duration, Instant};
+
+use hardtack_serve::ServeOptions;
+use insta::assert_snapshot;
+use tokio_postgres::NoTls;
+
+use crate::served::{Served, options, said, texts};
+
+/// A query without end, as far as a test is concerned.
+const LONG: &str =
+    "select count(*) from generate_series(1, 30000) a, generate_series(1, 30000) b, generate_series(1, 30000) c
+    where a.value + b.value + c.value < 0";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_that_take_too_long_are_cancelled() {
+    let limit = Some(Duration::from_millis(300));
+    let served = Served::with(ServeOptions { statement_timeout: limit, ..options() }).await;
+    let client = served.client().await;
+    let start = Instant::now();
+    assert_snapshot!(texts(&client, LONG).await, @"57014 canceling statement due to statement timeout");
+    assert_eq!(said(&client.query(LONG, &[]).await.unwrap_err()), "57014 canceling statement due to statement timeout");
+    // Nobody can ask for more.
+    assert_eq!(texts(&client, "set statement_timeout = '1h'").await, "");
+    assert!(texts(&client, LONG).await.starts_with("57014"));
+    assert!(start.elapsed() < Duration::from_secs(10));
+    assert_eq!(texts(&client, "select 1").await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_may_ask_for_less() {
+    let served = Served::new().await;
+    let client = served.client().await;
+    texts(&client, "set statement_timeout = '200ms'").await;
+    assert!(texts(&client, LONG).await.starts_with("57014"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_can_cancel() {
+    let served = Served::new().await;
+    let client = served.client().await;
+    let token = client.cancel_token();
+    let cancel = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        token.cancel_query(NoTls).await.unwrap();
+    };
+    let (said, ()) = tokio::join!(texts(&client, LONG), cancel);
+    assert_eq!(said, "57014 canceling statement due to user request");
+    assert_eq!(texts(&client, "select 1").await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_needs_too_much_memory_is_refused_and_others_go_on() {
+    let served = Served::with(ServeOptions { memory_limit: 1 << 20, ..options() }).await;
+    let (client, other) = (served.client().await, served.client().await);
+    // What has to be held as a whole cannot spill.
+    let large =
+        "select length(string_agg(cast(value as varchar) || repeat('x', 1000), ',')) from generate_series(1, 100000)";
+    let said = texts(&client, large).await;
+    assert!(said.starts_with("53200 the query needs more memory than it may have"), "{said}");
+    assert_eq!(tokio::join!(texts(&client, "select 1"), texts(&other, "select 2")), ("1".to_owned(), "2".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_has_asked_for_stops_when_it_goes() {
+    let served = Served::with(ServeOptions { max_connections: 1, statement_timeout: None, ..options() }).await;
+    let (client, connection) = served.config().connect(NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let query = tokio::spawn(async move { client.simple_query(LONG).await.map(|_| ()) });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let full = served.config().connect(NoTls).await.err().unwrap();
+    assert_eq!(said(&full), "53300 sorry, too many clients already");
+    connection.abort();
+    query.abort();
+    // Its place is free again, so its query has ended.
+    for _ in 0..100 {
+        if let Ok((client, connection)) = served.config().connect(NoTls).await {
+            tokio::spawn(connection);
+            assert_eq!(texts(&client, "select 1").await, "1");
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the query of a client that has gone goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_told_to_stop_lets_statements_end() {
+    let mut served = Served::new().await;
+    let (client, idle) = (served.client().await, served.client().await);
+    let query =
+        "select count(*) from generate_series(1, 3000) a, generate_series(1, 3000) b where a.value + b.value < 0";
+    let address = served.address;
+    let stop = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        served.stop();
+    };
+    let (counted, ()) = tokio::join!(texts(&client, query), stop);
+    assert_eq!(counted, "0");
+    tokio::time::timeout(Duration::from_secs(5), &mut served.running).await.unwrap().unwrap().unwrap();
+    assert!(texts(&idle, "select 1").await.starts_with("? "));
+    assert!(tokio::net::TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_without_end_does_not_hold_up_the_end() {
+    let mut served = Served::with(ServeOptions { grace: Duration::from_millis(200), ..options() }).await;
+    let client = served.client().await;
+    let stop = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        served.stop();
+    };
+    let (said, ()) = tokio::join!(texts(&client, LONG), stop);
+    assert!(said.starts_with("? "), "{said}");
+    tokio::time::timeout(Duration::from_secs(5), &mut served.running).await.unwrap().unwrap().unwrap();
+}
