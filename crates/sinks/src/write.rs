@@ -64,6 +64,9 @@ pub(crate) struct Write {
     pub(crate) uploads: Arc<Semaphore>,
 }
 
+/// Files and what is in them.
+type Contents = Vec<(Location, Bytes)>;
+
 impl Write {
     fn wrote(&self, file: WrittenFile) {
         self.files.lock().unwrap_or_else(PoisonError::into_inner).push(file);
@@ -75,7 +78,7 @@ impl Write {
 
     /// Writes files whose bytes are at hand.
     async fn put(&self, files: Vec<SmallFile>) -> Result<()> {
-        let mut staged: Vec<(Location, Vec<(Location, Bytes)>, Vec<WrittenFile>)> = Vec::new();
+        let mut staged: Vec<(Location, Contents, Vec<WrittenFile>)> = Vec::new();
         let mut unseen = Vec::new();
         for SmallFile { target, rows, bytes } in files {
             let folder = self.folder(&target).await?;
