@@ -43,7 +43,11 @@ pub(super) async fn run(ctx: &JobContext, format: Format, history: Option<PathBu
         let text = match tokio::task::block_in_place(|| editor.readline("sql> ")) {
             Ok(text) => text,
             Err(ReadlineError::Interrupted) => continue,
-            Err(ReadlineError::Eof) => return Ok(()),
+            Err(ReadlineError::Eof) => {
+                // What comes next has a line of its own.
+                say("\n");
+                return Ok(());
+            }
             Err(e) => return Err(no_terminal(e)),
         };
         if is_farewell(text.trim()) {
@@ -77,7 +81,10 @@ async fn obey(ctx: &JobContext, text: &str, format: Format) -> Result<()> {
     for statement in DFParser::parse_sql(text).map_err(unplannable)? {
         let begun = Instant::now();
         print(ctx, statement, &mut printer).await?;
-        say(&format!("{:.3} s\n\n", begun.elapsed().as_secs_f64()));
+        // Other formats are copied from the screen.
+        if format == Format::Table {
+            say(&format!("{:.3} s\n\n", begun.elapsed().as_secs_f64()));
+        }
     }
     Ok(())
 }
