@@ -50,7 +50,8 @@ pub trait Staging: Debug + Send + Sync {
             };
             put.await.map_err(|e| e.with("target", &target))
         });
-        futures::future::try_join_all(put).await
+        // After an error, too, all come to their ends: a request may have been answered that nobody has noted yet.
+        futures::future::join_all(put).await.into_iter().collect()
     }
 
     /// Writes a file whose content is at hand to its place at once, without staging it: for a folder that nothing points
