@@ -144,9 +144,8 @@ impl JobContext {
         files: Vec<(Location, bytes::Bytes)>,
     ) -> Result<Vec<PublishAction>> {
         let (store, root_path) = self.stores().open(root)?;
-        let paths = files.into_iter().map(|(target, bytes)| Ok((target.resolve()?.path, bytes)));
-        let (ctx, paths) = (self.clone(), paths.collect::<Result<_>>()?);
-        let put = async move { store.staging.put(ctx.journal(), ctx.run(), &root_path, paths).await };
+        let ctx = self.clone();
+        let put = async move { store.staging.put(ctx.journal(), ctx.run(), &root_path, files).await };
         self.0.under_way.work(put).await
     }
 

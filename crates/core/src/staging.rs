@@ -40,11 +40,11 @@ pub trait Staging: Debug + Send + Sync {
         journal: &dyn Journal,
         run: &Run,
         root: &Path,
-        files: Vec<(Path, Bytes)>,
+        files: Vec<(Location, Bytes)>,
     ) -> Result<Vec<PublishAction>> {
         let put = files.into_iter().map(async |(target, bytes)| {
             let put = async {
-                let mut file = self.create(journal, run, root, &target).await?;
+                let mut file = self.create(journal, run, root, &target.resolve()?.path).await?;
                 file.write(bytes).await?;
                 file.finish().await
             };
@@ -335,11 +335,11 @@ impl Staging for LocalStaging {
         journal: &dyn Journal,
         run: &Run,
         root: &Path,
-        files: Vec<(Path, Bytes)>,
+        files: Vec<(Location, Bytes)>,
     ) -> Result<Vec<PublishAction>> {
         let mut places = Vec::with_capacity(files.len());
         for (target, bytes) in files {
-            places.push((self.place(journal, run, root, &target).await?, bytes));
+            places.push((self.place(journal, run, root, &target.resolve()?.path).await?, bytes));
         }
         let fsync = self.fsync;
         let fill = move |(place, bytes): (LocalPlace, Bytes)| {

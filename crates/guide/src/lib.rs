@@ -20,6 +20,7 @@ chapters! {
     contracts = "docs/guide/src/contracts.md",
     tables = "docs/guide/src/tables.md",
     tables_writing = "docs/guide/src/tables-writing.md",
+    sql = "docs/guide/src/sql.md",
     crawling = "docs/guide/src/crawling.md",
     serving = "docs/guide/src/serving.md",
     transforms = "docs/guide/src/transforms.md",

@@ -170,11 +170,18 @@ async fn queries_are_drawn() {
     (0 rows)
     ");
     insta::assert_snapshot!(lake.sql("show tables"), @"
-     table_name
-    ------------
-     authors
-     books
-    (2 rows)
+     table_catalog |    table_schema    | table_name  | table_type
+    ---------------+--------------------+-------------+------------
+     datafusion    | lake               | authors     | BASE TABLE
+     datafusion    | lake               | books       | BASE TABLE
+     datafusion    | information_schema | tables      | VIEW
+     datafusion    | information_schema | views       | VIEW
+     datafusion    | information_schema | columns     | VIEW
+     datafusion    | information_schema | df_settings | VIEW
+     datafusion    | information_schema | schemata    | VIEW
+     datafusion    | information_schema | routines    | VIEW
+     datafusion    | information_schema | parameters  | VIEW
+    (9 rows)
     ");
     let explained = lake.sql("explain select title from lake.books where year = 1815");
     let folder = lake.folder.path().display().to_string();

@@ -228,5 +228,5 @@ async fn where_a_filter_cannot_be_applied_the_line_is_named() {
     let source = CsvFiles::new("a", AT).with_schema(schema(&[("n", DataType::Int64), ("t", DataType::Utf8)]));
     let rows = ctx.load(source).await.unwrap().filter((lit(10) / col("n")).gt(lit(3))).unwrap();
     let error = hardtack_core::Error::from(rows.collect().await.unwrap_err());
-    assert_snapshot!(error.chain(), @"");
+    assert_snapshot!(error.chain(), @"the filter cannot be applied: Arrow error: Divide by zero error (file: memory:/data/a.csv, line: 3)");
 }
