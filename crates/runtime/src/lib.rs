@@ -6,12 +6,6 @@
 //!
 //! [`run`] is all that a job binary calls; [`recover()`] is what `hardtack recover` and the start of every run do.
 
-// Rows come and go in pieces of some hundred KiB, on all threads, which the allocator of glibc gives back to the kernel each
-// time: jobs that read much took a fifth longer with it. See the chapter on performance in the guide.
-#[cfg(feature = "mimalloc")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 mod args;
 mod dry_run;
 mod environment;
