@@ -32,10 +32,12 @@ use datafusion_postgres::pgwire::messages::startup::SecretKey;
 use datafusion_postgres::pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use datafusion_postgres::{DfSessionService, Parser, QueryHook};
 use futures::Sink;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use crate::access::{Credentials, parameters};
+use crate::compute::{computed_on, spawning_on};
 use crate::failure::{error, fatal, translated};
 use crate::names;
 use crate::read_only::ReadOnly;
@@ -62,8 +64,8 @@ pub(crate) struct Terms {
     pub(crate) credentials: Option<Credentials>,
     pub(crate) needs_tls: bool,
     pub(crate) statement_timeout: Option<Duration>,
-    /// Why nobody is let in, if that is so.
-    pub(crate) closed: bool,
+    /// Whether there are too many clients already, so that this one is only told.
+    pub(crate) full: bool,
 }
 
 pub(crate) struct Connection {
@@ -76,6 +78,8 @@ pub(crate) struct Connection {
     service: DfSessionService,
     admitted: AtomicBool,
     cancel: Arc<Notify>,
+    /// Where queries run.
+    compute: Handle,
     /// Whether a statement is being executed.
     busy: watch::Sender<bool>,
 }
@@ -87,7 +91,12 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(connections: Arc<Connections>, session: SessionContext, terms: Terms) -> Arc<Self> {
+    pub(crate) fn new(
+        connections: Arc<Connections>,
+        session: SessionContext,
+        terms: Terms,
+        compute: Handle,
+    ) -> Arc<Self> {
         let session = Arc::new(session);
         let hooks: Vec<Arc<dyn QueryHook>> =
             vec![Arc::new(ReadOnly), Arc::new(SetShowHook), Arc::new(TransactionStatementHook)];
@@ -106,6 +115,7 @@ impl Connection {
             session,
             admitted: AtomicBool::new(false),
             cancel,
+            compute,
             busy: watch::Sender::new(false),
         })
     }
@@ -114,6 +124,12 @@ impl Connection {
     pub(crate) async fn idle(&self) {
         let mut busy = self.busy.subscribe();
         let _ = busy.wait_for(|busy| !busy).await;
+    }
+
+    /// Waits until a statement is being executed.
+    pub(crate) async fn busy(&self) {
+        let mut busy = self.busy.subscribe();
+        let _ = busy.wait_for(|busy| *busy).await;
     }
 
     /// Does what a client asks for, unless it may not, takes too long, or is cancelled. What is dropped stops.
@@ -159,7 +175,7 @@ impl StartupHandler for Connection {
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
         if let PgWireFrontendMessage::Startup(_) = &message {
-            if self.terms.closed {
+            if self.terms.full {
                 return Err(fatal("53300", "sorry, too many clients already"));
             }
             if self.terms.needs_tls && !client.is_secure() {
@@ -204,7 +220,9 @@ impl SimpleQueryHandler for Connection {
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
         tracing::debug!(connection = self.id, query, "query");
-        SimpleQueryHandler::do_query(&self.service, client, query).await
+        let answers = SimpleQueryHandler::do_query(&self.service, client, query);
+        let answers = spawning_on(&self.compute, answers).await?;
+        Ok(answers.into_iter().map(|answer| computed_on(&self.compute, answer)).collect())
     }
 }
 
@@ -287,7 +305,8 @@ impl ExtendedQueryHandler for Connection {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
-        ExtendedQueryHandler::do_query(&self.service, client, portal, max_rows).await
+        let answer = ExtendedQueryHandler::do_query(&self.service, client, portal, max_rows);
+        Ok(computed_on(&self.compute, spawning_on(&self.compute, answer).await?))
     }
 }
 

@@ -2,14 +2,16 @@
 //! every driver.
 //!
 //! [`Server::bind`] checks that nobody is let in by accident: beyond loopback a password and TLS are required.
-//! [`Server::run`] answers until it is told to stop. A query names tables as `database.table`; names are looked up one by one,
-//! as [`register_names`](hardtack_tables::register_names) does it.
+//! [`Server::run`] answers until it is told to stop. A query names tables as `database.table`; names are looked up one
+//! by one, as [`register_names`](hardtack_tables::register_names) does it.
 //!
-//! Each connection has a session and a memory pool of its own, and runs one statement at a time. What it may not do is
-//! refused with an SQLSTATE that drivers understand: `25006` for what would change something, `57014` for what takes too
+//! Each connection has a session and a memory pool of its own, and runs one statement at a time; queries run on threads
+//! of their own, so that none keeps others from connecting or cancelling. What a client may not do is refused with an
+//! SQLSTATE that drivers understand: `25006` for what would change something, `57014` for what takes too
 //! long or is cancelled, `53200` for what needs too much memory, `53300` for too many connections.
 
 mod access;
+mod compute;
 mod connection;
 mod failure;
 mod names;

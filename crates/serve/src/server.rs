@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::access::{Credentials, TlsFiles};
+use crate::compute::Compute;
 use crate::connection::{Connection, Connections, Handlers, Terms};
 use crate::names;
 
@@ -35,7 +36,8 @@ pub struct ServeOptions {
     pub tls: Option<TlsFiles>,
     /// How long a statement may take. Clients can ask for less.
     pub statement_timeout: Option<Duration>,
-    /// The bytes that a query may hold in memory before it spills.
+    /// The bytes that a query may hold in memory before it spills. A connection executes one at a time, and they are its
+    /// own.
     pub memory_limit: usize,
     /// Where queries spill (the system's temporary folder by default).
     pub spill_dir: Option<PathBuf>,
@@ -136,8 +138,9 @@ impl Server {
     /// are closed.
     ///
     /// # Errors
-    /// If a session cannot be made.
+    /// If threads for queries or a session cannot be made.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<()> {
+        let compute = Compute::new(self.ctx.session().state().config().target_partitions())?;
         let connections = Arc::new(Connections::default());
         let (places, told) =
             (Arc::new(Semaphore::new(self.options.max_connections)), Arc::new(Semaphore::new(TURNED_AWAY)));
@@ -163,15 +166,15 @@ impl Server {
                 }
             };
             let place = Arc::clone(&places).try_acquire_owned().ok();
-            let closed = place.is_none();
+            let full = place.is_none();
             let Some(place) = place.or_else(|| Arc::clone(&told).try_acquire_owned().ok()) else { continue };
             let terms = Terms {
                 credentials: self.credentials.clone(),
                 needs_tls: self.tls.is_some(),
                 statement_timeout: self.options.statement_timeout,
-                closed,
+                full,
             };
-            let connection = Connection::new(Arc::clone(&connections), self.session()?, terms);
+            let connection = Connection::new(Arc::clone(&connections), self.session()?, terms, compute.handle.clone());
             let (tls, stopped, grace) = (self.tls.clone(), stopped.clone(), self.options.grace);
             clients.spawn(async move {
                 serve(socket, tls, connection, stopped, grace).await;
@@ -228,7 +231,7 @@ async fn serve(
         done = process_socket(socket, tls, Handlers(Arc::clone(&connection))) => if let Err(e) = done {
             tracing::debug!(error = %e, "a connection broke");
         },
-        () = gone(&watched) => tracing::debug!("a client has gone"),
+        () = gone(&watched, &connection) => tracing::debug!("a client has gone"),
         () = stop => {}
     }
 }
@@ -240,8 +243,20 @@ fn twice(socket: TcpStream) -> std::io::Result<(TcpStream, TcpStream)> {
     Ok((TcpStream::from_std(socket)?, TcpStream::from_std(watched)?))
 }
 
+/// Waits until a client goes whose statement is being executed. Without one, what it has sent is read first: who asks for
+/// a query to be cancelled has often closed its end by then.
+async fn gone(socket: &TcpStream, connection: &Connection) {
+    loop {
+        connection.busy().await;
+        tokio::select! {
+            () = closed(socket) => return,
+            () = connection.idle() => {}
+        }
+    }
+}
+
 /// Waits until the client has closed its end.
-async fn gone(socket: &TcpStream) {
+async fn closed(socket: &TcpStream) {
     loop {
         match socket.ready(Interest::READABLE).await {
             Ok(ready) if ready.is_read_closed() => return,

@@ -1,0 +1,121 @@
+//! Where queries run: apart from the network.
+//!
+//! A query that computes without pause keeps the threads of its runtime busy, and whoever wants to connect, to cancel
+//! or to be told that time is up waits behind it. So queries have a runtime of their own.
+
+use std::future::poll_fn;
+use std::pin::pin;
+
+use datafusion_postgres::pgwire::api::results::{Response, SendableRowStream};
+use futures::{StreamExt, stream};
+use hardtack_core::{Error, Result};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// So many rows are handed over at a time, at most.
+const ROWS: usize = 1024;
+
+/// The runtime of queries. What still runs when it goes is abandoned at its next pause.
+pub(crate) struct Compute {
+    pub(crate) handle: Handle,
+    runtime: Option<Runtime>,
+}
+
+impl Compute {
+    pub(crate) fn new(threads: usize) -> Result<Self> {
+        let runtime = Builder::new_multi_thread().worker_threads(threads).thread_name("query").enable_all().build();
+        let runtime = runtime.map_err(|e| Error::unexpected("no threads could be started for queries").because(e))?;
+        Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
+    }
+}
+
+impl Drop for Compute {
+    fn drop(&mut self) {
+        // To wait for threads is forbidden where others are served.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Does `work` here; the tasks that it spawns run there.
+pub(crate) async fn spawning_on<T>(there: &Handle, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        let _entered = there.enter();
+        work.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// The same answer, whose rows are computed there.
+pub(crate) fn computed_on(there: &Handle, mut answer: Response) -> Response {
+    if let Response::Query(query) = &mut answer {
+        let rows = std::mem::replace(query.data_rows(), Box::pin(stream::empty()));
+        *query.data_rows() = rows_from(there, rows);
+    }
+    answer
+}
+
+fn rows_from(there: &Handle, rows: SendableRowStream) -> SendableRowStream {
+    let (sender, receiver) = mpsc::channel(2);
+    let send = async move {
+        let mut chunks = rows.ready_chunks(ROWS);
+        while let Some(chunk) = chunks.next().await {
+            if sender.send(chunk).await.is_err() {
+                return;
+            }
+        }
+    };
+    // Dropped with the stream, it stops the query.
+    let mut task = JoinSet::new();
+    task.spawn_on(send, there);
+    let chunks = stream::unfold((receiver, task), |(mut receiver, mut task)| async move {
+        if let Some(chunk) = receiver.recv().await {
+            return Some((chunk, (receiver, task)));
+        }
+        match task.join_next().await {
+            // Rows that end like this are not all there are.
+            Some(Err(e)) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
+            _ => None,
+        }
+    });
+    Box::pin(chunks.flat_map(stream::iter))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use datafusion_postgres::pgwire::api::results::QueryResponse;
+    use datafusion_postgres::pgwire::messages::data::DataRow;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_not_the_end_of_the_rows() {
+        let compute = Compute::new(1).unwrap();
+        let rows = stream::iter(0..3).map(|i| if i < 2 { Ok(DataRow::default()) } else { panic!("a bug") });
+        let answer = Response::Query(QueryResponse::new(Arc::default(), rows));
+        let Response::Query(mut query) = computed_on(&compute.handle, answer) else { unreachable!() };
+        let read = tokio::spawn(async move { query.data_rows().map(|row| row.unwrap()).count().await });
+        assert!(read.await.unwrap_err().is_panic());
+    }
+
+    #[tokio::test]
+    async fn rows_come_in_order() {
+        let compute = Compute::new(2).unwrap();
+        let row = |i: i16| DataRow::new(bytes(i), 1);
+        let rows: Vec<_> = (0..3000).map(row).collect();
+        let sent = stream::iter(rows.clone()).map(Ok);
+        let answer = Response::Query(QueryResponse::new(Arc::default(), sent));
+        let Response::Query(mut query) = computed_on(&compute.handle, answer) else { unreachable!() };
+        let read: Vec<_> = query.data_rows().map(|row| row.unwrap()).collect().await;
+        assert_eq!(read, rows);
+    }
+
+    fn bytes<T: for<'a> FromIterator<&'a u8>>(i: i16) -> T {
+        i.to_be_bytes().iter().collect()
+    }
+}
