@@ -170,6 +170,9 @@ const EXAMPLE: &str = "wanted is a URL or path such as `s3://my-bucket/lake`, `f
 /// Removes `..` from an absolute path. What is before it is looked up first, because `link/..` is the parent of what the
 /// link points to.
 fn without_dots(path: PathBuf) -> PathBuf {
+    if !path.components().any(|part| part == Component::ParentDir) {
+        return path;
+    }
     let mut clean = PathBuf::new();
     for part in path.components() {
         match part {

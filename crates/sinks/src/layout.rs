@@ -1,12 +1,14 @@
 //! How Parquet files are laid out.
 
+use std::sync::Arc;
+
 use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::SchemaRef;
 use hardtack_core::{Error, JobContext, Result};
 use parquet::arrow::add_encoded_arrow_schema_to_metadata;
 use parquet::basic::{Compression as Codec, ZstdLevel};
 use parquet::file::metadata::{KeyValue, SortingColumn};
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr};
 use parquet::schema::types::ColumnPath;
 
 /// How the pages of a Parquet file are compressed.
@@ -55,6 +57,40 @@ impl Default for Layout {
     }
 }
 
+/// The properties of files, by how many rows they have.
+#[derive(Debug)]
+pub(crate) struct Properties {
+    tiny: WriterPropertiesPtr,
+    small: WriterPropertiesPtr,
+    pub(crate) large: WriterPropertiesPtr,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Size {
+    Tiny,
+    Small,
+    Large,
+}
+
+/// With fewer rows a dictionary takes more room than it saves, and time: for two tables of texts, numbers and times the
+/// sizes met at 64 and at 192 rows.
+const TINY_ROWS: usize = 64;
+
+/// A file of fewer rows has one page per column, of which an index says nothing that the statistics of the row group do
+/// not say.
+pub(crate) const FEW_ROWS: usize = 20_000;
+
+impl Properties {
+    /// Of a file that has this many rows.
+    pub(crate) fn of(&self, rows: usize) -> &WriterPropertiesPtr {
+        match rows {
+            ..TINY_ROWS => &self.tiny,
+            ..FEW_ROWS => &self.small,
+            _ => &self.large,
+        }
+    }
+}
+
 impl Layout {
     /// What is not as usual.
     pub(crate) fn show(&self, f: &mut std::fmt::DebugStruct<'_, '_>) {
@@ -83,9 +119,13 @@ impl Layout {
         self.sorted_by.iter().map(column).collect()
     }
 
-    /// The properties of files with these columns. Those that are `small` have one page per column, of which an index says
-    /// nothing that the statistics of the row group do not say.
-    pub(crate) fn properties(&self, ctx: &JobContext, schema: &SchemaRef, small: bool) -> Result<WriterProperties> {
+    /// The properties of files with these columns.
+    pub(crate) fn properties(&self, ctx: &JobContext, schema: &SchemaRef) -> Result<Properties> {
+        let of = |size| self.properties_of(ctx, schema, size).map(Arc::new);
+        Ok(Properties { tiny: of(Size::Tiny)?, small: of(Size::Small)?, large: of(Size::Large)? })
+    }
+
+    fn properties_of(&self, ctx: &JobContext, schema: &SchemaRef, size: Size) -> Result<WriterProperties> {
         let codec = match self.compression {
             Compression::Zstd(level) => Codec::ZSTD(ZstdLevel::try_new(level).map_err(|e| {
                 Error::usage(format!("{level} is not a zstd level; wanted is one from 1 to 22")).because(e)
@@ -95,7 +135,7 @@ impl Layout {
         };
         let about = |key: &str, value: &str| KeyValue::new(key.to_owned(), value.to_owned());
         let statistics = match self.statistics {
-            Statistics::Page if small => EnabledStatistics::Chunk,
+            Statistics::Page if size != Size::Large => EnabledStatistics::Chunk,
             Statistics::Page => EnabledStatistics::Page,
             Statistics::RowGroup => EnabledStatistics::Chunk,
             Statistics::None => EnabledStatistics::None,
@@ -103,7 +143,8 @@ impl Layout {
         let mut properties = WriterProperties::builder()
             .set_compression(codec)
             .set_statistics_enabled(statistics)
-            .set_offset_index_disabled(small)
+            .set_offset_index_disabled(size != Size::Large)
+            .set_dictionary_enabled(size != Size::Tiny)
             .set_created_by(format!("hardtack {}", env!("CARGO_PKG_VERSION")))
             .set_key_value_metadata(Some(vec![
                 about("hardtack.job", &ctx.run().job),

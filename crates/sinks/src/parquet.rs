@@ -144,6 +144,7 @@ impl ParquetDataset {
     }
 
     /// Writes these columns without looking for values that repeat; right for those whose values do not, like ids of rows.
+    /// Files of fewer than 64 rows are written so anyway: there a dictionary takes more room than it saves.
     #[must_use]
     pub fn without_dictionary<C: Into<String>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
         self.layout.without_dictionary = columns.into_iter().map(Into::into).collect();
@@ -217,8 +218,7 @@ impl ParquetDataset {
             ArrowSchemaConverter::new().convert(&file_schema).map_err(parquet_error)?.root_schema_ptr();
         let threads = ctx.session().state().config().target_partitions();
         Ok(Write {
-            properties: self.layout.properties(ctx, &file_schema, false)?.into(),
-            small_properties: self.layout.properties(ctx, &file_schema, true)?.into(),
+            properties: self.layout.properties(ctx, &file_schema)?,
             ctx: ctx.clone(),
             placement,
             prefix: "part",

@@ -36,6 +36,7 @@ use parquet::schema::types::TypePtr;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
+use crate::layout::{FEW_ROWS, Properties};
 use crate::partition::Partitioner;
 use crate::placement::{Folder, Placement, Seen, WrittenFile};
 
@@ -49,9 +50,7 @@ pub(crate) struct Write {
     /// The columns of a file.
     pub(crate) schema: SchemaRef,
     pub(crate) parquet_schema: TypePtr,
-    pub(crate) properties: WriterPropertiesPtr,
-    /// For files of few rows, which need no index of their pages.
-    pub(crate) small_properties: WriterPropertiesPtr,
+    pub(crate) properties: Properties,
     pub(crate) sort_by: Vec<(usize, SortOptions)>,
     pub(crate) target_file_bytes: u64,
     pub(crate) row_group_rows: usize,
@@ -127,8 +126,6 @@ struct Target {
 
 /// Rows in memory become a row group when they take as much as this: more would help readers little.
 pub(crate) const ROW_GROUP_BYTES: usize = 128 << 20;
-/// A file of fewer rows has one page per column, of which an index says nothing.
-const FEW_ROWS: usize = 20_000;
 /// So many files of a write are staged at once; requests to an object store take their time.
 pub(crate) const UPLOADS: usize = 64;
 /// Small files are handed over together: a hand-over costs as much as writing one to a local disk.
@@ -355,7 +352,7 @@ impl WriteStream {
         let rows = std::mem::take(&mut self.rows);
         self.bytes = 0;
         self.written += rows as u64;
-        let mut file = FileEncoder::new(&self.write, rows < FEW_ROWS)?;
+        let mut file = FileEncoder::new(&self.write, self.write.properties.of(rows))?;
         file.append(encode(&file.row_groups, 0, &self.write.schema, &batches)?)?;
         let bytes = file.finish()?;
         self.write.meter.add_rows(rows as u64);
@@ -409,7 +406,7 @@ impl WriteStream {
         };
         let staged = self.write.ctx.stage_file(&root, &location).await?;
         self.write.meter.add_files(1);
-        let encoder = FileEncoder::new(&self.write, false)?;
+        let encoder = FileEncoder::new(&self.write, &self.write.properties.large)?;
         Ok(OpenFile {
             staged,
             location,
@@ -469,9 +466,8 @@ struct FileEncoder {
 }
 
 impl FileEncoder {
-    fn new(write: &Write, small: bool) -> Result<Self> {
-        let properties = Arc::clone(if small { &write.small_properties } else { &write.properties });
-        let writer = SerializedFileWriter::new(Vec::new(), Arc::clone(&write.parquet_schema), properties)
+    fn new(write: &Write, properties: &WriterPropertiesPtr) -> Result<Self> {
+        let writer = SerializedFileWriter::new(Vec::new(), Arc::clone(&write.parquet_schema), Arc::clone(properties))
             .map_err(crate::parquet::parquet_error)?;
         let row_groups = Arc::new(ArrowRowGroupWriterFactory::new(&writer, Arc::clone(&write.schema)));
         Ok(Self { writer, row_groups })

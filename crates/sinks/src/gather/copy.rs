@@ -70,7 +70,13 @@ fn primitives<T: ArrowPrimitiveType>(arrays: &[&dyn Array], runs: &[RowRun], row
 
 fn texts(arrays: &[&dyn Array], runs: &[RowRun], rows: usize) -> Result<ArrayRef> {
     let typed: Vec<Texts<'_>> = arrays.iter().map(|array| Texts::of(*array)).collect();
-    let mut values: Vec<u8> = Vec::with_capacity(rows * 16);
+    // Memory that grows is copied, so it is worth adding up what is needed; of packed texts that would take as long as
+    // copying them.
+    let needed = runs.iter().map(|(array, start, rows)| match &typed[*array] {
+        Texts::Plain(texts) => (texts.value_offsets()[start + rows] - texts.value_offsets()[*start]) as usize,
+        Texts::Packed(..) => rows * 16,
+    });
+    let mut values: Vec<u8> = Vec::with_capacity(needed.sum());
     let mut ends: Vec<i32> = Vec::with_capacity(rows + 1);
     ends.push(0);
     for (array, start, rows) in runs {

@@ -230,6 +230,17 @@ async fn the_layout_is_as_chosen() {
     assert!(u.dictionary_page_offset().is_none() && p.dictionary_page_offset().is_some());
     assert!(u.statistics().is_some() && u.column_index_offset().is_none());
 
+    // In a file of few rows a dictionary takes more room than it saves.
+    for (rows, has_dictionary) in [(63, false), (64, true)] {
+        let rows_of = format!("select uuid() as u, '{rows}' as p from generate_series(1, {rows})");
+        save(&context(&format!("r{rows}")), &dataset, &rows_of).await;
+        let file = std::fs::File::open(crate::only_file(&folder.path().join(format!("p={rows}")), "part")).unwrap();
+        let reader = SerializedFileReader::new(file).unwrap();
+        let p = reader.metadata().row_group(0).column(1);
+        assert_eq!(p.dictionary_page_offset().is_some(), has_dictionary, "{rows}");
+        assert_eq!((p.num_values(), p.statistics().is_some()), (rows, true));
+    }
+
     let none = dataset.clone().with_statistics(Statistics::None);
     save(&context("r2"), &none, "select uuid() as u, 'y' as p").await;
     let file = std::fs::File::open(crate::only_file(&folder.path().join("p=y"), "part")).unwrap();

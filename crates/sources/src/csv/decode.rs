@@ -220,6 +220,8 @@ impl Records {
     /// The fields that are kept, column by column, each with room for those `found`; and the number of records.
     fn take_apart(&self, text: &[u8], start: usize, found: usize) -> Result<(Vec<Cell>, usize), Fault> {
         let mut cells = vec![Cell::default(); self.kept * found];
+        // Where the column of each field begins.
+        let columns: Vec<Option<usize>> = self.slots.iter().map(|slot| slot.map(|slot| slot * found)).collect();
         let (mut rows, mut at) = (0, start);
         let mut ends = self.dialect.ends(text, start);
         while at < text.len() {
@@ -227,8 +229,8 @@ impl Records {
                 return Err(Fault::new(at, "records were found in this line that were not counted"));
             }
             let record = self.dialect.next_record(&mut ends, text, at, true, |index, cell| {
-                if let Some(Some(slot)) = self.slots.get(index) {
-                    cells[*slot * found + rows] = cell;
+                if let Some(Some(column)) = columns.get(index) {
+                    cells[column + rows] = cell;
                 }
             })?;
             at = match record {
