@@ -74,6 +74,6 @@ pub mod prelude {
     pub use hardtack_core::{Context, Error, ErrorKind, JobContext, Location, Result, Run, Sink, Source};
     pub use hardtack_sinks::{Compression, CsvFile, JsonLines, ParquetDataset};
     pub use hardtack_sources::{AvroFiles, CsvFiles, JsonFiles, ParquetFiles};
-    pub use hardtack_tables::{SchemaEvolution, Table, register_names};
+    pub use hardtack_tables::{InDatabase, OrTable, SchemaEvolution, Table, register_names};
     pub use hardtack_transforms::*;
 }

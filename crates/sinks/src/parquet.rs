@@ -159,6 +159,21 @@ impl ParquetDataset {
         self
     }
 
+    /// The schema that was declared.
+    pub fn declared_schema(&self) -> Option<&SchemaRef> {
+        self.schema.as_ref()
+    }
+
+    /// The columns whose values folders are named after.
+    pub fn partition_columns(&self) -> &[String] {
+        &self.partition_by
+    }
+
+    /// Whether it replaces what is there.
+    pub fn is_overwrite(&self) -> bool {
+        self.mode == Mode::Overwrite
+    }
+
     /// The objects that an overwrite supersedes, as they are now.
     async fn superseded(&self, ctx: &JobContext) -> Result<Vec<PublishAction>> {
         if self.mode == Mode::Append {

@@ -240,6 +240,18 @@ impl Columns {
     }
 }
 
+impl<F> Files<F> {
+    /// The schema that was declared.
+    pub fn declared_schema(&self) -> Option<&SchemaRef> {
+        self.schema.as_ref()
+    }
+
+    /// Whether nothing to read is no rows.
+    pub fn is_or_empty(&self) -> bool {
+        self.or_empty
+    }
+}
+
 impl<F: Format> Files<F> {
     fn search(&self) -> Search<'_> {
         Search {

@@ -8,6 +8,7 @@ mod evolution;
 mod filters;
 mod format;
 mod names;
+mod or_table;
 mod place;
 mod provider;
 mod publisher;
@@ -23,6 +24,7 @@ pub use crawl::{
 };
 pub use evolution::SchemaEvolution;
 pub use names::register_names;
+pub use or_table::{InDatabase, OrTable};
 pub use provider::CatalogTable;
 pub use publisher::register;
 pub use purge::{Purged, purge};

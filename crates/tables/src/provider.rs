@@ -45,9 +45,13 @@ impl CatalogTable {
     /// [`NotFound`](hardtack_core::ErrorKind::NotFound) if the catalog has no such table, and those of
     /// [`CatalogTable::new`].
     pub async fn open(ctx: &JobContext, table: &Table) -> Result<Self> {
+        Self::open_as(ctx, table, table.qualified_name()).await
+    }
+
+    pub(crate) async fn open_as(ctx: &JobContext, table: &Table, source: &str) -> Result<Self> {
         let catalog = ctx.catalog().await?;
         let description = catalog.get_table(table.database(), table.table()).await?;
-        Self::new(catalog, description, ctx.meters().source(table.qualified_name()))
+        Self::new(catalog, description, ctx.meters().source(source))
     }
 
     /// A table that has been read from `catalog`. What is read of it is counted by `meter`.

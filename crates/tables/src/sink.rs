@@ -196,6 +196,12 @@ impl Table {
         self.laid_out(|files| files.without_dictionary(columns))
     }
 
+    /// Lays files out as this dataset does, and counts what is written under its name.
+    pub(crate) fn written_as(mut self, files: &ParquetDataset) -> Self {
+        self.writing.files = files.clone();
+        self
+    }
+
     fn laid_out(mut self, layout: impl FnOnce(ParquetDataset) -> ParquetDataset) -> Self {
         self.writing.files = layout(self.writing.files);
         self
@@ -255,7 +261,7 @@ impl<'a> Saving<'a> {
         let schema = schema_from_catalog(&self.table)?;
         let rows = evolution::coerce(evolution::fold_names(rows, &schema)?, &schema)?;
         let keys = self.table.partition_keys.iter().map(|key| key.name.clone());
-        let dataset = self.writing.files.clone().partition_by(keys);
+        let dataset = self.writing.files.clone().with_schema(schema).partition_by(keys);
         let (files, steps) = match self.writing.mode {
             Mode::Append => {
                 let files = dataset.write_files(self.ctx, rows, Arc::new(Current::of(&self))).await?;

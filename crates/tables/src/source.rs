@@ -24,14 +24,24 @@ impl Table {
         self
     }
 
-    async fn provider(&self, ctx: &JobContext) -> Result<Arc<dyn TableProvider>> {
-        match (CatalogTable::open(ctx, self).await, &self.or_empty) {
+    /// What is read is counted for the source `source`.
+    async fn provider(&self, ctx: &JobContext, source: &str) -> Result<Arc<dyn TableProvider>> {
+        match (CatalogTable::open_as(ctx, self, source).await, &self.or_empty) {
             (Ok(table), _) => Ok(Arc::new(table)),
             (Err(e), Some(schema)) if e.kind() == ErrorKind::NotFound => {
                 Ok(Arc::new(EmptyTable::new(Arc::clone(schema))))
             }
             (Err(e), _) => Err(e),
         }
+    }
+
+    /// Its rows, counted for the source `source`.
+    pub(crate) async fn load_as(&self, ctx: &JobContext, source: &str) -> Result<DataFrame> {
+        let source = provider_as_source(self.provider(ctx, source).await?);
+        // Under its own name, so that two tables with a column of the same name can be joined.
+        let plan =
+            LogicalPlanBuilder::scan(TableReference::partial(self.database(), self.table()), source, None)?.build()?;
+        Ok(DataFrame::new(ctx.session().state(), plan))
     }
 }
 
@@ -42,15 +52,11 @@ impl Source for Table {
     }
 
     async fn load(&self, ctx: &JobContext) -> Result<DataFrame> {
-        let source = provider_as_source(self.provider(ctx).await?);
-        // Under its own name, so that two tables with a column of the same name can be joined.
-        let plan =
-            LogicalPlanBuilder::scan(TableReference::partial(self.database(), self.table()), source, None)?.build()?;
-        Ok(DataFrame::new(ctx.session().state(), plan))
+        self.load_as(ctx, self.qualified_name()).await
     }
 
     /// What the catalog says; no file is listed.
     async fn schema(&self, ctx: &JobContext) -> Result<SchemaRef> {
-        Ok(self.provider(ctx).await?.schema())
+        Ok(self.provider(ctx, self.qualified_name()).await?.schema())
     }
 }
