@@ -12,29 +12,40 @@ pub struct Args {
     /// Lake root that gets `books`, for example `s3://my-bucket` or `target/lake`
     #[arg(long, env = "TARGET", value_name = "LOCATION", default_value = "target/lake")]
     pub target: Location,
+
+    /// Database of the catalog whose tables `books` and `authors` are read in place of the files, for example `raw`
+    #[arg(long, env = "SOURCE_DATABASE", value_name = "DATABASE")]
+    pub source_database: Option<String>,
+
+    /// Database of the catalog whose table `books` is written, over the files in the target, for example `glue_reference`
+    #[arg(long, env = "TARGET_DATABASE", value_name = "DATABASE")]
+    pub target_database: Option<String>,
 }
 
 /// The books as they are delivered.
-pub fn books(args: &Args) -> JsonFiles {
-    JsonFiles::new("books", args.source.join("sample_data/json/books")).with_schema(schema! {
+pub fn books(args: &Args) -> OrTable<JsonFiles> {
+    let files = JsonFiles::new("books", args.source.join("sample_data/json/books")).with_schema(schema! {
         title: string not null,
         publish_date: date,
         author: string,
-    })
+    });
+    files.in_database(args.source_database.as_deref(), "books")
 }
 
 /// The authors as they are delivered.
-pub fn authors(args: &Args) -> JsonFiles {
-    JsonFiles::new("authors", args.source.join("sample_data/json/authors")).with_schema(schema! {
+pub fn authors(args: &Args) -> OrTable<JsonFiles> {
+    let files = JsonFiles::new("authors", args.source.join("sample_data/json/authors")).with_schema(schema! {
         name: string not null,
         id: bigint not null,
         birth_date: date,
-    })
+    });
+    files.in_database(args.source_database.as_deref(), "authors")
 }
 
 /// One wide table for all readers, made anew by every run.
-pub fn data_product(args: &Args) -> ParquetDataset {
-    ParquetDataset::new("books", args.target.join("books")).overwrite()
+pub fn data_product(args: &Args) -> OrTable<ParquetDataset> {
+    let files = ParquetDataset::new("books", args.target.join("books")).overwrite();
+    files.in_database(args.target_database.as_deref(), "books")
 }
 
 /// Reads like a flow chart of the job: load, transform, save.

@@ -7,26 +7,27 @@ use rstest::rstest;
 use super::*;
 
 fn args() -> Args {
-    Args { source: "s3://in".into(), target: "s3://out".into() }
+    Args { source: "s3://in".into(), target: "s3://out".into(), source_database: None, target_database: None }
 }
 
 #[test]
 fn books_come_from_the_sample_data() {
     let expected = JsonFiles::new("books", "s3://in/sample_data/json/books");
     let schema = schema! { title: string not null, publish_date: date, author: string };
-    assert_eq!(books(&args()), expected.with_schema(schema));
+    assert_eq!(books(&args()), expected.with_schema(schema).in_database(None, "books"));
 }
 
 #[test]
 fn authors_come_from_the_sample_data() {
     let expected = JsonFiles::new("authors", "s3://in/sample_data/json/authors");
     let schema = schema! { name: string not null, id: bigint not null, birth_date: date };
-    assert_eq!(authors(&args()), expected.with_schema(schema));
+    assert_eq!(authors(&args()), expected.with_schema(schema).in_database(None, "authors"));
 }
 
 #[test]
 fn the_data_product_is_replaced() {
-    assert_eq!(data_product(&args()), ParquetDataset::new("books", "s3://out/books").overwrite());
+    let expected = ParquetDataset::new("books", "s3://out/books").overwrite();
+    assert_eq!(data_product(&args()), expected.in_database(None, "books"));
 }
 
 #[tokio::test]

@@ -20,40 +20,57 @@ pub struct Args {
     /// Days for which an applied delete is remembered, for example `30`; an older event that comes after that may bring the customer back
     #[arg(long, env = "KEEP_DELETES_DAYS", value_name = "DAYS", default_value = "30", value_parser = clap::value_parser!(u32).range(..=36_500))]
     pub keep_deletes_days: u32,
+
+    /// Database of the catalog whose table `customer_events` is read in place of the files, for example `raw`
+    #[arg(long, env = "SOURCE_DATABASE", value_name = "DATABASE")]
+    pub source_database: Option<String>,
+
+    /// Database of the catalog whose tables `customers` and `customers_deleted` are written, over the files in the target, for example `glue_reference`
+    #[arg(long, env = "TARGET_DATABASE", value_name = "DATABASE")]
+    pub target_database: Option<String>,
 }
 
 /// The change events as Debezium writes them.
-pub fn events(args: &Args) -> JsonFiles {
-    JsonFiles::new("events", args.source.join("customer_events")).with_schema(schema! {
+pub fn events(args: &Args) -> OrTable<JsonFiles> {
+    let files = JsonFiles::new("events", args.source.join("customer_events")).with_schema(schema! {
         before: struct<id: bigint, first_name: string, last_name: string, email: string>,
         after: struct<id: bigint, first_name: string, last_name: string, email: string>,
         op: string not null,
         ts_ms: bigint not null,
-    })
+    });
+    files.in_database(args.source_database.as_deref(), "customer_events")
 }
 
 /// The customers as the last run left them; none before the first.
-pub fn current(args: &Args) -> ParquetFiles {
-    ParquetFiles::new("customers", args.target.join("customers")).with_schema(customers_schema()).or_empty()
+pub fn current(args: &Args) -> OrTable<ParquetFiles> {
+    ParquetFiles::new("customers", args.target.join("customers"))
+        .with_schema(customers_schema())
+        .or_empty()
+        .in_database(args.target_database.as_deref(), "customers")
 }
 
 /// Who was deleted, and when, as the last run left it.
-pub fn deleted(args: &Args) -> ParquetFiles {
+pub fn deleted(args: &Args) -> OrTable<ParquetFiles> {
     ParquetFiles::new("customers_deleted", args.target.join("customers_deleted"))
         .with_schema(deleted_schema())
         .or_empty()
+        .in_database(args.target_database.as_deref(), "customers_deleted")
 }
 
 /// The customers, made anew.
-pub fn customers(args: &Args) -> ParquetDataset {
-    ParquetDataset::new("customers", args.target.join("customers")).with_schema(customers_schema()).overwrite()
+pub fn customers(args: &Args) -> OrTable<ParquetDataset> {
+    ParquetDataset::new("customers", args.target.join("customers"))
+        .with_schema(customers_schema())
+        .overwrite()
+        .in_database(args.target_database.as_deref(), "customers")
 }
 
 /// The delete markers, made anew.
-pub fn delete_markers(args: &Args) -> ParquetDataset {
+pub fn delete_markers(args: &Args) -> OrTable<ParquetDataset> {
     ParquetDataset::new("customers_deleted", args.target.join("customers_deleted"))
         .with_schema(deleted_schema())
         .overwrite()
+        .in_database(args.target_database.as_deref(), "customers_deleted")
 }
 
 /// What readers of `customers` can rely on.

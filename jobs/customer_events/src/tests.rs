@@ -5,34 +5,30 @@ use rstest::rstest;
 use super::*;
 
 fn args() -> Args {
-    Args { source: "s3://in".into(), target: "s3://out".into(), keep_deletes_days: 30 }
+    Args { source: "s3://in".into(), target: "s3://out".into(), keep_deletes_days: 30, source_database: None, target_database: None }
 }
 
 #[test]
 fn events_come_from_the_source() {
-    assert_eq!(events(&args()), JsonFiles::new("events", "s3://in/customer_events").with_schema(events_schema()));
+    let expected = JsonFiles::new("events", "s3://in/customer_events").with_schema(events_schema());
+    assert_eq!(events(&args()), expected.in_database(None, "customer_events"));
 }
 
-#[test]
-fn what_is_written_is_what_is_read_next_time() {
-    assert_eq!(
-        current(&args()),
-        ParquetFiles::new("customers", "s3://out/customers").with_schema(customers_schema()).or_empty()
-    );
-    assert_eq!(
-        customers(&args()),
-        ParquetDataset::new("customers", "s3://out/customers").with_schema(customers_schema()).overwrite()
-    );
-    assert_eq!(
-        deleted(&args()),
-        ParquetFiles::new("customers_deleted", "s3://out/customers_deleted").with_schema(deleted_schema()).or_empty()
-    );
-    assert_eq!(
-        delete_markers(&args()),
-        ParquetDataset::new("customers_deleted", "s3://out/customers_deleted")
-            .with_schema(deleted_schema())
-            .overwrite()
-    );
+#[rstest]
+#[case::files(None)]
+#[case::tables(Some("glue_reference"))]
+fn what_is_written_is_what_is_read_next_time(#[case] database: Option<&str>) {
+    let args = Args { target_database: database.map(str::to_owned), ..args() };
+    for (read, written, name, schema) in [
+        (current(&args), customers(&args), "customers", customers_schema()),
+        (deleted(&args), delete_markers(&args), "customers_deleted", deleted_schema()),
+    ] {
+        let place = format!("s3://out/{name}");
+        let expected = ParquetFiles::new(name, place.as_str()).with_schema(schema.clone()).or_empty();
+        assert_eq!(read, expected.in_database(database, name));
+        let expected = ParquetDataset::new(name, place.as_str()).with_schema(schema).overwrite();
+        assert_eq!(written, expected.in_database(database, name));
+    }
 }
 
 /// Now, in the tests: the first of March; events happen in the seconds before.

@@ -12,24 +12,34 @@ pub struct Args {
     /// Lake root that gets `raw/books`, for example `s3://my-bucket` or `target/lake`
     #[arg(long, env = "TARGET", value_name = "LOCATION", default_value = "target/lake")]
     pub target: Location,
+
+    /// Database of the catalog whose table `books` is read in place of the files, for example `raw`
+    #[arg(long, env = "SOURCE_DATABASE", value_name = "DATABASE")]
+    pub source_database: Option<String>,
+
+    /// Database of the catalog whose table `raw_books` is written, over the files in the target, for example `glue_reference`
+    #[arg(long, env = "TARGET_DATABASE", value_name = "DATABASE")]
+    pub target_database: Option<String>,
 }
 
 /// The books as they are delivered, one JSON object each.
-pub fn books(args: &Args) -> JsonFiles {
-    JsonFiles::new("books", args.source.join("sample_data/json/books")).with_schema(schema! {
+pub fn books(args: &Args) -> OrTable<JsonFiles> {
+    let files = JsonFiles::new("books", args.source.join("sample_data/json/books")).with_schema(schema! {
         title: string not null,
         publish_date: date,
         author: string,
-    })
+    });
+    files.in_database(args.source_database.as_deref(), "books")
 }
 
 /// The table of raw books, made anew by every run.
-pub fn raw_books(args: &Args) -> ParquetDataset {
-    ParquetDataset::new("raw_books", args.target.join("raw/books")).overwrite().with_schema(schema! {
+pub fn raw_books(args: &Args) -> OrTable<ParquetDataset> {
+    let files = ParquetDataset::new("raw_books", args.target.join("raw/books")).overwrite().with_schema(schema! {
         title: string not null,
         publish_date: date,
         author_name: string,
-    })
+    });
+    files.in_database(args.target_database.as_deref(), "raw_books")
 }
 
 /// Reads like a flow chart of the job: load, transform, save.

@@ -5,21 +5,21 @@ use rstest::rstest;
 use super::*;
 
 fn args() -> Args {
-    Args { source: "s3://in".into(), target: "s3://out".into() }
+    Args { source: "s3://in".into(), target: "s3://out".into(), source_database: None, target_database: None }
 }
 
 #[test]
 fn books_come_from_the_sample_data() {
     let expected = JsonFiles::new("books", "s3://in/sample_data/json/books");
     let schema = schema! { title: string not null, publish_date: date, author: string };
-    assert_eq!(books(&args()), expected.with_schema(schema));
+    assert_eq!(books(&args()), expected.with_schema(schema).in_database(None, "books"));
 }
 
 #[test]
 fn raw_books_replace_the_table() {
     let expected = ParquetDataset::new("raw_books", "s3://out/raw/books").overwrite();
     let schema = schema! { title: string not null, publish_date: date, author_name: string };
-    assert_eq!(raw_books(&args()), expected.with_schema(schema));
+    assert_eq!(raw_books(&args()), expected.with_schema(schema).in_database(None, "raw_books"));
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::S3;
 use super::service::{Request, at_the_end, unique_name, wait};
+use crate::frame::Frame;
 use crate::lake::TempLake;
 
 /// A bucket that is removed with this value, with all that is in it. It is used as a [`TempLake`] is, and can be
@@ -125,6 +126,14 @@ impl Bucket {
             lake.write(&file, self.read(&file));
         }
         lake
+    }
+
+    /// All rows of the Parquet files at a location in the bucket, as [`TempLake::read_parquet`] reads them.
+    #[track_caller]
+    pub fn read_parquet(&self, location: &Location) -> Frame {
+        let prefix = format!("{}/", self.location());
+        let key = location.as_str().strip_prefix(&prefix);
+        self.download().read_parquet(key.unwrap_or_else(|| panic!("{location} is not in {prefix}")))
     }
 
     fn request(&self, method: &str, query: &str) -> Result<String, String> {

@@ -1,5 +1,6 @@
 //! A database of the Glue Data Catalog per test.
 
+use hardtack_core::Location;
 use serde_json::{Value, json};
 
 use super::Glue;
@@ -37,6 +38,29 @@ impl Database {
     #[track_caller]
     pub fn call(&self, operation: &str, input: &Value) -> Value {
         self.try_call(operation, input).unwrap_or_else(|e| panic!("{operation} {input}: {e}"))
+    }
+
+    /// Describes files as a table, as a template for CloudFormation would: JSON, with columns of these names and types.
+    #[track_caller]
+    pub fn create_json_table(&self, table: &str, location: &Location, columns: &[(&str, &str)]) {
+        let columns: Vec<_> = columns.iter().map(|(name, of)| json!({ "Name": name, "Type": of })).collect();
+        let storage = json!({
+            "Columns": columns,
+            "Location": location,
+            "InputFormat": "org.apache.hadoop.mapred.TextInputFormat",
+            "OutputFormat": "org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat",
+            "SerdeInfo": { "SerializationLibrary": "org.openx.data.jsonserde.JsonSerDe" },
+        });
+        let described = json!({ "Name": table, "TableType": "EXTERNAL_TABLE", "StorageDescriptor": storage });
+        self.call("CreateTable", &json!({ "DatabaseName": self.name, "TableInput": described }));
+    }
+
+    /// Where the files of a table are now, as Glue says.
+    #[track_caller]
+    pub fn location_of(&self, table: &str) -> Location {
+        let found = self.call("GetTable", &json!({ "DatabaseName": self.name, "Name": table }));
+        let location = found["Table"]["StorageDescriptor"]["Location"].as_str();
+        Location::from(location.unwrap_or_else(|| panic!("the table has no location: {found}")))
     }
 
     fn try_call(&self, operation: &str, input: &Value) -> Result<Value, String> {

@@ -1,9 +1,12 @@
 //! The binary from end to end.
 
+mod catalog;
 mod s3;
 
 use hardtack_test_support::{JobBinary, TempLake, assert_frame, assert_frame_snapshot, rows};
 use rstest::rstest;
+
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/lake");
 
 fn job() -> JobBinary<'static> {
     JobBinary::new(env!("CARGO_BIN_EXE_books_data_product"))
@@ -20,7 +23,7 @@ const AUTHOR: &str = r#"{"name": "Frank Herbert", "id": 7, "birth_date": "1920-1
 #[test]
 fn joins_the_fixtures_without_any_argument() {
     let job = job();
-    job.dir().copy("fixtures/lake", concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/lake"));
+    job.dir().copy("fixtures/lake", FIXTURES);
     job.run().assert_code(0);
     assert_frame_snapshot!(job.dir().read_parquet("target/lake/books"), @r"
     title: Utf8                     | publish_date: Date32 | author_name: Utf8 | author_birth_date: Date32 | author_id: Int64

@@ -7,6 +7,7 @@
     reason = "a test looks at files and stops where it fails"
 )]
 
+mod catalog;
 mod crashes;
 mod faults;
 mod runs;

@@ -1,10 +1,13 @@
 //! The binary from end to end.
 
+mod catalog;
 mod s3;
 
 use hardtack_test_support::{Finished, JobBinary, assert_frame, rows};
 use insta::assert_snapshot;
 use rstest::rstest;
+
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/lake");
 
 const BOOKS: &str = r#"
 {"title": "Dune", "publish_date": "1965-08-01", "author": "Frank Herbert"}
@@ -20,7 +23,7 @@ fn job() -> JobBinary<'static> {
 #[test]
 fn loads_the_fixtures_without_any_argument() {
     let job = JobBinary::new(env!("CARGO_BIN_EXE_raw_books"));
-    job.dir().copy("fixtures/lake", concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/lake"));
+    job.dir().copy("fixtures/lake", FIXTURES);
     job.run().assert_code(0);
     assert_snapshot!(hardtack_test_support::table(job.dir().read_parquet("target/lake/raw/books")), @r"
     title: Utf8                     | publish_date: Date32 | author_name: Utf8

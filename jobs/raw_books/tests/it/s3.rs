@@ -4,7 +4,7 @@ use hardtack_test_support::containers::{S3, s3, s3_of_moto};
 use hardtack_test_support::{JobBinary, table};
 use rstest::rstest;
 
-const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/lake");
+use crate::FIXTURES;
 
 #[rstest]
 #[test]

@@ -1,0 +1,90 @@
+//! Through the catalog: tables, by name, where files were. The job reads the tables that it writes.
+
+use hardtack::core::JobContext;
+use hardtack::runtime::{FAULT_POINTS, RuntimeArgs, open_context};
+use hardtack::tables::{CrawlOptions, Table, crawl};
+use hardtack_test_support::containers::{glue, s3};
+use hardtack_test_support::{Frame, JobBinary, table};
+
+use crate::runs::reference;
+use crate::{EVENING, MORNING, job, state};
+
+const TABLES: [&str; 2] = ["customers", "customers_deleted"];
+
+/// Both tables as readers of the catalog see them, without when deletes were applied.
+async fn tables(ctx: &JobContext) -> String {
+    let mut shown = Vec::new();
+    for name in TABLES {
+        let rows = ctx.load(Table::named("glue_reference", name)).await.unwrap();
+        shown.push(table(Frame::collect(rows.drop_columns(&["_applied_at"]).unwrap()).await.unwrap()));
+    }
+    shown.join("\n")
+}
+
+/// A context that sees what the job has made, and the job, after the morning's events.
+async fn after_the_morning() -> (JobContext, JobBinary<'static>) {
+    let job = job().args(["--source-database", "raw", "--target-database", "glue_reference"]);
+    let options = RuntimeArgs { state: job.dir().at(".hardtack"), ..RuntimeArgs::default() };
+    let ctx = open_context("reader", &options).unwrap();
+    job.dir().write("in/customer_events/morning.jsonl", MORNING);
+    crawl(&ctx, &job.dir().at("in"), "raw", &CrawlOptions::default()).await.unwrap();
+    job.run().assert_code(0);
+    job.dir().write("in/customer_events/evening.jsonl", EVENING);
+    (ctx, job)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_have_the_rows_that_files_have() {
+    let wanted = state(reference().dir());
+    let (ctx, job) = after_the_morning().await;
+    for _ in 0..2 {
+        job.run().assert_code(0);
+        assert_eq!(tables(&ctx).await, wanted);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_step_the_next_run_ends_in_the_right_state() {
+    let wanted = state(reference().dir());
+    for point in FAULT_POINTS {
+        let (ctx, job) = after_the_morning().await;
+        let before = tables(&ctx).await;
+        let killed = job.failing_at(point, "return(kill)").run();
+        // Those that belong to files alone are not on the way.
+        if killed.signal() == Some(9) && !crate::crashes::committed(point) {
+            assert_eq!(tables(&ctx).await, before, "killed at {point}, something was visible");
+        }
+        job.run().assert_code(0);
+        assert_eq!(tables(&ctx).await, wanted, "killed at {point}, the next run did not end in the right state");
+    }
+}
+
+#[test]
+#[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
+fn tables_of_glue_on_s3() {
+    let wanted = TABLES.map(|name| table(without_times(reference().dir().read_parquet(&format!("out/{name}")))));
+    let (bucket, database) = (s3().bucket(), glue().database());
+    let customer = "struct<id:bigint,first_name:string,last_name:string,email:string>";
+    let columns = [("before", customer), ("after", customer), ("op", "string"), ("ts_ms", "bigint")];
+    database.create_json_table("customer_events", &bucket.at("in/customer_events"), &columns);
+
+    let job = job().envs(bucket.s3().env()).envs(database.glue().env()).args(["--catalog", "glue"]);
+    let job = job.args(["--source-database", database.name(), "--target-database", database.name()]);
+    let job = job.arg("--state").arg(bucket.at("state"));
+    // The last one counts.
+    let job = job.arg("--target").arg(bucket.at("out"));
+    bucket.write("in/customer_events/morning.jsonl", MORNING);
+    job.run().assert_code(0);
+    bucket.write("in/customer_events/evening.jsonl", EVENING);
+    for _ in 0..2 {
+        job.run().assert_code(0);
+        let found = TABLES.map(|name| table(without_times(bucket.read_parquet(&database.location_of(name)))));
+        assert_eq!(found, wanted);
+        assert_eq!(bucket.open_uploads(), [""; 0]);
+    }
+}
+
+/// Without when deletes were applied.
+fn without_times(rows: Frame) -> hardtack::datafusion::dataframe::DataFrame {
+    rows.df().drop_columns(&["_applied_at"]).unwrap()
+}
