@@ -67,7 +67,7 @@ pub use format::{CsvFormat, TableFormat};
 #[cfg(feature = "aws")]
 pub use glue::GlueCatalog;
 pub use hive_type::{HiveField, HiveType};
-pub use name::partition_name;
+pub use name::{DatabaseName, partition_name};
 pub use predicate::{BoundPredicate, Comparison, Predicate};
 pub use schema::{schema_literal, schema_of};
 pub use table::{

@@ -2,6 +2,8 @@
 //! laptop works in AWS.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 
 use hardtack_core::{Error, Location, Result};
 
@@ -20,6 +22,47 @@ pub(crate) fn checked(what: &str, name: &str) -> Result<String> {
     }
     limited(&format!("the name of a {what}"), name, MAX_NAME)?;
     Ok(folded(name))
+}
+
+/// The name of a database, as jobs take it for an argument. Names are caseless.
+///
+/// ```
+/// use hardtack_catalog::DatabaseName;
+///
+/// let database: DatabaseName = "Glue_Reference".parse()?;
+/// assert_eq!(database.as_str(), "glue_reference");
+/// assert!("s3://lake/books".parse::<DatabaseName>().is_err());
+/// # Ok::<_, hardtack_core::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct DatabaseName(String);
+
+impl DatabaseName {
+    /// The name, in lower case.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DatabaseName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for DatabaseName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let name = checked("database", text).map_err(|e| match text {
+            _ if text.contains(['/', '\\', ':']) => {
+                e.with("way out", "a location goes elsewhere; name a database of the catalog")
+            }
+            _ if text.contains('.') => e.with("way out", "name the database alone; which of its tables, the job knows"),
+            _ => e,
+        })?;
+        Ok(Self(name))
+    }
 }
 
 /// The name of a column in lower case. Crawlers find all sorts of them.
@@ -122,6 +165,27 @@ mod tests {
     fn what_is_no_word_is_refused(#[case] given: &str) {
         let error = checked("table", given).unwrap_err();
         assert_eq!(error.to_string(), format!("`{given}` is no name for a table; use letters, digits, `_` and `-`"));
+    }
+
+    #[rstest]
+    #[case("Raw", "raw")]
+    #[case("", "`` is no name for a database; use letters, digits, `_` and `-`")]
+    #[case("my lake", "`my lake` is no name for a database; use letters, digits, `_` and `-`")]
+    #[case(
+        "s3://lake",
+        "`s3://lake` is no name for a database; use letters, digits, `_` and `-` (way out: a location goes elsewhere; name a database of the catalog)"
+    )]
+    #[case(
+        "target/lake",
+        "`target/lake` is no name for a database; use letters, digits, `_` and `-` (way out: a location goes elsewhere; name a database of the catalog)"
+    )]
+    #[case(
+        "raw.books",
+        "`raw.books` is no name for a database; use letters, digits, `_` and `-` (way out: name the database alone; which of its tables, the job knows)"
+    )]
+    fn arguments_name_databases(#[case] given: &str, #[case] expected: &str) {
+        let found = given.parse::<DatabaseName>();
+        assert_eq!(found.map_or_else(|e| e.to_string(), |name| name.to_string()), expected);
     }
 
     #[test]

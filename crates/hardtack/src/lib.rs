@@ -68,7 +68,7 @@ pub mod prelude {
     pub use datafusion::logical_expr::{Expr, ExprSchemable, cast, col, ident, lit, when};
     pub use datafusion::prelude::DataFrame;
     pub use hardtack_catalog::{
-        COMMENT_KEY, CatalogOf, HIVE_TYPE_KEY, HiveField, HiveType, schema, schema_from_catalog,
+        COMMENT_KEY, CatalogOf, DatabaseName, HIVE_TYPE_KEY, HiveField, HiveType, schema, schema_from_catalog,
         schema_from_cloudformation, schema_of,
     };
     pub use hardtack_core::{Context, Error, ErrorKind, JobContext, Location, Result, Run, Sink, Source};

@@ -5,10 +5,10 @@ use std::fmt;
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::prelude::DataFrame;
-use hardtack_catalog::{Table as Description, TableFormat, columns_of};
-use hardtack_core::{Error, JobContext, Location, Result, Sink, Source, Staged};
+use hardtack_catalog::{DatabaseName, Table as Description, TableFormat, columns_of};
+use hardtack_core::{Error, ErrorKind, JobContext, Location, Result, Sink, Source, Staged};
 use hardtack_sinks::ParquetDataset;
-use hardtack_sources::{Files, Format};
+use hardtack_sources::Files;
 use hardtack_transforms::{Missing, coerce_to_schema, coerce_to_schema_with};
 
 use crate::Table;
@@ -19,12 +19,12 @@ use crate::place::absolute;
 /// schema, holds for the table, so that a job says it once and runs with and without a catalog.
 ///
 /// ```
-/// use hardtack_catalog::schema;
+/// use hardtack_catalog::{DatabaseName, schema};
 /// use hardtack_sinks::ParquetDataset;
 /// use hardtack_tables::{InDatabase, OrTable};
 ///
 /// /// The books, in `TARGET/books`; also as a table, if the job is told in which database.
-/// fn books(target_database: Option<&str>) -> OrTable<ParquetDataset> {
+/// fn books(target_database: Option<&DatabaseName>) -> OrTable<ParquetDataset> {
 ///     ParquetDataset::new("books", "s3://lake/books")
 ///         .with_schema(schema! { title: string not null, pages: int })
 ///         .overwrite()
@@ -32,7 +32,9 @@ use crate::place::absolute;
 /// }
 ///
 /// assert_eq!(books(None).table(), None);
-/// assert_eq!(books(Some("glue_reference")).table().unwrap().qualified_name(), "glue_reference.books");
+/// let database = "glue_reference".parse()?;
+/// assert_eq!(books(Some(&database)).table().unwrap().qualified_name(), "glue_reference.books");
+/// # Ok::<_, hardtack_core::Error>(())
 /// ```
 ///
 /// The name inside the job stays that of the files: tests of `main` need not know which it is.
@@ -71,13 +73,13 @@ impl<F: fmt::Debug> fmt::Debug for OrTable<F> {
 /// What can be a table of the catalog instead.
 pub trait InDatabase: Sized {
     /// The table of this name, if a database is named, in place of the files.
-    fn in_database(self, database: Option<&str>, table: &str) -> OrTable<Self>;
+    fn in_database(self, database: Option<&DatabaseName>, table: &str) -> OrTable<Self>;
 }
 
-impl<F: Format> InDatabase for Files<F> {
-    fn in_database(self, database: Option<&str>, table: &str) -> OrTable<Self> {
+impl<F> InDatabase for Files<F> {
+    fn in_database(self, database: Option<&DatabaseName>, table: &str) -> OrTable<Self> {
         let table = database.map(|database| {
-            let table = Table::named(database, table);
+            let table = Table::named(database.as_str(), table);
             match self.declared_schema().filter(|_| self.is_or_empty()) {
                 Some(schema) => table.or_empty(SchemaRef::clone(schema)),
                 None => table,
@@ -88,7 +90,10 @@ impl<F: Format> InDatabase for Files<F> {
 }
 
 #[async_trait]
-impl<F: Format> Source for OrTable<Files<F>> {
+impl<F> Source for OrTable<Files<F>>
+where
+    Files<F>: Source,
+{
     fn name(&self) -> &str {
         self.files.name()
     }
@@ -99,7 +104,7 @@ impl<F: Format> Source for OrTable<Files<F>> {
 
     async fn load(&self, ctx: &JobContext) -> Result<DataFrame> {
         let Some(table) = &self.table else { return self.files.load(ctx).await };
-        let rows = table.load_as(ctx, self.name()).await?;
+        let rows = table.load_as(ctx, self.name()).await.map_err(|e| missing(e, table))?;
         let Some(schema) = self.files.declared_schema() else { return Ok(rows) };
         let declared = coerce_to_schema_with(fold_names(rows, schema)?, schema, Missing::FillWithNull);
         declared.map_err(|e| e.with("table", table.qualified_name()))
@@ -107,16 +112,25 @@ impl<F: Format> Source for OrTable<Files<F>> {
 
     async fn schema(&self, ctx: &JobContext) -> Result<SchemaRef> {
         match (&self.table, self.files.declared_schema()) {
-            (Some(table), None) => table.schema(ctx).await,
+            (Some(table), None) => table.schema(ctx).await.map_err(|e| missing(e, table)),
             _ => self.files.schema(ctx).await,
         }
     }
 }
 
+/// With the way out for a table that is not there.
+fn missing(error: Error, table: &Table) -> Error {
+    if error.kind() != ErrorKind::NotFound {
+        return error;
+    }
+    let crawl = format!("`hardtack crawl LOCATION --database {}` makes tables of files", table.database());
+    error.with("way out", crawl + "; without a database the job reads the files themselves")
+}
+
 impl InDatabase for ParquetDataset {
-    fn in_database(self, database: Option<&str>, table: &str) -> OrTable<Self> {
+    fn in_database(self, database: Option<&DatabaseName>, table: &str) -> OrTable<Self> {
         let table = database.map(|database| {
-            let table = Table::named(database, table).written_as(&self);
+            let table = Table::named(database.as_str(), table).written_as(&self);
             if self.is_overwrite() { table.overwrite() } else { table }
         });
         OrTable { files: self, table }
@@ -130,7 +144,7 @@ impl Sink for OrTable<ParquetDataset> {
     }
 
     fn location(&self) -> Option<Location> {
-        self.files.location()
+        if self.table.is_some() { None } else { self.files.location() }
     }
 
     async fn stage(&self, ctx: &JobContext, rows: DataFrame) -> Result<Staged> {

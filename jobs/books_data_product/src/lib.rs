@@ -15,11 +15,11 @@ pub struct Args {
 
     /// Database of the catalog whose tables `books` and `authors` are read in place of the files, for example `raw`
     #[arg(long, env = "SOURCE_DATABASE", value_name = "DATABASE")]
-    pub source_database: Option<String>,
+    pub source_database: Option<DatabaseName>,
 
     /// Database of the catalog whose table `books` is written, over the files in the target, for example `glue_reference`
     #[arg(long, env = "TARGET_DATABASE", value_name = "DATABASE")]
-    pub target_database: Option<String>,
+    pub target_database: Option<DatabaseName>,
 }
 
 /// The books as they are delivered.
@@ -29,7 +29,7 @@ pub fn books(args: &Args) -> OrTable<JsonFiles> {
         publish_date: date,
         author: string,
     });
-    files.in_database(args.source_database.as_deref(), "books")
+    files.in_database(args.source_database.as_ref(), "books")
 }
 
 /// The authors as they are delivered.
@@ -39,13 +39,13 @@ pub fn authors(args: &Args) -> OrTable<JsonFiles> {
         id: bigint not null,
         birth_date: date,
     });
-    files.in_database(args.source_database.as_deref(), "authors")
+    files.in_database(args.source_database.as_ref(), "authors")
 }
 
 /// One wide table for all readers, made anew by every run.
 pub fn data_product(args: &Args) -> OrTable<ParquetDataset> {
     let files = ParquetDataset::new("books", args.target.join("books")).overwrite();
-    files.in_database(args.target_database.as_deref(), "books")
+    files.in_database(args.target_database.as_ref(), "books")
 }
 
 /// Reads like a flow chart of the job: load, transform, save.

@@ -23,11 +23,11 @@ pub struct Args {
 
     /// Database of the catalog whose table `customer_events` is read in place of the files, for example `raw`
     #[arg(long, env = "SOURCE_DATABASE", value_name = "DATABASE")]
-    pub source_database: Option<String>,
+    pub source_database: Option<DatabaseName>,
 
     /// Database of the catalog whose tables `customers` and `customers_deleted` are written, over the files in the target, for example `glue_reference`
     #[arg(long, env = "TARGET_DATABASE", value_name = "DATABASE")]
-    pub target_database: Option<String>,
+    pub target_database: Option<DatabaseName>,
 }
 
 /// The change events as Debezium writes them.
@@ -38,7 +38,7 @@ pub fn events(args: &Args) -> OrTable<JsonFiles> {
         op: string not null,
         ts_ms: bigint not null,
     });
-    files.in_database(args.source_database.as_deref(), "customer_events")
+    files.in_database(args.source_database.as_ref(), "customer_events")
 }
 
 /// The customers as the last run left them; none before the first.
@@ -46,7 +46,7 @@ pub fn current(args: &Args) -> OrTable<ParquetFiles> {
     ParquetFiles::new("customers", args.target.join("customers"))
         .with_schema(customers_schema())
         .or_empty()
-        .in_database(args.target_database.as_deref(), "customers")
+        .in_database(args.target_database.as_ref(), "customers")
 }
 
 /// Who was deleted, and when, as the last run left it.
@@ -54,7 +54,7 @@ pub fn deleted(args: &Args) -> OrTable<ParquetFiles> {
     ParquetFiles::new("customers_deleted", args.target.join("customers_deleted"))
         .with_schema(deleted_schema())
         .or_empty()
-        .in_database(args.target_database.as_deref(), "customers_deleted")
+        .in_database(args.target_database.as_ref(), "customers_deleted")
 }
 
 /// The customers, made anew.
@@ -62,7 +62,7 @@ pub fn customers(args: &Args) -> OrTable<ParquetDataset> {
     ParquetDataset::new("customers", args.target.join("customers"))
         .with_schema(customers_schema())
         .overwrite()
-        .in_database(args.target_database.as_deref(), "customers")
+        .in_database(args.target_database.as_ref(), "customers")
 }
 
 /// The delete markers, made anew.
@@ -70,7 +70,7 @@ pub fn delete_markers(args: &Args) -> OrTable<ParquetDataset> {
     ParquetDataset::new("customers_deleted", args.target.join("customers_deleted"))
         .with_schema(deleted_schema())
         .overwrite()
-        .in_database(args.target_database.as_deref(), "customers_deleted")
+        .in_database(args.target_database.as_ref(), "customers_deleted")
 }
 
 /// What readers of `customers` can rely on.

@@ -5,7 +5,13 @@ use rstest::rstest;
 use super::*;
 
 fn args() -> Args {
-    Args { source: "s3://in".into(), target: "s3://out".into(), keep_deletes_days: 30, source_database: None, target_database: None }
+    Args {
+        source: "s3://in".into(),
+        target: "s3://out".into(),
+        keep_deletes_days: 30,
+        source_database: None,
+        target_database: None,
+    }
 }
 
 #[test]
@@ -18,16 +24,17 @@ fn events_come_from_the_source() {
 #[case::files(None)]
 #[case::tables(Some("glue_reference"))]
 fn what_is_written_is_what_is_read_next_time(#[case] database: Option<&str>) {
-    let args = Args { target_database: database.map(str::to_owned), ..args() };
+    let database: Option<DatabaseName> = database.map(|name| name.parse().unwrap());
+    let args = Args { target_database: database.clone(), ..args() };
     for (read, written, name, schema) in [
         (current(&args), customers(&args), "customers", customers_schema()),
         (deleted(&args), delete_markers(&args), "customers_deleted", deleted_schema()),
     ] {
         let place = format!("s3://out/{name}");
         let expected = ParquetFiles::new(name, place.as_str()).with_schema(schema.clone()).or_empty();
-        assert_eq!(read, expected.in_database(database, name));
+        assert_eq!(read, expected.in_database(database.as_ref(), name));
         let expected = ParquetDataset::new(name, place.as_str()).with_schema(schema).overwrite();
-        assert_eq!(written, expected.in_database(database, name));
+        assert_eq!(written, expected.in_database(database.as_ref(), name));
     }
 }
 

@@ -15,11 +15,11 @@ pub struct Args {
 
     /// Database of the catalog whose table `books` is read in place of the files, for example `raw`
     #[arg(long, env = "SOURCE_DATABASE", value_name = "DATABASE")]
-    pub source_database: Option<String>,
+    pub source_database: Option<DatabaseName>,
 
     /// Database of the catalog whose table `raw_books` is written, over the files in the target, for example `glue_reference`
     #[arg(long, env = "TARGET_DATABASE", value_name = "DATABASE")]
-    pub target_database: Option<String>,
+    pub target_database: Option<DatabaseName>,
 }
 
 /// The books as they are delivered, one JSON object each.
@@ -29,7 +29,7 @@ pub fn books(args: &Args) -> OrTable<JsonFiles> {
         publish_date: date,
         author: string,
     });
-    files.in_database(args.source_database.as_deref(), "books")
+    files.in_database(args.source_database.as_ref(), "books")
 }
 
 /// The table of raw books, made anew by every run.
@@ -39,7 +39,7 @@ pub fn raw_books(args: &Args) -> OrTable<ParquetDataset> {
         publish_date: date,
         author_name: string,
     });
-    files.in_database(args.target_database.as_deref(), "raw_books")
+    files.in_database(args.target_database.as_ref(), "raw_books")
 }
 
 /// Reads like a flow chart of the job: load, transform, save.
