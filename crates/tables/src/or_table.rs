@@ -56,6 +56,20 @@ impl<F> OrTable<F> {
     pub fn table(&self) -> Option<&Table> {
         self.table.as_ref()
     }
+
+    /// Chooses how the table is read or saved to, if it is one:
+    ///
+    /// ```
+    /// # use hardtack_sinks::ParquetDataset;
+    /// # use hardtack_tables::{InDatabase, SchemaEvolution};
+    /// # let sales = ParquetDataset::new("sales", "s3://lake/sales").in_database(None, "sales");
+    /// sales.when_table(|table| table.overwrite_partitions().schema_evolution(SchemaEvolution::AddColumns));
+    /// ```
+    #[must_use]
+    pub fn when_table(mut self, choose: impl FnOnce(Table) -> Table) -> Self {
+        self.table = self.table.map(choose);
+        self
+    }
 }
 
 impl<F: fmt::Debug> fmt::Debug for OrTable<F> {
@@ -153,9 +167,16 @@ impl Sink for OrTable<ParquetDataset> {
             Some(schema) => coerce_to_schema(rows, schema)?,
             None => rows,
         };
-        let description = description(table, &self.files, rows.schema().as_arrow())?;
-        let staged = table.clone().create_if_missing(description).stage(ctx, rows).await;
-        staged.map_err(|e| e.with("table", table.qualified_name()))
+        let created = description(table, &self.files, rows.schema().as_arrow());
+        let table = match &created {
+            Ok(description) => table.clone().or_create(description.clone()),
+            // A table that is there may take what none can be made of.
+            Err(_) => table.clone(),
+        };
+        match (table.stage(ctx, rows).await, created) {
+            (Err(e), Err(why)) if e.kind() == ErrorKind::NotFound => Err(why.with("table", table.qualified_name())),
+            (staged, _) => staged,
+        }
     }
 }
 

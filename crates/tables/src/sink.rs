@@ -139,6 +139,11 @@ impl Table {
         self
     }
 
+    /// Creates it if it is missing, as the author says or else so.
+    pub(crate) fn or_create(self, description: Description) -> Self {
+        if self.writing.create.is_some() { self } else { self.create_if_missing(description) }
+    }
+
     /// Chooses what happens when rows have columns that the table does not have ([`SchemaEvolution::Fail`] by default).
     #[must_use]
     pub fn schema_evolution(mut self, evolution: SchemaEvolution) -> Self {

@@ -16,6 +16,7 @@ mod files;
 mod lake;
 mod laws;
 mod names;
+mod or_table;
 mod publishing;
 mod purging;
 mod reading;
