@@ -162,6 +162,16 @@ impl Glue {
         self.0.env("AWS_ENDPOINT_URL_GLUE")
     }
 
+    /// The region that requests are signed for.
+    pub fn region(&self) -> &str {
+        &self.0.region
+    }
+
+    /// The id and the secret of the key that requests are signed with.
+    pub fn keys(&self) -> (&str, &str) {
+        (&self.0.credential.key_id, &self.0.credential.secret_key)
+    }
+
     /// A new database, which goes with its value, and all tables in it.
     #[track_caller]
     pub fn database(&self) -> Database {

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
 use aws_sdk_glue::Client;
+use aws_sdk_glue::config::{Credentials, Region, SharedHttpClient};
 use aws_sdk_glue::types::{
     BatchUpdatePartitionRequestEntry, ErrorDetail, PartitionInput, PartitionValueList, Table as GlueTable,
 };
@@ -59,20 +60,39 @@ const MAX_PAGE: i32 = 1000;
 /// How many batches are on their way at once.
 const CONCURRENCY: usize = 4;
 
+fn http() -> SharedHttpClient {
+    HttpClientBuilder::new().tls_provider(Provider::rustls(CryptoMode::Ring)).build_https()
+}
+
+fn retries() -> RetryConfig {
+    RetryConfig::standard().with_max_attempts(ATTEMPTS).with_max_backoff(Duration::from_secs(20))
+}
+
 impl GlueCatalog {
     /// The catalog of this account, or the one with this id (another account's number).
     ///
     /// # Errors
     /// [`Usage`](ErrorKind::Usage) if no region is configured. Credentials are looked for with the first request.
     pub async fn open(catalog_id: Option<&str>) -> Result<Self> {
-        let http = HttpClientBuilder::new().tls_provider(Provider::rustls(CryptoMode::Ring)).build_https();
-        let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS).with_max_backoff(Duration::from_secs(20));
         let config =
-            aws_config::defaults(BehaviorVersion::latest()).http_client(http).retry_config(retries).load().await;
+            aws_config::defaults(BehaviorVersion::latest()).http_client(http()).retry_config(retries()).load().await;
         if config.region().is_none() {
             return Err(Error::usage("Glue is not configured; set AWS_REGION and credentials as for the AWS CLI"));
         }
         Ok(Self::new(Client::new(&config), catalog_id))
+    }
+
+    /// The catalog of a service that speaks Glue's protocol at this endpoint, with these keys (id and secret): moto in
+    /// tests, where the environment of the process is not to be changed.
+    pub fn at(endpoint: &str, region: &str, keys: (&str, &str)) -> Self {
+        let config = aws_sdk_glue::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .endpoint_url(endpoint)
+            .region(Region::new(region.to_owned()))
+            .credentials_provider(Credentials::new(keys.0, keys.1, None, None, "given"))
+            .http_client(http())
+            .retry_config(retries());
+        Self::new(Client::from_conf(config.build()), None)
     }
 
     /// The catalog that a client of your own making reaches.

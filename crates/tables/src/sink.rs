@@ -384,7 +384,7 @@ fn writable(table: &Description) -> Result<()> {
 fn not_parquet(format: &TableFormat) -> Error {
     let kind = format.classification();
     Error::usage(format!("its files are {kind}, but only tables of Parquet files can be saved to"))
-        .with("way out", "save to a Parquet table, or write files with `CsvFile` or `JsonLines`")
+        .with("way out", "save to a table of Parquet files, of another name or in another database, or write files with `CsvFile` or `JsonLines`")
 }
 
 /// What was written, by partition.

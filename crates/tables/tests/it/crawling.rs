@@ -28,7 +28,7 @@ use crate::saving::day;
 use crate::world::{World, cells, show};
 
 /// What a crawl says, in short.
-fn said(report: &CrawlReport) -> String {
+pub(crate) fn said(report: &CrawlReport) -> String {
     let mut lines = Vec::new();
     for table in &report.tables {
         let CrawledTable { name, format, outcome, location, .. } = table;
@@ -740,6 +740,26 @@ proptest! {
             assert_eq!(counted, rows.len().to_string());
         });
     }
+}
+
+#[tokio::test]
+async fn compressed_texts_are_tables_too() {
+    let world = World::new();
+    let csv = |rows: &str| files::gzip(&format!("id,price\n{rows}"));
+    world.put("memory:/lake/books/a.jsonl.gz", files::gzip("{\"title\": \"Emma\"}\n{\"title\": \"Dune\"}\n")).await;
+    world.put("memory:/lake/books/b.json.gz", files::gzip("{\"title\": \"Ada\", \"pages\": 5}\n")).await;
+    world.put("memory:/lake/sales/day=2026-01-01/a.csv.gz", csv("1,0.5\n2,1\n")).await;
+    world.put("memory:/lake/sales/day=2026-01-02/a.csv.gz", csv("3,2\n")).await;
+    world.put("memory:/lake/sales/day=2026-01-02/b.csv", "id,price\n4,\n").await;
+    assert_snapshot!(crawled(&world, "memory:/lake").await, @"");
+    settled(&world, "memory:/lake").await;
+    let compression = |name| {
+        let catalog = Arc::clone(&world.catalog);
+        async move { catalog.get_table("lake", name).await.unwrap().parameters["compressionType"].clone() }
+    };
+    assert_snapshot!([compression("books").await, compression("sales").await].join(", "), @"");
+    assert_snapshot!(cells(sql(&world.ctx, "select * from lake.books order by title").await).await, @"");
+    assert_snapshot!(cells(sql(&world.ctx, "select * from lake.sales order by id").await).await, @"");
 }
 
 #[tokio::test]

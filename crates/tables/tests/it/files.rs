@@ -6,10 +6,12 @@ use arrow::json::ReaderBuilder;
 use arrow_avro::compression::CompressionCodec;
 use arrow_avro::writer::WriterBuilder;
 use arrow_avro::writer::format::AvroOcfFormat;
+use async_compression::tokio::write::GzipEncoder;
 use parquet::arrow::ArrowWriter;
 use parquet::data_type::{Int96, Int96Type};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
+use tokio::io::AsyncWriteExt;
 
 /// Rows written as JSON.
 pub fn rows(schema: &SchemaRef, json: &str) -> RecordBatch {
@@ -30,6 +32,15 @@ pub fn avro(batch: &RecordBatch) -> Vec<u8> {
     writer.write(batch).unwrap();
     writer.finish().unwrap();
     writer.into_inner()
+}
+
+pub fn gzip(text: &str) -> Vec<u8> {
+    futures::executor::block_on(async {
+        let mut encoder = GzipEncoder::new(Vec::new());
+        encoder.write_all(text.as_bytes()).await.unwrap();
+        encoder.shutdown().await.unwrap();
+        encoder.into_inner()
+    })
 }
 
 /// A timestamp as Spark and Hive have long written them: the day, and nanoseconds within it.

@@ -13,6 +13,7 @@ mod crawling;
 mod evolution;
 mod faulty;
 mod files;
+mod glue;
 mod lake;
 mod laws;
 mod names;

@@ -1,13 +1,13 @@
 //! What saving does to a table.
 
-use hardtack_catalog::NULL_PARTITION;
+use hardtack_catalog::{NULL_PARTITION, Table as Description, TableFormat};
 use hardtack_core::{DiscardAction, ErrorKind, PublishAction, Sink, publish};
 use hardtack_sinks::Compression;
 use hardtack_tables::{SchemaEvolution, Table};
 use hardtack_test_support::{Frame, rows};
 use rstest::rstest;
 
-use crate::lake::{World, sales};
+use crate::lake::{World, columns_of, sales};
 
 pub(crate) fn day(day: &str, ids: &[i64]) -> Frame {
     let lines: Vec<String> = ids.iter().map(|id| format!(r#"{{"id":{id},"day":"{day}"}}"#)).collect();
@@ -270,11 +270,35 @@ async fn what_cannot_be_saved_to_is_refused() {
     let world = World::new().await;
     let error = world.stage(sales(), day("mon", &[1])).await.unwrap_err();
     insta::assert_snapshot!(error.chain(), @"there is no table `lake.sales` in the catalog; create it, or check the name (way out: `.create_if_missing(description)` creates it with the first run)");
+}
 
-    let json = hardtack_catalog::Table::new("lake", "sales", &hardtack_catalog::TableFormat::Json, world.dir.at("j"));
-    world.catalog.create_table(&json).await.unwrap();
-    let error = world.stage(sales(), day("mon", &[1])).await.unwrap_err();
-    insta::assert_snapshot!(error.chain(), @"its files are json, but only tables of Parquet files can be saved to (way out: save to a Parquet table, or write files with `CsvFile` or `JsonLines`, table: lake.sales)");
+#[rstest]
+#[case::json(TableFormat::Json)]
+#[case::csv(TableFormat::csv())]
+#[case::avro(TableFormat::Avro)]
+#[tokio::test]
+async fn tables_of_other_formats_are_refused_before_anything_is_written(#[case] format: TableFormat) {
+    let world = World::new().await;
+    let table = Description::new("lake", "sales", &format, world.dir.at("lake/sales"));
+    let table = table.with_columns(columns_of("id: bigint")).with_partition_keys(columns_of("day: string"));
+    world.catalog.create_table(&table).await.unwrap();
+    let before = (world.dir.files(""), world.dir.hidden_files(""), world.table("sales").await);
+    for save in [sales(), sales().overwrite(), sales().overwrite_partitions(), sales().create_if_missing(table.clone())]
+    {
+        let error = world.stage(save, day("mon", &[1])).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        let format = format.classification();
+        assert_eq!(
+            error.chain(),
+            format!(
+                "its files are {format}, but only tables of Parquet files can be saved to (way out: save to a table of \
+                 Parquet files, of another name or in another database, or write files with `CsvFile` or `JsonLines`, \
+                 table: lake.sales)"
+            )
+        );
+    }
+    assert_eq!((world.dir.files(""), world.dir.hidden_files(""), world.table("sales").await), before);
+    assert_eq!(world.partitions("sales").await, []);
 }
 
 #[tokio::test]
@@ -285,7 +309,7 @@ async fn a_partition_of_another_format_cannot_be_appended_to_but_replaced() {
     hardtack_catalog::TableFormat::Json.describe(&mut json.storage, &mut json.parameters);
     world.catalog.add_partitions(&table, &[json]).await.unwrap();
     let error = world.stage(sales(), day("mon", &[1])).await.unwrap_err();
-    insta::assert_snapshot!(error.chain(), @"its files are json, but only tables of Parquet files can be saved to (way out: save to a Parquet table, or write files with `CsvFile` or `JsonLines`, partition: day=mon)");
+    insta::assert_snapshot!(error.chain(), @"its files are json, but only tables of Parquet files can be saved to (way out: save to a table of Parquet files, of another name or in another database, or write files with `CsvFile` or `JsonLines`, partition: day=mon)");
     world.save(sales().overwrite_partitions(), day("mon", &[2])).await;
     assert_eq!(world.rows("sales").await, ["day=mon id=2"]);
 }

@@ -1,17 +1,33 @@
 //! Through the catalog: tables, by name, where files were.
 
-use hardtack::catalog::CatalogOf;
+use std::sync::Arc;
+
+use hardtack::catalog::{CatalogHandle, CatalogOf, Column, GlueCatalog, Table as Description, TableFormat};
 use hardtack::core::JobContext;
 use hardtack::runtime::{RuntimeArgs, open_context};
 use hardtack::tables::{CrawlOptions, Table, crawl};
-use hardtack_test_support::containers::{glue, s3};
-use hardtack_test_support::{Frame, JobBinary, table};
+use hardtack_test_support::containers::{Bucket, Database, glue, s3};
+use hardtack_test_support::{Frame, JobBinary, json, table};
+use insta::assert_snapshot;
 
 use crate::FIXTURES;
 
 /// A context that sees what the job has made.
 fn reader(job: &JobBinary<'_>) -> JobContext {
     open_context("reader", &RuntimeArgs { state: job.dir().at(".hardtack"), ..RuntimeArgs::default() }).unwrap()
+}
+
+/// A context that sees what a job has made in Glue and on S3.
+fn reader_of_glue(bucket: &Bucket, database: &Database) -> JobContext {
+    let glue = database.glue();
+    let catalog = GlueCatalog::at(glue.endpoint(), glue.region(), glue.keys());
+    let ctx = JobContext::builder("reader").store_factory("s3", Arc::new(bucket.s3().clone()));
+    ctx.extension(Arc::new(CatalogHandle::new(Arc::new(catalog)))).build().unwrap()
+}
+
+/// The rows of a table, through the catalog.
+async fn rows(ctx: &JobContext, database: &str, name: &str) -> String {
+    table(Frame::collect(ctx.load(Table::named(database, name)).await.unwrap()).await.unwrap())
 }
 
 /// The job on the fixtures, and what it makes of them without a catalog.
@@ -33,11 +49,26 @@ async fn tables_have_the_rows_that_files_have() {
     let job = job.args(["--source-database", "raw", "--target-database", "glue_reference", "--target", "lake"]);
     for _ in 0..2 {
         job.run().assert_code(0);
-        let rows = ctx.load(Table::named("glue_reference", "books")).await.unwrap();
-        assert_eq!(table(Frame::collect(rows).await.unwrap()), wanted);
+        assert_eq!(rows(&ctx, "glue_reference", "books").await, wanted);
     }
     let described = ctx.catalog().await.unwrap().get_table("glue_reference", "books").await.unwrap();
     assert_eq!(described.parameters["recordCount"], "6");
+}
+
+/// The books that are delivered are JSON, and not to be overwritten by a job whose databases are mixed up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_cannot_be_written_is_refused_before_anything_is_written() {
+    let (job, _) = without_catalog();
+    let ctx = reader(&job);
+    let delivered = job.dir().at("fixtures/lake/sample_data/json");
+    crawl(&ctx, &delivered, "raw", &CrawlOptions::default()).await.unwrap();
+    let before = (job.dir().files(""), job.dir().hidden_files("fixtures"), rows(&ctx, "raw", "books").await);
+    let refused = job.again().args(["--source-database", "raw", "--target-database", "raw", "--target", "lake"]).run();
+    refused.assert_code(2);
+    for part in ["raw.books", "json", "another database"] {
+        assert!(refused.stderr.contains(part), "`{part}` should be named\n{refused}");
+    }
+    assert_eq!((job.dir().files(""), job.dir().hidden_files("fixtures"), rows(&ctx, "raw", "books").await), before);
 }
 
 #[test]
@@ -45,27 +76,68 @@ fn a_table_that_is_not_there_is_named() {
     let (job, _) = without_catalog();
     let failed = job.args(["--source-database", "raw"]).run();
     failed.assert_code(1);
-    assert!(failed.stderr.contains("`raw.books`"), "{failed}");
+    for part in ["`raw.books`", "hardtack crawl LOCATION --database raw"] {
+        assert!(failed.stderr.contains(part), "`{part}` should be named\n{failed}");
+    }
 }
 
-#[test]
-#[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
-fn tables_of_glue_on_s3() {
-    let (job, wanted) = without_catalog();
-    let (bucket, source, target) = (s3().bucket(), glue().database(), glue().database());
+/// The fixtures in a bucket, and in a database of Glue.
+fn delivered() -> (Bucket, Database) {
+    let (bucket, source) = (s3().bucket(), glue().database());
     bucket.copy("in", FIXTURES);
     let books = [("title", "string"), ("publish_date", "string"), ("author", "string")];
     let authors = [("name", "string"), ("id", "bigint"), ("birth_date", "date")];
     for (table, columns) in [("books", &books), ("authors", &authors)] {
         source.create_json_table(table, &bucket.at(&format!("in/sample_data/json/{table}")), columns);
     }
+    (bucket, source)
+}
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
+async fn tables_of_glue_on_s3() {
+    let (job, wanted) = without_catalog();
+    let ((bucket, source), target) = (delivered(), glue().database());
     let job = job.envs(bucket.s3().env()).envs(target.glue().env()).args(["--catalog", "glue"]);
     let job = job.args(["--source-database", source.name(), "--target-database", target.name()]);
     let job = job.arg("--target").arg(bucket.at("out"));
     for _ in 0..2 {
         job.run().assert_code(0);
         assert_eq!(table(bucket.read_parquet(&target.location_of("books"))), wanted);
+        assert_eq!(rows(&reader_of_glue(&bucket, &target), target.name(), "books").await, wanted);
         assert_eq!(bucket.open_uploads(), [""; 0]);
+    }
+}
+
+/// Somebody else has made the table, with a template for CloudFormation say, and has chosen its place and its keys.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
+async fn partitions_of_a_table_that_is_there_are_registered_in_glue() {
+    let (job, _) = without_catalog();
+    let ((bucket, source), target) = (delivered(), glue().database());
+    let columns =
+        [("title", "string"), ("publish_date", "date"), ("author_birth_date", "date"), ("author_id", "bigint")];
+    let described = Description::new(target.name(), "books", &TableFormat::Parquet, bucket.at("lake/by_author"))
+        .with_columns(columns.map(|(name, of)| Column::foreign(name, of)))
+        .with_partition_keys([Column::foreign("author_name", "string")]);
+    let ctx = reader_of_glue(&bucket, &target);
+    ctx.catalog().await.unwrap().create_table(&described).await.unwrap();
+
+    let job = job.envs(bucket.s3().env()).envs(target.glue().env()).args(["--catalog", "glue"]);
+    let job = job.args(["--source-database", source.name(), "--target-database", target.name()]);
+    let job = job.arg("--target").arg(bucket.at("out"));
+    for _ in 0..2 {
+        job.run().assert_code(0);
+        let found = target.call("GetPartitions", &json!({ "DatabaseName": target.name(), "TableName": "books" }));
+        let partitions = found["Partitions"].as_array().unwrap().iter().map(|p| {
+            let location = p["StorageDescriptor"]["Location"].as_str().unwrap();
+            assert!(location.starts_with(bucket.at("lake/by_author/").as_str()), "{location}");
+            format!("{} {}", p["Values"], p["Parameters"]["recordCount"])
+        });
+        let mut partitions: Vec<_> = partitions.collect();
+        partitions.sort();
+        assert_snapshot!(partitions.join("\n"), @"");
+        assert_snapshot!(rows(&ctx, target.name(), "books").await, @"");
+        assert_eq!((bucket.open_uploads(), bucket.files("out")), (vec![], vec![]));
     }
 }

@@ -7,7 +7,7 @@ use hardtack_test_support::containers::{glue, s3};
 use hardtack_test_support::{Frame, JobBinary, table};
 
 use crate::runs::reference;
-use crate::{EVENING, MORNING, job, state};
+use crate::{EVENING, MORNING, job, job_between, state};
 
 const TABLES: [&str; 2] = ["customers", "customers_deleted"];
 
@@ -68,11 +68,9 @@ fn tables_of_glue_on_s3() {
     let columns = [("before", customer), ("after", customer), ("op", "string"), ("ts_ms", "bigint")];
     database.create_json_table("customer_events", &bucket.at("in/customer_events"), &columns);
 
-    let job = job().envs(bucket.s3().env()).envs(database.glue().env()).args(["--catalog", "glue"]);
+    let job = job_between("nowhere", bucket.at("out").as_str()).envs(bucket.s3().env()).envs(database.glue().env());
     let job = job.args(["--source-database", database.name(), "--target-database", database.name()]);
-    let job = job.arg("--state").arg(bucket.at("state"));
-    // The last one counts.
-    let job = job.arg("--target").arg(bucket.at("out"));
+    let job = job.args(["--catalog", "glue"]).arg("--state").arg(bucket.at("state"));
     bucket.write("in/customer_events/morning.jsonl", MORNING);
     job.run().assert_code(0);
     bucket.write("in/customer_events/evening.jsonl", EVENING);

@@ -33,19 +33,12 @@ fn after_the_morning() -> JobBinary<'static> {
 }
 
 fn job() -> JobBinary<'static> {
-    let job = JobBinary::new(env!("CARGO_BIN_EXE_customer_events"));
-    job.args([
-        "--source",
-        "in",
-        "--target",
-        "out",
-        "--keep-deletes-days",
-        "36500",
-        "--threads",
-        "2",
-        "--log-format",
-        "pretty",
-    ])
+    job_between("in", "out")
+}
+
+fn job_between(source: &str, target: &str) -> JobBinary<'static> {
+    let job = JobBinary::new(env!("CARGO_BIN_EXE_customer_events")).args(["--source", source, "--target", target]);
+    job.args(["--keep-deletes-days", "36500", "--threads", "2", "--log-format", "pretty"])
 }
 
 /// Both tables as a reader sees them, without when deletes were applied.

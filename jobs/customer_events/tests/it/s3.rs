@@ -5,7 +5,7 @@ use hardtack_test_support::containers::{Bucket, S3, s3, s3_of_moto};
 use rstest::rstest;
 
 use crate::runs::reference;
-use crate::{EVENING, MORNING};
+use crate::{EVENING, MORNING, job_between};
 
 /// Both tables as a reader sees them.
 pub(crate) fn state(bucket: &Bucket) -> String {
@@ -13,17 +13,8 @@ pub(crate) fn state(bucket: &Bucket) -> String {
 }
 
 fn job_reading(bucket: &Bucket, source: &str) -> JobBinary<'static> {
-    JobBinary::new(env!("CARGO_BIN_EXE_customer_events"))
-        .envs(bucket.s3().env())
-        .args([
-            "--source",
-            source,
-            "--target",
-            &bucket.at("out").to_string(),
-            "--state",
-            &bucket.at("state").to_string(),
-        ])
-        .args(["--keep-deletes-days", "36500", "--threads", "2", "--log-format", "pretty"])
+    let job = job_between(source, bucket.at("out").as_str()).envs(bucket.s3().env());
+    job.arg("--state").arg(bucket.at("state"))
 }
 
 /// The job in a bucket that has seen the morning's events; the evening's are there to be read.

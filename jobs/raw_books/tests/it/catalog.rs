@@ -1,10 +1,12 @@
 //! Through the catalog: tables, by name, where files were.
 
-use hardtack::catalog::CatalogOf;
+use std::sync::Arc;
+
+use hardtack::catalog::{CatalogHandle, CatalogOf, GlueCatalog};
 use hardtack::core::JobContext;
 use hardtack::runtime::{RuntimeArgs, open_context};
 use hardtack::tables::{CrawlOptions, Table, crawl};
-use hardtack_test_support::containers::{glue, s3};
+use hardtack_test_support::containers::{Bucket, Database, glue, s3};
 use hardtack_test_support::{Frame, JobBinary, table};
 
 use crate::FIXTURES;
@@ -12,6 +14,19 @@ use crate::FIXTURES;
 /// A context that sees what the job has made.
 fn reader(job: &JobBinary<'_>) -> JobContext {
     open_context("reader", &RuntimeArgs { state: job.dir().at(".hardtack"), ..RuntimeArgs::default() }).unwrap()
+}
+
+/// A context that sees what a job has made in Glue and on S3.
+fn reader_of_glue(bucket: &Bucket, database: &Database) -> JobContext {
+    let glue = database.glue();
+    let catalog = GlueCatalog::at(glue.endpoint(), glue.region(), glue.keys());
+    let ctx = JobContext::builder("reader").store_factory("s3", Arc::new(bucket.s3().clone()));
+    ctx.extension(Arc::new(CatalogHandle::new(Arc::new(catalog)))).build().unwrap()
+}
+
+/// The rows of a table, through the catalog.
+async fn rows(ctx: &JobContext, database: &str, name: &str) -> String {
+    table(Frame::collect(ctx.load(Table::named(database, name)).await.unwrap()).await.unwrap())
 }
 
 /// The job on the fixtures, and what it makes of them without a catalog.
@@ -33,8 +48,7 @@ async fn tables_have_the_rows_that_files_have() {
     let job = job.args(["--source-database", "raw", "--target-database", "glue_reference", "--target", "lake"]);
     for _ in 0..2 {
         job.run().assert_code(0);
-        let rows = ctx.load(Table::named("glue_reference", "raw_books")).await.unwrap();
-        assert_eq!(table(Frame::collect(rows).await.unwrap()), wanted);
+        assert_eq!(rows(&ctx, "glue_reference", "raw_books").await, wanted);
     }
     let described = ctx.catalog().await.unwrap().get_table("glue_reference", "raw_books").await.unwrap();
     assert_eq!(described.parameters["recordCount"], "6");
@@ -45,12 +59,14 @@ fn a_table_that_is_not_there_is_named() {
     let (job, _) = without_catalog();
     let failed = job.args(["--source-database", "raw"]).run();
     failed.assert_code(1);
-    assert!(failed.stderr.contains("`raw.books`"), "{failed}");
+    for part in ["`raw.books`", "hardtack crawl LOCATION --database raw"] {
+        assert!(failed.stderr.contains(part), "`{part}` should be named\n{failed}");
+    }
 }
 
-#[test]
+#[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
-fn tables_of_glue_on_s3() {
+async fn tables_of_glue_on_s3() {
     let (job, wanted) = without_catalog();
     let (bucket, database) = (s3().bucket(), glue().database());
     bucket.copy("in", FIXTURES);
@@ -63,6 +79,7 @@ fn tables_of_glue_on_s3() {
     for _ in 0..2 {
         job.run().assert_code(0);
         assert_eq!(table(bucket.read_parquet(&database.location_of("raw_books"))), wanted);
+        assert_eq!(rows(&reader_of_glue(&bucket, &database), database.name(), "raw_books").await, wanted);
         assert_eq!(bucket.open_uploads(), [""; 0]);
     }
 }
