@@ -273,7 +273,8 @@ impl From<DataFrame> for Frame {
 /// [`Frame::collect`] without waiting.
 pub(crate) fn collect_blocking(rows: DataFrame) -> Result<Frame> {
     let run = || {
-        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        // The rows may come from a service.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.map_err(|e| Error::unexpected("no runtime").because(e))?.block_on(Frame::collect(rows))
     };
     std::thread::scope(|scope| scope.spawn(run).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))

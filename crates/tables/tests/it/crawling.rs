@@ -751,15 +751,25 @@ async fn compressed_texts_are_tables_too() {
     world.put("memory:/lake/sales/day=2026-01-01/a.csv.gz", csv("1,0.5\n2,1\n")).await;
     world.put("memory:/lake/sales/day=2026-01-02/a.csv.gz", csv("3,2\n")).await;
     world.put("memory:/lake/sales/day=2026-01-02/b.csv", "id,price\n4,\n").await;
-    assert_snapshot!(crawled(&world, "memory:/lake").await, @"");
+    assert_snapshot!(crawled(&world, "memory:/lake").await, @"
+    Created lake.books json memory:/lake/books
+      + title string
+      + pages bigint
+    Created lake.sales csv memory:/lake/sales
+      + id bigint
+      + price double
+      by day date
+      + day=2026-01-01
+      + day=2026-01-02
+    ");
     settled(&world, "memory:/lake").await;
     let compression = |name| {
         let catalog = Arc::clone(&world.catalog);
         async move { catalog.get_table("lake", name).await.unwrap().parameters["compressionType"].clone() }
     };
-    assert_snapshot!([compression("books").await, compression("sales").await].join(", "), @"");
-    assert_snapshot!(cells(sql(&world.ctx, "select * from lake.books order by title").await).await, @"");
-    assert_snapshot!(cells(sql(&world.ctx, "select * from lake.sales order by id").await).await, @"");
+    assert_snapshot!([compression("books").await, compression("sales").await].join(", "), @"gzip, gzip");
+    assert_snapshot!(cells(sql(&world.ctx, "select * from lake.books order by title").await).await, @"Ada|5;Dune|;Emma|");
+    assert_snapshot!(cells(sql(&world.ctx, "select * from lake.sales order by id").await).await, @"1|0.5|2026-01-01;2|1.0|2026-01-01;3|2.0|2026-01-02;4||2026-01-02");
 }
 
 #[tokio::test]

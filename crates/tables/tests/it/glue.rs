@@ -83,7 +83,7 @@ impl World {
     fn line(&self, partition: &Value) -> String {
         let storage = &partition["StorageDescriptor"];
         let location = storage["Location"].as_str().unwrap();
-        let inside = location.strip_prefix(self.bucket.at("sales/").as_str()).unwrap();
+        let inside = location.strip_prefix(&format!("{}/", self.bucket.at("sales"))).unwrap();
         let place = match inside.strip_prefix("_versions/") {
             Some(version) => format!("_versions/*/{}", version.split_once('/').unwrap().1),
             None => inside.to_owned(),
@@ -106,13 +106,20 @@ async fn partitions_are_registered_replaced_and_dropped() {
     // Glue asks for less, now and then.
     world.glue.inject(Fault::throttling(), "BatchCreatePartition|UpdateTable|BatchUpdatePartition", 3);
     world.save(world.sales(), rows! { id, day; 1, "mon"; 2, "mon"; 3, "tue" }).await;
-    assert_snapshot!(world.partitions(), @"");
+    assert_snapshot!(world.partitions(), @r#"
+    ["mon"] day=mon (id:int) "2"
+    ["tue"] day=tue (id:int) "1"
+    "#);
 
     let planned = world.load().await;
     let task = Arc::new(planned.task_ctx());
     let plan = planned.create_physical_plan().await.unwrap();
     world.save(world.sales().overwrite_partitions(), rows! { id, day; 4, "mon"; 5, "wed" }).await;
-    assert_snapshot!(world.partitions(), @"");
+    assert_snapshot!(world.partitions(), @r#"
+    ["mon"] _versions/*/day=mon (id:int) "1"
+    ["tue"] day=tue (id:int) "1"
+    ["wed"] _versions/*/day=wed (id:int) "1"
+    "#);
     assert_frame(world.load().await, rows! { id: Int32, day; 4, "mon"; 3, "tue"; 5, "wed" });
     // Who has planned before still finds what was there then.
     let old = collect(plan, task).await.unwrap();
@@ -141,8 +148,12 @@ async fn tables_follow_their_rows() {
     world.save(widening(), rows! { id: Int64, name, day; 5_000_000_000_i64, "y", "wed" }).await;
     let columns = &world.ask("GetTable", "sales")["Table"]["StorageDescriptor"]["Columns"];
     let columns = columns.as_array().unwrap().iter().map(|c| format!("{} {}", c["Name"], c["Type"]));
-    assert_snapshot!(columns.collect::<Vec<_>>().join(", "), @"");
-    assert_snapshot!(world.partitions(), @"");
+    assert_snapshot!(columns.collect::<Vec<_>>().join(", "), @r#""id" "bigint", "name" "string""#);
+    assert_snapshot!(world.partitions(), @r#"
+    ["mon"] day=mon (id:int) "1"
+    ["tue"] day=tue (id:int name:string) "1"
+    ["wed"] day=wed (id:bigint name:string) "1"
+    "#);
     let all = rows! { id: Int64, name, day; 1, null, "mon"; 2, "x", "tue"; 5_000_000_000_i64, "y", "wed" };
     assert_frame(world.load().await, all);
 
@@ -195,11 +206,25 @@ async fn a_lake_on_s3_becomes_a_database_of_glue() {
     let crawled = async || {
         crawl(&world.run(), &world.bucket.at("lake"), world.database.name(), &CrawlOptions::default()).await.unwrap()
     };
-    assert_snapshot!(world.plain(&said(&crawled().await)), @"");
+    assert_snapshot!(world.plain(&said(&crawled().await)), @"
+    Created DB.books json s3://BUCKET/lake/books
+      + title string
+    Created DB.sales csv s3://BUCKET/lake/sales
+      + id bigint
+      + price double
+      by day date
+      + day=2026-01-01
+      + day=2026-01-02
+    ");
     let again = crawled().await;
     assert!(again.is_unchanged(), "{}", said(&again));
     world.bucket.write("lake/sales/day=2026-01-03/a.csv.gz", gzip("id,price\n4,3.5\n"));
-    assert_snapshot!(world.plain(&said(&crawled().await)), @"");
+    assert_snapshot!(world.plain(&said(&crawled().await)), @"
+    Unchanged DB.books json s3://BUCKET/lake/books
+    Updated DB.sales csv s3://BUCKET/lake/sales
+      statistics
+      + day=2026-01-03
+    ");
 
     let described = ["books", "sales"].map(|name| {
         let answer = world.ask("GetTable", name);
@@ -209,11 +234,32 @@ async fn a_lake_on_s3_becomes_a_database_of_glue() {
         let said = ["classification", "compressionType", "EXTERNAL"].map(|name| &table["Parameters"][name]);
         format!("{name} {} {said:?} {classes:#?}", table["TableType"])
     });
-    assert_snapshot!(described.join("\n"), @"");
+    assert_snapshot!(described.join("\n"), @r#"
+    books "EXTERNAL_TABLE" [String("json"), String("gzip"), String("TRUE")] [
+        String("org.apache.hadoop.mapred.TextInputFormat"),
+        String("org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat"),
+        String("org.openx.data.jsonserde.JsonSerDe"),
+    ]
+    sales "EXTERNAL_TABLE" [String("csv"), String("gzip"), String("TRUE")] [
+        String("org.apache.hadoop.mapred.TextInputFormat"),
+        String("org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat"),
+        String("org.apache.hadoop.hive.serde2.lazy.LazySimpleSerDe"),
+    ]
+    "#);
     let ctx = world.run();
     let rows = async |name| {
         table(Frame::collect(ctx.load(Table::named(world.database.name(), name)).await.unwrap()).await.unwrap())
     };
-    assert_snapshot!(rows("books").await, @"");
-    assert_snapshot!(rows("sales").await, @"");
+    assert_snapshot!(rows("books").await, @"
+    title: Utf8
+    Dune
+    Emma
+    ");
+    assert_snapshot!(rows("sales").await, @"
+    id: Int64 | price: Float64 | day: Date32
+    1         | 0.5            | 2026-01-01
+    2         | 1.0            | 2026-01-01
+    3         | 2.0            | 2026-01-02
+    4         | 3.5            | 2026-01-03
+    ");
 }
