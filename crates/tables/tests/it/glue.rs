@@ -130,7 +130,7 @@ async fn partitions_are_registered_replaced_and_dropped() {
     assert_frame(world.load().await, rows! { id: Int32, day; 4, "mon"; 6, "mon"; 3, "tue"; 5, "wed" });
 
     world.save(world.sales().overwrite(), rows! { id, day; 7, "tue" }).await;
-    assert_snapshot!(world.partitions(), @"");
+    assert_snapshot!(world.partitions(), @r#"["tue"] _versions/*/day=tue (id:int) "1""#);
     assert_frame(world.load().await, rows! { id: Int32, day; 7, "tue" });
     let table = world.ask("GetTable", "sales");
     assert_eq!(table["Table"]["Parameters"]["recordCount"], "1");
@@ -158,7 +158,7 @@ async fn tables_follow_their_rows() {
     assert_frame(world.load().await, all);
 
     let error = world.sales().stage(&world.run(), rows! { id, more, day; 1, 1, "mon" }.df()).await.unwrap_err();
-    assert_snapshot!(world.plain(&error.chain()), @"");
+    assert_snapshot!(world.plain(&error.chain()), @"the table does not have these columns (table: DB.sales, columns: more, way out: drop them before saving, or let the table grow: .schema_evolution(AddColumns))");
 }
 
 /// How many requests a question costs follows from what is asked, not from the size of the table.
