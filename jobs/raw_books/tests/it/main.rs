@@ -1,4 +1,5 @@
 //! The binary from end to end.
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 mod catalog;
 mod s3;
