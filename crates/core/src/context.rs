@@ -133,8 +133,7 @@ impl JobContext {
     }
 
     /// Stages whole files at once, and says in their order what publishes them: [`JobContext::stage_file`] for files that
-    /// are small and many. An object store is sent all at the same time; a file system
-    /// writes one after the other.
+    /// are small and many. An object store is sent all at the same time; a file system writes one after the other.
     ///
     /// # Errors
     /// Those of [`JobContext::stage_file`].
