@@ -83,10 +83,12 @@ pub(crate) const FEW_ROWS: usize = 20_000;
 impl Properties {
     /// Of a file that has this many rows.
     pub(crate) fn of(&self, rows: usize) -> &WriterPropertiesPtr {
-        match rows {
-            ..TINY_ROWS => &self.tiny,
-            ..FEW_ROWS => &self.small,
-            _ => &self.large,
+        if rows < TINY_ROWS {
+            &self.tiny
+        } else if rows < FEW_ROWS {
+            &self.small
+        } else {
+            &self.large
         }
     }
 }
