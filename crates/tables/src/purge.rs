@@ -7,8 +7,8 @@ use hardtack_core::{JobContext, Location, Result};
 use object_store::ObjectMeta;
 
 use crate::Table;
-use crate::place::{delete, is_same, open, visible_files};
-use crate::publisher::{amend, sum};
+use crate::place::{base_of, delete, is_same, open, visible_files};
+use crate::publisher::{amend, repoint_undone, sum};
 use crate::steps::Counted;
 
 /// What [`purge`] has removed, or would remove.
@@ -24,7 +24,8 @@ pub struct Purged {
 /// which nothing is left: `purge_table` of AWS Glue. What is younger stays.
 ///
 /// A file's age is told by the store. Rows go with their files, so what a job rewrites becomes young again. Partitions
-/// leave the catalog before their files go; a query that was planned before may miss files.
+/// leave the catalog before their files go; a query that was planned before may miss files. Partitions that a run rebuilds
+/// meanwhile stay as the run leaves them.
 ///
 /// With `dry_run` it only says what would be removed.
 ///
@@ -81,25 +82,34 @@ impl Purge<'_> {
             return Ok(());
         }
         if young.is_empty() {
-            purged.partitions.push(self.table.partition_name(&partition.values));
             if !self.dry_run {
-                self.catalog.drop_partitions(self.table, &[partition.values]).await?;
+                if self.in_folder(&partition, &folder).await?.is_none() {
+                    return Ok(());
+                }
+                self.catalog.drop_partitions(self.table, std::slice::from_ref(&partition.values)).await?;
             }
+            purged.partitions.push(self.table.partition_name(&partition.values));
             return self.delete(&folder, &old, purged).await;
         }
         self.delete(&folder, &old, purged).await?;
         if self.dry_run {
             return Ok(());
         }
-        // Nobody knows how many rows are left. A run may have pointed the partition elsewhere since.
-        let Some(mut now) = self.catalog.get_partitions(self.table, &[partition.values]).await?.pop() else {
-            return Ok(());
-        };
-        if now.storage.location.as_ref().is_some_and(|location| is_same(location, &folder)) {
+        // Nobody knows how many rows are left.
+        if let Some(mut now) = self.in_folder(&partition, &folder).await? {
             Counted::forget(&mut now.parameters);
-            self.catalog.update_partitions(self.table, &[now]).await?;
+            let changed = [now];
+            self.catalog.update_partitions(self.table, &changed).await?;
+            let base = base_of(self.table)?;
+            repoint_undone(self.catalog, self.ctx.stores(), &base, self.table, &changed, None).await?;
         }
         Ok(())
+    }
+
+    /// The partition as it is now, unless a run has pointed it elsewhere since.
+    async fn in_folder(&self, partition: &Partition, folder: &Location) -> Result<Option<Partition>> {
+        let now = self.catalog.get_partitions(self.table, std::slice::from_ref(&partition.values)).await?.pop();
+        Ok(now.filter(|now| now.storage.location.as_ref().is_some_and(|location| is_same(location, folder))))
     }
 
     /// The table's counts are those of its partitions, as far as these are known.

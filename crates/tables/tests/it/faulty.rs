@@ -8,14 +8,17 @@ use async_trait::async_trait;
 use hardtack_catalog::{Catalog, Database, Partition, PartitionPages, Predicate, Table};
 use hardtack_core::{Error, Result};
 
+type Meanwhile = Box<dyn FnOnce() + Send>;
+
 /// Fails at the change of this number (from 0), before it is made or after, and at all that come later.
 pub(crate) struct FaultyCatalog {
     inner: Arc<dyn Catalog>,
     changes: AtomicUsize,
     fails_at: usize,
     made: bool,
-    /// What others do just before partitions are updated for the first time.
-    meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    /// What others do just before partitions are read by their values, or updated, for the first time.
+    before_read: Mutex<Option<Meanwhile>>,
+    before_update: Mutex<Option<Meanwhile>>,
 }
 
 impl fmt::Debug for FaultyCatalog {
@@ -25,13 +28,22 @@ impl fmt::Debug for FaultyCatalog {
 }
 
 impl FaultyCatalog {
-    pub(crate) fn interrupted(inner: Arc<dyn Catalog>, meanwhile: Box<dyn FnOnce() + Send>) -> Arc<Self> {
-        let meanwhile = Mutex::new(Some(meanwhile));
-        Arc::new(Self { inner, changes: AtomicUsize::new(0), fails_at: usize::MAX, made: false, meanwhile })
+    /// Never fails, but others come in between.
+    pub(crate) fn interrupted(inner: Arc<dyn Catalog>, before_update: Meanwhile) -> Arc<Self> {
+        Arc::new(Self { before_update: Mutex::new(Some(before_update)), ..Self::failing(inner, usize::MAX, false) })
+    }
+
+    pub(crate) fn interrupted_before_reading(inner: Arc<dyn Catalog>, before_read: Meanwhile) -> Arc<Self> {
+        Arc::new(Self { before_read: Mutex::new(Some(before_read)), ..Self::failing(inner, usize::MAX, false) })
     }
 
     pub(crate) fn new(inner: Arc<dyn Catalog>, fails_at: usize, made: bool) -> Arc<Self> {
-        Arc::new(Self { inner, changes: AtomicUsize::new(0), fails_at, made, meanwhile: Mutex::default() })
+        Arc::new(Self::failing(inner, fails_at, made))
+    }
+
+    fn failing(inner: Arc<dyn Catalog>, fails_at: usize, made: bool) -> Self {
+        let (before_read, before_update) = (Mutex::default(), Mutex::default());
+        Self { inner, changes: AtomicUsize::new(0), fails_at, made, before_read, before_update }
     }
 
     /// Whether it came to that.
@@ -45,6 +57,14 @@ impl FaultyCatalog {
             change.await?;
         }
         if number < self.fails_at { Ok(()) } else { Err(Error::unavailable("a test says so")) }
+    }
+}
+
+/// In a thread of their own, as in a process of their own.
+fn let_others(meanwhile: &Mutex<Option<Meanwhile>>) {
+    let meanwhile = meanwhile.lock().unwrap().take();
+    if let Some(meanwhile) = meanwhile {
+        std::thread::spawn(meanwhile).join().unwrap();
     }
 }
 
@@ -78,6 +98,7 @@ impl Catalog for FaultyCatalog {
         self.change(self.inner.drop_table(database, name)).await
     }
     async fn get_partitions(&self, table: &Table, values: &[Vec<String>]) -> Result<Vec<Partition>> {
+        let_others(&self.before_read);
         self.inner.get_partitions(table, values).await
     }
     fn list_partitions(&self, table: &Table, predicate: &Predicate) -> PartitionPages {
@@ -87,11 +108,7 @@ impl Catalog for FaultyCatalog {
         self.change(self.inner.add_partitions(table, partitions)).await
     }
     async fn update_partitions(&self, table: &Table, partitions: &[Partition]) -> Result<()> {
-        let meanwhile = self.meanwhile.lock().unwrap().take();
-        if let Some(meanwhile) = meanwhile {
-            // In a thread of its own, as in a process of its own.
-            std::thread::spawn(meanwhile).join().unwrap();
-        }
+        let_others(&self.before_update);
         self.change(self.inner.update_partitions(table, partitions)).await
     }
     async fn drop_partitions(&self, table: &Table, values: &[Vec<String>]) -> Result<()> {

@@ -1,11 +1,14 @@
 //! Removing what is older than it may be.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use chrono::TimeDelta;
 use hardtack_tables::{Purged, purge};
 use hardtack_test_support::rows;
+use rstest::rstest;
 
+use crate::faulty::FaultyCatalog;
 use crate::lake::{World, sales};
 use crate::saving::day;
 
@@ -47,6 +50,32 @@ async fn old_files_go_and_partitions_of_which_nothing_is_left() {
     }
     "#);
     assert_eq!(purge(&world.run(), &sales(), month, false).await.unwrap(), Purged::default());
+}
+
+/// A run that rebuilds a partition while it is purged comes out on top, whether all its files are too old or one is.
+#[rstest]
+#[tokio::test]
+async fn a_rebuild_meanwhile_is_not_undone(#[values(false, true)] has_young_files: bool) {
+    let world = World::partitioned().await;
+    world.save(sales(), day("mon", &[1])).await;
+    age(&world, 31);
+    if has_young_files {
+        world.save(sales(), day("mon", &[2])).await;
+    }
+    let (other, rebuilt) = world.stage(sales().overwrite_partitions(), day("mon", &[3])).await.unwrap();
+    let meanwhile = Box::new(move || {
+        let published = other.publish(&rebuilt.publish);
+        tokio::runtime::Runtime::new().unwrap().block_on(published).unwrap();
+    });
+    let catalog = Arc::clone(&world.catalog);
+    let catalog = match has_young_files {
+        true => FaultyCatalog::interrupted(catalog, meanwhile),
+        false => FaultyCatalog::interrupted_before_reading(catalog, meanwhile),
+    };
+    let purged = purge(&world.run_on(catalog), &sales(), TimeDelta::days(30), false).await.unwrap();
+    assert!(purged.partitions.is_empty());
+    assert_eq!(world.rows("sales").await, ["day=mon id=3"]);
+    assert_eq!(world.counts("sales").await["day=mon"], "1");
 }
 
 #[tokio::test]
