@@ -71,9 +71,9 @@ mod tests {
     }
 
     /// The rows of a text that is read in pieces of this size.
-    fn read(text: &str, piece: usize, cutter: impl Cut) -> Result<RecordBatch, String> {
+    fn read(text: impl AsRef<[u8]>, piece: usize, cutter: impl Cut) -> Result<RecordBatch, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let batches = runtime.block_on(Text::of(text.as_bytes(), piece).batches(cutter, 1).try_collect::<Vec<_>>());
+        let batches = runtime.block_on(Text::of(text.as_ref(), piece).batches(cutter, 1).try_collect::<Vec<_>>());
         // How much is shown of a bad line is how much was there of it.
         let batches = batches.map_err(|e| e.to_string().split(", value: ").next().unwrap().to_owned())?;
         Ok(concat_batches(&columns(), &batches).unwrap())
@@ -104,6 +104,25 @@ mod tests {
         let found = read(&text, piece, csv(8192)).unwrap();
         assert_eq!(found.num_rows(), rows);
         assert_eq!(found, read(&text, WHOLE, csv(usize::MAX)).unwrap());
+    }
+
+    /// Columns are decoded one after another, and records are counted before.
+    #[rstest]
+    #[case::value_before_width("1,x\n2,y\nz,z\n4\n", "`z` is not an Int64 (file: test, line: 4, column: a")]
+    #[case::width_before_value("1,x\n2\nz,z\n", "the record has 1 field where 2 are wanted (file: test, line: 3")]
+    #[case::second_column_before_first(
+        "1,x\n2,~\nz,z\n",
+        "this is not UTF-8 text; convert the file (file: test, line: 3)"
+    )]
+    fn the_first_wrong_record_is_told(
+        #[case] rows: &str,
+        #[case] wrong: &str,
+        #[values(1, 2, 8192)] batch_size: usize,
+    ) {
+        // What no UTF-8 text has.
+        let text =
+            format!("a,b\n{rows}").bytes().map(|byte| if byte == b'~' { 0xFF } else { byte }).collect::<Vec<_>>();
+        assert_eq!(read(&text, WHOLE, csv(batch_size)).unwrap_err(), wrong);
     }
 
     proptest! {

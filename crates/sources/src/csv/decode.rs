@@ -7,7 +7,6 @@ use arrow::array::{
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
-use datafusion::common::DataFusionError;
 
 use super::dialect::{Cell, Dialect, Record};
 use crate::blocks::{BLOCK_BYTES, Cut, Decode};
@@ -128,6 +127,12 @@ pub(crate) struct CsvBlock {
 
 impl Decode for CsvBlock {
     fn decode(&self, text: &[u8]) -> Result<RecordBatch, Fault> {
+        self.rows(text).map_err(|fault| self.first_fault(text).unwrap_or(fault))
+    }
+}
+
+impl CsvBlock {
+    fn rows(&self, text: &[u8]) -> Result<RecordBatch, Fault> {
         let records = &self.records;
         let (cells, rows) = records.take_apart(text, self.start, self.found)?;
         let text = match std::str::from_utf8(text) {
@@ -139,6 +144,23 @@ impl Decode for CsvBlock {
             None => block.columns(&records.wanted, &records.columns),
             Some((filter, slots)) => block.filtered(filter, slots),
         }
+    }
+
+    /// A block is decoded column by column, but what is told is what is wrong in its first wrong record, however the text
+    /// was cut into blocks. Only when something is wrong it is worth looking at each record by itself.
+    fn first_fault(&self, text: &[u8]) -> Option<Fault> {
+        let dialect = &self.records.dialect;
+        let (mut at, mut ends) = (self.start, dialect.ends(text, self.start));
+        while at < text.len() {
+            let record = dialect.next_record(&mut ends, text, at, true, |_, _| {}).ok()?;
+            let (Record::Fields(_, end) | Record::Blank(end)) = record else { return None };
+            let alone = Self { records: Arc::clone(&self.records), found: 1, start: 0 };
+            if let Err(fault) = alone.rows(&text[at..end]) {
+                return Some(Fault { offset: at + fault.offset, ..fault });
+            }
+            at = end;
+        }
+        None
     }
 }
 
@@ -174,7 +196,7 @@ impl BlockOf<'_> {
     /// a text that may be missing cannot be wrong, and is made for the rows that are wanted only.
     fn filtered(&self, filter: &RowFilter, slots: &[Option<usize>]) -> Result<RecordBatch, Fault> {
         let looked_at = self.columns(&filter.columns, slots)?;
-        let keep = filter.apply(&looked_at).map_err(|e| self.cannot_apply(filter, slots, &looked_at, e))?;
+        let keep = filter.apply(&looked_at).map_err(|e| Fault::new(0, format!("the filter cannot be applied: {e}")))?;
         let kept: Vec<usize> = keep.values().set_indices().collect();
         let column = |field: &Field, slot: Option<usize>| match (looked_at.column_by_name(field.name()), slot) {
             (Some(column), _) => take_kept(column, &keep),
@@ -188,22 +210,6 @@ impl BlockOf<'_> {
         let records = self.records;
         let columns = records.columns.iter().zip(records.wanted.fields()).map(|(slot, field)| column(field, *slot));
         batch(&records.wanted, columns.collect::<Result<_, _>>()?, kept.len())
-    }
-}
-
-impl BlockOf<'_> {
-    /// A filter failed, `1 / a > 2` for a 0 say. Only then it is worth looking at each row by itself.
-    fn cannot_apply(
-        &self,
-        filter: &RowFilter,
-        slots: &[Option<usize>],
-        rows: &RecordBatch,
-        error: DataFusionError,
-    ) -> Fault {
-        let failed = (0..self.rows).find_map(|row| filter.apply(&rows.slice(row, 1)).err().map(|error| (row, error)));
-        let (row, error) = failed.unwrap_or((0, error));
-        let offset = slots.iter().flatten().next().map_or(0, |slot| self.cells(*slot)[row].offset());
-        Fault::new(offset, format!("the filter cannot be applied: {error}"))
     }
 }
 
