@@ -13,6 +13,8 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::failure::error;
+
 /// So many rows are handed over at a time, at most.
 const ROWS: usize = 1024;
 
@@ -75,10 +77,11 @@ fn rows_from(there: &Handle, rows: SendableRowStream) -> SendableRowStream {
         if let Some(chunk) = receiver.recv().await {
             return Some((chunk, (receiver, task)));
         }
+        // Rows that end with their task are not all there are.
         match task.join_next().await {
-            // Rows that end like this are not all there are.
             Some(Err(e)) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
-            _ => None,
+            Some(Err(_)) => Some((vec![Err(error("57P01", "the server stops"))], (receiver, task))),
+            Some(Ok(())) | None => None,
         }
     });
     Box::pin(chunks.flat_map(stream::iter))
@@ -106,8 +109,7 @@ mod tests {
     #[tokio::test]
     async fn rows_come_in_order() {
         let compute = Compute::new(2).unwrap();
-        let row = |i: i16| DataRow::new(bytes(i), 1);
-        let rows: Vec<_> = (0..3000).map(row).collect();
+        let rows: Vec<_> = (0..3000).map(|i| DataRow::new(Default::default(), i)).collect();
         let sent = stream::iter(rows.clone()).map(Ok);
         let answer = Response::Query(QueryResponse::new(Arc::default(), sent));
         let Response::Query(mut query) = computed_on(&compute.handle, answer) else { unreachable!() };
@@ -115,7 +117,16 @@ mod tests {
         assert_eq!(read, rows);
     }
 
-    fn bytes<T: for<'a> FromIterator<&'a u8>>(i: i16) -> T {
-        i.to_be_bytes().iter().collect()
+    #[tokio::test]
+    async fn rows_that_stop_with_the_server_are_an_error() {
+        let compute = Compute::new(1).unwrap();
+        let rows = stream::iter([Ok(DataRow::default())]).chain(stream::pending());
+        let answer = Response::Query(QueryResponse::new(Arc::default(), rows));
+        let Response::Query(mut query) = computed_on(&compute.handle, answer) else { unreachable!() };
+        assert!(query.data_rows().next().await.unwrap().is_ok());
+        drop(compute);
+        let stopped = query.data_rows().next().await.unwrap().unwrap_err();
+        assert!(stopped.to_string().contains("the server stops"), "{stopped}");
+        assert!(query.data_rows().next().await.is_none());
     }
 }

@@ -70,6 +70,34 @@ impl Default for ServeOptions {
 }
 
 /// A server that listens already.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use hardtack_catalog::{CatalogHandle, EmbeddedCatalog};
+/// use hardtack_core::JobContext;
+/// use hardtack_serve::{ServeOptions, Server};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let catalog = CatalogHandle::new(Arc::new(EmbeddedCatalog::in_memory()));
+/// let ctx = JobContext::builder("serve").extension(Arc::new(catalog)).build()?;
+/// let server = Server::bind(&ctx, ServeOptions { address: "127.0.0.1:0".to_owned(), ..Default::default() }).await?;
+/// let port = server.local_addr()?.port();
+///
+/// let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+/// let running = tokio::spawn(server.run(async move { drop(stopped.await) }));
+/// // What `psql -h 127.0.0.1 -p PORT -U hardtack` does.
+/// let address = format!("host=127.0.0.1 port={port} user=hardtack");
+/// let (client, connection) = tokio_postgres::connect(&address, tokio_postgres::NoTls).await?;
+/// tokio::spawn(connection);
+/// assert_eq!(client.query_one("select 6 * 7", &[]).await?.get::<_, i64>(0), 42);
+///
+/// drop(stop);
+/// running.await??;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Server {
     ctx: JobContext,
     options: ServeOptions,
