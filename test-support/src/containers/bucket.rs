@@ -129,6 +129,9 @@ impl Bucket {
     }
 
     /// All rows of the Parquet files at a location in the bucket, as [`TempLake::read_parquet`] reads them.
+    ///
+    /// # Panics
+    /// If the location is not in this bucket, or a file cannot be read.
     #[track_caller]
     pub fn read_parquet(&self, location: &Location) -> Frame {
         let prefix = format!("{}/", self.location());

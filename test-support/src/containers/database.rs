@@ -40,7 +40,11 @@ impl Database {
         self.try_call(operation, input).unwrap_or_else(|e| panic!("{operation} {input}: {e}"))
     }
 
-    /// Describes files as a table, as a template for CloudFormation would: JSON, with columns of these names and types.
+    /// Describes files as a table, as a template for CloudFormation would: JSON, with columns of these names and types
+    /// of Hive.
+    ///
+    /// # Panics
+    /// If Glue does not take it.
     #[track_caller]
     pub fn create_json_table(&self, table: &str, location: &Location, columns: &[(&str, &str)]) {
         let columns: Vec<_> = columns.iter().map(|(name, of)| json!({ "Name": name, "Type": of })).collect();
@@ -56,6 +60,9 @@ impl Database {
     }
 
     /// Where the files of a table are now, as Glue says.
+    ///
+    /// # Panics
+    /// If there is no such table, or it has no location.
     #[track_caller]
     pub fn location_of(&self, table: &str) -> Location {
         let found = self.call("GetTable", &json!({ "DatabaseName": self.name, "Name": table }));
