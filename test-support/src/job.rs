@@ -116,15 +116,15 @@ impl JobBinary<'_> {
     }
 
     /// This job, in the same working directory, with a fault point armed: `point` is one of
-    /// [`POINTS`](hardtack_core::fault::POINTS) or [`TABLE_POINTS`](hardtack_core::fault::TABLE_POINTS), and `action` what the `fail` crate is to do there: `return(kill)` (the
-    /// process kills itself), `return(error)`, `sleep(500)`, `2*off->return(kill)`.
+    /// [`all_points`](hardtack_core::fault::all_points), and `action` what the `fail` crate is to do there: `return(kill)`
+    /// (the process kills itself), `return(error)`, `sleep(500)`, `2*off->return(kill)`.
     ///
     /// # Panics
     /// If there is no such point.
     #[must_use]
     #[track_caller]
     pub fn failing_at(&self, point: &str, action: &str) -> JobBinary<'_> {
-        let points = [hardtack_core::fault::POINTS, hardtack_core::fault::TABLE_POINTS].concat();
+        let points: Vec<_> = hardtack_core::fault::all_points().collect();
         assert!(points.contains(&point), "`{point}` is not a fault point; there are {}", points.join(", "));
         self.again().env("FAILPOINTS", format!("{point}={action}"))
     }

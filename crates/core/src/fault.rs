@@ -46,7 +46,15 @@ pub const TABLE_POINTS: &[&str] = &[
     "table.remove.after",
 ];
 
-/// Passes the fault point `name`, one of [`POINTS`] or [`TABLE_POINTS`].
+/// The fault points that a run passes besides where staged files are multipart uploads. Nobody has noted the upload yet.
+pub const UPLOAD_POINTS: &[&str] = &["stage.upload.begun"];
+
+/// All fault points.
+pub fn all_points() -> impl Iterator<Item = &'static str> {
+    [POINTS, TABLE_POINTS, UPLOAD_POINTS].into_iter().flatten().copied()
+}
+
+/// Passes one of [`all_points`].
 ///
 /// # Errors
 /// The armed error; never without the feature `failpoints`.
@@ -56,13 +64,13 @@ pub fn hit(_name: &'static str) -> Result<()> {
     Ok(())
 }
 
-/// Passes the fault point `name`, one of [`POINTS`] or [`TABLE_POINTS`].
+/// Passes one of [`all_points`].
 ///
 /// # Errors
 /// The armed error; never without the feature `failpoints`.
 #[cfg(feature = "failpoints")]
 pub fn hit(name: &'static str) -> Result<()> {
-    debug_assert!(POINTS.contains(&name) || TABLE_POINTS.contains(&name), "unlisted fault point {name}");
+    debug_assert!(all_points().any(|point| point == name), "unlisted fault point {name}");
     fail::fail_point!(name, |action| match action.as_deref() {
         Some("kill") => {
             let me = rustix::process::getpid();

@@ -111,6 +111,15 @@ pub enum DiscardAction {
         /// The upload's id.
         upload_id: String,
     },
+    /// The multipart uploads that the run began, also those whose beginning nobody answered, so that nobody knows their
+    /// ids. They are found by listing, where a store can.
+    Uploads {
+        /// The folder in which their objects would have appeared; or without a mark the one object.
+        location: Location,
+        /// What is in the names of the run's objects and of no other's. Without it another run may be uploading the same
+        /// object: discard them only when no other can be.
+        mark: Option<String>,
+    },
     /// An object in a place that nothing points to yet.
     Object {
         /// The object.
@@ -134,8 +143,8 @@ pub enum DiscardAction {
 /// Remembers what to discard if this run dies.
 #[async_trait]
 pub trait Journal: Debug + Send + Sync {
-    /// Notes that something is about to be staged. Durable for [`DiscardAction::StagedFiles`], [`DiscardAction::Folder`]
-    /// and [`DiscardAction::Foreign`] when it returns; many uploads and objects may be noted in one write a moment later.
+    /// Notes that something is about to be staged. Durable when it returns; but where there are many, what is noted one by
+    /// one ([`DiscardAction::Upload`], [`DiscardAction::Object`]) may be written together a moment later.
     async fn note(&self, action: DiscardAction) -> Result<()>;
 
     /// Makes all that was noted durable; a run does so before it commits.
@@ -269,6 +278,7 @@ pub async fn discard(stores: &Stores, publishers: &Publishers, actions: &[Discar
             match action {
                 DiscardAction::StagedFiles { folder: location, .. }
                 | DiscardAction::Upload { location, .. }
+                | DiscardAction::Uploads { location, .. }
                 | DiscardAction::Folder { location } => {
                     stores.open(location)?.0.staging.discard(action).await?;
                 }

@@ -82,7 +82,8 @@ impl Run {
     /// The scope of a run that does not choose one.
     pub const WHOLE_JOB: &'static str = "default";
 
-    /// The name that a folder has to which only this run writes (in [`VERSIONS`](crate::staging::VERSIONS)).
+    /// What is in the names of files that are only this run's, and the name of a folder to which only it writes (in
+    /// [`VERSIONS`](crate::staging::VERSIONS)).
     pub fn version(&self) -> String {
         format!("{}-{}", self.id, self.token)
     }

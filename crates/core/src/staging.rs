@@ -17,7 +17,7 @@ use md5::{Digest, Md5};
 use object_store::local::LocalFileSystem;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{MultipartId, ObjectStore, ObjectStoreExt, PutPayload};
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 use twox_hash::XxHash3_64;
@@ -84,6 +84,11 @@ pub trait Staging: Debug + Send + Sync {
 
     /// Removes what a run staged. Doing it again changes nothing.
     async fn discard(&self, action: &DiscardAction) -> Result<()>;
+
+    /// What there is to discard for [`DiscardAction::Uploads`], one by one.
+    async fn find_uploads(&self, _location: &Location, _mark: Option<&str>) -> Result<Vec<DiscardAction>> {
+        Ok(Vec::new())
+    }
 }
 
 /// A file being staged.
@@ -525,11 +530,19 @@ impl StagedFile for LocalFile {
 
 // --- multipart uploads ---------------------------------------------------------------------------------------------
 
+/// A store that can list the uploads that were begun and neither completed nor aborted.
+#[async_trait]
+pub trait UploadList: Debug + Send + Sync {
+    /// The uploads of objects whose paths start like this, with their ids.
+    async fn open_uploads(&self, prefix: &str) -> Result<Vec<(Path, MultipartId)>>;
+}
+
 /// Stages as multipart uploads that are not completed: S3, and the in-memory store.
 pub struct MultipartStaging {
     url: Url,
     objects: Arc<dyn ObjectStore>,
     uploads: Arc<dyn MultipartStore>,
+    list: Option<Arc<dyn UploadList>>,
     concurrency: usize,
     part_bytes: usize,
 }
@@ -544,11 +557,19 @@ impl Debug for MultipartStaging {
 const PART_BYTES: usize = 8 << 20;
 /// S3 takes 10,000 parts; doubling their size every thousand reaches its largest object (5 TiB) before that.
 const PARTS_PER_SIZE: usize = 1000;
+const ABORTS_AT_ONCE: usize = 16;
 
 impl MultipartStaging {
     /// Staging in the store at `url`; `objects` and `uploads` are two views of it.
     pub fn new(url: Url, objects: Arc<dyn ObjectStore>, uploads: Arc<dyn MultipartStore>) -> Self {
-        Self { url, objects, uploads, concurrency: 4, part_bytes: PART_BYTES }
+        Self { url, objects, uploads, list: None, concurrency: 4, part_bytes: PART_BYTES }
+    }
+
+    /// How to find uploads of which nobody knows the id, because the answer that told it was lost. Without it they stay
+    /// until the store removes them by itself.
+    #[must_use]
+    pub fn with_upload_list(self, list: Arc<dyn UploadList>) -> Self {
+        Self { list: Some(list), ..self }
     }
 
     /// How many parts of one file are on their way at once (4 by default).
@@ -587,13 +608,25 @@ impl Staging for MultipartStaging {
     async fn create(
         &self,
         journal: &dyn Journal,
-        _run: &Run,
-        _root: &Path,
+        run: &Run,
+        root: &Path,
         target: &Path,
     ) -> Result<Box<dyn StagedFile>> {
         let location = Location::of(&self.url, target);
+        if self.list.is_some() {
+            let mark = run.version();
+            journal
+                .note(match target.filename() {
+                    Some(name) if name.contains(&mark) => {
+                        DiscardAction::Uploads { location: Location::of(&self.url, root), mark: Some(mark) }
+                    }
+                    _ => DiscardAction::Uploads { location: location.clone(), mark: None },
+                })
+                .await?;
+        }
         fault::hit("stage.file.before")?;
         let upload_id = self.uploads.create_multipart(target).await?;
+        fault::hit("stage.upload.begun")?;
         journal.note(DiscardAction::Upload { location: location.clone(), upload_id: upload_id.clone() }).await?;
         fault::hit("stage.file.created")?;
         Ok(Box::new(Upload {
@@ -665,9 +698,35 @@ impl Staging for MultipartStaging {
             let done: object_store::Result<Vec<_>> = deleted.try_collect().await;
             return done.map(|_| ()).map_err(|e| Error::from(e).with("folder", location));
         }
-        let DiscardAction::Upload { location, upload_id } = action else {
-            return Err(Error::unexpected("not a discard action of a store with multipart uploads"));
+        match action {
+            DiscardAction::Upload { location, upload_id } => self.abort(location, upload_id).await,
+            DiscardAction::Uploads { location, mark } => {
+                let found = self.find_uploads(location, mark.as_deref()).await?;
+                let abort = async |upload: DiscardAction| self.discard(&upload).await;
+                futures::stream::iter(found).map(abort).buffer_unordered(ABORTS_AT_ONCE).try_collect().await
+            }
+            _ => Err(Error::unexpected("not a discard action of a store with multipart uploads")),
+        }
+    }
+
+    async fn find_uploads(&self, location: &Location, mark: Option<&str>) -> Result<Vec<DiscardAction>> {
+        let Some(list) = &self.list else { return Ok(Vec::new()) };
+        let path = location.resolve()?.path;
+        let is_meant = |found: &Path| match mark {
+            Some(mark) => found.prefix_matches(&path) && found.filename().is_some_and(|name| name.contains(mark)),
+            None => *found == path,
         };
+        let open = list.open_uploads(path.as_ref()).await.map_err(|e| e.with("location", location))?;
+        let upload = |(path, upload_id): (Path, _)| DiscardAction::Upload {
+            location: Location::of(&self.url, &path),
+            upload_id,
+        };
+        Ok(open.into_iter().filter(|(found, _)| is_meant(found)).map(upload).collect())
+    }
+}
+
+impl MultipartStaging {
+    async fn abort(&self, location: &Location, upload_id: &MultipartId) -> Result<()> {
         match self.uploads.abort_multipart(&location.resolve()?.path, upload_id).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(_) if self.url.scheme() == "memory" => Ok(()),

@@ -25,7 +25,7 @@ pub fn open_context(job: &str, options: &RuntimeArgs) -> Result<JobContext> {
     }
     #[cfg(feature = "aws")]
     {
-        builder = builder.store_factory("s3", Arc::new(crate::s3::S3Stores));
+        builder = builder.store_factory("s3", Arc::new(crate::s3::S3Stores::from_env()));
     }
     let ctx = builder.build()?;
     register(&ctx);

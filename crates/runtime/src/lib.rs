@@ -25,4 +25,4 @@ pub use progress::Bars;
 pub use recover::{RecoverOptions, Recovered, recover};
 
 /// The fault points that a test build can arm; see [`hardtack_core::fault`].
-pub use hardtack_core::fault::POINTS as FAULT_POINTS;
+pub use hardtack_core::fault::{POINTS as FAULT_POINTS, UPLOAD_POINTS as UPLOAD_FAULT_POINTS};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hardtack_core::publish::{self, Phase, PublishAction};
+use hardtack_core::publish::{self, DiscardAction, Phase, PublishAction};
 use hardtack_core::{Error, ErrorKind, JobContext, Result, RunId, fault};
 use hardtack_state::{CommitRecord, Ledger, RunRecord, RunStatus};
 
@@ -70,7 +70,7 @@ pub(crate) async fn sweep(ctx: &JobContext, ledger: &Ledger) -> Result<Vec<RunId
     for (attempt, leftovers) in ledger.finished_attempts().await? {
         let run = attempt.run.id;
         let cleaned = async {
-            publish::discard(ctx.stores(), ctx.publishers(), &leftovers).await?;
+            discard(ctx, ledger, leftovers).await?;
             ledger.forget(&run).await?;
             Ok::<_, Error>(ledger.get(attempt.claims).await?.is_some_and(|commit| commit.run.id == run))
         };
@@ -90,6 +90,33 @@ pub(crate) async fn sweep(ctx: &JobContext, ledger: &Ledger) -> Result<Vec<RunId
         }
     }
     Ok(discarded)
+}
+
+/// Discards what one run left. An upload of which only the object is known is its own unless another run can be uploading
+/// the same object; such a run is on record before its upload is there to be found.
+async fn discard(ctx: &JobContext, ledger: &Ledger, leftovers: Vec<DiscardAction>) -> Result<()> {
+    let mut own = Vec::new();
+    let mut found = Vec::new();
+    for action in leftovers {
+        match action {
+            DiscardAction::Uploads { location, mark: None } => {
+                found.extend(ctx.stores().open(&location)?.0.staging.find_uploads(&location, None).await?);
+            }
+            action => own.push(action),
+        }
+    }
+    found.retain(|upload| !own.contains(upload));
+    let contested = !found.is_empty() && ledger.is_contested(&ctx.run().id).await?;
+    if !contested {
+        own.append(&mut found);
+    }
+    publish::discard(ctx.stores(), ctx.publishers(), &own).await?;
+    match found.first() {
+        Some(DiscardAction::Upload { location, .. }) => {
+            Err(Error::unavailable("an upload may be that of a run that is under way").with("location", location))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Executes the actions of a commit and marks it published.
@@ -144,7 +171,7 @@ pub(crate) const TO_SETTLE: Duration = Duration::from_secs(10);
 pub(crate) async fn discard_attempt(ctx: &JobContext, ledger: &Ledger, journal: &Arc<hardtack_state::LedgerJournal>) {
     let cleaned = async {
         let settled = ctx.end_staging(TO_SETTLE).await;
-        publish::discard(ctx.stores(), ctx.publishers(), &journal.noted().await).await?;
+        discard(ctx, ledger, journal.noted().await).await?;
         settled?;
         ledger.forget(&ctx.run().id).await
     };

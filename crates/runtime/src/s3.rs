@@ -1,32 +1,341 @@
 //! S3 and what speaks its protocol.
 
+use std::ffi::OsString;
+use std::fmt::{self, Debug};
 use std::sync::Arc;
+use std::time::Duration;
 
-use hardtack_core::staging::MultipartStaging;
+use async_trait::async_trait;
+use futures::TryStreamExt;
+use hardtack_core::staging::{MultipartStaging, UploadList};
 use hardtack_core::store::StoreFactory;
 use hardtack_core::{Error, Result, Store};
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::MultipartId;
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, AwsAuthorizer};
+use object_store::client::{
+    ClientOptions, HttpClient, HttpConnector, HttpError, HttpRequest, HttpRequestBody, ReqwestConnector,
+};
+use object_store::path::Path;
+use object_store::signer::Signer;
+use serde::Deserialize;
 use url::Url;
 
 /// Opens buckets with the credentials and the region that the AWS environment variables, the container or the instance give;
 /// `AWS_ENDPOINT_URL` is honoured.
-#[derive(Debug)]
-pub(crate) struct S3Stores;
+pub(crate) struct S3Stores {
+    /// Keys are among them.
+    settings: Vec<(AmazonS3ConfigKey, String)>,
+}
+
+impl Debug for S3Stores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("S3Stores")
+    }
+}
+
+impl S3Stores {
+    #[expect(clippy::disallowed_methods, reason = "the credentials of AWS come this way everywhere")]
+    pub(crate) fn from_env() -> Self {
+        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        Self::new(std::env::vars_os().filter_map(text))
+    }
+
+    /// From environment variables; those that say nothing of S3 do not matter.
+    fn new<N: AsRef<str>>(variables: impl IntoIterator<Item = (N, String)>) -> Self {
+        let of_aws = variables.into_iter().filter(|(name, _)| name.as_ref().starts_with("AWS_"));
+        let setting = |(name, value): (N, String)| Some((name.as_ref().to_ascii_lowercase().parse().ok()?, value));
+        Self { settings: of_aws.filter_map(setting).collect() }
+    }
+}
 
 impl StoreFactory for S3Stores {
     fn open(&self, url: &Url) -> Result<Store> {
-        let bucket = url.host_str().unwrap_or_default();
-        let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
+        let mut builder = AmazonS3Builder::new().with_bucket_name(url.host_str().unwrap_or_default());
+        let mut options = ClientOptions::new();
+        for (key, value) in &self.settings {
+            builder = builder.with_config(*key, value);
+            if let AmazonS3ConfigKey::Client(key) = key {
+                options = options.with_config(*key, value);
+            }
+        }
         // An endpoint without TLS was chosen by whoever set it (LocalStack, MinIO, moto).
         let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
         if endpoint.is_some_and(|e| e.starts_with("http://")) {
             builder = builder.with_allow_http(true);
+            options = options.with_allow_http(true);
         }
-        let s3 = builder.build().map_err(|e| {
-            Error::usage("S3 is not configured; set AWS_REGION and credentials as for the AWS CLI").because(e)
-        })?;
-        let s3 = Arc::new(s3);
-        let staging = MultipartStaging::new(url.clone(), s3.clone(), s3.clone());
+        // What the store assumes, too, where none is set.
+        let region = builder.get_config_value(&AmazonS3ConfigKey::Region).unwrap_or_else(|| "us-east-1".to_owned());
+        let not_configured =
+            |e| Error::usage("S3 is not configured; set AWS_REGION and credentials as for the AWS CLI").because(e);
+        let s3 = Arc::new(builder.build().map_err(not_configured)?);
+        let client = ReqwestConnector::default().connect(&options).map_err(not_configured)?;
+        let list = OpenUploads { s3: s3.clone(), client, region };
+        let staging = MultipartStaging::new(url.clone(), s3.clone(), s3.clone()).with_upload_list(Arc::new(list));
         Ok(Store { url: url.clone(), objects: s3, staging: Arc::new(staging) })
+    }
+}
+
+/// `ListMultipartUploads`, which the store does not have:
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>.
+#[derive(Debug)]
+struct OpenUploads {
+    s3: Arc<AmazonS3>,
+    client: HttpClient,
+    region: String,
+}
+
+/// One page of the answer.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Page {
+    #[serde(default)]
+    is_truncated: bool,
+    #[serde(default)]
+    next_key_marker: String,
+    #[serde(default)]
+    next_upload_id_marker: String,
+    #[serde(default, rename = "Upload")]
+    uploads: Vec<Upload>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Upload {
+    key: String,
+    #[serde(rename = "UploadId")]
+    id: MultipartId,
+}
+
+#[async_trait]
+impl UploadList for OpenUploads {
+    async fn open_uploads(&self, prefix: &str) -> Result<Vec<(Path, MultipartId)>> {
+        let mut open = Vec::new();
+        let mut after = (String::new(), String::new());
+        loop {
+            let Some(page) = self.page_at_last(prefix, &after).await? else { return Ok(open) };
+            // A key that is no path is somebody else's.
+            let found = page.uploads.into_iter().filter_map(|upload| Some((Path::parse(&upload.key).ok()?, upload.id)));
+            open.extend(found);
+            if !page.is_truncated {
+                return Ok(open);
+            }
+            after = (page.next_key_marker, page.next_upload_id_marker);
+        }
+    }
+}
+
+/// How long to wait before a page is asked for again.
+const PAUSES_MS: [u64; 4] = [100, 400, 1600, 6400];
+
+impl OpenUploads {
+    async fn page_at_last(&self, prefix: &str, after: &(String, String)) -> Result<Option<Page>> {
+        for pause in PAUSES_MS {
+            match self.page(prefix, after).await {
+                Err(e) => tracing::debug!("asking again in {pause} ms: {}", e.chain()),
+                page => return page,
+            }
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+        self.page(prefix, after).await
+    }
+
+    /// What comes after a key and an upload of it; nothing where listing is not allowed, or not known.
+    async fn page(&self, prefix: &str, (key, upload): &(String, String)) -> Result<Option<Page>> {
+        let mut request = HttpRequest::new(HttpRequestBody::empty());
+        // Nobody else tells where the bucket is: its name may be part of the host's.
+        let get = request.method().clone();
+        let mut url = self.s3.signed_url(get, &Path::default(), Duration::from_secs(1)).await?;
+        url.query_pairs_mut().clear().append_pair("uploads", "").append_pair("prefix", prefix);
+        if !key.is_empty() {
+            url.query_pairs_mut().append_pair("key-marker", key).append_pair("upload-id-marker", upload);
+        }
+        *request.uri_mut() = url.as_str().parse().map_err(|e| failed().because(e))?;
+        let credential = self.s3.credentials().get_credential().await?;
+        AwsAuthorizer::new(&credential, "s3", &self.region).authorize(&mut request, None);
+        let (status, body) = self.send(request).await.map_err(|e| failed().because(e))?;
+        match status {
+            200..300 => quick_xml::de::from_str(&body).map(Some).map_err(|e| failed().because(e)),
+            500 | 502.. => Err(failed().with("status", status).with("answer", body)),
+            _ => {
+                tracing::info!(
+                    status,
+                    "uploads cannot be listed (that needs s3:ListBucketMultipartUploads), so one whose beginning was not \
+                     answered stays until the bucket's rule for incomplete uploads removes it"
+                );
+                Ok(None)
+            }
+        }
+    }
+
+    /// The status and the body of the answer.
+    async fn send(&self, request: HttpRequest) -> Result<(u16, String), HttpError> {
+        let answer = self.client.execute(request).await?;
+        let status = answer.status().as_u16();
+        let parts: Vec<_> = answer.into_body().bytes_stream().try_collect().await?;
+        Ok((status, String::from_utf8_lossy(&parts.concat()).into_owned()))
+    }
+}
+
+fn failed() -> Error {
+    Error::unavailable("the uploads that were begun could not be listed")
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+    use hardtack_core::publish::{DiscardAction, Journal, MemoryJournal};
+    use hardtack_core::{JobContext, Location, Run, Sink};
+    use hardtack_sinks::{CsvFile, ParquetDataset};
+    use hardtack_state::{CommitRecord, Ledger, ObjectState};
+    use hardtack_test_support::containers::{Bucket, Fault, Proxy, S3, s3, s3_of_moto};
+    use object_store::multipart::MultipartStore;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::recover::{discard_attempt, sweep};
+
+    /// A run that reaches S3 as jobs do.
+    fn context(s3: &S3, run: &str, journal: Arc<dyn Journal>) -> JobContext {
+        let builder = JobContext::builder("job").run_id(run.parse().unwrap()).journal(journal);
+        builder.store_factory("s3", Arc::new(S3Stores::new(s3.env()))).build().unwrap()
+    }
+
+    /// Begins uploads as a run does that is killed before it has noted them.
+    async fn begin(bucket: &Bucket, keys: impl IntoIterator<Item = &str>) {
+        let stores = S3Stores::new(bucket.s3().env());
+        let bucket = bucket.location().resolve().unwrap().store;
+        let settings = stores.settings.into_iter();
+        let builder = settings.fold(AmazonS3Builder::new(), |builder, (key, value)| builder.with_config(key, value));
+        let s3 = builder.with_allow_http(true).with_bucket_name(bucket.host_str().unwrap()).build().unwrap();
+        let s3 = &s3;
+        futures::stream::iter(keys)
+            .map(async |key| s3.create_multipart(&Path::parse(key).unwrap()).await.unwrap())
+            .buffer_unordered(16)
+            .collect::<Vec<_>>()
+            .await;
+    }
+
+    #[rstest]
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
+    async fn uploads_are_found_whatever_their_names(#[values(s3, s3_of_moto)] service: fn() -> S3) {
+        let bucket = service().bucket();
+        let ctx = context(bucket.s3(), "run", Arc::new(MemoryJournal::default()));
+        let folder = "a b/ü=%2F+&?";
+        let beside = format!("{folder}2/x-mark.parquet");
+        let other = format!("{folder}/other.parquet");
+        let found = [format!("{folder}/k=ö +%20/x-mark.parquet"), format!("{folder}/x-mark.parquet")];
+        begin(&bucket, [&beside, &other, "x-mark.parquet", &found[0], &found[1]]).await;
+        let root = Location::of(&bucket.location().resolve().unwrap().store, &Path::parse(folder).unwrap());
+        let discard = async |location: Location, mark: Option<&str>| {
+            let action = DiscardAction::Uploads { location, mark: mark.map(ToOwned::to_owned) };
+            hardtack_core::publish::discard(ctx.stores(), ctx.publishers(), &[action]).await.unwrap();
+            let mut left = bucket.open_uploads();
+            left.sort();
+            left
+        };
+        assert_eq!(discard(root.clone(), Some("mark")).await, [&other, &beside, "x-mark.parquet"]);
+        assert_eq!(discard(root.join("other.parquet"), None).await, [&beside, "x-mark.parquet"]);
+        assert_eq!(discard(bucket.location(), Some("mark")).await, [""; 0]);
+    }
+
+    /// There are a thousand in an answer at most.
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
+    async fn all_pages_are_read() {
+        let bucket = s3().bucket();
+        let ctx = context(bucket.s3(), "run", Arc::new(MemoryJournal::default()));
+        let keys: Vec<_> = (0..1002).map(|i| format!("out/x{i}-mark")).collect();
+        begin(&bucket, keys.iter().map(String::as_str)).await;
+        let (store, _) = ctx.stores().open(&bucket.location()).unwrap();
+        let found = store.staging.find_uploads(&bucket.at("out"), Some("mark")).await.unwrap();
+        assert_eq!(found.len(), 1002);
+    }
+
+    /// The answer to the request that begins an upload is lost, the store asks again, and there are two.
+    #[rstest]
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
+    async fn an_upload_that_nobody_knows_is_discarded(
+        #[values(s3, s3_of_moto)] service: fn() -> S3,
+        #[values("rows.csv", "table")] target: &str,
+    ) {
+        let bucket = service().bucket();
+        let proxy = Proxy::to(bucket.s3().endpoint());
+        let journal = Arc::new(MemoryJournal::default());
+        let ctx = context(&bucket.s3().through(&proxy), "run", journal.clone());
+        let sink: Box<dyn Sink> = match target {
+            "table" => Box::new(ParquetDataset::new("out", bucket.at(target))),
+            file => Box::new(CsvFile::new("out", bucket.at(file))),
+        };
+        proxy.inject(Fault::CutAnswer, r"^POST .*\?uploads", 1);
+        let staged = sink.stage(&ctx, ctx.session().sql("select 1 as a").await.unwrap()).await.unwrap();
+        assert_eq!((staged.publish.len(), bucket.open_uploads().len()), (1, 2));
+        ctx.publish(&staged.publish).await.unwrap();
+        hardtack_core::publish::discard(ctx.stores(), ctx.publishers(), &journal.noted()).await.unwrap();
+        assert_eq!((bucket.files("").len(), bucket.open_uploads()), (1, vec![]));
+    }
+
+    /// Bursts are sat out. A role that may not list uploads loses only those that nobody knows.
+    #[rstest]
+    #[case::slow_down(Fault::slow_down(), 3, 0)]
+    #[case::forbidden(Fault::Answer(403, "<Error><Code>AccessDenied</Code></Error>".to_owned()), 1, 1)]
+    #[case::unknown(Fault::Answer(501, "<Error><Code>NotImplemented</Code></Error>".to_owned()), 1, 1)]
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
+    async fn a_list_that_is_refused(#[case] fault: Fault, #[case] times: usize, #[case] left: usize) {
+        let bucket = s3().bucket();
+        let proxy = Proxy::to(bucket.s3().endpoint());
+        let journal = Arc::new(MemoryJournal::default());
+        let ctx = context(&bucket.s3().through(&proxy), "run", journal.clone());
+        let rows = ctx.session().sql("select 1 as a").await.unwrap();
+        CsvFile::new("out", bucket.at("rows.csv")).stage(&ctx, rows).await.unwrap();
+        begin(&bucket, ["rows.csv"]).await;
+        proxy.inject(fault, r"^GET .*\?uploads", times);
+        hardtack_core::publish::discard(ctx.stores(), ctx.publishers(), &journal.noted()).await.unwrap();
+        assert_eq!((proxy.injected(), bucket.open_uploads().len()), (times, left));
+    }
+
+    /// Two runs write the same file. What the one that gives up may have begun may be what the other has begun.
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
+    async fn an_upload_that_may_be_another_runs_stays() {
+        let bucket = s3().bucket();
+        let stores = JobContext::builder("job").build().unwrap();
+        let state = Arc::new(ObjectState::open(stores.stores(), &"memory:/state".into()).unwrap());
+        let ledger = Ledger::new(state, "job", Run::WHOLE_JOB);
+        let attempt = async |id: &str| {
+            let run = context(bucket.s3(), id, Arc::new(MemoryJournal::default())).run().clone();
+            let attempt = ledger.begin(&run).await.unwrap().unwrap();
+            (context(bucket.s3(), id, attempt.journal.clone()), attempt)
+        };
+        let file = bucket.at("rows.csv");
+        let stage = async |ctx: &JobContext| {
+            let rows = ctx.session().sql("select 1 as a").await.unwrap();
+            CsvFile::new("out", file.clone()).stage(ctx, rows).await.unwrap().publish
+        };
+        let (gives_up, first) = attempt("first").await;
+        stage(&gives_up).await;
+        begin(&bucket, ["rows.csv"]).await;
+        let (commits, _second) = attempt("second").await;
+        let publish = stage(&commits).await;
+        assert_eq!(bucket.open_uploads().len(), 3);
+
+        discard_attempt(&gives_up, &ledger, &first.journal).await;
+        assert_eq!(bucket.open_uploads().len(), 2, "its own goes, what may be the other's stays");
+
+        let run = commits.run().clone();
+        let (id, committed_at) = (run.id.clone(), run.started_at);
+        let publish = [("out".to_owned(), publish)].into();
+        let commit = CommitRecord { sequence: 1, run, committed_at, publish, bookmarks: Default::default() };
+        ledger.commit(&commit).await.unwrap();
+        sweep(&context(bucket.s3(), "third", Arc::new(MemoryJournal::default())), &ledger).await.unwrap();
+        assert_eq!(bucket.open_uploads().len(), 2, "nor while what was committed is not published");
+        commits.publish(&commit.actions()).await.unwrap();
+        ledger.mark_published(1, &id).await.unwrap();
+        sweep(&commits, &ledger).await.unwrap();
+        assert_eq!((bucket.files(""), bucket.open_uploads()), (vec!["rows.csv".to_owned()], vec![]));
+        assert_eq!(ledger.attempts().await.unwrap(), []);
     }
 }

@@ -49,5 +49,5 @@ fn contract(rows: DataFrame, schema: Option<&SchemaRef>) -> Result<DataFrame> {
 
 /// A file name that no other run uses.
 fn file_name(ctx: &JobContext, prefix: &str, serial: u64, suffix: &str) -> String {
-    format!("{prefix}-{serial:05}-{}-{}{suffix}", ctx.run().id, ctx.run().token)
+    format!("{prefix}-{serial:05}-{}{suffix}", ctx.run().version())
 }

@@ -280,6 +280,16 @@ impl Ledger {
         Ok(finished)
     }
 
+    /// Whether a run other than this one may still commit: it goes on, or was killed.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn is_contested(&self, run: &RunId) -> Result<bool> {
+        let finished = self.finished_attempts().await?;
+        let is_finished = |id: &RunId| finished.iter().any(|(attempt, _)| attempt.run.id == *id);
+        Ok(self.attempts().await?.iter().any(|attempt| attempt.run.id != *run && !is_finished(&attempt.run.id)))
+    }
+
     /// The attempts that are on record: of runs that go on, were killed, or have left something that is not discarded yet.
     ///
     /// # Errors
@@ -372,7 +382,8 @@ impl Ledger {
 /// that the commit does not complete is not wanted.
 fn is_superfluous(noted: &DiscardAction, wanted: &[PublishAction]) -> bool {
     match noted {
-        DiscardAction::StagedFiles { .. } => true,
+        // What was wanted is an upload no more.
+        DiscardAction::StagedFiles { .. } | DiscardAction::Uploads { .. } => true,
         DiscardAction::Upload { upload_id, .. } => !wanted
             .iter()
             .any(|action| matches!(action, PublishAction::CompleteUpload { upload_id: id, .. } if id == upload_id)),
@@ -409,9 +420,10 @@ fn foreign(key: &str) -> Error {
 
 /// The journal of an attempt, in the state location.
 ///
-/// What has to be discarded by listing (staged files of a folder) is durable at once, and so are the first uploads of a run.
-/// Where there are many, they are written together about once a second: a killed run may leave the uploads of its last
-/// second behind, which nobody sees and the bucket's rule for incomplete uploads removes.
+/// What has to be discarded by listing (staged files of a folder, uploads) is durable at once, and so are the first uploads
+/// of a run by their ids. Where there are many, they are written together about once a second: a killed run may leave the
+/// uploads of its last second behind where a bucket does not let them be listed; nobody sees them, and the bucket's rule
+/// for incomplete uploads removes them.
 #[derive(Debug)]
 pub struct LedgerJournal(Arc<Notes>);
 
@@ -426,6 +438,8 @@ struct Notes {
 struct Noted {
     all: HashSet<DiscardAction>,
     waiting: Vec<DiscardAction>,
+    /// Whether something waits that must not.
+    urgent: bool,
     written: usize,
     last: Option<Instant>,
 }
@@ -454,6 +468,7 @@ impl Notes {
         let key = format!("{}/{:06}.json", self.folder, noted.written);
         self.state.put(&key, encode(&noted.waiting)?).await?;
         noted.waiting.clear();
+        noted.urgent = false;
         noted.written += 1;
         noted.last = Some(Instant::now());
         Ok(())
@@ -467,9 +482,10 @@ impl Journal for LedgerJournal {
         let many = matches!(action, DiscardAction::Upload { .. } | DiscardAction::Object { .. });
         if !noted.all.insert(action.clone()) {
             // Noted before; whoever relies on it being durable can.
-            return if many { Ok(()) } else { self.0.write(&mut noted).await };
+            return if many || !noted.urgent { Ok(()) } else { self.0.write(&mut noted).await };
         }
         noted.waiting.push(action);
+        noted.urgent |= !many;
         let recently = noted.last.is_some_and(|last| last.elapsed() < TOGETHER);
         if many && recently && noted.written >= ONE_BY_ONE {
             if noted.waiting.len() == 1 {

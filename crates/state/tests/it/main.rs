@@ -155,6 +155,7 @@ async fn the_journal_is_written_before_it_matters() {
     assert!(durable.contains(&upload("u1")) && durable.contains(&upload("u2")), "the first uploads are, too");
     // Where there are many, they are written together.
     for n in 3..100 {
+        attempt.journal.note(folder.clone()).await.unwrap();
         attempt.journal.note(upload(&format!("u{n}"))).await.unwrap();
     }
     let durable = || async { ledger.finished_attempts().await.unwrap().remove(0).1.len() };
@@ -186,8 +187,9 @@ async fn a_published_run_leaves_only_what_it_did_not_publish() {
     let world = world("file");
     let ledger = world.ledger("default");
     let attempt = ledger.begin(&run("r1")).await.unwrap().unwrap();
-    for id in ["wanted", "given up"] {
-        attempt.journal.note(upload(id)).await.unwrap();
+    let unknown = DiscardAction::Uploads { location: "memory:/".into(), mark: Some("r1-12345678".to_owned()) };
+    for action in [unknown.clone(), upload("wanted"), upload("given up")] {
+        attempt.journal.note(action).await.unwrap();
     }
     let mut record = commit(1, "r1");
     let complete = PublishAction::CompleteUpload {
@@ -202,7 +204,7 @@ async fn a_published_run_leaves_only_what_it_did_not_publish() {
     ledger.commit(&record).await.unwrap();
     assert_eq!(ledger.finished_attempts().await.unwrap(), [], "not before it is published");
     ledger.mark_published(1, &record.run.id).await.unwrap();
-    assert_eq!(ledger.finished_attempts().await.unwrap()[0].1, [upload("given up")]);
+    assert_eq!(ledger.finished_attempts().await.unwrap()[0].1, [unknown, upload("given up")]);
 }
 
 #[tokio::test]

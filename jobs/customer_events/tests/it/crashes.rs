@@ -10,7 +10,7 @@ use crate::{after_the_morning, leftovers, state};
 /// Whether a kill at this point comes after the commit, when the run can only go forward.
 pub(crate) fn committed(point: &str) -> bool {
     let commit = FAULT_POINTS.iter().position(|p| *p == "state.commit.after").unwrap();
-    FAULT_POINTS.iter().position(|p| *p == point).unwrap() >= commit
+    FAULT_POINTS.iter().position(|p| *p == point).is_some_and(|point| point >= commit)
 }
 
 /// Every fault point, killed at its first pass and, where a run passes it more than once, at its second.

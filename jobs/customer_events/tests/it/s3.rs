@@ -1,5 +1,6 @@
 //! The same on S3.
 
+use hardtack::runtime::{FAULT_POINTS, UPLOAD_FAULT_POINTS};
 use hardtack_test_support::JobBinary;
 use hardtack_test_support::containers::{Bucket, S3, s3, s3_of_moto};
 use rstest::rstest;
@@ -45,7 +46,7 @@ fn runs_follow_one_another(#[values(s3, s3_of_moto)] service: fn() -> S3) {
 #[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
 fn killed_at_any_step_the_next_run_ends_in_the_right_state(#[values(s3, s3_of_moto)] service: fn() -> S3) {
     let wanted = crate::state(reference().dir());
-    for point in hardtack::runtime::FAULT_POINTS {
+    for point in FAULT_POINTS.iter().chain(UPLOAD_FAULT_POINTS) {
         let bucket = service().bucket();
         let job = after_the_morning(&bucket);
         // A run that died before its commit has left something to discard.
