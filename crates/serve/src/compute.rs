@@ -18,6 +18,10 @@ use crate::failure::error;
 /// So many rows are handed over at a time, at most.
 const ROWS: usize = 1024;
 
+/// Room for what looks at a query from the inside: parsers and planners call themselves for each level of it. (Only what is
+/// touched takes memory.)
+const STACK_BYTES: usize = 64 << 20;
+
 /// The runtime of queries. What still runs when it goes is abandoned at its next pause.
 pub(crate) struct Compute {
     pub(crate) handle: Handle,
@@ -26,7 +30,12 @@ pub(crate) struct Compute {
 
 impl Compute {
     pub(crate) fn new(threads: usize) -> Result<Self> {
-        let runtime = Builder::new_multi_thread().worker_threads(threads).thread_name("query").enable_all().build();
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("query")
+            .thread_stack_size(STACK_BYTES)
+            .enable_all()
+            .build();
         let runtime = runtime.map_err(|e| Error::unexpected("no threads could be started for queries").because(e))?;
         Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
     }
@@ -39,6 +48,12 @@ impl Drop for Compute {
             runtime.shutdown_background();
         }
     }
+}
+
+/// Does `work` where queries may be parsed and planned, and forgotten.
+pub(crate) async fn on_a_large_stack<T>(work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    poll_fn(|cx| stacker::grow(STACK_BYTES, || work.as_mut().poll(cx))).await
 }
 
 /// Does `work` here; the tasks that it spawns run there.

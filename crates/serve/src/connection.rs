@@ -37,6 +37,7 @@ use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use crate::access::{Credentials, parameters};
+use crate::complexity;
 use crate::compute::{computed_on, spawning_on};
 use crate::failure::{error, fatal, translated};
 use crate::names;
@@ -210,7 +211,12 @@ impl SimpleQueryHandler for Connection {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
-        self.statement(own_limit(client), self._on_query(client, query)).await
+        let limit = own_limit(client);
+        let work = async {
+            complexity::check(&query.query)?;
+            self._on_query(client, query).await
+        };
+        self.statement(limit, work).await
     }
 
     async fn do_query<C>(&self, client: &mut C, query: &str) -> PgWireResult<Vec<Response>>
@@ -242,7 +248,12 @@ impl ExtendedQueryHandler for Connection {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
-        self.statement(own_limit(client), self.service.on_parse(client, message)).await
+        let limit = own_limit(client);
+        let work = async {
+            complexity::check(&message.query)?;
+            self.service.on_parse(client, message).await
+        };
+        self.statement(limit, work).await
     }
 
     async fn on_bind<C>(&self, client: &mut C, message: Bind) -> PgWireResult<()>

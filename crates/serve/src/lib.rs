@@ -11,6 +11,7 @@
 //! long or is cancelled, `53200` for what needs too much memory, `53300` for too many connections.
 
 mod access;
+mod complexity;
 mod compute;
 mod connection;
 mod failure;

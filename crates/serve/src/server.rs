@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::access::{Credentials, TlsFiles};
-use crate::compute::Compute;
+use crate::compute::{Compute, on_a_large_stack};
 use crate::connection::{Connection, Connections, Handlers, Terms};
 use crate::names;
 
@@ -205,7 +205,7 @@ impl Server {
             let connection = Connection::new(Arc::clone(&connections), self.session()?, terms, compute.handle.clone());
             let (tls, stopped, grace) = (self.tls.clone(), stopped.clone(), self.options.grace);
             clients.spawn(async move {
-                serve(socket, tls, connection, stopped, grace).await;
+                on_a_large_stack(serve(socket, tls, connection, stopped, grace)).await;
                 drop(place);
             });
         }

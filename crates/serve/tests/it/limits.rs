@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use hardtack_serve::ServeOptions;
 use insta::assert_snapshot;
+use rstest::rstest;
 use tokio_postgres::NoTls;
 
 use crate::served::{Served, options, said, texts};
@@ -24,6 +25,26 @@ async fn statements_that_take_too_long_are_cancelled() {
     assert_eq!(texts(&client, "set statement_timeout = '1h'").await, "");
     assert!(texts(&client, LONG).await.starts_with("57014"));
     assert!(start.elapsed() < Duration::from_secs(10));
+    assert_eq!(texts(&client, "select 1").await, "1");
+}
+
+/// What is nested as deep as it may be is answered; what is deeper is refused, and the server is still there.
+#[rstest]
+#[case::parentheses("(", 24, ")")]
+#[case::calls("abs(", 10, ")")]
+#[case::cases("case when true then ", 20, " end")]
+#[case::sums("", 600, "+1")]
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_may_be_complex(#[case] before: &str, #[case] levels: usize, #[case] after: &str) {
+    let served = Served::new().await;
+    let client = served.client().await;
+    let nested = |levels: usize| format!("select {}1{}", before.repeat(levels), after.repeat(levels));
+    let borne = nested(levels);
+    assert_eq!(texts(&client, &borne).await, if after == "+1" { "601" } else { "1" });
+    client.query(&borne, &[]).await.unwrap();
+    let refused = nested(100_000);
+    let said = [texts(&client, &refused).await, said(&client.query(&refused, &[]).await.unwrap_err())];
+    assert!(said.iter().all(|said| said.starts_with("54001 the statement is too complex")), "{said:?}");
     assert_eq!(texts(&client, "select 1").await, "1");
 }
 
