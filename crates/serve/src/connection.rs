@@ -18,20 +18,20 @@ use datafusion_postgres::pgwire::api::auth::{
 use datafusion_postgres::pgwire::api::cancel::CancelHandler;
 use datafusion_postgres::pgwire::api::portal::Portal;
 use datafusion_postgres::pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler};
-use datafusion_postgres::pgwire::api::results::{DescribePortalResponse, DescribeStatementResponse, Response};
-use datafusion_postgres::pgwire::api::stmt::StoredStatement;
+use datafusion_postgres::pgwire::api::results::Response;
 use datafusion_postgres::pgwire::api::store::PortalStore;
 use datafusion_postgres::pgwire::api::{
     ClientInfo, ClientPortalStore, ErrorHandler, PgWireConnectionState, PgWireServerHandlers,
 };
 use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::messages::cancel::CancelRequest;
-use datafusion_postgres::pgwire::messages::extendedquery::{Bind, Execute, Parse};
+use datafusion_postgres::pgwire::messages::extendedquery::{Bind, Execute, Parse, Sync as PgSync};
+use datafusion_postgres::pgwire::messages::response::{ReadyForQuery, TransactionStatus};
 use datafusion_postgres::pgwire::messages::simplequery::Query;
 use datafusion_postgres::pgwire::messages::startup::SecretKey;
 use datafusion_postgres::pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
-use datafusion_postgres::{DfSessionService, Parser, QueryHook};
-use futures::Sink;
+use datafusion_postgres::{DfSessionService, QueryHook};
+use futures::{Sink, SinkExt};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
@@ -40,7 +40,9 @@ use crate::access::{Credentials, parameters};
 use crate::complexity;
 use crate::compute::{computed_on, spawning_on};
 use crate::failure::{error, fatal, translated};
+use crate::fields::Fields;
 use crate::names;
+use crate::parameters::OrderedParser;
 use crate::read_only::ReadOnly;
 
 /// Who is connected, so that a query can be cancelled from another connection.
@@ -100,7 +102,7 @@ impl Connection {
     ) -> Arc<Self> {
         let session = Arc::new(session);
         let hooks: Vec<Arc<dyn QueryHook>> =
-            vec![Arc::new(ReadOnly), Arc::new(SetShowHook), Arc::new(TransactionStatementHook)];
+            vec![Arc::new(ReadOnly), Arc::new(SetShowHook), Arc::new(TransactionStatementHook), Arc::new(Fields)];
         let id = connections.next.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         let secret = Uuid::new_v4().as_u64_pair().1 as i32;
         let cancel = Arc::new(Notify::new());
@@ -235,10 +237,10 @@ impl SimpleQueryHandler for Connection {
 #[async_trait]
 impl ExtendedQueryHandler for Connection {
     type Statement = <DfSessionService as ExtendedQueryHandler>::Statement;
-    type QueryParser = Parser;
+    type QueryParser = OrderedParser;
 
-    fn query_parser(&self) -> Arc<Parser> {
-        self.service.query_parser()
+    fn query_parser(&self) -> Arc<OrderedParser> {
+        Arc::new(OrderedParser(self.service.query_parser()))
     }
 
     async fn on_parse<C>(&self, client: &mut C, message: Parse) -> PgWireResult<()>
@@ -276,32 +278,20 @@ impl ExtendedQueryHandler for Connection {
         self.statement(own_limit(client), self._on_execute(client, message)).await
     }
 
-    async fn do_describe_statement<C>(
-        &self,
-        client: &mut C,
-        statement: &StoredStatement<Self::Statement>,
-    ) -> PgWireResult<DescribeStatementResponse>
+    /// What is left of a cursor goes with its transaction, and no earlier.
+    async fn on_sync<C>(&self, client: &mut C, _: PgSync) -> PgWireResult<()>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
         C::PortalStore: PortalStore<Statement = Self::Statement>,
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
-        self.service.do_describe_statement(client, statement).await
-    }
-
-    async fn do_describe_portal<C>(
-        &self,
-        client: &mut C,
-        portal: &Portal<Self::Statement>,
-    ) -> PgWireResult<DescribePortalResponse>
-    where
-        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::PortalStore: PortalStore<Statement = Self::Statement>,
-        C::Error: Debug,
-        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-    {
-        self.service.do_describe_portal(client, portal).await
+        let status = client.transaction_status();
+        if status != TransactionStatus::Transaction {
+            client.portal_store().clear_portals();
+        }
+        client.send(PgWireBackendMessage::ReadyForQuery(ReadyForQuery::new(status))).await?;
+        Ok(())
     }
 
     async fn do_query<C>(
@@ -316,7 +306,8 @@ impl ExtendedQueryHandler for Connection {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
-        let answer = ExtendedQueryHandler::do_query(&self.service, client, portal, max_rows);
+        let portal = self.query_parser().bind(portal)?;
+        let answer = ExtendedQueryHandler::do_query(&self.service, client, &portal, max_rows);
         Ok(computed_on(&self.compute, spawning_on(&self.compute, answer).await?))
     }
 }

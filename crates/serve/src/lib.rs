@@ -15,7 +15,9 @@ mod complexity;
 mod compute;
 mod connection;
 mod failure;
+mod fields;
 mod names;
+mod parameters;
 mod read_only;
 mod server;
 

@@ -1,16 +1,19 @@
 //! What clients find in `pg_catalog`: the tables of the run's catalog.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
-use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider};
+use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray, new_null_array};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::{CatalogProvider, MemTable, MemoryCatalogProvider, SchemaProvider, TableProvider};
 use datafusion::common::ScalarValue;
 use datafusion::datasource::TableType;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
+use datafusion::logical_expr::expr_fn::SimpleScalarUDF;
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Signature, Volatility, create_udf};
 use datafusion::prelude::SessionContext;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::catalog_info::CatalogInfo;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
@@ -38,8 +41,83 @@ pub(crate) fn register(ctx: &JobContext) -> Result<()> {
     let tables = Tables { catalog, listed: Arc::default() };
     let provider =
         PgCatalogSchemaProvider::try_new(tables, Arc::new(PgCatalogStaticTables::try_new()?), EmptyContextProvider)?;
-    own.register_schema("pg_catalog", Arc::new(provider))?;
+    own.register_schema("pg_catalog", Arc::new(PgCatalog { provider: Arc::new(provider), settings: settings()? }))?;
+    no_indexes_and_no_routines(session);
     hardtack_tables::register_names(ctx)
+}
+
+/// What drivers ask about indexes, keys and functions. The tables here have none, so nothing has to be answered, but it has
+/// to be understood.
+fn no_indexes_and_no_routines(session: &SessionContext) {
+    let fields = ["x", "n"].map(|name| Field::new(name, DataType::Int32, true));
+    for (name, of) in [
+        ("_pg_expandarray", DataType::Struct(fields.to_vec().into())),
+        ("pg_get_indexdef", DataType::Utf8),
+        ("pg_get_function_result", DataType::Utf8),
+        ("pg_get_function_arguments", DataType::Utf8),
+        ("pg_get_function_identity_arguments", DataType::Utf8),
+    ] {
+        let null = of.clone();
+        let answer = move |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(ScalarValue::try_from(&null)?));
+        let signature = Signature::variadic_any(Volatility::Stable);
+        let function = SimpleScalarUDF::new_with_signature(name, signature, of, Arc::new(answer));
+        session.register_udf(ScalarUDF::from(function));
+    }
+}
+
+/// Settings that drivers look up; [`datafusion_postgres`] has one of them.
+const SETTINGS: [(&str, &str); 8] = [
+    ("client_encoding", "UTF8"),
+    ("DateStyle", "ISO, MDY"),
+    ("default_transaction_read_only", "on"),
+    ("max_identifier_length", "63"),
+    // What a key may have at most; no table here has one.
+    ("max_index_keys", "32"),
+    ("server_encoding", "UTF8"),
+    ("standard_conforming_strings", "on"),
+    ("TimeZone", "UTC"),
+];
+
+fn settings() -> Result<Arc<dyn TableProvider>> {
+    let texts = |of: fn(&(&'static str, &'static str)) -> &'static str| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(SETTINGS.iter().map(of)))
+    };
+    let missing = || new_null_array(&DataType::Utf8, SETTINGS.len());
+    let mut columns = vec![("name", texts(|s| s.0)), ("setting", texts(|s| s.1))];
+    columns.extend(
+        ["unit", "category", "short_desc", "extra_desc", "context", "vartype", "source"].map(|n| (n, missing())),
+    );
+    columns.extend(["min_val", "max_val", "enumvals", "boot_val", "reset_val", "sourcefile"].map(|n| (n, missing())));
+    columns.push(("sourceline", new_null_array(&DataType::Int32, SETTINGS.len())));
+    columns.push(("pending_restart", Arc::new(BooleanArray::from(vec![false; SETTINGS.len()]))));
+    let rows = RecordBatch::try_from_iter(columns).map_err(DataFusionError::from)?;
+    Ok(Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]])?))
+}
+
+/// The schema `pg_catalog`, with more settings.
+#[derive(Debug)]
+struct PgCatalog {
+    provider: Arc<dyn SchemaProvider>,
+    settings: Arc<dyn TableProvider>,
+}
+
+#[async_trait]
+impl SchemaProvider for PgCatalog {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn table_names(&self) -> Vec<String> {
+        self.provider.table_names()
+    }
+
+    async fn table(&self, name: &str) -> datafusion::error::Result<Option<Arc<dyn TableProvider>>> {
+        if name == "pg_settings" { Ok(Some(Arc::clone(&self.settings))) } else { self.provider.table(name).await }
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.provider.table_exist(name)
+    }
 }
 
 /// Lets a session know where it is: in this schema.

@@ -3,6 +3,7 @@
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use hardtack_catalog::Catalog;
 use insta::assert_snapshot;
+use rust_decimal::Decimal;
 
 use crate::served::{Served, said, texts};
 
@@ -59,6 +60,76 @@ async fn every_type_comes_prepared_and_binary() {
         assert_eq!(row.get::<_, Vec<Option<i64>>>(9), [Some(1), None, Some(3)]);
     }
     assert!(client.query(&statement, &[&8_i32, &"M%"]).await.unwrap().is_empty());
+}
+
+/// As drivers send them: in order also when there are more than nine, and to the last digit.
+#[tokio::test]
+async fn parameters_are_what_was_sent() {
+    let served = Served::new().await;
+    let client = served.client().await;
+    let statement =
+        "select $1::int, $2::text, $3::int, $4::int, $5::int, $6::int, $7::int, $8::int, $9::int, $10::text, $11::date";
+    let (ten, day) = ("ten", "2024-02-29".parse::<NaiveDate>().unwrap());
+    let row = client.query_one(statement, &[&1, &"two", &3, &4, &5, &6, &7, &8, &9, &ten, &day]).await.unwrap();
+    assert_eq!((row.get::<_, i32>(0), row.get::<_, &str>(1), row.get::<_, i32>(2)), (1, "two", 3));
+    assert_eq!((row.get::<_, &str>(9), row.get::<_, NaiveDate>(10)), (ten, day));
+
+    for number in ["12.34", "-12.34", "0.001", "-0.5", "1.50", "0", "123456789012345678901234.5", "100"] {
+        let number: Decimal = number.parse().unwrap();
+        let row =
+            client.query_one("select $1::decimal(38, 4), dec < $1, $2::text from lake.all", &[&number, &"x"]).await;
+        let row = row.unwrap_or_else(|e| panic!("{number}: {}", said(&e)));
+        assert_eq!(row.get::<_, Decimal>(0), number);
+        assert_eq!(row.get::<_, bool>(1), "12.30".parse::<Decimal>().unwrap() < number, "{number}");
+    }
+    let none = client.query_one("select $1::decimal(10, 2)", &[&None::<Decimal>]).await.unwrap();
+    assert_eq!(none.get::<_, Option<Decimal>>(0), None);
+}
+
+/// What drivers for Java ask when they are asked for keys and indexes: there are none.
+#[tokio::test]
+async fn keys_and_indexes_can_be_asked_for() {
+    let served = Served::new().await;
+    let client = served.client().await;
+    for query in [
+        "select ct.relname, (information_schema._pg_expandarray(i.indkey)).n as key_seq,
+            information_schema._pg_expandarray(i.indkey) as keys, a.attnum
+            from pg_catalog.pg_class ct join pg_catalog.pg_attribute a on ct.oid = a.attrelid
+            join pg_catalog.pg_index i on a.attrelid = i.indrelid where i.indisprimary",
+        "select trim(both '\"' from pg_catalog.pg_get_indexdef(i.indexrelid, 1, false)) as column_name,
+            pg_catalog.pg_get_expr(i.indpred, i.indrelid) from pg_catalog.pg_index i
+            join pg_catalog.pg_class c on c.oid = i.indrelid where c.relname = 'books'",
+        "select a.attname from pg_catalog.pg_attribute a join
+            (select i.indrelid, information_schema._pg_expandarray(i.indkey) as keys from pg_catalog.pg_index i) i
+            on a.attnum = (i.keys).x and a.attrelid = i.indrelid",
+    ] {
+        assert_eq!(texts(&client, query).await, "", "{query}");
+    }
+    let fields = "select (s).name, (t.s).\"B\" + abs(t.n) + $1 from (select named_struct('name', 'x', 'B', 2) as s, 0 as n) as t";
+    let row = client.query_one(fields, &[&40_i64]).await.unwrap();
+    assert_eq!((row.get::<_, &str>(0), row.get::<_, i64>(1)), ("x", 42));
+    let setting = "select setting from pg_catalog.pg_settings where name = 'max_index_keys'";
+    assert_snapshot!(texts(&client, setting).await, @"32");
+}
+
+/// A cursor, which drivers use where they are told how many rows to fetch at a time.
+#[tokio::test]
+async fn rows_are_fetched_some_at_a_time() {
+    let served = Served::new().await;
+    let mut client = served.client().await;
+    let transaction = client.transaction().await.unwrap();
+    let all = transaction.bind("select value from generate_series(1, 5000)", &[]).await.unwrap();
+    let other = transaction.bind("select title from books order by title", &[]).await.unwrap();
+    let mut fetched = Vec::new();
+    for most in [4, 1999, 5000] {
+        let rows = transaction.query_portal(&all, most).await.unwrap();
+        fetched.extend(rows.iter().map(|row| row.get::<_, i64>(0)));
+        let titles = transaction.query_portal(&other, 1).await.unwrap();
+        assert_eq!(titles.len(), 1);
+    }
+    assert_eq!(fetched, (1..=5000).collect::<Vec<_>>());
+    transaction.commit().await.unwrap();
+    assert_eq!(texts(&client, "select 1").await, "1");
 }
 
 #[tokio::test]
