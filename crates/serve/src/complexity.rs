@@ -16,39 +16,68 @@ use crate::failure::error;
 const PARENTHESES: usize = 24;
 /// Those of them that belong to a word, as those of a call do.
 const CALLS: usize = 16;
+/// How often something between such parentheses is read, in all.
+const READINGS: usize = 1 << 18;
 /// Operators in a row, which make an expression as deep as it is long. (Planning takes time with their square.)
 const OPERATORS: usize = 2000;
 /// Queries and tables in a row.
 const RELATIONS: usize = 1000;
 
+/// Where a parenthesis was opened.
+#[derive(Default)]
+struct Outside {
+    is_call: bool,
+    operators: usize,
+    in_from: bool,
+}
+
 /// Refuses what is too complex. What is no SQL is left to the parser.
 pub(crate) fn check(statement: &str) -> PgWireResult<()> {
     let Ok(tokens) = Tokenizer::new(&PostgreSqlDialect {}, statement).tokenize() else { return Ok(()) };
-    // Of each open parenthesis, whether it belongs to a word, and how many operators it is under.
-    let mut open: Vec<(bool, usize)> = Vec::new();
-    let (mut calls, mut operators, mut relations) = (0, 0, 0);
-    let mut after_word = false;
+    let mut open: Vec<Outside> = Vec::new();
+    let (mut calls, mut readings, mut operators, mut relations) = (0_usize, 0_usize, 0, 0);
+    let mut in_from = false;
+    let mut last = Token::EOF;
     for token in tokens {
+        let outside = || open.last().map_or(0, |outside| outside.operators);
         match &token {
             Token::Whitespace(_) => continue,
             Token::LParen => {
-                open.push((after_word, operators));
-                calls += usize::from(after_word);
+                let is_call = matches!(last, Token::Word(_));
+                calls += usize::from(is_call);
+                readings += if is_call { 1 << calls.min(CALLS) } else { 0 };
+                open.push(Outside { is_call, operators, in_from });
+                in_from = false;
             }
             Token::RParen => {
-                let (of_word, outside) = open.pop().unwrap_or_default();
-                operators = outside;
-                calls -= usize::from(of_word);
+                let outside = open.pop().unwrap_or_default();
+                (operators, in_from) = (outside.operators, outside.in_from);
+                calls -= usize::from(outside.is_call);
             }
-            // The next of a list is no deeper than this one.
-            Token::Comma => operators = open.last().map_or(0, |(_, outside)| *outside),
-            Token::Word(word) if is_between_relations(word.keyword) => relations += 1,
-            token => operators += usize::from(is_operator(token)),
+            // The next of a list is no deeper than this one, unless it is one of tables.
+            Token::Comma => {
+                operators = outside();
+                relations += usize::from(in_from);
+            }
+            Token::SemiColon => (operators, relations, in_from) = (outside(), 0, false),
+            Token::Word(word) => match word.keyword {
+                Keyword::UNION | Keyword::INTERSECT | Keyword::EXCEPT => {
+                    relations += 1;
+                    (operators, in_from) = (outside(), false);
+                }
+                Keyword::JOIN => relations += 1,
+                Keyword::FROM => in_from = true,
+                Keyword::WHERE | Keyword::GROUP | Keyword::HAVING | Keyword::ORDER | Keyword::LIMIT => in_from = false,
+                keyword => operators += usize::from(is_operator(keyword)),
+            },
+            Token::LBracket => operators += 1,
+            Token::Period => operators += usize::from(matches!(last, Token::RParen | Token::RBracket)),
+            token => operators += usize::from(starts_operator(token)),
         }
-        after_word = matches!(token, Token::Word(_));
         for (found, most, what) in [
             (open.len(), PARENTHESES, "parentheses within one another"),
-            (calls, CALLS, "calls within one another"),
+            (calls, CALLS, "calls or subqueries within one another"),
+            (readings, READINGS, "steps to take calls within one another apart"),
             (operators, OPERATORS, "operators in a row (list values with IN)"),
             (relations, RELATIONS, "joined or united queries"),
         ] {
@@ -56,34 +85,38 @@ pub(crate) fn check(statement: &str) -> PgWireResult<()> {
                 return Err(error("54001", format!("the statement is too complex: there are more than {most} {what}")));
             }
         }
+        last = token;
     }
     Ok(())
 }
 
-fn is_between_relations(keyword: Keyword) -> bool {
-    matches!(keyword, Keyword::UNION | Keyword::INTERSECT | Keyword::EXCEPT | Keyword::JOIN)
+fn is_operator(keyword: Keyword) -> bool {
+    matches!(
+        keyword,
+        Keyword::AND
+            | Keyword::OR
+            | Keyword::XOR
+            | Keyword::NOT
+            | Keyword::IS
+            | Keyword::NOTNULL
+            | Keyword::IN
+            | Keyword::LIKE
+            | Keyword::ILIKE
+            | Keyword::RLIKE
+            | Keyword::REGEXP
+            | Keyword::SIMILAR
+            | Keyword::MEMBER
+            | Keyword::OVERLAPS
+            | Keyword::OPERATOR
+            | Keyword::BETWEEN
+            | Keyword::COLLATE
+            | Keyword::AT
+            | Keyword::CASE
+    )
 }
 
-fn is_operator(token: &Token) -> bool {
-    match token {
-        Token::Word(word) => matches!(
-            word.keyword,
-            Keyword::AND
-                | Keyword::OR
-                | Keyword::NOT
-                | Keyword::IS
-                | Keyword::IN
-                | Keyword::LIKE
-                | Keyword::ILIKE
-                | Keyword::SIMILAR
-                | Keyword::BETWEEN
-                | Keyword::COLLATE
-                | Keyword::AT
-                | Keyword::CASE
-        ),
-        Token::Number(..) => false,
-        token => token.to_string().starts_with(|first| "+-*/%|&^#~!@<>=:?".contains(first)),
-    }
+fn starts_operator(token: &Token) -> bool {
+    !matches!(token, Token::Number(..)) && token.to_string().starts_with(|first| "+-*/%|&^#~!@<>=:?".contains(first))
 }
 
 #[cfg(test)]
@@ -100,6 +133,14 @@ mod tests {
         format!("select 1 where {}", vec![of; n].join(with))
     }
 
+    fn tables(n: usize) -> String {
+        format!("select 1 from {} where a in (1, 2)", vec!["t"; n].join(", "))
+    }
+
+    fn many(of: &str, n: usize) -> String {
+        format!("select {}", vec![of; n].join(", "))
+    }
+
     #[rstest]
     #[case(nested("(", 24, ")"), nested("(", 25, ")"))]
     #[case(nested("abs(", 16, ")"), nested("abs (", 17, ")"))]
@@ -110,6 +151,13 @@ mod tests {
     #[case(chain("1", "::int", 2001), chain("1", "::int", 2002))]
     #[case(chain("1", " union select 2, ", 1001), chain("1", " union select 2, ", 1002))]
     #[case(chain("1", " is null", 2001), chain("1", " is null", 2002))]
+    #[case(chain("1", " notnull ", 2001), chain("1", " notnull ", 2002))]
+    #[case(chain("true", " xor ", 2001), chain("true", " xor ", 2002))]
+    #[case(chain("1", " operator(pg_catalog.+) ", 2000), chain("1", " operator(pg_catalog.+) ", 2002))]
+    #[case(chain("(a)", ".b", 2001), chain("(a)", ".b", 2002))]
+    #[case(chain("(a)", "[1]", 2001), chain("(a)", "[1]", 2002))]
+    #[case(tables(1001), tables(1002))]
+    #[case(many("f(f(f(f(f(f(f(f(f(f(1))))))))))", 128), many("f(f(f(f(f(f(f(f(f(f(1))))))))))", 129))]
     fn levels_are_counted(#[case] borne: String, #[case] refused: String) {
         check(&borne).unwrap();
         assert!(check(&refused).unwrap_err().to_string().contains("54001"));
@@ -118,6 +166,8 @@ mod tests {
     #[rstest]
     #[case::a_long_list(format!("select 1 where 1 in ({})", vec!["-1"; 100_000].join(",")))]
     #[case::many_columns(format!("select {}", vec!["a::int + abs(b)"; 5000].join(", ")))]
+    #[case::many_queries(vec!["select a from t where a = 1 and b = 2"; 900].join(" union all "))]
+    #[case::many_statements("select 1 where a = 1 and b = 2 union select 3;".repeat(5000))]
     #[case::a_text(format!("select '{}'", "(+".repeat(5000)))]
     #[case::no_sql("select '".to_owned())]
     #[case::not_balanced(")))".to_owned())]

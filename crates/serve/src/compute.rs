@@ -50,7 +50,7 @@ impl Drop for Compute {
     }
 }
 
-/// Does `work` where queries may be parsed and planned, and forgotten.
+/// Does `work` where queries may be parsed, planned and dropped.
 pub(crate) async fn on_a_large_stack<T>(work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     poll_fn(|cx| stacker::grow(STACK_BYTES, || work.as_mut().poll(cx))).await

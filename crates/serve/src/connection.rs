@@ -83,6 +83,8 @@ pub(crate) struct Connection {
     cancel: Arc<Notify>,
     /// Where queries run.
     compute: Handle,
+    /// Whether the transaction of all cursors that there are has ended.
+    cursors_ended: AtomicBool,
     /// Whether a statement is being executed.
     busy: watch::Sender<bool>,
 }
@@ -119,6 +121,7 @@ impl Connection {
             admitted: AtomicBool::new(false),
             cancel,
             compute,
+            cursors_ended: AtomicBool::new(false),
             busy: watch::Sender::new(false),
         })
     }
@@ -133,6 +136,17 @@ impl Connection {
     pub(crate) async fn busy(&self) {
         let mut busy = self.busy.subscribe();
         let _ = busy.wait_for(|busy| *busy).await;
+    }
+
+    /// What is left of a cursor goes with its transaction, and no earlier.
+    fn end_cursors<C>(&self, client: &C)
+    where
+        C: ClientPortalStore,
+        C::PortalStore: PortalStore,
+    {
+        if self.cursors_ended.swap(false, Ordering::AcqRel) {
+            client.portal_store().clear_portals();
+        }
     }
 
     /// Does what a client asks for, unless it may not, takes too long, or is cancelled. What is dropped stops.
@@ -216,7 +230,12 @@ impl SimpleQueryHandler for Connection {
         let limit = own_limit(client);
         let work = async {
             complexity::check(&query.query)?;
-            self._on_query(client, query).await
+            self._on_query(client, query).await?;
+            if client.transaction_status() != TransactionStatus::Transaction {
+                // They cannot be reached from here.
+                self.cursors_ended.store(true, Ordering::Release);
+            }
+            Ok(())
         };
         self.statement(limit, work).await
     }
@@ -265,6 +284,7 @@ impl ExtendedQueryHandler for Connection {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
+        self.end_cursors(client);
         self.statement(own_limit(client), self.service.on_bind(client, message)).await
     }
 
@@ -275,10 +295,10 @@ impl ExtendedQueryHandler for Connection {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
+        self.end_cursors(client);
         self.statement(own_limit(client), self._on_execute(client, message)).await
     }
 
-    /// What is left of a cursor goes with its transaction, and no earlier.
     async fn on_sync<C>(&self, client: &mut C, _: PgSync) -> PgWireResult<()>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
@@ -286,10 +306,11 @@ impl ExtendedQueryHandler for Connection {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
-        let status = client.transaction_status();
-        if status != TransactionStatus::Transaction {
-            client.portal_store().clear_portals();
+        if client.transaction_status() != TransactionStatus::Transaction {
+            self.cursors_ended.store(true, Ordering::Release);
         }
+        self.end_cursors(client);
+        let status = client.transaction_status();
         client.send(PgWireBackendMessage::ReadyForQuery(ReadyForQuery::new(status))).await?;
         Ok(())
     }

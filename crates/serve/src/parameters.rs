@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion_postgres::Parser;
@@ -61,7 +62,9 @@ impl OrderedParser {
         };
         let known = self.get_parameter_types(&portal.statement.statement)?;
         let told = |i: usize| portal.statement.parameter_types.get(i).cloned().flatten();
-        let types = (0..portal.parameters.len()).map(|i| told(i).or_else(|| known.get(i).cloned())).collect();
+        // What could be anything is a text, as in PostgreSQL.
+        let of = |i: usize| told(i).or_else(|| known.get(i).cloned()).filter(|of| *of != Type::UNKNOWN);
+        let types = (0..portal.parameters.len()).map(|i| Some(of(i).unwrap_or(Type::TEXT))).collect();
         let stored = |statement, types| Arc::new(StoredStatement::new(portal.statement.id.clone(), statement, types));
 
         let mut typed = Portal::<Statement>::default();
@@ -75,9 +78,13 @@ impl OrderedParser {
 }
 
 fn values(portal: &Portal<Statement>) -> PgWireResult<ParamValues> {
-    let mut values = deserialize_parameters(portal, &[])?;
+    // Types of PostgreSQL are enough but for times, which have a unit.
+    let time = DataType::Time64(TimeUnit::Microsecond);
+    let types = &portal.statement.parameter_types;
+    let units: Vec<_> = types.iter().map(|of| (*of == Some(Type::TIME)).then_some(&time)).collect();
+    let mut values = deserialize_parameters(portal, &units)?;
     if let ParamValues::List(values) = &mut values {
-        for (i, (value, of)) in values.iter_mut().zip(&portal.statement.parameter_types).enumerate() {
+        for (i, (value, of)) in values.iter_mut().zip(types).enumerate() {
             if let Some(of) = of
                 && *of == Type::NUMERIC
                 && let Some(number) = portal.parameter::<Decimal>(i, of)?
@@ -92,7 +99,7 @@ fn values(portal: &Portal<Statement>) -> PgWireResult<ParamValues> {
 /// As many digits as it has, also where some of those behind the point are zeros that nobody wrote.
 fn decimal(number: Decimal) -> ScalarValue {
     let digits = number.mantissa().unsigned_abs().checked_ilog10().map_or(1, |log| log + 1);
-    // A decimal has 28 digits at most.
+    // There are 29 digits at most.
     let (digits, scale) = (digits.max(number.scale()) as u8, number.scale() as i8);
     ScalarValue::Decimal128(Some(number.mantissa()), digits, scale)
 }

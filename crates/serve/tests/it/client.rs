@@ -1,6 +1,6 @@
 //! What a driver gets.
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use hardtack_catalog::Catalog;
 use insta::assert_snapshot;
 use rust_decimal::Decimal;
@@ -82,6 +82,14 @@ async fn parameters_are_what_was_sent() {
         assert_eq!(row.get::<_, Decimal>(0), number);
         assert_eq!(row.get::<_, bool>(1), "12.30".parse::<Decimal>().unwrap() < number, "{number}");
     }
+    let time = "10:30:00.123456".parse::<NaiveTime>().unwrap();
+    let text = "select $1::time, $2::time, coalesce($3, 'x')";
+    let row = client.query_one(text, &[&time, &None::<NaiveTime>, &None::<&str>]).await;
+    let row = row.unwrap_or_else(|e| panic!("{}", said(&e)));
+    assert_eq!(
+        (row.get::<_, NaiveTime>(0), row.get::<_, Option<NaiveTime>>(1), row.get::<_, &str>(2)),
+        (time, None, "x")
+    );
     let none = client.query_one("select $1::decimal(10, 2)", &[&None::<Decimal>]).await.unwrap();
     assert_eq!(none.get::<_, Option<Decimal>>(0), None);
 }
@@ -129,6 +137,10 @@ async fn rows_are_fetched_some_at_a_time() {
     }
     assert_eq!(fetched, (1..=5000).collect::<Vec<_>>());
     transaction.commit().await.unwrap();
+    let next = client.transaction().await.unwrap();
+    let gone = said(&next.query_portal(&other, 1).await.unwrap_err());
+    assert!(gone.starts_with("26000 Portal not found"), "{gone}");
+    next.rollback().await.unwrap();
     assert_eq!(texts(&client, "select 1").await, "1");
 }
 

@@ -28,7 +28,7 @@ async fn statements_that_take_too_long_are_cancelled() {
     assert_eq!(texts(&client, "select 1").await, "1");
 }
 
-/// What is nested as deep as it may be is answered; what is deeper is refused, and the server is still there.
+/// What is deep is answered; what is deeper than a server can bear is refused, and the server is still there.
 #[rstest]
 #[case::parentheses("(", 24, ")")]
 #[case::calls("abs(", 10, ")")]
