@@ -46,7 +46,8 @@ pub const TABLE_POINTS: &[&str] = &[
     "table.remove.after",
 ];
 
-/// The fault points that a run passes besides where staged files are multipart uploads. Nobody has noted the upload yet.
+/// The fault points that a run passes besides where files are staged as multipart uploads: the upload is begun, and nobody
+/// has noted it yet.
 pub const UPLOAD_POINTS: &[&str] = &["stage.upload.begun"];
 
 /// All fault points.

@@ -117,7 +117,8 @@ pub enum DiscardAction {
         /// The folder in which their objects would have appeared; or without a mark the one object.
         location: Location,
         /// What is in the names of the run's objects and of no other's. Without it another run may be uploading the same
-        /// object: discard them only when no other can be.
+        /// object: only uploads without content are meant, and they are discarded only when no other run of the job and
+        /// scope can be.
         mark: Option<String>,
     },
     /// An object in a place that nothing points to yet.

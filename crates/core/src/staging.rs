@@ -85,7 +85,8 @@ pub trait Staging: Debug + Send + Sync {
     /// Removes what a run staged. Doing it again changes nothing.
     async fn discard(&self, action: &DiscardAction) -> Result<()>;
 
-    /// What there is to discard for [`DiscardAction::Uploads`], one by one.
+    /// What there is to discard for [`DiscardAction::Uploads`], one by one. Without a mark those only of which nothing has
+    /// been uploaded: nobody knows their ids, or somebody has just begun.
     async fn find_uploads(&self, _location: &Location, _mark: Option<&str>) -> Result<Vec<DiscardAction>> {
         Ok(Vec::new())
     }
@@ -535,6 +536,9 @@ impl StagedFile for LocalFile {
 pub trait UploadList: Debug + Send + Sync {
     /// The uploads of objects whose paths start like this, with their ids.
     async fn open_uploads(&self, prefix: &str) -> Result<Vec<(Path, MultipartId)>>;
+
+    /// Whether nothing has been uploaded yet of an upload that is open.
+    async fn is_empty(&self, path: &Path, upload: &MultipartId) -> Result<bool>;
 }
 
 /// Stages as multipart uploads that are not completed: S3, and the in-memory store.
@@ -717,11 +721,14 @@ impl Staging for MultipartStaging {
             None => *found == path,
         };
         let open = list.open_uploads(path.as_ref()).await.map_err(|e| e.with("location", location))?;
-        let upload = |(path, upload_id): (Path, _)| DiscardAction::Upload {
-            location: Location::of(&self.url, &path),
-            upload_id,
-        };
-        Ok(open.into_iter().filter(|(found, _)| is_meant(found)).map(upload).collect())
+        let mut found = Vec::new();
+        for (path, upload_id) in open.into_iter().filter(|(found, _)| is_meant(found)) {
+            // Whoever uploads something knows the id.
+            if mark.is_some() || list.is_empty(&path, &upload_id).await? {
+                found.push(DiscardAction::Upload { location: Location::of(&self.url, &path), upload_id });
+            }
+        }
+        Ok(found)
     }
 }
 

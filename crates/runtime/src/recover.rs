@@ -92,25 +92,25 @@ pub(crate) async fn sweep(ctx: &JobContext, ledger: &Ledger) -> Result<Vec<RunId
     Ok(discarded)
 }
 
-/// Discards what one run left. An upload of which only the object is known is its own unless another run can be uploading
-/// the same object; such a run is on record before its upload is there to be found.
+/// Discards what one run left. An upload of which only the object is known is taken for its own unless another run of the
+/// job and scope can be uploading the same object; such a run is on record before its upload is there to be found. (What
+/// has parts is never found: it belongs to somebody who knows it. So nothing that was committed is aborted, whoever did.)
 async fn discard(ctx: &JobContext, ledger: &Ledger, leftovers: Vec<DiscardAction>) -> Result<()> {
-    let mut own = Vec::new();
+    let (shared, own): (Vec<_>, Vec<_>) =
+        leftovers.into_iter().partition(|action| matches!(action, DiscardAction::Uploads { mark: None, .. }));
+    // Whatever becomes of the others.
+    let discarded = publish::discard(ctx.stores(), ctx.publishers(), &own).await;
     let mut found = Vec::new();
-    for action in leftovers {
-        match action {
-            DiscardAction::Uploads { location, mark: None } => {
-                found.extend(ctx.stores().open(&location)?.0.staging.find_uploads(&location, None).await?);
-            }
-            action => own.push(action),
+    for action in &shared {
+        if let DiscardAction::Uploads { location, mark } = action {
+            found.extend(ctx.stores().open(location)?.0.staging.find_uploads(location, mark.as_deref()).await?);
         }
     }
-    found.retain(|upload| !own.contains(upload));
-    let contested = !found.is_empty() && ledger.is_contested(&ctx.run().id).await?;
-    if !contested {
-        own.append(&mut found);
+    if found.is_empty() || !ledger.is_contested(&ctx.run().id).await? {
+        publish::discard(ctx.stores(), ctx.publishers(), &found).await?;
+        found.clear();
     }
-    publish::discard(ctx.stores(), ctx.publishers(), &own).await?;
+    discarded?;
     match found.first() {
         Some(DiscardAction::Upload { location, .. }) => {
             Err(Error::unavailable("an upload may be that of a run that is under way").with("location", location))

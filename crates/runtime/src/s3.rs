@@ -18,6 +18,7 @@ use object_store::client::{
 use object_store::path::Path;
 use object_store::signer::Signer;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use url::Url;
 
 /// Opens buckets with the credentials and the region that the AWS environment variables, the container or the instance give;
@@ -89,7 +90,6 @@ struct OpenUploads {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Page {
-    #[serde(default)]
     is_truncated: bool,
     #[serde(default)]
     next_key_marker: String,
@@ -107,21 +107,38 @@ struct Upload {
     id: MultipartId,
 }
 
+/// The answer to `ListParts`: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html>.
+#[derive(Debug, Deserialize)]
+struct Parts {
+    #[serde(default, rename = "Part")]
+    parts: Vec<serde::de::IgnoredAny>,
+}
+
 #[async_trait]
 impl UploadList for OpenUploads {
     async fn open_uploads(&self, prefix: &str) -> Result<Vec<(Path, MultipartId)>> {
         let mut open = Vec::new();
         let mut after = (String::new(), String::new());
         loop {
-            let Some(page) = self.page_at_last(prefix, &after).await? else { return Ok(open) };
+            let Some(page) = self.page(prefix, &after).await? else { return Ok(open) };
             // A key that is no path is somebody else's.
             let found = page.uploads.into_iter().filter_map(|upload| Some((Path::parse(&upload.key).ok()?, upload.id)));
             open.extend(found);
             if !page.is_truncated {
                 return Ok(open);
             }
-            after = (page.next_key_marker, page.next_upload_id_marker);
+            let next = (page.next_key_marker, page.next_upload_id_marker);
+            if next.0.is_empty() || next == after {
+                return Err(failed().with("answer", "there are more, but not after which"));
+            }
+            after = next;
         }
+    }
+
+    async fn is_empty(&self, path: &Path, upload: &MultipartId) -> Result<bool> {
+        // An upload that is not there any more, or cannot be looked at, is left alone.
+        let parts: Option<Parts> = self.ask(path, &[("uploadId", upload), ("max-parts", "1")]).await?;
+        Ok(parts.is_some_and(|parts| parts.parts.is_empty()))
     }
 }
 
@@ -129,42 +146,49 @@ impl UploadList for OpenUploads {
 const PAUSES_MS: [u64; 4] = [100, 400, 1600, 6400];
 
 impl OpenUploads {
-    async fn page_at_last(&self, prefix: &str, after: &(String, String)) -> Result<Option<Page>> {
+    /// What comes after a key and an upload of it.
+    async fn page(&self, prefix: &str, (key, upload): &(String, String)) -> Result<Option<Page>> {
+        let mut query = vec![("uploads", ""), ("prefix", prefix)];
+        if !key.is_empty() {
+            query.extend([("key-marker", key.as_str()), ("upload-id-marker", upload)]);
+        }
+        self.ask(&Path::default(), &query).await
+    }
+
+    /// The answer, sooner or later; nothing where asking is not allowed, or not known.
+    async fn ask<T: DeserializeOwned>(&self, path: &Path, query: &[(&str, &str)]) -> Result<Option<T>> {
         for pause in PAUSES_MS {
-            match self.page(prefix, after).await {
+            match self.try_ask(path, query).await {
                 Err(e) => tracing::debug!("asking again in {pause} ms: {}", e.chain()),
-                page => return page,
+                answer => return answer,
             }
             tokio::time::sleep(Duration::from_millis(pause)).await;
         }
-        self.page(prefix, after).await
+        self.try_ask(path, query).await
     }
 
-    /// What comes after a key and an upload of it; nothing where listing is not allowed, or not known.
-    async fn page(&self, prefix: &str, (key, upload): &(String, String)) -> Result<Option<Page>> {
+    async fn try_ask<T: DeserializeOwned>(&self, path: &Path, query: &[(&str, &str)]) -> Result<Option<T>> {
         let mut request = HttpRequest::new(HttpRequestBody::empty());
         // Nobody else tells where the bucket is: its name may be part of the host's.
         let get = request.method().clone();
-        let mut url = self.s3.signed_url(get, &Path::default(), Duration::from_secs(1)).await?;
-        url.query_pairs_mut().clear().append_pair("uploads", "").append_pair("prefix", prefix);
-        if !key.is_empty() {
-            url.query_pairs_mut().append_pair("key-marker", key).append_pair("upload-id-marker", upload);
-        }
+        let mut url = self.s3.signed_url(get, path, Duration::from_secs(1)).await?;
+        url.query_pairs_mut().clear().extend_pairs(query);
         *request.uri_mut() = url.as_str().parse().map_err(|e| failed().because(e))?;
         let credential = self.s3.credentials().get_credential().await?;
         AwsAuthorizer::new(&credential, "s3", &self.region).authorize(&mut request, None);
         let (status, body) = self.send(request).await.map_err(|e| failed().because(e))?;
         match status {
             200..300 => quick_xml::de::from_str(&body).map(Some).map_err(|e| failed().because(e)),
-            500 | 502.. => Err(failed().with("status", status).with("answer", body)),
-            _ => {
+            // Forbidden, not there, not allowed, not implemented.
+            403..=405 | 501 => {
                 tracing::info!(
                     status,
-                    "uploads cannot be listed (that needs s3:ListBucketMultipartUploads), so one whose beginning was not \
-                     answered stays until the bucket's rule for incomplete uploads removes it"
+                    "uploads cannot be listed (that needs s3:ListBucketMultipartUploads and s3:ListMultipartUploadParts), \
+                     so one whose beginning was not answered stays until the bucket's rule for incomplete uploads removes it"
                 );
                 Ok(None)
             }
+            _ => Err(failed().with("status", status).with("answer", body)),
         }
     }
 
@@ -201,14 +225,18 @@ mod tests {
         builder.store_factory("s3", Arc::new(S3Stores::new(s3.env()))).build().unwrap()
     }
 
-    /// Begins uploads as a run does that is killed before it has noted them.
-    async fn begin(bucket: &Bucket, keys: impl IntoIterator<Item = &str>) {
+    /// The bucket as other programs see it.
+    fn client(bucket: &Bucket) -> AmazonS3 {
         let stores = S3Stores::new(bucket.s3().env());
         let bucket = bucket.location().resolve().unwrap().store;
         let settings = stores.settings.into_iter();
         let builder = settings.fold(AmazonS3Builder::new(), |builder, (key, value)| builder.with_config(key, value));
-        let s3 = builder.with_allow_http(true).with_bucket_name(bucket.host_str().unwrap()).build().unwrap();
-        let s3 = &s3;
+        builder.with_allow_http(true).with_bucket_name(bucket.host_str().unwrap()).build().unwrap()
+    }
+
+    /// Begins uploads as a run does that is killed before it has noted them.
+    async fn begin(bucket: &Bucket, keys: impl IntoIterator<Item = &str>) {
+        let s3 = &client(bucket);
         futures::stream::iter(keys)
             .map(async |key| s3.create_multipart(&Path::parse(key).unwrap()).await.unwrap())
             .buffer_unordered(16)
@@ -238,6 +266,24 @@ mod tests {
         assert_eq!(discard(root.clone(), Some("mark")).await, [&other, &beside, "x-mark.parquet"]);
         assert_eq!(discard(root.join("other.parquet"), None).await, [&beside, "x-mark.parquet"]);
         assert_eq!(discard(bucket.location(), Some("mark")).await, [""; 0]);
+    }
+
+    /// What somebody uploads under a name that a job chose, too, is not taken for the job's.
+    #[rstest]
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
+    async fn an_upload_with_content_stays(#[values(s3, s3_of_moto)] service: fn() -> S3) {
+        let bucket = service().bucket();
+        let (ctx, s3) = (context(bucket.s3(), "run", Arc::new(MemoryJournal::default())), client(&bucket));
+        let key = Path::parse("ü b/rows.csv").unwrap();
+        let id = s3.create_multipart(&key).await.unwrap();
+        let part = s3.put_part(&key, &id, 0, "a".into()).await.unwrap();
+        begin(&bucket, [key.as_ref()]).await;
+        let action = DiscardAction::Uploads { location: bucket.at(key.as_ref()), mark: None };
+        hardtack_core::publish::discard(ctx.stores(), ctx.publishers(), &[action]).await.unwrap();
+        assert_eq!(bucket.open_uploads(), [key.as_ref()]);
+        s3.complete_multipart(&key, &id, vec![part]).await.unwrap();
+        assert_eq!(bucket.files(""), [key.as_ref()]);
     }
 
     /// There are a thousand in an answer at most.
