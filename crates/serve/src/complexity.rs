@@ -74,15 +74,16 @@ pub(crate) fn check(statement: &str) -> PgWireResult<()> {
             Token::Period => operators += usize::from(matches!(last, Token::RParen | Token::RBracket)),
             token => operators += usize::from(starts_operator(token)),
         }
-        for (found, most, what) in [
-            (open.len(), PARENTHESES, "parentheses within one another"),
-            (calls, CALLS, "calls or subqueries within one another"),
-            (readings, READINGS, "steps to take calls within one another apart"),
-            (operators, OPERATORS, "operators in a row (list values with IN)"),
-            (relations, RELATIONS, "joined or united queries"),
+        for (found, most, what, way_out) in [
+            (open.len(), PARENTHESES, "parentheses within one another", "name parts of it by WITH"),
+            (calls, CALLS, "calls or subqueries within one another", "name parts of it by WITH"),
+            (readings, READINGS, "ways through its calls within calls", "split it, or name parts of it by WITH"),
+            (operators, OPERATORS, "operators in a row", "list values with IN"),
+            (relations, RELATIONS, "joined or united queries and tables", "split it"),
         ] {
             if found > most {
-                return Err(error("54001", format!("the statement is too complex: there are more than {most} {what}")));
+                let why = format!("the statement is too complex: there are more than {most} {what}; {way_out}");
+                return Err(error("54001", why));
             }
         }
         last = token;

@@ -232,7 +232,7 @@ impl SimpleQueryHandler for Connection {
             complexity::check(&query.query)?;
             self._on_query(client, query).await?;
             if client.transaction_status() != TransactionStatus::Transaction {
-                // They cannot be reached from here.
+                // Which cannot be reached from here.
                 self.cursors_ended.store(true, Ordering::Release);
             }
             Ok(())
@@ -306,11 +306,11 @@ impl ExtendedQueryHandler for Connection {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
-        if client.transaction_status() != TransactionStatus::Transaction {
+        let status = client.transaction_status();
+        if status != TransactionStatus::Transaction {
             self.cursors_ended.store(true, Ordering::Release);
         }
         self.end_cursors(client);
-        let status = client.transaction_status();
         client.send(PgWireBackendMessage::ReadyForQuery(ReadyForQuery::new(status))).await?;
         Ok(())
     }

@@ -90,6 +90,8 @@ async fn parameters_are_what_was_sent() {
         (row.get::<_, NaiveTime>(0), row.get::<_, Option<NaiveTime>>(1), row.get::<_, &str>(2)),
         (time, None, "x")
     );
+    let long = texts(&client, "select '79228162514264337593543950335'::decimal(38, 4)").await;
+    assert!(long.starts_with("22003"), "{long}");
     let none = client.query_one("select $1::decimal(10, 2)", &[&None::<Decimal>]).await.unwrap();
     assert_eq!(none.get::<_, Option<Decimal>>(0), None);
 }
