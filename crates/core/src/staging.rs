@@ -87,6 +87,9 @@ pub trait Staging: Debug + Send + Sync {
 
     /// What there is to discard for [`DiscardAction::Uploads`], one by one. Without a mark those only of which nothing has
     /// been uploaded: nobody knows their ids, or somebody has just begun.
+    ///
+    /// # Errors
+    /// Those of the store, and none where it cannot list uploads or does not let them be listed: then nothing is found.
     async fn find_uploads(&self, _location: &Location, _mark: Option<&str>) -> Result<Vec<DiscardAction>> {
         Ok(Vec::new())
     }
@@ -534,10 +537,17 @@ impl StagedFile for LocalFile {
 /// A store that can list the uploads that were begun and neither completed nor aborted.
 #[async_trait]
 pub trait UploadList: Debug + Send + Sync {
-    /// The uploads of objects whose paths start like this, with their ids.
+    /// The uploads of objects whose paths start like this, with their ids. None where listing is not allowed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] if there is no answer that says one or the other.
     async fn open_uploads(&self, prefix: &str) -> Result<Vec<(Path, MultipartId)>>;
 
-    /// Whether nothing has been uploaded yet of an upload that is open.
+    /// Whether nothing has been uploaded yet of an upload that is open. Of one that is not open any more, or may not be
+    /// looked at, it is not known, so `false`.
+    ///
+    /// # Errors
+    /// Those of [`UploadList::open_uploads`].
     async fn is_empty(&self, path: &Path, upload: &MultipartId) -> Result<bool>;
 }
 
@@ -561,6 +571,7 @@ impl Debug for MultipartStaging {
 const PART_BYTES: usize = 8 << 20;
 /// S3 takes 10,000 parts; doubling their size every thousand reaches its largest object (5 TiB) before that.
 const PARTS_PER_SIZE: usize = 1000;
+/// There are few: those that nobody knows.
 const ABORTS_AT_ONCE: usize = 16;
 
 impl MultipartStaging {
@@ -724,8 +735,9 @@ impl Staging for MultipartStaging {
         let mut found = Vec::new();
         for (path, upload_id) in open.into_iter().filter(|(found, _)| is_meant(found)) {
             // Whoever uploads something knows the id.
-            if mark.is_some() || list.is_empty(&path, &upload_id).await? {
-                found.push(DiscardAction::Upload { location: Location::of(&self.url, &path), upload_id });
+            let location = Location::of(&self.url, &path);
+            if mark.is_some() || list.is_empty(&path, &upload_id).await.map_err(|e| e.with("location", &location))? {
+                found.push(DiscardAction::Upload { location, upload_id });
             }
         }
         Ok(found)

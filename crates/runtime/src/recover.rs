@@ -113,7 +113,10 @@ async fn discard(ctx: &JobContext, ledger: &Ledger, leftovers: Vec<DiscardAction
     discarded?;
     match found.first() {
         Some(DiscardAction::Upload { location, .. }) => {
-            Err(Error::unavailable("an upload may be that of a run that is under way").with("location", location))
+            let why = "an upload that nobody knows may be that of another run of the job, which goes on or was killed";
+            Err(Error::unavailable(why)
+                .with("location", location)
+                .with("way out", "run the job again when that one has ended"))
         }
         _ => Ok(()),
     }

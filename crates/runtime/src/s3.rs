@@ -77,7 +77,7 @@ impl StoreFactory for S3Stores {
     }
 }
 
-/// `ListMultipartUploads`, which the store does not have:
+/// `ListMultipartUploads` and `ListParts`, which the store does not have:
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>.
 #[derive(Debug)]
 struct OpenUploads {
@@ -142,7 +142,7 @@ impl UploadList for OpenUploads {
     }
 }
 
-/// How long to wait before a page is asked for again.
+/// How long to wait, in milliseconds, before something is asked for again.
 const PAUSES_MS: [u64; 4] = [100, 400, 1600, 6400];
 
 impl OpenUploads {
@@ -225,20 +225,10 @@ mod tests {
         builder.store_factory("s3", Arc::new(S3Stores::new(s3.env()))).build().unwrap()
     }
 
-    /// The bucket as other programs see it.
-    fn client(bucket: &Bucket) -> AmazonS3 {
-        let stores = S3Stores::new(bucket.s3().env());
-        let bucket = bucket.location().resolve().unwrap().store;
-        let settings = stores.settings.into_iter();
-        let builder = settings.fold(AmazonS3Builder::new(), |builder, (key, value)| builder.with_config(key, value));
-        builder.with_allow_http(true).with_bucket_name(bucket.host_str().unwrap()).build().unwrap()
-    }
-
     /// Begins uploads as a run does that is killed before it has noted them.
     async fn begin(bucket: &Bucket, keys: impl IntoIterator<Item = &str>) {
-        let s3 = &client(bucket);
         futures::stream::iter(keys)
-            .map(async |key| s3.create_multipart(&Path::parse(key).unwrap()).await.unwrap())
+            .map(async |key| bucket.store().create_multipart(&Path::parse(key).unwrap()).await.unwrap())
             .buffer_unordered(16)
             .collect::<Vec<_>>()
             .await;
@@ -274,7 +264,7 @@ mod tests {
     #[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
     async fn an_upload_with_content_stays(#[values(s3, s3_of_moto)] service: fn() -> S3) {
         let bucket = service().bucket();
-        let (ctx, s3) = (context(bucket.s3(), "run", Arc::new(MemoryJournal::default())), client(&bucket));
+        let (ctx, s3) = (context(bucket.s3(), "run", Arc::new(MemoryJournal::default())), bucket.store());
         let key = Path::parse("ü b/rows.csv").unwrap();
         let id = s3.create_multipart(&key).await.unwrap();
         let part = s3.put_part(&key, &id, 0, "a".into()).await.unwrap();

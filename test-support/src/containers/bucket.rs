@@ -64,6 +64,11 @@ impl Bucket {
         format!("s3://{}", self.name).into()
     }
 
+    /// The bucket as any program sees it, for what this type has no words for: multipart uploads, conditional writes.
+    pub fn store(&self) -> &AmazonS3 {
+        &self.store
+    }
+
     /// The location of an object or folder in it.
     pub fn at(&self, path: &str) -> Location {
         self.location().join(path)
