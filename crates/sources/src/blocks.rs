@@ -14,6 +14,11 @@ use crate::scan::Batches;
 /// blocks, and little is left over of each piece that is read, to be copied in front of the next.
 pub(crate) const BLOCK_BYTES: usize = LEFT_OVER_BYTES;
 
+/// So many blocks are on their way for each that is decoded at a time. Batches come in order, so one that takes longer than
+/// others, or is put off because a core has something else to do, holds up those behind it; meanwhile cores would have
+/// nothing to decode.
+const BLOCKS_AHEAD: usize = 4;
+
 /// Finds where the rows of one file are. That goes from the start of the file to its end, and should be quick.
 pub(crate) trait Cut: Send + 'static {
     /// What decodes a block.
@@ -36,7 +41,8 @@ impl<R: Decode> Block<R> {
 }
 
 impl Text {
-    /// The rows of the text, in order. Up to `side_by_side` blocks are decoded at once.
+    /// The rows of the text, in order. Up to `side_by_side` blocks are decoded at a time; if that is more than one, some more
+    /// are cut or wait for those before them.
     pub(crate) fn batches(self, cutter: impl Cut, side_by_side: usize) -> Batches {
         let blocks = stream::try_unfold((self, cutter), |(mut text, mut cutter)| async move {
             let block = text.next(|text, ended| cutter.cut(text, ended)).await?;
@@ -49,7 +55,7 @@ impl Text {
             let task = SpawnedTask::spawn(async move { block.decode() });
             task.join_unwind().await.map_err(|e| Error::unexpected("decoding died").because(e))?
         });
-        tasks.try_buffered(side_by_side).boxed()
+        tasks.try_buffered(side_by_side * BLOCKS_AHEAD).boxed()
     }
 }
 
