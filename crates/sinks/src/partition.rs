@@ -128,8 +128,8 @@ impl Partitioner {
 
     /// The rows of a range, without the partition columns.
     pub(crate) fn rows(&self, batch: &RecordBatch, range: &Range<usize>) -> Result<RecordBatch> {
-        let rows = batch.slice(range.start, range.len());
-        Ok(if self.rest.len() == rows.num_columns() { rows } else { rows.project(&self.rest)? })
+        let all = if self.rest.len() == batch.num_columns() { batch.clone() } else { batch.project(&self.rest)? };
+        Ok(if range.len() == all.num_rows() { all } else { all.slice(range.start, range.len()) })
     }
 }
 

@@ -287,14 +287,20 @@ impl WriteStream {
     }
 
     /// Adds rows to the partition, row group by row group.
-    async fn add(&mut self, mut rows: RecordBatch) -> Result<()> {
+    async fn add(&mut self, rows: RecordBatch) -> Result<()> {
         let full = ROW_GROUP_BYTES.min(usize::try_from(self.write.target_file_bytes).unwrap_or(usize::MAX));
-        while rows.num_rows() > 0 {
+        let mut rest = (rows.num_rows() > 0).then_some(rows);
+        while let Some(rows) = rest.take() {
             // Rows of a slice share its buffers; what counts is their part of them.
             let row_bytes = (row_bytes(&rows)?).max(1);
             let room = ((full.saturating_sub(self.bytes)) / row_bytes).clamp(1, self.write.row_group_rows - self.rows);
-            let taken = rows.slice(0, room.min(rows.num_rows()));
-            rows = rows.slice(taken.num_rows(), rows.num_rows() - taken.num_rows());
+            // There are thousands of small files, and a slice of many columns costs as much as encoding some rows.
+            let taken = if room < rows.num_rows() {
+                rest = Some(rows.slice(room, rows.num_rows() - room));
+                rows.slice(0, room)
+            } else {
+                rows
+            };
             self.rows += taken.num_rows();
             self.bytes += taken.num_rows() * row_bytes;
             self.batches.push(taken);

@@ -536,7 +536,8 @@ fn held<'a>(all: &'a Gathered, loaded: &'a [Arc<Held>], batch: u32) -> &'a Held 
 #[derive(Default)]
 struct Compare {
     batches: (u32, u32),
-    columns: Vec<Same>,
+    /// What compares a column of these two batches, once it is needed.
+    columns: Vec<Option<Same>>,
 }
 
 type Same = Box<dyn Fn(usize, usize) -> bool + Send + Sync>;
@@ -549,26 +550,43 @@ impl Compare {
         (b, j): (u32, u32),
         rows: impl Fn(u32) -> &'a [ArrayRef],
     ) -> Result<bool> {
-        if self.batches != (a, b) || self.columns.is_empty() {
-            let pairs = rows(a).iter().zip(rows(b)).take(columns);
-            self.columns = pairs.map(|(a, b)| same(a, b)).collect::<Result<_>>()?;
+        if self.batches != (a, b) {
+            self.columns.clear();
             self.batches = (a, b);
         }
-        Ok(self.columns.iter().all(|same| same(i as usize, j as usize)))
+        self.columns.resize_with(columns, || None);
+        let (i, j) = (i as usize, j as usize);
+        for ((a, b), same) in rows(a).iter().zip(rows(b)).zip(&mut self.columns) {
+            // Most rows that are compared are the only ones of their two batches, and most columns are packed.
+            let equal = match packed_alike(a, b) {
+                Some((a, b)) => number(a, i) == number(b, j),
+                None => match same {
+                    Some(same) => same(i, j),
+                    none => none.insert(self::same(a, b)?)(i, j),
+                },
+            };
+            if !equal {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
+}
+
+/// The numbers of texts, if both columns are packed with the same texts.
+fn packed_alike<'a>(a: &'a ArrayRef, b: &'a ArrayRef) -> Option<(&'a UInt32Array, &'a UInt32Array)> {
+    let (a, b) = (a.as_dictionary_opt::<UInt32Type>()?, b.as_dictionary_opt::<UInt32Type>()?);
+    Arc::ptr_eq(a.values(), b.values()).then(|| (a.keys(), b.keys()))
+}
+
+fn number(numbers: &UInt32Array, row: usize) -> Option<u32> {
+    numbers.is_valid(row).then(|| numbers.value(row))
 }
 
 fn same(a: &ArrayRef, b: &ArrayRef) -> Result<Same> {
     if a.data_type() == b.data_type() && a.data_type() != &packed_type() {
         let compare = make_comparator(a.as_ref(), b.as_ref(), SortOptions::default())?;
         return Ok(Box::new(move |i, j| compare(i, j).is_eq()));
-    }
-    if let (Some(a), Some(b)) = (a.as_dictionary_opt::<UInt32Type>(), b.as_dictionary_opt::<UInt32Type>())
-        && Arc::ptr_eq(a.values(), b.values())
-    {
-        let (a, b) = (a.keys().clone(), b.keys().clone());
-        let text = |numbers: &UInt32Array, row| numbers.is_valid(row).then(|| numbers.value(row));
-        return Ok(Box::new(move |i, j| text(&a, i) == text(&b, j)));
     }
     // One of them is packed, or they are packed with texts of their own.
     let (a, b) = (Arc::clone(a), Arc::clone(b));
