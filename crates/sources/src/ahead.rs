@@ -17,7 +17,7 @@ const PIECE_BYTES: usize = 2 << 20;
 /// Room in front of a piece for what is left over of the one before.
 pub(crate) const LEFT_OVER_BYTES: usize = 256 << 10;
 
-/// How many pieces are kept to be filled again. More are in use at a time only where rows are held for long.
+/// How many pieces that nobody uses are kept to be filled again.
 const KEPT: usize = 8;
 
 /// Where the bytes come from.
@@ -87,11 +87,15 @@ impl Ahead {
         Ok((window, ended))
     }
 
+    /// Remembers a piece, and forgets those that are too many. Pieces that are in use do not count: they take their memory
+    /// whether they are remembered or not.
     fn keep(&mut self, buffer: Bytes) {
-        if self.used.len() == KEPT {
-            self.used.pop_front();
-        }
         self.used.push_back(buffer);
+        let mut free = 0;
+        self.used.retain(|buffer| {
+            free += usize::from(buffer.is_unique());
+            !buffer.is_unique() || free <= KEPT
+        });
     }
 
     /// Begins to read, if nothing is being read and there may be something.
@@ -214,6 +218,29 @@ mod tests {
         assert_ne!(second.as_ptr(), place);
         let (third, _) = ahead.next(Bytes::new()).await.unwrap();
         assert_eq!(third.as_ptr(), place);
+    }
+
+    /// Many blocks are on their way where there are many cores.
+    #[tokio::test]
+    async fn pieces_that_were_in_use_for_long_are_filled_again_and_few_are_kept() {
+        const HELD: usize = 2 * KEPT;
+        let content = vec![7_u8; 40 * 4096];
+        let mut ahead = Ahead::of_pieces(Input::Stream(Box::new(std::io::Cursor::new(content))), 4096);
+        let mut held = Vec::new();
+        for _ in 0..HELD {
+            held.push(ahead.next(Bytes::new()).await.unwrap().0);
+        }
+        assert_eq!(ahead.used.len(), HELD);
+        let places: Vec<_> = held.drain(..).map(|piece| piece.as_ptr()).collect();
+        for _ in 0..KEPT {
+            let (piece, _) = ahead.next(Bytes::new()).await.unwrap();
+            held.push(piece);
+        }
+        // The first of them had been begun before.
+        assert!(held[1..].iter().all(|piece| places.contains(&piece.as_ptr())));
+        drop(held);
+        ahead.next(Bytes::new()).await.unwrap();
+        assert!(ahead.used.len() <= KEPT + 1, "{}", ahead.used.len());
     }
 
     #[tokio::test]

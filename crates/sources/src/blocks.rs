@@ -14,10 +14,10 @@ use crate::scan::Batches;
 /// blocks, and little is left over of each piece that is read, to be copied in front of the next.
 pub(crate) const BLOCK_BYTES: usize = LEFT_OVER_BYTES;
 
-/// So many blocks are on their way for each that is decoded at a time. Batches come in order, so one that takes longer than
+/// So many blocks more than are decoded at a time are on their way. Batches come in order, so a block that takes longer than
 /// others, or is put off because a core has something else to do, holds up those behind it; meanwhile cores would have
 /// nothing to decode.
-const BLOCKS_AHEAD: usize = 4;
+const BLOCKS_AHEAD: usize = 6;
 
 /// Finds where the rows of one file are. That goes from the start of the file to its end, and should be quick.
 pub(crate) trait Cut: Send + 'static {
@@ -41,8 +41,8 @@ impl<R: Decode> Block<R> {
 }
 
 impl Text {
-    /// The rows of the text, in order. Up to `side_by_side` blocks are decoded at a time; if that is more than one, some more
-    /// are cut or wait for those before them.
+    /// The rows of the text, in order, or the first thing that is wrong. If `side_by_side` is more than one, blocks are decoded
+    /// by tasks, and [some more](BLOCKS_AHEAD) are cut and wait.
     pub(crate) fn batches(self, cutter: impl Cut, side_by_side: usize) -> Batches {
         let blocks = stream::try_unfold((self, cutter), |(mut text, mut cutter)| async move {
             let block = text.next(|text, ended| cutter.cut(text, ended)).await?;
@@ -51,11 +51,13 @@ impl Text {
         if side_by_side <= 1 {
             return blocks.and_then(|block| async move { block.decode() }).boxed();
         }
-        let tasks = blocks.map_ok(|block| async move {
+        // What is wrong with cutting waits for its turn, too: something in front of it may be wrong with a row.
+        let tasks = blocks.map(|block| async move {
+            let block = block?;
             let task = SpawnedTask::spawn(async move { block.decode() });
             task.join_unwind().await.map_err(|e| Error::unexpected("decoding died").because(e))?
         });
-        tasks.try_buffered(side_by_side * BLOCKS_AHEAD).boxed()
+        tasks.buffered(side_by_side + BLOCKS_AHEAD).boxed()
     }
 }
 
@@ -78,8 +80,18 @@ mod tests {
 
     /// The rows of a text that is read in pieces of this size.
     fn read(text: impl AsRef<[u8]>, piece: usize, cutter: impl Cut) -> Result<RecordBatch, String> {
+        read_side_by_side(text, piece, cutter, 1)
+    }
+
+    fn read_side_by_side(
+        text: impl AsRef<[u8]>,
+        piece: usize,
+        cutter: impl Cut,
+        side_by_side: usize,
+    ) -> Result<RecordBatch, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let batches = runtime.block_on(Text::of(text.as_ref(), piece).batches(cutter, 1).try_collect::<Vec<_>>());
+        let batches =
+            runtime.block_on(Text::of(text.as_ref(), piece).batches(cutter, side_by_side).try_collect::<Vec<_>>());
         // How much is shown of a bad line is how much was there of it.
         let batches = batches.map_err(|e| e.to_string().split(", value: ").next().unwrap().to_owned())?;
         Ok(concat_batches(&columns(), &batches).unwrap())
@@ -124,11 +136,20 @@ mod tests {
         #[case] rows: &str,
         #[case] wrong: &str,
         #[values(1, 2, 8192)] batch_size: usize,
+        #[values(1, 2)] side_by_side: usize,
     ) {
         // What no UTF-8 text has.
         let text =
             format!("a,b\n{rows}").bytes().map(|byte| if byte == b'~' { 0xFF } else { byte }).collect::<Vec<_>>();
-        assert_eq!(read(&text, WHOLE, csv(batch_size)).unwrap_err(), wrong);
+        assert_eq!(read_side_by_side(&text, WHOLE, csv(batch_size), side_by_side).unwrap_err(), wrong);
+    }
+
+    /// That the text is no JSON is found when it is cut, that a value is wrong when a block is decoded, which is later.
+    #[rstest]
+    fn a_wrong_value_is_told_before_what_is_no_json(#[values(1, 2)] side_by_side: usize) {
+        let text = "{\"a\": 1}\n{\"a\": \"z\"}\n{\"a\": 3}\n{\"a\" 4}\n";
+        let told = read_side_by_side(text, WHOLE, json(1), side_by_side).unwrap_err();
+        assert!(told.contains("line: 2"), "{told}");
     }
 
     proptest! {
