@@ -6,8 +6,8 @@
 //!
 //! [`run`] is all that a job binary calls; [`recover()`] is what `hardtack recover` and the start of every run do.
 
-// Small files and batches are thousands of allocations of all sizes, which took the allocator of glibc a fifth of the time of
-// jobs that write many. See the chapter on performance in the guide.
+// Small files and batches are thousands of allocations of all sizes, which took the allocator of glibc an eighth of the
+// processor time of jobs that write many. See the chapter on performance in the guide.
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
