@@ -1,6 +1,5 @@
 //! Reading a file piece by piece, one piece ahead of who uses them.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Result};
 use std::sync::Arc;
@@ -36,7 +35,7 @@ pub(crate) struct Ahead {
     /// The size of the next piece, and of those after it.
     next_bytes: usize,
     then_bytes: usize,
-    used: VecDeque<Bytes>,
+    used: Vec<Bytes>,
 }
 
 /// A buffer that has been filled from [`LEFT_OVER_BYTES`] on up to `end`.
@@ -51,7 +50,7 @@ impl Ahead {
     pub(crate) fn new(input: Input, size: Option<usize>) -> Self {
         // One byte more, so that the end is found with the first read.
         let next_bytes = size.map_or(PIECE_BYTES, |size| size.saturating_add(1).min(PIECE_BYTES));
-        Self { reading: None, input: Some(input), next_bytes, then_bytes: PIECE_BYTES, used: VecDeque::new() }
+        Self { reading: None, input: Some(input), next_bytes, then_bytes: PIECE_BYTES, used: Vec::new() }
     }
 
     /// `left_over`, followed by more of the file, and whether that is all. After an error there is nothing more.
@@ -90,11 +89,12 @@ impl Ahead {
     /// Remembers a piece, and forgets those that are too many. Pieces that are in use do not count: they take their memory
     /// whether they are remembered or not.
     fn keep(&mut self, buffer: Bytes) {
-        self.used.push_back(buffer);
+        self.used.push(buffer);
         let mut free = 0;
         self.used.retain(|buffer| {
-            free += usize::from(buffer.is_unique());
-            !buffer.is_unique() || free <= KEPT
+            let in_use = !buffer.is_unique();
+            free += usize::from(!in_use);
+            in_use || free <= KEPT
         });
     }
 
@@ -112,7 +112,7 @@ impl Ahead {
     fn buffer(&mut self) -> BytesMut {
         let bytes = LEFT_OVER_BYTES + self.next_bytes;
         let free = self.used.iter().position(|buffer| buffer.len() == bytes && buffer.is_unique());
-        let used = free.and_then(|at| self.used.remove(at)).and_then(|buffer| buffer.try_into_mut().ok());
+        let used = free.and_then(|at| self.used.swap_remove(at).try_into_mut().ok());
         used.unwrap_or_else(|| BytesMut::zeroed(bytes))
     }
 }
@@ -144,6 +144,8 @@ async fn from_stream(mut stream: Box<dyn AsyncRead + Send + Unpin>, mut buffer: 
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use proptest::prelude::*;
     use tokio_util::io::StreamReader;
 

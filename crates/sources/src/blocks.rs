@@ -144,10 +144,10 @@ mod tests {
         assert_eq!(read_side_by_side(&text, WHOLE, csv(batch_size), side_by_side).unwrap_err(), wrong);
     }
 
-    /// That the text is no JSON is found when it is cut, that a value is wrong when a block is decoded, which is later.
+    /// That a row is no object is found when the text is cut, that a value is wrong when a block is decoded, which is later.
     #[rstest]
-    fn a_wrong_value_is_told_before_what_is_no_json(#[values(1, 2)] side_by_side: usize) {
-        let text = "{\"a\": 1}\n{\"a\": \"z\"}\n{\"a\": 3}\n{\"a\" 4}\n";
+    fn a_wrong_value_is_told_before_what_is_no_row(#[values(1, 2)] side_by_side: usize) {
+        let text = "{\"a\": 1}\n{\"a\": \"z\"}\n{\"a\": 3}\n4\n";
         let told = read_side_by_side(text, WHOLE, json(1), side_by_side).unwrap_err();
         assert!(told.contains("line: 2"), "{told}");
     }
