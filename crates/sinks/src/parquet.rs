@@ -348,11 +348,23 @@ mod tests {
         &[],
         &["GatherExec: by=[p]", "AggregateExec", "RepartitionExec", "AggregateExec"]
     )]
+    #[case::distinct_below_a_filter(
+        "select b, p from (select *, a % 5 as p from (select distinct a, b from u where a > 0)) where b <> 'x'",
+        &[],
+        &["GatherExec: by=[__hardtack_partition_0], distinct"]
+    )]
+    #[case::distinct_by_chance(
+        "select *, cast(random() * 5 as int) as p from (select distinct a from t)",
+        &[],
+        &["GatherExec: by=[p]", "AggregateExec", "RepartitionExec", "AggregateExec"]
+    )]
     #[case::sorted("select * from t", &["a"], &["SortExec", "RepartitionExec"])]
     #[tokio::test]
     async fn rows_come_together(#[case] query: &str, #[case] sorted_by: &[&str], #[case] operators: &[&str]) {
         let ctx = JobContext::builder("job").threads(2).build().unwrap();
         let table = "create table t as select value % 5 as p, value as a from generate_series(1, 20000)";
+        ctx.session().sql(table).await.unwrap().collect().await.unwrap();
+        let table = "create table u as select value as a, 'b' || (value % 2) as b from generate_series(1, 20000)";
         ctx.session().sql(table).await.unwrap().collect().await.unwrap();
         let dataset = ParquetDataset::new("n", "memory:/n").partition_by(["p"]).sorted_by(sorted_by.iter().copied());
         let rows = ctx.session().sql(query).await.unwrap();
