@@ -511,6 +511,7 @@ impl Journal for LedgerJournal {
 mod tests {
     use hardtack_core::ErrorKind;
     use proptest::prelude::*;
+    use rstest::rstest;
 
     use super::*;
     use crate::MockStateStore;
@@ -542,6 +543,18 @@ mod tests {
         taken_by("mine").commit(&record("mine")).await.unwrap();
         let lost = taken_by("other").commit(&record("mine")).await.unwrap_err();
         assert_eq!((lost.kind(), lost.get("other run")), (ErrorKind::Conflict, Some("other")));
+    }
+
+    /// People look for these names.
+    #[rstest]
+    #[case("default", "default")]
+    #[case("2026-11_v1.2", "2026-11_v1.2")]
+    #[case("Größe", "Größe")]
+    #[case("a b/c", "a%20;b%2F;c")]
+    #[case("..", "%2E;.")]
+    #[case("", "%;")]
+    fn names_are_kept_where_they_can_be(#[case] text: &str, #[case] segment: &str) {
+        assert_eq!(name(text), segment);
     }
 
     proptest! {

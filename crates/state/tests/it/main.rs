@@ -1,13 +1,16 @@
 //! The ledger against real stores: what excludes what, and what may be removed when.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files and stops where it fails")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use hardtack_core::{DiscardAction, ErrorKind, JobContext, Journal, Location, PublishAction, Result, Run};
-use hardtack_state::{CommitRecord, Ledger, ObjectState, RunRecord, StateStore};
+use hardtack_core::{DiscardAction, Error, ErrorKind, JobContext, Journal, Location, PublishAction, Result, Run};
+use hardtack_state::{CommitRecord, ErrorRecord, Ledger, ObjectState, RunRecord, RunStatus, StateStore};
 use rstest::rstest;
 
 fn run(id: &str) -> Run {
@@ -112,6 +115,18 @@ async fn scopes_and_odd_names_do_not_touch_one_another() {
     let mut scopes: Vec<_> = found.iter().map(|l| l.scope().to_owned()).collect();
     scopes.sort();
     assert_eq!(scopes, ["", "..", "2026", "2026/11", "a b%", "default", "ü"]);
+    assert!(found.iter().all(|ledger| ledger.job() == "job"));
+}
+
+#[tokio::test]
+async fn only_scopes_are_ledgers() {
+    let world = world("memory");
+    let other = Ledger::new(Arc::clone(&world.state), "an other", "s");
+    other.begin(&run("r")).await.unwrap();
+    world.ledger("s").create_run(&RunRecord::begin(run("r"))).await.unwrap();
+    let found = Ledger::all(&world.state).await.unwrap();
+    let found: Vec<_> = found.iter().map(|ledger| (ledger.job(), ledger.scope())).collect();
+    assert_eq!(found, [("an other", "s")], "a job that has nothing but records of runs has no scope yet");
 }
 
 #[tokio::test]
@@ -180,6 +195,44 @@ async fn nobody_builds_on_a_commit_that_is_not_published() {
     }
     ledger.mark_published(3, &run("r3").id).await.unwrap();
     assert_eq!(ledger.pending().await.unwrap(), [commit(2, "r2")]);
+    assert_eq!(head(&world).await, Some(1));
+    assert!(ledger.is_published(3).await.unwrap() && !ledger.is_published(2).await.unwrap());
+    // What the head has passed is not looked at again.
+    for n in [2, 3] {
+        ledger.mark_published(n, &run("r2").id).await.unwrap();
+        assert_eq!(head(&world).await, Some(n));
+    }
+    world.state.delete("job/scopes/default/published/000000000002.json").await.unwrap();
+    assert!(ledger.is_published(2).await.unwrap());
+    assert_eq!((ledger.pending().await.unwrap(), ledger.newest().await.unwrap()), (vec![], 3));
+}
+
+/// Up to which number all commits are published, as it is written down.
+async fn head(world: &World) -> Option<u64> {
+    let head = world.state.get("job/scopes/default/head.json").await.unwrap();
+    head.map(|bytes| serde_json::from_slice(&bytes).unwrap())
+}
+
+/// Uploads whose ids nobody knows are discarded only if nobody else can be uploading.
+#[tokio::test]
+async fn a_run_is_alone_if_every_other_can_never_commit() {
+    let world = world("memory");
+    let ledger = world.ledger("default");
+    let [r1, r2, r3] = ["r1", "r2", "r3"].map(|id| run(id).id);
+    ledger.begin(&run("r1")).await.unwrap();
+    assert!(!ledger.is_contested(&r1).await.unwrap(), "by itself");
+    assert!(ledger.is_contested(&r3).await.unwrap());
+    ledger.begin(&run("r2")).await.unwrap();
+    assert!(ledger.is_contested(&r1).await.unwrap() && ledger.is_contested(&r2).await.unwrap());
+    ledger.commit(&commit(1, "r2")).await.unwrap();
+    assert!(ledger.is_contested(&r1).await.unwrap(), "the winner goes on until it is published");
+    assert!(!ledger.is_contested(&r2).await.unwrap(), "the loser can never commit");
+    ledger.mark_published(1, &r2).await.unwrap();
+    assert!(!ledger.is_contested(&r3).await.unwrap());
+    let on_record: Vec<_> = ledger.attempts().await.unwrap().into_iter().map(|a| (a.run.id, a.claims)).collect();
+    assert_eq!(on_record, [(r1.clone(), 1), (r2.clone(), 1)]);
+    ledger.forget(&r1).await.unwrap();
+    assert_eq!(ledger.attempts().await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -188,7 +241,14 @@ async fn a_published_run_leaves_only_what_it_did_not_publish() {
     let ledger = world.ledger("default");
     let attempt = ledger.begin(&run("r1")).await.unwrap().unwrap();
     let unknown = DiscardAction::Uploads { location: "memory:/".into(), mark: Some("r1-12345678".to_owned()) };
-    for action in [unknown.clone(), upload("wanted"), upload("given up")] {
+    let hidden = DiscardAction::StagedFiles { folder: "/x".into(), suffix: ".r1.staged".to_owned() };
+    // Something may point to these: only whoever put them there knows.
+    let kept = [
+        DiscardAction::Object { location: "memory:/o".into() },
+        DiscardAction::Folder { location: "memory:/_versions/r1-12345678".into() },
+        DiscardAction::Foreign { publisher: "p".to_owned(), payload: String::new() },
+    ];
+    for action in [unknown.clone(), upload("wanted"), upload("given up"), hidden.clone()].into_iter().chain(kept) {
         attempt.journal.note(action).await.unwrap();
     }
     let mut record = commit(1, "r1");
@@ -204,7 +264,7 @@ async fn a_published_run_leaves_only_what_it_did_not_publish() {
     ledger.commit(&record).await.unwrap();
     assert_eq!(ledger.finished_attempts().await.unwrap(), [], "not before it is published");
     ledger.mark_published(1, &record.run.id).await.unwrap();
-    assert_eq!(ledger.finished_attempts().await.unwrap()[0].1, [unknown, upload("given up")]);
+    assert_eq!(ledger.finished_attempts().await.unwrap()[0].1, [unknown, upload("given up"), hidden]);
 }
 
 #[tokio::test]
@@ -216,6 +276,28 @@ async fn a_run_id_is_new_or_it_is_not() {
     assert!(!ledger.create_run(&record).await.unwrap());
     assert_eq!(ledger.get_run(&record.run.id).await.unwrap(), Some(record.clone()));
     assert_eq!(Ledger::runs(&world.state, "job").await.unwrap(), [record]);
+}
+
+#[tokio::test]
+async fn runs_are_listed_oldest_first_as_they_stand() {
+    let world = world("memory");
+    let ledger = world.ledger("default");
+    let record = |id: &str, seconds| {
+        let started_at = DateTime::from_timestamp(seconds, 0).unwrap();
+        RunRecord::begin(Run { started_at, ..run(id) })
+    };
+    let [mut z, a, b] = [record("z", 1), record("a", 2), record("b", 2)];
+    for record in [&b, &a, &z] {
+        ledger.create_run(record).await.unwrap();
+    }
+    let failure = Error::refused("it cannot be").because(Error::not_found("it is not there"));
+    z.status = RunStatus::Failed;
+    z.error = Some(ErrorRecord::from(&failure));
+    ledger.put_run(&z).await.unwrap();
+    assert_eq!(Ledger::runs(&world.state, "job").await.unwrap(), [z.clone(), a, b]);
+    let told = ledger.get_run(&z.run.id).await.unwrap().unwrap().error.unwrap();
+    assert_eq!((told.kind.as_str(), told.message.as_str()), ("refused", "it cannot be: it is not there"));
+    assert_eq!(Ledger::runs(&world.state, "jo").await.unwrap(), []);
 }
 
 /// A store whose "create" overwrites, as some S3 look-alikes do.
@@ -258,4 +340,192 @@ async fn a_record_that_does_not_parse_is_named() {
     insta::assert_snapshot!(ledger.pending().await.unwrap_err().chain(), @"a record in the state location does not parse; was it written by a newer version? (object: job/scopes/default/commits/000000000001.json): missing field `sequence` at line 1 column 2");
     world.state.put("job/scopes/default/commits/notes.txt", Bytes::from_static(b"{}")).await.unwrap();
     insta::assert_snapshot!(ledger.newest().await.unwrap_err().chain(), @"an object in the state location is none of ours; remove it (object: job/scopes/default/commits/notes.txt)");
+}
+
+/// A store that is told to fail, or to do what it is asked and to say that it was there already: the answer to the first
+/// request was lost, and it was sent again.
+#[derive(Debug)]
+struct Faulty {
+    inner: Arc<dyn StateStore>,
+    forgets_answers: bool,
+    down: AtomicBool,
+}
+
+impl Faulty {
+    fn ledger(self: &Arc<Self>) -> Ledger {
+        Ledger::new(Arc::clone(self) as Arc<dyn StateStore>, "job", "default")
+    }
+
+    fn is_up(&self) -> Result<()> {
+        if self.down.load(Ordering::Relaxed) { Err(Error::unavailable("the store is down")) } else { Ok(()) }
+    }
+}
+
+fn faulty(world: &World, forgets_answers: bool) -> Arc<Faulty> {
+    Arc::new(Faulty { inner: Arc::clone(&world.state), forgets_answers, down: AtomicBool::new(false) })
+}
+
+#[async_trait]
+impl StateStore for Faulty {
+    async fn create(&self, key: &str, value: Bytes) -> Result<bool> {
+        self.is_up()?;
+        Ok(self.inner.create(key, value).await? && !self.forgets_answers)
+    }
+    async fn put(&self, key: &str, value: Bytes) -> Result<()> {
+        self.is_up()?;
+        self.inner.put(key, value).await
+    }
+    async fn get(&self, key: &str) -> Result<Option<Bytes>> {
+        self.inner.get(key).await
+    }
+    async fn list<'a>(&self, prefix: &'a str, after: Option<&'a str>) -> Result<Vec<String>> {
+        self.inner.list(prefix, after).await
+    }
+    async fn delete(&self, key: &str) -> Result<()> {
+        self.inner.delete(key).await
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_that_was_noted_by_a_request_whose_answer_was_lost_begins() {
+    let world = world("memory");
+    let ledger = faulty(&world, true).ledger();
+    assert_eq!(ledger.begin(&run("r")).await.unwrap().unwrap().record.claims, 1);
+    // What another has put there is no such thing.
+    world.state.put("job/scopes/default/attempts/other.json", Bytes::from_static(b"{}")).await.unwrap();
+    assert_eq!(ledger.begin(&run("other")).await.unwrap_err().kind(), ErrorKind::Usage);
+}
+
+/// What a later run would find in the journal of `r`, sorted.
+async fn durable(world: &World) -> Vec<DiscardAction> {
+    let mut found = Vec::new();
+    for key in world.state.list("job/scopes/default/attempts/r", None).await.unwrap() {
+        let bytes = world.state.get(&key).await.unwrap().unwrap();
+        found.extend(serde_json::from_slice::<Vec<DiscardAction>>(&bytes).unwrap());
+    }
+    found.sort_by_key(|action| format!("{action:?}"));
+    found
+}
+
+#[tokio::test]
+async fn what_could_not_be_noted_is_noted_with_what_comes_next() {
+    let world = world("memory");
+    let store = faulty(&world, false);
+    let journal = store.ledger().begin(&run("r")).await.unwrap().unwrap().journal;
+    let folder = DiscardAction::StagedFiles { folder: "/x".into(), suffix: ".r.staged".to_owned() };
+    store.down.store(true, Ordering::Relaxed);
+    for action in [upload("u1"), folder.clone()] {
+        assert_eq!(journal.note(action).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+    assert_eq!(durable(&world).await, []);
+    // Whoever asks again for what must be durable gets an error again, or has it.
+    assert_eq!(journal.note(folder.clone()).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    store.down.store(false, Ordering::Relaxed);
+    journal.note(folder.clone()).await.unwrap();
+    assert_eq!(durable(&world).await, [folder.clone(), upload("u1")]);
+    journal.note(upload("u2")).await.unwrap();
+    // Nothing waits, so nothing is written.
+    journal.flush().await.unwrap();
+    journal.note(folder.clone()).await.unwrap();
+    journal.note(upload("u1")).await.unwrap();
+    assert_eq!(world.state.list("job/scopes/default/attempts/r", None).await.unwrap().len(), 2);
+    assert_eq!(durable(&world).await, [folder, upload("u1"), upload("u2")]);
+    let mut noted = journal.noted().await;
+    noted.sort_by_key(|action| format!("{action:?}"));
+    assert_eq!(noted, durable(&world).await);
+}
+
+#[tokio::test]
+async fn many_uploads_are_noted_together_a_moment_later() {
+    let world = world("memory");
+    let journal = world.ledger("default").begin(&run("r")).await.unwrap().unwrap().journal;
+    let written = async || world.state.list("job/scopes/default/attempts/r", None).await.unwrap().len();
+    let note = async |range: std::ops::RangeInclusive<u32>| {
+        for n in range {
+            journal.note(upload(&format!("{n:02}"))).await.unwrap();
+        }
+    };
+    for n in 1..=16 {
+        note(n..=n).await;
+        assert_eq!(written().await, n as usize, "the first are written one by one");
+    }
+    for (waiting, objects) in [(17..=17, 17), (18..=30, 18)] {
+        note(waiting).await;
+        assert_eq!(written().await, objects - 1);
+        for _ in 0..200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if written().await == objects {
+                break;
+            }
+        }
+        assert_eq!(written().await, objects, "without being asked");
+    }
+    assert_eq!(durable(&world).await, (1..=30).map(|n| upload(&format!("{n:02}"))).collect::<Vec<_>>());
+    // After a pause the next one is written at once, and what must be durable never waits.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    note(31..=32).await;
+    assert_eq!(written().await, 19);
+    let object = DiscardAction::Object { location: "memory:/o".into() };
+    journal.note(object.clone()).await.unwrap();
+    assert_eq!(written().await, 19, "objects come in numbers, too");
+    journal.note(DiscardAction::Folder { location: "memory:/_versions/r".into() }).await.unwrap();
+    assert_eq!(written().await, 20);
+    assert!(durable(&world).await.contains(&object));
+}
+
+#[rstest]
+#[tokio::test]
+async fn objects_are_kept_by_key(#[values("file", "memory")] store: &str) {
+    let world = world(store);
+    let state = &world.state;
+    let (one, two) = (Bytes::from_static(b"1"), Bytes::from_static(b"2"));
+    assert_eq!(state.get("a/b/2").await.unwrap(), None);
+    assert!(state.create("a/b/2", one.clone()).await.unwrap());
+    assert!(!state.create("a/b/2", two.clone()).await.unwrap());
+    assert_eq!(state.get("a/b/2").await.unwrap(), Some(one.clone()));
+    state.put("a/b/2", two.clone()).await.unwrap();
+    assert_eq!(state.get("a/b/2").await.unwrap(), Some(two.clone()));
+    for key in ["a/b/10", "a/bc/1", "a/b/1/x", "%2E;"] {
+        state.put(key, one.clone()).await.unwrap();
+    }
+    assert_eq!(state.list("", None).await.unwrap(), ["%2E;", "a/b/1/x", "a/b/10", "a/b/2", "a/bc/1"]);
+    assert_eq!(state.list("a/b", None).await.unwrap(), ["a/b/1/x", "a/b/10", "a/b/2"]);
+    assert_eq!(state.list("a/b", Some("a/b/10")).await.unwrap(), ["a/b/2"]);
+    assert_eq!(state.list("a/z", None).await.unwrap(), Vec::<String>::new());
+    state.delete("a/b/2").await.unwrap();
+    state.delete("a/b/2").await.unwrap();
+    assert_eq!(state.list("a/b", None).await.unwrap(), ["a/b/1/x", "a/b/10"]);
+}
+
+/// Where a folder should be there is a file.
+#[tokio::test]
+async fn a_store_that_fails_is_named_with_the_object() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("state"), "a file").unwrap();
+    let ctx = JobContext::builder("job").build().unwrap();
+    let location = Location::from(folder.path()).join("state");
+    let state = ObjectState::open(ctx.stores(), &location).unwrap();
+    let value = Bytes::from_static(b"1");
+    let errors = [
+        state.create("a/b", value.clone()).await.map(drop),
+        state.put("a/b", value).await,
+        state.get("a/b").await.map(drop),
+        state.delete("a/b").await,
+    ];
+    for error in errors.map(Result::unwrap_err) {
+        assert_eq!(error.message(), "the state location does not answer as it should");
+        assert_eq!(error.get("state"), Some(location.to_string().as_str()));
+        assert_eq!(error.get("object"), Some("a/b"));
+    }
+}
+
+#[test]
+fn the_actions_of_a_commit_are_those_of_all_sinks() {
+    let delete = |location: &str| PublishAction::Delete { location: location.into() };
+    let publish = BTreeMap::from([
+        ("b".to_owned(), vec![delete("memory:/3")]),
+        ("a".to_owned(), vec![delete("memory:/1"), delete("memory:/2")]),
+    ]);
+    let record = CommitRecord { publish, ..commit(1, "r") };
+    assert_eq!(record.actions(), [delete("memory:/1"), delete("memory:/2"), delete("memory:/3")]);
 }
