@@ -193,6 +193,25 @@ mod tests {
         );
     }
 
+    /// A reader of files may hand on what no builder would make.
+    #[test]
+    fn a_map_has_keys_and_values() {
+        for names in [&["k"][..], &["k", "v", "w"]] {
+            let entry: Vec<_> = names.iter().map(|name| Field::new(*name, DataType::Int8, false)).collect();
+            let map = DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entry.into()), false)), false);
+            assert!(HiveType::try_from(&map).is_err(), "{map}");
+        }
+    }
+
+    #[rstest]
+    #[case("char(3)", Some(3))]
+    #[case("varchar(65535)", Some(65535))]
+    #[case("string", None)]
+    #[case("array<char(3)>", None)]
+    fn some_texts_have_a_length(#[case] hive: &str, #[case] length: Option<usize>) {
+        assert_eq!(hive.parse::<HiveType>().unwrap().max_characters(), length);
+    }
+
     #[test]
     fn a_noted_length_counts_for_text_only() {
         let noted = HashMap::from([(HIVE_TYPE_KEY.to_owned(), "varchar(5)".to_owned())]);

@@ -294,6 +294,27 @@ pub(crate) mod tests {
         assert_eq!(error.to_string(), message);
     }
 
+    /// Depth is how many types are around one, and not how many there are.
+    #[test]
+    fn types_may_be_deep_and_wide() {
+        let arrays = |levels| format!("{}int{}", "array<".repeat(levels), ">".repeat(levels));
+        let fields: Vec<String> =
+            (0..100).map(|i| format!("f{i}:{}", arrays(if i % 10 == 0 { 62 } else { 0 }))).collect();
+        for text in [arrays(63), format!("struct<{}>", fields.join(","))] {
+            assert_eq!(text.parse::<HiveType>().unwrap().to_string(), text);
+        }
+        assert!(arrays(64).parse::<HiveType>().is_err());
+    }
+
+    #[test]
+    fn of_a_long_type_an_error_shows_the_beginning() {
+        let text = format!("struct<{}:int,x:>", "ö".repeat(500));
+        let error = text.parse::<HiveType>().unwrap_err();
+        let shown: String = text.chars().take(200).collect();
+        assert_eq!(error.get("type"), Some(shown.as_str()));
+        assert_eq!(error.get("position"), Some("515"));
+    }
+
     #[test]
     fn nesting_without_end_is_an_error_and_not_a_crash() {
         let error = "array<".repeat(100_000).parse::<HiveType>().unwrap_err();

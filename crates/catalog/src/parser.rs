@@ -45,7 +45,7 @@ impl<'a> Parser<'a> {
 
     /// A type.
     pub(crate) fn data_type(&mut self) -> Result<HiveType> {
-        if self.depth == MAX_DEPTH {
+        if self.depth >= MAX_DEPTH {
             return self.fail_at(self.at, format!("at most {MAX_DEPTH} levels of nesting"));
         }
         self.depth += 1;

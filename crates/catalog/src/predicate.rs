@@ -236,10 +236,42 @@ mod tests {
         assert_eq!(predicate.bind(&table()).unwrap().matches(&values).unwrap(), expected, "{predicate}");
     }
 
+    /// The partition is of the year 9, in Köln.
+    #[rstest]
+    #[case(Comparison::Eq, "=", [false, true, false])]
+    #[case(Comparison::NotEq, "!=", [true, false, true])]
+    #[case(Comparison::Lt, "<", [false, false, true])]
+    #[case(Comparison::LtEq, "<=", [false, true, true])]
+    #[case(Comparison::Gt, ">", [true, false, false])]
+    #[case(Comparison::GtEq, ">=", [true, true, false])]
+    #[case(Comparison::In, "in", [false, true, false])]
+    fn values_compare_as_the_sign_says(#[case] is: Comparison, #[case] sign: &str, #[case] expected: [bool; 3]) {
+        assert_eq!(is.to_string(), sign);
+        let values = ["9", "Köln", NULL_PARTITION].map(str::to_owned);
+        for (key, literals) in [("year", ["8", "9", "10"]), ("city", ["Bonn", "Köln", "Ulm"])] {
+            let holds = literals.map(|literal| {
+                Predicate::all().and(key, is, literal).bind(&table()).unwrap().matches(&values).unwrap()
+            });
+            assert_eq!(holds, expected, "{key} {sign}");
+        }
+    }
+
+    #[test]
+    fn it_is_printed_as_in_sql_and_without_terms_it_is_all() {
+        assert!(Predicate::all().is_all());
+        assert!(!Predicate::all().and("year", Comparison::Eq, 9).is_all());
+        assert_eq!(Predicate::all().to_string(), "");
+        let both = Predicate::all().and_in("city", ["Bonn", "Köln"]).and("year", Comparison::Gt, 9);
+        assert_eq!(both.to_string(), "city in (Bonn, Köln) and year > 9");
+    }
+
     #[test]
     fn what_cannot_be_compared_is_an_error() {
         let bind = |p: Predicate| p.bind(&table());
         insta::assert_snapshot!(bind(Predicate::all().and("title", Comparison::Eq, "x")).unwrap_err(), @"`title` is no partition key (partition keys: Year, city, day, predicate: title = x, table: lake.sales)");
+        let unpartitioned = Predicate::all().and("year", Comparison::Eq, 1);
+        let unpartitioned = unpartitioned.bind(&Table::new("lake", "all", &TableFormat::Parquet, "s3://lake/all"));
+        insta::assert_snapshot!(unpartitioned.unwrap_err(), @"`year` is no partition key (partition keys: none, predicate: year = 1, table: lake.all)");
         insta::assert_snapshot!(bind(Predicate::all().and("year", Comparison::Gt, "x")).unwrap_err(), @"`x` is no value of the type int (partition key: Year, predicate: year > x, table: lake.sales)");
         let years = bind(Predicate::all().and("year", Comparison::Gt, 5)).unwrap();
         let values = ["unknown", "Köln", "2026-07-01"].map(str::to_owned);
