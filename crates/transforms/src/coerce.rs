@@ -225,6 +225,14 @@ mod tests {
         assert_eq!(error.kind(), hardtack_core::ErrorKind::Refused);
     }
 
+    /// A field is none of the columns, however alike their names are.
+    #[test]
+    fn a_missing_field_is_not_taken_for_a_column() {
+        let schema = schema! { titles: struct<x:int,title:string> };
+        let error = coerce_to_schema(frame("titles: struct<x:int>", &[]), &schema).unwrap_err();
+        assert_eq!(error.to_string(), "declared columns are missing (missing: titles.title, columns: titles)");
+    }
+
     #[rstest]
     #[case(
         r#"{"id":1.5}"#,

@@ -149,8 +149,27 @@ mod tests {
     #[case("a.`b``.c`", &["a", "b`.c"])]
     #[case(r"a\.b.c", &["a.b", "c"])]
     #[case(r"a\b", &[r"a\b"])]
+    #[case("a`.`b.c", &["a.b", "c"])]
+    #[case("a``.b", &["a", "b"])]
     fn paths_split_at_dots(#[case] path: &str, #[case] parts: &[&str]) {
         assert_eq!(split_path(path).unwrap(), parts);
+    }
+
+    /// What is below a null is null, whatever is kept there; only where there is none, nulls are ruled out.
+    #[test]
+    fn a_field_may_be_null_if_anything_around_it_may() {
+        let number = Field::new("n", DataType::Int32, false);
+        let of = |nullable| {
+            let inner = Field::new("inner", DataType::Struct(vec![number.clone()].into()), nullable);
+            Field::new("s", DataType::Struct(vec![inner].into()), false)
+        };
+        for nullable in [false, true] {
+            let schema = DFSchema::try_from(datafusion::arrow::datatypes::Schema::new(vec![of(nullable)])).unwrap();
+            let columns = Columns::of(&schema).unwrap();
+            let found = columns.path("s.inner.n").unwrap();
+            assert_eq!(found.field.is_nullable(), nullable);
+            assert_eq!(found.expr.to_string().contains("CASE"), nullable, "{}", found.expr);
+        }
     }
 
     #[rstest]
@@ -158,6 +177,7 @@ mod tests {
     #[case("zip", "there is no column `zip` (columns: id, Name, a.b, s)")]
     #[case("s.y", "there is no field `y` (columns: x, deep, path: s.y)")]
     #[case("s.x.y", "`x` is no struct (type: bigint, path: s.x.y)")]
+    #[case("", "this path has an empty part; put names with dots in backquotes (path: )")]
     #[case("s..x", "this path has an empty part; put names with dots in backquotes (path: s..x)")]
     #[case("`s.x", "this path has a backquote without its partner (path: `s.x)")]
     fn what_is_not_there_is_named_with_what_is(#[case] path: &str, #[case] message: &str) {

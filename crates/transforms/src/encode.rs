@@ -146,7 +146,6 @@ fn comparable_type(data_type: &DataType) -> DataType {
     };
     match data_type {
         DataType::Map(entries, _) => DataType::List(inner(entries)),
-        _ if !contains_map(data_type) => data_type.clone(),
         DataType::List(element) => DataType::List(inner(element)),
         DataType::LargeList(element) => DataType::LargeList(inner(element)),
         DataType::FixedSizeList(element, size) => DataType::FixedSizeList(inner(element), *size),
@@ -166,5 +165,132 @@ pub(crate) fn contains_map(data_type: &DataType) -> bool {
         | DataType::LargeListView(f) => contains_map(f.data_type()),
         DataType::Struct(fields) => fields.iter().any(|f| contains_map(f.data_type())),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::RecordBatch;
+    use datafusion::arrow::compute::cast;
+    use datafusion::arrow::datatypes::UInt64Type;
+    use datafusion::prelude::SessionContext;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::columns::Columns;
+    use crate::testing::batch;
+
+    /// The values of this type (in JSON) as a column.
+    fn column(data_type: &str, values: &[&str]) -> ArrayRef {
+        let rows: Vec<String> = values.iter().map(|value| format!(r#"{{"v":{value}}}"#)).collect();
+        let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+        Arc::clone(batch(&format!("v: {data_type}"), &rows).column(0))
+    }
+
+    /// What the expression makes of a column.
+    async fn encoded(column: &ArrayRef, expr: impl Fn(&Found) -> Result<Expr>) -> ArrayRef {
+        let rows = RecordBatch::try_from_iter([("v", Arc::clone(column))]).unwrap();
+        let df = SessionContext::new().read_batch(rows).unwrap();
+        let expr = expr(Columns::of(df.schema()).unwrap().get("v").unwrap()).unwrap();
+        Arc::clone(df.select(vec![expr]).unwrap().collect().await.unwrap()[0].column(0))
+    }
+
+    async fn bytes(column: &ArrayRef) -> Vec<Vec<u8>> {
+        encoded(column, key).await.as_binary::<i32>().iter().map(|value| value.unwrap().to_vec()).collect()
+    }
+
+    async fn hashes(column: &ArrayRef) -> Vec<u64> {
+        let hashes = encoded(column, |found| hash(std::slice::from_ref(found))).await;
+        hashes.as_primitive::<UInt64Type>().values().to_vec()
+    }
+
+    fn field(of: &DataType) -> FieldRef {
+        Arc::new(Field::new("item", of.clone(), true))
+    }
+
+    /// Lists of another layout.
+    fn relaid(list: &ArrayRef, layout: fn(FieldRef) -> DataType) -> ArrayRef {
+        let DataType::List(element) = list.data_type() else { unreachable!() };
+        cast(list, &layout(field(element.data_type()))).unwrap()
+    }
+
+    const LISTS_OF_MAPS: &[&str] =
+        &["null", r#"[{"a":1},null]"#, r#"[null,{"a":1}]"#, r#"[{"a":1},{}]"#, r#"[{"a":2},{}]"#, r#"[{"b":1},{}]"#];
+
+    /// All of `values` are different; there are two of each.
+    #[rstest]
+    #[case::list(column("array<int>", &["null", "[]", "[null]", "[1]", "[1,null]", "[null,1]", "[1,1]"]))]
+    #[case::structure(column("struct<x:int,y:int>", &["null", "{}", r#"{"x":1}"#, r#"{"y":1}"#, r#"{"x":1,"y":1}"#]))]
+    #[case::map(column("map<string,int>", &["null", "{}", r#"{"a":null}"#, r#"{"a":1}"#, r#"{"b":1}"#, r#"{"a":1,"b":1}"#]))]
+    #[case::map_of_maps(column("map<string,map<string,int>>", &["{}", r#"{"a":{}}"#, r#"{"a":null}"#, r#"{"a":{"b":1}}"#]))]
+    #[case::map_in_struct(column("struct<m:map<string,int>>", &["null", "{}", r#"{"m":{}}"#, r#"{"m":{"a":1}}"#]))]
+    #[case::map_in_list(column("array<map<string,int>>", LISTS_OF_MAPS))]
+    #[case::map_in_large_list(relaid(&column("array<map<string,int>>", LISTS_OF_MAPS), DataType::LargeList))]
+    #[case::map_in_list_of_two(relaid(&column("array<map<string,int>>", LISTS_OF_MAPS), |f| DataType::FixedSizeList(f, 2)))]
+    #[case::map_in_structs_in_lists(column("array<struct<m:map<string,int>>>", &["[]", "[{}]", r#"[{"m":{"a":1}}]"#]))]
+    #[tokio::test]
+    async fn nested_values_are_the_same_if_all_they_contain_is(#[case] values: ArrayRef) {
+        let once = bytes(&values).await;
+        for (i, value) in once.iter().enumerate() {
+            assert!(!once[..i].contains(value), "{values:?}: {i} is like one before");
+        }
+        assert_eq!(bytes(&values).await, once);
+        // Part of a column has the rest of it behind its offsets.
+        assert_eq!(bytes(&values.slice(1, 2)).await, once[1..3]);
+        let hashes_once = hashes(&values).await;
+        assert_eq!(hashes_once, once.iter().map(|value| XxHash3_64::oneshot(value)).collect::<Vec<_>>());
+    }
+
+    /// Which rows stay must not depend on the machine, nor on the release.
+    #[tokio::test]
+    async fn hashes_are_the_same_for_ever() {
+        let numbers = hashes(&column("int", &["1", "null"])).await;
+        assert_eq!(numbers, [17952794488726909771, 16745761692019274306]);
+    }
+
+    #[tokio::test]
+    async fn a_column_that_is_not_nested_is_its_own_key() {
+        let values = column("string", &[r#""a""#, "null"]);
+        assert_eq!(&encoded(&values, key).await, &values);
+    }
+
+    #[rstest]
+    #[case(DataType::Map(field(&DataType::Int8), false), true)]
+    #[case(DataType::Utf8, false)]
+    #[case(DataType::Struct(vec![field(&DataType::Int8)].into()), false)]
+    fn maps_are_found_at_any_depth(
+        #[case] of: DataType,
+        #[case] found: bool,
+        #[values(DataType::List, DataType::LargeList, DataType::ListView, DataType::LargeListView)]
+        list: fn(FieldRef) -> DataType,
+    ) {
+        assert_eq!(contains_map(&of), found);
+        let fields = vec![field(&DataType::Int8), Arc::new(Field::new("m", of.clone(), true))];
+        for around in [list(field(&of)), DataType::FixedSizeList(field(&of), 2), DataType::Struct(fields.into())] {
+            assert_eq!(contains_map(&around), found, "{around}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_compared_is_refused_with_its_type() {
+        let entries = vec![Field::new("k", DataType::Int8, false), Field::new("v", DataType::Int8, true)];
+        let entries = Arc::new(Field::new("entries", DataType::Struct(entries.into()), false));
+        let views = DataType::ListView(field(&DataType::Map(entries, false)));
+        let found = Found { expr: datafusion::prelude::col("v"), field: Arc::new(Field::new("v", views, true)) };
+        for refused in [key(&found), hash(std::slice::from_ref(&found))] {
+            let wanted = "values of this type cannot be compared (column: v, type: array<map<tinyint,tinyint>>)";
+            assert_eq!(refused.unwrap_err().to_string(), wanted);
+        }
+    }
+
+    #[test]
+    fn plans_say_what_is_compared() {
+        let v = |data_type: &str| Found {
+            expr: datafusion::prelude::col("v"),
+            field: Arc::clone(batch(&format!("v: {data_type}"), &[]).schema().fields().first().unwrap()),
+        };
+        assert_eq!(key(&v("array<int>")).unwrap().to_string(), "row_bytes(v)");
+        assert_eq!(hash(&[v("int")]).unwrap().to_string(), "row_hash(v)");
+        assert_eq!(key(&v("int")).unwrap().to_string(), "v");
     }
 }

@@ -197,6 +197,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn columns_and_fields_get_other_names() {
+        let shown = mapped(&[
+            ("at", "timestamp", "when", "timestamp"),
+            ("s.x", "int", "x", "int"),
+            ("id", "bigint", "s.id", "bigint"),
+            ("id", "bigint", "id", "bigint"),
+        ]);
+        insta::assert_snapshot!(shown.await, @r"
+        when timestamp      | x int | s struct<id:bigint> | id bigint
+        2024-01-01T10:00:00 | 5     | {id: 1}             | 1
+        ");
+    }
+
+    #[tokio::test]
     async fn bare_types_stand_for_any_of_their_kind() {
         let shown = mapped(&[
             ("s", "struct", "s", "struct"),
