@@ -75,9 +75,11 @@ impl Folder<'_> {
                 }
                 _ => break,
             }
-            let key = self.string();
-            if fields.is_some() {
-                folded |= fold(&mut self.text[key.clone()]);
+            let mut key = self.string();
+            if let Some(fields) = fields {
+                let changed;
+                (key, changed) = self.fold(key, fields)?;
+                folded |= changed;
                 self.keys.push(key.clone());
             }
             self.blanks();
@@ -95,6 +97,41 @@ impl Folder<'_> {
         self.at += 1;
         let keys = self.keys.split_off(outer);
         if folded { self.unique(keys) } else { Ok(()) }
+    }
+
+    /// Folds a key to lower case, in place; says where it is then, and whether that changed it.
+    fn fold(&mut self, key: Range<usize>, fields: &Fields) -> Result<(Range<usize>, bool), Fault> {
+        let content = &mut self.text[key.clone()];
+        if content.is_ascii() && !content.contains(&b'\\') {
+            let folds = content.iter().any(u8::is_ascii_uppercase);
+            content.make_ascii_lowercase();
+            return Ok((key, folds));
+        }
+        let quoted = key.start - 1..key.end + 1;
+        let name = self.text.get(quoted.clone()).and_then(|quoted| serde_json::from_slice::<String>(quoted).ok());
+        let Some(name) = name else { return Ok((key, false)) };
+        let folded = name.to_lowercase();
+        // Without the escapes that it does not need, so it is seldom longer than it was; blanks may follow a key.
+        let Ok(written) = serde_json::to_string(&folded) else { return Ok((key, false)) };
+        let place = &mut self.text[quoted.clone()];
+        if place == written.as_bytes() {
+            return Ok((key, false));
+        }
+        let Some((start, rest)) = place.split_at_mut_checked(written.len()) else {
+            return match fields.iter().any(|f| *f.name() == folded) {
+                true => {
+                    let why = format!(
+                        "`{name}` is the column `{folded}`, but there is no room for it; write it in lower case"
+                    );
+                    Err(Fault::new(key.start, why).column(folded))
+                }
+                // Nobody asks for it.
+                false => Ok((key, false)),
+            };
+        };
+        start.copy_from_slice(written.as_bytes());
+        rest.fill(b' ');
+        Ok((key.start..key.start + written.len() - 2, true))
     }
 
     /// Refuses keys that are the same once they are folded: which of them is meant?
@@ -170,25 +207,6 @@ impl Folder<'_> {
     }
 }
 
-/// Folds a key to lower case, in place; says whether that changed it. A letter beyond ASCII whose lower case has another
-/// length stays.
-fn fold(key: &mut [u8]) -> bool {
-    if key.is_ascii() {
-        // An escape sequence ends where it is folded; keys with one are left alone.
-        let folds = key.iter().any(u8::is_ascii_uppercase) && !key.contains(&b'\\');
-        if folds {
-            key.make_ascii_lowercase();
-        }
-        return folds;
-    }
-    let Some(folded) = std::str::from_utf8(key).ok().map(str::to_lowercase) else { return false };
-    let folds = folded.len() == key.len() && folded.as_bytes() != key && !key.contains(&b'\\');
-    if folds {
-        key.copy_from_slice(folded.as_bytes());
-    }
-    folds
-}
-
 #[cfg(test)]
 mod tests {
     use arrow::datatypes::Schema;
@@ -207,6 +225,7 @@ mod tests {
             of("A", inner.clone()),
             of("l", DataType::new_list(inner, true)),
             of("m", map),
+            of("\u{2c65}", DataType::Int32),
         ])
         .fields()
         .clone()
@@ -229,7 +248,12 @@ mod tests {
     )]
     #[case(r#"{"M": {"Key": {"IN": 1}, "KEY": {"In": 2}}}"#, r#"{"m": {"Key": {"in": 1}, "KEY": {"in": 2}}}"#)]
     #[case(r#"{"A": "not {\"In\": 1}", "L": 7}"#, r#"{"a": "not {\"In\": 1}", "l": 7}"#)]
-    #[case(r#"{"Größe": 1, "ÜBER": 2, "I\u0044": 3}"#, r#"{"größe": 1, "über": 2, "I\u0044": 3}"#)]
+    #[case(r#"{"Größe": 1, "ÜBER": 2, "I\u0044": 3}"#, r#"{"größe": 1, "über": 2, "id"     : 3}"#)]
+    // As Python's `json.dumps` writes them; and escapes that are needed stay.
+    #[case(r#"{"\u0041":{"\u0049N":1}}"#, r#"{"a"     :{"in"     :1}}"#)]
+    #[case(r#"{"\u00dc\"\\\n":1,"\ud83d\ude00":2}"#, r#"{"ü\"\\\n"    :1,"😀"        :2}"#)]
+    // The lower case is shorter (a Kelvin sign), or longer, which matters only for columns.
+    #[case("{\"\u{212a}\":1,\"\u{23e}\":2}", "{\"k\"  :1,\"\u{23e}\":2}")]
     fn keys_are_folded_where_they_are_names(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(folded(text).unwrap(), expected);
     }
@@ -237,6 +261,11 @@ mod tests {
     #[rstest]
     #[case(r#"{"id": 1, "n": {"id": 2}, "ID": 3}"#, Err("an object has `id` twice, where case does not count at 27"))]
     #[case(r#"{"id": 1, "a": {"ID": 2}}"#, Ok(()))]
+    #[case(r#"{"id": 1, "\u0069d": 2}"#, Err("an object has `id` twice, where case does not count at 11"))]
+    #[case(
+        "{\"\u{23a}\": 1}",
+        Err("`\u{23a}` is the column `\u{2c65}`, but there is no room for it; write it in lower case at 2")
+    )]
     #[case(r#"{"a": {"In": 1, "in": 2}}"#, Err("an object has `in` twice, where case does not count at 17"))]
     fn a_key_that_is_there_twice_is_refused(#[case] text: &str, #[case] expected: Result<(), &str>) {
         assert_eq!(folded(text).map(drop), expected.map_err(str::to_owned));
