@@ -36,6 +36,9 @@ mod csv;
 mod fault;
 mod files;
 mod folders;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod infer;
 mod input;
 mod inspect;

@@ -153,3 +153,12 @@ impl shape::Conflict {
             .with("column", path)
     }
 }
+
+/// What the rows of a text look like.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fields(text: &[u8]) -> std::result::Result<arrow::datatypes::Fields, crate::fault::Fault> {
+    let (mut shape, mut scanner) = (Shape::default(), RowScanner::default());
+    scanner.scan(text)?;
+    scanner.rows().iter().try_for_each(|row| shape.observe(&text[row.clone()], row.start))?;
+    scanner.end(text).map_or(Ok(shape.fields()), Err)
+}

@@ -1,0 +1,192 @@
+//! What is done with any bytes: each target gives them to a decoder, and panics if what it makes of them is not what a naive
+//! reader makes of them.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+use hardtack_catalog::{Column, Comparison, HiveType, Predicate, Table, TableFormat, schema_of};
+use hardtack_sources::{FolderCsv, folder_partition, fuzzing, partition_type, partition_value};
+
+use crate::csv::{self, Cell, Rules};
+use crate::exact::Exact;
+use crate::json::{self, Json};
+use crate::meaning::{Meaning, Written, declared, keeps, row_keeps};
+use crate::value::{Value, value};
+
+/// The rows of batches, with the names of their columns.
+pub fn rows(batches: &[RecordBatch]) -> Vec<Vec<(String, Value)>> {
+    let row = |batch: &RecordBatch, row| {
+        let columns = batch.schema_ref().fields().iter().zip(batch.columns());
+        columns.map(|(field, column)| (field.name().clone(), value(column, row))).collect()
+    };
+    batches.iter().flat_map(|batch| (0..batch.num_rows()).map(move |i| row(batch, i))).collect()
+}
+
+/// The first bytes choose how the rest is read.
+fn choices<const N: usize>(data: &[u8]) -> Option<([u8; N], &[u8])> {
+    let (first, rest) = data.split_first_chunk::<N>()?;
+    Some((*first, rest))
+}
+
+fn texts(width: usize) -> SchemaRef {
+    let field = |i| Field::new(format!("column_{i}"), DataType::Utf8, true);
+    Arc::new(Schema::new((1..=width).map(field).collect::<Fields>()))
+}
+
+/// CSV: records and fields, whatever the pieces in which a file is read. The first byte chooses how the text is written, the
+/// second how long a piece is.
+///
+/// # Panics
+/// If the decoder is wrong.
+pub fn csv(data: &[u8]) {
+    let Some(([dialect, piece], text)) = choices(data) else { return };
+    let delimiter = [b',', b';', b'\t', b'|'][usize::from(dialect & 3)];
+    let quote = (dialect & 4 == 0).then_some(b'"');
+    let escape = (dialect & 8 != 0).then_some(b'\\');
+    let how = FolderCsv { delimiter, quote, escape, null_text: None, header_lines: 0 };
+    let rules = Rules { delimiter: delimiter.into(), quote: quote.map(char::from), escape: escape.map(char::from) };
+    let naive = std::str::from_utf8(text).map_err(|e| e.to_string()).and_then(|text| csv::records(text, rules));
+    let width = naive.as_ref().ok().and_then(|records| records.first()).map_or(1, Vec::len);
+    let given = fuzzing::csv(text, usize::from(piece) + 1, &how, &texts(width));
+    match (naive, given) {
+        (Ok(records), Ok(batches)) => {
+            let cell = |cell: &Cell| (cell.quoted || !cell.text.is_empty()).then(|| cell.text.clone());
+            let wanted: Vec<Vec<Option<String>>> = records.iter().map(|r| r.iter().map(cell).collect()).collect();
+            let text = |value: Value| if let Value::Text(text) = value { Some(text) } else { None };
+            let given = rows(&batches).into_iter().map(|row| row.into_iter().map(|(_, value)| text(value)).collect());
+            assert_eq!(given.collect::<Vec<Vec<_>>>(), wanted);
+        }
+        (Ok(records), Err(why)) => {
+            assert!(records.iter().any(|record| record.len() != width), "refused without need: {why}");
+        }
+        (Err(why), Ok(batches)) => panic!("not refused ({why}): {:?}", rows(&batches)),
+        (Err(_), Err(_)) => {}
+    }
+}
+
+/// JSON: what inference makes of a text, and reading with that, whatever the pieces. The first byte chooses how long a piece
+/// is.
+///
+/// # Panics
+/// If the decoder is wrong.
+pub fn json(data: &[u8]) {
+    let Some(([piece], text)) = choices(data) else { return };
+    let piece = usize::from(piece) + 1;
+    let naive = std::str::from_utf8(text).map_err(|e| e.to_string()).and_then(json::rows);
+    let Ok(schema) = fuzzing::json_schema(text) else { return };
+    let rows_wanted = match naive {
+        Ok(rows) => rows,
+        Err(why) => panic!("not refused ({why}): {schema}"),
+    };
+    // Whatever the case of keys, nothing may panic.
+    let _ = fuzzing::json(text, piece, &schema, true);
+    let batches = match fuzzing::json(text, piece, &schema, false) {
+        Ok(batches) => batches,
+        Err(why) => {
+            let doubtful = rows_wanted.iter().any(|row| row.has_key_twice() || row.depth() > 60);
+            assert!(doubtful, "what was inferred ({schema}) is refused: {why}");
+            return;
+        }
+    };
+    let given = rows(&batches);
+    assert_eq!(given.len(), rows_wanted.len(), "another number of rows");
+    for (wanted, given) in rows_wanted.iter().zip(&given) {
+        let Json::Object(fields) = wanted else { panic!("a row that is no object: {wanted:?}") };
+        let fields: Vec<_> = fields.iter().map(|(key, value)| (key.clone(), Written::Json(value.clone()))).collect();
+        assert!(row_keeps(&fields, given), "{wanted:?} became {given:?}");
+    }
+}
+
+/// The types that a text is tried with.
+pub fn scalar_types() -> Vec<DataType> {
+    vec![
+        DataType::Utf8,
+        DataType::Boolean,
+        DataType::Int8,
+        DataType::Int32,
+        DataType::Int64,
+        DataType::UInt64,
+        DataType::Float32,
+        DataType::Float64,
+        DataType::Decimal128(9, 2),
+        DataType::Decimal128(38, 0),
+        DataType::Decimal128(38, 10),
+        DataType::Date32,
+        DataType::Timestamp(TimeUnit::Second, None),
+        DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
+        DataType::Timestamp(TimeUnit::Microsecond, None),
+        DataType::Timestamp(TimeUnit::Nanosecond, None),
+    ]
+}
+
+/// Texts as values of a declared type. The first byte chooses the type.
+///
+/// # Panics
+/// If the decoder is wrong.
+pub fn text(data: &[u8]) {
+    let Some(([choice], text)) = choices(data) else { return };
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    let types = scalar_types();
+    let to = &types[usize::from(choice) % types.len()];
+    let meaning = declared(&Written::Field { text: text.to_owned(), quoted: true }, &Field::new("x", to.clone(), true));
+    match (fuzzing::parse(text, to), meaning) {
+        (Some(array), meaning) => {
+            let given = value(&array, 0);
+            assert!(meaning.allows(&given), "{text:?} as {to} is {given:?}, not {meaning:?}");
+        }
+        (None, Meaning::Exactly(value)) => panic!("{text:?} as {to} is refused, not {value:?}"),
+        (None, _) => {}
+    }
+}
+
+/// Types as Hive writes them, and predicates on partition keys.
+///
+/// # Panics
+/// If the parser is wrong.
+pub fn hive(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let _ = schema_of(&[("x", text)]);
+    if let Ok(parsed) = text.parse::<HiveType>() {
+        let printed = parsed.to_string();
+        assert_eq!(printed.parse::<HiveType>().ok(), Some(parsed), "{text:?} is printed as {printed:?}");
+    }
+    let mut lines = text.lines();
+    let (Some(of), Some(one), Some(other)) = (lines.next(), lines.next(), lines.next()) else { return };
+    let Ok(of) = of.parse::<HiveType>() else { return };
+    let table = Table::new("d", "t", &TableFormat::Parquet, "memory:/t").with_partition_keys([Column::new("k", &of)]);
+    let equal = |literal: &str, stored: &str| {
+        let bound = Predicate::all().and("k", Comparison::Eq, literal).bind(&table).ok()?;
+        bound.matches(&[stored.to_owned()]).ok()
+    };
+    let found = equal(one, other);
+    assert_eq!(found, equal(other, one), "{one:?} = {other:?} depends on the order");
+    let exact =
+        matches!(of, HiveType::TinyInt | HiveType::SmallInt | HiveType::Int | HiveType::BigInt | HiveType::Decimal(..));
+    if let (Some(found), Some(one), Some(other), true) = (found, Exact::parse(one), Exact::parse(other), exact) {
+        assert_eq!(found, one.equals(&other), "{one:?} = {other:?} as {of}");
+    }
+}
+
+/// Names of folders: what they say, of which type that is, and its value.
+///
+/// # Panics
+/// If the decoder is wrong.
+pub fn folder(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let folders: Vec<&str> = text.lines().collect();
+    let values: Vec<Option<String>> =
+        folders.iter().filter_map(|folder| folder_partition(folder)).map(|(_, v)| v).collect();
+    let of = partition_type(values.iter().filter_map(|value| value.as_deref()));
+    let column = Field::new("k", of.clone(), true);
+    for written in &values {
+        let scalar = match partition_value(&column, written.as_deref()) {
+            Ok(scalar) => scalar,
+            Err(e) => panic!("{written:?} is no {of}, which was inferred: {e}"),
+        };
+        let array: ArrayRef = scalar.to_array().unwrap_or_else(|e| panic!("{e}"));
+        let given = value(&array, 0);
+        let written = written.clone().map_or(Written::Missing, Written::Folder);
+        assert!(keeps(&written, &given), "{written:?} became {given:?}");
+    }
+}

@@ -1,0 +1,17 @@
+//! Generated files, as readers and naive readers see them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    clippy::print_stdout,
+    unreachable_pub,
+    reason = "tests stop where they fail, and say what they have tried; their modules are for themselves"
+)]
+
+mod crawled;
+mod csv;
+mod files;
+mod json;
+mod texts;
+mod trial;
+mod typed;
