@@ -66,6 +66,8 @@ pub use embedded::EmbeddedCatalog;
 pub use format::{CsvFormat, TableFormat};
 #[cfg(feature = "aws")]
 pub use glue::GlueCatalog;
+#[doc(hidden)]
+pub use hardtack_macros::check_schema;
 pub use hive_type::{HiveField, HiveType};
 pub use name::{DatabaseName, partition_name};
 pub use predicate::{BoundPredicate, Comparison, Predicate};

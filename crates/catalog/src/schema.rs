@@ -60,15 +60,18 @@ pub fn schema_of(columns: &[(&str, &str)]) -> Result<SchemaRef> {
 /// assert_eq!(books.fields().len(), 6);
 /// ```
 ///
-/// It gives a [`SchemaRef`](arrow::datatypes::SchemaRef).
+/// It gives a [`SchemaRef`](arrow::datatypes::SchemaRef). What is no schema does not compile, and the error points at it:
 ///
-/// # Panics
-/// If the text is no schema, with the position. It is a literal: the first test that touches the source or sink finds
-/// it.
+/// ```compile_fail
+/// let books = hardtack_catalog::schema! { title: strng };
+/// //                                             ^^^^^ expected a type, found `strng`; did you mean `string`?
+/// ```
+///
+/// Types of Arrow, Spark and SQL that have another name here are told theirs: "found `Int64`; that is `bigint` here".
 #[macro_export]
 macro_rules! schema {
     ($($columns:tt)*) => {
-        $crate::schema_literal(stringify!($($columns)*))
+        $crate::schema_literal($crate::check_schema!($($columns)*))
     };
 }
 
@@ -86,10 +89,19 @@ fn to_schema(columns: &[Column]) -> SchemaRef {
     Arc::new(Schema::new(columns.iter().map(|c| c.data_type.to_field(&c.name, c.nullable)).collect::<Vec<_>>()))
 }
 
+/// What `schema!` checks while it is compiled.
+#[cfg(test)]
+#[path = "../../macros/src/check.rs"]
+mod check;
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::check::{Token, check};
     use super::*;
     use crate::HiveType;
+    use crate::hive_type::tests::any_hive_type;
 
     fn show(schema: &Schema) -> String {
         let columns = schema.fields().iter().map(|f| {
@@ -122,7 +134,62 @@ mod tests {
         expected = "schema!: expected a type, found `text` (schema: title: string not null, body: text, position: 31)"
     )]
     fn a_wrong_literal_panics_with_the_position() {
-        schema! { title: string not null, body: text };
+        schema_literal("title: string not null, body: text");
+    }
+
+    /// The tokens that Rust would make of a text.
+    fn tokens(text: &str) -> Vec<Token> {
+        let mut tokens = Vec::new();
+        let mut rest = text.trim_start();
+        while let Some(first) = rest.chars().next() {
+            let end = match first {
+                '"' => rest[1..].find('"').map_or(rest.len(), |end| end + 2),
+                c if c == '_' || c.is_alphanumeric() => {
+                    rest.find(|c: char| c != '_' && !c.is_alphanumeric()).unwrap_or(rest.len())
+                }
+                c => c.len_utf8(),
+            };
+            let (token, after) = rest.split_at(end);
+            tokens.push(match first {
+                '"' => Token::Quoted(token.trim_matches('"').to_owned()),
+                c if c == '_' || c.is_alphanumeric() => Token::Word(token.to_owned()),
+                c => Token::Symbol(c),
+            });
+            rest = after.trim_start();
+        }
+        tokens
+    }
+
+    proptest! {
+        /// What compiles does not panic when it is called, and what would panic does not compile.
+        #[test]
+        fn the_check_and_the_parser_agree(
+            columns in prop::collection::vec(("[a-c]{1,2}", any_hive_type(), any::<bool>()), 0..4),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), "[<>(),:]|not|null|int|decimal|7|99|\"q\"|"), 0..3),
+        ) {
+            let column = |(name, of, not_null): &(String, HiveType, bool)| {
+                format!("{name}: {of}{}", if *not_null { " not null" } else { "" })
+            };
+            let text = columns.iter().map(column).collect::<Vec<_>>().join(", ");
+            prop_assume!(!text.contains('`'));
+            let mut words: Vec<String> = tokens(&text).into_iter().map(|token| match token {
+                Token::Word(word) => word,
+                Token::Quoted(text) => format!("\"{text}\""),
+                Token::Symbol(symbol) => symbol.to_string(),
+            }).collect();
+            for (at, change) in &changes {
+                let at = at.index(words.len() + 1);
+                match change.as_str() {
+                    "" if at < words.len() => _ = words.remove(at),
+                    "" => {}
+                    change => words.insert(at, change.to_owned()),
+                }
+            }
+            let text = words.join(" ");
+            let parsed = Parser::new(&text).columns().map(drop).map_err(|e| e.of("schema", &text).to_string());
+            let checked = check(&tokens(&text)).map_err(|wrong| wrong.message);
+            prop_assert_eq!(parsed.is_ok(), checked.is_ok(), "{}: {:?}, {:?}", text, parsed, checked);
+        }
     }
 
     #[test]
