@@ -3,12 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StructArray, new_null_array};
 use arrow::compute::{CastOptions, cast, cast_with_options, concat_batches};
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use arrow::json::ReaderBuilder;
 use arrow::json::reader::{infer_json_schema, infer_json_schema_from_iterator};
+use arrow::util::display::array_value_to_string;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use datafusion::catalog::MemTable;
 use datafusion::common::TableReference;
@@ -110,14 +111,21 @@ impl Frame {
     /// Rows from newline-delimited JSON in the types of `schema`; a field that is missing is null.
     ///
     /// # Panics
-    /// If a value does not fit its type, or a field is not in the schema.
+    /// If a value does not fit its type without loss, or a field is not in the schema.
     #[track_caller]
     pub fn from_json_lines_as(schema: &SchemaRef, text: &str) -> Self {
         let reader = ReaderBuilder::new(Arc::clone(schema)).with_strict_mode(true).build(text.as_bytes());
-        match reader.and_then(Iterator::collect::<Result<Vec<_>, _>>) {
+        let frame = match reader.and_then(Iterator::collect::<Result<Vec<_>, _>>) {
             Ok(batches) => Self::new(Arc::clone(schema), batches),
             Err(e) => panic!("these JSON lines do not fit the schema: {e}"),
+        };
+        let rows = StructArray::from(frame.to_batch());
+        for (row, line) in serde_json::Deserializer::from_str(text).into_iter::<Value>().flatten().enumerate() {
+            if !is_kept(&rows, row, &line) {
+                panic!("these JSON lines do not fit the schema without loss: {line}");
+            }
         }
+        frame
     }
 
     /// The schema.
@@ -420,8 +428,9 @@ pub mod types {
 /// ```
 ///
 /// # Panics
-/// If a row has more or fewer cells than there are columns, or a cell does not fit the type of its column; the message
-/// names the row, the column and the value.
+/// If a row has more or fewer cells than there are columns, or a cell does not fit the type of its column without loss (a
+/// digit too many for a decimal, a day that does not exist, a number for a date, a field that the struct does not have);
+/// the message names the row, the column and the value.
 #[macro_export]
 macro_rules! rows {
     ($($name:tt $(: $type:expr)?),+ $(,)? ; $($($cell:expr),+ $(,)?);* $(;)?) => {{
@@ -485,9 +494,90 @@ fn decode(data_type: &DataType, values: &[&Value]) -> Result<ArrayRef, ArrowErro
     let field = Field::new("cell", data_type.clone(), true);
     let mut decoder = ReaderBuilder::new_with_field(field).with_batch_size(values.len().max(1)).build_decoder()?;
     decoder.serialize(values)?;
-    Ok(match decoder.flush()? {
+    let array = match decoder.flush()? {
         Some(batch) => Arc::clone(batch.column(0)),
         None => new_null_array(data_type, 0),
+    };
+    match values.iter().enumerate().all(|(row, value)| is_kept(&array, row, value)) {
+        true => Ok(array),
+        false => Err(ArrowError::CastError(LOSSY.to_owned())),
+    }
+}
+
+const LOSSY: &str = "a value does not fit without loss";
+
+/// Whether the value of the array says all that the cell says. The decoder rounds, cuts off and leaves out without a word.
+fn is_kept(array: &dyn Array, row: usize, cell: &Value) -> bool {
+    use DataType::*;
+    if array.is_null(row) || cell.is_null() {
+        return array.is_null(row) == cell.is_null() || matches!(array.data_type(), Null);
+    }
+    let elements_are_kept = |elements: ArrayRef, cells: &Vec<Value>| {
+        elements.len() == cells.len() && cells.iter().enumerate().all(|(i, cell)| is_kept(&elements, i, cell))
+    };
+    match (array.data_type(), cell) {
+        (Struct(_), Value::Object(cells)) => {
+            let field = |name: &str| array.as_struct().column_by_name(name);
+            cells.iter().all(|(name, cell)| field(name).is_some_and(|field| is_kept(field, row, cell)))
+        }
+        (Map(..), Value::Object(cells)) => {
+            let entries = array.as_map().value(row);
+            let key = |i: usize| array_value_to_string(entries.column(0), i).unwrap_or_default();
+            let kept = |i: usize| cells.get(&key(i)).is_some_and(|cell| is_kept(entries.column(1), i, cell));
+            entries.len() == cells.len() && (0..entries.len()).all(kept)
+        }
+        (List(_), Value::Array(cells)) => elements_are_kept(array.as_list::<i32>().value(row), cells),
+        (LargeList(_), Value::Array(cells)) => elements_are_kept(array.as_list::<i64>().value(row), cells),
+        (FixedSizeList(..), Value::Array(cells)) => elements_are_kept(array.as_fixed_size_list().value(row), cells),
+        (Date32 | Date64, Value::String(text)) => text.parse::<NaiveDate>().is_ok(),
+        (Timestamp(unit, _) | Time32(unit) | Time64(unit), Value::String(text)) => {
+            let digits = match unit {
+                TimeUnit::Second => 0,
+                TimeUnit::Millisecond => 3,
+                TimeUnit::Microsecond => 6,
+                TimeUnit::Nanosecond => 9,
+            };
+            let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
+            fraction.bytes().take_while(u8::is_ascii_digit).skip(digits).all(|digit| digit == b'0')
+        }
+        // Which unit would it have?
+        (Date32 | Date64 | Timestamp(..) | Time32(_) | Time64(_), Value::Number(_)) => false,
+        (data_type, cell) if data_type.is_numeric() => {
+            let text = cell.as_str().map_or_else(|| cell.to_string(), str::to_owned);
+            let kept = array_value_to_string(array, row).unwrap_or_default();
+            match (number(&text), number(&kept)) {
+                // A fraction is an approximation in a float; a whole number that it cannot count to is another number.
+                (Some(said), Some(kept)) if data_type.is_floating() => {
+                    !(cell.is_i64() || cell.is_u64()) || said == kept
+                }
+                (said, kept) => said == kept,
+            }
+        }
+        _ => true,
+    }
+}
+
+/// A number as it is written: its sign, its digits without zeros around them, and the power of ten of the last. None for
+/// what has no digits, infinity say.
+fn number(text: &str) -> Option<(bool, String, i64)> {
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
+        None => (text, 0),
+    };
+    let (negative, mantissa) = match mantissa.strip_prefix('-') {
+        Some(mantissa) => (true, mantissa),
+        None => (false, mantissa.strip_prefix('+').unwrap_or(mantissa)),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = [whole, fraction].concat();
+    if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let significant = digits.trim_end_matches('0');
+    let zeros = (digits.len() - significant.len()) as i64;
+    Some(match significant.trim_start_matches('0') {
+        "" => (false, String::new(), 0),
+        digits => (negative, digits.to_owned(), exponent - fraction.len() as i64 + zeros),
     })
 }
 
@@ -495,7 +585,11 @@ fn decode(data_type: &DataType, values: &[&Value]) -> Result<ArrayRef, ArrowErro
 fn blame(name: &str, data_type: &DataType, values: &[&Value], error: &ArrowError) -> String {
     let row = values.iter().position(|value| decode(data_type, &[value]).is_err());
     match row {
-        Some(row) => format!("rows!: row {}, column `{name}`: {} is not of type {data_type}", row + 1, values[row]),
+        Some(row) => {
+            let lossy = matches!(decode(data_type, &[values[row]]), Err(ArrowError::CastError(e)) if e == LOSSY);
+            let what = if lossy { "does not fit without loss into the type" } else { "is not of type" };
+            format!("rows!: row {}, column `{name}`: {} {what} {data_type}", row + 1, values[row])
+        }
         None => format!("rows!: column `{name}` is not of type {data_type}: {error}"),
     }
 }

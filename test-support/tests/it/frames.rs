@@ -5,6 +5,7 @@ use arrow::datatypes::{DataType, Field, Int32Type, Schema, TimeUnit};
 use chrono::{DateTime, NaiveDate, Utc};
 use hardtack_test_support::{Frame, assert_frame, json, rows};
 use insta::assert_snapshot;
+use rstest::rstest;
 
 use crate::panic_of;
 
@@ -94,6 +95,48 @@ fn what_does_not_fit_is_named() {
     assert_snapshot!(panic_of(|| drop(rows! { name: Utf8; 7 })), @"rows!: row 1, column `name`: 7 is not of type Utf8");
     assert_snapshot!(panic_of(|| drop(rows! { id, name; 1, "a"; 2 })), @"rows!: row 2 has 1 cells, but there are 2 columns");
     assert_snapshot!(panic_of(|| drop(rows! { mixed; 1; json!({"a": 1}) })), @"rows!: the cells of column `mixed` have no type in common, give it one in the header: Json error: Expected object json type, found: Scalar({Int64})");
+}
+
+/// What the cell says, and what the type would make of it.
+#[rstest]
+#[case::digit(|| rows! { a: Decimal128(10, 2); "1.234" }, r#"rows!: row 1, column `a`: "1.234" does not fit without loss into the type Decimal128(10, 2)"#)]
+#[case::digit_of_a_number(|| rows! { a: Decimal128(10, 2); 1; 9.999 }, "rows!: row 2, column `a`: 9.999 does not fit without loss into the type Decimal128(10, 2)")]
+#[case::exponent(|| rows! { a: Decimal128(10, 2); "1.239e0" }, r#"rows!: row 1, column `a`: "1.239e0" does not fit without loss into the type Decimal128(10, 2)"#)]
+#[case::fraction(|| rows! { a: Int64; 1.5 }, "rows!: row 1, column `a`: 1.5 does not fit without loss into the type Int64")]
+#[case::counted_too_far(|| rows! { a: Float64; 9007199254740993_i64 }, "rows!: row 1, column `a`: 9007199254740993 does not fit without loss into the type Float64")]
+#[case::counted_too_far_undeclared(|| rows! { a; 9007199254740993_i64; 0.5 }, "rows!: row 1, column `a`: 9007199254740993 does not fit without loss into the type Float64")]
+#[case::nanoseconds(|| rows! { a: Timestamp(Microsecond, None); "2026-11-21T04:05:06.1234567" }, r#"rows!: row 1, column `a`: "2026-11-21T04:05:06.1234567" does not fit without loss into the type Timestamp(µs)"#)]
+#[case::seconds_only(|| rows! { a: Timestamp(Second, None); "2026-11-21T04:05:06.5" }, r#"rows!: row 1, column `a`: "2026-11-21T04:05:06.5" does not fit without loss into the type Timestamp(s)"#)]
+#[case::number_for_a_date(|| rows! { a: Date32; 19611110 }, "rows!: row 1, column `a`: 19611110 does not fit without loss into the type Date32")]
+#[case::number_for_a_time(|| rows! { a: Timestamp(Millisecond, None); 7 }, "rows!: row 1, column `a`: 7 does not fit without loss into the type Timestamp(ms)")]
+#[case::deep(|| rows! { a: List(Decimal128(3, 1)); ["1.5", "1.55"] }, r#"rows!: row 1, column `a`: ["1.5","1.55"] does not fit without loss into the type List(Decimal128(3, 1))"#)]
+#[case::field_of_a_map(|| rows! { a: Map(Utf8, Int8); json!({"x": 1.5}) }, r#"rows!: row 1, column `a`: {"x":1.5} does not fit without loss into the type Map("entries": non-null Struct("keys": non-null Utf8, "values": Int8), unsorted)"#)]
+#[case::unknown_field(|| rows! { a: Struct([("city", Utf8)]); json!({"citty": "Ghent"}) }, r#"rows!: row 1, column `a`: {"citty":"Ghent"} does not fit without loss into the type Struct("city": Utf8)"#)]
+fn what_would_be_lost_is_refused(#[case] make: fn() -> Frame, #[case] message: &str) {
+    assert_eq!(panic_of(move || drop(make())), message);
+}
+
+#[test]
+fn what_only_looks_different_is_kept() {
+    let frame = rows! {
+        d: Decimal128(10, 2), i: Int64, f: Float32, t: Timestamp(Millisecond, None);
+        "1.500",              1.0,      0.1,        "2026-11-21T04:05:06.120000";
+        "-0",                 -0.0,     16777216,   "2026-11-21T04:05:06Z";
+        "12e-1",              "7",      f64::NAN,   "2026-11-21 04:05:06+02:00";
+    };
+    assert_snapshot!(frame, @"
+    d: Decimal128(10, 2) | i: Int64 | f: Float32 | t: Timestamp(ms)
+    1.50                 | 1        | 0.1        | 2026-11-21T04:05:06.120
+    0.00                 | 0        | 16777216.0 | 2026-11-21T04:05:06
+    1.20                 | 7        | NaN        | 2026-11-21T02:05:06
+    ");
+}
+
+#[test]
+fn json_lines_that_would_lose_something_are_refused() {
+    let schema = Arc::new(Schema::new(vec![Field::new("price", DataType::Decimal128(10, 2), true)]));
+    let lines = "{\"price\": 1.5}\n{\"price\": \"9.999\"}";
+    assert_snapshot!(panic_of(|| drop(Frame::from_json_lines_as(&schema, lines))), @r#"these JSON lines do not fit the schema without loss: {"price":"9.999"}"#);
 }
 
 #[test]
