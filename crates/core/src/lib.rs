@@ -13,6 +13,7 @@ mod context;
 mod error;
 pub mod fault;
 mod io;
+pub mod listing;
 mod location;
 pub mod meter;
 pub mod publish;

@@ -1,0 +1,409 @@
+//! Listing all that is in a folder, past what cannot be listed.
+//!
+//! The local file system has what object stores do not: links in a circle, names that are no text, folders that may not
+//! be read. [`object_store`]'s listing ends at the first of them, so one would hide everything else.
+
+use std::fmt;
+use std::io;
+use std::path::{Path as FsPath, PathBuf};
+
+use datafusion::common::runtime::SpawnedTask;
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore};
+use url::Url;
+use walkdir::{DirEntry, WalkDir};
+
+use crate::{Error, Location, Result};
+
+/// What is below a folder.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Listing {
+    /// The files, sorted by their paths.
+    pub files: Vec<ObjectMeta>,
+    /// What could not be listed, sorted. Only the local file system has such things.
+    pub unlisted: Vec<Unlisted>,
+}
+
+/// Something in a folder that no path of a store leads to, and what is below it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unlisted {
+    /// The folder that it is in.
+    pub folder: Path,
+    /// Its name in there, as far as it is a text. Empty for the folder itself.
+    pub name: String,
+    /// What is wrong with it.
+    pub why: Obstacle,
+}
+
+/// Why something cannot be listed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Obstacle {
+    /// A link to a folder that it is in. Nothing is lost: what is behind it is listed anyway.
+    Circle(String),
+    /// A link to something that is not there.
+    Dangling,
+    /// The name is not UTF-8.
+    NotUtf8,
+    /// The name is none that a store can have.
+    Name(&'static str),
+    /// It may not be read.
+    Denied,
+    /// Anything else, as the system puts it.
+    Other(String),
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Circle(to) => write!(f, "this link leads back to {to}, which it is in; it is not followed"),
+            Self::Dangling => f.write_str("this link leads to nothing"),
+            Self::NotUtf8 => f.write_str("the name is not UTF-8, so nobody could name the file"),
+            Self::Name(why) => f.write_str(why),
+            Self::Denied => f.write_str("this may not be read"),
+            Self::Other(why) => write!(f, "this cannot be listed: {why}"),
+        }
+    }
+}
+
+impl Obstacle {
+    /// What can be done about it.
+    pub fn way_out(&self) -> &'static str {
+        match self {
+            Self::Circle(_) | Self::Dangling => "remove the link",
+            Self::NotUtf8 | Self::Name(_) => "rename it",
+            Self::Denied => "give the user who runs this the right to read it",
+            Self::Other(_) => "move it elsewhere",
+        }
+    }
+}
+
+impl Unlisted {
+    /// Where it is, as far as that is a text.
+    pub fn location(&self, store: &Url) -> Location {
+        let folder = Location::of(store, &self.folder);
+        if self.name.is_empty() {
+            folder
+        } else {
+            format!("{}/{}", folder.as_str().trim_end_matches('/'), self.name).into()
+        }
+    }
+
+    /// What is said to somebody who wants all files of the folder.
+    fn refused(&self, store: &Url) -> Error {
+        Error::refused(self.why.to_string()).with("file", self.location(store)).with("way out", self.why.way_out())
+    }
+}
+
+/// Lists everything below a folder and goes on past what cannot be listed. A folder that is not there has no files.
+///
+/// # Errors
+/// Those of the store.
+pub async fn list_all(store: &Url, objects: &dyn ObjectStore, folder: &Path) -> Result<Listing> {
+    if store.scheme() == "file" {
+        return walk(store, folder).await;
+    }
+    let mut files = collect(objects, folder).await.map_err(|e| failed(e, store, folder))?;
+    files.sort_unstable_by(|a, b| a.location.cmp(&b.location));
+    Ok(Listing { files, unlisted: Vec::new() })
+}
+
+/// The files below a folder, sorted by their paths: those of whoever reads the folder. Links in a circle hide nothing,
+/// and are passed over; so is what `spared` says is not wanted anyway.
+///
+/// # Errors
+/// [`Refused`](crate::ErrorKind::Refused) for something that cannot be listed, and those of the store.
+pub async fn list_files(
+    store: &Url,
+    objects: &dyn ObjectStore,
+    folder: &Path,
+    spared: impl Fn(&Unlisted) -> bool,
+) -> Result<Vec<ObjectMeta>> {
+    let mut files = match collect(objects, folder).await {
+        Ok(files) => files,
+        Err(e) if is_obstacle(&e) => {
+            let listing = walk(store, folder).await?;
+            let harmless = |u: &&Unlisted| matches!(u.why, Obstacle::Circle(_) | Obstacle::Dangling) || spared(u);
+            if let Some(unlisted) = listing.unlisted.iter().find(|u| !harmless(u)) {
+                return Err(unlisted.refused(store));
+            }
+            listing.files
+        }
+        Err(e) => return Err(failed(e, store, folder)),
+    };
+    files.sort_unstable_by(|a, b| a.location.cmp(&b.location));
+    Ok(files)
+}
+
+async fn collect(objects: &dyn ObjectStore, folder: &Path) -> object_store::Result<Vec<ObjectMeta>> {
+    match objects.list(Some(folder)).try_collect().await {
+        Err(object_store::Error::NotFound { .. }) => Ok(Vec::new()),
+        found => found,
+    }
+}
+
+fn failed(error: object_store::Error, store: &Url, folder: &Path) -> Error {
+    Error::from(error).with("location", Location::of(store, folder))
+}
+
+/// Whether a listing of the local file system has come across something that cannot be listed.
+fn is_obstacle(error: &object_store::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(e) = cause {
+        if e.is::<walkdir::Error>() || e.is::<object_store::path::Error>() {
+            return true;
+        }
+        cause = e.source();
+    }
+    false
+}
+
+// --- the local file system -----------------------------------------------------------------------------------------
+
+async fn walk(store: &Url, folder: &Path) -> Result<Listing> {
+    let root = PathBuf::from(format!("/{folder}"));
+    let done = SpawnedTask::spawn_blocking(move || Walk::default().all(&root)).join_unwind().await;
+    done.map_err(|e| {
+        Error::unexpected("listing a folder died").with("location", Location::of(store, folder)).because(e)
+    })
+}
+
+#[derive(Default)]
+struct Walk(Listing);
+
+impl Walk {
+    fn all(mut self, root: &FsPath) -> Listing {
+        let mut entries = WalkDir::new(root).min_depth(1).follow_links(true).into_iter();
+        while let Some(entry) = entries.next() {
+            match entry {
+                Ok(entry) => {
+                    let is_folder = entry.file_type().is_dir();
+                    let circle = if is_folder && entry.path_is_symlink() { leads_back(entry.path()) } else { None };
+                    let is_circle = circle.is_some();
+                    if let Some(to) = circle {
+                        self.unlisted(entry.path(), Obstacle::Circle(to.to_string_lossy().into_owned()));
+                    }
+                    if is_circle || (self.take(&entry).is_none() && is_folder) {
+                        entries.skip_current_dir();
+                    }
+                }
+                Err(error) => self.stumble(&error),
+            }
+        }
+        let Self(mut listing) = self;
+        listing.files.sort_unstable_by(|a, b| a.location.cmp(&b.location));
+        listing.unlisted.sort();
+        listing
+    }
+
+    /// Takes in a file; nothing if the name of a file or folder is none.
+    fn take(&mut self, entry: &DirEntry) -> Option<()> {
+        let Some(location) = path_of(entry.path()) else {
+            let why = match entry.file_name().to_str() {
+                None => Obstacle::NotUtf8,
+                Some(_) => Obstacle::Name("the name holds a control character, such as a line's end"),
+            };
+            self.unlisted(entry.path(), why);
+            return None;
+        };
+        if !entry.file_type().is_file() {
+            return Some(());
+        }
+        if is_upload(entry.file_name().to_str().unwrap_or_default()) {
+            let why = "a name that ends in `#` and digits is that of a file under way, so nobody sees the file";
+            self.unlisted(entry.path(), Obstacle::Name(why));
+            return Some(());
+        }
+        match entry.metadata() {
+            Ok(meta) => {
+                let last_modified = meta.modified().map(Into::into).unwrap_or_default();
+                self.0.files.push(ObjectMeta { location, last_modified, size: meta.len(), e_tag: None, version: None });
+            }
+            Err(error) => self.stumble(&error),
+        }
+        Some(())
+    }
+
+    fn stumble(&mut self, error: &walkdir::Error) {
+        let Some(path) = error.path() else { return };
+        let gone = error.io_error().is_some_and(|e| e.kind() == io::ErrorKind::NotFound);
+        let why = match (error.loop_ancestor(), error.io_error()) {
+            (Some(to), _) => Obstacle::Circle(to.to_string_lossy().into_owned()),
+            (None, Some(e)) if e.raw_os_error() == Some(TOO_MANY_LINKS) => {
+                Obstacle::Circle(path.to_string_lossy().into_owned())
+            }
+            // Something may have gone since the folder was read.
+            (None, Some(_)) if gone && !is_link(path) => return,
+            (None, Some(_)) if gone => Obstacle::Dangling,
+            (None, Some(e)) if e.kind() == io::ErrorKind::PermissionDenied => Obstacle::Denied,
+            (None, Some(e)) => Obstacle::Other(e.to_string()),
+            (None, None) => Obstacle::Other(error.to_string()),
+        };
+        self.unlisted(path, why);
+    }
+
+    fn unlisted(&mut self, path: &FsPath, why: Obstacle) {
+        let (mut folder, mut name) = (path, PathBuf::new());
+        // What is above may have no path either.
+        let folder = loop {
+            if let Some(found) = path_of(folder).filter(|_| folder != path) {
+                break found;
+            }
+            let last = PathBuf::from(folder.file_name().unwrap_or_default());
+            name = if name.as_os_str().is_empty() { last } else { last.join(name) };
+            match folder.parent() {
+                Some(parent) => folder = parent,
+                None => break Path::default(),
+            }
+        };
+        self.0.unlisted.push(Unlisted { folder, name: name.to_string_lossy().into_owned(), why });
+    }
+}
+
+/// Where a link leads to, if that is a folder that it is in: also above the folder that is listed, so that a folder has the
+/// same files whoever lists it.
+fn leads_back(link: &FsPath) -> Option<PathBuf> {
+    #[expect(clippy::disallowed_methods, reason = "symbolic links decide what a folder holds")]
+    let real = |path: &FsPath| std::fs::canonicalize(path).ok();
+    let (to, from) = (real(link)?, real(link.parent()?)?);
+    from.starts_with(&to).then_some(to)
+}
+
+/// `ELOOP`: a link to itself, or links that lead to each other.
+const TOO_MANY_LINKS: i32 = if cfg!(target_os = "linux") { 40 } else { 62 };
+
+fn path_of(path: &FsPath) -> Option<Path> {
+    Path::parse(path.to_str()?).ok()
+}
+
+fn is_link(path: &FsPath) -> bool {
+    path.symlink_metadata().is_ok_and(|meta| meta.is_symlink())
+}
+
+/// Whether `object_store` takes the name for that of a file that it is writing, and so never shows it.
+fn is_upload(name: &str) -> bool {
+    name.rsplit_once('#').is_some_and(|(_, end)| !end.is_empty() && end.bytes().all(|b| b.is_ascii_digit()))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::ffi::OsStr;
+    use std::fs;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+
+    use rstest::rstest;
+
+    use super::*;
+    use crate::{ErrorKind, Stores};
+
+    /// A folder with a file and something that is made in it.
+    fn folder(make: impl FnOnce(&FsPath)) -> (tempfile::TempDir, Location) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(dir.path()).unwrap();
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        fs::write(root.join("a/b/good.csv"), "x").unwrap();
+        make(&root);
+        (dir, Location::from(&root))
+    }
+
+    async fn listed(root: &Location) -> (Vec<String>, Vec<String>) {
+        let (store, path) = Stores::new(false).open(root).unwrap();
+        let listing = list_all(&store.url, store.objects.as_ref(), &path).await.unwrap();
+        let relative = |text: &str| text.replace(root.as_str(), "");
+        let files = listing.files.iter().map(|meta| relative(&format!("/{}", meta.location))).collect();
+        let unlisted = listing.unlisted.iter().map(|u| relative(&format!("{}: {}", u.location(&store.url), u.why)));
+        (files, unlisted.collect())
+    }
+
+    async fn read(root: &Location) -> Result<usize> {
+        let (store, path) = Stores::new(false).open(root).unwrap();
+        Ok(list_files(&store.url, store.objects.as_ref(), &path, |u| u.name.starts_with('_')).await?.len())
+    }
+
+    #[rstest]
+    #[case::circle(|root: &FsPath| symlink(".", root.join("a/self")).unwrap(), "/a/self: this link leads back to /a, which it is in; it is not followed", 1)]
+    #[case::circle_above(|root: &FsPath| symlink("..", root.join("a/up")).unwrap(), "/a/up: this link leads back to , which it is in; it is not followed", 1)]
+    #[case::itself(|root: &FsPath| symlink("me", root.join("a/me")).unwrap(), "/a/me: this link leads back to /a/me, which it is in; it is not followed", 1)]
+    #[case::dangling(|root: &FsPath| symlink("nowhere", root.join("a/gone.csv")).unwrap(), "/a/gone.csv: this link leads to nothing", 1)]
+    #[case::hidden(|root: &FsPath| fs::write(root.join(OsStr::from_bytes(b"_\xff.csv")), "x").unwrap(), "/_\u{fffd}.csv: the name is not UTF-8, so nobody could name the file", 1)]
+    #[case::not_utf8(|root: &FsPath| fs::write(root.join(OsStr::from_bytes(b"\xff.csv")), "x").unwrap(), "/\u{fffd}.csv: the name is not UTF-8, so nobody could name the file", 0)]
+    #[case::folder_not_utf8(|root: &FsPath| { fs::create_dir(root.join(OsStr::from_bytes(b"x\xff"))).unwrap(); fs::write(root.join(OsStr::from_bytes(b"x\xff/a.csv")), "x").unwrap(); }, "/x\u{fffd}: the name is not UTF-8, so nobody could name the file", 0)]
+    #[case::line_end(|root: &FsPath| fs::write(root.join("x\ny.csv"), "x").unwrap(), "/x\ny.csv: the name holds a control character, such as a line's end", 0)]
+    #[case::not_a_folder(|root: &FsPath| symlink("b/good.csv/x", root.join("a/odd")).unwrap(), "/a/odd: this cannot be listed: Not a directory (os error 20)", 0)]
+    #[tokio::test]
+    async fn one_obstacle_hides_nothing_else(
+        #[case] make: fn(&FsPath),
+        #[case] unlisted: &str,
+        #[case] readable: usize,
+    ) {
+        let (_dir, root) = folder(make);
+        assert_eq!(listed(&root).await, (vec!["/a/b/good.csv".to_owned()], vec![unlisted.to_owned()]));
+        match (read(&root).await, readable) {
+            (Ok(files), expected) => assert_eq!(files, expected),
+            (Err(error), expected) => {
+                assert_eq!((error.kind(), expected), (ErrorKind::Refused, 0), "{error}");
+                assert!(error.get("file").is_some() && error.get("way out").is_some(), "{error}");
+            }
+        }
+    }
+
+    #[rstest]
+    #[case("100%25 done/x=1.csv")]
+    #[case(" lead/trail ./x..csv")]
+    #[case("a#b/ü東京 [1]{2}*?.csv")]
+    #[case("a\\b/'\"&;.csv")]
+    #[tokio::test]
+    async fn odd_names_are_names(#[case] name: &str) {
+        let (dir, root) = folder(|_| ());
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "x").unwrap();
+        let (mut wanted, none) = (vec!["/a/b/good.csv".to_owned(), format!("/{name}")], Vec::<String>::new());
+        wanted.sort();
+        assert_eq!(listed(&root).await, (wanted, none));
+        assert_eq!(read(&root).await.unwrap(), 2);
+        // And it leads back to the file.
+        let (store, folder) = Stores::new(false).open(&root).unwrap();
+        for meta in list_all(&store.url, store.objects.as_ref(), &folder).await.unwrap().files {
+            let location = Location::of(&store.url, &meta.location);
+            assert!(Stores::new(false).exists(&location).await.unwrap(), "{location}");
+        }
+    }
+
+    /// A link to a folder above the one that is listed would show that folder's other files.
+    #[tokio::test]
+    async fn a_folder_has_the_same_files_whoever_lists_it() {
+        let (_dir, root) = folder(|root| {
+            symlink("../..", root.join("a/b/up")).unwrap();
+            fs::write(root.join("other.csv"), "x").unwrap();
+        });
+        assert_eq!(read(&root.join("a/b")).await.unwrap(), 1);
+        assert_eq!(listed(&root.join("a")).await.0.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn names_of_uploads_are_said() {
+        let (_dir, root) = folder(|root| fs::write(root.join("part#1"), "x").unwrap());
+        let (files, unlisted) = listed(&root).await;
+        assert_eq!((files.len(), unlisted.len()), (1, 1), "{unlisted:?}");
+    }
+
+    #[tokio::test]
+    async fn the_deepest_folder_is_reached() {
+        let (_dir, root) = folder(|root| {
+            let deep = root.join(vec!["d"; 1500].join("/"));
+            fs::create_dir_all(&deep).unwrap();
+            fs::write(deep.join("x.csv"), "x").unwrap();
+        });
+        assert_eq!(listed(&root).await.0.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_not_there_has_no_files() {
+        let (_dir, root) = folder(|_| ());
+        assert_eq!(listed(&root.join("nowhere")).await, (Vec::new(), Vec::new()));
+        assert_eq!(listed(&Location::from("memory:/nowhere")).await, (Vec::new(), Vec::new()));
+        assert_eq!(read(&root.join("nowhere")).await.unwrap(), 0);
+    }
+}
