@@ -29,6 +29,16 @@ pub(crate) struct CrawlArgs {
     /// Look at no more than so much of each CSV and JSON file, for example `64MB` [default: every value]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     sample: Option<usize>,
+    /// What the partition keys of new tables are called whose folders say the value only, as in `2023/11/14/`; for
+    /// example `year,month,day` [default: partition_0, partition_1 ...]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    partition_names: Vec<String>,
+    /// How deep new tables are: 1 is LOCATION, 2 the folders in it; what is below are partitions [default: found out]
+    #[arg(long, value_name = "N")]
+    table_level: Option<usize>,
+    /// Leave out files and folders, by their path below LOCATION, for example `**/*.tmp`; may be given more than once
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
     /// Only say what would change
     #[arg(long)]
     dry_run: bool,
@@ -48,6 +58,9 @@ pub(crate) async fn crawl(ctx: &JobContext, args: CrawlArgs) -> Result<(String, 
         dry_run: args.dry_run,
         csv_header: args.csv_header.map(|header| header == Header::Present),
         sample_bytes: args.sample.map(|bytes| bytes as u64),
+        partition_names: args.partition_names,
+        table_level: args.table_level,
+        exclude: args.exclude,
     };
     let report = hardtack_tables::crawl(ctx, &args.location, &args.database, &options).await?;
     Ok((said(&report, args.dry_run), !report.problems.is_empty()))

@@ -22,6 +22,7 @@ use url::Url;
 
 use crate::avro::AvroRows;
 use crate::csv::{self, Dialect, Places};
+use crate::globs::Globs;
 use crate::json::{self, JsonObjects};
 use crate::listing::folder_files;
 use crate::parquet;
@@ -76,6 +77,24 @@ pub struct Folder {
     pub format: FileFormat,
     /// The values of the partition columns.
     pub values: Vec<ScalarValue>,
+    /// Which of its files are meant, if not all are.
+    pub wanted: Wanted,
+}
+
+/// Which files of a folder are meant, by their paths below it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Wanted {
+    /// Only these; all if there is no pattern.
+    pub only: Globs,
+    /// But not these.
+    pub except: Globs,
+}
+
+impl Wanted {
+    /// Whether a file is meant, by its path below the folder.
+    pub fn takes(&self, path: &str) -> bool {
+        (self.only.is_empty() || self.only.matches(path)) && !self.except.matches(path)
+    }
 }
 
 /// Reads folders whose columns are known: the building block of tables. It lists the folders that it is given when a plan
@@ -151,7 +170,7 @@ impl FolderScan {
     async fn list(&self, folders: Vec<Folder>, session: &dyn Session) -> Result<Vec<Listed>> {
         let mut found = stream::iter(folders)
             .map(|folder| async move {
-                let (store, files) = list(&folder.location, session).await?;
+                let (store, files) = list(&folder, session).await?;
                 Ok::<_, Error>((folder, store, files))
             })
             .buffered(LISTED_AT_ONCE);
@@ -195,12 +214,13 @@ struct Listed {
     files: Vec<PartitionedFile>,
 }
 
-async fn list(location: &Location, session: &dyn Session) -> Result<(Url, Vec<ObjectMeta>)> {
+async fn list(folder: &Folder, session: &dyn Session) -> Result<(Url, Vec<ObjectMeta>)> {
+    let location = &folder.location;
     let resolved = location.resolve()?;
     let store = session.runtime_env().object_store(ObjectStoreUrl::parse(&resolved.store)?);
     let store = store.map_err(|e| Error::from(e).with("location", location))?;
-    let files = folder_files(&store, &resolved.path).await;
-    Ok((resolved.store, files.map_err(|e| Error::from(e).with("location", location))?))
+    let files = folder_files(&resolved.store, &store, &resolved.path, &folder.wanted).await?;
+    Ok((resolved.store, files))
 }
 
 type Reader = (Arc<dyn FileSource>, Option<Arc<dyn PhysicalExprAdapterFactory>>);

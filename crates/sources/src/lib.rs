@@ -39,6 +39,7 @@ mod folders;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod globs;
 mod infer;
 mod input;
 mod inspect;
@@ -56,7 +57,8 @@ mod widen;
 pub use avro::{Avro, AvroFiles};
 pub use csv::{Csv, CsvFiles};
 pub use files::{Files, partition_type, partition_value};
-pub use folders::{FileFormat, Folder, FolderCsv, FolderScan};
+pub use folders::{FileFormat, Folder, FolderCsv, FolderScan, Wanted};
+pub use globs::Globs;
 pub use inspect::{FileKind, InspectOptions, Inspected, inspect};
 pub use json::{Json, JsonFiles};
 pub use listing::folder_partition;

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use futures::TryStreamExt;
 use glob::{MatchOptions, Pattern};
+use hardtack_core::listing::{Unlisted, list_files};
 use hardtack_core::{Error, Location, Result, Store, Stores};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use percent_encoding::percent_decode_str;
+use url::Url;
 
+use crate::folders::Wanted;
 use crate::input::Compression;
 
 /// Which files below a location belong to a source.
@@ -91,7 +93,8 @@ impl Search<'_> {
         let failed = |e: object_store::Error| Error::from(e).with("location", self.location);
         let pattern = self.pattern()?;
         let mut found = if self.recursive {
-            store.objects.list(Some(path)).try_collect().await.map_err(failed)?
+            let hidden = |unlisted: &Unlisted| is_hidden_below(unlisted, path);
+            list_files(&store.url, store.objects.as_ref(), path, hidden).await?
         } else {
             store.objects.list_with_delimiter(Some(path)).await.map_err(failed)?.objects
         };
@@ -199,19 +202,31 @@ impl Search<'_> {
 }
 
 /// The files in a folder and the folders below it, sorted by name: whatever their names, but not what is hidden or empty
-/// (some stores keep empty objects in place of folders).
-pub(crate) async fn folder_files(store: &dyn ObjectStore, path: &Path) -> object_store::Result<Vec<ObjectMeta>> {
-    let mut found: Vec<ObjectMeta> = match store.list(Some(path)).try_collect().await {
-        Err(object_store::Error::NotFound { .. }) => Vec::new(),
-        found => found?,
-    };
+/// (some stores keep empty objects in place of folders), nor what is not wanted.
+pub(crate) async fn folder_files(
+    url: &Url,
+    store: &dyn ObjectStore,
+    path: &Path,
+    wanted: &Wanted,
+) -> Result<Vec<ObjectMeta>> {
+    let relative = |u: &Unlisted| below(&u.folder, path).into_iter().chain([u.name.clone()]).collect::<Vec<_>>();
+    let spared = |u: &Unlisted| is_hidden_below(u, path) || !wanted.takes(&relative(u).join("/"));
+    let mut found = list_files(url, store, path, spared).await?;
     found.retain(|meta| {
-        let parts = meta.location.prefix_match(path).into_iter().flatten();
-        let parts: Vec<String> = parts.map(|part| part.as_ref().to_owned()).collect();
-        meta.size > 0 && parts.split_last().is_some_and(|(name, folders)| !is_hidden(name, folders))
+        let parts = below(&meta.location, path);
+        let seen = parts.split_last().is_some_and(|(name, folders)| !is_hidden(name, folders));
+        meta.size > 0 && seen && wanted.takes(&parts.join("/"))
     });
-    found.sort_unstable_by(|a, b| a.location.cmp(&b.location));
     Ok(found)
+}
+
+/// The folders on the way from one path to another below it, and its name.
+fn below(path: &Path, above: &Path) -> Vec<String> {
+    path.prefix_match(above).into_iter().flatten().map(|part| part.as_ref().to_owned()).collect()
+}
+
+fn is_hidden_below(unlisted: &Unlisted, above: &Path) -> bool {
+    is_hidden(&unlisted.name, &below(&unlisted.folder, above))
 }
 
 fn is_hidden(name: &str, folders: &[String]) -> bool {

@@ -13,6 +13,7 @@ mod place;
 mod provider;
 mod publisher;
 mod purge;
+mod selection;
 mod sink;
 mod source;
 mod steps;

@@ -4,6 +4,7 @@ use futures::{StreamExt, TryStreamExt};
 use hardtack_catalog::Table as Description;
 use hardtack_core::staging::VERSIONS;
 use hardtack_core::{Error, Location, Result, Store, Stores};
+use hardtack_sources::Wanted;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 
@@ -82,6 +83,17 @@ pub(crate) async fn visible_files(stores: &Stores, folder: &Location) -> Result<
         files.extend(listed.objects.into_iter().filter(|meta| visible(&meta.location)));
         folders.extend(listed.common_prefixes.into_iter().filter(visible));
     }
+    Ok(files)
+}
+
+/// Those of [`visible_files`] that a table has.
+pub(crate) async fn wanted_files(stores: &Stores, folder: &Location, wanted: &Wanted) -> Result<Vec<ObjectMeta>> {
+    let root = folder.resolve()?.path;
+    let mut files = visible_files(stores, folder).await?;
+    files.retain(|meta| {
+        let inside: Vec<_> = meta.location.prefix_match(&root).into_iter().flatten().collect();
+        wanted.takes(&inside.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join("/"))
+    });
     Ok(files)
 }
 

@@ -15,11 +15,12 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::TryStreamExt;
 use hardtack_catalog::{self as catalog, Catalog, CatalogOf, NULL_PARTITION, Partition, schema_from_catalog};
 use hardtack_core::{Error, JobContext, Location, Meter, Result};
-use hardtack_sources::{Folder, FolderScan, partition_value};
+use hardtack_sources::{Folder, FolderScan, Wanted, partition_value};
 
 use crate::Table;
 use crate::filters::predicate;
 use crate::format::file_format;
+use crate::selection;
 
 /// A table of the catalog as DataFusion scans it: lazily. Making one asks for the table's description only. A scan asks
 /// for the partitions that its filters leave, by pages, and lists the folders of those and no others.
@@ -30,6 +31,8 @@ pub struct CatalogTable {
     description: catalog::Table,
     catalog: Arc<dyn Catalog>,
     scan: FolderScan,
+    /// Which files of its folders it has.
+    wanted: Wanted,
 }
 
 impl fmt::Debug for CatalogTable {
@@ -64,7 +67,8 @@ impl CatalogTable {
         file_format(&description, None)?;
         let schema = schema_from_catalog(&description)?;
         let scan = FolderScan::new(&schema, description.partition_keys.len(), meter);
-        Ok(Self { description, catalog, scan })
+        let wanted = selection::wanted(&description)?;
+        Ok(Self { description, catalog, scan, wanted })
     }
 
     /// What the catalog says of the table.
@@ -77,7 +81,7 @@ impl CatalogTable {
         let table = &self.description;
         if table.partition_keys.is_empty() {
             let (location, format) = (table.location()?.clone(), file_format(table, None)?);
-            return Ok(vec![Folder { location, format, values: Vec::new() }]);
+            return Ok(vec![Folder { location, format, values: Vec::new(), wanted: self.wanted.clone() }]);
         }
         let wanted = predicate(table, filters);
         tracing::debug!(table = table.qualified_name(), predicate = %wanted, "listing partitions");
@@ -88,7 +92,8 @@ impl CatalogTable {
             let keep = self.scan.select(&values.iter().map(Vec::as_slice).collect::<Vec<_>>(), filters, session)?;
             for ((partition, values), _) in page.iter().zip(values).zip(keep).filter(|(_, keep)| *keep) {
                 let format = file_format(table, Some(partition))?;
-                folders.push(Folder { location: self.location(partition)?, format, values });
+                let (location, wanted) = (self.location(partition)?, self.wanted.clone());
+                folders.push(Folder { location, format, values, wanted });
             }
         }
         // Catalogs give partitions in any order; rows should not.

@@ -7,8 +7,9 @@ use hardtack_core::{JobContext, Location, Result};
 use object_store::ObjectMeta;
 
 use crate::Table;
-use crate::place::{base_of, delete, is_same, open, visible_files};
+use crate::place::{base_of, delete, is_same, open, wanted_files};
 use crate::publisher::{amend, repoint_undone, sum};
+use crate::selection;
 use crate::steps::Counted;
 
 /// What [`purge`] has removed, or would remove.
@@ -65,7 +66,7 @@ struct Purge<'a> {
 impl Purge<'_> {
     /// The files in a folder that are too old, and those that are not.
     async fn files(&self, folder: &Location) -> Result<(Vec<ObjectMeta>, Vec<ObjectMeta>)> {
-        let files = visible_files(self.ctx.stores(), folder).await?;
+        let files = wanted_files(self.ctx.stores(), folder, &selection::wanted(self.table)?).await?;
         Ok(files.into_iter().partition(|file| file.last_modified + self.retention < self.ctx.now()))
     }
 

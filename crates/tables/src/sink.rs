@@ -20,6 +20,7 @@ use crate::Table;
 use crate::evolution::{self, SchemaEvolution};
 use crate::place::{absolute, base_of, is_below, name_in};
 use crate::publisher::PUBLISHER;
+use crate::selection;
 use crate::steps::{CountChange, Counted, Payload, Rebuilt, Slot, Step};
 use crate::versions;
 
@@ -328,7 +329,7 @@ impl<'a> Saving<'a> {
             slots.entry(Vec::new()).or_insert_with(|| Slot::new(Vec::new(), root.clone()));
         }
         let present = self.present(slots.keys()).await?;
-        let mut superseded = versions::list_superseded(self.ctx, &present).await?;
+        let mut superseded = versions::list_superseded(self.ctx, &selection::wanted(&self.table)?, &present).await?;
         let added: Counted = slots.values().map(|slot| slot.counted).sum();
         let replaced: Option<Counted> = present.iter().map(|partition| Counted::of(&partition.parameters)).sum();
         let change = match (self.writing.mode, replaced) {
@@ -375,6 +376,12 @@ impl<'a> Saving<'a> {
 /// Only Parquet tables can be written.
 fn writable(table: &Description) -> Result<()> {
     table.location()?;
+    if selection::is_part(table) {
+        let why =
+            format!("`{}` has only some files of its folder, so nothing can be saved to it", table.qualified_name());
+        let way_out = "move its files to a folder of their own, drop the table, and crawl";
+        return Err(Error::usage(why).with("way out", way_out));
+    }
     match table.format()? {
         TableFormat::Parquet => Ok(()),
         other => Err(not_parquet(&other).with("table", table.qualified_name())),

@@ -8,12 +8,13 @@ use futures::{StreamExt, TryStreamExt};
 use hardtack_catalog::{Catalog, CatalogOf, Partition, Predicate, Table as Description};
 use hardtack_core::staging::VERSIONS;
 use hardtack_core::{Error, ErrorKind, JobContext, Location, Result, Stores, fault};
+use hardtack_sources::Wanted;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use serde::{Deserialize, Serialize};
 
 use crate::Table;
-use crate::place::{base_of, delete, is_same, is_visible, open, visible_files};
+use crate::place::{base_of, delete, is_same, is_visible, open, wanted_files};
 use crate::steps::{Counted, Payload, Slot, Superseded};
 
 /// How long superseded files stay by default.
@@ -119,13 +120,14 @@ impl Record {
 /// The files of partitions that are going to be superseded, as they are now.
 pub(crate) async fn list_superseded(
     ctx: &JobContext,
+    wanted: &Wanted,
     partitions: &[Partition],
 ) -> Result<HashMap<Vec<String>, Superseded>> {
     let placed = partitions.iter().filter_map(|p| Some((p.values.clone(), p.storage.location.clone()?)));
     let stores = ctx.stores();
     let listed = futures::stream::iter(placed.collect::<Vec<_>>()).map(|(values, location)| async move {
         let (_, root) = open(stores, &location)?;
-        let files = visible_files(stores, &location).await?;
+        let files = wanted_files(stores, &location, wanted).await?;
         let relative = |meta: &ObjectMeta| {
             let parts: Vec<_> = meta.location.prefix_match(&root)?.map(|p| p.as_ref().to_owned()).collect();
             Some(parts.join("/"))

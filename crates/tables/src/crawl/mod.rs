@@ -1,17 +1,20 @@
 //! Tables from files: finds data sets and registers them.
 
+mod alike;
 mod describe;
 mod naming;
 mod report;
+mod search;
 mod tree;
 mod update;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use arrow::datatypes::Schema;
+use futures::{StreamExt, TryStreamExt, stream};
 use hardtack_catalog::{Catalog, CatalogExt, CatalogOf, Column, Database, Partition, Table as Description};
 use hardtack_core::{Error, ErrorKind, JobContext, Location, Result, Store};
-use hardtack_sources::{FileFormat, InspectOptions, Inspected, folder_partition, inspect};
+use hardtack_sources::{FileFormat, FileKind, Globs, InspectOptions, Inspected, folder_partition, inspect};
 use object_store::ObjectMeta;
 use object_store::path::Path;
 
@@ -19,9 +22,12 @@ use crate::evolution;
 use crate::format::file_format;
 use crate::place::base_of;
 use crate::publisher::amend;
+use crate::selection::{self, EXCLUDE, FILES, PLAIN_KEYS};
 use crate::steps::has_runs;
+use alike::{Signature, is_value};
 use describe::Statistics;
-use tree::{DataSet, Listed, Part};
+use search::{KnownFolder, KnownFolders, KnownTable, Looks, Search, Wishes};
+use tree::{DataSet, Listed, Owner, Part};
 use update::Compared;
 
 pub use report::{CrawlOutcome, CrawlProblem, CrawlReport, CrawledPartitions, CrawledTable, WidenedColumn};
@@ -40,16 +46,29 @@ pub struct CrawlOptions {
     /// How many bytes of each CSV or JSON file are looked at (decompressed; all by default). A value further down may be of
     /// another type, and is refused then by those who read it.
     pub sample_bytes: Option<u64>,
+    /// What the partition keys of new tables are called whose folders say the value only (`2023/11/` and not
+    /// `year=2023/month=11/`), from the outermost: `year`, `month`. Those without a name are `partition_0`, `partition_1` ...
+    pub partition_names: Vec<String>,
+    /// How deep new tables are: 1 is the folder that is crawled, 2 the folders in it. Every folder there is a table, and
+    /// what is below are its partitions. Otherwise it is found out.
+    pub table_level: Option<usize>,
+    /// Patterns of files and folders that are left out, as paths below the folder that is crawled: `**/*.tmp`.
+    pub exclude: Vec<String>,
 }
 
 /// Finds the data sets below a location and registers them as tables of a database, or brings the tables that are there
 /// up to date: what crawlers of AWS Glue do. A second crawl changes nothing.
 ///
 /// # What is a table
-/// The topmost folder that holds data files, or folders `key=value`, is a table; `location` itself may be one. Its files
-/// are those below it, but for what is hidden (by a leading `_` or `.`) or empty. They are of one format: Parquet, JSON, CSV
-/// or Avro, by their suffixes, or by their first bytes if they have none. Folders of several formats are
-/// [problems](CrawlReport::problems) and left alone, as are tables of Delta Lake, Hudi and Iceberg.
+/// A folder that holds data files, or folders that are partitions; `location` itself may be one. Its files are those below
+/// it, but for what is hidden (by a leading `_` or `.`), empty, or [left out](CrawlOptions::exclude). They are of one
+/// format: Parquet, JSON, CSV or Avro, by their suffixes, or by their first bytes if they have none. Folders of several
+/// formats are [problems](CrawlReport::problems) and left alone, as are tables of Delta Lake, Hudi and Iceberg.
+///
+/// Partitions are folders `key=value`; folders that are called by numbers or dates, with files of like columns; and folders
+/// that are called by words, if seven in ten of their columns are the same. Files right in one folder that share few columns are
+/// tables of their own, each with the patterns of its files. Tables that exist keep their keys and files. The
+/// [notes](CrawledTable::notes) of a new table say why it is one.
 ///
 /// The table of the catalog whose folder it is, is *the* table, whatever its name. Otherwise a table is created, with the
 /// folder's name in small letters, digits and `_`. A table of that name with another folder is a problem, and never
@@ -93,8 +112,17 @@ pub async fn crawl(
         return Err(Error::usage("this is a file, and tables are folders; crawl the folder that it is in")
             .with("location", location));
     }
-    let listed = Listed::list(&store, &root).await?;
-    let (sets, problems) = listed.data_sets(&known.folders());
+    let exclude = Globs::parse(&options.exclude)?;
+    check_names(&options.partition_names)?;
+    if options.table_level == Some(0) {
+        return Err(Error::usage(
+            "there is no --table-level 0; 1 is the folder that is crawled, 2 are the folders in it",
+        ));
+    }
+    let wishes =
+        Wishes { partition_names: &options.partition_names, table_level: options.table_level, exclude: &exclude };
+    let mut listed = Listed::list(&store, &root, &exclude).await?;
+    let problems = std::mem::take(&mut listed.problems);
     let mut crawl = Crawl {
         ctx,
         catalog: catalog.as_ref(),
@@ -102,8 +130,19 @@ pub async fn crawl(
         database,
         options,
         has_database,
+        registered: HashMap::new(),
+        listed: &listed,
         report: CrawlReport { tables: Vec::new(), problems },
     };
+    let folders = crawl.known(&root, &known).await?;
+    let mut search = Search::new(&listed, &folders, wishes);
+    let looks = crawl.look(search.undecided()).await?;
+    search.decide(looks);
+    let (sets, mut problems) = (search.found, search.problems);
+    for problem in &mut problems {
+        problem.table = problem.table.take().map(|table| format!("{}.{table}", crawl.database));
+    }
+    crawl.report.problems.extend(problems);
     crawl.all(&root, &known, sets).await?;
     let mut report = crawl.report;
     report.tables.sort_by(|a, b| (&a.location, &a.name).cmp(&(&b.location, &b.name)));
@@ -134,14 +173,16 @@ impl<'a> Known<'a> {
         Self { by_folder, names: tables.iter().map(|table| table.name.clone()).collect() }
     }
 
-    fn folders(&self) -> BTreeSet<Path> {
-        self.by_folder.keys().cloned().collect()
-    }
-
     /// Partitions are not to become tables.
     fn check(&self, location: &Location, root: &Path) -> Result<()> {
-        let above = self.by_folder.iter().find(|(folder, _)| *folder != root && root.prefix_matches(folder));
-        if let Some((folder, tables)) = above {
+        let inside = |folder: &Path| folder != root && root.prefix_matches(folder);
+        // A table of some files of a folder has no folders.
+        let whole = |tables: &[&Description]| tables.iter().any(|table| !selection::is_part(table));
+        let mut above = self.by_folder.iter().filter(|(folder, tables)| inside(folder) && whole(tables));
+        if self.by_folder.contains_key(root) {
+            return Ok(());
+        }
+        if let Some((folder, tables)) = above.next() {
             let name = tables.first().map(|table| table.qualified_name()).unwrap_or_default();
             return Err(Error::usage(format!("this folder is inside of the table `{name}`; crawl the table's folder"))
                 .with("location", location)
@@ -149,13 +190,27 @@ impl<'a> Known<'a> {
         }
         let is_partition = |part: &str| folder_partition(part).is_some();
         match root.parts().find(|part| is_partition(part.as_ref())) {
-            Some(part) if !self.by_folder.contains_key(root) => {
+            Some(part) => {
                 let why = format!("`{}` is a partition of a table; crawl the folder above", part.as_ref());
                 Err(Error::usage(why).with("location", location))
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
+}
+
+/// Names for partition keys are names of columns, each there once.
+fn check_names(names: &[String]) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        let legal = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if !legal || !seen.insert(name.to_lowercase()) {
+            let why = if legal { "is there twice" } else { "is no name for a partition key" };
+            let wanted = "wanted are names of letters, digits and `_`, such as `year,month,day`";
+            return Err(Error::usage(format!("`{name}` {why}; {wanted}")).with("argument", "--partition-names"));
+        }
+    }
+    Ok(())
 }
 
 pub(super) struct Crawl<'a> {
@@ -165,34 +220,153 @@ pub(super) struct Crawl<'a> {
     database: String,
     options: &'a CrawlOptions,
     has_database: bool,
+    /// The partitions of tables that were asked for them already.
+    registered: HashMap<String, Vec<Partition>>,
+    listed: &'a Listed<'a>,
     report: CrawlReport,
 }
 
+/// So much of a file is looked at to find out whether it belongs to others.
+const HEAD_BYTES: u64 = 64 << 10;
+/// How many files are looked at at once.
+const AT_ONCE: usize = 16;
+
 impl Crawl<'_> {
-    async fn all(&mut self, root: &Path, known: &Known<'_>, sets: Vec<DataSet>) -> Result<()> {
-        let mut rest: BTreeMap<&Path, &Vec<&Description>> =
-            known.by_folder.iter().filter(|(folder, _)| folder.prefix_matches(root)).collect();
-        for problem in &self.report.problems {
-            if let Ok(at) = problem.location.resolve() {
-                rest.remove(&at.path);
+    // --- what is known, and what has to be ---------------------------------------------------------------------------
+
+    /// What the catalog says of the tables whose folders are below the one that is crawled.
+    async fn known(&mut self, root: &Path, known: &Known<'_>) -> Result<KnownFolders> {
+        let mut folders = KnownFolders::new();
+        for (folder, tables) in known.by_folder.iter().filter(|(folder, _)| folder.prefix_matches(root)) {
+            let (some, whole): (Vec<&Description>, Vec<&Description>) =
+                tables.iter().partition(|table| selection::is_part(table));
+            let mut found = KnownFolder::default();
+            for table in some {
+                found.some.push(self.known_table(table).await?);
             }
+            if let Some(table) = self.chosen(folder, &whole) {
+                found.whole = Some(self.known_table(table).await?);
+            }
+            folders.insert(folder.clone(), found);
         }
-        let (existing, new): (Vec<DataSet>, Vec<DataSet>) =
-            sets.into_iter().partition(|set| known.by_folder.contains_key(&set.path));
-        let mut taken: BTreeSet<String> = BTreeSet::new();
-        for set in &existing {
-            let Some(tables) = rest.remove(&set.path) else { continue };
-            let table = self.choose(set, tables);
+        Ok(folders)
+    }
+
+    async fn known_table(&mut self, table: &Description) -> Result<KnownTable> {
+        let plain = selection::listed(table, PLAIN_KEYS)?;
+        let keys: Vec<String> = table.partition_keys.iter().map(|key| key.name.to_lowercase()).collect();
+        let registered = match keys.is_empty() || table.format().is_err() {
+            true => Vec::new(),
+            false => update::registered(self.catalog, table).await?,
+        };
+        // The folders of partitions, as far as they are where the table's are by custom.
+        let base = base_of(table)?.resolve()?.path;
+        let folders = registered.iter().filter_map(|partition| {
+            let at = partition.storage.location.as_ref()?.resolve().ok()?.path;
+            let inside: Vec<String> = at.prefix_match(&base)?.map(|part| part.as_ref().to_owned()).collect();
+            (inside.len() == keys.len() && !inside.iter().any(|name| crate::place::is_hidden(name)))
+                .then_some((inside, partition))
+        });
+        let folders: Vec<(Vec<String>, &Partition)> = folders.collect();
+        let is_plain = |i: usize| {
+            let called = keys[i].strip_prefix("partition_").is_some_and(|n| n.parse::<u8>().is_ok());
+            let is_value = |(inside, partition): &(Vec<String>, &Partition)| inside[i] == partition.values[i];
+            called || plain.contains(&keys[i]) || folders.iter().any(is_value)
+        };
+        let has_values = |i: usize| {
+            let mut names =
+                folders.iter().map(|(inside, _)| &inside[i]).filter(|name| folder_partition(name).is_none()).peekable();
+            names.peek().is_some() && names.all(|name| is_value(name))
+        };
+        let kind = table.format().ok().and_then(|format| update::kind_of(&format));
+        let known = KnownTable {
+            name: table.name.clone(),
+            kind,
+            plain: (0..keys.len()).map(is_plain).collect(),
+            valued: (0..keys.len()).map(has_values).collect(),
+            first: registered.iter().filter_map(|partition| partition.values.first().cloned()).collect(),
+            columns: Signature::of(table.storage.columns.iter().map(|column| column.name.to_lowercase())),
+            only: selection::listed(table, FILES)?,
+            except: selection::listed(table, EXCLUDE)?,
+            wanted: selection::wanted(table)?,
+            keys,
+        };
+        if !known.keys.is_empty() {
+            self.registered.insert(table.name.clone(), registered);
+        }
+        Ok(known)
+    }
+
+    /// The partitions of a table that the catalog has.
+    async fn registered(&mut self, table: &Description) -> Result<Vec<Partition>> {
+        match self.registered.remove(&table.name) {
+            Some(partitions) => Ok(partitions),
+            None => update::registered(self.catalog, table).await,
+        }
+    }
+
+    /// The columns of files, as far as their beginnings tell. What cannot be read is told by those who read all of it.
+    async fn look(&self, files: Vec<(&ObjectMeta, FileKind)>) -> Result<Looks> {
+        let options = InspectOptions {
+            csv_header: self.options.csv_header,
+            sample_bytes: Some(self.options.sample_bytes.map_or(HEAD_BYTES, |bytes| bytes.min(HEAD_BYTES))),
+            concurrency: 1,
+            ..InspectOptions::default()
+        };
+        let options = &options;
+        let look = |(meta, kind): (&ObjectMeta, FileKind)| {
+            let meta = meta.clone();
+            async move {
+                match inspect(self.store, std::slice::from_ref(&meta), kind, options).await {
+                    Ok(found) => Ok(Some((meta.location, signature(&found)))),
+                    Err(e) if is_of_one(&e) => Ok(None),
+                    Err(e) => Err(e),
+                }
+            }
+        };
+        stream::iter(files)
+            .map(look)
+            .buffer_unordered(AT_ONCE)
+            .try_filter_map(|found| async { Ok(found) })
+            .try_collect()
+            .await
+    }
+
+    async fn all(&mut self, root: &Path, known: &Known<'_>, sets: Vec<DataSet>) -> Result<()> {
+        let below = known.by_folder.iter().filter(|(folder, _)| folder.prefix_matches(root));
+        let mut rest: BTreeMap<&str, (&Path, &Description)> =
+            below.flat_map(|(folder, tables)| tables.iter().map(move |t| (t.name.as_str(), (folder, *t)))).collect();
+        for problem in &self.report.problems {
+            let Ok(at) = problem.location.resolve() else { continue };
+            rest.retain(|_, (folder, table)| {
+                let is_of = problem.table.as_ref().is_none_or(|name| *name == table.qualified_name());
+                **folder != at.path || !is_of
+            });
+        }
+        let (mut new, mut taken) = (Vec::new(), BTreeSet::new());
+        for set in sets {
+            let tables = known.by_folder.get(&set.path).map(Vec::as_slice).unwrap_or_default();
+            let table = match &set.owner {
+                Owner::New => None,
+                Owner::Folder => self.choose(&set, tables),
+                Owner::Table(name) => tables.iter().copied().find(|table| table.name == *name),
+            };
+            let Some(table) = table else {
+                new.push(set);
+                continue;
+            };
+            rest.remove(table.name.as_str());
             taken.insert(table.name.clone());
-            let done = self.update(table, set).await;
+            if set.owner == Owner::Folder {
+                rest.retain(|_, (folder, other)| **folder != set.path || selection::is_part(other));
+            }
+            let done = self.update(table, &set).await;
             self.take(&set.location, Some(table.qualified_name()), done)?;
         }
-        for (folder, tables) in rest {
+        for (folder, table) in rest.into_values() {
             let location = Location::of(&self.store.url, folder);
-            for table in tables {
-                let done = self.without_files(table, &location).await;
-                self.take(&location, Some(table.qualified_name()), done)?;
-            }
+            let done = self.without_files(table, &location).await;
+            self.take(&location, Some(table.qualified_name()), done)?;
         }
         for set in &new {
             let done = self.create(set, known, &mut taken).await;
@@ -201,15 +375,21 @@ impl Crawl<'_> {
         Ok(())
     }
 
-    /// Of several tables in one folder the one that has its name, or else the first.
-    fn choose<'t>(&mut self, set: &DataSet, tables: &[&'t Description]) -> &'t Description {
-        let own = self.name(set, &BTreeSet::new());
-        let chosen = tables.iter().find(|table| table.name == own).copied().unwrap_or(tables[0]);
-        for other in tables.iter().filter(|table| table.name != chosen.name) {
+    /// Of several tables that have all files of a folder the one that has its name, or else the first.
+    fn chosen<'t>(&self, folder: &Path, tables: &[&'t Description]) -> Option<&'t Description> {
+        let whole = || tables.iter().copied().filter(|table| !selection::is_part(table));
+        let own = self.free_name(folder, None, &BTreeSet::new());
+        whole().find(|table| table.name == own).or_else(|| whole().next())
+    }
+
+    /// The table whose folder it is; others of which that is so, too, are a problem.
+    fn choose<'t>(&mut self, set: &DataSet, tables: &[&'t Description]) -> Option<&'t Description> {
+        let chosen = self.chosen(&set.path, tables)?;
+        for other in tables.iter().filter(|table| table.name != chosen.name && !selection::is_part(table)) {
             let message = format!("this is the folder of `{}`, too; that table is left alone", chosen.qualified_name());
             self.problem(&set.location, Some(other.qualified_name()), message);
         }
-        chosen
+        Some(chosen)
     }
 
     fn problem(&mut self, location: &Location, table: Option<String>, message: String) {
@@ -220,7 +400,7 @@ impl Crawl<'_> {
     fn take(&mut self, location: &Location, table: Option<String>, done: Result<Option<CrawledTable>>) -> Result<()> {
         match done {
             Ok(done) => self.report.tables.extend(done),
-            Err(e) if matches!(e.kind(), ErrorKind::Refused | ErrorKind::Usage | ErrorKind::Conflict) => {
+            Err(e) if is_of_one(&e) || e.kind() == ErrorKind::Conflict => {
                 self.problem(location, table, e.chain());
             }
             Err(e) => return Err(e.with("folder", location)),
@@ -229,7 +409,12 @@ impl Crawl<'_> {
     }
 
     fn name(&self, set: &DataSet, taken: &BTreeSet<String>) -> String {
-        let mut folders: Vec<String> = set.path.parts().map(|part| part.as_ref().to_owned()).collect();
+        self.free_name(&set.path, set.name.as_deref(), taken)
+    }
+
+    fn free_name(&self, path: &Path, name: Option<&str>, taken: &BTreeSet<String>) -> String {
+        let mut folders: Vec<String> = path.parts().map(|part| part.as_ref().to_owned()).collect();
+        folders.extend(name.map(str::to_owned));
         folders.reverse();
         folders.extend(self.store.url.host_str().map(str::to_owned));
         naming::free(&self.options.table_prefix, &folders.iter().map(String::as_str).collect::<Vec<_>>(), taken)
@@ -259,7 +444,7 @@ impl Crawl<'_> {
     ) -> Result<Option<CrawledTable>> {
         let own = self.name(set, &BTreeSet::new());
         let name = self.name(set, taken);
-        let mut notes = Vec::new();
+        let mut notes = set.notes.clone();
         if name != own {
             notes.push(format!("another folder is the table `{own}`, so this one has the name of a folder above, too"));
         }
@@ -272,6 +457,9 @@ impl Crawl<'_> {
         let mut table = describe::table(&self.database, &name, set, &found.format);
         let (schema, left_out) = describe::columns(&found.schema, &found.format, &set.keys).map_err(Error::refused)?;
         update::evolve(&mut table, &schema, &found.format)?;
+        selection::write(&mut table.parameters, FILES, &set.only);
+        selection::write(&mut table.parameters, EXCLUDE, &set.except);
+        selection::write(&mut table.parameters, PLAIN_KEYS, &set.plain_keys());
         let mut partitions = Vec::new();
         let (counted, all) = count(set.parts.values(), &found);
         all.write(&mut table.parameters);
@@ -326,15 +514,18 @@ impl Crawl<'_> {
                 Error::refused(why).with("way out", "partition keys cannot be changed; drop the table, and crawl")
             );
         }
-        let registered = update::registered(self.catalog, table).await?;
-        let compared = match keys.is_empty() {
+        let registered = self.registered(table).await?;
+        let mut compared = match keys.is_empty() {
             false => update::compare(table, &base_of(table)?, registered, &set.parts)?,
             true => Compared::default(),
         };
+        compared.spare(|folder| self.listed.is_blind_to(folder));
         let parts: Vec<&Part> =
             if keys.is_empty() { set.parts.values().collect() } else { compared.folders().collect() };
         let files: Vec<ObjectMeta> = parts.iter().flat_map(|part| part.files.clone()).collect();
         let mut table = table.clone();
+        let selected = selection::write(&mut table.parameters, FILES, &set.only)
+            | selection::write(&mut table.parameters, EXCLUDE, &set.except);
         // Jobs count what they save.
         let counts = !has_runs(&table.parameters);
         let mut statistics = Vec::new();
@@ -350,10 +541,22 @@ impl Crawl<'_> {
             if counts && compared.elsewhere == 0 {
                 report.statistics = all.write(&mut table.parameters);
             }
-            report.notes = found.notes;
+            report.notes.extend(found.notes);
         }
+        report.notes.extend(set.notes.iter().cloned());
         for message in &compared.unfit {
             self.problem(&set.location, Some(table.qualified_name()), message.clone());
+        }
+        if selected {
+            report.outcome = CrawlOutcome::Updated;
+            if !self.options.dry_run {
+                let (only, except) = (&set.only, &set.except);
+                amend(self.catalog, &table.database, &table.name, |table| {
+                    selection::write(&mut table.parameters, FILES, only);
+                    selection::write(&mut table.parameters, EXCLUDE, except);
+                })
+                .await?;
+            }
         }
         self.partitions(&mut table, compared, statistics.into_iter(), counts, &mut report).await?;
         Ok(Some(report))
@@ -384,9 +587,10 @@ impl Crawl<'_> {
         if table.format().is_err() || update::is_version(table)? {
             return Ok(None);
         }
-        let registered = update::registered(self.catalog, table).await?;
+        let registered = self.registered(table).await?;
         let nothing = BTreeMap::new();
-        let compared = update::compare(table, &base_of(table)?, registered, &nothing)?;
+        let mut compared = update::compare(table, &base_of(table)?, registered, &nothing)?;
+        compared.spare(|folder| self.listed.is_blind_to(folder));
         if compared.elsewhere == 0 {
             report.notes.push("there is no file in its folder".to_owned());
         }
@@ -470,6 +674,22 @@ impl Crawl<'_> {
         })
         .await
     }
+}
+
+/// The columns of a file, for comparison with those of others. Without a header only their number and types tell.
+fn signature(found: &Inspected) -> Signature {
+    let fields = found.schema.fields();
+    match &found.format {
+        FileFormat::Csv(csv) if csv.header_lines == 0 => {
+            Signature::nameless(fields.iter().map(|field| format!("{} {}", field.name(), field.data_type())))
+        }
+        _ => Signature::of(fields.iter().map(|field| field.name().to_lowercase())),
+    }
+}
+
+/// Whether something is wrong with one file or one table only.
+fn is_of_one(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Refused | ErrorKind::Usage | ErrorKind::NotFound)
 }
 
 /// The statistics of each folder, and of all together.

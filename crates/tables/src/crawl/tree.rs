@@ -1,18 +1,18 @@
-//! From a list of files to the folders that are tables.
+//! From a list of files to the tree of folders that they are in.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use futures::{StreamExt, TryStreamExt, stream};
-use hardtack_catalog::NULL_PARTITION;
-use hardtack_core::{Error, Location, Result, Store};
-use hardtack_sources::{FileKind, folder_partition};
+use hardtack_core::listing::{Obstacle, Unlisted, list_all};
+use hardtack_core::{ErrorKind, Location, Result, Store};
+use hardtack_sources::{FileKind, Globs, folder_partition};
+use object_store::ObjectMeta;
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore};
 
 use super::report::CrawlProblem;
 use crate::place::is_hidden;
 
-/// A folder that is a table.
+/// A folder that is a table, or some of whose files are.
 #[derive(Debug, Clone)]
 pub(super) struct DataSet {
     pub(super) path: Path,
@@ -22,6 +22,40 @@ pub(super) struct DataSet {
     pub(super) keys: Vec<String>,
     /// Its partitions by their values: one without values if it has no keys.
     pub(super) parts: BTreeMap<Vec<String>, Part>,
+    /// Which table of the catalog it is.
+    pub(super) owner: Owner,
+    /// What it is called, if not as its folder.
+    pub(super) name: Option<String>,
+    /// The patterns of its files, if others of the same folders are not its.
+    pub(super) only: Vec<String>,
+    /// The patterns of files in its folders that somebody wants to be left out.
+    pub(super) except: Vec<String>,
+    /// Why it is a table.
+    pub(super) notes: Vec<String>,
+}
+
+impl DataSet {
+    /// The keys whose folders are not called `key=value`.
+    pub(super) fn plain_keys(&self) -> Vec<String> {
+        let base = self.path.parts().count();
+        let is_plain = |i: &usize| {
+            let name =
+                |part: &Part| Some(part.location.resolve().ok()?.path.parts().nth(base + i)?.as_ref().to_owned());
+            self.parts.values().filter_map(name).any(|name| folder_partition(&name).is_none())
+        };
+        (0..self.keys.len()).filter(is_plain).map(|i| self.keys[i].clone()).collect()
+    }
+}
+
+/// Which table of the catalog a data set is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// None yet.
+    New,
+    /// The one whose folder it is.
+    Folder,
+    /// The one of this name, of several in the folder.
+    Table(String),
 }
 
 /// A folder of a partition and the files below it.
@@ -32,15 +66,46 @@ pub(super) struct Part {
 }
 
 /// A file whose kind is known, or is none of those that tables are made of.
-type Found = (ObjectMeta, Option<FileKind>);
+pub(super) type Found = (ObjectMeta, Option<FileKind>);
 
 /// A folder.
 #[derive(Debug, Default)]
-struct Node {
-    files: Vec<Found>,
-    folders: BTreeMap<String, Node>,
+pub(super) struct Node {
+    pub(super) path: Path,
+    pub(super) files: Vec<Found>,
+    pub(super) folders: BTreeMap<String, Node>,
     /// What it is a table of, if not of plain files.
-    lake: Option<&'static str>,
+    pub(super) lake: Option<&'static str>,
+}
+
+impl Node {
+    fn child(&mut self, name: String) -> Option<&mut Self> {
+        let path = Path::parse(format!("{}/{name}", self.path)).ok()?;
+        Some(self.folders.entry(name).or_insert_with(|| Self { path, ..Self::default() }))
+    }
+
+    /// All files below, but for those in folders that are passed over, and what else is there.
+    pub(super) fn gather<'n>(
+        &'n self,
+        passed_over: &dyn Fn(&Node) -> bool,
+        files: &mut Vec<&'n Found>,
+        lake: &mut Option<&'static str>,
+    ) {
+        *lake = lake.or(self.lake);
+        files.extend(&self.files);
+        for folder in self.folders.values().filter(|folder| !passed_over(folder)) {
+            folder.gather(passed_over, files, lake);
+        }
+    }
+
+    /// The folders right below in which there is a file.
+    pub(super) fn filled(&self) -> impl Iterator<Item = (&String, &Node)> {
+        self.folders.iter().filter(|(_, folder)| folder.is_filled())
+    }
+
+    pub(super) fn is_filled(&self) -> bool {
+        !self.files.is_empty() || self.lake.is_some() || self.folders.values().any(Self::is_filled)
+    }
 }
 
 /// How many files are looked into at once for what they are.
@@ -48,21 +113,28 @@ const AT_ONCE: usize = 16;
 
 /// The files below a folder that are not hidden and not empty, each with its kind.
 pub(super) struct Listed<'a> {
-    store: &'a Store,
-    root: Path,
-    tree: Node,
+    pub(super) store: &'a Store,
+    pub(super) root: Path,
+    pub(super) tree: Node,
+    /// What is left out, although readers of its folder would see it, and its path below the root.
+    pub(super) excluded: Vec<(Path, String)>,
+    /// What could not be listed.
+    pub(super) problems: Vec<CrawlProblem>,
+    /// Folders of which nobody knows all files.
+    pub(super) blind: Vec<Path>,
 }
 
 impl<'a> Listed<'a> {
-    /// Lists a folder and everything below it.
-    pub(super) async fn list(store: &'a Store, root: &Path) -> Result<Self> {
-        let found: Vec<ObjectMeta> = match store.objects.list(Some(root)).try_collect().await {
-            Err(object_store::Error::NotFound { .. }) => Vec::new(),
-            found => found.map_err(|e| Error::from(e).with("location", Location::of(&store.url, root)))?,
-        };
-        let mut listed = Self { store, root: root.clone(), tree: Node::default() };
-        let mut seen: Vec<ObjectMeta> = found.into_iter().filter(|meta| listed.is_seen(meta)).collect();
-        seen.sort_unstable_by(|a, b| a.location.cmp(&b.location));
+    /// Lists a folder and everything below it, but for what is left out.
+    pub(super) async fn list(store: &'a Store, root: &Path, exclude: &Globs) -> Result<Self> {
+        let found = list_all(&store.url, store.objects.as_ref(), root).await?;
+        let tree = Node { path: root.clone(), ..Node::default() };
+        let mut listed =
+            Self { store, root: root.clone(), tree, excluded: Vec::new(), problems: Vec::new(), blind: Vec::new() };
+        for unlisted in found.unlisted {
+            listed.stumble(unlisted, exclude);
+        }
+        let seen: Vec<ObjectMeta> = found.files.into_iter().filter(|meta| listed.is_seen(meta, exclude)).collect();
         let kinds = listed.unnamed_kinds(&seen).await?;
         for meta in seen {
             let (group, name) = listed.group(&meta);
@@ -72,19 +144,54 @@ impl<'a> Listed<'a> {
         Ok(listed)
     }
 
+    fn stumble(&mut self, unlisted: Unlisted, exclude: &Globs) {
+        let mut parts = self.folders(&unlisted.folder);
+        parts.extend((!unlisted.name.is_empty()).then(|| unlisted.name.clone()));
+        let hidden = parts.iter().any(|part| is_hidden(part) && folder_partition(part).is_none());
+        if hidden {
+            return;
+        }
+        let path = Path::parse(format!("{}/{}", unlisted.folder, unlisted.name));
+        let path = path.unwrap_or_else(|_| unlisted.folder.clone());
+        let relative = parts.join("/");
+        let hides = !matches!(unlisted.why, Obstacle::Circle(_) | Obstacle::Dangling);
+        if exclude.matches(&relative) {
+            self.excluded.extend(hides.then_some((path, relative)));
+            return;
+        }
+        self.blind.extend(hides.then_some(path));
+        let message = format!("{}; {}, or leave it out by --exclude", unlisted.why, unlisted.why.way_out());
+        let location = unlisted.location(&self.store.url);
+        self.problems.push(CrawlProblem { location, table: None, message });
+    }
+
+    /// Whether there may be files in a folder that were not seen.
+    pub(super) fn is_blind_to(&self, folder: &Path) -> bool {
+        let paths = self.excluded.iter().map(|(path, _)| path).chain(&self.blind);
+        paths.into_iter().any(|path| path.prefix_matches(folder) || folder.prefix_matches(path))
+    }
+
+    /// The names on the way from the root.
+    pub(super) fn folders(&self, path: &Path) -> Vec<String> {
+        path.prefix_match(&self.root).into_iter().flatten().map(|part| part.as_ref().to_owned()).collect()
+    }
+
     /// The folders on the way to a file, and its name.
     fn parts(&self, meta: &ObjectMeta) -> Option<(Vec<String>, String)> {
-        let mut parts: Vec<String> = meta.location.prefix_match(&self.root)?.map(|p| p.as_ref().to_owned()).collect();
+        let mut parts = self.folders(&meta.location);
         let name = parts.pop()?;
         Some((parts, name))
     }
 
     /// Whether a reader of its folder sees a file. What tells the formats of others is hidden, and noted.
-    fn is_seen(&mut self, meta: &ObjectMeta) -> bool {
+    fn is_seen(&mut self, meta: &ObjectMeta, exclude: &Globs) -> bool {
         let Some((folders, name)) = self.parts(meta) else { return false };
+        let relative = folders.iter().chain([&name]).cloned().collect::<Vec<_>>().join("/");
+        let is_excluded = exclude.matches(&relative);
         let mut node = &mut self.tree;
         for folder in folders {
             match folder.as_str() {
+                _ if is_excluded => {}
                 "_delta_log" => node.lake = Some("Delta Lake"),
                 ".hoodie" => node.lake = Some("Hudi"),
                 "metadata" if name.ends_with(".metadata.json") => node.lake = Some("Iceberg"),
@@ -93,9 +200,16 @@ impl<'a> Listed<'a> {
             if is_hidden(&folder) && folder_partition(&folder).is_none() {
                 return false;
             }
-            node = node.folders.entry(folder).or_default();
+            let Some(child) = node.child(folder) else { return false };
+            node = child;
         }
-        meta.size > 0 && !is_hidden(&name)
+        if meta.size == 0 || is_hidden(&name) {
+            return false;
+        }
+        if is_excluded {
+            self.excluded.push((meta.location.clone(), relative));
+        }
+        !is_excluded
     }
 
     /// Files that are taken to be of one kind if their names do not tell it: those of one folder, or of the partitions
@@ -116,7 +230,14 @@ impl<'a> Listed<'a> {
                 first.entry(group).or_insert(meta);
             }
         }
-        let look = |(group, meta)| async move { Ok((group, FileKind::sniff(self.store, meta).await?)) };
+        let look = |(group, meta)| async move {
+            match FileKind::sniff(self.store, meta).await {
+                Ok(kind) => Ok((group, kind)),
+                // One that may not be read is none that can be told.
+                Err(e) if matches!(e.kind(), ErrorKind::Usage | ErrorKind::NotFound) => Ok((group, None)),
+                Err(e) => Err(e),
+            }
+        };
         stream::iter(first).map(look).buffer_unordered(AT_ONCE).try_collect().await
     }
 
@@ -124,153 +245,13 @@ impl<'a> Listed<'a> {
         let Some((folders, _)) = self.parts(&meta) else { return };
         let mut node = &mut self.tree;
         for folder in folders {
-            node = node.folders.entry(folder).or_default();
+            let Some(child) = node.child(folder) else { return };
+            node = child;
         }
         node.files.push((meta, kind));
     }
 
-    /// The folders that are tables. `known` are those of tables that the catalog has.
-    pub(super) fn data_sets(&self, known: &BTreeSet<Path>) -> (Vec<DataSet>, Vec<CrawlProblem>) {
-        let mut search = Search { listed: self, known, found: Vec::new(), problems: Vec::new() };
-        search.folder(&self.tree, &self.root);
-        (search.found, search.problems)
-    }
-}
-
-struct Search<'a> {
-    listed: &'a Listed<'a>,
-    known: &'a BTreeSet<Path>,
-    found: Vec<DataSet>,
-    problems: Vec<CrawlProblem>,
-}
-
-impl Search<'_> {
-    fn folder(&mut self, node: &Node, path: &Path) {
-        if let Some(lake) = node.lake {
-            return self.problem(path, format!("this is a table of {lake}, which is not read as plain files"));
-        }
-        let partitioned = node.folders.keys().any(|name| folder_partition(name).is_some());
-        let has_data = node.files.iter().any(|(_, kind)| kind.is_some());
-        let known = self.known.contains(path);
-        if !known && !has_data && !partitioned {
-            return self.below(node, path);
-        }
-        match self.data_set(node, path) {
-            Ok(Some(found)) => self.found.push(found),
-            Ok(None) => {}
-            Err(why) => {
-                self.problem(path, why);
-                // A stray file beside folders that are tables should not hide them.
-                if !known && !partitioned {
-                    self.below(node, path);
-                }
-            }
-        }
-    }
-
-    fn below(&mut self, node: &Node, path: &Path) {
-        for (name, folder) in &node.folders {
-            if let Ok(path) = Path::parse(format!("{path}/{name}").trim_start_matches('/')) {
-                self.folder(folder, &path);
-            }
-        }
-    }
-
-    fn problem(&mut self, path: &Path, message: String) {
-        self.problems.push(CrawlProblem { location: self.location(path), table: None, message });
-    }
-
-    fn location(&self, path: &Path) -> Location {
-        Location::of(&self.listed.store.url, path)
-    }
-
-    /// The folder as a table, unless nothing is in it, or why it is none.
-    fn data_set(&self, node: &Node, path: &Path) -> Result<Option<DataSet>, String> {
-        let inner = self.known.iter().find(|table| *table != path && table.prefix_matches(path));
-        if let Some(table) = inner {
-            let table = self.location(table);
-            return Err(format!(
-                "there are files here, but a folder below, {table}, is a table already; move one of them"
-            ));
-        }
-        let (mut files, mut lake) = (Vec::new(), None);
-        gather(node, &mut files, &mut lake);
-        if let Some(lake) = lake {
-            return Err(format!("there are files here, but a folder below is a table of {lake}"));
-        }
-        let mut kinds: BTreeMap<Option<FileKind>, Vec<&ObjectMeta>> = BTreeMap::new();
-        for (meta, kind) in &files {
-            kinds.entry(*kind).or_default().push(meta);
-        }
-        let kind = match kinds.keys().collect::<Vec<_>>().as_slice() {
-            [] | [None] => return Ok(None),
-            [Some(kind)] => *kind,
-            _ => return Err(self.mixed(&kinds)),
-        };
-        let mut keys: Option<(Vec<String>, &Path)> = None;
-        let mut parts: BTreeMap<Vec<String>, Part> = BTreeMap::new();
-        for (meta, _) in &files {
-            let (found, values, folder) = self.partition(meta, path)?;
-            let (keys, first) = keys.get_or_insert_with(|| (found.clone(), &meta.location));
-            if *keys != found {
-                let show = |keys: &[String]| if keys.is_empty() { "no partition".to_owned() } else { keys.join("/") };
-                let (one, other) = (self.location(first), self.location(&meta.location));
-                return Err(format!(
-                    "the partitions are not alike: {one} is in {}, {other} in {}",
-                    show(keys),
-                    show(&found)
-                ));
-            }
-            let location = self.location(&folder);
-            let part = parts.entry(values).or_insert_with(|| Part { location: location.clone(), files: Vec::new() });
-            if part.location != location {
-                return Err(format!("{} and {location} are folders of the same partition; unite them", part.location));
-            }
-            part.files.push((*meta).clone());
-        }
-        let keys = keys.map(|(keys, _)| keys).unwrap_or_default();
-        if let Some(twice) = keys.iter().enumerate().find(|(i, key)| keys[..*i].contains(key)) {
-            return Err(format!("the partition key `{}` is there twice on the way to a file", twice.1));
-        }
-        Ok(Some(DataSet { path: path.clone(), location: self.location(path), kind, keys, parts }))
-    }
-
-    fn mixed(&self, kinds: &BTreeMap<Option<FileKind>, Vec<&ObjectMeta>>) -> String {
-        let show = |(kind, files): (&Option<FileKind>, &Vec<&ObjectMeta>)| {
-            let kind = kind.map_or("no known format".to_owned(), |kind| kind.to_string());
-            let example = files.first().map(|meta| self.location(&meta.location).to_string()).unwrap_or_default();
-            let count = files.len();
-            format!("{count} file{} of {kind} ({example})", if count == 1 { "" } else { "s" })
-        };
-        let all: Vec<String> = kinds.iter().rev().map(show).collect();
-        format!(
-            "the files are not of one format: {}; move those of another format, or hide them by a leading `_`",
-            all.join(", ")
-        )
-    }
-
-    /// The keys and values that the folders on the way to a file give, and the folder of the partition.
-    fn partition(&self, meta: &ObjectMeta, table: &Path) -> Result<(Vec<String>, Vec<String>, Path), String> {
-        let inside: Vec<_> = meta.location.prefix_match(table).into_iter().flatten().collect();
-        let folders = &inside[..inside.len().saturating_sub(1)];
-        let run: Vec<_> = folders.iter().map_while(|folder| folder_partition(folder.as_ref())).collect();
-        if folders[run.len()..].iter().any(|folder| folder_partition(folder.as_ref()).is_some()) {
-            let file = self.location(&meta.location);
-            return Err(format!("the folders of a partition are not one below the other on the way to {file}"));
-        }
-        let depth = table.parts().count() + run.len();
-        let folder: Path = meta.location.parts().take(depth).collect();
-        let (keys, values) =
-            run.into_iter().map(|(k, v)| (k.to_lowercase(), v.unwrap_or(NULL_PARTITION.into()))).unzip();
-        Ok((keys, values, folder))
-    }
-}
-
-/// All files below a folder, and what else is there.
-fn gather<'n>(node: &'n Node, files: &mut Vec<&'n Found>, lake: &mut Option<&'static str>) {
-    *lake = lake.or(node.lake);
-    files.extend(&node.files);
-    for folder in node.folders.values() {
-        gather(folder, files, lake);
+    pub(super) fn location(&self, path: &Path) -> Location {
+        Location::of(&self.store.url, path)
     }
 }

@@ -9,7 +9,7 @@ use hardtack_catalog::{
 };
 use hardtack_core::staging::VERSIONS;
 use hardtack_core::{Error, Location, Result};
-use hardtack_sources::FileFormat;
+use hardtack_sources::{FileFormat, FileKind};
 use object_store::path::Path;
 
 use super::Crawl;
@@ -17,23 +17,28 @@ use super::describe::Statistics;
 use super::report::{CrawledTable, WidenedColumn};
 use super::tree::{DataSet, Part};
 use crate::evolution::{self, SchemaEvolution, same_name};
-use crate::place::{base_of, is_below, is_same, is_visible, visible_files};
+use crate::place::{base_of, is_below, is_same, is_visible, wanted_files};
 use crate::publisher::repoint_undone;
+use crate::selection;
 use crate::steps::Counted;
 
 /// How many folders are listed at once.
 const AT_ONCE: usize = 32;
 
+/// What kind of files a format has, if tables are made of such.
+pub(super) fn kind_of(format: &TableFormat) -> Option<FileKind> {
+    match format {
+        TableFormat::Parquet => Some(FileKind::Parquet),
+        TableFormat::Json => Some(FileKind::Json),
+        TableFormat::Csv(_) => Some(FileKind::Csv),
+        TableFormat::Avro => Some(FileKind::Avro),
+        _ => None,
+    }
+}
+
 /// Whether files were found to be of the format that the table declares.
 pub(super) fn is_of(declared: &TableFormat, set: &DataSet) -> bool {
-    use hardtack_sources::FileKind as K;
-    matches!(
-        (declared, set.kind),
-        (TableFormat::Parquet, K::Parquet)
-            | (TableFormat::Json, K::Json)
-            | (TableFormat::Csv(_), K::Csv)
-            | (TableFormat::Avro, K::Avro)
-    )
+    kind_of(declared) == Some(set.kind)
 }
 
 // --- columns -------------------------------------------------------------------------------------------------------
@@ -155,6 +160,14 @@ pub(super) struct Compared<'a> {
 }
 
 impl Compared<'_> {
+    /// Leaves alone partitions in folders of which nobody knows all files.
+    pub(super) fn spare(&mut self, is_blind_to: impl Fn(&Path) -> bool) {
+        let folder = |p: &Partition| p.storage.location.as_ref().and_then(|l| l.resolve().ok()).map(|r| r.path);
+        let before = self.missing.len();
+        self.missing.retain(|partition| !folder(partition).is_some_and(|folder| is_blind_to(&folder)));
+        self.elsewhere += before - self.missing.len();
+    }
+
     pub(super) fn folders(&self) -> impl Iterator<Item = &Part> {
         self.new.iter().map(|(_, part)| *part).chain(self.there.iter().map(|(_, part)| *part))
     }
@@ -257,10 +270,11 @@ pub(super) async fn drop_missing(
     table: &Description,
     missing: &[Partition],
 ) -> Result<Vec<Partition>> {
+    let wanted = &selection::wanted(table)?;
     let empty = stream::iter(missing.to_vec()).map(|partition| async move {
         let Some(location) = &partition.storage.location else { return Ok::<_, Error>(None) };
-        let empty = visible_files(crawl.ctx.stores(), location).await?.iter().all(|meta| meta.size == 0);
-        Ok(empty.then_some(partition))
+        let files = wanted_files(crawl.ctx.stores(), location, wanted).await?;
+        Ok(files.iter().all(|meta| meta.size == 0).then_some(partition))
     });
     let empty: Vec<Partition> =
         empty.buffered(AT_ONCE).try_filter_map(|found| async { Ok(found) }).try_collect().await?;

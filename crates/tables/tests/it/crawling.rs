@@ -207,11 +207,11 @@ async fn a_lake_becomes_a_database() {
 #[case::csv_leading_zeros(&[("a.csv", "zip,n\n01234,1\n")], "zip string, n bigint; 1 line ','")]
 #[case::sniffed(&[("part-0000", "{\"a\": 1}\n"), ("part-0001", "{\"a\": 2}\n")], "a bigint")]
 #[case::pretty(&[("a.json", "[{\n\"a\": 1\n}]")], "a bigint note: memory:/t/a.json has not one object on each line, which is what Athena and Hive want; it is read here")]
-#[case::two_formats(&[("a.jsonl", "{\"a\": 1}"), ("b.csv", "a\n1")], "! the files are not of one format: 1 file of CSV (memory:/t/b.csv), 1 file of JSON (memory:/t/a.jsonl); move those of another format, or hide them by a leading `_`")]
-#[case::stray(&[("a.jsonl", "{\"a\": 1}"), ("notes.txt", "see wiki")], "! the files are not of one format: 1 file of JSON (memory:/t/a.jsonl), 1 file of no known format (memory:/t/notes.txt); move those of another format, or hide them by a leading `_`")]
+#[case::two_formats(&[("a.jsonl", "{\"a\": 1}"), ("b.csv", "a\n1")], "! the files are not of one format: 1 file of CSV (memory:/t/b.csv), 1 file of JSON (memory:/t/a.jsonl); move those of another format, hide them by a leading `_`, or leave them out by --exclude")]
+#[case::stray(&[("a.jsonl", "{\"a\": 1}"), ("notes.txt", "see wiki")], "! the files are not of one format: 1 file of JSON (memory:/t/a.jsonl), 1 file of no known format (memory:/t/notes.txt); move those of another format, hide them by a leading `_`, or leave them out by --exclude")]
 #[case::keys_differ(&[("y=1/a.jsonl", "{\"a\": 1}"), ("m=1/a.jsonl", "{\"a\": 1}")], "! the partitions are not alike: memory:/t/m=1/a.jsonl is in m, memory:/t/y=1/a.jsonl in y")]
 #[case::beside_partitions(&[("a.jsonl", "{\"a\": 1}"), ("y=1/a.jsonl", "{\"a\": 1}")], "! the partitions are not alike: memory:/t/a.jsonl is in no partition, memory:/t/y=1/a.jsonl in y")]
-#[case::not_one_below_another(&[("y=1/x/m=1/a.jsonl", "{\"a\": 1}")], "! the folders of a partition are not one below the other on the way to memory:/t/y=1/x/m=1/a.jsonl")]
+#[case::not_one_below_another(&[("y=1/x/m=1/a.jsonl", "{\"a\": 1}")], "a bigint by y int, partition_1 string, m int note: the folder `x`: between folders of partitions, so it is one, too; --partition-names of a new table says what the keys are called")]
 #[case::twice(&[("y=/a.jsonl", "{\"a\": 1}"), ("y=__HIVE_DEFAULT_PARTITION__/a.jsonl", "{\"a\": 1}")], "! memory:/t/y= and memory:/t/y=__HIVE_DEFAULT_PARTITION__ are folders of the same partition; unite them")]
 #[case::key_in_file(&[("y=1/a.jsonl", "{\"a\": 1, \"Y\": 1}")], "a bigint by y int")]
 #[case::delta(&[("_delta_log/0.json", "{}"), ("a.parquet", "x")], "! this is a table of Delta Lake, which is not read as plain files")]
@@ -466,7 +466,7 @@ async fn nested_folders_and_stray_files() {
     Created lake.orders json memory:/lake/shop/orders
       + a bigint
     ! memory:/lake/outer there are files here, but a folder below, memory:/lake/outer/inner, is a table already; move one of them
-    ! memory:/lake/shop the files are not of one format: 1 file of CSV (memory:/lake/shop/export.csv), 2 files of JSON (memory:/lake/shop/items/k=1/a.jsonl); move those of another format, or hide them by a leading `_`
+    ! memory:/lake/shop the files are not of one format: 1 file of CSV (memory:/lake/shop/export.csv), 2 files of JSON (memory:/lake/shop/items/k=1/a.jsonl); move those of another format, hide them by a leading `_`, or leave them out by --exclude
     ");
     settled(&world, "memory:/lake").await;
     assert_snapshot!(crawled(&world, "memory:/lake/logs/x").await, @"Usage this folder is inside of the table `lake.all`; crawl the table's folder (location: memory:/lake/logs/x, folder of the table: lake/logs)");

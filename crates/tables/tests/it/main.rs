@@ -10,6 +10,7 @@
 
 mod crashes;
 mod crawling;
+mod datasets;
 mod evolution;
 mod faulty;
 mod files;

@@ -1,0 +1,178 @@
+//! Patterns of paths, as Glue's crawlers take them.
+
+use glob::{MatchOptions, Pattern};
+use hardtack_core::{Error, Result};
+
+/// Patterns of paths below a folder. `*` and `?` stay within a folder, `**` crosses folders, `[a-z]` is one of these
+/// characters, `{a,b}` is either. A pattern that takes a folder takes everything in it.
+///
+/// ```
+/// use hardtack_sources::Globs;
+///
+/// let globs = Globs::parse(["**/*.{txt,md}", "archive"])?;
+/// assert!(globs.matches("a/notes.txt") && globs.matches("README.md") && globs.matches("archive/2023/a.csv"));
+/// assert!(!globs.matches("a/b.csv"));
+/// # Ok::<_, hardtack_core::Error>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Globs(Vec<Pattern>);
+
+/// `*` stays within a folder.
+const WITHIN: MatchOptions =
+    MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
+
+/// More alternatives than this are rather a mistake.
+const MOST: usize = 1000;
+
+impl Globs {
+    /// Reads patterns.
+    ///
+    /// # Errors
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) for what is no pattern, with the pattern.
+    pub fn parse<T: AsRef<str>>(patterns: impl IntoIterator<Item = T>) -> Result<Self> {
+        let mut parsed = Vec::new();
+        for pattern in patterns {
+            let text = pattern.as_ref();
+            let wrong = |why: &str| Error::usage(format!("`{text}` is no pattern such as `**/*.tmp`: {why}"));
+            let text = text.trim_matches('/');
+            if text.is_empty() {
+                return Err(wrong("it is empty"));
+            }
+            for one in alternatives(text).ok_or_else(|| wrong("a `{` is not closed, or there are too many"))? {
+                parsed.push(Pattern::new(&across(&one)).map_err(|e| wrong(e.msg))?);
+            }
+        }
+        Ok(Self(parsed))
+    }
+
+    /// Whether there is no pattern.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether a pattern takes this path, or a folder that it is in.
+    pub fn matches(&self, path: &str) -> bool {
+        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+        ends.into_iter().any(|end| self.0.iter().any(|pattern| pattern.matches_with(&path[..end], WITHIN)))
+    }
+
+    /// The patterns that take this path, as they are so many folders further down. One that takes a folder on the way is
+    /// left out: nothing further down needs it.
+    ///
+    /// ```
+    /// use hardtack_sources::Globs;
+    ///
+    /// let globs = Globs::parse(["sales/*/notes.txt", "**/*.txt", "*.txt"])?;
+    /// assert_eq!(globs.below("sales/2023/notes.txt", 2), ["notes.txt", "**/*.txt"]);
+    /// # Ok::<_, hardtack_core::Error>(())
+    /// ```
+    pub fn below(&self, path: &str, depth: usize) -> Vec<String> {
+        let below = |pattern: &Pattern| {
+            let own = Self(vec![pattern.clone()]);
+            let parts: Vec<&str> = pattern.as_str().split('/').collect();
+            let from = parts.iter().take(depth).position(|part| *part == "**").unwrap_or(depth);
+            (own.matches(path) && from < parts.len()).then(|| parts[from..].join("/"))
+        };
+        self.0.iter().filter_map(below).collect()
+    }
+
+    /// The pattern that takes this name and no other.
+    pub fn exactly(name: &str) -> String {
+        // Braces are taken for alternatives otherwise.
+        Pattern::escape(name).replace('{', "[{]").replace('}', "[}]")
+    }
+}
+
+/// `a{b,c}` is `ab` and `ac`. Nothing if braces do not fit.
+fn alternatives(pattern: &str) -> Option<Vec<String>> {
+    let (mut depth, mut open, mut cuts, mut class) = (0_usize, 0, Vec::new(), false);
+    for (at, c) in pattern.char_indices() {
+        match c {
+            '[' if !class => class = true,
+            ']' if class => class = false,
+            _ if class => {}
+            '{' => {
+                depth += 1;
+                if depth == 1 {
+                    (open, cuts) = (at, vec![at]);
+                }
+            }
+            ',' if depth == 1 => cuts.push(at),
+            '}' if depth == 1 => {
+                cuts.push(at);
+                let (before, after) = (&pattern[..open], &pattern[at + 1..]);
+                let mut all = Vec::new();
+                for cut in cuts.windows(2) {
+                    all.extend(alternatives(&format!("{before}{}{after}", &pattern[cut[0] + 1..cut[1]]))?);
+                    if all.len() > MOST {
+                        return None;
+                    }
+                }
+                return Some(all);
+            }
+            '}' => depth = depth.checked_sub(1)?,
+            _ => {}
+        }
+    }
+    (depth == 0).then(|| vec![pattern.to_owned()])
+}
+
+/// `**.csv` is `**/*.csv`: the library wants `**` to be all of a folder's name.
+fn across(pattern: &str) -> String {
+    let part = |part: &str| match part {
+        "**" => part.to_owned(),
+        part => match part.find("**") {
+            None => part.to_owned(),
+            Some(0) => format!("**/*{}", part.trim_start_matches('*')),
+            Some(at) => {
+                let (before, after) = (&part[..at], part[at..].trim_start_matches('*'));
+                if after.is_empty() { format!("{before}*/**") } else { format!("{before}*/**/*{after}") }
+            }
+        },
+    };
+    pattern.split('/').map(part).collect::<Vec<_>>().join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("*.csv", &["a.csv"], &["b/a.csv", "a.json"])]
+    #[case("**.csv", &["a.csv", "b/a.csv"], &["a.json"])]
+    #[case("**/*.csv", &["a.csv", "b/c/a.csv"], &["a.json"])]
+    #[case("a/**", &["a/b", "a/b/c"], &["b", "ab/c"])]
+    #[case("a**", &["ab/c", "a/b/c"], &["b/a"])]
+    #[case("a", &["a", "a/b", "a/b/c"], &["ab", "b/a"])]
+    #[case("/a/", &["a/b"], &["b"])]
+    #[case("a/?.csv", &["a/x.csv"], &["a/xy.csv", "a/b/x.csv"])]
+    #[case("[a-c][!x].csv", &["ab.csv"], &["ax.csv", "db.csv"])]
+    #[case("{a,b/{c,d}}.csv", &["a.csv", "b/c.csv", "b/d.csv"], &["b.csv", "{a,b/c.csv"])]
+    #[case("[{]a[}]", &["{a}"], &["a"])]
+    #[case("**", &["a", "a/b"], &[])]
+    fn patterns_take_paths(#[case] pattern: &str, #[case] taken: &[&str], #[case] not: &[&str]) {
+        let globs = Globs::parse([pattern]).unwrap();
+        assert_eq!(taken.iter().filter(|path| !globs.matches(path)).collect::<Vec<_>>(), Vec::<&&str>::new());
+        assert_eq!(not.iter().filter(|path| globs.matches(path)).collect::<Vec<_>>(), Vec::<&&str>::new());
+    }
+
+    #[rstest]
+    #[case("", "`` is no pattern such as `**/*.tmp`: it is empty")]
+    #[case("a{b", "`a{b` is no pattern such as `**/*.tmp`: a `{` is not closed, or there are too many")]
+    #[case("a[b", "`a[b` is no pattern such as `**/*.tmp`: invalid range pattern")]
+    fn what_is_no_pattern_is_refused(#[case] pattern: &str, #[case] why: &str) {
+        assert_eq!(Globs::parse([pattern]).unwrap_err().to_string(), why);
+    }
+
+    proptest! {
+        #[test]
+        fn an_exact_pattern_takes_its_name_only(name in "[^/\\x00-\\x1f]{1,12}", other in "[^/\\x00-\\x1f]{1,12}") {
+            let globs = Globs::parse([Globs::exactly(&name)]).unwrap();
+            prop_assert!(globs.matches(&name));
+            prop_assert_eq!(globs.matches(&other), name == other);
+        }
+    }
+}
