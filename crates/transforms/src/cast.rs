@@ -6,6 +6,8 @@ mod values;
 use std::any::Any;
 use std::sync::Arc;
 
+use datafusion::arrow::array::{ArrayRef, new_null_array};
+use datafusion::arrow::compute::concat;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::Result as DfResult;
 use datafusion::logical_expr::{
@@ -14,7 +16,7 @@ use datafusion::logical_expr::{
 use datafusion::prelude::Expr;
 use datafusion::scalar::ScalarValue;
 use hardtack_catalog::HiveType;
-use hardtack_core::Result;
+use hardtack_core::{Error, ErrorKind, Result};
 
 pub(crate) use self::rules::{Policy, Problem, comparable, plain};
 use self::rules::{Rule, check, rule};
@@ -66,6 +68,72 @@ pub(crate) fn named(expr: Expr, name: &str) -> Expr {
 fn checked(expr: Expr, to: &Field, name: &str) -> Expr {
     let signature = Signature::any(1, Volatility::Immutable);
     ScalarUDF::from(Coerce { to: Arc::new(to.clone()), name: name.to_owned(), signature }).call(vec![expr])
+}
+
+/// A column as it is declared.
+pub(crate) fn fit_column(column: &Found, to: &Field) -> Result<Expr> {
+    let policy = Policy { fill_missing: false, drop_undeclared: true };
+    fit(column, to, to.name(), policy).map_err(|mut problems| problems.swap_remove(0).into_error())
+}
+
+/// Whether there may be values of the column that do not fit, if there is a cast at all.
+pub(crate) fn may_refuse(column: &Found, to: &Field) -> bool {
+    let expr = fit_column(column, to);
+    matches!(expr, Ok(Expr::ScalarFunction(call)) if call.func.inner().as_any().is::<Coerce>())
+}
+
+/// Refuses a type that can never become the other.
+pub(crate) fn can_fit(from: &DataType, to: &DataType, name: &str) -> Result<()> {
+    let mut problems = Vec::new();
+    check(from, to, name, Policy { fill_missing: false, drop_undeclared: true }, &mut problems);
+    if problems.is_empty() { Ok(()) } else { Err(problems.swap_remove(0).into_error()) }
+}
+
+/// One value in another type.
+pub(crate) fn fit_value(value: &ScalarValue, to: &DataType, name: &str) -> Result<ScalarValue> {
+    let fitted = fit_array(&value.to_array()?, &Field::new(name, to.clone(), true), name, None)?;
+    Ok(ScalarValue::try_from_array(&fitted, 0)?)
+}
+
+/// The rows of an array that do not fit, and why.
+pub(crate) fn refused(array: &ArrayRef, to: &Field) -> Result<Vec<(usize, Error)>> {
+    let mut refused = Vec::new();
+    fit_parts(array, to, 0, &mut Vec::new(), &mut refused)?;
+    Ok(refused)
+}
+
+/// The array with null where a row does not fit.
+pub(crate) fn fit_or_null(array: &ArrayRef, to: &Field) -> Result<ArrayRef> {
+    let mut parts = Vec::new();
+    fit_parts(array, to, 0, &mut parts, &mut Vec::new())?;
+    match parts.as_slice() {
+        [whole] => Ok(Arc::clone(whole)),
+        parts => Ok(concat(&parts.iter().map(AsRef::as_ref).collect::<Vec<_>>())?),
+    }
+}
+
+/// Fits an array as a whole if that works, and else its halves: what does not fit is rare.
+fn fit_parts(
+    array: &ArrayRef,
+    to: &Field,
+    first_row: usize,
+    parts: &mut Vec<ArrayRef>,
+    refused: &mut Vec<(usize, Error)>,
+) -> Result<()> {
+    match fit_array(array, to, to.name(), None) {
+        Ok(fitted) => parts.push(fitted),
+        Err(error) if error.kind() != ErrorKind::Refused => return Err(error),
+        Err(error) if array.len() == 1 => {
+            parts.push(new_null_array(to.data_type(), 1));
+            refused.push((first_row, error));
+        }
+        Err(_) => {
+            let half = array.len() / 2;
+            fit_parts(&array.slice(0, half), to, first_row, parts, refused)?;
+            fit_parts(&array.slice(half, array.len() - half), to, first_row + half, parts, refused)?;
+        }
+    }
+    Ok(())
 }
 
 fn max_characters(field: &Field) -> Option<usize> {

@@ -4,10 +4,15 @@
 //! | --- | --- |
 //! | [`merge_and_retain_last`] | applies changes to a table: the last row of every key stays |
 //! | [`coerce_to_schema`] | makes rows fit a contract, or refuses them with column and value |
+//! | [`split_by_schema`] | splits rows into those that fit a contract and those that do not, with reasons |
+//! | [`coerce_or_null`] | a value in another type, or null where it would lose something |
 //! | [`apply_mapping`] | picks, renames, nests and casts columns, in the tuples of AWS Glue |
 //! | [`drop_duplicates`] | one row of every key |
 //! | [`except_existing`] | the rows whose key a target does not have yet |
+//! | [`refuse_rows`] | fails the run for rows that must not be there |
 //! | [`drop_nulls`] | the rows without nulls |
+//! | [`drop_columns`] | leaves out columns, which have to be there |
+//! | [`fill_nulls`] | puts a value in the place of nulls |
 //! | [`rename`] | gives columns other names |
 //! | [`split_date`] | adds the year, month and day of a date |
 //!
@@ -36,8 +41,10 @@ mod columns;
 mod encode;
 mod mapping;
 mod merge;
+mod refuse;
 mod rows;
 mod shape;
+mod split;
 
 #[cfg(test)]
 mod testing;
@@ -45,5 +52,7 @@ mod testing;
 pub use coerce::{Missing, coerce_to_schema, coerce_to_schema_with};
 pub use mapping::{Mapping, apply_mapping};
 pub use merge::{Merge, merge_and_retain_last};
+pub use refuse::refuse_rows;
 pub use rows::{drop_duplicates, drop_nulls, except_existing};
-pub use shape::{rename, split_date};
+pub use shape::{drop_columns, fill_nulls, rename, split_date};
+pub use split::{REFUSED_COLUMN, coerce_or_null, split_by_schema};

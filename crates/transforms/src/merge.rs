@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Column, ScalarValue};
-use datafusion::functions::core::expr_fn::coalesce;
-use datafusion::logical_expr::lit;
+use datafusion::functions::core::expr_fn::{coalesce, get_field, named_struct};
+use datafusion::functions_aggregate::min_max::max_udaf;
+use datafusion::logical_expr::expr::WindowFunction;
+use datafusion::logical_expr::{ExprFunctionExt, lit, when};
 use datafusion::prelude::{DataFrame, Expr};
 use hardtack_core::{Error, Result};
 
 use crate::cast;
-use crate::columns::{Columns, Found, type_name};
+use crate::columns::{Columns, Found, type_name, unknown};
 use crate::encode;
-use crate::rows::first_of_each;
+use crate::refuse::is_origin;
+use crate::rows::{first_of_each, is_first, with_rank};
 
 /// How [`merge_and_retain_last`] tells rows apart and which it prefers.
 ///
@@ -26,13 +29,14 @@ pub struct Merge {
     order_by: Vec<String>,
     delete_marker: Option<String>,
     drop_deleted: bool,
+    known_since: Option<String>,
 }
 
 impl Merge {
     /// Rows that agree in these [paths](crate) are versions of one thing. Null is a value like any other.
     pub fn on(keys: &[&str]) -> Self {
         let keys = keys.iter().map(|k| (*k).to_owned()).collect();
-        Self { keys, order_by: Vec::new(), delete_marker: None, drop_deleted: false }
+        Self { keys, order_by: Vec::new(), delete_marker: None, drop_deleted: false, known_since: None }
     }
 
     /// The version with the greatest value of this [path](crate) is the last; one without a value loses against all
@@ -52,6 +56,42 @@ impl Merge {
     #[must_use]
     pub fn delete_marker(mut self, column: &str) -> Self {
         self.delete_marker = Some(column.to_owned());
+        self
+    }
+
+    /// The struct column that says since when values are known, for versions that leave some out: the log of a database
+    /// does so with large values that an update did not change.
+    ///
+    /// The struct has a field for each column that may be left out, of the type of the first order column: the order value
+    /// of the version that the value is from, or null if the row does not know the value. A row without the struct (it is
+    /// null, or the side does not have the column) knows all its values.
+    ///
+    /// In the result a value is that of the version that knew it last, and the struct says which that was. A value that no
+    /// version has known since the row was deleted, or at all, is null, and so is its field in the struct: check it, with
+    /// [`refuse_rows`](crate::refuse_rows) say. Keep the struct with the table; without it a later merge takes an older
+    /// version of a value for the newer one.
+    ///
+    /// ```
+    /// # use datafusion::prelude::*;
+    /// # use datafusion::functions::core::expr_fn::{get_field, named_struct};
+    /// # use hardtack_transforms::{Merge, merge_and_retain_last};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> hardtack_core::Result<()> {
+    /// let customers = dataframe!("id" => [1], "name" => ["Ann"], "photo" => ["(a large one)"], "at" => [10_i64])?;
+    /// let changes = dataframe!("id" => [1], "name" => ["Anna"], "photo" => ["(left out)"], "at" => [20_i64])?;
+    /// let left_out = col("photo").eq(lit("(left out)"));
+    /// let unknown = lit(datafusion::scalar::ScalarValue::Int64(None));
+    /// let known = named_struct(vec![lit("photo"), when(left_out, unknown).otherwise(col("at"))?]);
+    /// let changes = changes.with_column("known_since", known)?;
+    ///
+    /// let merge = Merge::on(&["id"]).order_by("at").known_since("known_since");
+    /// let customers = merge_and_retain_last(customers, changes, &merge)?;
+    /// let kept = col("photo").eq(lit("(a large one)")).and(get_field(col("known_since"), "photo").eq(lit(10_i64)));
+    /// assert_eq!(customers.filter(col("name").eq(lit("Anna")).and(kept))?.count().await?, 1);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn known_since(mut self, column: &str) -> Self {
+        self.known_since = Some(column.to_owned());
         self
     }
 
@@ -113,7 +153,8 @@ const TIE: &str = "__hardtack_tie";
 ///
 /// # Errors
 /// [`Usage`](hardtack_core::ErrorKind::Usage) for a key or order column that one side lacks, an order column that has
-/// no order (structs, lists, maps), a delete marker that is not boolean; [`Refused`](hardtack_core::ErrorKind::Refused)
+/// no order (structs, lists, maps), a delete marker that is not boolean, a [`known_since`](Merge::known_since) that is no
+/// struct of columns; [`Refused`](hardtack_core::ErrorKind::Refused)
 /// for a column that cannot become what it is in `current`.
 pub fn merge_and_retain_last(current: DataFrame, incoming: DataFrame, merge: &Merge) -> Result<DataFrame> {
     if merge.keys.is_empty() {
@@ -127,21 +168,115 @@ pub fn merge_and_retain_last(current: DataFrame, incoming: DataFrame, merge: &Me
     let rows = side(current, &ours, &fields, merge, false)?.union(side(incoming, &theirs, &fields, merge, true)?)?;
 
     let columns = Columns::of(rows.schema())?;
-    let keys = merge.keys.iter().map(|k| encode::key(&columns.path(k)?)).collect::<Result<_>>()?;
+    let keys: Vec<Expr> = merge.keys.iter().map(|k| encode::key(&columns.path(k)?)).collect::<Result<_>>()?;
     let mut order = Vec::new();
     for path in &merge.order_by {
         order.push(columns.path(path)?.expr.sort(false, false));
     }
     order.extend([named(SIDE).sort(false, false), named(TIE).sort(false, false)]);
     let kept = |f: &&FieldRef| !(merge.drop_deleted && Some(f.name()) == merge.delete_marker.as_ref());
-    let output: Vec<Expr> = fields.iter().map(|f| named(f.name())).collect();
-    let last = first_of_each(rows, keys, order, output)?;
+    let last = match &merge.known_since {
+        None => first_of_each(rows, keys, order, fields.iter().map(|f| named(f.name())).collect())?,
+        Some(known) => {
+            let known = Known::of(known, &fields, merge)?;
+            let values: Vec<Expr> = order.iter().map(|o| o.expr.clone()).collect();
+            let latest = known.latest(&keys, &values[..merge.order_by.len()])?;
+            let rows = with_rank(rows, keys, order)?.window(latest)?.filter(is_first())?;
+            rows.select(known.output(&fields)?)?
+        }
+    };
     match &merge.delete_marker {
         Some(marker) if merge.drop_deleted => {
             let visible: Vec<Expr> = fields.iter().filter(kept).map(|f| named(f.name())).collect();
             Ok(last.filter(Expr::Not(Box::new(named(marker))))?.select(visible)?)
         }
         _ => Ok(last),
+    }
+}
+
+/// The columns of which versions may leave out values.
+struct Known<'a> {
+    /// The struct that says since when values are known.
+    column: &'a str,
+    /// Its fields, each of which names a column.
+    fields: Vec<FieldRef>,
+    merge: &'a Merge,
+}
+
+impl<'a> Known<'a> {
+    fn of(column: &'a str, all: &[FieldRef], merge: &'a Merge) -> Result<Self> {
+        let found = all.iter().find(|f| f.name() == column).ok_or_else(|| {
+            let names: Vec<&str> = all.iter().map(|f| f.name().as_str()).collect();
+            unknown("column", column, &names)
+        })?;
+        let DataType::Struct(fields) = found.data_type() else {
+            return Err(Error::usage("the column that says since when values are known is a struct")
+                .with("column", column)
+                .with("type", type_name(found.data_type())));
+        };
+        if merge.order_by.is_empty() {
+            return Err(Error::usage("since when a value is known is said in the order column; name one"));
+        }
+        for field in fields {
+            if !all.iter().any(|f| f.name() == field.name()) {
+                let names: Vec<&str> = all.iter().map(|f| f.name().as_str()).collect();
+                return Err(unknown("column", field.name(), &names).with("known since", column));
+            }
+        }
+        Ok(Self { column, fields: fields.iter().cloned().collect(), merge })
+    }
+
+    fn name(field: &Field) -> String {
+        format!("__hardtack_known_{}", field.name())
+    }
+
+    /// What is known of each column, by the row that knows it last: a struct that is greater the later that is.
+    fn latest(&self, keys: &[Expr], order: &[Expr]) -> Result<Vec<Expr>> {
+        let deleted = self.merge.delete_marker.as_deref().map_or_else(|| lit(false), named);
+        let latest = |field: &FieldRef| {
+            let since = get_field(named(self.column), field.name().as_str());
+            let since = when(named(self.column).is_null(), order[0].clone()).otherwise(since)?;
+            let mut parts = vec![lit("since"), since.clone()];
+            for (i, order) in order.iter().enumerate().skip(1) {
+                parts.extend([lit(format!("order_{i}")), order.clone()]);
+            }
+            parts.extend([lit("side"), named(SIDE), lit("tie"), named(TIE)]);
+            parts.extend([lit("deleted"), deleted.clone(), lit("value"), named(field.name())]);
+            let known = named(self.column).is_null().or(since.is_not_null());
+            let known = when(known, named_struct(parts)).end()?;
+            let latest = Expr::from(WindowFunction::new(max_udaf(), vec![known]));
+            Ok(latest.partition_by(keys.to_vec()).build()?.alias(Self::name(field)))
+        };
+        self.fields.iter().map(latest).collect()
+    }
+
+    fn output(&self, all: &[FieldRef]) -> Result<Vec<Expr>> {
+        let part = |field: &Field, part: &str| {
+            let latest = named(&Self::name(field));
+            let null = ScalarValue::Null;
+            let gone = get_field(latest.clone(), "deleted").is_true();
+            Ok::<_, Error>(when(gone, lit(null)).otherwise(get_field(latest, part))?)
+        };
+        let column = |field: &FieldRef| {
+            if field.name() == self.column {
+                let mut since = Vec::new();
+                for field in &self.fields {
+                    since.extend([lit(field.name().as_str()), part(field, "since")?]);
+                }
+                return Ok(named_struct(since).alias(self.column));
+            }
+            if !self.fields.iter().any(|f| f.name() == field.name()) {
+                return Ok(named(field.name()));
+            }
+            let value = part(field, "value")?;
+            let value = match &self.merge.delete_marker {
+                // A delete says of the row what it says.
+                Some(marker) => when(named(marker), named(field.name())).otherwise(value)?,
+                None => value,
+            };
+            Ok(value.alias(field.name()))
+        };
+        all.iter().map(column).collect()
     }
 }
 
@@ -213,7 +348,9 @@ fn side(df: DataFrame, columns: &Columns, fields: &[FieldRef], merge: &Merge, in
     let rows = df.select(exprs)?;
     let all: Vec<Found> = Columns::of(rows.schema())?.iter().cloned().collect();
     let mut exprs: Vec<Expr> = all.iter().map(|c| c.expr.clone()).collect();
-    exprs.extend([lit(incoming).alias(SIDE), encode::hash(&all)?.alias(TIE)]);
+    // A row that is delivered once more in another file is the same row.
+    let values: Vec<Found> = all.into_iter().filter(|c| !is_origin(c.field.name())).collect();
+    exprs.extend([lit(incoming).alias(SIDE), encode::hash(&values)?.alias(TIE)]);
     Ok(rows.select(exprs)?)
 }
 

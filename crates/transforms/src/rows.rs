@@ -53,9 +53,18 @@ pub(crate) fn first_of_each(
     order: Vec<SortExpr>,
     output: Vec<Expr>,
 ) -> Result<DataFrame> {
+    Ok(with_rank(df, keys, order)?.filter(is_first())?.select(output)?)
+}
+
+/// With the place of each row among those that agree in `keys`; see [`is_first`].
+pub(crate) fn with_rank(df: DataFrame, keys: Vec<Expr>, order: Vec<SortExpr>) -> Result<DataFrame> {
     let rank = row_number().partition_by(keys).order_by(order).build()?.alias(RANK);
-    let first = Expr::Column(Column::from_name(RANK)).eq(lit(1u64));
-    Ok(df.window(vec![rank])?.filter(first)?.select(output)?)
+    Ok(df.window(vec![rank])?)
+}
+
+/// Whether a row is the first by [`with_rank`].
+pub(crate) fn is_first() -> Expr {
+    Expr::Column(Column::from_name(RANK)).eq(lit(1u64))
 }
 
 /// The rows without a null in any of these columns; in any column at all if none is named.

@@ -3,11 +3,14 @@
 use std::collections::HashSet;
 
 use datafusion::arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::functions::datetime::expr_fn::date_part;
 use datafusion::logical_expr::{Cast, lit};
 use datafusion::prelude::{DataFrame, Expr};
 use hardtack_core::{Error, Result};
 
+use crate::cast;
 use crate::columns::{Columns, Found, type_name};
 
 /// Gives columns other names: pairs of (from, to). All happen at once, so two columns can swap names.
@@ -43,6 +46,71 @@ pub fn rename(df: DataFrame, names: &[(&str, &str)]) -> Result<DataFrame> {
         Ok(new.map_or_else(|| column.expr.clone(), |new| column.expr.clone().alias(new)))
     };
     let exprs: Vec<Expr> = columns.iter().map(renamed).collect::<Result<_>>()?;
+    Ok(df.select(exprs)?)
+}
+
+/// Leaves out columns. DataFusion's `DataFrame::drop_columns` passes over a name that no column has; a column that should not
+/// get out, misspelt, does then.
+///
+/// ```
+/// # use datafusion::prelude::*;
+/// # use hardtack_transforms::drop_columns;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> hardtack_core::Result<()> {
+/// let orders = dataframe!("id" => [1], "status" => ["new"], "card" => ["4111"])?;
+/// let error = drop_columns(orders.clone(), &["statuss"]).unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "there is no column `statuss`; did you mean `status`? (columns: id, status, card)"
+/// );
+/// assert_eq!(drop_columns(orders, &["status", "card"])?.schema().field_names(), ["id"]);
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+/// [`Usage`](hardtack_core::ErrorKind::Usage) for a column that is not there, or if none would be left.
+pub fn drop_columns(df: DataFrame, names: &[&str]) -> Result<DataFrame> {
+    let columns = Columns::of(df.schema())?;
+    for name in names {
+        columns.get(name)?;
+    }
+    let kept = |column: &&Found| !names.contains(&column.field.name().as_str());
+    let kept: Vec<Expr> = columns.iter().filter(kept).map(|column| column.expr.clone()).collect();
+    if kept.is_empty() {
+        return Err(Error::usage("no column would be left").with("columns", columns.names().join(", ")));
+    }
+    Ok(df.select(kept)?)
+}
+
+/// Puts a value in the place of nulls, in the named columns or, if none is named, in all. DataFusion's
+/// `DataFrame::fill_null` leaves a column as it is if the value is of another type; here that is an error.
+///
+/// ```
+/// # use datafusion::prelude::*;
+/// # use hardtack_transforms::fill_nulls;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> hardtack_core::Result<()> {
+/// let orders = dataframe!("id" => [1, 2], "pieces" => [Some(3), None])?;
+/// let orders = fill_nulls(orders, &["pieces"], 0)?;
+/// assert_eq!(orders.filter(col("pieces").eq(lit(0)))?.count().await?, 1);
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+/// [`Usage`](hardtack_core::ErrorKind::Usage) for a column that is not there; [`Refused`](hardtack_core::ErrorKind::Refused)
+/// for one whose type the value does not fit without loss.
+pub fn fill_nulls(df: DataFrame, columns: &[&str], value: impl Into<ScalarValue>) -> Result<DataFrame> {
+    let (all, value) = (Columns::of(df.schema())?, value.into());
+    let named: Vec<&str> = all.all_or(columns)?.into_iter().map(|column| column.field.name().as_str()).collect();
+    let filled = |column: &Found| {
+        let name = column.field.name();
+        if !named.contains(&name.as_str()) {
+            return Ok(column.expr.clone());
+        }
+        let of = column.field.data_type();
+        cast::can_fit(&value.data_type(), of, name)?;
+        let fitted = cast::fit_value(&value, of, name)?;
+        Ok(coalesce(vec![column.expr.clone(), lit(fitted)]).alias(name))
+    };
+    let exprs: Vec<Expr> = all.iter().map(filled).collect::<Result<_>>()?;
     Ok(df.select(exprs)?)
 }
 
@@ -108,6 +176,42 @@ mod tests {
         b int | a int | x."y" int
         1     | 2     | 3
         "#);
+    }
+
+    #[tokio::test]
+    async fn columns_go_and_others_stay() {
+        let df = frame("a: int, `b.c`: int, B: int", &[r#"{"a":1,"b.c":2,"B":3}"#]);
+        insta::assert_snapshot!(show(drop_columns(df, &["b.c", "a"]).unwrap()).await, @r"
+        B int
+        3
+        ");
+    }
+
+    #[rstest]
+    #[case(&["b.d"], "there is no column `b.d`; did you mean `b.c`? (columns: a, b.c)")]
+    #[case(&["A"], "there is no column `A`; did you mean `a`? (columns: a, b.c)")]
+    #[case(&["a", "b.c"], "no column would be left (columns: a, b.c)")]
+    fn columns_that_go_are_there(#[case] names: &[&str], #[case] message: &str) {
+        assert_eq!(drop_columns(frame("a: int, `b.c`: int", &[]), names).unwrap_err().to_string(), message);
+    }
+
+    #[tokio::test]
+    async fn nulls_are_filled_where_that_is_asked_for() {
+        let df = frame("a: int, b: decimal(4,1), c: int", &["{}", r#"{"a":1,"b":2.5}"#]);
+        insta::assert_snapshot!(show(fill_nulls(df, &["a", "b"], 7_i64).unwrap()).await, @r"
+        a int not null | b decimal(4,1) not null | c int
+        1              | 2.5                     | null
+        7              | 7.0                     | null
+        ");
+    }
+
+    #[rstest]
+    #[case(&["x"], ScalarValue::from(1), "there is no column `x` (columns: a, b)")]
+    #[case(&["a"], ScalarValue::from("one"), "a value does not fit the declared type without loss (column: a, value: one, type: string, declared: int)")]
+    #[case(&["a"], ScalarValue::from(1.5), "a value does not fit the declared type without loss (column: a, value: 1.5, type: double, declared: int)")]
+    #[case(&[], ScalarValue::from(1), "a column cannot become the declared type; say how it counts the days (column: b, type: int, declared: date)")]
+    fn what_is_filled_in_fits(#[case] columns: &[&str], #[case] value: ScalarValue, #[case] message: &str) {
+        assert_eq!(fill_nulls(frame("a: int, b: date", &[]), columns, value).unwrap_err().to_string(), message);
     }
 
     #[rstest]

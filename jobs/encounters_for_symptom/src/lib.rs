@@ -57,7 +57,7 @@ fn for_symptom(encounters: DataFrame) -> Result<DataFrame> {
     let different = drop_duplicates(encounters, &[])?;
     let for_symptom = different.filter(contains(col("description"), lit("Encounter for symptom")))?;
     let with_reason = drop_nulls(for_symptom, &["reasoncode"])?;
-    Ok(split_date(with_reason, "start")?.drop_columns(&["start"])?)
+    drop_columns(split_date(with_reason, "start")?, &["start"])
 }
 
 #[cfg(test)]

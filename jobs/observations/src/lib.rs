@@ -49,7 +49,7 @@ pub async fn main(ctx: &Context<Args>) -> Result<()> {
 /// The different observations, with their day (in UTC) in the place of their date.
 fn by_day(observations: DataFrame) -> Result<DataFrame> {
     let different = drop_duplicates(observations, &[])?;
-    Ok(split_date(different, "date")?.drop_columns(&["date"])?)
+    drop_columns(split_date(different, "date")?, &["date"])
 }
 
 #[cfg(test)]
