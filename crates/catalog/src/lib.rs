@@ -50,6 +50,7 @@ mod parser;
 mod predicate;
 mod schema;
 mod table;
+pub mod types;
 mod value;
 
 pub use arrow_types::{COMMENT_KEY, HIVE_TYPE_KEY};

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use clap::{Args, ValueEnum};
 use hardtack_core::{JobContext, Location, Result};
 use hardtack_runtime::parse_bytes;
-use hardtack_tables::{CrawlOptions, CrawlOutcome, CrawlReport, CrawledTable};
+use hardtack_tables::{CrawlOptions, CrawlOutcome, CrawlReport, CrawledTable, Nanoseconds};
 
 use crate::draw::count;
 
@@ -39,9 +39,20 @@ pub(crate) struct CrawlArgs {
     /// Leave out files and folders, by their path below LOCATION, for example `**/*.tmp`; may be given more than once
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
+    /// What becomes of timestamps in nanoseconds, of which tables have none: `exact` refuses finer values when they are
+    /// read, `text` makes the column a string, `truncate` rounds down to microseconds
+    #[arg(long, value_name = "HOW", default_value = "exact", hide_default_value = true, hide_possible_values = true)]
+    nanoseconds: How,
     /// Only say what would change
     #[arg(long)]
     dry_run: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
+enum How {
+    Exact,
+    Text,
+    Truncate,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
@@ -61,6 +72,11 @@ pub(crate) async fn crawl(ctx: &JobContext, args: CrawlArgs) -> Result<(String, 
         partition_names: args.partition_names,
         table_level: args.table_level,
         exclude: args.exclude,
+        nanoseconds: match args.nanoseconds {
+            How::Exact => Nanoseconds::Exact,
+            How::Text => Nanoseconds::Text,
+            How::Truncate => Nanoseconds::Truncate,
+        },
     };
     let report = hardtack_tables::crawl(ctx, &args.location, &args.database, &options).await?;
     Ok((said(&report, args.dry_run), !report.problems.is_empty()))

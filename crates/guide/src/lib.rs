@@ -18,6 +18,7 @@ chapters! {
     anatomy = "docs/guide/src/anatomy.md",
     testing = "docs/guide/src/testing.md",
     contracts = "docs/guide/src/contracts.md",
+    types = "docs/guide/src/types.md",
     tables = "docs/guide/src/tables.md",
     tables_writing = "docs/guide/src/tables-writing.md",
     sql = "docs/guide/src/sql.md",

@@ -11,11 +11,9 @@ use std::fmt;
 use std::io::Cursor;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::compute::CastOptions;
 use async_trait::async_trait;
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions, new_null_array};
 use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
-use datafusion::common::nested_struct::cast_column;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{DataFusionError, Result as DFResult};
 use datafusion::execution::TaskContext;
@@ -27,7 +25,9 @@ use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
 use datafusion::prelude::DataFrame;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
+use hardtack_catalog::types::{Policy, Union};
 use hardtack_core::{Error, JobContext, Location, Meter, PublishAction, Result, Sink, Staged, Store};
+use hardtack_transforms::convert_array;
 use object_store::{ObjectMeta, ObjectStoreExt};
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
@@ -39,7 +39,6 @@ use tokio::task::JoinSet;
 
 use crate::ParquetDataset;
 use crate::parquet::{execute, staged};
-use crate::unite::unite;
 use crate::write::{FULL_AT, ParquetWriteExec, UPLOADS, Write, given_up, required};
 
 /// So many folders are worked on at once, as far as their size allows, and so many footers are read.
@@ -487,18 +486,21 @@ fn columns(files: &[File]) -> Result<SchemaRef> {
             return Err(Error::refused(message).with("file", &file.location).with("column", column));
         }
     }
-    unite(files.iter().map(|file| (&file.schema, &file.location)))
+    let mut columns = Union::new(Policy::Rewrite, "rewrite one of them by a job");
+    for file in files {
+        columns.add(&file.schema, &file.location)?;
+    }
+    Ok(Arc::new(columns.schema()))
 }
 
 /// The columns by name and type; those that are not there are null.
-fn with_columns(batch: &RecordBatch, columns: &SchemaRef) -> DFResult<RecordBatch> {
-    let strict = CastOptions { safe: false, ..CastOptions::default() };
+fn with_columns(batch: &RecordBatch, columns: &SchemaRef) -> Result<RecordBatch> {
     let column = |field: &FieldRef| match batch.column_by_name(field.name()) {
         None => Ok(new_null_array(field.data_type(), batch.num_rows())),
         Some(column) if column.data_type() == field.data_type() => Ok(Arc::clone(column)),
-        Some(column) => cast_column(column, field, &strict),
+        Some(column) => convert_array(Policy::Read, column, field),
     };
-    let arrays = columns.fields().iter().map(column).collect::<DFResult<_>>()?;
+    let arrays = columns.fields().iter().map(column).collect::<Result<_>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     Ok(RecordBatch::try_new_with_options(Arc::clone(columns), arrays, &options)?)
 }
@@ -540,8 +542,7 @@ impl Reader {
         Ok(rows.map(move |batch| {
             let batch = batch.map_err(|e| DataFusionError::from(unreadable(e, &location)))?;
             self.read.add_rows(batch.num_rows() as u64);
-            with_columns(&batch, &self.schema)
-                .map_err(|e| DataFusionError::from(Error::from(e).with("file", &location)))
+            with_columns(&batch, &self.schema).map_err(|e| DataFusionError::from(e.with("file", &location)))
         }))
     }
 }

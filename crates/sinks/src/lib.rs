@@ -19,7 +19,6 @@ mod partition;
 mod placement;
 mod plan;
 mod text;
-mod unite;
 mod write;
 
 pub use compact::SmallFiles;

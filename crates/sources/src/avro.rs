@@ -11,16 +11,16 @@ use async_trait::async_trait;
 use datafusion::datasource::physical_plan::FileSource;
 use datafusion::datasource::table_schema::TableSchema;
 use futures::{StreamExt, stream};
+use hardtack_catalog::types::{Policy, Union};
 use hardtack_core::{Error, Result};
 use tokio_util::io::SyncIoBridge;
 
-use crate::convert::{check, convert_column};
+use crate::convert::{check, convert_column, whole_microseconds};
 use crate::files::{Files, Format, Planned};
-use crate::infer::infer_each;
+use crate::infer::{DECLARE, infer_each};
 use crate::input::{Bytes, SourceFile};
 use crate::scan::{Batches, Origin, ReadRows, RowSource, Want, in_file};
 use crate::spelling::Spelling;
-use crate::widen::Union;
 
 /// The Avro format: see [`AvroFiles`].
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -44,13 +44,13 @@ impl Format for Avro {
     const SUFFIXES: &'static [&'static str] = &[".avro"];
 
     async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<SchemaRef> {
-        let mut union = Union::default();
+        let mut union = Union::new(Policy::Infer, DECLARE);
         infer_each(files, concurrency.max(16), header, |file, schema| union.add(&schema, &file.location)).await?;
         Ok(Arc::new(union.schema()))
     }
 
     fn plan(&self, table: TableSchema, origin: Origin, _planned: &Planned) -> Result<Arc<dyn FileSource>> {
-        Ok(Arc::new(RowSource::new(Arc::new(AvroRows { caseless: false }), table, origin)))
+        Ok(Arc::new(RowSource::new(Arc::new(AvroRows::default()), table, origin)))
     }
 }
 
@@ -60,10 +60,12 @@ pub(crate) async fn header(file: SourceFile) -> Result<SchemaRef> {
 }
 
 /// Reads the rows of Avro files.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct AvroRows {
     /// Whether the case of names does not matter.
     pub(crate) caseless: bool,
+    /// Whether timestamps in nanoseconds are rounded down to microseconds first.
+    pub(crate) truncates: bool,
 }
 
 #[async_trait]
@@ -78,7 +80,7 @@ impl ReadRows for AvroRows {
             true => Spelling::new(&opened.schema, &want.columns),
             false => Spelling::stored(Arc::clone(&opened.schema)),
         };
-        opened.read(file, want, spelling)
+        opened.read(file, want, spelling, self.truncates)
     }
 }
 
@@ -147,7 +149,7 @@ impl AvroFile {
         opened.map_err(|why| Error::refused(format!("this is not an Avro file: {why}")).with("file", &file.location))
     }
 
-    fn read(self, file: SourceFile, want: Want, spelling: Spelling) -> Result<Batches> {
+    fn read(self, file: SourceFile, want: Want, spelling: Spelling, truncates: bool) -> Result<Batches> {
         let Want { columns: wanted, batch_size, .. } = want;
         for field in wanted.fields() {
             let checked = spelling.check(field.name()).and_then(|()| check(field.name(), &spelling.schema, &wanted));
@@ -176,7 +178,7 @@ impl AvroFile {
         let batches = stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) });
         let converted = batches.map(move |batch: Result<RecordBatch, ArrowError>| {
             let batch = batch.and_then(|batch| spelling.batch(&batch, &projection)).map_err(undecodable);
-            let batch = batch.and_then(|batch| converted(&batch, &wanted));
+            let batch = batch.and_then(|batch| converted(&batch, &wanted, truncates));
             batch.map_err(|e| Error::from(in_file(e.into(), &location)))
         });
         Ok(converted.boxed())
@@ -184,8 +186,9 @@ impl AvroFile {
 }
 
 /// The columns that are wanted, as they are wanted.
-fn converted(batch: &RecordBatch, wanted: &SchemaRef) -> Result<RecordBatch> {
+fn converted(batch: &RecordBatch, wanted: &SchemaRef, truncates: bool) -> Result<RecordBatch> {
     let column = |field: &FieldRef| match batch.column_by_name(field.name()) {
+        Some(column) if truncates => convert_column(&whole_microseconds(column)?, field),
         Some(column) => convert_column(column, field),
         None => Ok(new_null_array(field.data_type(), batch.num_rows())),
     };

@@ -6,13 +6,12 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, GenericListArray, MapArray, OffsetSizeTrait, RecordBatch, StructArray, new_null_array,
+    Array, ArrayData, ArrayRef, AsArray, FixedSizeListArray, GenericListArray, GenericListViewArray, MapArray,
+    OffsetSizeTrait, PrimitiveArray, RecordBatch, StructArray, make_array,
 };
-use arrow::compute::kernels::cmp::not_distinct;
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit, TimestampNanosecondType};
 use arrow::error::ArrowError;
-use arrow::util::display::array_value_to_string;
 use datafusion::common::Result as DFResult;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::logical_expr::ColumnarValue;
@@ -22,92 +21,92 @@ use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr_adapter::{
     DefaultPhysicalExprAdapterFactory, PhysicalExprAdapter, PhysicalExprAdapterFactory,
 };
+use hardtack_catalog::types::{Clash, Fit, Policy};
 use hardtack_core::{Error, Result};
+use hardtack_transforms::{conversion_problem, convert_array};
 
-use crate::fault::{a, cut};
-use crate::widen::is_readable;
+use crate::fault::a;
 
 /// Casts refuse what does not fit instead of making it null.
 pub(crate) const STRICT: CastOptions<'static> =
     CastOptions { safe: false, format_options: arrow::util::display::FormatOptions::new() };
 
-/// Converts an array; the fields of structs are found by name, also inside of lists and maps, and are null where there is
-/// none.
-pub(crate) fn convert(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
-    convert_by(|rows, _, name| rows.column_by_name(name), array, to)
+/// A column as the schema wants it; the fields of structs are found by name, also inside of lists and maps, and are null
+/// where there is none. Refuses the first value that is not one of the wanted type.
+pub(crate) fn convert_column(array: &ArrayRef, field: &Field) -> Result<ArrayRef> {
+    // What is null although it must not be is found, and told, by who asks for the column.
+    let wanted = Field::new(field.name(), field.data_type().clone(), true);
+    convert_array(Policy::Read, array, &wanted)
+}
+
+/// Timestamps in nanoseconds, in depth, rounded down to whole microseconds.
+pub(crate) fn whole_microseconds(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    fn whole(data: ArrayData) -> Result<ArrayData, ArrowError> {
+        if let DataType::Timestamp(TimeUnit::Nanosecond, _) = data.data_type() {
+            let of = data.data_type().clone();
+            let array = PrimitiveArray::<TimestampNanosecondType>::from(data);
+            let whole = array.unary::<_, TimestampNanosecondType>(|t| t.checked_sub(t.rem_euclid(1000)).unwrap_or(t));
+            return Ok(whole.with_data_type(of).into_data());
+        }
+        if data.child_data().is_empty() {
+            return Ok(data);
+        }
+        let children = data.child_data().iter().cloned().map(whole).collect::<Result<_, _>>()?;
+        data.into_builder().child_data(children).build()
+    }
+    Ok(make_array(whole(array.to_data())?))
 }
 
 /// Gives the fields of structs other names.
 pub(crate) fn rename(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
-    convert_by(|rows, place, _| rows.columns().get(place), array, to)
-}
-
-/// Which of the columns of a struct is the field at this place with this name.
-type Pick = for<'a> fn(&'a StructArray, usize, &str) -> Option<&'a ArrayRef>;
-
-fn convert_by(pick: Pick, array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
+    use DataType as D;
     if array.data_type() == to {
         return Ok(Arc::clone(array));
     }
     Ok(match (array.data_type(), to) {
-        (DataType::Struct(_), DataType::Struct(fields)) => Arc::new(convert_struct(pick, array.as_struct(), fields)?),
-        (DataType::List(_), DataType::List(item)) => Arc::new(convert_list(pick, array.as_list::<i32>(), item)?),
-        (DataType::LargeList(_), DataType::LargeList(item)) => {
-            Arc::new(convert_list(pick, array.as_list::<i64>(), item)?)
+        (D::Struct(_), D::Struct(fields)) => Arc::new(rename_fields(array.as_struct(), fields)?),
+        (D::List(_), D::List(item)) => Arc::new(rename_items(array.as_list::<i32>(), item)?),
+        (D::LargeList(_), D::LargeList(item)) => Arc::new(rename_items(array.as_list::<i64>(), item)?),
+        (D::ListView(_), D::ListView(item)) => Arc::new(rename_viewed(array.as_list_view::<i32>(), item)?),
+        (D::LargeListView(_), D::LargeListView(item)) => Arc::new(rename_viewed(array.as_list_view::<i64>(), item)?),
+        (D::FixedSizeList(_, size), D::FixedSizeList(item, _)) => {
+            let list = array.as_fixed_size_list();
+            let values = rename(list.values(), item.data_type())?;
+            Arc::new(FixedSizeListArray::try_new(Arc::clone(item), *size, values, list.nulls().cloned())?)
         }
-        (DataType::Map(..), DataType::Map(entries, sorted)) => {
-            let (map, DataType::Struct(fields)) = (array.as_map(), entries.data_type()) else {
+        (D::Map(..), D::Map(entries, sorted)) => {
+            let (map, D::Struct(fields)) = (array.as_map(), entries.data_type()) else {
                 return cast_with_options(array, to, &STRICT);
             };
-            // Files name key and value as they like; their places count.
-            let pairs = map.entries().columns().iter().zip(fields).map(|(c, f)| convert_by(pick, c, f.data_type()));
-            let pairs = StructArray::try_new(fields.clone(), pairs.collect::<Result<_, _>>()?, None)?;
             let (offsets, nulls) = (map.offsets().clone(), map.nulls().cloned());
+            let pairs = rename_fields(map.entries(), fields)?;
             Arc::new(MapArray::try_new(Arc::clone(entries), offsets, pairs, nulls, *sorted)?)
         }
-        (DataType::Timestamp(from, _), DataType::Timestamp(unit, _)) if from > unit => coarser(array, to)?,
         _ => cast_with_options(array, to, &STRICT)?,
     })
 }
 
-fn convert_struct(pick: Pick, rows: &StructArray, fields: &Fields) -> Result<StructArray, ArrowError> {
-    let column = |(place, field): (usize, &FieldRef)| match pick(rows, place, field.name()) {
-        Some(column) => convert_by(pick, column, field.data_type()),
-        None => Ok(new_null_array(field.data_type(), rows.len())),
-    };
-    let columns = fields.iter().enumerate().map(column).collect::<Result<_, _>>()?;
+fn rename_fields(rows: &StructArray, fields: &Fields) -> Result<StructArray, ArrowError> {
+    let columns = rows.columns().iter().zip(fields).map(|(column, field)| rename(column, field.data_type()));
+    let columns = columns.collect::<Result<_, _>>()?;
     StructArray::try_new_with_length(fields.clone(), columns, rows.nulls().cloned(), rows.len())
 }
 
-fn convert_list<O: OffsetSizeTrait>(
-    pick: Pick,
+fn rename_items<O: OffsetSizeTrait>(
     list: &GenericListArray<O>,
     item: &FieldRef,
 ) -> Result<GenericListArray<O>, ArrowError> {
-    let values = convert_by(pick, list.values(), item.data_type())?;
+    let values = rename(list.values(), item.data_type())?;
     GenericListArray::try_new(Arc::clone(item), list.offsets().clone(), values, list.nulls().cloned())
 }
 
-/// Timestamps in a coarser unit, of which arrow would cut off the rest.
-fn coarser(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
-    let cast = cast_with_options(array, to, &STRICT)?;
-    let same = not_distinct(&cast_with_options(&cast, array.data_type(), &STRICT)?, array)?;
-    match same.values().iter().position(|same| !same) {
-        None => Ok(cast),
-        Some(row) => {
-            let value = array_value_to_string(array, row)?;
-            Err(ArrowError::CastError(format!("`{value}` is finer than {}", a(to))))
-        }
-    }
-}
-
-/// [`convert`], with an error that names the column.
-pub(crate) fn convert_column(array: &ArrayRef, field: &Field) -> Result<ArrayRef> {
-    convert(array, field.data_type()).map_err(|e| {
-        let text = e.to_string();
-        let text = text.split_once(" error: ").map_or(text.as_str(), |(_, text)| text);
-        Error::refused(cut(text)).with("column", field.name())
-    })
+fn rename_viewed<O: OffsetSizeTrait>(
+    list: &GenericListViewArray<O>,
+    item: &FieldRef,
+) -> Result<GenericListViewArray<O>, ArrowError> {
+    let values = rename(list.values(), item.data_type())?;
+    let (offsets, sizes) = (list.offsets().clone(), list.sizes().clone());
+    GenericListViewArray::try_new(Arc::clone(item), offsets, sizes, values, list.nulls().cloned())
 }
 
 /// Refuses a column that a file stores in a way that cannot always be read as the schema wants it, or that it lacks.
@@ -115,11 +114,14 @@ pub(crate) fn check(column: &str, stored: &Schema, wanted: &Schema) -> Result<()
     let Ok(wanted) = wanted.field_with_name(column) else { return Ok(()) };
     let refuse = |why: String| Err(Error::refused(why).with("column", column));
     match stored.field_with_name(column) {
-        Ok(stored) if is_readable(stored.data_type(), wanted.data_type()) => Ok(()),
-        Ok(stored) => {
-            let (is, wanted) = (a(stored.data_type()), a(wanted.data_type()));
-            refuse(format!("the file stores {is}, which is not always {wanted}, as the schema wants"))
-        }
+        Ok(stored) => match conversion_problem(Policy::Read, stored, wanted) {
+            None => Ok(()),
+            Some(Clash { path, first, other }) => {
+                let (is, wanted) = (a(&first), a(&other));
+                let why = format!("the file stores {is}, which is not always {wanted}, as the schema wants");
+                Err(Error::refused(why).with("column", path))
+            }
+        },
         Err(_) if wanted.is_nullable() => Ok(()),
         Err(_) => refuse("the file lacks a column that the schema requires".to_owned()),
     }
@@ -129,8 +131,11 @@ pub(crate) fn check(column: &str, stored: &Schema, wanted: &Schema) -> Result<()
 
 /// DataFusion's conversion of what a file stores to what a plan wants, but nothing may be lost, and structs inside of lists
 /// and maps may gain fields.
-#[derive(Debug)]
-pub(crate) struct Lossless;
+#[derive(Debug, Default)]
+pub(crate) struct Lossless {
+    /// Whether timestamps in nanoseconds are rounded down to microseconds first.
+    pub(crate) truncates: bool,
+}
 
 impl PhysicalExprAdapterFactory for Lossless {
     fn create(&self, wanted: SchemaRef, stored: SchemaRef) -> DFResult<Arc<dyn PhysicalExprAdapter>> {
@@ -143,30 +148,20 @@ impl PhysicalExprAdapterFactory for Lossless {
         };
         let as_left: Arc<Schema> = Arc::new(Schema::new(wanted.fields().iter().map(left).collect::<Fields>()));
         let inner = DefaultPhysicalExprAdapterFactory.create(as_left, Arc::clone(&stored))?;
-        Ok(Arc::new(LosslessAdapter { inner, wanted, stored }))
+        Ok(Arc::new(LosslessAdapter { inner, wanted, stored, truncates: self.truncates }))
     }
 }
 
-/// Whether DataFusion cannot convert this, or would lose something.
+/// Whether DataFusion would lose something when it converts this, or cannot: it rounds, forgets what is finer than a
+/// unit, and takes the times of a zone for times without one.
 fn is_ours(stored: &DataType, wanted: &DataType) -> bool {
-    stored != wanted && (holds_list(stored) || is_finer(stored, wanted)) && is_readable(stored, wanted)
-}
-
-fn is_finer(stored: &DataType, wanted: &DataType) -> bool {
     match (stored, wanted) {
-        (DataType::Timestamp(stored, _), DataType::Timestamp(wanted, _)) => stored > wanted,
-        (DataType::Struct(stored), DataType::Struct(wanted)) => {
-            stored.iter().any(|s| wanted.iter().any(|w| w.name() == s.name() && is_finer(s.data_type(), w.data_type())))
-        }
-        _ => false,
-    }
-}
-
-fn holds_list(of: &DataType) -> bool {
-    match of {
-        DataType::List(_) | DataType::LargeList(_) | DataType::Map(..) => true,
-        DataType::Struct(fields) => fields.iter().any(|f| holds_list(f.data_type())),
-        _ => false,
+        (stored, wanted) if stored == wanted => false,
+        (stored, wanted) if stored.is_nested() || wanted.is_nested() => true,
+        // It refuses what is too large.
+        (stored, wanted) if stored.is_integer() && wanted.is_integer() => false,
+        (DataType::Timestamp(unit, zone), DataType::Timestamp(finer, same)) => unit > finer || zone != same,
+        (stored, wanted) => Policy::Read.fit(stored, wanted) != Some(Fit::Always),
     }
 }
 
@@ -175,6 +170,7 @@ struct LosslessAdapter {
     inner: Arc<dyn PhysicalExprAdapter>,
     wanted: SchemaRef,
     stored: SchemaRef,
+    truncates: bool,
 }
 
 impl LosslessAdapter {
@@ -189,7 +185,8 @@ impl LosslessAdapter {
         let differ = stored.data_type() != wanted.data_type() && ours(stored.data_type(), wanted.data_type());
         differ.then(|| {
             let column = Arc::new(Column::new_with_schema(column.name(), &self.stored)?);
-            Ok(Arc::new(Convert::converting(column, wanted.clone())) as Arc<dyn PhysicalExpr>)
+            let how = if self.truncates { How::Truncating } else { How::Exact };
+            Ok(Arc::new(Convert::new(column, wanted.clone(), how)) as Arc<dyn PhysicalExpr>)
         })
     }
 }
@@ -216,28 +213,33 @@ impl PhysicalExprAdapter for LosslessAdapter {
     }
 }
 
-/// [`convert`] or [`rename`] as an expression.
+/// [`convert_column`] or [`rename`] as an expression.
 #[derive(Debug)]
 pub(crate) struct Convert {
     column: Arc<dyn PhysicalExpr>,
     to: FieldRef,
-    renames: bool,
+    how: How,
+}
+
+/// What a [`Convert`] does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum How {
+    /// Gives the fields of structs other names, and does nothing else.
+    Renaming,
+    Exact,
+    /// As `Exact`, when nanoseconds have been rounded down.
+    Truncating,
 }
 
 impl Convert {
-    fn converting(column: Arc<dyn PhysicalExpr>, to: Field) -> Self {
-        Self { column, to: Arc::new(to), renames: false }
-    }
-
-    /// Gives the fields of structs other names, and does nothing else.
-    pub(crate) fn renaming(column: Arc<dyn PhysicalExpr>, to: Field) -> Self {
-        Self { column, to: Arc::new(to), renames: true }
+    pub(crate) fn new(column: Arc<dyn PhysicalExpr>, to: Field, how: How) -> Self {
+        Self { column, to: Arc::new(to), how }
     }
 }
 
 impl PartialEq for Convert {
     fn eq(&self, other: &Self) -> bool {
-        self.column.eq(&other.column) && self.to == other.to && self.renames == other.renames
+        self.column.eq(&other.column) && self.to == other.to && self.how == other.how
     }
 }
 
@@ -247,13 +249,17 @@ impl Hash for Convert {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.column.hash(state);
         self.to.hash(state);
-        self.renames.hash(state);
+        self.how.hash(state);
     }
 }
 
 impl fmt::Display for Convert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = if self.renames { "RENAME" } else { "CONVERT" };
+        let what = match self.how {
+            How::Renaming => "RENAME",
+            How::Exact => "CONVERT",
+            How::Truncating => "TRUNCATE",
+        };
         write!(f, "{what}({} AS {})", self.column, self.to.data_type())
     }
 }
@@ -265,9 +271,10 @@ impl PhysicalExpr for Convert {
 
     fn evaluate(&self, batch: &RecordBatch) -> DFResult<ColumnarValue> {
         let column = self.column.evaluate(batch)?.into_array(batch.num_rows())?;
-        Ok(ColumnarValue::Array(match self.renames {
-            true => rename(&column, self.to.data_type())?,
-            false => convert_column(&column, &self.to)?,
+        Ok(ColumnarValue::Array(match self.how {
+            How::Renaming => rename(&column, self.to.data_type())?,
+            How::Exact => convert_column(&column, &self.to)?,
+            How::Truncating => convert_column(&whole_microseconds(&column)?, &self.to)?,
         }))
     }
 
@@ -281,7 +288,7 @@ impl PhysicalExpr for Convert {
 
     fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn PhysicalExpr>>) -> DFResult<Arc<dyn PhysicalExpr>> {
         let column = children.pop().unwrap_or_else(|| Arc::clone(&self.column));
-        Ok(Arc::new(Self { column, to: Arc::clone(&self.to), renames: self.renames }))
+        Ok(Arc::new(Self { column, to: Arc::clone(&self.to), how: self.how }))
     }
 
     fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

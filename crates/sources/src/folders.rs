@@ -103,6 +103,7 @@ impl Wanted {
 pub struct FolderScan {
     table: TableSchema,
     meter: Arc<Meter>,
+    truncates: bool,
 }
 
 /// How many folders are listed at once.
@@ -114,7 +115,14 @@ impl FolderScan {
     pub fn new(schema: &Schema, partition_columns: usize, meter: Arc<Meter>) -> Self {
         let (files, partitions) = schema.fields().split_at(schema.fields().len().saturating_sub(partition_columns));
         let file_schema = Schema::new_with_metadata(Fields::from(files.to_vec()), schema.metadata().clone());
-        Self { table: TableSchema::new(Arc::new(file_schema), partitions.to_vec()), meter }
+        Self { table: TableSchema::new(Arc::new(file_schema), partitions.to_vec()), meter, truncates: false }
+    }
+
+    /// Rounds timestamps that files store in nanoseconds down to microseconds, which is what tables have. Otherwise what is
+    /// finer is refused.
+    #[must_use]
+    pub fn with_truncated_timestamps(self, truncates: bool) -> Self {
+        Self { truncates, ..self }
     }
 
     /// The columns of the files, then the partition columns.
@@ -202,7 +210,7 @@ impl FolderScan {
             target_partitions: session.config().target_partitions(),
         };
         let parquet = session.table_options().parquet.clone();
-        let (source, adapter) = format.reader(self.table.clone(), origin, parquet);
+        let (source, adapter) = format.reader(self.table.clone(), origin, parquet, self.truncates);
         Ok(FileSet { store: ObjectStoreUrl::parse(&store)?, files, source, adapter })
     }
 }
@@ -227,17 +235,16 @@ type Reader = (Arc<dyn FileSource>, Option<Arc<dyn PhysicalExprAdapterFactory>>)
 
 impl FileFormat {
     /// What reads these files, whatever the case of their names.
-    fn reader(&self, table: TableSchema, origin: Origin, mut parquet: TableParquetOptions) -> Reader {
+    fn reader(&self, table: TableSchema, origin: Origin, options: TableParquetOptions, truncates: bool) -> Reader {
         let rows = |rows: Arc<dyn ReadRows>, table, origin| Arc::new(RowSource::new(rows, table, origin));
         match self {
-            Self::Parquet => {
-                // Timestamps of Spark and Hive, which nanoseconds since 1970 do not reach.
-                parquet.global.coerce_int96.get_or_insert_with(|| "us".to_owned());
-                (parquet::read(table, origin, parquet), Some(Arc::new(Caseless)))
-            }
+            Self::Parquet => (
+                parquet::read(table, origin, parquet::with_int96_unit(options)),
+                Some(Arc::new(Caseless { truncates })),
+            ),
             Self::Json => (rows(Arc::new(JsonObjects { caseless: true }), table, origin), None),
             Self::Csv(csv) => (csv::read(csv.dialect(), Places::Ordered, table, origin), None),
-            Self::Avro => (rows(Arc::new(AvroRows { caseless: true }), table, origin), None),
+            Self::Avro => (rows(Arc::new(AvroRows { caseless: true, truncates }), table, origin), None),
         }
     }
 

@@ -6,6 +6,10 @@ use hardtack_core::{Error, Result};
 
 use crate::input::SourceFile;
 
+/// What is said where the types of files have nothing in common.
+pub(crate) const DECLARE: &str =
+    "declare a schema: a string takes the values of both, a double the numbers that it holds exactly";
+
 /// Looks at all files, a few at a time, and takes in what was found in the order of the files.
 pub(crate) async fn infer_each<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
     files: &[SourceFile],
@@ -13,13 +17,26 @@ pub(crate) async fn infer_each<T: Send + 'static, F: Future<Output = Result<T>> 
     look: impl Fn(SourceFile) -> F,
     mut take: impl FnMut(&SourceFile, T) -> Result<()>,
 ) -> Result<()> {
+    look_at_each(files, concurrency, look, |file, found| {
+        take(file, found?).map_err(|e| if e.get("file").is_some() { e } else { e.with("file", &file.location) })
+    })
+    .await
+}
+
+/// The same, but what is wrong with a file is for `take` to judge.
+pub(crate) async fn look_at_each<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
+    files: &[SourceFile],
+    concurrency: usize,
+    look: impl Fn(SourceFile) -> F,
+    mut take: impl FnMut(&SourceFile, Result<T>) -> Result<()>,
+) -> Result<()> {
     let mut found = stream::iter(files.to_vec())
         .map(|file| {
             // A task of its own, because parsing is work that one core alone should not do.
             let task = SpawnedTask::spawn(look(file.clone()));
             async move {
                 let found =
-                    task.join_unwind().await.map_err(|e| Error::unexpected("reading a file died").because(e))??;
+                    task.join_unwind().await.map_err(|e| Error::unexpected("reading a file died").because(e))?;
                 Ok::<_, Error>((file, found))
             }
         })

@@ -5,18 +5,19 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
-use hardtack_core::{Error, Location, Result, Store};
+use hardtack_catalog::types::{Policy, Union};
+use hardtack_core::{Error, ErrorKind, Location, Result, Store};
 use object_store::ObjectMeta;
+use object_store::path::Path;
 
 use crate::avro::{self, Avro};
 use crate::csv::{self, Csv};
 use crate::files::Format;
 use crate::folders::{FileFormat, FolderCsv};
-use crate::infer::infer_each;
+use crate::infer::look_at_each;
 use crate::input::{Compression, SourceFile, Step};
 use crate::json::{self, Json};
 use crate::parquet::{self, Parquet};
-use crate::widen::Union;
 
 /// What kind of file a file is, before anything is known of how it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,7 +93,7 @@ impl FileKind {
         match file(store, meta).open_text().await?.next(look).await {
             Ok(_) => Ok(found),
             // Not what its suffix says.
-            Err(e) if e.kind() == hardtack_core::ErrorKind::Refused => Ok(None),
+            Err(e) if e.kind() == ErrorKind::Refused => Ok(None),
             Err(e) => Err(e),
         }
     }
@@ -110,10 +111,12 @@ pub struct InspectOptions {
     pub sample_bytes: Option<u64>,
     /// How many files are looked at side by side.
     pub concurrency: usize,
+    /// Whether the first files say what the columns are, because they were read before. Otherwise most of them do.
+    pub first_counts: bool,
 }
 
 /// What [`inspect`] has found.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub struct Inspected {
     /// How the files are written. A CSV file in which nothing is quoted has no quotes.
     pub format: FileFormat,
@@ -124,15 +127,20 @@ pub struct Inspected {
     pub rows: Option<Vec<u64>>,
     /// What others may stumble over.
     pub notes: Vec<String>,
+    /// Files whose columns are not among these, and why.
+    pub unfit: Vec<(Location, Error)>,
 }
 
 /// Looks at files of one kind and one store and says how they are written and what columns they have together: the
 /// building block of crawlers. Of Parquet and Avro files the footers and headers are read, of text files every value, or a
 /// sample.
 ///
+/// A file that cannot be read, or of which no common type holds the values of a column, is [left out](Inspected::unfit), so
+/// that it does not hold up the others.
+///
 /// # Errors
-/// [`Refused`](hardtack_core::ErrorKind::Refused) for files that cannot be read, with the file, and for columns of which
-/// no common type holds the values, with the column and both files.
+/// [`Refused`](hardtack_core::ErrorKind::Refused) if that is so for all files, or for many text files, with a file (and the
+/// column and another file where types have nothing in common), and for files that are written in two ways.
 pub async fn inspect(
     store: &Store,
     files: &[ObjectMeta],
@@ -140,62 +148,138 @@ pub async fn inspect(
     options: &InspectOptions,
 ) -> Result<Inspected> {
     let files: Vec<SourceFile> = files.iter().map(|meta| file(store, meta)).collect();
-    let concurrency = options.concurrency.max(1);
-    let (mut union, mut rows, mut notes) = (Union::default(), Vec::with_capacity(files.len()), Vec::new());
-    let format = match kind {
+    match kind {
+        FileKind::Parquet | FileKind::Avro => inspect_typed(&files, kind, options).await,
+        FileKind::Json | FileKind::Csv => inspect_texts(files, kind, options).await,
+    }
+}
+
+/// What is said where the types of files have nothing in common.
+const REWRITE: &str = "rewrite one of them by a job, or give the table the type that you want (a string takes the values of both), and crawl";
+
+/// The columns of a file, and how many rows it has, if it tells.
+type Header = (SourceFile, Arc<Schema>, Option<u64>);
+
+async fn inspect_typed(files: &[SourceFile], kind: FileKind, options: &InspectOptions) -> Result<Inspected> {
+    // Footers are waited for, not worked on.
+    let concurrency = options.concurrency.max(16);
+    let mut unfit: Vec<(Location, Error)> = Vec::new();
+    let mut headers: Vec<Header> = Vec::new();
+    let mut take = |file: &SourceFile, found: Result<(Schema, Option<u64>)>| {
+        let folded = found.and_then(|(schema, rows)| Ok((folded(&schema, &file.location)?, rows)));
+        match folded {
+            Ok((schema, rows)) => {
+                // Most files of a data set have the same columns.
+                let same = headers.last().map(|(_, last, _)| last).filter(|last| ***last == schema);
+                let schema = same.map_or_else(|| Arc::new(schema), Arc::clone);
+                headers.push((file.clone(), schema, rows));
+            }
+            Err(e) if e.kind() == ErrorKind::Refused => unfit.push((file.location.clone(), e)),
+            Err(e) => return Err(e),
+        }
+        Ok(())
+    };
+    match kind {
         FileKind::Parquet => {
-            // Footers are waited for, not worked on.
-            infer_each(&files, concurrency.max(16), parquet::footer, |file, (schema, count)| {
-                rows.push(count);
-                union.add(&folded(&schema, &file.location)?, &file.location)
-            })
-            .await?;
-            FileFormat::Parquet
+            let look = |file| async move { parquet::footer(file).await.map(|(schema, rows)| (schema, Some(rows))) };
+            look_at_each(files, concurrency, look, &mut take).await?;
         }
-        FileKind::Avro => {
-            infer_each(&files, concurrency.max(16), avro::header, |file, schema| {
-                union.add(&folded(&schema, &file.location)?, &file.location)
-            })
-            .await?;
-            FileFormat::Avro
+        _ => {
+            let look = |file| async move { avro::header(file).await.map(|schema| (schema.as_ref().clone(), None)) };
+            look_at_each(files, concurrency, look, &mut take).await?;
         }
-        FileKind::Json => {
-            let (schema, scattered) = json::look(&files, options.sample_bytes, concurrency).await?;
-            notes.extend(scattered.map(|file| {
-                format!("{file} has not one object on each line, which is what Athena and Hive want; it is read here")
-            }));
-            unite(&mut union, &schema, &files)?;
-            FileFormat::Json
+    }
+    let (mut union, mut misfits) = united(headers.iter());
+    // The first file need not be one of the many.
+    if !options.first_counts && misfits.len() > headers.len() / 2 {
+        let is_misfit = |header: &&Header| misfits.iter().any(|(file, _)| *file == header.0.location);
+        let (others, most): (Vec<&Header>, Vec<&Header>) = headers.iter().partition(|header| !is_misfit(header));
+        let (other_union, fewer) = united(most.into_iter().chain(others));
+        if fewer.len() < misfits.len() {
+            (union, misfits) = (other_union, fewer);
         }
+    }
+    unfit.extend(misfits);
+    if !unfit.is_empty() && unfit.len() == files.len() {
+        return Err(unfit.swap_remove(0).1);
+    }
+    let counted: HashMap<&Path, u64> =
+        headers.iter().filter_map(|(file, _, rows)| Some((&file.meta.location, (*rows)?))).collect();
+    let rows = files.iter().map(|file| counted.get(&file.meta.location).copied().unwrap_or_default()).collect();
+    let format = if kind == FileKind::Parquet { FileFormat::Parquet } else { FileFormat::Avro };
+    let rows = (kind == FileKind::Parquet).then_some(rows);
+    Ok(Inspected { format, schema: Arc::new(union.schema()), rows, notes: Vec::new(), unfit })
+}
+
+/// The columns of files, as far as their types have something in common, and the files of which that is not so.
+fn united<'a>(headers: impl Iterator<Item = &'a Header>) -> (Union, Vec<(Location, Error)>) {
+    let (mut union, mut misfits) = (Union::new(Policy::Infer, REWRITE), Vec::new());
+    for (file, schema, _) in headers {
+        if let Err(e) = union.add(schema, &file.location) {
+            misfits.push((file.location.clone(), e));
+        }
+    }
+    (union, misfits)
+}
+
+/// So many text files are left out; each of them means that the others are read once more.
+const TEXTS_LEFT_OUT: usize = 16;
+
+async fn inspect_texts(mut files: Vec<SourceFile>, kind: FileKind, options: &InspectOptions) -> Result<Inspected> {
+    let mut unfit: Vec<(Location, Error)> = Vec::new();
+    loop {
+        let error = match texts(&files, kind, options).await {
+            Ok(found) => return Ok(Inspected { unfit, ..found }),
+            Err(e) => e,
+        };
+        let place = error.get("file").and_then(|bad| files.iter().position(|file| file.location.as_str() == bad));
+        match place {
+            Some(place) if error.kind() == ErrorKind::Refused && files.len() > 1 && unfit.len() < TEXTS_LEFT_OUT => {
+                unfit.push((files.remove(place).location, error));
+            }
+            _ => return Err(unfit.into_iter().next().map_or(error, |(_, first)| first)),
+        }
+    }
+}
+
+async fn texts(files: &[SourceFile], kind: FileKind, options: &InspectOptions) -> Result<Inspected> {
+    let concurrency = options.concurrency.max(1);
+    let mut notes = Vec::new();
+    let (format, schema) = match kind {
         FileKind::Csv => {
             let known = options.csv.as_ref().map(FolderCsv::dialect);
             let header = known.as_ref().map(|dialect| dialect.header).or(options.csv_header);
             let known = csv::Known { dialect: known, header, sample: options.sample_bytes };
-            let looked = csv::look(&files, &known, concurrency).await?;
-            unite(&mut union, &looked.schema, &files)?;
+            let looked = csv::look(files, &known, concurrency).await?;
             notes.extend(looked.notes);
-            FileFormat::Csv(options.csv.clone().unwrap_or(FolderCsv {
+            let format = FileFormat::Csv(options.csv.clone().unwrap_or(FolderCsv {
                 delimiter: looked.dialect.delimiter,
                 quote: looked.dialect.quote.filter(|_| looked.quoted),
                 escape: looked.dialect.escape,
                 null_text: looked.dialect.null_text,
                 header_lines: u32::from(looked.dialect.header),
-            }))
+            }));
+            (format, looked.schema)
+        }
+        _ => {
+            let (schema, scattered) = json::look(files, options.sample_bytes, concurrency).await?;
+            notes.extend(scattered.map(|file| {
+                format!("{file} has not one object on each line, which is what Athena and Hive want; it is read here")
+            }));
+            (FileFormat::Json, schema)
         }
     };
-    let rows = (kind == FileKind::Parquet).then_some(rows);
-    Ok(Inspected { format, schema: Arc::new(union.schema()), rows, notes })
+    // Several columns of texts may be one in lower case.
+    let schema = match files.first() {
+        Some(file) => folded(&schema, &file.location)?,
+        None => schema,
+    };
+    Ok(Inspected { format, schema: Arc::new(schema), rows: None, notes, unfit: Vec::new() })
 }
 
 fn file(store: &Store, meta: &ObjectMeta) -> SourceFile {
     let location = Location::of(&store.url, &meta.location);
     SourceFile { store: Arc::clone(&store.objects), meta: meta.clone(), location, meter: Arc::default() }
-}
-
-/// Takes in the columns of texts, of which several may be one in lower case.
-fn unite(union: &mut Union, schema: &Schema, files: &[SourceFile]) -> Result<()> {
-    let Some(file) = files.first() else { return Ok(()) };
-    union.add(&folded(schema, &file.location)?, &file.location)
 }
 
 /// With names in lower case, also inside of structs.
@@ -230,6 +314,8 @@ fn folded_type(of: &DataType) -> Result<DataType, (String, String)> {
         DataType::List(of) => DataType::List(item(of)?),
         DataType::LargeList(of) => DataType::LargeList(item(of)?),
         DataType::FixedSizeList(of, n) => DataType::FixedSizeList(item(of)?, *n),
+        DataType::ListView(of) => DataType::ListView(item(of)?),
+        DataType::LargeListView(of) => DataType::LargeListView(item(of)?),
         DataType::Map(entries, sorted) => DataType::Map(item(entries)?, *sorted),
         other => other.clone(),
     })

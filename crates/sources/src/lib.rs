@@ -52,7 +52,6 @@ mod scan;
 mod spelling;
 mod table;
 mod text;
-mod widen;
 
 pub use avro::{Avro, AvroFiles};
 pub use csv::{Csv, CsvFiles};

@@ -1,24 +1,27 @@
 //! Parquet: through DataFusion's reader.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use datafusion::common::config::TableParquetOptions;
-use datafusion::datasource::file_format::parquet::transform_schema_to_view;
+use datafusion::datasource::file_format::parquet::{coerce_int96_to_resolution, transform_schema_to_view};
 use datafusion::datasource::physical_plan::{FileSource, ParquetSource};
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::physical_expr_adapter::PhysicalExprAdapterFactory;
+use hardtack_catalog::types::{Policy, Union, with_exact_doubles};
 use hardtack_core::{Error, Result};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::arrow::async_reader::ParquetObjectReader;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+use parquet::file::statistics::Statistics;
 
 use crate::convert::Lossless;
 use crate::files::{Files, Format, Planned};
-use crate::infer::infer_each;
+use crate::infer::{DECLARE, infer_each};
 use crate::input::SourceFile;
 use crate::scan::{Metered, Origin, in_file};
-use crate::widen::Union;
 
 /// The Parquet format: see [`ParquetFiles`].
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -34,14 +37,17 @@ pub struct Parquet;
 ///
 /// # With a declared schema
 /// Columns are found by name; those that are not declared are not read. A column that a file lacks is null there, and
-/// refused if it allows no null. A column that is stored with another type is converted; where that could lose something
-/// (a fraction, a time of day) it is refused with file and column, and so is a value that does not fit (a number that is
-/// too large, a timestamp that is finer than the column).
+/// refused if it allows no null. A column that is stored with another type is converted, under
+/// [`Policy::Read`](hardtack_catalog::types::Policy): where that would lose what makes the type (a fraction, a time of day)
+/// it is refused with file and column, and so is a value that does not fit (a number that is too large, or that no double
+/// holds, a timestamp that is finer than the column).
 ///
 /// # Without
-/// The footer of every file is read. Columns are united by name in the order in which they are first seen, and types are
-/// widened: integers and floats to larger ones, timestamps to the finer unit, structs field by field, lists by element.
-/// Types that have nothing in common (a number and a text) are refused with both files. Texts are string views.
+/// The footer of every file is read. Columns are united by name in the order in which they are first seen, and types under
+/// [`Policy::Infer`](hardtack_catalog::types::Policy), which loses nothing: integers and floats become larger ones, integers
+/// and decimals decimals, timestamps get the finer unit; structs are united field by field, lists of all kinds and maps by
+/// element. 64-bit integers meet doubles only if the statistics say that a double holds them all. Types that have nothing in
+/// common (a number and a text) are refused with both files. Texts are string views.
 pub type ParquetFiles = Files<Parquet>;
 
 #[async_trait]
@@ -50,18 +56,18 @@ impl Format for Parquet {
     const SUFFIXES: &'static [&'static str] = &[".parquet"];
 
     async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<SchemaRef> {
-        let mut union = Union::default();
+        let mut union = Union::new(Policy::Infer, DECLARE);
         // Footers are waited for, not worked on.
         infer_each(files, concurrency.max(16), footer, |file, (schema, _)| union.add(&schema, &file.location)).await?;
         Ok(Arc::new(transform_schema_to_view(&union.schema())))
     }
 
     fn plan(&self, table: TableSchema, origin: Origin, planned: &Planned) -> Result<Arc<dyn FileSource>> {
-        Ok(read(table, origin, planned.parquet.clone()))
+        Ok(read(table, origin, with_int96_unit(planned.parquet.clone())))
     }
 
     fn adapter(&self) -> Option<Arc<dyn PhysicalExprAdapterFactory>> {
-        Some(Arc::new(Lossless))
+        Some(Arc::new(Lossless::default()))
     }
 }
 
@@ -78,5 +84,59 @@ pub(crate) async fn footer(file: SourceFile) -> Result<(Schema, u64)> {
     let metadata = ArrowReaderMetadata::load_async(&mut reader, ArrowReaderOptions::new()).await;
     let metadata = metadata.map_err(|e| Error::from(in_file(e.into(), &file.location)))?;
     let rows = metadata.metadata().file_metadata().num_rows().unsigned_abs();
-    Ok((metadata.schema().as_ref().clone(), rows))
+    let schema = coerce_int96_to_resolution(metadata.parquet_schema(), metadata.schema(), &INT96_UNIT);
+    let schema = schema.as_ref().unwrap_or_else(|| metadata.schema().as_ref());
+    Ok((with_exactness(schema, metadata.metadata()), rows))
+}
+
+/// What timestamps of the old type INT96 are read in: those of Spark and Hive have no finer ones, and nanoseconds since 1970
+/// end in 2262.
+const INT96_UNIT: TimeUnit = TimeUnit::Microsecond;
+
+/// Reads timestamps of the old type INT96 in [the unit](INT96_UNIT) that they are said to have, unless it was set.
+pub(crate) fn with_int96_unit(mut options: TableParquetOptions) -> TableParquetOptions {
+    options.global.coerce_int96.get_or_insert_with(|| "us".to_owned());
+    options
+}
+
+/// Notes which columns of 64-bit integers hold none that a double cannot hold, as the statistics of the file tell.
+fn with_exactness(schema: &Schema, metadata: &ParquetMetaData) -> Schema {
+    let leaves = metadata.file_metadata().schema_descr().num_columns();
+    let mut exact = (0..leaves).map(|leaf| metadata.row_groups().iter().all(|group| is_exact(group.column(leaf))));
+    Schema::new(schema.fields().iter().map(|field| noted(field, &mut exact)).collect::<Fields>())
+}
+
+fn is_exact(column: &ColumnChunkMetaData) -> bool {
+    const EXACT: RangeInclusive<i64> = -(1 << 53)..=1 << 53;
+    match column.statistics() {
+        Some(Statistics::Int64(values)) => match (values.min_opt(), values.max_opt()) {
+            (Some(min), Some(max)) => EXACT.contains(min) && EXACT.contains(max),
+            _ => values.null_count_opt().is_some_and(|nulls| i64::try_from(nulls) == Ok(column.num_values())),
+        },
+        _ => column.num_values() == 0,
+    }
+}
+
+/// A field, with a note at those of its leaves that are exact; the leaves come in their order.
+fn noted(field: &FieldRef, exact: &mut impl Iterator<Item = bool>) -> FieldRef {
+    use DataType as D;
+    let mut inside = |field: &FieldRef| noted(field, exact);
+    let data_type = match field.data_type() {
+        D::Struct(fields) => D::Struct(fields.iter().map(inside).collect()),
+        D::List(item) => D::List(inside(item)),
+        D::LargeList(item) => D::LargeList(inside(item)),
+        D::ListView(item) => D::ListView(inside(item)),
+        D::LargeListView(item) => D::LargeListView(inside(item)),
+        D::FixedSizeList(item, size) => D::FixedSizeList(inside(item), *size),
+        D::Map(entries, sorted) => D::Map(inside(entries), *sorted),
+        D::Int64 => {
+            let field = field.as_ref().clone();
+            return Arc::new(if exact.next() == Some(true) { with_exact_doubles(field) } else { field });
+        }
+        _ => {
+            exact.next();
+            return Arc::clone(field);
+        }
+    };
+    Arc::new(field.as_ref().clone().with_data_type(data_type))
 }

@@ -13,7 +13,7 @@ use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr_adapter::{PhysicalExprAdapter, PhysicalExprAdapterFactory};
 use hardtack_core::{Error, Result};
 
-use crate::convert::{Convert, Lossless, rename};
+use crate::convert::{Convert, How, Lossless, rename};
 
 /// The columns of a file under the names that a schema gives them. A column of the same name is meant; failing that, one
 /// whose name differs in case only. That goes for the fields of structs, too.
@@ -100,8 +100,23 @@ fn respell_type(stored: &DataType, wanted: &DataType) -> Result<DataType, String
             }
             D::Struct(fields.into())
         }
-        (D::List(stored), D::List(wanted)) => D::List(inside(stored, wanted)?),
-        (D::LargeList(stored), D::LargeList(wanted)) => D::LargeList(inside(stored, wanted)?),
+        (
+            D::List(item) | D::LargeList(item) | D::FixedSizeList(item, _) | D::ListView(item) | D::LargeListView(item),
+            D::List(wanted)
+            | D::LargeList(wanted)
+            | D::FixedSizeList(wanted, _)
+            | D::ListView(wanted)
+            | D::LargeListView(wanted),
+        ) => {
+            let item = inside(item, wanted)?;
+            match stored {
+                D::LargeList(_) => D::LargeList(item),
+                D::FixedSizeList(_, size) => D::FixedSizeList(item, *size),
+                D::ListView(_) => D::ListView(item),
+                D::LargeListView(_) => D::LargeListView(item),
+                _ => D::List(item),
+            }
+        }
         (D::Map(stored, sorted), D::Map(wanted, _)) => match (stored.data_type(), wanted.data_type()) {
             // Whatever a file calls key and value, their places count.
             (D::Struct(s), D::Struct(w)) if s.len() == 2 && w.len() == 2 => {
@@ -118,12 +133,14 @@ fn respell_type(stored: &DataType, wanted: &DataType) -> Result<DataType, String
 
 /// [`Lossless`], for files that may spell names in another case.
 #[derive(Debug)]
-pub(crate) struct Caseless;
+pub(crate) struct Caseless {
+    pub(crate) truncates: bool,
+}
 
 impl PhysicalExprAdapterFactory for Caseless {
     fn create(&self, wanted: SchemaRef, stored: SchemaRef) -> DFResult<Arc<dyn PhysicalExprAdapter>> {
         let spelling = Spelling::new(&stored, &wanted);
-        let inner = Lossless.create(wanted, Arc::clone(&spelling.schema))?;
+        let inner = Lossless { truncates: self.truncates }.create(wanted, Arc::clone(&spelling.schema))?;
         Ok(Arc::new(CaselessAdapter { inner, spelling, stored }))
     }
 }
@@ -147,7 +164,8 @@ impl PhysicalExprAdapter for CaselessAdapter {
             let (stored, spelled) = (self.stored.field(column.index()), self.spelling.schema.field(column.index()));
             let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(stored.name(), column.index()));
             let same = stored.data_type() == spelled.data_type();
-            let renamed = || Arc::new(Convert::renaming(Arc::clone(&column), spelled.clone())) as Arc<dyn PhysicalExpr>;
+            let renamed =
+                || Arc::new(Convert::new(Arc::clone(&column), spelled.clone(), How::Renaming)) as Arc<dyn PhysicalExpr>;
             Ok(Transformed::yes(if same { column } else { renamed() }))
         };
         self.inner.rewrite(expr)?.transform(as_stored).data()

@@ -6,6 +6,7 @@ use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::common::Column as Reference;
 use datafusion::logical_expr::Expr;
 use datafusion::prelude::DataFrame;
+use hardtack_catalog::types::Policy;
 use hardtack_catalog::{Column, HiveField, HiveType, Table as Description};
 use hardtack_core::{Error, Result};
 use hardtack_transforms::coerce_to_schema;
@@ -24,14 +25,8 @@ pub enum SchemaEvolution {
     /// there.
     AddColumns,
     /// Adds columns, and widens types as far as Athena, Spark and this framework read older Parquet files in the wider
-    /// type:
-    ///
-    /// | from | to |
-    /// | --- | --- |
-    /// | `tinyint`, `smallint`, `int` | a wider integer, up to `bigint` |
-    /// | `float` | `double` |
-    /// | `decimal(p,s)` | `decimal(q,s)` with more digits, but as many after the point |
-    /// | `varchar(n)` | `varchar(m)` with a greater length |
+    /// type: integers up to `bigint`, `float` to `double`, a `decimal` to one with more digits but as many after the point,
+    /// `varchar(n)` to a greater length. The rules are those of [`Policy::Evolve`].
     ///
     /// All else stays: a date and a timestamp, an integer and a decimal, a number and a text are stored differently, so
     /// older files could not be read.
@@ -132,39 +127,20 @@ fn merged(old: &HiveType, new: &HiveType, how: SchemaEvolution, path: &str, unkn
             merged(old_key, new_key, how, &format!("{path}.key"), unknown).into(),
             merged(old, new, how, &format!("{path}.value"), unknown).into(),
         ),
-        (old, new) if how == SchemaEvolution::WidenTypes && is_wider(new, old) => new.clone(),
+        (old, new) if how == SchemaEvolution::WidenTypes => united(old, new).unwrap_or_else(|| old.clone()),
         (old, _) => old.clone(),
     }
 }
 
-/// Whether files that hold `narrow` can be read as `wide`.
-fn is_wider(wide: &HiveType, narrow: &HiveType) -> bool {
-    let bits = |t: &HiveType| match t {
-        HiveType::TinyInt => Some(8),
-        HiveType::SmallInt => Some(16),
-        HiveType::Int => Some(32),
-        HiveType::BigInt => Some(64),
-        _ => None,
-    };
-    match (narrow, wide) {
-        (HiveType::Float, HiveType::Double) => true,
-        (HiveType::Decimal(p, s), HiveType::Decimal(q, t)) => q > p && s == t,
-        (HiveType::VarChar(n), HiveType::VarChar(m)) => m > n,
-        (narrow, wide) => bits(narrow).zip(bits(wide)).is_some_and(|(narrow, wide)| wide > narrow),
-    }
+/// The type that holds the values of both, if older files can be read in it.
+fn united(a: &HiveType, b: &HiveType) -> Option<HiveType> {
+    let field = |hive: &HiveType| hive.to_field("", true);
+    HiveType::of(&Policy::Evolve.unite(&field(a), &field(b)).ok()?).ok()
 }
 
 /// Whether files that hold `part` can be read as `whole`.
 fn covers(whole: &HiveType, part: &HiveType) -> bool {
-    match (whole, part) {
-        (HiveType::Struct(whole), HiveType::Struct(part)) => part.iter().all(|field| {
-            let found = whole.iter().find(|f| f.name == field.name);
-            found.is_some_and(|found| covers(&found.data_type, &field.data_type))
-        }),
-        (HiveType::Array(whole), HiveType::Array(part)) => covers(whole, part),
-        (HiveType::Map(key, value), HiveType::Map(part_key, part)) => covers(key, part_key) && covers(value, part),
-        (whole, part) => whole == part || is_wider(whole, part),
-    }
+    united(whole, part).is_some_and(|united| united == *whole)
 }
 
 pub(crate) fn same_name(a: &str, b: &str) -> bool {

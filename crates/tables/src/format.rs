@@ -38,6 +38,12 @@ pub(crate) fn file_format(table: &Table, partition: Option<&Partition>) -> Resul
     })
 }
 
+/// The parameter of a table that says what becomes of timestamps that its files store in nanoseconds.
+pub(crate) const NANOSECONDS: &str = "hardtack.nanoseconds";
+
+/// They are rounded down to microseconds.
+pub(crate) const TRUNCATE: &str = "truncate";
+
 /// How the JSON SerDe is told what a column is called in files: `mapping.ts` = `timestamp`.
 const MAPPING: &str = "mapping.";
 

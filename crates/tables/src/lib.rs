@@ -21,7 +21,8 @@ mod table;
 mod versions;
 
 pub use crawl::{
-    CrawlOptions, CrawlOutcome, CrawlProblem, CrawlReport, CrawledPartitions, CrawledTable, WidenedColumn, crawl,
+    CrawlOptions, CrawlOutcome, CrawlProblem, CrawlReport, CrawledPartitions, CrawledTable, Nanoseconds, WidenedColumn,
+    crawl,
 };
 pub use evolution::SchemaEvolution;
 pub use names::register_names;

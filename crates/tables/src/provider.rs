@@ -19,7 +19,7 @@ use hardtack_sources::{Folder, FolderScan, Wanted, partition_value};
 
 use crate::Table;
 use crate::filters::predicate;
-use crate::format::file_format;
+use crate::format::{NANOSECONDS, TRUNCATE, file_format};
 use crate::selection;
 
 /// A table of the catalog as DataFusion scans it: lazily. Making one asks for the table's description only. A scan asks
@@ -66,7 +66,9 @@ impl CatalogTable {
         description.location()?;
         file_format(&description, None)?;
         let schema = schema_from_catalog(&description)?;
-        let scan = FolderScan::new(&schema, description.partition_keys.len(), meter);
+        let truncates = description.parameters.get(NANOSECONDS).is_some_and(|how| how == TRUNCATE);
+        let scan =
+            FolderScan::new(&schema, description.partition_keys.len(), meter).with_truncated_timestamps(truncates);
         let wanted = selection::wanted(&description)?;
         Ok(Self { description, catalog, scan, wanted })
     }

@@ -1,5 +1,7 @@
 //! Casts that refuse what they would lose.
 
+#[cfg(test)]
+mod laws;
 mod rules;
 mod values;
 
@@ -16,19 +18,20 @@ use datafusion::logical_expr::{
 use datafusion::prelude::Expr;
 use datafusion::scalar::ScalarValue;
 use hardtack_catalog::HiveType;
+use hardtack_catalog::types::{Clash, Fit, Policy};
 use hardtack_core::{Error, ErrorKind, Result};
 
-pub(crate) use self::rules::{Policy, Problem, comparable, plain};
-use self::rules::{Rule, check, rule};
+use self::rules::check;
+pub(crate) use self::rules::{Fields, Problem};
 use self::values::fit_array;
 use crate::columns::Found;
 
 /// A column as it is declared, in the cheapest way that is safe: as it is, by a plain cast where every value fits, or
 /// by a function that looks at the values. `name` is what errors call it.
-pub(crate) fn fit(column: &Found, to: &Field, name: &str, policy: Policy) -> Result<Expr, Vec<Problem>> {
+pub(crate) fn fit(column: &Found, to: &Field, name: &str, fields: Fields) -> Result<Expr, Vec<Problem>> {
     let from = column.field.as_ref();
     let mut problems = Vec::new();
-    check(from.data_type(), to.data_type(), name, policy, &mut problems);
+    check(Policy::Coerce, from.data_type(), to.data_type(), name, fields, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -42,19 +45,42 @@ pub(crate) fn fit(column: &Found, to: &Field, name: &str, policy: Policy) -> Res
     if from.data_type() == to.data_type() {
         return Ok(expr);
     }
-    match rule(from.data_type(), to.data_type()) {
-        Some(Rule::Always) if !to.data_type().is_nested() => {
+    match Policy::Coerce.fit(from.data_type(), to.data_type()) {
+        Some(Fit::Always) if !to.data_type().is_nested() => {
             Ok(Expr::Cast(Cast::new(Box::new(expr), to.data_type().clone())))
         }
         _ => Ok(checked(expr, to, name)),
     }
 }
 
+/// What keeps a column of one type from becoming another under this policy, as far as types tell: what a value refuses
+/// shows when it is [converted](convert_array). Fields of structs are found by name; those that are not there are null,
+/// those that are not wanted are dropped.
+pub fn conversion_problem(policy: Policy, from: &Field, to: &Field) -> Option<Clash> {
+    let mut problems = Vec::new();
+    check(policy, from.data_type(), to.data_type(), to.name(), Fields::DECLARED, &mut problems);
+    problems.into_iter().next().map(|problem| match problem {
+        Problem::Cast { column, from, to } => Clash { path: column, first: from, other: to },
+        Problem::Missing(column) | Problem::Undeclared(column) => {
+            Clash { path: column, first: from.data_type().clone(), other: to.data_type().clone() }
+        }
+    })
+}
+
+/// The values of a column in another type, if [types allow](conversion_problem) and every value is one of that type.
+///
+/// # Errors
+/// [`Refused`](hardtack_core::ErrorKind::Refused) for the first value that is not, with the column (or the place in it), the
+/// value, its type and the declared one.
+pub fn convert_array(policy: Policy, array: &ArrayRef, to: &Field) -> Result<ArrayRef> {
+    fit_array(policy, array, to, to.name(), None)
+}
+
 /// A column in another type, null or not.
 pub(crate) fn fit_type(column: &Found, to: &Field) -> Result<Expr> {
-    let policy = Policy { fill_missing: true, drop_undeclared: false };
+    let fields = Fields { fill_missing: true, drop_undeclared: false };
     let nullable = to.clone().with_nullable(true);
-    fit(column, &nullable, to.name(), policy).map_err(|mut problems| problems.swap_remove(0).into_error())
+    fit(column, &nullable, to.name(), fields).map_err(|mut problems| problems.swap_remove(0).into_error())
 }
 
 /// The expression under the declared name.
@@ -72,8 +98,8 @@ fn checked(expr: Expr, to: &Field, name: &str) -> Expr {
 
 /// A column as it is declared.
 pub(crate) fn fit_column(column: &Found, to: &Field) -> Result<Expr> {
-    let policy = Policy { fill_missing: false, drop_undeclared: true };
-    fit(column, to, to.name(), policy).map_err(|mut problems| problems.swap_remove(0).into_error())
+    let fields = Fields { fill_missing: false, drop_undeclared: true };
+    fit(column, to, to.name(), fields).map_err(|mut problems| problems.swap_remove(0).into_error())
 }
 
 /// Whether there may be values of the column that do not fit, if there is a cast at all.
@@ -85,13 +111,14 @@ pub(crate) fn may_refuse(column: &Found, to: &Field) -> bool {
 /// Refuses a type that can never become the other.
 pub(crate) fn can_fit(from: &DataType, to: &DataType, name: &str) -> Result<()> {
     let mut problems = Vec::new();
-    check(from, to, name, Policy { fill_missing: false, drop_undeclared: true }, &mut problems);
+    let fields = Fields { fill_missing: false, drop_undeclared: true };
+    check(Policy::Coerce, from, to, name, fields, &mut problems);
     if problems.is_empty() { Ok(()) } else { Err(problems.swap_remove(0).into_error()) }
 }
 
 /// One value in another type.
 pub(crate) fn fit_value(value: &ScalarValue, to: &DataType, name: &str) -> Result<ScalarValue> {
-    let fitted = fit_array(&value.to_array()?, &Field::new(name, to.clone(), true), name, None)?;
+    let fitted = fit_array(Policy::Coerce, &value.to_array()?, &Field::new(name, to.clone(), true), name, None)?;
     Ok(ScalarValue::try_from_array(&fitted, 0)?)
 }
 
@@ -120,7 +147,7 @@ fn fit_parts(
     parts: &mut Vec<ArrayRef>,
     refused: &mut Vec<(usize, Error)>,
 ) -> Result<()> {
-    match fit_array(array, to, to.name(), None) {
+    match fit_array(Policy::Coerce, array, to, to.name(), None) {
         Ok(fitted) => parts.push(fitted),
         Err(error) if error.kind() != ErrorKind::Refused => return Err(error),
         Err(error) if array.len() == 1 => {
@@ -172,9 +199,11 @@ impl ScalarUDFImpl for Coerce {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         Ok(match &args.args[0] {
-            ColumnarValue::Array(array) => ColumnarValue::Array(fit_array(array, &self.to, &self.name, None)?),
+            ColumnarValue::Array(array) => {
+                ColumnarValue::Array(fit_array(Policy::Coerce, array, &self.to, &self.name, None)?)
+            }
             ColumnarValue::Scalar(value) => {
-                let fitted = fit_array(&value.to_array()?, &self.to, &self.name, None)?;
+                let fitted = fit_array(Policy::Coerce, &value.to_array()?, &self.to, &self.name, None)?;
                 ColumnarValue::Scalar(ScalarValue::try_from_array(&fitted, 0)?)
             }
         })

@@ -6,7 +6,7 @@ use datafusion::logical_expr::lit;
 use datafusion::prelude::{DataFrame, Expr};
 use hardtack_core::{Error, Result};
 
-use crate::cast::{self, Policy, Problem};
+use crate::cast::{self, Fields, Problem};
 use crate::columns::{Columns, nearest};
 
 /// What [`coerce_to_schema_with`] does about declared columns, and fields of structs, that are not there.
@@ -100,10 +100,10 @@ pub fn coerce_to_schema(df: DataFrame, schema: &Schema) -> Result<DataFrame> {
 /// Those of [`coerce_to_schema`].
 pub fn coerce_to_schema_with(df: DataFrame, schema: &Schema, missing: Missing) -> Result<DataFrame> {
     let columns = Columns::of(df.schema())?;
-    let policy = Policy { fill_missing: missing == Missing::FillWithNull, drop_undeclared: true };
+    let fields = Fields { fill_missing: missing == Missing::FillWithNull, drop_undeclared: true };
     let (mut exprs, mut problems) = (Vec::new(), Vec::new());
     for field in schema.fields() {
-        match coerced(&columns, field, policy) {
+        match coerced(&columns, field, fields) {
             Ok(expr) => exprs.push(expr),
             Err(found) => problems.extend(found),
         }
@@ -115,14 +115,14 @@ pub fn coerce_to_schema_with(df: DataFrame, schema: &Schema, missing: Missing) -
     if unchanged { Ok(df) } else { Ok(df.select(exprs)?) }
 }
 
-fn coerced(columns: &Columns, field: &Field, policy: Policy) -> Result<Expr, Vec<Problem>> {
+fn coerced(columns: &Columns, field: &Field, fields: Fields) -> Result<Expr, Vec<Problem>> {
     let missing = || vec![Problem::Missing(field.name().clone())];
     match columns.find(field.name()) {
         Some(column) => {
-            let expr = cast::fit(column, field, field.name(), policy)?;
+            let expr = cast::fit(column, field, field.name(), fields)?;
             Ok(cast::named(expr, field.name()))
         }
-        None if policy.fill_missing && field.is_nullable() => {
+        None if fields.fill_missing && field.is_nullable() => {
             let null = ScalarValue::try_new_null(field.data_type()).map_err(|_| missing())?;
             Ok(cast::named(lit(null), field.name()))
         }

@@ -49,6 +49,7 @@ mod split;
 #[cfg(test)]
 mod testing;
 
+pub use cast::{conversion_problem, convert_array};
 pub use coerce::{Missing, coerce_to_schema, coerce_to_schema_with};
 pub use mapping::{Mapping, apply_mapping};
 pub use merge::{Merge, merge_and_retain_last};

@@ -7,7 +7,7 @@ use datafusion::prelude::{DataFrame, Expr};
 use hardtack_catalog::HiveType;
 use hardtack_core::{Error, Result};
 
-use crate::cast::{self, Policy};
+use crate::cast::{self, Fields};
 use crate::columns::{Columns, Found, split_path, type_name};
 
 /// Source path, source type, target path, target type.
@@ -60,8 +60,8 @@ pub fn apply_mapping(df: DataFrame, mappings: &[Mapping<'_>]) -> Result<DataFram
         expect(&column, source_type).map_err(place)?;
         let path = split_path(target).map_err(place)?;
         let field = target_field(&column, target_type).map_err(place)?;
-        let policy = Policy { fill_missing: false, drop_undeclared: true };
-        let expr = cast::fit(&column, &field, source, policy)
+        let fields = Fields { fill_missing: false, drop_undeclared: true };
+        let expr = cast::fit(&column, &field, source, fields)
             .map_err(|mut problems| problems.swap_remove(0).into_error())
             .map_err(place)?;
         insert(&mut root, &path, Node::Leaf(Box::new(expr))).map_err(place)?;

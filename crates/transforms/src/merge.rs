@@ -9,6 +9,7 @@ use datafusion::functions_aggregate::min_max::max_udaf;
 use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::{ExprFunctionExt, lit, when};
 use datafusion::prelude::{DataFrame, Expr};
+use hardtack_catalog::types;
 use hardtack_core::{Error, Result};
 
 use crate::cast;
@@ -314,7 +315,7 @@ fn all_fields(ours: &Columns, theirs: &Columns, merge: &Merge) -> Vec<FieldRef> 
     // A dictionary is an encoding of one file's values; it cannot take in others.
     let common = |c: &Found| match theirs.find(c.field.name()) {
         Some(their) if their.field.data_type() != c.field.data_type() => {
-            Arc::new(c.field.as_ref().clone().with_data_type(cast::plain(c.field.data_type()).clone()))
+            Arc::new(c.field.as_ref().clone().with_data_type(types::plain(c.field.data_type()).clone()))
         }
         _ => Arc::clone(&c.field),
     };

@@ -6,9 +6,9 @@ use datafusion::logical_expr::{BinaryExpr, ExprFunctionExt, JoinType, Operator, 
 use datafusion::prelude::{DataFrame, Expr};
 use hardtack_core::{Error, Result};
 
-use crate::cast;
 use crate::columns::{Columns, Found, type_name};
 use crate::encode;
+use hardtack_catalog::types;
 
 const RANK: &str = "__hardtack_rank";
 
@@ -117,7 +117,7 @@ pub fn except_existing(df: DataFrame, target: DataFrame, keys: &[&str]) -> Resul
         let our = ours.path(key)?;
         let their = theirs.path(key).map_err(|e| e.with("side", "target"))?;
         let (our_type, their_type) = (our.field.data_type(), their.field.data_type());
-        if !cast::comparable(our_type, their_type) {
+        if !types::comparable(our_type, their_type) {
             return Err(Error::usage("the two sides have this key in different types; coerce one of them first")
                 .with("key", key)
                 .with("type", type_name(our_type))

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use arrow::datatypes::{DataType, Field};
+use hardtack::catalog::types::{Fit, Policy};
 use hardtack_guide::TESTED;
 use rstest::rstest;
 
@@ -178,4 +180,48 @@ fn the_tests_that_hold_the_invariants_exist() {
 #[case("cargo run -p books_data_product")]
 fn the_readme_has_the_command(#[case] command: &str) {
     assert!(read("README.md").lines().any(|line| line == command), "{command}");
+}
+
+/// The rows of the table whose header begins so, by cells.
+fn table<'a>(text: &'a str, header: &str) -> Vec<Vec<&'a str>> {
+    let rows = text.lines().skip_while(|line| !line.starts_with(header)).skip(2);
+    let rows = rows.take_while(|line| line.starts_with('|'));
+    rows.map(|row| row.trim_matches('|').split(" | ").map(str::trim).collect()).collect()
+}
+
+#[track_caller]
+fn data_type(cell: &str) -> DataType {
+    cell.trim_matches('`').parse().unwrap_or_else(|e| panic!("{cell}: {e}"))
+}
+
+#[test]
+fn the_tables_of_types_say_what_the_code_does() {
+    let text = read(&format!("{CHAPTERS}/types.md"));
+    let united = table(&text, "| one | other |");
+    assert!(united.len() > 20, "{united:?}");
+    for row in united {
+        let field = |cell: &str| Field::new("x", data_type(cell), true);
+        for (cell, policy) in row[2..].iter().zip([Policy::Evolve, Policy::Rewrite, Policy::Infer]) {
+            let expected = (*cell != "no").then(|| data_type(cell));
+            for (one, other) in [(row[0], row[1]), (row[1], row[0])] {
+                let united = policy.unite(&field(one), &field(other)).ok().map(|field| field.data_type().clone());
+                assert_eq!(united, expected, "{one} and {other}: {policy:?}");
+            }
+        }
+    }
+    let fitting = table(&text, "| stored | declared |");
+    assert!(fitting.len() > 15, "{fitting:?}");
+    for row in fitting {
+        for (cell, policy) in row[2..].iter().zip([Policy::Read, Policy::Coerce]) {
+            let expected = match *cell {
+                "always" => Some(Fit::Always),
+                "if it can be read" => Some(Fit::Readable),
+                "if it is the same" => Some(Fit::RoundTrip),
+                "if it is in range" => Some(Fit::InRange),
+                "no" => None,
+                other => panic!("{other}"),
+            };
+            assert_eq!(policy.fit(&data_type(row[0]), &data_type(row[1])), expected, "{row:?}: {policy:?}");
+        }
+    }
 }

@@ -214,6 +214,33 @@ async fn columns_are_united_or_refused_and_what_is_discarded_leaves_no_trace() {
 }
 
 #[tokio::test]
+async fn files_unite_as_long_as_types_stay_of_their_kind() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = plain(folder.path());
+    let old = "select cast(1.25 as decimal(5, 2)) as x, [named_struct('a', 1)] as l,
+        arrow_cast('2024-01-01T10:00:00Z', 'Timestamp(Microsecond, Some(\"UTC\"))') as t";
+    let new = "select cast(3.0001 as decimal(9, 4)) as x, [named_struct('b', 'y', 'a', cast(2 as int))] as l,
+        arrow_cast('2024-01-02T10:00:00Z', 'Timestamp(Millisecond, Some(\"+00:00\"))') as t";
+    save(&context("r1"), &plain, old).await;
+    save(&context("r2"), &plain, new).await;
+    compact(&plain, "c1").await;
+    assert_eq!(files(folder.path()).len(), 1);
+    insta::assert_snapshot!(crate::read(&context("reader"), folder.path().to_str().unwrap()).await, @"
+    +--------+----------------+----------------------+
+    | x      | l              | t                    |
+    +--------+----------------+----------------------+
+    | 1.2500 | [{a: 1, b: }]  | 2024-01-01T10:00:00Z |
+    | 3.0001 | [{a: 2, b: y}] | 2024-01-02T10:00:00Z |
+    +--------+----------------+----------------------+
+    ");
+    // A decimal would be none of the types that readers of integers have declared.
+    save(&context("r3"), &plain, "select cast(7 as bigint) as x").await;
+    let error = plain.compact(&context("c2")).await.unwrap_err();
+    assert!(error.message().starts_with("`x` is Decimal128(9, 4) in "), "{error}");
+    assert!(error.get("way out").is_some());
+}
+
+#[tokio::test]
 async fn the_layout_is_that_of_the_dataset_and_the_order_that_of_the_files() {
     let folder = tempfile::tempdir().unwrap();
     let sorted = plain(folder.path()).sorted_by(["n"]);

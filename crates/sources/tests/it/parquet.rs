@@ -2,13 +2,17 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::util::display::array_value_to_string;
 use arrow::util::pretty::pretty_format_batches;
 use datafusion::common::record_batch;
+use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::prelude::{col, lit};
+use hardtack_core::Source;
 use hardtack_sources::ParquetFiles;
 use insta::assert_snapshot;
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
+use rstest::rstest;
 
 use crate::{collect, schema, show, types, with_files};
 
@@ -38,7 +42,7 @@ async fn schemas_are_united_over_all_files() {
     ");
     let c = record_batch!(("id", Utf8, vec!["x"])).unwrap();
     crate::put(&ctx, "data/c.parquet", parquet(&c)).await;
-    assert_snapshot!(show(&ctx, ParquetFiles::new("a", AT)).await, @"refused: `id` is Int64 in memory:/data/a.parquet and Utf8 in memory:/data/c.parquet; declare a schema (column: id)");
+    assert_snapshot!(show(&ctx, ParquetFiles::new("a", AT)).await, @"refused: `id` is Int64 in memory:/data/b.parquet and Utf8 in memory:/data/c.parquet, which have no type in common (column: id, way out: declare a schema: a string takes the values of both, a double the numbers that it holds exactly, file: memory:/data/c.parquet)");
     crate::put(&ctx, "data/c.parquet", "PAR1 not really").await;
     assert_snapshot!(show(&ctx, ParquetFiles::new("a", AT)).await, @"refused: Parquet error: Invalid Parquet file. Corrupt footer (file: memory:/data/c.parquet)");
 }
@@ -62,7 +66,7 @@ async fn a_declared_schema_is_enforced() {
     |     |      | 5000000000 |
     +-----+------+------------+
     ");
-    assert_snapshot!(show(&ctx, read(&[("id", DataType::Int32)])).await, @"refused: Can't cast value 5000000000 to type Int32 (column: id, file: memory:/data/a.parquet)");
+    assert_snapshot!(show(&ctx, read(&[("id", DataType::Int32)])).await, @"refused: a value does not fit the declared type without loss (column: id, value: 5000000000, type: bigint, declared: int, file: memory:/data/a.parquet)");
     assert_snapshot!(show(&ctx, read(&[("f", DataType::Int64)])).await, @"refused: the file stores a Float64, which is not always an Int64, as the schema wants (column: f, file: memory:/data/a.parquet)");
     assert_snapshot!(show(&ctx, read(&[("id", DataType::Timestamp(TimeUnit::Second, None))])).await, @"refused: the file stores an Int64, which is not always a Timestamp(s), as the schema wants (column: id, file: memory:/data/a.parquet)");
     let required =
@@ -101,6 +105,101 @@ async fn nested_columns_gain_fields() {
     | [{x: 3, y: 2}] |
     +----------------+
     ");
+}
+
+fn from_json(text: &str, columns: &[(&str, DataType)]) -> Vec<u8> {
+    let batches = arrow::json::ReaderBuilder::new(schema(columns)).build(text.as_bytes()).unwrap().next();
+    parquet(&batches.unwrap().unwrap())
+}
+
+/// What is read of a column that two files store with two types, or the error.
+#[rstest]
+#[case::digits(
+    (DataType::Int64, "9007199254740993"), (DataType::Float64, "0.5"),
+    "`v` is Int64 in memory:/data/a.parquet and Float64 in memory:/data/b.parquet, which have no type in common (column: v)"
+)]
+#[case::digits_in_lists(
+    (DataType::new_list(DataType::Int64, true), "[9007199254740993]"), (DataType::new_list(DataType::Float64, true), "[0.5]"),
+    "`v[]` is Int64 in memory:/data/a.parquet and Float64 in memory:/data/b.parquet, which have no type in common (column: v[])"
+)]
+#[case::digits_in_structs(
+    (of(DataType::Int64), r#"{"n": 9007199254740993}"#), (of(DataType::Float64), r#"{"n": 0.5}"#),
+    "`v.n` is Int64 in memory:/data/a.parquet and Float64 in memory:/data/b.parquet, which have no type in common (column: v.n)"
+)]
+#[case::small_numbers((DataType::Int64, "9007199254740992"), (DataType::Float64, "0.5"), "9007199254740992.0|0.5")]
+#[case::small_numbers_in_lists(
+    (DataType::new_list(DataType::Int64, true), "[7, null]"), (DataType::new_list(DataType::Float64, true), "[0.5]"),
+    "[7.0, ]|[0.5]"
+)]
+#[case::small_numbers_in_structs((of(DataType::Int64), r#"{"n": 7}"#), (of(DataType::Float64), r#"{"n": 0.5}"#), "{n: 7.0}|{n: 0.5}")]
+#[case::nulls((DataType::Int64, "null"), (DataType::Float64, "0.5"), "|0.5")]
+#[case::decimal_and_integer((DataType::Decimal128(5, 2), "1.25"), (DataType::Int64, "9007199254740993"), "1.25|9007199254740993.00")]
+#[case::scales((DataType::Decimal128(5, 2), "1.25"), (DataType::Decimal128(9, 4), "3.0001"), "1.2500|3.0001")]
+#[case::decimal_and_double(
+    (DataType::Decimal128(5, 2), "1.25"), (DataType::Float64, "0.5"),
+    "`v` is Decimal128(5, 2) in memory:/data/a.parquet and Float64 in memory:/data/b.parquet, which have no type in common (column: v)"
+)]
+#[case::zones((stamp(Some("UTC")), r#""2024-01-01T10:00:00Z""#), (stamp(Some("+00:00")), r#""2024-01-02T10:00:00Z""#), "2024-01-01T10:00:00Z|2024-01-02T10:00:00Z")]
+#[case::zone_or_none((stamp(None), r#""2024-01-01T10:00:00""#), (stamp(Some("Europe/Berlin")), r#""2024-01-02T10:00:00Z""#), "2024-01-01T10:00:00Z|2024-01-02T10:00:00Z")]
+#[case::lists(
+    (DataType::new_list(DataType::Int32, true), "[1]"), (DataType::new_large_list(DataType::Int64, true), "[2, 3]"),
+    "[1]|[2, 3]"
+)]
+#[case::fixed_list(
+    (DataType::new_fixed_size_list(DataType::Float32, 2, true), "[1, 2]"), (DataType::new_list(DataType::Float32, true), "[0.5]"),
+    "[1.0, 2.0]|[0.5]"
+)]
+#[case::fixed_lists(
+    (DataType::new_fixed_size_list(DataType::Float32, 2, true), "[1, 2]"), (DataType::new_fixed_size_list(DataType::Float64, 2, true), "[0.5, 1]"),
+    "[1.0, 2.0]|[0.5, 1.0]"
+)]
+#[case::maps((map(DataType::Int32), r#"{"a": 1}"#), (map(DataType::Int64), r#"{"b": 5000000000}"#), "{a: 1}|{b: 5000000000}")]
+#[tokio::test]
+async fn types_meet_without_losing_a_digit(
+    #[case] one: (DataType, &str),
+    #[case] other: (DataType, &str),
+    #[case] expected: &str,
+) {
+    let file = |(of, value): (DataType, &str)| from_json(&format!("{{\"v\": {value}}}"), &[("v", of)]);
+    let ctx = with_files([("data/a.parquet", file(one)), ("data/b.parquet", file(other))]).await;
+    let found = match ParquetFiles::new("a", AT).load(&ctx).await {
+        Ok(rows) => {
+            let batches = rows.collect().await.unwrap();
+            let cells = batches.iter().flat_map(|batch| {
+                (0..batch.num_rows()).map(|row| array_value_to_string(batch.column(0), row).unwrap())
+            });
+            cells.collect::<Vec<_>>().join("|")
+        }
+        Err(e) => format!("{} (column: {})", e.message(), e.get("column").unwrap()),
+    };
+    assert_eq!(found, expected);
+}
+
+fn of(inner: DataType) -> DataType {
+    DataType::Struct(vec![Field::new("n", inner, true)].into())
+}
+
+fn stamp(zone: Option<&str>) -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, zone.map(Into::into))
+}
+
+fn map(value: DataType) -> DataType {
+    let entry =
+        DataType::Struct(vec![Field::new("key", DataType::Utf8, false), Field::new("value", value, true)].into());
+    DataType::Map(Arc::new(Field::new("entries", entry, false)), false)
+}
+
+/// A declared type takes the values that it holds exactly, also where a filter is all that looks at them.
+#[tokio::test]
+async fn a_declared_double_takes_the_integers_that_it_holds() {
+    let ids = record_batch!(("id", Int64, vec![7, 9_007_199_254_740_993])).unwrap();
+    let ctx = with_files([("data/a.parquet", parquet(&ids))]).await;
+    let read = ParquetFiles::new("a", AT).with_schema(schema(&[("id", DataType::Float64)]));
+    let refusal = "a value does not fit the declared type without loss (column: id, value: 9007199254740993, type: bigint, declared: double, file: memory:/data/a.parquet)";
+    assert_eq!(show(&ctx, read.clone()).await, format!("refused: {refusal}"));
+    let filtered = read.load(&ctx).await.unwrap().filter(col("id").gt(lit(8.0))).unwrap();
+    let counted = filtered.aggregate(vec![], vec![count(lit(1))]).unwrap().collect().await;
+    assert_eq!(hardtack_core::Error::from(counted.unwrap_err()).chain(), refusal);
 }
 
 #[tokio::test]

@@ -8,11 +8,17 @@ use hardtack_catalog::{Column, CsvFormat, HiveType, NULL_PARTITION, Table as Des
 use hardtack_sources::{FileFormat, FolderCsv, partition_type};
 use object_store::ObjectMeta;
 
+use super::Nanoseconds;
 use super::tree::DataSet;
 use crate::evolution::same_name;
 
 /// The columns of a table as Athena reads them from such files, and what had to be left out.
-pub(super) fn columns(found: &Schema, format: &FileFormat, keys: &[String]) -> Result<(Schema, Vec<String>), String> {
+pub(super) fn columns(
+    found: &Schema,
+    format: &FileFormat,
+    keys: &[String],
+    nanoseconds: Nanoseconds,
+) -> Result<(Schema, Vec<String>), String> {
     let (mut fields, mut left_out) = (Vec::new(), Vec::new());
     for field in found.fields() {
         if keys.iter().any(|key| same_name(key, field.name())) {
@@ -28,7 +34,7 @@ pub(super) fn columns(found: &Schema, format: &FileFormat, keys: &[String]) -> R
         }
         let of = match format {
             FileFormat::Csv(csv) => csv_type(field, csv),
-            _ => readable(field.data_type()),
+            _ => readable(field.data_type(), nanoseconds),
         };
         match HiveType::try_from(&of) {
             Ok(_) => fields.push(Field::new(field.name(), of, true)),
@@ -42,18 +48,42 @@ pub(super) fn columns(found: &Schema, format: &FileFormat, keys: &[String]) -> R
 }
 
 /// As the tables of Hive have it: no instants, but timestamps in UTC; no columns without a type.
-fn readable(of: &DataType) -> DataType {
-    let item = |field: &FieldRef| Arc::new(field.as_ref().clone().with_data_type(readable(field.data_type())));
+fn readable(of: &DataType, nanoseconds: Nanoseconds) -> DataType {
+    let item =
+        |field: &FieldRef| Arc::new(field.as_ref().clone().with_data_type(readable(field.data_type(), nanoseconds)));
     match of {
         DataType::Null => DataType::Utf8,
+        DataType::Timestamp(TimeUnit::Nanosecond, _) if nanoseconds == Nanoseconds::Text => DataType::Utf8,
         DataType::Timestamp(..) => DataType::Timestamp(TimeUnit::Microsecond, None),
         DataType::Date64 => DataType::Date32,
         DataType::Struct(fields) => DataType::Struct(fields.iter().map(item).collect::<Fields>()),
-        DataType::List(of) | DataType::LargeList(of) | DataType::FixedSizeList(of, _) => DataType::List(item(of)),
+        DataType::List(of)
+        | DataType::LargeList(of)
+        | DataType::FixedSizeList(of, _)
+        | DataType::ListView(of)
+        | DataType::LargeListView(of) => DataType::List(item(of)),
         DataType::Map(entries, sorted) => DataType::Map(item(entries), *sorted),
-        DataType::Dictionary(_, value) => readable(value),
+        DataType::Dictionary(_, value) => readable(value, nanoseconds),
         other => other.clone(),
     }
+}
+
+/// The columns that are stored with finer timestamps than tables have, in depth.
+pub(super) fn with_nanoseconds(found: &Schema) -> Vec<&str> {
+    fn holds(of: &DataType) -> bool {
+        match of {
+            DataType::Timestamp(TimeUnit::Nanosecond, _) => true,
+            DataType::Struct(fields) => fields.iter().any(|field| holds(field.data_type())),
+            DataType::List(item)
+            | DataType::LargeList(item)
+            | DataType::FixedSizeList(item, _)
+            | DataType::ListView(item)
+            | DataType::LargeListView(item)
+            | DataType::Map(item, _) => holds(item.data_type()),
+            _ => false,
+        }
+    }
+    found.fields().iter().filter(|field| holds(field.data_type())).map(|field| field.name().as_str()).collect()
 }
 
 /// What Athena makes of a text in CSV. No SerDe reads timestamps as ISO 8601 writes them. `OpenCSVSerde` wants dates as
@@ -63,7 +93,7 @@ fn csv_type(field: &Field, csv: &FolderCsv) -> DataType {
         DataType::Timestamp(..) => DataType::Utf8,
         DataType::Date32 if csv.quote.is_some() => DataType::Utf8,
         _ if csv.quote.is_some() && field.is_nullable() => DataType::Utf8,
-        other => readable(other),
+        other => readable(other, Nanoseconds::Exact),
     }
 }
 
@@ -200,7 +230,8 @@ mod tests {
         #[case] nullable: bool,
         #[case] declared: &str,
     ) {
-        let (schema, left_out) = columns(&Schema::new(vec![Field::new("x", found, nullable)]), &format, &[]).unwrap();
+        let (schema, left_out) =
+            columns(&Schema::new(vec![Field::new("x", found, nullable)]), &format, &[], Nanoseconds::Exact).unwrap();
         assert_eq!(HiveType::of(schema.field(0)).unwrap().to_string(), declared);
         assert!(left_out.is_empty());
     }
@@ -210,9 +241,10 @@ mod tests {
         let time = Field::new("t", DataType::Time64(TimeUnit::Microsecond), true);
         let found =
             Schema::new(vec![time, Field::new("day", DataType::Utf8, true), Field::new("n", DataType::Int8, true)]);
-        let (schema, left_out) = columns(&found, &FileFormat::Parquet, &["day".to_owned()]).unwrap();
+        let (schema, left_out) =
+            columns(&found, &FileFormat::Parquet, &["day".to_owned()], Nanoseconds::Exact).unwrap();
         assert_eq!(schema.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>(), ["n"]);
         insta::assert_snapshot!(left_out.join("\n"), @"the column `t` is left out: Hive has no type for Arrow's Time64(µs); cast it to one that Hive knows, a string say");
-        insta::assert_snapshot!(columns(&found, &csv(None), &["day".to_owned()]).unwrap_err(), @"`day` is a column of the files and a partition key, which Hive and Athena cannot tell apart in CSV files; rename one");
+        insta::assert_snapshot!(columns(&found, &csv(None), &["day".to_owned()], Nanoseconds::Exact).unwrap_err(), @"`day` is a column of the files and a partition key, which Hive and Athena cannot tell apart in CSV files; rename one");
     }
 }

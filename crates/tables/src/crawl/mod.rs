@@ -19,7 +19,7 @@ use object_store::ObjectMeta;
 use object_store::path::Path;
 
 use crate::evolution;
-use crate::format::file_format;
+use crate::format::{NANOSECONDS, TRUNCATE, file_format};
 use crate::place::base_of;
 use crate::publisher::amend;
 use crate::selection::{self, EXCLUDE, FILES, PLAIN_KEYS};
@@ -54,6 +54,22 @@ pub struct CrawlOptions {
     pub table_level: Option<usize>,
     /// Patterns of files and folders that are left out, as paths below the folder that is crawled: `**/*.tmp`.
     pub exclude: Vec<String>,
+    /// What becomes of timestamps that files store in nanoseconds; a table's `timestamp` has microseconds.
+    pub nanoseconds: Nanoseconds,
+}
+
+/// What a [`crawl`] does about timestamps in nanoseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Nanoseconds {
+    /// The column is a `timestamp`, and values that are finer than microseconds are refused when they are read. Columns that
+    /// may have some are named.
+    #[default]
+    Exact,
+    /// The column is a `string`, so that nothing is lost; a column that is a `timestamp` becomes one.
+    Text,
+    /// The column is a `timestamp`, and values are rounded down to microseconds when they are read: a parameter of the table,
+    /// which says so.
+    Truncate,
 }
 
 /// Finds the data sets below a location and registers them as tables of a database, or brings the tables that are there
@@ -420,7 +436,9 @@ impl Crawl<'_> {
         naming::free(&self.options.table_prefix, &folders.iter().map(String::as_str).collect::<Vec<_>>(), taken)
     }
 
-    async fn inspect(&self, set: &DataSet, files: &[ObjectMeta], known: Option<&FileFormat>) -> Result<Inspected> {
+    /// Looks at the files of folders, of those that were known before first. Folders with files that do not fit the others
+    /// are problems.
+    async fn inspect(&self, set: &DataSet, parts: &[&Part], known: Option<&FileFormat>) -> Result<Found> {
         let csv = match known {
             Some(FileFormat::Csv(csv)) => Some(csv.clone()),
             _ => None,
@@ -430,8 +448,34 @@ impl Crawl<'_> {
             csv_header: self.options.csv_header,
             sample_bytes: self.options.sample_bytes,
             concurrency: self.ctx.session().state().config().target_partitions(),
+            first_counts: known.is_some(),
         };
-        inspect(self.store, files, set.kind, &options).await
+        let files: Vec<ObjectMeta> = parts.iter().flat_map(|part| part.files.clone()).collect();
+        let mut found = inspect(self.store, &files, set.kind, &options).await?;
+        let mut unfit: BTreeMap<Path, Vec<Error>> = BTreeMap::new();
+        for (file, error) in std::mem::take(&mut found.unfit) {
+            let is_in = |part: &&&Part| {
+                part.files.iter().any(|meta| Location::of(&self.store.url, &meta.location).as_str() == file.as_str())
+            };
+            match parts.iter().find(is_in).filter(|_| parts.len() > 1) {
+                Some(part) => unfit.entry(part.location.resolve()?.path).or_default().push(error),
+                // Of one folder, a part is not a table.
+                None => return Err(error),
+            }
+        }
+        Ok(Found { all: found, unfit })
+    }
+
+    /// Names the folders that do not fit.
+    fn name_unfit(&mut self, table: &str, parts: &[&Part], found: &Found) {
+        for part in parts {
+            let Some(errors) = found.unfit_in(part) else { continue };
+            let mut message = errors[0].chain();
+            if errors.len() > 1 {
+                message = format!("{message}; and so {} more files", errors.len() - 1);
+            }
+            self.problem(&part.location, Some(table.to_owned()), message);
+        }
     }
 
     // --- new tables ------------------------------------------------------------------------------------------------
@@ -452,19 +496,24 @@ impl Crawl<'_> {
             let why = format!("there is a table `{}.{name}` already, with another folder", self.database);
             return Err(Error::conflict(why).with("way out", "rename the folder, or say --table-prefix"));
         }
-        let files: Vec<ObjectMeta> = set.parts.values().flat_map(|part| part.files.clone()).collect();
-        let found = self.inspect(set, &files, None).await?;
-        let mut table = describe::table(&self.database, &name, set, &found.format);
-        let (schema, left_out) = describe::columns(&found.schema, &found.format, &set.keys).map_err(Error::refused)?;
-        update::evolve(&mut table, &schema, &found.format)?;
+        let parts: Vec<&Part> = set.parts.values().collect();
+        let found = self.inspect(set, &parts, None).await?;
+        let mut table = describe::table(&self.database, &name, set, &found.all.format);
+        let (schema, left_out) =
+            describe::columns(&found.all.schema, &found.all.format, &set.keys, self.options.nanoseconds)
+                .map_err(Error::refused)?;
+        update::evolve(&mut table, &schema, &found.all.format)?;
+        notes.extend(self.nanoseconds(&mut table, &found.all.schema));
         selection::write(&mut table.parameters, FILES, &set.only);
         selection::write(&mut table.parameters, EXCLUDE, &set.except);
         selection::write(&mut table.parameters, PLAIN_KEYS, &set.plain_keys());
         let mut partitions = Vec::new();
-        let (counted, all) = count(set.parts.values(), &found);
+        let (counted, all) = found.count(parts.iter().copied());
         all.write(&mut table.parameters);
         for ((values, part), statistics) in set.parts.iter().zip(counted).filter(|_| !set.keys.is_empty()) {
-            partitions.push(partition(&table, values, part, Some(statistics)));
+            if found.unfit_in(part).is_none() {
+                partitions.push(partition(&table, values, part, Some(statistics)));
+            }
         }
         let table = table.checked()?;
         taken.insert(name);
@@ -478,7 +527,8 @@ impl Crawl<'_> {
                 self.catalog.add_partitions(&table, &partitions).await?;
             }
         }
-        notes.extend(found.notes);
+        self.name_unfit(&table.qualified_name(), &parts, &found);
+        notes.extend(found.all.notes);
         for message in left_out {
             self.problem(&set.location, Some(table.qualified_name()), message);
         }
@@ -522,26 +572,38 @@ impl Crawl<'_> {
         compared.spare(|folder| self.listed.is_blind_to(folder));
         let parts: Vec<&Part> =
             if keys.is_empty() { set.parts.values().collect() } else { compared.folders().collect() };
-        let files: Vec<ObjectMeta> = parts.iter().flat_map(|part| part.files.clone()).collect();
         let mut table = table.clone();
         let selected = selection::write(&mut table.parameters, FILES, &set.only)
             | selection::write(&mut table.parameters, EXCLUDE, &set.except);
         // Jobs count what they save.
         let counts = !has_runs(&table.parameters);
         let mut statistics = Vec::new();
-        if !files.is_empty() {
-            let found = self.inspect(set, &files, Some(&format)).await?;
-            let schema = self.columns(&table, set, &found, &format)?;
+        if parts.iter().any(|part| !part.files.is_empty()) {
+            let found = self.inspect(set, &parts, Some(&format)).await?;
+            self.name_unfit(&table.qualified_name(), &parts, &found);
+            let schema = self.columns(&table, set, &found.all, &format)?;
             (report.columns_added, report.columns_widened) = update::evolve(&mut table, &schema, &format)?;
+            if self.options.nanoseconds == Nanoseconds::Text {
+                let columns = describe::with_nanoseconds(&found.all.schema);
+                report.columns_widened.extend(update::retype(&mut table, &schema, &columns)?);
+            }
+            let how = table.parameters.get(NANOSECONDS).cloned();
+            let note = self.nanoseconds(&mut table, &found.all.schema);
+            if table.parameters.get(NANOSECONDS) != how.as_ref() {
+                report.outcome = CrawlOutcome::Updated;
+            }
             for message in update::misfits(&table, &schema, &format) {
                 self.problem(&set.location, Some(table.qualified_name()), message);
             }
-            let (each, all) = count(parts.iter().copied(), &found);
-            statistics = each;
+            let (each, all) = found.count(parts.iter().copied());
+            let fitting = parts.iter().zip(each).filter(|(part, _)| found.unfit_in(part).is_none());
+            statistics = fitting.map(|(_, statistics)| statistics).collect();
+            compared.leave_out(|part| found.unfit_in(part).is_some());
             if counts && compared.elsewhere == 0 {
                 report.statistics = all.write(&mut table.parameters);
             }
-            report.notes.extend(found.notes);
+            report.notes.extend(found.all.notes);
+            report.notes.extend(note);
         }
         report.notes.extend(set.notes.iter().cloned());
         for message in &compared.unfit {
@@ -562,6 +624,28 @@ impl Crawl<'_> {
         Ok(Some(report))
     }
 
+    /// Says which columns may have values that are finer than the table's, or has them rounded.
+    fn nanoseconds(&self, table: &mut Description, found: &Schema) -> Option<String> {
+        let is_timestamp = |name: &&str| {
+            let column = table.storage.columns.iter().find(|column| evolution::same_name(&column.name, name));
+            column.is_some_and(|column| column.data_type.contains("timestamp"))
+        };
+        let columns: Vec<&str> = describe::with_nanoseconds(found).into_iter().filter(is_timestamp).collect();
+        let columns = columns.join(", ");
+        if columns.is_empty() {
+            return None;
+        }
+        if self.options.nanoseconds == Nanoseconds::Truncate {
+            table.parameters.insert(NANOSECONDS.to_owned(), TRUNCATE.to_owned());
+        }
+        if table.parameters.get(NANOSECONDS).is_some_and(|how| how == TRUNCATE) {
+            return Some(format!("nanoseconds are rounded down to microseconds: {columns}"));
+        }
+        Some(format!(
+            "files hold nanoseconds, and a timestamp has microseconds, so finer values are refused when they are read:              {columns}; crawl with --nanoseconds text to have texts, or --nanoseconds truncate to round down"
+        ))
+    }
+
     /// The columns that were found in the files of a table that is there.
     fn columns(
         &mut self,
@@ -570,7 +654,8 @@ impl Crawl<'_> {
         found: &Inspected,
         format: &FileFormat,
     ) -> Result<Schema> {
-        let (schema, left_out) = describe::columns(&found.schema, format, &set.keys).map_err(Error::refused)?;
+        let (schema, left_out) =
+            describe::columns(&found.schema, format, &set.keys, self.options.nanoseconds).map_err(Error::refused)?;
         let schema = if matches!(format, FileFormat::Csv(_)) { update::by_place(table, schema) } else { schema };
         for message in left_out {
             let is_there = table.storage.columns.iter().any(|c| message.contains(&format!("`{}`", c.name)));
@@ -609,8 +694,6 @@ impl Crawl<'_> {
         report: &mut CrawledTable,
     ) -> Result<()> {
         let mut counted = || statistics.next().filter(|_| counts);
-        let new: Vec<Partition> =
-            compared.new.iter().map(|(values, part)| partition(table, values, part, counted())).collect();
         let mut changed = Vec::new();
         for (before, part) in compared.there {
             let statistics = counted().filter(|_| !has_runs(&before.parameters));
@@ -619,6 +702,8 @@ impl Crawl<'_> {
                 None => report.partitions.unchanged += 1,
             }
         }
+        let new: Vec<Partition> =
+            compared.new.iter().map(|(values, part)| partition(table, values, part, counted())).collect();
         report.partitions.unchanged += compared.elsewhere;
         report.partitions.added = update::names(table, new.iter().map(|p| &p.values));
         report.partitions.updated = update::names(table, changed.iter().map(|(p, _)| &p.values));
@@ -645,7 +730,7 @@ impl Crawl<'_> {
             report.columns_added.iter().any(|c| is(&c.name)) || report.columns_widened.iter().any(|c| is(&c.name))
         };
         let columns: Vec<Column> = table.storage.columns.iter().filter(is_changed).cloned().collect();
-        let described = !columns.is_empty() || report.statistics;
+        let described = !columns.is_empty() || report.statistics || report.outcome == CrawlOutcome::Updated;
         if (described || forgotten) && !dry_run {
             self.describe(table, &columns, report.statistics || forgotten).await?;
         }
@@ -662,8 +747,14 @@ impl Crawl<'_> {
         amend(self.catalog, &wanted.database, &wanted.name, |table| {
             // What has become something else since is for the next crawl.
             let mut grown = table.clone();
+            if self.options.nanoseconds == Nanoseconds::Text {
+                update::retype_as(&mut grown, columns);
+            }
             if evolution::apply(&mut grown, columns).is_ok() {
                 *table = grown;
+            }
+            if let Some(how) = wanted.parameters.get(NANOSECONDS) {
+                table.parameters.insert(NANOSECONDS.to_owned(), how.clone());
             }
             for key in Statistics::PARAMETERS.into_iter().filter(|_| counts) {
                 match wanted.parameters.get(key) {
@@ -692,17 +783,34 @@ fn is_of_one(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Refused | ErrorKind::Usage | ErrorKind::NotFound)
 }
 
-/// The statistics of each folder, and of all together.
-fn count<'p>(parts: impl Iterator<Item = &'p Part>, found: &Inspected) -> (Vec<Statistics>, Statistics) {
-    let mut rows = found.rows.as_deref();
-    let mut each = Vec::new();
-    for part in parts {
-        let own = rows.map(|all| all.split_at(part.files.len()));
-        rows = own.map(|(_, rest)| rest);
-        each.push(Statistics::of(&part.files, own.map(|(own, _)| own)));
+/// What was found in the files of folders.
+struct Found {
+    all: Inspected,
+    /// What is wrong with files of folders that do not fit the others.
+    unfit: BTreeMap<Path, Vec<Error>>,
+}
+
+impl Found {
+    fn unfit_in(&self, part: &Part) -> Option<&Vec<Error>> {
+        // Most crawls find nothing wrong.
+        if self.unfit.is_empty() { None } else { self.unfit.get(&part.location.resolve().ok()?.path) }
     }
-    let all = each.iter().copied().reduce(Statistics::add).unwrap_or_default();
-    (each, all)
+
+    /// The statistics of each folder, and of all that fit together.
+    fn count<'p>(&self, parts: impl Iterator<Item = &'p Part>) -> (Vec<Statistics>, Statistics) {
+        let mut rows = self.all.rows.as_deref();
+        let (mut each, mut all) = (Vec::new(), None);
+        for part in parts {
+            let own = rows.map(|all| all.split_at(part.files.len()));
+            rows = own.map(|(_, rest)| rest);
+            let statistics = Statistics::of(&part.files, own.map(|(own, _)| own));
+            if self.unfit_in(part).is_none() {
+                all = Some(all.map_or(statistics, |all: Statistics| all.add(statistics)));
+            }
+            each.push(statistics);
+        }
+        (each, all.unwrap_or_default())
+    }
 }
 
 fn partition(table: &Description, values: &[String], part: &Part, statistics: Option<Statistics>) -> Partition {

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use arrow::datatypes::{Field, Fields, Schema};
+use arrow::datatypes::{DataType, Field, Fields, Schema};
 use futures::{StreamExt, TryStreamExt, stream};
+use hardtack_catalog::types::Policy;
 use hardtack_catalog::{
     Catalog, CatalogExt, Column, HiveType, Partition, Predicate, Table as Description, TableFormat,
 };
@@ -65,6 +66,31 @@ pub(super) fn evolve(
     Ok((added, widened))
 }
 
+/// Makes these columns what was found, whatever they were; says which were something else.
+pub(super) fn retype(table: &mut Description, found: &Schema, columns: &[&str]) -> Result<Vec<WidenedColumn>> {
+    let mut changed = Vec::new();
+    for field in found.fields().iter().filter(|field| columns.contains(&field.name().as_str())) {
+        let to = HiveType::of(field)?.to_string();
+        let is_it = |column: &&mut Column| same_name(&column.name, field.name()) && column.data_type != to;
+        if let Some(column) = table.storage.columns.iter_mut().find(is_it) {
+            let from = std::mem::replace(&mut column.data_type, to.clone());
+            changed.push(WidenedColumn { name: column.name.clone(), from, to });
+        }
+    }
+    Ok(changed)
+}
+
+/// Makes columns with timestamps what these are.
+pub(super) fn retype_as(table: &mut Description, wanted: &[Column]) {
+    for wanted in wanted {
+        let is_it =
+            |column: &&mut Column| same_name(&column.name, &wanted.name) && column.data_type.contains("timestamp");
+        if let Some(column) = table.storage.columns.iter_mut().find(is_it) {
+            column.data_type.clone_from(&wanted.data_type);
+        }
+    }
+}
+
 fn is_text(format: &FileFormat) -> bool {
     matches!(format, FileFormat::Json | FileFormat::Csv(_))
 }
@@ -102,8 +128,6 @@ pub(super) fn misfits(table: &Description, found: &Schema, format: &FileFormat) 
 /// Whether values that were found can be read as they are declared, as far as types tell.
 fn fits(declared: &HiveType, found: &HiveType, text: bool) -> bool {
     use HiveType as H;
-    let integer = |t: &H| matches!(t, H::TinyInt | H::SmallInt | H::Int | H::BigInt);
-    let number = |t: &H| integer(t) || matches!(t, H::Float | H::Double | H::Decimal(..));
     let nested = |t: &H| matches!(t, H::Struct(_) | H::Array(_) | H::Map(..));
     match (declared, found) {
         (H::Struct(declared), H::Struct(found)) => declared.iter().all(|d| {
@@ -115,31 +139,21 @@ fn fits(declared: &HiveType, found: &HiveType, text: bool) -> bool {
         // Objects of JSON may be declared as maps.
         (H::Map(_, value), H::Struct(found)) => text && found.iter().all(|f| fits(value, &f.data_type, text)),
         (a, b) if nested(a) || nested(b) => false,
-        // Everything can be read as a text.
-        (H::String | H::Char(_) | H::VarChar(_), _) => true,
         (declared, found) if declared == found => true,
-        // Whether a text is a value of the type shows when it is read.
-        (_, H::String) => text,
+        // What is written decides, which shows when it is read: any number is a text that may be a decimal or a date.
+        (_, H::String) if text => true,
         (H::Date | H::Timestamp | H::TimestampLocalTz | H::Binary | H::Decimal(..), _) if text => true,
-        (declared, found) if integer(declared) => integer(found) && (text || !wider(found, declared)),
-        (H::Float | H::Double, found) => number(found),
-        (H::Decimal(p, s), H::Decimal(q, t)) => s >= t && p - s >= q - t,
-        (H::Decimal(..), found) => integer(found),
-        (H::Timestamp | H::TimestampLocalTz, found) => {
-            matches!(found, H::Date | H::Timestamp | H::TimestampLocalTz)
+        (declared, found) => {
+            let (found, to) = (DataType::from(found), DataType::from(declared));
+            let fits = if text { Policy::Read.fit(&found, &to) } else { Policy::Infer.fit(&found, &to) };
+            // Everything can be read as a text, and which numbers there are is looked at when they are read: a double takes
+            // those that it holds, a text of an integer may be short.
+            fits.is_some()
+                || to.is_string()
+                || to.is_floating() && found.is_numeric()
+                || text && to.is_integer() && found.is_integer()
         }
-        _ => false,
     }
-}
-
-fn wider(a: &HiveType, b: &HiveType) -> bool {
-    let rank = |t: &HiveType| match t {
-        HiveType::TinyInt => 1,
-        HiveType::SmallInt => 2,
-        HiveType::Int => 3,
-        _ => 4,
-    };
-    rank(a) > rank(b)
 }
 
 // --- partitions ----------------------------------------------------------------------------------------------------
@@ -159,7 +173,7 @@ pub(super) struct Compared<'a> {
     pub(super) unfit: Vec<String>,
 }
 
-impl Compared<'_> {
+impl<'a> Compared<'a> {
     /// Leaves alone partitions in folders of which nobody knows all files.
     pub(super) fn spare(&mut self, is_blind_to: impl Fn(&Path) -> bool) {
         let folder = |p: &Partition| p.storage.location.as_ref().and_then(|l| l.resolve().ok()).map(|r| r.path);
@@ -168,8 +182,17 @@ impl Compared<'_> {
         self.elsewhere += before - self.missing.len();
     }
 
-    pub(super) fn folders(&self) -> impl Iterator<Item = &Part> {
-        self.new.iter().map(|(_, part)| *part).chain(self.there.iter().map(|(_, part)| *part))
+    /// Those that are registered come first: what is new has to fit them.
+    pub(super) fn folders(&self) -> impl Iterator<Item = &'a Part> {
+        self.there.iter().map(|(_, part)| *part).chain(self.new.iter().map(|(_, part)| *part))
+    }
+
+    /// Leaves folders as they are: new ones are not registered.
+    pub(super) fn leave_out(&mut self, is_unfit: impl Fn(&Part) -> bool) {
+        self.new.retain(|(_, part)| !is_unfit(part));
+        let before = self.there.len();
+        self.there.retain(|(_, part)| !is_unfit(part));
+        self.elsewhere += before - self.there.len();
     }
 }
 

@@ -14,7 +14,8 @@ use hardtack_core::{ErrorKind, JobContext, Location, Sink};
 use hardtack_sinks::ParquetDataset;
 use hardtack_sources::ParquetFiles;
 use hardtack_tables::{
-    CrawlOptions, CrawlOutcome, CrawlReport, CrawledTable, Table, VacuumOptions, crawl, register_names, vacuum,
+    CrawlOptions, CrawlOutcome, CrawlReport, CrawledTable, Nanoseconds, Table, VacuumOptions, crawl, register_names,
+    vacuum,
 };
 use hardtack_test_support::rows;
 use insta::assert_snapshot;
@@ -190,7 +191,7 @@ async fn a_lake_becomes_a_database() {
 #[case::widened(&[("a.jsonl", r#"{"a": 1, "b": true}"#), ("b.jsonl", r#"{"a": 1.5, "c": "x"}"#), ("c.jsonl", r#"{"b": "y"}"#)], "a double, b string, c string")]
 #[case::caseless(&[("a.jsonl", r#"{"Id": 1, "By": {"First": 1}}"#)], "id bigint, by struct<first:bigint>")]
 #[case::two_cases(&[("a.jsonl", r#"{"Id": 1, "id": 2}"#)], "! `Id` and `id` differ in case only, and a table knows no case; rename one (file: memory:/t/a.jsonl, column: Id)")]
-#[case::conflict(&[("a.jsonl", r#"{"a": 1}"#), ("b.jsonl", r#"{"a": {"x": 1}}"#)], "! `a` is a number in memory:/t/a.jsonl and an object in memory:/t/b.jsonl; declare a schema (column: a)")]
+#[case::conflict(&[("a.jsonl", r#"{"a": 1}"#), ("b.jsonl", r#"{"a": {"x": 1}}"#)], "! `a` is a number in memory:/t/a.jsonl and an object in memory:/t/b.jsonl; declare a schema (column: a, file: memory:/t/b.jsonl)")]
 #[case::instants_are_texts(&[("a.jsonl", r#"{"at": "2024-01-01T10:00:00Z"}"#)], "at string")]
 #[case::broken(&[("a.jsonl", "{\"a\": ")], "! ")]
 #[case::csv(&[("a.csv", "a,b,c\n1,x,2024-01-01\n2,y,2024-01-02\n")], "a bigint, b string, c date; 1 line ','")]
@@ -315,8 +316,9 @@ async fn parquet_types_widen_over_files_or_are_a_conflict() {
       + id bigint
       + at timestamp
       + x double
+      note: files hold nanoseconds, and a timestamp has microseconds, so finer values are refused when they are read: at; crawl with --nanoseconds text to have texts, or --nanoseconds truncate to round down
     ! memory:/lake/t lake.t the column `time` is left out: Hive has no type for Arrow's Time64(µs); cast it to one that Hive knows, a string say
-    ! memory:/lake/u `x` is Int32 in memory:/lake/u/a.parquet and Utf8 in memory:/lake/u/b.parquet; declare a schema (column: x)
+    ! memory:/lake/u `x` is Int32 in memory:/lake/u/a.parquet and Utf8 in memory:/lake/u/b.parquet, which have no type in common (column: x, way out: rewrite one of them by a job, or give the table the type that you want (a string takes the values of both), and crawl)
     ");
     settled(&world, "memory:/lake").await;
     assert_snapshot!(show(sql(&world.ctx, "select * from lake.t").await).await, @"
@@ -328,6 +330,158 @@ async fn parquet_types_widen_over_files_or_are_a_conflict() {
     | 2  |                     | 0.5 |
     +----+---------------------+-----+
     ");
+}
+
+#[tokio::test]
+async fn one_bad_partition_does_not_hold_up_the_others() {
+    let world = World::new();
+    let put = |day: u8, file: Vec<u8>| world.put(format!("memory:/lake/t/day={day}/a.parquet"), file);
+    put(1, parquet(&schema! { x: string }, r#"{"x": "odd"}"#)).await;
+    put(2, parquet(&schema! { x: int }, r#"{"x": 2}"#)).await;
+    put(3, parquet(&schema! { x: bigint }, r#"{"x": 3}"#)).await;
+    put(4, b"PAR1 not really".to_vec()).await;
+    assert_snapshot!(crawled(&world, "memory:/lake").await, @"
+    Created lake.t parquet memory:/lake/t
+      + x bigint
+      by day int
+      + day=2
+      + day=3
+    ! memory:/lake/t/day=1 lake.t `x` is Int64 in memory:/lake/t/day=3/a.parquet and Utf8 in memory:/lake/t/day=1/a.parquet, which have no type in common (column: x, way out: rewrite one of them by a job, or give the table the type that you want (a string takes the values of both), and crawl)
+    ! memory:/lake/t/day=4 lake.t Parquet error: Invalid Parquet file. Corrupt footer (file: memory:/lake/t/day=4/a.parquet)
+    ");
+    settled(&world, "memory:/lake").await;
+    assert_eq!(cells(sql(&world.ctx, "select x from lake.t order by x").await).await, "2;3");
+    // What is registered counts, and not what is new.
+    for day in 5..9 {
+        put(day, parquet(&schema! { x: string }, r#"{"x": "odd"}"#)).await;
+    }
+    put(9, parquet(&schema! { x: int }, r#"{"x": 9}"#)).await;
+    let said = crawled(&world, "memory:/lake").await;
+    assert!(said.contains("  + day=9\n") && !said.contains("+ day=5"), "{said}");
+    assert_eq!(said.matches("! memory:/lake/t/day=").count(), 6, "{said}");
+    assert_eq!(cells(sql(&world.ctx, "select x from lake.t order by x").await).await, "2;3;9");
+}
+
+#[tokio::test]
+async fn one_bad_partition_of_texts_does_not_hold_up_the_others() {
+    let world = World::new();
+    for (day, text) in [(1, r#"{"x": 1}"#), (2, r#"{"x": {"y": 1}}"#), (3, r#"{"x": "#), (4, r#"{"x": 4}"#)] {
+        world.put(format!("memory:/lake/t/day={day}/a.jsonl"), text.to_owned()).await;
+    }
+    let said = crawled(&world, "memory:/lake").await;
+    assert!(said.contains("  + day=1\n  + day=4\n! memory:/lake/t/day=2 "), "{said}");
+    assert!(said.contains("\n! memory:/lake/t/day=3 "), "{said}");
+    assert_eq!(cells(sql(&world.ctx, "select x from lake.t order by x").await).await, "1;4");
+}
+
+/// Old and new writers of one data set: Spark of old and of today, and others.
+#[tokio::test]
+async fn partitions_of_old_and_new_writers_are_one_table() {
+    let world = World::new();
+    let stamp = |unit, zone: Option<&str>| DataType::Timestamp(unit, zone.map(Into::into));
+    let floats = |n| DataType::new_fixed_size_list(DataType::Float32, n, true);
+    let map = |value| {
+        let entry = vec![Field::new("key", DataType::Utf8, false), Field::new("value", value, true)];
+        DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entry.into()), false)), false)
+    };
+    let file = |columns: Vec<(&str, DataType)>, json: &str| {
+        let fields = columns.into_iter().map(|(name, of)| Field::new(name, of, true)).collect::<Vec<_>>();
+        parquet(&Arc::new(Schema::new(fields)), json)
+    };
+    let put = |p: u8, file: Vec<u8>| world.put(format!("memory:/lake/t/p={p}/a.parquet"), file);
+    put(1, files::int96("at", 376_200, 37_800_000_000_000)).await;
+    let utc = stamp(TimeUnit::Microsecond, Some("UTC"));
+    let list = DataType::new_list(DataType::Int32, true);
+    put(
+        2,
+        file(
+            vec![("at", utc), ("l", list), ("m", map(DataType::Int32))],
+            r#"{"at": "2024-01-01T10:00:00Z", "l": [1], "m": {"a": 1}}"#,
+        ),
+    )
+    .await;
+    let zero = stamp(TimeUnit::Millisecond, Some("+00:00"));
+    let large = DataType::new_large_list(DataType::Int64, true);
+    put(
+        3,
+        file(
+            vec![("at", zero), ("l", large), ("m", map(DataType::Int64))],
+            r#"{"at": "2024-01-02T10:00:00Z", "l": [2, null], "m": {"b": 5000000000}}"#,
+        ),
+    )
+    .await;
+    let pair = DataType::new_fixed_size_list(DataType::Int16, 2, true);
+    put(4, file(vec![("l", pair), ("v", floats(2))], r#"{"l": [3, 4], "v": [0.5, 1]}"#)).await;
+    assert_snapshot!(crawled(&world, "memory:/lake").await, @"
+    Created lake.t parquet memory:/lake/t
+      + at timestamp
+      + l array<bigint>
+      + m map<string,bigint>
+      + v array<float>
+      by p int
+      + p=1
+      + p=2
+      + p=3
+      + p=4
+    ");
+    settled(&world, "memory:/lake").await;
+    assert_snapshot!(show(sql(&world.ctx, "select * from lake.t").await).await, @"
+    +---------------------+--------+-----------------+------------+---+
+    | at                  | l      | m               | v          | p |
+    +---------------------+--------+-----------------+------------+---+
+    |                     | [3, 4] |                 | [0.5, 1.0] | 4 |
+    | 2024-01-01T10:00:00 | [1]    | {a: 1}          |            | 2 |
+    | 2024-01-02T10:00:00 | [2, ]  | {b: 5000000000} |            | 3 |
+    | 3000-01-01T10:30:00 |        |                 |            | 1 |
+    +---------------------+--------+-----------------+------------+---+
+    ");
+    assert_eq!(cells(sql(&world.ctx, "select v[1] from lake.t where l[2] = 4").await).await, "0.5");
+}
+
+#[tokio::test]
+async fn nanoseconds_are_said_and_can_be_read() {
+    let world = World::new();
+    let nanos = DataType::Timestamp(TimeUnit::Nanosecond, None);
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("at", nanos.clone(), true),
+        Field::new("l", DataType::new_list(nanos, true), true),
+    ]));
+    let json = r#"{"at": "2024-02-29T10:30:00.000001999", "l": ["1969-12-31T23:59:59.999999999"]}"#;
+    world.put("memory:/lake/t/p=1/a.parquet", parquet(&schema, json)).await;
+    let said = crawled(&world, "memory:/lake").await;
+    assert!(
+        said.contains("note: files hold nanoseconds") && said.contains(": at, l; crawl with --nanoseconds text"),
+        "{said}"
+    );
+    settled(&world, "memory:/lake").await;
+    let refused = show(sql(&world.ctx, "select at from lake.t").await).await;
+    assert!(
+        refused.starts_with("a value does not fit the declared type without loss (column: at, value: 2024"),
+        "{refused}"
+    );
+
+    let how = |nanoseconds| CrawlOptions { nanoseconds, ..CrawlOptions::default() };
+    let said = with(&world, "memory:/lake", &how(Nanoseconds::Truncate)).await;
+    assert_snapshot!(said, @"
+    Updated lake.t parquet memory:/lake/t
+      note: nanoseconds are rounded down to microseconds: at, l
+    ");
+    settled(&world, "memory:/lake").await;
+    let rounded = "2024-02-29T10:30:00.000001|[1969-12-31T23:59:59.999999]";
+    assert_eq!(cells(sql(&world.ctx, "select at, l from lake.t").await).await, rounded);
+    let filtered = "select at, l from lake.t where at = timestamp '2024-02-29 10:30:00.000001'";
+    assert_eq!(cells(sql(&world.ctx, filtered).await).await, rounded);
+
+    let said = with(&world, "memory:/lake", &how(Nanoseconds::Text)).await;
+    assert_snapshot!(said, @"
+    Updated lake.t parquet memory:/lake/t
+      ~ at timestamp -> string
+      ~ l array<timestamp> -> array<string>
+      ~ p=1
+    ");
+    settled(&world, "memory:/lake").await;
+    let texts = "2024-02-29T10:30:00.000001999|[1969-12-31T23:59:59.999999999]";
+    assert_eq!(cells(sql(&world.ctx, "select at, l from lake.t").await).await, texts);
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use chrono::{NaiveTime, Utc};
 use datafusion::arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, Decimal128Array, GenericListArray, MapArray, OffsetSizeTrait,
-    StructArray, UInt64Array, make_array, new_null_array,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, Decimal128Array, FixedSizeListArray, GenericListArray, MapArray,
+    OffsetSizeTrait, StructArray, UInt64Array, make_array, new_null_array,
 };
 use datafusion::arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
 use datafusion::arrow::compute::kernels::cast_utils::string_to_datetime;
@@ -15,27 +15,38 @@ use datafusion::arrow::datatypes::{
     DataType, Field, FieldRef, Fields, Float16Type, Float32Type, Float64Type, TimeUnit,
 };
 use datafusion::arrow::util::display::array_value_to_string;
+use hardtack_catalog::types::{Fit, Policy, decimal, entry, plain};
 use hardtack_core::{Error, Result};
 
 use super::max_characters;
-use super::rules::{Rule, decimal, entry, plain, rule};
 use crate::columns::{type_name, type_name_of};
 
 /// Casts an array to a field, or refuses the first value that does not fit. Rows that `visible` hides, because what
 /// they are in is null, may hold anything.
-pub(super) fn fit_array(array: &ArrayRef, to: &Field, name: &str, visible: Option<&NullBuffer>) -> Result<ArrayRef> {
+pub(super) fn fit_array(
+    policy: Policy,
+    array: &ArrayRef,
+    to: &Field,
+    name: &str,
+    visible: Option<&NullBuffer>,
+) -> Result<ArrayRef> {
     use DataType::*;
     let fitted: ArrayRef = match (array.data_type(), to.data_type()) {
+        // What is limited in length has other metadata, inside of structs and lists, too.
+        (from, to_type) if from == to_type && to.metadata().is_empty() => Arc::clone(array),
         (Null, to) => new_null_array(to, array.len()),
-        (Struct(_), Struct(fields)) => Arc::new(fit_struct(array.as_struct(), fields, name, visible)?),
+        (Struct(_), Struct(fields)) => Arc::new(fit_struct(policy, array.as_struct(), fields, name, visible)?),
+        (FixedSizeList(_, n), FixedSizeList(element, m)) if n == m => {
+            Arc::new(fit_fixed_list(policy, array.as_fixed_size_list(), element, name, visible)?)
+        }
         (List(_) | LargeList(_) | FixedSizeList(..) | ListView(_) | LargeListView(_), List(element)) => {
-            Arc::new(fit_list::<i32>(array, element, name, visible)?)
+            Arc::new(fit_list::<i32>(policy, array, element, name, visible)?)
         }
         (List(_) | LargeList(_) | FixedSizeList(..) | ListView(_) | LargeListView(_), LargeList(element)) => {
-            Arc::new(fit_list::<i64>(array, element, name, visible)?)
+            Arc::new(fit_list::<i64>(policy, array, element, name, visible)?)
         }
-        (Map(..), Map(entries, sorted)) => Arc::new(fit_map(array.as_map(), entries, *sorted, name, visible)?),
-        _ => fit_scalars(array, to, name, visible)?,
+        (Map(..), Map(entries, sorted)) => Arc::new(fit_map(policy, array.as_map(), entries, *sorted, name, visible)?),
+        _ => fit_scalars(policy, array, to, name, visible)?,
     };
     if !to.is_nullable() {
         let nulls = fitted.logical_nulls();
@@ -47,13 +58,19 @@ pub(super) fn fit_array(array: &ArrayRef, to: &Field, name: &str, visible: Optio
     Ok(fitted)
 }
 
-fn fit_struct(from: &StructArray, to: &Fields, name: &str, visible: Option<&NullBuffer>) -> Result<StructArray> {
+fn fit_struct(
+    policy: Policy,
+    from: &StructArray,
+    to: &Fields,
+    name: &str,
+    visible: Option<&NullBuffer>,
+) -> Result<StructArray> {
     let visible = NullBuffer::union(from.nulls(), visible);
     if to.is_empty() {
         return Ok(StructArray::new_empty_fields(from.len(), visible));
     }
     let fit_field = |field: &FieldRef| match from.column_by_name(field.name()) {
-        Some(child) => fit_array(child, field, &format!("{name}.{}", field.name()), visible.as_ref()),
+        Some(child) => fit_array(policy, child, field, &format!("{name}.{}", field.name()), visible.as_ref()),
         None => Ok(new_null_array(field.data_type(), from.len())),
     };
     let children = to.iter().map(fit_field).collect::<Result<_>>()?;
@@ -61,6 +78,7 @@ fn fit_struct(from: &StructArray, to: &Fields, name: &str, visible: Option<&Null
 }
 
 fn fit_list<O: OffsetSizeTrait>(
+    policy: Policy,
     from: &ArrayRef,
     to: &FieldRef,
     name: &str,
@@ -76,11 +94,27 @@ fn fit_list<O: OffsetSizeTrait>(
     let list = list.as_list::<O>();
     let visible = NullBuffer::union(list.nulls(), visible);
     let (offsets, [values]) = compact(list.offsets(), visible.as_ref(), [list.values()])?;
-    let values = fit_array(&values, to, &format!("{name}[]"), None)?;
+    let values = fit_array(policy, &values, to, &format!("{name}[]"), None)?;
     Ok(GenericListArray::try_new(Arc::clone(to), offsets, values, visible)?)
 }
 
+/// The elements of lists of one length, each of which has its place, also in lists that are null.
+fn fit_fixed_list(
+    policy: Policy,
+    from: &FixedSizeListArray,
+    to: &FieldRef,
+    name: &str,
+    visible: Option<&NullBuffer>,
+) -> Result<FixedSizeListArray> {
+    let visible = NullBuffer::union(from.nulls(), visible);
+    let size = usize::try_from(from.value_length()).unwrap_or_default();
+    let shown = visible.as_ref().map(|v| v.expand(size));
+    let values = fit_array(policy, from.values(), to, &format!("{name}[]"), shown.as_ref())?;
+    Ok(FixedSizeListArray::try_new(Arc::clone(to), from.value_length(), values, visible)?)
+}
+
 fn fit_map(
+    policy: Policy,
     from: &MapArray,
     entries: &FieldRef,
     sorted: bool,
@@ -91,8 +125,8 @@ fn fit_map(
     let visible = NullBuffer::union(from.nulls(), visible);
     let (offsets, [keys, values]) = compact(from.offsets(), visible.as_ref(), [from.keys(), from.values()])?;
     // By position: every writer has other names for the two.
-    let keys = fit_array(&keys, &fields[0], &format!("{name}[key]"), None)?;
-    let values = fit_array(&values, &fields[1], &format!("{name}[value]"), None)?;
+    let keys = fit_array(policy, &keys, &fields[0], &format!("{name}[key]"), None)?;
+    let values = fit_array(policy, &values, &fields[1], &format!("{name}[value]"), None)?;
     let fitted = StructArray::try_new(fields.clone(), vec![keys, values], None)?;
     Ok(MapArray::try_new(Arc::clone(entries), offsets, fitted, visible, sorted)?)
 }
@@ -120,26 +154,36 @@ fn compact<O: OffsetSizeTrait, const N: usize>(
     Ok((OffsetBuffer::from_lengths(lengths), taken))
 }
 
-fn fit_scalars(array: &ArrayRef, to: &Field, name: &str, visible: Option<&NullBuffer>) -> Result<ArrayRef> {
+fn fit_scalars(
+    policy: Policy,
+    array: &ArrayRef,
+    to: &Field,
+    name: &str,
+    visible: Option<&NullBuffer>,
+) -> Result<ArrayRef> {
     let from = cast(array, plain(array.data_type()))?;
     let refuse = |message: &str, row: usize| {
         let value = array_value_to_string(&from, row).unwrap_or_default();
         let value =
             if value.chars().count() > 100 { value.chars().take(100).collect::<String>() + "…" } else { value };
-        Error::refused(message)
-            .with("column", name)
-            .with("value", value)
-            .with("type", type_name(from.data_type()))
-            .with("declared", type_name_of(to))
+        let (is, declared) = (type_name(from.data_type()), type_name_of(to));
+        // Hive has one name for timestamps of all units.
+        let same = is == declared;
+        let (is, declared) = match same {
+            true => (from.data_type().to_string(), to.data_type().to_string()),
+            false => (is, declared),
+        };
+        Error::refused(message).with("column", name).with("value", value).with("type", is).with("declared", declared)
     };
     let first = |lost: BooleanBuffer| {
         let lost = visible.map_or_else(|| lost.clone(), |v| &lost & v.inner());
         lost.set_indices().next()
     };
-    let rule = rule(from.data_type(), to.data_type())
+    let fit = policy
+        .fit(from.data_type(), to.data_type())
         .ok_or_else(|| Error::unexpected("there is no such cast").with("column", name))?;
     let fitted = convert(&from, to.data_type()).map_err(|e| e.with("column", name))?;
-    if let Some(row) = first(lost(rule, &from, &fitted)?) {
+    if let Some(row) = first(lost(fit, &from, &fitted)?) {
         return Err(refuse("a value does not fit the declared type without loss", row));
     }
     if let Some(limit) = max_characters(to)
@@ -151,14 +195,14 @@ fn fit_scalars(array: &ArrayRef, to: &Field, name: &str, visible: Option<&NullBu
 }
 
 /// Which values did not survive.
-fn lost(rule: Rule, from: &ArrayRef, fitted: &ArrayRef) -> Result<BooleanBuffer> {
+fn lost(fit: Fit, from: &ArrayRef, fitted: &ArrayRef) -> Result<BooleanBuffer> {
     let present = |array: &ArrayRef| {
         array.logical_nulls().map_or_else(|| BooleanBuffer::new_set(array.len()), |n| n.inner().clone())
     };
     let vanished = &present(from) & &!&present(fitted);
-    Ok(match rule {
-        Rule::Always => BooleanBuffer::new_unset(from.len()),
-        Rule::Readable => match fitted.data_type() {
+    Ok(match fit {
+        Fit::Always => BooleanBuffer::new_unset(from.len()),
+        Fit::Readable => match fitted.data_type() {
             DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => {
                 let lossy = |(i, text): (usize, Option<&str>)| {
                     vanished.value(i) || text.is_some_and(|t| has_more_than(t, fitted.data_type()))
@@ -172,8 +216,8 @@ fn lost(rule: Rule, from: &ArrayRef, fitted: &ArrayRef) -> Result<BooleanBuffer>
             }
             _ => vanished,
         },
-        Rule::InRange => &vanished | &(&infinite(fitted) & &!&infinite(from)),
-        Rule::RoundTrip => {
+        Fit::InRange => &vanished | &(&infinite(fitted) & &!&infinite(from)),
+        Fit::RoundTrip => {
             let back = convert(fitted, from.data_type())?;
             let same = not_distinct(&positive_zero(from), &positive_zero(&back))?;
             &vanished | &!same.values()
@@ -322,6 +366,10 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    fn fit(array: &ArrayRef, to: &Field, name: &str, visible: Option<&NullBuffer>) -> Result<ArrayRef> {
+        fit_array(Policy::Coerce, array, to, name, visible)
+    }
     use crate::testing::batch;
 
     /// A text as a value of the first type, coerced to the second, as text again; the value is cast as it is, so that
@@ -331,7 +379,7 @@ mod tests {
         let text: ArrayRef = Arc::new(StringArray::from(vec![None, Some(value)]));
         let array = convert(&text, field(from).data_type()).unwrap();
         assert!(array.is_valid(1), "{value} is no {from}");
-        fit_array(&array, &field(to), "c", None).map(|fitted| array_value_to_string(&fitted, 1).unwrap())
+        fit(&array, &field(to), "c", None).map(|fitted| array_value_to_string(&fitted, 1).unwrap())
     }
 
     #[rstest]
@@ -446,7 +494,7 @@ mod tests {
         #[case] expected: Option<i64>,
     ) {
         let numbers: ArrayRef = Arc::new(datafusion::arrow::array::Int64Array::from(vec![value]));
-        let fitted = fit_array(&relabel(&numbers, from).unwrap(), &Field::new("c", to, true), "c", None);
+        let fitted = fit(&relabel(&numbers, from).unwrap(), &Field::new("c", to, true), "c", None);
         let fitted = fitted.map(|f| relabel(&f, DataType::Int64).unwrap());
         assert_eq!(fitted.ok().map(|f| f.as_primitive::<datafusion::arrow::datatypes::Int64Type>().value(0)), expected);
     }
@@ -470,15 +518,15 @@ mod tests {
             let array = convert(&text, from).unwrap();
             assert!(array.is_valid(1), "{sample} is no {from}");
             for to in &types {
-                let Some(rule) = rule(from, to) else { continue };
-                match fit_array(&array, &Field::new("c", (*to).clone(), true), "c", None) {
+                let Some(rule) = Policy::Coerce.fit(from, to) else { continue };
+                match fit(&array, &Field::new("c", (*to).clone(), true), "c", None) {
                     Ok(fitted) => assert!(fitted.is_null(0) && fitted.is_valid(1), "{from} to {to}"),
                     Err(e) => {
                         assert_eq!(e.kind(), hardtack_core::ErrorKind::Refused, "{from} to {to}: {e:?}");
-                        assert_ne!(rule, Rule::Always, "{from} to {to}: {e:?}");
+                        assert_ne!(rule, Fit::Always, "{from} to {to}: {e:?}");
                     }
                 }
-                if rule == Rule::Always {
+                if rule == Fit::Always {
                     let strict = CastOptions { safe: false, ..CastOptions::default() };
                     cast_with_options(&array, to, &strict).unwrap();
                 }
@@ -543,7 +591,7 @@ mod tests {
     ) {
         let batch = batch(from, &[row]);
         let to = hardtack_catalog::schema_literal(to);
-        let fitted = fit_array(batch.column(0), to.field(0), to.field(0).name(), None);
+        let fitted = fit(batch.column(0), to.field(0), to.field(0).name(), None);
         let fitted = fitted.map(|f| array_value_to_string(&f, 0).unwrap()).map_err(|e| e.to_string());
         assert_eq!(fitted.as_deref().map_err(String::as_str), expected);
     }
@@ -559,8 +607,8 @@ mod tests {
             let x = Field::new("x", DataType::Int8, nullable);
             Field::new("s", DataType::Struct(Fields::from(vec![x])), true)
         };
-        assert_eq!(fit_array(&row, &to(true), "s", None).unwrap().null_count(), 1);
-        let error = fit_array(&row, &to(false), "s", None).unwrap_err();
+        assert_eq!(fit(&row, &to(true), "s", None).unwrap().null_count(), 1);
+        let error = fit(&row, &to(false), "s", None).unwrap_err();
         assert_eq!(error.to_string(), "a column that is declared not null is null (column: s.x)");
 
         let list =
@@ -569,14 +617,14 @@ mod tests {
         let list: ArrayRef =
             Arc::new(ListArray::new(field, offsets, values, Some(NullBuffer::from(vec![true, false]))));
         let to = Field::new("l", DataType::List(Arc::new(Field::new("item", DataType::Int8, false))), true);
-        let fitted = fit_array(&list, &to, "l", None).unwrap();
+        let fitted = fit(&list, &to, "l", None).unwrap();
         assert_eq!(array_value_to_string(&fitted, 0).unwrap(), "[1, 2]");
-        let fitted = fit_array(&list.slice(1, 1), &to, "l", None).unwrap();
+        let fitted = fit(&list.slice(1, 1), &to, "l", None).unwrap();
         assert!(fitted.is_null(0));
 
         let list =
             ListArray::from_iter_primitive::<Int32Type, _, _>([Some([None, Some(999)]), Some([Some(1), Some(2)])]);
-        let fitted = fit_array(&(Arc::new(list.slice(1, 1)) as ArrayRef), &to, "l", None).unwrap();
+        let fitted = fit(&(Arc::new(list.slice(1, 1)) as ArrayRef), &to, "l", None).unwrap();
         assert_eq!(array_value_to_string(&fitted, 0).unwrap(), "[1, 2]");
     }
 
@@ -586,19 +634,19 @@ mod tests {
         let large =
             cast(&(Arc::new(list) as ArrayRef), &DataType::LargeList(Arc::new(Field::new("x", DataType::Int32, true))));
         let to = "array<string>".parse::<HiveType>().unwrap().to_field("l", true);
-        let fitted = fit_array(&large.unwrap(), &to, "l", None).unwrap();
+        let fitted = fit(&large.unwrap(), &to, "l", None).unwrap();
         assert_eq!(array_value_to_string(&fitted, 0).unwrap(), "[1, 2]");
 
         let text: ArrayRef = Arc::new(StringArray::from(vec!["1", "x"]));
         let encoded = cast(&text, &DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Utf8))).unwrap();
-        let error = fit_array(&encoded, &Field::new("c", DataType::Int64, true), "c", None).unwrap_err();
+        let error = fit(&encoded, &Field::new("c", DataType::Int64, true), "c", None).unwrap_err();
         assert_eq!(error.get("value"), Some("x"));
     }
 
     #[test]
     fn long_values_are_cut_in_messages() {
         let text: ArrayRef = Arc::new(StringArray::from(vec!["ä".repeat(1000)]));
-        let error = fit_array(&text, &Field::new("c", DataType::Int64, true), "c", None).unwrap_err();
+        let error = fit(&text, &Field::new("c", DataType::Int64, true), "c", None).unwrap_err();
         assert_eq!(error.get("value"), Some(format!("{}…", "ä".repeat(100)).as_str()));
     }
 
@@ -614,7 +662,7 @@ mod tests {
                 _ => u64::try_from(*v).is_ok(),
             };
             let array: ArrayRef = Arc::new(datafusion::arrow::array::Int64Array::from(values.clone()));
-            let fitted = fit_array(&array, &Field::new("c", to, true), "c", None);
+            let fitted = fit(&array, &Field::new("c", to, true), "c", None);
             prop_assert_eq!(fitted.is_ok(), values.iter().all(fits));
             if let Ok(fitted) = fitted {
                 prop_assert_eq!(&convert(&fitted, &DataType::Int64).unwrap(), &array);
@@ -624,7 +672,7 @@ mod tests {
         #[test]
         fn doubles_become_floats_by_rounding(values in prop::collection::vec(any::<f64>(), 1..20)) {
             let array: ArrayRef = Arc::new(Float64Array::from(values.clone()));
-            let fitted = fit_array(&array, &Field::new("c", DataType::Float32, true), "c", None);
+            let fitted = fit(&array, &Field::new("c", DataType::Float32, true), "c", None);
             let rounded: Vec<f32> = values.iter().map(|v| *v as f32).collect();
             let fits = values.iter().zip(&rounded).all(|(v, r)| v.is_infinite() || !r.is_infinite());
             prop_assert_eq!(fitted.is_ok(), fits);
