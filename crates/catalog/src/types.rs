@@ -510,7 +510,7 @@ fn holds(from: &DataType, to: &DataType) -> bool {
         }
         // A float of 16, 32, 64 bits counts without gaps to 2^11, 2^24, 2^53.
         (_, _, None, None) if from.is_integer() => from_bits < to_bits,
-        (_, _, None, None) => from_bits <= to_bits,
+        (_, _, None, None) => to.is_floating() && from_bits <= to_bits,
         _ => false,
     }
 }

@@ -642,7 +642,8 @@ impl Crawl<'_> {
             return Some(format!("nanoseconds are rounded down to microseconds: {columns}"));
         }
         Some(format!(
-            "files hold nanoseconds, and a timestamp has microseconds, so finer values are refused when they are read:              {columns}; crawl with --nanoseconds text to have texts, or --nanoseconds truncate to round down"
+            "files hold nanoseconds, and a timestamp has microseconds, so finer values are refused when they are read: \
+             {columns}; crawl with --nanoseconds text to have texts, or --nanoseconds truncate to round down"
         ))
     }
 
