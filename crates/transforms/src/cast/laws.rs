@@ -147,7 +147,7 @@ fn array(of: &DataType, rows: usize, numbers: &mut impl Iterator<Item = i64>) ->
             plain(of, Arc::new(times.collect::<Int64Array>()))
         }
         Timestamp(..) | Duration(_) => {
-            let numbers = (0..rows).map(|i| some(i)).collect::<Int64Array>();
+            let numbers = (0..rows).map(some).collect::<Int64Array>();
             make_array(numbers.into_data().into_builder().data_type(of.clone()).build().unwrap())
         }
         Dictionary(_, values) => plain(of, array(values, rows, numbers)),
