@@ -14,9 +14,10 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use datafusion::catalog::MemTable;
 use datafusion::common::TableReference;
 use datafusion::datasource::provider_as_source;
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::{LogicalPlanBuilder, UNNAMED_TABLE};
-use datafusion::prelude::{DataFrame, SessionContext};
-use hardtack_core::{Error, Result};
+use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
+use hardtack_core::{Error, Result, sql};
 use serde_json::{Value, json};
 
 use crate::snapshot;
@@ -236,7 +237,7 @@ impl Frame {
     /// # Ok::<(), datafusion::error::DataFusionError>(())
     /// ```
     pub fn df(&self) -> DataFrame {
-        self.to_df(&SessionContext::new())
+        self.to_df(&sql::session(SessionConfig::new(), Arc::new(RuntimeEnv::default())))
     }
 }
 

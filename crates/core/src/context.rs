@@ -21,7 +21,7 @@ use crate::run::{Run, RunId};
 use crate::staging::StagedFile;
 use crate::store::{StoreFactory, Stores};
 use crate::under_way::UnderWay;
-use crate::{Location, Result};
+use crate::{Location, Result, sql};
 
 /// A run as its job sees it, without the job's arguments: the session, the stores, the clock, and `load` and `save`.
 /// Cheap to clone.
@@ -436,7 +436,7 @@ impl JobContextBuilder {
         }
         let stores = Arc::new(stores);
         let env = env.with_object_store_registry(stores.clone()).build_arc()?;
-        Ok((SessionContext::new_with_config_rt(config, env), stores))
+        Ok((sql::session(config, env), stores))
     }
 }
 

@@ -6,6 +6,7 @@
 //! * [`Source`] and [`Sink`]: values that say where rows come from and go to.
 //! * [`publish`](mod@publish): a sink *stages* rows; the run then commits and executes [`PublishAction`]s. See
 //!   [`staging`] for how files stay invisible until then.
+//! * [`sql`]: the session in which queries run, with what is put right in DataFusion.
 //! * [`Location`], [`Run`], [`Error`], [`Clock`]: the vocabulary.
 
 pub mod clock;
@@ -19,6 +20,7 @@ pub mod meter;
 pub mod publish;
 mod run;
 mod show;
+pub mod sql;
 pub mod staging;
 pub mod store;
 mod under_way;

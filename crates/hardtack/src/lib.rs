@@ -71,6 +71,7 @@ pub mod prelude {
         COMMENT_KEY, CatalogOf, DatabaseName, HIVE_TYPE_KEY, HiveField, HiveType, schema, schema_from_catalog,
         schema_from_cloudformation, schema_of,
     };
+    pub use hardtack_core::sql::{date_bin, date_trunc};
     pub use hardtack_core::{Context, Error, ErrorKind, JobContext, Location, Result, Run, Sink, Source};
     pub use hardtack_sinks::{Compression, CsvFile, JsonLines, ParquetDataset};
     pub use hardtack_sources::{AvroFiles, CsvFiles, JsonFiles, ParquetFiles};

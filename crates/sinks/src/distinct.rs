@@ -17,6 +17,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchemaRef, Result};
 use datafusion::logical_expr::logical_plan::{Distinct, Filter, Projection};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore, ident};
+use hardtack_core::sql::canonical_columns;
 
 use crate::gather::GatherExec;
 
@@ -116,7 +117,9 @@ fn rewrite(plan: &LogicalPlan, keys: Vec<Expr>) -> Result<Option<LogicalPlan>> {
             let columns = schema.fields().len();
             let all = schema.columns().into_iter().map(Expr::Column);
             let keys = keys.into_iter().enumerate().map(|(i, key)| key.alias(key_name(i)));
-            let input = Projection::try_new(all.chain(keys).collect(), Arc::clone(input))?;
+            // Keys are functions of what is compared, so that equal rows have equal keys.
+            let compared = canonical_columns(input)?.map_or_else(|| Arc::clone(input), Arc::new);
+            let input = Projection::try_new(all.chain(keys).collect(), compared)?;
             let node = DistinctInPartition { input: LogicalPlan::Projection(input), columns };
             Ok(Some(LogicalPlan::Extension(Extension { node: Arc::new(node) })))
         }

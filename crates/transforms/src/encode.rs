@@ -12,6 +12,7 @@ use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::Result as DfResult;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use datafusion::prelude::Expr;
+use hardtack_core::sql::{canonical, canonical_array, holds_floats};
 use hardtack_core::{Error, Result};
 use twox_hash::XxHash3_64;
 
@@ -19,12 +20,12 @@ use crate::columns::{Found, type_name};
 
 /// An expression by which rows are grouped and sorted: the column itself, or its bytes if it is nested. Two nested
 /// values are the same if all they contain is; maps are compared as lists of their entries, in the order in which they
-/// are kept.
+/// are kept. Numbers are equal where SQL says so: there is one zero and one NaN.
 pub(crate) fn key(column: &Found) -> Result<Expr> {
-    if column.field.data_type().is_nested() {
-        encode(What::Bytes, std::slice::from_ref(column))
-    } else {
-        Ok(column.expr.clone())
+    match column.field.data_type() {
+        data_type if data_type.is_nested() => encode(What::Bytes, std::slice::from_ref(column)),
+        data_type if holds_floats(data_type) => Ok(canonical(column.expr.clone())),
+        _ => Ok(column.expr.clone()),
     }
 }
 
@@ -86,6 +87,11 @@ impl ScalarUDFImpl for Encode {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let columns = ColumnarValue::values_to_arrays(&args.args)?;
+        // A hash decides between rows that are equal in SQL, too; so it is one of their bits.
+        let columns = match self.what {
+            What::Bytes => columns.iter().map(canonical_array).collect::<Result<_, _>>()?,
+            What::Hash => columns,
+        };
         let columns: Vec<ArrayRef> = columns.iter().map(comparable).collect();
         let rows = rows(&columns)?;
         let encoded: ArrayRef = match self.what {

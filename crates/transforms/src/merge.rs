@@ -172,7 +172,7 @@ pub fn merge_and_retain_last(current: DataFrame, incoming: DataFrame, merge: &Me
     let keys: Vec<Expr> = merge.keys.iter().map(|k| encode::key(&columns.path(k)?)).collect::<Result<_>>()?;
     let mut order = Vec::new();
     for path in &merge.order_by {
-        order.push(columns.path(path)?.expr.sort(false, false));
+        order.push(encode::key(&columns.path(path)?)?.sort(false, false));
     }
     order.extend([named(SIDE).sort(false, false), named(TIE).sort(false, false)]);
     let kept = |f: &&FieldRef| !(merge.drop_deleted && Some(f.name()) == merge.delete_marker.as_ref());

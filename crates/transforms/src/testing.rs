@@ -6,14 +6,16 @@ use std::sync::Arc;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::json::ReaderBuilder;
 use datafusion::arrow::util::display::array_value_to_string;
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
+use hardtack_core::sql;
 use proptest::test_runner::TestCaseError;
 
 use crate::columns::type_name_of;
 
 /// A frame of these columns (`id: int not null, ...`) from lines of JSON.
 pub(crate) fn frame(columns: &str, rows: &[&str]) -> DataFrame {
-    frame_in(&SessionContext::new(), columns, rows)
+    frame_in(&sql::session(SessionConfig::new(), Arc::new(RuntimeEnv::default())), columns, rows)
 }
 
 pub(crate) fn frame_in(session: &SessionContext, columns: &str, rows: &[&str]) -> DataFrame {
@@ -30,7 +32,7 @@ pub(crate) fn batch(columns: &str, rows: &[&str]) -> RecordBatch {
 /// A session with so many partitions, small batches, and sorts that merge batches instead of gluing them together.
 pub(crate) fn session(partitions: usize) -> SessionContext {
     let config = SessionConfig::new().with_target_partitions(partitions).with_batch_size(4);
-    SessionContext::new_with_config(config.with_sort_in_place_threshold_bytes(0))
+    sql::session(config.with_sort_in_place_threshold_bytes(0), Arc::new(RuntimeEnv::default()))
 }
 
 /// The rows of a frame, sorted, below names and types.

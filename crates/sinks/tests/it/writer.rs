@@ -85,6 +85,22 @@ async fn duplicates_are_dropped_in_the_partition_and_nothing_else_is(
     assert_eq!(ctx.session().runtime_env().memory_pool.reserved(), 0, "memory was not given back");
 }
 
+/// One zero and one NaN, whether the distinct is moved into the partitions or not, and also where the partition tells them
+/// apart.
+#[rstest]
+#[case("select *, a % 2 as p from (select distinct f, a from t)")]
+#[case("select *, cast(f as varchar) as p from (select distinct f, a from t)")]
+#[case("select *, cast(row_number() over () as varchar) as p from (select distinct f, a from t)")]
+#[tokio::test]
+async fn numbers_that_are_equal_are_written_once(#[case] query: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let ctx = context("r");
+    let number = "case value % 5 when 0 then 0e0 when 1 then -0e0 when 2 then cast('NaN' as double) when 3 then -cast('NaN' as double) else 1.5 end";
+    sql(&ctx, &format!("create table t as select {number} as f, value % 2 as a from generate_series(1, 100)")).await;
+    let dataset = ParquetDataset::new("out", Location::from(folder.path())).partition_by(["p"]);
+    assert_eq!(save_frame(&ctx, &dataset, sql(&ctx, query).await).await, 6);
+}
+
 /// Whether the distinct can be moved into the partitions or not. (Which it is, is shown where plans are:
 /// `parquet::tests::rows_come_together`.)
 #[rstest]

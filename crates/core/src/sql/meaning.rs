@@ -1,0 +1,220 @@
+//! What a statement means, before DataFusion gives its expressions types.
+
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{DFSchema, Result as DfResult};
+use datafusion::logical_expr::expr::{Between, InList, ScalarFunction};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::logical_plan::Join;
+use datafusion::logical_expr::planner::TypePlanner;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, lit};
+use datafusion::optimizer::AnalyzerRule;
+use datafusion::sql::sqlparser::ast::{DataType as SqlType, TimezoneInfo};
+
+use super::equality::compares;
+use super::{pattern, time};
+
+/// A `timestamp` without a precision counts microseconds, as it does in Hive, Spark and PostgreSQL and in the tables of a
+/// catalog. DataFusion's counts nanoseconds, and has no 9999-12-31.
+#[derive(Debug)]
+pub(super) struct Types;
+
+impl TypePlanner for Types {
+    fn plan_type(&self, sql_type: &SqlType) -> DfResult<Option<DataType>> {
+        Ok(match sql_type {
+            SqlType::Timestamp(None, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
+                Some(DataType::Timestamp(TimeUnit::Microsecond, None))
+            }
+            _ => None,
+        })
+    }
+}
+
+/// Puts hardtack's functions in the place of DataFusion's, translates Java's patterns of dates, and compares moments in a
+/// unit that holds both sides.
+#[derive(Debug)]
+pub(super) struct Meaning;
+
+impl AnalyzerRule for Meaning {
+    fn name(&self) -> &str {
+        "hardtack_meaning"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> DfResult<LogicalPlan> {
+        Ok(plan.transform_up_with_subqueries(of_plan)?.data)
+    }
+}
+
+fn of_plan(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+    let mut schema = merge_schema(&plan.inputs());
+    if let LogicalPlan::TableScan(scan) = &plan {
+        schema.merge(&DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?);
+    }
+    let names = NamePreserver::new(&plan);
+    let plan = plan.map_expressions(|expr| {
+        let name = names.save(&expr);
+        let expr = expr.transform_up(|expr| of_expr(expr, &schema))?;
+        Ok(expr.update_data(|expr| name.restore(expr)))
+    })?;
+    plan.transform_data(|plan| match plan {
+        LogicalPlan::Join(join) => join_keys(join),
+        plan => Ok(Transformed::no(plan)),
+    })
+}
+
+fn of_expr(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
+    match expr {
+        Expr::ScalarFunction(function) => of_function(function, schema),
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(op) => {
+            let (sides, changed) = in_one_unit(vec![*left, *right], schema)?;
+            let [left, right] = <[Expr; 2]>::try_from(sides).map_err(|_| lost())?;
+            Ok(yes_if(changed, Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))))
+        }
+        Expr::Between(Between { expr, negated, low, high }) => {
+            let (sides, changed) = in_one_unit(vec![*expr, *low, *high], schema)?;
+            let [expr, low, high] = <[Expr; 3]>::try_from(sides).map_err(|_| lost())?;
+            let between = Between::new(Box::new(expr), negated, Box::new(low), Box::new(high));
+            Ok(yes_if(changed, Expr::Between(between)))
+        }
+        Expr::InList(InList { expr, list, negated }) => {
+            let (mut sides, changed) = in_one_unit(std::iter::once(*expr).chain(list).collect(), schema)?;
+            let expr = sides.remove(0);
+            Ok(yes_if(changed, Expr::InList(InList::new(Box::new(expr), sides, negated))))
+        }
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+fn yes_if(changed: bool, expr: Expr) -> Transformed<Expr> {
+    if changed { Transformed::yes(expr) } else { Transformed::no(expr) }
+}
+
+fn lost() -> datafusion::error::DataFusionError {
+    crate::Error::unexpected("a comparison has lost a side").into()
+}
+
+/// Keys of a join are pairs and not comparisons.
+fn join_keys(join: Join) -> DfResult<Transformed<LogicalPlan>> {
+    let schema = merge_schema(&[&join.left, &join.right]);
+    let mut changed = false;
+    let on = join.on.into_iter().map(|(left, right)| {
+        let (sides, cast) = in_one_unit(vec![left, right], &schema)?;
+        changed |= cast;
+        let [left, right] = <[Expr; 2]>::try_from(sides).map_err(|_| lost())?;
+        Ok((left, right))
+    });
+    let on = on.collect::<DfResult<Vec<_>>>()?;
+    let plan = LogicalPlan::Join(Join { on, ..join });
+    Ok(if changed { Transformed::yes(plan) } else { Transformed::no(plan) })
+}
+
+// --- moments -------------------------------------------------------------------------------------------------------
+
+/// Casts moments, dates and texts that are compared to the finest unit among them, at least to microseconds if there is a
+/// date or a text. DataFusion takes the coarsest unit of moments, which makes 23:59:59.9 equal to 23:59:59, and nanoseconds
+/// for dates and texts, which hold no 9999-12-31. What counts nanoseconds already is left to DataFusion.
+fn in_one_unit(sides: Vec<Expr>, schema: &DFSchema) -> DfResult<(Vec<Expr>, bool)> {
+    let types = sides.iter().map(|side| side.get_type(schema)).collect::<DfResult<Vec<_>>>();
+    // What has no type (a subquery's outer columns, a placeholder) is left to DataFusion, and so are its errors.
+    let Ok(types) = types else { return Ok((sides, false)) };
+    let (mut unit, mut zone, mut mixed) = (None, None, false);
+    for (side, data_type) in sides.iter().zip(&types) {
+        match data_type {
+            DataType::Timestamp(_, tz) if is_text_of_moment(side) => {
+                unit = unit.max(Some(TimeUnit::Microsecond));
+                zone = zone.or(tz.clone());
+            }
+            DataType::Timestamp(TimeUnit::Nanosecond, _) => return Ok((sides, false)),
+            DataType::Timestamp(this, tz) => {
+                unit = unit.max(Some(*this));
+                zone = zone.or(tz.clone());
+            }
+            DataType::Date32 | DataType::Date64 => mixed = true,
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View if is_coarse_text(side) => mixed = true,
+            DataType::Null => {}
+            _ => return Ok((sides, false)),
+        }
+    }
+    let Some(mut unit) = unit else { return Ok((sides, false)) };
+    if mixed {
+        unit = unit.max(TimeUnit::Microsecond);
+    }
+    let common = DataType::Timestamp(unit, zone);
+    if types.iter().all(|t| *t == common || t.is_null()) {
+        return Ok((sides, false));
+    }
+    let cast = |(side, data_type): (Expr, DataType)| match side {
+        side if data_type == common || data_type.is_null() => side,
+        Expr::Cast(Cast { expr, .. }) if is_text(&expr) => Expr::Cast(Cast::new(expr, common.clone())),
+        side => Expr::Cast(Cast::new(Box::new(side), common.clone())),
+    };
+    Ok((sides.into_iter().zip(types).map(cast).collect(), true))
+}
+
+fn is_text(expr: &Expr) -> bool {
+    literal_text(expr).is_some()
+}
+
+fn literal_text(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Literal(value, _) => value.try_as_str().flatten(),
+        _ => None,
+    }
+}
+
+/// `timestamptz '...'`, which DataFusion counts in nanoseconds.
+fn is_text_of_moment(expr: &Expr) -> bool {
+    match expr {
+        Expr::Cast(Cast { expr, data_type: DataType::Timestamp(..) }) => is_coarse_text(expr),
+        _ => false,
+    }
+}
+
+/// A text in the query without more than six digits after a point, so that nothing of it is lost in microseconds.
+fn is_coarse_text(expr: &Expr) -> bool {
+    let fine = |text: &str| {
+        let digits = text.rsplit_once('.').map_or("", |(_, fraction)| fraction);
+        digits.bytes().take_while(u8::is_ascii_digit).skip(6).any(|digit| digit != b'0')
+    };
+    literal_text(expr).is_some_and(|text| !fine(text))
+}
+
+// --- functions -----------------------------------------------------------------------------------------------------
+
+/// Functions with patterns, and the number of arguments in front of them.
+const WITH_PATTERNS: [(&str, usize); 8] = [
+    ("to_char", 1),
+    ("to_date", 1),
+    ("to_timestamp", 1),
+    ("to_timestamp_seconds", 1),
+    ("to_timestamp_millis", 1),
+    ("to_timestamp_micros", 1),
+    ("to_timestamp_nanos", 1),
+    ("to_unixtime", 1),
+];
+
+fn of_function(mut function: ScalarFunction, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
+    let mut changed = false;
+    if let Some((_, first)) = WITH_PATTERNS.iter().find(|(name, _)| *name == function.name()) {
+        for argument in function.args.iter_mut().skip(*first) {
+            if let Some(text) = literal_text(argument)
+                && pattern::is_java(text)
+            {
+                *argument = lit(pattern::from_java(text)?);
+                changed = true;
+            }
+        }
+    }
+    let ours = time::functions().into_iter().find(|ours| ours.name() == function.name() && **ours != function.func);
+    let Some(ours) = ours else {
+        return Ok(yes_if(changed, Expr::ScalarFunction(function)));
+    };
+    // Whoever called DataFusion's function knows the type that it gives.
+    let before = Expr::ScalarFunction(function.clone()).get_type(schema)?;
+    let call = ours.call(function.args);
+    let after = call.get_type(schema)?;
+    Ok(Transformed::yes(if before == after { call } else { Expr::Cast(Cast::new(Box::new(call), before)) }))
+}

@@ -1,0 +1,51 @@
+//! SQL as hardtack means it: a DataFusion session in which what DataFusion gets wrong without a word is put right.
+//!
+//! | module | what it puts right |
+//! | --- | --- |
+//! | `time` | `date_trunc` and `date_bin` beyond the years 1677 and 2262 |
+//! | `meaning` | comparisons of moments with dates, texts and other units; patterns of dates as Spark writes them |
+//! | `equality` | `-0.0` and `0.0` are equal, and so is every NaN, wherever values are compared |
+//! | `unnested` | fields of structs that came out of a list |
+//!
+//! All of it works on plans, so it holds for SQL and DataFrames alike.
+
+mod equality;
+mod meaning;
+mod pattern;
+mod time;
+mod unnested;
+
+use std::sync::Arc;
+
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::optimizer::AnalyzerRule;
+use datafusion::optimizer::analyzer::Analyzer;
+use datafusion::prelude::{SessionConfig, SessionContext};
+
+pub use equality::{canonical, canonical_array, canonical_columns, holds_floats};
+pub use time::{date_bin, date_trunc};
+
+/// A session that means SQL as hardtack does. Runs have one in their context; this is for tests of functions over
+/// DataFrames, and for whoever brings DataFusion along.
+pub fn session(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> SessionContext {
+    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(meaning::Meaning)];
+    rules.extend(Analyzer::new().rules);
+    rules.push(Arc::new(equality::Equality));
+    rules.push(Arc::new(unnested::Unnested));
+    let state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(runtime)
+        .with_default_features()
+        .with_analyzer_rules(rules)
+        .with_type_planner(Arc::new(meaning::Types))
+        .build();
+    let session = SessionContext::new_with_state(state);
+    for function in time::functions() {
+        session.register_udf(function.as_ref().clone());
+    }
+    session
+}
+
+#[cfg(test)]
+mod tests;
