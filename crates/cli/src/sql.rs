@@ -178,7 +178,7 @@ async fn print_rows(ctx: &JobContext, rows: DataFrame, printer: &mut Printer) ->
         return Ok(());
     }
     let plan = rows.create_physical_plan().await.map_err(unplannable)?;
-    printer.print(execute_stream(plan, ctx.session().task_ctx())?).await
+    printer.print(execute_stream(plan, ctx.session().task_ctx())?).await.map_err(|e| ctx.explain(e))
 }
 
 /// What a statement gives. Definitions (`create view`, `set`) are executed here.
@@ -222,22 +222,12 @@ fn refuse_changes(statement: &Statement) -> Result<()> {
 
 /// An error of planning: the statement is wrong, if it is not the catalog or the store that does not answer.
 fn unplannable(error: DataFusionError) -> Error {
-    let text = match error.find_root() {
-        DataFusionError::SQL(error, _) => error.to_string(),
-        DataFusionError::Plan(text) if text.contains(UNQUALIFIED) => {
-            format!("{}; a table is named with its database: `lake.books`", text.replace(UNQUALIFIED, "'"))
-        }
-        _ => error.strip_backtrace(),
-    };
     match Error::from(error) {
         own if own.kind() == ErrorKind::NotFound => Error::usage(own.chain()),
-        own if own.kind() == ErrorKind::Unexpected => Error::usage(text),
+        own if own.kind() == ErrorKind::Unexpected && own.get_sqlstate().is_none() => Error::usage(own.chain()),
         own => own,
     }
 }
-
-/// What DataFusion calls a table that is named without its database.
-const UNQUALIFIED: &str = "'datafusion.public.";
 
 /// How wide the terminal is that standard output goes to.
 fn terminal_width() -> Option<usize> {

@@ -17,16 +17,19 @@ use crate::clock::{Clock, SystemClock};
 use crate::io::{Io, Sink, Source, StagingIo};
 use crate::meter::Meters;
 use crate::publish::{Journal, MemoryJournal, PublishAction, Publishers, publish};
+use crate::query_error::SPILL_FULL;
 use crate::run::{Run, RunId};
 use crate::staging::StagedFile;
 use crate::store::{StoreFactory, Stores};
 use crate::under_way::UnderWay;
-use crate::{Location, Result, sql};
+use crate::{Error, Location, Result, sql};
 
 /// A run as its job sees it, without the job's arguments: the session, the stores, the clock, and `load` and `save`.
 /// Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct JobContext(Arc<Inner>);
+
+const SPILL_FOLDER: &str = "folder";
 
 type Extensions = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
 
@@ -81,6 +84,16 @@ impl JobContext {
     /// The DataFusion session, for authors who prefer SQL: `ctx.session().sql("select ...")`.
     pub fn session(&self) -> &SessionContext {
         &self.0.session
+    }
+
+    /// An error of the session's queries with what only the context knows: the folder of a spill disk that is full.
+    pub fn explain(&self, error: Error) -> Error {
+        if error.message() != SPILL_FULL || error.get(SPILL_FOLDER).is_some() {
+            return error;
+        }
+        let folders = self.session().runtime_env().disk_manager.temp_dir_paths();
+        let folders: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+        if folders.is_empty() { error } else { error.with(SPILL_FOLDER, folders.join(", ")) }
     }
 
     /// The present moment, from the run's clock.
@@ -453,10 +466,10 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+    use crate::ErrorKind;
     use crate::publish::DiscardAction;
     use crate::staging::Staging;
     use crate::store::Store;
-    use crate::{Error, ErrorKind};
 
     /// A store that takes its time until a file is there; it counts them.
     #[derive(Debug, Clone, Default)]

@@ -6,6 +6,8 @@ use std::fmt;
 use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 
+use crate::query_error;
+
 /// What a function of this framework returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -27,7 +29,7 @@ pub enum ErrorKind {
     Unavailable,
     /// What a run had staged and committed is gone, so its commit cannot be completed as recorded.
     Lost,
-    /// Anything else: a plan that does not hold, a bug, memory that ran out.
+    /// Anything else: a bug, memory that ran out.
     Unexpected,
 }
 
@@ -84,12 +86,13 @@ struct Inner {
     message: String,
     context: Vec<(&'static str, String)>,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    sqlstate: Option<&'static str>,
 }
 
 impl Error {
     /// An error of the given kind. The message is one sentence without a full stop; it names the way out where there is one.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, message: message.into(), context: Vec::new(), source: None }))
+        Self(Box::new(Inner { kind, message: message.into(), context: Vec::new(), source: None, sqlstate: None }))
     }
 
     /// A [`ErrorKind::Usage`] error.
@@ -134,6 +137,18 @@ impl Error {
     pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
         self
+    }
+
+    /// Sets the SQLSTATE of an error of a query.
+    #[must_use]
+    pub(crate) fn sqlstate(mut self, state: &'static str) -> Self {
+        self.0.sqlstate = Some(state);
+        self
+    }
+
+    /// The SQLSTATE under which clients of PostgreSQL know this error of a query, if there is one.
+    pub fn get_sqlstate(&self) -> Option<&'static str> {
+        self.0.sqlstate
     }
 
     /// What kind of error this is.
@@ -206,21 +221,17 @@ impl From<DataFusionError> for Error {
         if let Some(own) = find::<Error>(&error) {
             let mut copy = Error::new(own.0.kind, own.0.message.clone());
             copy.0.context.clone_from(&own.0.context);
+            copy.0.sqlstate = own.0.sqlstate;
             if let Some(cause) = own.source() {
                 copy = copy.because(chain_text(cause));
             }
             return copy;
         }
         if let Some(store) = find::<object_store::Error>(&error) {
-            return Error::new(store_kind(store), "reading or writing failed").because(error);
+            let (kind, message) = of_store(store, "reading or writing failed");
+            return Error::new(kind, message).because(error);
         }
-        match error.find_root() {
-            DataFusionError::ResourcesExhausted(_) => {
-                Error::unexpected("memory ran out; raise --memory-limit or give the spill directory more room")
-                    .because(error)
-            }
-            _ => Error::unexpected("the query failed").because(error),
-        }
+        query_error::told(error)
     }
 }
 
@@ -238,7 +249,19 @@ impl From<ArrowError> for Error {
 
 impl From<object_store::Error> for Error {
     fn from(error: object_store::Error) -> Self {
-        Error::new(store_kind(&error), "the object store refused").because(error)
+        let (kind, message) = of_store(&error, "the object store refused");
+        Error::new(kind, message).because(error)
+    }
+}
+
+/// What a store refuses. A local one says in the causes what will not be better the next time.
+fn of_store(error: &object_store::Error, otherwise: &'static str) -> (ErrorKind, &'static str) {
+    use std::io::ErrorKind as Io;
+    match find::<std::io::Error>(error).map(std::io::Error::kind) {
+        Some(Io::NotADirectory) => (ErrorKind::Usage, "there is a file where a folder is wanted"),
+        Some(Io::IsADirectory) => (ErrorKind::Usage, "there is a folder where a file is wanted"),
+        Some(Io::StorageFull) => (ErrorKind::Unavailable, "the disk is full"),
+        _ => (store_kind(error), otherwise),
     }
 }
 
@@ -296,6 +319,8 @@ fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
 
 #[cfg(test)]
 mod tests {
+    use object_store::ObjectStoreExt;
+
     use super::*;
 
     #[test]
@@ -309,6 +334,18 @@ mod tests {
         let back = Error::from(wrapped);
         assert_eq!(back.kind(), ErrorKind::Refused);
         assert_eq!(back.chain(), "no (file: a.csv): bad byte");
+    }
+
+    #[tokio::test]
+    async fn a_file_is_no_folder_and_a_folder_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = object_store::local::LocalFileSystem::new_with_prefix(folder.path()).unwrap();
+        store.put(&"file".into(), "x".into()).await.unwrap();
+        store.put(&"folder/file".into(), "x".into()).await.unwrap();
+        let below = Error::from(store.put(&"file/below".into(), "x".into()).await.unwrap_err());
+        assert_eq!((below.kind(), below.message()), (ErrorKind::Usage, "there is a file where a folder is wanted"));
+        let onto = Error::from(store.put(&"folder".into(), "x".into()).await.unwrap_err());
+        assert_eq!((onto.kind(), onto.message()), (ErrorKind::Usage, "there is a folder where a file is wanted"));
     }
 
     #[test]

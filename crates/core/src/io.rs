@@ -146,7 +146,7 @@ impl Io for StagingIo {
             saving.push(name.clone());
         }
         let start = Instant::now();
-        let staged = sink.stage(ctx, rows).await.map_err(|e| e.with("sink", &name))?;
+        let staged = sink.stage(ctx, rows).await.map_err(|e| ctx.explain(e).with("sink", &name))?;
         ctx.meters().sink(&name).add_time(start.elapsed());
         tracing::debug!(sink = name, files = staged.report.files, rows = staged.report.rows, "staged");
         self.staged.lock().unwrap_or_else(PoisonError::into_inner).push(StagedSink {

@@ -26,36 +26,30 @@ pub(crate) fn translated(failed: PgWireError) -> PgWireError {
             let (code, message) = of_query(*failed);
             error(code, message)
         }
-        Err(source) if source.is::<ParserError>() => error("42601", source.to_string()),
-        Err(source) => error("XX000", source.to_string()),
+        Err(source) => match source.downcast::<ParserError>() {
+            Ok(failed) => {
+                let (code, message) = of_query(DataFusionError::SQL(failed, None));
+                error(code, message)
+            }
+            Err(source) => error("XX000", source.to_string()),
+        },
     }
 }
 
 fn of_query(failed: DataFusionError) -> (&'static str, String) {
-    use datafusion::common::SchemaError;
-    let text = failed.strip_backtrace();
-    let code = match failed.find_root() {
-        DataFusionError::ResourcesExhausted(_) => "53200",
-        DataFusionError::SQL(..) => "42601",
-        DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
-            SchemaError::FieldNotFound { .. } => "42703",
-            SchemaError::AmbiguousReference { .. } => "42702",
-            _ => "42000",
-        },
-        DataFusionError::Plan(_) => "42000",
-        DataFusionError::NotImplemented(_) => "0A000",
-        DataFusionError::Execution(_) | DataFusionError::ArrowError(..) => "22000",
+    let in_data = matches!(failed.find_root(), DataFusionError::Execution(_) | DataFusionError::ArrowError(..));
+    let own = Error::from(failed);
+    let code = own.get_sqlstate().unwrap_or(match own.kind() {
+        ErrorKind::NotFound => "42P01",
+        ErrorKind::Refused => "22000",
+        ErrorKind::Usage => "42000",
+        ErrorKind::Unavailable => "58030",
+        _ if in_data => "22000",
         _ => "XX000",
-    };
+    });
     if code == "53200" {
         let message = "the query needs more memory than it may have; ask for less at once, or raise --memory-limit";
-        return (code, format!("{message}: {text}"));
+        return (code, format!("{message}: {}", own.chain()));
     }
-    match Error::from(failed) {
-        own if own.kind() == ErrorKind::NotFound => ("42P01", own.chain()),
-        own if own.kind() == ErrorKind::Refused => ("22000", own.chain()),
-        own if own.kind() == ErrorKind::Usage => ("42000", own.chain()),
-        own if own.kind() == ErrorKind::Unavailable => ("58030", own.chain()),
-        _ => (code, text),
-    }
+    (code, own.chain())
 }

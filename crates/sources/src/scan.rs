@@ -403,7 +403,8 @@ pub(crate) fn in_file(error: DataFusionError, location: &Location) -> DataFusion
         _ => None,
     };
     let error = match (Error::from(error), refused) {
-        (error, Some(refused)) if error.kind() == ErrorKind::Unexpected => refused,
+        // What is said of queries does not fit what files hold.
+        (error, Some(refused)) if error.kind() == ErrorKind::Unexpected || error.get_sqlstate().is_some() => refused,
         (error, _) => error,
     };
     if error.get("file").is_some() { error.into() } else { error.with("file", location).into() }

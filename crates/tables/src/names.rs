@@ -21,7 +21,7 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use hardtack_catalog::{CatalogHandle, CatalogOf, schema_from_catalog};
-use hardtack_core::{Error, ErrorKind, JobContext, Meters, Result};
+use hardtack_core::{Error, ErrorKind, JobContext, Meters, Result, nearest};
 
 use crate::provider::read_only;
 use crate::{CatalogTable, Table};
@@ -71,6 +71,37 @@ impl Lookup {
         let catalog = self.handle.open().await?;
         let description = catalog.get_table(database, name).await?;
         CatalogTable::new(catalog, description, self.meters.source(Table::named(database, name).qualified_name()))
+    }
+}
+
+/// How many tables an error names.
+const NAMED: usize = 20;
+
+impl Lookup {
+    /// The error about a table that is not there, with the name that was probably meant, or those that there are. A catalog
+    /// that cannot be listed (a role may be allowed to get only) takes nothing from the error.
+    async fn with_what_there_is(&self, error: Error, database: &str, name: &str) -> Error {
+        let listed = async {
+            let catalog = self.handle.open().await?;
+            let databases = catalog.list_databases().await?;
+            if !databases.iter().any(|d| d.name == database) {
+                return Ok(("databases", database, databases.into_iter().map(|d| d.name).collect::<Vec<_>>()));
+            }
+            let tables = catalog.list_tables(database).await?;
+            Ok::<_, Error>(("tables", name, tables.into_iter().map(|t| t.name).collect()))
+        };
+        let Ok((what, wanted, names)) = listed.await else { return error };
+        match nearest(wanted, names.iter().map(String::as_str)) {
+            Some(likely) if what == "tables" => error.with("did you mean", format!("{database}.{likely}")),
+            Some(likely) => error.with("did you mean", format!("{likely}.{name}")),
+            None if names.is_empty() => {
+                error.with("way out", "`hardtack crawl LOCATION --database DB` makes tables of files")
+            }
+            None if names.len() > NAMED => {
+                error.with(what, format!("{} and {} more", names[..NAMED].join(", "), names.len() - NAMED))
+            }
+            None => error.with(what, names.join(", ")),
+        }
     }
 }
 
@@ -150,6 +181,9 @@ impl SchemaProvider for Database {
         match self.tables.table(&self.name, name).await {
             Ok(table) => Ok(Some(Arc::new(table))),
             Err(e) if e.kind() == ErrorKind::NotFound && self.tables.functions.contains(name) => Ok(None),
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                Err(self.tables.with_what_there_is(e, &self.name, name).await.into())
+            }
             Err(e) => Err(e.into()),
         }
     }

@@ -119,9 +119,7 @@ pub(crate) fn unknown(what: &str, name: &str, known: &[&str]) -> Error {
 
 /// The name that was probably meant.
 pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    let similarity = |other: &str| strsim::jaro_winkler(&name.to_lowercase(), &other.to_lowercase());
-    let best = known.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
-    (similarity(best) > 0.8).then_some(*best)
+    hardtack_core::nearest(name, known.iter().copied())
 }
 
 /// A type in the words of the catalog where it has one, since contracts are written in them.

@@ -293,12 +293,12 @@ async fn what_cannot_be_planned_is_a_usage_error() {
         assert_eq!((printed.code, printed.out.as_str()), (Some(2), ""), "{query}: {}", printed.err);
         printed.err
     };
-    insta::assert_snapshot!(refused("selec 1"), @"hardtack: sql parser error: Expected: an SQL statement, found: selec at Line: 1, Column: 1");
-    insta::assert_snapshot!(refused("select nope from lake.authors"), @"hardtack: Schema error: No field named nope. Valid fields are lake.authors.id, lake.authors.name.");
-    insta::assert_snapshot!(refused("select * from lake.bikes"), @"hardtack: there is no table `lake.bikes` in the catalog; create it, or check the name");
-    insta::assert_snapshot!(refused("select * from pond.fish"), @"hardtack: there is no table `pond.fish` in the catalog; create it, or check the name");
-    insta::assert_snapshot!(refused("select * from books"), @"hardtack: table 'books' not found; a table is named with its database: `lake.books`");
-    insta::assert_snapshot!(refused("select name + interval '1 day' from lake.authors"), @"hardtack: Error during planning: Cannot coerce arithmetic expression Utf8 + Interval(MonthDayNano) to valid types");
+    insta::assert_snapshot!(refused("selec 1"), @"hardtack: this is no SQL: `selec` stands where an SQL statement was expected (at: line 1, column 1)");
+    insta::assert_snapshot!(refused("select nope from lake.authors"), @"hardtack: there is no column `nope` (columns: lake.authors.id, lake.authors.name)");
+    insta::assert_snapshot!(refused("select * from lake.bikes"), @"hardtack: there is no table `lake.bikes` in the catalog; create it, or check the name (tables: authors, books)");
+    insta::assert_snapshot!(refused("select * from pond.fish"), @"hardtack: there is no table `pond.fish` in the catalog; create it, or check the name (databases: lake)");
+    insta::assert_snapshot!(refused("select * from books"), @"hardtack: there is no table `books` (way out: a table of the catalog is named with its database, as in `lake.books`; `show tables` lists them)");
+    insta::assert_snapshot!(refused("select name + interval '1 day' from lake.authors"), @"hardtack: these types cannot be computed with (types: string + interval, way out: cast one side to the type of the other)");
     insta::assert_snapshot!(refused("insert into lake.authors values (3, 'x')"), @"hardtack: SQL only reads; tables are written by jobs: `ctx.save(table, rows)`");
     insta::assert_snapshot!(refused("copy (select 1) to 'x.csv'"), @"hardtack: `COPY` is not there; `--output FILE` writes the rows of a query to a file");
     insta::assert_snapshot!(refused("drop table lake.authors"), @"hardtack: `lake.authors` is in the catalog, which SQL only reads (way out: a name without a database is good until this session ends)");
@@ -314,4 +314,14 @@ async fn data_that_does_not_fit_is_refused_data() {
     let printed = lake.hardtack(&["sql", "-c", "select sum(id) from lake.authors"]);
     assert_eq!(printed.code, Some(3), "{}", printed.err);
     assert!(printed.err.contains("lake/authors/b.json"), "{}", printed.err);
+    for (query, told) in [
+        ("select cast(name as int) from lake.authors where id = 1", "a text is not of the type it is cast to (value: "),
+        ("select 1 / (id - id) from lake.authors where id = 1", "a number was divided by zero (way out: "),
+        ("select to_date(name) from lake.authors where id = 1", "a text is no date"),
+    ] {
+        std::fs::remove_file(lake.folder.path().join("lake/authors/b.json")).ok();
+        let printed = lake.hardtack(&["sql", "-c", query]);
+        assert_eq!(printed.code, Some(3), "{query}: {}", printed.err);
+        assert!(printed.err.contains(told), "{query}: {}", printed.err);
+    }
 }

@@ -61,8 +61,8 @@ async fn sql_asks_for_the_tables_that_it_names_and_no_others() {
     GET 2
     LIST 2
     ");
-    insta::assert_snapshot!(sql(&world, "select * from lake.bookz").await, @"there is no table `lake.bookz` in the catalog; create it, or check the name");
-    insta::assert_snapshot!(sql(&world, "select * from lake.books.x").await, @"the query failed: Error during planning: table 'lake.books.x' not found");
+    insta::assert_snapshot!(sql(&world, "select * from lake.bookz").await, @"there is no table `lake.bookz` in the catalog; create it, or check the name (did you mean: lake.books)");
+    insta::assert_snapshot!(sql(&world, "select * from lake.books.x").await, @"there is no table `lake.books.x` (way out: a table of the catalog is named with its database, as in `lake.books`; `show tables` lists them)");
 }
 
 #[tokio::test]
@@ -173,7 +173,7 @@ async fn the_session_keeps_its_own_names() {
     ");
     insta::assert_snapshot!(sql(&world, "create view lake.mine as select 1").await, @"`lake.mine` is in the catalog, which SQL only reads (way out: save to it: `ctx.save(Table::named(database, table), rows)`)");
     // DataFusion looks for what a new table is called, and forgets why one cannot be dropped.
-    insta::assert_snapshot!(sql(&world, "create table lake.mine as select 1").await, @"there is no table `lake.mine` in the catalog; create it, or check the name");
+    insta::assert_snapshot!(sql(&world, "create table lake.mine as select 1").await, @"there is no table `lake.mine` in the catalog; create it, or check the name (tables: authors, books)");
     insta::assert_snapshot!(sql(&world, "drop table lake.books").await, @"the query failed: Execution error: Table 'lake.books' doesn't exist.");
     insta::assert_snapshot!(sql(&world, "insert into lake.books values (3, 'Dune')").await, @"`lake.books` is in the catalog, which SQL only reads (way out: save to it: `ctx.save(Table::named(database, table), rows)`)");
 }

@@ -1,0 +1,537 @@
+//! Errors of DataFusion in the words of hardtack: what is wrong, where, what there is instead, a way out, and the kind that
+//! becomes an exit code.
+//!
+//! What DataFusion says in structures is read from them. What it says in text only stands in one table, [`KNOWN`]; a test
+//! provokes every row of it, so that an upgrade that changes a text is noticed.
+
+use std::error::Error as StdError;
+
+use datafusion::arrow::error::ArrowError;
+use datafusion::common::{Column, SchemaError};
+use datafusion::error::DataFusionError;
+use datafusion::sql::sqlparser::parser::ParserError;
+
+use crate::{Error, ErrorKind};
+
+/// The message of the error about a full disk of spilled rows, to which those who know the folder add it.
+pub(crate) const SPILL_FULL: &str = "the disk is full that rows are spilled to";
+
+/// An error of a plan, its making or its execution.
+pub(crate) fn told(error: DataFusionError) -> Error {
+    let Some(told) = explained(&error) else { return Error::unexpected("the query failed").because(error) };
+    told
+}
+
+fn explained(error: &DataFusionError) -> Option<Error> {
+    let mut constant = false;
+    let root = root(error, &mut constant);
+    let told = match root {
+        Root::DataFusion(DataFusionError::SchemaError(error, _)) => of_schema(error),
+        Root::DataFusion(DataFusionError::SQL(error, _)) => of_syntax(error),
+        Root::DataFusion(DataFusionError::IoError(error)) | Root::Arrow(ArrowError::IoError(_, error))
+            if error.kind() == std::io::ErrorKind::StorageFull =>
+        {
+            spill_full().because(error.to_string())
+        }
+        Root::DataFusion(DataFusionError::ResourcesExhausted(text)) => of_text(text, false).unwrap_or_else(|| {
+            let message = "memory ran out; raise --memory-limit or give the spill directory more room";
+            Error::unexpected(message).sqlstate("53200").because(text.clone())
+        }),
+        Root::DataFusion(DataFusionError::Plan(text)) => {
+            of_text(text, true).unwrap_or_else(|| Error::usage(sentence(text)).sqlstate("42000"))
+        }
+        Root::DataFusion(DataFusionError::NotImplemented(text)) => {
+            of_text(text, true).unwrap_or_else(|| Error::usage(sentence(text)).sqlstate("0A000"))
+        }
+        Root::DataFusion(DataFusionError::Configuration(text)) => {
+            of_text(text, true).unwrap_or_else(|| Error::usage(sentence(text)).sqlstate("22023"))
+        }
+        Root::DataFusion(DataFusionError::Execution(text)) => of_text(text, constant)?,
+        Root::Arrow(ArrowError::DivideByZero) => Error::refused("a number was divided by zero")
+            .sqlstate("22012")
+            .with("way out", "`x / nullif(y, 0)` is null where `y` is zero"),
+        Root::Arrow(
+            ArrowError::CastError(text)
+            | ArrowError::ParseError(text)
+            | ArrowError::ComputeError(text)
+            | ArrowError::InvalidArgumentError(text)
+            | ArrowError::ArithmeticOverflow(text),
+        ) => of_text(text, constant)?,
+        Root::Pattern(text) => Error::usage("this is no regular expression").sqlstate("2201B").because(text),
+        _ => return None,
+    };
+    Some(told)
+}
+
+// --- where the cause is --------------------------------------------------------------------------------------------
+
+enum Root<'a> {
+    DataFusion(&'a DataFusionError),
+    Arrow(&'a ArrowError),
+    Pattern(String),
+}
+
+/// The cause below what carries it. What fails while the optimiser folds constants is in the query and not in the data.
+fn root<'a>(error: &'a DataFusionError, constant: &mut bool) -> Root<'a> {
+    match error {
+        DataFusionError::Context(text, inner) => {
+            *constant |= text.starts_with("Optimizer rule");
+            match inner.as_ref() {
+                DataFusionError::External(cause) if text == "Invalid regex" => Root::Pattern(cause.to_string()),
+                inner => root(inner, constant),
+            }
+        }
+        DataFusionError::Diagnostic(_, inner) => root(inner, constant),
+        DataFusionError::Shared(inner) => root(inner, constant),
+        DataFusionError::Collection(all) => match all.first() {
+            Some(first) => root(first, constant),
+            None => Root::DataFusion(error),
+        },
+        DataFusionError::ArrowError(inner, _) => of_arrow(inner, constant),
+        DataFusionError::External(inner) => of_cause(inner.as_ref(), constant).unwrap_or(Root::DataFusion(error)),
+        error => Root::DataFusion(error),
+    }
+}
+
+fn of_arrow<'a>(error: &'a ArrowError, constant: &mut bool) -> Root<'a> {
+    match error {
+        ArrowError::ExternalError(inner) => of_cause(inner.as_ref(), constant).unwrap_or(Root::Arrow(error)),
+        error => Root::Arrow(error),
+    }
+}
+
+fn of_cause<'a>(error: &'a (dyn StdError + 'static), constant: &mut bool) -> Option<Root<'a>> {
+    if let Some(error) = error.downcast_ref::<DataFusionError>() {
+        return Some(root(error, constant));
+    }
+    error.downcast_ref::<ArrowError>().map(|error| of_arrow(error, constant))
+}
+
+// --- what has a structure ------------------------------------------------------------------------------------------
+
+/// How DataFusion qualifies the columns of what has no name.
+const UNNAMED: &str = "?table?";
+
+fn shown(column: &Column) -> String {
+    match &column.relation {
+        Some(table) if table.table() != UNNAMED => format!("{table}.{}", column.name),
+        _ => column.name.clone(),
+    }
+}
+
+fn of_schema(error: &SchemaError) -> Error {
+    match error {
+        SchemaError::FieldNotFound { field, valid_fields } => {
+            let name = shown(field);
+            let known: Vec<String> = valid_fields.iter().map(shown).collect();
+            let told = |hint: String| Error::usage(format!("there is no column `{name}`{hint}")).sqlstate("42703");
+            let other_case =
+                valid_fields.iter().find(|c| c.name != field.name && c.name.eq_ignore_ascii_case(&field.name));
+            let told = match (other_case, nearest(&field.name, valid_fields)) {
+                (Some(column), _) => told(format!("; did you mean `{}`?", shown(column)))
+                    .with("way out", format!("in SQL, names keep their case in quotes: \"{}\"", column.name)),
+                (None, Some(column)) => told(format!("; did you mean `{}`?", shown(column))),
+                (None, None) => told(String::new()),
+            };
+            if known.is_empty() { told } else { told.with("columns", known.join(", ")) }
+        }
+        SchemaError::AmbiguousReference { field } => {
+            Error::usage(format!("more than one column is called `{}`", field.name))
+                .sqlstate("42702")
+                .with("way out", format!("say of which table, as in `t.{}`, or rename one of them first", field.name))
+        }
+        SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
+            Error::usage(format!("two columns are called `{name}`"))
+                .sqlstate("42701")
+                .with("way out", "rename one of them: `as` in SQL, `rename` or `with_column_renamed` of a DataFrame")
+        }
+    }
+}
+
+/// The column that was probably meant.
+fn nearest<'a>(name: &str, columns: &'a [Column]) -> Option<&'a Column> {
+    let likely = crate::nearest(name, columns.iter().map(|c| c.name.as_str()))?;
+    columns.iter().find(|c| c.name == likely)
+}
+
+fn of_syntax(error: &ParserError) -> Error {
+    let text = match error {
+        ParserError::ParserError(text) | ParserError::TokenizerError(text) => text.as_str(),
+        ParserError::RecursionLimitExceeded => "the statement is nested too deeply",
+    };
+    let (text, place) = match text.split_once(" at Line: ") {
+        Some((text, place)) => (text, Some(format!("line {}", place.replace("Column: ", "column ")))),
+        None => (text, None),
+    };
+    let said = match text.strip_prefix("Expected: ").and_then(|t| t.split_once(", found: ")) {
+        Some((expected, "EOF")) => format!("the statement ends where {expected} was expected"),
+        Some((expected, found)) => format!("`{found}` stands where {expected} was expected"),
+        None => sentence(text),
+    };
+    let told = Error::usage(format!("this is no SQL: {said}")).sqlstate("42601");
+    match place {
+        Some(place) => told.with("at", place),
+        None => told,
+    }
+}
+
+/// Without its full stop and what follows it for developers of DataFusion.
+fn sentence(text: &str) -> String {
+    let text = text.split("\nThis issue was likely caused by").next().unwrap_or(text);
+    let text = text.replace(&format!("{UNNAMED}."), "").replace("datafusion.public.", "");
+    text.trim().trim_end_matches('.').to_owned()
+}
+
+fn spill_full() -> Error {
+    Error::unexpected(SPILL_FULL).sqlstate("53100").with("way out", "`--spill-dir` names a folder with more room")
+}
+
+// --- what has a text only ------------------------------------------------------------------------------------------
+
+/// Whose fault an error is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// The query's.
+    Query,
+    /// The data's; the query's, if the value stands in the query.
+    Data,
+    /// There is too little of something.
+    Resources,
+}
+
+/// A text of DataFusion or Arrow with holes (`{}`), and what it means; `{0}` is what was in the first hole.
+struct Known {
+    text: &'static str,
+    fault: Fault,
+    sqlstate: &'static str,
+    says: &'static str,
+    with: &'static [(&'static str, &'static str)],
+}
+
+const fn query(
+    sqlstate: &'static str,
+    text: &'static str,
+    says: &'static str,
+    with: &'static [(&'static str, &'static str)],
+) -> Known {
+    Known { text, fault: Fault::Query, sqlstate, says, with }
+}
+
+const fn data(
+    sqlstate: &'static str,
+    text: &'static str,
+    says: &'static str,
+    with: &'static [(&'static str, &'static str)],
+) -> Known {
+    Known { text, fault: Fault::Data, sqlstate, says, with }
+}
+
+const TRY_CAST: (&str, &str) = ("way out", "`try_cast` gives null where a value does not fit");
+const MICROSECONDS: (&str, &str) = ("way out", "`cast(x as timestamp)` counts microseconds and holds 9999-12-31");
+
+/// The first that fits is taken.
+const KNOWN: &[Known] = &[
+    query(
+        "42883",
+        "Invalid function '{}'.\nDid you mean '{}'?",
+        "there is no function `{0}`; did you mean `{1}`?",
+        &[],
+    ),
+    query(
+        "42P01",
+        "table '{}' not found",
+        "there is no table `{0}`",
+        &[(
+            "way out",
+            "a table of the catalog is named with its database, as in `lake.books`; `show tables` lists them",
+        )],
+    ),
+    query(
+        "42883",
+        "Internal error: Function '{}' failed to match any signature{}argument types '{}'. You might{}",
+        "`{0}` does not take such arguments",
+        &[("call", "{2}"), ("way out", "`cast(x as type)` makes the type that the function takes")],
+    ),
+    query(
+        "42883",
+        "Function '{}' expects {} arguments but received {} No function matches{}",
+        "`{0}` takes another number of arguments",
+        &[("taken", "{1}"), ("given", "{2}")],
+    ),
+    query(
+        "42883",
+        "Function '{}' expects {} but received {} No function matches the given name and argument types '{}'. You might{}",
+        "`{0}` does not take such arguments",
+        &[("call", "{3}"), ("way out", "`cast(x as type)` makes the type that the function takes")],
+    ),
+    query(
+        "42883",
+        "{} No function matches the given name and argument types '{}'. You might{}",
+        "{0}",
+        &[("call", "{1}"), ("way out", "`cast(x as type)` makes the type that the function takes")],
+    ),
+    query(
+        "42804",
+        "Cannot coerce arithmetic expression {} to valid types",
+        "these types cannot be computed with",
+        &[("types", "{0}"), ("way out", "cast one side to the type of the other")],
+    ),
+    query(
+        "42804",
+        "Cannot infer common argument type for {} operation {}",
+        "{0} needs types that go together",
+        &[("types", "{1}"), ("way out", "cast one side to the type of the other")],
+    ),
+    query(
+        "42804",
+        "Cannot create filter with non-boolean predicate '{}' returning {}",
+        "`{0}` is no condition: it is neither true nor false",
+        &[("type", "{1}")],
+    ),
+    query(
+        "42804",
+        "There isn't a common type to coerce {} and {} in {} expression",
+        "{2} needs types that go together",
+        &[("types", "{0}, {1}"), ("way out", "cast one side to the type of the other")],
+    ),
+    query(
+        "42803",
+        "Column in {} must be in GROUP BY or an aggregate function: While expanding wildcard, column \"{}\" must{}",
+        "`{1}` is neither grouped by nor aggregated",
+        &[("way out", "add it to `group by`, or take one of its values, as in `min({1})`")],
+    ),
+    query(
+        "42803",
+        "HAVING clause references: {} must appear in the GROUP BY clause or be used in an aggregate function",
+        "`having` sees groups only, and `{0}` is neither grouped by nor aggregated",
+        &[],
+    ),
+    query(
+        "42803",
+        "Aggregate functions are not allowed in the WHERE clause. Consider using HAVING instead",
+        "`where` comes before groups are made; conditions on aggregates stand in `having`",
+        &[],
+    ),
+    query(
+        "42601",
+        "UNION queries have different number of columns",
+        "the queries of a `union` differ in the number of columns",
+        &[],
+    ),
+    query(
+        "42701",
+        "Projections require unique expression names but the expression \"{}\" at position {} and \"{}\" at position {}",
+        "two columns have the same name",
+        &[("columns", "{0}, {2}"), ("way out", "give one of them another name with `as`")],
+    ),
+    query(
+        "42601",
+        "Too many columns! The subquery should only return one column: {}",
+        "a subquery that is a value has one column",
+        &[("columns", "{0}")],
+    ),
+    query(
+        "42804",
+        "Cannot access field at argument {}: type {} is not Struct, Map, or Null",
+        "a field is asked of what is no struct",
+        &[("type", "{1}")],
+    ),
+    query("42703", "Field {} not found in struct", "the struct has no field `{0}`", &[]),
+    query("42704", "Unsupported SQL type {}", "there is no type `{0}` in SQL", &[]),
+    query(
+        "42P10",
+        "Order by column out of bounds, specified: {}, max: {}",
+        "there is no column {0} to order by; there are {1}",
+        &[],
+    ),
+    query(
+        "22023",
+        "Date part '{}' not supported",
+        "there is no part `{0}` of a date",
+        &[(
+            "known",
+            "year, quarter, month, week, day, doy, dow, isodow, hour, minute, second, millisecond, microsecond, epoch",
+        )],
+    ),
+    query(
+        "22007",
+        "Invalid input syntax for type interval: \"{}\"",
+        "`{0}` is no interval",
+        &[("way out", "a number and a unit, as in `interval '1 day'`")],
+    ),
+    query(
+        "22023",
+        "could not find config namespace for key \"{}\"",
+        "there is no setting `{0}`",
+        &[("way out", "`show all` lists them")],
+    ),
+    data(
+        "22P02",
+        "Cannot cast string '{}' to value of {} type",
+        "a text is not of the type it is cast to",
+        &[("value", "{0}"), ("type", "{1}"), TRY_CAST],
+    ),
+    data(
+        "22003",
+        "Can't cast value {} to type {}",
+        "a value is not of the type it is cast to",
+        &[("value", "{0}"), ("type", "{1}"), TRY_CAST],
+    ),
+    data(
+        "22003",
+        "{} is too large to store in a {} of precision {}. Max is {}",
+        "a number has too many digits for its type",
+        &[("value", "{0}"), ("greatest", "{3}"), TRY_CAST],
+    ),
+    data(
+        "22003",
+        "{} is too small to store in a {} of precision {}. Min is {}",
+        "a number has too many digits for its type",
+        &[("value", "{0}"), ("least", "{3}"), TRY_CAST],
+    ),
+    data(
+        "22007",
+        "Error parsing timestamp from '{}' using format '{}': {}",
+        "a text does not have the pattern",
+        &[("value", "{0}"), ("pattern", "{1}")],
+    ),
+    data(
+        "22007",
+        "Error parsing timestamp from '{}': {}",
+        "a text is no date or timestamp",
+        &[
+            ("value", "{0}"),
+            (
+                "way out",
+                "give its pattern, as in `to_timestamp(x, 'dd/MM/yyyy')`; `try_cast` gives null where it is none",
+            ),
+        ],
+    ),
+    data(
+        "22007",
+        "Unable to cast to Date32 for converting from i64 to i32 failed",
+        "a text is no date",
+        &[("way out", "give its pattern, as in `to_date(x, 'dd/MM/yyyy')`; `try_cast` gives null where it is none")],
+    ),
+    data(
+        "22008",
+        "Overflow converting {} to Nanosecond. The dates that can be represented as nanoseconds{}",
+        "a moment is beyond the years that nanoseconds can count, 1677 to 2262",
+        &[("value", "{0}"), MICROSECONDS],
+    ),
+    data(
+        "22008",
+        "The dates that can be represented as nanoseconds have to be between {} and {}",
+        "a moment is beyond the years that nanoseconds can count, 1677 to 2262",
+        &[MICROSECONDS],
+    ),
+    data(
+        "22008",
+        "Cannot cast Date32 value {} to Timestamp({}): converted value exceeds the representable i64 range",
+        "a date is beyond the years that nanoseconds can count, 1677 to 2262",
+        &[("days since 1970", "{0}"), MICROSECONDS],
+    ),
+    data("22008", "Timestamp out of range", "the result is beyond the years that a timestamp can count", &[]),
+    data(
+        "22003",
+        "Overflow happened on: {}",
+        "the result is too large for its type",
+        &[
+            ("computed", "{0}"),
+            (
+                "way out",
+                "cast to a wider type first, as in `cast(x as decimal(38, 0))`; to `timestamp`, if it is a moment",
+            ),
+        ],
+    ),
+    Known {
+        text: "The used disk space during the spilling process has exceeded the allowable limit of {}. Try increasing {}",
+        fault: Fault::Resources,
+        sqlstate: "53100",
+        says: SPILL_FULL,
+        with: &[("limit", "{0}"), ("way out", "`set datafusion.runtime.max_temp_directory_size = '500G'`")],
+    },
+];
+
+fn of_text(text: &str, in_query: bool) -> Option<Error> {
+    // DataFusion puts the name of the variant in front of some causes.
+    let text = text.strip_prefix("Execution error: ").unwrap_or(text);
+    KNOWN.iter().find_map(|known| known.told(text, in_query))
+}
+
+impl Known {
+    fn told(&self, text: &str, in_query: bool) -> Option<Error> {
+        let holes = holes(self.text, text)?;
+        let kind = match self.fault {
+            Fault::Query => ErrorKind::Usage,
+            Fault::Data if in_query => ErrorKind::Usage,
+            Fault::Data => ErrorKind::Refused,
+            Fault::Resources => ErrorKind::Unexpected,
+        };
+        let told = Error::new(kind, fill(self.says, &holes)).sqlstate(self.sqlstate);
+        let value = |name: &str, value| match name {
+            "type" | "types" | "call" => in_words(&fill(value, &holes)),
+            _ => fill(value, &holes),
+        };
+        Some(self.with.iter().fold(told, |told, (name, text)| told.with(name, value(name, text))))
+    }
+}
+
+/// What stands in the holes of a template, if the text is one of it.
+fn holes<'a>(template: &str, text: &'a str) -> Option<Vec<&'a str>> {
+    let mut parts = template.split("{}");
+    let mut rest = text.strip_prefix(parts.next()?)?;
+    let (mut holes, mut open) = (Vec::new(), false);
+    for part in parts {
+        open = true;
+        if part.is_empty() {
+            continue;
+        }
+        let at = rest.find(part)?;
+        holes.push(&rest[..at]);
+        rest = &rest[at + part.len()..];
+        open = false;
+    }
+    if open {
+        holes.push(rest);
+        rest = "";
+    }
+    rest.is_empty().then_some(holes)
+}
+
+fn fill(says: &str, holes: &[&str]) -> String {
+    let clean = |hole: &str| {
+        sentence(hole.strip_prefix("datafusion.public.").or(hole.strip_prefix("datafusion.")).unwrap_or(hole))
+    };
+    holes.iter().enumerate().fold(says.to_owned(), |text, (i, hole)| text.replace(&format!("{{{i}}}"), &clean(hole)))
+}
+
+/// Arrow's types in the words of SQL, wherever they stand in a text.
+fn in_words(text: &str) -> String {
+    let (mut out, mut rest) = (String::new(), text);
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        out.push_str(match word {
+            "Int8" => "tinyint",
+            "Int16" => "smallint",
+            "Int32" => "int",
+            "Int64" => "bigint",
+            "Float32" => "float",
+            "Float64" => "double",
+            "Date32" => "date",
+            "Boolean" => "boolean",
+            "Decimal128" => "decimal",
+            "Utf8" | "Utf8View" | "LargeUtf8" => "string",
+            other => other,
+        });
+        let sign = after.chars().next().map_or(0, char::len_utf8);
+        out.push_str(&after[..sign]);
+        rest = &after[sign..];
+    }
+    let out = out.replace("Interval(MonthDayNano)", "interval");
+    out.replace("Timestamp(\u{b5}s)", "timestamp").replace("Timestamp(\u{3bc}s)", "timestamp")
+}
+
+#[cfg(test)]
+mod tests;
