@@ -126,7 +126,7 @@ fn across(pattern: &str) -> String {
             Some(0) => format!("**/*{}", part.trim_start_matches('*')),
             Some(at) => {
                 let (before, after) = (&part[..at], part[at..].trim_start_matches('*'));
-                if after.is_empty() { format!("{before}*/**") } else { format!("{before}*/**/*{after}") }
+                if after.is_empty() { format!("{before}*") } else { format!("{before}*/**/*{after}") }
             }
         },
     };
@@ -145,7 +145,7 @@ mod tests {
     #[case("**.csv", &["a.csv", "b/a.csv"], &["a.json"])]
     #[case("**/*.csv", &["a.csv", "b/c/a.csv"], &["a.json"])]
     #[case("a/**", &["a/b", "a/b/c"], &["b", "ab/c"])]
-    #[case("a**", &["ab/c", "a/b/c"], &["b/a"])]
+    #[case("a**", &["ab/c", "a/b/c", "axx"], &["b/a"])]
     #[case("a", &["a", "a/b", "a/b/c"], &["ab", "b/a"])]
     #[case("/a/", &["a/b"], &["b"])]
     #[case("a/?.csv", &["a/x.csv"], &["a/xy.csv", "a/b/x.csv"])]

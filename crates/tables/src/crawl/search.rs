@@ -375,7 +375,10 @@ impl<'a> Search<'a> {
         let ((_, _, first), rest) = kids.split_first()?;
         let distinct: BTreeSet<Signature> = kids.iter().map(|(_, _, shape)| shape.signature()).collect();
         let distinct: Vec<&Signature> = distinct.iter().collect();
-        let alike = distinct.iter().enumerate().all(|(i, a)| distinct[i..].iter().all(|b| a.is_evidently(b)));
+        // Nobody has looked below folders `key=value`: what is there are partitions.
+        let unknown = distinct.iter().all(|signature| **signature == Signature::default());
+        let alike =
+            unknown || distinct.iter().enumerate().all(|(i, a)| distinct[i..].iter().all(|b| a.is_evidently(b)));
         let one = kids.iter().all(|(_, _, shape)| {
             let same = shape.kind == first.kind && shape.levels.len() == first.levels.len();
             same && shape.apart.is_empty() && (shape.deep || strands(&shape.families).len() == 1)
@@ -650,7 +653,13 @@ impl<'a> Search<'a> {
             let names: BTreeSet<&str> = files.iter().map(file_name).collect();
             let rest: BTreeSet<&str> = all.difference(&names).chain(others).copied().collect();
             own.only = alike::patterns(&names, &rest);
-            own.name = Some(alike::name_of(&names.iter().copied().collect::<Vec<_>>()));
+            let mut name = alike::name_of(&names.iter().copied().collect::<Vec<_>>());
+            // Further files will have other numbers.
+            let words = name.trim_end_matches(|c: char| !c.is_alphabetic()).len();
+            if words > 0 && own.only.iter().all(|pattern| pattern.contains('*')) {
+                name.truncate(words);
+            }
+            own.name = Some(name);
             let what = own.only.join(", ");
             own.notes.insert(0, format!(
                 "other files of its folder are another data set, with other columns, so this table reads {what} only; Athena and Spark read all files of a folder: for them, move each data set to a folder of its own"

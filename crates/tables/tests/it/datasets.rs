@@ -74,6 +74,7 @@ const WIDE: &str = r#"{"id": 1, "name": "x", "city": "y", "zip": "z"}"#;
 #[case::dates(&[("e/2023-11-14/a.json", P), ("e/2023-11-15/a.json", WIDE)], "e at /e by partition_0: 2023-11-14, 2023-11-15")]
 #[case::half_named(&[("e/year=2023/11/a.json", P), ("e/year=2023/12/a.json", P)], "e at /e by year, partition_1: 2023/11, 2023/12")]
 #[case::half_named_above(&[("e/eu/year=2023/a.json", P), ("e/us/year=2024/a.json", P)], "e at /e by partition_0, year: eu/2023, us/2024")]
+#[case::half_named_between(&[("e/y=1/x/m=1/a.json", P), ("e/y=1/z/m=1/a.json", P)], "e at /e by y, partition_1, m: 1/x/1, 1/z/1")]
 #[case::words(&[("e/eu/a.json", P), ("e/us/a.json", WIDE)], "e at /e by partition_0: eu, us")]
 #[case::words_of_one_column(&[("e/eu/a.json", r#"{"id": 1}"#), ("e/us/a.json", r#"{"id": 1}"#)], "eu at /e/eu; us at /e/us")]
 #[case::words_of_other_columns(&[("e/eu/a.json", P), ("e/us/a.json", E)], "eu at /e/eu; us at /e/us")]
@@ -93,7 +94,7 @@ const WIDE: &str = r#"{"id": 1, "name": "x", "city": "y", "zip": "z"}"#;
 #[case::a_file_beside_words(&[("e/x.json", P), ("e/more/a.json", E)], r#"more at /e/more; x at /e only ["x.json"]"#)]
 #[case::odd_names(&[("e/100%25 done/a.json", P), ("e/x. /a.json", P), ("e/ü東/a.json", P)], "e at /e by partition_0: 100%25 done, x. , ü東")]
 #[case::files(&[("s/patients.csv", PC), ("s/encounters.csv", EC)], r#"encounters at /s only ["encounters.csv"]; patients at /s only ["patients.csv"]"#)]
-#[case::numbered_files(&[("s/patients-1.csv", PC), ("s/patients-2.csv", PC), ("s/encounters-1.csv", EC)], r#"encounters_1 at /s only ["encounters-*.csv"]; patients at /s only ["patients-*.csv"]"#)]
+#[case::numbered_files(&[("s/patients-1.csv", PC), ("s/patients-2.csv", PC), ("s/encounters-1.csv", EC)], r#"encounters at /s only ["encounters-*.csv"]; patients at /s only ["patients-*.csv"]"#)]
 #[case::files_alike(&[("s/eu.csv", PC), ("s/us.csv", PC)], "s at /s")]
 #[case::files_of_one_name(&[("s/a.json", r#"{"a": 1, "b": 1}"#), ("s/b.json", r#"{"a": 1, "c": 1}"#), ("s/c.json", r#"{"c": 1}"#)], "s at /s")]
 #[case::files_of_one_name_but_others(&[("s/export-1.csv", PC), ("s/export-2.csv", EC)], r#"export_1 at /s only ["export-1.csv"]; export_2 at /s only ["export-2.csv"]"#)]
@@ -168,7 +169,7 @@ async fn wishes_that_are_none_are_refused(#[case] options: CrawlOptions, #[case]
 #[tokio::test]
 async fn a_landing_zone_is_one_table() {
     let world = World::new();
-    for hour in 0..20 {
+    for hour in 10..20 {
         let file = format!("{AT}/events/2023/11/14/{hour:02}/s-1-{hour:02}.json");
         world.put(file, format!("{{\"id\": {hour}, \"kind\": \"click\"}}\n")).await;
     }
@@ -180,16 +181,39 @@ async fn a_landing_zone_is_one_table() {
     let report = with(&world, &named).await;
     assert_eq!((report.tables.len(), report.problems.len()), (1, 0), "{}", said(&report));
     assert_snapshot!(report.tables[0].notes.join("\n"), @"the folder `2023`: a value, so it is a partition");
-    assert_eq!(report.tables[0].partitions.added.len(), 20);
+    assert_eq!(report.tables[0].partitions.added.len(), 10);
     assert_snapshot!(world.asked(), @"
-    add_partitions 1 (20)
+    add_partitions 1 (10)
     create_database 1 (1)
     create_table 1 (1)
     list_tables 1 (0)
-    GET 40
+    GET 20
     HEAD 1
     LIST 1
     ");
+    // Filters leave the folders of an hour.
+    let one = "select id, year, day, hour from lake.events where year = 2023 and hour = 17";
+    assert_snapshot!(cells(sql(&world.ctx, one).await).await, @"17|2023|14|17");
+    assert_snapshot!(world.asked(), @"
+    get_table 1 (1)
+    list_partitions 1 (1)
+    GET 1
+    LIST 1
+    ");
+    // The next hours come; the table keeps its keys, whatever is said now.
+    world.put(format!("{AT}/events/2023/11/15/10/s-1-10.json"), r#"{"id": 20, "kind": "x", "more": 1}"#).await;
+    world.asked();
+    assert_snapshot!(said(&with(&world, &CrawlOptions::default()).await).lines().filter(|line| !line.contains("~")).collect::<Vec<_>>().join("\n"), @"
+    Updated lake.events json memory:/lake/events
+      + more bigint
+      statistics
+      + year=2023/month=11/day=15/hour=10
+    ");
+    // Nothing is looked at twice of a table that is there.
+    assert!(world.asked().contains("GET 11"));
+    settled(&world, &CrawlOptions::default(), &CrawlReport::default()).await;
+    let rows = world.load("lake.events").await.unwrap();
+    assert_eq!(rows.count().await.unwrap(), 11);
 }
 
 #[tokio::test]
