@@ -2,10 +2,10 @@
 
 use std::cmp::Ordering;
 
-use arrow::compute::kernels::cast_utils::{parse_decimal, string_to_datetime};
+use arrow::compute::kernels::cast_utils::string_to_datetime;
 use arrow::datatypes::{Decimal256Type, i256};
 use chrono::{DateTime, NaiveDate, Utc};
-use hardtack_core::{Error, Result};
+use hardtack_core::{Error, Result, text};
 
 use crate::hive_type::HiveType;
 use crate::table::{Column, NULL_PARTITION};
@@ -77,7 +77,7 @@ impl PartitionValue {
     }
 }
 
-/// Arrow rounds to the scale and takes exponents; neither is how a value is written.
+/// Without an exponent, which is not how a value is written.
 fn decimal(text: &str) -> Option<PartitionValue> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
@@ -85,7 +85,7 @@ fn decimal(text: &str) -> Option<PartitionValue> {
     if whole.len() + fraction.len() == 0 || !plain(whole) || !plain(fraction) {
         return None;
     }
-    parse_decimal::<Decimal256Type>(text, 76, SCALE).ok().map(PartitionValue::Decimal)
+    text::decimal::<Decimal256Type>(text, 76, SCALE).map(PartitionValue::Decimal)
 }
 
 #[cfg(test)]

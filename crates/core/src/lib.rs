@@ -25,6 +25,7 @@ mod show;
 pub mod sql;
 pub mod staging;
 pub mod store;
+pub mod text;
 mod under_way;
 
 pub use clock::Clock;

@@ -26,7 +26,17 @@ impl Fault {
 
     /// A text that is not a value of the type that `column` has.
     pub(crate) fn bad_value(offset: usize, column: impl Into<String>, value: &str, wanted: &DataType) -> Self {
-        Self::not_a(offset, value, wanted).column(column)
+        let fault = Self::not_a(offset, value, wanted).column(column);
+        let way_out = match value.trim_matches('"').trim_ascii().parse::<i128>() {
+            Ok(_) if matches!(wanted, DataType::Timestamp(..)) => {
+                "; a number does not say what it counts, so declare a bigint and convert it, with to_timestamp_millis say"
+            }
+            Ok(_) if wanted.is_temporal() => {
+                "; a number does not say what it counts, so declare an int and convert it, with a cast to date say"
+            }
+            _ => return fault,
+        };
+        Self { message: fault.message + way_out, ..fault }
     }
 
     /// A text that is not what is wanted there.

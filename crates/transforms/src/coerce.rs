@@ -49,10 +49,12 @@ pub enum Missing {
 /// | float | integer, decimal | a fraction or digits that would be lost, overflow, NaN, infinity |
 /// | `double` | `float` | overflow (floats are approximations: rounding is no loss) |
 /// | decimal | integer, decimal, float | digits that would be lost, overflow |
-/// | text | number, boolean, date, time, timestamp | what cannot be read (also "", " 1"), and as below |
+/// | text | number, boolean, date, time, timestamp | what does not [mean exactly such a value](hardtack_core::text) (also "", " 1"), and as below |
+/// | text | integer | a fraction, overflow; `3.0` and `1e3` are integers |
 /// | text | decimal | more digits than declared; `1.50` is a `decimal(2,1)` |
-/// | text | `date` | a time of day other than midnight UTC |
-/// | text | `timestamp` | fractions finer than microseconds |
+/// | text | float | overflow, also to zero; whole numbers with more digits than the float keeps |
+/// | text | `date` | numbers; a time of day other than midnight UTC |
+/// | text | `timestamp` | numbers; fractions finer than microseconds; leap seconds |
 /// | text, anything | `char(n)`, `varchar(n)` | more than n characters |
 /// | number, boolean, date, time, timestamp | text | nothing |
 /// | binary | text | bytes that are no UTF-8 |

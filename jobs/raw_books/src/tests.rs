@@ -56,6 +56,9 @@ async fn nothing_is_saved_if_the_books_cannot_be_loaded() {
 #[case::more_than_we_want(r#"{"title": "Dune", "pages": 612}"#, Ok("Dune"))]
 #[case::no_title(r#"{"author": "Frank Herbert"}"#, Err("title"))]
 #[case::no_date(r#"{"title": "Dune", "publish_date": "long ago"}"#, Err("publish_date"))]
+#[case::a_year(r#"{"title": "Dune", "publish_date": "1965"}"#, Err(r#"line: 1, column: publish_date, value: "1965")"#))]
+#[case::a_number(r#"{"title": "Dune", "publish_date": 870314}"#, Err("line: 1, column: publish_date, value: 870314)"))]
+#[case::a_month(r#"{"title": "Dune", "publish_date": "198703"}"#, Err("books.jsonl"))]
 #[case::no_json("Dune", Err("line: 1"))]
 #[tokio::test]
 async fn the_contract_with_the_deliverer(#[case] line: &str, #[case] expected: Result<&str, &str>) {

@@ -132,7 +132,7 @@ async fn types_are_found_in_every_file() {
 
 #[tokio::test]
 async fn timestamps_and_decimals_are_parsed() {
-    let text = "t,d,z\n2024-01-31 10:00:00.123,1.5,2024-07-01 12:00:00\n1706695200123,-2,2024-07-01T12:00:00Z\n";
+    let text = "t,d,z\n2024-01-31 10:00:00.123,1.5,2024-07-01 12:00:00\n2024-01-31T11:00:00.1230+01:00,-2,2024-07-01T12:00:00Z\n";
     let columns = schema(&[
         ("t", DataType::Timestamp(TimeUnit::Millisecond, None)),
         ("d", DataType::Decimal128(5, 2)),

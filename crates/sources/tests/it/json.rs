@@ -112,8 +112,7 @@ async fn required_columns_need_values() {
 
 #[tokio::test]
 async fn texts_become_declared_types() {
-    let text =
-        r#"{"d":"19.99","m":{"k":1},"t":"2024-01-31T10:00:00+02:00","n":1706695200000,"f":"0.5","b":true,"i":"7"}"#;
+    let text = r#"{"d":"19.99","m":{"k":1},"t":"2024-01-31T10:00:00+02:00","n":"2024-01-31 10:00","f":"0.5","b":true,"i":"7"}"#;
     let map = DataType::Map(
         Arc::new(Field::new_struct(
             "entries",

@@ -133,6 +133,10 @@ fn headers_may_differ(#[case] text: &str, #[case] files: usize) {
 #[case::too_few_fields("a,b\n", &["encounters.csv", "line: 6", "2 fields where 15 are wanted"])]
 #[case::no_time(&line("d", "noon"), &["encounters.csv", "line: 6", "column: start", "noon"])]
 #[case::no_such_day(&line("d", "2023-02-29T00:00:00Z"), &["line: 6", "column: start", "2023-02-29"])]
+#[case::seconds(&line("d", "1700000000"), &["encounters.csv", "line: 6", "column: start", "1700000000", "to_timestamp_millis"])]
+#[case::milliseconds(&line("d", "1700000000000"), &["line: 6", "column: start", "1700000000000"])]
+#[case::a_number_like_a_day(&line("d", "20240131"), &["line: 6", "column: start", "20240131"])]
+#[case::infinite_cost(&line("d", "").replace("1.5", "1e400"), &["line: 6", "column: base_encounter_cost", "1e400"])]
 #[case::no_cost(&line("d", "").replace("1.5", "1;5"), &["line: 6", "column: base_encounter_cost", "1;5"])]
 #[case::not_closed(&line("\"d", "2023-02-28"), &["encounters.csv", "line: 6", "quote"])]
 fn what_is_wrong_is_named_and_nothing_is_published(#[case] bad: &str, #[case] named: &[&str]) {
