@@ -20,6 +20,7 @@ use hardtack_core::{Error, JobContext, Location, Result, ShowFields, Source};
 
 use crate::fault::{MISSING_VALUE, a};
 use crate::input::SourceFile;
+use crate::kind::Kind;
 use crate::listing::{Found, Listing, Search};
 use crate::scan::Origin;
 use crate::table::FilesTable;
@@ -131,7 +132,7 @@ impl<F> Files<F> {
 
     /// Takes columns from the folders `name=value` that files are in (below the location), as Hive and Spark write
     /// them. A declared schema says which and of what type. Without, it is all of them, behind the columns of the
-    /// files: `Int64` if all values are integers, `Date32` if all are dates, `Utf8` otherwise.
+    /// files: `Int64` if all values are integers (without leading zeros), `Date32` if all are dates, `Utf8` otherwise.
     #[must_use]
     pub fn with_hive_partitions(mut self) -> Self {
         self.partitions = Partitions::Hive;
@@ -326,19 +327,19 @@ impl<F: Format> Files<F> {
 }
 
 /// The type that these values of a partition column have: `Int64` if all are integers, `Date32` if all are dates, `Utf8`
-/// otherwise.
-pub fn partition_type<'a>(values: impl Iterator<Item = &'a str> + Clone) -> DataType {
-    let all = |to: &DataType, shaped: fn(&str) -> bool| {
-        values.clone().all(|value| shaped(value) && parse([Some(value.into())].into_iter(), to).is_ok())
-    };
-    if values.clone().next().is_none() {
-        DataType::Utf8
-    } else if all(&DataType::Int64, |v| v.bytes().all(|b| b.is_ascii_digit() || b == b'-')) {
-        DataType::Int64
-    } else if all(&DataType::Date32, |v| v.len() == 10) {
-        DataType::Date32
-    } else {
-        DataType::Utf8
+/// otherwise. Values that would be written otherwise, such as `01`, are texts.
+///
+/// ```
+/// use arrow::datatypes::DataType;
+/// use hardtack_sources::partition_type;
+///
+/// assert_eq!(partition_type(["2024", "2025"].into_iter()), DataType::Int64);
+/// assert_eq!(partition_type(["1", "02"].into_iter()), DataType::Utf8);
+/// ```
+pub fn partition_type<'a>(values: impl Iterator<Item = &'a str>) -> DataType {
+    match values.map(Kind::of_folder).fold(Kind::Null, Kind::widen) {
+        kind @ (Kind::Int | Kind::Long | Kind::Date) => kind.data_type(),
+        _ => DataType::Utf8,
     }
 }
 

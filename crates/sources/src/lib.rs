@@ -20,13 +20,25 @@
 //! It comes while the plan is executed, from whatever executes it.
 //!
 //! # How a text becomes a value
-//! CSV and JSON have one set of rules, and nothing is lost silently:
-//! * A number with a fraction is no integer and one with too many decimals no `Decimal`; `3.0` and `1e3` are integers.
+//! CSV, JSON and the names of folders have one set of rules, that of [`hardtack_core::text`], and nothing is lost silently.
+//! Blanks around a value do not matter.
+//!
+//! **A declared type** takes a text only if it means exactly that value, in every format and at every depth.
+//! * A number with a fraction is no integer and one with too many decimals no `Decimal`, in any notation; `3.0` and `1e3` are
+//!   integers. What overflows is not infinity. Of floats only, which are approximations, the nearest is taken, unless a whole
+//!   number is written with more digits than the float keeps.
 //! * Dates are `2024-01-31`, timestamps as in RFC 3339 with a `T` or a space, with or without an offset; without one they
 //!   are in the column's zone, or UTC. A timestamp that is finer than its column, or a time of day in a date column, is
-//!   refused. A bare integer counts the column's unit since 1970 in a timestamp column and days in a date column, as change
-//!   events have them.
+//!   refused, and so are leap seconds.
+//! * A number is no date and no timestamp, for nobody knows what it counts: declare an integer, and convert it.
 //! * Booleans are `true`, `t`, `yes`, `y`, `1` and `false`, `f`, `no`, `n`, `0`, in any case (JSON: `true` and `false`).
+//!
+//! **Where nothing is declared**, a text becomes a number, a date or a boolean only if writing the value back gives the same
+//! text, in all files together; otherwise the whole column is text. `007`, `+1`, `-0`, `1158E590003`, integers beyond 64 bits
+//! and more digits than a double keeps are text, and so is a column in which an integer beyond 2^53 meets a fraction.
+//! What may change is how a value is written: zeros at the end of a fraction, `.5` and `5.`, `12` in a column of doubles, an
+//! exponent behind a point (`1.5E3`) or with a sign (`1e-7`), `Infinity`, the case of `true`, a date among timestamps, and of
+//! timestamps the `T`, seconds that are left out, and the offset. In JSON a number is a number in any notation (`1E5`).
 
 mod ahead;
 mod avro;
@@ -44,6 +56,7 @@ mod infer;
 mod input;
 mod inspect;
 mod json;
+mod kind;
 mod listing;
 mod memory;
 mod metered;

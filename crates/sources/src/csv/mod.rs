@@ -57,7 +57,8 @@ pub struct Csv {
 /// # Without
 /// Every value of every file is looked at, and types are widened: null < boolean < text, null < integer < float < text,
 /// null < date < timestamp < text. Timestamps have microseconds; those with an offset or a `Z` are in UTC, and a column
-/// that mixes both is text. Numbers with leading zeros and integers beyond 64 bits are text, so that nothing is lost.
+/// that mixes both is text. What could not be [written back](crate#how-a-text-becomes-a-value) is text, so that nothing is
+/// lost: numbers with leading zeros, say, integers beyond 64 bits, or an integer beyond 2^53 beside a fraction.
 /// Columns without any value are text. A column that some files lack is null there.
 pub type CsvFiles = Files<Csv>;
 

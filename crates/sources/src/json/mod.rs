@@ -41,16 +41,18 @@ pub struct Json;
 /// The rows have exactly the declared columns, and what does not fit is refused with file, line, column and value.
 /// * Names are matched exactly, case included. Fields that are not declared are ignored.
 /// * A missing field is null. A null or missing field whose column allows no null is refused.
-/// * Numbers and booleans in a text column become their text as it stands in the file (as in Spark). Texts in a number
-///   column are parsed. `1.5` in an integer column is refused, `1.0` is 1.
-/// * Dates, timestamps, decimals and times are parsed from texts as the [crate](crate#how-a-text-becomes-a-value) says.
-///   Binary columns are read from hexadecimal text.
+/// * Numbers and booleans in a text column become their text as it stands in the file (as in Spark).
+/// * Numbers may be texts; they, dates, timestamps and times are read as the [crate](crate#how-a-text-becomes-a-value) says.
+///   `1.5` in an integer column is refused, `1.0` is 1; a number in a date or timestamp column is refused, too. Binary
+///   columns are read from hexadecimal text.
 ///
 /// # Without
 /// Every row of every file is looked at, and types are widened: null < boolean < text, null < integer < float < text.
-/// Integers beyond 64 bits signed are text, so that nothing is lost; dates and timestamps stay text. Structs merge field
-/// by field, lists by element; fields that are null everywhere are text. A field that is an object or list in one place
-/// and something else in another is refused, with both places.
+/// Numbers are told by their digits, in whatever notation: `1E5`, `1.0` and `-0` are floats. Those that would lose
+/// something are text, with all their digits: integers beyond 64 bits signed, `1e400`, `0.1000000000000000055`, and
+/// integers beyond 2^53 beside a float. Dates and timestamps stay text. Structs merge field by field, lists by element;
+/// fields that are null everywhere are text. A field that is an object or list in one place and something else in another
+/// is refused, with both places.
 pub type JsonFiles = Files<Json>;
 
 #[async_trait]

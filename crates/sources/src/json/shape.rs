@@ -5,10 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields};
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::rows::syntax_fault;
 use crate::fault::Fault;
+use crate::kind::Kind as Scalar;
 
 /// The fields of an object: what is known of each, in the order in which they were first seen.
 #[derive(Debug, Default)]
@@ -34,24 +37,6 @@ enum Kind {
     Object(Shape),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scalar {
-    Bool,
-    Int,
-    Float,
-    Text,
-}
-
-impl Scalar {
-    fn widen(self, other: Self) -> Self {
-        match (self, other) {
-            (a, b) if a == b => a,
-            (Self::Int | Self::Float, Self::Int | Self::Float) => Self::Float,
-            _ => Self::Text,
-        }
-    }
-}
-
 /// A value that has a structure in one place and another, or none, in another place.
 #[derive(Debug)]
 pub(super) struct Conflict {
@@ -66,8 +51,8 @@ impl Kind {
         match self {
             Self::Null => "null",
             Self::Scalar(Scalar::Bool) => "a boolean",
-            Self::Scalar(Scalar::Int | Scalar::Float) => "a number",
-            Self::Scalar(Scalar::Text) => "a text",
+            Self::Scalar(Scalar::Int | Scalar::Long | Scalar::Float) => "a number",
+            Self::Scalar(_) => "a text",
             Self::List(_) => "a list",
             Self::Object(_) => "an object",
         }
@@ -78,7 +63,7 @@ impl Shape {
     /// Takes in one row, which starts at `offset` of the text.
     pub(super) fn observe(&mut self, row: &[u8], offset: usize) -> Result<(), Fault> {
         let mut json = serde_json::Deserializer::from_slice(row);
-        let observed = ObjectSeed { shape: self, path: "" }.deserialize(&mut json).and_then(|()| json.end());
+        let observed = ObjectSeed { shape: self, path: "", depth: 0 }.deserialize(&mut json).and_then(|()| json.end());
         observed.map_err(|error| {
             syntax_fault(row, offset).unwrap_or_else(|| {
                 let text = error.to_string();
@@ -123,10 +108,8 @@ impl Seen {
     /// `None` for an object that never had a field: there is nothing in it to read.
     fn data_type(&self) -> Option<DataType> {
         Some(match &self.kind {
-            Kind::Null | Kind::Scalar(Scalar::Text) => DataType::Utf8,
-            Kind::Scalar(Scalar::Bool) => DataType::Boolean,
-            Kind::Scalar(Scalar::Int) => DataType::Int64,
-            Kind::Scalar(Scalar::Float) => DataType::Float64,
+            Kind::Null => DataType::Utf8,
+            Kind::Scalar(scalar) => scalar.data_type(),
             Kind::List(item) => DataType::new_list(item.data_type()?, true),
             Kind::Object(shape) => match shape.fields() {
                 fields if fields.is_empty() => return None,
@@ -167,28 +150,27 @@ impl Seen {
             Kind::Null | Kind::Scalar(_) => {}
         }
     }
-
-    fn scalar<E: serde::de::Error>(&mut self, scalar: Scalar, path: &str) -> Result<(), E> {
-        match &mut self.kind {
-            Kind::Null => self.kind = Kind::Scalar(scalar),
-            Kind::Scalar(mine) => *mine = mine.widen(scalar),
-            other => return Err(conflict(path, other, &Kind::Scalar(scalar))),
-        }
-        Ok(())
-    }
 }
 
-fn conflict<E: serde::de::Error>(path: &str, before: &Kind, now: &Kind) -> E {
-    E::custom(format!("`{path}` is {} here and {} in an earlier row; declare a schema", now.name(), before.name()))
+fn conflict(path: &str, before: &Kind, now: &Kind) -> serde_json::Error {
+    serde_json::Error::custom(format!(
+        "`{path}` is {} here and {} in an earlier row; declare a schema",
+        now.name(),
+        before.name()
+    ))
 }
 
 fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
+/// How deep objects and lists may be in each other.
+const DEEPEST: usize = 128;
+
 struct ObjectSeed<'a> {
     shape: &'a mut Shape,
     path: &'a str,
+    depth: usize,
 }
 
 impl<'de> DeserializeSeed<'de> for ObjectSeed<'_> {
@@ -207,7 +189,8 @@ impl<'de> Visitor<'de> for ObjectSeed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-            map.next_value_seed(ValueSeed { seen: self.shape.field(&name), parent: self.path, name: &name })?;
+            let seen = self.shape.field(&name);
+            map.next_value_seed(ValueSeed { seen, parent: self.path, name: &name, depth: self.depth })?;
         }
         Ok(())
     }
@@ -218,77 +201,77 @@ struct ValueSeed<'a> {
     seen: &'a mut Seen,
     parent: &'a str,
     name: &'a str,
-}
-
-impl ValueSeed<'_> {
-    fn path(&self) -> String {
-        if self.name == "[]" { format!("{}[]", self.parent) } else { join(self.parent, self.name) }
-    }
+    depth: usize,
 }
 
 impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
     type Value = ();
+
+    /// As a text: a number that was parsed no longer tells which digits it had.
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
+        self.look(<&RawValue>::deserialize(deserializer)?.get()).map_err(D::Error::custom)
     }
 }
 
-impl<'de> Visitor<'de> for ValueSeed<'_> {
+impl ValueSeed<'_> {
+    fn look(self, text: &str) -> Result<(), serde_json::Error> {
+        let scalar = match text.as_bytes().first() {
+            None | Some(b'n') => return Ok(()),
+            Some(b'{' | b'[') => return self.look_into(text),
+            Some(b'"') => Scalar::Text,
+            Some(b't' | b'f') => Scalar::Bool,
+            Some(_) => Scalar::of_json_number(text),
+        };
+        match &mut self.seen.kind {
+            Kind::Null => self.seen.kind = Kind::Scalar(scalar),
+            Kind::Scalar(mine) => *mine = mine.widen(scalar),
+            other => return Err(conflict(&path(self.parent, self.name), other, &Kind::Scalar(scalar))),
+        }
+        Ok(())
+    }
+
+    fn look_into(self, text: &str) -> Result<(), serde_json::Error> {
+        if self.depth == DEEPEST {
+            return Err(serde_json::Error::custom(format!("objects and lists are more than {DEEPEST} deep")));
+        }
+        let (path, depth) = (path(self.parent, self.name), self.depth + 1);
+        let is_list = text.starts_with('[');
+        let new = || if is_list { Kind::List(Box::default()) } else { Kind::Object(Shape::default()) };
+        if matches!(self.seen.kind, Kind::Null) {
+            self.seen.kind = new();
+        }
+        let mut json = serde_json::Deserializer::from_str(text);
+        match &mut self.seen.kind {
+            Kind::List(item) if is_list => json.deserialize_seq(ListSeed { item, path: &path, depth }),
+            Kind::Object(shape) if !is_list => ObjectSeed { shape, path: &path, depth }.deserialize(&mut json),
+            other => Err(conflict(&path, other, &new())),
+        }
+    }
+}
+
+struct ListSeed<'a> {
+    item: &'a mut Seen,
+    path: &'a str,
+    depth: usize,
+}
+
+impl<'de> Visitor<'de> for ListSeed<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<(), E> {
-        let path = self.path();
-        self.seen.scalar(Scalar::Bool, &path)
-    }
-
-    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<(), E> {
-        let path = self.path();
-        self.seen.scalar(Scalar::Int, &path)
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<(), E> {
-        let path = self.path();
-        self.seen.scalar(if i64::try_from(value).is_ok() { Scalar::Int } else { Scalar::Text }, &path)
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<(), E> {
-        let path = self.path();
-        self.seen.scalar(Scalar::Float, &path)
-    }
-
-    fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<(), E> {
-        let path = self.path();
-        self.seen.scalar(Scalar::Text, &path)
+        f.write_str("a list")
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        let path = self.path();
-        if matches!(self.seen.kind, Kind::Null) {
-            self.seen.kind = Kind::List(Box::default());
-        }
-        let Kind::List(item) = &mut self.seen.kind else {
-            return Err(conflict(&path, &self.seen.kind, &Kind::List(Box::default())));
-        };
-        while items.next_element_seed(ValueSeed { seen: item, parent: &path, name: "[]" })?.is_some() {}
+        let Self { item, path, depth } = self;
+        while items.next_element_seed(ValueSeed { seen: item, parent: path, name: ITEM, depth })?.is_some() {}
         Ok(())
     }
+}
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
-        let path = self.path();
-        if matches!(self.seen.kind, Kind::Null) {
-            self.seen.kind = Kind::Object(Shape::default());
-        }
-        let Kind::Object(shape) = &mut self.seen.kind else {
-            return Err(conflict(&path, &self.seen.kind, &Kind::Object(Shape::default())));
-        };
-        ObjectSeed { shape, path: &path }.visit_map(map)
-    }
+/// What the items of a list are called.
+const ITEM: &str = "[]";
+
+fn path(parent: &str, name: &str) -> String {
+    if name == ITEM { format!("{parent}{ITEM}") } else { join(parent, name) }
 }

@@ -7,6 +7,7 @@ mod files;
 mod json;
 mod memory;
 mod parquet;
+mod values;
 
 use std::sync::Arc;
 
