@@ -1,6 +1,8 @@
 //! What the compiler does not see of the guide and the README: chapters, links, excerpts, the table of jobs.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "these tests read the files of the repository")]
 
+mod values;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
