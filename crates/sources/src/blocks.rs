@@ -32,11 +32,16 @@ pub(crate) trait Cut: Send + 'static {
 pub(crate) trait Decode: Send + 'static {
     /// The batch, or the first thing that is wrong.
     fn decode(&self, text: &[u8]) -> Result<RecordBatch, Fault>;
+
+    /// The same for a block that starts on this line, for rows that know theirs.
+    fn decode_from(&self, text: &[u8], _line: u64) -> Result<RecordBatch, Fault> {
+        self.decode(text)
+    }
 }
 
 impl<R: Decode> Block<R> {
     fn decode(self) -> Result<RecordBatch> {
-        self.made.decode(&self.text).map_err(|fault| self.refuse(fault))
+        self.made.decode_from(&self.text, self.line).map_err(|fault| self.refuse(fault))
     }
 }
 

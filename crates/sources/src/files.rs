@@ -52,9 +52,16 @@ pub struct Files<F> {
     file_or_folder: bool,
     recursive: bool,
     partitions: Partitions,
+    origin: bool,
     or_empty: bool,
     pub(crate) format: F,
 }
+
+/// The column that [`Files::with_origin`] adds for the file that a row is from.
+pub const FILE_COLUMN: &str = "_file";
+
+/// The column that [`Files::with_origin`] adds for the line on which a row starts.
+pub const LINE_COLUMN: &str = "_line";
 
 /// Which columns come from the folders that files are in.
 #[derive(Clone, PartialEq)]
@@ -77,6 +84,7 @@ impl<F: Default> Files<F> {
             file_or_folder: false,
             recursive: true,
             partitions: Partitions::None,
+            origin: false,
             or_empty: false,
             format: F::default(),
         }
@@ -120,6 +128,23 @@ impl<F> Files<F> {
     #[must_use]
     pub fn file_or_folder(mut self) -> Self {
         self.file_or_folder = true;
+        self
+    }
+
+    /// Adds where each row is from, behind the other columns: `_file`, the location of its file, and, in JSON files,
+    /// `_line`, the number of the line on which it starts. Checks in the job can name them
+    /// ([`refuse_rows`](hardtack_transforms::refuse_rows)), and refused rows that are kept can be found again. A filter
+    /// on `_file` leaves out files. A table that takes the files' place does not know, and has null there.
+    ///
+    /// ```
+    /// use hardtack_sources::JsonFiles;
+    ///
+    /// let events = JsonFiles::new("events", "s3://lake/events").with_origin();
+    /// assert_eq!(format!("{events:?}"), r#"JsonFiles { name: "events", location: "s3://lake/events", origin: true }"#);
+    /// ```
+    #[must_use]
+    pub fn with_origin(mut self) -> Self {
+        self.origin = true;
         self
     }
 
@@ -170,6 +195,9 @@ impl<F: Format> fmt::Debug for Files<F> {
             Partitions::Hive => _ = f.field("partitions", &"hive"),
             Partitions::Columns(fields) => _ = f.field("partitions", &ShowFields(fields)),
         }
+        if self.origin {
+            f.field("origin", &true);
+        }
         if self.or_empty {
             f.field("or_empty", &true);
         }
@@ -187,6 +215,8 @@ pub trait Format: fmt::Debug + Clone + PartialEq + Send + Sync + 'static {
     const SUFFIXES: &'static [&'static str];
     /// Whether files may be compressed as a whole.
     const COMPRESSED: bool = false;
+    /// Whether the line of a row is known.
+    const LINES: bool = false;
 
     /// Shows options that are not as usual.
     fn show(&self, _: &mut fmt::DebugStruct<'_, '_>) {}
@@ -215,6 +245,8 @@ pub trait Format: fmt::Debug + Clone + PartialEq + Send + Sync + 'static {
 pub struct Planned {
     /// Whether the schema was declared and not inferred.
     pub(crate) declared: bool,
+    /// Whether the rows have [`LINE_COLUMN`].
+    pub(crate) lines: bool,
     pub(crate) parquet: TableParquetOptions,
 }
 
@@ -241,12 +273,25 @@ impl Columns {
     }
 }
 
-impl<F> Files<F> {
-    /// The schema that was declared.
-    pub fn declared_schema(&self) -> Option<&SchemaRef> {
-        self.schema.as_ref()
+impl<F: Format> Files<F> {
+    /// The schema that was declared, with the columns that say [where a row is from](Files::with_origin).
+    pub fn declared_schema(&self) -> Option<SchemaRef> {
+        let schema = self.schema.as_ref()?;
+        if !self.origin {
+            return Some(Arc::clone(schema));
+        }
+        let all: Fields = schema.fields().iter().cloned().chain(self.origin_columns()).collect();
+        Some(Arc::new(Schema::new_with_metadata(all, schema.metadata().clone())))
     }
 
+    fn origin_columns(&self) -> impl Iterator<Item = FieldRef> + use<F> {
+        let file = self.origin.then(|| Field::new(FILE_COLUMN, DataType::Utf8, true));
+        let line = (self.origin && F::LINES).then(|| Field::new(LINE_COLUMN, DataType::Int64, true));
+        file.into_iter().chain(line).map(Arc::new)
+    }
+}
+
+impl<F> Files<F> {
     /// Whether nothing to read is no rows.
     pub fn is_or_empty(&self) -> bool {
         self.or_empty
@@ -272,14 +317,16 @@ impl<F: Format> Files<F> {
                 "`or_empty` needs to know what columns no rows have; declare them with `with_schema`",
             ));
         }
-        let Some(schema) = &self.schema else { return Ok(None) };
-        let columns = match &self.partitions {
-            Partitions::Columns(fields) => Columns::new(schema, fields),
-            Partitions::None | Partitions::Hive => Columns::new(schema, &[]),
+        let Some(schema) = self.declared_schema() else { return Ok(None) };
+        let folders = match &self.partitions {
+            Partitions::Columns(fields) => fields.to_vec(),
+            Partitions::None | Partitions::Hive => Vec::new(),
         };
+        let columns = Columns::new(&schema, &self.not_in_files(folders));
         let names: BTreeSet<_> = schema.fields().iter().map(|f| f.name()).collect();
         if names.len() < schema.fields().len() {
-            return Err(Error::usage("the declared schema has two columns of one name"));
+            let error = Error::usage("the declared schema has two columns of one name");
+            return Err(if self.origin { error.with("added by `with_origin`", "_file, _line") } else { error });
         }
         self.format.check(columns.table.file_schema())?;
         Ok(Some(columns))
@@ -300,7 +347,12 @@ impl<F: Format> Files<F> {
                     let why = "the files have no columns; declare a schema if that can be";
                     return Err(Error::refused(why).with("location", &self.location));
                 }
-                schema
+                if let Some(column) = self.origin_columns().find(|c| schema.field_with_name(c.name()).is_ok()) {
+                    let why = "the files have a column of the name that `with_origin` gives one";
+                    return Err(Error::refused(why).with("column", column.name()).with("location", &self.location));
+                }
+                let all: Fields = schema.fields().iter().cloned().chain(self.origin_columns()).collect();
+                Arc::new(Schema::new_with_metadata(all, schema.metadata().clone()))
             }
         };
         let fields: Vec<FieldRef> = match &self.partitions {
@@ -308,13 +360,20 @@ impl<F: Format> Files<F> {
             Partitions::Columns(fields) => fields.iter().cloned().collect(),
             Partitions::Hive => {
                 let all = listing.files.first().into_iter().flat_map(|f| f.partitions.keys());
+                let named = |name: &&String| name.as_str() != FILE_COLUMN && name.as_str() != LINE_COLUMN;
                 let known = all.filter(|name| self.schema.is_none() || inferred.field_with_name(name).is_ok());
+                let known = known.filter(|name| !self.origin || named(name));
                 let values =
                     |name| listing.files.iter().filter_map(move |f: &Found| f.partitions.get(name)?.as_deref());
                 known.map(|name| Arc::new(Field::new(name, partition_type(values(name)), true))).collect()
             }
         };
-        Ok(Columns::new(&inferred, &fields))
+        Ok(Columns::new(&inferred, &self.not_in_files(fields)))
+    }
+
+    /// The columns that are not read from files: those of folders and the name of the file.
+    fn not_in_files(&self, folders: impl IntoIterator<Item = FieldRef>) -> Vec<FieldRef> {
+        folders.into_iter().chain(self.origin_columns().filter(|c| c.name() == FILE_COLUMN)).collect()
     }
 
     fn nothing_found(&self, listing: &Listing) -> Error {
@@ -344,9 +403,12 @@ pub fn partition_type<'a>(values: impl Iterator<Item = &'a str>) -> DataType {
 }
 
 /// A file with the values of its partition columns.
-fn partitioned(found: &Found, columns: &[FieldRef], location: &Location) -> Result<PartitionedFile> {
+fn partitioned(found: &Found, columns: &[FieldRef], location: &Location, origin: bool) -> Result<PartitionedFile> {
     let mut file = PartitionedFile::from(found.meta.clone());
     let value = |field: &FieldRef| {
+        if origin && field.name() == FILE_COLUMN {
+            return Ok(ScalarValue::from(location.as_str()));
+        }
         let text = found.partitions.get(field.name()).ok_or_else(|| {
             let why = format!("the file is in no folder `{}=...`, as its partition column wants", field.name());
             Error::refused(why).with("file", location).with("column", field.name())
@@ -406,12 +468,16 @@ impl<F: Format> Source for Files<F> {
             .collect();
         let columns = self.columns(&listing, &files, ctx.session()).await?;
         let folders = columns.table.table_partition_cols();
-        let partitioned =
-            listing.files.iter().zip(&files).map(|(found, file)| partitioned(found, folders, &file.location));
+        let partitioned = listing
+            .files
+            .iter()
+            .zip(&files)
+            .map(|(found, file)| partitioned(found, folders, &file.location, self.origin));
         let partitioned = partitioned.collect::<Result<_>>()?;
         let target_partitions = ctx.session().state().config().target_partitions();
         let origin = Origin { store: listing.store.url.clone(), meter, target_partitions };
-        let planned = Planned { declared, parquet: ctx.session().copied_table_options().parquet };
+        let lines = self.origin && F::LINES;
+        let planned = Planned { declared, lines, parquet: ctx.session().copied_table_options().parquet };
         let reader = self.format.plan(columns.table.clone(), origin, &planned)?;
         let table = FilesTable::new(columns.schema, columns.table, partitioned, listing.store.url, reader)
             .with_adapter(self.format.adapter());

@@ -242,7 +242,7 @@ impl FileFormat {
                 parquet::read(table, origin, parquet::with_int96_unit(options)),
                 Some(Arc::new(Caseless { truncates })),
             ),
-            Self::Json => (rows(Arc::new(JsonObjects { caseless: true }), table, origin), None),
+            Self::Json => (rows(Arc::new(JsonObjects { caseless: true, lines: false }), table, origin), None),
             Self::Csv(csv) => (csv::read(csv.dialect(), Places::Ordered, table, origin), None),
             Self::Avro => (rows(Arc::new(AvroRows { caseless: true, truncates }), table, origin), None),
         }

@@ -166,7 +166,8 @@ pub(crate) struct Block<T> {
     /// What was found out about it.
     pub(crate) made: T,
     location: Location,
-    line: u64,
+    /// On which it starts.
+    pub(crate) line: u64,
 }
 
 impl Text {
@@ -231,7 +232,7 @@ fn refuse(fault: Fault, text: &[u8], line: u64, file: &Location) -> Error {
     }
 }
 
-fn lines(text: &[u8]) -> u64 {
+pub(crate) fn lines(text: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', text).count() as u64
 }
 

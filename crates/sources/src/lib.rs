@@ -68,7 +68,7 @@ mod text;
 
 pub use avro::{Avro, AvroFiles};
 pub use csv::{Csv, CsvFiles};
-pub use files::{Files, partition_type, partition_value};
+pub use files::{FILE_COLUMN, Files, Format, LINE_COLUMN, partition_type, partition_value};
 pub use folders::{FileFormat, Folder, FolderCsv, FolderScan, Wanted};
 pub use globs::Globs;
 pub use inspect::{FileKind, InspectOptions, Inspected, inspect};

@@ -8,7 +8,7 @@ use datafusion::prelude::DataFrame;
 use hardtack_catalog::{DatabaseName, Table as Description, TableFormat, columns_of};
 use hardtack_core::{Error, ErrorKind, JobContext, Location, Result, Sink, Source, Staged};
 use hardtack_sinks::ParquetDataset;
-use hardtack_sources::Files;
+use hardtack_sources::{Files, Format};
 use hardtack_transforms::{Missing, coerce_to_schema, coerce_to_schema_with};
 
 use crate::Table;
@@ -90,12 +90,12 @@ pub trait InDatabase: Sized {
     fn in_database(self, database: Option<&DatabaseName>, table: &str) -> OrTable<Self>;
 }
 
-impl<F> InDatabase for Files<F> {
+impl<F: Format> InDatabase for Files<F> {
     fn in_database(self, database: Option<&DatabaseName>, table: &str) -> OrTable<Self> {
         let table = database.map(|database| {
             let table = Table::named(database.as_str(), table);
             match self.declared_schema().filter(|_| self.is_or_empty()) {
-                Some(schema) => table.or_empty(SchemaRef::clone(schema)),
+                Some(schema) => table.or_empty(schema),
                 None => table,
             }
         });
@@ -104,10 +104,7 @@ impl<F> InDatabase for Files<F> {
 }
 
 #[async_trait]
-impl<F> Source for OrTable<Files<F>>
-where
-    Files<F>: Source,
-{
+impl<F: Format> Source for OrTable<Files<F>> {
     fn name(&self) -> &str {
         self.files.name()
     }
@@ -120,7 +117,7 @@ where
         let Some(table) = &self.table else { return self.files.load(ctx).await };
         let rows = table.load_as(ctx, self.name()).await.map_err(|e| missing(e, table))?;
         let Some(schema) = self.files.declared_schema() else { return Ok(rows) };
-        let declared = coerce_to_schema_with(fold_names(rows, schema)?, schema, Missing::FillWithNull);
+        let declared = coerce_to_schema_with(fold_names(rows, &schema)?, &schema, Missing::FillWithNull);
         declared.map_err(|e| e.with("table", table.qualified_name()))
     }
 

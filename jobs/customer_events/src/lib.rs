@@ -137,7 +137,7 @@ fn merge(current: DataFrame, deleted: DataFrame, changes: DataFrame) -> Result<D
 
 /// The customers that are not deleted.
 fn alive(merged: DataFrame) -> Result<DataFrame> {
-    Ok(merged.filter(!col(DELETED))?.drop_columns(&[DELETED, STEP, APPLIED_AT])?)
+    drop_columns(merged.filter(!col(DELETED))?, &[DELETED, STEP, APPLIED_AT])
 }
 
 /// The deletes that were applied in the last days, whenever they happened.

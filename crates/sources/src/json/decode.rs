@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use arrow::json::reader::{Decoder, ReaderBuilder};
 use serde_json::value::RawValue;
@@ -14,7 +14,8 @@ use super::rows::{RowScanner, syntax_fault};
 use crate::blocks::{BLOCK_BYTES, Cut, Decode};
 use crate::convert::rename;
 use crate::fault::Fault;
-use crate::input::Step;
+use crate::files::LINE_COLUMN;
+use crate::input::{Step, lines};
 use crate::text::{as_texts, from_texts};
 
 /// Cuts a text into blocks of objects.
@@ -22,6 +23,8 @@ pub(crate) struct JsonCutter {
     schema: SchemaRef,
     /// The schema with all names in lower case, if the case of keys does not matter.
     folded: Option<SchemaRef>,
+    /// Where the number of a row's line goes, among the other columns.
+    line_at: Option<usize>,
     scanner: RowScanner,
     batch_size: usize,
 }
@@ -30,12 +33,23 @@ pub(crate) struct JsonCutter {
 pub(crate) struct JsonRows {
     schema: SchemaRef,
     folded: Option<SchemaRef>,
+    line_at: Option<usize>,
     rows: Vec<Range<usize>>,
 }
 
 impl JsonCutter {
     pub(crate) fn new(schema: SchemaRef, batch_size: usize) -> Self {
-        Self { schema, folded: None, scanner: RowScanner::default(), batch_size }
+        Self { schema, folded: None, line_at: None, scanner: RowScanner::default(), batch_size }
+    }
+
+    /// Whether [`LINE_COLUMN`] is the line of a row and no field of it.
+    pub(crate) fn lines(mut self, lines: bool) -> Self {
+        self.line_at = self.schema.index_of(LINE_COLUMN).ok().filter(|_| lines);
+        if let Some(at) = self.line_at {
+            let fields = self.schema.fields().iter().enumerate().filter(|(i, _)| *i != at);
+            self.schema = Arc::new(Schema::new(fields.map(|(_, field)| Arc::clone(field)).collect::<Fields>()));
+        }
+        self
     }
 
     /// Whether the case of keys does not matter.
@@ -64,7 +78,9 @@ impl Cut for JsonCutter {
         let rows: Vec<_> = rows.iter().take(self.batch_size).cloned().collect();
         let used = rows.last().map_or(0, |row| row.end);
         self.scanner.consume(used, rows.len());
-        Ok(Step { used, made: Some(JsonRows { schema: Arc::clone(&self.schema), folded: self.folded.clone(), rows }) })
+        let (schema, folded) = (Arc::clone(&self.schema), self.folded.clone());
+        let made = JsonRows { schema, folded, line_at: self.line_at, rows };
+        Ok(Step { used, made: Some(made) })
     }
 }
 
@@ -80,6 +96,23 @@ impl Decode for JsonRows {
             .collect::<Result<_, _>>()
             .and_then(|columns| RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options));
         renamed.map_err(|e| Fault::new(0, e.to_string()))
+    }
+
+    fn decode_from(&self, text: &[u8], line: u64) -> Result<RecordBatch, Fault> {
+        let batch = self.decode(text)?;
+        let Some(at) = self.line_at else { return Ok(batch) };
+        let (mut line, mut seen) = (line, 0);
+        let starts = self.rows.iter().map(|row| {
+            line += lines(&text[seen..row.start]);
+            seen = row.start;
+            line as i64
+        });
+        let starts: ArrayRef = Arc::new(Int64Array::from_iter_values(starts));
+        let (schema, mut columns, _) = batch.into_parts();
+        let mut fields: Vec<FieldRef> = schema.fields().to_vec();
+        fields.insert(at, Arc::new(Field::new(LINE_COLUMN, DataType::Int64, true)));
+        columns.insert(at, starts);
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|e| Fault::new(0, e.to_string()))
     }
 }
 

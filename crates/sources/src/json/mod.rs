@@ -60,6 +60,7 @@ impl Format for Json {
     const TYPE: &'static str = "JsonFiles";
     const SUFFIXES: &'static [&'static str] = &[".json", ".jsonl", ".ndjson"];
     const COMPRESSED: bool = true;
+    const LINES: bool = true;
 
     fn check(&self, declared: &Schema) -> Result<()> {
         check(declared)
@@ -69,8 +70,9 @@ impl Format for Json {
         Ok(Arc::new(look(files, None, concurrency).await?.0))
     }
 
-    fn plan(&self, table: TableSchema, origin: Origin, _planned: &Planned) -> Result<Arc<dyn FileSource>> {
-        Ok(Arc::new(RowSource::new(Arc::new(JsonObjects { caseless: false }), table, origin)))
+    fn plan(&self, table: TableSchema, origin: Origin, planned: &Planned) -> Result<Arc<dyn FileSource>> {
+        let rows = JsonObjects { caseless: false, lines: planned.lines };
+        Ok(Arc::new(RowSource::new(Arc::new(rows), table, origin)))
     }
 }
 
@@ -84,6 +86,8 @@ pub(crate) fn check(schema: &Schema) -> Result<()> {
 pub(crate) struct JsonObjects {
     /// Whether the case of names does not matter.
     pub(crate) caseless: bool,
+    /// Whether the column [`LINE_COLUMN`](crate::LINE_COLUMN) is the line and no field.
+    pub(crate) lines: bool,
 }
 
 #[async_trait]
@@ -93,7 +97,7 @@ impl ReadRows for JsonObjects {
     }
 
     async fn read(&self, file: SourceFile, want: Want) -> Result<Batches> {
-        let cutter = JsonCutter::new(want.columns, want.batch_size).caseless(self.caseless);
+        let cutter = JsonCutter::new(want.columns, want.batch_size).caseless(self.caseless).lines(self.lines);
         Ok(file.open_text().await?.batches(cutter, want.side_by_side))
     }
 }

@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use datafusion::logical_expr::{col, lit};
+use hardtack_core::Source;
 use hardtack_sources::JsonFiles;
 use insta::assert_snapshot;
 use proptest::prelude::*;
@@ -50,6 +52,78 @@ async fn every_layout_is_read(#[case] text: &str) {
     let ctx = with_files([("data/a.json", text.to_owned())]).await;
     let shown = show(&ctx, JsonFiles::new("a", AT)).await;
     assert_eq!(shown.lines().filter(|line| line.starts_with("| ")).collect::<Vec<_>>(), ["| a |", "| 1 |", "| 2 |"]);
+}
+
+/// Where each row is from: also in files of several blocks, compressed ones, and for rows of several lines.
+#[tokio::test]
+async fn rows_know_their_file_and_line() {
+    let pretty = "\n{\n  \"a\": 1\n}\n\n{\"a\": 2} {\"a\": 3}\r\n{\"a\":\n4}";
+    let ctx = with_files([("data/pretty.json", pretty), ("data/x/one.jsonl", "{\"a\":5,\"b\":1}\n{}")]).await;
+    let declared = JsonFiles::new("a", AT).with_schema(schema(&[("a", DataType::Int64)]));
+    let expected = "
+    +---+--------------------------+-------+
+    | a | _file                    | _line |
+    +---+--------------------------+-------+
+    | 1 | memory:/data/pretty.json | 2     |
+    | 2 | memory:/data/pretty.json | 6     |
+    | 3 | memory:/data/pretty.json | 6     |
+    | 4 | memory:/data/pretty.json | 7     |
+    | 5 | memory:/data/x/one.jsonl | 1     |
+    |   | memory:/data/x/one.jsonl | 2     |
+    +---+--------------------------+-------+";
+    let expected: Vec<&str> = expected.trim().lines().map(str::trim).collect();
+    assert_eq!(show(&ctx, declared.clone().with_origin()).await, expected.join("\n"));
+    assert_eq!(types(&ctx, declared.with_origin()).await, "a: Int64, _file: Utf8, _line: Int64");
+    assert_eq!(
+        types(&ctx, JsonFiles::new("b", AT).with_origin()).await,
+        "a: Int64, b: Int64, _file: Utf8, _line: Int64"
+    );
+
+    // Columns are chosen, and files by their name.
+    let rows = JsonFiles::new("c", AT).with_origin().load(&ctx).await.unwrap();
+    let rows = rows.filter(col("_file").eq(lit("memory:/data/x/one.jsonl"))).unwrap();
+    let rows = rows.select_columns(&["_line", "b"]).unwrap();
+    assert_snapshot!(rows.clone().to_string().await.unwrap(), @"
+    +-------+---+
+    | _line | b |
+    +-------+---+
+    | 1     | 1 |
+    | 2     |   |
+    +-------+---+
+    ");
+    let plan = datafusion::physical_plan::displayable(rows.create_physical_plan().await.unwrap().as_ref())
+        .indent(true)
+        .to_string();
+    assert!(!plan.contains("pretty.json"), "{plan}");
+}
+
+#[tokio::test]
+async fn lines_are_counted_over_blocks() {
+    let text: String = (1..=30_000).map(|i| format!("{{\"a\": {i}}}\n")).collect();
+    let ctx = with_files([("data/a.json", text)]).await;
+    let source = JsonFiles::new("a", AT).with_schema(schema(&[("a", DataType::Int64)])).with_origin();
+    let rows = source.load(&ctx).await.unwrap().filter(col("a").not_eq(col("_line"))).unwrap();
+    assert_eq!(rows.count().await.unwrap(), 0);
+}
+
+#[rstest]
+#[case::declared(
+    Some("_line"),
+    "usage: the declared schema has two columns of one name (added by `with_origin`: _file, _line, source: a)"
+)]
+#[case::inferred(
+    None,
+    "refused: the files have a column of the name that `with_origin` gives one (column: _line, location: memory:/data)"
+)]
+#[tokio::test]
+async fn a_column_of_the_name_of_an_origin_is_told(#[case] declared: Option<&str>, #[case] message: &str) {
+    let ctx = with_files([("data/a.json", r#"{"_line": 7}"#)]).await;
+    let source = JsonFiles::new("a", AT).with_origin();
+    let source = match declared {
+        Some(name) => source.with_schema(schema(&[(name, DataType::Int64)])),
+        None => source,
+    };
+    assert_eq!(show(&ctx, source).await, message.replace(", source: a", ""));
 }
 
 #[tokio::test]
