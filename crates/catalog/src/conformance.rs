@@ -300,7 +300,8 @@ async fn every_type_of_column_comes_back(catalog: &dyn Catalog, prefix: &str) {
 }
 
 async fn formats_come_back(catalog: &dyn Catalog, prefix: &str) {
-    let plain = CsvFormat { delimiter: b'\t', quote: None, escape: Some(b'\\'), header_lines: 0 };
+    let plain =
+        CsvFormat { delimiter: b'\t', quote: None, escape: Some(b'\\'), header_lines: 0, ..CsvFormat::default() };
     let formats =
         [TableFormat::Parquet, TableFormat::Json, TableFormat::Avro, TableFormat::csv(), TableFormat::Csv(plain)];
     for (i, format) in formats.into_iter().enumerate() {

@@ -41,14 +41,19 @@ pub struct CsvFormat {
     pub quote: Option<u8>,
     /// Before a character that is to be taken as it is; if there is none, a quote is written twice.
     pub escape: Option<u8>,
-    /// How many lines of each file are no rows.
+    /// What lines begin with that are no rows. Neither Hive nor Athena knows such lines.
+    pub comment: Option<u8>,
+    /// How many lines at the start of each file are no rows, that which names the columns included.
     pub header_lines: u32,
+    /// How many of them are in front of that which names the columns. Hive does not ask, for it finds columns by their
+    /// places.
+    pub skip_lines: u32,
 }
 
 impl Default for CsvFormat {
     /// Commas, double quotes that are written twice inside a field, a header.
     fn default() -> Self {
-        Self { delimiter: b',', quote: Some(b'"'), escape: None, header_lines: 1 }
+        Self { delimiter: b',', quote: Some(b'"'), escape: None, comment: None, header_lines: 1, skip_lines: 0 }
     }
 }
 
@@ -68,6 +73,9 @@ const AVRO_SERDE: &str = "org.apache.hadoop.hive.serde2.avro.AvroSerDe";
 
 const CLASSIFICATION: &str = "classification";
 const HEADER_LINES: &str = "skip.header.line.count";
+/// Parameters of a table that only this framework knows.
+const SKIP_LINES: &str = "hardtack.csv.skip.lines";
+const COMMENT: &str = "hardtack.csv.comment";
 
 impl TableFormat {
     /// CSV with commas, double quotes and a header.
@@ -102,12 +110,14 @@ impl TableFormat {
             _ => BTreeMap::from([("serialization.format".to_owned(), "1".to_owned())]),
         };
         parameters.insert(CLASSIFICATION.to_owned(), self.classification().to_owned());
-        match self {
-            Self::Csv(csv) if csv.header_lines > 0 => {
-                parameters.insert(HEADER_LINES.to_owned(), csv.header_lines.to_string());
-            }
-            _ => {
-                parameters.remove(HEADER_LINES);
+        let own = match self {
+            Self::Csv(csv) => csv.table_parameters(),
+            _ => Default::default(),
+        };
+        for (key, value) in [HEADER_LINES, SKIP_LINES, COMMENT].into_iter().zip(own) {
+            match value {
+                Some(value) => _ = parameters.insert(key.to_owned(), value),
+                None => _ = parameters.remove(key),
             }
         }
     }
@@ -141,6 +151,12 @@ impl TableFormat {
 const LAKE_FORMATS: [&str; 3] = ["iceberg", "delta", "hudi"];
 
 impl CsvFormat {
+    /// How many lines are no rows, how many of them are in front of the header, and what begins a comment.
+    fn table_parameters(&self) -> [Option<String>; 3] {
+        let lines = |lines: u32| (lines > 0).then(|| lines.to_string());
+        [lines(self.header_lines), lines(self.skip_lines), self.comment.map(|byte| char::from(byte).to_string())]
+    }
+
     fn serde_parameters(&self) -> BTreeMap<String, String> {
         let text = |byte: u8| char::from(byte).to_string();
         let entries = match self.quote {
@@ -164,7 +180,7 @@ impl CsvFormat {
         let delimiter = byte(storage, "separatorChar")?.unwrap_or(b',');
         let quote = byte(storage, "quoteChar")?.unwrap_or(b'"');
         let escape = byte(storage, "escapeChar")?.filter(|escape| *escape != quote);
-        Ok(Self { delimiter, quote: Some(quote), escape, header_lines: header_lines(storage, parameters)? })
+        Self { delimiter, quote: Some(quote), escape, ..Self::bare() }.with_lines(storage, parameters)
     }
 
     fn plain(storage: &StorageDescriptor, parameters: &BTreeMap<String, String>) -> Result<Self> {
@@ -174,7 +190,27 @@ impl CsvFormat {
             None => byte(storage, "serialization.format")?.unwrap_or(1),
         };
         let escape = byte(storage, "escape.delim")?;
-        Ok(Self { delimiter, quote: None, escape, header_lines: header_lines(storage, parameters)? })
+        Self { delimiter, quote: None, escape, ..Self::bare() }.with_lines(storage, parameters)
+    }
+
+    /// Every line is a row.
+    fn bare() -> Self {
+        Self { header_lines: 0, ..Self::default() }
+    }
+
+    /// Which lines are no rows.
+    fn with_lines(self, storage: &StorageDescriptor, parameters: &BTreeMap<String, String>) -> Result<Self> {
+        let comment = parameters.get(COMMENT).map(|text| match text.as_bytes() {
+            [one] if one.is_ascii() => Ok(*one),
+            _ => Err(Error::usage("what begins a comment must be one ASCII character").with("parameter", COMMENT)),
+        });
+        let header_lines = line_count(&[parameters, &storage.parameters, &storage.serde_parameters], HEADER_LINES)?;
+        Ok(Self {
+            comment: comment.transpose()?,
+            header_lines,
+            skip_lines: line_count(&[parameters], SKIP_LINES)?,
+            ..self
+        })
     }
 }
 
@@ -195,13 +231,11 @@ fn byte(storage: &StorageDescriptor, key: &'static str) -> Result<Option<u8>> {
     found.filter(u8::is_ascii).map(Some).ok_or_else(unusable)
 }
 
-/// Crawlers keep it with the table or with the storage, Athena with the table, some tools with the SerDe.
-fn header_lines(storage: &StorageDescriptor, parameters: &BTreeMap<String, String>) -> Result<u32> {
-    let places = [parameters, &storage.parameters, &storage.serde_parameters];
-    let Some(text) = places.into_iter().find_map(|p| p.get(HEADER_LINES)) else { return Ok(0) };
-    text.trim()
-        .parse()
-        .map_err(|_| Error::usage(format!("`{text}` is no number of lines")).with("parameter", HEADER_LINES))
+/// A number of lines, in the first of these places that has it: of the header's lines crawlers keep it with the table or
+/// with the storage, Athena with the table, some tools with the SerDe.
+fn line_count(places: &[&BTreeMap<String, String>], key: &'static str) -> Result<u32> {
+    let Some(text) = places.iter().find_map(|place| place.get(key)) else { return Ok(0) };
+    text.trim().parse().map_err(|_| Error::usage(format!("`{text}` is no number of lines")).with("parameter", key))
 }
 
 #[cfg(test)]
@@ -257,7 +291,10 @@ mod tests {
         {"escapeChar": "\"", "quoteChar": "\"", "separatorChar": ","}
         {"EXTERNAL": "TRUE", "classification": "csv", "skip.header.line.count": "1"} EXTERNAL_TABLE
         "#);
-        let plain = CsvFormat { delimiter: b'\t', quote: None, escape: Some(b'\\'), header_lines: 0 };
+        let commented = CsvFormat { comment: Some(b'#'), header_lines: 3, skip_lines: 2, ..CsvFormat::default() };
+        let parameters = format!("{:?}", table(&TableFormat::Csv(commented)).parameters);
+        insta::assert_snapshot!(parameters, @r##"{"EXTERNAL": "TRUE", "classification": "csv", "hardtack.csv.comment": "#", "hardtack.csv.skip.lines": "2", "skip.header.line.count": "3"}"##);
+        let plain = CsvFormat { delimiter: b'\t', quote: None, escape: Some(b'\\'), ..CsvFormat::bare() };
         insta::assert_snapshot!(show(&table(&TableFormat::Csv(plain))), @r#"
         input  org.apache.hadoop.mapred.TextInputFormat
         output org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat
@@ -269,13 +306,16 @@ mod tests {
 
     fn any_format() -> impl Strategy<Value = TableFormat> {
         // Neither digits, which Hive takes for the numbers of bytes, nor the same byte twice.
-        let bytes = prop::sample::subsequence(b",;|\t\x01 \"'\\^~".to_vec(), 3).prop_shuffle();
-        let csv = (bytes, any::<(bool, bool)>(), 0u32..3).prop_map(|(bytes, (quote, escape), header_lines)| {
+        let bytes = prop::sample::subsequence(b",;|\t\x01 \"'\\^~#".to_vec(), 4).prop_shuffle();
+        let lines = (0u32..3, 0u32..3);
+        let csv = (bytes, any::<(bool, bool, bool)>(), lines).prop_map(|(bytes, (quote, escape, comment), lines)| {
             TableFormat::Csv(CsvFormat {
                 delimiter: bytes[0],
                 quote: quote.then_some(bytes[1]),
                 escape: escape.then_some(bytes[2]),
-                header_lines,
+                comment: comment.then_some(bytes[3]),
+                header_lines: lines.0,
+                skip_lines: lines.1,
             })
         });
         prop_oneof![Just(TableFormat::Parquet), Just(TableFormat::Json), Just(TableFormat::Avro), csv]
@@ -317,7 +357,7 @@ mod tests {
         #[case] escape: Option<u8>,
         #[case] header_lines: u32,
     ) {
-        let expected = CsvFormat { delimiter, quote, escape, header_lines };
+        let expected = CsvFormat { delimiter, quote, escape, header_lines, ..CsvFormat::bare() };
         assert_eq!(foreign(serde, serde_parameters, parameters).unwrap(), TableFormat::Csv(expected));
     }
 
@@ -328,6 +368,8 @@ mod tests {
         insta::assert_snapshot!(foreign("", &[], &[("table_type", "ICEBERG")]).unwrap_err(), @"this is a table of ICEBERG, which is not read as plain files");
         insta::assert_snapshot!(foreign(LAZY_SIMPLE_SERDE, &[("field.delim", "||")], &[]).unwrap_err(), @"this parameter of the SerDe must be one ASCII character (parameter: field.delim, value: ||)");
         insta::assert_snapshot!(foreign(LAZY_SIMPLE_SERDE, &[], &[("skip.header.line.count", "x")]).unwrap_err(), @"`x` is no number of lines (parameter: skip.header.line.count)");
+        insta::assert_snapshot!(foreign(OPEN_CSV_SERDE, &[], &[("hardtack.csv.comment", "//")]).unwrap_err(), @"what begins a comment must be one ASCII character (parameter: hardtack.csv.comment)");
+        insta::assert_snapshot!(foreign(OPEN_CSV_SERDE, &[], &[("hardtack.csv.skip.lines", "-1")]).unwrap_err(), @"`-1` is no number of lines (parameter: hardtack.csv.skip.lines)");
         let mut table = table(&TableFormat::Parquet);
         table.storage.serde_library = None;
         insta::assert_snapshot!(table.format().unwrap_err(), @"this table names no SerDe, so the format of its files is not known (table: lake.books)");

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use clap::{Args, ValueEnum};
-use hardtack_core::{JobContext, Location, Result};
+use hardtack_core::{JobContext, Location, Result as CoreResult};
 use hardtack_runtime::parse_bytes;
-use hardtack_tables::{CrawlOptions, CrawlOutcome, CrawlReport, CrawledTable, Nanoseconds};
+use hardtack_tables::{CrawlOptions, CrawlOutcome, CrawlReport, CrawledTable, CsvHints, Nanoseconds};
 
 use crate::draw::count;
 
@@ -23,9 +23,6 @@ pub(crate) struct CrawlArgs {
     /// Drop partitions of whose files none is left; otherwise they are only named
     #[arg(long)]
     delete_missing: bool,
-    /// Whether the first line of the CSV files of new tables names the columns [default: found out]
-    #[arg(long, value_name = "WHICH")]
-    csv_header: Option<Header>,
     /// Look at no more than so much of each CSV and JSON file, for example `64MB` [default: every value]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     sample: Option<usize>,
@@ -46,6 +43,62 @@ pub(crate) struct CrawlArgs {
     /// Only say what would change
     #[arg(long)]
     dry_run: bool,
+    // Last, for what follows would be under its heading.
+    #[command(flatten)]
+    csv: CsvArgs,
+}
+
+// How the CSV files of new tables are written. What is not said is found out; tables that are there know it. (A doc comment
+// would be shown in place of that of the command.)
+#[derive(Debug, Args)]
+#[command(next_help_heading = "CSV files of new tables")]
+struct CsvArgs {
+    /// Whether the first line names the columns [default: found out]
+    #[arg(long, value_name = "WHICH")]
+    csv_header: Option<Header>,
+    /// What separates fields, for example `;` or `tab` [default: found out]
+    #[arg(long, value_name = "CHAR", value_parser = parse_byte)]
+    csv_delimiter: Option<u8>,
+    /// What is around fields that hold a delimiter, or `none` [default: `"`]
+    #[arg(long, value_name = "CHAR", value_parser = parse_quote)]
+    csv_quote: Option<Quote>,
+    /// What makes the next character of a quoted field just a character [default: found out, if it is a backslash]
+    #[arg(long, value_name = "CHAR", value_parser = parse_byte)]
+    csv_escape: Option<u8>,
+    /// So many lines at the start of each file are neither header nor rows [default: comments with `#`]
+    #[arg(long, value_name = "N")]
+    csv_skip_lines: Option<u32>,
+    /// What lines begin with that are no rows, for example `#` (Athena does not know such lines)
+    #[arg(long, value_name = "CHAR", value_parser = parse_byte)]
+    csv_comment: Option<u8>,
+}
+
+impl CsvArgs {
+    fn hints(&self) -> CsvHints {
+        CsvHints {
+            delimiter: self.csv_delimiter,
+            quote: self.csv_quote.map(|Quote(quote)| quote),
+            escape: self.csv_escape,
+            skip_lines: self.csv_skip_lines,
+            comment: self.csv_comment,
+            header: self.csv_header.map(|header| header == Header::Present),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Quote(Option<u8>);
+
+fn parse_byte(text: &str) -> Result<u8, String> {
+    match (text, text.as_bytes()) {
+        ("tab" | "\\t", _) => Ok(b'\t'),
+        (_, [byte]) if byte.is_ascii() => Ok(*byte),
+        _ => Err("this must be one ASCII character, or `tab`".to_owned()),
+    }
+}
+
+fn parse_quote(text: &str) -> Result<Quote, String> {
+    if text == "none" { Ok(Quote(None)) } else { parse_byte(text).map(|byte| Quote(Some(byte))) }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
@@ -62,12 +115,12 @@ enum Header {
 }
 
 /// Crawls, and says what came of it, and whether there were problems.
-pub(crate) async fn crawl(ctx: &JobContext, args: CrawlArgs) -> Result<(String, bool)> {
+pub(crate) async fn crawl(ctx: &JobContext, args: CrawlArgs) -> CoreResult<(String, bool)> {
     let options = CrawlOptions {
         table_prefix: args.table_prefix,
         delete_missing: args.delete_missing,
         dry_run: args.dry_run,
-        csv_header: args.csv_header.map(|header| header == Header::Present),
+        csv: args.csv.hints(),
         sample_bytes: args.sample.map(|bytes| bytes as u64),
         partition_names: args.partition_names,
         table_level: args.table_level,

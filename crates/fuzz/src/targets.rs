@@ -44,7 +44,8 @@ pub fn csv(data: &[u8]) {
     let delimiter = [b',', b';', b'\t', b'|'][usize::from(dialect & 3)];
     let quote = (dialect & 4 == 0).then_some(b'"');
     let escape = (dialect & 8 != 0).then_some(b'\\');
-    let how = FolderCsv { delimiter, quote, escape, null_text: None, header_lines: 0 };
+    let (null_text, comment) = (None, None);
+    let how = FolderCsv { delimiter, quote, escape, null_text, comment, header_lines: 0, skip_lines: 0 };
     let rules = Rules { delimiter: delimiter.into(), quote: quote.map(char::from), escape: escape.map(char::from) };
     let naive = std::str::from_utf8(text).map_err(|e| e.to_string()).and_then(|text| csv::records(text, rules));
     let width = naive.as_ref().ok().and_then(|records| records.first()).map_or(1, Vec::len);

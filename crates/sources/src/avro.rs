@@ -4,7 +4,7 @@ use std::io::{BufReader, Cursor, Read};
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions, new_null_array};
-use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow_avro::reader::{ReaderBuilder, read_header_info};
 use async_trait::async_trait;
@@ -16,7 +16,7 @@ use hardtack_core::{Error, Result};
 use tokio_util::io::SyncIoBridge;
 
 use crate::convert::{check, convert_column, whole_microseconds};
-use crate::files::{Files, Format, Planned};
+use crate::files::{Files, Format, Inferred, Planned};
 use crate::infer::{DECLARE, infer_each};
 use crate::input::{Bytes, SourceFile};
 use crate::scan::{Batches, Origin, ReadRows, RowSource, Want, in_file};
@@ -43,10 +43,14 @@ impl Format for Avro {
     const TYPE: &'static str = "AvroFiles";
     const SUFFIXES: &'static [&'static str] = &[".avro"];
 
-    async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<SchemaRef> {
+    async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<Inferred> {
         let mut union = Union::new(Policy::Infer, DECLARE);
         infer_each(files, concurrency.max(16), header, |file, schema| union.add(&schema, &file.location)).await?;
-        Ok(Arc::new(union.schema()))
+        Ok(Arc::new(union.schema()).into())
+    }
+
+    async fn column(&self, file: SourceFile, column: &Field) -> Result<Batches> {
+        AvroRows { caseless: true }.read(file, Want::column(column.clone())).await
     }
 
     fn plan(&self, table: TableSchema, origin: Origin, _planned: &Planned) -> Result<Arc<dyn FileSource>> {

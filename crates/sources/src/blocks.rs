@@ -7,7 +7,7 @@ use hardtack_core::{Error, Result};
 
 use crate::ahead::LEFT_OVER_BYTES;
 use crate::fault::Fault;
-use crate::input::{Block, Step, Text};
+use crate::input::{Block, Lines, Step, Text};
 use crate::scan::Batches;
 
 /// When there is this much text, a block is cut even if it has fewer rows than a batch may have: wide rows make no large
@@ -33,15 +33,15 @@ pub(crate) trait Decode: Send + 'static {
     /// The batch, or the first thing that is wrong.
     fn decode(&self, text: &[u8]) -> Result<RecordBatch, Fault>;
 
-    /// The same for a block that starts on this line, for rows that know theirs.
-    fn decode_from(&self, text: &[u8], _line: u64) -> Result<RecordBatch, Fault> {
+    /// The same for a block that follows these lines, for rows that know theirs.
+    fn decode_from(&self, text: &[u8], _lines: Lines) -> Result<RecordBatch, Fault> {
         self.decode(text)
     }
 }
 
 impl<R: Decode> Block<R> {
     fn decode(self) -> Result<RecordBatch> {
-        self.made.decode_from(&self.text, self.line).map_err(|fault| self.refuse(fault))
+        self.made.decode_from(&self.text, self.lines).map_err(|fault| self.refuse(fault))
     }
 }
 
@@ -107,7 +107,8 @@ mod tests {
     }
 
     fn csv(batch_size: usize) -> impl Cut {
-        let layout = Layout { wanted: columns(), filter: None, all: columns(), places: Places::Required };
+        let layout =
+            Layout { wanted: columns(), filter: None, all: columns(), places: Places::Required, or_empty: true };
         CsvCutter::new(Arc::default(), layout, batch_size)
     }
 

@@ -17,11 +17,13 @@ pub(crate) struct Fault {
     pub(crate) column: Option<String>,
     /// As it stands in the file.
     pub(crate) value: Option<String>,
+    /// What can be done about it.
+    pub(crate) way_out: Option<String>,
 }
 
 impl Fault {
     pub(crate) fn new(offset: usize, message: impl Into<String>) -> Self {
-        Self { message: message.into(), offset, column: None, value: None }
+        Self { message: message.into(), offset, column: None, value: None, way_out: None }
     }
 
     /// A text that is not a value of the type that `column` has.
@@ -56,6 +58,11 @@ impl Fault {
 
     pub(crate) fn value(mut self, value: &str) -> Self {
         self.value = Some(cut(value));
+        self
+    }
+
+    pub(crate) fn way_out(mut self, what: impl Into<String>) -> Self {
+        self.way_out = Some(what.into());
         self
     }
 }

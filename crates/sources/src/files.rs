@@ -19,10 +19,11 @@ use datafusion::sql::TableReference;
 use hardtack_core::{Error, JobContext, Location, Result, ShowFields, Source};
 
 use crate::fault::{MISSING_VALUE, a};
+use crate::hidden::hidden;
 use crate::input::SourceFile;
 use crate::kind::Kind;
 use crate::listing::{Found, Listing, Search};
-use crate::scan::Origin;
+use crate::scan::{Batches, Origin};
 use crate::table::FilesTable;
 use crate::text::parse;
 
@@ -100,7 +101,8 @@ impl<F> Files<F> {
         self
     }
 
-    /// An empty or missing folder gives no rows instead of an error. Needs a declared schema.
+    /// An empty or missing folder gives no rows instead of an error, and so does a CSV file that has not even a header. Needs
+    /// a declared schema.
     #[must_use]
     pub fn or_empty(mut self) -> Self {
         self.or_empty = true;
@@ -157,7 +159,8 @@ impl<F> Files<F> {
 
     /// Takes columns from the folders `name=value` that files are in (below the location), as Hive and Spark write
     /// them. A declared schema says which and of what type. Without, it is all of them, behind the columns of the
-    /// files: `Int64` if all values are integers (without leading zeros), `Date32` if all are dates, `Utf8` otherwise.
+    /// files: `Int64` if all values are integers (without leading zeros), `Date32` if all are dates, `Utf8` otherwise. If the
+    /// files have a column of that name, too, it must say the same, or is refused; a declared schema has the folder's value.
     #[must_use]
     pub fn with_hive_partitions(mut self) -> Self {
         self.partitions = Partitions::Hive;
@@ -228,7 +231,12 @@ pub trait Format: fmt::Debug + Clone + PartialEq + Send + Sync + 'static {
 
     /// The schema that all files together have.
     #[doc(hidden)]
-    async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<SchemaRef>;
+    async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<Inferred>;
+
+    /// A column of a file that has been inferred: one batch after another with this column alone. A file that lacks it has
+    /// nulls, or no batch.
+    #[doc(hidden)]
+    async fn column(&self, file: SourceFile, column: &Field) -> Result<Batches>;
 
     /// What reads files with this schema.
     #[doc(hidden)]
@@ -241,12 +249,29 @@ pub trait Format: fmt::Debug + Clone + PartialEq + Send + Sync + 'static {
     }
 }
 
+/// What the files of a source have in common.
+pub struct Inferred {
+    pub(crate) schema: SchemaRef,
+    /// Whether they spell the names of columns in different ways.
+    pub(crate) caseless: bool,
+}
+
+impl From<SchemaRef> for Inferred {
+    fn from(schema: SchemaRef) -> Self {
+        Self { schema, caseless: false }
+    }
+}
+
 /// What a format may want to know to plan a scan.
 pub struct Planned {
     /// Whether the schema was declared and not inferred.
     pub(crate) declared: bool,
     /// Whether the rows have [`LINE_COLUMN`].
     pub(crate) lines: bool,
+    /// Whether files spell the names of columns in different ways.
+    pub(crate) caseless: bool,
+    /// Whether nothing to read is no rows.
+    pub(crate) or_empty: bool,
     pub(crate) parquet: TableParquetOptions,
 }
 
@@ -256,6 +281,8 @@ struct Columns {
     schema: SchemaRef,
     /// Those that are read from files, and those that come from folders.
     table: TableSchema,
+    /// Whether files spell their names in different ways.
+    caseless: bool,
 }
 
 impl Columns {
@@ -269,7 +296,7 @@ impl Columns {
         let files: Fields = schema.fields().iter().filter(|f| !is_partition(f)).cloned().collect();
         let file_schema = Arc::new(Schema::new_with_metadata(files, schema.metadata().clone()));
         let schema = Arc::new(Schema::new_with_metadata(all, schema.metadata().clone()));
-        Self { schema, table: TableSchema::new(file_schema, folders) }
+        Self { schema, table: TableSchema::new(file_schema, folders), caseless: false }
     }
 }
 
@@ -337,43 +364,74 @@ impl<F: Format> Files<F> {
         let concurrency = session.state().config().target_partitions();
         let inferred = match declared {
             Some(columns) if self.partitions != Partitions::Hive => return Ok(columns),
-            Some(columns) => Arc::clone(&columns.schema),
+            Some(columns) => Arc::clone(&columns.schema).into(),
             // Files that inference reads are read again by the plan; only the second time counts.
             None => {
                 let uncounted: Vec<_> =
                     files.iter().map(|f| SourceFile { meter: Arc::default(), ..f.clone() }).collect();
-                let schema = self.format.infer(&uncounted, concurrency).await?;
-                if schema.fields().is_empty() {
+                let inferred = self.format.infer(&uncounted, concurrency).await?;
+                if inferred.schema.fields().is_empty() {
                     let why = "the files have no columns; declare a schema if that can be";
                     return Err(Error::refused(why).with("location", &self.location));
                 }
+                let Inferred { schema, caseless } = inferred;
                 if let Some(column) = self.origin_columns().find(|c| schema.field_with_name(c.name()).is_ok()) {
                     let why = "the files have a column of the name that `with_origin` gives one";
                     return Err(Error::refused(why).with("column", column.name()).with("location", &self.location));
                 }
                 let all: Fields = schema.fields().iter().cloned().chain(self.origin_columns()).collect();
-                Arc::new(Schema::new_with_metadata(all, schema.metadata().clone()))
+                Inferred { schema: Arc::new(Schema::new_with_metadata(all, schema.metadata().clone())), caseless }
             }
         };
+        let Inferred { schema, caseless } = inferred;
         let fields: Vec<FieldRef> = match &self.partitions {
             Partitions::None => Vec::new(),
             Partitions::Columns(fields) => fields.iter().cloned().collect(),
             Partitions::Hive => {
                 let all = listing.files.first().into_iter().flat_map(|f| f.partitions.keys());
                 let named = |name: &&String| name.as_str() != FILE_COLUMN && name.as_str() != LINE_COLUMN;
-                let known = all.filter(|name| self.schema.is_none() || inferred.field_with_name(name).is_ok());
+                let known = all.filter(|name| self.schema.is_none() || schema.field_with_name(name).is_ok());
                 let known = known.filter(|name| !self.origin || named(name));
                 let values =
                     |name| listing.files.iter().filter_map(move |f: &Found| f.partitions.get(name)?.as_deref());
                 known.map(|name| Arc::new(Field::new(name, partition_type(values(name)), true))).collect()
             }
         };
-        Ok(Columns::new(&inferred, &self.not_in_files(fields)))
+        if self.schema.is_none() {
+            self.check_hidden(listing, files, &schema, &fields, concurrency).await?;
+        }
+        Ok(Columns { caseless, ..Columns::new(&schema, &self.not_in_files(fields)) })
     }
 
     /// The columns that are not read from files: those of folders and the name of the file.
     fn not_in_files(&self, folders: impl IntoIterator<Item = FieldRef>) -> Vec<FieldRef> {
         folders.into_iter().chain(self.origin_columns().filter(|c| c.name() == FILE_COLUMN)).collect()
+    }
+
+    /// Refuses files whose folders say something else of a column than they do. What both say is said once. Who declares a
+    /// schema, has decided for the folders.
+    async fn check_hidden(
+        &self,
+        listing: &Listing,
+        files: &[SourceFile],
+        schema: &Schema,
+        partitions: &[FieldRef],
+        concurrency: usize,
+    ) -> Result<()> {
+        for column in partitions.iter().filter_map(|partition| schema.field_with_name(partition.name()).ok()) {
+            let folder = |found: &Found| found.partitions.get(column.name()).cloned().flatten();
+            let uncounted = |file: &SourceFile| SourceFile { meter: Arc::default(), ..file.clone() };
+            let each = files.iter().zip(&listing.files).map(|(file, found)| (uncounted(file), folder(found)));
+            if let Some(hidden) = hidden(&self.format, each.collect(), column, concurrency).await? {
+                let way_out = "leave out partition columns to have the value of the file, or declare a schema to have that of \
+                               the folder";
+                return Err(Error::refused(hidden.to_string())
+                    .with("file", hidden.file)
+                    .with("column", hidden.column)
+                    .with("way out", way_out));
+            }
+        }
+        Ok(())
     }
 
     fn nothing_found(&self, listing: &Listing) -> Error {
@@ -476,8 +534,14 @@ impl<F: Format> Source for Files<F> {
         let partitioned = partitioned.collect::<Result<_>>()?;
         let target_partitions = ctx.session().state().config().target_partitions();
         let origin = Origin { store: listing.store.url.clone(), meter, target_partitions };
-        let lines = self.origin && F::LINES;
-        let planned = Planned { declared, lines, parquet: ctx.session().copied_table_options().parquet };
+        let (lines, caseless) = (self.origin && F::LINES, columns.caseless);
+        let planned = Planned {
+            declared,
+            caseless,
+            lines,
+            or_empty: self.or_empty,
+            parquet: ctx.session().copied_table_options().parquet,
+        };
         let reader = self.format.plan(columns.table.clone(), origin, &planned)?;
         let table = FilesTable::new(columns.schema, columns.table, partitioned, listing.store.url, reader)
             .with_adapter(self.format.adapter());

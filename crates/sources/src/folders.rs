@@ -41,17 +41,21 @@ pub struct FolderCsv {
     pub escape: Option<u8>,
     /// What stands for null; an empty field of a text column is an empty text then, and null otherwise.
     pub null_text: Option<String>,
-    /// How many lines of each file are no rows.
+    /// What lines begin with that are no rows.
+    pub comment: Option<u8>,
+    /// How many lines at the start of each file are no rows, that which names the columns included.
     pub header_lines: u32,
+    /// How many of them are in front of that which names the columns.
+    pub skip_lines: u32,
 }
 
 impl FolderCsv {
     pub(crate) fn dialect(&self) -> Dialect {
-        // One line may name the columns; of more, nobody knows which.
-        let header = self.header_lines == 1;
-        let skipped = if header { 0 } else { self.header_lines };
-        let Self { delimiter, quote, escape, null_text, .. } = self.clone();
-        Dialect { delimiter, quote, escape, null_text, skipped, header }
+        // One line may name the columns; of more, nobody knows which, unless it was said.
+        let header = self.header_lines == self.skip_lines.saturating_add(1);
+        let skipped = if header { self.skip_lines } else { self.header_lines };
+        let Self { delimiter, quote, escape, null_text, comment, .. } = self.clone();
+        Dialect { delimiter, quote, escape, null_text, comment, skipped, header }
     }
 }
 

@@ -21,6 +21,7 @@ pub fn csv(text: &[u8], piece: usize, how: &FolderCsv, schema: &SchemaRef) -> Re
         filter: None,
         all: SchemaRef::clone(schema),
         places: Places::Required,
+        or_empty: false,
     };
     batches(text, piece, CsvCutter::new(how.dialect().into(), layout, 3))
 }

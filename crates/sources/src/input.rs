@@ -1,15 +1,17 @@
 //! Reading one file: opening, decompressing, and the window through which text formats look at it.
 
+use std::fs::File;
 use std::sync::Arc;
 
-use async_compression::tokio::bufread::{BzDecoder, GzipDecoder, XzDecoder, ZstdDecoder};
+use datafusion::common::runtime::SpawnedTask;
 use futures::TryStreamExt;
 use hardtack_core::{Error, Location, Meter, Result};
 use object_store::{GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt};
-use tokio::io::{AsyncRead, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::io::{InspectReader, StreamReader};
 
 use crate::ahead::{Ahead, Input};
+use crate::compression::{Compression, HEAD_BYTES};
 use crate::fault::Fault;
 
 /// A file that is to be read.
@@ -47,27 +49,51 @@ impl SourceFile {
         Box::new(InspectReader::new(bytes, move |read| meter.add_bytes(read.len() as u64)))
     }
 
-    /// Opens the file and decompresses it if its suffix says that it is compressed.
+    /// Opens the file and decompresses it if it is compressed: its first bytes tell that, whatever its name.
     pub(crate) async fn open_text(&self) -> Result<Text> {
-        let compression = Compression::of(self.meta.location.filename().unwrap_or_default());
+        let named = Compression::of(self.meta.location.filename().unwrap_or_default());
+        let (head, input) = self.open_input().await?;
+        let told = Compression::told_by(&head);
+        // What is named like a compressed file, but does not begin like one, is for the decoder to refuse.
+        let compression = told.or(named);
         let input = match compression {
-            None => self.open_plain().await?,
-            Some(compression) => Input::Stream(compression.decoder(self.open().await?)),
+            None => input,
+            Some(compression) => Input::Stream(compression.decoder(self.stream(input))),
         };
         // A file that is written right now may be longer than it was when it was listed.
         let size = if compression.is_none() { usize::try_from(self.meta.size).ok() } else { None };
-        Ok(Text::new(self.clone(), compression, Ahead::new(input, size)))
+        Ok(Text { misnamed: told != named, ..Text::new(self.clone(), compression, Ahead::new(input, size)) })
     }
 
-    /// Opens the file to be read straight from where it is.
-    async fn open_plain(&self) -> Result<Input> {
+    /// Opens the file to be read straight from where it is, and gives its first bytes, which are still to be read.
+    async fn open_input(&self) -> Result<(Vec<u8>, Input)> {
         let got = self.store.get(&self.meta.location).await.map_err(|e| Error::from(e).with("file", &self.location))?;
-        Ok(match got.payload {
-            GetResultPayload::File(file, _) => Input::File(file, Arc::clone(&self.meter)),
-            GetResultPayload::Stream(stream) => {
-                Input::Stream(self.counted(StreamReader::new(stream.map_err(std::io::Error::other))))
+        let opened = match got.payload {
+            GetResultPayload::File(file, _) => {
+                let head = SpawnedTask::spawn_blocking(move || first_bytes(file));
+                let opened = head.join_unwind().await.map_err(std::io::Error::other).flatten();
+                opened.map(|(head, file)| (head, Input::File(file, Arc::clone(&self.meter))))
             }
-        })
+            GetResultPayload::Stream(stream) => {
+                let mut stream = StreamReader::new(stream.map_err(std::io::Error::other));
+                let mut head = Vec::with_capacity(HEAD_BYTES);
+                let read = (&mut stream).take(HEAD_BYTES as u64).read_to_end(&mut head).await;
+                let again = std::io::Cursor::new(head.clone()).chain(stream);
+                read.map(|_| (head, Input::Stream(self.counted(again))))
+            }
+        };
+        opened.map_err(|e| self.error(e, None))
+    }
+
+    fn stream(&self, input: Input) -> Bytes {
+        match input {
+            Input::File(file, _) => {
+                let mut file = tokio::fs::File::from_std(file);
+                file.set_max_buf_size(READ_BYTES);
+                self.counted(file)
+            }
+            Input::Stream(stream) => stream,
+        }
     }
 
     /// Names the file in an error of reading it.
@@ -76,7 +102,12 @@ impl SourceFile {
             Ok(store) => Error::from(store),
             // What is not the store's fault is the decoder's: the bytes are not what the suffix says.
             Err(io) => match compression {
-                Some(kind) => Error::refused(format!("the file is not whole and valid {}", kind.name())).because(io),
+                Some(kind) => {
+                    let name = self.meta.location.filename().unwrap_or_default().to_ascii_lowercase();
+                    let named = format!("if it is not compressed, give it a name without `{}`", kind.suffix());
+                    let error = Error::refused(format!("the file is not whole and valid {}", kind.name())).because(io);
+                    if name.ends_with(kind.suffix()) { error.with("way out", named) } else { error }
+                }
                 None => Error::unavailable("reading failed").because(io),
             },
         };
@@ -84,54 +115,13 @@ impl SourceFile {
     }
 }
 
-/// How a file is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Compression {
-    Gzip,
-    Zstd,
-    Bzip2,
-    Xz,
-}
-
-impl Compression {
-    const ALL: [(Self, &'static str, &'static str); 4] = [
-        (Self::Gzip, ".gz", "gzip"),
-        (Self::Zstd, ".zst", "zstd"),
-        (Self::Bzip2, ".bz2", "bzip2"),
-        (Self::Xz, ".xz", "xz"),
-    ];
-
-    /// By the suffix of the file's name, in any case.
-    pub(crate) fn of(name: &str) -> Option<Self> {
-        let name = name.to_ascii_lowercase();
-        Self::ALL.into_iter().find(|(_, suffix, _)| name.ends_with(suffix)).map(|(kind, ..)| kind)
-    }
-
-    /// The suffixes that say that a file is compressed.
-    pub(crate) fn suffixes() -> impl Iterator<Item = &'static str> {
-        Self::ALL.into_iter().map(|(_, suffix, _)| suffix)
-    }
-
-    fn name(self) -> &'static str {
-        Self::ALL.into_iter().find(|(kind, ..)| *kind == self).map_or("", |(.., name)| name)
-    }
-
-    fn decoder(self, bytes: Bytes) -> Bytes {
-        // Files that were made by joining compressed files (`cat a.gz b.gz`) are read to their end.
-        macro_rules! all_members {
-            ($decoder:ident) => {{
-                let mut decoder = $decoder::new(BufReader::with_capacity(READ_BYTES, bytes));
-                decoder.multiple_members(true);
-                Box::new(decoder)
-            }};
-        }
-        match self {
-            Self::Gzip => all_members!(GzipDecoder),
-            Self::Zstd => all_members!(ZstdDecoder),
-            Self::Bzip2 => all_members!(BzDecoder),
-            Self::Xz => all_members!(XzDecoder),
-        }
-    }
+/// The first bytes of a file, and the file from its start.
+fn first_bytes(mut file: File) -> std::io::Result<(Vec<u8>, File)> {
+    use std::io::{Read, Seek};
+    let mut head = Vec::with_capacity(HEAD_BYTES);
+    (&mut file).take(HEAD_BYTES as u64).read_to_end(&mut head)?;
+    file.rewind()?;
+    Ok((head, file))
 }
 
 /// What some programs put before UTF-8 text.
@@ -145,11 +135,15 @@ const MAX_ROW_BYTES: usize = 64 << 20;
 /// knows on which line that starts.
 pub(crate) struct Text {
     file: SourceFile,
-    compression: Option<Compression>,
+    pub(crate) compression: Option<Compression>,
+    /// Whether the name of the file says something else about how it is compressed.
+    misnamed: bool,
     ahead: Ahead,
     window: bytes::Bytes,
-    line: u64,
+    lines: Lines,
     ended: bool,
+    /// Whether its first bytes were looked at.
+    begun: bool,
 }
 
 /// What a look at the front of a text has come to.
@@ -166,13 +160,50 @@ pub(crate) struct Block<T> {
     /// What was found out about it.
     pub(crate) made: T,
     location: Location,
-    /// On which it starts.
-    pub(crate) line: u64,
+    /// Those before it.
+    pub(crate) lines: Lines,
+}
+
+/// How many lines of a text have ended. They end with `\r` in a text without `\n`.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Lines {
+    ended: u64,
+    returns: u64,
+}
+
+impl Lines {
+    /// With those that end in this text, which follows.
+    pub(crate) fn and(self, text: &[u8]) -> Self {
+        let count = |byte: u8| memchr::memchr_iter(byte, text).count() as u64;
+        let ended = self.ended + count(b'\n');
+        Self { ended, returns: if ended > 0 { 0 } else { self.returns + count(b'\r') } }
+    }
+
+    /// The number of the line that comes next.
+    pub(crate) fn next(self) -> u64 {
+        1 + if self.ended > 0 { self.ended } else { self.returns }
+    }
 }
 
 impl Text {
     fn new(file: SourceFile, compression: Option<Compression>, ahead: Ahead) -> Self {
-        Self { file, compression, ahead, window: bytes::Bytes::new(), line: 1, ended: false }
+        Self {
+            file,
+            compression,
+            misnamed: false,
+            ahead,
+            window: bytes::Bytes::new(),
+            lines: Lines::default(),
+            ended: false,
+            begun: false,
+        }
+    }
+
+    /// What may be said of a file that is compressed and not named so, or the other way round.
+    pub(crate) fn misnamed(&self) -> Option<String> {
+        let kind = self.compression.filter(|_| self.misnamed)?;
+        let why = "which its name does not say: it is read here, but Hive and Athena go by the name";
+        Some(format!("{} is {}, {why}", self.file.location, kind.name()))
     }
 
     /// Lets `step` look at the front of the text until it has taken off enough of it. It is given the text so far and
@@ -182,23 +213,40 @@ impl Text {
         mut step: impl FnMut(&[u8], bool) -> Result<Step<T>, Fault>,
     ) -> Result<Option<Block<T>>> {
         loop {
+            self.begin()?;
             let Step { used, made } = step(&self.window, self.ended)
-                .map_err(|fault| refuse(fault, &self.window, self.line, &self.file.location))?;
+                .map_err(|fault| refuse(fault, &self.window, self.lines, &self.file.location))?;
             let text = self.window.split_to(used);
-            let line = self.line;
-            self.line += lines(&text);
+            let lines = self.lines;
+            self.lines = lines.and(&text);
             match made {
-                Some(made) => return Ok(Some(Block { text, made, location: self.file.location.clone(), line })),
+                Some(made) => return Ok(Some(Block { text, made, location: self.file.location.clone(), lines })),
                 None if self.ended => return Ok(None),
                 None => self.fill().await?,
             }
         }
     }
 
+    /// Refuses texts that are written in another way than they are read.
+    fn begin(&mut self) -> Result<()> {
+        if self.begun || !(self.ended || self.window.len() >= 4) {
+            return Ok(());
+        }
+        self.begun = true;
+        match *self.window {
+            [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => {}
+            [0, a, 0, b, ..] | [a, 0, b, 0, ..] if a != 0 && b != 0 => {}
+            _ => return Ok(()),
+        }
+        let fault = Fault::new(0, "this is UTF-16, and texts are read as UTF-8")
+            .way_out("convert the file: `iconv -f UTF-16 -t UTF-8`");
+        Err(refuse(fault, &self.window, self.lines, &self.file.location))
+    }
+
     async fn fill(&mut self) -> Result<()> {
         if self.window.len() > MAX_ROW_BYTES {
             let why = format!("a row is longer than {} MiB; a bracket or quote may not be closed", MAX_ROW_BYTES >> 20);
-            return Err(refuse(Fault::new(0, why), &self.window, self.line, &self.file.location));
+            return Err(refuse(Fault::new(0, why), &self.window, self.lines, &self.file.location));
         }
         // A long row is looked at again each time; that it grows by its own length keeps that from going on for long.
         let enough = (self.window.len() * 2).min(MAX_ROW_BYTES + 1);
@@ -214,26 +262,20 @@ impl Text {
 impl<T> Block<T> {
     /// What is wrong in the block, with the file and the line.
     pub(crate) fn refuse(&self, fault: Fault) -> Error {
-        refuse(fault, &self.text, self.line, &self.location)
+        refuse(fault, &self.text, self.lines, &self.location)
     }
 }
 
-/// A fault in a text that starts on `line` of a file.
-fn refuse(fault: Fault, text: &[u8], line: u64, file: &Location) -> Error {
-    let line = line + lines(&text[..fault.offset.min(text.len())]);
+/// A fault in a text that follows these lines of a file.
+fn refuse(fault: Fault, text: &[u8], lines: Lines, file: &Location) -> Error {
+    let line = lines.and(&text[..fault.offset.min(text.len())]).next();
     let error = Error::refused(fault.message).with("file", file).with("line", line);
-    let error = match fault.column {
-        Some(column) => error.with("column", column),
+    let with = |error: Error, key, value: Option<String>| match value {
+        Some(value) => error.with(key, value),
         None => error,
     };
-    match fault.value {
-        Some(value) => error.with("value", value),
-        None => error,
-    }
-}
-
-pub(crate) fn lines(text: &[u8]) -> u64 {
-    memchr::memchr_iter(b'\n', text).count() as u64
+    let error = with(with(error, "column", fault.column), "value", fault.value);
+    with(error, "way out", fault.way_out)
 }
 
 #[cfg(test)]

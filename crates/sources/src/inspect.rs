@@ -11,12 +11,15 @@ use object_store::ObjectMeta;
 use object_store::path::Path;
 
 use crate::avro::{self, Avro};
-use crate::csv::{self, Csv};
+use crate::compression::Compression;
+use crate::csv::{self, Csv, CsvHints};
 use crate::files::Format;
 use crate::folders::{FileFormat, FolderCsv};
+use crate::hidden;
 use crate::infer::look_at_each;
-use crate::input::{Compression, SourceFile, Step};
+use crate::input::{SourceFile, Step};
 use crate::json::{self, Json};
+use crate::listing::folder_partition;
 use crate::parquet::{self, Parquet};
 
 /// What kind of file a file is, before anything is known of how it is written.
@@ -75,8 +78,8 @@ impl FileKind {
     /// # Errors
     /// Those of the store.
     pub async fn sniff(store: &Store, meta: &ObjectMeta) -> Result<Option<Self>> {
-        let compression = Compression::of(meta.location.filename().unwrap_or_default());
-        let mut found = None;
+        let mut text = file(store, meta).open_text().await?;
+        let (compression, mut found) = (text.compression, None);
         let look = |text: &[u8], ended: bool| {
             let start = text.trim_ascii_start();
             if !ended && start.len() < 4 {
@@ -90,7 +93,7 @@ impl FileKind {
             };
             Ok(Step { used: text.len(), made: Some(()) })
         };
-        match file(store, meta).open_text().await?.next(look).await {
+        match text.next(look).await {
             Ok(_) => Ok(found),
             // Not what its suffix says.
             Err(e) if e.kind() == ErrorKind::Refused => Ok(None),
@@ -104,11 +107,14 @@ impl FileKind {
 pub struct InspectOptions {
     /// How CSV files are written, if that is known; otherwise it is found out.
     pub csv: Option<FolderCsv>,
-    /// Whether the first line of CSV files names the columns; otherwise it is found out.
-    pub csv_header: Option<bool>,
+    /// Otherwise what is known of that.
+    pub csv_hints: CsvHints,
     /// How many bytes of each text file are looked at (decompressed; all by default). A value further down may be of
     /// another type, and is refused then when it is read.
     pub sample_bytes: Option<u64>,
+    /// The names of the partition keys, in lower case: values of columns that are named like one should be those of the
+    /// folders `key=value` that the files are in.
+    pub keys: Vec<String>,
     /// How many files are looked at side by side.
     pub concurrency: usize,
     /// Whether the first files say what the columns are, because they were read before. Otherwise most of them do.
@@ -129,6 +135,8 @@ pub struct Inspected {
     pub notes: Vec<String>,
     /// Files whose columns are not among these, and why.
     pub unfit: Vec<(Location, Error)>,
+    /// Columns that are named like a partition key and have other values, with one of them.
+    pub hidden: Vec<String>,
 }
 
 /// Looks at files of one kind and one store and says how they are written and what columns they have together: the
@@ -148,10 +156,45 @@ pub async fn inspect(
     options: &InspectOptions,
 ) -> Result<Inspected> {
     let files: Vec<SourceFile> = files.iter().map(|meta| file(store, meta)).collect();
-    match kind {
-        FileKind::Parquet | FileKind::Avro => inspect_typed(&files, kind, options).await,
-        FileKind::Json | FileKind::Csv => inspect_texts(files, kind, options).await,
+    let found = match kind {
+        FileKind::Parquet | FileKind::Avro => inspect_typed(&files, kind, options).await?,
+        FileKind::Json | FileKind::Csv => inspect_texts(files.clone(), kind, options).await?,
+    };
+    let hidden = hidden_columns(&files, kind, options, &found).await?;
+    Ok(Inspected { hidden, ..found })
+}
+
+/// What is to be said of columns that are named like a partition key, and have other values.
+async fn hidden_columns(
+    files: &[SourceFile],
+    kind: FileKind,
+    options: &InspectOptions,
+    found: &Inspected,
+) -> Result<Vec<String>> {
+    let mut hidden = Vec::new();
+    let fits = |file: &&SourceFile| !found.unfit.iter().any(|(unfit, _)| *unfit == file.location);
+    for column in found.schema.fields().iter().filter(|field| options.keys.contains(field.name())) {
+        let files =
+            || files.iter().filter(fits).map(|file| (file.clone(), folder_value(file, column.name()))).collect();
+        let concurrency = options.concurrency;
+        let first = match kind {
+            FileKind::Parquet => hidden::hidden(&Parquet, files(), column, concurrency).await?,
+            FileKind::Avro => hidden::hidden(&Avro, files(), column, concurrency).await?,
+            FileKind::Json => hidden::hidden(&Json, files(), column, concurrency).await?,
+            // Columns of CSV are found by their places, so that there can be none of that name.
+            FileKind::Csv => None,
+        };
+        hidden.extend(first.map(|hidden| hidden.to_string()));
     }
+    Ok(hidden)
+}
+
+/// What the folder `key=value` that a file is in says.
+fn folder_value(file: &SourceFile, key: &str) -> Option<String> {
+    let mut folders: Vec<_> = file.meta.location.parts().collect();
+    folders.pop();
+    let said = folders.iter().filter_map(|folder| folder_partition(folder.as_ref()));
+    said.filter(|(name, _)| name.to_lowercase() == key).last().and_then(|(_, value)| value)
 }
 
 /// What is said where the types of files have nothing in common.
@@ -208,7 +251,7 @@ async fn inspect_typed(files: &[SourceFile], kind: FileKind, options: &InspectOp
     let rows = files.iter().map(|file| counted.get(&file.meta.location).copied().unwrap_or_default()).collect();
     let format = if kind == FileKind::Parquet { FileFormat::Parquet } else { FileFormat::Avro };
     let rows = (kind == FileKind::Parquet).then_some(rows);
-    Ok(Inspected { format, schema: Arc::new(union.schema()), rows, notes: Vec::new(), unfit })
+    Ok(Inspected { format, schema: Arc::new(union.schema()), rows, notes: Vec::new(), unfit, hidden: Vec::new() })
 }
 
 /// The columns of files, as far as their types have something in common, and the files of which that is not so.
@@ -248,8 +291,7 @@ async fn texts(files: &[SourceFile], kind: FileKind, options: &InspectOptions) -
     let (format, schema) = match kind {
         FileKind::Csv => {
             let known = options.csv.as_ref().map(FolderCsv::dialect);
-            let header = known.as_ref().map(|dialect| dialect.header).or(options.csv_header);
-            let known = csv::Known { dialect: known, header, sample: options.sample_bytes };
+            let known = csv::Known { dialect: known, hints: options.csv_hints, sample: options.sample_bytes };
             let looked = csv::look(files, &known, concurrency).await?;
             notes.extend(looked.notes);
             let format = FileFormat::Csv(options.csv.clone().unwrap_or(FolderCsv {
@@ -257,15 +299,19 @@ async fn texts(files: &[SourceFile], kind: FileKind, options: &InspectOptions) -
                 quote: looked.dialect.quote.filter(|_| looked.quoted),
                 escape: looked.dialect.escape,
                 null_text: looked.dialect.null_text,
-                header_lines: u32::from(looked.dialect.header),
+                comment: looked.dialect.comment,
+                header_lines: looked.dialect.skipped + u32::from(looked.dialect.header),
+                skip_lines: looked.dialect.skipped,
             }));
             (format, looked.schema)
         }
         _ => {
-            let (schema, scattered) = json::look(files, options.sample_bytes, concurrency).await?;
-            notes.extend(scattered.map(|file| {
-                format!("{file} has not one object on each line, which is what Athena and Hive want; it is read here")
-            }));
+            let looked = json::look(files, options.sample_bytes, concurrency).await?;
+            if let Some((file, one, other)) = &looked.two_spellings {
+                return Err(in_two_spellings(one, other, file));
+            }
+            let schema = looked.schema();
+            notes.extend(looked.notes);
             (FileFormat::Json, schema)
         }
     };
@@ -274,7 +320,7 @@ async fn texts(files: &[SourceFile], kind: FileKind, options: &InspectOptions) -
         Some(file) => folded(&schema, &file.location)?,
         None => schema,
     };
-    Ok(Inspected { format, schema: Arc::new(schema), rows: None, notes, unfit: Vec::new() })
+    Ok(Inspected { format, schema: Arc::new(schema), rows: None, notes, unfit: Vec::new(), hidden: Vec::new() })
 }
 
 fn file(store: &Store, meta: &ObjectMeta) -> SourceFile {
@@ -284,11 +330,14 @@ fn file(store: &Store, meta: &ObjectMeta) -> SourceFile {
 
 /// With names in lower case, also inside of structs.
 fn folded(schema: &Schema, file: &Location) -> Result<Schema> {
-    Ok(Schema::new(folded_fields(schema.fields()).map_err(|(one, other)| {
-        Error::refused(format!("`{one}` and `{other}` differ in case only, and a table knows no case; rename one"))
-            .with("file", file)
-            .with("column", one)
-    })?))
+    let folded = folded_fields(schema.fields());
+    Ok(Schema::new(folded.map_err(|(one, other)| in_two_spellings(&one, &other, file))?))
+}
+
+fn in_two_spellings(one: &str, other: &str, file: &Location) -> Error {
+    Error::refused(format!("`{one}` and `{other}` differ in case only, and a table knows no case; rename one"))
+        .with("file", file)
+        .with("column", one)
 }
 
 fn folded_fields(fields: &Fields) -> Result<Fields, (String, String)> {

@@ -43,6 +43,7 @@
 mod ahead;
 mod avro;
 mod blocks;
+mod compression;
 mod convert;
 mod csv;
 mod fault;
@@ -52,6 +53,7 @@ mod folders;
 #[doc(hidden)]
 pub mod fuzzing;
 mod globs;
+mod hidden;
 mod infer;
 mod input;
 mod inspect;
@@ -67,7 +69,7 @@ mod table;
 mod text;
 
 pub use avro::{Avro, AvroFiles};
-pub use csv::{Csv, CsvFiles};
+pub use csv::{Csv, CsvFiles, CsvHints};
 pub use files::{FILE_COLUMN, Files, Format, LINE_COLUMN, partition_type, partition_value};
 pub use folders::{FileFormat, Folder, FolderCsv, FolderScan, Wanted};
 pub use globs::Globs;

@@ -11,8 +11,8 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
+use crate::compression::Compression;
 use crate::folders::Wanted;
-use crate::input::Compression;
 
 /// Which files below a location belong to a source.
 #[derive(Debug, Clone)]

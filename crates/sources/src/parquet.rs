@@ -3,25 +3,28 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use datafusion::common::config::TableParquetOptions;
 use datafusion::datasource::file_format::parquet::{coerce_int96_to_resolution, transform_schema_to_view};
 use datafusion::datasource::physical_plan::{FileSource, ParquetSource};
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::physical_expr_adapter::PhysicalExprAdapterFactory;
+use futures::{StreamExt, TryStreamExt, stream};
 use hardtack_catalog::types::{Policy, Union, with_exact_doubles};
 use hardtack_core::{Error, Result};
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
-use parquet::arrow::async_reader::ParquetObjectReader;
+use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStreamBuilder};
+use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::statistics::Statistics;
 
 use crate::convert::Lossless;
-use crate::files::{Files, Format, Planned};
+use crate::files::{Files, Format, Inferred, Planned};
 use crate::infer::{DECLARE, infer_each};
 use crate::input::SourceFile;
-use crate::scan::{Metered, Origin, in_file};
+use crate::scan::{Batches, Metered, Origin, in_file};
 
 /// The Parquet format: see [`ParquetFiles`].
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -55,11 +58,30 @@ impl Format for Parquet {
     const TYPE: &'static str = "ParquetFiles";
     const SUFFIXES: &'static [&'static str] = &[".parquet"];
 
-    async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<SchemaRef> {
+    async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<Inferred> {
         let mut union = Union::new(Policy::Infer, DECLARE);
         // Footers are waited for, not worked on.
         infer_each(files, concurrency.max(16), footer, |file, (schema, _)| union.add(&schema, &file.location)).await?;
-        Ok(Arc::new(transform_schema_to_view(&union.schema())))
+        Ok(Arc::new(transform_schema_to_view(&union.schema())).into())
+    }
+
+    async fn column(&self, file: SourceFile, column: &Field) -> Result<Batches> {
+        let reader = ParquetObjectReader::new(Arc::clone(&file.store), file.meta.location.clone())
+            .with_file_size(file.meta.size);
+        let failed = move |e: ParquetError| Error::from(in_file(e.into(), &file.location));
+        let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(&failed)?;
+        let fields = builder.schema().fields().iter();
+        let roots: Vec<usize> = fields
+            .enumerate()
+            .filter(|(_, field)| field.name().to_lowercase() == column.name().to_lowercase())
+            .map(|(root, _)| root)
+            .collect();
+        if roots.is_empty() {
+            return Ok(stream::empty().boxed());
+        }
+        let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
+        let rows = builder.with_projection(mask).build().map_err(&failed)?;
+        Ok(rows.map_err(failed).boxed())
     }
 
     fn plan(&self, table: TableSchema, origin: Origin, planned: &Planned) -> Result<Arc<dyn FileSource>> {

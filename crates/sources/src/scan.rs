@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::prep_null_mask_filter;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use async_trait::async_trait;
 use datafusion::common::Result as DFResult;
@@ -65,6 +65,14 @@ pub(crate) struct Want {
     pub(crate) side_by_side: usize,
     /// Only these rows; none unless the format [can filter](ReadRows::can_filter).
     pub(crate) filter: Option<RowFilter>,
+}
+
+impl Want {
+    /// One column.
+    pub(crate) fn column(column: Field) -> Self {
+        let columns = Arc::new(Schema::new(vec![column.with_nullable(true)]));
+        Self { columns, batch_size: 8192, side_by_side: 1, filter: None }
+    }
 }
 
 /// Which rows of a file are wanted.

@@ -29,7 +29,9 @@ pub(crate) fn file_format(table: &Table, partition: Option<&Partition>) -> Resul
             quote: csv.quote,
             escape: csv.escape,
             null_text: null_text(storage, csv.quote.is_some()),
+            comment: csv.comment,
             header_lines: csv.header_lines,
+            skip_lines: csv.skip_lines,
         }),
         other => {
             let why = format!("tables of {} cannot be read", other.classification());

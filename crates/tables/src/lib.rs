@@ -25,6 +25,7 @@ pub use crawl::{
     crawl,
 };
 pub use evolution::SchemaEvolution;
+pub use hardtack_sources::CsvHints;
 pub use names::register_names;
 pub use or_table::{InDatabase, OrTable};
 pub use provider::CatalogTable;

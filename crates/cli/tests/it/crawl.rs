@@ -114,6 +114,38 @@ fn files_become_tables() {
 }
 
 #[test]
+fn dialects_are_options() {
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), "a.csv", "Report of May\n% by hand\nid\tsay\n1\t'^'hi^''\n2\t'\t'\n");
+    let crawl = ["crawl", "lake", "--database", "shop"];
+    let said = hardtack(folder.path(), &crawl);
+    assert!(said.contains("crawl --csv-skip-lines 2"), "{said}");
+    let dialect = [
+        "--csv-delimiter",
+        "tab",
+        "--csv-quote",
+        "'",
+        "--csv-escape",
+        "^",
+        "--csv-skip-lines",
+        "1",
+        "--csv-comment",
+        "%",
+        "--csv-header",
+        "present",
+    ];
+    let said = hardtack(folder.path(), &[&crawl[..], &dialect].concat());
+    assert!(said.starts_with("0 created") && said.contains("columns: id bigint, say string"), "{said}");
+    let rows = hardtack(folder.path(), &["sql", "-c", "select say from shop.lake where id = 1"]);
+    assert!(rows.contains("'hi'"), "{rows}");
+    for wrong in
+        [["--csv-delimiter", ";;"], ["--csv-quote", "ü"], ["--csv-skip-lines", "-1"], ["--csv-header", "maybe"]]
+    {
+        assert!(hardtack(folder.path(), &[&crawl[..], &wrong].concat()).starts_with("2 "), "{wrong:?}");
+    }
+}
+
+#[test]
 fn usage() {
     let folder = tempfile::tempdir().unwrap();
     put(folder.path(), "a.csv", "id\n1\n");

@@ -8,10 +8,10 @@ use arrow::array::{
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 
-use super::dialect::{Cell, Dialect, Record};
+use super::dialect::{Cell, Dialect, Record, way_out};
 use crate::blocks::{BLOCK_BYTES, Cut, Decode};
 use crate::fault::{Fault, cut};
-use crate::input::Step;
+use crate::input::{BOM, Step};
 use crate::scan::RowFilter;
 use crate::text::parse;
 
@@ -22,12 +22,14 @@ pub(crate) struct Layout {
     /// The columns of the files.
     pub(crate) all: SchemaRef,
     pub(crate) places: Places,
+    /// Whether a file without a header is no rows, and not a file that lost it.
+    pub(crate) or_empty: bool,
 }
 
 /// Where the columns of a schema are in a file.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Places {
-    /// Where the header names them; a column that it does not name is null.
+    /// Where the header names them, in any case; a column that it does not name is null.
     Named,
     /// Where the header names them, in any case. It has to name them all.
     Required,
@@ -52,6 +54,7 @@ pub(crate) struct CsvCutter {
 /// What decodes a block of records.
 pub(crate) struct Records {
     dialect: Arc<Dialect>,
+    header: Header,
     wanted: SchemaRef,
     /// Where to keep each field; only the columns that are wanted are kept.
     slots: Vec<Option<usize>>,
@@ -70,10 +73,14 @@ impl CsvCutter {
     /// Reads the header, if it is there as a whole.
     fn header(&mut self, text: &[u8], ended: bool) -> Result<(), Fault> {
         let Some(start) = self.dialect.start(text, ended) else { return Ok(()) };
-        let names = if self.dialect.header {
-            let Some((names, end)) = header_names(&self.dialect, text, start, ended)? else { return Ok(()) };
-            self.at = end;
-            names
+        let header = if self.dialect.header {
+            let Some(header) = header(&self.dialect, text, start, ended)? else {
+                let may_lack = self.layout.or_empty || self.layout.places == Places::Ordered;
+                return if ended && !may_lack { Err(no_header()) } else { Ok(()) };
+            };
+            self.at = header.end;
+            self.layout.check_header(&header)?;
+            header
         } else {
             let mut names: Vec<_> = self.layout.all.fields().iter().map(|f| f.name().clone()).collect();
             if self.layout.places == Places::Ordered {
@@ -83,9 +90,9 @@ impl CsvCutter {
                 names.truncate(width);
             }
             self.at = start;
-            names
+            Header { names, ..Header::default() }
         };
-        self.records = Some(Arc::new(self.layout.records(&self.dialect, &names)?));
+        self.records = Some(Arc::new(self.layout.records(&self.dialect, header)?));
         Ok(())
     }
 }
@@ -241,7 +248,11 @@ impl Records {
             })?;
             at = match record {
                 Record::Fields(fields, end) if fields == self.slots.len() => {
-                    rows += 1;
+                    if self.header.is_repeated(&text[at..end]) {
+                        self.header.refuse_repeated(text, at, end)?;
+                    } else {
+                        rows += 1;
+                    }
                     end
                 }
                 Record::Fields(fields, end) => return Err(wrong_width(text, at, end, fields, self.slots.len())),
@@ -299,7 +310,29 @@ impl Records {
 }
 
 impl Layout {
-    fn records(&self, dialect: &Arc<Dialect>, names: &[String]) -> Result<Records, Fault> {
+    /// Refuses a record that cannot be a header, where columns are found by their places: it names none of them, and has
+    /// values of their types.
+    fn check_header(&self, header: &Header) -> Result<(), Fault> {
+        let fields = self.all.fields();
+        if self.places != Places::Ordered || header.names.iter().any(|name| fields.iter().any(|f| same(name, f.name())))
+        {
+            return Ok(());
+        }
+        let is_text = |of: &DataType| matches!(of, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+        let fits = |(field, name): (&FieldRef, &String)| {
+            parse([Some(name.as_str().into())].into_iter(), field.data_type()).is_ok()
+        };
+        let typed: Vec<_> = fields.iter().zip(&header.names).filter(|(field, _)| !is_text(field.data_type())).collect();
+        if typed.is_empty() || !typed.into_iter().all(fits) {
+            return Ok(());
+        }
+        let names = cut(&header.names.join(","));
+        let fault = Fault::new(0, format!("the first record, `{names}`, is no header, as the table says, but a row"));
+        Err(fault.way_out("if no file has one, set `skip.header.line.count` of the table to 0"))
+    }
+
+    fn records(&self, dialect: &Arc<Dialect>, header: Header) -> Result<Records, Fault> {
+        let names = &header.names;
         let mut slots = vec![None; names.len()];
         let by_name = self.is_by_name(names);
         let mut slots_of = |schema: &SchemaRef| -> Result<Vec<Option<usize>>, Fault> {
@@ -320,7 +353,8 @@ impl Layout {
             Some(filter) => Some((filter.clone(), slots_of(&filter.columns)?)),
         };
         let kept = slots.iter().flatten().count();
-        Ok(Records { dialect: Arc::clone(dialect), wanted: Arc::clone(&self.wanted), slots, kept, columns, filter })
+        let (dialect, wanted) = (Arc::clone(dialect), Arc::clone(&self.wanted));
+        Ok(Records { dialect, header, wanted, slots, kept, columns, filter })
     }
 
     /// Whether fields are found by their names.
@@ -338,8 +372,9 @@ impl Layout {
             names.iter().enumerate().filter(|(_, name)| same(name)).map(|(i, _)| i).collect()
         };
         let exact = all(&|name| name == column);
-        let caseless = exact.is_empty() && self.places != Places::Named;
-        let found = if caseless { all(&|name| same(name, column)) } else { exact };
+        // One that is another column is not this one.
+        let is_free = |name: &str| self.places != Places::Named || self.all.field_with_name(name).is_err();
+        let found = if exact.is_empty() { all(&|name| same(name, column) && is_free(name)) } else { exact };
         match found.as_slice() {
             [one] => Ok(Some(*one)),
             [] if self.places != Places::Required => Ok(None),
@@ -348,9 +383,17 @@ impl Layout {
                 Err(Fault::new(0, format!("the file has no column `{column}`; its header is `{}`", cut(&header)))
                     .column(column))
             }
-            _ => Err(Fault::new(0, format!("the header names `{column}` more than once")).column(column)),
+            _ => {
+                let fault = Fault::new(0, format!("the header names `{column}` more than once")).column(column);
+                Err(fault.way_out(way_out::NAMES))
+            }
         }
     }
+}
+
+/// A file that has not even a header was not written to its end, rather than written without rows.
+fn no_header() -> Fault {
+    Fault::new(0, "the file is empty: it has not even a header").way_out(way_out::EMPTY)
 }
 
 /// Whether two names differ in case at most.
@@ -372,28 +415,67 @@ fn width(dialect: &Dialect, text: &[u8], start: usize, ended: bool) -> Result<Op
     Ok(ended.then_some(0))
 }
 
-/// The names in the header, that is not before `start`, and where it ends; nothing if the header does not end in the text,
-/// or there is none because the file is empty.
-pub(crate) fn header_names(
-    dialect: &Dialect,
-    text: &[u8],
-    start: usize,
-    ended: bool,
-) -> Result<Option<(Vec<String>, usize)>, Fault> {
+/// The record that names the columns.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Header {
+    pub(crate) names: Vec<String>,
+    /// Where it ends.
+    pub(crate) end: usize,
+    /// As it is written, without the end of its line.
+    written: Vec<u8>,
+    fields: usize,
+}
+
+impl Header {
+    /// A record with so many fields that may be a header.
+    pub(crate) fn of(text: &[u8], start: usize, end: usize, fields: usize) -> Self {
+        Self { names: Vec::new(), end, written: as_written(&text[start..end]).to_vec(), fields }
+    }
+
+    /// Whether a record is the header once more, as it is where files were joined. A single field may well be the name of its
+    /// column, unless a mark of UTF-8 says that a file begins there.
+    #[inline]
+    pub(crate) fn is_repeated(&self, record: &[u8]) -> bool {
+        // Nearly all records begin with something else.
+        let may_be = record.first().is_some_and(|byte| *byte == BOM[0] || self.written.first() == Some(byte));
+        may_be && as_written(record) == self.written && (self.fields > 1 || record.starts_with(BOM))
+    }
+
+    /// A header that is there once more is passed over where a mark of UTF-8 says that another file begins, and refused
+    /// elsewhere: it may be a row, and most likely is none.
+    pub(crate) fn refuse_repeated(&self, text: &[u8], start: usize, end: usize) -> Result<(), Fault> {
+        let record = &text[start..end];
+        if record.starts_with(BOM) {
+            return Ok(());
+        }
+        let fault = Fault::new(start, "the record is the header once more, as where files were joined");
+        Err(fault.value(&String::from_utf8_lossy(as_written(record))).way_out(way_out::REPEATED))
+    }
+}
+
+/// A record without the mark in front of it and the end of its line.
+fn as_written(record: &[u8]) -> &[u8] {
+    let record = record.strip_prefix(BOM).unwrap_or(record);
+    record.strip_suffix(b"\r\n").or(record.strip_suffix(b"\n")).or(record.strip_suffix(b"\r")).unwrap_or(record)
+}
+
+/// The header, which is not before `start`; nothing if it does not end in the text, or there is none because the file is
+/// empty.
+pub(crate) fn header(dialect: &Dialect, text: &[u8], start: usize, ended: bool) -> Result<Option<Header>, Fault> {
     let mut at = start;
     while at < text.len() {
         let mut cells = Vec::new();
         match dialect.record(text, at, ended, |_, cell| cells.push(cell))? {
             Record::Partial => return Ok(None),
             Record::Blank(end) => at = end,
-            Record::Fields(_, end) => {
-                let text = std::str::from_utf8(&text[..end])
+            Record::Fields(fields, end) => {
+                let names = std::str::from_utf8(&text[..end])
                     .map_err(|e| Fault::new(e.valid_up_to(), "this is not UTF-8 text; convert the file"))?;
-                let names = cells.iter().enumerate().map(|(i, cell)| match cell.text(text, dialect).trim() {
+                let names = cells.iter().enumerate().map(|(i, cell)| match cell.text(names, dialect).trim() {
                     "" => column_name(i),
                     name => name.to_owned(),
                 });
-                return Ok(Some((names.collect(), end)));
+                return Ok(Some(Header { names: names.collect(), ..Header::of(text, at, end, fields) }));
             }
         }
     }

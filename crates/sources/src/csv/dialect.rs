@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr2, memchr3};
+use hardtack_core::{Error, Result as CoreResult};
+use memchr::{memchr2, memchr3};
 
 use super::ends::Ends;
 use crate::fault::Fault;
@@ -17,14 +18,27 @@ pub(crate) struct Dialect {
     /// written twice in a quoted field is one of its characters in any case.
     pub(crate) escape: Option<u8>,
     pub(crate) null_text: Option<String>,
+    /// What lines begin with that say nothing.
+    pub(crate) comment: Option<u8>,
     /// Lines before the header, or the first record, that say nothing.
     pub(crate) skipped: u32,
     pub(crate) header: bool,
 }
 
+/// What is wrong with a field that goes on behind its closing quote.
+pub(super) const AFTER_QUOTE: &str = "text follows a closing quote; a quote inside of a quoted field is written twice";
+
 impl Default for Dialect {
     fn default() -> Self {
-        Self { delimiter: b',', quote: Some(b'"'), escape: None, null_text: None, skipped: 0, header: true }
+        Self {
+            delimiter: b',',
+            quote: Some(b'"'),
+            escape: None,
+            null_text: None,
+            comment: None,
+            skipped: 0,
+            header: true,
+        }
     }
 }
 
@@ -77,6 +91,11 @@ impl Cell {
         plain.then(|| &text[self.start as usize..self.end as usize])
     }
 
+    /// The content as it is written.
+    pub(super) fn bytes(self, text: &[u8]) -> &[u8] {
+        &text[self.start as usize..self.end as usize]
+    }
+
     /// The content, or nothing where the field is null: an empty field without quotes, or one that holds the null text.
     /// Where a null text is set, an empty field of a text column is an empty text. A quoted field is never null, but that
     /// an empty one is no value of any type but text.
@@ -123,6 +142,24 @@ impl Dialect {
         out
     }
 
+    /// Refuses bytes that cannot be told apart.
+    pub(crate) fn check(&self) -> CoreResult<()> {
+        let escape = self.escape.filter(|escape| self.quote != Some(*escape));
+        let all =
+            [("delimiter", Some(self.delimiter)), ("quote", self.quote), ("escape", escape), ("comment", self.comment)];
+        let used: Vec<(&str, u8)> = all.into_iter().filter_map(|(what, byte)| Some((what, byte?))).collect();
+        for (i, (what, byte)) in used.iter().enumerate() {
+            let shown = char::from(*byte).escape_debug();
+            if !byte.is_ascii() || matches!(byte, b'\n' | b'\r') {
+                return Err(Error::usage(format!("`{shown}` cannot be the {what} of a CSV file")));
+            }
+            if let Some((other, _)) = used[..i].iter().find(|(_, other)| other == byte) {
+                return Err(Error::usage(format!("`{shown}` cannot be both the {other} and the {what} of a CSV file")));
+            }
+        }
+        Ok(())
+    }
+
     /// Where the header, or the first record, can start: behind a mark of UTF-8 and the lines that are skipped. Nothing if
     /// that is not known yet.
     pub(crate) fn start(&self, text: &[u8], last: bool) -> Option<usize> {
@@ -131,13 +168,21 @@ impl Dialect {
         }
         let mut at = if text.starts_with(BOM) { BOM.len() } else { 0 };
         for _ in 0..self.skipped {
-            match memchr(b'\n', &text[at..]) {
-                Some(end) => at += end + 1,
-                None if last => at = text.len(),
-                None => return None,
-            }
+            at = line_end(text, at, last)?;
         }
         Some(at)
+    }
+
+    /// Where the record at `at` itself starts: files that begin with a mark of UTF-8 may have been joined.
+    #[inline]
+    fn behind_mark(&self, text: &[u8], at: usize) -> usize {
+        let marked = text.get(at) == Some(&BOM[0]) && text[at..].starts_with(BOM);
+        if marked { at + BOM.len() } else { at }
+    }
+
+    #[inline]
+    fn is_comment(&self, text: &[u8], at: usize) -> bool {
+        self.comment.is_some() && text.get(at) == self.comment.as_ref()
     }
 
     /// What escapes outside of quotes.
@@ -190,7 +235,10 @@ impl Dialect {
         last: bool,
         mut field: impl FnMut(usize, Cell),
     ) -> Result<Record, Fault> {
-        let (mut pos, mut index) = (at, 0);
+        let (mut pos, mut index) = (self.behind_mark(text, at), 0);
+        if self.is_comment(text, pos) {
+            return Ok(line_end(text, pos, last).map_or(Record::Partial, Record::Blank));
+        }
         loop {
             let cell = if self.quote.is_some() && text.get(pos) == self.quote.as_ref() {
                 match self.quoted(text, pos, last)? {
@@ -228,12 +276,13 @@ impl Dialect {
         let line =
             || String::from_utf8_lossy(text[at..].split(|b| *b == b'\n').next().unwrap_or_default()).into_owned();
         match self.closing(text, at) {
-            None if last => Err(Fault::new(at, "a quote is not closed").value(&line())),
+            None if last => Err(Fault::new(at, "a quote is not closed").value(&line()).way_out(way_out::QUOTE)),
             None => Ok(None),
             Some((end, escaped)) => match text.get(end + 1) {
                 Some(b) if *b != self.delimiter && *b != b'\n' && *b != b'\r' => {
-                    let why = "text follows a closing quote; a quote inside of a quoted field is written twice";
-                    Err(Fault::new(end, why).value(&line()))
+                    let fault = Fault::new(end, AFTER_QUOTE).value(&line());
+                    let is_escaped = self.escape.is_none() && text[end - 1] == b'\\';
+                    Err(if is_escaped { fault.way_out(way_out::ESCAPE) } else { fault.way_out(way_out::QUOTE) })
                 }
                 _ => Ok(Some(Cell { start: (at + 1) as u32, end: end as u32, quoted: true, escaped })),
             },
@@ -260,7 +309,11 @@ impl Dialect {
     /// Where the record at `at` ends, if it can be told from the text. This is much less work than taking it apart, and
     /// comes to the same as long as the record is well-formed.
     pub(crate) fn record_end(&self, text: &[u8], at: usize, last: bool) -> Option<usize> {
-        let mut pos = at;
+        let start = self.behind_mark(text, at);
+        if self.is_comment(text, start) {
+            return line_end(text, start, last);
+        }
+        let mut pos = start;
         let plain_escape = self.plain_escape();
         // Where there are neither quotes nor escapes, a line end is looked for twice.
         let special = self.quote.or(plain_escape).unwrap_or(b'\n');
@@ -271,7 +324,7 @@ impl Dialect {
                 (b'\r', None) if !last => return None,
                 (b'\r', Some(b'\n')) => return Some(pos + 2),
                 (b'\n' | b'\r', _) => return Some(pos + 1),
-                _ if pos == at || text[pos - 1] == self.delimiter => match self.closing(text, pos) {
+                _ if pos == start || text[pos - 1] == self.delimiter => match self.closing(text, pos) {
                     Some((end, _)) => pos = end + 1,
                     None => break,
                 },
@@ -279,6 +332,35 @@ impl Dialect {
             }
         }
         (last && at < text.len()).then_some(text.len())
+    }
+}
+
+/// What can be done about a file that is written in another way than it is read.
+pub(crate) mod way_out {
+    /// So many lines in front of the records seem to be no rows.
+    pub(crate) fn lines(lines: u32) -> String {
+        let what = if lines == 1 { "the first line is" } else { "the first lines are" };
+        format!("if {what} neither header nor row: `with_skip_lines({lines})`, `crawl --csv-skip-lines {lines}`")
+    }
+
+    pub(crate) const ESCAPE: &str = r"if `\` escapes: `with_escape(b'\\')`, `crawl --csv-escape '\'`";
+    pub(crate) const HEADER: &str = "say which: --csv-header present or absent";
+    pub(crate) const NAMES: &str =
+        "give one another name, or read the header as a row: `without_header()`, `crawl --csv-header absent`";
+    pub(crate) const REPEATED: &str =
+        "remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`";
+    pub(crate) const EMPTY: &str = "declare a schema and say `or_empty()` if such a file is no rows";
+    pub(crate) const QUOTE: &str = "if quotes are just characters: `with_quote(None)`, `crawl --csv-quote none`";
+}
+
+/// Where the line at `at` ends, if that can be told from the text.
+fn line_end(text: &[u8], at: usize, last: bool) -> Option<usize> {
+    let found = memchr2(b'\n', b'\r', &text[at..]).map(|found| at + found);
+    match (found, found.and_then(|found| text.get(found + 1))) {
+        (Some(end), Some(b'\n')) if text[end] == b'\r' => Some(end + 2),
+        (Some(end), None) if text[end] == b'\r' && !last => None,
+        (Some(end), _) => Some(end + 1),
+        (None, _) => last.then_some(text.len()),
     }
 }
 
@@ -349,6 +431,53 @@ mod tests {
     }
 
     #[rstest]
+    #[case::comments("#a,\"b\n1,2\n #3,4\n\"#5\",6\n#\r\n7,#8\r#", "1 2| #3 4|#5 6|7 #8")]
+    #[case::marks("\u{feff}1,2\n\u{feff}\"3\",4\n\u{feff}\n\u{feff}#5\n6,\u{feff}7\n", "1 2|3 4|6 \u{feff}7")]
+    fn what_says_nothing_is_passed_over(#[case] text: &str, #[case] rows: &str) {
+        let dialect = Dialect { comment: Some(b'#'), ..Dialect::default() };
+        let found: Vec<String> = split(&dialect, text)
+            .unwrap()
+            .into_iter()
+            .map(|row| row.into_iter().flatten().collect::<Vec<_>>().join(" "))
+            .collect();
+        assert_eq!(found.join("|"), rows);
+    }
+
+    #[rstest]
+    #[case(0, "a\nb", Some(0))]
+    #[case(1, "\u{feff}a\nb", Some(5))]
+    #[case(1, "a\rb", Some(2))]
+    #[case(2, "a\r\nb\nc", Some(5))]
+    #[case(3, "a\nb", Some(3))]
+    fn lines_are_skipped_however_they_end(#[case] skipped: u32, #[case] text: &str, #[case] start: Option<usize>) {
+        let dialect = Dialect { skipped, ..Dialect::default() };
+        assert_eq!(dialect.start(text.as_bytes(), true), start);
+        // It does not depend on how much is known.
+        for cut in 0..text.len() {
+            let part = dialect.start(&text.as_bytes()[..cut], false);
+            assert!(part.is_none() || part == start, "{cut}");
+        }
+    }
+
+    #[test]
+    fn bytes_must_be_told_apart() {
+        let told = |dialect: Dialect| dialect.check().map_err(|e| e.to_string()).err().unwrap_or_default();
+        let usual = Dialect::default();
+        assert_eq!(told(usual.clone()), "");
+        assert_eq!(told(Dialect { escape: Some(b'"'), ..usual.clone() }), "");
+        assert_eq!(
+            told(Dialect { quote: Some(b','), ..usual.clone() }),
+            "`,` cannot be both the delimiter and the quote of a CSV file"
+        );
+        assert_eq!(
+            told(Dialect { comment: Some(b'"'), ..usual.clone() }),
+            "`\\\"` cannot be both the quote and the comment of a CSV file"
+        );
+        assert_eq!(told(Dialect { delimiter: b'\n', ..usual.clone() }), "`\\n` cannot be the delimiter of a CSV file");
+        assert_eq!(told(Dialect { delimiter: 0xE9, ..usual }), "`\u{e9}` cannot be the delimiter of a CSV file");
+    }
+
+    #[rstest]
     #[case("\"a\"b,c\n", "text follows a closing quote; a quote inside of a quoted field is written twice")]
     #[case("1,\"a\n2\n", "a quote is not closed")]
     fn bad_quotes_are_refused(#[case] text: &str, #[case] message: &str) {
@@ -382,8 +511,12 @@ mod tests {
         }
 
         #[test]
-        fn a_record_does_not_depend_on_where_the_window_ends(text in "[a\",\r\n]{0,12}", cut in 0_usize..12) {
-            let dialect = Dialect::default();
+        fn a_record_does_not_depend_on_where_the_window_ends(
+            text in "\u{feff}?[a\",\r\n#]{0,12}",
+            cut in 0_usize..15,
+            comment in prop::option::of(Just(b'#')),
+        ) {
+            let dialect = Dialect { comment, ..Dialect::default() };
             let whole = dialect.record(text.as_bytes(), 0, true, |_, _| {});
             let part = &text.as_bytes()[..cut.min(text.len())];
             match dialect.record(part, 0, false, |_, _| {}) {
@@ -396,12 +529,13 @@ mod tests {
 
         #[test]
         fn the_end_of_a_record_can_be_told_without_taking_it_apart(
-            text in "[a\"\\\\,\r\n]{0,12}",
+            text in "\u{feff}?[a\"\\\\,\r\n#]{0,12}",
             escape in prop::option::of(Just(b'\\')),
             quote in prop::option::of(Just(b'"')),
+            comment in prop::option::of(Just(b'#')),
             last in any::<bool>(),
         ) {
-            let dialect = Dialect { escape, quote, ..Dialect::default() };
+            let dialect = Dialect { escape, quote, comment, ..Dialect::default() };
             match dialect.record(text.as_bytes(), 0, last, |_, _| {}) {
                 Ok(Record::Fields(_, end) | Record::Blank(end)) => {
                     prop_assert_eq!(dialect.record_end(text.as_bytes(), 0, last), (!text.is_empty()).then_some(end));

@@ -4,32 +4,52 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Fields, Schema};
-use hardtack_core::Result;
+use hardtack_core::{Error, Result};
 
-use super::decode::{column_name, header_names, wrong_width};
-use super::dialect::{Cell, Dialect, Record};
+use super::decode::{Header, column_name, header, wrong_width};
+use super::dialect::{Cell, Dialect, Record, way_out};
+use super::header::{First, first};
+use super::sniff::{self, CsvHints};
 use crate::fault::Fault;
-use crate::input::{SourceFile, Step};
+use crate::input::{Lines, SourceFile, Step};
 use crate::kind::Kind;
 
 /// The columns seen so far.
 #[derive(Debug, Default)]
 pub(super) struct Columns {
     names: BTreeMap<String, usize>,
+    /// The same in lower case.
+    folded: BTreeMap<String, Vec<usize>>,
     kinds: Vec<(String, Kind)>,
     /// Which have no value in some row, as far as their values were looked at: those of texts are not.
     empty: Vec<bool>,
     /// Whether a field is in quotes.
     pub(super) quoted: bool,
-    /// The first record, if it may be a header or not.
-    first: Vec<String>,
+    /// The first record, if it may be a header or not, and some of those behind it.
+    pub(super) first: Vec<String>,
+    next: Vec<Vec<String>>,
+    /// The line in which that record is found again.
+    pub(super) repeated: Option<u64>,
+    /// What may be said of how the file is compressed.
+    pub(super) note: Option<String>,
+    /// What seems to separate its fields instead.
+    pub(super) other_delimiter: Option<u8>,
 }
 
+/// So many records are kept to compare the first one with.
+const KEPT: usize = 50;
+
 impl Columns {
+    /// Takes in the columns of another file. Names that differ in case only are one column, unless a file has both.
     pub(super) fn merge(&mut self, other: Self) {
         self.quoted |= other.quoted;
         for ((name, kind), empty) in other.kinds.into_iter().zip(other.empty) {
-            let at = self.column(&name);
+            let folded = name.to_lowercase();
+            let alone = other.folded.get(&folded).is_none_or(|names| names.len() == 1);
+            let at = match self.folded.get(&folded).map(Vec::as_slice) {
+                Some([one]) if alone => *one,
+                _ => self.column(&name),
+            };
             self.kinds[at].1 = self.kinds[at].1.widen(kind);
             self.empty[at] |= empty;
         }
@@ -47,18 +67,18 @@ impl Columns {
         Schema::new(fields)
     }
 
+    pub(super) fn width(&self) -> usize {
+        self.kinds.len()
+    }
+
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.kinds.iter().map(|(name, _)| name.as_str())
     }
 
-    /// Whether the first record, which was kept, is a header; nothing if that cannot be told. Names are texts, so a number
-    /// or a date is none; and they are told from values where a column has values that are not texts.
-    pub(super) fn has_header(&self) -> Option<bool> {
-        let is_text = |text: &String| text.is_empty() || Kind::of(text) == Kind::Text;
-        match self.first.iter().all(is_text) {
-            false => Some(false),
-            true => self.kinds.iter().any(|(_, kind)| !matches!(kind, Kind::Text | Kind::Null)).then_some(true),
-        }
+    /// What the first record, which was kept, seems to be, and whether that is doubtful.
+    pub(super) fn first_record(&self) -> (First, bool) {
+        let kinds: Vec<Kind> = self.kinds.iter().map(|(_, kind)| *kind).collect();
+        first(&self.first, &self.next, &kinds)
     }
 
     /// The first record, which was kept, names the columns, or is a row like the others.
@@ -97,6 +117,7 @@ impl Columns {
             return *at;
         }
         self.names.insert(name.to_owned(), self.kinds.len());
+        self.folded.entry(name.to_lowercase()).or_default().push(self.kinds.len());
         self.kinds.push((name.to_owned(), Kind::Null));
         self.empty.push(false);
         self.kinds.len() - 1
@@ -106,7 +127,8 @@ impl Columns {
         let mut columns = Self::default();
         for (i, name) in names.iter().enumerate() {
             if columns.column(name) < i {
-                return Err(Fault::new(0, format!("the header names `{name}` more than once")).column(name));
+                let fault = Fault::new(0, format!("the header names `{name}` more than once")).column(name);
+                return Err(fault.way_out(way_out::NAMES));
             }
         }
         Ok(columns)
@@ -120,24 +142,44 @@ pub(super) struct Look {
     pub(super) undecided: bool,
     /// Not further than so many bytes, or to the end.
     pub(super) sample: Option<u64>,
+    /// What is known of the dialect, if the rest of it was found out, or is as usual: a file may be written in another way.
+    pub(super) hints: Option<CsvHints>,
+    /// It is known of other files, so that it is only noted if this one is written in another way.
+    pub(super) by_table: bool,
 }
 
-/// The columns of one file.
-pub(super) async fn infer_file(file: SourceFile, dialect: Arc<Dialect>, look: Look) -> Result<Columns> {
+/// The columns of one file; nothing if it has neither header nor rows.
+pub(super) async fn infer_file(file: SourceFile, dialect: Arc<Dialect>, look: Look) -> Result<Option<Columns>> {
     let mut columns: Option<Columns> = None;
+    let mut names = Header::default();
     let mut text = file.open_text().await?;
-    let (mut cells, mut looked_at) = (Vec::new(), 0);
+    let note = text.misnamed();
+    let (mut cells, mut looked_at, mut lines, mut begun) = (Vec::new(), 0, Lines::default(), false);
+    let mut other_delimiter = None;
     text.next(|text, ended| {
         let mut at = 0;
-        if columns.is_none() {
-            let nothing_yet = Ok(Step::<()> { used: 0, made: None });
+        let nothing_yet = Ok(Step::<()> { used: 0, made: None });
+        if !begun {
+            if let Some(hints) = look.hints {
+                if !ended && text.len() < sniff::BYTES {
+                    return nothing_yet;
+                }
+                let (front, ended) =
+                    if text.len() > sniff::BYTES { (&text[..sniff::BYTES], false) } else { (text, ended) };
+                other_delimiter = hints.other_delimiter(&dialect, front, ended);
+                if let Some(other) = other_delimiter.filter(|_| !look.by_table) {
+                    return Err(separated(other, dialect.delimiter));
+                }
+            }
             let Some(start) = dialect.start(text, ended) else { return nothing_yet };
             at = start;
             if dialect.header {
-                let Some((names, end)) = header_names(&dialect, text, start, ended)? else { return nothing_yet };
-                columns = Some(Columns::named(names)?);
-                at = end;
+                let Some(found) = header(&dialect, text, start, ended)? else { return nothing_yet };
+                at = found.end;
+                columns = Some(Columns::named(found.names.clone())?);
+                names = found;
             }
+            begun = true;
         }
         while at < text.len() {
             cells.clear();
@@ -154,23 +196,60 @@ pub(super) async fn infer_file(file: SourceFile, dialect: Arc<Dialect>, look: Lo
                             if look.undecided {
                                 columns.quoted = cells.iter().any(|c| c.is_quoted());
                                 columns.first = texts(&text[..end], &cells, &dialect)?;
+                                names = Header::of(text, start, end, found);
                                 continue;
                             }
                             columns
                         }
                     };
                     if found != columns.kinds.len() {
-                        return Err(wrong_width(text, start, end, found, columns.kinds.len()));
+                        let fault = wrong_width(text, start, end, found, columns.kinds.len());
+                        // Only in front of the records lines may be something else.
+                        let before = if lines.next() == 1 { sniff::lines_before(&dialect, text, ended) } else { None };
+                        return Err(match before {
+                            Some(before) => fault.way_out(way_out::lines(before)),
+                            None => fault,
+                        });
+                    }
+                    if names.is_repeated(&text[start..end]) {
+                        if look.undecided {
+                            columns.repeated.get_or_insert(lines.and(&text[..start]).next());
+                        } else {
+                            names.refuse_repeated(text, start, end)?;
+                        }
+                        continue;
+                    }
+                    if look.undecided && columns.next.len() < KEPT {
+                        columns.next.push(texts(&text[..end], &cells, &dialect)?);
                     }
                     observe(columns, &text[..end], &cells, &dialect)?;
                 }
             }
         }
         looked_at += at as u64;
+        lines = lines.and(&text[..at]);
         Ok(Step { used: at, made: look.sample.filter(|sample| looked_at >= *sample).map(|_| ()) })
     })
     .await?;
-    Ok(columns.unwrap_or_default())
+    Ok(columns.map(|columns| Columns { note, other_delimiter, ..columns }))
+}
+
+/// A file that has not even a header was not written to its end, rather than written without rows.
+pub(super) fn no_header(file: &SourceFile) -> Error {
+    Error::refused("the file is empty: it has not even a header")
+        .with("file", &file.location)
+        .with("way out", way_out::EMPTY)
+}
+
+/// Fields that are separated by something else.
+pub(super) fn separated(other: u8, this: u8) -> Fault {
+    let show = |byte: u8| char::from(byte).escape_default().to_string();
+    let (this, other) = (show(this), show(other));
+    let fault = Fault::new(0, format!("the fields of this file seem to be separated by `{other}`, not by `{this}`"));
+    fault.way_out(format!(
+        "say what separates them: `with_delimiter(b'{other}')`, `crawl --csv-delimiter '{other}'`; files that are written \
+         in two ways need two folders"
+    ))
 }
 
 /// The fields of a record as texts.
@@ -185,47 +264,6 @@ fn utf8<'a>(text: &'a [u8], cells: &[Cell]) -> Result<(usize, &'a str), Fault> {
     let text = std::str::from_utf8(&text[start..])
         .map_err(|e| Fault::new(start + e.valid_up_to(), "this is not UTF-8 text; convert the file"))?;
     Ok((start, text))
-}
-
-/// What files separate their fields by.
-const DELIMITERS: [u8; 5] = [b',', b'\t', b';', b'|', 1];
-
-/// So many records and bytes tell the delimiter.
-const RECORDS: usize = 50;
-const BYTES: usize = 64 << 10;
-
-/// What separates the fields of a file: what makes the most of them, as many in each of the first records. A comma if
-/// nothing does.
-pub(super) async fn delimiter(file: &SourceFile) -> Result<u8> {
-    let mut found = b',';
-    let sniff = |text: &[u8], ended: bool| {
-        if !ended && text.len() < BYTES {
-            return Ok(Step { used: 0, made: None });
-        }
-        let fields = |delimiter: &u8| {
-            (fields(text, *delimiter, ended), std::cmp::Reverse(DELIMITERS.iter().position(|d| d == delimiter)))
-        };
-        found = DELIMITERS.into_iter().max_by_key(fields).filter(|d| fields(d).0 > 1).unwrap_or(b',');
-        Ok(Step { used: text.len(), made: Some(()) })
-    };
-    file.open_text().await?.next(sniff).await?;
-    Ok(found)
-}
-
-/// How many fields each of the first records has, if all have as many.
-fn fields(text: &[u8], delimiter: u8, ended: bool) -> usize {
-    let dialect = Dialect { delimiter, ..Dialect::default() };
-    let (mut at, mut records, mut width) = (dialect.start(text, ended).unwrap_or(0), 0, 0);
-    while at < text.len() && records < RECORDS {
-        match dialect.record(text, at, ended, |_, _| ()) {
-            Ok(Record::Fields(found, end)) if records == 0 || found == width => (at, width) = (end, found),
-            Ok(Record::Blank(end)) => at = end,
-            Ok(Record::Partial) => break,
-            _ => return 0,
-        }
-        records += 1;
-    }
-    width
 }
 
 fn observe(columns: &mut Columns, text: &[u8], cells: &[Cell], dialect: &Dialect) -> Result<(), Fault> {

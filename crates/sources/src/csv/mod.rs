@@ -3,35 +3,42 @@
 pub(crate) mod decode;
 mod dialect;
 mod ends;
+mod header;
 mod infer;
+mod sniff;
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::datasource::physical_plan::FileSource;
 use datafusion::datasource::table_schema::TableSchema;
 use hardtack_core::{Error, Location, Result};
 
-use crate::files::{Files, Format, Planned};
+use crate::files::{Files, Format, Inferred, Planned};
 use crate::infer::infer_each;
 use crate::input::SourceFile;
 use crate::scan::{Batches, Origin, ReadRows, RowSource, Want};
 use crate::text::can_parse;
 use decode::{CsvCutter, Layout};
+use dialect::{AFTER_QUOTE, way_out};
+use header::{Known as KnownHeader, header};
 use infer::{Columns, Look};
 
 pub(crate) use decode::Places;
 pub(crate) use dialect::Dialect;
+pub use sniff::CsvHints;
 
 /// The CSV format: see [`CsvFiles`].
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Csv {
     dialect: Dialect,
+    /// Whether it was said what separates fields.
+    delimiter_told: bool,
 }
 
-/// CSV files: records of fields, with a header that names them. Compressed files (`.gz`, `.zst`, `.bz2`, `.xz`) are
-/// decompressed.
+/// CSV files: records of fields, with a header that names them. Compressed files (gzip, zstd, bzip2, xz) are decompressed;
+/// their first bytes tell that.
 ///
 /// ```
 /// use hardtack_sources::CsvFiles;
@@ -46,7 +53,10 @@ pub struct Csv {
 /// Lines end with `\n`, `\r\n` or `\r`; blank lines are skipped. A field in quotes may hold delimiters, line ends and,
 /// written twice, quotes. An empty field is null; an empty field in quotes is an empty text. A quote within a field
 /// that does not start with one is one of its characters. What is malformed (a record with too many or too few fields,
-/// text after a closing quote, a quote that is never closed, text that is not UTF-8) is refused with file and line.
+/// text after a closing quote, a quote that is never closed, text that is not UTF-8) is refused with file and line. So are
+/// a record that is the header once more, as where files were joined, and a file that has not even a header: it was cut off,
+/// rather than written without rows. [`or_empty`](Files::or_empty) takes it for no rows. A byte order mark at the start of a
+/// record is passed over.
 ///
 /// # With a declared schema
 /// The rows have exactly the declared columns. They are found by their name in the header, in any order; where no name is
@@ -59,7 +69,9 @@ pub struct Csv {
 /// null < date < timestamp < text. Timestamps have microseconds; those with an offset or a `Z` are in UTC, and a column
 /// that mixes both is text. What could not be [written back](crate#how-a-text-becomes-a-value) is text, so that nothing is
 /// lost: numbers with leading zeros, say, integers beyond 64 bits, or an integer beyond 2^53 beside a fraction.
-/// Columns without any value are text. A column that some files lack is null there.
+/// Columns without any value are text. A column that some files lack is null there. Names that differ in case only are one
+/// column, with the name that was first seen, unless one file has both: then case counts in all files. A file whose fields are
+/// separated by something else than others, or than was said, is refused.
 pub type CsvFiles = Files<Csv>;
 
 impl Files<Csv> {
@@ -67,6 +79,7 @@ impl Files<Csv> {
     #[must_use]
     pub fn with_delimiter(mut self, delimiter: u8) -> Self {
         self.format.dialect.delimiter = delimiter;
+        self.format.delimiter_told = true;
         self
     }
 
@@ -94,6 +107,20 @@ impl Files<Csv> {
         self
     }
 
+    /// So many lines at the start of each file are neither header nor rows: a title, the date of an export.
+    #[must_use]
+    pub fn with_skip_lines(mut self, lines: u32) -> Self {
+        self.format.dialect.skipped = lines;
+        self
+    }
+
+    /// Lines that begin with this byte are passed over, wherever they are. A field that begins with it needs quotes.
+    #[must_use]
+    pub fn with_comment(mut self, comment: u8) -> Self {
+        self.format.dialect.comment = Some(comment);
+        self
+    }
+
     /// The files have no header: the fields are the declared columns in their order, or else `column_1`, `column_2` ...
     #[must_use]
     pub fn without_header(mut self) -> Self {
@@ -110,7 +137,7 @@ impl Format for Csv {
 
     fn show(&self, f: &mut std::fmt::DebugStruct<'_, '_>) {
         let (mine, usual) = (&self.dialect, Dialect::default());
-        if mine.delimiter != usual.delimiter {
+        if self.delimiter_told {
             f.field("delimiter", &char::from(mine.delimiter));
         }
         if mine.quote != usual.quote {
@@ -122,30 +149,50 @@ impl Format for Csv {
         if let Some(text) = &mine.null_text {
             f.field("null_text", text);
         }
+        if mine.skipped > 0 {
+            f.field("skip_lines", &mine.skipped);
+        }
+        if let Some(comment) = mine.comment {
+            f.field("comment", &char::from(comment));
+        }
         if !mine.header {
             f.field("header", &false);
         }
     }
 
     fn check(&self, declared: &Schema) -> Result<()> {
+        self.dialect.check()?;
         check(declared)
     }
 
-    async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<SchemaRef> {
+    async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<Inferred> {
+        self.dialect.check()?;
         let mut all = Columns::default();
         let dialect = Arc::new(self.dialect.clone());
-        let look = |file: SourceFile| infer::infer_file(file, Arc::clone(&dialect), Look::default());
-        infer_each(files, concurrency, look, |_, columns| {
-            all.merge(columns);
-            Ok(())
+        let how = Look { hints: (!self.delimiter_told).then(CsvHints::default), ..Look::default() };
+        let look = |file: SourceFile| infer::infer_file(file, Arc::clone(&dialect), how);
+        infer_each(files, concurrency, look, |file, columns| match columns {
+            Some(columns) => {
+                all.merge(columns);
+                Ok(())
+            }
+            None if self.dialect.header => Err(infer::no_header(file)),
+            None => Ok(()),
         })
         .await?;
-        Ok(Arc::new(all.schema()))
+        Ok(Arc::new(all.schema()).into())
+    }
+
+    async fn column(&self, file: SourceFile, column: &Field) -> Result<Batches> {
+        let want = Want::column(Field::new(column.name(), DataType::Utf8, true));
+        let table = TableSchema::new(Arc::clone(&want.columns), Vec::new());
+        CsvRows::new(self.dialect.clone(), Places::Named, &table).read(file, want).await
     }
 
     fn plan(&self, table: TableSchema, origin: Origin, planned: &Planned) -> Result<Arc<dyn FileSource>> {
         let places = if planned.declared { Places::Required } else { Places::Named };
-        Ok(read(self.dialect.clone(), places, table, origin))
+        let rows = CsvRows::new(self.dialect.clone(), places, &table);
+        Ok(Arc::new(RowSource::new(Arc::new(CsvRows { or_empty: planned.or_empty, ..rows }), table, origin)))
     }
 }
 
@@ -160,17 +207,17 @@ pub(crate) fn check(schema: &Schema) -> Result<()> {
 
 /// What reads files of this dialect.
 pub(crate) fn read(dialect: Dialect, places: Places, table: TableSchema, origin: Origin) -> Arc<dyn FileSource> {
-    let rows = CsvRows { dialect: Arc::new(dialect), all: Arc::clone(table.file_schema()), places };
+    let rows = CsvRows::new(dialect, places, &table);
     Arc::new(RowSource::new(Arc::new(rows), table, origin))
 }
 
 /// What is known of CSV files beforehand.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Known {
-    /// How they are written, but for the header.
+    /// How the files of the table are written.
     pub(crate) dialect: Option<Dialect>,
-    /// Whether the first line names the columns.
-    pub(crate) header: Option<bool>,
+    /// Otherwise what is known of that.
+    pub(crate) hints: CsvHints,
     /// Not further into a file than so many bytes.
     pub(crate) sample: Option<u64>,
 }
@@ -182,34 +229,70 @@ pub(crate) struct Looked {
     /// A column that may be null has no value in some row (texts are not looked at).
     pub(crate) schema: Schema,
     pub(crate) notes: Vec<String>,
-    /// Whether a field is in quotes.
+    /// Whether a field is in quotes, or it was said that one may be.
     pub(crate) quoted: bool,
 }
 
 /// Looks at all files to find out how they are written and what columns they have.
 pub(crate) async fn look(files: &[SourceFile], known: &Known, concurrency: usize) -> Result<Looked> {
+    let mut notes = Vec::new();
     let mut dialect = known.dialect.clone().unwrap_or_default();
     if let (None, Some(file)) = (&known.dialect, files.first()) {
-        dialect.delimiter = infer::delimiter(file).await?;
+        known.hints.dialect().check()?;
+        let sniffed = sniff::sniff(file, known.hints).await?;
+        notes.extend(sniffed.notes(&file.location));
+        dialect = sniffed.dialect;
     }
-    let undecided = Arc::new(Dialect { header: false, ..dialect.clone() });
-    let how = Look { undecided: true, sample: known.sample };
-    let mut found: Vec<(Location, Columns)> = Vec::new();
-    let look = |file: SourceFile| infer::infer_file(file, Arc::clone(&undecided), how);
-    infer_each(files, concurrency, look, |file, columns| {
-        found.push((file.location.clone(), columns));
-        Ok(())
-    })
-    .await?;
-    let (header, mut notes) = header(&found, known.header)?;
+    let mut found = look_as(files, &dialect, known, concurrency).await;
+    // What is read in no other way may be read with escapes. It is not, where it can be read without: a text may end with a
+    // backslash.
+    let may_escape = known.dialect.is_none() && dialect.escape.is_none() && dialect.quote.is_some();
+    if let Err(error) = &found
+        && may_escape
+        && error.message() == AFTER_QUOTE
+        && error.get("way out") == Some(way_out::ESCAPE)
+    {
+        let escaped = Dialect { escape: Some(b'\\'), ..dialect.clone() };
+        if let Ok(again) = look_as(files, &escaped, known, concurrency).await {
+            (found, dialect) = (Ok(again), escaped);
+        }
+    }
+    let (found, empty): (Vec<_>, Vec<_>) = found?.into_iter().partition(|(_, columns)| columns.is_some());
+    let found: Vec<(Location, Columns)> =
+        found.into_iter().filter_map(|(file, columns)| Some((file, columns?))).collect();
+    if let Some((file, _)) = empty.first() {
+        notes.push(format!("{file} has neither a header nor rows"));
+    }
+    if found.iter().any(|(_, columns)| columns.width() > 1)
+        && let Some((file, other)) = found.iter().find_map(|(file, columns)| Some((file, columns.other_delimiter?)))
+    {
+        let fault = infer::separated(other, dialect.delimiter);
+        let way_out = fault.way_out.unwrap_or_default();
+        return Err(Error::refused(fault.message).with("file", file).with("way out", way_out));
+    }
+    notes.extend(found.iter().find_map(|(_, columns)| columns.note.clone()));
+    let told = match (&known.dialect, known.hints.header) {
+        (Some(dialect), _) => Some(KnownHeader { header: dialect.header, by_table: true }),
+        (None, header) => header.map(|header| KnownHeader { header, by_table: false }),
+    };
+    let (header, doubts) = header(&found, told)?;
+    notes.extend(doubts);
     let (mut all, mut misplaced) = (Columns::default(), None);
     for (file, columns) in found {
+        if let Some(line) = columns.repeated.filter(|_| header) {
+            let why = "the record is the header once more, as where files were joined";
+            let error = Error::refused(why).with("file", &file).with("line", line);
+            return Err(error.with("way out", way_out::REPEATED));
+        }
         let columns = columns.decided(header).map_err(|name| {
-            Error::refused(format!("the header names `{name}` more than once")).with("file", &file).with("column", name)
+            let error = Error::refused(format!("the header names `{name}` more than once")).with("file", &file);
+            error.with("column", name).with("way out", way_out::NAMES)
         })?;
-        let names: Vec<String> = columns.names().map(str::to_owned).collect();
+        let names: Vec<String> = columns.names().map(str::to_lowercase).collect();
         all.merge(columns);
-        if misplaced.is_none() && !names.iter().eq(all.names().take(names.len())) {
+        if misplaced.is_none()
+            && !names.iter().map(String::as_str).eq(all.names().map(str::to_lowercase).take(names.len()))
+        {
             misplaced = Some(file);
         }
     }
@@ -217,30 +300,31 @@ pub(crate) async fn look(files: &[SourceFile], known: &Known, concurrency: usize
         let why = "are in other places than in the files before it: they are found by their names here, but Hive and Athena read them by place";
         notes.push(format!("the columns of {file} {why}"));
     }
-    Ok(Looked { dialect: Dialect { header, ..dialect }, schema: all.strict_schema(), quoted: all.quoted, notes })
+    if dialect.comment.is_some() {
+        notes.push("comment lines are passed over here, but Hive and Athena take them for rows".to_owned());
+    }
+    let quoted = all.quoted || known.hints.quote.is_some() || dialect.escape.is_some();
+    Ok(Looked { dialect: Dialect { header, ..dialect }, schema: all.strict_schema(), quoted, notes })
 }
 
-/// Whether the files have a header, and what is to be said about that.
-fn header(found: &[(Location, Columns)], known: Option<bool>) -> Result<(bool, Vec<String>)> {
-    if let Some(header) = known {
-        return Ok((header, Vec::new()));
-    }
-    let told =
-        |header: bool| found.iter().find(|(_, columns)| columns.has_header() == Some(header)).map(|(file, _)| file);
-    match (told(true), told(false)) {
-        (Some(with), Some(without)) => {
-            let why =
-                format!("{with} seems to have a header, and {without} none; say which: --csv-header present or absent");
-            Err(Error::refused(why))
-        }
-        (Some(_), None) => Ok((true, Vec::new())),
-        (None, Some(_)) => Ok((false, Vec::new())),
-        (None, None) => {
-            let note =
-                "all values are texts, so the first line is taken for a header; say --csv-header absent if it is a row";
-            Ok((true, vec![note.to_owned()]))
-        }
-    }
+/// The columns of each file, if it is written like this; those without any record have none.
+async fn look_as(
+    files: &[SourceFile],
+    dialect: &Dialect,
+    known: &Known,
+    concurrency: usize,
+) -> Result<Vec<(Location, Option<Columns>)>> {
+    let undecided = Arc::new(Dialect { header: false, ..dialect.clone() });
+    let (hints, by_table) = (Some(known.hints), known.dialect.is_some());
+    let how = Look { undecided: true, sample: known.sample, hints, by_table };
+    let mut found = Vec::new();
+    let look = |file: SourceFile| infer::infer_file(file, Arc::clone(&undecided), how);
+    infer_each(files, concurrency, look, |file, columns| {
+        found.push((file.location.clone(), columns));
+        Ok(())
+    })
+    .await?;
+    Ok(found)
 }
 
 #[derive(Debug)]
@@ -249,6 +333,14 @@ struct CsvRows {
     /// The columns of the files, which give the fields their names where there is no header.
     all: SchemaRef,
     places: Places,
+    /// Whether a file without a header is no rows.
+    or_empty: bool,
+}
+
+impl CsvRows {
+    fn new(dialect: Dialect, places: Places, table: &TableSchema) -> Self {
+        Self { dialect: Arc::new(dialect), all: Arc::clone(table.file_schema()), places, or_empty: false }
+    }
 }
 
 #[async_trait]
@@ -264,7 +356,8 @@ impl ReadRows for CsvRows {
 
     async fn read(&self, file: SourceFile, want: Want) -> Result<Batches> {
         let (wanted, filter) = (want.columns, want.filter);
-        let layout = Layout { wanted, filter, all: Arc::clone(&self.all), places: self.places };
+        let (all, or_empty) = (Arc::clone(&self.all), self.or_empty);
+        let layout = Layout { wanted, filter, all, places: self.places, or_empty };
         let cutter = CsvCutter::new(Arc::clone(&self.dialect), layout, want.batch_size);
         Ok(file.open_text().await?.batches(cutter, want.side_by_side))
     }

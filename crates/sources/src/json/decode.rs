@@ -10,12 +10,13 @@ use arrow::json::reader::{Decoder, ReaderBuilder};
 use serde_json::value::RawValue;
 
 use super::fold::{fold_keys, fold_names};
+use super::keys;
 use super::rows::{RowScanner, syntax_fault};
 use crate::blocks::{BLOCK_BYTES, Cut, Decode};
 use crate::convert::rename;
 use crate::fault::Fault;
 use crate::files::LINE_COLUMN;
-use crate::input::{Step, lines};
+use crate::input::{Lines, Step};
 use crate::text::{as_texts, from_texts};
 
 /// Cuts a text into blocks of objects.
@@ -86,6 +87,41 @@ impl Cut for JsonCutter {
 
 impl Decode for JsonRows {
     fn decode(&self, text: &[u8]) -> Result<RecordBatch, Fault> {
+        let Some((row, fault)) = keys::twice(text, &self.rows) else { return self.decode_unique(text) };
+        // What is wrong in a row before that is told first.
+        let before = Self {
+            rows: self.rows[..row].to_vec(),
+            schema: Arc::clone(&self.schema),
+            folded: self.folded.clone(),
+            line_at: None,
+        };
+        if row > 0 {
+            before.decode_unique(text)?;
+        }
+        Err(fault)
+    }
+
+    fn decode_from(&self, text: &[u8], lines: Lines) -> Result<RecordBatch, Fault> {
+        let batch = self.decode(text)?;
+        let Some(at) = self.line_at else { return Ok(batch) };
+        let (mut lines, mut seen) = (lines, 0);
+        let starts = self.rows.iter().map(|row| {
+            lines = lines.and(&text[seen..row.start]);
+            seen = row.start;
+            lines.next() as i64
+        });
+        let starts: ArrayRef = Arc::new(Int64Array::from_iter_values(starts));
+        let (schema, mut columns, _) = batch.into_parts();
+        let mut fields: Vec<FieldRef> = schema.fields().to_vec();
+        fields.insert(at, Arc::new(Field::new(LINE_COLUMN, DataType::Int64, true)));
+        columns.insert(at, starts);
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|e| Fault::new(0, e.to_string()))
+    }
+}
+
+impl JsonRows {
+    /// Decodes rows in whose objects no key is there twice.
+    fn decode_unique(&self, text: &[u8]) -> Result<RecordBatch, Fault> {
         let Some(folded) = &self.folded else { return self.decode_as(&self.schema, text) };
         let mut text = text.to_vec();
         self.rows.iter().try_for_each(|row| fold_keys(&mut text, row.clone(), folded.fields()))?;
@@ -98,25 +134,6 @@ impl Decode for JsonRows {
         renamed.map_err(|e| Fault::new(0, e.to_string()))
     }
 
-    fn decode_from(&self, text: &[u8], line: u64) -> Result<RecordBatch, Fault> {
-        let batch = self.decode(text)?;
-        let Some(at) = self.line_at else { return Ok(batch) };
-        let (mut line, mut seen) = (line, 0);
-        let starts = self.rows.iter().map(|row| {
-            line += lines(&text[seen..row.start]);
-            seen = row.start;
-            line as i64
-        });
-        let starts: ArrayRef = Arc::new(Int64Array::from_iter_values(starts));
-        let (schema, mut columns, _) = batch.into_parts();
-        let mut fields: Vec<FieldRef> = schema.fields().to_vec();
-        fields.insert(at, Arc::new(Field::new(LINE_COLUMN, DataType::Int64, true)));
-        columns.insert(at, starts);
-        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|e| Fault::new(0, e.to_string()))
-    }
-}
-
-impl JsonRows {
     fn decode_as(&self, schema: &SchemaRef, text: &[u8]) -> Result<RecordBatch, Fault> {
         let rows = &self.rows;
         if schema.fields().is_empty() {

@@ -2,18 +2,19 @@
 
 pub(crate) mod decode;
 mod fold;
+mod keys;
 mod rows;
 mod shape;
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema};
 use async_trait::async_trait;
 use datafusion::datasource::physical_plan::FileSource;
 use datafusion::datasource::table_schema::TableSchema;
 use hardtack_core::{Error, Location, Result};
 
-use crate::files::{Files, Format, Planned};
+use crate::files::{Files, Format, Inferred, Planned};
 use crate::infer::infer_each;
 use crate::input::{SourceFile, Step};
 use crate::scan::{Batches, Origin, ReadRows, RowSource, Want};
@@ -26,8 +27,9 @@ use shape::Shape;
 pub struct Json;
 
 /// JSON files: one object after another, each a row, in any layout: one on a line (`.jsonl`, `.ndjson`), several on a
-/// line, pretty-printed over lines, in a top-level array, or a mixture. Compressed files (`.gz`, `.zst`, `.bz2`, `.xz`)
-/// are decompressed.
+/// line, pretty-printed over lines, in a top-level array, or a mixture. Compressed files (gzip, zstd, bzip2, xz) are
+/// decompressed; their first bytes tell that. A file of 0 bytes has no rows. A key that an object has twice is refused, at any
+/// depth, also where nobody reads it: nobody knows which value is meant, and Athena refuses such a row, too.
 ///
 /// ```
 /// use hardtack_sources::JsonFiles;
@@ -52,7 +54,8 @@ pub struct Json;
 /// something are text, with all their digits: integers beyond 64 bits signed, `1e400`, `0.1000000000000000055`, and
 /// integers beyond 2^53 beside a float. Dates and timestamps stay text. Structs merge field by field, lists by element;
 /// fields that are null everywhere are text. A field that is an object or list in one place and something else in another
-/// is refused, with both places.
+/// is refused, with both places. Names that differ in case only are one column, with the name that was first seen, unless
+/// an object has both: then case counts in all files.
 pub type JsonFiles = Files<Json>;
 
 #[async_trait]
@@ -66,12 +69,18 @@ impl Format for Json {
         check(declared)
     }
 
-    async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<SchemaRef> {
-        Ok(Arc::new(look(files, None, concurrency).await?.0))
+    async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<Inferred> {
+        let looked = look(files, None, concurrency).await?;
+        let schema = Arc::new(Schema::new(looked.shape.fields()));
+        Ok(Inferred { schema, caseless: looked.caseless })
+    }
+
+    async fn column(&self, file: SourceFile, column: &Field) -> Result<Batches> {
+        JsonObjects { caseless: true, lines: false }.read(file, Want::column(column.clone())).await
     }
 
     fn plan(&self, table: TableSchema, origin: Origin, planned: &Planned) -> Result<Arc<dyn FileSource>> {
-        let rows = JsonObjects { caseless: false, lines: planned.lines };
+        let rows = JsonObjects { caseless: planned.caseless, lines: planned.lines };
         Ok(Arc::new(RowSource::new(Arc::new(rows), table, origin)))
     }
 }
@@ -102,34 +111,68 @@ impl ReadRows for JsonObjects {
     }
 }
 
-/// The columns of all files together, looking at no more than `sample` bytes of each, and the first file that has not one
-/// object on each line.
-pub(crate) async fn look(
-    files: &[SourceFile],
-    sample: Option<u64>,
-    concurrency: usize,
-) -> Result<(Schema, Option<Location>)> {
-    let (mut all, mut scattered) = (Shape::default(), None);
+/// What JSON files look like.
+#[derive(Debug, Default)]
+pub(crate) struct Looked {
+    shape: Shape,
+    /// Whether names that differ in case only are one column.
+    caseless: bool,
+    /// The first file with an object that has two names which differ in case only, and the two.
+    pub(crate) two_spellings: Option<(Location, String, String)>,
+    pub(crate) notes: Vec<String>,
+}
+
+impl Looked {
+    pub(crate) fn schema(&self) -> Schema {
+        Schema::new(self.shape.fields())
+    }
+}
+
+/// Looks at all files, at no more than `sample` bytes of each. Names that differ in case only are one column, unless an
+/// object has both.
+pub(crate) async fn look(files: &[SourceFile], sample: Option<u64>, concurrency: usize) -> Result<Looked> {
+    let (mut all, mut scattered, mut misnamed, mut two_spellings) = (Shape::default(), None, None, None);
     infer_each(
         files,
         concurrency,
         move |file| infer_file(file, sample),
-        |file, (shape, by_line)| {
-            if !by_line && scattered.is_none() {
+        |file, found| {
+            if !found.by_line && scattered.is_none() {
                 scattered = Some(file.location.clone());
             }
-            all.merge(shape, &file.location.to_string()).map_err(|conflict| conflict.error())
+            if misnamed.is_none() {
+                misnamed = found.misnamed;
+            }
+            if two_spellings.is_none() {
+                let of = |(one, two): (&str, &str)| (file.location.clone(), one.to_owned(), two.to_owned());
+                two_spellings = found.shape.in_two_spellings().map(of);
+            }
+            all.merge(found.shape, &file.location.to_string()).map_err(|conflict| conflict.error())
         },
     )
     .await?;
-    Ok((Schema::new(all.fields()), scattered))
+    let caseless = two_spellings.is_none() && all.is_spelled_differently();
+    let shape = if caseless { all.united("").map_err(|conflict| conflict.error())? } else { all };
+    let scattered = scattered.map(|file| {
+        format!("{file} has not one object on each line, which is what Athena and Hive want; it is read here")
+    });
+    Ok(Looked { shape, caseless, two_spellings, notes: scattered.into_iter().chain(misnamed).collect() })
 }
 
-/// The shape of the rows of one file, and whether each has a line of its own.
-async fn infer_file(file: SourceFile, sample: Option<u64>) -> Result<(Shape, bool)> {
+/// What one file looks like.
+struct FileLooked {
+    shape: Shape,
+    /// Whether each row has a line of its own.
+    by_line: bool,
+    /// What may be said of how it is compressed.
+    misnamed: Option<String>,
+}
+
+async fn infer_file(file: SourceFile, sample: Option<u64>) -> Result<FileLooked> {
     let (mut shape, mut scanner) = (Shape::default(), RowScanner::default());
     let (mut by_line, mut looked_at) = (true, 0);
     let mut text = file.open_text().await?;
+    let misnamed = text.misnamed();
     text.next(|text, ended| {
         scanner.scan(text)?;
         let mut before = 0;
@@ -149,7 +192,7 @@ async fn infer_file(file: SourceFile, sample: Option<u64>) -> Result<(Shape, boo
         Ok(Step { used, made: sample.filter(|sample| looked_at >= *sample).map(|_| ()) })
     })
     .await?;
-    Ok((shape, by_line))
+    Ok(FileLooked { shape, by_line, misnamed })
 }
 
 impl shape::Conflict {

@@ -19,7 +19,6 @@ pub(crate) struct RowScanner {
     array: Array,
     /// Where the row that is open starts.
     start: usize,
-    started: bool,
     rows: Vec<Range<usize>>,
 }
 
@@ -58,18 +57,13 @@ impl RowScanner {
 
     /// Looks at what has been added to the text.
     pub(crate) fn scan(&mut self, text: &[u8]) -> Result<(), Fault> {
-        if !self.started {
-            if text.len() < BOM.len() && BOM.starts_with(text) {
-                return Ok(());
-            }
-            self.started = true;
-            self.at = if text.starts_with(BOM) { BOM.len() } else { 0 };
-        }
         while self.at < text.len() {
             if self.in_string {
                 self.string(text)?;
             } else if self.depth > 0 {
                 self.row(text);
+            } else if is_cut_mark(&text[self.at..]) {
+                break;
             } else {
                 self.top_level(text)?;
             }
@@ -86,6 +80,7 @@ impl RowScanner {
             );
         }
         match self.array {
+            Array::Outside if self.at < text.len() => Some(no_row(&text[self.at..], self.at)),
             Array::Outside => None,
             _ => Some(Fault::new(text.len(), "the file ends inside of an array")),
         }
@@ -102,15 +97,15 @@ impl RowScanner {
             (b'[', Array::Outside) => self.array = Array::Opened,
             (b']', Array::Opened | Array::Element) => self.array = Array::Outside,
             (b',', Array::Element) => self.array = Array::Separated,
-            _ => {
-                let rest = &text[self.at..];
-                let end = rest.iter().position(|b| b",]\r\n".contains(b)).unwrap_or(rest.len()).max(1);
-                let message = match self.array {
-                    Array::Element => "a comma or the end of the array is missing",
-                    _ => "a row of JSON must be an object",
-                };
-                return Err(Fault::new(self.at, message).value(&String::from_utf8_lossy(&rest[..end])));
+            // Files that begin with a mark may have been joined.
+            (_, Array::Outside) if text[self.at..].starts_with(BOM) => self.at += BOM.len() - 1,
+            (_, Array::Element) => {
+                return Err(Fault {
+                    message: "a comma or the end of the array is missing".to_owned(),
+                    ..no_row(&text[self.at..], self.at)
+                });
             }
+            _ => return Err(no_row(&text[self.at..], self.at)),
         }
         self.at += 1;
         Ok(())
@@ -167,6 +162,17 @@ impl RowScanner {
     }
 }
 
+/// Whether all that is known is the front of a mark of UTF-8.
+fn is_cut_mark(rest: &[u8]) -> bool {
+    rest.len() < BOM.len() && BOM.starts_with(rest)
+}
+
+/// The text at `offset` is no row.
+fn no_row(rest: &[u8], offset: usize) -> Fault {
+    let end = rest.iter().position(|b| b",]\r\n".contains(b)).unwrap_or(rest.len()).max(1);
+    Fault::new(offset, "a row of JSON must be an object").value(&String::from_utf8_lossy(&rest[..end]))
+}
+
 /// What is wrong with the syntax of the JSON text `row` that starts at `offset`.
 pub(crate) fn syntax_fault(row: &[u8], offset: usize) -> Option<Fault> {
     let error = serde_json::from_slice::<serde::de::IgnoredAny>(row).err()?;
@@ -208,6 +214,7 @@ mod tests {
     #[case("\u{feff}{}\n{\"a\":1}\n", &["{}", "{\"a\":1}"])]
     #[case("{} {}{}", &["{}", "{}", "{}"])]
     #[case("[]", &[])]
+    #[case("\u{feff}{}\u{feff}\u{feff}{\"a\":1}\n\u{feff}[{}]\u{feff}", &["{}", "{\"a\":1}", "{}"])]
     #[case("[{}, {\"a\":[1,{}]}]\n{}\n[{}]", &["{}", "{\"a\":[1,{}]}", "{}", "{}"])]
     #[case(r#"{"a":"}]\"\\"}{"b":"[{"}"#, &[r#"{"a":"}]\"\\"}"#, r#"{"b":"[{"}"#])]
     fn rows_are_found_in_every_layout(#[case] text: &str, #[case] rows: &[&str]) {
@@ -222,6 +229,8 @@ mod tests {
     #[case("[{} {}]", "a comma or the end of the array is missing")]
     #[case("[{},]", "a row of JSON must be an object")]
     #[case("[{}", "the file ends inside of an array")]
+    #[case("[\u{feff}{}]", "a row of JSON must be an object")]
+    #[case("{}\u{fefe}", "a row of JSON must be an object")]
     #[case("{}]", "a row of JSON must be an object")]
     #[case("{\"a\":\"x\n\"}", "a line ends inside of a string")]
     #[case("{\"a\":1", "this is not JSON: EOF while parsing an object")]

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::keys;
 use super::rows::syntax_fault;
 use crate::fault::Fault;
 use crate::kind::Kind as Scalar;
@@ -18,6 +19,13 @@ use crate::kind::Kind as Scalar;
 pub(super) struct Shape {
     names: BTreeMap<String, usize>,
     fields: Vec<(String, Seen)>,
+    /// Fields by their names in lower case.
+    folded: BTreeMap<String, Vec<usize>>,
+    /// How many objects were seen, and for each field the last of them that had it.
+    objects: u64,
+    last: Vec<u64>,
+    /// Two fields that one object has, though their names differ in case only.
+    both: Option<(usize, usize)>,
 }
 
 /// What is known of a value.
@@ -57,6 +65,15 @@ impl Kind {
             Self::Object(_) => "an object",
         }
     }
+
+    /// The object that this is, or that is in this list.
+    fn inner(&self) -> Option<&Shape> {
+        match self {
+            Self::Object(shape) => Some(shape),
+            Self::List(item) => item.kind.inner(),
+            Self::Null | Self::Scalar(_) => None,
+        }
+    }
 }
 
 impl Shape {
@@ -65,7 +82,7 @@ impl Shape {
         let mut json = serde_json::Deserializer::from_slice(row);
         let observed = ObjectSeed { shape: self, path: "", depth: 0 }.deserialize(&mut json).and_then(|()| json.end());
         observed.map_err(|error| {
-            syntax_fault(row, offset).unwrap_or_else(|| {
+            syntax_fault(row, offset).or_else(|| keys::fault(row, offset)).unwrap_or_else(|| {
                 let text = error.to_string();
                 Fault::new(offset, text.split(" at line ").next().unwrap_or_default())
             })
@@ -78,23 +95,69 @@ impl Shape {
     }
 
     fn merge_at(&mut self, other: Self, file: &Arc<str>, path: &str) -> Result<(), Conflict> {
+        let both = other.both.map(|(one, two)| (other.fields[one].0.clone(), other.fields[two].0.clone()));
         for (name, seen) in other.fields {
             let path = join(path, &name);
-            self.field(&name).merge(seen, file, &path)?;
+            let at = self.field(&name);
+            self.fields[at].1.merge(seen, file, &path)?;
+        }
+        if let Some((one, two)) = both {
+            self.both = Some((self.field(&one), self.field(&two)));
         }
         Ok(())
     }
 
-    fn field(&mut self, name: &str) -> &mut Seen {
-        let at = match self.names.get(name) {
-            Some(at) => *at,
-            None => {
-                self.names.insert(name.to_owned(), self.fields.len());
-                self.fields.push((name.to_owned(), Seen::default()));
-                self.fields.len() - 1
-            }
-        };
-        &mut self.fields[at].1
+    /// Where the field of this name is.
+    fn field(&mut self, name: &str) -> usize {
+        if let Some(at) = self.names.get(name) {
+            return *at;
+        }
+        let at = self.fields.len();
+        self.names.insert(name.to_owned(), at);
+        self.folded.entry(name.to_lowercase()).or_default().push(at);
+        self.fields.push((name.to_owned(), Seen::default()));
+        self.last.push(0);
+        at
+    }
+
+    /// Looks for fields that the object which was just seen has in two spellings.
+    fn object_ends(&mut self) {
+        if self.both.is_none() && self.folded.len() < self.fields.len() {
+            let has = |at: &&usize| self.last[**at] == self.objects;
+            self.both = self.folded.values().filter(|spellings| spellings.len() > 1).find_map(|spellings| {
+                let mut had = spellings.iter().filter(has);
+                Some((*had.next()?, *had.next()?))
+            });
+        }
+    }
+
+    /// The names of two fields, which differ in case only, that one object has.
+    pub(super) fn in_two_spellings(&self) -> Option<(&str, &str)> {
+        let own = self.both.map(|(one, two)| (self.fields[one].0.as_str(), self.fields[two].0.as_str()));
+        own.or_else(|| self.fields.iter().find_map(|(_, seen)| seen.kind.inner()?.in_two_spellings()))
+    }
+
+    /// Whether objects spell a field in different ways.
+    pub(super) fn is_spelled_differently(&self) -> bool {
+        let inner = |(_, seen): &(String, Seen)| seen.kind.inner().is_some_and(Self::is_spelled_differently);
+        self.folded.len() < self.fields.len() || self.fields.iter().any(inner)
+    }
+
+    /// With one field for names that differ in case only: the name that was seen first.
+    pub(super) fn united(self, path: &str) -> Result<Self, Conflict> {
+        let mut united = Self::default();
+        for (name, seen) in self.fields {
+            let path = join(path, &name);
+            let first = united.folded.get(&name.to_lowercase()).and_then(|spellings| spellings.first()).copied();
+            let at = first.unwrap_or_else(|| united.field(&name));
+            let file = seen.file.clone().unwrap_or_else(|| Arc::from(""));
+            united.fields[at].1.merge(seen, &file, &path)?;
+        }
+        // What was inside of two spellings is in one now.
+        for (name, seen) in &mut united.fields {
+            *seen = std::mem::take(seen).united(&join(path, name))?;
+        }
+        Ok(united)
     }
 
     /// The fields as Arrow has them, all nullable.
@@ -139,6 +202,15 @@ impl Seen {
             self.claim(file);
         }
         Ok(())
+    }
+
+    fn united(self, path: &str) -> Result<Self, Conflict> {
+        let kind = match self.kind {
+            Kind::List(item) => Kind::List(Box::new(item.united(&format!("{path}[]"))?)),
+            Kind::Object(shape) => Kind::Object(shape.united(path)?),
+            kind => kind,
+        };
+        Ok(Self { kind, ..self })
     }
 
     /// Notes that everything below comes from `file`, where nothing is noted yet.
@@ -188,10 +260,16 @@ impl<'de> Visitor<'de> for ObjectSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        self.shape.objects += 1;
         while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-            let seen = self.shape.field(&name);
+            let at = self.shape.field(&name);
+            if std::mem::replace(&mut self.shape.last[at], self.shape.objects) == self.shape.objects {
+                return Err(A::Error::custom(format!("an object has `{name}` twice")));
+            }
+            let seen = &mut self.shape.fields[at].1;
             map.next_value_seed(ValueSeed { seen, parent: self.path, name: &name, depth: self.depth })?;
         }
+        self.shape.object_ends();
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use crate::{context, put, schema, show, types, with_files};
 
 const AT: &str = "memory:/data";
 
-fn avro(batch: &RecordBatch) -> Vec<u8> {
+pub(crate) fn avro(batch: &RecordBatch) -> Vec<u8> {
     let builder = WriterBuilder::new(batch.schema().as_ref().clone()).with_compression(Some(CompressionCodec::Deflate));
     let mut writer = builder.build::<_, arrow_avro::writer::format::AvroOcfFormat>(Vec::new()).unwrap();
     writer.write(batch).unwrap();

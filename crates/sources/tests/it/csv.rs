@@ -88,8 +88,8 @@ async fn what_does_not_fit_is_refused() {
     refused: `7.5` is not an Int64 (file: memory:/data/a.csv, line: 5, column: id, value: "7.5")
     refused: the record has 2 fields where 3 are wanted (file: memory:/data/a.csv, line: 5, value: 7,a)
     refused: the record has 4 fields where 3 are wanted (file: memory:/data/a.csv, line: 5, value: 7,a,,)
-    refused: text follows a closing quote; a quote inside of a quoted field is written twice (file: memory:/data/a.csv, line: 5, value: "a"b,)
-    refused: a quote is not closed (file: memory:/data/a.csv, line: 5, value: "a,)
+    refused: text follows a closing quote; a quote inside of a quoted field is written twice (file: memory:/data/a.csv, line: 5, value: "a"b,, way out: if quotes are just characters: `with_quote(None)`, `crawl --csv-quote none`)
+    refused: a quote is not closed (file: memory:/data/a.csv, line: 5, value: "a,, way out: if quotes are just characters: `with_quote(None)`, `crawl --csv-quote none`)
     refused: this is not UTF-8 text; convert the file (file: memory:/data/a.csv, line: 5)
     "#);
 }
@@ -97,12 +97,12 @@ async fn what_does_not_fit_is_refused() {
 #[tokio::test]
 async fn headers_must_have_the_declared_columns_once() {
     let ctx = with_files([("data/a.csv", "id,born,born,NAME\n")]).await;
-    assert_snapshot!(show(&ctx, people()).await, @"refused: the header names `born` more than once (file: memory:/data/a.csv, line: 1, column: born)");
+    assert_snapshot!(show(&ctx, people()).await, @"refused: the header names `born` more than once (file: memory:/data/a.csv, line: 1, column: born, way out: give one another name, or read the header as a row: `without_header()`, `crawl --csv-header absent`)");
     let ctx = with_files([("data/a.csv", "id,born,Name,NAME\n")]).await;
-    assert_snapshot!(show(&ctx, people()).await, @"refused: the header names `name` more than once (file: memory:/data/a.csv, line: 1, column: name)");
+    assert_snapshot!(show(&ctx, people()).await, @"refused: the header names `name` more than once (file: memory:/data/a.csv, line: 1, column: name, way out: give one another name, or read the header as a row: `without_header()`, `crawl --csv-header absent`)");
     assert_snapshot!(types(&ctx, CsvFiles::new("a", AT)).await, @"id: Utf8, born: Utf8, Name: Utf8, NAME: Utf8");
     let ctx = with_files([("data/a.csv", "id,id\n")]).await;
-    assert_snapshot!(show(&ctx, CsvFiles::new("a", AT)).await, @"refused: the header names `id` more than once (file: memory:/data/a.csv, line: 1, column: id)");
+    assert_snapshot!(show(&ctx, CsvFiles::new("a", AT)).await, @"refused: the header names `id` more than once (file: memory:/data/a.csv, line: 1, column: id, way out: give one another name, or read the header as a row: `without_header()`, `crawl --csv-header absent`)");
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn required_columns_need_values() {
 async fn types_are_found_in_every_file() {
     let a = "i,f,b,d,t,z,s,n,zip\n1,1,true,2024-01-31,2024-01-31,2024-01-31T10:00:00Z,1,,01234\n";
     let b = "extra,i,f,b,d,t,z,s,n\n1,,2.5,FALSE,,2024-01-31 10:00:00,2024-01-31T10:00:00+01:00,x,\n";
-    let ctx = with_files([("data/a.csv", a), ("data/b.csv", b), ("data/c.csv", ""), ("data/d.csv", "i\n")]).await;
+    let ctx = with_files([("data/a.csv", a), ("data/b.csv", b), ("data/d.csv", "i\n")]).await;
     assert_snapshot!(types(&ctx, CsvFiles::new("a", AT)).await, @r#"i: Int64, f: Float64, b: Boolean, d: Date32, t: Timestamp(µs), z: Timestamp(µs, "UTC"), s: Utf8, n: Utf8, zip: Utf8, extra: Int64"#);
     assert_snapshot!(show(&ctx, CsvFiles::new("a", AT)).await, @"
     +---+-----+-------+------------+---------------------+----------------------+---+---+-------+-------+

@@ -3,6 +3,7 @@
 
 mod avro;
 mod csv;
+mod dialect;
 mod files;
 mod json;
 mod memory;

@@ -118,11 +118,13 @@ pub(super) fn table(database: &str, name: &str, set: &DataSet, format: &FileForm
         FileFormat::Parquet => TableFormat::Parquet,
         FileFormat::Json => TableFormat::Json,
         FileFormat::Avro => TableFormat::Avro,
-        FileFormat::Csv(FolderCsv { delimiter, quote, escape, header_lines, .. }) => TableFormat::Csv(CsvFormat {
-            delimiter: *delimiter,
-            quote: *quote,
-            escape: *escape,
-            header_lines: *header_lines,
+        FileFormat::Csv(csv) => TableFormat::Csv(CsvFormat {
+            delimiter: csv.delimiter,
+            quote: csv.quote,
+            escape: csv.escape,
+            comment: csv.comment,
+            header_lines: csv.header_lines,
+            skip_lines: csv.skip_lines,
         }),
     };
     let mut table = Description::new(database, name, &known, set.location.clone())
@@ -199,7 +201,16 @@ mod tests {
     use super::*;
 
     fn csv(quote: Option<u8>) -> FileFormat {
-        FileFormat::Csv(FolderCsv { delimiter: b',', quote, escape: None, null_text: None, header_lines: 1 })
+        let (null_text, escape, comment) = (None, None, None);
+        FileFormat::Csv(FolderCsv {
+            delimiter: b',',
+            quote,
+            escape,
+            null_text,
+            comment,
+            header_lines: 1,
+            skip_lines: 0,
+        })
     }
 
     fn instant() -> DataType {

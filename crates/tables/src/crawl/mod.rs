@@ -14,7 +14,7 @@ use arrow::datatypes::Schema;
 use futures::{StreamExt, TryStreamExt, stream};
 use hardtack_catalog::{Catalog, CatalogExt, CatalogOf, Column, Database, Partition, Table as Description};
 use hardtack_core::{Error, ErrorKind, JobContext, Location, Result, Store};
-use hardtack_sources::{FileFormat, FileKind, Globs, InspectOptions, Inspected, folder_partition, inspect};
+use hardtack_sources::{CsvHints, FileFormat, FileKind, Globs, InspectOptions, Inspected, folder_partition, inspect};
 use object_store::ObjectMeta;
 use object_store::path::Path;
 
@@ -41,8 +41,8 @@ pub struct CrawlOptions {
     pub delete_missing: bool,
     /// Only say what would change.
     pub dry_run: bool,
-    /// Whether the first line of the CSV files of new tables names the columns; otherwise it is found out.
-    pub csv_header: Option<bool>,
+    /// What is known of how the CSV files of new tables are written; the rest is found out. Tables that are there know it.
+    pub csv: CsvHints,
     /// How many bytes of each CSV or JSON file are looked at (decompressed; all by default). A value further down may be of
     /// another type, and is refused then by those who read it.
     pub sample_bytes: Option<u64>,
@@ -95,7 +95,12 @@ pub enum Nanoseconds {
 /// headers are read, of CSV and JSON every value, or a [sample](CrawlOptions::sample_bytes). Types that have nothing
 /// in common are a problem, which names the column and both files. Types are those that Athena can read: timestamps in
 /// CSV are texts, and so are columns of quoted CSV files with dates or empty fields. Partition keys are `int`, `bigint`,
-/// `date` or `string`.
+/// `date` or `string`. Names that differ in case only are one column. Columns that are named like a partition key are left
+/// out: the folder says the same; where it does not, that is a problem, which names a value and its file.
+///
+/// How CSV files are written is found out, as far as it was not [said](CrawlOptions::csv): what was chosen where there was a
+/// choice is a [note](CrawledTable::notes), and what cannot be read a problem with the option that is the way out. It is kept
+/// in the table's description.
 ///
 /// A table that exists only gets more columns, and wider types as far as
 /// [`SchemaEvolution::WidenTypes`](crate::SchemaEvolution::WidenTypes) goes for Parquet and Avro; what was declared
@@ -324,7 +329,7 @@ impl Crawl<'_> {
     /// The columns of files, as far as their beginnings tell. What cannot be read is told by those who read all of it.
     async fn look(&self, files: Vec<(&ObjectMeta, FileKind)>) -> Result<Looks> {
         let options = InspectOptions {
-            csv_header: self.options.csv_header,
+            csv_hints: self.options.csv,
             sample_bytes: Some(self.options.sample_bytes.map_or(HEAD_BYTES, |bytes| bytes.min(HEAD_BYTES))),
             concurrency: 1,
             ..InspectOptions::default()
@@ -445,8 +450,9 @@ impl Crawl<'_> {
         };
         let options = InspectOptions {
             csv,
-            csv_header: self.options.csv_header,
+            csv_hints: self.options.csv,
             sample_bytes: self.options.sample_bytes,
+            keys: set.keys.clone(),
             concurrency: self.ctx.session().state().config().target_partitions(),
             first_counts: known.is_some(),
         };
@@ -529,7 +535,7 @@ impl Crawl<'_> {
         }
         self.name_unfit(&table.qualified_name(), &parts, &found);
         notes.extend(found.all.notes);
-        for message in left_out {
+        for message in left_out.into_iter().chain(found.all.hidden.into_iter().map(hidden)) {
             self.problem(&set.location, Some(table.qualified_name()), message);
         }
         let mut report = reported(&table, &set.location);
@@ -604,6 +610,9 @@ impl Crawl<'_> {
             }
             report.notes.extend(found.all.notes);
             report.notes.extend(note);
+            for message in found.all.hidden {
+                self.problem(&set.location, Some(table.qualified_name()), hidden(message));
+            }
         }
         report.notes.extend(set.notes.iter().cloned());
         for message in &compared.unfit {
@@ -766,6 +775,11 @@ impl Crawl<'_> {
         })
         .await
     }
+}
+
+/// What is said of a column whose values are hidden by those of a partition key.
+fn hidden(message: String) -> String {
+    format!("{message}, which is the value that the table has; give the key another name in the folders to have both")
 }
 
 /// The columns of a file, for comparison with those of others. Without a header only their number and types tell.

@@ -53,11 +53,11 @@ pub(crate) fn said(report: &CrawlReport) -> String {
     lines.join("\n")
 }
 
-async fn crawled(world: &World, location: &str) -> String {
+pub(crate) async fn crawled(world: &World, location: &str) -> String {
     with(world, location, &CrawlOptions::default()).await
 }
 
-async fn with(world: &World, location: &str, options: &CrawlOptions) -> String {
+pub(crate) async fn with(world: &World, location: &str, options: &CrawlOptions) -> String {
     match crawl(&world.ctx, &Location::from(location), "lake", options).await {
         Ok(report) => said(&report),
         Err(error) => format!("{:?} {}", error.kind(), error),
@@ -75,18 +75,18 @@ async fn everything(catalog: &dyn Catalog) -> (Vec<Description>, BTreeMap<String
 }
 
 /// Nothing changes when it is done again.
-async fn settled(world: &World, location: &str) {
+pub(crate) async fn settled(world: &World, location: &str) {
     let before = everything(world.catalog.as_ref()).await;
     let report = crawl(&world.ctx, &Location::from(location), "lake", &CrawlOptions::default()).await.unwrap();
     assert!(report.is_unchanged(), "{}", said(&report));
     assert_eq!(everything(world.catalog.as_ref()).await, before);
 }
 
-fn parquet(schema: &SchemaRef, json: &str) -> Vec<u8> {
+pub(crate) fn parquet(schema: &SchemaRef, json: &str) -> Vec<u8> {
     files::parquet(&files::rows(schema, json))
 }
 
-async fn sql(ctx: &JobContext, query: &str) -> DataFrame {
+pub(crate) async fn sql(ctx: &JobContext, query: &str) -> DataFrame {
     register_names(ctx).unwrap();
     ctx.session().sql(query).await.unwrap()
 }
@@ -199,12 +199,12 @@ async fn a_lake_becomes_a_database() {
 #[case::csv_quoted(&[("a.csv", "a,b,c,d\n1,\"x,y\",2024-01-01,1\n2,y,2024-01-02,\n")], "a bigint, b string, c string, d string; 1 line ',' quoted")]
 #[case::csv_without_header(&[("a.csv", "1,x\n2,y\n"), ("b.csv", "3,z\n")], "column_1 bigint, column_2 string; 0 lines ','")]
 #[case::csv_first_line_is_text(&[("a.csv", "x,y\nz,w\n")], "x string, y string; 1 line ',' note: all values are texts, so the first line is taken for a header; say --csv-header absent if it is a row")]
-#[case::csv_one_with_header(&[("a.csv", "a,b\n1,x\n"), ("b.csv", "1,x\n")], "! memory:/t/a.csv seems to have a header, and memory:/t/b.csv none; say which: --csv-header present or absent")]
+#[case::csv_one_with_header(&[("a.csv", "a,b\n1,x\n"), ("b.csv", "1,x\n")], "! memory:/t/a.csv seems to have a header, and memory:/t/b.csv none (way out: say which: --csv-header present or absent)")]
 #[case::csv_semicolons(&[("a.csv", "a;b\n1;1,5\n2;2,5\n")], "a bigint, b string; 1 line ';'")]
 #[case::tsv(&[("a.tsv", "a\tb\n1\tx,y\n")], "a bigint, b string; 1 line '\t'")]
 #[case::csv_more_columns(&[("a.csv", "a,b\n1,2\n"), ("b.csv", "a,b,c\n1,2,3\n")], "a bigint, b bigint, c bigint; 1 line ','")]
 #[case::csv_other_order(&[("a.csv", "a,b\n1,2\n"), ("b.csv", "b,a\n1,2\n")], "a bigint, b bigint; 1 line ',' note: the columns of memory:/t/b.csv are in other places than in the files before it: they are found by their names here, but Hive and Athena read them by place")]
-#[case::csv_twice(&[("a.csv", "a,a\n1,2\n")], "! the header names `a` more than once (file: memory:/t/a.csv, column: a)")]
+#[case::csv_twice(&[("a.csv", "a,a\n1,2\n")], "! the header names `a` more than once (file: memory:/t/a.csv, column: a, way out: give one another name, or read the header as a row: `without_header()`, `crawl --csv-header absent`)")]
 #[case::csv_leading_zeros(&[("a.csv", "zip,n\n01234,1\n")], "zip string, n bigint; 1 line ','")]
 #[case::sniffed(&[("part-0000", "{\"a\": 1}\n"), ("part-0001", "{\"a\": 2}\n")], "a bigint")]
 #[case::pretty(&[("a.json", "[{\n\"a\": 1\n}]")], "a bigint note: memory:/t/a.json has not one object on each line, which is what Athena and Hive want; it is read here")]

@@ -11,6 +11,7 @@
 mod crashes;
 mod crawling;
 mod datasets;
+mod dialects;
 mod evolution;
 mod faulty;
 mod files;

@@ -166,7 +166,7 @@ async fn a_partition_value_that_is_not_of_its_keys_type_is_named() {
 // --- formats -------------------------------------------------------------------------------------------------------
 
 fn csv(quote: Option<u8>, escape: Option<u8>, header_lines: u32) -> TableFormat {
-    TableFormat::Csv(CsvFormat { delimiter: b',', quote, escape, header_lines })
+    TableFormat::Csv(CsvFormat { delimiter: b',', quote, escape, header_lines, ..CsvFormat::default() })
 }
 
 #[rstest]

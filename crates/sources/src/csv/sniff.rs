@@ -1,0 +1,322 @@
+//! How a CSV text is written, as far as its first records tell.
+
+use hardtack_core::{Location, Result};
+use memchr::memmem;
+
+use super::dialect::{Cell, Dialect, Record};
+use crate::input::{SourceFile, Step};
+
+/// What files separate their fields by.
+const DELIMITERS: [u8; 5] = [b',', b'\t', b';', b'|', 1];
+
+/// So many records tell how a text is written, and so many bytes are looked at for them.
+const RECORDS: usize = 50;
+pub(super) const BYTES: usize = 64 << 10;
+
+/// What is known of how files are written; the rest is found out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CsvHints {
+    /// Between two fields.
+    pub delimiter: Option<u8>,
+    /// Around a field that holds a delimiter or a line end; `Some(None)` if nothing is quoted.
+    pub quote: Option<Option<u8>>,
+    /// What makes the next byte, in a quoted field, just a character.
+    pub escape: Option<u8>,
+    /// How many lines at the start of each file are neither header nor rows.
+    pub skip_lines: Option<u32>,
+    /// What lines begin with that are no rows.
+    pub comment: Option<u8>,
+    /// Whether the first line names the columns.
+    pub header: Option<bool>,
+}
+
+/// How a text seems to be written.
+#[derive(Debug, PartialEq)]
+pub(super) struct Sniffed {
+    pub(super) dialect: Dialect,
+    /// What else may separate its fields.
+    pub(super) rival: Option<u8>,
+    /// So many lines in front of the records look like comments; they are skipped.
+    pub(super) comments: u32,
+}
+
+impl CsvHints {
+    /// What is known, and the usual where nothing is.
+    pub(super) fn dialect(&self) -> Dialect {
+        let usual = Dialect::default();
+        Dialect {
+            delimiter: self.delimiter.unwrap_or(usual.delimiter),
+            quote: self.quote.unwrap_or(usual.quote),
+            escape: self.escape,
+            comment: self.comment,
+            skipped: self.skip_lines.unwrap_or_default(),
+            ..usual
+        }
+    }
+
+    /// How a text is written of which this is the front, or all if it has `ended`.
+    pub(super) fn sniff(&self, text: &[u8], ended: bool) -> Sniffed {
+        let known = self.dialect();
+        let comments = match (self.skip_lines, self.comment) {
+            (None, None) => comment_lines(text, &known, ended),
+            _ => 0,
+        };
+        let known = Dialect { skipped: known.skipped + comments, ..known };
+        let plain = self.delimiters(&known, text, ended);
+        // Where quotes are escaped by backslashes the text cannot be read in the usual way. The other way round there may be
+        // texts that end with a backslash, so the usual way goes first.
+        let may_escape = self.escape.is_none() && known.quote.is_some() && memmem::find(text, b"\\\"").is_some();
+        let (found, escape) = match plain {
+            Some(found) if found.2 => (Some(found), None),
+            found if may_escape => {
+                let escaped = Dialect { escape: Some(b'\\'), ..known.clone() };
+                match self.delimiters(&escaped, text, ended).filter(|found| found.2) {
+                    Some(found) => (Some(found), escaped.escape),
+                    None => (found, None),
+                }
+            }
+            found => (found, None),
+        };
+        let (delimiter, rival, _) = found.unwrap_or((known.delimiter, None, false));
+        Sniffed { dialect: Dialect { delimiter, escape: escape.or(known.escape), ..known }, rival, comments }
+    }
+
+    /// What separates the fields of a text, if it is not what `dialect` says.
+    pub(super) fn other_delimiter(&self, dialect: &Dialect, text: &[u8], ended: bool) -> Option<u8> {
+        let (delimiter, _, even) = self.delimiters(dialect, text, ended)?;
+        let is_other = even && delimiter != dialect.delimiter;
+        let fits = || Fields::of(dialect, text, ended).is_some_and(|fields| fields.width > 1 && fields.even);
+        (is_other && !fits()).then_some(delimiter)
+    }
+
+    /// What separates the fields, what else may do so, and whether all records that were looked at have as many fields.
+    fn delimiters(&self, known: &Dialect, text: &[u8], ended: bool) -> Option<(u8, Option<u8>, bool)> {
+        if self.delimiter.is_some() {
+            let fields = Fields::of(known, text, ended)?;
+            return Some((known.delimiter, None, fields.even));
+        }
+        let usable = |delimiter: &u8| ![known.quote, known.escape, known.comment].contains(&Some(*delimiter));
+        let candidates = DELIMITERS.into_iter().filter(usable).enumerate();
+        let mut found: Vec<_> = candidates
+            .filter_map(|(place, delimiter)| {
+                let fields = Fields::of(&Dialect { delimiter, ..known.clone() }, text, ended)?;
+                // A comma between digits may be part of a number.
+                let is_sure = delimiter != b',' || !fields.between_digits;
+                let rank = (fields.even, fields.numbers, is_sure, fields.width, std::cmp::Reverse(place));
+                (fields.width > 1).then_some((rank, delimiter))
+            })
+            .collect();
+        found.sort_unstable();
+        let ((even, numbers, is_sure, ..), delimiter) = found.pop()?;
+        let rival = found.pop().filter(|((other, n, sure, ..), _)| even && *other && (*n, *sure) == (numbers, is_sure));
+        Some((delimiter, rival.map(|(_, delimiter)| delimiter), even))
+    }
+}
+
+/// How a file is written.
+pub(super) async fn sniff(file: &SourceFile, hints: CsvHints) -> Result<Sniffed> {
+    let mut found = None;
+    let look = |text: &[u8], ended: bool| {
+        if !ended && text.len() < BYTES {
+            return Ok(Step { used: 0, made: None });
+        }
+        found = Some(hints.sniff(text, ended));
+        Ok(Step { used: text.len(), made: Some(()) })
+    };
+    file.open_text().await?.next(look).await?;
+    Ok(found.unwrap_or_else(|| hints.sniff(b"", true)))
+}
+
+impl Sniffed {
+    /// What is to be said of what was found out of a file.
+    pub(super) fn notes(&self, file: &Location) -> Vec<String> {
+        let show = |byte: u8| char::from(byte).escape_default().to_string();
+        let rival = self.rival.map(|rival| {
+            let (this, rival) = (show(self.dialect.delimiter), show(rival));
+            format!("fields are taken to be separated by `{this}`, but may be so by `{rival}`; say --csv-delimiter")
+        });
+        let comments = (self.comments > 0).then(|| {
+            let lines = if self.comments == 1 { "line" } else { "lines" };
+            format!(
+                "{} comment {lines} at the start of {file}, and as many of every file, are passed over",
+                self.comments
+            )
+        });
+        rival.into_iter().chain(comments).collect()
+    }
+}
+
+/// What the first records of a text have in common if they are read in one way.
+struct Fields {
+    /// How many fields most of them have, and whether all have as many.
+    width: usize,
+    even: bool,
+    /// How many fields look like numbers, dates or booleans in all records, but for the first, which may be a header.
+    numbers: usize,
+    /// Whether each delimiter is between two digits.
+    between_digits: bool,
+}
+
+impl Fields {
+    /// Nothing if the text cannot be read in this way.
+    fn of(dialect: &Dialect, text: &[u8], ended: bool) -> Option<Self> {
+        let mut at = dialect.start(text, ended)?;
+        let (mut widths, mut plain, mut between_digits) = (Vec::new(), Vec::new(), true);
+        let mut cells: Vec<Cell> = Vec::new();
+        while at < text.len() && widths.len() < RECORDS {
+            cells.clear();
+            let start = at;
+            match dialect.record(text, at, ended, |_, cell| cells.push(cell)).ok()? {
+                Record::Fields(_, end) => at = end,
+                Record::Blank(end) => {
+                    at = end;
+                    continue;
+                }
+                Record::Partial => break,
+            }
+            between_digits &= is_between_digits(&text[start..at], dialect.delimiter);
+            // The first record may be a header, and does not count if there are others.
+            if widths.len() < 2 {
+                plain = vec![true; cells.len()];
+            }
+            for (plain, cell) in plain.iter_mut().zip(&cells) {
+                *plain &= cell.bytes(text).is_empty() || is_plain(cell.bytes(text));
+            }
+            widths.push(cells.len());
+        }
+        let of = |width: usize| widths.iter().filter(|w| **w == width).count();
+        // Of two that are as frequent the later one: lines in front of the records are others.
+        let width = widths.iter().copied().rev().max_by_key(|width| of(*width))?;
+        let even = of(width) == widths.len();
+        // A few records may be broken, which is for the reader to tell.
+        (even || of(width) * 10 >= widths.len() * 7).then(|| {
+            let numbers = plain.into_iter().filter(|plain| *plain).count();
+            Self { width, even, numbers, between_digits }
+        })
+    }
+}
+
+/// Whether a field looks like a number, a date or a boolean, whatever the country.
+fn is_plain(field: &[u8]) -> bool {
+    let field = field.trim_ascii();
+    let is_part = |b: &u8| b.is_ascii_digit() || b"+-.,:/ TtZz%eE".contains(b);
+    (field.iter().all(is_part) && field.iter().any(u8::is_ascii_digit))
+        || field.eq_ignore_ascii_case(b"true")
+        || field.eq_ignore_ascii_case(b"false")
+}
+
+fn is_between_digits(record: &[u8], byte: u8) -> bool {
+    let is_digit = |at: Option<usize>| at.and_then(|at| record.get(at)).is_some_and(u8::is_ascii_digit);
+    memchr::memchr_iter(byte, record).all(|at| is_digit(at.checked_sub(1)) && is_digit(Some(at + 1)))
+}
+
+/// How many lines at the start begin with `#` and are not like the records behind them: those may be a header that begins
+/// with `#`, or rows.
+fn comment_lines(text: &[u8], known: &Dialect, ended: bool) -> u32 {
+    let starts = |skipped: u32| Dialect { skipped, ..known.clone() }.start(text, ended);
+    let is_comment = |at: usize| text.get(at) == Some(&b'#');
+    let lines = (0..RECORDS as u32).take_while(|line| starts(*line).is_some_and(is_comment)).count() as u32;
+    let (Some(last), Some(rest)) = (lines.checked_sub(1).and_then(starts), starts(lines)) else { return 0 };
+    let like_records = |delimiter: u8| {
+        let dialect = Dialect { delimiter, skipped: 0, ..known.clone() };
+        let behind = Fields::of(&dialect, &text[rest..], ended).filter(|fields| fields.width > 1);
+        // The last line is the one that may be a header.
+        behind.is_some_and(|behind| {
+            Fields::of(&dialect, &text[last..rest], true).is_none_or(|line| line.width == behind.width)
+        })
+    };
+    let is_table = |delimiter: u8| {
+        let dialect = Dialect { delimiter, skipped: 0, ..known.clone() };
+        Fields::of(&dialect, &text[rest..], ended).is_some_and(|fields| fields.width > 1 && fields.even)
+    };
+    let tables: Vec<u8> = DELIMITERS.into_iter().filter(|d| is_table(*d)).collect();
+    match tables.iter().any(|delimiter| like_records(*delimiter)) {
+        _ if tables.is_empty() => 0,
+        true => lines - 1,
+        false => lines,
+    }
+}
+
+/// How many lines there are in front of the records, if those all have as many fields and the first line has not.
+pub(super) fn lines_before(dialect: &Dialect, text: &[u8], ended: bool) -> Option<u32> {
+    let start = dialect.start(text, ended)?;
+    let first = dialect.record(text, start, ended, |_, _| ()).ok()?;
+    let behind = |skipped: &u32| {
+        let dialect = Dialect { skipped: dialect.skipped + skipped, ..dialect.clone() };
+        Fields::of(&dialect, text, ended).filter(|fields| fields.even && fields.width > 1)
+    };
+    let skipped = (1..RECORDS as u32).find(|skipped| behind(skipped).is_some())?;
+    let is_other =
+        behind(&skipped).is_some_and(|fields| !matches!(first, Record::Fields(width, _) if width == fields.width));
+    is_other.then_some(dialect.skipped + skipped)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn told(hints: CsvHints, text: &str) -> String {
+        let Sniffed { dialect, rival, comments } = hints.sniff(text.as_bytes(), true);
+        let show = |byte: u8| char::from(byte).escape_debug().to_string();
+        let mut told = show(dialect.delimiter);
+        for (what, byte) in [("or", rival), ("escape", dialect.escape)] {
+            if let Some(byte) = byte {
+                told += &format!(" {what} {}", show(byte));
+            }
+        }
+        if comments > 0 { format!("{told} after {comments}") } else { told }
+    }
+
+    #[rstest]
+    #[case("a,b\n1,2\n", ",")]
+    #[case("", ",")]
+    #[case("word\nx\n", ",")]
+    #[case("a;b\n1;1,5\n2;2,5\n", ";")]
+    #[case::no_header("2024-01-01;1,50;2,75\n2024-01-02;3,50;4,75\n", ";")]
+    #[case::one_row("2024-01-01;1,50;2,75\n", ";")]
+    #[case::thousands("x;1,234\ny;5,678\n", ";")]
+    #[case::thousands_and_more("a|1,234|5,678\nb|1,000|2,000\n", "|")]
+    #[case::sentences("1\tHello, world\t2\n2\tHi, you\t3\n", "\\t")]
+    #[case::lists("1,a|b,2\n2,c|d,3\n", ",")]
+    #[case::numbers("1,2,3\n4,5,6\n", ",")]
+    #[case::texts("a;b,c;d\ne;f,g;h\n", "; or ,")]
+    #[case::quoted("\"a;b\",1\n\"c;d\",2\n", ",")]
+    #[case::one_broken_row("a;b;c\n1;2;3\n4;5;6\n7;8;9\n1;2\n4;5;6\n", ";")]
+    #[case::escaped("1,\"say \\\"hi\\\"\"\n2,\"x, y\"\n", ", escape \\\\")]
+    #[case::backslash_at_the_end("1,\"C:\\\"\n2,\"x\"\n", ",")]
+    #[case::doubled("1,\"say \"\"hi\"\"\"\n2,\"x\"\n", ",")]
+    #[case::comments("# made by x\n# today\nid,n\n1,2\n", ", after 2")]
+    #[case::comment_with_commas("# made by x, today, again\nid,n\n1,2\n", ", after 1")]
+    #[case::header_with_a_hash("#id,n\n1,2\n", ",")]
+    #[case::header_behind_a_comment("# made by x\n#id,n\n1,2\n", ", after 1")]
+    #[case::rows_with_a_hash("#1,x\n#2,y\n", ",")]
+    #[case::only_comments("# a\n# b\n", ",")]
+    #[case::mark("\u{feff}# x\nid;n\n1;2\n", "; after 1")]
+    fn texts_tell_how_they_are_written(#[case] text: &str, #[case] wanted: &str) {
+        assert_eq!(told(CsvHints::default(), text), wanted);
+        assert_eq!(told(CsvHints::default(), &text.replace('\n', "\r\n")), wanted);
+        assert_eq!(told(CsvHints::default(), &text.replace('\n', "\r")), wanted);
+    }
+
+    #[test]
+    fn what_is_known_is_not_guessed() {
+        let known = CsvHints { delimiter: Some(b','), ..CsvHints::default() };
+        assert_eq!(told(known, "a;b\n1;2\n"), ",");
+        let known = CsvHints { skip_lines: Some(0), ..CsvHints::default() };
+        assert_eq!(told(known, "# x\na;b\n1;2\n"), ",");
+        let known = CsvHints { quote: Some(None), ..CsvHints::default() };
+        assert_eq!(told(known, "\"a;b\n\\\";c\n"), ";");
+    }
+
+    #[rstest]
+    #[case("Sales report\n\nid,n\n1,2\n", Some(1))]
+    #[case("a\nb\nc\nid,n\n1,2\n", Some(3))]
+    #[case("id,n\n1,2\n", None)]
+    #[case("id,n\n1,2\n1,2,3\n4,5\n", None)]
+    #[case("a\nb\n", None)]
+    fn lines_before_the_records_are_counted(#[case] text: &str, #[case] lines: Option<u32>) {
+        assert_eq!(lines_before(&Dialect::default(), text.as_bytes(), true), lines);
+    }
+}

@@ -1,0 +1,158 @@
+//! How the text files of tables are written: found out, said, kept in the table's description, and read back.
+
+use hardtack_catalog::Catalog;
+use hardtack_core::Location;
+use hardtack_tables::{CrawlOptions, CsvHints, crawl};
+use rstest::rstest;
+
+use crate::crawling::{crawled, settled, sql, with};
+use crate::world::{World, cells};
+
+async fn world(files: &[(&str, &str)]) -> World {
+    let world = World::new();
+    for (name, text) in files {
+        world.put(format!("memory:/t/{name}"), (*text).to_owned()).await;
+    }
+    world
+}
+
+async fn rows(world: &World) -> String {
+    match cells_of(world).await {
+        Ok(cells) => cells,
+        Err(error) => error,
+    }
+}
+
+async fn cells_of(world: &World) -> Result<String, String> {
+    let rows = sql(&world.ctx, "select * from lake.t order by 1").await;
+    // What is wrong is told, too.
+    rows.clone().collect().await.map_err(|e| hardtack_core::Error::from(e).to_string())?;
+    Ok(cells(rows).await)
+}
+
+/// What is found out without a word from anybody, what is said of it, and the rows that a query has.
+#[rstest]
+#[case::years(
+    &[("a.csv", "country,2019,2020\nDE,10,20\n")],
+    "country string, 2019 bigint, 2020 bigint; the first line, `country,2019,2020`, is taken for a header although it has numbers; say --csv-header absent if it is a row",
+    "DE|10|20"
+)]
+#[case::gap(
+    &[("a.csv", "Ann,,Berlin\nBob,5,Paris\n")],
+    "column_1 string, column_2 bigint, column_3 string; the first line, `Ann,,Berlin`, is taken for a row; say --csv-header present if it is a header",
+    "Ann||Berlin;Bob|5|Paris"
+)]
+#[case::commas_in_numbers(&[("a.csv", "2024-01-01;1,50;2,75\n")], "column_1 date, column_2 string, column_3 string", "2024-01-01|1,50|2,75")]
+#[case::escapes(&[("a.csv", "id,say\n1,\"say \\\"hi\\\"\"\n2,x\n")], "id bigint, say string", "1|say \"hi\";2|x")]
+#[case::comments(
+    &[("a.csv", "# made by hand\n# in May\nid,name\n1,x\n"), ("b.csv", "#\n#\nid,name\n2,#y\n")],
+    "id bigint, name string; 2 comment lines at the start of memory:/t/a.csv, and as many of every file, are passed over",
+    "1|x;2|#y"
+)]
+#[case::same_first_line(&[("a.csv", "first,last\nAnn,Lee\n"), ("b.csv", "first,last\nBob,Ray\n")], "first string, last string", "Ann|Lee;Bob|Ray")]
+#[case::case_of_csv(&[("a.csv", "OrderId,x\n1,2\n"), ("b.csv", "orderId,x\n3,4\n")], "orderid bigint, x bigint", "1|2;3|4")]
+#[case::case_of_json(
+    &[("a.jsonl", r#"{"OrderId":1,"By":{"Name":"x"}}"#), ("b.jsonl", r#"{"orderId":2,"by":{"name":"y"}}"#)],
+    "orderid bigint, by struct<name:string>",
+    "1|{name: x};2|{name: y}"
+)]
+#[case::same_folder(&[("region=eu/a.jsonl", r#"{"id":1,"region":"eu"}"#)], "id bigint", "1|eu")]
+#[case::joined(&[("a.csv", "id,name\n1,x\n\u{feff}id,name\n2,y\n")], "id bigint, name string", "1|x;2|y")]
+#[tokio::test]
+async fn files_tell_how_they_are_written(#[case] files: &[(&str, &str)], #[case] told: &str, #[case] values: &str) {
+    let world = world(files).await;
+    let report = crawl(&world.ctx, &Location::from("memory:/t"), "lake", &CrawlOptions::default()).await.unwrap();
+    assert!(report.problems.is_empty(), "{:?}", report.problems);
+    let table = &report.tables[0];
+    let columns: Vec<String> = table.columns_added.iter().map(|c| format!("{} {}", c.name, c.data_type)).collect();
+    let notes: String = table.notes.iter().map(|note| format!("; {note}")).collect();
+    assert_eq!(columns.join(", ") + &notes, told);
+    assert_eq!(rows(&world).await, values);
+    settled(&world, "memory:/t").await;
+}
+
+#[rstest]
+#[case::escapes_and_ends(&[("a.csv", "id,x\n1,\"\\\"a\\\"\"\n2,\"C:\\\"\n3,y\n")], "`crawl --csv-escape '\\'`")]
+#[case::preamble(&[("a.csv", "Report of May\n\nid,name\n1,x\n")], "`crawl --csv-skip-lines 1`")]
+#[case::other_delimiter(&[("a.csv", "id,name\n1,x\n2,y\n"), ("b.csv", "id;name\n2;y\n")], "`crawl --csv-delimiter ';'`")]
+#[case::joined(&[("a.csv", "id,name\n1,x\nid,name\n2,y\n")], "line: 3, way out: remove the line, or read every header as a row")]
+#[case::twice(&[("a.csv", "id,id\n1,2\n")], "`crawl --csv-header absent`")]
+#[case::keys_twice(&[("a.jsonl", "{\"a\":1}\n{\"a\":100,\"a\":200}\n")], "an object has `a` twice (file: memory:/t/a.jsonl, line: 2")]
+#[case::keys_in_two_cases(&[("a.jsonl", "{\"A\":1,\"a\":200}\n")], "rename one")]
+#[case::hidden(
+    &[("region=eu/a.jsonl", "{\"id\":1,\"region\":\"eu-west-1\"}")],
+    "`region` is `eu-west-1` in memory:/t/region=eu/a.jsonl and `eu` in the name of its folder"
+)]
+#[case::hidden_csv(&[("region=eu/a.csv", "id,region\n1,eu-west-1\n")], "rename one")]
+#[tokio::test]
+async fn what_is_refused_has_a_way_out(#[case] files: &[(&str, &str)], #[case] way_out: &str) {
+    let told = crawled(&world(files).await, "memory:/t").await;
+    assert!(told.contains("! memory:/t") && told.contains(way_out), "{told}");
+}
+
+/// What is said, what the description of the table says of the dialect then, and the rows that a query has.
+#[rstest]
+#[case::delimiter(CsvHints { delimiter: Some(b';'), ..CsvHints::default() }, "id;n;y\n1;2,a;3,b\n", r#"{"field.delim": ";", "serialization.format": ";", "serialization.null.format": ""} header 1"#, "1|2,a|3,b")]
+#[case::no_quotes(CsvHints { quote: Some(None), ..CsvHints::default() }, "id,pipe\n1,\"5\" wide\n", r#"{"field.delim": ",", "serialization.format": ",", "serialization.null.format": ""} header 1"#, "1|\"5\" wide")]
+#[case::quotes(CsvHints { quote: Some(Some(b'\'')), ..CsvHints::default() }, "id,name\n1,'a,b'\n", r#"{"escapeChar": "'", "quoteChar": "'", "separatorChar": ","} header 1"#, "1|a,b")]
+#[case::escape(CsvHints { escape: Some(b'^'), ..CsvHints::default() }, "id,name\n1,\"a^\"b\"\n", r#"{"escapeChar": "^", "quoteChar": "\"", "separatorChar": ","} header 1"#, "1|a\"b")]
+#[case::skip_lines(CsvHints { skip_lines: Some(2), ..CsvHints::default() }, "Report of May\n\"2024\nName,Id\nx,1\n", r#"{"field.delim": ",", "serialization.format": ",", "serialization.null.format": ""} header 3 skip 2"#, "x|1")]
+#[case::skip_lines_before_rows(CsvHints { skip_lines: Some(1), header: Some(false), ..CsvHints::default() }, "Report of May\nx,1\n", r#"{"field.delim": ",", "serialization.format": ",", "serialization.null.format": ""} header 1 skip 1"#, "x|1")]
+#[case::comments(CsvHints { comment: Some(b'#'), ..CsvHints::default() }, "# May\nid,name\n#2,y\n1,x\n", r##"{"field.delim": ",", "serialization.format": ",", "serialization.null.format": ""} header 1 comment #; comment lines are passed over here, but Hive and Athena take them for rows"##, "1|x")]
+#[case::no_header(CsvHints { header: Some(false), ..CsvHints::default() }, "id,name\nx,y\n", r#"{"field.delim": ",", "serialization.format": ",", "serialization.null.format": ""} header 0"#, "id|name;x|y")]
+#[tokio::test]
+async fn options_are_kept_in_the_table(
+    #[case] csv: CsvHints,
+    #[case] text: &str,
+    #[case] told: &str,
+    #[case] values: &str,
+) {
+    let world = world(&[("a.csv", text)]).await;
+    let options = CrawlOptions { csv, ..CrawlOptions::default() };
+    let report = crawl(&world.ctx, &Location::from("memory:/t"), "lake", &options).await.unwrap();
+    assert!(report.problems.is_empty(), "{:?}", report.problems);
+    let table = world.catalog.get_table("lake", "t").await.unwrap();
+    let own = [
+        ("skip.header.line.count", "header"),
+        ("hardtack.csv.skip.lines", "skip"),
+        ("hardtack.csv.comment", "comment"),
+    ];
+    let own = own.map(|(key, name)| match (table.parameters.get(key), name) {
+        (Some(value), _) => format!(" {name} {value}"),
+        (None, "header") => " header 0".to_owned(),
+        (None, _) => String::new(),
+    });
+    let notes: String = report.tables[0].notes.iter().map(|note| format!("; {note}")).collect();
+    assert_eq!(format!("{:?}{}{notes}", table.storage.serde_parameters, own.concat()), told);
+    assert_eq!(rows(&world).await, values);
+    // A table that is there knows how its files are written.
+    settled(&world, "memory:/t").await;
+}
+
+#[tokio::test]
+async fn later_files_are_held_to_what_the_table_says() {
+    let world = world(&[("a.csv", "id,name\n1,x\n")]).await;
+    crawled(&world, "memory:/t").await;
+    world.put("memory:/t/b.csv", "2,y\n3,z\n").await;
+    let told = crawled(&world, "memory:/t").await;
+    assert!(
+        told.contains("memory:/t/b.csv seems to have no header; its first line, `2,y`, is taken for one"),
+        "{told}"
+    );
+    let told = rows(&world).await;
+    assert!(told.contains("the first record, `2,y`, is no header, as the table says, but a row"), "{told}");
+    world.put("memory:/t/b.csv", "id;name\n2;y\n").await;
+    let told = crawled(&world, "memory:/t").await;
+    assert!(told.contains("seem to be separated by `;`, not by `,` (file: memory:/t/b.csv"), "{told}");
+    // Names that are no values, and none of the columns, are a header in another language.
+    world.put("memory:/t/b.csv", "Nummer,Name\n2,y\n").await;
+    assert_eq!(rows(&world).await, "1|x;2|y");
+}
+
+#[tokio::test]
+async fn hints_that_cannot_be_are_refused() {
+    let world = world(&[("a.csv", "id,name\n1,x\n")]).await;
+    let csv = CsvHints { comment: Some(b','), delimiter: Some(b','), ..CsvHints::default() };
+    let told = with(&world, "memory:/t", &CrawlOptions { csv, ..CrawlOptions::default() }).await;
+    assert!(told.contains("`,` cannot be both the delimiter and the comment of a CSV file"), "{told}");
+}
