@@ -10,6 +10,7 @@
 
 mod crawled;
 mod csv;
+mod decoders;
 mod files;
 mod json;
 mod texts;
