@@ -50,7 +50,7 @@ impl Format for Avro {
     }
 
     async fn column(&self, file: SourceFile, column: &Field) -> Result<Batches> {
-        AvroRows { caseless: true }.read(file, Want::column(column.clone())).await
+        AvroRows { caseless: true, truncates: false }.read(file, Want::column(column.clone())).await
     }
 
     fn plan(&self, table: TableSchema, origin: Origin, _planned: &Planned) -> Result<Arc<dyn FileSource>> {

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, TimeUnit};
 use async_trait::async_trait;
 use datafusion::common::config::TableParquetOptions;
 use datafusion::datasource::file_format::parquet::{coerce_int96_to_resolution, transform_schema_to_view};
