@@ -80,7 +80,7 @@ impl Policy {
     pub fn fit(self, from: &DataType, to: &DataType) -> Option<Fit> {
         match self {
             Self::Coerce => fit(from, to),
-            Self::Read => fit(from, to).filter(|_| !loses(plain(from), to)),
+            Self::Read => fit(from, to).filter(|_| !loses(plain(from), plain(to))),
             Self::Evolve | Self::Rewrite | Self::Infer => {
                 let (from, to) = (Field::new("", from.clone(), true), Field::new("", to.clone(), true));
                 let united = self.unite(&from, &to).ok().filter(|united| united.data_type() == to.data_type());
@@ -410,18 +410,17 @@ fn fit(from: &DataType, to: &DataType) -> Option<Fit> {
     if from == to {
         return Some(Fit::Always);
     }
-    let from = plain(from);
+    // However the values of either are encoded.
+    let (from, to) = (plain(from), plain(to));
     Some(match (from, to) {
         (from, to) if from == to => Fit::Always,
         (Null, _) => Fit::Always,
+        (from, FixedSizeBinary(_)) if from.is_binary() => Fit::Readable,
         (from, to) if !can_cast_types(from, to) => return None,
         (from, to) if from.is_string() && (to.is_string() || to.is_binary()) => Fit::Always,
         (from, Boolean | Date32 | Date64 | Timestamp(..) | Time32(_) | Time64(_)) if from.is_string() => Fit::Readable,
         (from, to) if from.is_string() && to.is_numeric() => Fit::Readable,
-        (from, to) if from.is_binary() && to.is_binary() => match to {
-            FixedSizeBinary(_) => Fit::Readable,
-            _ => Fit::Always,
-        },
+        (from, to) if from.is_binary() && to.is_binary() => Fit::Always,
         (from, to) if from.is_binary() && to.is_string() => Fit::Readable,
         (Boolean | Date32 | Date64 | Timestamp(..) | Time32(_) | Time64(_), to) if to.is_string() => Fit::Always,
         (from, to) if from.is_numeric() && to.is_string() => Fit::Always,

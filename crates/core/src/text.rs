@@ -465,8 +465,14 @@ fn timestamp<Z: TimeZone>(text: &str, zone: &Z, nanos: i64) -> Option<i64> {
     if let Some(second) = utc_second(text) {
         return second.checked_mul(SECOND / nanos);
     }
-    // `2024-01-31 10:00`, as spreadsheets write it.
-    let text = if text.len() == 16 { Cow::Owned(format!("{text}:00")) } else { Cow::Borrowed(text) };
+    // `2024-01-31 10:00`, as spreadsheets write it, with an offset or without.
+    let text = match text.as_bytes().get(16) {
+        None if text.len() == 16 => Cow::Owned(format!("{text}:00")),
+        Some(b'Z' | b'z' | b'+' | b'-' | b' ') if text.is_char_boundary(16) => {
+            Cow::Owned(format!("{}:00{}", &text[..16], &text[16..]))
+        }
+        _ => Cow::Borrowed(text),
+    };
     let moment = moment(&text, zone)?;
     let below = i64::from(moment.timestamp_subsec_nanos());
     if below % nanos != 0 {

@@ -25,10 +25,11 @@ pub struct Cell {
 /// # Errors
 /// If it is not well-formed.
 pub fn records(text: &str, rules: Rules) -> Result<Vec<Vec<Cell>>, String> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = Reader { rest: text, rules };
     let mut records = Vec::new();
     while !reader.rest.is_empty() {
+        // Files that begin with a mark may have been joined.
+        reader.rest = reader.rest.trim_start_matches('\u{feff}');
         let record = reader.record()?;
         let blank = matches!(record.as_slice(), [Cell { text, quoted: false }] if text.is_empty());
         if !blank {

@@ -74,7 +74,7 @@ impl Json {
 /// # Errors
 /// If it is not well-formed, or has other values at the top.
 pub fn rows(text: &str) -> Result<Vec<Json>, String> {
-    let mut reader = Reader { rest: text.strip_prefix('\u{feff}').unwrap_or(text), depth: 0 };
+    let mut reader = Reader { rest: text, depth: 0 };
     let mut rows = Vec::new();
     let object = |value: Json| match value {
         Json::Object(_) => Ok(value),
@@ -82,6 +82,10 @@ pub fn rows(text: &str) -> Result<Vec<Json>, String> {
     };
     loop {
         reader.blanks();
+        // Files that begin with a mark may have been joined.
+        while reader.take("\u{feff}") {
+            reader.blanks();
+        }
         if reader.rest.is_empty() {
             return Ok(rows);
         }

@@ -393,7 +393,8 @@ fn float_of(value: f64, to: &DataType) -> Value {
     if *to == DataType::Float32 { Value::SmallFloat(value as f32) } else { Value::Float(value) }
 }
 
-/// The float that is nearest, if none is infinite, none is zero that is written otherwise, and integers are exactly it.
+/// The float that is nearest, if none is infinite, none is zero that is written otherwise, and integers are exactly it, or
+/// its shortest form, which is what most programs write.
 fn of_float(text: &str, exact: &Exact, to: &DataType, usual: bool) -> Meaning {
     let small = *to == DataType::Float32;
     let (value, read, kept) = if small {
@@ -406,9 +407,11 @@ fn of_float(text: &str, exact: &Exact, to: &DataType, usual: bool) -> Meaning {
     let lost = !read.is_finite() || (read == 0.0) != exact.is_zero();
     let integer =
         exact.integer().is_some_and(|integer| !exact.is_zero() && format!("{read:.0}") != integer.to_string());
-    if lost || integer {
+    let shortest = if small { Exact::of_small_float(read as f32) } else { Exact::of_float(read) };
+    if lost || (integer && shortest.as_ref() != Some(exact)) {
         return Meaning::Nothing;
     }
+    let usual = usual && !integer;
     let normal = read == 0.0 || (1e-30..1e30).contains(&read.abs());
     Meaning::of(value, usual && is_plain(text) && exact.digits.len() <= kept && normal)
 }

@@ -138,8 +138,9 @@ async fn rows_are_filtered_before_they_are_compared() {
     assert_snapshot!(optimized_plan(&test.saved_plan("encounters_for_symptom")).unwrap(), @r#"
     Projection: encounters.id, encounters.stop, encounters.patient, encounters.organization, encounters.provider, encounters.payer, encounters.encounterclass, encounters.code, encounters.description, encounters.base_encounter_cost, encounters.total_claim_cost, encounters.payer_coverage, encounters.reasoncode, encounters.reasondescription, date_part(Utf8("year"), encounters.start) AS year, date_part(Utf8("month"), encounters.start) AS month, date_part(Utf8("day"), encounters.start) AS day
       Aggregate: groupBy=[[encounters.id, encounters.start, encounters.stop, encounters.patient, encounters.organization, encounters.provider, encounters.payer, encounters.encounterclass, encounters.code, encounters.description, encounters.base_encounter_cost, encounters.total_claim_cost, encounters.payer_coverage, encounters.reasoncode, encounters.reasondescription]], aggr=[[]]
-        Filter: encounters.reasoncode IS NOT NULL AND contains(encounters.description, Utf8("Encounter for symptom"))
-          TableScan: encounters projection=[id, start, stop, patient, organization, provider, payer, encounterclass, code, description, base_encounter_cost, total_claim_cost, payer_coverage, reasoncode, reasondescription]
+        Projection: encounters.id, encounters.start, encounters.stop, encounters.patient, encounters.organization, encounters.provider, encounters.payer, encounters.encounterclass, encounters.code, encounters.description, canonical(encounters.base_encounter_cost) AS base_encounter_cost, canonical(encounters.total_claim_cost) AS total_claim_cost, canonical(encounters.payer_coverage) AS payer_coverage, encounters.reasoncode, encounters.reasondescription
+          Filter: encounters.reasoncode IS NOT NULL AND contains(encounters.description, Utf8("Encounter for symptom"))
+            TableScan: encounters projection=[id, start, stop, patient, organization, provider, payer, encounterclass, code, description, base_encounter_cost, total_claim_cost, payer_coverage, reasoncode, reasondescription]
     "#);
     assert_eq!(test.saved("encounters_for_symptom").columns(), Frame::empty(written()).columns());
 }

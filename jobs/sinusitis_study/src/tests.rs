@@ -163,11 +163,12 @@ async fn rows_are_filtered_before_they_are_joined() {
     assert_snapshot!(optimized_plan(&test.saved_plan("sinusitis_study")).unwrap(), @r#"
     Projection: conditions.start, conditions.stop, conditions.patient, conditions.encounter, conditions.code, conditions.description, patients.birthdate, patients.marital, patients.race, patients.ethnicity, patients.gender, CAST(conditions.start - patients.birthdate AS Int32) AS condition_age
       Aggregate: groupBy=[[conditions.start, conditions.stop, conditions.patient, conditions.encounter, conditions.code, conditions.description, patients.id, patients.birthdate, patients.deathdate, patients.ssn, patients.drivers, patients.passport, patients.prefix, patients.first, patients.last, patients.suffix, patients.maiden, patients.marital, patients.race, patients.ethnicity, patients.gender, patients.birthplace, patients.address, patients.city, patients.state, patients.county, patients.zip, patients.lat, patients.lon, patients.healthcare_expenses, patients.healthcare_coverage]], aggr=[[]]
-        Inner Join: conditions.patient = patients.id
-          Filter: contains(conditions.description, Utf8("sinusitis"))
-            TableScan: conditions projection=[start, stop, patient, encounter, code, description]
-          Filter: patients.ethnicity != Utf8("") AND patients.race != Utf8("") AND patients.gender != Utf8("") AND patients.marital != Utf8("")
-            TableScan: patients projection=[id, birthdate, deathdate, ssn, drivers, passport, prefix, first, last, suffix, maiden, marital, race, ethnicity, gender, birthplace, address, city, state, county, zip, lat, lon, healthcare_expenses, healthcare_coverage]
+        Projection: conditions.start, conditions.stop, conditions.patient, conditions.encounter, conditions.code, conditions.description, patients.id, patients.birthdate, patients.deathdate, patients.ssn, patients.drivers, patients.passport, patients.prefix, patients.first, patients.last, patients.suffix, patients.maiden, patients.marital, patients.race, patients.ethnicity, patients.gender, patients.birthplace, patients.address, patients.city, patients.state, patients.county, patients.zip, canonical(patients.lat) AS lat, canonical(patients.lon) AS lon, canonical(patients.healthcare_expenses) AS healthcare_expenses, canonical(patients.healthcare_coverage) AS healthcare_coverage
+          Inner Join: conditions.patient = patients.id
+            Filter: contains(conditions.description, Utf8("sinusitis"))
+              TableScan: conditions projection=[start, stop, patient, encounter, code, description]
+            Filter: patients.ethnicity != Utf8("") AND patients.race != Utf8("") AND patients.gender != Utf8("") AND patients.marital != Utf8("")
+              TableScan: patients projection=[id, birthdate, deathdate, ssn, drivers, passport, prefix, first, last, suffix, maiden, marital, race, ethnicity, gender, birthplace, address, city, state, county, zip, lat, lon, healthcare_expenses, healthcare_coverage]
     "#);
     assert_frame(test.saved("sinusitis_study"), Frame::empty(written()));
 }

@@ -67,7 +67,6 @@ fn decoders_do_what_naive_readers_do(#[case] target: &str, #[case] run: fn(&[u8]
 }
 
 #[rstest]
-#[ignore = "known to fail: numbers and keys of issue 12"]
 #[case::json("json", targets::json)]
 #[case::text("text", targets::text)]
 #[case::folder("folder", targets::folder)]

@@ -225,7 +225,6 @@ fn conflict(values: &[&Json]) -> bool {
 }
 
 #[test]
-#[ignore = "known to fail: numbers, keys and partition columns of issue 12"]
 fn what_is_inferred_keeps_every_value() {
     try_cases("JSON, inferred", 256, 50, sets(), |files| {
         let wanted = naive(files).ok_or("the generator writes what cannot be read")?;
@@ -267,7 +266,6 @@ fn type_of(kind: &Kind) -> BoxedStrategy<DataType> {
 }
 
 #[test]
-#[ignore = "known to fail: numbers, keys and partition columns of issue 12"]
 fn what_is_declared_is_what_is_written() {
     let fields = vec((name(), kind()), 1..4).prop_map(distinct);
     let cases = fields.prop_flat_map(|fields| (type_of(&Kind::Object(fields.clone())), vec(a_file(&fields), 1..3)));

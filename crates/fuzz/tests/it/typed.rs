@@ -379,7 +379,6 @@ fn parquet_files_keep_every_value() {
 }
 
 #[test]
-#[ignore = "known to fail: numbers, keys and partition columns of issue 12"]
 fn avro_files_keep_every_value() {
     try_cases("Avro", 192, 50, tables(Kind::Avro), |(same, tables)| check(Kind::Avro, *same, tables));
 }

@@ -370,8 +370,9 @@ proptest! {
             let frame = ctx.session().read_batches(parts).unwrap();
             let dataset = ParquetDataset::new("n", Location::from(folder.path())).partition_by(["p"]);
             let written = save_frame(&ctx, &dataset, drop_duplicates(frame, &[]).unwrap()).await;
-            let distinct: BTreeSet<String> = lines(&[all]).into_iter().collect();
-            // `-0.0` and `0.0` are shown apart, NaNs alike: as they are compared.
+            // There is one zero, as in SQL, and one NaN.
+            let one_zero = |line: String| line.replace("|-0.0|", "|0.0|");
+            let distinct: BTreeSet<String> = lines(&[all]).into_iter().map(one_zero).collect();
             assert_eq!(written, distinct.len() as u64);
             if written > 0 {
                 let found = rows_of(folder.path(), "p", "select cast(p as int) as p, f, s, v from t").await;

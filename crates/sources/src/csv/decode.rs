@@ -328,7 +328,9 @@ impl Layout {
         }
         let names = cut(&header.names.join(","));
         let fault = Fault::new(0, format!("the first record, `{names}`, is no header, as the table says, but a row"));
-        Err(fault.way_out("if no file has one, set `skip.header.line.count` of the table to 0"))
+        Err(fault.way_out(
+            "give the file the header that the others have; if no file has one, set `skip.header.line.count` of the table to 0",
+        ))
     }
 
     fn records(&self, dialect: &Arc<Dialect>, header: Header) -> Result<Records, Fault> {

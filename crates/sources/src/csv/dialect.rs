@@ -173,11 +173,14 @@ impl Dialect {
         Some(at)
     }
 
-    /// Where the record at `at` itself starts: files that begin with a mark of UTF-8 may have been joined.
+    /// Where the record at `at` itself starts: files that begin with a mark of UTF-8 may have been joined, and some may have
+    /// had nothing else.
     #[inline]
-    fn behind_mark(&self, text: &[u8], at: usize) -> usize {
-        let marked = text.get(at) == Some(&BOM[0]) && text[at..].starts_with(BOM);
-        if marked { at + BOM.len() } else { at }
+    fn behind_mark(&self, text: &[u8], mut at: usize) -> usize {
+        while text.get(at) == Some(&BOM[0]) && text[at..].starts_with(BOM) {
+            at += BOM.len();
+        }
+        at
     }
 
     #[inline]

@@ -106,10 +106,16 @@ pub(super) fn header(found: &[(Location, Columns)], known: Option<Known>) -> Res
         let other = if header { First::Row } else { First::Header };
         // What is doubtful was settled by who knows.
         let seems = told.iter().find(|(_, _, first, doubtful)| by_table && *first == other && !doubtful);
+        if let Some((file, columns, ..)) = seems.filter(|_| header) {
+            // Its values would be taken for the names of further columns.
+            let why = format!("the first record, `{}`, is no header, as the table says, but a row", shown(columns));
+            let way_out = "give the file the header that the others have; if no file has one, set `skip.header.line.count` \
+                           of the table to 0";
+            return Err(Error::refused(why).with("file", file).with("way out", way_out));
+        }
         let note = seems.map(|(file, columns, ..)| {
             let line = shown(columns);
-            let (one, taken) = if header { ("no header", "one") } else { ("a header", "a row") };
-            format!("{file} seems to have {one}; its first line, `{line}`, is taken for {taken}, as the table says")
+            format!("{file} seems to have a header; its first line, `{line}`, is taken for a row, as the table says")
         });
         return Ok((header, note.into_iter().collect()));
     }

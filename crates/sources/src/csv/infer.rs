@@ -212,10 +212,11 @@ pub(super) async fn infer_file(file: SourceFile, dialect: Arc<Dialect>, look: Lo
                         });
                     }
                     if names.is_repeated(&text[start..end]) {
-                        if look.undecided {
-                            columns.repeated.get_or_insert(lines.and(&text[..start]).next());
-                        } else {
-                            names.refuse_repeated(text, start, end)?;
+                        match names.refuse_repeated(text, start, end) {
+                            Err(_) if look.undecided => {
+                                columns.repeated.get_or_insert(lines.and(&text[..start]).next());
+                            }
+                            refused => refused?,
                         }
                         continue;
                     }

@@ -77,6 +77,7 @@ impl CsvHints {
             }
             found => (found, None),
         };
+        let found = found.or_else(|| Some((self.behind_lines(&known, text, ended)?, None, false)));
         let (delimiter, rival, _) = found.unwrap_or((known.delimiter, None, false));
         Sniffed { dialect: Dialect { delimiter, escape: escape.or(known.escape), ..known }, rival, comments }
     }
@@ -89,14 +90,31 @@ impl CsvHints {
         (is_other && !fits()).then_some(delimiter)
     }
 
+    /// What separates the fields of the records behind lines that are something else. The reader refuses those, and says how
+    /// many there are; taken as they are, everything would be a single column.
+    fn behind_lines(&self, known: &Dialect, text: &[u8], ended: bool) -> Option<u8> {
+        let is_behind = |delimiter: &u8| {
+            let dialect = Dialect { delimiter: *delimiter, ..known.clone() };
+            let skipped = lines_before(&dialect, text, ended)?;
+            Fields::of(&Dialect { skipped, ..dialect }, text, ended).filter(|behind| behind.records > 1)
+        };
+        let mut usable = DELIMITERS.into_iter().filter(|delimiter| Self::is_usable(known, *delimiter));
+        usable.find(|delimiter| self.delimiter.is_none() && is_behind(delimiter).is_some())
+    }
+
+    /// Whether fields can be separated by this, for all that is known.
+    fn is_usable(known: &Dialect, delimiter: u8) -> bool {
+        ![known.quote, known.escape, known.comment].contains(&Some(delimiter))
+    }
+
     /// What separates the fields, what else may do so, and whether all records that were looked at have as many fields.
     fn delimiters(&self, known: &Dialect, text: &[u8], ended: bool) -> Option<(u8, Option<u8>, bool)> {
         if self.delimiter.is_some() {
             let fields = Fields::of(known, text, ended)?;
             return Some((known.delimiter, None, fields.even));
         }
-        let usable = |delimiter: &u8| ![known.quote, known.escape, known.comment].contains(&Some(*delimiter));
-        let candidates = DELIMITERS.into_iter().filter(usable).enumerate();
+        let usable = DELIMITERS.into_iter().filter(|delimiter| Self::is_usable(known, *delimiter));
+        let candidates = usable.enumerate();
         let mut found: Vec<_> = candidates
             .filter_map(|(place, delimiter)| {
                 let fields = Fields::of(&Dialect { delimiter, ..known.clone() }, text, ended)?;
@@ -148,9 +166,10 @@ impl Sniffed {
 
 /// What the first records of a text have in common if they are read in one way.
 struct Fields {
-    /// How many fields most of them have, and whether all have as many.
+    /// How many fields most of them have, whether all have as many, and how many records there are.
     width: usize,
     even: bool,
+    records: usize,
     /// How many fields look like numbers, dates or booleans in all records, but for the first, which may be a header.
     numbers: usize,
     /// Whether each delimiter is between two digits.
@@ -191,7 +210,7 @@ impl Fields {
         // A few records may be broken, which is for the reader to tell.
         (even || of(width) * 10 >= widths.len() * 7).then(|| {
             let numbers = plain.into_iter().filter(|plain| *plain).count();
-            Self { width, even, numbers, between_digits }
+            Self { width, even, records: widths.len(), numbers, between_digits }
         })
     }
 }
@@ -282,6 +301,8 @@ mod tests {
     #[case::lists("1,a|b,2\n2,c|d,3\n", ",")]
     #[case::numbers("1,2,3\n4,5,6\n", ",")]
     #[case::texts("a;b,c;d\ne;f,g;h\n", "; or ,")]
+    #[case::behind_lines("Report of May\n% by hand\nid\tsay\n1\tx\n2\ty\n", "\\t")]
+    #[case::words_and_one_pair("a\nb\nc\nd;e\n", ",")]
     #[case::quoted("\"a;b\",1\n\"c;d\",2\n", ",")]
     #[case::one_broken_row("a;b;c\n1;2;3\n4;5;6\n7;8;9\n1;2\n4;5;6\n", ";")]
     #[case::escaped("1,\"say \\\"hi\\\"\"\n2,\"x, y\"\n", ", escape \\\\")]
@@ -305,7 +326,7 @@ mod tests {
         let known = CsvHints { delimiter: Some(b','), ..CsvHints::default() };
         assert_eq!(told(known, "a;b\n1;2\n"), ",");
         let known = CsvHints { skip_lines: Some(0), ..CsvHints::default() };
-        assert_eq!(told(known, "# x\na;b\n1;2\n"), ",");
+        assert_eq!(told(known, "# x\na;b\n1;2\n"), ";");
         let known = CsvHints { quote: Some(None), ..CsvHints::default() };
         assert_eq!(told(known, "\"a;b\n\\\";c\n"), ";");
     }

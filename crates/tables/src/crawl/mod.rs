@@ -635,6 +635,9 @@ impl Crawl<'_> {
 
     /// Says which columns may have values that are finer than the table's, or has them rounded.
     fn nanoseconds(&self, table: &mut Description, found: &Schema) -> Option<String> {
+        if self.options.nanoseconds == Nanoseconds::Text {
+            table.parameters.remove(NANOSECONDS);
+        }
         let is_timestamp = |name: &&str| {
             let column = table.storage.columns.iter().find(|column| evolution::same_name(&column.name, name));
             column.is_some_and(|column| column.data_type.contains("timestamp"))
@@ -763,8 +766,10 @@ impl Crawl<'_> {
             if evolution::apply(&mut grown, columns).is_ok() {
                 *table = grown;
             }
-            if let Some(how) = wanted.parameters.get(NANOSECONDS) {
-                table.parameters.insert(NANOSECONDS.to_owned(), how.clone());
+            match wanted.parameters.get(NANOSECONDS) {
+                Some(how) => _ = table.parameters.insert(NANOSECONDS.to_owned(), how.clone()),
+                None if self.options.nanoseconds == Nanoseconds::Text => _ = table.parameters.remove(NANOSECONDS),
+                None => {}
             }
             for key in Statistics::PARAMETERS.into_iter().filter(|_| counts) {
                 match wanted.parameters.get(key) {

@@ -262,7 +262,7 @@ async fn files_become_columns(#[case] files: &[(&str, &str)], #[case] expected: 
 #[rstest]
 #[case::numbers(&["1", "2", "-3"], "int")]
 #[case::large(&["1", "3000000000"], "bigint")]
-#[case::zeros(&["01", "12"], "int")]
+#[case::zeros(&["01", "12"], "string")]
 #[case::dates(&["2024-01-01", "2024-02-29"], "date")]
 #[case::nearly_dates(&["2024-01-01", "2024-02-30"], "string")]
 #[case::null_and_numbers(&["1", NULL_PARTITION], "int")]

@@ -136,7 +136,7 @@ async fn later_files_are_held_to_what_the_table_says() {
     world.put("memory:/t/b.csv", "2,y\n3,z\n").await;
     let told = crawled(&world, "memory:/t").await;
     assert!(
-        told.contains("memory:/t/b.csv seems to have no header; its first line, `2,y`, is taken for one"),
+        told.contains("the first record, `2,y`, is no header, as the table says, but a row (file: memory:/t/b.csv"),
         "{told}"
     );
     let told = rows(&world).await;

@@ -239,7 +239,7 @@ proptest! {
                 }
                 Err(e) => {
                     prop_assert!(has_range(of), "{e}");
-                    prop_assert_eq!(e.kind(), ErrorKind::Refused);
+                    prop_assert_eq!(e.kind(), ErrorKind::Refused, "{}", e.chain());
                     prop_assert!(e.get("value").is_some(), "{e}");
                 }
             }
@@ -253,7 +253,7 @@ proptest! {
         let values = array(&from, 9, &mut numbers.iter().copied().cycle());
         let plain = canonical(&from);
         // A text says a number or a time in many ways.
-        prop_assume!(!plain.is_string() && !to.is_string());
+        prop_assume!(!plain.is_string() && !canonical(&to).is_string());
         let field = |of: &DataType| Field::new("c", of.clone(), true);
         let original = convert_array(Policy::Coerce, &values, &field(&plain)).unwrap();
         // One by one, because one that does not fit refuses all.

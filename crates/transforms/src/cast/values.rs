@@ -11,7 +11,7 @@ use datafusion::arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
 use datafusion::arrow::compute::kernels::cmp::not_distinct;
 use datafusion::arrow::compute::{CastOptions, cast_with_options, take};
 use datafusion::arrow::datatypes::{
-    DataType, Field, FieldRef, Fields, Float16Type, Float32Type, Float64Type, TimeUnit,
+    DataType, Date32Type, Field, FieldRef, Fields, Float16Type, Float32Type, Float64Type, Int64Type, TimeUnit,
 };
 use datafusion::arrow::util::display::array_value_to_string;
 use hardtack_catalog::types::{Fit, Policy, entry, plain};
@@ -181,7 +181,7 @@ fn fit_scalars(
     let fit = policy
         .fit(from.data_type(), to.data_type())
         .ok_or_else(|| Error::unexpected("there is no such cast").with("column", name))?;
-    let fitted = convert(&from, to.data_type()).map_err(|e| e.with("column", name))?;
+    let fitted = convert(&from, plain(to.data_type())).map_err(|e| e.with("column", name))?;
     if let Some(row) = first(lost(fit, &from, &fitted)?) {
         return Err(refuse("a value does not fit the declared type without loss", row));
     }
@@ -190,7 +190,7 @@ fn fit_scalars(
     {
         return Err(refuse("a text is longer than declared", row));
     }
-    Ok(fitted)
+    cast(&fitted, to.data_type())
 }
 
 /// Which values did not survive.
@@ -219,6 +219,8 @@ fn convert(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
         (from, to) if from.is_string() && !to.is_string() && !to.is_binary() => {
             Ok(text::parse_or_null(texts(array).map(|text| text.map(Cow::Borrowed)), to)?)
         }
+        // Arrow knows no way from some of the others.
+        (from, FixedSizeBinary(_)) if from.is_binary() && *from != Binary => convert(&cast(array, &Binary)?, to),
         // Without a zone on the way: an instant stays the same instant.
         (Timestamp(unit, Some(_)), Timestamp(..) | Date32 | Date64) => {
             convert(&relabel(array, Timestamp(*unit, None))?, to)
@@ -227,6 +229,19 @@ fn convert(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
             relabel(&convert(array, &Timestamp(*unit, None))?, to.clone())
         }
         (Timestamp(..), Date64) => convert(&convert(array, &Date32)?, &Date64),
+        // Arrow fails for moments of years that chrono does not know.
+        (Timestamp(unit, None), Date32) => {
+            let seconds = 86_400;
+            let day = match unit {
+                TimeUnit::Second => seconds,
+                TimeUnit::Millisecond => seconds * 1_000,
+                TimeUnit::Microsecond => seconds * 1_000_000,
+                TimeUnit::Nanosecond => seconds * 1_000_000_000,
+            };
+            let counted = cast(array, &Int64)?;
+            let days = counted.as_primitive::<Int64Type>();
+            Ok(Arc::new(days.unary_opt::<_, Date32Type>(|t| i32::try_from(t.div_euclid(day)).ok())))
+        }
         // Arrow multiplies without looking; between timestamps it looks.
         (Date32, Timestamp(unit, None)) if *unit != TimeUnit::Second => {
             convert(&cast(array, &Timestamp(TimeUnit::Second, None))?, to)
