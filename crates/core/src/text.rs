@@ -191,8 +191,8 @@ fn by_cast(texts: &StringArray, to: &DataType, on_bad: OnBad<'_>) -> Result<Arra
         |texts: &StringArray, safe: bool| cast_with_options(texts, to, &CastOptions { safe, ..CastOptions::default() });
     cast(texts, false).or_else(|_| {
         // Only after a failure it is worth looking at each text by itself.
-        let bad = (0..texts.len()).filter(|&i| cast(&texts.slice(i, 1), false).is_err());
-        bad.map(on_bad).collect::<Result<(), _>>().map_err(Bad::Text)?;
+        let mut bad = (0..texts.len()).filter(|&i| cast(&texts.slice(i, 1), false).is_err());
+        bad.try_for_each(on_bad).map_err(Bad::Text)?;
         cast(texts, true).map_err(Bad::Type)
     })
 }

@@ -193,8 +193,8 @@ async fn hidden_columns(
 fn folder_value(file: &SourceFile, key: &str) -> Option<String> {
     let mut folders: Vec<_> = file.meta.location.parts().collect();
     folders.pop();
-    let said = folders.iter().filter_map(|folder| folder_partition(folder.as_ref()));
-    said.filter(|(name, _)| name.to_lowercase() == key).last().and_then(|(_, value)| value)
+    let mut said = folders.iter().filter_map(|folder| folder_partition(folder.as_ref()));
+    said.rfind(|(name, _)| name.to_lowercase() == key).and_then(|(_, value)| value)
 }
 
 /// What is said where the types of files have nothing in common.

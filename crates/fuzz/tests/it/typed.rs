@@ -168,7 +168,7 @@ fn array(to: &DataType, seeds: &[Option<u64>]) -> ArrayRef {
         DataType::UInt16 => as_is(Arc::new(ints(0, 65535))),
         DataType::UInt32 => as_is(Arc::new(ints(0, u32::MAX.into()))),
         DataType::UInt64 => {
-            let one = |seed: u64| if seed % 4 == 0 { u64::MAX - seed % 3 } else { seed % 1000 };
+            let one = |seed: u64| if seed.is_multiple_of(4) { u64::MAX - seed % 3 } else { seed % 1000 };
             Arc::new(seeds.iter().map(|seed| seed.map(one)).collect::<arrow::array::UInt64Array>())
         }
         DataType::Float16 | DataType::Float32 | DataType::Float64 => {

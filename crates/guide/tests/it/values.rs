@@ -46,9 +46,9 @@ fn column(frame: &Frame) -> (String, Vec<String>) {
 async fn declared(text: &str, of: &str) -> Vec<(&'static str, Result<String>)> {
     let lake = TempLake::new();
 
-    lake.write("csv/a.csv", &format!("v\n\"{text}\"\n"));
-    lake.write("json/a.json", &format!("{{\"v\":\"{text}\"}}"));
-    lake.write("number/a.json", &format!("{{\"v\":{text}}}"));
+    lake.write("csv/a.csv", format!("v\n\"{text}\"\n"));
+    lake.write("json/a.json", format!("{{\"v\":\"{text}\"}}"));
+    lake.write("number/a.json", format!("{{\"v\":{text}}}"));
     lake.write(&format!("folder/v={text}/a.csv"), "x\n1\n");
     lake.write_parquet("parquet/a.parquet", rows! { v; text });
     let with_x = Schema::new([schema("int").field(0).clone().with_name("x"), schema(of).field(0).clone()].to_vec());

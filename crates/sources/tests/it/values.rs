@@ -134,7 +134,8 @@ async fn names_of_folders_are_kept(#[case] folders: &[&str], #[case] wanted: Dat
     let (found, mut values) = column(&context(&files).await, source).await.unwrap();
     assert_eq!(found, wanted);
     let mut written: Vec<Option<String>> = folders.iter().map(|v| Some(v.replace("%20", " "))).collect();
-    (values.sort(), written.sort());
+    values.sort();
+    written.sort();
     assert_eq!(values, written);
 }
 

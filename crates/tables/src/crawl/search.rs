@@ -324,10 +324,11 @@ impl<'a> Search<'a> {
                 _ => apart.push(node),
             }
         }
-        if apart.is_empty() && ones.iter().any(|(name, ..)| !is_value(name)) {
-            if let Some(shape) = Self::evidently_one(&ones) {
-                return Verdict::One(shape);
-            }
+        if apart.is_empty()
+            && ones.iter().any(|(name, ..)| !is_value(name))
+            && let Some(shape) = Self::evidently_one(&ones)
+        {
+            return Verdict::One(shape);
         }
         let (values, words): (Vec<_>, Vec<_>) = ones.into_iter().partition(|(name, ..)| is_value(name));
         apart.extend(words.into_iter().map(|(_, node, _)| node));
