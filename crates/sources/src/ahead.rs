@@ -195,6 +195,7 @@ mod tests {
             let meter = Arc::<Meter>::default();
             let from_file = Ahead::new(Input::File(file, Arc::clone(&meter)), Some(content.len() / 2));
             prop_assert_eq!(&runtime.block_on(read(from_file, &leave, hold)), &content);
+            prop_assert_eq!(meter.counts().bytes, content.len() as u64);
             let mut rest = content.as_slice();
             let pieces = sizes.iter().map(|size| {
                 let (piece, after) = rest.split_at(*size);

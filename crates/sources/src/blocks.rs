@@ -165,7 +165,9 @@ mod tests {
             damage in prop::option::weighted(0.2, (any::<prop::sample::Index>(), "[a{}\\[\\],\"\\\\\n]")),
             piece in 1_usize..40,
             batch_size in 1_usize..9,
+            bom in any::<bool>(),
         ) {
+            let bom = if bom { "\u{feff}" } else { "" };
             let damaged = |mut text: String| {
                 if let Some((at, with)) = damage.as_ref().filter(|_| !text.is_empty()) {
                     let places: Vec<usize> = text.char_indices().map(|(i, _)| i).collect();
@@ -174,12 +176,13 @@ mod tests {
                 text
             };
             let line = |(a, b): &(i64, String)| serde_json::json!({ "a": a, "b": b }).to_string() + "\n";
-            let text = damaged(rows.iter().map(line).collect());
+            let text = bom.to_owned() + &damaged(rows.iter().map(line).collect());
             let whole = read(&text, WHOLE, json(8192));
             prop_assert_eq!(read(&text, piece, json(batch_size)), whole);
 
             let line = |(a, b): &(i64, String)| format!("{a},\"{}\"\r\n", b.replace('"', "\"\""));
             let text = damaged(std::iter::once("a,b\n".to_owned()).chain(rows.iter().map(line)).collect());
+            let text = bom.to_owned() + &text;
             let whole = read(&text, WHOLE, csv(8192));
             prop_assert_eq!(read(&text, piece, csv(batch_size)), whole);
         }

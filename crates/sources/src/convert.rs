@@ -295,3 +295,142 @@ impl PhysicalExpr for Convert {
         fmt::Display::fmt(self, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::hash::DefaultHasher;
+
+    use arrow::datatypes::TimeUnit::{self, Microsecond, Nanosecond};
+    use arrow::json::ReaderBuilder;
+    use arrow::util::display::array_value_to_string;
+    use datafusion::physical_expr::expressions::IsNotNullExpr;
+    use datafusion::physical_expr_common::physical_expr::fmt_sql;
+    use rstest::rstest;
+
+    use super::*;
+
+    fn structure(fields: &[(&str, DataType)]) -> DataType {
+        DataType::Struct(fields.iter().map(|(name, of)| Field::new(*name, of.clone(), true)).collect())
+    }
+
+    fn int(name: &str, of: DataType) -> DataType {
+        structure(&[(name, of)])
+    }
+
+    fn map(key: &str, of: DataType) -> DataType {
+        let pair = vec![Field::new(key, DataType::Utf8, false), Field::new("value", of, true)];
+        DataType::Map(Arc::new(Field::new("entries", DataType::Struct(pair.into()), false)), false)
+    }
+
+    fn at(unit: TimeUnit) -> DataType {
+        DataType::Timestamp(unit, None)
+    }
+
+    fn column(of: &DataType, json: &str) -> ArrayRef {
+        let schema = Arc::new(Schema::new(vec![Field::new("c", of.clone(), true)]));
+        let text = format!(r#"{{"c":{json}}}"#);
+        let batch = ReaderBuilder::new(schema).build(text.as_bytes()).unwrap().next().unwrap().unwrap();
+        Arc::clone(batch.column(0))
+    }
+
+    /// The fields of structs are found by name, at any depth.
+    #[rstest]
+    #[case(int("x", DataType::Int32), structure(&[("y", DataType::Int8), ("x", DataType::Int64)]), r#"{"x":1}"#, "{y: , x: 1}")]
+    #[case(DataType::new_list(int("x", DataType::Int32), true), DataType::new_list(structure(&[("y", DataType::Int8), ("x", DataType::Int64)]), true), r#"[{"x":1},null]"#, "[{y: , x: 1}, ]")]
+    #[case(DataType::new_large_list(int("x", DataType::Int32), true), DataType::new_large_list(structure(&[("y", DataType::Int8), ("x", DataType::Int64)]), true), r#"[{"x":1},null]"#, "[{y: , x: 1}, ]")]
+    #[case(map("k", int("x", DataType::Int32)), map("key", structure(&[("y", DataType::Int8), ("x", DataType::Int64)])), r#"{"a":{"x":1}}"#, "{a: {y: , x: 1}}")]
+    #[case(at(Nanosecond), at(Microsecond), r#""2024-01-01T00:00:00.000001000""#, "2024-01-01T00:00:00.000001")]
+    #[case(at(Microsecond), at(Nanosecond), r#""2024-01-01T00:00:00.000001""#, "2024-01-01T00:00:00.000001")]
+    fn values_are_converted_at_any_depth(
+        #[case] from: DataType,
+        #[case] to: DataType,
+        #[case] json: &str,
+        #[case] shown: &str,
+    ) {
+        let converted = convert_column(&column(&from, json), &Field::new("c", to.clone(), true)).unwrap();
+        assert_eq!(converted.data_type(), &to);
+        assert_eq!(array_value_to_string(&converted, 0).unwrap(), shown);
+    }
+
+    #[test]
+    fn what_a_unit_does_not_hold_is_refused() {
+        let fine = column(&at(Nanosecond), r#""2024-01-01T00:00:00.000001001""#);
+        let refused = convert_column(&fine, &Field::new("at", at(Microsecond), true)).unwrap_err();
+        let named = ["column", "value", "declared"].map(|key| refused.get(key));
+        let fine = "2024-01-01T00:00:00.000001001";
+        assert_eq!(named, [Some("at"), Some(fine), Some("Timestamp(µs)")], "{refused}");
+    }
+
+    /// In filters DataFusion's own conversion is understood when row groups are pruned, but it must lose nothing.
+    #[rstest]
+    #[case::wider(DataType::Int32, DataType::Int64, "1", false)]
+    #[case::same(DataType::Int32, DataType::Int32, "1", false)]
+    #[case::same_list(
+        DataType::new_list(DataType::Int32, true),
+        DataType::new_list(DataType::Int32, true),
+        "[1]",
+        false
+    )]
+    #[case::finer(at(Microsecond), at(Nanosecond), r#""2024-01-01T00:00:00""#, false)]
+    #[case::coarser(at(Nanosecond), at(Microsecond), r#""2024-01-01T00:00:00""#, true)]
+    #[case::list(DataType::new_list(int("x", DataType::Int32), true), DataType::new_list(structure(&[("x", DataType::Int32), ("y", DataType::Int32)]), true), r#"[{"x":1}]"#, true)]
+    #[case::map(map("key", int("x", DataType::Int32)), map("key", int("x", DataType::Int64)), r#"{"a":{"x":1}}"#, true)]
+    #[case::structure(int("x", DataType::Int32), int("x", DataType::Int64), r#"{"x":1}"#, true)]
+    #[case::list_in_structure(
+        int("x", DataType::new_list(DataType::Int32, true)),
+        int("x", DataType::new_list(DataType::Int64, true)),
+        r#"{"x":[1]}"#,
+        true
+    )]
+    #[case::coarser_in_structure(
+        int("x", at(Nanosecond)),
+        int("x", at(Microsecond)),
+        r#"{"x":"2024-01-01T00:00:00"}"#,
+        true
+    )]
+    #[case::coarser_is_another_field(structure(&[("x", at(Nanosecond)), ("y", at(Microsecond))]), structure(&[("y", at(Microsecond))]), r#"{"x":"2024-01-01T00:00:00"}"#, true)]
+    fn filters_convert_what_datafusion_could_lose(
+        #[case] stored: DataType,
+        #[case] wanted: DataType,
+        #[case] json: &str,
+        #[case] ours: bool,
+    ) {
+        let schema = |of: &DataType| Arc::new(Schema::new(vec![Field::new("c", of.clone(), true)]));
+        let adapter = Lossless::default().create(schema(&wanted), schema(&stored)).unwrap();
+        let filter: Arc<dyn PhysicalExpr> = Arc::new(IsNotNullExpr::new(Arc::new(Column::new("c", 0))));
+        let filter = adapter.rewrite(filter).unwrap();
+        assert_eq!(filter.to_string().contains("CONVERT("), ours, "{filter}");
+        assert_eq!(filter.to_string() == "c@0 IS NOT NULL", stored == wanted, "{filter}");
+        let batch = RecordBatch::try_new(schema(&stored), vec![column(&stored, json)]).unwrap();
+        let found = filter.evaluate(&batch).unwrap().into_array(1).unwrap();
+        assert!(found.as_boolean().value(0));
+    }
+
+    #[test]
+    fn conversions_are_the_same_if_they_do_the_same() {
+        let column = |name: &str| Arc::new(Column::new(name, 0)) as Arc<dyn PhysicalExpr>;
+        let field = |of: DataType| Field::new("c", of, true);
+        let all = || {
+            [
+                Convert::new(column("c"), field(DataType::Int64), How::Exact),
+                Convert::new(column("d"), field(DataType::Int64), How::Exact),
+                Convert::new(column("c"), field(DataType::Int32), How::Exact),
+                Convert::new(column("c"), field(DataType::Int64), How::Renaming),
+                Convert::new(column("c"), field(DataType::Int64), How::Truncating),
+            ]
+        };
+        let hash = |conversion: &Convert| {
+            let mut hasher = DefaultHasher::new();
+            conversion.hash(&mut hasher);
+            hasher.finish()
+        };
+        for (i, one) in all().iter().enumerate() {
+            for (j, other) in all().iter().enumerate() {
+                assert_eq!((one == other, hash(one) == hash(other)), (i == j, i == j), "{one} and {other}");
+            }
+        }
+        let shown = all().map(|conversion| conversion.to_string());
+        assert_eq!(shown[2..], ["CONVERT(c@0 AS Int32)", "RENAME(c@0 AS Int64)", "TRUNCATE(c@0 AS Int64)"]);
+        assert_eq!(fmt_sql(&all()[2]).to_string(), shown[2]);
+    }
+}

@@ -84,3 +84,31 @@ pub(crate) fn cut(value: &str) -> String {
         None => value.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("Int64", "an Int64")]
+    #[case("object", "an object")]
+    #[case("Utf8", "a Utf8")]
+    #[case("Decimal128(4, 2)", "a Decimal128(4, 2)")]
+    fn types_have_an_article(#[case] what: &str, #[case] expected: &str) {
+        assert_eq!(a(what), expected);
+    }
+
+    #[test]
+    fn of_a_long_value_the_beginning_is_shown() {
+        let long = "ü".repeat(101);
+        let shown = format!("{}...", "ü".repeat(100));
+        assert_eq!(cut(&long), shown);
+        assert_eq!(cut(&long[..200]), long[..200]);
+        let fault = Fault::bad_value(7, "c", &format!("\"{long}\""), &DataType::Int8);
+        assert_eq!((fault.offset, fault.column.as_deref()), (7, Some("c")));
+        assert_eq!(fault.message, format!("`{shown}` is not an Int8"));
+        assert_eq!(fault.value.unwrap(), format!("\"{}...", "ü".repeat(99)));
+    }
+}

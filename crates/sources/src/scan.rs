@@ -323,10 +323,6 @@ impl FileSource for Metered {
         self.inner.fmt_extra(t, f)
     }
 
-    fn supports_repartitioning(&self) -> bool {
-        self.inner.supports_repartitioning()
-    }
-
     fn repartitioned(
         &self,
         target_partitions: usize,
@@ -422,4 +418,47 @@ pub(crate) fn in_file(error: DataFusionError, location: &Location) -> DataFusion
 fn missing_value(text: &str) -> Option<Error> {
     let (column, _) = text.strip_prefix("Column '")?.split_once("' is declared as non-nullable")?;
     Some(Error::refused(MISSING_VALUE).with("column", column))
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::parquet::errors::ParquetError;
+    use rstest::rstest;
+
+    use super::*;
+
+    fn arrow(error: ArrowError) -> DataFusionError {
+        DataFusionError::ArrowError(Box::new(error), None)
+    }
+
+    #[rstest]
+    #[case(arrow(ArrowError::CastError("no".into())), "refused: no (file: memory:/a)")]
+    #[case(arrow(ArrowError::ParseError("no".into())), "refused: no (file: memory:/a)")]
+    #[case(arrow(ArrowError::ParquetError("no".into())), "refused: no (file: memory:/a)")]
+    #[case(ParquetError::General("no".into()).into(), "refused: Parquet error: no (file: memory:/a)")]
+    #[case(
+        arrow(ArrowError::InvalidArgumentError(
+            "Column 'x' is declared as non-nullable but contains null values".into()
+        )),
+        "refused: a value is missing where the schema requires one (column: x, file: memory:/a)"
+    )]
+    #[case::from_another_file(
+        Error::refused("no").with("file", "memory:/b").into(),
+        "refused: no (file: memory:/b)"
+    )]
+    #[case::of_a_kind_of_its_own(Error::usage("no").into(), "usage: no (file: memory:/a)")]
+    fn what_is_wrong_with_a_file_is_refused_with_its_name(#[case] error: DataFusionError, #[case] expected: &str) {
+        let error = Error::from(in_file(error, &"memory:/a".into()));
+        assert_eq!(format!("{}: {error}", error.kind().name()), expected);
+    }
+
+    /// The file has nothing to do with it.
+    #[rstest]
+    #[case(arrow(ArrowError::InvalidArgumentError("no".into())))]
+    #[case(arrow(ArrowError::ComputeError("no".into())))]
+    #[case(DataFusionError::Internal("no".into()))]
+    fn what_is_wrong_with_us_is_not_refused(#[case] error: DataFusionError) {
+        let error = Error::from(in_file(error, &"memory:/a".into()));
+        assert_eq!((error.kind(), error.get("file")), (ErrorKind::Unexpected, Some("memory:/a")));
+    }
 }

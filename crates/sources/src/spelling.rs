@@ -180,6 +180,11 @@ mod tests {
         Schema::new(fields.iter().map(|(name, of)| Field::new(*name, of.clone(), true)).collect::<Fields>())
     }
 
+    fn map(key: &str, value: DataType) -> DataType {
+        let pair = vec![Field::new(key, DataType::Utf8, false), Field::new("value", value, true)];
+        DataType::Map(Arc::new(Field::new("entries", DataType::Struct(pair.into()), false)), false)
+    }
+
     #[test]
     fn names_are_those_of_the_schema_and_all_else_is_the_files() {
         let of =
@@ -190,8 +195,12 @@ mod tests {
             ("exact", DataType::Int8),
             ("EXACT", DataType::Int8),
             ("list", DataType::new_large_list(of("IN", DataType::Int16), false)),
+            ("l", DataType::new_list(of("IN", DataType::Int16), false)),
+            ("m", map("K", of("IN", DataType::Int16))),
         ]);
         let wanted = schema(&[
+            ("M", map("key", of("in", DataType::Int64))),
+            ("L", DataType::new_list(of("in", DataType::Int64), true)),
             ("list", DataType::new_large_list(of("in", DataType::Int64), true)),
             ("id", DataType::Utf8),
             ("exact", DataType::Int8),
@@ -204,6 +213,9 @@ mod tests {
             ("exact", DataType::Int8),
             ("EXACT", DataType::Int8),
             ("list", DataType::new_large_list(of("in", DataType::Int16), false)),
+            ("L", DataType::new_list(of("in", DataType::Int16), false)),
+            // Whatever a file calls key and value, their places count.
+            ("M", map("K", of("in", DataType::Int16))),
         ]);
         assert_eq!(*spelled.schema, expected);
         assert!(spelled.check("exact").is_ok());

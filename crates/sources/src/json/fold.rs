@@ -212,6 +212,7 @@ mod tests {
     use arrow::datatypes::Schema;
     use proptest::prelude::*;
     use rstest::rstest;
+    use serde_json::{Map, Value};
 
     use super::*;
 
@@ -223,7 +224,9 @@ mod tests {
         Schema::new(vec![
             of("id", DataType::Int32),
             of("A", inner.clone()),
-            of("l", DataType::new_list(inner, true)),
+            of("l", DataType::new_list(inner.clone(), true)),
+            of("LL", DataType::new_large_list(inner.clone(), true)),
+            of("F", DataType::new_fixed_size_list(inner, 2, true)),
             of("m", map),
             of("\u{2c65}", DataType::Int32),
         ])
@@ -271,7 +274,62 @@ mod tests {
         assert_eq!(folded(text).map(drop), expected.map_err(str::to_owned));
     }
 
+    /// What folding should make of a value: the keys of objects that are structs are in lower case; nothing if two of them
+    /// are the same then.
+    fn naive(value: Value, of: Option<&DataType>) -> Option<Value> {
+        Some(match (value, of) {
+            (Value::Object(object), Some(DataType::Struct(fields))) => {
+                let mut folded = Map::new();
+                for (key, value) in object {
+                    let key = key.to_lowercase();
+                    let field = fields.iter().find(|f| *f.name() == key);
+                    if folded.insert(key, naive(value, field.map(|f| f.data_type()))?).is_some() {
+                        return None;
+                    }
+                }
+                folded.into()
+            }
+            (Value::Object(object), Some(DataType::Map(entries, _))) => {
+                let DataType::Struct(pair) = entries.data_type() else { unreachable!() };
+                let values = object.into_iter().map(|(k, v)| Some((k, naive(v, Some(pair[1].data_type()))?)));
+                Value::Object(values.collect::<Option<_>>()?)
+            }
+            (
+                Value::Array(items),
+                Some(DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _)),
+            ) => items.into_iter().map(|i| naive(i, Some(item.data_type()))).collect::<Option<Vec<_>>>()?.into(),
+            (other, _) => other,
+        })
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let key =
+            || prop::sample::select(vec!["id", "ID", "A", "l", "L", "LL", "F", "M", "In", "IN", "in", "Über", "Key"]);
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<i32>().prop_map(Value::from),
+            "[Aa{}\\[\\],:\"\\\\ ]{0,5}".prop_map(Value::from),
+        ];
+        let value = leaf.prop_recursive(4, 24, 4, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((key(), inner), 0..4)
+                    .prop_map(|fields| fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect::<Value>()),
+            ]
+        });
+        prop::collection::vec((key(), value), 0..5)
+            .prop_map(|fields| fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())
+    }
+
     proptest! {
+        #[test]
+        fn values_are_folded_as_far_as_their_types_go(value in any_json(), pretty in any::<bool>()) {
+            let expected = naive(value.clone(), Some(&DataType::Struct(fold_names(&fields()))));
+            let text = if pretty { format!("{value:#}") } else { value.to_string() };
+            let found = folded(&text).ok().map(|text| serde_json::from_str::<Value>(&text).unwrap());
+            prop_assert_eq!(found, expected);
+        }
+
         /// Whatever is wrong with a text is for the decoder to find.
         #[test]
         fn no_text_makes_it_panic_or_changes_more_than_case(text in "\\{[{}\\[\\],:\"\\\\ AaIidLlMm1]{0,40}") {

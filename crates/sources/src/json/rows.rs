@@ -205,7 +205,12 @@ mod tests {
             scanner.consume(done, rows.len());
             window.drain(..done);
         }
-        scanner.end(&window).map_or(Ok(found), Err)
+        match scanner.end(&window) {
+            Some(fault) => Err(fault),
+            // What is done with is not kept.
+            None if window.is_empty() => Ok(found),
+            None => Err(Fault::new(0, "something is left over")),
+        }
     }
 
     #[rstest]
@@ -239,5 +244,24 @@ mod tests {
         for piece in 1..9 {
             assert_eq!(scan(text, piece).unwrap_err().message, message, "in pieces of {piece}");
         }
+    }
+
+    #[rstest]
+    #[case("1", 0, Some("1"))]
+    #[case("[{}, 2]", 5, Some("2"))]
+    #[case("{} x, y", 3, Some("x"))]
+    #[case("{}\nx\ny", 3, Some("x"))]
+    #[case("[{} {}]", 4, Some("{}"))]
+    #[case("{}]", 2, Some("]"))]
+    #[case("[{}", 3, None)]
+    #[case("{\"a\":\"x\n\"}", 6, Some("{\"a\":\"x"))]
+    #[case("{}\n{\"a\":\"x\n\"}", 9, Some("{\"a\":\"x"))]
+    #[case("{\"a\":1", 5, Some("{\"a\":1"))]
+    #[case("{}\n{\"a\":1\n{\"a\":2}", 10, Some("{\"a\":2}"))]
+    #[case("{\"a\":1,\n\"b\":2\n\"c\":{}", 14, Some("\"c\":{}"))]
+    fn what_is_wrong_is_told_where_it_is(#[case] text: &str, #[case] offset: usize, #[case] value: Option<&str>) {
+        let mut scanner = RowScanner::default();
+        let fault = scanner.scan(text.as_bytes()).err().or_else(|| scanner.end(text.as_bytes())).unwrap();
+        assert_eq!((fault.offset, fault.value.as_deref()), (offset, value), "{}", fault.message);
     }
 }

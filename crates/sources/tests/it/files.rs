@@ -45,12 +45,12 @@ fn compress(text: &str, with: &str) -> Vec<u8> {
 }
 
 #[rstest]
-#[case("gz")]
-#[case("zst")]
-#[case("bz2")]
-#[case("xz")]
+#[case("gz", "gzip")]
+#[case("zst", "zstd")]
+#[case("bz2", "bzip2")]
+#[case("xz", "xz")]
 #[tokio::test]
-async fn compressed_files_are_read_to_their_last_member(#[case] suffix: &str) {
+async fn compressed_files_are_read_to_their_last_member(#[case] suffix: &str, #[case] name: &str) {
     let path = format!("data/x.JSONL.{suffix}");
     let two = [compress("{\"a\":1}\n{\"a\"", suffix), compress(":2}", suffix)].concat();
     let ctx = with_files([(path.as_str(), two.clone())]).await;
@@ -59,7 +59,7 @@ async fn compressed_files_are_read_to_their_last_member(#[case] suffix: &str) {
     let ctx = with_files([(path.as_str(), two[..two.len() - 9].to_vec())]).await;
     let error = collect(&ctx, a()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
-    assert!(error.to_string().starts_with("the file is not whole and valid "), "{error}");
+    assert!(error.to_string().starts_with(&format!("the file is not whole and valid {name}")), "{error}");
 }
 
 /// However it is delivered: one file, plain or compressed, or a folder of files.
@@ -170,6 +170,8 @@ async fn folders_are_searched_for_the_usual_names() {
 async fn nothing_to_read_is_an_error_or_no_rows() {
     let ctx = with_files([("data/a.csv", "x"), ("data/_x", "x"), ("data/.y", "y")]).await;
     assert_snapshot!(show(&ctx, a()).await, @"not found: no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); say `or_empty` if no rows are fine (location: memory:/data, passed over: 1 file of another name (`a.csv`) and 2 files hidden by a leading `.` or `_`)");
+    let hidden = with_files([("data/.y", "y")]).await;
+    assert_snapshot!(show(&hidden, a()).await, @"not found: no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); say `or_empty` if no rows are fine (location: memory:/data, passed over: 1 file hidden by a leading `.` or `_`)");
     assert_snapshot!(show(&ctx, JsonFiles::new("a", "memory:/nowhere")).await, @"not found: no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); say `or_empty` if no rows are fine (location: memory:/nowhere)");
     assert_snapshot!(show(&ctx, a().or_empty()).await, @"
     +---+
@@ -439,4 +441,65 @@ async fn values_print_and_compare() {
     assert_snapshot!(format!("{source:?}"), @r#"JsonFiles { name: "a", location: "memory:/data", schema: [a: Int64 not null], glob: "*.json", recursive: false, partitions: [year: Int32], or_empty: true }"#);
     assert_ne!(source, a());
     assert_eq!(source, source.clone());
+    let csv = CsvFiles::new("c", AT).with_delimiter(b';').with_quote(b'\'').with_escape(b'\\').with_null_text("-");
+    assert_snapshot!(format!("{:?}", csv.without_header()), @r#"CsvFiles { name: "c", location: "memory:/data", delimiter: ';', quote: Some('\''), escape: '\\', null_text: "-", header: false }"#);
+    assert_snapshot!(format!("{:?}", CsvFiles::new("c", AT)), @r#"CsvFiles { name: "c", location: "memory:/data" }"#);
+}
+
+/// As the documentation of the crate lists them; Arrow would take `on`, `tr` and `ye`, too.
+#[tokio::test]
+async fn booleans_are_these_words() {
+    let source = || CsvFiles::new("a", AT).with_schema(schema(&[("b", DataType::Boolean)]));
+    let ctx = with_files([("data/a.csv", "b\ntrue\nT\nyes\nY\n1\nfalse\nf\nNO\nn\n0\n")]).await;
+    let rows = collect(&ctx, source()).await.unwrap();
+    let values: Vec<_> = rows[0].column(0).as_boolean().iter().map(|value| value.unwrap()).collect();
+    assert_eq!(values, [[true; 5], [false; 5]].concat());
+    for word in ["on", "off", "tr", "ye", "2", "-1"] {
+        let ctx = with_files([("data/a.csv", format!("b\n{word}\n"))]).await;
+        assert_eq!(collect(&ctx, source()).await.unwrap_err().kind(), ErrorKind::Refused, "{word}");
+    }
+}
+
+#[tokio::test]
+async fn lists_of_every_layout_are_declared_types() {
+    let columns = [
+        ("l", DataType::new_list(DataType::Int64, true)),
+        ("ll", DataType::new_large_list(DataType::Int64, true)),
+        ("f", DataType::new_fixed_size_list(DataType::Int64, 2, true)),
+    ];
+    let ctx = with_files([("data/a.json", r#"{"l":[1,null],"ll":[2],"f":[3,4]}{}"#)]).await;
+    assert_snapshot!(show(&ctx, JsonFiles::new("a", AT).with_schema(schema(&columns))).await, @"
+    +-------+-----+--------+
+    | l     | ll  | f      |
+    +-------+-----+--------+
+    | [1, ] | [2] | [3, 4] |
+    |       |     |        |
+    +-------+-----+--------+
+    ");
+}
+
+#[test]
+fn a_source_says_what_it_was_told() {
+    let undeclared = JsonFiles::new("a", AT);
+    assert_eq!((undeclared.declared_schema(), undeclared.is_or_empty()), (None, false));
+    let declared = a().or_empty();
+    assert_eq!(declared.declared_schema(), Some(schema(&[("a", DataType::Int64)])));
+    assert!(declared.is_or_empty());
+    assert_eq!((declared.name(), declared.location()), ("a", Some(AT.into())));
+}
+
+#[rstest]
+#[case(&["1", "-20", "9223372036854775807"], DataType::Int64)]
+#[case(&["2024-01-31", "1969-12-31"], DataType::Date32)]
+#[case(&["1", "2024-01-31"], DataType::Utf8)]
+#[case(&["1", "x"], DataType::Utf8)]
+#[case(&["9223372036854775808"], DataType::Utf8)]
+#[case(&["2024-02-30"], DataType::Utf8)]
+#[case(&["2024-01-31 00:00:00"], DataType::Utf8)]
+#[case(&["1.5"], DataType::Utf8)]
+#[case(&["1e3"], DataType::Utf8)]
+#[case(&[" 1"], DataType::Utf8)]
+#[case(&[], DataType::Utf8)]
+fn partition_columns_are_of_the_type_of_all_values(#[case] values: &[&str], #[case] expected: DataType) {
+    assert_eq!(hardtack_sources::partition_type(values.iter().copied()), expected);
 }

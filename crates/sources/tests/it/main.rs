@@ -5,6 +5,8 @@ mod avro;
 mod csv;
 mod dialect;
 mod files;
+mod folders;
+mod inspect;
 mod json;
 mod memory;
 mod parquet;

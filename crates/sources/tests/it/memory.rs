@@ -1,5 +1,6 @@
 use arrow::array::RecordBatch;
 use datafusion::common::record_batch;
+use hardtack_core::Source;
 use hardtack_sources::InMemory;
 use insta::assert_snapshot;
 
@@ -21,6 +22,7 @@ async fn batches_and_frames_are_sources() {
     ");
     assert_eq!(ctx.meters().source("seed").counts().rows, 3);
     assert_eq!(types(&ctx, seed.clone()).await, "id: Int32, name: Utf8");
+    assert_eq!(seed.name(), "seed");
     assert_ne!(seed, InMemory::new("seed", batch.clone()));
     let frame = ctx.session().read_batch(batch).unwrap();
     let framed = InMemory::new("frame", frame.select_columns(&["name"]).unwrap());

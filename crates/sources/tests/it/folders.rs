@@ -1,0 +1,283 @@
+//! Folders whose columns somebody else knows.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::util::pretty::pretty_format_batches_with_schema;
+use datafusion::common::{ScalarValue, record_batch};
+use datafusion::physical_plan::{collect, displayable};
+use datafusion::prelude::{Expr, col, lit};
+use hardtack_core::{JobContext, Meter};
+use hardtack_sources::{FileFormat, Folder, FolderCsv, FolderScan, Wanted};
+use insta::assert_snapshot;
+use rstest::rstest;
+
+use crate::avro::avro;
+use crate::parquet::parquet;
+use crate::{context, put, schema, with_files};
+
+fn csv(header_lines: u32) -> FileFormat {
+    let (delimiter, quote) = (b',', Some(b'"'));
+    FileFormat::Csv(FolderCsv {
+        delimiter,
+        quote,
+        escape: None,
+        null_text: None,
+        comment: None,
+        header_lines,
+        skip_lines: 0,
+    })
+}
+
+fn folder(path: &str, format: FileFormat, year: i32) -> Folder {
+    let location = format!("memory:/{path}").as_str().into();
+    Folder { location, format, values: vec![ScalarValue::from(year)], wanted: Wanted::default() }
+}
+
+/// Rows of an id and a name, in folders of a year.
+fn scan() -> (FolderScan, Arc<Meter>) {
+    let meter = Arc::<Meter>::default();
+    let columns = schema(&[("id", DataType::Int64), ("name", DataType::Utf8), ("year", DataType::Int32)]);
+    (FolderScan::new(&columns, 1, Arc::clone(&meter)), meter)
+}
+
+/// The plan in short, and the rows that it gives; or the error.
+async fn read(ctx: &JobContext, scan: &FolderScan, folders: Vec<Folder>, columns: Option<&Vec<usize>>) -> String {
+    limited(ctx, scan, folders, columns, None).await
+}
+
+async fn limited(
+    ctx: &JobContext,
+    scan: &FolderScan,
+    folders: Vec<Folder>,
+    columns: Option<&Vec<usize>>,
+    limit: Option<usize>,
+) -> String {
+    let planned = scan.plan(folders, columns, limit, &ctx.session().state()).await;
+    let plan = match planned {
+        Ok(plan) => plan,
+        Err(error) => return hardtack_core::Error::from(error).to_string(),
+    };
+    let shown = displayable(plan.as_ref()).indent(false).to_string();
+    let names: Vec<_> = shown
+        .split_whitespace()
+        .filter(|word| ["Exec", "limit=", "file_type="].iter().any(|part| word.contains(part)))
+        .collect();
+    match collect(Arc::clone(&plan), ctx.session().task_ctx()).await {
+        Ok(rows) => {
+            let rows = pretty_format_batches_with_schema(plan.schema(), &rows).unwrap().to_string();
+            let mut rows: Vec<&str> = rows.lines().collect();
+            // Partitions come as they are done.
+            let last = rows.len() - 1;
+            rows[last.min(3)..last].sort_unstable();
+            format!("{}\n{}", names.join(" ").replace([':', ','], ""), rows.join("\n"))
+        }
+        Err(error) => hardtack_core::Error::from(error).to_string(),
+    }
+}
+
+/// A catalog knows names in lower case only.
+#[tokio::test]
+async fn folders_of_all_formats_are_read_together_in_any_case() {
+    let batch = record_batch!(("NAME", Utf8, vec!["p"]), ("Id", Int32, vec![2])).unwrap();
+    let ctx = with_files([
+        ("t/1/whatever", br#"{"ID": 1, "Name": "j"}"#.to_vec()),
+        ("t/2/whatever", parquet(&batch)),
+        ("t/3/whatever", avro(&batch)),
+        ("t/4/b", b"Name,ID\nd,5".to_vec()),
+        ("t/4/a", b"ID,Name\n4,c".to_vec()),
+        ("t/4/_hidden", b"x".to_vec()),
+        ("t/4/empty", Vec::new()),
+        ("t/5/more", br#"{"id": 6}"#.to_vec()),
+    ])
+    .await;
+    let folders = || {
+        vec![
+            folder("t/1", FileFormat::Json, 2001),
+            folder("t/2", FileFormat::Parquet, 2002),
+            folder("t/3/", FileFormat::Avro, 2003),
+            folder("t/4", csv(1), 2004),
+            folder("t/5", FileFormat::Json, 2005),
+            folder("t/nowhere", FileFormat::Parquet, 2006),
+        ]
+    };
+    let (scan, meter) = scan();
+    assert_snapshot!(read(&ctx, &scan, folders(), None).await, @"
+    UnionExec DataSourceExec file_type=json DataSourceExec file_type=parquet DataSourceExec file_type=avro DataSourceExec file_type=csv
+    +----+------+------+
+    | id | name | year |
+    +----+------+------+
+    | 1  | j    | 2001 |
+    | 2  | p    | 2002 |
+    | 2  | p    | 2003 |
+    | 4  | c    | 2004 |
+    | 5  | d    | 2004 |
+    | 6  |      | 2005 |
+    +----+------+------+
+    ");
+    let counts = meter.counts();
+    assert_eq!((counts.files, counts.rows), (6, 6));
+    let bytes = 22 + 9 + 11 + 11 + (parquet(&batch).len() + avro(&batch).len()) as u64;
+    assert_eq!(meter.expected_bytes(), bytes);
+    assert_snapshot!(read(&ctx, &scan, folders(), Some(&vec![2, 0])).await, @"
+    UnionExec DataSourceExec file_type=json DataSourceExec file_type=parquet DataSourceExec file_type=avro DataSourceExec file_type=csv
+    +------+----+
+    | year | id |
+    +------+----+
+    | 2001 | 1  |
+    | 2002 | 2  |
+    | 2003 | 2  |
+    | 2004 | 4  |
+    | 2004 | 5  |
+    | 2005 | 6  |
+    +------+----+
+    ");
+}
+
+#[tokio::test]
+async fn one_format_needs_no_union_and_nothing_no_files() {
+    let ctx = with_files([("t/a", r#"{"id": 1}{"id": 2}"#), ("t/b", "?")]).await;
+    let (scan, _) = scan();
+    let json = || vec![folder("t", FileFormat::Json, 1)];
+    assert_snapshot!(limited(&ctx, &scan, json(), Some(&vec![0]), Some(2)).await, @"
+    DataSourceExec limit=2 file_type=json
+    +----+
+    | id |
+    +----+
+    | 1  |
+    | 2  |
+    +----+
+    ");
+    let none = vec![folder("elsewhere", FileFormat::Json, 1)];
+    assert_snapshot!(read(&ctx, &scan, none, Some(&vec![2, 1])).await, @"
+    EmptyExec
+    +------+------+
+    | year | name |
+    +------+------+
+    +------+------+
+    ");
+    assert_snapshot!(read(&ctx, &scan, json(), None).await, @"a row of JSON must be an object (file: memory:/t/b, line: 1, value: ?)");
+}
+
+/// One line at the front may name the columns; of more, nobody knows which. Columns are in their places unless it names
+/// them in others; a file may be older than the last columns, or newer than the schema.
+#[rstest]
+#[case::no_header(0, "1,a\n2,b", "1: a | 2: b")]
+#[case::blank_lines(0, "\n\n1,a\n", "1: a")]
+#[case::narrow(0, "1\n2", "1:  | 2: ")]
+#[case::wide(0, "1,a,x\n2,b,y", "1: a | 2: b")]
+#[case::nothing(0, "\n", "")]
+#[case::one_line(1, "id,name\n1,a", "1: a")]
+#[case::other_places(1, "NAME,id\na,1\nb,2", "1: a | 2: b")]
+#[case::other_names(1, "x,y\n1,a", "1: a")]
+#[case::one_of_them_elsewhere(1, "name,x\na,1", ": a")]
+#[case::narrow_with_header(1, "ID\n1", "1: ")]
+#[case::two_lines(2, "name,id\n9,z\n1,a\n2,b", "1: a | 2: b")]
+#[case::two_lines_with_a_mark(2, "\u{feff}name,id\n9,z\n1,a\n2,b", "1: a | 2: b")]
+#[case::two_lines_and_no_more(2, "name,id\n9,z", "")]
+#[tokio::test]
+async fn csv_columns_are_found_by_place_or_header(
+    #[case] header_lines: u32,
+    #[case] text: &'static str,
+    #[case] rows: &str,
+) {
+    let ctx = with_files([("t/a", text)]).await;
+    let (scan, _) = scan();
+    let shown = read(&ctx, &scan, vec![folder("t", csv(header_lines), 1)], Some(&vec![0, 1])).await;
+    let shown: Vec<_> = shown
+        .lines()
+        .filter_map(|line| Some(line.strip_prefix("| ")?.strip_suffix('|')?.split('|').map(str::trim)))
+        .skip(1)
+        .map(|cells| cells.collect::<Vec<_>>().join(": "))
+        .collect();
+    assert_eq!(shown.join(" | "), rows);
+}
+
+/// Fields of structs are found in any case, too, and only what is asked for is converted.
+#[tokio::test]
+async fn fields_of_structs_are_read_in_any_case_and_found_by_filters() {
+    let of = |name: &str, of: DataType| DataType::Struct(vec![Field::new(name, of, true)].into());
+    let json = |text: &str, t: DataType| {
+        let columns = Arc::new(Schema::new(vec![Field::new("S", t, true)]));
+        arrow::json::ReaderBuilder::new(columns).build(text.as_bytes()).unwrap().next().unwrap().unwrap()
+    };
+    let list = |of: DataType| DataType::new_list(of, true);
+    let rows = json(r#"{"S":[{"X":1}, null]}"#, list(of("X", DataType::Int32)));
+    let ctx = with_files([
+        ("p/a", parquet(&rows)),
+        ("p/b", parquet(&json(r#"{"S":[{"x":2}]}"#, list(of("x", DataType::Int64))))),
+        ("a/a", avro(&rows)),
+        ("j/a", br#"{"S":[{"X":1}, null]}"#.to_vec()),
+    ])
+    .await;
+    let scan = FolderScan::new(&schema(&[("s", list(of("x", DataType::Int64)))]), 0, Arc::default());
+    for (path, format, expected) in [
+        ("p", FileFormat::Parquet, "[{x: 1}, ] [{x: 2}]"),
+        ("a", FileFormat::Avro, "[{x: 1}, ]"),
+        ("j", FileFormat::Json, "[{x: 1}, ]"),
+    ] {
+        let folder = Folder { values: vec![], ..folder(path, format, 0) };
+        let shown = read(&ctx, &scan, vec![folder], None).await;
+        let rows: Vec<_> = shown.lines().filter(|l| l.contains('[')).map(|l| l.trim_matches(['|', ' '])).collect();
+        assert_eq!(rows.join(" "), expected, "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn columns_that_a_format_cannot_hold_are_refused_if_they_are_wanted() {
+    let ctx = with_files([("c/a", "1,x"), ("j/a", "{}")]).await;
+    let fields =
+        vec![Field::new("id", DataType::Int64, true), Field::new("l", DataType::new_list(DataType::Int64, true), true)];
+    let scan = FolderScan::new(&Schema::new(fields), 0, Arc::default());
+    let folder = |path, format| vec![Folder { values: vec![], ..folder(path, format, 0) }];
+    assert_snapshot!(read(&ctx, &scan, folder("c", csv(0)), Some(&vec![0, 1])).await, @"a CSV file cannot hold a List(Int64) (column: l)");
+    assert!(read(&ctx, &scan, folder("c", csv(0)), Some(&vec![0])).await.starts_with("DataSourceExec"));
+    assert!(read(&ctx, &scan, folder("j", FileFormat::Json), Some(&vec![1])).await.starts_with("DataSourceExec"));
+}
+
+#[tokio::test]
+async fn filters_on_partition_columns_are_answered_without_files() {
+    let ctx = context(1);
+    let (scan, _) = scan();
+    assert_eq!(scan.schema().fields().len(), 3);
+    assert_eq!(scan.partition_columns().iter().map(|f| f.name().as_str()).collect::<Vec<_>>(), ["year"]);
+    let about = |filter: Expr| scan.is_about_partitions(&filter);
+    assert!(about(col("year").gt(lit(2001))));
+    assert!(!about(col("year").gt(col("id"))), "the other column is in the files");
+    assert!(!about(lit(true)), "it asks for nothing");
+    let random = datafusion::functions::math::expr_fn::random();
+    assert!(!about(col("year").gt(random)), "it says something else each time");
+
+    let years = [Some(2001), Some(2002), None, Some(2003)].map(|year| [ScalarValue::Int32(year)]);
+    let years: Vec<&[ScalarValue]> = years.iter().map(|values| values.as_slice()).collect();
+    let state = ctx.session().state();
+    let select = |filters: &[Expr]| scan.select(&years, filters, &state).unwrap();
+    assert_eq!(select(&[]), [true; 4]);
+    assert_eq!(select(&[col("year").gt(lit(2001))]), [false, true, false, true]);
+    assert_eq!(select(&[col("year").gt(lit(2001)), col("t.year").lt(lit(2003))]), [false, true, false, false]);
+    assert_eq!(scan.select(&[], &[col("year").gt(lit(2001))], &state).unwrap(), [false; 0]);
+}
+
+#[tokio::test]
+async fn folders_of_two_stores_are_read_together() {
+    let folder_of_disk = tempfile::tempdir().unwrap();
+    #[expect(clippy::disallowed_methods, reason = "the test makes its own files")]
+    std::fs::write(folder_of_disk.path().join("a"), r#"{"id": 2}"#).unwrap();
+    let ctx = context(1);
+    put(&ctx, "t/a", r#"{"id": 1}"#).await;
+    let (scan, _) = scan();
+    let on_disk = Folder { location: folder_of_disk.path().into(), ..folder("", FileFormat::Json, 2) };
+    let folders = vec![folder("t", FileFormat::Json, 1), on_disk];
+    assert_snapshot!(read(&ctx, &scan, folders, Some(&vec![0, 2])).await, @"
+    UnionExec DataSourceExec file_type=json DataSourceExec file_type=json
+    +----+------+
+    | id | year |
+    +----+------+
+    | 1  | 1    |
+    | 2  | 2    |
+    +----+------+
+    ");
+    let unknown = Folder { location: "s3://bucket/t".into(), ..folder("", FileFormat::Json, 2) };
+    let refused = read(&ctx, &scan, vec![unknown], None).await;
+    assert!(refused.contains("location: s3://bucket/t"), "{refused}");
+}
