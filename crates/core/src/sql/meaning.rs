@@ -1,11 +1,13 @@
 //! What a statement means, before DataFusion gives its expressions types.
 
-use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use std::fmt::Display;
+
+use datafusion::arrow::datatypes::{DataType, Decimal128Type, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::tree_node::TreeNode;
-use datafusion::common::{DFSchema, Result as DfResult};
-use datafusion::logical_expr::expr::{Between, InList, ScalarFunction};
+use datafusion::common::{DFSchema, DataFusionError, Result as DfResult, ScalarValue};
+use datafusion::logical_expr::expr::{Between, Case, InList, InSubquery, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::logical_plan::Join;
 use datafusion::logical_expr::planner::TypePlanner;
@@ -16,6 +18,7 @@ use datafusion::sql::sqlparser::ast::{DataType as SqlType, TimezoneInfo};
 
 use super::equality::compares;
 use super::{pattern, time};
+use crate::{Error, text};
 
 /// A `timestamp` without a precision counts microseconds, as it does in Hive, Spark and PostgreSQL and in the tables of a
 /// catalog. DataFusion's counts nanoseconds, and has no 9999-12-31.
@@ -34,7 +37,7 @@ impl TypePlanner for Types {
 }
 
 /// Puts hardtack's functions in the place of DataFusion's, translates Java's patterns of dates, and compares moments in a
-/// unit that holds both sides.
+/// unit that holds both sides, and numbers with numbers.
 #[derive(Debug)]
 pub(super) struct Meaning;
 
@@ -69,23 +72,52 @@ fn of_expr(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
     match expr {
         Expr::ScalarFunction(function) => of_function(function, schema),
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(op) => {
-            let (sides, changed) = in_one_unit(vec![*left, *right], schema)?;
+            let (sides, changed) = alike(vec![*left, *right], schema)?;
             let [left, right] = <[Expr; 2]>::try_from(sides).map_err(|_| lost())?;
             Ok(yes_if(changed, Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))))
         }
         Expr::Between(Between { expr, negated, low, high }) => {
-            let (sides, changed) = in_one_unit(vec![*expr, *low, *high], schema)?;
+            let (sides, changed) = alike(vec![*expr, *low, *high], schema)?;
             let [expr, low, high] = <[Expr; 3]>::try_from(sides).map_err(|_| lost())?;
             let between = Between::new(Box::new(expr), negated, Box::new(low), Box::new(high));
             Ok(yes_if(changed, Expr::Between(between)))
         }
         Expr::InList(InList { expr, list, negated }) => {
-            let (mut sides, changed) = in_one_unit(std::iter::once(*expr).chain(list).collect(), schema)?;
+            let (mut sides, changed) = alike(std::iter::once(*expr).chain(list).collect(), schema)?;
             let expr = sides.remove(0);
             Ok(yes_if(changed, Expr::InList(InList::new(Box::new(expr), sides, negated))))
         }
+        Expr::Case(Case { expr: Some(expr), when_then_expr, else_expr }) => {
+            let (whens, thens): (Vec<_>, Vec<_>) = when_then_expr.into_iter().map(|(when, then)| (*when, then)).unzip();
+            let (mut sides, changed) = alike(std::iter::once(*expr).chain(whens).collect(), schema)?;
+            let expr = sides.remove(0);
+            let when_then_expr = sides.into_iter().map(Box::new).zip(thens).collect();
+            Ok(yes_if(changed, Expr::Case(Case { expr: Some(Box::new(expr)), when_then_expr, else_expr })))
+        }
+        Expr::InSubquery(InSubquery { expr, subquery, negated }) => {
+            let (name, found) = match subquery.subquery.schema().fields().first() {
+                Some(field) => (field.name().clone(), field.data_type().clone()),
+                None => return Ok(Transformed::no(Expr::InSubquery(InSubquery { expr, subquery, negated }))),
+            };
+            match expr.get_type(schema) {
+                Ok(given) if given.is_numeric() && found.is_string() => Err(number_with_text(&*expr, &name)),
+                Ok(given) if given.is_string() && found.is_numeric() => Err(number_with_text(&name, &*expr)),
+                _ => Ok(Transformed::no(Expr::InSubquery(InSubquery { expr, subquery, negated }))),
+            }
+        }
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// Brings what is compared to types of which the comparison means what it says.
+fn alike(sides: Vec<Expr>, schema: &DFSchema) -> DfResult<(Vec<Expr>, bool)> {
+    let types = sides.iter().map(|side| side.get_type(schema)).collect::<DfResult<Vec<_>>>();
+    // What has no type (a subquery's outer columns, a placeholder) is left to DataFusion, and so are its errors.
+    let Ok(types) = types else { return Ok((sides, false)) };
+    if types.iter().any(DataType::is_numeric) && types.iter().any(DataType::is_string) {
+        return numbers_and_texts(sides, &types);
+    }
+    in_one_unit(sides, types)
 }
 
 fn yes_if(changed: bool, expr: Expr) -> Transformed<Expr> {
@@ -101,7 +133,7 @@ fn join_keys(join: Join) -> DfResult<Transformed<LogicalPlan>> {
     let schema = merge_schema(&[&join.left, &join.right]);
     let mut changed = false;
     let on = join.on.into_iter().map(|(left, right)| {
-        let (sides, cast) = in_one_unit(vec![left, right], &schema)?;
+        let (sides, cast) = alike(vec![left, right], &schema)?;
         changed |= cast;
         let [left, right] = <[Expr; 2]>::try_from(sides).map_err(|_| lost())?;
         Ok((left, right))
@@ -111,15 +143,71 @@ fn join_keys(join: Join) -> DfResult<Transformed<LogicalPlan>> {
     Ok(if changed { Transformed::yes(plan) } else { Transformed::no(plan) })
 }
 
+// --- numbers and texts ----------------------------------------------------------------------------------------------
+
+/// DataFusion compares a number with a text as texts: `id > '9'` leaves out 10, `id = '01'` leaves out 1. A text in the
+/// query becomes the number that it writes, as in PostgreSQL; a column of the one kind beside one of the other is refused.
+fn numbers_and_texts(sides: Vec<Expr>, types: &[DataType]) -> DfResult<(Vec<Expr>, bool)> {
+    let first = |is: &dyn Fn(&Expr, &DataType) -> bool| sides.iter().zip(types).find(|(e, t)| is(e, t)).map(|(e, _)| e);
+    let Some(number) = first(&|_, t| t.is_numeric()) else { return Ok((sides, false)) };
+    if let Some(text) = first(&|e, t| t.is_string() && !is_text(e) && !is_null(e)) {
+        return Err(number_with_text(number, text));
+    }
+    let as_number = |(side, data_type): (&Expr, &DataType)| match literal_text(side) {
+        Some(written) if data_type.is_string() => match read_as_number(written, types) {
+            Some(value) => Ok(Expr::Literal(value, None)),
+            None => Err(Error::usage(format!("'{written}' is compared with a number, and is none"))
+                .with("number", number)
+                .with("way out", format!("compare with a number, or compare texts: `cast({number} as string)`"))
+                .into()),
+        },
+        _ => Ok(side.clone()),
+    };
+    Ok((sides.iter().zip(types).map(as_number).collect::<DfResult<_>>()?, true))
+}
+
+fn number_with_text(number: &dyn Display, text: &dyn Display) -> DataFusionError {
+    Error::usage("a number is compared with a text")
+        .with("number", number)
+        .with("text", text)
+        .with("way out", format!("cast one of them: `cast({text} as bigint)`, or `cast({number} as string)`"))
+        .into()
+}
+
+/// The number that a text writes, in a type that loses nothing of it, unless it is compared with floats.
+fn read_as_number(text: &str, types: &[DataType]) -> Option<ScalarValue> {
+    let text = text.trim();
+    let mut numbers = types.iter().filter(|t| t.is_numeric());
+    if numbers.clone().all(|t| *t == DataType::Float32) {
+        return text.parse().ok().map(|value| ScalarValue::Float32(Some(value)));
+    }
+    if numbers.any(DataType::is_floating) {
+        return text.parse().ok().map(|value| ScalarValue::Float64(Some(value)));
+    }
+    if let Some(whole) = text::decimal::<Decimal128Type>(text, 38, 0) {
+        return Some(match i64::try_from(whole) {
+            Ok(whole) => ScalarValue::Int64(Some(whole)),
+            Err(_) => ScalarValue::Decimal128(Some(whole), 38, 0),
+        });
+    }
+    let number = text::Number::read(text)?;
+    let digits = number.fraction.map_or(0, <[u8]>::len) as i64 - number.exponent.map_or(0, |e| e.value);
+    let scale = i8::try_from(digits).ok().filter(|scale| (1..=38).contains(scale))?;
+    let value = text::decimal::<Decimal128Type>(text, 38, scale)?;
+    let precision = (value.unsigned_abs().checked_ilog10().unwrap_or(0) as u8 + 1).max(scale.unsigned_abs());
+    Some(ScalarValue::Decimal128(Some(value), precision, scale))
+}
+
+fn is_null(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(value, _) if value.is_null())
+}
+
 // --- moments -------------------------------------------------------------------------------------------------------
 
 /// Casts moments, dates and texts that are compared to the finest unit among them, at least to microseconds if there is a
 /// date or a text. DataFusion takes the coarsest unit of moments, which makes 23:59:59.9 equal to 23:59:59, and nanoseconds
 /// for dates and texts, which hold no 9999-12-31. What counts nanoseconds already is left to DataFusion.
-fn in_one_unit(sides: Vec<Expr>, schema: &DFSchema) -> DfResult<(Vec<Expr>, bool)> {
-    let types = sides.iter().map(|side| side.get_type(schema)).collect::<DfResult<Vec<_>>>();
-    // What has no type (a subquery's outer columns, a placeholder) is left to DataFusion, and so are its errors.
-    let Ok(types) = types else { return Ok((sides, false)) };
+fn in_one_unit(sides: Vec<Expr>, types: Vec<DataType>) -> DfResult<(Vec<Expr>, bool)> {
     let (mut unit, mut zone, mut mixed) = (None, None, false);
     for (side, data_type) in sides.iter().zip(&types) {
         match data_type {

@@ -3,7 +3,7 @@
 //! | module | what it puts right |
 //! | --- | --- |
 //! | `time` | `date_trunc` and `date_bin` beyond the years 1677 and 2262 |
-//! | `meaning` | comparisons of moments with dates, texts and other units; patterns of dates as Spark writes them |
+//! | `meaning` | comparisons of moments with dates, texts and other units, of numbers with texts; patterns of dates as Spark writes them |
 //! | `equality` | `-0.0` and `0.0` are equal, and so is every NaN, wherever values are compared |
 //! | `unnested` | fields of structs that came out of a list |
 //!

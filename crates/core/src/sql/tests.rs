@@ -345,6 +345,109 @@ async fn a_timestamp_counts_microseconds() {
     assert_eq!(shown(&types), ["Timestamp(µs) | Timestamp(µs) | Timestamp(ns)"]);
 }
 
+// --- numbers and texts ----------------------------------------------------------------------------------------------
+
+/// The table `ids`: numbers, and texts that look like some.
+fn ids() -> SessionContext {
+    let session = new_session();
+    let ids = RecordBatch::try_from_iter([
+        ("id", Arc::new(Int64Array::from(vec![1, 10, 100, i64::MAX])) as ArrayRef),
+        ("code", Arc::new(StringArray::from(vec!["01", "10", "x", ""]))),
+    ])
+    .unwrap();
+    session.register_batch("ids", ids).unwrap();
+    session
+}
+
+/// Which of the ids (1, 10, 100 and the largest) a predicate keeps.
+#[rstest]
+#[case("id > '9'", &[1, 2, 3])]
+#[case("'9' < id", &[1, 2, 3])]
+#[case("id = '01'", &[0])]
+#[case("id = '1.0'", &[0])]
+#[case("id = '1e2'", &[2])]
+#[case("id = ' 10 '", &[1])]
+#[case("id > '9.5'", &[1, 2, 3])]
+#[case("id < '9.99999'", &[0])]
+#[case("id = '9223372036854775807'", &[3])]
+#[case("id < '9223372036854775808'", &[0, 1, 2, 3])]
+#[case("id between '9' and '50'", &[1])]
+#[case("id in ('01', '10')", &[0, 1])]
+#[case("id not in ('01', '10')", &[2, 3])]
+#[case("id is distinct from '010'", &[0, 2, 3])]
+#[case("id in ('01', null)", &[0])]
+#[case("case id when '01' then true when '100' then true end", &[0, 2])]
+#[case("case when id > '9' then true end", &[1, 2, 3])]
+#[case("cast(id as decimal(30, 2)) = '10'", &[1])]
+#[case("cast(id as decimal(30, 2)) < '10.005'", &[0, 1])]
+#[case("cast(id as double) / 10 = '0.1'", &[0])]
+#[case("cast(cast(id as double) / 10 as float) = '0.1'", &[0])]
+#[case("cast(id as double) < 'Infinity'", &[0, 1, 2, 3])]
+#[case("cast(id as string) > '9'", &[3])]
+#[case("cast(id as string) = code", &[1])]
+#[case("id = null", &[])]
+#[case("id in (select cast('10' as int))", &[1])]
+#[tokio::test]
+async fn a_text_beside_a_number_is_the_number_that_it_writes(#[case] predicate: &str, #[case] kept: &[usize]) {
+    let written = ["1", "10", "100", "9223372036854775807"];
+    let kept: Vec<&str> = kept.iter().map(|i| written[*i]).collect();
+    let query = format!("select id from ids where {predicate} order by id");
+    assert_eq!(shown(&rows(&ids(), &query).await), kept);
+}
+
+#[rstest]
+#[case("id = code", "cast one of them: `cast(ids.code as bigint)`, or `cast(ids.id as string)`")]
+#[case("code > 9", "cast one of them: `cast(ids.code as bigint)`, or `cast(Int64(9) as string)`")]
+#[case("code in (1, 2)", "cast one of them: `cast(ids.code as bigint)`, or `cast(Int64(1) as string)`")]
+#[case("id in (select code from ids)", "cast one of them: `cast(code as bigint)`, or `cast(ids.id as string)`")]
+#[case("code in (select id from ids)", "cast one of them: `cast(ids.code as bigint)`, or `cast(id as string)`")]
+#[case("id > 'abc'", "compare with a number, or compare texts: `cast(ids.id as string)`")]
+#[case("id = ''", "compare with a number, or compare texts: `cast(ids.id as string)`")]
+#[case("id < '1e400'", "compare with a number, or compare texts: `cast(ids.id as string)`")]
+#[case("case id when 'x' then true end", "compare with a number, or compare texts: `cast(ids.id as string)`")]
+#[tokio::test]
+async fn numbers_and_texts_that_cannot_be_compared_are_refused(#[case] predicate: &str, #[case] way_out: &str) {
+    let frame = ids().sql(&format!("select * from ids where {predicate}")).await.unwrap();
+    let error = collected(frame).await.unwrap_err();
+    assert_eq!((error.kind(), error.get("way out")), (ErrorKind::Usage, Some(way_out)), "{error}");
+}
+
+#[tokio::test]
+async fn keys_of_joins_are_of_one_kind() {
+    let session = ids();
+    for condition in ["a.id = b.code", "a.code = b.id and a.id = b.id"] {
+        let frame = session.sql(&format!("select * from ids a join ids b on {condition}")).await.unwrap();
+        assert_eq!(collected(frame).await.unwrap_err().kind(), ErrorKind::Usage, "{condition}");
+    }
+    let table = session.table("ids").await.unwrap();
+    let left = table.clone().select(vec![col("id")]).unwrap();
+    let join = left.join(
+        table.select(vec![col("code")]).unwrap(),
+        datafusion::common::JoinType::Inner,
+        &["id"],
+        &["code"],
+        None,
+    );
+    assert_eq!(collected(join.unwrap()).await.unwrap_err().kind(), ErrorKind::Usage);
+}
+
+proptest! {
+    /// Quoted or not, a number is the same number.
+    #[test]
+    fn quotes_around_a_number_change_nothing(ids in proptest::collection::vec(any::<i64>(), 1..8), with in any::<i64>(), op in 0..6_usize) {
+        let op = ["=", "<>", "<", "<=", ">", ">="][op];
+        let session = new_session();
+        let batch = RecordBatch::try_from_iter([("id", Arc::new(Int64Array::from(ids)) as ArrayRef)]).unwrap();
+        session.register_batch("t", batch).unwrap();
+        let kept = |with: String| {
+            let session = session.clone();
+            let query = format!("select id from t where id {op} {with} order by id");
+            tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async move { shown(&rows(&session, &query).await) })
+        };
+        prop_assert_eq!(kept(format!("'{with}'")), kept(format!("cast({with} as bigint)")));
+    }
+}
+
 // --- patterns ------------------------------------------------------------------------------------------------------
 
 #[rstest]
