@@ -13,6 +13,7 @@ mod compact;
 mod distinct;
 mod gather;
 mod in_memory;
+mod json;
 mod layout;
 mod parquet;
 mod partition;
@@ -23,6 +24,7 @@ mod write;
 
 pub use compact::SmallFiles;
 pub use in_memory::InMemory;
+pub use json::{check_moments, json_lines};
 pub use layout::{Compression, Statistics};
 pub use parquet::ParquetDataset;
 pub use placement::{Folder, Placement, Seen, Unseen, WrittenFile};

@@ -5,7 +5,6 @@ use bytes::Bytes;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::csv;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::arrow::json;
 use datafusion::common::parsers::CompressionTypeVariant;
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::error::DataFusionError;
@@ -70,6 +69,7 @@ impl CsvFile {
     }
 
     fn encode(&self, batch: &RecordBatch, first: bool) -> Result<Vec<u8>> {
+        crate::check_moments(batch)?;
         let mut text = Vec::new();
         let mut writer = csv::WriterBuilder::new()
             .with_delimiter(self.delimiter)
@@ -179,16 +179,7 @@ impl Sink for JsonLines {
 
     async fn stage(&self, ctx: &JobContext, rows: DataFrame) -> Result<Staged> {
         let rows = crate::contract(rows, self.schema.as_ref())?;
-        stage_text(ctx, &self.name, &self.location, rows, |batch, _| {
-            let mut text = Vec::new();
-            let builder = json::WriterBuilder::new().with_explicit_nulls(true);
-            let mut writer = builder.build::<_, json::writer::LineDelimited>(&mut text);
-            writer.write(batch)?;
-            writer.finish()?;
-            drop(writer);
-            Ok(text)
-        })
-        .await
+        stage_text(ctx, &self.name, &self.location, rows, |batch, _| crate::json_lines(batch)).await
     }
 }
 

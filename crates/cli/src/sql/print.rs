@@ -6,12 +6,11 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::csv;
 use arrow::datatypes::{Schema, SchemaRef};
-use arrow::json;
-use arrow::json::writer::LineDelimited;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::execution::SendableRecordBatchStream;
 use futures::TryStreamExt;
 use hardtack_core::{Error, Result};
+use hardtack_sinks::{check_moments, json_lines};
 use object_store::ObjectStore;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
@@ -123,6 +122,7 @@ impl Printer {
         let mut batch = Some(RecordBatch::new_empty(rows.schema()));
         let mut header = true;
         while let Some(rows_of) = batch {
+            check_moments(&rows_of)?;
             let mut text = Vec::new();
             let mut writer = csv::WriterBuilder::new().with_header(header).build(&mut text);
             writer.write(&rows_of).map_err(|e| Error::usage("these rows cannot be CSV; try JSON").because(e))?;
@@ -136,13 +136,7 @@ impl Printer {
 
     async fn json(&mut self, mut rows: SendableRecordBatchStream) -> Result<()> {
         while let Some(batch) = rows.try_next().await? {
-            let mut text = Vec::new();
-            let builder = json::WriterBuilder::new().with_explicit_nulls(true);
-            let mut writer = builder.build::<_, LineDelimited>(&mut text);
-            let written = writer.write(&batch).and_then(|()| writer.finish());
-            written.map_err(|e| Error::usage("these rows cannot be JSON; cast what cannot").because(e))?;
-            drop(writer);
-            self.out.write(&text).await?;
+            self.out.write(&json_lines(&batch)?).await?;
         }
         Ok(())
     }
@@ -154,6 +148,7 @@ fn is_plan(schema: &SchemaRef) -> bool {
 }
 
 fn cells(batch: &RecordBatch) -> Result<Vec<Vec<String>>> {
+    check_moments(batch)?;
     let options = FormatOptions::default().with_null("NULL").with_display_error(true);
     let schema: &Schema = batch.schema_ref();
     let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| {

@@ -90,3 +90,57 @@ async fn what_a_file_cannot_be() {
     let error = JsonLines::new("a", "memory:/folder/").stage(&ctx, rows).await.unwrap_err();
     insta::assert_snapshot!(error, @"`memory:/folder/` names a folder; name the file, `memory:/folder/rows.csv` say");
 }
+
+const MOMENTS: &str = "select arrow_cast(9223372036854775807, 'Timestamp(Microsecond, None)') as at";
+
+/// JSON has no numbers for these, and null is something else.
+#[tokio::test]
+async fn floats_that_are_no_numbers_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let location = Location::from(folder.path()).join("a.jsonl");
+    let rows = "select column1 as n, column2 as x, cast(column2 as float) as y, [column2] as l from (values \
+                (1, double 'NaN'), (2, double 'Infinity'), (3, double '-Infinity'), (4, 0.1), (5, null)) order by 1";
+    save(&context("r"), &JsonLines::new("a", location.clone()), rows).await;
+    insta::assert_snapshot!(content(folder.path(), "a.jsonl"), @r#"
+    {"n":1,"x":"NaN","y":"NaN","l":["NaN"]}
+    {"n":2,"x":"Infinity","y":"Infinity","l":["Infinity"]}
+    {"n":3,"x":"-Infinity","y":"-Infinity","l":["-Infinity"]}
+    {"n":4,"x":0.1,"y":0.1,"l":[0.1]}
+    {"n":5,"x":null,"y":null,"l":[null]}
+    "#);
+    let schema = hardtack_catalog::schema! { n: bigint, x: double, y: float, l: array<double> };
+    let ctx = context("r2");
+    let source = hardtack_sources::JsonFiles::new("a", location).with_schema(schema);
+    let read = ctx.load(source).await.unwrap();
+    let read = read.sort_by(vec![datafusion::prelude::col("n")]).unwrap().collect().await.unwrap();
+    insta::assert_snapshot!(datafusion::arrow::util::pretty::pretty_format_batches(&read).unwrap(), @"
+    +---+------+------+--------+
+    | n | x    | y    | l      |
+    +---+------+------+--------+
+    | 1 | NaN  | NaN  | [NaN]  |
+    | 2 | inf  | inf  | [inf]  |
+    | 3 | -inf | -inf | [-inf] |
+    | 4 | 0.1  | 0.1  | [0.1]  |
+    | 5 |      |      | []     |
+    +---+------+------+--------+
+    ");
+}
+
+#[rstest]
+#[case("a.jsonl", MOMENTS)]
+#[case("a.csv", MOMENTS)]
+#[case("a.csv", "select arrow_cast(arrow_cast(-2147483648, 'Int32'), 'Date32') as at")]
+#[case("a.jsonl", "select [struct(arrow_cast(arrow_cast(2147483647, 'Int32'), 'Date32') as day)] as at")]
+#[tokio::test]
+async fn moments_beyond_the_calendar_are_refused(#[case] name: &str, #[case] rows: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let location = Location::from(folder.path()).join(name);
+    let sink: Box<dyn Sink> = match name {
+        "a.csv" => Box::new(CsvFile::new("a", location)),
+        _ => Box::new(JsonLines::new("a", location)),
+    };
+    let ctx = context("r");
+    let rows = ctx.session().sql(rows).await.unwrap();
+    let error = sink.stage(&ctx, rows).await.unwrap_err();
+    assert_eq!((error.kind(), error.get("column")), (hardtack_core::ErrorKind::Refused, Some("at")), "{error}");
+}

@@ -1,0 +1,130 @@
+//! Rows as lines of JSON.
+
+use std::ops::Range;
+use std::sync::{Arc, LazyLock};
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch};
+use datafusion::arrow::compute;
+use datafusion::arrow::datatypes::{DataType, FieldRef, Float64Type, Int64Type, TimeUnit};
+use datafusion::arrow::error::ArrowError;
+use datafusion::arrow::json::writer::{
+    Encoder, EncoderFactory, EncoderOptions, LineDelimited, NullableEncoder, WriterBuilder, make_encoder,
+};
+use hardtack_core::{Error, Result};
+
+/// Rows as objects, one on each line, nulls included. NaN and infinities, for which JSON has no numbers, are the texts
+/// `"NaN"`, `"Infinity"` and `"-Infinity"`, as Spark writes them; a source whose
+/// schema says `double` reads them back.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use datafusion::arrow::array::{ArrayRef, Float64Array, RecordBatch};
+/// use hardtack_sinks::json_lines;
+///
+/// let x: ArrayRef = Arc::new(Float64Array::from(vec![Some(f64::NAN), Some(0.5), None]));
+/// let text = json_lines(&RecordBatch::try_from_iter([("x", x)])?)?;
+/// assert_eq!(text, b"{\"x\":\"NaN\"}\n{\"x\":0.5}\n{\"x\":null}\n");
+/// # hardtack_core::Result::Ok(())
+/// ```
+///
+/// # Errors
+/// [`Refused`](hardtack_core::ErrorKind::Refused) for moments that are too far away to be written,
+/// [`Usage`](hardtack_core::ErrorKind::Usage) for types that JSON has no word for (maps whose keys are no texts).
+pub fn json_lines(rows: &RecordBatch) -> Result<Vec<u8>> {
+    check_moments(rows)?;
+    let mut text = Vec::new();
+    let builder = WriterBuilder::new().with_explicit_nulls(true).with_encoder_factory(Arc::new(Floats));
+    let mut writer = builder.build::<_, LineDelimited>(&mut text);
+    let written = writer.write(rows).and_then(|()| writer.finish());
+    written.map_err(|e| {
+        Error::usage("these rows cannot be JSON").with("way out", "cast the columns that cannot to a string").because(e)
+    })?;
+    drop(writer);
+    Ok(text)
+}
+
+/// Refuses moments that no calendar reaches, which Arrow writes as the text of an error.
+///
+/// # Errors
+/// [`Refused`](hardtack_core::ErrorKind::Refused), with column and value.
+pub fn check_moments(rows: &RecordBatch) -> Result<()> {
+    let columns = rows.schema_ref().fields().iter().zip(rows.columns());
+    columns.into_iter().try_for_each(|(field, values)| check(field.name(), values))
+}
+
+/// Since 1970. The calendar reaches 262,143 years either way; its ends are left out, for a zone may be a day away.
+const DAYS: Range<i64> = -96_000_000..95_000_000;
+
+fn check(column: &str, values: &ArrayRef) -> Result<()> {
+    let per_second = match values.data_type() {
+        DataType::Date32 => None,
+        DataType::Date64 | DataType::Timestamp(TimeUnit::Millisecond, _) => Some(1_000),
+        DataType::Timestamp(TimeUnit::Second, _) => Some(1),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => Some(1_000_000),
+        // Three centuries around 1970.
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => return Ok(()),
+        DataType::Struct(_) => return values.as_struct().columns().iter().try_for_each(|inner| check(column, inner)),
+        DataType::List(_) => return check(column, values.as_list::<i32>().values()),
+        DataType::LargeList(_) => return check(column, values.as_list::<i64>().values()),
+        DataType::FixedSizeList(..) => return check(column, values.as_fixed_size_list().values()),
+        DataType::Map(..) => return values.as_map().entries().columns().iter().try_for_each(|c| check(column, c)),
+        _ => return Ok(()),
+    };
+    let counted = compute::cast(values, &DataType::Int64)?;
+    let counted = counted.as_primitive::<Int64Type>();
+    for end in [compute::min(counted), compute::max(counted)].into_iter().flatten() {
+        let day = per_second.map_or(end, |per_second| end.div_euclid(per_second).div_euclid(86_400));
+        if !DAYS.contains(&day) {
+            return Err(Error::refused("a moment is too far away to be written as text")
+                .with("column", column)
+                .with("value", end)
+                .with("type", values.data_type())
+                .with("way out", format!("write the number that it is: `cast({column} as bigint)`")));
+        }
+    }
+    Ok(())
+}
+
+/// Writes floats that are no numbers as texts.
+#[derive(Debug)]
+struct Floats;
+
+impl EncoderFactory for Floats {
+    fn make_default_encoder<'a>(
+        &self,
+        field: &'a FieldRef,
+        array: &'a dyn Array,
+        _: &'a EncoderOptions,
+    ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
+        static PLAIN: LazyLock<EncoderOptions> = LazyLock::new(EncoderOptions::default);
+        let values = match array.data_type() {
+            DataType::Float16 | DataType::Float32 => compute::cast(&array.slice(0, array.len()), &DataType::Float64)?,
+            DataType::Float64 => array.slice(0, array.len()),
+            _ => return Ok(None),
+        };
+        let values = values.as_primitive::<Float64Type>().clone();
+        if values.iter().flatten().all(f64::is_finite) {
+            return Ok(None);
+        }
+        let numbers = make_encoder(field, array, &PLAIN)?;
+        Ok(Some(NullableEncoder::new(Box::new(FloatEncoder { values, numbers }), array.nulls().cloned())))
+    }
+}
+
+struct FloatEncoder<'a> {
+    values: Float64Array,
+    numbers: NullableEncoder<'a>,
+}
+
+impl Encoder for FloatEncoder<'_> {
+    fn encode(&mut self, idx: usize, out: &mut Vec<u8>) {
+        let value = self.values.value(idx);
+        match (value.is_nan(), value.is_infinite(), value > 0.0) {
+            (true, ..) => out.extend_from_slice(br#""NaN""#),
+            (_, true, true) => out.extend_from_slice(br#""Infinity""#),
+            (_, true, false) => out.extend_from_slice(br#""-Infinity""#),
+            _ => self.numbers.encode(idx, out),
+        }
+    }
+}
