@@ -142,8 +142,11 @@ impl AvroFile {
         let bytes = SyncIoBridge::new(file.open().await?);
         let opened = blocking(move || {
             let mut recording = Recording { inner: bytes, seen: Vec::new() };
-            let marker = read_header_info(BufReader::new(&mut recording)).map_err(|e| e.to_string())?.sync();
-            let header = std::mem::take(&mut recording.seen);
+            let info = read_header_info(BufReader::new(&mut recording)).map_err(|e| e.to_string())?;
+            let marker = info.sync();
+            let mut header = std::mem::take(&mut recording.seen);
+            let length = usize::try_from(info.header_len()).map_or(header.len(), |length| length.min(header.len()));
+            keep_uuids(&mut header[..length]);
             let reader = ReaderBuilder::new().build(Cursor::new(&header)).map_err(|e| e.to_string())?;
             let schema = reader.schema();
             let inner = Cursor::new(header).chain(recording.inner);
@@ -205,6 +208,21 @@ fn converted(batch: &RecordBatch, wanted: &SchemaRef, truncates: bool) -> Result
 
 fn undecodable(error: ArrowError) -> Error {
     Error::refused("the file is not whole and valid Avro").because(error)
+}
+
+/// The reader makes 16 bytes of a text that is declared a UUID. A logical type that nobody knows leaves a text as it is.
+fn keep_uuids(header: &mut [u8]) {
+    const KEY: &[u8] = br#""logicalType""#;
+    const UUID: &[u8] = br#""uuid""#;
+    let is_space = |b: &u8| b.is_ascii_whitespace() || *b == b':';
+    let mut at = 0;
+    while let Some(found) = header[at..].windows(KEY.len()).position(|window| window == KEY) {
+        at += found + KEY.len();
+        at += header[at..].iter().take_while(|b| is_space(b)).count();
+        if header[at..].starts_with(UUID) {
+            header[at..at + UUID.len()].copy_from_slice(br#""utf8""#);
+        }
+    }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {

@@ -87,3 +87,26 @@ async fn many_rows_come_in_batches() {
     let two = ctx.load(AvroFiles::new("two", AT)).await.unwrap().limit(0, Some(2)).unwrap();
     assert_eq!(two.count().await.unwrap(), 2);
 }
+
+/// Avro stores a UUID as a text, and Arrow makes 16 bytes of it.
+#[tokio::test]
+async fn a_uuid_is_the_text_that_is_stored() {
+    let ids = arrow::array::FixedSizeBinaryArray::try_from_iter([[0x5a_u8; 16], [0; 16]].into_iter()).unwrap();
+    let field = Field::new("id", DataType::FixedSizeBinary(16), false)
+        .with_metadata([("logicalType".to_owned(), "uuid".to_owned())].into());
+    let list = Field::new("ids", DataType::new_list(DataType::Utf8, true), true);
+    let lists = arrow::array::new_null_array(list.data_type(), 2);
+    let schema = std::sync::Arc::new(Schema::new(vec![field, list]));
+    let bytes = avro(&RecordBatch::try_new(schema, vec![std::sync::Arc::new(ids), lists]).unwrap());
+    assert!(bytes.windows(6).any(|window| window == br#""uuid""#), "the file says that it is one");
+    let ctx = with_files([("data/a.avro", bytes)]).await;
+    assert_snapshot!(show(&ctx, AvroFiles::new("a", AT).with_schema(crate::schema(&[("id", DataType::Utf8)]))).await, @"
+    +--------------------------------------+
+    | id                                   |
+    +--------------------------------------+
+    | 00000000-0000-0000-0000-000000000000 |
+    | 5a5a5a5a-5a5a-5a5a-5a5a-5a5a5a5a5a5a |
+    +--------------------------------------+
+    ");
+    assert_snapshot!(types(&ctx, AvroFiles::new("a", AT)).await, @"id: Utf8, ids: List(Utf8)");
+}
