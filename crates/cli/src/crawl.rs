@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use clap::{Args, ValueEnum};
-use hardtack_core::{JobContext, Location, Result as CoreResult};
+use hardtack_catalog::HiveType;
+use hardtack_core::{Error, JobContext, Location, Result as CoreResult};
 use hardtack_runtime::parse_bytes;
 use hardtack_tables::{CrawlOptions, CrawlOutcome, CrawlReport, CrawledTable, CsvHints, Nanoseconds};
 
@@ -40,6 +41,10 @@ pub(crate) struct CrawlArgs {
     /// read, `text` makes the column a string, `truncate` rounds down to microseconds
     #[arg(long, value_name = "HOW", default_value = "exact", hide_default_value = true, hide_possible_values = true)]
     nanoseconds: How,
+    /// Make a column a type that files of several types can be read as, or that says more than texts do, as in
+    /// `price=decimal(10,2)`; may be given more than once. Kept for later crawls (`hardtack.types`)
+    #[arg(long = "type", value_name = "COLUMN=TYPE", value_parser = parse_type)]
+    types: Vec<(String, HiveType)>,
     /// Only say what would change
     #[arg(long)]
     dry_run: bool,
@@ -89,6 +94,13 @@ impl CsvArgs {
 #[derive(Debug, Clone, Copy)]
 struct Quote(Option<u8>);
 
+fn parse_type(text: &str) -> Result<(String, HiveType), String> {
+    match text.split_once('=') {
+        Some((name, of)) if !name.is_empty() => Ok((name.to_owned(), of.parse().map_err(|e: Error| e.to_string())?)),
+        _ => Err("wanted is a column and a type, for example `price=decimal(10,2)`".to_owned()),
+    }
+}
+
 fn parse_byte(text: &str) -> Result<u8, String> {
     match (text, text.as_bytes()) {
         ("tab" | "\\t", _) => Ok(b'\t'),
@@ -130,6 +142,7 @@ pub(crate) async fn crawl(ctx: &JobContext, args: CrawlArgs) -> CoreResult<(Stri
             How::Text => Nanoseconds::Text,
             How::Truncate => Nanoseconds::Truncate,
         },
+        types: args.types.into_iter().collect(),
     };
     let report = hardtack_tables::crawl(ctx, &args.location, &args.database, &options).await?;
     Ok((said(&report, args.dry_run), !report.problems.is_empty()))

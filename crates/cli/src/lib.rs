@@ -75,6 +75,10 @@ enum Command {
     Vacuum(vacuum::VacuumArgs),
     /// Remove the files of a table that are older than a retention, and the partitions of which nothing is left
     Purge(vacuum::PurgeArgs),
+    /// Forget a table: it is dropped from the catalog, and its files stay
+    ///
+    /// A crawl of its folder makes it anew, with what it finds out then: partition keys, how CSV files are written, types.
+    Drop(tables::DropArgs),
     /// Find the data sets below a location and register them as tables, or bring the tables up to date
     ///
     /// Tables get new columns, wider types and new partitions; nothing is ever renamed or removed, but partitions without
@@ -113,6 +117,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Runs { job, json } => print(list_runs(&options, &job, json)),
         Command::Vacuum(args) => print(vacuum::vacuum(&options, args)),
         Command::Purge(args) => print(vacuum::purge(&options, args)),
+        Command::Drop(args) => print(async { tables::drop(&open_context("hardtack", &options)?, &args).await }),
         Command::Crawl(args) => finish(async {
             let (text, problems) = crawl::crawl(&open_context("hardtack", &options)?, args).await?;
             Ok((text, ExitCode::from(if problems { ErrorKind::Refused.exit_code() } else { 0 })))

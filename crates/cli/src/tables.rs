@@ -26,6 +26,16 @@ pub(crate) struct DescribeArgs {
     json: bool,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct DropArgs {
+    /// The table, for example `lake.books`
+    #[arg(value_name = "DB.TABLE", value_parser = qualified)]
+    table: (String, String),
+    /// Only say what would be dropped
+    #[arg(long)]
+    dry_run: bool,
+}
+
 /// Takes `database.table` apart.
 fn qualified(text: &str) -> Result<(String, String), String> {
     match text.split_once('.') {
@@ -66,6 +76,21 @@ pub(crate) async fn describe(ctx: &JobContext, args: &DescribeArgs) -> Result<St
         false => Some(count_partitions(catalog.as_ref(), &table).await?),
     };
     if args.json { json_line(&as_json(&table, partitions)) } else { Ok(as_text(&table, partitions)) }
+}
+
+/// Drops a table from the catalog. Files are never touched, so that it can be found again.
+pub(crate) async fn drop(ctx: &JobContext, args: &DropArgs) -> Result<String> {
+    let catalog = ctx.catalog().await?;
+    let (database, name) = &args.table;
+    let table = catalog.get_table(database, name).await?;
+    if !args.dry_run {
+        catalog.drop_table(&table.database, &table.name).await?;
+    }
+    let verb = if args.dry_run { "would drop" } else { "dropped" };
+    Ok(match location(&table).as_str() {
+        "" => format!("{verb} {}\n", table.qualified_name()),
+        location => format!("{verb} {}; its files stay in {location}\n", table.qualified_name()),
+    })
 }
 
 async fn count_partitions(catalog: &dyn Catalog, table: &Table) -> Result<usize> {

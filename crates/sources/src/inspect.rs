@@ -117,6 +117,9 @@ pub struct InspectOptions {
     pub keys: Vec<String>,
     /// How many files are looked at side by side.
     pub concurrency: usize,
+    /// Columns, in lower case, whose types are known, whatever files infer. A file that stores something of which none is
+    /// that is left out.
+    pub types: Vec<(String, DataType)>,
     /// Whether the first files say what the columns are, because they were read before. Otherwise most of them do.
     pub first_counts: bool,
 }
@@ -198,7 +201,30 @@ fn folder_value(file: &SourceFile, key: &str) -> Option<String> {
 }
 
 /// What is said where the types of files have nothing in common.
-const REWRITE: &str = "rewrite one of them by a job, or give the table the type that you want (a string takes the values of both), and crawl";
+const REWRITE: &str = "rewrite one of them by a job, or say the type that the column is to have, as in `hardtack crawl --type x=string` (a string takes the values of both)";
+
+/// Columns with the types that they are to have, if values of the files can be values of these.
+fn as_wanted(found: &Schema, wanted: &[(String, DataType)], kind: FileKind, file: &Location) -> Result<Schema> {
+    // A text may be a value of any type that is no list of others.
+    let is_text = matches!(kind, FileKind::Csv | FileKind::Json);
+    let may_be = |from: &DataType, to: &DataType| match is_text {
+        true => !from.is_nested() && !to.is_nested(),
+        false => Policy::Read.fit(from, to).is_some(),
+    };
+    let of_wanted = |field: &FieldRef| {
+        let Some((name, to)) = wanted.iter().find(|(name, _)| name == field.name()) else { return Ok(field.clone()) };
+        let from = field.data_type();
+        if from != to && !from.is_null() && !may_be(from, to) {
+            let way_out = "say another type for the column, or leave the file out: `--exclude`";
+            return Err(Error::refused(format!("`{name}` holds {from}, which is never a value of {to}"))
+                .with("file", file)
+                .with("column", name)
+                .with("way out", way_out));
+        }
+        Ok(Arc::new(Field::new(name, to.clone(), field.is_nullable())))
+    };
+    Ok(Schema::new(found.fields().iter().map(of_wanted).collect::<Result<Fields>>()?))
+}
 
 /// The columns of a file, and how many rows it has, if it tells.
 type Header = (SourceFile, Arc<Schema>, Option<u64>);
@@ -210,6 +236,8 @@ async fn inspect_typed(files: &[SourceFile], kind: FileKind, options: &InspectOp
     let mut headers: Vec<Header> = Vec::new();
     let mut take = |file: &SourceFile, found: Result<(Schema, Option<u64>)>| {
         let folded = found.and_then(|(schema, rows)| Ok((folded(&schema, &file.location)?, rows)));
+        let folded =
+            folded.and_then(|(schema, rows)| Ok((as_wanted(&schema, &options.types, kind, &file.location)?, rows)));
         match folded {
             Ok((schema, rows)) => {
                 // Most files of a data set have the same columns.
@@ -317,7 +345,7 @@ async fn texts(files: &[SourceFile], kind: FileKind, options: &InspectOptions) -
     };
     // Several columns of texts may be one in lower case.
     let schema = match files.first() {
-        Some(file) => folded(&schema, &file.location)?,
+        Some(file) => as_wanted(&folded(&schema, &file.location)?, &options.types, kind, &file.location)?,
         None => schema,
     };
     Ok(Inspected { format, schema: Arc::new(schema), rows: None, notes, unfit: Vec::new(), hidden: Vec::new() })

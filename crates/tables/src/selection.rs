@@ -13,6 +13,8 @@ pub(crate) const FILES: &str = "hardtack.files";
 pub(crate) const EXCLUDE: &str = "hardtack.exclude";
 /// The parameter with the partition keys whose folders are called `value` and not `key=value`.
 pub(crate) const PLAIN_KEYS: &str = "hardtack.plain_keys";
+/// The parameter with the columns whose types were said and not found out: crawls leave them alone.
+pub(crate) const TYPES: &str = "hardtack.types";
 
 /// The patterns, or names, that a parameter lists.
 ///

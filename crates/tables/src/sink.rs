@@ -379,7 +379,7 @@ fn writable(table: &Description) -> Result<()> {
     if selection::is_part(table) {
         let why =
             format!("`{}` has only some files of its folder, so nothing can be saved to it", table.qualified_name());
-        let way_out = "move its files to a folder of their own, drop the table, and crawl";
+        let way_out = "move its files to a folder of their own, drop the table (`hardtack drop`), and crawl";
         return Err(Error::usage(why).with("way out", way_out));
     }
     match table.format()? {

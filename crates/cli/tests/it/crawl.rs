@@ -158,3 +158,30 @@ fn usage() {
     ");
     assert!(hardtack(folder.path(), &["crawl", "lake"]).starts_with("2 "));
 }
+
+/// Ways out that other messages name.
+#[test]
+fn a_table_is_forgotten_and_found_again() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("lake/t")).unwrap();
+    std::fs::write(folder.path().join("lake/t/a.csv"), "id,price\n1,2\n").unwrap();
+    let crawl = ["crawl", "lake", "--database", "shop"];
+    assert!(hardtack(folder.path(), &[&crawl[..], &["--type", "price=decimal(5,1)"]].concat()).starts_with("0 "));
+    let rows = ["sql", "-c", "select * from shop.t", "--format", "csv"];
+    insta::assert_snapshot!(hardtack(folder.path(), &rows), @"
+    0 id,price
+    1,2.0
+    ");
+    let dropped = hardtack(folder.path(), &["drop", "shop.t", "--dry-run"]);
+    assert!(dropped.starts_with("0 would drop shop.t; its files stay in "), "{dropped}");
+    assert!(hardtack(folder.path(), &["drop", "shop.t"]).starts_with("0 dropped shop.t; "));
+    insta::assert_snapshot!(hardtack(folder.path(), &["drop", "shop.t"]), @"1 hardtack: there is no table `shop.t` in the catalog; create it, or check the name");
+    assert!(hardtack(folder.path(), &crawl).starts_with("0 "));
+    insta::assert_snapshot!(hardtack(folder.path(), &rows), @"
+    0 id,price
+    1,2
+    ");
+    for wrong in ["price", "price=decimal(1", "=int"] {
+        assert!(hardtack(folder.path(), &[&crawl[..], &["--type", wrong]].concat()).starts_with("2 "), "{wrong}");
+    }
+}

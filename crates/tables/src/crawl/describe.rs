@@ -42,7 +42,10 @@ pub(super) fn columns(
         }
     }
     if fields.is_empty() {
-        return Err("the files have no columns".to_owned());
+        return Err(match left_out.is_empty() {
+            true => "the files have no columns".to_owned(),
+            false => format!("the files have no columns that a table can have: {}", left_out.join("; ")),
+        });
     }
     Ok((Schema::new(fields), left_out))
 }

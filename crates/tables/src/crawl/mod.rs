@@ -9,20 +9,21 @@ mod tree;
 mod update;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, FieldRef, Fields, Schema};
 use futures::{StreamExt, TryStreamExt, stream};
-use hardtack_catalog::{Catalog, CatalogExt, CatalogOf, Column, Database, Partition, Table as Description};
-use hardtack_core::{Error, ErrorKind, JobContext, Location, Result, Store};
+use hardtack_catalog::{Catalog, CatalogExt, CatalogOf, Column, Database, HiveType, Partition, Table as Description};
+use hardtack_core::{Error, ErrorKind, JobContext, Location, Result, Store, nearest};
 use hardtack_sources::{CsvHints, FileFormat, FileKind, Globs, InspectOptions, Inspected, folder_partition, inspect};
 use object_store::ObjectMeta;
 use object_store::path::Path;
 
-use crate::evolution;
+use crate::evolution::{self, same_name};
 use crate::format::{NANOSECONDS, TRUNCATE, file_format};
 use crate::place::base_of;
 use crate::publisher::amend;
-use crate::selection::{self, EXCLUDE, FILES, PLAIN_KEYS};
+use crate::selection::{self, EXCLUDE, FILES, PLAIN_KEYS, TYPES};
 use crate::steps::has_runs;
 use alike::{Signature, is_value};
 use describe::Statistics;
@@ -56,6 +57,9 @@ pub struct CrawlOptions {
     pub exclude: Vec<String>,
     /// What becomes of timestamps that files store in nanoseconds; a table's `timestamp` has microseconds.
     pub nanoseconds: Nanoseconds,
+    /// Columns whose types are said and not found out, in tables that are there, too: for files whose types have nothing in
+    /// common, say. Later crawls leave them alone. Values that are none of the type are refused when they are read.
+    pub types: BTreeMap<String, HiveType>,
 }
 
 /// What a [`crawl`] does about timestamps in nanoseconds.
@@ -153,6 +157,7 @@ pub async fn crawl(
         has_database,
         registered: HashMap::new(),
         listed: &listed,
+        columns: BTreeSet::new(),
         report: CrawlReport { tables: Vec::new(), problems },
     };
     let folders = crawl.known(&root, &known).await?;
@@ -165,6 +170,7 @@ pub async fn crawl(
     }
     crawl.report.problems.extend(problems);
     crawl.all(&root, &known, sets).await?;
+    crawl.check_types(location);
     let mut report = crawl.report;
     report.tables.sort_by(|a, b| (&a.location, &a.name).cmp(&(&b.location, &b.name)));
     report.problems.sort_by(|a, b| (&a.location, &a.message).cmp(&(&b.location, &b.message)));
@@ -244,6 +250,8 @@ pub(super) struct Crawl<'a> {
     /// The partitions of tables that were asked for them already.
     registered: HashMap<String, Vec<Partition>>,
     listed: &'a Listed<'a>,
+    /// The names of the columns that tables have.
+    columns: BTreeSet<String>,
     report: CrawlReport,
 }
 
@@ -443,7 +451,13 @@ impl Crawl<'_> {
 
     /// Looks at the files of folders, of those that were known before first. Folders with files that do not fit the others
     /// are problems.
-    async fn inspect(&self, set: &DataSet, parts: &[&Part], known: Option<&FileFormat>) -> Result<Found> {
+    async fn inspect(
+        &self,
+        set: &DataSet,
+        parts: &[&Part],
+        known: Option<&FileFormat>,
+        types: &[(String, DataType)],
+    ) -> Result<Found> {
         let csv = match known {
             Some(FileFormat::Csv(csv)) => Some(csv.clone()),
             _ => None,
@@ -453,6 +467,7 @@ impl Crawl<'_> {
             csv_hints: self.options.csv,
             sample_bytes: self.options.sample_bytes,
             keys: set.keys.clone(),
+            types: types.to_vec(),
             concurrency: self.ctx.session().state().config().target_partitions(),
             first_counts: known.is_some(),
         };
@@ -484,6 +499,45 @@ impl Crawl<'_> {
         }
     }
 
+    // --- types that are said ---------------------------------------------------------------------------------------
+
+    /// The types of columns that are said, by the options or before.
+    fn types(&self, table: Option<&Description>) -> Result<Vec<(String, DataType)>> {
+        let mut types: BTreeMap<String, HiveType> = BTreeMap::new();
+        if let Some(table) = table {
+            for name in selection::listed(table, TYPES)? {
+                if let Some(column) = table.storage.columns.iter().find(|column| same_name(&column.name, &name)) {
+                    types.insert(name, column.hive_type()?);
+                }
+            }
+        }
+        types.extend(self.options.types.iter().map(|(name, of)| (name.to_lowercase(), of.clone())));
+        Ok(types.into_iter().map(|(name, of)| (name, DataType::from(&of))).collect())
+    }
+
+    fn is_said(&self, column: &str) -> bool {
+        self.options.types.keys().any(|name| same_name(name, column))
+    }
+
+    /// Those of these columns whose types the options say.
+    fn said(&self, schema: &Schema) -> Vec<String> {
+        schema.fields().iter().map(|field| field.name()).filter(|name| self.is_said(name)).cloned().collect()
+    }
+
+    /// Types are said of columns that some table has.
+    fn check_types(&mut self, location: &Location) {
+        let columns = || self.columns.iter().map(String::as_str);
+        let unknown = self.options.types.keys().filter(|name| !columns().any(|column| same_name(column, name)));
+        let say = |name: &String| match nearest(name, columns()) {
+            Some(near) => format!("--type: no table here has a column `{name}`; did you mean `{near}`?"),
+            None => format!("--type: no table here has a column `{name}`"),
+        };
+        let messages: Vec<String> = unknown.map(say).collect();
+        for message in messages {
+            self.problem(location, None, message);
+        }
+    }
+
     // --- new tables ------------------------------------------------------------------------------------------------
 
     async fn create(
@@ -503,12 +557,16 @@ impl Crawl<'_> {
             return Err(Error::conflict(why).with("way out", "rename the folder, or say --table-prefix"));
         }
         let parts: Vec<&Part> = set.parts.values().collect();
-        let found = self.inspect(set, &parts, None).await?;
+        let types = self.types(None)?;
+        let found = self.inspect(set, &parts, None, &types).await?;
         let mut table = describe::table(&self.database, &name, set, &found.all.format);
         let (schema, left_out) =
             describe::columns(&found.all.schema, &found.all.format, &set.keys, self.options.nanoseconds)
                 .map_err(Error::refused)?;
+        let schema = as_said(schema, &types);
         update::evolve(&mut table, &schema, &found.all.format)?;
+        selection::write(&mut table.parameters, TYPES, &self.said(&schema));
+        self.columns.extend(table.storage.columns.iter().map(|column| column.name.clone()));
         notes.extend(self.nanoseconds(&mut table, &found.all.schema));
         selection::write(&mut table.parameters, FILES, &set.only);
         selection::write(&mut table.parameters, EXCLUDE, &set.except);
@@ -550,6 +608,7 @@ impl Crawl<'_> {
     // --- tables that are there -------------------------------------------------------------------------------------
 
     async fn update(&mut self, table: &Description, set: &DataSet) -> Result<Option<CrawledTable>> {
+        self.columns.extend(table.storage.columns.iter().map(|column| column.name.clone()));
         let format = file_format(table, None)?;
         if !update::is_of(&table.format()?, set) {
             let declared = table.format()?.classification();
@@ -566,9 +625,8 @@ impl Crawl<'_> {
             let show = |keys: &[&str]| if keys.is_empty() { "nothing".to_owned() } else { keys.join(", ") };
             let found: Vec<&str> = set.keys.iter().map(String::as_str).collect();
             let why = format!("the table is partitioned by {}, but its folders by {}", show(&keys), show(&found));
-            return Err(
-                Error::refused(why).with("way out", "partition keys cannot be changed; drop the table, and crawl")
-            );
+            return Err(Error::refused(why)
+                .with("way out", "partition keys cannot be changed; drop the table (`hardtack drop`), and crawl"));
         }
         let registered = self.registered(table).await?;
         let mut compared = match keys.is_empty() {
@@ -585,13 +643,30 @@ impl Crawl<'_> {
         let counts = !has_runs(&table.parameters);
         let mut statistics = Vec::new();
         if parts.iter().any(|part| !part.files.is_empty()) {
-            let found = self.inspect(set, &parts, Some(&format)).await?;
+            let types = self.types(Some(&table))?;
+            let found = self.inspect(set, &parts, Some(&format), &types).await?;
+            if !self.options.types.is_empty()
+                && let Some(errors) = found.unfit.values().next()
+            {
+                // What could be read before would not be any more.
+                let message = errors[0].chain();
+                self.problem(&set.location, Some(table.qualified_name()), message);
+                return Ok(Some(report));
+            }
             self.name_unfit(&table.qualified_name(), &parts, &found);
-            let schema = self.columns(&table, set, &found.all, &format)?;
+            let schema = as_said(self.columns(&table, set, &found.all, &format)?, &types);
             (report.columns_added, report.columns_widened) = update::evolve(&mut table, &schema, &format)?;
             if self.options.nanoseconds == Nanoseconds::Text {
                 let columns = describe::with_nanoseconds(&found.all.schema);
                 report.columns_widened.extend(update::retype(&mut table, &schema, &columns)?);
+            }
+            let said = self.said(&schema);
+            self.columns.extend(said.iter().cloned());
+            let columns: Vec<&str> = said.iter().map(String::as_str).collect();
+            report.columns_widened.extend(update::retype(&mut table, &schema, &columns)?);
+            let all_said: BTreeSet<String> = selection::listed(&table, TYPES)?.into_iter().chain(said).collect();
+            if selection::write(&mut table.parameters, TYPES, &Vec::from_iter(all_said)) {
+                report.outcome = CrawlOutcome::Updated;
             }
             let how = table.parameters.get(NANOSECONDS).cloned();
             let note = self.nanoseconds(&mut table, &found.all.schema);
@@ -610,6 +685,7 @@ impl Crawl<'_> {
             }
             report.notes.extend(found.all.notes);
             report.notes.extend(note);
+            report.notes.extend(update::texts(&table, &found.all.schema, &format));
             for message in found.all.hidden {
                 self.problem(&set.location, Some(table.qualified_name()), hidden(message));
             }
@@ -760,11 +836,16 @@ impl Crawl<'_> {
         amend(self.catalog, &wanted.database, &wanted.name, |table| {
             // What has become something else since is for the next crawl.
             let mut grown = table.clone();
-            if self.options.nanoseconds == Nanoseconds::Text {
-                update::retype_as(&mut grown, columns);
-            }
+            let may = |column: &Column| {
+                let is_timestamp = column.data_type.contains("timestamp");
+                (self.options.nanoseconds == Nanoseconds::Text && is_timestamp) || self.is_said(&column.name)
+            };
+            update::retype_as(&mut grown, columns, may);
             if evolution::apply(&mut grown, columns).is_ok() {
                 *table = grown;
+            }
+            if let Some(types) = wanted.parameters.get(TYPES) {
+                table.parameters.insert(TYPES.to_owned(), types.clone());
             }
             match wanted.parameters.get(NANOSECONDS) {
                 Some(how) => _ = table.parameters.insert(NANOSECONDS.to_owned(), how.clone()),
@@ -780,6 +861,15 @@ impl Crawl<'_> {
         })
         .await
     }
+}
+
+/// Columns with the types that are said.
+fn as_said(schema: Schema, types: &[(String, DataType)]) -> Schema {
+    let of = |field: &FieldRef| match types.iter().find(|(name, _)| same_name(name, field.name())) {
+        Some((_, said)) => Arc::new(field.as_ref().clone().with_data_type(said.clone())),
+        None => Arc::clone(field),
+    };
+    Schema::new(schema.fields().iter().map(of).collect::<Fields>())
 }
 
 /// What is said of a column whose values are hidden by those of a partition key.

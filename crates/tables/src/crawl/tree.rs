@@ -206,6 +206,17 @@ impl<'a> Listed<'a> {
         if meta.size == 0 || is_hidden(&name) {
             return false;
         }
+        if let Some(suffix) = unfinished(&name) {
+            let location = Location::of(&self.store.url, &meta.location);
+            let message = format!(
+                "`{suffix}` is what copies and unfinished files are called, so it is no file of a table; rename it, remove it, \
+                 or leave it out by --exclude"
+            );
+            if !is_excluded {
+                self.problems.push(CrawlProblem { location, table: None, message });
+                return false;
+            }
+        }
         if is_excluded {
             self.excluded.push((meta.location.clone(), relative));
         }
@@ -254,4 +265,26 @@ impl<'a> Listed<'a> {
     pub(super) fn location(&self, path: &Path) -> Location {
         Location::of(&self.store.url, path)
     }
+}
+
+/// What the name of a copy, or of a file that is being written, ends with.
+fn unfinished(name: &str) -> Option<&'static str> {
+    const SUFFIXES: [&str; 14] = [
+        ".tmp",
+        ".temp",
+        ".bak",
+        ".old",
+        ".orig",
+        ".save",
+        ".swp",
+        ".crc",
+        ".part",
+        ".partial",
+        ".inprogress",
+        ".crdownload",
+        "._copying_",
+        "~",
+    ];
+    let name = name.to_ascii_lowercase();
+    SUFFIXES.into_iter().find(|suffix| name.ends_with(suffix))
 }

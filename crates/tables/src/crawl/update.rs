@@ -80,11 +80,10 @@ pub(super) fn retype(table: &mut Description, found: &Schema, columns: &[&str]) 
     Ok(changed)
 }
 
-/// Makes columns with timestamps what these are.
-pub(super) fn retype_as(table: &mut Description, wanted: &[Column]) {
+/// Makes columns what these are, as far as they may be something else.
+pub(super) fn retype_as(table: &mut Description, wanted: &[Column], may: impl Fn(&Column) -> bool) {
     for wanted in wanted {
-        let is_it =
-            |column: &&mut Column| same_name(&column.name, &wanted.name) && column.data_type.contains("timestamp");
+        let is_it = |column: &&mut Column| same_name(&column.name, &wanted.name) && may(column);
         if let Some(column) = table.storage.columns.iter_mut().find(is_it) {
             column.data_type.clone_from(&wanted.data_type);
         }
@@ -108,6 +107,23 @@ pub(super) fn by_place(table: &Description, found: Schema) -> Schema {
         _ => field.as_ref().clone(),
     });
     Schema::new(renamed.collect::<Fields>())
+}
+
+/// What is said of columns that are declared as numbers or booleans, and whose files have texts that inference takes for
+/// nothing else. Whether they can be read is known by those who read them.
+pub(super) fn texts(table: &Description, found: &Schema, format: &FileFormat) -> Vec<String> {
+    let of_column = |column: &Column| {
+        let is_text = found.fields().iter().any(|f| same_name(f.name(), &column.name) && f.data_type().is_string());
+        let declared = column.hive_type().ok().map(|of| DataType::from(&of))?;
+        (is_text && (declared.is_numeric() || declared == DataType::Boolean)).then(|| {
+            let (name, of) = (&column.name, &column.data_type);
+            format!(
+                "`{name}` is declared {of}, and files have texts: what is no {of} is refused when it is read; `--type \
+                 {name}=string` takes all"
+            )
+        })
+    };
+    table.storage.columns.iter().filter(|_| is_text(format)).filter_map(of_column).collect()
 }
 
 /// Columns whose files hold what the table's type cannot.

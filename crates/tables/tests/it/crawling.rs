@@ -7,8 +7,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use chrono::TimeDelta;
 use datafusion::prelude::{DataFrame, cast, col};
 use hardtack_catalog::{
-    Catalog, CatalogExt, Column, Database, NULL_PARTITION, Partition, Predicate, Table as Description, TableFormat,
-    schema,
+    Catalog, CatalogExt, Column, Database, HiveType, NULL_PARTITION, Partition, Predicate, Table as Description,
+    TableFormat, schema,
 };
 use hardtack_core::{ErrorKind, JobContext, Location, Sink};
 use hardtack_sinks::ParquetDataset;
@@ -318,7 +318,7 @@ async fn parquet_types_widen_over_files_or_are_a_conflict() {
       + x double
       note: files hold nanoseconds, and a timestamp has microseconds, so finer values are refused when they are read: at; crawl with --nanoseconds text to have texts, or --nanoseconds truncate to round down
     ! memory:/lake/t lake.t the column `time` is left out: Hive has no type for Arrow's Time64(µs); cast it to one that Hive knows, a string say
-    ! memory:/lake/u `x` is Int32 in memory:/lake/u/a.parquet and Utf8 in memory:/lake/u/b.parquet, which have no type in common (column: x, way out: rewrite one of them by a job, or give the table the type that you want (a string takes the values of both), and crawl)
+    ! memory:/lake/u `x` is Int32 in memory:/lake/u/a.parquet and Utf8 in memory:/lake/u/b.parquet, which have no type in common (column: x, way out: rewrite one of them by a job, or say the type that the column is to have, as in `hardtack crawl --type x=string` (a string takes the values of both))
     ");
     settled(&world, "memory:/lake").await;
     assert_snapshot!(show(sql(&world.ctx, "select * from lake.t").await).await, @"
@@ -346,7 +346,7 @@ async fn one_bad_partition_does_not_hold_up_the_others() {
       by day int
       + day=2
       + day=3
-    ! memory:/lake/t/day=1 lake.t `x` is Int64 in memory:/lake/t/day=3/a.parquet and Utf8 in memory:/lake/t/day=1/a.parquet, which have no type in common (column: x, way out: rewrite one of them by a job, or give the table the type that you want (a string takes the values of both), and crawl)
+    ! memory:/lake/t/day=1 lake.t `x` is Int64 in memory:/lake/t/day=3/a.parquet and Utf8 in memory:/lake/t/day=1/a.parquet, which have no type in common (column: x, way out: rewrite one of them by a job, or say the type that the column is to have, as in `hardtack crawl --type x=string` (a string takes the values of both))
     ! memory:/lake/t/day=4 lake.t Parquet error: Invalid Parquet file. Corrupt footer (file: memory:/lake/t/day=4/a.parquet)
     ");
     settled(&world, "memory:/lake").await;
@@ -482,6 +482,103 @@ async fn nanoseconds_are_said_and_can_be_read() {
     settled(&world, "memory:/lake").await;
     let texts = "2024-02-29T10:30:00.000001999|[1969-12-31T23:59:59.999999999]";
     assert_eq!(cells(sql(&world.ctx, "select at, l from lake.t").await).await, texts);
+}
+
+#[tokio::test]
+async fn copies_and_unfinished_files_are_named() {
+    let world = World::new();
+    world.put("memory:/lake/t/a.jsonl", r#"{"id": 1}"#).await;
+    for copy in ["a.jsonl.bak", "a.jsonl~", "b.jsonl.TMP"] {
+        world.put(format!("memory:/lake/t/{copy}"), r#"{"id": 1}"#).await;
+    }
+    let said = crawled(&world, "memory:/lake").await;
+    for copy in ["/a.jsonl.bak `.bak` is", "/a.jsonl~ `~` is", "/b.jsonl.TMP `.tmp` is"] {
+        assert!(said.contains(&format!("! memory:/lake/t{copy} what copies")), "{said}");
+    }
+    let exclude = ["**/*.bak", "**/*~", "**/*.TMP"].map(str::to_owned).to_vec();
+    let said = with(&world, "memory:/lake", &CrawlOptions { exclude, ..CrawlOptions::default() }).await;
+    assert!(!said.contains('!'), "{said}");
+    assert_eq!(cells(sql(&world.ctx, "select count(*) from lake.t").await).await, "1");
+}
+
+#[tokio::test]
+async fn a_type_that_is_said_stays() {
+    let world = World::new();
+    let put = |day: u8, file: Vec<u8>| world.put(format!("memory:/lake/t/day={day}/a.parquet"), file);
+    put(1, parquet(&schema! { x: string, y: decimal(10,2) }, r#"{"x": "odd", "y": "1.50"}"#)).await;
+    put(2, parquet(&schema! { x: int, y: int }, r#"{"x": 2, "y": 2}"#)).await;
+    let types = |types: &[(&str, &str)]| {
+        let types = types.iter().map(|(name, of)| ((*name).to_owned(), of.parse().unwrap())).collect();
+        CrawlOptions { types, ..CrawlOptions::default() }
+    };
+    let wanted = types(&[("X", "string"), ("y", "decimal(20,1)")]);
+    assert_snapshot!(with(&world, "memory:/lake", &wanted).await, @"
+    Created lake.t parquet memory:/lake/t
+      + x string
+      + y decimal(20,1)
+      by day int
+      + day=1
+      + day=2
+    ");
+    settled(&world, "memory:/lake").await;
+    let rows = "select x, y from lake.t order by x";
+    assert_eq!(cells(sql(&world.ctx, rows).await).await, "2|2.0;odd|1.5");
+    // What comes later is read so, too.
+    put(3, parquet(&schema! { x: boolean, y: int }, r#"{"x": true, "y": 3}"#)).await;
+    assert_snapshot!(crawled(&world, "memory:/lake").await, @"
+    Updated lake.t parquet memory:/lake/t
+      statistics
+      + day=3
+    ");
+    settled(&world, "memory:/lake").await;
+    assert_eq!(cells(sql(&world.ctx, rows).await).await, "2|2.0;odd|1.5;true|3.0");
+    // It may be said of tables that are there.
+    assert_snapshot!(with(&world, "memory:/lake", &types(&[("y", "string")])).await, @"
+    Updated lake.t parquet memory:/lake/t
+      ~ y decimal(20,1) -> string
+      ~ day=1
+      ~ day=2
+      ~ day=3
+    ");
+    settled(&world, "memory:/lake").await;
+    assert_eq!(cells(sql(&world.ctx, rows).await).await, "2|2;odd|1.50;true|3");
+    // A type of which values of the files are none, and a column that is not there.
+    assert_snapshot!(with(&world, "memory:/lake", &types(&[("x", "date"), ("why", "int")])).await, @"
+    Unchanged lake.t parquet memory:/lake/t
+    ! memory:/lake --type: no table here has a column `why`
+    ! memory:/lake/t lake.t `x` holds Int32, which is never a value of Date32 (file: memory:/lake/t/day=2/a.parquet, column: x, way out: say another type for the column, or leave the file out: `--exclude`)
+    ");
+    assert_eq!(cells(sql(&world.ctx, rows).await).await, "2|2;odd|1.50;true|3");
+}
+
+#[tokio::test]
+async fn texts_are_declared_as_what_is_said() {
+    let world = World::new();
+    world.put("memory:/lake/t/a.csv", "id,price,note\n007,1.50,\"a, b\"\n8,,c\n").await;
+    let types = [("id", "int"), ("price", "decimal(10,2)")].map(|(name, of)| (name.to_owned(), of.parse().unwrap()));
+    let wanted = CrawlOptions { types: types.into(), ..CrawlOptions::default() };
+    assert_snapshot!(with(&world, "memory:/lake", &wanted).await, @"
+    Created lake.t csv memory:/lake/t
+      + id int
+      + price decimal(10,2)
+      + note string
+    ");
+    settled(&world, "memory:/lake").await;
+    assert_eq!(cells(sql(&world.ctx, "select id, price from lake.t order by id").await).await, "7|1.50;8|");
+    world.put("memory:/lake/t/b.csv", "id,price,note\nnine,1.5,d\n").await;
+    let refused = show(sql(&world.ctx, "select id from lake.t").await).await;
+    assert!(refused.contains("b.csv"), "{refused}");
+    // Nobody has said what these are, and texts may still be numbers.
+    world.put("memory:/lake/u/k=1/a.jsonl", r#"{"id": 1}"#).await;
+    crawled(&world, "memory:/lake").await;
+    world.put("memory:/lake/u/k=2/a.jsonl", r#"{"id": "x"}"#).await;
+    let note = "`id` is declared bigint, and files have texts: what is no bigint is refused when it is read; `--type id=string` takes all";
+    let said = crawled(&world, "memory:/lake").await;
+    assert!(said.contains(note), "{said}");
+    let types = CrawlOptions { types: [("id".to_owned(), HiveType::String)].into(), ..CrawlOptions::default() };
+    with(&world, "memory:/lake/u", &types).await;
+    assert_eq!(cells(sql(&world.ctx, "select id from lake.u order by id").await).await, "1;x");
+    settled(&world, "memory:/lake/u").await;
 }
 
 #[tokio::test]
