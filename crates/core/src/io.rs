@@ -68,6 +68,9 @@ pub struct Staged {
     pub report: Report,
     /// What makes it visible; the order does not matter, see [`Phase`](crate::publish::Phase).
     pub publish: Vec<PublishAction>,
+    /// Where the rows will be, for a sink that cannot say so before it looks (a table of the catalog).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<Location>,
 }
 
 /// How much a sink has written.
@@ -150,7 +153,7 @@ impl Io for StagingIo {
         ctx.meters().sink(&name).add_time(start.elapsed());
         tracing::debug!(sink = name, files = staged.report.files, rows = staged.report.rows, "staged");
         self.staged.lock().unwrap_or_else(PoisonError::into_inner).push(StagedSink {
-            location: sink.location(),
+            location: sink.location().or_else(|| staged.location.clone()),
             name,
             staged,
         });

@@ -76,6 +76,12 @@ pub(crate) fn succeeded(outcome: &Outcome, format: LogFormat) {
         {
             line.extend(record);
         }
+        for sink in &outcome.sinks {
+            let counts = json.get_mut("sinks").and_then(|sinks| sinks.get_mut(&sink.name));
+            if let (Some(serde_json::Value::Object(counts)), Some(location)) = (counts, &sink.location) {
+                counts.insert("location".to_owned(), location.to_string().into());
+            }
+        }
         let _ = writeln!(std::io::stderr(), "{json}");
         return;
     }

@@ -99,7 +99,7 @@ impl Sink for InMemory {
         staged.insert(key.clone(), (Arc::clone(&self.published), batches));
         let action =
             PublishAction::Foreign { publisher: PUBLISHER.to_owned(), phase: Phase::Appear, payload: key.into() };
-        Ok(Staged { report, publish: vec![action] })
+        Ok(Staged { report, publish: vec![action], location: None })
     }
 }
 

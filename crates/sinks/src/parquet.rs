@@ -301,7 +301,7 @@ pub(crate) async fn execute(plan: Arc<dyn ExecutionPlan>, write: &Write) -> Resu
 pub(crate) fn staged(files: Vec<WrittenFile>) -> Staged {
     let sum = |of: fn(&WrittenFile) -> u64| files.iter().map(of).sum();
     let report = Report { files: files.len() as u64, rows: sum(|f| f.rows), bytes: sum(|f| f.bytes) };
-    Staged { report, publish: files.into_iter().filter_map(|file| file.publish).collect() }
+    Staged { report, publish: files.into_iter().filter_map(|file| file.publish).collect(), location: None }
 }
 
 /// Rows of types that every engine reads. Parquet has no timestamp in seconds (it would be a bare integer), and whether

@@ -232,7 +232,8 @@ async fn stage_text(
         PublishAction::CompleteUpload { bytes, .. } | PublishAction::RenameFile { bytes, .. } => *bytes,
         _ => 0,
     };
-    Ok(Staged { report: Report { files: 1, rows: counts.rows, bytes }, publish: vec![action] })
+    let report = Report { files: 1, rows: counts.rows, bytes };
+    Ok(Staged { report, publish: vec![action], location: None })
 }
 
 /// The folder that a file is in.

@@ -43,8 +43,8 @@ use crate::place::absolute;
 /// that does not fit is refused, and so is null where it is not allowed. Columns that the table does not have are null.
 ///
 /// As a sink, the rows are saved to the table ([`Table`] has what readers see), which is created over the folder
-/// of the files if the catalog does not have it. A table that is there stays where it is and keeps its partition keys and
-/// its columns.
+/// of the files if the catalog does not have it. A table that is there keeps its partition keys and its columns, and has to
+/// be where the files would be: rows are not saved elsewhere than the job says.
 #[derive(Clone, PartialEq)]
 pub struct OrTable<F> {
     files: F,

@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 
 use crate::Table;
 use crate::evolution::{self, SchemaEvolution};
-use crate::place::{absolute, base_of, is_below, name_in};
+use crate::place::{absolute, base_of, is_below, is_same, name_in};
 use crate::publisher::PUBLISHER;
 use crate::selection;
 use crate::steps::{CountChange, Counted, Payload, Rebuilt, Slot, Step};
@@ -217,7 +217,12 @@ impl Table {
     async fn target(&self, catalog: &dyn Catalog) -> Result<(Description, bool)> {
         match (catalog.get_table(self.database(), self.table()).await, &self.writing.create) {
             (Ok(table), _) => Ok((table, true)),
-            (Err(e), Some(description)) if e.kind() == ErrorKind::NotFound => Ok((description.checked()?, false)),
+            (Err(e), Some(description)) if e.kind() == ErrorKind::NotFound => {
+                let mut description = description.checked()?;
+                // Readers work in other folders.
+                description.storage.location = Some(absolute(description.location()?)?);
+                Ok((description, false))
+            }
             (Err(e), None) if e.kind() == ErrorKind::NotFound => {
                 Err(e.with("way out", "`.create_if_missing(description)` creates it with the first run"))
             }
@@ -233,7 +238,9 @@ impl Sink for Table {
     }
 
     async fn stage(&self, ctx: &JobContext, rows: DataFrame) -> Result<Staged> {
-        Saving::begin(self, ctx, &rows).await?.stage(rows).await
+        let saving = Saving::begin(self, ctx, &rows).await?;
+        tracing::info!(table = self.qualified_name(), location = %saving.base, new = !saving.exists, "saving to a table");
+        saving.stage(rows).await
     }
 }
 
@@ -255,8 +262,11 @@ impl<'a> Saving<'a> {
         let catalog = ctx.catalog().await?;
         let (mut table, exists) = sink.target(catalog.as_ref()).await?;
         writable(&table)?;
-        let changes = evolution::evolve(&mut table, rows.schema().as_arrow(), sink.writing.evolution)?;
         let base = base_of(&table)?;
+        if let Some(said) = sink.writing.create.as_ref().and_then(|description| description.location().ok()) {
+            is_there(&table, &base, &absolute(said)?)?;
+        }
+        let changes = evolution::evolve(&mut table, rows.schema().as_arrow(), sink.writing.evolution)?;
         if !exists {
             Counted::default().write(&mut table.parameters);
         }
@@ -295,7 +305,7 @@ impl<'a> Saving<'a> {
         for (phase, step) in actions {
             publish.push(self.action(phase, step)?);
         }
-        Ok(Staged { report, publish })
+        Ok(Staged { report, publish, location: Some(self.base) })
     }
 
     fn action(&self, phase: Phase, step: Step) -> Result<PublishAction> {
@@ -371,6 +381,18 @@ impl<'a> Saving<'a> {
             _ => self.catalog.get_partitions(&self.table, &values.cloned().collect::<Vec<_>>()).await,
         }
     }
+}
+
+/// Refuses a table that is elsewhere than the job says: whoever names a place wants the rows there.
+fn is_there(table: &Description, base: &Location, said: &Location) -> Result<()> {
+    if is_same(base, said) {
+        return Ok(());
+    }
+    Err(Error::usage("the table is elsewhere than the job says, and a table does not move")
+        .with("table", table.qualified_name())
+        .with("location of the table", base)
+        .with("location in the job", said)
+        .with("way out", "say where the table is (with the job's target, say), or save to another table"))
 }
 
 /// Only Parquet tables can be written.

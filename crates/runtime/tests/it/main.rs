@@ -14,9 +14,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use datafusion::prelude::DataFrame;
 use hardtack_core::publish::{Phase, Publisher};
-use hardtack_core::{
-    Context, Error, ErrorKind, JobContext, Location, PublishAction, Report, Result, Sink, Source, Staged,
-};
+use hardtack_core::{Context, Error, ErrorKind, JobContext, Location, PublishAction, Result, Sink, Source, Staged};
 use hardtack_runtime::{Bars, Job, Outcome, RuntimeArgs, execute, open_context, open_state};
 use hardtack_sinks::{InMemory, JsonLines, ParquetDataset};
 use hardtack_state::{Ledger, RunRecord, RunStatus};
@@ -207,7 +205,7 @@ impl Sink for Mail {
     async fn stage(&self, _: &JobContext, rows: DataFrame) -> Result<Staged> {
         let payload = rows.to_string().await?.into();
         let action = PublishAction::Foreign { publisher: "mail".to_owned(), phase: Phase::Point, payload };
-        Ok(Staged { report: Report::default(), publish: vec![action] })
+        Ok(Staged { publish: vec![action], ..Staged::default() })
     }
 }
 

@@ -174,16 +174,32 @@ async fn a_table_that_is_not_there_is_made_over_the_folder_of_the_files() {
 }
 
 #[tokio::test]
-async fn a_table_that_is_there_keeps_its_place_its_keys_and_its_columns() {
+async fn a_table_that_is_there_keeps_its_keys_and_its_columns() {
     let world = World::new().await;
     let there = world.description("shelf", "pages: bigint, title: string, year: smallint", "");
     world.catalog.create_table(&there).await.unwrap();
-    let sink = shelf(world.dir.at("elsewhere"), Some(&lake()));
-    saved(&world, &sink, two_books()).await.unwrap();
-    assert_eq!(world.rows("shelf").await, ["pages=400 title=Emma year=1815", "pages=null title=Dune year=1965"]);
+    let sink = shelf(world.dir.at("lake/shelf"), Some(&lake()));
+    for _ in 0..2 {
+        saved(&world, &sink, two_books()).await.unwrap();
+        assert_eq!(world.rows("shelf").await, ["pages=400 title=Emma year=1815", "pages=null title=Dune year=1965"]);
+    }
     let table = world.table("shelf").await;
     assert_eq!((table.storage.columns, table.partition_keys), (there.storage.columns, vec![]));
-    assert_eq!(world.dir.files("elsewhere"), [""; 0]);
+}
+
+/// The job says one place and the catalog another.
+#[tokio::test]
+async fn a_table_that_is_elsewhere_is_not_saved_to() {
+    let world = World::new().await;
+    saved(&world, &shelf(world.dir.at("shelf"), Some(&lake())), two_books()).await.unwrap();
+    let before = (world.table("shelf").await, world.dir.files(""));
+    let sink = shelf(world.dir.at("elsewhere/shelf"), Some(&lake()));
+    let error = saved(&world, &sink, two_books()).await.unwrap_err().replace(world.dir.at("").as_str(), "DIR");
+    assert_snapshot!(error, @"the table is elsewhere than the job says, and a table does not move (table: lake.shelf, location of the table: DIR/shelf, location in the job: DIR/elsewhere/shelf, way out: say where the table is (with the job's target, say), or save to another table)");
+    assert_eq!((world.table("shelf").await, world.dir.files("")), before);
+    // The same place in other words is the same place, also after the table has got a new version.
+    let same = world.dir.at("").to_string().trim_end_matches('/').to_owned() + "/elsewhere/../shelf/";
+    saved(&world, &shelf(same.as_str(), Some(&lake())), two_books()).await.unwrap();
 }
 
 #[tokio::test]
@@ -191,8 +207,8 @@ async fn what_a_table_does_not_take_is_refused_before_anything_is_written() {
     let world = World::new().await;
     world.catalog.create_table(&world.description("shelf", "title: string, pages: int", "year: int")).await.unwrap();
     let before = (world.dir.files(""), world.table("shelf").await);
-    let sink = shelf(world.dir.at("shelf"), Some(&lake()));
-    let more = ParquetDataset::new("shelf", world.dir.at("shelf")).overwrite().in_database(Some(&lake()), "shelf");
+    let sink = shelf(world.dir.at("lake/shelf"), Some(&lake()));
+    let more = ParquetDataset::new("shelf", world.dir.at("lake/shelf")).overwrite().in_database(Some(&lake()), "shelf");
     let four = rows! { title, pages, isbn, year; "Emma", 1, "x", 1815 };
     assert_snapshot!(saved(&world, &more, four.clone()).await.unwrap_err(), @"the table does not have these columns (table: lake.shelf, columns: isbn, way out: drop them before saving, or let the table grow: .schema_evolution(AddColumns))");
     assert_snapshot!(saved(&world, &sink, rows! { title, year; "Emma", 1815 }).await.unwrap_err(), @"declared columns are missing (missing: pages, columns: title, year)");

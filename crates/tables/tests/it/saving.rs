@@ -187,6 +187,35 @@ async fn thousands_of_partitions() {
     assert_eq!(world.table("sales").await.parameters["recordCount"], "2500");
 }
 
+/// Readers and later runs work in other folders.
+#[tokio::test]
+async fn a_relative_location_is_kept_absolute() {
+    let world = World::new().await;
+    // Up to the root, and down to the lake.
+    let up = "../".repeat(std::env::current_dir().unwrap().components().count());
+    let relative = format!("{up}{}/lake/made", world.dir.path().to_str().unwrap().trim_start_matches('/'));
+    let description = Description::new("lake", "made", &TableFormat::Parquet, relative.as_str())
+        .with_columns(columns_of("id: bigint"))
+        .with_partition_keys(columns_of("day: string"));
+    let made = Table::named("lake", "made").create_if_missing(description);
+    let (ctx, staged) = world.stage(made.clone(), day("mon", &[1])).await.unwrap();
+    assert_eq!(staged.location, Some(world.dir.at("lake/made")));
+    ctx.publish(&staged.publish).await.unwrap();
+    assert_eq!(world.table("made").await.location().unwrap(), &world.dir.at("lake/made"));
+    assert_eq!(world.partitions("made").await[0].storage.location, Some(world.dir.at("lake/made/day=mon")));
+    // The next run names the same place in full.
+    let full = world.description("made", "id: bigint", "day: string");
+    world.save(Table::named("lake", "made").create_if_missing(full), day("tue", &[2])).await;
+    assert_eq!(world.rows("made").await, ["day=mon id=1", "day=tue id=2"]);
+    // And one that names another is refused.
+    let mut other = world.description("made", "id: bigint", "day: string");
+    other.storage.location = Some(world.dir.at("other/lake/made"));
+    let error = world.stage(Table::named("lake", "made").create_if_missing(other), day("wed", &[3])).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    assert_eq!(error.get("location of the table"), Some(world.dir.at("lake/made").as_str()));
+    assert_eq!(error.get("location in the job"), Some(world.dir.at("other/lake/made").as_str()));
+}
+
 #[tokio::test]
 async fn create_if_missing_creates_when_published() {
     let world = World::new().await;

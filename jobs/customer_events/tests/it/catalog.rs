@@ -38,7 +38,10 @@ async fn tables_have_the_rows_that_files_have() {
     let wanted = state(reference().dir());
     let (ctx, job) = after_the_morning().await;
     for _ in 0..2 {
-        job.run().assert_code(0);
+        let run = job.run();
+        run.assert_code(0);
+        let place = format!(" to {}\n", job.dir().at("out/customers"));
+        assert!(run.stderr.contains(&place), "{place} is not in\n{run}");
         assert_eq!(tables(&ctx).await, wanted);
     }
 }

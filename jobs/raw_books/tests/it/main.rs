@@ -112,11 +112,14 @@ fn a_run_speaks_json_off_a_terminal() {
     let record = lines.pop().unwrap();
     let keys: Vec<_> = record.keys().map(String::as_str).collect();
     assert_snapshot!(keys.join(" "), @"level job message run status finished_at commit sources sinks bookmarks_from bookmarks_to error");
-    for (end, name) in [("sources", "books"), ("sinks", "raw_books")] {
+    for (end, name, keys) in
+        [("sources", "books", "files rows bytes seconds"), ("sinks", "raw_books", "files rows bytes seconds location")]
+    {
         let counts = record[end][name].as_object().unwrap();
-        assert_eq!(counts.keys().collect::<Vec<_>>(), ["files", "rows", "bytes", "seconds"]);
+        assert_eq!(counts.keys().map(String::as_str).collect::<Vec<_>>().join(" "), keys);
         assert_eq!((&counts["files"], &counts["rows"]), (&1.into(), &2.into()));
     }
+    assert_eq!(record["sinks"]["raw_books"]["location"], "out/raw/books");
     assert_eq!((&record["status"], &record["commit"]), (&"succeeded".into(), &1.into()));
     assert!(!lines.is_empty(), "nothing was logged");
 
