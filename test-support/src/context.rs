@@ -15,6 +15,11 @@ use crate::frame::Frame;
 /// The world of a job under test: sources yield the frames that were given for their names, what is saved is captured,
 /// calls are recorded in order, and time stands still. In between runs real DataFusion, so the job's plans are executed.
 ///
+/// Contracts hold as in a real run. Rows that are given get the columns and types that their source declares, and rows that
+/// are saved those of their sink; what would be refused is refused: a value that does not fit, a null that may not be, a
+/// column that the sink partitions or sorts by and that is not there. A table of the catalog has the columns that the job
+/// declares or creates it with. A column that a source does not have cannot be given.
+///
 /// A source that the job loads and that was not given is an error for the job, and fails the test; so does a source that
 /// was given and that the job never loads. Both are checked by [`TestContext::finish`], or when the context is dropped.
 ///
@@ -330,34 +335,55 @@ impl Clock for World {
 impl Io for World {
     async fn load(&self, ctx: &JobContext, source: &dyn Source) -> Result<DataFrame> {
         let (name, value) = (source.name().to_owned(), format!("{source:?}"));
-        let mut state = self.state();
-        state.record("load", &name, value)?;
-        match state.given.get(&name) {
-            Some(Given(Ok(frame))) => Ok(frame.clone().named(&name).to_df(ctx.session())),
-            // An error cannot be cloned, but what DataFusion shares is taken out of it whole.
-            Some(Given(Err(error))) => {
-                Err(Error::from(DataFusionError::Shared(Arc::clone(error))).with("source", name))
-            }
-            None => {
-                let given = list(state.given.keys());
-                let complaint =
-                    format!("the job loaded the source `{name}`, which the test did not give; given: {given}");
-                state.complaints.push(complaint.clone());
-                Err(Error::unexpected(complaint))
-            }
+        let frame = self.state().given(&name, value)?;
+        let rows = frame.clone().named(&name).to_df(ctx.session());
+        let conformed = source.conform(ctx, rows).await.map_err(|e| e.with("source", &name))?;
+        let schema = conformed.schema().as_arrow();
+        if let Some(extra) = frame.schema().fields().iter().find(|f| schema.field_with_name(f.name()).is_err()) {
+            let (extra, columns) = (extra.name(), list(schema.fields().iter().map(|f| f.name())));
+            let complaint = format!("the test gave the source `{name}` a column `{extra}`, but it has only {columns}");
+            return Err(self.state().complain(complaint));
         }
+        // Now, so that what does not fit is blamed on the source and not on what the job makes of it.
+        let frame = Frame::collect(conformed).await.map_err(|e| e.with("source", &name))?;
+        Ok(frame.named(&name).to_df(ctx.session()))
     }
 
-    async fn save(&self, _ctx: &JobContext, sink: &dyn Sink, rows: DataFrame) -> Result<()> {
+    async fn save(&self, ctx: &JobContext, sink: &dyn Sink, rows: DataFrame) -> Result<()> {
         let (name, value) = (sink.name().to_owned(), format!("{sink:?}"));
         self.state().record("save", &name, value)?;
-        let frame = Frame::collect(rows.clone()).await.map_err(|e| e.with("sink", &name))?;
+        let stored = sink.conform(ctx, rows.clone()).await.map_err(|e| e.with("sink", &name))?;
+        let frame = Frame::collect(stored).await.map_err(|e| e.with("sink", &name))?;
         self.state().saved.insert(name, (frame, rows));
         Ok(())
     }
 }
 
 impl State {
+    /// What the test gave for the source that the job loads.
+    fn given(&mut self, name: &str, value: String) -> Result<Frame> {
+        self.record("load", name, value)?;
+        match self.given.get(name) {
+            Some(Given(Ok(frame))) => Ok(frame.clone()),
+            // An error cannot be cloned, but what DataFusion shares is taken out of it whole.
+            Some(Given(Err(error))) => {
+                Err(Error::from(DataFusionError::Shared(Arc::clone(error))).with("source", name))
+            }
+            None => {
+                let given = list(self.given.keys());
+                Err(self.complain(format!(
+                    "the job loaded the source `{name}`, which the test did not give; given: {given}"
+                )))
+            }
+        }
+    }
+
+    /// Fails the test, and the job as well.
+    fn complain(&mut self, complaint: String) -> Error {
+        self.complaints.push(complaint.clone());
+        Error::unexpected(complaint)
+    }
+
     /// Records a call; refuses what a real run refuses too: two sources or sinks of one name.
     fn record(&mut self, action: &'static str, name: &str, value: String) -> Result<()> {
         let twin =

@@ -39,6 +39,15 @@ pub trait Source: Debug + Send + Sync {
     async fn schema(&self, ctx: &JobContext) -> Result<SchemaRef> {
         Ok(Arc::new(self.load(ctx).await?.schema().as_arrow().clone()))
     }
+
+    /// Holds rows that stand in for this source's, in a unit test say, to what it promises: they get the declared columns
+    /// and types. Nothing is read.
+    ///
+    /// # Errors
+    /// [`Refused`](crate::ErrorKind::Refused) where rows that were read would be, now or while they flow.
+    async fn conform(&self, _ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+        Ok(rows)
+    }
 }
 
 /// Where rows go. A sink is a value like a source; it stores rows and does not process them.
@@ -59,6 +68,16 @@ pub trait Sink: Debug + Send + Sync {
     /// # Errors
     /// [`Refused`](crate::ErrorKind::Refused) if the rows do not fit the declared schema, or any error of the plan.
     async fn stage(&self, ctx: &JobContext, rows: DataFrame) -> Result<Staged>;
+
+    /// The rows as they would be stored, checked as [`stage`](Sink::stage) does, for where nothing is to be stored: in a
+    /// unit test, in a dry run. Nothing is written.
+    ///
+    /// # Errors
+    /// [`Refused`](crate::ErrorKind::Refused) and [`Usage`](crate::ErrorKind::Usage) where `stage` would, now or while the
+    /// rows flow.
+    async fn conform(&self, _ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+        Ok(rows)
+    }
 }
 
 /// What a sink has staged.

@@ -11,14 +11,17 @@ use datafusion::datasource::{empty::EmptyTable, provider_as_source};
 use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::prelude::DataFrame;
 use futures::FutureExt;
-use hardtack_core::{Context, Io, JobContext, Location, Result, Sink, Source};
+use hardtack_core::{Context, Error, Io, JobContext, Location, Result, Sink, Source};
 
 use crate::args::RuntimeArgs;
 use crate::environment::open_context;
 use crate::lifecycle::panicked;
 
-/// Calls `main` with empty frames of the real schemas, and prints its sources, sinks, schemas and plans. A source with a
-/// declared schema is not touched; one without is read as far as its schema needs.
+/// Calls `main` with empty frames of the real schemas, and prints its sources, sinks, schemas and plans. Of a source with a
+/// declared schema it is only looked whether there is something to read; one without is read as far as its schema needs.
+///
+/// # Errors
+/// Those of `main`, and those of sources that cannot be read: they are told, and the dry run goes on as far as it can.
 pub(crate) async fn dry_run<A>(
     job: &str,
     args: A,
@@ -33,12 +36,15 @@ pub(crate) async fn dry_run<A>(
     let mut text = format!("dry run of {job}: no rows are read, nothing is written or recorded\n");
     text.push_str(&io.text.lock().unwrap_or_else(PoisonError::into_inner));
     let _ = std::io::stdout().write_all(text.as_bytes());
-    done
+    let unreadable = io.unreadable.lock().unwrap_or_else(PoisonError::into_inner).take();
+    done.and(unreadable.map_or(Ok(()), Err))
 }
 
 #[derive(Debug, Default)]
 struct DryRunIo {
     text: Mutex<String>,
+    /// Why the first source that cannot be read cannot be.
+    unreadable: Mutex<Option<Error>>,
 }
 
 impl DryRunIo {
@@ -72,26 +78,89 @@ impl DryRunIo {
 impl Io for DryRunIo {
     async fn load(&self, ctx: &JobContext, source: &dyn Source) -> Result<DataFrame> {
         let name = source.name();
-        let schema: SchemaRef = source.schema(ctx).await.map_err(|e| e.with("source", name))?;
+        // What is loaded is not executed: files are listed, and not read.
+        let schema: SchemaRef = match source.load(ctx).await {
+            Ok(rows) => Arc::new(rows.schema().as_arrow().clone()),
+            Err(e) => {
+                let e = e.with("source", name);
+                let Ok(schema) = source.schema(ctx).await else { return Err(e) };
+                self.say(
+                    "source",
+                    name,
+                    source.location(),
+                    &format!("{source:?}\n  problem: {}", e.chain()),
+                    &schema,
+                    None,
+                );
+                self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
+                return self.no_rows(ctx, name, schema);
+            }
+        };
         self.say("source", name, source.location(), &format!("{source:?}"), &schema, None);
-        let table = provider_as_source(Arc::new(EmptyTable::new(schema)));
-        let plan = LogicalPlanBuilder::scan(name, table, None)?.build()?;
-        Ok(DataFrame::new(ctx.session().state(), plan))
+        self.no_rows(ctx, name, schema)
     }
 
-    async fn save(&self, _: &JobContext, sink: &dyn Sink, rows: DataFrame) -> Result<()> {
+    async fn save(&self, ctx: &JobContext, sink: &dyn Sink, rows: DataFrame) -> Result<()> {
         let schema = rows.schema().as_arrow().clone();
         let plan = rows.logical_plan().display_indent().to_string();
         self.say("sink", sink.name(), sink.location(), &format!("{sink:?}"), &schema, Some(&plan));
+        sink.conform(ctx, rows).await.map_err(|e| e.with("sink", sink.name()))?;
         Ok(())
+    }
+}
+
+impl DryRunIo {
+    fn no_rows(&self, ctx: &JobContext, name: &str, schema: SchemaRef) -> Result<DataFrame> {
+        let table = provider_as_source(Arc::new(EmptyTable::new(schema)));
+        let plan = LogicalPlanBuilder::scan(name, table, None)?.build()?;
+        Ok(DataFrame::new(ctx.session().state(), plan))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use hardtack_core::ErrorKind;
+    use hardtack_sinks::ParquetDataset;
+    use hardtack_sources::JsonFiles;
 
     use super::*;
+
+    fn schema() -> SchemaRef {
+        use datafusion::arrow::datatypes::{DataType, Field};
+        Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]))
+    }
+
+    /// A source that is not there is told, and the rest of the job is looked at all the same.
+    #[tokio::test]
+    async fn what_is_not_there_is_the_error_in_the_end() {
+        let options = RuntimeArgs::default();
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| Location::from(folder.path()).join(name);
+        let mut saved = false;
+        let error = dry_run("job", (), &options, async |ctx: &Context<()>| {
+            let rows = ctx.load(JsonFiles::new("a", at("nowhere")).with_schema(schema())).await?;
+            let fine = ctx.load(JsonFiles::new("b", at("nowhere")).with_schema(schema()).or_empty()).await?;
+            ctx.save(ParquetDataset::new("out", at("out")), rows.union(fine)?).await?;
+            saved = true;
+            Ok(())
+        });
+        let error = error.await.unwrap_err();
+        assert_eq!((error.kind(), error.get("source")), (ErrorKind::NotFound, Some("a")));
+        assert!(error.message().starts_with("no file to read"), "{error}");
+        assert!(saved && !folder.path().join("out").exists());
+    }
+
+    /// Columns that a sink asks for and that the rows do not have.
+    #[tokio::test]
+    async fn what_a_sink_would_refuse_is_the_error() {
+        let options = RuntimeArgs::default();
+        let error = dry_run("job", (), &options, async |ctx: &Context<()>| {
+            let rows = ctx.load(JsonFiles::new("a", "memory:/none").with_schema(schema()).or_empty()).await?;
+            ctx.save(ParquetDataset::new("out", "memory:/out").partition_by(["m"]), rows).await
+        });
+        let error = error.await.unwrap_err();
+        assert_eq!((error.kind(), error.get("sink")), (ErrorKind::Usage, Some("out")));
+    }
 
     #[tokio::test]
     async fn a_panic_is_a_failure_as_in_a_real_run() {

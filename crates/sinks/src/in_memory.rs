@@ -101,6 +101,10 @@ impl Sink for InMemory {
             PublishAction::Foreign { publisher: PUBLISHER.to_owned(), phase: Phase::Appear, payload: key.into() };
         Ok(Staged { report, publish: vec![action], location: None })
     }
+
+    async fn conform(&self, _ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+        crate::contract(rows, self.schema.as_ref())
+    }
 }
 
 #[derive(Debug)]

@@ -213,11 +213,15 @@ impl ParquetDataset {
         rows: DataFrame,
         placement: Arc<dyn Placement>,
     ) -> Result<Vec<WrittenFile>> {
-        let rows = readable(crate::contract(rows, self.schema.as_ref())?)?;
-        let rows = partition::empty_is_null(rows, &self.partition_by)?;
+        let rows = self.stored(crate::contract(rows, self.schema.as_ref())?)?;
         let write = Arc::new(self.write(ctx, rows.schema().as_arrow().clone().into(), placement)?);
         let plan = plan::plan(rows, Arc::clone(&write)).await?;
         execute(plan, &write).await
+    }
+
+    /// Rows that keep the contract as files have them.
+    fn stored(&self, rows: DataFrame) -> Result<DataFrame> {
+        partition::empty_is_null(readable(rows)?, &self.partition_by)
     }
 
     /// Where partitions are by custom, in the folder `path` of this dataset.
@@ -288,6 +292,14 @@ impl Sink for ParquetDataset {
         let mut staged = staged(self.write_files(ctx, rows, self.below("")).await?);
         staged.publish.extend(superseded);
         Ok(staged)
+    }
+
+    async fn conform(&self, ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+        let rows = crate::contract(rows, self.schema.as_ref())?;
+        // The columns that files are partitioned and sorted by, and those with options, have to be there.
+        let stored = self.stored(rows.clone())?;
+        self.write(ctx, stored.schema().as_arrow().clone().into(), self.below(""))?;
+        Ok(rows)
     }
 }
 

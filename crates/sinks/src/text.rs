@@ -114,14 +114,19 @@ impl Sink for CsvFile {
     }
 
     async fn stage(&self, ctx: &JobContext, rows: DataFrame) -> Result<Staged> {
+        let rows = self.conform(ctx, rows).await?;
+        let sink = self.clone();
+        stage_text(ctx, &self.name, &self.location, rows, move |batch, first| sink.encode(batch, first)).await
+    }
+
+    async fn conform(&self, _ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
         let rows = crate::contract(rows, self.schema.as_ref())?;
         if let Some(nested) = rows.schema().fields().iter().find(|f| f.data_type().is_nested()) {
             return Err(Error::usage(format!("a CSV file cannot hold the column `{}`", nested.name()))
                 .with("type", nested.data_type())
                 .with("way out", "flatten it, or write JSON lines or Parquet"));
         }
-        let sink = self.clone();
-        stage_text(ctx, &self.name, &self.location, rows, move |batch, first| sink.encode(batch, first)).await
+        Ok(rows)
     }
 }
 
@@ -180,6 +185,10 @@ impl Sink for JsonLines {
     async fn stage(&self, ctx: &JobContext, rows: DataFrame) -> Result<Staged> {
         let rows = crate::contract(rows, self.schema.as_ref())?;
         stage_text(ctx, &self.name, &self.location, rows, |batch, _| crate::json_lines(batch)).await
+    }
+
+    async fn conform(&self, _ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+        crate::contract(rows, self.schema.as_ref())
     }
 }
 

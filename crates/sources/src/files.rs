@@ -17,6 +17,7 @@ use datafusion::physical_expr_adapter::PhysicalExprAdapterFactory;
 use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::sql::TableReference;
 use hardtack_core::{Error, JobContext, Location, Result, ShowFields, Source};
+use hardtack_transforms::{Missing, coerce_to_schema_with};
 
 use crate::fault::{MISSING_VALUE, a};
 use crate::hidden::hidden;
@@ -555,6 +556,13 @@ impl<F: Format> Source for Files<F> {
         match self.declared()? {
             Some(columns) => Ok(columns.schema),
             None => Ok(Arc::new(self.load(ctx).await?.schema().as_arrow().clone())),
+        }
+    }
+
+    async fn conform(&self, _ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+        match self.declared()? {
+            Some(columns) => coerce_to_schema_with(rows, &columns.schema, Missing::FillWithNull),
+            None => Ok(rows),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::prelude::DataFrame;
-use hardtack_catalog::{DatabaseName, Table as Description, TableFormat, columns_of};
+use hardtack_catalog::{CatalogOf, DatabaseName, Table as Description, TableFormat, columns_of};
 use hardtack_core::{Error, ErrorKind, JobContext, Location, Result, Sink, Source, Staged};
 use hardtack_sinks::ParquetDataset;
 use hardtack_sources::{Files, Format};
@@ -127,6 +127,13 @@ impl<F: Format> Source for OrTable<Files<F>> {
             _ => self.files.schema(ctx).await,
         }
     }
+
+    async fn conform(&self, ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+        match (&self.table, self.files.declared_schema()) {
+            (Some(table), None) => Source::conform(table, ctx, rows).await,
+            _ => self.files.conform(ctx, rows).await,
+        }
+    }
 }
 
 /// With the way out for a table that is not there.
@@ -160,20 +167,37 @@ impl Sink for OrTable<ParquetDataset> {
 
     async fn stage(&self, ctx: &JobContext, rows: DataFrame) -> Result<Staged> {
         let Some(table) = &self.table else { return self.files.stage(ctx, rows).await };
-        let rows = match self.files.declared_schema() {
-            Some(schema) => coerce_to_schema(rows, schema)?,
-            None => rows,
-        };
-        let created = description(table, &self.files, rows.schema().as_arrow());
-        let table = match &created {
-            Ok(description) => table.clone().or_create(description.clone()),
-            // A table that is there may take what none can be made of.
-            Err(_) => table.clone(),
-        };
+        let (table, rows, created) = self.as_table(table, rows)?;
         match (table.stage(ctx, rows).await, created) {
             (Err(e), Err(why)) if e.kind() == ErrorKind::NotFound => Err(why.with("table", table.qualified_name())),
             (staged, _) => staged,
         }
+    }
+
+    async fn conform(&self, ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+        let Some(table) = &self.table else { return self.files.conform(ctx, rows).await };
+        let (table, rows, created) = self.as_table(table, rows)?;
+        match (ctx.catalog_handle(), created) {
+            // Nobody knows of a table that is there.
+            (Err(_), Err(why)) => Err(why.with("table", table.qualified_name())),
+            _ => Sink::conform(&table, ctx, rows).await,
+        }
+    }
+}
+
+impl OrTable<ParquetDataset> {
+    /// The rows as they were declared, the table that is created over the folder of the files if it is not there, and why
+    /// none can be.
+    fn as_table(&self, table: &Table, rows: DataFrame) -> Result<(Table, DataFrame, Result<()>)> {
+        let rows = match self.files.declared_schema() {
+            Some(schema) => coerce_to_schema(rows, schema)?,
+            None => rows,
+        };
+        Ok(match description(table, &self.files, rows.schema().as_arrow()) {
+            Ok(description) => (table.clone().or_create(description), rows, Ok(())),
+            // A table that is there may take what none can be made of.
+            Err(why) => (table.clone(), rows, Err(why)),
+        })
     }
 }
 

@@ -242,6 +242,30 @@ impl Sink for Table {
         tracing::info!(table = self.qualified_name(), location = %saving.base, new = !saving.exists, "saving to a table");
         saving.stage(rows).await
     }
+
+    /// As the table, if the context has a catalog, or the one that is to be created takes them.
+    async fn conform(&self, ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+        let table = match (ctx.catalog_handle(), &self.writing.create) {
+            (Ok(_), _) => Saving::begin(self, ctx, &rows).await?.table,
+            (Err(_), Some(description)) => {
+                let mut table = description.checked()?;
+                writable(&table)?;
+                evolution::evolve(&mut table, rows.schema().as_arrow(), self.writing.evolution)?;
+                table
+            }
+            (Err(_), None) => return Ok(rows),
+        };
+        let (dataset, rows) = coerced(&self.writing, &table, rows)?;
+        dataset.conform(ctx, rows).await
+    }
+}
+
+/// The rows as the columns of the table are, and the layout of its files.
+fn coerced(writing: &Writing, table: &Description, rows: DataFrame) -> Result<(ParquetDataset, DataFrame)> {
+    let schema = schema_from_catalog(table)?;
+    let rows = evolution::coerce(evolution::fold_names(rows, &schema)?, &schema)?;
+    let keys = table.partition_keys.iter().map(|key| key.name.clone());
+    Ok((writing.files.clone().with_schema(schema).partition_by(keys), rows))
 }
 
 /// A table that rows are being saved to.
@@ -274,10 +298,7 @@ impl<'a> Saving<'a> {
     }
 
     async fn stage(self, rows: DataFrame) -> Result<Staged> {
-        let schema = schema_from_catalog(&self.table)?;
-        let rows = evolution::coerce(evolution::fold_names(rows, &schema)?, &schema)?;
-        let keys = self.table.partition_keys.iter().map(|key| key.name.clone());
-        let dataset = self.writing.files.clone().with_schema(schema).partition_by(keys);
+        let (dataset, rows) = coerced(self.writing, &self.table, rows)?;
         let (files, steps) = match self.writing.mode {
             Mode::Append => {
                 let files = dataset.write_files(self.ctx, rows, Arc::new(Current::of(&self))).await?;

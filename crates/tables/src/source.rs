@@ -10,8 +10,11 @@ use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::prelude::DataFrame;
 use datafusion::sql::TableReference;
+use hardtack_catalog::CatalogOf;
 use hardtack_core::{ErrorKind, JobContext, Result, Source};
+use hardtack_transforms::{Missing, coerce_to_schema_with};
 
+use crate::evolution::fold_names;
 use crate::{CatalogTable, Table};
 
 impl Table {
@@ -58,5 +61,17 @@ impl Source for Table {
     /// What the catalog says; no file is listed.
     async fn schema(&self, ctx: &JobContext) -> Result<SchemaRef> {
         Ok(self.provider(ctx, self.qualified_name()).await?.schema())
+    }
+
+    /// To the columns of the table, if the context has a catalog that knows it, or to those that it is said to have.
+    async fn conform(&self, ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+        let schema = match ctx.catalog_handle() {
+            Ok(_) => Some(self.schema(ctx).await?),
+            Err(_) => self.or_empty.clone(),
+        };
+        match schema {
+            Some(schema) => coerce_to_schema_with(fold_names(rows, &schema)?, &schema, Missing::FillWithNull),
+            None => Ok(rows),
+        }
     }
 }

@@ -121,6 +121,88 @@ async fn names_are_identities() {
     assert_snapshot!(panic_of(|| drop(test.sink("b"))), @"there was no call `save b`; the calls were: `load a`, `load a`, `load a`, `save a`, `save a`");
 }
 
+/// Takes and gives small numbers only, under the name `n`.
+#[derive(Debug)]
+struct Small;
+
+impl Small {
+    fn conform(rows: DataFrame) -> Result<DataFrame> {
+        if rows.schema().field_with_unqualified_name("n").is_err() {
+            return Err(Error::refused("there is no column `n`"));
+        }
+        // Fails for what does not fit while the rows flow.
+        Ok(rows.select(vec![cast(col("n"), arrow::datatypes::DataType::Int8).alias("n")])?)
+    }
+}
+
+#[async_trait]
+impl Source for Small {
+    fn name(&self) -> &str {
+        "small"
+    }
+    async fn load(&self, _: &JobContext) -> Result<DataFrame> {
+        unreachable!("a test touches no source")
+    }
+    async fn conform(&self, _: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+        Self::conform(rows)
+    }
+}
+
+#[async_trait]
+impl Sink for Small {
+    fn name(&self) -> &str {
+        "small"
+    }
+    async fn stage(&self, _: &JobContext, _: DataFrame) -> Result<Staged> {
+        unreachable!("a test touches no sink")
+    }
+    async fn conform(&self, _: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+        Self::conform(rows)
+    }
+}
+
+#[tokio::test]
+async fn contracts_hold() {
+    let load = async |given: hardtack_test_support::Frame| {
+        let test = TestContext::new(()).given("small", given);
+        let loaded = test.ctx().load(Small).await.map(hardtack_test_support::Frame::from);
+        let complaint = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| test.finish()));
+        let complaint = complaint.err().map_or(String::new(), |text| *text.downcast::<String>().unwrap());
+        (loaded.map(|frame| frame.to_string()).map_err(|e| e.chain()), complaint)
+    };
+    let (loaded, complaint) = load(rows! { n; 1; 2 }).await;
+    assert_snapshot!(loaded.unwrap(), @"
+    n: Int8
+    1
+    2
+    ");
+    assert_eq!(complaint, "");
+    // Refused as the source would, so that the job fails as it would.
+    let (loaded, complaint) = load(rows! { n; 1; 2000 }).await;
+    assert!(loaded.as_ref().unwrap_err().contains("2000"), "{loaded:?}");
+    assert_eq!(complaint, "");
+    assert_eq!(load(rows! { m; 1 }).await.0.unwrap_err(), "there is no column `n` (source: small)");
+    // The test is wrong.
+    let (loaded, complaint) = load(rows! { n, m; 1, 2 }).await;
+    assert_snapshot!(loaded.unwrap_err(), @"the test gave the source `small` a column `m`, but it has only `n`");
+    assert_snapshot!(complaint, @"the test gave the source `small` a column `m`, but it has only `n`");
+
+    let test = TestContext::new(()).given("a", rows! { n, m; 1, 2; 2000, 2 });
+    let all = test.ctx().load(Table("a", 0)).await.unwrap();
+    let few = all.clone().filter(col("n").lt(lit(100))).unwrap();
+    test.ctx().save(Small, few).await.unwrap();
+    assert_snapshot!(test.saved("small"), @"
+    n: Int8
+    1
+    ");
+    let test = TestContext::new(());
+    let refused = test.ctx().save(Small, all.clone()).await.unwrap_err();
+    assert_eq!(refused.get("sink"), Some("small"));
+    let test = TestContext::new(());
+    let refused = test.ctx().save(Small, all.select_columns(&["m"]).unwrap()).await.unwrap_err();
+    assert_eq!(refused.to_string(), "there is no column `n` (sink: small)");
+}
+
 #[test]
 fn a_source_is_given_once() {
     assert_snapshot!(panic_of(|| drop(TestContext::new(()).given("a", rows! { id; 1 }).given("a", rows! { id; 1 }))), @"the source `a` was given twice");

@@ -127,6 +127,25 @@ async fn a_column_of_the_name_of_an_origin_is_told(#[case] declared: Option<&str
 }
 
 #[tokio::test]
+async fn rows_that_stand_in_keep_the_contract() {
+    let ctx = with_files([("x", "")]).await;
+    let source = JsonFiles::new("a", AT).with_schema(schema(&[("a", DataType::Int8), ("b", DataType::Utf8)]));
+    let given = async |query: &str| {
+        let rows = source.conform(&ctx, ctx.session().sql(query).await.unwrap()).await?;
+        Ok::<_, hardtack_core::Error>(rows.to_string().await?)
+    };
+    assert_snapshot!(given("select 7 as a").await.unwrap(), @"
+    +---+---+
+    | a | b |
+    +---+---+
+    | 7 |   |
+    +---+---+
+    ");
+    let refused = given("select 700 as a").await.unwrap_err();
+    assert_snapshot!(refused, @"a value does not fit the declared type without loss (column: a, value: 700, type: bigint, declared: tinyint)");
+}
+
+#[tokio::test]
 async fn what_does_not_fit_is_refused() {
     let rows = [
         r#"{"publish_date":"31.1.2020"}"#,

@@ -192,14 +192,53 @@ async fn a_table_that_is_there_keeps_its_keys_and_its_columns() {
 async fn a_table_that_is_elsewhere_is_not_saved_to() {
     let world = World::new().await;
     saved(&world, &shelf(world.dir.at("shelf"), Some(&lake())), two_books()).await.unwrap();
-    let before = (world.table("shelf").await, world.dir.files(""));
+    let (ctx, before) = (world.run(), (world.table("shelf").await, world.dir.files("")));
     let sink = shelf(world.dir.at("elsewhere/shelf"), Some(&lake()));
     let error = saved(&world, &sink, two_books()).await.unwrap_err().replace(world.dir.at("").as_str(), "DIR");
     assert_snapshot!(error, @"the table is elsewhere than the job says, and a table does not move (table: lake.shelf, location of the table: DIR/shelf, location in the job: DIR/elsewhere/shelf, way out: say where the table is (with the job's target, say), or save to another table)");
+    // A dry run says so, too.
+    let conformed = sink.conform(&ctx, two_books().to_df(ctx.session())).await;
+    assert_eq!(conformed.unwrap_err().kind(), ErrorKind::Usage);
     assert_eq!((world.table("shelf").await, world.dir.files("")), before);
     // The same place in other words is the same place, also after the table has got a new version.
     let same = world.dir.at("").to_string().trim_end_matches('/').to_owned() + "/elsewhere/../shelf/";
     saved(&world, &shelf(same.as_str(), Some(&lake())), two_books()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_table_would_refuse_is_refused_in_a_unit_test() {
+    // Without a catalog: the table that would be made.
+    let ctx = hardtack_core::JobContext::builder("job").build().unwrap();
+    let conform =
+        async |sink: &OrTable<ParquetDataset>, rows: Frame| match sink.conform(&ctx, rows.to_df(ctx.session())).await {
+            Ok(rows) => Frame::collect(rows).await.map(|rows| rows.to_string()).map_err(|e| e.chain()),
+            Err(e) => Err(e.chain()),
+        };
+    let sink = shelf("s3://out/shelf", Some(&lake()));
+    assert_snapshot!(conform(&sink, two_books()).await.unwrap(), @"
+    title: Utf8 | pages: Int32 | year: Int32
+    Emma        | 400          | 1815
+    Dune        | null         | 1965
+    ");
+    assert_snapshot!(conform(&sink, rows! { title: Utf8, pages, year; null, 1, 1815 }).await.unwrap_err(), @"a column that is declared not null is null (column: title)");
+    let misspelt = ParquetDataset::new("new", "s3://out/new").partition_by(["yeer"]).in_database(Some(&lake()), "new");
+    assert_snapshot!(conform(&misspelt, two_books()).await.unwrap_err(), @"the rows lack a partition column (column: yeer, table: lake.new)");
+    let unsorted = ParquetDataset::new("new", "s3://out/new").sorted_by(["titel"]).in_database(Some(&lake()), "new");
+    assert_snapshot!(conform(&unsorted, two_books()).await.unwrap_err(), @"the column `titel` of `sorted_by` is not among the columns title, pages, year");
+
+    // With one: the table that is there.
+    let world = World::new().await;
+    world
+        .catalog
+        .create_table(&world.description("shelf", "title: string, pages: tinyint", "year: int"))
+        .await
+        .unwrap();
+    let ctx = world.run();
+    let sink = shelf(world.dir.at("lake/shelf"), Some(&lake()));
+    let rows = sink.conform(&ctx, two_books().to_df(ctx.session())).await.unwrap();
+    let refused = Frame::collect(rows).await.unwrap_err();
+    assert_snapshot!(refused.chain(), @"a value does not fit the declared type without loss (column: pages, value: 400, type: int, declared: tinyint)");
+    assert_eq!(world.dir.files("lake"), [""; 0]);
 }
 
 #[tokio::test]

@@ -121,10 +121,16 @@ fn bad_usage_ends_with_code_2(#[case] args: &[&str], #[case] named: &str) {
 }
 
 #[test]
-fn a_dry_run_touches_nothing() {
+fn a_dry_run_touches_nothing_and_says_what_is_not_there() {
     let job = job().args(["--source", "in", "--target", "out", "--dry-run"]);
-    job.run().assert_code(0);
+    let run = job.run();
+    run.assert_code(1);
+    assert!(run.stderr.contains("no file to read"), "{run}");
     assert_eq!((job.dir().files(""), job.dir().hidden_files("")), (vec![], vec![]));
+    write_lake(job.dir(), "in", BOOK, AUTHOR);
+    let there = job.dir().files("");
+    job.run().assert_code(0);
+    assert_eq!((job.dir().files(""), job.dir().hidden_files("")), (there, vec![]));
 }
 
 #[test]

@@ -174,9 +174,11 @@ fn killed_at_any_step_the_next_run_heals(#[case] point: &str, #[case] committed:
 }
 
 #[test]
-fn a_dry_run_touches_nothing() {
+fn a_dry_run_touches_nothing_and_says_what_is_not_there() {
     let job = job().arg("--dry-run");
-    job.run().assert_code(0);
+    let run = job.run();
+    run.assert_code(1);
+    assert!(run.stderr.contains("no file to read"), "{run}");
     assert_eq!((job.dir().files(""), job.dir().hidden_files("")), (vec![], vec![]));
 }
 
