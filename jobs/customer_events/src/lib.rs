@@ -5,6 +5,7 @@
 //! event that comes after the delete does not bring the customer back.
 
 use hardtack::prelude::*;
+use hardtack::sources::{FILE_COLUMN, LINE_COLUMN};
 
 /// Where from, where to, and for how long deletes are remembered.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
@@ -21,6 +22,10 @@ pub struct Args {
     #[arg(long, env = "KEEP_DELETES_DAYS", value_name = "DAYS", default_value = "30", value_parser = clap::value_parser!(u32).range(..=36_500))]
     pub keep_deletes_days: u32,
 
+    /// What stands for a large value that an update did not change (`unavailable.value.placeholder` of the connector)
+    #[arg(long, env = "UNAVAILABLE_VALUE", value_name = "TEXT", default_value = "__debezium_unavailable_value")]
+    pub unavailable_value: String,
+
     /// Database of the catalog whose table `customer_events` is read in place of the files, for example `raw`
     #[arg(long, env = "SOURCE_DATABASE", value_name = "DATABASE")]
     pub source_database: Option<DatabaseName>,
@@ -35,10 +40,10 @@ pub fn events(args: &Args) -> OrTable<JsonFiles> {
     let files = JsonFiles::new("events", args.source.join("customer_events")).with_schema(schema! {
         before: struct<id: bigint, first_name: string, last_name: string, email: string>,
         after: struct<id: bigint, first_name: string, last_name: string, email: string>,
-        op: string not null,
-        ts_ms: bigint not null,
+        op: string,
+        ts_ms: bigint,
     });
-    files.in_database(args.source_database.as_ref(), "customer_events")
+    files.with_origin().in_database(args.source_database.as_ref(), "customer_events")
 }
 
 /// The customers as the last run left them; none before the first.
@@ -63,6 +68,8 @@ pub fn customers(args: &Args) -> OrTable<ParquetDataset> {
         .with_schema(customers_schema())
         .overwrite()
         .in_database(args.target_database.as_ref(), "customers")
+        // Tables of before `_known_since` get it.
+        .when_table(|table| table.schema_evolution(SchemaEvolution::AddColumns))
 }
 
 /// The delete markers, made anew.
@@ -73,9 +80,17 @@ pub fn delete_markers(args: &Args) -> OrTable<ParquetDataset> {
         .in_database(args.target_database.as_ref(), "customers_deleted")
 }
 
-/// What readers of `customers` can rely on.
+/// What readers of `customers` can rely on. `_known_since` is null unless the last update left out a value: then it says for
+/// each value which event it is from.
 fn customers_schema() -> SchemaRef {
-    schema! { id: bigint not null, first_name: string, last_name: string, email: string, _as_of: timestamp not null }
+    schema! {
+        id: bigint not null,
+        first_name: string,
+        last_name: string,
+        email: string,
+        _as_of: timestamp not null,
+        _known_since: struct<first_name: timestamp, last_name: timestamp, email: timestamp>,
+    }
 }
 
 fn deleted_schema() -> SchemaRef {
@@ -92,22 +107,67 @@ pub async fn main(ctx: &Context<Args>) -> Result<()> {
     let current = ctx.load(current(args)).await?;
     let deleted = ctx.load(deleted(args)).await?;
 
-    let merged = merge(current, deleted, changes(events)?)?;
+    let changes = changes(valid(events)?, &args.unavailable_value)?;
+    let merged = merge(current, deleted, changes)?;
 
     ctx.save(customers(args), alive(merged.clone())?).await?;
     ctx.save(delete_markers(args), remembered(merged, ctx.now(), args.keep_deletes_days)?).await
 }
 
+/// Refuses what is no change of a customer, instead of making something up.
+fn valid(events: DataFrame) -> Result<DataFrame> {
+    let (op, before, after) = (col("op"), col("before"), col("after"));
+    let id = |row: &Expr| row.clone().field("id");
+    let is = |ops: &[&str]| op.clone().in_list(ops.iter().map(|op| lit(*op)).collect(), false);
+    refuse_rows(
+        events,
+        &[
+            (
+                op.clone().is_null(),
+                "this is no change event: `op` is missing; keep events of other kinds in other folders",
+            ),
+            (is(&["t"]), "the source's table was truncated, which this job does not apply; begin with an empty target"),
+            (is(&["m"]), "a message of the database's log (`op` is m) changes no row; keep messages in another folder"),
+            (!is(&["c", "r", "u", "d"]), "`op` is none of c, r, u and d"),
+            (col("ts_ms").is_null(), "the event does not say when it happened: `ts_ms` is missing"),
+            (
+                is(&["c", "r", "u"]).and(id(&after).is_null()),
+                "the event does not say whose it is: there is no `after.id`",
+            ),
+            (
+                is(&["d"]).and(id(&before).is_null()),
+                "the delete does not say whose it is: there is no `before.id`; let the database log it (REPLICA IDENTITY)",
+            ),
+            (is(&["d"]).and(after.clone().is_not_null()), "a delete has an `after`"),
+            (
+                is(&["u"]).and(id(&before).not_eq(id(&after))),
+                "an update changes the id, which should be a delete and an insert",
+            ),
+        ],
+    )
+}
+
+/// The columns that an update may leave out.
+const FIELDS: [&str; 3] = ["first_name", "last_name", "email"];
+
 /// One row per event: the customer after it, when it happened, and whether it was a delete.
-fn changes(events: DataFrame) -> Result<DataFrame> {
-    let after = |field: &str| col("after").field(field);
+fn changes(events: DataFrame, unavailable: &str) -> Result<DataFrame> {
     let timestamp = DataType::Timestamp(TimeUnit::Microsecond, None);
-    Ok(events.select([
-        coalesce(vec![after("id"), col("before").field("id")]).alias("id"),
-        after("first_name").alias("first_name"),
-        after("last_name").alias("last_name"),
-        after("email").alias("email"),
-        cast(to_timestamp_millis(vec![col("ts_ms")]), timestamp).alias("_as_of"),
+    let as_of = cast(to_timestamp_millis(vec![col("ts_ms")]), timestamp.clone());
+    let mut columns = vec![coalesce(vec![col("after").field("id"), col("before").field("id")]).alias("id")];
+    let mut known_since = Vec::new();
+    for field in FIELDS {
+        // What was left out did not change, so that the value before is the value after, if the database logs it.
+        let after = nullif(col("after").field(field), lit(unavailable));
+        let before = nullif(col("before").field(field), lit(unavailable));
+        let left_out = col("after").field(field).eq(lit(unavailable));
+        let never = lit(ScalarValue::try_from(&timestamp)?);
+        columns.push(when(left_out.clone(), before.clone()).otherwise(after)?.alias(field));
+        known_since.extend([lit(field), when(left_out.and(before.is_null()), never).otherwise(as_of.clone())?]);
+    }
+    columns.extend([
+        as_of.alias("_as_of"),
+        named_struct(known_since).alias(KNOWN_SINCE),
         col("op").eq(lit("d")).alias(DELETED),
         // Of events of one millisecond: a snapshot is followed by an insert, that by an update, that by a delete.
         when(col("op").eq(lit("d")), lit(3))
@@ -115,7 +175,10 @@ fn changes(events: DataFrame) -> Result<DataFrame> {
             .when(col("op").eq(lit("c")), lit(1))
             .otherwise(lit(0))?
             .alias(STEP),
-    ])?)
+        col(FILE_COLUMN),
+        col(LINE_COLUMN),
+    ]);
+    Ok(events.select(columns)?)
 }
 
 /// Marks a customer that is deleted.
@@ -124,6 +187,8 @@ const DELETED: &str = "_deleted";
 const STEP: &str = "_step";
 /// When a delete was applied; null for one that is applied now.
 const APPLIED_AT: &str = "_applied_at";
+/// Which event each value is from.
+const KNOWN_SINCE: &str = "_known_since";
 
 /// The last version of every customer, deleted ones too.
 fn merge(current: DataFrame, deleted: DataFrame, changes: DataFrame) -> Result<DataFrame> {
@@ -131,13 +196,22 @@ fn merge(current: DataFrame, deleted: DataFrame, changes: DataFrame) -> Result<D
     // A delete that was applied stands against every event of its millisecond, also against itself once more.
     let deleted = deleted.with_column(DELETED, lit(true))?.with_column(STEP, lit(4))?;
     let known = current.union_by_name(deleted)?;
-    let last = Merge::on(&["id"]).order_by("_as_of").order_by(STEP).delete_marker(DELETED);
+    let last = Merge::on(&["id"]).order_by("_as_of").order_by(STEP).delete_marker(DELETED).known_since(KNOWN_SINCE);
     merge_and_retain_last(known, changes, &last)
 }
 
-/// The customers that are not deleted.
+/// The customers that are not deleted. One of whom a value was never told is refused.
 fn alive(merged: DataFrame) -> Result<DataFrame> {
-    drop_columns(merged.filter(!col(DELETED))?, &[DELETED, STEP, APPLIED_AT])
+    let since = |field: &str| col(KNOWN_SINCE).field(field);
+    let rules = FIELDS.map(|field| {
+        let why = "and no event before says what it is; deliver those events, or take a snapshot of the row";
+        (since(field).is_null(), format!("an update leaves out `{field}`, {why}"))
+    });
+    let alive = refuse_rows(merged.filter(!col(DELETED))?, &rules)?;
+    let all_now = FIELDS.map(|field| since(field).eq(col("_as_of"))).into_iter().reduce(Expr::and);
+    let known_since = when(!all_now.unwrap_or_else(|| lit(true)), col(KNOWN_SINCE)).end()?;
+    let alive = alive.with_column(KNOWN_SINCE, known_since)?;
+    Ok(alive.select_columns(&["id", "first_name", "last_name", "email", "_as_of", KNOWN_SINCE])?)
 }
 
 /// The deletes that were applied in the last days, whenever they happened.

@@ -16,7 +16,7 @@ async fn tables(ctx: &JobContext) -> String {
     let mut shown = Vec::new();
     for name in TABLES {
         let rows = ctx.load(Table::named("glue_reference", name)).await.unwrap();
-        shown.push(table(Frame::collect(rows.drop_columns(&["_applied_at"]).unwrap()).await.unwrap()));
+        shown.push(table(Frame::collect(rows.drop_columns(&["_applied_at", "_known_since"]).unwrap()).await.unwrap()));
     }
     shown.join("\n")
 }
@@ -87,5 +87,5 @@ fn tables_of_glue_on_s3() {
 
 /// Without when deletes were applied.
 fn without_times(rows: Frame) -> hardtack::datafusion::dataframe::DataFrame {
-    rows.df().drop_columns(&["_applied_at"]).unwrap()
+    rows.df().drop_columns(&["_applied_at", "_known_since"]).unwrap()
 }

@@ -41,11 +41,11 @@ fn job_between(source: &str, target: &str) -> JobBinary<'static> {
     job.args(["--keep-deletes-days", "36500", "--threads", "2", "--log-format", "pretty"])
 }
 
-/// Both tables as a reader sees them, without when deletes were applied.
+/// Both tables as a reader sees them, without when deletes were applied and values were told.
 fn state(lake: &TempLake) -> String {
     let read = |name: &str| match lake.files(name).is_empty() {
         true => "-".to_owned(),
-        false => table(lake.read_parquet(name).df().drop_columns(&["_applied_at"]).unwrap()),
+        false => table(lake.read_parquet(name).df().drop_columns(&["_applied_at", "_known_since"]).unwrap()),
     };
     format!("{}\n{}", read("out/customers"), read("out/customers_deleted"))
 }

@@ -1,6 +1,7 @@
 //! Re-runs, bad input, concurrent runs, signals.
 
 use hardtack_test_support::table;
+use rstest::rstest;
 
 use crate::{EVENING, after_the_morning, job, leftovers, state};
 
@@ -40,19 +41,56 @@ fn the_fixtures_are_the_default() {
     assert_eq!(job.dir().read_parquet("target/lake/customers").num_rows(), 3);
 }
 
-#[test]
-fn an_event_about_nobody_is_refused_and_nothing_is_published() {
+/// With the file and the line; nothing is published.
+#[rstest]
+#[case::truncate(r#"{"op":"t","before":null,"after":null}"#, "the source's table was truncated")]
+#[case::unknown(r#"{"op":"D","before":{"id":1},"after":null,"ts_ms":1795132900000}"#, "`op` is none of c, r, u and d")]
+#[case::transaction(r#"{"status":"END","id":"571","event_count":2,"ts_ms":1795132900000}"#, "this is no change event")]
+#[case::schema_change(
+    r#"{"source":{"db":"shop"},"databaseName":"shop","ddl":"alter table customers","tableChanges":[],"ts_ms":1}"#,
+    "this is no change event"
+)]
+#[case::message(r#"{"op":"m","ts_ms":1,"message":{"prefix":"p","content":"aGk="}}"#, "a message of the database's log")]
+#[case::tombstone("null", "a row of JSON must be an object")]
+#[case::left_out(
+    r#"{"op":"u","before":{"id":9},"after":{"id":9,"first_name":"Eve","last_name":"X","email":"__debezium_unavailable_value"},"ts_ms":1795132900000}"#,
+    "an update leaves out `email`"
+)]
+fn what_is_no_change_of_a_customer_is_refused_with_its_line(#[case] event: &str, #[case] message: &str) {
     let job = after_the_morning();
     let before = state(job.dir());
-    job.dir().write(
-        "in/customer_events/truncate.jsonl",
-        r#"{"before": null, "after": null, "op": "t", "ts_ms": 1795132900000}"#,
-    );
+    job.dir().write("in/customer_events/odd.jsonl", format!("{EVENING}\n{event}\n"));
     let refused = job.run();
     refused.assert_code(3);
-    assert!(refused.stderr.contains("id"), "{refused}");
+    for part in [message, "odd.jsonl", "line: 4"] {
+        assert!(refused.stderr.contains(part), "{part} is not in\n{refused}");
+    }
     assert_eq!(state(job.dir()), before);
     assert_eq!(leftovers(job.dir()), Vec::<String>::new());
+}
+
+#[test]
+fn a_value_that_an_update_leaves_out_is_kept() {
+    let job = after_the_morning();
+    let update = r#"{"before":null,"after":{"id":1,"first_name":"Ada","last_name":"__debezium_unavailable_value","email":"a@x"},"op":"u","ts_ms":1795132901000}"#;
+    job.dir().write("in/customer_events/night.jsonl", update);
+    job.run().assert_code(0);
+    // Lovelace in the evening.
+    insta::assert_snapshot!(table(job.dir().read_parquet("out/customers")), @"
+    id: Int64 | first_name: Utf8 | last_name: Utf8 | email: Utf8 | _as_of: Timestamp(µs) | _known_since: Struct(first_name: Timestamp(µs), last_name: Timestamp(µs), email: Timestamp(µs))
+    1         | Ada              | Lovelace        | a@x         | 2026-11-20T00:01:41   | {first_name: 2026-11-20T00:01:41, last_name: 2026-11-20T00:01:40.001, email: 2026-11-20T00:01:41}
+    ");
+    let placeholder = ["--unavailable-value", "(unchanged)"];
+    job.dir().write(
+        "in/customer_events/next.jsonl",
+        update.replace("__debezium_unavailable_value", "(unchanged)").replace("01000", "02000"),
+    );
+    job.dir().remove("in/customer_events/night.jsonl");
+    job.again().args(placeholder).run().assert_code(0);
+    insta::assert_snapshot!(table(job.dir().read_parquet("out/customers")), @"
+    id: Int64 | first_name: Utf8 | last_name: Utf8 | email: Utf8 | _as_of: Timestamp(µs) | _known_since: Struct(first_name: Timestamp(µs), last_name: Timestamp(µs), email: Timestamp(µs))
+    1         | Ada              | Lovelace        | a@x         | 2026-11-20T00:01:42   | {first_name: 2026-11-20T00:01:42, last_name: 2026-11-20T00:01:40.001, email: 2026-11-20T00:01:42}
+    ");
 }
 
 #[test]
@@ -176,21 +214,24 @@ fn a_dry_run_touches_nothing() {
         dry run of customer_events: no rows are read, nothing is written or recorded
 
         source events (in/customer_events)
-          JsonFiles { name: "events", location: "in/customer_events", schema: [before: Struct("id": Int64, "first_name": Utf8, "last_name": Utf8, "email": Utf8), after: Struct("id": Int64, "first_name": Utf8, "last_name": Utf8, "email": Utf8), op: Utf8 not null, ts_ms: Int64 not null] }
+          JsonFiles { name: "events", location: "in/customer_events", schema: [before: Struct("id": Int64, "first_name": Utf8, "last_name": Utf8, "email": Utf8), after: Struct("id": Int64, "first_name": Utf8, "last_name": Utf8, "email": Utf8), op: Utf8, ts_ms: Int64], origin: true }
           columns
             before: Struct("id": Int64, "first_name": Utf8, "last_name": Utf8, "email": Utf8)
             after: Struct("id": Int64, "first_name": Utf8, "last_name": Utf8, "email": Utf8)
-            op: Utf8 not null
-            ts_ms: Int64 not null
+            op: Utf8
+            ts_ms: Int64
+            _file: Utf8
+            _line: Int64
 
         source customers (out/customers)
-          ParquetFiles { name: "customers", location: "out/customers", schema: [id: Int64 not null, first_name: Utf8, last_name: Utf8, email: Utf8, _as_of: Timestamp(µs) not null], or_empty: true }
+          ParquetFiles { name: "customers", location: "out/customers", schema: [id: Int64 not null, first_name: Utf8, last_name: Utf8, email: Utf8, _as_of: Timestamp(µs) not null, _known_since: Struct("first_name": Timestamp(µs), "last_name": Timestamp(µs), "email": Timestamp(µs))], or_empty: true }
           columns
             id: Int64 not null
             first_name: Utf8
             last_name: Utf8
             email: Utf8
             _as_of: Timestamp(µs) not null
+            _known_since: Struct("first_name": Timestamp(µs), "last_name": Timestamp(µs), "email": Timestamp(µs))
 
         source customers_deleted (out/customers_deleted)
           ParquetFiles { name: "customers_deleted", location: "out/customers_deleted", schema: [id: Int64 not null, _as_of: Timestamp(µs) not null, _applied_at: Timestamp(µs) not null], or_empty: true }
@@ -200,35 +241,42 @@ fn a_dry_run_touches_nothing() {
             _applied_at: Timestamp(µs) not null
 
         sink customers (out/customers)
-          ParquetDataset { name: "customers", location: "out/customers", mode: Overwrite, schema: [id: Int64 not null, first_name: Utf8, last_name: Utf8, email: Utf8, _as_of: Timestamp(µs) not null], compression: Zstd(3) }
+          ParquetDataset { name: "customers", location: "out/customers", mode: Overwrite, schema: [id: Int64 not null, first_name: Utf8, last_name: Utf8, email: Utf8, _as_of: Timestamp(µs) not null, _known_since: Struct("first_name": Timestamp(µs), "last_name": Timestamp(µs), "email": Timestamp(µs))], compression: Zstd(3) }
           columns
             id: Int64
             first_name: Utf8
             last_name: Utf8
             email: Utf8
             _as_of: Timestamp(µs)
+            _known_since: Struct("first_name": Timestamp(µs), "last_name": Timestamp(µs), "email": Timestamp(µs))
           plan
-            Projection: id, first_name, last_name, email, _as_of
-              Filter: NOT _deleted
-                Projection: id, first_name, last_name, email, _as_of, _deleted, _step, _applied_at
-                  Filter: __hardtack_rank = UInt64(1)
-                    WindowAggr: windowExpr=[[row_number() PARTITION BY [id] ORDER BY [_as_of DESC NULLS LAST, _step DESC NULLS LAST, __hardtack_side DESC NULLS LAST, __hardtack_tie DESC NULLS LAST] ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW AS __hardtack_rank]]
-                      Union
-                        Projection: id, first_name, last_name, email, _as_of, _deleted, _step, _applied_at, Boolean(false) AS __hardtack_side, row_hash(id, first_name, last_name, email, _as_of, _deleted, _step, _applied_at) AS __hardtack_tie
-                          Projection: id AS id, first_name AS first_name, last_name AS last_name, email AS email, _as_of AS _as_of, coalesce(_deleted, Boolean(false)) AS _deleted, _step AS _step, _applied_at AS _applied_at
-                            Union
-                              Projection: id, first_name, last_name, email, _as_of, _deleted, _step, NULL AS _applied_at
-                                Projection: customers.id, customers.first_name, customers.last_name, customers.email, customers._as_of, _deleted, Int32(-1) AS _step
-                                  Projection: customers.id, customers.first_name, customers.last_name, customers.email, customers._as_of, Boolean(false) AS _deleted
-                                    TableScan: customers
-                              Projection: id, NULL AS first_name, NULL AS last_name, NULL AS email, _as_of, _deleted, _step, _applied_at
-                                Projection: customers_deleted.id, customers_deleted._as_of, customers_deleted._applied_at, _deleted, Int32(4) AS _step
-                                  Projection: customers_deleted.id, customers_deleted._as_of, customers_deleted._applied_at, Boolean(true) AS _deleted
-                                    TableScan: customers_deleted
-                        Projection: id, first_name, last_name, email, _as_of, _deleted, _step, _applied_at, Boolean(true) AS __hardtack_side, row_hash(id, first_name, last_name, email, _as_of, _deleted, _step, _applied_at) AS __hardtack_tie
-                          Projection: id AS id, first_name AS first_name, last_name AS last_name, email AS email, _as_of AS _as_of, coalesce(_deleted, Boolean(false)) AS _deleted, _step AS _step, TimestampMicrosecond(NULL, None) AS _applied_at
-                            Projection: coalesce(get_field(events.after, Utf8("id")), get_field(events.before, Utf8("id"))) AS id, get_field(events.after, Utf8("first_name")) AS first_name, get_field(events.after, Utf8("last_name")) AS last_name, get_field(events.after, Utf8("email")) AS email, CAST(to_timestamp_millis(events.ts_ms) AS Timestamp(µs)) AS _as_of, events.op = Utf8("d") AS _deleted, CASE WHEN events.op = Utf8("d") THEN Int32(3) WHEN events.op = Utf8("u") THEN Int32(2) WHEN events.op = Utf8("c") THEN Int32(1) ELSE Int32(0) END AS _step
-                              TableScan: events
+            Projection: id, first_name, last_name, email, _as_of, _known_since
+              Projection: id, first_name, last_name, email, _as_of, CASE WHEN NOT get_field(_known_since, Utf8("first_name")) = _as_of AND get_field(_known_since, Utf8("last_name")) = _as_of AND get_field(_known_since, Utf8("email")) = _as_of THEN _known_since END AS _known_since, _deleted, _step, _applied_at, _file, _line
+                Projection: checked(id, __hardtack_passes) AS id, checked(first_name, __hardtack_passes) AS first_name, checked(last_name, __hardtack_passes) AS last_name, checked(email, __hardtack_passes) AS email, checked(_as_of, __hardtack_passes) AS _as_of, checked(_known_since, __hardtack_passes) AS _known_since, checked(_deleted, __hardtack_passes) AS _deleted, checked(_step, __hardtack_passes) AS _step, checked(_applied_at, __hardtack_passes) AS _applied_at, checked(_file, __hardtack_passes) AS _file, checked(_line, __hardtack_passes) AS _line
+                  Projection: checked(id) AS id, checked(first_name) AS first_name, checked(last_name) AS last_name, checked(email) AS email, checked(_as_of) AS _as_of, checked(_known_since) AS _known_since, checked(_deleted) AS _deleted, checked(_step) AS _step, checked(_applied_at) AS _applied_at, checked(_file) AS _file, checked(_line) AS _line, passes(get_field(_known_since, Utf8("first_name")) IS NULL, get_field(_known_since, Utf8("last_name")) IS NULL, get_field(_known_since, Utf8("email")) IS NULL, _file, _line, get_field(_known_since, Utf8("first_name")), get_field(_known_since, Utf8("last_name")), get_field(_known_since, Utf8("email"))) AS __hardtack_passes
+                    Filter: NOT _deleted
+                      Projection: id, CASE WHEN _deleted THEN first_name ELSE CASE WHEN get_field(__hardtack_known_first_name, Utf8("deleted")) IS TRUE THEN NULL ELSE get_field(__hardtack_known_first_name, Utf8("value")) END END AS first_name, CASE WHEN _deleted THEN last_name ELSE CASE WHEN get_field(__hardtack_known_last_name, Utf8("deleted")) IS TRUE THEN NULL ELSE get_field(__hardtack_known_last_name, Utf8("value")) END END AS last_name, CASE WHEN _deleted THEN email ELSE CASE WHEN get_field(__hardtack_known_email, Utf8("deleted")) IS TRUE THEN NULL ELSE get_field(__hardtack_known_email, Utf8("value")) END END AS email, _as_of, named_struct(Utf8("first_name"), CASE WHEN get_field(__hardtack_known_first_name, Utf8("deleted")) IS TRUE THEN NULL ELSE get_field(__hardtack_known_first_name, Utf8("since")) END, Utf8("last_name"), CASE WHEN get_field(__hardtack_known_last_name, Utf8("deleted")) IS TRUE THEN NULL ELSE get_field(__hardtack_known_last_name, Utf8("since")) END, Utf8("email"), CASE WHEN get_field(__hardtack_known_email, Utf8("deleted")) IS TRUE THEN NULL ELSE get_field(__hardtack_known_email, Utf8("since")) END) AS _known_since, _deleted, _step, _applied_at, _file, _line
+                        Filter: __hardtack_rank = UInt64(1)
+                          WindowAggr: windowExpr=[[max(CASE WHEN _known_since IS NULL OR CASE WHEN _known_since IS NULL THEN _as_of ELSE get_field(_known_since, Utf8("first_name")) END IS NOT NULL THEN named_struct(Utf8("since"), CASE WHEN _known_since IS NULL THEN _as_of ELSE get_field(_known_since, Utf8("first_name")) END, Utf8("order_1"), _step, Utf8("side"), __hardtack_side, Utf8("tie"), __hardtack_tie, Utf8("deleted"), _deleted, Utf8("value"), first_name) END) PARTITION BY [id] ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING AS __hardtack_known_first_name, max(CASE WHEN _known_since IS NULL OR CASE WHEN _known_since IS NULL THEN _as_of ELSE get_field(_known_since, Utf8("last_name")) END IS NOT NULL THEN named_struct(Utf8("since"), CASE WHEN _known_since IS NULL THEN _as_of ELSE get_field(_known_since, Utf8("last_name")) END, Utf8("order_1"), _step, Utf8("side"), __hardtack_side, Utf8("tie"), __hardtack_tie, Utf8("deleted"), _deleted, Utf8("value"), last_name) END) PARTITION BY [id] ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING AS __hardtack_known_last_name, max(CASE WHEN _known_since IS NULL OR CASE WHEN _known_since IS NULL THEN _as_of ELSE get_field(_known_since, Utf8("email")) END IS NOT NULL THEN named_struct(Utf8("since"), CASE WHEN _known_since IS NULL THEN _as_of ELSE get_field(_known_since, Utf8("email")) END, Utf8("order_1"), _step, Utf8("side"), __hardtack_side, Utf8("tie"), __hardtack_tie, Utf8("deleted"), _deleted, Utf8("value"), email) END) PARTITION BY [id] ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING AS __hardtack_known_email]]
+                            WindowAggr: windowExpr=[[row_number() PARTITION BY [id] ORDER BY [_as_of DESC NULLS LAST, _step DESC NULLS LAST, __hardtack_side DESC NULLS LAST, __hardtack_tie DESC NULLS LAST] ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW AS __hardtack_rank]]
+                              Union
+                                Projection: id, first_name, last_name, email, _as_of, _known_since, _deleted, _step, _applied_at, _file, _line, Boolean(false) AS __hardtack_side, row_hash(id, first_name, last_name, email, _as_of, _known_since, _deleted, _step, _applied_at) AS __hardtack_tie
+                                  Projection: id AS id, first_name AS first_name, last_name AS last_name, email AS email, _as_of AS _as_of, _known_since AS _known_since, coalesce(_deleted, Boolean(false)) AS _deleted, _step AS _step, _applied_at AS _applied_at, Utf8(NULL) AS _file, Int64(NULL) AS _line
+                                    Union
+                                      Projection: id, first_name, last_name, email, _as_of, _known_since, _deleted, _step, NULL AS _applied_at
+                                        Projection: customers.id, customers.first_name, customers.last_name, customers.email, customers._as_of, customers._known_since, _deleted, Int32(-1) AS _step
+                                          Projection: customers.id, customers.first_name, customers.last_name, customers.email, customers._as_of, customers._known_since, Boolean(false) AS _deleted
+                                            TableScan: customers
+                                      Projection: id, NULL AS first_name, NULL AS last_name, NULL AS email, _as_of, NULL AS _known_since, _deleted, _step, _applied_at
+                                        Projection: customers_deleted.id, customers_deleted._as_of, customers_deleted._applied_at, _deleted, Int32(4) AS _step
+                                          Projection: customers_deleted.id, customers_deleted._as_of, customers_deleted._applied_at, Boolean(true) AS _deleted
+                                            TableScan: customers_deleted
+                                Projection: id, first_name, last_name, email, _as_of, _known_since, _deleted, _step, _applied_at, _file, _line, Boolean(true) AS __hardtack_side, row_hash(id, first_name, last_name, email, _as_of, _known_since, _deleted, _step, _applied_at) AS __hardtack_tie
+                                  Projection: id AS id, first_name AS first_name, last_name AS last_name, email AS email, _as_of AS _as_of, _known_since AS _known_since, coalesce(_deleted, Boolean(false)) AS _deleted, _step AS _step, TimestampMicrosecond(NULL, None) AS _applied_at, events._file AS _file, events._line AS _line
+                                    Projection: coalesce(get_field(events.after, Utf8("id")), get_field(events.before, Utf8("id"))) AS id, CASE WHEN get_field(events.after, Utf8("first_name")) = Utf8("__debezium_unavailable_value") THEN nullif(get_field(events.before, Utf8("first_name")), Utf8("__debezium_unavailable_value")) ELSE nullif(get_field(events.after, Utf8("first_name")), Utf8("__debezium_unavailable_value")) END AS first_name, CASE WHEN get_field(events.after, Utf8("last_name")) = Utf8("__debezium_unavailable_value") THEN nullif(get_field(events.before, Utf8("last_name")), Utf8("__debezium_unavailable_value")) ELSE nullif(get_field(events.after, Utf8("last_name")), Utf8("__debezium_unavailable_value")) END AS last_name, CASE WHEN get_field(events.after, Utf8("email")) = Utf8("__debezium_unavailable_value") THEN nullif(get_field(events.before, Utf8("email")), Utf8("__debezium_unavailable_value")) ELSE nullif(get_field(events.after, Utf8("email")), Utf8("__debezium_unavailable_value")) END AS email, CAST(to_timestamp_millis(events.ts_ms) AS Timestamp(µs)) AS _as_of, named_struct(Utf8("first_name"), CASE WHEN get_field(events.after, Utf8("first_name")) = Utf8("__debezium_unavailable_value") AND nullif(get_field(events.before, Utf8("first_name")), Utf8("__debezium_unavailable_value")) IS NULL THEN TimestampMicrosecond(NULL, None) ELSE CAST(to_timestamp_millis(events.ts_ms) AS Timestamp(µs)) END, Utf8("last_name"), CASE WHEN get_field(events.after, Utf8("last_name")) = Utf8("__debezium_unavailable_value") AND nullif(get_field(events.before, Utf8("last_name")), Utf8("__debezium_unavailable_value")) IS NULL THEN TimestampMicrosecond(NULL, None) ELSE CAST(to_timestamp_millis(events.ts_ms) AS Timestamp(µs)) END, Utf8("email"), CASE WHEN get_field(events.after, Utf8("email")) = Utf8("__debezium_unavailable_value") AND nullif(get_field(events.before, Utf8("email")), Utf8("__debezium_unavailable_value")) IS NULL THEN TimestampMicrosecond(NULL, None) ELSE CAST(to_timestamp_millis(events.ts_ms) AS Timestamp(µs)) END) AS _known_since, events.op = Utf8("d") AS _deleted, CASE WHEN events.op = Utf8("d") THEN Int32(3) WHEN events.op = Utf8("u") THEN Int32(2) WHEN events.op = Utf8("c") THEN Int32(1) ELSE Int32(0) END AS _step, events._file, events._line
+                                      Projection: checked(events.before, __hardtack_passes) AS before, checked(events.after, __hardtack_passes) AS after, checked(events.op, __hardtack_passes) AS op, checked(events.ts_ms, __hardtack_passes) AS ts_ms, checked(events._file, __hardtack_passes) AS _file, checked(events._line, __hardtack_passes) AS _line
+                                        Projection: checked(events.before) AS before, checked(events.after) AS after, checked(events.op) AS op, checked(events.ts_ms) AS ts_ms, checked(events._file) AS _file, checked(events._line) AS _line, passes(events.op IS NULL, events.op IN ([Utf8("t")]), events.op IN ([Utf8("m")]), events.op NOT IN ([Utf8("c"), Utf8("r"), Utf8("u"), Utf8("d")]), events.ts_ms IS NULL, events.op IN ([Utf8("c"), Utf8("r"), Utf8("u")]) AND get_field(events.after, Utf8("id")) IS NULL, events.op IN ([Utf8("d")]) AND get_field(events.before, Utf8("id")) IS NULL, events.op IN ([Utf8("d")]) AND events.after IS NOT NULL, events.op IN ([Utf8("u")]) AND get_field(events.before, Utf8("id")) != get_field(events.after, Utf8("id")), events._file, events._line, events.op, events.ts_ms, get_field(events.after, Utf8("id")), get_field(events.before, Utf8("id"))) AS __hardtack_passes
+                                          TableScan: events
 
         sink customers_deleted (out/customers_deleted)
           ParquetDataset { name: "customers_deleted", location: "out/customers_deleted", mode: Overwrite, schema: [id: Int64 not null, _as_of: Timestamp(µs) not null, _applied_at: Timestamp(µs) not null], compression: Zstd(3) }
@@ -240,25 +288,28 @@ fn a_dry_run_touches_nothing() {
             Filter: _applied_at >= [oldest]
               Projection: id, _as_of, coalesce(_applied_at, [oldest]) AS _applied_at
                 Filter: _deleted
-                  Projection: id, first_name, last_name, email, _as_of, _deleted, _step, _applied_at
+                  Projection: id, CASE WHEN _deleted THEN first_name ELSE CASE WHEN get_field(__hardtack_known_first_name, Utf8("deleted")) IS TRUE THEN NULL ELSE get_field(__hardtack_known_first_name, Utf8("value")) END END AS first_name, CASE WHEN _deleted THEN last_name ELSE CASE WHEN get_field(__hardtack_known_last_name, Utf8("deleted")) IS TRUE THEN NULL ELSE get_field(__hardtack_known_last_name, Utf8("value")) END END AS last_name, CASE WHEN _deleted THEN email ELSE CASE WHEN get_field(__hardtack_known_email, Utf8("deleted")) IS TRUE THEN NULL ELSE get_field(__hardtack_known_email, Utf8("value")) END END AS email, _as_of, named_struct(Utf8("first_name"), CASE WHEN get_field(__hardtack_known_first_name, Utf8("deleted")) IS TRUE THEN NULL ELSE get_field(__hardtack_known_first_name, Utf8("since")) END, Utf8("last_name"), CASE WHEN get_field(__hardtack_known_last_name, Utf8("deleted")) IS TRUE THEN NULL ELSE get_field(__hardtack_known_last_name, Utf8("since")) END, Utf8("email"), CASE WHEN get_field(__hardtack_known_email, Utf8("deleted")) IS TRUE THEN NULL ELSE get_field(__hardtack_known_email, Utf8("since")) END) AS _known_since, _deleted, _step, _applied_at, _file, _line
                     Filter: __hardtack_rank = UInt64(1)
-                      WindowAggr: windowExpr=[[row_number() PARTITION BY [id] ORDER BY [_as_of DESC NULLS LAST, _step DESC NULLS LAST, __hardtack_side DESC NULLS LAST, __hardtack_tie DESC NULLS LAST] ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW AS __hardtack_rank]]
-                        Union
-                          Projection: id, first_name, last_name, email, _as_of, _deleted, _step, _applied_at, Boolean(false) AS __hardtack_side, row_hash(id, first_name, last_name, email, _as_of, _deleted, _step, _applied_at) AS __hardtack_tie
-                            Projection: id AS id, first_name AS first_name, last_name AS last_name, email AS email, _as_of AS _as_of, coalesce(_deleted, Boolean(false)) AS _deleted, _step AS _step, _applied_at AS _applied_at
-                              Union
-                                Projection: id, first_name, last_name, email, _as_of, _deleted, _step, NULL AS _applied_at
-                                  Projection: customers.id, customers.first_name, customers.last_name, customers.email, customers._as_of, _deleted, Int32(-1) AS _step
-                                    Projection: customers.id, customers.first_name, customers.last_name, customers.email, customers._as_of, Boolean(false) AS _deleted
-                                      TableScan: customers
-                                Projection: id, NULL AS first_name, NULL AS last_name, NULL AS email, _as_of, _deleted, _step, _applied_at
-                                  Projection: customers_deleted.id, customers_deleted._as_of, customers_deleted._applied_at, _deleted, Int32(4) AS _step
-                                    Projection: customers_deleted.id, customers_deleted._as_of, customers_deleted._applied_at, Boolean(true) AS _deleted
-                                      TableScan: customers_deleted
-                          Projection: id, first_name, last_name, email, _as_of, _deleted, _step, _applied_at, Boolean(true) AS __hardtack_side, row_hash(id, first_name, last_name, email, _as_of, _deleted, _step, _applied_at) AS __hardtack_tie
-                            Projection: id AS id, first_name AS first_name, last_name AS last_name, email AS email, _as_of AS _as_of, coalesce(_deleted, Boolean(false)) AS _deleted, _step AS _step, TimestampMicrosecond(NULL, None) AS _applied_at
-                              Projection: coalesce(get_field(events.after, Utf8("id")), get_field(events.before, Utf8("id"))) AS id, get_field(events.after, Utf8("first_name")) AS first_name, get_field(events.after, Utf8("last_name")) AS last_name, get_field(events.after, Utf8("email")) AS email, CAST(to_timestamp_millis(events.ts_ms) AS Timestamp(µs)) AS _as_of, events.op = Utf8("d") AS _deleted, CASE WHEN events.op = Utf8("d") THEN Int32(3) WHEN events.op = Utf8("u") THEN Int32(2) WHEN events.op = Utf8("c") THEN Int32(1) ELSE Int32(0) END AS _step
-                                TableScan: events
+                      WindowAggr: windowExpr=[[max(CASE WHEN _known_since IS NULL OR CASE WHEN _known_since IS NULL THEN _as_of ELSE get_field(_known_since, Utf8("first_name")) END IS NOT NULL THEN named_struct(Utf8("since"), CASE WHEN _known_since IS NULL THEN _as_of ELSE get_field(_known_since, Utf8("first_name")) END, Utf8("order_1"), _step, Utf8("side"), __hardtack_side, Utf8("tie"), __hardtack_tie, Utf8("deleted"), _deleted, Utf8("value"), first_name) END) PARTITION BY [id] ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING AS __hardtack_known_first_name, max(CASE WHEN _known_since IS NULL OR CASE WHEN _known_since IS NULL THEN _as_of ELSE get_field(_known_since, Utf8("last_name")) END IS NOT NULL THEN named_struct(Utf8("since"), CASE WHEN _known_since IS NULL THEN _as_of ELSE get_field(_known_since, Utf8("last_name")) END, Utf8("order_1"), _step, Utf8("side"), __hardtack_side, Utf8("tie"), __hardtack_tie, Utf8("deleted"), _deleted, Utf8("value"), last_name) END) PARTITION BY [id] ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING AS __hardtack_known_last_name, max(CASE WHEN _known_since IS NULL OR CASE WHEN _known_since IS NULL THEN _as_of ELSE get_field(_known_since, Utf8("email")) END IS NOT NULL THEN named_struct(Utf8("since"), CASE WHEN _known_since IS NULL THEN _as_of ELSE get_field(_known_since, Utf8("email")) END, Utf8("order_1"), _step, Utf8("side"), __hardtack_side, Utf8("tie"), __hardtack_tie, Utf8("deleted"), _deleted, Utf8("value"), email) END) PARTITION BY [id] ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING AS __hardtack_known_email]]
+                        WindowAggr: windowExpr=[[row_number() PARTITION BY [id] ORDER BY [_as_of DESC NULLS LAST, _step DESC NULLS LAST, __hardtack_side DESC NULLS LAST, __hardtack_tie DESC NULLS LAST] ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW AS __hardtack_rank]]
+                          Union
+                            Projection: id, first_name, last_name, email, _as_of, _known_since, _deleted, _step, _applied_at, _file, _line, Boolean(false) AS __hardtack_side, row_hash(id, first_name, last_name, email, _as_of, _known_since, _deleted, _step, _applied_at) AS __hardtack_tie
+                              Projection: id AS id, first_name AS first_name, last_name AS last_name, email AS email, _as_of AS _as_of, _known_since AS _known_since, coalesce(_deleted, Boolean(false)) AS _deleted, _step AS _step, _applied_at AS _applied_at, Utf8(NULL) AS _file, Int64(NULL) AS _line
+                                Union
+                                  Projection: id, first_name, last_name, email, _as_of, _known_since, _deleted, _step, NULL AS _applied_at
+                                    Projection: customers.id, customers.first_name, customers.last_name, customers.email, customers._as_of, customers._known_since, _deleted, Int32(-1) AS _step
+                                      Projection: customers.id, customers.first_name, customers.last_name, customers.email, customers._as_of, customers._known_since, Boolean(false) AS _deleted
+                                        TableScan: customers
+                                  Projection: id, NULL AS first_name, NULL AS last_name, NULL AS email, _as_of, NULL AS _known_since, _deleted, _step, _applied_at
+                                    Projection: customers_deleted.id, customers_deleted._as_of, customers_deleted._applied_at, _deleted, Int32(4) AS _step
+                                      Projection: customers_deleted.id, customers_deleted._as_of, customers_deleted._applied_at, Boolean(true) AS _deleted
+                                        TableScan: customers_deleted
+                            Projection: id, first_name, last_name, email, _as_of, _known_since, _deleted, _step, _applied_at, _file, _line, Boolean(true) AS __hardtack_side, row_hash(id, first_name, last_name, email, _as_of, _known_since, _deleted, _step, _applied_at) AS __hardtack_tie
+                              Projection: id AS id, first_name AS first_name, last_name AS last_name, email AS email, _as_of AS _as_of, _known_since AS _known_since, coalesce(_deleted, Boolean(false)) AS _deleted, _step AS _step, TimestampMicrosecond(NULL, None) AS _applied_at, events._file AS _file, events._line AS _line
+                                Projection: coalesce(get_field(events.after, Utf8("id")), get_field(events.before, Utf8("id"))) AS id, CASE WHEN get_field(events.after, Utf8("first_name")) = Utf8("__debezium_unavailable_value") THEN nullif(get_field(events.before, Utf8("first_name")), Utf8("__debezium_unavailable_value")) ELSE nullif(get_field(events.after, Utf8("first_name")), Utf8("__debezium_unavailable_value")) END AS first_name, CASE WHEN get_field(events.after, Utf8("last_name")) = Utf8("__debezium_unavailable_value") THEN nullif(get_field(events.before, Utf8("last_name")), Utf8("__debezium_unavailable_value")) ELSE nullif(get_field(events.after, Utf8("last_name")), Utf8("__debezium_unavailable_value")) END AS last_name, CASE WHEN get_field(events.after, Utf8("email")) = Utf8("__debezium_unavailable_value") THEN nullif(get_field(events.before, Utf8("email")), Utf8("__debezium_unavailable_value")) ELSE nullif(get_field(events.after, Utf8("email")), Utf8("__debezium_unavailable_value")) END AS email, CAST(to_timestamp_millis(events.ts_ms) AS Timestamp(µs)) AS _as_of, named_struct(Utf8("first_name"), CASE WHEN get_field(events.after, Utf8("first_name")) = Utf8("__debezium_unavailable_value") AND nullif(get_field(events.before, Utf8("first_name")), Utf8("__debezium_unavailable_value")) IS NULL THEN TimestampMicrosecond(NULL, None) ELSE CAST(to_timestamp_millis(events.ts_ms) AS Timestamp(µs)) END, Utf8("last_name"), CASE WHEN get_field(events.after, Utf8("last_name")) = Utf8("__debezium_unavailable_value") AND nullif(get_field(events.before, Utf8("last_name")), Utf8("__debezium_unavailable_value")) IS NULL THEN TimestampMicrosecond(NULL, None) ELSE CAST(to_timestamp_millis(events.ts_ms) AS Timestamp(µs)) END, Utf8("email"), CASE WHEN get_field(events.after, Utf8("email")) = Utf8("__debezium_unavailable_value") AND nullif(get_field(events.before, Utf8("email")), Utf8("__debezium_unavailable_value")) IS NULL THEN TimestampMicrosecond(NULL, None) ELSE CAST(to_timestamp_millis(events.ts_ms) AS Timestamp(µs)) END) AS _known_since, events.op = Utf8("d") AS _deleted, CASE WHEN events.op = Utf8("d") THEN Int32(3) WHEN events.op = Utf8("u") THEN Int32(2) WHEN events.op = Utf8("c") THEN Int32(1) ELSE Int32(0) END AS _step, events._file, events._line
+                                  Projection: checked(events.before, __hardtack_passes) AS before, checked(events.after, __hardtack_passes) AS after, checked(events.op, __hardtack_passes) AS op, checked(events.ts_ms, __hardtack_passes) AS ts_ms, checked(events._file, __hardtack_passes) AS _file, checked(events._line, __hardtack_passes) AS _line
+                                    Projection: checked(events.before) AS before, checked(events.after) AS after, checked(events.op) AS op, checked(events.ts_ms) AS ts_ms, checked(events._file) AS _file, checked(events._line) AS _line, passes(events.op IS NULL, events.op IN ([Utf8("t")]), events.op IN ([Utf8("m")]), events.op NOT IN ([Utf8("c"), Utf8("r"), Utf8("u"), Utf8("d")]), events.ts_ms IS NULL, events.op IN ([Utf8("c"), Utf8("r"), Utf8("u")]) AND get_field(events.after, Utf8("id")) IS NULL, events.op IN ([Utf8("d")]) AND get_field(events.before, Utf8("id")) IS NULL, events.op IN ([Utf8("d")]) AND events.after IS NOT NULL, events.op IN ([Utf8("u")]) AND get_field(events.before, Utf8("id")) != get_field(events.after, Utf8("id")), events._file, events._line, events.op, events.ts_ms, get_field(events.after, Utf8("id")), get_field(events.before, Utf8("id"))) AS __hardtack_passes
+                                      TableScan: events
         "#);
     });
 }
