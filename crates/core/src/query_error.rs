@@ -26,7 +26,7 @@ fn explained(error: &DataFusionError) -> Option<Error> {
     let mut constant = false;
     let root = root(error, &mut constant);
     let told = match root {
-        Root::DataFusion(DataFusionError::SchemaError(error, _)) => of_schema(error),
+        Root::DataFusion(DataFusionError::SchemaError(schema, _)) => of_schema(schema, &candidates(error)),
         Root::DataFusion(DataFusionError::SQL(error, _)) => of_syntax(error),
         Root::DataFusion(DataFusionError::IoError(error)) | Root::Arrow(ArrowError::IoError(_, error))
             if error.kind() == std::io::ErrorKind::StorageFull =>
@@ -119,7 +119,14 @@ fn shown(column: &Column) -> String {
     }
 }
 
-fn of_schema(error: &SchemaError) -> Error {
+/// The columns that DataFusion says could be meant, which it does where a name without a table has more than one.
+fn candidates(error: &DataFusionError) -> Vec<String> {
+    let notes = error.diagnostic().map(|diagnostic| diagnostic.notes.as_slice()).unwrap_or_default();
+    let columns = notes.iter().filter_map(|note| note.message.strip_prefix("possible column "));
+    columns.map(|column| sentence(column)).collect()
+}
+
+fn of_schema(error: &SchemaError, candidates: &[String]) -> Error {
     match error {
         SchemaError::FieldNotFound { field, valid_fields } => {
             let name = shown(field);
@@ -136,9 +143,25 @@ fn of_schema(error: &SchemaError) -> Error {
             if known.is_empty() { told } else { told.with("columns", known.join(", ")) }
         }
         SchemaError::AmbiguousReference { field } => {
-            Error::usage(format!("more than one column is called `{}`", field.name))
-                .sqlstate("42702")
-                .with("way out", format!("say of which table, as in `t.{}`, or rename one of them first", field.name))
+            let name = &field.name;
+            let told = Error::usage(format!("more than one column is called `{name}`")).sqlstate("42702");
+            // The result of a selection would have both.
+            if field.relation.is_some() {
+                return told
+                    .with("columns", format!("{}, {name}", shown(field)))
+                    .with("way out", "rename one of them: `as` in SQL, `alias` in a DataFrame");
+            }
+            // Columns of frames without a name cannot be told apart.
+            let distinct = candidates.iter().enumerate().all(|(i, c)| c != name && !candidates[..i].contains(c));
+            match candidates.first() {
+                Some(column) if distinct => told
+                    .with("columns", candidates.join(", "))
+                    .with("way out", format!("say of which table, as in `{column}`")),
+                Some(_) => told.with("way out", "rename one of them first, or name the frames with `alias`"),
+                None => {
+                    told.with("way out", format!("say of which table, as in `t.{name}`, or rename one of them first"))
+                }
+            }
         }
         SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
             Error::usage(format!("two columns are called `{name}`"))

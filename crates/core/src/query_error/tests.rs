@@ -41,6 +41,8 @@ const WRONG: &[&str] = &[
     "select day from t",
     "select zzz from t",
     "select name from t, u",
+    "select k from (select id as k from t) as a join (select id as k from u) as b on a.k = b.k",
+    "select t.id, name as id from t",
     "select * from t join u using (nam)",
     "select t.id as a, t.name as a from t",
     "select * from tt",
@@ -180,8 +182,24 @@ async fn frames_are_told_of_like_sql() {
     };
     let unknown = Error::from(rows("amount").select(vec![col("amuont")]).unwrap_err());
     assert_eq!(unknown.to_string(), "there is no column `amuont`; did you mean `amount`? (columns: amount)");
+    // Of what has no name.
     let two = rows("a").join_on(rows("a"), datafusion::common::JoinType::Inner, [ident("a").eq(ident("a"))]);
-    insta::assert_snapshot!(Error::from(two.unwrap_err()), @"more than one column is called `a` (way out: say of which table, as in `t.a`, or rename one of them first)");
+    insta::assert_snapshot!(Error::from(two.unwrap_err()), @"more than one column is called `a` (way out: rename one of them first, or name the frames with `alias`)");
+    let (orders, customers) = (rows("id").alias("orders").unwrap(), rows("id").alias("customers").unwrap());
+    let on = [col("orders.id").eq(col("customers.id"))];
+    let both = orders.join_on(customers, datafusion::common::JoinType::Inner, on).unwrap();
+    let message = "more than one column is called `id` (columns: orders.id, customers.id, way out: say of which table, as in `orders.id`)";
+    for wrong in [
+        both.clone().select(vec![col("id")]),
+        both.clone().filter(col("id").gt(datafusion::prelude::lit(1))),
+        both.clone().sort(vec![col("id").sort(true, false)]),
+        both.clone().with_column("more", col("id")),
+        both.clone().aggregate(vec![col("id")], vec![]),
+    ] {
+        assert_eq!(Error::from(wrong.unwrap_err()).to_string(), message);
+    }
+    // The way out.
+    both.select(vec![col("orders.id")]).unwrap();
 }
 
 #[rstest]
