@@ -163,7 +163,7 @@ fn fit_parts(
     Ok(())
 }
 
-fn max_characters(field: &Field) -> Option<usize> {
+pub(crate) fn max_characters(field: &Field) -> Option<usize> {
     // Most fields say nothing; asking Hive for their types would be a detour.
     if field.metadata().is_empty() { None } else { HiveType::of(field).ok()?.max_characters() }
 }

@@ -148,7 +148,8 @@ const TIE: &str = "__hardtack_tie";
 ///
 /// Columns are matched by name. The result has those of `current` in its order and with its types, then those that only
 /// `incoming` has; a side that lacks a column has nulls in it. An incoming value that does not fit the type it has in
-/// `current` is refused while the rows flow, as in [`coerce_to_schema`](crate::coerce_to_schema).
+/// `current`, or is longer than a `varchar(n)` there, is refused while the rows flow, as in
+/// [`coerce_to_schema`](crate::coerce_to_schema).
 ///
 /// It sorts both sides by key and spills what does not fit into memory.
 ///
@@ -340,7 +341,10 @@ fn side(df: DataFrame, columns: &Columns, fields: &[FieldRef], merge: &Merge, in
                 coalesce(vec![column.expr.clone(), lit(false)])
             }
             _ if is_marker => lit(false),
-            Some(column) if column.field.data_type() == field.data_type() => column.expr.clone(),
+            // A length is not part of the type.
+            Some(column) if column.field.data_type() == field.data_type() && cast::max_characters(field).is_none() => {
+                column.expr.clone()
+            }
             Some(column) => cast::fit_type(column, field)?,
             None => lit(ScalarValue::try_new_null(field.data_type())?),
         };
@@ -512,6 +516,38 @@ mod tests {
     fn what_is_not_there_is_named(#[case] merge: Merge, #[case] message: &str) {
         let incoming = frame("x: int, id: int, s: struct<a:int>", &[]);
         assert_eq!(merge_and_retain_last(frame(COLUMNS, &[]), incoming, &merge).unwrap_err().to_string(), message);
+    }
+
+    #[rstest]
+    #[case("varchar(3)", "string", "long", true)]
+    #[case("char(3)", "string", "long", true)]
+    #[case("varchar(3)", "varchar(4)", "long", true)]
+    #[case("varchar(3)", "int", "1234", true)]
+    #[case("array<varchar(3)>", "array<string>", r#"["long"]"#, true)]
+    #[case("varchar(3)", "string", "äöü", false)]
+    #[case("varchar(4)", "varchar(3)", "abc", false)]
+    #[case("string", "varchar(3)", "abc", false)]
+    #[tokio::test]
+    async fn an_incoming_text_is_as_short_as_the_current_ones(
+        #[case] ours: &str,
+        #[case] theirs: &str,
+        #[case] value: &str,
+        #[case] too_long: bool,
+    ) {
+        let value = if value.starts_with('[') { value.to_owned() } else { format!("\"{value}\"") };
+        let current = frame(&format!("id: int, v: {ours}"), &[r#"{"id":1}"#]);
+        let incoming = frame(&format!("id: int, v: {theirs}"), &[&format!(r#"{{"id":1,"v":{value}}}"#)]);
+        let merged = merge_and_retain_last(current.clone(), incoming, &Merge::on(&["id"])).unwrap();
+        if too_long {
+            let error = failure(merged).await;
+            assert!(error.starts_with("a text is longer than declared (column: v"), "{error}");
+            assert!(error.contains("(3)"), "{error}");
+        } else {
+            assert!(show(merged).await.contains(value.trim_matches('"')));
+        }
+        // What is in the table is not looked at again.
+        let plan = merge_and_retain_last(current.clone(), current, &Merge::on(&["id"])).unwrap();
+        assert!(!plan.logical_plan().display_indent().to_string().contains("coerce"));
     }
 
     #[tokio::test]
