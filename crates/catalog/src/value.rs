@@ -1,9 +1,10 @@
 //! Partition values: texts that compare as their key's type.
 
 use std::cmp::Ordering;
+use std::iter::once;
 
-use arrow::compute::kernels::cast_utils::string_to_datetime;
-use arrow::datatypes::{Decimal256Type, i256};
+use arrow::array::AsArray;
+use arrow::datatypes::{DataType, Decimal256Type, Float64Type, TimeUnit, TimestampMicrosecondType, i256};
 use chrono::{DateTime, NaiveDate, Utc};
 use hardtack_core::{Error, Result, text};
 
@@ -51,11 +52,9 @@ impl PartitionValue {
             HiveType::Int => text.parse::<i32>().ok().map(|n| Self::Integer(n.into())),
             HiveType::BigInt => text.parse::<i64>().ok().map(Self::Integer),
             HiveType::Decimal(..) => decimal(text),
-            HiveType::Float | HiveType::Double => text.parse().ok().map(Self::Double),
+            HiveType::Float | HiveType::Double => text::float::<Float64Type>(text).map(Self::Double),
             HiveType::Date => text.parse().ok().map(Self::Date),
-            HiveType::Timestamp | HiveType::TimestampLocalTz => {
-                string_to_datetime(&Utc, text).ok().map(Self::Timestamp)
-            }
+            HiveType::Timestamp | HiveType::TimestampLocalTz => timestamp(data_type, text),
             HiveType::String | HiveType::Char(_) | HiveType::VarChar(_) => Some(Self::Text(text.to_owned())),
             _ => None,
         };
@@ -75,6 +74,14 @@ impl PartitionValue {
             _ => None,
         }
     }
+}
+
+/// As readers of the folders' names take it.
+fn timestamp(data_type: &HiveType, text: &str) -> Option<PartitionValue> {
+    let zone = (*data_type == HiveType::TimestampLocalTz).then(|| "+00:00".into());
+    let read = text::parse(once(Some(text.into())), &DataType::Timestamp(TimeUnit::Microsecond, zone)).ok()?;
+    let micros = read.as_primitive::<TimestampMicrosecondType>();
+    DateTime::from_timestamp_micros(micros.value(0)).map(PartitionValue::Timestamp)
 }
 
 /// Without an exponent, which is not how a value is written.
@@ -113,6 +120,9 @@ mod tests {
     #[case("decimal(38,38)", "-0.00000000000000000000000000000000000001", "0", Ordering::Less)]
     #[case("decimal(38,0)", "99999999999999999999999999999999999999", "1", Ordering::Greater)]
     #[case("double", "1e3", "999.5", Ordering::Greater)]
+    #[case("double", "inf", "1e308", Ordering::Greater)]
+    #[case("float", "0.10", "0.1", Ordering::Equal)]
+    #[case("timestamp with local time zone", "2026-07-01T02:00:00+02:00", "2026-07-01T00:00:00Z", Ordering::Equal)]
     #[case("boolean", "false", "TRUE", Ordering::Less)]
     #[case("timestamp", "2026-07-01 00:00:00", "2026-07-01T00:00:00.000", Ordering::Equal)]
     #[case("timestamp", "2026-07-01 00:00:00.001", "2026-07-01", Ordering::Greater)]
@@ -138,6 +148,13 @@ mod tests {
     #[case("decimal(4,2)", ".")]
     #[case("boolean", "yes")]
     #[case("timestamp", "yesterday")]
+    #[case("timestamp", "2026-07-01 00:00:00.0000001")]
+    #[case("timestamp with local time zone", "2026-02-30 00:00:00Z")]
+    #[case("double", "1e400")]
+    #[case("double", "-1e400")]
+    #[case("double", "1e-400")]
+    #[case("double", "9007199254740993")]
+    #[case("float", "x")]
     #[case("string", "")]
     #[case("array<int>", "[1]")]
     fn other_texts_are_refused(#[case] data_type: &str, #[case] text: &str) {
