@@ -4,8 +4,7 @@ use std::fmt::Display;
 
 use datafusion::arrow::datatypes::{DataType, Decimal128Type, TimeUnit};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::Transformed;
-use datafusion::common::tree_node::TreeNode;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DataFusionError, Result as DfResult, ScalarValue};
 use datafusion::logical_expr::expr::{Between, Case, InList, InSubquery, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -47,11 +46,23 @@ impl AnalyzerRule for Meaning {
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> DfResult<LogicalPlan> {
-        Ok(plan.transform_up_with_subqueries(of_plan)?.data)
+        let system = is_of_system(&plan)?;
+        Ok(plan.transform_up_with_subqueries(|plan| of_plan(plan, system))?.data)
     }
 }
 
-fn of_plan(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+/// Whether the tables of PostgreSQL's own catalog are asked. Clients compare their numbers with names of tables
+/// (`classoid = 'pg_class'::regclass`), which are equal to none of them here.
+fn is_of_system(plan: &LogicalPlan) -> DfResult<bool> {
+    let mut found = false;
+    plan.apply_with_subqueries(|plan| {
+        found = matches!(plan, LogicalPlan::TableScan(scan) if scan.table_name.schema() == Some("pg_catalog"));
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(found)
+}
+
+fn of_plan(plan: LogicalPlan, system: bool) -> DfResult<Transformed<LogicalPlan>> {
     let mut schema = merge_schema(&plan.inputs());
     if let LogicalPlan::TableScan(scan) = &plan {
         schema.merge(&DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?);
@@ -59,37 +70,37 @@ fn of_plan(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
     let names = NamePreserver::new(&plan);
     let plan = plan.map_expressions(|expr| {
         let name = names.save(&expr);
-        let expr = expr.transform_up(|expr| of_expr(expr, &schema))?;
+        let expr = expr.transform_up(|expr| of_expr(expr, &schema, system))?;
         Ok(expr.update_data(|expr| name.restore(expr)))
     })?;
     plan.transform_data(|plan| match plan {
-        LogicalPlan::Join(join) => join_keys(join),
+        LogicalPlan::Join(join) => join_keys(join, system),
         plan => Ok(Transformed::no(plan)),
     })
 }
 
-fn of_expr(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
+fn of_expr(expr: Expr, schema: &DFSchema, system: bool) -> DfResult<Transformed<Expr>> {
     match expr {
         Expr::ScalarFunction(function) => of_function(function, schema),
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(op) => {
-            let (sides, changed) = alike(vec![*left, *right], schema)?;
+            let (sides, changed) = alike(vec![*left, *right], schema, system)?;
             let [left, right] = <[Expr; 2]>::try_from(sides).map_err(|_| lost())?;
             Ok(yes_if(changed, Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))))
         }
         Expr::Between(Between { expr, negated, low, high }) => {
-            let (sides, changed) = alike(vec![*expr, *low, *high], schema)?;
+            let (sides, changed) = alike(vec![*expr, *low, *high], schema, system)?;
             let [expr, low, high] = <[Expr; 3]>::try_from(sides).map_err(|_| lost())?;
             let between = Between::new(Box::new(expr), negated, Box::new(low), Box::new(high));
             Ok(yes_if(changed, Expr::Between(between)))
         }
         Expr::InList(InList { expr, list, negated }) => {
-            let (mut sides, changed) = alike(std::iter::once(*expr).chain(list).collect(), schema)?;
+            let (mut sides, changed) = alike(std::iter::once(*expr).chain(list).collect(), schema, system)?;
             let expr = sides.remove(0);
             Ok(yes_if(changed, Expr::InList(InList::new(Box::new(expr), sides, negated))))
         }
         Expr::Case(Case { expr: Some(expr), when_then_expr, else_expr }) => {
             let (whens, thens): (Vec<_>, Vec<_>) = when_then_expr.into_iter().map(|(when, then)| (*when, then)).unzip();
-            let (mut sides, changed) = alike(std::iter::once(*expr).chain(whens).collect(), schema)?;
+            let (mut sides, changed) = alike(std::iter::once(*expr).chain(whens).collect(), schema, system)?;
             let expr = sides.remove(0);
             let when_then_expr = sides.into_iter().map(Box::new).zip(thens).collect();
             Ok(yes_if(changed, Expr::Case(Case { expr: Some(Box::new(expr)), when_then_expr, else_expr })))
@@ -100,8 +111,8 @@ fn of_expr(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
                 None => return Ok(Transformed::no(Expr::InSubquery(InSubquery { expr, subquery, negated }))),
             };
             match expr.get_type(schema) {
-                Ok(given) if given.is_numeric() && found.is_string() => Err(number_with_text(&*expr, &name)),
-                Ok(given) if given.is_string() && found.is_numeric() => Err(number_with_text(&name, &*expr)),
+                Ok(given) if !system && given.is_numeric() && found.is_string() => Err(number_with_text(&*expr, &name)),
+                Ok(given) if !system && given.is_string() && found.is_numeric() => Err(number_with_text(&name, &*expr)),
                 _ => Ok(Transformed::no(Expr::InSubquery(InSubquery { expr, subquery, negated }))),
             }
         }
@@ -110,12 +121,16 @@ fn of_expr(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
 }
 
 /// Brings what is compared to types of which the comparison means what it says.
-fn alike(sides: Vec<Expr>, schema: &DFSchema) -> DfResult<(Vec<Expr>, bool)> {
+fn alike(sides: Vec<Expr>, schema: &DFSchema, system: bool) -> DfResult<(Vec<Expr>, bool)> {
     let types = sides.iter().map(|side| side.get_type(schema)).collect::<DfResult<Vec<_>>>();
     // What has no type (a subquery's outer columns, a placeholder) is left to DataFusion, and so are its errors.
     let Ok(types) = types else { return Ok((sides, false)) };
     if types.iter().any(DataType::is_numeric) && types.iter().any(DataType::is_string) {
-        return numbers_and_texts(sides, &types);
+        return match numbers_and_texts(&sides, &types) {
+            Ok(compared) => Ok((compared, true)),
+            Err(_) if system => Ok((sides, false)),
+            Err(e) => Err(e),
+        };
     }
     in_one_unit(sides, types)
 }
@@ -129,11 +144,11 @@ fn lost() -> datafusion::error::DataFusionError {
 }
 
 /// Keys of a join are pairs and not comparisons.
-fn join_keys(join: Join) -> DfResult<Transformed<LogicalPlan>> {
+fn join_keys(join: Join, system: bool) -> DfResult<Transformed<LogicalPlan>> {
     let schema = merge_schema(&[&join.left, &join.right]);
     let mut changed = false;
     let on = join.on.into_iter().map(|(left, right)| {
-        let (sides, cast) = alike(vec![left, right], &schema)?;
+        let (sides, cast) = alike(vec![left, right], &schema, system)?;
         changed |= cast;
         let [left, right] = <[Expr; 2]>::try_from(sides).map_err(|_| lost())?;
         Ok((left, right))
@@ -147,9 +162,9 @@ fn join_keys(join: Join) -> DfResult<Transformed<LogicalPlan>> {
 
 /// DataFusion compares a number with a text as texts: `id > '9'` leaves out 10, `id = '01'` leaves out 1. A text in the
 /// query becomes the number that it writes, as in PostgreSQL; a column of the one kind beside one of the other is refused.
-fn numbers_and_texts(sides: Vec<Expr>, types: &[DataType]) -> DfResult<(Vec<Expr>, bool)> {
+fn numbers_and_texts(sides: &[Expr], types: &[DataType]) -> DfResult<Vec<Expr>> {
     let first = |is: &dyn Fn(&Expr, &DataType) -> bool| sides.iter().zip(types).find(|(e, t)| is(e, t)).map(|(e, _)| e);
-    let Some(number) = first(&|_, t| t.is_numeric()) else { return Ok((sides, false)) };
+    let Some(number) = first(&|_, t| t.is_numeric()) else { return Ok(sides.to_vec()) };
     if let Some(text) = first(&|e, t| t.is_string() && !is_text(e) && !is_null(e)) {
         return Err(number_with_text(number, text));
     }
@@ -163,7 +178,7 @@ fn numbers_and_texts(sides: Vec<Expr>, types: &[DataType]) -> DfResult<(Vec<Expr
         },
         _ => Ok(side.clone()),
     };
-    Ok((sides.iter().zip(types).map(as_number).collect::<DfResult<_>>()?, true))
+    sides.iter().zip(types).map(as_number).collect()
 }
 
 fn number_with_text(number: &dyn Display, text: &dyn Display) -> DataFusionError {
