@@ -408,6 +408,24 @@ mod tests {
         assert_eq!(shown, ["id int | v string | at int | gone boolean not null", row]);
     }
 
+    #[rstest]
+    #[case::left_out(r#"{"note":20}"#, "P | new | 20 | {photo: 10, note: 20}")]
+    #[case::both(r#"{"photo":20,"note":20}"#, "new | new | 20 | {photo: 20, note: 20}")]
+    #[case::older(r#"{"photo":5,"note":20}"#, "P | new | 20 | {photo: 10, note: 20}")]
+    #[case::none("{}", "P | N | 20 | {photo: 10, note: 10}")]
+    #[case::all("null", "new | new | 20 | {photo: 20, note: 20}")]
+    #[tokio::test]
+    async fn a_value_is_that_of_the_version_that_knew_it_last(#[case] known: &str, #[case] row: &str) {
+        const COLUMNS: &str =
+            "id: int, photo: string, note: string, at: bigint, known: struct<photo:bigint,note:bigint>";
+        let current = frame(COLUMNS, &[r#"{"id":1,"photo":"P","note":"N","at":10}"#]);
+        let change = format!(r#"{{"id":1,"photo":"new","note":"new","at":20,"known":{known}}}"#);
+        let merge = Merge::on(&["id"]).order_by("at").known_since("known");
+        let merged = show(merge_and_retain_last(current, frame(COLUMNS, &[&change]), &merge).unwrap()).await;
+        let last = merged.lines().last().unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(last, format!("1 | {row}"));
+    }
+
     #[tokio::test]
     async fn columns_are_matched_by_name_and_sides_completed() {
         let columns = "id: int, v: string, only_here: int, at: timestamp, s: struct<a:int,b:int>";

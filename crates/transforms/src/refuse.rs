@@ -305,6 +305,39 @@ mod tests {
         assert_eq!(show(df).await, show(frame(EVENTS, &rows)).await);
     }
 
+    /// The first row that breaks a rule, and the first of the rules that it breaks.
+    #[rstest]
+    #[case::row(&[r#"{"op":"x"}"#, "{}"], "an unknown operation (values: op = x)")]
+    #[case::rule(&[r#"{"op":"u","s":{"name":"n"}}"#], "an update of nobody (values: op = u, s.id = null)")]
+    #[case::function(&[r#"{"op":"q"}"#], "upper (values: op = q)")]
+    #[tokio::test]
+    async fn the_first_row_is_told_with_what_its_rule_looks_at(#[case] rows: &[&str], #[case] message: &str) {
+        let mut rules = rules();
+        rules.push((datafusion::functions::expr_fn::upper(col("op")).eq(lit("Q")), "upper"));
+        rules.push((col("op").eq(lit("u")), "another rule"));
+        assert_eq!(
+            failure(refuse_rows(frame("op: string, s: struct<id: int, name: string>", rows), &rules).unwrap()).await,
+            message
+        );
+    }
+
+    #[rstest]
+    #[case::as_it_is(100, "")]
+    #[case::cut(101, "…")]
+    #[tokio::test]
+    async fn long_values_are_cut(#[case] length: usize, #[case] end: &str) {
+        let df = frame("op: string", &[format!(r#"{{"op":"{}"}}"#, "ä".repeat(length)).as_str()]);
+        let df = refuse_rows(df, &[(col("op").is_not_null(), "no")]).unwrap();
+        assert_eq!(failure(df).await, format!("no (values: op = {}{end})", "ä".repeat(100)));
+    }
+
+    #[test]
+    fn the_plan_says_that_rows_are_checked() {
+        let plan =
+            refuse_rows(frame("op: string", &[]), &[(col("op").is_null(), "no")]).unwrap().logical_plan().to_string();
+        assert!(plan.contains("checked(?table?.op") && plan.contains("passes(?table?.op IS NULL"), "{plan}");
+    }
+
     /// Also where nothing asks for the columns that are looked at, and for rows that are dropped afterwards.
     #[tokio::test]
     async fn rules_hold_whatever_is_selected() {

@@ -234,6 +234,14 @@ mod tests {
     use super::*;
     use crate::testing::{frame, run, show};
 
+    #[test]
+    fn the_plan_says_what_is_looked_at() {
+        let (good, refused) = split_by_schema(frame("a: int, b: string", &[]), &schema! { a: bigint, b: int }).unwrap();
+        let (good, refused) = (good.logical_plan().to_string(), refused.logical_plan().to_string());
+        assert!(good.contains("coerce_or_null(?table?.b)") && !good.contains("coerce_or_null(?table?.a)"), "{good}");
+        assert!(refused.contains("refusals(?table?.b)"), "{refused}");
+    }
+
     const COLUMNS: &str = "id: string, price: string, tags: array<string>, more: int";
 
     fn rows() -> DataFrame {

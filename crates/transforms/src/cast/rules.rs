@@ -125,6 +125,9 @@ mod tests {
         "bigint",
         "a column cannot become the declared type; say which unit is wanted, with date_part say"
     )]
+    #[case("array<int>", "timestamp", "a column cannot become the declared type")]
+    #[case("array<int>", "date", "a column cannot become the declared type")]
+    #[case("timestamp", "array<int>", "a column cannot become the declared type")]
     #[case("struct<x:int>", "string", "a column cannot become the declared type")]
     #[case("array<struct<x:date>>", "array<struct<x:int>>", "a column cannot become the declared type")]
     #[case("boolean", "double", "a column cannot become the declared type")]

@@ -336,6 +336,8 @@ mod tests {
     #[case("0.1", "double", "decimal(10,2)", "0.10")]
     #[case("0.29", "decimal(10,2)", "double", "0.29")]
     #[case("NaN", "double", "float", "NaN")]
+    #[case("inf", "double", "float", "inf")]
+    #[case("-0.0", "float", "int", "0")]
     #[case("1", "int", "boolean", "true")]
     #[case("true", "boolean", "int", "1")]
     #[case("1e3", "string", "int", "1000")]
@@ -449,6 +451,13 @@ mod tests {
     #[case(DataType::Timestamp(TimeUnit::Second, Some("Europe/Berlin".into())), DataType::Timestamp(TimeUnit::Millisecond, None), 7, Some(7000))]
     #[case(DataType::Timestamp(TimeUnit::Second, None), DataType::Timestamp(TimeUnit::Second, Some("Europe/Berlin".into())), 7, Some(7))]
     #[case(DataType::Date64, DataType::Timestamp(TimeUnit::Nanosecond, None), i64::MAX / 1000, None)]
+    #[case(DataType::Timestamp(TimeUnit::Second, None), DataType::Date64, 86_400, Some(86_400_000))]
+    #[case(DataType::Timestamp(TimeUnit::Millisecond, None), DataType::Date64, 86_400_000, Some(86_400_000))]
+    #[case(DataType::Timestamp(TimeUnit::Microsecond, None), DataType::Date64, 86_400_000_000, Some(86_400_000))]
+    #[case(DataType::Timestamp(TimeUnit::Nanosecond, None), DataType::Date64, 86_400_000_000_000, Some(86_400_000))]
+    #[case(DataType::Timestamp(TimeUnit::Second, Some("America/New_York".into())), DataType::Date64, 86_400, Some(86_400_000))]
+    #[case(DataType::Timestamp(TimeUnit::Millisecond, None), DataType::Date64, 1, None)]
+    #[case(DataType::Timestamp(TimeUnit::Second, None), DataType::Date64, i64::MAX, None)]
     fn an_instant_stays_the_same_instant(
         #[case] from: DataType,
         #[case] to: DataType,
@@ -457,6 +466,7 @@ mod tests {
     ) {
         let numbers: ArrayRef = Arc::new(datafusion::arrow::array::Int64Array::from(vec![value]));
         let fitted = fit(&relabel(&numbers, from).unwrap(), &Field::new("c", to, true), "c", None);
+        assert!(fitted.as_ref().err().is_none_or(|e| e.kind() == hardtack_core::ErrorKind::Refused), "{fitted:?}");
         let fitted = fitted.map(|f| relabel(&f, DataType::Int64).unwrap());
         assert_eq!(fitted.ok().map(|f| f.as_primitive::<datafusion::arrow::datatypes::Int64Type>().value(0)), expected);
     }
@@ -573,6 +583,21 @@ mod tests {
         let error = fit(&row, &to(false), "s", None).unwrap_err();
         assert_eq!(error.to_string(), "a column that is declared not null is null (column: s.x)");
 
+        let numbers: ArrayRef = Arc::new(Int32Array::from(vec![None, Some(7)]));
+        let fields = Fields::from(vec![Field::new("x", DataType::Int32, true)]);
+        let row: ArrayRef =
+            Arc::new(StructArray::new(fields, vec![numbers], Some(NullBuffer::from(vec![false, true]))));
+        assert_eq!(array_value_to_string(&fit(&row, &to(false), "s", None).unwrap(), 1).unwrap(), "{x: 7}");
+
+        let list =
+            ListArray::from_iter_primitive::<Int32Type, _, _>([Some([Some(999), None]), Some([Some(1), Some(2)])]);
+        let (field, offsets, values, _) = list.into_parts();
+        let list: ArrayRef =
+            Arc::new(ListArray::new(field, offsets, values, Some(NullBuffer::from(vec![false, true]))));
+        let to = Field::new("l", DataType::List(Arc::new(Field::new("item", DataType::Int8, false))), true);
+        let fitted = fit(&list, &to, "l", None).unwrap();
+        assert_eq!(array_value_to_string(&fitted, 1).unwrap(), "[1, 2]");
+
         let list =
             ListArray::from_iter_primitive::<Int32Type, _, _>([Some([Some(1), Some(2)]), Some([Some(999), None])]);
         let (field, offsets, values, _) = list.into_parts();
@@ -605,11 +630,84 @@ mod tests {
         assert_eq!(error.get("value"), Some("x"));
     }
 
+    /// What types and values say must agree: what types allow can be done, what they refuse is an error.
+    #[rstest]
+    #[case::nulls(DataType::Null, DataType::Int32, Ok(""))]
+    #[case::large(list(DataType::Int32), DataType::LargeList(item(DataType::Int64)), Ok("[1, 2]"))]
+    #[case::view(DataType::ListView(item(DataType::Int32)), list(DataType::Int64), Ok("[1, 2]"))]
+    #[case::fixed(fixed(DataType::Int32, 2), fixed(DataType::Int64, 2), Ok("[1, 2]"))]
+    #[case::no_longer_fixed(fixed(DataType::Int32, 2), list(DataType::Int64), Ok("[1, 2]"))]
+    #[case::longer(fixed(DataType::Int32, 2), fixed(DataType::Int64, 3), Err("c"))]
+    #[case::newly_fixed(list(DataType::Int32), fixed(DataType::Int64, 2), Err("c"))]
+    #[case::elements(list(DataType::Int32), list(DataType::Date32), Err("c[]"))]
+    #[case::map(hive("map<string,int>"), hive("map<string,bigint>"), Ok("{a: 1}"))]
+    #[case::map_values(hive("map<string,int>"), hive("map<string,date>"), Err("c[value]"))]
+    fn types_say_what_values_can_become(
+        #[case] from: DataType,
+        #[case] to: DataType,
+        #[case] expected: Result<&str, &str>,
+    ) {
+        let array = match &from {
+            DataType::Null => new_null_array(&from, 1),
+            DataType::Map(..) => Arc::clone(batch("c: map<string,int>", &[r#"{"c":{"a":1}}"#]).column(0)),
+            _ => {
+                let list: ArrayRef =
+                    Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>([Some([Some(1), Some(2)])]));
+                cast(&list, &from).unwrap()
+            }
+        };
+        let to = Field::new("c", to, true);
+        let problem = super::super::conversion_problem(Policy::Coerce, &Field::new("c", from, true), &to);
+        let fitted = fit(&array, &to, "c", None);
+        match expected {
+            Ok(shown) => {
+                assert_eq!(problem.map(|p| p.path), None);
+                let fitted = fitted.unwrap();
+                assert_eq!(fitted.data_type(), to.data_type());
+                assert_eq!(array_value_to_string(&fitted, 0).unwrap(), shown);
+            }
+            Err(path) => {
+                assert_eq!(problem.map(|p| p.path).as_deref(), Some(path));
+                assert_eq!(fitted.unwrap_err().get("column"), Some(path));
+            }
+        }
+    }
+
+    fn hive(name: &str) -> DataType {
+        DataType::from(&name.parse::<HiveType>().unwrap())
+    }
+
+    fn item(element: DataType) -> FieldRef {
+        Arc::new(Field::new("item", element, true))
+    }
+
+    fn list(element: DataType) -> DataType {
+        DataType::List(item(element))
+    }
+
+    fn fixed(element: DataType, length: i32) -> DataType {
+        DataType::FixedSizeList(item(element), length)
+    }
+
+    #[test]
+    fn days_and_halves_have_their_range() {
+        let days: ArrayRef = Arc::new(datafusion::arrow::array::Date32Array::from(vec![3_000_000]));
+        let nanoseconds = Field::new("c", DataType::Timestamp(TimeUnit::Nanosecond, None), true);
+        assert_eq!(fit(&days, &nanoseconds, "c", None).unwrap_err().kind(), hardtack_core::ErrorKind::Refused);
+
+        let double: ArrayRef = Arc::new(Float64Array::from(vec![70_000.0]));
+        let half = Field::new("c", DataType::Float16, true);
+        assert_eq!(fit(&double, &half, "c", None).unwrap_err().kind(), hardtack_core::ErrorKind::Refused);
+    }
+
     #[test]
     fn long_values_are_cut_in_messages() {
         let text: ArrayRef = Arc::new(StringArray::from(vec!["ä".repeat(1000)]));
         let error = fit(&text, &Field::new("c", DataType::Int64, true), "c", None).unwrap_err();
         assert_eq!(error.get("value"), Some(format!("{}…", "ä".repeat(100)).as_str()));
+        let text: ArrayRef = Arc::new(StringArray::from(vec!["ä".repeat(100)]));
+        let error = fit(&text, &Field::new("c", DataType::Int64, true), "c", None).unwrap_err();
+        assert_eq!(error.get("value"), Some("ä".repeat(100).as_str()));
     }
 
     proptest! {
