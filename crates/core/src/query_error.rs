@@ -123,7 +123,7 @@ fn shown(column: &Column) -> String {
 fn candidates(error: &DataFusionError) -> Vec<String> {
     let notes = error.diagnostic().map(|diagnostic| diagnostic.notes.as_slice()).unwrap_or_default();
     let columns = notes.iter().filter_map(|note| note.message.strip_prefix("possible column "));
-    columns.map(|column| sentence(column)).collect()
+    columns.map(sentence).collect()
 }
 
 fn of_schema(error: &SchemaError, candidates: &[String]) -> Error {
