@@ -25,7 +25,7 @@ use hardtack_core::{Error, Result};
 /// let x: ArrayRef = Arc::new(Float64Array::from(vec![Some(f64::NAN), Some(0.5), None]));
 /// let text = json_lines(&RecordBatch::try_from_iter([("x", x)])?)?;
 /// assert_eq!(text, b"{\"x\":\"NaN\"}\n{\"x\":0.5}\n{\"x\":null}\n");
-/// # hardtack_core::Result::Ok(())
+/// # Ok::<_, hardtack_core::Error>(())
 /// ```
 ///
 /// # Errors
