@@ -155,6 +155,6 @@ async fn partitions_of_a_table_that_is_there_are_registered_in_glue() {
             The Lighthouse Ledger           | 1987-03-14           | 1951-06-30                | 1                | Mara Quill
             ");
         }
-        assert_eq!((bucket.open_uploads(), bucket.files("out")), (vec![], vec![]));
+        assert_eq!(bucket.open_uploads(), [""; 0]);
     }
 }
