@@ -115,7 +115,7 @@ class Aws:
         def typed(columns: dict[str, str]) -> list[dict[str, str]]:
             return [{"Name": name, "Type": of} for name, of in columns.items()]
 
-        storage = PARQUET | {"Location": f"s3://{BUCKET}/by_author", "Columns": typed(table.columns)}
+        storage = PARQUET | {"Location": f"s3://{BUCKET}/out/books", "Columns": typed(table.columns)}
         self.glue.create_table(
             DatabaseName=DATABASE,
             TableInput={

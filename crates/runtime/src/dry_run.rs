@@ -21,7 +21,7 @@ use crate::lifecycle::panicked;
 /// declared schema it is only looked whether there is something to read; one without is read as far as its schema needs.
 ///
 /// # Errors
-/// Those of `main`, and those of sources that cannot be read: they are told, and the dry run goes on as far as it can.
+/// Those of `main`, and those of sources that cannot be read: they are printed, and the dry run goes on as far as it can.
 pub(crate) async fn dry_run<A>(
     job: &str,
     args: A,
@@ -74,6 +74,12 @@ impl DryRunIo {
     }
 }
 
+fn no_rows(ctx: &JobContext, name: &str, schema: SchemaRef) -> Result<DataFrame> {
+    let table = provider_as_source(Arc::new(EmptyTable::new(schema)));
+    let plan = LogicalPlanBuilder::scan(name, table, None)?.build()?;
+    Ok(DataFrame::new(ctx.session().state(), plan))
+}
+
 #[async_trait]
 impl Io for DryRunIo {
     async fn load(&self, ctx: &JobContext, source: &dyn Source) -> Result<DataFrame> {
@@ -93,11 +99,11 @@ impl Io for DryRunIo {
                     None,
                 );
                 self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
-                return self.no_rows(ctx, name, schema);
+                return no_rows(ctx, name, schema);
             }
         };
         self.say("source", name, source.location(), &format!("{source:?}"), &schema, None);
-        self.no_rows(ctx, name, schema)
+        no_rows(ctx, name, schema)
     }
 
     async fn save(&self, ctx: &JobContext, sink: &dyn Sink, rows: DataFrame) -> Result<()> {
@@ -106,14 +112,6 @@ impl Io for DryRunIo {
         self.say("sink", sink.name(), sink.location(), &format!("{sink:?}"), &schema, Some(&plan));
         sink.conform(ctx, rows).await.map_err(|e| e.with("sink", sink.name()))?;
         Ok(())
-    }
-}
-
-impl DryRunIo {
-    fn no_rows(&self, ctx: &JobContext, name: &str, schema: SchemaRef) -> Result<DataFrame> {
-        let table = provider_as_source(Arc::new(EmptyTable::new(schema)));
-        let plan = LogicalPlanBuilder::scan(name, table, None)?.build()?;
-        Ok(DataFrame::new(ctx.session().state(), plan))
     }
 }
 

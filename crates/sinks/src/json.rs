@@ -13,8 +13,7 @@ use datafusion::arrow::json::writer::{
 use hardtack_core::{Error, Result};
 
 /// Rows as objects, one on each line, nulls included. NaN and infinities, for which JSON has no numbers, are the texts
-/// `"NaN"`, `"Infinity"` and `"-Infinity"`, as Spark writes them; a source whose
-/// schema says `double` reads them back.
+/// `"NaN"`, `"Infinity"` and `"-Infinity"`, as Spark writes them; a source whose schema says `double` reads them back.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -44,13 +43,17 @@ pub fn json_lines(rows: &RecordBatch) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Refuses moments that no calendar reaches, which Arrow writes as the text of an error.
+/// Refuses dates and timestamps beyond the years that Arrow's calendar has (about 262,000 either way), at any depth. Arrow
+/// would write the text of an error in their place, so it is called before rows become text.
 ///
 /// # Errors
-/// [`Refused`](hardtack_core::ErrorKind::Refused), with column and value.
+/// [`Refused`](hardtack_core::ErrorKind::Refused), with column, value and the way out.
 pub fn check_moments(rows: &RecordBatch) -> Result<()> {
     let columns = rows.schema_ref().fields().iter().zip(rows.columns());
-    columns.into_iter().try_for_each(|(field, values)| check(field.name(), values))
+    for (field, values) in columns {
+        check(field.name(), values)?;
+    }
+    Ok(())
 }
 
 /// Since 1970. The calendar reaches 262,143 years either way; its ends are left out, for a zone may be a day away.
@@ -80,7 +83,7 @@ fn check(column: &str, values: &ArrayRef) -> Result<()> {
                 .with("column", column)
                 .with("value", end)
                 .with("type", values.data_type())
-                .with("way out", format!("write the number that it is: `cast({column} as bigint)`")));
+                .with("way out", "write the number that is stored, as in `cast(x as bigint)`"));
         }
     }
     Ok(())
@@ -120,11 +123,12 @@ struct FloatEncoder<'a> {
 impl Encoder for FloatEncoder<'_> {
     fn encode(&mut self, idx: usize, out: &mut Vec<u8>) {
         let value = self.values.value(idx);
-        match (value.is_nan(), value.is_infinite(), value > 0.0) {
-            (true, ..) => out.extend_from_slice(br#""NaN""#),
-            (_, true, true) => out.extend_from_slice(br#""Infinity""#),
-            (_, true, false) => out.extend_from_slice(br#""-Infinity""#),
-            _ => self.numbers.encode(idx, out),
-        }
+        let text: &[u8] = match value {
+            f64::INFINITY => br#""Infinity""#,
+            f64::NEG_INFINITY => br#""-Infinity""#,
+            value if value.is_nan() => br#""NaN""#,
+            _ => return self.numbers.encode(idx, out),
+        };
+        out.extend_from_slice(text);
     }
 }

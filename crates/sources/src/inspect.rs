@@ -117,8 +117,8 @@ pub struct InspectOptions {
     pub keys: Vec<String>,
     /// How many files are looked at side by side.
     pub concurrency: usize,
-    /// Columns, in lower case, whose types are known, whatever files infer. A file that stores something of which none is
-    /// that is left out.
+    /// The types that columns (in lower case) are to have, whatever is found. A file whose values can never be of that type
+    /// is left out.
     pub types: Vec<(String, DataType)>,
     /// Whether the first files say what the columns are, because they were read before. Otherwise most of them do.
     pub first_counts: bool,

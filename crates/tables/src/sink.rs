@@ -413,7 +413,7 @@ fn is_there(table: &Description, base: &Location, said: &Location) -> Result<()>
         .with("table", table.qualified_name())
         .with("location of the table", base)
         .with("location in the job", said)
-        .with("way out", "say where the table is (with the job's target, say), or save to another table"))
+        .with("way out", "give the job the place of the table (as its target), or save to another table"))
 }
 
 /// Only Parquet tables can be written.

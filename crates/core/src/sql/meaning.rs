@@ -111,8 +111,12 @@ fn of_expr(expr: Expr, schema: &DFSchema, system: bool) -> DfResult<Transformed<
                 None => return Ok(Transformed::no(Expr::InSubquery(InSubquery { expr, subquery, negated }))),
             };
             match expr.get_type(schema) {
-                Ok(given) if !system && given.is_numeric() && found.is_string() => Err(number_with_text(&*expr, &name)),
-                Ok(given) if !system && given.is_string() && found.is_numeric() => Err(number_with_text(&name, &*expr)),
+                Ok(given) if !system && given.is_numeric() && found.is_string() => {
+                    Err(number_with_text(&expr.human_display(), &name))
+                }
+                Ok(given) if !system && given.is_string() && found.is_numeric() => {
+                    Err(number_with_text(&name, &expr.human_display()))
+                }
                 _ => Ok(Transformed::no(Expr::InSubquery(InSubquery { expr, subquery, negated }))),
             }
         }
@@ -166,15 +170,19 @@ fn numbers_and_texts(sides: &[Expr], types: &[DataType]) -> DfResult<Vec<Expr>> 
     let first = |is: &dyn Fn(&Expr, &DataType) -> bool| sides.iter().zip(types).find(|(e, t)| is(e, t)).map(|(e, _)| e);
     let Some(number) = first(&|_, t| t.is_numeric()) else { return Ok(sides.to_vec()) };
     if let Some(text) = first(&|e, t| t.is_string() && !is_text(e) && !is_null(e)) {
-        return Err(number_with_text(number, text));
+        return Err(number_with_text(&number.human_display(), &text.human_display()));
     }
     let as_number = |(side, data_type): (&Expr, &DataType)| match literal_text(side) {
         Some(written) if data_type.is_string() => match read_as_number(written, types) {
             Some(value) => Ok(Expr::Literal(value, None)),
-            None => Err(Error::usage(format!("'{written}' is compared with a number, and is none"))
-                .with("number", number)
-                .with("way out", format!("compare with a number, or compare texts: `cast({number} as string)`"))
-                .into()),
+            None => {
+                let shown = number.human_display();
+                let name = if matches!(number, Expr::Column(_)) { shown.to_string() } else { "x".to_owned() };
+                Err(Error::usage(format!("'{written}' cannot be compared with a number"))
+                    .with("number", shown)
+                    .with("way out", format!("compare with a number, or compare texts: `cast({name} as string)`"))
+                    .into())
+            }
         },
         _ => Ok(side.clone()),
     };
@@ -193,11 +201,15 @@ fn number_with_text(number: &dyn Display, text: &dyn Display) -> DataFusionError
 fn read_as_number(text: &str, types: &[DataType]) -> Option<ScalarValue> {
     let text = text.trim();
     let mut numbers = types.iter().filter(|t| t.is_numeric());
+    // Infinity has a name; what is only too large is not infinite.
+    let written = text::Number::read(text);
     if numbers.clone().all(|t| *t == DataType::Float32) {
-        return text.parse().ok().map(|value| ScalarValue::Float32(Some(value)));
+        let value: f32 = text.parse().ok()?;
+        return (written.is_none() || value.is_finite()).then_some(ScalarValue::Float32(Some(value)));
     }
     if numbers.any(DataType::is_floating) {
-        return text.parse().ok().map(|value| ScalarValue::Float64(Some(value)));
+        let value: f64 = text.parse().ok()?;
+        return (written.is_none() || value.is_finite()).then_some(ScalarValue::Float64(Some(value)));
     }
     if let Some(whole) = text::decimal::<Decimal128Type>(text, 38, 0) {
         return Some(match i64::try_from(whole) {
@@ -205,7 +217,7 @@ fn read_as_number(text: &str, types: &[DataType]) -> Option<ScalarValue> {
             Err(_) => ScalarValue::Decimal128(Some(whole), 38, 0),
         });
     }
-    let number = text::Number::read(text)?;
+    let number = written?;
     let digits = number.fraction.map_or(0, <[u8]>::len) as i64 - number.exponent.map_or(0, |e| e.value);
     let scale = i8::try_from(digits).ok().filter(|scale| (1..=38).contains(scale))?;
     let value = text::decimal::<Decimal128Type>(text, 38, scale)?;

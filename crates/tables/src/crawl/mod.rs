@@ -57,8 +57,9 @@ pub struct CrawlOptions {
     pub exclude: Vec<String>,
     /// What becomes of timestamps that files store in nanoseconds; a table's `timestamp` has microseconds.
     pub nanoseconds: Nanoseconds,
-    /// Columns whose types are said and not found out, in tables that are there, too: for files whose types have nothing in
-    /// common, say. Later crawls leave them alone. Values that are none of the type are refused when they are read.
+    /// The types of columns, by name, which are then not found out: where the types of files have nothing in common, for
+    /// example. They hold for new tables and for tables that exist, and later crawls keep them. A value that is not of its
+    /// type is refused when it is read.
     pub types: BTreeMap<String, HiveType>,
 }
 

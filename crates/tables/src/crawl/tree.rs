@@ -206,16 +206,14 @@ impl<'a> Listed<'a> {
         if meta.size == 0 || is_hidden(&name) {
             return false;
         }
-        if let Some(suffix) = unfinished(&name) {
+        if let Some(suffix) = unfinished(&name).filter(|_| !is_excluded) {
             let location = Location::of(&self.store.url, &meta.location);
             let message = format!(
-                "`{suffix}` is what copies and unfinished files are called, so it is no file of a table; rename it, remove it, \
-                 or leave it out by --exclude"
+                "`{suffix}` is what copies and unfinished files are called; a query reads all files of its table's folder, so \
+                 move it away, rename it, or leave it out by --exclude"
             );
-            if !is_excluded {
-                self.problems.push(CrawlProblem { location, table: None, message });
-                return false;
-            }
+            self.problems.push(CrawlProblem { location, table: None, message });
+            return false;
         }
         if is_excluded {
             self.excluded.push((meta.location.clone(), relative));

@@ -495,6 +495,8 @@ async fn copies_and_unfinished_files_are_named() {
     for copy in ["/a.jsonl.bak `.bak` is", "/a.jsonl~ `~` is", "/b.jsonl.TMP `.tmp` is"] {
         assert!(said.contains(&format!("! memory:/lake/t{copy} what copies")), "{said}");
     }
+    // As Hive, Spark and Athena would.
+    assert_eq!(cells(sql(&world.ctx, "select count(*) from lake.t").await).await, "4");
     let exclude = ["**/*.bak", "**/*~", "**/*.TMP"].map(str::to_owned).to_vec();
     let said = with(&world, "memory:/lake", &CrawlOptions { exclude, ..CrawlOptions::default() }).await;
     assert!(!said.contains('!'), "{said}");

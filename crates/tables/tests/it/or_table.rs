@@ -195,7 +195,7 @@ async fn a_table_that_is_elsewhere_is_not_saved_to() {
     let (ctx, before) = (world.run(), (world.table("shelf").await, world.dir.files("")));
     let sink = shelf(world.dir.at("elsewhere/shelf"), Some(&lake()));
     let error = saved(&world, &sink, two_books()).await.unwrap_err().replace(world.dir.at("").as_str(), "DIR");
-    assert_snapshot!(error, @"the table is elsewhere than the job says, and a table does not move (table: lake.shelf, location of the table: DIR/shelf, location in the job: DIR/elsewhere/shelf, way out: say where the table is (with the job's target, say), or save to another table)");
+    assert_snapshot!(error, @"the table is elsewhere than the job says, and a table does not move (table: lake.shelf, location of the table: DIR/shelf, location in the job: DIR/elsewhere/shelf, way out: give the job the place of the table (as its target), or save to another table)");
     // A dry run says so, too.
     let conformed = sink.conform(&ctx, two_books().to_df(ctx.session())).await;
     assert_eq!(conformed.unwrap_err().kind(), ErrorKind::Usage);
