@@ -5,7 +5,7 @@
 //!   and `crawl` with SQL, make of them against naive readers, which are here: [`csv`] and [`json`] go through a text
 //!   character by character, and [`meaning`] says with exact numbers whether a value is what was written.
 //! * [`targets`] do the same with any bytes for the decoders written by hand. The tests try what becomes of the corpus when it
-//!   is cut up and joined; with the feature `libfuzzer` they are programs for `cargo fuzz`.
+//!   is cut up and joined; with the feature `libfuzzer` they are programs, which `.ci/fuzz` runs.
 //!
 //! `cargo test -p hardtack-fuzz` tries the same few thousand cases each time. More, and others each time:
 //! `PROPTEST_CASES=25600 cargo test -p hardtack-fuzz` (a hundred times as many). A failure shows the smallest files that fail,

@@ -354,7 +354,9 @@ fn of_text(text: &str, to: &DataType) -> Meaning {
             let nanos = nanos_of(*unit);
             let fits = moment.nanos % nanos == 0 && i64::try_from(moment.nanos / nanos).is_ok();
             let value = Value::Moment(Moment { zoned: zone.is_some(), ..moment });
-            if fits { Meaning::of(value, usual && text.len() >= 19) } else { Meaning::Nothing }
+            // Most writers have the seconds, and no blank before the offset.
+            let usual = usual && text.get(19..).is_some_and(|rest| !rest.contains(' '));
+            if fits { Meaning::of(value, usual) } else { Meaning::Nothing }
         }),
         DataType::Float32 | DataType::Float64 => match Exact::parse(trimmed) {
             Some(exact) => of_float(trimmed, &exact, to, usual),
@@ -393,8 +395,8 @@ fn float_of(value: f64, to: &DataType) -> Value {
     if *to == DataType::Float32 { Value::SmallFloat(value as f32) } else { Value::Float(value) }
 }
 
-/// The float that is nearest, if none is infinite, none is zero that is written otherwise, and integers are exactly it, or
-/// its shortest form, which is what most programs write.
+/// The float that is nearest, if none is infinite, none is zero that is written otherwise, and integers that are written out,
+/// without a power of ten, are exactly it, or its shortest form, which is what most programs write.
 fn of_float(text: &str, exact: &Exact, to: &DataType, usual: bool) -> Meaning {
     let small = *to == DataType::Float32;
     let (value, read, kept) = if small {
@@ -405,8 +407,9 @@ fn of_float(text: &str, exact: &Exact, to: &DataType, usual: bool) -> Meaning {
         (Value::Float(value), value, 15)
     };
     let lost = !read.is_finite() || (read == 0.0) != exact.is_zero();
-    let integer =
-        exact.integer().is_some_and(|integer| !exact.is_zero() && format!("{read:.0}") != integer.to_string());
+    let written_out = !text.contains(['e', 'E']);
+    let integer = written_out
+        && exact.integer().is_some_and(|integer| !exact.is_zero() && format!("{read:.0}") != integer.to_string());
     let shortest = if small { Exact::of_small_float(read as f32) } else { Exact::of_float(read) };
     if lost || (integer && shortest.as_ref() != Some(exact)) {
         return Meaning::Nothing;

@@ -1,0 +1,51 @@
+//! A short run of each target under libFuzzer, from the corpus that is committed. `.ci/fuzz` builds the targets with what
+//! tells libFuzzer which code an input reaches.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    clippy::print_stdout,
+    reason = "tests stop where they fail, and say what they have tried"
+)]
+
+use std::env::{self, VarError};
+use std::process::Command;
+
+use rstest::rstest;
+
+/// How long each target runs, and with which seed. Seconds find what is easily found; nights are for the rest, with another
+/// seed each time, which is what 0 means.
+fn limits() -> (u32, u32) {
+    match env::var("HARDTACK_FUZZ_SECONDS") {
+        Ok(seconds) => (seconds.parse().unwrap(), 0),
+        Err(VarError::NotPresent) => (6, 1),
+        Err(e) => panic!("HARDTACK_FUZZ_SECONDS: {e}"),
+    }
+}
+
+#[rstest]
+#[case::csv("csv", env!("CARGO_BIN_EXE_fuzz_csv"))]
+#[case::json("json", env!("CARGO_BIN_EXE_fuzz_json"))]
+#[case::text("text", env!("CARGO_BIN_EXE_fuzz_text"))]
+#[case::hive("hive", env!("CARGO_BIN_EXE_fuzz_hive"))]
+#[case::folder("folder", env!("CARGO_BIN_EXE_fuzz_folder"))]
+fn no_input_makes_a_decoder_wrong(#[case] target: &str, #[case] program: &str) {
+    let found = format!("{}/fuzz/{target}", env!("CARGO_TARGET_TMPDIR"));
+    let corpus = format!("{}/corpus/fuzz_{target}", env!("CARGO_MANIFEST_DIR"));
+    let (seconds, seed) = limits();
+    let done = Command::new(program)
+        .args(["-timeout=10", "-create_missing_dirs=1", "-print_final_stats=1", "-max_len=512"])
+        .args([format!("-max_total_time={seconds}"), format!("-seed={seed}")])
+        .arg(format!("-artifact_prefix={found}/"))
+        // What is found goes to the first folder.
+        .args([&found, &corpus])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    let stats: Vec<&str> =
+        said.lines().filter(|line| line.starts_with("stat::number_of") || line.contains("DONE")).collect();
+    println!("{target}: {}", stats.join(" "));
+    assert!(done.status.success(), "{target}: {said}");
+    // A build without coverage would run, too, and find nothing.
+    assert!(said.contains("inline 8-bit counters"), "{said}");
+}
