@@ -5,8 +5,8 @@
 //! * **Integers** are whole numbers in any notation: `12`, `+12`, `007`, `3.0`, `1e3`; not `1.5`, not what overflows.
 //! * **Decimals** hold all digits that are not zero: `1.50` and `15e-1` are a `Decimal(2, 1)`, `1.25` and `1.25e0` are none.
 //! * **Floats** take the nearest value, since that is what a float is. But a number that is too large is not infinity, one
-//!   that is too small is not zero, and a whole number that is written with all its digits (`9007199254740993`) has to keep
-//!   them. Infinity and NaN are `inf`, `Infinity` and `NaN`, in any case, with or without a sign.
+//!   that is too small is not zero, and a whole number that is written with all its digits (`9007199254740993`,
+//!   `9007199254740993e0`) has to keep them. Infinity and NaN are `inf`, `Infinity` and `NaN`, in any case, with or without a sign.
 //! * **Dates** are `2024-01-31`, or a midnight in UTC; years beyond four digits have a sign (`+10999-12-31`).
 //! * **Timestamps** are written as in RFC 3339 with a `T` or a blank, with or without an offset; without one they are in the
 //!   column's zone, or UTC. Seconds may be left out. A fraction that is finer than the unit is refused, and so is a leap
@@ -279,6 +279,13 @@ impl<'a> Number<'a> {
         self.digits().rev().take_while(|d| *d == 0).count()
     }
 
+    /// Whether this is a whole number with all digits before the point: `12`, `12.0`, `12e3`. Programs that write a float with
+    /// more digits than it has (`%.18e`) have the point behind the first one.
+    fn is_written_out(&self) -> bool {
+        self.fraction.unwrap_or_default().iter().all(|b| *b == b'0')
+            && self.power_of_ten() + self.whole.iter().rev().take_while(|b| **b == b'0').count() as i64 >= 0
+    }
+
     /// How many digits are written.
     fn written(&self) -> usize {
         self.whole.len() + self.fraction.map_or(0, <[u8]>::len)
@@ -386,7 +393,7 @@ pub fn float<T: Float>(text: &str) -> Option<T::Native> {
         None => !wide.is_finite() && !text.bytes().any(|b| b.is_ascii_digit()),
         Some(_) if !wide.is_finite() => false,
         Some(number) if wide == 0.0 => number.is_zero(),
-        Some(number) if number.exponent.is_none() && number.fraction.unwrap_or_default().iter().all(|b| *b == b'0') => {
+        Some(number) if number.is_written_out() => {
             let is = |back: String| Number::read(&back).is_some_and(|back| number.means(&back));
             number.significant().count() <= T::DIGITS || is(T::shortest(value)) || is(format!("{wide:.0}"))
         }
@@ -499,6 +506,11 @@ fn utc_second(text: &str) -> Option<i64> {
 
 /// What arrow reads, but for leap seconds, which cannot be stored, and for digits that it would forget.
 fn moment<Z: TimeZone>(text: &str, zone: &Z) -> Option<DateTime<Z>> {
+    // Arrow takes `2024-01-31T104234`, too, which is a number behind a day.
+    let time = text.split_once(['T', 't', ' ']).map_or("", |(_, time)| time);
+    if !time.is_empty() && time.as_bytes().get(2) != Some(&b':') {
+        return None;
+    }
     let moment = string_to_datetime(zone, text).ok()?;
     let is_leap_second = moment.timestamp_subsec_nanos() >= SECOND as u32;
     (!is_leap_second && !is_finer_than_nanos(text)).then_some(moment)
@@ -592,6 +604,13 @@ mod tests {
     #[case("1.5", DataType::Float16, Some("1.5"))]
     #[case("9007199254740993", DataType::Float64, None)]
     #[case("9007199254740993.000", DataType::Float64, None)]
+    #[case("9007199254740993e0", DataType::Float64, None)]
+    #[case("90071992547409930e-1", DataType::Float64, None)]
+    #[case("90071992547409935e-1", DataType::Float64, Some("9007199254740994.0"))]
+    #[case("9007199254740992e0", DataType::Float64, Some("9007199254740992.0"))]
+    #[case("17976931348623157e292", DataType::Float64, Some("1.7976931348623157e308"))]
+    #[case("3.300000000000000141e+25", DataType::Float64, Some("3.3e25"))]
+    #[case("16777217e0", DataType::Float32, None)]
     #[case("9007199254740994", DataType::Float64, Some("9007199254740994.0"))]
     #[case("12345678901234567168.00", DataType::Float64, Some("1.2345678901234567e19"))]
     #[case("100000000000000000000000", DataType::Float64, Some("1e23"))]
@@ -655,6 +674,9 @@ mod tests {
     #[case("2024-01-31T10:00:00+02:00", TIMESTAMP_S, Some("2024-01-31T08:00:00"))]
     #[case("2024-01-31 10:00", TIMESTAMP_S, Some("2024-01-31T10:00:00"))]
     #[case("2024-01-31", TIMESTAMP_S, Some("2024-01-31T00:00:00"))]
+    #[case("2024-01-31T104234", TIMESTAMP_S, None)]
+    #[case("2024-01-31 104234Z", TIMESTAMP_US, None)]
+    #[case("2024-01-31T000000", DataType::Date32, None)]
     #[case("2024-01-31T10:00:00.5Z", TIMESTAMP_S, None)]
     #[case("2024-01-31T10:00:00.1234567Z", TIMESTAMP_US, None)]
     #[case("2024-01-31T10:00:00.1234560000001Z", TIMESTAMP_US, None)]
@@ -797,7 +819,9 @@ mod tests {
             let back = plain(&format!("{nearest:e}"));
             let exact = plain(&format!("{nearest:.0}"));
             let is_zero = whole.is_empty() && fraction.is_empty();
-            let written_out = fraction.is_empty() && !text.contains(['e', 'E']);
+            let mantissa = text.split(['e', 'E']).next().unwrap();
+            let behind_point = mantissa.split_once('.').map_or("", |(_, digits)| digits);
+            let written_out = fraction.is_empty() && behind_point.bytes().all(|b| b == b'0');
             let number = Some((negative, whole, fraction));
             let fits = nearest.is_finite()
                 && (nearest == 0.0) == is_zero

@@ -396,7 +396,7 @@ fn float_of(value: f64, to: &DataType) -> Value {
 }
 
 /// The float that is nearest, if none is infinite, none is zero that is written otherwise, and integers that are written out,
-/// without a power of ten, are exactly it, or its shortest form, which is what most programs write.
+/// which is without digits behind a point, are exactly it, or its shortest form, which is what most programs write.
 fn of_float(text: &str, exact: &Exact, to: &DataType, usual: bool) -> Meaning {
     let small = *to == DataType::Float32;
     let (value, read, kept) = if small {
@@ -407,7 +407,8 @@ fn of_float(text: &str, exact: &Exact, to: &DataType, usual: bool) -> Meaning {
         (Value::Float(value), value, 15)
     };
     let lost = !read.is_finite() || (read == 0.0) != exact.is_zero();
-    let written_out = !text.contains(['e', 'E']);
+    let behind_point = text.split(['e', 'E']).next().and_then(|mantissa| mantissa.split_once('.'));
+    let written_out = behind_point.is_none_or(|(_, digits)| digits.bytes().all(|digit| digit == b'0'));
     let integer = written_out
         && exact.integer().is_some_and(|integer| !exact.is_zero() && format!("{read:.0}") != integer.to_string());
     let shortest = if small { Exact::of_small_float(read as f32) } else { Exact::of_float(read) };

@@ -347,6 +347,7 @@ fn what_is_odd_is_refused_or_read_alike() {
             "\\",
             "\\u0041",
             "\\ud83d\\ude00",
+            "\\ud842\\udfb7",
             "\\ud83d",
             "\u{feff}",
             "\u{fc}",

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use super::fold::{fold_keys, fold_names};
 use super::keys;
+use super::pairs::written_out;
 use super::rows::{RowScanner, syntax_fault};
 use crate::blocks::{BLOCK_BYTES, Cut, Decode};
 use crate::convert::rename;
@@ -170,7 +171,8 @@ fn decode<'a>(
     rows: impl Iterator<Item = &'a [u8]>,
 ) -> Result<RecordBatch, String> {
     for row in rows {
-        let read = decoder.decode(row).map_err(|e| e.to_string())?;
+        let row = written_out(row);
+        let read = decoder.decode(&row).map_err(|e| e.to_string())?;
         if read < row.len() {
             return Err("this is not one JSON object".to_owned());
         }

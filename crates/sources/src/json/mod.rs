@@ -3,6 +3,7 @@
 pub(crate) mod decode;
 mod fold;
 mod keys;
+mod pairs;
 mod rows;
 mod shape;
 

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion::logical_expr::{col, lit};
 use hardtack_core::Source;
@@ -21,6 +22,24 @@ fn books() -> JsonFiles {
         ("author", author),
         ("tags", DataType::new_list(DataType::Utf8, true)),
     ]))
+}
+
+/// As Python's `json.dumps` writes them: U+20BB7 is in Japanese names, U+1F600 is a face.
+#[tokio::test]
+async fn characters_of_all_planes_come_back() {
+    let name = r#"{"name":"\ud842\udfb7\u91ce"}"#;
+    let ctx = with_files([("data/a.json", name), ("data/b.json", r#"{"Name":"\ud83d\ude00"}"#)]).await;
+    assert_snapshot!(show(&ctx, JsonFiles::new("names", AT)).await, @"
+    +------+
+    | name |
+    +------+
+    | 𠮷野 |
+    | 😀   |
+    +------+
+    ");
+    let declared = JsonFiles::new("names", AT).with_schema(schema(&[("name", DataType::Utf8)]));
+    let rows = collect(&ctx, declared).await.unwrap();
+    assert_eq!(rows[0].column(0).as_string::<i32>().value(0), "\u{20bb7}\u{91ce}");
 }
 
 #[tokio::test]

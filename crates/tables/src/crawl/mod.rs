@@ -692,6 +692,7 @@ impl Crawl<'_> {
             }
         }
         report.notes.extend(set.notes.iter().cloned());
+        report.notes.append(&mut compared.notes);
         for message in &compared.unfit {
             self.problem(&set.location, Some(table.qualified_name()), message.clone());
         }

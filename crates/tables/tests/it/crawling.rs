@@ -504,6 +504,26 @@ async fn copies_and_unfinished_files_are_named() {
 }
 
 #[tokio::test]
+async fn a_new_folder_whose_number_is_written_otherwise_is_told() {
+    let world = World::new();
+    world.put("memory:/lake/t/p=1/q=x/a.jsonl", r#"{"id": 1}"#).await;
+    crawled(&world, "memory:/lake").await;
+    for folder in ["p=01/q=01", "p=002/q=x", "p=3/q=x"] {
+        world.put(format!("memory:/lake/t/{folder}/a.jsonl"), r#"{"id": 2}"#).await;
+    }
+    assert_snapshot!(crawled(&world, "memory:/lake").await, @"
+    Updated lake.t json memory:/lake/t
+      statistics
+      + p=002/q=x
+      + p=01/q=01
+      + p=3/q=x
+      note: a folder has `002` for the key `p`, which is declared int: queries see 2; to keep what is written, drop the table (`hardtack drop lake.t`) and crawl, which makes the key a string
+    ");
+    settled(&world, "memory:/lake").await;
+    assert_eq!(cells(sql(&world.ctx, "select q from lake.t where p = 1 and id = 2").await).await, "01");
+}
+
+#[tokio::test]
 async fn a_type_that_is_said_stays() {
     let world = World::new();
     let put = |day: u8, file: Vec<u8>| world.put(format!("memory:/lake/t/day={day}/a.parquet"), file);
