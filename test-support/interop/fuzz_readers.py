@@ -256,7 +256,7 @@ WRITERS = {"csv": write_csv, "json": write_json, "parquet": write_parquet, "avro
 
 # Texts of which inference makes numbers, as the guide's chapter on contracts says: `12`, `1.50`, `.5`, `1.5E3`, `1e-05`.
 PLAIN = re.compile(r"-?((0|[1-9]\d*)(\.\d*)?|\.\d+|\d+\.\d*[eE][+-]?\d+|\d[eE][+-]\d+)", re.ASCII)
-NOT_FINITE = {sign + name for sign in ("", "+", "-") for name in ("nan", "inf", "infinity")}
+NOT_FINITE = {"NaN", "inf", "Infinity", "-inf", "-Infinity"}
 
 
 class Token(str):
@@ -268,6 +268,11 @@ def number(text: str) -> Decimal | None:
         return Decimal(text) if re.fullmatch(r"[+-]?[\d.]+([eE][+-]?\d+)?", text, re.ASCII) else None
     except InvalidOperation:
         return None
+
+
+def not_finite(value: float) -> str:
+    """As our JSON has it, as Spark's has."""
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def same_number(a: Decimal | None, b: Decimal | None) -> bool:
@@ -286,10 +291,7 @@ def moment(text: str) -> datetime | None:
 def keeps(written: Any, given: Any) -> bool:
     """Whether a value that was given means what was written: see `crates/fuzz/src/meaning.rs`, which says it in full."""
     if given is None:
-        if isinstance(written, Field):
-            # JSON has no word for infinity.
-            return not written or written.strip().lower() in NOT_FINITE
-        return hollow(written) or (isinstance(written, float) and not math.isfinite(written))
+        return not written if isinstance(written, Field) else hollow(written)
     if written is None:
         return False
     if isinstance(written, bool):
@@ -304,6 +306,8 @@ def keeps(written: Any, given: Any) -> bool:
     if isinstance(written, int):
         return isinstance(given, str) and str(written) == given or same_number(Decimal(written), number(str(given)))
     if isinstance(written, float):
+        if not math.isfinite(written):
+            return given == not_finite(written)
         return isinstance(given, str) and same_number(Decimal(repr(written)), number(given))
     if isinstance(written, Decimal):
         return isinstance(given, str) and number(given) is not None and written == number(given)
@@ -324,6 +328,8 @@ def text_keeps(written: str, given: Any) -> bool:
         return True
     if isinstance(written, Field):
         written = written.strip()
+    if written in NOT_FINITE and given == not_finite(float(written)):
+        return True
     if isinstance(given, bool):
         return written.lower() == str(given).lower()
     if isinstance(given, Token):

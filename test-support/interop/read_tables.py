@@ -26,6 +26,7 @@ from moto.server import ThreadedMotoServer
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "lake"
 BUCKET, DATABASE = "lake", "glue_reference"
 NULL = "__HIVE_DEFAULT_PARTITION__"
+KNOWN_SINCE = "struct<first_name:timestamp,last_name:timestamp,email:timestamp>"
 
 # What Athena and Spark want of a table of Parquet files.
 PARQUET = {
@@ -86,12 +87,13 @@ def customers() -> list[Table]:
     def moment(event: Row) -> datetime:
         return datetime.fromtimestamp(event["ts_ms"] / 1000, timezone.utc).replace(tzinfo=None)
 
-    there = [event["after"] | {"_as_of": moment(event)} for event in last.values() if event["op"] != "d"]
+    # Since when values are known is null where no update has left one out.
+    there = [event["after"] | {"_as_of": moment(event), "_known_since": None} for event in last.values() if event["op"] != "d"]
     gone = [{"id": who, "_as_of": moment(event)} for who, event in last.items() if event["op"] == "d"]
     names = {"first_name": "string", "last_name": "string", "email": "string"}
     times = {"_as_of": "timestamp", "_applied_at": "timestamp"}
     return [
-        Table("customers", {"id": "bigint"} | names | {"_as_of": "timestamp"}, there),
+        Table("customers", {"id": "bigint"} | names | {"_as_of": "timestamp", "_known_since": KNOWN_SINCE}, there),
         Table("customers_deleted", {"id": "bigint"} | times, gone, unknown=("_applied_at",)),
     ]
 
@@ -148,7 +150,13 @@ class Aws:
 
 # --- engines: the rows of some files ----------------------------------------------------------------------------------
 
-DUCKDB_TYPES = {"VARCHAR": "string", "BIGINT": "bigint", "DATE": "date", "TIMESTAMP": "timestamp"}
+DUCKDB_TYPES = {
+    "VARCHAR": "string",
+    "BIGINT": "bigint",
+    "DATE": "date",
+    "TIMESTAMP": "timestamp",
+    "STRUCT(first_name TIMESTAMP, last_name TIMESTAMP, email TIMESTAMP)": KNOWN_SINCE,
+}
 
 
 def duckdb(aws: Aws, keys: list[str]) -> tuple[dict[str, str], list[Row]]:
@@ -163,7 +171,13 @@ def duckdb(aws: Aws, keys: list[str]) -> tuple[dict[str, str], list[Row]]:
         return types, [dict(zip(types, row)) for row in read.fetchall()]
 
 
-ARROW_TYPES = {"large_string": "string", "int64": "bigint", "date32[day]": "date", "timestamp[us]": "timestamp"}
+ARROW_TYPES = {
+    "large_string": "string",
+    "int64": "bigint",
+    "date32[day]": "date",
+    "timestamp[us]": "timestamp",
+    "struct<first_name: timestamp[us], last_name: timestamp[us], email: timestamp[us]>": KNOWN_SINCE,
+}
 
 
 def pyarrow(aws: Aws, keys: list[str]) -> tuple[dict[str, str], list[Row]]:

@@ -78,7 +78,7 @@ def check(binaries: Path, folder: Path) -> None:
     shell.type("select nonsense\x03")
     shell.until(PROMPT)
     shell.type("select nonsense from lake.books;\r")
-    shell.until("No field named nonsense")
+    shell.until("there is no column `nonsense`")
     shell.until(PROMPT)
     shell.type("\x1b[A\x1b[A\r")
     shell.until("Ulysses")
