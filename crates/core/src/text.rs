@@ -390,7 +390,7 @@ pub fn float<T: Float>(text: &str) -> Option<T::Native> {
     }
     let fits = match Number::read(text) {
         // A name of what is no number.
-        None => !wide.is_finite() && !text.bytes().any(|b| b.is_ascii_digit()),
+        None => !wide.is_finite(),
         Some(_) if !wide.is_finite() => false,
         Some(number) if wide == 0.0 => number.is_zero(),
         Some(number) if number.is_written_out() => {
@@ -475,7 +475,7 @@ fn timestamp<Z: TimeZone>(text: &str, zone: &Z, nanos: i64) -> Option<i64> {
     // `2024-01-31 10:00`, as spreadsheets write it, with an offset or without.
     let text = match text.as_bytes().get(16) {
         None if text.len() == 16 => Cow::Owned(format!("{text}:00")),
-        Some(b'Z' | b'z' | b'+' | b'-' | b' ') if text.is_char_boundary(16) => {
+        Some(b'Z' | b'z' | b'+' | b'-' | b' ') => {
             Cow::Owned(format!("{}:00{}", &text[..16], &text[16..]))
         }
         _ => Cow::Borrowed(text),
@@ -567,6 +567,9 @@ mod tests {
     #[case("3.", DataType::Int32, Some("3"))]
     #[case(".0", DataType::Int32, Some("0"))]
     #[case("1e3", DataType::UInt16, Some("1000"))]
+    #[case("1e3", DataType::Int16, Some("1000"))]
+    #[case("1e2", DataType::UInt8, Some("100"))]
+    #[case("1e9", DataType::UInt32, Some("1000000000"))]
     #[case("1.5e1", DataType::UInt16, Some("15"))]
     #[case("1500e-2", DataType::UInt16, Some("15"))]
     #[case("150e-2", DataType::UInt16, None)]
@@ -611,6 +614,9 @@ mod tests {
     #[case("17976931348623157e292", DataType::Float64, Some("1.7976931348623157e308"))]
     #[case("3.300000000000000141e+25", DataType::Float64, Some("3.3e25"))]
     #[case("16777217e0", DataType::Float32, None)]
+    #[case("340282350000000000000000000000000000000", DataType::Float32, Some("3.4028235e38"))]
+    #[case("2048", DataType::Float16, Some("2048"))]
+    #[case("2049", DataType::Float16, None)]
     #[case("9007199254740994", DataType::Float64, Some("9007199254740994.0"))]
     #[case("12345678901234567168.00", DataType::Float64, Some("1.2345678901234567e19"))]
     #[case("100000000000000000000000", DataType::Float64, Some("1e23"))]
@@ -657,6 +663,7 @@ mod tests {
     #[case("1e65538", DataType::Decimal128(9, 2), None)]
     #[case("1.000000000000000000000000000000000000000000e0", DataType::Decimal128(9, 2), Some("1.00"))]
     #[case("12345678.00", DataType::Decimal128(9, 2), None)]
+    #[case("1.239", DataType::Decimal32(9, 2), None)]
     #[case("1234567.89", DataType::Decimal32(9, 2), Some("1234567.89"))]
     #[case("1.239", DataType::Decimal64(18, 2), None)]
     #[case("123456789012345678", DataType::Decimal64(18, 0), Some("123456789012345678"))]
@@ -672,7 +679,12 @@ mod tests {
     #[case(".", DataType::Decimal128(9, 2), None)]
     #[case("2024-01-31 10:00:00", TIMESTAMP_US, Some("2024-01-31T10:00:00"))]
     #[case("2024-01-31T10:00:00+02:00", TIMESTAMP_S, Some("2024-01-31T08:00:00"))]
+    #[case("2024-01-31T10:00:00Z", TIMESTAMP_US, Some("2024-01-31T10:00:00"))]
     #[case("2024-01-31 10:00", TIMESTAMP_S, Some("2024-01-31T10:00:00"))]
+    #[case("2024-01-31T10:00Z", TIMESTAMP_S, Some("2024-01-31T10:00:00"))]
+    #[case("2024-01-31T10:00-01:30", TIMESTAMP_US, Some("2024-01-31T11:30:00"))]
+    #[case("2024-01-31T10:\u{fc}0", TIMESTAMP_US, None)]
+    #[case("2024-01-31T10:0\u{fc}Z", TIMESTAMP_US, None)]
     #[case("2024-01-31", TIMESTAMP_S, Some("2024-01-31T00:00:00"))]
     #[case("2024-01-31T104234", TIMESTAMP_S, None)]
     #[case("2024-01-31 104234Z", TIMESTAMP_US, None)]
@@ -698,6 +710,9 @@ mod tests {
     #[case("10:30:00.1234560001", TIME_US, None)]
     #[case("23:59:60", TIME_US, None)]
     #[case("10:30:60", DataType::Time32(TimeUnit::Second), None)]
+    #[case("10:30:00.0005", DataType::Time32(TimeUnit::Millisecond), None)]
+    #[case("23:59:60", DataType::Time64(TimeUnit::Nanosecond), None)]
+    #[case("10:30:00.000000001", DataType::Time64(TimeUnit::Nanosecond), Some("10:30:00.000000001"))]
     #[case("10:30:00.5", DataType::Time32(TimeUnit::Second), None)]
     #[case("10:30:00.5", DataType::Time32(TimeUnit::Millisecond), Some("10:30:00.500"))]
     #[case("37800", DataType::Time32(TimeUnit::Second), None)]
@@ -708,6 +723,36 @@ mod tests {
     #[case("12", DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Int64)), Some("12"))]
     fn texts_become_values_or_are_refused(#[case] text: &str, #[case] to: DataType, #[case] value: Option<&str>) {
         assert_eq!(check(text, &to).as_deref(), value);
+    }
+
+    #[rstest]
+    #[case("1.50", "15e-1", true)]
+    #[case("0.00", "0e9", true)]
+    #[case("0", "-0.0", false)]
+    #[case("0", "1", false)]
+    #[case("1", "0", false)]
+    #[case("12", "-12", false)]
+    #[case("12", "1.2", false)]
+    #[case("0.012", "12e-3", true)]
+    #[case("12", "13", false)]
+    #[case("12", "120e-1", true)]
+    fn numbers_are_the_same_however_they_are_written(#[case] a: &str, #[case] b: &str, #[case] same: bool) {
+        assert_eq!(Number::read(a).unwrap().means(&Number::read(b).unwrap()), same);
+    }
+
+    #[rstest]
+    #[case("0.1", 0.1, true)]
+    #[case("1e999", f64::INFINITY, false)]
+    #[case("0", 0.0, true)]
+    #[case("1e-999", 0.0, false)]
+    #[case("9007199254740993", 9007199254740992.0, false)]
+    #[case("1.7976931348623157e308", f64::MAX, true)]
+    #[case("123456789012345e-330", 1.23456789012345e-316, false)]
+    #[case("0.0123456789012345e-300", 1.23456789012345e-302, true)]
+    #[case("5e-324", 5e-324, true)]
+    #[case("4e-324", 5e-324, false)]
+    fn floats_keep_the_numbers_that_come_back(#[case] text: &str, #[case] float: f64, #[case] kept: bool) {
+        assert_eq!(Number::read(text).unwrap().is_kept_by(float), kept);
     }
 
     #[test]
