@@ -475,9 +475,7 @@ fn timestamp<Z: TimeZone>(text: &str, zone: &Z, nanos: i64) -> Option<i64> {
     // `2024-01-31 10:00`, as spreadsheets write it, with an offset or without.
     let text = match text.as_bytes().get(16) {
         None if text.len() == 16 => Cow::Owned(format!("{text}:00")),
-        Some(b'Z' | b'z' | b'+' | b'-' | b' ') => {
-            Cow::Owned(format!("{}:00{}", &text[..16], &text[16..]))
-        }
+        Some(b'Z' | b'z' | b'+' | b'-' | b' ') => Cow::Owned(format!("{}:00{}", &text[..16], &text[16..])),
         _ => Cow::Borrowed(text),
     };
     let moment = moment(&text, zone)?;

@@ -142,18 +142,21 @@ impl AvroFile {
         let bytes = SyncIoBridge::new(file.open().await?);
         let opened = blocking(move || {
             let mut recording = Recording { inner: bytes, seen: Vec::new() };
-            let info = read_header_info(BufReader::new(&mut recording)).map_err(|e| e.to_string())?;
+            let info = read_header_info(BufReader::new(&mut recording))
+                .map_err(|e| format!("this is not an Avro file: {e}"))?;
             let marker = info.sync();
             let mut header = std::mem::take(&mut recording.seen);
             let length = usize::try_from(info.header_len()).map_or(header.len(), |length| length.min(header.len()));
             keep_uuids(&mut header[..length]);
-            let reader = ReaderBuilder::new().build(Cursor::new(&header)).map_err(|e| e.to_string())?;
+            let reader = ReaderBuilder::new()
+                .build(Cursor::new(&header))
+                .map_err(|e| format!("the schema of this Avro file is not supported: {e}"))?;
             let schema = reader.schema();
             let inner = Cursor::new(header).chain(recording.inner);
             Ok::<_, String>(Self { schema, bytes: Whole { inner, marker, last: Marker::default() } })
         });
         let opened = opened.await?;
-        opened.map_err(|why| Error::refused(format!("this is not an Avro file: {why}")).with("file", &file.location))
+        opened.map_err(|why| Error::refused(why).with("file", &file.location))
     }
 
     fn read(self, file: SourceFile, want: Want, spelling: Spelling, truncates: bool) -> Result<Batches> {

@@ -38,6 +38,8 @@ pub(super) struct Sniffed {
     pub(super) rival: Option<u8>,
     /// So many lines in front of the records look like comments; they are skipped.
     pub(super) comments: u32,
+    /// Whether the first line says what separates the fields; it is skipped.
+    pub(super) said: bool,
 }
 
 impl CsvHints {
@@ -56,6 +58,11 @@ impl CsvHints {
 
     /// How a text is written of which this is the front, or all if it has `ended`.
     pub(super) fn sniff(&self, text: &[u8], ended: bool) -> Sniffed {
+        let said = said_delimiter(&self.dialect(), text, ended).filter(|_| self.skip_lines.is_none());
+        if let Some(delimiter) = said.filter(|said| self.delimiter.is_none_or(|known| known == *said)) {
+            let known = Self { delimiter: Some(delimiter), skip_lines: Some(1), ..*self };
+            return Sniffed { said: true, ..known.sniff(text, ended) };
+        }
         let known = self.dialect();
         let comments = match (self.skip_lines, self.comment) {
             (None, None) => comment_lines(text, &known, ended),
@@ -79,7 +86,12 @@ impl CsvHints {
         };
         let found = found.or_else(|| Some((self.behind_lines(&known, text, ended)?, None, false)));
         let (delimiter, rival, _) = found.unwrap_or((known.delimiter, None, false));
-        Sniffed { dialect: Dialect { delimiter, escape: escape.or(known.escape), ..known }, rival, comments }
+        Sniffed {
+            dialect: Dialect { delimiter, escape: escape.or(known.escape), ..known },
+            rival,
+            comments,
+            said: false,
+        }
     }
 
     /// What separates the fields of a text, if it is not what `dialect` says.
@@ -153,6 +165,12 @@ impl Sniffed {
             let (this, rival) = (show(self.dialect.delimiter), show(rival));
             format!("fields are taken to be separated by `{this}`, but may be so by `{rival}`; say --csv-delimiter")
         });
+        let said = self.said.then(|| {
+            let delimiter = show(self.dialect.delimiter);
+            format!(
+                "the first line of {file} says that `{delimiter}` separates fields; the first line of every file is passed over"
+            )
+        });
         let comments = (self.comments > 0).then(|| {
             let lines = if self.comments == 1 { "line" } else { "lines" };
             format!(
@@ -160,7 +178,7 @@ impl Sniffed {
                 self.comments
             )
         });
-        rival.into_iter().chain(comments).collect()
+        rival.into_iter().chain(said).chain(comments).collect()
     }
 }
 
@@ -229,6 +247,19 @@ fn is_between_digits(record: &[u8], byte: u8) -> bool {
     memchr::memchr_iter(byte, record).all(|at| is_digit(at.checked_sub(1)) && is_digit(Some(at + 1)))
 }
 
+/// What separates the fields if the first line says so: `sep=;`, as Excel reads and writes it.
+fn said_delimiter(dialect: &Dialect, text: &[u8], ended: bool) -> Option<u8> {
+    let mut lines = text.get(dialect.start(text, ended)?..)?.split(|byte| matches!(byte, b'\r' | b'\n'));
+    let line = lines.next().filter(|_| ended || lines.next().is_some())?;
+    let said = line.strip_prefix(b"\"").and_then(|line| line.strip_suffix(b"\"")).unwrap_or(line);
+    match said {
+        [sep @ .., b'=', delimiter] if sep.eq_ignore_ascii_case(b"sep") && DELIMITERS.contains(delimiter) => {
+            Some(*delimiter)
+        }
+        _ => None,
+    }
+}
+
 /// How many lines at the start begin with `#` and are not like the records behind them: those may be a header that begins
 /// with `#`, or rows.
 fn comment_lines(text: &[u8], known: &Dialect, ended: bool) -> u32 {
@@ -277,13 +308,16 @@ mod tests {
     use super::*;
 
     fn told(hints: CsvHints, text: &str) -> String {
-        let Sniffed { dialect, rival, comments } = hints.sniff(text.as_bytes(), true);
+        let Sniffed { dialect, rival, comments, said } = hints.sniff(text.as_bytes(), true);
         let show = |byte: u8| char::from(byte).escape_debug().to_string();
         let mut told = show(dialect.delimiter);
         for (what, byte) in [("or", rival), ("escape", dialect.escape)] {
             if let Some(byte) = byte {
                 told += &format!(" {what} {}", show(byte));
             }
+        }
+        if said {
+            told += &format!(" said by {} line", dialect.skipped);
         }
         if comments > 0 { format!("{told} after {comments}") } else { told }
     }
@@ -314,6 +348,12 @@ mod tests {
     #[case::header_behind_a_comment("# made by x\n#id,n\n1,2\n", ", after 1")]
     #[case::rows_with_a_hash("#1,x\n#2,y\n", ",")]
     #[case::only_comments("# a\n# b\n", ",")]
+    #[case::said("sep=;\na;b\n1,5;2,5\n", "; said by 1 line")]
+    #[case::said_in_quotes("\"SEP=|\"\na,b|c,d\n", "| said by 1 line")]
+    #[case::said_behind_a_mark("\u{feff}sep=\t\na,b\n1,2\n", "\\t said by 1 line")]
+    #[case::nothing_else("sep=;", "; said by 1 line")]
+    #[case::a_header("sep=x,n\n1,2\n", ",")]
+    #[case::a_word("step=;,n\n1,2\n", ",")]
     #[case::mark("\u{feff}# x\nid;n\n1;2\n", "; after 1")]
     fn texts_tell_how_they_are_written(#[case] text: &str, #[case] wanted: &str) {
         assert_eq!(told(CsvHints::default(), text), wanted);

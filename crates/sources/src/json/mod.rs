@@ -199,8 +199,9 @@ async fn infer_file(file: SourceFile, sample: Option<u64>) -> Result<FileLooked>
 impl shape::Conflict {
     fn error(self) -> Error {
         let Self { path, one: (one, this), other: (other, that) } = self;
-        Error::refused(format!("`{path}` is {this} in {one} and {that} in {other}; declare a schema"))
+        Error::refused(format!("`{path}` is {this} in {one} and {that} in {other}"))
             .with("column", path)
+            .with("way out", format!("{}, or leave one of the files out (`crawl --exclude`)", shape::WITHOUT))
     }
 }
 

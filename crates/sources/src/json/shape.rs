@@ -224,9 +224,12 @@ impl Seen {
     }
 }
 
+/// No type holds objects, lists and other values alike.
+pub(super) const WITHOUT: &str = "declare a schema without it";
+
 fn conflict(path: &str, before: &Kind, now: &Kind) -> serde_json::Error {
     serde_json::Error::custom(format!(
-        "`{path}` is {} here and {} in an earlier row; declare a schema",
+        "`{path}` is {} here and {} in an earlier row; {WITHOUT}, or leave the file out (`crawl --exclude`)",
         now.name(),
         before.name()
     ))

@@ -74,6 +74,33 @@ async fn a_declared_schema_is_enforced() {
     assert_snapshot!(show(&ctx, read(&[("id", DataType::Int64)])).await, @"refused: this is not an Avro file: Parser error: Incorrect avro magic (file: memory:/data/a.avro)");
 }
 
+/// The header of a file, without rows.
+fn header(schema: &str) -> Vec<u8> {
+    // Lengths are in zigzag, in two bytes, of which the first has seven bits.
+    let length = |length: usize| vec![(length * 2) as u8 | 128, (length >> 6) as u8];
+    let text = |text: &str| [length(text.len()), text.as_bytes().to_vec()].concat();
+    [b"Obj\x01\x02".to_vec(), text("avro.schema"), text(schema), vec![0], b"0123456789abcdef".to_vec()].concat()
+}
+
+#[tokio::test]
+async fn schemas_that_are_no_columns_are_refused() {
+    let nested = r#"{"type": "record", "name": "n", "fields": [{"name": "next", "type": ["null", "n"]}]}"#;
+    let good = r#"{"type": "record", "name": "n", "fields": [{"name": "id", "type": "long"}]}"#;
+    let mut told = Vec::new();
+    for schema in [good, nested, r#""int""#] {
+        let ctx = with_files([("data/a.avro", header(schema))]).await;
+        told.push(show(&ctx, AvroFiles::new("a", AT)).await);
+    }
+    assert_snapshot!(told.join("\n"), @"
+    +----+
+    | id |
+    +----+
+    +----+
+    refused: the schema of this Avro file is not supported: Parser error: Failed to resolve .n (file: memory:/data/a.avro)
+    refused: the schema of this Avro file is not supported: Parser error: Expected a Record schema to build an AvroField, but got TypeName(Primitive(Int)) (file: memory:/data/a.avro)
+    ");
+}
+
 #[tokio::test]
 async fn many_rows_come_in_batches() {
     let ids: arrow::array::Int64Array = (0..20_000).collect();

@@ -159,6 +159,7 @@ pub async fn crawl(
         registered: HashMap::new(),
         listed: &listed,
         columns: BTreeSet::new(),
+        left_out: false,
         report: CrawlReport { tables: Vec::new(), problems },
     };
     let folders = crawl.known(&root, &known).await?;
@@ -253,6 +254,8 @@ pub(super) struct Crawl<'a> {
     listed: &'a Listed<'a>,
     /// The names of the columns that tables have.
     columns: BTreeSet<String>,
+    /// Whether there is a table whose files could not be looked at.
+    left_out: bool,
     report: CrawlReport,
 }
 
@@ -431,7 +434,8 @@ impl Crawl<'_> {
         match done {
             Ok(done) => self.report.tables.extend(done),
             Err(e) if is_of_one(&e) || e.kind() == ErrorKind::Conflict => {
-                self.problem(location, table, e.chain());
+                self.problem(location, table, told(&e));
+                self.left_out = true;
             }
             Err(e) => return Err(e.with("folder", location)),
         }
@@ -492,7 +496,7 @@ impl Crawl<'_> {
     fn name_unfit(&mut self, table: &str, parts: &[&Part], found: &Found) {
         for part in parts {
             let Some(errors) = found.unfit_in(part) else { continue };
-            let mut message = errors[0].chain();
+            let mut message = told(&errors[0]);
             if errors.len() > 1 {
                 message = format!("{message}; and so {} more files", errors.len() - 1);
             }
@@ -527,6 +531,10 @@ impl Crawl<'_> {
 
     /// Types are said of columns that some table has.
     fn check_types(&mut self, location: &Location) {
+        // Of a table that could not be looked at nobody knows the columns.
+        if self.left_out {
+            return;
+        }
         let columns = || self.columns.iter().map(String::as_str);
         let unknown = self.options.types.keys().filter(|name| !columns().any(|column| same_name(column, name)));
         let say = |name: &String| match nearest(name, columns()) {
@@ -616,6 +624,14 @@ impl Crawl<'_> {
             return Err(Error::refused(format!("the table is declared as {declared}, but its files are {}", set.kind)));
         }
         let mut report = reported(table, &set.location);
+        if let FileFormat::Csv(csv) = &format
+            && !update::is_written_like(csv, &self.options.csv)
+        {
+            report.notes.push(format!(
+                "a table keeps how its files are read; to have them read as --csv-... says, drop it (`hardtack drop {}`) and crawl",
+                table.qualified_name()
+            ));
+        }
         if update::is_version(table)? {
             let note = "a job replaces the rows of this table as a whole; what it reads is not what is in its folder";
             report.notes.push(note.to_owned());
@@ -650,7 +666,7 @@ impl Crawl<'_> {
                 && let Some(errors) = found.unfit.values().next()
             {
                 // What could be read before would not be any more.
-                let message = errors[0].chain();
+                let message = told(&errors[0]);
                 self.problem(&set.location, Some(table.qualified_name()), message);
                 return Ok(Some(report));
             }
@@ -875,6 +891,16 @@ fn as_said(schema: Schema, types: &[(String, DataType)]) -> Schema {
 }
 
 /// What is said of a column whose values are hidden by those of a partition key.
+/// An error of files with a way out that a crawl has.
+fn told(error: &Error) -> String {
+    let text = error.chain();
+    let has_way_out = error.get("way out").is_some() || text.contains("--exclude");
+    match error.get("file") {
+        Some(_) if !has_way_out => format!("{text}; mend the file, or leave it out by --exclude"),
+        _ => text,
+    }
+}
+
 fn hidden(message: String) -> String {
     format!("{message}, which is the value that the table has; give the key another name in the folders to have both")
 }

@@ -459,9 +459,15 @@ impl<'a> Search<'a> {
             Verdict::Bad => match self.simple(node, &Wanted::default()) {
                 Ok(found) => self.found.extend(found),
                 Err(why) => {
-                    self.problem(&node.path, why);
                     // A stray file beside folders that are tables should not hide them.
-                    if !node.folders.keys().any(|name| folder_partition(name).is_some()) {
+                    let goes_on = !node.folders.keys().any(|name| folder_partition(name).is_some());
+                    // What is wrong with a folder is said of that folder only.
+                    let is_bad = |folder: &Node| matches!(self.verdict(folder), Verdict::Bad);
+                    let has_files = node.files.iter().any(|(_, kind)| kind.is_some());
+                    if has_files || !goes_on || !node.folders.values().any(is_bad) {
+                        self.problem(&node.path, why);
+                    }
+                    if goes_on {
                         self.below(node, depth);
                     }
                 }
@@ -692,6 +698,9 @@ impl<'a> Search<'a> {
                 note.push_str("; --partition-names of a new table says what the keys are called");
             }
             notes.push(note);
+            if let Some(first) = self.wishes.partition_names.get(plain.len()) {
+                notes.push(format!("there is no folder for `{first}` of --partition-names"));
+            }
         }
         if !shape.apart.is_empty() {
             let names: Vec<String> =
@@ -846,12 +855,11 @@ impl<'a> Search<'a> {
 
     /// The table of a folder, whatever is in it.
     fn known_table(&mut self, node: &'a Node, table: &KnownTable, is_free: &dyn Fn(&ObjectMeta) -> bool, depth: usize) {
-        let wanted =
-            |meta: &ObjectMeta| is_free(meta) && (!table.keys.is_empty() || self.is_file_of(table, meta, &node.path));
         if table.keys.is_empty() {
             match self.simple(node, &table.wanted) {
                 Ok(Some(mut set)) => {
-                    set.parts.values_mut().for_each(|part| part.files.retain(|meta| wanted(meta)));
+                    let is_its = |meta: &ObjectMeta| is_free(meta) && self.is_file_of(table, meta, &node.path);
+                    set.parts.values_mut().for_each(|part| part.files.retain(is_its));
                     set.parts.retain(|_, part| !part.files.is_empty());
                     set.owner = Owner::Folder;
                     set.only.clone_from(&table.only);
@@ -977,11 +985,12 @@ impl<'a> Search<'a> {
                 .entry(values.clone())
                 .or_insert_with(|| Part { location: location.clone(), files: Vec::new() });
             if part.location != location {
-                let why = format!("{} and {location} are folders of the same partition; unite them", part.location);
+                let why = same_partition(&part.location, &location);
                 if table.name.is_empty() {
-                    return Err(why);
+                    self.problem(&node.path, why);
+                } else {
+                    self.problem_of(&node.path, &table.name, why);
                 }
-                self.problem_of(&node.path, &table.name, why);
                 continue;
             }
             part.files.push(meta.clone());
@@ -1036,7 +1045,7 @@ impl<'a> Search<'a> {
 
     /// The folder as a table whose partitions are folders `key=value`, or why it is none; nothing if it holds no file that
     /// is read.
-    fn simple(&self, node: &Node, wanted: &Wanted) -> Result<Option<DataSet>, String> {
+    fn simple(&mut self, node: &Node, wanted: &Wanted) -> Result<Option<DataSet>, String> {
         if let Some(why) = self.inner_table(&node.path) {
             return Err(why);
         }
@@ -1054,6 +1063,7 @@ impl<'a> Search<'a> {
         }
         let Some(kind) = kind_of(&files) else { return Err(self.simple_files(&files)) };
         let mut keys: Option<(Vec<String>, &Path)> = None;
+        let mut twice = BTreeSet::new();
         let mut set = DataSet { kind, ..self.empty(&node.path, &KnownTable::default()) };
         for (meta, _) in &files {
             let (found, values, folder) = self.partition(meta, &node.path)?;
@@ -1062,7 +1072,7 @@ impl<'a> Search<'a> {
                 let show = |keys: &[String]| if keys.is_empty() { "no partition".to_owned() } else { keys.join("/") };
                 let (one, other) = (self.at(first), self.at(&meta.location));
                 return Err(format!(
-                    "the partitions are not alike: {one} is in {}, {other} in {}",
+                    "the partitions are not alike: {one} is in {}, {other} in {}; move one of them, or leave it out by --exclude",
                     show(keys),
                     show(&found)
                 ));
@@ -1071,13 +1081,17 @@ impl<'a> Search<'a> {
             let part =
                 set.parts.entry(values).or_insert_with(|| Part { location: location.clone(), files: Vec::new() });
             if part.location != location {
-                return Err(format!("{} and {location} are folders of the same partition; unite them", part.location));
+                twice.insert(same_partition(&part.location, &location));
+                continue;
             }
             part.files.push(meta.clone());
         }
         set.keys = keys.map(|(keys, _)| keys).unwrap_or_default();
         if let Some(twice) = set.keys.iter().enumerate().find(|(i, key)| set.keys[..*i].contains(key)) {
             return Err(format!("the partition key `{}` is there twice on the way to a file", twice.1));
+        }
+        for why in twice {
+            self.problem(&node.path, why);
         }
         Ok(Some(set))
     }
@@ -1114,7 +1128,9 @@ impl<'a> Search<'a> {
         let run: Vec<_> = folders.iter().map_while(|folder| folder_partition(folder)).collect();
         if folders[run.len()..].iter().any(|folder| folder_partition(folder).is_some()) {
             let file = self.at(&meta.location);
-            return Err(format!("the folders of a partition are not one below the other on the way to {file}"));
+            return Err(format!(
+                "there are other folders between those `key=value` on the way to {file}; move it, or leave it out by --exclude"
+            ));
         }
         let depth = table.parts().count() + run.len();
         let folder: Path = meta.location.parts().take(depth).collect();
@@ -1198,6 +1214,12 @@ fn merge<'n>(all: &mut Shape<'n>, shape: Shape<'n>, levels: Vec<Level>) {
         all.families.entry(family).or_default().add(&signature);
     }
     all.apart.extend(shape.apart);
+}
+
+fn same_partition(one: &Location, other: &Location) -> String {
+    format!(
+        "{one} and {other} are folders of the same partition, and the second is left alone; unite them, or leave one out by --exclude"
+    )
 }
 
 fn file_name(meta: &ObjectMeta) -> &str {

@@ -10,7 +10,7 @@ use hardtack_catalog::{
 };
 use hardtack_core::staging::VERSIONS;
 use hardtack_core::{Error, Location, Result};
-use hardtack_sources::{FileFormat, FileKind};
+use hardtack_sources::{CsvHints, FileFormat, FileKind, FolderCsv};
 use object_store::path::Path;
 
 use super::Crawl;
@@ -88,6 +88,17 @@ pub(super) fn retype_as(table: &mut Description, wanted: &[Column], may: impl Fn
             column.data_type.clone_from(&wanted.data_type);
         }
     }
+}
+
+/// Whether a table reads its files as these hints have it, as far as they say something.
+pub(super) fn is_written_like(csv: &FolderCsv, hints: &CsvHints) -> bool {
+    let has_header = csv.header_lines > csv.skip_lines;
+    hints.delimiter.is_none_or(|delimiter| delimiter == csv.delimiter)
+        && hints.quote.is_none_or(|quote| quote == csv.quote)
+        && hints.escape.is_none_or(|escape| Some(escape) == csv.escape)
+        && hints.comment.is_none_or(|comment| Some(comment) == csv.comment)
+        && hints.skip_lines.is_none_or(|lines| lines == csv.skip_lines)
+        && hints.header.is_none_or(|header| header == has_header)
 }
 
 fn is_text(format: &FileFormat) -> bool {

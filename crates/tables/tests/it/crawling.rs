@@ -190,8 +190,9 @@ async fn a_lake_becomes_a_database() {
 #[rstest]
 #[case::widened(&[("a.jsonl", r#"{"a": 1, "b": true}"#), ("b.jsonl", r#"{"a": 1.5, "c": "x"}"#), ("c.jsonl", r#"{"b": "y"}"#)], "a double, b string, c string")]
 #[case::caseless(&[("a.jsonl", r#"{"Id": 1, "By": {"First": 1}}"#)], "id bigint, by struct<first:bigint>")]
-#[case::two_cases(&[("a.jsonl", r#"{"Id": 1, "id": 2}"#)], "! `Id` and `id` differ in case only, and a table knows no case; rename one (file: memory:/t/a.jsonl, column: Id)")]
-#[case::conflict(&[("a.jsonl", r#"{"a": 1}"#), ("b.jsonl", r#"{"a": {"x": 1}}"#)], "! `a` is a number in memory:/t/a.jsonl and an object in memory:/t/b.jsonl; declare a schema (column: a, file: memory:/t/b.jsonl)")]
+#[case::two_cases(&[("a.jsonl", r#"{"Id": 1, "id": 2}"#)], "! `Id` and `id` differ in case only, and a table knows no case; rename one (file: memory:/t/a.jsonl, column: Id); mend the file, or leave it out by --exclude")]
+#[case::conflict(&[("a.jsonl", r#"{"a": 1}"#), ("b.jsonl", r#"{"a": {"x": 1}}"#)], "! `a` is a number in memory:/t/a.jsonl and an object in memory:/t/b.jsonl (column: a, way out: declare a schema without it, or leave one of the files out (`crawl --exclude`), file: memory:/t/b.jsonl)")]
+#[case::conflict_in_a_file(&[("a.jsonl", "{\"a\": 1}\n{\"a\": [1]}")], "! `a` is a list here and a number in an earlier row; declare a schema without it, or leave the file out (`crawl --exclude`) (file: memory:/t/a.jsonl, line: 2)")]
 #[case::instants_are_texts(&[("a.jsonl", r#"{"at": "2024-01-01T10:00:00Z"}"#)], "at string")]
 #[case::broken(&[("a.jsonl", "{\"a\": ")], "! ")]
 #[case::csv(&[("a.csv", "a,b,c\n1,x,2024-01-01\n2,y,2024-01-02\n")], "a bigint, b string, c date; 1 line ','")]
@@ -210,10 +211,11 @@ async fn a_lake_becomes_a_database() {
 #[case::pretty(&[("a.json", "[{\n\"a\": 1\n}]")], "a bigint note: memory:/t/a.json has not one object on each line, which is what Athena and Hive want; it is read here")]
 #[case::two_formats(&[("a.jsonl", "{\"a\": 1}"), ("b.csv", "a\n1")], "! the files are not of one format: 1 file of CSV (memory:/t/b.csv), 1 file of JSON (memory:/t/a.jsonl); move those of another format, hide them by a leading `_`, or leave them out by --exclude")]
 #[case::stray(&[("a.jsonl", "{\"a\": 1}"), ("notes.txt", "see wiki")], "! the files are not of one format: 1 file of JSON (memory:/t/a.jsonl), 1 file of no known format (memory:/t/notes.txt); move those of another format, hide them by a leading `_`, or leave them out by --exclude")]
-#[case::keys_differ(&[("y=1/a.jsonl", "{\"a\": 1}"), ("m=1/a.jsonl", "{\"a\": 1}")], "! the partitions are not alike: memory:/t/m=1/a.jsonl is in m, memory:/t/y=1/a.jsonl in y")]
-#[case::beside_partitions(&[("a.jsonl", "{\"a\": 1}"), ("y=1/a.jsonl", "{\"a\": 1}")], "! the partitions are not alike: memory:/t/a.jsonl is in no partition, memory:/t/y=1/a.jsonl in y")]
+#[case::keys_differ(&[("y=1/a.jsonl", "{\"a\": 1}"), ("m=1/a.jsonl", "{\"a\": 1}")], "! the partitions are not alike: memory:/t/m=1/a.jsonl is in m, memory:/t/y=1/a.jsonl in y; move one of them, or leave it out by --exclude")]
+#[case::beside_partitions(&[("a.jsonl", "{\"a\": 1}"), ("y=1/a.jsonl", "{\"a\": 1}")], "! the partitions are not alike: memory:/t/a.jsonl is in no partition, memory:/t/y=1/a.jsonl in y; move one of them, or leave it out by --exclude")]
 #[case::not_one_below_another(&[("y=1/x/m=1/a.jsonl", "{\"a\": 1}")], "a bigint by y int, partition_1 string, m int note: the folder `x`: between folders of partitions, so it is one, too; --partition-names of a new table says what the keys are called")]
-#[case::twice(&[("y=/a.jsonl", "{\"a\": 1}"), ("y=__HIVE_DEFAULT_PARTITION__/a.jsonl", "{\"a\": 1}")], "! memory:/t/y= and memory:/t/y=__HIVE_DEFAULT_PARTITION__ are folders of the same partition; unite them")]
+#[case::twice(&[("y=/a.jsonl", "{\"a\": 1}"), ("y=__HIVE_DEFAULT_PARTITION__/a.jsonl", "{\"a\": 1}")], "a bigint by y string! memory:/t/y= and memory:/t/y=__HIVE_DEFAULT_PARTITION__ are folders of the same partition, and the second is left alone; unite them, or leave one out by --exclude")]
+#[case::escaped_twice(&[("y=a%3Db/a.jsonl", "{\"a\": 1}"), ("y=a=b/a.jsonl", "{\"a\": 1}"), ("y=c/a.jsonl", "{\"a\": 1}")], "a bigint by y string! memory:/t/y=a%3Db and memory:/t/y=a=b are folders of the same partition, and the second is left alone; unite them, or leave one out by --exclude")]
 #[case::key_in_file(&[("y=1/a.jsonl", "{\"a\": 1, \"Y\": 1}")], "a bigint by y int")]
 #[case::delta(&[("_delta_log/0.json", "{}"), ("a.parquet", "x")], "! this is a table of Delta Lake, which is not read as plain files")]
 #[case::iceberg(&[("metadata/v1.metadata.json", "{}"), ("data/a.parquet", "x")], "! this is a table of Iceberg, which is not read as plain files")]
@@ -347,7 +349,7 @@ async fn one_bad_partition_does_not_hold_up_the_others() {
       + day=2
       + day=3
     ! memory:/lake/t/day=1 lake.t `x` is Int64 in memory:/lake/t/day=3/a.parquet and Utf8 in memory:/lake/t/day=1/a.parquet, which have no type in common (column: x, way out: rewrite one of them by a job, or say the type that the column is to have, as in `hardtack crawl --type x=string` (a string takes the values of both))
-    ! memory:/lake/t/day=4 lake.t Parquet error: Invalid Parquet file. Corrupt footer (file: memory:/lake/t/day=4/a.parquet)
+    ! memory:/lake/t/day=4 lake.t Parquet error: Invalid Parquet file. Corrupt footer (file: memory:/lake/t/day=4/a.parquet); mend the file, or leave it out by --exclude
     ");
     settled(&world, "memory:/lake").await;
     assert_eq!(cells(sql(&world.ctx, "select x from lake.t order by x").await).await, "2;3");
@@ -501,6 +503,23 @@ async fn copies_and_unfinished_files_are_named() {
     let said = with(&world, "memory:/lake", &CrawlOptions { exclude, ..CrawlOptions::default() }).await;
     assert!(!said.contains('!'), "{said}");
     assert_eq!(cells(sql(&world.ctx, "select count(*) from lake.t").await).await, "1");
+}
+
+/// And not of those above it, too.
+#[tokio::test]
+async fn what_is_wrong_with_a_folder_is_said_of_it_alone() {
+    let world = World::new();
+    for file in ["t/a=1/x.jsonl", "t/a=2/x.jsonl", "t/stray.jsonl", "u/x.jsonl"] {
+        world.put(format!("memory:/lake/data/{file}"), r#"{"id": 1}"#).await;
+    }
+    assert_snapshot!(crawled(&world, "memory:/lake").await, @"
+    Created lake.u json memory:/lake/data/u
+      + id bigint
+    ! memory:/lake/data/t the partitions are not alike: memory:/lake/data/t/stray.jsonl is in no partition, memory:/lake/data/t/a=1/x.jsonl in a; move one of them, or leave it out by --exclude
+    ");
+    let exclude = vec!["data/t/stray.jsonl".to_owned()];
+    let said = with(&world, "memory:/lake", &CrawlOptions { exclude, ..CrawlOptions::default() }).await;
+    assert!(!said.contains('!') && said.contains("Created lake.t"), "{said}");
 }
 
 #[tokio::test]

@@ -130,6 +130,7 @@ async fn folders_and_files_are_tables(#[case] files: &[(&str, &str)], #[case] ex
 #[case::without_a_folder(&[("t/a.json", P), ("old/a.json", E)], &[], None, &["old/**"], "t at /t")]
 #[case::without_a_partition(&[("t/y=1/a.json", P), ("t/y=2/a.json", P)], &[], None, &["t/y=2"], "t at /t by y: 1")]
 #[case::without_files_of_partitions(&[("t/y=1/a.json", P), ("t/y=1/b.csv", PC), ("t/y=2/a.json", P)], &[], None, &["t/*/*.csv"], r#"t at /t by y: 1, 2 without ["*.csv"]"#)]
+#[case::more_names_than_folders(&[("e/2023/a.json", P)], &["year", "month"], None, &[], "e at /e by year: 2023")]
 #[tokio::test]
 async fn wishes_are_granted(
     #[case] files: &[(&str, &str)],
@@ -145,6 +146,8 @@ async fn wishes_are_granted(
         CrawlOptions { partition_names: texts(names), table_level, exclude: texts(exclude), ..CrawlOptions::default() };
     let report = with(&world, &options).await;
     assert_eq!(tables(world.catalog.as_ref()).await, expected, "{}", said(&report));
+    let too_many = said(&report).contains("there is no folder for `month` of --partition-names");
+    assert_eq!(too_many, names == ["year", "month"], "{}", said(&report));
     settled(&world, &options, &report).await;
     // What was decided is read so, and stays without being said again.
     for table in world.catalog.list_tables("lake").await.unwrap() {

@@ -49,6 +49,11 @@ async fn cells_of(world: &World) -> Result<String, String> {
     "id bigint, name string; 2 comment lines at the start of memory:/t/a.csv, and as many of every file, are passed over",
     "1|x;2|#y"
 )]
+#[case::separator_said(
+    &[("a.csv", "sep=;\r\nid;n\r\n1;2,5\r\n"), ("b.csv", "\u{feff}\"sep=;\"\nid;n\n2;3,5\n")],
+    "id bigint, n string; the first line of memory:/t/a.csv says that `;` separates fields; the first line of every file is passed over",
+    "1|2,5;2|3,5"
+)]
 #[case::same_first_line(&[("a.csv", "first,last\nAnn,Lee\n"), ("b.csv", "first,last\nBob,Ray\n")], "first string, last string", "Ann|Lee;Bob|Ray")]
 #[case::case_of_csv(&[("a.csv", "OrderId,x\n1,2\n"), ("b.csv", "orderId,x\n3,4\n")], "orderid bigint, x bigint", "1|2;3|4")]
 #[case::case_of_json(
@@ -75,6 +80,8 @@ async fn files_tell_how_they_are_written(#[case] files: &[(&str, &str)], #[case]
 #[case::escapes_and_ends(&[("a.csv", "id,x\n1,\"\\\"a\\\"\"\n2,\"C:\\\"\n3,y\n")], "`crawl --csv-escape '\\'`")]
 #[case::preamble(&[("a.csv", "Report of May\n\nid,name\n1,x\n")], "`crawl --csv-skip-lines 1`")]
 #[case::other_delimiter(&[("a.csv", "id,name\n1,x\n2,y\n"), ("b.csv", "id;name\n2;y\n")], "`crawl --csv-delimiter ';'`")]
+#[case::separator_said_once(&[("a.csv", "sep=;\nid;n\n1;2\n"), ("b.csv", "id;n\n2;3\n")], "seems to have a header, and memory:/t/b.csv none")]
+#[case::separator_said_later(&[("a.csv", "id;n\n2;3\n"), ("b.csv", "sep=;\nid;n\n1;2\n")], "seems to have a header, and memory:/t/b.csv none")]
 #[case::joined(&[("a.csv", "id,name\n1,x\nid,name\n2,y\n")], "line: 3, way out: remove the line, or read every header as a row")]
 #[case::twice(&[("a.csv", "id,id\n1,2\n")], "`crawl --csv-header absent`")]
 #[case::keys_twice(&[("a.jsonl", "{\"a\":1}\n{\"a\":100,\"a\":200}\n")], "an object has `a` twice (file: memory:/t/a.jsonl, line: 2")]
@@ -127,6 +134,11 @@ async fn options_are_kept_in_the_table(
     assert_eq!(rows(&world).await, values);
     // A table that is there knows how its files are written.
     settled(&world, "memory:/t").await;
+    let again = with(&world, "memory:/t", &options).await;
+    assert!(again.starts_with("Unchanged") && !again.contains("--csv"), "{again}");
+    let csv = CsvHints { delimiter: Some(b'|'), ..CsvHints::default() };
+    let otherwise = with(&world, "memory:/t", &CrawlOptions { csv, ..CrawlOptions::default() }).await;
+    assert!(otherwise.contains("note: a table keeps how its files are read"), "{otherwise}");
 }
 
 #[tokio::test]
