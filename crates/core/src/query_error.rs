@@ -463,7 +463,7 @@ const KNOWN: &[Known] = &[
             ("computed", "{0}"),
             (
                 "way out",
-                "cast to a wider type first, as in `cast(x as decimal(38, 0))`; to `timestamp`, if it is a moment",
+                "cast to a wider type first, as in `cast(x as decimal(38, 0))`; keep moments in microseconds, by `cast(x as timestamp)`, or by `arrow_cast(x, 'Timestamp(Microsecond, Some(\"UTC\"))')` in place of `at time zone`",
             ),
         ],
     ),
