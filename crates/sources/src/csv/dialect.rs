@@ -431,6 +431,9 @@ mod tests {
         let row = split(&hive, "a\\,b,\\\\N,\\N,,line\\\nend,c\\").unwrap().remove(0);
         let texts = ["a,b", "\\N", "~", "", "line\nend", "c\\"].map(|t| (t != "~").then(|| t.to_owned()));
         assert_eq!(row, texts);
+        let without_null_text = Dialect { null_text: None, ..hive };
+        let row = split(&without_null_text, "a\\,b,\\N,,c").unwrap().remove(0);
+        assert_eq!(row, [Some("a,b"), Some("N"), None, Some("c")].map(|t| t.map(str::to_owned)));
     }
 
     #[rstest]
@@ -452,6 +455,11 @@ mod tests {
     #[case(1, "a\rb", Some(2))]
     #[case(2, "a\r\nb\nc", Some(5))]
     #[case(3, "a\nb", Some(3))]
+    #[case(0, "\u{feff}a", Some(3))]
+    #[case(1, "a\n\nb", Some(2))]
+    #[case(1, "a\r\nb", Some(3))]
+    #[case(1, "a\n", Some(2))]
+    #[case(1, "a\r", Some(2))]
     fn lines_are_skipped_however_they_end(#[case] skipped: u32, #[case] text: &str, #[case] start: Option<usize>) {
         let dialect = Dialect { skipped, ..Dialect::default() };
         assert_eq!(dialect.start(text.as_bytes(), true), start);

@@ -72,7 +72,8 @@ impl CsvHints {
         let plain = self.delimiters(&known, text, ended);
         // Where quotes are escaped by backslashes the text cannot be read in the usual way. The other way round there may be
         // texts that end with a backslash, so the usual way goes first.
-        let may_escape = self.escape.is_none() && known.quote.is_some() && memmem::find(text, b"\\\"").is_some();
+        let is_escaped = |quote: u8| memmem::find(text, &[b'\\', quote]).is_some();
+        let may_escape = self.escape.is_none() && known.quote.is_some_and(is_escaped);
         let (found, escape) = match plain {
             Some(found) if found.2 => (Some(found), None),
             found if may_escape => {
@@ -261,22 +262,22 @@ fn said_delimiter(dialect: &Dialect, text: &[u8], ended: bool) -> Option<u8> {
 }
 
 /// How many lines at the start begin with `#` and are not like the records behind them: those may be a header that begins
-/// with `#`, or rows.
+/// with `#`, or rows. Nobody has said that lines are to be skipped.
 fn comment_lines(text: &[u8], known: &Dialect, ended: bool) -> u32 {
     let starts = |skipped: u32| Dialect { skipped, ..known.clone() }.start(text, ended);
     let is_comment = |at: usize| text.get(at) == Some(&b'#');
     let lines = (0..RECORDS as u32).take_while(|line| starts(*line).is_some_and(is_comment)).count() as u32;
     let (Some(last), Some(rest)) = (lines.checked_sub(1).and_then(starts), starts(lines)) else { return 0 };
     let like_records = |delimiter: u8| {
-        let dialect = Dialect { delimiter, skipped: 0, ..known.clone() };
-        let behind = Fields::of(&dialect, &text[rest..], ended).filter(|fields| fields.width > 1);
+        let dialect = Dialect { delimiter, ..known.clone() };
+        let behind = Fields::of(&dialect, &text[rest..], ended);
         // The last line is the one that may be a header.
         behind.is_some_and(|behind| {
             Fields::of(&dialect, &text[last..rest], true).is_none_or(|line| line.width == behind.width)
         })
     };
     let is_table = |delimiter: u8| {
-        let dialect = Dialect { delimiter, skipped: 0, ..known.clone() };
+        let dialect = Dialect { delimiter, ..known.clone() };
         Fields::of(&dialect, &text[rest..], ended).is_some_and(|fields| fields.width > 1 && fields.even)
     };
     let tables: Vec<u8> = DELIMITERS.into_iter().filter(|d| is_table(*d)).collect();
@@ -309,6 +310,7 @@ mod tests {
 
     fn told(hints: CsvHints, text: &str) -> String {
         let Sniffed { dialect, rival, comments, said } = hints.sniff(text.as_bytes(), true);
+        assert_eq!(dialect.skipped, hints.skip_lines.unwrap_or_default() + comments + u32::from(said));
         let show = |byte: u8| char::from(byte).escape_debug().to_string();
         let mut told = show(dialect.delimiter);
         for (what, byte) in [("or", rival), ("escape", dialect.escape)] {
@@ -340,11 +342,16 @@ mod tests {
     #[case::quoted("\"a;b\",1\n\"c;d\",2\n", ",")]
     #[case::one_broken_row("a;b;c\n1;2;3\n4;5;6\n7;8;9\n1;2\n4;5;6\n", ";")]
     #[case::escaped("1,\"say \\\"hi\\\"\"\n2,\"x, y\"\n", ", escape \\\\")]
+    #[case::escaped_in_some_rows("1,\"a\\\",b\\\"c\"\n2,\"x\"\n3,\"x\"\n4,\"x\"\n5,\"x\"\n", ", escape \\\\")]
+    #[case::escaped_or_not("1,\"a\\\",b\\\"c\"\n2,\"d\\\",e\\\"f\"\n", ",")]
     #[case::backslash_at_the_end("1,\"C:\\\"\n2,\"x\"\n", ",")]
     #[case::doubled("1,\"say \"\"hi\"\"\"\n2,\"x\"\n", ",")]
     #[case::comments("# made by x\n# today\nid,n\n1,2\n", ", after 2")]
     #[case::comment_with_commas("# made by x, today, again\nid,n\n1,2\n", ", after 1")]
     #[case::header_with_a_hash("#id,n\n1,2\n", ",")]
+    #[case::header_with_a_hash_and_semicolons("#id;n\n1;2\n", ";")]
+    #[case::comments_over_one_column("# made by x\n# today\nword\nx\n", ",")]
+    #[case::booleans("a;1,true\nb;2,FALSE\n", ",")]
     #[case::header_behind_a_comment("# made by x\n#id,n\n1,2\n", ", after 1")]
     #[case::rows_with_a_hash("#1,x\n#2,y\n", ",")]
     #[case::only_comments("# a\n# b\n", ",")]
@@ -371,12 +378,121 @@ mod tests {
         assert_eq!(told(known, "\"a;b\n\\\";c\n"), ";");
     }
 
+    #[test]
+    fn what_is_known_is_part_of_what_is_found() {
+        let hints = CsvHints {
+            delimiter: Some(b'|'),
+            quote: Some(Some(b'\'')),
+            escape: Some(b'^'),
+            skip_lines: Some(1),
+            comment: Some(b'%'),
+            header: Some(true),
+        };
+        let known = Dialect {
+            delimiter: b'|',
+            quote: Some(b'\''),
+            escape: Some(b'^'),
+            comment: Some(b'%'),
+            skipped: 1,
+            ..Dialect::default()
+        };
+        assert_eq!(hints.dialect(), known);
+        let found = hints.sniff(b"a title\nid|n\n1|'a|b'\n% a remark\n2|'x^'y'\n", true);
+        assert_eq!(found, Sniffed { dialect: known, rival: None, comments: 0, said: false });
+        assert_eq!(CsvHints::default().dialect(), Dialect::default());
+    }
+
+    #[rstest]
+    #[case::quote_that_is_known(b'\'', None, "1,'it\\'s, so'\n2,'x, y'\n", ", escape \\\\")]
+    #[case::escape_that_is_known(b'"', Some(b'^'), "1,\"say \\\"hi\\\"\"\n2,\"x, y\"\n", ", escape ^")]
+    #[case::quote_that_may_separate(b';', None, "x;1\ny;2\n", ",")]
+    fn what_is_known_helps_to_find_the_rest(
+        #[case] quote: u8,
+        #[case] escape: Option<u8>,
+        #[case] text: &str,
+        #[case] wanted: &str,
+    ) {
+        let hints = CsvHints { quote: Some(Some(quote)), escape, ..CsvHints::default() };
+        assert_eq!(told(hints, text), wanted);
+    }
+
+    #[rstest]
+    #[case::same(b',', None, "a,b\n1,2\n", None)]
+    #[case::other(b',', None, "a;b\n1;2\n", Some(b';'))]
+    #[case::other_that_is_broken(b',', None, "a;b;c\n1;2;3\n4;5;6\n7;8;9\n1;2\n4;5;6\n", None)]
+    #[case::both_fit(b',', None, "a;1,5\nb;2,5\n", None)]
+    #[case::said_and_one_column(b';', Some(b';'), "a\nb\n", None)]
+    fn a_text_may_be_separated_by_something_else(
+        #[case] by: u8,
+        #[case] said: Option<u8>,
+        #[case] text: &str,
+        #[case] wanted: Option<u8>,
+    ) {
+        let hints = CsvHints { delimiter: said, ..CsvHints::default() };
+        let dialect = Dialect { delimiter: by, ..Dialect::default() };
+        assert_eq!(hints.other_delimiter(&dialect, text.as_bytes(), true), wanted);
+    }
+
+    #[rstest]
+    #[case(None, 0, &[])]
+    #[case(Some(b'\t'), 0, &["fields are taken to be separated by `;`, but may be so by `\\t`; say --csv-delimiter"])]
+    #[case(None, 1, &["1 comment line at the start of memory:/a, and as many of every file, are passed over"])]
+    #[case(None, 2, &["2 comment lines at the start of memory:/a, and as many of every file, are passed over"])]
+    fn what_is_guessed_is_said(#[case] rival: Option<u8>, #[case] comments: u32, #[case] wanted: &[&str]) {
+        let dialect = Dialect { delimiter: b';', skipped: comments, ..Dialect::default() };
+        assert_eq!(Sniffed { dialect, rival, comments, said: false }.notes(&"memory:/a".into()), wanted);
+    }
+
+    #[test]
+    fn most_records_have_as_many_fields_and_all_but_the_header_are_values() {
+        let of = |text: &str| Fields::of(&Dialect::default(), text.as_bytes(), true);
+        let like = |pairs: usize, others: usize| of(&("1,2\n".repeat(pairs) + &"1,2,3\n".repeat(others)));
+        let told = |fields: Option<Fields>| fields.map(|f| (f.width, f.even, f.records));
+        assert_eq!(told(like(7, 3)), Some((2, false, 10)));
+        assert_eq!(told(like(6, 4)), None);
+        assert_eq!(told(like(3, 2)), None);
+        // Fifty records are enough.
+        assert_eq!(told(like(50, 1)), Some((2, true, 50)));
+        let numbers = |text: &str| of(text).unwrap().numbers;
+        assert_eq!(numbers("id,n\nx,1\n2,2\n"), 1);
+        assert_eq!(numbers("id,n\n1,1\n2,2\n"), 2);
+        assert_eq!(numbers("1,x\n"), 1);
+    }
+
+    #[rstest]
+    #[case("12", true)]
+    #[case(" 1.234,50 ", true)]
+    #[case("2024-01-31T10:00:00Z", true)]
+    #[case("5%", true)]
+    #[case("true", true)]
+    #[case("FALSE", true)]
+    #[case("-", false)]
+    #[case("yes", false)]
+    #[case("1 piece", false)]
+    fn numbers_dates_and_booleans_are_told_from_texts(#[case] field: &str, #[case] plain: bool) {
+        assert_eq!(is_plain(field.as_bytes()), plain);
+    }
+
+    #[rstest]
+    #[case("1,5", true)]
+    #[case("1,5 and 2,5", true)]
+    #[case("a,5", false)]
+    #[case("1,x", false)]
+    #[case("1,", false)]
+    #[case(",5", false)]
+    #[case("1,5,x", false)]
+    fn a_comma_between_digits_may_be_part_of_a_number(#[case] record: &str, #[case] between: bool) {
+        assert_eq!(is_between_digits(record.as_bytes(), b','), between);
+    }
+
     #[rstest]
     #[case("Sales report\n\nid,n\n1,2\n", Some(1))]
     #[case("a\nb\nc\nid,n\n1,2\n", Some(3))]
     #[case("id,n\n1,2\n", None)]
     #[case("id,n\n1,2\n1,2,3\n4,5\n", None)]
     #[case("a\nb\n", None)]
+    #[case("a,b\nc\nd\n", None)]
+    #[case("Sales report\nid,n\n1,2\n3,4\n5\n", None)]
     fn lines_before_the_records_are_counted(#[case] text: &str, #[case] lines: Option<u32>) {
         assert_eq!(lines_before(&Dialect::default(), text.as_bytes(), true), lines);
     }

@@ -255,6 +255,11 @@ mod tests {
     // As Python's `json.dumps` writes them; and escapes that are needed stay.
     #[case(r#"{"\u0041":{"\u0049N":1}}"#, r#"{"a"     :{"in"     :1}}"#)]
     #[case(r#"{"\u00dc\"\\\n":1,"\ud83d\ude00":2}"#, r#"{"ü\"\\\n"    :1,"😀"        :2}"#)]
+    // Objects inside of those that needed another look.
+    #[case(
+        r#"{"\u0041": {"IN": 1}, "\u004c\u004c": [{"IN": 2}]}"#,
+        r#"{"a"     : {"in": 1}, "ll"          : [{"in": 2}]}"#
+    )]
     // The lower case is shorter (a Kelvin sign), or longer, which matters only for columns.
     #[case("{\"\u{212a}\":1,\"\u{23e}\":2}", "{\"k\"  :1,\"\u{23e}\":2}")]
     fn keys_are_folded_where_they_are_names(#[case] text: &str, #[case] expected: &str) {

@@ -260,6 +260,54 @@ mod tests {
         assert_eq!(told(&[&row(&[1, 2]), &row(&keys)]).unwrap().split(' ').next(), Some("1"));
     }
 
+    /// It would be made up for by a look at the row by itself, which is slow.
+    #[test]
+    fn where_no_key_is_there_twice_there_is_no_false_alarm() {
+        let first = |text: &str| {
+            let mut keys = Keys { text: text.as_bytes(), open: Vec::new(), starts: Vec::new(), escapes_until: 0 };
+            keys.twice(0)
+        };
+        let flat = |keys: Vec<String>| {
+            let fields: Vec<String> =
+                keys.iter().map(|key| format!(r#""{key}":{{"a":1,"b":[{{"a":1}},{{"a":2}}]}}"#)).collect();
+            format!("{{{}}}", fields.join(","))
+        };
+        for many in [1, 2, FEW - 1, FEW, FEW + 1, 100] {
+            // Short keys, long ones that begin or end alike, and some with escapes.
+            for key in [
+                |i: usize| format!("{i}"),
+                |i| format!("key {i}"),
+                |i| format!("{i} is a key that is long"),
+                |i| format!("a key that is long, number {i}"),
+                |i| "x".repeat(i + 1),
+                |i| format!("\\u00e4 {i}"),
+            ] {
+                let row = flat((0..many).map(key).collect());
+                assert_eq!(first(&format!("{row}\n{row}\n")), None, "{row}");
+            }
+        }
+        // Each byte of a key counts.
+        for long in 1..30 {
+            let key = |at: usize| (0..long).map(|i| if i == at { 'b' } else { 'a' }).collect::<String>();
+            let row = flat((0..=long).map(key).collect());
+            assert_eq!(first(&row), None, "{row}");
+        }
+        for (row, alarm) in [(r#"{"a":1,"a":2}"#, Some(10)), (r#"{"a":{"b":1},"b":{"a":2}}"#, None)] {
+            assert_eq!(first(row), alarm);
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_there_twice_among_many_is_found() {
+        for many in [FEW - 1, FEW, FEW + 1, 100] {
+            let mut keys: Vec<String> = (0..many).map(|key| format!(r#""{key}":1"#)).collect();
+            let row = |keys: &[String]| format!("{{{}}}", keys.join(","));
+            assert_eq!(told(&[&row(&keys)]), None);
+            keys.push(r#""7":2"#.to_owned());
+            assert_eq!(told(&[&row(&keys)]).unwrap().split(' ').nth(1), Some("7"), "{many}");
+        }
+    }
+
     /// The text of a value whose objects may have keys twice, and whether one has.
     fn value() -> impl Strategy<Value = (String, bool)> {
         let text = prop::sample::select(vec![

@@ -246,6 +246,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_mark_that_is_cut_off_is_no_row() {
+        let (text, mut scanner) = (b"{}\xef\xbb", RowScanner::default());
+        scanner.scan(text).unwrap();
+        let fault = scanner.end(text).unwrap();
+        assert_eq!((fault.offset, fault.message.as_str()), (2, "a row of JSON must be an object"));
+    }
+
     #[rstest]
     #[case("1", 0, Some("1"))]
     #[case("[{}, 2]", 5, Some("2"))]

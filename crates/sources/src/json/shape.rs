@@ -124,7 +124,7 @@ impl Shape {
     fn object_ends(&mut self) {
         if self.both.is_none() && self.folded.len() < self.fields.len() {
             let has = |at: &&usize| self.last[**at] == self.objects;
-            self.both = self.folded.values().filter(|spellings| spellings.len() > 1).find_map(|spellings| {
+            self.both = self.folded.values().find_map(|spellings| {
                 let mut had = spellings.iter().filter(has);
                 Some((*had.next()?, *had.next()?))
             });

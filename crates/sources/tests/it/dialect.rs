@@ -344,3 +344,56 @@ proptest! {
         prop_assert_eq!(found, wanted);
     }
 }
+
+#[tokio::test]
+async fn who_asks_for_the_columns_is_told_what_is_wrong() {
+    use hardtack_core::Source;
+    let mut told = Vec::new();
+    for text in [&b"id,name\n1,x\nid,name\n2,y\n"[..], b"id,name\n1,x\n2,\xff\n3,y\n"] {
+        let ctx = with_files([("data/a.csv", text.to_vec())]).await;
+        let error = csv().schema(&ctx).await.unwrap_err();
+        told.push(format!("{}: {}", error.kind().name(), error.chain()));
+    }
+    assert_snapshot!(told.join("\n"), @"
+    refused: the record is the header once more, as where files were joined (file: memory:/data/a.csv, line: 3, value: id,name, way out: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)
+    refused: this is not UTF-8 text; convert the file (file: memory:/data/a.csv, line: 3)
+    ");
+}
+
+/// What a file is separated by is told by its first 64 KiB.
+#[tokio::test]
+async fn a_file_is_separated_as_its_first_records_are() {
+    let (wide, row) = ("x".repeat(2000), |name: &str, end: &str| format!("{name};{}{end}\n", "x".repeat(2000)));
+    let text = row("a", "").repeat(40) + &row(&wide, ";y").repeat(40);
+    let ctx = with_files([("data/a.csv", text)]).await;
+    let told = show(&ctx, csv()).await;
+    assert!(
+        told.starts_with("refused: the fields of this file seem to be separated by `;`, not by `,`"),
+        "{told:.200}"
+    );
+}
+
+/// A single field may well be the name of its column.
+#[tokio::test]
+async fn a_value_of_a_single_column_may_be_its_name() {
+    let ctx = with_files([("data/a.csv", "name\nx\nname\n")]).await;
+    assert_eq!(values(&ctx, csv()).await, "x name");
+    assert_eq!(values(&ctx, csv().with_schema(schema(&[("name", DataType::Utf8)]))).await, "x name");
+}
+
+#[tokio::test]
+async fn a_file_without_a_header_lacks_the_declared_columns() {
+    let ctx = with_files([("data/a.csv", "1,x\n2,y\n")]).await;
+    assert_snapshot!(show(&ctx, declared()).await, @"refused: the file has no column `id`; its header is `1, x` (file: memory:/data/a.csv, line: 1, column: id)");
+}
+
+#[tokio::test]
+async fn no_batch_has_more_rows_than_were_asked_for() {
+    let csv_text = format!("id,name\n{}", "1,x\n".repeat(20_000));
+    let json_text = "{\"id\":1}\n".repeat(20_000);
+    let ctx = with_files([("data/a.csv", csv_text), ("data/a.json", json_text)]).await;
+    for batches in [collect(&ctx, csv()).await.unwrap(), collect(&ctx, JsonFiles::new("a", AT)).await.unwrap()] {
+        let rows: Vec<usize> = batches.iter().map(|batch| batch.num_rows()).collect();
+        assert_eq!(rows, [8192, 8192, 20_000 - 2 * 8192]);
+    }
+}

@@ -281,3 +281,35 @@ async fn folders_of_two_stores_are_read_together() {
     let refused = read(&ctx, &scan, vec![unknown], None).await;
     assert!(refused.contains("location: s3://bucket/t"), "{refused}");
 }
+
+/// Columns are found by their places where the header names none of them.
+#[tokio::test]
+async fn a_row_that_stands_where_a_header_should_is_refused() {
+    let (scan, _) = scan();
+    let mut told = Vec::new();
+    for text in ["1,x\n2,y\n", "1,name\n2,y\n", "key,label\n2,y\n", "id,name\n2,y\n"] {
+        let ctx = with_files([("t/a", text)]).await;
+        told.push(read(&ctx, &scan, vec![folder("t", csv(1), 2001)], None).await);
+    }
+    assert_snapshot!(told.join("\n"), @"
+    the first record, `1,x`, is no header, as the table says, but a row (file: memory:/t/a, line: 1, way out: give the file the header that the others have; if no file has one, set `skip.header.line.count` of the table to 0)
+    DataSourceExec file_type=csv
+    +----+------+------+
+    | id | name | year |
+    +----+------+------+
+    | 2  | y    | 2001 |
+    +----+------+------+
+    DataSourceExec file_type=csv
+    +----+------+------+
+    | id | name | year |
+    +----+------+------+
+    | 2  | y    | 2001 |
+    +----+------+------+
+    DataSourceExec file_type=csv
+    +----+------+------+
+    | id | name | year |
+    +----+------+------+
+    | 2  | y    | 2001 |
+    +----+------+------+
+    ");
+}

@@ -243,3 +243,157 @@ async fn delimiters_are_found_out(#[case] text: &'static str, #[case] delimiter:
     let FileFormat::Csv(csv) = found.format else { unreachable!() };
     assert_eq!(char::from(csv.delimiter), char::from(delimiter));
 }
+
+/// What is found out of CSV files: how they are written, their columns, and what is said.
+async fn told(options: InspectOptions, texts: &[&str]) -> String {
+    let names: Vec<String> = (0..texts.len()).map(|i| format!("f{i}")).collect();
+    let ctx = with_files(names.iter().map(String::as_str).zip(texts.iter().map(|text| (*text).to_owned()))).await;
+    match inspected(&ctx, FileKind::Csv, options).await {
+        Ok(found) => {
+            let FileFormat::Csv(csv) = found.format else { unreachable!() };
+            let show = |byte: Option<u8>| byte.map_or("none".to_owned(), |byte| char::from(byte).to_string());
+            let written = format!("quote {}, escape {}", show(csv.quote), show(csv.escape));
+            let unfit = found.unfit.iter().map(|(file, error)| format!("{file} is left out: {error}"));
+            [written, columns(&found.schema)].into_iter().chain(found.notes).chain(unfit).collect::<Vec<_>>().join("\n")
+        }
+        Err(error) => format!("{}: {error}", error.kind().name()),
+    }
+}
+
+fn known() -> FolderCsv {
+    FolderCsv {
+        delimiter: b',',
+        quote: Some(b'"'),
+        escape: None,
+        null_text: None,
+        comment: None,
+        header_lines: 0,
+        skip_lines: 0,
+    }
+}
+
+#[tokio::test]
+async fn several_files_tell_whether_there_is_a_header() {
+    let cases: [&[&str]; 8] = [
+        // The same first line.
+        &["first,last\nAnn,Lee\n", "first,last\nBob,Ray\n"],
+        // Different ones.
+        &["Ann,Lee\nCid,Kay\n", "Bob,Ray\nDan,Poe\n"],
+        // A file that may have a header that is another.
+        &["id,n\n1,2\n", "x,y\n"],
+        &["id,n\n1,2\n", "ID,m\n"],
+        &["id,n\n1,2\n", "x,y,z\n"],
+        // Two headers that have no name in common.
+        &["id,n\n1,2\n", "key,m\n3,4\n"],
+        // Numbers that may be names.
+        &["country,2019,2020\nDE,10,20\n"],
+        &["red,small\nblue,large\nred,large\n"],
+    ];
+    let mut all = Vec::new();
+    for texts in cases {
+        all.push(told(InspectOptions::default(), texts).await);
+    }
+    assert_snapshot!(all.join("\n\n"), @"
+    quote none, escape none
+    first: Utf8 not null, last: Utf8 not null
+
+    quote none, escape none
+    column_1: Utf8 not null, column_2: Utf8 not null
+    all values are texts, and files begin with different lines, so those are taken for rows; say --csv-header present if they are headers
+
+    refused: memory:/f0 seems to have a header, and memory:/f1 none (way out: say which: --csv-header present or absent)
+
+    quote none, escape none
+    id: Int64 not null, n: Int64 not null, m: Utf8 not null
+    the columns of memory:/f1 are in other places than in the files before it: they are found by their names here, but Hive and Athena read them by place
+
+    quote none, escape none
+    id: Int64 not null, n: Int64 not null, x: Utf8 not null, y: Utf8 not null, z: Utf8 not null
+    the columns of memory:/f1 are in other places than in the files before it: they are found by their names here, but Hive and Athena read them by place
+
+    quote none, escape none
+    id: Int64 not null, n: Int64 not null, key: Int64 not null, m: Int64 not null
+    the columns of memory:/f1 are in other places than in the files before it: they are found by their names here, but Hive and Athena read them by place
+
+    quote none, escape none
+    country: Utf8 not null, 2019: Int64 not null, 2020: Int64 not null
+    the first line, `country,2019,2020`, is taken for a header although it has numbers; say --csv-header absent if it is a row
+
+    quote none, escape none
+    column_1: Utf8 not null, column_2: Utf8 not null
+    the first line, `red,small`, is taken for a row; say --csv-header present if it is a header
+    ");
+}
+
+/// Fifty records behind the first one are enough.
+#[tokio::test]
+async fn a_first_record_is_compared_with_some_of_the_others() {
+    let rows = |many: usize| (0..many).map(|i| format!("a{i},b{i}\n")).collect::<String>();
+    let (near, far) = (format!("name,of\n{}c,of\n", rows(49)), format!("name,of\n{}c,of\n", rows(50)));
+    assert_snapshot!(told(InspectOptions::default(), &[&near]).await, @"
+    quote none, escape none
+    column_1: Utf8 not null, column_2: Utf8 not null
+    the first line, `name,of`, is taken for a row; say --csv-header present if it is a header
+    ");
+    assert_snapshot!(told(InspectOptions::default(), &[&far]).await, @"
+    quote none, escape none
+    name: Utf8 not null, of: Utf8 not null
+    all values are texts, so the first line is taken for a header; say --csv-header absent if it is a row
+    ");
+}
+
+#[tokio::test]
+async fn what_was_said_of_csv_files_counts_and_the_rest_is_found_out() {
+    let hints = |csv_hints: CsvHints| InspectOptions { csv_hints, ..InspectOptions::default() };
+    let by_table = || InspectOptions { csv: Some(known()), ..InspectOptions::default() };
+    let mut all = Vec::new();
+    // A value is missing in the second file.
+    all.push(told(InspectOptions::default(), &["id,n\n1,2\n", "id,n\n2,\n"]).await);
+    // A quote that was said is kept, though nothing is quoted.
+    all.push(told(hints(CsvHints { quote: Some(Some(b'\'')), ..CsvHints::default() }), &["a,n\nx,1\n"]).await);
+    // Only the second file tells that backslashes escape.
+    let escaped = ["id,t\n1,x\n", "id,t\n2,\"say \\\"hi\\\"\"\n"];
+    all.push(told(InspectOptions::default(), &escaped).await);
+    all.push(told(by_table(), &escaped).await);
+    // A row that is there twice, and a header.
+    let again = ["1,x\n2,y\n1,x\n"];
+    all.push(told(hints(CsvHints { header: Some(false), ..CsvHints::default() }), &again).await);
+    all.push(told(hints(CsvHints { header: Some(true), ..CsvHints::default() }), &["id,t\n2,y\nid,t\n"]).await);
+    // A table whose files are separated in another way.
+    all.push(told(by_table(), &["1,2\n3,4\n", "5;6\n7;8\n"]).await);
+    all.push(told(by_table(), &["x\ny\n", "5;6\n7;8\n"]).await);
+    assert_snapshot!(all.join("\n\n"), @r#"
+    quote none, escape none
+    id: Int64 not null, n: Int64
+
+    quote ', escape none
+    a: Utf8 not null, n: Int64 not null
+
+    quote ", escape \
+    id: Int64 not null, t: Utf8 not null
+
+    quote ", escape none
+    column_1: Utf8 not null, column_2: Utf8 not null
+    memory:/f0 seems to have a header; its first line, `id,t`, is taken for a row, as the table says
+    memory:/f1 is left out: text follows a closing quote; a quote inside of a quoted field is written twice (file: memory:/f1, line: 2, value: "say \"hi\"", way out: if `\` escapes: `with_escape(b'\\')`, `crawl --csv-escape '\'`)
+
+    quote none, escape none
+    column_1: Int64 not null, column_2: Utf8 not null
+
+    refused: the record is the header once more, as where files were joined (file: memory:/f0, line: 3, way out: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)
+
+    quote ", escape none
+    column_1: Int64 not null, column_2: Int64 not null
+    memory:/f1 is left out: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/f1, way out: say what separates them: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; files that are written in two ways need two folders)
+
+    quote ", escape none
+    column_1: Utf8 not null
+    "#);
+}
+
+#[tokio::test]
+async fn a_csv_file_that_is_compressed_and_not_named_so_is_noted() {
+    let ctx = with_files([("a.csv", gzip("id,n\n1,2\n"))]).await;
+    let found = inspected(&ctx, FileKind::Csv, InspectOptions::default()).await.unwrap();
+    assert_snapshot!(found.notes.join("\n"), @"memory:/a.csv is gzip, which its name does not say: it is read here, but Hive and Athena go by the name");
+}

@@ -59,6 +59,74 @@ async fn rows_have_the_declared_columns() {
     ");
 }
 
+/// Names that differ in case only are one column, unless an object has both; at any depth.
+#[rstest]
+#[case::one_spelling(r#"{"a":1} {"b":2}"#, "a: Int64, b: Int64")]
+#[case::two_spellings(r#"{"a":1} {"A":2}"#, "a: Int64")]
+#[case::both(r#"{"a":1,"A":2} {"a":3}"#, "a: Int64, A: Int64")]
+#[case::both_later(r#"{"a":3} {"a":1,"A":2} {"A":4}"#, "a: Int64, A: Int64")]
+#[case::inside(r#"{"o":{"a":1}} {"o":{"A":2}}"#, "o: Struct(\"a\": Int64)")]
+#[case::both_inside(
+    r#"{"o":{"a":1,"A":2},"b":1} {"B":3}"#,
+    "o: Struct(\"a\": Int64, \"A\": Int64), b: Int64, B: Int64"
+)]
+#[case::in_a_list(r#"{"l":[[{"a":1},{"A":2}]]}"#, "l: List(List(Struct(\"a\": Int64)))")]
+#[case::both_in_a_list(r#"{"l":[[{"a":1,"A":2}]]}"#, "l: List(List(Struct(\"a\": Int64, \"A\": Int64)))")]
+#[tokio::test]
+async fn spellings_of_a_name_are_one_column_unless_an_object_has_both(#[case] text: &str, #[case] wanted: &str) {
+    let ctx = with_files([("data/a.json", text.to_owned())]).await;
+    assert_eq!(types(&ctx, JsonFiles::new("a", AT)).await, wanted);
+}
+
+/// The lower case of this letter is longer.
+#[tokio::test]
+async fn names_that_are_spelled_in_one_way_stay_as_they_are() {
+    let ctx = with_files([("data/a.json", "{\"\u{23a}\":1}")]).await;
+    assert_snapshot!(show(&ctx, JsonFiles::new("a", AT)).await, @"
+    +---+
+    | Ⱥ |
+    +---+
+    | 1 |
+    +---+
+    ");
+}
+
+#[tokio::test]
+async fn what_is_a_list_in_one_row_and_an_object_in_another_is_refused() {
+    let mut told = Vec::new();
+    for text in ["{\"a\":[1]}\n{\"a\":{\"b\":1}}", "{\"a\":{\"b\":1}}\n{\"a\":[1]}", "{\"a\":1,\"a\":2}"] {
+        let ctx = with_files([("data/a.json", text)]).await;
+        told.push(show(&ctx, JsonFiles::new("a", AT)).await);
+        told.push(show(&ctx, JsonFiles::new("a", AT).with_schema(schema(&[("b", DataType::Int64)]))).await);
+    }
+    assert_snapshot!(told.join("\n"), @"
+    refused: `a` is an object here and a list in an earlier row; declare a schema (file: memory:/data/a.json, line: 2)
+    +---+
+    | b |
+    +---+
+    |   |
+    |   |
+    +---+
+    refused: `a` is a list here and an object in an earlier row; declare a schema (file: memory:/data/a.json, line: 2)
+    +---+
+    | b |
+    +---+
+    |   |
+    |   |
+    +---+
+    refused: an object has `a` twice (file: memory:/data/a.json, line: 1, column: a, way out: repair the file; `jq -c .` keeps the last of the two values)
+    refused: an object has `a` twice (file: memory:/data/a.json, line: 1, column: a, way out: repair the file; `jq -c .` keeps the last of the two values)
+    ");
+}
+
+#[tokio::test]
+async fn a_map_without_values_is_no_column_of_json() {
+    let entries = DataType::Struct(vec![Field::new("key", DataType::Utf8, false)].into());
+    let map = DataType::Map(Arc::new(Field::new("entries", entries, false)), false);
+    let ctx = with_files([("data/a.json", "{}")]).await;
+    assert_snapshot!(show(&ctx, JsonFiles::new("a", AT).with_schema(schema(&[("m", map)]))).await, @r#"usage: JSON cannot be read into this schema: Invalid argument error: MapArray must contain struct with two fields, got Struct("key": non-null Utf8)"#);
+}
+
 #[rstest]
 #[case::lines("{\"a\":1}\n{\"a\":2}\n")]
 #[case::windows_lines("{\"a\":1}\r\n{\"a\":2}")]
