@@ -226,7 +226,8 @@ mod tests {
             of("A", inner.clone()),
             of("l", DataType::new_list(inner.clone(), true)),
             of("LL", DataType::new_large_list(inner.clone(), true)),
-            of("F", DataType::new_fixed_size_list(inner, 2, true)),
+            of("F", DataType::new_fixed_size_list(inner.clone(), 2, true)),
+            of("Größe", inner),
             of("m", map),
             of("\u{2c65}", DataType::Int32),
         ])
@@ -256,6 +257,7 @@ mod tests {
     #[case(r#"{"\u0041":{"\u0049N":1}}"#, r#"{"a"     :{"in"     :1}}"#)]
     #[case(r#"{"\u00dc\"\\\n":1,"\ud83d\ude00":2}"#, r#"{"ü\"\\\n"    :1,"😀"        :2}"#)]
     // Objects inside of those that needed another look.
+    #[case(r#"{"GRÖßE": {"IN": 1}}"#, r#"{"größe": {"in": 1}}"#)]
     #[case(
         r#"{"\u0041": {"IN": 1}, "\u004c\u004c": [{"IN": 2}]}"#,
         r#"{"a"     : {"in": 1}, "ll"          : [{"in": 2}]}"#
