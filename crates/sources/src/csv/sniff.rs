@@ -337,6 +337,7 @@ mod tests {
     #[case::lists("1,a|b,2\n2,c|d,3\n", ",")]
     #[case::numbers("1,2,3\n4,5,6\n", ",")]
     #[case::texts("a;b,c;d\ne;f,g;h\n", "; or ,")]
+    #[case::texts_and_one_without_a_comma("a,x;b\nc,y;d\ne,z;f\ng;h\n", ";")]
     #[case::behind_lines("Report of May\n% by hand\nid\tsay\n1\tx\n2\ty\n", "\\t")]
     #[case::words_and_one_pair("a\nb\nc\nd;e\n", ",")]
     #[case::quoted("\"a;b\",1\n\"c;d\",2\n", ",")]
