@@ -100,14 +100,14 @@ async fn what_is_a_list_in_one_row_and_an_object_in_another_is_refused() {
         told.push(show(&ctx, JsonFiles::new("a", AT).with_schema(schema(&[("b", DataType::Int64)]))).await);
     }
     assert_snapshot!(told.join("\n"), @"
-    refused: `a` is an object here and a list in an earlier row; declare a schema (file: memory:/data/a.json, line: 2)
+    refused: `a` is an object here and a list in an earlier row; declare a schema without it, or leave the file out (`crawl --exclude`) (file: memory:/data/a.json, line: 2)
     +---+
     | b |
     +---+
     |   |
     |   |
     +---+
-    refused: `a` is a list here and an object in an earlier row; declare a schema (file: memory:/data/a.json, line: 2)
+    refused: `a` is a list here and an object in an earlier row; declare a schema without it, or leave the file out (`crawl --exclude`) (file: memory:/data/a.json, line: 2)
     +---+
     | b |
     +---+
