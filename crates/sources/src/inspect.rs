@@ -262,7 +262,7 @@ async fn inspect_typed(files: &[SourceFile], kind: FileKind, options: &InspectOp
     }
     let (mut union, mut misfits) = united(headers.iter());
     // The first file need not be one of the many.
-    if !options.first_counts && misfits.len() > headers.len() / 2 {
+    if !options.first_counts && !misfits.is_empty() {
         let is_misfit = |header: &&Header| misfits.iter().any(|(file, _)| *file == header.0.location);
         let (others, most): (Vec<&Header>, Vec<&Header>) = headers.iter().partition(|header| !is_misfit(header));
         let (other_union, fewer) = united(most.into_iter().chain(others));
