@@ -118,17 +118,23 @@ impl Ahead {
 }
 
 fn from_file(mut file: File, meter: Arc<Meter>, mut buffer: BytesMut) -> Result<Piece> {
-    let mut end = LEFT_OVER_BYTES;
-    while end < buffer.len() {
-        match file.read(&mut buffer[end..]) {
+    let read = fill(&mut file, &mut buffer[LEFT_OVER_BYTES..])?;
+    meter.add_bytes(read as u64);
+    Ok(Piece { input: Input::File(file, meter), buffer, end: LEFT_OVER_BYTES + read })
+}
+
+/// Reads until there is no more room, or nothing more to read.
+fn fill(mut from: impl Read, room: &mut [u8]) -> Result<usize> {
+    let mut filled = 0;
+    while filled < room.len() {
+        match from.read(&mut room[filled..]) {
             Ok(0) => break,
-            Ok(read) => end += read,
+            Ok(read) => filled += read,
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
     }
-    meter.add_bytes((end - LEFT_OVER_BYTES) as u64);
-    Ok(Piece { input: Input::File(file, meter), buffer, end })
+    Ok(filled)
 }
 
 async fn from_stream(mut stream: Box<dyn AsyncRead + Send + Unpin>, mut buffer: BytesMut) -> Result<Piece> {
@@ -147,6 +153,7 @@ mod tests {
     use std::collections::VecDeque;
 
     use proptest::prelude::*;
+    use rstest::rstest;
     use tokio_util::io::StreamReader;
 
     use super::*;
@@ -253,5 +260,41 @@ mod tests {
         let mut ahead = Ahead::new(input, None);
         assert_eq!(ahead.next(Bytes::new()).await.unwrap_err().to_string(), "the line is cut");
         assert_eq!(ahead.next(Bytes::new()).await.unwrap(), (Bytes::new(), true));
+    }
+
+    /// Says one thing after another, and nothing more than it is asked for.
+    struct Script(VecDeque<Result<&'static [u8]>>);
+
+    impl Read for Script {
+        fn read(&mut self, room: &mut [u8]) -> Result<usize> {
+            let said = self.0.pop_front().expect("there is no need to ask again")?;
+            room[..said.len()].copy_from_slice(said);
+            Ok(said.len())
+        }
+    }
+
+    #[rstest]
+    #[case::full(vec![Ok("ab"), Ok("cd")], Ok("abcd"))]
+    #[case::ended(vec![Ok("ab"), Ok("c"), Ok("")], Ok("abc"))]
+    #[case::interrupted(vec![Ok("ab"), Err(ErrorKind::Interrupted), Ok("cd")], Ok("abcd"))]
+    #[case::failed(vec![Ok("ab"), Err(ErrorKind::TimedOut)], Err(ErrorKind::TimedOut))]
+    fn a_file_is_read_until_there_is_no_more_room(
+        #[case] said: Vec<std::result::Result<&'static str, ErrorKind>>,
+        #[case] expected: std::result::Result<&str, ErrorKind>,
+    ) {
+        let script = said.into_iter().map(|said| said.map(str::as_bytes).map_err(std::io::Error::from));
+        let mut room = [0; 4];
+        let filled = fill(Script(script.collect()), &mut room);
+        assert_eq!(filled.map(|n| &room[..n]).map_err(|e| e.kind()), expected.map(str::as_bytes));
+    }
+
+    /// What comes after a piece is nothing that the piece has to wait for.
+    #[tokio::test]
+    async fn a_piece_that_is_full_is_there_before_what_is_wrong_behind_it() {
+        let pieces = [Ok(Bytes::from_static(b"abcd")), Err(std::io::Error::other("the line is cut"))];
+        let input = Input::Stream(Box::new(StreamReader::new(futures::stream::iter(pieces))));
+        let mut ahead = Ahead::of_pieces(input, 4);
+        assert_eq!(ahead.next(Bytes::new()).await.unwrap(), (Bytes::from_static(b"abcd"), false));
+        assert_eq!(ahead.next(Bytes::new()).await.unwrap_err().to_string(), "the line is cut");
     }
 }

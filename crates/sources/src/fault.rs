@@ -100,6 +100,25 @@ mod tests {
         assert_eq!(a(what), expected);
     }
 
+    #[rstest]
+    #[case("300", DataType::Int8, "`300` is not an Int8")]
+    #[case("300", DataType::Boolean, "`300` is not a Boolean")]
+    #[case("x", DataType::Date32, "`x` is not a Date32")]
+    #[case(
+        "\"300\"",
+        DataType::Date32,
+        "`300` is not a Date32; a number does not say what it counts, so declare an int and convert it, with a cast to date say"
+    )]
+    #[case(
+        "300",
+        DataType::Timestamp(arrow::datatypes::TimeUnit::Second, None),
+        "`300` is not a Timestamp(s); a number does not say what it counts, so declare a bigint and convert it, with \
+         to_timestamp_millis say"
+    )]
+    fn a_number_that_is_no_time_has_a_way_out(#[case] value: &str, #[case] wanted: DataType, #[case] message: &str) {
+        assert_eq!(Fault::bad_value(0, "c", value, &wanted).message, message);
+    }
+
     #[test]
     fn of_a_long_value_the_beginning_is_shown() {
         let long = "ü".repeat(101);

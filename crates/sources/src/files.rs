@@ -364,7 +364,6 @@ impl<F: Format> Files<F> {
         let declared = self.declared()?;
         let concurrency = session.state().config().target_partitions();
         let inferred = match declared {
-            Some(columns) if self.partitions != Partitions::Hive => return Ok(columns),
             Some(columns) => Arc::clone(&columns.schema).into(),
             // Files that inference reads are read again by the plan; only the second time counts.
             None => {

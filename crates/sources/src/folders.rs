@@ -173,7 +173,6 @@ impl FolderScan {
         }
         match plans.len() {
             0 => Ok(Arc::new(EmptyExec::new(Arc::new(self.schema().project(&columns)?)))),
-            1 => Ok(plans.remove(0)),
             _ => UnionExec::try_new(plans),
         }
     }

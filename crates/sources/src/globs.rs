@@ -88,8 +88,8 @@ fn alternatives(pattern: &str) -> Option<Vec<String>> {
     let (mut depth, mut open, mut cuts, mut class) = (0_usize, 0, Vec::new(), false);
     for (at, c) in pattern.char_indices() {
         match c {
-            '[' if !class => class = true,
-            ']' if class => class = false,
+            '[' => class = true,
+            ']' => class = false,
             _ if class => {}
             '{' => {
                 depth += 1;
@@ -152,6 +152,9 @@ mod tests {
     #[case("[a-c][!x].csv", &["ab.csv"], &["ax.csv", "db.csv"])]
     #[case("{a,b/{c,d}}.csv", &["a.csv", "b/c.csv", "b/d.csv"], &["b.csv", "{a,b/c.csv"])]
     #[case("[{]a[}]", &["{a}"], &["a"])]
+    #[case("[ab]{c,d}", &["ac", "bd"], &["ab", "[ab]c"])]
+    #[case("[[]{c,d}", &["[c", "[d"], &["c"])]
+    #[case("a]{c,d}", &["a]c", "a]d"], &["ac"])]
     #[case("**", &["a", "a/b"], &[])]
     fn patterns_take_paths(#[case] pattern: &str, #[case] taken: &[&str], #[case] not: &[&str]) {
         let globs = Globs::parse([pattern]).unwrap();
@@ -165,6 +168,40 @@ mod tests {
     #[case("a[b", "`a[b` is no pattern such as `**/*.tmp`: invalid range pattern")]
     fn what_is_no_pattern_is_refused(#[case] pattern: &str, #[case] why: &str) {
         assert_eq!(Globs::parse([pattern]).unwrap_err().to_string(), why);
+    }
+
+    #[rstest]
+    #[case(1000, true)]
+    #[case(1001, false)]
+    fn there_are_not_too_many_alternatives(#[case] count: usize, #[case] fine: bool) {
+        let pattern = format!("{{{}}}.csv", vec!["a"; count].join(","));
+        assert_eq!(Globs::parse([pattern]).is_ok(), fine);
+    }
+
+    #[test]
+    fn there_may_be_no_pattern() {
+        assert!(Globs::default().is_empty() && Globs::parse([""; 0]).unwrap().is_empty());
+        assert!(!Globs::parse(["a"]).unwrap().is_empty());
+    }
+
+    #[rstest]
+    #[case::below(&["sales/*/notes.txt"], "sales/2023/notes.txt", 2, &["notes.txt"])]
+    #[case::less_deep(&["sales/*/notes.txt"], "sales/2023/notes.txt", 1, &["*/notes.txt"])]
+    #[case::not_deep(&["sales/*/notes.txt"], "sales/2023/notes.txt", 0, &["sales/*/notes.txt"])]
+    #[case::everywhere(&["**/*.txt"], "sales/2023/notes.txt", 2, &["**/*.txt"])]
+    #[case::everywhere_in_a_folder(&["sales/**/*.txt"], "sales/2023/notes.txt", 2, &["**/*.txt"])]
+    #[case::further_down(&["a/b/**/*.txt"], "a/b/c/notes.txt", 1, &["b/**/*.txt"])]
+    #[case::the_folder_itself(&["sales/*"], "sales/2023/notes.txt", 2, &[])]
+    #[case::a_folder_above(&["sales"], "sales/2023/notes.txt", 2, &[])]
+    #[case::another_file(&["sales/*/notes.md", "*.txt"], "sales/2023/notes.txt", 2, &[])]
+    #[case::several(&["*/*/*.txt", "x/*/*", "sales/**"], "sales/2023/notes.txt", 2, &["*.txt", "**"])]
+    fn patterns_that_take_a_path_are_known_further_down(
+        #[case] patterns: &[&str],
+        #[case] path: &str,
+        #[case] depth: usize,
+        #[case] expected: &[&str],
+    ) {
+        assert_eq!(Globs::parse(patterns).unwrap().below(path, depth), expected);
     }
 
     proptest! {

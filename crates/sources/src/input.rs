@@ -295,3 +295,80 @@ impl Text {
         Self::new(file, None, Ahead::of_pieces(input, piece))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    /// Lines end with `\r` in a text without `\n`.
+    #[rstest]
+    #[case::none(&["a"], 1)]
+    #[case::newlines(&["a\nb\n", "c\n"], 4)]
+    #[case::both(&["a\r\nb\r", "\nc\r\n"], 4)]
+    #[case::returns(&["a\rb\r", "c\r", "d"], 4)]
+    #[case::a_return_inside_of_a_line(&["a\n\r\r", "b\r\n"], 3)]
+    #[case::newlines_after_returns(&["a\rb\r", "c\n"], 2)]
+    fn lines_are_counted_over_pieces(#[case] pieces: &[&str], #[case] next: u64) {
+        let lines = pieces.iter().fold(Lines::default(), |lines, piece| lines.and(piece.as_bytes()));
+        assert_eq!(lines.next(), next);
+    }
+
+    /// Takes all that there is, each time, or says what is wrong.
+    async fn taken(text: &[u8], piece: usize) -> Result<usize, String> {
+        let (mut text, mut bytes) = (Text::of(text, piece), 0);
+        let all = |text: &[u8], _: bool| {
+            bytes += text.len();
+            Ok(Step { used: text.len(), made: None::<()> })
+        };
+        text.next(all).await.map_err(|e| e.to_string())?;
+        Ok(bytes)
+    }
+
+    #[rstest]
+    #[case::little_endian_with_a_mark(b"\xFF\xFEa\0", true)]
+    #[case::big_endian_with_a_mark(b"\xFE\xFF\0a", true)]
+    #[case::little_endian(b"a\0b\0c\0d\0", true)]
+    #[case::big_endian(b"\0a\0b\0c\0d", true)]
+    #[case::zeros(b"\0\0\0\0", false)]
+    #[case::zeros_after_a_character(b"\0a\0\0", false)]
+    #[case::zeros_around_a_character(b"\0\0a\0", false)]
+    #[case::character_and_zeros(b"a\0\0\0", false)]
+    #[case::further_on(b"abcda\0b\0", false)]
+    #[case::short(b"\0a", false)]
+    #[tokio::test]
+    async fn utf_16_is_told_by_the_first_bytes(
+        #[case] text: &[u8],
+        #[case] utf_16: bool,
+        #[values(4, 8)] piece: usize,
+    ) {
+        let wrong = "this is UTF-16, and texts are read as UTF-8 (file: test, line: 1, way out: convert the file: \
+                     `iconv -f UTF-16 -t UTF-8`)";
+        assert_eq!(taken(text, piece).await, if utf_16 { Err(wrong.to_owned()) } else { Ok(text.len()) });
+    }
+
+    #[tokio::test]
+    async fn a_long_row_is_looked_at_when_there_is_twice_as_much_of_it() {
+        let (mut text, mut seen) = (Text::of(&[b'x'; 1000], 100), Vec::new());
+        let row = |text: &[u8], ended: bool| {
+            seen.push(text.len());
+            Ok(if ended { Step { used: text.len(), made: Some(()) } } else { Step { used: 0, made: None } })
+        };
+        assert_eq!(text.next(row).await.unwrap().unwrap().text.len(), 1000);
+        assert_eq!(seen, [0, 100, 200, 400, 800, 1000]);
+    }
+
+    /// The longest row, and one that is longer, however much of it comes at once.
+    #[rstest]
+    #[case(MAX_ROW_BYTES, true)]
+    #[case(2 * MAX_ROW_BYTES, false)]
+    #[tokio::test]
+    async fn a_row_is_as_long_as_it_may_be(#[case] bytes: usize, #[case] fine: bool) {
+        let mut text = Text::of(&vec![b'x'; bytes], MAX_ROW_BYTES / 2);
+        let row = |text: &[u8], ended: bool| {
+            Ok(if ended { Step { used: text.len(), made: Some(()) } } else { Step { used: 0, made: None } })
+        };
+        assert_eq!(text.next(row).await.is_ok(), fine);
+    }
+}

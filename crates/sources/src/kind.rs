@@ -230,6 +230,10 @@ mod tests {
     #[case("2024-01-31 10:00:00 Europe/Berlin", Kind::Text)]
     #[case("2024-01-31 10:00:00 Etc/GMT+5", Kind::Text)]
     #[case("2024-01-31Z", Kind::Text)]
+    #[case("2024-01-31T", Kind::Text)]
+    #[case("2024-01-31T10", Kind::Text)]
+    #[case("2024-01-31T10:0", Kind::Text)]
+    #[case("2024-01-31-10:00", Kind::Text)]
     #[case("2024-01-31\u{fc}", Kind::Text)]
     fn values_have_a_kind(#[case] text: &str, #[case] kind: Kind) {
         assert_eq!(Kind::of(text), kind);

@@ -162,3 +162,42 @@ fn noted(field: &FieldRef, exact: &mut impl Iterator<Item = bool>) -> FieldRef {
     };
     Arc::new(field.as_ref().clone().with_data_type(data_type))
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn item(of: DataType) -> FieldRef {
+        Arc::new(Field::new("item", of, true))
+    }
+
+    fn structure(fields: Vec<Field>) -> DataType {
+        DataType::Struct(fields.into())
+    }
+
+    /// The leaves of a file come in their order, whatever is around them.
+    #[rstest]
+    #[case::nothing(|n: Field| n.data_type().clone())]
+    #[case::structure(|n: Field| structure(vec![Field::new("t", DataType::Utf8, true), n]))]
+    #[case::list(|n: Field| DataType::List(n.into()))]
+    #[case::large_list(|n: Field| DataType::LargeList(n.into()))]
+    #[case::list_view(|n: Field| DataType::ListView(n.into()))]
+    #[case::large_list_view(|n: Field| DataType::LargeListView(n.into()))]
+    #[case::fixed_list(|n: Field| DataType::FixedSizeList(n.into(), 2))]
+    #[case::list_of_structures(|n: Field| DataType::List(item(structure(vec![n]))))]
+    #[case::map(|n: Field| DataType::Map(item(structure(vec![Field::new("key", DataType::Utf8, false), n])), false))]
+    fn integers_that_a_double_holds_are_noted_at_any_depth(#[case] around: fn(Field) -> DataType) {
+        let number = || Field::new("n", DataType::Int64, true);
+        let field = |n: Field| match around(n.clone()) {
+            DataType::Int64 => Arc::new(n),
+            nested => Arc::new(Field::new("c", nested, true)),
+        };
+        let leaves = around(number()).to_string().matches("Utf8").count() + 1;
+        // Only the last leaf is exact, and behind it is the next column.
+        let mut exact = (1..=leaves).map(|leaf| leaf == leaves).chain([false]);
+        assert_eq!(noted(&field(number()), &mut exact), field(with_exact_doubles(number())));
+        assert_eq!(exact.collect::<Vec<_>>(), [false], "the next column's");
+    }
+}

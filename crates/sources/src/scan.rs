@@ -431,6 +431,12 @@ mod tests {
         DataFusionError::ArrowError(Box::new(error), None)
     }
 
+    /// What the store says while a file is read.
+    fn gone() -> DataFusionError {
+        let source = std::io::Error::other("gone").into();
+        ParquetError::External(Box::new(object_store::Error::NotFound { path: "a".into(), source })).into()
+    }
+
     #[rstest]
     #[case(arrow(ArrowError::CastError("no".into())), "refused: no (file: memory:/a)")]
     #[case(arrow(ArrowError::ParseError("no".into())), "refused: no (file: memory:/a)")]
@@ -447,6 +453,7 @@ mod tests {
         "refused: no (file: memory:/b)"
     )]
     #[case::of_a_kind_of_its_own(Error::usage("no").into(), "usage: no (file: memory:/a)")]
+    #[case::of_the_store(gone(), "not found: reading or writing failed (file: memory:/a)")]
     fn what_is_wrong_with_a_file_is_refused_with_its_name(#[case] error: DataFusionError, #[case] expected: &str) {
         let error = Error::from(in_file(error, &"memory:/a".into()));
         assert_eq!(format!("{}: {error}", error.kind().name()), expected);

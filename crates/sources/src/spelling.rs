@@ -174,7 +174,13 @@ impl PhysicalExprAdapter for CaselessAdapter {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
+
+    fn item(of: DataType) -> FieldRef {
+        Arc::new(Field::new("item", of, true))
+    }
 
     fn schema(fields: &[(&str, DataType)]) -> Schema {
         Schema::new(fields.iter().map(|(name, of)| Field::new(*name, of.clone(), true)).collect::<Fields>())
@@ -219,6 +225,33 @@ mod tests {
         ]);
         assert_eq!(*spelled.schema, expected);
         assert!(spelled.check("exact").is_ok());
+    }
+
+    #[rstest]
+    #[case::list(|of| DataType::List(item(of)))]
+    #[case::large_list(|of| DataType::LargeList(item(of)))]
+    #[case::fixed_list(|of| DataType::FixedSizeList(item(of), 3))]
+    #[case::list_view(|of| DataType::ListView(item(of)))]
+    #[case::large_list_view(|of| DataType::LargeListView(item(of)))]
+    fn lists_stay_as_the_file_has_them(#[case] stored: fn(DataType) -> DataType) {
+        let of = |name: &str| DataType::Struct(schema(&[(name, DataType::Int8)]).fields().clone());
+        let wanted = DataType::new_list(of("x"), true);
+        assert_eq!(respell_type(&stored(of("X")), &wanted).unwrap(), stored(of("x")));
+    }
+
+    /// No file should have such a map, but a file is whatever somebody has written.
+    #[rstest]
+    #[case(&["K", "V"], &["k"])]
+    #[case(&["K"], &["k", "v"])]
+    #[case(&[], &[])]
+    #[case(&["K", "V", "W"], &["k", "v", "w"])]
+    fn maps_whose_entries_are_no_pairs_stay_as_they_are(#[case] stored: &[&str], #[case] wanted: &[&str]) {
+        let map = |names: &[&str]| {
+            let fields: Vec<_> = names.iter().map(|name| (*name, DataType::Int8)).collect();
+            let entries = DataType::Struct(schema(&fields).fields().clone());
+            DataType::Map(Arc::new(Field::new("entries", entries, false)), false)
+        };
+        assert_eq!(respell_type(&map(stored), &map(wanted)).unwrap(), map(stored));
     }
 
     #[test]

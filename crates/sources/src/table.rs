@@ -196,9 +196,35 @@ impl TableProvider for FilesTable {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::common::config::TableParquetOptions;
     use proptest::prelude::*;
+    use rstest::rstest;
 
     use super::*;
+    use crate::scan::Origin;
+
+    /// A file is where its middle is.
+    #[rstest]
+    #[case(&[10], 2, &[1])]
+    #[case(&[0, 1_000_000], 2, &[1, 1])]
+    #[case(&[1_000_000, 0], 2, &[1, 1])]
+    #[case(&[10, 10, 10], 2, &[1, 2])]
+    #[case(&[10, 10, 10, 10], 2, &[2, 2])]
+    #[case(&[0, 0, 0], 8, &[1, 1, 1])]
+    fn files_are_spread(#[case] sizes: &[u64], #[case] parts: usize, #[case] expected: &[usize]) {
+        let files = sizes.iter().map(|size| PartitionedFile::new("a", *size)).collect();
+        assert_eq!(spread(files, parts).iter().map(FileGroup::len).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_table_says_how_many_files_it_has() {
+        let schema: SchemaRef = Arc::new(Schema::empty());
+        let (table, store) = (TableSchema::from_file_schema(Arc::clone(&schema)), Url::parse("memory:/").unwrap());
+        let origin = Origin { store: store.clone(), meter: Arc::default(), target_partitions: 1 };
+        let source = crate::parquet::read(table.clone(), origin, TableParquetOptions::default());
+        let table = FilesTable::new(schema, table, vec![PartitionedFile::new("a", 1)], store, source);
+        assert_eq!(format!("{table:?}"), "FilesTable { files: 1, .. }");
+    }
 
     proptest! {
         #[test]

@@ -23,8 +23,7 @@ pub(crate) fn parse<'a>(
 fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
     match text {
         Cow::Borrowed(text) => Cow::Borrowed(text.trim_ascii()),
-        Cow::Owned(text) if text.trim_ascii().len() < text.len() => Cow::Owned(text.trim_ascii().to_owned()),
-        Cow::Owned(text) => Cow::Owned(text),
+        Cow::Owned(text) => Cow::Owned(text.trim_ascii().to_owned()),
     }
 }
 
@@ -91,4 +90,28 @@ fn struct_from_texts(rows: &StructArray, fields: &Fields) -> Option<StructArray>
 fn list_from_texts<O: OffsetSizeTrait>(list: &GenericListArray<O>, item: &FieldRef) -> Option<GenericListArray<O>> {
     let values = from_texts(list.values(), item.data_type())?;
     GenericListArray::try_new(Arc::clone(item), list.offsets().clone(), values, list.nulls().cloned()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    /// A text that had escapes in it is another one than stands in the file.
+    #[rstest]
+    #[case(DataType::Int64, &["1", " 2", "3 ", " 4\t"], "1|2|3|4")]
+    #[case(DataType::Boolean, &[" true "], "true")]
+    #[case(DataType::Utf8, &["a", " b "], "a| b ")]
+    fn blanks_around_a_value_do_not_matter_wherever_it_is_from(
+        #[case] to: DataType,
+        #[case] texts: &[&'static str],
+        #[case] expected: &str,
+        #[values(false, true)] owned: bool,
+    ) {
+        let cow = |text: &'static str| if owned { Cow::Owned(text.to_owned()) } else { Cow::Borrowed(text) };
+        let values = parse(texts.iter().map(|text| Some(cow(text))), &to).unwrap();
+        let shown = |row| arrow::util::display::array_value_to_string(&values, row).unwrap();
+        assert_eq!((0..values.len()).map(shown).collect::<Vec<_>>().join("|"), expected);
+    }
 }

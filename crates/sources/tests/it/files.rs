@@ -503,3 +503,152 @@ fn a_source_says_what_it_was_told() {
 fn partition_columns_are_of_the_type_of_all_values(#[case] values: &[&str], #[case] expected: DataType) {
     assert_eq!(hardtack_sources::partition_type(values.iter().copied()), expected);
 }
+
+/// Columns that say where a row is from are not those of folders of their names.
+#[tokio::test]
+async fn folders_may_be_named_like_the_columns_of_origin() {
+    let ctx = with_files([("data/_file=1/_line=2/k=3/a.json", "{\"a\":1}\n{\"a\":2}")]).await;
+    let hive = JsonFiles::new("a", AT).with_hive_partitions();
+    assert_snapshot!(show(&ctx, hive.clone()).await, @"
+    +---+-------+-------+---+
+    | a | _file | _line | k |
+    +---+-------+-------+---+
+    | 1 | 1     | 2     | 3 |
+    | 2 | 1     | 2     | 3 |
+    +---+-------+-------+---+
+    ");
+    assert_snapshot!(show(&ctx, hive.with_origin()).await, @"
+    +---+-----------------------------------------+-------+---+
+    | a | _file                                   | _line | k |
+    +---+-----------------------------------------+-------+---+
+    | 1 | memory:/data/_file=1/_line=2/k=3/a.json | 1     | 3 |
+    | 2 | memory:/data/_file=1/_line=2/k=3/a.json | 2     | 3 |
+    +---+-----------------------------------------+-------+---+
+    ");
+    let declared = a().with_hive_partitions().with_origin();
+    assert_snapshot!(types(&ctx, declared.clone()).await, @"a: Int64, _file: Utf8, _line: Int64");
+    assert_eq!(collect(&ctx, declared).await.unwrap()[0].num_columns(), 3);
+}
+
+#[tokio::test]
+async fn a_column_that_is_named_like_a_line_is_what_the_file_says() {
+    let ctx = with_files([("data/a.json", "{\"_line\":7,\"_file\":\"x\"}")]).await;
+    let found = pretty_format_batches(&collect(&ctx, JsonFiles::new("a", AT)).await.unwrap()).unwrap();
+    assert_snapshot!(found, @"
+    +-------+-------+
+    | _line | _file |
+    +-------+-------+
+    | 7     | x     |
+    +-------+-------+
+    ");
+}
+
+/// What is read to find out whether folders say the same as the files is read once more for its rows.
+#[tokio::test]
+async fn only_what_is_read_for_rows_is_counted() {
+    let text = "{\"a\":1,\"k\":3}\n";
+    let ctx = with_files([("data/k=3/a.json", text)]).await;
+    collect(&ctx, JsonFiles::new("a", AT).with_hive_partitions()).await.unwrap();
+    assert_eq!(ctx.meters().source("a").counts().bytes, text.len() as u64);
+}
+
+/// A name may be that of a file and that of a folder.
+#[tokio::test]
+async fn a_slash_says_that_a_folder_is_meant() {
+    let ctx = with_files([("data", "{\"a\":1}"), ("data/a.json", "{\"a\":2}"), ("data/b/c.json", "{\"a\":3}")]).await;
+    let ids = async |source: JsonFiles| {
+        let batches = collect(&ctx, source).await.unwrap();
+        batches.iter().flat_map(|b| b.column(0).as_primitive::<Int64Type>().values().to_vec()).collect::<Vec<_>>()
+    };
+    let at = |location: &str| JsonFiles::new("a", location).with_schema(schema(&[("a", DataType::Int64)]));
+    assert_eq!(ids(at("memory:/data")).await, [1]);
+    assert_eq!(ids(at("memory:/data/")).await, [2, 3]);
+    assert_eq!(ids(at("memory:/data/").with_glob("*.json")).await, [2]);
+    assert_eq!(ids(at("memory:/data/").with_glob("*/*.json")).await, [3]);
+    assert_eq!(ids(at("memory:/data/").with_glob("**/*.json")).await, [2, 3]);
+}
+
+/// A file whose name need not be a text.
+#[expect(clippy::disallowed_methods, reason = "tests make their own files")]
+pub(crate) fn write(folder: &std::path::Path, name: &[u8], content: &str) {
+    let path = folder.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(name));
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, content).unwrap();
+}
+
+/// What cannot be listed may have rows, unless it is hidden.
+#[tokio::test]
+async fn what_cannot_be_listed_is_refused_unless_it_is_hidden() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in [&b"a.json"[..], b"_tmp/\xFF.json", b".\xFF.json"] {
+        write(folder.path(), name, "{\"a\":1}");
+    }
+    let ctx = context(1);
+    let source = || JsonFiles::new("a", folder.path());
+    assert_eq!(collect(&ctx, source()).await.unwrap()[0].num_rows(), 1);
+    write(folder.path(), b"b/\xFF.json", "{\"a\":1}");
+    let refused = collect(&ctx, source()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Refused);
+    assert_eq!(refused.message(), "the name is not UTF-8, so nobody could name the file");
+}
+
+/// A part of a text may start inside of a quoted line, and rows come in batches of the size that the session wants.
+#[tokio::test]
+async fn texts_are_read_whole_and_in_batches() {
+    let ctx = context(4);
+    put(&ctx, "data/a.csv", large(1000)).await;
+    for option in ["optimizer.repartition_file_min_size = 0", "execution.batch_size = 10"] {
+        ctx.session().sql(&format!("set datafusion.{option}")).await.unwrap();
+    }
+    let source = CsvFiles::new("a", AT);
+    let batches = collect(&ctx, source.clone()).await.unwrap();
+    assert!(batches.iter().all(|batch| batch.num_rows() <= 10));
+    assert_eq!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>(), 1000);
+    let sum = datafusion::functions_aggregate::expr_fn::sum(col("id"));
+    let sum = ctx.load(source).await.unwrap().aggregate(vec![], vec![sum.alias("ids")]).unwrap();
+    assert_snapshot!(pretty_format_batches(&sum.collect().await.unwrap()).unwrap(), @"
+    +--------+
+    | ids    |
+    +--------+
+    | 499500 |
+    +--------+
+    ");
+}
+
+#[tokio::test]
+async fn filters_may_be_about_columns_of_files_and_of_folders() {
+    let ctx = with_files([("data/d=1/a.csv", "id\n1\n2\n"), ("data/d=2/a.csv", "id\n1\n2\n3\n")]).await;
+    let frame = ctx.load(CsvFiles::new("a", AT).with_hive_partitions()).await.unwrap();
+    let more = frame.clone().filter(col("id").gt(col("d"))).unwrap().sort_by(vec![col("d")]).unwrap();
+    assert_snapshot!(pretty_format_batches(&more.collect().await.unwrap()).unwrap(), @"
+    +----+---+
+    | id | d |
+    +----+---+
+    | 2  | 1 |
+    | 3  | 2 |
+    +----+---+
+    ");
+    // What a filter has left is known to the rest of the plan.
+    let one = frame.filter(col("id").eq(lit(2_i64))).unwrap().sort_by(vec![col("id")]).unwrap();
+    let plan = one.clone().create_physical_plan().await.unwrap();
+    let plan = datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string();
+    assert!(!plan.contains("SortExec") && !plan.contains("FilterExec"), "{plan}");
+    assert_eq!(one.count().await.unwrap(), 2);
+}
+
+/// What a plan says of itself when it has been executed.
+#[tokio::test]
+async fn plans_know_how_many_rows_were_read() {
+    let batch = datafusion::common::record_batch!(("id", Int32, vec![1, 2, 3])).unwrap();
+    let ctx =
+        with_files([("p/a.parquet", crate::parquet::parquet(&batch)), ("c/a.csv", b"id\n1\n2\n3\n".to_vec())]).await;
+    let csv = ctx.load(CsvFiles::new("c", "memory:/c")).await.unwrap();
+    let parquet = ctx.load(hardtack_sources::ParquetFiles::new("p", "memory:/p")).await.unwrap();
+    for frame in [csv, parquet] {
+        let plan = frame.create_physical_plan().await.unwrap();
+        datafusion::physical_plan::collect(std::sync::Arc::clone(&plan), ctx.session().task_ctx()).await.unwrap();
+        assert_eq!(plan.metrics().and_then(|metrics| metrics.output_rows()), Some(3));
+        let names: Vec<_> = plan.metrics().unwrap().iter().map(|m| m.value().name().to_owned()).collect();
+        assert!(names.iter().any(|name| name == "time_elapsed_scanning_total"), "{names:?}");
+    }
+}

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow::util::pretty::pretty_format_batches_with_schema;
 use datafusion::common::{ScalarValue, record_batch};
 use datafusion::physical_plan::{collect, displayable};
 use datafusion::prelude::{Expr, col, lit};
 use hardtack_core::{JobContext, Meter};
-use hardtack_sources::{FileFormat, Folder, FolderCsv, FolderScan, Wanted};
+use hardtack_sources::{FileFormat, Folder, FolderCsv, FolderScan, Globs, Wanted};
 use insta::assert_snapshot;
 use rstest::rstest;
 
 use crate::avro::avro;
+use crate::files::write;
 use crate::parquet::parquet;
 use crate::{context, put, schema, with_files};
 
@@ -312,4 +313,71 @@ async fn a_row_that_stands_where_a_header_should_is_refused() {
     | 2  | y    | 2001 |
     +----+------+------+
     ");
+}
+
+#[rstest]
+#[case::all(&[], &[], "12345")]
+#[case::only(&["*.json"], &[], "13")]
+#[case::except(&[], &["*.json", "below"], "24")]
+#[case::both(&["**.json"], &["below/**"], "13")]
+#[case::none(&["*.csv"], &[], "")]
+#[tokio::test]
+async fn only_files_that_are_meant_are_read(#[case] only: &[&str], #[case] except: &[&str], #[case] ids: &str) {
+    let names = ["1.json", "2.txt", "3.json", "4", "below/5.json"];
+    let content = |name: &str| format!("{{\"id\": {}}}", name.chars().find(char::is_ascii_digit).unwrap());
+    let ctx = context(1);
+    for name in names {
+        put(&ctx, &format!("t/{name}"), content(name)).await;
+    }
+    let wanted = Wanted { only: Globs::parse(only).unwrap(), except: Globs::parse(except).unwrap() };
+    let (scan, _) = scan();
+    let folder = Folder { wanted, ..folder("t", FileFormat::Json, 1) };
+    let shown = read(&ctx, &scan, vec![folder], Some(&vec![0])).await;
+    let found: String = shown.lines().skip(4).flat_map(str::chars).filter(char::is_ascii_digit).collect();
+    assert_eq!(found, ids, "{shown}");
+}
+
+/// What cannot be listed may have rows, unless it is hidden or not meant.
+#[tokio::test]
+async fn what_cannot_be_listed_is_refused_unless_nobody_wants_it() {
+    let disk = tempfile::tempdir().unwrap();
+    for name in [&b"a"[..], b"b/a", b".\xFF", b"_tmp/\xFF", b"\xFF.tmp", b"b/\xFF.tmp"] {
+        write(disk.path(), name, r#"{"id": 1}"#);
+    }
+    let ctx = context(1);
+    let (scan, _) = scan();
+    let folders = || {
+        let wanted = Wanted { only: Globs::default(), except: Globs::parse(["**.tmp"]).unwrap() };
+        vec![Folder { location: disk.path().into(), wanted, ..folder("", FileFormat::Json, 2) }]
+    };
+    assert_snapshot!(read(&ctx, &scan, folders(), Some(&vec![0])).await, @"
+    DataSourceExec file_type=json
+    +----+
+    | id |
+    +----+
+    | 1  |
+    | 1  |
+    +----+
+    ");
+    write(disk.path(), b"b/\xFF", r#"{"id": 1}"#);
+    let refused = read(&ctx, &scan, folders(), Some(&vec![0])).await;
+    assert!(refused.starts_with("the name is not UTF-8, so nobody could name the file (file: "), "{refused}");
+}
+
+/// Tables have microseconds.
+#[rstest]
+#[case(FileFormat::Parquet)]
+#[case(FileFormat::Avro)]
+#[tokio::test]
+async fn what_is_finer_than_a_microsecond_is_refused_or_rounded_down(#[case] format: FileFormat) {
+    let at = |unit| DataType::Timestamp(unit, None);
+    let fine = crate::parquet::batch(r#"{"at": "2024-01-31T10:00:00.123456789"}"#, &[("at", at(TimeUnit::Nanosecond))]);
+    let bytes = if format == FileFormat::Avro { avro(&fine) } else { parquet(&fine) };
+    let ctx = with_files([("t/a", bytes)]).await;
+    let scan = || FolderScan::new(&schema(&[("at", at(TimeUnit::Microsecond))]), 0, Arc::default());
+    let folders = || vec![Folder { values: vec![], ..folder("t", format.clone(), 0) }];
+    let refused = read(&ctx, &scan(), folders(), None).await;
+    assert!(refused.contains("a value does not fit the declared type without loss (column: at"), "{refused}");
+    let rounded = read(&ctx, &scan().with_truncated_timestamps(true), folders(), None).await;
+    assert!(rounded.contains("| 2024-01-31T10:00:00.123456 |"), "{rounded}");
 }

@@ -3,7 +3,7 @@
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use datafusion::common::record_batch;
 use futures::TryStreamExt;
-use hardtack_core::{JobContext, Result};
+use hardtack_core::{ErrorKind, JobContext, Result};
 use hardtack_sources::{CsvHints, FileFormat, FileKind, FolderCsv, InspectOptions, Inspected, inspect};
 use insta::assert_snapshot;
 use object_store::{ObjectMeta, ObjectStore};
@@ -11,7 +11,7 @@ use rstest::rstest;
 
 use crate::avro::avro;
 use crate::files::gzip;
-use crate::parquet::parquet;
+use crate::parquet::{batch, from_json, parquet};
 use crate::with_files;
 
 async fn files(ctx: &JobContext) -> (hardtack_core::Store, Vec<ObjectMeta>) {
@@ -86,7 +86,7 @@ async fn a_suffix_that_lies_says_nothing_and_a_store_that_fails_does() {
     let (store, mut files) = files(&ctx).await;
     assert_eq!(FileKind::sniff(&store, &files[0]).await.unwrap(), None);
     files[0].location = "gone".into();
-    assert_eq!(FileKind::sniff(&store, &files[0]).await.unwrap_err().kind(), hardtack_core::ErrorKind::NotFound);
+    assert_eq!(FileKind::sniff(&store, &files[0]).await.unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn of_texts_a_sample_is_enough_if_one_is_asked_for() {
         assert_eq!(part.schema.field(0).data_type(), &DataType::Int64, "{kind}");
         match inspected(&ctx, kind, InspectOptions::default()).await {
             Ok(all) => assert_eq!(all.schema.field(0).data_type(), &DataType::Utf8, "{kind}"),
-            Err(e) => assert_eq!(e.kind(), hardtack_core::ErrorKind::Refused, "{kind}"),
+            Err(e) => assert_eq!(e.kind(), ErrorKind::Refused, "{kind}"),
         }
     }
 }
@@ -396,4 +396,206 @@ async fn a_csv_file_that_is_compressed_and_not_named_so_is_noted() {
     let ctx = with_files([("a.csv", gzip("id,n\n1,2\n"))]).await;
     let found = inspected(&ctx, FileKind::Csv, InspectOptions::default()).await.unwrap();
     assert_snapshot!(found.notes.join("\n"), @"memory:/a.csv is gzip, which its name does not say: it is read here, but Hive and Athena go by the name");
+}
+
+/// What was found in one line: columns, files that are left out and why, what is hidden; or the error.
+fn outcome(found: Result<Inspected>) -> String {
+    let found = match found {
+        Ok(found) => found,
+        Err(e) => return format!("{}: {}", e.kind().name(), e.message()),
+    };
+    let unfit = found.unfit.iter().map(|(file, why)| format!("not {file}: {}", why.message()));
+    [columns(&found.schema)].into_iter().chain(unfit).chain(found.hidden).collect::<Vec<_>>().join("; ")
+}
+
+/// A file with these rows.
+fn file(kind: FileKind, json: &str, columns: &[(&str, DataType)]) -> Vec<u8> {
+    match kind {
+        FileKind::Parquet => from_json(json, columns),
+        FileKind::Avro => avro(&batch(json, columns)),
+        FileKind::Json | FileKind::Csv => json.as_bytes().to_vec(),
+    }
+}
+
+/// Each letter is a file: with integers, with texts, or without the column.
+#[rstest]
+#[case::most_are_as_the_first("iit", false, "v: Int64", "c")]
+#[case::as_many_of_both("it", false, "v: Int64", "b")]
+#[case::most_that_have_the_column("nnitt", false, "v: Utf8", "c")]
+#[case::the_first_counts("itt", true, "v: Int64", "bc")]
+#[case::most("itt", false, "v: Utf8", "a")]
+#[case::none_is_another("ini", false, "v: Int64", "")]
+#[tokio::test]
+async fn files_that_differ_from_most_are_left_out(
+    #[case] files: &str,
+    #[case] first_counts: bool,
+    #[case] column: &str,
+    #[case] unfit: &str,
+    #[values(FileKind::Parquet, FileKind::Avro)] kind: FileKind,
+) {
+    let content = |letter| match letter {
+        'i' => file(kind, r#"{"v": 1}"#, &[("v", DataType::Int64)]),
+        't' => file(kind, r#"{"v": "x"}"#, &[("v", DataType::Utf8)]),
+        _ => file(kind, r#"{"w": 1}"#, &[("w", DataType::Int64)]),
+    };
+    let names: Vec<String> = ('a'..).take(files.len()).map(String::from).collect();
+    let ctx = with_files(names.iter().map(String::as_str).zip(files.chars().map(content))).await;
+    let options = InspectOptions { first_counts, ..InspectOptions::default() };
+    let found = inspected(&ctx, kind, options).await.unwrap();
+    let left_out: String = found.unfit.iter().map(|(file, _)| file.as_str().trim_start_matches("memory:/")).collect();
+    assert!(columns(&found.schema).contains(column), "{}", columns(&found.schema));
+    assert_eq!(left_out, unfit);
+    assert_eq!(found.rows, (kind == FileKind::Parquet).then(|| vec![1; files.len()]));
+}
+
+#[rstest]
+#[case(FileKind::Parquet, "PAR1 and nothing else", "Parquet error: Invalid Parquet file. Corrupt footer")]
+#[case(FileKind::Avro, "Obj", "this is not an Avro file: EOF: Unexpected EOF")]
+#[case(FileKind::Json, "?", "a row of JSON must be an object")]
+#[tokio::test]
+async fn a_file_that_cannot_be_read_is_left_out_unless_it_is_the_only_one(
+    #[case] kind: FileKind,
+    #[case] broken: &str,
+    #[case] why: &str,
+) {
+    let fine = file(kind, r#"{"v": 1}"#, &[("v", DataType::Int64)]);
+    let both = with_files([("a", broken.as_bytes().to_vec()), ("b", fine)]).await;
+    let left_out = outcome(inspected(&both, kind, InspectOptions::default()).await);
+    assert!(left_out.starts_with(&format!("v: Int64; not memory:/a: {why}")), "{left_out}");
+    let one = with_files([("a", broken.as_bytes().to_vec())]).await;
+    let refused = outcome(inspected(&one, kind, InspectOptions::default()).await);
+    assert!(refused.starts_with(&format!("refused: {why}")), "{refused}");
+    // Whether a file that is not there fits, nobody can say.
+    let (store, mut files) = files(&both).await;
+    files[0].location = "gone".into();
+    let error = inspect(&store, &files, kind, &InspectOptions::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+}
+
+/// Each of them means that the others are read once more.
+#[rstest]
+#[case(1)]
+#[case(16)]
+#[case(17)]
+#[tokio::test]
+async fn not_too_many_texts_are_left_out(#[case] broken: usize) {
+    let names: Vec<String> = (0..=broken).map(|i| format!("f{i:02}")).collect();
+    let content = |i| if i == 0 { r#"{"v": 1}"# } else { "?" };
+    let ctx = with_files(names.iter().enumerate().map(|(i, name)| (name.as_str(), content(i)))).await;
+    match inspected(&ctx, FileKind::Json, InspectOptions::default()).await {
+        Ok(found) => {
+            assert_eq!(found.unfit.len(), broken);
+            assert!(broken <= 16 && found.unfit.iter().all(|(file, _)| file.as_str() != "memory:/f00"));
+        }
+        Err(e) => assert_eq!((broken, e.get("file")), (17, Some("memory:/f01")), "the first that is broken"),
+    }
+}
+
+#[rstest]
+#[case::wider(FileKind::Parquet, "1", DataType::Int32, DataType::Int64, "v: Int64")]
+#[case::read_from_text(FileKind::Parquet, "\"1\"", DataType::Utf8, DataType::Int64, "v: Int64")]
+#[case::no_fraction_is_whole(
+    FileKind::Parquet,
+    "1.5",
+    DataType::Float64,
+    DataType::Int64,
+    "refused: `v` holds Float64, which is never a value of Int64"
+)]
+#[case::the_same(FileKind::Avro, "1.5", DataType::Float64, DataType::Float64, "v: Float64")]
+#[case::nothing_is_anything(FileKind::Parquet, "null", DataType::Null, list(DataType::Int64), "v: List(Int64)")]
+#[case::a_text_is_anything(FileKind::Json, "1.5", DataType::Utf8, DataType::Date32, "v: Date32")]
+#[case::a_text_is_no_list(
+    FileKind::Json,
+    "1",
+    DataType::Utf8,
+    list(DataType::Int64),
+    "refused: `v` holds Int64, which is never a value of List(Int64)"
+)]
+#[case::a_list_is_no_text(
+    FileKind::Json,
+    "[1]",
+    DataType::Utf8,
+    DataType::Utf8,
+    "refused: `v` holds List(Int64), which is never a value of Utf8"
+)]
+#[case::a_list_is_a_list(FileKind::Json, "[1]", DataType::Utf8, list(DataType::Int64), "v: List(Int64)")]
+#[tokio::test]
+async fn columns_have_the_types_that_are_asked_for(
+    #[case] kind: FileKind,
+    #[case] value: &str,
+    #[case] stored: DataType,
+    #[case] wanted: DataType,
+    #[case] expected: &str,
+) {
+    let ctx = with_files([("a", file(kind, &format!("{{\"v\": {value}}}"), &[("v", stored)]))]).await;
+    let types = vec![("w".to_owned(), DataType::Boolean), ("v".to_owned(), wanted)];
+    let found = inspected(&ctx, kind, InspectOptions { types, ..InspectOptions::default() }).await;
+    assert_eq!(outcome(found), expected);
+}
+
+fn list(of: DataType) -> DataType {
+    DataType::new_list(of, true)
+}
+
+#[tokio::test]
+async fn a_file_whose_values_are_never_of_the_type_that_is_asked_for_is_left_out() {
+    let types = vec![("v".to_owned(), DataType::Int64)];
+    let options = InspectOptions { types, ..InspectOptions::default() };
+    let half = file(FileKind::Parquet, r#"{"v": 0.5}"#, &[("v", DataType::Float64)]);
+    let text = file(FileKind::Parquet, r#"{"v": "1"}"#, &[("v", DataType::Utf8)]);
+    let ctx = with_files([("a", half), ("b", text)]).await;
+    assert_snapshot!(outcome(inspected(&ctx, FileKind::Parquet, options).await), @"v: Int64; not memory:/a: `v` holds Float64, which is never a value of Int64");
+}
+
+/// Each file has a region, and is in a folder that may say another.
+#[rstest]
+#[case::other(&[("region=eu/a", "eu"), ("region=eu/b", "us")], "`region` is `us` in memory:/region=eu/b and `eu` in the name of its folder")]
+#[case::same(&[("region=eu/a", "eu"), ("region=us/b", "us")], "")]
+#[case::innermost(&[("region=us/year=1/region=eu/a", "eu")], "")]
+#[case::other_case(&[("Region=eu/a", "eu")], "")]
+#[case::another_key(&[("country=eu/a", "eu")], "`region` is `eu` in memory:/country=eu/a and `null` in the name of its folder")]
+#[case::a_file_is_no_folder(&[("region=eu", "eu")], "`region` is `eu` in memory:/region=eu and `null` in the name of its folder")]
+#[tokio::test]
+async fn columns_that_say_something_else_than_the_folder_are_told(
+    #[case] files: &[(&str, &str)],
+    #[case] hidden: &str,
+    #[values(FileKind::Parquet, FileKind::Avro, FileKind::Json)] kind: FileKind,
+) {
+    let content = |region: &str| file(kind, &format!("{{\"Region\": \"{region}\"}}"), &[("Region", DataType::Utf8)]);
+    let ctx = with_files(files.iter().map(|(name, region)| (*name, content(region)))).await;
+    let keys = vec!["year".to_owned(), "region".to_owned()];
+    let found = inspected(&ctx, kind, InspectOptions { keys, ..InspectOptions::default() }).await.unwrap();
+    assert_eq!(found.hidden.join("; "), hidden);
+    let found = inspected(&ctx, kind, InspectOptions::default()).await.unwrap();
+    assert_eq!(found.hidden, [""; 0], "the column is no key");
+}
+
+#[tokio::test]
+async fn of_files_that_are_left_out_nothing_is_hidden() {
+    let number = file(FileKind::Parquet, r#"{"region": 7}"#, &[("region", DataType::Int64)]);
+    let text =
+        |region: &str| file(FileKind::Parquet, &format!("{{\"region\": {region:?}}}"), &[("region", DataType::Utf8)]);
+    let files = [("region=us/a", number), ("region=eu/b", text("us")), ("region=eu/c", text("eu"))];
+    let options = InspectOptions { keys: vec!["region".to_owned()], ..InspectOptions::default() };
+    let found = inspected(&with_files(files).await, FileKind::Parquet, options).await.unwrap();
+    assert_eq!(found.unfit.len(), 1);
+    assert_eq!(found.hidden, ["`region` is `us` in memory:/region=eu/b and `eu` in the name of its folder"]);
+}
+
+#[rstest]
+#[case("a.json", false, false)]
+#[case("a.json.gz", true, false)]
+#[case("a.json", true, true)]
+#[case("a.json.zst", true, true)]
+#[tokio::test]
+async fn names_that_do_not_say_how_a_file_is_compressed_are_noted(
+    #[case] name: &str,
+    #[case] compressed: bool,
+    #[case] noted: bool,
+) {
+    let text = "{\"a\": 1}\n";
+    let ctx = with_files([(name, if compressed { gzip(text) } else { text.into() })]).await;
+    let found = inspected(&ctx, FileKind::Json, InspectOptions::default()).await.unwrap();
+    let note = "is gzip, which its name does not say: it is read here, but Hive and Athena go by the name";
+    assert_eq!(found.notes, Vec::from_iter(noted.then(|| format!("memory:/{name} {note}"))));
 }

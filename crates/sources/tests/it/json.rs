@@ -408,3 +408,24 @@ proptest! {
         prop_assert_eq!(back, rows);
     }
 }
+
+/// In JSON there are values of this type, so that nothing else is one; bytes are written in hexadecimal digits.
+#[rstest]
+#[case::boolean(DataType::Boolean, "true", "true")]
+#[case::text(DataType::Boolean, "\"true\"", "refused")]
+#[case::word(DataType::Boolean, "\"yes\"", "refused")]
+#[case::number(DataType::Boolean, "1", "refused")]
+#[case::bytes(DataType::Binary, "\"68690a\"", "68690a")]
+#[case::large_bytes(DataType::LargeBinary, "\"68690a\"", "68690a")]
+#[case::viewed_bytes(DataType::BinaryView, "\"68690a\"", "68690a")]
+#[case::fixed_bytes(DataType::FixedSizeBinary(3), "\"68690a\"", "68690a")]
+#[case::no_digits(DataType::Binary, "\"hi\"", "refused")]
+#[tokio::test]
+async fn booleans_and_bytes_are_as_json_has_them(#[case] of: DataType, #[case] value: &str, #[case] expected: &str) {
+    let ctx = with_files([("data/a.json", format!("{{\"v\": {value}}}"))]).await;
+    let shown = match collect(&ctx, JsonFiles::new("a", AT).with_schema(schema(&[("v", of)]))).await {
+        Ok(rows) => arrow::util::display::array_value_to_string(rows[0].column(0), 0).unwrap(),
+        Err(e) => e.kind().name().to_owned(),
+    };
+    assert_eq!(shown, expected);
+}

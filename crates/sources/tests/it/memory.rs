@@ -23,7 +23,9 @@ async fn batches_and_frames_are_sources() {
     assert_eq!(ctx.meters().source("seed").counts().rows, 3);
     assert_eq!(types(&ctx, seed.clone()).await, "id: Int32, name: Utf8");
     assert_eq!(seed.name(), "seed");
+    assert_eq!(seed, seed.clone());
     assert_ne!(seed, InMemory::new("seed", batch.clone()));
+    assert_ne!(seed, InMemory::new("other", vec![batch.clone(), batch.slice(1, 1)]));
     let frame = ctx.session().read_batch(batch).unwrap();
     let framed = InMemory::new("frame", frame.select_columns(&["name"]).unwrap());
     assert_snapshot!(format!("{framed:?}"), @r#"InMemory { name: "frame", schema: [name: Utf8], plan: Projection: ?table?.name }"#);

@@ -107,9 +107,12 @@ async fn nested_columns_gain_fields() {
     ");
 }
 
-fn from_json(text: &str, columns: &[(&str, DataType)]) -> Vec<u8> {
-    let batches = arrow::json::ReaderBuilder::new(schema(columns)).build(text.as_bytes()).unwrap().next();
-    parquet(&batches.unwrap().unwrap())
+pub(crate) fn from_json(text: &str, columns: &[(&str, DataType)]) -> Vec<u8> {
+    parquet(&batch(text, columns))
+}
+
+pub(crate) fn batch(text: &str, columns: &[(&str, DataType)]) -> RecordBatch {
+    arrow::json::ReaderBuilder::new(schema(columns)).build(text.as_bytes()).unwrap().next().unwrap().unwrap()
 }
 
 /// What is read of a column that two files store with two types, or the error.
@@ -132,6 +135,23 @@ fn from_json(text: &str, columns: &[(&str, DataType)]) -> Vec<u8> {
     "[7.0, ]|[0.5]"
 )]
 #[case::small_numbers_in_structs((of(DataType::Int64), r#"{"n": 7}"#), (of(DataType::Float64), r#"{"n": 0.5}"#), "{n: 7.0}|{n: 0.5}")]
+#[case::digits_below_small_numbers(
+    (DataType::new_list(DataType::Int64, true), "[-9007199254740993, 7]"), (DataType::new_list(DataType::Float64, true), "[0.5]"),
+    "`v[]` is Int64 in memory:/data/a.parquet and Float64 in memory:/data/b.parquet, which have no type in common (column: v[])"
+)]
+#[case::digits_above_small_numbers(
+    (DataType::new_list(DataType::Int64, true), "[7, 9007199254740993]"), (DataType::new_list(DataType::Float64, true), "[0.5]"),
+    "`v[]` is Int64 in memory:/data/a.parquet and Float64 in memory:/data/b.parquet, which have no type in common (column: v[])"
+)]
+#[case::small_numbers_in_large_lists(
+    (DataType::new_large_list(DataType::Int64, true), "[7]"), (DataType::new_large_list(DataType::Float64, true), "[0.5]"),
+    "[7.0]|[0.5]"
+)]
+#[case::small_numbers_in_fixed_lists(
+    (DataType::new_fixed_size_list(DataType::Int64, 2, true), "[7, 8]"), (DataType::new_fixed_size_list(DataType::Float64, 2, true), "[0.5, 1]"),
+    "[7.0, 8.0]|[0.5, 1.0]"
+)]
+#[case::small_numbers_in_maps((map(DataType::Int64), r#"{"a": 1}"#), (map(DataType::Float64), r#"{"b": 0.5}"#), "{a: 1.0}|{b: 0.5}")]
 #[case::nulls((DataType::Int64, "null"), (DataType::Float64, "0.5"), "|0.5")]
 #[case::decimal_and_integer((DataType::Decimal128(5, 2), "1.25"), (DataType::Int64, "9007199254740993"), "1.25|9007199254740993.00")]
 #[case::scales((DataType::Decimal128(5, 2), "1.25"), (DataType::Decimal128(9, 4), "3.0001"), "1.2500|3.0001")]
@@ -254,4 +274,63 @@ async fn one_file_is_read_by_all_cores() {
     +-----------+
     ");
     assert_eq!(ctx.meters().source("a").counts().rows, 1000);
+}
+
+/// Without statistics nobody knows whether a double holds the integers of a file.
+#[tokio::test]
+async fn integers_that_no_statistics_tell_of_do_not_become_doubles() {
+    use parquet::file::properties::EnabledStatistics;
+    let properties = WriterProperties::builder().set_statistics_enabled(EnabledStatistics::None).build();
+    let small = record_batch!(("v", Int64, vec![7])).unwrap();
+    let mut writer = ArrowWriter::try_new(Vec::new(), small.schema(), Some(properties)).unwrap();
+    writer.write(&small).unwrap();
+    let double = record_batch!(("v", Float64, vec![0.5])).unwrap();
+    let files = [("data/a.parquet", writer.into_inner().unwrap()), ("data/b.parquet", parquet(&double))];
+    assert_snapshot!(show(&with_files(files).await, ParquetFiles::new("a", AT)).await, @"refused: `v` is Int64 in memory:/data/a.parquet and Float64 in memory:/data/b.parquet, which have no type in common (column: v, way out: declare a schema: a string takes the values of both, a double the numbers that it holds exactly, file: memory:/data/b.parquet)");
+}
+
+/// A timestamp as Spark and Hive have long written them: nanoseconds of the day, and the day.
+fn int96(column: &str, days_since_1970: u32, nanos: u64) -> Vec<u8> {
+    use parquet::data_type::{Int96, Int96Type};
+    let schema = format!("message m {{ required int96 {column}; }}");
+    let schema = parquet::schema::parser::parse_message_type(&schema).unwrap();
+    let writer = parquet::file::writer::SerializedFileWriter::new(Vec::new(), schema.into(), Arc::default());
+    let mut writer = writer.unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let mut value = Int96::new();
+    value.set_data(nanos as u32, (nanos >> 32) as u32, 2_440_588 + days_since_1970);
+    column.typed::<Int96Type>().write_batch(&[value], None, None).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    writer.into_inner().unwrap()
+}
+
+/// Nanoseconds since 1970 end in 2262.
+#[tokio::test]
+async fn old_timestamps_are_those_of_any_year() {
+    let ctx = with_files([("data/a.parquet", int96("at", 376_200, 37_800_000_000_000))]).await;
+    assert_snapshot!(show(&ctx, ParquetFiles::new("a", AT)).await, @"
+    +---------------------+
+    | at                  |
+    +---------------------+
+    | 3000-01-01T10:30:00 |
+    +---------------------+
+    ");
+}
+
+/// Options of the session are those of the reader.
+#[tokio::test]
+async fn rows_are_filtered_while_they_are_decoded_if_the_session_says_so() {
+    let ids: arrow::array::Int64Array = (0..100).collect();
+    let batch = RecordBatch::try_from_iter([("id", Arc::new(ids) as _)]).unwrap();
+    let ctx = with_files([("data/a.parquet", parquet(&batch))]).await;
+    ctx.session().sql("set datafusion.execution.parquet.pushdown_filters = true").await.unwrap();
+    let frame = ctx.load(ParquetFiles::new("a", AT)).await.unwrap();
+    let one = frame.filter(col("id").eq(lit(50))).unwrap().sort_by(vec![col("id")]).unwrap();
+    let plan = one.clone().create_physical_plan().await.unwrap();
+    let plan = datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string();
+    assert!(plan.starts_with("DataSourceExec"), "nothing is left to be filtered or sorted: {plan}");
+    assert_eq!(one.count().await.unwrap(), 1);
+    assert_eq!(ctx.meters().source("a").counts().rows, 1);
 }
