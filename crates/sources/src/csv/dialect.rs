@@ -160,13 +160,20 @@ impl Dialect {
         Ok(())
     }
 
-    /// Where the header, or the first record, can start: behind a mark of UTF-8 and the lines that are skipped. Nothing if
-    /// that is not known yet.
+    /// Where the header, or the first record, can start: behind a mark of UTF-8, a line that says the delimiter, and the lines
+    /// that are skipped. Nothing if that is not known yet.
     pub(crate) fn start(&self, text: &[u8], last: bool) -> Option<usize> {
         if !last && text.len() < BOM.len() {
             return None;
         }
         let mut at = if text.starts_with(BOM) { BOM.len() } else { 0 };
+        // If it is known how many lines are skipped, it is one of them.
+        if self.skipped == 0
+            && let Some((delimiter, end)) = said_delimiter(text, at, last)?
+            && delimiter == self.delimiter
+        {
+            at = end;
+        }
         for _ in 0..self.skipped {
             at = line_end(text, at, last)?;
         }
@@ -356,6 +363,28 @@ pub(crate) mod way_out {
     pub(crate) const QUOTE: &str = "if quotes are just characters: `with_quote(None)`, `crawl --csv-quote none`";
 }
 
+/// What the line at `at` says of the delimiter, and where it ends, if it is one like `sep=;`, as Excel reads and writes it.
+/// Nothing if that cannot be told from the text.
+pub(super) fn said_delimiter(text: &[u8], at: usize, last: bool) -> Option<Option<(u8, usize)>> {
+    let unknown = if last { Some(None) } else { None };
+    let quotes = usize::from(text.get(at) == Some(&b'"'));
+    let Some(said) = text.get(at + quotes..at + quotes + 5) else { return unknown };
+    let (name, delimiter) = (&said[..4], said[4]);
+    if !name.eq_ignore_ascii_case(b"sep=") || delimiter.is_ascii_alphanumeric() || b"\r\n\"".contains(&delimiter) {
+        return Some(None);
+    }
+    let end = at + 2 * quotes + 5;
+    if quotes == 1 && text.get(end - 1).is_some_and(|byte| *byte != b'"') {
+        return Some(None);
+    }
+    match text.get(end) {
+        Some(b'\r' | b'\n') => line_end(text, end, last).map(|end| Some((delimiter, end))),
+        Some(_) => Some(None),
+        None if last && text.len() == end => Some(Some((delimiter, end))),
+        None => unknown,
+    }
+}
+
 /// Where the line at `at` ends, if that can be told from the text.
 fn line_end(text: &[u8], at: usize, last: bool) -> Option<usize> {
     let found = memchr2(b'\n', b'\r', &text[at..]).map(|found| at + found);
@@ -460,6 +489,16 @@ mod tests {
     #[case(1, "a\r\nb", Some(3))]
     #[case(1, "a\n", Some(2))]
     #[case(1, "a\r", Some(2))]
+    #[case(0, "sep=,\na", Some(6))]
+    #[case(0, "\u{feff}\"SEP=,\"\r\na", Some(12))]
+    #[case(0, "sep=,", Some(5))]
+    #[case(0, "\"sep=,", Some(0))]
+    #[case(0, "sep=,a", Some(0))]
+    #[case(0, "\"sep=,a\"\n", Some(0))]
+    #[case(0, "sep=;\na", Some(0))]
+    #[case(0, "sep=", Some(0))]
+    #[case(0, "step=,\n", Some(0))]
+    #[case(1, "sep=,\na", Some(6))]
     fn lines_are_skipped_however_they_end(#[case] skipped: u32, #[case] text: &str, #[case] start: Option<usize>) {
         let dialect = Dialect { skipped, ..Dialect::default() };
         assert_eq!(dialect.start(text.as_bytes(), true), start);

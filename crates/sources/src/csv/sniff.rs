@@ -3,8 +3,8 @@
 use hardtack_core::{Location, Result};
 use memchr::memmem;
 
-use super::dialect::{Cell, Dialect, Record};
-use crate::input::{SourceFile, Step};
+use super::dialect::{Cell, Dialect, Record, said_delimiter};
+use crate::input::{BOM, SourceFile, Step};
 
 /// What files separate their fields by.
 const DELIMITERS: [u8; 5] = [b',', b'\t', b';', b'|', 1];
@@ -38,7 +38,7 @@ pub(super) struct Sniffed {
     pub(super) rival: Option<u8>,
     /// So many lines in front of the records look like comments; they are skipped.
     pub(super) comments: u32,
-    /// Whether the first line says what separates the fields; it is skipped.
+    /// Whether the first line says what separates the fields.
     pub(super) said: bool,
 }
 
@@ -58,14 +58,15 @@ impl CsvHints {
 
     /// How a text is written of which this is the front, or all if it has `ended`.
     pub(super) fn sniff(&self, text: &[u8], ended: bool) -> Sniffed {
-        let said = said_delimiter(&self.dialect(), text, ended).filter(|_| self.skip_lines.is_none());
-        if let Some(delimiter) = said.filter(|said| self.delimiter.is_none_or(|known| known == *said)) {
-            let known = Self { delimiter: Some(delimiter), skip_lines: Some(1), ..*self };
-            return Sniffed { said: true, ..known.sniff(text, ended) };
-        }
         let known = self.dialect();
+        let at = if text.starts_with(BOM) { BOM.len() } else { 0 };
+        let said = said_delimiter(text, at, ended).flatten().map(|(said, _)| said).filter(|_| known.skipped == 0);
+        if let (None, Some(said)) = (self.delimiter, said.filter(|said| DELIMITERS.contains(said))) {
+            return Self { delimiter: Some(said), ..*self }.sniff(text, ended);
+        }
+        let said = said == self.delimiter && said.is_some();
         let comments = match (self.skip_lines, self.comment) {
-            (None, None) => comment_lines(text, &known, ended),
+            (None, None) if !said => comment_lines(text, &known, ended),
             _ => 0,
         };
         let known = Dialect { skipped: known.skipped + comments, ..known };
@@ -87,12 +88,7 @@ impl CsvHints {
         };
         let found = found.or_else(|| Some((self.behind_lines(&known, text, ended)?, None, false)));
         let (delimiter, rival, _) = found.unwrap_or((known.delimiter, None, false));
-        Sniffed {
-            dialect: Dialect { delimiter, escape: escape.or(known.escape), ..known },
-            rival,
-            comments,
-            said: false,
-        }
+        Sniffed { dialect: Dialect { delimiter, escape: escape.or(known.escape), ..known }, rival, comments, said }
     }
 
     /// What separates the fields of a text, if it is not what `dialect` says.
@@ -169,7 +165,7 @@ impl Sniffed {
         let said = self.said.then(|| {
             let delimiter = show(self.dialect.delimiter);
             format!(
-                "the first line of {file} says that `{delimiter}` separates fields; the first line of every file is passed over"
+                "the first line of {file}, `sep={delimiter}`, is passed over here, but Hive and Athena take it for the header or a row"
             )
         });
         let comments = (self.comments > 0).then(|| {
@@ -248,19 +244,6 @@ fn is_between_digits(record: &[u8], byte: u8) -> bool {
     memchr::memchr_iter(byte, record).all(|at| is_digit(at.checked_sub(1)) && is_digit(Some(at + 1)))
 }
 
-/// What separates the fields if the first line says so: `sep=;`, as Excel reads and writes it.
-fn said_delimiter(dialect: &Dialect, text: &[u8], ended: bool) -> Option<u8> {
-    let mut lines = text.get(dialect.start(text, ended)?..)?.split(|byte| matches!(byte, b'\r' | b'\n'));
-    let line = lines.next().filter(|_| ended || lines.next().is_some())?;
-    let said = line.strip_prefix(b"\"").and_then(|line| line.strip_suffix(b"\"")).unwrap_or(line);
-    match said {
-        [sep @ .., b'=', delimiter] if sep.eq_ignore_ascii_case(b"sep") && DELIMITERS.contains(delimiter) => {
-            Some(*delimiter)
-        }
-        _ => None,
-    }
-}
-
 /// How many lines at the start begin with `#` and are not like the records behind them: those may be a header that begins
 /// with `#`, or rows. Nobody has said that lines are to be skipped.
 fn comment_lines(text: &[u8], known: &Dialect, ended: bool) -> u32 {
@@ -288,7 +271,8 @@ fn comment_lines(text: &[u8], known: &Dialect, ended: bool) -> u32 {
     }
 }
 
-/// How many lines there are in front of the records, if those all have as many fields and the first line has not.
+/// How many lines there are in front of the records, if those all have as many fields and the first line has not. Lines that
+/// may be records themselves are not in front of them.
 pub(super) fn lines_before(dialect: &Dialect, text: &[u8], ended: bool) -> Option<u32> {
     let start = dialect.start(text, ended)?;
     let first = dialect.record(text, start, ended, |_, _| ()).ok()?;
@@ -297,9 +281,20 @@ pub(super) fn lines_before(dialect: &Dialect, text: &[u8], ended: bool) -> Optio
         Fields::of(&dialect, text, ended).filter(|fields| fields.even && fields.width > 1)
     };
     let skipped = (1..RECORDS as u32).find(|skipped| behind(skipped).is_some())?;
-    let is_other =
-        behind(&skipped).is_some_and(|fields| !matches!(first, Record::Fields(width, _) if width == fields.width));
-    is_other.then_some(dialect.skipped + skipped)
+    let is_other = behind(&skipped).is_some_and(|fields| {
+        fields.records > 1 && !matches!(first, Record::Fields(width, _) if width == fields.width)
+    });
+    let width = |line: u32| {
+        let dialect = Dialect { skipped: dialect.skipped + line, ..dialect.clone() };
+        let start = dialect.start(text, ended)?;
+        match dialect.record(text, start, ended, |_, _| ()).ok()? {
+            Record::Fields(width, _) => Some(width),
+            _ => None,
+        }
+    };
+    // A title may have a comma in it.
+    let like_records = (0..skipped).filter(|line| width(*line).is_some_and(|width| width > 1)).count();
+    (is_other && like_records <= 1).then_some(dialect.skipped + skipped)
 }
 
 #[cfg(test)]
@@ -310,7 +305,7 @@ mod tests {
 
     fn told(hints: CsvHints, text: &str) -> String {
         let Sniffed { dialect, rival, comments, said } = hints.sniff(text.as_bytes(), true);
-        assert_eq!(dialect.skipped, hints.skip_lines.unwrap_or_default() + comments + u32::from(said));
+        assert_eq!(dialect.skipped, hints.skip_lines.unwrap_or_default() + comments);
         let show = |byte: u8| char::from(byte).escape_debug().to_string();
         let mut told = show(dialect.delimiter);
         for (what, byte) in [("or", rival), ("escape", dialect.escape)] {
@@ -319,7 +314,7 @@ mod tests {
             }
         }
         if said {
-            told += &format!(" said by {} line", dialect.skipped);
+            told += " as said";
         }
         if comments > 0 { format!("{told} after {comments}") } else { told }
     }
@@ -356,10 +351,10 @@ mod tests {
     #[case::header_behind_a_comment("# made by x\n#id,n\n1,2\n", ", after 1")]
     #[case::rows_with_a_hash("#1,x\n#2,y\n", ",")]
     #[case::only_comments("# a\n# b\n", ",")]
-    #[case::said("sep=;\na;b\n1,5;2,5\n", "; said by 1 line")]
-    #[case::said_in_quotes("\"SEP=|\"\na,b|c,d\n", "| said by 1 line")]
-    #[case::said_behind_a_mark("\u{feff}sep=\t\na,b\n1,2\n", "\\t said by 1 line")]
-    #[case::nothing_else("sep=;", "; said by 1 line")]
+    #[case::said("sep=;\na;b\n1,5;2,5\n", "; as said")]
+    #[case::said_in_quotes("\"SEP=|\"\na,b|c,d\n", "| as said")]
+    #[case::said_behind_a_mark("\u{feff}sep=\t\na,b\n1,2\n", "\\t as said")]
+    #[case::nothing_else("sep=;", "; as said")]
     #[case::a_header("sep=x,n\n1,2\n", ",")]
     #[case::a_word("step=;,n\n1,2\n", ",")]
     #[case::mark("\u{feff}# x\nid;n\n1;2\n", "; after 1")]
@@ -494,6 +489,10 @@ mod tests {
     #[case("a\nb\n", None)]
     #[case("a,b\nc\nd\n", None)]
     #[case("Sales report\nid,n\n1,2\n3,4\n5\n", None)]
+    #[case("Sales, by Ann\nid,n,m\n1,2,3\n", Some(1))]
+    #[case("id,n,m\n1,2,3\n4,5\n6,7,8,9\n", None)]
+    #[case("id,n,m\n1,2,3\n4,5\n6,7,8,9\n1,2,3,4\n", None)]
+    #[case("# c\nid,n\n1,x\n# c\n2,y\n", None)]
     fn lines_before_the_records_are_counted(#[case] text: &str, #[case] lines: Option<u32>) {
         assert_eq!(lines_before(&Dialect::default(), text.as_bytes(), true), lines);
     }

@@ -51,9 +51,15 @@ async fn cells_of(world: &World) -> Result<String, String> {
 )]
 #[case::separator_said(
     &[("a.csv", "sep=;\r\nid;n\r\n1;2,5\r\n"), ("b.csv", "\u{feff}\"sep=;\"\nid;n\n2;3,5\n")],
-    "id bigint, n string; the first line of memory:/t/a.csv says that `;` separates fields; the first line of every file is passed over",
+    "id bigint, n string; the first line of memory:/t/a.csv, `sep=;`, is passed over here, but Hive and Athena take it for the header or a row",
     "1|2,5;2|3,5"
 )]
+#[case::separator_said_once(
+    &[("a.csv", "sep=;\nid;n\n1;2,5\n"), ("b.csv", "id;n\n2;3,5\n"), ("c.csv", "sep=;\nid;n\n")],
+    "id bigint, n string; the first line of memory:/t/a.csv, `sep=;`, is passed over here, but Hive and Athena take it for the header or a row",
+    "1|2,5;2|3,5"
+)]
+#[case::separator_said_later(&[("a.csv", "id;n\n2;3\n"), ("b.csv", "sep=;\nid;n\n1;2\n")], "id bigint, n bigint", "1|2;2|3")]
 #[case::same_first_line(&[("a.csv", "first,last\nAnn,Lee\n"), ("b.csv", "first,last\nBob,Ray\n")], "first string, last string", "Ann|Lee;Bob|Ray")]
 #[case::case_of_csv(&[("a.csv", "OrderId,x\n1,2\n"), ("b.csv", "orderId,x\n3,4\n")], "orderid bigint, x bigint", "1|2;3|4")]
 #[case::case_of_json(
@@ -80,8 +86,7 @@ async fn files_tell_how_they_are_written(#[case] files: &[(&str, &str)], #[case]
 #[case::escapes_and_ends(&[("a.csv", "id,x\n1,\"\\\"a\\\"\"\n2,\"C:\\\"\n3,y\n")], "`crawl --csv-escape '\\'`")]
 #[case::preamble(&[("a.csv", "Report of May\n\nid,name\n1,x\n")], "`crawl --csv-skip-lines 1`")]
 #[case::other_delimiter(&[("a.csv", "id,name\n1,x\n2,y\n"), ("b.csv", "id;name\n2;y\n")], "`crawl --csv-delimiter ';'`")]
-#[case::separator_said_once(&[("a.csv", "sep=;\nid;n\n1;2\n"), ("b.csv", "id;n\n2;3\n")], "seems to have a header, and memory:/t/b.csv none")]
-#[case::separator_said_later(&[("a.csv", "id;n\n2;3\n"), ("b.csv", "sep=;\nid;n\n1;2\n")], "seems to have a header, and memory:/t/b.csv none")]
+#[case::other_separator_said(&[("a.csv", "sep=;\nid;n\n1;2\n"), ("b.csv", "sep=,\nid,n\n2,3\n")], "memory:/t/b.csv")]
 #[case::joined(&[("a.csv", "id,name\n1,x\nid,name\n2,y\n")], "line: 3, way out: remove the line, or read every header as a row")]
 #[case::twice(&[("a.csv", "id,id\n1,2\n")], "`crawl --csv-header absent`")]
 #[case::keys_twice(&[("a.jsonl", "{\"a\":1}\n{\"a\":100,\"a\":200}\n")], "an object has `a` twice (file: memory:/t/a.jsonl, line: 2")]
