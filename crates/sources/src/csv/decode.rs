@@ -80,6 +80,7 @@ impl CsvCutter {
             };
             self.at = header.end;
             self.layout.check_header(&header)?;
+            self.layout.check_skipped(&self.dialect, text, ended, &header)?;
             header
         } else {
             let mut names: Vec<_> = self.layout.all.fields().iter().map(|f| f.name().clone()).collect();
@@ -333,6 +334,16 @@ impl Layout {
         ))
     }
 
+    /// Refuses a file whose header is among the lines that are skipped: it has fewer of them than others.
+    fn check_skipped(&self, dialect: &Dialect, text: &[u8], ended: bool, header: &Header) -> Result<(), Fault> {
+        let is_column = |name: &String| self.all.fields().iter().any(|field| same(name, field.name()));
+        let is_skipped = || last_skipped(dialect, text, ended).is_some_and(|names| names.iter().all(is_column));
+        if header.names.iter().any(is_column) || !is_skipped() {
+            return Ok(());
+        }
+        Err(Fault::new(0, HEADER_SKIPPED).way_out(way_out::SKIPPED))
+    }
+
     fn records(&self, dialect: &Arc<Dialect>, header: Header) -> Result<Records, Fault> {
         let names = &header.names;
         let mut slots = vec![None; names.len()];
@@ -482,6 +493,16 @@ pub(crate) fn header(dialect: &Dialect, text: &[u8], start: usize, ended: bool) 
         }
     }
     Ok(None)
+}
+
+/// What is said of a file with fewer lines in front of its header than others have.
+pub(super) const HEADER_SKIPPED: &str = "the header is one of the lines that are skipped";
+
+/// The fields of the last line that is skipped, which may be a header.
+pub(super) fn last_skipped(dialect: &Dialect, text: &[u8], ended: bool) -> Option<Vec<String>> {
+    let last = Dialect { skipped: dialect.skipped.checked_sub(1)?, ..dialect.clone() };
+    let start = last.start(text, ended)?;
+    header(&last, text, start, ended).ok().flatten().map(|found| found.names)
 }
 
 /// The name of a field that has none.

@@ -359,6 +359,8 @@ pub(crate) mod way_out {
         "give one another name, or read the header as a row: `without_header()`, `crawl --csv-header absent`";
     pub(crate) const REPEATED: &str =
         "remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`";
+    pub(crate) const SKIPPED: &str =
+        "give all files as many lines in front of the header, or leave those with fewer out: `crawl --exclude`";
     pub(crate) const EMPTY: &str = "declare a schema and say `or_empty()` if such a file is no rows";
     pub(crate) const QUOTE: &str = "if quotes are just characters: `with_quote(None)`, `crawl --csv-quote none`";
 }

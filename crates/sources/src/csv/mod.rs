@@ -20,7 +20,7 @@ use crate::infer::infer_each;
 use crate::input::SourceFile;
 use crate::scan::{Batches, Origin, ReadRows, RowSource, Want};
 use crate::text::can_parse;
-use decode::{CsvCutter, Layout};
+use decode::{CsvCutter, HEADER_SKIPPED, Layout};
 use dialect::{AFTER_QUOTE, way_out};
 use header::{Known as KnownHeader, header};
 use infer::{Columns, Look};
@@ -270,6 +270,11 @@ pub(crate) async fn look(files: &[SourceFile], known: &Known, concurrency: usize
         let way_out = fault.way_out.unwrap_or_default();
         return Err(Error::refused(fault.message).with("file", file).with("way out", way_out));
     }
+    // A file with fewer lines in front of the header than others would lose it.
+    let is_first = |line: &Vec<String>| found.iter().any(|(_, columns)| same_names(&columns.first, line));
+    if let Some((file, _)) = found.iter().find(|(_, columns)| columns.skipped.as_ref().is_some_and(is_first)) {
+        return Err(Error::refused(HEADER_SKIPPED).with("file", file).with("way out", way_out::SKIPPED));
+    }
     notes.extend(found.iter().find_map(|(_, columns)| columns.note.clone()));
     let told = match (&known.dialect, known.hints.header) {
         (Some(dialect), _) => Some(KnownHeader { header: dialect.header, by_table: true }),
@@ -305,6 +310,10 @@ pub(crate) async fn look(files: &[SourceFile], known: &Known, concurrency: usize
     }
     let quoted = all.quoted || known.hints.quote.is_some() || dialect.escape.is_some();
     Ok(Looked { dialect: Dialect { header, ..dialect }, schema: all.strict_schema(), quoted, notes })
+}
+
+fn same_names(a: &[String], b: &[String]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.trim().to_lowercase() == b.trim().to_lowercase())
 }
 
 /// The columns of each file, if it is written like this; those without any record have none.

@@ -86,6 +86,10 @@ async fn files_tell_how_they_are_written(#[case] files: &[(&str, &str)], #[case]
 #[case::escapes_and_ends(&[("a.csv", "id,x\n1,\"\\\"a\\\"\"\n2,\"C:\\\"\n3,y\n")], "`crawl --csv-escape '\\'`")]
 #[case::preamble(&[("a.csv", "Report of May\n\nid,name\n1,x\n")], "`crawl --csv-skip-lines 1`")]
 #[case::other_delimiter(&[("a.csv", "id,name\n1,x\n2,y\n"), ("b.csv", "id;name\n2;y\n")], "`crawl --csv-delimiter ';'`")]
+#[case::comments_in_one_file(
+    &[("a.csv", "# x\nname,v\nann,x\n"), ("b.csv", "name,v\nbob,y\ncyd,z\n")],
+    "the header is one of the lines that are skipped (file: memory:/t/b.csv, way out: give all files as many lines"
+)]
 #[case::other_separator_said(&[("a.csv", "sep=;\nid;n\n1;2\n"), ("b.csv", "sep=,\nid,n\n2,3\n")], "memory:/t/b.csv")]
 #[case::joined(&[("a.csv", "id,name\n1,x\nid,name\n2,y\n")], "line: 3, way out: remove the line, or read every header as a row")]
 #[case::twice(&[("a.csv", "id,id\n1,2\n")], "`crawl --csv-header absent`")]
@@ -164,6 +168,20 @@ async fn later_files_are_held_to_what_the_table_says() {
     // Names that are no values, and none of the columns, are a header in another language.
     world.put("memory:/t/b.csv", "Nummer,Name\n2,y\n").await;
     assert_eq!(rows(&world).await, "1|x;2|y");
+}
+
+/// The line that is skipped there is the header, and the first row would be taken for it.
+#[tokio::test]
+async fn later_files_have_as_many_lines_in_front_of_the_header() {
+    let world = world(&[("a.csv", "# x\nname,v\nann,x\n")]).await;
+    crawled(&world, "memory:/t").await;
+    assert_eq!(rows(&world).await, "ann|x");
+    world.put("memory:/t/b.csv", "name,v\nbob,y\ncyd,z\n").await;
+    let why = "the header is one of the lines that are skipped (file: memory:/t/b.csv";
+    let told = rows(&world).await;
+    assert!(told.contains(why), "{told}");
+    let told = crawled(&world, "memory:/t").await;
+    assert!(told.contains(why), "{told}");
 }
 
 #[tokio::test]
