@@ -337,8 +337,8 @@ impl Layout {
     /// Refuses a file whose header is among the lines that are skipped: it has fewer of them than others.
     fn check_skipped(&self, dialect: &Dialect, text: &[u8], ended: bool, header: &Header) -> Result<(), Fault> {
         let is_column = |name: &String| self.all.fields().iter().any(|field| same(name, field.name()));
-        let is_skipped = || last_skipped(dialect, text, ended).is_some_and(|names| names.iter().all(is_column));
-        if header.names.iter().any(is_column) || !is_skipped() {
+        let is_header = |names: &Vec<String>| names.iter().all(is_column);
+        if header.names.iter().any(is_column) || !skipped(dialect, text, ended).iter().any(is_header) {
             return Ok(());
         }
         Err(Fault::new(0, HEADER_SKIPPED).way_out(way_out::SKIPPED))
@@ -498,11 +498,14 @@ pub(crate) fn header(dialect: &Dialect, text: &[u8], start: usize, ended: bool) 
 /// What is said of a file with fewer lines in front of its header than others have.
 pub(super) const HEADER_SKIPPED: &str = "the header is one of the lines that are skipped";
 
-/// The fields of the last line that is skipped, which may be a header.
-pub(super) fn last_skipped(dialect: &Dialect, text: &[u8], ended: bool) -> Option<Vec<String>> {
-    let last = Dialect { skipped: dialect.skipped.checked_sub(1)?, ..dialect.clone() };
-    let start = last.start(text, ended)?;
-    header(&last, text, start, ended).ok().flatten().map(|found| found.names)
+/// The fields of the lines that are skipped, of which one may be a header.
+pub(super) fn skipped(dialect: &Dialect, text: &[u8], ended: bool) -> Vec<Vec<String>> {
+    let names = |lines: u32| {
+        let before = Dialect { skipped: lines, ..dialect.clone() };
+        let start = before.start(text, ended)?;
+        header(&before, text, start, ended).ok().flatten().map(|found| found.names)
+    };
+    (0..dialect.skipped).filter_map(names).collect()
 }
 
 /// The name of a field that has none.

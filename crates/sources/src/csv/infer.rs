@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, Fields, Schema};
 use hardtack_core::{Error, Result};
 
-use super::decode::{Header, column_name, header, last_skipped, wrong_width};
+use super::decode::{Header, column_name, header, skipped, wrong_width};
 use super::dialect::{Cell, Dialect, Record, way_out};
 use super::header::{First, first};
 use super::sniff::{self, CsvHints};
@@ -34,8 +34,8 @@ pub(super) struct Columns {
     pub(super) note: Option<String>,
     /// What seems to separate its fields instead.
     pub(super) other_delimiter: Option<u8>,
-    /// The fields of the last line that is skipped.
-    pub(super) skipped: Option<Vec<String>>,
+    /// The fields of the lines that are skipped.
+    pub(super) skipped: Vec<Vec<String>>,
 }
 
 /// So many records are kept to compare the first one with.
@@ -157,7 +157,7 @@ pub(super) async fn infer_file(file: SourceFile, dialect: Arc<Dialect>, look: Lo
     let mut text = file.open_text().await?;
     let note = text.misnamed();
     let (mut cells, mut looked_at, mut lines, mut begun) = (Vec::new(), 0, Lines::default(), false);
-    let (mut other_delimiter, mut skipped) = (None, None);
+    let (mut other_delimiter, mut passed_over) = (None, Vec::new());
     text.next(|text, ended| {
         let mut at = 0;
         let nothing_yet = Ok(Step::<()> { used: 0, made: None });
@@ -175,7 +175,7 @@ pub(super) async fn infer_file(file: SourceFile, dialect: Arc<Dialect>, look: Lo
             }
             let Some(start) = dialect.start(text, ended) else { return nothing_yet };
             at = start;
-            skipped = last_skipped(&dialect, text, ended);
+            passed_over = skipped(&dialect, text, ended);
             if dialect.header {
                 let Some(found) = header(&dialect, text, start, ended)? else { return nothing_yet };
                 at = found.end;
@@ -235,7 +235,7 @@ pub(super) async fn infer_file(file: SourceFile, dialect: Arc<Dialect>, look: Lo
         Ok(Step { used: at, made: look.sample.filter(|sample| looked_at >= *sample).map(|_| ()) })
     })
     .await?;
-    Ok(columns.map(|columns| Columns { note, other_delimiter, skipped, ..columns }))
+    Ok(columns.map(|columns| Columns { note, other_delimiter, skipped: passed_over, ..columns }))
 }
 
 /// A file that has not even a header was not written to its end, rather than written without rows.

@@ -272,7 +272,11 @@ pub(crate) async fn look(files: &[SourceFile], known: &Known, concurrency: usize
     }
     // A file with fewer lines in front of the header than others would lose it.
     let is_first = |line: &Vec<String>| found.iter().any(|(_, columns)| same_names(&columns.first, line));
-    if let Some((file, _)) = found.iter().find(|(_, columns)| columns.skipped.as_ref().is_some_and(is_first)) {
+    let lost = |columns: &Columns| {
+        let is_own = |line: &Vec<String>| same_names(&columns.first, line);
+        columns.skipped.iter().any(|line| is_first(line) && !is_own(line))
+    };
+    if let Some((file, _)) = found.iter().find(|(_, columns)| lost(columns)) {
         return Err(Error::refused(HEADER_SKIPPED).with("file", file).with("way out", way_out::SKIPPED));
     }
     notes.extend(found.iter().find_map(|(_, columns)| columns.note.clone()));

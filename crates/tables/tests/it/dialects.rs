@@ -113,6 +113,7 @@ async fn what_is_refused_has_a_way_out(#[case] files: &[(&str, &str)], #[case] w
 #[case::quotes(CsvHints { quote: Some(Some(b'\'')), ..CsvHints::default() }, "id,name\n1,'a,b'\n", r#"{"escapeChar": "'", "quoteChar": "'", "separatorChar": ","} header 1"#, "1|a,b")]
 #[case::escape(CsvHints { escape: Some(b'^'), ..CsvHints::default() }, "id,name\n1,\"a^\"b\"\n", r#"{"escapeChar": "^", "quoteChar": "\"", "separatorChar": ","} header 1"#, "1|a\"b")]
 #[case::skip_lines(CsvHints { skip_lines: Some(2), ..CsvHints::default() }, "Report of May\n\"2024\nName,Id\nx,1\n", r#"{"field.delim": ",", "serialization.format": ",", "serialization.null.format": ""} header 3 skip 2"#, "x|1")]
+#[case::skip_another_header(CsvHints { skip_lines: Some(1), header: Some(true), ..CsvHints::default() }, "id,name\nID,Name\n1,x\n", r#"{"field.delim": ",", "serialization.format": ",", "serialization.null.format": ""} header 2 skip 1"#, "1|x")]
 #[case::skip_lines_before_rows(CsvHints { skip_lines: Some(1), header: Some(false), ..CsvHints::default() }, "Report of May\nx,1\n", r#"{"field.delim": ",", "serialization.format": ",", "serialization.null.format": ""} header 1 skip 1"#, "x|1")]
 #[case::comments(CsvHints { comment: Some(b'#'), ..CsvHints::default() }, "# May\nid,name\n#2,y\n1,x\n", r##"{"field.delim": ",", "serialization.format": ",", "serialization.null.format": ""} header 1 comment #; comment lines are passed over here, but Hive and Athena take them for rows"##, "1|x")]
 #[case::no_header(CsvHints { header: Some(false), ..CsvHints::default() }, "id,name\nx,y\n", r#"{"field.delim": ",", "serialization.format": ",", "serialization.null.format": ""} header 0"#, "id|name;x|y")]
@@ -170,13 +171,16 @@ async fn later_files_are_held_to_what_the_table_says() {
     assert_eq!(rows(&world).await, "1|x;2|y");
 }
 
-/// The line that is skipped there is the header, and the first row would be taken for it.
+/// One of the lines that are skipped there is the header, and a row would be taken for it.
+#[rstest]
+#[case::one("# x\n")]
+#[case::two("# x\n# y\n")]
 #[tokio::test]
-async fn later_files_have_as_many_lines_in_front_of_the_header() {
-    let world = world(&[("a.csv", "# x\nname,v\nann,x\n")]).await;
+async fn later_files_have_as_many_lines_in_front_of_the_header(#[case] comments: &str) {
+    let world = world(&[("a.csv", &format!("{comments}name,v\nann,x\n"))]).await;
     crawled(&world, "memory:/t").await;
     assert_eq!(rows(&world).await, "ann|x");
-    world.put("memory:/t/b.csv", "name,v\nbob,y\ncyd,z\n").await;
+    world.put("memory:/t/b.csv", "name,v\nbob,y\ncyd,z\ndan,w\n").await;
     let why = "the header is one of the lines that are skipped (file: memory:/t/b.csv";
     let told = rows(&world).await;
     assert!(told.contains(why), "{told}");
