@@ -985,12 +985,7 @@ impl<'a> Search<'a> {
                 .entry(values.clone())
                 .or_insert_with(|| Part { location: location.clone(), files: Vec::new() });
             if part.location != location {
-                let why = same_partition(&part.location, &location);
-                if table.name.is_empty() {
-                    self.problem(&node.path, why);
-                } else {
-                    self.problem_of(&node.path, &table.name, why);
-                }
+                self.problem_of(&node.path, &table.name, same_partition(&part.location, &location));
                 continue;
             }
             part.files.push(meta.clone());
@@ -1034,11 +1029,7 @@ impl<'a> Search<'a> {
                 if folders == 1 { "" } else { "s" },
                 if folders == 1 { "is" } else { "are" },
             );
-            if table.name.is_empty() {
-                self.problem(&node.path, why)
-            } else {
-                self.problem_of(&node.path, &table.name, why)
-            }
+            self.problem_of(&node.path, &table.name, why);
         }
         Ok((set, misfits))
     }
@@ -1178,8 +1169,10 @@ impl<'a> Search<'a> {
         self.problems.push(CrawlProblem { location: self.at(path), table: None, message });
     }
 
+    /// A problem of a table, which has no name if it is new.
     fn problem_of(&mut self, path: &Path, table: &str, message: String) {
-        self.problems.push(CrawlProblem { location: self.at(path), table: Some(table.to_owned()), message });
+        let table = (!table.is_empty()).then(|| table.to_owned());
+        self.problems.push(CrawlProblem { location: self.at(path), table, message });
     }
 }
 

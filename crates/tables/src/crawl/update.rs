@@ -255,40 +255,29 @@ pub(super) fn compare<'a>(
             _ => compared.elsewhere += 1,
         }
     }
-    let mut said = BTreeSet::new();
     for (values, part) in parts.iter().filter(|(values, _)| !seen.contains(*values)) {
         match table.check_values(values) {
-            Ok(()) => {
-                for (at, (key, value)) in table.partition_keys.iter().zip(values).enumerate() {
-                    if said.contains(&at) {
-                        continue;
-                    }
-                    if let Some(read) = rewritten(key, value) {
-                        said.insert(at);
-                        compared.notes.push(as_another(table, key, value, &read));
-                    }
-                }
-                compared.new.push((values.clone(), part));
-            }
+            Ok(()) => compared.new.push((values.clone(), part)),
             Err(e) => compared.unfit.push(format!("{} is no partition of the table: {}", part.location, e.message())),
         }
     }
+    let keys = table.partition_keys.iter().enumerate();
+    compared.notes = keys.filter_map(|(at, key)| rewritten(table, key, at, &compared.new)).collect();
     Ok(compared)
 }
 
-/// How a whole number in the name of a folder is shown by a query, if it is another text: `01` is 1.
-fn rewritten(key: &Column, value: &str) -> Option<String> {
-    let is_integer = key.hive_type().is_ok_and(|of| DataType::from(&of).is_integer());
-    let read = value.parse::<i64>().ok()?.to_string();
-    (is_integer && read != value).then_some(read)
-}
-
-fn as_another(table: &Description, key: &Column, value: &str, read: &str) -> String {
+/// What is said of a key that is an integer, if a new folder writes one otherwise than a query does: `01` is 1.
+fn rewritten(table: &Description, key: &Column, at: usize, new: &[(Vec<String>, &Part)]) -> Option<String> {
+    key.hive_type().ok().filter(|of| DataType::from(of).is_integer())?;
+    let (value, read) = new.iter().find_map(|(values, _)| {
+        let read = values[at].parse::<i64>().ok()?.to_string();
+        (read != values[at]).then_some((&values[at], read))
+    })?;
     let (name, of, table) = (&key.name, &key.data_type, table.qualified_name());
-    format!(
+    Some(format!(
         "a folder has `{value}` for the key `{name}`, which is declared {of}: queries see {read}; to keep what is written, drop \
          the table (`hardtack drop {table}`) and crawl, which makes the key a string"
-    )
+    ))
 }
 
 fn base_location(table: &Description, partition: &Partition) -> Result<Location> {
