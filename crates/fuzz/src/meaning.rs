@@ -148,18 +148,20 @@ fn json_keeps(json: &Json, given: &Value) -> bool {
 /// Whether a row, or an object, means what was written: each field by its name, or by its name in another case, and no other
 /// field has a value.
 pub fn row_keeps(written: &[(String, Written)], given: &[(String, Value)]) -> bool {
-    let wanted = |name: &str| {
-        let exact = given.iter().find(|(g, _)| g == name);
-        exact.or_else(|| given.iter().find(|(g, _)| g.to_lowercase() == name.to_lowercase()))
+    let holds = |name: &str, value: &Written| {
+        if let Some((_, given)) = given.iter().find(|(g, _)| g == name) {
+            return keeps(value, given);
+        }
+        // A column of another case is its column, or somebody else's, and it has none.
+        let other = given.iter().find(|(g, _)| g.to_lowercase() == name.to_lowercase());
+        other.is_some_and(|(_, given)| keeps(value, given))
+            || match value {
+                Written::Missing | Written::Typed(Value::Null) => true,
+                Written::Json(json) => json.is_hollow(),
+                _ => false,
+            }
     };
-    let all_there = written.iter().all(|(name, value)| match wanted(name) {
-        Some((_, given)) => keeps(value, given),
-        None => match value {
-            Written::Missing | Written::Typed(Value::Null) => true,
-            Written::Json(json) => json.is_hollow(),
-            _ => false,
-        },
-    });
+    let all_there = written.iter().all(|(name, value)| holds(name, value));
     let known = |name: &str| written.iter().any(|(w, _)| w.to_lowercase() == name.to_lowercase());
     all_there && given.iter().all(|(name, value)| *value == Value::Null || known(name))
 }
