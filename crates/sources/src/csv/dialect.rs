@@ -354,7 +354,12 @@ pub(crate) mod way_out {
     }
 
     pub(crate) const ESCAPE: &str = r"if `\` escapes: `with_escape(b'\\')`, `crawl --csv-escape '\'`";
-    pub(crate) const HEADER: &str = "say which: --csv-header present or absent";
+    pub(crate) const HEADER: &str =
+        "give the file the header of the others, or read every first line as a row: `crawl --csv-header absent`";
+    pub(crate) const NO_HEADER: &str =
+        "remove the header of the file, or read every first line as a row: `crawl --csv-header absent`";
+    pub(crate) const NO_HEADER_OF_TABLE: &str = "give the file the header that the others have; if no file has one, set \
+         `skip.header.line.count` of the table to 0";
     pub(crate) const NAMES: &str =
         "give one another name, or read the header as a row: `without_header()`, `crawl --csv-header absent`";
     pub(crate) const REPEATED: &str =

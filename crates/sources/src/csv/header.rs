@@ -10,7 +10,7 @@ use crate::kind::Kind;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
     pub(super) header: bool,
-    /// It was said when the table was made, and not of these files.
+    /// It was said when the table was made. Otherwise it was said of these files.
     pub(super) by_table: bool,
 }
 
@@ -104,18 +104,22 @@ pub(super) fn header(found: &[(Location, Columns)], known: Option<Known>) -> Res
     let that = |wanted: First| told.iter().find(|(_, _, first, _)| *first == wanted);
     if let Some(Known { header, by_table }) = known {
         let other = if header { First::Row } else { First::Header };
-        // What is doubtful was settled by who knows.
-        let seems = told.iter().find(|(_, _, first, doubtful)| by_table && *first == other && !doubtful);
+        let says = if by_table { "as the table says" } else { "as was said" };
+        // What is doubtful was settled by who knows, and so is what holds for all files.
+        let differs = told.iter().any(|(_, _, first, doubtful)| *first != other || *doubtful);
+        let seems = told.iter().find(|(_, _, first, doubtful)| *first == other && !doubtful && (by_table || differs));
         if let Some((file, columns, ..)) = seems.filter(|_| header) {
             // Its values would be taken for the names of further columns.
-            let why = format!("the first record, `{}`, is no header, as the table says, but a row", shown(columns));
-            let way_out = "give the file the header that the others have; if no file has one, set `skip.header.line.count` \
-                           of the table to 0";
+            let why = format!("the first record, `{}`, is no header, {says}, but a row", shown(columns));
+            let way_out = match by_table {
+                true => way_out::NO_HEADER_OF_TABLE,
+                false => way_out::HEADER,
+            };
             return Err(Error::refused(why).with("file", file).with("way out", way_out));
         }
         let note = seems.map(|(file, columns, ..)| {
             let line = shown(columns);
-            format!("{file} seems to have a header; its first line, `{line}`, is taken for a row, as the table says")
+            format!("{file} seems to have a header; its first line, `{line}`, is taken for a row, {says}")
         });
         return Ok((header, note.into_iter().collect()));
     }
@@ -124,8 +128,15 @@ pub(super) fn header(found: &[(Location, Columns)], known: Option<Known>) -> Res
         let folded: Vec<String> = a.first.iter().map(|name| name.trim().to_lowercase()).collect();
         b.first.iter().any(|name| folded.contains(&name.trim().to_lowercase()))
     };
-    let conflict = |with: &Location, without: &Location| {
-        Error::refused(format!("{with} seems to have a header, and {without} none")).with("way out", way_out::HEADER)
+    let count = |wanted: First| told.iter().filter(|(_, _, first, _)| *first == wanted).count();
+    let mostly_without = count(First::Row) > count(First::Header);
+    let conflict = |with: &Location, without: &Location| match mostly_without {
+        true => Error::refused(format!("this file seems to have a header, and {without} none"))
+            .with("file", with)
+            .with("way out", way_out::NO_HEADER),
+        false => Error::refused(format!("{with} seems to have a header, and this file none"))
+            .with("file", without)
+            .with("way out", way_out::HEADER),
     };
     match (that(First::Header), that(First::Row)) {
         (Some((with, ..)), Some((without, ..))) => Err(conflict(with, without)),

@@ -146,8 +146,8 @@ pub(super) struct Look {
     pub(super) sample: Option<u64>,
     /// What is known of the dialect, if the rest of it was found out, or is as usual: a file may be written in another way.
     pub(super) hints: Option<CsvHints>,
-    /// It is known of other files, so that it is only noted if this one is written in another way.
-    pub(super) by_table: bool,
+    /// It was said, or is known of other files, so that it is only noted if this one is written in another way.
+    pub(super) told: bool,
 }
 
 /// The columns of one file; nothing if it has neither header nor rows.
@@ -169,7 +169,7 @@ pub(super) async fn infer_file(file: SourceFile, dialect: Arc<Dialect>, look: Lo
                 let (front, ended) =
                     if text.len() > sniff::BYTES { (&text[..sniff::BYTES], false) } else { (text, ended) };
                 other_delimiter = hints.other_delimiter(&dialect, front, ended);
-                if let Some(other) = other_delimiter.filter(|_| !look.by_table) {
+                if let Some(other) = other_delimiter.filter(|_| !look.told) {
                     return Err(separated(other, dialect.delimiter));
                 }
             }
@@ -251,8 +251,8 @@ pub(super) fn separated(other: u8, this: u8) -> Fault {
     let (this, other) = (show(this), show(other));
     let fault = Fault::new(0, format!("the fields of this file seem to be separated by `{other}`, not by `{this}`"));
     fault.way_out(format!(
-        "say what separates them: `with_delimiter(b'{other}')`, `crawl --csv-delimiter '{other}'`; files that are written \
-         in two ways need two folders"
+        "if all files are written so: `with_delimiter(b'{other}')`, `crawl --csv-delimiter '{other}'`; otherwise rewrite the \
+         file, or move it to a folder of its own"
     ))
 }
 

@@ -328,8 +328,10 @@ async fn look_as(
     concurrency: usize,
 ) -> Result<Vec<(Location, Option<Columns>)>> {
     let undecided = Arc::new(Dialect { header: false, ..dialect.clone() });
-    let (hints, by_table) = (Some(known.hints), known.dialect.is_some());
-    let how = Look { undecided: true, sample: known.sample, hints, by_table };
+    // What was said holds for all files that can be read so, and is no reason to read others as what they are not.
+    let hints = Some(CsvHints { delimiter: None, ..known.hints });
+    let told = known.dialect.is_some() || known.hints.delimiter.is_some();
+    let how = Look { undecided: true, sample: known.sample, hints, told };
     let mut found = Vec::new();
     let look = |file: SourceFile| infer::infer_file(file, Arc::clone(&undecided), how);
     infer_each(files, concurrency, look, |file, columns| {

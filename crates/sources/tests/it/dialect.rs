@@ -73,8 +73,8 @@ async fn what_is_refused_has_a_way_out() {
     refused: text follows a closing quote; a quote inside of a quoted field is written twice (file: memory:/data/a.csv, line: 2, value: "5" pipe, way out: if quotes are just characters: `with_quote(None)`, `crawl --csv-quote none`)
     refused: a quote is not closed (file: memory:/data/a.csv, line: 2, value: "5, way out: if quotes are just characters: `with_quote(None)`, `crawl --csv-quote none`)
     refused: the record has 2 fields where 1 are wanted (file: memory:/data/a.csv, line: 3, value: id,name, way out: if the first line is neither header nor row: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)
-    refused: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/data/a.csv, line: 1, way out: say what separates them: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; files that are written in two ways need two folders)
-    refused: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/data/a.csv, line: 1, way out: say what separates them: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; files that are written in two ways need two folders)
+    refused: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/data/a.csv, line: 1, way out: if all files are written so: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
+    refused: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/data/a.csv, line: 1, way out: if all files are written so: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
     refused: the record is the header once more, as where files were joined (file: memory:/data/a.csv, line: 3, value: id,name, way out: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)
     refused: the header names `id` more than once (file: memory:/data/a.csv, line: 1, column: id, way out: give one another name, or read the header as a row: `without_header()`, `crawl --csv-header absent`)
     refused: the file is empty: it has not even a header (file: memory:/data/a.csv, way out: declare a schema and say `or_empty()` if such a file is no rows)
@@ -180,7 +180,7 @@ async fn an_empty_file_lost_its_header_unless_it_may_be_empty() {
 #[tokio::test]
 async fn a_delimiter_that_differs_between_files_is_refused() {
     let ctx = with_files([("data/a.csv", "id,name\n1,x\n"), ("data/b.csv", "id;name\n1;x\n")]).await;
-    assert_snapshot!(show(&ctx, csv()).await, @"refused: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/data/b.csv, line: 1, way out: say what separates them: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; files that are written in two ways need two folders)");
+    assert_snapshot!(show(&ctx, csv()).await, @"refused: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/data/b.csv, line: 1, way out: if all files are written so: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)");
     // What was said is not questioned.
     assert_eq!(types(&ctx, csv().with_delimiter(b',')).await, "id: Int64, name: Utf8, id;name: Utf8");
 }

@@ -222,9 +222,12 @@ async fn headers_are_found_out(#[case] texts: &[&str], #[case] header: bool, #[c
 
 #[tokio::test]
 async fn headers_that_contradict_are_refused() {
-    let ctx = with_files([("f0", "a,b\n1,2\n"), ("f1", "1,2\n3,4\n")]).await;
-    let refused = inspected(&ctx, FileKind::Csv, InspectOptions::default()).await.unwrap_err().to_string();
-    assert!(refused.contains("memory:/f0") && refused.contains("memory:/f1"), "{refused}");
+    let (with, without) = ("a,b\n1,2\n", "1,2\n3,4\n");
+    let text = told(InspectOptions::default(), &[without, with, with]).await;
+    assert!(text.contains("memory:/f0 is left out: memory:/f1 seems to have a header, and this file none"), "{text}");
+    let text = told(InspectOptions::default(), &[without, with, without]).await;
+    assert!(text.contains("memory:/f1 is left out: this file seems to have a header, and memory:/f0 none"), "{text}");
+    assert!(text.contains("column_1: Int64 not null, column_2: Int64 not null"), "{text}");
     let ctx = with_files([("f0", "a,a\n1,2\n")]).await;
     let refused = inspected(&ctx, FileKind::Csv, InspectOptions::default()).await.unwrap_err();
     assert_eq!((refused.get("file"), refused.get("column")), (Some("memory:/f0"), Some("a")), "{refused}");
@@ -301,7 +304,9 @@ async fn several_files_tell_whether_there_is_a_header() {
     column_1: Utf8 not null, column_2: Utf8 not null
     all values are texts, and files begin with different lines, so those are taken for rows; say --csv-header present if they are headers
 
-    refused: memory:/f0 seems to have a header, and memory:/f1 none (way out: say which: --csv-header present or absent)
+    quote none, escape none
+    id: Int64 not null, n: Int64 not null
+    memory:/f1 is left out: memory:/f0 seems to have a header, and this file none (file: memory:/f1, way out: give the file the header of the others, or read every first line as a row: `crawl --csv-header absent`)
 
     quote none, escape none
     id: Int64 not null, n: Int64 not null, m: Utf8 not null
@@ -359,6 +364,13 @@ async fn what_was_said_of_csv_files_counts_and_the_rest_is_found_out() {
     let again = ["1,x\n2,y\n1,x\n"];
     all.push(told(hints(CsvHints { header: Some(false), ..CsvHints::default() }), &again).await);
     all.push(told(hints(CsvHints { header: Some(true), ..CsvHints::default() }), &["id,t\n2,y\nid,t\n"]).await);
+    // What was said holds for some of the files only, or for none, which is what was said then.
+    let (with, without) = ("id,t\n2,y\n", "2,y\n3,z\n");
+    all.push(told(hints(CsvHints { header: Some(true), ..CsvHints::default() }), &[with, without]).await);
+    all.push(told(hints(CsvHints { header: Some(false), ..CsvHints::default() }), &[with, without]).await);
+    all.push(told(hints(CsvHints { header: Some(true), ..CsvHints::default() }), &[without, without]).await);
+    all.push(told(hints(CsvHints { delimiter: Some(b','), ..CsvHints::default() }), &[with, "id;t\n2;y\n"]).await);
+    all.push(told(hints(CsvHints { delimiter: Some(b','), ..CsvHints::default() }), &["id;t\n2;y\n"]).await);
     // A table whose files are separated in another way.
     all.push(told(by_table(), &["1,2\n3,4\n", "5;6\n7;8\n"]).await);
     all.push(told(by_table(), &["x\ny\n", "5;6\n7;8\n"]).await);
@@ -382,9 +394,28 @@ async fn what_was_said_of_csv_files_counts_and_the_rest_is_found_out() {
 
     refused: the record is the header once more, as where files were joined (file: memory:/f0, line: 3, way out: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)
 
+    quote none, escape none
+    id: Int64 not null, t: Utf8 not null
+    memory:/f1 is left out: the first record, `2,y`, is no header, as was said, but a row (file: memory:/f1, way out: give the file the header of the others, or read every first line as a row: `crawl --csv-header absent`)
+
+    quote none, escape none
+    column_1: Utf8 not null, column_2: Utf8 not null
+    memory:/f0 seems to have a header; its first line, `id,t`, is taken for a row, as was said
+
+    quote none, escape none
+    2: Int64 not null, y: Utf8 not null
+
+    quote none, escape none
+    id: Int64 not null, t: Utf8 not null
+    memory:/f1 is left out: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/f1, way out: if all files are written so: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
+
+    quote none, escape none
+    id;t: Utf8 not null
+    all values are texts, so the first line is taken for a header; say --csv-header absent if it is a row
+
     quote ", escape none
     column_1: Int64 not null, column_2: Int64 not null
-    memory:/f1 is left out: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/f1, way out: say what separates them: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; files that are written in two ways need two folders)
+    memory:/f1 is left out: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/f1, way out: if all files are written so: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
 
     quote ", escape none
     column_1: Utf8 not null

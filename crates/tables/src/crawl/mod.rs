@@ -339,19 +339,28 @@ impl Crawl<'_> {
     }
 
     /// The columns of files, as far as their beginnings tell. What cannot be read is told by those who read all of it.
+    ///
+    /// Whether files belong together does not depend on what was said of all: a file without the header of the others is one
+    /// of theirs, and a problem.
     async fn look(&self, files: Vec<(&ObjectMeta, FileKind)>) -> Result<Looks> {
         let options = InspectOptions {
-            csv_hints: self.options.csv,
+            csv_hints: CsvHints { header: None, ..self.options.csv },
             sample_bytes: Some(self.options.sample_bytes.map_or(HEAD_BYTES, |bytes| bytes.min(HEAD_BYTES))),
             concurrency: 1,
             ..InspectOptions::default()
         };
-        let options = &options;
+        let undelimited =
+            InspectOptions { csv_hints: CsvHints { delimiter: None, ..options.csv_hints }, ..options.clone() };
+        let (options, undelimited) = (&options, &undelimited);
         let look = |(meta, kind): (&ObjectMeta, FileKind)| {
-            let meta = meta.clone();
+            let file = [meta.clone()];
             async move {
-                match inspect(self.store, std::slice::from_ref(&meta), kind, options).await {
-                    Ok(found) => Ok(Some((meta.location, signature(&found)))),
+                let mut found = inspect(self.store, &file, kind, options).await;
+                if options != undelimited && found.as_ref().is_ok_and(|found| found.schema.fields().len() == 1) {
+                    found = inspect(self.store, &file, kind, undelimited).await;
+                }
+                match found {
+                    Ok(found) => Ok(Some((file[0].location.clone(), signature(&found)))),
                     Err(e) if is_of_one(&e) => Ok(None),
                     Err(e) => Err(e),
                 }
@@ -563,7 +572,8 @@ impl Crawl<'_> {
         }
         if known.names.contains(&name) {
             let why = format!("there is a table `{}.{name}` already, with another folder", self.database);
-            return Err(Error::conflict(why).with("way out", "rename the folder, or say --table-prefix"));
+            let what = if set.name.is_some() { "files" } else { "folder" };
+            return Err(Error::conflict(why).with("way out", format!("rename the {what}, or say --table-prefix")));
         }
         let parts: Vec<&Part> = set.parts.values().collect();
         let types = self.types(None)?;
@@ -890,7 +900,6 @@ fn as_said(schema: Schema, types: &[(String, DataType)]) -> Schema {
     Schema::new(schema.fields().iter().map(of).collect::<Fields>())
 }
 
-/// What is said of a column whose values are hidden by those of a partition key.
 /// An error of files with a way out that a crawl has.
 fn told(error: &Error) -> String {
     let text = error.chain();
@@ -901,6 +910,7 @@ fn told(error: &Error) -> String {
     }
 }
 
+/// What is said of a column whose values are hidden by those of a partition key.
 fn hidden(message: String) -> String {
     format!("{message}, which is the value that the table has; give the key another name in the folders to have both")
 }

@@ -200,7 +200,7 @@ async fn a_lake_becomes_a_database() {
 #[case::csv_quoted(&[("a.csv", "a,b,c,d\n1,\"x,y\",2024-01-01,1\n2,y,2024-01-02,\n")], "a bigint, b string, c string, d string; 1 line ',' quoted")]
 #[case::csv_without_header(&[("a.csv", "1,x\n2,y\n"), ("b.csv", "3,z\n")], "column_1 bigint, column_2 string; 0 lines ','")]
 #[case::csv_first_line_is_text(&[("a.csv", "x,y\nz,w\n")], "x string, y string; 1 line ',' note: all values are texts, so the first line is taken for a header; say --csv-header absent if it is a row")]
-#[case::csv_one_with_header(&[("a.csv", "a,b\n1,x\n"), ("b.csv", "1,x\n")], "! memory:/t/a.csv seems to have a header, and memory:/t/b.csv none (way out: say which: --csv-header present or absent)")]
+#[case::csv_one_with_header(&[("a.csv", "a,b\n1,x\n"), ("b.csv", "1,x\n")], "! memory:/t/a.csv seems to have a header, and this file none (file: memory:/t/b.csv, way out: give the file the header of the others, or read every first line as a row: `crawl --csv-header absent`)")]
 #[case::csv_semicolons(&[("a.csv", "a;b\n1;1,5\n2;2,5\n")], "a bigint, b string; 1 line ';'")]
 #[case::tsv(&[("a.tsv", "a\tb\n1\tx,y\n")], "a bigint, b string; 1 line '\t'")]
 #[case::csv_more_columns(&[("a.csv", "a,b\n1,2\n"), ("b.csv", "a,b,c\n1,2,3\n")], "a bigint, b bigint, c bigint; 1 line ','")]

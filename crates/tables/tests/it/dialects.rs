@@ -151,6 +151,43 @@ async fn options_are_kept_in_the_table(
     assert!(otherwise.contains("note: a table keeps how its files are read"), "{otherwise}");
 }
 
+/// One file of a folder is written in another way. It is that file that is wrong, whatever is said of all, and the folder
+/// stays one table.
+#[rstest]
+#[case::header(
+    "id,name\n1,Ann\n2,Bob\n",
+    "3,Cid\n4,Dan\n",
+    CsvHints::default(),
+    "! memory:/t memory:/t/one.csv seems to have a header, and this file none (file: memory:/t/other.csv, way out: give the file the header of the others"
+)]
+#[case::header_and_dates(
+    "id,name,day\n1,Ann,2024-01-01\n",
+    "3,Cid,2024-01-03\n",
+    CsvHints::default(),
+    "! memory:/t memory:/t/one.csv seems to have a header, and this file none (file: memory:/t/other.csv, way out: give the file the header of the others"
+)]
+#[case::header_said("id,name\n1,Ann\n2,Bob\n", "3,Cid\n4,Dan\n", CsvHints { header: Some(true), ..CsvHints::default() }, "! memory:/t the first record, `3,Cid`, is no header, as was said, but a row (file: memory:/t/other.csv, way out: give the file the header of the others")]
+#[case::no_header_said("id,name,day\n1,Ann,2024-01-01\n", "3,Cid,2024-01-03\n", CsvHints { header: Some(false), ..CsvHints::default() }, "Created lake.t csv memory:/t\n  + column_1 string\n  + column_2 string\n  + column_3 string\n  note: memory:/t/one.csv seems to have a header; its first line, `id,name,day`, is taken for a row, as was said")]
+#[case::delimiter(
+    "id,name\n1,Ann\n2,Bob\n",
+    "id;name\n3;Cid\n4;Dan\n",
+    CsvHints::default(),
+    "! memory:/t the fields of this file seem to be separated by `;`, not by `,` (file: memory:/t/other.csv, line: 1, way out: if all files are written so"
+)]
+#[case::delimiter_said("id,name\n1,Ann\n2,Bob\n", "id;name\n3;Cid\n4;Dan\n", CsvHints { delimiter: Some(b','), ..CsvHints::default() }, "! memory:/t the fields of this file seem to be separated by `;`, not by `,` (file: memory:/t/other.csv, way out: if all files are written so")]
+#[case::other_delimiter_said("id,name\n1,Ann\n2,Bob\n", "id;name\n3;Cid\n4;Dan\n", CsvHints { delimiter: Some(b';'), ..CsvHints::default() }, "! memory:/t the fields of this file seem to be separated by `,`, not by `;` (file: memory:/t/one.csv, way out: if all files are written so")]
+#[tokio::test]
+async fn a_file_that_is_written_in_another_way_is_a_problem_of_its_folder(
+    #[case] one: &str,
+    #[case] other: &str,
+    #[case] csv: CsvHints,
+    #[case] expected: &str,
+) {
+    let world = world(&[("one.csv", one), ("other.csv", other)]).await;
+    let told = with(&world, "memory:/t", &CrawlOptions { csv, ..CrawlOptions::default() }).await;
+    assert!(told.starts_with(expected) && told.matches("memory:/t ").count() <= 1, "{told}");
+}
+
 #[tokio::test]
 async fn later_files_are_held_to_what_the_table_says() {
     let world = world(&[("a.csv", "id,name\n1,x\n")]).await;
