@@ -533,6 +533,7 @@ pub fn decimal(data_type: &DataType) -> Option<(u8, i8)> {
 pub struct Union {
     policy: Policy,
     way_out: &'static str,
+    way_out_if_nested: &'static str,
     columns: Vec<(Field, Location)>,
     files: usize,
 }
@@ -540,7 +541,13 @@ pub struct Union {
 impl Union {
     /// The columns of no file. `way_out` is what is said to those whose files have no type in common.
     pub fn new(policy: Policy, way_out: &'static str) -> Self {
-        Self { policy, way_out, columns: Vec::new(), files: 0 }
+        Self { policy, way_out, way_out_if_nested: way_out, columns: Vec::new(), files: 0 }
+    }
+
+    /// Says something else to those whose types are lists, structs or maps.
+    #[must_use]
+    pub fn with_way_out_if_nested(self, way_out: &'static str) -> Self {
+        Self { way_out_if_nested: way_out, ..self }
     }
 
     /// Takes in the columns of another file, or none of them.
@@ -584,9 +591,11 @@ impl Union {
 
     fn refusal(&self, clash: &Clash, first: &Location, file: &Location) -> Error {
         let Clash { path, first: a, other: b } = clash;
+        let nested = a.is_nested() || b.is_nested();
+        let way_out = if nested { self.way_out_if_nested } else { self.way_out };
         Error::refused(format!("`{path}` is {a} in {first} and {b} in {file}, which have no type in common"))
             .with("column", path)
-            .with("way out", self.way_out)
+            .with("way out", way_out)
     }
 
     /// What all files together have.

@@ -196,8 +196,8 @@ fn said_of(text: &mut String, table: &CrawledTable) {
         if !table.columns_added.is_empty() {
             line("new columns: ", columns(&table.columns_added));
         }
-        for column in &table.columns_widened {
-            line("wider column: ", format!("{} from {} to {}", column.name, column.from, column.to));
+        for column in &table.columns_retyped {
+            line("new type: ", format!("{} from {} to {}", column.name, column.from, column.to));
         }
         if table.statistics {
             line("other statistics", String::new());

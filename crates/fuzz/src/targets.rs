@@ -101,6 +101,31 @@ pub fn json(data: &[u8]) {
         let fields: Vec<_> = fields.iter().map(|(key, value)| (key.clone(), Written::Json(value.clone()))).collect();
         assert!(row_keeps(&fields, given), "{wanted:?} became {given:?}");
     }
+    json_as_text(text, piece, &schema, &rows_wanted);
+}
+
+/// The fields of rows, read as texts.
+fn json_as_text(text: &[u8], piece: usize, schema: &SchemaRef, rows_wanted: &[Json]) {
+    let fields = schema.fields().iter().map(|field| Field::new(field.name(), DataType::Utf8, true));
+    let texts = Schema::new(fields.collect::<Fields>()).into();
+    let batches = fuzzing::json_as_text(text, piece, &texts).expect("what can be read can be read as texts");
+    for (wanted, given) in rows_wanted.iter().zip(rows(&batches)) {
+        let Json::Object(wanted) = wanted else { continue };
+        for (name, given) in given {
+            let wanted = wanted.iter().find(|(key, _)| *key == name).map_or(&Json::Null, |(_, value)| value);
+            let is_same = match (wanted, &given) {
+                (Json::Null, Value::Null) => true,
+                (Json::Bool(wanted), Value::Text(given)) => wanted.to_string() == *given,
+                (Json::Number(wanted) | Json::Text(wanted), Value::Text(given)) => wanted == given,
+                (wanted, Value::Text(given)) => {
+                    let row = json::rows(&format!("{{\"v\":{given}}}"));
+                    row == Ok(vec![Json::Object(vec![("v".to_owned(), wanted.clone())])])
+                }
+                _ => false,
+            };
+            assert!(is_same, "{wanted:?} became the text {given:?}");
+        }
+    }
 }
 
 /// The types that a text is tried with.

@@ -17,7 +17,7 @@ use tokio_util::io::SyncIoBridge;
 
 use crate::convert::{check, convert_column, whole_microseconds};
 use crate::files::{Files, Format, Inferred, Planned};
-use crate::infer::{DECLARE, infer_each};
+use crate::infer::{DECLARE, DECLARE_NESTED, infer_each};
 use crate::input::{Bytes, SourceFile};
 use crate::scan::{Batches, Origin, ReadRows, RowSource, Want, in_file};
 use crate::spelling::Spelling;
@@ -44,7 +44,7 @@ impl Format for Avro {
     const SUFFIXES: &'static [&'static str] = &[".avro"];
 
     async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<Inferred> {
-        let mut union = Union::new(Policy::Infer, DECLARE);
+        let mut union = Union::new(Policy::Infer, DECLARE).with_way_out_if_nested(DECLARE_NESTED);
         infer_each(files, concurrency.max(16), header, |file, schema| union.add(&schema, &file.location)).await?;
         Ok(Arc::new(union.schema()).into())
     }

@@ -108,6 +108,7 @@ pub struct FolderScan {
     table: TableSchema,
     meter: Arc<Meter>,
     truncates: bool,
+    json_texts: Arc<[String]>,
 }
 
 /// How many folders are listed at once.
@@ -119,7 +120,8 @@ impl FolderScan {
     pub fn new(schema: &Schema, partition_columns: usize, meter: Arc<Meter>) -> Self {
         let (files, partitions) = schema.fields().split_at(schema.fields().len().saturating_sub(partition_columns));
         let file_schema = Schema::new_with_metadata(Fields::from(files.to_vec()), schema.metadata().clone());
-        Self { table: TableSchema::new(Arc::new(file_schema), partitions.to_vec()), meter, truncates: false }
+        let table = TableSchema::new(Arc::new(file_schema), partitions.to_vec());
+        Self { table, meter, truncates: false, json_texts: Arc::new([]) }
     }
 
     /// Rounds timestamps that files store in nanoseconds down to microseconds, which is what tables have. Otherwise what is
@@ -127,6 +129,13 @@ impl FolderScan {
     #[must_use]
     pub fn with_truncated_timestamps(self, truncates: bool) -> Self {
         Self { truncates, ..self }
+    }
+
+    /// Reads lists and objects in these columns of JSON files as texts: their JSON, as it stands in the file. Otherwise they
+    /// are refused in a column of texts.
+    #[must_use]
+    pub fn with_json_text(self, columns: &[String]) -> Self {
+        Self { json_texts: columns.into(), ..self }
     }
 
     /// The columns of the files, then the partition columns.
@@ -213,7 +222,7 @@ impl FolderScan {
             target_partitions: session.config().target_partitions(),
         };
         let parquet = session.table_options().parquet.clone();
-        let (source, adapter) = format.reader(self.table.clone(), origin, parquet, self.truncates);
+        let (source, adapter) = self.reader(&format, origin, parquet);
         Ok(FileSet { store: ObjectStoreUrl::parse(&store)?, files, source, adapter })
     }
 }
@@ -236,21 +245,27 @@ async fn list(folder: &Folder, session: &dyn Session) -> Result<(Url, Vec<Object
 
 type Reader = (Arc<dyn FileSource>, Option<Arc<dyn PhysicalExprAdapterFactory>>);
 
-impl FileFormat {
-    /// What reads these files, whatever the case of their names.
-    fn reader(&self, table: TableSchema, origin: Origin, options: TableParquetOptions, truncates: bool) -> Reader {
+impl FolderScan {
+    /// What reads files of this format, whatever the case of their names.
+    fn reader(&self, format: &FileFormat, origin: Origin, options: TableParquetOptions) -> Reader {
+        let (table, truncates) = (self.table.clone(), self.truncates);
         let rows = |rows: Arc<dyn ReadRows>, table, origin| Arc::new(RowSource::new(rows, table, origin));
-        match self {
-            Self::Parquet => (
+        match format {
+            FileFormat::Parquet => (
                 parquet::read(table, origin, parquet::with_int96_unit(options)),
                 Some(Arc::new(Caseless { truncates })),
             ),
-            Self::Json => (rows(Arc::new(JsonObjects { caseless: true, lines: false }), table, origin), None),
-            Self::Csv(csv) => (csv::read(csv.dialect(), Places::Ordered, table, origin), None),
-            Self::Avro => (rows(Arc::new(AvroRows { caseless: true, truncates }), table, origin), None),
+            FileFormat::Json => {
+                let texts = Arc::clone(&self.json_texts);
+                (rows(Arc::new(JsonObjects { caseless: true, lines: false, texts }), table, origin), None)
+            }
+            FileFormat::Csv(csv) => (csv::read(csv.dialect(), Places::Ordered, table, origin), None),
+            FileFormat::Avro => (rows(Arc::new(AvroRows { caseless: true, truncates }), table, origin), None),
         }
     }
+}
 
+impl FileFormat {
     /// Refuses columns that files of this format cannot have.
     fn check(&self, schema: &Schema) -> Result<()> {
         match self {

@@ -34,6 +34,15 @@ pub fn json(text: &[u8], piece: usize, schema: &SchemaRef, caseless: bool) -> Re
     batches(text, piece, JsonCutter::new(SchemaRef::clone(schema), 3).caseless(caseless))
 }
 
+/// The fields of a JSON text as texts, those that are lists or objects as their JSON; the schema has texts only.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn json_as_text(text: &[u8], piece: usize, schema: &SchemaRef) -> Result<Vec<RecordBatch>, String> {
+    let columns: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
+    batches(text, piece, JsonCutter::new(SchemaRef::clone(schema), 3).json_text(&columns))
+}
+
 /// What the rows of a JSON text look like.
 ///
 /// # Errors

@@ -10,6 +10,10 @@ use crate::input::SourceFile;
 pub(crate) const DECLARE: &str =
     "declare a schema: a string takes the values of both, a double the numbers that it holds exactly";
 
+/// The same for lists and structs.
+pub(crate) const DECLARE_NESTED: &str =
+    "no type takes both: declare a schema without the column, or read the files by two sources (`with_glob`)";
+
 /// Looks at all files, a few at a time, and takes in what was found in the order of the files.
 pub(crate) async fn infer_each<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
     files: &[SourceFile],

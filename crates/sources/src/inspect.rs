@@ -118,7 +118,7 @@ pub struct InspectOptions {
     /// How many files are looked at side by side.
     pub concurrency: usize,
     /// The types that columns (in lower case) are to have, whatever is found. A file whose values can never be of that type
-    /// is left out.
+    /// is left out. A column of JSON that is to be a text may hold lists and objects.
     pub types: Vec<(String, DataType)>,
     /// Whether the first files say what the columns are, because they were read before. Otherwise most of them do.
     pub first_counts: bool,
@@ -129,8 +129,9 @@ pub struct InspectOptions {
 pub struct Inspected {
     /// How the files are written. A CSV file in which nothing is quoted has no quotes.
     pub format: FileFormat,
-    /// The columns of all files together, with names in lower case. A column of a CSV file may be null if it has no value
-    /// in some row (which is not known of texts).
+    /// The columns of all files together, with names in lower case, and of typed files with the
+    /// [types](InspectOptions::types) that were asked for. A column of a CSV file may be null if it has no value in some row
+    /// (which is not known of texts).
     pub schema: SchemaRef,
     /// How many rows each file has, if its kind tells that without reading them: Parquet.
     pub rows: Option<Vec<u64>>,
@@ -183,7 +184,7 @@ async fn hidden_columns(
         let first = match kind {
             FileKind::Parquet => hidden::hidden(&Parquet, files(), column, concurrency).await?,
             FileKind::Avro => hidden::hidden(&Avro, files(), column, concurrency).await?,
-            FileKind::Json => hidden::hidden(&Json, files(), column, concurrency).await?,
+            FileKind::Json => hidden::hidden(&Json::default(), files(), column, concurrency).await?,
             // Columns of CSV are found by their places, so that there can be none of that name.
             FileKind::Csv => None,
         };
@@ -202,6 +203,9 @@ fn folder_value(file: &SourceFile, key: &str) -> Option<String> {
 
 /// What is said where the types of files have nothing in common.
 const REWRITE: &str = "rewrite one of them by a job, or say the type that the column is to have, as in `hardtack crawl --type x=string` (a string takes the values of both)";
+
+/// The same for lists and structs, which no other type takes.
+const REWRITE_NESTED: &str = "rewrite one of them by a job, or leave the file out: `hardtack crawl --exclude`";
 
 /// Columns with the types that they are to have, if values of the files can be values of these.
 fn as_wanted(found: &Schema, wanted: &[(String, DataType)], kind: FileKind, file: &Location) -> Result<Schema> {
@@ -284,7 +288,8 @@ async fn inspect_typed(files: &[SourceFile], kind: FileKind, options: &InspectOp
 
 /// The columns of files, as far as their types have something in common, and the files of which that is not so.
 fn united<'a>(headers: impl Iterator<Item = &'a Header>) -> (Union, Vec<(Location, Error)>) {
-    let (mut union, mut misfits) = (Union::new(Policy::Infer, REWRITE), Vec::new());
+    let (mut union, mut misfits) =
+        (Union::new(Policy::Infer, REWRITE).with_way_out_if_nested(REWRITE_NESTED), Vec::new());
     for (file, schema, _) in headers {
         if let Err(e) = union.add(schema, &file.location) {
             misfits.push((file.location.clone(), e));
@@ -334,7 +339,7 @@ async fn texts(files: &[SourceFile], kind: FileKind, options: &InspectOptions) -
             (format, looked.schema)
         }
         _ => {
-            let looked = json::look(files, options.sample_bytes, concurrency).await?;
+            let looked = json::look(files, options.sample_bytes, &options.types, concurrency).await?;
             if let Some((file, one, other)) = &looked.two_spellings {
                 return Err(in_two_spellings(one, other, file));
             }
@@ -345,7 +350,12 @@ async fn texts(files: &[SourceFile], kind: FileKind, options: &InspectOptions) -
     };
     // Several columns of texts may be one in lower case.
     let schema = match files.first() {
-        Some(file) => as_wanted(&folded(&schema, &file.location)?, &options.types, kind, &file.location)?,
+        Some(file) => {
+            let folded = folded(&schema, &file.location)?;
+            // Texts are what was found; who has said a type makes them that.
+            as_wanted(&folded, &options.types, kind, &file.location)?;
+            folded
+        }
         None => schema,
     };
     Ok(Inspected { format, schema: Arc::new(schema), rows: None, notes, unfit: Vec::new(), hidden: Vec::new() })

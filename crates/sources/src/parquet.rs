@@ -22,7 +22,7 @@ use parquet::file::statistics::Statistics;
 
 use crate::convert::Lossless;
 use crate::files::{Files, Format, Inferred, Planned};
-use crate::infer::{DECLARE, infer_each};
+use crate::infer::{DECLARE, DECLARE_NESTED, infer_each};
 use crate::input::SourceFile;
 use crate::scan::{Batches, Metered, Origin, in_file};
 
@@ -59,7 +59,7 @@ impl Format for Parquet {
     const SUFFIXES: &'static [&'static str] = &[".parquet"];
 
     async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<Inferred> {
-        let mut union = Union::new(Policy::Infer, DECLARE);
+        let mut union = Union::new(Policy::Infer, DECLARE).with_way_out_if_nested(DECLARE_NESTED);
         // Footers are waited for, not worked on.
         infer_each(files, concurrency.max(16), footer, |file, (schema, _)| union.add(&schema, &file.location)).await?;
         Ok(Arc::new(transform_schema_to_view(&union.schema())).into())

@@ -21,7 +21,7 @@ mod table;
 mod versions;
 
 pub use crawl::{
-    CrawlOptions, CrawlOutcome, CrawlProblem, CrawlReport, CrawledPartitions, CrawledTable, Nanoseconds, WidenedColumn,
+    CrawlOptions, CrawlOutcome, CrawlProblem, CrawlReport, CrawledPartitions, CrawledTable, Nanoseconds, RetypedColumn,
     crawl,
 };
 pub use evolution::SchemaEvolution;

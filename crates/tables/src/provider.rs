@@ -20,7 +20,7 @@ use hardtack_sources::{Folder, FolderScan, Wanted, partition_value};
 use crate::Table;
 use crate::filters::predicate;
 use crate::format::{NANOSECONDS, TRUNCATE, file_format};
-use crate::selection;
+use crate::selection::{self, TYPES};
 
 /// A table of the catalog as DataFusion scans it: lazily. Making one asks for the table's description only. A scan asks
 /// for the partitions that its filters leave, by pages, and lists the folders of those and no others.
@@ -67,8 +67,11 @@ impl CatalogTable {
         file_format(&description, None)?;
         let schema = schema_from_catalog(&description)?;
         let truncates = description.parameters.get(NANOSECONDS).is_some_and(|how| how == TRUNCATE);
-        let scan =
-            FolderScan::new(&schema, description.partition_keys.len(), meter).with_truncated_timestamps(truncates);
+        // What was said to be a text takes everything.
+        let said = selection::listed(&description, TYPES)?;
+        let scan = FolderScan::new(&schema, description.partition_keys.len(), meter)
+            .with_truncated_timestamps(truncates)
+            .with_json_text(&said);
         let wanted = selection::wanted(&description)?;
         Ok(Self { description, catalog, scan, wanted })
     }

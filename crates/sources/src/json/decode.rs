@@ -1,5 +1,6 @@
 //! JSON rows to batches, and what is wrong with a row that does not fit.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use super::fold::{fold_keys, fold_names};
 use super::keys;
 use super::pairs::written_out;
 use super::rows::{RowScanner, syntax_fault};
+use super::shape::way_out;
 use crate::blocks::{BLOCK_BYTES, Cut, Decode};
 use crate::convert::rename;
 use crate::fault::Fault;
@@ -27,6 +29,8 @@ pub(crate) struct JsonCutter {
     folded: Option<SchemaRef>,
     /// Where the number of a row's line goes, among the other columns.
     line_at: Option<usize>,
+    /// Which columns take lists and objects as their JSON, of those that are no line.
+    texts_at: Arc<[usize]>,
     scanner: RowScanner,
     batch_size: usize,
 }
@@ -36,12 +40,14 @@ pub(crate) struct JsonRows {
     schema: SchemaRef,
     folded: Option<SchemaRef>,
     line_at: Option<usize>,
+    texts_at: Arc<[usize]>,
     rows: Vec<Range<usize>>,
 }
 
 impl JsonCutter {
     pub(crate) fn new(schema: SchemaRef, batch_size: usize) -> Self {
-        Self { schema, folded: None, line_at: None, scanner: RowScanner::default(), batch_size }
+        let texts_at = Arc::new([]);
+        Self { schema, folded: None, line_at: None, texts_at, scanner: RowScanner::default(), batch_size }
     }
 
     /// Whether [`LINE_COLUMN`] is the line of a row and no field of it.
@@ -52,6 +58,15 @@ impl JsonCutter {
             self.schema = Arc::new(Schema::new(fields.map(|(_, field)| Arc::clone(field)).collect::<Fields>()));
         }
         self
+    }
+
+    /// The columns that take lists and objects as their JSON. The columns without the lines must be known.
+    pub(crate) fn json_text(self, columns: &[String]) -> Self {
+        let is_named = |name: &str| columns.iter().any(|column| column.to_lowercase() == name.to_lowercase());
+        let is_text = |field: &FieldRef| field.data_type().is_string() && is_named(field.name());
+        let fields = self.schema.fields().iter().enumerate();
+        let texts_at = fields.filter(|(_, field)| is_text(field)).map(|(at, _)| at).collect();
+        Self { texts_at, ..self }
     }
 
     /// Whether the case of keys does not matter.
@@ -81,7 +96,7 @@ impl Cut for JsonCutter {
         let used = rows.last().map_or(0, |row| row.end);
         self.scanner.consume(used, rows.len());
         let (schema, folded) = (Arc::clone(&self.schema), self.folded.clone());
-        let made = JsonRows { schema, folded, line_at: self.line_at, rows };
+        let made = JsonRows { schema, folded, line_at: self.line_at, texts_at: Arc::clone(&self.texts_at), rows };
         Ok(Step { used, made: Some(made) })
     }
 }
@@ -95,6 +110,7 @@ impl Decode for JsonRows {
             schema: Arc::clone(&self.schema),
             folded: self.folded.clone(),
             line_at: None,
+            texts_at: Arc::clone(&self.texts_at),
         };
         if row > 0 {
             before.decode_unique(text)?;
@@ -142,11 +158,13 @@ impl JsonRows {
             return RecordBatch::try_new_with_options(Arc::clone(schema), vec![], &options)
                 .map_err(|e| Fault::new(0, e.to_string()));
         }
-        let decoded = arrow_decoder(schema.fields(), rows.len())
-            .and_then(|mut decoder| decode(&mut decoder, schema, rows.iter().map(|row| &text[row.clone()])));
+        let texts: Vec<&str> = self.texts_at.iter().map(|at| schema.field(*at).name().as_str()).collect();
+        let decoded = arrow_decoder(schema.fields(), rows.len()).and_then(|mut decoder| {
+            decode(&mut decoder, schema, rows.iter().map(|row| with_json_text(&text[row.clone()], &texts)))
+        });
         decoded.map_err(|why| {
             // The decoder says what it did not like, but not where: look again, at one row after another.
-            let found = rows.iter().find_map(|row| explain(&text[row.clone()], row.start, schema.fields()));
+            let found = rows.iter().find_map(|row| explain(&text[row.clone()], row.start, schema.fields(), &texts));
             found.unwrap_or_else(|| Fault::new(rows.first().map_or(0, |r| r.start), why))
         })
     }
@@ -168,10 +186,10 @@ pub(crate) fn can_decode(fields: &Fields) -> Result<(), String> {
 fn decode<'a>(
     decoder: &mut Decoder,
     schema: &SchemaRef,
-    rows: impl Iterator<Item = &'a [u8]>,
+    rows: impl Iterator<Item = Cow<'a, [u8]>>,
 ) -> Result<RecordBatch, String> {
     for row in rows {
-        let row = written_out(row);
+        let row = written_out(&row);
         let read = decoder.decode(&row).map_err(|e| e.to_string())?;
         if read < row.len() {
             return Err("this is not one JSON object".to_owned());
@@ -185,24 +203,54 @@ fn decode<'a>(
     RecordBatch::try_new(Arc::clone(schema), columns).map_err(|e| e.to_string())
 }
 
+/// A row in which these fields are texts, if they are lists or objects: the JSON of those, as it stands there.
+fn with_json_text<'a>(row: &'a [u8], fields: &[&str]) -> Cow<'a, [u8]> {
+    if fields.is_empty() {
+        return Cow::Borrowed(row);
+    }
+    // What is malformed is for the decoder to find.
+    let Ok(values) = serde_json::from_slice::<HashMap<Cow<str>, &RawValue>>(row) else { return Cow::Borrowed(row) };
+    let of = |field: &&str| values.get(*field).map(|value| value.get()).filter(|text| is_nested(text));
+    let mut nested: Vec<&str> = fields.iter().filter_map(of).collect();
+    nested.sort_unstable_by_key(|text| text.as_ptr());
+    let (mut written, mut at) = (Vec::new(), 0);
+    for text in nested {
+        let start = text.as_ptr() as usize - row.as_ptr() as usize;
+        written.extend_from_slice(&row[at..start]);
+        written.extend(serde_json::Value::from(text).to_string().into_bytes());
+        at = start + text.len();
+    }
+    if at == 0 {
+        return Cow::Borrowed(row);
+    }
+    written.extend_from_slice(&row[at..]);
+    Cow::Owned(written)
+}
+
+fn is_nested(json: &str) -> bool {
+    json.starts_with(['{', '['])
+}
+
 /// What is wrong with a row that starts at `offset`, if it is this row that is wrong.
-fn explain(row: &[u8], offset: usize, fields: &Fields) -> Option<Fault> {
+fn explain(row: &[u8], offset: usize, fields: &Fields, texts: &[&str]) -> Option<Fault> {
     let text = match std::str::from_utf8(row) {
         Ok(text) => text,
         Err(e) => return Some(Fault::new(offset + e.valid_up_to(), "this is not UTF-8 text")),
     };
     let Ok(raw) = serde_json::from_str::<&RawValue>(text) else { return syntax_fault(row, offset) };
-    let place = Place { base: text.as_ptr() as usize, offset };
+    let place = Place { base: text.as_ptr() as usize, offset, texts };
     place.object(raw, fields, "")
 }
 
 /// Finds the value that does not fit, going down into objects and lists.
-struct Place {
+struct Place<'a> {
     base: usize,
     offset: usize,
+    /// The fields of the row that may be lists and objects.
+    texts: &'a [&'a str],
 }
 
-impl Place {
+impl Place<'_> {
     /// Where a value is; raw values are parts of the row's text.
     fn of(&self, raw: &RawValue) -> usize {
         self.offset + (raw.get().as_ptr() as usize - self.base)
@@ -212,9 +260,12 @@ impl Place {
         let Ok(values) = serde_json::from_str::<HashMap<String, &RawValue>>(raw.get()) else {
             return Some(self.not_a("object", raw, path));
         };
+        let is_text = |field: &FieldRef| path.is_empty() && self.texts.contains(&field.name().as_str());
         fields.iter().find_map(|field| {
+            let is_text = is_text(field);
             let path = if path.is_empty() { field.name().clone() } else { format!("{path}.{}", field.name()) };
             match values.get(field.name()) {
+                Some(value) if is_text && is_nested(value.get()) => None,
                 Some(value) => self.value(value, field, &path),
                 None if field.is_nullable() => None,
                 None => Some(Fault::required(self.of(raw), path)),
@@ -244,7 +295,10 @@ impl Place {
                 };
                 values.iter().find_map(|(key, value)| self.value(value, &pair[1], &format!("{path}.{key}")))
             }
-            wanted => self.alone(raw, field).err().map(|_| Fault::bad_value(self.of(raw), path, raw.get(), wanted)),
+            wanted => self.alone(raw, field).err().map(|_| {
+                let fault = Fault::bad_value(self.of(raw), path, raw.get(), wanted);
+                if wanted.is_string() && is_nested(raw.get()) { fault.way_out(way_out(path)) } else { fault }
+            }),
         }
     }
 
@@ -254,7 +308,7 @@ impl Place {
         let schema = Arc::new(Schema::new(alone.clone()));
         let mut decoder = arrow_decoder(&alone, 1)?;
         let row = format!("{{\"value\":{}}}", raw.get());
-        decode(&mut decoder, &schema, std::iter::once(row.as_bytes())).map(|_| ())
+        decode(&mut decoder, &schema, std::iter::once(row.as_bytes().into())).map(|_| ())
     }
 
     fn not_a(&self, wanted: &str, raw: &RawValue, path: &str) -> Fault {

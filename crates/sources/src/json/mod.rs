@@ -9,11 +9,11 @@ mod shape;
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema};
 use async_trait::async_trait;
 use datafusion::datasource::physical_plan::FileSource;
 use datafusion::datasource::table_schema::TableSchema;
-use hardtack_core::{Error, Location, Result};
+use hardtack_core::{Error, Location, Result, nearest};
 
 use crate::files::{Files, Format, Inferred, Planned};
 use crate::infer::infer_each;
@@ -21,11 +21,14 @@ use crate::input::{SourceFile, Step};
 use crate::scan::{Batches, Origin, ReadRows, RowSource, Want};
 use decode::{JsonCutter, can_decode};
 use rows::RowScanner;
-use shape::Shape;
+use shape::{Shape, Told};
 
 /// The JSON format: see [`JsonFiles`].
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Json;
+pub struct Json {
+    /// The columns that take lists and objects as their JSON.
+    texts: Vec<String>,
+}
 
 /// JSON files: one object after another, each a row, in any layout: one on a line (`.jsonl`, `.ndjson`), several on a
 /// line, pretty-printed over lines, in a top-level array, or a mixture. Compressed files (gzip, zstd, bzip2, xz) are
@@ -44,7 +47,8 @@ pub struct Json;
 /// The rows have exactly the declared columns, and what does not fit is refused with file, line, column and value.
 /// * Names are matched exactly, case included. Fields that are not declared are ignored.
 /// * A missing field is null. A null or missing field whose column allows no null is refused.
-/// * Numbers and booleans in a text column become their text as it stands in the file (as in Spark).
+/// * Numbers and booleans in a text column become their text as it stands in the file (as in Spark). Lists and objects do
+///   so [on request](Files::with_json_text), and are refused otherwise.
 /// * Numbers may be texts; they, dates, timestamps and times are read as the [crate](crate#how-a-text-becomes-a-value) says.
 ///   `1.5` in an integer column is refused, `1.0` is 1; a number in a date or timestamp column is refused, too. Binary
 ///   columns are read from hexadecimal text.
@@ -55,9 +59,27 @@ pub struct Json;
 /// something are text, with all their digits: integers beyond 64 bits signed, `1e400`, `0.1000000000000000055`, and
 /// integers beyond 2^53 beside a float. Dates and timestamps stay text. Structs merge field by field, lists by element;
 /// fields that are null everywhere are text. A field that is an object or list in one place and something else in another
-/// is refused, with both places. Names that differ in case only are one column, with the name that was first seen, unless
+/// is refused, with both places; [`with_json_text`](Files::with_json_text) reads it. Names that differ in case only are one column, with the name that was first seen, unless
 /// an object has both: then case counts in all files.
 pub type JsonFiles = Files<Json>;
+
+impl Files<Json> {
+    /// Reads lists and objects of these columns as texts: their JSON, as it stands in the file. Numbers, booleans and texts
+    /// are what they are in any column of texts. That is a way to read a field that is an object in one row and a text in
+    /// another. The columns are those of rows, and not of objects in them; a declared schema has them as texts.
+    ///
+    /// ```
+    /// use hardtack_sources::JsonFiles;
+    ///
+    /// let events = JsonFiles::new("events", "s3://lake/events").with_json_text(["payload"]);
+    /// assert_eq!(format!("{events:?}"), r#"JsonFiles { name: "events", location: "s3://lake/events", json_text: ["payload"] }"#);
+    /// ```
+    #[must_use]
+    pub fn with_json_text<N: Into<String>>(mut self, columns: impl IntoIterator<Item = N>) -> Self {
+        self.format.texts.extend(columns.into_iter().map(Into::into));
+        self
+    }
+}
 
 #[async_trait]
 impl Format for Json {
@@ -66,23 +88,53 @@ impl Format for Json {
     const COMPRESSED: bool = true;
     const LINES: bool = true;
 
+    fn show(&self, f: &mut std::fmt::DebugStruct<'_, '_>) {
+        if !self.texts.is_empty() {
+            f.field("json_text", &self.texts);
+        }
+    }
+
     fn check(&self, declared: &Schema) -> Result<()> {
+        self.check_texts("the declared schema has", declared, false)?;
         check(declared)
     }
 
     async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<Inferred> {
-        let looked = look(files, None, concurrency).await?;
-        let schema = Arc::new(Schema::new(looked.shape.fields()));
+        let told = self.texts.iter().map(|name| (name.clone(), DataType::Utf8)).collect::<Vec<_>>();
+        let looked = look(files, None, &told, concurrency).await?;
+        let schema = Schema::new(looked.shape.fields());
+        self.check_texts("the files have", &schema, looked.caseless)?;
+        let schema = Arc::new(schema);
         Ok(Inferred { schema, caseless: looked.caseless })
     }
 
     async fn column(&self, file: SourceFile, column: &Field) -> Result<Batches> {
-        JsonObjects { caseless: true, lines: false }.read(file, Want::column(column.clone())).await
+        JsonObjects { caseless: true, ..JsonObjects::default() }.read(file, Want::column(column.clone())).await
     }
 
     fn plan(&self, table: TableSchema, origin: Origin, planned: &Planned) -> Result<Arc<dyn FileSource>> {
-        let rows = JsonObjects { caseless: planned.caseless, lines: planned.lines };
+        let texts = self.texts.as_slice().into();
+        let rows = JsonObjects { caseless: planned.caseless, lines: planned.lines, texts };
         Ok(Arc::new(RowSource::new(Arc::new(rows), table, origin)))
+    }
+}
+
+impl Json {
+    /// Refuses columns that are to hold JSON and cannot.
+    fn check_texts(&self, who_has: &str, schema: &Schema, caseless: bool) -> Result<()> {
+        for name in &self.texts {
+            let is_it = |other: &String| other == name || (caseless && other.to_lowercase() == name.to_lowercase());
+            let Some(field) = schema.fields().iter().find(|field| is_it(field.name())) else {
+                let names = schema.fields().iter().map(|field| field.name().as_str());
+                let near = nearest(name, names).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+                return Err(Error::usage(format!("`with_json_text`: {who_has} no column `{name}`{near}")));
+            };
+            if !field.data_type().is_string() {
+                let why = format!("`with_json_text`: `{name}` is declared {}; declare it a string", field.data_type());
+                return Err(Error::usage(why).with("column", name));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -92,12 +144,14 @@ pub(crate) fn check(schema: &Schema) -> Result<()> {
 }
 
 /// Reads the rows of JSON files.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct JsonObjects {
     /// Whether the case of names does not matter.
     pub(crate) caseless: bool,
     /// Whether the column [`LINE_COLUMN`](crate::LINE_COLUMN) is the line and no field.
     pub(crate) lines: bool,
+    /// The columns that take lists and objects as their JSON.
+    pub(crate) texts: Arc<[String]>,
 }
 
 #[async_trait]
@@ -107,7 +161,8 @@ impl ReadRows for JsonObjects {
     }
 
     async fn read(&self, file: SourceFile, want: Want) -> Result<Batches> {
-        let cutter = JsonCutter::new(want.columns, want.batch_size).caseless(self.caseless).lines(self.lines);
+        let cutter = JsonCutter::new(want.columns, want.batch_size);
+        let cutter = cutter.caseless(self.caseless).lines(self.lines).json_text(&self.texts);
         Ok(file.open_text().await?.batches(cutter, want.side_by_side))
     }
 }
@@ -130,13 +185,19 @@ impl Looked {
 }
 
 /// Looks at all files, at no more than `sample` bytes of each. Names that differ in case only are one column, unless an
-/// object has both.
-pub(crate) async fn look(files: &[SourceFile], sample: Option<u64>, concurrency: usize) -> Result<Looked> {
-    let (mut all, mut scattered, mut misnamed, mut two_spellings) = (Shape::default(), None, None, None);
+/// object has both. Columns that are `told` to be texts may hold anything.
+pub(crate) async fn look(
+    files: &[SourceFile],
+    sample: Option<u64>,
+    told: &[(String, DataType)],
+    concurrency: usize,
+) -> Result<Looked> {
+    let told: Told = told.iter().map(|(name, of)| (name.to_lowercase(), of.clone())).collect();
+    let (mut all, mut scattered, mut misnamed, mut two_spellings) = (Shape::told(&told), None, None, None);
     infer_each(
         files,
         concurrency,
-        move |file| infer_file(file, sample),
+        move |file| infer_file(file, sample, Arc::clone(&told)),
         |file, found| {
             if !found.by_line && scattered.is_none() {
                 scattered = Some(file.location.clone());
@@ -169,8 +230,8 @@ struct FileLooked {
     misnamed: Option<String>,
 }
 
-async fn infer_file(file: SourceFile, sample: Option<u64>) -> Result<FileLooked> {
-    let (mut shape, mut scanner) = (Shape::default(), RowScanner::default());
+async fn infer_file(file: SourceFile, sample: Option<u64>, told: Told) -> Result<FileLooked> {
+    let (mut shape, mut scanner) = (Shape::told(&told), RowScanner::default());
     let (mut by_line, mut looked_at) = (true, 0);
     let mut text = file.open_text().await?;
     let misnamed = text.misnamed();
@@ -200,8 +261,8 @@ impl shape::Conflict {
     fn error(self) -> Error {
         let Self { path, one: (one, this), other: (other, that) } = self;
         Error::refused(format!("`{path}` is {this} in {one} and {that} in {other}"))
+            .with("way out", shape::way_out(&path))
             .with("column", path)
-            .with("way out", format!("{}, or leave one of the files out (`crawl --exclude`)", shape::WITHOUT))
     }
 }
 

@@ -26,7 +26,11 @@ pub(super) struct Shape {
     last: Vec<u64>,
     /// Two fields that one object has, though their names differ in case only.
     both: Option<(usize, usize)>,
+    told: Option<Told>,
 }
+
+/// The types of fields that are known beforehand, by their names in lower case.
+pub(super) type Told = Arc<[(String, DataType)]>;
 
 /// What is known of a value.
 #[derive(Debug, Default)]
@@ -43,6 +47,8 @@ enum Kind {
     Scalar(Scalar),
     List(Box<Seen>),
     Object(Shape),
+    /// Somebody has said that it is read as a text, whatever it is.
+    Anything,
 }
 
 /// A value that has a structure in one place and another, or none, in another place.
@@ -63,6 +69,7 @@ impl Kind {
             Self::Scalar(_) => "a text",
             Self::List(_) => "a list",
             Self::Object(_) => "an object",
+            Self::Anything => "anything",
         }
     }
 
@@ -71,12 +78,23 @@ impl Kind {
         match self {
             Self::Object(shape) => Some(shape),
             Self::List(item) => item.kind.inner(),
-            Self::Null | Self::Scalar(_) => None,
+            Self::Null | Self::Scalar(_) | Self::Anything => None,
         }
     }
 }
 
 impl Shape {
+    /// Of objects some of whose fields are known.
+    pub(super) fn told(told: &Told) -> Self {
+        Self { told: Some(Arc::clone(told)), ..Self::default() }
+    }
+
+    fn told_of(&self, name: &str) -> Option<&DataType> {
+        let told = self.told.as_ref()?;
+        let name = name.to_lowercase();
+        told.iter().find(|(told, _)| *told == name).map(|(_, of)| of)
+    }
+
     /// Takes in one row, which starts at `offset` of the text.
     pub(super) fn observe(&mut self, row: &[u8], offset: usize) -> Result<(), Fault> {
         let mut json = serde_json::Deserializer::from_slice(row);
@@ -115,7 +133,8 @@ impl Shape {
         let at = self.fields.len();
         self.names.insert(name.to_owned(), at);
         self.folded.entry(name.to_lowercase()).or_default().push(at);
-        self.fields.push((name.to_owned(), Seen::default()));
+        let kind = if self.told_of(name).is_some_and(DataType::is_string) { Kind::Anything } else { Kind::Null };
+        self.fields.push((name.to_owned(), Seen { kind, file: None }));
         self.last.push(0);
         at
     }
@@ -145,7 +164,7 @@ impl Shape {
 
     /// With one field for names that differ in case only: the name that was seen first.
     pub(super) fn united(self, path: &str) -> Result<Self, Conflict> {
-        let mut united = Self::default();
+        let mut united = Self { told: self.told, ..Self::default() };
         for (name, seen) in self.fields {
             let path = join(path, &name);
             let first = united.folded.get(&name.to_lowercase()).and_then(|spellings| spellings.first()).copied();
@@ -162,8 +181,12 @@ impl Shape {
 
     /// The fields as Arrow has them, all nullable.
     pub(super) fn fields(&self) -> Fields {
-        let typed = self.fields.iter().filter_map(|(name, seen)| Some(Field::new(name, seen.data_type()?, true)));
-        typed.collect()
+        let of = |(name, seen): &(String, Seen)| match (&seen.kind, self.told_of(name)) {
+            // Nothing is known of it but what was told.
+            (Kind::Null, Some(told)) => Some(Field::new(name, told.clone(), true)),
+            _ => Some(Field::new(name, seen.data_type()?, true)),
+        };
+        self.fields.iter().filter_map(of).collect()
     }
 }
 
@@ -171,7 +194,7 @@ impl Seen {
     /// `None` for an object that never had a field: there is nothing in it to read.
     fn data_type(&self) -> Option<DataType> {
         Some(match &self.kind {
-            Kind::Null => DataType::Utf8,
+            Kind::Null | Kind::Anything => DataType::Utf8,
             Kind::Scalar(scalar) => scalar.data_type(),
             Kind::List(item) => DataType::new_list(item.data_type()?, true),
             Kind::Object(shape) => match shape.fields() {
@@ -184,7 +207,7 @@ impl Seen {
     fn merge(&mut self, other: Self, file: &Arc<str>, path: &str) -> Result<(), Conflict> {
         let was_null = matches!(self.kind, Kind::Null);
         match (&mut self.kind, other.kind) {
-            (_, Kind::Null) => return Ok(()),
+            (_, Kind::Null) | (Kind::Anything, _) => return Ok(()),
             (mine @ Kind::Null, theirs) => *mine = theirs,
             (Kind::Scalar(mine), Kind::Scalar(theirs)) => *mine = mine.widen(theirs),
             (Kind::List(mine), Kind::List(theirs)) => mine.merge(*theirs, file, &format!("{path}[]"))?,
@@ -219,19 +242,26 @@ impl Seen {
         match &mut self.kind {
             Kind::List(item) => item.claim(file),
             Kind::Object(shape) => shape.fields.iter_mut().for_each(|(_, seen)| seen.claim(file)),
-            Kind::Null | Kind::Scalar(_) => {}
+            Kind::Null | Kind::Scalar(_) | Kind::Anything => {}
         }
     }
 }
 
-/// No type holds objects, lists and other values alike.
-pub(super) const WITHOUT: &str = "declare a schema without it";
+/// No type holds objects, lists and other values alike, but their JSON can be read.
+pub(super) fn way_out(path: &str) -> String {
+    let column = path.split(['.', '[']).next().unwrap_or_default();
+    format!(
+        "read `{column}` as JSON text: `with_json_text([\"{column}\"])`, `crawl --type {column}=string`; declare a schema \
+         without it; or leave files out: `crawl --exclude`"
+    )
+}
 
 fn conflict(path: &str, before: &Kind, now: &Kind) -> serde_json::Error {
     serde_json::Error::custom(format!(
-        "`{path}` is {} here and {} in an earlier row; {WITHOUT}, or leave the file out (`crawl --exclude`)",
+        "`{path}` is {} here and {} in an earlier row; {}",
         now.name(),
-        before.name()
+        before.name(),
+        way_out(path)
     ))
 }
 
@@ -296,6 +326,9 @@ impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
 
 impl ValueSeed<'_> {
     fn look(self, text: &str) -> Result<(), serde_json::Error> {
+        if matches!(self.seen.kind, Kind::Anything) {
+            return Ok(());
+        }
         let scalar = match text.as_bytes().first() {
             None | Some(b'n') => return Ok(()),
             Some(b'{' | b'[') => return self.look_into(text),

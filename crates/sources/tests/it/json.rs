@@ -99,15 +99,15 @@ async fn what_is_a_list_in_one_row_and_an_object_in_another_is_refused() {
         told.push(show(&ctx, JsonFiles::new("a", AT)).await);
         told.push(show(&ctx, JsonFiles::new("a", AT).with_schema(schema(&[("b", DataType::Int64)]))).await);
     }
-    assert_snapshot!(told.join("\n"), @"
-    refused: `a` is an object here and a list in an earlier row; declare a schema without it, or leave the file out (`crawl --exclude`) (file: memory:/data/a.json, line: 2)
+    assert_snapshot!(told.join("\n"), @r#"
+    refused: `a` is an object here and a list in an earlier row; read `a` as JSON text: `with_json_text(["a"])`, `crawl --type a=string`; declare a schema without it; or leave files out: `crawl --exclude` (file: memory:/data/a.json, line: 2)
     +---+
     | b |
     +---+
     |   |
     |   |
     +---+
-    refused: `a` is a list here and an object in an earlier row; declare a schema without it, or leave the file out (`crawl --exclude`) (file: memory:/data/a.json, line: 2)
+    refused: `a` is a list here and an object in an earlier row; read `a` as JSON text: `with_json_text(["a"])`, `crawl --type a=string`; declare a schema without it; or leave files out: `crawl --exclude` (file: memory:/data/a.json, line: 2)
     +---+
     | b |
     +---+
@@ -116,7 +116,101 @@ async fn what_is_a_list_in_one_row_and_an_object_in_another_is_refused() {
     +---+
     refused: an object has `a` twice (file: memory:/data/a.json, line: 1, column: a, way out: repair the file; `jq -c .` keeps the last of the two values)
     refused: an object has `a` twice (file: memory:/data/a.json, line: 1, column: a, way out: repair the file; `jq -c .` keeps the last of the two values)
-    ");
+    "#);
+}
+
+/// What is a list in one row and a text in another is read as what stands in the file, with or without a schema.
+#[tokio::test]
+async fn lists_and_objects_can_be_read_as_their_json() {
+    let text = [
+        r#"{"id": 1, "v": {"a": [1, "\"x\\ud842\\udfb7"],  "A" : 1e5}, "w": {"v": "x"}}"#,
+        "{\"v\": [\n  1.0 ], \"id\": 2}",
+        r#"{"id": 3, "v": "text"} {"id": 4, "v": 1.50} {"id": 5, "v": null} {"id": 6}"#,
+        r#"{"\u0076": {}, "id": 7, "w": {"v": "y"}}"#,
+    ];
+    let ctx = with_files([("data/a.json", text.join("\n"))]).await;
+    let source = JsonFiles::new("a", AT).with_json_text(["v"]);
+    assert_snapshot!(show(&ctx, source.clone()).await, @r#"
+    +----+---------------------------------------------+--------+
+    | id | v                                           | w      |
+    +----+---------------------------------------------+--------+
+    | 1  | {"a": [1, "\"x\\ud842\\udfb7"],  "A" : 1e5} | {v: x} |
+    | 2  | [                                           |        |
+    |    |   1.0 ]                                     |        |
+    | 3  | text                                        |        |
+    | 4  | 1.50                                        |        |
+    | 5  |                                             |        |
+    | 6  |                                             |        |
+    | 7  | {}                                          | {v: y} |
+    +----+---------------------------------------------+--------+
+    "#);
+    let declared = schema(&[("v", DataType::Utf8), ("id", DataType::Int32)]);
+    let with_schema = source.clone().with_schema(declared).with_origin();
+    assert_snapshot!(show(&ctx, with_schema).await, @r#"
+    +---------------------------------------------+----+---------------------+-------+
+    | v                                           | id | _file               | _line |
+    +---------------------------------------------+----+---------------------+-------+
+    | {"a": [1, "\"x\\ud842\\udfb7"],  "A" : 1e5} | 1  | memory:/data/a.json | 1     |
+    | [                                           | 2  | memory:/data/a.json | 2     |
+    |   1.0 ]                                     |    |                     |       |
+    | text                                        | 3  | memory:/data/a.json | 4     |
+    | 1.50                                        | 4  | memory:/data/a.json | 4     |
+    |                                             | 5  | memory:/data/a.json | 4     |
+    |                                             | 6  | memory:/data/a.json | 4     |
+    | {}                                          | 7  | memory:/data/a.json | 5     |
+    +---------------------------------------------+----+---------------------+-------+
+    "#);
+    // Only these columns, and only where they are.
+    let not_inside = JsonFiles::new("a", AT)
+        .with_json_text(["w"])
+        .with_schema(schema(&[("w", DataType::Utf8), ("v", DataType::Utf8)]));
+    assert_snapshot!(show(&ctx, not_inside).await, @r#"refused: `{"a": [1, "\"x\\ud842\\udfb7"],  "A" : 1e5}` is not a Utf8 (file: memory:/data/a.json, line: 1, column: v, value: {"a": [1, "\"x\\ud842\\udfb7"],  "A" : 1e5})"#);
+    // What else is wrong in such a row is still found.
+    let wrong = source.with_schema(schema(&[("v", DataType::Utf8), ("id", DataType::Boolean)]));
+    assert_snapshot!(show(&ctx, wrong).await, @"refused: `1` is not a Boolean (file: memory:/data/a.json, line: 1, column: id, value: 1)");
+}
+
+/// Spellings of a name are one column, whichever was asked for.
+#[tokio::test]
+async fn columns_of_json_text_know_the_case_that_their_files_know() {
+    let ctx = with_files([("data/a.json", r#"{"Data": {"X": 1}} {"data": [2]}"#)]).await;
+    let one = show(&ctx, JsonFiles::new("a", AT).with_json_text(["Data"])).await;
+    assert_snapshot!(one, @r#"
+    +----------+
+    | Data     |
+    +----------+
+    | {"X": 1} |
+    | [2]      |
+    +----------+
+    "#);
+    assert_eq!(show(&ctx, JsonFiles::new("a", AT).with_json_text(["data"])).await, one);
+}
+
+#[rstest]
+#[case::misspelt("dta", None, "usage: `with_json_text`: the files have no column `dta`; did you mean `data`?")]
+#[case::misspelt_declared(
+    "dta",
+    Some(DataType::Utf8),
+    "usage: `with_json_text`: the declared schema has no column `dta`; did you mean `data`?"
+)]
+#[case::no_text(
+    "data",
+    Some(DataType::Int64),
+    "usage: `with_json_text`: `data` is declared Int64; declare it a string (column: data)"
+)]
+#[tokio::test]
+async fn columns_of_json_text_are_columns_and_texts(
+    #[case] name: &str,
+    #[case] declared: Option<DataType>,
+    #[case] expected: &str,
+) {
+    let ctx = with_files([("data/a.json", r#"{"data": {"X": 1}}"#)]).await;
+    let source = JsonFiles::new("a", AT).with_json_text([name]);
+    let source = match declared {
+        Some(of) => source.with_schema(schema(&[("data", of)])),
+        None => source,
+    };
+    assert_eq!(show(&ctx, source).await, expected);
 }
 
 #[tokio::test]
@@ -342,9 +436,9 @@ async fn types_are_found_in_every_file(#[case] files: &[&str], #[case] wanted: &
 async fn types_that_do_not_go_together_name_both_places() {
     let files = [("data/a.json", "{\"x\":[{\"y\":1}]}"), ("data/b.json", "{\"x\":[{\"y\":{}}]}")];
     let ctx = with_files(files).await;
-    assert_snapshot!(show(&ctx, JsonFiles::new("a", AT)).await, @"refused: `x[].y` is a number in memory:/data/a.json and an object in memory:/data/b.json (column: x[].y, way out: declare a schema without it, or leave one of the files out (`crawl --exclude`), file: memory:/data/b.json)");
+    assert_snapshot!(show(&ctx, JsonFiles::new("a", AT)).await, @r#"refused: `x[].y` is a number in memory:/data/a.json and an object in memory:/data/b.json (way out: read `x` as JSON text: `with_json_text(["x"])`, `crawl --type x=string`; declare a schema without it; or leave files out: `crawl --exclude`, column: x[].y, file: memory:/data/b.json)"#);
     let ctx = with_files([("data/a.json", "{\"x\":{\"y\":1}}\n{\"x\":{\"y\":2}}\n{\"x\":3}")]).await;
-    assert_snapshot!(show(&ctx, JsonFiles::new("a", AT)).await, @"refused: `x` is a number here and an object in an earlier row; declare a schema without it, or leave the file out (`crawl --exclude`) (file: memory:/data/a.json, line: 3)");
+    assert_snapshot!(show(&ctx, JsonFiles::new("a", AT)).await, @r#"refused: `x` is a number here and an object in an earlier row; read `x` as JSON text: `with_json_text(["x"])`, `crawl --type x=string`; declare a schema without it; or leave files out: `crawl --exclude` (file: memory:/data/a.json, line: 3)"#);
     // Which works.
     let others = JsonFiles::new("a", AT).with_schema(schema(&[("z", DataType::Utf8)]));
     assert_eq!(collect(&ctx, others).await.unwrap()[0].num_rows(), 3);

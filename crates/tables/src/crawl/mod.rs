@@ -31,7 +31,7 @@ use search::{KnownFolder, KnownFolders, KnownTable, Looks, Search, Wishes};
 use tree::{DataSet, Listed, Owner, Part};
 use update::Compared;
 
-pub use report::{CrawlOutcome, CrawlProblem, CrawlReport, CrawledPartitions, CrawledTable, WidenedColumn};
+pub use report::{CrawlOutcome, CrawlProblem, CrawlReport, CrawledPartitions, CrawledTable, RetypedColumn};
 
 /// How [`crawl`] goes about it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -587,6 +587,7 @@ impl Crawl<'_> {
         selection::write(&mut table.parameters, TYPES, &self.said(&schema));
         self.columns.extend(table.storage.columns.iter().map(|column| column.name.clone()));
         notes.extend(self.nanoseconds(&mut table, &found.all.schema));
+        notes.extend(update::texts(&table, &found.all.schema, &found.all.format));
         selection::write(&mut table.parameters, FILES, &set.only);
         selection::write(&mut table.parameters, EXCLUDE, &set.except);
         selection::write(&mut table.parameters, PLAIN_KEYS, &set.plain_keys());
@@ -682,15 +683,15 @@ impl Crawl<'_> {
             }
             self.name_unfit(&table.qualified_name(), &parts, &found);
             let schema = as_said(self.columns(&table, set, &found.all, &format)?, &types);
-            (report.columns_added, report.columns_widened) = update::evolve(&mut table, &schema, &format)?;
+            (report.columns_added, report.columns_retyped) = update::evolve(&mut table, &schema, &format)?;
             if self.options.nanoseconds == Nanoseconds::Text {
                 let columns = describe::with_nanoseconds(&found.all.schema);
-                report.columns_widened.extend(update::retype(&mut table, &schema, &columns)?);
+                report.columns_retyped.extend(update::retype(&mut table, &schema, &columns)?);
             }
             let said = self.said(&schema);
             self.columns.extend(said.iter().cloned());
             let columns: Vec<&str> = said.iter().map(String::as_str).collect();
-            report.columns_widened.extend(update::retype(&mut table, &schema, &columns)?);
+            report.columns_retyped.extend(update::retype(&mut table, &schema, &columns)?);
             let all_said: BTreeSet<String> = selection::listed(&table, TYPES)?.into_iter().chain(said).collect();
             if selection::write(&mut table.parameters, TYPES, &Vec::from_iter(all_said)) {
                 report.outcome = CrawlOutcome::Updated;
@@ -844,7 +845,7 @@ impl Crawl<'_> {
         let forgotten = !counts && update::forget_counts(table, report);
         let is_changed = |column: &&Column| {
             let is = |name: &String| *name == column.name;
-            report.columns_added.iter().any(|c| is(&c.name)) || report.columns_widened.iter().any(|c| is(&c.name))
+            report.columns_added.iter().any(|c| is(&c.name)) || report.columns_retyped.iter().any(|c| is(&c.name))
         };
         let columns: Vec<Column> = table.storage.columns.iter().filter(is_changed).cloned().collect();
         let described = !columns.is_empty() || report.statistics || report.outcome == CrawlOutcome::Updated;
@@ -976,7 +977,7 @@ fn reported(table: &Description, location: &Location) -> CrawledTable {
         format: table.format().map(|f| f.classification().to_owned()).unwrap_or_default(),
         outcome: CrawlOutcome::Unchanged,
         columns_added: Vec::new(),
-        columns_widened: Vec::new(),
+        columns_retyped: Vec::new(),
         statistics: false,
         partition_keys: table.partition_keys.clone(),
         partitions: CrawledPartitions::default(),

@@ -44,7 +44,7 @@ pub struct CrawledTable {
     /// Columns that it did not have before. A new table has all of its columns here, but for the partition keys.
     pub columns_added: Vec<Column>,
     /// Columns that have another type now.
-    pub columns_widened: Vec<WidenedColumn>,
+    pub columns_retyped: Vec<RetypedColumn>,
     /// Whether `recordCount`, `totalSize` and the like are others now.
     pub statistics: bool,
     /// Its partition keys.
@@ -55,9 +55,9 @@ pub struct CrawledTable {
     pub notes: Vec<String>,
 }
 
-/// A column with a wider type than before.
+/// A column with another type than before: a wider one, or the one that was said.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WidenedColumn {
+pub struct RetypedColumn {
     /// Its name.
     pub name: String,
     /// Its type before.

@@ -15,7 +15,7 @@ use object_store::path::Path;
 
 use super::Crawl;
 use super::describe::Statistics;
-use super::report::{CrawledTable, WidenedColumn};
+use super::report::{CrawledTable, RetypedColumn};
 use super::tree::{DataSet, Part};
 use crate::evolution::{self, SchemaEvolution, same_name};
 use crate::place::{base_of, is_below, is_same, is_visible, wanted_files};
@@ -49,7 +49,7 @@ pub(super) fn evolve(
     table: &mut Description,
     found: &Schema,
     format: &FileFormat,
-) -> Result<(Vec<Column>, Vec<WidenedColumn>)> {
+) -> Result<(Vec<Column>, Vec<RetypedColumn>)> {
     let before: HashMap<String, String> =
         table.storage.columns.iter().map(|c| (c.name.clone(), c.data_type.clone())).collect();
     // What is inferred from texts is as wide as can be; what was declared says more.
@@ -59,7 +59,7 @@ pub(super) fn evolve(
         match before.get(&column.name) {
             None => added.push(column),
             Some(from) => {
-                widened.push(WidenedColumn { name: column.name, from: from.clone(), to: column.data_type });
+                widened.push(RetypedColumn { name: column.name, from: from.clone(), to: column.data_type });
             }
         }
     }
@@ -67,14 +67,14 @@ pub(super) fn evolve(
 }
 
 /// Makes these columns what was found, whatever they were; says which were something else.
-pub(super) fn retype(table: &mut Description, found: &Schema, columns: &[&str]) -> Result<Vec<WidenedColumn>> {
+pub(super) fn retype(table: &mut Description, found: &Schema, columns: &[&str]) -> Result<Vec<RetypedColumn>> {
     let mut changed = Vec::new();
     for field in found.fields().iter().filter(|field| columns.contains(&field.name().as_str())) {
         let to = HiveType::of(field)?.to_string();
         let is_it = |column: &&mut Column| same_name(&column.name, field.name()) && column.data_type != to;
         if let Some(column) = table.storage.columns.iter_mut().find(is_it) {
             let from = std::mem::replace(&mut column.data_type, to.clone());
-            changed.push(WidenedColumn { name: column.name.clone(), from, to });
+            changed.push(RetypedColumn { name: column.name.clone(), from, to });
         }
     }
     Ok(changed)
@@ -120,13 +120,17 @@ pub(super) fn by_place(table: &Description, found: Schema) -> Schema {
     Schema::new(renamed.collect::<Fields>())
 }
 
-/// What is said of columns that are declared as numbers or booleans, and whose files have texts that inference takes for
-/// nothing else. Whether they can be read is known by those who read them.
+/// What is said of columns that are declared as something else than texts, and whose files have texts that inference takes
+/// for nothing else. Whether they can be read is known by those who read them. In JSON inference takes no text for a date.
 pub(super) fn texts(table: &Description, found: &Schema, format: &FileFormat) -> Vec<String> {
     let of_column = |column: &Column| {
         let is_text = found.fields().iter().any(|f| same_name(f.name(), &column.name) && f.data_type().is_string());
         let declared = column.hive_type().ok().map(|of| DataType::from(&of))?;
-        (is_text && (declared.is_numeric() || declared == DataType::Boolean)).then(|| {
+        let is_told = match format {
+            FileFormat::Csv(_) => !declared.is_string() && !declared.is_binary(),
+            _ => declared.is_numeric() || declared == DataType::Boolean,
+        };
+        (is_text && is_told).then(|| {
             let (name, of) = (&column.name, &column.data_type);
             format!(
                 "`{name}` is declared {of}, and files have texts: what is no {of} is refused when it is read; `--type \

@@ -36,7 +36,7 @@ pub(crate) fn said(report: &CrawlReport) -> String {
         lines.push(format!("{outcome:?} {name} {format} {location}"));
         let typed = |c: &Column| format!("{} {}", c.name, c.data_type);
         lines.extend(table.columns_added.iter().map(|c| format!("  + {}", typed(c))));
-        lines.extend(table.columns_widened.iter().map(|c| format!("  ~ {} {} -> {}", c.name, c.from, c.to)));
+        lines.extend(table.columns_retyped.iter().map(|c| format!("  ~ {} {} -> {}", c.name, c.from, c.to)));
         if *outcome == CrawlOutcome::Created {
             lines.extend(table.partition_keys.iter().map(|c| format!("  by {}", typed(c))));
         } else if table.statistics {
@@ -191,8 +191,8 @@ async fn a_lake_becomes_a_database() {
 #[case::widened(&[("a.jsonl", r#"{"a": 1, "b": true}"#), ("b.jsonl", r#"{"a": 1.5, "c": "x"}"#), ("c.jsonl", r#"{"b": "y"}"#)], "a double, b string, c string")]
 #[case::caseless(&[("a.jsonl", r#"{"Id": 1, "By": {"First": 1}}"#)], "id bigint, by struct<first:bigint>")]
 #[case::two_cases(&[("a.jsonl", r#"{"Id": 1, "id": 2}"#)], "! `Id` and `id` differ in case only, and a table knows no case; rename one (file: memory:/t/a.jsonl, column: Id); mend the file, or leave it out by --exclude")]
-#[case::conflict(&[("a.jsonl", r#"{"a": 1}"#), ("b.jsonl", r#"{"a": {"x": 1}}"#)], "! `a` is a number in memory:/t/a.jsonl and an object in memory:/t/b.jsonl (column: a, way out: declare a schema without it, or leave one of the files out (`crawl --exclude`), file: memory:/t/b.jsonl)")]
-#[case::conflict_in_a_file(&[("a.jsonl", "{\"a\": 1}\n{\"a\": [1]}")], "! `a` is a list here and a number in an earlier row; declare a schema without it, or leave the file out (`crawl --exclude`) (file: memory:/t/a.jsonl, line: 2)")]
+#[case::conflict(&[("a.jsonl", r#"{"a": 1}"#), ("b.jsonl", r#"{"a": {"x": 1}}"#)], "! `a` is a number in memory:/t/a.jsonl and an object in memory:/t/b.jsonl (way out: read `a` as JSON text: `with_json_text([\"a\"])`, `crawl --type a=string`; declare a schema without it; or leave files out: `crawl --exclude`, column: a, file: memory:/t/b.jsonl)")]
+#[case::conflict_in_a_file(&[("a.jsonl", "{\"a\": 1}\n{\"a\": [1]}")], "! `a` is a list here and a number in an earlier row; read `a` as JSON text: `with_json_text([\"a\"])`, `crawl --type a=string`; declare a schema without it; or leave files out: `crawl --exclude` (file: memory:/t/a.jsonl, line: 2)")]
 #[case::instants_are_texts(&[("a.jsonl", r#"{"at": "2024-01-01T10:00:00Z"}"#)], "at string")]
 #[case::broken(&[("a.jsonl", "{\"a\": ")], "! ")]
 #[case::csv(&[("a.csv", "a,b,c\n1,x,2024-01-01\n2,y,2024-01-02\n")], "a bigint, b string, c date; 1 line ','")]
@@ -603,12 +603,27 @@ async fn texts_are_declared_as_what_is_said() {
       + id int
       + price decimal(10,2)
       + note string
+      note: `id` is declared int, and files have texts: what is no int is refused when it is read; `--type id=string` takes all
     ");
     settled(&world, "memory:/lake").await;
     assert_eq!(cells(sql(&world.ctx, "select id, price from lake.t order by id").await).await, "7|1.50;8|");
     world.put("memory:/lake/t/b.csv", "id,price,note\nnine,1.5,d\n").await;
     let refused = show(sql(&world.ctx, "select id from lake.t").await).await;
     assert!(refused.contains("b.csv"), "{refused}");
+    // Inference has taken these for texts.
+    world.put("memory:/decimals/t.csv", "day;price\n31.12.2024;1,50\n01.01.2025;2,75\n").await;
+    let types = [("day", "date"), ("price", "decimal(10,2)")].map(|(name, of)| (name.to_owned(), of.parse().unwrap()));
+    let wanted = CrawlOptions { types: types.into(), ..CrawlOptions::default() };
+    assert_snapshot!(with(&world, "memory:/decimals", &wanted).await, @"
+    Created lake.decimals csv memory:/decimals
+      + day date
+      + price decimal(10,2)
+      note: `day` is declared date, and files have texts: what is no date is refused when it is read; `--type day=string` takes all
+      note: `price` is declared decimal(10,2), and files have texts: what is no decimal(10,2) is refused when it is read; `--type price=string` takes all
+      note: all values are texts, so the first line is taken for a header; say --csv-header absent if it is a row
+    ");
+    let refused = show(sql(&world.ctx, "select price from lake.decimals").await).await;
+    assert!(refused.contains("line: 2, column: price, value: \"1,50\""), "{refused}");
     // Nobody has said what these are, and texts may still be numbers.
     world.put("memory:/lake/u/k=1/a.jsonl", r#"{"id": 1}"#).await;
     crawled(&world, "memory:/lake").await;
@@ -620,6 +635,32 @@ async fn texts_are_declared_as_what_is_said() {
     with(&world, "memory:/lake/u", &types).await;
     assert_eq!(cells(sql(&world.ctx, "select id from lake.u order by id").await).await, "1;x");
     settled(&world, "memory:/lake/u").await;
+}
+
+/// The way out of a column that has objects in one place and texts in another, for new tables and for those that are there.
+#[tokio::test]
+async fn objects_and_texts_are_one_column_if_it_is_said_to_be_a_string() {
+    let world = World::new();
+    world.put("memory:/t/a.jsonl", "{\"id\": 1, \"v\": {\"x\": 1}}\n{\"id\": 2, \"V\": \"text\"}").await;
+    world.put("memory:/u/a.jsonl", "{\"id\": 1, \"v\": \"text\"}").await;
+    let said = CrawlOptions { types: [("V".to_owned(), HiveType::String)].into(), ..CrawlOptions::default() };
+    assert_snapshot!(with(&world, "memory:/t", &said).await, @"
+    Created lake.t json memory:/t
+      + id bigint
+      + v string
+    ");
+    settled(&world, "memory:/t").await;
+    assert_eq!(cells(sql(&world.ctx, "select * from lake.t order by id").await).await, "1|{\"x\": 1};2|text");
+    // A table that is there, in which nobody has said so before.
+    crawled(&world, "memory:/u").await;
+    world.put("memory:/u/b.jsonl", "{\"id\": 2, \"v\": [1, {\"y\": 2}]}").await;
+    let read = "select v from lake.u order by id";
+    let refused = show(sql(&world.ctx, read).await).await;
+    assert!(refused.contains("file: memory:/u/b.jsonl, line: 1, column: v"), "{refused}");
+    assert!(crawled(&world, "memory:/u").await.contains("`crawl --type v=string`"));
+    with(&world, "memory:/u", &said).await;
+    assert_eq!(cells(sql(&world.ctx, read).await).await, "text;[1, {\"y\": 2}]");
+    settled(&world, "memory:/u").await;
 }
 
 #[tokio::test]
