@@ -517,5 +517,8 @@ pub(crate) fn column_name(index: usize) -> String {
 pub(crate) fn wrong_width(text: &[u8], start: usize, end: usize, found: usize, wanted: usize) -> Fault {
     let record = String::from_utf8_lossy(&text[start..end]);
     let fields = if found == 1 { "field" } else { "fields" };
-    Fault::new(start, format!("the record has {found} {fields} where {wanted} are wanted")).value(record.trim_end())
+    let fault = Fault::new(start, format!("the record has {found} {fields} where {wanted} are wanted"));
+    let fault = fault.value(record.trim_end());
+    // A field may begin with it, but a line that is not like the others is a comment rather.
+    if record.starts_with('#') { fault.way_out(way_out::COMMENT) } else { fault }
 }

@@ -353,6 +353,8 @@ pub(crate) mod way_out {
         format!("if {what} neither header nor row: `with_skip_lines({lines})`, `crawl --csv-skip-lines {lines}`")
     }
 
+    pub(crate) const COMMENT: &str =
+        "if lines that begin with `#` are comments: `with_comment(b'#')`, `crawl --csv-comment '#'`";
     pub(crate) const ESCAPE: &str = r"if `\` escapes: `with_escape(b'\\')`, `crawl --csv-escape '\'`";
     pub(crate) const HEADER: &str =
         "give the file the header of the others, or read every first line as a row: `crawl --csv-header absent`";

@@ -91,7 +91,12 @@ fn is_run(cells: &[String]) -> bool {
 }
 
 /// Whether the files have a header, and what is to be said about that.
-pub(super) fn header(found: &[(Location, Columns)], known: Option<Known>) -> Result<(bool, Vec<String>)> {
+pub(super) fn header(
+    found: &[(Location, Columns)],
+    known: Option<Known>,
+    delimiter: u8,
+) -> Result<(bool, Vec<String>)> {
+    let delimiter = char::from(delimiter).to_string();
     let told: Vec<(&Location, &Columns, First, bool)> = found
         .iter()
         .filter(|(_, columns)| !columns.first.is_empty())
@@ -100,7 +105,7 @@ pub(super) fn header(found: &[(Location, Columns)], known: Option<Known>) -> Res
             (file, columns, first, doubtful)
         })
         .collect();
-    let shown = |columns: &Columns| crate::fault::cut(&columns.first.join(","));
+    let shown = |columns: &Columns| crate::fault::cut(&columns.first.join(&delimiter));
     let that = |wanted: First| told.iter().find(|(_, _, first, _)| *first == wanted);
     if let Some(Known { header, by_table }) = known {
         let other = if header { First::Row } else { First::Header };
@@ -159,10 +164,16 @@ pub(super) fn header(found: &[(Location, Columns)], known: Option<Known>) -> Res
             }
         }
         (None, Some((_, row, _, doubtful))) => {
-            let note = format!(
-                "the first line, `{}`, is taken for a row; say --csv-header present if it is a header",
-                shown(row)
-            );
+            let line = shown(row);
+            let note = match row.seems_title() {
+                true => format!(
+                    "the first line, `{line}`, is taken for a row; say --csv-skip-lines 1 if it is neither header nor row, \
+                     --csv-header present if it is a header"
+                ),
+                false => {
+                    format!("the first line, `{line}`, is taken for a row; say --csv-header present if it is a header")
+                }
+            };
             Ok((false, if *doubtful { vec![note] } else { Vec::new() }))
         }
         (None, None) => {

@@ -83,6 +83,12 @@ impl Columns {
         first(&self.first, &self.next, &kinds)
     }
 
+    /// Whether the first record, which was kept, has a single text, and the next one names.
+    pub(super) fn seems_title(&self) -> bool {
+        let texts = |record: &[String]| record.iter().filter(|text| !text.trim().is_empty()).count();
+        texts(&self.first) == 1 && self.next.first().is_some_and(|next| texts(next) == next.len() && next.len() > 1)
+    }
+
     /// The first record, which was kept, names the columns, or is a row like the others.
     ///
     /// # Errors

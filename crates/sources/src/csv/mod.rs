@@ -284,7 +284,7 @@ pub(crate) async fn look(files: &[SourceFile], known: &Known, concurrency: usize
         (Some(dialect), _) => Some(KnownHeader { header: dialect.header, by_table: true }),
         (None, header) => header.map(|header| KnownHeader { header, by_table: false }),
     };
-    let (header, doubts) = header(&found, told)?;
+    let (header, doubts) = header(&found, told, dialect.delimiter)?;
     notes.extend(doubts);
     let (mut all, mut misplaced) = (Columns::default(), None);
     for (file, columns) in found {

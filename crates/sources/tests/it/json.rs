@@ -164,7 +164,7 @@ async fn lists_and_objects_can_be_read_as_their_json() {
     let not_inside = JsonFiles::new("a", AT)
         .with_json_text(["w"])
         .with_schema(schema(&[("w", DataType::Utf8), ("v", DataType::Utf8)]));
-    assert_snapshot!(show(&ctx, not_inside).await, @r#"refused: `{"a": [1, "\"x\\ud842\\udfb7"],  "A" : 1e5}` is not a Utf8 (file: memory:/data/a.json, line: 1, column: v, value: {"a": [1, "\"x\\ud842\\udfb7"],  "A" : 1e5})"#);
+    assert_snapshot!(show(&ctx, not_inside).await, @r#"refused: `{"a": [1, "\"x\\ud842\\udfb7"],  "A" : 1e5}` is not a Utf8 (file: memory:/data/a.json, line: 1, column: v, value: {"a": [1, "\"x\\ud842\\udfb7"],  "A" : 1e5}, way out: read `v` as JSON text: `with_json_text(["v"])`, `crawl --type v=string`; declare a schema without it; or leave files out: `crawl --exclude`)"#);
     // What else is wrong in such a row is still found.
     let wrong = source.with_schema(schema(&[("v", DataType::Utf8), ("id", DataType::Boolean)]));
     assert_snapshot!(show(&ctx, wrong).await, @"refused: `1` is not a Boolean (file: memory:/data/a.json, line: 1, column: id, value: 1)");
@@ -355,7 +355,7 @@ async fn what_does_not_fit_is_refused() {
     refused: `abc` is not an Int64 (file: memory:/data/a.json, line: 3, column: author.id, value: "abc")
     refused: `1.5` is not an Int64 (file: memory:/data/a.json, line: 3, column: author.id, value: 1.5)
     refused: `a` is not a list (file: memory:/data/a.json, line: 3, column: tags, value: "a")
-    refused: `{"b":1}` is not a Utf8 (file: memory:/data/a.json, line: 3, column: tags[1], value: {"b":1})
+    refused: `{"b":1}` is not a Utf8 (file: memory:/data/a.json, line: 3, column: tags[1], value: {"b":1}, way out: read `tags` as JSON text: `with_json_text(["tags"])`, `crawl --type tags=string`; declare a schema without it; or leave files out: `crawl --exclude`)
     refused: this is not JSON: expected ident (file: memory:/data/a.json, line: 3, value: {"title": tru})
     refused: a line ends inside of a string (file: memory:/data/a.json, line: 3, value: {"title": "x)
     refused: this is not JSON: expected `,` or `}` (file: memory:/data/a.json, line: 4, value: {"title":"B"})

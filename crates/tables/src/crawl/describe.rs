@@ -32,6 +32,16 @@ pub(super) fn columns(
             // The folder says the same.
             continue;
         }
+        let name = field.name();
+        if name.trim().is_empty() || name.chars().any(char::is_control) {
+            let (name, why) = (name.escape_debug(), "is no name for a column; give it another one in the files");
+            if matches!(format, FileFormat::Csv(_)) {
+                // Columns are found by their places there.
+                return Err(format!("`{name}` {why}, or read the header as a row: `crawl --csv-header absent`"));
+            }
+            left_out.push(format!("the column `{name}` is left out: that {why}"));
+            continue;
+        }
         let of = match format {
             FileFormat::Csv(csv) => csv_type(field, csv),
             _ => readable(field.data_type(), nanoseconds),
@@ -255,6 +265,16 @@ mod tests {
         let time = Field::new("t", DataType::Time64(TimeUnit::Microsecond), true);
         let found =
             Schema::new(vec![time, Field::new("day", DataType::Utf8, true), Field::new("n", DataType::Int8, true)]);
+        let nameless = |format| {
+            let found = Schema::new(["", "a\nb", "n"].map(|name| Field::new(name, DataType::Int8, true)).to_vec());
+            columns(&found, &format, &[], Nanoseconds::Exact)
+        };
+        let (schema, left_out) = nameless(FileFormat::Json).unwrap();
+        insta::assert_snapshot!(format!("{} {}", schema.fields().len(), left_out.join("\n")), @r"
+        1 the column `` is left out: that is no name for a column; give it another one in the files
+        the column `a\nb` is left out: that is no name for a column; give it another one in the files
+        ");
+        insta::assert_snapshot!(nameless(csv(None)).unwrap_err(), @"`` is no name for a column; give it another one in the files, or read the header as a row: `crawl --csv-header absent`");
         let (schema, left_out) =
             columns(&found, &FileFormat::Parquet, &["day".to_owned()], Nanoseconds::Exact).unwrap();
         assert_eq!(schema.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>(), ["n"]);

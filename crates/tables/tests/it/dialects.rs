@@ -42,6 +42,11 @@ async fn cells_of(world: &World) -> Result<String, String> {
     "column_1 string, column_2 bigint, column_3 string; the first line, `Ann,,Berlin`, is taken for a row; say --csv-header present if it is a header",
     "Ann||Berlin;Bob|5|Paris"
 )]
+#[case::title(
+    &[("a.csv", "Report;;\nid;a;b\n1;2;3\n")],
+    "column_1 string, column_2 string, column_3 string; the first line, `Report;;`, is taken for a row; say --csv-skip-lines 1 if it is neither header nor row, --csv-header present if it is a header",
+    "1|2|3;Report||;id|a|b"
+)]
 #[case::commas_in_numbers(&[("a.csv", "2024-01-01;1,50;2,75\n")], "column_1 date, column_2 string, column_3 string", "2024-01-01|1,50|2,75")]
 #[case::escapes(&[("a.csv", "id,say\n1,\"say \\\"hi\\\"\"\n2,x\n")], "id bigint, say string", "1|say \"hi\";2|x")]
 #[case::comments(
