@@ -10,7 +10,7 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, ident, lit, when};
 use datafusion::prelude::DataFrame;
 use hardtack_catalog::{NULL_PARTITION, partition_name};
-use hardtack_core::{Error, Result};
+use hardtack_core::{Error, Result, nearest};
 
 /// An empty text has the folder of null; as one value with null it has one file there, too.
 pub(crate) fn empty_is_null(rows: DataFrame, names: &[String]) -> Result<DataFrame> {
@@ -57,10 +57,12 @@ impl Partitioner {
         for name in names {
             let Ok(index) = schema.index_of(name) else {
                 let there: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-                return Err(Error::usage(format!(
-                    "the partition column `{name}` is not among the columns {}",
-                    there.join(", ")
-                )));
+                let why = format!("the partition column `{name}` is not among the columns {}", there.join(", "));
+                let way_out = match nearest(name, there.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "add it to the rows, and to the sink's schema if it declares one".to_owned(),
+                };
+                return Err(Error::usage(why).with("way out", way_out));
             };
             let data_type = schema.field(index).data_type();
             let ambiguous = matches!(data_type, DataType::Timestamp(_, Some(zone)) if !names_moments(zone));
@@ -168,7 +170,7 @@ mod tests {
     }
 
     #[rstest]
-    #[case(&["nope"], "the partition column `nope` is not among the columns day, x")]
+    #[case(&["nope"], "the partition column `nope` is not among the columns day, x (way out: add it to the rows, and to the sink's schema if it declares one)")]
     #[case(&["x"], "the column `x` of type Float64 cannot be a partition column; cast it to a string, an integer or a date")]
     #[case(&["day", "x"], "the column `x` of type Float64 cannot be a partition column; cast it to a string, an integer or a date")]
     fn refuses(#[case] names: &[&str], #[case] message: &str) {

@@ -8,7 +8,10 @@ use arrow::array::{
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 
+use hardtack_core::nearest;
+
 use super::dialect::{Cell, Dialect, Record, way_out};
+use super::sniff::DELIMITERS;
 use crate::blocks::{BLOCK_BYTES, Cut, Decode};
 use crate::fault::{Fault, cut};
 use crate::input::{BOM, Step};
@@ -392,9 +395,21 @@ impl Layout {
             [one] => Ok(Some(*one)),
             [] if self.places != Places::Required => Ok(None),
             [] => {
-                let header = names.join(", ");
-                Err(Fault::new(0, format!("the file has no column `{column}`; its header is `{}`", cut(&header)))
-                    .column(column))
+                let why = format!("the file has no column `{column}`; its header is `{}`", cut(&names.join(", ")));
+                let fault = Fault::new(0, why).column(column);
+                // One name that looks like several.
+                let other = match names {
+                    [name] => DELIMITERS.into_iter().find(|delimiter| name.contains(char::from(*delimiter))),
+                    _ => None,
+                };
+                let near = || nearest(column, names.iter().map(String::as_str));
+                Err(match other {
+                    Some(other) => fault.way_out(way_out::delimiter(other)),
+                    None => match near() {
+                        Some(near) => fault.way_out(format!("did you mean `{near}`?")),
+                        None => fault,
+                    },
+                })
             }
             _ => {
                 let fault = Fault::new(0, format!("the header names `{column}` more than once")).column(column);

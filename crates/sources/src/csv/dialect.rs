@@ -353,6 +353,15 @@ pub(crate) mod way_out {
         format!("if {what} neither header nor row: `with_skip_lines({lines})`, `crawl --csv-skip-lines {lines}`")
     }
 
+    /// Fields seem to be separated by this.
+    pub(crate) fn delimiter(other: u8) -> String {
+        let other = char::from(other).escape_default();
+        format!(
+            "if all files are written so: `with_delimiter(b'{other}')`, `crawl --csv-delimiter '{other}'`; otherwise rewrite \
+             the file, or move it to a folder of its own"
+        )
+    }
+
     pub(crate) const COMMENT: &str =
         "if lines that begin with `#` are comments: `with_comment(b'#')`, `crawl --csv-comment '#'`";
     pub(crate) const ESCAPE: &str = r"if `\` escapes: `with_escape(b'\\')`, `crawl --csv-escape '\'`";

@@ -254,12 +254,8 @@ pub(super) fn no_header(file: &SourceFile) -> Error {
 /// Fields that are separated by something else.
 pub(super) fn separated(other: u8, this: u8) -> Fault {
     let show = |byte: u8| char::from(byte).escape_default().to_string();
-    let (this, other) = (show(this), show(other));
-    let fault = Fault::new(0, format!("the fields of this file seem to be separated by `{other}`, not by `{this}`"));
-    fault.way_out(format!(
-        "if all files are written so: `with_delimiter(b'{other}')`, `crawl --csv-delimiter '{other}'`; otherwise rewrite the \
-         file, or move it to a folder of its own"
-    ))
+    let why = format!("the fields of this file seem to be separated by `{}`, not by `{}`", show(other), show(this));
+    Fault::new(0, why).way_out(way_out::delimiter(other))
 }
 
 /// The fields of a record as texts.

@@ -7,7 +7,7 @@ use super::dialect::{Cell, Dialect, Record, said_delimiter};
 use crate::input::{BOM, SourceFile, Step};
 
 /// What files separate their fields by.
-const DELIMITERS: [u8; 5] = [b',', b'\t', b';', b'|', 1];
+pub(super) const DELIMITERS: [u8; 5] = [b',', b'\t', b';', b'|', 1];
 
 /// So many records tell how a text is written, and so many bytes are looked at for them.
 const RECORDS: usize = 50;
