@@ -340,27 +340,30 @@ impl Crawl<'_> {
 
     /// The columns of files, as far as their beginnings tell. What cannot be read is told by those who read all of it.
     ///
-    /// Whether files belong together does not depend on what was said of all: a file without the header of the others is one
-    /// of theirs, and a problem.
+    /// A file without the header of the others, or with another delimiter, is one of theirs, and a problem. So what is evident
+    /// of a file counts here, whatever was said of all.
     async fn look(&self, files: Vec<(&ObjectMeta, FileKind)>) -> Result<Looks> {
-        let options = InspectOptions {
-            csv_hints: CsvHints { header: None, ..self.options.csv },
-            sample_bytes: Some(self.options.sample_bytes.map_or(HEAD_BYTES, |bytes| bytes.min(HEAD_BYTES))),
-            concurrency: 1,
-            ..InspectOptions::default()
+        let sample = self.options.sample_bytes.map_or(HEAD_BYTES, |bytes| bytes.min(HEAD_BYTES));
+        let look_as = async |file: &ObjectMeta, kind: FileKind, csv_hints: CsvHints| {
+            let options =
+                InspectOptions { csv_hints, sample_bytes: Some(sample), concurrency: 1, ..InspectOptions::default() };
+            inspect(self.store, std::slice::from_ref(file), kind, &options).await
         };
-        let undelimited =
-            InspectOptions { csv_hints: CsvHints { delimiter: None, ..options.csv_hints }, ..options.clone() };
-        let (options, undelimited) = (&options, &undelimited);
-        let look = |(meta, kind): (&ObjectMeta, FileKind)| {
-            let file = [meta.clone()];
+        let (said, look_as) = (self.options.csv, &look_as);
+        let look = |(file, kind): (&ObjectMeta, FileKind)| {
+            let file = file.clone();
             async move {
-                let mut found = inspect(self.store, &file, kind, options).await;
-                if options != undelimited && found.as_ref().is_ok_and(|found| found.schema.fields().len() == 1) {
-                    found = inspect(self.store, &file, kind, undelimited).await;
+                let evident = CsvHints { header: None, ..said };
+                let mut found = look_as(&file, kind, evident).await;
+                if said.delimiter.is_some() && found.as_ref().is_ok_and(|found| found.schema.fields().len() == 1) {
+                    found = look_as(&file, kind, CsvHints { delimiter: None, ..evident }).await;
+                }
+                // Where there was a choice, there is a note.
+                if said.header.is_some() && found.as_ref().is_ok_and(|found| !found.notes.is_empty()) {
+                    found = look_as(&file, kind, said).await;
                 }
                 match found {
-                    Ok(found) => Ok(Some((file[0].location.clone(), signature(&found)))),
+                    Ok(found) => Ok(Some((file.location, signature(&found)))),
                     Err(e) if is_of_one(&e) => Ok(None),
                     Err(e) => Err(e),
                 }

@@ -173,6 +173,7 @@ async fn options_are_kept_in_the_table(
 )]
 #[case::header_said("id,name\n1,Ann\n2,Bob\n", "3,Cid\n4,Dan\n", CsvHints { header: Some(true), ..CsvHints::default() }, "! memory:/t the first record, `3,Cid`, is no header, as was said, but a row (file: memory:/t/other.csv, way out: give the file the header of the others")]
 #[case::no_header_said("id,name,day\n1,Ann,2024-01-01\n", "3,Cid,2024-01-03\n", CsvHints { header: Some(false), ..CsvHints::default() }, "Created lake.t csv memory:/t\n  + column_1 string\n  + column_2 string\n  + column_3 string\n  note: memory:/t/one.csv seems to have a header; its first line, `id,name,day`, is taken for a row, as was said")]
+#[case::texts_are_rows_if_it_is_said("name,city\nAnn,Rome\n", "Cid,Bern\nDan,Kiel\n", CsvHints { header: Some(false), ..CsvHints::default() }, "Created lake.t csv memory:/t\n  + column_1 string\n  + column_2 string")]
 #[case::delimiter(
     "id,name\n1,Ann\n2,Bob\n",
     "id;name\n3;Cid\n4;Dan\n",
@@ -191,6 +192,28 @@ async fn a_file_that_is_written_in_another_way_is_a_problem_of_its_folder(
     let world = world(&[("one.csv", one), ("other.csv", other)]).await;
     let told = with(&world, "memory:/t", &CrawlOptions { csv, ..CrawlOptions::default() }).await;
     assert!(told.starts_with(expected) && told.matches("memory:/t ").count() <= 1, "{told}");
+}
+
+/// Where the first lines tell nothing, what was said tells which files are data sets of their own.
+#[tokio::test]
+async fn headers_that_are_said_tell_data_sets_apart() {
+    let world =
+        world(&[("people.csv", "first,,city\nAnn,Lee,Rome\n"), ("goods.csv", "what,,color\ncup,big,red\n")]).await;
+    let csv = CsvHints { header: Some(true), ..CsvHints::default() };
+    let told = with(&world, "memory:/t", &CrawlOptions { csv, ..CrawlOptions::default() }).await;
+    assert!(told.contains("Created lake.goods") && told.contains("Created lake.people"), "{told}");
+}
+
+/// The name of a table of some files is the name of the files.
+#[tokio::test]
+async fn a_table_of_some_files_whose_name_is_taken_says_what_to_rename() {
+    let world = world(&[("people.csv", "id,name\n1,x\n"), ("goods.csv", "what,color\ncup,5\n")]).await;
+    crawled(&world, "memory:/t").await;
+    world.put("memory:/u/people.csv", "id,name\n1,x\n").await;
+    world.put("memory:/u/visits.csv", "day,guest\n2024-01-31,5\n").await;
+    let told = crawled(&world, "memory:/u").await;
+    let expected = "there is a table `lake.people` already, with another folder (way out: rename the files, or say --table-prefix)";
+    assert!(told.contains(expected) && told.contains("Created lake.visits"), "{told}");
 }
 
 #[tokio::test]
