@@ -115,7 +115,11 @@ impl Column {
         Ok(Self { comment, ..Self::new(field.name(), &HiveType::of(field)?) })
     }
 
-    fn checked(&self) -> Result<Self> {
+    /// As a catalog stores it: the name folded, an empty comment left out.
+    ///
+    /// # Errors
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) for a name, a type or a comment that Glue would not take.
+    pub fn checked(&self) -> Result<Self> {
         let name = name::column(&self.name)?;
         if self.data_type.trim().is_empty() {
             return Err(Error::usage("a column needs a type, `string` say").with("column", name));

@@ -32,23 +32,28 @@ pub(super) fn columns(
             // The folder says the same.
             continue;
         }
-        let name = field.name();
-        if name.trim().is_empty() || name.chars().any(char::is_control) {
-            let (name, why) = (name.escape_debug(), "is no name for a column; give it another one in the files");
-            if matches!(format, FileFormat::Csv(_)) {
-                // Columns are found by their places there.
-                return Err(format!("`{name}` {why}, or read the header as a row: `crawl --csv-header absent`"));
-            }
-            left_out.push(format!("the column `{name}` is left out: that {why}"));
-            continue;
-        }
         let of = match format {
             FileFormat::Csv(csv) => csv_type(field, csv),
             _ => readable(field.data_type(), nanoseconds),
         };
-        match HiveType::try_from(&of) {
-            Ok(_) => fields.push(Field::new(field.name(), of, true)),
-            Err(e) => left_out.push(format!("the column `{}` is left out: {}", field.name(), e.message())),
+        let (field, name) = (Field::new(field.name(), of, true), field.name().escape_debug());
+        let column = match Column::of(&field) {
+            Ok(column) => column,
+            Err(e) => {
+                left_out.push(format!("the column `{name}` is left out: {}", e.message()));
+                continue;
+            }
+        };
+        match (column.checked(), format) {
+            (Ok(_), _) => fields.push(field),
+            // Columns are found by their places there, so that none can be left out.
+            (Err(e), FileFormat::Csv(_)) => {
+                let way_out = "give it another name, or read the header as a row: `crawl --csv-header absent`";
+                return Err(format!("{}; {way_out}", e.message()));
+            }
+            (Err(e), _) => {
+                left_out.push(format!("the column `{name}` is left out: {}; give it another name", e.message()));
+            }
         }
     }
     if fields.is_empty() {
@@ -271,10 +276,10 @@ mod tests {
         };
         let (schema, left_out) = nameless(FileFormat::Json).unwrap();
         insta::assert_snapshot!(format!("{} {}", schema.fields().len(), left_out.join("\n")), @r"
-        1 the column `` is left out: that is no name for a column; give it another one in the files
-        the column `a\nb` is left out: that is no name for a column; give it another one in the files
+        1 the column `` is left out: `` is no name for a column; give it another name
+        the column `a\nb` is left out: `a\nb` is no name for a column; give it another name
         ");
-        insta::assert_snapshot!(nameless(csv(None)).unwrap_err(), @"`` is no name for a column; give it another one in the files, or read the header as a row: `crawl --csv-header absent`");
+        insta::assert_snapshot!(nameless(csv(None)).unwrap_err(), @"`` is no name for a column; give it another name, or read the header as a row: `crawl --csv-header absent`");
         let (schema, left_out) =
             columns(&found, &FileFormat::Parquet, &["day".to_owned()], Nanoseconds::Exact).unwrap();
         assert_eq!(schema.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>(), ["n"]);
