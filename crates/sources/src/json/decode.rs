@@ -60,9 +60,13 @@ impl JsonCutter {
         self
     }
 
-    /// The columns that take lists and objects as their JSON. The columns without the lines must be known.
+    /// The columns that take lists and objects as their JSON. Comes after the other options: it asks where the columns are,
+    /// and whether their case matters.
     pub(crate) fn json_text(self, columns: &[String]) -> Self {
-        let is_named = |name: &str| columns.iter().any(|column| column.to_lowercase() == name.to_lowercase());
+        let caseless = self.folded.is_some();
+        let is_it =
+            |column: &str, name: &str| column == name || (caseless && column.to_lowercase() == name.to_lowercase());
+        let is_named = |name: &str| columns.iter().any(|column| is_it(column, name));
         let is_text = |field: &FieldRef| field.data_type().is_string() && is_named(field.name());
         let fields = self.schema.fields().iter().enumerate();
         let texts_at = fields.filter(|(_, field)| is_text(field)).map(|(at, _)| at).collect();
@@ -260,9 +264,8 @@ impl Place<'_> {
         let Ok(values) = serde_json::from_str::<HashMap<String, &RawValue>>(raw.get()) else {
             return Some(self.not_a("object", raw, path));
         };
-        let is_text = |field: &FieldRef| path.is_empty() && self.texts.contains(&field.name().as_str());
         fields.iter().find_map(|field| {
-            let is_text = is_text(field);
+            let is_text = path.is_empty() && self.texts.contains(&field.name().as_str());
             let path = if path.is_empty() { field.name().clone() } else { format!("{path}.{}", field.name()) };
             match values.get(field.name()) {
                 Some(value) if is_text && is_nested(value.get()) => None,

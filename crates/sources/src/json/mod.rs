@@ -59,14 +59,17 @@ pub struct Json {
 /// something are text, with all their digits: integers beyond 64 bits signed, `1e400`, `0.1000000000000000055`, and
 /// integers beyond 2^53 beside a float. Dates and timestamps stay text. Structs merge field by field, lists by element;
 /// fields that are null everywhere are text. A field that is an object or list in one place and something else in another
-/// is refused, with both places; [`with_json_text`](Files::with_json_text) reads it. Names that differ in case only are one column, with the name that was first seen, unless
-/// an object has both: then case counts in all files.
+/// is refused, with both places; [`with_json_text`](Files::with_json_text) reads it. Names that differ in case only are one
+/// column, with the name that was first seen, unless an object has both: then case counts in all files.
 pub type JsonFiles = Files<Json>;
 
 impl Files<Json> {
     /// Reads lists and objects of these columns as texts: their JSON, as it stands in the file. Numbers, booleans and texts
     /// are what they are in any column of texts. That is a way to read a field that is an object in one row and a text in
     /// another. The columns are those of rows, and not of objects in them; a declared schema has them as texts.
+    ///
+    /// Loading is an error ([`Usage`](hardtack_core::ErrorKind::Usage)) if there is no such column, or if it is declared as
+    /// something else.
     ///
     /// ```
     /// use hardtack_sources::JsonFiles;
@@ -185,7 +188,8 @@ impl Looked {
 }
 
 /// Looks at all files, at no more than `sample` bytes of each. Names that differ in case only are one column, unless an
-/// object has both. Columns that are `told` to be texts may hold anything.
+/// object has both. Columns whose type is told to be a text may hold anything, and those without a value have the type that is
+/// told.
 pub(crate) async fn look(
     files: &[SourceFile],
     sample: Option<u64>,

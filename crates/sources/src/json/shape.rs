@@ -26,7 +26,8 @@ pub(super) struct Shape {
     last: Vec<u64>,
     /// Two fields that one object has, though their names differ in case only.
     both: Option<(usize, usize)>,
-    told: Option<Told>,
+    /// What is known of the fields beforehand.
+    told: Told,
 }
 
 /// The types of fields that are known beforehand, by their names in lower case.
@@ -86,13 +87,11 @@ impl Kind {
 impl Shape {
     /// Of objects some of whose fields are known.
     pub(super) fn told(told: &Told) -> Self {
-        Self { told: Some(Arc::clone(told)), ..Self::default() }
+        Self { told: Arc::clone(told), ..Self::default() }
     }
 
     fn told_of(&self, name: &str) -> Option<&DataType> {
-        let told = self.told.as_ref()?;
-        let name = name.to_lowercase();
-        told.iter().find(|(told, _)| *told == name).map(|(_, of)| of)
+        self.told.iter().find(|(told, _)| *told == name.to_lowercase()).map(|(_, of)| of)
     }
 
     /// Takes in one row, which starts at `offset` of the text.

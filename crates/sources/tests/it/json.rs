@@ -170,6 +170,15 @@ async fn lists_and_objects_can_be_read_as_their_json() {
     assert_snapshot!(show(&ctx, wrong).await, @"refused: `1` is not a Boolean (file: memory:/data/a.json, line: 1, column: id, value: 1)");
 }
 
+/// Where case counts, it counts here, too.
+#[tokio::test]
+async fn columns_of_json_text_are_those_that_were_asked_for() {
+    let ctx = with_files([("data/a.json", r#"{"v": {"x": 1}, "V": {"y": 2}}"#)]).await;
+    let declared = schema(&[("v", DataType::Utf8), ("V", DataType::Utf8)]);
+    let told = show(&ctx, JsonFiles::new("a", AT).with_json_text(["v"]).with_schema(declared)).await;
+    assert!(told.contains("column: V, value: {\"y\": 2}, way out: read `V` as JSON text"), "{told}");
+}
+
 /// Spellings of a name are one column, whichever was asked for.
 #[tokio::test]
 async fn columns_of_json_text_know_the_case_that_their_files_know() {
