@@ -135,3 +135,14 @@ async fn values_are_written_otherwise_as_the_guide_says() {
         assert_eq!(values, [back, back], "{text}");
     }
 }
+
+/// What the guide warns of: should DataFusion get this right one day, the sentence goes.
+#[tokio::test]
+async fn a_cast_in_sql_does_with_decimal_commas_what_the_guide_says() {
+    for (text, expected) in [("1,239", "1.24"), ("-", "0.00"), ("", "0.00")] {
+        let ctx = hardtack::datafusion::prelude::SessionContext::new();
+        let query = format!("select cast(replace('{text}', ',', '.') as decimal(10,2)) as v");
+        let rows = Frame::collect(ctx.sql(&query).await.unwrap()).await.unwrap();
+        assert_eq!(column(&rows).1, [expected], "{text}");
+    }
+}
