@@ -836,6 +836,19 @@ mod tests {
         assert_eq!(union.schema(), schema(DataType::Int64, "a"));
     }
 
+    #[rstest]
+    #[case(DataType::Int64, "a string takes both")]
+    #[case(DataType::new_list(DataType::Int64, true), "nothing takes both")]
+    fn lists_have_a_way_out_of_their_own(#[case] of: DataType, #[case] way_out: &str) {
+        let file = |of: DataType| Schema::new(vec![Field::new("v", of, true)]);
+        for (one, other) in [(DataType::Utf8, of.clone()), (of, DataType::Utf8)] {
+            let mut union =
+                Union::new(Policy::Infer, "a string takes both").with_way_out_if_nested("nothing takes both");
+            union.add(&file(one), &Location::from("one")).unwrap();
+            assert_eq!(union.add(&file(other), &Location::from("two")).unwrap_err().get("way out"), Some(way_out));
+        }
+    }
+
     #[test]
     fn a_column_that_a_file_lacks_may_be_null() {
         let file = |names: &[&str]| {

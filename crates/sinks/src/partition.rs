@@ -171,6 +171,7 @@ mod tests {
 
     #[rstest]
     #[case(&["nope"], "the partition column `nope` is not among the columns day, x (way out: add it to the rows, and to the sink's schema if it declares one)")]
+    #[case(&["days"], "the partition column `days` is not among the columns day, x (way out: did you mean `day`?)")]
     #[case(&["x"], "the column `x` of type Float64 cannot be a partition column; cast it to a string, an integer or a date")]
     #[case(&["day", "x"], "the column `x` of type Float64 cannot be a partition column; cast it to a string, an integer or a date")]
     fn refuses(#[case] names: &[&str], #[case] message: &str) {

@@ -207,16 +207,16 @@ const REWRITE: &str = "rewrite one of them by a job, or say the type that the co
 /// The same for lists and structs, which no other type takes.
 const REWRITE_NESTED: &str = "rewrite one of them by a job, or leave the file out: `hardtack crawl --exclude`";
 
-/// Columns with the types that they are to have, if values of the files can be values of these.
-fn as_wanted(found: &Schema, wanted: &[(String, DataType)], kind: FileKind, file: &Location) -> Result<Schema> {
+/// Refuses a file whose values can never be of the types that its columns are to have.
+fn check_wanted(found: &Schema, wanted: &[(String, DataType)], kind: FileKind, file: &Location) -> Result<()> {
     // A text may be a value of any type that is no list of others.
     let is_text = matches!(kind, FileKind::Csv | FileKind::Json);
     let may_be = |from: &DataType, to: &DataType| match is_text {
         true => !from.is_nested() && !to.is_nested(),
         false => Policy::Read.fit(from, to).is_some(),
     };
-    let of_wanted = |field: &FieldRef| {
-        let Some((name, to)) = wanted.iter().find(|(name, _)| name == field.name()) else { return Ok(field.clone()) };
+    for field in found.fields() {
+        let Some((name, to)) = wanted.iter().find(|(name, _)| name == field.name()) else { continue };
         let from = field.data_type();
         if from != to && !from.is_null() && !may_be(from, to) {
             let way_out = "say another type for the column, or leave the file out: `--exclude`";
@@ -225,9 +225,17 @@ fn as_wanted(found: &Schema, wanted: &[(String, DataType)], kind: FileKind, file
                 .with("column", name)
                 .with("way out", way_out));
         }
-        Ok(Arc::new(Field::new(name, to.clone(), field.is_nullable())))
+    }
+    Ok(())
+}
+
+/// Columns with the types that they are to have.
+fn as_wanted(found: &Schema, wanted: &[(String, DataType)]) -> Schema {
+    let of_wanted = |field: &FieldRef| match wanted.iter().find(|(name, _)| name == field.name()) {
+        Some((_, to)) => Arc::new(field.as_ref().clone().with_data_type(to.clone())),
+        None => Arc::clone(field),
     };
-    Ok(Schema::new(found.fields().iter().map(of_wanted).collect::<Result<Fields>>()?))
+    Schema::new(found.fields().iter().map(of_wanted).collect::<Fields>())
 }
 
 /// The columns of a file, and how many rows it has, if it tells.
@@ -240,9 +248,11 @@ async fn inspect_typed(files: &[SourceFile], kind: FileKind, options: &InspectOp
     let mut headers: Vec<Header> = Vec::new();
     let mut take = |file: &SourceFile, found: Result<(Schema, Option<u64>)>| {
         let folded = found.and_then(|(schema, rows)| Ok((folded(&schema, &file.location)?, rows)));
-        let folded =
-            folded.and_then(|(schema, rows)| Ok((as_wanted(&schema, &options.types, kind, &file.location)?, rows)));
-        match folded {
+        let wanted = folded.and_then(|(schema, rows)| {
+            check_wanted(&schema, &options.types, kind, &file.location)?;
+            Ok((as_wanted(&schema, &options.types), rows))
+        });
+        match wanted {
             Ok((schema, rows)) => {
                 // Most files of a data set have the same columns.
                 let same = headers.last().map(|(_, last, _)| last).filter(|last| ***last == schema);
@@ -352,8 +362,8 @@ async fn texts(files: &[SourceFile], kind: FileKind, options: &InspectOptions) -
     let schema = match files.first() {
         Some(file) => {
             let folded = folded(&schema, &file.location)?;
-            // Texts are what was found; who has said a type makes them that.
-            as_wanted(&folded, &options.types, kind, &file.location)?;
+            // Whether the texts are values of these types is for those who read them.
+            check_wanted(&folded, &options.types, kind, &file.location)?;
             folded
         }
         None => schema,

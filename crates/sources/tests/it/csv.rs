@@ -43,6 +43,8 @@ async fn columns_are_found_by_name_in_any_order_and_case() {
     ");
     let count = ctx.load(people()).await.unwrap().count().await.unwrap();
     assert_eq!(count, 2);
+    let told = show(&ctx, people().with_schema(schema(&[("bornn", DataType::Date32)]))).await;
+    assert!(told.contains("column: bornn, way out: did you mean `born`?"), "{told}");
     crate::put(&ctx, "data/b.csv", b).await;
     assert_snapshot!(show(&ctx, people()).await, @"refused: the file has no column `id`; its header is `id;name` (file: memory:/data/b.csv, line: 1, column: id, way out: if all files are written so: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)");
 }

@@ -227,6 +227,7 @@ async fn headers_that_contradict_are_refused() {
     assert!(text.contains("memory:/f0 is left out: memory:/f1 seems to have a header, and this file none"), "{text}");
     let text = told(InspectOptions::default(), &[without, with, without]).await;
     assert!(text.contains("memory:/f1 is left out: this file seems to have a header, and memory:/f0 none"), "{text}");
+    assert!(text.contains("way out: remove the header of the file, or read every first line as a row"), "{text}");
     assert!(text.contains("column_1: Int64 not null, column_2: Int64 not null"), "{text}");
     let ctx = with_files([("f0", "a,a\n1,2\n")]).await;
     let refused = inspected(&ctx, FileKind::Csv, InspectOptions::default()).await.unwrap_err();
