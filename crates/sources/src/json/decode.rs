@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use arrow::json::reader::{Decoder, ReaderBuilder};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::fold::{fold_keys, fold_names};
@@ -213,15 +215,12 @@ fn with_json_text<'a>(row: &'a [u8], fields: &[&str]) -> Cow<'a, [u8]> {
         return Cow::Borrowed(row);
     }
     // What is malformed is for the decoder to find.
-    let Ok(values) = serde_json::from_slice::<HashMap<Cow<str>, &RawValue>>(row) else { return Cow::Borrowed(row) };
-    let of = |field: &&str| values.get(*field).map(|value| value.get()).filter(|text| is_nested(text));
-    let mut nested: Vec<&str> = fields.iter().filter_map(of).collect();
-    nested.sort_unstable_by_key(|text| text.as_ptr());
+    let nested = NestedValues(fields).deserialize(&mut serde_json::Deserializer::from_slice(row)).unwrap_or_default();
     let (mut written, mut at) = (Vec::new(), 0);
     for text in nested {
         let start = text.as_ptr() as usize - row.as_ptr() as usize;
         written.extend_from_slice(&row[at..start]);
-        written.extend(serde_json::Value::from(text).to_string().into_bytes());
+        serde_json::to_writer(&mut written, text).expect("a text is written to memory");
         at = start + text.len();
     }
     if at == 0 {
@@ -233,6 +232,63 @@ fn with_json_text<'a>(row: &'a [u8], fields: &[&str]) -> Cow<'a, [u8]> {
 
 fn is_nested(json: &str) -> bool {
     json.starts_with(['{', '['])
+}
+
+/// The lists and objects that these fields of an object are, as they stand there and in that order.
+struct NestedValues<'a>(&'a [&'a str]);
+
+impl<'de> DeserializeSeed<'de> for NestedValues<'_> {
+    type Value = Vec<&'de str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<Self::Value, D::Error> {
+        value.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for NestedValues<'_> {
+    type Value = Vec<&'de str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
+        let mut nested = Vec::new();
+        while let Some(wanted) = object.next_key_seed(IsOneOf(self.0))? {
+            if !wanted {
+                object.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let value = object.next_value::<&RawValue>()?.get();
+            if is_nested(value) {
+                nested.push(value);
+            }
+        }
+        Ok(nested)
+    }
+}
+
+/// Whether a key is one of these.
+struct IsOneOf<'a>(&'a [&'a str]);
+
+impl<'de> DeserializeSeed<'de> for IsOneOf<'_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, key: D) -> Result<bool, D::Error> {
+        key.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for IsOneOf<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<bool, E> {
+        Ok(self.0.contains(&key))
+    }
 }
 
 /// What is wrong with a row that starts at `offset`, if it is this row that is wrong.
