@@ -143,20 +143,23 @@ impl AvroFile {
         let opened = blocking(move || {
             let mut recording = Recording { inner: bytes, seen: Vec::new() };
             let info = read_header_info(BufReader::new(&mut recording))
-                .map_err(|e| format!("this is not an Avro file: {e}"))?;
+                .map_err(|e| (format!("this is not an Avro file: {e}"), None))?;
             let marker = info.sync();
             let mut header = std::mem::take(&mut recording.seen);
             let length = usize::try_from(info.header_len()).map_or(header.len(), |length| length.min(header.len()));
             keep_uuids(&mut header[..length]);
             let reader = ReaderBuilder::new()
                 .build(Cursor::new(&header))
-                .map_err(|e| format!("the schema of this Avro file is not supported: {e}"))?;
+                .map_err(|e| (format!("the schema of this Avro file is not supported: {e}"), Some(UNSUPPORTED)))?;
             let schema = reader.schema();
             let inner = Cursor::new(header).chain(recording.inner);
-            Ok::<_, String>(Self { schema, bytes: Whole { inner, marker, last: Marker::default() } })
+            Ok::<_, (String, Option<&str>)>(Self { schema, bytes: Whole { inner, marker, last: Marker::default() } })
         });
         let opened = opened.await?;
-        opened.map_err(|why| Error::refused(why).with("file", &file.location))
+        opened.map_err(|(why, way_out)| {
+            let error = Error::refused(why).with("file", &file.location);
+            way_out.into_iter().fold(error, |error, way_out| error.with("way out", way_out))
+        })
     }
 
     fn read(self, file: SourceFile, want: Want, spelling: Spelling, truncates: bool) -> Result<Batches> {
@@ -194,6 +197,10 @@ impl AvroFile {
         Ok(converted.boxed())
     }
 }
+
+/// What can be done about a schema that the reader does not know.
+const UNSUPPORTED: &str = "have the file written without such a type, for example with a string in place of a union of \
+                           several types; or leave it out: `with_glob`, `crawl --exclude`";
 
 /// The columns that are wanted, as they are wanted.
 fn converted(batch: &RecordBatch, wanted: &SchemaRef, truncates: bool) -> Result<RecordBatch> {

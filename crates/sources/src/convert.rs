@@ -22,7 +22,7 @@ use datafusion::physical_expr_adapter::{
     DefaultPhysicalExprAdapterFactory, PhysicalExprAdapter, PhysicalExprAdapterFactory,
 };
 use hardtack_catalog::types::{Clash, Fit, Policy};
-use hardtack_core::{Error, Result};
+use hardtack_core::{Error, ErrorKind, Result};
 use hardtack_transforms::{conversion_problem, convert_array};
 
 use crate::fault::a;
@@ -36,7 +36,30 @@ pub(crate) const STRICT: CastOptions<'static> =
 pub(crate) fn convert_column(array: &ArrayRef, field: &Field) -> Result<ArrayRef> {
     // What is null although it must not be is found, and told, by who asks for the column.
     let wanted = Field::new(field.name(), field.data_type().clone(), true);
-    convert_array(Policy::Read, array, &wanted)
+    convert_array(Policy::Read, array, &wanted).map_err(|error| {
+        let finer = error.kind() == ErrorKind::Refused && has_nanoseconds(array.data_type());
+        if finer && !has_nanoseconds(field.data_type()) { error.with("way out", NANOSECONDS) } else { error }
+    })
+}
+
+/// What can be done about timestamps that are finer than those of tables.
+const NANOSECONDS: &str = "if a timestamp is too fine: `crawl --nanoseconds truncate` rounds it down, and `crawl \
+                           --nanoseconds text` makes a text of it, which a schema may declare, too (`string`)";
+
+fn has_nanoseconds(data_type: &DataType) -> bool {
+    let inner = |fields: &Fields| fields.iter().any(|field| has_nanoseconds(field.data_type()));
+    match data_type {
+        DataType::Timestamp(unit, _) => *unit == TimeUnit::Nanosecond,
+        DataType::Struct(fields) => inner(fields),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::Map(item, _) => has_nanoseconds(item.data_type()),
+        DataType::Dictionary(_, values) => has_nanoseconds(values),
+        _ => false,
+    }
 }
 
 /// Timestamps in nanoseconds, in depth, rounded down to whole microseconds.

@@ -371,8 +371,8 @@ pub(crate) mod way_out {
         "remove the header of the file, or read every first line as a row: `crawl --csv-header absent`";
     pub(crate) const NO_HEADER_OF_TABLE: &str = "give the file the header that the others have; if no file has one, set \
          `skip.header.line.count` of the table to 0";
-    pub(crate) const NAMES: &str =
-        "give one another name, or read the header as a row: `without_header()`, `crawl --csv-header absent`";
+    pub(crate) const NAMES: &str = "give one another name; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: \
+         `with_skip_lines(1)`, `crawl --csv-skip-lines 1`";
     pub(crate) const REPEATED: &str =
         "remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`";
     pub(crate) const SKIPPED: &str =

@@ -99,12 +99,12 @@ async fn what_does_not_fit_is_refused() {
 #[tokio::test]
 async fn headers_must_have_the_declared_columns_once() {
     let ctx = with_files([("data/a.csv", "id,born,born,NAME\n")]).await;
-    assert_snapshot!(show(&ctx, people()).await, @"refused: the header names `born` more than once (file: memory:/data/a.csv, line: 1, column: born, way out: give one another name, or read the header as a row: `without_header()`, `crawl --csv-header absent`)");
+    assert_snapshot!(show(&ctx, people()).await, @"refused: the header names `born` more than once (file: memory:/data/a.csv, line: 1, column: born, way out: give one another name; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)");
     let ctx = with_files([("data/a.csv", "id,born,Name,NAME\n")]).await;
-    assert_snapshot!(show(&ctx, people()).await, @"refused: the header names `name` more than once (file: memory:/data/a.csv, line: 1, column: name, way out: give one another name, or read the header as a row: `without_header()`, `crawl --csv-header absent`)");
+    assert_snapshot!(show(&ctx, people()).await, @"refused: the header names `name` more than once (file: memory:/data/a.csv, line: 1, column: name, way out: give one another name; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)");
     assert_snapshot!(types(&ctx, CsvFiles::new("a", AT)).await, @"id: Utf8, born: Utf8, Name: Utf8, NAME: Utf8");
     let ctx = with_files([("data/a.csv", "id,id\n")]).await;
-    assert_snapshot!(show(&ctx, CsvFiles::new("a", AT)).await, @"refused: the header names `id` more than once (file: memory:/data/a.csv, line: 1, column: id, way out: give one another name, or read the header as a row: `without_header()`, `crawl --csv-header absent`)");
+    assert_snapshot!(show(&ctx, CsvFiles::new("a", AT)).await, @"refused: the header names `id` more than once (file: memory:/data/a.csv, line: 1, column: id, way out: give one another name; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)");
 }
 
 #[tokio::test]

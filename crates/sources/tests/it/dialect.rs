@@ -77,7 +77,7 @@ async fn what_is_refused_has_a_way_out() {
     refused: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/data/a.csv, line: 1, way out: if all files are written so: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
     refused: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/data/a.csv, line: 1, way out: if all files are written so: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
     refused: the record is the header once more, as where files were joined (file: memory:/data/a.csv, line: 3, value: id,name, way out: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)
-    refused: the header names `id` more than once (file: memory:/data/a.csv, line: 1, column: id, way out: give one another name, or read the header as a row: `without_header()`, `crawl --csv-header absent`)
+    refused: the header names `id` more than once (file: memory:/data/a.csv, line: 1, column: id, way out: give one another name; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)
     refused: the record has 3 fields where 2 are wanted (file: memory:/data/a.csv, line: 3, value: # two, more, of, way out: if lines that begin with `#` are comments: `with_comment(b'#')`, `crawl --csv-comment '#'`)
     refused: the file is empty: it has not even a header (file: memory:/data/a.csv, way out: declare a schema and say `or_empty()` if such a file is no rows)
     "#);

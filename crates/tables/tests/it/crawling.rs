@@ -205,7 +205,7 @@ async fn a_lake_becomes_a_database() {
 #[case::tsv(&[("a.tsv", "a\tb\n1\tx,y\n")], "a bigint, b string; 1 line '\t'")]
 #[case::csv_more_columns(&[("a.csv", "a,b\n1,2\n"), ("b.csv", "a,b,c\n1,2,3\n")], "a bigint, b bigint, c bigint; 1 line ','")]
 #[case::csv_other_order(&[("a.csv", "a,b\n1,2\n"), ("b.csv", "b,a\n1,2\n")], "a bigint, b bigint; 1 line ',' note: the columns of memory:/t/b.csv are in other places than in the files before it: they are found by their names here, but Hive and Athena read them by place")]
-#[case::csv_twice(&[("a.csv", "a,a\n1,2\n")], "! the header names `a` more than once (file: memory:/t/a.csv, column: a, way out: give one another name, or read the header as a row: `without_header()`, `crawl --csv-header absent`)")]
+#[case::csv_twice(&[("a.csv", "a,a\n1,2\n")], "! the header names `a` more than once (file: memory:/t/a.csv, column: a, way out: give one another name; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)")]
 #[case::csv_leading_zeros(&[("a.csv", "zip,n\n01234,1\n")], "zip string, n bigint; 1 line ','")]
 #[case::sniffed(&[("part-0000", "{\"a\": 1}\n"), ("part-0001", "{\"a\": 2}\n")], "a bigint")]
 #[case::pretty(&[("a.json", "[{\n\"a\": 1\n}]")], "a bigint note: memory:/t/a.json has not one object on each line, which is what Athena and Hive want; it is read here")]

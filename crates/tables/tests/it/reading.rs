@@ -504,8 +504,8 @@ async fn a_time_that_is_finer_than_its_column_is_refused_and_not_cut() {
         parquet(&rows(&stored, r#"{"at": "2024-02-29T10:30:00.000001"} {"at": "2024-02-29T10:30:00.000001001"}"#));
     world.put(format!("{HERE}/a.parquet"), file).await;
     let all = world.load("lake.books").await.unwrap();
-    assert_snapshot!(show(all.clone()).await, @"a value does not fit the declared type without loss (column: at, value: 2024-02-29T10:30:00.000001001, type: Timestamp(ns), declared: Timestamp(µs), file: memory:/lake/books/a.parquet)");
-    assert_snapshot!(show(all.filter(col("at").eq(lit("2024-02-29 10:30:00.000001"))).unwrap()).await, @"a value does not fit the declared type without loss (column: at, value: 2024-02-29T10:30:00.000001001, type: Timestamp(ns), declared: Timestamp(µs), file: memory:/lake/books/a.parquet)");
+    assert_snapshot!(show(all.clone()).await, @"a value does not fit the declared type without loss (column: at, value: 2024-02-29T10:30:00.000001001, type: Timestamp(ns), declared: Timestamp(µs), way out: if a timestamp is too fine: `crawl --nanoseconds truncate` rounds it down, and `crawl --nanoseconds text` makes a text of it, which a schema may declare, too (`string`), file: memory:/lake/books/a.parquet)");
+    assert_snapshot!(show(all.filter(col("at").eq(lit("2024-02-29 10:30:00.000001"))).unwrap()).await, @"a value does not fit the declared type without loss (column: at, value: 2024-02-29T10:30:00.000001001, type: Timestamp(ns), declared: Timestamp(µs), way out: if a timestamp is too fine: `crawl --nanoseconds truncate` rounds it down, and `crawl --nanoseconds text` makes a text of it, which a schema may declare, too (`string`), file: memory:/lake/books/a.parquet)");
 }
 
 // --- what is there, and what is not --------------------------------------------------------------------------------
