@@ -25,6 +25,8 @@ pub enum ErrorKind {
     Conflict,
     /// The run was told to stop (SIGTERM, Ctrl-C).
     Stopped,
+    /// A file is not what it was when it was listed: it was replaced, cut short, written on or removed before it was read.
+    Changed,
     /// A store or service that did not answer as it should; trying again may help.
     Unavailable,
     /// What a run had staged and committed is gone, so its commit cannot be completed as recorded.
@@ -45,7 +47,7 @@ impl ErrorKind {
     /// | 143 | told to stop | retry |
     pub fn exit_code(self) -> u8 {
         match self {
-            Self::NotFound | Self::Unavailable | Self::Lost | Self::Unexpected => 1,
+            Self::NotFound | Self::Changed | Self::Unavailable | Self::Lost | Self::Unexpected => 1,
             Self::Usage => 2,
             Self::Refused => 3,
             Self::Conflict => 4,
@@ -61,6 +63,7 @@ impl ErrorKind {
             Self::Refused => "refused",
             Self::Conflict => "conflict",
             Self::Stopped => "stopped",
+            Self::Changed => "changed",
             Self::Unavailable => "unavailable",
             Self::Lost => "lost",
             Self::Unexpected => "unexpected",
@@ -166,6 +169,19 @@ impl Error {
         self.0.context.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str())
     }
 
+    /// The error of ours that another one carries among its causes (a source's that came through a plan, a store or a reader),
+    /// so that its kind survives the way.
+    pub fn carried_by(error: &(dyn StdError + 'static)) -> Option<Self> {
+        let own = find::<Self>(error)?;
+        let mut copy = Self::new(own.0.kind, own.0.message.clone());
+        copy.0.context.clone_from(&own.0.context);
+        copy.0.sqlstate = own.0.sqlstate;
+        Some(match own.source() {
+            Some(cause) => copy.because(chain_text(cause)),
+            None => copy,
+        })
+    }
+
     /// Whether the same run, started again, may succeed.
     pub fn is_retryable(&self) -> bool {
         !matches!(self.0.kind, ErrorKind::Usage | ErrorKind::Refused)
@@ -218,14 +234,8 @@ impl From<DataFusionError> for Error {
     /// Takes our own error out again where DataFusion only carried it (a source that refused a file while it was being
     /// read, say), so that its kind survives the way through a plan.
     fn from(error: DataFusionError) -> Self {
-        if let Some(own) = find::<Error>(&error) {
-            let mut copy = Error::new(own.0.kind, own.0.message.clone());
-            copy.0.context.clone_from(&own.0.context);
-            copy.0.sqlstate = own.0.sqlstate;
-            if let Some(cause) = own.source() {
-                copy = copy.because(chain_text(cause));
-            }
-            return copy;
+        if let Some(own) = Error::carried_by(&error) {
+            return own;
         }
         if let Some(store) = find::<object_store::Error>(&error) {
             let (kind, message) = of_store(store, "reading or writing failed");
@@ -249,6 +259,9 @@ impl From<ArrowError> for Error {
 
 impl From<object_store::Error> for Error {
     fn from(error: object_store::Error) -> Self {
+        if let Some(own) = Error::carried_by(&error) {
+            return own;
+        }
         let (kind, message) = of_store(&error, "the object store refused");
         Error::new(kind, message).because(error)
     }
@@ -313,6 +326,10 @@ fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
     }
     if let Some(ArrowError::ExternalError(inner)) = error.downcast_ref::<ArrowError>() {
         return find(inner.as_ref());
+    }
+    // What it holds is not its source, but itself.
+    if let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        return find(inner);
     }
     error.source().and_then(find)
 }

@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Result};
-use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use datafusion::common::runtime::SpawnedTask;
-use hardtack_core::Meter;
 use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::listed::Reading;
 
 /// How much is read at once. Rows are decoded from where they were read to; what has this size stays in the cache between
 /// the two.
@@ -21,8 +21,8 @@ const KEPT: usize = 8;
 
 /// Where the bytes come from.
 pub(crate) enum Input {
-    /// A file of this machine: read where it may block, and counted.
-    File(File, Arc<Meter>),
+    /// A file of this machine, which is read where it may block.
+    File(Reading<File>),
     /// What comes over the network or is decompressed.
     Stream(Box<dyn AsyncRead + Send + Unpin>),
 }
@@ -103,7 +103,7 @@ impl Ahead {
         let Some(input) = self.input.take() else { return };
         let buffer = self.buffer();
         self.reading = Some(match input {
-            Input::File(file, meter) => SpawnedTask::spawn_blocking(move || from_file(file, meter, buffer)),
+            Input::File(file) => SpawnedTask::spawn_blocking(move || from_file(file, buffer)),
             Input::Stream(stream) => SpawnedTask::spawn(from_stream(stream, buffer)),
         });
     }
@@ -117,10 +117,9 @@ impl Ahead {
     }
 }
 
-fn from_file(mut file: File, meter: Arc<Meter>, mut buffer: BytesMut) -> Result<Piece> {
+fn from_file(mut file: Reading<File>, mut buffer: BytesMut) -> Result<Piece> {
     let read = fill(&mut file, &mut buffer[LEFT_OVER_BYTES..])?;
-    meter.add_bytes(read as u64);
-    Ok(Piece { input: Input::File(file, meter), buffer, end: LEFT_OVER_BYTES + read })
+    Ok(Piece { input: Input::File(file), buffer, end: LEFT_OVER_BYTES + read })
 }
 
 /// Reads until there is no more room, or nothing more to read.
@@ -157,6 +156,7 @@ mod tests {
     use tokio_util::io::StreamReader;
 
     use super::*;
+    use crate::listed;
 
     /// Pieces of a few bytes, so that their bounds are where a test's rows are.
     impl Ahead {
@@ -193,14 +193,9 @@ mod tests {
         ) {
             let content: Vec<u8> = (0..sizes.iter().sum::<usize>()).map(|i| (i % 251) as u8).collect();
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            let file = {
-                let mut file = tempfile::tempfile().unwrap();
-                std::io::Write::write_all(&mut file, &content).unwrap();
-                std::io::Seek::rewind(&mut file).unwrap();
-                file
-            };
-            let meter = Arc::<Meter>::default();
-            let from_file = Ahead::new(Input::File(file, Arc::clone(&meter)), Some(content.len() / 2));
+            let folder = tempfile::tempdir().unwrap();
+            let (file, meter) = listed::tests::file(folder.path(), &content);
+            let from_file = Ahead::new(Input::File(file), Some(content.len() / 2));
             prop_assert_eq!(&runtime.block_on(read(from_file, &leave, hold)), &content);
             prop_assert_eq!(meter.counts().bytes, content.len() as u64);
             let mut rest = content.as_slice();

@@ -9,6 +9,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use hardtack_core::{Error, Location, Result};
 
 use crate::files::Format;
+use crate::guard::guarded;
 use crate::input::SourceFile;
 
 /// A value that is hidden by another one.
@@ -36,23 +37,39 @@ pub(crate) async fn hidden<F: Format>(
 ) -> Result<Option<Hidden>> {
     let mut found = stream::iter(files)
         .map(|(file, folder)| async move {
-            let mut batches = format.column(file.clone(), column).await?;
-            while let Some(batch) = batches.try_next().await? {
-                let values = batch.column(0);
-                for row in (0..values.len()).filter(|row| values.is_valid(*row)) {
-                    let value = array_value_to_string(values, row)?;
-                    if !folder.as_ref().is_some_and(|folder| says_the_same(&value, folder)) {
-                        let (file, column) = (file.location.clone(), column.name().clone());
-                        return Ok(Some(Hidden { file, column, value, folder: folder.unwrap_or("null".to_owned()) }));
-                    }
-                }
-            }
-            Ok::<_, Error>(None)
+            let looking = first_other(format, file.clone(), column, folder.as_deref());
+            let value = guarded(&file.location, looking).await?;
+            Ok::<_, Error>(value.map(|value| Hidden {
+                file: file.location,
+                column: column.name().clone(),
+                value,
+                folder: folder.unwrap_or("null".to_owned()),
+            }))
         })
         .buffered(concurrency.max(1));
     while let Some(hidden) = found.try_next().await? {
         if hidden.is_some() {
             return Ok(hidden);
+        }
+    }
+    Ok(None)
+}
+
+/// The first value of a column of a file that is not what its folder says.
+async fn first_other<F: Format>(
+    format: &F,
+    file: SourceFile,
+    column: &Field,
+    folder: Option<&str>,
+) -> Result<Option<String>> {
+    let mut batches = format.column(file, column).await?;
+    while let Some(batch) = batches.try_next().await? {
+        let values = batch.column(0);
+        for row in (0..values.len()).filter(|row| values.is_valid(*row)) {
+            let value = array_value_to_string(values, row)?;
+            if !folder.is_some_and(|folder| says_the_same(&value, folder)) {
+                return Ok(Some(value));
+            }
         }
     }
     Ok(None)

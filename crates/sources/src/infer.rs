@@ -4,6 +4,7 @@ use datafusion::common::runtime::SpawnedTask;
 use futures::{StreamExt, TryStreamExt, stream};
 use hardtack_core::{Error, Result};
 
+use crate::guard::guarded;
 use crate::input::SourceFile;
 
 /// What is said where the types of files have nothing in common.
@@ -37,7 +38,8 @@ pub(crate) async fn look_at_each<T: Send + 'static, F: Future<Output = Result<T>
     let mut found = stream::iter(files.to_vec())
         .map(|file| {
             // A task of its own, because parsing is work that one core alone should not do.
-            let task = SpawnedTask::spawn(look(file.clone()));
+            let (looking, location) = (look(file.clone()), file.location.clone());
+            let task = SpawnedTask::spawn(async move { guarded(&location, looking).await });
             async move {
                 let found =
                     task.join_unwind().await.map_err(|e| Error::unexpected("reading a file died").because(e))?;

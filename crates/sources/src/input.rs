@@ -1,18 +1,20 @@
 //! Reading one file: opening, decompressing, and the window through which text formats look at it.
 
 use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use datafusion::common::runtime::SpawnedTask;
 use futures::TryStreamExt;
 use hardtack_core::{Error, Location, Meter, Result};
-use object_store::{GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt};
+use object_store::{GetResult, GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio_util::io::{InspectReader, StreamReader};
+use tokio_util::io::StreamReader;
 
 use crate::ahead::{Ahead, Input};
 use crate::compression::{Compression, HEAD_BYTES};
 use crate::fault::Fault;
+use crate::listed::{ListedStore, Reading};
 
 /// A file that is to be read.
 #[derive(Debug, Clone)]
@@ -31,22 +33,30 @@ pub(crate) type Bytes = Box<dyn AsyncRead + Send + Unpin>;
 const READ_BYTES: usize = 512 << 10;
 
 impl SourceFile {
+    /// Its store, which reads it as it was listed.
+    pub(crate) fn listed_store(&self) -> Result<Arc<dyn ObjectStore>> {
+        let store = ListedStore::new(Arc::clone(&self.store), &self.location.resolve()?.store);
+        store.expect(&self.meta);
+        Ok(Arc::new(store))
+    }
+
+    async fn get(&self) -> Result<GetResult> {
+        let got = self.listed_store()?.get(&self.meta.location).await;
+        got.map_err(|e| Error::from(e).with("file", &self.location))
+    }
+
     /// Opens the file as it is stored.
     pub(crate) async fn open(&self) -> Result<Bytes> {
-        let got = self.store.get(&self.meta.location).await.map_err(|e| Error::from(e).with("file", &self.location))?;
-        Ok(match got.payload {
-            GetResultPayload::File(file, _) => {
-                let mut file = tokio::fs::File::from_std(file);
-                file.set_max_buf_size(READ_BYTES);
-                self.counted(file)
+        Ok(match self.get().await?.payload {
+            GetResultPayload::File(file, path) => Self::stream(Input::File(self.reading(file, Some(path)))),
+            GetResultPayload::Stream(stream) => {
+                Box::new(self.reading(StreamReader::new(stream.map_err(std::io::Error::other)), None))
             }
-            GetResultPayload::Stream(stream) => self.counted(StreamReader::new(stream.map_err(std::io::Error::other))),
         })
     }
 
-    fn counted(&self, bytes: impl AsyncRead + Send + Unpin + 'static) -> Bytes {
-        let meter = Arc::clone(&self.meter);
-        Box::new(InspectReader::new(bytes, move |read| meter.add_bytes(read.len() as u64)))
+    fn reading<R>(&self, bytes: R, path: Option<PathBuf>) -> Reading<R> {
+        Reading::new(bytes, self.meta.clone(), path, Arc::clone(&self.meter))
     }
 
     /// Opens the file and decompresses it if it is compressed: its first bytes tell that, whatever its name.
@@ -58,46 +68,47 @@ impl SourceFile {
         let compression = told.or(named);
         let input = match compression {
             None => input,
-            Some(compression) => Input::Stream(compression.decoder(self.stream(input))),
+            Some(compression) => Input::Stream(compression.decoder(Self::stream(input))),
         };
-        // A file that is written right now may be longer than it was when it was listed.
         let size = if compression.is_none() { usize::try_from(self.meta.size).ok() } else { None };
         Ok(Text { misnamed: told != named, ..Text::new(self.clone(), compression, Ahead::new(input, size)) })
     }
 
     /// Opens the file to be read straight from where it is, and gives its first bytes, which are still to be read.
     async fn open_input(&self) -> Result<(Vec<u8>, Input)> {
-        let got = self.store.get(&self.meta.location).await.map_err(|e| Error::from(e).with("file", &self.location))?;
-        let opened = match got.payload {
-            GetResultPayload::File(file, _) => {
+        let opened = match self.get().await?.payload {
+            GetResultPayload::File(file, path) => {
                 let head = SpawnedTask::spawn_blocking(move || first_bytes(file));
                 let opened = head.join_unwind().await.map_err(std::io::Error::other).flatten();
-                opened.map(|(head, file)| (head, Input::File(file, Arc::clone(&self.meter))))
+                opened.map(|(head, file)| (head, Input::File(self.reading(file, Some(path)))))
             }
             GetResultPayload::Stream(stream) => {
                 let mut stream = StreamReader::new(stream.map_err(std::io::Error::other));
                 let mut head = Vec::with_capacity(HEAD_BYTES);
                 let read = (&mut stream).take(HEAD_BYTES as u64).read_to_end(&mut head).await;
                 let again = std::io::Cursor::new(head.clone()).chain(stream);
-                read.map(|_| (head, Input::Stream(self.counted(again))))
+                read.map(|_| (head, Input::Stream(Box::new(self.reading(again, None)))))
             }
         };
         opened.map_err(|e| self.error(e, None))
     }
 
-    fn stream(&self, input: Input) -> Bytes {
+    fn stream(input: Input) -> Bytes {
         match input {
-            Input::File(file, _) => {
+            Input::File(file) => Box::new(file.map(|file| {
                 let mut file = tokio::fs::File::from_std(file);
                 file.set_max_buf_size(READ_BYTES);
-                self.counted(file)
-            }
+                file
+            })),
             Input::Stream(stream) => stream,
         }
     }
 
     /// Names the file in an error of reading it.
     pub(crate) fn error(&self, error: std::io::Error, compression: Option<Compression>) -> Error {
+        if let Some(own) = Error::carried_by(&error) {
+            return own.with("file", &self.location);
+        }
         let error = match error.downcast::<object_store::Error>() {
             Ok(store) => Error::from(store),
             // What is not the store's fault is the decoder's: the bytes are not what the suffix says.

@@ -11,13 +11,18 @@
 //! jobs have staged is hidden, too). An empty or missing folder is an error unless
 //! [`or_empty`](Files::or_empty) says otherwise.
 //!
+//! # Files that change
+//! Files are read as they were listed. One that is replaced, cut short or written on before its last row was read ends the plan
+//! with an [`ErrorKind::Changed`](hardtack_core::ErrorKind::Changed): objects are asked for under their ETag, and of local
+//! files size and time are compared before and after.
+//!
 //! # Refused data
 //! What does not fit a declared schema is an [`ErrorKind::Refused`](hardtack_core::ErrorKind::Refused) that names the file
 //! and, for text formats, line, column and value:
 //!
 //! > `` `abc` is not an Int64 (file: /data/books.jsonl, line: 7, column: author.id, value: "abc") ``
 //!
-//! It comes while the plan is executed, from whatever executes it.
+//! It comes while the plan is executed, from whatever executes it. A file whose bytes make a decoder panic is refused, too.
 //!
 //! # How a text becomes a value
 //! CSV, JSON and the names of folders have one set of rules, that of [`hardtack_core::text`], and nothing is lost silently.
@@ -53,12 +58,14 @@ mod folders;
 #[doc(hidden)]
 pub mod fuzzing;
 mod globs;
+mod guard;
 mod hidden;
 mod infer;
 mod input;
 mod inspect;
 mod json;
 mod kind;
+mod listed;
 mod listing;
 mod memory;
 mod metered;

@@ -66,8 +66,8 @@ impl Format for Parquet {
     }
 
     async fn column(&self, file: SourceFile, column: &Field) -> Result<Batches> {
-        let reader = ParquetObjectReader::new(Arc::clone(&file.store), file.meta.location.clone())
-            .with_file_size(file.meta.size);
+        let reader =
+            ParquetObjectReader::new(file.listed_store()?, file.meta.location.clone()).with_file_size(file.meta.size);
         let failed = move |e: ParquetError| Error::from(in_file(e.into(), &file.location));
         let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(&failed)?;
         let fields = builder.schema().fields().iter();
@@ -102,7 +102,7 @@ pub(crate) fn read(table: TableSchema, origin: Origin, options: TableParquetOpti
 /// The columns of a file, and how many rows it has.
 pub(crate) async fn footer(file: SourceFile) -> Result<(Schema, u64)> {
     let mut reader =
-        ParquetObjectReader::new(Arc::clone(&file.store), file.meta.location.clone()).with_file_size(file.meta.size);
+        ParquetObjectReader::new(file.listed_store()?, file.meta.location.clone()).with_file_size(file.meta.size);
     let metadata = ArrowReaderMetadata::load_async(&mut reader, ArrowReaderOptions::new()).await;
     let metadata = metadata.map_err(|e| Error::from(in_file(e.into(), &file.location)))?;
     let rows = metadata.metadata().file_metadata().num_rows().unsigned_abs();

@@ -27,13 +27,15 @@ use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::{DisplayFormatType, SortOrderPushdownResult};
 use datafusion_datasource::projection::{ProjectionOpener, SplitProjection};
 use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use hardtack_core::{Error, ErrorKind, Location, Meter, Result};
 use object_store::ObjectStore;
 use url::Url;
 
 use crate::fault::{MISSING_VALUE, cut};
+use crate::guard::{guarded, guarded_stream};
 use crate::input::SourceFile;
+use crate::listed::ListedStore;
 use crate::metered::MeteredStore;
 
 /// The rows of one file.
@@ -286,8 +288,10 @@ impl FileSource for Metered {
         config: &FileScanConfig,
         partition: usize,
     ) -> DFResult<Arc<dyn FileOpener>> {
-        let store = Arc::new(MeteredStore::new(store, Arc::clone(&self.origin.meter)));
-        let opener = self.inner.create_file_opener(store, config, partition)?;
+        let listed = Arc::new(ListedStore::new(store, &self.origin.store));
+        let store = MeteredStore::new(Arc::clone(&listed) as Arc<dyn ObjectStore>, Arc::clone(&self.origin.meter));
+        let opener = self.inner.create_file_opener(Arc::new(store), config, partition)?;
+        let opener = Arc::new(ListedOpener { inner: opener, store: listed });
         Ok(Arc::new(CheckedOpener::new(opener, config.projected_schema()?, self.origin.clone())))
     }
 
@@ -357,9 +361,24 @@ impl FileSource for Metered {
     }
 }
 
+/// Has files read as they were listed.
+struct ListedOpener {
+    inner: Arc<dyn FileOpener>,
+    /// What `inner` reads from.
+    store: Arc<ListedStore>,
+}
+
+impl FileOpener for ListedOpener {
+    fn open(&self, file: PartitionedFile) -> DFResult<FileOpenFuture> {
+        self.store.expect(&file.object_meta);
+        self.inner.open(file)
+    }
+}
+
 // --- both ----------------------------------------------------------------------------------------------------------
 
-/// Counts the rows that come out of files, holds them to the schema, and names the file in errors.
+/// Counts the rows that come out of files, holds them to the schema, and names the file in errors, those of a decoder that
+/// panics among them.
 struct CheckedOpener {
     inner: Arc<dyn FileOpener>,
     schema: SchemaRef,
@@ -376,18 +395,21 @@ impl FileOpener for CheckedOpener {
     fn open(&self, file: PartitionedFile) -> DFResult<FileOpenFuture> {
         let location = Location::of(&self.origin.store, &file.object_meta.location);
         let (schema, meter) = (Arc::clone(&self.schema), Arc::clone(&self.origin.meter));
-        let opened = self.inner.open(file).map_err(|e| in_file(e, &location))?;
+        let inner = Arc::clone(&self.inner);
         Ok(async move {
-            let batches = opened.await.map_err(|e| in_file(e, &location))?;
+            let named = |e| Error::from(in_file(e, &location));
+            let opening = async { inner.open(file).map_err(named)?.await.map_err(named) };
+            let batches = guarded(&location, opening).await?;
+            let file = location.clone();
             let checked = batches.map(move |batch| {
                 let batch = batch.map_err(|e| in_file(e, &location))?;
                 meter.add_rows(batch.num_rows() as u64);
                 // The values of partition columns come as literals, which know no nulls; the schema is what was promised.
                 let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
                 RecordBatch::try_new_with_options(Arc::clone(&schema), batch.columns().to_vec(), &options)
-                    .map_err(|e| in_file(e.into(), &location))
+                    .map_err(|e| in_file(e.into(), &location).into())
             });
-            Ok(checked.boxed())
+            Ok(guarded_stream(file, checked).map_err(DataFusionError::from).boxed())
         }
         .boxed())
     }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use futures::TryStreamExt;
 use hardtack_core::publish::{MemoryJournal, discard};
-use hardtack_core::{JobContext, Location, Sink, Staged};
+use hardtack_core::{Error, ErrorKind, JobContext, Location, Sink, Source, Staged};
 use hardtack_sinks::{CsvFile, JsonLines, ParquetDataset};
+use hardtack_sources::{CsvFiles, ParquetFiles};
 use hardtack_test_support::containers::{Bucket, S3, s3, s3_of_moto};
 use object_store::ObjectStoreExt;
 use rstest::rstest;
@@ -124,4 +125,49 @@ async fn discarded_leaves_no_trace(
     // What was discarded cannot be published any more. (No more than that: moto answers with an internal error.)
     run.ctx.publish(&staged.publish).await.unwrap_err();
     assert_eq!(objects_and_uploads(&bucket), (0, 0));
+}
+
+/// What is replaced, or removed, after it was listed is not what was asked for: S3 is asked for the version that was.
+#[rstest]
+#[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_replaced_before_it_is_read_ends_the_run(
+    #[values(s3, s3_of_moto)] service: fn() -> S3,
+    #[values("csv", "parquet")] format: &str,
+    #[values(true, false)] removed: bool,
+) {
+    let bucket = service().bucket();
+    let run = Writer::new(&bucket, "first");
+    let old = ["a", "b"];
+    // As many bytes as before.
+    let new = "c";
+    for name in old {
+        write(&run, &bucket, format, name, name).await;
+    }
+    let at = bucket.at("in");
+    let rows = match format {
+        "csv" => CsvFiles::new("in", at).load(&run.ctx).await.unwrap(),
+        _ => ParquetFiles::new("in", at).load(&run.ctx).await.unwrap(),
+    };
+    assert_eq!(rows.clone().count().await.unwrap(), 2);
+    match removed {
+        true => bucket.remove(&format!("in/b.{format}")),
+        false => write(&run, &bucket, format, "b", new).await,
+    }
+    let error = Error::from(rows.collect().await.unwrap_err());
+    assert_eq!(error.kind(), ErrorKind::Changed, "{error:?}");
+    assert!(error.get("file").is_some_and(|file| file.ends_with(&format!("in/b.{format}"))), "{error:?}");
+    assert_eq!(error.message().contains("gone"), removed, "{error:?}");
+}
+
+/// Writes a file of one row to the folder `in`.
+async fn write(run: &Writer, bucket: &Bucket, format: &str, name: &str, value: &str) {
+    if format == "csv" {
+        return bucket.write(&format!("in/{name}.csv"), format!("v\n{value}\n"));
+    }
+    let row = run.ctx.session().sql(&format!("select '{value}' as v")).await.unwrap();
+    let made = ParquetDataset::new("made", bucket.at("made")).overwrite().stage(&run.ctx, row).await.unwrap();
+    run.ctx.publish(&made.publish).await.unwrap();
+    let [file] = &*bucket.files("made") else { panic!("one row is in one file") };
+    bucket.write(&format!("in/{name}.parquet"), bucket.read(file));
 }

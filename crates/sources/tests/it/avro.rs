@@ -69,7 +69,7 @@ async fn a_declared_schema_is_enforced() {
     assert_snapshot!(show(&ctx, read(&[("id", DataType::Date32)])).await, @"refused: the file stores an Int64, which is not always a Date32, as the schema wants (column: id, file: memory:/data/a.avro)");
     assert_snapshot!(show(&ctx, read(&[("name", DataType::Int32)])).await, @"refused: a value does not fit the declared type without loss (column: name, value: x, type: string, declared: int, file: memory:/data/a.avro)");
     put(&ctx, "data/a.avro", bytes[..bytes.len() - 20].to_vec()).await;
-    assert_snapshot!(show(&ctx, read(&[("id", DataType::Int64)])).await, @"refused: the file is not whole and valid Avro (file: memory:/data/a.avro): External error: it ends inside of a block");
+    assert_snapshot!(show(&ctx, read(&[("id", DataType::Int64)])).await, @"refused: the file is not whole and valid Avro (file: memory:/data/a.avro): it ends inside of a block");
     put(&ctx, "data/a.avro", "nonsense").await;
     assert_snapshot!(show(&ctx, read(&[("id", DataType::Int64)])).await, @"refused: this is not an Avro file: Parser error: Incorrect avro magic (file: memory:/data/a.avro)");
 }

@@ -86,7 +86,7 @@ async fn a_suffix_that_lies_says_nothing_and_a_store_that_fails_does() {
     let (store, mut files) = files(&ctx).await;
     assert_eq!(FileKind::sniff(&store, &files[0]).await.unwrap(), None);
     files[0].location = "gone".into();
-    assert_eq!(FileKind::sniff(&store, &files[0]).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(FileKind::sniff(&store, &files[0]).await.unwrap_err().kind(), ErrorKind::Changed);
 }
 
 #[tokio::test]
@@ -501,7 +501,7 @@ async fn a_file_that_cannot_be_read_is_left_out_unless_it_is_the_only_one(
     let (store, mut files) = files(&both).await;
     files[0].location = "gone".into();
     let error = inspect(&store, &files, kind, &InspectOptions::default()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Changed, "{error}");
 }
 
 /// Each of them means that the others are read once more.

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "also outside of test functions a test that cannot go on should stop")]
 
 mod avro;
+mod changed;
 mod csv;
+mod damaged;
 mod dialect;
 mod files;
 mod folders;

@@ -932,7 +932,7 @@ fn signature(found: &Inspected) -> Signature {
 
 /// Whether something is wrong with one file or one table only.
 fn is_of_one(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Refused | ErrorKind::Usage | ErrorKind::NotFound)
+    matches!(error.kind(), ErrorKind::Refused | ErrorKind::Usage | ErrorKind::NotFound | ErrorKind::Changed)
 }
 
 /// What was found in the files of folders.

@@ -1,20 +1,25 @@
 //! Avro object container files.
 
-use std::io::{BufReader, Cursor, Read};
+mod blocks;
+
+use std::io::{BufRead, BufReader, Cursor, Read};
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::compute::BatchCoalescer;
 use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow_avro::reader::{ReaderBuilder, read_header_info};
 use async_trait::async_trait;
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::datasource::physical_plan::FileSource;
 use datafusion::datasource::table_schema::TableSchema;
-use futures::{StreamExt, stream};
+use futures::{Stream, StreamExt, stream};
 use hardtack_catalog::types::{Policy, Union};
 use hardtack_core::{Error, Result};
 use tokio_util::io::SyncIoBridge;
 
+use self::blocks::{Blocks, Wrong};
 use crate::convert::{check, convert_column, whole_microseconds};
 use crate::files::{Files, Format, Inferred, Planned};
 use crate::infer::{DECLARE, DECLARE_NESTED, infer_each};
@@ -92,36 +97,14 @@ impl ReadRows for AvroRows {
 struct AvroFile {
     /// The columns that the file has.
     schema: SchemaRef,
-    /// The file from its start.
-    bytes: Whole<Replay>,
+    rows: Blocks<BufReader<Replay>>,
 }
 
 /// What was read for the header, and the rest.
 type Replay = std::io::Chain<Cursor<Vec<u8>>, SyncIoBridge<Bytes>>;
 
-/// What every block of a file ends with.
-type Marker = [u8; 16];
-
-/// Refuses a file that does not end with its marker: the reader takes a block that is cut off for the end of the file.
-struct Whole<R> {
-    inner: R,
-    marker: Marker,
-    last: Marker,
-}
-
-impl<R: Read> Read for Whole<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        if read == 0 && self.last != self.marker && !buffer.is_empty() {
-            return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "it ends inside of a block"));
-        }
-        let new = read.min(self.last.len());
-        self.last.rotate_left(new);
-        let kept = self.last.len() - new;
-        self.last[kept..].copy_from_slice(&buffer[read - new..read]);
-        Ok(read)
-    }
-}
+/// How much of a file is asked for at once.
+const READ_BYTES: usize = 256 << 10;
 
 /// Keeps what is read.
 struct Recording<R> {
@@ -140,22 +123,23 @@ impl<R: Read> Read for Recording<R> {
 impl AvroFile {
     async fn open(file: &SourceFile) -> Result<Self> {
         let bytes = SyncIoBridge::new(file.open().await?);
-        let opened = blocking(move || {
+        let opened = SpawnedTask::spawn_blocking(move || {
             let mut recording = Recording { inner: bytes, seen: Vec::new() };
             let info = read_header_info(BufReader::new(&mut recording))
                 .map_err(|e| (format!("this is not an Avro file: {e}"), None))?;
-            let marker = info.sync();
+            let unsupported =
+                |e: ArrowError| (format!("the schema of this Avro file is not supported: {e}"), Some(UNSUPPORTED));
+            let compressed = info.compression().map_err(|e| unsupported(e.into()))?.is_some();
             let mut header = std::mem::take(&mut recording.seen);
             let length = usize::try_from(info.header_len()).map_or(header.len(), |length| length.min(header.len()));
-            keep_uuids(&mut header[..length]);
-            let reader = ReaderBuilder::new()
-                .build(Cursor::new(&header))
-                .map_err(|e| (format!("the schema of this Avro file is not supported: {e}"), Some(UNSUPPORTED)))?;
+            let behind = header.split_off(length);
+            keep_uuids(&mut header);
+            let reader = ReaderBuilder::new().build(Cursor::new(&header)).map_err(unsupported)?;
             let schema = reader.schema();
-            let inner = Cursor::new(header).chain(recording.inner);
-            Ok::<_, (String, Option<&str>)>(Self { schema, bytes: Whole { inner, marker, last: Marker::default() } })
+            let bytes = BufReader::with_capacity(READ_BYTES, Cursor::new(behind).chain(recording.inner));
+            Ok::<_, (String, Option<&str>)>(Self { schema, rows: Blocks::new(header, info.sync(), compressed, bytes) })
         });
-        let opened = opened.await?;
+        let opened = opened.join_unwind().await.map_err(|e| Error::unexpected("reading a file died").because(e))?;
         opened.map_err(|(why, way_out)| {
             let error = Error::refused(why).with("file", &file.location);
             way_out.into_iter().fold(error, |error, way_out| error.with("way out", way_out))
@@ -175,26 +159,71 @@ impl AvroFile {
             // Rows are counted by some column.
             projection.push(0);
         }
-        // The reader works on a thread that may block, two batches ahead at most.
-        let (sender, receiver) = tokio::sync::mpsc::channel(2);
-        let location = file.location;
-        let columns = projection.clone();
-        tokio::task::spawn_blocking(move || {
-            let builder = ReaderBuilder::new().with_batch_size(batch_size).with_projection(columns);
-            let batches = builder.build(BufReader::with_capacity(256 << 10, self.bytes));
-            // Sending fails when the plan has all the rows it wants; then nobody is there to tell.
-            let _: Result<(), ()> = match batches {
-                Ok(mut batches) => batches.try_for_each(|batch| sender.blocking_send(batch).map_err(drop)),
-                Err(e) => sender.blocking_send(Err(e)).map_err(drop),
-            };
-        });
-        let batches = stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) });
-        let converted = batches.map(move |batch: Result<RecordBatch, ArrowError>| {
-            let batch = batch.and_then(|batch| spelling.batch(&batch, &projection)).map_err(undecodable);
+        let location = file.location.clone();
+        let rows = self.rows.with_columns(projection.clone()).with_batch_size(batch_size);
+        let batches = ahead(rows, batch_size).map(move |batch| batch.map_err(|wrong| refused(wrong, &file)));
+        let converted = batches.map(move |batch| {
+            let batch = spelling.batch(&batch?, &projection).map_err(undecodable);
             let batch = batch.and_then(|batch| converted(&batch, &wanted, truncates));
             batch.map_err(|e| Error::from(in_file(e.into(), &location)))
         });
         Ok(converted.boxed())
+    }
+}
+
+/// The batches of a file, which are decoded on a thread that may block, two ahead at most.
+fn ahead(mut rows: Blocks<BufReader<Replay>>, batch_size: usize) -> impl Stream<Item = Result<RecordBatch, Wrong>> {
+    let (sender, receiver) = tokio::sync::mpsc::channel(2);
+    // Sending fails when the plan has all the rows it wants; then nobody is there to tell.
+    let decoding = SpawnedTask::spawn_blocking(move || {
+        match batches(&mut rows, batch_size, |batch| sender.blocking_send(Ok(batch))) {
+            Ok(()) => {}
+            Err(wrong) => drop(sender.blocking_send(Err(wrong))),
+        }
+    });
+    stream::unfold((receiver, Some(decoding)), |(mut receiver, mut decoding)| async move {
+        if let Some(batch) = receiver.recv().await {
+            return Some((batch, (receiver, decoding)));
+        }
+        // Whoever decoded has ended: as it should, or in a panic, which is not the end of the file.
+        decoding.take()?.join_unwind().await.ok()?;
+        None
+    })
+}
+
+/// Sends the rows of all blocks in batches of this many, until nobody takes one.
+fn batches<R: BufRead, E>(
+    rows: &mut Blocks<R>,
+    batch_size: usize,
+    send: impl Fn(RecordBatch) -> Result<(), E>,
+) -> Result<(), Wrong> {
+    let mut coalescer: Option<BatchCoalescer> = None;
+    for batch in rows {
+        let batch = batch?;
+        let coalescer = coalescer.get_or_insert_with(|| BatchCoalescer::new(batch.schema(), batch_size));
+        coalescer.push_batch(batch).map_err(Wrong::Rows)?;
+        while let Some(full) = coalescer.next_completed_batch() {
+            if send(full).is_err() {
+                return Ok(());
+            }
+        }
+    }
+    let Some(mut coalescer) = coalescer else { return Ok(()) };
+    coalescer.finish_buffered_batch().map_err(Wrong::Rows)?;
+    while let Some(last) = coalescer.next_completed_batch() {
+        if send(last).is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong with a block of a file, as it is told.
+fn refused(wrong: Wrong, file: &SourceFile) -> Error {
+    match wrong {
+        Wrong::Block(why) => undecodable(why).with("file", &file.location),
+        Wrong::Rows(e) => Error::from(in_file(undecodable(e).into(), &file.location)),
+        Wrong::Io(e) => file.error(e, None),
     }
 }
 
@@ -216,7 +245,7 @@ fn converted(batch: &RecordBatch, wanted: &SchemaRef, truncates: bool) -> Result
     Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(nullable)), columns, &options)?)
 }
 
-fn undecodable(error: ArrowError) -> Error {
+fn undecodable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::refused("the file is not whole and valid Avro").because(error)
 }
 
@@ -233,8 +262,4 @@ fn keep_uuids(header: &mut [u8]) {
             header[at..at + UUID.len()].copy_from_slice(br#""utf8""#);
         }
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|e| Error::unexpected("reading a file died").because(e))
 }
