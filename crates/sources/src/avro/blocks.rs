@@ -1,19 +1,21 @@
 //! The blocks of an Avro object container file.
 //!
-//! They are cut here and decoded one by one, because the reader of arrow-avro (58) trusts what they say of themselves: it
-//! takes a block that is cut off for the end of the file, and goes round for ever in one that holds more than the rows that
-//! it says it has.
+//! They are cut here, and the reader of arrow-avro (58) sees one of them at a time, because it trusts what they say of
+//! themselves: it takes a block that is cut off for the end of the file, and goes round for ever in one that holds more than
+//! the rows that it says it has.
 
-use std::io::{BufRead, Read};
+use std::io::{BufRead, Error, ErrorKind, Read};
 
 use arrow::array::{RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
+use arrow_avro::compression::CompressionCodec;
 use arrow_avro::reader::ReaderBuilder;
 
 /// What every block of a file ends with.
 pub(super) type Marker = [u8; 16];
 
-/// Blocks that are not compressed are decoded together up to this size, because a reader is made for each that is decoded.
+/// Blocks are decoded together up to this size: a reader is made each time, and reads the schema anew.
 const TOGETHER_BYTES: usize = 256 << 10;
 
 /// More rows than that are in no block: arrow counts no more in an array.
@@ -25,7 +27,7 @@ pub(super) enum Wrong {
     /// It is not what a block should be.
     Block(String),
     /// It cannot be read, from where it is.
-    Io(std::io::Error),
+    Io(Error),
     /// Its rows cannot be decoded.
     Rows(ArrowError),
 }
@@ -40,10 +42,11 @@ struct Block {
 /// The rows of a file, block by block.
 pub(super) struct Blocks<R> {
     bytes: R,
-    /// What decodes a block needs to know: the file up to its first block.
-    header: Vec<u8>,
+    /// What every block of the file ends with.
     marker: Marker,
-    compressed: bool,
+    codec: Option<CompressionCodec>,
+    /// The header of a file with blocks that are not compressed and end with [`MARKER`].
+    header: Vec<u8>,
     /// The columns that are decoded.
     columns: Vec<usize>,
     /// Rows that are decoded together, at most, unless a block has more.
@@ -53,9 +56,17 @@ pub(super) struct Blocks<R> {
 }
 
 impl<R: BufRead> Blocks<R> {
-    /// `bytes` are those that follow the header.
-    pub(super) fn new(header: Vec<u8>, marker: Marker, compressed: bool, bytes: R) -> Self {
-        Self { bytes, header, marker, compressed, columns: Vec::new(), batch_size: 8192, next: None }
+    /// The blocks of a file with this schema. `bytes` are those that follow the file's header.
+    pub(super) fn new(schema: &[u8], marker: Marker, codec: Option<CompressionCodec>, bytes: R) -> Self {
+        Self { bytes, marker, codec, header: header(schema), columns: Vec::new(), batch_size: 8192, next: None }
+    }
+
+    /// What the reader makes of the schema.
+    ///
+    /// # Errors
+    /// If it does not know such a type.
+    pub(super) fn schema(&self) -> Result<SchemaRef, ArrowError> {
+        Ok(ReaderBuilder::new().build(self.header.as_slice())?.schema())
     }
 
     pub(super) fn with_columns(self, columns: Vec<usize>) -> Self {
@@ -82,15 +93,19 @@ impl<R: BufRead> Blocks<R> {
         let mut data = Vec::new();
         // No more memory than there are bytes, whatever the block says.
         let read = (&mut self.bytes).take(size).read_to_end(&mut data).map_err(Wrong::Io)?;
-        let mut marker = Marker::default();
-        if read as u64 == size {
-            self.bytes.read_exact(&mut marker).map_err(ends_early)?;
-        } else {
-            return Err(ends_early(std::io::ErrorKind::UnexpectedEof.into()));
+        if (read as u64) < size {
+            return Err(ends_early(ErrorKind::UnexpectedEof.into()));
         }
+        let mut marker = Marker::default();
+        self.bytes.read_exact(&mut marker).map_err(ends_early)?;
         if marker != self.marker {
             return Err(Wrong::Block("a block does not end with the marker of the file".to_owned()));
         }
+        let data = match self.codec {
+            None => data,
+            Some(codec) => decompressed(codec, &data)
+                .map_err(|e| Wrong::Block(format!("a block cannot be decompressed ({codec:?}): {e}")))?,
+        };
         Ok(Some(Block { rows: rows as usize, data }))
     }
 
@@ -108,14 +123,14 @@ impl<R: BufRead> Blocks<R> {
         Err(Wrong::Block("a block begins with a number of more than 64 bits".to_owned()))
     }
 
-    /// What is decoded next: a block, or several that are small and not compressed.
+    /// What is decoded next: a block, or several that are small.
     fn together(&mut self) -> Result<Option<Block>, Wrong> {
         let first = match self.next.take() {
             Some(block) => Some(block),
             None => self.read()?,
         };
         let Some(mut block) = first else { return Ok(None) };
-        while !self.compressed && block.data.len() < TOGETHER_BYTES && block.rows < self.batch_size {
+        while block.data.len() < TOGETHER_BYTES && block.rows < self.batch_size {
             match self.read()? {
                 None => break,
                 Some(next) if block.rows + next.rows > self.batch_size => {
@@ -138,7 +153,7 @@ impl<R: BufRead> Blocks<R> {
     fn decode(&self, block: &Block) -> Result<RecordBatch, Wrong> {
         let mut frame = ENDLESS.to_vec();
         put_long(block.data.len() as i64, &mut frame);
-        let bytes = self.header.chain(frame.as_slice()).chain(block.data.as_slice()).chain(self.marker.as_slice());
+        let bytes = self.header.chain(frame.as_slice()).chain(block.data.as_slice()).chain(MARKER.as_slice());
         let builder = ReaderBuilder::new().with_projection(self.columns.clone()).with_batch_size(block.rows.max(1));
         let mut reader = builder.build(bytes).map_err(Wrong::Rows)?;
         let schema = reader.schema();
@@ -168,6 +183,45 @@ impl<R: BufRead> Iterator for Blocks<R> {
     }
 }
 
+/// What the blocks end with that the reader sees.
+const MARKER: Marker = [0; 16];
+
+/// A header with this schema: a map of one entry, as there is no codec.
+fn header(schema: &[u8]) -> Vec<u8> {
+    let mut header = b"Obj\x01".to_vec();
+    put_long(1, &mut header);
+    for bytes in [b"avro.schema".as_slice(), schema] {
+        put_long(bytes.len() as i64, &mut header);
+        header.extend_from_slice(bytes);
+    }
+    put_long(0, &mut header);
+    header.extend_from_slice(&MARKER);
+    header
+}
+
+/// The bytes of a block that was compressed.
+fn decompressed(codec: CompressionCodec, bytes: &[u8]) -> Result<Vec<u8>, Error> {
+    fn all(mut from: impl Read) -> Result<Vec<u8>, Error> {
+        let mut all = Vec::new();
+        from.read_to_end(&mut all)?;
+        Ok(all)
+    }
+    match codec {
+        CompressionCodec::Deflate => all(flate2::bufread::DeflateDecoder::new(bytes)),
+        CompressionCodec::Snappy => {
+            let (bytes, sum) = bytes.split_last_chunk::<4>().ok_or(ErrorKind::UnexpectedEof)?;
+            let all = snap::raw::Decoder::new().decompress_vec(bytes).map_err(Error::other)?;
+            if crc32fast::hash(&all) != u32::from_be_bytes(*sum) {
+                return Err(Error::other("its checksum is another"));
+            }
+            Ok(all)
+        }
+        CompressionCodec::ZStandard => all(zstd::Decoder::with_buffer(bytes)?),
+        CompressionCodec::Bzip2 => all(bzip2::bufread::BzDecoder::new(bytes)),
+        CompressionCodec::Xz => all(liblzma::bufread::XzDecoder::new(bytes)),
+    }
+}
+
 /// The largest number of rows, in Avro's encoding.
 const ENDLESS: [u8; 10] = [0xFE, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01];
 
@@ -184,9 +238,9 @@ fn surplus(rows: usize) -> Wrong {
     Wrong::Block(format!("a block holds more than the {rows} rows that it says it has"))
 }
 
-fn ends_early(error: std::io::Error) -> Wrong {
+fn ends_early(error: Error) -> Wrong {
     match error.kind() {
-        std::io::ErrorKind::UnexpectedEof => Wrong::Block("it ends inside of a block".to_owned()),
+        ErrorKind::UnexpectedEof => Wrong::Block("it ends inside of a block".to_owned()),
         _ => Wrong::Io(error),
     }
 }

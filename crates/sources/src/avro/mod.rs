@@ -129,15 +129,14 @@ impl AvroFile {
                 .map_err(|e| (format!("this is not an Avro file: {e}"), None))?;
             let unsupported =
                 |e: ArrowError| (format!("the schema of this Avro file is not supported: {e}"), Some(UNSUPPORTED));
-            let compressed = info.compression().map_err(|e| unsupported(e.into()))?.is_some();
-            let mut header = std::mem::take(&mut recording.seen);
-            let length = usize::try_from(info.header_len()).map_or(header.len(), |length| length.min(header.len()));
-            let behind = header.split_off(length);
-            keep_uuids(&mut header);
-            let reader = ReaderBuilder::new().build(Cursor::new(&header)).map_err(unsupported)?;
-            let schema = reader.schema();
-            let bytes = BufReader::with_capacity(READ_BYTES, Cursor::new(behind).chain(recording.inner));
-            Ok::<_, (String, Option<&str>)>(Self { schema, rows: Blocks::new(header, info.sync(), compressed, bytes) })
+            let codec = info.compression().map_err(|e| unsupported(e.into()))?;
+            let mut schema = info.writer_schema().map_err(|e| unsupported(e.into()))?.json_string.into_bytes();
+            keep_uuids(&mut schema);
+            let mut behind = Cursor::new(std::mem::take(&mut recording.seen));
+            behind.set_position(info.header_len());
+            let bytes = BufReader::with_capacity(READ_BYTES, behind.chain(recording.inner));
+            let rows = Blocks::new(&schema, info.sync(), codec, bytes);
+            Ok::<_, (String, Option<&str>)>(Self { schema: rows.schema().map_err(unsupported)?, rows })
         });
         let opened = opened.join_unwind().await.map_err(|e| Error::unexpected("reading a file died").because(e))?;
         opened.map_err(|(why, way_out)| {
