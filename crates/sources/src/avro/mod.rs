@@ -9,7 +9,7 @@ use arrow::array::{RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::BatchCoalescer;
 use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use arrow_avro::reader::{ReaderBuilder, read_header_info};
+use arrow_avro::reader::read_header_info;
 use async_trait::async_trait;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::datasource::physical_plan::FileSource;
