@@ -1,7 +1,7 @@
 //! What a job sees of the run it is part of.
 
 use std::any::{Any, TypeId};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +12,8 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
+use object_store::path::Path;
+use twox_hash::XxHash3_64;
 
 use crate::clock::{Clock, SystemClock};
 use crate::io::{Io, Sink, Source, StagingIo};
@@ -20,7 +22,7 @@ use crate::publish::{Journal, MemoryJournal, PublishAction, Publishers, publish}
 use crate::query_error::SPILL_FULL;
 use crate::run::{Run, RunId};
 use crate::staging::StagedFile;
-use crate::store::{StoreFactory, Stores};
+use crate::store::{Store, StoreFactory, Stores};
 use crate::under_way::UnderWay;
 use crate::{Error, Location, Result, sql};
 
@@ -46,6 +48,8 @@ struct Inner {
     extensions: Extensions,
     bookmarks: BTreeMap<String, serde_json::Value>,
     advanced: Mutex<BTreeMap<String, serde_json::Value>>,
+    /// The folders in which files were staged.
+    roots: Mutex<BTreeSet<Location>>,
 }
 
 impl std::fmt::Debug for Inner {
@@ -139,7 +143,7 @@ impl JobContext {
     /// # Errors
     /// Those of the store; [`Stopped`](crate::ErrorKind::Stopped) after [`JobContext::end_staging`].
     pub async fn stage_file(&self, root: &Location, target: &Location) -> Result<Box<dyn StagedFile>> {
-        let (store, root_path) = self.stores().open(root)?;
+        let (store, root_path) = self.declare(root)?;
         let (ctx, target_path) = (self.clone(), target.resolve()?.path);
         let create = async move { store.staging.create(ctx.journal(), ctx.run(), &root_path, &target_path).await };
         self.0.under_way.work(create).await.map_err(|e| e.with("target", target))
@@ -155,31 +159,49 @@ impl JobContext {
         root: &Location,
         files: Vec<(Location, bytes::Bytes)>,
     ) -> Result<Vec<PublishAction>> {
-        let (store, root_path) = self.stores().open(root)?;
+        let (store, root_path) = self.declare(root)?;
         let ctx = self.clone();
         let put = async move { store.staging.put(ctx.journal(), ctx.run(), &root_path, files).await };
         self.0.under_way.work(put).await
     }
 
+    /// Opens a sink's own folder, and keeps in mind that it is one.
+    fn declare(&self, root: &Location) -> Result<(Store, Path)> {
+        let (store, path) = self.stores().open(root)?;
+        self.0.roots.lock().unwrap_or_else(PoisonError::into_inner).insert(Location::of(&store.url, &path));
+        Ok((store, path))
+    }
+
+    /// The folders that sinks have staged files for, absolute: each the `root` of a [`JobContext::stage_file`].
+    pub fn staging_roots(&self) -> BTreeSet<Location> {
+        self.0.roots.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Puts a file at once where nobody looks, without staging it: into a folder that nothing points to yet, noted as
-    /// [`DiscardAction::Folder`](crate::publish::DiscardAction::Folder).
+    /// [`DiscardAction::Folder`](crate::publish::DiscardAction::Folder). Returns its [hash](crate::staging::content_hash).
     ///
     /// # Errors
     /// Those of [`JobContext::stage_file`].
-    pub async fn put_unseen(&self, target: &Location, bytes: bytes::Bytes) -> Result<()> {
+    pub async fn put_unseen(&self, target: &Location, bytes: bytes::Bytes) -> Result<u64> {
         let (store, path) = self.stores().open(target)?;
-        let put = async move { store.staging.put_unseen(&path, bytes).await };
+        let put = async move {
+            let hash = XxHash3_64::oneshot(&bytes);
+            store.staging.put_unseen(&path, bytes).await.map(|()| hash)
+        };
         self.0.under_way.work(put).await.map_err(|e| e.with("target", target))
     }
 
     /// Ends a file that was begun by [`JobContext::stage_file`] and lets it appear at once: [`JobContext::put_unseen`] for
-    /// files that are large.
+    /// files that are large. What it returns made the file appear.
     ///
     /// # Errors
     /// Those of [`JobContext::stage_file`].
-    pub async fn finish_unseen(&self, file: Box<dyn StagedFile>, target: &Location) -> Result<()> {
+    pub async fn finish_unseen(&self, file: Box<dyn StagedFile>, target: &Location) -> Result<PublishAction> {
         let (store, _) = self.stores().open(target)?;
-        let finish = async move { store.staging.publish(&file.finish().await?).await };
+        let finish = async move {
+            let action = file.finish().await?;
+            store.staging.publish(&action).await.map(|()| action)
+        };
         self.0.under_way.work(finish).await.map_err(|e| e.with("target", target))
     }
 
@@ -394,7 +416,7 @@ impl JobContextBuilder {
     /// Builds the context.
     ///
     /// # Errors
-    /// If the spill directory cannot be made.
+    /// [`Usage`](crate::ErrorKind::Usage) if the spill directory is not there and cannot be made, or cannot be written.
     pub fn build(self) -> Result<JobContext> {
         let started_at = self.clock.now();
         let (session, stores) = match &self.shared {
@@ -421,6 +443,7 @@ impl JobContextBuilder {
             extensions: self.extensions,
             bookmarks: self.bookmarks,
             advanced: Mutex::default(),
+            roots: Mutex::default(),
         })))
     }
 
@@ -448,7 +471,12 @@ impl JobContextBuilder {
             stores = stores.with_factory(scheme, Arc::clone(factory));
         }
         let stores = Arc::new(stores);
-        let env = env.with_object_store_registry(stores.clone()).build_arc()?;
+        let env = env.with_object_store_registry(stores.clone()).build_arc().map_err(|e| match &self.spill_dir {
+            Some(folder) => Error::usage("queries cannot spill to this folder; name one that can be written")
+                .with(SPILL_FOLDER, folder.display())
+                .because(e),
+            None => e.into(),
+        })?;
         Ok((sql::session(config, env), stores))
     }
 }
@@ -462,14 +490,12 @@ mod tests {
     use datafusion::prelude::CsvReadOptions;
     use object_store::ObjectStoreExt;
     use object_store::memory::InMemory;
-    use object_store::path::Path;
     use tokio::time::timeout;
 
     use super::*;
     use crate::ErrorKind;
     use crate::publish::DiscardAction;
     use crate::staging::Staging;
-    use crate::store::Store;
 
     /// A store that takes its time until a file is there; it counts them.
     #[derive(Debug, Clone, Default)]

@@ -15,7 +15,7 @@ mod error;
 pub mod fault;
 mod io;
 pub mod listing;
-mod location;
+pub mod location;
 pub mod meter;
 mod nearest;
 pub mod publish;

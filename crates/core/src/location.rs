@@ -1,5 +1,6 @@
 //! Where data is: a folder or a file, on a file system, in S3 or in memory.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Component, PathBuf};
 use std::str::FromStr;
@@ -25,7 +26,7 @@ use crate::{Error, Result};
 /// assert_eq!(lake.join("../../etc/passwd").to_string(), "s3://lake/etc/passwd");
 /// assert!(Location::parse("ftp://host/x").is_err());
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Location(String);
 
@@ -121,7 +122,12 @@ impl Location {
     pub fn resolve(&self) -> Result<Resolved> {
         let text = self.0.as_str();
         let folder = text.ends_with('/');
-        let invalid = |why: &str| Error::usage(format!("`{text}` is not a location: {why}; {EXAMPLE}"));
+        let invalid = |why: &str| Error::usage(format!("`{self}` is not a location: {why}; {EXAMPLE}"));
+        if credentials(text).is_some() {
+            return Err(invalid(
+                "it holds a password, which would get into logs and records; S3 keys come from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or from the machine's role",
+            ));
+        }
         if text.is_empty() {
             return Err(invalid("it is empty"));
         }
@@ -153,6 +159,31 @@ impl Location {
         let path = Path::from_absolute_path(&absolute).map_err(|e| invalid(&e))?;
         let store = Url::parse("file:///").map_err(|e| invalid(&e))?;
         Ok(Resolved { store, path, folder })
+    }
+
+    /// The same place in words that mean it everywhere, whatever the working directory.
+    ///
+    /// # Errors
+    /// Those of [`Location::resolve`].
+    pub fn absolute(&self) -> Result<Self> {
+        let resolved = self.resolve()?;
+        Ok(Self::of(&resolved.store, &resolved.path))
+    }
+
+    /// Whether `inner` is this place, or is below it.
+    ///
+    /// ```
+    /// use hardtack_core::Location;
+    ///
+    /// let lake = Location::from("s3://lake/books");
+    /// assert!(lake.contains(&"s3://lake/books/a.parquet".into()) && lake.contains(&lake));
+    /// assert!(!lake.contains(&"s3://lake/books2/a.parquet".into()));
+    /// ```
+    pub fn contains(&self, inner: &Self) -> bool {
+        match (self.resolve(), inner.resolve()) {
+            (Ok(outer), Ok(inner)) => outer.store == inner.store && inner.path.prefix_matches(&outer.path),
+            _ => false,
+        }
     }
 
     /// The location of a path in a store: absolute, so that another process with another working directory finds it.
@@ -202,9 +233,39 @@ fn encode_segment(segment: &str) -> String {
     url.path().trim_start_matches('/').to_owned()
 }
 
+/// Where in a text the part of a URL is that comes before the host: a name, or a key and a secret.
+fn credentials(text: &str) -> Option<std::ops::Range<usize>> {
+    let start = text.find("://")? + "://".len();
+    let end = text[start..].find(['/', '?', '#']).map_or(text.len(), |end| start + end);
+    let at = text[start..end].rfind('@')?;
+    Some(start..start + at)
+}
+
+/// A text without the credentials that a URL in it holds: what may be printed of an argument.
+///
+/// ```
+/// use hardtack_core::location::without_credentials;
+///
+/// assert_eq!(without_credentials("s3://key:secret@bucket/x"), "s3://***@bucket/x");
+/// assert_eq!(without_credentials("s3://bucket/a@b"), "s3://bucket/a@b");
+/// ```
+pub fn without_credentials(text: &str) -> Cow<'_, str> {
+    match credentials(text) {
+        Some(secret) => format!("{}***{}", &text[..secret.start], &text[secret.end..]).into(),
+        None => text.into(),
+    }
+}
+
+/// As it was given; credentials, with which no location can be used, are left out.
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&without_credentials(&self.0))
+    }
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Location").field(&without_credentials(&self.0)).finish()
     }
 }
 
@@ -290,6 +351,23 @@ mod tests {
         let error = Location::parse(given).unwrap_err();
         assert_eq!(error.kind(), crate::ErrorKind::Usage);
         assert!(error.to_string().contains("such as `s3://my-bucket/lake`"), "{error}");
+    }
+
+    #[rstest]
+    #[case("s3://key:secret@bucket/x", "s3://***@bucket/x")]
+    #[case("s3a://secret@bucket", "s3a://***@bucket")]
+    #[case("ftp://user:se@cret@host/x", "ftp://***@host/x")]
+    #[case("file://user:secret@host/x", "file://***@host/x")]
+    fn a_password_is_refused_and_not_printed(#[case] given: &str, #[case] shown: &str) {
+        let location = Location::from(given);
+        assert_eq!(location.to_string(), shown);
+        let error = Location::parse(given).unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Usage);
+        for text in [format!("{error:?}"), error.chain(), format!("{location:?}")] {
+            assert!(!text.contains("secret") && !text.contains("cret@"), "{text}");
+        }
+        // A key of an object is no host.
+        assert!(Location::parse("s3://bucket/a:b@c").is_ok());
     }
 
     #[rstest]

@@ -1,6 +1,6 @@
 //! What it takes to make staged work visible, and to undo it: short lists of actions that another process can execute.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Debug};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -82,6 +82,26 @@ impl PublishAction {
     }
 }
 
+impl PublishAction {
+    /// The hash of the file that this action makes visible, if it is one.
+    pub fn content_hash(&self) -> Option<u64> {
+        match self {
+            Self::CompleteUpload { xxh3, .. } | Self::RenameFile { xxh3, .. } => Some(*xxh3),
+            Self::Delete { .. } | Self::Foreign { .. } => None,
+        }
+    }
+
+    /// The files that this action touches, as far as it says; a publisher knows those of its own.
+    fn files(&self) -> impl Iterator<Item = &Location> {
+        let (one, other) = match self {
+            Self::CompleteUpload { location, .. } | Self::Delete { location } => (Some(location), None),
+            Self::RenameFile { from, to, .. } => (Some(from), Some(to)),
+            Self::Foreign { .. } => (None, None),
+        };
+        one.into_iter().chain(other)
+    }
+}
+
 impl fmt::Display for PublishAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -89,6 +109,47 @@ impl fmt::Display for PublishAction {
             Self::RenameFile { from, to, .. } => write!(f, "rename {from} to {to}"),
             Self::Delete { location } => write!(f, "delete {location}"),
             Self::Foreign { publisher, .. } => write!(f, "a step of the publisher `{publisher}`"),
+        }
+    }
+}
+
+/// The places that sinks have declared as theirs, each a file or a folder with all that is below it.
+#[derive(Debug)]
+pub struct Places<'a>(HashSet<&'a str>);
+
+impl<'a> Places<'a> {
+    /// From absolute locations.
+    pub fn new(places: impl IntoIterator<Item = &'a Location>) -> Self {
+        Self(places.into_iter().map(|place| place.as_str().trim_end_matches('/')).collect())
+    }
+
+    /// Those that are in no other one.
+    pub fn outermost(&self) -> Vec<Location> {
+        let mut outermost: Vec<Location> =
+            self.0.iter().filter(|place| !self.is_inside(place)).map(|place| Location::from(*place)).collect();
+        outermost.sort();
+        outermost
+    }
+
+    fn is_inside(&self, text: &str) -> bool {
+        text.match_indices('/').any(|(at, _)| self.0.contains(&text[..at]))
+    }
+
+    /// Checks that an action touches no file elsewhere. (What a publisher does is its own concern.)
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unexpected`](crate::ErrorKind::Unexpected) with the action and the file if it does.
+    pub fn check(&self, action: &PublishAction) -> Result<()> {
+        // Actions name absolute locations, in which nothing climbs.
+        let is_ours =
+            |file: &str| !file.split('/').any(|name| name == "..") && (self.0.contains(file) || self.is_inside(file));
+        match action.files().find(|file| !is_ours(file.as_str())) {
+            None => Ok(()),
+            Some(file) => {
+                Err(Error::unexpected("an action touches a file outside of the places that its sink declared")
+                    .with("action", action)
+                    .with("file", file))
+            }
         }
     }
 }
@@ -176,9 +237,26 @@ impl Journal for MemoryJournal {
     }
 }
 
+/// How closely staged files are looked at before they are published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    /// Whether they have the sizes that were staged: for the process that has just staged them.
+    Size,
+    /// Whether they have the contents, too: for another process, which comes later and knows nothing of what happened.
+    Content,
+}
+
 /// Executes the actions of sinks from outside this framework.
 #[async_trait]
 pub trait Publisher: Debug + Send + Sync {
+    /// Checks that what `payload` makes visible is what was staged, or has been published before. A process that finishes
+    /// the run of another one asks for it before anything of a commit is published. (By default nothing is known of it.)
+    ///
+    /// # Errors
+    /// [`ErrorKind::Lost`](crate::ErrorKind::Lost) for what is gone or damaged, with what it is and the way out.
+    async fn verify(&self, _payload: &serde_json::Value) -> Result<()> {
+        Ok(())
+    }
     /// Makes visible what `payload` describes. Doing it again must change nothing.
     async fn publish(&self, payload: &serde_json::Value) -> Result<()>;
     /// Removes what was staged. Doing it again must change nothing.
@@ -212,6 +290,40 @@ const AT_ONCE: usize = 64;
 const GOES_AT_ONCE: usize = 16;
 const RENAMES_IN_A_GO: usize = 64;
 
+fn goes<'a, 'b>(renames: &'a [&'b PublishAction]) -> std::slice::Chunks<'a, &'b PublishAction> {
+    renames.chunks(renames.len().div_ceil(GOES_AT_ONCE).clamp(1, RENAMES_IN_A_GO))
+}
+
+/// Checks that what publish actions make visible is whole: staged as it was written, or at its place already. Nothing is
+/// changed. Asked before the first action is executed, it keeps a commit that is damaged from being half published.
+///
+/// # Errors
+/// [`ErrorKind::Lost`](crate::ErrorKind::Lost) for the first that is gone or damaged.
+pub async fn verify(stores: &Stores, publishers: &Publishers, actions: &[PublishAction], check: Check) -> Result<()> {
+    let (mut renames, mut others) = (Vec::new(), Vec::new());
+    for action in actions {
+        match action {
+            PublishAction::RenameFile { .. } => renames.push(action),
+            PublishAction::Foreign { publisher, payload, .. } if check == Check::Content => {
+                others.push((publishers.get(publisher)?, payload));
+            }
+            // An upload is completed with the ETags of its parts, so the store checks what it has. Nothing is staged of
+            // the others.
+            PublishAction::CompleteUpload { .. } | PublishAction::Delete { .. } | PublishAction::Foreign { .. } => {}
+        }
+    }
+    futures::stream::iter(goes(&renames))
+        .map(|go| async move {
+            let Some(PublishAction::RenameFile { to, .. }) = go.first() else { return Ok(()) };
+            stores.open(to)?.0.staging.verify_all(go, check).await
+        })
+        .buffer_unordered(GOES_AT_ONCE)
+        .try_collect::<()>()
+        .await?;
+    let foreign = others.into_iter().map(|(publisher, payload)| async move { publisher.verify(payload).await });
+    futures::stream::iter(foreign).buffer_unordered(AT_ONCE).try_collect::<()>().await
+}
+
 /// Executes publish actions, phase by phase, many at a time within a phase. `progress` is called once for each.
 ///
 /// # Errors
@@ -231,8 +343,7 @@ pub async fn publish(
             Ok::<_, Error>(())
         };
         futures::stream::iter(others).map(one).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
-        let goes = renames.chunks(renames.len().div_ceil(GOES_AT_ONCE).clamp(1, RENAMES_IN_A_GO));
-        futures::stream::iter(goes)
+        futures::stream::iter(goes(&renames))
             .map(|go| async move {
                 let Some(PublishAction::RenameFile { to, .. }) = go.first() else { return Ok(()) };
                 stores.open(to)?.0.staging.publish_all(go).await?;
@@ -292,4 +403,38 @@ pub async fn discard(stores: &Stores, publishers: &Publishers, actions: &[Discar
         .collect()
         .await;
     results.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("/lake/books/a.parquet", true)]
+    #[case("/lake/books", true)]
+    #[case("/lake/books2/a.parquet", false)]
+    #[case("/lake/a.parquet", false)]
+    #[case("/lake/books/../a.parquet", false)]
+    #[case("file:///lake/books/a.parquet", false)]
+    #[case("s3://bucket/x", true)]
+    #[case("s3://bucket2/x", false)]
+    #[case("memory:/x", true)]
+    fn an_action_stays_in_the_places_of_its_sinks(#[case] file: &str, #[case] inside: bool) {
+        let places = ["/lake/books", "s3://bucket/", "memory:/", "/lake/books/day=1"].map(Location::from);
+        let places = Places::new(&places);
+        let rename =
+            |from: &str, to: &str| PublishAction::RenameFile { from: from.into(), to: to.into(), bytes: 0, xxh3: 0 };
+        let good = "/lake/books/b.parquet";
+        for action in [PublishAction::Delete { location: file.into() }, rename(good, file), rename(file, good)] {
+            let checked = places.check(&action);
+            assert_eq!(checked.is_ok(), inside, "{action}");
+            assert_eq!(
+                checked.err().and_then(|e| e.get("file").map(ToOwned::to_owned)),
+                (!inside).then(|| file.to_owned())
+            );
+        }
+        assert_eq!(places.outermost(), ["/lake/books", "memory:", "s3://bucket"].map(Location::from));
+    }
 }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt};
 use md5::{Digest, Md5};
 use object_store::local::LocalFileSystem;
@@ -23,7 +24,7 @@ use tokio::task::JoinSet;
 use twox_hash::XxHash3_64;
 use url::Url;
 
-use crate::publish::{DiscardAction, Journal, PublishAction};
+use crate::publish::{Check, DiscardAction, Journal, PublishAction};
 use crate::{Error, ErrorKind, Location, Result, Run, fault};
 
 /// How one store stages files: a small port with an implementation for file systems and one for multipart uploads.
@@ -63,6 +64,38 @@ pub trait Staging: Debug + Send + Sync {
         Ok(())
     }
 
+    /// Checks that files which are to be published are staged as they were written, or at their targets already. A store
+    /// that completes an upload by the ETags of its parts does so itself.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Lost`] for the first that is gone or damaged.
+    async fn verify_all(&self, _actions: &[&PublishAction], _check: Check) -> Result<()> {
+        Ok(())
+    }
+
+    /// What killed processes have left below a folder of what they were about to write at once, where a store has such
+    /// things: [`object_store`] writes a local file `name` under the name `name#1` first, and hides it from its listings.
+    /// Those are found that were touched last before a moment, and removed unless it is a dry run.
+    ///
+    /// # Errors
+    /// Those of the store. A folder that is not there has none.
+    async fn sweep_half_written(
+        &self,
+        _folder: &Path,
+        _before: DateTime<Utc>,
+        _dry_run: bool,
+    ) -> Result<Vec<Location>> {
+        Ok(Vec::new())
+    }
+
+    /// The staged files below a folder that are hidden there, and of which run and token they are.
+    ///
+    /// # Errors
+    /// Those of the store. A store whose staged files have no names has none.
+    async fn staged_below(&self, _folder: &Path) -> Result<Vec<StagedBy>> {
+        Ok(Vec::new())
+    }
+
     /// Makes a staged file visible. Doing it again changes nothing.
     ///
     /// # Errors
@@ -93,6 +126,17 @@ pub trait Staging: Debug + Send + Sync {
     async fn find_uploads(&self, _location: &Location, _mark: Option<&str>) -> Result<Vec<DiscardAction>> {
         Ok(Vec::new())
     }
+}
+
+/// A hidden file, and the run that has staged it, by its [`Run::version`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StagedBy {
+    /// Where it is.
+    pub location: Location,
+    /// The run's id and token.
+    pub version: String,
+    /// What discards it, and others of the run in the same folder.
+    pub discard: DiscardAction,
 }
 
 /// A file being staged.
@@ -131,8 +175,11 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// Streams an object through the hash that staged files are recognised by.
-async fn content_hash(objects: &dyn ObjectStore, path: &Path) -> Result<u64> {
+/// Streams an object through the hash that staged files are recognised by: XXH3 of 64 bits.
+///
+/// # Errors
+/// Those of the store.
+pub async fn content_hash(objects: &dyn ObjectStore, path: &Path) -> Result<u64> {
     let mut stream = objects.get(path).await?.into_stream();
     let mut hash = XxHash3_64::with_seed(0);
     while let Some(bytes) = stream.next().await {
@@ -169,6 +216,31 @@ fn gone(what: &str, target: &Location) -> Error {
     )
 }
 
+/// Damage to a file that waits to be published.
+fn damaged(what: &str, from: &Location, to: &Location) -> Error {
+    let error = Error::new(ErrorKind::Lost, format!("a staged file is not what the run wrote: {what}"))
+        .with("staged", from)
+        .with("target", to)
+        .with(
+            "way out",
+            "restore the staged file; or give it up with `hardtack recover --skip-missing`, which deletes nothing for \
+             its sake, and run the job again",
+        );
+    match partition_of(to) {
+        Some(partition) => error.with("partition", partition),
+        None => error,
+    }
+}
+
+/// The partition that a file is in, as its folders name it: `year=2026/month=11`.
+fn partition_of(file: &Location) -> Option<String> {
+    let path = file.resolve().ok()?.path;
+    let parts: Vec<_> = path.parts().collect();
+    let (_, folders) = parts.split_last()?;
+    let keys: Vec<&str> = folders.iter().map(AsRef::as_ref).filter(|name| name.contains('=')).collect();
+    (!keys.is_empty()).then(|| keys.join("/"))
+}
+
 // --- file systems --------------------------------------------------------------------------------------------------
 
 /// Stages on the local file system.
@@ -198,6 +270,29 @@ impl LocalStaging {
         }
     }
 
+    /// Those of these files that are not staged any more. Of the others it is checked that they are what was written.
+    fn verify(files: Vec<ToRename>, check: Check) -> Result<Vec<ToRename>> {
+        let mut missing = Vec::new();
+        for file in files {
+            let PublishAction::RenameFile { from, to, bytes, xxh3 } = &file.action else { continue };
+            let found = match look(&file.source, check) {
+                Ok(found) => found,
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                    missing.push(file);
+                    continue;
+                }
+                Err(e) => return Err(io(e, &file.source)),
+            };
+            if found.bytes != *bytes {
+                return Err(damaged(&format!("it has {} bytes, and {bytes} were staged", found.bytes), from, to));
+            }
+            if found.xxh3.is_some_and(|found| found != *xxh3) {
+                return Err(damaged("it has as many bytes as were staged, but others", from, to));
+            }
+        }
+        Ok(missing)
+    }
+
     /// That a file which is not staged any more is what lies at its place.
     async fn must_be_ours(&self, file: &ToRename) -> Result<()> {
         let PublishAction::RenameFile { from, to, bytes, xxh3 } = &file.action else { return Ok(()) };
@@ -209,6 +304,53 @@ impl LocalStaging {
         };
         if ours { Ok(()) } else { Err(gone("the staged file is gone", to).with("staged", from)) }
     }
+}
+
+/// What a file is seen to be.
+struct Looked {
+    bytes: u64,
+    /// The hash that staged files are recognised by, if it was asked for.
+    xxh3: Option<u64>,
+}
+
+/// Looks at a file, through one handle: another process may move it at any moment.
+fn look(path: &std::path::Path, check: Check) -> std::io::Result<Looked> {
+    if check == Check::Size {
+        return Ok(Looked { bytes: std::fs::metadata(path)?.len(), xxh3: None });
+    }
+    let mut file = std::fs::File::open(path)?;
+    let (mut hash, mut bytes, mut buffer) = (XxHash3_64::with_seed(0), 0, vec![0; 1 << 20]);
+    loop {
+        match std::io::Read::read(&mut file, &mut buffer) {
+            Ok(0) => return Ok(Looked { bytes, xxh3: Some(Write64::finish(&hash)) }),
+            Ok(n) => {
+                Write64::write(&mut hash, &buffer[..n]);
+                bytes += n as u64;
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// The regular files below a folder that are meant, each with its name. What cannot be looked at is passed over.
+fn files_below(folder: &std::path::Path, is_meant: impl Fn(&str) -> bool) -> Vec<walkdir::DirEntry> {
+    let entries = walkdir::WalkDir::new(folder).into_iter().filter_map(Result::ok);
+    entries.filter(|e| e.file_type().is_file() && e.file_name().to_str().is_some_and(&is_meant)).collect()
+}
+
+/// Whether `object_store` gives this name to a file that is being written.
+fn is_half_written(name: &str) -> bool {
+    let number = name.rsplit_once('#').map(|(_, number)| number);
+    number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// The end of a staged file's name, and the run that it names.
+fn staged_by(name: &str) -> Option<(String, String)> {
+    let (_, rest) = name.strip_prefix('.')?.split_once('.')?;
+    let suffix = format!(".{rest}");
+    let (run, token) = rest.strip_suffix(".staged")?.rsplit_once('.')?;
+    is_staged(name, &suffix).then(|| (suffix, format!("{run}-{token}")))
 }
 
 /// Creates a file, and its folder if it is not there. Another run that fails just now may take the empty folder away in
@@ -381,6 +523,55 @@ impl Staging for LocalStaging {
         blocking(move || {
             prune(&folder);
             Ok(())
+        })
+        .await
+    }
+
+    async fn verify_all(&self, actions: &[&PublishAction], check: Check) -> Result<()> {
+        let files = actions.iter().map(|action| self.to_rename(action)).collect::<Result<Vec<_>>>()?;
+        for file in blocking(move || Self::verify(files, check)).await? {
+            self.must_be_ours(&file).await?;
+        }
+        Ok(())
+    }
+
+    async fn sweep_half_written(&self, folder: &Path, before: DateTime<Utc>, dry_run: bool) -> Result<Vec<Location>> {
+        let folder = self.on_disk(&Location::of(&file_store()?, folder))?;
+        blocking(move || {
+            let mut found = Vec::new();
+            for entry in files_below(&folder, is_half_written) {
+                let touched = entry.metadata().ok().and_then(|meta| meta.modified().ok());
+                if !touched.is_some_and(|at| DateTime::<Utc>::from(at) < before) {
+                    continue;
+                }
+                if !dry_run {
+                    match std::fs::remove_file(entry.path()) {
+                        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io(e, entry.path())),
+                        _ => {}
+                    }
+                }
+                found.push(Location::from(entry.path()));
+            }
+            found.sort();
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn staged_below(&self, folder: &Path) -> Result<Vec<StagedBy>> {
+        let folder = self.on_disk(&Location::of(&file_store()?, folder))?;
+        blocking(move || {
+            let is_hidden = |name: &str| staged_by(name).is_some();
+            let mut found: Vec<StagedBy> = files_below(&folder, is_hidden)
+                .iter()
+                .filter_map(|entry| {
+                    let (suffix, version) = staged_by(entry.file_name().to_str()?)?;
+                    let discard = DiscardAction::StagedFiles { folder: entry.path().parent()?.into(), suffix };
+                    Some(StagedBy { location: entry.path().into(), version, discard })
+                })
+                .collect();
+            found.sort_by(|a, b| a.location.cmp(&b.location));
+            Ok(found)
         })
         .await
     }
@@ -856,6 +1047,80 @@ mod tests {
     #[case(".000001.2.cd.staged", false)]
     fn staged_files_are_told_apart(#[case] name: &str, #[case] ours: bool) {
         assert_eq!(is_staged(name, ".2.ab.staged"), ours);
+    }
+
+    #[rstest]
+    #[case(".000001.2.ab.staged", Some("2-ab"))]
+    #[case(".000001.nightly.2.ab.staged", Some("nightly.2-ab"))]
+    #[case(".x.2.ab.staged", None)]
+    #[case(".000001.ab.staged", None)]
+    #[case("000001.2.ab.staged", None)]
+    #[case(".000001.2.ab.parquet", None)]
+    fn staged_files_say_whose_they_are(#[case] name: &str, #[case] version: Option<&str>) {
+        assert_eq!(staged_by(name).map(|(_, version)| version).as_deref(), version);
+    }
+
+    #[rstest]
+    #[case::whole(None, None, None)]
+    #[case::cut(Some(""), Some("it has 0 bytes, and 4 were staged"), None)]
+    #[case::longer(Some("rows!"), Some("it has 5 bytes, and 4 were staged"), None)]
+    #[case::flipped(Some("rowz"), None, Some("it has as many bytes as were staged, but others"))]
+    #[tokio::test]
+    async fn a_file_that_was_damaged_is_told_before_it_is_published(
+        #[case] damage: Option<&str>,
+        #[case] by_size: Option<&str>,
+        #[case] by_content: Option<&str>,
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let ctx = crate::JobContext::builder("job").build().unwrap();
+        let root = Location::from(folder.path());
+        let files = vec![(root.join("day=1/a"), "rows".into()), (root.join("day=2/b"), "rows".into())];
+        let actions = ctx.stage_files(&root, files).await.unwrap();
+        let PublishAction::RenameFile { from, .. } = &actions[1] else { panic!("{}", actions[1]) };
+        if let Some(content) = damage {
+            std::fs::write(from.as_str(), content).unwrap();
+        }
+        for (check, said) in [(Check::Size, by_size), (Check::Content, by_size.or(by_content))] {
+            let verified = crate::publish::verify(ctx.stores(), ctx.publishers(), &actions, check).await;
+            match said {
+                None => verified.unwrap(),
+                Some(said) => {
+                    let error = verified.unwrap_err();
+                    assert_eq!((error.kind(), error.get("partition")), (ErrorKind::Lost, Some("day=2")));
+                    assert!(error.message().ends_with(said), "{error}");
+                }
+            }
+        }
+        // What is at its target is as good.
+        if damage.is_none() {
+            for _ in 0..2 {
+                ctx.publish(&actions[1..]).await.unwrap();
+                crate::publish::verify(ctx.stores(), ctx.publishers(), &actions, Check::Content).await.unwrap();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_half_written_goes_when_it_is_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let ctx = crate::JobContext::builder("job").build().unwrap();
+        let root = Location::from(folder.path());
+        let (store, path) = ctx.stores().open(&root).unwrap();
+        tokio::fs::create_dir(folder.path().join("a")).await.unwrap();
+        for name in ["a/head.json#1", "x#12", "x#y", "#", "x"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let sweep = async |before: DateTime<Utc>, dry_run: bool| {
+            store.staging.sweep_half_written(&path, before, dry_run).await.unwrap()
+        };
+        let (now, soon) = (Utc::now(), Utc::now() + chrono::TimeDelta::hours(1));
+        let both = [root.join("a/head.json#1"), root.join("x#12")];
+        assert_eq!(sweep(now - chrono::TimeDelta::hours(1), false).await, []);
+        assert_eq!((sweep(soon, true).await, sweep(soon, false).await), (both.to_vec(), both.to_vec()));
+        assert_eq!(sweep(soon, false).await, []);
+        let left = std::fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(left, 4, "what others have named so stays");
+        assert_eq!(store.staging.sweep_half_written(&path.clone().join("no"), soon, false).await.unwrap(), []);
     }
 
     #[rstest]

@@ -49,6 +49,8 @@ pub struct WrittenFile {
     pub rows: u64,
     /// Its size.
     pub bytes: u64,
+    /// The hash of its content ([`content_hash`](hardtack_core::staging::content_hash)).
+    pub xxh3: Option<u64>,
     /// What makes it appear; nothing, if it was put where nobody looks.
     pub publish: Option<PublishAction>,
 }

@@ -83,12 +83,12 @@ impl Write {
             let folder = self.folder(&target).await?;
             let location = folder.location.join(&target.name);
             let size = bytes.len() as u64;
-            let file =
-                WrittenFile { values: target.values, location: location.clone(), rows, bytes: size, publish: None };
+            let (values, at) = (target.values, location.clone());
+            let file = WrittenFile { values, location: at, rows, bytes: size, xxh3: None, publish: None };
             match folder.seen {
                 Seen::Unseen => unseen.push(async move {
-                    self.ctx.put_unseen(&location, bytes).await?;
-                    self.wrote(file);
+                    let xxh3 = Some(self.ctx.put_unseen(&location, bytes).await?);
+                    self.wrote(WrittenFile { xxh3, ..file });
                     Ok::<_, Error>(())
                 }),
                 Seen::Staged(root) => match staged.last_mut().filter(|(last, ..)| *last == root) {
@@ -104,7 +104,7 @@ impl Write {
         for (root, contents, files) in staged {
             let actions = self.ctx.stage_files(&root, contents).await?;
             for (file, action) in files.into_iter().zip(actions) {
-                self.wrote(WrittenFile { publish: Some(action), ..file });
+                self.wrote(WrittenFile { xxh3: action.content_hash(), publish: Some(action), ..file });
             }
         }
         Ok(())
@@ -604,13 +604,12 @@ impl OpenFile {
         self.encoder.writer.finish().map_err(crate::parquet::parquet_error)?;
         self.write_through(write).await?;
         let Self { staged, location, values, unseen, rows, bytes, .. } = self;
-        let publish = if unseen {
-            write.ctx.finish_unseen(staged, &location).await?;
-            None
-        } else {
-            Some(staged.finish().await?)
+        let action = match unseen {
+            true => write.ctx.finish_unseen(staged, &location).await?,
+            false => staged.finish().await?,
         };
-        write.wrote(WrittenFile { values, location, rows, bytes, publish });
+        let (xxh3, publish) = (action.content_hash(), (!unseen).then_some(action));
+        write.wrote(WrittenFile { values, location, rows, bytes, xxh3, publish });
         Ok(())
     }
 }

@@ -13,8 +13,7 @@ pub(crate) const BASE: &str = "hardtack.base";
 
 /// The location in words that mean the same everywhere.
 pub(crate) fn absolute(location: &Location) -> Result<Location> {
-    let resolved = location.resolve()?;
-    Ok(Location::of(&resolved.store, &resolved.path))
+    location.absolute()
 }
 
 /// Where the partitions of a table are by custom, and its versions: its location, or what that was before it moved.
@@ -39,10 +38,7 @@ pub(crate) fn is_same(a: &Location, b: &Location) -> bool {
 
 /// Whether `inner` is in the folder `outer`, or is the folder.
 pub(crate) fn is_below(inner: &Location, outer: &Location) -> bool {
-    match (inner.resolve(), outer.resolve()) {
-        (Ok(inner), Ok(outer)) => inner.store == outer.store && inner.path.prefix_matches(&outer.path),
-        _ => false,
-    }
+    outer.contains(inner)
 }
 
 /// Whether whoever reads the folder `outer` sees the file `inner`: it is in it, and nothing on the way is hidden.

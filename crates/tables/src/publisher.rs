@@ -1,6 +1,6 @@
 //! What a run does with the catalog once it has committed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use hardtack_catalog::{
     Catalog, CatalogExt, CatalogHandle, CatalogOf, Column, Conflict, Database, Partition, Predicate,
     Table as Description,
 };
-use hardtack_core::publish::Publisher;
-use hardtack_core::staging::VERSIONS;
+use hardtack_core::publish::{Check, Publisher};
+use hardtack_core::staging::{VERSIONS, content_hash};
 use hardtack_core::{Error, ErrorKind, JobContext, Location, Result, Stores, fault};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
@@ -38,19 +38,37 @@ struct CatalogPublisher {
     stores: Arc<Stores>,
 }
 
-#[async_trait]
-impl Publisher for CatalogPublisher {
-    async fn publish(&self, payload: &serde_json::Value) -> Result<()> {
-        let payload = Payload::parse(payload)?;
-        let name = format!("{}.{}", payload.database, payload.table);
+impl CatalogPublisher {
+    /// The catalog, if it is the one that the run saw.
+    async fn open(&self, payload: &Payload) -> Result<Arc<dyn Catalog>> {
         if self.catalog.identity() != payload.catalog {
             return Err(Error::usage("this run has saved to a table of another catalog")
-                .with("table", name)
+                .with("table", payload.qualified_name())
                 .with("catalog of the run", &payload.catalog)
                 .with("catalog here", self.catalog.identity())
                 .with("way out", "name the catalog of the run with --catalog"));
         }
-        let catalog = self.catalog.open().await?;
+        self.catalog.open().await
+    }
+}
+
+#[async_trait]
+impl Publisher for CatalogPublisher {
+    async fn verify(&self, payload: &serde_json::Value) -> Result<()> {
+        let payload = Payload::parse(payload)?;
+        let Step::Rebuild { partitions, .. } = &payload.step else { return Ok(()) };
+        let catalog = self.open(&payload).await?;
+        let publishing = Publishing { catalog: catalog.as_ref(), stores: &self.stores, run: &payload };
+        publishing.verify(partitions).await.map_err(|e| match e.get("table") {
+            None => e.with("table", payload.qualified_name()),
+            Some(_) => e,
+        })
+    }
+
+    async fn publish(&self, payload: &serde_json::Value) -> Result<()> {
+        let payload = Payload::parse(payload)?;
+        let name = payload.qualified_name();
+        let catalog = self.open(&payload).await?;
         let publishing = Publishing { catalog: catalog.as_ref(), stores: &self.stores, run: &payload };
         let mut attempt = 0;
         loop {
@@ -113,6 +131,7 @@ impl Publishing<'_> {
             }
             Step::Remove { record } => {
                 fault::hit("table.remove.before")?;
+                versions::check_record(record, &self.run.base)?;
                 versions::remove(self.catalog, self.stores, record, false).await?;
                 fault::hit("table.remove.after")
             }
@@ -265,19 +284,12 @@ impl Publishing<'_> {
     async fn rebuild(&self, chunk: usize, rebuilt: &[Rebuilt]) -> Result<()> {
         let mut table = self.table().await?;
         let partitioned = !table.partition_keys.is_empty();
-        let mut present = match partitioned {
-            true => self.present(&table, rebuilt.iter().map(|r| r.slot.values.clone()).collect()).await?,
-            false => HashMap::new(),
-        };
-        let done = |slot: &Slot| match partitioned {
-            true => present.get(&slot.values).is_some_and(|p| has_run(&p.parameters, &self.run.token)),
-            false => has_run(&table.parameters, &self.run.token),
-        };
-        let wanted: Vec<&Rebuilt> = rebuilt.iter().filter(|r| !done(&r.slot)).collect();
+        let mut present = self.present_of(&table, rebuilt).await?;
+        let wanted = self.not_done(&table, &present, rebuilt);
         if wanted.is_empty() {
             return Ok(());
         }
-        self.check_files(wanted.iter().map(|r| &r.slot)).await?;
+        self.check_files(&wanted, Check::Size).await?;
         let superseded = rebuilt.iter().filter_map(|r| r.superseded.as_ref().map(|s| (s, Some(&r.slot))));
         self.record(chunk, superseded).await?;
         if !partitioned {
@@ -297,23 +309,76 @@ impl Publishing<'_> {
         self.put(&table, new, changed).await
     }
 
-    /// Nothing is pointed to that is not there.
-    async fn check_files(&self, slots: impl Iterator<Item = &Slot>) -> Result<()> {
+    /// Those of the partitions to rebuild that are there, by their values; none of a table that has no partitions.
+    async fn present_of(&self, table: &Description, rebuilt: &[Rebuilt]) -> Result<HashMap<Vec<String>, Partition>> {
+        if table.partition_keys.is_empty() {
+            return Ok(HashMap::new());
+        }
+        self.present(table, rebuilt.iter().map(|r| r.slot.values.clone()).collect()).await
+    }
+
+    /// The partitions that this run has not pointed to their new files yet.
+    fn not_done<'r>(
+        &self,
+        table: &Description,
+        present: &HashMap<Vec<String>, Partition>,
+        rebuilt: &'r [Rebuilt],
+    ) -> Vec<&'r Rebuilt> {
+        let is_done = |slot: &Slot| match table.partition_keys.is_empty() {
+            true => has_run(&table.parameters, &self.run.token),
+            false => present.get(&slot.values).is_some_and(|p| has_run(&p.parameters, &self.run.token)),
+        };
+        rebuilt.iter().filter(|r| !is_done(&r.slot)).collect()
+    }
+
+    /// Checks the files that are still to be pointed to.
+    async fn verify(&self, rebuilt: &[Rebuilt]) -> Result<()> {
+        let wanted = match self.table().await {
+            Ok(table) => self.not_done(&table, &self.present_of(&table, rebuilt).await?, rebuilt),
+            // The run is to create it.
+            Err(e) if e.kind() == ErrorKind::NotFound => rebuilt.iter().collect(),
+            Err(e) => return Err(e),
+        };
+        self.check_files(&wanted, Check::Content).await
+    }
+
+    /// Nothing is pointed to that is not there as it was written.
+    async fn check_files(&self, wanted: &[&Rebuilt], check: Check) -> Result<()> {
         let root = self.run.base.join(VERSIONS).join(&self.run.run);
         let (store, path) = open(self.stores, &root)?;
-        let there: HashSet<Path> = store.objects.list(Some(&path)).map_ok(|meta| meta.location).try_collect().await?;
-        for slot in slots {
+        let list = store.objects.list(Some(&path)).map_ok(|meta| (meta.location, meta.size));
+        let there: HashMap<Path, u64> = list.try_collect().await?;
+        for Rebuilt { slot, .. } in wanted {
             let folder = slot.location.resolve()?.path;
-            if let Some(gone) = slot.files.iter().find(|name| !there.contains(&folder.clone().join(name.as_str()))) {
-                return Err(Error::new(
-                    ErrorKind::Lost,
-                    "a file that the run has written is gone; nothing points to it",
-                )
-                .with("file", slot.location.join(gone))
-                .with("way out", "run `hardtack recover --skip-missing`, and the job again"));
+            let mut bytes = 0;
+            for (n, name) in slot.files.iter().enumerate() {
+                let path = folder.clone().join(name.as_str());
+                let size = there.get(&path).ok_or_else(|| self.lost(slot, name, "is gone"))?;
+                bytes += size.cast_signed();
+                if let (Check::Content, Some(Some(hash))) = (check, slot.hashes.get(n))
+                    && content_hash(store.objects.as_ref(), &path).await? != *hash
+                {
+                    return Err(self.lost(slot, name, "is not what was written"));
+                }
+            }
+            if bytes != slot.counted.bytes {
+                let name = slot.files.join(", ");
+                return Err(self.lost(
+                    slot,
+                    &name,
+                    &format!("has {bytes} bytes, and {} were written", slot.counted.bytes),
+                ));
             }
         }
         Ok(())
+    }
+
+    fn lost(&self, slot: &Slot, name: &str, what: &str) -> Error {
+        Error::new(ErrorKind::Lost, format!("a file that the run has written {what}; nothing points to it"))
+            .with("file", slot.location.join(name))
+            .with("table", self.run.qualified_name())
+            .with("partition", slot.values.join(", "))
+            .with("way out", "restore the file; or run `hardtack recover --skip-missing`, and the job again")
     }
 
     /// Notes what is superseded, before it is.

@@ -445,7 +445,6 @@ fn slots(files: &[WrittenFile]) -> Result<BTreeMap<Vec<String>, Slot>> {
         let slot = slots.entry(file.values.clone()).or_insert_with(|| Slot::new(file.values.clone(), folder));
         slot.add(file, name);
     }
-    slots.values_mut().for_each(|slot: &mut Slot| slot.files.sort());
     Ok(slots)
 }
 

@@ -52,17 +52,23 @@ pub(crate) struct Slot {
     pub(crate) location: Location,
     /// Their names.
     pub(crate) files: Vec<String>,
+    /// The hashes of their contents, in the same order. (Earlier versions did not note them.)
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) hashes: Vec<Option<u64>>,
     #[serde(flatten)]
     pub(crate) counted: Counted,
 }
 
 impl Slot {
     pub(crate) fn new(values: Vec<String>, location: Location) -> Self {
-        Self { values, location, files: Vec::new(), counted: Counted::default() }
+        Self { values, location, files: Vec::new(), hashes: Vec::new(), counted: Counted::default() }
     }
 
+    /// Adds a file; files are kept in the order of their names.
     pub(crate) fn add(&mut self, file: &WrittenFile, name: String) {
-        self.files.push(name);
+        let at = self.files.partition_point(|other| *other < name);
+        self.files.insert(at, name);
+        self.hashes.insert(at, file.xxh3);
         self.counted = self.counted + Counted { rows: file.rows.cast_signed(), bytes: file.bytes.cast_signed() };
     }
 }
@@ -178,6 +184,10 @@ pub(crate) fn forget_run(parameters: &mut BTreeMap<String, String>, token: &str)
 }
 
 impl Payload {
+    pub(crate) fn qualified_name(&self) -> String {
+        format!("{}.{}", self.database, self.table)
+    }
+
     pub(crate) fn parse(payload: &serde_json::Value) -> Result<Self> {
         Self::deserialize(payload).map_err(|e| {
             Error::unexpected("a publish action of a table does not parse; was it written by a newer version?")

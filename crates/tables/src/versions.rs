@@ -142,6 +142,17 @@ fn is_record(name: &str) -> bool {
     name.contains(SUPERSEDED) && name.ends_with(".json")
 }
 
+/// Checks that a commit asks to remove what a record of this table names, and not what is written somewhere else.
+pub(crate) fn check_record(record: &Location, base: &Location) -> Result<()> {
+    let is_ours = |name: &str| is_record(name) && base.join(VERSIONS).contains(record);
+    match record.resolve()?.path.filename().is_some_and(is_ours) {
+        true => Ok(()),
+        false => Err(Error::unexpected("a commit asks to remove files that no record of its table names")
+            .with("record", record)
+            .with("location of the table", base)),
+    }
+}
+
 /// The records of what was superseded longer ago than the grace period.
 pub(crate) async fn expired(ctx: &JobContext, base: &Location, grace: TimeDelta) -> Result<Vec<Location>> {
     let (store, path) = open(ctx.stores(), &base.join(VERSIONS))?;

@@ -1,7 +1,8 @@
 //! What rebuilt partitions leave behind, and how it goes.
 
 use chrono::TimeDelta;
-use hardtack_core::{ErrorKind, Sink};
+use hardtack_core::publish::{Check, verify};
+use hardtack_core::{ErrorKind, PublishAction, Sink};
 use hardtack_tables::{VacuumOptions, Vacuumed, vacuum};
 use hardtack_test_support::rows;
 
@@ -166,4 +167,61 @@ async fn the_files_of_a_table_that_was_dropped_stay() {
     world.catalog.drop_table("lake", "sales").await.unwrap();
     assert!(vacuum(&world.run(), &sales(), &at_once()).await.is_err());
     assert_eq!(world.versions("sales").len(), 2);
+}
+
+/// Another process finishes the run. Nothing of the commit is published for the sake of a file that is not what was
+/// written, and what has been pointed to before is not looked for any more.
+#[tokio::test]
+async fn files_that_were_damaged_are_told_before_anything_is_published() {
+    let world = World::with_sales("id: bigint", "day: string").await;
+    world.save(sales(), day("mon", &[1])).await;
+    let (ctx, staged) =
+        world.stage(sales().overwrite_partitions(), rows! { id, day; 2, "mon"; 3, "tue" }).await.unwrap();
+    let actions = staged.publish;
+    let verified = async || verify(ctx.stores(), ctx.publishers(), &actions, Check::Content).await;
+    verified().await.unwrap();
+    let file = world.versions("sales").into_iter().find(|file| file.contains("day=tue")).unwrap();
+    let path = world.dir.path().join(&file);
+    let whole = std::fs::read(&path).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    for (damaged, said) in [
+        (Some(&whole[..0]), "is not what was written"),
+        (Some(&flipped[..]), "is not what was written"),
+        (None, "is gone"),
+    ] {
+        match damaged {
+            Some(bytes) => std::fs::write(&path, bytes).unwrap(),
+            None => std::fs::remove_file(&path).unwrap(),
+        }
+        let error = verified().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Lost);
+        assert_eq!((error.get("table"), error.get("partition")), (Some("lake.sales"), Some("tue")), "{error}");
+        assert!(error.message().contains(said), "{error}");
+        assert_eq!(world.rows("sales").await, ["day=mon id=1"]);
+    }
+    // The size is looked at by whoever points to the file, also right after it was written.
+    std::fs::write(&path, &whole[1..]).unwrap();
+    let error = ctx.publish(&actions).await.unwrap_err();
+    assert!(error.message().contains("bytes, and"), "{error}");
+    std::fs::write(&path, &whole).unwrap();
+    ctx.publish(&actions).await.unwrap();
+    std::fs::remove_file(&path).unwrap();
+    verified().await.unwrap();
+}
+
+/// Somebody has changed which record a commit is to clear away after.
+#[tokio::test]
+async fn only_records_of_the_table_itself_are_followed() {
+    let world = World::partitioned().await;
+    world.save(sales(), day("mon", &[1])).await;
+    world.save(sales().overwrite_partitions(), day("mon", &[2])).await;
+    world.advance(TimeDelta::minutes(61));
+    let (ctx, staged) = world.stage(sales(), day("tue", &[3])).await.unwrap();
+    let text = serde_json::to_string(&staged.publish).unwrap();
+    let elsewhere = text.replace("/lake/sales/_versions/", "/lake/other/_versions/");
+    assert_ne!(text, elsewhere);
+    let error = ctx.publish(&serde_json::from_str::<Vec<PublishAction>>(&elsewhere).unwrap()).await.unwrap_err();
+    assert!(error.message().contains("no record of its table names"), "{error}");
+    ctx.publish(&staged.publish).await.unwrap();
 }
