@@ -215,6 +215,7 @@ fn as_line(record: &RunRecord) -> String {
         RunStatus::Failed => "failed",
         RunStatus::Stopped => "stopped",
         RunStatus::Superseded => "superseded",
+        RunStatus::Killed => "killed",
     };
     let written: u64 = record.sinks.values().map(|c| c.rows).sum();
     let error = record.error.as_ref().map(|e| format!("  {}", e.message)).unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hardtack_catalog::CatalogHandle;
-use hardtack_core::{JobContext, Location, Result, Stores};
+use hardtack_core::{ErrorKind, JobContext, Location, Result, Stores};
 use hardtack_state::{ObjectState, StateStore};
 
 use crate::args::RuntimeArgs;
@@ -11,7 +11,7 @@ use crate::args::RuntimeArgs;
 /// A context with the limits and stores that the options ask for. Runs derive theirs from it.
 ///
 /// # Errors
-/// If the spill directory cannot be used.
+/// [`Usage`](ErrorKind::Usage) if the spill directory cannot be used, or the environment names an endpoint with a password.
 pub fn open_context(job: &str, options: &RuntimeArgs) -> Result<JobContext> {
     let threads = options.threads.unwrap_or_else(cores);
     let mut builder = JobContext::builder(job)
@@ -25,9 +25,12 @@ pub fn open_context(job: &str, options: &RuntimeArgs) -> Result<JobContext> {
     }
     #[cfg(feature = "aws")]
     {
-        builder = builder.store_factory("s3", Arc::new(crate::s3::S3Stores::from_env()));
+        builder = builder.store_factory("s3", Arc::new(crate::s3::S3Stores::from_env()?));
     }
-    let ctx = builder.build()?;
+    let ctx = builder.build().map_err(|e| match &options.spill_dir {
+        Some(_) if e.kind() == ErrorKind::Usage => e.with("argument", "--spill-dir"),
+        _ => e,
+    })?;
     register(&ctx);
     Ok(ctx)
 }

@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use clap::Args;
 use futures::FutureExt;
-use hardtack_core::publish::Publisher;
+use hardtack_core::publish::{Places, Publisher};
 use hardtack_core::{
-    Context, Error, ErrorKind, JobContext, Journal, PublishAction, Result, Run, RunId, StagedSink, fault,
+    Context, Error, ErrorKind, JobContext, Journal, Location, PublishAction, Result, Run, RunId, StagedSink, fault,
 };
-use hardtack_state::{Attempt, CommitRecord, ErrorRecord, Ledger, RunRecord, RunStatus};
+use hardtack_state::{Attempt, AttemptRecord, Begun, CommitRecord, ErrorRecord, Ledger, RunRecord, RunStatus};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::{RuntimeArgs, parse};
@@ -142,11 +144,8 @@ pub async fn execute<A>(
     let ledger = Ledger::new(Arc::clone(&state), job.name, &options.scope);
     recover(&base, &ledger, RecoverOptions::default()).await?;
 
-    let mut record = begin_record(&base, &ledger, options.run_id.clone()).await?;
-    let attempt = match begin_attempt(&base, &ledger, &record.run).await {
-        Ok(attempt) => attempt,
-        Err(error) => return Err(end_failed(&ledger, &mut record, error).await),
-    };
+    let attempt = begin(&base, &ledger, options.run_id.as_ref()).await?;
+    let mut record = RunRecord::begin(attempt.record.run.clone());
     record.bookmarks_from.clone_from(&attempt.bookmarks);
     let io = Arc::new(summary::ShowingIo::new(options.show));
     let ctx = JobContext::builder(job.name)
@@ -165,6 +164,7 @@ pub async fn execute<A>(
         tokio::select! {
             biased;
             () = stop.wait() => Err(stopped()),
+            lost = lost(&ledger, &attempt.record, LOOKS_AROUND) => Err(lost),
             done = AssertUnwindSafe(main(&context)).catch_unwind() => done.unwrap_or_else(|p| Err(panicked(&*p))),
         }?;
         // What `main` has begun and given up is no part of the commit.
@@ -196,8 +196,10 @@ pub async fn execute<A>(
                 _ => error,
             };
             measure(&ctx, &mut record);
+            // The attempt goes last, so that a record which is not complete is never without one.
+            let error = end_failed(&ledger, &mut record, error).await;
             discard_attempt(&ctx, &ledger, &attempt.journal).await;
-            return Err(end_failed(&ledger, &mut record, error).await);
+            return Err(error);
         }
     };
 
@@ -213,23 +215,60 @@ pub async fn execute<A>(
             .because(error);
         return Err(end_failed(&ledger, &mut record, error).await);
     }
-    clean_up(&ctx, &ledger).await;
     record.status = RunStatus::Succeeded;
     record.finished_at = Some(ctx.now());
     record.bookmarks_to = commit.bookmarks;
     save_record(&ledger, &record).await;
+    clean_up(&ctx, &ledger).await;
     Ok(Outcome { record, sinks: io.staging(), shown: io.shown() })
 }
 
-/// Begins an attempt. A run that commits meanwhile is published first, by itself or by us.
-async fn begin_attempt(base: &JobContext, ledger: &Ledger, run: &Run) -> Result<Attempt> {
-    for _ in 0..100 {
-        match ledger.begin(run).await? {
-            Some(attempt) => return Ok(attempt),
-            None => recover(base, ledger, RecoverOptions::default()).await?,
-        };
+/// Begins the run under a name that is new. A run that commits meanwhile is published first, by itself or by us.
+async fn begin(base: &JobContext, ledger: &Ledger, wanted: Option<&RunId>) -> Result<Attempt> {
+    let (mut number, mut commits) = (1, 0);
+    while commits < 100 {
+        let run = Run { id: run_id(base.run().started_at, wanted, number)?, ..base.run().clone() };
+        match ledger.begin(&run).await? {
+            Begun::Attempt(attempt) => return Ok(*attempt),
+            Begun::Unpublished => {
+                commits += 1;
+                recover(base, ledger, RecoverOptions::default()).await?;
+            }
+            Begun::NameTaken if number < 10_000 => {
+                tracing::info!(run = %run.id, "this run id was used before, a number is appended");
+                number += 1;
+            }
+            Begun::NameTaken => {
+                return Err(Error::usage("this run id was used thousands of times; choose another with --run-id"));
+            }
+        }
     }
     Err(Error::conflict("other runs of this job and scope commit without end; let them finish"))
+}
+
+/// The id of a run, with a number if it was used before: names of files carry it, so it has to be new.
+fn run_id(started_at: DateTime<Utc>, wanted: Option<&RunId>, number: u32) -> Result<RunId> {
+    match (wanted, number) {
+        (None, _) => Ok(RunId::generate(started_at)),
+        (Some(id), 1) => Ok(id.clone()),
+        // An id has 64 characters at most.
+        (Some(id), n) => format!("{}.{n}", &id.as_str()[..id.as_str().len().min(58)]).parse(),
+    }
+}
+
+/// How often a run looks whether it can still commit.
+const LOOKS_AROUND: Duration = Duration::from_secs(60);
+
+/// Ends when another run has taken the number: what this one does from then on is for nothing.
+async fn lost(ledger: &Ledger, attempt: &AttemptRecord, every: Duration) -> Error {
+    loop {
+        tokio::time::sleep(every).await;
+        match ledger.check(attempt).await {
+            Err(conflict) if conflict.kind() == ErrorKind::Conflict => return conflict,
+            // A store that does not answer is found out by whoever needs the answer.
+            _ => {}
+        }
+    }
 }
 
 enum Decision {
@@ -264,26 +303,6 @@ fn register(ctx: &JobContext, job: &Job) {
     }
 }
 
-/// Writes the record of a run that begins. Its id must be new, because file names carry it.
-async fn begin_record(base: &JobContext, ledger: &Ledger, wanted: Option<RunId>) -> Result<RunRecord> {
-    let started_at = base.run().started_at;
-    for attempt in 1..10_000_u32 {
-        let id = match (&wanted, attempt) {
-            (None, _) => RunId::generate(started_at),
-            (Some(id), 1) => id.clone(),
-            // An id has 64 characters at most.
-            (Some(id), n) => format!("{}.{n}", &id.as_str()[..id.as_str().len().min(58)]).parse()?,
-        };
-        let run = Run { id, ..base.run().clone() };
-        let record = RunRecord::begin(run);
-        if ledger.create_run(&record).await? {
-            return Ok(record);
-        }
-        tracing::info!(run = %record.run.id, "this run id was used before, a number is appended");
-    }
-    Err(Error::usage("this run id was used thousands of times; choose another with --run-id"))
-}
-
 /// The commit of what was staged.
 ///
 /// # Errors
@@ -315,12 +334,36 @@ fn commit_record(ctx: &JobContext, attempt: &Attempt, staged: &[StagedSink]) -> 
     };
     let publish = |s: &StagedSink| s.staged.publish.iter().filter(|a| kept(a)).cloned().collect();
     Ok(CommitRecord {
-        sequence: attempt.record.claims,
-        run: ctx.run().clone(),
-        committed_at: ctx.now(),
         publish: staged.iter().map(|s| (s.name.clone(), publish(s))).collect(),
         bookmarks: ctx.bookmarks_after(),
+        places: Some(places(ctx, staged)?),
+        ..CommitRecord::new(attempt.record.claims, ctx.run().clone(), ctx.now())
     })
+}
+
+/// The places that the sinks have declared: where they say that their rows will be, and the folders that they have staged
+/// files for.
+///
+/// # Errors
+/// Usage if a sink would touch a file elsewhere: whoever finishes the run would refuse that.
+fn places(ctx: &JobContext, staged: &[StagedSink]) -> Result<Vec<Location>> {
+    let mut declared = ctx.staging_roots();
+    // A location may be none of a store: that of a queue, say.
+    declared.extend(staged.iter().filter_map(|sink| sink.location.as_ref()?.absolute().ok()));
+    let places = Places::new(&declared);
+    for sink in staged {
+        for action in &sink.staged.publish {
+            places.check(action).map_err(|e| {
+                Error::usage(format!("the sink `{}` touches a file outside of the places that it declared", sink.name))
+                    .with(
+                        "way out",
+                        "say with `Sink::location` where it writes, or stage below the `root` of a `stage_file`",
+                    )
+                    .because(e)
+            })?;
+        }
+    }
+    Ok(places.outermost())
 }
 
 fn measure(ctx: &JobContext, record: &mut RunRecord) {
@@ -377,5 +420,24 @@ impl Stop {
             _ = self.term.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_run_finds_out_that_another_has_its_number() {
+        let ctx = JobContext::builder("job").build().unwrap();
+        let ledger = Ledger::new(open_state(ctx.stores(), &"memory:/state".into()).unwrap(), "job", "default");
+        let attempt = begin(&ctx, &ledger, None).await.unwrap().record;
+        let soon = Duration::from_millis(1);
+        let no_news = tokio::time::timeout(soon * 50, lost(&ledger, &attempt, soon)).await;
+        assert!(no_news.is_err(), "nobody has the number");
+        let winner = Run { id: "winner".parse().unwrap(), ..ctx.run().clone() };
+        ledger.commit(&CommitRecord::new(1, winner, ctx.now())).await.unwrap();
+        let error = lost(&ledger, &attempt, soon).await;
+        assert_eq!((error.kind(), error.get("other run")), (ErrorKind::Conflict, Some("winner")));
     }
 }

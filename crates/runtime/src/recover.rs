@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hardtack_core::publish::{self, DiscardAction, Phase, PublishAction};
+use hardtack_core::publish::{self, Check, DiscardAction, Phase, Places, PublishAction};
 use hardtack_core::{Error, ErrorKind, JobContext, Result, RunId, fault};
-use hardtack_state::{CommitRecord, Ledger, RunRecord, RunStatus};
+use hardtack_state::{AFTERLIFE, CommitRecord, Finished, Ledger, RunRecord, RunStatus};
 
 /// What a recovery did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,8 +19,8 @@ pub struct Recovered {
 /// How to recover.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RecoverOptions {
-    /// Go on where a staged file is gone and its target is not what was committed, instead of failing. What is missing
-    /// stays missing; each case is logged.
+    /// Go on where a staged file is damaged, or gone and its target is not what was committed, instead of failing. What is
+    /// missing stays missing; each case is logged.
     pub skip_missing: bool,
 }
 
@@ -31,18 +31,15 @@ pub struct RecoverOptions {
 /// Those of the stores; [`Unexpected`](ErrorKind::Unexpected) if a commit cannot be completed as recorded.
 pub async fn recover(ctx: &JobContext, ledger: &Ledger, options: RecoverOptions) -> Result<Recovered> {
     let mut recovered = Recovered::default();
+    if ledger.mend_head().await? {
+        tracing::warn!(job = ledger.job(), scope = ledger.scope(), "the head did not parse; it was written anew");
+    }
     for commit in ledger.pending().await? {
         let named = |e: Error| e.with("commit", commit.sequence).with("of run", &commit.run.id);
         roll_forward(ctx, ledger, &commit, options, &|_| {}).await.map_err(named)?;
         tracing::info!(run = %commit.run.id, commit = commit.sequence, "rolled forward");
         recovered.published.push(commit.run.id.clone());
-        amend_record(ctx, ledger, &commit.run.id, |record| {
-            record.status = RunStatus::Succeeded;
-            record.commit = Some(commit.sequence);
-            record.error = None;
-            record.bookmarks_to.clone_from(&commit.bookmarks);
-        })
-        .await;
+        amend_record(ctx, ledger, &commit.run.id, |record| published(record, &commit)).await;
     }
     recovered.discarded = sweep(ctx, ledger).await?;
     Ok(recovered)
@@ -51,10 +48,13 @@ pub async fn recover(ctx: &JobContext, ledger: &Ledger, options: RecoverOptions)
 /// Corrects the record of a run that could not do so itself. A record decides nothing, so nothing fails because of it.
 async fn amend_record(ctx: &JobContext, ledger: &Ledger, run: &RunId, amend: impl FnOnce(&mut RunRecord)) {
     let amended = async {
-        if let Some(mut record) = ledger.get_run(run).await? {
+        if let Some(before) = ledger.get_run(run).await? {
+            let mut record = before.clone();
             amend(&mut record);
-            record.finished_at = Some(ctx.now());
-            ledger.put_run(&record).await?;
+            if record != before {
+                record.finished_at = Some(ctx.now());
+                ledger.put_run(&record).await?;
+            }
         }
         Ok::<_, Error>(())
     };
@@ -64,32 +64,72 @@ async fn amend_record(ctx: &JobContext, ledger: &Ledger, run: &RunId, amend: imp
 }
 
 /// Discards what runs left that can never commit, and forgets attempts that have been published. What cannot be discarded
-/// now is logged and stays on record; it keeps nobody from running.
+/// now is logged and stays on record; it keeps nobody from running. Returns the runs that can never commit and have not been
+/// swept before.
 pub(crate) async fn sweep(ctx: &JobContext, ledger: &Ledger) -> Result<Vec<RunId>> {
     let mut discarded = Vec::new();
-    for (attempt, leftovers) in ledger.finished_attempts().await? {
-        let run = attempt.run.id;
-        let cleaned = async {
-            discard(ctx, ledger, leftovers).await?;
-            ledger.forget(&run).await?;
-            Ok::<_, Error>(ledger.get(attempt.claims).await?.is_some_and(|commit| commit.run.id == run))
-        };
-        match cleaned.await {
-            Ok(true) => {}
-            Ok(false) => {
+    for finished in ledger.finished().await? {
+        let run = &finished.run;
+        match sweep_one(ctx, ledger, &finished).await {
+            Ok(()) if finished.commit.is_none() && finished.is_new() => {
                 tracing::info!(%run, "discarded what it had staged");
-                amend_record(ctx, ledger, &run, |record| {
-                    if record.status == RunStatus::Running {
-                        record.status = RunStatus::Superseded;
-                    }
-                })
-                .await;
-                discarded.push(run);
+                discarded.push(run.clone());
             }
+            Ok(()) => {}
             Err(e) => tracing::warn!(%run, "what it had staged could not be discarded yet: {}", e.chain()),
         }
     }
+    sweep_half_written(ctx, ledger).await?;
     Ok(discarded)
+}
+
+async fn sweep_one(ctx: &JobContext, ledger: &Ledger, finished: &Finished) -> Result<()> {
+    let (run, now) = (&finished.run, ctx.now());
+    discard(ctx, ledger, finished.leftovers.clone()).await?;
+    for entry in &finished.damaged {
+        tracing::warn!(%run, entry, "an entry of its journal does not parse; `hardtack fsck` finds what it has left");
+    }
+    amend_record(ctx, ledger, run, |record| match (record.status, &finished.commit) {
+        (RunStatus::Running, Some(commit)) => published(record, commit),
+        (RunStatus::Running, None) => record.status = RunStatus::Killed,
+        _ => {}
+    })
+    .await;
+    match &finished.attempt {
+        _ if finished.has_ended(now) => forget(ledger, run).await,
+        Some(attempt) if finished.is_new() => ledger.mark_swept(attempt, now).await,
+        _ => Ok(()),
+    }
+}
+
+/// Forgets an attempt, unless the run's record could not be completed (the disk is full, say): then somebody who comes later
+/// is told of it by the attempt.
+async fn forget(ledger: &Ledger, run: &RunId) -> Result<()> {
+    match ledger.get_run(run).await {
+        Ok(Some(record)) if record.status == RunStatus::Running => {
+            Err(Error::unavailable("the run's record says that it runs, and could not be completed"))
+        }
+        _ => ledger.forget(run).await,
+    }
+}
+
+/// Completes the record of a run that was published without it.
+fn published(record: &mut RunRecord, commit: &CommitRecord) {
+    record.status = RunStatus::Succeeded;
+    record.commit = Some(commit.sequence);
+    record.error = None;
+    record.bookmarks_to.clone_from(&commit.bookmarks);
+}
+
+/// Removes what killed runs have left half written at the state location, unless one that was paused may still be writing.
+async fn sweep_half_written(ctx: &JobContext, ledger: &Ledger) -> Result<()> {
+    let before = ctx.now() - AFTERLIFE;
+    if !ledger.half_written(before, true).await?.is_empty() && !ledger.is_contested(&ctx.run().id).await? {
+        for key in ledger.half_written(before, false).await? {
+            tracing::info!(key, "removed what a killed run had half written");
+        }
+    }
+    Ok(())
 }
 
 /// Discards what one run left. An upload of which only the object is known is taken for its own unless another run of the
@@ -122,7 +162,7 @@ async fn discard(ctx: &JobContext, ledger: &Ledger, leftovers: Vec<DiscardAction
     }
 }
 
-/// Executes the actions of a commit and marks it published.
+/// Executes the actions of a commit and marks it published. Before anything is published, all of it is checked.
 pub(crate) async fn roll_forward(
     ctx: &JobContext,
     ledger: &Ledger,
@@ -130,17 +170,53 @@ pub(crate) async fn roll_forward(
     options: RecoverOptions,
     progress: &(dyn Fn(&PublishAction) + Send + Sync),
 ) -> Result<()> {
-    let outcome = if options.skip_missing {
-        publish_what_can_be(ctx, commit).await
-    } else {
+    check_places(commit)?;
+    let outcome = async {
+        if options.skip_missing {
+            return publish_what_can_be(ctx, commit).await;
+        }
+        verify(ctx, commit).await?;
         publish::publish(ctx.stores(), ctx.publishers(), &commit.actions(), progress).await
     };
-    if let Err(error) = outcome {
+    if let Err(error) = outcome.await {
         // Another process may be rolling forward the same commit; a later commit may even have superseded it since. Once
         // it is marked published, what cannot be found any more was there.
         return if ledger.is_published(commit.sequence).await? { Ok(()) } else { Err(error) };
     }
     ledger.mark_published(commit.sequence, &ctx.run().id).await
+}
+
+/// Checks that a commit touches nothing outside of the places that the run's sinks have declared. (A record of an earlier
+/// version does not say which those are, and is taken at its word.)
+pub(crate) fn check_places(commit: &CommitRecord) -> Result<()> {
+    let Some(places) = &commit.places else { return Ok(()) };
+    let places = Places::new(places);
+    for (sink, actions) in &commit.publish {
+        for action in actions {
+            places.check(action).map_err(|e| {
+                Error::unexpected("a commit record asks for something that its run cannot have committed")
+                    .with("job", &commit.run.job)
+                    .with("sink", sink)
+                    .with("way out", "find out who has changed the record; nothing of it is executed")
+                    .because(e)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks that everything that a commit publishes is as it was staged.
+pub(crate) async fn verify(ctx: &JobContext, commit: &CommitRecord) -> Result<()> {
+    for (sink, actions) in &commit.publish {
+        let verified = publish::verify(ctx.stores(), ctx.publishers(), actions, closeness(ctx, commit)).await;
+        verified.map_err(|e| e.with("job", &commit.run.job).with("sink", sink))?;
+    }
+    Ok(())
+}
+
+/// A run knows what it has just staged. Whoever finishes the run of another knows nothing of what happened since.
+fn closeness(ctx: &JobContext, commit: &CommitRecord) -> Check {
+    if commit.run == *ctx.run() { Check::Size } else { Check::Content }
 }
 
 /// A sink of which something is lost keeps what it would have superseded: nothing is deleted for the sake of a file that
@@ -155,7 +231,7 @@ async fn publish_what_can_be(ctx: &JobContext, commit: &CommitRecord) -> Result<
                 tracing::warn!(sink, %action, "skipped, because a file of this sink is lost");
                 continue;
             }
-            match publish::publish(ctx.stores(), ctx.publishers(), std::slice::from_ref(&action), &|_| {}).await {
+            match publish_one(ctx, &action).await {
                 Err(e) if e.kind() == ErrorKind::Lost => {
                     tracing::warn!(sink, %action, "skipped: {}", e.chain());
                     lost = true;
@@ -167,6 +243,13 @@ async fn publish_what_can_be(ctx: &JobContext, commit: &CommitRecord) -> Result<
     Ok(())
 }
 
+/// Publishes a file if it is whole.
+async fn publish_one(ctx: &JobContext, action: &PublishAction) -> Result<()> {
+    let action = std::slice::from_ref(action);
+    publish::verify(ctx.stores(), ctx.publishers(), action, Check::Content).await?;
+    publish::publish(ctx.stores(), ctx.publishers(), action, &|_| {}).await
+}
+
 /// How long a run that ends waits for files that are being begun. A container that is told to stop has 30 seconds in all.
 pub(crate) const TO_SETTLE: Duration = Duration::from_secs(10);
 
@@ -176,7 +259,7 @@ pub(crate) async fn discard_attempt(ctx: &JobContext, ledger: &Ledger, journal: 
         let settled = ctx.end_staging(TO_SETTLE).await;
         discard(ctx, ledger, journal.noted().await).await?;
         settled?;
-        ledger.forget(&ctx.run().id).await
+        forget(ledger, &ctx.run().id).await
     };
     if let Err(e) = cleaned.await {
         // The attempt stays on record, so a later run discards the rest.

@@ -1,5 +1,6 @@
 //! S3 and what speaks its protocol.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt::{self, Debug};
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::TryStreamExt;
+use hardtack_core::location::without_credentials;
 use hardtack_core::staging::{MultipartStaging, UploadList};
 use hardtack_core::store::StoreFactory;
 use hardtack_core::{Error, Result, Store};
@@ -36,16 +38,31 @@ impl Debug for S3Stores {
 
 impl S3Stores {
     #[expect(clippy::disallowed_methods, reason = "the credentials of AWS come this way everywhere")]
-    pub(crate) fn from_env() -> Self {
+    pub(crate) fn from_env() -> Result<Self> {
         let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
         Self::new(std::env::vars_os().filter_map(text))
     }
 
     /// From environment variables; those that say nothing of S3 do not matter.
-    fn new<N: AsRef<str>>(variables: impl IntoIterator<Item = (N, String)>) -> Self {
-        let of_aws = variables.into_iter().filter(|(name, _)| name.as_ref().starts_with("AWS_"));
-        let setting = |(name, value): (N, String)| Some((name.as_ref().to_ascii_lowercase().parse().ok()?, value));
-        Self { settings: of_aws.filter_map(setting).collect() }
+    ///
+    /// An endpoint with a password is refused at once, whether or not it is used: requests that fail are logged with
+    /// their URLs.
+    fn new<N: AsRef<str>>(variables: impl IntoIterator<Item = (N, String)>) -> Result<Self> {
+        let mut settings = Vec::new();
+        for (name, value) in variables {
+            let name = name.as_ref();
+            if !name.starts_with("AWS_") {
+                continue;
+            }
+            if name.starts_with("AWS_ENDPOINT") && matches!(without_credentials(&value), Cow::Owned(_)) {
+                return Err(Error::usage(format!(
+                    "`{name}` holds a password, which would get into logs; keys come from `AWS_ACCESS_KEY_ID` and \
+                     `AWS_SECRET_ACCESS_KEY`, and an endpoint is a URL such as `https://s3.example.org`"
+                )));
+            }
+            settings.extend(name.to_ascii_lowercase().parse().ok().map(|key| (key, value)));
+        }
+        Ok(Self { settings })
     }
 }
 
@@ -211,7 +228,7 @@ mod tests {
     use hardtack_core::publish::{DiscardAction, Journal, MemoryJournal};
     use hardtack_core::{JobContext, Location, Run, Sink};
     use hardtack_sinks::{CsvFile, ParquetDataset};
-    use hardtack_state::{CommitRecord, Ledger, ObjectState};
+    use hardtack_state::{Begun, CommitRecord, Ledger, ObjectState};
     use hardtack_test_support::containers::{Bucket, Fault, Proxy, S3, s3, s3_of_moto};
     use object_store::multipart::MultipartStore;
     use rstest::rstest;
@@ -222,7 +239,7 @@ mod tests {
     /// A run that reaches S3 as jobs do.
     fn context(s3: &S3, run: &str, journal: Arc<dyn Journal>) -> JobContext {
         let builder = JobContext::builder("job").run_id(run.parse().unwrap()).journal(journal);
-        builder.store_factory("s3", Arc::new(S3Stores::new(s3.env()))).build().unwrap()
+        builder.store_factory("s3", Arc::new(S3Stores::new(s3.env()).unwrap())).build().unwrap()
     }
 
     /// Begins uploads as a run does that is killed before it has noted them.
@@ -232,6 +249,18 @@ mod tests {
             .buffer_unordered(16)
             .collect::<Vec<_>>()
             .await;
+    }
+
+    #[rstest]
+    #[case("AWS_ENDPOINT_URL")]
+    #[case("AWS_ENDPOINT_URL_S3")]
+    #[case("AWS_ENDPOINT")]
+    fn an_endpoint_with_a_password_is_refused_and_not_printed(#[case] name: &str) {
+        let error = S3Stores::new([(name, "https://user:secret@s3.example.org".to_owned())]).unwrap_err();
+        assert_eq!(error.kind(), hardtack_core::ErrorKind::Usage);
+        let chain = error.chain();
+        assert!(chain.contains(name) && !chain.contains("secret") && !chain.contains("user"), "{chain}");
+        S3Stores::new([(name, "https://s3.example.org".to_owned())]).unwrap();
     }
 
     #[rstest]
@@ -343,7 +372,7 @@ mod tests {
         let ledger = Ledger::new(state, "job", Run::WHOLE_JOB);
         let attempt = async |id: &str| {
             let run = context(bucket.s3(), id, Arc::new(MemoryJournal::default())).run().clone();
-            let attempt = ledger.begin(&run).await.unwrap().unwrap();
+            let Begun::Attempt(attempt) = ledger.begin(&run).await.unwrap() else { panic!("it does not begin") };
             (context(bucket.s3(), id, attempt.journal.clone()), attempt)
         };
         let file = bucket.at("rows.csv");
@@ -364,7 +393,7 @@ mod tests {
         let run = commits.run().clone();
         let (id, committed_at) = (run.id.clone(), run.started_at);
         let publish = [("out".to_owned(), publish)].into();
-        let commit = CommitRecord { sequence: 1, run, committed_at, publish, bookmarks: Default::default() };
+        let commit = CommitRecord { publish, ..CommitRecord::new(1, run, committed_at) };
         ledger.commit(&commit).await.unwrap();
         sweep(&context(bucket.s3(), "third", Arc::new(MemoryJournal::default())), &ledger).await.unwrap();
         assert_eq!(bucket.open_uploads().len(), 2, "nor while what was committed is not published");

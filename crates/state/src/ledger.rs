@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::{StreamExt, TryStreamExt};
 use hardtack_core::{DiscardAction, Error, Journal, PublishAction, Result, Run, RunId, fault};
 use serde::Serialize;
@@ -32,7 +33,7 @@ pub(crate) fn name(text: &str) -> String {
 }
 
 /// What [`name`] encoded.
-fn decode_name(segment: &str) -> String {
+pub(crate) fn decode_name(segment: &str) -> String {
     let mut text = String::new();
     let mut rest = segment;
     while let Some((plain, encoded)) = rest.split_once('%') {
@@ -44,6 +45,32 @@ fn decode_name(segment: &str) -> String {
     text + rest
 }
 
+/// The longest name of a file or folder that file systems hold, in bytes.
+const LONGEST_NAME: usize = 255;
+
+/// Checks that a scope can be kept: it becomes the name of a folder.
+///
+/// # Errors
+/// [`Usage`](hardtack_core::ErrorKind::Usage) if it is empty, or too long for a file system.
+///
+/// ```
+/// use hardtack_state::check_scope;
+///
+/// assert!(check_scope("2026-11-21").is_ok());
+/// assert!(check_scope(&"x".repeat(260)).is_err());
+/// ```
+pub fn check_scope(scope: &str) -> Result<()> {
+    let bytes = name(scope).len();
+    match scope {
+        "" => Err(Error::usage("a scope has a name, for example `2026-11-21`")),
+        _ if bytes > LONGEST_NAME => Err(Error::usage(format!(
+            "a scope becomes the name of a folder, of {LONGEST_NAME} bytes at most, and this is one of {bytes}; \
+             give it a short one, for example `2026-11-21`"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// The commits of one job and scope.
 #[derive(Debug, Clone)]
 pub struct Ledger {
@@ -51,6 +78,54 @@ pub struct Ledger {
     job: String,
     scope: String,
 }
+
+/// What came of beginning a run.
+#[derive(Debug)]
+pub enum Begun {
+    /// It has begun.
+    Attempt(Box<Attempt>),
+    /// The newest commit has not been published yet, which has to be done first: the next run builds on what it finds.
+    Unpublished,
+    /// A run of this name is on record; names of files carry it, so it has to be new.
+    NameTaken,
+}
+
+/// An attempt that nothing can come of any more: what it has left may go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finished {
+    /// The run.
+    pub run: RunId,
+    /// What it claimed. None if there is only a journal: the run was forgotten, was alive all the same, and went on.
+    pub attempt: Option<AttemptRecord>,
+    /// Its commit, if it was published. Otherwise it can never commit.
+    pub commit: Option<CommitRecord>,
+    /// What it may have left behind. (A published run leaves something if a sink failed and the job went on without it.)
+    pub leftovers: Vec<DiscardAction>,
+    /// The entries of its journal that do not parse.
+    pub damaged: Vec<String>,
+}
+
+impl Finished {
+    /// Whether the attempt can be forgotten once its leftovers are gone. A run that has lost may be alive, and stage more
+    /// until it finds out; so it stays on record for [`AFTERLIFE`] from when it was swept first.
+    pub fn has_ended(&self, now: DateTime<Utc>) -> bool {
+        match &self.attempt {
+            _ if !self.damaged.is_empty() => false,
+            Some(attempt) if self.commit.is_none() => attempt.swept.is_some_and(|at| at + AFTERLIFE <= now),
+            _ => true,
+        }
+    }
+
+    /// Whether nobody has swept it before.
+    pub fn is_new(&self) -> bool {
+        self.attempt.as_ref().is_none_or(|attempt| attempt.swept.is_none())
+    }
+}
+
+/// How long a run that can never commit stays on record after others have discarded what it had staged by then. A run
+/// that is alive finds out within minutes; but one that was paused right before it created a file creates it when it wakes
+/// up, and if it is killed then, its record is all that tells of the file.
+pub const AFTERLIFE: TimeDelta = TimeDelta::hours(24);
 
 /// What a run holds from its start to its end.
 #[derive(Debug)]
@@ -89,6 +164,30 @@ impl Ledger {
         Ok(found.into_iter().map(|(job, scope)| Self::new(Arc::clone(state), job, scope)).collect())
     }
 
+    /// All commits, oldest first, but for those that do not parse.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn commits(&self) -> Result<Vec<CommitRecord>> {
+        let mut commits = Vec::new();
+        for sequence in self.numbers("commits", 0).await? {
+            if let Ok(commit) = self.get(sequence).await {
+                commits.extend(commit);
+            }
+        }
+        Ok(commits)
+    }
+
+    /// Writes an attempt anew that does not parse. It gets the next number: what it has claimed is that one or an earlier
+    /// one, so once this is taken by another run, it can never commit.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn mend_attempt(&self, run: &Run) -> Result<()> {
+        let record = AttemptRecord { run: run.clone(), claims: self.newest().await? + 1, swept: None };
+        self.state.put(&self.attempt_key(&run.id), record.encode()?).await
+    }
+
     /// The job.
     pub fn job(&self) -> &str {
         &self.job
@@ -114,9 +213,36 @@ impl Ledger {
         }
     }
 
-    /// The number up to which all commits are known to be published. It may lag behind.
+    /// The number up to which all commits are known to be published. It may lag behind, so one that does not parse, or is
+    /// ahead of what is published, is as good as none: it spares looking at what is older, and says nothing that the
+    /// records do not.
     async fn head(&self) -> Result<u64> {
-        Ok(self.read(&self.key("head.json")).await?.unwrap_or(0))
+        Ok(self.written_head().await?.and_then(Result::ok).unwrap_or(0))
+    }
+
+    /// The head as it is written down, if it is.
+    async fn written_head(&self) -> Result<Option<Result<u64>>> {
+        let key = self.key("head.json");
+        let Some(bytes) = self.state.get(&key).await? else { return Ok(None) };
+        let head = match decode(&key, &bytes) {
+            Ok(head) if head > 0 && self.state.get(&self.numbered("published", head)).await?.is_none() => {
+                Err(Error::unexpected("the commit that the head names is not published").with("object", key))
+            }
+            head => head,
+        };
+        Ok(Some(head))
+    }
+
+    /// Writes the head anew, from the records, if it cannot be right; says whether it did.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn mend_head(&self) -> Result<bool> {
+        let Some(Err(_)) = self.written_head().await? else { return Ok(false) };
+        let published = self.numbers("published", 0).await?;
+        let head = published.iter().zip(1..).take_while(|(found, wanted)| *found == wanted).count() as u64;
+        self.state.put(&self.key("head.json"), encode(&head)?).await?;
+        Ok(true)
     }
 
     /// The numbers of the objects in `folder` after `head`.
@@ -144,7 +270,11 @@ impl Ledger {
     /// # Errors
     /// Those of the store; [`Unexpected`](hardtack_core::ErrorKind::Unexpected) for a record that does not parse.
     pub async fn get(&self, sequence: u64) -> Result<Option<CommitRecord>> {
-        self.read(&self.numbered("commits", sequence)).await
+        let key = self.numbered("commits", sequence);
+        match self.state.get(&key).await? {
+            Some(bytes) => CommitRecord::decode(&bytes).map(Some).map_err(|e| e.with("object", key)),
+            None => Ok(None),
+        }
     }
 
     /// The commits that have not been published to the end, oldest first. There is more than one only if their runs were
@@ -164,36 +294,48 @@ impl Ledger {
         Ok(pending)
     }
 
-    /// Begins an attempt at the next commit; `None` if the newest commit has not been published yet, which has to be done
-    /// first: the next run builds on what it finds.
+    /// Begins a run: an attempt at the next commit, and the run's record.
+    ///
+    /// The attempt is on record before the run's record is and until that has its last version, so whoever looks after
+    /// attempts comes across each record that its run could not complete.
     ///
     /// # Errors
-    /// [`Usage`](hardtack_core::ErrorKind::Usage) if the store does not honour create-if-absent: without it, two runs
-    /// could both believe that they have committed.
-    pub async fn begin(&self, run: &Run) -> Result<Option<Attempt>> {
+    /// Those of [`Ledger::create_run`].
+    pub async fn begin(&self, run: &Run) -> Result<Begun> {
         let newest = self.newest().await?;
         if newest > 0 && !self.is_published(newest).await? {
-            return Ok(None);
+            return Ok(Begun::Unpublished);
         }
         let bookmarks = match newest {
             0 => BTreeMap::new(),
-            n => self.get(n).await?.map(|commit| commit.bookmarks).unwrap_or_default(),
+            n => self.get(n).await?.ok_or_else(|| self.gone(n))?.bookmarks,
         };
-        let record = AttemptRecord { run: run.clone(), claims: newest + 1 };
+        let record = AttemptRecord { run: run.clone(), claims: newest + 1, swept: None };
         let key = self.attempt_key(&run.id);
-        let value = encode(&record)?;
-        // A store that was asked twice, because an answer was lost, says that the object is there; then it has to be ours.
-        let created = self.state.create(&key, value.clone()).await?
-            || self.state.get(&key).await?.is_some_and(|found| found == value);
-        let created_again = self.state.create(&key, value).await?;
-        if !created || created_again {
-            return Err(Error::usage(
-                "the state location does not honour create-if-absent, so runs could overwrite each other's commits; \
-                 use a store that does (Amazon S3, a local file system)",
-            ));
+        if !self.create(&key, record.encode()?).await? {
+            return Ok(Begun::NameTaken);
+        }
+        let is_new = self.create_run(&RunRecord::begin(run.clone())).await;
+        if !matches!(is_new, Ok(true)) {
+            // Nothing has been noted yet. (What is in the journal of a name that was used before is that run's.)
+            self.state.delete(&key).await?;
+            return is_new.map(|_| Begun::NameTaken);
         }
         let journal = LedgerJournal::new(Arc::clone(&self.state), self.key(&format!("attempts/{}", run.id)));
-        Ok(Some(Attempt { record, bookmarks, journal: Arc::new(journal) }))
+        Ok(Begun::Attempt(Box::new(Attempt { record, bookmarks, journal: Arc::new(journal) })))
+    }
+
+    /// Creates an object; says whether it is ours. A store that was asked twice, because an answer was lost, says that the
+    /// object is there; then it has to be what we wrote.
+    async fn create(&self, key: &str, value: Bytes) -> Result<bool> {
+        Ok(self.state.create(key, value.clone()).await?
+            || self.state.get(key).await?.is_some_and(|found| found == value))
+    }
+
+    fn gone(&self, sequence: u64) -> Error {
+        Error::unexpected("the record of the newest commit is gone, and with it how far sources have been read")
+            .with("object", self.numbered("commits", sequence))
+            .with("way out", "restore it from a version or a copy of the state location")
     }
 
     fn attempt_key(&self, run: &RunId) -> String {
@@ -208,7 +350,7 @@ impl Ledger {
     pub async fn commit(&self, record: &CommitRecord) -> Result<()> {
         let key = self.numbered("commits", record.sequence);
         fault::hit("state.commit.before")?;
-        let created = self.state.create(&key, encode(record)?).await?;
+        let created = self.state.create(&key, record.encode()?).await?;
         fault::hit("state.commit.after")?;
         if created {
             return Ok(());
@@ -255,29 +397,51 @@ impl Ledger {
         Ok(self.state.get(&self.numbered("published", sequence)).await?.is_some() || self.head().await? >= sequence)
     }
 
-    /// The attempts that can never commit (another run has taken their number) or have been published, with what they
-    /// may have left behind. (A published run leaves something if a sink failed and the job went on without it.)
+    /// The attempts that nothing can come of any more: those that can never commit, because another run has taken their
+    /// number, and those that have been published. One that does not parse is none of them, for it does not say what it
+    /// claims.
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn finished_attempts(&self) -> Result<Vec<(AttemptRecord, Vec<DiscardAction>)>> {
+    pub async fn finished(&self) -> Result<Vec<Finished>> {
         let mut finished = Vec::new();
-        for key in self.attempt_keys().await? {
-            let Some(attempt) = self.read::<AttemptRecord>(&key).await? else { continue };
-            let leftovers = match self.get(attempt.claims).await? {
-                None => continue,
-                Some(taken) if taken.run.id != attempt.run.id => self.journal_of(&attempt.run.id).await?,
-                Some(taken) if self.is_published(attempt.claims).await? => {
-                    let wanted = taken.actions();
-                    let mut noted = self.journal_of(&attempt.run.id).await?;
-                    noted.retain(|action| is_superfluous(action, &wanted));
-                    noted
+        for (run, on_record) in self.on_record().await? {
+            let attempt = match self.attempt(&run).await? {
+                Some(Ok(attempt)) => Some(attempt),
+                Some(Err(e)) => {
+                    tracing::warn!(%run, "an attempt is left alone; see `hardtack fsck`: {}", e.chain());
+                    continue;
                 }
-                Some(_) => continue,
+                // It was forgotten while this went on.
+                None if on_record => continue,
+                None => None,
             };
-            finished.push((attempt, leftovers));
+            let taken = match &attempt {
+                Some(attempt) => self.get(attempt.claims).await?,
+                None => self.commit_of(&run).await?,
+            };
+            let commit = match taken {
+                None if attempt.is_some() => continue,
+                Some(taken) if taken.run.id == run && !self.is_published(taken.sequence).await? => continue,
+                taken => taken.filter(|taken| taken.run.id == run),
+            };
+            let (mut leftovers, damaged) = self.journal_of(&run).await?;
+            if let Some(commit) = &commit {
+                let wanted = commit.actions();
+                leftovers.retain(|action| is_superfluous(action, &wanted));
+            }
+            finished.push(Finished { run, attempt, commit, leftovers, damaged });
         }
         Ok(finished)
+    }
+
+    /// Notes that what an attempt had left by now is discarded. It stays on record, see [`AFTERLIFE`].
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn mark_swept(&self, attempt: &AttemptRecord, now: DateTime<Utc>) -> Result<()> {
+        let record = AttemptRecord { swept: Some(now), ..attempt.clone() };
+        self.state.put(&self.attempt_key(&attempt.run.id), record.encode()?).await
     }
 
     /// Whether a run other than this one may still commit: it goes on, or was killed.
@@ -285,41 +449,90 @@ impl Ledger {
     /// # Errors
     /// Those of the store.
     pub async fn is_contested(&self, run: &RunId) -> Result<bool> {
-        let finished = self.finished_attempts().await?;
-        let is_finished = |id: &RunId| finished.iter().any(|(attempt, _)| attempt.run.id == *id);
-        Ok(self.attempts().await?.iter().any(|attempt| attempt.run.id != *run && !is_finished(&attempt.run.id)))
+        Ok(self.unfinished().await?.iter().any(|other| other != run))
     }
 
-    /// The attempts that are on record: of runs that go on, were killed, or have left something that is not discarded yet.
+    /// The runs that may still commit or be published, as far as is known: of an attempt that does not parse nobody knows
+    /// what it claims.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn unfinished(&self) -> Result<HashSet<RunId>> {
+        let finished: HashSet<RunId> = self.finished().await?.into_iter().map(|finished| finished.run).collect();
+        Ok(self.on_record().await?.into_keys().filter(|run| !finished.contains(run)).collect())
+    }
+
+    /// Whether there is an attempt of this run.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn is_on_record(&self, run: &RunId) -> Result<bool> {
+        Ok(self.state.get(&self.attempt_key(run)).await?.is_some())
+    }
+
+    /// The attempts that are on record: of runs that go on, were killed, have left something that is not discarded yet, or
+    /// may be alive though they can never commit. Those that do not parse are left out.
     ///
     /// # Errors
     /// Those of the store.
     pub async fn attempts(&self) -> Result<Vec<AttemptRecord>> {
         let mut attempts = Vec::new();
-        for key in self.attempt_keys().await? {
-            attempts.extend(self.read::<AttemptRecord>(&key).await?);
+        for run in self.on_record().await?.into_keys() {
+            attempts.extend(self.attempt(&run).await?.and_then(Result::ok));
         }
         Ok(attempts)
     }
 
-    /// The record of an attempt is directly in the folder, its journal in a folder below.
-    async fn attempt_keys(&self) -> Result<Vec<String>> {
-        let depth = self.key("attempts/x").split('/').count();
-        let mut keys = self.state.list(&self.key("attempts"), None).await?;
-        keys.retain(|key| key.split('/').count() == depth);
-        Ok(keys)
+    /// The runs of which there is an attempt or a journal, and whether the attempt is there: a record directly in the
+    /// folder, and its journal in a folder below.
+    async fn on_record(&self) -> Result<BTreeMap<RunId, bool>> {
+        let folder = self.key("attempts");
+        let mut runs = BTreeMap::new();
+        for key in self.state.list(&folder, None).await? {
+            let inside = key.strip_prefix(&folder).unwrap_or(&key).trim_start_matches('/');
+            let (name, is_attempt) = match inside.split_once('/') {
+                Some((run, _)) => (Some(run), false),
+                None => (inside.strip_suffix(".json"), true),
+            };
+            // What is none of ours keeps nobody from running; `hardtack fsck` names it.
+            if let Some(run) = name.and_then(|name| name.parse().ok()) {
+                *runs.entry(run).or_default() |= is_attempt;
+            }
+        }
+        Ok(runs)
+    }
+
+    async fn attempt(&self, run: &RunId) -> Result<Option<Result<AttemptRecord>>> {
+        let key = self.attempt_key(run);
+        let found = self.state.get(&key).await?;
+        Ok(found.map(|bytes| AttemptRecord::decode(&bytes).map_err(|e| e.with("object", &key))))
+    }
+
+    /// The commit of a run, whichever number it has. All are read: this is for what hardly ever happens.
+    async fn commit_of(&self, run: &RunId) -> Result<Option<CommitRecord>> {
+        for sequence in self.numbers("commits", 0).await?.into_iter().rev() {
+            if let Some(commit) = self.get(sequence).await?.filter(|commit| commit.run.id == *run) {
+                return Ok(Some(commit));
+            }
+        }
+        Ok(None)
     }
 
     async fn journal_keys(&self, run: &RunId) -> Result<Vec<String>> {
         self.state.list(&self.key(&format!("attempts/{run}")), None).await
     }
 
-    async fn journal_of(&self, run: &RunId) -> Result<Vec<DiscardAction>> {
-        let mut actions = Vec::new();
+    /// What a run has noted, and the entries that do not parse.
+    async fn journal_of(&self, run: &RunId) -> Result<(Vec<DiscardAction>, Vec<String>)> {
+        let (mut actions, mut damaged) = (Vec::new(), Vec::new());
         for key in self.journal_keys(run).await? {
-            actions.extend(self.read::<Vec<DiscardAction>>(&key).await?.unwrap_or_default());
+            match self.state.get(&key).await?.map(|bytes| decode::<Vec<DiscardAction>>(&key, &bytes)) {
+                Some(Ok(noted)) => actions.extend(noted),
+                Some(Err(_)) => damaged.push(key),
+                None => {}
+            }
         }
-        Ok(actions)
+        Ok((actions, damaged))
     }
 
     /// Forgets an attempt whose leftovers are gone.
@@ -338,12 +551,37 @@ impl Ledger {
         self.state.delete(&self.attempt_key(run)).await
     }
 
-    /// Writes the first version of a run record; says whether the run's id was new to the job.
+    /// What killed runs have left half written here, and nobody has touched since a moment; it is removed unless this is a
+    /// dry run.
     ///
     /// # Errors
     /// Those of the store.
+    pub async fn half_written(&self, before: DateTime<Utc>, dry_run: bool) -> Result<Vec<String>> {
+        let mut found = self.state.sweep_half_written(self.key("").trim_end_matches('/'), before, dry_run).await?;
+        found.extend(self.state.sweep_half_written(&format!("{}/runs", name(&self.job)), before, dry_run).await?);
+        Ok(found)
+    }
+
+    /// Writes the first version of a run record; says whether the run's id was new to the job.
+    ///
+    /// Whether the store honours create-if-absent is tried with this object, because nobody removes it: of an attempt,
+    /// say, another run may think that it has ended, and a second create would succeed for that reason.
+    ///
+    /// # Errors
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) if the store does not honour create-if-absent: without it, two runs
+    /// could both believe that they have committed.
     pub async fn create_run(&self, record: &RunRecord) -> Result<bool> {
-        self.state.create(&RunRecord::key(&record.run.job, &record.run.id), encode(record)?).await
+        let (key, value) = (RunRecord::key(&record.run.job, &record.run.id), encode(record)?);
+        if !self.create(&key, value.clone()).await? {
+            return Ok(false);
+        }
+        if self.state.create(&key, value).await? {
+            return Err(Error::usage(
+                "the state location does not honour create-if-absent, so runs could overwrite each other's commits; \
+                 use a store that does (Amazon S3, a local file system)",
+            ));
+        }
+        Ok(true)
     }
 
     /// Writes a later version of a run record.
@@ -362,15 +600,17 @@ impl Ledger {
         self.read(&RunRecord::key(&self.job, run)).await
     }
 
-    /// The run records of a job, oldest first.
+    /// The run records of a job, oldest first. Those that do not parse are named in the log.
     ///
     /// # Errors
     /// Those of the store.
     pub async fn runs(state: &Arc<dyn StateStore>, job: &str) -> Result<Vec<RunRecord>> {
         let mut records = Vec::new();
         for key in state.list(&format!("{}/runs", name(job)), None).await? {
-            if let Some(bytes) = state.get(&key).await? {
-                records.push(decode::<RunRecord>(&key, &bytes)?);
+            match state.get(&key).await?.map(|bytes| decode::<RunRecord>(&key, &bytes)) {
+                Some(Ok(record)) => records.push(record),
+                Some(Err(e)) => tracing::warn!("a run record is left out: {}", e.chain()),
+                None => {}
             }
         }
         records.sort_by_key(|r| (r.run.started_at, r.run.id.clone()));
@@ -400,13 +640,13 @@ fn superseded(run: &Run, by: &CommitRecord) -> Error {
         .with("other run", &by.run.id)
 }
 
-fn encode<T: Serialize>(value: &T) -> Result<Bytes> {
+pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Bytes> {
     let text =
         serde_json::to_vec_pretty(value).map_err(|e| Error::unexpected("a record cannot be written").because(e))?;
     Ok(Bytes::from(text))
 }
 
-fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T> {
+pub(crate) fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|e| {
         Error::unexpected("a record in the state location does not parse; was it written by a newer version?")
             .with("object", key)
@@ -525,13 +765,13 @@ mod tests {
             token: "12345678".to_owned(),
         };
         let committed_at = run.started_at;
-        CommitRecord { sequence: 1, run, committed_at, publish: BTreeMap::new(), bookmarks: BTreeMap::new() }
+        CommitRecord::new(1, run, committed_at)
     }
 
     /// A store that has the record of this run already when it is asked to create it.
     fn taken_by(run: &str) -> Ledger {
         let mut store = MockStateStore::new();
-        let found = encode(&record(run)).unwrap();
+        let found = record(run).encode().unwrap();
         let key = "job/scopes/s/commits/000000000001.json";
         store.expect_create().times(1).withf(move |k, _| k == key).returning(|_, _| Ok(false));
         store.expect_get().times(1).withf(move |k| k == key).return_once(move |_| Ok(Some(found)));

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
+use hardtack_core::staging::Staging;
 use hardtack_core::{Error, Location, Result, Stores};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
@@ -28,12 +30,19 @@ pub trait StateStore: Debug + Send + Sync {
 
     /// Removes what is under `key`, if there is anything.
     async fn delete(&self, key: &str) -> Result<()>;
+
+    /// What killed processes have left half written below `prefix/` and nobody has touched since a moment, for stores that
+    /// have such things (file systems); it is removed unless this is a dry run.
+    async fn sweep_half_written(&self, _prefix: &str, _before: DateTime<Utc>, _dry_run: bool) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
 }
 
 /// State in a folder of an object store or file system.
 #[derive(Debug)]
 pub struct ObjectState {
     objects: Arc<dyn ObjectStore>,
+    staging: Arc<dyn Staging>,
     root: Path,
     location: Location,
 }
@@ -45,7 +54,7 @@ impl ObjectState {
     /// Those of [`Stores::open`].
     pub fn open(stores: &Stores, location: &Location) -> Result<Self> {
         let (store, root) = stores.open(location)?;
-        Ok(Self { objects: store.objects, root, location: location.clone() })
+        Ok(Self { objects: store.objects, staging: store.staging, root, location: location.clone() })
     }
 
     fn path(&self, key: &str) -> Result<Path> {
@@ -110,5 +119,10 @@ impl StateStore for ObjectState {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(e) => Err(self.failed(key, e)),
         }
+    }
+
+    async fn sweep_half_written(&self, prefix: &str, before: DateTime<Utc>, dry_run: bool) -> Result<Vec<String>> {
+        let found = self.staging.sweep_half_written(&self.path(prefix)?, before, dry_run).await?;
+        Ok(found.iter().map(ToString::to_string).collect())
     }
 }

@@ -14,13 +14,13 @@ use std::sync::Arc;
 use hardtack_core::{JobContext, Journal, Location, PublishAction, Run, Sink, Staged};
 use hardtack_runtime::{RuntimeArgs, open_context, open_state};
 use hardtack_sinks::JsonLines;
-use hardtack_state::{Attempt, CommitRecord, Ledger, RunRecord};
+use hardtack_state::{Attempt, AttemptRecord, Begun, CommitRecord, Ledger};
 
 /// The state that a killed run leaves: staged rows, and a commit or none.
 struct Killed {
     folder: tempfile::TempDir,
     ledger: Ledger,
-    attempt: Attempt,
+    attempt: Box<Attempt>,
     staged: Staged,
 }
 
@@ -35,8 +35,7 @@ impl Killed {
         let state = open_state(base.stores(), &options.state).unwrap();
         let ledger = Ledger::new(state, "job", Run::WHOLE_JOB);
         let run = Run { id: id.parse().unwrap(), ..base.run().clone() };
-        assert!(ledger.create_run(&RunRecord::begin(run.clone())).await.unwrap());
-        let attempt = ledger.begin(&run).await.unwrap().unwrap();
+        let Begun::Attempt(attempt) = ledger.begin(&run).await.unwrap() else { panic!("it does not begin") };
         let journal: Arc<dyn Journal> = attempt.journal.clone();
         let ctx = JobContext::builder("job").share(&base).run(run).journal(journal).build().unwrap();
         let rows = ctx.session().sql("select 1 as n").await.unwrap();
@@ -46,12 +45,11 @@ impl Killed {
     }
 
     async fn commit(&self) {
+        let AttemptRecord { run, claims, .. } = &self.attempt.record;
         let record = CommitRecord {
-            sequence: self.attempt.record.claims,
-            run: self.attempt.record.run.clone(),
-            committed_at: self.attempt.record.run.started_at,
             publish: [("out".to_owned(), self.staged.publish.clone())].into(),
-            bookmarks: Default::default(),
+            places: Some(["out", "old.jsonl"].map(|place| Location::from(self.folder.path()).join(place)).into()),
+            ..CommitRecord::new(*claims, run.clone(), run.started_at)
         };
         self.ledger.commit(&record).await.unwrap();
     }

@@ -1,6 +1,8 @@
 //! The ledger against real stores: what excludes what, and what may be removed when.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files and stops where it fails")]
 
+mod model;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +12,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use hardtack_core::{DiscardAction, Error, ErrorKind, JobContext, Journal, Location, PublishAction, Result, Run};
-use hardtack_state::{CommitRecord, ErrorRecord, Ledger, ObjectState, RunRecord, RunStatus, StateStore};
+use hardtack_state::{
+    AFTERLIFE, Attempt, AttemptRecord, Begun, CommitRecord, ErrorRecord, Ledger, ObjectState, RunRecord, RunStatus,
+    StateStore,
+};
 use rstest::rstest;
 
 fn run(id: &str) -> Run {
@@ -25,12 +30,23 @@ fn run(id: &str) -> Run {
 
 fn commit(sequence: u64, id: &str) -> CommitRecord {
     CommitRecord {
-        sequence,
-        run: run(id),
-        committed_at: DateTime::<Utc>::UNIX_EPOCH,
         publish: [("out".to_owned(), vec![PublishAction::Delete { location: "memory:/x".into() }])].into(),
         bookmarks: [("in".to_owned(), serde_json::json!({"at": sequence}))].into(),
+        ..CommitRecord::new(sequence, run(id), DateTime::UNIX_EPOCH)
     }
+}
+
+/// An attempt of a run that nothing keeps from beginning.
+async fn begin(ledger: &Ledger, run: &Run) -> Attempt {
+    match ledger.begin(run).await.unwrap() {
+        Begun::Attempt(attempt) => *attempt,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The runs of which nothing can come any more, and what they have left.
+async fn finished(ledger: &Ledger) -> Vec<(AttemptRecord, Vec<DiscardAction>)> {
+    ledger.finished().await.unwrap().into_iter().map(|f| (f.attempt.unwrap(), f.leftovers)).collect()
 }
 
 fn upload(id: &str) -> DiscardAction {
@@ -65,7 +81,7 @@ async fn commits_are_numbered_and_carry_the_bookmarks_on(#[values("file", "memor
     let ledger = world.ledger("default");
     for n in 1..=3 {
         let id = format!("r{n}");
-        let attempt = ledger.begin(&run(&id)).await.unwrap().unwrap();
+        let attempt = begin(&ledger, &run(&id)).await;
         assert_eq!(attempt.record.claims, n);
         let bookmark = attempt.bookmarks.get("in").map(|b| b["at"].as_u64().unwrap());
         assert_eq!(bookmark, (n > 1).then_some(n - 1));
@@ -105,11 +121,11 @@ async fn one_of_many_takes_a_number(#[values("file", "memory")] store: &str) {
 #[tokio::test]
 async fn scopes_and_odd_names_do_not_touch_one_another() {
     let world = world("file");
-    for scope in ["default", "2026/11", "2026", "..", "a b%", "ü", ""] {
-        let ledger = world.ledger(scope);
+    for (n, scope) in ["default", "2026/11", "2026", "..", "a b%", "ü", ""].into_iter().enumerate() {
+        let (ledger, id) = (world.ledger(scope), format!("r{n}"));
         assert_eq!(ledger.newest().await.unwrap(), 0, "{scope}");
-        ledger.begin(&run("r")).await.unwrap();
-        ledger.commit(&commit(1, "r")).await.unwrap();
+        begin(&ledger, &run(&id)).await;
+        ledger.commit(&commit(1, &id)).await.unwrap();
     }
     let found = Ledger::all(&world.state).await.unwrap();
     let mut scopes: Vec<_> = found.iter().map(|l| l.scope().to_owned()).collect();
@@ -122,7 +138,7 @@ async fn scopes_and_odd_names_do_not_touch_one_another() {
 async fn only_scopes_are_ledgers() {
     let world = world("memory");
     let other = Ledger::new(Arc::clone(&world.state), "an other", "s");
-    other.begin(&run("r")).await.unwrap();
+    begin(&other, &run("r")).await;
     world.ledger("s").create_run(&RunRecord::begin(run("r"))).await.unwrap();
     let found = Ledger::all(&world.state).await.unwrap();
     let found: Vec<_> = found.iter().map(|ledger| (ledger.job(), ledger.scope())).collect();
@@ -133,38 +149,139 @@ async fn only_scopes_are_ledgers() {
 async fn leftovers_may_go_only_once_their_run_can_never_commit() {
     let world = world("file");
     let ledger = world.ledger("default");
-    let paused = ledger.begin(&run("paused")).await.unwrap().unwrap();
+    let paused = begin(&ledger, &run("paused")).await;
     paused.journal.note(upload("u1")).await.unwrap();
-    let other = ledger.begin(&run("other")).await.unwrap().unwrap();
+    let other = begin(&ledger, &run("other")).await;
     // Both claim the same number; as long as nobody has it, the paused run may wake up and commit.
     assert_eq!(paused.record.claims, other.record.claims);
-    assert_eq!(ledger.finished_attempts().await.unwrap(), []);
+    assert_eq!(finished(&ledger).await, []);
 
     ledger.commit(&commit(1, "other")).await.unwrap();
-    let finished = ledger.finished_attempts().await.unwrap();
-    assert_eq!(finished, [(paused.record.clone(), vec![upload("u1")])], "the winner is not published yet, so it stays");
+    assert_eq!(
+        finished(&ledger).await,
+        [(paused.record.clone(), vec![upload("u1")])],
+        "the winner is not published yet, so it stays"
+    );
     assert_eq!(ledger.check(&paused.record).await.unwrap_err().kind(), ErrorKind::Conflict);
     ledger.check(&other.record).await.unwrap();
 
     ledger.forget(&paused.record.run.id).await.unwrap();
     ledger.mark_published(1, &other.record.run.id).await.unwrap();
-    assert_eq!(ledger.finished_attempts().await.unwrap(), [(other.record.clone(), vec![])]);
+    assert_eq!(finished(&ledger).await, [(other.record.clone(), vec![])]);
     ledger.forget(&other.record.run.id).await.unwrap();
-    assert_eq!(ledger.finished_attempts().await.unwrap(), []);
+    assert_eq!(finished(&ledger).await, []);
     assert_eq!(world.state.list("job/scopes/default/attempts", None).await.unwrap(), Vec::<String>::new());
+}
+
+/// It goes on staging after others have discarded what it had staged by then, and is killed.
+#[tokio::test]
+async fn a_run_that_has_lost_stays_on_record_for_a_while() {
+    let world = world("file");
+    let ledger = world.ledger("default");
+    let lost = begin(&ledger, &run("lost")).await;
+    lost.journal.note(upload("u1")).await.unwrap();
+    ledger.commit(&commit(1, "other")).await.unwrap();
+    let now = DateTime::UNIX_EPOCH;
+    let [swept] = ledger.finished().await.unwrap().try_into().unwrap();
+    assert!(swept.is_new() && !swept.has_ended(now));
+    ledger.mark_swept(&lost.record, now).await.unwrap();
+    lost.journal.note(upload("u2")).await.unwrap();
+    let [swept] = ledger.finished().await.unwrap().try_into().unwrap();
+    assert_eq!(swept.leftovers, [upload("u1"), upload("u2")]);
+    assert!(!swept.is_new() && !swept.has_ended(now + AFTERLIFE / 2) && swept.has_ended(now + AFTERLIFE));
+    assert!(!ledger.is_contested(&run("other").id).await.unwrap(), "it can never commit");
+    // It was forgotten, was alive all the same, and noted something.
+    ledger.forget(&lost.record.run.id).await.unwrap();
+    lost.journal.note(upload("u3")).await.unwrap();
+    let [forgotten] = ledger.finished().await.unwrap().try_into().unwrap();
+    assert_eq!((forgotten.attempt.as_ref(), &forgotten.leftovers[..]), (None, &[upload("u3")][..]));
+    assert!(forgotten.has_ended(now));
+}
+
+/// What is damaged in one attempt keeps nobody from running, and nothing of it is guessed.
+#[tokio::test]
+async fn an_attempt_that_does_not_parse_blocks_nobody() {
+    let world = world("memory");
+    let ledger = world.ledger("default");
+    let [torn, noted] = [begin(&ledger, &run("torn")).await, begin(&ledger, &run("noted")).await];
+    torn.journal.note(upload("u1")).await.unwrap();
+    for id in ["u2", "u3"] {
+        noted.journal.note(upload(id)).await.unwrap();
+    }
+    let entry = "job/scopes/default/attempts/noted/000000.json";
+    for key in ["job/scopes/default/attempts/torn.json", entry] {
+        world.state.put(key, Bytes::new()).await.unwrap();
+    }
+    begin(&ledger, &run("r")).await;
+    ledger.commit(&commit(1, "r")).await.unwrap();
+    ledger.mark_published(1, &run("r").id).await.unwrap();
+    let finished = ledger.finished().await.unwrap();
+    let found: Vec<_> = finished.iter().map(|f| (f.run.as_str(), &f.leftovers[..], &f.damaged[..])).collect();
+    assert_eq!(found, [("noted", &[upload("u3")][..], &[entry.to_owned()][..]), ("r", &[], &[])]);
+    assert!(!finished[0].has_ended(DateTime::UNIX_EPOCH + AFTERLIFE * 2), "something of it may be left");
+    assert!(ledger.is_contested(&run("r").id).await.unwrap(), "nobody knows what the torn one claims");
+    assert_eq!(ledger.attempts().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_parse_is_written_anew() {
+    let world = world("file");
+    let ledger = world.ledger("default");
+    assert!(!ledger.mend_head().await.unwrap());
+    for n in 1..=3 {
+        ledger.commit(&commit(n, &format!("r{n}"))).await.unwrap();
+    }
+    for n in [1, 2] {
+        ledger.mark_published(n, &run("r").id).await.unwrap();
+    }
+    assert!(!ledger.mend_head().await.unwrap());
+    for damage in ["", "2\0", "-1", "{}", "4"] {
+        world.state.put("job/scopes/default/head.json", Bytes::from(damage)).await.unwrap();
+        assert_eq!((ledger.newest().await.unwrap(), ledger.pending().await.unwrap()), (3, vec![commit(3, "r3")]));
+        assert!(ledger.mend_head().await.unwrap(), "{damage}");
+        assert_eq!(head(&world).await, Some(2));
+    }
+}
+
+/// Cut short anywhere, or with a bit flipped anywhere, a commit is an error or says what it said.
+#[tokio::test]
+async fn a_commit_that_was_damaged_is_not_executed() {
+    let world = world("memory");
+    let ledger = world.ledger("default");
+    let record = CommitRecord { places: Some(vec!["memory:/".into()]), ..commit(1, "r") };
+    ledger.commit(&record).await.unwrap();
+    let key = "job/scopes/default/commits/000000000001.json";
+    let written = world.state.get(key).await.unwrap().unwrap();
+    let cut = (0..written.len()).map(|end| written.slice(..end));
+    let flipped = (0..written.len()).map(|at| {
+        let mut bytes = written.to_vec();
+        bytes[at] ^= 1;
+        Bytes::from(bytes)
+    });
+    for damaged in cut.chain(flipped) {
+        world.state.put(key, damaged.clone()).await.unwrap();
+        let error = ledger.get(1).await.expect_err(&String::from_utf8_lossy(&damaged));
+        assert_eq!((error.kind(), error.get("object")), (ErrorKind::Unexpected, Some(key)));
+    }
+    world.state.put(key, written).await.unwrap();
+    assert_eq!(ledger.get(1).await.unwrap(), Some(record));
+    // Earlier versions wrote neither hash nor places.
+    let old = serde_json::to_vec(&commit(1, "r")).unwrap();
+    world.state.put(key, Bytes::from(old)).await.unwrap();
+    assert_eq!(ledger.get(1).await.unwrap(), Some(commit(1, "r")));
 }
 
 #[tokio::test]
 async fn the_journal_is_written_before_it_matters() {
     let world = world("file");
     let ledger = world.ledger("default");
-    let attempt = ledger.begin(&run("r")).await.unwrap().unwrap();
+    let attempt = begin(&ledger, &run("r")).await;
     let folder = DiscardAction::StagedFiles { folder: "/x".into(), suffix: ".r.staged".to_owned() };
     for action in [folder.clone(), folder.clone(), upload("u1"), upload("u2")] {
         attempt.journal.note(action).await.unwrap();
     }
     ledger.commit(&commit(1, "other")).await.unwrap();
-    let durable = ledger.finished_attempts().await.unwrap().remove(0).1;
+    let durable = finished(&ledger).await.remove(0).1;
     assert!(durable.contains(&folder), "a folder is durable at once, and noted once: {durable:?}");
     assert_eq!(durable.iter().filter(|a| **a == folder).count(), 1);
     assert!(durable.contains(&upload("u1")) && durable.contains(&upload("u2")), "the first uploads are, too");
@@ -173,7 +290,7 @@ async fn the_journal_is_written_before_it_matters() {
         attempt.journal.note(folder.clone()).await.unwrap();
         attempt.journal.note(upload(&format!("u{n}"))).await.unwrap();
     }
-    let durable = || async { ledger.finished_attempts().await.unwrap().remove(0).1.len() };
+    let durable = || async { finished(&ledger).await.remove(0).1.len() };
     assert!(durable().await < 100);
     attempt.journal.flush().await.unwrap();
     assert_eq!(durable().await, 100);
@@ -186,9 +303,9 @@ async fn nobody_builds_on_a_commit_that_is_not_published() {
     let world = world("file");
     let ledger = world.ledger("default");
     ledger.commit(&commit(1, "r1")).await.unwrap();
-    assert!(ledger.begin(&run("r2")).await.unwrap().is_none());
+    assert!(matches!(ledger.begin(&run("r2")).await.unwrap(), Begun::Unpublished));
     ledger.mark_published(1, &run("r1").id).await.unwrap();
-    assert_eq!(ledger.begin(&run("r2")).await.unwrap().unwrap().record.claims, 2);
+    assert_eq!(begin(&ledger, &run("r2")).await.record.claims, 2);
     // Should somebody have got ahead all the same, the head does not pass what is not published.
     for (n, id) in [(2, "r2"), (3, "r3")] {
         ledger.commit(&commit(n, id)).await.unwrap();
@@ -219,10 +336,10 @@ async fn a_run_is_alone_if_every_other_can_never_commit() {
     let world = world("memory");
     let ledger = world.ledger("default");
     let [r1, r2, r3] = ["r1", "r2", "r3"].map(|id| run(id).id);
-    ledger.begin(&run("r1")).await.unwrap();
+    begin(&ledger, &run("r1")).await;
     assert!(!ledger.is_contested(&r1).await.unwrap(), "by itself");
     assert!(ledger.is_contested(&r3).await.unwrap());
-    ledger.begin(&run("r2")).await.unwrap();
+    begin(&ledger, &run("r2")).await;
     assert!(ledger.is_contested(&r1).await.unwrap() && ledger.is_contested(&r2).await.unwrap());
     ledger.commit(&commit(1, "r2")).await.unwrap();
     assert!(ledger.is_contested(&r1).await.unwrap(), "the winner goes on until it is published");
@@ -239,7 +356,7 @@ async fn a_run_is_alone_if_every_other_can_never_commit() {
 async fn a_published_run_leaves_only_what_it_did_not_publish() {
     let world = world("file");
     let ledger = world.ledger("default");
-    let attempt = ledger.begin(&run("r1")).await.unwrap().unwrap();
+    let attempt = begin(&ledger, &run("r1")).await;
     let unknown = DiscardAction::Uploads { location: "memory:/".into(), mark: Some("r1-12345678".to_owned()) };
     let hidden = DiscardAction::StagedFiles { folder: "/x".into(), suffix: ".r1.staged".to_owned() };
     // Something may point to these: only whoever put them there knows.
@@ -262,9 +379,9 @@ async fn a_published_run_leaves_only_what_it_did_not_publish() {
     };
     record.publish.insert("out".to_owned(), vec![complete]);
     ledger.commit(&record).await.unwrap();
-    assert_eq!(ledger.finished_attempts().await.unwrap(), [], "not before it is published");
+    assert_eq!(finished(&ledger).await, [], "not before it is published");
     ledger.mark_published(1, &record.run.id).await.unwrap();
-    assert_eq!(ledger.finished_attempts().await.unwrap()[0].1, [unknown, upload("given up"), hidden]);
+    assert_eq!(finished(&ledger).await[0].1, [unknown, upload("given up"), hidden]);
 }
 
 #[tokio::test]
@@ -273,7 +390,10 @@ async fn a_run_id_is_new_or_it_is_not() {
     let ledger = world.ledger("default");
     let record = RunRecord::begin(run("r"));
     assert!(ledger.create_run(&record).await.unwrap());
-    assert!(!ledger.create_run(&record).await.unwrap());
+    let other = RunRecord::begin(Run { token: "87654321".to_owned(), ..run("r") });
+    assert!(!ledger.create_run(&other).await.unwrap());
+    assert!(matches!(ledger.begin(&other.run).await.unwrap(), Begun::NameTaken));
+    assert_eq!(ledger.attempts().await.unwrap(), [], "who does not begin has no attempt");
     assert_eq!(ledger.get_run(&record.run.id).await.unwrap(), Some(record.clone()));
     assert_eq!(Ledger::runs(&world.state, "job").await.unwrap(), [record]);
 }
@@ -337,7 +457,7 @@ async fn a_record_that_does_not_parse_is_named() {
     let world = world("memory");
     let ledger = world.ledger("default");
     world.state.put("job/scopes/default/commits/000000000001.json", Bytes::from_static(b"{}")).await.unwrap();
-    insta::assert_snapshot!(ledger.pending().await.unwrap_err().chain(), @"a record in the state location does not parse; was it written by a newer version? (object: job/scopes/default/commits/000000000001.json): missing field `sequence` at line 1 column 2");
+    insta::assert_snapshot!(ledger.pending().await.unwrap_err().chain(), @"a record of a commit does not parse; it is damaged, or was written by a newer version; nothing is done on its word (way out: restore it as it was written, from a version or a copy of the state location, object: job/scopes/default/commits/000000000001.json): missing field `sequence` at line 1 column 2");
     world.state.put("job/scopes/default/commits/notes.txt", Bytes::from_static(b"{}")).await.unwrap();
     insta::assert_snapshot!(ledger.newest().await.unwrap_err().chain(), @"an object in the state location is none of ours; remove it (object: job/scopes/default/commits/notes.txt)");
 }
@@ -390,10 +510,10 @@ impl StateStore for Faulty {
 async fn an_attempt_that_was_noted_by_a_request_whose_answer_was_lost_begins() {
     let world = world("memory");
     let ledger = faulty(&world, true).ledger();
-    assert_eq!(ledger.begin(&run("r")).await.unwrap().unwrap().record.claims, 1);
+    assert_eq!(begin(&ledger, &run("r")).await.record.claims, 1);
     // What another has put there is no such thing.
     world.state.put("job/scopes/default/attempts/other.json", Bytes::from_static(b"{}")).await.unwrap();
-    assert_eq!(ledger.begin(&run("other")).await.unwrap_err().kind(), ErrorKind::Usage);
+    assert!(matches!(ledger.begin(&run("other")).await.unwrap(), Begun::NameTaken));
 }
 
 /// What a later run would find in the journal of `r`, sorted.
@@ -411,7 +531,7 @@ async fn durable(world: &World) -> Vec<DiscardAction> {
 async fn what_could_not_be_noted_is_noted_with_what_comes_next() {
     let world = world("memory");
     let store = faulty(&world, false);
-    let journal = store.ledger().begin(&run("r")).await.unwrap().unwrap().journal;
+    let journal = begin(&store.ledger(), &run("r")).await.journal;
     let folder = DiscardAction::StagedFiles { folder: "/x".into(), suffix: ".r.staged".to_owned() };
     store.down.store(true, Ordering::Relaxed);
     for action in [upload("u1"), folder.clone()] {
@@ -438,7 +558,7 @@ async fn what_could_not_be_noted_is_noted_with_what_comes_next() {
 #[tokio::test]
 async fn many_uploads_are_noted_together_a_moment_later() {
     let world = world("memory");
-    let journal = world.ledger("default").begin(&run("r")).await.unwrap().unwrap().journal;
+    let journal = begin(&world.ledger("default"), &run("r")).await.journal;
     let written = async || world.state.list("job/scopes/default/attempts/r", None).await.unwrap().len();
     let note = async |range: std::ops::RangeInclusive<u32>| {
         for n in range {

@@ -1,0 +1,102 @@
+//! What is wrong with the objects of a state location, one by one.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hardtack_core::{DiscardAction, Error, Result, RunId};
+
+use crate::ledger::{decode, decode_name};
+use crate::records::{AttemptRecord, CommitRecord, RunRecord};
+use crate::store::StateStore;
+
+/// What an object of a state location is for, as its key says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ObjectKind {
+    /// The record of a run.
+    Run(RunId),
+    /// The number up to which commits are published.
+    Head,
+    /// The commit of this number.
+    Commit(u64),
+    /// That the commit of this number is published.
+    Published(u64),
+    /// The attempt of a run.
+    Attempt(RunId),
+    /// An entry of the journal of a run.
+    Journal(RunId),
+    /// Nothing that was ever written there.
+    Foreign,
+}
+
+/// An object that is not as it was written.
+#[derive(Debug)]
+pub struct BrokenObject {
+    /// Its key.
+    pub key: String,
+    /// What it is for.
+    pub kind: ObjectKind,
+    /// The job and the scope; a run record is of a job only.
+    pub job: Option<String>,
+    /// The scope.
+    pub scope: Option<String>,
+    /// What is wrong with it.
+    pub error: Error,
+}
+
+/// Looks at every object of a state location. What lies directly in it (an embedded catalog, say) is not its own.
+///
+/// # Errors
+/// Those of the store. What is wrong with an object is no error but a finding.
+pub async fn broken_objects(state: &Arc<dyn StateStore>) -> Result<Vec<BrokenObject>> {
+    let mut broken = Vec::new();
+    for key in state.list("", None).await? {
+        if !key.contains('/') {
+            continue;
+        }
+        let Some(bytes) = state.get(&key).await? else { continue };
+        let (kind, job, scope) = kind_of(&key);
+        if let Err(error) = check(&key, &kind, &bytes) {
+            broken.push(BrokenObject { key, kind, job, scope, error });
+        }
+    }
+    Ok(broken)
+}
+
+/// What a key says.
+fn kind_of(key: &str) -> (ObjectKind, Option<String>, Option<String>) {
+    let parts: Vec<&str> = key.split('/').collect();
+    let number = |name: &str| name.strip_suffix(".json").filter(|n| n.len() == 12).and_then(|n| n.parse().ok());
+    let run = |name: &str| name.strip_suffix(".json").and_then(|run| run.parse().ok());
+    let kind = match parts.as_slice() {
+        [_, "runs", name] => run(name).map(ObjectKind::Run),
+        [_, "scopes", _, "head.json"] => Some(ObjectKind::Head),
+        [_, "scopes", _, "commits", name] => number(name).map(ObjectKind::Commit),
+        [_, "scopes", _, "published", name] => number(name).map(ObjectKind::Published),
+        [_, "scopes", _, "attempts", name] => run(name).map(ObjectKind::Attempt),
+        [_, "scopes", _, "attempts", name, _] => name.parse().ok().map(ObjectKind::Journal),
+        _ => None,
+    };
+    let job = parts.first().map(|job| decode_name(job));
+    let scope = parts.get(2).filter(|_| parts[1] == "scopes").map(|scope| decode_name(scope));
+    (kind.unwrap_or(ObjectKind::Foreign), job, scope)
+}
+
+fn check(key: &str, kind: &ObjectKind, bytes: &Bytes) -> Result<()> {
+    let is_of = |run: &RunId, wanted: &RunId| match run == wanted {
+        true => Ok(()),
+        false => Err(Error::unexpected("this is the record of another run").with("run", run)),
+    };
+    match kind {
+        ObjectKind::Run(run) => is_of(&decode::<RunRecord>(key, bytes)?.run.id, run),
+        ObjectKind::Attempt(run) => is_of(&AttemptRecord::decode(bytes)?.run.id, run),
+        ObjectKind::Journal(_) => decode::<Vec<DiscardAction>>(key, bytes).map(drop),
+        ObjectKind::Head => decode::<u64>(key, bytes).map(drop),
+        // That it is there is all that counts.
+        ObjectKind::Published(_) => Ok(()),
+        ObjectKind::Commit(number) => match CommitRecord::decode(bytes)?.sequence {
+            sequence if sequence == *number => Ok(()),
+            other => Err(Error::unexpected("this is the commit of another number").with("number", other)),
+        },
+        ObjectKind::Foreign => Err(Error::unexpected("this is none of the objects that are kept here")),
+    }
+}

@@ -1,0 +1,389 @@
+//! A model of runs that race: real ledgers over a store that executes one operation at a time, in any order of the runs,
+//! with a kill anywhere. It goes through every state that two runs reach who interrupt each other up to three times, and
+//! through samples of those of two and three runs who do so at will.
+//!
+//! A run is a future; each operation of a store waits for its turn, so polling the future once executes exactly one. What
+//! a run does next depends on nothing but what it was answered, so a state is the content of the store and the answers
+//! that each run has had and still remembers. In every state all runs are killed, another one runs undisturbed, and what
+//! is left then is looked at.
+
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, HashSet};
+use std::future::{Future, poll_fn};
+use std::hash::{Hash, Hasher};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use hardtack_core::{DiscardAction, ErrorKind, Journal, PublishAction, Result};
+use hardtack_state::{Begun, CommitRecord, Finished, Ledger, RunStatus, StateStore};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use crate::run;
+
+/// What is durable: objects of the state location, and of the lake below `lake/`.
+type Objects = BTreeMap<String, Bytes>;
+
+/// What one run sees of the world: objects, one operation at a time.
+#[derive(Debug)]
+struct Turns {
+    objects: Arc<Mutex<Objects>>,
+    mine: Mutex<Mine>,
+}
+
+#[derive(Debug, Default)]
+struct Mine {
+    /// How many operations may be executed now.
+    permits: usize,
+    waiting: Vec<Waker>,
+    /// A hash of all answers that it remembers.
+    answers: u64,
+}
+
+impl Turns {
+    fn new(objects: Arc<Mutex<Objects>>, permits: usize) -> Arc<Self> {
+        Arc::new(Self { objects, mine: Mutex::new(Mine { permits, ..Mine::default() }) })
+    }
+
+    fn permit(&self) {
+        let mut mine = self.mine.lock().unwrap();
+        mine.permits = 1;
+        mine.waiting.drain(..).for_each(Waker::wake);
+    }
+
+    /// Forgets all answers but what `remembered` says: where a run is, and what it has taken from them.
+    fn remember(&self, remembered: impl Hash) {
+        self.mine.lock().unwrap().answers = hash(&remembered);
+    }
+
+    /// Executes an operation when it is this run's turn.
+    async fn turn<T: Hash>(&self, operation: impl FnOnce(&mut Objects) -> T) -> T {
+        poll_fn(|cx: &mut Context<'_>| {
+            let mut mine = self.mine.lock().unwrap();
+            if mine.permits == 0 {
+                mine.waiting.push(cx.waker().clone());
+                return Poll::Pending;
+            }
+            mine.permits = mine.permits.saturating_sub(1);
+            Poll::Ready(())
+        })
+        .await;
+        let answer = operation(&mut self.objects.lock().unwrap());
+        let mut mine = self.mine.lock().unwrap();
+        mine.answers = hash(&(mine.answers, &answer));
+        answer
+    }
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[async_trait]
+impl StateStore for Turns {
+    async fn create(&self, key: &str, value: Bytes) -> Result<bool> {
+        let create = |objects: &mut Objects| {
+            let is_new = !objects.contains_key(key);
+            objects.entry(key.to_owned()).or_insert(value);
+            is_new
+        };
+        Ok(self.turn(create).await)
+    }
+    async fn put(&self, key: &str, value: Bytes) -> Result<()> {
+        self.turn(|objects| drop(objects.insert(key.to_owned(), value))).await;
+        Ok(())
+    }
+    async fn get(&self, key: &str) -> Result<Option<Bytes>> {
+        Ok(self.turn(|objects| objects.get(key).cloned()).await)
+    }
+    async fn list<'a>(&self, prefix: &'a str, after: Option<&'a str>) -> Result<Vec<String>> {
+        let is_meant =
+            |key: &&String| key.starts_with(&format!("{prefix}/")) && after.is_none_or(|after| key.as_str() > after);
+        Ok(self.turn(|objects| objects.keys().filter(is_meant).cloned().collect()).await)
+    }
+    async fn delete(&self, key: &str) -> Result<()> {
+        self.turn(|objects| drop(objects.remove(key))).await;
+        Ok(())
+    }
+}
+
+// --- a run ---------------------------------------------------------------------------------------------------------
+
+/// A run as the runtime leads it, with the lake in the place of a job's sinks.
+struct Process {
+    id: String,
+    turns: Arc<Turns>,
+    ledger: Ledger,
+    now: DateTime<Utc>,
+}
+
+/// How many files a run stages: a second one comes after what was noted for the first.
+const FILES: usize = 2;
+
+impl Process {
+    fn new(objects: &Arc<Mutex<Objects>>, id: &str, now: DateTime<Utc>, permits: usize) -> Self {
+        let turns = Turns::new(Arc::clone(objects), permits);
+        let ledger = Ledger::new(Arc::clone(&turns) as Arc<dyn StateStore>, "job", "default");
+        Self { id: id.to_owned(), turns, ledger, now }
+    }
+
+    /// The number of its commit.
+    async fn run(&self) -> Result<u64> {
+        self.recover().await?;
+        self.turns.remember("recovered");
+        let attempt = loop {
+            match self.ledger.begin(&run(&self.id)).await? {
+                Begun::Attempt(attempt) => break attempt,
+                Begun::Unpublished => self.recover().await?,
+                Begun::NameTaken => panic!("the name {} is new", self.id),
+            }
+        };
+        let mut record = self.ledger.get_run(&run(&self.id).id).await?.unwrap();
+        for n in 0..FILES {
+            self.turns.remember(("stages", n, attempt.record.claims));
+            attempt.journal.note(staged_files(&self.id)).await?;
+            self.turns.put(&format!("lake/.{n}{}", suffix(&self.id)), Bytes::new()).await?;
+        }
+        attempt.journal.flush().await?;
+        let commit = CommitRecord {
+            publish: [("out".to_owned(), (0..FILES).map(|n| rename(n, &self.id)).collect())].into(),
+            ..CommitRecord::new(attempt.record.claims, run(&self.id), self.now)
+        };
+        self.turns.remember(("commits", commit.sequence));
+        if let Err(lost) = self.ledger.commit(&commit).await {
+            self.turns.remember("lost");
+            record.status = RunStatus::Superseded;
+            self.ledger.put_run(&record).await?;
+            for action in attempt.journal.noted().await {
+                self.discard(&action).await?;
+            }
+            self.ledger.forget(&run(&self.id).id).await?;
+            return Err(lost);
+        }
+        self.turns.remember(("publishes", commit.sequence));
+        self.publish(&commit).await?;
+        record.status = RunStatus::Succeeded;
+        self.ledger.put_run(&record).await?;
+        self.turns.remember(("cleans up", commit.sequence));
+        self.sweep().await?;
+        Ok(commit.sequence)
+    }
+
+    async fn recover(&self) -> Result<()> {
+        for commit in self.ledger.pending().await? {
+            self.publish(&commit).await?;
+        }
+        self.sweep().await
+    }
+
+    async fn publish(&self, commit: &CommitRecord) -> Result<()> {
+        for action in commit.actions() {
+            let PublishAction::RenameFile { from, to, .. } = &action else { panic!("{action}") };
+            let renamed = |objects: &mut Objects| {
+                if let Some(file) = objects.remove(from.as_str()) {
+                    objects.insert(to.to_string(), file);
+                }
+                objects.contains_key(to.as_str())
+            };
+            assert!(self.turns.turn(renamed).await, "{action}: neither is there");
+        }
+        self.ledger.mark_published(commit.sequence, &run(&self.id).id).await
+    }
+
+    async fn sweep(&self) -> Result<()> {
+        for finished in self.ledger.finished().await? {
+            for action in &finished.leftovers {
+                self.discard(action).await?;
+            }
+            self.complete_record(&finished).await?;
+            match &finished.attempt {
+                _ if finished.has_ended(self.now) => self.ledger.forget(&finished.run).await?,
+                Some(attempt) if finished.is_new() => self.ledger.mark_swept(attempt, self.now).await?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn complete_record(&self, finished: &Finished) -> Result<()> {
+        let Some(mut record) = self.ledger.get_run(&finished.run).await? else { return Ok(()) };
+        if record.status != RunStatus::Running {
+            return Ok(());
+        }
+        record.status = if finished.commit.is_some() { RunStatus::Succeeded } else { RunStatus::Killed };
+        self.ledger.put_run(&record).await
+    }
+
+    async fn discard(&self, action: &DiscardAction) -> Result<()> {
+        let DiscardAction::StagedFiles { suffix, .. } = action else { panic!("{action:?}") };
+        for key in self.turns.list("lake", None).await?.iter().filter(|key| key.ends_with(suffix.as_str())) {
+            self.turns.delete(key).await?;
+        }
+        Ok(())
+    }
+}
+
+fn suffix(id: &str) -> String {
+    format!(".{id}.staged")
+}
+
+fn staged_files(id: &str) -> DiscardAction {
+    DiscardAction::StagedFiles { folder: "lake".into(), suffix: suffix(id) }
+}
+
+fn rename(n: usize, id: &str) -> PublishAction {
+    let (from, to) = (format!("lake/.{n}{}", suffix(id)), format!("lake/{n}-{id}"));
+    PublishAction::RenameFile { from: from.into(), to: to.into(), bytes: 0, xxh3: 0 }
+}
+
+// --- schedules -----------------------------------------------------------------------------------------------------
+
+type Running = Pin<Box<dyn Future<Output = Result<u64>>>>;
+
+/// Runs that have got so far.
+struct World {
+    objects: Arc<Mutex<Objects>>,
+    runs: Vec<(Arc<Turns>, Running)>,
+    ended: Vec<Option<Result<u64>>>,
+}
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+impl World {
+    /// After these steps, each of which is an operation of one run.
+    fn after(runs: usize, schedule: &[usize]) -> Self {
+        let objects = Arc::new(Mutex::new(Objects::new()));
+        let start = |name: &&str| {
+            let process = Process::new(&objects, name, DateTime::UNIX_EPOCH, 0);
+            let turns = Arc::clone(&process.turns);
+            let running: Running = Box::pin(async move { process.run().await });
+            (turns, running)
+        };
+        let runs: Vec<_> = NAMES[..runs].iter().map(start).collect();
+        let ended = runs.iter().map(|_| None).collect();
+        let mut world = Self { objects, runs, ended };
+        schedule.iter().for_each(|run| world.step(*run));
+        world
+    }
+
+    fn step(&mut self, which: usize) {
+        let (turns, running) = &mut self.runs[which];
+        turns.permit();
+        if let Poll::Ready(end) = running.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            self.ended[which] = Some(end);
+        }
+    }
+
+    fn going_on(&self) -> Vec<usize> {
+        (0..self.runs.len()).filter(|run| self.ended[*run].is_none()).collect()
+    }
+
+    /// What there is to be looked at when all are killed: what they remember is gone.
+    fn remains(&self) -> u64 {
+        let said = |end: &Option<Result<u64>>| end.as_ref().map(|end| end.as_ref().map_err(|e| e.chain()).copied());
+        hash(&(&*self.objects.lock().unwrap(), self.ended.iter().map(said).collect::<Vec<_>>()))
+    }
+
+    fn state(&self) -> u64 {
+        let answers: Vec<u64> = self.runs.iter().map(|(turns, _)| turns.mine.lock().unwrap().answers).collect();
+        hash(&(&*self.objects.lock().unwrap(), answers))
+    }
+
+    /// Kills all runs, lets another one run, and looks at what is left.
+    fn check(&self, schedule: &[usize]) {
+        // They are not heard of again.
+        let objects = Arc::new(Mutex::new(self.objects.lock().unwrap().clone()));
+        for (name, end) in NAMES.iter().zip(&self.ended) {
+            if let Some(Err(e)) = end {
+                assert_eq!(e.kind(), ErrorKind::Conflict, "{name} ended with {}\n{schedule:?}", e.chain());
+            }
+        }
+        let alone = |id: &str, now| Process::new(&objects, id, now, usize::MAX);
+        let next = alone("next", DateTime::UNIX_EPOCH);
+        let number = done(next.run()).unwrap_or_else(|e| panic!("the next run: {}\n{schedule:?}", e.chain()));
+
+        // What is committed is there as a whole, and nothing else is.
+        let commits: Vec<CommitRecord> = (1..=number).map(|n| done(next.ledger.get(n)).unwrap().unwrap()).collect();
+        for (n, end) in self.ended.iter().enumerate() {
+            if let Some(Ok(number)) = end {
+                let winner = &commits[usize::try_from(*number).unwrap() - 1].run.id;
+                assert_eq!(winner.as_str(), NAMES[n], "two commits of number {number}\n{schedule:?}");
+            }
+        }
+        let files = |id: &str| (0..FILES).map(|n| format!("lake/{n}-{id}")).collect::<Vec<_>>();
+        let mut wanted: Vec<String> = commits.iter().flat_map(|commit| files(commit.run.id.as_str())).collect();
+        wanted.sort();
+        assert_eq!(done(next.turns.list("lake", None)).unwrap(), wanted, "the lake after\n{schedule:?}");
+
+        // All are accounted for; those that may be alive for all we know are so for a day.
+        let records = done(Ledger::runs(&(Arc::clone(&next.turns) as Arc<dyn StateStore>), "job")).unwrap();
+        for record in records {
+            assert_ne!(record.status, RunStatus::Running, "run {}\n{schedule:?}", record.run.id);
+        }
+        let attempts = done(next.ledger.attempts()).unwrap();
+        assert!(attempts.iter().all(|attempt| attempt.swept.is_some()), "{attempts:?}\n{schedule:?}");
+        done(alone("later", DateTime::UNIX_EPOCH + TimeDelta::hours(25)).recover()).unwrap();
+        let left = done(next.turns.list("job/scopes/default/attempts", None)).unwrap();
+        assert_eq!(left, [""; 0], "a day after\n{schedule:?}");
+    }
+}
+
+/// The result of something that never waits.
+fn done<T>(work: impl Future<Output = T>) -> T {
+    futures::executor::block_on(work)
+}
+
+/// How often a run is interrupted by the other: each of the races that were found needs two or three interruptions.
+const INTERRUPTIONS: usize = 3;
+
+#[test]
+fn in_every_state_of_two_runs_a_kill_loses_nothing_and_leaves_nothing() {
+    let (mut seen, mut checked) = (HashSet::new(), HashSet::new());
+    let mut next = vec![(vec![0], 0), (vec![1], 0)];
+    while let Some((mut schedule, interruptions)) = next.pop() {
+        let mut world = World::after(2, &schedule);
+        // On with the run that is at it, as long as that leads to anything new; the other may come in between each time.
+        while let Some(last) = schedule.last().copied()
+            && seen.insert((world.state(), last, interruptions))
+        {
+            if checked.insert(world.remains()) {
+                world.check(&schedule);
+            }
+            let going_on = world.going_on();
+            let other = going_on.iter().copied().find(|run| *run != last);
+            if let (true, Some(other), true) = (going_on.contains(&last), other, interruptions < INTERRUPTIONS) {
+                next.push((schedule.iter().copied().chain([other]).collect(), interruptions + 1));
+            }
+            let Some(run) = going_on.iter().copied().find(|run| *run == last).or(other) else { break };
+            world.step(run);
+            schedule.push(run);
+        }
+    }
+    println!("{} states, {} of them different for those who come later", seen.len(), checked.len());
+    assert!(checked.len() > 100, "there are only {}", checked.len());
+}
+
+#[test]
+fn in_sampled_states_of_two_and_three_runs_too() {
+    let schedules = (2..=3_usize, prop::collection::vec(0..6_usize, 0..160));
+    let config = Config { cases: 2000, failure_persistence: None, ..Config::default() };
+    let tried = TestRunner::new(config).run(&schedules, |(runs, schedule)| {
+        let mut taken = Vec::new();
+        let mut world = World::after(runs, &[]);
+        for wish in schedule {
+            // A run that has ended leaves its turn to another.
+            let Some(run) = world.going_on().into_iter().cycle().nth(wish) else { break };
+            world.step(run);
+            taken.push(run);
+        }
+        world.check(&taken);
+        Ok(())
+    });
+    tried.unwrap();
+}
