@@ -1,5 +1,6 @@
 //! Arguments: those that every job has, and errors that say what is wanted.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Command, FromArgMatches, ValueEnum};
 use hardtack_catalog::CatalogChoice;
+use hardtack_core::location::without_credentials;
 use hardtack_core::{Location, Run, RunId};
 
 /// What every job can be told, beside its own arguments.
@@ -96,10 +98,7 @@ pub enum LogFormat {
 }
 
 fn scope(text: &str) -> Result<String, String> {
-    match text {
-        "" => Err("a scope has a name, for example `2026-11-21`".to_owned()),
-        text => Ok(text.to_owned()),
-    }
+    hardtack_state::check_scope(text).map(|()| text.to_owned()).map_err(|e| e.to_string())
 }
 
 fn filter(text: &str) -> Result<String, String> {
@@ -189,8 +188,33 @@ pub struct UsageError {
     wanted: Vec<String>,
 }
 
+/// The error of a command line without the credentials in its arguments: it is printed, and logs are kept.
+pub fn usage_without_credentials(mut error: clap::Error) -> clap::Error {
+    let hidden: Vec<_> = error.context().filter_map(|(kind, value)| Some((kind, shown(value)?))).collect();
+    for (kind, value) in hidden {
+        error.insert(kind, value);
+    }
+    error
+}
+
+/// A value as it may be printed, if that is not as it is.
+fn shown(value: &ContextValue) -> Option<ContextValue> {
+    match value {
+        ContextValue::String(text) => match without_credentials(text) {
+            Cow::Owned(text) => Some(ContextValue::String(text)),
+            Cow::Borrowed(_) => None,
+        },
+        ContextValue::Strings(texts) => {
+            let texts = texts.iter().map(|text| without_credentials(text).into_owned());
+            Some(ContextValue::Strings(texts.collect()))
+        }
+        _ => None,
+    }
+}
+
 impl UsageError {
     fn new(error: clap::Error, command: &Command) -> Self {
+        let error = usage_without_credentials(error);
         let wanted = match error.kind() {
             ErrorKind::MissingRequiredArgument | ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
                 wanted(&error, command)
@@ -315,6 +339,23 @@ mod tests {
         Wanted:
           --source <SOURCE>  Lake root, for example `s3://my-bucket` [env: HARDTACK_TEST_SOURCE]
         ");
+    }
+
+    #[test]
+    fn a_password_in_an_argument_is_refused_and_not_printed() {
+        let message = message(&["--source", "s3://AKIA:secret@bucket/lake"]);
+        assert!(!message.contains("secret") && !message.contains("AKIA"), "{message}");
+        insta::assert_snapshot!(message.lines().next().unwrap(), @"error: invalid value 's3://***@bucket/lake' for '--source <SOURCE>': `s3://***@bucket/lake` is not a location: it holds a password, which would get into logs and records; S3 keys come from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or from the machine's role; wanted is a URL or path such as `s3://my-bucket/lake`, `file:///data/lake` or `fixtures/lake`");
+    }
+
+    #[test]
+    fn a_scope_is_the_name_of_a_folder() {
+        let long = "x".repeat(260);
+        let message = message(&["--source", "x", "--scope", &long]);
+        assert!(
+            message.contains("for '--scope <NAME>': a scope becomes the name of a folder, of 255 bytes at most"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -23,7 +23,9 @@ mod recover;
 mod s3;
 mod summary;
 
-pub use args::{LogFormat, RuntimeArgs, UsageError, parse, parse_bytes, parse_threads, size};
+pub use args::{
+    LogFormat, RuntimeArgs, UsageError, parse, parse_bytes, parse_threads, size, usage_without_credentials,
+};
 pub use environment::{open_context, open_state};
 pub use lifecycle::{Job, Outcome, execute, run};
 pub use logging::init as init_logging;

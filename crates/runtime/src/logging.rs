@@ -40,13 +40,16 @@ pub fn init(format: LogFormat, filter: &str) -> Bars {
 struct AroundBars(Bars);
 
 impl Write for AroundBars {
+    /// Never fails: where nobody reads the logs any more (a pipe that was closed, a full disk), the run goes on without
+    /// them. An error would be told on standard error, too, by a macro that panics if it cannot.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.aside(|| io::stderr().write_all(bytes))?;
+        let _ = self.0.aside(|| io::stderr().write_all(bytes));
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        let _ = io::stderr().flush();
+        Ok(())
     }
 }
 

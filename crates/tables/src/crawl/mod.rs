@@ -14,6 +14,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, FieldRef, Fields, Schema};
 use futures::{StreamExt, TryStreamExt, stream};
 use hardtack_catalog::{Catalog, CatalogExt, CatalogOf, Column, Database, HiveType, Partition, Table as Description};
+use hardtack_core::staging::VERSIONS;
 use hardtack_core::{Error, ErrorKind, JobContext, Location, Result, Store, nearest};
 use hardtack_sources::{CsvHints, FileFormat, FileKind, Globs, InspectOptions, Inspected, folder_partition, inspect};
 use object_store::ObjectMeta;
@@ -21,7 +22,7 @@ use object_store::path::Path;
 
 use crate::evolution::{self, same_name};
 use crate::format::{NANOSECONDS, TRUNCATE, file_format};
-use crate::place::base_of;
+use crate::place::{base_of, is_below};
 use crate::publisher::amend;
 use crate::selection::{self, EXCLUDE, FILES, PLAIN_KEYS, TYPES};
 use crate::steps::has_runs;
@@ -171,12 +172,13 @@ pub async fn crawl(
         problem.table = problem.table.take().map(|table| format!("{}.{table}", crawl.database));
     }
     crawl.report.problems.extend(problems);
+    let has_versions = crawl.has_versions(&root, &known);
     crawl.all(&root, &known, sets).await?;
     crawl.check_types(location);
     let mut report = crawl.report;
     report.tables.sort_by(|a, b| (&a.location, &a.name).cmp(&(&b.location, &b.name)));
     report.problems.sort_by(|a, b| (&a.location, &a.message).cmp(&(&b.location, &b.message)));
-    if report.tables.is_empty() && report.problems.is_empty() {
+    if report.tables.is_empty() && report.problems.is_empty() && !has_versions {
         let message = "no file here is Parquet, JSON, CSV or Avro".to_owned();
         report.problems.push(CrawlProblem { location: location.clone(), table: None, message });
     }
@@ -283,6 +285,20 @@ impl Crawl<'_> {
             folders.insert(folder.clone(), found);
         }
         Ok(folders)
+    }
+
+    /// Whether a table here has been rebuilt by a job: then its files are where no crawl looks, and it is as it should be.
+    fn has_versions(&self, root: &Path, known: &Known<'_>) -> bool {
+        let is_version = |base: &Location, location: Option<&Location>| {
+            location.is_some_and(|location| is_below(location, &base.join(VERSIONS)))
+        };
+        let tables = known.by_folder.iter().filter(|(folder, _)| folder.prefix_matches(root)).flat_map(|(_, t)| t);
+        tables.into_iter().any(|table| {
+            let Ok(base) = base_of(table) else { return false };
+            let mut partitions = self.registered.get(&table.name).into_iter().flatten();
+            is_version(&base, table.storage.location.as_ref())
+                || partitions.any(|partition| is_version(&base, partition.storage.location.as_ref()))
+        })
     }
 
     async fn known_table(&mut self, table: &Description) -> Result<KnownTable> {

@@ -983,6 +983,30 @@ async fn tables_that_jobs_replace_as_a_whole_are_left_alone() {
     assert_eq!(world.rows("sales").await, ["id=2"]);
 }
 
+/// Where nobody has ever put a file but jobs that replace, no crawl sees any: that is as it should be, too.
+#[tokio::test]
+async fn a_lake_whose_only_table_is_replaced_by_jobs_has_no_problems() {
+    for keys in ["", "day: string"] {
+        let world = lake::World::with_sales("id: bigint", keys).await;
+        let rows = if keys.is_empty() {
+            rows! { id; 1 }
+        } else {
+            day("mon", &[1])
+        };
+        world.save(sales().overwrite(), rows).await;
+        assert_eq!(world.files("lake"), [""; 0]);
+        let before = everything(world.catalog.as_ref()).await;
+        for folder in ["lake", "lake/sales"] {
+            let report = crawl(&world.run(), &world.dir.at(folder), "lake", &CrawlOptions::default()).await.unwrap();
+            assert!(report.is_unchanged() && report.problems.is_empty(), "{}", said(&report));
+        }
+        assert_eq!(everything(world.catalog.as_ref()).await, before);
+    }
+    // That there is nothing at all is still said.
+    let nothing = crawled_lake(&lake::World::new().await).await;
+    assert!(nothing.contains("no file here is Parquet, JSON, CSV or Avro"), "{nothing}");
+}
+
 #[tokio::test]
 async fn counts_of_jobs_stay_right_beside_crawls() {
     let world = lake::World::partitioned().await;

@@ -314,6 +314,21 @@ fn a_dry_run_touches_nothing() {
     });
 }
 
+/// `customer_events --log debug 2>&1 | head -1`: nobody reads the logs any more, and the run goes on.
+#[rstest]
+#[test]
+fn logs_that_nobody_reads_do_not_fail_a_run(#[values("json", "pretty")] format: &str) {
+    let job = job();
+    job.dir().write("in/customer_events/morning.jsonl", crate::MORNING);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_customer_events"));
+    command.args(["--source", "in", "--target", "out", "--log", "debug", "--log-format", format]);
+    command.current_dir(job.dir().path()).env_clear().stderr(std::process::Stdio::piped());
+    let mut run = command.spawn().unwrap();
+    drop(run.stderr.take());
+    assert_eq!(run.wait().unwrap().code(), Some(0));
+    assert_eq!(job.dir().files("out").len(), 2);
+}
+
 #[test]
 fn a_run_id_that_was_used_gets_a_number() {
     let job = job();
@@ -400,9 +415,22 @@ fn the_run_record_says_what_happened() {
 #[test]
 fn usage_errors_exit_with_2() {
     let job = job();
-    for args in [&["--threads", "none"][..], &["--unknown"], &["--source", "ftp://x"], &["--state", ""]] {
-        job.again().args(args).run().assert_code(2);
+    let long = "x".repeat(260);
+    for args in [
+        &["--threads", "none"][..],
+        &["--unknown"],
+        &["--source", "ftp://x"],
+        &["--state", ""],
+        &["--scope", &long],
+        &["--spill-dir", "not/there"],
+    ] {
+        let refused = job.again().args(args).run();
+        refused.assert_code(2);
+        assert!(refused.stderr.contains(args[0]), "{} is not named\n{refused}", args[0]);
     }
+    let endpoint = job.again().env("AWS_ENDPOINT_URL", "https://user:hidden@s3.example.org").run();
+    endpoint.assert_code(2);
+    assert!(endpoint.stderr.contains("AWS_ENDPOINT_URL") && !endpoint.stderr.contains("hidden"), "{endpoint}");
     assert_eq!(job.dir().files(""), Vec::<String>::new());
     assert_eq!(job.dir().hidden_files(""), Vec::<String>::new());
     // An empty lake is no usage error: the files may come later.
