@@ -4,6 +4,7 @@
 mod compact;
 mod crawl;
 mod draw;
+mod fsck;
 #[cfg(feature = "serve")]
 mod serve;
 mod sql;
@@ -17,7 +18,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use hardtack_catalog::CatalogChoice;
 use hardtack_core::{Error, ErrorKind, Location, Result};
-use hardtack_runtime::{RecoverOptions, RuntimeArgs, open_context, open_state, recover};
+use hardtack_runtime::{
+    RecoverOptions, Recovered, RuntimeArgs, open_context, open_state, recover, usage_without_credentials,
+};
 use hardtack_state::{Ledger, RunRecord, RunStatus};
 
 use crate::compact::Compact;
@@ -41,7 +44,8 @@ struct Cli {
 enum Command {
     /// Finish runs that were killed after their commit, and discard what runs left that can never commit
     ///
-    /// Every run of a job does the same for its own scope before it begins.
+    /// Every run of a job does the same for its own scope before it begins. What cannot be recovered of one job keeps none of
+    /// the others from it; in the end the command exits with 1.
     Recover {
         /// Only this job, for example `books_data_product` [default: all]
         #[arg(long, value_name = "NAME")]
@@ -49,10 +53,14 @@ enum Command {
         /// Only this scope, for example `2026-11-21` [default: all]
         #[arg(long, value_name = "NAME")]
         scope: Option<String>,
-        /// Go on where a staged file is gone; what is missing stays missing
+        /// Go on where a staged file is gone or damaged; what is missing stays missing
         #[arg(long)]
         skip_missing: bool,
     },
+    /// List what is damaged, orphaned or left behind in state, lake and catalog; exits with 1 if there is anything
+    ///
+    /// Runs may go on meanwhile: what they do is no finding.
+    Fsck(fsck::FsckArgs),
     /// List the runs of a job, oldest first
     Runs {
         /// The job, for example `books_data_product`
@@ -104,6 +112,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(e) => {
+            let e = usage_without_credentials(e);
             let _ = e.print();
             return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
         }
@@ -112,8 +121,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command {
         Command::Compact(compact) => compact.run(),
         Command::Recover { job, scope, skip_missing } => {
-            print(recover_all(&options, job.as_deref(), scope.as_deref(), RecoverOptions { skip_missing }))
+            finish(recover_all(&options, job.as_deref(), scope.as_deref(), RecoverOptions { skip_missing }))
         }
+        Command::Fsck(args) => finish(fsck::run(&options, &args)),
         Command::Runs { job, json } => print(list_runs(&options, &job, json)),
         Command::Vacuum(args) => print(vacuum::vacuum(&options, args)),
         Command::Purge(args) => print(vacuum::purge(&options, args)),
@@ -161,35 +171,47 @@ fn say(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
+/// Recovers one ledger after the other, and says of each what came of it. An error of one is no reason to leave the others.
 async fn recover_all(
     options: &RuntimeArgs,
     job: Option<&str>,
     scope: Option<&str>,
     how: RecoverOptions,
-) -> Result<String> {
+) -> Result<(String, ExitCode)> {
     let ctx = open_context("hardtack", options)?;
     let state = open_state(ctx.stores(), &options.state)?;
+    let all = Ledger::all(&state).await?;
+    if all.is_empty() {
+        return Ok((format!("nothing has ever run with the state at {}\n", options.state), ExitCode::SUCCESS));
+    }
     let wanted = |ledger: &Ledger| job.is_none_or(|j| j == ledger.job()) && scope.is_none_or(|s| s == ledger.scope());
-    let ledgers: Vec<Ledger> = Ledger::all(&state).await?.into_iter().filter(wanted).collect();
+    let ledgers: Vec<Ledger> = all.into_iter().filter(wanted).collect();
     if ledgers.is_empty() {
         return Err(Error::not_found("no such job or scope has ever run with this state").with("state", &options.state));
     }
-    let mut text = String::new();
+    let (mut text, mut failed) = (String::new(), 0);
     for ledger in ledgers {
-        let recovered =
-            recover(&ctx, &ledger, how).await.map_err(|e| e.with("job", ledger.job()).with("scope", ledger.scope()))?;
         let name = format!("{} ({})", ledger.job(), ledger.scope());
-        for run in &recovered.published {
-            text.push_str(&format!("{name}: published run {run}\n"));
-        }
-        for run in &recovered.discarded {
-            text.push_str(&format!("{name}: discarded what run {run} left\n"));
-        }
-        if recovered.published.is_empty() && recovered.discarded.is_empty() {
-            text.push_str(&format!("{name}: nothing to do\n"));
+        match recover(&ctx, &ledger, how).await {
+            Ok(recovered) => text.push_str(&said(&name, &recovered)),
+            Err(e) => {
+                failed += 1;
+                let _ = writeln!(std::io::stderr(), "{name}: {}", e.chain());
+            }
         }
     }
-    Ok(text)
+    if failed == 0 {
+        return Ok((text, ExitCode::SUCCESS));
+    }
+    let _ = writeln!(std::io::stderr(), "hardtack: {} could not be recovered", draw::count(failed, "scope"));
+    Ok((text, ExitCode::FAILURE))
+}
+
+fn said(name: &str, recovered: &Recovered) -> String {
+    let published = recovered.published.iter().map(|run| format!("{name}: published run {run}\n"));
+    let discarded = recovered.discarded.iter().map(|run| format!("{name}: discarded what run {run} left\n"));
+    let text: String = published.chain(discarded).collect();
+    if text.is_empty() { format!("{name}: nothing to do\n") } else { text }
 }
 
 async fn list_runs(options: &RuntimeArgs, job: &str, json: bool) -> Result<String> {

@@ -15,6 +15,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod args;
 mod dry_run;
 mod environment;
+mod fsck;
 mod lifecycle;
 mod logging;
 mod progress;
@@ -27,6 +28,7 @@ pub use args::{
     LogFormat, RuntimeArgs, UsageError, parse, parse_bytes, parse_threads, size, usage_without_credentials,
 };
 pub use environment::{open_context, open_state};
+pub use fsck::{Finding, FindingKind, Remedy, fsck};
 pub use lifecycle::{Job, Outcome, execute, run};
 pub use logging::init as init_logging;
 pub use progress::Bars;

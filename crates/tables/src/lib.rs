@@ -3,6 +3,7 @@
 //! A job says `Table::named("lake", "books")` and not where the files are or how they are written: the
 //! [catalog](hardtack_catalog) of the run knows.
 
+mod check;
 mod crawl;
 mod evolution;
 mod filters;
@@ -20,6 +21,7 @@ mod steps;
 mod table;
 mod versions;
 
+pub use check::{TableProblem, TableProblemKind, check_tables};
 pub use crawl::{
     CrawlOptions, CrawlOutcome, CrawlProblem, CrawlReport, CrawledPartitions, CrawledTable, Nanoseconds, RetypedColumn,
     crawl,

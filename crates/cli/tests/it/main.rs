@@ -4,6 +4,7 @@
 mod catalog;
 mod compact;
 mod crawl;
+mod fsck;
 #[cfg(feature = "serve")]
 mod serve;
 
@@ -130,11 +131,36 @@ async fn nothing_is_deleted_for_the_sake_of_a_file_that_is_lost() {
     assert!(text.contains("a file of this sink is lost"), "{text}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_not_there_is_named() {
+    let killed = Killed::run("r1").await;
+    let (code, said) = hardtack(killed.folder.path(), &["recover", "--job", "nope"]);
+    assert_eq!(code, Some(1));
+    insta::assert_snapshot!(said, @"hardtack: no such job or scope has ever run with this state (state: state)");
+}
+
+/// Whatever prints the command line, or what is wrong with it.
+#[test]
+fn a_password_is_not_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let location = "s3://AKIA:hidden@bucket/lake";
+    for args in [&["recover", "--state", location][..], &["crawl", location, "--database", "d"], &["compact", location]]
+    {
+        let (code, said) = hardtack(folder.path(), args);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains("it holds a password") && !said.contains("hidden") && !said.contains("AKIA"), "{said}");
+    }
+}
+
 #[test]
 fn usage() {
     let folder = tempfile::tempdir().unwrap();
-    assert_eq!(hardtack(folder.path(), &["recover"]).0, Some(1));
-    insta::assert_snapshot!(hardtack(folder.path(), &["recover"]).1, @"hardtack: no such job or scope has ever run with this state (state: state)");
+    insta::assert_snapshot!(hardtack(folder.path(), &["recover"]).1, @"nothing has ever run with the state at state");
+    assert_eq!(
+        hardtack(folder.path(), &["recover", "--job", "x"]).0,
+        Some(0),
+        "whoever recovers each hour may begin before the first run"
+    );
     insta::assert_snapshot!(hardtack(folder.path(), &["runs", "nope"]).1, @"hardtack: no run of `nope` is on record (state: state)");
     assert_eq!(hardtack(folder.path(), &["recover", "--state", "ftp://x"]).0, Some(2));
     assert_eq!(hardtack(folder.path(), &["--help"]).0, Some(0));

@@ -1,0 +1,466 @@
+//! Looking for everything that is damaged, orphaned or left behind in state, lake and catalog.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+
+use hardtack_catalog::CatalogOf;
+use hardtack_core::publish::{DiscardAction, Places, PublishAction, discard};
+use hardtack_core::{Error, JobContext, Location, Result, RunId};
+use hardtack_state::{
+    AFTERLIFE, BrokenObject, CommitRecord, Finished, Ledger, ObjectKind, RunRecord, RunStatus, StateStore,
+    broken_objects,
+};
+use hardtack_tables::{Table, TableProblemKind, VacuumOptions, check_tables, vacuum};
+use object_store::ObjectStoreExt;
+
+use crate::recover::{RecoverOptions, check_places, recover, verify};
+
+/// Something that [`fsck`] has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What it is.
+    pub kind: FindingKind,
+    /// The job and the scope, `job (scope)`, or the table, if it is of one.
+    pub of: Option<String>,
+    /// Where it is: an object of the state location, a file, a run.
+    pub place: String,
+    /// What is wrong, in one line.
+    pub what: String,
+    /// What is to be done about it.
+    pub remedy: Remedy,
+}
+
+/// What a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FindingKind {
+    /// It is not as it was written.
+    Damaged,
+    /// It is nobody's.
+    Orphaned,
+    /// It has not been finished or cleared away by a run that was killed; the next run may do so.
+    LeftBehind,
+}
+
+impl fmt::Display for FindingKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Damaged => "damaged",
+            Self::Orphaned => "orphaned",
+            Self::LeftBehind => "left behind",
+        })
+    }
+}
+
+/// What is to be done about a finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remedy {
+    /// A repair does it, and loses nothing.
+    Repair,
+    /// It has been repaired.
+    Repaired,
+    /// Nothing is known that loses nothing, so a person has to decide.
+    ByHand(String),
+}
+
+/// Looks at the state location, at the places of the lake that its jobs write to, and at the catalog. With `repair`, what
+/// can be repaired without loss is: commits are published, leftovers discarded, records completed. Runs may go on
+/// meanwhile; what they do is no finding.
+///
+/// # Errors
+/// Those of the stores and the catalog. What is wrong with a single object is a finding.
+pub async fn fsck(ctx: &JobContext, state: &Arc<dyn StateStore>, repair: bool) -> Result<Vec<Finding>> {
+    let mut fsck = Fsck { ctx, state, repair, ledgers: Ledger::all(state).await?, findings: Vec::new() };
+    // A run that has just ended is on record no more, and its files were there a moment ago: what is there is looked at
+    // before what is known.
+    let lake = fsck.lake().await?;
+    fsck.objects().await?;
+    for ledger in fsck.ledgers.clone() {
+        fsck.ledger(&ledger).await?;
+    }
+    fsck.records().await?;
+    fsck.orphans(lake).await?;
+    fsck.catalog().await?;
+    let mut findings = fsck.findings;
+    findings.sort_by(|a, b| (a.kind, &a.of, &a.place).cmp(&(b.kind, &b.of, &b.place)));
+    Ok(findings)
+}
+
+struct Fsck<'a> {
+    ctx: &'a JobContext,
+    state: &'a Arc<dyn StateStore>,
+    repair: bool,
+    ledgers: Vec<Ledger>,
+    findings: Vec<Finding>,
+}
+
+/// What waits in the lake to be published or discarded, as far as it says whose it is.
+struct Waiting {
+    location: Location,
+    /// The run that has staged it; of an upload only its name tells, see [`Fsck::owner`].
+    version: Option<String>,
+    discard: DiscardAction,
+}
+
+/// Runs by what is in the names of their files, and whether what they have staged is looked after: by themselves, or by
+/// whoever sweeps.
+type Owners = HashMap<String, bool>;
+
+impl Fsck<'_> {
+    fn found(&mut self, kind: FindingKind, of: Option<String>, place: impl fmt::Display, what: impl Into<String>) {
+        let remedy = if self.repair { Remedy::Repaired } else { Remedy::Repair };
+        self.findings.push(Finding { kind, of, place: place.to_string(), what: what.into(), remedy });
+    }
+
+    fn by_hand(&mut self, of: Option<String>, place: impl fmt::Display, error: &Error, way_out: &str) {
+        let way_out = error.get("way out").unwrap_or(way_out).to_owned();
+        let (place, what, remedy) = (place.to_string(), said(error), Remedy::ByHand(way_out));
+        self.findings.push(Finding { kind: FindingKind::Damaged, of, place, what, remedy });
+    }
+
+    // --- the state location ----------------------------------------------------------------------------------------
+
+    async fn objects(&mut self) -> Result<()> {
+        for broken in broken_objects(self.state).await? {
+            self.object(broken).await?;
+        }
+        Ok(())
+    }
+
+    async fn object(&mut self, broken: BrokenObject) -> Result<()> {
+        let BrokenObject { key, kind, job, scope, error } = broken;
+        let ledger =
+            self.ledgers.iter().find(|l| Some(l.job()) == job.as_deref() && Some(l.scope()) == scope.as_deref());
+        let (ledger, of) = (ledger.cloned(), named(job.as_deref(), scope.as_deref()));
+        match (kind, ledger) {
+            (ObjectKind::Head, Some(ledger)) => {
+                self.found(FindingKind::Damaged, of, key, "the head does not parse; the records say what it was");
+                if self.repair {
+                    ledger.mend_head().await?;
+                }
+            }
+            (ObjectKind::Attempt(run), Some(ledger)) => match ledger.get_run(&run).await {
+                Ok(Some(record)) => {
+                    let what = "the attempt does not say what it claims; it cannot be more than the next number";
+                    self.found(FindingKind::Damaged, of, key, what);
+                    if self.repair {
+                        ledger.mend_attempt(&record.run).await?;
+                    }
+                }
+                _ => self.by_hand(of, key, &error, "if the run does not run any more, remove the object"),
+            },
+            (ObjectKind::Journal(run), Some(ledger)) if is_finished(&ledger, &run).await? => {
+                let what =
+                    "an entry of a journal does not parse; the run has ended, and what it left is found by its name";
+                self.found(FindingKind::Damaged, of, &key, what);
+                if self.repair {
+                    self.state.delete(&key).await?;
+                }
+            }
+            (ObjectKind::Journal(_), _) => {
+                self.by_hand(of, key, &error, "run the job; when it has committed, it can be repaired");
+            }
+            (ObjectKind::Run(_), _) => {
+                self.by_hand(of, key, &error, "remove the object if the run has ended; only what it counted is lost");
+            }
+            (ObjectKind::Foreign, _) => self.by_hand(of, key, &error, "remove it"),
+            _ => self.by_hand(of, key, &error, "restore it as it was written, from a copy of the state location"),
+        }
+        Ok(())
+    }
+
+    async fn ledger(&mut self, ledger: &Ledger) -> Result<()> {
+        let of = named(Some(ledger.job()), Some(ledger.scope()));
+        let pending = match ledger.pending().await {
+            Ok(pending) => pending,
+            // The object is a finding of its own.
+            Err(e) if e.get("object").is_some() => return Ok(()),
+            Err(e) => return Err(e),
+        };
+        let mut is_whole = true;
+        for commit in &pending {
+            let place = format!("commit {} of run {}", commit.sequence, commit.run.id);
+            let checked = async {
+                check_places(commit)?;
+                verify(self.ctx, commit).await
+            };
+            match checked.await {
+                Ok(()) if is_whole => {
+                    self.found(FindingKind::LeftBehind, of.clone(), place, "it is not published to its end");
+                }
+                Ok(()) => {}
+                Err(_) if ledger.is_published(commit.sequence).await? => {}
+                Err(e) => {
+                    is_whole = false;
+                    self.by_hand(of.clone(), place, &e, "find out what has happened to it");
+                }
+            }
+        }
+        for finished in ledger.finished().await? {
+            if finished.damaged.is_empty() && (finished.is_new() || finished.has_ended(self.ctx.now())) {
+                let what = match finished.commit {
+                    Some(_) => "it is published, and still on record",
+                    None => "it can never commit, and what it staged has not been discarded",
+                };
+                self.found(FindingKind::LeftBehind, of.clone(), format!("run {}", finished.run), what);
+            }
+        }
+        let half_written = ledger.half_written(self.ctx.now() - AFTERLIFE, !self.repair).await?;
+        for key in half_written {
+            self.found(FindingKind::LeftBehind, of.clone(), key, "a killed run had half written it");
+        }
+        self.published_files(ledger, of.as_deref()).await?;
+        if self.repair && is_whole {
+            recover(self.ctx, ledger, RecoverOptions::default()).await?;
+        }
+        Ok(())
+    }
+
+    /// The files of the newest commit, as far as they are this run's by their names: nobody changes those.
+    async fn published_files(&mut self, ledger: &Ledger, of: Option<&str>) -> Result<()> {
+        let Ok(Some(commit)) = ledger.get(ledger.newest().await?).await else { return Ok(()) };
+        if !ledger.is_published(commit.sequence).await? {
+            return Ok(());
+        }
+        for action in commit.actions() {
+            let (PublishAction::RenameFile { to: file, bytes, .. }
+            | PublishAction::CompleteUpload { location: file, bytes, .. }) = &action
+            else {
+                continue;
+            };
+            let (store, path) = self.ctx.stores().open(file)?;
+            if !path.filename().is_some_and(|name| name.contains(&commit.run.version())) {
+                continue;
+            }
+            // One that is gone was superseded.
+            if let Some(meta) = store.objects.head(&path).await.ok().filter(|meta| meta.size != *bytes) {
+                let what = format!("it has {} bytes, and {bytes} were published", meta.size);
+                let way_out = "restore the file, or have the job write it anew";
+                self.by_hand(of.map(ToOwned::to_owned), file, &Error::unexpected(what), way_out);
+            }
+        }
+        Ok(())
+    }
+
+    /// Records of runs that say that they run, and are on record no more.
+    async fn records(&mut self) -> Result<()> {
+        for (job, records) in self.run_records().await? {
+            for record in records.into_iter().filter(|record| record.status == RunStatus::Running) {
+                let ledger = Ledger::new(Arc::clone(self.state), &job, &record.run.scope);
+                if is_accounted_for(&ledger, &record.run.id).await? {
+                    continue;
+                }
+                let of = named(Some(&job), Some(&record.run.scope));
+                let place = format!("run {}", record.run.id);
+                self.found(FindingKind::LeftBehind, of, place, "its record says that it runs, and it does not");
+                if self.repair {
+                    self.close(&ledger, record).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The records of all runs, by their job.
+    async fn run_records(&self) -> Result<BTreeMap<String, Vec<RunRecord>>> {
+        let mut records = BTreeMap::new();
+        for ledger in &self.ledgers {
+            if !records.contains_key(ledger.job()) {
+                records.insert(ledger.job().to_owned(), Ledger::runs(self.state, ledger.job()).await?);
+            }
+        }
+        Ok(records)
+    }
+
+    async fn close(&self, ledger: &Ledger, mut record: RunRecord) -> Result<()> {
+        let commit = ledger.commits().await?.into_iter().find(|commit| commit.run.id == record.run.id);
+        record.status = if commit.is_some() { RunStatus::Succeeded } else { RunStatus::Killed };
+        record.commit = commit.as_ref().map(|commit| commit.sequence);
+        record.bookmarks_to = commit.map(|commit| commit.bookmarks).unwrap_or_default();
+        record.finished_at = Some(self.ctx.now());
+        ledger.put_run(&record).await
+    }
+
+    // --- the lake --------------------------------------------------------------------------------------------------
+
+    /// The places that the jobs of this state have declared.
+    async fn places(&self) -> Result<Vec<Location>> {
+        let mut declared = BTreeSet::new();
+        for ledger in &self.ledgers {
+            declared.extend(ledger.commits().await?.into_iter().flat_map(places_of));
+        }
+        Ok(Places::new(&declared).outermost())
+    }
+
+    /// What waits in the lake.
+    async fn lake(&mut self) -> Result<Vec<Waiting>> {
+        let mut waiting = Vec::new();
+        let before = self.ctx.now() - AFTERLIFE;
+        for place in self.places().await? {
+            let Ok((store, path)) = self.ctx.stores().open(&place) else { continue };
+            for file in store.staging.staged_below(&path).await? {
+                let (location, version) = (file.location, Some(file.version));
+                waiting.push(Waiting { location, version, discard: file.discard });
+            }
+            for discard in store.staging.find_uploads(&place, Some("")).await? {
+                if let DiscardAction::Upload { location, .. } = &discard {
+                    waiting.push(Waiting { location: location.clone(), version: None, discard });
+                }
+            }
+            for file in store.staging.sweep_half_written(&path, before, !self.repair).await? {
+                self.found(FindingKind::LeftBehind, None, file, "a killed run had half written it");
+            }
+        }
+        Ok(waiting)
+    }
+
+    /// The runs of this state.
+    async fn owners(&self) -> Result<Owners> {
+        let mut owners = Owners::new();
+        let records = self.run_records().await?;
+        for ledger in &self.ledgers {
+            // Those that have not been swept are findings of their own, and what they have left goes with them.
+            let finished = ledger.finished().await?.into_iter().filter(Finished::is_new).map(|finished| finished.run);
+            let looked_after: HashSet<RunId> = ledger.unfinished().await?.into_iter().chain(finished).collect();
+            let of_scope = records[ledger.job()].iter().map(|record| &record.run);
+            let of_scope = of_scope.filter(|run| run.scope == ledger.scope());
+            owners.extend(of_scope.map(|run| (run.version(), looked_after.contains(&run.id))));
+            // Their records may be damaged.
+            let attempts = ledger.attempts().await?.into_iter().map(|attempt| attempt.run);
+            owners.extend(attempts.map(|run| (run.version(), looked_after.contains(&run.id))));
+            let pending = ledger.pending().await.unwrap_or_default();
+            owners.extend(pending.into_iter().map(|commit| (commit.run.version(), true)));
+        }
+        Ok(owners)
+    }
+
+    /// What runs have left that can never be published.
+    async fn orphans(&mut self, lake: Vec<Waiting>) -> Result<()> {
+        let owners = self.owners().await?;
+        for Waiting { location, version, discard: action } in lake {
+            let owner = match &version {
+                Some(version) => owners.get_key_value(version),
+                None => owners.iter().find(|(version, _)| name(&location).contains(version.as_str())),
+            };
+            match (owner, version) {
+                (Some((_, true)), _) | (None, None) => {}
+                (Some((version, false)), _) if self.is_there(&location, &action).await? => {
+                    let what = format!("the run {version} has staged it, and can never publish it");
+                    self.found(FindingKind::Orphaned, None, &location, what);
+                    if self.repair {
+                        discard(self.ctx.stores(), self.ctx.publishers(), &[action]).await?;
+                    }
+                }
+                (None, Some(version)) => {
+                    let what =
+                        format!("the run {version} has staged it, which is not on record at this state location");
+                    let way_out = "remove it, unless another state location knows the run";
+                    let (place, remedy) = (location.to_string(), Remedy::ByHand(way_out.to_owned()));
+                    self.findings.push(Finding { kind: FindingKind::Orphaned, of: None, place, what, remedy });
+                }
+                (Some(_), _) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it has not been discarded or published meanwhile, by a run or by this repair.
+    async fn is_there(&self, location: &Location, action: &DiscardAction) -> Result<bool> {
+        match action {
+            DiscardAction::StagedFiles { .. } => self.ctx.stores().exists(location).await,
+            _ => Ok(true),
+        }
+    }
+
+    // --- the catalog -----------------------------------------------------------------------------------------------
+
+    async fn catalog(&mut self) -> Result<()> {
+        let mut unfinished = HashSet::new();
+        for ledger in &self.ledgers {
+            unfinished.extend(ledger.attempts().await?.iter().map(|attempt| attempt.run.version()));
+        }
+        let handle = self.ctx.catalog_handle()?;
+        let problems = match check_tables(self.ctx, &unfinished).await {
+            Ok(problems) => problems,
+            Err(e) => {
+                let way_out = "restore the catalog, or have it made anew by `hardtack crawl`";
+                self.by_hand(None, format!("the catalog `{}`", handle.identity()), &e, way_out);
+                return Ok(());
+            }
+        };
+        for problem in problems {
+            let of = Some(problem.table.clone());
+            match problem.kind {
+                TableProblemKind::Dangling { values, location } => {
+                    let what = match values.is_empty() {
+                        true => "the catalog counts rows here, and there is no file".to_owned(),
+                        false => format!(
+                            "the catalog counts rows of the partition {} here, and there is no file",
+                            values.join("/")
+                        ),
+                    };
+                    let way_out = "restore the files, or have the job write them anew";
+                    self.by_hand(of, location, &Error::unexpected(what), way_out);
+                }
+                TableProblemKind::Unreadable(e) => {
+                    self.by_hand(of, "the catalog", &e, "find out what is wrong with the table")
+                }
+                TableProblemKind::LeftBehind(files) => {
+                    let what = match files.len() {
+                        1 => "a file that nothing points to can go".to_owned(),
+                        n => format!("{n} files that nothing points to can go"),
+                    };
+                    self.found(FindingKind::LeftBehind, of, &files[0], what);
+                    if let (true, Some((database, table))) = (self.repair, problem.table.split_once('.')) {
+                        let options = VacuumOptions { unfinished: unfinished.clone(), ..VacuumOptions::default() };
+                        vacuum(self.ctx, &Table::named(database, table), &options).await?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a run that seemed to run is on record, or has ended just now.
+async fn is_accounted_for(ledger: &Ledger, run: &RunId) -> Result<bool> {
+    let is_running = |record: RunRecord| record.status == RunStatus::Running;
+    Ok(ledger.is_on_record(run).await? || !ledger.get_run(run).await?.is_some_and(is_running))
+}
+
+async fn is_finished(ledger: &Ledger, run: &RunId) -> Result<bool> {
+    Ok(ledger.finished().await?.iter().any(|finished| finished.run == *run))
+}
+
+/// The places that a commit names. Those of earlier versions do not, but where they have staged files can be seen.
+fn places_of(commit: CommitRecord) -> Vec<Location> {
+    let folder = |action: &PublishAction| match action {
+        PublishAction::RenameFile { from, .. } => from.as_str().rsplit_once('/').map(|(folder, _)| folder.into()),
+        _ => None,
+    };
+    let staged = commit.actions();
+    commit.places.unwrap_or_else(|| staged.iter().filter_map(folder).collect())
+}
+
+fn named(job: Option<&str>, scope: Option<&str>) -> Option<String> {
+    Some(match (job?, scope) {
+        (job, Some(scope)) => format!("{job} ({scope})"),
+        (job, None) => job.to_owned(),
+    })
+}
+
+/// The last segment of a location.
+fn name(location: &Location) -> &str {
+    location.as_str().rsplit('/').next().unwrap_or_default()
+}
+
+/// An error in one line, without the way out and the object, which are told by themselves.
+fn said(error: &Error) -> String {
+    let chain = error.chain();
+    let known: BTreeMap<&str, &str> =
+        ["way out", "object"].into_iter().filter_map(|name| Some((name, error.get(name)?))).collect();
+    known.into_iter().fold(chain, |text, (name, value)| {
+        let pair = format!("{name}: {value}");
+        text.replace(&format!(", {pair}"), "").replace(&format!("{pair}, "), "").replace(&format!(" ({pair})"), "")
+    })
+}
