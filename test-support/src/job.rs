@@ -39,6 +39,7 @@ pub struct JobBinary<'a> {
     args: Vec<String>,
     env: Vec<(String, String)>,
     limit: Duration,
+    file_limit: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -51,7 +52,14 @@ impl JobBinary<'_> {
     /// The binary at this path: `env!("CARGO_BIN_EXE_<job>")`.
     pub fn new(binary: impl Into<PathBuf>) -> Self {
         let limit = Duration::from_secs(120);
-        Self { binary: binary.into(), dir: Dir::Own(TempLake::new()), args: Vec::new(), env: Vec::new(), limit }
+        Self {
+            binary: binary.into(),
+            dir: Dir::Own(TempLake::new()),
+            args: Vec::new(),
+            env: Vec::new(),
+            limit,
+            file_limit: None,
+        }
     }
 
     /// The working directory. It stays from run to run, and with it the state of the job.
@@ -103,6 +111,14 @@ impl JobBinary<'_> {
         self
     }
 
+    /// Lets none of its files become larger than so many blocks of 512 bytes: a disk that is full, to be had without rights.
+    /// (A write fails with an error, as it does on a full disk; the signal that comes with it is ignored.)
+    #[must_use]
+    pub fn with_file_limit(mut self, blocks: u64) -> Self {
+        self.file_limit = Some(blocks);
+        self
+    }
+
     /// This job in the same working directory, to be called with other arguments or under other conditions.
     #[must_use]
     pub fn again(&self) -> JobBinary<'_> {
@@ -112,6 +128,7 @@ impl JobBinary<'_> {
             args: self.args.clone(),
             env: self.env.clone(),
             limit: self.limit,
+            file_limit: self.file_limit,
         }
     }
 
@@ -144,7 +161,16 @@ impl JobBinary<'_> {
     /// If it cannot be started.
     #[track_caller]
     pub fn start(&self) -> Running {
-        let mut command = Command::new(absolute(&self.binary));
+        let binary = absolute(&self.binary);
+        let mut command = match self.file_limit {
+            None => Command::new(binary),
+            Some(blocks) => {
+                let mut shell = Command::new("/bin/sh");
+                let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+                shell.arg("-c").arg(script).arg(binary);
+                shell
+            }
+        };
         command.args(&self.args).current_dir(self.dir().path()).env_clear().envs(self.env.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = match command.spawn() {
@@ -220,6 +246,16 @@ impl Running {
     /// Kills it (SIGKILL).
     pub fn kill(&self) {
         self.signal(Signal::KILL);
+    }
+
+    /// Stops it in the midst of what it does (SIGSTOP): a laptop asleep, a machine that is swapped out.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
     }
 
     fn signal(&self, signal: Signal) {

@@ -12,6 +12,7 @@ mod crashes;
 mod faults;
 mod runs;
 mod s3;
+mod torture;
 
 use hardtack_test_support::{JobBinary, TempLake, table};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use hardtack_test_support::{Frame, JobBinary, TempLake, assert_frame};
 use rstest::rstest;
@@ -92,25 +92,16 @@ fn stopped_amid_many_files_nothing_is_left() {
     assert_eq!(folders(job.dir()).len(), 500);
 }
 
-/// The job with at most so much room in each of its files: a disk that is full, to be had without rights. (512 bytes are a
-/// block; without the signal a write fails with an error, as it does on a full disk.)
-fn with_blocks(job: &JobBinary<'_>, blocks: u32) -> Output {
-    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" --source in --target out");
-    let mut command = Command::new("sh");
-    command.args(["-c", &script, env!("CARGO_BIN_EXE_observations")]).current_dir(job.dir().path()).env_clear();
-    command.output().unwrap()
-}
-
 #[test]
 fn without_room_nothing_is_published_and_the_error_says_what_to_do() {
     // One day is too much for the limit; the others are not.
     let many: String = (0..20_000).map(|n| line(&format!("patient {n}"), "2024-02-29T12:00:00Z")).collect();
     let job = with("in/observations.csv", observations(200) + &many);
 
-    let ended = with_blocks(&job, 64);
+    let ended = job.again().with_file_limit(64).run();
 
-    let said = String::from_utf8_lossy(&ended.stderr);
-    assert_eq!(ended.status.code(), Some(1), "{said}");
+    ended.assert_code(1);
+    let said = ended.stderr;
     for part in ["out/observations/.", "free room", "run again"] {
         assert!(said.contains(part), "`{part}` should be named\n{said}");
     }
