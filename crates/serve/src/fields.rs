@@ -1,7 +1,10 @@
-//! Fields of composite values, as PostgreSQL writes them: `(address).city`.
+//! What PostgreSQL's SQL has and `DataFusion` does not plan as it is written.
 //!
-//! `DataFusion` knows fields of columns (`address.city`), and of other values only by a text.
+//! Fields of composite values (`(address).city`): `DataFusion` knows fields of columns, and of other values only by a text.
+//! And what drivers ask of the catalog: several columns without a name, and subqueries that have one row because of what
+//! they look up.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -11,7 +14,12 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as DfStatement;
-use datafusion::sql::sqlparser::ast::{AccessExpr, Expr, Ident, Statement, Value, visit_expressions_mut};
+use datafusion::sql::sqlparser::ast::{
+    AccessExpr, Expr, Ident, ObjectName, Query, Select, SelectItem, SetExpr, Statement, TableFactor, Value, VisitMut,
+    VisitorMut, visit_expressions_mut,
+};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
 use datafusion_postgres::QueryHook;
 use datafusion_postgres::arrow_pg::datatypes::df::encode_dataframe;
 use datafusion_postgres::hooks::HookClient;
@@ -46,7 +54,65 @@ fn plannable(statement: &Statement) -> Option<Statement> {
         }
         ControlFlow::<()>::Continue(())
     });
-    changed.then_some(plannable)
+    let mut queries = Queries { changed };
+    let _ = VisitMut::visit(&mut plannable, &mut queries);
+    queries.changed.then_some(plannable)
+}
+
+/// Puts right what is about whole queries.
+struct Queries {
+    changed: bool,
+}
+
+impl VisitorMut for Queries {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        if let SetExpr::Select(select) = &mut *query.body {
+            self.changed |= names_apart(select);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Subquery(query) = expr
+            && let SetExpr::Select(select) = &mut *query.body
+        {
+            self.changed |= has_one_row(select);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Gives names to constants that would have the same.
+fn names_apart(select: &mut Select) -> bool {
+    let (mut seen, mut changed) = (HashSet::new(), false);
+    for (i, item) in select.projection.iter_mut().enumerate() {
+        if let SelectItem::UnnamedExpr(expr @ Expr::Value(_)) = item
+            && !seen.insert(expr.to_string())
+        {
+            let alias = Ident::with_quote('"', format!("?column?{}", i + 1));
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+            changed = true;
+        }
+    }
+    changed
+}
+
+/// Takes the first row of what is looked up in PostgreSQL's catalog, where ids are unique.
+fn has_one_row(select: &mut Select) -> bool {
+    let is_catalog = |name: &ObjectName| name.to_string().to_lowercase().starts_with("pg_catalog.");
+    let looks_up = select.from.iter().all(|from| {
+        from.joins.is_empty() && matches!(&from.relation, TableFactor::Table { name, .. } if is_catalog(name))
+    });
+    let [SelectItem::UnnamedExpr(expr)] = select.projection.as_mut_slice() else { return false };
+    if !looks_up || select.from.is_empty() || select.selection.is_none() || matches!(expr, Expr::Function(_)) {
+        return false;
+    }
+    let first = Parser::new(&PostgreSqlDialect {}).try_with_sql(&format!("first_value({expr})"));
+    let Ok(first) = first.and_then(|mut parser| parser.parse_expr()) else { return false };
+    *expr = first;
+    true
 }
 
 async fn plan(statement: Statement, session: &SessionContext) -> PgWireResult<LogicalPlan> {

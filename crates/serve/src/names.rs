@@ -10,11 +10,11 @@ use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray,
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{CatalogProvider, MemTable, MemoryCatalogProvider, SchemaProvider, TableProvider};
 use datafusion::common::ScalarValue;
-use datafusion::datasource::TableType;
+use datafusion::datasource::{TableType, ViewTable, provider_as_source};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::expr_fn::SimpleScalarUDF;
-use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Signature, Volatility, create_udf};
-use datafusion::prelude::SessionContext;
+use datafusion::logical_expr::{ColumnarValue, LogicalPlanBuilder, ScalarUDF, Signature, Volatility, cast, create_udf};
+use datafusion::prelude::{Expr, SessionContext, ident, lit};
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::catalog_info::CatalogInfo;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::{PgCatalogSchemaProvider, PgCatalogStaticTables};
@@ -52,7 +52,10 @@ fn no_indexes_and_no_routines(session: &SessionContext) {
     let fields = ["x", "n"].map(|name| Field::new(name, DataType::Int32, true));
     for (name, of) in [
         ("_pg_expandarray", DataType::Struct(fields.to_vec().into())),
+        ("col_description", DataType::Utf8),
+        ("obj_description", DataType::Utf8),
         ("pg_get_indexdef", DataType::Utf8),
+        ("shobj_description", DataType::Utf8),
         ("pg_get_function_result", DataType::Utf8),
         ("pg_get_function_arguments", DataType::Utf8),
         ("pg_get_function_identity_arguments", DataType::Utf8),
@@ -112,12 +115,72 @@ impl SchemaProvider for PgCatalog {
     }
 
     async fn table(&self, name: &str) -> datafusion::error::Result<Option<Arc<dyn TableProvider>>> {
-        if name == "pg_settings" { Ok(Some(Arc::clone(&self.settings))) } else { self.provider.table(name).await }
+        if name == "pg_settings" {
+            return Ok(Some(Arc::clone(&self.settings)));
+        }
+        let Some(table) = self.provider.table(name).await? else { return Ok(None) };
+        Ok(Some(match name {
+            "pg_index" | "pg_constraint" => with_lists(&table)?,
+            "pg_class" => with_privileges(table)?,
+            "pg_type" => match self.provider.table("pg_namespace").await? {
+                Some(namespaces) => in_namespace(table, namespaces)?,
+                None => table,
+            },
+            _ => table,
+        }))
     }
 
     fn table_exist(&self, name: &str) -> bool {
         self.provider.table_exist(name)
     }
+}
+
+/// Lists of columns, which are texts in the library's tables.
+const LISTS: [&str; 6] = ["conexclop", "confkey", "conkey", "indkey", "indoption", "indclass"];
+
+/// The same columns, with lists where PostgreSQL has them. There are no indexes and no keys.
+fn with_lists(table: &Arc<dyn TableProvider>) -> datafusion::error::Result<Arc<dyn TableProvider>> {
+    let list = DataType::List(Arc::new(Field::new_list_field(DataType::Int16, true)));
+    let fields = table
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| match LISTS.contains(&field.name().as_str()) {
+            true => Field::new(field.name(), list.clone(), true),
+            false => field.as_ref().clone(),
+        })
+        .collect::<Vec<_>>();
+    Ok(Arc::new(MemTable::try_new(Arc::new(Schema::new(fields)), vec![vec![]])?))
+}
+
+/// The same with a column of privileges, of which nothing is known.
+fn with_privileges(table: Arc<dyn TableProvider>) -> datafusion::error::Result<Arc<dyn TableProvider>> {
+    let schema = table.schema();
+    let all = schema.fields().iter().map(|field| ident(field.name()));
+    let columns: Vec<Expr> = all.chain([lit(ScalarValue::Utf8(None)).alias("relacl")]).collect();
+    let plan = LogicalPlanBuilder::scan("pg_class", provider_as_source(table), None)?.project(columns)?.build()?;
+    Ok(Arc::new(ViewTable::new(plan, None)))
+}
+
+/// The types of PostgreSQL, in the schema `pg_catalog` that there is here.
+fn in_namespace(
+    table: Arc<dyn TableProvider>,
+    namespaces: Arc<dyn TableProvider>,
+) -> datafusion::error::Result<Arc<dyn TableProvider>> {
+    let schema = table.schema();
+    let own = LogicalPlanBuilder::scan("n", provider_as_source(namespaces), None)?
+        .filter(ident("nspname").eq(lit("pg_catalog")))?
+        .project([ident("oid").alias("own")])?
+        .build()?;
+    let columns = schema.fields().iter().map(|field| match field.name().as_str() {
+        "typnamespace" => cast(ident("own"), field.data_type().clone()).alias("typnamespace"),
+        name => ident(name),
+    });
+    let plan = LogicalPlanBuilder::scan("pg_type", provider_as_source(table), None)?
+        .cross_join(own)?
+        .project(columns.collect::<Vec<_>>())?
+        .build()?;
+    Ok(Arc::new(ViewTable::new(plan, None)))
 }
 
 /// Lets a session know where it is: in this schema.

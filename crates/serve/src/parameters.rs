@@ -1,14 +1,18 @@
 //! The parameters of prepared statements: their types in order, and their values.
 //!
-//! What the libraries below do is put right in two respects: they take `$10` for the second parameter (names are sorted as
-//! texts), and drop the digits behind the point of a number.
+//! What the libraries below do is put right in three respects: they take `$10` for the second parameter (names are sorted as
+//! texts), drop the digits behind the point of a number, and forget the types that parameters are declared with.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{ParamValues, ScalarValue};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::expr::Placeholder;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion_postgres::Parser;
 use datafusion_postgres::arrow_pg::datatypes::df::deserialize_parameters;
 use datafusion_postgres::pgwire::api::portal::{Format, Portal};
@@ -31,16 +35,17 @@ impl QueryParser for OrderedParser {
     where
         C: ClientInfo + Unpin + Send + Sync,
     {
-        self.0.parse_sql(client, sql, types).await
+        let (text, planned) = self.0.parse_sql(client, sql, types).await?;
+        let parsed = (text, planned);
+        let known = self.named_types(&parsed)?;
+        let (text, planned) = parsed;
+        let Some((statement, plan)) = planned else { return Ok((text, None)) };
+        Ok((text, Some((statement, typed(plan, types, &known).map_err(failed)?))))
     }
 
     fn get_parameter_types(&self, statement: &Statement) -> PgWireResult<Vec<Type>> {
-        let types = self.0.get_parameter_types(statement)?;
-        let (_, Some((_, plan))) = statement else { return Ok(types) };
-        let mut ids: Vec<String> = plan.get_parameter_names().map_err(failed)?.into_iter().collect();
-        ids.sort();
-        let number = |id: &String| id.trim_start_matches('$').parse::<usize>().unwrap_or(usize::MAX);
-        let mut numbered: Vec<_> = ids.iter().map(number).zip(types).collect();
+        let number = |id: &str| id.trim_start_matches('$').parse::<usize>().unwrap_or(usize::MAX);
+        let mut numbered: Vec<_> = self.named_types(statement)?.into_iter().map(|(id, of)| (number(&id), of)).collect();
         numbered.sort_by_key(|(number, _)| *number);
         Ok(numbered.into_iter().map(|(_, of)| of).collect())
     }
@@ -51,6 +56,14 @@ impl QueryParser for OrderedParser {
 }
 
 impl OrderedParser {
+    /// What the library knows of the parameters' types, which it tells in the order of their names as texts.
+    fn named_types(&self, statement: &Statement) -> PgWireResult<HashMap<String, Type>> {
+        let (_, Some((_, plan))) = statement else { return Ok(HashMap::new()) };
+        let mut ids: Vec<String> = plan.get_parameter_names().map_err(failed)?.into_iter().collect();
+        ids.sort();
+        Ok(ids.into_iter().zip(self.0.get_parameter_types(statement)?).collect())
+    }
+
     /// The same statement with its parameters' values in their places.
     pub(crate) fn bind(&self, portal: &Portal<Statement>) -> PgWireResult<Portal<Statement>> {
         let mut bound = Portal::<Statement>::default();
@@ -64,6 +77,7 @@ impl OrderedParser {
         let told = |i: usize| portal.statement.parameter_types.get(i).cloned().flatten();
         // What could be anything is a text, as in PostgreSQL.
         let of = |i: usize| told(i).or_else(|| known.get(i).cloned()).filter(|of| *of != Type::UNKNOWN);
+        let of = |i: usize| of(i).map(|of| if portal.parameter_format.is_binary(i) { of } else { as_text(of) });
         let types = (0..portal.parameters.len()).map(|i| Some(of(i).unwrap_or(Type::TEXT))).collect();
         let stored = |statement, types| Arc::new(StoredStatement::new(portal.statement.id.clone(), statement, types));
 
@@ -77,6 +91,80 @@ impl OrderedParser {
     }
 }
 
+/// The plan whose parameters are of the types that they were declared with. What is of no type, and could be of any, is a
+/// text, as in PostgreSQL.
+fn typed(
+    plan: LogicalPlan,
+    declared: &[Option<Type>],
+    known: &HashMap<String, Type>,
+) -> Result<LogicalPlan, DataFusionError> {
+    let of = |placeholder: &Placeholder| {
+        let number = placeholder.id.strip_prefix('$').and_then(|number| number.parse::<usize>().ok());
+        let declared = number.and_then(|number| declared.get(number.checked_sub(1)?)?.as_ref());
+        let is_unknown = known.get(&placeholder.id).is_none_or(|of| *of == Type::UNKNOWN);
+        declared.and_then(arrow_type).or_else(|| is_unknown.then_some(DataType::Utf8))
+    };
+    let with_types = |expr: Expr| {
+        expr.transform_up(|expr| match expr {
+            Expr::Placeholder(mut placeholder) => match of(&placeholder) {
+                Some(of) => {
+                    placeholder.field = Some(Arc::new(Field::new(&placeholder.id, of, true)));
+                    Ok(Transformed::yes(Expr::Placeholder(placeholder)))
+                }
+                None => Ok(Transformed::no(Expr::Placeholder(placeholder))),
+            },
+            other => Ok(Transformed::no(other)),
+        })
+    };
+    let typed = plan
+        .transform_up_with_subqueries(|plan| plan.map_expressions(with_types)?.map_data(LogicalPlan::recompute_schema));
+    Ok(typed?.data)
+}
+
+/// What parameters of a type are here, as [`deserialize_parameters`] makes them.
+fn arrow_type(of: &Type) -> Option<DataType> {
+    let list = |of| Some(DataType::List(Arc::new(Field::new_list_field(of, true))));
+    match *of {
+        Type::BOOL => Some(DataType::Boolean),
+        Type::CHAR => Some(DataType::Int8),
+        Type::INT2 => Some(DataType::Int16),
+        Type::INT4 => Some(DataType::Int32),
+        Type::INT8 | Type::OID | Type::MONEY => Some(DataType::Int64),
+        Type::FLOAT4 => Some(DataType::Float32),
+        Type::FLOAT8 => Some(DataType::Float64),
+        // As many digits as there may be; a value has its own.
+        Type::NUMERIC => Some(DataType::Decimal128(38, 10)),
+        Type::TEXT | Type::VARCHAR | Type::UUID | Type::JSON | Type::JSONB | Type::INET | Type::MACADDR => {
+            Some(DataType::Utf8)
+        }
+        Type::BYTEA => Some(DataType::Binary),
+        Type::DATE => Some(DataType::Date32),
+        Type::TIME => Some(DataType::Time64(TimeUnit::Microsecond)),
+        Type::TIMESTAMP => Some(DataType::Timestamp(TimeUnit::Microsecond, None)),
+        Type::TIMESTAMPTZ => Some(DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()))),
+        Type::INTERVAL => Some(DataType::Interval(IntervalUnit::MonthDayNano)),
+        Type::BOOL_ARRAY => list(DataType::Boolean),
+        Type::INT2_ARRAY => list(DataType::Int16),
+        Type::INT4_ARRAY => list(DataType::Int32),
+        Type::INT8_ARRAY => list(DataType::Int64),
+        Type::FLOAT4_ARRAY => list(DataType::Float32),
+        Type::FLOAT8_ARRAY => list(DataType::Float64),
+        Type::TEXT_ARRAY | Type::VARCHAR_ARRAY => list(DataType::Utf8),
+        _ => None,
+    }
+}
+
+/// What a text is read as that is said to be of a type. Of types that there are not here it is what was written.
+fn as_text(of: Type) -> Type {
+    match of {
+        Type::UUID | Type::JSON | Type::JSONB | Type::INET | Type::MACADDR | Type::NAME | Type::BPCHAR | Type::XML => {
+            Type::TEXT
+        }
+        Type::OID => Type::INT8,
+        other => other,
+    }
+}
+
 fn values(portal: &Portal<Statement>) -> PgWireResult<ParamValues> {
     // Types of PostgreSQL are enough but for times, which have a unit.
     let time = DataType::Time64(TimeUnit::Microsecond);
@@ -85,7 +173,12 @@ fn values(portal: &Portal<Statement>) -> PgWireResult<ParamValues> {
     let mut values = deserialize_parameters(portal, &units)?;
     if let ParamValues::List(values) = &mut values {
         for (i, (value, of)) in values.iter_mut().zip(types).enumerate() {
-            if let Some(of) = of
+            // The library makes an empty list of one that is null.
+            if portal.parameters.get(i).is_some_and(Option::is_none)
+                && let Some(of) = of.as_ref().and_then(arrow_type)
+            {
+                value.value = ScalarValue::try_from(&of).map_err(failed)?;
+            } else if let Some(of) = of
                 && *of == Type::NUMERIC
                 && let Some(number) = portal.parameter::<Decimal>(i, of)?
             {
@@ -104,6 +197,6 @@ fn decimal(number: Decimal) -> ScalarValue {
     ScalarValue::Decimal128(Some(number.mantissa()), digits, scale)
 }
 
-fn failed(e: datafusion::error::DataFusionError) -> PgWireError {
+fn failed(e: DataFusionError) -> PgWireError {
     PgWireError::ApiError(Box::new(e))
 }
