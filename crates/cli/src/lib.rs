@@ -109,7 +109,8 @@ enum Command {
 
 /// Runs the command with these arguments (the first is the program's name), and says how the process should exit.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(e) => {
             let e = usage_without_credentials(e);
@@ -134,7 +135,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }),
         Command::Sql(args) => print(async { sql::run(options, args).await.map(|()| String::new()) }),
         #[cfg(feature = "serve")]
-        Command::Serve(args) => print(async { serve::serve(options, *args).await.map(|()| String::new()) }),
+        Command::Serve(serve) => print(async { serve::serve(options, *serve, args).await.map(|()| String::new()) }),
         Command::Tables(args) => print(async { tables::list(&open_context("hardtack", &options)?, &args).await }),
         Command::Describe(args) => print(async { tables::describe(&open_context("hardtack", &options)?, &args).await }),
     }

@@ -1,12 +1,13 @@
 //! `hardtack serve`: the tables of the catalog for clients of PostgreSQL.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use hardtack_core::{Error, Result};
 use hardtack_runtime::{RuntimeArgs, open_context, parse_bytes, parse_threads};
-use hardtack_serve::{ServeOptions, Server, TlsFiles};
+use hardtack_serve::{ServeOptions, Server, TlsFiles, Workers, work};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::vacuum::duration;
@@ -43,6 +44,9 @@ pub(crate) struct ServeArgs {
     /// Folder that queries spill to, for example `/scratch` [default: the system's temporary folder]
     #[arg(long, env = "HARDTACK_SPILL_DIR", value_name = "FOLDER")]
     spill_dir: Option<PathBuf>,
+    /// Answer the one client whose socket is the standard input, for the server that has started this process
+    #[arg(long, hide = true)]
+    worker: bool,
 }
 
 impl ServeArgs {
@@ -60,10 +64,13 @@ impl ServeArgs {
     }
 }
 
-/// Serves until the process is told to stop.
-pub(crate) async fn serve(options: RuntimeArgs, args: ServeArgs) -> Result<()> {
-    let password = args.password()?;
+/// Serves until the process is told to stop. `command` are the arguments that it was started with.
+pub(crate) async fn serve(options: RuntimeArgs, args: ServeArgs, command: Vec<OsString>) -> Result<()> {
     let ctx = open_context("serve", &RuntimeArgs { threads: args.threads, ..options })?;
+    if args.worker {
+        return work(&ctx).await;
+    }
+    let password = args.password()?;
     let limit = args.statement_timeout.to_std().ok().filter(|limit| *limit > Duration::ZERO);
     let tls = args.tls_cert.zip(args.tls_key).map(|(certificate, key)| TlsFiles { certificate, key });
     let is_open = password.is_none();
@@ -76,6 +83,7 @@ pub(crate) async fn serve(options: RuntimeArgs, args: ServeArgs) -> Result<()> {
         memory_limit: args.memory_limit,
         spill_dir: args.spill_dir,
         max_connections: args.max_connections,
+        workers: Some(workers(command)?),
         ..ServeOptions::default()
     };
     let server = Server::bind(&ctx, options).await?;
@@ -84,6 +92,17 @@ pub(crate) async fn serve(options: RuntimeArgs, args: ServeArgs) -> Result<()> {
     // A script reads the port from this line.
     crate::say(&format!("listening on {} for {whom}\n", server.local_addr()?));
     server.run(stop).await
+}
+
+/// Workers are this program with the same arguments, so that they know the same tables.
+fn workers(mut command: Vec<OsString>) -> Result<Workers> {
+    // The program that runs, also when another has taken its place on the disk meanwhile.
+    let program = match cfg!(target_os = "linux") {
+        true => PathBuf::from("/proc/self/exe"),
+        false => std::env::current_exe().map_err(|e| Error::unexpected("the program is not to be found").because(e))?,
+    };
+    command.push("--worker".into());
+    Ok(Workers::new(program, command))
 }
 
 /// Comes when the process is told to stop.

@@ -11,9 +11,10 @@ use datafusion_postgres::pgwire::error::PgWireResult;
 use hardtack_core::{Error, Result};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use serde::{Deserialize, Serialize};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::{self, ServerConfig};
 use uuid::Uuid;
 
 /// The files that TLS needs, both PEM.
@@ -26,26 +27,45 @@ pub struct TlsFiles {
 }
 
 impl TlsFiles {
+    /// Reads them.
+    ///
     /// # Errors
     /// Usage for files that are not there or not what they should be.
-    pub(crate) fn acceptor(&self) -> Result<TlsAcceptor> {
+    pub(crate) fn read(&self) -> Result<TlsPair> {
         let usage =
             |what: &str, file: &PathBuf| Error::usage(format!("{what} in PEM is wanted")).with("file", file.display());
         let certificates = CertificateDer::pem_file_iter(&self.certificate)
-            .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>);
+            .and_then(|found| found.map(|one| Ok(one?.to_vec())).collect::<std::result::Result<Vec<_>, _>>());
         let certificates = certificates.map_err(|e| usage("a certificate", &self.certificate).because(e))?;
         let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|e| usage("a private key", &self.key).because(e))?;
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .and_then(|config| config.with_no_client_auth().with_single_cert(certificates, key));
-        let mut config = config.map_err(|e| usage("a certificate with its key", &self.certificate).because(e))?;
+        let pair = TlsPair { certificates, key: key.secret_der().to_vec() };
+        pair.acceptor().map_err(|e| usage("a certificate with its key", &self.certificate).because(e))?;
+        Ok(pair)
+    }
+}
+
+/// What was in the files, DER.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct TlsPair {
+    certificates: Vec<Vec<u8>>,
+    key: Vec<u8>,
+}
+
+impl TlsPair {
+    pub(crate) fn acceptor(&self) -> std::result::Result<TlsAcceptor, rustls::Error> {
+        let certificates = self.certificates.iter().cloned().map(CertificateDer::from).collect();
+        let key = PrivateKeyDer::try_from(self.key.clone()).map_err(|e| rustls::Error::General(e.to_owned()))?;
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(certificates, key)?;
         config.alpn_protocols = vec![b"postgresql".to_vec()];
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 }
 
 /// A user and a password, of which only the salted hash is kept.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Credentials {
     user: String,
     salt: Vec<u8>,

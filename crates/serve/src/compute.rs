@@ -5,6 +5,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::time::Duration;
 
 use datafusion_postgres::pgwire::api::results::{Response, SendableRowStream};
 use futures::{StreamExt, stream};
@@ -24,12 +25,30 @@ const STACK_BYTES: usize = 64 << 20;
 
 /// The runtime of queries. What still runs when it goes is abandoned at its next pause.
 pub(crate) struct Compute {
-    pub(crate) handle: Handle,
+    threads: Threads,
     runtime: Option<Runtime>,
 }
 
+/// The threads that queries run on.
+#[derive(Debug, Clone)]
+pub(crate) struct Threads {
+    pub(crate) handle: Handle,
+    /// Whether nobody else's queries do.
+    of_one: bool,
+}
+
 impl Compute {
-    pub(crate) fn new(threads: usize) -> Result<Self> {
+    /// Threads that the queries of many clients share.
+    pub(crate) fn shared(threads: usize) -> Result<Self> {
+        Self::new(threads, false)
+    }
+
+    /// Threads for the queries of one client.
+    pub(crate) fn of_one(threads: usize) -> Result<Self> {
+        Self::new(threads, true)
+    }
+
+    fn new(threads: usize, of_one: bool) -> Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("query")
@@ -37,7 +56,28 @@ impl Compute {
             .enable_all()
             .build();
         let runtime = runtime.map_err(|e| Error::unexpected("no threads could be started for queries").because(e))?;
-        Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
+        Ok(Self { threads: Threads { handle: runtime.handle().clone(), of_one }, runtime: Some(runtime) })
+    }
+
+    pub(crate) fn threads(&self) -> Threads {
+        self.threads.clone()
+    }
+}
+
+impl Threads {
+    /// Waits until no thread works any more on what was dropped: an operator that loops without pause goes on all the same.
+    /// Where others have queries, too, it cannot be told whose a thread works on.
+    pub(crate) async fn settled(&self) {
+        if !self.of_one {
+            return;
+        }
+        let metrics = self.handle.metrics();
+        let counts = || (0..metrics.num_workers()).map(|thread| metrics.worker_park_unpark_count(thread));
+        let before: Vec<u64> = counts().collect();
+        // It is odd while a thread rests.
+        while !counts().zip(&before).all(|(now, before)| now % 2 == 1 || now != *before) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 }
 
@@ -108,36 +148,57 @@ mod tests {
 
     use datafusion_postgres::pgwire::api::results::QueryResponse;
     use datafusion_postgres::pgwire::messages::data::DataRow;
+    use futures::FutureExt;
 
     use super::*;
 
     #[tokio::test]
     async fn a_panic_is_not_the_end_of_the_rows() {
-        let compute = Compute::new(1).unwrap();
+        let compute = Compute::shared(1).unwrap();
         let rows = stream::iter(0..3).map(|i| if i < 2 { Ok(DataRow::default()) } else { panic!("a bug") });
         let answer = Response::Query(QueryResponse::new(Arc::default(), rows));
-        let Response::Query(mut query) = computed_on(&compute.handle, answer) else { unreachable!() };
+        let Response::Query(mut query) = computed_on(&compute.threads().handle, answer) else { unreachable!() };
         let read = tokio::spawn(async move { query.data_rows().map(|row| row.unwrap()).count().await });
         assert!(read.await.unwrap_err().is_panic());
     }
 
     #[tokio::test]
+    async fn a_thread_that_does_not_come_back_is_noticed() {
+        let compute = Compute::of_one(2).unwrap();
+        let threads = compute.threads();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let (begin, begun) = std::sync::mpsc::channel::<()>();
+        // Dropped, it goes on.
+        let looping = threads.handle.spawn(async move {
+            begin.send(()).unwrap();
+            let _ = ended.recv();
+        });
+        begun.recv().unwrap();
+        looping.abort();
+        let settled = async |limit| tokio::time::timeout(Duration::from_millis(limit), threads.settled()).await.is_ok();
+        assert!(!settled(200).await);
+        drop(end);
+        assert!(settled(5000).await);
+        assert!(Compute::shared(1).unwrap().threads().settled().now_or_never().is_some());
+    }
+
+    #[tokio::test]
     async fn rows_come_in_order() {
-        let compute = Compute::new(2).unwrap();
+        let compute = Compute::shared(2).unwrap();
         let rows: Vec<_> = (0..3000).map(|i| DataRow::new(Default::default(), i)).collect();
         let sent = stream::iter(rows.clone()).map(Ok);
         let answer = Response::Query(QueryResponse::new(Arc::default(), sent));
-        let Response::Query(mut query) = computed_on(&compute.handle, answer) else { unreachable!() };
+        let Response::Query(mut query) = computed_on(&compute.threads().handle, answer) else { unreachable!() };
         let read: Vec<_> = query.data_rows().map(|row| row.unwrap()).collect().await;
         assert_eq!(read, rows);
     }
 
     #[tokio::test]
     async fn rows_that_stop_with_the_server_are_an_error() {
-        let compute = Compute::new(1).unwrap();
+        let compute = Compute::shared(1).unwrap();
         let rows = stream::iter([Ok(DataRow::default())]).chain(stream::pending());
         let answer = Response::Query(QueryResponse::new(Arc::default(), rows));
-        let Response::Query(mut query) = computed_on(&compute.handle, answer) else { unreachable!() };
+        let Response::Query(mut query) = computed_on(&compute.threads().handle, answer) else { unreachable!() };
         assert!(query.data_rows().next().await.unwrap().is_ok());
         drop(compute);
         let stopped = query.data_rows().next().await.unwrap().unwrap_err();

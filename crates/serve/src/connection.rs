@@ -1,14 +1,14 @@
 //! One client: its session, what it may do, and how that is stopped.
 
-use std::collections::HashMap;
+use std::any::Any;
 use std::fmt::Debug;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use datafusion::prelude::SessionContext;
-use datafusion_postgres::hooks::set_show::SetShowHook;
 use datafusion_postgres::hooks::transactions::TransactionStatementHook;
 use datafusion_postgres::pgwire::api::auth::sasl::SASLAuthStartupHandler;
 use datafusion_postgres::pgwire::api::auth::{
@@ -19,62 +19,37 @@ use datafusion_postgres::pgwire::api::cancel::CancelHandler;
 use datafusion_postgres::pgwire::api::portal::Portal;
 use datafusion_postgres::pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler};
 use datafusion_postgres::pgwire::api::results::Response;
+use datafusion_postgres::pgwire::api::stmt::{QueryParser, StoredStatement};
 use datafusion_postgres::pgwire::api::store::PortalStore;
 use datafusion_postgres::pgwire::api::{
-    ClientInfo, ClientPortalStore, ErrorHandler, PgWireConnectionState, PgWireServerHandlers,
+    ClientInfo, ClientPortalStore, DEFAULT_NAME, ErrorHandler, PgWireConnectionState, PgWireServerHandlers, Type,
 };
 use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::messages::cancel::CancelRequest;
-use datafusion_postgres::pgwire::messages::extendedquery::{Bind, Execute, Parse, Sync as PgSync};
+use datafusion_postgres::pgwire::messages::extendedquery::{Bind, Execute, Parse, ParseComplete, Sync as PgSync};
 use datafusion_postgres::pgwire::messages::response::{ReadyForQuery, TransactionStatus};
 use datafusion_postgres::pgwire::messages::simplequery::Query;
 use datafusion_postgres::pgwire::messages::startup::SecretKey;
 use datafusion_postgres::pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use datafusion_postgres::{DfSessionService, QueryHook};
-use futures::{Sink, SinkExt};
-use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
-use uuid::Uuid;
+use futures::{FutureExt, Sink, SinkExt, StreamExt, stream};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::access::{Credentials, parameters};
 use crate::complexity;
-use crate::compute::{computed_on, spawning_on};
+use crate::compute::{Threads, computed_on, spawning_on};
+use crate::control::{Key, Note, Terms};
 use crate::failure::{error, fatal, translated};
 use crate::fields::Fields;
 use crate::names;
 use crate::parameters::OrderedParser;
 use crate::read_only::ReadOnly;
-
-/// Who is connected, so that a query can be cancelled from another connection.
-#[derive(Debug, Default)]
-pub(crate) struct Connections {
-    next: AtomicI32,
-    open: Mutex<HashMap<i32, (i32, Arc<Notify>)>>,
-}
-
-impl Connections {
-    fn cancel(&self, id: i32, secret: i32) {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, cancel)) = open.get(&id).filter(|(own, _)| *own == secret) {
-            cancel.notify_waiters();
-        }
-    }
-}
-
-/// What a client is held to.
-#[derive(Debug, Clone)]
-pub(crate) struct Terms {
-    pub(crate) credentials: Option<Credentials>,
-    pub(crate) needs_tls: bool,
-    pub(crate) statement_timeout: Option<Duration>,
-    /// Whether there are too many clients already, so that this one is only told.
-    pub(crate) full: bool,
-}
+use crate::settings::Settings;
 
 pub(crate) struct Connection {
-    connections: Arc<Connections>,
-    id: i32,
-    secret: i32,
+    key: Key,
+    /// Where the server is told what happens here.
+    notes: mpsc::UnboundedSender<Note>,
     terms: Terms,
     handshake: Option<SASLAuthStartupHandler<DefaultServerParameterProvider>>,
     session: Arc<SessionContext>,
@@ -82,45 +57,40 @@ pub(crate) struct Connection {
     admitted: AtomicBool,
     cancel: Arc<Notify>,
     /// Where queries run.
-    compute: Handle,
+    threads: Threads,
     /// Whether the transaction of all cursors that there are has ended.
     cursors_ended: AtomicBool,
     /// Whether a statement is being executed.
     busy: watch::Sender<bool>,
 }
 
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.connections.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
-    }
-}
-
 impl Connection {
     pub(crate) fn new(
-        connections: Arc<Connections>,
+        key: Key,
+        cancel: Arc<Notify>,
         session: SessionContext,
         terms: Terms,
-        compute: Handle,
+        threads: Threads,
+        notes: mpsc::UnboundedSender<Note>,
     ) -> Arc<Self> {
         let session = Arc::new(session);
-        let hooks: Vec<Arc<dyn QueryHook>> =
-            vec![Arc::new(ReadOnly), Arc::new(SetShowHook), Arc::new(TransactionStatementHook), Arc::new(Fields)];
-        let id = connections.next.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        let secret = Uuid::new_v4().as_u64_pair().1 as i32;
-        let cancel = Arc::new(Notify::new());
-        let entry = (secret, Arc::clone(&cancel));
-        connections.open.lock().unwrap_or_else(PoisonError::into_inner).insert(id, entry);
+        let time_zone = session.state().config_options().execution.time_zone.clone();
+        let hooks: Vec<Arc<dyn QueryHook>> = vec![
+            Arc::new(ReadOnly),
+            Arc::new(Settings { time_zone }),
+            Arc::new(TransactionStatementHook),
+            Arc::new(Fields),
+        ];
         Arc::new(Self {
-            connections,
-            id,
-            secret,
+            key,
+            notes,
             handshake: terms.credentials.as_ref().map(Credentials::handshake),
             terms,
             service: DfSessionService::new_with_hooks(Arc::clone(&session), hooks),
             session,
             admitted: AtomicBool::new(false),
             cancel,
-            compute,
+            threads,
             cursors_ended: AtomicBool::new(false),
             busy: watch::Sender::new(false),
         })
@@ -166,15 +136,60 @@ impl Connection {
                 None => std::future::pending().await,
             }
         };
+        // What came too late for the statement before is not meant for this one.
+        let _ = self.cancel.notified().now_or_never();
+        self.note(Note::Busy { limit });
         self.busy.send_replace(true);
         let done = tokio::select! {
             biased;
-            () = self.cancel.notified() => Err(error("57014", "canceling statement due to user request")),
-            () = expired => Err(error("57014", "canceling statement due to statement timeout")),
-            done = work => done,
+            () = self.cancel.notified() => Err("canceling statement due to user request"),
+            () = expired => Err("canceling statement due to statement timeout"),
+            // What panics takes its statement along, and nothing else.
+            done = AssertUnwindSafe(work).catch_unwind() => Ok(done.unwrap_or_else(|why| Err(panicked(&*why)))),
+        };
+        let done = match done {
+            Ok(done) => done,
+            Err(why) => {
+                // Until then the server may think that it has to end this.
+                self.threads.settled().await;
+                Err(error("57014", why))
+            }
         };
         self.busy.send_replace(false);
+        self.note(Note::Idle);
         done
+    }
+
+    fn note(&self, note: Note) {
+        // A server that does not listen any more ends all connections.
+        let _ = self.notes.send(note);
+    }
+
+    /// The same answer, computed where queries are. The server is told when its rows are on their way.
+    fn answered(&self, answer: Response) -> Response {
+        let mut answer = computed_on(&self.threads.handle, answer);
+        if let Response::Query(query) = &mut answer {
+            let rows = std::mem::replace(query.data_rows(), Box::pin(stream::empty()));
+            let (notes, mut is_first) = (self.notes.clone(), true);
+            *query.data_rows() = Box::pin(rows.inspect(move |_| {
+                if std::mem::take(&mut is_first) {
+                    let _ = notes.send(Note::Answering);
+                }
+            }));
+        }
+        answer
+    }
+}
+
+/// What a client is told of a panic.
+fn panicked(why: &(dyn Any + Send)) -> PgWireError {
+    let text = why.downcast_ref::<String>().map(String::as_str).or_else(|| why.downcast_ref::<&str>().copied());
+    match text {
+        // So says arrow of texts that have more than two gigabytes together.
+        Some(text) if text.contains("offset overflow") || text.contains("OffsetOverflow") => {
+            error("53200", "the query needs more memory than a batch of rows may have; ask for less at once")
+        }
+        _ => error("XX000", "this statement has run into a bug, of which the server's log tells more"),
     }
 }
 
@@ -198,7 +213,7 @@ impl StartupHandler for Connection {
             if self.terms.needs_tls && !client.is_secure() {
                 return Err(fatal("28000", "TLS is required here: connect with sslmode=require"));
             }
-            client.set_pid_and_secret_key(self.id, SecretKey::I32(self.secret));
+            client.set_pid_and_secret_key(self.key.id, SecretKey::I32(self.key.secret));
         }
         match (&self.handshake, message) {
             (Some(handshake), message) => handshake.on_startup(client, message).await?,
@@ -246,10 +261,10 @@ impl SimpleQueryHandler for Connection {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
-        tracing::debug!(connection = self.id, query, "query");
+        tracing::debug!(connection = self.key.id, query, "query");
         let answers = SimpleQueryHandler::do_query(&self.service, client, query);
-        let answers = spawning_on(&self.compute, answers).await?;
-        Ok(answers.into_iter().map(|answer| computed_on(&self.compute, answer)).collect())
+        let answers = spawning_on(&self.threads.handle, answers).await?;
+        Ok(answers.into_iter().map(|answer| self.answered(answer)).collect())
     }
 }
 
@@ -272,7 +287,14 @@ impl ExtendedQueryHandler for Connection {
         let limit = own_limit(client);
         let work = async {
             complexity::check(&message.query)?;
-            self.service.on_parse(client, message).await
+            // As the service does, but for the parser.
+            let types: Vec<_> = message.type_oids.iter().map(|oid| Type::from_oid(*oid)).collect();
+            let statement = self.query_parser().parse_sql(client, &message.query, &types).await?;
+            let name = message.name.unwrap_or_else(|| DEFAULT_NAME.to_owned());
+            let statement = StoredStatement::new(name, statement, types);
+            client.portal_store().put_statement(Arc::new(statement));
+            client.send(PgWireBackendMessage::ParseComplete(ParseComplete::new())).await?;
+            Ok(())
         };
         self.statement(limit, work).await
     }
@@ -329,7 +351,7 @@ impl ExtendedQueryHandler for Connection {
     {
         let portal = self.query_parser().bind(portal)?;
         let answer = ExtendedQueryHandler::do_query(&self.service, client, &portal, max_rows);
-        Ok(computed_on(&self.compute, spawning_on(&self.compute, answer).await?))
+        Ok(self.answered(spawning_on(&self.threads.handle, answer).await?))
     }
 }
 
@@ -337,7 +359,7 @@ impl ExtendedQueryHandler for Connection {
 impl CancelHandler for Connection {
     async fn on_cancel_request(&self, request: CancelRequest) {
         if let Some(secret) = request.secret_key.as_i32() {
-            self.connections.cancel(request.pid, secret);
+            self.note(Note::Cancel(Key { id: request.pid, secret }));
         }
     }
 }
@@ -346,7 +368,7 @@ impl ErrorHandler for Connection {
     fn on_error<C: ClientInfo>(&self, _: &C, failed: &mut PgWireError) {
         let taken = std::mem::replace(failed, PgWireError::NotReadyForQuery);
         *failed = translated(taken);
-        tracing::debug!(connection = self.id, error = %failed, "refused");
+        tracing::debug!(connection = self.key.id, error = %failed, "refused");
     }
 }
 

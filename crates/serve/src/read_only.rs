@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use datafusion::common::{DFSchema, ParamValues};
 use datafusion::logical_expr::{EmptyRelation, LogicalPlan};
 use datafusion::prelude::SessionContext;
-use datafusion::sql::sqlparser::ast::{Query, Set, SetExpr, Statement};
+use datafusion::sql::sqlparser::ast::{Query, SetExpr, Statement};
 use datafusion_postgres::QueryHook;
 use datafusion_postgres::hooks::HookClient;
 use datafusion_postgres::pgwire::api::ClientInfo;
@@ -32,11 +32,13 @@ fn verdict(statement: &Statement) -> Verdict {
             Some(what) => refused(what),
             None => Verdict::Read,
         },
-        Statement::Explain { statement, .. } => verdict(statement),
-        Statement::Set(Set::SingleAssignment { variable, .. }) if is_limit(&variable.to_string()) => {
-            Verdict::Refused(error("42501", format!("permission denied to set parameter \"{variable}\"")))
+        Statement::Explain { statement, .. } if matches!(**statement, Statement::Set(_) | Statement::Reset(_)) => {
+            refused("EXPLAIN SET")
         }
+        Statement::Explain { statement, .. } => verdict(statement),
+        // What may be set is looked at elsewhere.
         Statement::Set(_)
+        | Statement::Reset(_)
         | Statement::ExplainTable { .. }
         | Statement::ShowVariable { .. }
         | Statement::ShowVariables { .. }
@@ -87,11 +89,6 @@ fn changes_in(body: &SetExpr) -> Option<&'static str> {
         SetExpr::Delete(_) => Some("DELETE"),
         SetExpr::Merge(_) => Some("MERGE"),
     }
-}
-
-/// How queries are executed is the server's to set.
-fn is_limit(variable: &str) -> bool {
-    variable.to_lowercase().starts_with("datafusion.")
 }
 
 #[async_trait]

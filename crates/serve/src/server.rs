@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
@@ -14,14 +15,16 @@ use datafusion_postgres::pgwire::tokio::process_socket;
 use hardtack_core::{Error, JobContext, Result};
 use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::access::{Credentials, TlsFiles};
+use crate::access::{Credentials, TlsFiles, TlsPair};
 use crate::compute::{Compute, on_a_large_stack};
-use crate::connection::{Connection, Connections, Handlers, Terms};
-use crate::names;
+use crate::connection::{Connection, Handlers};
+use crate::control::{Connections, Note, Resources, Terms};
+use crate::workers::{Employer, Workers, told};
+use crate::{bounds, names};
 
 /// How tables are served.
 #[derive(Clone)]
@@ -45,6 +48,9 @@ pub struct ServeOptions {
     pub max_connections: usize,
     /// How long statements may go on when the server is told to stop.
     pub grace: Duration,
+    /// How the processes are started that serve one connection each. Without them all connections are served by this
+    /// process, where a query that cannot be stopped or takes too much memory is everybody's.
+    pub workers: Option<Workers>,
 }
 
 impl std::fmt::Debug for ServeOptions {
@@ -65,6 +71,7 @@ impl Default for ServeOptions {
             spill_dir: None,
             max_connections: 32,
             grace: Duration::from_secs(10),
+            workers: None,
         }
     }
 }
@@ -102,7 +109,7 @@ pub struct Server {
     ctx: JobContext,
     options: ServeOptions,
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<TlsPair>,
     credentials: Option<Credentials>,
 }
 
@@ -144,7 +151,7 @@ impl Server {
                 ));
             }
         }
-        let tls = options.tls.as_ref().map(TlsFiles::acceptor).transpose()?;
+        let tls = options.tls.as_ref().map(TlsFiles::read).transpose()?;
         let credentials = match options.password.as_deref() {
             Some("") => return Err(Error::usage("the password is empty")),
             password => password.map(|password| Credentials::new(&options.user, password)),
@@ -168,8 +175,7 @@ impl Server {
     /// # Errors
     /// If threads for queries or a session cannot be made.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<()> {
-        let compute = Compute::new(self.ctx.session().state().config().target_partitions())?;
-        let connections = Arc::new(Connections::default());
+        let host = Arc::new(self.host()?);
         let (places, told) =
             (Arc::new(Semaphore::new(self.options.max_connections)), Arc::new(Semaphore::new(TURNED_AWAY)));
         let (stopping, stopped) = watch::channel(false);
@@ -202,10 +208,12 @@ impl Server {
                 statement_timeout: self.options.statement_timeout,
                 full,
             };
-            let connection = Connection::new(Arc::clone(&connections), self.session()?, terms, compute.handle.clone());
-            let (tls, stopped, grace) = (self.tls.clone(), stopped.clone(), self.options.grace);
+            let (host, stopped) = (Arc::clone(&host), stopped.clone());
             clients.spawn(async move {
-                on_a_large_stack(serve(socket, tls, connection, stopped, grace)).await;
+                match &*host {
+                    Host::Workers(employer) => employer.serve(socket, terms, stopped).await,
+                    Host::Here(here) => here.serve(socket, terms, stopped).await,
+                }
                 drop(place);
             });
         }
@@ -215,26 +223,91 @@ impl Server {
         Ok(())
     }
 
-    /// A session for one client: its own settings and memory, the tables and stores of all.
-    fn session(&self) -> Result<SessionContext> {
-        let pool = FairSpillPool::new(self.options.memory_limit);
-        let largest = std::num::NonZeroUsize::MIN.saturating_add(4);
-        let mode = match &self.options.spill_dir {
-            Some(folder) => DiskManagerMode::Directories(vec![folder.clone()]),
-            None => DiskManagerMode::OsTmpDirectory,
-        };
-        let runtime = RuntimeEnvBuilder::new()
-            .with_object_store_registry(self.ctx.shared_stores())
-            .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, largest)))
-            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(mode))
-            .build_arc()?;
-        let state = SessionStateBuilder::new_from_existing(self.ctx.session().state()).with_runtime_env(runtime);
-        Ok(SessionContext::new_with_state(state.build()))
+    /// Who serves the connections.
+    fn host(&self) -> Result<Host> {
+        let resources =
+            Resources { memory_limit: self.options.memory_limit, spill_dir: self.options.spill_dir.clone() };
+        let (tls, grace, connections) = (self.tls.clone(), self.options.grace, Arc::new(Connections::default()));
+        if let Some(workers) = self.options.workers.clone() {
+            return Ok(Host::Workers(Employer { workers, connections, tls, resources, grace }));
+        }
+        let tls = tls.map(|tls| tls.acceptor()).transpose();
+        let tls = tls.map_err(|e| Error::unexpected("TLS cannot be spoken here").because(e))?;
+        let compute = Compute::shared(self.ctx.session().state().config().target_partitions())?;
+        let (notes, mut noted) = mpsc::unbounded_channel();
+        let others = Arc::clone(&connections);
+        let router = SpawnedTask::spawn(async move {
+            while let Some(note) = noted.recv().await {
+                if let Note::Cancel(key) = note {
+                    others.cancel(key);
+                }
+            }
+        });
+        Ok(Host::Here(Here {
+            ctx: self.ctx.clone(),
+            compute,
+            connections,
+            notes,
+            tls,
+            resources,
+            grace,
+            _router: router,
+        }))
     }
 }
 
+/// Who serves the connections of a server.
+enum Host {
+    /// A process for each.
+    Workers(Employer),
+    /// This process, all of them.
+    Here(Here),
+}
+
+struct Here {
+    ctx: JobContext,
+    compute: Compute,
+    connections: Arc<Connections>,
+    notes: mpsc::UnboundedSender<Note>,
+    tls: Option<TlsAcceptor>,
+    resources: Resources,
+    grace: Duration,
+    _router: SpawnedTask<()>,
+}
+
+impl Here {
+    async fn serve(&self, socket: TcpStream, terms: Terms, stopped: watch::Receiver<bool>) {
+        let session = match session(&self.ctx, &self.resources) {
+            Ok(session) => session,
+            Err(e) => return tracing::warn!(error = %e.chain(), "a session could not be made"),
+        };
+        let seat = self.connections.seat(self.connections.next_id());
+        let (cancel, notes) = (Arc::clone(&seat.cancel), self.notes.clone());
+        let connection = Connection::new(seat.key, cancel, session, terms, self.compute.threads(), notes);
+        on_a_large_stack(serve(socket, self.tls.clone(), connection, stopped, self.grace)).await;
+    }
+}
+
+/// A session for one client: its own settings and memory, the tables and stores of all.
+pub(crate) fn session(ctx: &JobContext, resources: &Resources) -> Result<SessionContext> {
+    let pool = FairSpillPool::new(resources.memory_limit);
+    let largest = std::num::NonZeroUsize::MIN.saturating_add(4);
+    let mode = match &resources.spill_dir {
+        Some(folder) => DiskManagerMode::Directories(vec![folder.clone()]),
+        None => DiskManagerMode::OsTmpDirectory,
+    };
+    let runtime = RuntimeEnvBuilder::new()
+        .with_object_store_registry(ctx.shared_stores())
+        .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, largest)))
+        .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(mode))
+        .build_arc()?;
+    let mut state = SessionStateBuilder::new_from_existing(ctx.session().state()).with_runtime_env(runtime).build();
+    bounds::apply(&mut state)?;
+    Ok(SessionContext::new_with_state(state))
+}
+
 /// Answers one client until it goes, or the server does. What it has asked for stops then.
-async fn serve(
+pub(crate) async fn serve(
     socket: TcpStream,
     tls: Option<TlsAcceptor>,
     connection: Arc<Connection>,
@@ -246,7 +319,7 @@ async fn serve(
         Err(e) => return tracing::warn!(error = %e, "a connection could not be watched"),
     };
     let stop = async {
-        let _ = stopped.wait_for(|stopped| *stopped).await;
+        told(&mut stopped).await;
         let idle = async {
             connection.idle().await;
             // What has been answered is sent.
@@ -265,7 +338,7 @@ async fn serve(
 }
 
 /// A socket and another view of it: while a statement is executed nobody reads from the first.
-fn twice(socket: TcpStream) -> std::io::Result<(TcpStream, TcpStream)> {
+pub(crate) fn twice(socket: TcpStream) -> std::io::Result<(TcpStream, TcpStream)> {
     let socket = socket.into_std()?;
     let watched = socket.try_clone()?;
     Ok((TcpStream::from_std(socket)?, TcpStream::from_std(watched)?))
@@ -284,7 +357,7 @@ async fn gone(socket: &TcpStream, connection: &Connection) {
 }
 
 /// Waits until the client has closed its end.
-async fn closed(socket: &TcpStream) {
+pub(crate) async fn closed(socket: &TcpStream) {
     loop {
         match socket.ready(Interest::READABLE).await {
             Ok(ready) if ready.is_read_closed() => return,

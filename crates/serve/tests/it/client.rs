@@ -4,6 +4,8 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use hardtack_catalog::Catalog;
 use insta::assert_snapshot;
 use rust_decimal::Decimal;
+use tokio_postgres::Client;
+use tokio_postgres::types::{FromSqlOwned, ToSql, Type};
 
 use crate::served::{Served, said, texts};
 
@@ -96,6 +98,51 @@ async fn parameters_are_what_was_sent() {
     assert_eq!(none.get::<_, Option<Decimal>>(0), None);
 }
 
+/// A value that is asked for by nothing but its type.
+async fn back<T>(client: &Client, of: Type, value: T)
+where
+    T: ToSql + FromSqlOwned + PartialEq + std::fmt::Debug + Sync,
+{
+    let statement = client.prepare_typed("select $1, $1", std::slice::from_ref(&of)).await;
+    let statement = statement.unwrap_or_else(|e| panic!("{of}: {}", said(&e)));
+    assert_eq!((statement.params(), statement.columns()[0].type_()), (&[of.clone()][..], &of));
+    for _ in 0..2 {
+        let row = client.query_one(&statement, &[&value]).await.unwrap_or_else(|e| panic!("{of}: {}", said(&e)));
+        assert_eq!(row.get::<_, T>(0), value, "{of}");
+        assert_eq!(row.get::<_, T>(1), value, "{of}");
+    }
+    let row = client.query_one(&statement, &[&None::<T>]).await.unwrap_or_else(|e| panic!("{of}: {}", said(&e)));
+    assert_eq!(row.get::<_, Option<T>>(0), None, "{of}");
+}
+
+#[tokio::test]
+async fn parameters_come_back_as_values_of_the_types_that_they_were_declared_with() {
+    let served = Served::new().await;
+    let client = served.client().await;
+    back(&client, Type::BOOL, true).await;
+    back(&client, Type::INT2, 7_i16).await;
+    back(&client, Type::INT4, -7_i32).await;
+    back(&client, Type::INT8, 9_000_000_000_i64).await;
+    back(&client, Type::FLOAT4, 0.25_f32).await;
+    back(&client, Type::FLOAT8, 0.5_f64).await;
+    back(&client, Type::NUMERIC, "12.340".parse::<Decimal>().unwrap()).await;
+    back(&client, Type::TEXT, "Müller".to_owned()).await;
+    back(&client, Type::BYTEA, vec![0_u8, 255]).await;
+    back(&client, Type::DATE, "2024-02-29".parse::<NaiveDate>().unwrap()).await;
+    back(&client, Type::TIME, "10:30:00.123456".parse::<NaiveTime>().unwrap()).await;
+    back(&client, Type::TIMESTAMP, "2024-02-29T10:30:00.123456".parse::<NaiveDateTime>().unwrap()).await;
+    back(&client, Type::TIMESTAMPTZ, "2024-02-29T08:30:00Z".parse::<DateTime<Utc>>().unwrap()).await;
+    back(&client, Type::INT8_ARRAY, vec![Some(1_i64), None]).await;
+    back(&client, Type::TEXT_ARRAY, vec!["a".to_owned()]).await;
+    // Of no type, it is a text.
+    let statement = client.prepare("select $1").await.unwrap();
+    assert_eq!((statement.params(), statement.columns()[0].type_()), (&[Type::TEXT][..], &Type::TEXT));
+    assert_eq!(client.query_one(&statement, &[&"x"]).await.unwrap().get::<_, &str>(0), "x");
+    // Where it is compared with another, a type is no more than that.
+    let statement = client.prepare_typed("select title from books where pages = $1", &[Type::INT8]).await.unwrap();
+    assert_eq!(client.query_one(&statement, &[&474_i64]).await.unwrap().get::<_, &str>(0), "Emma");
+}
+
 /// What drivers for Java ask when they are asked for keys and indexes: there are none.
 #[tokio::test]
 async fn keys_and_indexes_can_be_asked_for() {
@@ -171,9 +218,15 @@ async fn tables_are_read_and_nothing_else() {
         assert_eq!(prepared, Some(simple), "{statement}");
     }
     assert_snapshot!(texts(&client, "insert into lake.books values ('x', 1, 2000)").await, @"25006 cannot execute INSERT in a read-only transaction: tables are only read here");
-    assert_snapshot!(texts(&client, "set datafusion.runtime.memory_limit = '100G'").await, @r#"42501 permission denied to set parameter "datafusion.runtime.memory_limit""#);
+    for set in ["set datafusion.runtime.memory_limit = '8G'", "set \"DataFusion.runtime.memory_limit\" to '8G'"] {
+        let denied = "42501 permission denied to set parameter \"datafusion.runtime.memory_limit\"";
+        assert_eq!(texts(&client, set).await, denied, "{set}");
+        assert_eq!(client.prepare(set).await.err().map(|e| said(&e)).as_deref(), Some(denied), "{set}");
+        assert_eq!(texts(&client, &format!("select 1; {set}")).await, denied, "{set}");
+    }
+    assert_snapshot!(texts(&client, "explain set datafusion.runtime.memory_limit = '8G'").await, @"25006 cannot execute EXPLAIN SET in a read-only transaction: tables are only read here");
     // The connection is as good as before.
-    assert_snapshot!(texts(&client, "set extra_float_digits = 3; discard all; select 1").await, @"1");
+    assert_snapshot!(texts(&client, "set extra_float_digits = 3; discard all; reset all; select 1").await, @"1");
 }
 
 #[tokio::test]

@@ -48,12 +48,26 @@ async fn statements_may_be_complex(#[case] before: &str, #[case] levels: usize, 
     assert_eq!(texts(&client, "select 1").await, "1");
 }
 
+#[rstest]
+#[case("set statement_timeout = '200ms'")]
+#[case("set session \"Statement_Timeout\" to 200")]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_may_ask_for_less() {
-    let served = Served::new().await;
+async fn a_client_may_ask_for_less(#[case] less: &str) {
+    let limit = Some(Duration::from_secs(3));
+    let served = Served::with(ServeOptions { statement_timeout: limit, ..options() }).await;
     let client = served.client().await;
-    texts(&client, "set statement_timeout = '200ms'").await;
-    assert!(texts(&client, LONG).await.starts_with("57014"));
+    let takes = async || {
+        let start = Instant::now();
+        assert!(texts(&client, LONG).await.starts_with("57014"));
+        start.elapsed()
+    };
+    assert_eq!(texts(&client, less).await, "");
+    assert!(takes().await < Duration::from_secs(2));
+    assert_eq!(texts(&client, "reset statement_timeout").await, "");
+    assert!(takes().await >= Duration::from_secs(3));
+    // As drivers send it.
+    client.execute(less, &[]).await.unwrap();
+    assert!(takes().await < Duration::from_secs(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

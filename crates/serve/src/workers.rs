@@ -1,0 +1,314 @@
+//! A process for each connection, as PostgreSQL has it, and what its server does with it.
+//!
+//! Whatever a query does, only its own process is slow, hangs or dies of it. A server accepts, hands the socket over, and
+//! watches: it ends a worker that does not come back when its statement's time is up, when the statement is cancelled or when
+//! the client has gone, and one that takes more memory than it may.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use datafusion_postgres::pgwire::error::ErrorInfo;
+use datafusion_postgres::pgwire::messages::Message;
+use datafusion_postgres::pgwire::messages::response::ErrorResponse;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use crate::access::TlsPair;
+use crate::control::{Assignment, Connections, Note, Order, Resources, Seat, Terms};
+use crate::memory;
+use crate::server::closed;
+
+/// How the processes are started that serve one connection each.
+///
+/// A worker finds its client at its standard input and its server at its standard output, and does nothing but call
+/// [`work`](crate::work) with the tables that the server has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workers {
+    program: PathBuf,
+    command: Vec<OsString>,
+}
+
+/// How long a worker has, once its statement should have ended, to say so.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often a server looks at what a worker takes.
+const LOOKS: Duration = Duration::from_millis(100);
+
+/// What all workers of a server are given.
+pub(crate) struct Employer {
+    pub(crate) workers: Workers,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) tls: Option<TlsPair>,
+    pub(crate) resources: Resources,
+    pub(crate) grace: Duration,
+}
+
+impl Workers {
+    /// Workers are this program with these arguments, the first of which is what its processes are called.
+    pub fn new(program: impl Into<PathBuf>, command: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        Self { program: program.into(), command: command.into_iter().map(Into::into).collect() }
+    }
+
+    /// Starts one for a client. It goes with what is returned.
+    fn start(&self, client: TcpStream) -> io::Result<(Child, UnixStream)> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let mut command = Command::new(&self.program);
+        if let Some(name) = self.command.first() {
+            command.arg0(name);
+        }
+        let child = command
+            .args(self.command.iter().skip(1))
+            .stdin(Stdio::from(OwnedFd::from(client.into_std()?)))
+            .stdout(Stdio::from(OwnedFd::from(theirs)))
+            .kill_on_drop(true)
+            .spawn()?;
+        Ok((child, UnixStream::from_std(ours)?))
+    }
+}
+
+impl Employer {
+    /// Has a client answered, until it has gone, the server stops, or the worker ends.
+    pub(crate) async fn serve(&self, client: TcpStream, terms: Terms, stopped: watch::Receiver<bool>) {
+        let (client, watched) = match crate::server::twice(client) {
+            Ok(both) => both,
+            Err(e) => return tracing::warn!(error = %e, "a connection could not be watched"),
+        };
+        let ended = match self.workers.start(client) {
+            Ok((child, socket)) => {
+                let id = child.id().map_or(0, |id| id as i32);
+                let mut watch = Watch::new(child, socket, &watched, self.connections.seat(id), stopped, self);
+                let ended = watch.until_it_ends(terms).await;
+                if watch.is_answering && ended.is_some() { None } else { ended }
+            }
+            Err(e) => {
+                tracing::warn!(error = %e, program = %self.workers.program.display(), "no process could be started");
+                Some(("53300", "no process could be started for this connection"))
+            }
+        };
+        // To an encrypted connection only its worker could have said it; and what is not an answer's beginning would be taken
+        // for the rest of it.
+        if let Some((code, message)) = ended.filter(|_| self.tls.is_none()) {
+            tell(&watched, code, message);
+        }
+    }
+}
+
+/// Says why the connection ends, if there is room for it.
+fn tell(client: &TcpStream, code: &str, message: &str) {
+    let info = ErrorInfo::new("FATAL".to_owned(), code.to_owned(), message.to_owned());
+    let mut bytes = BytesMut::new();
+    if ErrorResponse::from(info).encode(&mut bytes).is_ok() {
+        let _ = client.try_write(&bytes);
+    }
+}
+
+/// Why a worker is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    Timeout,
+    Cancelled,
+    Gone,
+    Stopped,
+    Memory,
+}
+
+/// A worker that is watched.
+struct Watch<'a> {
+    child: Child,
+    notes: Lines<BufReader<OwnedReadHalf>>,
+    orders: OwnedWriteHalf,
+    client: &'a TcpStream,
+    seat: Seat,
+    stopped: watch::Receiver<bool>,
+    employer: &'a Employer,
+    is_busy: bool,
+    is_answering: bool,
+    is_gone: bool,
+    is_stopping: bool,
+    /// When it is ended unless its statement ends before.
+    statement_due: Option<(Instant, Cause)>,
+    /// When it is ended unless it ends before.
+    worker_due: Option<(Instant, Cause)>,
+    /// Why it was ended.
+    cause: Option<Cause>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(
+        child: Child,
+        socket: UnixStream,
+        client: &'a TcpStream,
+        seat: Seat,
+        stopped: watch::Receiver<bool>,
+        employer: &'a Employer,
+    ) -> Self {
+        let (notes, orders) = socket.into_split();
+        Self {
+            child,
+            notes: BufReader::new(notes).lines(),
+            orders,
+            client,
+            seat,
+            stopped,
+            employer,
+            is_busy: false,
+            is_answering: false,
+            is_gone: false,
+            is_stopping: false,
+            statement_due: None,
+            worker_due: None,
+            cause: None,
+        }
+    }
+
+    /// Gives the worker its client, and waits for its end. What the client has to be told of it is returned.
+    async fn until_it_ends(&mut self, terms: Terms) -> Option<(&'static str, &'static str)> {
+        let assignment = Assignment {
+            key: self.seat.key,
+            terms,
+            tls: self.employer.tls.clone(),
+            resources: self.employer.resources.clone(),
+            grace: self.employer.grace,
+        };
+        self.order(&Order::Serve(Box::new(assignment))).await;
+        let mut looks = interval(LOOKS);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut says_more = true;
+        let status = loop {
+            let due = [self.statement_due, self.worker_due].into_iter().flatten().min_by_key(|(at, _)| *at);
+            tokio::select! {
+                status = self.child.wait() => break status,
+                note = self.notes.next_line(), if says_more => match note {
+                    Ok(Some(note)) => self.noted(&note),
+                    Ok(None) | Err(_) => says_more = false,
+                },
+                () = self.seat.cancel.notified() => {
+                    self.order(&Order::Cancel).await;
+                    if self.is_busy {
+                        soon(&mut self.statement_due, PATIENCE, Cause::Cancelled);
+                    }
+                }
+                () = closed(self.client), if self.is_busy && !self.is_gone => {
+                    self.is_gone = true;
+                    soon(&mut self.worker_due, PATIENCE, Cause::Gone);
+                }
+                () = told(&mut self.stopped), if !self.is_stopping => {
+                    self.is_stopping = true;
+                    self.order(&Order::Stop).await;
+                    soon(&mut self.worker_due, self.employer.grace.saturating_add(PATIENCE), Cause::Stopped);
+                }
+                _ = looks.tick(), if self.is_busy => self.look(),
+                cause = passed(due) => {
+                    (self.statement_due, self.worker_due) = (None, None);
+                    self.end(cause);
+                }
+            }
+        };
+        self.last_words(status)
+    }
+
+    async fn order(&mut self, order: &Order) {
+        let Ok(mut line) = serde_json::to_vec(order) else { return };
+        line.push(b'\n');
+        // A worker that does not listen any more has ended, which is seen elsewhere.
+        let _ = self.orders.write_all(&line).await;
+    }
+
+    fn noted(&mut self, line: &str) {
+        match serde_json::from_str(line) {
+            Ok(Note::Busy { limit }) => {
+                (self.is_busy, self.is_answering) = (true, false);
+                if let Some(limit) = limit {
+                    soon(&mut self.statement_due, limit.saturating_add(PATIENCE), Cause::Timeout);
+                }
+            }
+            Ok(Note::Answering) => self.is_answering = true,
+            Ok(Note::Idle) => {
+                (self.is_busy, self.is_answering) = (false, false);
+                self.statement_due = None;
+            }
+            Ok(Note::Cancel(key)) => self.employer.connections.cancel(key),
+            Err(e) => tracing::warn!(error = %e, line, "a worker said what its server does not understand"),
+        }
+    }
+
+    fn look(&mut self) {
+        let held = self.child.id().and_then(memory::held_by);
+        if held.is_some_and(|held| held > memory::most(self.employer.resources.memory_limit)) {
+            self.end(Cause::Memory);
+        }
+    }
+
+    fn end(&mut self, cause: Cause) {
+        self.cause.get_or_insert(cause);
+        // It may have ended meanwhile.
+        let _ = self.child.start_kill();
+    }
+
+    /// What a client is told of a worker's end, if it can be told and there is something to tell.
+    fn last_words(&self, status: io::Result<ExitStatus>) -> Option<(&'static str, &'static str)> {
+        let status = status.ok().filter(|status| !status.success() || self.cause.is_some())?;
+        let (code, message) = match self.cause {
+            Some(Cause::Gone) => return None,
+            Some(Cause::Timeout) => {
+                ("57014", "canceling statement due to statement timeout; it did not end, so the connection does")
+            }
+            Some(Cause::Cancelled) => {
+                ("57014", "canceling statement due to user request; it did not end, so the connection does")
+            }
+            Some(Cause::Stopped) => ("57P01", "terminating connection: the server stops"),
+            Some(Cause::Memory) => ("53200", TOO_MUCH_MEMORY),
+            // An allocation that failed aborts; a system that is out of memory kills.
+            None if was_out_of_memory(status) => ("53200", TOO_MUCH_MEMORY),
+            None => ("XX000", "the process of this connection ended unexpectedly"),
+        };
+        tracing::warn!(connection = self.seat.key.id, %status, cause = ?self.cause, code, "a worker was ended");
+        Some((code, message))
+    }
+}
+
+/// Makes something due after this time, if it is not due before.
+fn soon(due: &mut Option<(Instant, Cause)>, time: Duration, cause: Cause) {
+    // A time that no clock reaches never comes.
+    let Some(at) = Instant::now().checked_add(time) else { return };
+    if due.is_none_or(|(due, _)| at < due) {
+        *due = Some((at, cause));
+    }
+}
+
+/// Waits until something is due, if it ever is.
+async fn passed(due: Option<(Instant, Cause)>) -> Cause {
+    match due {
+        Some((at, cause)) => {
+            sleep_until(at).await;
+            cause
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until the server is told to stop.
+pub(crate) async fn told(stopped: &mut watch::Receiver<bool>) {
+    // Who could tell is never gone before.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+const TOO_MUCH_MEMORY: &str =
+    "the query needs more memory than its process may have; ask for less at once, or raise --memory-limit";
+
+fn was_out_of_memory(status: ExitStatus) -> bool {
+    use rustix::process::Signal;
+    use std::os::unix::process::ExitStatusExt;
+    [Signal::ABORT, Signal::KILL].into_iter().any(|signal| status.signal() == Some(signal.as_raw()))
+}
