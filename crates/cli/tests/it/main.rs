@@ -1,5 +1,12 @@
 //! The `hardtack` command on the state of runs that were killed, and on the tables of a catalog.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files and stops where it fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "a test looks at files, says what it has measured, and stops where it fails"
+)]
 
 mod catalog;
 mod compact;
@@ -7,6 +14,12 @@ mod crawl;
 mod fsck;
 #[cfg(feature = "serve")]
 mod serve;
+#[cfg(feature = "serve")]
+mod serving;
+#[cfg(feature = "serve")]
+mod smith;
+#[cfg(feature = "serve")]
+mod torture;
 
 use std::path::Path;
 use std::process::{Command, Output};
