@@ -541,7 +541,7 @@ impl Staging for LocalStaging {
             let mut found = Vec::new();
             for entry in files_below(&folder, is_half_written) {
                 let touched = entry.metadata().ok().and_then(|meta| meta.modified().ok());
-                if !touched.is_some_and(|at| DateTime::<Utc>::from(at) < before) {
+                if touched.is_none_or(|at| DateTime::<Utc>::from(at) >= before) {
                     continue;
                 }
                 if !dry_run {

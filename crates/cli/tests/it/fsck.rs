@@ -150,7 +150,7 @@ async fn damaged_records_are_mended_if_others_say_what_they_said() {
         way out: remove it
     3 findings: 3 damaged, 0 orphaned, 0 left behind; 2 repaired
     ");
-    assert_eq!(next.ledger.attempts().await.unwrap(), [next.attempt.record.clone()]);
+    assert_eq!(next.ledger.attempts().await.unwrap(), std::slice::from_ref(&next.attempt.record));
     // The commit itself nobody can make up.
     fs::remove_file(state(&next, "scopes/default/notes.txt")).unwrap();
     let commit = state(&next, "scopes/default/commits/000000000001.json");
