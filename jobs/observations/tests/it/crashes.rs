@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::process::Command;
 
-use hardtack_test_support::{Frame, JobBinary, TempLake, assert_frame};
+use hardtack_test_support::{Frame, TempLake, assert_frame};
 use rstest::rstest;
 
 use crate::{HEADER, TABLE, job, line, with};
