@@ -166,8 +166,10 @@ async fn write(run: &Writer, bucket: &Bucket, format: &str, name: &str, value: &
         return bucket.write(&format!("in/{name}.csv"), format!("v\n{value}\n"));
     }
     let row = run.ctx.session().sql(&format!("select '{value}' as v")).await.unwrap();
-    let made = ParquetDataset::new("made", bucket.at("made")).overwrite().stage(&run.ctx, row).await.unwrap();
+    // A folder each, because files are named after their run.
+    let folder = format!("made/{name}{value}");
+    let made = ParquetDataset::new("made", bucket.at(&folder)).stage(&run.ctx, row).await.unwrap();
     run.ctx.publish(&made.publish).await.unwrap();
-    let [file] = &*bucket.files("made") else { panic!("one row is in one file") };
+    let [file] = &*bucket.files(&folder) else { panic!("one row is in one file") };
     bucket.write(&format!("in/{name}.parquet"), bucket.read(file));
 }
