@@ -244,7 +244,7 @@ def write_avro(make: Maker, folder: Path) -> list[Row]:
         fields = [{"name": name, "type": ["null", make.random.choice(AVRO[of])]} for name, of in columns.items()]
         schema = fastavro.parse_schema({"type": "record", "name": "row", "fields": fields})
         with (folder / f"{i}.avro").open("wb") as file:
-            fastavro.writer(file, schema, rows, codec=make.random.choice(["null", "deflate"]))
+            fastavro.writer(file, schema, rows, codec=make.random.choice(["null", "deflate", "bzip2", "xz"]))
         written += rows
     return written
 

@@ -13,6 +13,7 @@ pub mod clock;
 mod context;
 mod error;
 pub mod fault;
+pub mod guard;
 mod io;
 pub mod listing;
 pub mod location;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use futures::FutureExt;
+use hardtack_core::guard::panic_text;
 use hardtack_core::publish::{Places, Publisher};
 use hardtack_core::{
     Context, Error, ErrorKind, JobContext, Journal, Location, PublishAction, Result, Run, RunId, StagedSink, fault,
@@ -395,12 +396,7 @@ fn stopped() -> Error {
 }
 
 pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
-    let message = panic
-        .downcast_ref::<&str>()
-        .map(|s| (*s).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned());
-    Error::unexpected(format!("the job panicked: {message}"))
+    Error::unexpected(format!("the job panicked: {}", panic_text(panic).unwrap_or("no message")))
 }
 
 /// SIGTERM and Ctrl-C. What arrives before [`Stop::wait`] is not lost.

@@ -33,6 +33,7 @@ use datafusion_postgres::pgwire::messages::startup::SecretKey;
 use datafusion_postgres::pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use datafusion_postgres::{DfSessionService, QueryHook};
 use futures::{FutureExt, Sink, SinkExt, StreamExt, stream};
+use hardtack_core::guard::panic_text;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::access::{Credentials, parameters};
@@ -183,8 +184,7 @@ impl Connection {
 
 /// What a client is told of a panic.
 fn panicked(why: &(dyn Any + Send)) -> PgWireError {
-    let text = why.downcast_ref::<String>().map(String::as_str).or_else(|| why.downcast_ref::<&str>().copied());
-    match text {
+    match panic_text(why) {
         // So says arrow of texts that have more than two gigabytes together.
         Some(text) if text.contains("offset overflow") || text.contains("OffsetOverflow") => {
             error("53200", "the query needs more memory than a batch of rows may have; ask for less at once")

@@ -26,6 +26,7 @@ use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
 use datafusion::prelude::DataFrame;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use hardtack_catalog::types::{Policy, Union};
+use hardtack_core::guard::{guarded, guarded_stream};
 use hardtack_core::{Error, JobContext, Location, Meter, PublishAction, Result, Sink, Staged, Store};
 use hardtack_transforms::convert_array;
 use object_store::{ObjectMeta, ObjectStoreExt};
@@ -335,9 +336,12 @@ impl Compacter {
     async fn open(&self, meta: ObjectMeta) -> Result<File> {
         let _permit = self.footers.acquire().await.map_err(given_up)?;
         let location = Location::of(&self.store.url, &meta.location);
-        let footer =
-            ArrowReaderMetadata::load_async(&mut footer_first(&self.store, &meta), ArrowReaderOptions::new()).await;
-        let footer = footer.map_err(|e| unreadable(e, &location))?;
+        let footer = guarded(&location, async {
+            let mut reader = footer_first(&self.store, &meta);
+            let footer = ArrowReaderMetadata::load_async(&mut reader, ArrowReaderOptions::new()).await;
+            footer.map_err(|e| unreadable(e, &location))
+        });
+        let footer = footer.await?;
         let about = footer.metadata().file_metadata();
         let notes = about.key_value_metadata().into_iter().flatten();
         let full_at = notes.filter(|note| note.key == FULL_AT).find_map(|note| note.value.as_ref()?.parse().ok());
@@ -535,15 +539,20 @@ impl Reader {
             Box::new(footer_first(&self.store, &meta))
         };
         // The footer is read again, because those of all files of a folder might not fit into memory.
-        let rows = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(failed)?;
-        let rows = rows.with_batch_size(self.batch_rows).build().map_err(failed)?;
+        let opened = guarded(&location, async {
+            let rows = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(failed)?;
+            rows.with_batch_size(self.batch_rows).build().map_err(failed)
+        });
+        let rows = opened.await?;
         self.read.add_files(1);
         self.read.add_bytes(meta.size);
-        Ok(rows.map(move |batch| {
-            let batch = batch.map_err(|e| DataFusionError::from(unreadable(e, &location)))?;
+        let file = location.clone();
+        let rows = rows.map(move |batch| {
+            let batch = batch.map_err(|e| unreadable(e, &location))?;
             self.read.add_rows(batch.num_rows() as u64);
-            with_columns(&batch, &self.schema).map_err(|e| DataFusionError::from(e.with("file", &location)))
-        }))
+            with_columns(&batch, &self.schema).map_err(|e| e.with("file", &location))
+        });
+        Ok(guarded_stream(file, rows).map_err(DataFusionError::from))
     }
 }
 

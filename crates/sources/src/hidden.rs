@@ -6,10 +6,10 @@ use arrow::array::Array;
 use arrow::datatypes::Field;
 use arrow::util::display::array_value_to_string;
 use futures::{StreamExt, TryStreamExt, stream};
+use hardtack_core::guard::guarded;
 use hardtack_core::{Error, Location, Result};
 
 use crate::files::Format;
-use crate::guard::guarded;
 use crate::input::SourceFile;
 
 /// A value that is hidden by another one.

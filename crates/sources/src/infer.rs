@@ -2,9 +2,9 @@
 
 use datafusion::common::runtime::SpawnedTask;
 use futures::{StreamExt, TryStreamExt, stream};
+use hardtack_core::guard::guarded;
 use hardtack_core::{Error, Result};
 
-use crate::guard::guarded;
 use crate::input::SourceFile;
 
 /// What is said where the types of files have nothing in common.

@@ -33,9 +33,9 @@ pub(crate) type Bytes = Box<dyn AsyncRead + Send + Unpin>;
 const READ_BYTES: usize = 512 << 10;
 
 impl SourceFile {
-    /// Its store, which reads it as it was listed.
+    /// Its store, which reads it as it was listed. What is read is counted by who reads the file as a whole.
     pub(crate) fn listed_store(&self) -> Result<Arc<dyn ObjectStore>> {
-        let store = ListedStore::new(Arc::clone(&self.store), &self.location.resolve()?.store);
+        let store = ListedStore::new(Arc::clone(&self.store), &self.location.resolve()?.store, Arc::default());
         store.expect(&self.meta);
         Ok(Arc::new(store))
     }

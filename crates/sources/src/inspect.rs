@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use hardtack_catalog::types::{Policy, Union};
+use hardtack_core::guard::guarded;
 use hardtack_core::{Error, ErrorKind, Location, Result, Store};
 use object_store::ObjectMeta;
 use object_store::path::Path;
@@ -78,7 +79,16 @@ impl FileKind {
     /// # Errors
     /// Those of the store.
     pub async fn sniff(store: &Store, meta: &ObjectMeta) -> Result<Option<Self>> {
-        let mut text = file(store, meta).open_text().await?;
+        let file = file(store, meta);
+        match guarded(&file.location, Self::told_by(&file)).await {
+            // Not what its suffix says.
+            Err(e) if e.kind() == ErrorKind::Refused => Ok(None),
+            told => told,
+        }
+    }
+
+    async fn told_by(file: &SourceFile) -> Result<Option<Self>> {
+        let mut text = file.open_text().await?;
         let (compression, mut found) = (text.compression, None);
         let look = |text: &[u8], ended: bool| {
             let start = text.trim_ascii_start();
@@ -93,12 +103,8 @@ impl FileKind {
             };
             Ok(Step { used: text.len(), made: Some(()) })
         };
-        match text.next(look).await {
-            Ok(_) => Ok(found),
-            // Not what its suffix says.
-            Err(e) if e.kind() == ErrorKind::Refused => Ok(None),
-            Err(e) => Err(e),
-        }
+        text.next(look).await?;
+        Ok(found)
     }
 }
 

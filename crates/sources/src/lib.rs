@@ -58,7 +58,6 @@ mod folders;
 #[doc(hidden)]
 pub mod fuzzing;
 mod globs;
-mod guard;
 mod hidden;
 mod infer;
 mod input;
@@ -68,7 +67,6 @@ mod kind;
 mod listed;
 mod listing;
 mod memory;
-mod metered;
 mod parquet;
 mod scan;
 mod spelling;

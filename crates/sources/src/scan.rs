@@ -28,15 +28,14 @@ use datafusion::physical_plan::{DisplayFormatType, SortOrderPushdownResult};
 use datafusion_datasource::projection::{ProjectionOpener, SplitProjection};
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use hardtack_core::guard::{guarded, guarded_stream};
 use hardtack_core::{Error, ErrorKind, Location, Meter, Result};
 use object_store::ObjectStore;
 use url::Url;
 
 use crate::fault::{MISSING_VALUE, cut};
-use crate::guard::{guarded, guarded_stream};
 use crate::input::SourceFile;
 use crate::listed::ListedStore;
-use crate::metered::MeteredStore;
 
 /// The rows of one file.
 pub(crate) type Batches = BoxStream<'static, Result<RecordBatch>>;
@@ -288,10 +287,9 @@ impl FileSource for Metered {
         config: &FileScanConfig,
         partition: usize,
     ) -> DFResult<Arc<dyn FileOpener>> {
-        let listed = Arc::new(ListedStore::new(store, &self.origin.store));
-        let store = MeteredStore::new(Arc::clone(&listed) as Arc<dyn ObjectStore>, Arc::clone(&self.origin.meter));
-        let opener = self.inner.create_file_opener(Arc::new(store), config, partition)?;
-        let opener = Arc::new(ListedOpener { inner: opener, store: listed });
+        let store = Arc::new(ListedStore::new(store, &self.origin.store, Arc::clone(&self.origin.meter)));
+        let opener = self.inner.create_file_opener(Arc::clone(&store) as Arc<dyn ObjectStore>, config, partition)?;
+        let opener = Arc::new(ListedOpener { inner: opener, store });
         Ok(Arc::new(CheckedOpener::new(opener, config.projected_schema()?, self.origin.clone())))
     }
 

@@ -332,3 +332,32 @@ async fn more_rows_than_the_memory_limit_holds(#[values(false, true)] sorted: bo
     assert_eq!((report.files, report.rows), (1, 600_000));
     assert_eq!(ctx.session().runtime_env().memory_pool.reserved(), 0, "memory was not given back");
 }
+
+/// A damaged file is named, whatever of it makes the decoder stumble: of some damages to the schema of Arrow in its footer it
+/// panics.
+#[tokio::test]
+async fn a_damaged_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let dataset = plain(folder.path());
+    for run in ["r1", "r2"] {
+        save(&context(run), &dataset, "select 1 as a, 'x' as b, cast(1 as decimal(9, 2)) as c").await;
+    }
+    let damaged = folder.path().join(&files(folder.path())[0]);
+    let whole = std::fs::read(&damaged).unwrap();
+    let key = b"ARROW:schema";
+    let start = whole.windows(key.len()).position(|window| window == key).unwrap() + key.len();
+    let start = start + whole[start..].iter().position(|b| *b == b'/').unwrap();
+    let is_base64 = |b: &&u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
+    let length = whole[start..].iter().take_while(is_base64).count();
+    let mut panics = 0;
+    for at in (start..start + length).step_by(3) {
+        let mut bytes = whole.clone();
+        bytes[at] = if bytes[at] == b'f' { b'g' } else { b'f' };
+        std::fs::write(&damaged, bytes).unwrap();
+        let ctx = JobContext::builder("c").build().unwrap();
+        let Err(error) = dataset.compact(&ctx).await else { continue };
+        assert!(error.get("file").is_some(), "{error:?}");
+        panics += usize::from(error.message().contains("cannot be decoded"));
+    }
+    assert!(panics > 0, "no damage of {length} made a decoder panic");
+}

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use arrow_avro::compression::CompressionCodec as Codec;
 use arrow_avro::writer::WriterBuilder;
 use arrow_avro::writer::format::AvroOcfFormat;
 use datafusion::common::record_batch;
@@ -233,18 +234,24 @@ async fn a_block_of_avro_that_is_cut_off_is_not_the_end_of_the_file() {
     ");
 }
 
-/// Blocks of many sizes, with and without compression, and batches that are smaller and larger.
+/// Blocks of many sizes, with each codec and without, and batches that are smaller and larger.
 #[rstest]
 #[tokio::test]
 async fn blocks_of_avro_of_any_size_are_read(
-    #[values(1, 7, 300, 20_000)] rows_in_block: usize,
-    #[values(true, false)] compressed: bool,
+    #[values(15, 300, 20_000)] rows_in_block: usize,
+    #[values(
+        None,
+        Some(Codec::Deflate),
+        Some(Codec::Snappy),
+        Some(Codec::ZStandard),
+        Some(Codec::Bzip2),
+        Some(Codec::Xz)
+    )]
+    codec: Option<Codec>,
 ) {
     const ROWS: usize = 30_000;
     let all = record_batch!(("id", Int64, (0..ROWS as i64).collect::<Vec<_>>())).unwrap();
-    let rows_in_block = rows_in_block.max(ROWS / 2000);
     let builder = WriterBuilder::new(all.schema().as_ref().clone());
-    let codec = compressed.then_some(arrow_avro::compression::CompressionCodec::Deflate);
     let mut writer = builder.with_compression(codec).build::<_, AvroOcfFormat>(Vec::new()).unwrap();
     for start in (0..ROWS).step_by(rows_in_block) {
         writer.write(&all.slice(start, rows_in_block.min(ROWS - start))).unwrap();
@@ -255,6 +262,25 @@ async fn blocks_of_avro_of_any_size_are_read(
     assert!(found.iter().all(|batch| batch.num_rows() <= 8192));
     let ids = arrow::compute::concat_batches(&schema, &found).unwrap();
     assert_eq!(ids.column(0), all.column(0));
+}
+
+/// What is compressed is checked like what is not.
+#[tokio::test]
+async fn a_block_of_avro_that_cannot_be_decompressed_is_refused() {
+    let rows = record_batch!(("id", Int32, vec![1, 2, 3])).unwrap();
+    for codec in [Codec::Deflate, Codec::Snappy, Codec::ZStandard, Codec::Bzip2, Codec::Xz] {
+        let builder = WriterBuilder::new(rows.schema().as_ref().clone()).with_compression(Some(codec));
+        let mut writer = builder.build::<_, AvroOcfFormat>(Vec::new()).unwrap();
+        writer.write(&rows).unwrap();
+        writer.finish().unwrap();
+        let mut bytes = writer.into_inner();
+        // The last byte before the marker: of a checksum, or of how the block ends.
+        let last = bytes.len() - 17;
+        bytes[last] ^= 0xFF;
+        let ctx = with_files([("data/a.avro", bytes)]).await;
+        let told = show(&ctx, AvroFiles::new("a", "memory:/data")).await;
+        assert!(told.contains("refused: ") && told.contains("file: memory:/data/a.avro"), "{codec:?}: {told}");
+    }
 }
 
 /// Rows of nothing but nulls take no bytes.
