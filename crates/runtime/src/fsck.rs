@@ -14,7 +14,7 @@ use hardtack_state::{
 use hardtack_tables::{Table, TableProblemKind, VacuumOptions, check_tables, vacuum};
 use object_store::ObjectStoreExt;
 
-use crate::recover::{RecoverOptions, check_places, recover, verify};
+use crate::recover::{RecoverOptions, check_places, recover, settle, verify};
 
 /// Something that [`fsck`] has found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +97,7 @@ struct Fsck<'a> {
 /// What waits in the lake to be published or discarded, as far as it says whose it is.
 struct Waiting {
     location: Location,
-    /// The run that has staged it; of an upload only its name tells, see [`Fsck::owner`].
+    /// The run that has staged it; of an upload only its name tells, see [`Fsck::orphans`].
     version: Option<String>,
     discard: DiscardAction,
 }
@@ -232,8 +232,13 @@ impl Fsck<'_> {
             if !path.filename().is_some_and(|name| name.contains(&commit.run.version())) {
                 continue;
             }
-            // One that is gone was superseded.
-            if let Some(meta) = store.objects.head(&path).await.ok().filter(|meta| meta.size != *bytes) {
+            let meta = match store.objects.head(&path).await {
+                Ok(meta) => meta,
+                // It was superseded.
+                Err(object_store::Error::NotFound { .. }) => continue,
+                Err(e) => return Err(Error::from(e).with("file", file)),
+            };
+            if meta.size != *bytes {
                 let what = format!("it has {} bytes, and {bytes} were published", meta.size);
                 let way_out = "restore the file, or have the job write it anew";
                 self.by_hand(of.map(ToOwned::to_owned), file, &Error::unexpected(what), way_out);
@@ -274,9 +279,7 @@ impl Fsck<'_> {
 
     async fn close(&self, ledger: &Ledger, mut record: RunRecord) -> Result<()> {
         let commit = ledger.commits().await?.into_iter().find(|commit| commit.run.id == record.run.id);
-        record.status = if commit.is_some() { RunStatus::Succeeded } else { RunStatus::Killed };
-        record.commit = commit.as_ref().map(|commit| commit.sequence);
-        record.bookmarks_to = commit.map(|commit| commit.bookmarks).unwrap_or_default();
+        settle(&mut record, commit.as_ref());
         record.finished_at = Some(self.ctx.now());
         ledger.put_run(&record).await
     }

@@ -32,14 +32,14 @@ pub struct RecoverOptions {
 pub async fn recover(ctx: &JobContext, ledger: &Ledger, options: RecoverOptions) -> Result<Recovered> {
     let mut recovered = Recovered::default();
     if ledger.mend_head().await? {
-        tracing::warn!(job = ledger.job(), scope = ledger.scope(), "the head did not parse; it was written anew");
+        tracing::warn!(job = ledger.job(), scope = ledger.scope(), "the head could not be right; it was written anew");
     }
     for commit in ledger.pending().await? {
         let named = |e: Error| e.with("commit", commit.sequence).with("of run", &commit.run.id);
         roll_forward(ctx, ledger, &commit, options, &|_| {}).await.map_err(named)?;
         tracing::info!(run = %commit.run.id, commit = commit.sequence, "rolled forward");
         recovered.published.push(commit.run.id.clone());
-        amend_record(ctx, ledger, &commit.run.id, |record| published(record, &commit)).await;
+        amend_record(ctx, ledger, &commit.run.id, |record| settle(record, Some(&commit))).await;
     }
     recovered.discarded = sweep(ctx, ledger).await?;
     Ok(recovered)
@@ -89,10 +89,10 @@ async fn sweep_one(ctx: &JobContext, ledger: &Ledger, finished: &Finished) -> Re
     for entry in &finished.damaged {
         tracing::warn!(%run, entry, "an entry of its journal does not parse; `hardtack fsck` finds what it has left");
     }
-    amend_record(ctx, ledger, run, |record| match (record.status, &finished.commit) {
-        (RunStatus::Running, Some(commit)) => published(record, commit),
-        (RunStatus::Running, None) => record.status = RunStatus::Killed,
-        _ => {}
+    amend_record(ctx, ledger, run, |record| {
+        if record.status == RunStatus::Running {
+            settle(record, finished.commit.as_ref());
+        }
     })
     .await;
     match &finished.attempt {
@@ -113,8 +113,12 @@ async fn forget(ledger: &Ledger, run: &RunId) -> Result<()> {
     }
 }
 
-/// Completes the record of a run that was published without it.
-fn published(record: &mut RunRecord, commit: &CommitRecord) {
+/// Completes the record of a run that could not do so itself: it was published, or can never commit.
+pub(crate) fn settle(record: &mut RunRecord, commit: Option<&CommitRecord>) {
+    let Some(commit) = commit else {
+        record.status = RunStatus::Killed;
+        return;
+    };
     record.status = RunStatus::Succeeded;
     record.commit = Some(commit.sequence);
     record.error = None;

@@ -15,6 +15,11 @@ pub(crate) fn fatal(code: &str, message: impl Into<String>) -> PgWireError {
     PgWireError::UserError(Box::new(ErrorInfo::new("FATAL".to_owned(), code.to_owned(), message.into())))
 }
 
+/// An error of planning, which is [`translated`] when it is told.
+pub(crate) fn unplanned(failed: DataFusionError) -> PgWireError {
+    PgWireError::ApiError(Box::new(failed))
+}
+
 /// What is wrong in a statement, in the tables or with the stores, under the SQLSTATE that says so.
 pub(crate) fn translated(failed: PgWireError) -> PgWireError {
     let source = match failed {
@@ -43,7 +48,7 @@ fn of_query(failed: DataFusionError) -> (&'static str, String) {
         ErrorKind::NotFound => "42P01",
         ErrorKind::Refused => "22000",
         ErrorKind::Usage => "42000",
-        ErrorKind::Unavailable => "58030",
+        ErrorKind::Unavailable | ErrorKind::Changed => "58030",
         _ if in_data => "22000",
         _ => "XX000",
     });

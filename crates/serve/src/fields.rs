@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::common::ParamValues;
-use datafusion::error::DataFusionError;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as DfStatement;
@@ -26,8 +25,10 @@ use datafusion_postgres::hooks::HookClient;
 use datafusion_postgres::pgwire::api::ClientInfo;
 use datafusion_postgres::pgwire::api::portal::Format;
 use datafusion_postgres::pgwire::api::results::Response;
-use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
+use datafusion_postgres::pgwire::error::PgWireResult;
 use datafusion_postgres::pgwire::types::format::FormatOptions;
+
+use crate::failure::unplanned;
 
 /// Plans statements with fields of composite values.
 #[derive(Debug)]
@@ -116,11 +117,7 @@ fn has_one_row(select: &mut Select) -> bool {
 }
 
 async fn plan(statement: Statement, session: &SessionContext) -> PgWireResult<LogicalPlan> {
-    session.state().statement_to_plan(DfStatement::Statement(Box::new(statement))).await.map_err(failed)
-}
-
-fn failed(e: DataFusionError) -> PgWireError {
-    PgWireError::ApiError(Box::new(e))
+    session.state().statement_to_plan(DfStatement::Statement(Box::new(statement))).await.map_err(unplanned)
 }
 
 #[async_trait]
@@ -135,7 +132,7 @@ impl QueryHook for Fields {
         let options = Arc::new(FormatOptions::from_client_metadata(client.metadata()));
         let answer = async {
             let plan = plan(statement, session).await?;
-            let rows = session.execute_logical_plan(plan).await.map_err(failed)?;
+            let rows = session.execute_logical_plan(plan).await.map_err(unplanned)?;
             Ok(Response::Query(encode_dataframe(rows, &Format::UnifiedText, Some(options)).await?))
         };
         Some(answer.await)

@@ -19,8 +19,10 @@ use datafusion_postgres::pgwire::api::portal::{Format, Portal};
 use datafusion_postgres::pgwire::api::results::FieldInfo;
 use datafusion_postgres::pgwire::api::stmt::{QueryParser, StoredStatement};
 use datafusion_postgres::pgwire::api::{ClientInfo, Type};
-use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
+use datafusion_postgres::pgwire::error::PgWireResult;
 use rust_decimal::Decimal;
+
+use crate::failure::unplanned;
 
 type Statement = <Parser as QueryParser>::Statement;
 
@@ -35,12 +37,14 @@ impl QueryParser for OrderedParser {
     where
         C: ClientInfo + Unpin + Send + Sync,
     {
-        let (text, planned) = self.0.parse_sql(client, sql, types).await?;
-        let parsed = (text, planned);
+        let parsed = self.0.parse_sql(client, sql, types).await?;
         let known = self.named_types(&parsed)?;
-        let (text, planned) = parsed;
-        let Some((statement, plan)) = planned else { return Ok((text, None)) };
-        Ok((text, Some((statement, typed(plan, types, &known).map_err(failed)?))))
+        match parsed {
+            (text, Some((statement, plan))) => {
+                Ok((text, Some((statement, typed(plan, types, &known).map_err(unplanned)?))))
+            }
+            without_plan => Ok(without_plan),
+        }
     }
 
     fn get_parameter_types(&self, statement: &Statement) -> PgWireResult<Vec<Type>> {
@@ -59,7 +63,7 @@ impl OrderedParser {
     /// What the library knows of the parameters' types, which it tells in the order of their names as texts.
     fn named_types(&self, statement: &Statement) -> PgWireResult<HashMap<String, Type>> {
         let (_, Some((_, plan))) = statement else { return Ok(HashMap::new()) };
-        let mut ids: Vec<String> = plan.get_parameter_names().map_err(failed)?.into_iter().collect();
+        let mut ids: Vec<String> = plan.get_parameter_names().map_err(unplanned)?.into_iter().collect();
         ids.sort();
         Ok(ids.into_iter().zip(self.0.get_parameter_types(statement)?).collect())
     }
@@ -85,7 +89,7 @@ impl OrderedParser {
         typed.statement = stored(portal.statement.statement.clone(), types);
         typed.parameter_format.clone_from(&portal.parameter_format);
         typed.parameters.clone_from(&portal.parameters);
-        let plan: LogicalPlan = plan.clone().replace_params_with_values(&values(&typed)?).map_err(failed)?;
+        let plan: LogicalPlan = plan.clone().replace_params_with_values(&values(&typed)?).map_err(unplanned)?;
         bound.statement = stored((text.clone(), Some((statement.clone(), plan))), vec![]);
         Ok(bound)
     }
@@ -177,7 +181,7 @@ fn values(portal: &Portal<Statement>) -> PgWireResult<ParamValues> {
             if portal.parameters.get(i).is_some_and(Option::is_none)
                 && let Some(of) = of.as_ref().and_then(arrow_type)
             {
-                value.value = ScalarValue::try_from(&of).map_err(failed)?;
+                value.value = ScalarValue::try_from(&of).map_err(unplanned)?;
             } else if let Some(of) = of
                 && *of == Type::NUMERIC
                 && let Some(number) = portal.parameter::<Decimal>(i, of)?
@@ -195,8 +199,4 @@ fn decimal(number: Decimal) -> ScalarValue {
     // There are 29 digits at most.
     let (digits, scale) = (digits.max(number.scale()) as u8, number.scale() as i8);
     ScalarValue::Decimal128(Some(number.mantissa()), digits, scale)
-}
-
-fn failed(e: DataFusionError) -> PgWireError {
-    PgWireError::ApiError(Box::new(e))
 }

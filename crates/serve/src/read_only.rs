@@ -65,6 +65,11 @@ fn verdict(statement: &Statement) -> Verdict {
     }
 }
 
+/// The plan of a statement that is done by saying so.
+pub(crate) fn no_rows() -> LogicalPlan {
+    LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema: DFSchema::empty().into() })
+}
+
 fn refused(what: &str) -> Verdict {
     Verdict::Refused(error(
         "25006",
@@ -114,10 +119,7 @@ impl QueryHook for ReadOnly {
     ) -> Option<PgWireResult<LogicalPlan>> {
         match verdict(statement) {
             Verdict::Read => None,
-            Verdict::Done(_) => {
-                let schema = DFSchema::empty().into();
-                Some(Ok(LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema })))
-            }
+            Verdict::Done(_) => Some(Ok(no_rows())),
             Verdict::Refused(why) => Some(Err(why)),
         }
     }

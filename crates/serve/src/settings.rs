@@ -4,8 +4,8 @@
 //! by any spelling of their names. So it is asked for none but one, and what may be set is on a list.
 
 use async_trait::async_trait;
-use datafusion::common::{DFSchema, ParamValues};
-use datafusion::logical_expr::{EmptyRelation, LogicalPlan};
+use datafusion::common::ParamValues;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast::{
     Expr, Ident, ObjectName, ObjectNamePart, Reset, Set, SetSessionAuthorizationParamKind, Statement, Value,
@@ -18,6 +18,7 @@ use datafusion_postgres::pgwire::api::results::{Response, Tag};
 use datafusion_postgres::pgwire::error::PgWireResult;
 
 use crate::failure::error;
+use crate::read_only::no_rows;
 
 /// What is noted of a client.
 const KEPT: [&str; 8] = [
@@ -229,10 +230,7 @@ impl QueryHook for Settings {
         client: &(dyn ClientInfo + Send + Sync),
     ) -> Option<PgWireResult<LogicalPlan>> {
         match change(statement) {
-            Some(Ok(_)) => {
-                let schema = DFSchema::empty().into();
-                Some(Ok(LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema })))
-            }
+            Some(Ok(_)) => Some(Ok(no_rows())),
             Some(Err(why)) => Some(Err(why)),
             None => SetShowHook.handle_extended_parse_query(statement, session, client).await,
         }

@@ -13,7 +13,6 @@ use hardtack_transforms::{Missing, coerce_to_schema, coerce_to_schema_with};
 
 use crate::Table;
 use crate::evolution::{fold_names, same_name};
-use crate::place::absolute;
 
 /// Files, or a table of the catalog in their place if a database is named. What is declared of the files, above all their
 /// schema, holds for the table, so that a job says it once and runs with and without a catalog.
@@ -205,7 +204,7 @@ impl OrTable<ParquetDataset> {
 fn description(table: &Table, files: &ParquetDataset, rows: &Schema) -> Result<Description> {
     let location = files.location().ok_or_else(|| Error::unexpected("a dataset has a location"))?;
     // Readers work in other folders.
-    let location = absolute(&location)?;
+    let location = location.absolute()?;
     let mut columns = columns_of(rows)?;
     let mut keys = Vec::new();
     for key in files.partition_columns() {

@@ -11,18 +11,13 @@ use object_store::{ObjectMeta, ObjectStore};
 /// The parameter that keeps a table's first location once the table points to a version below it.
 pub(crate) const BASE: &str = "hardtack.base";
 
-/// The location in words that mean the same everywhere.
-pub(crate) fn absolute(location: &Location) -> Result<Location> {
-    location.absolute()
-}
-
 /// Where the partitions of a table are by custom, and its versions: its location, or what that was before it moved.
 pub(crate) fn base_of(table: &Description) -> Result<Location> {
-    let location = absolute(table.location()?)?;
+    let location = table.location()?.absolute()?;
     match table.parameters.get(BASE) {
         // Somebody may have given the table another location since.
-        Some(base) if is_below(&location, &Location::from(base.as_str()).join(VERSIONS)) => {
-            absolute(&Location::from(base.as_str()))
+        Some(base) if Location::from(base.as_str()).join(VERSIONS).contains(&location) => {
+            Location::from(base.as_str()).absolute()
         }
         _ => Ok(location),
     }
@@ -34,11 +29,6 @@ pub(crate) fn is_same(a: &Location, b: &Location) -> bool {
         (Ok(a), Ok(b)) => (a.store, a.path) == (b.store, b.path),
         _ => a == b,
     }
-}
-
-/// Whether `inner` is in the folder `outer`, or is the folder.
-pub(crate) fn is_below(inner: &Location, outer: &Location) -> bool {
-    outer.contains(inner)
 }
 
 /// Whether whoever reads the folder `outer` sees the file `inner`: it is in it, and nothing on the way is hidden.

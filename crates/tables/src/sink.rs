@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 
 use crate::Table;
 use crate::evolution::{self, SchemaEvolution};
-use crate::place::{absolute, base_of, is_below, is_same, name_in};
+use crate::place::{base_of, is_same, name_in};
 use crate::publisher::PUBLISHER;
 use crate::selection;
 use crate::steps::{CountChange, Counted, Payload, Rebuilt, Slot, Step};
@@ -220,7 +220,7 @@ impl Table {
             (Err(e), Some(description)) if e.kind() == ErrorKind::NotFound => {
                 let mut description = description.checked()?;
                 // Readers work in other folders.
-                description.storage.location = Some(absolute(description.location()?)?);
+                description.storage.location = Some(description.location()?.absolute()?);
                 Ok((description, false))
             }
             (Err(e), None) if e.kind() == ErrorKind::NotFound => {
@@ -288,7 +288,7 @@ impl<'a> Saving<'a> {
         writable(&table)?;
         let base = base_of(&table)?;
         if let Some(said) = sink.writing.create.as_ref().and_then(|description| description.location().ok()) {
-            is_there(&table, &base, &absolute(said)?)?;
+            is_there(&table, &base, &said.absolute()?)?;
         }
         let changes = evolution::evolve(&mut table, rows.schema().as_arrow(), sink.writing.evolution)?;
         if !exists {
@@ -486,7 +486,7 @@ impl Current {
 
     async fn find(&self, values: &[String], name: &str) -> Result<Location> {
         if self.table.partition_keys.is_empty() {
-            return absolute(self.table.location()?);
+            return self.table.location()?.absolute();
         }
         let found = match self.exists {
             true => self.catalog.get_partitions(&self.table, &[values.to_vec()]).await?.pop(),
@@ -497,7 +497,7 @@ impl Current {
             TableFormat::Parquet => {}
             other => return Err(not_parquet(&other).with("partition", name)),
         }
-        absolute(found.storage.location.as_ref().unwrap_or(&self.base.join(name)))
+        found.storage.location.as_ref().unwrap_or(&self.base.join(name)).absolute()
     }
 }
 
@@ -514,7 +514,7 @@ impl Placement for Current {
             }
         };
         // Staged files are hidden, but have to be on the same disk.
-        let root = if is_below(&location, &self.base) { &self.base } else { &location };
+        let root = if self.base.contains(&location) { &self.base } else { &location };
         Ok(Folder { seen: Seen::Staged(root.clone()), location })
     }
 }

@@ -22,7 +22,7 @@ use object_store::path::Path;
 
 use crate::evolution::{self, same_name};
 use crate::format::{NANOSECONDS, TRUNCATE, file_format};
-use crate::place::{base_of, is_below};
+use crate::place::base_of;
 use crate::publisher::amend;
 use crate::selection::{self, EXCLUDE, FILES, PLAIN_KEYS, TYPES};
 use crate::steps::has_runs;
@@ -290,7 +290,7 @@ impl Crawl<'_> {
     /// Whether a table here has been rebuilt by a job: then its files are where no crawl looks, and it is as it should be.
     fn has_versions(&self, root: &Path, known: &Known<'_>) -> bool {
         let is_version = |base: &Location, location: Option<&Location>| {
-            location.is_some_and(|location| is_below(location, &base.join(VERSIONS)))
+            location.is_some_and(|location| base.join(VERSIONS).contains(location))
         };
         let tables = known.by_folder.iter().filter(|(folder, _)| folder.prefix_matches(root)).flat_map(|(_, t)| t);
         tables.into_iter().any(|table| {

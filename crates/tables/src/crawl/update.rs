@@ -18,7 +18,7 @@ use super::describe::Statistics;
 use super::report::{CrawledTable, RetypedColumn};
 use super::tree::{DataSet, Part};
 use crate::evolution::{self, SchemaEvolution, same_name};
-use crate::place::{base_of, is_below, is_same, is_visible, wanted_files};
+use crate::place::{base_of, is_same, is_visible, wanted_files};
 use crate::publisher::repoint_undone;
 use crate::selection;
 use crate::steps::Counted;
@@ -375,7 +375,7 @@ pub(super) async fn registered(catalog: &dyn Catalog, table: &Description) -> Re
 
 /// Whether the table as a whole is in a version that a run of hardtack has written.
 pub(super) fn is_version(table: &Description) -> Result<bool> {
-    Ok(is_below(table.location()?, &base_of(table)?.join(VERSIONS)))
+    Ok(base_of(table)?.join(VERSIONS).contains(table.location()?))
 }
 
 /// The names of partitions.
