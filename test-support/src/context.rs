@@ -27,7 +27,7 @@ use crate::frame::Frame;
 /// mod job {
 ///     # use async_trait::async_trait;
 ///     # use datafusion::prelude::*;
-///     # use hardtack_core::{JobContext, Source, Sink, Staged};
+///     # use hardtack_core::{LoadContext, Source, Sink, StageContext, Staged};
 ///     use hardtack_core::{Context, Result};
 ///
 ///     pub async fn main(ctx: &Context<()>) -> Result<()> {
@@ -37,12 +37,12 @@ use crate::frame::Frame;
 ///     # #[derive(Debug)] struct Books;
 ///     # #[async_trait] impl Source for Books {
 ///     #     fn name(&self) -> &str { "books" }
-///     #     async fn load(&self, _: &JobContext) -> Result<DataFrame> { unreachable!() }
+///     #     async fn load(&self, _: &LoadContext) -> Result<DataFrame> { unreachable!() }
 ///     # }
 ///     # #[derive(Debug)] struct Titles;
 ///     # #[async_trait] impl Sink for Titles {
 ///     #     fn name(&self) -> &str { "titles" }
-///     #     async fn stage(&self, _: &JobContext, _: DataFrame) -> Result<Staged> { unreachable!() }
+///     #     async fn stage(&self, _: &StageContext, _: DataFrame) -> Result<Staged> { unreachable!() }
 ///     # }
 /// }
 ///
@@ -64,7 +64,7 @@ use crate::frame::Frame;
 /// # fn main() { saves_the_titles() }
 /// ```
 pub struct TestContext<A> {
-    context: OnceLock<Context<A>>,
+    context: OnceLock<(Context<A>, JobContext)>,
     args: Mutex<Option<A>>,
     world: Arc<World>,
     bookmarks: BTreeMap<String, serde_json::Value>,
@@ -135,6 +135,18 @@ impl<A> TestContext<A> {
     /// # Panics
     /// If no session can be made.
     pub fn ctx(&self) -> &Context<A> {
+        &self.contexts().0
+    }
+
+    /// What the sources and sinks of the job see, and the bookmarks that they leave.
+    ///
+    /// # Panics
+    /// If no session can be made.
+    pub fn job(&self) -> &JobContext {
+        &self.contexts().1
+    }
+
+    fn contexts(&self) -> &(Context<A>, JobContext) {
         self.context.get_or_init(|| {
             let args = self.args.lock().unwrap_or_else(PoisonError::into_inner).take();
             let job = JobContext::builder("test")
@@ -144,8 +156,9 @@ impl<A> TestContext<A> {
                 .io(Arc::clone(&self.world) as Arc<dyn Io>)
                 .clock(Arc::clone(&self.world) as Arc<dyn Clock>)
                 .bookmarks(self.bookmarks.clone())
-                .build();
-            Context::new(args.expect("taken once, here"), job.expect("a session of defaults"))
+                .build()
+                .expect("a session of defaults");
+            (Context::new(args.expect("taken once, here"), job.clone()), job)
         })
     }
 
@@ -337,7 +350,7 @@ impl Io for World {
         let (name, value) = (source.name().to_owned(), format!("{source:?}"));
         let frame = self.state().given(&name, value)?;
         let rows = frame.clone().named(&name).to_df(ctx.session());
-        let conformed = source.conform(ctx, rows).await.map_err(|e| e.with("source", &name))?;
+        let conformed = source.conform(&ctx.loading(&name), rows).await.map_err(|e| e.with("source", &name))?;
         let schema = conformed.schema().as_arrow();
         if let Some(extra) = frame.schema().fields().iter().find(|f| schema.field_with_name(f.name()).is_err()) {
             let (extra, columns) = (extra.name(), list(schema.fields().iter().map(|f| f.name())));
@@ -352,7 +365,7 @@ impl Io for World {
     async fn save(&self, ctx: &JobContext, sink: &dyn Sink, rows: DataFrame) -> Result<()> {
         let (name, value) = (sink.name().to_owned(), format!("{sink:?}"));
         self.state().record("save", &name, value)?;
-        let stored = sink.conform(ctx, rows.clone()).await.map_err(|e| e.with("sink", &name))?;
+        let stored = sink.conform(&ctx.staging(&name), rows.clone()).await.map_err(|e| e.with("sink", &name))?;
         let frame = Frame::collect(stored).await.map_err(|e| e.with("sink", &name))?;
         self.state().saved.insert(name, (frame, rows));
         Ok(())

@@ -40,7 +40,7 @@ use datafusion::prelude::DataFrame;
 use hardtack_core::publish::{DiscardAction, Journal, PublishAction, Publisher};
 use hardtack_core::staging::{StagedFile, Staging};
 use hardtack_core::store::{Store, StoreFactory};
-use hardtack_core::{Clock, Io, JobContext, Result, Run, Sink, Source, Staged};
+use hardtack_core::{Clock, Io, JobContext, LoadContext, Result, Run, Sink, Source, StageContext, Staged};
 use mockall::mock;
 use object_store::path::Path;
 use url::Url;
@@ -51,8 +51,8 @@ mock! {
     #[async_trait]
     impl Source for Source {
         fn name(&self) -> &str;
-        async fn load(&self, ctx: &JobContext) -> Result<DataFrame>;
-        async fn schema(&self, ctx: &JobContext) -> Result<SchemaRef>;
+        async fn load(&self, ctx: &LoadContext) -> Result<DataFrame>;
+        async fn schema(&self, ctx: &LoadContext) -> Result<SchemaRef>;
     }
 }
 
@@ -62,7 +62,7 @@ mock! {
     #[async_trait]
     impl Sink for Sink {
         fn name(&self) -> &str;
-        async fn stage(&self, ctx: &JobContext, rows: DataFrame) -> Result<Staged>;
+        async fn stage(&self, ctx: &StageContext, rows: DataFrame) -> Result<Staged>;
     }
 }
 

@@ -240,7 +240,7 @@ pub async fn load(source: impl Source) -> Result<Frame> {
 /// Those of the sink, whether it stages or is published.
 pub async fn save(sink: impl Sink, rows: impl Into<Frame>) -> Result<Report> {
     let ctx = JobContext::builder("test").threads(2).build()?;
-    let staged = sink.stage(&ctx, rows.into().to_df(ctx.session())).await?;
+    let staged = sink.stage(&ctx.staging(sink.name()), rows.into().to_df(ctx.session())).await?;
     ctx.publish(&staged.publish).await?;
     Ok(staged.report)
 }

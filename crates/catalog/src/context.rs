@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use hardtack_core::{Error, JobContext, Location, Result};
+use hardtack_core::{Environment, Error, Location, Result};
 use tokio::sync::OnceCell;
 
 use crate::{Catalog, CatalogChoice};
@@ -74,7 +74,7 @@ fn absolute(path: &Location) -> Location {
     path.resolve().map_or_else(|_| path.clone(), |resolved| Location::of(&resolved.store, &resolved.path))
 }
 
-/// What has a catalog: [`JobContext`].
+/// What has a catalog: [`Environment`], and so every context that dereferences to it.
 #[async_trait]
 pub trait CatalogOf {
     /// The catalog of this run.
@@ -91,7 +91,7 @@ pub trait CatalogOf {
 }
 
 #[async_trait]
-impl CatalogOf for JobContext {
+impl CatalogOf for Environment {
     async fn catalog(&self) -> Result<Arc<dyn Catalog>> {
         self.catalog_handle()?.open().await
     }
@@ -107,6 +107,7 @@ impl CatalogOf for JobContext {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hardtack_core::JobContext;
 
     fn context(handle: CatalogHandle) -> JobContext {
         JobContext::builder("job").extension(Arc::new(handle)).build().unwrap()

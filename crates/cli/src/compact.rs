@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use hardtack_core::{Context, Error, Location, Result, Run};
+use hardtack_core::{Context, Environment, Error, Location, Result, Run};
 use hardtack_runtime::{Job, RuntimeArgs, open_context};
 use hardtack_sinks::ParquetDataset;
 
@@ -47,7 +47,7 @@ impl Compact {
             self.options.scope = self.absolute();
         }
         Job::new(self.job.leak()).run_with(dataset, &self.options, async |ctx: &Context<ParquetDataset>| {
-            not_empty(ctx.args(), ctx).await?;
+            not_empty(ctx.args(), ctx.environment()).await?;
             ctx.args().compact(ctx).await
         })
     }
@@ -65,8 +65,8 @@ impl Compact {
     }
 }
 
-async fn not_empty(dataset: &ParquetDataset, ctx: &hardtack_core::JobContext) -> Result<()> {
-    match dataset.is_empty(ctx).await? {
+async fn not_empty(dataset: &ParquetDataset, env: &Environment) -> Result<()> {
+    match dataset.is_empty(env).await? {
         true => Err(Error::not_found("there are no Parquet files to compact")
             .with("way out", "check the location; files and folders that begin with `.` or `_` are not looked at")),
         false => Ok(()),

@@ -9,8 +9,10 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::prelude::DataFrame;
 use serde::{Deserialize, Serialize};
 
-use crate::context::JobContext;
+use crate::context::{JobContext, LoadContext, StageContext};
+use crate::persist;
 use crate::publish::PublishAction;
+use crate::reads::Reads;
 use crate::{Error, Location, Result};
 
 /// Where rows come from. A source is a value: it says where and how to read, compares, prints, and touches nothing until
@@ -30,13 +32,13 @@ pub trait Source: Debug + Send + Sync {
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) if there is nothing to read, [`Refused`](crate::ErrorKind::Refused) if it
     /// does not fit the declared schema; the same may come later, while the plan is executed.
-    async fn load(&self, ctx: &JobContext) -> Result<DataFrame>;
+    async fn load(&self, ctx: &LoadContext) -> Result<DataFrame>;
 
     /// The schema of the rows. Sources with a declared schema answer without touching data; a dry run relies on it.
     ///
     /// # Errors
     /// Those of [`Source::load`].
-    async fn schema(&self, ctx: &JobContext) -> Result<SchemaRef> {
+    async fn schema(&self, ctx: &LoadContext) -> Result<SchemaRef> {
         Ok(Arc::new(self.load(ctx).await?.schema().as_arrow().clone()))
     }
 
@@ -45,7 +47,7 @@ pub trait Source: Debug + Send + Sync {
     ///
     /// # Errors
     /// [`Refused`](crate::ErrorKind::Refused) where rows that were read would be, now or while they flow.
-    async fn conform(&self, _ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+    async fn conform(&self, _ctx: &LoadContext, rows: DataFrame) -> Result<DataFrame> {
         Ok(rows)
     }
 }
@@ -63,11 +65,11 @@ pub trait Sink: Debug + Send + Sync {
 
     /// Makes `rows` durable but invisible, and returns what it would take to make them visible.
     ///
-    /// Whatever is left behind if the process dies here must have been noted in [`JobContext::journal`] before.
+    /// Whatever is left behind if the process dies here must have been noted in [`StageContext::journal`] before.
     ///
     /// # Errors
     /// [`Refused`](crate::ErrorKind::Refused) if the rows do not fit the declared schema, or any error of the plan.
-    async fn stage(&self, ctx: &JobContext, rows: DataFrame) -> Result<Staged>;
+    async fn stage(&self, ctx: &StageContext, rows: DataFrame) -> Result<Staged>;
 
     /// The rows as they would be stored, checked as [`stage`](Sink::stage) does, for where nothing is to be stored: in a
     /// unit test, in a dry run. Nothing is written.
@@ -75,7 +77,7 @@ pub trait Sink: Debug + Send + Sync {
     /// # Errors
     /// [`Refused`](crate::ErrorKind::Refused) and [`Usage`](crate::ErrorKind::Usage) where `stage` would, now or while the
     /// rows flow.
-    async fn conform(&self, _ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+    async fn conform(&self, _ctx: &StageContext, rows: DataFrame) -> Result<DataFrame> {
         Ok(rows)
     }
 }
@@ -112,6 +114,19 @@ pub trait Io: Debug + Send + Sync {
 
     /// What `ctx.save(sink, rows)` does.
     async fn save(&self, ctx: &JobContext, sink: &dyn Sink, rows: DataFrame) -> Result<()>;
+
+    /// What `ctx.persist(rows)` does.
+    async fn persist(&self, ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+        persist::persist(rows, ctx.persist_budget())
+    }
+
+    /// A last word when `main` has ended and all rows are staged, before the commit.
+    ///
+    /// # Errors
+    /// What should stop the run; nothing of it becomes visible.
+    async fn audit(&self, _ctx: &JobContext) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// The `Io` of a real run: sources load, sinks stage, and what was staged is kept for the commit.
@@ -120,6 +135,7 @@ pub struct StagingIo {
     loaded: Mutex<Vec<(String, String)>>,
     staged: Mutex<Vec<StagedSink>>,
     saving: Mutex<Vec<String>>,
+    reads: Reads,
 }
 
 /// A sink that has staged its rows.
@@ -153,7 +169,8 @@ impl Io for StagingIo {
             }
         }
         let start = Instant::now();
-        let rows = source.load(ctx).await.map_err(|e| e.with("source", &name))?;
+        let rows = source.load(&ctx.loading(&name)).await.map_err(|e| e.with("source", &name))?;
+        self.reads.loaded(&name, &rows);
         ctx.meters().source(&name).add_time(start.elapsed());
         Ok(rows)
     }
@@ -167,8 +184,9 @@ impl Io for StagingIo {
             }
             saving.push(name.clone());
         }
+        self.reads.log(&format!("the sink `{name}`"), &rows);
         let start = Instant::now();
-        let staged = sink.stage(ctx, rows).await.map_err(|e| ctx.explain(e).with("sink", &name))?;
+        let staged = sink.stage(&ctx.staging(&name), rows).await.map_err(|e| ctx.explain(e).with("sink", &name))?;
         ctx.meters().sink(&name).add_time(start.elapsed());
         tracing::debug!(sink = name, files = staged.report.files, rows = staged.report.rows, "staged");
         self.staged.lock().unwrap_or_else(PoisonError::into_inner).push(StagedSink {
@@ -177,6 +195,11 @@ impl Io for StagingIo {
             staged,
         });
         Ok(())
+    }
+
+    async fn persist(&self, ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+        self.reads.log("persisted rows", &rows);
+        persist::persist(rows, ctx.persist_budget())
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! This crate knows no cloud and no file format. Adapters depend on it, never the other way round.
 //!
-//! * [`Context`]: what a job's `main` gets; [`JobContext`] is the same without the job's arguments.
+//! * [`Context`]: what a job's `main` sees of its run; [`LoadContext`] and [`StageContext`] are for sources and sinks, and
+//!   [`JobContext`] is the whole, for the runtime.
 //! * [`Source`] and [`Sink`]: values that say where rows come from and go to.
 //! * [`publish`](mod@publish): a sink *stages* rows; the run then commits and executes [`PublishAction`]s. See
 //!   [`staging`] for how files stay invisible until then.
@@ -19,8 +20,11 @@ pub mod listing;
 pub mod location;
 pub mod meter;
 mod nearest;
+pub mod observe;
+mod persist;
 pub mod publish;
 mod query_error;
+mod reads;
 mod run;
 mod show;
 pub mod sql;
@@ -30,13 +34,14 @@ pub mod text;
 mod under_way;
 
 pub use clock::Clock;
-pub use context::{Context, JobContext, JobContextBuilder};
+pub use context::{Context, Environment, JobContext, JobContextBuilder, LoadContext, StageContext};
 pub use error::{Error, ErrorKind, Result};
 pub use io::{Io, Report, Sink, Source, Staged, StagedSink, StagingIo};
 pub use location::{Location, Resolved};
 pub use meter::{Counts, Meter, Meters};
 pub use nearest::nearest;
 pub use publish::{DiscardAction, Journal, PublishAction};
+pub use reads::{Reads, advice as read_twice};
 pub use run::{Run, RunId};
 pub use show::ShowFields;
 pub use store::{Store, Stores};

@@ -1075,7 +1075,7 @@ mod tests {
         let ctx = crate::JobContext::builder("job").build().unwrap();
         let root = Location::from(folder.path());
         let files = vec![(root.join("day=1/a"), "rows".into()), (root.join("day=2/b"), "rows".into())];
-        let actions = ctx.stage_files(&root, files).await.unwrap();
+        let actions = ctx.staging("out").stage_files(&root, files).await.unwrap();
         let PublishAction::RenameFile { from, .. } = &actions[1] else { panic!("{}", actions[1]) };
         if let Some(content) = damage {
             std::fs::write(from.as_str(), content).unwrap();
@@ -1196,7 +1196,7 @@ mod tests {
         tokio::fs::write(folder.path().join("file"), "").await.unwrap();
         let long = format!("p={}/x.parquet", "v".repeat(300));
         for target in ["taken.parquet", long.as_str(), "file/x.parquet"] {
-            let error = ctx.stage_file(&root, &root.join(target)).await.unwrap_err();
+            let error = ctx.staging("out").stage_file(&root, &root.join(target)).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Usage, "{target}");
         }
     }

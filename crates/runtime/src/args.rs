@@ -60,6 +60,11 @@ pub struct RuntimeArgs {
     #[arg(long, env = "HARDTACK_SHOW", default_value = "0", value_name = "ROWS", hide_default_value = true)]
     pub show: usize,
 
+    /// Profile the saved columns: nulls, distinct values, least and greatest value, longest text; printed at the end and
+    /// kept in the run record, so not for data that must not be there
+    #[arg(long, env = "HARDTACK_PROFILE")]
+    pub profile: bool,
+
     /// Flush what is written to local disks before the commit; keep the state on a store that survives a power loss itself
     #[arg(long, env = "HARDTACK_FSYNC")]
     pub fsync: bool,
@@ -80,6 +85,7 @@ impl Default for RuntimeArgs {
             log_format: LogFormat::Auto,
             log: "warn".to_owned(),
             show: 0,
+            profile: false,
             fsync: false,
         }
     }

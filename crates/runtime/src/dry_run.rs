@@ -85,11 +85,11 @@ impl Io for DryRunIo {
     async fn load(&self, ctx: &JobContext, source: &dyn Source) -> Result<DataFrame> {
         let name = source.name();
         // What is loaded is not executed: files are listed, and not read.
-        let schema: SchemaRef = match source.load(ctx).await {
+        let schema: SchemaRef = match source.load(&ctx.loading(name)).await {
             Ok(rows) => Arc::new(rows.schema().as_arrow().clone()),
             Err(e) => {
                 let e = e.with("source", name);
-                let Ok(schema) = source.schema(ctx).await else { return Err(e) };
+                let Ok(schema) = source.schema(&ctx.loading(name)).await else { return Err(e) };
                 self.say(
                     "source",
                     name,
@@ -110,7 +110,7 @@ impl Io for DryRunIo {
         let schema = rows.schema().as_arrow().clone();
         let plan = rows.logical_plan().display_indent().to_string();
         self.say("sink", sink.name(), sink.location(), &format!("{sink:?}"), &schema, Some(&plan));
-        sink.conform(ctx, rows).await.map_err(|e| e.with("sink", sink.name()))?;
+        sink.conform(&ctx.staging(sink.name()), rows).await.map_err(|e| e.with("sink", sink.name()))?;
         Ok(())
     }
 }

@@ -18,10 +18,12 @@ mod environment;
 mod fsck;
 mod lifecycle;
 mod logging;
+mod profile;
 mod progress;
 mod recover;
 #[cfg(feature = "aws")]
 mod s3;
+mod show;
 mod summary;
 
 pub use args::{

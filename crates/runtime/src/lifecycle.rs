@@ -11,16 +11,21 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use futures::FutureExt;
 use hardtack_core::guard::panic_text;
+use hardtack_core::observe::Observer;
 use hardtack_core::publish::{Places, Publisher};
 use hardtack_core::{
-    Context, Error, ErrorKind, JobContext, Journal, Location, PublishAction, Result, Run, RunId, StagedSink, fault,
+    Context, Error, ErrorKind, JobContext, Journal, Location, PublishAction, Result, Run, RunId, StagedSink, StagingIo,
+    fault,
 };
 use hardtack_state::{Attempt, AttemptRecord, Begun, CommitRecord, ErrorRecord, Ledger, RunRecord, RunStatus};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::{RuntimeArgs, parse};
 use crate::environment::{cores, open_context, open_state};
+use crate::profile::Profiler;
+use crate::progress::Bar;
 use crate::recover::{RecoverOptions, TO_SETTLE, clean_up, discard_attempt, recover, roll_forward};
+use crate::show::FirstRows;
 use crate::{dry_run, environment, logging, progress, summary};
 
 /// A job: its name and what it needs beyond its `main`.
@@ -30,18 +35,26 @@ use crate::{dry_run, environment, logging, progress, summary};
 pub struct Job {
     name: &'static str,
     publishers: Vec<(String, Arc<dyn Publisher>)>,
+    observers: Vec<Arc<dyn Observer>>,
 }
 
 impl Job {
     /// A job of this name, under which its commits and run records are kept.
     pub fn new(name: &'static str) -> Self {
-        Self { name, publishers: Vec::new() }
+        Self { name, publishers: Vec::new(), observers: Vec::new() }
     }
 
     /// Adds the publisher of a sink from outside this framework, so that a killed run of this job can be recovered.
     #[must_use]
     pub fn with_publisher(mut self, name: impl Into<String>, publisher: Arc<dyn Publisher>) -> Self {
         self.publishers.push((name.into(), publisher));
+        self
+    }
+
+    /// Adds one who looks at all rows that are staged, and whose verdict stands between the end of `main` and the commit.
+    #[must_use]
+    pub fn with_observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observers.push(observer);
         self
     }
 
@@ -127,7 +140,7 @@ pub struct Outcome {
     pub shown: Vec<(String, String)>,
 }
 
-/// Executes a run: recovers what earlier runs left, calls `main`, commits, publishes.
+/// Executes a run: recovers what earlier runs left, calls `main`, audits, commits, publishes.
 ///
 /// # Errors
 /// Why the run failed. Unless the error says that the run had committed, nothing of it is visible.
@@ -142,86 +155,145 @@ pub async fn execute<A>(
     let base = open_context(job.name, options)?;
     register(&base, job);
     let state = open_state(base.stores(), &options.state)?;
-    let ledger = Ledger::new(Arc::clone(&state), job.name, &options.scope);
+    let ledger = Ledger::new(state, job.name, &options.scope);
     recover(&base, &ledger, RecoverOptions::default()).await?;
 
     let attempt = begin(&base, &ledger, options.run_id.as_ref()).await?;
-    let mut record = RunRecord::begin(attempt.record.run.clone());
-    record.bookmarks_from.clone_from(&attempt.bookmarks);
-    let io = Arc::new(summary::ShowingIo::new(options.show));
-    let ctx = JobContext::builder(job.name)
-        .share(&base)
-        .run(record.run.clone())
-        .io(io.clone())
-        .journal(attempt.journal.clone())
-        .bookmarks(attempt.bookmarks.clone())
-        .build()?;
-    register(&ctx, job);
-    let bar = bars.start(&ctx);
+    let run = Running::new(job, options, &base, ledger, attempt, bars)?;
+    match run.stage(args, main, &mut stop).await {
+        Err(error) => Err(run.discard(error).await),
+        Ok(commit) => match run.decide(&commit).await {
+            Decision::Committed => run.publish(commit).await,
+            Decision::Lost(error) => Err(run.discard(error).await),
+            Decision::Unknown(error) => Err(run.leave(error).await),
+        },
+    }
+}
 
-    let staged = async {
+/// A run from its attempt to its end.
+struct Running {
+    ledger: Ledger,
+    attempt: Attempt,
+    ctx: JobContext,
+    io: Arc<StagingIo>,
+    shown: Option<Arc<FirstRows>>,
+    profiler: Option<Arc<Profiler>>,
+    bar: Bar,
+}
+
+impl Running {
+    fn new(
+        job: &Job,
+        options: &RuntimeArgs,
+        base: &JobContext,
+        ledger: Ledger,
+        attempt: Attempt,
+        bars: &progress::Bars,
+    ) -> Result<Self> {
+        let io = Arc::new(StagingIo::default());
+        let shown = (options.show > 0).then(|| Arc::new(FirstRows::new(options.show)));
+        let profiler = options.profile.then(Arc::<Profiler>::default);
+        let mut builder = JobContext::builder(job.name)
+            .share(base)
+            .run(attempt.record.run.clone())
+            .io(io.clone())
+            .journal(attempt.journal.clone())
+            .bookmarks(attempt.bookmarks.clone());
+        let shows = shown.iter().map(|shown| Arc::clone(shown) as Arc<dyn Observer>);
+        let profiles = profiler.iter().map(|profiler| Arc::clone(profiler) as Arc<dyn Observer>);
+        for observer in job.observers.iter().cloned().chain(shows).chain(profiles) {
+            builder = builder.observer(observer);
+        }
+        let ctx = builder.build()?;
+        register(&ctx, job);
+        let bar = bars.start(&ctx);
+        Ok(Self { ledger, attempt, ctx, io, shown, profiler, bar })
+    }
+
+    /// Calls `main`, which stages; then the audits. Returns what is to be committed.
+    async fn stage<A>(
+        &self,
+        args: A,
+        main: impl AsyncFnOnce(&Context<A>) -> Result<()>,
+        stop: &mut Stop,
+    ) -> Result<CommitRecord> {
         fault::hit("run.started")?;
-        let context = Context::new(args, ctx.clone());
+        let context = Context::new(args, self.ctx.clone());
         tokio::select! {
             biased;
             () = stop.wait() => Err(stopped()),
-            lost = lost(&ledger, &attempt.record, LOOKS_AROUND) => Err(lost),
+            lost = lost(&self.ledger, &self.attempt.record, LOOKS_AROUND) => Err(lost),
             done = AssertUnwindSafe(main(&context)).catch_unwind() => done.unwrap_or_else(|p| Err(panicked(&*p))),
         }?;
         // What `main` has begun and given up is no part of the commit.
-        ctx.end_staging(TO_SETTLE).await?;
-        attempt.journal.flush().await?;
+        self.ctx.end_staging(TO_SETTLE).await?;
+        self.attempt.journal.flush().await?;
         fault::hit("run.staged")?;
-        commit_record(&ctx, &attempt, &io.staging())
-    };
-    let committed = match staged.await {
-        Ok(commit) => match decide(&ledger, &commit).await {
-            Decision::Committed => Ok(commit),
-            Decision::Lost(error) => Err(error),
-            Decision::Unknown(error) => {
-                // Nothing is discarded: the commit may stand, or may still arrive. The next run finds out.
-                bar.finish();
-                measure(&ctx, &mut record);
-                return Err(end_failed(&ledger, &mut record, error).await);
-            }
-        },
-        Err(error) => Err(error),
-    };
-    let commit = match committed {
-        Ok(commit) => commit,
-        Err(error) => {
-            bar.finish();
-            // A run that lost its number may fail in odd ways, because the winner discards what it staged.
-            let error = match ledger.check(&attempt.record).await {
-                Err(conflict) if conflict.kind() == ErrorKind::Conflict => conflict,
-                _ => error,
-            };
-            measure(&ctx, &mut record);
-            // The attempt goes last, so that a record which is not complete is never without one.
-            let error = end_failed(&ledger, &mut record, error).await;
-            discard_attempt(&ctx, &ledger, &attempt.journal).await;
-            return Err(error);
-        }
-    };
-
-    record.commit = Some(commit.sequence);
-    bar.publishing(commit.actions().len());
-    let published = roll_forward(&ctx, &ledger, &commit, RecoverOptions::default(), &|_| bar.published()).await;
-    bar.finish();
-    measure(&ctx, &mut record);
-    if let Err(error) = published {
-        let error = Error::new(error.kind(), "the run has committed, but not everything could be published")
-            .with("commit", commit.sequence)
-            .with("way out", "the next run, or `hardtack recover`, goes on from here")
-            .because(error);
-        return Err(end_failed(&ledger, &mut record, error).await);
+        self.ctx.audit().await?;
+        commit_record(&self.ctx, &self.attempt, &self.io.staged())
     }
-    record.status = RunStatus::Succeeded;
-    record.finished_at = Some(ctx.now());
-    record.bookmarks_to = commit.bookmarks;
-    save_record(&ledger, &record).await;
-    clean_up(&ctx, &ledger).await;
-    Ok(Outcome { record, sinks: io.staging(), shown: io.shown() })
+
+    /// Writes the commit record, which is the commit.
+    async fn decide(&self, commit: &CommitRecord) -> Decision {
+        decide(&self.ledger, commit).await
+    }
+
+    /// Executes the publish actions, and cleans up.
+    async fn publish(self, commit: CommitRecord) -> Result<Outcome> {
+        self.bar.publishing(commit.actions().len());
+        let options = RecoverOptions::default();
+        let published = roll_forward(&self.ctx, &self.ledger, &commit, options, &|_| self.bar.published()).await;
+        self.bar.finish();
+        let mut record = self.measured();
+        record.commit = Some(commit.sequence);
+        if let Err(error) = published {
+            let error = Error::new(error.kind(), "the run has committed, but not everything could be published")
+                .with("commit", commit.sequence)
+                .with("way out", "the next run, or `hardtack recover`, goes on from here")
+                .because(error);
+            return Err(end_failed(&self.ledger, &mut record, error).await);
+        }
+        record.status = RunStatus::Succeeded;
+        record.finished_at = Some(self.ctx.now());
+        record.bookmarks_to = commit.bookmarks;
+        save_record(&self.ledger, &record).await;
+        clean_up(&self.ctx, &self.ledger).await;
+        let shown = self.shown.as_ref().map(|shown| shown.tables()).transpose()?.unwrap_or_default();
+        Ok(Outcome { record, sinks: self.io.staged(), shown })
+    }
+
+    /// Discards what was staged; returns why the run failed.
+    async fn discard(self, error: Error) -> Error {
+        self.bar.finish();
+        // A run that lost its number may fail in odd ways, because the winner discards what it staged.
+        let error = match self.ledger.check(&self.attempt.record).await {
+            Err(conflict) if conflict.kind() == ErrorKind::Conflict => conflict,
+            _ => error,
+        };
+        // The attempt goes last, so that a record which is not complete is never without one.
+        let error = end_failed(&self.ledger, &mut self.measured(), error).await;
+        discard_attempt(&self.ctx, &self.ledger, &self.attempt.journal).await;
+        error
+    }
+
+    /// Leaves what was staged, because the commit may stand or may still arrive. The next run finds out.
+    async fn leave(self, error: Error) -> Error {
+        self.bar.finish();
+        end_failed(&self.ledger, &mut self.measured(), error).await
+    }
+
+    /// The run's record, with what was read and written so far.
+    fn measured(&self) -> RunRecord {
+        let mut record = RunRecord::begin(self.attempt.record.run.clone());
+        record.bookmarks_from.clone_from(&self.attempt.bookmarks);
+        record.sources = self.ctx.meters().sources();
+        record.sinks = self.ctx.meters().sinks();
+        match self.profiler.as_ref().map(|profiler| profiler.profiles()).transpose() {
+            Ok(profiles) => record.profiles = profiles.unwrap_or_default(),
+            Err(e) => tracing::warn!("the columns could not be profiled: {}", e.chain()),
+        }
+        record
+    }
 }
 
 /// Begins the run under a name that is new. A run that commits meanwhile is published first, by itself or by us.
@@ -365,11 +437,6 @@ fn places(ctx: &JobContext, staged: &[StagedSink]) -> Result<Vec<Location>> {
         }
     }
     Ok(places.outermost())
-}
-
-fn measure(ctx: &JobContext, record: &mut RunRecord) {
-    record.sources = ctx.meters().sources();
-    record.sinks = ctx.meters().sinks();
 }
 
 async fn end_failed(ledger: &Ledger, record: &mut RunRecord, error: Error) -> Error {

@@ -335,7 +335,7 @@ mod tests {
             file => Box::new(CsvFile::new("out", bucket.at(file))),
         };
         proxy.inject(Fault::CutAnswer, r"^POST .*\?uploads", 1);
-        let staged = sink.stage(&ctx, ctx.session().sql("select 1 as a").await.unwrap()).await.unwrap();
+        let staged = sink.stage(&ctx.staging("out"), ctx.session().sql("select 1 as a").await.unwrap()).await.unwrap();
         assert_eq!((staged.publish.len(), bucket.open_uploads().len()), (1, 2));
         ctx.publish(&staged.publish).await.unwrap();
         hardtack_core::publish::discard(ctx.stores(), ctx.publishers(), &journal.noted()).await.unwrap();
@@ -355,7 +355,7 @@ mod tests {
         let journal = Arc::new(MemoryJournal::default());
         let ctx = context(&bucket.s3().through(&proxy), "run", journal.clone());
         let rows = ctx.session().sql("select 1 as a").await.unwrap();
-        CsvFile::new("out", bucket.at("rows.csv")).stage(&ctx, rows).await.unwrap();
+        CsvFile::new("out", bucket.at("rows.csv")).stage(&ctx.staging("out"), rows).await.unwrap();
         begin(&bucket, ["rows.csv"]).await;
         proxy.inject(fault, r"^GET .*\?uploads", times);
         hardtack_core::publish::discard(ctx.stores(), ctx.publishers(), &journal.noted()).await.unwrap();
@@ -378,7 +378,7 @@ mod tests {
         let file = bucket.at("rows.csv");
         let stage = async |ctx: &JobContext| {
             let rows = ctx.session().sql("select 1 as a").await.unwrap();
-            CsvFile::new("out", file.clone()).stage(ctx, rows).await.unwrap().publish
+            CsvFile::new("out", file.clone()).stage(&ctx.staging("out"), rows).await.unwrap().publish
         };
         let (gives_up, first) = attempt("first").await;
         stage(&gives_up).await;

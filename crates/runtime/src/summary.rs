@@ -1,62 +1,52 @@
 //! What a run says when it ends: a line per source and sink.
 
 use std::io::Write;
-use std::sync::{Mutex, PoisonError};
 
-use async_trait::async_trait;
-use datafusion::prelude::DataFrame;
-use hardtack_core::{Counts, Error, Io, JobContext, Result, Sink, Source, StagedSink, StagingIo};
+use hardtack_core::{Counts, Error};
+use hardtack_state::ColumnProfile;
 use indicatif::{HumanBytes, HumanCount};
 
 use crate::args::LogFormat;
 use crate::lifecycle::Outcome;
 
-/// The `Io` of a real run that also keeps the first rows of each sink, to print them.
-#[derive(Debug, Default)]
-pub(crate) struct ShowingIo {
-    inner: StagingIo,
-    rows: usize,
-    shown: Mutex<Vec<(String, String)>>,
-}
-
-impl ShowingIo {
-    pub(crate) fn new(rows: usize) -> Self {
-        Self { rows, ..Self::default() }
-    }
-
-    pub(crate) fn staging(&self) -> Vec<StagedSink> {
-        self.inner.staged()
-    }
-
-    pub(crate) fn shown(&self) -> Vec<(String, String)> {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-#[async_trait]
-impl Io for ShowingIo {
-    async fn load(&self, ctx: &JobContext, source: &dyn Source) -> Result<DataFrame> {
-        self.inner.load(ctx, source).await
-    }
-
-    async fn save(&self, ctx: &JobContext, sink: &dyn Sink, rows: DataFrame) -> Result<()> {
-        let first = (self.rows > 0).then(|| rows.clone());
-        self.inner.save(ctx, sink, rows).await?;
-        // The plan runs once more, up to the wanted rows; nothing was published yet, so it reads what it read before.
-        if let Some(first) = first {
-            let counted = ctx.meters().sources();
-            let text = first.limit(0, Some(self.rows))?.to_string().await?;
-            ctx.meters().reset_sources(&counted);
-            self.shown.lock().unwrap_or_else(PoisonError::into_inner).push((sink.name().to_owned(), text));
-        }
-        Ok(())
-    }
-}
-
 fn line(counts: &Counts) -> String {
     let files = if counts.files == 1 { "1 file".to_owned() } else { format!("{} files", HumanCount(counts.files)) };
     let rows = if counts.rows == 1 { "1 row".to_owned() } else { format!("{} rows", HumanCount(counts.rows)) };
     format!("{files}, {rows}, {}", HumanBytes(counts.bytes))
+}
+
+/// What the columns of a sink hold, as a table.
+fn profile(sink: &str, columns: &[ColumnProfile]) -> String {
+    let header = ["column", "type", "nulls", "distinct", "min", "max", "longest"].map(str::to_owned);
+    let row = |column: &ColumnProfile| {
+        let optional = |text: &Option<String>| text.as_deref().map(short).unwrap_or_default();
+        [
+            column.name.clone(),
+            column.data_type.clone(),
+            column.nulls.to_string(),
+            column.distinct.to_string(),
+            optional(&column.min),
+            optional(&column.max),
+            column.longest.map(|longest| longest.to_string()).unwrap_or_default(),
+        ]
+    };
+    let rows: Vec<_> = std::iter::once(header).chain(columns.iter().map(row)).collect();
+    let width = |i: usize| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or_default();
+    let widths: Vec<_> = (0..7).map(width).collect();
+    let mut text = format!("profile {sink}\n");
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        text.push_str(format!("  {}", cells.collect::<Vec<_>>().join("  ")).trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// A value that fits into a line.
+fn short(value: &str) -> String {
+    const MOST: usize = 40;
+    let value = value.escape_debug().to_string();
+    if value.chars().count() <= MOST { value } else { value.chars().take(MOST - 1).chain(['…']).collect() }
 }
 
 /// Says what was read, written and where.
@@ -92,6 +82,9 @@ pub(crate) fn succeeded(outcome: &Outcome, format: LogFormat) {
     for (name, counts) in &record.sinks {
         let to = Some(place(name)).filter(|p| !p.is_empty()).map(|p| format!(" to {p}")).unwrap_or_default();
         text.push_str(&format!("wrote  {name}: {}{to}\n", line(counts)));
+    }
+    for (sink, columns) in &record.profiles {
+        text.push_str(&profile(sink, columns));
     }
     let seconds = record.finished_at.map_or(0.0, |end| (end - record.run.started_at).as_seconds_f64());
     text.push_str(&format!(

@@ -57,7 +57,7 @@ fn stage(
             (ctx, rows)
         })
         .bench_values(|(ctx, rows)| {
-            let staged = runtime.block_on(dataset.stage(&ctx, rows)).unwrap();
+            let staged = runtime.block_on(dataset.stage(&ctx.staging("out"), rows)).unwrap();
             assert_eq!(staged.report.files, partitions.min(rows_apart) as u64);
             (ctx, staged)
         });

@@ -27,7 +27,9 @@ use datafusion::prelude::DataFrame;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use hardtack_catalog::types::{Policy, Union};
 use hardtack_core::guard::{guarded, guarded_stream};
-use hardtack_core::{Error, JobContext, Location, Meter, PublishAction, Result, Sink, Staged, Store};
+use hardtack_core::{
+    Context, Environment, Error, JobContext, Location, Meter, PublishAction, Result, Sink, StageContext, Staged, Store,
+};
 use hardtack_transforms::convert_array;
 use object_store::{ObjectMeta, ObjectStoreExt};
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
@@ -88,7 +90,7 @@ impl ParquetDataset {
     ///
     /// ```
     /// # async fn example() -> hardtack_core::Result<()> {
-    /// use hardtack_core::{JobContext, Sink};
+    /// use hardtack_core::{Context, JobContext, Sink};
     /// use hardtack_sinks::ParquetDataset;
     ///
     /// # let folder = tempfile::tempdir().unwrap();
@@ -97,12 +99,13 @@ impl ParquetDataset {
     /// # for n in 1..=3 {
     /// #     let ctx = JobContext::builder("append").build()?;
     /// #     let rows = ctx.session().sql(&format!("select 2026 as year, {n} as n")).await?;
-    /// #     ctx.publish(&sales.stage(&ctx, rows).await?.publish).await?;
+    /// #     ctx.publish(&sales.stage(&ctx.staging("sales"), rows).await?.publish).await?;
     /// # }
     /// # let io = std::sync::Arc::new(hardtack_core::StagingIo::default());
-    /// # let ctx = JobContext::builder("job").io(io.clone()).build()?;
+    /// # let job = JobContext::builder("job").io(io.clone()).build()?;
+    /// # let ctx = Context::new((), job.clone());
     /// sales.compact(&ctx).await?;
-    /// # ctx.publish(&io.staged()[0].staged.publish).await?;
+    /// # job.publish(&io.staged()[0].staged.publish).await?;
     /// # let files = std::fs::read_dir(folder.path().join("year=2026")).unwrap().count();
     /// # assert_eq!((files, io.staged()[0].staged.report.rows), (1, 3));
     /// # Ok(())
@@ -113,11 +116,11 @@ impl ParquetDataset {
     /// # Errors
     /// [`Refused`](hardtack_core::ErrorKind::Refused) if files of a folder have columns of one name whose types do not
     /// go together, or hold what could not be written again as it is; [`Conflict`](hardtack_core::ErrorKind::Conflict)
-    /// if files were replaced meanwhile; those of [`JobContext::save`].
+    /// if files were replaced meanwhile; those of [`Context::save`].
     ///
     /// [`sorted_by`]: ParquetDataset::sorted_by
     /// [`overwrite`]: ParquetDataset::overwrite
-    pub async fn compact(&self, ctx: &JobContext) -> Result<()> {
+    pub async fn compact<A>(&self, ctx: &Context<A>) -> Result<()> {
         let rows = DataFrame::new(ctx.session().state(), LogicalPlanBuilder::empty(false).build()?);
         let name = format!("{} (compaction)", self.name);
         ctx.save(Compaction { name, dataset: self.clone() }, rows).await
@@ -128,7 +131,7 @@ impl ParquetDataset {
     /// # Errors
     /// Those of the store, and of `compact` for what the files hold.
     pub async fn small_files(&self, ctx: &JobContext) -> Result<Vec<SmallFiles>> {
-        let compacter = Arc::new(Compacter::new(ctx, self, &self.name)?);
+        let compacter = Arc::new(Compacter::new(&ctx.staging(&self.name), self, &self.name)?);
         let found = compacter.each(self.folders(ctx).await?, async |compacter, folder| {
             let folder = compacter.survey(folder).await?;
             Ok(folder.map(|f| SmallFiles {
@@ -146,15 +149,15 @@ impl ParquetDataset {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn is_empty(&self, ctx: &JobContext) -> Result<bool> {
-        Ok(self.files(ctx).await?.1.is_empty())
+    pub async fn is_empty(&self, env: &Environment) -> Result<bool> {
+        Ok(self.files(env).await?.1.is_empty())
     }
 
     /// The folders that could do with fewer files, as far as sizes tell, with the files that are not large enough.
-    async fn folders(&self, ctx: &JobContext) -> Result<Vec<Folder<ObjectMeta>>> {
+    async fn folders(&self, env: &Environment) -> Result<Vec<Folder<ObjectMeta>>> {
         let mut folders: BTreeMap<String, Vec<ObjectMeta>> = BTreeMap::new();
         let large = self.target_file_bytes - self.target_file_bytes / 4;
-        for (path, meta) in self.files(ctx).await?.1.into_iter().filter(|(_, meta)| meta.size < large) {
+        for (path, meta) in self.files(env).await?.1.into_iter().filter(|(_, meta)| meta.size < large) {
             folders.entry(path).or_default().push(meta);
         }
         let folders = folders.into_iter().map(|(path, mut files)| {
@@ -182,7 +185,7 @@ impl Sink for Compaction {
         Some(self.dataset.location.clone())
     }
 
-    async fn stage(&self, ctx: &JobContext, _: DataFrame) -> Result<Staged> {
+    async fn stage(&self, ctx: &StageContext, _: DataFrame) -> Result<Staged> {
         let folders = self.dataset.folders(ctx).await?;
         let compacter = Arc::new(Compacter::new(ctx, &self.dataset, &self.name)?);
         let done = compacter.each(folders, async |compacter, folder| compacter.compact(folder).await).await;
@@ -253,7 +256,7 @@ impl Borrow<ObjectMeta> for File {
 
 /// What the folders of a compaction share.
 struct Compacter {
-    ctx: JobContext,
+    ctx: StageContext,
     dataset: ParquetDataset,
     name: String,
     store: Store,
@@ -270,7 +273,7 @@ struct Compacter {
 }
 
 impl Compacter {
-    fn new(ctx: &JobContext, dataset: &ParquetDataset, name: &str) -> Result<Self> {
+    fn new(ctx: &StageContext, dataset: &ParquetDataset, name: &str) -> Result<Self> {
         let threads = ctx.session().state().config().target_partitions();
         let layout = &dataset.layout;
         let named = [&layout.sorted_by, &layout.bloom_filters, &layout.without_dictionary].into_iter().flatten();
@@ -419,7 +422,7 @@ impl Compacter {
         if let Some(order) = required(&schema, &[], &write.sort_by).map(LexOrdering::from) {
             plan = Arc::new(SortExec::new(order, plan));
         }
-        Ok(Arc::new(ParquetWriteExec::new(plan, Arc::clone(write))))
+        Ok(Arc::new(ParquetWriteExec::new(self.ctx.observe(plan), Arc::clone(write))))
     }
 
     /// Another run that has replaced or deleted files would find their rows back in ours.

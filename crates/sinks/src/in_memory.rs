@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::prelude::DataFrame;
+use futures::TryStreamExt;
 use hardtack_core::publish::{Phase, Publisher, Publishers};
-use hardtack_core::{DiscardAction, JobContext, PublishAction, Report, Result, Sink, Staged};
+use hardtack_core::{DiscardAction, PublishAction, Report, Result, Sink, StageContext, Staged};
 
 const PUBLISHER: &str = "in-memory";
 
@@ -30,7 +31,7 @@ type Waiting = (Table, Vec<RecordBatch>);
 /// let ctx = JobContext::builder("example").build()?;
 /// let sink = InMemory::new("numbers");
 /// let rows = ctx.session().sql("select 1 as n").await?;
-/// let staged = sink.stage(&ctx, rows).await?;
+/// let staged = sink.stage(&ctx.staging("numbers"), rows).await?;
 /// assert_eq!(sink.batches().len(), 0); // staged, not published
 /// ctx.publish(&staged.publish).await?;
 /// assert_eq!(sink.batches()[0].num_rows(), 1);
@@ -81,20 +82,19 @@ impl Sink for InMemory {
         &self.name
     }
 
-    async fn stage(&self, ctx: &JobContext, rows: DataFrame) -> Result<Staged> {
+    async fn stage(&self, ctx: &StageContext, rows: DataFrame) -> Result<Staged> {
         register(ctx.publishers());
         let key = format!("{}/{}", ctx.run().id, self.name);
         let discard = DiscardAction::Foreign { publisher: PUBLISHER.to_owned(), payload: key.clone() };
         ctx.journal().note(discard).await?;
-        let batches = crate::contract(rows, self.schema.as_ref())?.collect().await?;
+        let batches = ctx.execute(crate::contract(rows, self.schema.as_ref())?).await?;
+        let batches: Vec<RecordBatch> = batches.try_collect().await?;
         let report = Report {
             files: 0,
             rows: batches.iter().map(|b| b.num_rows() as u64).sum(),
             bytes: batches.iter().map(|b| b.get_array_memory_size() as u64).sum(),
         };
-        let meter = ctx.meters().sink(&self.name);
-        meter.add_rows(report.rows);
-        meter.add_bytes(report.bytes);
+        ctx.meter().add_bytes(report.bytes);
         let mut staged = STAGED.lock().unwrap_or_else(PoisonError::into_inner);
         staged.insert(key.clone(), (Arc::clone(&self.published), batches));
         let action =
@@ -102,7 +102,7 @@ impl Sink for InMemory {
         Ok(Staged { report, publish: vec![action], location: None })
     }
 
-    async fn conform(&self, _ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+    async fn conform(&self, _ctx: &StageContext, rows: DataFrame) -> Result<DataFrame> {
         crate::contract(rows, self.schema.as_ref())
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::SchemaRef;
-use hardtack_core::{Error, JobContext, Result};
+use hardtack_core::{Error, Result, StageContext};
 use parquet::arrow::add_encoded_arrow_schema_to_metadata;
 use parquet::basic::{Compression as Codec, ZstdLevel};
 use parquet::file::metadata::{KeyValue, SortingColumn};
@@ -122,12 +122,12 @@ impl Layout {
     }
 
     /// The properties of files with these columns.
-    pub(crate) fn properties(&self, ctx: &JobContext, schema: &SchemaRef) -> Result<Properties> {
+    pub(crate) fn properties(&self, ctx: &StageContext, schema: &SchemaRef) -> Result<Properties> {
         let of = |size| self.properties_of(ctx, schema, size).map(Arc::new);
         Ok(Properties { tiny: of(Size::Tiny)?, small: of(Size::Small)?, large: of(Size::Large)? })
     }
 
-    fn properties_of(&self, ctx: &JobContext, schema: &SchemaRef, size: Size) -> Result<WriterProperties> {
+    fn properties_of(&self, ctx: &StageContext, schema: &SchemaRef, size: Size) -> Result<WriterProperties> {
         let codec = match self.compression {
             Compression::Zstd(level) => Codec::ZSTD(ZstdLevel::try_new(level).map_err(|e| {
                 Error::usage(format!("{level} is not a zstd level; wanted is one from 1 to 22")).because(e)

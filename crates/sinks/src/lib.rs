@@ -33,7 +33,7 @@ pub use text::{CsvFile, JsonLines};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::prelude::DataFrame;
 use hardtack_core::publish::Publishers;
-use hardtack_core::{JobContext, Result};
+use hardtack_core::{Result, StageContext};
 
 /// Registers what executes the publish actions of this crate's sinks; the runtime calls it before it recovers a commit.
 pub fn register(publishers: &Publishers) {
@@ -49,6 +49,6 @@ fn contract(rows: DataFrame, schema: Option<&SchemaRef>) -> Result<DataFrame> {
 }
 
 /// A file name that no other run uses.
-fn file_name(ctx: &JobContext, prefix: &str, serial: u64, suffix: &str) -> String {
+fn file_name(ctx: &StageContext, prefix: &str, serial: u64, suffix: &str) -> String {
     format!("{prefix}-{serial:05}-{}{suffix}", ctx.run().version())
 }

@@ -8,7 +8,9 @@ use datafusion::logical_expr::{Expr, cast, ident};
 use datafusion::physical_plan::{ExecutionPlan, collect};
 use datafusion::prelude::DataFrame;
 use futures::TryStreamExt;
-use hardtack_core::{Error, JobContext, Location, PublishAction, Report, Result, ShowFields, Sink, Staged, Store};
+use hardtack_core::{
+    Environment, Error, Location, PublishAction, Report, Result, ShowFields, Sink, StageContext, Staged, Store,
+};
 use object_store::ObjectMeta;
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::errors::ParquetError;
@@ -175,11 +177,11 @@ impl ParquetDataset {
     }
 
     /// The objects that an overwrite supersedes, as they are now.
-    async fn superseded(&self, ctx: &JobContext) -> Result<Vec<PublishAction>> {
+    async fn superseded(&self, env: &Environment) -> Result<Vec<PublishAction>> {
         if self.mode == Mode::Append {
             return Ok(Vec::new());
         }
-        let (store, files) = self.files(ctx).await?;
+        let (store, files) = self.files(env).await?;
         let delete =
             |(_, meta): &(_, ObjectMeta)| PublishAction::Delete { location: Location::of(&store.url, &meta.location) };
         Ok(files.iter().map(delete).collect())
@@ -187,8 +189,8 @@ impl ParquetDataset {
 
     /// The visible `.parquet` files, each with its folder (relative to the dataset's own). Of hidden folders those are
     /// visible that are partitions (`_x=1`).
-    pub(crate) async fn files(&self, ctx: &JobContext) -> Result<(Store, Vec<(String, ObjectMeta)>)> {
-        let (store, root) = ctx.stores().open(&self.location)?;
+    pub(crate) async fn files(&self, env: &Environment) -> Result<(Store, Vec<(String, ObjectMeta)>)> {
+        let (store, root) = env.stores().open(&self.location)?;
         let hidden = |part: &str| part.starts_with('.') || part.starts_with('_');
         let hidden_folder = |part: &String| hidden(part) && !(part.starts_with('_') && part.contains('='));
         let folder = |meta: &ObjectMeta| {
@@ -209,7 +211,7 @@ impl ParquetDataset {
     /// Those of the rows and of the store. What is written by then is discarded with the run.
     pub async fn write_files(
         &self,
-        ctx: &JobContext,
+        ctx: &StageContext,
         rows: DataFrame,
         placement: Arc<dyn Placement>,
     ) -> Result<Vec<WrittenFile>> {
@@ -230,7 +232,7 @@ impl ParquetDataset {
     }
 
     /// What the streams of a write share.
-    pub(crate) fn write(&self, ctx: &JobContext, schema: SchemaRef, placement: Arc<dyn Placement>) -> Result<Write> {
+    pub(crate) fn write(&self, ctx: &StageContext, schema: SchemaRef, placement: Arc<dyn Placement>) -> Result<Write> {
         let partitioner = Partitioner::new(&schema, &self.partition_by, self.keep_partition_columns)?;
         let file_schema = partitioner.file_schema(&schema)?;
         let parquet_schema =
@@ -247,7 +249,7 @@ impl ParquetDataset {
             sort_by: self.layout.sort_columns(&schema)?,
             target_file_bytes: self.target_file_bytes,
             row_group_rows: self.layout.row_group_rows,
-            meter: ctx.meters().sink(&self.name),
+            meter: ctx.meter(),
             files: Mutex::default(),
             encoders: Arc::new(Semaphore::new(threads)),
             uploads: Arc::new(Semaphore::new(UPLOADS)),
@@ -287,14 +289,14 @@ impl Sink for ParquetDataset {
         Some(self.location.clone())
     }
 
-    async fn stage(&self, ctx: &JobContext, rows: DataFrame) -> Result<Staged> {
+    async fn stage(&self, ctx: &StageContext, rows: DataFrame) -> Result<Staged> {
         let superseded = self.superseded(ctx).await?;
         let mut staged = staged(self.write_files(ctx, rows, self.below("")).await?);
         staged.publish.extend(superseded);
         Ok(staged)
     }
 
-    async fn conform(&self, ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+    async fn conform(&self, ctx: &StageContext, rows: DataFrame) -> Result<DataFrame> {
         let rows = crate::contract(rows, self.schema.as_ref())?;
         // The columns that files are partitioned and sorted by, and those with options, have to be there.
         let stored = self.stored(rows.clone())?;
@@ -373,7 +375,7 @@ mod tests {
     #[case::sorted("select * from t", &["a"], &["SortExec", "RepartitionExec"])]
     #[tokio::test]
     async fn rows_come_together(#[case] query: &str, #[case] sorted_by: &[&str], #[case] operators: &[&str]) {
-        let ctx = JobContext::builder("job").threads(2).build().unwrap();
+        let ctx = hardtack_core::JobContext::builder("job").threads(2).build().unwrap();
         let table = "create table t as select value % 5 as p, value as a from generate_series(1, 20000)";
         ctx.session().sql(table).await.unwrap().collect().await.unwrap();
         let table = "create table u as select value as a, 'b' || (value % 2) as b from generate_series(1, 20000)";
@@ -400,7 +402,7 @@ mod tests {
     #[rstest]
     #[tokio::test]
     async fn what_does_not_fit_is_spilled_in_few_files(#[values(1, 2)] threads: usize) {
-        let ctx = JobContext::builder("job").threads(threads).memory_limit(threads * (8 << 20)).build().unwrap();
+        let ctx = hardtack_core::JobContext::builder("job").threads(threads).memory_limit(threads * (8 << 20)).build().unwrap();
         let query = "select uuid() as u, value % 10 as p from generate_series(1, 500000)";
         let rows = ctx.session().sql(query).await.unwrap();
         let dataset = ParquetDataset::new("n", "memory:/n").partition_by(["p"]);

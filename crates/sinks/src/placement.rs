@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 use hardtack_core::publish::DiscardAction;
-use hardtack_core::{JobContext, Location, PublishAction, Result};
+use hardtack_core::{Location, PublishAction, Result, StageContext};
 
 /// Where the files of a write go: for sinks that are built on [`ParquetDataset`](crate::ParquetDataset) and know better
 /// than the names of folders where their partitions are.
@@ -87,7 +87,7 @@ impl Unseen {
     ///
     /// # Errors
     /// Those of the journal.
-    pub async fn below(ctx: &JobContext, base: &Location) -> Result<Self> {
+    pub async fn below(ctx: &StageContext, base: &Location) -> Result<Self> {
         let location = base.join(hardtack_core::staging::VERSIONS).join(ctx.run().version());
         ctx.journal().note(DiscardAction::Folder { location: location.clone() }).await?;
         Ok(Self(location))

@@ -53,7 +53,7 @@ impl ExtensionPlanner for Planner {
                 input = Arc::new(GatherExec::try_new(input, keys.to_vec(), None, streams)?);
             }
             input = packed(input)?;
-            Some(Arc::new(ParquetWriteExec::new(input, Arc::clone(write))))
+            Some(Arc::new(ParquetWriteExec::new(write.ctx.observe(input), Arc::clone(write))))
         } else {
             None
         })

@@ -10,7 +10,7 @@ use datafusion::datasource::file_format::file_compression_type::FileCompressionT
 use datafusion::error::DataFusionError;
 use datafusion::prelude::DataFrame;
 use futures::StreamExt;
-use hardtack_core::{Error, JobContext, Location, PublishAction, Report, Result, ShowFields, Sink, Staged};
+use hardtack_core::{Error, Location, PublishAction, Report, Result, ShowFields, Sink, StageContext, Staged};
 
 /// One CSV file, replaced by each run. It is compressed if its name ends in `.gz`, `.zst`, `.bz2` or `.xz`.
 ///
@@ -113,13 +113,13 @@ impl Sink for CsvFile {
         Some(self.location.clone())
     }
 
-    async fn stage(&self, ctx: &JobContext, rows: DataFrame) -> Result<Staged> {
+    async fn stage(&self, ctx: &StageContext, rows: DataFrame) -> Result<Staged> {
         let rows = self.conform(ctx, rows).await?;
         let sink = self.clone();
-        stage_text(ctx, &self.name, &self.location, rows, move |batch, first| sink.encode(batch, first)).await
+        stage_text(ctx, &self.location, rows, move |batch, first| sink.encode(batch, first)).await
     }
 
-    async fn conform(&self, _ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+    async fn conform(&self, _ctx: &StageContext, rows: DataFrame) -> Result<DataFrame> {
         let rows = crate::contract(rows, self.schema.as_ref())?;
         if let Some(nested) = rows.schema().fields().iter().find(|f| f.data_type().is_nested()) {
             return Err(Error::usage(format!("a CSV file cannot hold the column `{}`", nested.name()))
@@ -182,12 +182,12 @@ impl Sink for JsonLines {
         Some(self.location.clone())
     }
 
-    async fn stage(&self, ctx: &JobContext, rows: DataFrame) -> Result<Staged> {
+    async fn stage(&self, ctx: &StageContext, rows: DataFrame) -> Result<Staged> {
         let rows = crate::contract(rows, self.schema.as_ref())?;
-        stage_text(ctx, &self.name, &self.location, rows, |batch, _| crate::json_lines(batch)).await
+        stage_text(ctx, &self.location, rows, |batch, _| crate::json_lines(batch)).await
     }
 
-    async fn conform(&self, _ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+    async fn conform(&self, _ctx: &StageContext, rows: DataFrame) -> Result<DataFrame> {
         crate::contract(rows, self.schema.as_ref())
     }
 }
@@ -205,8 +205,7 @@ fn compression(location: &Location) -> FileCompressionType {
 
 /// Stages one file: batches are encoded, compressed and written as they come.
 async fn stage_text(
-    ctx: &JobContext,
-    name: &str,
+    ctx: &StageContext,
     location: &Location,
     rows: DataFrame,
     encode: impl Fn(&RecordBatch, bool) -> Result<Vec<u8>> + Send + Sync + 'static,
@@ -217,14 +216,12 @@ async fn stage_text(
             location.join("rows.csv")
         )));
     }
-    let meter = ctx.meters().sink(name);
+    let meter = ctx.meter();
     let schema: SchemaRef = rows.schema().as_arrow().clone().into();
-    let rows_meter = std::sync::Arc::clone(&meter);
     // An empty batch first, so that the header is there without rows.
-    let batches = futures::stream::iter([Ok(RecordBatch::new_empty(schema))]).chain(rows.execute_stream().await?);
+    let batches = futures::stream::iter([Ok(RecordBatch::new_empty(schema))]).chain(ctx.execute(rows).await?);
     let text = batches.enumerate().map(move |(i, batch)| {
         let batch = batch?;
-        rows_meter.add_rows(batch.num_rows() as u64);
         encode(&batch, i == 0).map(Bytes::from).map_err(DataFusionError::from)
     });
     let mut bytes = compression(location).convert_to_compress_stream(text.boxed())?;

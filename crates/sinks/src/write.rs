@@ -26,7 +26,7 @@ use datafusion::physical_plan::{
 use futures::StreamExt;
 use hardtack_core::meter::Meter;
 use hardtack_core::staging::StagedFile;
-use hardtack_core::{Error, JobContext, Location, Result};
+use hardtack_core::{Error, Location, Result, StageContext};
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
@@ -42,7 +42,7 @@ use crate::placement::{Folder, Placement, Seen, WrittenFile};
 
 /// What a write shares among its streams.
 pub(crate) struct Write {
-    pub(crate) ctx: JobContext,
+    pub(crate) ctx: StageContext,
     pub(crate) placement: Arc<dyn Placement>,
     /// How the names of its files begin; two writes of one run to one folder differ in it.
     pub(crate) prefix: &'static str,
@@ -361,7 +361,6 @@ impl WriteStream {
         let mut file = FileEncoder::new(&self.write, self.write.properties.of(rows))?;
         file.append(encode(&file.row_groups, 0, &self.write.schema, &batches)?)?;
         let bytes = file.finish()?;
-        self.write.meter.add_rows(rows as u64);
         self.small_bytes += bytes.len();
         self.memory.resize(self.small_bytes);
         let target = self.target();
@@ -586,7 +585,6 @@ impl OpenFile {
             self.waiting_bytes -= bytes;
             let ratio = encoded as f64 / bytes.max(1) as f64;
             self.shrinks_to = if self.shrinks_to == 1.0 { ratio } else { self.shrinks_to.max(ratio) };
-            write.meter.add_rows(rows);
             self.rows += rows;
             self.write_through(write).await?;
         }

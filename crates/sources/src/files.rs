@@ -16,7 +16,7 @@ use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::physical_expr_adapter::PhysicalExprAdapterFactory;
 use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::sql::TableReference;
-use hardtack_core::{Error, JobContext, Location, Result, ShowFields, Source};
+use hardtack_core::{Error, LoadContext, Location, Result, ShowFields, Source};
 use hardtack_transforms::{Missing, coerce_to_schema_with};
 
 use crate::fault::{MISSING_VALUE, a};
@@ -504,14 +504,14 @@ impl<F: Format> Source for Files<F> {
         Some(self.location.clone())
     }
 
-    async fn load(&self, ctx: &JobContext) -> Result<DataFrame> {
+    async fn load(&self, ctx: &LoadContext) -> Result<DataFrame> {
         let declared = self.declared()?.is_some();
         let listing = self.search().list(ctx.stores()).await?;
         if listing.files.is_empty() && !self.or_empty {
             return Err(self.nothing_found(&listing));
         }
         tracing::debug!(source = self.name, files = listing.files.len(), passed_over = %listing.passed_over, "listed");
-        let meter = ctx.meters().source(&self.name);
+        let meter = ctx.meter();
         meter.add_files(listing.files.len() as u64);
         meter.expect_bytes(listing.files.iter().map(|f| f.meta.size).sum());
         let files: Vec<SourceFile> = listing
@@ -551,14 +551,14 @@ impl<F: Format> Source for Files<F> {
         Ok(DataFrame::new(ctx.session().state(), plan))
     }
 
-    async fn schema(&self, ctx: &JobContext) -> Result<SchemaRef> {
+    async fn schema(&self, ctx: &LoadContext) -> Result<SchemaRef> {
         match self.declared()? {
             Some(columns) => Ok(columns.schema),
             None => Ok(Arc::new(self.load(ctx).await?.schema().as_arrow().clone())),
         }
     }
 
-    async fn conform(&self, _ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+    async fn conform(&self, _ctx: &LoadContext, rows: DataFrame) -> Result<DataFrame> {
         match self.declared()? {
             Some(columns) => coerce_to_schema_with(rows, &columns.schema, Missing::FillWithNull),
             None => Ok(rows),

@@ -10,7 +10,7 @@ use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::prelude::DataFrame;
 use datafusion::sql::TableReference;
-use hardtack_core::{Error, JobContext, Result, ShowFields, Source};
+use hardtack_core::{Error, LoadContext, Result, ShowFields, Source};
 
 /// Rows in memory as a source: seed data, or a frame that another part of the program made.
 ///
@@ -110,12 +110,12 @@ impl Source for InMemory {
         &self.name
     }
 
-    async fn load(&self, ctx: &JobContext) -> Result<DataFrame> {
+    async fn load(&self, ctx: &LoadContext) -> Result<DataFrame> {
         let name = TableReference::bare(self.name.as_str());
         let plan = match &self.rows.0 {
             Held::Frame(frame) => LogicalPlanBuilder::from(frame.logical_plan().clone()).alias(name)?,
             Held::Batches(batches) => {
-                ctx.meters().source(&self.name).add_rows(batches.iter().map(|b| b.num_rows() as u64).sum());
+                ctx.meter().add_rows(batches.iter().map(|b| b.num_rows() as u64).sum());
                 let table = MemTable::try_new(self.known_schema()?, vec![batches.clone()])?;
                 LogicalPlanBuilder::scan(name, provider_as_source(Arc::new(table)), None)?
             }
@@ -123,7 +123,7 @@ impl Source for InMemory {
         Ok(DataFrame::new(ctx.session().state(), plan.build()?))
     }
 
-    async fn schema(&self, _ctx: &JobContext) -> Result<SchemaRef> {
+    async fn schema(&self, _ctx: &LoadContext) -> Result<SchemaRef> {
         self.known_schema()
     }
 }

@@ -20,7 +20,7 @@ mod store;
 
 pub use check::{BrokenObject, ObjectKind, broken_objects};
 pub use ledger::{AFTERLIFE, Attempt, Begun, Finished, Ledger, LedgerJournal, check_scope};
-pub use records::{AttemptRecord, CommitRecord, ErrorRecord, RunRecord, RunStatus};
+pub use records::{AttemptRecord, ColumnProfile, CommitRecord, ErrorRecord, RunRecord, RunStatus};
 #[cfg(any(test, feature = "mock"))]
 pub use store::MockStateStore;
 pub use store::{ObjectState, StateStore};

@@ -151,6 +151,28 @@ impl From<&Error> for ErrorRecord {
     }
 }
 
+/// What a saved column holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnProfile {
+    /// The column.
+    pub name: String,
+    /// Its type, as Arrow names it.
+    pub data_type: String,
+    /// Rows without a value.
+    pub nulls: u64,
+    /// Different values, estimated (within about two percent).
+    pub distinct: u64,
+    /// The least value as text, of types that have an order and if there is a value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<String>,
+    /// The greatest value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<String>,
+    /// The characters of the longest text, for columns of texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longest: Option<u64>,
+}
+
 /// What is kept about a run, for people and monitoring. It decides nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
@@ -166,6 +188,9 @@ pub struct RunRecord {
     pub sources: BTreeMap<String, Counts>,
     /// What each sink has written.
     pub sinks: BTreeMap<String, Counts>,
+    /// What the columns of each sink hold, if the run was told to profile them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub profiles: BTreeMap<String, Vec<ColumnProfile>>,
     /// The bookmarks it started from.
     pub bookmarks_from: BTreeMap<String, serde_json::Value>,
     /// The bookmarks it left, if it was published.
@@ -184,6 +209,7 @@ impl RunRecord {
             commit: None,
             sources: BTreeMap::new(),
             sinks: BTreeMap::new(),
+            profiles: BTreeMap::new(),
             bookmarks_from: BTreeMap::new(),
             bookmarks_to: BTreeMap::new(),
             error: None,

@@ -21,7 +21,7 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use hardtack_catalog::{CatalogHandle, CatalogOf, schema_from_catalog};
-use hardtack_core::{Error, ErrorKind, JobContext, Meters, Result, nearest};
+use hardtack_core::{Environment, Error, ErrorKind, Meters, Result, nearest};
 
 use crate::provider::read_only;
 use crate::{CatalogTable, Table};
@@ -37,9 +37,9 @@ use crate::{CatalogTable, Table};
 ///
 /// # Errors
 /// [`Usage`](hardtack_core::ErrorKind::Usage) if the context has no catalog.
-pub fn register_names(ctx: &JobContext) -> Result<()> {
-    let handle = ctx.catalog_handle()?;
-    let state = ctx.session().state_ref();
+pub fn register_names(env: &Environment) -> Result<()> {
+    let handle = env.catalog_handle()?;
+    let state = env.session().state_ref();
     let mut state = state.write();
     let options = &mut state.config_mut().options_mut().catalog;
     // DataFusion's own looks at names that are known without asking anybody.
@@ -51,7 +51,7 @@ pub fn register_names(ctx: &JobContext) -> Result<()> {
         return Ok(());
     }
     let functions = state.table_functions().keys().cloned().collect();
-    let tables = Lookup { handle, meters: ctx.meters().clone(), functions: Arc::new(functions) };
+    let tables = Lookup { handle, meters: env.meters().clone(), functions: Arc::new(functions) };
     let names = Names { name: name.clone(), session, tables };
     list.register_catalog(name, Arc::new(names));
     Ok(())

@@ -6,7 +6,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::prelude::DataFrame;
 use hardtack_catalog::{CatalogOf, DatabaseName, Table as Description, TableFormat, columns_of};
-use hardtack_core::{Error, ErrorKind, JobContext, Location, Result, Sink, Source, Staged};
+use hardtack_core::{Error, ErrorKind, LoadContext, Location, Result, Sink, Source, StageContext, Staged};
 use hardtack_sinks::ParquetDataset;
 use hardtack_sources::{Files, Format};
 use hardtack_transforms::{Missing, coerce_to_schema, coerce_to_schema_with};
@@ -112,22 +112,22 @@ impl<F: Format> Source for OrTable<Files<F>> {
         if self.table.is_some() { None } else { self.files.location() }
     }
 
-    async fn load(&self, ctx: &JobContext) -> Result<DataFrame> {
+    async fn load(&self, ctx: &LoadContext) -> Result<DataFrame> {
         let Some(table) = &self.table else { return self.files.load(ctx).await };
-        let rows = table.load_as(ctx, self.name()).await.map_err(|e| missing(e, table))?;
+        let rows = table.load(ctx).await.map_err(|e| missing(e, table))?;
         let Some(schema) = self.files.declared_schema() else { return Ok(rows) };
         let declared = coerce_to_schema_with(fold_names(rows, &schema)?, &schema, Missing::FillWithNull);
         declared.map_err(|e| e.with("table", table.qualified_name()))
     }
 
-    async fn schema(&self, ctx: &JobContext) -> Result<SchemaRef> {
+    async fn schema(&self, ctx: &LoadContext) -> Result<SchemaRef> {
         match (&self.table, self.files.declared_schema()) {
             (Some(table), None) => table.schema(ctx).await.map_err(|e| missing(e, table)),
             _ => self.files.schema(ctx).await,
         }
     }
 
-    async fn conform(&self, ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+    async fn conform(&self, ctx: &LoadContext, rows: DataFrame) -> Result<DataFrame> {
         match (&self.table, self.files.declared_schema()) {
             (Some(table), None) => Source::conform(table, ctx, rows).await,
             _ => self.files.conform(ctx, rows).await,
@@ -164,7 +164,7 @@ impl Sink for OrTable<ParquetDataset> {
         if self.table.is_some() { None } else { self.files.location() }
     }
 
-    async fn stage(&self, ctx: &JobContext, rows: DataFrame) -> Result<Staged> {
+    async fn stage(&self, ctx: &StageContext, rows: DataFrame) -> Result<Staged> {
         let Some(table) = &self.table else { return self.files.stage(ctx, rows).await };
         let (table, rows, created) = self.as_table(table, rows)?;
         match (table.stage(ctx, rows).await, created) {
@@ -173,7 +173,7 @@ impl Sink for OrTable<ParquetDataset> {
         }
     }
 
-    async fn conform(&self, ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+    async fn conform(&self, ctx: &StageContext, rows: DataFrame) -> Result<DataFrame> {
         let Some(table) = &self.table else { return self.files.conform(ctx, rows).await };
         let (table, rows, created) = self.as_table(table, rows)?;
         match (ctx.catalog_handle(), created) {

@@ -14,7 +14,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use futures::TryStreamExt;
 use hardtack_catalog::{self as catalog, Catalog, CatalogOf, NULL_PARTITION, Partition, schema_from_catalog};
-use hardtack_core::{Error, JobContext, Location, Meter, Result};
+use hardtack_core::{Error, LoadContext, Location, Meter, Result};
 use hardtack_sources::{Folder, FolderScan, Wanted, partition_value};
 
 use crate::Table;
@@ -42,19 +42,15 @@ impl fmt::Debug for CatalogTable {
 }
 
 impl CatalogTable {
-    /// The table of this name in the catalog of the run. What is read is counted for the source of the same name.
+    /// The table of this name in the catalog of the run. What is read of it is counted for the source that is loaded.
     ///
     /// # Errors
     /// [`NotFound`](hardtack_core::ErrorKind::NotFound) if the catalog has no such table, and those of
     /// [`CatalogTable::new`].
-    pub async fn open(ctx: &JobContext, table: &Table) -> Result<Self> {
-        Self::open_as(ctx, table, table.qualified_name()).await
-    }
-
-    pub(crate) async fn open_as(ctx: &JobContext, table: &Table, source: &str) -> Result<Self> {
+    pub async fn open(ctx: &LoadContext, table: &Table) -> Result<Self> {
         let catalog = ctx.catalog().await?;
         let description = catalog.get_table(table.database(), table.table()).await?;
-        Self::new(catalog, description, ctx.meters().source(source))
+        Self::new(catalog, description, ctx.meter())
     }
 
     /// A table that has been read from `catalog`. What is read of it is counted by `meter`.

@@ -12,7 +12,7 @@ use hardtack_catalog::{
     schema_from_catalog,
 };
 use hardtack_core::publish::Phase;
-use hardtack_core::{Error, ErrorKind, JobContext, Location, PublishAction, Report, Result, Sink, Staged};
+use hardtack_core::{Error, ErrorKind, Location, PublishAction, Report, Result, Sink, StageContext, Staged};
 use hardtack_sinks::{Compression, Folder, ParquetDataset, Placement, Seen, Statistics, Unseen, WrittenFile};
 use tokio::sync::Mutex;
 
@@ -237,14 +237,14 @@ impl Sink for Table {
         self.qualified_name()
     }
 
-    async fn stage(&self, ctx: &JobContext, rows: DataFrame) -> Result<Staged> {
+    async fn stage(&self, ctx: &StageContext, rows: DataFrame) -> Result<Staged> {
         let saving = Saving::begin(self, ctx, &rows).await?;
         tracing::info!(table = self.qualified_name(), location = %saving.base, new = !saving.exists, "saving to a table");
         saving.stage(rows).await
     }
 
     /// As the table, if the context has a catalog, or the one that is to be created takes them.
-    async fn conform(&self, ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+    async fn conform(&self, ctx: &StageContext, rows: DataFrame) -> Result<DataFrame> {
         let table = match (ctx.catalog_handle(), &self.writing.create) {
             (Ok(_), _) => Saving::begin(self, ctx, &rows).await?.table,
             (Err(_), Some(description)) => {
@@ -270,7 +270,7 @@ fn coerced(writing: &Writing, table: &Description, rows: DataFrame) -> Result<(P
 
 /// A table that rows are being saved to.
 struct Saving<'a> {
-    ctx: &'a JobContext,
+    ctx: &'a StageContext,
     writing: &'a Writing,
     catalog: Arc<dyn Catalog>,
     /// With the columns that it will have.
@@ -282,7 +282,7 @@ struct Saving<'a> {
 }
 
 impl<'a> Saving<'a> {
-    async fn begin(sink: &'a Table, ctx: &'a JobContext, rows: &DataFrame) -> Result<Self> {
+    async fn begin(sink: &'a Table, ctx: &'a StageContext, rows: &DataFrame) -> Result<Self> {
         let catalog = ctx.catalog().await?;
         let (mut table, exists) = sink.target(catalog.as_ref()).await?;
         writable(&table)?;
@@ -319,7 +319,8 @@ impl<'a> Saving<'a> {
             actions.push((Phase::Appear, Step::Describe { create, columns: self.changes.clone() }));
         }
         actions.extend(steps);
-        let expired = versions::expired(self.ctx, &self.base, self.writing.grace_period).await?;
+        let expired =
+            versions::expired(self.ctx.stores(), &self.base, self.writing.grace_period, self.ctx.now()).await?;
         actions.extend(expired.into_iter().map(|record| (Phase::Remove, Step::Remove { record })));
         let report = report(&files);
         let mut publish: Vec<PublishAction> = files.into_iter().filter_map(|file| file.publish).collect();
@@ -360,7 +361,8 @@ impl<'a> Saving<'a> {
             slots.entry(Vec::new()).or_insert_with(|| Slot::new(Vec::new(), root.clone()));
         }
         let present = self.present(slots.keys()).await?;
-        let mut superseded = versions::list_superseded(self.ctx, &selection::wanted(&self.table)?, &present).await?;
+        let mut superseded =
+            versions::list_superseded(self.ctx.stores(), &selection::wanted(&self.table)?, &present).await?;
         let added: Counted = slots.values().map(|slot| slot.counted).sum();
         let replaced: Option<Counted> = present.iter().map(|partition| Counted::of(&partition.parameters)).sum();
         let change = match (self.writing.mode, replaced) {

@@ -11,7 +11,7 @@ use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::prelude::DataFrame;
 use datafusion::sql::TableReference;
 use hardtack_catalog::CatalogOf;
-use hardtack_core::{ErrorKind, JobContext, Result, Source};
+use hardtack_core::{ErrorKind, LoadContext, Result, Source};
 use hardtack_transforms::{Missing, coerce_to_schema_with};
 
 use crate::evolution::fold_names;
@@ -27,24 +27,14 @@ impl Table {
         self
     }
 
-    /// What is read is counted for the source `source`.
-    async fn provider(&self, ctx: &JobContext, source: &str) -> Result<Arc<dyn TableProvider>> {
-        match (CatalogTable::open_as(ctx, self, source).await, &self.or_empty) {
+    async fn provider(&self, ctx: &LoadContext) -> Result<Arc<dyn TableProvider>> {
+        match (CatalogTable::open(ctx, self).await, &self.or_empty) {
             (Ok(table), _) => Ok(Arc::new(table)),
             (Err(e), Some(schema)) if e.kind() == ErrorKind::NotFound => {
                 Ok(Arc::new(EmptyTable::new(Arc::clone(schema))))
             }
             (Err(e), _) => Err(e),
         }
-    }
-
-    /// Its rows, counted for the source `source`.
-    pub(crate) async fn load_as(&self, ctx: &JobContext, source: &str) -> Result<DataFrame> {
-        let source = provider_as_source(self.provider(ctx, source).await?);
-        // Under its own name, so that two tables with a column of the same name can be joined.
-        let plan =
-            LogicalPlanBuilder::scan(TableReference::partial(self.database(), self.table()), source, None)?.build()?;
-        Ok(DataFrame::new(ctx.session().state(), plan))
     }
 }
 
@@ -54,17 +44,21 @@ impl Source for Table {
         self.qualified_name()
     }
 
-    async fn load(&self, ctx: &JobContext) -> Result<DataFrame> {
-        self.load_as(ctx, self.qualified_name()).await
+    async fn load(&self, ctx: &LoadContext) -> Result<DataFrame> {
+        let source = provider_as_source(self.provider(ctx).await?);
+        // Under its own name, so that two tables with a column of the same name can be joined.
+        let name = TableReference::partial(self.database(), self.table());
+        let plan = LogicalPlanBuilder::scan(name, source, None)?.build()?;
+        Ok(DataFrame::new(ctx.session().state(), plan))
     }
 
     /// What the catalog says; no file is listed.
-    async fn schema(&self, ctx: &JobContext) -> Result<SchemaRef> {
-        Ok(self.provider(ctx, self.qualified_name()).await?.schema())
+    async fn schema(&self, ctx: &LoadContext) -> Result<SchemaRef> {
+        Ok(self.provider(ctx).await?.schema())
     }
 
     /// To the columns of the table, if the context has a catalog that knows it, or to those that it is said to have.
-    async fn conform(&self, ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+    async fn conform(&self, ctx: &LoadContext, rows: DataFrame) -> Result<DataFrame> {
         let schema = match ctx.catalog_handle() {
             Ok(_) => Some(self.schema(ctx).await?),
             Err(_) => self.or_empty.clone(),

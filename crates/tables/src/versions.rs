@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::{StreamExt, TryStreamExt};
 use hardtack_catalog::{Catalog, CatalogOf, Partition, Predicate, Table as Description};
 use hardtack_core::staging::VERSIONS;
@@ -119,12 +119,11 @@ impl Record {
 
 /// The files of partitions that are going to be superseded, as they are now.
 pub(crate) async fn list_superseded(
-    ctx: &JobContext,
+    stores: &Stores,
     wanted: &Wanted,
     partitions: &[Partition],
 ) -> Result<HashMap<Vec<String>, Superseded>> {
     let placed = partitions.iter().filter_map(|p| Some((p.values.clone(), p.storage.location.clone()?)));
-    let stores = ctx.stores();
     let listed = futures::stream::iter(placed.collect::<Vec<_>>()).map(|(values, location)| async move {
         let (_, root) = open(stores, &location)?;
         let files = wanted_files(stores, &location, wanted).await?;
@@ -154,11 +153,16 @@ pub(crate) fn check_record(record: &Location, base: &Location) -> Result<()> {
 }
 
 /// The records of what was superseded longer ago than the grace period.
-pub(crate) async fn expired(ctx: &JobContext, base: &Location, grace: TimeDelta) -> Result<Vec<Location>> {
-    let (store, path) = open(ctx.stores(), &base.join(VERSIONS))?;
+pub(crate) async fn expired(
+    stores: &Stores,
+    base: &Location,
+    grace: TimeDelta,
+    now: DateTime<Utc>,
+) -> Result<Vec<Location>> {
+    let (store, path) = open(stores, &base.join(VERSIONS))?;
     let listed = store.objects.list_with_delimiter(Some(&path)).await?;
     let is_old =
-        |meta: &&ObjectMeta| meta.location.filename().is_some_and(is_record) && meta.last_modified + grace <= ctx.now();
+        |meta: &&ObjectMeta| meta.location.filename().is_some_and(is_record) && meta.last_modified + grace <= now;
     let mut expired: Vec<Location> =
         listed.objects.iter().filter(is_old).map(|meta| Location::of(&store.url, &meta.location)).collect();
     expired.sort();
@@ -305,7 +309,7 @@ pub async fn vacuum(ctx: &JobContext, table: &Table, options: &VacuumOptions) ->
     let description = catalog.get_table(table.database(), table.table()).await?;
     let base = base_of(&description)?;
     let mut files = Vec::new();
-    for record in expired(ctx, &base, options.grace_period).await? {
+    for record in expired(ctx.stores(), &base, options.grace_period, ctx.now()).await? {
         files.extend(remove(catalog.as_ref(), ctx.stores(), &record, options.dry_run).await?);
     }
     files.extend(remove_orphans(ctx, catalog.as_ref(), &description, &base, options).await?);

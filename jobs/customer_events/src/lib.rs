@@ -108,7 +108,7 @@ pub async fn main(ctx: &Context<Args>) -> Result<()> {
     let deleted = ctx.load(deleted(args)).await?;
 
     let changes = changes(valid(events)?, &args.unavailable_value)?;
-    let merged = merge(current, deleted, changes)?;
+    let merged = ctx.persist(merge(current, deleted, changes)?).await?;
 
     ctx.save(customers(args), alive(merged.clone())?).await?;
     ctx.save(delete_markers(args), remembered(merged, ctx.now(), args.keep_deletes_days)?).await

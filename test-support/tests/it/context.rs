@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 use datafusion::prelude::*;
-use hardtack_core::{Context, Error, ErrorKind, JobContext, Result, Sink, Source, Staged};
+use hardtack_core::{Context, Error, ErrorKind, LoadContext, Result, Sink, Source, StageContext, Staged};
 use hardtack_test_support::{TestContext, assert_frame, json, rows};
 use insta::assert_snapshot;
 
@@ -14,7 +14,7 @@ impl Source for Table {
     fn name(&self) -> &str {
         self.0
     }
-    async fn load(&self, _: &JobContext) -> Result<DataFrame> {
+    async fn load(&self, _: &LoadContext) -> Result<DataFrame> {
         unreachable!("a test touches no source")
     }
 }
@@ -24,7 +24,7 @@ impl Sink for Table {
     fn name(&self) -> &str {
         self.0
     }
-    async fn stage(&self, _: &JobContext, _: DataFrame) -> Result<Staged> {
+    async fn stage(&self, _: &StageContext, _: DataFrame) -> Result<Staged> {
         unreachable!("a test touches no sink")
     }
 }
@@ -60,7 +60,7 @@ async fn time_and_the_run_stand_still() {
     test.set_now("2026-11-22T04:00:00Z");
     assert_eq!(test.ctx().now().to_rfc3339(), "2026-11-22T04:00:00+00:00");
     assert_eq!(test.ctx().run().id.as_str(), TestContext::<()>::RUN_ID);
-    assert_eq!(test.ctx().bookmark("a"), Some(&json!({"until": 7})));
+    assert_eq!(test.job().bookmark("a"), Some(&json!({"until": 7})));
     assert_snapshot!(panic_of(|| test.set_now("noon")), @"`noon` is not a time such as `2026-11-21T04:00:00Z`: input contains invalid characters");
 }
 
@@ -140,10 +140,10 @@ impl Source for Small {
     fn name(&self) -> &str {
         "small"
     }
-    async fn load(&self, _: &JobContext) -> Result<DataFrame> {
+    async fn load(&self, _: &LoadContext) -> Result<DataFrame> {
         unreachable!("a test touches no source")
     }
-    async fn conform(&self, _: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+    async fn conform(&self, _: &LoadContext, rows: DataFrame) -> Result<DataFrame> {
         Self::conform(rows)
     }
 }
@@ -153,10 +153,10 @@ impl Sink for Small {
     fn name(&self) -> &str {
         "small"
     }
-    async fn stage(&self, _: &JobContext, _: DataFrame) -> Result<Staged> {
+    async fn stage(&self, _: &StageContext, _: DataFrame) -> Result<Staged> {
         unreachable!("a test touches no sink")
     }
-    async fn conform(&self, _: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+    async fn conform(&self, _: &StageContext, rows: DataFrame) -> Result<DataFrame> {
         Self::conform(rows)
     }
 }

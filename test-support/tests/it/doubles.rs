@@ -41,7 +41,7 @@ fn rows_that_differ_are_refused() {
     let ctx = JobContext::builder("test").build().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let text = panic_of(|| {
-        let _ = runtime.block_on(hardtack_core::Sink::stage(&sink, &ctx, rows! { id; 2 }.df()));
+        let _ = runtime.block_on(hardtack_core::Sink::stage(&sink, &ctx.staging("out"), rows! { id; 2 }.df()));
     });
     assert!(text.contains("MockSink::stage"), "{text}");
     std::mem::forget(sink);

@@ -54,7 +54,7 @@ impl Killed {
         let ctx = JobContext::builder("job").share(&base).run(run).journal(journal).build().unwrap();
         let rows = ctx.session().sql("select 1 as n").await.unwrap();
         let sink = JsonLines::new("out", Location::from(folder.path()).join("out/rows.jsonl"));
-        let staged = sink.stage(&ctx, rows).await.unwrap();
+        let staged = sink.stage(&ctx.staging("out"), rows).await.unwrap();
         Self { folder, ledger, attempt, staged }
     }
 

@@ -87,7 +87,7 @@ pub fn within_time<T>(work: impl Future<Output = T>) -> std::result::Result<T, S
 
 /// All rows of a source.
 pub async fn read(ctx: &JobContext, source: impl Source) -> Result<Vec<RecordBatch>> {
-    Ok(source.load(ctx).await?.collect().await?)
+    Ok(source.load(&ctx.loading("a")).await?.collect().await?)
 }
 
 /// A refusal says where it is.

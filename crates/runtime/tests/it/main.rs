@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use datafusion::prelude::DataFrame;
 use hardtack_core::publish::{Phase, Publisher};
-use hardtack_core::{Context, Error, ErrorKind, JobContext, Location, PublishAction, Result, Sink, Source, Staged};
+use hardtack_core::{Context, Error, ErrorKind, LoadContext, Location, PublishAction, Result, Sink, Source, StageContext, Staged};
 use hardtack_runtime::{Bars, Job, Outcome, RuntimeArgs, execute, open_context, open_state};
 use hardtack_sinks::{InMemory, JsonLines, ParquetDataset};
 use hardtack_state::{Ledger, RunRecord, RunStatus};
@@ -53,7 +53,7 @@ impl World {
     }
 }
 
-async fn one(ctx: &JobContext) -> Result<DataFrame> {
+async fn one<A>(ctx: &Context<A>) -> Result<DataFrame> {
     Ok(ctx.session().sql("select 1 as n").await?)
 }
 
@@ -141,9 +141,9 @@ impl Source for Counter {
         "counter"
     }
 
-    async fn load(&self, ctx: &JobContext) -> Result<DataFrame> {
-        let from = ctx.bookmark("counter").and_then(serde_json::Value::as_u64).unwrap_or(0);
-        ctx.advance_bookmark("counter", (from + 1).into());
+    async fn load(&self, ctx: &LoadContext) -> Result<DataFrame> {
+        let from = ctx.bookmark().and_then(serde_json::Value::as_u64).unwrap_or(0);
+        ctx.advance_bookmark((from + 1).into());
         Ok(ctx.session().sql(&format!("select {from} as n")).await?)
     }
 }
@@ -202,7 +202,7 @@ impl Sink for Mail {
         "mail"
     }
 
-    async fn stage(&self, _: &JobContext, rows: DataFrame) -> Result<Staged> {
+    async fn stage(&self, _: &StageContext, rows: DataFrame) -> Result<Staged> {
         let payload = rows.to_string().await?.into();
         let action = PublishAction::Foreign { publisher: "mail".to_owned(), phase: Phase::Point, payload };
         Ok(Staged { publish: vec![action], ..Staged::default() })

@@ -35,7 +35,7 @@ impl Writer {
     }
 
     async fn stage(&self, kind: &str, root: &Location) -> Staged {
-        sink(kind, root).stage(&self.ctx, self.ctx.session().sql(ROWS).await.unwrap()).await.unwrap()
+        sink(kind, root).stage(&self.ctx.staging("out"), self.ctx.session().sql(ROWS).await.unwrap()).await.unwrap()
     }
 
     async fn discard(&self) {
@@ -146,8 +146,8 @@ async fn what_is_replaced_before_it_is_read_ends_the_run(
     }
     let at = bucket.at("in");
     let rows = match format {
-        "csv" => CsvFiles::new("in", at).load(&run.ctx).await.unwrap(),
-        _ => ParquetFiles::new("in", at).load(&run.ctx).await.unwrap(),
+        "csv" => CsvFiles::new("in", at).load(&run.ctx.loading("in")).await.unwrap(),
+        _ => ParquetFiles::new("in", at).load(&run.ctx.loading("in")).await.unwrap(),
     };
     assert_eq!(rows.clone().count().await.unwrap(), 2);
     match removed {
@@ -168,7 +168,7 @@ async fn write(run: &Writer, bucket: &Bucket, format: &str, name: &str, value: &
     let row = run.ctx.session().sql(&format!("select '{value}' as v")).await.unwrap();
     // A folder each, because files are named after their run.
     let folder = format!("made/{name}{value}");
-    let made = ParquetDataset::new("made", bucket.at(&folder)).stage(&run.ctx, row).await.unwrap();
+    let made = ParquetDataset::new("made", bucket.at(&folder)).stage(&run.ctx.staging("out"), row).await.unwrap();
     run.ctx.publish(&made.publish).await.unwrap();
     let [file] = &*bucket.files(&folder) else { panic!("one row is in one file") };
     bucket.write(&format!("in/{name}.parquet"), bucket.read(file));

@@ -50,7 +50,7 @@ async fn staged_is_invisible_and_published_is_whole(
     let ctx = JobContext::builder("job").journal(journal.clone()).build().unwrap();
     let sink = sink(kind, &root);
 
-    let staged = sink.stage(&ctx, sql(&ctx, ROWS).await).await.unwrap();
+    let staged = sink.stage(&ctx.staging("out"), sql(&ctx, ROWS).await).await.unwrap();
     assert_eq!(visible(&ctx, &root).await, Vec::<String>::new());
     assert_eq!(staged.report.rows, 2);
 
@@ -81,7 +81,7 @@ async fn discarded_leaves_no_trace(
     let root = if store == "file" { Location::from(folder.path()) } else { Location::from("memory:/lake") };
     let journal = Arc::new(MemoryJournal::default());
     let ctx = JobContext::builder("job").journal(journal.clone()).build().unwrap();
-    let staged = sink(kind, &root).stage(&ctx, sql(&ctx, ROWS).await).await.unwrap();
+    let staged = sink(kind, &root).stage(&ctx.staging("out"), sql(&ctx, ROWS).await).await.unwrap();
     for _ in 0..2 {
         discard(ctx.stores(), ctx.publishers(), &journal.noted()).await.unwrap();
     }
@@ -100,7 +100,7 @@ async fn a_stranger_at_the_target_is_not_taken_for_ours(#[values("file", "memory
     let journal = Arc::new(MemoryJournal::default());
     let ctx = JobContext::builder("job").journal(journal.clone()).build().unwrap();
     let target = root.join("out/rows.jsonl");
-    let staged = JsonLines::new("out", &target).stage(&ctx, sql(&ctx, ROWS).await).await.unwrap();
+    let staged = JsonLines::new("out", &target).stage(&ctx.staging("out"), sql(&ctx, ROWS).await).await.unwrap();
     discard(ctx.stores(), ctx.publishers(), &journal.noted()).await.unwrap();
     let (store, path) = ctx.stores().open(&target).unwrap();
     // Of the same size, even.
@@ -114,6 +114,6 @@ async fn a_stranger_at_the_target_is_not_taken_for_ours(#[values("file", "memory
 async fn a_plan_that_fails_names_its_reason() {
     let ctx = context("r");
     let rows = sql(&ctx, "select 1 / n as x from (values (1), (0)) as t(n)").await;
-    let error = ParquetDataset::new("out", "memory:/out").stage(&ctx, rows).await.unwrap_err();
+    let error = ParquetDataset::new("out", "memory:/out").stage(&ctx.staging("out"), rows).await.unwrap_err();
     insta::assert_snapshot!(error.chain(), @"a number was divided by zero (way out: `x / nullif(y, 0)` is null where `y` is zero)");
 }

@@ -161,7 +161,7 @@ async fn what_a_failed_write_has_begun_can_be_discarded(
     let dataset =
         ParquetDataset::new("out", "memory:/lake/out").partition_by(["p"]).with_row_group_rows(row_group_rows);
 
-    let error = dataset.stage(&ctx, sql(&ctx, TWO_HUNDRED).await).await.unwrap_err();
+    let error = dataset.stage(&ctx.staging("out"), sql(&ctx, TWO_HUNDRED).await).await.unwrap_err();
 
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     let text = error.chain();
@@ -191,8 +191,9 @@ async fn what_a_stopped_write_has_begun_can_be_discarded(
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
+    let staging = ctx.staging("out");
     tokio::select! {
-        staged = dataset.stage(&ctx, rows) => panic!("it was not stopped in the middle: {staged:?}"),
+        staged = dataset.stage(&staging, rows) => panic!("it was not stopped in the middle: {staged:?}"),
         () = enough => {}
     }
 

@@ -232,7 +232,8 @@ async fn all_types_and_odd_partitions_come_back() {
         let at = out.join(folder).to_str().unwrap().to_owned();
         let dataset = ParquetDataset::new(folder, at.as_str()).partition_by(["city", "year"]);
         let dataset = if folder == "kept" { dataset.keep_partition_columns() } else { dataset };
-        let staged = dataset.stage(&ctx, ctx.session().read_batch(batch.clone()).unwrap()).await.unwrap();
+        let staged =
+            dataset.stage(&ctx.staging("out"), ctx.session().read_batch(batch.clone()).unwrap()).await.unwrap();
         ctx.publish(&staged.publish).await.unwrap();
         // Rows 0 and 9 share a folder, 5 and 6 do, too.
         assert_eq!(staged.report.files, 9);
@@ -240,7 +241,7 @@ async fn all_types_and_odd_partitions_come_back() {
         let source = ParquetFiles::new(folder, at.as_str()).with_schema(wanted.schema());
         // Columns that were kept need no folders.
         let source = if folder == "kept" { source } else { source.with_hive_partitions() };
-        let back = source.load(&ctx).await.unwrap().sort(vec![col("id").sort(true, true)]).unwrap();
+        let back = source.load(&ctx.loading("a")).await.unwrap().sort(vec![col("id").sort(true, true)]).unwrap();
         let back = concat_batches(&wanted.schema(), &back.collect().await.unwrap()).unwrap();
         for (field, (back, wanted)) in wanted.schema().fields().iter().zip(back.columns().iter().zip(wanted.columns()))
         {

@@ -26,7 +26,7 @@ async fn sql(ctx: &JobContext, query: &str) -> DataFrame {
 }
 
 async fn save(ctx: &JobContext, sink: &impl Sink, query: &str) -> Staged {
-    let staged = sink.stage(ctx, sql(ctx, query).await).await.unwrap();
+    let staged = sink.stage(&ctx.staging("out"), sql(ctx, query).await).await.unwrap();
     ctx.publish(&staged.publish).await.unwrap();
     staged
 }

@@ -44,7 +44,7 @@ async fn an_overwrite_deletes_what_was_there_when_it_began_and_nothing_else() {
     let dataset = ParquetDataset::new("numbers", Location::from(folder.path())).overwrite();
     save(&context("r1"), &dataset, "select 1 as n").await;
     let ctx = context("r2");
-    let staged = dataset.stage(&ctx, sql(&ctx, "select 2 as n").await).await.unwrap();
+    let staged = dataset.stage(&ctx.staging("out"), sql(&ctx, "select 2 as n").await).await.unwrap();
     // Somebody else adds a file in between.
     std::fs::copy(crate::only_file(folder.path(), "part-00000-r1"), folder.path().join("other.parquet")).unwrap();
     ctx.publish(&staged.publish).await.unwrap();
@@ -132,7 +132,7 @@ async fn the_file_says_how_it_was_made(#[case] compression: Compression, #[case]
 #[tokio::test]
 async fn a_configuration_that_cannot_work_is_refused(#[case] dataset: ParquetDataset, #[case] message: &str) {
     let ctx = context("r");
-    let error = dataset.stage(&ctx, sql(&ctx, "select 1 as n").await).await.unwrap_err();
+    let error = dataset.stage(&ctx.staging("out"), sql(&ctx, "select 1 as n").await).await.unwrap_err();
     assert_eq!((error.kind(), error.message()), (ErrorKind::Usage, message));
 }
 
@@ -159,10 +159,11 @@ async fn rows_are_coerced_to_the_declared_schema_or_refused() {
     ");
 
     let ctx = context("r3");
-    let error = dataset.stage(&ctx, sql(&ctx, "select 'someday' as day, 7 as n").await).await.unwrap_err();
+    let error =
+        dataset.stage(&ctx.staging("out"), sql(&ctx, "select 'someday' as day, 7 as n").await).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
     insta::assert_snapshot!(error.chain(), @"a value does not fit the declared type without loss (column: day, value: someday, type: string, declared: date)");
-    let error = dataset.stage(&ctx, sql(&ctx, "select 7 as n").await).await.unwrap_err();
+    let error = dataset.stage(&ctx.staging("out"), sql(&ctx, "select 7 as n").await).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
     insta::assert_snapshot!(error.chain(), @"declared columns are missing (missing: day, columns: n)");
 }

@@ -85,9 +85,9 @@ async fn compressed_by_suffix(#[case] name: &str, #[case] magic: &[u8]) {
 async fn what_a_file_cannot_be() {
     let ctx = context("r");
     let rows = sql(&ctx, "select 1 as n, [1] as list").await;
-    let error = CsvFile::new("a", "memory:/a.csv").stage(&ctx, rows.clone()).await.unwrap_err();
+    let error = CsvFile::new("a", "memory:/a.csv").stage(&ctx.staging("out"), rows.clone()).await.unwrap_err();
     insta::assert_snapshot!(error, @"a CSV file cannot hold the column `list` (type: List(Int64), way out: flatten it, or write JSON lines or Parquet)");
-    let error = JsonLines::new("a", "memory:/folder/").stage(&ctx, rows).await.unwrap_err();
+    let error = JsonLines::new("a", "memory:/folder/").stage(&ctx.staging("out"), rows).await.unwrap_err();
     insta::assert_snapshot!(error, @"`memory:/folder/` names a folder; name the file, `memory:/folder/rows.csv` say");
 }
 
@@ -141,6 +141,6 @@ async fn moments_beyond_the_calendar_are_refused(#[case] name: &str, #[case] row
     };
     let ctx = context("r");
     let rows = ctx.session().sql(rows).await.unwrap();
-    let error = sink.stage(&ctx, rows).await.unwrap_err();
+    let error = sink.stage(&ctx.staging("out"), rows).await.unwrap_err();
     assert_eq!((error.kind(), error.get("column")), (hardtack_core::ErrorKind::Refused, Some("at")), "{error}");
 }

@@ -24,7 +24,7 @@ fn limited(threads: usize, bytes: usize) -> JobContext {
 }
 
 async fn save_frame(ctx: &JobContext, sink: &ParquetDataset, rows: DataFrame) -> u64 {
-    let staged = sink.stage(ctx, rows).await.unwrap();
+    let staged = sink.stage(&ctx.staging("out"), rows).await.unwrap();
     ctx.publish(&staged.publish).await.unwrap();
     staged.report.rows
 }
@@ -72,7 +72,7 @@ async fn duplicates_are_dropped_in_the_partition_and_nothing_else_is(
     let rows = drop_duplicates(twice.clone(), &[]).unwrap();
     let rows = rows.with_column("part", col("day") % datafusion::prelude::lit(10)).unwrap();
     let dataset = ParquetDataset::new("visits", Location::from(folder.path())).partition_by(["part"]);
-    let staged = dataset.stage(&ctx, rows).await.unwrap();
+    let staged = dataset.stage(&ctx.staging("out"), rows).await.unwrap();
     ctx.publish(&staged.publish).await.unwrap();
     let wanted = sql(&context("w"), &format!("select distinct * from ({VISITS})")).await;
     let wanted = wanted.with_column("part", col("day") % datafusion::prelude::lit(10)).unwrap();
@@ -269,7 +269,7 @@ async fn the_layout_is_as_chosen() {
 #[tokio::test]
 async fn a_layout_that_cannot_be_is_refused(#[case] dataset: ParquetDataset, #[case] message: &str) {
     let ctx = context("r");
-    let error = dataset.stage(&ctx, sql(&ctx, "select 1 as n, [1] as l").await).await.unwrap_err();
+    let error = dataset.stage(&ctx.staging("out"), sql(&ctx, "select 1 as n, [1] as l").await).await.unwrap_err();
     assert_eq!((error.kind(), error.message()), (ErrorKind::Usage, message));
 }
 
@@ -278,10 +278,10 @@ async fn moments_that_share_a_name_are_refused_as_partitions() {
     let ctx = context("r");
     let zoned = "select 1 as n, arrow_cast(0, 'Timestamp(Microsecond, Some(\"Europe/Berlin\"))') as t";
     let dataset = ParquetDataset::new("n", "memory:/x").partition_by(["t"]);
-    let error = dataset.stage(&ctx, sql(&ctx, zoned).await).await.unwrap_err();
+    let error = dataset.stage(&ctx.staging("out"), sql(&ctx, zoned).await).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
     let utc = zoned.replace("Europe/Berlin", "UTC");
-    assert!(dataset.stage(&ctx, sql(&ctx, &utc).await).await.is_ok());
+    assert!(dataset.stage(&ctx.staging("out"), sql(&ctx, &utc).await).await.is_ok());
 }
 
 #[tokio::test]
@@ -333,8 +333,10 @@ async fn a_disk_that_is_full_is_said_to_be_and_nothing_is_published() {
     std::fs::write(folder.path().join("in the way"), "").unwrap();
     let ctx = context("r");
     let dataset = ParquetDataset::new("n", Location::from(folder.path()).join("in the way/x")).partition_by(["p"]);
-    let error =
-        dataset.stage(&ctx, sql(&ctx, "select 1 as n, value as p from generate_series(1, 9)").await).await.unwrap_err();
+    let error = dataset
+        .stage(&ctx.staging("out"), sql(&ctx, "select 1 as n, value as p from generate_series(1, 9)").await)
+        .await
+        .unwrap_err();
     assert!(error.get("target").is_some() || error.get("path").is_some(), "{}", error.chain());
 }
 

@@ -88,7 +88,7 @@ async fn a_file_that_is_replaced_after_it_was_listed_ends_the_run(
     let local = folder.path().to_str().unwrap().to_owned();
     let at = if store == "file" { format!("{local}/data") } else { "memory:/data".to_owned() };
 
-    let rows = of.source(at.as_str()).load(&ctx).await.unwrap();
+    let rows = of.source(at.as_str()).load(&ctx.loading("a")).await.unwrap();
     assert_eq!(rows.clone().count().await.unwrap(), 6);
     if store == "file" {
         let new = folder.path().join("new");
@@ -113,8 +113,8 @@ async fn a_file_that_is_replaced_after_it_was_listed_ends_the_run(
 async fn interrupted(ctx: &JobContext, file: &Path, done: impl FnOnce(&Path)) -> Result<usize> {
     let (at, schema) = (file.to_str().unwrap(), schema(&[("v", DataType::Utf8)]));
     let rows = match file.extension().is_some_and(|suffix| suffix == "csv") {
-        true => CsvFiles::new("a", at).with_schema(schema).load(ctx).await?,
-        false => JsonFiles::new("a", at).with_schema(schema).load(ctx).await?,
+        true => CsvFiles::new("a", at).with_schema(schema).load(&ctx.loading("a")).await?,
+        false => JsonFiles::new("a", at).with_schema(schema).load(&ctx.loading("a")).await?,
     };
     let mut rows = rows.execute_stream().await?;
     let mut read = rows.next().await.unwrap()?.num_rows();

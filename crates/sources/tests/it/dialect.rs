@@ -353,7 +353,7 @@ async fn who_asks_for_the_columns_is_told_what_is_wrong() {
     let mut told = Vec::new();
     for text in [&b"id,name\n1,x\nid,name\n2,y\n"[..], b"id,name\n1,x\n2,\xff\n3,y\n"] {
         let ctx = with_files([("data/a.csv", text.to_vec())]).await;
-        let error = csv().schema(&ctx).await.unwrap_err();
+        let error = csv().schema(&ctx.loading("a")).await.unwrap_err();
         told.push(format!("{}: {}", error.kind().name(), error.chain()));
     }
     assert_snapshot!(told.join("\n"), @"

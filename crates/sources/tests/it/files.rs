@@ -180,7 +180,7 @@ async fn nothing_to_read_is_an_error_or_no_rows() {
     +---+
     ");
     assert_snapshot!(show(&ctx, JsonFiles::new("a", "memory:/nowhere").or_empty()).await, @"usage: `or_empty` needs to know what columns no rows have; declare them with `with_schema`");
-    assert_eq!(a().or_empty().load(&ctx).await.unwrap().count().await.unwrap(), 0);
+    assert_eq!(a().or_empty().load(&ctx.loading("a")).await.unwrap().count().await.unwrap(), 0);
     let blank = with_files([("data/a.json", "{}\n"), ("data/b.json", "")]).await;
     assert_snapshot!(show(&blank, JsonFiles::new("a", AT)).await, @"refused: the files have no columns; declare a schema if that can be (location: memory:/data)");
     assert_eq!(collect(&blank, a()).await.unwrap()[0].num_rows(), 1);
@@ -408,8 +408,8 @@ async fn a_declared_schema_needs_no_files() {
     let ctx = context(1);
     let source = a().with_partition_columns([("year", DataType::Int32)]);
     let names = |s: arrow::datatypes::SchemaRef| s.fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>();
-    assert_eq!(names(source.schema(&ctx).await.unwrap()), ["a", "year"]);
-    assert_eq!(names(a().with_hive_partitions().schema(&ctx).await.unwrap()), ["a"]);
+    assert_eq!(names(source.schema(&ctx.loading("a")).await.unwrap()), ["a", "year"]);
+    assert_eq!(names(a().with_hive_partitions().schema(&ctx.loading("a")).await.unwrap()), ["a"]);
     let twice = JsonFiles::new("a", AT).with_schema(schema(&[("a", DataType::Int64), ("a", DataType::Utf8)]));
     assert_snapshot!(show(&ctx, twice).await, @"usage: the declared schema has two columns of one name");
 }

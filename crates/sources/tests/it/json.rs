@@ -270,7 +270,7 @@ async fn rows_know_their_file_and_line() {
     );
 
     // Columns are chosen, and files by their name.
-    let rows = JsonFiles::new("c", AT).with_origin().load(&ctx).await.unwrap();
+    let rows = JsonFiles::new("c", AT).with_origin().load(&ctx.loading("c")).await.unwrap();
     let rows = rows.filter(col("_file").eq(lit("memory:/data/x/one.jsonl"))).unwrap();
     let rows = rows.select_columns(&["_line", "b"]).unwrap();
     assert_snapshot!(rows.clone().to_string().await.unwrap(), @"
@@ -292,7 +292,7 @@ async fn lines_are_counted_over_blocks() {
     let text: String = (1..=30_000).map(|i| format!("{{\"a\": {i}}}\n")).collect();
     let ctx = with_files([("data/a.json", text)]).await;
     let source = JsonFiles::new("a", AT).with_schema(schema(&[("a", DataType::Int64)])).with_origin();
-    let rows = source.load(&ctx).await.unwrap().filter(col("a").not_eq(col("_line"))).unwrap();
+    let rows = source.load(&ctx.loading("a")).await.unwrap().filter(col("a").not_eq(col("_line"))).unwrap();
     assert_eq!(rows.count().await.unwrap(), 0);
 }
 
@@ -321,7 +321,7 @@ async fn rows_that_stand_in_keep_the_contract() {
     let ctx = with_files([("x", "")]).await;
     let source = JsonFiles::new("a", AT).with_schema(schema(&[("a", DataType::Int8), ("b", DataType::Utf8)]));
     let given = async |query: &str| {
-        let rows = source.conform(&ctx, ctx.session().sql(query).await.unwrap()).await?;
+        let rows = source.conform(&ctx.loading("a"), ctx.session().sql(query).await.unwrap()).await?;
         Ok::<_, hardtack_core::Error>(rows.to_string().await?)
     };
     assert_snapshot!(given("select 7 as a").await.unwrap(), @"

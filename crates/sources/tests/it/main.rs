@@ -43,7 +43,7 @@ async fn put(ctx: &JobContext, path: &str, content: impl Into<bytes::Bytes>) {
 
 async fn rows(ctx: &JobContext, source: impl Source) -> Result<(SchemaRef, Vec<RecordBatch>)> {
     // Not through `ctx`, for which a name is an identity: tests load variants of one source.
-    let rows = source.load(ctx).await?;
+    let rows = source.load(&ctx.loading("a")).await?;
     Ok((Arc::clone(rows.schema().inner()), rows.collect().await?))
 }
 
@@ -61,7 +61,7 @@ async fn show(ctx: &JobContext, source: impl Source) -> String {
 
 /// The names and types of the columns in one line.
 async fn types(ctx: &JobContext, source: impl Source) -> String {
-    let schema = source.schema(ctx).await.unwrap();
+    let schema = source.schema(&ctx.loading("a")).await.unwrap();
     schema.fields().iter().map(|f| format!("{}: {}", f.name(), f.data_type())).collect::<Vec<_>>().join(", ")
 }
 

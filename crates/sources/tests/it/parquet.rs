@@ -182,7 +182,7 @@ async fn types_meet_without_losing_a_digit(
 ) {
     let file = |(of, value): (DataType, &str)| from_json(&format!("{{\"v\": {value}}}"), &[("v", of)]);
     let ctx = with_files([("data/a.parquet", file(one)), ("data/b.parquet", file(other))]).await;
-    let found = match ParquetFiles::new("a", AT).load(&ctx).await {
+    let found = match ParquetFiles::new("a", AT).load(&ctx.loading("a")).await {
         Ok(rows) => {
             let batches = rows.collect().await.unwrap();
             let cells = batches.iter().flat_map(|batch| {
@@ -217,7 +217,7 @@ async fn a_declared_double_takes_the_integers_that_it_holds() {
     let read = ParquetFiles::new("a", AT).with_schema(schema(&[("id", DataType::Float64)]));
     let refusal = "a value does not fit the declared type without loss (column: id, value: 9007199254740993, type: bigint, declared: double, file: memory:/data/a.parquet)";
     assert_eq!(show(&ctx, read.clone()).await, format!("refused: {refusal}"));
-    let filtered = read.load(&ctx).await.unwrap().filter(col("id").gt(lit(8.0))).unwrap();
+    let filtered = read.load(&ctx.loading("a")).await.unwrap().filter(col("id").gt(lit(8.0))).unwrap();
     let counted = filtered.aggregate(vec![], vec![count(lit(1))]).unwrap().collect().await;
     assert_eq!(hardtack_core::Error::from(counted.unwrap_err()).chain(), refusal);
 }

@@ -1045,7 +1045,7 @@ async fn a_run_that_comes_at_the_same_time_comes_out_on_top() {
     let dataset = ParquetDataset::new("sales", world.dir.at("lake/sales")).partition_by(["day"]);
     let ctx = world.run();
     let rows = rows! { id, day; 1, "mon"; 2, "tue" };
-    let staged = dataset.stage(&ctx, rows.to_df(ctx.session())).await.unwrap();
+    let staged = dataset.stage(&ctx.staging("out"), rows.to_df(ctx.session())).await.unwrap();
     ctx.publish(&staged.publish).await.unwrap();
     crawled_lake(&world).await;
     // The counts are wrong, so a crawl updates the partitions.
@@ -1083,7 +1083,7 @@ proptest! {
             let json = |(n, s, k, y): &(Option<i64>, String, Option<String>, i64)| serde_json::json!({"n": n, "s": s, "k": k, "y": y}).to_string();
             let batch = files::rows(&schema, &rows.iter().map(json).collect::<Vec<_>>().join(" "));
             let frame = world.ctx.session().read_batch(batch).unwrap();
-            let staged = ParquetDataset::new("t", "memory:/lake/t").partition_by(keys).stage(&world.ctx, frame).await.unwrap();
+            let staged = ParquetDataset::new("t", "memory:/lake/t").partition_by(keys).stage(&world.ctx.staging("out"), frame).await.unwrap();
             world.ctx.publish(&staged.publish).await.unwrap();
             let report = crawl(&world.ctx, &Location::from("memory:/lake"), "lake", &CrawlOptions::default()).await.unwrap();
             assert_eq!((report.tables.len(), report.problems.len()), (1, 0), "{}", said(&report));

@@ -327,7 +327,7 @@ async fn nothing_is_saved_to_some_files_of_a_folder() {
     with(&world, &CrawlOptions::default()).await;
     let rows = rows! { id, name, city; 2, "b", "c" };
     for table in [Table::named("lake", "patients"), Table::named("lake", "patients").overwrite()] {
-        let error = table.stage(&world.ctx, rows.to_df(world.ctx.session())).await.unwrap_err();
+        let error = table.stage(&world.ctx.staging("out"), rows.to_df(world.ctx.session())).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage);
         let why = "`lake.patients` has only some files of its folder, so nothing can be saved to it (way out: move its files to a folder of their own, drop the table (`hardtack drop`), and crawl)";
         assert_eq!(error.to_string(), why);

@@ -56,7 +56,7 @@ impl World {
     /// A run that saves rows, and is published twice, as if it had been rolled forward.
     async fn save(&self, table: Table, rows: Frame) {
         let ctx = self.run();
-        let staged = table.stage(&ctx, rows.to_df(ctx.session())).await.unwrap();
+        let staged = table.stage(&ctx.staging("out"), rows.to_df(ctx.session())).await.unwrap();
         ctx.publish(&staged.publish).await.unwrap();
         let before = self.partitions();
         ctx.publish(&staged.publish).await.unwrap();
@@ -157,7 +157,7 @@ async fn tables_follow_their_rows() {
     let all = rows! { id: Int64, name, day; 1, null, "mon"; 2, "x", "tue"; 5_000_000_000_i64, "y", "wed" };
     assert_frame(world.load().await, all);
 
-    let error = world.sales().stage(&world.run(), rows! { id, more, day; 1, 1, "mon" }.df()).await.unwrap_err();
+    let error = world.sales().stage(&world.run().staging("out"), rows! { id, more, day; 1, 1, "mon" }.df()).await.unwrap_err();
     assert_snapshot!(world.plain(&error.chain()), @"the table does not have these columns (table: DB.sales, columns: more, way out: drop them before saving, or let the table grow: .schema_evolution(AddColumns))");
 }
 
@@ -191,7 +191,7 @@ async fn only_what_a_filter_leaves_is_listed_and_read() {
 
     // A dry run asks what the columns are, and nothing else.
     let before = (world.glue.requests("").len(), world.s3.requests("").len());
-    assert_eq!(world.sales().schema(&world.run()).await.unwrap().fields().len(), 2);
+    assert_eq!(world.sales().schema(&world.run().loading("a")).await.unwrap().fields().len(), 2);
     assert_eq!((world.glue.requests("").len() - before.0, world.s3.requests("").len() - before.1), (1, 0));
 }
 

@@ -87,7 +87,7 @@ impl World {
     /// Stages rows in a run of their own, to be published later.
     pub(crate) async fn stage(&self, table: Table, rows: Frame) -> Result<(JobContext, Staged)> {
         let ctx = self.run();
-        let staged = table.stage(&ctx, rows.to_df(ctx.session())).await?;
+        let staged = table.stage(&ctx.staging("out"), rows.to_df(ctx.session())).await?;
         Ok((ctx, staged))
     }
 

@@ -57,7 +57,7 @@ async fn loaded<S: Source>(world: &World, source: S) -> String {
 
 async fn saved(world: &World, sink: &OrTable<ParquetDataset>, rows: Frame) -> Result<(), String> {
     let ctx = world.run();
-    let staged = sink.stage(&ctx, rows.to_df(ctx.session())).await.map_err(|e| e.chain())?;
+    let staged = sink.stage(&ctx.staging("out"), rows.to_df(ctx.session())).await.map_err(|e| e.chain())?;
     ctx.publish(&staged.publish).await.map_err(|e| e.chain())
 }
 
@@ -95,7 +95,7 @@ async fn rows_of_the_table_are_what_was_declared_of_the_files() {
     ");
     // As they are without a declaration.
     let undeclared = JsonFiles::new("books", "nowhere").in_database(Some(&lake()), "books");
-    assert_eq!(undeclared.schema(&world.run()).await.unwrap().fields().len(), 3);
+    assert_eq!(undeclared.schema(&world.run().loading("books")).await.unwrap().fields().len(), 3);
     assert_snapshot!(loaded(&world, undeclared).await, @"
     pages: Int64 | more: Utf8 | title: Utf8
     null         | null       | Dune
@@ -126,7 +126,7 @@ async fn a_table_that_is_not_there_is_an_error_that_says_the_way_out_or_no_rows(
     let world = World::new().await;
     assert_snapshot!(loaded(&world, books("in", Some(&lake()))).await, @"there is no table `lake.books` in the catalog; create it, or check the name (way out: `hardtack crawl LOCATION --database lake` makes tables of files; without a database the job reads the files themselves, source: books)");
     let error =
-        JsonFiles::new("books", "in").in_database(Some(&lake()), "books").schema(&world.run()).await.unwrap_err();
+        JsonFiles::new("books", "in").in_database(Some(&lake()), "books").schema(&world.run().loading("books")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     let last_time = ParquetFiles::new("shelf", "out").with_schema(schema! { title: string }).or_empty();
     assert_snapshot!(loaded(&world, last_time.in_database(Some(&lake()), "shelf")).await, @"
@@ -197,7 +197,7 @@ async fn a_table_that_is_elsewhere_is_not_saved_to() {
     let error = saved(&world, &sink, two_books()).await.unwrap_err().replace(world.dir.at("").as_str(), "DIR");
     assert_snapshot!(error, @"the table is elsewhere than the job says, and a table does not move (table: lake.shelf, location of the table: DIR/shelf, location in the job: DIR/elsewhere/shelf, way out: give the job the place of the table (as its target), or save to another table)");
     // A dry run says so, too.
-    let conformed = sink.conform(&ctx, two_books().to_df(ctx.session())).await;
+    let conformed = sink.conform(&ctx.staging("out"), two_books().to_df(ctx.session())).await;
     assert_eq!(conformed.unwrap_err().kind(), ErrorKind::Usage);
     assert_eq!((world.table("shelf").await, world.dir.files("")), before);
     // The same place in other words is the same place, also after the table has got a new version.
@@ -210,7 +210,7 @@ async fn what_a_table_would_refuse_is_refused_in_a_unit_test() {
     // Without a catalog: the table that would be made.
     let ctx = hardtack_core::JobContext::builder("job").build().unwrap();
     let conform =
-        async |sink: &OrTable<ParquetDataset>, rows: Frame| match sink.conform(&ctx, rows.to_df(ctx.session())).await {
+        async |sink: &OrTable<ParquetDataset>, rows: Frame| match sink.conform(&ctx.staging("out"), rows.to_df(ctx.session())).await {
             Ok(rows) => Frame::collect(rows).await.map(|rows| rows.to_string()).map_err(|e| e.chain()),
             Err(e) => Err(e.chain()),
         };
@@ -235,7 +235,7 @@ async fn what_a_table_would_refuse_is_refused_in_a_unit_test() {
         .unwrap();
     let ctx = world.run();
     let sink = shelf(world.dir.at("lake/shelf"), Some(&lake()));
-    let rows = sink.conform(&ctx, two_books().to_df(ctx.session())).await.unwrap();
+    let rows = sink.conform(&ctx.staging("out"), two_books().to_df(ctx.session())).await.unwrap();
     let refused = Frame::collect(rows).await.unwrap_err();
     assert_snapshot!(refused.chain(), @"a value does not fit the declared type without loss (column: pages, value: 400, type: int, declared: tinyint)");
     assert_eq!(world.dir.files("lake"), [""; 0]);

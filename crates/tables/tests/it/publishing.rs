@@ -85,7 +85,7 @@ async fn whatever_fails_readers_are_right_and_the_next_attempt_heals(#[values(fa
             let before = world.rows("sales").await;
             let faulty = FaultyCatalog::new(Arc::clone(&world.catalog), fails_at, made);
             let ctx = world.run_on(faulty.clone());
-            let staged = table.stage(&ctx, rows.to_df(ctx.session())).await.unwrap();
+            let staged = table.stage(&ctx.staging("out"), rows.to_df(ctx.session())).await.unwrap();
             let published = ctx.publish(&staged.publish).await;
             if !faulty.has_failed() {
                 published.unwrap();
@@ -222,7 +222,8 @@ async fn a_rebuild_that_an_append_has_undone_is_done_again() {
         tokio::runtime::Runtime::new().unwrap().block_on(published).unwrap();
     });
     let ctx = world.run_on(FaultyCatalog::interrupted(Arc::clone(&world.catalog), meanwhile));
-    let staged = sales().stage(&ctx, rows! { id, day; 5, "mon"; 6, "tue" }.to_df(ctx.session())).await.unwrap();
+    let staged =
+        sales().stage(&ctx.staging("out"), rows! { id, day; 5, "mon"; 6, "tue" }.to_df(ctx.session())).await.unwrap();
     for _ in 0..2 {
         ctx.publish(&staged.publish).await.unwrap();
         let expected = ["day=mon id=3", "day=mon id=5", "day=tue id=2", "day=tue id=6", "day=wed id=4"];

@@ -557,20 +557,20 @@ async fn a_table_that_is_not_there_is_an_error_or_empty() {
     assert_snapshot!(error.chain(), @"there is no table `lake.books` in the catalog; create it, or check the name (source: lake.books)");
     let books = Table::named("lake", "books").or_empty(schema! { title: string });
     assert_snapshot!(format!("{books:?}"), @r#"Table { name: "lake.books", or_empty: [title: Utf8] }"#);
-    let titles = books.load(&world.ctx).await.unwrap();
+    let titles = books.load(&world.ctx.loading("a")).await.unwrap();
     assert_eq!(
         (titles.schema().field_names(), titles.count().await.unwrap()),
         (vec!["lake.books.title".to_owned()], 0)
     );
     // Now it is there.
     world.create(&table(&TableFormat::Json, &[("id", "int")])).await;
-    assert_eq!(books.load(&world.ctx).await.unwrap().schema().field_names(), ["lake.books.id"]);
+    assert_eq!(books.load(&world.ctx.loading("a")).await.unwrap().schema().field_names(), ["lake.books.id"]);
 }
 
 #[tokio::test]
 async fn a_dry_run_asks_for_the_description_only() {
     let world = a_thousand_years().await;
-    let schema = Table::named("lake", "books").schema(&world.ctx).await.unwrap();
+    let schema = Table::named("lake", "books").schema(&world.ctx.loading("a")).await.unwrap();
     assert_eq!(schema, catalog::schema_from_catalog(&books(&TableFormat::Parquet)).unwrap());
     assert_snapshot!(world.asked(), @"get_table 1 (1)");
 }

@@ -240,7 +240,7 @@ async fn a_run_that_fails_leaves_nothing(#[case] table: Table) {
     let ctx = world.run();
     let journal = std::sync::Arc::new(hardtack_core::publish::MemoryJournal::default());
     let ctx = hardtack_core::JobContext::builder("job").share(&ctx).journal(journal.clone()).build().unwrap();
-    table.stage(&ctx, day("mon", &[1, 2]).to_df(ctx.session())).await.unwrap();
+    table.stage(&ctx.staging("out"), day("mon", &[1, 2]).to_df(ctx.session())).await.unwrap();
     assert!(!journal.noted().is_empty());
     publish::discard(ctx.stores(), ctx.publishers(), &journal.noted()).await.unwrap();
     assert_eq!(world.dir.files("lake"), Vec::<String>::new());
@@ -255,7 +255,7 @@ async fn fresh_files_are_put_directly_and_noted_as_one_folder() {
     let ctx = world.run();
     let ctx = hardtack_core::JobContext::builder("job").share(&ctx).journal(journal.clone()).build().unwrap();
     let rows = rows! { id, day; 1, "mon"; 2, "tue"; 3, "wed" };
-    let staged = sales().overwrite_partitions().stage(&ctx, rows.to_df(ctx.session())).await.unwrap();
+    let staged = sales().overwrite_partitions().stage(&ctx.staging("out"), rows.to_df(ctx.session())).await.unwrap();
     let version = world.dir.at("lake/sales/_versions").join(ctx.run().version());
     assert_eq!(journal.noted(), [DiscardAction::Folder { location: version }]);
     assert_eq!(world.versions("sales").len(), 3);

@@ -93,7 +93,7 @@ async fn what_is_not_superseded_yet_stays() {
     let faulty = FaultyCatalog::new(world.catalog.clone(), 0, false);
     let ctx = world.run_on(faulty);
     let rows = rows! { id, day; 3, "mon"; 4, "tue" };
-    let staged = sales().overwrite_partitions().stage(&ctx, rows.to_df(ctx.session())).await.unwrap();
+    let staged = sales().overwrite_partitions().stage(&ctx.staging("out"), rows.to_df(ctx.session())).await.unwrap();
     ctx.publish(&staged.publish).await.unwrap_err();
     assert_eq!(world.versions("sales").len(), 3, "two files and a record");
     for days in [0, 2] {

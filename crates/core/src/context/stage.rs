@@ -1,0 +1,147 @@
+//! What a sink sees of the run.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
+use datafusion::prelude::DataFrame;
+use object_store::path::Path;
+use twox_hash::XxHash3_64;
+
+use super::{Environment, JobContext};
+use crate::meter::Meter;
+use crate::observe::Observation;
+use crate::publish::{Journal, PublishAction, Publishers};
+use crate::run::Run;
+use crate::staging::StagedFile;
+use crate::store::Store;
+use crate::{Location, Result};
+
+/// What a [`Sink`](crate::Sink) sees while it stages: the [`Environment`], its counters, the journal, and how files are
+/// staged. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct StageContext {
+    job: JobContext,
+    sink: Arc<str>,
+}
+
+impl StageContext {
+    pub(super) fn new(job: JobContext, sink: &str) -> Self {
+        Self { job, sink: sink.into() }
+    }
+
+    /// The name of the sink.
+    pub fn sink(&self) -> &str {
+        &self.sink
+    }
+
+    /// Which run this is.
+    pub fn run(&self) -> &Run {
+        self.job.run()
+    }
+
+    /// The present moment, from the run's clock.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.job.now()
+    }
+
+    /// The counters of the sink. Its rows are counted by [`observe`](Self::observe) and [`execute`](Self::execute).
+    pub fn meter(&self) -> Arc<Meter> {
+        self.job.meters().sink(&self.sink)
+    }
+
+    /// The publishers of foreign sinks, to which a sink can add its own.
+    pub fn publishers(&self) -> &Publishers {
+        self.job.publishers()
+    }
+
+    /// Where the sink notes what it is about to leave behind.
+    pub fn journal(&self) -> &dyn Journal {
+        self.job.journal()
+    }
+
+    /// The rows of a plan, in one stream, while they are counted and shown to the run's observers: for sinks that write one
+    /// file. The rows must be those that are written, coerced to the sink's schema.
+    ///
+    /// # Errors
+    /// Those of planning.
+    pub async fn execute(&self, rows: DataFrame) -> Result<SendableRecordBatchStream> {
+        let task = Arc::new(rows.task_ctx());
+        let plan = rows.create_physical_plan().await?;
+        Ok(execute_stream(self.observe(plan), task)?)
+    }
+
+    /// The same plan, whose rows are counted and shown to the run's observers as they pass: for sinks that execute a plan of
+    /// their own. It belongs right below the operator that writes.
+    pub fn observe(&self, plan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+        Observation::begin(&self.sink, self.meter(), self.job.observers(), plan)
+    }
+
+    /// Begins a file that appears at `target` once the run is published. `root` is the sink's own folder, at or above
+    /// `target`. A call that is cancelled leaves nothing behind: the file is begun, and noted in the journal.
+    ///
+    /// # Errors
+    /// Those of the store; [`Stopped`](crate::ErrorKind::Stopped) after [`JobContext::end_staging`].
+    pub async fn stage_file(&self, root: &Location, target: &Location) -> Result<Box<dyn StagedFile>> {
+        let (store, root_path) = self.declare(root)?;
+        let (ctx, target_path) = (self.clone(), target.resolve()?.path);
+        let create = async move { store.staging.create(ctx.journal(), ctx.run(), &root_path, &target_path).await };
+        self.job.work(create).await.map_err(|e| e.with("target", target))
+    }
+
+    /// Stages whole files at once, and returns in their order what publishes them: [`stage_file`](Self::stage_file) for many
+    /// small files. Uploads to an object store run concurrently; a file system writes one file after the other.
+    ///
+    /// # Errors
+    /// Those of [`stage_file`](Self::stage_file).
+    pub async fn stage_files(&self, root: &Location, files: Vec<(Location, Bytes)>) -> Result<Vec<PublishAction>> {
+        let (store, root_path) = self.declare(root)?;
+        let ctx = self.clone();
+        let put = async move { store.staging.put(ctx.journal(), ctx.run(), &root_path, files).await };
+        self.job.work(put).await
+    }
+
+    /// Opens a sink's own folder, and records that it is one.
+    fn declare(&self, root: &Location) -> Result<(Store, Path)> {
+        let (store, path) = self.stores().open(root)?;
+        self.job.declare(Location::of(&store.url, &path));
+        Ok((store, path))
+    }
+
+    /// Puts a file where no reader looks, without staging it: into a folder that nothing points to yet, noted as
+    /// [`DiscardAction::Folder`](crate::publish::DiscardAction::Folder). Returns its [hash](crate::staging::content_hash).
+    ///
+    /// # Errors
+    /// Those of [`stage_file`](Self::stage_file).
+    pub async fn put_unseen(&self, target: &Location, bytes: Bytes) -> Result<u64> {
+        let (store, path) = self.stores().open(target)?;
+        let put = async move {
+            let hash = XxHash3_64::oneshot(&bytes);
+            store.staging.put_unseen(&path, bytes).await.map(|()| hash)
+        };
+        self.job.work(put).await.map_err(|e| e.with("target", target))
+    }
+
+    /// Finishes a file that was begun by [`stage_file`](Self::stage_file) and lets it appear at once:
+    /// [`put_unseen`](Self::put_unseen) for large files. Returns the action that was executed.
+    ///
+    /// # Errors
+    /// Those of [`stage_file`](Self::stage_file).
+    pub async fn finish_unseen(&self, file: Box<dyn StagedFile>, target: &Location) -> Result<PublishAction> {
+        let (store, _) = self.stores().open(target)?;
+        let finish = async move {
+            let action = file.finish().await?;
+            store.staging.publish(&action).await.map(|()| action)
+        };
+        self.job.work(finish).await.map_err(|e| e.with("target", target))
+    }
+}
+
+impl Deref for StageContext {
+    type Target = Environment;
+    fn deref(&self) -> &Environment {
+        &self.job
+    }
+}
