@@ -18,16 +18,16 @@ use crate::evolution::fold_names;
 use crate::{CatalogTable, Table};
 
 impl Table {
-    /// As a source: a table that the catalog does not have is one without rows, with these columns. It is for jobs that
-    /// read what they have written before, of which the first run finds nothing. A table that is there, has the columns that the
-    /// catalog says.
+    /// As a source: treats a table that the catalog does not have as one without rows, with these columns. For jobs
+    /// that read their own output, which does not exist in the first run. An existing table has the columns of the
+    /// catalog.
     #[must_use]
     pub fn or_empty(mut self, schema: impl Into<SchemaRef>) -> Self {
         self.or_empty = Some(schema.into());
         self
     }
 
-    /// What is read is counted for the source `source`.
+    /// A provider whose reads are counted for the source `source`.
     async fn provider(&self, ctx: &JobContext, source: &str) -> Result<Arc<dyn TableProvider>> {
         match (CatalogTable::open_as(ctx, self, source).await, &self.or_empty) {
             (Ok(table), _) => Ok(Arc::new(table)),
@@ -38,10 +38,10 @@ impl Table {
         }
     }
 
-    /// Its rows, counted for the source `source`.
+    /// Loads its rows, counted for the source `source`.
     pub(crate) async fn load_as(&self, ctx: &JobContext, source: &str) -> Result<DataFrame> {
         let source = provider_as_source(self.provider(ctx, source).await?);
-        // Under its own name, so that two tables with a column of the same name can be joined.
+        // Qualified by its own name, so that two tables with a column of the same name can be joined.
         let plan =
             LogicalPlanBuilder::scan(TableReference::partial(self.database(), self.table()), source, None)?.build()?;
         Ok(DataFrame::new(ctx.session().state(), plan))
@@ -58,12 +58,13 @@ impl Source for Table {
         self.load_as(ctx, self.qualified_name()).await
     }
 
-    /// What the catalog says; no file is listed.
+    /// The schema from the catalog; no file is listed.
     async fn schema(&self, ctx: &JobContext) -> Result<SchemaRef> {
         Ok(self.provider(ctx, self.qualified_name()).await?.schema())
     }
 
-    /// To the columns of the table, if the context has a catalog that knows it, or to those that it is said to have.
+    /// Coerces rows to the table's columns if the context has a catalog with the table, or else to the declared
+    /// columns.
     async fn conform(&self, ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
         let schema = match ctx.catalog_handle() {
             Ok(_) => Some(self.schema(ctx).await?),
