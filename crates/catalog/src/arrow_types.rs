@@ -8,11 +8,10 @@ use hardtack_core::{Error, Result};
 
 use crate::hive_type::{HiveField, HiveType};
 
-/// The key in a field's metadata that holds the Hive type where the Arrow type does not tell it: `char(n)`,
-/// `varchar(n)`.
+/// The metadata key of a field's Hive type, where the Arrow type does not determine it: `char(n)`, `varchar(n)`.
 pub const HIVE_TYPE_KEY: &str = "hive.type";
 
-/// The key in a field's metadata that holds the column's comment.
+/// The metadata key of a column's comment.
 pub const COMMENT_KEY: &str = "comment";
 
 impl From<&HiveType> for DataType {
@@ -49,11 +48,11 @@ impl From<&HiveType> for DataType {
 impl TryFrom<&DataType> for HiveType {
     type Error = Error;
 
-    /// The narrowest Hive type that holds every value; encodings (views, dictionaries, large offsets) do not matter.
+    /// The narrowest Hive type that holds every value, regardless of the encoding (views, dictionaries, large offsets).
     ///
     /// # Errors
-    /// [`Usage`](hardtack_core::ErrorKind::Usage) for types that Hive has no word for: time of day, durations, unions,
-    /// intervals in nanoseconds, decimals of more than 38 digits or with a negative scale.
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) for types that Hive does not have: time of day, durations, unions,
+    /// intervals in nanoseconds, decimals with more than 38 digits or a negative scale.
     fn try_from(arrow: &DataType) -> Result<Self> {
         Ok(match arrow {
             DataType::Null => Self::Void,
@@ -107,11 +106,11 @@ impl TryFrom<&DataType> for HiveType {
 }
 
 impl HiveType {
-    /// The Hive type of a field; unlike the conversion from [`DataType`] it sees `char(n)` and `varchar(n)`, which are
-    /// in the field's [metadata](HIVE_TYPE_KEY).
+    /// The Hive type of a field. Unlike the conversion from [`DataType`] it recognises `char(n)` and `varchar(n)`,
+    /// which are in the field's [metadata](HIVE_TYPE_KEY).
     ///
     /// # Errors
-    /// Those of the conversion from [`DataType`]; the field is named.
+    /// As for the conversion from [`DataType`]; the error names the field.
     pub fn of(field: &Field) -> Result<Self> {
         let plain = Self::try_from(field.data_type()).map_err(|e| e.with("field", field.name()))?;
         let noted = field.metadata().get(HIVE_TYPE_KEY).and_then(|text| text.parse::<Self>().ok());
@@ -121,7 +120,7 @@ impl HiveType {
         })
     }
 
-    /// The Arrow field of this type; [`HiveType::of`] gives back exactly this type.
+    /// The Arrow field of this type. [`HiveType::of`] returns exactly this type for it.
     pub fn to_field(&self, name: &str, nullable: bool) -> Field {
         let field = Field::new(name, self.into(), nullable);
         match self {
@@ -132,7 +131,7 @@ impl HiveType {
         }
     }
 
-    /// How many characters a text may have, if that is limited: the n of `char(n)` and `varchar(n)`.
+    /// The maximum number of characters of a text: the n of `char(n)` and `varchar(n)`.
     pub fn max_characters(&self) -> Option<usize> {
         match self {
             Self::Char(length) => Some(usize::from(*length)),
@@ -193,7 +192,7 @@ mod tests {
         );
     }
 
-    /// A reader of files may hand on what no builder would make.
+    /// A file reader may return maps that no builder would create.
     #[test]
     fn a_map_has_keys_and_values() {
         for names in [&["k"][..], &["k", "v", "w"]] {

@@ -12,23 +12,23 @@ use crate::conflict::Conflict;
 use crate::predicate::Predicate;
 use crate::table::{Database, Partition, Table};
 
-/// Partitions in pages, each fetched when it is asked for. A page may be empty and yet not be the last.
+/// Partitions in pages, each fetched on demand. An empty page need not be the last.
 pub type PartitionPages = BoxStream<'static, Result<Vec<Partition>>>;
 
 /// Databases, tables and partitions by name.
 ///
-/// Names are caseless and stored in lower case. What is written is checked first (see [`Table::checked`]): an
-/// implementation takes no more and no less than Glue does.
+/// Names are case-insensitive and stored in lower case. Descriptions are checked before they are written (see
+/// [`Table::checked`]): an implementation accepts exactly what Glue accepts.
 ///
-/// Errors name `database.table` and the partition. Their kinds are
-/// [`NotFound`](hardtack_core::ErrorKind::NotFound) for what is not there,
-/// [`Conflict`](hardtack_core::ErrorKind::Conflict) for what is there already or was changed meanwhile ([`Conflict`]
-/// tells which), [`Usage`](hardtack_core::ErrorKind::Usage) for what no catalog would take or one is not allowed to do,
-/// and [`Unavailable`](hardtack_core::ErrorKind::Unavailable) for a catalog that does not answer, after retries.
+/// Errors name `database.table` and the partition. Their kinds are [`NotFound`](hardtack_core::ErrorKind::NotFound) if
+/// something does not exist, [`Conflict`](hardtack_core::ErrorKind::Conflict) if it exists already or was changed
+/// meanwhile ([`Conflict`] distinguishes the two), [`Usage`](hardtack_core::ErrorKind::Usage) if no catalog would
+/// accept it or the caller is not permitted to do it, and [`Unavailable`](hardtack_core::ErrorKind::Unavailable) if the
+/// catalog does not answer, even after retries.
 ///
-/// The operations on partitions take any number of them, and the table as it was read, because its keys give the values
-/// their types. They are not atomic: of many partitions some may fail, which the error names; all others are done. Each
-/// may be repeated after a crash.
+/// The operations on partitions take any number of them, and the table as it was read, because its keys determine the
+/// types of the values. They are not atomic: the error names the partitions that failed, and all others are done. Each
+/// operation may be repeated after a crash.
 ///
 /// Every implementation runs the suite in the module `conformance` (feature of the same name).
 #[cfg_attr(any(test, feature = "mock"), mockall::automock)]
@@ -46,7 +46,7 @@ pub trait Catalog: Debug + Send + Sync {
     /// Drops a database without tables. Usage if it has tables.
     async fn drop_database(&self, name: &str) -> Result<()>;
 
-    /// Creates a table; its version does not matter. Conflict if it exists.
+    /// Creates a table and ignores its version. Conflict if it exists.
     async fn create_table(&self, table: &Table) -> Result<()>;
 
     /// The table of this name, with its version.
@@ -55,30 +55,30 @@ pub trait Catalog: Debug + Send + Sync {
     /// All tables of a database, by name.
     async fn list_tables(&self, database: &str) -> Result<Vec<Table>>;
 
-    /// Replaces a table's description, if its version is still the one that was read; otherwise Conflict. The names of
+    /// Replaces a table's description if its version is still the one that was read; Conflict otherwise. The names of
     /// the partition keys cannot be changed. Partitions stay as they are.
     async fn update_table(&self, table: &Table) -> Result<()>;
 
     /// Drops a table and its partitions from the catalog. Files stay.
     async fn drop_table(&self, database: &str, name: &str) -> Result<()>;
 
-    /// Those of the partitions with these values that exist, in any order.
+    /// The existing partitions among those with these values, in any order.
     async fn get_partitions(&self, table: &Table, values: &[Vec<String>]) -> Result<Vec<Partition>>;
 
-    /// The partitions that a predicate selects, in any order. Nothing is asked for before the first page is.
+    /// The partitions that a predicate selects, in any order. No request is sent before the first page is polled.
     fn list_partitions(&self, table: &Table, predicate: &Predicate) -> PartitionPages;
 
-    /// Adds partitions. One that is there with the same content is left alone; with another content it is a Conflict.
+    /// Adds partitions. One that exists with the same content is left alone; with different content it is a Conflict.
     async fn add_partitions(&self, table: &Table, partitions: &[Partition]) -> Result<()>;
 
     /// Replaces partitions, each in one step: a reader sees the old or the new one. Not found if one is missing.
     async fn update_partitions(&self, table: &Table, partitions: &[Partition]) -> Result<()>;
 
-    /// Drops the partitions with these values from the catalog. Those that are not there are not missed. Files stay.
+    /// Drops the partitions with these values from the catalog, and ignores those that do not exist. Files stay.
     async fn drop_partitions(&self, table: &Table, values: &[Vec<String>]) -> Result<()>;
 }
 
-/// What can be done with every [`Catalog`].
+/// Operations on top of any [`Catalog`].
 #[async_trait]
 pub trait CatalogExt: Catalog {
     /// Creates a database unless it exists; says whether it was created.
@@ -98,8 +98,8 @@ pub trait CatalogExt: Catalog {
         Ok(partitions)
     }
 
-    /// Adds partitions or replaces those that are there with another content; says which were added. It is what a sink
-    /// publishes with: doing it again changes nothing.
+    /// Adds partitions, or replaces those that exist with different content. Returns the values of those that were
+    /// added. Sinks publish with it: repeating it changes nothing.
     async fn put_partitions(&self, table: &Table, partitions: &[Partition]) -> Result<Vec<Vec<String>>> {
         let partitions = table.addressed().check_partitions(partitions)?;
         let values: Vec<Vec<String>> = partitions.iter().map(|p| p.values.clone()).collect();

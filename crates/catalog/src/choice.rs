@@ -8,7 +8,7 @@ use hardtack_core::{Error, Location, Result};
 
 use crate::catalog::Catalog;
 
-/// A catalog as an argument names it: `embedded`, `embedded:PATH`, `glue` or `glue:CATALOG_ID`.
+/// A catalog as given in an argument: `embedded`, `embedded:PATH`, `glue` or `glue:CATALOG_ID`.
 ///
 /// ```
 /// use hardtack_catalog::CatalogChoice;
@@ -35,11 +35,11 @@ impl Default for CatalogChoice {
 const FILE: &str = "catalog.sqlite";
 
 impl CatalogChoice {
-    /// Opens the catalog. Nothing is read, written or asked before it is used.
+    /// Opens the catalog lazily: nothing is read, written or requested before its first use.
     ///
     /// # Errors
-    /// [`Usage`](hardtack_core::ErrorKind::Usage) for an embedded catalog whose location is not on a file system, a
-    /// region that is missing, or a catalog that this binary was built without.
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) if an embedded catalog's location is not on a file system, a region
+    /// is missing, or this binary was built without support for the catalog.
     pub async fn open(&self, state: &Location) -> Result<Arc<dyn Catalog>> {
         match self {
             Self::Embedded(path) => open_embedded(path.as_ref().unwrap_or(&state.join(FILE))),

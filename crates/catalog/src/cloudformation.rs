@@ -10,11 +10,11 @@ use crate::table::{Column, schema_of_columns};
 /// The schema of a Glue table that a CloudFormation template declares, in YAML (with the short forms `!Ref`, `!Sub`
 /// ...) or JSON. `table` is the resource's logical id or the table's `Name`.
 ///
-/// The partition keys come after the other columns, as in Athena. Every column may be null, for the catalog knows no
-/// other. A column's comment is kept in the field's metadata under [`COMMENT_KEY`](crate::COMMENT_KEY).
+/// The partition keys follow the other columns, as in Athena. Every column is nullable, because the catalog has no `not
+/// null`. A column's comment is stored in the field's metadata under [`COMMENT_KEY`](crate::COMMENT_KEY).
 ///
-/// Functions are resolved as far as the template itself tells: `!Ref` and `!Sub` of parameters with a default, `!Join`.
-/// All others may stand wherever the schema does not depend on them.
+/// Functions are resolved if the template itself determines their value: `!Ref` and `!Sub` of parameters with a
+/// default, `!Join`. All others are permitted where the schema does not depend on them.
 ///
 /// ```
 /// use hardtack_catalog::schema_from_cloudformation;
@@ -44,8 +44,8 @@ use crate::table::{Column, schema_of_columns};
 /// ```
 ///
 /// # Errors
-/// [`Usage`](hardtack_core::ErrorKind::Usage) if the template does not parse, has no such table (those that it has are
-/// listed), or a column has no name, a type that is unknown or depends on the deployment, or is there twice.
+/// [`Usage`](hardtack_core::ErrorKind::Usage) if the template does not parse, has no such table (the error lists those
+/// that it has), or if a column has no name, occurs twice, or has a type that is unknown or depends on the deployment.
 pub fn schema_from_cloudformation(template: &str, table: &str) -> Result<SchemaRef> {
     let template = Template(parse(template)?);
     let (id, input) = template.table(table)?;
@@ -54,7 +54,7 @@ pub fn schema_from_cloudformation(template: &str, table: &str) -> Result<SchemaR
 
 // --- documents -----------------------------------------------------------------------------------------------------
 
-/// A template's value. Functions are the same whether written short (`!Ref x`) or long (`{"Ref": "x"}`).
+/// A value of a template. The short (`!Ref x`) and the long form (`{"Ref": "x"}`) of a function are equal.
 #[derive(Debug, Clone)]
 enum Node {
     Null,
@@ -90,7 +90,7 @@ impl Node {
 
 fn parse(template: &str) -> Result<Node> {
     let text = template.trim_start_matches('\u{feff}');
-    // JSON is YAML nearly, but not quite (surrogate pairs, tabs), and its own parser says better what is wrong with it.
+    // JSON is almost a subset of YAML, but not quite (surrogate pairs, tabs), and its own parser gives better errors.
     if text.trim_start().starts_with('{') {
         let json: Value = serde_json::from_str(text)
             .map_err(|e| Error::usage("the CloudFormation template is no valid JSON").because(e))?;
@@ -204,7 +204,7 @@ impl Template {
     fn column(&self, column: &Node) -> Result<Column> {
         let name = self.property(column, "Name")?;
         let data_type = self.property(column, "Type").map_err(|e| e.with("column", &name))?;
-        // A comment says nothing about the data: where it depends on the deployment, it is left out.
+        // A comment does not affect the data, so one that depends on the deployment is left out.
         let comment = column.get("Comment").and_then(|comment| self.text(comment).ok());
         Ok(Column { comment, ..Column::foreign(name, data_type) })
     }
@@ -218,7 +218,7 @@ impl Template {
         self.text(value).map_err(|_| unresolved(&format!("`{key}`"), value))
     }
 
-    /// The text that a node stands for, as far as the template tells; otherwise the node that it does not tell.
+    /// The text of a node, or else the node whose value the template does not determine.
     fn text<'a>(&'a self, node: &'a Node) -> Result<String, &'a Node> {
         match node {
             Node::Text(text) => Ok(text.clone()),

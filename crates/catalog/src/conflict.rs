@@ -1,10 +1,10 @@
-//! Errors of catalogs, so that all implementations say the same.
+//! The errors of catalogs, shared by all implementations.
 
 use std::fmt;
 
 use hardtack_core::{Error, ErrorKind};
 
-/// The two ways to come too late, both of them errors of the kind [`Conflict`](ErrorKind::Conflict).
+/// The two causes of an error of the kind [`Conflict`](ErrorKind::Conflict).
 ///
 /// ```
 /// use hardtack_catalog::Conflict;
@@ -14,9 +14,9 @@ use hardtack_core::{Error, ErrorKind};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conflict {
-    /// What was to be created is there.
+    /// The object to create exists.
     AlreadyExists,
-    /// What was to be updated is no longer what was read: read it again and repeat the change.
+    /// The object to update has changed since it was read: read it again and repeat the change.
     ConcurrentModification,
 }
 
@@ -74,11 +74,11 @@ pub(crate) fn table_changed(name: &str, expected: &str, found: Option<&str>) -> 
     }
 }
 
-/// What failed of a batch; the rest of the batch was done.
+/// The failed items of a batch; the rest of the batch was done.
 #[derive(Debug, Default)]
 pub(crate) struct Failures(Vec<(String, Error)>);
 
-/// How many are named in an error.
+/// How many failed items an error names.
 const NAMED: usize = 5;
 
 impl Failures {
@@ -87,7 +87,7 @@ impl Failures {
     }
 
     /// # Errors
-    /// If anything failed: of the kind of the first, but for failures that a retry may mend, which come first.
+    /// If anything failed: with the kind of the first failure, except that retryable failures come first.
     pub(crate) fn into_result(self, verb: &str, table: &str, total: usize) -> Result<(), Error> {
         let count = self.0.len();
         let Some(first) = self.0.iter().position(|(_, e)| e.kind() == ErrorKind::Unavailable).or(match count {

@@ -1,8 +1,8 @@
-//! The suite that every [`Catalog`] runs.
+//! The conformance suite that every [`Catalog`] has to pass.
 //!
-//! Each check is a function that panics where the catalog breaks the contract. It works in databases of its own, whose
-//! names start with a prefix that the caller makes unique, so that checks can run side by side and against a service
-//! that others use too; [`Check::run`] removes them at the end, also after a panic.
+//! Each check is a function that panics if the catalog breaks the contract. It works in databases of its own, whose
+//! names start with a prefix that the caller makes unique, so that checks can run concurrently and against a shared
+//! service. [`Check::run`] removes the databases at the end, even after a panic.
 //!
 //! [`conformance_tests!`](crate::conformance_tests) makes one test of each check:
 //!
@@ -34,21 +34,21 @@ use crate::{
 /// One check of the suite.
 #[derive(Clone, Copy)]
 pub struct Check {
-    /// What holds, in words.
+    /// The name of the check, which says what holds.
     pub name: &'static str,
     body: for<'a> fn(&'a dyn Catalog, &'a str) -> BoxFuture<'a, ()>,
 }
 
 impl Check {
-    /// The check of this name.
+    /// Finds the check of this name.
     ///
     /// # Panics
-    /// If there is none.
+    /// If there is no such check.
     pub fn named(name: &str) -> Self {
         *CHECKS.iter().find(|check| check.name == name).unwrap_or_else(|| panic!("there is no check `{name}`"))
     }
 
-    /// Runs the check in databases whose names start with `prefix`, and removes them.
+    /// Runs the check in databases whose names start with `prefix`, then removes them.
     ///
     /// # Panics
     /// If the catalog does not do what it should.
@@ -131,9 +131,9 @@ macro_rules! conformance_test_functions {
     };
 }
 
-/// One `#[tokio::test]` for each check of the [suite](crate::conformance): it calls the named async function with the
-/// [`Check`](crate::conformance::Check). The crate that calls it needs tokio with `macros` and `rt-multi-thread`.
-/// Attributes may follow, `ignore` say, where a test needs something that is not always there:
+/// Generates one `#[tokio::test]` per check of the [suite](crate::conformance), which calls the named async function
+/// with the [`Check`](crate::conformance::Check). The calling crate needs tokio with `macros` and `rt-multi-thread`.
+/// Attributes may follow, for example `ignore` if a test needs something that is not always available:
 /// `conformance_tests!(on_aws, ignore = "needs an account")`.
 #[macro_export]
 macro_rules! conformance_tests {
@@ -276,7 +276,7 @@ async fn every_type_of_column_comes_back(catalog: &dyn Catalog, prefix: &str) {
     ];
     let mut columns: Vec<Column> =
         types.iter().enumerate().map(|(i, data_type)| column(&format!("c{i}"), data_type)).collect();
-    // Types that no catalog of ours writes must survive, too.
+    // Types that our catalogs never write must survive, too.
     columns.push(column("foreign", "uniontype<int,string>"));
     columns.push(column("größe", "double"));
     columns.push(column("two words", "string"));
@@ -352,7 +352,7 @@ async fn names_are_caseless(catalog: &dyn Catalog, prefix: &str) {
     assert_eq!(catalog.get_database(&upper).await.unwrap().name, prefix.to_lowercase());
     assert_conflict(catalog.create_table(&sales(prefix)).await, Conflict::AlreadyExists, &["sales"]);
 
-    // Also where the table is given as the job declared it.
+    // The same with the table as the job declared it.
     catalog.add_partitions(&given, &[partition(&given, 2020, "x")]).await.unwrap();
     assert_eq!(years(catalog, &given, Predicate::all().and("YEAR", Comparison::Eq, 2020)).await, [2020]);
     catalog.drop_table(&upper, "SALES").await.unwrap();

@@ -115,7 +115,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_chosen_catalog_is_opened_when_it_is_asked_for() {
-        // Embedded catalogs are files on disks. Until a job names a table, that is nobody's concern.
+        // An embedded catalog must be on a disk. That only matters once a job names a table.
         let handle = CatalogHandle::chosen(CatalogChoice::default(), "s3://bucket/state".into());
         let ctx = context(handle);
         assert_eq!(ctx.catalog_handle().unwrap().identity(), "embedded");
@@ -146,7 +146,7 @@ mod tests {
         let name = |choice: &str, state: &str| {
             CatalogHandle::chosen(choice.parse().unwrap(), state.into()).identity().to_owned()
         };
-        // The state may be named in several ways, and may move.
+        // The state location may be spelt in several ways, and may move.
         assert_eq!((name("embedded", ".hardtack"), name("embedded", "/x")), ("embedded".into(), "embedded".into()));
         assert_eq!(name("embedded:/data/./catalog.sqlite", "/x"), "embedded:/data/catalog.sqlite");
         assert!(name("embedded:catalog.sqlite", "/x").starts_with("embedded:/"));

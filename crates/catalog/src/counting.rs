@@ -1,4 +1,4 @@
-//! A catalog that counts what it is asked.
+//! A catalog that counts its requests.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,16 +11,16 @@ use crate::catalog::{Catalog, PartitionPages};
 use crate::predicate::Predicate;
 use crate::table::{Database, Partition, Table};
 
-/// How often an operation was asked for, and how many things it carried.
+/// How often an operation was called, and how many items it transferred.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Requests {
-    /// How many times; for [`list_partitions`](Catalog::list_partitions) how many pages.
+    /// The number of calls; for [`list_partitions`](Catalog::list_partitions) the number of pages.
     pub calls: u64,
-    /// How many databases, tables or partitions went there or came back.
+    /// The number of databases, tables or partitions sent or received.
     pub items: u64,
 }
 
-/// Passes everything on to another catalog and counts it, so that a test can show what a query costs.
+/// Forwards every request to another catalog and counts it, so that a test can show what a query costs.
 #[derive(Debug)]
 pub struct CountingCatalog {
     inner: Arc<dyn Catalog>,
@@ -40,12 +40,12 @@ impl Counts {
 }
 
 impl CountingCatalog {
-    /// Counts what goes to `inner`.
+    /// Counts the requests to `inner`.
     pub fn new(inner: Arc<dyn Catalog>) -> Self {
         Self { inner, counts: Arc::default() }
     }
 
-    /// What was asked since the last time, by operation, and starts from zero again.
+    /// Returns the requests since the last call, by operation, and resets the counts.
     pub fn take(&self) -> BTreeMap<&'static str, Requests> {
         std::mem::take(&mut *self.counts.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

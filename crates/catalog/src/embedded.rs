@@ -20,14 +20,14 @@ use crate::table::{Database, Partition, Table};
 
 /// A catalog in one SQLite file, for laptops, tests and machines that share a disk.
 ///
-/// Any number of processes may use it at once: one writes at a time, the others wait for it up to half a minute. A
-/// process that is killed leaves the file as it was before or after its change, never between.
+/// Any number of processes may use it concurrently: one writes at a time, and the others wait for up to half a minute.
+/// A process that is killed leaves the file in the state before or after its change, never in between.
 ///
-/// The file and its folder are created by the first write; reading a catalog that nobody has written finds nothing.
+/// The first write creates the file and its folder; a catalog that was never written is empty.
 ///
-/// The file is journalled the classic way and not with a write-ahead log, because that needs memory shared by all its
-/// users, which network file systems (EFS, NFS) do not give. What is written is flushed: a catalog is small and a lost
-/// one is hard to rebuild.
+/// The file uses a rollback journal and not a write-ahead log, because the latter needs memory shared by all processes,
+/// which network file systems (EFS, NFS) do not provide. Writes are flushed: a catalog is small, and a lost one is hard
+/// to rebuild.
 ///
 /// ```
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -44,7 +44,7 @@ pub struct EmbeddedCatalog(Arc<Shared>);
 
 struct Shared {
     place: Place,
-    /// None until something is there to be opened.
+    /// None until the file exists.
     connection: Mutex<Option<Connection>>,
 }
 
@@ -63,28 +63,28 @@ impl fmt::Display for Place {
     }
 }
 
-/// How long to wait for another process, and between two looks at the lock. SQLite itself waits longer from look to
-/// look, up to a tenth of a second, so that processes which write all the time starve the others.
+/// How long to wait for another process, and between two attempts to lock. SQLite's own handler backs off to a tenth of
+/// a second, so processes that write continuously starve the others.
 const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
-/// Called while the file is locked; says whether to look again.
+/// Called while the file is locked; returns whether to try again.
 fn wait_for_lock(looks: i32) -> bool {
     std::thread::sleep(LOOK_AGAIN);
     LOOK_AGAIN.saturating_mul(looks.unsigned_abs()) < PATIENCE
 }
 
-/// How many partitions are read at a time.
+/// The number of partitions per page.
 const PAGE: u32 = 1000;
 
-/// "hdtk": tells our files from others of SQLite.
+/// "hdtk": distinguishes our files from other SQLite files.
 const APPLICATION_ID: i32 = 0x6864_746b;
 
 /// The version of [`SCHEMA`].
 const VERSION: i32 = 1;
 
-/// A table's id is never used again, so that a version of a table that was dropped and created anew is never taken for
-/// one of the old table. Values of a partition are a JSON array; descriptions are JSON objects.
+/// A table's id is never reused, so a version of a table that was dropped and recreated is never taken for one of the
+/// old table. Values of a partition are a JSON array; descriptions are JSON objects.
 const SCHEMA: &str = "
     create table databases (
         name text primary key,
@@ -107,7 +107,7 @@ const SCHEMA: &str = "
 ";
 
 impl EmbeddedCatalog {
-    /// The catalog in the file at `path`, which is not touched yet.
+    /// The catalog in the file at `path`. Does not touch the file yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self(Arc::new(Shared { place: Place::File(path.into()), connection: Mutex::default() }))
     }
@@ -140,8 +140,8 @@ impl EmbeddedCatalog {
         self.run(TransactionBehavior::Deferred, work).await
     }
 
-    /// Takes the file's write lock at once: a transaction that reads first and writes later could not wait for another
-    /// writer, because what it has read would be outdated.
+    /// Takes the write lock at the start: a transaction that reads first and writes later could not wait for another
+    /// writer, because its reads would be outdated.
     async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, Failure> + Send + 'static,
@@ -168,11 +168,11 @@ impl fmt::Debug for EmbeddedCatalog {
 
 // --- the file ------------------------------------------------------------------------------------------------------
 
-/// Why a transaction did not come about.
+/// Why a transaction failed.
 enum Failure {
-    /// What was asked for.
+    /// The request is at fault.
     Own(Error),
-    /// The file.
+    /// The file is at fault.
     File(Error),
     Sqlite(rusqlite::Error),
 }
@@ -225,7 +225,7 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Connection>> {
-        // A panic rolls its transaction back, so the connection is as good as before.
+        // A panic rolls its transaction back, so the connection remains usable.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -348,7 +348,7 @@ fn partition(transaction: &Transaction<'_>, id: i64, values: &str) -> Result<Opt
     found.map(|text| from_json(&text)).transpose()
 }
 
-/// The partitions that are wanted among the [`PAGE`] that follow `after`, and where to go on, if anywhere.
+/// The selected partitions among the [`PAGE`] that follow `after`, and where to continue, if there are more.
 fn page(
     transaction: &Transaction<'_>,
     table: &Table,
@@ -365,7 +365,7 @@ fn page(
     while let Some(row) = rows.next()? {
         seen += 1;
         last = row.get(0)?;
-        // Of those that are not wanted, only the values are read.
+        // Only the values are parsed of partitions that are not selected.
         if wanted.matches(&from_json::<Vec<String>>(&last)?)? {
             found.push(from_json(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?)?);
         }
@@ -567,7 +567,7 @@ impl EmbeddedCatalog {
                     failures.add(table.partition_name(&partition.values), error);
                 }
             }
-            // Not an error of the transaction, which keeps what could be done.
+            // Not an error of the transaction, which keeps the changes that succeeded.
             Ok(failures.into_result(verb, &table.qualified_name(), partitions.len()))
         })
         .await?

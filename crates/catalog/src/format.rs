@@ -1,4 +1,4 @@
-//! File formats in the words of Hive: input format, output format, SerDe.
+//! File formats in Hive's terms: input format, output format, SerDe.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,8 @@ use hardtack_core::{Error, Result};
 
 use crate::table::StorageDescriptor;
 
-/// How a table's files are written. It knows the Hive classes and the `classification` by which Athena, Spark and Glue
-/// read them.
+/// The format of a table's files, with the Hive classes and the `classification` by which Athena, Spark and Glue read
+/// them.
 ///
 /// | format | SerDe that is written | also read as |
 /// | --- | --- | --- |
@@ -21,9 +21,9 @@ use crate::table::StorageDescriptor;
 pub enum TableFormat {
     /// Parquet files.
     Parquet,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// Text in fields.
+    /// Delimited text.
     Csv(CsvFormat),
     /// Avro files.
     Avro,
@@ -31,27 +31,26 @@ pub enum TableFormat {
 
 /// The dialect of a CSV table. Bytes are ASCII.
 ///
-/// Athena reads every column of a quoted table as a text and casts it to the declared type; dates it wants as days
-/// since 1970 there. Declare dates of quoted tables as `string`, or use Parquet.
+/// Athena reads every column of a quoted table as text and casts it to the declared type; it expects dates as days
+/// since 1970. Declare dates of quoted tables as `string`, or use Parquet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CsvFormat {
-    /// Between two fields.
+    /// Separates two fields.
     pub delimiter: u8,
-    /// Around a field that holds a delimiter; none if nothing is quoted.
+    /// Encloses fields that contain a delimiter; none if nothing is quoted.
     pub quote: Option<u8>,
-    /// Before a character that is to be taken as it is; if there is none, a quote is written twice.
+    /// Precedes a literal character; if there is none, a quote is doubled.
     pub escape: Option<u8>,
-    /// What lines begin with that are no rows. Neither Hive nor Athena knows such lines.
+    /// Begins a comment line. Neither Hive nor Athena supports comments.
     pub comment: Option<u8>,
-    /// How many lines at the start of each file are no rows, that which names the columns included.
+    /// The number of lines at the start of each file that are not rows, including the header.
     pub header_lines: u32,
-    /// How many of them are in front of that which names the columns. Hive does not ask, for it finds columns by their
-    /// places.
+    /// The number of those lines that precede the header. Hive does not need it, because it reads columns by position.
     pub skip_lines: u32,
 }
 
 impl Default for CsvFormat {
-    /// Commas, double quotes that are written twice inside a field, a header.
+    /// Commas, double quotes that are doubled within a field, a header.
     fn default() -> Self {
         Self { delimiter: b',', quote: Some(b'"'), escape: None, comment: None, header_lines: 1, skip_lines: 0 }
     }
@@ -73,7 +72,7 @@ const AVRO_SERDE: &str = "org.apache.hadoop.hive.serde2.avro.AvroSerDe";
 
 const CLASSIFICATION: &str = "classification";
 const HEADER_LINES: &str = "skip.header.line.count";
-/// Parameters of a table that only this framework knows.
+/// Table parameters of hardtack's own.
 const SKIP_LINES: &str = "hardtack.csv.skip.lines";
 const COMMENT: &str = "hardtack.csv.comment";
 
@@ -122,10 +121,10 @@ impl TableFormat {
         }
     }
 
-    /// The format that a table's description tells.
+    /// Reads the format from a table's description.
     ///
     /// # Errors
-    /// [`Usage`](hardtack_core::ErrorKind::Usage) for SerDes that this framework does not read, or none.
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) if the SerDe is missing or not supported.
     pub fn of(storage: &StorageDescriptor, parameters: &BTreeMap<String, String>) -> Result<Self> {
         // Iceberg, Delta Lake and Hudi describe themselves as Parquet or not at all, but not all of their files are
         // rows.
@@ -151,7 +150,7 @@ impl TableFormat {
 const LAKE_FORMATS: [&str; 3] = ["iceberg", "delta", "hudi"];
 
 impl CsvFormat {
-    /// How many lines are no rows, how many of them are in front of the header, and what begins a comment.
+    /// The number of header lines, how many of them precede the header, and the comment character.
     fn table_parameters(&self) -> [Option<String>; 3] {
         let lines = |lines: u32| (lines > 0).then(|| lines.to_string());
         [lines(self.header_lines), lines(self.skip_lines), self.comment.map(|byte| char::from(byte).to_string())]
@@ -160,7 +159,7 @@ impl CsvFormat {
     fn serde_parameters(&self) -> BTreeMap<String, String> {
         let text = |byte: u8| char::from(byte).to_string();
         let entries = match self.quote {
-            // For this SerDe an escape that is the quote means that there is none.
+            // For this SerDe, an escape that equals the quote means no escape.
             Some(quote) => vec![
                 ("separatorChar", text(self.delimiter)),
                 ("quoteChar", text(quote)),
@@ -198,7 +197,7 @@ impl CsvFormat {
         Self { header_lines: 0, ..Self::default() }
     }
 
-    /// Which lines are no rows.
+    /// Sets which lines are not rows.
     fn with_lines(self, storage: &StorageDescriptor, parameters: &BTreeMap<String, String>) -> Result<Self> {
         let comment = parameters.get(COMMENT).map(|text| match text.as_bytes() {
             [one] if one.is_ascii() => Ok(*one),
@@ -231,8 +230,8 @@ fn byte(storage: &StorageDescriptor, key: &'static str) -> Result<Option<u8>> {
     found.filter(u8::is_ascii).map(Some).ok_or_else(unusable)
 }
 
-/// A number of lines, in the first of these places that has it: of the header's lines crawlers keep it with the table or
-/// with the storage, Athena with the table, some tools with the SerDe.
+/// A number of lines, from the first of these places that has it. Crawlers store the number of header lines with the
+/// table or the storage, Athena with the table, some tools with the SerDe.
 fn line_count(places: &[&BTreeMap<String, String>], key: &'static str) -> Result<u32> {
     let Some(text) = places.iter().find_map(|place| place.get(key)) else { return Ok(0) };
     text.trim().parse().map_err(|_| Error::usage(format!("`{text}` is no number of lines")).with("parameter", key))
@@ -260,7 +259,7 @@ mod tests {
         Table::new("lake", "books", format, "s3://lake/books")
     }
 
-    /// What Athena and Spark read: these names are a contract with them.
+    /// These names are a contract with Athena and Spark.
     #[test]
     fn formats_are_described_as_hive_names_them() {
         insta::assert_snapshot!(show(&table(&TableFormat::Parquet)), @r#"
@@ -305,7 +304,7 @@ mod tests {
     }
 
     fn any_format() -> impl Strategy<Value = TableFormat> {
-        // Neither digits, which Hive takes for the numbers of bytes, nor the same byte twice.
+        // Neither digits, which Hive takes for byte values, nor the same byte twice.
         let bytes = prop::sample::subsequence(b",;|\t\x01 \"'\\^~#".to_vec(), 4).prop_shuffle();
         let lines = (0u32..3, 0u32..3);
         let csv = (bytes, any::<(bool, bool, bool)>(), lines).prop_map(|(bytes, (quote, escape, comment), lines)| {

@@ -37,17 +37,17 @@ use failure::{Failure, unanswered};
 /// instance. `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_GLUE` are honoured. (Profiles that need `aws sso login` are not
 /// read; `aws configure export-credentials` turns them into variables.)
 ///
-/// Requests that are throttled or fail on the way are tried up to eight times, with growing pauses.
+/// Requests that are throttled or fail in transit are tried up to eight times, with backoff.
 ///
-/// A table that is updated keeps what this framework has no words for (owner, retention, buckets, sort order, column
-/// parameters ...), and Glue archives no old version of it. A partition that is updated is replaced.
+/// An update of a table keeps properties that hardtack does not model (owner, retention, buckets, sort order, column
+/// parameters ...), and Glue archives no old version. An update of a partition replaces it.
 #[derive(Debug, Clone)]
 pub struct GlueCatalog {
     client: Client,
     catalog_id: Option<String>,
 }
 
-/// How often a request is tried.
+/// The number of attempts per request.
 const ATTEMPTS: u32 = 8;
 
 /// The limits of Glue's API for one request.
@@ -57,7 +57,7 @@ const MAX_DELETE: usize = 25;
 const MAX_GET: usize = 1000;
 const MAX_PAGE: i32 = 1000;
 
-/// How many batches are on their way at once.
+/// The number of batches in flight.
 const CONCURRENCY: usize = 4;
 
 fn http() -> SharedHttpClient {
@@ -72,7 +72,7 @@ impl GlueCatalog {
     /// The catalog of this account, or the one with this id (another account's number).
     ///
     /// # Errors
-    /// [`Usage`](ErrorKind::Usage) if no region is configured. Credentials are looked for with the first request.
+    /// [`Usage`](ErrorKind::Usage) if no region is configured. Credentials are resolved with the first request.
     pub async fn open(catalog_id: Option<&str>) -> Result<Self> {
         let config =
             aws_config::defaults(BehaviorVersion::latest()).http_client(http()).retry_config(retries()).load().await;
@@ -82,8 +82,8 @@ impl GlueCatalog {
         Ok(Self::new(Client::new(&config), catalog_id))
     }
 
-    /// The catalog of a service that speaks Glue's protocol at this endpoint, with these keys (id and secret): moto in
-    /// tests, where the environment of the process is not to be changed.
+    /// The catalog of a Glue-compatible service at this endpoint, with these keys (id and secret): for moto in tests,
+    /// which must not change the environment of the process.
     pub fn at(endpoint: &str, region: &str, keys: (&str, &str)) -> Self {
         let config = aws_sdk_glue::Config::builder()
             .behavior_version(BehaviorVersion::latest())
@@ -95,7 +95,7 @@ impl GlueCatalog {
         Self::new(Client::from_conf(config.build()), None)
     }
 
-    /// The catalog that a client of your own making reaches.
+    /// The catalog behind a given client.
     pub fn new(client: Client, catalog_id: Option<&str>) -> Self {
         Self { client, catalog_id: catalog_id.map(str::to_owned) }
     }
@@ -116,7 +116,7 @@ impl GlueCatalog {
         Ok(!found.table_list().is_empty())
     }
 
-    /// The partitions with these values, of one batch. Glue may leave some for another request.
+    /// Gets one batch of partitions by their values. Glue may leave some for another request.
     async fn get_batch(&self, table: &Table, values: Vec<Vec<String>>) -> Result<Vec<Partition>> {
         let mut found = Vec::new();
         let mut wanted = values.into_iter().map(value_list).collect::<Result<Vec<_>>>()?;
@@ -137,7 +137,7 @@ impl GlueCatalog {
             .with("partitions", names.join(", ")))
     }
 
-    /// What of a batch could not be created. Those that are there with the same content could.
+    /// Creates a batch and returns the failures. A partition that exists with the same content is not a failure.
     async fn create_batch(&self, table: &Table, partitions: Vec<Partition>) -> Result<Vec<Failed>> {
         let inputs: Vec<PartitionInput> = partitions.iter().map(partition_input).collect::<Result<_>>()?;
         let request = self.client.batch_create_partition().set_catalog_id(self.id()).database_name(&table.database);
@@ -181,7 +181,7 @@ impl GlueCatalog {
         Ok(failed.filter(|failed| !failed.is_missing()).collect())
     }
 
-    /// One page of partitions, and where the next begins, if there is one.
+    /// One page of partitions, and the token of the next page, if there is one.
     async fn page(&self, listing: &Listing, token: Option<String>, filtered: bool) -> Result<Page, Failure> {
         let Listing { table, expression, wanted } = listing;
         let request = self.client.get_partitions().set_catalog_id(self.id()).database_name(&table.database);
@@ -197,8 +197,8 @@ impl GlueCatalog {
         Ok(Page { partitions, next: answer.next_token.filter(|token| !token.is_empty()), filtered })
     }
 
-    /// The first page. If Glue cannot evaluate the expression (key names that its parser reserves, values that are not
-    /// of their key's type, types that it does not compare), everything is listed and filtered here.
+    /// The first page. If Glue cannot evaluate the expression (key names that its parser reserves, values that do not
+    /// have their key's type, types that it does not compare), all partitions are listed and filtered here.
     async fn first_page(&self, listing: &Listing) -> Result<Page, Failure> {
         match self.page(listing, None, true).await {
             Err(failure) if listing.expression.is_some() && failure.is_about_input() => {
@@ -215,7 +215,7 @@ impl GlueCatalog {
     }
 }
 
-/// What a list of partitions asks for, page after page.
+/// The parameters of a listing of partitions.
 struct Listing {
     table: Table,
     expression: Option<String>,
@@ -225,7 +225,7 @@ struct Listing {
 struct Page {
     partitions: Vec<Partition>,
     next: Option<String>,
-    /// Whether the expression goes with the next request, too: a token belongs to it.
+    /// Whether the next request carries the expression: a token is bound to it.
     filtered: bool,
 }
 
@@ -257,8 +257,8 @@ fn incomplete(error: aws_sdk_glue::error::BuildError) -> Error {
     Error::unexpected("a request to Glue is incomplete").because(error)
 }
 
-/// Runs one request for each batch, a few at a time, and gathers what failed. A request that fails as a whole does not
-/// keep the others from being made.
+/// Sends one request per batch, a few concurrently, and collects the failures. A request that fails as a whole does not
+/// stop the others.
 async fn in_batches<T, F>(
     verb: &str,
     table: &Table,
@@ -360,8 +360,8 @@ impl Catalog for GlueCatalog {
 
     async fn update_table(&self, table: &Table) -> Result<()> {
         let table = table.checked_content()?;
-        // What is there is read for what this framework does not model. That a version is outdated may show here
-        // already; the request names it all the same, because another writer may come between.
+        // The current table is read for the properties that hardtack does not model. An outdated version may already
+        // show here; the request carries the version all the same, because another writer may come in between.
         let current = self.table(&table.database, &table.name).await?;
         table.check_update(&table_from(&table.database, current.clone()))?;
         let version = current.version_id.clone();

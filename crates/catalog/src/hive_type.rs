@@ -9,8 +9,8 @@ use crate::parser::Parser;
 
 /// A column type as the Glue catalog writes it.
 ///
-/// Parses from every spelling that Hive, Spark and Athena leave in the catalog and prints the one that all of them
-/// read: lower case, no blanks, and names in backquotes where they are no plain word.
+/// Parses every spelling that Hive, Spark and Athena leave in the catalog, and prints the one that all of them read:
+/// lower case, no blanks, and backquotes around names that are not plain words.
 ///
 /// ```
 /// use hardtack_catalog::HiveType;
@@ -43,9 +43,9 @@ use crate::parser::Parser;
 /// | `interval_day_time` | `interval day to second` | Interval(DayTime) |
 /// | `array<t>`, `map<k,v>`, `struct<name:t,...>` | | List, Map, Struct |
 ///
-/// A timestamp has microseconds: Parquet, Iceberg and Spark agree on them, and nanoseconds in 64 bits end in the year
-/// 2262. Hive's `timestamp` has no zone; the framework runs in UTC and takes it as such where an instant is needed.
-/// `uniontype` is refused: neither Athena nor Spark reads it.
+/// A timestamp has microseconds: Parquet, Iceberg and Spark agree on that, and nanoseconds in 64 bits end in the year
+/// 2262. Hive's `timestamp` has no zone; the framework interprets it as UTC where an instant is needed. `uniontype` is
+/// refused: neither Athena nor Spark reads it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum HiveType {
     /// `void`: the type of a column that is always null.
@@ -294,7 +294,7 @@ pub(crate) mod tests {
         assert_eq!(error.to_string(), message);
     }
 
-    /// Depth is how many types are around one, and not how many there are.
+    /// Depth is the level of nesting, not the number of types.
     #[test]
     fn types_may_be_deep_and_wide() {
         let arrays = |levels| format!("{}int{}", "array<".repeat(levels), ">".repeat(levels));

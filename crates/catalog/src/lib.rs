@@ -1,8 +1,8 @@
 //! The data catalog: tables by name, and the schemas that are contracts between jobs.
 //!
-//! A [`Catalog`] knows databases, their tables and the tables' partitions, in the words of Hive and AWS Glue: a
+//! A [`Catalog`] knows databases, their tables and the tables' partitions, in the terms of Hive and AWS Glue: a
 //! [`Table`] has columns with Hive types, partition keys, a location, a [format](TableFormat) and a version. A job
-//! names a table (`lake.books`) and does not know which catalog answers:
+//! names a table (`lake.books`) and does not know which catalog it is in:
 //!
 //! | | `EmbeddedCatalog` | `GlueCatalog` |
 //! | --- | --- | --- |
@@ -13,21 +13,22 @@
 //! | concurrent processes | one writes at a time, others wait | AWS serialises |
 //! | a lost update of a table | is a [`Conflict`], always | is a [`Conflict`], always |
 //! | a batch of partitions | is one transaction | is split by the limits of Glue's API |
-//! | predicates on partitions | are evaluated while reading | are pushed to the service as far as it goes, and evaluated again |
+//! | predicates on partitions | are evaluated while reading | are pushed down where Glue supports them, and evaluated again |
 //!
-//! Both pass the suite in `conformance` (feature of the same name), as any other implementation has to.
+//! Both pass the suite in `conformance` (the feature of the same name), and any other implementation has to.
 //!
-//! Schemas are Arrow [`Schema`](arrow::datatypes::Schema)s. There are four ways to come by one:
+//! Schemas are Arrow [`Schema`](arrow::datatypes::Schema)s. There are four ways to get one:
 //!
-//! * [`schema!`] writes it down in the job, in the words of the Glue catalog;
-//! * [`schema_of`] builds it from names and types that are known at run time only;
-//! * [`schema_from_cloudformation`] takes it from the template that also creates the table, so that both cannot drift;
-//! * [`schema_from_catalog`] takes it from the table itself; [`columns_of`] is the way back.
+//! * [`schema!`] declares it in the job, in the notation of the Glue catalog;
+//! * [`schema_of`] builds it from names and types that are only known at run time;
+//! * [`schema_from_cloudformation`] takes it from the template that creates the table, so that the two cannot drift
+//!   apart;
+//! * [`schema_from_catalog`] takes it from the table itself; [`columns_of`] is the reverse.
 //!
-//! [`HiveType`] is the vocabulary of all four: it parses and prints what the catalog holds and converts to Arrow and
-//! back.
+//! All four are based on [`HiveType`], which parses and prints the types of the catalog and converts them to and from
+//! Arrow.
 
-// Without a catalog nobody needs what catalogs share.
+// Without an implementation, the code that implementations share is unused.
 #![cfg_attr(not(any(feature = "embedded", feature = "aws")), allow(dead_code))]
 
 mod arrow_types;

@@ -1,5 +1,5 @@
-//! What Glue takes as names, comments and parameters. The embedded catalog takes no more, so that a job that works on a
-//! laptop works in AWS.
+//! The names, comments and parameters that Glue accepts. The embedded catalog accepts no others, so that a job that
+//! works on a laptop works in AWS.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,8 +13,8 @@ const MAX_DESCRIPTION: usize = 2048;
 const MAX_LOCATION: usize = 2056;
 const MAX_VALUE: usize = 512_000;
 
-/// The name of a database or table in lower case. Glue would take nearly anything, but only words can be written in SQL
-/// and in paths without a thought.
+/// The name of a database or table in lower case. Glue would accept almost anything, but only words need no quotes in
+/// SQL and in paths.
 pub(crate) fn checked(what: &str, name: &str) -> Result<String> {
     let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
     if name.is_empty() || !name.chars().all(word) {
@@ -24,7 +24,7 @@ pub(crate) fn checked(what: &str, name: &str) -> Result<String> {
     Ok(folded(name))
 }
 
-/// The name of a database, as jobs take it for an argument. Names are caseless.
+/// The name of a database, as an argument of jobs. Names are case-insensitive.
 ///
 /// ```
 /// use hardtack_catalog::DatabaseName;
@@ -65,7 +65,7 @@ impl FromStr for DatabaseName {
     }
 }
 
-/// The name of a column in lower case. Crawlers find all sorts of them.
+/// The name of a column in lower case. Crawlers find names of all sorts.
 pub(crate) fn column(name: &str) -> Result<String> {
     if name.trim().is_empty() || name.chars().any(char::is_control) {
         return Err(Error::usage(format!("`{}` is no name for a column", name.escape_debug())));
@@ -74,7 +74,7 @@ pub(crate) fn column(name: &str) -> Result<String> {
     Ok(folded(name))
 }
 
-/// Names are caseless and stored in lower case.
+/// Names are case-insensitive and stored in lower case.
 pub(crate) fn folded(name: &str) -> String {
     name.to_lowercase()
 }
@@ -117,8 +117,8 @@ fn limited(what: &str, text: &str, bytes: usize) -> Result<()> {
     Err(Error::usage(format!("{what} may have {bytes} bytes, but `{start}...` has {}", text.len())))
 }
 
-/// The name of a partition, which is also its folder: `year=2026/title=a%2Fb`. Only what Hive, Spark and Athena escape is
-/// escaped. A value that is null comes as [`NULL_PARTITION`](crate::NULL_PARTITION).
+/// The name of a partition, which is also its folder: `year=2026/title=a%2Fb`. Escapes what Hive, Spark and Athena
+/// escape and nothing else. Null is passed as [`NULL_PARTITION`](crate::NULL_PARTITION).
 pub fn partition_name<'a>(
     keys: impl IntoIterator<Item = &'a str>,
     values: impl IntoIterator<Item = &'a String>,
@@ -127,7 +127,7 @@ pub fn partition_name<'a>(
     parts.collect::<Vec<_>>().join("/")
 }
 
-/// Hive's own list (`FileUtils.escapePathName`), which Spark and Athena share.
+/// Hive's list (`FileUtils.escapePathName`), which Spark and Athena use as well.
 fn escaped(value: &str) -> String {
     let mut escaped = String::with_capacity(value.len());
     for c in value.chars() {

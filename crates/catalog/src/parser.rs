@@ -1,4 +1,4 @@
-//! A recursive descent over Hive type strings and column lists.
+//! A recursive-descent parser of Hive type strings and column lists.
 
 use std::collections::HashSet;
 
@@ -6,7 +6,7 @@ use hardtack_core::Error;
 
 use crate::hive_type::{HiveField, HiveType};
 
-/// A column of a contract: name, type, and whether it may be null.
+/// A column of a contract: name, type and nullability.
 pub(crate) struct Column {
     pub(crate) name: String,
     pub(crate) data_type: HiveType,
@@ -20,7 +20,7 @@ pub(crate) struct Expected {
 }
 
 impl Expected {
-    /// The error about `text`, which is a `what`.
+    /// The error for `text`, under the context key `what`.
     pub(crate) fn of(self, what: &'static str, text: &str) -> Error {
         let end = text.char_indices().nth(200).map_or(text.len(), |(i, _)| i);
         Error::usage(format!("expected {}", self.what)).with(what, &text[..end]).with("position", self.position)
@@ -29,7 +29,7 @@ impl Expected {
 
 type Result<T> = std::result::Result<T, Expected>;
 
-/// Deeper types exist in no catalog; parsing them must not exhaust the stack.
+/// No catalog contains deeper types; parsing one must not exhaust the stack.
 const MAX_DEPTH: usize = 64;
 
 pub(crate) struct Parser<'a> {
@@ -196,7 +196,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// A name and the colon after it. Hive's names are caseless, so two that differ in case only are the same.
+    /// A name and the colon after it. Hive's names are case-insensitive, so two that differ only in case are the same.
     fn name(&mut self, seen: &mut HashSet<String>) -> Result<String> {
         let quote = self.peek().filter(|c| matches!(c, '`' | '"'));
         let start = self.at;
@@ -226,7 +226,7 @@ impl<'a> Parser<'a> {
         Ok(name.to_owned())
     }
 
-    /// A name in quotes; the quote itself is written twice.
+    /// A name in quotes; a quote within it is doubled.
     fn quoted(&mut self, quote: char) -> Result<String> {
         let start = self.at;
         let mut name = String::new();
@@ -297,7 +297,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// The next character that is no blank.
+    /// The next character that is not a blank.
     fn peek(&mut self) -> Option<char> {
         self.skip_blanks();
         self.text[self.at..].chars().next()
@@ -308,7 +308,7 @@ impl<'a> Parser<'a> {
         self.at += rest.len() - rest.trim_start().len();
     }
 
-    /// Not `what` but something else comes next.
+    /// Fails because the next token is not `what`.
     fn fail<T>(&mut self, what: &str) -> Result<T> {
         let start = self.at;
         let found = match (self.peek(), self.word()) {

@@ -1,4 +1,4 @@
-//! Which partitions are wanted.
+//! Predicates that select partitions.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -13,8 +13,8 @@ use crate::value::PartitionValue;
 
 /// A conjunction of comparisons between partition keys and literals: small enough for every catalog to evaluate.
 ///
-/// Values compare as their key's type, so `9` comes before `10` for an integer. As in SQL nothing compares with null: a
-/// partition whose value is null is wanted only if no comparison names its key.
+/// Values compare as their key's type, so `9` precedes `10` for an integer. As in SQL, nothing compares with null: a
+/// partition whose value is null is selected only if no comparison names its key.
 ///
 /// ```
 /// use hardtack_catalog::{Comparison, Predicate};
@@ -32,7 +32,7 @@ pub struct Predicate {
 pub(crate) struct Term {
     pub(crate) key: String,
     pub(crate) comparison: Comparison,
-    /// One, but for [`Comparison::In`].
+    /// A single one, except for [`Comparison::In`].
     pub(crate) literals: Vec<String>,
 }
 
@@ -90,12 +90,12 @@ impl Predicate {
         Self::default()
     }
 
-    /// Whether every partition is wanted.
+    /// Whether every partition is selected.
     pub fn is_all(&self) -> bool {
         self.terms.is_empty()
     }
 
-    /// Those of these partitions whose `key` compares so with `literal`, which is written as a partition value is:
+    /// Keeps the partitions whose `key` compares like this with `literal`, which is written like a partition value:
     /// `2026`, `2026-07-01`.
     #[must_use]
     pub fn and(mut self, key: impl Into<String>, comparison: Comparison, literal: impl ToString) -> Self {
@@ -103,7 +103,7 @@ impl Predicate {
         self
     }
 
-    /// Those of these partitions whose `key` is one of `literals`.
+    /// Keeps the partitions whose `key` is one of `literals`.
     #[must_use]
     pub fn and_in<L: ToString>(mut self, key: impl Into<String>, literals: impl IntoIterator<Item = L>) -> Self {
         let literals = literals.into_iter().map(|l| l.to_string()).collect();
@@ -111,11 +111,11 @@ impl Predicate {
         self
     }
 
-    /// Reads the literals as the types of the table's keys.
+    /// Parses the literals as the types of the table's keys.
     ///
     /// # Errors
-    /// [`Usage`](hardtack_core::ErrorKind::Usage) for a column that is no partition key, or a literal that is not of
-    /// its key's type.
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) for a column that is not a partition key, or a literal that does not
+    /// have its key's type.
     pub fn bind(&self, table: &Table) -> Result<BoundPredicate> {
         let bind = |term: &Term| {
             let key = name::folded(&term.key);
@@ -166,7 +166,7 @@ pub(crate) struct BoundTerm {
 
 #[cfg(feature = "aws")]
 impl BoundTerm {
-    /// Which of the literals are the least and the greatest.
+    /// The indexes of the least and the greatest literal.
     pub(crate) fn range(&self) -> Option<(usize, usize)> {
         let compare = |a: &&PartitionValue, b: &&PartitionValue| a.compare(b).unwrap_or(Ordering::Equal);
         let least = self.literals.iter().min_by(compare)?;
@@ -177,11 +177,11 @@ impl BoundTerm {
 }
 
 impl BoundPredicate {
-    /// Whether the partition with these values is wanted.
+    /// Whether the partition with these values is selected.
     ///
     /// # Errors
-    /// [`Refused`](hardtack_core::ErrorKind::Refused) if a value that matters is not of its key's type. That must not
-    /// pass in silence: rows would be missing.
+    /// [`Refused`](hardtack_core::ErrorKind::Refused) if a compared value does not have its key's type. Ignoring it
+    /// would silently lose rows.
     pub fn matches(&self, values: &[String]) -> Result<bool> {
         for BoundTerm { position, data_type, term, literals } in &self.terms {
             let text = values.get(*position).map_or("", String::as_str);
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(predicate.bind(&table()).unwrap().matches(&values).unwrap(), expected, "{predicate}");
     }
 
-    /// The partition is of the year 9, in Köln.
+    /// The partition is year 9, city Köln.
     #[rstest]
     #[case(Comparison::Eq, "=", [false, true, false])]
     #[case(Comparison::NotEq, "!=", [true, false, true])]

@@ -1,4 +1,4 @@
-//! Contracts written down in code.
+//! Contracts declared in code.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use hardtack_core::{Error, Result};
 
 use crate::parser::{Column, Parser};
 
-/// A schema from column names and [Hive types](crate::HiveType). Columns may be null unless the type ends
-/// in `not null`.
+/// A schema from column names and [Hive types](crate::HiveType). Columns are nullable unless the type ends in `not
+/// null`.
 ///
-/// Use it where names or types come from outside; a schema that the job itself declares reads better as [`schema!`].
+/// Use it if names or types come from outside; a schema that the job itself declares reads better as [`schema!`].
 ///
 /// ```
 /// use hardtack_catalog::schema_of;
@@ -26,7 +26,7 @@ use crate::parser::{Column, Parser};
 /// [`schema!`]: crate::schema!
 ///
 /// # Errors
-/// [`Usage`](hardtack_core::ErrorKind::Usage) for an unknown type or a name that is there twice (in whatever case).
+/// [`Usage`](hardtack_core::ErrorKind::Usage) for an unknown type or a duplicate name (ignoring case).
 pub fn schema_of(columns: &[(&str, &str)]) -> Result<SchemaRef> {
     let columns = columns.iter().map(|(name, text)| {
         let mut parser = Parser::new(text);
@@ -43,8 +43,8 @@ pub fn schema_of(columns: &[(&str, &str)]) -> Result<SchemaRef> {
     Ok(to_schema(&columns))
 }
 
-/// A schema as a job declares it: `name: type`, optionally `not null`, in the words of the Glue catalog
-/// (see [`HiveType`](crate::HiveType)). Names that are no words are put in double quotes.
+/// A schema as a job declares it: `name: type`, optionally `not null`, in the notation of the Glue catalog (see
+/// [`HiveType`](crate::HiveType)). Names that are not words are put in double quotes.
 ///
 /// ```
 /// use hardtack_catalog::schema;
@@ -60,14 +60,16 @@ pub fn schema_of(columns: &[(&str, &str)]) -> Result<SchemaRef> {
 /// assert_eq!(books.fields().len(), 6);
 /// ```
 ///
-/// It gives a [`SchemaRef`](arrow::datatypes::SchemaRef). What is no schema does not compile, and the error points at it:
+/// Returns a [`SchemaRef`](arrow::datatypes::SchemaRef). An invalid schema does not compile, and the error points at
+/// the fault:
 ///
 /// ```compile_fail
 /// let books = hardtack_catalog::schema! { title: strng };
 /// //                                             ^^^^^ expected a type, found `strng`; did you mean `string`?
 /// ```
 ///
-/// Types of Arrow, Spark and SQL that have another name here are told theirs: "found `Int64`; that is `bigint` here".
+/// For types of Arrow, Spark and SQL that have another name here, the error gives it: "found `Int64`; that is `bigint`
+/// here".
 #[macro_export]
 macro_rules! schema {
     ($($columns:tt)*) => {
@@ -75,7 +77,7 @@ macro_rules! schema {
     };
 }
 
-/// What [`schema!`](crate::schema!) calls.
+/// Called by [`schema!`](crate::schema!).
 #[doc(hidden)]
 #[track_caller]
 pub fn schema_literal(text: &str) -> SchemaRef {
@@ -89,7 +91,7 @@ fn to_schema(columns: &[Column]) -> SchemaRef {
     Arc::new(Schema::new(columns.iter().map(|c| c.data_type.to_field(&c.name, c.nullable)).collect::<Vec<_>>()))
 }
 
-/// What `schema!` checks while it is compiled.
+/// The compile-time check of `schema!`.
 #[cfg(test)]
 #[path = "../../macros/src/check.rs"]
 mod check;
@@ -137,7 +139,7 @@ mod tests {
         schema_literal("title: string not null, body: text");
     }
 
-    /// The tokens that Rust would make of a text.
+    /// A text as Rust tokens.
     fn tokens(text: &str) -> Vec<Token> {
         let mut tokens = Vec::new();
         let mut rest = text.trim_start();
@@ -161,7 +163,7 @@ mod tests {
     }
 
     proptest! {
-        /// What compiles does not panic when it is called, and what would panic does not compile.
+        /// A schema that compiles does not panic, and one that would panic does not compile.
         #[test]
         fn the_check_and_the_parser_agree(
             columns in prop::collection::vec(("[a-c]{1,2}", any_hive_type(), any::<bool>()), 0..4),

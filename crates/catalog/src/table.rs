@@ -1,4 +1,4 @@
-//! What a catalog holds: databases, tables, partitions. The words are Glue's and Hive's.
+//! The contents of a catalog: databases, tables, partitions, in Glue's and Hive's terms.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::hive_type::HiveType;
 use crate::name;
 use crate::value::PartitionValue;
 
-/// What stands for null among a partition's values.
+/// Represents null among a partition's values.
 pub const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// A database: a namespace of tables.
@@ -35,15 +35,15 @@ pub struct Database {
 }
 
 impl Database {
-    /// A database with nothing but a name.
+    /// A database with just a name.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), description: None, location: None, parameters: BTreeMap::new() }
     }
 
-    /// As a catalog stores it: the name folded, empty texts left out.
+    /// The database as a catalog stores it: name folded, empty texts left out.
     ///
     /// # Errors
-    /// [`Usage`](hardtack_core::ErrorKind::Usage) for what Glue would not take: names, descriptions or parameters.
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) for names, descriptions or parameters that Glue would not accept.
     pub fn checked(&self) -> Result<Self> {
         let mut checked = self.clone();
         checked.name = name::checked("database", &self.name)?;
@@ -59,8 +59,8 @@ impl Database {
 pub struct Column {
     /// Its name. Catalogs fold it to lower case.
     pub name: String,
-    /// Its type as the catalog writes it. It is kept as a text, so that a table with a type that this framework does
-    /// not know can still be listed, and updated without a change to that column; [`Column::hive_type`] reads it.
+    /// Its type as the catalog writes it. It is kept as text, so that a table with an unknown type can still be listed,
+    /// and updated without changing that column. [`Column::hive_type`] parses it.
     #[serde(rename = "type")]
     pub data_type: String,
     /// What it means: one line of at most 255 bytes.
@@ -79,7 +79,7 @@ impl Column {
         Self { name: name.into(), data_type: data_type.into(), comment: None }
     }
 
-    /// Says what the column means.
+    /// Sets the comment.
     #[must_use]
     pub fn with_comment(mut self, comment: impl Into<String>) -> Self {
         self.comment = Some(comment.into());
@@ -89,16 +89,17 @@ impl Column {
     /// The column's type.
     ///
     /// # Errors
-    /// [`Usage`](hardtack_core::ErrorKind::Usage) for a type that neither Athena nor Spark reads; the column is named.
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) for a type that neither Athena nor Spark reads. The error names the
+    /// column.
     pub fn hive_type(&self) -> Result<HiveType> {
         self.data_type.parse::<HiveType>().map_err(|e| e.with("column", &self.name))
     }
 
-    /// The Arrow field: it may be null, for the catalog knows no other, and keeps the comment in its metadata under
-    /// [`COMMENT_KEY`].
+    /// The Arrow field. It is nullable, because the catalog has no `not null`, and has the comment in its metadata
+    /// under [`COMMENT_KEY`].
     ///
     /// # Errors
-    /// Those of [`Column::hive_type`].
+    /// As for [`Column::hive_type`].
     pub fn to_field(&self) -> Result<Field> {
         let field = self.hive_type()?.to_field(&self.name, true);
         let mut metadata: HashMap<String, String> = field.metadata().clone();
@@ -109,16 +110,16 @@ impl Column {
     /// The column for an Arrow field.
     ///
     /// # Errors
-    /// [`Usage`](hardtack_core::ErrorKind::Usage) for types that Hive has no word for; the field is named.
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) for types that Hive does not have. The error names the field.
     pub fn of(field: &Field) -> Result<Self> {
         let comment = field.metadata().get(COMMENT_KEY).cloned();
         Ok(Self { comment, ..Self::new(field.name(), &HiveType::of(field)?) })
     }
 
-    /// As a catalog stores it: the name folded, an empty comment left out.
+    /// The column as a catalog stores it: name folded, an empty comment left out.
     ///
     /// # Errors
-    /// [`Usage`](hardtack_core::ErrorKind::Usage) for a name, a type or a comment that Glue would not take.
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) for a name, a type or a comment that Glue would not accept.
     pub fn checked(&self) -> Result<Self> {
         let name = name::column(&self.name)?;
         if self.data_type.trim().is_empty() {
@@ -139,7 +140,7 @@ pub struct StorageDescriptor {
     /// The folder of the files. Views have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<Location>,
-    /// The Hive class that splits files.
+    /// The Hive class that splits and reads files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_format: Option<String>,
     /// The Hive class that writes files.
@@ -148,7 +149,7 @@ pub struct StorageDescriptor {
     /// The Hive class that reads and writes rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serde_library: Option<String>,
-    /// What the SerDe is told: delimiters, say.
+    /// The SerDe's parameters, for example delimiters.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub serde_parameters: BTreeMap<String, String>,
     /// Anything else.
@@ -198,20 +199,19 @@ pub struct Table {
     /// Properties of the table: `classification`, `EXTERNAL`, `recordCount` ...
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, String>,
-    /// [`Table::EXTERNAL`], or `VIRTUAL_VIEW` and others that other tools have made.
+    /// [`Table::EXTERNAL`], or a type that other tools create, such as `VIRTUAL_VIEW`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table_type: Option<String>,
-    /// Which version was read; it means something to the catalog that gave it only. None for a table that is yet to be
-    /// created.
+    /// The version that was read, opaque to everybody but its catalog. None for a table that has not been created yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
 }
 
 impl Table {
-    /// The type of a table whose files are not the catalog's to delete.
+    /// The type of a table whose files the catalog must not delete.
     pub const EXTERNAL: &str = "EXTERNAL_TABLE";
 
-    /// An external table as Athena and Spark read it, yet without columns.
+    /// An external table as Athena and Spark read it, without columns so far.
     pub fn new(
         database: impl Into<String>,
         name: impl Into<String>,
@@ -239,14 +239,14 @@ impl Table {
         self
     }
 
-    /// The columns whose values are in the partitions.
+    /// Sets the columns whose values are in the partitions.
     #[must_use]
     pub fn with_partition_keys(mut self, keys: impl IntoIterator<Item = Column>) -> Self {
         self.partition_keys = keys.into_iter().collect();
         self
     }
 
-    /// Says what the table holds.
+    /// Sets the description.
     #[must_use]
     pub fn with_description(mut self, description: impl Into<String>) -> Self {
         self.description = Some(description.into());
@@ -268,7 +268,7 @@ impl Table {
     /// The folder of the files.
     ///
     /// # Errors
-    /// [`Usage`](hardtack_core::ErrorKind::Usage) if it has none, as views have none.
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) if it has none, like a view.
     pub fn location(&self) -> Result<&Location> {
         self.storage.location.as_ref().ok_or_else(|| {
             let kind = self.table_type.as_deref().unwrap_or("table");
@@ -276,7 +276,7 @@ impl Table {
         })
     }
 
-    /// How its files are written.
+    /// The format of its files.
     ///
     /// # Errors
     /// [`Usage`](hardtack_core::ErrorKind::Usage) for a format that this framework does not know.
@@ -297,12 +297,12 @@ impl Table {
         }
     }
 
-    /// How a partition's files are written; they may be older than the table's format.
+    /// The format of a partition's files, which may be older than the table's.
     ///
     /// # Errors
     /// [`Usage`](hardtack_core::ErrorKind::Usage) for a format that this framework does not know.
     pub fn format_of(&self, partition: &Partition) -> Result<TableFormat> {
-        // What Hive keeps with the table (a header's lines, say) holds for its partitions, too.
+        // Parameters that Hive stores with the table (such as the number of header lines) apply to its partitions, too.
         let mut parameters = self.parameters.clone();
         parameters.extend(partition.parameters.clone());
         TableFormat::of(&partition.storage, &parameters).map_err(|e| {
@@ -312,16 +312,16 @@ impl Table {
 
     /// A partition's name as Hive writes it, which is also its folder: `year=2026/title=a%2Fb`.
     pub fn partition_name(&self, values: &[String]) -> String {
-        // Values without a key, and keys without a value, show in the message that says so.
+        // The message about missing keys or values shows all of them.
         let keys = self.partition_keys.iter().map(|k| k.name.as_str()).chain(std::iter::repeat("?"));
         name::partition_name(keys, values)
     }
 
-    /// Checks that these can be the values of a partition.
+    /// Checks that these are valid values of a partition.
     ///
     /// # Errors
-    /// [`Usage`](hardtack_core::ErrorKind::Usage) if there are more or fewer than keys, or one is not of its key's
-    /// type; the partition is named.
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) if their number differs from that of the keys, or one does not have
+    /// its key's type. The error names the partition.
     pub fn check_values(&self, values: &[String]) -> Result<()> {
         let at = |e: Error| e.with("table", self.qualified_name()).with("partition", self.partition_name(values));
         if values.len() != self.partition_keys.len() {
@@ -338,7 +338,7 @@ impl Table {
         Ok(())
     }
 
-    /// Partitions as a catalog stores them, each there once.
+    /// Partitions as a catalog stores them, without duplicates.
     pub(crate) fn check_partitions(&self, partitions: &[Partition]) -> Result<Vec<Partition>> {
         let mut seen = HashSet::new();
         let check = |partition: &Partition| {
@@ -357,10 +357,10 @@ impl Table {
         partitions.iter().map(check).collect()
     }
 
-    /// As a catalog stores it: names folded, empty texts left out.
+    /// The table as a catalog stores it: names folded, empty texts left out.
     ///
     /// # Errors
-    /// [`Usage`](hardtack_core::ErrorKind::Usage) for what Glue would not take, columns that are there twice, and
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) for anything that Glue would not accept, duplicate columns, and
     /// partition keys of a nested type.
     pub fn checked(&self) -> Result<Self> {
         name::checked("database", &self.database)?;
@@ -385,7 +385,7 @@ impl Table {
         Ok(checked)
     }
 
-    /// This table under the names that a catalog knows.
+    /// This table with its names folded as in a catalog.
     pub(crate) fn addressed(&self) -> Self {
         Self { database: name::folded(&self.database), name: name::folded(&self.name), ..self.clone() }
     }
@@ -434,7 +434,7 @@ fn check_key(key: &Column) -> Result<()> {
 pub struct Partition {
     /// One value for each key, in the order of the keys, as Hive writes them: `2026-07-01`, `true`, [`NULL_PARTITION`].
     pub values: Vec<String>,
-    /// Where and how its rows are stored: its files may be older than the table's columns.
+    /// Where and how its rows are stored. Its files may be older than the table's columns.
     pub storage: StorageDescriptor,
     /// Properties: `recordCount`, `totalSize` ...
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -450,8 +450,8 @@ impl Partition {
     }
 }
 
-/// The schema of a table: its columns, then its partition keys, as in Athena. Every column may be null, for the catalog
-/// knows no other. A column's comment is kept in the field's metadata under [`COMMENT_KEY`].
+/// The schema of a table: its columns, then its partition keys, as in Athena. Every column is nullable, because the
+/// catalog has no `not null`. A column's comment is stored in the field's metadata under [`COMMENT_KEY`].
 ///
 /// ```
 /// use hardtack_catalog::{HiveType, Table, TableFormat, columns_of, schema, schema_from_catalog};
@@ -464,8 +464,8 @@ impl Partition {
 /// ```
 ///
 /// # Errors
-/// [`Usage`](hardtack_core::ErrorKind::Usage) if a type is unknown or a name is there twice; table and column are
-/// named.
+/// [`Usage`](hardtack_core::ErrorKind::Usage) if a type is unknown or a name is duplicate. The error names table and
+/// column.
 pub fn schema_from_catalog(table: &Table) -> Result<SchemaRef> {
     schema_of_columns(table.all_columns()).map_err(|e| e.with("table", table.qualified_name()))
 }
@@ -481,10 +481,10 @@ pub(crate) fn schema_of_columns<'a>(columns: impl IntoIterator<Item = &'a Column
     Ok(Arc::new(Schema::new(fields)))
 }
 
-/// The columns that a table for rows of this schema has. `not null` is lost: the catalog has no word for it.
+/// The columns of a table for rows of this schema. `not null` is lost: the catalog does not have it.
 ///
 /// # Errors
-/// [`Usage`](hardtack_core::ErrorKind::Usage) for types that Hive has no word for; the field is named.
+/// [`Usage`](hardtack_core::ErrorKind::Usage) for types that Hive does not have. The error names the field.
 pub fn columns_of(schema: &Schema) -> Result<Vec<Column>> {
     schema.fields().iter().map(|field| Column::of(field)).collect()
 }

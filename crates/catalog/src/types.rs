@@ -1,8 +1,8 @@
 //! One set of rules for types: which type holds the values of two others, and which values of one type are values of
 //! another.
 //!
-//! Whoever brings files, tables or rows together asks here, under one of the [policies](Policy). What a stricter policy
-//! accepts, the laxer accept, too, with the same result.
+//! All code that combines files, tables or rows asks here, under one of the [policies](Policy). Whatever a stricter
+//! policy accepts, the laxer ones accept with the same result.
 
 use arrow::compute::can_cast_types;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, TimeUnit};
@@ -11,50 +11,50 @@ use hardtack_core::{Error, Location, Result};
 use crate::arrow_types::HIVE_TYPE_KEY;
 use crate::hive_type::HiveType;
 
-/// For what a type is wanted; from the strictest to the laxest.
+/// The rules under which types are united, read or saved, from the strictest to the laxest.
 ///
 /// | | `Evolve` | `Rewrite` | `Infer` | `Read` | `Coerce` |
 /// | --- | --- | --- | --- | --- | --- |
-/// | who asks | [tables that grow](crate::Table) | compaction | sources without a schema, crawling | sources with a schema, tables | `coerce_to_schema`, sinks with a schema |
+/// | used by | [tables that grow](crate::Table) | compaction | sources without a schema, crawling | sources with a schema, tables | `coerce_to_schema`, sinks with a schema |
 /// | must hold for | old files and all engines that read them | readers that have declared the type | all values of all files | the value that is read | the value that is saved |
 ///
-/// The first three [unite](Policy::unite) types, before any value is seen. The last two know the type that is wanted and
-/// look at every value.
+/// The first three [unite](Policy::unite) types before any value is read. The last two have a target type and check
+/// every value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Policy {
-    /// The type of a column of a table becomes wider, and files stay as they are: only as far as Athena, Spark and this
-    /// framework read older Parquet files in the wider type.
+    /// A table's column gets a wider type while files stay as they are: only where Athena, Spark and this framework
+    /// read older Parquet files in the wider type.
     Evolve,
-    /// Files are written anew with one type, which stays of its kind: an integer stays an integer, a decimal a decimal.
+    /// Files are rewritten with one type of the same kind: an integer stays an integer, a decimal stays a decimal.
     Rewrite,
-    /// Files are read together: the type that holds the values of all.
+    /// Files are read together, in the type that holds the values of all.
     Infer,
-    /// A value that a file stores is read as a declared type, if it is a value of that type.
+    /// A stored value is read as a declared type if it is a value of that type.
     Read,
-    /// A value that a job has computed is saved as a declared type. Floats are approximations then and may be rounded to
-    /// shorter ones.
+    /// A computed value is saved as a declared type. Floats count as approximations and may be rounded to narrower
+    /// ones.
     Coerce,
 }
 
-/// When a value of one type is a value of another.
+/// When a value of one type is also a value of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fit {
     /// Always.
     Always,
-    /// If it can be read: a text may be a number or not.
+    /// If it parses: a text may or may not be a number.
     Readable,
-    /// If it comes back the same when it is cast back.
+    /// If a cast there and back preserves it.
     RoundTrip,
     /// If it is not too large.
     InRange,
 }
 
 impl Policy {
-    /// All of them, from the strictest to the laxest.
+    /// All policies, from the strictest to the laxest.
     pub const ALL: [Self; 5] = [Self::Evolve, Self::Rewrite, Self::Infer, Self::Read, Self::Coerce];
 
-    /// The type that holds the values of both, with the name of the first field. Structs get the fields of both; nulls are
-    /// allowed where either allows them.
+    /// The type that holds the values of both, with the name of the first field. Structs get the fields of both; a
+    /// field is nullable if either is.
     ///
     /// ```
     /// use arrow::datatypes::{DataType, Field};
@@ -64,19 +64,18 @@ impl Policy {
     /// let (price, count) = (field(DataType::Decimal128(5, 2)), field(DataType::Int64));
     /// assert_eq!(Policy::Infer.unite(&price, &count).unwrap(), field(DataType::Decimal128(21, 2)));
     ///
-    /// // Readers that have declared a bigint could not read that.
-    /// let clash = Policy::Rewrite.unite(&price, &count).unwrap_err();
-    /// assert_eq!(clash.path, "n");
+    /// // Readers that have declared a bigint could not read a decimal. let clash = Policy::Rewrite.unite(&price,
+    /// &count).unwrap_err(); assert_eq!(clash.path, "n");
     /// ```
     ///
     /// # Errors
-    /// The first place, in depth, where there is no such type under this policy.
+    /// The first place, at any depth, where this policy has no such type.
     pub fn unite(self, a: &Field, b: &Field) -> Result<Field, Clash> {
         Ok(unmarked(&unite(self, a, b, a.name())?))
     }
 
-    /// When values of one scalar type are values of another, under this policy. `None` where nothing is sensible, or more
-    /// than one thing: which unit has a number that should be a timestamp?
+    /// When values of one scalar type are values of another, under this policy. `None` if there is no sensible
+    /// conversion, or more than one: a number could be a timestamp in any unit.
     pub fn fit(self, from: &DataType, to: &DataType) -> Option<Fit> {
         match self {
             Self::Coerce => fit(from, to),
@@ -90,10 +89,10 @@ impl Policy {
     }
 }
 
-/// Two types that have none in common, and where.
+/// Two types without a common one, and where they meet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clash {
-    /// The column, or the place in it: `orders[].price`.
+    /// The column, or the path within it: `orders[].price`.
     pub path: String,
     /// The type of the first.
     pub first: DataType,
@@ -103,11 +102,11 @@ pub struct Clash {
 
 // --- the lattice ---------------------------------------------------------------------------------------------------
 
-/// In a field's metadata: the values are integers that a double counts without gaps. Only while types are united.
+/// In a field's metadata: the values are integers that a double represents exactly. Used only while types are united.
 const EXACT: &str = "hardtack.exact";
 
-/// Says of a field of 64-bit integers that all its values lie between -2^53 and 2^53, so that a double holds them. A
-/// [`Union`] unites it with doubles then.
+/// Marks a field of 64-bit integers whose values all lie between -2^53 and 2^53, so a double holds them. A [`Union`]
+/// then unites it with doubles.
 #[must_use]
 pub fn with_exact_doubles(field: Field) -> Field {
     let mut metadata = field.metadata().clone();
@@ -119,13 +118,13 @@ fn is_exact(field: &Field) -> bool {
     match plain(field.data_type()) {
         DataType::Int64 => field.metadata().contains_key(EXACT),
         DataType::UInt64 => false,
-        // What has no values has none that a double does not hold.
+        // No values, so none that a double does not hold.
         DataType::Null => true,
         other => other.is_integer(),
     }
 }
 
-/// Without the marks of [`with_exact_doubles`], in depth.
+/// Removes the marks of [`with_exact_doubles`] at every depth.
 fn unmarked(field: &Field) -> Field {
     let mut metadata = field.metadata().clone();
     metadata.remove(EXACT);
@@ -176,7 +175,7 @@ fn unite(policy: Policy, a: &Field, b: &Field, path: &str) -> Result<Field, Clas
     Ok(a.clone().with_data_type(united).with_nullable(nullable))
 }
 
-/// Lists of one kind stay of it.
+/// Lists of the same kind keep it.
 fn unite_same(kind: &DataType, item: FieldRef) -> DataType {
     match kind {
         DataType::ListView(_) => DataType::ListView(item),
@@ -197,7 +196,7 @@ fn unite_structs(policy: Policy, a: &Fields, b: &Fields, path: &str) -> Result<F
     both.chain(new).collect()
 }
 
-/// The entries of maps, by place: every writer has other names for them.
+/// Unites the entries of maps by position: writers give them different names.
 fn unite_entries(policy: Policy, a: &Field, b: &Field, path: &str) -> Option<Result<Field, Clash>> {
     let (mine, theirs) = (entry(a)?, entry(b)?);
     let unite = |i: usize, name: &str| {
@@ -209,7 +208,7 @@ fn unite_entries(policy: Policy, a: &Field, b: &Field, path: &str) -> Option<Res
     Some(fields.map(|fields| Field::new(name, DataType::Struct(fields), false)))
 }
 
-/// The fields of key and value of a map's entries.
+/// The key and value fields of a map's entries.
 pub fn entry(entries: &Field) -> Option<&Fields> {
     match entries.data_type() {
         DataType::Struct(fields) if fields.len() == 2 => Some(fields),
@@ -235,7 +234,7 @@ fn unite_scalars(policy: Policy, a: &Field, b: &Field) -> Option<Field> {
 
 /// `char(n)` or `varchar(n)`.
 fn length(field: &Field) -> Option<HiveType> {
-    // Most fields say nothing.
+    // Most fields have no metadata.
     if !field.metadata().contains_key(HIVE_TYPE_KEY) {
         return None;
     }
@@ -251,7 +250,7 @@ fn longer(a: Option<HiveType>, b: Option<HiveType>) -> Option<HiveType> {
 }
 
 impl Policy {
-    /// Whether a type may become one that holds all its values.
+    /// Whether a type may become another one that holds all its values.
     fn widens(self, from: &Field, to: &Field) -> bool {
         use DataType::*;
         let (narrow, wide) = (plain(from.data_type()), plain(to.data_type()));
@@ -283,8 +282,8 @@ impl Policy {
     }
 }
 
-/// The least type that holds the values of both. Instants and times without a zone meet in UTC, which is what the framework
-/// runs in.
+/// The least type that holds the values of both. Instants and timestamps without a zone meet in UTC, the framework's
+/// zone.
 fn join(a: &Field, b: &Field) -> Option<DataType> {
     use DataType::*;
     let (x, y) = (a.data_type(), b.data_type());
@@ -296,7 +295,7 @@ fn join(a: &Field, b: &Field) -> Option<DataType> {
     let either = |t: DataType| *x == t || *y == t;
     Some(match (x, y) {
         (x, y) if x == y => x.clone(),
-        // However a column of nulls is encoded, the other counts.
+        // For a column of nulls, however encoded, the other type counts.
         (Null, _) => b.data_type().clone(),
         (_, Null) => a.data_type().clone(),
         _ if both(DataType::is_string) => {
@@ -351,7 +350,7 @@ fn join(a: &Field, b: &Field) -> Option<DataType> {
 
 const UTC: &str = "UTC";
 
-/// An unsigned type that meets a signed one counts as the next signed one, as it does for Hive.
+/// An unsigned type that meets a signed one counts as the next wider signed type, as in Hive.
 fn join_integers(a: &DataType, b: &DataType) -> DataType {
     let signed = a.is_signed_integer() || b.is_signed_integer();
     let bits = |t: &DataType| bits(t) * if signed && t.is_unsigned_integer() { 2 } else { 1 };
@@ -378,7 +377,7 @@ fn float_bits(t: &DataType) -> Option<usize> {
     t.is_floating().then(|| bits(t))
 }
 
-/// How long a float must be to hold these integers: one of 16, 32, 64 bits counts without gaps to 2^11, 2^24, 2^53.
+/// The width of the float that holds these integers: floats of 16, 32 and 64 bits are exact up to 2^11, 2^24 and 2^53.
 fn float_bits_of_integer(field: &Field) -> Option<usize> {
     Some(match plain(field.data_type()) {
         DataType::Int8 => 16,
@@ -389,7 +388,7 @@ fn float_bits_of_integer(field: &Field) -> Option<usize> {
     })
 }
 
-/// The digits of integers and decimals.
+/// Precision and scale of integers and decimals.
 fn as_decimal(t: &DataType) -> Option<(u8, i8)> {
     Some(match t {
         DataType::Int8 => (3, 0),
@@ -412,7 +411,7 @@ fn fit(from: &DataType, to: &DataType) -> Option<Fit> {
     if from == to {
         return Some(Fit::Always);
     }
-    // However the values of either are encoded.
+    // The encodings of the values do not matter.
     let (from, to) = (plain(from), plain(to));
     Some(match (from, to) {
         (from, to) if from == to => Fit::Always,
@@ -436,7 +435,7 @@ fn fit(from: &DataType, to: &DataType) -> Option<Fit> {
         (Date32, Date64) => Fit::Always,
         (Date64, Date32) => Fit::RoundTrip,
         (Date32 | Date64, Timestamp(..)) | (Timestamp(..), Date32 | Date64) => Fit::RoundTrip,
-        // Arrow takes a timestamp without zone as the time on the wall of the target's zone; here it is in UTC.
+        // Arrow takes a timestamp without a zone as local time in the target's zone; here it is in UTC.
         (Timestamp(a, zone), Timestamp(b, to)) if a == b && (zone.is_some() || to.as_deref().is_none_or(is_utc)) => {
             Fit::Always
         }
@@ -447,8 +446,8 @@ fn fit(from: &DataType, to: &DataType) -> Option<Fit> {
     })
 }
 
-/// Whether most values would lose what makes them of their type, so that a file that stores it was not meant: a float its
-/// fraction or digits, a timestamp its time of day. And a truth value is no number.
+/// Whether most values would lose what is typical of their type, so that such a file cannot be meant: a float its
+/// fraction or digits, a timestamp its time of day. And a boolean is not a number.
 fn loses(from: &DataType, to: &DataType) -> bool {
     use DataType::*;
     match (from, to) {
@@ -461,7 +460,7 @@ fn loses(from: &DataType, to: &DataType) -> bool {
     }
 }
 
-/// Whether values of two types can be compared without changing any.
+/// Whether values of two types can be compared without changing them.
 pub fn comparable(a: &DataType, b: &DataType) -> bool {
     let (a, b) = (plain(a), plain(b));
     let both = |test: fn(&DataType) -> bool| test(a) && test(b);
@@ -472,7 +471,7 @@ pub fn comparable(a: &DataType, b: &DataType) -> bool {
         || both(DataType::is_numeric) && (holds(a, b) || holds(b, a))
 }
 
-/// The type of the values, however they are encoded.
+/// The type of the values, without their encoding.
 pub fn plain(data_type: &DataType) -> &DataType {
     match data_type {
         DataType::Dictionary(_, values) => plain(values),
@@ -509,7 +508,7 @@ fn holds(from: &DataType, to: &DataType) -> bool {
                 _ => from_bits <= to_bits,
             }
         }
-        // A float of 16, 32, 64 bits counts without gaps to 2^11, 2^24, 2^53.
+        // Floats of 16, 32 and 64 bits are exact up to 2^11, 2^24 and 2^53.
         (_, _, None, None) if from.is_integer() => from_bits < to_bits,
         (_, _, None, None) => to.is_floating() && from_bits <= to_bits,
         _ => false,
@@ -529,8 +528,8 @@ pub fn decimal(data_type: &DataType) -> Option<(u8, i8)> {
 
 // --- files ---------------------------------------------------------------------------------------------------------
 
-/// The columns of files together: by name, in the order in which they were first seen. A column that some files lack is
-/// nullable. Types are [united](Policy::unite).
+/// The united columns of several files: by name, in the order of their first occurrence. A column that some files lack
+/// is nullable. Types are [united](Policy::unite).
 #[derive(Debug, Clone)]
 pub struct Union {
     policy: Policy,
@@ -541,22 +540,22 @@ pub struct Union {
 }
 
 impl Union {
-    /// The columns of no file. `way_out` is what is said to those whose files have no type in common.
+    /// The union of no files. `way_out` is the hint for files without a common type.
     pub fn new(policy: Policy, way_out: &'static str) -> Self {
         Self { policy, way_out, way_out_if_nested: way_out, columns: Vec::new(), files: 0 }
     }
 
-    /// Says something else to those whose types are lists, structs or maps.
+    /// Sets another hint for lists, structs and maps.
     #[must_use]
     pub fn with_way_out_if_nested(self, way_out: &'static str) -> Self {
         Self { way_out_if_nested: way_out, ..self }
     }
 
-    /// Takes in the columns of another file, or none of them.
+    /// Adds the columns of another file, all or none.
     ///
     /// # Errors
-    /// [`Refused`](hardtack_core::ErrorKind::Refused) for the first column that has another type here, with no type in
-    /// common; both files are named.
+    /// [`Refused`](hardtack_core::ErrorKind::Refused) for the first column whose types have none in common. The error
+    /// names both files.
     pub fn add(&mut self, schema: &Schema, file: &Location) -> Result<()> {
         // Most files of a data set have the same columns.
         if self.columns.iter().map(|(column, _)| column).eq(schema.fields().iter().map(FieldRef::as_ref)) {
@@ -600,7 +599,7 @@ impl Union {
             .with("way out", way_out)
     }
 
-    /// What all files together have.
+    /// The schema of all files together.
     pub fn schema(self) -> Schema {
         Schema::new(self.columns.iter().map(|(column, _)| unmarked(column)).collect::<Fields>())
     }
@@ -667,7 +666,7 @@ mod tests {
         scalars
     }
 
-    /// The same as columns, with and without what is known of their values.
+    /// The same as columns, with and without marks about their values.
     fn scalar_fields() -> Vec<Field> {
         let marked = |of: &DataType| (*of == DataType::Int64).then(|| with_exact_doubles(field(of.clone())));
         scalars().iter().flat_map(|of| [Some(field(of.clone())), marked(of)]).flatten().collect()
@@ -682,7 +681,7 @@ mod tests {
         ]
     }
 
-    /// With names in the order of the alphabet, so that the order in which structs get their fields does not matter.
+    /// With names in alphabetical order, so that the order in which structs get their fields does not matter.
     fn any_type() -> impl Strategy<Value = DataType> {
         scalar().prop_recursive(3, 12, 3, |inner| {
             let item = || (inner.clone(), any::<bool>(), prop::sample::select(vec!["item", "element"]));
@@ -717,7 +716,7 @@ mod tests {
         })
     }
 
-    /// With the fields of structs in the order of the alphabet, and without what is not part of a type.
+    /// With the fields of structs in alphabetical order, and without anything that is not part of the type.
     fn sorted(field: &Field) -> Field {
         let inner = |field: &FieldRef| Arc::new(sorted(field));
         let data_type = match field.data_type() {
@@ -752,7 +751,7 @@ mod tests {
             let unite = |a: &Field, b: &Field| unite(policy, a, b, "x").ok();
             let left = unite(a, b).and_then(|ab| unite(&ab, c));
             let right = unite(b, c).and_then(|bc| unite(a, &bc));
-            // A stricter policy may refuse a step on one way that is not needed on the other.
+            // A stricter policy may refuse a step that only one of the two orders needs.
             if policy == Policy::Infer || (left.is_some() && right.is_some()) {
                 let (left, right) = (left.as_ref().map(sorted), right.as_ref().map(sorted));
                 prop_assert_eq!(left, right, "{:?} {} {} {}", policy, a, b, c);
@@ -761,7 +760,7 @@ mod tests {
         Ok(())
     }
 
-    /// What a stricter policy accepts, the laxer accept with the same result.
+    /// What a stricter policy accepts, the laxer ones accept with the same result.
     fn is_ordered(a: &Field, b: &Field) -> Result<(), TestCaseError> {
         for pair in Policy::ALL.windows(2) {
             if let Ok(united) = pair[0].unite(a, b) {
@@ -775,7 +774,7 @@ mod tests {
         Ok(())
     }
 
-    /// Whatever types are united, there is a way for the values of both.
+    /// The values of both types can be cast to the united type.
     fn is_readable(a: &DataType, b: &DataType) -> Result<(), TestCaseError> {
         if let Ok(united) = Policy::Infer.unite(&field(a.clone()), &field(b.clone())) {
             for from in [a, b] {

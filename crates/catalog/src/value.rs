@@ -11,13 +11,13 @@ use hardtack_core::{Error, Result, text};
 use crate::hive_type::HiveType;
 use crate::table::{Column, NULL_PARTITION};
 
-/// A partition's value, or a literal that it is compared with, as its key's type reads it.
+/// A partition's value, or a literal that it is compared with, parsed as its key's type.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum PartitionValue {
     Null,
     Boolean(bool),
     Integer(i64),
-    /// With [`SCALE`] digits after the point.
+    /// Scaled to [`SCALE`] digits after the point.
     Decimal(i256),
     Double(f64),
     Date(NaiveDate),
@@ -29,7 +29,7 @@ const SCALE: i8 = 38;
 
 impl PartitionValue {
     /// # Errors
-    /// Usage if the text is not of the key's type.
+    /// Usage if the text is not a value of the key's type.
     pub(crate) fn parse(key: &Column, text: &str) -> Result<Self> {
         Self::parse_as(&key.hive_type()?, key, text)
     }
@@ -61,7 +61,7 @@ impl PartitionValue {
         parsed.ok_or_else(invalid)
     }
 
-    /// How two values of one key compare; null compares with nothing.
+    /// Compares two values of one key; null compares with nothing.
     pub(crate) fn compare(&self, other: &Self) -> Option<Ordering> {
         match (self, other) {
             (Self::Boolean(a), Self::Boolean(b)) => Some(a.cmp(b)),
@@ -76,7 +76,7 @@ impl PartitionValue {
     }
 }
 
-/// As readers of the folders' names take it.
+/// As readers parse it from folder names.
 fn timestamp(data_type: &HiveType, text: &str) -> Option<PartitionValue> {
     let zone = (*data_type == HiveType::TimestampLocalTz).then(|| "+00:00".into());
     let read = text::parse(once(Some(text.into())), &DataType::Timestamp(TimeUnit::Microsecond, zone)).ok()?;
@@ -84,7 +84,7 @@ fn timestamp(data_type: &HiveType, text: &str) -> Option<PartitionValue> {
     DateTime::from_timestamp_micros(micros.value(0)).map(PartitionValue::Timestamp)
 }
 
-/// Without an exponent, which is not how a value is written.
+/// Exponents are not accepted: partition values are not written with them.
 fn decimal(text: &str) -> Option<PartitionValue> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));

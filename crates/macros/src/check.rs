@@ -1,5 +1,5 @@
-//! The grammar of `schema!`, over tokens: that of `hardtack-catalog`'s parser, which reads the text when the program runs.
-//! Its tests hold the two to each other.
+//! The grammar of `schema!` over tokens. It is the grammar of `hardtack-catalog`'s parser, which parses the text at run
+//! time; tests there check that the two agree.
 
 use std::collections::HashSet;
 
@@ -8,12 +8,12 @@ use std::collections::HashSet;
 pub(crate) enum Token {
     /// An identifier or a number.
     Word(String),
-    /// What is in double quotes.
+    /// A string in double quotes.
     Quoted(String),
     Symbol(char),
 }
 
-/// What is wrong, and at which token; at none if it is missing at the end.
+/// An error and its token; no token if something is missing at the end.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Wrong {
     pub(crate) at: usize,
@@ -22,7 +22,7 @@ pub(crate) struct Wrong {
 
 type Result<T> = std::result::Result<T, Wrong>;
 
-/// As deep as types may be nested.
+/// The maximum nesting of types.
 const MAX_DEPTH: usize = 64;
 
 /// Checks `name: type [not null], ...`.
@@ -175,7 +175,7 @@ impl<'a> Checker<'a> {
         self.symbol(':')
     }
 
-    /// A name may have other signs in it, `first-name` say.
+    /// A name may contain other characters, as in `first-name`.
     fn unquoted(&mut self) -> Result<String> {
         let mut parts: Vec<String> = Vec::new();
         while let Some(token) = self.peek() {
@@ -226,7 +226,7 @@ impl<'a> Checker<'a> {
         self.tokens.get(self.at)
     }
 
-    /// Not `what` but something else comes next.
+    /// Fails because the next token is not `what`.
     fn expected<T>(&self, what: &str) -> Result<T> {
         let found = match self.peek() {
             None => "the end".to_owned(),
@@ -242,7 +242,7 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// The words that types begin with.
+/// The first words of types.
 const TYPES: &[&str] = &[
     "void",
     "boolean",
@@ -264,7 +264,7 @@ const TYPES: &[&str] = &[
     "struct",
 ];
 
-/// What types are called elsewhere (Arrow, Spark's classes, SQL, Rust), in lower case, and here.
+/// Names of types elsewhere (Arrow, Spark's classes, SQL, Rust), in lower case, and our names for them.
 const FOREIGN: &[(&str, &str)] = &[
     ("arraytype", "array<type>"),
     ("binarytype", "binary"),
@@ -356,7 +356,7 @@ fn unknown_type(word: &str) -> String {
     }
 }
 
-/// How many characters have to be put in, taken out or replaced to make one word of the other.
+/// The edit distance of two words: insertions, deletions and replacements.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

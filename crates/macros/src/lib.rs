@@ -1,4 +1,4 @@
-//! Checks of hardtack's macros while they are compiled. Users see them through `hardtack_catalog::schema!`.
+//! Compile-time checks of hardtack's macros. Users see them through `hardtack_catalog::schema!`.
 
 mod check;
 
@@ -6,7 +6,7 @@ use proc_macro::{Delimiter, Group, Ident, Literal, Punct, Spacing, Span, TokenSt
 
 use crate::check::{Token, check};
 
-/// The columns of a `schema!` as a text, or a compile error that points at what is wrong in them.
+/// Turns the columns of a `schema!` into a text, or into a compile error that points at the fault.
 #[doc(hidden)]
 #[proc_macro]
 pub fn check_schema(columns: TokenStream) -> TokenStream {
@@ -14,14 +14,14 @@ pub fn check_schema(columns: TokenStream) -> TokenStream {
     flatten(columns.clone(), &mut tokens, &mut spans);
     match check(&tokens) {
         Ok(()) => call("stringify", columns, Span::call_site()),
-        // What is missing at the end is missing behind the last token.
+        // Something missing at the end is reported at the last token.
         Err(wrong) => {
             error(&wrong.message, spans.get(wrong.at).or(spans.last()).copied().unwrap_or_else(Span::call_site))
         }
     }
 }
 
-/// All tokens with their places, brackets among them.
+/// All tokens with their spans, including brackets.
 fn flatten(stream: TokenStream, tokens: &mut Vec<Token>, spans: &mut Vec<Span>) {
     for tree in stream {
         let token = match tree {
@@ -37,7 +37,7 @@ fn flatten(stream: TokenStream, tokens: &mut Vec<Token>, spans: &mut Vec<Span>) 
                     Delimiter::Parenthesis => Some(('(', ')')),
                     Delimiter::Brace => Some(('{', '}')),
                     Delimiter::Bracket => Some(('[', ']')),
-                    // Another macro put it around what it was given; nobody wrote it.
+                    // Invisible delimiters: another macro has put them around its argument.
                     Delimiter::None => None,
                 };
                 if let Some((open, _)) = brackets {
@@ -57,7 +57,7 @@ fn flatten(stream: TokenStream, tokens: &mut Vec<Token>, spans: &mut Vec<Span>) 
     }
 }
 
-/// `::core::compile_error! { "message" }` at a place.
+/// `::core::compile_error! { "message" }` at a span.
 fn error(message: &str, span: Span) -> TokenStream {
     let mut text = Literal::string(message);
     text.set_span(span);

@@ -1,4 +1,4 @@
-//! What is wrong with the tables of a catalog: what points to nothing, and what nothing points to.
+//! Checks the tables of a catalog for dangling pointers and orphaned files.
 
 use std::collections::HashSet;
 
@@ -10,19 +10,19 @@ use crate::place::visible_files;
 use crate::steps::{Counted, has_runs};
 use crate::{Table, VacuumOptions, vacuum};
 
-/// Something that is wrong with a table.
+/// A problem of a table.
 #[derive(Debug)]
 pub struct TableProblem {
     /// The table, `database.table`.
     pub table: String,
-    /// What is wrong.
+    /// The problem.
     pub kind: TableProblemKind,
 }
 
-/// What is wrong with a table.
+/// The kinds of problems of a table.
 #[derive(Debug)]
 pub enum TableProblemKind {
-    /// The catalog counts rows in this folder, and there is no file. A partition has values.
+    /// The catalog counts rows in this folder, but there is no file. A partition has values.
     Dangling {
         /// The values of the partition.
         values: Vec<String>,
@@ -31,15 +31,15 @@ pub enum TableProblemKind {
     },
     /// These files of replaced partitions and of runs that died can be removed by [`vacuum`].
     LeftBehind(Vec<Location>),
-    /// It could not be looked at.
+    /// The table could not be checked.
     Unreadable(Error),
 }
 
-/// Looks at all tables that jobs have saved to. `unfinished` is what [`VacuumOptions::unfinished`] is. Files are removed by
-/// vacuum after its usual grace period; those that it would not remove yet are no problem.
+/// Checks all tables that jobs have saved to. For `unfinished` see [`VacuumOptions::unfinished`]. Files that vacuum
+/// would not remove yet, under its default grace period, are not a problem.
 ///
 /// # Errors
-/// Those of the catalog, if not even the names of its tables can be read.
+/// The catalog's, if even the names of its tables cannot be read.
 pub async fn check_tables(ctx: &JobContext, unfinished: &HashSet<String>) -> Result<Vec<TableProblem>> {
     let catalog = ctx.catalog().await?;
     let mut problems = Vec::new();
@@ -64,7 +64,7 @@ async fn check_table(
 ) -> Result<Vec<TableProblemKind>> {
     let mut problems = Vec::new();
     if table.partition_keys.is_empty() {
-        // Tables that no job saves to are the business of whoever does.
+        // Tables that no job saves to are not ours to check.
         if !has_runs(&table.parameters) {
             return Ok(problems);
         }

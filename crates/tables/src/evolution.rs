@@ -1,4 +1,4 @@
-//! How a table's columns follow the rows that are saved to it.
+//! Schema evolution: how a table's columns follow the rows that are saved to it.
 
 use std::collections::HashMap;
 
@@ -17,32 +17,31 @@ use hardtack_transforms::coerce_to_schema;
 /// The types of partition keys stay as they are, and no column is ever dropped, renamed or made narrower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SchemaEvolution {
-    /// Refuses columns, and fields of structs, that the table does not have. A value of another type is taken if it
-    /// fits the table's without loss.
+    /// Refuses columns and struct fields that the table does not have. A value of another type is accepted if it fits
+    /// the table's type without loss.
     #[default]
     Fail,
-    /// Adds columns that the table does not have after its own, and fields to its structs. Older files read as null
-    /// there.
+    /// Appends columns that the table does not have, and adds fields to its structs. Older files read as null there.
     AddColumns,
-    /// Adds columns, and widens types as far as Athena, Spark and this framework read older Parquet files in the wider
-    /// type: integers up to `bigint`, `float` to `double`, a `decimal` to one with more digits but as many after the point,
-    /// `varchar(n)` to a greater length. The rules are those of [`Policy::Evolve`].
+    /// Adds columns, and widens types where Athena, Spark and this framework read older Parquet files in the wider
+    /// type: integers up to `bigint`, `float` to `double`, a `decimal` to one with more digits but as many after the
+    /// point, `varchar(n)` to a greater length. The rules are those of [`Policy::Evolve`].
     ///
-    /// All else stays: a date and a timestamp, an integer and a decimal, a number and a text are stored differently, so
-    /// older files could not be read.
+    /// Other types are not united: a date and a timestamp, an integer and a decimal, a number and a text are stored
+    /// differently, so older files could not be read.
     WidenTypes,
 }
 
-/// Makes the table's columns hold these rows, as far as `how` allows; returns the columns that are new or changed.
+/// Makes the table's columns hold these rows, as far as `how` allows, and returns the new and changed columns.
 ///
 /// # Errors
-/// Refused, with all columns that the table does not have and may not get.
+/// Refused, with all columns that the table does not have and must not get.
 pub(crate) fn evolve(table: &mut Description, rows: &Schema, how: SchemaEvolution) -> Result<Vec<Column>> {
     let (mut changes, mut unknown) = (Vec::new(), Vec::new());
     for field in rows.fields() {
         let is_key = table.partition_keys.iter().any(|key| same_name(&key.name, field.name()));
         match table.storage.columns.iter_mut().find(|column| same_name(&column.name, field.name())) {
-            // The values of a type that Hive has no word for may yet fit the column's.
+            // Values of a type that Hive does not have may still fit the column's type.
             Some(column) => {
                 let (Ok(old), Ok(new)) = (column.hive_type(), HiveType::of(field)) else { continue };
                 let merged = merged(&old, &new, how, &column.name, &mut unknown);
@@ -70,10 +69,10 @@ pub(crate) fn evolve(table: &mut Description, rows: &Schema, how: SchemaEvolutio
     Ok(changes)
 }
 
-/// Makes these changes to a table that may have changed meanwhile; says whether there was anything to do.
+/// Applies these changes to a table that may have changed meanwhile; returns whether there was anything to do.
 ///
 /// # Errors
-/// Conflict if a column has become something else.
+/// Conflict if a column has changed incompatibly.
 pub(crate) fn apply(table: &mut Description, changes: &[Column]) -> Result<bool> {
     let mut changed = false;
     for wanted in changes {
@@ -102,8 +101,8 @@ pub(crate) fn apply(table: &mut Description, changes: &[Column]) -> Result<bool>
     Ok(changed)
 }
 
-/// The type that holds the values of both, or else the old one, to which values then have to be coerced. Fields of structs
-/// that may not be added are noted as unknown.
+/// The type that holds the values of both, or else the old one, to which values are then coerced. Struct fields that
+/// must not be added are collected in `unknown`.
 fn merged(old: &HiveType, new: &HiveType, how: SchemaEvolution, path: &str, unknown: &mut Vec<String>) -> HiveType {
     match (old, new) {
         (HiveType::Struct(old), HiveType::Struct(new)) => {
@@ -138,7 +137,7 @@ fn united(a: &HiveType, b: &HiveType) -> Option<HiveType> {
     HiveType::of(&Policy::Evolve.unite(&field(a), &field(b)).ok()?).ok()
 }
 
-/// Whether files that hold `part` can be read as `whole`.
+/// Whether files with the type `part` can be read as `whole`.
 fn covers(whole: &HiveType, part: &HiveType) -> bool {
     united(whole, part).is_some_and(|united| united == *whole)
 }
@@ -147,10 +146,10 @@ pub(crate) fn same_name(a: &str, b: &str) -> bool {
     a == b || a.to_lowercase() == b.to_lowercase()
 }
 
-/// The rows under the names of the table's columns: catalogs know no case.
+/// The rows under the names of the table's columns: catalogs are case-insensitive.
 ///
 /// # Errors
-/// Refused if two columns of the rows differ in case only.
+/// Refused if two columns of the rows differ only in case.
 pub(crate) fn fold_names(rows: DataFrame, schema: &Schema) -> Result<DataFrame> {
     let (mut columns, mut seen) = (Vec::new(), HashMap::new());
     let mut folded = false;
@@ -180,7 +179,7 @@ pub(crate) fn coerce(rows: DataFrame, schema: &Schema) -> Result<DataFrame> {
         Ok(rows) => return Ok(rows),
         Err(error) => error,
     };
-    // That names the first column whose type does not fit. The others fail one by one.
+    // Names the first column whose type does not fit; the others are tried one by one.
     let problem = |field: &Field| {
         let error = coerce_to_schema(rows.clone(), &Schema::new(vec![field.clone()])).err()?;
         Some(format!("{} ({}, declared {})", error.get("column")?, error.get("type")?, error.get("declared")?))

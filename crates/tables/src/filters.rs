@@ -1,4 +1,4 @@
-//! Filters of a query as the catalog understands them.
+//! Translates filters of a query into catalog predicates.
 
 use arrow::util::display::array_value_to_string;
 use datafusion::common::ScalarValue;
@@ -7,21 +7,21 @@ use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use hardtack_catalog::{Comparison, NULL_PARTITION, Predicate, Table};
 
-/// What the catalog can do about these filters, which are all about partition keys. It may select more partitions than the
-/// filters do, never fewer.
+/// The part of these filters, all on partition keys, that the catalog can evaluate. It may select more partitions than
+/// the filters do, never fewer.
 pub(crate) fn predicate(table: &Table, filters: &[Expr]) -> Predicate {
     let terms = filters.iter().flat_map(split_conjunction);
     terms.fold(Predicate::all(), |predicate, term| {
-        // A literal that is no partition value (a date after the year 9999, say) is for DataFusion to compare.
+        // DataFusion compares a literal that is not a partition value, such as a date after the year 9999.
         let understood = and(Predicate::all(), term).is_some_and(|alone| alone.bind(table).is_ok());
         if understood { and(predicate.clone(), term).unwrap_or(predicate) } else { predicate }
     })
 }
 
-/// The predicate with one more term, if there is a word for it.
+/// The predicate with one more term, if it can be expressed.
 fn and(predicate: Predicate, term: &Expr) -> Option<Predicate> {
     match term {
-        // What short lists are simplified to: `key = a or key = b`.
+        // DataFusion simplifies short lists to `key = a or key = b`,
         Expr::BinaryExpr(BinaryExpr { op: Operator::Or, .. }) => {
             let (key, values) = any_of(term)?;
             Some(predicate.and_in(key, values))
@@ -38,7 +38,7 @@ fn and(predicate: Predicate, term: &Expr) -> Option<Predicate> {
             let (key, values) = any_of(term)?;
             Some(predicate.and_in(key, values))
         }
-        // What `flag = true` and `flag = false` are simplified to.
+        // and `flag = true` and `flag = false` to this.
         Expr::Column(flag) => Some(predicate.and(&flag.name, Comparison::Eq, true)),
         Expr::Not(flag) => match flag.as_ref() {
             Expr::Column(flag) => Some(predicate.and(&flag.name, Comparison::Eq, false)),
@@ -48,7 +48,7 @@ fn and(predicate: Predicate, term: &Expr) -> Option<Predicate> {
     }
 }
 
-/// The key and its values, if the term says that one key has one of some values.
+/// The key and the values, if the term compares one key with several values.
 fn any_of(term: &Expr) -> Option<(&str, Vec<String>)> {
     let (key, values): (_, Vec<&Expr>) = match term {
         Expr::InList(InList { expr, list, negated: false }) => (expr.as_ref(), list.iter().collect()),
@@ -83,7 +83,7 @@ fn comparison(op: Operator) -> Option<Comparison> {
     })
 }
 
-/// A literal as a partition value is written. Floats are left out: as texts and as numbers they are not equal alike.
+/// A literal in the notation of partition values. Floats are left out: their equality differs between text and number.
 fn text(value: &ScalarValue) -> Option<String> {
     use ScalarValue as S;
     match value {
@@ -92,14 +92,14 @@ fn text(value: &ScalarValue) -> Option<String> {
         S::Int32(Some(n)) => Some(n.to_string()),
         S::Int64(Some(n)) => Some(n.to_string()),
         S::Boolean(Some(b)) => Some(b.to_string()),
-        // No partition value is empty, and catalogs take no such literal; one that is written as null is compares with
-        // nothing there, but is a text like others here.
+        // Partition values are never empty, and catalogs reject an empty literal. One that is written like null
+        // compares with nothing there, but is an ordinary text here.
         S::Utf8(Some(s)) | S::Utf8View(Some(s)) | S::LargeUtf8(Some(s)) => {
             (!s.is_empty() && s != NULL_PARTITION).then(|| s.clone())
         }
         S::Date32(Some(_)) | S::Decimal128(Some(_), ..) | S::TimestampMicrosecond(Some(_), None) => {
             let text = array_value_to_string(&value.to_array().ok()?, 0).ok()?;
-            // Years of more than four digits are written with a sign, which no catalog reads.
+            // Years of more than four digits have a sign, which no catalog parses.
             (!text.starts_with('+')).then(|| text.replace('T', " "))
         }
         _ => None,

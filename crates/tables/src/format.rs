@@ -1,13 +1,13 @@
-//! How the files of a table are read.
+//! The file formats of tables.
 
 use hardtack_catalog::{Partition, StorageDescriptor, Table, TableFormat};
 use hardtack_core::{Error, Result};
 use hardtack_sources::{FileFormat, FolderCsv};
 
-/// How the files of a partition, or of a table without partitions, are read.
+/// The format in which the files of a partition, or of a table without partitions, are read.
 ///
 /// # Errors
-/// [`Usage`](hardtack_core::ErrorKind::Usage) for a format that this framework does not know.
+/// [`Usage`](hardtack_core::ErrorKind::Usage) for an unknown format.
 pub(crate) fn file_format(table: &Table, partition: Option<&Partition>) -> Result<FileFormat> {
     let (format, storage) = match partition {
         Some(partition) => (table.format_of(partition)?, &partition.storage),
@@ -16,7 +16,7 @@ pub(crate) fn file_format(table: &Table, partition: Option<&Partition>) -> Resul
     if let (TableFormat::Json, Some(mapped)) =
         (&format, storage.serde_parameters.keys().find(|k| k.starts_with(MAPPING)))
     {
-        // Without it the column would be null everywhere, and nobody would notice.
+        // If the mapping were ignored, the column would silently be null everywhere.
         let why = format!("`{mapped}` gives a column of this table another name in its files, which is not supported");
         return Err(Error::usage(why).with("table", table.qualified_name()));
     }
@@ -40,17 +40,17 @@ pub(crate) fn file_format(table: &Table, partition: Option<&Partition>) -> Resul
     })
 }
 
-/// The parameter of a table that says what becomes of timestamps that its files store in nanoseconds.
+/// The table parameter for timestamps that files store in nanoseconds.
 pub(crate) const NANOSECONDS: &str = "hardtack.nanoseconds";
 
-/// They are rounded down to microseconds.
+/// Nanoseconds are rounded down to microseconds.
 pub(crate) const TRUNCATE: &str = "truncate";
 
-/// How the JSON SerDe is told what a column is called in files: `mapping.ts` = `timestamp`.
+/// The prefix of the JSON SerDe's parameters for a column's name in files: `mapping.ts` = `timestamp`.
 const MAPPING: &str = "mapping.";
 
-/// What stands for null in a text: Hive's `LazySimpleSerDe` writes `\N` unless it is told otherwise, `OpenCSVSerde` has no
-/// word for null, so an empty field is one.
+/// The text for null: Hive's `LazySimpleSerDe` writes `\N` by default; `OpenCSVSerde` has none, so an empty field is
+/// null.
 fn null_text(storage: &StorageDescriptor, quoted: bool) -> Option<String> {
     let text = storage.serde_parameters.get("serialization.null.format").cloned();
     if quoted { None } else { Some(text.unwrap_or_else(|| "\\N".to_owned())) }

@@ -1,7 +1,7 @@
 //! Tables by name.
 //!
-//! A job says `Table::named("lake", "books")` and not where the files are or how they are written: the
-//! [catalog](hardtack_catalog) of the run knows.
+//! A job uses `Table::named("lake", "books")`; the [catalog](hardtack_catalog) of the run knows where the files are and
+//! how they are written.
 
 mod check;
 mod crawl;

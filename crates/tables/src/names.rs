@@ -29,11 +29,11 @@ use crate::{CatalogTable, Table};
 /// Makes the tables of the run's catalog known to SQL in this context's session: `select * from lake.books` reads the table
 /// `books` of the database `lake`.
 ///
-/// Names are resolved when a query names them, by one request for each table; nothing is listed before.
-/// `show tables`, `show columns from lake.books` and the tables of `information_schema` show what the catalog holds at
-/// that moment. Tables are read-only: they are written by saving to a [`Table`].
+/// Names are resolved when a query uses them, by one request per table; nothing is listed beforehand. `show tables`,
+/// `show columns from lake.books` and the tables of `information_schema` show what the catalog contains at that moment.
+/// Tables are read-only: they are written by saving to a [`Table`].
 ///
-/// What the session itself has keeps its name: tables that a job registers are found as before.
+/// The session's own names take precedence: tables that a job registers are found as before.
 ///
 /// # Errors
 /// [`Usage`](hardtack_core::ErrorKind::Usage) if the context has no catalog.
@@ -42,7 +42,7 @@ pub fn register_names(env: &Environment) -> Result<()> {
     let state = env.session().state_ref();
     let mut state = state.write();
     let options = &mut state.config_mut().options_mut().catalog;
-    // DataFusion's own looks at names that are known without asking anybody.
+    // DataFusion's own only lists names that are known synchronously.
     options.information_schema = false;
     let name = options.default_catalog.clone();
     let list = Arc::clone(state.catalog_list());
@@ -62,7 +62,7 @@ pub fn register_names(env: &Environment) -> Result<()> {
 struct Lookup {
     handle: Arc<CatalogHandle>,
     meters: Meters,
-    /// Table functions of the session (`generate_series`), whose names are asked for like those of tables.
+    /// Table functions of the session (`generate_series`), which are looked up like tables.
     functions: Arc<HashSet<String>>,
 }
 
@@ -78,8 +78,8 @@ impl Lookup {
 const NAMED: usize = 20;
 
 impl Lookup {
-    /// The error about a table that is not there, with the name that was probably meant, or those that there are. A catalog
-    /// that cannot be listed (a role may be allowed to get only) takes nothing from the error.
+    /// Adds to the error about a missing table the name that was probably meant, or the existing names. If the catalog
+    /// cannot be listed (a role may only permit gets), the error stays as it is.
     async fn with_what_there_is(&self, error: Error, database: &str, name: &str) -> Error {
         let listed = async {
             let catalog = self.handle.open().await?;
@@ -105,10 +105,10 @@ impl Lookup {
     }
 }
 
-/// The names of a session, and below them those of the run's catalog.
+/// The names of a session, with those of the run's catalog as a fallback.
 #[derive(Debug)]
 struct Names {
-    /// What three-part names call it.
+    /// Its name in three-part names.
     name: String,
     session: Arc<dyn CatalogProvider>,
     tables: Lookup,
@@ -119,7 +119,7 @@ impl CatalogProvider for Names {
         self
     }
 
-    /// Those of the session: others are known when they are asked for.
+    /// The session's names; the catalog's are only known on demand.
     fn schema_names(&self) -> Vec<String> {
         self.session.schema_names()
     }
@@ -168,7 +168,7 @@ impl SchemaProvider for Database {
         self
     }
 
-    /// None: they are listed by `information_schema`.
+    /// Empty: `information_schema` lists them.
     fn table_names(&self) -> Vec<String> {
         Vec::new()
     }
@@ -197,9 +197,9 @@ impl SchemaProvider for Database {
     }
 }
 
-// --- what there is -------------------------------------------------------------------------------------------------
+// --- listing -------------------------------------------------------------------------------------------------------
 
-/// `information_schema`, for which the catalog is listed when a query reads one of its tables.
+/// `information_schema`. The catalog is listed when a query reads one of its tables.
 #[derive(Debug)]
 struct Information(Arc<Listing>);
 
@@ -225,7 +225,7 @@ impl SchemaProvider for Information {
     }
 }
 
-/// What the session and the catalog have together.
+/// The names of the session and the catalog together.
 #[derive(Debug)]
 struct Listing {
     catalog: String,
@@ -234,7 +234,7 @@ struct Listing {
 }
 
 impl Listing {
-    /// All names as they are now. Tables are there for their columns; those that nobody can read have none.
+    /// Takes all names as they are now. Tables only have columns; those that cannot be read have none.
     async fn take(&self) -> Result<Arc<dyn CatalogProviderList>> {
         let mut all = Listed::<dyn SchemaProvider>::default();
         let catalog = self.tables.handle.open().await?;
@@ -257,7 +257,7 @@ impl Listing {
     }
 }
 
-/// What has names, in their order. (DataFusion's own lists have none.)
+/// A list sorted by name. (DataFusion's own lists have no order.)
 #[derive(Debug)]
 struct Listed<T: ?Sized>(BTreeMap<String, Arc<T>>);
 

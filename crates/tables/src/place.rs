@@ -1,4 +1,4 @@
-//! Where a table's files are.
+//! The places of a table's files.
 
 use futures::{StreamExt, TryStreamExt};
 use hardtack_catalog::Table as Description;
@@ -8,14 +8,14 @@ use hardtack_sources::Wanted;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 
-/// The parameter that keeps a table's first location once the table points to a version below it.
+/// The parameter with a table's original location, once the table points to a version below it.
 pub(crate) const BASE: &str = "hardtack.base";
 
-/// Where the partitions of a table are by custom, and its versions: its location, or what that was before it moved.
+/// The base folder of a table's partitions and versions: its location, or its original location if it has moved.
 pub(crate) fn base_of(table: &Description) -> Result<Location> {
     let location = table.location()?.absolute()?;
     match table.parameters.get(BASE) {
-        // Somebody may have given the table another location since.
+        // The table may have been given another location since.
         Some(base) if Location::from(base.as_str()).join(VERSIONS).contains(&location) => {
             Location::from(base.as_str()).absolute()
         }
@@ -23,7 +23,7 @@ pub(crate) fn base_of(table: &Description) -> Result<Location> {
     }
 }
 
-/// Whether both name the same place.
+/// Whether both denote the same place.
 pub(crate) fn is_same(a: &Location, b: &Location) -> bool {
     match (a.resolve(), b.resolve()) {
         (Ok(a), Ok(b)) => (a.store, a.path) == (b.store, b.path),
@@ -31,7 +31,7 @@ pub(crate) fn is_same(a: &Location, b: &Location) -> bool {
     }
 }
 
-/// Whether whoever reads the folder `outer` sees the file `inner`: it is in it, and nothing on the way is hidden.
+/// Whether readers of the folder `outer` see the file `inner`: it is below it, and nothing on the path is hidden.
 pub(crate) fn is_visible(inner: &Path, outer: &Path) -> bool {
     let mut inside = match inner.prefix_match(outer) {
         Some(inside) => inside,
@@ -44,7 +44,7 @@ pub(crate) fn is_hidden(name: &str) -> bool {
     name.starts_with('_') || name.starts_with('.')
 }
 
-/// The folder of a file and its name in it.
+/// The folder of a file, and its name.
 pub(crate) fn name_in(file: &Location) -> Result<(Location, String)> {
     let resolved = file.resolve()?;
     let parts: Vec<_> = resolved.path.parts().collect();
@@ -52,12 +52,12 @@ pub(crate) fn name_in(file: &Location) -> Result<(Location, String)> {
     Ok((Location::of(&resolved.store, &folder.iter().cloned().collect()), name.as_ref().to_owned()))
 }
 
-/// The store and path of a location, with the location in errors.
+/// The store and path of a location; errors name the location.
 pub(crate) fn open(stores: &Stores, location: &Location) -> Result<(Store, Path)> {
     stores.open(location)
 }
 
-/// The files that whoever reads a folder sees. Hidden folders are not even listed.
+/// The files that readers of a folder see. Hidden folders are not even listed.
 pub(crate) async fn visible_files(stores: &Stores, folder: &Location) -> Result<Vec<ObjectMeta>> {
     let (store, root) = open(stores, folder)?;
     let mut files = Vec::new();
@@ -72,7 +72,7 @@ pub(crate) async fn visible_files(stores: &Stores, folder: &Location) -> Result<
     Ok(files)
 }
 
-/// Those of [`visible_files`] that a table has.
+/// Those of [`visible_files`] that belong to a table.
 pub(crate) async fn wanted_files(stores: &Stores, folder: &Location, wanted: &Wanted) -> Result<Vec<ObjectMeta>> {
     let root = folder.resolve()?.path;
     let mut files = visible_files(stores, folder).await?;
@@ -83,7 +83,7 @@ pub(crate) async fn wanted_files(stores: &Stores, folder: &Location, wanted: &Wa
     Ok(files)
 }
 
-/// Deletes objects of one store; those that are gone are not missed.
+/// Deletes objects of one store; missing ones are ignored.
 pub(crate) async fn delete(store: &Store, paths: Vec<Path>) -> Result<()> {
     let paths = futures::stream::iter(paths.into_iter().map(Ok)).boxed();
     let deleted = store

@@ -22,16 +22,16 @@ use crate::filters::predicate;
 use crate::format::{NANOSECONDS, TRUNCATE, file_format};
 use crate::selection::{self, TYPES};
 
-/// A table of the catalog as DataFusion scans it: lazily. Making one asks for the table's description only. A scan asks
-/// for the partitions that its filters leave, by pages, and lists the folders of those and no others.
+/// A table of the catalog as DataFusion scans it: lazily. Creating one requests only the table's description. A scan
+/// requests the partitions that its filters leave, in pages, and lists the folders of those and no others.
 ///
-/// Filters on partition keys are answered by the catalog, as far as its [`Predicate`](hardtack_catalog::Predicate) goes,
-/// and by the partitions' values; no row is read for them.
+/// Filters on partition keys are evaluated by the catalog, as far as [`Predicate`](hardtack_catalog::Predicate) can
+/// express them, and on the partitions' values; no rows are read for them.
 pub struct CatalogTable {
     description: catalog::Table,
     catalog: Arc<dyn Catalog>,
     scan: FolderScan,
-    /// Which files of its folders it has.
+    /// Which files of its folders belong to it.
     wanted: Wanted,
 }
 
@@ -42,10 +42,10 @@ impl fmt::Debug for CatalogTable {
 }
 
 impl CatalogTable {
-    /// The table of this name in the catalog of the run. What is read of it is counted for the source that is loaded.
+    /// Opens the table of this name in the run's catalog. Reads are counted for the source that is being loaded.
     ///
     /// # Errors
-    /// [`NotFound`](hardtack_core::ErrorKind::NotFound) if the catalog has no such table, and those of
+    /// [`NotFound`](hardtack_core::ErrorKind::NotFound) if the catalog has no such table, and as for
     /// [`CatalogTable::new`].
     pub async fn open(ctx: &LoadContext, table: &Table) -> Result<Self> {
         let catalog = ctx.catalog().await?;
@@ -53,17 +53,17 @@ impl CatalogTable {
         Self::new(catalog, description, ctx.meter())
     }
 
-    /// A table that has been read from `catalog`. What is read of it is counted by `meter`.
+    /// A table that was read from `catalog`. `meter` counts what is read of it.
     ///
     /// # Errors
-    /// [`Usage`](hardtack_core::ErrorKind::Usage) for what is not a table of files (a view, a table of Iceberg), a format
-    /// or a column's type that this framework does not know, or a column that is there twice.
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) if it is not a table of files (a view, an Iceberg table), if its
+    /// format or a column's type is not supported, or if a column is duplicate.
     pub fn new(catalog: Arc<dyn Catalog>, description: catalog::Table, meter: Arc<Meter>) -> Result<Self> {
         description.location()?;
         file_format(&description, None)?;
         let schema = schema_from_catalog(&description)?;
         let truncates = description.parameters.get(NANOSECONDS).is_some_and(|how| how == TRUNCATE);
-        // What was said to be a text takes everything.
+        // A column that was set to text takes every value.
         let said = selection::listed(&description, TYPES)?;
         let scan = FolderScan::new(&schema, description.partition_keys.len(), meter)
             .with_truncated_timestamps(truncates)
@@ -72,12 +72,12 @@ impl CatalogTable {
         Ok(Self { description, catalog, scan, wanted })
     }
 
-    /// What the catalog says of the table.
+    /// The catalog's description of the table.
     pub fn description(&self) -> &catalog::Table {
         &self.description
     }
 
-    /// The folders of the table that can hold rows for which the filters hold; they are about partition keys only.
+    /// The folders of the table that may contain rows for these filters, which are on partition keys only.
     async fn folders(&self, filters: &[Expr], session: &dyn Session) -> Result<Vec<Folder>> {
         let table = &self.description;
         if table.partition_keys.is_empty() {
@@ -97,7 +97,7 @@ impl CatalogTable {
                 folders.push(Folder { location, format, values, wanted });
             }
         }
-        // Catalogs give partitions in any order; rows should not.
+        // Catalogs return partitions in any order; rows should have a stable one.
         folders.sort_by(|a, b| a.location.cmp(&b.location));
         Ok(folders)
     }
@@ -119,7 +119,7 @@ impl CatalogTable {
     }
 }
 
-/// Somebody wants to change a table by SQL.
+/// The error for changing a table by SQL.
 pub(crate) fn read_only(table: &str) -> Error {
     Error::usage(format!("`{table}` is in the catalog, which SQL only reads"))
         .with("way out", "save to it: `ctx.save(Table::named(database, table), rows)`")
@@ -142,7 +142,7 @@ impl TableProvider for CatalogTable {
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DFResult<Vec<TableProviderFilterPushDown>> {
         let support = |filter: &&Expr| match self.scan.is_about_partitions(filter) {
             true => TableProviderFilterPushDown::Exact,
-            // Parquet takes filters from the physical plan, where they are pushed down too.
+            // Parquet gets its filters from the physical plan, where they are pushed down as well.
             false => TableProviderFilterPushDown::Unsupported,
         };
         Ok(filters.iter().map(support).collect())

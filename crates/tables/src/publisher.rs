@@ -1,4 +1,4 @@
-//! What a run does with the catalog once it has committed.
+//! Publishes a commit to the catalog.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,8 +24,7 @@ use crate::versions::{self, Record};
 /// The name under which [`register`] registers.
 pub(crate) const PUBLISHER: &str = "catalog";
 
-/// Registers what executes the publish actions of tables, if the context has a catalog; the runtime calls it before it
-/// recovers a commit.
+/// Registers the publisher of tables, if the context has a catalog. The runtime calls it before it recovers a commit.
 pub fn register(ctx: &JobContext) {
     if let Ok(catalog) = ctx.catalog_handle() {
         ctx.publishers().register(PUBLISHER, Arc::new(CatalogPublisher { catalog, stores: ctx.shared_stores() }));
@@ -39,7 +38,7 @@ struct CatalogPublisher {
 }
 
 impl CatalogPublisher {
-    /// The catalog, if it is the one that the run saw.
+    /// Opens the catalog, if it is the one that the run used.
     async fn open(&self, payload: &Payload) -> Result<Arc<dyn Catalog>> {
         if self.catalog.identity() != payload.catalog {
             return Err(Error::usage("this run has saved to a table of another catalog")
@@ -73,7 +72,7 @@ impl Publisher for CatalogPublisher {
         let mut attempt = 0;
         loop {
             match publishing.step(&payload.step).await {
-                // Others have come before; the step looks again.
+                // Others were faster; the step starts over.
                 Err(e) if attempt < ATTEMPTS && Conflict::of(&e).is_some() => {
                     attempt += 1;
                     tokio::time::sleep(pause(attempt)).await;
@@ -89,10 +88,10 @@ impl Publisher for CatalogPublisher {
     }
 }
 
-/// How often a step is tried again that others have come before.
+/// How often a step is retried after conflicts.
 const ATTEMPTS: u32 = 50;
 
-/// Those who came at the same time should not come again at the same time.
+/// Those who collided should not retry at the same time.
 fn pause(attempt: u32) -> Duration {
     let own = std::process::id().wrapping_mul(31).wrapping_add(attempt.wrapping_mul(17)) % 11;
     Duration::from_millis(u64::from(attempt * (1 + own)))
@@ -149,7 +148,7 @@ impl Publishing<'_> {
                 return Ok(());
             }
         }
-        // Somebody else may have created it meanwhile, with other columns.
+        // Another process may have created it meanwhile, with other columns.
         let columns = create.map_or(columns, |table| &table.storage.columns);
         let mut table = self.table().await?;
         let mut changed = evolution::apply(&mut table, columns)?;
@@ -163,13 +162,13 @@ impl Publishing<'_> {
         if changed { self.catalog.update_table(&table).await } else { Ok(()) }
     }
 
-    /// Those of these partitions that are there, by their values.
+    /// The existing ones among these partitions, by their values.
     async fn present(&self, table: &Description, values: Vec<Vec<String>>) -> Result<HashMap<Vec<String>, Partition>> {
         let present = self.catalog.get_partitions(table, &values).await?;
         Ok(present.into_iter().map(|p| (p.values.clone(), p)).collect())
     }
 
-    /// Adds partitions and updates those that are there.
+    /// Adds new partitions and updates existing ones.
     async fn put(&self, table: &Description, new: Vec<Partition>, changed: Vec<Partition>) -> Result<()> {
         if !new.is_empty() {
             self.catalog.add_partitions(table, &new).await?;
@@ -211,8 +210,8 @@ impl Publishing<'_> {
         self.make_way(&table, &changed).await
     }
 
-    /// Lets what was appended follow when this step is tried again, if a run that pointed a partition elsewhere since has
-    /// been undone just now.
+    /// If this step has just undone a run that pointed a partition elsewhere, repeats that run's step, so that the
+    /// appended files follow when this step is retried.
     async fn make_way(&self, table: &Description, changed: &[Partition]) -> Result<()> {
         let token = Some(self.run.token.as_str());
         if repoint_undone(self.catalog, self.stores, &self.run.base, table, changed, token).await? {
@@ -228,7 +227,7 @@ impl Publishing<'_> {
                 return Ok(());
             }
             self.follow(slot, table.location()?).await?;
-            // A table that this framework has created or replaced says how many rows it has.
+            // A table that this framework has created or replaced has a row count.
             let before = Counted::of(&table.parameters);
             match before.or(self.was_empty(&table, slot).await?.then(Counted::default)) {
                 Some(before) => (before + slot.counted).write(&mut table.parameters),
@@ -239,13 +238,14 @@ impl Publishing<'_> {
         self.catalog.update_table(&table).await
     }
 
-    /// Whether there is nothing in a table without partitions but what was just appended.
+    /// Whether a table without partitions contains only the files that were just appended.
     async fn was_empty(&self, table: &Description, slot: &Slot) -> Result<bool> {
         let files = crate::place::visible_files(self.stores, table.location()?).await?;
         Ok(files.iter().all(|meta| meta.location.filename().is_some_and(|name| slot.files.iter().any(|f| f == name))))
     }
 
-    /// Another run may have pointed the partition elsewhere since this one wrote to its folder; what was appended follows.
+    /// If another run has pointed the partition elsewhere since this one wrote to its folder, the appended files
+    /// follow.
     async fn follow(&self, slot: &Slot, there: &Location) -> Result<()> {
         if is_same(&slot.location, there) {
             return Ok(());
@@ -270,7 +270,7 @@ impl Publishing<'_> {
         Ok(())
     }
 
-    /// A partition with these files, in place of one that may be there.
+    /// A partition with these files, based on the existing one, if there is one.
     fn described(&self, table: &Description, slot: &Slot, found: Option<Partition>) -> Partition {
         let mut partition = table.partition(slot.values.clone(), slot.location.clone());
         partition.parameters = found.map(|found| found.parameters).unwrap_or_default();
@@ -309,7 +309,7 @@ impl Publishing<'_> {
         self.put(&table, new, changed).await
     }
 
-    /// Those of the partitions to rebuild that are there, by their values; none of a table that has no partitions.
+    /// The existing ones among the partitions to rebuild, by their values; none if the table has no partitions.
     async fn present_of(&self, table: &Description, rebuilt: &[Rebuilt]) -> Result<HashMap<Vec<String>, Partition>> {
         if table.partition_keys.is_empty() {
             return Ok(HashMap::new());
@@ -317,7 +317,7 @@ impl Publishing<'_> {
         self.present(table, rebuilt.iter().map(|r| r.slot.values.clone()).collect()).await
     }
 
-    /// The partitions that this run has not pointed to their new files yet.
+    /// The partitions that this run has still to point to their new files.
     fn not_done<'r>(
         &self,
         table: &Description,
@@ -331,18 +331,18 @@ impl Publishing<'_> {
         rebuilt.iter().filter(|r| !is_done(&r.slot)).collect()
     }
 
-    /// Checks the files that are still to be pointed to.
+    /// Checks the files of partitions that have still to be pointed to them.
     async fn verify(&self, rebuilt: &[Rebuilt]) -> Result<()> {
         let wanted = match self.table().await {
             Ok(table) => self.not_done(&table, &self.present_of(&table, rebuilt).await?, rebuilt),
-            // The run is to create it.
+            // The run will create it.
             Err(e) if e.kind() == ErrorKind::NotFound => rebuilt.iter().collect(),
             Err(e) => return Err(e),
         };
         self.check_files(&wanted, Check::Content).await
     }
 
-    /// Nothing is pointed to that is not there as it was written.
+    /// Checks that files exist as written before anything points to them.
     async fn check_files(&self, wanted: &[&Rebuilt], check: Check) -> Result<()> {
         let root = self.run.base.join(VERSIONS).join(&self.run.run);
         let (store, path) = open(self.stores, &root)?;
@@ -381,7 +381,7 @@ impl Publishing<'_> {
             .with("way out", "restore the file; or run `hardtack recover --skip-missing`, and the job again")
     }
 
-    /// Notes what is superseded, before it is.
+    /// Records what is going to be superseded.
     async fn record<'s>(
         &self,
         chunk: usize,
@@ -401,8 +401,8 @@ impl Publishing<'_> {
         let table = self.table().await?;
         let present = self.present(&table, superseded.iter().map(|s| s.values.clone()).collect()).await?;
         let place = |s: &Superseded| present.get(&s.values).and_then(|p| p.storage.location.as_ref());
-        // One that is elsewhere by now has been rebuilt by another run since; one that is gone was dropped by this step,
-        // when it was taken before.
+        // A partition that is elsewhere by now has been rebuilt by another run; one that is gone was dropped by an
+        // earlier execution of this step.
         let gone: Vec<&Superseded> =
             superseded.iter().filter(|s| place(s).is_none_or(|l| is_same(l, &s.location))).collect();
         let values: Vec<Vec<String>> = gone.iter().filter(|s| place(s).is_some()).map(|s| s.values.clone()).collect();
@@ -432,7 +432,7 @@ impl Publishing<'_> {
     }
 }
 
-/// The rows of all partitions, if each says how many it has.
+/// The total of all partitions, if each has a row count.
 pub(crate) async fn sum(catalog: &dyn Catalog, table: &Description) -> Result<Option<Counted>> {
     let mut pages = catalog.list_partitions(table, &Predicate::all());
     let mut sum = Counted::default();
@@ -445,9 +445,10 @@ pub(crate) async fn sum(catalog: &dyn Catalog, table: &Description) -> Result<Op
     Ok(Some(sum))
 }
 
-/// A partition cannot be changed on the condition that it is still what was read. So a run that pointed one of those that
-/// were `changed` elsewhere since may have been undone just now. It has noted beforehand where it would point to; that is
-/// repeated here. The run of `token` is then none of those that have changed the partition. Says whether there was any.
+/// Repeats the pointing of partitions that a concurrent update has undone. A partition cannot be changed on the
+/// condition that it is unchanged, so writing those that were `changed` may have undone a run that pointed one of them
+/// elsewhere meanwhile. That run has recorded its target beforehand; here it is pointed there again. The run of `token`
+/// then no longer counts as one that has changed the partition. Returns whether there was any.
 pub(crate) async fn repoint_undone(
     catalog: &dyn Catalog,
     stores: &Stores,
@@ -480,7 +481,7 @@ pub(crate) async fn repoint_undone(
         }
         partition.storage.location = Some(target.location);
         target.counted.write(&mut partition.parameters);
-        // The rows of this run are not there yet.
+        // The rows of this run are not in the new target yet.
         if let Some(token) = token {
             forget_run(&mut partition.parameters, token);
         }
@@ -499,7 +500,7 @@ fn location_of(partition: &Partition) -> Result<Location> {
     location.ok_or_else(|| Error::usage("a partition has no location").with("values", partition.values.join(", ")))
 }
 
-/// Changes the description of a table that others may change at the same time.
+/// Changes the description of a table that others may change concurrently.
 pub(crate) async fn amend(
     catalog: &dyn Catalog,
     database: &str,

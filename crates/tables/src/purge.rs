@@ -1,4 +1,4 @@
-//! Removing rows that are older than they may be.
+//! Removing rows after their retention period.
 
 use chrono::TimeDelta;
 use futures::TryStreamExt;
@@ -17,21 +17,21 @@ use crate::steps::Counted;
 pub struct Purged {
     /// The files, sorted.
     pub files: Vec<Location>,
-    /// The names of the partitions of which no file is left (`day=2026-11-21`), sorted.
+    /// The names of the partitions without remaining files (`day=2026-11-21`), sorted.
     pub partitions: Vec<String>,
 }
 
-/// Removes the files of a table that were written longer ago than the retention, and from the catalog the partitions of
-/// which nothing is left: `purge_table` of AWS Glue. What is younger stays.
+/// Removes the files of a table that are older than the retention period, and drops partitions that become empty, like
+/// `purge_table` of AWS Glue. Younger files stay.
 ///
-/// A file's age is told by the store. Rows go with their files, so what a job rewrites becomes young again. Partitions
-/// leave the catalog before their files go; a query that was planned before may miss files. Partitions that a run rebuilds
-/// meanwhile stay as the run leaves them.
+/// The store determines a file's age. Rows are removed with their files, so rows that a job rewrites become young
+/// again. Partitions are dropped from the catalog before their files are deleted; a query that was planned before may
+/// miss files. Partitions that a run rebuilds meanwhile stay as the run leaves them.
 ///
-/// With `dry_run` it only says what would be removed.
+/// With `dry_run` it only reports what would be removed.
 ///
 /// # Errors
-/// Those of the catalog and of the store. What was removed by then stays so; purging again goes on.
+/// Those of the catalog and the store. Removals up to then are kept; purging again continues.
 pub async fn purge(ctx: &JobContext, table: &Table, retention: TimeDelta, dry_run: bool) -> Result<Purged> {
     let catalog = ctx.catalog().await?;
     let description = catalog.get_table(table.database(), table.table()).await?;
@@ -41,7 +41,7 @@ pub async fn purge(ctx: &JobContext, table: &Table, retention: TimeDelta, dry_ru
         let (old, _) = purge.files(description.location()?).await?;
         purge.delete(description.location()?, &old, &mut purged).await?;
     } else {
-        // All are listed before the first is dropped, because pages may depend on what is there.
+        // All partitions are listed before the first is dropped, because drops may shift later pages.
         let partitions: Vec<Partition> = catalog.list_partitions(&description, &Predicate::all()).try_concat().await?;
         for partition in partitions {
             purge.partition(partition, &mut purged).await?;
@@ -64,7 +64,7 @@ struct Purge<'a> {
 }
 
 impl Purge<'_> {
-    /// The files in a folder that are too old, and those that are not.
+    /// The files in a folder, split into those that are too old and the rest.
     async fn files(&self, folder: &Location) -> Result<(Vec<ObjectMeta>, Vec<ObjectMeta>)> {
         let files = wanted_files(self.ctx.stores(), folder, &selection::wanted(self.table)?).await?;
         Ok(files.into_iter().partition(|file| file.last_modified + self.retention < self.ctx.now()))
@@ -96,7 +96,7 @@ impl Purge<'_> {
         if self.dry_run {
             return Ok(());
         }
-        // Nobody knows how many rows are left.
+        // The number of remaining rows is unknown.
         if let Some(mut now) = self.in_folder(&partition, &folder).await? {
             Counted::forget(&mut now.parameters);
             let changed = [now];
@@ -107,13 +107,13 @@ impl Purge<'_> {
         Ok(())
     }
 
-    /// The partition as it is now, unless a run has pointed it elsewhere since.
+    /// The current partition, unless a run has pointed it elsewhere since.
     async fn in_folder(&self, partition: &Partition, folder: &Location) -> Result<Option<Partition>> {
         let now = self.catalog.get_partitions(self.table, std::slice::from_ref(&partition.values)).await?.pop();
         Ok(now.filter(|now| now.storage.location.as_ref().is_some_and(|location| is_same(location, folder))))
     }
 
-    /// The table's counts are those of its partitions, as far as these are known.
+    /// Sets the table's counts to the sum of its partitions, if these are known.
     async fn recount(&self) -> Result<()> {
         let counted = match self.table.partition_keys.is_empty() {
             true => None,

@@ -24,7 +24,7 @@ use crate::selection;
 use crate::steps::{CountChange, Counted, Payload, Rebuilt, Slot, Step};
 use crate::versions;
 
-/// How many partitions one publish action holds: each is a few requests to the catalog, and one file that says what it
+/// The number of partitions per publish action: each action is a few requests to the catalog, and one record of what it
 /// supersedes.
 const PARTITIONS_PER_ACTION: usize = 1000;
 
@@ -43,12 +43,12 @@ pub(crate) struct Writing {
     create: Option<Description>,
     evolution: SchemaEvolution,
     grace_period: TimeDelta,
-    /// How files are laid out; its name and place do not matter.
+    /// The layout of files; its name and place do not matter.
     files: ParquetDataset,
 }
 
 impl Writing {
-    /// The usual, for the table of this name.
+    /// The defaults, for the table of this name.
     pub(crate) fn of(name: &str) -> Self {
         Self {
             mode: Mode::default(),
@@ -59,7 +59,7 @@ impl Writing {
         }
     }
 
-    /// What is not as usual.
+    /// Shows what differs from the defaults.
     pub(crate) fn show(&self, f: &mut fmt::DebugStruct<'_, '_>, name: &str) {
         let usual = Self::of(name);
         if self.mode != usual.mode {
@@ -82,8 +82,7 @@ impl Writing {
     }
 }
 
-/// How a table is saved to. It is written as Parquet, one file per partition, split only at a target size, as
-/// [`ParquetDataset`] does.
+/// Saving to a table. It is written as Parquet, one file per partition up to a target size, like a [`ParquetDataset`].
 ///
 /// Rows are coerced to the table's columns (see [`coerce_to_schema`](hardtack_transforms::coerce_to_schema)); the case of
 /// names does not matter.
@@ -92,26 +91,26 @@ impl Writing {
 /// | --- | --- |
 /// | [`append`](Table::append) | whole files, one after another |
 /// | [`overwrite_partitions`](Table::overwrite_partitions) | of each partition the old rows or the new ones |
-/// | [`overwrite`](Table::overwrite) | the same, and at the end the partitions without new rows go |
+/// | [`overwrite`](Table::overwrite) | the same, and at the end the partitions without new rows are dropped |
 ///
 /// `recordCount` and `totalSize` are kept as parameters of the table and of each partition.
 impl Table {
-    /// Adds the rows to those that are there (the default).
+    /// Adds the rows to the existing ones (the default).
     #[must_use]
     pub fn append(mut self) -> Self {
         self.writing.mode = Mode::Append;
         self
     }
 
-    /// Replaces the table: partitions without new rows go.
+    /// Replaces the table: partitions without new rows are dropped.
     #[must_use]
     pub fn overwrite(mut self) -> Self {
         self.writing.mode = Mode::Overwrite;
         self
     }
 
-    /// Replaces the partitions of which there are new rows, and leaves the others alone. A table without partition keys
-    /// is replaced as a whole.
+    /// Replaces the partitions that have new rows, and leaves the others alone. A table without partition keys is
+    /// replaced as a whole.
     #[must_use]
     pub fn overwrite_partitions(mut self) -> Self {
         self.writing.mode = Mode::OverwritePartitions;
@@ -119,7 +118,7 @@ impl Table {
     }
 
     /// Creates the table (and its database) if it is not in the catalog when the run is published. A run that fails
-    /// creates nothing. The description's own name does not matter.
+    /// creates nothing. The name in the description is ignored.
     ///
     /// ```
     /// use hardtack_catalog::{TableFormat, columns_of, schema};
@@ -140,7 +139,7 @@ impl Table {
         self
     }
 
-    /// Creates it if it is missing, as the author says or else so.
+    /// Creates the table if it is missing, as the author says or else with this description.
     pub(crate) fn or_create(self, description: Description) -> Self {
         if self.writing.create.is_some() { self } else { self.create_if_missing(description) }
     }
@@ -152,8 +151,8 @@ impl Table {
         self
     }
 
-    /// How long the files of a replaced partition stay, so that queries which have been planned find them (one hour by
-    /// default). A later run that saves to the table removes them, or `hardtack vacuum`.
+    /// Sets how long the files of a replaced partition stay for queries that were planned before (one hour by default).
+    /// A later run that saves to the table removes them, or `hardtack vacuum`.
     #[must_use]
     pub fn grace_period(mut self, grace_period: TimeDelta) -> Self {
         self.writing.grace_period = grace_period;
@@ -178,13 +177,13 @@ impl Table {
         self.laid_out(|files| files.with_target_file_bytes(bytes))
     }
 
-    /// The most rows of a row group (1,048,576 by default).
+    /// The maximum number of rows per row group (1,048,576 by default).
     #[must_use]
     pub fn with_row_group_rows(self, rows: usize) -> Self {
         self.laid_out(|files| files.with_row_group_rows(rows))
     }
 
-    /// Chooses what readers are told of the values of each column.
+    /// Chooses the statistics that are written for each column.
     #[must_use]
     pub fn with_statistics(self, statistics: Statistics) -> Self {
         self.laid_out(|files| files.with_statistics(statistics))
@@ -196,13 +195,13 @@ impl Table {
         self.laid_out(|files| files.with_bloom_filters(columns))
     }
 
-    /// Writes these columns without looking for values that repeat.
+    /// Writes these columns without dictionaries.
     #[must_use]
     pub fn without_dictionary<C: Into<String>>(self, columns: impl IntoIterator<Item = C>) -> Self {
         self.laid_out(|files| files.without_dictionary(columns))
     }
 
-    /// Lays files out as this dataset does, and counts what is written under its name.
+    /// Uses the layout of this dataset, and counts what is written under its name.
     pub(crate) fn written_as(mut self, files: &ParquetDataset) -> Self {
         self.writing.files = files.clone();
         self
@@ -219,7 +218,7 @@ impl Table {
             (Ok(table), _) => Ok((table, true)),
             (Err(e), Some(description)) if e.kind() == ErrorKind::NotFound => {
                 let mut description = description.checked()?;
-                // Readers work in other folders.
+                // Readers may run in other working directories.
                 description.storage.location = Some(description.location()?.absolute()?);
                 Ok((description, false))
             }
@@ -243,7 +242,7 @@ impl Sink for Table {
         saving.stage(rows).await
     }
 
-    /// As the table, if the context has a catalog, or the one that is to be created takes them.
+    /// Coerces rows to the table, if the context has a catalog, or to the one that is to be created.
     async fn conform(&self, ctx: &StageContext, rows: DataFrame) -> Result<DataFrame> {
         let table = match (ctx.catalog_handle(), &self.writing.create) {
             (Ok(_), _) => Saving::begin(self, ctx, &rows).await?.table,
@@ -260,7 +259,7 @@ impl Sink for Table {
     }
 }
 
-/// The rows as the columns of the table are, and the layout of its files.
+/// The rows coerced to the table's columns, and the layout of its files.
 fn coerced(writing: &Writing, table: &Description, rows: DataFrame) -> Result<(ParquetDataset, DataFrame)> {
     let schema = schema_from_catalog(table)?;
     let rows = evolution::coerce(evolution::fold_names(rows, &schema)?, &schema)?;
@@ -273,11 +272,11 @@ struct Saving<'a> {
     ctx: &'a StageContext,
     writing: &'a Writing,
     catalog: Arc<dyn Catalog>,
-    /// With the columns that it will have.
+    /// The table with its new columns.
     table: Description,
     exists: bool,
     changes: Vec<Column>,
-    /// Where its partitions are by custom.
+    /// The base folder of its partitions.
     base: Location,
 }
 
@@ -357,7 +356,7 @@ impl<'a> Saving<'a> {
     async fn rebuilt(&self, files: &[WrittenFile], root: &Location) -> Result<Vec<(Phase, Step)>> {
         let mut slots = slots(files)?;
         if self.table.partition_keys.is_empty() {
-            // It is one partition, also without rows.
+            // It is one partition, even without rows.
             slots.entry(Vec::new()).or_insert_with(|| Slot::new(Vec::new(), root.clone()));
         }
         let present = self.present(slots.keys()).await?;
@@ -374,7 +373,7 @@ impl<'a> Saving<'a> {
         let mut steps: Vec<_> = chunks(rebuilt.collect::<Vec<_>>())
             .map(|(chunk, partitions)| (Phase::Point, Step::Rebuild { chunk, partitions }))
             .collect();
-        // What is left has no new rows.
+        // The remaining ones have no new rows.
         let (from, dropped) = (steps.len(), superseded.into_values().collect::<Vec<_>>());
         steps.extend(
             chunks(dropped).map(|(chunk, partitions)| (Phase::Remove, Step::Drop { chunk: from + chunk, partitions })),
@@ -382,8 +381,8 @@ impl<'a> Saving<'a> {
         Ok(self.counted(steps, change))
     }
 
-    /// With the step that counts the rows of all partitions, when these have been counted. (Those of a table without
-    /// partitions are counted when it is pointed.)
+    /// Appends the step that counts the table's rows, after its partitions have been counted. (A table without
+    /// partitions is counted when it is pointed.)
     fn counted(&self, mut steps: Vec<(Phase, Step)>, change: CountChange) -> Vec<(Phase, Step)> {
         if !self.table.partition_keys.is_empty() && !steps.is_empty() {
             steps.push((Phase::Remove, Step::Count { change }));
@@ -391,7 +390,7 @@ impl<'a> Saving<'a> {
         steps
     }
 
-    /// The partitions that are to be replaced, as they are now. (A table without keys is one partition without values.)
+    /// The current state of the partitions to replace. (A table without keys is one partition without values.)
     async fn present(&self, values: impl Iterator<Item = &Vec<String>>) -> Result<Vec<Partition>> {
         if !self.exists {
             return Ok(Vec::new());
@@ -406,7 +405,7 @@ impl<'a> Saving<'a> {
     }
 }
 
-/// Refuses a table that is elsewhere than the job says: whoever names a place wants the rows there.
+/// Refuses a table whose location differs from the job's: a job that names a location wants the rows there.
 fn is_there(table: &Description, base: &Location, said: &Location) -> Result<()> {
     if is_same(base, said) {
         return Ok(());
@@ -439,7 +438,7 @@ fn not_parquet(format: &TableFormat) -> Error {
         .with("way out", "save to a table of Parquet files, of another name or in another database, or write files with `CsvFile` or `JsonLines`")
 }
 
-/// What was written, by partition.
+/// The written files by partition.
 fn slots(files: &[WrittenFile]) -> Result<BTreeMap<Vec<String>, Slot>> {
     let mut slots = BTreeMap::new();
     for file in files {
@@ -450,7 +449,7 @@ fn slots(files: &[WrittenFile]) -> Result<BTreeMap<Vec<String>, Slot>> {
     Ok(slots)
 }
 
-/// In parts, each with its number.
+/// Splits into numbered chunks.
 fn chunks<T>(all: Vec<T>) -> impl Iterator<Item = (usize, Vec<T>)> {
     let mut all = all.into_iter();
     let chunks = std::iter::from_fn(move || {
@@ -465,7 +464,7 @@ fn report(files: &[WrittenFile]) -> Report {
     Report { files: files.len() as u64, rows: sum(|f| f.rows), bytes: sum(|f| f.bytes) }
 }
 
-/// Where partitions are now: what is appended goes there, and to the folder by custom if a partition is new.
+/// The current locations of partitions. Rows are appended there, or in the default folder if a partition is new.
 #[derive(Debug)]
 struct Current {
     catalog: Arc<dyn Catalog>,
@@ -515,7 +514,7 @@ impl Placement for Current {
                 location
             }
         };
-        // Staged files are hidden, but have to be on the same disk.
+        // Staged files are hidden, but must be on the same file system.
         let root = if self.base.contains(&location) { &self.base } else { &location };
         Ok(Folder { seen: Seen::Staged(root.clone()), location })
     }

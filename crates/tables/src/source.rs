@@ -18,9 +18,9 @@ use crate::evolution::fold_names;
 use crate::{CatalogTable, Table};
 
 impl Table {
-    /// As a source: a table that the catalog does not have is one without rows, with these columns. It is for jobs that
-    /// read what they have written before, of which the first run finds nothing. A table that is there, has the columns that the
-    /// catalog says.
+    /// As a source: treats a table that the catalog does not have as one without rows, with these columns. For jobs
+    /// that read their own output, which does not exist in the first run. An existing table has the columns of the
+    /// catalog.
     #[must_use]
     pub fn or_empty(mut self, schema: impl Into<SchemaRef>) -> Self {
         self.or_empty = Some(schema.into());
@@ -52,12 +52,13 @@ impl Source for Table {
         Ok(DataFrame::new(ctx.session().state(), plan))
     }
 
-    /// What the catalog says; no file is listed.
+    /// The schema from the catalog; no file is listed.
     async fn schema(&self, ctx: &LoadContext) -> Result<SchemaRef> {
         Ok(self.provider(ctx).await?.schema())
     }
 
-    /// To the columns of the table, if the context has a catalog that knows it, or to those that it is said to have.
+    /// Coerces rows to the table's columns if the context has a catalog with the table, or else to the declared
+    /// columns.
     async fn conform(&self, ctx: &LoadContext, rows: DataFrame) -> Result<DataFrame> {
         let schema = match ctx.catalog_handle() {
             Ok(_) => Some(self.schema(ctx).await?),

@@ -1,4 +1,4 @@
-//! What a commit says of a table: the steps that the publisher executes.
+//! The steps of a commit that concern a table, which the publisher executes.
 
 use std::collections::BTreeMap;
 use std::ops::{Add, Sub};
@@ -8,31 +8,31 @@ use hardtack_core::{Error, Location, Result};
 use hardtack_sinks::WrittenFile;
 use serde::{Deserialize, Serialize};
 
-/// One step of a run with one table, as its commit records it.
+/// One step of a run for one table, as recorded in its commit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Payload {
-    /// Which catalog the run saw: nobody may publish into another.
+    /// The catalog that the run used: it must not be published into another.
     pub(crate) catalog: String,
     pub(crate) database: String,
     pub(crate) table: String,
-    /// The table's folder by custom.
+    /// The table's base folder.
     pub(crate) base: Location,
     /// The name of the folder that only this run writes to.
     pub(crate) run: String,
-    /// The run's token, by which the catalog remembers what it has done.
+    /// The run's token, by which the catalog remembers its changes.
     pub(crate) token: String,
     #[serde(flatten)]
     pub(crate) step: Step,
 }
 
-/// A step. Each may be taken again.
+/// A step. Each may be executed again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub(crate) enum Step {
-    /// Creates the table, or gives it these columns, and the counts of its partitions if it has none: before the first
-    /// partition changes, so that what runs add afterwards is added once.
+    /// Creates the table or updates its columns, and sums up its partitions if it has no counts: before the first
+    /// partition changes, so that later additions are counted once.
     Describe { create: Option<Box<Description>>, columns: Vec<Column> },
-    /// Registers partitions with more files.
+    /// Registers partitions with additional files.
     Append { partitions: Vec<Slot> },
     /// Points partitions to other files.
     Rebuild { chunk: usize, partitions: Vec<Rebuilt> },
@@ -40,11 +40,11 @@ pub(crate) enum Step {
     Drop { chunk: usize, partitions: Vec<Superseded> },
     /// Counts the rows of the table.
     Count { change: CountChange },
-    /// Removes the files that this record of a replacement names.
+    /// Removes the superseded files that this record names.
     Remove { record: Location },
 }
 
-/// The files that a run has written for one partition. (A table without partition keys is one partition without values.)
+/// The files that a run has written to one partition. (A table without partition keys is one partition without values.)
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Slot {
     pub(crate) values: Vec<String>,
@@ -52,7 +52,7 @@ pub(crate) struct Slot {
     pub(crate) location: Location,
     /// Their names.
     pub(crate) files: Vec<String>,
-    /// The hashes of their contents, in the same order. (Earlier versions did not note them.)
+    /// The hashes of their contents, in the same order. (Earlier versions did not record them.)
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) hashes: Vec<Option<u64>>,
     #[serde(flatten)]
@@ -64,7 +64,7 @@ impl Slot {
         Self { values, location, files: Vec::new(), hashes: Vec::new(), counted: Counted::default() }
     }
 
-    /// Adds a file; files are kept in the order of their names.
+    /// Adds a file; files are sorted by name.
     pub(crate) fn add(&mut self, file: &WrittenFile, name: String) {
         let at = self.files.partition_point(|other| *other < name);
         self.files.insert(at, name);
@@ -73,7 +73,7 @@ impl Slot {
     }
 }
 
-/// A partition with other files than before.
+/// A partition with new files.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Rebuilt {
     #[serde(flatten)]
@@ -82,7 +82,7 @@ pub(crate) struct Rebuilt {
     pub(crate) superseded: Option<Superseded>,
 }
 
-/// Where a partition was before, and its files there, as they were listed while the run staged.
+/// A partition's former location, and its files there as listed while the run staged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Superseded {
     pub(crate) values: Vec<String>,
@@ -95,11 +95,11 @@ pub(crate) struct Superseded {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum CountChange {
-    /// These are all.
+    /// The total is this.
     Set(Counted),
-    /// These are more (or fewer).
+    /// This is added (or subtracted, if negative).
     Add(Counted),
-    /// They are not known any more; the next run adds them up.
+    /// The total is unknown; the next run sums up the partitions.
     Unknown,
 }
 
@@ -114,7 +114,7 @@ const RECORD_COUNT: &str = "recordCount";
 const TOTAL_SIZE: &str = "totalSize";
 
 impl Counted {
-    /// What parameters say, if they do.
+    /// Reads the counts from parameters, if they are there.
     pub(crate) fn of(parameters: &BTreeMap<String, String>) -> Option<Self> {
         let number = |key: &str| parameters.get(key)?.parse().ok();
         Some(Self { rows: number(RECORD_COUNT)?, bytes: number(TOTAL_SIZE)? })
@@ -125,7 +125,7 @@ impl Counted {
         parameters.insert(TOTAL_SIZE.to_owned(), self.bytes.max(0).to_string());
     }
 
-    /// Takes out what is no longer known.
+    /// Removes counts that are no longer known.
     pub(crate) fn forget(parameters: &mut BTreeMap<String, String>) {
         parameters.remove(RECORD_COUNT);
         parameters.remove(TOTAL_SIZE);
@@ -152,23 +152,23 @@ impl std::iter::Sum for Counted {
     }
 }
 
-/// Which runs have changed a partition or table last, so that a run that is published again later, after a crash, does
-/// not undo what others have done since.
+/// The parameter with the last runs that changed a partition or table, so that a run that is published again after a
+/// crash does not undo later runs.
 const RUNS: &str = "hardtack.runs";
-/// So many are remembered.
+/// The number of runs to remember.
 const REMEMBERED: usize = 32;
 
-/// Whether a run has changed it already.
+/// Whether this run has already changed it.
 pub(crate) fn has_run(parameters: &BTreeMap<String, String>, token: &str) -> bool {
     parameters.get(RUNS).is_some_and(|runs| runs.split(' ').any(|run| run == token))
 }
 
-/// Whether any run has changed it, and so counts what is in it.
+/// Whether any run has changed it, and so maintains its counts.
 pub(crate) fn has_runs(parameters: &BTreeMap<String, String>) -> bool {
     parameters.contains_key(RUNS)
 }
 
-/// Notes that a run changes it.
+/// Records that a run changes it.
 pub(crate) fn note_run(parameters: &mut BTreeMap<String, String>, token: &str) {
     let runs = parameters.entry(RUNS.to_owned()).or_default();
     let before = runs.split(' ').filter(|run| !run.is_empty());
@@ -176,7 +176,7 @@ pub(crate) fn note_run(parameters: &mut BTreeMap<String, String>, token: &str) {
     *runs = all[all.len().saturating_sub(REMEMBERED)..].join(" ");
 }
 
-/// Takes back that a run has changed it.
+/// Removes the record that a run has changed it.
 pub(crate) fn forget_run(parameters: &mut BTreeMap<String, String>, token: &str) {
     if let Some(runs) = parameters.get_mut(RUNS) {
         *runs = runs.split(' ').filter(|run| *run != token).collect::<Vec<_>>().join(" ");

@@ -1,4 +1,4 @@
-//! A table as jobs name it.
+//! Tables as jobs name them.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use hardtack_core::ShowFields;
 
 use crate::sink::Writing;
 
-/// A table of the catalog, by name; a source and a sink.
+/// A table of the catalog by name. It is a source and a sink.
 ///
 /// ```
 /// use hardtack_tables::Table;
@@ -17,18 +17,18 @@ use crate::sink::Writing;
 /// ```
 #[derive(Clone, PartialEq)]
 pub struct Table {
-    /// `database.table`, which is also its identity inside the job.
+    /// `database.table`, which is also its identity within the job.
     name: String,
-    /// In lower case, as catalogs keep it.
+    /// In lower case, as in catalogs.
     database: String,
     table: String,
-    /// What a table that is not there has as columns.
+    /// The columns to assume if the table does not exist.
     pub(crate) or_empty: Option<SchemaRef>,
     pub(crate) writing: Writing,
 }
 
 impl Table {
-    /// The table of this name. Names are caseless.
+    /// The table of this name. Names are case-insensitive.
     pub fn named(database: impl AsRef<str>, table: impl AsRef<str>) -> Self {
         let (database, table) = (database.as_ref().to_lowercase(), table.as_ref().to_lowercase());
         let name = format!("{database}.{table}");
@@ -52,7 +52,7 @@ impl Table {
 }
 
 impl fmt::Debug for Table {
-    /// What was chosen; what is as usual is left out.
+    /// Shows what was chosen, without the defaults.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("Table");
         f.field("name", &self.name);

@@ -1,4 +1,4 @@
-//! Files that a rebuilt partition leaves behind: kept for a while, then removed.
+//! The files that rebuilt partitions leave behind: kept for a grace period, then removed.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -20,17 +20,17 @@ use crate::steps::{Counted, Payload, Slot, Superseded};
 /// How long superseded files stay by default.
 pub(crate) const GRACE_PERIOD: TimeDelta = TimeDelta::hours(1);
 
-/// The least age of files that no record names: a run that wrote them may still be about to commit.
+/// The minimum age of orphaned files: the run that wrote them may be about to commit.
 const ORPHAN_AGE: TimeDelta = TimeDelta::hours(24);
 
-/// Much longer than a run takes from noting what it supersedes to pointing elsewhere.
+/// Much longer than a run takes from recording what it supersedes to pointing elsewhere.
 const RECENTLY: TimeDelta = TimeDelta::minutes(5);
 
-/// How many folders are listed at once.
+/// How many folders are listed concurrently.
 const AT_ONCE: usize = 32;
 
-/// What a run has superseded: written before the catalog points elsewhere, removed with the files. It is in the folder of
-/// the versions, where no reader looks.
+/// A record of what a run has superseded: written before the catalog points elsewhere, removed with the files. It lies
+/// in the folder of versions, where no reader looks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Record {
     database: String,
@@ -44,12 +44,12 @@ pub(crate) struct Record {
 struct Replaced {
     #[serde(flatten)]
     superseded: Superseded,
-    /// Where the partition is from now on, unless it is dropped.
+    /// The partition's new target, unless it is dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     to: Option<Target>,
 }
 
-/// Where a partition is from now on, and what is there.
+/// The new location of a partition, and its contents.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Target {
     pub(crate) location: Location,
@@ -72,12 +72,12 @@ impl Record {
         }
     }
 
-    /// The run that has written it.
+    /// The token of the run that wrote it.
     pub(crate) fn token(&self) -> &str {
         &self.token
     }
 
-    /// Where a partition that was at `from` is from now on.
+    /// The new target of a partition that was at `from`.
     pub(crate) fn target(&self, values: &[String], from: &Location) -> Option<&Target> {
         let replaced = self.partitions.iter().find(|r| r.superseded.values == values)?;
         replaced.to.as_ref().filter(|_| is_same(&replaced.superseded.location, from))
@@ -96,7 +96,7 @@ impl Record {
         Ok(())
     }
 
-    /// The record at a location, unless it is gone.
+    /// Reads the record at a location, unless it is gone.
     async fn read(stores: &Stores, location: &Location) -> Result<Option<Self>> {
         let (store, path) = open(stores, location)?;
         let bytes = match store.objects.get(&path).await {
@@ -117,7 +117,7 @@ impl Record {
     }
 }
 
-/// The files of partitions that are going to be superseded, as they are now.
+/// Lists the files of partitions that are going to be superseded.
 pub(crate) async fn list_superseded(
     stores: &Stores,
     wanted: &Wanted,
@@ -141,7 +141,7 @@ fn is_record(name: &str) -> bool {
     name.contains(SUPERSEDED) && name.ends_with(".json")
 }
 
-/// Checks that a commit asks to remove what a record of this table names, and not what is written somewhere else.
+/// Checks that a record that a commit asks to remove belongs to this table.
 pub(crate) fn check_record(record: &Location, base: &Location) -> Result<()> {
     let is_ours = |name: &str| is_record(name) && base.join(VERSIONS).contains(record);
     match record.resolve()?.path.filename().is_some_and(is_ours) {
@@ -169,7 +169,7 @@ pub(crate) async fn expired(
     Ok(expired)
 }
 
-/// The records that runs have written within the last minutes, by the store's clock.
+/// The records of the last minutes, by the store's clock.
 pub(crate) async fn recent(stores: &Stores, base: &Location) -> Result<Vec<Record>> {
     let (store, path) = open(stores, &base.join(VERSIONS))?;
     let mut listed = store.objects.list_with_delimiter(Some(&path)).await?.objects;
@@ -182,8 +182,8 @@ pub(crate) async fn recent(stores: &Stores, base: &Location) -> Result<Vec<Recor
     Ok(records)
 }
 
-/// Removes the files that a record names, and the record. Files that a reader of the catalog sees now are kept (the run
-/// that wrote the record may have died before it pointed elsewhere), and the record with them. Returns what is removed.
+/// Removes the files that a record names, and the record. Files that readers of the catalog see are kept (the run may
+/// have died between the record and the update of the catalog), and the record with them. Returns what was removed.
 pub(crate) async fn remove(
     catalog: &dyn Catalog,
     stores: &Stores,
@@ -193,7 +193,7 @@ pub(crate) async fn remove(
     let Some(record) = Record::read(stores, location).await? else { return Ok(Vec::new()) };
     let table = match catalog.get_table(&record.database, &record.table).await {
         Ok(table) => table,
-        // Nobody knows who reads the files of a table that was dropped.
+        // The files of a dropped table may have other readers.
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(e),
     };
@@ -229,20 +229,20 @@ pub(crate) async fn remove(
     Ok(removed)
 }
 
-/// The folder of a version that a folder is in. Only there empty folders are removed: elsewhere somebody may be about to
-/// put something into one.
+/// The version's folder around a folder. Only there are empty folders removed: elsewhere somebody may be about to write
+/// into one.
 fn version_of(folder: &Path) -> Option<Path> {
     let parts: Vec<_> = folder.parts().collect();
     let at = parts.iter().rposition(|part| part.as_ref() == VERSIONS)?;
     (at + 1 < parts.len()).then(|| parts[..at + 2].iter().cloned().collect())
 }
 
-/// As it was listed: what is escaped in it is not escaped again.
+/// The path as it was listed: escapes in it are not escaped again.
 fn in_folder(folder: &Path, relative: &str) -> Result<Path> {
     Path::parse(format!("{folder}/{relative}")).map_err(|e| Error::from(object_store::Error::from(e)))
 }
 
-/// Where these partitions are now. (A table without keys is one partition without values.)
+/// The current locations of these partitions. (A table without keys is one partition without values.)
 async fn present(
     catalog: &dyn Catalog,
     table: &Description,
@@ -255,16 +255,16 @@ async fn present(
     Ok(found.into_iter().filter_map(|p| Some((p.values, p.storage.location?))).collect())
 }
 
-/// What [`vacuum`] is asked to do.
+/// Options of [`vacuum`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VacuumOptions {
     /// How long superseded files stay (one hour by default): as long as the longest query that may still read them.
     pub grace_period: TimeDelta,
-    /// Only say what would be removed.
+    /// Only report what would be removed.
     pub dry_run: bool,
-    /// Runs, by [`Run::version`](hardtack_core::Run::version), that have not ended: what they have written stays, however
-    /// old it is. Files that no record names are removed after a day anyway if nothing points to them; a run that
-    /// comes back to life after that finds out before it points to them.
+    /// Runs, by [`Run::version`](hardtack_core::Run::version), that have not ended: their files stay, however old.
+    /// Other orphaned files are removed after a day; a run that wakes up after that notices it before it points to
+    /// them.
     pub unfinished: HashSet<String>,
 }
 
@@ -281,9 +281,9 @@ pub struct Vacuumed {
     pub files: Vec<Location>,
 }
 
-/// Removes the files of a table that rebuilt partitions have left behind, once the grace period is over: those that a
-/// later run would remove, and those of runs that died, which nothing names. What the catalog points to stays, and so
-/// does every file outside of the table's `_versions` that no run has noted as superseded.
+/// Removes the files of a table that rebuilt partitions have left behind, after the grace period: those that a later
+/// run would remove, and orphans of dead runs. Files that the catalog points to stay, and so does every file outside
+/// the table's `_versions` that no run has recorded as superseded.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -303,7 +303,7 @@ pub struct Vacuumed {
 /// ```
 ///
 /// # Errors
-/// Those of the catalog and of the store. What was removed by then stays so; vacuuming again goes on.
+/// Those of the catalog and the store. Removals up to then are kept; vacuuming again continues.
 pub async fn vacuum(ctx: &JobContext, table: &Table, options: &VacuumOptions) -> Result<Vacuumed> {
     let catalog = ctx.catalog().await?;
     let description = catalog.get_table(table.database(), table.table()).await?;
@@ -318,7 +318,7 @@ pub async fn vacuum(ctx: &JobContext, table: &Table, options: &VacuumOptions) ->
     Ok(Vacuumed { files })
 }
 
-/// Removes files of versions that nothing points to and no record names.
+/// Removes files of versions that are neither pointed to nor named in a record.
 async fn remove_orphans(
     ctx: &JobContext,
     catalog: &dyn Catalog,
@@ -338,14 +338,14 @@ async fn remove_orphans(
         }
     }
     for location in &records {
-        // What a record names goes with it, and what it points to may be pointed to any moment.
+        // The files that a record names are removed with it, and its target may be pointed to at any moment.
         let Some(record) = Record::read(ctx.stores(), location).await? else { continue };
         for Replaced { superseded, to } in record.partitions {
             kept.insert(open(ctx.stores(), &superseded.location)?.1);
             kept.extend(to.map(|to| open(ctx.stores(), &to.location)).transpose()?.map(|(_, path)| path));
         }
     }
-    // The files were listed before: what a run points to since is older than what is pointed to now.
+    // The files were listed earlier, so the partitions listed now include everything that points to them.
     let mut pages = catalog.list_partitions(table, &Predicate::all());
     kept.insert(open(ctx.stores(), table.location()?)?.1);
     while let Some(page) = pages.try_next().await? {
@@ -372,7 +372,7 @@ async fn remove_orphans(
     Ok(files)
 }
 
-/// The folders that a file is in, down to the version's.
+/// The folders around a file, up to the version's.
 fn ancestors(file: &Path) -> impl Iterator<Item = Path> {
     let parts: Vec<_> = file.parts().collect();
     let at = parts.iter().rposition(|part| part.as_ref() == VERSIONS).unwrap_or(parts.len());

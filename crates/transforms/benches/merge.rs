@@ -1,4 +1,4 @@
-//! What it takes to apply changes to a table, by its size, the share of it that changes, and the threads.
+//! The cost of applying changes to a table, by its size, the share that changes, and the number of threads.
 #![allow(clippy::unwrap_used, reason = "a benchmark stops where it fails")]
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use divan::counter::ItemsCount;
 use hardtack_transforms::{Merge, merge_and_retain_last};
 use tokio::runtime::Builder;
 
-/// A debug build only shows that it works.
+/// A debug build only checks that it works.
 const ROWS: [usize; 2] = if cfg!(debug_assertions) { [1_000, 2_000] } else { [100_000, 1_000_000] };
 const THREADS: [usize; 3] = [1, 2, 8];
 
@@ -51,7 +51,7 @@ fn merge(bencher: Bencher<'_, '_>, rows: usize, every: usize, threads: usize) {
         });
 }
 
-/// Every so many-th customer of `rows`, as of then. An update deletes one in two thousand.
+/// Every `every`-th customer of `rows`, with this `as_of`. An update deletes one in two thousand.
 fn customers(rows: usize, every: usize, as_of: i64) -> Vec<RecordBatch> {
     let batch = |ids: &[i64]| {
         let text = |to: fn(&i64) -> String| Arc::new(StringArray::from_iter_values(ids.iter().map(to))) as ArrayRef;

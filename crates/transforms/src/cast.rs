@@ -1,4 +1,4 @@
-//! Casts that refuse what they would lose.
+//! Casts that refuse to lose anything.
 
 #[cfg(test)]
 mod laws;
@@ -26,8 +26,8 @@ pub(crate) use self::rules::{Fields, Problem};
 use self::values::fit_array;
 use crate::columns::Found;
 
-/// A column as it is declared, in the cheapest way that is safe: as it is, by a plain cast where every value fits, or
-/// by a function that looks at the values. `name` is what errors call it.
+/// A column as declared, by the cheapest safe means: unchanged, by a plain cast if every value fits, or by a function
+/// that checks the values. Errors refer to it as `name`.
 pub(crate) fn fit(column: &Found, to: &Field, name: &str, fields: Fields) -> Result<Expr, Vec<Problem>> {
     let from = column.field.as_ref();
     let mut problems = Vec::new();
@@ -53,9 +53,9 @@ pub(crate) fn fit(column: &Found, to: &Field, name: &str, fields: Fields) -> Res
     }
 }
 
-/// What keeps a column of one type from becoming another under this policy, as far as types tell: what a value refuses
-/// shows when it is [converted](convert_array). Fields of structs are found by name; those that are not there are null,
-/// those that are not wanted are dropped.
+/// The type-level reason why a column cannot become another type under this policy. Values that do not fit only show
+/// when they are [converted](convert_array). Fields of structs are matched by name; missing ones become null,
+/// undeclared ones are dropped.
 pub fn conversion_problem(policy: Policy, from: &Field, to: &Field) -> Option<Clash> {
     let mut problems = Vec::new();
     check(policy, from.data_type(), to.data_type(), to.name(), Fields::DECLARED, &mut problems);
@@ -67,16 +67,17 @@ pub fn conversion_problem(policy: Policy, from: &Field, to: &Field) -> Option<Cl
     })
 }
 
-/// The values of a column in another type, if [types allow](conversion_problem) and every value is one of that type.
+/// Converts the values of a column to another type, if the [types allow it](conversion_problem) and every value is a
+/// value of that type.
 ///
 /// # Errors
-/// [`Refused`](hardtack_core::ErrorKind::Refused) for the first value that is not, with the column (or the place in it), the
-/// value, its type and the declared one.
+/// [`Refused`](hardtack_core::ErrorKind::Refused) for the first value that is not, with the column (or the path within
+/// it), the value, its type and the declared type.
 pub fn convert_array(policy: Policy, array: &ArrayRef, to: &Field) -> Result<ArrayRef> {
     fit_array(policy, array, to, to.name(), None)
 }
 
-/// A column in another type, null or not.
+/// A column in another type, whether nullable or not.
 pub(crate) fn fit_type(column: &Found, to: &Field) -> Result<Expr> {
     let fields = Fields { fill_missing: true, drop_undeclared: false };
     let nullable = to.clone().with_nullable(true);
@@ -102,7 +103,7 @@ pub(crate) fn fit_column(column: &Found, to: &Field) -> Result<Expr> {
     fit(column, to, to.name(), fields).map_err(|mut problems| problems.swap_remove(0).into_error())
 }
 
-/// Whether there may be values of the column that do not fit, if there is a cast at all.
+/// Whether the column may contain values that do not fit, given that there is a cast.
 pub(crate) fn may_refuse(column: &Found, to: &Field) -> bool {
     let expr = fit_column(column, to);
     matches!(expr, Ok(Expr::ScalarFunction(call)) if call.func.inner().as_any().is::<Coerce>())
@@ -139,7 +140,7 @@ pub(crate) fn fit_or_null(array: &ArrayRef, to: &Field) -> Result<ArrayRef> {
     }
 }
 
-/// Fits an array as a whole if that works, and else its halves: what does not fit is rare.
+/// Converts an array as a whole if that works, otherwise its halves: values that do not fit are rare.
 fn fit_parts(
     array: &ArrayRef,
     to: &Field,
@@ -164,7 +165,7 @@ fn fit_parts(
 }
 
 pub(crate) fn max_characters(field: &Field) -> Option<usize> {
-    // Most fields say nothing; asking Hive for their types would be a detour.
+    // Most fields have no metadata; converting them to Hive types would be wasted work.
     if field.metadata().is_empty() { None } else { HiveType::of(field).ok()?.max_characters() }
 }
 

@@ -1,4 +1,4 @@
-//! Rows by contract.
+//! Coercing rows to a contract.
 
 use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::common::ScalarValue;
@@ -9,18 +9,18 @@ use hardtack_core::{Error, Result};
 use crate::cast::{self, Fields, Problem};
 use crate::columns::{Columns, nearest};
 
-/// What [`coerce_to_schema_with`] does about declared columns, and fields of structs, that are not there.
+/// What [`coerce_to_schema_with`] does about declared columns and struct fields that are missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Missing {
-    /// Refuses, even where null is allowed: a column that is not there is more often misspelt than meant to be null.
+    /// Refuses, even where null is allowed: a missing column is more often misspelt than meant to be null.
     #[default]
     Refuse,
-    /// Fills them with null where null is allowed. For sources that leave out what they do not know, such as JSON.
+    /// Fills them with null where null is allowed. For formats that leave out unknown values, such as JSON.
     FillWithNull,
 }
 
-/// Makes rows fit a schema: its columns, in its order, with its types and no others. What does not fit is refused,
-/// never rounded, cut off or replaced by null.
+/// Makes rows fit a schema: its columns, in its order, with its types and no others. A value that does not fit is
+/// refused, never rounded, truncated or replaced by null.
 ///
 /// ```
 /// # use datafusion::prelude::*;
@@ -44,12 +44,12 @@ pub enum Missing {
 ///
 /// | from | to | refused |
 /// | --- | --- | --- |
-/// | integer | integer, decimal, float | overflow; a float that cannot count that far (2^53 for `double`) |
+/// | integer | integer, decimal, float | overflow; integers beyond the exact range of a float (2^53 for `double`) |
 /// | integer | boolean | all but 0 and 1 |
 /// | float | integer, decimal | a fraction or digits that would be lost, overflow, NaN, infinity |
 /// | `double` | `float` | overflow (floats are approximations: rounding is no loss) |
 /// | decimal | integer, decimal, float | digits that would be lost, overflow |
-/// | text | number, boolean, date, time, timestamp | what does not [mean exactly such a value](hardtack_core::text) (also "", " 1"), and as below |
+/// | text | number, boolean, date, time, timestamp | texts that do not [mean exactly such a value](hardtack_core::text) (also "", " 1"), and as below |
 /// | text | integer | a fraction, overflow; `3.0` and `1e3` are integers |
 /// | text | decimal | more digits than declared; `1.50` is a `decimal(2,1)` |
 /// | text | float | overflow, also to zero; whole numbers with more digits than the float keeps |
@@ -57,34 +57,34 @@ pub enum Missing {
 /// | text | `timestamp` | numbers; fractions finer than microseconds; leap seconds |
 /// | text, anything | `char(n)`, `varchar(n)` | more than n characters |
 /// | number, boolean, date, time, timestamp | text | nothing |
-/// | binary | text | bytes that are no UTF-8 |
+/// | binary | text | invalid UTF-8 |
 /// | date | timestamp | nothing (midnight UTC) |
 /// | timestamp | date | a time of day other than midnight UTC |
 /// | timestamp | timestamp | fractions that the unit does not hold, overflow; without zone means UTC |
 /// | number | date, timestamp, and back | always: the unit is not known |
-/// | struct, list, map | the same | what of their fields (by name), elements, keys and values would be |
+/// | struct, list, map | the same | as for their fields (by name), elements, keys and values |
 /// | nested | scalar, and back | always |
 /// | null | `not null` | always; in fields of structs, elements and values too |
 ///
-/// Spark's ANSI mode is laxer: it cuts fractions off, rounds decimals and forgets the time of day.
+/// Spark's ANSI mode is laxer: it truncates fractions, rounds decimals and drops the time of day.
 ///
-/// Columns that fit already, or whose every value must, cost nothing: they are taken as they are, or by a plain cast.
-/// The others go through a function that checks a batch at a time. Like all expressions they are looked at only if
-/// something asks for them: a column that is dropped later, or a row that a later filter drops, is not checked.
+/// Columns whose type fits already, or whose every value must fit, cost nothing: they are taken unchanged or by a plain
+/// cast. The others go through a function that checks a batch at a time. Like all expressions it is evaluated on
+/// demand: a column that is dropped later, or a row that a later filter drops, is not checked.
 ///
-/// The result has exactly the declared names and types. A column that is known to hold no nulls stays `not null` even
-/// if the schema would allow them. Of the metadata only the lengths of texts are sure to survive; for comments, ask the
-/// schema.
+/// The result has exactly the declared names and types. A column that is known to contain no nulls stays `not null`
+/// even if the schema allows them. Of the metadata, only the lengths of texts are guaranteed to survive; comments are
+/// in the schema.
 ///
 /// # Errors
-/// [`Refused`](hardtack_core::ErrorKind::Refused), at once with all columns that are missing or with one that can never
-/// have the declared type, later with the column and the value that does not fit.
+/// [`Refused`](hardtack_core::ErrorKind::Refused): at once with all missing columns, or with a column that can never
+/// have the declared type; during execution with the column and the value that does not fit.
 /// [`Usage`](hardtack_core::ErrorKind::Usage) if two columns of the frame have one name.
 pub fn coerce_to_schema(df: DataFrame, schema: &Schema) -> Result<DataFrame> {
     coerce_to_schema_with(df, schema, Missing::Refuse)
 }
 
-/// Like [`coerce_to_schema`], with a choice about columns that are missing.
+/// Like [`coerce_to_schema`], with a choice for missing columns.
 ///
 /// ```
 /// # use datafusion::prelude::*;
@@ -99,7 +99,7 @@ pub fn coerce_to_schema(df: DataFrame, schema: &Schema) -> Result<DataFrame> {
 /// ```
 ///
 /// # Errors
-/// Those of [`coerce_to_schema`].
+/// As for [`coerce_to_schema`].
 pub fn coerce_to_schema_with(df: DataFrame, schema: &Schema, missing: Missing) -> Result<DataFrame> {
     let columns = Columns::of(df.schema())?;
     let fields = Fields { fill_missing: missing == Missing::FillWithNull, drop_undeclared: true };
@@ -132,7 +132,7 @@ fn coerced(columns: &Columns, field: &Field, fields: Fields) -> Result<Expr, Vec
     }
 }
 
-/// One error for all that is missing; otherwise the first other problem.
+/// One error for all missing columns, or else the first other problem.
 fn refusal(mut problems: Vec<Problem>, columns: &Columns) -> Error {
     let names = columns.names();
     let missing: Vec<String> = problems
@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(error.kind(), hardtack_core::ErrorKind::Refused);
     }
 
-    /// A field is none of the columns, however alike their names are.
+    /// A field is not a column, however similar their names.
     #[test]
     fn a_missing_field_is_not_taken_for_a_column() {
         let schema = schema! { titles: struct<x:int,title:string> };

@@ -8,14 +8,14 @@ use datafusion::functions::core::expr_fn::get_field;
 use datafusion::prelude::{Expr, when};
 use hardtack_core::{Error, Result};
 
-/// A column or a field in it: the expression that gives it, and its type.
+/// A column or a field within it: its expression and its type.
 #[derive(Debug, Clone)]
 pub(crate) struct Found {
     pub(crate) expr: Expr,
     pub(crate) field: FieldRef,
 }
 
-/// The columns of a frame. Their names are unique, so that no function has to say which of two `id` it means.
+/// The columns of a frame. Their names are unique, so no function has to distinguish two `id`s.
 pub(crate) struct Columns(Vec<Found>);
 
 impl Columns {
@@ -53,7 +53,7 @@ impl Columns {
         self.find(name).ok_or_else(|| unknown("column", name, &self.names()))
     }
 
-    /// The column of this name or, if there is none, the field that the path leads to.
+    /// The column of this name or, if there is none, the field at this path.
     pub(crate) fn path(&self, path: &str) -> Result<Found> {
         if let Some(column) = self.find(path) {
             return Ok(column.clone());
@@ -64,13 +64,13 @@ impl Columns {
         rest.iter().try_fold(column.clone(), |parent, name| field_of(&parent, name)).map_err(|e| e.with("path", path))
     }
 
-    /// Columns by name; all of them if none is named.
+    /// Columns by name; all of them if `names` is empty.
     pub(crate) fn all_or(&self, names: &[&str]) -> Result<Vec<&Found>> {
         if names.is_empty() { Ok(self.0.iter().collect()) } else { names.iter().map(|n| self.get(n)).collect() }
     }
 }
 
-/// A field of a struct. It is null where the struct is; what Arrow keeps below a null is anyone's guess.
+/// A field of a struct. It is null where the struct is: below a null, Arrow may keep anything.
 fn field_of(parent: &Found, name: &str) -> Result<Found> {
     let DataType::Struct(fields) = parent.field.data_type() else {
         return Err(Error::usage(format!("`{}` is no struct", parent.field.name()))
@@ -88,7 +88,7 @@ fn field_of(parent: &Found, name: &str) -> Result<Found> {
     Ok(Found { expr, field: Arc::new(field.as_ref().clone().with_nullable(true)) })
 }
 
-/// A path in its parts: dots separate, backquotes (and a backslash before a dot) keep them together.
+/// Splits a path at its dots, except within backquotes or after a backslash.
 pub(crate) fn split_path(path: &str) -> Result<Vec<String>> {
     let (mut parts, mut part, mut quoted) = (Vec::new(), String::new(), false);
     let mut chars = path.chars().peekable();
@@ -111,7 +111,7 @@ pub(crate) fn split_path(path: &str) -> Result<Vec<String>> {
     Ok(parts)
 }
 
-/// The error about a name that is not among `known`.
+/// The error for a name that is not among `known`.
 pub(crate) fn unknown(what: &str, name: &str, known: &[&str]) -> Error {
     let hint = nearest(name, known).map_or_else(String::new, |n| format!("; did you mean `{n}`?"));
     Error::usage(format!("there is no {what} `{name}`{hint}")).with("columns", known.join(", "))
@@ -122,7 +122,7 @@ pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     hardtack_core::nearest(name, known.iter().copied())
 }
 
-/// A type in the words of the catalog where it has one, since contracts are written in them.
+/// A type in the catalog's notation where it has one, because contracts are written in it.
 pub(crate) fn type_name(data_type: &DataType) -> String {
     let hive = hardtack_catalog::HiveType::try_from(data_type);
     hive.map_or_else(|_| data_type.to_string(), |t| t.to_string())
@@ -153,7 +153,8 @@ mod tests {
         assert_eq!(split_path(path).unwrap(), parts);
     }
 
-    /// What is below a null is null, whatever is kept there; only where there is none, nulls are ruled out.
+    /// Anything below a null is null, whatever is stored there. A field is `not null` only if nothing around it can be
+    /// null.
     #[test]
     fn a_field_may_be_null_if_anything_around_it_may() {
         let number = Field::new("n", DataType::Int32, false);

@@ -1,4 +1,5 @@
-//! Rows as bytes: any columns, nested ones too, as one value that can be compared, grouped and hashed.
+//! Encodes rows as bytes: any columns, including nested ones, become one value that can be compared, grouped and
+//! hashed.
 
 use std::any::Any;
 use std::hash::Hasher;
@@ -19,8 +20,8 @@ use twox_hash::XxHash3_64;
 use crate::columns::{Found, type_name};
 
 /// An expression by which rows are grouped and sorted: the column itself, or its bytes if it is nested. Two nested
-/// values are the same if all they contain is; maps are compared as lists of their entries, in the order in which they
-/// are kept. Numbers are equal where SQL says so: there is one zero and one NaN.
+/// values are equal if all their parts are; maps are compared as lists of entries, in their stored order. Numbers are
+/// equal where SQL says so: there is one zero and one NaN.
 pub(crate) fn key(column: &Found) -> Result<Expr> {
     match column.field.data_type() {
         data_type if data_type.is_nested() => encode(What::Bytes, std::slice::from_ref(column)),
@@ -29,8 +30,8 @@ pub(crate) fn key(column: &Found) -> Result<Expr> {
     }
 }
 
-/// A number by which rows are put into an order that depends on nothing but their values. Sorting by it costs eight
-/// bytes a row where sorting by the values would hold all of them twice.
+/// A number that orders rows by nothing but their values. Sorting by it costs eight bytes per row, where sorting by the
+/// values would hold all of them twice.
 pub(crate) fn hash(columns: &[Found]) -> Result<Expr> {
     encode(What::Hash, columns)
 }
@@ -50,7 +51,7 @@ fn encode(what: What, columns: &[Found]) -> Result<Expr> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum What {
-    /// Bytes that are equal if the rows are.
+    /// Bytes that are equal if and only if the rows are.
     Bytes,
     /// XXH3 of these bytes: the same on every machine.
     Hash,
@@ -87,7 +88,7 @@ impl ScalarUDFImpl for Encode {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let columns = ColumnarValue::values_to_arrays(&args.args)?;
-        // A hash decides between rows that are equal in SQL, too; so it is one of their bits.
+        // A hash has to distinguish rows that are equal in SQL as well, so it is taken from their bits.
         let columns = match self.what {
             What::Bytes => columns.iter().map(canonical_array).collect::<Result<_, _>>()?,
             What::Hash => columns,
@@ -111,7 +112,7 @@ fn rows(columns: &[ArrayRef]) -> DfResult<Rows> {
     Ok(RowConverter::new(fields)?.convert_columns(columns)?)
 }
 
-/// The row format knows no maps; a map is kept as a list of its entries anyway.
+/// The row format does not support maps; a map is stored as a list of its entries anyway.
 fn comparable(array: &ArrayRef) -> ArrayRef {
     let target = comparable_type(array.data_type());
     if target == *array.data_type() {
@@ -145,7 +146,7 @@ fn comparable(array: &ArrayRef) -> ArrayRef {
     }
 }
 
-/// The type of [`comparable`]. What it cannot help with (maps in views, in unions) stays and is refused.
+/// The type of [`comparable`]. Types that it cannot convert (maps in views, in unions) stay and are refused.
 fn comparable_type(data_type: &DataType) -> DataType {
     let inner = |field: &FieldRef| -> FieldRef {
         Arc::new(Field::new(field.name(), comparable_type(field.data_type()), field.is_nullable()))
@@ -160,7 +161,7 @@ fn comparable_type(data_type: &DataType) -> DataType {
     }
 }
 
-/// Whether a map is somewhere in values of this type.
+/// Whether values of this type contain a map at any depth.
 pub(crate) fn contains_map(data_type: &DataType) -> bool {
     match data_type {
         DataType::Map(..) => true,
@@ -193,7 +194,7 @@ mod tests {
         Arc::clone(batch(&format!("v: {data_type}"), &rows).column(0))
     }
 
-    /// What the expression makes of a column.
+    /// Evaluates the expression on a column.
     async fn encoded(column: &ArrayRef, expr: impl Fn(&Found) -> Result<Expr>) -> ArrayRef {
         let rows = RecordBatch::try_from_iter([("v", Arc::clone(column))]).unwrap();
         let df = SessionContext::new().read_batch(rows).unwrap();
@@ -214,7 +215,7 @@ mod tests {
         Arc::new(Field::new("item", of.clone(), true))
     }
 
-    /// Lists of another layout.
+    /// The lists in another layout.
     fn relaid(list: &ArrayRef, layout: fn(FieldRef) -> DataType) -> ArrayRef {
         let DataType::List(element) = list.data_type() else { unreachable!() };
         cast(list, &layout(field(element.data_type()))).unwrap()
@@ -223,7 +224,7 @@ mod tests {
     const LISTS_OF_MAPS: &[&str] =
         &["null", r#"[{"a":1},null]"#, r#"[null,{"a":1}]"#, r#"[{"a":1},{}]"#, r#"[{"a":2},{}]"#, r#"[{"b":1},{}]"#];
 
-    /// All of `values` are different; there are two of each.
+    /// All of `values` are distinct; the column has two of each.
     #[rstest]
     #[case::list(column("array<int>", &["null", "[]", "[null]", "[1]", "[1,null]", "[null,1]", "[1,1]"]))]
     #[case::structure(column("struct<x:int,y:int>", &["null", "{}", r#"{"x":1}"#, r#"{"y":1}"#, r#"{"x":1,"y":1}"#]))]
@@ -241,7 +242,7 @@ mod tests {
             assert!(!once[..i].contains(value), "{values:?}: {i} is like one before");
         }
         assert_eq!(bytes(&values).await, once);
-        // Part of a column has the rest of it behind its offsets.
+        // A slice of a column keeps the rest behind its offsets.
         assert_eq!(bytes(&values.slice(1, 2)).await, once[1..3]);
         let hashes_once = hashes(&values).await;
         assert_eq!(hashes_once, once.iter().map(|value| XxHash3_64::oneshot(value)).collect::<Vec<_>>());

@@ -2,7 +2,7 @@
 //!
 //! | function | what it does |
 //! | --- | --- |
-//! | [`merge_and_retain_last`] | applies changes to a table: the last row of every key stays |
+//! | [`merge_and_retain_last`] | applies changes to a table: keeps the last row of each key |
 //! | [`coerce_to_schema`] | makes rows fit a contract, or refuses them with column and value |
 //! | [`split_by_schema`] | splits rows into those that fit a contract and those that do not, with reasons |
 //! | [`coerce_or_null`] | a value in another type, or null where it would lose something |
@@ -11,18 +11,18 @@
 //! | [`except_existing`] | the rows whose key a target does not have yet |
 //! | [`refuse_rows`] | fails the run for rows that must not be there |
 //! | [`drop_nulls`] | the rows without nulls |
-//! | [`drop_columns`] | leaves out columns, which have to be there |
-//! | [`fill_nulls`] | puts a value in the place of nulls |
+//! | [`drop_columns`] | leaves out columns, which have to exist |
+//! | [`fill_nulls`] | replaces nulls by a value |
 //! | [`rename`] | gives columns other names |
 //! | [`split_date`] | adds the year, month and day of a date |
 //!
-//! None of them runs anything: they extend the plan, which runs when its rows are saved. What can be known from the
-//! plan (a column that is not there, a type that cannot become another) is an error at once; what only the rows can
-//! tell (a value that does not fit) is an error when they flow, and only for rows and columns that something asks for.
+//! None of them executes anything: they extend the plan, which is executed when its rows are saved. Errors that the
+//! plan reveals (a missing column, a type that cannot be converted) are returned at once; errors that only rows reveal
+//! (a value that does not fit) occur when they flow, and only for rows and columns that are needed.
 //!
 //! Names of columns are taken literally: case counts, and `order.id` is a column called "order.id" if there is one.
-//! Where a function takes a *path*, a name that is no column leads into structs: `customer.id` is the field `id` of the
-//! column `customer`; backquotes keep a dot out of it: `` `customer.address`.zip ``.
+//! Where a function takes a *path*, a name that is not a column leads into structs: `customer.id` is the field `id` of
+//! the column `customer`; backquotes keep a dot out of it: `` `customer.address`.zip ``.
 //!
 //! ```
 //! # use datafusion::prelude::*;

@@ -1,4 +1,4 @@
-//! AWS Glue's way to say what becomes of a frame's columns.
+//! AWS Glue's notation for mapping a frame's columns.
 
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::functions::core::expr_fn::named_struct;
@@ -13,8 +13,8 @@ use crate::columns::{Columns, Found, split_path, type_name};
 /// Source path, source type, target path, target type.
 pub type Mapping<'a> = (&'a str, &'a str, &'a str, &'a str);
 
-/// Picks, renames, nests and casts columns in one go: the tuples of AWS Glue's `ApplyMapping`, which can be taken over
-/// as they are. Columns that no tuple names are dropped.
+/// Picks, renames, nests and casts columns in one step. It takes the tuples of AWS Glue's `ApplyMapping` as they are.
+/// Columns that no tuple names are dropped.
 ///
 /// ```
 /// # use datafusion::prelude::*;
@@ -38,19 +38,19 @@ pub type Mapping<'a> = (&'a str, &'a str, &'a str, &'a str);
 /// # Ok(()) }
 /// ```
 ///
-/// * Paths lead into structs, on both sides; see [the crate](crate) for names with dots. Targets with a common
-///   beginning are put into one struct, at the place of the first of them.
+/// * Paths lead into structs, on both sides; see [the crate](crate) for names with dots. Targets with a common prefix
+///   are put into one struct, at the position of the first of them.
 /// * Types are those of the catalog ([`HiveType`]), with Glue's `long`, `short` and `byte`. Without parameters
 ///   `struct`, `array`, `map` and `decimal` stand for any of their kind as a source, and for "as the source" as a
 ///   target.
-/// * A source type that is not the column's is an error, not a wish: it says that the input is not what it was.
-/// * Casts refuse what they would lose, as in [`coerce_to_schema`](crate::coerce_to_schema), where Glue gives null.
+/// * A source type that differs from the column's type is an error, not a cast: it means that the input has changed.
+/// * Casts refuse to lose anything, as in [`coerce_to_schema`](crate::coerce_to_schema), where Glue returns null.
 /// * Names are taken literally, where Glue ignores their case.
 ///
 /// # Errors
-/// [`Usage`](hardtack_core::ErrorKind::Usage) for types and paths that do not parse, a source that is not there, and
-/// targets that collide; [`Refused`](hardtack_core::ErrorKind::Refused) for a source of another type, a cast that
-/// cannot be, and, later, for a value that does not fit.
+/// [`Usage`](hardtack_core::ErrorKind::Usage) for types and paths that do not parse, a missing source, and targets that
+/// collide; [`Refused`](hardtack_core::ErrorKind::Refused) for a source of another type, an impossible cast and, during
+/// execution, a value that does not fit.
 pub fn apply_mapping(df: DataFrame, mappings: &[Mapping<'_>]) -> Result<DataFrame> {
     let columns = Columns::of(df.schema())?;
     let mut root = Vec::new();
@@ -70,7 +70,7 @@ pub fn apply_mapping(df: DataFrame, mappings: &[Mapping<'_>]) -> Result<DataFram
     Ok(df.select(exprs)?)
 }
 
-/// Refuses a column that is not of the type that is said.
+/// Refuses a column that does not have the stated type.
 fn expect(column: &Found, said: &str) -> Result<()> {
     let actual = column.field.data_type();
     let is_it = match (said.trim().to_ascii_lowercase().as_str(), actual) {
@@ -81,7 +81,7 @@ fn expect(column: &Found, said: &str) -> Result<()> {
             DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) | DataType::ListView(_)
         ),
         ("decimal", t) => t.is_decimal(),
-        // Glue knows but one.
+        // Glue has only one.
         ("timestamp", t) => matches!(t, DataType::Timestamp(..)),
         (said, t) => {
             let said: HiveType = said_type(said)?;
@@ -100,7 +100,7 @@ fn said_type(text: &str) -> Result<HiveType> {
     text.parse::<HiveType>()
 }
 
-/// Frames do not know how long a text may be.
+/// Frames do not have maximum lengths of texts.
 fn without_length(hive: HiveType) -> HiveType {
     match hive {
         HiveType::Char(_) | HiveType::VarChar(_) => HiveType::String,
@@ -122,7 +122,7 @@ fn target_field(column: &Found, text: &str) -> Result<Field> {
     Ok(said_type(text)?.to_field(name, true))
 }
 
-/// The columns to be: expressions, nested by their names.
+/// The target columns: expressions, nested by their names.
 enum Node {
     Leaf(Box<Expr>),
     Struct(Vec<(String, Node)>),
@@ -253,7 +253,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(16))]
 
-        /// Columns of any type, mapped to themselves, stay what they are, in the order of the mapping.
+        /// Columns of any type that are mapped to themselves stay unchanged, in the order of the mapping.
         #[test]
         fn the_identity_changes_nothing(
             picked in prop::sample::subsequence(vec![

@@ -18,7 +18,7 @@ use crate::encode;
 use crate::refuse::is_origin;
 use crate::rows::{first_of_each, is_first, with_rank};
 
-/// How [`merge_and_retain_last`] tells rows apart and which it prefers.
+/// How [`merge_and_retain_last`] identifies rows, and which version it prefers.
 ///
 /// ```
 /// # use hardtack_transforms::Merge;
@@ -34,43 +34,42 @@ pub struct Merge {
 }
 
 impl Merge {
-    /// Rows that agree in these [paths](crate) are versions of one thing. Null is a value like any other.
+    /// Rows with equal values at these [paths](crate) are versions of one thing. Null is a value like any other.
     pub fn on(keys: &[&str]) -> Self {
         let keys = keys.iter().map(|k| (*k).to_owned()).collect();
         Self { keys, order_by: Vec::new(), delete_marker: None, drop_deleted: false, known_since: None }
     }
 
-    /// The version with the greatest value of this [path](crate) is the last; one without a value loses against all
-    /// that have one. Call it again for a second column that decides where the first is equal. Without any, incoming
-    /// rows always win.
+    /// The version with the greatest value at this [path](crate) is the last; null is less than any value. Call it
+    /// again for a second column that breaks ties. Without any, incoming rows always win.
     #[must_use]
     pub fn order_by(mut self, column: &str) -> Self {
         self.order_by.push(column.to_owned());
         self
     }
 
-    /// The boolean column that marks a version as "deleted". Null means that it is not, and so does a side without the
-    /// column. In the result the column is there, and never null.
+    /// The boolean column that marks a version as deleted. Null, or a side without the column, means not deleted. The
+    /// result has the column, and it is never null.
     ///
-    /// Deleted rows stay in the result unless [`drop_deleted`](Self::drop_deleted) is asked for: whoever forgets a
-    /// delete lets an older, late event bring the row back.
+    /// Deleted rows stay in the result unless [`drop_deleted`](Self::drop_deleted) is set: if a delete is forgotten, an
+    /// older, late event brings the row back.
     #[must_use]
     pub fn delete_marker(mut self, column: &str) -> Self {
         self.delete_marker = Some(column.to_owned());
         self
     }
 
-    /// The struct column that says since when values are known, for versions that leave some out: the log of a database
-    /// does so with large values that an update did not change.
+    /// The struct column that says since when values are known, for versions that leave some out: database logs omit
+    /// large values that an update did not change.
     ///
     /// The struct has a field for each column that may be left out, of the type of the first order column: the order value
     /// of the version that the value is from, or null if the row does not know the value. A row without the struct (it is
     /// null, or the side does not have the column) knows all its values.
     ///
-    /// In the result a value is that of the version that knew it last, and the struct says which that was. A value that no
-    /// version has known since the row was deleted, or at all, is null, and so is its field in the struct: check it, with
-    /// [`refuse_rows`](crate::refuse_rows) say. Keep the struct with the table; without it a later merge takes an older
-    /// version of a value for the newer one.
+    /// In the result a value is that of the version that knew it last, and the struct says which that was. A value that
+    /// no version has known since the row was deleted, or ever, is null, and so is its field in the struct: check it,
+    /// for example with [`refuse_rows`](crate::refuse_rows). Keep the struct with the table; without it a later merge
+    /// may prefer an older version of a value.
     ///
     /// ```
     /// # use datafusion::prelude::*;
@@ -107,7 +106,7 @@ impl Merge {
 const SIDE: &str = "__hardtack_side";
 const TIE: &str = "__hardtack_tie";
 
-/// Applies changes to a table: of all rows with one key, from both sides, the last stays.
+/// Applies changes to a table: of all rows with one key, from both sides, it keeps the last.
 ///
 /// ```
 /// # use datafusion::prelude::*;
@@ -139,7 +138,7 @@ const TIE: &str = "__hardtack_tie";
 /// The last row of a key is the one with
 /// 1. the greatest order value (null is the least);
 /// 2. where that is equal, the incoming one;
-/// 3. where both are from the same side, the one that a hash of all its values says: arbitrary, but always the same
+/// 3. where both are from the same side, the one that a hash of all its values selects: arbitrary, but always the same
 ///    one.
 ///
 /// So the result depends neither on the order of rows nor on how they are partitioned, applying the same changes again
@@ -147,17 +146,17 @@ const TIE: &str = "__hardtack_tie";
 /// result (as long as deleted rows are kept).
 ///
 /// Columns are matched by name. The result has those of `current` in its order and with its types, then those that only
-/// `incoming` has; a side that lacks a column has nulls in it. An incoming value that does not fit the type it has in
-/// `current`, or is longer than a `varchar(n)` there, is refused while the rows flow, as in
+/// `incoming` has; a side that lacks a column has nulls there. An incoming value that does not fit the column's type in
+/// `current`, or is longer than its `varchar(n)`, is refused during execution, as in
 /// [`coerce_to_schema`](crate::coerce_to_schema).
 ///
-/// It sorts both sides by key and spills what does not fit into memory.
+/// Both sides are sorted by key; the sort spills what does not fit into memory.
 ///
 /// # Errors
-/// [`Usage`](hardtack_core::ErrorKind::Usage) for a key or order column that one side lacks, an order column that has
-/// no order (structs, lists, maps), a delete marker that is not boolean, a [`known_since`](Merge::known_since) that is no
-/// struct of columns; [`Refused`](hardtack_core::ErrorKind::Refused)
-/// for a column that cannot become what it is in `current`.
+/// [`Usage`](hardtack_core::ErrorKind::Usage) for a key or order column that one side lacks, an order column without an
+/// order (structs, lists, maps), a delete marker that is not boolean, or a [`known_since`](Merge::known_since) that is
+/// not a struct of columns; [`Refused`](hardtack_core::ErrorKind::Refused) for a column that cannot get its type in
+/// `current`.
 pub fn merge_and_retain_last(current: DataFrame, incoming: DataFrame, merge: &Merge) -> Result<DataFrame> {
     if merge.keys.is_empty() {
         return Err(Error::usage("rows are merged by their key; name one column at least"));
@@ -196,7 +195,7 @@ pub fn merge_and_retain_last(current: DataFrame, incoming: DataFrame, merge: &Me
     }
 }
 
-/// The columns of which versions may leave out values.
+/// The columns whose values a version may leave out.
 struct Known<'a> {
     /// The struct that says since when values are known.
     column: &'a str,
@@ -232,7 +231,7 @@ impl<'a> Known<'a> {
         format!("__hardtack_known_{}", field.name())
     }
 
-    /// What is known of each column, by the row that knows it last: a struct that is greater the later that is.
+    /// For each column, the value and its order in the row that knew it last: a struct that compares by that order.
     fn latest(&self, keys: &[Expr], order: &[Expr]) -> Result<Vec<Expr>> {
         let deleted = self.merge.delete_marker.as_deref().map_or_else(|| lit(false), named);
         let latest = |field: &FieldRef| {
@@ -272,7 +271,7 @@ impl<'a> Known<'a> {
             }
             let value = part(field, "value")?;
             let value = match &self.merge.delete_marker {
-                // A delete says of the row what it says.
+                // A delete determines its values itself.
                 Some(marker) => when(named(marker), named(field.name())).otherwise(value)?,
                 None => value,
             };
@@ -286,7 +285,7 @@ fn named(column: &str) -> Expr {
     Expr::Column(Column::from_name(column))
 }
 
-/// What a side must have.
+/// Checks that a side has the required columns.
 fn check(columns: &Columns, merge: &Merge) -> Result<()> {
     for key in &merge.keys {
         columns.path(key)?;
@@ -313,7 +312,7 @@ fn check(columns: &Columns, merge: &Merge) -> Result<()> {
 /// The fields of the result.
 fn all_fields(ours: &Columns, theirs: &Columns, merge: &Merge) -> Vec<FieldRef> {
     let added = theirs.iter().filter(|their| ours.find(their.field.name()).is_none());
-    // A dictionary is an encoding of one file's values; it cannot take in others.
+    // A dictionary encodes the values of one file and cannot hold others.
     let common = |c: &Found| match theirs.find(c.field.name()) {
         Some(their) if their.field.data_type() != c.field.data_type() => {
             Arc::new(c.field.as_ref().clone().with_data_type(types::plain(c.field.data_type()).clone()))
@@ -331,7 +330,7 @@ fn all_fields(ours: &Columns, theirs: &Columns, merge: &Merge) -> Vec<FieldRef> 
     fields
 }
 
-/// A side with all columns, the side's rank, and the number that breaks ties.
+/// A side with all columns, its rank, and the hash that breaks ties.
 fn side(df: DataFrame, columns: &Columns, fields: &[FieldRef], merge: &Merge, incoming: bool) -> Result<DataFrame> {
     let mut exprs = Vec::new();
     for field in fields {
@@ -353,7 +352,7 @@ fn side(df: DataFrame, columns: &Columns, fields: &[FieldRef], merge: &Merge, in
     let rows = df.select(exprs)?;
     let all: Vec<Found> = Columns::of(rows.schema())?.iter().cloned().collect();
     let mut exprs: Vec<Expr> = all.iter().map(|c| c.expr.clone()).collect();
-    // A row that is delivered once more in another file is the same row.
+    // A row that is delivered again in another file is the same row.
     let values: Vec<Found> = all.into_iter().filter(|c| !is_origin(c.field.name())).collect();
     exprs.extend([lit(incoming).alias(SIDE), encode::hash(&values)?.alias(TIE)]);
     Ok(rows.select(exprs)?)
@@ -485,7 +484,7 @@ mod tests {
         assert_eq!(show(merged.select_columns(&["v"]).unwrap()).await, "v int\n0\n11\n2");
     }
 
-    /// Batches are merged by another way of comparing than rows in one batch.
+    /// Batches are merged with a different comparison than rows within a batch.
     #[tokio::test]
     async fn nested_keys_are_compared_across_batches() {
         let session = session(3);
@@ -500,7 +499,7 @@ mod tests {
         assert_eq!(show(merged.select_columns(&["at"]).unwrap()).await, format!("at int\n{}", expected.join("\n")));
     }
 
-    /// What Arrow keeps below a null is not the key.
+    /// The key is null, not what Arrow stores below it.
     #[tokio::test]
     async fn a_null_struct_has_null_fields() {
         let fields = Fields::from(vec![Field::new("id", DataType::Int32, true)]);
@@ -563,7 +562,7 @@ mod tests {
         } else {
             assert!(show(merged).await.contains(value.trim_matches('"')));
         }
-        // What is in the table is not looked at again.
+        // Values of the table are not checked again.
         let plan = merge_and_retain_last(current.clone(), current, &Merge::on(&["id"])).unwrap();
         assert!(!plan.logical_plan().display_indent().to_string().contains("coerce"));
     }
@@ -634,7 +633,7 @@ mod tests {
         frame_in(session, COLUMNS, &json.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
-    /// What the documentation promises, without DataFusion: by key the order value that wins, and all rows that may.
+    /// The documented behaviour without DataFusion: per key, the winning order value and all rows that may win.
     fn expected(current: &[Row], incoming: &[Row]) -> BTreeMap<Option<u8>, (Option<u8>, Values)> {
         let sided = current.iter().map(|r| (0, r)).chain(incoming.iter().map(|r| (1, r)));
         let mut best: BTreeMap<Option<u8>, (Option<u8>, u8, Values)> = BTreeMap::new();

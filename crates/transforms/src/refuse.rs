@@ -1,4 +1,4 @@
-//! Rows that must not be there.
+//! Refusing rows.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -18,19 +18,19 @@ use hardtack_core::{Error, Result};
 
 use crate::columns::{Columns, Found, type_name};
 
-/// The columns that say where a row is from, as `with_origin` of file sources names them, and what an error calls them.
+/// The columns with a row's origin, as `with_origin` of file sources names them, and their keys in an error.
 const ORIGIN: [(&str, &str); 2] = [("_file", "file"), ("_line", "line")];
 
-/// Whether the column says where a row is from.
+/// Whether the column contains a row's origin.
 pub(crate) fn is_origin(column: &str) -> bool {
     ORIGIN.iter().any(|(name, _)| *name == column)
 }
 
-/// Refuses rows that must not be there: the run fails with the message of the first rule whose condition is true for a row.
-/// What a rule is not sure about, because its condition is null, passes.
+/// Refuses rows: the run fails with the message of the first rule whose condition is true for a row. A row for which
+/// the condition is null passes.
 ///
-/// The error names the values that the condition looks at, and the file and line of the row if the source has been asked
-/// for them (`with_origin`).
+/// The error has the values that the condition refers to, and the row's file and line if the source provides them
+/// (`with_origin`).
 ///
 /// ```
 /// # use datafusion::prelude::*;
@@ -43,14 +43,14 @@ pub(crate) fn is_origin(column: &str) -> bool {
 /// # Ok(()) }
 /// ```
 ///
-/// The rules are looked at when the rows flow and something asks for a column of them (counting alone does not). A row that
-/// an earlier filter drops is not looked at, and one that a later filter drops is. But not both: DataFusion evaluates a later
-/// filter together with an earlier one, and then asks the rules for rows that the earlier one drops. So refuse before the
-/// first filter or after the last.
+/// The rules are evaluated when rows flow and any of their columns is needed (counting alone needs none). A row that an
+/// earlier filter drops is not checked; one that a later filter drops is. Do not put a filter on both sides, though:
+/// DataFusion merges the later filter into the earlier one, and the rules then see rows that the earlier one drops. So
+/// refuse before the first filter or after the last.
 ///
 /// # Errors
-/// [`Usage`](hardtack_core::ErrorKind::Usage) if a condition is not boolean or asks for a column that is not there; later
-/// [`Refused`](hardtack_core::ErrorKind::Refused).
+/// [`Usage`](hardtack_core::ErrorKind::Usage) if a condition is not boolean or refers to a missing column; during
+/// execution [`Refused`](hardtack_core::ErrorKind::Refused).
 pub fn refuse_rows<M: AsRef<str>>(df: DataFrame, rules: &[(Expr, M)]) -> Result<DataFrame> {
     if rules.is_empty() {
         return Ok(df);
@@ -76,7 +76,7 @@ pub fn refuse_rows<M: AsRef<str>>(df: DataFrame, rules: &[(Expr, M)]) -> Result<
                     push_new(&mut used, expr);
                     TreeNodeRecursion::Continue
                 }
-                // The field and not the whole of what it is in.
+                // The field and not the whole struct.
                 Expr::ScalarFunction(call) if is_field(call) => {
                     push_new(&mut used, expr);
                     TreeNodeRecursion::Jump
@@ -106,9 +106,9 @@ pub fn refuse_rows<M: AsRef<str>>(df: DataFrame, rules: &[(Expr, M)]) -> Result<
     let origin = shown.iter().take_while(|(name, _)| ORIGIN.iter().any(|(_, told)| told == name)).count();
     let origin = shown[..origin].iter().map(|(name, _)| name.clone()).collect();
     args.extend(shown.into_iter().map(|(_, expr)| expr));
-    // Not a filter: the optimiser evaluates one together with filters below it, for rows that these leave out, too. The
-    // check is a column that nothing is moved through, as functions are not that give another result each time, and all
-    // other columns hang on it. None of them is a plain column, so that it cannot be moved below a filter either.
+    // Not a filter: the optimiser would merge it with the filters below, and it would be evaluated for rows that those
+    // drop. The check is a volatile function, which nothing is moved through, and all other columns depend on it. None
+    // of them is a plain column, so none can be moved below a filter either.
     let guard = ScalarUDF::from(Guard { signature: Signature::variadic_any(Volatility::Immutable) });
     let guarded = |passes: Option<Expr>| {
         let column = |column: &Found| {
@@ -128,10 +128,10 @@ pub fn refuse_rows<M: AsRef<str>>(df: DataFrame, rules: &[(Expr, M)]) -> Result<
     Ok(df.select(checked)?.select(guarded(Some(Expr::Column(Column::from_name(PASSES)))))?)
 }
 
-/// The column that the others hang on.
+/// The column that the others depend on.
 const PASSES: &str = "__hardtack_passes";
 
-/// Its first argument, once the others are known.
+/// Returns its first argument, once the others have been evaluated.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Guard {
     signature: Signature,
@@ -192,7 +192,7 @@ fn path_of(expr: &Expr) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Refusal {
     message: String,
-    /// The names of the values that are shown, and where they are among those that are handed over.
+    /// The names of the reported values, and their positions among the arguments.
     values: Vec<(String, usize)>,
 }
 
@@ -200,7 +200,7 @@ struct Refusal {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Passes {
     refusals: Vec<Refusal>,
-    /// Which of [`ORIGIN`] the first values behind the conditions are.
+    /// Which of [`ORIGIN`] the first values after the conditions are.
     origin: Vec<String>,
     signature: Signature,
 }
@@ -221,7 +221,7 @@ impl Passes {
     }
 }
 
-/// Values go to logs; a whole document should not.
+/// Values are logged, so long ones are truncated.
 fn cut(value: String) -> String {
     if value.chars().count() > 100 { value.chars().take(100).collect::<String>() + "…" } else { value }
 }
@@ -246,7 +246,7 @@ impl ScalarUDFImpl for Passes {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let arrays = ColumnarValue::values_to_arrays(&args.args)?;
         let (conditions, shown) = arrays.split_at(self.refusals.len());
-        // The first row that is refused, and of its rules the first.
+        // The first refused row, and the first of its broken rules.
         let mut first: Option<(usize, &Refusal)> = None;
         for (condition, refusal) in conditions.iter().zip(&self.refusals) {
             if matches!(condition.data_type(), DataType::Null) {
@@ -305,7 +305,7 @@ mod tests {
         assert_eq!(show(df).await, show(frame(EVENTS, &rows)).await);
     }
 
-    /// The first row that breaks a rule, and the first of the rules that it breaks.
+    /// Reports the first row that breaks a rule, and the first rule that it breaks.
     #[rstest]
     #[case::row(&[r#"{"op":"x"}"#, "{}"], "an unknown operation (values: op = x)")]
     #[case::rule(&[r#"{"op":"u","s":{"name":"n"}}"#], "an update of nobody (values: op = u, s.id = null)")]
@@ -338,7 +338,7 @@ mod tests {
         assert!(plan.contains("checked(?table?.op") && plan.contains("passes(?table?.op IS NULL"), "{plan}");
     }
 
-    /// Also where nothing asks for the columns that are looked at, and for rows that are dropped afterwards.
+    /// Even if the checked columns are not selected, and for rows that are dropped afterwards.
     #[tokio::test]
     async fn rules_hold_whatever_is_selected() {
         let df = refuse_rows(frame(EVENTS, &[r#"{"op":"x"}"#]), &rules()).unwrap();

@@ -1,4 +1,4 @@
-//! Transforms that leave out rows and do not change columns.
+//! Transforms that drop rows and leave columns unchanged.
 
 use datafusion::common::Column;
 use datafusion::functions_window::expr_fn::row_number;
@@ -12,11 +12,11 @@ use hardtack_catalog::types;
 
 const RANK: &str = "__hardtack_rank";
 
-/// One row of every key; of every different row if `keys` is empty. Keys are [paths](crate); null is a value like any
+/// Keeps one row per key, or per distinct row if `keys` is empty. Keys are [paths](crate); null is a value like any
 /// other.
 ///
-/// Which of several rows with one key stays depends on their values only, not on their order; it is not meant to be
-/// foreseen. To keep the latest, use [`merge_and_retain_last`](crate::merge_and_retain_last) or a window in SQL.
+/// Which of several rows with one key is kept depends on their values only, not on their order; do not rely on it. To
+/// keep the latest, use [`merge_and_retain_last`](crate::merge_and_retain_last) or a window in SQL.
 ///
 /// ```
 /// # use datafusion::prelude::*;
@@ -29,7 +29,7 @@ const RANK: &str = "__hardtack_rank";
 /// ```
 ///
 /// # Errors
-/// [`Usage`](hardtack_core::ErrorKind::Usage) for a key that is not there.
+/// [`Usage`](hardtack_core::ErrorKind::Usage) for a missing key.
 pub fn drop_duplicates(df: DataFrame, keys: &[&str]) -> Result<DataFrame> {
     let columns = Columns::of(df.schema())?;
     let all: Vec<Found> = columns.iter().cloned().collect();
@@ -45,8 +45,8 @@ pub fn drop_duplicates(df: DataFrame, keys: &[&str]) -> Result<DataFrame> {
     first_of_each(df, keys, order, exprs)
 }
 
-/// Of the rows that agree in `keys`, the first by `order`, with the columns `output`. It sorts, and so spills what does
-/// not fit into memory, however large a group is.
+/// Of the rows with equal `keys`, the first by `order`, with the columns `output`. It sorts, so it spills what does not
+/// fit into memory, however large a group is.
 pub(crate) fn first_of_each(
     df: DataFrame,
     keys: Vec<Expr>,
@@ -56,18 +56,18 @@ pub(crate) fn first_of_each(
     Ok(with_rank(df, keys, order)?.filter(is_first())?.select(output)?)
 }
 
-/// With the place of each row among those that agree in `keys`; see [`is_first`].
+/// Adds the rank of each row among those with equal `keys`; see [`is_first`].
 pub(crate) fn with_rank(df: DataFrame, keys: Vec<Expr>, order: Vec<SortExpr>) -> Result<DataFrame> {
     let rank = row_number().partition_by(keys).order_by(order).build()?.alias(RANK);
     Ok(df.window(vec![rank])?)
 }
 
-/// Whether a row is the first by [`with_rank`].
+/// Whether a row ranks first in [`with_rank`].
 pub(crate) fn is_first() -> Expr {
     Expr::Column(Column::from_name(RANK)).eq(lit(1u64))
 }
 
-/// The rows without a null in any of these columns; in any column at all if none is named.
+/// Keeps the rows without a null in any of these columns, or in any column if `columns` is empty.
 ///
 /// ```
 /// # use datafusion::prelude::*;
@@ -80,7 +80,7 @@ pub(crate) fn is_first() -> Expr {
 /// ```
 ///
 /// # Errors
-/// [`Usage`](hardtack_core::ErrorKind::Usage) for a column that is not there.
+/// [`Usage`](hardtack_core::ErrorKind::Usage) for a missing column.
 pub fn drop_nulls(df: DataFrame, columns: &[&str]) -> Result<DataFrame> {
     let all = Columns::of(df.schema())?;
     let present = all.all_or(columns)?.into_iter().map(|c| c.expr.clone().is_not_null()).reduce(Expr::and);
@@ -90,7 +90,7 @@ pub fn drop_nulls(df: DataFrame, columns: &[&str]) -> Result<DataFrame> {
     }
 }
 
-/// The rows whose key `target` does not have: what is left to insert. Keys are [paths](crate) that both sides have; a
+/// Keeps the rows whose key `target` does not have: those to insert. Keys are [paths](crate) that both sides have; a
 /// null key equals a null key.
 ///
 /// The keys of the smaller side are held in memory.
@@ -228,8 +228,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
 
-        /// Numbers are one key where SQL takes them for equal: there is one zero and one NaN. It is so in every transform, and
-        /// in sessions that do not know it, too.
+        /// Numbers are one key where they are equal in SQL: there is one zero and one NaN. This holds in every
+        /// transform, and in sessions without our rules, too.
         #[test]
         fn keys_are_equal_where_sql_says_so(
             values in prop::collection::vec(prop::option::weighted(0.9, prop::sample::select(vec![0.0, -0.0, f64::NAN, -f64::NAN, 1.5])), 0..8),
@@ -251,7 +251,7 @@ mod tests {
                 let merged = merge_and_retain_last(rows.clone(), target, &merge).unwrap().count().await.unwrap();
                 prop_assert_eq!(merged, classes.union(&known).count());
                 if form != "struct" {
-                    // The greatest is NaN, and zeros are a tie, which the incoming row wins.
+                    // NaN is the greatest, and zeros are a tie, which the incoming row wins.
                     let constant = |rows: DataFrame| rows.with_column("k", lit(1)).unwrap();
                     let one = constant(numbers(&session, &[Some(0.0)], form));
                     let other = constant(numbers(&session, &[Some(-0.0)], form)).with_column("i", lit(7i64)).unwrap();
@@ -329,7 +329,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
 
-        /// The rows that stay do not depend on how they came.
+        /// The rows that are kept do not depend on order and partitioning.
         #[test]
         fn order_and_partitions_do_not_matter(
             (rows, shuffled) in prop::collection::vec((0u8..4, 0u8..4), 0..20)
@@ -348,7 +348,7 @@ mod tests {
             })?;
         }
 
-        /// A second time nothing is left to drop, and no row is lost or won.
+        /// A second time drops nothing, and no row is lost or added.
         #[test]
         fn nulls_are_dropped_once(rows in rows(), columns in prop::sample::subsequence(vec!["k", "s"], 0..=2)) {
             let complete = |(k, v): &&Row| match columns.as_slice() {
@@ -366,8 +366,8 @@ mod tests {
             })?;
         }
 
-        /// The rows that stay have no key in common with the target, those that go have; nothing is left of a frame
-        /// without itself; and neither order nor partitions matter.
+        /// The rows that are kept share no key with the target, those that are dropped do; a frame minus itself is
+        /// empty; and neither order nor partitions matter.
         #[test]
         fn the_rest_is_disjoint_from_the_target(
             (ours, shuffled) in rows().prop_flat_map(|r| (Just(r.clone()), Just(r).prop_shuffle())),

@@ -1,4 +1,4 @@
-//! Transforms that change columns and leave rows alone.
+//! Transforms that change columns and keep all rows.
 
 use std::collections::HashSet;
 
@@ -13,7 +13,7 @@ use hardtack_core::{Error, Result};
 use crate::cast;
 use crate::columns::{Columns, Found, type_name};
 
-/// Gives columns other names: pairs of (from, to). All happen at once, so two columns can swap names.
+/// Renames columns, by pairs of (from, to). All renames happen at once, so two columns can swap names.
 ///
 /// ```
 /// # use datafusion::prelude::*;
@@ -26,8 +26,8 @@ use crate::columns::{Columns, Found, type_name};
 /// ```
 ///
 /// # Errors
-/// [`Usage`](hardtack_core::ErrorKind::Usage) for a column that is not there or is renamed twice, or a name that two
-/// columns would have.
+/// [`Usage`](hardtack_core::ErrorKind::Usage) for a column that is missing or renamed twice, or a name that two columns
+/// would have.
 pub fn rename(df: DataFrame, names: &[(&str, &str)]) -> Result<DataFrame> {
     let columns = Columns::of(df.schema())?;
     for (i, (from, _)) in names.iter().enumerate() {
@@ -49,8 +49,8 @@ pub fn rename(df: DataFrame, names: &[(&str, &str)]) -> Result<DataFrame> {
     Ok(df.select(exprs)?)
 }
 
-/// Leaves out columns. DataFusion's `DataFrame::drop_columns` passes over a name that no column has; a column that should not
-/// get out, misspelt, does then.
+/// Drops columns. DataFusion's `DataFrame::drop_columns` ignores a name that no column has, so a column that must not
+/// leave the job stays if its name is misspelt.
 ///
 /// ```
 /// # use datafusion::prelude::*;
@@ -68,7 +68,7 @@ pub fn rename(df: DataFrame, names: &[(&str, &str)]) -> Result<DataFrame> {
 /// ```
 ///
 /// # Errors
-/// [`Usage`](hardtack_core::ErrorKind::Usage) for a column that is not there, or if none would be left.
+/// [`Usage`](hardtack_core::ErrorKind::Usage) for a missing column, or if none would be left.
 pub fn drop_columns(df: DataFrame, names: &[&str]) -> Result<DataFrame> {
     let columns = Columns::of(df.schema())?;
     for name in names {
@@ -82,8 +82,8 @@ pub fn drop_columns(df: DataFrame, names: &[&str]) -> Result<DataFrame> {
     Ok(df.select(kept)?)
 }
 
-/// Puts a value in the place of nulls, in the named columns or, if none is named, in all. DataFusion's
-/// `DataFrame::fill_null` leaves a column as it is if the value is of another type; here that is an error.
+/// Replaces nulls by a value, in the named columns or, if none is named, in all. DataFusion's `DataFrame::fill_null`
+/// skips a column if the value has another type; here that is an error.
 ///
 /// ```
 /// # use datafusion::prelude::*;
@@ -96,8 +96,8 @@ pub fn drop_columns(df: DataFrame, names: &[&str]) -> Result<DataFrame> {
 /// ```
 ///
 /// # Errors
-/// [`Usage`](hardtack_core::ErrorKind::Usage) for a column that is not there; [`Refused`](hardtack_core::ErrorKind::Refused)
-/// for one whose type the value does not fit without loss.
+/// [`Usage`](hardtack_core::ErrorKind::Usage) for a missing column; [`Refused`](hardtack_core::ErrorKind::Refused) for
+/// one whose type the value does not fit without loss.
 pub fn fill_nulls(df: DataFrame, columns: &[&str], value: impl Into<ScalarValue>) -> Result<DataFrame> {
     let (all, value) = (Columns::of(df.schema())?, value.into());
     let named: Vec<&str> = all.all_or(columns)?.into_iter().map(|column| column.field.name().as_str()).collect();
@@ -115,8 +115,8 @@ pub fn fill_nulls(df: DataFrame, columns: &[&str], value: impl Into<ScalarValue>
     Ok(df.select(exprs)?)
 }
 
-/// Adds the columns `year`, `month` and `day` (32 bit integers) of a date or timestamp, behind all others; as partition
-/// columns, say. A timestamp is split in UTC, whatever zone it is shown in. Null gives nulls.
+/// Appends the columns `year`, `month` and `day` (32-bit integers) of a date or timestamp, for example as partition
+/// columns. A timestamp is split in UTC, whatever its zone. Null gives nulls.
 ///
 /// ```
 /// # use datafusion::prelude::*;
@@ -129,8 +129,8 @@ pub fn fill_nulls(df: DataFrame, columns: &[&str], value: impl Into<ScalarValue>
 /// ```
 ///
 /// # Errors
-/// [`Usage`](hardtack_core::ErrorKind::Usage) if the column is not there or is neither date nor timestamp, or if a
-/// `year`, `month` or `day` is there already.
+/// [`Usage`](hardtack_core::ErrorKind::Usage) if the column is missing or is neither date nor timestamp, or if there
+/// already is a `year`, `month` or `day`.
 pub fn split_date(df: DataFrame, column: &str) -> Result<DataFrame> {
     let columns = Columns::of(df.schema())?;
     let Found { expr, field } = columns.get(column)?.clone();
@@ -278,7 +278,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(16))]
 
-        /// What is renamed and renamed back is as it was.
+        /// Renaming and renaming back changes nothing.
         #[test]
         fn names_come_back(
             new in prop::sample::subsequence(vec!["b", "c.d", "e", "Ä \"x\"", "`y`", "a"], 3).prop_shuffle(),

@@ -1,4 +1,4 @@
-//! Rows that keep a contract, and those that do not.
+//! Splitting rows by a contract.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -16,15 +16,15 @@ use crate::cast;
 use crate::coerce::coerce_to_schema;
 use crate::columns::Columns;
 
-/// The column in which [`split_by_schema`] says why a row was refused.
+/// The column with the reasons of [`split_by_schema`].
 pub const REFUSED_COLUMN: &str = "_refused";
 
-/// Splits rows into those that fit a schema and those that do not: `(good, refused)`. It refuses what
-/// [`coerce_to_schema`] refuses, for which one such row is an error; here the rest goes on.
+/// Splits rows into those that fit a schema and those that do not: `(good, refused)`. It refuses the rows for which
+/// [`coerce_to_schema`] fails, and continues with the rest.
 ///
-/// The good rows have exactly the columns of the schema. The refused ones stay as they came, all of their columns, with one
-/// more behind them: `_refused`, an `array<struct<column:string,value:string,declared:string,reason:string>>` with an
-/// entry for each column that does not fit. Every row is in one of the two.
+/// The good rows have exactly the columns of the schema. The refused ones keep all their columns unchanged and get one
+/// more: `_refused`, an `array<struct<column:string,value:string,declared:string,reason:string>>` with an entry for
+/// each column that does not fit. Every row is in exactly one of the two.
 ///
 /// ```
 /// # use datafusion::prelude::*;
@@ -44,13 +44,13 @@ pub const REFUSED_COLUMN: &str = "_refused";
 /// # Ok(()) }
 /// ```
 ///
-/// Each of the two is a plan of its own: saved to two sinks, the rows are read and looked at twice.
+/// Each of the two is a plan of its own: if both are saved, the rows are read and checked twice.
 ///
 /// # Errors
-/// At once, those of [`coerce_to_schema`] for columns that are missing or that can never have the declared type: that is no
-/// matter of single rows. [`Usage`](hardtack_core::ErrorKind::Usage) if there is a column `_refused` already.
+/// As for [`coerce_to_schema`], at once, for columns that are missing or can never have the declared type: those do not
+/// concern single rows. [`Usage`](hardtack_core::ErrorKind::Usage) if there already is a column `_refused`.
 pub fn split_by_schema(df: DataFrame, schema: &Schema) -> Result<(DataFrame, DataFrame)> {
-    // What can never fit is told as it always is.
+    // Columns that can never fit are reported as by a coercion.
     coerce_to_schema(df.clone(), schema)?;
     let columns = Columns::of(df.schema())?;
     if columns.find(REFUSED_COLUMN).is_some() {
@@ -73,8 +73,8 @@ pub fn split_by_schema(df: DataFrame, schema: &Schema) -> Result<(DataFrame, Dat
             ScalarUDF::from(Refusals { fields, signature }).call(looked_at)
         }
     };
-    // A function that gives null instead of an error, though there is no null any more: a later filter on a column is
-    // evaluated together with this one, for the rows that are refused, too.
+    // A function that returns null instead of an error, although no row needs it: a later filter on a column is merged
+    // with this one and is evaluated for refused rows, too.
     let good = schema.fields().iter().map(|field| {
         let column = columns.get(field.name())?;
         let expr = match cast::may_refuse(column, field) {
@@ -91,10 +91,10 @@ pub fn split_by_schema(df: DataFrame, schema: &Schema) -> Result<(DataFrame, Dat
     Ok((good, refused))
 }
 
-/// A value in another type, or null where it does not fit that type without loss, by the rules of [`coerce_to_schema`]:
-/// where `try_cast` makes 0.00 of `-` and 10.00 of `9.999`, this gives null.
+/// Casts a value, or returns null if it does not fit the type without loss, by the rules of [`coerce_to_schema`]: where
+/// `try_cast` turns `-` into 0.00 and `9.999` into 10.00, this returns null.
 ///
-/// It forgets which values it has refused; [`split_by_schema`] does not.
+/// The refused values are lost; [`split_by_schema`] keeps them.
 ///
 /// ```
 /// # use datafusion::arrow::datatypes::DataType;
@@ -107,7 +107,7 @@ pub fn split_by_schema(df: DataFrame, schema: &Schema) -> Result<(DataFrame, Dat
 /// # Ok(()) }
 /// ```
 ///
-/// A type that can never become the other is an error when the plan is made.
+/// An impossible conversion is an error when the plan is made.
 pub fn coerce_or_null(value: Expr, to: &DataType) -> Expr {
     or_null(value, &Arc::new(Field::new("value", to.clone(), true)))
 }
@@ -117,15 +117,15 @@ fn or_null(value: Expr, to: &FieldRef) -> Expr {
     ScalarUDF::from(CoerceOrNull { to: Arc::clone(to), signature }).call(vec![value])
 }
 
-/// What does not fit of each row, or null.
+/// Returns the values of each row that do not fit, or null.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Refusals {
-    /// As the arguments should be.
+    /// The declared fields of the arguments.
     fields: Vec<FieldRef>,
     signature: Signature,
 }
 
-/// What is said of a value that does not fit; each is a text.
+/// The fields of an entry for a value that does not fit; all are texts.
 const PARTS: [&str; 4] = ["column", "value", "declared", "reason"];
 
 fn parts() -> Fields {
@@ -160,7 +160,7 @@ impl ScalarUDFImpl for Refusals {
         for (array, field) in arrays.iter().zip(&self.fields) {
             refused.extend(cast::refused(array, field)?);
         }
-        // By row, and of a row by column.
+        // By row, then by column.
         refused.sort_by_key(|(row, _)| *row);
         let mut list = ListBuilder::new(StructBuilder::from_fields(parts(), refused.len()));
         let mut next = refused.into_iter().peekable();
@@ -184,7 +184,7 @@ impl ScalarUDFImpl for Refusals {
     }
 }
 
-/// Casts what fits.
+/// Casts, with null where a value does not fit.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct CoerceOrNull {
     to: FieldRef,
@@ -278,7 +278,7 @@ mod tests {
         ");
     }
 
-    /// A filter afterwards is evaluated for refused rows, too, and must not fail for them.
+    /// A later filter is evaluated for refused rows, too, and must not fail for them.
     #[tokio::test]
     async fn good_rows_can_be_filtered() {
         let (good, _) = split_by_schema(rows(), &schema! { id: int not null, price: decimal(5, 2) }).unwrap();
@@ -314,7 +314,7 @@ mod tests {
         );
     }
 
-    /// What `try_cast` makes something of.
+    /// Texts for which `try_cast` returns a value.
     #[rstest]
     #[case::empty("", "null")]
     #[case::minus("-", "null")]
@@ -347,7 +347,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
 
-        /// No row is lost or in both; the good ones are those that a coercion alone would take, one by one.
+        /// No row is lost or in both; the good rows are exactly those that a coercion accepts one by one.
         #[test]
         fn the_split_is_exact(texts in prop::collection::vec("[-+.0-9e]{0,5}", 0..20)) {
             let schema = schema! { v: decimal(4, 1) };

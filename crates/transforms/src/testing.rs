@@ -1,4 +1,4 @@
-//! Frames in and out of tests.
+//! Frames for tests.
 
 use std::io::Cursor;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(crate) fn batch(columns: &str, rows: &[&str]) -> RecordBatch {
     reader.next().unwrap_or_else(|| Ok(RecordBatch::new_empty(schema))).unwrap()
 }
 
-/// A session with so many partitions, small batches, and sorts that merge batches instead of gluing them together.
+/// A session with this many partitions, small batches, and sorts that merge batches instead of concatenating them.
 pub(crate) fn session(partitions: usize) -> SessionContext {
     let config = SessionConfig::new().with_target_partitions(partitions).with_batch_size(4);
     sql::session(config.with_sort_in_place_threshold_bytes(0), Arc::new(RuntimeEnv::default()))
@@ -63,7 +63,7 @@ pub(crate) async fn show(df: DataFrame) -> String {
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// The error that a frame ends in.
+/// The error with which a frame's execution fails.
 pub(crate) async fn failure(df: DataFrame) -> String {
     hardtack_core::Error::from(df.collect().await.unwrap_err()).to_string()
 }

@@ -1,4 +1,4 @@
-//! Our values and Glue's.
+//! Conversions between our values and Glue's.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -22,7 +22,7 @@ fn from_map(map: GlueMap) -> BTreeMap<String, String> {
     map.unwrap_or_default().into_iter().collect()
 }
 
-/// Glue gives back an empty text where there was none.
+/// Glue returns an empty text for a missing one.
 fn text(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }
@@ -45,8 +45,7 @@ pub(super) fn database_from(found: GlueDatabase) -> Database {
     database
 }
 
-/// Glue counts the versions of a table from the start when it is created anew, so the time of creation is a part of
-/// ours.
+/// Glue restarts the version count when a table is recreated, so our version includes the time of creation.
 pub(super) fn version(found: &GlueTable) -> Option<String> {
     let created = found.create_time.map_or(0.0, |time| time.as_secs_f64());
     Some(format!("{}@{created}", found.version_id.as_ref()?))
@@ -65,7 +64,7 @@ pub(super) fn table_from(database: &str, found: GlueTable) -> Table {
     }
 }
 
-/// A table as Glue wants it, with what is there and this framework has no words for.
+/// A table as Glue expects it, with those properties of the current table that hardtack does not model.
 pub(super) fn table_input(table: &Table, current: Option<GlueTable>) -> Result<TableInput> {
     let mut input = TableInput::builder();
     let (mut storage, mut keys) = (None, None);

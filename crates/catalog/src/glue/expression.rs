@@ -1,14 +1,14 @@
-//! Predicates in the language of Glue's `GetPartitions`: a little SQL.
+//! Predicates in the language of Glue's `GetPartitions`, a subset of SQL.
 
 use crate::hive_type::HiveType;
 use crate::predicate::{BoundPredicate, BoundTerm, Comparison};
 use crate::table::NULL_PARTITION;
 
-/// The longest expression that Glue takes, in bytes.
+/// The longest expression that Glue accepts, in bytes.
 const MAX_LENGTH: usize = 2048;
 
-/// As much of a predicate as Glue evaluates, if it is anything. It selects everything that the predicate selects, and
-/// maybe more: whoever asks has to filter what comes back.
+/// The part of a predicate that Glue can evaluate, if any. It selects a superset of what the predicate selects: the
+/// caller has to filter the result.
 pub(super) fn of(predicate: &BoundPredicate) -> Option<String> {
     let mut expression = String::new();
     for term in predicate.terms() {
@@ -24,14 +24,14 @@ pub(super) fn of(predicate: &BoundPredicate) -> Option<String> {
 
 fn comparison(bound: &BoundTerm) -> Option<String> {
     let name = bound.term.key.as_str();
-    // Other names would need quotes, and how they are read is not documented.
+    // Other names would need quotes, and Glue does not document how it parses them.
     if !name.bytes().all(|b| b == b'_' || b.is_ascii_alphanumeric()) || name.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
     }
     let literals: Vec<String> =
         bound.term.literals.iter().map(|text| literal(&bound.data_type, text)).collect::<Option<_>>()?;
     let operator = match bound.term.comparison {
-        // Nearly all partitions differ from a value: it is not worth the trouble.
+        // Nearly all partitions differ from a given value, so it would not filter much.
         Comparison::NotEq => return None,
         Comparison::In => return one_of(name, bound, &literals),
         operator => operator,
@@ -56,7 +56,7 @@ fn literal(data_type: &HiveType, text: &str) -> Option<String> {
         return None;
     }
     match data_type {
-        // They have been parsed, so there is nothing but digits and a sign.
+        // They have been parsed, so they consist of digits and a sign.
         HiveType::TinyInt | HiveType::SmallInt | HiveType::Int | HiveType::BigInt => {
             text.parse::<i64>().ok().map(|number| number.to_string())
         }

@@ -1,4 +1,4 @@
-//! What Glue answers when it does not do what it was asked.
+//! Glue's errors.
 
 use std::fmt;
 
@@ -9,14 +9,14 @@ use hardtack_core::{Error, ErrorKind};
 
 use crate::conflict::{self, Conflict};
 
-/// An error of Glue, or on the way to it, by its code.
+/// An error from Glue, or in transit, by its code.
 #[derive(Debug)]
 pub(super) struct Failure {
-    /// Glue's name for it; empty if Glue did not answer.
+    /// Glue's error code; empty if Glue did not answer.
     code: String,
     text: String,
     status: Option<u16>,
-    /// An error of our own that has to pass through.
+    /// An error of our own to pass through.
     own: Option<Error>,
 }
 
@@ -30,7 +30,7 @@ impl Failure {
         let code = meta.code().unwrap_or_default().to_owned();
         let text = match meta.message() {
             Some(message) if !code.is_empty() => message.to_owned(),
-            // Nothing came back, or nothing that Glue says: the causes tell why.
+            // No response, or none from Glue: the causes explain it.
             _ => DisplayErrorContext(&error).to_string(),
         };
         Self { code, text, status, own: None }
@@ -84,12 +84,12 @@ impl Failure {
         }
     }
 
-    /// Whether Glue did not understand what it was given.
+    /// Whether Glue rejected the input.
     pub(super) fn is_about_input(&self) -> bool {
         matches!(self.code.as_str(), "InvalidInputException" | "InvalidStateException" | "ValidationException")
     }
 
-    /// The error in the words that all catalogs have for a database.
+    /// The error as all catalogs report it for a database.
     pub(super) fn of_database(self, name: &str) -> Error {
         match self.kind() {
             ErrorKind::NotFound => conflict::no_database(name).because(Error::from(self)),
@@ -100,7 +100,7 @@ impl Failure {
         }
     }
 
-    /// The error in the words that all catalogs have for a table that should be there.
+    /// The error as all catalogs report it for a table that should exist.
     pub(super) fn of_table(self, database: &str, name: &str) -> Error {
         let table = format!("{database}.{name}");
         match self.kind() {
@@ -110,7 +110,7 @@ impl Failure {
         }
     }
 
-    /// The error in the words that all catalogs have for a table that should not be there.
+    /// The error as all catalogs report it for a table that should not exist.
     pub(super) fn of_new_table(self, database: &str, name: &str) -> Error {
         let table = format!("{database}.{name}");
         match self.kind() {
@@ -123,7 +123,7 @@ impl Failure {
     }
 }
 
-/// What passes by itself, after the retries that did not help.
+/// Transient errors, which remain after the retries.
 const TRANSIENT: [&str; 9] = [
     "ThrottlingException",
     "Throttling",
@@ -171,7 +171,7 @@ impl From<Failure> for Error {
     }
 }
 
-/// An answer that lacks what it must hold.
+/// The error for a response that lacks a required part.
 pub(super) fn unanswered(what: &str) -> Error {
     Error::unavailable(format!("Glue answered without {what}; try again later"))
 }

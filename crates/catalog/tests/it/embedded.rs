@@ -66,12 +66,12 @@ async fn reading_leaves_no_file_and_writing_makes_one() {
     assert!(!file.path().exists() && !file.path().parent().unwrap().exists());
     catalog.create_database(&Database::new("lake")).await.unwrap();
     assert!(file.path().exists());
-    // Whoever has seen nothing sees what another has written since.
+    // A catalog that was opened before the file existed sees what another one has written since.
     let (late, other) = (file.open(), file.open());
     assert_eq!(late.list_databases().await.unwrap().len(), 1);
     other.create_database(&Database::new("sea")).await.unwrap();
     assert_eq!(late.list_databases().await.unwrap().len(), 2);
-    // One file, and nothing beside it between two transactions.
+    // Between two transactions there is one file and nothing beside it.
     let beside = std::fs::read_dir(file.path().parent().unwrap()).unwrap().count();
     assert_eq!(beside, 1);
 }
@@ -120,10 +120,10 @@ async fn a_predicate_reads_the_pages_and_hands_over_what_is_wanted() {
 
 // --- many processes ------------------------------------------------------------------------------------------------
 
-/// How a test tells itself, started again as a child, which file to write.
+/// Tells this test binary, started again as a child, which file to write.
 const CHILD: &str = "HARDTACK_TEST_CATALOG_FILE";
 
-/// This test binary again: it runs `child_that_writes` only.
+/// Starts this test binary again, with `child_that_writes` only.
 fn child(path: &Path, name: &str) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "embedded::child_that_writes", "--ignored", "--nocapture"])
@@ -134,8 +134,8 @@ fn child(path: &Path, name: &str) -> Child {
         .unwrap()
 }
 
-/// Not a test: what the children do. Each round adds a pair of partitions in one call and then counts it in the table,
-/// and drops the pair of an earlier round; whoever is killed has done each of them wholly or not at all.
+/// Not a test, but the children's work. Each round adds a pair of partitions in one call and counts it in the table,
+/// then drops the pair of an earlier round. A child that is killed has done each of these steps entirely or not at all.
 #[tokio::test]
 #[ignore = "started by the tests that kill it"]
 async fn child_that_writes() {
@@ -161,7 +161,7 @@ async fn child_that_writes() {
     }
 }
 
-/// Adds one to the parameter `rounds` of a table that others count in, too.
+/// Increments the parameter `rounds` of a table, which others increment, too.
 async fn increment(catalog: &dyn Catalog, table: &str) {
     loop {
         let table = catalog.get_table("lake", table).await.unwrap();
@@ -215,8 +215,7 @@ async fn processes_that_are_killed_leave_a_catalog_that_holds() {
             let found = catalog.all_partitions(&table, &Predicate::all()).await.unwrap();
             let mut found: Vec<i32> = found.iter().map(|p| p.values[0].parse().unwrap()).collect();
             found.sort_unstable();
-            // Pairs are whole; the last may have been added and not been counted, the first dropped and not been
-            // counted.
+            // Pairs are complete. The last may have been added but not counted, the first dropped but not counted.
             let counted = |first: i32, last: i32| (2 * first..2 * last).collect::<Vec<_>>();
             let oldest = (rounds - 20).max(0);
             let dropped = (rounds - 19).max(0);

@@ -1,4 +1,4 @@
-//! The Glue catalog: the suite on moto, and what it asks of Glue, against a server that plays it.
+//! The Glue catalog: the suite on moto, and its requests, against a scripted server.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,7 +36,7 @@ fn open(endpoint: &str, id: Option<&str>) -> GlueCatalog {
 
 // --- the suite -----------------------------------------------------------------------------------------------------
 
-/// No check is excused: what moto leaves out and AWS does, [`Server::strict_moto`] adds.
+/// No check is exempt: [`Server::strict_moto`] adds what AWS does and moto leaves out.
 async fn on_moto(check: Check) {
     static RUN: AtomicUsize = AtomicUsize::new(0);
     let server = Server::strict_moto(containers::glue().endpoint());
@@ -62,7 +62,7 @@ fn values(partitions: &[Partition]) -> Vec<Vec<String>> {
     partitions.iter().map(|p| p.values.clone()).collect()
 }
 
-/// A JSON text with its keys in order: Glue's maps have none.
+/// JSON with sorted keys: Glue's maps are unordered.
 fn sorted(value: &Value) -> String {
     fn sort(value: &mut Value) {
         match value {
@@ -79,7 +79,7 @@ fn sorted(value: &Value) -> String {
     serde_json::to_string_pretty(&value).unwrap()
 }
 
-/// How many items the requests of an operation had in a list.
+/// The lengths of a list in the requests of an operation.
 fn sizes(requests: &[Request], operation: &str, list: &str) -> Vec<usize> {
     let mut sizes: Vec<usize> = requests
         .iter()
@@ -109,7 +109,7 @@ async fn batches_are_split_by_the_limits_of_the_api() {
         assert_eq!(request.body["CatalogId"], "123456789012", "{}", request.operation);
         assert_eq!((&request.body["DatabaseName"], &request.body["TableName"]), (&json!("lake"), &json!("sales")));
     }
-    // Nothing is asked for nothing.
+    // An empty batch sends no request.
     catalog.add_partitions(&sales(), &[]).await.unwrap();
     assert!(server.take().is_empty());
 }
@@ -129,7 +129,7 @@ async fn a_list_is_asked_for_page_by_page_with_what_glue_can_evaluate() {
     let wanted = Predicate::all().and("year", Comparison::GtEq, 1).and("year", Comparison::NotEq, 3);
     let mut pages = catalog.list_partitions(&sales(), &wanted);
     assert!(server.take().is_empty(), "nothing is asked before the first page is");
-    // What comes back is filtered again.
+    // The response is filtered again.
     let first = pages.try_next().await.unwrap().unwrap();
     assert_eq!(values(&first), [["1"]]);
     assert_eq!(server.take().len(), 1, "one page, one request");
@@ -216,7 +216,7 @@ async fn throttled_requests_are_repeated_and_then_given_up() {
     assert!(error.chain().contains("Connection refused"), "{}", error.chain());
 }
 
-/// A table as others leave it in Glue, with much that has no place in [`Table`].
+/// A table as other tools leave it in Glue, with many properties that [`Table`] does not have.
 fn foreign() -> Value {
     json!({
         "Name": "sales", "DatabaseName": "lake", "Owner": "hadoop", "Retention": 7, "CreateTime": 1_700_000_000.5,
@@ -315,12 +315,12 @@ async fn an_update_that_comes_too_late_is_a_conflict() {
     let server = with_foreign_table(|| error("ConcurrentModificationException", "Update table failed"));
     let catalog = open(server.endpoint(), None);
     let table = catalog.get_table("lake", "sales").await.unwrap();
-    // Glue finds it out,
+    // Glue detects it,
     let late = catalog.update_table(&table).await.unwrap_err();
     assert_eq!(Conflict::of(&late), Some(Conflict::ConcurrentModification));
     insta::assert_snapshot!(late.chain(), @"the table `lake.sales` was changed since it was read; read it again and repeat the change (conflict: concurrent modification, version read: 3@1700000000.5): another writer changed it at the same time; read it again and repeat the change (conflict: concurrent modification): ConcurrentModificationException: Update table failed");
     assert_eq!(server.take().len(), 3);
-    // or it shows already when the table is read again.
+    // or the second read of the table already shows it.
     let mut outdated = table;
     outdated.version = Some("2@1700000000.5".to_owned());
     let late = catalog.update_table(&outdated).await.unwrap_err();

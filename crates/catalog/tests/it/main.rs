@@ -1,4 +1,4 @@
-//! Catalogs against the suite that all of them share, and what is special to each.
+//! Runs the shared conformance suite on each catalog, and tests what is specific to it.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files and stops where it fails")]
 #![allow(clippy::disallowed_macros, reason = "children of a test talk to it through their standard output")]
 

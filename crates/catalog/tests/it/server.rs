@@ -1,4 +1,4 @@
-//! Servers that speak Glue's protocol: one that a test scripts, and one that makes moto as strict as AWS.
+//! Servers that speak Glue's protocol: a scripted one, and a proxy that makes moto as strict as AWS.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-/// What Glue is asked.
+/// A request to Glue.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     /// `GetTable`
@@ -22,7 +22,7 @@ pub(crate) fn error(code: &str, message: &str) -> Answer {
     (400, json!({ "__type": code, "message": message }))
 }
 
-/// A server on a port of this machine. Its threads end with the process.
+/// A server on a local port. Its threads end with the process.
 #[derive(Debug)]
 pub(crate) struct Server {
     endpoint: String,
@@ -30,7 +30,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// A server that answers so.
+    /// Starts a server that answers with this function.
     pub(crate) fn start(answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -49,12 +49,12 @@ impl Server {
         Self { endpoint, requests }
     }
 
-    /// moto at `endpoint`, with what AWS does and moto leaves out:
+    /// A proxy in front of moto at `endpoint`, which adds what AWS does and moto leaves out:
     ///
     /// * UpdateTable with an outdated VersionId is refused;
     /// * lists come in pages of MaxResults;
     /// * batches have limits;
-    /// * a request has happened wholly before another begins (moto's threads check and change without a lock).
+    /// * requests are serialised (moto's threads check and change without a lock).
     pub(crate) fn strict_moto(endpoint: &str) -> Self {
         let moto = Mutex::new(endpoint.trim_start_matches("http://").trim_end_matches('/').to_owned());
         Self::start(move |request| {
@@ -67,7 +67,7 @@ impl Server {
         &self.endpoint
     }
 
-    /// What was asked since the last time.
+    /// Returns the requests since the last call.
     pub(crate) fn take(&self) -> Vec<Request> {
         std::mem::take(&mut *self.requests.lock().unwrap())
     }
@@ -106,7 +106,7 @@ fn send(mut connection: TcpStream, (status, body): Answer) {
         "HTTP/1.1 {status} x\r\ncontent-type: application/x-amz-json-1.1\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
     );
-    // Whoever asked may be gone.
+    // The client may be gone.
     let _ = connection.write_all(head.as_bytes()).and_then(|()| connection.write_all(body.as_bytes()));
 }
 
@@ -159,7 +159,7 @@ fn strict(request: &Request, moto: impl Fn(&str, &Value) -> Answer) -> Answer {
     }
 }
 
-/// Some of a list: what follows the item that the token names.
+/// A page of a list: what follows the item that the token names.
 fn page(body: &Value, list: &str, most: usize, (status, mut answer): Answer) -> Answer {
     let name = |item: &Value| item.get("Values").unwrap_or(&item["Name"]).to_string();
     let size = body["MaxResults"].as_u64().map_or(most, |size| usize::try_from(size).unwrap().min(most));

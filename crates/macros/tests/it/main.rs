@@ -1,4 +1,4 @@
-//! What the compiler says of a `schema!` that is wrong.
+//! The compiler's errors for a wrong `schema!`.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files and stops where it fails")]
 
 use std::fs;
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use rstest::rstest;
 
-/// What rustc says of these columns, with the place of it.
+/// Compiles these columns; the error is rustc's message with its position.
 fn compile(columns: &str) -> Result<(), String> {
     let dir = tempfile::tempdir().unwrap();
     let rustc = |args: &[&str]| {
@@ -15,7 +15,7 @@ fn compile(columns: &str) -> Result<(), String> {
             Command::new("rustc").args(["--edition", "2024"]).args(args).current_dir(dir.path()).output().unwrap();
         if done.status.success() { Ok(()) } else { Err(String::from_utf8(done.stderr).unwrap()) }
     };
-    // The crate has no dependencies, so that rustc alone can build it.
+    // The crate has no dependencies, so rustc can build it alone.
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs");
     rustc(&[
         "--crate-name",
@@ -27,7 +27,7 @@ fn compile(columns: &str) -> Result<(), String> {
         source.to_str().unwrap(),
     ])
     .unwrap();
-    // As `schema!` of the catalog calls it.
+    // The same call as in the catalog's `schema!`.
     let program = format!(
         "macro_rules! schema {{ ($($columns:tt)*) => {{{{ hardtack_macros::check_schema!($($columns)*); }}}} }}\n\
          fn main() {{ schema! {{\n{columns}\n}} }}\n"
@@ -46,7 +46,7 @@ fn a_schema_that_is_right_compiles() {
     compile(columns).unwrap();
 }
 
-/// The message and the place: the line of the schema, and what is underlined there.
+/// The message and the position: the line of the schema, and the underlined part.
 #[rstest]
 #[case::typo("id: bigin", "expected a type, found `bigin`; did you mean `bigint`?", "bigin")]
 #[case::of_arrow("id: Int64 not null", "expected a type, found `Int64`; that is `bigint` here", "Int64")]

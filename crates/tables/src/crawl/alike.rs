@@ -1,14 +1,14 @@
-//! Whether files and folders belong together, by their columns and by their names.
+//! Decides whether files and folders belong together, by their columns and by their names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use hardtack_sources::{FileKind, Globs};
 
-/// What is known of the columns of files, by a look at some: their names. Nothing if none could be read.
+/// The names of the columns of files, from a sample. Empty if none could be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Signature {
     columns: BTreeSet<String>,
-    /// Whether they have no names, but those of their places.
+    /// Whether columns are named by their positions only.
     nameless: bool,
 }
 
@@ -17,7 +17,7 @@ impl Signature {
         Self { columns: columns.into_iter().collect(), nameless: false }
     }
 
-    /// Columns without names, by their places and types.
+    /// Columns without names, by their positions and types.
     pub(super) fn nameless(columns: impl IntoIterator<Item = String>) -> Self {
         Self { nameless: true, ..Self::of(columns) }
     }
@@ -42,27 +42,29 @@ impl Signature {
         if self.columns.len() == other.columns.len() { self.columns.len() } else { 0 }
     }
 
-    /// They may be one data set whose columns have changed over time: half of the columns of the smaller are the other's,
-    /// too. It is asked where names say already that files belong together.
+    /// Whether they may be one data set whose columns have changed over time: they share half of the columns of the
+    /// smaller one. Used where names already indicate that files belong together.
     pub(super) fn is_like(&self, other: &Self) -> bool {
         let smaller = self.columns.len().min(other.columns.len());
         self.is_unknown() || other.is_unknown() || (self.shared(other) * 2 >= smaller)
     }
 
-    /// They are one data set whatever their names: of all columns seven in ten are the same, or one has all of the other's.
+    /// Whether they are one data set whatever their names: seven in ten of all columns are the same, or one has all
+    /// columns of the other.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         let shared = self.shared(other);
         let is_part = shared > 0 && shared == self.columns.len().min(other.columns.len());
         self.is_unknown() || other.is_unknown() || is_part || self.is_similar(other)
     }
 
-    /// Of all columns seven in ten are the same.
+    /// Whether seven in ten of all columns are the same.
     fn is_similar(&self, other: &Self) -> bool {
         let shared = self.shared(other);
         shared * 10 >= (self.columns.len() + other.columns.len() - shared) * 7
     }
 
-    /// Folders with these columns are one table, though their names are words: columns are what tells, so there must be some.
+    /// Whether folders with these columns are one table although their names are words. Only the columns decide, so
+    /// there must be some.
     pub(super) fn is_evidently(&self, other: &Self) -> bool {
         self.shared(other) >= 2 && self.is_similar(other)
     }
@@ -75,7 +77,7 @@ pub(super) fn is_value(name: &str) -> bool {
     name.as_bytes().first().is_some_and(u8::is_ascii_digit) && name.bytes().all(plain)
 }
 
-/// A file's name without what says how it is written.
+/// A file's name without the suffixes of its format and compression.
 pub(super) fn stem(name: &str) -> &str {
     if FileKind::of(name).is_none() {
         return name;
@@ -91,7 +93,7 @@ enum Piece<'a> {
     Word(&'a str),
     /// A number, a part of an identifier, a single letter.
     Number,
-    /// What is between two of them.
+    /// The text between two of those.
     Between(&'a str),
 }
 
@@ -114,7 +116,7 @@ fn pieces(stem: &str) -> Vec<Piece<'_>> {
     pieces
 }
 
-/// A text in parts, of which each next one is of the other kind.
+/// Splits a text where the kind of its characters changes.
 fn runs(text: &str, kind: impl Fn(char) -> bool) -> Vec<&str> {
     let (mut runs, mut start, mut before) = (Vec::new(), 0, None);
     for (at, c) in text.char_indices() {
@@ -129,8 +131,8 @@ fn runs(text: &str, kind: impl Fn(char) -> bool) -> Vec<&str> {
     runs
 }
 
-/// What files have in common whose names differ in numbers, dates and identifiers only: the words of the name, and `#` for
-/// what is no word.
+/// The common form of names that differ only in numbers, dates and identifiers: the words of the name, with `#` for the
+/// rest.
 pub(super) fn family(name: &str) -> String {
     let mut family = String::new();
     for piece in pieces(stem(name)) {
@@ -149,7 +151,7 @@ fn words(family: &str) -> Vec<&str> {
     family.split(['-', '#']).filter(|word| !word.is_empty()).collect()
 }
 
-/// Families of files, with what is known of their columns.
+/// Families of files, with their columns as far as known.
 pub(super) type Families = BTreeMap<String, Signature>;
 
 /// All columns of all families.
@@ -160,8 +162,8 @@ pub(super) fn together(families: &Families) -> Signature {
     })
 }
 
-/// The data sets that files of one folder are: all of them, if each two families share most columns. Otherwise each family
-/// is one, but for those with most columns and the first word in common.
+/// Splits the files of one folder into data sets: a single one if any two families share most columns. Otherwise each
+/// family is one, except that families with the same first word that share most columns are merged.
 pub(super) fn strands(families: &Families) -> Vec<Vec<String>> {
     let distinct: BTreeSet<&Signature> = families.values().collect();
     let distinct: Vec<&Signature> = distinct.into_iter().collect();
@@ -183,7 +185,7 @@ pub(super) fn strands(families: &Families) -> Vec<Vec<String>> {
     strands.into_iter().map(|(families, _)| families).collect()
 }
 
-/// What a table of some files of a folder is called: by the words that their names begin with.
+/// The name of a table of some files of a folder: the words that their names begin with.
 pub(super) fn name_of(names: &[&str]) -> String {
     let Some((first, rest)) = names.split_first() else { return String::new() };
     let first = stem(first);
@@ -202,8 +204,8 @@ pub(super) fn name_of(names: &[&str]) -> String {
     if common.is_empty() { first.to_owned() } else { common.to_owned() }
 }
 
-/// Patterns that take these files of a folder and none of the others, also further ones whose names differ in numbers
-/// only where that is possible.
+/// Patterns that match these files of a folder and none of the others, and, where possible, future files whose names
+/// differ only in numbers.
 pub(super) fn patterns(names: &BTreeSet<&str>, others: &BTreeSet<&str>) -> Vec<String> {
     let mut patterns = BTreeSet::new();
     for name in names {
@@ -219,7 +221,7 @@ pub(super) fn patterns(names: &BTreeSet<&str>, others: &BTreeSet<&str>) -> Vec<S
     patterns.into_iter().collect()
 }
 
-/// The stem with `*` in place of what is no word; nothing if no word is left.
+/// The stem with `*` in place of everything that is not a word; none if no word is left.
 fn loosely(stem: &str) -> Option<String> {
     let (mut pattern, mut has_word) = (String::new(), false);
     for piece in pieces(stem) {

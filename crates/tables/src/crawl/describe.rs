@@ -1,4 +1,4 @@
-//! From what was found in files to what the catalog says of them.
+//! Turns what was found in files into descriptions for the catalog.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::Nanoseconds;
 use super::tree::DataSet;
 use crate::evolution::same_name;
 
-/// The columns of a table as Athena reads them from such files, and what had to be left out.
+/// The columns of a table as Athena reads them from such files, and those that had to be left out.
 pub(super) fn columns(
     found: &Schema,
     format: &FileFormat,
@@ -29,7 +29,7 @@ pub(super) fn columns(
                      files; rename one"
                 ));
             }
-            // The folder says the same.
+            // The folder has the value.
             continue;
         }
         let of = match format {
@@ -46,7 +46,7 @@ pub(super) fn columns(
         };
         match (column.checked(), format) {
             (Ok(_), _) => fields.push(field),
-            // Columns are found by their places there, so that none can be left out.
+            // Columns are read by position there, so none can be left out.
             (Err(e), FileFormat::Csv(_)) => {
                 let way_out = "give it another name, or read the header as a row: `crawl --csv-header absent`";
                 return Err(format!("{}; {way_out}", e.message()));
@@ -65,7 +65,7 @@ pub(super) fn columns(
     Ok((Schema::new(fields), left_out))
 }
 
-/// As the tables of Hive have it: no instants, but timestamps in UTC; no columns without a type.
+/// The type in a Hive table: timestamps in UTC instead of instants, and no columns without a type.
 fn readable(of: &DataType, nanoseconds: Nanoseconds) -> DataType {
     let item =
         |field: &FieldRef| Arc::new(field.as_ref().clone().with_data_type(readable(field.data_type(), nanoseconds)));
@@ -86,7 +86,7 @@ fn readable(of: &DataType, nanoseconds: Nanoseconds) -> DataType {
     }
 }
 
-/// The columns that are stored with finer timestamps than tables have, in depth.
+/// The columns with timestamps finer than those of tables, at any depth.
 pub(super) fn with_nanoseconds(found: &Schema) -> Vec<&str> {
     fn holds(of: &DataType) -> bool {
         match of {
@@ -104,8 +104,8 @@ pub(super) fn with_nanoseconds(found: &Schema) -> Vec<&str> {
     found.fields().iter().filter(|field| holds(field.data_type())).map(|field| field.name().as_str()).collect()
 }
 
-/// What Athena makes of a text in CSV. No SerDe reads timestamps as ISO 8601 writes them. `OpenCSVSerde` wants dates as
-/// numbers, and fails for an empty field that is not declared a text.
+/// The type that Athena reads from a CSV text. No SerDe reads ISO 8601 timestamps. `OpenCSVSerde` expects dates as
+/// numbers, and fails for an empty field in a column that is not declared as text.
 fn csv_type(field: &Field, csv: &FolderCsv) -> DataType {
     match field.data_type() {
         DataType::Timestamp(..) => DataType::Utf8,
@@ -115,7 +115,7 @@ fn csv_type(field: &Field, csv: &FolderCsv) -> DataType {
     }
 }
 
-/// The partition keys, with the types that their values have.
+/// The partition keys, with the types of their values.
 pub(super) fn keys(set: &DataSet) -> Vec<Column> {
     let key = |(i, name): (usize, &String)| {
         let values = set.parts.keys().map(move |values| values[i].as_str()).filter(|v| *v != NULL_PARTITION);
@@ -173,17 +173,17 @@ fn compression(set: &DataSet) -> &'static str {
     set.parts.values().flat_map(|part| &part.files).map(suffix).next().unwrap_or("none")
 }
 
-/// How much is there, in the words of Glue's crawlers.
+/// The size of a table or partition, under the names that Glue's crawlers use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Statistics {
     files: u64,
     bytes: u64,
-    /// Nothing if it is not known.
+    /// None if it is unknown.
     rows: Option<u64>,
 }
 
 impl Statistics {
-    /// Where they are written to.
+    /// The parameters that they are written to.
     pub(super) const PARAMETERS: [&str; 4] = ["objectCount", "sizeKey", "totalSize", "recordCount"];
 
     pub(super) fn of(files: &[ObjectMeta], rows: Option<&[u64]>) -> Self {
@@ -199,7 +199,7 @@ impl Statistics {
         Self { files: self.files + other.files, bytes: self.bytes + other.bytes, rows }
     }
 
-    /// Writes them; says whether anything was otherwise before.
+    /// Writes the parameters; returns whether any of them changed.
     pub(super) fn write(self, parameters: &mut BTreeMap<String, String>) -> bool {
         let values = [Some(self.files), Some(self.bytes), Some(self.bytes), self.rows];
         let mut changed = false;

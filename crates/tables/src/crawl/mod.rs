@@ -1,4 +1,4 @@
-//! Tables from files: finds data sets and registers them.
+//! Crawling: finds data sets in files and registers them as tables.
 
 mod alike;
 mod describe;
@@ -34,75 +34,80 @@ use update::Compared;
 
 pub use report::{CrawlOutcome, CrawlProblem, CrawlReport, CrawledPartitions, CrawledTable, RetypedColumn};
 
-/// How [`crawl`] goes about it.
+/// Options of [`crawl`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CrawlOptions {
-    /// What the names of new tables begin with.
+    /// The prefix of the names of new tables.
     pub table_prefix: String,
-    /// Drop partitions of whose files none is left, instead of only naming them.
+    /// Drop partitions whose files are all gone, instead of only naming them.
     pub delete_missing: bool,
-    /// Only say what would change.
+    /// Only report what would change.
     pub dry_run: bool,
-    /// What is known of how the CSV files of new tables are written; the rest is found out. Tables that are there know it.
+    /// What is known about the dialect of the CSV files of new tables; the rest is detected. Existing tables have their
+    /// dialect.
     pub csv: CsvHints,
-    /// How many bytes of each CSV or JSON file are looked at (decompressed; all by default). A value further down may be of
-    /// another type, and is refused then by those who read it.
+    /// How many bytes of each CSV or JSON file are examined (decompressed; all by default). A value after them may have
+    /// another type, and is then refused when it is read.
     pub sample_bytes: Option<u64>,
-    /// What the partition keys of new tables are called whose folders say the value only (`2023/11/` and not
-    /// `year=2023/month=11/`), from the outermost: `year`, `month`. Those without a name are `partition_0`, `partition_1` ...
+    /// The names of the partition keys of new tables whose folders are bare values (`2023/11/` and not
+    /// `year=2023/month=11/`), from the outermost: `year`, `month`. Keys without a name are called `partition_0`,
+    /// `partition_1` ...
     pub partition_names: Vec<String>,
-    /// How deep new tables are: 1 is the folder that is crawled, 2 the folders in it. Every folder there is a table, and
-    /// what is below are its partitions. Otherwise it is found out.
+    /// The level of new tables: 1 is the crawled folder, 2 the folders in it. Every folder at this level is a table,
+    /// and the folders below are its partitions. If none is given, it is detected.
     pub table_level: Option<usize>,
-    /// Patterns of files and folders that are left out, as paths below the folder that is crawled: `**/*.tmp`.
+    /// Patterns of files and folders to leave out, as paths below the crawled folder: `**/*.tmp`.
     pub exclude: Vec<String>,
-    /// What becomes of timestamps that files store in nanoseconds; a table's `timestamp` has microseconds.
+    /// How to declare timestamps that files store in nanoseconds; a table's `timestamp` has microseconds.
     pub nanoseconds: Nanoseconds,
-    /// The types of columns, by name, which are then not found out: where the types of files have nothing in common, for
-    /// example. They hold for new tables and for tables that exist, and later crawls keep them. A value that is not of its
-    /// type is refused when it is read.
+    /// The types of columns by name, which are then not inferred: for example where the types of files have nothing in
+    /// common. They apply to new and existing tables, and later crawls keep them. A value that does not fit its type is
+    /// refused when it is read.
     pub types: BTreeMap<String, HiveType>,
 }
 
-/// What a [`crawl`] does about timestamps in nanoseconds.
+/// How a [`crawl`] declares timestamps in nanoseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Nanoseconds {
-    /// The column is a `timestamp`, and values that are finer than microseconds are refused when they are read. Columns that
-    /// may have some are named.
+    /// The column is a `timestamp`, and values finer than microseconds are refused when they are read. The report names
+    /// the columns that may have some.
     #[default]
     Exact,
-    /// The column is a `string`, so that nothing is lost; a column that is a `timestamp` becomes one.
+    /// The column is a `string`, so nothing is lost; an existing `timestamp` column is changed.
     Text,
-    /// The column is a `timestamp`, and values are rounded down to microseconds when they are read: a parameter of the table,
-    /// which says so.
+    /// The column is a `timestamp`, and values are rounded down to microseconds when they are read, because a parameter
+    /// of the table says so.
     Truncate,
 }
 
-/// Finds the data sets below a location and registers them as tables of a database, or brings the tables that are there
-/// up to date: what crawlers of AWS Glue do. A second crawl changes nothing.
+/// Finds the data sets below a location and registers them as tables of a database, or updates existing tables, like a
+/// crawler of AWS Glue. A second crawl changes nothing.
 ///
 /// # What is a table
-/// A folder that holds data files, or folders that are partitions; `location` itself may be one. Its files are those below
-/// it, but for what is hidden (by a leading `_` or `.`), empty, or [left out](CrawlOptions::exclude). They are of one
-/// format: Parquet, JSON, CSV or Avro, by their suffixes, or by their first bytes if they have none. Folders of several
-/// formats are [problems](CrawlReport::problems) and left alone, as are tables of Delta Lake, Hudi and Iceberg.
+/// A folder with data files, or with folders that are partitions; `location` itself may be one. It has all files below
+/// it, except those that are hidden (by a leading `_` or `.`), empty, or [left out](CrawlOptions::exclude). They have
+/// one format: Parquet, JSON, CSV or Avro, by their suffixes, or by their first bytes if they have none. Folders with
+/// several formats are [problems](CrawlReport::problems) and left alone, and so are tables of Delta Lake, Hudi and
+/// Iceberg.
 ///
-/// Partitions are folders `key=value`; folders that are called by numbers or dates, with files of like columns; and folders
-/// that are called by words, if seven in ten of their columns are the same. Files right in one folder that share few columns are
-/// tables of their own, each with the patterns of its files. Tables that exist keep their keys and files. The
+/// Partitions are folders `key=value`; folders named by numbers or dates, with files that have similar columns; and
+/// folders named by words, if seven in ten of their columns are the same. Files directly in one folder that share few
+/// columns are tables of their own, each with the patterns of its files. Existing tables keep their keys and files. The
 /// [notes](CrawledTable::notes) of a new table say why it is one.
 ///
-/// The table of the catalog whose folder it is, is *the* table, whatever its name. Otherwise a table is created, with the
-/// folder's name in small letters, digits and `_`. A table of that name with another folder is a problem, and never
-/// touched; of two new folders of one name the second gets the name of the folder above it, too.
+/// If the catalog has a table with this folder as its location, that is *the* table, whatever its name. Otherwise a
+/// table is created, named after the folder in lower case, digits and `_`. A table of that name with another folder is
+/// a problem, and never touched; if two new folders have the same name, the second is prefixed with the name of its
+/// parent.
 ///
 /// # Columns
-/// They are those of all files together, with types that hold the values of all: of Parquet and Avro the footers and
-/// headers are read, of CSV and JSON every value, or a [sample](CrawlOptions::sample_bytes). Types that have nothing
-/// in common are a problem, which names the column and both files. Types are those that Athena can read: timestamps in
-/// CSV are texts, and so are columns of quoted CSV files with dates or empty fields. Partition keys are `int`, `bigint`,
-/// `date` or `string`. Names that differ in case only are one column. Columns that are named like a partition key are left
-/// out: the folder says the same; where it does not, that is a problem, which names a value and its file.
+/// A table has the columns of all its files, with types that hold the values of all: for Parquet and Avro the footers
+/// and headers are read, for CSV and JSON every value, or a [sample](CrawlOptions::sample_bytes). Types that have
+/// nothing in common are a problem that names the column and both files. Types are limited to those that Athena can
+/// read: timestamps in CSV are texts, and so are columns of quoted CSV files with dates or empty fields. Partition keys
+/// are `int`, `bigint`, `date` or `string`. Names that differ only in case are one column. Columns named like a
+/// partition key are left out, because the folder has the same value; where it has not, that is a problem that names a
+/// value and its file.
 ///
 /// How CSV files are written is found out, as far as it was not [said](CrawlOptions::csv): what was chosen where there was a
 /// choice is a [note](CrawledTable::notes), and what cannot be read a problem with the option that is the way out. It is kept
@@ -185,7 +190,7 @@ pub async fn crawl(
     Ok(report)
 }
 
-/// The tables of the database that are in the store that is crawled, by their folders.
+/// The tables of the database in the crawled store, by their folders.
 struct Known<'a> {
     by_folder: BTreeMap<Path, Vec<&'a Description>>,
     names: BTreeSet<String>,
@@ -195,7 +200,7 @@ impl<'a> Known<'a> {
     fn of(tables: &'a [Description], store: &Store) -> Self {
         let mut by_folder: BTreeMap<Path, Vec<&Description>> = BTreeMap::new();
         for table in tables {
-            // Views have no folder, and there may be stores that are not known here.
+            // Views have no folder, and some stores may not be configured here.
             let Some(base) = base_of(table).ok().and_then(|base| base.resolve().ok()) else { continue };
             if base.store == store.url {
                 by_folder.entry(base.path).or_default().push(table);
@@ -204,10 +209,10 @@ impl<'a> Known<'a> {
         Self { by_folder, names: tables.iter().map(|table| table.name.clone()).collect() }
     }
 
-    /// Partitions are not to become tables.
+    /// Partitions must not become tables.
     fn check(&self, location: &Location, root: &Path) -> Result<()> {
         let inside = |folder: &Path| folder != root && root.prefix_matches(folder);
-        // A table of some files of a folder has no folders.
+        // A table of some files of a folder has no subfolders.
         let whole = |tables: &[&Description]| tables.iter().any(|table| !selection::is_part(table));
         let mut above = self.by_folder.iter().filter(|(folder, tables)| inside(folder) && whole(tables));
         if self.by_folder.contains_key(root) {
@@ -230,7 +235,7 @@ impl<'a> Known<'a> {
     }
 }
 
-/// Names for partition keys are names of columns, each there once.
+/// Checks that the names of partition keys are valid and distinct column names.
 fn check_names(names: &[String]) -> Result<()> {
     let mut seen = BTreeSet::new();
     for name in names {
@@ -251,25 +256,25 @@ pub(super) struct Crawl<'a> {
     database: String,
     options: &'a CrawlOptions,
     has_database: bool,
-    /// The partitions of tables that were asked for them already.
+    /// The partitions of tables, as far as requested.
     registered: HashMap<String, Vec<Partition>>,
     listed: &'a Listed<'a>,
     /// The names of the columns that tables have.
     columns: BTreeSet<String>,
-    /// Whether there is a table whose files could not be looked at.
+    /// Whether there is a table whose files could not be examined.
     left_out: bool,
     report: CrawlReport,
 }
 
-/// So much of a file is looked at to find out whether it belongs to others.
+/// How much of a file is read to decide whether it belongs to others.
 const HEAD_BYTES: u64 = 64 << 10;
-/// How many files are looked at at once.
+/// How many files are examined concurrently.
 const AT_ONCE: usize = 16;
 
 impl Crawl<'_> {
-    // --- what is known, and what has to be ---------------------------------------------------------------------------
+    // --- existing tables and samples -------------------------------------------------------------------------------
 
-    /// What the catalog says of the tables whose folders are below the one that is crawled.
+    /// The catalog's tables whose folders are below the crawled one.
     async fn known(&mut self, root: &Path, known: &Known<'_>) -> Result<KnownFolders> {
         let mut folders = KnownFolders::new();
         for (folder, tables) in known.by_folder.iter().filter(|(folder, _)| folder.prefix_matches(root)) {
@@ -287,7 +292,7 @@ impl Crawl<'_> {
         Ok(folders)
     }
 
-    /// Whether a table here has been rebuilt by a job: then its files are where no crawl looks, and it is as it should be.
+    /// Whether a job has rebuilt a table here: then its files are where no crawl looks, which is as it should be.
     fn has_versions(&self, root: &Path, known: &Known<'_>) -> bool {
         let is_version = |base: &Location, location: Option<&Location>| {
             location.is_some_and(|location| base.join(VERSIONS).contains(location))
@@ -308,7 +313,7 @@ impl Crawl<'_> {
             true => Vec::new(),
             false => update::registered(self.catalog, table).await?,
         };
-        // The folders of partitions, as far as they are where the table's are by custom.
+        // The folders of partitions, as far as they are below the table's folder.
         let base = base_of(table)?.resolve()?.path;
         let folders = registered.iter().filter_map(|partition| {
             let at = partition.storage.location.as_ref()?.resolve().ok()?.path;
@@ -346,7 +351,7 @@ impl Crawl<'_> {
         Ok(known)
     }
 
-    /// The partitions of a table that the catalog has.
+    /// The registered partitions of a table.
     async fn registered(&mut self, table: &Description) -> Result<Vec<Partition>> {
         match self.registered.remove(&table.name) {
             Some(partitions) => Ok(partitions),
@@ -354,10 +359,10 @@ impl Crawl<'_> {
         }
     }
 
-    /// The columns of files, as far as their beginnings tell. What cannot be read is told by those who read all of it.
+    /// The columns of files, from their beginnings. A file that cannot be read is reported when it is read as a whole.
     ///
-    /// A file without the header of the others, or with another delimiter, is one of theirs, and a problem. So what is evident
-    /// of a file counts here, whatever was said of all.
+    /// A file that lacks the others' header, or has another delimiter, belongs to them and is a problem. So what is
+    /// evident from a file counts here, whatever the options say about all files.
     async fn look(&self, files: Vec<(&ObjectMeta, FileKind)>) -> Result<Looks> {
         let sample = self.options.sample_bytes.map_or(HEAD_BYTES, |bytes| bytes.min(HEAD_BYTES));
         let look_as = async |file: &ObjectMeta, kind: FileKind, csv_hints: CsvHints| {
@@ -436,14 +441,14 @@ impl Crawl<'_> {
         Ok(())
     }
 
-    /// Of several tables that have all files of a folder the one that has its name, or else the first.
+    /// Of several tables that have all files of a folder, the one with the folder's name, or else the first.
     fn chosen<'t>(&self, folder: &Path, tables: &[&'t Description]) -> Option<&'t Description> {
         let whole = || tables.iter().copied().filter(|table| !selection::is_part(table));
         let own = self.free_name(folder, None, &BTreeSet::new());
         whole().find(|table| table.name == own).or_else(|| whole().next())
     }
 
-    /// The table whose folder it is; others of which that is so, too, are a problem.
+    /// The table with this folder; others with the same folder are a problem.
     fn choose<'t>(&mut self, set: &DataSet, tables: &[&'t Description]) -> Option<&'t Description> {
         let chosen = self.chosen(&set.path, tables)?;
         for other in tables.iter().filter(|table| table.name != chosen.name && !selection::is_part(table)) {
@@ -457,7 +462,7 @@ impl Crawl<'_> {
         self.report.problems.push(CrawlProblem { location: location.clone(), table, message });
     }
 
-    /// Takes in what has become of a table. What is wrong with its files or its description is a problem of its own.
+    /// Records the outcome for a table. An error in its files or its description is a problem of this table only.
     fn take(&mut self, location: &Location, table: Option<String>, done: Result<Option<CrawledTable>>) -> Result<()> {
         match done {
             Ok(done) => self.report.tables.extend(done),
@@ -482,8 +487,7 @@ impl Crawl<'_> {
         naming::free(&self.options.table_prefix, &folders.iter().map(String::as_str).collect::<Vec<_>>(), taken)
     }
 
-    /// Looks at the files of folders, of those that were known before first. Folders with files that do not fit the others
-    /// are problems.
+    /// Examines the files of folders, the known ones first. Folders with files that do not fit the others are problems.
     async fn inspect(
         &self,
         set: &DataSet,
@@ -513,7 +517,7 @@ impl Crawl<'_> {
             };
             match parts.iter().find(is_in).filter(|_| parts.len() > 1) {
                 Some(part) => unfit.entry(part.location.resolve()?.path).or_default().push(error),
-                // Of one folder, a part is not a table.
+                // Part of a single folder is not a table.
                 None => return Err(error),
             }
         }
@@ -532,9 +536,9 @@ impl Crawl<'_> {
         }
     }
 
-    // --- types that are said ---------------------------------------------------------------------------------------
+    // --- types set by the options ----------------------------------------------------------------------------------
 
-    /// The types of columns that are said, by the options or before.
+    /// The types of columns that are set, by the options or earlier.
     fn types(&self, table: Option<&Description>) -> Result<Vec<(String, DataType)>> {
         let mut types: BTreeMap<String, HiveType> = BTreeMap::new();
         if let Some(table) = table {
@@ -552,14 +556,14 @@ impl Crawl<'_> {
         self.options.types.keys().any(|name| same_name(name, column))
     }
 
-    /// Those of these columns whose types the options say.
+    /// Those of these columns whose types the options set.
     fn said(&self, schema: &Schema) -> Vec<String> {
         schema.fields().iter().map(|field| field.name()).filter(|name| self.is_said(name)).cloned().collect()
     }
 
-    /// Types are said of columns that some table has.
+    /// Checks that every column whose type is set belongs to some table.
     fn check_types(&mut self, location: &Location) {
-        // Of a table that could not be looked at nobody knows the columns.
+        // The columns of a table that could not be examined are unknown.
         if self.left_out {
             return;
         }
@@ -644,7 +648,7 @@ impl Crawl<'_> {
         Ok(Some(report))
     }
 
-    // --- tables that are there -------------------------------------------------------------------------------------
+    // --- updates ---------------------------------------------------------------------------------------------------
 
     async fn update(&mut self, table: &Description, set: &DataSet) -> Result<Option<CrawledTable>> {
         self.columns.extend(table.storage.columns.iter().map(|column| column.name.clone()));
@@ -686,7 +690,7 @@ impl Crawl<'_> {
         let mut table = table.clone();
         let selected = selection::write(&mut table.parameters, FILES, &set.only)
             | selection::write(&mut table.parameters, EXCLUDE, &set.except);
-        // Jobs count what they save.
+        // Jobs count the rows that they save.
         let counts = !has_runs(&table.parameters);
         let mut statistics = Vec::new();
         if parts.iter().any(|part| !part.files.is_empty()) {
@@ -695,7 +699,7 @@ impl Crawl<'_> {
             if !self.options.types.is_empty()
                 && let Some(errors) = found.unfit.values().next()
             {
-                // What could be read before would not be any more.
+                // Files that could be read before could not be read any more.
                 let message = told(&errors[0]);
                 self.problem(&set.location, Some(table.qualified_name()), message);
                 return Ok(Some(report));
@@ -757,7 +761,7 @@ impl Crawl<'_> {
         Ok(Some(report))
     }
 
-    /// Says which columns may have values that are finer than the table's, or has them rounded.
+    /// Notes the columns that may have values finer than the table's type, or has them rounded.
     fn nanoseconds(&self, table: &mut Description, found: &Schema) -> Option<String> {
         if self.options.nanoseconds == Nanoseconds::Text {
             table.parameters.remove(NANOSECONDS);
@@ -783,7 +787,7 @@ impl Crawl<'_> {
         ))
     }
 
-    /// The columns that were found in the files of a table that is there.
+    /// The columns that were found in the files of an existing table.
     fn columns(
         &mut self,
         table: &Description,
@@ -803,7 +807,7 @@ impl Crawl<'_> {
         Ok(schema)
     }
 
-    /// A table of whose files none was found.
+    /// Reports a table none of whose files was found.
     async fn without_files(&mut self, table: &Description, location: &Location) -> Result<Option<CrawledTable>> {
         let mut report = reported(table, location);
         if table.format().is_err() || update::is_version(table)? {
@@ -821,7 +825,7 @@ impl Crawl<'_> {
         Ok(Some(report))
     }
 
-    /// Brings the table and its partitions up to date.
+    /// Updates the table and its partitions.
     async fn partitions(
         &mut self,
         table: &mut Description,
@@ -879,10 +883,10 @@ impl Crawl<'_> {
         Ok(())
     }
 
-    /// Gives the table in the catalog the columns and counts of this one; others may have changed it meanwhile.
+    /// Updates the columns and counts in the catalog to those of this table; others may have changed it meanwhile.
     async fn describe(&self, wanted: &Description, columns: &[Column], counts: bool) -> Result<()> {
         amend(self.catalog, &wanted.database, &wanted.name, |table| {
-            // What has become something else since is for the next crawl.
+            // If the table has changed incompatibly since, the next crawl deals with it.
             let mut grown = table.clone();
             let may = |column: &Column| {
                 let is_timestamp = column.data_type.contains("timestamp");
@@ -911,7 +915,7 @@ impl Crawl<'_> {
     }
 }
 
-/// Columns with the types that are said.
+/// The columns with the types that are set.
 fn as_said(schema: Schema, types: &[(String, DataType)]) -> Schema {
     let of = |field: &FieldRef| match types.iter().find(|(name, _)| same_name(name, field.name())) {
         Some((_, said)) => Arc::new(field.as_ref().clone().with_data_type(said.clone())),
@@ -920,7 +924,7 @@ fn as_said(schema: Schema, types: &[(String, DataType)]) -> Schema {
     Schema::new(schema.fields().iter().map(of).collect::<Fields>())
 }
 
-/// An error of files with a way out that a crawl has.
+/// The text of a file error, with hints that apply to crawls.
 fn told(error: &Error) -> String {
     let text = error.chain();
     let has_way_out = error.get("way out").is_some() || text.contains("--exclude");
@@ -930,12 +934,12 @@ fn told(error: &Error) -> String {
     }
 }
 
-/// What is said of a column whose values are hidden by those of a partition key.
+/// The hint for a column whose values are hidden by those of a partition key.
 fn hidden(message: String) -> String {
     format!("{message}, which is the value that the table has; give the key another name in the folders to have both")
 }
 
-/// The columns of a file, for comparison with those of others. Without a header only their number and types tell.
+/// The columns of a file, for comparison with those of others. Without a header, they consist of number and types.
 fn signature(found: &Inspected) -> Signature {
     let fields = found.schema.fields();
     match &found.format {
@@ -946,25 +950,25 @@ fn signature(found: &Inspected) -> Signature {
     }
 }
 
-/// Whether something is wrong with one file or one table only.
+/// Whether an error concerns a single file or table.
 fn is_of_one(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Refused | ErrorKind::Usage | ErrorKind::NotFound | ErrorKind::Changed)
 }
 
-/// What was found in the files of folders.
+/// The results of examining the files of folders.
 struct Found {
     all: Inspected,
-    /// What is wrong with files of folders that do not fit the others.
+    /// The errors of folders whose files do not fit the others.
     unfit: BTreeMap<Path, Vec<Error>>,
 }
 
 impl Found {
     fn unfit_in(&self, part: &Part) -> Option<&Vec<Error>> {
-        // Most crawls find nothing wrong.
+        // Most crawls find no errors.
         if self.unfit.is_empty() { None } else { self.unfit.get(&part.location.resolve().ok()?.path) }
     }
 
-    /// The statistics of each folder, and of all that fit together.
+    /// The statistics of each folder, and of all folders that fit.
     fn count<'p>(&self, parts: impl Iterator<Item = &'p Part>) -> (Vec<Statistics>, Statistics) {
         let mut rows = self.all.rows.as_deref();
         let (mut each, mut all) = (Vec::new(), None);

@@ -1,11 +1,11 @@
-//! What tables are called that nobody has given a name.
+//! Names for new tables.
 
 use std::collections::BTreeSet;
 
-/// As long as a name may be.
+/// The maximum length of a name.
 const LONGEST: usize = 255;
 
-/// A name that Hive and Athena take without quotes: small letters, digits and `_`.
+/// A name that Hive and Athena accept without quotes: lower-case letters, digits and `_`.
 pub(super) fn legal(text: &str) -> String {
     let fold = |c: char| match c.to_ascii_lowercase() {
         c if c.is_ascii_alphanumeric() => c,
@@ -16,8 +16,8 @@ pub(super) fn legal(text: &str) -> String {
     if name.bytes().all(|b| b == b'_') { "table".to_owned() } else { name }
 }
 
-/// The name of the table in a folder: that of the folder. If that is taken, by another folder of the same name, the
-/// folders above are added one by one, and then a number. `folders` are those on the way, the last one first.
+/// The name of the table in a folder: that of the folder. If another folder of the same name has taken it, the parent
+/// folders are prepended one by one, and then a number is appended. `folders` is the path, innermost first.
 pub(super) fn free(prefix: &str, folders: &[&str], taken: &BTreeSet<String>) -> String {
     let longer = (2..=folders.len()).map(|n| {
         let parts: Vec<&str> = folders[..n].iter().rev().copied().collect();

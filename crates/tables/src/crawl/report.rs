@@ -1,61 +1,61 @@
-//! What a crawl has found and done.
+//! The report of a crawl.
 
 use hardtack_catalog::Column;
 use hardtack_core::Location;
 
-/// What a [`crawl`](crate::crawl) has found, and what it has changed, or would change.
+/// What a [`crawl`](crate::crawl) has found, and what it has changed or would change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CrawlReport {
-    /// The tables whose files were found, and those of which none were, by their folders.
+    /// The tables, with or without files, by their folders.
     pub tables: Vec<CrawledTable>,
-    /// What is not in the catalog as it was found, and why.
+    /// What could not be registered as it was found, and why.
     pub problems: Vec<CrawlProblem>,
 }
 
 impl CrawlReport {
-    /// Whether the catalog is as it was.
+    /// Whether the catalog is unchanged.
     pub fn is_unchanged(&self) -> bool {
         self.tables.iter().all(|table| table.outcome == CrawlOutcome::Unchanged)
     }
 }
 
-/// What has become of a table.
+/// The outcome for a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CrawlOutcome {
     /// It is new.
     Created,
     /// It, or one of its partitions, has changed.
     Updated,
-    /// All was as it is.
+    /// Nothing has changed.
     Unchanged,
 }
 
-/// A table that a crawl has looked at.
+/// A table that a crawl has examined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CrawledTable {
     /// `database.table`.
     pub name: String,
     /// Its folder.
     pub location: Location,
-    /// How its files are written: `parquet`, `json`, `csv`, `avro`.
+    /// The format of its files: `parquet`, `json`, `csv`, `avro`.
     pub format: String,
-    /// What has become of it.
+    /// The outcome.
     pub outcome: CrawlOutcome,
-    /// Columns that it did not have before. A new table has all of its columns here, but for the partition keys.
+    /// New columns. For a new table, all columns except the partition keys.
     pub columns_added: Vec<Column>,
-    /// Columns that have another type now.
+    /// Columns whose type has changed.
     pub columns_retyped: Vec<RetypedColumn>,
-    /// Whether `recordCount`, `totalSize` and the like are others now.
+    /// Whether `recordCount`, `totalSize` and the like have changed.
     pub statistics: bool,
     /// Its partition keys.
     pub partition_keys: Vec<Column>,
-    /// What has become of its partitions.
+    /// The changes of its partitions.
     pub partitions: CrawledPartitions,
-    /// What others may stumble over.
+    /// Notes on decisions and possible surprises.
     pub notes: Vec<String>,
 }
 
-/// A column with another type than before: a wider one, or the one that was said.
+/// A column whose type has changed: to a wider one, or to the one that was set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetypedColumn {
     /// Its name.
@@ -66,28 +66,28 @@ pub struct RetypedColumn {
     pub to: String,
 }
 
-/// What has become of the partitions of a table: their names (`year=2026/month=7`), sorted.
+/// The changes of a table's partitions, by name (`year=2026/month=7`), sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CrawledPartitions {
-    /// They are new.
+    /// New partitions.
     pub added: Vec<String>,
-    /// They have other columns, statistics, or another location.
+    /// Partitions with changed columns, statistics or location.
     pub updated: Vec<String>,
-    /// Of their files none is left; they are still in the catalog.
+    /// Partitions without files that are still in the catalog.
     pub missing: Vec<String>,
-    /// Of their files none was left, so they are in the catalog no more.
+    /// Partitions without files that were dropped from the catalog.
     pub dropped: Vec<String>,
-    /// How many are as they were.
+    /// The number of unchanged partitions.
     pub unchanged: usize,
 }
 
-/// Something that is not in the catalog as it was found.
+/// Something that could not be registered as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CrawlProblem {
     /// The folder.
     pub location: Location,
-    /// The table, if it is known which one.
+    /// The table, if known.
     pub table: Option<String>,
-    /// What is wrong, and the way out.
+    /// What is wrong, with a hint.
     pub message: String,
 }

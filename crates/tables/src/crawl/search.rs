@@ -1,4 +1,4 @@
-//! Which folders, and which of their files, are tables.
+//! Decides which folders, and which of their files, are tables.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -18,11 +18,11 @@ pub(super) struct KnownTable {
     pub(super) name: String,
     pub(super) kind: Option<FileKind>,
     pub(super) keys: Vec<String>,
-    /// For each key, whether folders may say its value only.
+    /// For each key, whether folders may be named by the bare value.
     pub(super) plain: Vec<bool>,
-    /// For each key, whether all folders that are registered have values for names.
+    /// For each key, whether all registered folders are named by the bare value.
     pub(super) valued: Vec<bool>,
-    /// The values of the first key that are registered.
+    /// The registered values of the first key.
     pub(super) first: BTreeSet<String>,
     pub(super) columns: Signature,
     pub(super) only: Vec<String>,
@@ -33,30 +33,30 @@ pub(super) struct KnownTable {
 /// The tables of a folder.
 #[derive(Debug, Default)]
 pub(super) struct KnownFolder {
-    /// The one that has all files that are not the others'.
+    /// The table of all files that the others do not have.
     pub(super) whole: Option<KnownTable>,
-    /// Those that have some files.
+    /// The tables of some files.
     pub(super) some: Vec<KnownTable>,
 }
 
 pub(super) type KnownFolders = BTreeMap<Path, KnownFolder>;
 
-/// What somebody has said about tables.
+/// The user's options about new tables.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wishes<'a> {
-    /// What keys are called whose folders say the value only.
+    /// The names of keys whose folders are bare values.
     pub(super) partition_names: &'a [String],
-    /// How deep tables are: 1 is the folder that is crawled.
+    /// The level of tables: 1 is the crawled folder.
     pub(super) table_level: Option<usize>,
     pub(super) exclude: &'a Globs,
 }
 
-/// What was found out of files by a look at them.
+/// The signatures of the files that were sampled.
 pub(super) type Looks = HashMap<Path, Signature>;
 
-/// So many files of one folder are looked at whose names differ in numbers only.
+/// The number of files sampled per folder whose names differ only in numbers.
 const LOOKED_AT: usize = 16;
-/// So many of all folders `key=value` of a table.
+/// The number of files sampled from all folders `key=value` of a table.
 const LOOKED_AT_OF_PARTITIONS: usize = 4;
 
 /// A level of folders between a table and its files.
@@ -64,13 +64,13 @@ const LOOKED_AT_OF_PARTITIONS: usize = 4;
 enum Level {
     /// `key=value`.
     Key(String),
-    /// The value only.
+    /// The bare value.
     Plain,
-    /// One folder of this name, in all folders above. It is no value.
+    /// A single folder of this name in every parent folder; not a value.
     Fixed(String),
 }
 
-/// Levels of two folders, as far as they have them in common.
+/// The common levels of two folders.
 fn unite(a: &[Level], b: &[Level], evidently: bool) -> Option<Vec<Level>> {
     use Level::{Fixed, Key, Plain};
     let level = |(a, b): (&Level, &Level)| match (a, b) {
@@ -84,15 +84,15 @@ fn unite(a: &[Level], b: &[Level], evidently: bool) -> Option<Vec<Level>> {
     (!rest.any(|level| matches!(level, Key(_)))).then_some(united)
 }
 
-/// A folder whose files are of one table, or of several with the same partitions.
+/// A folder whose files belong to one table, or to several with the same partitions.
 #[derive(Debug, Clone)]
 struct Shape<'n> {
     kind: FileKind,
     levels: Vec<Level>,
     families: Families,
-    /// Whether there are files in folders below those of partitions.
+    /// Whether there are files in folders below the partitions' folders.
     deep: bool,
-    /// Folders inside that are something else.
+    /// Inner folders that do not belong to it.
     apart: Vec<&'n Node>,
 }
 
@@ -105,9 +105,9 @@ impl Shape<'_> {
 enum Verdict<'n> {
     Nothing,
     One(Shape<'n>),
-    /// What is below is of several tables.
+    /// There are several tables below.
     Many,
-    /// Something is wrong.
+    /// There is a problem.
     Bad,
 }
 
@@ -125,7 +125,7 @@ impl<'a> Search<'a> {
         Self { listed, known, wishes, looks: Looks::new(), found: Vec::new(), problems: Vec::new() }
     }
 
-    // --- what to look at -------------------------------------------------------------------------------------------
+    // --- what to sample --------------------------------------------------------------------------------------------
 
     /// The files whose columns have to be known to decide.
     pub(super) fn undecided(&self) -> Vec<(&'a ObjectMeta, FileKind)> {
@@ -171,20 +171,20 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Whether a folder may be something else than a partition of the table that it is in.
+    /// Whether a folder may be something other than a partition of the table that it is in.
     fn is_odd(&self, table: &KnownTable, name: &str) -> bool {
         let plain = folder_partition(name).is_none() && table.plain.first().is_some_and(|plain| *plain);
         plain && !table.first.contains(name) && !(table.valued[0] && is_value(name))
     }
 
-    // --- how it looks ----------------------------------------------------------------------------------------------
+    // --- shapes ----------------------------------------------------------------------------------------------------
 
     fn signature(&self, meta: &ObjectMeta) -> Option<&Signature> {
         self.looks.get(&meta.location)
     }
 
-    /// The families of files, each with the columns of those that were looked at. A family whose files have little in
-    /// common is one for each file.
+    /// The families of files, each with the columns of the sampled files. A family whose files have little in common is
+    /// split into one per file.
     fn families(&self, files: &[&Found]) -> Families {
         let mut families = Families::new();
         for (name, files) in by_family(files) {
@@ -228,7 +228,7 @@ impl<'a> Search<'a> {
         Self::with_folders(kids)
     }
 
-    /// A folder in which there are files.
+    /// The verdict on a folder with files.
     fn with_files<'n>(&self, node: &'n Node, kids: Vec<(&String, &'n Node, Verdict<'n>)>) -> Verdict<'n> {
         let files: Vec<&Found> = node.files.iter().collect();
         let Some(kind) = kind_of(&files) else { return Verdict::Bad };
@@ -258,7 +258,7 @@ impl<'a> Search<'a> {
         Verdict::One(shape)
     }
 
-    /// A folder of folders `key=value`.
+    /// The verdict on a folder of folders `key=value`.
     fn with_keys<'n>(kids: Vec<(&String, &'n Node, Verdict<'n>)>) -> Verdict<'n> {
         let mut names = kids.iter().map(|(name, ..)| folder_partition(name).map(|(key, _)| key.to_lowercase()));
         let Some(Some(key)) = names.next() else { return Verdict::Bad };
@@ -278,7 +278,7 @@ impl<'a> Search<'a> {
         };
         let shapes = kids.into_iter().filter_map(|(_, kid, verdict)| match verdict {
             Verdict::One(shape) => Some(shape),
-            // Partitions are not taken apart.
+            // Partitions are not split.
             Verdict::Many if kid.lake.is_none() => whole(kid),
             _ => None,
         });
@@ -304,7 +304,7 @@ impl<'a> Search<'a> {
         })
     }
 
-    /// A folder of folders whose names are not `key=value`.
+    /// The verdict on a folder of folders whose names are not `key=value`.
     fn with_folders<'n>(mut kids: Vec<(&String, &'n Node, Verdict<'n>)>) -> Verdict<'n> {
         if kids.len() == 1 && !is_value(kids[0].0) {
             let (name, _, verdict) = kids.remove(0);
@@ -342,7 +342,7 @@ impl<'a> Search<'a> {
                 }
             }
         }
-        // Where few are alike, the folder is rather one of tables.
+        // If few are alike, the folder more likely contains tables.
         if best.is_empty() || best.len() * 2 < total {
             return Verdict::Many;
         }
@@ -371,12 +371,12 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Folders whose names are words, but whose files have so much in common that they are one table.
+    /// Folders named by words whose files have so much in common that they are one table.
     fn evidently_one<'n>(kids: &[(&String, &'n Node, Shape<'n>)]) -> Option<Shape<'n>> {
         let ((_, _, first), rest) = kids.split_first()?;
         let distinct: BTreeSet<Signature> = kids.iter().map(|(_, _, shape)| shape.signature()).collect();
         let distinct: Vec<&Signature> = distinct.iter().collect();
-        // Nobody has looked below folders `key=value`: what is there are partitions.
+        // Folders `key=value` are not sampled: they are partitions in any case.
         let unknown = distinct.iter().all(|signature| **signature == Signature::default());
         let alike =
             unknown || distinct.iter().enumerate().all(|(i, a)| distinct[i..].iter().all(|b| a.is_evidently(b)));
@@ -398,7 +398,7 @@ impl<'a> Search<'a> {
 
     // --- which are tables ------------------------------------------------------------------------------------------
 
-    /// Decides, with what was found out of the files that were [undecided](Search::undecided).
+    /// Decides, with the samples of the [undecided](Search::undecided) files.
     pub(super) fn decide(&mut self, looks: Looks) {
         self.looks = looks;
         let listed = self.listed;
@@ -459,9 +459,9 @@ impl<'a> Search<'a> {
             Verdict::Bad => match self.simple(node, &Wanted::default()) {
                 Ok(found) => self.found.extend(found),
                 Err(why) => {
-                    // A stray file beside folders that are tables should not hide them.
+                    // A stray file beside folders that are tables must not hide them.
                     let goes_on = !node.folders.keys().any(|name| folder_partition(name).is_some());
-                    // What is wrong with a folder is said of that folder only.
+                    // A problem of a folder is reported for that folder only.
                     let is_bad = |folder: &Node| matches!(self.verdict(folder), Verdict::Bad);
                     let has_files = node.files.iter().any(|(_, kind)| kind.is_some());
                     if has_files || !goes_on || !node.folders.values().any(is_bad) {
@@ -475,7 +475,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// A folder in which there are files, and folders that are something else.
+    /// Places a folder that has files of its own, and folders that do not belong to them.
     fn place_apart(&mut self, node: &'a Node, depth: usize) {
         self.take_files(node);
         let verdicts = node.folders.iter().map(|(name, folder)| (name, folder, self.verdict(folder)));
@@ -493,7 +493,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// A folder that somebody says is a table.
+    /// Places a folder that is a table by the option `table_level`.
     fn place_by_level(&mut self, node: &'a Node) {
         if let Some(why) = self.inner_table(&node.path) {
             return self.problem(&node.path, why);
@@ -530,11 +530,11 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Takes a folder for a table, or for several: with its own files, or, if these are something else, without.
+    /// Takes a folder as one or several tables: with its own files, or without if they do not belong to it.
     fn take(&mut self, node: &'a Node, shape: &Shape<'a>, apart_files: bool) {
         let strands = if shape.deep || shape.families.len() < 2 { Vec::new() } else { strands(&shape.families) };
         let mut levels = shape.levels.clone();
-        // What is below a partition is its. Patterns are for files right in it, though.
+        // Everything below a partition belongs to it, but patterns apply to files directly in it.
         while strands.len() < 2 && matches!(levels.last(), Some(Level::Fixed(_))) {
             levels.pop();
         }
@@ -580,7 +580,7 @@ impl<'a> Search<'a> {
         }
         let mut set = match self.partitioned(node, &files, &table) {
             Ok((set, misfits)) => {
-                // A file above all partitions is read by nobody.
+                // No reader reads a file above all partitions.
                 let misfit = misfits.iter().find(|(_, kind)| kind.is_some()).map(|(meta, _)| meta);
                 if let Some(meta) = misfit {
                     let why = format!(
@@ -612,7 +612,7 @@ impl<'a> Search<'a> {
         self.split(&set, &strands, &of, &BTreeSet::new());
     }
 
-    /// Takes the files right in a folder for a table, or for several, and nothing that is below.
+    /// Takes the files directly in a folder as one or several tables, and nothing below.
     fn take_files(&mut self, node: &'a Node) {
         let files: Vec<&Found> = node.files.iter().collect();
         if kind_of(&files).is_none() {
@@ -661,7 +661,7 @@ impl<'a> Search<'a> {
             let rest: BTreeSet<&str> = all.difference(&names).chain(others).copied().collect();
             own.only = alike::patterns(&names, &rest);
             let mut name = alike::name_of(&names.iter().copied().collect::<Vec<_>>());
-            // Further files will have other numbers.
+            // Future files will have other numbers.
             let words = name.trim_end_matches(|c: char| !c.is_alphabetic()).len();
             if words > 0 && own.only.iter().all(|pattern| pattern.contains('*')) {
                 name.truncate(words);
@@ -675,7 +675,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Why it is decided so.
+    /// The reasons for the decision.
     fn notes(&self, shape: &Shape<'_>, levels: &[Level], set: &DataSet) -> Vec<String> {
         let mut notes = Vec::new();
         let plain: Vec<usize> = (0..levels.len()).filter(|i| levels[*i] == Level::Plain).collect();
@@ -711,7 +711,7 @@ impl<'a> Search<'a> {
         notes
     }
 
-    // --- tables that are there -------------------------------------------------------------------------------------
+    // --- existing tables -------------------------------------------------------------------------------------------
 
     fn known_folder(&mut self, node: &'a Node, known: &'a KnownFolder, depth: usize) {
         if let Some(lake) = node.lake {
@@ -750,7 +750,7 @@ impl<'a> Search<'a> {
         table.wanted.takes(&path.join("/"))
     }
 
-    /// Files of a folder that none of its tables has: more of one of them, or something new.
+    /// Places the files of a folder that none of its tables has: they extend one of them, or are new.
     fn rest(&mut self, node: &'a Node, known: &'a KnownFolder, taken: &BTreeSet<Path>, depth: usize) {
         let files: Vec<&Found> = node.files.iter().filter(|(meta, _)| !taken.contains(&meta.location)).collect();
         let mut adopted = BTreeSet::new();
@@ -798,7 +798,7 @@ impl<'a> Search<'a> {
                 part.files.sort_unstable_by(|a, b| a.location.cmp(&b.location));
             }
         }
-        // What is left, as if nothing else were there.
+        // The remaining files, as if nothing else were there.
         let files: Vec<&Found> = files.into_iter().filter(|(meta, _)| !adopted.contains(&meta.location)).collect();
         if !files.is_empty() {
             let others: BTreeSet<&str> =
@@ -832,7 +832,7 @@ impl<'a> Search<'a> {
         if !has_keys {
             return self.below(node, depth);
         }
-        // Their partitions are the folders.
+        // The folders are their partitions.
         let mut left = Vec::new();
         for folder in node.folders.values() {
             let mut inside = Vec::new();
@@ -853,7 +853,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The table of a folder, whatever is in it.
+    /// Places the existing table of a folder, whatever the folder contains.
     fn known_table(&mut self, node: &'a Node, table: &KnownTable, is_free: &dyn Fn(&ObjectMeta) -> bool, depth: usize) {
         if table.keys.is_empty() {
             match self.simple(node, &table.wanted) {
@@ -890,7 +890,7 @@ impl<'a> Search<'a> {
         files.retain(|(meta, _)| is_free(meta));
         match self.partitioned(node, &files, table) {
             Ok((set, misfits)) if set.parts.is_empty() && !misfits.is_empty() => {
-                // The folders are others altogether.
+                // None of the folders is the table's.
                 match self.simple(node, &Wanted::default()) {
                     Ok(Some(set)) => self.found.push(DataSet { owner: Owner::Folder, ..set }),
                     Ok(None) => {}
@@ -922,7 +922,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Whether a folder that is named by a word is another partition of a table whose folders are.
+    /// Whether a folder named by a word is another partition of a table with such folders.
     fn joins(&self, table: &KnownTable, node: &Node, name: &str) -> bool {
         let Some(folder) = node.folders.get(name).filter(|_| !table.valued[0]) else { return false };
         match self.verdict(folder) {
@@ -952,7 +952,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The partitions that files are in, and the files that are in none. Partitions with files of another format are
+    /// Assigns files to partitions, and returns the files that are in none. Partitions with files of another format are
     /// a problem, and left out.
     fn partitioned<'f>(
         &mut self,
@@ -968,7 +968,7 @@ impl<'a> Search<'a> {
             let inside = self.between(meta, &node.path);
             let is_word = |name: &String| folder_partition(name).is_none() && !is_value(name);
             if kind.is_none() && table.plain.first() == Some(&true) && inside.first().is_none_or(is_word) {
-                // A text about the data, in none of its folders.
+                // A text about the data, outside its folders.
                 continue;
             }
             let Some(values) = values(table, &inside) else {
@@ -1034,8 +1034,8 @@ impl<'a> Search<'a> {
         Ok((set, misfits))
     }
 
-    /// The folder as a table whose partitions are folders `key=value`, or why it is none; nothing if it holds no file that
-    /// is read.
+    /// The folder as a table whose partitions are folders `key=value`, or the reason why it is not one; none if it has
+    /// no files that are read.
     fn simple(&mut self, node: &Node, wanted: &Wanted) -> Result<Option<DataSet>, String> {
         if let Some(why) = self.inner_table(&node.path) {
             return Err(why);
@@ -1087,14 +1087,14 @@ impl<'a> Search<'a> {
         Ok(Some(set))
     }
 
-    /// Why a folder cannot be a table below which there is one.
+    /// The reason why a folder with a table below it cannot itself be a table.
     fn inner_table(&self, path: &Path) -> Option<String> {
         let inner = self.known.keys().find(|table| *table != path && table.prefix_matches(path))?;
         let table = self.at(inner);
         Some(format!("there are files here, but a folder below, {table}, is a table already; move one of them"))
     }
 
-    /// Why files are of no table together: their formats.
+    /// The reason why files cannot form a table: their formats.
     fn simple_files(&self, files: &[&Found]) -> String {
         let mut kinds: BTreeMap<Option<FileKind>, Vec<&ObjectMeta>> = BTreeMap::new();
         for (meta, kind) in files {
@@ -1113,7 +1113,7 @@ impl<'a> Search<'a> {
         )
     }
 
-    /// The keys and values that the folders on the way to a file give, and the folder of the partition.
+    /// The keys and values from the folders on the path to a file, and the folder of the partition.
     fn partition(&self, meta: &ObjectMeta, table: &Path) -> Result<(Vec<String>, Vec<String>, Path), String> {
         let folders = self.between(meta, table);
         let run: Vec<_> = folders.iter().map_while(|folder| folder_partition(folder)).collect();
@@ -1130,9 +1130,9 @@ impl<'a> Search<'a> {
         Ok((keys, values, folder))
     }
 
-    // --- small things ----------------------------------------------------------------------------------------------
+    // --- helpers ---------------------------------------------------------------------------------------------------
 
-    /// The folders between a folder and a file in it.
+    /// The folders between a folder and a file below it.
     fn between(&self, meta: &ObjectMeta, folder: &Path) -> Vec<String> {
         let inside = meta.location.prefix_match(folder).into_iter().flatten();
         let mut inside: Vec<String> = inside.map(|part| part.as_ref().to_owned()).collect();
@@ -1140,7 +1140,7 @@ impl<'a> Search<'a> {
         inside
     }
 
-    /// The patterns of what is left out of a table that is there.
+    /// The exclude patterns of an existing table.
     fn except_of(&self, table: &KnownTable, path: &Path) -> Vec<String> {
         let mut except = table.except.clone();
         for pattern in self.except(path, table.keys.len()) {
@@ -1151,7 +1151,7 @@ impl<'a> Search<'a> {
         except
     }
 
-    /// The patterns by which files in the folders of a table were left out, as they are below these.
+    /// The patterns that excluded files in the folders of a table, relative to these folders.
     fn except(&self, path: &Path, keys: usize) -> Vec<String> {
         let depth = self.listed.folders(path).len() + keys;
         let mut except = BTreeSet::new();
@@ -1169,7 +1169,7 @@ impl<'a> Search<'a> {
         self.problems.push(CrawlProblem { location: self.at(path), table: None, message });
     }
 
-    /// A problem of a table, which has no name if it is new.
+    /// Reports a problem of a table, which has no name if it is new.
     fn problem_of(&mut self, path: &Path, table: &str, message: String) {
         let table = (!table.is_empty()).then(|| table.to_owned());
         self.problems.push(CrawlProblem { location: self.at(path), table, message });
@@ -1177,7 +1177,7 @@ impl<'a> Search<'a> {
 }
 
 impl KnownTable {
-    /// Whether files of this family begin with the same word as those that the table has.
+    /// Whether files of this family begin with the same word as the table's files.
     fn shares_word(&self, name: &str) -> bool {
         let first = |text: &str| {
             text.split(['-', '#', '*', '_', '.', ' ', '[']).find(|word| !word.is_empty()).map(str::to_lowercase)
@@ -1186,7 +1186,7 @@ impl KnownTable {
     }
 }
 
-/// The values that the folders on the way to a file have, if they are those of a partition.
+/// The values of the folders on the path to a file, if they are those of a partition.
 fn values(table: &KnownTable, folders: &[String]) -> Option<Vec<String>> {
     if folders.len() < table.keys.len() {
         return None;
@@ -1219,7 +1219,7 @@ fn file_name(meta: &ObjectMeta) -> &str {
     meta.location.filename().unwrap_or_default()
 }
 
-/// The kind that all files are of.
+/// The common kind of all files.
 fn kind_of(files: &[&Found]) -> Option<FileKind> {
     let kinds: BTreeSet<Option<FileKind>> = files.iter().map(|(_, kind)| *kind).collect();
     match kinds.into_iter().collect::<Vec<_>>().as_slice() {
@@ -1236,7 +1236,7 @@ fn by_family<'n>(files: &[&'n Found]) -> BTreeMap<String, Vec<&'n Found>> {
     by_family
 }
 
-/// So many of the files, from the first to the last.
+/// Picks `count` files evenly, from the first to the last.
 fn spread<'n>(files: &[&'n Found], count: usize) -> Vec<(&'n ObjectMeta, FileKind)> {
     let chosen: BTreeSet<usize> = match (count, files.len()) {
         (0, _) | (_, 0) => BTreeSet::new(),
@@ -1246,7 +1246,7 @@ fn spread<'n>(files: &[&'n Found], count: usize) -> Vec<(&'n ObjectMeta, FileKin
     chosen.into_iter().filter_map(|i| Some((&files[i].0, files[i].1?))).collect()
 }
 
-/// Groups of those that are like each other, or like others of the group.
+/// The connected components of signatures under similarity.
 fn components(signatures: &[&Signature]) -> Vec<Vec<usize>> {
     let distinct: Vec<&Signature> = signatures.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
     let mut group: Vec<usize> = (0..distinct.len()).collect();

@@ -1,4 +1,4 @@
-//! From a list of files to the tree of folders that they are in.
+//! Builds the tree of folders from a list of files.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,7 +12,7 @@ use object_store::path::Path;
 use super::report::CrawlProblem;
 use crate::place::is_hidden;
 
-/// A folder that is a table, or some of whose files are.
+/// A folder, or some of its files, that is a table.
 #[derive(Debug, Clone)]
 pub(super) struct DataSet {
     pub(super) path: Path,
@@ -20,22 +20,22 @@ pub(super) struct DataSet {
     pub(super) kind: FileKind,
     /// The names of its partition keys, in lower case.
     pub(super) keys: Vec<String>,
-    /// Its partitions by their values: one without values if it has no keys.
+    /// Its partitions by their values; a single one without values if it has no keys.
     pub(super) parts: BTreeMap<Vec<String>, Part>,
-    /// Which table of the catalog it is.
+    /// The table of the catalog.
     pub(super) owner: Owner,
-    /// What it is called, if not as its folder.
+    /// Its name, if it differs from the folder's.
     pub(super) name: Option<String>,
-    /// The patterns of its files, if others of the same folders are not its.
+    /// The patterns of its files, if its folders contain files of others.
     pub(super) only: Vec<String>,
-    /// The patterns of files in its folders that somebody wants to be left out.
+    /// The patterns of files in its folders to leave out.
     pub(super) except: Vec<String>,
-    /// Why it is a table.
+    /// The reasons why it is a table.
     pub(super) notes: Vec<String>,
 }
 
 impl DataSet {
-    /// The keys whose folders are not called `key=value`.
+    /// The keys whose folders are not named `key=value`.
     pub(super) fn plain_keys(&self) -> Vec<String> {
         let base = self.path.parts().count();
         let is_plain = |i: &usize| {
@@ -47,14 +47,14 @@ impl DataSet {
     }
 }
 
-/// Which table of the catalog a data set is.
+/// The table of the catalog that a data set belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Owner {
     /// None yet.
     New,
-    /// The one whose folder it is.
+    /// The table with this folder.
     Folder,
-    /// The one of this name, of several in the folder.
+    /// The table of this name, among several in the folder.
     Table(String),
 }
 
@@ -65,7 +65,7 @@ pub(super) struct Part {
     pub(super) files: Vec<ObjectMeta>,
 }
 
-/// A file whose kind is known, or is none of those that tables are made of.
+/// A file and its kind; none if tables cannot consist of such files.
 pub(super) type Found = (ObjectMeta, Option<FileKind>);
 
 /// A folder.
@@ -74,7 +74,7 @@ pub(super) struct Node {
     pub(super) path: Path,
     pub(super) files: Vec<Found>,
     pub(super) folders: BTreeMap<String, Node>,
-    /// What it is a table of, if not of plain files.
+    /// The table format, if it does not consist of plain files.
     pub(super) lake: Option<&'static str>,
 }
 
@@ -84,7 +84,7 @@ impl Node {
         Some(self.folders.entry(name).or_insert_with(|| Self { path, ..Self::default() }))
     }
 
-    /// All files below, but for those in folders that are passed over, and what else is there.
+    /// Collects all files below, except those in skipped folders, which are collected separately.
     pub(super) fn gather<'n>(
         &'n self,
         passed_over: &dyn Fn(&Node) -> bool,
@@ -98,7 +98,7 @@ impl Node {
         }
     }
 
-    /// The folders right below in which there is a file.
+    /// The direct subfolders that contain files.
     pub(super) fn filled(&self) -> impl Iterator<Item = (&String, &Node)> {
         self.folders.iter().filter(|(_, folder)| folder.is_filled())
     }
@@ -108,24 +108,24 @@ impl Node {
     }
 }
 
-/// How many files are looked into at once for what they are.
+/// How many files are probed concurrently for their kind.
 const AT_ONCE: usize = 16;
 
-/// The files below a folder that are not hidden and not empty, each with its kind.
+/// The files below a folder that are neither hidden nor empty, each with its kind.
 pub(super) struct Listed<'a> {
     pub(super) store: &'a Store,
     pub(super) root: Path,
     pub(super) tree: Node,
-    /// What is left out, although readers of its folder would see it, and its path below the root.
+    /// Excluded files that readers of their folder would see, and their paths below the root.
     pub(super) excluded: Vec<(Path, String)>,
     /// What could not be listed.
     pub(super) problems: Vec<CrawlProblem>,
-    /// Folders of which nobody knows all files.
+    /// Folders that could not be listed completely.
     pub(super) blind: Vec<Path>,
 }
 
 impl<'a> Listed<'a> {
-    /// Lists a folder and everything below it, but for what is left out.
+    /// Lists a folder and everything below it, except what is excluded.
     pub(super) async fn list(store: &'a Store, root: &Path, exclude: &Globs) -> Result<Self> {
         let found = list_all(&store.url, store.objects.as_ref(), root).await?;
         let tree = Node { path: root.clone(), ..Node::default() };
@@ -171,19 +171,19 @@ impl<'a> Listed<'a> {
         paths.into_iter().any(|path| path.prefix_matches(folder) || folder.prefix_matches(path))
     }
 
-    /// The names on the way from the root.
+    /// The names on the path from the root.
     pub(super) fn folders(&self, path: &Path) -> Vec<String> {
         path.prefix_match(&self.root).into_iter().flatten().map(|part| part.as_ref().to_owned()).collect()
     }
 
-    /// The folders on the way to a file, and its name.
+    /// The folders on the path to a file, and its name.
     fn parts(&self, meta: &ObjectMeta) -> Option<(Vec<String>, String)> {
         let mut parts = self.folders(&meta.location);
         let name = parts.pop()?;
         Some((parts, name))
     }
 
-    /// Whether a reader of its folder sees a file. What tells the formats of others is hidden, and noted.
+    /// Whether a reader of its folder sees a file. Notes hidden files that indicate other table formats.
     fn is_seen(&mut self, meta: &ObjectMeta, exclude: &Globs) -> bool {
         let Some((folders, name)) = self.parts(meta) else { return false };
         let relative = folders.iter().chain([&name]).cloned().collect::<Vec<_>>().join("/");
@@ -221,8 +221,8 @@ impl<'a> Listed<'a> {
         !is_excluded
     }
 
-    /// Files that are taken to be of one kind if their names do not tell it: those of one folder, or of the partitions
-    /// below it, with the same suffix.
+    /// The group of a file whose name does not indicate its kind. Files of one folder, or of the partitions below it,
+    /// with the same suffix are assumed to be of one kind.
     fn group(&self, meta: &ObjectMeta) -> ((String, String), String) {
         let (folders, name) = self.parts(meta).unwrap_or_default();
         let plain: Vec<String> = folders.into_iter().take_while(|f| folder_partition(f).is_none()).collect();
@@ -230,7 +230,7 @@ impl<'a> Listed<'a> {
         ((plain.join("/"), suffix), name)
     }
 
-    /// The kinds of files whose names do not tell it, by looking into one of each group.
+    /// The kinds of files whose names do not indicate it, by probing one of each group.
     async fn unnamed_kinds(&self, files: &[ObjectMeta]) -> Result<HashMap<(String, String), Option<FileKind>>> {
         let mut first: HashMap<(String, String), &ObjectMeta> = HashMap::new();
         for meta in files {
@@ -242,7 +242,7 @@ impl<'a> Listed<'a> {
         let look = |(group, meta)| async move {
             match FileKind::sniff(self.store, meta).await {
                 Ok(kind) => Ok((group, kind)),
-                // One that may not be read is none that can be told.
+                // The kind of an unreadable file is unknown.
                 Err(e) if matches!(e.kind(), ErrorKind::Usage | ErrorKind::NotFound) => Ok((group, None)),
                 Err(e) => Err(e),
             }
@@ -265,7 +265,7 @@ impl<'a> Listed<'a> {
     }
 }
 
-/// What the name of a copy, or of a file that is being written, ends with.
+/// The suffix that marks a file as a copy or unfinished.
 fn unfinished(name: &str) -> Option<&'static str> {
     const SUFFIXES: [&str; 14] = [
         ".tmp",

@@ -1,4 +1,4 @@
-//! What a crawl changes of a table that is there.
+//! Updates of existing tables by a crawl.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -23,10 +23,10 @@ use crate::publisher::repoint_undone;
 use crate::selection;
 use crate::steps::Counted;
 
-/// How many folders are listed at once.
+/// How many folders are listed concurrently.
 const AT_ONCE: usize = 32;
 
-/// What kind of files a format has, if tables are made of such.
+/// The kind of a format's files, if a crawl supports it.
 pub(super) fn kind_of(format: &TableFormat) -> Option<FileKind> {
     match format {
         TableFormat::Parquet => Some(FileKind::Parquet),
@@ -37,14 +37,15 @@ pub(super) fn kind_of(format: &TableFormat) -> Option<FileKind> {
     }
 }
 
-/// Whether files were found to be of the format that the table declares.
+/// Whether the files have the format that the table declares.
 pub(super) fn is_of(declared: &TableFormat, set: &DataSet) -> bool {
     kind_of(declared) == Some(set.kind)
 }
 
 // --- columns -------------------------------------------------------------------------------------------------------
 
-/// Gives the table the columns that were found, as far as it may change; says which were added and which are wider now.
+/// Gives the table the columns that were found, as far as it may change; returns those that were added and those that
+/// became wider.
 pub(super) fn evolve(
     table: &mut Description,
     found: &Schema,
@@ -52,7 +53,7 @@ pub(super) fn evolve(
 ) -> Result<(Vec<Column>, Vec<RetypedColumn>)> {
     let before: HashMap<String, String> =
         table.storage.columns.iter().map(|c| (c.name.clone(), c.data_type.clone())).collect();
-    // What is inferred from texts is as wide as can be; what was declared says more.
+    // A type inferred from texts is as wide as possible; the declared type says more.
     let how = if is_text(format) { SchemaEvolution::AddColumns } else { SchemaEvolution::WidenTypes };
     let (mut added, mut widened) = (Vec::new(), Vec::new());
     for column in evolution::evolve(table, found, how)? {
@@ -66,7 +67,7 @@ pub(super) fn evolve(
     Ok((added, widened))
 }
 
-/// Makes these columns what was found, whatever they were; says which were something else.
+/// Gives these columns the types that were found, whatever they were; returns those that changed.
 pub(super) fn retype(table: &mut Description, found: &Schema, columns: &[&str]) -> Result<Vec<RetypedColumn>> {
     let mut changed = Vec::new();
     for field in found.fields().iter().filter(|field| columns.contains(&field.name().as_str())) {
@@ -80,7 +81,7 @@ pub(super) fn retype(table: &mut Description, found: &Schema, columns: &[&str]) 
     Ok(changed)
 }
 
-/// Makes columns what these are, as far as they may be something else.
+/// Gives columns these types, where the change is permitted.
 pub(super) fn retype_as(table: &mut Description, wanted: &[Column], may: impl Fn(&Column) -> bool) {
     for wanted in wanted {
         let is_it = |column: &&mut Column| same_name(&column.name, &wanted.name) && may(column);
@@ -90,7 +91,7 @@ pub(super) fn retype_as(table: &mut Description, wanted: &[Column], may: impl Fn
     }
 }
 
-/// Whether a table reads its files as these hints have it, as far as they say something.
+/// Whether a table's dialect agrees with these hints, as far as they are given.
 pub(super) fn is_written_like(csv: &FolderCsv, hints: &CsvHints) -> bool {
     let has_header = csv.header_lines > csv.skip_lines;
     hints.delimiter.is_none_or(|delimiter| delimiter == csv.delimiter)
@@ -105,8 +106,7 @@ fn is_text(format: &FileFormat) -> bool {
     matches!(format, FileFormat::Json | FileFormat::Csv(_))
 }
 
-/// The columns of CSV files under the names that the table gives them: it reads them by place, so a header may name them
-/// in another way.
+/// The columns of CSV files under the table's names: they are read by position, so a header may use other names.
 pub(super) fn by_place(table: &Description, found: Schema) -> Schema {
     let declared = &table.storage.columns;
     let is_found = |name: &str| found.fields().iter().any(|f| same_name(f.name(), name));
@@ -120,8 +120,8 @@ pub(super) fn by_place(table: &Description, found: Schema) -> Schema {
     Schema::new(renamed.collect::<Fields>())
 }
 
-/// What is said of columns that are declared as something else than texts, and whose files have texts that inference takes
-/// for nothing else. Whether they can be read is known by those who read them. In JSON inference takes no text for a date.
+/// Notes on columns that are not declared as texts but whose files have texts, by inference. Whether they can be
+/// converted only shows when they are read. In JSON, inference never takes a text for a date.
 pub(super) fn texts(table: &Description, found: &Schema, format: &FileFormat) -> Vec<String> {
     let of_column = |column: &Column| {
         let is_text = found.fields().iter().any(|f| same_name(f.name(), &column.name) && f.data_type().is_string());
@@ -141,7 +141,7 @@ pub(super) fn texts(table: &Description, found: &Schema, format: &FileFormat) ->
     table.storage.columns.iter().filter(|_| is_text(format)).filter_map(of_column).collect()
 }
 
-/// Columns whose files hold what the table's type cannot.
+/// The columns whose files have values that the table's type cannot hold.
 pub(super) fn misfits(table: &Description, found: &Schema, format: &FileFormat) -> Vec<String> {
     let mut misfits = Vec::new();
     for field in found.fields() {
@@ -156,7 +156,7 @@ pub(super) fn misfits(table: &Description, found: &Schema, format: &FileFormat) 
     misfits
 }
 
-/// Whether values that were found can be read as they are declared, as far as types tell.
+/// Whether the values that were found can be read as declared, as far as types tell.
 fn fits(declared: &HiveType, found: &HiveType, text: bool) -> bool {
     use HiveType as H;
     let nested = |t: &H| matches!(t, H::Struct(_) | H::Array(_) | H::Map(..));
@@ -171,14 +171,14 @@ fn fits(declared: &HiveType, found: &HiveType, text: bool) -> bool {
         (H::Map(_, value), H::Struct(found)) => text && found.iter().all(|f| fits(value, &f.data_type, text)),
         (a, b) if nested(a) || nested(b) => false,
         (declared, found) if declared == found => true,
-        // What is written decides, which shows when it is read: any number is a text that may be a decimal or a date.
+        // The texts decide, when they are read: a text may be a decimal or a date.
         (_, H::String) if text => true,
         (H::Date | H::Timestamp | H::TimestampLocalTz | H::Binary | H::Decimal(..), _) if text => true,
         (declared, found) => {
             let (found, to) = (DataType::from(found), DataType::from(declared));
             let fits = if text { Policy::Read.fit(&found, &to) } else { Policy::Infer.fit(&found, &to) };
-            // Everything can be read as a text, and which numbers there are is looked at when they are read: a double takes
-            // those that it holds, a text of an integer may be short.
+            // Everything can be read as text, and numbers are checked when they are read: a double takes those that it
+            // holds, a varchar takes short integers.
             fits.is_some()
                 || to.is_string()
                 || to.is_floating() && found.is_numeric()
@@ -189,25 +189,25 @@ fn fits(declared: &HiveType, found: &HiveType, text: bool) -> bool {
 
 // --- partitions ----------------------------------------------------------------------------------------------------
 
-/// What the partitions of a table are, beside the folders that were found.
+/// The partitions of a table, compared with the folders that were found.
 #[derive(Debug, Default)]
 pub(super) struct Compared<'a> {
-    /// Folders that are not registered.
+    /// Unregistered folders.
     pub(super) new: Vec<(Vec<String>, &'a Part)>,
-    /// Folders that are registered, with their partitions.
+    /// Registered folders, with their partitions.
     pub(super) there: Vec<(Partition, &'a Part)>,
-    /// Partitions below the table's folder of whose files none is left.
+    /// Partitions below the table's folder without files.
     pub(super) missing: Vec<Partition>,
-    /// Partitions that are elsewhere: in a version that a run of hardtack has written, say.
+    /// The number of partitions elsewhere, for example in a version that a run has written.
     pub(super) elsewhere: usize,
-    /// Folders whose values are not of the types of the keys.
+    /// Folders whose values do not have the keys' types.
     pub(super) unfit: Vec<String>,
-    /// New folders whose values are written otherwise than the keys' types write them.
+    /// Notes on new folders whose values are not in the notation of the keys' types.
     pub(super) notes: Vec<String>,
 }
 
 impl<'a> Compared<'a> {
-    /// Leaves alone partitions in folders of which nobody knows all files.
+    /// Spares partitions in folders that could not be listed completely.
     pub(super) fn spare(&mut self, is_blind_to: impl Fn(&Path) -> bool) {
         let folder = |p: &Partition| p.storage.location.as_ref().and_then(|l| l.resolve().ok()).map(|r| r.path);
         let before = self.missing.len();
@@ -215,12 +215,12 @@ impl<'a> Compared<'a> {
         self.elsewhere += before - self.missing.len();
     }
 
-    /// Those that are registered come first: what is new has to fit them.
+    /// Registered folders come first: new ones have to fit them.
     pub(super) fn folders(&self) -> impl Iterator<Item = &'a Part> {
         self.there.iter().map(|(_, part)| *part).chain(self.new.iter().map(|(_, part)| *part))
     }
 
-    /// Leaves folders as they are: new ones are not registered.
+    /// Leaves out folders: new ones are not registered, registered ones stay unchanged.
     pub(super) fn leave_out(&mut self, is_unfit: impl Fn(&Part) -> bool) {
         self.new.retain(|(_, part)| !is_unfit(part));
         let before = self.there.len();
@@ -229,7 +229,7 @@ impl<'a> Compared<'a> {
     }
 }
 
-/// Compares the folders that were found with the partitions that are registered.
+/// Compares the folders that were found with the registered partitions.
 pub(super) fn compare<'a>(
     table: &Description,
     base: &Location,
@@ -253,7 +253,7 @@ pub(super) fn compare<'a>(
             Some(part) if is_same(&part.location, partition.storage.location.as_ref().unwrap_or(&part.location)) => {
                 compared.there.push((partition, part));
             }
-            // It was there once, and is here now.
+            // It was elsewhere before, and is here now.
             Some(part) if ours && !filled.contains(&at.path) => compared.there.push((partition, part)),
             None if ours && !filled.contains(&at.path) => compared.missing.push(partition),
             _ => compared.elsewhere += 1,
@@ -270,7 +270,7 @@ pub(super) fn compare<'a>(
     Ok(compared)
 }
 
-/// What is said of a key that is an integer, if a new folder writes one otherwise than a query does: `01` is 1.
+/// The note on an integer key, if a new folder's notation differs from a query's: `01` is 1.
 fn rewritten(table: &Description, key: &Column, at: usize, new: &[(Vec<String>, &Part)]) -> Option<String> {
     key.hive_type().ok().filter(|of| DataType::from(of).is_integer())?;
     let (value, read) = new.iter().find_map(|(values, _)| {
@@ -288,7 +288,7 @@ fn base_location(table: &Description, partition: &Partition) -> Result<Location>
     Ok(table.location()?.join(table.partition_name(&partition.values)))
 }
 
-/// A registered partition as it should be: with the table's columns, and these statistics. The same if it is so already.
+/// A registered partition with the table's columns and these statistics; unchanged if it already has them.
 pub(super) fn refreshed(
     table: &Description,
     partition: &Partition,
@@ -297,7 +297,7 @@ pub(super) fn refreshed(
 ) -> Option<Partition> {
     let mut fresh = partition.clone();
     let columns = &table.storage.columns;
-    // In CSV files columns are found by their places, which were others once, perhaps.
+    // CSV columns are read by position, and the positions may have been different.
     let by_place = matches!(TableFormat::of(&partition.storage, &table.parameters), Ok(TableFormat::Csv(_)) | Err(_));
     if !by_place || columns.starts_with(&partition.storage.columns) {
         fresh.storage.columns.clone_from(columns);
@@ -310,7 +310,7 @@ pub(super) fn refreshed(
     (counted || moved || fresh.storage.columns != partition.storage.columns).then_some(fresh)
 }
 
-/// Replaces partitions that are still as they were read. A run that points one elsewhere meanwhile comes out on top.
+/// Replaces partitions that have not changed since they were read. A run that points one elsewhere meanwhile wins.
 pub(super) async fn update(crawl: &Crawl<'_>, table: &Description, changes: &[(Partition, Partition)]) -> Result<()> {
     if changes.is_empty() {
         return Ok(());
@@ -336,7 +336,7 @@ pub(super) async fn update(crawl: &Crawl<'_>, table: &Description, changes: &[(P
     Ok(())
 }
 
-/// Drops partitions of whose files none is left; says which: files may have come meanwhile.
+/// Drops partitions that still have no files, since files may have appeared meanwhile; returns those that were dropped.
 pub(super) async fn drop_missing(
     crawl: &Crawl<'_>,
     table: &Description,
@@ -373,7 +373,7 @@ pub(super) async fn registered(catalog: &dyn Catalog, table: &Description) -> Re
     }
 }
 
-/// Whether the table as a whole is in a version that a run of hardtack has written.
+/// Whether the table as a whole is in a version that a run has written.
 pub(super) fn is_version(table: &Description) -> Result<bool> {
     Ok(base_of(table)?.join(VERSIONS).contains(table.location()?))
 }
@@ -385,7 +385,7 @@ pub(super) fn names<'p>(table: &Description, values: impl IntoIterator<Item = &'
     names
 }
 
-/// Forgets counts that are the business of the jobs that save to the table.
+/// Ignores counts that belong to the jobs that save to the table.
 pub(super) fn forget_counts(table: &mut Description, report: &CrawledTable) -> bool {
     let partitions = &report.partitions;
     let moved = !(partitions.added.is_empty() && partitions.dropped.is_empty());

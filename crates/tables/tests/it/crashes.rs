@@ -10,7 +10,7 @@ use hardtack_test_support::{Frame, JobBinary, rows};
 
 use crate::lake::read;
 
-/// The job: `MODE` says how it saves which rows.
+/// The job: `MODE` selects the rows and how they are saved.
 async fn main(ctx: &Context<String>) -> Result<()> {
     let table = Table::named("lake", "sales").grace_period(chrono::TimeDelta::zero());
     let description =
@@ -115,7 +115,7 @@ fn killed_at_any_step_readers_are_right_and_the_next_run_heals() {
     }
 }
 
-/// Every partition is as before or as after.
+/// Every partition has its old state or its new one.
 fn check(point: &str, before: &[String], now: &[String], after: &[String]) {
     for day in ["day=mon", "day=tue", "day=wed"] {
         let of = |rows: &[String]| rows.iter().filter(|row| row.starts_with(day)).cloned().collect::<Vec<_>>();

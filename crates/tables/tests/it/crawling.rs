@@ -1,4 +1,4 @@
-//! Tables that are found.
+//! Crawling tables.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::lake::{self, sales};
 use crate::saving::day;
 use crate::world::{World, cells, show};
 
-/// What a crawl says, in short.
+/// The report of a crawl, in short.
 pub(crate) fn said(report: &CrawlReport) -> String {
     let mut lines = Vec::new();
     for table in &report.tables {
@@ -64,7 +64,7 @@ pub(crate) async fn with(world: &World, location: &str, options: &CrawlOptions) 
     }
 }
 
-/// What the catalog has.
+/// The contents of the catalog.
 async fn everything(catalog: &dyn Catalog) -> (Vec<Description>, BTreeMap<String, Vec<Partition>>) {
     let tables = catalog.list_tables("lake").await.unwrap_or_default();
     let mut partitions = BTreeMap::new();
@@ -74,7 +74,7 @@ async fn everything(catalog: &dyn Catalog) -> (Vec<Description>, BTreeMap<String
     (tables, partitions)
 }
 
-/// Nothing changes when it is done again.
+/// Checks that a second crawl changes nothing.
 pub(crate) async fn settled(world: &World, location: &str) {
     let before = everything(world.catalog.as_ref()).await;
     let report = crawl(&world.ctx, &Location::from(location), "lake", &CrawlOptions::default()).await.unwrap();
@@ -186,7 +186,7 @@ async fn a_lake_becomes_a_database() {
     assert_eq!(partitions["orders_v2"][0].storage.columns, tables[4].storage.columns);
 }
 
-/// A format, the files of a table in it, and what comes of them.
+/// The files of a table in some format, and the expected outcome.
 #[rstest]
 #[case::widened(&[("a.jsonl", r#"{"a": 1, "b": true}"#), ("b.jsonl", r#"{"a": 1.5, "c": "x"}"#), ("c.jsonl", r#"{"b": "y"}"#)], "a double, b string, c string")]
 #[case::caseless(&[("a.jsonl", r#"{"Id": 1, "By": {"First": 1}}"#)], "id bigint, by struct<first:bigint>")]
@@ -224,7 +224,7 @@ async fn a_lake_becomes_a_database() {
 async fn files_become_columns(#[case] files: &[(&str, &str)], #[case] expected: &str) {
     let world = World::new();
     for (name, text) in files {
-        // As it stands, for paths of stores are not escaped twice.
+        // Verbatim, because paths of stores are not escaped twice.
         world.put(format!("memory:/t/{name}"), (*text).to_owned()).await;
     }
     let report = crawl(&world.ctx, &Location::from("memory:/t"), "lake", &CrawlOptions::default()).await.unwrap();
@@ -254,7 +254,7 @@ async fn files_become_columns(#[case] files: &[(&str, &str)], #[case] expected: 
     };
     found.extend(report.problems.iter().map(|p| format!("! {}", p.message)));
     match expected {
-        // What a broken file is told to be is the business of its reader, but the file is named.
+        // Its reader decides how a broken file is reported, but the file is named.
         "! " => assert!(found.starts_with("! ") && found.contains(files[0].0), "{found}"),
         expected => assert_eq!(found, expected),
     }
@@ -353,7 +353,7 @@ async fn one_bad_partition_does_not_hold_up_the_others() {
     ");
     settled(&world, "memory:/lake").await;
     assert_eq!(cells(sql(&world.ctx, "select x from lake.t order by x").await).await, "2;3");
-    // What is registered counts, and not what is new.
+    // Registered partitions take precedence over new ones.
     for day in 5..9 {
         put(day, parquet(&schema! { x: string }, r#"{"x": "odd"}"#)).await;
     }
@@ -376,7 +376,7 @@ async fn one_bad_partition_of_texts_does_not_hold_up_the_others() {
     assert_eq!(cells(sql(&world.ctx, "select x from lake.t order by x").await).await, "1;4");
 }
 
-/// Old and new writers of one data set: Spark of old and of today, and others.
+/// Old and new writers of one data set: old and current Spark, and others.
 #[tokio::test]
 async fn partitions_of_old_and_new_writers_are_one_table() {
     let world = World::new();
@@ -497,7 +497,7 @@ async fn copies_and_unfinished_files_are_named() {
     for copy in ["/a.jsonl.bak `.bak` is", "/a.jsonl~ `~` is", "/b.jsonl.TMP `.tmp` is"] {
         assert!(said.contains(&format!("! memory:/lake/t{copy} what copies")), "{said}");
     }
-    // As Hive, Spark and Athena would.
+    // Like Hive, Spark and Athena.
     assert_eq!(cells(sql(&world.ctx, "select count(*) from lake.t").await).await, "4");
     let exclude = ["**/*.bak", "**/*~", "**/*.TMP"].map(str::to_owned).to_vec();
     let said = with(&world, "memory:/lake", &CrawlOptions { exclude, ..CrawlOptions::default() }).await;
@@ -505,7 +505,7 @@ async fn copies_and_unfinished_files_are_named() {
     assert_eq!(cells(sql(&world.ctx, "select count(*) from lake.t").await).await, "1");
 }
 
-/// And not of those above it, too.
+/// And not about its parents as well.
 #[tokio::test]
 async fn what_is_wrong_with_a_folder_is_said_of_it_alone() {
     let world = World::new();
@@ -564,7 +564,7 @@ async fn a_type_that_is_said_stays() {
     settled(&world, "memory:/lake").await;
     let rows = "select x, y from lake.t order by x";
     assert_eq!(cells(sql(&world.ctx, rows).await).await, "2|2.0;odd|1.5");
-    // What comes later is read so, too.
+    // Later files are read in the same way.
     put(3, parquet(&schema! { x: boolean, y: int }, r#"{"x": true, "y": 3}"#)).await;
     assert_snapshot!(crawled(&world, "memory:/lake").await, @"
     Updated lake.t parquet memory:/lake/t
@@ -573,7 +573,7 @@ async fn a_type_that_is_said_stays() {
     ");
     settled(&world, "memory:/lake").await;
     assert_eq!(cells(sql(&world.ctx, rows).await).await, "2|2.0;odd|1.5;true|3.0");
-    // It may be said of tables that are there.
+    // It can be set for existing tables.
     assert_snapshot!(with(&world, "memory:/lake", &types(&[("y", "string")])).await, @"
     Updated lake.t parquet memory:/lake/t
       ~ y decimal(20,1) -> string
@@ -583,7 +583,7 @@ async fn a_type_that_is_said_stays() {
     ");
     settled(&world, "memory:/lake").await;
     assert_eq!(cells(sql(&world.ctx, rows).await).await, "2|2;odd|1.50;true|3");
-    // A type of which values of the files are none, and a column that is not there.
+    // A type that no value of the files has, and a missing column.
     assert_snapshot!(with(&world, "memory:/lake", &types(&[("x", "date"), ("why", "int")])).await, @"
     Unchanged lake.t parquet memory:/lake/t
     ! memory:/lake --type: no table here has a column `why`
@@ -610,7 +610,7 @@ async fn texts_are_declared_as_what_is_said() {
     world.put("memory:/lake/t/b.csv", "id,price,note\nnine,1.5,d\n").await;
     let refused = show(sql(&world.ctx, "select id from lake.t").await).await;
     assert!(refused.contains("b.csv"), "{refused}");
-    // Inference has taken these for texts.
+    // These are texts by inference.
     world.put("memory:/decimals/t.csv", "day;price\n31.12.2024;1,50\n01.01.2025;2,75\n").await;
     let types = [("day", "date"), ("price", "decimal(10,2)")].map(|(name, of)| (name.to_owned(), of.parse().unwrap()));
     let wanted = CrawlOptions { types: types.into(), ..CrawlOptions::default() };
@@ -624,7 +624,7 @@ async fn texts_are_declared_as_what_is_said() {
     ");
     let refused = show(sql(&world.ctx, "select price from lake.decimals").await).await;
     assert!(refused.contains("line: 2, column: price, value: \"1,50\""), "{refused}");
-    // Nobody has said what these are, and texts may still be numbers.
+    // No type is set for these, and texts may still be numbers.
     world.put("memory:/lake/u/k=1/a.jsonl", r#"{"id": 1}"#).await;
     crawled(&world, "memory:/lake").await;
     world.put("memory:/lake/u/k=2/a.jsonl", r#"{"id": "x"}"#).await;
@@ -637,7 +637,7 @@ async fn texts_are_declared_as_what_is_said() {
     settled(&world, "memory:/lake/u").await;
 }
 
-/// The way out of a column that has objects in one place and texts in another, for new tables and for those that are there.
+/// The hint for a column with objects in one place and texts in another, for new and existing tables.
 #[tokio::test]
 async fn objects_and_texts_are_one_column_if_it_is_said_to_be_a_string() {
     let world = World::new();
@@ -651,7 +651,7 @@ async fn objects_and_texts_are_one_column_if_it_is_said_to_be_a_string() {
     ");
     settled(&world, "memory:/t").await;
     assert_eq!(cells(sql(&world.ctx, "select * from lake.t order by id").await).await, "1|{\"x\": 1};2|text");
-    // A table that is there, in which nobody has said so before.
+    // An existing table, for which nothing was set before.
     crawled(&world, "memory:/u").await;
     world.put("memory:/u/b.jsonl", "{\"id\": 2, \"v\": [1, {\"y\": 2}]}").await;
     let read = "select v from lake.u order by id";
@@ -712,7 +712,7 @@ async fn what_is_declared_of_texts_stays() {
         [("id", "string"), ("at", "timestamp"), ("by", "struct<name:string>")].map(|(n, t)| Column::foreign(n, t)),
     );
     world.create(&json).await;
-    // The header has a name of its own for the first column.
+    // The header uses another name for the first column.
     world.put("memory:/lake/csv/a.csv", "id,day,n,more\n1,2024-01-01,1.5,x\n").await;
     world
         .put("memory:/lake/json/a.jsonl", r#"{"id": 1, "at": "2024-01-01T00:00:00Z", "by": {"name": "x", "age": 1}}"#)
@@ -768,7 +768,7 @@ async fn a_name_is_never_taken_from_another_table() {
 async fn nested_folders_and_stray_files() {
     let world = World::new();
     let json = r#"{"a": 1}"#;
-    // Files deeper in a table are its files, also where nothing is in its own folder.
+    // Files deeper in a table belong to it, even if its own folder has none.
     world.put("memory:/lake/deep/a.jsonl", json).await;
     world.put("memory:/lake/deep/2024/01/a.jsonl", json).await;
     // A stray file does not hide the tables beside it.
@@ -952,7 +952,7 @@ async fn what_jobs_have_replaced_stays_replaced() {
     world.save(sales(), rows! { id, day; 1, "mon"; 2, "tue" }).await;
     world.save(sales().overwrite_partitions(), day("mon", &[3])).await;
     let before = everything(world.catalog.as_ref()).await;
-    // The old file is still there, and its folder is that of the partition by custom.
+    // The old file still exists, in the partition's default folder.
     assert_eq!(world.files("lake/sales/day=mon").len(), 1);
     assert_snapshot!(crawled_lake(&world).await, @"Unchanged lake.sales parquet /sales");
     assert_eq!(everything(world.catalog.as_ref()).await, before);
@@ -960,7 +960,7 @@ async fn what_jobs_have_replaced_stays_replaced() {
     vacuum(&world.run(), &sales(), &at_once).await.unwrap();
     assert_snapshot!(crawled_lake(&world).await, @"Unchanged lake.sales parquet /sales");
     assert_eq!(everything(world.catalog.as_ref()).await, before);
-    // Everything is in versions now, and nothing of it is missing.
+    // Everything is in versions now, and nothing is reported as missing.
     world.save(sales().overwrite(), rows! { id, day; 5, "mon"; 6, "tue" }).await;
     vacuum(&world.run(), &sales(), &at_once).await.unwrap();
     let delete = CrawlOptions { delete_missing: true, ..CrawlOptions::default() };
@@ -983,7 +983,7 @@ async fn tables_that_jobs_replace_as_a_whole_are_left_alone() {
     assert_eq!(world.rows("sales").await, ["id=2"]);
 }
 
-/// Where nobody has ever put a file but jobs that replace, no crawl sees any: that is as it should be, too.
+/// If only jobs that replace have ever written files, a crawl sees none, and that is as it should be.
 #[tokio::test]
 async fn a_lake_whose_only_table_is_replaced_by_jobs_has_no_problems() {
     for keys in ["", "day: string"] {
@@ -1002,7 +1002,7 @@ async fn a_lake_whose_only_table_is_replaced_by_jobs_has_no_problems() {
         }
         assert_eq!(everything(world.catalog.as_ref()).await, before);
     }
-    // That there is nothing at all is still said.
+    // A completely empty lake is still reported.
     let nothing = crawled_lake(&lake::World::new().await).await;
     assert!(nothing.contains("no file here is Parquet, JSON, CSV or Avro"), "{nothing}");
 }
@@ -1013,7 +1013,7 @@ async fn counts_of_jobs_stay_right_beside_crawls() {
     world.save(sales(), rows! { id, day; 1, "mon" }).await;
     crawled_lake(&world).await;
     world.save(sales(), rows! { id, day; 2, "mon"; 3, "tue" }).await;
-    // Somebody else adds a partition, of which nobody counts the rows.
+    // Somebody else adds a partition without a row count.
     let from = world.files("lake/sales/day=tue").remove(0);
     let copy = world.dir.path().join("lake/sales/day=wed/b.parquet");
     std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
@@ -1038,7 +1038,7 @@ async fn counts_of_jobs_stay_right_beside_crawls() {
     );
 }
 
-/// A run that has committed is published while a crawl updates the partitions that it points elsewhere.
+/// A committed run is published while a crawl updates the partitions that the run points elsewhere.
 #[tokio::test]
 async fn a_run_that_comes_at_the_same_time_comes_out_on_top() {
     let world = lake::World::new().await;
@@ -1070,7 +1070,7 @@ async fn a_run_that_comes_at_the_same_time_comes_out_on_top() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// What our own writer has written is read by name as it is read directly; and a second crawl finds nothing to do.
+    /// Files of our own writer read the same by name and directly, and a second crawl finds nothing to do.
     #[test]
     fn a_crawled_table_has_the_rows_of_its_files(
         rows in prop::collection::vec((any::<Option<i64>>(), "[a-z]{0,3}", prop::option::of("[ -~äß東]{1,6}"), 0..4_i64), 1..12),

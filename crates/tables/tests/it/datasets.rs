@@ -1,4 +1,4 @@
-//! Which folders and files a crawl takes for tables.
+//! Which folders and files become tables.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -29,7 +29,7 @@ async fn put(world: &World, files: &[(&str, &str)]) {
     }
 }
 
-/// The tables of the catalog, each with its folder, keys, partitions and patterns of files.
+/// The tables of the catalog, each with its folder, keys, partitions and file patterns.
 async fn tables(catalog: &dyn Catalog) -> String {
     let mut lines = Vec::new();
     for table in catalog.list_tables("lake").await.unwrap_or_default() {
@@ -47,7 +47,7 @@ async fn tables(catalog: &dyn Catalog) -> String {
     lines.join("; ")
 }
 
-/// A second crawl finds nothing to do, and says the same problems.
+/// Checks that a second crawl finds nothing to do and reports the same problems.
 async fn settled(world: &World, options: &CrawlOptions, problems: &CrawlReport) {
     let before = tables(world.catalog.as_ref()).await;
     let again = with(world, options).await;
@@ -113,7 +113,7 @@ async fn folders_and_files_are_tables(#[case] files: &[(&str, &str)], #[case] ex
     settled(&world, &CrawlOptions::default(), &report).await;
 }
 
-/// What somebody says of a lake, and what comes of it.
+/// The options for a lake, and the outcome.
 #[rstest]
 #[case::names(&[("e/2023/11/a.json", P)], &["year", "Month"], None, &[], "e at /e by year, month: 2023/11")]
 #[case::fewer_names(&[("e/2023/11/a.json", P)], &["year"], None, &[], "e at /e by year, partition_1: 2023/11")]
@@ -149,7 +149,7 @@ async fn wishes_are_granted(
     let too_many = said(&report).contains("there is no folder for `month` of --partition-names");
     assert_eq!(too_many, names == ["year", "month"], "{}", said(&report));
     settled(&world, &options, &report).await;
-    // What was decided is read so, and stays without being said again.
+    // Readers follow the decision, and it stays without repeating the option.
     for table in world.catalog.list_tables("lake").await.unwrap() {
         assert!(!cells(sql(&world.ctx, &format!("select * from lake.{}", table.name)).await).await.is_empty());
     }
@@ -203,7 +203,7 @@ async fn a_landing_zone_is_one_table() {
     GET 1
     LIST 1
     ");
-    // The next hours come; the table keeps its keys, whatever is said now.
+    // The next hours arrive; the table keeps its keys, whatever the options say now.
     world.put(format!("{AT}/events/2023/11/15/10/s-1-10.json"), r#"{"id": 20, "kind": "x", "more": 1}"#).await;
     world.asked();
     assert_snapshot!(said(&with(&world, &CrawlOptions::default()).await).lines().filter(|line| !line.contains("~")).collect::<Vec<_>>().join("\n"), @"
@@ -212,7 +212,7 @@ async fn a_landing_zone_is_one_table() {
       statistics
       + year=2023/month=11/day=15/hour=10
     ");
-    // Nothing is looked at twice of a table that is there.
+    // Files of an existing table are not examined twice.
     assert!(world.asked().contains("GET 11"));
     settled(&world, &CrawlOptions::default(), &CrawlReport::default()).await;
     let rows = world.load("lake.events").await.unwrap();
@@ -221,7 +221,7 @@ async fn a_landing_zone_is_one_table() {
 
 #[tokio::test]
 async fn partitions_of_others_without_names_are_understood() {
-    // As Athena's manual tells it for Firehose: partitions are added by hand, with their locations.
+    // As in Athena's manual for Firehose: partitions are added by hand, with their locations.
     let world = World::new();
     let table = Description::new("lake", "events", &TableFormat::Json, format!("{AT}/events"))
         .with_columns([hardtack_catalog::Column::foreign("id", "bigint")])
@@ -277,7 +277,7 @@ async fn files_of_one_folder_are_tables_of_their_own_and_stay_so() {
       + text string
     ");
     settled(&world, &CrawlOptions::default(), &report).await;
-    // More of one of them, and something new.
+    // Another file of one of them, and a new one.
     put(&world, &[("s/patients_2.csv", "id,name,city\n2,z,y\n"), ("s/payers.csv", "payer,amount\nx,1\n")]).await;
     let report = with(&world, &CrawlOptions::default()).await;
     assert_eq!(
@@ -298,14 +298,14 @@ async fn files_of_one_folder_are_tables_of_their_own_and_stay_so() {
     settled(&world, &CrawlOptions::default(), &report).await;
     assert_snapshot!(cells(sql(&world.ctx, "select id, name from lake.patients order by id").await).await, @"1|x;2|z");
     assert_snapshot!(cells(world.load("lake.encounters").await.unwrap()).await, @"1|x|y");
-    // Whoever removes rows of one of them leaves the others alone.
+    // Removing rows of one of them leaves the others alone.
     let removed =
         purge(&world.ctx, &Table::named("lake", "patients"), chrono::TimeDelta::milliseconds(-1), true).await.unwrap();
     assert_eq!(
         removed.files.iter().map(Location::as_str).collect::<Vec<_>>(),
         ["memory:/lake/s/patients.csv", "memory:/lake/s/patients_2.csv"]
     );
-    // One of them goes.
+    // One of them is deleted.
     let (store, path) = world.ctx.stores().open(&Location::from("memory:/lake/s/payers.csv")).unwrap();
     object_store::ObjectStoreExt::delete(&store.objects, &path).await.unwrap();
     let report = with(&world, &CrawlOptions::default()).await;
@@ -335,7 +335,7 @@ async fn nothing_is_saved_to_some_files_of_a_folder() {
     assert_snapshot!(cells(world.load("lake.patients").await.unwrap()).await, @"1|x|y");
 }
 
-/// Where a new partition goes: to a folder `key=value`, as everywhere. The catalog knows the place of each.
+/// A new partition goes to a folder `key=value`, as everywhere. The catalog knows the location of each.
 #[tokio::test]
 async fn jobs_save_to_partitions_without_names() {
     let world = lake::World::new().await;
@@ -366,7 +366,7 @@ async fn jobs_save_to_partitions_without_names() {
     assert!(crawled(&CrawlOptions::default()).await.is_unchanged());
     world.save(sales().overwrite_partitions(), rows! { id, day: Date32; 5, "2026-01-02"; 6, "2026-01-04" }).await;
     assert!(crawled(&CrawlOptions::default()).await.is_unchanged());
-    // And more is delivered.
+    // And more files are delivered.
     let folder = world.dir.path().join("lake/sales/2026-01-05");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("a.parquet"), file(7)).unwrap();
@@ -384,7 +384,7 @@ async fn what_is_left_out_stays_out_and_is_not_missed() {
     put(&world, &[("u/notes.txt", "see wiki")]).await;
     let report = with(&world, &CrawlOptions::default()).await;
     assert_snapshot!(report.problems[0].message, @"the files are not of one format: 1 file of CSV (memory:/lake/u/a.csv), 1 file of no known format (memory:/lake/u/notes.txt); move those of another format, hide them by a leading `_`, or leave them out by --exclude");
-    // The way out can be taken.
+    // The hint works.
     let options = CrawlOptions {
         exclude: vec!["u/*.txt".into(), "t/y=2".into()],
         delete_missing: true,
@@ -438,7 +438,7 @@ async fn one_bad_thing_does_not_hold_up_the_others(#[case] make: fn(&Path), #[ca
             assert!(error.get("way out").is_some(), "{error}");
         }
     }
-    // Left out, it is no problem any more; neither is it for readers.
+    // Once excluded, it is not a problem any more, for readers neither.
     let (bad, _) = problem.split_once(':').unwrap();
     let options = CrawlOptions { exclude: vec![bad.replace(['\n', '\u{fffd}'], "?")], ..CrawlOptions::default() };
     let report = crawl(&world.run(), &at, "lake", &options).await.unwrap();

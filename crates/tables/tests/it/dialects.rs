@@ -1,4 +1,4 @@
-//! How the text files of tables are written: found out, said, kept in the table's description, and read back.
+//! The dialects of a table's text files: detected, set by options, stored in the description, and read back.
 
 use hardtack_catalog::Catalog;
 use hardtack_core::Location;
@@ -25,12 +25,12 @@ async fn rows(world: &World) -> String {
 
 async fn cells_of(world: &World) -> Result<String, String> {
     let rows = sql(&world.ctx, "select * from lake.t order by 1").await;
-    // What is wrong is told, too.
+    // Errors are reported, too.
     rows.clone().collect().await.map_err(|e| hardtack_core::Error::from(e).to_string())?;
     Ok(cells(rows).await)
 }
 
-/// What is found out without a word from anybody, what is said of it, and the rows that a query has.
+/// The dialect detected without options, the notes, and the rows of a query.
 #[rstest]
 #[case::years(
     &[("a.csv", "country,2019,2020\nDE,10,20\n")],
@@ -111,7 +111,7 @@ async fn what_is_refused_has_a_way_out(#[case] files: &[(&str, &str)], #[case] w
     assert!(told.contains("! memory:/t") && told.contains(way_out), "{told}");
 }
 
-/// What is said, what the description of the table says of the dialect then, and the rows that a query has.
+/// The options, the dialect in the table's description, and the rows of a query.
 #[rstest]
 #[case::delimiter(CsvHints { delimiter: Some(b';'), ..CsvHints::default() }, "id;n;y\n1;2,a;3,b\n", r#"{"field.delim": ";", "serialization.format": ";", "serialization.null.format": ""} header 1"#, "1|2,a|3,b")]
 #[case::no_quotes(CsvHints { quote: Some(None), ..CsvHints::default() }, "id,pipe\n1,\"5\" wide\n", r#"{"field.delim": ",", "serialization.format": ",", "serialization.null.format": ""} header 1"#, "1|\"5\" wide")]
@@ -147,7 +147,7 @@ async fn options_are_kept_in_the_table(
     let notes: String = report.tables[0].notes.iter().map(|note| format!("; {note}")).collect();
     assert_eq!(format!("{:?}{}{notes}", table.storage.serde_parameters, own.concat()), told);
     assert_eq!(rows(&world).await, values);
-    // A table that is there knows how its files are written.
+    // An existing table has its dialect.
     settled(&world, "memory:/t").await;
     let again = with(&world, "memory:/t", &options).await;
     assert!(again.starts_with("Unchanged") && !again.contains("--csv"), "{again}");
@@ -156,8 +156,8 @@ async fn options_are_kept_in_the_table(
     assert!(otherwise.contains("note: a table keeps how its files are read"), "{otherwise}");
 }
 
-/// One file of a folder is written in another way. It is that file that is wrong, whatever is said of all, and the folder
-/// stays one table.
+/// One file of a folder has another dialect. That file is the problem, whatever the options say about all files, and
+/// the folder stays one table.
 #[rstest]
 #[case::header(
     "id,name\n1,Ann\n2,Bob\n",
@@ -194,7 +194,7 @@ async fn a_file_that_is_written_in_another_way_is_a_problem_of_its_folder(
     assert!(told.starts_with(expected) && told.matches("memory:/t ").count() <= 1, "{told}");
 }
 
-/// Where the first lines tell nothing, what was said tells which files are data sets of their own.
+/// If the first lines are not conclusive, the options decide which files are data sets of their own.
 #[tokio::test]
 async fn headers_that_are_said_tell_data_sets_apart() {
     let world =
@@ -231,12 +231,12 @@ async fn later_files_are_held_to_what_the_table_says() {
     world.put("memory:/t/b.csv", "id;name\n2;y\n").await;
     let told = crawled(&world, "memory:/t").await;
     assert!(told.contains("seem to be separated by `;`, not by `,` (file: memory:/t/b.csv"), "{told}");
-    // Names that are no values, and none of the columns, are a header in another language.
+    // Names that are neither values nor columns are a header in another language.
     world.put("memory:/t/b.csv", "Nummer,Name\n2,y\n").await;
     assert_eq!(rows(&world).await, "1|x;2|y");
 }
 
-/// One of the lines that are skipped there is the header, and a row would be taken for it.
+/// One of the skipped lines is the header, and a row would be taken for it.
 #[rstest]
 #[case::one("# x\n")]
 #[case::two("# x\n# y\n")]

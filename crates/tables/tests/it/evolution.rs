@@ -1,4 +1,4 @@
-//! How a table's columns follow its rows.
+//! Schema evolution of tables.
 
 use hardtack_tables::SchemaEvolution::{self, AddColumns, Fail, WidenTypes};
 use hardtack_test_support::{Frame, rows};
@@ -6,7 +6,7 @@ use rstest::rstest;
 
 use crate::lake::{World, columns_of, sales};
 
-/// The columns of the table after rows with these columns were saved, or why they were not.
+/// The columns of the table after rows with these columns were saved, or the error.
 async fn evolved(table: &str, how: SchemaEvolution, rows: Frame) -> String {
     let world = World::with_sales(table, "day: string").await;
     match world.stage(sales().schema_evolution(how), rows).await {

@@ -1,4 +1,4 @@
-//! Catalogs that give up, or let others come first.
+//! Catalogs that fail, or let others come first.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,13 +10,13 @@ use hardtack_core::{Error, Result};
 
 type Meanwhile = Box<dyn FnOnce() + Send>;
 
-/// Fails at the change of this number (from 0), before it is made or after, and at all that come later.
+/// Fails at the change with this number (from 0), before or after it is made, and at all later ones.
 pub(crate) struct FaultyCatalog {
     inner: Arc<dyn Catalog>,
     changes: AtomicUsize,
     fails_at: usize,
     made: bool,
-    /// What others do just before partitions are read by their values, or updated, for the first time.
+    /// What others do just before the first time that partitions are read by their values, or updated.
     before_read: Mutex<Option<Meanwhile>>,
     before_update: Mutex<Option<Meanwhile>>,
 }
@@ -46,7 +46,7 @@ impl FaultyCatalog {
         Self { inner, changes: AtomicUsize::new(0), fails_at, made, before_read, before_update }
     }
 
-    /// Whether it came to that.
+    /// Whether it has failed.
     pub(crate) fn has_failed(&self) -> bool {
         self.changes.load(Ordering::Relaxed) > self.fails_at
     }
@@ -60,7 +60,7 @@ impl FaultyCatalog {
     }
 }
 
-/// In a thread of their own, as in a process of their own.
+/// Runs the others in a thread of their own, as if in another process.
 fn let_others(meanwhile: &Mutex<Option<Meanwhile>>) {
     let meanwhile = meanwhile.lock().unwrap().take();
     if let Some(meanwhile) = meanwhile {

@@ -1,4 +1,4 @@
-//! Files to read.
+//! Test files.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -43,7 +43,7 @@ pub fn gzip(text: &str) -> Vec<u8> {
     })
 }
 
-/// A timestamp as Spark and Hive have long written them: the day, and nanoseconds within it.
+/// A timestamp as old Spark and Hive write it: the day, and nanoseconds within it.
 pub fn int96(column: &str, days_since_1970: u32, nanos: u64) -> Vec<u8> {
     let schema = parse_message_type(&format!("message m {{ required int96 {column}; }}")).unwrap();
     let mut writer = SerializedFileWriter::new(Vec::new(), schema.into(), std::sync::Arc::default()).unwrap();

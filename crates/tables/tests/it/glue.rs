@@ -16,7 +16,7 @@ use crate::crawling::said;
 use crate::files::gzip;
 use crate::lake::columns_of;
 
-/// A bucket and a database, and proxies before them that note what is asked.
+/// A bucket and a database, behind proxies that record the requests.
 struct World {
     bucket: Bucket,
     database: Database,
@@ -53,7 +53,7 @@ impl World {
         Table::named(self.database.name(), "sales").create_if_missing(table)
     }
 
-    /// A run that saves rows, and is published twice, as if it had been rolled forward.
+    /// Saves rows in a run that is published twice, as if it had been rolled forward.
     async fn save(&self, table: Table, rows: Frame) {
         let ctx = self.run();
         let staged = table.stage(&ctx.staging("out"), rows.to_df(ctx.session())).await.unwrap();
@@ -72,7 +72,7 @@ impl World {
         self.database.call(operation, &json!({ "DatabaseName": self.database.name(), "Name": name, "TableName": name }))
     }
 
-    /// What Glue knows of the table's partitions; the names of version folders are left out.
+    /// The table's partitions in Glue, without the names of version folders.
     fn partitions(&self) -> String {
         let answer = self.ask("GetPartitions", "sales");
         let mut lines: Vec<String> = answer["Partitions"].as_array().unwrap().iter().map(|p| self.line(p)).collect();
@@ -93,7 +93,7 @@ impl World {
         format!("{} {place} ({columns}) {}", partition["Values"], partition["Parameters"]["recordCount"])
     }
 
-    /// Without what is different in each test.
+    /// The text without the parts that differ in each test.
     fn plain(&self, text: &str) -> String {
         text.replace(self.bucket.location().as_str(), "s3://BUCKET").replace(self.database.name(), "DB")
     }
@@ -103,7 +103,7 @@ impl World {
 #[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
 async fn partitions_are_registered_replaced_and_dropped() {
     let world = World::new();
-    // Glue asks for less, now and then.
+    // Glue throttles some requests.
     world.glue.inject(Fault::throttling(), "BatchCreatePartition|UpdateTable|BatchUpdatePartition", 3);
     world.save(world.sales(), rows! { id, day; 1, "mon"; 2, "mon"; 3, "tue" }).await;
     assert_snapshot!(world.partitions(), @r#"
@@ -121,11 +121,11 @@ async fn partitions_are_registered_replaced_and_dropped() {
     ["wed"] _versions/*/day=wed (id:int) "1"
     "#);
     assert_frame(world.load().await, rows! { id: Int32, day; 4, "mon"; 3, "tue"; 5, "wed" });
-    // Who has planned before still finds what was there then.
+    // A query that was planned before still finds its files.
     let old = collect(plan, task).await.unwrap();
     assert_eq!(old.iter().map(|batch| batch.num_rows()).sum::<usize>(), 3);
 
-    // What is appended goes where the partition is.
+    // Appended rows go to the partition's location.
     world.save(world.sales(), rows! { id, day; 6, "mon" }).await;
     assert_frame(world.load().await, rows! { id: Int32, day; 4, "mon"; 6, "mon"; 3, "tue"; 5, "wed" });
 
@@ -161,7 +161,7 @@ async fn tables_follow_their_rows() {
     assert_snapshot!(world.plain(&error.chain()), @"the table does not have these columns (table: DB.sales, columns: more, way out: drop them before saving, or let the table grow: .schema_evolution(AddColumns))");
 }
 
-/// How many requests a question costs follows from what is asked, not from the size of the table.
+/// The number of requests depends on the query, not on the size of the table.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
 async fn only_what_a_filter_leaves_is_listed_and_read() {
@@ -189,7 +189,7 @@ async fn only_what_a_filter_leaves_is_listed_and_read() {
     let (rows, of_glue, of_s3) = asked(col("id").gt_eq(lit(0))).await;
     assert_eq!((rows, of_glue.len(), lists(&of_s3)), (60, 2, 60));
 
-    // A dry run asks what the columns are, and nothing else.
+    // A dry run requests the columns and nothing else.
     let before = (world.glue.requests("").len(), world.s3.requests("").len());
     assert_eq!(world.sales().schema(&world.run().loading("a")).await.unwrap().fields().len(), 2);
     assert_eq!((world.glue.requests("").len() - before.0, world.s3.requests("").len() - before.1), (1, 0));

@@ -16,14 +16,14 @@ use hardtack_core::{Clock, JobContext, Location, PublishAction, Result, Sink, St
 use hardtack_tables::Table;
 use hardtack_test_support::{Frame, TempLake};
 
-/// What is there: files below `lake/`, and a catalog with the database `lake`.
+/// Files below `lake/`, and a catalog with the database `lake`.
 pub(crate) struct World {
     pub(crate) dir: TempLake,
     pub(crate) catalog: Arc<dyn Catalog>,
     clock: Arc<Later>,
 }
 
-/// The machine's clock, set forward.
+/// The machine's clock, moved forward.
 #[derive(Debug, Default)]
 struct Later(Mutex<TimeDelta>);
 
@@ -46,14 +46,14 @@ impl World {
         Self { dir, catalog, clock: Arc::default() }
     }
 
-    /// With the table `lake.sales` of these columns and keys (`"id: bigint, name: string"`).
+    /// A world with the table `lake.sales`, with these columns and keys (`"id: bigint, name: string"`).
     pub(crate) async fn with_sales(columns: &str, keys: &str) -> Self {
         let world = Self::new().await;
         world.catalog.create_table(&world.description("sales", columns, keys)).await.unwrap();
         world
     }
 
-    /// The usual table: partitioned by `day`.
+    /// A world with the usual table, partitioned by `day`.
     pub(crate) async fn partitioned() -> Self {
         Self::with_sales("id: bigint", "day: string").await
     }
@@ -84,14 +84,14 @@ impl World {
         ctx
     }
 
-    /// Stages rows in a run of their own, to be published later.
+    /// Stages rows in a new run, to be published later.
     pub(crate) async fn stage(&self, table: Table, rows: Frame) -> Result<(JobContext, Staged)> {
         let ctx = self.run();
         let staged = table.stage(&ctx.staging("out"), rows.to_df(ctx.session())).await?;
         Ok((ctx, staged))
     }
 
-    /// A run that saves rows to a table.
+    /// Saves rows to a table in a new run.
     pub(crate) async fn save(&self, table: Table, rows: Frame) -> Vec<PublishAction> {
         let (ctx, staged) = self.stage(table, rows).await.unwrap();
         ctx.publish(&staged.publish).await.unwrap();
@@ -106,12 +106,12 @@ impl World {
         self.catalog.all_partitions(&self.table(name).await, &Predicate::all()).await.unwrap()
     }
 
-    /// The rows of a table as a reader of the catalog sees them, each as a line; sorted.
+    /// The rows of a table as readers of the catalog see them, as sorted lines.
     pub(crate) async fn rows(&self, name: &str) -> Vec<String> {
         read(self.catalog.as_ref(), name).await.unwrap()
     }
 
-    /// `recordCount` and whether `totalSize` is what the files have, of the table and of each partition.
+    /// `recordCount`, and whether `totalSize` matches the files, for the table and each partition.
     pub(crate) async fn counts(&self, name: &str) -> BTreeMap<String, String> {
         let table = self.table(name).await;
         let mut counts = BTreeMap::new();
@@ -133,13 +133,13 @@ impl World {
         counts
     }
 
-    /// Files below the table's folder that only versions and records have.
+    /// The files of versions and records below the table's folder.
     pub(crate) fn versions(&self, name: &str) -> Vec<String> {
         let all = self.dir.files(&format!("lake/{name}"));
         all.into_iter().filter(|file| file.contains("/_versions/")).collect()
     }
 
-    /// Files that whoever lists this folder sees.
+    /// The files that readers of this folder see.
     pub(crate) fn files(&self, folder: &str) -> Vec<String> {
         self.dir.files(folder).into_iter().filter(|file| !file.contains("/_")).collect()
     }

@@ -1,4 +1,4 @@
-//! What holds for every table and every query.
+//! Laws for all tables and queries.
 
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ fn partition() -> impl Strategy<Value = [&'static str; 3]> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// However a filter is shared between the catalog, the values of partitions and the rows.
+    /// However a filter is divided among the catalog, the partitions' values and the rows.
     #[test]
     fn pruning_does_not_change_the_answer(
         partitions in prop::collection::hash_set(partition(), 0..8),

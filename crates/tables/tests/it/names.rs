@@ -5,7 +5,7 @@ use hardtack_tables::register_names;
 
 use crate::world::{World, show};
 
-/// Two tables with names, of which one has rows.
+/// Two tables, one of them with rows.
 async fn library() -> World {
     let world = World::new();
     let table = |name: &str| {
@@ -131,7 +131,7 @@ async fn what_there_is_is_listed_when_somebody_asks() {
     | datafusion.execution.time_zone | +00:00 |
     +--------------------------------+--------+
     ");
-    // A table that nobody can read is still listed.
+    // An unreadable table is still listed.
     let odd = Description::new("lake", "odd", &TableFormat::Json, "memory:/odd")
         .with_columns([Column::foreign("either", "uniontype<int,string>")]);
     world.create(&odd).await;
@@ -172,7 +172,7 @@ async fn the_session_keeps_its_own_names() {
     +--------------+------------+
     ");
     insta::assert_snapshot!(sql(&world, "create view lake.mine as select 1").await, @"`lake.mine` is in the catalog, which SQL only reads (way out: save to it: `ctx.save(Table::named(database, table), rows)`)");
-    // DataFusion looks for what a new table is called, and forgets why one cannot be dropped.
+    // DataFusion looks up the name of a new table, and loses the reason why one cannot be dropped.
     insta::assert_snapshot!(sql(&world, "create table lake.mine as select 1").await, @"there is no table `lake.mine` in the catalog; create it, or check the name (tables: authors, books)");
     insta::assert_snapshot!(sql(&world, "drop table lake.books").await, @"the query failed: Execution error: Table 'lake.books' doesn't exist.");
     insta::assert_snapshot!(sql(&world, "insert into lake.books values (3, 'Dune')").await, @"`lake.books` is in the catalog, which SQL only reads (way out: save to it: `ctx.save(Table::named(database, table), rows)`)");

@@ -1,4 +1,4 @@
-//! Publishing twice, half, late, and at the same time as others.
+//! Publishing twice, partially, late, and concurrently.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::faulty::FaultyCatalog;
 use crate::lake::{World, load, sales};
 use crate::saving::day;
 
-/// What a reader sees, and what the catalog counts.
+/// What readers see, and the catalog's counts.
 async fn state(world: &World) -> String {
     let counts: Vec<String> = world.counts("sales").await.into_iter().map(|(k, v)| format!("{k}: {v}")).collect();
     format!("{}\n{}", world.rows("sales").await.join("\n"), counts.join("\n"))
@@ -61,7 +61,7 @@ async fn each_action_may_be_executed_again_also_later() {
         ctx.publish(&staged.publish).await.unwrap();
         assert_eq!(state(&world).await, after, "{table:?}");
 
-        // Another run comes before the first is published again: it stays as the other left it.
+        // Another run comes before the first is published again: the other's result stays.
         let replaced = if keys.is_empty() {
             rows! { id; 77 }
         } else {
@@ -74,7 +74,7 @@ async fn each_action_may_be_executed_again_also_later() {
     }
 }
 
-/// Every change to the catalog fails once, before it is made and after.
+/// Every change of the catalog fails once, before or after it is made.
 #[rstest]
 #[tokio::test]
 async fn whatever_fails_readers_are_right_and_the_next_attempt_heals(#[values(false, true)] made: bool) {
@@ -181,7 +181,7 @@ async fn runs_that_write_different_partitions_do_not_meet() {
     assert_eq!(world.counts("sales").await["all"], "12");
 }
 
-/// What is appended is not lost, whatever happens to the partition between staging and publishing.
+/// Appended rows are not lost, whatever happens to the partition between staging and publishing.
 #[rstest]
 #[case::registered("day: string", true)]
 #[case::new_partition("day: string", false)]
@@ -209,8 +209,8 @@ async fn rows_appended_to_a_partition_that_moves_follow(#[case] keys: &str, #[ca
     assert_eq!(world.counts("sales").await["all"], "2");
 }
 
-/// A catalog has no conditional update of a partition: an append that changes the counts of one may undo a rebuild that
-/// has come between.
+/// Catalogs have no conditional update of a partition: an append that changes the counts may undo a rebuild that has
+/// come in between.
 #[tokio::test]
 async fn a_rebuild_that_an_append_has_undone_is_done_again() {
     let world = World::partitioned().await;
@@ -246,8 +246,8 @@ async fn many_appends_at_once_are_all_counted() {
     assert_eq!(world.table("sales").await.parameters["recordCount"], "6");
 }
 
-/// A reader that queries by name in a loop, as jobs and SQL do, while a partition is rebuilt again and again and what was
-/// superseded goes: it sees each partition whole, and misses no file.
+/// A reader queries by name in a loop, like jobs and SQL, while a partition is rebuilt again and again and superseded
+/// files are removed. It sees each partition whole, and misses no file.
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_reader_never_sees_half_a_partition() {
     let rebuilds = 1000_i64;

@@ -1,4 +1,4 @@
-//! Removing what is older than it may be.
+//! Purging old files.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -12,7 +12,7 @@ use crate::faulty::FaultyCatalog;
 use crate::lake::{World, sales};
 use crate::saving::day;
 
-/// Makes the files that are there now this old.
+/// Makes the existing files this old.
 fn age(world: &World, days: u64) {
     let then = SystemTime::now() - Duration::from_secs(days * 24 * 60 * 60);
     for file in world.files("lake") {
@@ -41,7 +41,7 @@ async fn old_files_go_and_partitions_of_which_nothing_is_left() {
     assert_eq!(world.rows("sales").await, ["day=tue id=3", "day=wed id=4"]);
     assert_eq!(world.partitions("sales").await.len(), 2);
     assert_eq!(world.files("lake").len(), 2);
-    // How many rows have gone nobody has counted.
+    // Nobody has counted the removed rows.
     insta::assert_debug_snapshot!(world.counts("sales").await, @r#"
     {
         "all": "?, no totalSize",
@@ -52,7 +52,7 @@ async fn old_files_go_and_partitions_of_which_nothing_is_left() {
     assert_eq!(purge(&world.run(), &sales(), month, false).await.unwrap(), Purged::default());
 }
 
-/// A run that rebuilds a partition while it is purged comes out on top, whether all its files are too old or one is.
+/// A run that rebuilds a partition during a purge wins, whether all of its files are too old or only one.
 #[rstest]
 #[tokio::test]
 async fn a_rebuild_meanwhile_is_not_undone(#[values(false, true)] has_young_files: bool) {

@@ -72,7 +72,8 @@ async fn one_of_a_thousand_partitions_is_read_by_one_page_and_one_listing() {
     ");
 }
 
-/// What a catalog has no word for is answered from the values: partitions are fetched, but folders are not listed.
+/// Filters that a catalog cannot express are evaluated on the values: partitions are fetched, but folders are not
+/// listed.
 #[rstest]
 #[case::ranges(col("year").gt(lit(1986)).and(col("year").lt_eq(lit(1988))), 4, "list_partitions 2 (2), LIST 2")]
 #[case::list(in_list(col("year"), vec![lit(1987), lit(1500)], false), 2, "list_partitions 2 (2), LIST 2")]
@@ -142,7 +143,7 @@ async fn partition_values_are_read_as_their_keys_type(
     let all = world.load("lake.books").await.unwrap();
     let sorted = all.clone().sort_by(vec![col("n")]).unwrap().select_columns(&["key"]).unwrap();
     assert_eq!(cells(sorted).await.replace(';', "|"), expected);
-    // Asking for a value gives its row, however it is written.
+    // A filter on a value returns its row, whatever its notation.
     for batch in all.clone().collect().await.unwrap() {
         for row in 0..batch.num_rows() {
             let value = ScalarValue::try_from_array(batch.column(1), row).unwrap();
@@ -449,7 +450,7 @@ async fn nested_types_and_times_are_as_the_catalog_says() {
         ("lists", "array<array<int>>"),
     ];
     world.create(&table(&TableFormat::Parquet, &columns)).await;
-    // What an older job has written: narrower types, other units and encodings.
+    // Files of an older job: narrower types, other units and encodings.
     let older = {
         use arrow::datatypes::{DataType as D, Field, Schema, TimeUnit};
         let field = |name: &str, of| Field::new(name, of, true);
@@ -522,7 +523,7 @@ async fn what_is_hidden_or_empty_is_not_read() {
     world.put("memory:/lake/books2/file", "of a neighbour").await;
     assert_eq!(world.load("lake.books").await.unwrap().count().await.unwrap(), 2);
 
-    // A table may well be in a folder that is hidden from others.
+    // A table may be in a folder that is hidden from other readers.
     let mut moved = world.catalog.get_table("lake", "books").await.unwrap();
     moved.storage.location = Some(format!("{HERE}/_versions/2").into());
     world.catalog.update_table(&moved).await.unwrap();
@@ -562,7 +563,7 @@ async fn a_table_that_is_not_there_is_an_error_or_empty() {
         (titles.schema().field_names(), titles.count().await.unwrap()),
         (vec!["lake.books.title".to_owned()], 0)
     );
-    // Now it is there.
+    // Now it exists.
     world.create(&table(&TableFormat::Json, &[("id", "int")])).await;
     assert_eq!(books.load(&world.ctx.loading("a")).await.unwrap().schema().field_names(), ["lake.books.id"]);
 }
@@ -604,7 +605,7 @@ async fn what_is_no_table_of_files_says_so() {
     `mapping.ts` gives a column of this table another name in its files, which is not supported (table: lake.mapped, source: lake.mapped)
     ");
 
-    // A format may be known, and yet not hold every type.
+    // A supported format need not support every type.
     world.create(&named("csv", table(&csv(None, None, 0), &[("id", "int"), ("tags", "array<int>")]))).await;
     world.put(format!("{HERE}/file"), "1,2").await;
     let all = world.load("lake.csv").await.unwrap();

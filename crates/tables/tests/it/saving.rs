@@ -1,4 +1,4 @@
-//! What saving does to a table.
+//! Saving to tables.
 
 use hardtack_catalog::{NULL_PARTITION, Table as Description, TableFormat};
 use hardtack_core::{DiscardAction, ErrorKind, PublishAction, Sink, publish};
@@ -187,7 +187,7 @@ async fn thousands_of_partitions() {
     assert_eq!(world.table("sales").await.parameters["recordCount"], "2500");
 }
 
-/// Readers and later runs work in other folders.
+/// Readers and later runs have other working directories.
 #[tokio::test]
 async fn a_relative_location_is_kept_absolute() {
     let world = World::new().await;
@@ -203,11 +203,11 @@ async fn a_relative_location_is_kept_absolute() {
     ctx.publish(&staged.publish).await.unwrap();
     assert_eq!(world.table("made").await.location().unwrap(), &world.dir.at("lake/made"));
     assert_eq!(world.partitions("made").await[0].storage.location, Some(world.dir.at("lake/made/day=mon")));
-    // The next run names the same place in full.
+    // The next run gives the absolute path of the same place.
     let full = world.description("made", "id: bigint", "day: string");
     world.save(Table::named("lake", "made").create_if_missing(full), day("tue", &[2])).await;
     assert_eq!(world.rows("made").await, ["day=mon id=1", "day=tue id=2"]);
-    // And one that names another is refused.
+    // And one that gives another place is refused.
     let mut other = world.description("made", "id: bigint", "day: string");
     other.storage.location = Some(world.dir.at("other/lake/made"));
     let error = world.stage(Table::named("lake", "made").create_if_missing(other), day("wed", &[3])).await.unwrap_err();
@@ -286,7 +286,7 @@ async fn files_appear_where_their_partition_is() {
     world.save(sales(), day("mon", &[1])).await;
     assert_eq!(world.dir.files("elsewhere").len(), 1);
     assert_eq!(world.rows("sales").await, ["day=mon id=1"]);
-    // Nobody knows how many rows there were before.
+    // The number of rows before is unknown.
     assert_eq!(world.counts("sales").await["day=mon"], "?, no totalSize");
     world.save(sales().overwrite_partitions(), day("mon", &[2])).await;
     assert_eq!(world.rows("sales").await, ["day=mon id=2"]);

@@ -1,4 +1,4 @@
-//! What rebuilt partitions leave behind, and how it goes.
+//! The files that rebuilt partitions leave behind, and their removal.
 
 use chrono::TimeDelta;
 use hardtack_core::publish::{Check, verify};
@@ -85,7 +85,7 @@ async fn vacuum_removes_what_was_superseded_and_nothing_else() {
     }
 }
 
-/// The run was killed after it had noted what it supersedes, and before it pointed elsewhere.
+/// The run was killed after it had recorded what it supersedes, and before it pointed elsewhere.
 #[tokio::test]
 async fn what_is_not_superseded_yet_stays() {
     let world = World::partitioned().await;
@@ -102,7 +102,7 @@ async fn what_is_not_superseded_yet_stays() {
         world.save(sales().grace_period(TimeDelta::zero()), day("wed", &[5])).await;
         assert!(world.rows("sales").await.contains(&"day=mon id=1".to_owned()));
     }
-    // It goes on, and what it had noted goes.
+    // It is rolled forward, and the superseded files are removed.
     let again = world.run_on(FaultyCatalog::new(world.catalog.clone(), usize::MAX, false));
     again.publish(&staged.publish).await.unwrap();
     assert_eq!(world.rows("sales").await[..2], ["day=mon id=3", "day=tue id=4"]);
@@ -124,13 +124,13 @@ async fn files_of_a_run_that_died_go_after_a_day_unless_it_has_not_ended() {
     assert_eq!(vacuumed(&world, &at_once()).await.len(), 2);
     assert_eq!(world.rows("sales").await, ["day=mon id=1"]);
 
-    // It comes back to life, and points to nothing that is not there.
+    // It wakes up, and does not point to missing files.
     let error = dead.publish(&staged.publish).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Lost);
     assert_eq!(world.rows("sales").await, ["day=mon id=1"]);
 }
 
-/// Names of folders are escaped once, however often they go from the catalog to the store and back.
+/// Folder names are escaped once, however often they pass between catalog and store.
 #[tokio::test]
 async fn partitions_of_odd_values_are_kept_and_go_like_others() {
     let world = World::partitioned().await;
@@ -143,7 +143,7 @@ async fn partitions_of_odd_values_are_kept_and_go_like_others() {
     assert_eq!((world.rows("sales").await.len(), world.versions("sales").len()), (1, 1));
 }
 
-/// Two runs replaced the same version; nobody noted the files of the first of them.
+/// Two runs replaced the same version; the files of the first are in no record.
 #[tokio::test]
 async fn a_version_that_was_replaced_unseen_goes_after_a_day() {
     let world = World::partitioned().await;
@@ -169,8 +169,8 @@ async fn the_files_of_a_table_that_was_dropped_stay() {
     assert_eq!(world.versions("sales").len(), 2);
 }
 
-/// Another process finishes the run. Nothing of the commit is published for the sake of a file that is not what was
-/// written, and what has been pointed to before is not looked for any more.
+/// Another process finishes the run. If a file is not what was written, nothing of the commit is published; files that
+/// have been pointed to before are not checked any more.
 #[tokio::test]
 async fn files_that_were_damaged_are_told_before_anything_is_published() {
     let world = World::with_sales("id: bigint", "day: string").await;
@@ -200,7 +200,7 @@ async fn files_that_were_damaged_are_told_before_anything_is_published() {
         assert!(error.message().contains(said), "{error}");
         assert_eq!(world.rows("sales").await, ["day=mon id=1"]);
     }
-    // The size is looked at by whoever points to the file, also right after it was written.
+    // The size is checked before anything points to the file, even right after it was written.
     std::fs::write(&path, &whole[1..]).unwrap();
     let error = ctx.publish(&actions).await.unwrap_err();
     assert!(error.message().contains("bytes, and"), "{error}");
@@ -210,7 +210,7 @@ async fn files_that_were_damaged_are_told_before_anything_is_published() {
     verified().await.unwrap();
 }
 
-/// Somebody has changed which record a commit is to clear away after.
+/// The record that a commit removes has been tampered with.
 #[tokio::test]
 async fn only_records_of_the_table_itself_are_followed() {
     let world = World::partitioned().await;

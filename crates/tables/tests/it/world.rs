@@ -20,7 +20,7 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult,
 };
 
-/// A catalog and a store, which count what they are asked, and a run that has them.
+/// A catalog and a store that count their requests, and a run with both.
 pub struct World {
     pub ctx: JobContext,
     pub catalog: Arc<CountingCatalog>,
@@ -66,7 +66,7 @@ impl World {
         self.ctx.load(Table::named(database, table)).await
     }
 
-    /// What was asked of catalog and store since the last time.
+    /// The requests to catalog and store since the last call.
     pub fn asked(&self) -> String {
         let mut lines: Vec<String> = Vec::new();
         lines.extend(self.catalog.take().iter().map(|(name, r)| format!("{name} {} ({})", r.calls, r.items)));
@@ -94,7 +94,7 @@ async fn try_show(rows: DataFrame) -> Result<String> {
     Ok(lines.join("\n"))
 }
 
-/// The rows in one line, or what is wrong with them.
+/// The rows in one line, or the error.
 pub async fn cells(rows: DataFrame) -> String {
     let batches = match rows.collect().await {
         Ok(batches) => batches,
@@ -108,7 +108,7 @@ pub async fn cells(rows: DataFrame) -> String {
     rows.collect::<Vec<_>>().join(";")
 }
 
-/// What a store was asked.
+/// The requests to a store.
 #[derive(Debug, Default)]
 pub struct Requests(Mutex<BTreeMap<&'static str, usize>>);
 

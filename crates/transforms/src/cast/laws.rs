@@ -1,4 +1,5 @@
-//! What types promise, values keep: whatever types are united, the values of both go there and come back.
+//! Values keep what types promise: for any two types that have a united type, the values of both can be cast there and
+//! back.
 
 use std::sync::Arc;
 
@@ -45,7 +46,7 @@ fn scalar() -> impl Strategy<Value = DataType> {
     ]
 }
 
-/// Two types of one shape, so that they have one in common more often than not.
+/// Two types of one shape, so that they mostly have a common type.
 fn pair() -> impl Strategy<Value = (DataType, DataType)> {
     let item = |of: DataType| Arc::new(Field::new("item", of, true));
     let list = move |kind: usize, of: DataType| match kind {
@@ -63,7 +64,7 @@ fn pair() -> impl Strategy<Value = (DataType, DataType)> {
         prop_oneof![
             (inner.clone(), 0usize..5, 0usize..5).prop_map(move |((a, b), k, l)| (list(k, a), list(l, b))),
             (inner.clone(), inner.clone()).prop_map(move |((a, b), (c, d))| {
-                // The key of a map is a scalar that is not null.
+                // The key of a map is a non-null scalar.
                 let encoded = |of: &DataType| matches!(of, DataType::Dictionary(..) | DataType::RunEndEncoded(..));
                 let key = |of: DataType| match of.is_nested() || of == DataType::Null || encoded(&of) {
                     true => DataType::Int32,
@@ -81,7 +82,7 @@ fn pair() -> impl Strategy<Value = (DataType, DataType)> {
     })
 }
 
-/// Numbers that are at the borders of types as often as not.
+/// Numbers, about half of them at the limits of types.
 fn numbers() -> impl Strategy<Value = Vec<i64>> {
     let border = (0u32..63, -2i64..=2, any::<bool>()).prop_map(|(bits, near, negative)| {
         let border = (1i64 << bits).saturating_add(near);
@@ -115,7 +116,7 @@ fn array(of: &DataType, rows: usize, numbers: &mut impl Iterator<Item = i64>) ->
             let bits = of.primitive_width().unwrap() * 8;
             let small =
                 |n: i64| if of.is_signed_integer() { n >> (64 - bits) } else { (n as u64 >> (64 - bits)) as i64 };
-            // Small numbers, too, and not only what is left of large ones.
+            // Small numbers as well, not only truncated large ones.
             let fit = |n: i64| if n.unsigned_abs() < 100 { n.abs() } else { small(n) };
             plain(of, Arc::new((0..rows).map(|i| some(i).map(fit)).collect::<Int64Array>()))
         }
@@ -179,7 +180,7 @@ fn array(of: &DataType, rows: usize, numbers: &mut impl Iterator<Item = i64>) ->
             let Struct(fields) = entries.data_type() else { unreachable!() };
             let lengths: Vec<usize> = (0..rows).map(|i| i % 3).collect();
             let count = lengths.iter().sum();
-            // Every fourth number of an array is null, which keys are not.
+            // Every fourth number becomes null, except in keys.
             let keys = array(fields[0].data_type(), count * 2, numbers);
             let places: UInt64Array =
                 (0..count * 2).filter(|i| keys.is_valid(*i)).map(|i| i as u64).take(count).collect();
@@ -193,7 +194,7 @@ fn array(of: &DataType, rows: usize, numbers: &mut impl Iterator<Item = i64>) ->
     }
 }
 
-/// However lists and values are encoded, in the same way.
+/// The type with one encoding for all kinds of lists and values.
 fn canonical(of: &DataType) -> DataType {
     use DataType::*;
     let inner = |field: &FieldRef| Arc::new(field.as_ref().clone().with_data_type(canonical(field.data_type())));
@@ -207,7 +208,7 @@ fn canonical(of: &DataType) -> DataType {
     }
 }
 
-/// Whether values may be out of the range of what their type is united with, which is looked at when they are read.
+/// Whether values may be out of range of the united type, which is only checked when they are read.
 fn has_range(of: &DataType) -> bool {
     match of {
         DataType::Timestamp(..) | DataType::Duration(_) | DataType::Date32 | DataType::Date64 => true,
@@ -246,17 +247,17 @@ proptest! {
         }
     }
 
-    /// Whatever passes under a policy is the same value: what is cast back, to the type that it had, is what it was.
+    /// A value that passes under a policy stays the same: cast back to its original type, it is equal.
     #[test]
     fn what_is_read_is_what_was_stored(from in scalar(), to in scalar(), numbers in numbers()) {
         let Some(_) = Policy::Read.fit(&from, &to) else { return Ok(()) };
         let values = array(&from, 9, &mut numbers.iter().copied().cycle());
         let plain = canonical(&from);
-        // A text says a number or a time in many ways.
+        // The same number or time can be written as many texts.
         prop_assume!(!plain.is_string() && !canonical(&to).is_string());
         let field = |of: &DataType| Field::new("c", of.clone(), true);
         let original = convert_array(Policy::Coerce, &values, &field(&plain)).unwrap();
-        // One by one, because one that does not fit refuses all.
+        // One by one, because a single value that does not fit fails the whole array.
         for row in 0..values.len() {
             if let Ok(read) = convert_array(Policy::Read, &values.slice(row, 1), &field(&to)) {
                 let back = convert_array(Policy::Coerce, &read, &field(&plain)).unwrap();

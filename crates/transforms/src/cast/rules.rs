@@ -1,4 +1,4 @@
-//! What keeps a column from becoming what is declared, as far as types tell.
+//! Type-level reasons why a column cannot get its declared type.
 
 use datafusion::arrow::datatypes::{DataType, Field};
 use hardtack_catalog::types::{Policy, entry, plain};
@@ -6,14 +6,14 @@ use hardtack_core::Error;
 
 use crate::columns::type_name;
 
-/// What keeps a column from ever becoming what is declared; known before any row flows.
+/// Why a column can never get its declared type; known before any row flows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Problem {
-    /// A column or field is declared and not there.
+    /// A column or field is declared but missing.
     Missing(String),
-    /// A field is there and not declared, where that matters.
+    /// A field exists but is not declared, where that matters.
     Undeclared(String),
-    /// No cast leads from the one type to the other.
+    /// There is no cast from one type to the other.
     Cast { column: String, from: DataType, to: DataType },
 }
 
@@ -42,7 +42,7 @@ impl Problem {
     }
 }
 
-/// What happens to fields of structs that only one side has. Columns are their callers' business.
+/// What happens to fields of structs that only one side has. Columns are up to the caller.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fields {
     pub(crate) fill_missing: bool,
@@ -50,11 +50,11 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
-    /// Those that are declared, null where they are not there.
+    /// The declared fields, null where they are missing.
     pub(crate) const DECLARED: Self = Self { fill_missing: true, drop_undeclared: true };
 }
 
-/// Finds out whether values of `from` may fit `to`.
+/// Checks whether values of `from` may fit `to`.
 pub(super) fn check(
     policy: Policy,
     from: &DataType,

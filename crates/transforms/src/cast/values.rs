@@ -1,4 +1,4 @@
-//! Casts of arrays that look at every value, in batches.
+//! Casts of arrays that check every value, a batch at a time.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use hardtack_core::{Error, Result, text};
 use super::max_characters;
 use crate::columns::{type_name, type_name_of};
 
-/// Casts an array to a field, or refuses the first value that does not fit. Rows that `visible` hides, because what
-/// they are in is null, may hold anything.
+/// Casts an array to a field, or refuses the first value that does not fit. Rows that `visible` hides, because their
+/// parent is null, may contain anything.
 pub(super) fn fit_array(
     policy: Policy,
     array: &ArrayRef,
@@ -31,7 +31,7 @@ pub(super) fn fit_array(
 ) -> Result<ArrayRef> {
     use DataType::*;
     let fitted: ArrayRef = match (array.data_type(), to.data_type()) {
-        // What is limited in length has other metadata, inside of structs and lists, too.
+        // Texts of limited length have metadata, within structs and lists as well.
         (from, to_type) if from == to_type && to.metadata().is_empty() => Arc::clone(array),
         (Null, to) => new_null_array(to, array.len()),
         (Struct(_), Struct(fields)) => Arc::new(fit_struct(policy, array.as_struct(), fields, name, visible)?),
@@ -97,7 +97,7 @@ fn fit_list<O: OffsetSizeTrait>(
     Ok(GenericListArray::try_new(Arc::clone(to), offsets, values, visible)?)
 }
 
-/// The elements of lists of one length, each of which has its place, also in lists that are null.
+/// The elements of fixed-size lists; null lists have elements, too.
 fn fit_fixed_list(
     policy: Policy,
     from: &FixedSizeListArray,
@@ -123,14 +123,15 @@ fn fit_map(
     let fields = entry(entries).ok_or_else(|| Error::unexpected("not a map").with("column", name))?;
     let visible = NullBuffer::union(from.nulls(), visible);
     let (offsets, [keys, values]) = compact(from.offsets(), visible.as_ref(), [from.keys(), from.values()])?;
-    // By position: every writer has other names for the two.
+    // By position: writers give the two different names.
     let keys = fit_array(policy, &keys, &fields[0], &format!("{name}[key]"), None)?;
     let values = fit_array(policy, &values, &fields[1], &format!("{name}[value]"), None)?;
     let fitted = StructArray::try_new(fields.clone(), vec![keys, values], None)?;
     Ok(MapArray::try_new(Arc::clone(entries), offsets, fitted, visible, sorted)?)
 }
 
-/// The elements of lists without those that no row shows: a slice keeps all, and a null may keep some.
+/// The elements of lists without those that no row refers to: a slice keeps all elements, and a null list may keep
+/// some.
 fn compact<O: OffsetSizeTrait, const N: usize>(
     offsets: &OffsetBuffer<O>,
     visible: Option<&NullBuffer>,
@@ -193,7 +194,7 @@ fn fit_scalars(
     cast(&fitted, to.data_type())
 }
 
-/// Which values did not survive.
+/// Which values the cast has lost.
 fn lost(fit: Fit, from: &ArrayRef, fitted: &ArrayRef) -> Result<BooleanBuffer> {
     let present = |array: &ArrayRef| {
         array.logical_nulls().map_or_else(|| BooleanBuffer::new_set(array.len()), |n| n.inner().clone())
@@ -211,7 +212,7 @@ fn lost(fit: Fit, from: &ArrayRef, fitted: &ArrayRef) -> Result<BooleanBuffer> {
     })
 }
 
-/// Casts; what cannot be cast is null.
+/// Casts; values that cannot be cast become null.
 fn convert(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     use DataType::*;
     match (array.data_type(), to) {
@@ -219,9 +220,9 @@ fn convert(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
         (from, to) if from.is_string() && !to.is_string() && !to.is_binary() => {
             Ok(text::parse_or_null(texts(array).map(|text| text.map(Cow::Borrowed)), to)?)
         }
-        // Arrow knows no way from some of the others.
+        // Arrow has no direct cast from some of the other types.
         (from, FixedSizeBinary(_)) if from.is_binary() && *from != Binary => convert(&cast(array, &Binary)?, to),
-        // Without a zone on the way: an instant stays the same instant.
+        // Via a type without a zone: an instant stays the same instant.
         (Timestamp(unit, Some(_)), Timestamp(..) | Date32 | Date64) => {
             convert(&relabel(array, Timestamp(*unit, None))?, to)
         }
@@ -229,7 +230,7 @@ fn convert(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
             relabel(&convert(array, &Timestamp(*unit, None))?, to.clone())
         }
         (Timestamp(..), Date64) => convert(&convert(array, &Date32)?, &Date64),
-        // Arrow fails for moments of years that chrono does not know.
+        // Arrow fails for timestamps outside chrono's years.
         (Timestamp(unit, None), Date32) => {
             let seconds = 86_400;
             let day = match unit {
@@ -242,7 +243,7 @@ fn convert(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
             let days = counted.as_primitive::<Int64Type>();
             Ok(Arc::new(days.unary_opt::<_, Date32Type>(|t| i32::try_from(t.div_euclid(day)).ok())))
         }
-        // Arrow multiplies without looking; between timestamps it looks.
+        // Arrow multiplies without an overflow check here, but checks between timestamps.
         (Date32, Timestamp(unit, None)) if *unit != TimeUnit::Second => {
             convert(&cast(array, &Timestamp(TimeUnit::Second, None))?, to)
         }
@@ -291,7 +292,7 @@ fn infinite(floats: &ArrayRef) -> BooleanBuffer {
     }
 }
 
-/// Arrow takes -0.0 and 0.0 for different numbers.
+/// Arrow treats -0.0 and 0.0 as different numbers.
 fn positive_zero(array: &ArrayRef) -> ArrayRef {
     match array.data_type() {
         DataType::Float32 => Arc::new(array.as_primitive::<Float32Type>().unary::<_, Float32Type>(|v| v + 0.0)),
@@ -315,8 +316,8 @@ mod tests {
     }
     use crate::testing::batch;
 
-    /// A text as a value of the first type, coerced to the second, as text again; the value is cast as it is, so that
-    /// types which JSON does not have can be tested.
+    /// Takes a text as a value of the first type, coerces it to the second, and returns it as text. The value is cast,
+    /// so types that JSON does not have can be tested.
     fn check(value: &str, from: &str, to: &str) -> Result<String> {
         let field = |hive: &str| hive.parse::<HiveType>().unwrap().to_field("c", true);
         let text: ArrayRef = Arc::new(StringArray::from(vec![None, Some(value)]));
@@ -471,7 +472,7 @@ mod tests {
         assert_eq!(fitted.ok().map(|f| f.as_primitive::<datafusion::arrow::datatypes::Int64Type>().value(0)), expected);
     }
 
-    /// Every cast that the rules allow can be done, by a plain cast where they say so.
+    /// Every cast that the rules allow works, and by a plain cast where they say so.
     #[test]
     fn no_cast_fails_but_for_its_values() {
         use DataType::*;
@@ -570,7 +571,7 @@ mod tests {
 
     #[test]
     fn what_a_null_hides_is_not_looked_at() {
-        // Row 0 is null above a field that holds what would not fit; row 1 is a null list that keeps its elements.
+        // Row 0 is null, above a field with a value that would not fit; row 1 is a null list that keeps its elements.
         let numbers: ArrayRef = Arc::new(Int32Array::from(vec![Some(1000), None]));
         let fields = Fields::from(vec![Field::new("x", DataType::Int32, true)]);
         let row: ArrayRef =
@@ -630,7 +631,7 @@ mod tests {
         assert_eq!(error.get("value"), Some("x"));
     }
 
-    /// What types and values say must agree: what types allow can be done, what they refuse is an error.
+    /// Types and values must agree: conversions that types allow work, those that they refuse are errors.
     #[rstest]
     #[case::nulls(DataType::Null, DataType::Int32, Ok(""))]
     #[case::large(list(DataType::Int32), DataType::LargeList(item(DataType::Int64)), Ok("[1, 2]"))]
@@ -711,7 +712,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever passes gives the value back; whatever is refused does not fit.
+        /// Every value that passes comes back; every value that is refused does not fit.
         #[test]
         fn integers_survive_or_are_refused(values in prop::collection::vec(any::<i64>(), 1..20), bits in 0usize..4) {
             let to = [DataType::Int8, DataType::Int16, DataType::Int32, DataType::UInt64][bits].clone();
