@@ -10,7 +10,6 @@ use datafusion::prelude::DataFrame;
 use serde::{Deserialize, Serialize};
 
 use crate::context::{JobContext, LoadContext, StageContext};
-use crate::persist;
 use crate::publish::PublishAction;
 use crate::reads::Reads;
 use crate::{Error, Location, Result};
@@ -117,7 +116,7 @@ pub trait Io: Debug + Send + Sync {
 
     /// What `ctx.persist(rows)` does.
     async fn persist(&self, ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
-        persist::persist(rows, ctx.persist_budget())
+        ctx.persisted(rows)
     }
 
     /// A last word when `main` has ended and all rows are staged, before the commit.
@@ -199,7 +198,7 @@ impl Io for StagingIo {
 
     async fn persist(&self, ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
         self.reads.log("persisted rows", &rows);
-        persist::persist(rows, ctx.persist_budget())
+        ctx.persisted(rows)
     }
 }
 

@@ -72,7 +72,9 @@ pub mod prelude {
         schema_from_cloudformation, schema_of,
     };
     pub use hardtack_core::sql::{date_bin, date_trunc};
-    pub use hardtack_core::{Context, Error, ErrorKind, LoadContext, Location, Result, Run, Sink, Source, StageContext};
+    pub use hardtack_core::{
+        Context, Error, ErrorKind, LoadContext, Location, Result, Run, Sink, Source, StageContext,
+    };
     pub use hardtack_sinks::{Compression, CsvFile, JsonLines, ParquetDataset};
     pub use hardtack_sources::{AvroFiles, CsvFiles, JsonFiles, ParquetFiles};
     pub use hardtack_tables::{InDatabase, OrTable, SchemaEvolution, Table, register_names};

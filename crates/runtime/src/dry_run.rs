@@ -11,7 +11,7 @@ use datafusion::datasource::{empty::EmptyTable, provider_as_source};
 use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::prelude::DataFrame;
 use futures::FutureExt;
-use hardtack_core::{Context, Error, Io, JobContext, Location, Result, Sink, Source};
+use hardtack_core::{Context, Error, Io, JobContext, Location, Reads, Result, Sink, Source, read_twice};
 
 use crate::args::RuntimeArgs;
 use crate::environment::open_context;
@@ -43,6 +43,7 @@ pub(crate) async fn dry_run<A>(
 #[derive(Debug, Default)]
 struct DryRunIo {
     text: Mutex<String>,
+    reads: Reads,
     /// Why the first source that cannot be read cannot be.
     unreadable: Mutex<Option<Error>>,
 }
@@ -70,6 +71,16 @@ impl DryRunIo {
             plan.lines().for_each(|line| {
                 let _ = writeln!(text, "    {line}");
             });
+        }
+    }
+}
+
+impl DryRunIo {
+    /// Tells an author of a source that the run would read twice.
+    fn note_reads(&self, reader: &str, rows: &DataFrame) {
+        let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        for (source, other) in self.reads.read(reader, rows) {
+            let _ = writeln!(text, "  note: {}", read_twice(&source, &other, reader));
         }
     }
 }
@@ -103,13 +114,23 @@ impl Io for DryRunIo {
             }
         };
         self.say("source", name, source.location(), &format!("{source:?}"), &schema, None);
-        no_rows(ctx, name, schema)
+        let rows = no_rows(ctx, name, schema)?;
+        self.reads.loaded(name, &rows);
+        Ok(rows)
+    }
+
+    async fn persist(&self, ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+        let plan = rows.logical_plan().display_indent().to_string();
+        self.say("persisted", "rows", None, "computed once", rows.schema().as_arrow(), Some(&plan));
+        self.note_reads("persisted rows", &rows);
+        ctx.persisted(rows)
     }
 
     async fn save(&self, ctx: &JobContext, sink: &dyn Sink, rows: DataFrame) -> Result<()> {
         let schema = rows.schema().as_arrow().clone();
         let plan = rows.logical_plan().display_indent().to_string();
         self.say("sink", sink.name(), sink.location(), &format!("{sink:?}"), &schema, Some(&plan));
+        self.note_reads(&format!("the sink `{}`", sink.name()), &rows);
         sink.conform(&ctx.staging(sink.name()), rows).await.map_err(|e| e.with("sink", sink.name()))?;
         Ok(())
     }

@@ -382,7 +382,8 @@ mod tests {
         ctx.session().sql(table).await.unwrap().collect().await.unwrap();
         let dataset = ParquetDataset::new("n", "memory:/n").partition_by(["p"]).sorted_by(sorted_by.iter().copied());
         let rows = ctx.session().sql(query).await.unwrap();
-        let write = dataset.write(&ctx, rows.schema().as_arrow().clone().into(), dataset.below("")).unwrap();
+        let write =
+            dataset.write(&ctx.staging("out"), rows.schema().as_arrow().clone().into(), dataset.below("")).unwrap();
         let plan = plan::plan(rows, write.into()).await.unwrap();
         let plan = displayable(plan.as_ref()).indent(false).to_string();
         let found = plan.lines().map(str::trim).filter(|line| {
@@ -402,11 +403,16 @@ mod tests {
     #[rstest]
     #[tokio::test]
     async fn what_does_not_fit_is_spilled_in_few_files(#[values(1, 2)] threads: usize) {
-        let ctx = hardtack_core::JobContext::builder("job").threads(threads).memory_limit(threads * (8 << 20)).build().unwrap();
+        let ctx = hardtack_core::JobContext::builder("job")
+            .threads(threads)
+            .memory_limit(threads * (8 << 20))
+            .build()
+            .unwrap();
         let query = "select uuid() as u, value % 10 as p from generate_series(1, 500000)";
         let rows = ctx.session().sql(query).await.unwrap();
         let dataset = ParquetDataset::new("n", "memory:/n").partition_by(["p"]);
-        let write = dataset.write(&ctx, rows.schema().as_arrow().clone().into(), dataset.below("")).unwrap();
+        let write =
+            dataset.write(&ctx.staging("out"), rows.schema().as_arrow().clone().into(), dataset.below("")).unwrap();
         let plan = plan::plan(rows, write.into()).await.unwrap();
         collect(Arc::clone(&plan), ctx.session().task_ctx()).await.unwrap();
         let metrics = gather(&plan).unwrap().metrics().unwrap();

@@ -24,7 +24,7 @@ use crate::persist::Budget;
 use crate::publish::{Journal, PublishAction, Publishers, publish};
 use crate::run::Run;
 use crate::under_way::UnderWay;
-use crate::{Location, Result};
+use crate::{Location, Result, persist};
 
 /// What a job's `main` sees of its run: its arguments, the session, the clock, `load`, `save` and `persist`. Cheap to clone
 /// if the arguments are.
@@ -163,6 +163,14 @@ impl JobContext {
         self.0.io.persist(self, rows).await
     }
 
+    /// The same rows, computed at most once; for an [`Io`] that does more when a job persists.
+    ///
+    /// # Errors
+    /// Those of [`Context::persist`].
+    pub fn persisted(&self, rows: DataFrame) -> Result<DataFrame> {
+        persist::persist(rows, &self.0.persist_budget)
+    }
+
     /// What the source of this name sees.
     pub fn loading(&self, source: &str) -> LoadContext {
         LoadContext::new(self.clone(), source)
@@ -245,10 +253,6 @@ impl JobContext {
 
     fn advance_bookmark(&self, name: &str, position: serde_json::Value) {
         self.0.advanced.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), position);
-    }
-
-    pub(crate) fn persist_budget(&self) -> &Arc<Budget> {
-        &self.0.persist_budget
     }
 
     fn declare(&self, root: Location) {

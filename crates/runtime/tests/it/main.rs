@@ -14,7 +14,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use datafusion::prelude::DataFrame;
 use hardtack_core::publish::{Phase, Publisher};
-use hardtack_core::{Context, Error, ErrorKind, LoadContext, Location, PublishAction, Result, Sink, Source, StageContext, Staged};
+use hardtack_core::{
+    Context, Error, ErrorKind, LoadContext, Location, PublishAction, Result, Sink, Source, StageContext, Staged,
+};
 use hardtack_runtime::{Bars, Job, Outcome, RuntimeArgs, execute, open_context, open_state};
 use hardtack_sinks::{InMemory, JsonLines, ParquetDataset};
 use hardtack_state::{Ledger, RunRecord, RunStatus};

@@ -157,7 +157,8 @@ async fn tables_follow_their_rows() {
     let all = rows! { id: Int64, name, day; 1, null, "mon"; 2, "x", "tue"; 5_000_000_000_i64, "y", "wed" };
     assert_frame(world.load().await, all);
 
-    let error = world.sales().stage(&world.run().staging("out"), rows! { id, more, day; 1, 1, "mon" }.df()).await.unwrap_err();
+    let error =
+        world.sales().stage(&world.run().staging("out"), rows! { id, more, day; 1, 1, "mon" }.df()).await.unwrap_err();
     assert_snapshot!(world.plain(&error.chain()), @"the table does not have these columns (table: DB.sales, columns: more, way out: drop them before saving, or let the table grow: .schema_evolution(AddColumns))");
 }
 

@@ -125,8 +125,11 @@ async fn what_does_not_fit_the_declaration_is_refused(
 async fn a_table_that_is_not_there_is_an_error_that_says_the_way_out_or_no_rows() {
     let world = World::new().await;
     assert_snapshot!(loaded(&world, books("in", Some(&lake()))).await, @"there is no table `lake.books` in the catalog; create it, or check the name (way out: `hardtack crawl LOCATION --database lake` makes tables of files; without a database the job reads the files themselves, source: books)");
-    let error =
-        JsonFiles::new("books", "in").in_database(Some(&lake()), "books").schema(&world.run().loading("books")).await.unwrap_err();
+    let error = JsonFiles::new("books", "in")
+        .in_database(Some(&lake()), "books")
+        .schema(&world.run().loading("books"))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     let last_time = ParquetFiles::new("shelf", "out").with_schema(schema! { title: string }).or_empty();
     assert_snapshot!(loaded(&world, last_time.in_database(Some(&lake()), "shelf")).await, @"
@@ -209,11 +212,13 @@ async fn a_table_that_is_elsewhere_is_not_saved_to() {
 async fn what_a_table_would_refuse_is_refused_in_a_unit_test() {
     // Without a catalog: the table that would be made.
     let ctx = hardtack_core::JobContext::builder("job").build().unwrap();
-    let conform =
-        async |sink: &OrTable<ParquetDataset>, rows: Frame| match sink.conform(&ctx.staging("out"), rows.to_df(ctx.session())).await {
-            Ok(rows) => Frame::collect(rows).await.map(|rows| rows.to_string()).map_err(|e| e.chain()),
-            Err(e) => Err(e.chain()),
-        };
+    let conform = async |sink: &OrTable<ParquetDataset>, rows: Frame| match sink
+        .conform(&ctx.staging("out"), rows.to_df(ctx.session()))
+        .await
+    {
+        Ok(rows) => Frame::collect(rows).await.map(|rows| rows.to_string()).map_err(|e| e.chain()),
+        Err(e) => Err(e.chain()),
+    };
     let sink = shelf("s3://out/shelf", Some(&lake()));
     assert_snapshot!(conform(&sink, two_books()).await.unwrap(), @"
     title: Utf8 | pages: Int32 | year: Int32

@@ -438,3 +438,51 @@ fn usage_errors_exit_with_2() {
     missing.assert_code(1);
     assert!(missing.stderr.contains("in/customer_events"), "{missing}");
 }
+
+/// Two sinks are saved from one merge: it is computed once, in memory or (64 MiB is too little for this) on disk.
+#[rstest]
+#[case::in_memory("1GiB", 2_000)]
+#[case::spilled("64MiB", 60_000)]
+fn two_sinks_read_their_sources_once(#[case] memory_limit: &str, #[case] events: usize) {
+    const FILES: usize = 4;
+    let job = job();
+    for file in 0..FILES {
+        let ids = (0..events / FILES).map(|i| file * events / FILES + i);
+        let event = |id: usize| {
+            let (op, row) = if id % 10 == 9 { ("d", "before") } else { ("c", "after") };
+            let other = if row == "before" { "after" } else { "before" };
+            let name = format!("{id:0100}");
+            format!(
+                r#"{{"{other}": null, "{row}": {{"id": {id}, "first_name": "{name}", "last_name": "{name}", "email": "{name}"}}, "op": "{op}", "ts_ms": 1795132800000}}"#
+            )
+        };
+        let lines: Vec<String> = ids.map(event).collect();
+        job.dir().write(&format!("in/customer_events/{file}.jsonl"), lines.join("\n"));
+    }
+    let run = job.again().args(["--run-id", "r", "--memory-limit", memory_limit, "--profile"]).run();
+    run.assert_code(0);
+    let record: serde_json::Value =
+        serde_json::from_str(&job.dir().read(".hardtack/customer_events/runs/r.json")).unwrap();
+    let counted = |of: &str, what: &str| record[of][what]["rows"].as_u64().unwrap() as usize;
+    assert_eq!(record["sources"]["events"]["files"], FILES);
+    assert_eq!(counted("sources", "events"), events);
+    assert_eq!((counted("sinks", "customers"), counted("sinks", "customers_deleted")), (events / 10 * 9, events / 10));
+
+    // The profile is of the rows that were staged, and is shown as it is recorded.
+    let id = &record["profiles"]["customers"][0];
+    assert_eq!((&id["name"], &id["nulls"], &id["min"]), (&"id".into(), &0.into(), &"0".into()));
+    let first_name = &record["profiles"]["customers"][1];
+    assert_eq!(first_name["longest"], 100);
+    let distinct = first_name["distinct"].as_u64().unwrap() as f64 / (events / 10 * 9) as f64;
+    assert!((0.95..=1.0).contains(&distinct), "{first_name}");
+    assert!(run.stderr.contains("profile customers_deleted"), "{}", run.stderr);
+}
+
+/// What an observer would see of a run without `--profile` is nobody's business: no values in the record.
+#[test]
+fn without_a_profile_no_value_is_recorded() {
+    let job = after_the_morning();
+    job.again().args(["--run-id", "r"]).run().assert_code(0);
+    let record = job.dir().read(".hardtack/customer_events/runs/r.json");
+    assert!(!record.contains("profiles") && !record.contains("Lovelace"), "{record}");
+}
