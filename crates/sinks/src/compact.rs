@@ -42,7 +42,7 @@ use tokio::task::JoinSet;
 
 use crate::ParquetDataset;
 use crate::parquet::{execute, staged};
-use crate::write::{FULL_AT, ParquetWriteExec, UPLOADS, Write, given_up, required};
+use crate::write::{FULL_AT, ParquetWriteExec, UPLOADS, Write, WriteSpec, given_up, required};
 
 /// So many folders are worked on at once, as far as their size allows, and so many footers are read.
 const AT_ONCE: usize = 64;
@@ -396,7 +396,8 @@ impl Compacter {
         }
         let write = dataset.write(&self.ctx, schema, dataset.below(&folder.path))?;
         let (encoders, uploads) = (Arc::clone(&self.encoders), Arc::clone(&self.uploads));
-        Ok(Write { prefix: "compacted", encoders, uploads, ..write })
+        let spec = WriteSpec { prefix: "compacted".to_owned(), ..write.spec };
+        Ok(Write { spec, encoders, uploads, ..write })
     }
 
     /// Notes which columns there are. Those of which folders are made need not be in files.

@@ -10,9 +10,11 @@ use parquet::basic::{Compression as Codec, ZstdLevel};
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr};
 use parquet::schema::types::ColumnPath;
+use serde::{Deserialize, Serialize};
 
 /// How the pages of a Parquet file are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Compression {
     /// Zstandard of a level from 1 to 22 (3 is the default of this framework): smaller.
     Zstd(i32),
@@ -23,7 +25,8 @@ pub enum Compression {
 }
 
 /// What readers are told of the values of a column, so that they can skip what they do not look for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Statistics {
     /// Least, greatest and number of nulls of each page (the default).
     Page,
@@ -34,7 +37,7 @@ pub enum Statistics {
 }
 
 /// What a dataset's files have in common, beside their columns.
-#[derive(Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Layout {
     pub(crate) compression: Compression,
     pub(crate) statistics: Statistics,

@@ -21,14 +21,16 @@ mod placement;
 mod plan;
 mod text;
 mod write;
+mod written;
 
 pub use compact::SmallFiles;
 pub use in_memory::InMemory;
 pub use json::{check_moments, json_lines};
 pub use layout::{Compression, Statistics};
 pub use parquet::ParquetDataset;
-pub use placement::{Folder, Placement, Seen, Unseen, WrittenFile};
+pub use placement::{Folder, Placement, Unseen, Visibility};
 pub use text::{CsvFile, JsonLines};
+pub use written::{ColumnMetrics, WrittenFile};
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::prelude::DataFrame;

@@ -1,6 +1,6 @@
 //! Folders of Parquet files.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, FieldRef, SchemaRef, TimeUnit};
@@ -18,9 +18,10 @@ use tokio::sync::Semaphore;
 
 use crate::layout::{Compression, Layout, Statistics};
 use crate::partition::{self, Partitioner};
-use crate::placement::{Below, Placement, WrittenFile};
+use crate::placement::{Below, Placement};
 use crate::plan;
-use crate::write::{UPLOADS, Write};
+use crate::write::{UPLOADS, Write, WriteSpec};
+use crate::written::{self, WrittenFile};
 
 const TARGET_FILE_BYTES: u64 = 512 << 20;
 
@@ -238,19 +239,25 @@ impl ParquetDataset {
         let parquet_schema =
             ArrowSchemaConverter::new().convert(&file_schema).map_err(parquet_error)?.root_schema_ptr();
         let threads = ctx.session().state().config().target_partitions();
+        let spec = WriteSpec {
+            sink: self.name.clone(),
+            partition_by: self.partition_by.clone(),
+            keep_partition_columns: self.keep_partition_columns,
+            layout: self.layout.clone(),
+            target_file_bytes: self.target_file_bytes,
+            prefix: "part".to_owned(),
+            placement: placement.describe(),
+        };
         Ok(Write {
+            spec,
             properties: self.layout.properties(ctx, &file_schema)?,
             ctx: ctx.clone(),
             placement,
-            prefix: "part",
             partitioner,
             schema: file_schema,
             parquet_schema,
             sort_by: self.layout.sort_columns(&schema)?,
-            target_file_bytes: self.target_file_bytes,
-            row_group_rows: self.layout.row_group_rows,
             meter: ctx.meter(),
-            files: Mutex::default(),
             encoders: Arc::new(Semaphore::new(threads)),
             uploads: Arc::new(Semaphore::new(UPLOADS)),
         })
@@ -307,8 +314,7 @@ impl Sink for ParquetDataset {
 
 /// Executes the plan of a write.
 pub(crate) async fn execute(plan: Arc<dyn ExecutionPlan>, write: &Write) -> Result<Vec<WrittenFile>> {
-    collect(plan, write.ctx.session().task_ctx()).await?;
-    Ok(std::mem::take(&mut *write.files.lock().unwrap_or_else(PoisonError::into_inner)))
+    written::decode(&collect(plan, write.ctx.session().task_ctx()).await?)
 }
 
 /// What makes files appear.

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 use hardtack_core::publish::DiscardAction;
-use hardtack_core::{Location, PublishAction, Result, StageContext};
+use hardtack_core::{Location, Result, StageContext};
 
 /// Where the files of a write go: for sinks that are built on [`ParquetDataset`](crate::ParquetDataset) and know better
 /// than the names of folders where their partitions are.
@@ -16,6 +16,9 @@ pub trait Placement: Debug + Send + Sync {
     /// # Errors
     /// Whatever keeps the partition from being written; the write fails.
     async fn folder(&self, values: &[String], name: &str) -> Result<Folder>;
+
+    /// The placement as a value, from which its crate could make it again in another process.
+    fn describe(&self) -> serde_json::Value;
 }
 
 /// A folder of files.
@@ -24,35 +27,18 @@ pub struct Folder {
     /// Where it is.
     pub location: Location,
     /// Whether readers look there.
-    pub seen: Seen,
+    pub visibility: Visibility,
 }
 
 /// Whether readers look into a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
+pub enum Visibility {
     /// They may: files are staged (in this folder at or above them, if the store is a file system) and appear when they
     /// are published.
     Staged(Location),
     /// They cannot, for nothing points to it: files are put there directly. Before the write begins it has to be noted as
     /// [`DiscardAction::Folder`].
     Unseen,
-}
-
-/// A file that was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WrittenFile {
-    /// The values of its partition, in the order of the partition columns.
-    pub values: Vec<String>,
-    /// Where it is, or will be.
-    pub location: Location,
-    /// How many rows it has.
-    pub rows: u64,
-    /// Its size.
-    pub bytes: u64,
-    /// The hash of its content ([`content_hash`](hardtack_core::staging::content_hash)).
-    pub xxh3: Option<u64>,
-    /// What makes it appear; nothing, if it was put where nobody looks.
-    pub publish: Option<PublishAction>,
 }
 
 /// Folders named by their partitions, below one that readers look into.
@@ -73,7 +59,11 @@ impl Below {
 #[async_trait]
 impl Placement for Below {
     async fn folder(&self, _: &[String], name: &str) -> Result<Folder> {
-        Ok(Folder { location: self.folder.join(name), seen: Seen::Staged(self.root.clone()) })
+        Ok(Folder { location: self.folder.join(name), visibility: Visibility::Staged(self.root.clone()) })
+    }
+
+    fn describe(&self) -> serde_json::Value {
+        serde_json::json!({ "below": { "root": self.root, "folder": self.folder } })
     }
 }
 
@@ -102,6 +92,10 @@ impl Unseen {
 #[async_trait]
 impl Placement for Unseen {
     async fn folder(&self, _: &[String], name: &str) -> Result<Folder> {
-        Ok(Folder { location: self.0.join(name), seen: Seen::Unseen })
+        Ok(Folder { location: self.0.join(name), visibility: Visibility::Unseen })
+    }
+
+    fn describe(&self) -> serde_json::Value {
+        serde_json::json!({ "unseen": { "folder": self.0 } })
     }
 }

@@ -98,19 +98,19 @@ struct ParquetWrite {
     schema: DFSchemaRef,
 }
 
-/// Plans are compared; a write is only equal to itself.
+/// Plans are compared: writes by their specification, in one run.
 #[derive(Clone)]
 struct WriteRef(Arc<Write>);
 
 impl std::fmt::Debug for WriteRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Write")
+        self.0.spec.fmt(f)
     }
 }
 
 impl PartialEq for WriteRef {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        self.0.spec == other.0.spec && self.0.ctx.run() == other.0.ctx.run()
     }
 }
 
@@ -118,7 +118,8 @@ impl Eq for WriteRef {}
 
 impl std::hash::Hash for WriteRef {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        Arc::as_ptr(&self.0).hash(state);
+        self.0.spec.sink.hash(state);
+        self.0.spec.placement.to_string().hash(state);
     }
 }
 

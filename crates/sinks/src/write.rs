@@ -3,12 +3,12 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, UInt64Array};
+use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::compute::SortOptions;
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{DataFusionError, Result as DFResult};
 use datafusion::execution::TaskContext;
@@ -33,30 +33,42 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterPropertiesPtr;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::TypePtr;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
-use crate::layout::{FEW_ROWS, Properties};
+use crate::layout::{FEW_ROWS, Layout, Properties};
 use crate::partition::Partitioner;
-use crate::placement::{Folder, Placement, Seen, WrittenFile};
+use crate::placement::{Folder, Placement, Visibility};
+use crate::written::{self, ColumnMetrics, WrittenFile};
 
-/// What a write shares among its streams.
+/// What is written, and how: a value, so that a plan with a write can be compared, and sent to another process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WriteSpec {
+    /// The name of the sink.
+    pub(crate) sink: String,
+    pub(crate) partition_by: Vec<String>,
+    pub(crate) keep_partition_columns: bool,
+    pub(crate) layout: Layout,
+    pub(crate) target_file_bytes: u64,
+    /// How the names of its files begin; two writes of one run to one folder differ in it.
+    pub(crate) prefix: String,
+    /// [`Placement::describe`].
+    pub(crate) placement: serde_json::Value,
+}
+
+/// A write in a run: what its streams share.
 pub(crate) struct Write {
+    pub(crate) spec: WriteSpec,
     pub(crate) ctx: StageContext,
     pub(crate) placement: Arc<dyn Placement>,
-    /// How the names of its files begin; two writes of one run to one folder differ in it.
-    pub(crate) prefix: &'static str,
     pub(crate) partitioner: Partitioner,
     /// The columns of a file.
     pub(crate) schema: SchemaRef,
     pub(crate) parquet_schema: TypePtr,
     pub(crate) properties: Properties,
     pub(crate) sort_by: Vec<(usize, SortOptions)>,
-    pub(crate) target_file_bytes: u64,
-    pub(crate) row_group_rows: usize,
     pub(crate) meter: Arc<Meter>,
-    /// What has been written.
-    pub(crate) files: Mutex<Vec<WrittenFile>>,
     /// Lets so many row groups be encoded beside the streams.
     pub(crate) encoders: Arc<Semaphore>,
     /// Lets so many files be on their way to the store.
@@ -67,31 +79,26 @@ pub(crate) struct Write {
 type Contents = Vec<(Location, Bytes)>;
 
 impl Write {
-    fn wrote(&self, file: WrittenFile) {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner).push(file);
-    }
-
     async fn folder(&self, target: &Target) -> Result<Folder> {
         self.placement.folder(&target.values, &self.partitioner.folder(&target.values)).await
     }
 
     /// Writes files whose bytes are at hand.
-    async fn put(&self, files: Vec<SmallFile>) -> Result<()> {
+    async fn put(&self, files: Vec<SmallFile>) -> Result<Vec<WrittenFile>> {
         let mut staged: Vec<(Location, Contents, Vec<WrittenFile>)> = Vec::new();
         let mut unseen = Vec::new();
-        for SmallFile { target, rows, bytes } in files {
+        for SmallFile { target, rows, bytes, columns } in files {
             let folder = self.folder(&target).await?;
             let location = folder.location.join(&target.name);
             let size = bytes.len() as u64;
             let (values, at) = (target.values, location.clone());
-            let file = WrittenFile { values, location: at, rows, bytes: size, xxh3: None, publish: None };
-            match folder.seen {
-                Seen::Unseen => unseen.push(async move {
+            let file = WrittenFile { values, location: at, rows, bytes: size, xxh3: None, publish: None, columns };
+            match folder.visibility {
+                Visibility::Unseen => unseen.push(async move {
                     let xxh3 = Some(self.ctx.put_unseen(&location, bytes).await?);
-                    self.wrote(WrittenFile { xxh3, ..file });
-                    Ok::<_, Error>(())
+                    Ok::<_, Error>(WrittenFile { xxh3, ..file })
                 }),
-                Seen::Staged(root) => match staged.last_mut().filter(|(last, ..)| *last == root) {
+                Visibility::Staged(root) => match staged.last_mut().filter(|(last, ..)| *last == root) {
                     Some((_, contents, files)) => {
                         contents.push((location, bytes));
                         files.push(file);
@@ -100,14 +107,14 @@ impl Write {
                 },
             }
         }
-        futures::future::try_join_all(unseen).await?;
+        let mut written = futures::future::try_join_all(unseen).await?;
         for (root, contents, files) in staged {
             let actions = self.ctx.stage_files(&root, contents).await?;
             for (file, action) in files.into_iter().zip(actions) {
-                self.wrote(WrittenFile { xxh3: action.content_hash(), publish: Some(action), ..file });
+                written.push(WrittenFile { xxh3: action.content_hash(), publish: Some(action), ..file });
             }
         }
-        Ok(())
+        Ok(written)
     }
 }
 
@@ -116,6 +123,7 @@ struct SmallFile {
     target: Target,
     rows: u64,
     bytes: Bytes,
+    columns: Vec<ColumnMetrics>,
 }
 
 /// A file to be: its partition, and its name, which is unique among those of all runs.
@@ -129,14 +137,14 @@ pub(crate) const ROW_GROUP_BYTES: usize = 128 << 20;
 /// So many files of a write are staged at once; requests to an object store take their time.
 pub(crate) const UPLOADS: usize = 64;
 /// Small files are handed over together: a hand-over costs as much as writing one to a local disk.
-const FILES_IN_A_GO: usize = 16;
-const BYTES_IN_A_GO: usize = 4 << 20;
+const BATCH_FILES: usize = 16;
+const BATCH_BYTES: usize = 4 << 20;
 /// What a file notes that was closed because another row group would not have fitted: the target size in bytes. The
 /// rows that come after it are in another file, so there is nothing to be gained by bringing the two together.
 pub(crate) const FULL_AT: &str = "hardtack.full_at";
 
 /// Writes its input, which must come by partition and sorted by the partition columns, into files of which one is open
-/// per stream. It gives out the number of rows.
+/// per stream. Its output is a row for each file ([`written::REPORT`]).
 pub(crate) struct ParquetWriteExec {
     input: Arc<dyn ExecutionPlan>,
     write: Arc<Write>,
@@ -145,9 +153,8 @@ pub(crate) struct ParquetWriteExec {
 
 impl ParquetWriteExec {
     pub(crate) fn new(input: Arc<dyn ExecutionPlan>, write: Arc<Write>) -> Self {
-        let schema = Arc::new(Schema::new(vec![Field::new("count", DataType::UInt64, false)]));
         let properties = PlanProperties::new(
-            EquivalenceProperties::new(schema),
+            EquivalenceProperties::new(Arc::clone(&written::REPORT)),
             Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
             EmissionType::Final,
             Boundedness::Bounded,
@@ -170,7 +177,7 @@ pub(crate) fn required(schema: &SchemaRef, keys: &[usize], sort_by: &[(usize, So
 
 impl fmt::Debug for ParquetWriteExec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ParquetWriteExec").field("placement", &self.write.placement).finish_non_exhaustive()
+        f.debug_struct("ParquetWriteExec").field("spec", &self.write.spec).finish_non_exhaustive()
     }
 }
 
@@ -234,14 +241,13 @@ impl ExecutionPlan for ParquetWriteExec {
             small: Vec::new(),
             small_bytes: 0,
             staging: JoinSet::new(),
-            written: 0,
+            written: Vec::new(),
         };
-        let count = async move {
-            let count = stream.run(rows).await.map_err(DataFusionError::from)?;
-            let count: ArrayRef = Arc::new(UInt64Array::from(vec![count]));
-            Ok(RecordBatch::try_from_iter_with_nullable([("count", count, false)])?)
+        let report = async move {
+            let files = stream.run(rows).await?;
+            written::encode(&files).map_err(DataFusionError::from)
         };
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), futures::stream::once(count))))
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), futures::stream::once(report))))
     }
 }
 
@@ -262,12 +268,12 @@ struct WriteStream {
     small: Vec<SmallFile>,
     small_bytes: usize,
     /// Small files that are being staged.
-    staging: JoinSet<Result<()>>,
-    written: u64,
+    staging: JoinSet<Result<Vec<WrittenFile>>>,
+    written: Vec<WrittenFile>,
 }
 
 impl WriteStream {
-    async fn run(mut self, mut rows: SendableRecordBatchStream) -> Result<u64> {
+    async fn run(mut self, mut rows: SendableRecordBatchStream) -> Result<Vec<WrittenFile>> {
         while let Some(batch) = rows.next().await.transpose()? {
             for (values, range) in self.write.partitioner.split(&batch)? {
                 if self.values.as_ref() != Some(&values) {
@@ -280,20 +286,21 @@ impl WriteStream {
         }
         self.end_partition().await?;
         self.stage_small_files().await?;
-        while let Some(file) = self.staging.join_next().await {
-            file.map_err(given_up)??;
+        while let Some(files) = self.staging.join_next().await {
+            self.written.extend(files.map_err(given_up)??);
         }
         Ok(self.written)
     }
 
     /// Adds rows to the partition, row group by row group.
     async fn add(&mut self, rows: RecordBatch) -> Result<()> {
-        let full = ROW_GROUP_BYTES.min(usize::try_from(self.write.target_file_bytes).unwrap_or(usize::MAX));
+        let full = ROW_GROUP_BYTES.min(usize::try_from(self.write.spec.target_file_bytes).unwrap_or(usize::MAX));
         let mut rest = (rows.num_rows() > 0).then_some(rows);
         while let Some(rows) = rest.take() {
             // Rows of a slice share its buffers; what counts is their part of them.
             let row_bytes = (row_bytes(&rows)?).max(1);
-            let room = ((full.saturating_sub(self.bytes)) / row_bytes).clamp(1, self.write.row_group_rows - self.rows);
+            let room = ((full.saturating_sub(self.bytes)) / row_bytes)
+                .clamp(1, self.write.spec.layout.row_group_rows - self.rows);
             // There are thousands of small files, and a slice of many columns costs as much as encoding some rows.
             let taken = if room < rows.num_rows() {
                 rest = Some(rows.slice(room, rows.num_rows() - room));
@@ -305,7 +312,10 @@ impl WriteStream {
             self.bytes += taken.num_rows() * row_bytes;
             self.batches.push(taken);
             let room = self.memory.try_resize(self.small_bytes + self.bytes).is_ok();
-            if self.rows >= self.write.row_group_rows || self.bytes >= full || (!room && self.rows >= FEW_ROWS) {
+            if self.rows >= self.write.spec.layout.row_group_rows
+                || self.bytes >= full
+                || (!room && self.rows >= FEW_ROWS)
+            {
                 self.end_row_group().await?;
             }
         }
@@ -315,17 +325,17 @@ impl WriteStream {
     /// Gives the row group to an encoder and goes on.
     async fn end_row_group(&mut self) -> Result<()> {
         let (batches, bytes) = (std::mem::take(&mut self.batches), std::mem::take(&mut self.bytes));
-        self.written += std::mem::take(&mut self.rows) as u64;
+        self.rows = 0;
         let mut file = match self.file.take() {
             Some(file) => file,
             None => self.open().await?,
         };
         // What a row group will take in the file is known when it is encoded; till then the most that is likely.
-        if !file.has_room_for(bytes, self.write.target_file_bytes) {
+        if !file.has_room_for(bytes, self.write.spec.target_file_bytes) {
             file.append_encoded(&self.write, 0).await?;
-            if !file.has_room_for(bytes, self.write.target_file_bytes) {
-                file.encoder.note(FULL_AT, self.write.target_file_bytes);
-                file.close(&self.write).await?;
+            if !file.has_room_for(bytes, self.write.spec.target_file_bytes) {
+                file.encoder.note(FULL_AT, self.write.spec.target_file_bytes);
+                self.written.push(file.close(&self.write).await?);
                 file = self.open().await?;
             }
         }
@@ -346,7 +356,7 @@ impl WriteStream {
         }
         if let Some(mut file) = self.file.take() {
             file.append_encoded(&self.write, 0).await?;
-            file.close(&self.write).await?;
+            self.written.push(file.close(&self.write).await?);
         }
         self.serial = 0;
         Ok(())
@@ -357,23 +367,22 @@ impl WriteStream {
         let batches = std::mem::take(&mut self.batches);
         let rows = std::mem::take(&mut self.rows);
         self.bytes = 0;
-        self.written += rows as u64;
         let mut file = FileEncoder::new(&self.write, self.write.properties.of(rows))?;
         file.append(encode(&file.row_groups, 0, &self.write.schema, &batches)?)?;
-        let bytes = file.finish()?;
+        let (bytes, columns) = file.finish()?;
         self.small_bytes += bytes.len();
         self.memory.resize(self.small_bytes);
         let target = self.target();
-        self.small.push(SmallFile { target, rows: rows as u64, bytes });
-        if self.small.len() >= FILES_IN_A_GO || self.small_bytes >= BYTES_IN_A_GO {
+        self.small.push(SmallFile { target, rows: rows as u64, bytes, columns });
+        if self.small.len() >= BATCH_FILES || self.small_bytes >= BATCH_BYTES {
             self.stage_small_files().await?;
         }
         Ok(())
     }
 
     async fn stage_small_files(&mut self) -> Result<()> {
-        while let Some(done) = self.staging.try_join_next() {
-            done.map_err(given_up)??;
+        while let Some(files) = self.staging.try_join_next() {
+            self.written.extend(files.map_err(given_up)??);
         }
         if self.small.is_empty() {
             return Ok(());
@@ -394,7 +403,7 @@ impl WriteStream {
 
     /// The next file of the partition.
     fn target(&mut self) -> Target {
-        let name = crate::file_name(&self.write.ctx, self.write.prefix, self.serial.into(), ".parquet");
+        let name = crate::file_name(&self.write.ctx, &self.write.spec.prefix, self.serial.into(), ".parquet");
         self.serial += 1;
         Target { values: self.values.clone().unwrap_or_default(), name }
     }
@@ -405,9 +414,9 @@ impl WriteStream {
         let folder = self.write.folder(&target).await?;
         let location = folder.location.join(&target.name);
         // A large file is staged anyway, for the sake of its parts; where nobody looks it is published at once.
-        let (root, unseen) = match folder.seen {
-            Seen::Staged(root) => (root, false),
-            Seen::Unseen => (folder.location, true),
+        let (root, unseen) = match folder.visibility {
+            Visibility::Staged(root) => (root, false),
+            Visibility::Unseen => (folder.location, true),
         };
         let staged = self.write.ctx.stage_file(&root, &location).await?;
         self.write.meter.add_files(1);
@@ -497,9 +506,10 @@ impl FileEncoder {
         std::mem::take(self.writer.inner_mut()).into()
     }
 
-    fn finish(mut self) -> Result<Bytes> {
-        self.writer.finish().map_err(crate::parquet::parquet_error)?;
-        Ok(self.take())
+    /// The rest of the file, and what its footer says of the columns.
+    fn finish(&mut self) -> Result<(Bytes, Vec<ColumnMetrics>)> {
+        let footer = self.writer.finish().map_err(crate::parquet::parquet_error)?;
+        Ok((self.take(), ColumnMetrics::of(&footer)))
     }
 }
 
@@ -593,21 +603,24 @@ impl OpenFile {
 
     async fn write_through(&mut self, write: &Write) -> Result<()> {
         let bytes = self.encoder.take();
+        self.pass_on(write, bytes).await
+    }
+
+    async fn pass_on(&mut self, write: &Write, bytes: Bytes) -> Result<()> {
         write.meter.add_bytes(bytes.len() as u64);
         self.bytes += bytes.len() as u64;
         self.staged.write(bytes).await
     }
 
-    async fn close(mut self, write: &Write) -> Result<()> {
-        self.encoder.writer.finish().map_err(crate::parquet::parquet_error)?;
-        self.write_through(write).await?;
+    async fn close(mut self, write: &Write) -> Result<WrittenFile> {
+        let (bytes, columns) = self.encoder.finish()?;
+        self.pass_on(write, bytes).await?;
         let Self { staged, location, values, unseen, rows, bytes, .. } = self;
         let action = match unseen {
             true => write.ctx.finish_unseen(staged, &location).await?,
             false => staged.finish().await?,
         };
         let (xxh3, publish) = (action.content_hash(), (!unseen).then_some(action));
-        write.wrote(WrittenFile { values, location, rows, bytes, xxh3, publish });
-        Ok(())
+        Ok(WrittenFile { values, location, rows, bytes, xxh3, publish, columns })
     }
 }

@@ -13,7 +13,7 @@ use hardtack_catalog::{
 };
 use hardtack_core::publish::Phase;
 use hardtack_core::{Error, ErrorKind, Location, PublishAction, Report, Result, Sink, StageContext, Staged};
-use hardtack_sinks::{Compression, Folder, ParquetDataset, Placement, Seen, Statistics, Unseen, WrittenFile};
+use hardtack_sinks::{Compression, Folder, ParquetDataset, Placement, Statistics, Unseen, Visibility, WrittenFile};
 use tokio::sync::Mutex;
 
 use crate::Table;
@@ -516,6 +516,11 @@ impl Placement for Current {
         };
         // Staged files are hidden, but must be on the same file system.
         let root = if self.base.contains(&location) { &self.base } else { &location };
-        Ok(Folder { seen: Seen::Staged(root.clone()), location })
+        Ok(Folder { visibility: Visibility::Staged(root.clone()), location })
+    }
+
+    fn describe(&self) -> serde_json::Value {
+        let (database, table) = (&self.table.database, &self.table.name);
+        serde_json::json!({ "partitions_of": { "database": database, "table": table, "base": self.base } })
     }
 }

@@ -22,7 +22,7 @@ use datafusion::physical_plan::metrics::SpillMetrics;
 use futures::StreamExt;
 
 use super::keys::{Keys, Slice};
-use super::output::{GivenOut, Picked};
+use super::output::{OutputColumns, Picked};
 use super::pack::{Packer, hasher, with_texts};
 
 /// The rows of one input stream.
@@ -31,7 +31,7 @@ pub(super) struct Intake {
     pub(super) batches: Vec<Held>,
     /// In the order in which the rows came.
     pub(super) slices: Vec<Slice>,
-    pub(super) runs: Vec<Run>,
+    pub(super) runs: Vec<SpilledRun>,
     pub(super) memory: MemoryReservation,
     schema: SchemaRef,
     hash: Option<RowHash>,
@@ -102,7 +102,7 @@ impl Held {
 }
 
 /// Rows on disk, sorted by key.
-pub(super) struct Run {
+pub(super) struct SpilledRun {
     pub(super) file: RefCountedTempFile,
     /// Every batch of the file but the last has this many rows.
     pub(super) batch_rows: usize,
@@ -203,7 +203,7 @@ impl Intake {
         let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
         let out = BufWriter::with_capacity(1 << 20, File::create(file.path())?);
         let mut writer = FileWriter::try_new_with_options(out, &self.schema, options)?;
-        let all = GivenOut::all(&self.schema);
+        let all = OutputColumns::all(&self.schema);
         let mut picked = Picked::default();
         let mut keys: Vec<(u32, u64)> = Vec::new();
         for slice in &self.slices {
@@ -231,7 +231,7 @@ impl Intake {
         self.metrics.spill_file_count.add(1);
         self.metrics.spilled_rows.add(rows);
         self.metrics.spilled_bytes.add(usize::try_from(file.current_disk_usage()).unwrap_or(usize::MAX));
-        self.runs.push(Run { file, batch_rows, keys });
+        self.runs.push(SpilledRun { file, batch_rows, keys });
         self.batches.clear();
         self.slices.clear();
         let overhead = self.overhead();

@@ -41,7 +41,7 @@ use futures::future::{BoxFuture, Shared};
 use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
 
 use intake::{Intake, RowHash};
-use output::{Gathered, GivenOut, Next, Reader, sort_fields};
+use output::{Gathered, Next, OutputColumns, Reader, sort_fields};
 
 /// Brings rows with equal values in some columns together, sorted by these columns; drops duplicates if asked to.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub(crate) struct GatherExec {
     /// The number of columns by which duplicates are found; the columns that follow are functions of them.
     distinct: Option<usize>,
     properties: Arc<PlanProperties>,
-    given: GivenOut,
+    given: OutputColumns,
     all: OnceGathered,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -75,7 +75,7 @@ impl GatherExec {
         distinct: Option<usize>,
         streams: usize,
     ) -> Result<Self> {
-        let given = GivenOut::all(&input.schema());
+        let given = OutputColumns::all(&input.schema());
         Self::giving_out(input, keys, distinct, given, streams)
     }
 
@@ -83,7 +83,7 @@ impl GatherExec {
     /// encoder, which has no use for a copy of them. None if keys are not among the columns.
     pub(crate) fn packed(&self, schema: &SchemaRef, columns: Vec<usize>) -> Option<Result<Self>> {
         let streams = self.properties.partitioning.partition_count();
-        let given = GivenOut::packed(schema, columns);
+        let given = OutputColumns::packed(schema, columns);
         let complete = self.keys.iter().all(|key| given.columns.contains(key));
         complete.then(|| Self::giving_out(Arc::clone(&self.input), self.keys.clone(), self.distinct, given, streams))
     }
@@ -92,7 +92,7 @@ impl GatherExec {
         input: Arc<dyn ExecutionPlan>,
         keys: Vec<usize>,
         distinct: Option<usize>,
-        given: GivenOut,
+        given: OutputColumns,
         streams: usize,
     ) -> Result<Self> {
         let schema = Arc::clone(&given.schema);

@@ -27,7 +27,7 @@ use super::pack::{Texts, as_packed, packed_type};
 /// All rows, in memory and on disk, by key.
 pub(super) struct Gathered {
     schema: SchemaRef,
-    given: GivenOut,
+    given: OutputColumns,
     /// The batches in memory, of all intakes.
     batches: Vec<Arc<Held>>,
     /// Sorted by key.
@@ -46,7 +46,7 @@ pub(super) struct Gathered {
 
 /// The columns that are given out, and as what.
 #[derive(Debug, Clone)]
-pub(super) struct GivenOut {
+pub(super) struct OutputColumns {
     /// Where texts are to stay packed, they have the [packed type](packed_type).
     pub(super) schema: SchemaRef,
     pub(super) columns: Vec<usize>,
@@ -54,7 +54,7 @@ pub(super) struct GivenOut {
     has_packed_texts: bool,
 }
 
-impl GivenOut {
+impl OutputColumns {
     /// All columns as they come in.
     pub(super) fn all(schema: &SchemaRef) -> Self {
         Self { schema: Arc::clone(schema), columns: (0..schema.fields().len()).collect(), has_packed_texts: false }
@@ -99,7 +99,7 @@ const UNITS_ON_DISK: u64 = 4;
 impl Gathered {
     pub(super) fn new(
         schema: SchemaRef,
-        given: GivenOut,
+        given: OutputColumns,
         intakes: Vec<Intake>,
         hash: Option<RowHash>,
         batch_rows: usize,
@@ -259,7 +259,7 @@ impl Picked {
     }
 
     /// The rows as a batch. Rows that follow one another in one batch are not copied.
-    pub(super) fn take<'a>(&mut self, given: &GivenOut, batch: impl Fn(u32) -> &'a Held) -> Result<RecordBatch> {
+    pub(super) fn take<'a>(&mut self, given: &OutputColumns, batch: impl Fn(u32) -> &'a Held) -> Result<RecordBatch> {
         let batches: Vec<&Held> = self.batches.iter().map(|b| batch(*b)).collect();
         let columns = given.columns.iter().zip(given.schema.fields()).map(|(i, field)| {
             let arrays: Vec<&dyn Array> = batches.iter().map(|b| b.columns[*i].as_ref()).collect();
@@ -304,15 +304,15 @@ pub(super) struct Reader {
     /// Batches read from disk; they are numbered after those in memory.
     loaded: Vec<Arc<Held>>,
     /// The rows of the current key that differ.
-    seen: HashTable<Seen>,
+    seen: HashTable<DistinctRow>,
     same: Compare,
     /// Set if all columns are to be given out as they came in.
-    all_columns: Option<GivenOut>,
+    all_columns: Option<OutputColumns>,
     memory: MemoryReservation,
 }
 
 #[derive(Clone, Copy)]
-struct Seen {
+struct DistinctRow {
     hash: u32,
     batch: u32,
     row: u32,
@@ -335,7 +335,7 @@ impl Reader {
 
     /// The rows of one key, with duplicates.
     pub(super) fn of_key(all: Arc<Gathered>, key: u32, memory: MemoryReservation) -> Self {
-        let all_columns = Some(GivenOut::all(&all.schema));
+        let all_columns = Some(OutputColumns::all(&all.schema));
         Self { all_columns, ..Self::of(all, key..key + 1, None, memory) }
     }
 
@@ -401,7 +401,8 @@ impl Reader {
                 return self.take().map(Some);
             }
             let (rows, bytes_on_disk) = self.all.weight(key);
-            let wanted = usize::try_from(bytes_on_disk + rows * size_of::<Seen>() as u64 * 2).unwrap_or(usize::MAX);
+            let wanted =
+                usize::try_from(bytes_on_disk + rows * size_of::<DistinctRow>() as u64 * 2).unwrap_or(usize::MAX);
             if wanted > FITS_ALWAYS && self.memory.try_resize(wanted).is_err() {
                 if self.picked.len() > 0 {
                     return self.take().map(Some);
@@ -437,7 +438,7 @@ impl Reader {
         let columns = all.hash.as_ref().map_or(0, |hash| hash.columns);
         let mut first = rows.start;
         for row in rows.clone() {
-            let new = Seen { hash: held(batch).hashes[row as usize], batch, row };
+            let new = DistinctRow { hash: held(batch).hashes[row as usize], batch, row };
             let mut failed = None;
             let found = seen.find(new.hash.into(), |old| {
                 old.hash == new.hash
