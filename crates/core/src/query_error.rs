@@ -11,6 +11,8 @@ use datafusion::common::{Column, SchemaError};
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 
+use std::io::ErrorKind as Io;
+
 use crate::{Error, ErrorKind};
 
 /// The message of the error about a full disk of spilled rows, to which those who know the folder add it.
@@ -29,7 +31,7 @@ fn explained(error: &DataFusionError) -> Option<Error> {
         Root::DataFusion(DataFusionError::SchemaError(schema, _)) => of_schema(schema, &candidates(error)),
         Root::DataFusion(DataFusionError::SQL(error, _)) => of_syntax(error),
         Root::DataFusion(DataFusionError::IoError(error)) | Root::Arrow(ArrowError::IoError(_, error))
-            if error.kind() == std::io::ErrorKind::StorageFull =>
+            if matches!(error.kind(), Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge) =>
         {
             spill_full().because(error.to_string())
         }

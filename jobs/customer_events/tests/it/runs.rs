@@ -439,32 +439,34 @@ fn usage_errors_exit_with_2() {
     assert!(missing.stderr.contains("in/customer_events"), "{missing}");
 }
 
+/// Events of so many customers in four files; each tenth is a delete.
+pub(crate) fn write_events(lake: &TempLake, events: usize) {
+    let event = |id: usize| {
+        let (op, row, other) = if id % 10 == 9 { ("d", "before", "after") } else { ("c", "after", "before") };
+        let name = format!("{id:0100}");
+        format!(
+            r#"{{"{other}": null, "{row}": {{"id": {id}, "first_name": "{name}", "last_name": "{name}", "email": "{name}"}}, "op": "{op}", "ts_ms": 1795132800000}}"#
+        )
+    };
+    for file in 0..4 {
+        let lines: Vec<String> = (file * events / 4..(file + 1) * events / 4).map(event).collect();
+        lake.write(&format!("in/customer_events/{file}.jsonl"), lines.join("\n"));
+    }
+}
+
 /// Two sinks are saved from one merge: it is computed once, in memory or (64 MiB is too little for this) on disk.
 #[rstest]
 #[case::in_memory("1GiB", 2_000)]
 #[case::spilled("64MiB", 60_000)]
 fn two_sinks_read_their_sources_once(#[case] memory_limit: &str, #[case] events: usize) {
-    const FILES: usize = 4;
     let job = job();
-    for file in 0..FILES {
-        let ids = (0..events / FILES).map(|i| file * events / FILES + i);
-        let event = |id: usize| {
-            let (op, row) = if id % 10 == 9 { ("d", "before") } else { ("c", "after") };
-            let other = if row == "before" { "after" } else { "before" };
-            let name = format!("{id:0100}");
-            format!(
-                r#"{{"{other}": null, "{row}": {{"id": {id}, "first_name": "{name}", "last_name": "{name}", "email": "{name}"}}, "op": "{op}", "ts_ms": 1795132800000}}"#
-            )
-        };
-        let lines: Vec<String> = ids.map(event).collect();
-        job.dir().write(&format!("in/customer_events/{file}.jsonl"), lines.join("\n"));
-    }
+    write_events(job.dir(), events);
     let run = job.again().args(["--run-id", "r", "--memory-limit", memory_limit, "--profile"]).run();
     run.assert_code(0);
     let record: serde_json::Value =
         serde_json::from_str(&job.dir().read(".hardtack/customer_events/runs/r.json")).unwrap();
     let counted = |of: &str, what: &str| record[of][what]["rows"].as_u64().unwrap() as usize;
-    assert_eq!(record["sources"]["events"]["files"], FILES);
+    assert_eq!(record["sources"]["events"]["files"], 4);
     assert_eq!(counted("sources", "events"), events);
     assert_eq!((counted("sinks", "customers"), counted("sinks", "customers_deleted")), (events / 10 * 9, events / 10));
 

@@ -12,8 +12,8 @@ use hardtack::runtime::{Finding, RecoverOptions, RuntimeArgs, fsck, open_context
 use hardtack::state::Ledger;
 use hardtack_test_support::{Finished, JobBinary};
 
-use crate::runs::reference;
-use crate::{after_the_morning, leftovers, state};
+use crate::runs::{reference, write_events};
+use crate::{after_the_morning, job, leftovers, state};
 
 // --- chance --------------------------------------------------------------------------------------------------------
 
@@ -177,6 +177,22 @@ fn without_room_for_any_file() {
         world.heals(&format!("{blocks} blocks"));
     }
     assert_eq!((codes.first(), codes.last()), (Some(&Some(1)), Some(&Some(0))), "{codes:?}");
+}
+
+/// There is room for all files but those that rows are spilled to, which are larger.
+#[test]
+fn without_room_for_what_is_spilled() {
+    let job = job();
+    write_events(job.dir(), 60_000);
+    let small = || job.again().args(["--memory-limit", "32MiB"]);
+    let run = small().with_file_limit(2048).run();
+    run.assert_code(1);
+    assert!(run.stderr.contains("the disk is full that rows are spilled to"), "{run}");
+    assert!(run.stderr.contains("`--spill-dir` names a folder with more room"), "{run}");
+    assert_eq!((job.dir().files("out"), leftovers(job.dir())), (Vec::new(), Vec::new()));
+    small().run().assert_code(0);
+    assert_eq!(job.dir().read_parquet("out/customers").num_rows(), 54_000);
+    assert_eq!(leftovers(job.dir()), [""; 0]);
 }
 
 /// What waits to be published is damaged, or what says so. Nothing is half published, and when the file is as it was,
