@@ -358,6 +358,36 @@ mod tests {
 
     use super::*;
 
+    /// So that it can be compared, and sent elsewhere.
+    #[tokio::test]
+    async fn a_write_is_a_value() {
+        let ctx = hardtack_core::JobContext::builder("job").threads(1).build().unwrap();
+        let schema: SchemaRef =
+            ctx.session().sql("select 1 as p, 2 as n").await.unwrap().schema().as_arrow().clone().into();
+        let spec = |dataset: &ParquetDataset| {
+            dataset.write(&ctx.staging("out"), Arc::clone(&schema), dataset.below("")).unwrap().spec
+        };
+        let plain = ParquetDataset::new("out", "memory:/out");
+        let all = [
+            plain.clone(),
+            plain.clone().partition_by(["p"]),
+            plain
+                .clone()
+                .partition_by(["p"])
+                .keep_partition_columns()
+                .sorted_by(["n"])
+                .with_compression(Compression::Snappy),
+            plain.clone().with_bloom_filters(["n"]).with_statistics(Statistics::None).with_target_file_bytes(1 << 20),
+            ParquetDataset::new("out", "memory:/elsewhere"),
+        ];
+        for (i, dataset) in all.iter().enumerate() {
+            let text = serde_json::to_string(&spec(dataset)).unwrap();
+            let sent: WriteSpec = serde_json::from_str(&text).unwrap();
+            assert_eq!(sent, spec(dataset), "{text}");
+            assert!(all[..i].iter().all(|other| spec(other) != sent), "{text}");
+        }
+    }
+
     /// What brings rows together and drops duplicates: one operator that does both, except where files are to be sorted,
     /// or where rows differ only before the query has added something to them.
     #[rstest]

@@ -12,6 +12,8 @@ mod s3;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::prelude::DataFrame;
 use hardtack_core::publish::{Phase, Publisher};
 use hardtack_core::{
@@ -250,4 +252,82 @@ async fn a_foreign_sink_is_recovered_by_its_publisher() {
     assert_eq!(postman.0.lock().unwrap().len(), 1);
     let statuses: Vec<_> = world.records().await.iter().map(|r| r.status).collect();
     assert_eq!(statuses, [RunStatus::Succeeded, RunStatus::Succeeded]);
+}
+
+/// Refuses a run that saves more rows than it is told.
+#[derive(Debug)]
+struct AtMost(u64, Arc<Mutex<u64>>);
+
+struct Counting(u64, Arc<Mutex<u64>>);
+
+impl Observer for AtMost {
+    fn accumulator(&self, _: &str, _: &SchemaRef) -> Result<Option<Box<dyn RowAccumulator>>> {
+        Ok(Some(Box::new(Counting(0, Arc::clone(&self.1)))))
+    }
+
+    fn verdict(&self) -> Result<()> {
+        let rows = *self.1.lock().unwrap();
+        if rows <= self.0 { Ok(()) } else { Err(Error::refused("there are too many rows").with("rows", rows)) }
+    }
+}
+
+impl RowAccumulator for Counting {
+    fn update(&mut self, rows: &RecordBatch) -> Result<()> {
+        self.0 += rows.num_rows() as u64;
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        *self.1.lock().unwrap() += self.0;
+        Ok(())
+    }
+}
+
+/// All sinks are staged by then, and none is published.
+#[tokio::test]
+async fn an_observer_can_stop_a_run_before_its_commit() {
+    let world = World::new();
+    let (out, two) = (world.at("out/n.jsonl"), InMemory::new("two"));
+    let main = async |ctx: &Context<()>| {
+        ctx.save(JsonLines::new("one", &out), one(ctx).await?).await?;
+        ctx.save(two.clone(), one(ctx).await?).await
+    };
+    let job = |rows| Job::new("job").with_observer(Arc::new(AtMost(rows, Arc::default())));
+    let error = execute(&job(1), (), &world.options(), main, &Bars::new(false)).await.unwrap_err();
+    assert_eq!((error.kind(), error.get("rows")), (ErrorKind::Refused, Some("2")));
+    assert_eq!((world.out(), two.batches().len()), (Vec::new(), 0));
+    let record = world.records().await.remove(0);
+    assert_eq!((record.status, record.commit, record.sinks["one"].rows), (RunStatus::Failed, None, 1));
+
+    execute(&job(2), (), &world.options(), main, &Bars::new(false)).await.unwrap();
+    assert_eq!((world.out().len(), two.batches()[0].num_rows()), (1, 1));
+}
+
+/// `--show` prints the rows that were staged, and reads nothing twice.
+#[tokio::test]
+async fn the_first_rows_are_those_that_were_staged() {
+    let world = World::new();
+    let options = RuntimeArgs { show: 2, ..world.options() };
+    let main = async |ctx: &Context<()>| {
+        let rows = ctx.session().sql("select value as n from generate_series(1, 9) order by n").await?;
+        ctx.save(JsonLines::new("all", &world.at("out/n.jsonl")), rows).await?;
+        let none = ctx.session().sql("select 1 as n where false").await?;
+        ctx.save(JsonLines::new("none", &world.at("out/none.jsonl")), none).await
+    };
+    let outcome = execute(&Job::new("job"), (), &options, main, &Bars::new(false)).await.unwrap();
+    let shown: Vec<String> = outcome.shown.iter().map(|(sink, rows)| format!("{sink}\n{rows}")).collect();
+    insta::assert_snapshot!(shown.join("\n"), @"
+    all
+    +---+
+    | n |
+    +---+
+    | 1 |
+    | 2 |
+    +---+
+    none
+    +---+
+    | n |
+    +---+
+    +---+
+    ");
 }

@@ -1,6 +1,6 @@
 //! Re-runs, bad input, concurrent runs, signals.
 
-use hardtack_test_support::table;
+use hardtack_test_support::{TempLake, table};
 use rstest::rstest;
 
 use crate::{EVENING, after_the_morning, job, leftovers, state};
