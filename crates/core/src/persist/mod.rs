@@ -7,12 +7,10 @@
 mod buffer;
 
 use std::any::Any;
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::runtime::SpawnedTask;
@@ -23,7 +21,7 @@ use datafusion::execution::TaskContext;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
-use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties, SendableRecordBatchStream,
@@ -42,8 +40,8 @@ const TABLE: &str = "persisted";
 /// The same rows, computed when they are first needed, and only then.
 pub(crate) fn persist(rows: DataFrame, budget: &Arc<Budget>) -> Result<DataFrame> {
     let (state, plan) = rows.into_parts();
-    let schema = distinct_names(plan.schema().as_arrow());
-    // Columns keep their qualifiers, of which a table has but one.
+    let schema = internal_names(plan.schema().as_arrow());
+    // Columns get back their names, with their qualifiers, of which a table has but one.
     let columns: Vec<Expr> = plan
         .schema()
         .iter()
@@ -61,19 +59,16 @@ pub(crate) fn persist(rows: DataFrame, budget: &Arc<Budget>) -> Result<DataFrame
     Ok(DataFrame::new(state, scan.project(columns)?.build()?))
 }
 
-/// The schema with a number after names that come again, as those of a join may.
-fn distinct_names(schema: &Schema) -> SchemaRef {
-    let mut taken: HashSet<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
-    let mut used = HashSet::new();
-    let mut name = |name: &String| {
-        if used.insert(name.clone()) {
-            return name.clone();
+/// The schema with names that are unique, as those of a join need not be, and that are none of its own: the optimiser takes a
+/// column and another of the same name without its qualifier for ambiguous.
+fn internal_names(schema: &Schema) -> SchemaRef {
+    let fields = schema.fields().iter().enumerate().map(|(i, field)| {
+        let mut name = format!("{}@{i}", field.name());
+        while schema.column_with_name(&name).is_some() {
+            name.push('@');
         }
-        let free = (2..).map(|n| format!("{name}:{n}")).find(|name| taken.insert(name.clone())).unwrap_or_default();
-        used.insert(free.clone());
-        free
-    };
-    let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_name(name(field.name())));
+        field.as_ref().clone().with_name(name)
+    });
     Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
 }
 
@@ -96,7 +91,9 @@ impl Persisted {
     async fn shared(&self, state: &SessionState) -> DFResult<Arc<Shared>> {
         let plan = async || {
             let plan = state.create_physical_plan(&self.plan).await?;
-            Ok::<_, DataFusionError>(Arc::new(Shared::new(plan, Arc::clone(&self.schema), Arc::clone(&self.budget))))
+            let names = self.schema.fields().iter().map(|field| field.name());
+            let plan = project(plan, names.cloned().enumerate())?;
+            Ok::<_, DataFusionError>(Arc::new(Shared::new(plan, Arc::clone(&self.budget))))
         };
         self.shared.get_or_try_init(plan).await.cloned()
     }
@@ -128,21 +125,26 @@ impl TableProvider for Persisted {
         })?;
         let scan = Arc::new(PersistExec { shared: self.shared(state).await? });
         let Some(projection) = projection else { return Ok(scan) };
-        let column = |i: &usize| {
-            let name = self.schema.field(*i).name();
-            (Arc::new(PhysicalColumn::new(name, *i)) as _, name.clone())
-        };
-        let columns: Vec<(Arc<dyn datafusion::physical_expr::PhysicalExpr>, String)> =
-            projection.iter().map(column).collect();
-        Ok(Arc::new(ProjectionExec::try_new(columns, scan)?))
+        project(scan, projection.iter().map(|i| (*i, self.schema.field(*i).name().clone())))
     }
+}
+
+/// Some columns of a plan, by number, under other names. What is known of its order and distribution stays known.
+fn project(
+    plan: Arc<dyn ExecutionPlan>,
+    columns: impl Iterator<Item = (usize, String)>,
+) -> DFResult<Arc<dyn ExecutionPlan>> {
+    let schema = plan.schema();
+    let column = |(i, name): (usize, String)| {
+        ProjectionExpr::new(Arc::new(PhysicalColumn::new(schema.field(i).name(), i)), name)
+    };
+    let columns: Vec<ProjectionExpr> = columns.map(column).collect();
+    Ok(Arc::new(ProjectionExec::try_new(columns, plan)?))
 }
 
 /// What the scans share: the plan, and what came of it.
 struct Shared {
     plan: Arc<dyn ExecutionPlan>,
-    properties: Arc<PlanProperties>,
-    schema: SchemaRef,
     budget: Arc<Budget>,
     metrics: ExecutionPlanMetricsSet,
     execution: OnceLock<std::result::Result<Execution, Arc<DataFusionError>>>,
@@ -157,14 +159,8 @@ struct Execution {
 }
 
 impl Shared {
-    fn new(plan: Arc<dyn ExecutionPlan>, schema: SchemaRef, budget: Arc<Budget>) -> Self {
-        let properties = if plan.schema().fields() == schema.fields() {
-            Arc::clone(plan.properties())
-        } else {
-            renamed(&plan, &schema)
-        };
-        let (metrics, execution) = (ExecutionPlanMetricsSet::new(), OnceLock::new());
-        Self { plan, properties, schema, budget, metrics, execution }
+    fn new(plan: Arc<dyn ExecutionPlan>, budget: Arc<Budget>) -> Self {
+        Self { plan, budget, metrics: ExecutionPlanMetricsSet::new(), execution: OnceLock::new() }
     }
 
     /// Executes the plan, unless somebody else has.
@@ -180,35 +176,13 @@ impl Shared {
         let (mut buffers, mut tasks) = (Vec::new(), Vec::new());
         for partition in 0..self.plan.output_partitioning().partition_count() {
             let rows = self.plan.execute(partition, Arc::clone(context))?;
-            let schema = Arc::clone(&self.schema);
-            let rows = rows.map(move |batch| {
-                let batch = batch?;
-                let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-                Ok(RecordBatch::try_new_with_options(Arc::clone(&schema), batch.columns().to_vec(), &rows)?)
-            });
-            let rows = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), rows));
-            let buffer = Arc::new(Buffer::new(
-                partition,
-                Arc::clone(&self.schema),
-                Arc::clone(&self.budget),
-                &self.metrics,
-                context,
-            ));
+            let buffer = Buffer::new(partition, self.plan.schema(), Arc::clone(&self.budget), &self.metrics, context);
+            let buffer = Arc::new(buffer);
             tasks.push(SpawnedTask::spawn(Arc::clone(&buffer).fill(rows)));
             buffers.push(buffer);
         }
         Ok(Execution { buffers, _tasks: tasks })
     }
-}
-
-/// The properties of a plan whose columns are renamed: their order and distribution are not known by the new names.
-fn renamed(plan: &Arc<dyn ExecutionPlan>, schema: &SchemaRef) -> Arc<PlanProperties> {
-    use datafusion::physical_expr::EquivalenceProperties;
-    use datafusion::physical_plan::Partitioning;
-    let streams = plan.output_partitioning().partition_count();
-    let properties = plan.properties().as_ref().clone();
-    let properties = properties.with_eq_properties(EquivalenceProperties::new(Arc::clone(schema)));
-    Arc::new(properties.with_partitioning(Partitioning::UnknownPartitioning(streams)))
 }
 
 /// Reads persisted rows.
@@ -238,7 +212,7 @@ impl ExecutionPlan for PersistExec {
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
-        &self.shared.properties
+        self.shared.plan.properties()
     }
 
     /// None: the plan below is optimised already, and must not be rewritten for one of those who share it.
@@ -257,7 +231,7 @@ impl ExecutionPlan for PersistExec {
         let batches = batches.inspect(move |_| {
             let _ = &shared;
         });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.shared.schema), batches)))
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {

@@ -230,6 +230,20 @@ async fn columns_keep_their_qualifiers() {
     ");
 }
 
+/// Also where the plan above uses them in ways that the optimiser moves about, and where names look like ours.
+#[tokio::test]
+async fn names_without_qualifiers_stay_so() {
+    let ctx = context(None);
+    let sql = "select 1 as id, named_struct('a', 2) as s, 3 as \"id@0\", 4 as \"id@0@2\"";
+    let rows = ctx.session().sql(sql).await.unwrap();
+    let schema = rows.schema().clone();
+    let rows = ctx.persist(rows).await.unwrap();
+    assert_eq!(rows.schema(), &schema);
+    let rows = rows.filter(datafusion::functions::core::expr_fn::get_field(col("s"), "a").gt(lit(1))).unwrap();
+    let rows = rows.with_column("s", col("id") + lit(1)).unwrap().with_column("id", lit(7)).unwrap();
+    insta::assert_snapshot!(pretty_format_batches(&rows.collect().await.unwrap()).unwrap(), @"");
+}
+
 #[tokio::test]
 async fn a_source_that_two_plans_read_is_told() {
     let ctx = context(None);
