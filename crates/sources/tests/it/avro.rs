@@ -76,7 +76,7 @@ async fn a_declared_schema_is_enforced() {
 
 /// The header of a file, without rows.
 fn header(schema: &str) -> Vec<u8> {
-    // Lengths are in zigzag, in two bytes, of which the first has seven bits.
+    // Lengths are zigzag-encoded, in two bytes, the first with seven bits.
     let length = |length: usize| vec![(length * 2) as u8 | 128, (length >> 6) as u8];
     let text = |text: &str| [length(text.len()), text.as_bytes().to_vec()].concat();
     [b"Obj\x01\x02".to_vec(), text("avro.schema"), text(schema), vec![0], b"0123456789abcdef".to_vec()].concat()
@@ -110,12 +110,12 @@ async fn many_rows_come_in_batches() {
     let batches = crate::collect(&ctx, AvroFiles::new("a", AT)).await.unwrap();
     assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 20_000);
     assert!(batches.iter().all(|b| b.num_rows() <= 8192));
-    // A plan that has its rows lets the reader go.
+    // A plan that has enough rows stops the reader.
     let two = ctx.load(AvroFiles::new("two", AT)).await.unwrap().limit(0, Some(2)).unwrap();
     assert_eq!(two.count().await.unwrap(), 2);
 }
 
-/// Avro stores a UUID as a text, and Arrow makes 16 bytes of it.
+/// Avro stores a UUID as text, and Arrow turns it into 16 bytes.
 #[tokio::test]
 async fn a_uuid_is_the_text_that_is_stored() {
     let ids = arrow::array::FixedSizeBinaryArray::try_from_iter([[0x5a_u8; 16], [0; 16]].into_iter()).unwrap();

@@ -80,7 +80,7 @@ async fn what_does_not_fit_is_refused() {
     let mut errors = Vec::new();
     for row in rows {
         let mut text = format!("id,name,born\n1,\"x\ny\",2001-02-03\n\n{row}8,b,\n").into_bytes();
-        // A byte that is no UTF-8.
+        // A byte that is invalid in UTF-8.
         text.iter_mut().filter(|b| **b == 1).for_each(|b| *b = 0xFF);
         let ctx = with_files([("data/a.csv", text)]).await;
         errors.push(show(&ctx, people()).await);
@@ -176,7 +176,7 @@ proptest! {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
-    /// A filter is applied while files are read, and comes to what it comes to afterwards.
+    /// A filter that is applied while files are read has the same result as afterwards.
     #[test]
     fn filters_do_not_change_the_answer(
         rows in prop::collection::vec((any::<Option<i8>>(), prop::option::of("[ab]{1,2}"), prop::option::of("[xy]{1,2}")), 0..40),
@@ -194,7 +194,7 @@ proptest! {
         tokio::runtime::Runtime::new().unwrap().block_on(async {
             let ctx = with_files([("data/a.csv", text)]).await;
             let rows = ctx.load(source).await.unwrap();
-            // In memory nothing is filtered while it is read.
+            // In memory, nothing is filtered during the read.
             ctx.session().register_table("read", rows.clone().into_view()).unwrap();
             ctx.session().register_table("held", rows.cache().await.unwrap().into_view()).unwrap();
             let query = |table: &str| format!("select {columns} from {table} where {condition}");

@@ -115,7 +115,7 @@ pub(crate) fn batch(text: &str, columns: &[(&str, DataType)]) -> RecordBatch {
     arrow::json::ReaderBuilder::new(schema(columns)).build(text.as_bytes()).unwrap().next().unwrap().unwrap()
 }
 
-/// What is read of a column that two files store with two types, or the error.
+/// The values of a column that two files store with two types, or the error.
 #[rstest]
 #[case::digits(
     (DataType::Int64, "9007199254740993"), (DataType::Float64, "0.5"),
@@ -209,7 +209,7 @@ fn map(value: DataType) -> DataType {
     DataType::Map(Arc::new(Field::new("entries", entry, false)), false)
 }
 
-/// A declared type takes the values that it holds exactly, also where a filter is all that looks at them.
+/// A declared type takes the values that it holds exactly, even if only a filter refers to them.
 #[tokio::test]
 async fn a_declared_double_takes_the_integers_that_it_holds() {
     let ids = record_batch!(("id", Int64, vec![7, 9_007_199_254_740_993])).unwrap();
@@ -276,7 +276,7 @@ async fn one_file_is_read_by_all_cores() {
     assert_eq!(ctx.meters().source("a").counts().rows, 1000);
 }
 
-/// Without statistics nobody knows whether a double holds the integers of a file.
+/// Without statistics it is unknown whether a double holds the integers of a file.
 #[tokio::test]
 async fn integers_that_no_statistics_tell_of_do_not_become_doubles() {
     use parquet::file::properties::EnabledStatistics;
@@ -289,7 +289,7 @@ async fn integers_that_no_statistics_tell_of_do_not_become_doubles() {
     assert_snapshot!(show(&with_files(files).await, ParquetFiles::new("a", AT)).await, @"refused: `v` is Int64 in memory:/data/a.parquet and Float64 in memory:/data/b.parquet, which have no type in common (column: v, way out: declare a schema: a string takes the values of both, a double the numbers that it holds exactly, file: memory:/data/b.parquet)");
 }
 
-/// A timestamp as Spark and Hive have long written them: nanoseconds of the day, and the day.
+/// A timestamp as old Spark and Hive write it: nanoseconds of the day, and the day.
 fn int96(column: &str, days_since_1970: u32, nanos: u64) -> Vec<u8> {
     use parquet::data_type::{Int96, Int96Type};
     let schema = format!("message m {{ required int96 {column}; }}");
@@ -319,7 +319,7 @@ async fn old_timestamps_are_those_of_any_year() {
     ");
 }
 
-/// Options of the session are those of the reader.
+/// The session's options apply to the reader.
 #[tokio::test]
 async fn rows_are_filtered_while_they_are_decoded_if_the_session_says_so() {
     let ids: arrow::array::Int64Array = (0..100).collect();
