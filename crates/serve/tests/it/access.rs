@@ -1,4 +1,4 @@
-//! Who is let in.
+//! Authentication and TLS.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ async fn a_password_is_checked() {
     assert!(served.config().connect(NoTls).await.is_err());
 }
 
-/// A client that goes on after it was refused.
+/// A client that continues after it was refused.
 #[tokio::test]
 async fn who_was_refused_is_not_answered() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -56,7 +56,7 @@ async fn who_was_refused_is_not_answered() {
     assert!(!String::from_utf8_lossy(&answer).contains("secret"));
 }
 
-/// A certificate for this machine, its key, and what trusts it.
+/// A certificate for this machine, its key, and a connector that trusts it.
 fn certificate(folder: &tempfile::TempDir) -> (TlsFiles, MakeRustlsConnect) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let put = |name: &str, text: String| -> PathBuf {
@@ -87,7 +87,7 @@ async fn with_tls_nobody_connects_without() {
     config.password("sésame");
     let refused = config.clone().ssl_mode(SslMode::Disable).connect(NoTls).await.err().unwrap();
     assert_eq!(said(&refused), "28000 TLS is required here: connect with sslmode=require");
-    // By name, as the certificate has it.
+    // By name, as in the certificate.
     let mut config = tokio_postgres::Config::new();
     config.host("localhost").hostaddr(served.address.ip()).port(served.address.port());
     config.user("hardtack").dbname("lake").password("sésame").ssl_mode(SslMode::Require);

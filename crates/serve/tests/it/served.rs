@@ -20,7 +20,7 @@ pub struct Served {
     pub running: JoinHandle<Result<()>>,
 }
 
-/// Listens on a free port of this machine.
+/// Options to listen on a free local port.
 pub fn options() -> ServeOptions {
     ServeOptions { address: "127.0.0.1:0".to_owned(), ..ServeOptions::default() }
 }
@@ -97,7 +97,7 @@ pub fn said(error: &tokio_postgres::Error) -> String {
     }
 }
 
-/// The rows of a query as texts, or why there are none.
+/// The rows of a query as texts, or the error.
 pub async fn texts(client: &Client, query: &str) -> String {
     use tokio_postgres::SimpleQueryMessage::Row;
     let messages = match client.simple_query(query).await {
