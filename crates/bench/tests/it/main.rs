@@ -1,4 +1,4 @@
-//! The command as a whole, with doubles of the jobs and of Python: scripts that copy a result made beforehand.
+//! The command as a whole, with doubles of the jobs and of Python: scripts that copy a prepared result.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files and stops where it fails")]
 
 use std::fs;
@@ -13,7 +13,7 @@ use parquet::arrow::ArrowWriter;
 use rstest::rstest;
 use tempfile::TempDir;
 
-/// A folder with tables, results, and programs that hand them out.
+/// A folder with tables, results, and programs that copy them.
 struct Bench {
     folder: TempDir,
 }
@@ -73,7 +73,7 @@ fn command(args: &[&str]) -> Command {
     command
 }
 
-/// What was printed, with what differs from run to run replaced.
+/// The output, with variable parts replaced.
 fn shown(printed: &[u8], folder: &Path) -> String {
     let text = String::from_utf8(printed.to_vec()).unwrap().replace(&folder.display().to_string(), "FOLDER");
     let numbers = text.split(' ').map(|word| match word.parse::<f64>() {
@@ -223,7 +223,7 @@ fn a_job_that_is_not_built_is_named_with_the_remedy() {
 fn what_a_process_took_is_its_own() {
     let folder = TempDir::new().unwrap();
     let log = folder.path().join("log.txt");
-    // Some memory, some processor time, some waiting, in a child of the program.
+    // Uses some memory, some processor time and some waiting, in a child of the program.
     let script = "sh -c 'x=$(head -c 40000000 /dev/zero | tr \"\\0\" x); sleep 0.3; echo ${#x}'";
     let output = command(&["measure", log.to_str().unwrap(), "--", "sh", "-c", script]).output().unwrap();
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

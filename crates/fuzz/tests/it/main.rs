@@ -1,4 +1,4 @@
-//! Generated files, as readers and naive readers see them.
+//! Generated files, read by our readers and by naive ones.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
