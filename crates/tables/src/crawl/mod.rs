@@ -28,7 +28,7 @@ use crate::selection::{self, EXCLUDE, FILES, PLAIN_KEYS, TYPES};
 use crate::steps::has_runs;
 use alike::{Signature, is_value};
 use describe::Statistics;
-use search::{KnownFolder, KnownFolders, KnownTable, Looks, Search, Wishes};
+use search::{KnownFolder, KnownFolders, KnownTable, LayoutOptions, Samples, Search};
 use tree::{DataSet, Listed, Owner, Part};
 use update::Compared;
 
@@ -151,8 +151,11 @@ pub async fn crawl(
             "there is no --table-level 0; 1 is the folder that is crawled, 2 are the folders in it",
         ));
     }
-    let wishes =
-        Wishes { partition_names: &options.partition_names, table_level: options.table_level, exclude: &exclude };
+    let layout = LayoutOptions {
+        partition_names: &options.partition_names,
+        table_level: options.table_level,
+        exclude: &exclude,
+    };
     let mut listed = Listed::list(&store, &root, &exclude).await?;
     let problems = std::mem::take(&mut listed.problems);
     let mut crawl = Crawl {
@@ -169,7 +172,7 @@ pub async fn crawl(
         report: CrawlReport { tables: Vec::new(), problems },
     };
     let folders = crawl.known(&root, &known).await?;
-    let mut search = Search::new(&listed, &folders, wishes);
+    let mut search = Search::new(&listed, &folders, layout);
     let looks = crawl.look(search.undecided()).await?;
     search.decide(looks);
     let (sets, mut problems) = (search.found, search.problems);
@@ -363,7 +366,7 @@ impl Crawl<'_> {
     ///
     /// A file that lacks the others' header, or has another delimiter, belongs to them and is a problem. So what is
     /// evident from a file counts here, whatever the options say about all files.
-    async fn look(&self, files: Vec<(&ObjectMeta, FileKind)>) -> Result<Looks> {
+    async fn look(&self, files: Vec<(&ObjectMeta, FileKind)>) -> Result<Samples> {
         let sample = self.options.sample_bytes.map_or(HEAD_BYTES, |bytes| bytes.min(HEAD_BYTES));
         let look_as = async |file: &ObjectMeta, kind: FileKind, csv_hints: CsvHints| {
             let options =

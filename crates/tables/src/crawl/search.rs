@@ -43,7 +43,7 @@ pub(super) type KnownFolders = BTreeMap<Path, KnownFolder>;
 
 /// The user's options about new tables.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wishes<'a> {
+pub(super) struct LayoutOptions<'a> {
     /// The names of keys whose folders are bare values.
     pub(super) partition_names: &'a [String],
     /// The level of tables: 1 is the crawled folder.
@@ -52,12 +52,12 @@ pub(super) struct Wishes<'a> {
 }
 
 /// The signatures of the files that were sampled.
-pub(super) type Looks = HashMap<Path, Signature>;
+pub(super) type Samples = HashMap<Path, Signature>;
 
 /// The number of files sampled per folder whose names differ only in numbers.
-const LOOKED_AT: usize = 16;
+const SAMPLED_PER_FOLDER: usize = 16;
 /// The number of files sampled from all folders `key=value` of a table.
-const LOOKED_AT_OF_PARTITIONS: usize = 4;
+const SAMPLED_PER_TABLE: usize = 4;
 
 /// A level of folders between a table and its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,15 +114,15 @@ enum Verdict<'n> {
 pub(super) struct Search<'a> {
     listed: &'a Listed<'a>,
     known: &'a KnownFolders,
-    wishes: Wishes<'a>,
-    looks: Looks,
+    layout: LayoutOptions<'a>,
+    looks: Samples,
     pub(super) found: Vec<DataSet>,
     pub(super) problems: Vec<CrawlProblem>,
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(listed: &'a Listed<'a>, known: &'a KnownFolders, wishes: Wishes<'a>) -> Self {
-        Self { listed, known, wishes, looks: Looks::new(), found: Vec::new(), problems: Vec::new() }
+    pub(super) fn new(listed: &'a Listed<'a>, known: &'a KnownFolders, layout: LayoutOptions<'a>) -> Self {
+        Self { listed, known, layout, looks: Samples::new(), found: Vec::new(), problems: Vec::new() }
     }
 
     // --- what to sample --------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ impl<'a> Search<'a> {
     /// The files whose columns have to be known to decide.
     pub(super) fn undecided(&self) -> Vec<(&'a ObjectMeta, FileKind)> {
         let mut files = Vec::new();
-        if self.wishes.table_level.is_none() {
+        if self.layout.table_level.is_none() {
             self.undecided_in(&self.listed.tree, false, &mut files);
         }
         files
@@ -154,14 +154,14 @@ impl<'a> Search<'a> {
         if kids.iter().any(|(name, _)| folder_partition(name).is_some()) {
             node.gather(&|_| false, &mut node_files, &mut None);
             let by_family = by_family(&node_files);
-            let each = if by_family.len() > 1 { LOOKED_AT_OF_PARTITIONS } else { usize::from(contested) };
+            let each = if by_family.len() > 1 { SAMPLED_PER_TABLE } else { usize::from(contested) };
             files.extend(by_family.values().flat_map(|files| spread(files, each)));
             return;
         }
         let by_family = by_family(&node_files);
         if contested || node_files.len() > 1 || !kids.is_empty() {
             let is_partition = contested && node.path.filename().is_some_and(is_value);
-            let each = if is_partition { 1 } else { LOOKED_AT };
+            let each = if is_partition { 1 } else { SAMPLED_PER_FOLDER };
             files.extend(by_family.values().flat_map(|files| spread(files, each)));
         }
         let contested =
@@ -399,7 +399,7 @@ impl<'a> Search<'a> {
     // --- which are tables ------------------------------------------------------------------------------------------
 
     /// Decides, with the samples of the [undecided](Search::undecided) files.
-    pub(super) fn decide(&mut self, looks: Looks) {
+    pub(super) fn decide(&mut self, looks: Samples) {
         self.looks = looks;
         let listed = self.listed;
         self.place(&listed.tree, 1);
@@ -413,7 +413,7 @@ impl<'a> Search<'a> {
         if let Some(lake) = node.lake {
             return self.problem(&node.path, format!("this is a table of {lake}, which is not read as plain files"));
         }
-        match self.wishes.table_level {
+        match self.layout.table_level {
             None => self.place_by_content(node, depth),
             Some(level) if depth < level => {
                 if let Some((meta, _)) = node.files.iter().find(|(_, kind)| kind.is_some()) {
@@ -545,7 +545,7 @@ impl<'a> Search<'a> {
             Level::Key(key) => key.clone(),
             Level::Plain | Level::Fixed(_) => {
                 let plain = levels[..i].iter().filter(|level| !matches!(level, Level::Key(_))).count();
-                let said = self.wishes.partition_names.get(plain);
+                let said = self.layout.partition_names.get(plain);
                 said.map_or(format!("partition_{i}"), |name| name.to_lowercase())
             }
         };
@@ -685,7 +685,7 @@ impl<'a> Search<'a> {
             let more = if values.len() > 3 { ", ..." } else { "" };
             let folders = if values.len() == 1 { "the folder" } else { "the folders" };
             let mut note = format!("{folders} {}{more}", shown.join(", "));
-            note.push_str(match (self.wishes.table_level, values.iter().all(|value| is_value(value))) {
+            note.push_str(match (self.layout.table_level, values.iter().all(|value| is_value(value))) {
                 (Some(_), _) => ": partitions by --table-level",
                 (None, true) if values.len() == 1 => ": a value, so it is a partition",
                 (None, false) if values.len() == 1 => ": between folders of partitions, so it is one, too",
@@ -694,11 +694,11 @@ impl<'a> Search<'a> {
                     ": files of like columns, so they are partitions of one table; --table-level makes tables of them"
                 }
             });
-            if plain.len() > self.wishes.partition_names.len() {
+            if plain.len() > self.layout.partition_names.len() {
                 note.push_str("; --partition-names of a new table says what the keys are called");
             }
             notes.push(note);
-            if let Some(first) = self.wishes.partition_names.get(plain.len()) {
+            if let Some(first) = self.layout.partition_names.get(plain.len()) {
                 notes.push(format!("there is no folder for `{first}` of --partition-names"));
             }
         }
@@ -1156,7 +1156,7 @@ impl<'a> Search<'a> {
         let depth = self.listed.folders(path).len() + keys;
         let mut except = BTreeSet::new();
         for (_, file) in self.listed.excluded.iter().filter(|(file, _)| file.prefix_matches(path)) {
-            except.extend(self.wishes.exclude.below(file, depth));
+            except.extend(self.layout.exclude.below(file, depth));
         }
         except.into_iter().collect()
     }
