@@ -132,7 +132,7 @@ async fn folders_and_files_are_tables(#[case] files: &[(&str, &str)], #[case] ex
 #[case::without_files_of_partitions(&[("t/y=1/a.json", P), ("t/y=1/b.csv", PC), ("t/y=2/a.json", P)], &[], None, &["t/*/*.csv"], r#"t at /t by y: 1, 2 without ["*.csv"]"#)]
 #[case::more_names_than_folders(&[("e/2023/a.json", P)], &["year", "month"], None, &[], "e at /e by year: 2023")]
 #[tokio::test]
-async fn wishes_are_granted(
+async fn options_decide(
     #[case] files: &[(&str, &str)],
     #[case] names: &[&str],
     #[case] table_level: Option<usize>,
@@ -164,7 +164,7 @@ async fn wishes_are_granted(
 #[case(CrawlOptions { table_level: Some(0), ..CrawlOptions::default() }, "there is no --table-level 0; 1 is the folder that is crawled, 2 are the folders in it")]
 #[case(CrawlOptions { exclude: vec!["a[".into()], ..CrawlOptions::default() }, "`a[` is no pattern such as `**/*.tmp`: invalid range pattern")]
 #[tokio::test]
-async fn wishes_that_are_none_are_refused(#[case] options: CrawlOptions, #[case] why: &str) {
+async fn invalid_options_are_refused(#[case] options: CrawlOptions, #[case] why: &str) {
     let error = crawl(&World::new().ctx, &Location::from(AT), "lake", &options).await.unwrap_err();
     assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Usage, why));
 }
