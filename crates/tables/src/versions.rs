@@ -27,7 +27,7 @@ const ORPHAN_AGE: TimeDelta = TimeDelta::hours(24);
 const RECENTLY: TimeDelta = TimeDelta::minutes(5);
 
 /// How many folders are listed concurrently.
-const AT_ONCE: usize = 32;
+const CONCURRENCY: usize = 32;
 
 /// A record of what a run has superseded: written before the catalog points elsewhere, removed with the files. It lies
 /// in the folder of versions, where no reader looks.
@@ -135,7 +135,7 @@ pub(crate) async fn list_superseded(
         let files = files.iter().filter_map(relative).collect();
         Ok::<_, Error>((values.clone(), Superseded { values, location, files }))
     });
-    listed.buffer_unordered(AT_ONCE).try_collect().await
+    listed.buffer_unordered(CONCURRENCY).try_collect().await
 }
 
 fn is_record(name: &str) -> bool {

@@ -272,7 +272,7 @@ pub(super) struct Crawl<'a> {
 /// How much of a file is read to decide whether it belongs to others.
 const HEAD_BYTES: u64 = 64 << 10;
 /// How many files are examined concurrently.
-const AT_ONCE: usize = 16;
+const CONCURRENCY: usize = 16;
 
 impl Crawl<'_> {
     // --- existing tables and samples -------------------------------------------------------------------------------
@@ -395,7 +395,7 @@ impl Crawl<'_> {
         };
         stream::iter(files)
             .map(look)
-            .buffer_unordered(AT_ONCE)
+            .buffer_unordered(CONCURRENCY)
             .try_filter_map(|found| async { Ok(found) })
             .try_collect()
             .await

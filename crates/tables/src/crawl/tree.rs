@@ -109,7 +109,7 @@ impl Node {
 }
 
 /// How many files are probed concurrently for their kind.
-const AT_ONCE: usize = 16;
+const CONCURRENCY: usize = 16;
 
 /// The files below a folder that are neither hidden nor empty, each with its kind.
 pub(super) struct Listed<'a> {
@@ -247,7 +247,7 @@ impl<'a> Listed<'a> {
                 Err(e) => Err(e),
             }
         };
-        stream::iter(first).map(look).buffer_unordered(AT_ONCE).try_collect().await
+        stream::iter(first).map(look).buffer_unordered(CONCURRENCY).try_collect().await
     }
 
     fn insert(&mut self, meta: ObjectMeta, kind: Option<FileKind>) {

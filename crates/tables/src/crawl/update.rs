@@ -24,7 +24,7 @@ use crate::selection;
 use crate::steps::Counted;
 
 /// How many folders are listed concurrently.
-const AT_ONCE: usize = 32;
+const CONCURRENCY: usize = 32;
 
 /// The kind of a format's files, if a crawl supports it.
 pub(super) fn kind_of(format: &TableFormat) -> Option<FileKind> {
@@ -349,7 +349,7 @@ pub(super) async fn drop_missing(
         Ok(files.iter().all(|meta| meta.size == 0).then_some(partition))
     });
     let empty: Vec<Partition> =
-        empty.buffered(AT_ONCE).try_filter_map(|found| async { Ok(found) }).try_collect().await?;
+        empty.buffered(CONCURRENCY).try_filter_map(|found| async { Ok(found) }).try_collect().await?;
     let values: Vec<Vec<String>> = empty.iter().map(|p| p.values.clone()).collect();
     let now = crawl.catalog.get_partitions(table, &values).await?;
     let still = |p: &&Partition| {
