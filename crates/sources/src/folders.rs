@@ -112,7 +112,7 @@ pub struct FolderScan {
 }
 
 /// How many folders are listed concurrently.
-const LISTED_AT_ONCE: usize = 32;
+const LISTING_CONCURRENCY: usize = 32;
 
 impl FolderScan {
     /// A scan with this schema, whose last `partition_columns` columns are not in the files. `meter` counts what is
@@ -192,7 +192,7 @@ impl FolderScan {
                 let (store, files) = list(&folder, session).await?;
                 Ok::<_, Error>((folder, store, files))
             })
-            .buffered(LISTED_AT_ONCE);
+            .buffered(LISTING_CONCURRENCY);
         let mut sets: Vec<Listed> = Vec::new();
         while let Some((folder, store, metas)) = found.try_next().await? {
             if metas.is_empty() {
