@@ -23,7 +23,7 @@ const MAX_ROWS: i64 = i32::MAX as i64;
 
 /// An error in a block.
 #[derive(Debug)]
-pub(super) enum Wrong {
+pub(super) enum BlockError {
     /// The block is malformed.
     Block(String),
     /// The block cannot be read.
@@ -78,39 +78,39 @@ impl<R: BufRead> Blocks<R> {
     }
 
     /// Reads the next block, if there is one.
-    fn read(&mut self) -> Result<Option<Block>, Wrong> {
-        if self.bytes.fill_buf().map_err(Wrong::Io)?.is_empty() {
+    fn read(&mut self) -> Result<Option<Block>, BlockError> {
+        if self.bytes.fill_buf().map_err(BlockError::Io)?.is_empty() {
             return Ok(None);
         }
         let rows = self.long()?;
         let size = self.long()?;
         if !(0..=MAX_ROWS).contains(&rows) {
-            return Err(Wrong::Block(format!("a block says that it has {rows} rows")));
+            return Err(BlockError::Block(format!("a block says that it has {rows} rows")));
         }
         let Ok(size) = u64::try_from(size) else {
-            return Err(Wrong::Block(format!("a block says that it has {size} bytes")));
+            return Err(BlockError::Block(format!("a block says that it has {size} bytes")));
         };
         let mut data = Vec::new();
         // Allocates no more memory than there are bytes, whatever the block's header says.
-        let read = (&mut self.bytes).take(size).read_to_end(&mut data).map_err(Wrong::Io)?;
+        let read = (&mut self.bytes).take(size).read_to_end(&mut data).map_err(BlockError::Io)?;
         if (read as u64) < size {
             return Err(ends_early(ErrorKind::UnexpectedEof.into()));
         }
         let mut marker = Marker::default();
         self.bytes.read_exact(&mut marker).map_err(ends_early)?;
         if marker != self.marker {
-            return Err(Wrong::Block("a block does not end with the marker of the file".to_owned()));
+            return Err(BlockError::Block("a block does not end with the marker of the file".to_owned()));
         }
         let data = match self.codec {
             None => data,
             Some(codec) => decompressed(codec, &data)
-                .map_err(|e| Wrong::Block(format!("a block cannot be decompressed ({codec:?}): {e}")))?,
+                .map_err(|e| BlockError::Block(format!("a block cannot be decompressed ({codec:?}): {e}")))?,
         };
         Ok(Some(Block { rows: rows as usize, data }))
     }
 
     /// A number in Avro's encoding: seven bits per byte, lowest first, with the sign in the lowest bit.
-    fn long(&mut self) -> Result<i64, Wrong> {
+    fn long(&mut self) -> Result<i64, BlockError> {
         let mut number = 0_u64;
         for shift in (0..64).step_by(7) {
             let mut byte = [0];
@@ -120,11 +120,11 @@ impl<R: BufRead> Blocks<R> {
                 return Ok((number >> 1) as i64 ^ -((number & 1) as i64));
             }
         }
-        Err(Wrong::Block("a block begins with a number of more than 64 bits".to_owned()))
+        Err(BlockError::Block("a block begins with a number of more than 64 bits".to_owned()))
     }
 
     /// The next input of the decoder: a block, or several small ones.
-    fn together(&mut self) -> Result<Option<Block>, Wrong> {
+    fn together(&mut self) -> Result<Option<Block>, BlockError> {
         let first = match self.next.take() {
             Some(block) => Some(block),
             None => self.read()?,
@@ -150,19 +150,19 @@ impl<R: BufRead> Blocks<R> {
     ///
     /// The reader's batch size is the number of rows that the block states, so it stops there. Data left over in the
     /// block would be a further row, and is detected by asking the reader for one more.
-    fn decode(&self, block: &Block) -> Result<RecordBatch, Wrong> {
+    fn decode(&self, block: &Block) -> Result<RecordBatch, BlockError> {
         let mut frame = ENDLESS.to_vec();
         put_long(block.data.len() as i64, &mut frame);
         let bytes = self.header.chain(frame.as_slice()).chain(block.data.as_slice()).chain(MARKER.as_slice());
         let builder = ReaderBuilder::new().with_projection(self.columns.clone()).with_batch_size(block.rows.max(1));
-        let mut reader = builder.build(bytes).map_err(Wrong::Rows)?;
+        let mut reader = builder.build(bytes).map_err(BlockError::Rows)?;
         let schema = reader.schema();
-        let batch = match (reader.next().transpose().map_err(Wrong::Rows)?, block.rows) {
+        let batch = match (reader.next().transpose().map_err(BlockError::Rows)?, block.rows) {
             // Rows that consist of nulls take no bytes.
             (None, rows) => {
                 let columns = schema.fields().iter().map(|field| new_null_array(field.data_type(), rows)).collect();
                 let options = RecordBatchOptions::new().with_row_count(Some(rows));
-                return RecordBatch::try_new_with_options(schema, columns, &options).map_err(Wrong::Rows);
+                return RecordBatch::try_new_with_options(schema, columns, &options).map_err(BlockError::Rows);
             }
             (Some(batch), rows) if batch.num_rows() == rows && rows > 0 => batch,
             (Some(_), rows) => return Err(surplus(rows)),
@@ -175,7 +175,7 @@ impl<R: BufRead> Blocks<R> {
 }
 
 impl<R: BufRead> Iterator for Blocks<R> {
-    type Item = Result<RecordBatch, Wrong>;
+    type Item = Result<RecordBatch, BlockError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let block = self.together().transpose()?;
@@ -234,13 +234,13 @@ fn put_long(number: i64, to: &mut Vec<u8>) {
     to.push(rest as u8);
 }
 
-fn surplus(rows: usize) -> Wrong {
-    Wrong::Block(format!("a block holds more than the {rows} rows that it says it has"))
+fn surplus(rows: usize) -> BlockError {
+    BlockError::Block(format!("a block holds more than the {rows} rows that it says it has"))
 }
 
-fn ends_early(error: Error) -> Wrong {
+fn ends_early(error: Error) -> BlockError {
     match error.kind() {
-        ErrorKind::UnexpectedEof => Wrong::Block("it ends inside of a block".to_owned()),
-        _ => Wrong::Io(error),
+        ErrorKind::UnexpectedEof => BlockError::Block("it ends inside of a block".to_owned()),
+        _ => BlockError::Io(error),
     }
 }

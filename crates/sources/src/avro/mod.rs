@@ -19,7 +19,7 @@ use hardtack_catalog::types::{Policy, Union};
 use hardtack_core::{Error, Result};
 use tokio_util::io::SyncIoBridge;
 
-use self::blocks::{Blocks, Wrong};
+use self::blocks::{BlockError, Blocks};
 use crate::convert::{check, convert_column, whole_microseconds};
 use crate::files::{Files, Format, Inferred, Planned};
 use crate::infer::{DECLARE, DECLARE_NESTED, infer_each};
@@ -171,7 +171,10 @@ impl AvroFile {
 }
 
 /// The batches of a file, decoded on the blocking pool, at most two ahead.
-fn ahead(mut rows: Blocks<BufReader<Replay>>, batch_size: usize) -> impl Stream<Item = Result<RecordBatch, Wrong>> {
+fn ahead(
+    mut rows: Blocks<BufReader<Replay>>,
+    batch_size: usize,
+) -> impl Stream<Item = Result<RecordBatch, BlockError>> {
     let (sender, receiver) = tokio::sync::mpsc::channel(2);
     // Sending fails when the plan has enough rows; then nobody needs the error.
     let decoding = SpawnedTask::spawn_blocking(move || {
@@ -195,12 +198,12 @@ fn batches<R: BufRead, E>(
     rows: &mut Blocks<R>,
     batch_size: usize,
     send: impl Fn(RecordBatch) -> Result<(), E>,
-) -> Result<(), Wrong> {
+) -> Result<(), BlockError> {
     let mut coalescer: Option<BatchCoalescer> = None;
     for batch in rows {
         let batch = batch?;
         let coalescer = coalescer.get_or_insert_with(|| BatchCoalescer::new(batch.schema(), batch_size));
-        coalescer.push_batch(batch).map_err(Wrong::Rows)?;
+        coalescer.push_batch(batch).map_err(BlockError::Rows)?;
         while let Some(full) = coalescer.next_completed_batch() {
             if send(full).is_err() {
                 return Ok(());
@@ -208,7 +211,7 @@ fn batches<R: BufRead, E>(
         }
     }
     let Some(mut coalescer) = coalescer else { return Ok(()) };
-    coalescer.finish_buffered_batch().map_err(Wrong::Rows)?;
+    coalescer.finish_buffered_batch().map_err(BlockError::Rows)?;
     while let Some(last) = coalescer.next_completed_batch() {
         if send(last).is_err() {
             return Ok(());
@@ -218,11 +221,11 @@ fn batches<R: BufRead, E>(
 }
 
 /// The error for a fault in a block of a file.
-fn refused(wrong: Wrong, file: &SourceFile) -> Error {
+fn refused(wrong: BlockError, file: &SourceFile) -> Error {
     match wrong {
-        Wrong::Block(why) => undecodable(why).with("file", &file.location),
-        Wrong::Rows(e) => Error::from(in_file(undecodable(e).into(), &file.location)),
-        Wrong::Io(e) => file.error(e, None),
+        BlockError::Block(why) => undecodable(why).with("file", &file.location),
+        BlockError::Rows(e) => Error::from(in_file(undecodable(e).into(), &file.location)),
+        BlockError::Io(e) => file.error(e, None),
     }
 }
 
