@@ -52,12 +52,12 @@ pub(crate) trait ReadRows: fmt::Debug + Send + Sync {
     }
 
     /// The rows of a file, in order.
-    async fn read(&self, file: SourceFile, want: Want) -> Result<Batches>;
+    async fn read(&self, file: SourceFile, want: ReadRequest) -> Result<Batches>;
 }
 
 /// The requested part of a file's rows.
 #[derive(Debug, Clone)]
-pub(crate) struct Want {
+pub(crate) struct ReadRequest {
     /// Only these columns.
     pub(crate) columns: SchemaRef,
     /// The maximum number of rows in a batch.
@@ -68,7 +68,7 @@ pub(crate) struct Want {
     pub(crate) filter: Option<RowFilter>,
 }
 
-impl Want {
+impl ReadRequest {
     /// One column.
     pub(crate) fn column(column: Field) -> Self {
         let columns = Arc::new(Schema::new(vec![column.with_nullable(true)]));
@@ -165,7 +165,7 @@ impl FileSource for RowSource {
         _partition: usize,
     ) -> DFResult<Arc<dyn FileOpener>> {
         let file_schema = self.table.file_schema();
-        let want = Want {
+        let want = ReadRequest {
             columns: Arc::new(file_schema.project(&self.projection.file_indices)?),
             batch_size: self.batch_size,
             // If there are fewer files than cores, files share the cores.
@@ -241,7 +241,7 @@ struct RowOpener {
     rows: Arc<dyn ReadRows>,
     origin: Origin,
     store: Arc<dyn ObjectStore>,
-    want: Want,
+    want: ReadRequest,
 }
 
 impl FileOpener for RowOpener {

@@ -24,7 +24,7 @@ use crate::convert::{check, convert_column, whole_microseconds};
 use crate::files::{Files, Format, Inferred, Planned};
 use crate::infer::{DECLARE, DECLARE_NESTED, infer_each};
 use crate::input::{Bytes, SourceFile};
-use crate::scan::{Batches, Origin, ReadRows, RowSource, Want, in_file};
+use crate::scan::{Batches, Origin, ReadRequest, ReadRows, RowSource, in_file};
 use crate::spelling::Spelling;
 
 /// The Avro format: see [`AvroFiles`].
@@ -55,7 +55,7 @@ impl Format for Avro {
     }
 
     async fn column(&self, file: SourceFile, column: &Field) -> Result<Batches> {
-        AvroRows { caseless: true, truncates: false }.read(file, Want::column(column.clone())).await
+        AvroRows { caseless: true, truncates: false }.read(file, ReadRequest::column(column.clone())).await
     }
 
     fn plan(&self, table: TableSchema, origin: Origin, _planned: &Planned) -> Result<Arc<dyn FileSource>> {
@@ -83,7 +83,7 @@ impl ReadRows for AvroRows {
         "avro"
     }
 
-    async fn read(&self, file: SourceFile, want: Want) -> Result<Batches> {
+    async fn read(&self, file: SourceFile, want: ReadRequest) -> Result<Batches> {
         let opened = AvroFile::open(&file).await?;
         let spelling = match self.caseless {
             true => Spelling::new(&opened.schema, &want.columns),
@@ -145,8 +145,8 @@ impl AvroFile {
         })
     }
 
-    fn read(self, file: SourceFile, want: Want, spelling: Spelling, truncates: bool) -> Result<Batches> {
-        let Want { columns: wanted, batch_size, .. } = want;
+    fn read(self, file: SourceFile, want: ReadRequest, spelling: Spelling, truncates: bool) -> Result<Batches> {
+        let ReadRequest { columns: wanted, batch_size, .. } = want;
         for field in wanted.fields() {
             let checked = spelling.check(field.name()).and_then(|()| check(field.name(), &spelling.schema, &wanted));
             checked.map_err(|e| e.with("file", &file.location))?;

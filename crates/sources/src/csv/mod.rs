@@ -18,7 +18,7 @@ use hardtack_core::{Error, Location, Result};
 use crate::files::{Files, Format, Inferred, Planned};
 use crate::infer::infer_each;
 use crate::input::SourceFile;
-use crate::scan::{Batches, Origin, ReadRows, RowSource, Want};
+use crate::scan::{Batches, Origin, ReadRequest, ReadRows, RowSource};
 use crate::text::can_parse;
 use decode::{CsvCutter, HEADER_SKIPPED, Layout};
 use dialect::{AFTER_QUOTE, way_out};
@@ -182,7 +182,7 @@ impl Format for Csv {
     }
 
     async fn column(&self, file: SourceFile, column: &Field) -> Result<Batches> {
-        let want = Want::column(Field::new(column.name(), DataType::Utf8, true));
+        let want = ReadRequest::column(Field::new(column.name(), DataType::Utf8, true));
         let table = TableSchema::new(Arc::clone(&want.columns), Vec::new());
         CsvRows::new(self.dialect.clone(), Places::Named, &table).read(file, want).await
     }
@@ -367,7 +367,7 @@ impl ReadRows for CsvRows {
         true
     }
 
-    async fn read(&self, file: SourceFile, want: Want) -> Result<Batches> {
+    async fn read(&self, file: SourceFile, want: ReadRequest) -> Result<Batches> {
         let (wanted, filter) = (want.columns, want.filter);
         let (all, or_empty) = (Arc::clone(&self.all), self.or_empty);
         let layout = Layout { wanted, filter, all, places: self.places, or_empty };

@@ -18,7 +18,7 @@ use hardtack_core::{Error, Location, Result, nearest};
 use crate::files::{Files, Format, Inferred, Planned};
 use crate::infer::infer_each;
 use crate::input::{SourceFile, Step};
-use crate::scan::{Batches, Origin, ReadRows, RowSource, Want};
+use crate::scan::{Batches, Origin, ReadRequest, ReadRows, RowSource};
 use decode::{JsonCutter, can_decode};
 use rows::RowScanner;
 use shape::{Shape, Told};
@@ -113,7 +113,7 @@ impl Format for Json {
     }
 
     async fn column(&self, file: SourceFile, column: &Field) -> Result<Batches> {
-        JsonObjects { caseless: true, ..JsonObjects::default() }.read(file, Want::column(column.clone())).await
+        JsonObjects { caseless: true, ..JsonObjects::default() }.read(file, ReadRequest::column(column.clone())).await
     }
 
     fn plan(&self, table: TableSchema, origin: Origin, planned: &Planned) -> Result<Arc<dyn FileSource>> {
@@ -164,7 +164,7 @@ impl ReadRows for JsonObjects {
         "json"
     }
 
-    async fn read(&self, file: SourceFile, want: Want) -> Result<Batches> {
+    async fn read(&self, file: SourceFile, want: ReadRequest) -> Result<Batches> {
         let cutter = JsonCutter::new(want.columns, want.batch_size);
         let cutter = cutter.caseless(self.caseless).lines(self.lines).json_text(&self.texts);
         Ok(file.open_text().await?.batches(cutter, want.side_by_side))
