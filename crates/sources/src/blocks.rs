@@ -45,14 +45,14 @@ impl<R: Decode> Block<R> {
 }
 
 impl Text {
-    /// The rows of the text, in order, up to the first fault. If `side_by_side` is greater than one, blocks are decoded
+    /// The rows of the text, in order, up to the first fault. If `parallelism` is greater than one, blocks are decoded
     /// by tasks, and [a few more](BLOCKS_AHEAD) are cut in advance.
-    pub(crate) fn batches(self, cutter: impl Cut, side_by_side: usize) -> Batches {
+    pub(crate) fn batches(self, cutter: impl Cut, parallelism: usize) -> Batches {
         let blocks = stream::try_unfold((self, cutter), |(mut text, mut cutter)| async move {
             let block = text.next(|text, ended| cutter.cut(text, ended)).await?;
             Ok::<_, Error>(block.map(|block| (block, (text, cutter))))
         });
-        if side_by_side <= 1 {
+        if parallelism <= 1 {
             return blocks.and_then(|block| async move { block.decode() }).boxed();
         }
         // A fault in cutting waits for its turn, too: a row before it may have a fault.
@@ -61,7 +61,7 @@ impl Text {
             let task = SpawnedTask::spawn(async move { block.decode() });
             task.join_unwind().await.map_err(|e| Error::unexpected("decoding died").because(e))?
         });
-        tasks.buffered(side_by_side + BLOCKS_AHEAD).boxed()
+        tasks.buffered(parallelism + BLOCKS_AHEAD).boxed()
     }
 }
 
@@ -84,18 +84,18 @@ mod tests {
 
     /// The rows of a text read in pieces of this size.
     fn read(text: impl AsRef<[u8]>, piece: usize, cutter: impl Cut) -> Result<RecordBatch, String> {
-        read_side_by_side(text, piece, cutter, 1)
+        read_in_parallel(text, piece, cutter, 1)
     }
 
-    fn read_side_by_side(
+    fn read_in_parallel(
         text: impl AsRef<[u8]>,
         piece: usize,
         cutter: impl Cut,
-        side_by_side: usize,
+        parallelism: usize,
     ) -> Result<RecordBatch, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let batches =
-            runtime.block_on(Text::of(text.as_ref(), piece).batches(cutter, side_by_side).try_collect::<Vec<_>>());
+            runtime.block_on(Text::of(text.as_ref(), piece).batches(cutter, parallelism).try_collect::<Vec<_>>());
         // How much of a bad line is shown depends on how much of it was read.
         let batches = batches.map_err(|e| e.to_string().split(", value: ").next().unwrap().to_owned())?;
         Ok(concat_batches(&columns(), &batches).unwrap())
@@ -142,20 +142,20 @@ mod tests {
         #[case] rows: &str,
         #[case] wrong: &str,
         #[values(1, 2, 8192)] batch_size: usize,
-        #[values(1, 2)] side_by_side: usize,
+        #[values(1, 2)] parallelism: usize,
     ) {
         // Bytes that are invalid in UTF-8.
         let text =
             format!("a,b\n{rows}").bytes().map(|byte| if byte == b'~' { 0xFF } else { byte }).collect::<Vec<_>>();
-        assert_eq!(read_side_by_side(&text, WHOLE, csv(batch_size), side_by_side).unwrap_err(), wrong);
+        assert_eq!(read_in_parallel(&text, WHOLE, csv(batch_size), parallelism).unwrap_err(), wrong);
     }
 
     /// A row that is not an object is detected when the text is cut; a wrong value is detected later, when the block is
     /// decoded.
     #[rstest]
-    fn a_wrong_value_is_told_before_what_is_no_row(#[values(1, 2)] side_by_side: usize) {
+    fn a_wrong_value_is_told_before_what_is_no_row(#[values(1, 2)] parallelism: usize) {
         let text = "{\"a\": 1}\n{\"a\": \"z\"}\n{\"a\": 3}\n4\n";
-        let told = read_side_by_side(text, WHOLE, json(1), side_by_side).unwrap_err();
+        let told = read_in_parallel(text, WHOLE, json(1), parallelism).unwrap_err();
         assert!(told.contains("line: 2"), "{told}");
     }
 

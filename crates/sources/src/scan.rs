@@ -63,7 +63,7 @@ pub(crate) struct ReadRequest {
     /// The maximum number of rows in a batch.
     pub(crate) batch_size: usize,
     /// The number of batches that may be decoded in parallel.
-    pub(crate) side_by_side: usize,
+    pub(crate) parallelism: usize,
     /// Only these rows; none unless the format [can filter](ReadRows::can_filter).
     pub(crate) filter: Option<RowFilter>,
 }
@@ -72,7 +72,7 @@ impl ReadRequest {
     /// One column.
     pub(crate) fn column(column: Field) -> Self {
         let columns = Arc::new(Schema::new(vec![column.with_nullable(true)]));
-        Self { columns, batch_size: 8192, side_by_side: 1, filter: None }
+        Self { columns, batch_size: 8192, parallelism: 1, filter: None }
     }
 }
 
@@ -169,7 +169,7 @@ impl FileSource for RowSource {
             columns: Arc::new(file_schema.project(&self.projection.file_indices)?),
             batch_size: self.batch_size,
             // If there are fewer files than cores, files share the cores.
-            side_by_side: self.origin.target_partitions.div_ceil(config.file_groups.len().max(1)),
+            parallelism: self.origin.target_partitions.div_ceil(config.file_groups.len().max(1)),
             filter: self.filter.as_ref().map(|filter| self.row_filter(filter)).transpose()?,
         };
         let opener = RowOpener { rows: Arc::clone(&self.rows), origin: self.origin.clone(), store, want };

@@ -372,6 +372,6 @@ impl ReadRows for CsvRows {
         let (all, or_empty) = (Arc::clone(&self.all), self.or_empty);
         let layout = Layout { wanted, filter, all, places: self.places, or_empty };
         let cutter = CsvCutter::new(Arc::clone(&self.dialect), layout, want.batch_size);
-        Ok(file.open_text().await?.batches(cutter, want.side_by_side))
+        Ok(file.open_text().await?.batches(cutter, want.parallelism))
     }
 }

@@ -167,7 +167,7 @@ impl ReadRows for JsonObjects {
     async fn read(&self, file: SourceFile, want: ReadRequest) -> Result<Batches> {
         let cutter = JsonCutter::new(want.columns, want.batch_size);
         let cutter = cutter.caseless(self.caseless).lines(self.lines).json_text(&self.texts);
-        Ok(file.open_text().await?.batches(cutter, want.side_by_side))
+        Ok(file.open_text().await?.batches(cutter, want.parallelism))
     }
 }
 
