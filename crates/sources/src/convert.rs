@@ -206,7 +206,7 @@ impl LosslessAdapter {
         let differ = stored.data_type() != wanted.data_type() && ours(stored.data_type(), wanted.data_type());
         differ.then(|| {
             let column = Arc::new(Column::new_with_schema(column.name(), &self.stored)?);
-            let how = if self.truncates { How::Truncating } else { How::Exact };
+            let how = if self.truncates { Conversion::Truncating } else { Conversion::Exact };
             Ok(Arc::new(Convert::new(column, wanted.clone(), how)) as Arc<dyn PhysicalExpr>)
         })
     }
@@ -239,12 +239,12 @@ impl PhysicalExprAdapter for LosslessAdapter {
 pub(crate) struct Convert {
     column: Arc<dyn PhysicalExpr>,
     to: FieldRef,
-    how: How,
+    how: Conversion,
 }
 
 /// The ways to [`Convert`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum How {
+pub(crate) enum Conversion {
     /// Renames the fields of structs, and does nothing else.
     Renaming,
     Exact,
@@ -253,7 +253,7 @@ pub(crate) enum How {
 }
 
 impl Convert {
-    pub(crate) fn new(column: Arc<dyn PhysicalExpr>, to: Field, how: How) -> Self {
+    pub(crate) fn new(column: Arc<dyn PhysicalExpr>, to: Field, how: Conversion) -> Self {
         Self { column, to: Arc::new(to), how }
     }
 }
@@ -277,9 +277,9 @@ impl Hash for Convert {
 impl fmt::Display for Convert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.how {
-            How::Renaming => "RENAME",
-            How::Exact => "CONVERT",
-            How::Truncating => "TRUNCATE",
+            Conversion::Renaming => "RENAME",
+            Conversion::Exact => "CONVERT",
+            Conversion::Truncating => "TRUNCATE",
         };
         write!(f, "{what}({} AS {})", self.column, self.to.data_type())
     }
@@ -293,9 +293,9 @@ impl PhysicalExpr for Convert {
     fn evaluate(&self, batch: &RecordBatch) -> DFResult<ColumnarValue> {
         let column = self.column.evaluate(batch)?.into_array(batch.num_rows())?;
         Ok(ColumnarValue::Array(match self.how {
-            How::Renaming => rename(&column, self.to.data_type())?,
-            How::Exact => convert_column(&column, &self.to)?,
-            How::Truncating => convert_column(&whole_microseconds(&column)?, &self.to)?,
+            Conversion::Renaming => rename(&column, self.to.data_type())?,
+            Conversion::Exact => convert_column(&column, &self.to)?,
+            Conversion::Truncating => convert_column(&whole_microseconds(&column)?, &self.to)?,
         }))
     }
 
@@ -475,11 +475,11 @@ mod tests {
         let field = |of: DataType| Field::new("c", of, true);
         let all = || {
             [
-                Convert::new(column("c"), field(DataType::Int64), How::Exact),
-                Convert::new(column("d"), field(DataType::Int64), How::Exact),
-                Convert::new(column("c"), field(DataType::Int32), How::Exact),
-                Convert::new(column("c"), field(DataType::Int64), How::Renaming),
-                Convert::new(column("c"), field(DataType::Int64), How::Truncating),
+                Convert::new(column("c"), field(DataType::Int64), Conversion::Exact),
+                Convert::new(column("d"), field(DataType::Int64), Conversion::Exact),
+                Convert::new(column("c"), field(DataType::Int32), Conversion::Exact),
+                Convert::new(column("c"), field(DataType::Int64), Conversion::Renaming),
+                Convert::new(column("c"), field(DataType::Int64), Conversion::Truncating),
             ]
         };
         let hash = |conversion: &Convert| {

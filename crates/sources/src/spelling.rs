@@ -13,7 +13,7 @@ use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr_adapter::{PhysicalExprAdapter, PhysicalExprAdapterFactory};
 use hardtack_core::{Error, Result};
 
-use crate::convert::{Convert, How, Lossless, rename};
+use crate::convert::{Conversion, Convert, Lossless, rename};
 
 /// The columns of a file under the names of a schema. An exact match is preferred over one that differs only in case.
 /// This applies to the fields of structs, too.
@@ -164,8 +164,10 @@ impl PhysicalExprAdapter for CaselessAdapter {
             let (stored, spelled) = (self.stored.field(column.index()), self.spelling.schema.field(column.index()));
             let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(stored.name(), column.index()));
             let same = stored.data_type() == spelled.data_type();
-            let renamed =
-                || Arc::new(Convert::new(Arc::clone(&column), spelled.clone(), How::Renaming)) as Arc<dyn PhysicalExpr>;
+            let renamed = || {
+                Arc::new(Convert::new(Arc::clone(&column), spelled.clone(), Conversion::Renaming))
+                    as Arc<dyn PhysicalExpr>
+            };
             Ok(Transformed::yes(if same { column } else { renamed() }))
         };
         self.inner.rewrite(expr)?.transform(as_stored).data()
