@@ -21,7 +21,7 @@ use crate::input::{SourceFile, Step};
 use crate::scan::{Batches, Origin, ReadRequest, ReadRows, RowSource};
 use decode::{JsonCutter, can_decode};
 use rows::RowScanner;
-use shape::{Shape, Told};
+use shape::{GivenTypes, Shape};
 
 /// The JSON format: see [`JsonFiles`].
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -197,7 +197,7 @@ pub(crate) async fn look(
     told: &[(String, DataType)],
     concurrency: usize,
 ) -> Result<Looked> {
-    let told: Told = told.iter().map(|(name, of)| (name.to_lowercase(), of.clone())).collect();
+    let told: GivenTypes = told.iter().map(|(name, of)| (name.to_lowercase(), of.clone())).collect();
     let (mut all, mut scattered, mut misnamed, mut two_spellings) = (Shape::told(&told), None, None, None);
     infer_each(
         files,
@@ -235,7 +235,7 @@ struct FileLooked {
     misnamed: Option<String>,
 }
 
-async fn infer_file(file: SourceFile, sample: Option<u64>, told: Told) -> Result<FileLooked> {
+async fn infer_file(file: SourceFile, sample: Option<u64>, told: GivenTypes) -> Result<FileLooked> {
     let (mut shape, mut scanner) = (Shape::told(&told), RowScanner::default());
     let (mut by_line, mut looked_at) = (true, 0);
     let mut text = file.open_text().await?;

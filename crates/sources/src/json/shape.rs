@@ -18,7 +18,7 @@ use crate::kind::Kind as Scalar;
 #[derive(Debug, Default)]
 pub(super) struct Shape {
     names: BTreeMap<String, usize>,
-    fields: Vec<(String, Seen)>,
+    fields: Vec<(String, ValueShape)>,
     /// Fields by their names in lower case.
     folded: BTreeMap<String, Vec<usize>>,
     /// The number of objects, and for each field the last of them that had it.
@@ -27,15 +27,15 @@ pub(super) struct Shape {
     /// Two fields of one object whose names differ only in case.
     both: Option<(usize, usize)>,
     /// The fields' types that are given.
-    told: Told,
+    told: GivenTypes,
 }
 
 /// Given types of fields, by name in lower case.
-pub(super) type Told = Arc<[(String, DataType)]>;
+pub(super) type GivenTypes = Arc<[(String, DataType)]>;
 
 /// What is known about a value.
 #[derive(Debug, Default)]
-struct Seen {
+struct ValueShape {
     kind: Kind,
     /// The first file in which it was a list or an object, or neither.
     file: Option<Arc<str>>,
@@ -46,7 +46,7 @@ enum Kind {
     #[default]
     Null,
     Scalar(Scalar),
-    List(Box<Seen>),
+    List(Box<ValueShape>),
     Object(Shape),
     /// Read as text, whatever it is, because its type is given as text.
     Anything,
@@ -86,7 +86,7 @@ impl Kind {
 
 impl Shape {
     /// A shape of objects with some given types.
-    pub(super) fn told(told: &Told) -> Self {
+    pub(super) fn told(told: &GivenTypes) -> Self {
         Self { told: Arc::clone(told), ..Self::default() }
     }
 
@@ -133,7 +133,7 @@ impl Shape {
         self.names.insert(name.to_owned(), at);
         self.folded.entry(name.to_lowercase()).or_default().push(at);
         let kind = if self.told_of(name).is_some_and(DataType::is_string) { Kind::Anything } else { Kind::Null };
-        self.fields.push((name.to_owned(), Seen { kind, file: None }));
+        self.fields.push((name.to_owned(), ValueShape { kind, file: None }));
         self.last.push(0);
         at
     }
@@ -157,7 +157,7 @@ impl Shape {
 
     /// Whether objects spell a field differently.
     pub(super) fn is_spelled_differently(&self) -> bool {
-        let inner = |(_, seen): &(String, Seen)| seen.kind.inner().is_some_and(Self::is_spelled_differently);
+        let inner = |(_, seen): &(String, ValueShape)| seen.kind.inner().is_some_and(Self::is_spelled_differently);
         self.folded.len() < self.fields.len() || self.fields.iter().any(inner)
     }
 
@@ -180,7 +180,7 @@ impl Shape {
 
     /// The fields as Arrow has them, all nullable.
     pub(super) fn fields(&self) -> Fields {
-        let of = |(name, seen): &(String, Seen)| match (&seen.kind, self.told_of(name)) {
+        let of = |(name, seen): &(String, ValueShape)| match (&seen.kind, self.told_of(name)) {
             // Only the given type is known.
             (Kind::Null, Some(told)) => Some(Field::new(name, told.clone(), true)),
             _ => Some(Field::new(name, seen.data_type()?, true)),
@@ -189,7 +189,7 @@ impl Shape {
     }
 }
 
-impl Seen {
+impl ValueShape {
     /// `None` for an object that never had a field: there is nothing to read in it.
     fn data_type(&self) -> Option<DataType> {
         Some(match &self.kind {
@@ -308,7 +308,7 @@ impl<'de> Visitor<'de> for ObjectSeed<'_> {
 
 /// Visits one value. The path is only built when it is needed.
 struct ValueSeed<'a> {
-    seen: &'a mut Seen,
+    seen: &'a mut ValueShape,
     parent: &'a str,
     name: &'a str,
     depth: usize,
@@ -363,7 +363,7 @@ impl ValueSeed<'_> {
 }
 
 struct ListSeed<'a> {
-    item: &'a mut Seen,
+    item: &'a mut ValueShape,
     path: &'a str,
     depth: usize,
 }
