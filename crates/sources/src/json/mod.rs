@@ -173,7 +173,7 @@ impl ReadRows for JsonObjects {
 
 /// What was found out about JSON files.
 #[derive(Debug, Default)]
-pub(crate) struct Looked {
+pub(crate) struct JsonProperties {
     shape: Shape,
     /// Whether names that differ only in case are one column.
     caseless: bool,
@@ -182,7 +182,7 @@ pub(crate) struct Looked {
     pub(crate) notes: Vec<String>,
 }
 
-impl Looked {
+impl JsonProperties {
     pub(crate) fn schema(&self) -> Schema {
         Schema::new(self.shape.fields())
     }
@@ -196,7 +196,7 @@ pub(crate) async fn look(
     sample: Option<u64>,
     told: &[(String, DataType)],
     concurrency: usize,
-) -> Result<Looked> {
+) -> Result<JsonProperties> {
     let told: GivenTypes = told.iter().map(|(name, of)| (name.to_lowercase(), of.clone())).collect();
     let (mut all, mut scattered, mut misnamed, mut two_spellings) = (Shape::told(&told), None, None, None);
     infer_each(
@@ -223,11 +223,11 @@ pub(crate) async fn look(
     let scattered = scattered.map(|file| {
         format!("{file} has not one object on each line, which is what Athena and Hive want; it is read here")
     });
-    Ok(Looked { shape, caseless, two_spellings, notes: scattered.into_iter().chain(misnamed).collect() })
+    Ok(JsonProperties { shape, caseless, two_spellings, notes: scattered.into_iter().chain(misnamed).collect() })
 }
 
 /// What was found out about one file.
-struct FileLooked {
+struct FileProperties {
     shape: Shape,
     /// Whether each row is on a line of its own.
     by_line: bool,
@@ -235,7 +235,7 @@ struct FileLooked {
     misnamed: Option<String>,
 }
 
-async fn infer_file(file: SourceFile, sample: Option<u64>, told: GivenTypes) -> Result<FileLooked> {
+async fn infer_file(file: SourceFile, sample: Option<u64>, told: GivenTypes) -> Result<FileProperties> {
     let (mut shape, mut scanner) = (Shape::told(&told), RowScanner::default());
     let (mut by_line, mut looked_at) = (true, 0);
     let mut text = file.open_text().await?;
@@ -259,7 +259,7 @@ async fn infer_file(file: SourceFile, sample: Option<u64>, told: GivenTypes) -> 
         Ok(Step { used, made: sample.filter(|sample| looked_at >= *sample).map(|_| ()) })
     })
     .await?;
-    Ok(FileLooked { shape, by_line, misnamed })
+    Ok(FileProperties { shape, by_line, misnamed })
 }
 
 impl shape::Conflict {
