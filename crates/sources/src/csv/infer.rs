@@ -145,7 +145,7 @@ impl Columns {
 
 /// How a file is examined.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Look {
+pub(super) struct InferOptions {
     /// Whether the first record is a header is decided later: the dialect says that there is none.
     pub(super) undecided: bool,
     /// The number of bytes to examine, or all.
@@ -157,7 +157,7 @@ pub(super) struct Look {
 }
 
 /// Infers the columns of one file; none if it has neither header nor rows.
-pub(super) async fn infer_file(file: SourceFile, dialect: Arc<Dialect>, look: Look) -> Result<Option<Columns>> {
+pub(super) async fn infer_file(file: SourceFile, dialect: Arc<Dialect>, look: InferOptions) -> Result<Option<Columns>> {
     let mut columns: Option<Columns> = None;
     let mut names = Header::default();
     let mut text = file.open_text().await?;

@@ -23,7 +23,7 @@ use crate::text::can_parse;
 use decode::{CsvCutter, HEADER_SKIPPED, Layout};
 use dialect::{AFTER_QUOTE, way_out};
 use header::{Known as KnownHeader, header};
-use infer::{Columns, Look};
+use infer::{Columns, InferOptions};
 
 pub(crate) use decode::Places;
 pub(crate) use dialect::Dialect;
@@ -167,7 +167,7 @@ impl Format for Csv {
         self.dialect.check()?;
         let mut all = Columns::default();
         let dialect = Arc::new(self.dialect.clone());
-        let how = Look { hints: (!self.delimiter_told).then(CsvHints::default), ..Look::default() };
+        let how = InferOptions { hints: (!self.delimiter_told).then(CsvHints::default), ..InferOptions::default() };
         let look = |file: SourceFile| infer::infer_file(file, Arc::clone(&dialect), how);
         infer_each(files, concurrency, look, |file, columns| match columns {
             Some(columns) => {
@@ -222,7 +222,7 @@ pub(crate) struct Known {
 
 /// What was found out about CSV files.
 #[derive(Debug)]
-pub(crate) struct Looked {
+pub(crate) struct CsvProperties {
     pub(crate) dialect: Dialect,
     /// The schema. A nullable column has no value in some row (texts are not checked).
     pub(crate) schema: Schema,
@@ -232,7 +232,7 @@ pub(crate) struct Looked {
 }
 
 /// Examines all files to determine their dialect and columns.
-pub(crate) async fn look(files: &[SourceFile], known: &Known, concurrency: usize) -> Result<Looked> {
+pub(crate) async fn look(files: &[SourceFile], known: &Known, concurrency: usize) -> Result<CsvProperties> {
     let mut notes = Vec::new();
     let mut dialect = known.dialect.clone().unwrap_or_default();
     if let (None, Some(file)) = (&known.dialect, files.first()) {
@@ -311,7 +311,7 @@ pub(crate) async fn look(files: &[SourceFile], known: &Known, concurrency: usize
         notes.push("comment lines are passed over here, but Hive and Athena take them for rows".to_owned());
     }
     let quoted = all.quoted || known.hints.quote.is_some() || dialect.escape.is_some();
-    Ok(Looked { dialect: Dialect { header, ..dialect }, schema: all.strict_schema(), quoted, notes })
+    Ok(CsvProperties { dialect: Dialect { header, ..dialect }, schema: all.strict_schema(), quoted, notes })
 }
 
 fn same_names(a: &[String], b: &[String]) -> bool {
@@ -329,7 +329,7 @@ async fn look_as(
     // Stated options apply to all files that can be read with them, and are no reason to misread others.
     let hints = Some(CsvHints { delimiter: None, ..known.hints });
     let told = known.dialect.is_some() || known.hints.delimiter.is_some();
-    let how = Look { undecided: true, sample: known.sample, hints, told };
+    let how = InferOptions { undecided: true, sample: known.sample, hints, told };
     let mut found = Vec::new();
     let look = |file: SourceFile| infer::infer_file(file, Arc::clone(&undecided), how);
     infer_each(files, concurrency, look, |file, columns| {
