@@ -82,19 +82,19 @@ pub struct Folder {
     /// The values of the partition columns.
     pub values: Vec<ScalarValue>,
     /// Which of its files to read, if not all.
-    pub wanted: Wanted,
+    pub wanted: FileFilter,
 }
 
 /// Which files of a folder to read, by their paths below it.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Wanted {
+pub struct FileFilter {
     /// Only these; all if there is no pattern.
     pub only: Globs,
     /// But not these.
     pub except: Globs,
 }
 
-impl Wanted {
+impl FileFilter {
     /// Whether a file is selected, by its path below the folder.
     pub fn takes(&self, path: &str) -> bool {
         (self.only.is_empty() || self.only.matches(path)) && !self.except.matches(path)

@@ -76,7 +76,7 @@ mod text;
 pub use avro::{Avro, AvroFiles};
 pub use csv::{Csv, CsvFiles, CsvHints};
 pub use files::{FILE_COLUMN, Files, Format, LINE_COLUMN, partition_type, partition_value};
-pub use folders::{FileFormat, Folder, FolderCsv, FolderScan, Wanted};
+pub use folders::{FileFilter, FileFormat, Folder, FolderCsv, FolderScan};
 pub use globs::Globs;
 pub use inspect::{FileKind, InspectOptions, Inspected, inspect};
 pub use json::{Json, JsonFiles};

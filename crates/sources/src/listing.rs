@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use crate::compression::Compression;
-use crate::folders::Wanted;
+use crate::folders::FileFilter;
 
 /// Which files below a location belong to a source.
 #[derive(Debug, Clone)]
@@ -207,7 +207,7 @@ pub(crate) async fn folder_files(
     url: &Url,
     store: &dyn ObjectStore,
     path: &Path,
-    wanted: &Wanted,
+    wanted: &FileFilter,
 ) -> Result<Vec<ObjectMeta>> {
     let relative = |u: &Unlisted| below(&u.folder, path).into_iter().chain([u.name.clone()]).collect::<Vec<_>>();
     let spared = |u: &Unlisted| is_hidden_below(u, path) || !wanted.takes(&relative(u).join("/"));

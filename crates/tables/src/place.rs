@@ -4,7 +4,7 @@ use futures::{StreamExt, TryStreamExt};
 use hardtack_catalog::Table as Description;
 use hardtack_core::staging::VERSIONS;
 use hardtack_core::{Error, Location, Result, Store, Stores};
-use hardtack_sources::Wanted;
+use hardtack_sources::FileFilter;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 
@@ -73,7 +73,7 @@ pub(crate) async fn visible_files(stores: &Stores, folder: &Location) -> Result<
 }
 
 /// Those of [`visible_files`] that belong to a table.
-pub(crate) async fn wanted_files(stores: &Stores, folder: &Location, wanted: &Wanted) -> Result<Vec<ObjectMeta>> {
+pub(crate) async fn wanted_files(stores: &Stores, folder: &Location, wanted: &FileFilter) -> Result<Vec<ObjectMeta>> {
     let root = folder.resolve()?.path;
     let mut files = visible_files(stores, folder).await?;
     files.retain(|meta| {

@@ -15,7 +15,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::TryStreamExt;
 use hardtack_catalog::{self as catalog, Catalog, CatalogOf, NULL_PARTITION, Partition, schema_from_catalog};
 use hardtack_core::{Error, JobContext, Location, Meter, Result};
-use hardtack_sources::{Folder, FolderScan, Wanted, partition_value};
+use hardtack_sources::{FileFilter, Folder, FolderScan, partition_value};
 
 use crate::Table;
 use crate::filters::predicate;
@@ -32,7 +32,7 @@ pub struct CatalogTable {
     catalog: Arc<dyn Catalog>,
     scan: FolderScan,
     /// Which files of its folders belong to it.
-    wanted: Wanted,
+    wanted: FileFilter,
 }
 
 impl fmt::Debug for CatalogTable {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hardtack_catalog::Table as Description;
 use hardtack_core::{Error, Result};
-use hardtack_sources::{Globs, Wanted};
+use hardtack_sources::{FileFilter, Globs};
 
 /// The parameter with the patterns of a table's files, as a JSON list; other files of the folder do not belong to it.
 /// Patterns are relative to the table's folder, or to that of a partition.
@@ -44,10 +44,10 @@ pub(crate) fn write(parameters: &mut BTreeMap<String, String>, parameter: &str, 
 ///
 /// # Errors
 /// [`Usage`](hardtack_core::ErrorKind::Usage) for invalid parameters.
-pub(crate) fn wanted(table: &Description) -> Result<Wanted> {
+pub(crate) fn wanted(table: &Description) -> Result<FileFilter> {
     let globs =
         |parameter| Globs::parse(listed(table, parameter)?).map_err(|e| e.with("table", table.qualified_name()));
-    Ok(Wanted { only: globs(FILES)?, except: globs(EXCLUDE)? })
+    Ok(FileFilter { only: globs(FILES)?, except: globs(EXCLUDE)? })
 }
 
 /// Whether other files of its folders may belong to another table.

@@ -8,7 +8,7 @@ use futures::{StreamExt, TryStreamExt};
 use hardtack_catalog::{Catalog, CatalogOf, Partition, Predicate, Table as Description};
 use hardtack_core::staging::VERSIONS;
 use hardtack_core::{Error, ErrorKind, JobContext, Location, Result, Stores, fault};
-use hardtack_sources::Wanted;
+use hardtack_sources::FileFilter;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use serde::{Deserialize, Serialize};
@@ -120,7 +120,7 @@ impl Record {
 /// Lists the files of partitions that are going to be superseded.
 pub(crate) async fn list_superseded(
     ctx: &JobContext,
-    wanted: &Wanted,
+    wanted: &FileFilter,
     partitions: &[Partition],
 ) -> Result<HashMap<Vec<String>, Superseded>> {
     let placed = partitions.iter().filter_map(|p| Some((p.values.clone(), p.storage.location.clone()?)));

@@ -8,7 +8,7 @@ use datafusion::common::{ScalarValue, record_batch};
 use datafusion::physical_plan::{collect, displayable};
 use datafusion::prelude::{Expr, col, lit};
 use hardtack_core::{JobContext, Meter};
-use hardtack_sources::{FileFormat, Folder, FolderCsv, FolderScan, Globs, Wanted};
+use hardtack_sources::{FileFilter, FileFormat, Folder, FolderCsv, FolderScan, Globs};
 use insta::assert_snapshot;
 use rstest::rstest;
 
@@ -32,7 +32,7 @@ fn csv(header_lines: u32) -> FileFormat {
 
 fn folder(path: &str, format: FileFormat, year: i32) -> Folder {
     let location = format!("memory:/{path}").as_str().into();
-    Folder { location, format, values: vec![ScalarValue::from(year)], wanted: Wanted::default() }
+    Folder { location, format, values: vec![ScalarValue::from(year)], wanted: FileFilter::default() }
 }
 
 /// A scan of ids and names, in folders by year.
@@ -329,7 +329,7 @@ async fn only_files_that_are_meant_are_read(#[case] only: &[&str], #[case] excep
     for name in names {
         put(&ctx, &format!("t/{name}"), content(name)).await;
     }
-    let wanted = Wanted { only: Globs::parse(only).unwrap(), except: Globs::parse(except).unwrap() };
+    let wanted = FileFilter { only: Globs::parse(only).unwrap(), except: Globs::parse(except).unwrap() };
     let (scan, _) = scan();
     let folder = Folder { wanted, ..folder("t", FileFormat::Json, 1) };
     let shown = read(&ctx, &scan, vec![folder], Some(&vec![0])).await;
@@ -347,7 +347,7 @@ async fn what_cannot_be_listed_is_refused_unless_nobody_wants_it() {
     let ctx = context(1);
     let (scan, _) = scan();
     let folders = || {
-        let wanted = Wanted { only: Globs::default(), except: Globs::parse(["**.tmp"]).unwrap() };
+        let wanted = FileFilter { only: Globs::default(), except: Globs::parse(["**.tmp"]).unwrap() };
         vec![Folder { location: disk.path().into(), wanted, ..folder("", FileFormat::Json, 2) }]
     };
     assert_snapshot!(read(&ctx, &scan, folders(), Some(&vec![0])).await, @"

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use hardtack_catalog::NULL_PARTITION;
 use hardtack_core::Location;
-use hardtack_sources::{FileKind, Globs, Wanted, folder_partition};
+use hardtack_sources::{FileFilter, FileKind, Globs, folder_partition};
 use object_store::ObjectMeta;
 use object_store::path::Path;
 
@@ -27,7 +27,7 @@ pub(super) struct KnownTable {
     pub(super) columns: Signature,
     pub(super) only: Vec<String>,
     pub(super) except: Vec<String>,
-    pub(super) wanted: Wanted,
+    pub(super) wanted: FileFilter,
 }
 
 /// The tables of a folder.
@@ -456,7 +456,7 @@ impl<'a> Search<'a> {
                 }
                 self.below(node, depth);
             }
-            Verdict::Bad => match self.simple(node, &Wanted::default()) {
+            Verdict::Bad => match self.simple(node, &FileFilter::default()) {
                 Ok(found) => self.found.extend(found),
                 Err(why) => {
                     // A stray file beside folders that are tables must not hide them.
@@ -891,7 +891,7 @@ impl<'a> Search<'a> {
         match self.partitioned(node, &files, table) {
             Ok((set, misfits)) if set.parts.is_empty() && !misfits.is_empty() => {
                 // None of the folders is the table's.
-                match self.simple(node, &Wanted::default()) {
+                match self.simple(node, &FileFilter::default()) {
                     Ok(Some(set)) => self.found.push(DataSet { owner: Owner::Folder, ..set }),
                     Ok(None) => {}
                     Err(why) => self.problem_of(&node.path, &table.name, why),
@@ -1036,7 +1036,7 @@ impl<'a> Search<'a> {
 
     /// The folder as a table whose partitions are folders `key=value`, or the reason why it is not one; none if it has
     /// no files that are read.
-    fn simple(&mut self, node: &Node, wanted: &Wanted) -> Result<Option<DataSet>, String> {
+    fn simple(&mut self, node: &Node, wanted: &FileFilter) -> Result<Option<DataSet>, String> {
         if let Some(why) = self.inner_table(&node.path) {
             return Err(why);
         }
