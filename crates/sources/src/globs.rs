@@ -22,7 +22,7 @@ const WITHIN: MatchOptions =
     MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
 
 /// The maximum number of alternatives; more are probably a mistake.
-const MOST: usize = 1000;
+const MAX_ALTERNATIVES: usize = 1000;
 
 impl Globs {
     /// Parses patterns.
@@ -104,7 +104,7 @@ fn alternatives(pattern: &str) -> Option<Vec<String>> {
                 let mut all = Vec::new();
                 for cut in cuts.windows(2) {
                     all.extend(alternatives(&format!("{before}{}{after}", &pattern[cut[0] + 1..cut[1]]))?);
-                    if all.len() > MOST {
+                    if all.len() > MAX_ALTERNATIVES {
                         return None;
                     }
                 }

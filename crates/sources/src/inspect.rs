@@ -314,7 +314,7 @@ fn united<'a>(headers: impl Iterator<Item = &'a Header>) -> (Union, Vec<(Locatio
 }
 
 /// The maximum number of text files left out; after each, the others are read again.
-const TEXTS_LEFT_OUT: usize = 16;
+const MAX_TEXTS_LEFT_OUT: usize = 16;
 
 async fn inspect_texts(mut files: Vec<SourceFile>, kind: FileKind, options: &InspectOptions) -> Result<Inspected> {
     let mut unfit: Vec<(Location, Error)> = Vec::new();
@@ -325,7 +325,9 @@ async fn inspect_texts(mut files: Vec<SourceFile>, kind: FileKind, options: &Ins
         };
         let place = error.get("file").and_then(|bad| files.iter().position(|file| file.location.as_str() == bad));
         match place {
-            Some(place) if error.kind() == ErrorKind::Refused && files.len() > 1 && unfit.len() < TEXTS_LEFT_OUT => {
+            Some(place)
+                if error.kind() == ErrorKind::Refused && files.len() > 1 && unfit.len() < MAX_TEXTS_LEFT_OUT =>
+            {
                 unfit.push((files.remove(place).location, error));
             }
             _ => return Err(unfit.into_iter().next().map_or(error, |(_, first)| first)),

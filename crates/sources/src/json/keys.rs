@@ -40,7 +40,7 @@ struct Keys<'a> {
 }
 
 /// In objects with more keys, hashes are sorted before they are compared.
-const FEW: usize = 32;
+const MAX_UNSORTED: usize = 32;
 
 impl Keys<'_> {
     /// The position where two keys of an object have the same hash, in the rows from `at` on. Malformed rows are
@@ -80,14 +80,14 @@ impl Keys<'_> {
                         }
                         let key = self.hash(from + 1, to);
                         let object = &self.open[self.starts.last().copied().unwrap_or_default()..];
-                        if object.len() < FEW && object.contains(&key) {
+                        if object.len() < MAX_UNSORTED && object.contains(&key) {
                             return Some(at);
                         }
                         self.open.push(key);
                     }
                     _ => {
                         let keys = &mut self.open[self.starts.pop().unwrap_or_default()..];
-                        let (start, many) = (keys.len(), keys.len() > FEW);
+                        let (start, many) = (keys.len(), keys.len() > MAX_UNSORTED);
                         if many {
                             keys.sort_unstable();
                         }
@@ -272,7 +272,7 @@ mod tests {
                 keys.iter().map(|key| format!(r#""{key}":{{"a":1,"b":[{{"a":1}},{{"a":2}}]}}"#)).collect();
             format!("{{{}}}", fields.join(","))
         };
-        for many in [1, 2, FEW - 1, FEW, FEW + 1, 100] {
+        for many in [1, 2, MAX_UNSORTED - 1, MAX_UNSORTED, MAX_UNSORTED + 1, 100] {
             // Short keys, long ones with equal beginnings or ends, and some with escapes.
             for key in [
                 |i: usize| format!("{i}"),
@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_key_that_is_there_twice_among_many_is_found() {
-        for many in [FEW - 1, FEW, FEW + 1, 100] {
+        for many in [MAX_UNSORTED - 1, MAX_UNSORTED, MAX_UNSORTED + 1, 100] {
             let mut keys: Vec<String> = (0..many).map(|key| format!(r#""{key}":1"#)).collect();
             let row = |keys: &[String]| format!("{{{}}}", keys.join(","));
             assert_eq!(told(&[&row(&keys)]), None);

@@ -269,7 +269,7 @@ fn join(path: &str, name: &str) -> String {
 }
 
 /// The maximum nesting of objects and lists.
-const DEEPEST: usize = 128;
+const MAX_DEPTH: usize = 128;
 
 struct ObjectSeed<'a> {
     shape: &'a mut Shape,
@@ -344,8 +344,8 @@ impl ValueSeed<'_> {
     }
 
     fn look_into(self, text: &str) -> Result<(), serde_json::Error> {
-        if self.depth == DEEPEST {
-            return Err(serde_json::Error::custom(format!("objects and lists are more than {DEEPEST} deep")));
+        if self.depth == MAX_DEPTH {
+            return Err(serde_json::Error::custom(format!("objects and lists are more than {MAX_DEPTH} deep")));
         }
         let (path, depth) = (path(self.parent, self.name), self.depth + 1);
         let is_list = text.starts_with('[');
