@@ -17,7 +17,7 @@ const PIECE_BYTES: usize = 2 << 20;
 pub(crate) const LEFT_OVER_BYTES: usize = 256 << 10;
 
 /// The number of unused buffers kept for reuse.
-const KEPT: usize = 8;
+const MAX_SPARE_BUFFERS: usize = 8;
 
 /// The source of the bytes.
 pub(crate) enum Input {
@@ -94,7 +94,7 @@ impl Ahead {
         self.used.retain(|buffer| {
             let in_use = !buffer.is_unique();
             free += usize::from(!in_use);
-            in_use || free <= KEPT
+            in_use || free <= MAX_SPARE_BUFFERS
         });
     }
 
@@ -228,7 +228,7 @@ mod tests {
     /// With many cores, many blocks are in flight.
     #[tokio::test]
     async fn pieces_that_were_in_use_for_long_are_filled_again_and_few_are_kept() {
-        const HELD: usize = 2 * KEPT;
+        const HELD: usize = 2 * MAX_SPARE_BUFFERS;
         let content = vec![7_u8; 40 * 4096];
         let mut ahead = Ahead::of_pieces(Input::Stream(Box::new(std::io::Cursor::new(content))), 4096);
         let mut held = Vec::new();
@@ -237,7 +237,7 @@ mod tests {
         }
         assert_eq!(ahead.used.len(), HELD);
         let places: Vec<_> = held.drain(..).map(|piece| piece.as_ptr()).collect();
-        for _ in 0..KEPT {
+        for _ in 0..MAX_SPARE_BUFFERS {
             let (piece, _) = ahead.next(Bytes::new()).await.unwrap();
             held.push(piece);
         }
@@ -245,7 +245,7 @@ mod tests {
         assert!(held[1..].iter().all(|piece| places.contains(&piece.as_ptr())));
         drop(held);
         ahead.next(Bytes::new()).await.unwrap();
-        assert!(ahead.used.len() <= KEPT + 1, "{}", ahead.used.len());
+        assert!(ahead.used.len() <= MAX_SPARE_BUFFERS + 1, "{}", ahead.used.len());
     }
 
     #[tokio::test]
