@@ -39,7 +39,7 @@ pub(super) struct Columns {
 }
 
 /// The number of records kept for comparison with the first one.
-const KEPT: usize = 50;
+const RECORDS_TO_COMPARE: usize = 50;
 
 impl Columns {
     /// Adds the columns of another file. Names that differ only in case are one column, unless a file has both.
@@ -229,7 +229,7 @@ pub(super) async fn infer_file(file: SourceFile, dialect: Arc<Dialect>, look: In
                         }
                         continue;
                     }
-                    if look.undecided && columns.next.len() < KEPT {
+                    if look.undecided && columns.next.len() < RECORDS_TO_COMPARE {
                         columns.next.push(texts(&text[..end], &cells, &dialect)?);
                     }
                     observe(columns, &text[..end], &cells, &dialect)?;
