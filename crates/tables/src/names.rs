@@ -75,7 +75,7 @@ impl Lookup {
 }
 
 /// How many tables an error names.
-const NAMED: usize = 20;
+const MAX_NAMED: usize = 20;
 
 impl Lookup {
     /// Adds to the error about a missing table the name that was probably meant, or the existing names. If the catalog
@@ -97,8 +97,8 @@ impl Lookup {
             None if names.is_empty() => {
                 error.with("way out", "`hardtack crawl LOCATION --database DB` makes tables of files")
             }
-            None if names.len() > NAMED => {
-                error.with(what, format!("{} and {} more", names[..NAMED].join(", "), names.len() - NAMED))
+            None if names.len() > MAX_NAMED => {
+                error.with(what, format!("{} and {} more", names[..MAX_NAMED].join(", "), names.len() - MAX_NAMED))
             }
             None => error.with(what, names.join(", ")),
         }
