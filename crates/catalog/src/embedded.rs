@@ -65,13 +65,13 @@ impl fmt::Display for Place {
 
 /// How long to wait for another process, and between two attempts to lock. SQLite's own handler backs off to a tenth of
 /// a second, so processes that write continuously starve the others.
-const PATIENCE: Duration = Duration::from_secs(30);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// Called while the file is locked; returns whether to try again.
 fn wait_for_lock(looks: i32) -> bool {
     std::thread::sleep(LOOK_AGAIN);
-    LOOK_AGAIN.saturating_mul(looks.unsigned_abs()) < PATIENCE
+    LOOK_AGAIN.saturating_mul(looks.unsigned_abs()) < LOCK_TIMEOUT
 }
 
 /// The number of partitions per page.
