@@ -39,10 +39,10 @@ pub struct Workers {
 }
 
 /// How long a worker may take to report that its statement has ended, once it should have.
-const PATIENCE: Duration = Duration::from_secs(2);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The interval at which a server checks the memory of a worker.
-const LOOKS: Duration = Duration::from_millis(100);
+const MEMORY_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The common parameters of a server's workers.
 pub(crate) struct Employer {
@@ -182,7 +182,7 @@ impl<'a> Watch<'a> {
             grace: self.employer.grace,
         };
         self.order(&Order::Serve(Box::new(assignment))).await;
-        let mut looks = interval(LOOKS);
+        let mut looks = interval(MEMORY_CHECK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut says_more = true;
         let status = loop {
@@ -196,17 +196,17 @@ impl<'a> Watch<'a> {
                 () = self.seat.cancel.notified() => {
                     self.order(&Order::Cancel).await;
                     if self.is_busy {
-                        soon(&mut self.statement_due, PATIENCE, Cause::Cancelled);
+                        soon(&mut self.statement_due, RESPONSE_TIMEOUT, Cause::Cancelled);
                     }
                 }
                 () = closed(self.client), if self.is_busy && !self.is_gone => {
                     self.is_gone = true;
-                    soon(&mut self.worker_due, PATIENCE, Cause::Gone);
+                    soon(&mut self.worker_due, RESPONSE_TIMEOUT, Cause::Gone);
                 }
                 () = told(&mut self.stopped), if !self.is_stopping => {
                     self.is_stopping = true;
                     self.order(&Order::Stop).await;
-                    soon(&mut self.worker_due, self.employer.grace.saturating_add(PATIENCE), Cause::Stopped);
+                    soon(&mut self.worker_due, self.employer.grace.saturating_add(RESPONSE_TIMEOUT), Cause::Stopped);
                 }
                 _ = looks.tick(), if self.is_busy => self.look(),
                 cause = passed(due) => {
@@ -230,7 +230,7 @@ impl<'a> Watch<'a> {
             Ok(Note::Busy { limit }) => {
                 (self.is_busy, self.is_answering) = (true, false);
                 if let Some(limit) = limit {
-                    soon(&mut self.statement_due, limit.saturating_add(PATIENCE), Cause::Timeout);
+                    soon(&mut self.statement_due, limit.saturating_add(RESPONSE_TIMEOUT), Cause::Timeout);
                 }
             }
             Ok(Note::Answering) => self.is_answering = true,
