@@ -194,7 +194,7 @@ pub(crate) fn enter(session: &SessionContext, schema: &str) {
 }
 
 /// How long a listing is valid: clients query it table by table.
-const GOOD_FOR: Duration = Duration::from_secs(2);
+const LISTING_VALIDITY: Duration = Duration::from_secs(2);
 
 type Columns = Arc<Vec<(String, SchemaRef)>>;
 
@@ -208,7 +208,7 @@ struct Tables {
 impl Tables {
     async fn of(&self, database: &str) -> Result<Option<Columns>> {
         let mut listed = self.listed.lock().await;
-        if let Some((_, tables)) = listed.get(database).filter(|(at, _)| at.elapsed() < GOOD_FOR) {
+        if let Some((_, tables)) = listed.get(database).filter(|(at, _)| at.elapsed() < LISTING_VALIDITY) {
             return Ok(Some(Arc::clone(tables)));
         }
         let tables = match self.catalog.open().await?.list_tables(database).await {

@@ -120,7 +120,7 @@ impl std::fmt::Debug for Server {
 }
 
 /// How many connections can be turned away concurrently.
-const TURNED_AWAY: usize = 16;
+const MAX_TURNED_AWAY: usize = 16;
 
 impl Server {
     /// Starts to listen. The tables are those of the context's catalog.
@@ -177,7 +177,7 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<()> {
         let host = Arc::new(self.host()?);
         let (places, told) =
-            (Arc::new(Semaphore::new(self.options.max_connections)), Arc::new(Semaphore::new(TURNED_AWAY)));
+            (Arc::new(Semaphore::new(self.options.max_connections)), Arc::new(Semaphore::new(MAX_TURNED_AWAY)));
         let (stopping, stopped) = watch::channel(false);
         let mut clients = JoinSet::new();
         tokio::pin!(stop);
