@@ -16,7 +16,7 @@ use crate::catalog::{Catalog, PartitionPages};
 use crate::conflict::{self, Conflict, Failures};
 use crate::name::folded;
 use crate::predicate::{BoundPredicate, Predicate};
-use crate::table::{Database, Partition, Table};
+use crate::table::{Database, Partition, TableDescription};
 
 /// A catalog in one SQLite file, for laptops, tests and machines that share a disk.
 ///
@@ -351,7 +351,7 @@ fn partition(transaction: &Transaction<'_>, id: i64, values: &str) -> Result<Opt
 /// The selected partitions among the [`PAGE`] that follow `after`, and where to continue, if there are more.
 fn page(
     transaction: &Transaction<'_>,
-    table: &Table,
+    table: &TableDescription,
     wanted: &BoundPredicate,
     after: &str,
 ) -> Result<(Vec<Partition>, Option<String>), Failure> {
@@ -419,7 +419,7 @@ impl Catalog for EmbeddedCatalog {
         .await
     }
 
-    async fn create_table(&self, table: &Table) -> Result<()> {
+    async fn create_table(&self, table: &TableDescription) -> Result<()> {
         let table = table.checked()?;
         self.write(move |transaction| {
             check_database(transaction, &table.database)?;
@@ -432,41 +432,41 @@ impl Catalog for EmbeddedCatalog {
         .await
     }
 
-    async fn get_table(&self, database: &str, name: &str) -> Result<Table> {
+    async fn get_table(&self, database: &str, name: &str) -> Result<TableDescription> {
         let (database, name) = (folded(database), folded(name));
         self.read(move |transaction| {
             let (id, number) = find(transaction, &database, &name)?;
             let query = "select description from tables where id = ?1";
             let text: String = transaction.query_row(query, [id], |row| row.get(0))?;
-            Ok(Table { version: Some(version(id, number)), ..from_json(&text)? })
+            Ok(TableDescription { version: Some(version(id, number)), ..from_json(&text)? })
         })
         .await
     }
 
-    async fn list_tables(&self, database: &str) -> Result<Vec<Table>> {
+    async fn list_tables(&self, database: &str) -> Result<Vec<TableDescription>> {
         let database = folded(database);
         self.read(move |transaction| {
             check_database(transaction, &database)?;
             let mut query =
                 transaction.prepare("select id, version, description from tables where database = ?1 order by name")?;
             let tables = query.query_and_then([&database], |row| {
-                let table: Table = from_json(&row.get::<_, String>(2)?)?;
-                Ok(Table { version: Some(version(row.get(0)?, row.get(1)?)), ..table })
+                let table: TableDescription = from_json(&row.get::<_, String>(2)?)?;
+                Ok(TableDescription { version: Some(version(row.get(0)?, row.get(1)?)), ..table })
             })?;
             tables.collect()
         })
         .await
     }
 
-    async fn update_table(&self, table: &Table) -> Result<()> {
+    async fn update_table(&self, table: &TableDescription) -> Result<()> {
         let table = table.checked_content()?;
         self.write(move |transaction| {
             let (id, number) = find(transaction, &table.database, &table.name)?;
             let query = "select description from tables where id = ?1";
             let text: String = transaction.query_row(query, [id], |row| row.get(0))?;
-            table.check_update(&Table { version: Some(version(id, number)), ..from_json(&text)? })?;
+            table.check_update(&TableDescription { version: Some(version(id, number)), ..from_json(&text)? })?;
             let update = "update tables set version = version + 1, description = ?2 where id = ?1";
-            let described = Table { version: None, ..table };
+            let described = TableDescription { version: None, ..table };
             transaction.execute(update, params![id, to_json(&described)?])?;
             Ok(())
         })
@@ -483,7 +483,7 @@ impl Catalog for EmbeddedCatalog {
         .await
     }
 
-    async fn get_partitions(&self, table: &Table, values: &[Vec<String>]) -> Result<Vec<Partition>> {
+    async fn get_partitions(&self, table: &TableDescription, values: &[Vec<String>]) -> Result<Vec<Partition>> {
         let table = table.addressed();
         let values: Vec<String> = values.iter().map(to_json).collect::<Result<_>>()?;
         self.read(move |transaction| {
@@ -493,7 +493,7 @@ impl Catalog for EmbeddedCatalog {
         .await
     }
 
-    fn list_partitions(&self, table: &Table, predicate: &Predicate) -> PartitionPages {
+    fn list_partitions(&self, table: &TableDescription, predicate: &Predicate) -> PartitionPages {
         let table = Arc::new(table.addressed());
         let wanted = match predicate.bind(&table) {
             Ok(wanted) => Arc::new(wanted),
@@ -510,7 +510,7 @@ impl Catalog for EmbeddedCatalog {
         .boxed()
     }
 
-    async fn add_partitions(&self, table: &Table, partitions: &[Partition]) -> Result<()> {
+    async fn add_partitions(&self, table: &TableDescription, partitions: &[Partition]) -> Result<()> {
         self.change_partitions("added", table, partitions, |transaction, id, values, partition| {
             let insert = "insert or ignore into partitions values (?1, ?2, ?3)";
             let added = transaction.prepare_cached(insert)?.execute(params![id, values, to_json(partition)?])?;
@@ -522,7 +522,7 @@ impl Catalog for EmbeddedCatalog {
         .await
     }
 
-    async fn update_partitions(&self, table: &Table, partitions: &[Partition]) -> Result<()> {
+    async fn update_partitions(&self, table: &TableDescription, partitions: &[Partition]) -> Result<()> {
         self.change_partitions("updated", table, partitions, |transaction, id, values, partition| {
             let update = "update partitions set description = ?3 where table_id = ?1 and partition_values = ?2";
             match transaction.prepare_cached(update)?.execute(params![id, values, to_json(partition)?])? {
@@ -533,7 +533,7 @@ impl Catalog for EmbeddedCatalog {
         .await
     }
 
-    async fn drop_partitions(&self, table: &Table, values: &[Vec<String>]) -> Result<()> {
+    async fn drop_partitions(&self, table: &TableDescription, values: &[Vec<String>]) -> Result<()> {
         let table = table.addressed();
         let values: Vec<String> = values.iter().map(to_json).collect::<Result<_>>()?;
         self.write(move |transaction| {
@@ -553,7 +553,7 @@ impl EmbeddedCatalog {
     async fn change_partitions(
         &self,
         verb: &'static str,
-        table: &Table,
+        table: &TableDescription,
         partitions: &[Partition],
         change: Change,
     ) -> Result<()> {

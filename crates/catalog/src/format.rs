@@ -72,7 +72,7 @@ const AVRO_SERDE: &str = "org.apache.hadoop.hive.serde2.avro.AvroSerDe";
 
 const CLASSIFICATION: &str = "classification";
 const HEADER_LINES: &str = "skip.header.line.count";
-/// Table parameters of hardtack's own.
+/// TableDescription parameters of hardtack's own.
 const SKIP_LINES: &str = "hardtack.csv.skip.lines";
 const COMMENT: &str = "hardtack.csv.comment";
 
@@ -243,9 +243,9 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::Table;
+    use crate::TableDescription;
 
-    fn show(table: &Table) -> String {
+    fn show(table: &TableDescription) -> String {
         let (storage, mut lines) = (&table.storage, Vec::new());
         lines.push(format!("input  {}", storage.input_format.as_deref().unwrap_or("-")));
         lines.push(format!("output {}", storage.output_format.as_deref().unwrap_or("-")));
@@ -255,8 +255,8 @@ mod tests {
         lines.join("\n")
     }
 
-    fn table(format: &TableFormat) -> Table {
-        Table::new("lake", "books", format, "s3://lake/books")
+    fn table(format: &TableFormat) -> TableDescription {
+        TableDescription::new("lake", "books", format, "s3://lake/books")
     }
 
     /// These names are a contract with Athena and Spark.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hive_type::HiveType;
 use crate::name;
-use crate::table::Table;
+use crate::table::TableDescription;
 use crate::value::PartitionValue;
 
 /// A conjunction of comparisons between partition keys and literals: small enough for every catalog to evaluate.
@@ -116,7 +116,7 @@ impl Predicate {
     /// # Errors
     /// [`Usage`](hardtack_core::ErrorKind::Usage) for a column that is not a partition key, or a literal that does not
     /// have its key's type.
-    pub fn bind(&self, table: &Table) -> Result<BoundPredicate> {
+    pub fn bind(&self, table: &TableDescription) -> Result<BoundPredicate> {
         let bind = |term: &Term| {
             let key = name::folded(&term.key);
             let position = table.partition_keys.iter().position(|k| name::folded(&k.name) == key).ok_or_else(|| {
@@ -153,7 +153,7 @@ impl fmt::Display for Predicate {
 #[derive(Debug, Clone)]
 pub struct BoundPredicate {
     terms: Vec<BoundTerm>,
-    table: Table,
+    table: TableDescription,
 }
 
 #[derive(Debug, Clone)]
@@ -212,8 +212,8 @@ mod tests {
     use super::*;
     use crate::{Column, NULL_PARTITION, TableFormat};
 
-    fn table() -> Table {
-        Table::new("lake", "sales", &TableFormat::Parquet, "s3://lake/sales").with_partition_keys([
+    fn table() -> TableDescription {
+        TableDescription::new("lake", "sales", &TableFormat::Parquet, "s3://lake/sales").with_partition_keys([
             Column::foreign("Year", "int"),
             Column::foreign("city", "string"),
             Column::foreign("day", "date"),
@@ -270,7 +270,8 @@ mod tests {
         let bind = |p: Predicate| p.bind(&table());
         insta::assert_snapshot!(bind(Predicate::all().and("title", Comparison::Eq, "x")).unwrap_err(), @"`title` is no partition key (partition keys: Year, city, day, predicate: title = x, table: lake.sales)");
         let unpartitioned = Predicate::all().and("year", Comparison::Eq, 1);
-        let unpartitioned = unpartitioned.bind(&Table::new("lake", "all", &TableFormat::Parquet, "s3://lake/all"));
+        let unpartitioned =
+            unpartitioned.bind(&TableDescription::new("lake", "all", &TableFormat::Parquet, "s3://lake/all"));
         insta::assert_snapshot!(unpartitioned.unwrap_err(), @"`year` is no partition key (partition keys: none, predicate: year = 1, table: lake.all)");
         insta::assert_snapshot!(bind(Predicate::all().and("year", Comparison::Gt, "x")).unwrap_err(), @"`x` is no value of the type int (partition key: Year, predicate: year > x, table: lake.sales)");
         let years = bind(Predicate::all().and("year", Comparison::Gt, 5)).unwrap();

@@ -9,8 +9,8 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use hardtack_catalog::conformance::Check;
 use hardtack_catalog::{
-    Catalog, CatalogExt, Column, Conflict, CountingCatalog, Database, EmbeddedCatalog, Predicate, Requests, Table,
-    TableFormat, conformance_tests,
+    Catalog, CatalogExt, Column, Conflict, CountingCatalog, Database, EmbeddedCatalog, Predicate, Requests,
+    TableDescription, TableFormat, conformance_tests,
 };
 use hardtack_core::ErrorKind;
 use rusqlite::Connection;
@@ -51,8 +51,8 @@ mod in_memory {
     conformance_tests!(in_memory);
 }
 
-fn numbers(name: &str) -> Table {
-    Table::new("lake", name, &TableFormat::Parquet, "s3://lake/numbers")
+fn numbers(name: &str) -> TableDescription {
+    TableDescription::new("lake", name, &TableFormat::Parquet, "s3://lake/numbers")
         .with_columns([Column::foreign("id", "bigint")])
         .with_partition_keys([Column::foreign("n", "int")])
 }

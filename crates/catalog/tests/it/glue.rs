@@ -13,8 +13,8 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use futures::TryStreamExt;
 use hardtack_catalog::conformance::Check;
 use hardtack_catalog::{
-    Catalog, CatalogExt, Column, Comparison, Conflict, Database, GlueCatalog, Partition, Predicate, Table, TableFormat,
-    conformance_tests,
+    Catalog, CatalogExt, Column, Comparison, Conflict, Database, GlueCatalog, Partition, Predicate, TableDescription,
+    TableFormat, conformance_tests,
 };
 use hardtack_core::ErrorKind;
 use hardtack_test_support::containers;
@@ -48,8 +48,8 @@ conformance_tests!(on_moto, ignore = "needs Docker: cargo test --workspace --tes
 
 // --- what is asked -------------------------------------------------------------------------------------------------
 
-fn sales() -> Table {
-    Table::new("lake", "sales", &TableFormat::Parquet, "s3://lake/sales")
+fn sales() -> TableDescription {
+    TableDescription::new("lake", "sales", &TableFormat::Parquet, "s3://lake/sales")
         .with_columns([Column::foreign("id", "bigint")])
         .with_partition_keys([Column::foreign("year", "int")])
 }
@@ -216,7 +216,7 @@ async fn throttled_requests_are_repeated_and_then_given_up() {
     assert!(error.chain().contains("Connection refused"), "{}", error.chain());
 }
 
-/// A table as other tools leave it in Glue, with many properties that [`Table`] does not have.
+/// A table as other tools leave it in Glue, with many properties that [`TableDescription`] does not have.
 fn foreign() -> Value {
     json!({
         "Name": "sales", "DatabaseName": "lake", "Owner": "hadoop", "Retention": 7, "CreateTime": 1_700_000_000.5,
