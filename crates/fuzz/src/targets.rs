@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
-use hardtack_catalog::{Column, Comparison, HiveType, Predicate, Table, TableFormat, schema_of};
+use hardtack_catalog::{Column, Comparison, HiveType, Predicate, TableDescription, TableFormat, schema_of};
 use hardtack_sources::{FolderCsv, folder_partition, fuzzing, partition_type, partition_value};
 
 use crate::csv::{self, Cell, Rules};
@@ -182,7 +182,8 @@ pub fn hive(data: &[u8]) {
     let mut lines = text.lines();
     let (Some(of), Some(one), Some(other)) = (lines.next(), lines.next(), lines.next()) else { return };
     let Ok(of) = of.parse::<HiveType>() else { return };
-    let table = Table::new("d", "t", &TableFormat::Parquet, "memory:/t").with_partition_keys([Column::new("k", &of)]);
+    let table = TableDescription::new("d", "t", &TableFormat::Parquet, "memory:/t")
+        .with_partition_keys([Column::new("k", &of)]);
     let equal = |literal: &str, stored: &str| {
         let bound = Predicate::all().and("k", Comparison::Eq, literal).bind(&table).ok()?;
         bound.matches(&[stored.to_owned()]).ok()

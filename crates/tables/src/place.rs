@@ -1,7 +1,7 @@
 //! The places of a table's files.
 
 use futures::{StreamExt, TryStreamExt};
-use hardtack_catalog::Table as Description;
+use hardtack_catalog::TableDescription;
 use hardtack_core::staging::VERSIONS;
 use hardtack_core::{Error, Location, Result, Store, Stores};
 use hardtack_sources::FileFilter;
@@ -12,7 +12,7 @@ use object_store::{ObjectMeta, ObjectStore};
 pub(crate) const BASE: &str = "hardtack.base";
 
 /// The base folder of a table's partitions and versions: its location, or its original location if it has moved.
-pub(crate) fn base_of(table: &Description) -> Result<Location> {
+pub(crate) fn base_of(table: &TableDescription) -> Result<Location> {
     let location = table.location()?.absolute()?;
     match table.parameters.get(BASE) {
         // The table may have been given another location since.

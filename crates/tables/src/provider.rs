@@ -28,7 +28,7 @@ use crate::selection::{self, TYPES};
 /// Filters on partition keys are evaluated by the catalog, as far as [`Predicate`](hardtack_catalog::Predicate) can
 /// express them, and on the partitions' values; no rows are read for them.
 pub struct CatalogTable {
-    description: catalog::Table,
+    description: catalog::TableDescription,
     catalog: Arc<dyn Catalog>,
     scan: FolderScan,
     /// Which files of its folders belong to it.
@@ -62,7 +62,7 @@ impl CatalogTable {
     /// # Errors
     /// [`Usage`](hardtack_core::ErrorKind::Usage) if it is not a table of files (a view, an Iceberg table), if its
     /// format or a column's type is not supported, or if a column is duplicate.
-    pub fn new(catalog: Arc<dyn Catalog>, description: catalog::Table, meter: Arc<Meter>) -> Result<Self> {
+    pub fn new(catalog: Arc<dyn Catalog>, description: catalog::TableDescription, meter: Arc<Meter>) -> Result<Self> {
         description.location()?;
         file_format(&description, None)?;
         let schema = schema_from_catalog(&description)?;
@@ -77,7 +77,7 @@ impl CatalogTable {
     }
 
     /// The catalog's description of the table.
-    pub fn description(&self) -> &catalog::Table {
+    pub fn description(&self) -> &catalog::TableDescription {
         &self.description
     }
 

@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use futures::TryStreamExt;
-use hardtack_catalog::{Catalog, CatalogOf, Partition, Predicate, Table as Description};
+use hardtack_catalog::{Catalog, CatalogOf, Partition, Predicate, TableDescription};
 use hardtack_core::{JobContext, Location, Result};
 use object_store::ObjectMeta;
 
@@ -58,7 +58,7 @@ pub async fn purge(ctx: &JobContext, table: &Table, retention: TimeDelta, dry_ru
 struct Purge<'a> {
     ctx: &'a JobContext,
     catalog: &'a dyn Catalog,
-    table: &'a Description,
+    table: &'a TableDescription,
     retention: TimeDelta,
     dry_run: bool,
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::{Add, Sub};
 
-use hardtack_catalog::{Column, Table as Description};
+use hardtack_catalog::{Column, TableDescription};
 use hardtack_core::{Error, Location, Result};
 use hardtack_sinks::WrittenFile;
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,7 @@ pub(crate) struct Payload {
 pub(crate) enum Step {
     /// Creates the table or updates its columns, and sums up its partitions if it has no counts: before the first
     /// partition changes, so that later additions are counted once.
-    Describe { create: Option<Box<Description>>, columns: Vec<Column> },
+    Describe { create: Option<Box<TableDescription>>, columns: Vec<Column> },
     /// Registers partitions with additional files.
     Append { partitions: Vec<Slot> },
     /// Points partitions to other files.

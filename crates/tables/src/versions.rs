@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use bytes::Bytes;
 use chrono::TimeDelta;
 use futures::{StreamExt, TryStreamExt};
-use hardtack_catalog::{Catalog, CatalogOf, Partition, Predicate, Table as Description};
+use hardtack_catalog::{Catalog, CatalogOf, Partition, Predicate, TableDescription};
 use hardtack_core::staging::VERSIONS;
 use hardtack_core::{Error, ErrorKind, JobContext, Location, Result, Stores, fault};
 use hardtack_sources::FileFilter;
@@ -241,7 +241,7 @@ fn in_folder(folder: &Path, relative: &str) -> Result<Path> {
 /// The current locations of these partitions. (A table without keys is one partition without values.)
 async fn present(
     catalog: &dyn Catalog,
-    table: &Description,
+    table: &TableDescription,
     values: &[Vec<String>],
 ) -> Result<HashMap<Vec<String>, Location>> {
     if table.partition_keys.is_empty() {
@@ -291,7 +291,7 @@ pub struct Vacuumed {
 /// # async fn main() -> hardtack_core::Result<()> {
 /// # let catalog = EmbeddedCatalog::in_memory();
 /// # catalog.create_database(&Database::new("lake")).await?;
-/// # catalog.create_table(&hardtack_catalog::Table::new("lake", "books", &TableFormat::Parquet, "memory:/books")).await?;
+/// # catalog.create_table(&hardtack_catalog::TableDescription::new("lake", "books", &TableFormat::Parquet, "memory:/books")).await?;
 /// # let ctx = JobContext::builder("job").extension(Arc::new(CatalogHandle::new(Arc::new(catalog)))).build()?;
 /// let left = vacuum(&ctx, &Table::named("lake", "books"), &VacuumOptions::default()).await?;
 /// assert!(left.files.is_empty());
@@ -318,7 +318,7 @@ pub async fn vacuum(ctx: &JobContext, table: &Table, options: &VacuumOptions) ->
 async fn remove_orphans(
     ctx: &JobContext,
     catalog: &dyn Catalog,
-    table: &Description,
+    table: &TableDescription,
     base: &Location,
     options: &VacuumOptions,
 ) -> Result<Vec<Location>> {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use hardtack_catalog::{Catalog, CatalogExt, Column, Database, EmbeddedCatalog, Table, TableFormat};
+use hardtack_catalog::{Catalog, CatalogExt, Column, Database, EmbeddedCatalog, TableDescription, TableFormat};
 use hardtack_core::Location;
 
 /// A folder with a lake, and the state with its catalog.
@@ -30,10 +30,10 @@ impl Lake {
         }
         let catalog = EmbeddedCatalog::open(&lake.at("state/catalog.sqlite")).unwrap();
         catalog.ensure_database(&Database::new("lake")).await.unwrap();
-        let authors = Table::new("lake", "authors", &TableFormat::Json, "lake/authors")
+        let authors = TableDescription::new("lake", "authors", &TableFormat::Json, "lake/authors")
             .with_columns([Column::foreign("id", "int"), Column::foreign("name", "string")]);
         let title = Column::foreign("title", "string").with_comment("of the first edition");
-        let books = Table::new("lake", "books", &TableFormat::Json, "lake/books")
+        let books = TableDescription::new("lake", "books", &TableFormat::Json, "lake/books")
             .with_description("Books worth reading")
             .with_columns([title, Column::foreign("author", "int"), Column::foreign("pages", "bigint")])
             .with_partition_keys([Column::foreign("year", "int")])

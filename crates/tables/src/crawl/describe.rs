@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, TimeUnit};
-use hardtack_catalog::{Column, CsvFormat, HiveType, NULL_PARTITION, Table as Description, TableFormat};
+use hardtack_catalog::{Column, CsvFormat, HiveType, NULL_PARTITION, TableDescription, TableFormat};
 use hardtack_sources::{FileFormat, FolderCsv, partition_type};
 use object_store::ObjectMeta;
 
@@ -131,7 +131,7 @@ pub(super) fn keys(set: &DataSet) -> Vec<Column> {
 }
 
 /// The description of a new table.
-pub(super) fn table(database: &str, name: &str, set: &DataSet, format: &FileFormat) -> Description {
+pub(super) fn table(database: &str, name: &str, set: &DataSet, format: &FileFormat) -> TableDescription {
     let known = match format {
         FileFormat::Parquet => TableFormat::Parquet,
         FileFormat::Json => TableFormat::Json,
@@ -145,7 +145,7 @@ pub(super) fn table(database: &str, name: &str, set: &DataSet, format: &FileForm
             skip_lines: csv.skip_lines,
         }),
     };
-    let mut table = Description::new(database, name, &known, set.location.clone())
+    let mut table = TableDescription::new(database, name, &known, set.location.clone())
         .with_partition_keys(keys(set))
         .with_parameter("typeOfData", "file")
         .with_parameter("compressionType", compression(set));

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, FieldRef, Fields, Schema};
 use futures::{StreamExt, TryStreamExt, stream};
-use hardtack_catalog::{Catalog, CatalogExt, CatalogOf, Column, Database, HiveType, Partition, Table as Description};
+use hardtack_catalog::{Catalog, CatalogExt, CatalogOf, Column, Database, HiveType, Partition, TableDescription};
 use hardtack_core::staging::VERSIONS;
 use hardtack_core::{Error, ErrorKind, JobContext, Location, Result, Store, nearest};
 use hardtack_sources::{CsvHints, FileFormat, FileKind, Globs, InspectOptions, Inspected, folder_partition, inspect};
@@ -195,13 +195,13 @@ pub async fn crawl(
 
 /// The tables of the database in the crawled store, by their folders.
 struct Known<'a> {
-    by_folder: BTreeMap<Path, Vec<&'a Description>>,
+    by_folder: BTreeMap<Path, Vec<&'a TableDescription>>,
     names: BTreeSet<String>,
 }
 
 impl<'a> Known<'a> {
-    fn of(tables: &'a [Description], store: &Store) -> Self {
-        let mut by_folder: BTreeMap<Path, Vec<&Description>> = BTreeMap::new();
+    fn of(tables: &'a [TableDescription], store: &Store) -> Self {
+        let mut by_folder: BTreeMap<Path, Vec<&TableDescription>> = BTreeMap::new();
         for table in tables {
             // Views have no folder, and some stores may not be configured here.
             let Some(base) = base_of(table).ok().and_then(|base| base.resolve().ok()) else { continue };
@@ -216,7 +216,7 @@ impl<'a> Known<'a> {
     fn check(&self, location: &Location, root: &Path) -> Result<()> {
         let inside = |folder: &Path| folder != root && root.prefix_matches(folder);
         // A table of some files of a folder has no subfolders.
-        let whole = |tables: &[&Description]| tables.iter().any(|table| !selection::is_part(table));
+        let whole = |tables: &[&TableDescription]| tables.iter().any(|table| !selection::is_part(table));
         let mut above = self.by_folder.iter().filter(|(folder, tables)| inside(folder) && whole(tables));
         if self.by_folder.contains_key(root) {
             return Ok(());
@@ -281,7 +281,7 @@ impl Crawl<'_> {
     async fn known(&mut self, root: &Path, known: &Known<'_>) -> Result<KnownFolders> {
         let mut folders = KnownFolders::new();
         for (folder, tables) in known.by_folder.iter().filter(|(folder, _)| folder.prefix_matches(root)) {
-            let (some, whole): (Vec<&Description>, Vec<&Description>) =
+            let (some, whole): (Vec<&TableDescription>, Vec<&TableDescription>) =
                 tables.iter().partition(|table| selection::is_part(table));
             let mut found = KnownFolder::default();
             for table in some {
@@ -309,7 +309,7 @@ impl Crawl<'_> {
         })
     }
 
-    async fn known_table(&mut self, table: &Description) -> Result<KnownTable> {
+    async fn known_table(&mut self, table: &TableDescription) -> Result<KnownTable> {
         let plain = selection::listed(table, PLAIN_KEYS)?;
         let keys: Vec<String> = table.partition_keys.iter().map(|key| key.name.to_lowercase()).collect();
         let registered = match keys.is_empty() || table.format().is_err() {
@@ -355,7 +355,7 @@ impl Crawl<'_> {
     }
 
     /// The registered partitions of a table.
-    async fn registered(&mut self, table: &Description) -> Result<Vec<Partition>> {
+    async fn registered(&mut self, table: &TableDescription) -> Result<Vec<Partition>> {
         match self.registered.remove(&table.name) {
             Some(partitions) => Ok(partitions),
             None => update::registered(self.catalog, table).await,
@@ -403,7 +403,7 @@ impl Crawl<'_> {
 
     async fn all(&mut self, root: &Path, known: &Known<'_>, sets: Vec<DataSet>) -> Result<()> {
         let below = known.by_folder.iter().filter(|(folder, _)| folder.prefix_matches(root));
-        let mut rest: BTreeMap<&str, (&Path, &Description)> =
+        let mut rest: BTreeMap<&str, (&Path, &TableDescription)> =
             below.flat_map(|(folder, tables)| tables.iter().map(move |t| (t.name.as_str(), (folder, *t)))).collect();
         for problem in &self.report.problems {
             let Ok(at) = problem.location.resolve() else { continue };
@@ -445,14 +445,14 @@ impl Crawl<'_> {
     }
 
     /// Of several tables that have all files of a folder, the one with the folder's name, or else the first.
-    fn chosen<'t>(&self, folder: &Path, tables: &[&'t Description]) -> Option<&'t Description> {
+    fn chosen<'t>(&self, folder: &Path, tables: &[&'t TableDescription]) -> Option<&'t TableDescription> {
         let whole = || tables.iter().copied().filter(|table| !selection::is_part(table));
         let own = self.free_name(folder, None, &BTreeSet::new());
         whole().find(|table| table.name == own).or_else(|| whole().next())
     }
 
     /// The table with this folder; others with the same folder are a problem.
-    fn choose<'t>(&mut self, set: &DataSet, tables: &[&'t Description]) -> Option<&'t Description> {
+    fn choose<'t>(&mut self, set: &DataSet, tables: &[&'t TableDescription]) -> Option<&'t TableDescription> {
         let chosen = self.chosen(&set.path, tables)?;
         for other in tables.iter().filter(|table| table.name != chosen.name && !selection::is_part(table)) {
             let message = format!("this is the folder of `{}`, too; that table is left alone", chosen.qualified_name());
@@ -542,7 +542,7 @@ impl Crawl<'_> {
     // --- types set by the options ----------------------------------------------------------------------------------
 
     /// The types of columns that are set, by the options or earlier.
-    fn types(&self, table: Option<&Description>) -> Result<Vec<(String, DataType)>> {
+    fn types(&self, table: Option<&TableDescription>) -> Result<Vec<(String, DataType)>> {
         let mut types: BTreeMap<String, HiveType> = BTreeMap::new();
         if let Some(table) = table {
             for name in selection::listed(table, TYPES)? {
@@ -653,7 +653,7 @@ impl Crawl<'_> {
 
     // --- updates ---------------------------------------------------------------------------------------------------
 
-    async fn update(&mut self, table: &Description, set: &DataSet) -> Result<Option<CrawledTable>> {
+    async fn update(&mut self, table: &TableDescription, set: &DataSet) -> Result<Option<CrawledTable>> {
         self.columns.extend(table.storage.columns.iter().map(|column| column.name.clone()));
         let format = file_format(table, None)?;
         if !update::is_of(&table.format()?, set) {
@@ -765,7 +765,7 @@ impl Crawl<'_> {
     }
 
     /// Notes the columns that may have values finer than the table's type, or has them rounded.
-    fn nanoseconds(&self, table: &mut Description, found: &Schema) -> Option<String> {
+    fn nanoseconds(&self, table: &mut TableDescription, found: &Schema) -> Option<String> {
         if self.options.nanoseconds == Nanoseconds::Text {
             table.parameters.remove(NANOSECONDS);
         }
@@ -793,7 +793,7 @@ impl Crawl<'_> {
     /// The columns that were found in the files of an existing table.
     fn columns(
         &mut self,
-        table: &Description,
+        table: &TableDescription,
         set: &DataSet,
         found: &Inspected,
         format: &FileFormat,
@@ -811,7 +811,7 @@ impl Crawl<'_> {
     }
 
     /// Reports a table none of whose files was found.
-    async fn without_files(&mut self, table: &Description, location: &Location) -> Result<Option<CrawledTable>> {
+    async fn without_files(&mut self, table: &TableDescription, location: &Location) -> Result<Option<CrawledTable>> {
         let mut report = reported(table, location);
         if table.format().is_err() || update::is_version(table)? {
             return Ok(None);
@@ -831,7 +831,7 @@ impl Crawl<'_> {
     /// Updates the table and its partitions.
     async fn partitions(
         &mut self,
-        table: &mut Description,
+        table: &mut TableDescription,
         compared: Compared<'_>,
         mut statistics: impl Iterator<Item = Statistics>,
         counts: bool,
@@ -887,7 +887,7 @@ impl Crawl<'_> {
     }
 
     /// Updates the columns and counts in the catalog to those of this table; others may have changed it meanwhile.
-    async fn describe(&self, wanted: &Description, columns: &[Column], counts: bool) -> Result<()> {
+    async fn describe(&self, wanted: &TableDescription, columns: &[Column], counts: bool) -> Result<()> {
         amend(self.catalog, &wanted.database, &wanted.name, |table| {
             // If the table has changed incompatibly since, the next crawl deals with it.
             let mut grown = table.clone();
@@ -988,7 +988,7 @@ impl Found {
     }
 }
 
-fn partition(table: &Description, values: &[String], part: &Part, statistics: Option<Statistics>) -> Partition {
+fn partition(table: &TableDescription, values: &[String], part: &Part, statistics: Option<Statistics>) -> Partition {
     let mut partition = table.partition(values.to_vec(), part.location.clone());
     if let Some(statistics) = statistics {
         statistics.write(&mut partition.parameters);
@@ -996,7 +996,7 @@ fn partition(table: &Description, values: &[String], part: &Part, statistics: Op
     partition
 }
 
-fn reported(table: &Description, location: &Location) -> CrawledTable {
+fn reported(table: &TableDescription, location: &Location) -> CrawledTable {
     CrawledTable {
         name: table.qualified_name(),
         location: location.clone(),

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use chrono::TimeDelta;
 use datafusion::prelude::{DataFrame, cast, col};
 use hardtack_catalog::{
-    Catalog, CatalogExt, Column, Database, HiveType, NULL_PARTITION, Partition, Predicate, Table as Description,
+    Catalog, CatalogExt, Column, Database, HiveType, NULL_PARTITION, Partition, Predicate, TableDescription,
     TableFormat, schema,
 };
 use hardtack_core::{ErrorKind, JobContext, Location, Sink};
@@ -65,7 +65,7 @@ pub(crate) async fn with(world: &World, location: &str, options: &CrawlOptions) 
 }
 
 /// The contents of the catalog.
-async fn everything(catalog: &dyn Catalog) -> (Vec<Description>, BTreeMap<String, Vec<Partition>>) {
+async fn everything(catalog: &dyn Catalog) -> (Vec<TableDescription>, BTreeMap<String, Vec<Partition>>) {
     let tables = catalog.list_tables("lake").await.unwrap_or_default();
     let mut partitions = BTreeMap::new();
     for table in &tables {
@@ -666,7 +666,7 @@ async fn objects_and_texts_are_one_column_if_it_is_said_to_be_a_string() {
 #[tokio::test]
 async fn a_table_grows_with_its_files_and_keeps_what_was_said_of_it() {
     let world = World::new();
-    let table = Description::new("lake", "sold", &TableFormat::Parquet, "memory:/lake/sales/")
+    let table = TableDescription::new("lake", "sold", &TableFormat::Parquet, "memory:/lake/sales/")
         .with_description("What was sold")
         .with_columns([
             Column::foreign("id", "int").with_comment("of the order"),
@@ -705,10 +705,10 @@ async fn a_table_grows_with_its_files_and_keeps_what_was_said_of_it() {
 #[tokio::test]
 async fn what_is_declared_of_texts_stays() {
     let world = World::new();
-    let csv = Description::new("lake", "csv", &TableFormat::csv(), "memory:/lake/csv")
+    let csv = TableDescription::new("lake", "csv", &TableFormat::csv(), "memory:/lake/csv")
         .with_columns([("number", "int"), ("day", "date"), ("n", "int")].map(|(n, t)| Column::foreign(n, t)));
     world.create(&csv).await;
-    let json = Description::new("lake", "json", &TableFormat::Json, "memory:/lake/json").with_columns(
+    let json = TableDescription::new("lake", "json", &TableFormat::Json, "memory:/lake/json").with_columns(
         [("id", "string"), ("at", "timestamp"), ("by", "struct<name:string>")].map(|(n, t)| Column::foreign(n, t)),
     );
     world.create(&json).await;
@@ -732,7 +732,7 @@ async fn what_is_declared_of_texts_stays() {
 #[tokio::test]
 async fn a_name_is_never_taken_from_another_table() {
     let world = World::new();
-    world.create(&Description::new("lake", "books", &TableFormat::Json, "memory:/elsewhere/books")).await;
+    world.create(&TableDescription::new("lake", "books", &TableFormat::Json, "memory:/elsewhere/books")).await;
     for folder in ["books", "a/films", "b/films", "c/Films", "c/films"] {
         world.put(format!("memory:/lake/{folder}/a.jsonl"), r#"{"a": 1}"#).await;
     }
@@ -776,11 +776,11 @@ async fn nested_folders_and_stray_files() {
     world.put("memory:/lake/shop/orders/a.jsonl", json).await;
     world.put("memory:/lake/shop/items/k=1/a.jsonl", json).await;
     // A table may be registered above folders that would be tables of their own.
-    world.create(&Description::new("lake", "all", &TableFormat::Json, "memory:/lake/logs")).await;
+    world.create(&TableDescription::new("lake", "all", &TableFormat::Json, "memory:/lake/logs")).await;
     world.put("memory:/lake/logs/x/a.jsonl", json).await;
     world.put("memory:/lake/logs/y/a.jsonl", json).await;
     // And below.
-    world.create(&Description::new("lake", "inner", &TableFormat::Json, "memory:/lake/outer/inner")).await;
+    world.create(&TableDescription::new("lake", "inner", &TableFormat::Json, "memory:/lake/outer/inner")).await;
     world.put("memory:/lake/outer/a.jsonl", json).await;
     world.put("memory:/lake/outer/inner/a.jsonl", json).await;
     assert_snapshot!(crawled(&world, "memory:/lake").await, @"
@@ -872,7 +872,7 @@ async fn partitions_come_and_go() {
 #[tokio::test]
 async fn partitions_that_point_elsewhere_and_values_that_do_not_fit_are_left_alone() {
     let world = World::new();
-    let table = Description::new("lake", "t", &TableFormat::Json, "memory:/lake/t")
+    let table = TableDescription::new("lake", "t", &TableFormat::Json, "memory:/lake/t")
         .with_columns([Column::foreign("a", "bigint")])
         .with_partition_keys([Column::foreign("year", "int")]);
     world.create(&table).await;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use datafusion::prelude::DataFrame;
-use hardtack_catalog::{Catalog, CatalogExt, Predicate, Table as Description, TableFormat, schema};
+use hardtack_catalog::{Catalog, CatalogExt, Predicate, TableDescription, TableFormat, schema};
 use hardtack_core::{ErrorKind, JobContext, Location, Sink};
 use hardtack_tables::{CrawlOptions, CrawlReport, Table, crawl, purge, register_names};
 use hardtack_test_support::rows;
@@ -223,7 +223,7 @@ async fn a_landing_zone_is_one_table() {
 async fn partitions_of_others_without_names_are_understood() {
     // As in Athena's manual for Firehose: partitions are added by hand, with their locations.
     let world = World::new();
-    let table = Description::new("lake", "events", &TableFormat::Json, format!("{AT}/events"))
+    let table = TableDescription::new("lake", "events", &TableFormat::Json, format!("{AT}/events"))
         .with_columns([hardtack_catalog::Column::foreign("id", "bigint")])
         .with_partition_keys(["year", "month"].map(|key| hardtack_catalog::Column::foreign(key, "string")));
     world.create(&table).await;

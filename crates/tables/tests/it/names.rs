@@ -1,6 +1,6 @@
 //! Tables by name in SQL.
 
-use hardtack_catalog::{Column, Table as Description, TableFormat};
+use hardtack_catalog::{Column, TableDescription, TableFormat};
 use hardtack_tables::register_names;
 
 use crate::world::{World, show};
@@ -9,7 +9,7 @@ use crate::world::{World, show};
 async fn library() -> World {
     let world = World::new();
     let table = |name: &str| {
-        Description::new("lake", name, &TableFormat::Json, format!("memory:/lake/{name}"))
+        TableDescription::new("lake", name, &TableFormat::Json, format!("memory:/lake/{name}"))
             .with_columns([Column::foreign("id", "bigint"), Column::foreign("name", "string")])
     };
     world.create(&table("books")).await;
@@ -132,7 +132,7 @@ async fn what_there_is_is_listed_when_somebody_asks() {
     +--------------------------------+--------+
     ");
     // An unreadable table is still listed.
-    let odd = Description::new("lake", "odd", &TableFormat::Json, "memory:/odd")
+    let odd = TableDescription::new("lake", "odd", &TableFormat::Json, "memory:/odd")
         .with_columns([Column::foreign("either", "uniontype<int,string>")]);
     world.create(&odd).await;
     insta::assert_snapshot!(sql(&world, "

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use hardtack_catalog::{Column, DatabaseName, Table as Description, TableFormat, schema};
+use hardtack_catalog::{Column, DatabaseName, TableDescription, TableFormat, schema};
 use hardtack_core::{ErrorKind, Location, Sink, Source};
 use hardtack_sinks::{Compression, ParquetDataset};
 use hardtack_sources::{JsonFiles, ParquetFiles};
@@ -41,7 +41,7 @@ async fn delivered(columns: &[(&str, &str)], lines: &str) -> World {
     let world = World::new().await;
     world.dir.write("delivered/books.jsonl", lines);
     let columns = columns.iter().map(|(name, of)| Column::foreign(*name, *of));
-    let table = Description::new("lake", "books", &TableFormat::Json, world.dir.at("delivered"));
+    let table = TableDescription::new("lake", "books", &TableFormat::Json, world.dir.at("delivered"));
     world.catalog.create_table(&table.with_columns(columns)).await.unwrap();
     world
 }

@@ -17,17 +17,17 @@ use crate::world::{World, cells, show};
 const HERE: &str = "memory:/lake/books";
 
 /// `lake.books`, by year.
-fn books(format: &TableFormat) -> catalog::Table {
+fn books(format: &TableFormat) -> catalog::TableDescription {
     table(format, &[("title", "string"), ("pages", "int")]).with_partition_keys([Column::foreign("year", "int")])
 }
 
-fn table(format: &TableFormat, columns: &[(&str, &str)]) -> catalog::Table {
+fn table(format: &TableFormat, columns: &[(&str, &str)]) -> catalog::TableDescription {
     let columns = columns.iter().map(|(name, of)| Column::foreign(*name, *of));
-    catalog::Table::new("lake", "books", format, HERE).with_columns(columns)
+    catalog::TableDescription::new("lake", "books", format, HERE).with_columns(columns)
 }
 
 /// The same under another name.
-fn named(name: &str, mut table: catalog::Table) -> catalog::Table {
+fn named(name: &str, mut table: catalog::TableDescription) -> catalog::TableDescription {
     name.clone_into(&mut table.name);
     table
 }
@@ -131,7 +131,7 @@ async fn partition_values_are_read_as_their_keys_type(
 ) {
     let folder = tempfile::tempdir().unwrap();
     let world = World::new();
-    let table = catalog::Table::new("lake", "books", &TableFormat::Json, Location::from(folder.path()))
+    let table = catalog::TableDescription::new("lake", "books", &TableFormat::Json, Location::from(folder.path()))
         .with_columns([Column::foreign("n", "int")])
         .with_partition_keys([Column::foreign("key", of)]);
     world.create(&table).await;
@@ -252,7 +252,7 @@ async fn another_text_may_stand_for_null() {
 #[tokio::test]
 async fn partitions_may_be_anywhere_and_of_another_format() {
     let (world, books) = (World::new(), books(&TableFormat::Parquet));
-    let old = catalog::Table::new("lake", "old", &csv(Some(b'"'), None, 1), "memory:/archive");
+    let old = catalog::TableDescription::new("lake", "old", &csv(Some(b'"'), None, 1), "memory:/archive");
     world.create(&books).await;
     let mut partitions = vec![
         books.partition(["1990"], format!("{HERE}/year=1990")),
@@ -626,7 +626,7 @@ async fn tables_can_be_joined() {
     world.partitions(&books, &[["1990"], ["1991"]]).await;
     world.put(format!("{HERE}/year=1990/a"), two_books()).await;
     world.put(format!("{HERE}/year=1991/a"), two_books()).await;
-    let prices = catalog::Table::new("shop", "books", &TableFormat::Json, "memory:/prices")
+    let prices = catalog::TableDescription::new("shop", "books", &TableFormat::Json, "memory:/prices")
         .with_columns([Column::foreign("title", "string"), Column::foreign("price", "decimal(5,2)")]);
     world.create(&prices).await;
     world.put("memory:/prices/a", r#"{"title": "Emma", "price": "9.90"}"#).await;
