@@ -156,7 +156,7 @@ impl EmbeddedCatalog {
     ) -> Result<T> {
         let shared = Arc::clone(&self.0);
         let result = tokio::task::spawn_blocking(move || shared.run(behavior, work));
-        result.await.map_err(|e| Error::unexpected("the catalog's thread broke down").because(e))?
+        result.await.map_err(|e| Error::unexpected("the catalog's thread panicked").because(e))?
     }
 }
 
@@ -260,16 +260,16 @@ impl Shared {
                 (ErrorKind::Unavailable, "another process keeps the catalog locked; try again when it is done")
             }
             Some(ErrorCode::NotADatabase) => {
-                (ErrorKind::Usage, "this file is no catalog; name another one with `--catalog embedded:PATH`")
+                (ErrorKind::Usage, "this file is not a catalog; name another one with `--catalog embedded:PATH`")
             }
             Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
                 (ErrorKind::Usage, "the catalog cannot be opened for writing; check the path and its permissions")
             }
             Some(ErrorCode::DatabaseCorrupt) => {
-                (ErrorKind::Unexpected, "the catalog's file is damaged; restore it, or crawl the data anew")
+                (ErrorKind::Unexpected, "the catalog's file is damaged; restore it, or crawl the data again")
             }
             Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => {
-                (ErrorKind::Unavailable, "the disk does not take what is written to the catalog")
+                (ErrorKind::Unavailable, "the catalog cannot be written to the disk")
             }
             _ => (ErrorKind::Unexpected, "the catalog failed"),
         };
@@ -301,7 +301,7 @@ fn prepared(mut connection: Connection) -> Result<Connection, Failure> {
         }
         _ => {
             return Err(Failure::File(Error::usage(
-                "this SQLite file is no catalog; name another one with `--catalog embedded:PATH`",
+                "this SQLite file is not a catalog; name another one with `--catalog embedded:PATH`",
             )));
         }
     }
@@ -517,7 +517,7 @@ impl Catalog for EmbeddedCatalog {
             if added == 1 || self::partition(transaction, id, values)?.as_ref() == Some(partition) {
                 return Ok(Ok(()));
             }
-            Ok(Err(Conflict::AlreadyExists.error("it is there already with another content; update it instead")))
+            Ok(Err(Conflict::AlreadyExists.error("it already exists with different content; update it instead")))
         })
         .await
     }

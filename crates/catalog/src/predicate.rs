@@ -122,7 +122,7 @@ impl Predicate {
             let position = table.partition_keys.iter().position(|k| name::folded(&k.name) == key).ok_or_else(|| {
                 let keys: Vec<&str> = table.partition_keys.iter().map(|k| k.name.as_str()).collect();
                 let keys = if keys.is_empty() { "none".to_owned() } else { keys.join(", ") };
-                Error::usage(format!("`{key}` is no partition key")).with("partition keys", keys)
+                Error::usage(format!("`{key}` is not a partition key")).with("partition keys", keys)
             })?;
             let column = &table.partition_keys[position];
             let data_type = column.hive_type()?;
@@ -187,10 +187,12 @@ impl BoundPredicate {
             let text = values.get(*position).map_or("", String::as_str);
             let value =
                 PartitionValue::parse_as(data_type, &self.table.partition_keys[*position], text).map_err(|e| {
-                    Error::refused("the catalog has a partition whose value is not of its key's type; drop or mend it")
-                        .with("table", self.table.qualified_name())
-                        .with("partition", self.table.partition_name(values))
-                        .because(e)
+                    Error::refused(
+                        "the catalog has a partition whose value does not have its key's type; drop or repair it",
+                    )
+                    .with("table", self.table.qualified_name())
+                    .with("partition", self.table.partition_name(values))
+                    .because(e)
                 })?;
             if !term.comparison.holds(&value, literals) {
                 return Ok(false);
@@ -268,14 +270,14 @@ mod tests {
     #[test]
     fn what_cannot_be_compared_is_an_error() {
         let bind = |p: Predicate| p.bind(&table());
-        insta::assert_snapshot!(bind(Predicate::all().and("title", Comparison::Eq, "x")).unwrap_err(), @"`title` is no partition key (partition keys: Year, city, day, predicate: title = x, table: lake.sales)");
+        insta::assert_snapshot!(bind(Predicate::all().and("title", Comparison::Eq, "x")).unwrap_err(), @"`title` is not a partition key (partition keys: Year, city, day, predicate: title = x, table: lake.sales)");
         let unpartitioned = Predicate::all().and("year", Comparison::Eq, 1);
         let unpartitioned =
             unpartitioned.bind(&TableDescription::new("lake", "all", &TableFormat::Parquet, "s3://lake/all"));
-        insta::assert_snapshot!(unpartitioned.unwrap_err(), @"`year` is no partition key (partition keys: none, predicate: year = 1, table: lake.all)");
-        insta::assert_snapshot!(bind(Predicate::all().and("year", Comparison::Gt, "x")).unwrap_err(), @"`x` is no value of the type int (partition key: Year, predicate: year > x, table: lake.sales)");
+        insta::assert_snapshot!(unpartitioned.unwrap_err(), @"`year` is not a partition key (partition keys: none, predicate: year = 1, table: lake.all)");
+        insta::assert_snapshot!(bind(Predicate::all().and("year", Comparison::Gt, "x")).unwrap_err(), @"`x` is not a value of the type int (partition key: Year, predicate: year > x, table: lake.sales)");
         let years = bind(Predicate::all().and("year", Comparison::Gt, 5)).unwrap();
         let values = ["unknown", "Köln", "2026-07-01"].map(str::to_owned);
-        insta::assert_snapshot!(years.matches(&values).unwrap_err().chain(), @"the catalog has a partition whose value is not of its key's type; drop or mend it (table: lake.sales, partition: Year=unknown/city=Köln/day=2026-07-01): `unknown` is no value of the type int (partition key: Year)");
+        insta::assert_snapshot!(years.matches(&values).unwrap_err().chain(), @"the catalog has a partition whose value does not have its key's type; drop or repair it (table: lake.sales, partition: Year=unknown/city=Köln/day=2026-07-01): `unknown` is not a value of the type int (partition key: Year)");
     }
 }

@@ -123,7 +123,7 @@ impl Column {
     pub fn checked(&self) -> Result<Self> {
         let name = name::column(&self.name)?;
         if self.data_type.trim().is_empty() {
-            return Err(Error::usage("a column needs a type, `string` say").with("column", name));
+            return Err(Error::usage("a column needs a type, such as `string`").with("column", name));
         }
         let comment = name::comment(self.comment.as_deref()).map_err(|e| e.with("column", &name))?;
         Ok(Self { name, data_type: self.data_type.clone(), comment })
@@ -346,7 +346,7 @@ impl TableDescription {
             let checked = partition.storage.checked().and_then(|storage| {
                 name::parameters(&partition.parameters)?;
                 if !seen.insert(partition.values.clone()) {
-                    return Err(Error::usage("this partition is there twice"));
+                    return Err(Error::usage("this partition occurs twice"));
                 }
                 Ok(Partition { storage, ..partition.clone() })
             });

@@ -167,7 +167,7 @@ impl<'a> Checker<'a> {
             _ => self.unquoted()?,
         };
         if !seen.insert(name.to_lowercase()) {
-            return self.wrong(start, format!("expected a new name, `{name}` is there already"));
+            return self.wrong(start, format!("expected a new name, `{name}` is already used"));
         }
         if self.peek() != Some(&Token::Symbol(':')) {
             return self.expected(&format!("`:` after the name `{name}`"));

@@ -32,8 +32,9 @@ impl TlsFiles {
     /// # Errors
     /// Usage for missing or malformed files.
     pub(crate) fn read(&self) -> Result<TlsPair> {
-        let usage =
-            |what: &str, file: &PathBuf| Error::usage(format!("{what} in PEM is wanted")).with("file", file.display());
+        let usage = |what: &str, file: &PathBuf| {
+            Error::usage(format!("expected {what} in PEM format")).with("file", file.display())
+        };
         let certificates = CertificateDer::pem_file_iter(&self.certificate)
             .and_then(|found| found.map(|one| Ok(one?.to_vec())).collect::<std::result::Result<Vec<_>, _>>());
         let certificates = certificates.map_err(|e| usage("a certificate", &self.certificate).because(e))?;

@@ -76,9 +76,9 @@ pub(crate) fn check(statement: &str) -> PgWireResult<()> {
             token => operators += usize::from(starts_operator(token)),
         }
         for (found, most, what, way_out) in [
-            (open.len(), PARENTHESES, "parentheses within one another", "name parts of it by WITH"),
-            (calls, CALLS, "calls or subqueries within one another", "name parts of it by WITH"),
-            (readings, READINGS, "ways through its calls within calls", "split it, or name parts of it by WITH"),
+            (open.len(), PARENTHESES, "nested parentheses", "name parts of it with WITH"),
+            (calls, CALLS, "nested calls or subqueries", "name parts of it with WITH"),
+            (readings, READINGS, "readings of its nested calls", "split it, or name parts of it with WITH"),
             (operators, OPERATORS, "operators in a row", "list values with IN"),
             (relations, RELATIONS, "joined or united queries and tables", "split it"),
         ] {

@@ -190,7 +190,7 @@ fn panicked(why: &(dyn Any + Send)) -> PgWireError {
         Some(text) if text.contains("offset overflow") || text.contains("OffsetOverflow") => {
             error("53200", "the query needs more memory than a batch of rows may have; ask for less at once")
         }
-        _ => error("XX000", "this statement has run into a bug, of which the server's log tells more"),
+        _ => error("XX000", "this statement has triggered a bug; the server's log has the details"),
     }
 }
 

@@ -73,7 +73,7 @@ pub(crate) fn no_rows() -> LogicalPlan {
 fn refused(what: &str) -> Verdict {
     Verdict::Refused(error(
         "25006",
-        format!("cannot execute {what} in a read-only transaction: tables are only read here"),
+        format!("cannot execute {what} in a read-only transaction: tables are read-only here"),
     ))
 }
 

@@ -131,7 +131,7 @@ impl Server {
     pub async fn bind(ctx: &JobContext, options: ServeOptions) -> Result<Self> {
         let address = &options.address;
         let unusable = |e: std::io::Error| {
-            Error::usage("this address cannot be listened on; wanted is one such as `127.0.0.1:5432`")
+            Error::usage("cannot listen on this address; expected one such as `127.0.0.1:5432`")
                 .with("address", address)
                 .because(e)
         };
@@ -144,7 +144,7 @@ impl Server {
                 (None, None) => Some("a password and TLS are"),
             };
             if let Some(missing) = missing {
-                let why = format!("others than this machine can reach this address, so {missing} needed");
+                let why = format!("other machines can reach this address, so {missing} needed");
                 return Err(Error::usage(why).with("address", address).with(
                     "way out",
                     "--password-file or HARDTACK_SERVE_PASSWORD, --tls-cert and --tls-key; or listen on 127.0.0.1",
@@ -232,7 +232,7 @@ impl Server {
             return Ok(Host::Workers(Employer { workers, connections, tls, resources, grace }));
         }
         let tls = tls.map(|tls| tls.acceptor()).transpose();
-        let tls = tls.map_err(|e| Error::unexpected("TLS cannot be spoken here").because(e))?;
+        let tls = tls.map_err(|e| Error::unexpected("TLS cannot be used here").because(e))?;
         let compute = Compute::shared(self.ctx.session().state().config().target_partitions())?;
         let (notes, mut noted) = mpsc::unbounded_channel();
         let others = Arc::clone(&connections);
@@ -279,7 +279,7 @@ impl Here {
     async fn serve(&self, socket: TcpStream, terms: Terms, stopped: watch::Receiver<bool>) {
         let session = match session(&self.ctx, &self.resources) {
             Ok(session) => session,
-            Err(e) => return tracing::warn!(error = %e.chain(), "a session could not be made"),
+            Err(e) => return tracing::warn!(error = %e.chain(), "a session could not be created"),
         };
         let seat = self.connections.seat(self.connections.next_id());
         let (cancel, notes) = (Arc::clone(&seat.cancel), self.notes.clone());

@@ -139,7 +139,7 @@ fn of_set(set: &Set) -> PgWireResult<Change> {
         }
         Set::SetRole { .. } | Set::SetSessionAuthorization(_) => Err(error("42501", "permission denied to set role")),
         Set::MultipleAssignments { .. } | Set::ParenthesizedAssignments { .. } | Set::SetSessionParam(_) => {
-            Err(error("42601", "this is no way to set a parameter; wanted is SET name TO value"))
+            Err(error("42601", "invalid way to set a parameter; expected SET name TO value"))
         }
     }
 }

@@ -28,20 +28,20 @@ use crate::{memory, names};
 /// [`Usage`](hardtack_core::ErrorKind::Usage) if no server has started this process. Also if threads or a session
 /// cannot be created.
 pub async fn work(ctx: &JobContext) -> Result<()> {
-    let alone = |e| Error::usage("a worker is started by a server, and by nobody else").because(e);
+    let alone = |e| Error::usage("only a server can start a worker").because(e);
     // They are sent to all processes of a terminal or a service; a process that handles them is not ended by them.
     let _left_to_the_server = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
     let (client, server) = ends().map_err(alone)?;
     let mut orders = BufReader::new(server.try_clone().map_err(alone)?);
     let Some(Order::Serve(assignment)) = next(&mut orders) else {
-        return Err(Error::usage("a worker was not told whom to serve"));
+        return Err(Error::usage("a worker received no client"));
     };
     let Assignment { key, terms, tls, resources, grace } = *assignment;
     memory::confine(resources.memory_limit)?;
     names::register(ctx)?;
     let compute = Compute::of_one(ctx.session().state().config().target_partitions())?;
     let tls = tls.map(|tls| tls.acceptor()).transpose();
-    let tls = tls.map_err(|e| Error::unexpected("TLS cannot be spoken here").because(e))?;
+    let tls = tls.map_err(|e| Error::unexpected("TLS cannot be used here").because(e))?;
 
     let cancel = Arc::new(Notify::new());
     let (stopping, stopped) = watch::channel(false);

@@ -239,7 +239,7 @@ impl<'a> Watch<'a> {
                 self.statement_due = None;
             }
             Ok(Note::Cancel(key)) => self.employer.connections.cancel(key),
-            Err(e) => tracing::warn!(error = %e, line, "a worker said what its server does not understand"),
+            Err(e) => tracing::warn!(error = %e, line, "a worker sent a message that its server does not understand"),
         }
     }
 

@@ -133,7 +133,7 @@ mod tests {
     /// Columns are decoded one after another, after the records were counted.
     #[rstest]
     #[case::value_before_width("1,x\n2,y\nz,z\n4\n", "`z` is not an Int64 (file: test, line: 4, column: a")]
-    #[case::width_before_value("1,x\n2\nz,z\n", "the record has 1 field where 2 are wanted (file: test, line: 3")]
+    #[case::width_before_value("1,x\n2\nz,z\n", "the record has 1 field where 2 are expected (file: test, line: 3")]
     #[case::second_column_before_first(
         "1,x\n2,~\nz,z\n",
         "this is not UTF-8 text; convert the file (file: test, line: 3)"

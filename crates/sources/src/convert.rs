@@ -44,7 +44,7 @@ pub(crate) fn convert_column(array: &ArrayRef, field: &Field) -> Result<ArrayRef
 
 /// The hint for timestamps that are finer than those of tables.
 const NANOSECONDS: &str = "if a timestamp is too fine: `crawl --nanoseconds truncate` rounds it down, and `crawl \
-                           --nanoseconds text` makes a text of it, which a schema may declare, too (`string`)";
+                           --nanoseconds text` turns it into text, which a schema may also declare (`string`)";
 
 fn has_nanoseconds(data_type: &DataType) -> bool {
     let inner = |fields: &Fields| fields.iter().any(|field| has_nanoseconds(field.data_type()));
@@ -141,7 +141,7 @@ pub(crate) fn check(column: &str, stored: &Schema, wanted: &Schema) -> Result<()
             None => Ok(()),
             Some(Clash { path, first, other }) => {
                 let (is, wanted) = (a(&first), a(&other));
-                let why = format!("the file stores {is}, which is not always {wanted}, as the schema wants");
+                let why = format!("the file stores {is}, which is not always {wanted}, as the schema requires");
                 Err(Error::refused(why).with("column", path))
             }
         },

@@ -31,10 +31,10 @@ impl Fault {
         let fault = Self::not_a(offset, value, wanted).column(column);
         let way_out = match value.trim_matches('"').trim_ascii().parse::<i128>() {
             Ok(_) if matches!(wanted, DataType::Timestamp(..)) => {
-                "; a number does not say what it counts, so declare a bigint and convert it, with to_timestamp_millis say"
+                "; the unit of a number is unknown, so declare a bigint and convert it, for example with to_timestamp_millis"
             }
             Ok(_) if wanted.is_temporal() => {
-                "; a number does not say what it counts, so declare an int and convert it, with a cast to date say"
+                "; the unit of a number is unknown, so declare an int and convert it, for example with a cast to date"
             }
             _ => return fault,
         };
@@ -107,13 +107,12 @@ mod tests {
     #[case(
         "\"300\"",
         DataType::Date32,
-        "`300` is not a Date32; a number does not say what it counts, so declare an int and convert it, with a cast to date say"
+        "`300` is not a Date32; the unit of a number is unknown, so declare an int and convert it, for example with a cast to date"
     )]
     #[case(
         "300",
         DataType::Timestamp(arrow::datatypes::TimeUnit::Second, None),
-        "`300` is not a Timestamp(s); a number does not say what it counts, so declare a bigint and convert it, with \
-         to_timestamp_millis say"
+        "`300` is not a Timestamp(s); the unit of a number is unknown, so declare a bigint and convert it, for example with to_timestamp_millis"
     )]
     fn a_number_that_is_no_time_has_a_way_out(#[case] value: &str, #[case] wanted: DataType, #[case] message: &str) {
         assert_eq!(Fault::bad_value(0, "c", value, &wanted).message, message);

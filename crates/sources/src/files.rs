@@ -343,7 +343,7 @@ impl<F: Format> Files<F> {
     fn declared(&self) -> Result<Option<Columns>> {
         if self.or_empty && self.schema.is_none() {
             return Err(Error::usage(
-                "`or_empty` needs to know what columns no rows have; declare them with `with_schema`",
+                "`or_empty` needs the columns of a source without rows; declare them with `with_schema`",
             ));
         }
         let Some(schema) = self.declared_schema() else { return Ok(None) };
@@ -372,12 +372,12 @@ impl<F: Format> Files<F> {
                     files.iter().map(|f| SourceFile { meter: Arc::default(), ..f.clone() }).collect();
                 let inferred = self.format.infer(&uncounted, concurrency).await?;
                 if inferred.schema.fields().is_empty() {
-                    let why = "the files have no columns; declare a schema if that can be";
+                    let why = "the files have no columns; declare a schema if that is intended";
                     return Err(Error::refused(why).with("location", &self.location));
                 }
                 let Inferred { schema, caseless } = inferred;
                 if let Some(column) = self.origin_columns().find(|c| schema.field_with_name(c.name()).is_ok()) {
-                    let why = "the files have a column of the name that `with_origin` gives one";
+                    let why = "the files have a column with the name of one that `with_origin` adds";
                     return Err(Error::refused(why).with("column", column.name()).with("location", &self.location));
                 }
                 let all: Fields = schema.fields().iter().cloned().chain(self.origin_columns()).collect();
@@ -438,7 +438,7 @@ impl<F: Format> Files<F> {
     fn nothing_found(&self, listing: &Listing) -> Error {
         let wanted = self.search().wanted();
         let error =
-            Error::not_found(format!("no file to read: looked for {wanted}; say `or_empty` if no rows are fine"))
+            Error::not_found(format!("no file to read: looked for {wanted}; use `or_empty` if that is acceptable"))
                 .with("location", &self.location);
         if listing.passed_over.is_empty() { error } else { error.with("passed over", &listing.passed_over) }
     }
@@ -469,7 +469,7 @@ fn partitioned(found: &Found, columns: &[FieldRef], location: &Location, origin:
             return Ok(ScalarValue::from(location.as_str()));
         }
         let text = found.partitions.get(field.name()).ok_or_else(|| {
-            let why = format!("the file is in no folder `{}=...`, as its partition column wants", field.name());
+            let why = format!("the file is in no folder `{}=...`, as its partition column requires", field.name());
             Error::refused(why).with("file", location).with("column", field.name())
         })?;
         partition_value(field, text.as_deref()).map_err(|e| e.with("file", location))

@@ -33,7 +33,7 @@ impl Globs {
         let mut parsed = Vec::new();
         for pattern in patterns {
             let text = pattern.as_ref();
-            let wrong = |why: &str| Error::usage(format!("`{text}` is no pattern such as `**/*.tmp`: {why}"));
+            let wrong = |why: &str| Error::usage(format!("`{text}` is not a pattern such as `**/*.tmp`: {why}"));
             let text = text.trim_matches('/');
             if text.is_empty() {
                 return Err(wrong("it is empty"));
@@ -163,9 +163,9 @@ mod tests {
     }
 
     #[rstest]
-    #[case("", "`` is no pattern such as `**/*.tmp`: it is empty")]
-    #[case("a{b", "`a{b` is no pattern such as `**/*.tmp`: a `{` is not closed, or there are too many")]
-    #[case("a[b", "`a[b` is no pattern such as `**/*.tmp`: invalid range pattern")]
+    #[case("", "`` is not a pattern such as `**/*.tmp`: it is empty")]
+    #[case("a{b", "`a{b` is not a pattern such as `**/*.tmp`: a `{` is not closed, or there are too many")]
+    #[case("a[b", "`a[b` is not a pattern such as `**/*.tmp`: invalid range pattern")]
     fn what_is_no_pattern_is_refused(#[case] pattern: &str, #[case] why: &str) {
         assert_eq!(Globs::parse([pattern]).unwrap_err().to_string(), why);
     }

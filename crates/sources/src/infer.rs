@@ -41,8 +41,10 @@ pub(crate) async fn look_at_each<T: Send + 'static, F: Future<Output = Result<T>
             let (looking, location) = (look(file.clone()), file.location.clone());
             let task = SpawnedTask::spawn(async move { guarded(&location, looking).await });
             async move {
-                let found =
-                    task.join_unwind().await.map_err(|e| Error::unexpected("reading a file died").because(e))?;
+                let found = task
+                    .join_unwind()
+                    .await
+                    .map_err(|e| Error::unexpected("a task that reads a file panicked").because(e))?;
                 Ok::<_, Error>((file, found))
             }
         })

@@ -28,7 +28,7 @@ use url::Url;
 fn changed(what: &str) -> Error {
     Error::new(ErrorKind::Changed, format!("the file {what} since it was listed")).with(
         "way out",
-        "run again; whoever writes there should write a new file, under a hidden name (`.new`) until it is whole",
+        "run again; writers should write new files, under a hidden name (`.new`) until they are complete",
     )
 }
 
@@ -38,7 +38,7 @@ fn compare(listed: &ObjectMeta, size: u64, modified: impl Into<chrono::DateTime<
     if size != listed.size {
         return Some(changed("has changed").with("listed", bytes(listed.size)).with("now", bytes(size)));
     }
-    (modified.into() != listed.last_modified).then(|| changed("has been written again"))
+    (modified.into() != listed.last_modified).then(|| changed("has been rewritten"))
 }
 
 // --- stores --------------------------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ impl ListedStore {
 /// Translates a store's error about a changed file to ours.
 fn told(error: object_store::Error) -> object_store::Error {
     let changed = match &error {
-        object_store::Error::Precondition { .. } => changed("has been written again"),
+        object_store::Error::Precondition { .. } => changed("has been rewritten"),
         object_store::Error::NotFound { .. } => changed("has gone"),
         _ => return error,
     };
@@ -325,7 +325,7 @@ pub(crate) mod tests {
     }
 
     const CHANGED: &str = "the file has changed since it was listed";
-    const WRITTEN: &str = "the file has been written again since it was listed";
+    const WRITTEN: &str = "the file has been rewritten since it was listed";
     const GONE: &str = "the file has gone since it was listed";
 
     fn told_of<T: fmt::Debug>(result: std::result::Result<T, impl std::error::Error + 'static>) -> Option<String> {

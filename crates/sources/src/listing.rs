@@ -141,7 +141,7 @@ impl Search<'_> {
         if files.len() + usize::from(!folder.files.is_empty()) > 1 {
             let found = files.iter().map(|file| &file.location).chain(folder.files.iter().map(|f| &f.meta.location));
             let names: Vec<_> = found.take(2).map(|at| format!("`{}`", Location::of(&folder.store.url, at))).collect();
-            let message = format!("there are both {}, and one file or one folder is wanted", names.join(" and "));
+            let message = format!("there are both {}, but expected one file or one folder", names.join(" and "));
             let hint = "; remove what is not meant, or name a file with its suffix";
             return Err(Error::usage(message + hint).with("location", self.location));
         }

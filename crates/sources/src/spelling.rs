@@ -79,7 +79,7 @@ fn respell(stored: &Fields, wanted: &Field) -> Result<Option<(usize, FieldRef)>,
         }
         several => {
             let names: Vec<_> = several.iter().map(|i| format!("`{}`", stored[*i].name())).collect();
-            Err(format!("the file has {}, and each may be `{}`", names.join(" and "), wanted.name()))
+            Err(format!("the file has {}, and each matches `{}`", names.join(" and "), wanted.name()))
         }
     }
 }
@@ -264,7 +264,7 @@ mod tests {
         let stored = schema(&[("Id", DataType::Int8), ("iD", DataType::Int8), ("s", inner)]);
         let part = |name: &str| DataType::Struct(schema(&[(name, DataType::Int8)]).fields().clone());
         let spelled = Spelling::new(&stored, &schema(&[("id", DataType::Int8), ("s", part("n"))]));
-        insta::assert_snapshot!(spelled.check("id").unwrap_err(), @"the file has `Id` and `iD`, and each may be `id` (column: id)");
+        insta::assert_snapshot!(spelled.check("id").unwrap_err(), @"the file has `Id` and `iD`, and each matches `id` (column: id)");
         assert!(spelled.check("s").is_ok());
         let DataType::Struct(twice) = part("x") else { unreachable!() };
         assert!(respell(&twice, &Field::new("X", DataType::Int8, true)).unwrap().is_some());

@@ -155,7 +155,7 @@ pub(crate) fn fold_names(rows: DataFrame, schema: &Schema) -> Result<DataFrame> 
     let mut folded = false;
     for (qualifier, field) in rows.schema().iter() {
         if let Some(other) = seen.insert(field.name().to_lowercase(), field.name()) {
-            return Err(Error::refused("two columns are one to a table, which knows no case; drop or rename one")
+            return Err(Error::refused("two columns differ only in case, which a table ignores; drop or rename one")
                 .with("columns", format!("{other}, {}", field.name())));
         }
         let column = Expr::Column(Reference::from((qualifier, field)));

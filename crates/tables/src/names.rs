@@ -95,7 +95,7 @@ impl Lookup {
             Some(likely) if what == "tables" => error.with("did you mean", format!("{database}.{likely}")),
             Some(likely) => error.with("did you mean", format!("{likely}.{name}")),
             None if names.is_empty() => {
-                error.with("way out", "`hardtack crawl LOCATION --database DB` makes tables of files")
+                error.with("way out", "`hardtack crawl LOCATION --database DB` creates tables from files")
             }
             None if names.len() > MAX_NAMED => {
                 error.with(what, format!("{} and {} more", names[..MAX_NAMED].join(", "), names.len() - MAX_NAMED))
@@ -331,7 +331,8 @@ impl TableProvider for InformationTable {
     ) -> DFResult<Arc<dyn ExecutionPlan>> {
         let all = InformationSchemaProvider::new(self.listing.take().await?);
         let table = all.table(&self.name).await?;
-        let table = table.ok_or_else(|| Error::unexpected("a table of `information_schema` is there no more"))?;
+        let table =
+            table.ok_or_else(|| Error::unexpected("a table of `information_schema` does not exist any more"))?;
         table.scan(session, projection, filters, limit).await
     }
 }

@@ -23,7 +23,7 @@ pub(crate) const TYPES: &str = "hardtack.types";
 pub(crate) fn listed(table: &TableDescription, parameter: &str) -> Result<Vec<String>> {
     let Some(text) = table.parameters.get(parameter) else { return Ok(Vec::new()) };
     serde_json::from_str(text).map_err(|e| {
-        Error::usage(format!("`{parameter}` is no list of texts such as `[\"*.csv\"]`"))
+        Error::usage(format!("`{parameter}` is not a list of texts such as `[\"*.csv\"]`"))
             .with("table", table.qualified_name())
             .because(e)
     })

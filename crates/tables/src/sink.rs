@@ -407,11 +407,11 @@ fn is_there(table: &TableDescription, base: &Location, said: &Location) -> Resul
     if is_same(base, said) {
         return Ok(());
     }
-    Err(Error::usage("the table is elsewhere than the job says, and a table does not move")
+    Err(Error::usage("the table's location differs from the job's, and a table does not move")
         .with("table", table.qualified_name())
         .with("location of the table", base)
         .with("location in the job", said)
-        .with("way out", "give the job the place of the table (as its target), or save to another table"))
+        .with("way out", "give the job the table's location (as its target), or save to another table"))
 }
 
 /// Only Parquet tables can be written.
@@ -419,7 +419,7 @@ fn writable(table: &TableDescription) -> Result<()> {
     table.location()?;
     if selection::is_part(table) {
         let why =
-            format!("`{}` has only some files of its folder, so nothing can be saved to it", table.qualified_name());
+            format!("`{}` consists of some files of its folder, so nothing can be saved to it", table.qualified_name());
         let way_out = "move its files to a folder of their own, drop the table (`hardtack drop`), and crawl";
         return Err(Error::usage(why).with("way out", way_out));
     }

@@ -70,7 +70,7 @@ pub(super) fn table_input(table: &TableDescription, current: Option<GlueTable>) 
     let (mut storage, mut keys) = (None, None);
     if let Some(current) = current {
         if current.view_definition.is_some() {
-            return Err(Error::usage("a view in several dialects is changed where it was made")
+            return Err(Error::usage("a view in several dialects can only be changed where it was created")
                 .with("table", table.qualified_name()));
         }
         input = input

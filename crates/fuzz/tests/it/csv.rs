@@ -253,7 +253,7 @@ const NO_TABLE: [&str; 7] = [
     "more than once",
     "no columns",
     "the file is empty",
-    "the header once more",
+    "the record repeats the header",
     "seem to be separated by",
     "seems to have a header",
 ];

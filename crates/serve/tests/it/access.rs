@@ -97,9 +97,9 @@ async fn with_tls_nobody_connects_without() {
 }
 
 #[rstest]
-#[case::nothing(None, false, "others than this machine can reach this address, so a password and TLS are needed")]
-#[case::no_tls(Some("x"), false, "others than this machine can reach this address, so TLS is needed")]
-#[case::no_password(None, true, "others than this machine can reach this address, so a password is needed")]
+#[case::nothing(None, false, "other machines can reach this address, so a password and TLS are needed")]
+#[case::no_tls(Some("x"), false, "other machines can reach this address, so TLS is needed")]
+#[case::no_password(None, true, "other machines can reach this address, so a password is needed")]
 #[tokio::test]
 async fn nobody_else_is_let_in_by_accident(#[case] password: Option<&str>, #[case] tls: bool, #[case] why: &str) {
     let folder = tempfile::tempdir().unwrap();
@@ -117,10 +117,10 @@ async fn nobody_else_is_let_in_by_accident(#[case] password: Option<&str>, #[cas
 async fn what_cannot_work_is_said() {
     let ctx = JobContext::builder("serve").build().unwrap();
     let refused = async |options: ServeOptions| Server::bind(&ctx, options).await.unwrap_err().to_string();
-    assert_snapshot!(refused(ServeOptions { address: "nonsense".to_owned(), ..options() }).await, @"this address cannot be listened on; wanted is one such as `127.0.0.1:5432` (address: nonsense)");
+    assert_snapshot!(refused(ServeOptions { address: "nonsense".to_owned(), ..options() }).await, @"cannot listen on this address; expected one such as `127.0.0.1:5432` (address: nonsense)");
     assert_snapshot!(refused(ServeOptions { password: Some(String::new()), ..options() }).await, @"the password is empty");
     let missing = TlsFiles { certificate: "/nope.pem".into(), key: "/nope.pem".into() };
-    assert_snapshot!(refused(ServeOptions { tls: Some(missing), ..options() }).await, @"a certificate in PEM is wanted (file: /nope.pem)");
+    assert_snapshot!(refused(ServeOptions { tls: Some(missing), ..options() }).await, @"expected a certificate in PEM format (file: /nope.pem)");
     assert_snapshot!(refused(options()).await, @"a table is named, but this context has no catalog (way out: give it one: `.extension(Arc::new(CatalogHandle::new(catalog)))`)");
     let taken = Served::new().await;
     let again = ServeOptions { address: taken.address.to_string(), ..options() };

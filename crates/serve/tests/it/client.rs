@@ -217,14 +217,14 @@ async fn tables_are_read_and_nothing_else() {
         assert!(simple.starts_with("25006 cannot execute "), "{statement}: {simple}");
         assert_eq!(prepared, Some(simple), "{statement}");
     }
-    assert_snapshot!(texts(&client, "insert into lake.books values ('x', 1, 2000)").await, @"25006 cannot execute INSERT in a read-only transaction: tables are only read here");
+    assert_snapshot!(texts(&client, "insert into lake.books values ('x', 1, 2000)").await, @"25006 cannot execute INSERT in a read-only transaction: tables are read-only here");
     for set in ["set datafusion.runtime.memory_limit = '8G'", "set \"DataFusion.runtime.memory_limit\" to '8G'"] {
         let denied = "42501 permission denied to set parameter \"datafusion.runtime.memory_limit\"";
         assert_eq!(texts(&client, set).await, denied, "{set}");
         assert_eq!(client.prepare(set).await.err().map(|e| said(&e)).as_deref(), Some(denied), "{set}");
         assert_eq!(texts(&client, &format!("select 1; {set}")).await, denied, "{set}");
     }
-    assert_snapshot!(texts(&client, "explain set datafusion.runtime.memory_limit = '8G'").await, @"25006 cannot execute EXPLAIN SET in a read-only transaction: tables are only read here");
+    assert_snapshot!(texts(&client, "explain set datafusion.runtime.memory_limit = '8G'").await, @"25006 cannot execute EXPLAIN SET in a read-only transaction: tables are read-only here");
     // The connection is still usable.
     assert_snapshot!(texts(&client, "set extra_float_digits = 3; discard all; reset all; select 1").await, @"1");
 }

@@ -47,7 +47,7 @@ async fn psql_queries() {
        1
     (1 row)
 
-    ERROR:  cannot execute DELETE in a read-only transaction: tables are only read here
+    ERROR:  cannot execute DELETE in a read-only transaction: tables are read-only here
     ");
 }
 

@@ -85,10 +85,10 @@ impl<R: BufRead> Blocks<R> {
         let rows = self.long()?;
         let size = self.long()?;
         if !(0..=MAX_ROWS).contains(&rows) {
-            return Err(BlockError::Block(format!("a block says that it has {rows} rows")));
+            return Err(BlockError::Block(format!("a block claims to have {rows} rows")));
         }
         let Ok(size) = u64::try_from(size) else {
-            return Err(BlockError::Block(format!("a block says that it has {size} bytes")));
+            return Err(BlockError::Block(format!("a block claims to have {size} bytes")));
         };
         let mut data = Vec::new();
         // Allocates no more memory than there are bytes, whatever the block's header says.
@@ -212,7 +212,7 @@ fn decompressed(codec: CompressionCodec, bytes: &[u8]) -> Result<Vec<u8>, Error>
             let (bytes, sum) = bytes.split_last_chunk::<4>().ok_or(ErrorKind::UnexpectedEof)?;
             let all = snap::raw::Decoder::new().decompress_vec(bytes).map_err(Error::other)?;
             if crc32fast::hash(&all) != u32::from_be_bytes(*sum) {
-                return Err(Error::other("its checksum is another"));
+                return Err(Error::other("its checksum does not match"));
             }
             Ok(all)
         }
@@ -235,12 +235,12 @@ fn put_long(number: i64, to: &mut Vec<u8>) {
 }
 
 fn surplus(rows: usize) -> BlockError {
-    BlockError::Block(format!("a block holds more than the {rows} rows that it says it has"))
+    BlockError::Block(format!("a block holds more than the {rows} rows that it claims"))
 }
 
 fn ends_early(error: Error) -> BlockError {
     match error.kind() {
-        ErrorKind::UnexpectedEof => BlockError::Block("it ends inside of a block".to_owned()),
+        ErrorKind::UnexpectedEof => BlockError::Block("it ends within a block".to_owned()),
         _ => BlockError::Io(error),
     }
 }

@@ -138,7 +138,10 @@ impl AvroFile {
             let rows = Blocks::new(&schema, info.sync(), codec, bytes);
             Ok::<_, (String, Option<&str>)>(Self { schema: rows.schema().map_err(unsupported)?, rows })
         });
-        let opened = opened.join_unwind().await.map_err(|e| Error::unexpected("reading a file died").because(e))?;
+        let opened = opened
+            .join_unwind()
+            .await
+            .map_err(|e| Error::unexpected("a task that reads a file panicked").because(e))?;
         opened.map_err(|(why, way_out)| {
             let error = Error::refused(why).with("file", &file.location);
             way_out.into_iter().fold(error, |error, way_out| error.with("way out", way_out))
@@ -230,8 +233,7 @@ fn refused(wrong: BlockError, file: &SourceFile) -> Error {
 }
 
 /// The hint for a schema that the reader does not support.
-const UNSUPPORTED: &str = "have the file written without such a type, for example with a string in place of a union of \
-                           several types; or leave it out: `with_glob`, `crawl --exclude`";
+const UNSUPPORTED: &str = "write the file without such a type, for example with a string instead of a union of several types; or leave it out: `with_glob`, `crawl --exclude`";
 
 /// Converts the requested columns to the requested types.
 fn converted(batch: &RecordBatch, wanted: &SchemaRef, truncates: bool) -> Result<RecordBatch> {

@@ -332,7 +332,8 @@ impl Layout {
             return Ok(());
         }
         let names = cut(&header.names.join(","));
-        let fault = Fault::new(0, format!("the first record, `{names}`, is no header, as the table says, but a row"));
+        let fault =
+            Fault::new(0, format!("the first record, `{names}`, is not a header, as the table says, but a row"));
         Err(fault.way_out(
             "give the file the header that the others have; if no file has one, set `skip.header.line.count` of the table to 0",
         ))
@@ -478,7 +479,7 @@ impl Header {
         if record.starts_with(BOM) {
             return Ok(());
         }
-        let fault = Fault::new(start, "the record is the header once more, as where files were joined");
+        let fault = Fault::new(start, "the record repeats the header, as in concatenated files");
         Err(fault.value(&String::from_utf8_lossy(as_written(record))).way_out(way_out::REPEATED))
     }
 }
@@ -533,7 +534,7 @@ pub(crate) fn column_name(index: usize) -> String {
 pub(crate) fn wrong_width(text: &[u8], start: usize, end: usize, found: usize, wanted: usize) -> Fault {
     let record = String::from_utf8_lossy(&text[start..end]);
     let fields = if found == 1 { "field" } else { "fields" };
-    let fault = Fault::new(start, format!("the record has {found} {fields} where {wanted} are wanted"));
+    let fault = Fault::new(start, format!("the record has {found} {fields} where {wanted} are expected"));
     let fault = fault.value(record.trim_end());
     // A field may begin with `#`, but a line that differs from the others is more likely a comment.
     if record.starts_with('#') { fault.way_out(way_out::COMMENT) } else { fault }

@@ -26,7 +26,7 @@ pub(crate) struct Dialect {
 }
 
 /// The message for a field with text after its closing quote.
-pub(super) const AFTER_QUOTE: &str = "text follows a closing quote; a quote inside of a quoted field is written twice";
+pub(super) const AFTER_QUOTE: &str = "text follows a closing quote; a quote within a quoted field must be doubled";
 
 impl Default for Dialect {
     fn default() -> Self {
@@ -357,7 +357,7 @@ pub(crate) mod way_out {
     pub(crate) fn delimiter(other: u8) -> String {
         let other = char::from(other).escape_default();
         format!(
-            "if all files are written so: `with_delimiter(b'{other}')`, `crawl --csv-delimiter '{other}'`; otherwise rewrite \
+            "if this applies to all files: `with_delimiter(b'{other}')`, `crawl --csv-delimiter '{other}'`; otherwise rewrite \
              the file, or move it to a folder of its own"
         )
     }
@@ -371,13 +371,13 @@ pub(crate) mod way_out {
         "remove the header of the file, or read every first line as a row: `crawl --csv-header absent`";
     pub(crate) const NO_HEADER_OF_TABLE: &str = "give the file the header that the others have; if no file has one, set \
          `skip.header.line.count` of the table to 0";
-    pub(crate) const NAMES: &str = "give one another name; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: \
+    pub(crate) const NAMES: &str = "rename one; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: \
          `with_skip_lines(1)`, `crawl --csv-skip-lines 1`";
     pub(crate) const REPEATED: &str =
         "remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`";
     pub(crate) const SKIPPED: &str =
-        "give all files as many lines in front of the header, or leave those with fewer out: `crawl --exclude`";
-    pub(crate) const EMPTY: &str = "declare a schema and say `or_empty()` if such a file is no rows";
+        "give all files the same number of lines before the header, or leave out those with fewer: `crawl --exclude`";
+    pub(crate) const EMPTY: &str = "declare a schema and use `or_empty()` if such a file has no rows";
     pub(crate) const QUOTE: &str = "if quotes are just characters: `with_quote(None)`, `crawl --csv-quote none`";
 }
 
@@ -546,7 +546,7 @@ mod tests {
     }
 
     #[rstest]
-    #[case("\"a\"b,c\n", "text follows a closing quote; a quote inside of a quoted field is written twice")]
+    #[case("\"a\"b,c\n", "text follows a closing quote; a quote within a quoted field must be doubled")]
     #[case("1,\"a\n2\n", "a quote is not closed")]
     fn bad_quotes_are_refused(#[case] text: &str, #[case] message: &str) {
         assert_eq!(split(&Dialect::default(), text).unwrap_err().message, message);

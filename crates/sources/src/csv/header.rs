@@ -109,13 +109,13 @@ pub(super) fn header(
     let that = |wanted: First| told.iter().find(|(_, _, first, _)| *first == wanted);
     if let Some(Known { header, by_table }) = known {
         let other = if header { First::Row } else { First::Header };
-        let says = if by_table { "as the table says" } else { "as was said" };
+        let says = if by_table { "as the table says" } else { "as stated" };
         // Doubtful cases were settled by the stated knowledge, and so is what holds for all files.
         let differs = told.iter().any(|(_, _, first, doubtful)| *first != other || *doubtful);
         let seems = told.iter().find(|(_, _, first, doubtful)| *first == other && !doubtful && (by_table || differs));
         if let Some((file, columns, ..)) = seems.filter(|_| header) {
             // Its values would be taken for names of further columns.
-            let why = format!("the first record, `{}`, is no header, {says}, but a row", shown(columns));
+            let why = format!("the first record, `{}`, is not a header, {says}, but a row", shown(columns));
             let way_out = match by_table {
                 true => way_out::NO_HEADER_OF_TABLE,
                 false => way_out::HEADER,
@@ -154,7 +154,7 @@ pub(super) fn header(
                 Some((without, ..)) => Err(conflict(with, without)),
                 None if *doubtful => {
                     let note = format!(
-                        "the first line, `{}`, is taken for a header although it has numbers; say --csv-header absent if it \
+                        "the first line, `{}`, is taken for a header although it has numbers; use --csv-header absent if it \
                          is a row",
                         shown(header)
                     );
@@ -167,11 +167,11 @@ pub(super) fn header(
             let line = shown(row);
             let note = match row.seems_title() {
                 true => format!(
-                    "the first line, `{line}`, is taken for a row; say --csv-skip-lines 1 if it is neither header nor row, \
+                    "the first line, `{line}`, is taken for a row; use --csv-skip-lines 1 if it is neither header nor row, \
                      --csv-header present if it is a header"
                 ),
                 false => {
-                    format!("the first line, `{line}`, is taken for a row; say --csv-header present if it is a header")
+                    format!("the first line, `{line}`, is taken for a row; use --csv-header present if it is a header")
                 }
             };
             Ok((false, if *doubtful { vec![note] } else { Vec::new() }))
@@ -186,11 +186,10 @@ pub(super) fn header(
             let is_row = !others.is_empty() && !others.iter().any(|(_, other, ..)| shares(columns, other));
             let note = match is_row {
                 false => {
-                    "all values are texts, so the first line is taken for a header; say --csv-header absent if it is a row"
+                    "all values are texts, so the first line is taken for a header; use --csv-header absent if it is a row"
                 }
                 true => {
-                    "all values are texts, and files begin with different lines, so those are taken for rows; say \
-                     --csv-header present if they are headers"
+                    "all values are texts, and files begin with different lines, so those are taken for rows; use --csv-header present if they are headers"
                 }
             };
             Ok((!is_row, vec![note.to_owned()]))

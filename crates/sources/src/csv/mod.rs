@@ -287,7 +287,7 @@ pub(crate) async fn look(files: &[SourceFile], known: &Known, concurrency: usize
     let (mut all, mut misplaced) = (Columns::default(), None);
     for (file, columns) in found {
         if let Some(line) = columns.repeated.filter(|_| header) {
-            let why = "the record is the header once more, as where files were joined";
+            let why = "the record repeats the header, as in concatenated files";
             let error = Error::refused(why).with("file", &file).with("line", line);
             return Err(error.with("way out", way_out::REPEATED));
         }
@@ -304,11 +304,11 @@ pub(crate) async fn look(files: &[SourceFile], known: &Known, concurrency: usize
         }
     }
     if let Some(file) = misplaced {
-        let why = "are in other places than in the files before it: they are found by their names here, but Hive and Athena read them by place";
+        let why = "are in other positions than in the files before it: they are matched by name here, but Hive and Athena read them by position";
         notes.push(format!("the columns of {file} {why}"));
     }
     if dialect.comment.is_some() {
-        notes.push("comment lines are passed over here, but Hive and Athena take them for rows".to_owned());
+        notes.push("comment lines are skipped here, but Hive and Athena take them for rows".to_owned());
     }
     let quoted = all.quoted || known.hints.quote.is_some() || dialect.escape.is_some();
     Ok(CsvProperties { dialect: Dialect { header, ..dialect }, schema: all.strict_schema(), quoted, notes })

@@ -160,20 +160,17 @@ impl Sniffed {
         let show = |byte: u8| char::from(byte).escape_default().to_string();
         let rival = self.rival.map(|rival| {
             let (this, rival) = (show(self.dialect.delimiter), show(rival));
-            format!("fields are taken to be separated by `{this}`, but may be so by `{rival}`; say --csv-delimiter")
+            format!("the delimiter is taken to be `{this}`, but may be `{rival}`; use --csv-delimiter")
         });
         let said = self.said.then(|| {
             let delimiter = show(self.dialect.delimiter);
             format!(
-                "the first line of {file}, `sep={delimiter}`, is passed over here, but Hive and Athena take it for the header or a row"
+                "the first line of {file}, `sep={delimiter}`, is skipped here, but Hive and Athena take it for the header or a row"
             )
         });
         let comments = (self.comments > 0).then(|| {
             let lines = if self.comments == 1 { "line" } else { "lines" };
-            format!(
-                "{} comment {lines} at the start of {file}, and as many of every file, are passed over",
-                self.comments
-            )
+            format!("{} comment {lines} at the start of {file}, and as many of every file, are skipped", self.comments)
         });
         rival.into_iter().chain(said).chain(comments).collect()
     }
@@ -431,9 +428,9 @@ mod tests {
 
     #[rstest]
     #[case(None, 0, &[])]
-    #[case(Some(b'\t'), 0, &["fields are taken to be separated by `;`, but may be so by `\\t`; say --csv-delimiter"])]
-    #[case(None, 1, &["1 comment line at the start of memory:/a, and as many of every file, are passed over"])]
-    #[case(None, 2, &["2 comment lines at the start of memory:/a, and as many of every file, are passed over"])]
+    #[case(Some(b'\t'), 0, &["the delimiter is taken to be `;`, but may be `\\t`; use --csv-delimiter"])]
+    #[case(None, 1, &["1 comment line at the start of memory:/a, and as many of every file, are skipped"])]
+    #[case(None, 2, &["2 comment lines at the start of memory:/a, and as many of every file, are skipped"])]
     fn what_is_guessed_is_said(#[case] rival: Option<u8>, #[case] comments: u32, #[case] wanted: &[&str]) {
         let dialect = Dialect { delimiter: b';', skipped: comments, ..Dialect::default() };
         assert_eq!(Sniffed { dialect, rival, comments, said: false }.notes(&"memory:/a".into()), wanted);

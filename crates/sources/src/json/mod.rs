@@ -220,9 +220,8 @@ pub(crate) async fn look(
     .await?;
     let caseless = two_spellings.is_none() && all.is_spelled_differently();
     let shape = if caseless { all.united("").map_err(|conflict| conflict.error())? } else { all };
-    let scattered = scattered.map(|file| {
-        format!("{file} has not one object on each line, which is what Athena and Hive want; it is read here")
-    });
+    let scattered = scattered
+        .map(|file| format!("{file} does not have one object per line, as Athena and Hive require; it is read here"));
     Ok(JsonProperties { shape, caseless, two_spellings, notes: scattered.into_iter().chain(misnamed).collect() })
 }
 

@@ -81,7 +81,7 @@ impl RowScanner {
         match self.array {
             Array::Outside if self.at < text.len() => Some(no_row(&text[self.at..], self.at)),
             Array::Outside => None,
-            _ => Some(Fault::new(text.len(), "the file ends inside of an array")),
+            _ => Some(Fault::new(text.len(), "the file ends within an array")),
         }
     }
 
@@ -150,7 +150,7 @@ impl RowScanner {
                     b'\n' => {
                         let line = text[..self.at].rsplit(|b| *b == b'\n').next().unwrap_or_default();
                         let line = String::from_utf8_lossy(line);
-                        return Err(Fault::new(self.at - 1, "a line ends inside of a string").value(&line));
+                        return Err(Fault::new(self.at - 1, "a line ends within a string").value(&line));
                     }
                     _ => {}
                 }
@@ -232,11 +232,11 @@ mod tests {
     #[case("[[{}]]", "a row of JSON must be an object")]
     #[case("[{} {}]", "a comma or the end of the array is missing")]
     #[case("[{},]", "a row of JSON must be an object")]
-    #[case("[{}", "the file ends inside of an array")]
+    #[case("[{}", "the file ends within an array")]
     #[case("[\u{feff}{}]", "a row of JSON must be an object")]
     #[case("{}\u{fefe}", "a row of JSON must be an object")]
     #[case("{}]", "a row of JSON must be an object")]
-    #[case("{\"a\":\"x\n\"}", "a line ends inside of a string")]
+    #[case("{\"a\":\"x\n\"}", "a line ends within a string")]
     #[case("{\"a\":1", "this is not JSON: EOF while parsing an object")]
     #[case("{\"a\":1\n{\"a\":2}", "this is not JSON: expected `,` or `}`")]
     fn what_is_no_row_is_refused(#[case] text: &str, #[case] message: &str) {

@@ -66,10 +66,10 @@ async fn a_declared_schema_is_enforced() {
     +-----+------------+
     ");
     assert_snapshot!(show(&ctx, read(&[("id", DataType::Int32)])).await, @"refused: a value does not fit the declared type without loss (column: id, value: 5000000000, type: bigint, declared: int, file: memory:/data/a.avro)");
-    assert_snapshot!(show(&ctx, read(&[("id", DataType::Date32)])).await, @"refused: the file stores an Int64, which is not always a Date32, as the schema wants (column: id, file: memory:/data/a.avro)");
+    assert_snapshot!(show(&ctx, read(&[("id", DataType::Date32)])).await, @"refused: the file stores an Int64, which is not always a Date32, as the schema requires (column: id, file: memory:/data/a.avro)");
     assert_snapshot!(show(&ctx, read(&[("name", DataType::Int32)])).await, @"refused: a value does not fit the declared type without loss (column: name, value: x, type: string, declared: int, file: memory:/data/a.avro)");
     put(&ctx, "data/a.avro", bytes[..bytes.len() - 20].to_vec()).await;
-    assert_snapshot!(show(&ctx, read(&[("id", DataType::Int64)])).await, @"refused: the file is not whole and valid Avro (file: memory:/data/a.avro): it ends inside of a block");
+    assert_snapshot!(show(&ctx, read(&[("id", DataType::Int64)])).await, @"refused: the file is not whole and valid Avro (file: memory:/data/a.avro): it ends within a block");
     put(&ctx, "data/a.avro", "nonsense").await;
     assert_snapshot!(show(&ctx, read(&[("id", DataType::Int64)])).await, @"refused: this is not an Avro file: Parser error: Incorrect avro magic (file: memory:/data/a.avro)");
 }
@@ -96,8 +96,8 @@ async fn schemas_that_are_no_columns_are_refused() {
     | id |
     +----+
     +----+
-    refused: the schema of this Avro file is not supported: Parser error: Failed to resolve .n (file: memory:/data/a.avro, way out: have the file written without such a type, for example with a string in place of a union of several types; or leave it out: `with_glob`, `crawl --exclude`)
-    refused: the schema of this Avro file is not supported: Parser error: Expected a Record schema to build an AvroField, but got TypeName(Primitive(Int)) (file: memory:/data/a.avro, way out: have the file written without such a type, for example with a string in place of a union of several types; or leave it out: `with_glob`, `crawl --exclude`)
+    refused: the schema of this Avro file is not supported: Parser error: Failed to resolve .n (file: memory:/data/a.avro, way out: write the file without such a type, for example with a string instead of a union of several types; or leave it out: `with_glob`, `crawl --exclude`)
+    refused: the schema of this Avro file is not supported: Parser error: Expected a Record schema to build an AvroField, but got TypeName(Primitive(Int)) (file: memory:/data/a.avro, way out: write the file without such a type, for example with a string instead of a union of several types; or leave it out: `with_glob`, `crawl --exclude`)
     ");
 }
 

@@ -46,7 +46,7 @@ async fn columns_are_found_by_name_in_any_order_and_case() {
     let told = show(&ctx, people().with_schema(schema(&[("bornn", DataType::Date32)]))).await;
     assert!(told.contains("column: bornn, way out: did you mean `born`?"), "{told}");
     crate::put(&ctx, "data/b.csv", b).await;
-    assert_snapshot!(show(&ctx, people()).await, @"refused: the file has no column `id`; its header is `id;name` (file: memory:/data/b.csv, line: 1, column: id, way out: if all files are written so: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)");
+    assert_snapshot!(show(&ctx, people()).await, @"refused: the file has no column `id`; its header is `id;name` (file: memory:/data/b.csv, line: 1, column: id, way out: if this applies to all files: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)");
 }
 
 #[tokio::test]
@@ -88,9 +88,9 @@ async fn what_does_not_fit_is_refused() {
     assert_snapshot!(errors.join("\n"), @r#"
     refused: `1999-13-01` is not a Date32 (file: memory:/data/a.csv, line: 6, column: born, value: "1999-13-01")
     refused: `7.5` is not an Int64 (file: memory:/data/a.csv, line: 5, column: id, value: "7.5")
-    refused: the record has 2 fields where 3 are wanted (file: memory:/data/a.csv, line: 5, value: 7,a)
-    refused: the record has 4 fields where 3 are wanted (file: memory:/data/a.csv, line: 5, value: 7,a,,)
-    refused: text follows a closing quote; a quote inside of a quoted field is written twice (file: memory:/data/a.csv, line: 5, value: "a"b,, way out: if quotes are just characters: `with_quote(None)`, `crawl --csv-quote none`)
+    refused: the record has 2 fields where 3 are expected (file: memory:/data/a.csv, line: 5, value: 7,a)
+    refused: the record has 4 fields where 3 are expected (file: memory:/data/a.csv, line: 5, value: 7,a,,)
+    refused: text follows a closing quote; a quote within a quoted field must be doubled (file: memory:/data/a.csv, line: 5, value: "a"b,, way out: if quotes are just characters: `with_quote(None)`, `crawl --csv-quote none`)
     refused: a quote is not closed (file: memory:/data/a.csv, line: 5, value: "a,, way out: if quotes are just characters: `with_quote(None)`, `crawl --csv-quote none`)
     refused: this is not UTF-8 text; convert the file (file: memory:/data/a.csv, line: 5)
     "#);
@@ -99,12 +99,12 @@ async fn what_does_not_fit_is_refused() {
 #[tokio::test]
 async fn headers_must_have_the_declared_columns_once() {
     let ctx = with_files([("data/a.csv", "id,born,born,NAME\n")]).await;
-    assert_snapshot!(show(&ctx, people()).await, @"refused: the header names `born` more than once (file: memory:/data/a.csv, line: 1, column: born, way out: give one another name; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)");
+    assert_snapshot!(show(&ctx, people()).await, @"refused: the header names `born` more than once (file: memory:/data/a.csv, line: 1, column: born, way out: rename one; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)");
     let ctx = with_files([("data/a.csv", "id,born,Name,NAME\n")]).await;
-    assert_snapshot!(show(&ctx, people()).await, @"refused: the header names `name` more than once (file: memory:/data/a.csv, line: 1, column: name, way out: give one another name; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)");
+    assert_snapshot!(show(&ctx, people()).await, @"refused: the header names `name` more than once (file: memory:/data/a.csv, line: 1, column: name, way out: rename one; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)");
     assert_snapshot!(types(&ctx, CsvFiles::new("a", AT)).await, @"id: Utf8, born: Utf8, Name: Utf8, NAME: Utf8");
     let ctx = with_files([("data/a.csv", "id,id\n")]).await;
-    assert_snapshot!(show(&ctx, CsvFiles::new("a", AT)).await, @"refused: the header names `id` more than once (file: memory:/data/a.csv, line: 1, column: id, way out: give one another name; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)");
+    assert_snapshot!(show(&ctx, CsvFiles::new("a", AT)).await, @"refused: the header names `id` more than once (file: memory:/data/a.csv, line: 1, column: id, way out: rename one; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)");
 }
 
 #[tokio::test]

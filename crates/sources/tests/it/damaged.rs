@@ -203,10 +203,10 @@ fn one_block() -> (Vec<u8>, usize) {
 
 #[rstest]
 #[case::one_row_more("rows", 8, "refused: the file is not whole and valid Avro")]
-#[case::one_row_less("rows", 4, "a block holds more than the 2 rows that it says it has")]
-#[case::no_rows("rows", 0, "a block holds more than the 0 rows that it says it has")]
-#[case::less_than_no_rows("rows", 1, "a block says that it has -1 rows")]
-#[case::more_bytes("size", 127, "a block says that it has -64 bytes")]
+#[case::one_row_less("rows", 4, "a block holds more than the 2 rows that it claims")]
+#[case::no_rows("rows", 0, "a block holds more than the 0 rows that it claims")]
+#[case::less_than_no_rows("rows", 1, "a block claims to have -1 rows")]
+#[case::more_bytes("size", 127, "a block claims to have -64 bytes")]
 #[case::fewer_bytes("size", 4, "a block does not end with the marker of the file")]
 #[tokio::test]
 async fn a_block_of_avro_is_what_it_says(#[case] of: &str, #[case] byte: u8, #[case] expected: &str) {
@@ -224,7 +224,7 @@ async fn a_block_of_avro_that_is_cut_off_is_not_the_end_of_the_file() {
     for end in block + 1..bytes.len() {
         let ctx = with_files([("data/a.avro", bytes[..end].to_vec())]).await;
         let told = show(&ctx, AvroFiles::new("a", "memory:/data")).await;
-        assert!(told.contains("it ends inside of a block"), "{end}: {told}");
+        assert!(told.contains("it ends within a block"), "{end}: {told}");
     }
     let ctx = with_files([("data/a.avro", bytes[..block].to_vec())]).await;
     assert_snapshot!(show(&ctx, AvroFiles::new("a", "memory:/data")).await, @"

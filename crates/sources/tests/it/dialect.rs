@@ -70,20 +70,20 @@ async fn what_is_refused_has_a_way_out() {
         told.push(show(&ctx, csv()).await);
     }
     assert_snapshot!(told.join("\n"), @r#"
-    refused: text follows a closing quote; a quote inside of a quoted field is written twice (file: memory:/data/a.csv, line: 2, value: "say \"hi\"", way out: if `\` escapes: `with_escape(b'\\')`, `crawl --csv-escape '\'`)
-    refused: text follows a closing quote; a quote inside of a quoted field is written twice (file: memory:/data/a.csv, line: 2, value: "5" pipe, way out: if quotes are just characters: `with_quote(None)`, `crawl --csv-quote none`)
+    refused: text follows a closing quote; a quote within a quoted field must be doubled (file: memory:/data/a.csv, line: 2, value: "say \"hi\"", way out: if `\` escapes: `with_escape(b'\\')`, `crawl --csv-escape '\'`)
+    refused: text follows a closing quote; a quote within a quoted field must be doubled (file: memory:/data/a.csv, line: 2, value: "5" pipe, way out: if quotes are just characters: `with_quote(None)`, `crawl --csv-quote none`)
     refused: a quote is not closed (file: memory:/data/a.csv, line: 2, value: "5, way out: if quotes are just characters: `with_quote(None)`, `crawl --csv-quote none`)
-    refused: the record has 2 fields where 1 are wanted (file: memory:/data/a.csv, line: 3, value: id,name, way out: if the first line is neither header nor row: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)
-    refused: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/data/a.csv, line: 1, way out: if all files are written so: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
-    refused: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/data/a.csv, line: 1, way out: if all files are written so: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
-    refused: the record is the header once more, as where files were joined (file: memory:/data/a.csv, line: 3, value: id,name, way out: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)
-    refused: the header names `id` more than once (file: memory:/data/a.csv, line: 1, column: id, way out: give one another name; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)
-    refused: the record has 3 fields where 2 are wanted (file: memory:/data/a.csv, line: 3, value: # two, more, of, way out: if lines that begin with `#` are comments: `with_comment(b'#')`, `crawl --csv-comment '#'`)
-    refused: the file is empty: it has not even a header (file: memory:/data/a.csv, way out: declare a schema and say `or_empty()` if such a file is no rows)
+    refused: the record has 2 fields where 1 are expected (file: memory:/data/a.csv, line: 3, value: id,name, way out: if the first line is neither header nor row: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)
+    refused: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/data/a.csv, line: 1, way out: if this applies to all files: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
+    refused: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/data/a.csv, line: 1, way out: if this applies to all files: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
+    refused: the record repeats the header, as in concatenated files (file: memory:/data/a.csv, line: 3, value: id,name, way out: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)
+    refused: the header names `id` more than once (file: memory:/data/a.csv, line: 1, column: id, way out: rename one; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)
+    refused: the record has 3 fields where 2 are expected (file: memory:/data/a.csv, line: 3, value: # two, more, of, way out: if lines that begin with `#` are comments: `with_comment(b'#')`, `crawl --csv-comment '#'`)
+    refused: the file is empty: it has not even a header (file: memory:/data/a.csv, way out: declare a schema and use `or_empty()` if such a file has no rows)
     "#);
     // With a declared schema, too.
     let ctx = with_files([("data/a.csv", "id,name\n1,x\nid,name\n2,y\n")]).await;
-    assert_snapshot!(show(&ctx, csv().with_schema(schema(&[("name", DataType::Utf8)]))).await, @"refused: the record is the header once more, as where files were joined (file: memory:/data/a.csv, line: 3, value: id,name, way out: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)");
+    assert_snapshot!(show(&ctx, csv().with_schema(schema(&[("name", DataType::Utf8)]))).await, @"refused: the record repeats the header, as in concatenated files (file: memory:/data/a.csv, line: 3, value: id,name, way out: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)");
 }
 
 /// Both with a declared schema and without.
@@ -182,7 +182,7 @@ async fn an_empty_file_lost_its_header_unless_it_may_be_empty() {
 #[tokio::test]
 async fn a_delimiter_that_differs_between_files_is_refused() {
     let ctx = with_files([("data/a.csv", "id,name\n1,x\n"), ("data/b.csv", "id;name\n1;x\n")]).await;
-    assert_snapshot!(show(&ctx, csv()).await, @"refused: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/data/b.csv, line: 1, way out: if all files are written so: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)");
+    assert_snapshot!(show(&ctx, csv()).await, @"refused: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/data/b.csv, line: 1, way out: if this applies to all files: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)");
     // A stated option is not questioned.
     assert_eq!(types(&ctx, csv().with_delimiter(b',')).await, "id: Int64, name: Utf8, id;name: Utf8");
 }
@@ -357,7 +357,7 @@ async fn who_asks_for_the_columns_is_told_what_is_wrong() {
         told.push(format!("{}: {}", error.kind().name(), error.chain()));
     }
     assert_snapshot!(told.join("\n"), @"
-    refused: the record is the header once more, as where files were joined (file: memory:/data/a.csv, line: 3, value: id,name, way out: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)
+    refused: the record repeats the header, as in concatenated files (file: memory:/data/a.csv, line: 3, value: id,name, way out: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)
     refused: this is not UTF-8 text; convert the file (file: memory:/data/a.csv, line: 3)
     ");
 }

@@ -70,9 +70,9 @@ async fn compressed_files_are_read_to_their_last_member(#[case] suffix: &str, #[
 #[case::folder(&["data/a.json", "data/deep/b.json.gz"], "2")]
 #[case::file_beside_a_folder_of_others(&["data.json", "data/part-0.parquet", "data/.x.json.staged"], "1")]
 #[case::named_alike(&["data_2.json", "data.old.json", "Data.json", "data.csv", "dat.json", "data.json", "x/data.json"], "1")]
-#[case::two_files(&["data.json.gz", "data.json"], "usage: there are both `memory:/in/data.json` and `memory:/in/data.json.gz`, and one file or one folder is wanted; remove what is not meant, or name a file with its suffix (location: memory:/in/data)")]
-#[case::file_and_folder(&["data/b.json", "data.json", "data/a.json"], "usage: there are both `memory:/in/data.json` and `memory:/in/data/a.json`, and one file or one folder is wanted; remove what is not meant, or name a file with its suffix (location: memory:/in/data)")]
-#[case::neither(&["data/notes.txt", "data", "other.json"], "not found: no file to read: looked for a file `data.json`, `data.jsonl`, `data.ndjson` (or compressed), and for `*.json`, `*.jsonl`, `*.ndjson` (or compressed) in a folder `data`; say `or_empty` if no rows are fine (location: memory:/in/data, passed over: 1 file of another name (`notes.txt`))")]
+#[case::two_files(&["data.json.gz", "data.json"], "usage: there are both `memory:/in/data.json` and `memory:/in/data.json.gz`, but expected one file or one folder; remove what is not meant, or name a file with its suffix (location: memory:/in/data)")]
+#[case::file_and_folder(&["data/b.json", "data.json", "data/a.json"], "usage: there are both `memory:/in/data.json` and `memory:/in/data/a.json`, but expected one file or one folder; remove what is not meant, or name a file with its suffix (location: memory:/in/data)")]
+#[case::neither(&["data/notes.txt", "data", "other.json"], "not found: no file to read: looked for a file `data.json`, `data.jsonl`, `data.ndjson` (or compressed), and for `*.json`, `*.jsonl`, `*.ndjson` (or compressed) in a folder `data`; use `or_empty` if that is acceptable (location: memory:/in/data, passed over: 1 file of another name (`notes.txt`))")]
 #[tokio::test]
 async fn a_name_stands_for_a_file_or_a_folder(#[case] files: &[&str], #[case] expected: &str) {
     let content = |path: &str| {
@@ -154,7 +154,7 @@ async fn folders_are_searched_for_the_usual_names() {
     +---+
     ");
     assert_snapshot!(show(&ctx, a().with_glob("[")).await, @"usage: `[` is not a glob such as `**/*.json.gz`: invalid range pattern (location: memory:/data)");
-    assert_snapshot!(show(&ctx, a().with_glob("**/*.json.gz")).await, @"not found: no file to read: looked for `**/*.json.gz`; say `or_empty` if no rows are fine (location: memory:/data, passed over: 4 files of another name (`a.ndjson`) and 4 files hidden by a leading `.` or `_`)");
+    assert_snapshot!(show(&ctx, a().with_glob("**/*.json.gz")).await, @"not found: no file to read: looked for `**/*.json.gz`; use `or_empty` if that is acceptable (location: memory:/data, passed over: 4 files of another name (`a.ndjson`) and 4 files hidden by a leading `.` or `_`)");
     // An explicitly named file is read, whatever its name.
     put(&ctx, "data/.odd", "{\"a\":9}").await;
     assert_snapshot!(show(&ctx, JsonFiles::new("a", "memory:/data/.odd")).await, @"
@@ -169,20 +169,20 @@ async fn folders_are_searched_for_the_usual_names() {
 #[tokio::test]
 async fn nothing_to_read_is_an_error_or_no_rows() {
     let ctx = with_files([("data/a.csv", "x"), ("data/_x", "x"), ("data/.y", "y")]).await;
-    assert_snapshot!(show(&ctx, a()).await, @"not found: no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); say `or_empty` if no rows are fine (location: memory:/data, passed over: 1 file of another name (`a.csv`) and 2 files hidden by a leading `.` or `_`)");
+    assert_snapshot!(show(&ctx, a()).await, @"not found: no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); use `or_empty` if that is acceptable (location: memory:/data, passed over: 1 file of another name (`a.csv`) and 2 files hidden by a leading `.` or `_`)");
     let hidden = with_files([("data/.y", "y")]).await;
-    assert_snapshot!(show(&hidden, a()).await, @"not found: no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); say `or_empty` if no rows are fine (location: memory:/data, passed over: 1 file hidden by a leading `.` or `_`)");
-    assert_snapshot!(show(&ctx, JsonFiles::new("a", "memory:/nowhere")).await, @"not found: no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); say `or_empty` if no rows are fine (location: memory:/nowhere)");
+    assert_snapshot!(show(&hidden, a()).await, @"not found: no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); use `or_empty` if that is acceptable (location: memory:/data, passed over: 1 file hidden by a leading `.` or `_`)");
+    assert_snapshot!(show(&ctx, JsonFiles::new("a", "memory:/nowhere")).await, @"not found: no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); use `or_empty` if that is acceptable (location: memory:/nowhere)");
     assert_snapshot!(show(&ctx, a().or_empty()).await, @"
     +---+
     | a |
     +---+
     +---+
     ");
-    assert_snapshot!(show(&ctx, JsonFiles::new("a", "memory:/nowhere").or_empty()).await, @"usage: `or_empty` needs to know what columns no rows have; declare them with `with_schema`");
+    assert_snapshot!(show(&ctx, JsonFiles::new("a", "memory:/nowhere").or_empty()).await, @"usage: `or_empty` needs the columns of a source without rows; declare them with `with_schema`");
     assert_eq!(a().or_empty().load(&ctx).await.unwrap().count().await.unwrap(), 0);
     let blank = with_files([("data/a.json", "{}\n"), ("data/b.json", "")]).await;
-    assert_snapshot!(show(&blank, JsonFiles::new("a", AT)).await, @"refused: the files have no columns; declare a schema if that can be (location: memory:/data)");
+    assert_snapshot!(show(&blank, JsonFiles::new("a", AT)).await, @"refused: the files have no columns; declare a schema if that is intended (location: memory:/data)");
     assert_eq!(collect(&blank, a()).await.unwrap()[0].num_rows(), 1);
     // A folder on the file system too.
     let folder = tempfile::tempdir().unwrap();
@@ -285,7 +285,7 @@ async fn partition_columns_come_from_folders() {
     let wrong = a().with_partition_columns([("k", DataType::Int64)]);
     assert_snapshot!(show(&three, wrong).await, @r#"refused: `x` is not an Int64 (column: k, value: "x", file: memory:/data/year=2019/day=2019-12-31/k=x/a.json)"#);
     let missing = a().with_partition_columns([("month", DataType::Int64)]);
-    assert_snapshot!(show(&three, missing).await, @"refused: the file is in no folder `month=...`, as its partition column wants (file: memory:/data/year=2019/day=2019-12-31/k=x/a.json, column: month)");
+    assert_snapshot!(show(&three, missing).await, @"refused: the file is in no folder `month=...`, as its partition column requires (file: memory:/data/year=2019/day=2019-12-31/k=x/a.json, column: month)");
 }
 
 #[tokio::test]

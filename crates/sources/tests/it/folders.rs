@@ -293,7 +293,7 @@ async fn a_row_that_stands_where_a_header_should_is_refused() {
         told.push(read(&ctx, &scan, vec![folder("t", csv(1), 2001)], None).await);
     }
     assert_snapshot!(told.join("\n"), @"
-    the first record, `1,x`, is no header, as the table says, but a row (file: memory:/t/a, line: 1, way out: give the file the header that the others have; if no file has one, set `skip.header.line.count` of the table to 0)
+    the first record, `1,x`, is not a header, as the table says, but a row (file: memory:/t/a, line: 1, way out: give the file the header that the others have; if no file has one, set `skip.header.line.count` of the table to 0)
     DataSourceExec file_type=csv
     +----+------+------+
     | id | name | year |

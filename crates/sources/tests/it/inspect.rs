@@ -144,10 +144,7 @@ async fn json_that_is_not_line_by_line_is_noted() {
     for scattered in ["{\"Id\":\n1}", "{\"Id\":1}{\"Id\":2}", "{\"Id\":1}\n{\"Id\":2}{\"Id\":3}"] {
         let ctx = with_files([one, ("b", scattered), ("c", scattered)]).await;
         let notes = inspected(&ctx, FileKind::Json, InspectOptions::default()).await.unwrap().notes;
-        assert_eq!(
-            notes,
-            ["memory:/b has not one object on each line, which is what Athena and Hive want; it is read here"]
-        );
+        assert_eq!(notes, ["memory:/b does not have one object per line, as Athena and Hive require; it is read here"]);
     }
 }
 
@@ -303,7 +300,7 @@ async fn several_files_tell_whether_there_is_a_header() {
 
     quote none, escape none
     column_1: Utf8 not null, column_2: Utf8 not null
-    all values are texts, and files begin with different lines, so those are taken for rows; say --csv-header present if they are headers
+    all values are texts, and files begin with different lines, so those are taken for rows; use --csv-header present if they are headers
 
     quote none, escape none
     id: Int64 not null, n: Int64 not null
@@ -311,23 +308,23 @@ async fn several_files_tell_whether_there_is_a_header() {
 
     quote none, escape none
     id: Int64 not null, n: Int64 not null, m: Utf8 not null
-    the columns of memory:/f1 are in other places than in the files before it: they are found by their names here, but Hive and Athena read them by place
+    the columns of memory:/f1 are in other positions than in the files before it: they are matched by name here, but Hive and Athena read them by position
 
     quote none, escape none
     id: Int64 not null, n: Int64 not null, x: Utf8 not null, y: Utf8 not null, z: Utf8 not null
-    the columns of memory:/f1 are in other places than in the files before it: they are found by their names here, but Hive and Athena read them by place
+    the columns of memory:/f1 are in other positions than in the files before it: they are matched by name here, but Hive and Athena read them by position
 
     quote none, escape none
     id: Int64 not null, n: Int64 not null, key: Int64 not null, m: Int64 not null
-    the columns of memory:/f1 are in other places than in the files before it: they are found by their names here, but Hive and Athena read them by place
+    the columns of memory:/f1 are in other positions than in the files before it: they are matched by name here, but Hive and Athena read them by position
 
     quote none, escape none
     country: Utf8 not null, 2019: Int64 not null, 2020: Int64 not null
-    the first line, `country,2019,2020`, is taken for a header although it has numbers; say --csv-header absent if it is a row
+    the first line, `country,2019,2020`, is taken for a header although it has numbers; use --csv-header absent if it is a row
 
     quote none, escape none
     column_1: Utf8 not null, column_2: Utf8 not null
-    the first line, `red,small`, is taken for a row; say --csv-header present if it is a header
+    the first line, `red,small`, is taken for a row; use --csv-header present if it is a header
     ");
 }
 
@@ -339,12 +336,12 @@ async fn a_first_record_is_compared_with_some_of_the_others() {
     assert_snapshot!(told(InspectOptions::default(), &[&near]).await, @"
     quote none, escape none
     column_1: Utf8 not null, column_2: Utf8 not null
-    the first line, `name,of`, is taken for a row; say --csv-header present if it is a header
+    the first line, `name,of`, is taken for a row; use --csv-header present if it is a header
     ");
     assert_snapshot!(told(InspectOptions::default(), &[&far]).await, @"
     quote none, escape none
     name: Utf8 not null, of: Utf8 not null
-    all values are texts, so the first line is taken for a header; say --csv-header absent if it is a row
+    all values are texts, so the first line is taken for a header; use --csv-header absent if it is a row
     ");
 }
 
@@ -388,35 +385,35 @@ async fn what_was_said_of_csv_files_counts_and_the_rest_is_found_out() {
     quote ", escape none
     column_1: Utf8 not null, column_2: Utf8 not null
     memory:/f0 seems to have a header; its first line, `id,t`, is taken for a row, as the table says
-    memory:/f1 is left out: text follows a closing quote; a quote inside of a quoted field is written twice (file: memory:/f1, line: 2, value: "say \"hi\"", way out: if `\` escapes: `with_escape(b'\\')`, `crawl --csv-escape '\'`)
+    memory:/f1 is left out: text follows a closing quote; a quote within a quoted field must be doubled (file: memory:/f1, line: 2, value: "say \"hi\"", way out: if `\` escapes: `with_escape(b'\\')`, `crawl --csv-escape '\'`)
 
     quote none, escape none
     column_1: Int64 not null, column_2: Utf8 not null
 
-    refused: the record is the header once more, as where files were joined (file: memory:/f0, line: 3, way out: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)
+    refused: the record repeats the header, as in concatenated files (file: memory:/f0, line: 3, way out: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)
 
     quote none, escape none
     id: Int64 not null, t: Utf8 not null
-    memory:/f1 is left out: the first record, `2,y`, is no header, as was said, but a row (file: memory:/f1, way out: give the file the header of the others, or read every first line as a row: `crawl --csv-header absent`)
+    memory:/f1 is left out: the first record, `2,y`, is not a header, as stated, but a row (file: memory:/f1, way out: give the file the header of the others, or read every first line as a row: `crawl --csv-header absent`)
 
     quote none, escape none
     column_1: Utf8 not null, column_2: Utf8 not null
-    memory:/f0 seems to have a header; its first line, `id,t`, is taken for a row, as was said
+    memory:/f0 seems to have a header; its first line, `id,t`, is taken for a row, as stated
 
     quote none, escape none
     2: Int64 not null, y: Utf8 not null
 
     quote none, escape none
     id: Int64 not null, t: Utf8 not null
-    memory:/f1 is left out: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/f1, way out: if all files are written so: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
+    memory:/f1 is left out: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/f1, way out: if this applies to all files: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
 
     quote none, escape none
     id;t: Utf8 not null
-    all values are texts, so the first line is taken for a header; say --csv-header absent if it is a row
+    all values are texts, so the first line is taken for a header; use --csv-header absent if it is a row
 
     quote ", escape none
     column_1: Int64 not null, column_2: Int64 not null
-    memory:/f1 is left out: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/f1, way out: if all files are written so: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
+    memory:/f1 is left out: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/f1, way out: if this applies to all files: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
 
     quote ", escape none
     column_1: Utf8 not null

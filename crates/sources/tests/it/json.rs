@@ -303,7 +303,7 @@ async fn lines_are_counted_over_blocks() {
 )]
 #[case::inferred(
     None,
-    "refused: the files have a column of the name that `with_origin` gives one (column: _line, location: memory:/data)"
+    "refused: the files have a column with the name of one that `with_origin` adds (column: _line, location: memory:/data)"
 )]
 #[tokio::test]
 async fn a_column_of_the_name_of_an_origin_is_told(#[case] declared: Option<&str>, #[case] message: &str) {
@@ -366,7 +366,7 @@ async fn what_does_not_fit_is_refused() {
     refused: `a` is not a list (file: memory:/data/a.json, line: 3, column: tags, value: "a")
     refused: `{"b":1}` is not a Utf8 (file: memory:/data/a.json, line: 3, column: tags[1], value: {"b":1}, way out: read `tags` as JSON text: `with_json_text(["tags"])`, `crawl --type tags=string`; declare a schema without it; or leave files out: `crawl --exclude`)
     refused: this is not JSON: expected ident (file: memory:/data/a.json, line: 3, value: {"title": tru})
-    refused: a line ends inside of a string (file: memory:/data/a.json, line: 3, value: {"title": "x)
+    refused: a line ends within a string (file: memory:/data/a.json, line: 3, value: {"title": "x)
     refused: this is not JSON: expected `,` or `}` (file: memory:/data/a.json, line: 4, value: {"title":"B"})
     refused: a row of JSON must be an object (file: memory:/data/a.json, line: 3, value: 17)
     refused: this is not UTF-8 text (file: memory:/data/a.json, line: 3)

@@ -67,8 +67,8 @@ async fn a_declared_schema_is_enforced() {
     +-----+------+------------+
     ");
     assert_snapshot!(show(&ctx, read(&[("id", DataType::Int32)])).await, @"refused: a value does not fit the declared type without loss (column: id, value: 5000000000, type: bigint, declared: int, file: memory:/data/a.parquet)");
-    assert_snapshot!(show(&ctx, read(&[("f", DataType::Int64)])).await, @"refused: the file stores a Float64, which is not always an Int64, as the schema wants (column: f, file: memory:/data/a.parquet)");
-    assert_snapshot!(show(&ctx, read(&[("id", DataType::Timestamp(TimeUnit::Second, None))])).await, @"refused: the file stores an Int64, which is not always a Timestamp(s), as the schema wants (column: id, file: memory:/data/a.parquet)");
+    assert_snapshot!(show(&ctx, read(&[("f", DataType::Int64)])).await, @"refused: the file stores a Float64, which is not always an Int64, as the schema requires (column: f, file: memory:/data/a.parquet)");
+    assert_snapshot!(show(&ctx, read(&[("id", DataType::Timestamp(TimeUnit::Second, None))])).await, @"refused: the file stores an Int64, which is not always a Timestamp(s), as the schema requires (column: id, file: memory:/data/a.parquet)");
     let required =
         |name| ParquetFiles::new("a", AT).with_schema(Schema::new(vec![Field::new(name, DataType::Utf8, false)]));
     assert_snapshot!(show(&ctx, required("name")).await, @"refused: a value is missing where the schema requires one (column: name, file: memory:/data/a.parquet)");

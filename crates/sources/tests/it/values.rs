@@ -409,7 +409,7 @@ fn parquet(batch: &RecordBatch) -> Vec<u8> {
 async fn a_number_in_a_date_column_has_a_way_out() {
     let dates = schema(&[("v", DataType::Date32), ("t", TIMESTAMP)]);
     let json = with_files([("data/a.json", "{\"v\":\"2024-01-31\"}\n{\"v\":19000}\n")]).await;
-    insta::assert_snapshot!(show(&json, JsonFiles::new("a", AT).with_schema(dates.clone())).await, @"refused: `19000` is not a Date32; a number does not say what it counts, so declare an int and convert it, with a cast to date say (file: memory:/data/a.json, line: 2, column: v, value: 19000)");
+    insta::assert_snapshot!(show(&json, JsonFiles::new("a", AT).with_schema(dates.clone())).await, @"refused: `19000` is not a Date32; the unit of a number is unknown, so declare an int and convert it, for example with a cast to date (file: memory:/data/a.json, line: 2, column: v, value: 19000)");
     let csv = with_files([("data/a.csv", "t,v\n1700000000,\n")]).await;
-    insta::assert_snapshot!(show(&csv, CsvFiles::new("a", AT).with_schema(dates)).await, @r#"refused: `1700000000` is not a Timestamp(µs); a number does not say what it counts, so declare a bigint and convert it, with to_timestamp_millis say (file: memory:/data/a.csv, line: 2, column: t, value: "1700000000")"#);
+    insta::assert_snapshot!(show(&csv, CsvFiles::new("a", AT).with_schema(dates)).await, @r#"refused: `1700000000` is not a Timestamp(µs); the unit of a number is unknown, so declare a bigint and convert it, for example with to_timestamp_millis (file: memory:/data/a.csv, line: 2, column: t, value: "1700000000")"#);
 }

@@ -276,14 +276,14 @@ mod tests {
         };
         let (schema, left_out) = nameless(FileFormat::Json).unwrap();
         insta::assert_snapshot!(format!("{} {}", schema.fields().len(), left_out.join("\n")), @r"
-        1 the column `` is left out: `` is no name for a column; give it another name
-        the column `a\nb` is left out: `a\nb` is no name for a column; give it another name
+        1 the column `` is left out: `` is not a valid name for a column; give it another name
+        the column `a\nb` is left out: `a\nb` is not a valid name for a column; give it another name
         ");
-        insta::assert_snapshot!(nameless(csv(None)).unwrap_err(), @"`` is no name for a column; give it another name, or read the header as a row: `crawl --csv-header absent`");
+        insta::assert_snapshot!(nameless(csv(None)).unwrap_err(), @"`` is not a valid name for a column; give it another name, or read the header as a row: `crawl --csv-header absent`");
         let (schema, left_out) =
             columns(&found, &FileFormat::Parquet, &["day".to_owned()], Nanoseconds::Exact).unwrap();
         assert_eq!(schema.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>(), ["n"]);
-        insta::assert_snapshot!(left_out.join("\n"), @"the column `t` is left out: Hive has no type for Arrow's Time64(µs); cast it to one that Hive knows, a string say");
+        insta::assert_snapshot!(left_out.join("\n"), @"the column `t` is left out: Hive has no type for Arrow's Time64(µs); cast it to one that Hive has, such as a string");
         insta::assert_snapshot!(columns(&found, &csv(None), &["day".to_owned()], Nanoseconds::Exact).unwrap_err(), @"`day` is a column of the files and a partition key, which Hive and Athena cannot tell apart in CSV files; rename one");
     }
 }

@@ -223,7 +223,7 @@ impl<'a> Known<'a> {
         }
         if let Some((folder, tables)) = above.next() {
             let name = tables.first().map(|table| table.qualified_name()).unwrap_or_default();
-            return Err(Error::usage(format!("this folder is inside of the table `{name}`; crawl the table's folder"))
+            return Err(Error::usage(format!("this folder is inside the table `{name}`; crawl the table's folder"))
                 .with("location", location)
                 .with("folder of the table", folder));
         }
@@ -244,8 +244,8 @@ fn check_names(names: &[String]) -> Result<()> {
     for name in names {
         let legal = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         if !legal || !seen.insert(name.to_lowercase()) {
-            let why = if legal { "is there twice" } else { "is no name for a partition key" };
-            let wanted = "wanted are names of letters, digits and `_`, such as `year,month,day`";
+            let why = if legal { "occurs twice" } else { "is not a valid name for a partition key" };
+            let wanted = "expected names of letters, digits and `_`, such as `year,month,day`";
             return Err(Error::usage(format!("`{name}` {why}; {wanted}")).with("argument", "--partition-names"));
         }
     }
@@ -455,7 +455,7 @@ impl Crawl<'_> {
     fn choose<'t>(&mut self, set: &DataSet, tables: &[&'t TableDescription]) -> Option<&'t TableDescription> {
         let chosen = self.chosen(&set.path, tables)?;
         for other in tables.iter().filter(|table| table.name != chosen.name && !selection::is_part(table)) {
-            let message = format!("this is the folder of `{}`, too; that table is left alone", chosen.qualified_name());
+            let message = format!("`{}` has the same folder; that table is left alone", chosen.qualified_name());
             self.problem(&set.location, Some(other.qualified_name()), message);
         }
         Some(chosen)
@@ -533,7 +533,7 @@ impl Crawl<'_> {
             let Some(errors) = found.unfit_in(part) else { continue };
             let mut message = told(&errors[0]);
             if errors.len() > 1 {
-                message = format!("{message}; and so {} more files", errors.len() - 1);
+                message = format!("{message}; the same applies to {} more files", errors.len() - 1);
             }
             self.problem(&part.location, Some(table.to_owned()), message);
         }
@@ -599,7 +599,7 @@ impl Crawl<'_> {
         if known.names.contains(&name) {
             let why = format!("there is a table `{}.{name}` already, with another folder", self.database);
             let what = if set.name.is_some() { "files" } else { "folder" };
-            return Err(Error::conflict(why).with("way out", format!("rename the {what}, or say --table-prefix")));
+            return Err(Error::conflict(why).with("way out", format!("rename the {what}, or use --table-prefix")));
         }
         let parts: Vec<&Part> = set.parts.values().collect();
         let types = self.types(None)?;
@@ -665,12 +665,12 @@ impl Crawl<'_> {
             && !update::is_written_like(csv, &self.options.csv)
         {
             report.notes.push(format!(
-                "a table keeps how its files are read; to have them read as --csv-... says, drop it (`hardtack drop {}`) and crawl",
+                "a table keeps its dialect; to apply --csv-..., drop it (`hardtack drop {}`) and crawl",
                 table.qualified_name()
             ));
         }
         if update::is_version(table)? {
-            let note = "a job replaces the rows of this table as a whole; what it reads is not what is in its folder";
+            let note = "a job replaces this table as a whole; its rows are not those in its folder";
             report.notes.push(note.to_owned());
             return Ok(Some(report));
         }
@@ -932,7 +932,7 @@ fn told(error: &Error) -> String {
     let text = error.chain();
     let has_way_out = error.get("way out").is_some() || text.contains("--exclude");
     match error.get("file") {
-        Some(_) if !has_way_out => format!("{text}; mend the file, or leave it out by --exclude"),
+        Some(_) if !has_way_out => format!("{text}; repair the file, or leave it out with --exclude"),
         _ => text,
     }
 }

@@ -524,7 +524,7 @@ impl<'a> Search<'a> {
                 self.take(node, &shape, false);
             }
             None => {
-                let why = "some of its folders are `key=value`, and others beside them are not; move them, or leave them out by --exclude";
+                let why = "some of its folders are `key=value`, and others beside them are not; move them, or leave them out with --exclude";
                 self.problem(&node.path, why.to_owned());
             }
         }
@@ -584,7 +584,7 @@ impl<'a> Search<'a> {
                 let misfit = misfits.iter().find(|(_, kind)| kind.is_some()).map(|(meta, _)| meta);
                 if let Some(meta) = misfit {
                     let why = format!(
-                        "{} is in no folder of a partition; move it, or leave it out by --exclude",
+                        "{} is in no folder of a partition; move it, or leave it out with --exclude",
                         self.at(&meta.location)
                     );
                     self.problem(&node.path, why);
@@ -595,7 +595,7 @@ impl<'a> Search<'a> {
         };
         if let Some(twice) = set.keys.iter().enumerate().find(|(i, key)| set.keys[..*i].contains(key)) {
             let why = format!(
-                "the partition key `{}` is there twice on the way to a file; say other --partition-names",
+                "the partition key `{}` occurs twice on the path to a file; use other --partition-names",
                 twice.1
             );
             return self.problem(&node.path, why);
@@ -689,13 +689,13 @@ impl<'a> Search<'a> {
                 (Some(_), _) => ": partitions by --table-level",
                 (None, true) if values.len() == 1 => ": a value, so it is a partition",
                 (None, false) if values.len() == 1 => ": between folders of partitions, so it is one, too",
-                (None, true) => ": values with files of like columns, so they are partitions",
+                (None, true) => ": values with files of similar columns, so they are partitions",
                 (None, false) => {
-                    ": files of like columns, so they are partitions of one table; --table-level makes tables of them"
+                    ": files of similar columns, so they are partitions of one table; --table-level makes tables of them"
                 }
             });
             if plain.len() > self.layout.partition_names.len() {
-                note.push_str("; --partition-names of a new table says what the keys are called");
+                note.push_str("; --partition-names names the keys of a new table");
             }
             notes.push(note);
             if let Some(first) = self.layout.partition_names.get(plain.len()) {
@@ -705,8 +705,8 @@ impl<'a> Search<'a> {
         if !shape.apart.is_empty() {
             let names: Vec<String> =
                 shape.apart.iter().filter_map(|node| node.path.filename()).map(|n| format!("`{n}`")).collect();
-            let what = if names.len() == 1 { "is no partition" } else { "are no partitions" };
-            notes.push(format!("{} in it {what}: name, format or columns are others", names.join(", ")));
+            let what = if names.len() == 1 { "is not a partition" } else { "are not partitions" };
+            notes.push(format!("{} in it {what}: name, format or columns differ", names.join(", ")));
         }
         notes
     }
@@ -779,7 +779,7 @@ impl<'a> Search<'a> {
             let patterns = alike::patterns(&own_names, &others);
             adopted.extend(own.iter().map(|(meta, _)| meta.location.clone()));
             let files: Vec<ObjectMeta> = own.iter().map(|(meta, _)| meta.clone()).collect();
-            let note = format!("{} is more of it: name and columns are alike", patterns.join(", "));
+            let note = format!("{} belongs to it: name and columns are similar", patterns.join(", "));
             let owner = Owner::Table(table.name.clone());
             let at = match self.found.iter().position(|set| set.owner == owner && set.path == node.path) {
                 Some(at) => at,
@@ -845,7 +845,7 @@ impl<'a> Search<'a> {
         }
         if let Some((meta, _)) = left.first() {
             let why = format!(
-                "{} ({} in all) is none of the files that the tables of this folder have; move it, or leave it out by --exclude",
+                "{} ({} in all) belongs to none of the tables of this folder; move it, or leave it out with --exclude",
                 self.at(&meta.location),
                 left.len()
             );
@@ -903,7 +903,7 @@ impl<'a> Search<'a> {
                     let are = if count == 1 { "1 file is" } else { &format!("{count} files are") };
                     let by = table.keys.join(", ");
                     let why = format!(
-                        "{are} in no folder of a partition by {by} ({example}); move what is no partition, or leave it out by --exclude"
+                        "{are} in no folder of a partition by {by} ({example}); move what is not a partition, or leave it out with --exclude"
                     );
                     self.problem_of(&node.path, &table.name, why);
                 }
@@ -1024,7 +1024,7 @@ impl<'a> Search<'a> {
             let (count, folders) = (others.len(), parts.len());
             let example = others.first().map(|(meta, _)| self.at(&meta.location).to_string()).unwrap_or_default();
             let why = format!(
-                "{count} file{} of another format than {kind} in {folders} partition{} ({example}), which {} left alone; move them, or leave them out by --exclude",
+                "{count} file{} of another format than {kind} in {folders} partition{} ({example}), which {} left alone; move them, or leave them out with --exclude",
                 if count == 1 { "" } else { "s" },
                 if folders == 1 { "" } else { "s" },
                 if folders == 1 { "is" } else { "are" },
@@ -1063,7 +1063,7 @@ impl<'a> Search<'a> {
                 let show = |keys: &[String]| if keys.is_empty() { "no partition".to_owned() } else { keys.join("/") };
                 let (one, other) = (self.at(first), self.at(&meta.location));
                 return Err(format!(
-                    "the partitions are not alike: {one} is in {}, {other} in {}; move one of them, or leave it out by --exclude",
+                    "the partitions are not alike: {one} is in {}, {other} in {}; move one of them, or leave it out with --exclude",
                     show(keys),
                     show(&found)
                 ));
@@ -1079,7 +1079,7 @@ impl<'a> Search<'a> {
         }
         set.keys = keys.map(|(keys, _)| keys).unwrap_or_default();
         if let Some(twice) = set.keys.iter().enumerate().find(|(i, key)| set.keys[..*i].contains(key)) {
-            return Err(format!("the partition key `{}` is there twice on the way to a file", twice.1));
+            return Err(format!("the partition key `{}` occurs twice on the path to a file", twice.1));
         }
         for why in twice {
             self.problem(&node.path, why);
@@ -1108,7 +1108,7 @@ impl<'a> Search<'a> {
         };
         let all: Vec<String> = kinds.iter().rev().map(show).collect();
         format!(
-            "the files are not of one format: {}; move those of another format, hide them by a leading `_`, or leave them out by --exclude",
+            "the files have several formats: {}; move those of another format, hide them by a leading `_`, or leave them out with --exclude",
             all.join(", ")
         )
     }
@@ -1120,7 +1120,7 @@ impl<'a> Search<'a> {
         if folders[run.len()..].iter().any(|folder| folder_partition(folder).is_some()) {
             let file = self.at(&meta.location);
             return Err(format!(
-                "there are other folders between those `key=value` on the way to {file}; move it, or leave it out by --exclude"
+                "there are other folders between those `key=value` on the path to {file}; move it, or leave it out with --exclude"
             ));
         }
         let depth = table.parts().count() + run.len();
@@ -1211,7 +1211,7 @@ fn merge<'n>(all: &mut Shape<'n>, shape: Shape<'n>, levels: Vec<Level>) {
 
 fn same_partition(one: &Location, other: &Location) -> String {
     format!(
-        "{one} and {other} are folders of the same partition, and the second is left alone; unite them, or leave one out by --exclude"
+        "{one} and {other} are folders of the same partition, and the second is left alone; merge them, or leave one out with --exclude"
     )
 }
 

@@ -131,8 +131,8 @@ pub(super) fn texts(table: &TableDescription, found: &Schema, format: &FileForma
         (is_text && is_told).then(|| {
             let (name, of) = (&column.name, &column.data_type);
             format!(
-                "`{name}` is declared {of}, and files have texts: what is no {of} is refused when it is read; `--type \
-                 {name}=string` takes all"
+                "`{name}` is declared {of}, but the files have texts: values of another type are refused when they are read; `--type \
+                 {name}=string` accepts all"
             )
         })
     };
@@ -260,7 +260,9 @@ pub(super) fn compare<'a>(
     for (values, part) in parts.iter().filter(|(values, _)| !seen.contains(*values)) {
         match table.check_values(values) {
             Ok(()) => compared.new.push((values.clone(), part)),
-            Err(e) => compared.unfit.push(format!("{} is no partition of the table: {}", part.location, e.message())),
+            Err(e) => {
+                compared.unfit.push(format!("{} is not a partition of the table: {}", part.location, e.message()))
+            }
         }
     }
     let keys = table.partition_keys.iter().enumerate();
@@ -277,8 +279,7 @@ fn rewritten(table: &TableDescription, key: &Column, at: usize, new: &[(Vec<Stri
     })?;
     let (name, of, table) = (&key.name, &key.data_type, table.qualified_name());
     Some(format!(
-        "a folder has `{value}` for the key `{name}`, which is declared {of}: queries see {read}; to keep what is written, drop \
-         the table (`hardtack drop {table}`) and crawl, which makes the key a string"
+        "a folder has `{value}` for the key `{name}`, which is declared {of}: queries see {read}; to keep the notation, drop the table (`hardtack drop {table}`) and crawl, which makes the key a string"
     ))
 }
 

@@ -171,11 +171,11 @@ async fn the_session_keeps_its_own_names() {
     | public       | mine       |
     +--------------+------------+
     ");
-    insta::assert_snapshot!(sql(&world, "create view lake.mine as select 1").await, @"`lake.mine` is in the catalog, which SQL only reads (way out: save to it: `ctx.save(Table::named(database, table), rows)`)");
+    insta::assert_snapshot!(sql(&world, "create view lake.mine as select 1").await, @"`lake.mine` is in the catalog, which is read-only in SQL (way out: save to it: `ctx.save(Table::named(database, table), rows)`)");
     // DataFusion looks up the name of a new table, and loses the reason why one cannot be dropped.
     insta::assert_snapshot!(sql(&world, "create table lake.mine as select 1").await, @"there is no table `lake.mine` in the catalog; create it, or check the name (tables: authors, books)");
     insta::assert_snapshot!(sql(&world, "drop table lake.books").await, @"the query failed: Execution error: Table 'lake.books' doesn't exist.");
-    insta::assert_snapshot!(sql(&world, "insert into lake.books values (3, 'Dune')").await, @"`lake.books` is in the catalog, which SQL only reads (way out: save to it: `ctx.save(Table::named(database, table), rows)`)");
+    insta::assert_snapshot!(sql(&world, "insert into lake.books values (3, 'Dune')").await, @"`lake.books` is in the catalog, which is read-only in SQL (way out: save to it: `ctx.save(Table::named(database, table), rows)`)");
 }
 
 #[tokio::test]

@@ -212,7 +212,7 @@ async fn every_format_is_read(#[case] format: TableFormat, #[case] file: impl In
 #[case::ragged(
     csv(None, None, 0),
     "1,Emma,Bath\n2,Ulysses\n",
-    "the record has 2 fields where 3 are wanted (file: memory:/lake/books/data, line: 2, value: 2,Ulysses)"
+    "the record has 2 fields where 3 are expected (file: memory:/lake/books/data, line: 2, value: 2,Ulysses)"
 )]
 #[case::no_number(
     csv(None, None, 1),
@@ -396,7 +396,7 @@ async fn a_name_that_may_mean_two_columns_is_refused_if_it_is_wanted() {
             an object has `id` twice, where case does not count (file: memory:/lake/books/part-0, line: 1, column: id)
             "),
             _ => insta::allow_duplicates! { assert_snapshot!(shown, @"
-            the file has `Id` and `ID`, and each may be `id` (column: id, file: memory:/lake/books/part-0)
+            the file has `Id` and `ID`, and each matches `id` (column: id, file: memory:/lake/books/part-0)
             +---+
             | n |
             +---+
@@ -425,9 +425,9 @@ async fn a_type_that_cannot_be_read_names_file_and_column(#[case] format: TableF
         shown.push(show(rows.clone().select_columns(&[column]).unwrap()).await);
     }
     insta::allow_duplicates! { assert_snapshot!(shown.join("\n"), @r#"
-    the file stores a Float64, which is not always an Int32, as the schema wants (column: pages, file: memory:/lake/books/part-0)
-    the file stores a Struct("y": Int32), which is not always a Date32, as the schema wants (column: day, file: memory:/lake/books/part-0)
-    the file stores a Float64, which is not always an Int32, as the schema wants (column: pages, file: memory:/lake/books/part-0)
+    the file stores a Float64, which is not always an Int32, as the schema requires (column: pages, file: memory:/lake/books/part-0)
+    the file stores a Struct("y": Int32), which is not always a Date32, as the schema requires (column: day, file: memory:/lake/books/part-0)
+    the file stores a Float64, which is not always an Int32, as the schema requires (column: pages, file: memory:/lake/books/part-0)
     +-------+
     | title |
     +-------+
@@ -505,8 +505,8 @@ async fn a_time_that_is_finer_than_its_column_is_refused_and_not_cut() {
         parquet(&rows(&stored, r#"{"at": "2024-02-29T10:30:00.000001"} {"at": "2024-02-29T10:30:00.000001001"}"#));
     world.put(format!("{HERE}/a.parquet"), file).await;
     let all = world.load("lake.books").await.unwrap();
-    assert_snapshot!(show(all.clone()).await, @"a value does not fit the declared type without loss (column: at, value: 2024-02-29T10:30:00.000001001, type: Timestamp(ns), declared: Timestamp(µs), way out: if a timestamp is too fine: `crawl --nanoseconds truncate` rounds it down, and `crawl --nanoseconds text` makes a text of it, which a schema may declare, too (`string`), file: memory:/lake/books/a.parquet)");
-    assert_snapshot!(show(all.filter(col("at").eq(lit("2024-02-29 10:30:00.000001"))).unwrap()).await, @"a value does not fit the declared type without loss (column: at, value: 2024-02-29T10:30:00.000001001, type: Timestamp(ns), declared: Timestamp(µs), way out: if a timestamp is too fine: `crawl --nanoseconds truncate` rounds it down, and `crawl --nanoseconds text` makes a text of it, which a schema may declare, too (`string`), file: memory:/lake/books/a.parquet)");
+    assert_snapshot!(show(all.clone()).await, @"a value does not fit the declared type without loss (column: at, value: 2024-02-29T10:30:00.000001001, type: Timestamp(ns), declared: Timestamp(µs), way out: if a timestamp is too fine: `crawl --nanoseconds truncate` rounds it down, and `crawl --nanoseconds text` turns it into text, which a schema may also declare (`string`), file: memory:/lake/books/a.parquet)");
+    assert_snapshot!(show(all.filter(col("at").eq(lit("2024-02-29 10:30:00.000001"))).unwrap()).await, @"a value does not fit the declared type without loss (column: at, value: 2024-02-29T10:30:00.000001001, type: Timestamp(ns), declared: Timestamp(µs), way out: if a timestamp is too fine: `crawl --nanoseconds truncate` rounds it down, and `crawl --nanoseconds text` turns it into text, which a schema may also declare (`string`), file: memory:/lake/books/a.parquet)");
 }
 
 // --- what is there, and what is not --------------------------------------------------------------------------------
