@@ -119,7 +119,7 @@ impl Digest {
     /// rows are read from the files, so these must still exist.
     ///
     /// # Errors
-    /// Those of [`Digest::of`].
+    /// As for [`Digest::of`].
     pub fn differences(&self, other: &Self, names: [&str; 2]) -> Result<Vec<String>> {
         // A file without rows and no file count as equal.
         match (self.rows(), other.rows()) {

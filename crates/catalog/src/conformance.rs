@@ -550,7 +550,7 @@ async fn partitions_in_any_number(catalog: &dyn Catalog, prefix: &str) {
 
     catalog.drop_partitions(&table, &values[..MANY - 1]).await.unwrap();
     assert_eq!(all(catalog, &table).await, rebuilt[MANY - 1..]);
-    // Those that are gone are not missed.
+    // Missing partitions are ignored.
     catalog.drop_partitions(&table, &values).await.unwrap();
     assert_eq!(all(catalog, &table).await, []);
 
@@ -665,7 +665,7 @@ async fn predicates_compare_as_the_keys_type(catalog: &dyn Catalog, prefix: &str
     use Comparison::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
     let keys = [column("n", "int"), column("city", "string"), column("day", "date"), column("price", "decimal(10,2)")];
     let table = created(catalog, &sales(prefix).with_partition_keys(keys)).await;
-    // 9 comes before 10 as a number and after it as a text.
+    // 9 precedes 10 as a number and follows it as a text.
     let rows = [
         ["9", "9", "2026-06-30", "9.50"],
         ["10", "10", "2026-07-01", "10.25"],
@@ -728,7 +728,7 @@ async fn lists_come_in_pages(catalog: &dyn Catalog, prefix: &str) {
     let pages: Vec<Vec<Partition>> = catalog.list_partitions(&table, &Predicate::all()).try_collect().await.unwrap();
     assert!(pages.len() > 1, "{MANY} partitions came in one page");
     assert_eq!(pages.iter().map(Vec::len).sum::<usize>(), MANY);
-    // Whoever has seen enough asks for no more, and a list can be read while partitions come and go.
+    // A caller may stop early, and a list can be read while partitions are added and dropped.
     let mut pages = catalog.list_partitions(&table, &Predicate::all());
     let first = pages.next().await.unwrap().unwrap();
     catalog.drop_partitions(&table, &[first[0].values.clone()]).await.unwrap();

@@ -164,7 +164,7 @@ impl Server {
     /// The address it listens on.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// The operating system's errors.
     pub fn local_addr(&self) -> Result<SocketAddr> {
         self.listener.local_addr().map_err(|e| Error::unexpected("the address is not known").because(e))
     }

@@ -77,7 +77,7 @@ impl FileKind {
     /// recognisable beginnings. Any text may be CSV, so none is taken for it.
     ///
     /// # Errors
-    /// Those of the store.
+    /// The store's errors.
     pub async fn sniff(store: &Store, meta: &ObjectMeta) -> Result<Option<Self>> {
         let file = file(store, meta);
         match guarded(&file.location, Self::told_by(&file)).await {

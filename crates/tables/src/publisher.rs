@@ -90,7 +90,7 @@ impl Publisher for CatalogPublisher {
 /// How often a step is retried after conflicts.
 const ATTEMPTS: u32 = 50;
 
-/// Those who collided should not retry at the same time.
+/// Processes that collided should not retry at the same time.
 fn pause(attempt: u32) -> Duration {
     let own = std::process::id().wrapping_mul(31).wrapping_add(attempt.wrapping_mul(17)) % 11;
     Duration::from_millis(u64::from(attempt * (1 + own)))

@@ -31,7 +31,7 @@ pub struct Purged {
 /// With `dry_run` it only reports what would be removed.
 ///
 /// # Errors
-/// Those of the catalog and the store. Removals up to then are kept; purging again continues.
+/// Errors of the catalog and the store. Removals up to then are kept; purging again continues.
 pub async fn purge(ctx: &JobContext, table: &Table, retention: TimeDelta, dry_run: bool) -> Result<Purged> {
     let catalog = ctx.catalog().await?;
     let description = catalog.get_table(table.database(), table.table()).await?;

@@ -299,7 +299,7 @@ pub struct Vacuumed {
 /// ```
 ///
 /// # Errors
-/// Those of the catalog and the store. Removals up to then are kept; vacuuming again continues.
+/// Errors of the catalog and the store. Removals up to then are kept; vacuuming again continues.
 pub async fn vacuum(ctx: &JobContext, table: &Table, options: &VacuumOptions) -> Result<Vacuumed> {
     let catalog = ctx.catalog().await?;
     let description = catalog.get_table(table.database(), table.table()).await?;

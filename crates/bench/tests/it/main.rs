@@ -24,7 +24,7 @@ impl Bench {
         for table in ["patients", "encounters", "conditions", "observations"] {
             bench.write(&format!("data/{table}.csv"), "id\n1\n");
         }
-        // The job is told `--source DATA --target OUT ...`, the script `CASE DATA OUT ...`.
+        // The job's arguments are `--source DATA --target OUT ...`, the script's `CASE DATA OUT ...`.
         bench.program("jobs/sinusitis_study", r#"cp -r "$HERE/ours" "$4/sinusitis_study""#);
         let versions = r#"case "$1 $2" in
             *duckdb*--version) echo "DuckDB 0"; exit ;;

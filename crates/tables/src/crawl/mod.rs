@@ -109,21 +109,21 @@ pub enum Nanoseconds {
 /// partition key are left out, because the folder has the same value; where it has not, that is a problem that names a
 /// value and its file.
 ///
-/// How CSV files are written is found out, as far as it was not [said](CrawlOptions::csv): what was chosen where there was a
-/// choice is a [note](CrawledTable::notes), and what cannot be read a problem with the option that is the way out. It is kept
-/// in the table's description.
+/// The dialect of CSV files is detected, except for the parts that are [given](CrawlOptions::csv). Where there was a
+/// choice, a [note](CrawledTable::notes) says what was chosen; a file that cannot be read is a problem that names the
+/// option to use. The dialect is stored in the table's description.
 ///
-/// A table that exists only gets more columns, and wider types as far as
-/// [`SchemaEvolution::WidenTypes`](crate::SchemaEvolution::WidenTypes) goes for Parquet and Avro; what was declared
-/// for texts stays. Comments, parameters and SerDe stay.
+/// An existing table only gets more columns, and for Parquet and Avro wider types by the rules of
+/// [`SchemaEvolution::WidenTypes`](crate::SchemaEvolution::WidenTypes); types declared for texts stay. Comments,
+/// parameters and SerDe stay.
 ///
 /// # Partitions
-/// New ones are added. Those without files are named, and dropped if that is [wanted](CrawlOptions::delete_missing). Those
-/// that point elsewhere (into a version that a job has written with `overwrite_partitions`, say) are left alone.
+/// New ones are added. Those without files are named, and dropped [on request](CrawlOptions::delete_missing). Those
+/// that point elsewhere (for example into a version that a job has written with `overwrite_partitions`) are left alone.
 ///
 /// # Errors
-/// [`Usage`](hardtack_core::ErrorKind::Usage) for a location that is a file or a folder inside of a table, and those of
-/// the catalog and the stores. What is wrong with one table is a problem of the report, and the others go on.
+/// [`Usage`](hardtack_core::ErrorKind::Usage) for a location that is a file or a folder within a table; also errors of
+/// the catalog and the stores. An error in one table is a problem of the report, and the other tables proceed.
 pub async fn crawl(
     ctx: &JobContext,
     location: &Location,
@@ -382,7 +382,7 @@ impl Crawl<'_> {
                 if said.delimiter.is_some() && found.as_ref().is_ok_and(|found| found.schema.fields().len() == 1) {
                     found = look_as(&file, kind, CsvHints { delimiter: None, ..evident }).await;
                 }
-                // Where there was a choice, there is a note.
+                // There is a note if there was a choice.
                 if said.header.is_some() && found.as_ref().is_ok_and(|found| !found.notes.is_empty()) {
                     found = look_as(&file, kind, said).await;
                 }
