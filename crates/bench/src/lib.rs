@@ -5,7 +5,7 @@
 //! cargo run --release -p hardtack-bench -- elt --scale 1
 //! ```
 
-#![expect(clippy::disallowed_methods, reason = "no job: it generates, measures and compares local files")]
+#![expect(clippy::disallowed_methods, reason = "not a job: it generates, measures and compares local files")]
 
 mod check;
 mod elt;

@@ -64,7 +64,7 @@ async fn open_glue(id: Option<&str>) -> Result<Arc<dyn Catalog>> {
 }
 
 #[cfg(not(feature = "aws"))]
-#[expect(clippy::unused_async, reason = "with the feature `aws` it waits for the configuration")]
+#[expect(clippy::unused_async, reason = "with the feature `aws` it awaits the configuration")]
 async fn open_glue(_: Option<&str>) -> Result<Arc<dyn Catalog>> {
     Err(built_without("aws"))
 }

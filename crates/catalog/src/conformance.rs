@@ -16,7 +16,7 @@
 //!
 //! conformance_tests!(on_sqlite);
 //! ```
-#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a check panics where the contract is broken")]
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a check panics if the contract is broken")]
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;

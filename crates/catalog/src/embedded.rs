@@ -241,7 +241,7 @@ impl Shared {
             Place::Memory => Connection::open_in_memory()?,
             Place::File(path) => {
                 if let Some(folder) = path.parent() {
-                    #[expect(clippy::disallowed_methods, reason = "SQLite is on a file system or nowhere")]
+                    #[expect(clippy::disallowed_methods, reason = "SQLite needs a file system")]
                     std::fs::create_dir_all(folder).map_err(|e| {
                         Error::usage("the folder for the catalog cannot be created")
                             .with("folder", folder.display())

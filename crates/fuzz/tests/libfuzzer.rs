@@ -5,7 +5,7 @@
     clippy::disallowed_methods,
     clippy::disallowed_macros,
     clippy::print_stdout,
-    reason = "tests stop where they fail, and say what they have tried"
+    reason = "tests may panic and print"
 )]
 
 use std::env::{self, VarError};

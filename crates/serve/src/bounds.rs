@@ -37,7 +37,7 @@ use datafusion::logical_expr::{
 const SMALL: u64 = if cfg!(test) { 0 } else { 1 << 20 };
 
 /// Functions whose results have a small fixed size, or are uncopied parts of an argument.
-#[cfg_attr(not(test), expect(dead_code, reason = "that the tables are whole is a test's business"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "only a test checks that the tables are complete"))]
 const FIXED: &[&str] = &[
     "abs",
     "acos",
@@ -679,7 +679,7 @@ impl ScalarUDFImpl for Bounded {
     }
 
     fn display_name(&self, args: &[Expr]) -> Result<String> {
-        #[expect(deprecated, reason = "it is asked for all the same")]
+        #[expect(deprecated, reason = "a deprecated method is delegated as well")]
         self.function.inner().display_name(args)
     }
 
@@ -700,7 +700,7 @@ impl ScalarUDFImpl for Bounded {
     }
 
     fn is_nullable(&self, args: &[Expr], schema: &dyn ExprSchema) -> bool {
-        #[expect(deprecated, reason = "it is asked for all the same")]
+        #[expect(deprecated, reason = "a deprecated method is delegated as well")]
         self.function.inner().is_nullable(args, schema)
     }
 

@@ -36,7 +36,7 @@ pub(crate) fn confine(memory_limit: usize) -> Result<()> {
 
 /// A size from the status of a process in `/proc`.
 fn status(process: &str, field: &str) -> Option<u64> {
-    #[expect(clippy::disallowed_methods, reason = "it is about processes of this machine, and no data")]
+    #[expect(clippy::disallowed_methods, reason = "reads the status of local processes, not data")]
     let text = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(field))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;

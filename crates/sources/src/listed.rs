@@ -218,7 +218,7 @@ impl<R> Reading<R> {
         self.meter.add_bytes(read as u64);
     }
 
-    #[expect(clippy::disallowed_methods, reason = "what has become of a local file is for its file system to say")]
+    #[expect(clippy::disallowed_methods, reason = "only the file system knows the state of a local file")]
     fn ended(&self) -> io::Result<()> {
         let now = match self.path.as_ref().map(std::fs::metadata) {
             // A pipe, for example, has no size.
@@ -259,7 +259,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for Reading<R> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    #![expect(clippy::disallowed_methods, reason = "what others do to files while they are read")]
+    #![expect(clippy::disallowed_methods, reason = "changes files while they are being read")]
 
     use std::io::Read;
     use std::path::Path as FsPath;

@@ -1,5 +1,5 @@
 //! The command as a whole, with doubles of the jobs and of Python: scripts that copy a prepared result.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files and stops where it fails")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test accesses files and may panic")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -5,7 +5,7 @@
     clippy::disallowed_macros,
     clippy::print_stdout,
     unreachable_pub,
-    reason = "tests stop where they fail, and say what they have tried; their modules are for themselves"
+    reason = "tests may panic and print; their modules are private"
 )]
 
 mod crawled;

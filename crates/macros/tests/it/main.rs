@@ -1,5 +1,5 @@
 //! The compiler's errors for a wrong `schema!`.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files and stops where it fails")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test accesses files and may panic")]
 
 use std::fs;
 use std::path::Path;

@@ -424,7 +424,7 @@ impl Layout {
 
 /// The fault of a file without even a header: more likely truncated than written without rows.
 fn no_header() -> Fault {
-    Fault::new(0, "the file is empty: it has not even a header").way_out(way_out::EMPTY)
+    Fault::new(0, "the file is empty: it does not even have a header").way_out(way_out::EMPTY)
 }
 
 /// Whether two names are equal ignoring case.

@@ -246,7 +246,7 @@ pub(super) async fn infer_file(file: SourceFile, dialect: Arc<Dialect>, look: In
 
 /// The error for a file without even a header: more likely truncated than written without rows.
 pub(super) fn no_header(file: &SourceFile) -> Error {
-    Error::refused("the file is empty: it has not even a header")
+    Error::refused("the file is empty: it does not even have a header")
         .with("file", &file.location)
         .with("way out", way_out::EMPTY)
 }

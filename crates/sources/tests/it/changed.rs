@@ -1,6 +1,6 @@
 //! Files that change between the listing and the last row.
 
-#![expect(clippy::disallowed_methods, reason = "what others do to files while they are read")]
+#![expect(clippy::disallowed_methods, reason = "changes files while they are being read")]
 
 use std::fs::{self, File};
 use std::io::Write;

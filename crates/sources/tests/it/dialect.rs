@@ -79,7 +79,7 @@ async fn what_is_refused_has_a_way_out() {
     refused: the record repeats the header, as in concatenated files (file: memory:/data/a.csv, line: 3, value: id,name, way out: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)
     refused: the header names `id` more than once (file: memory:/data/a.csv, line: 1, column: id, way out: rename one; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)
     refused: the record has 3 fields where 2 are expected (file: memory:/data/a.csv, line: 3, value: # two, more, of, way out: if lines that begin with `#` are comments: `with_comment(b'#')`, `crawl --csv-comment '#'`)
-    refused: the file is empty: it has not even a header (file: memory:/data/a.csv, way out: declare a schema and use `or_empty()` if such a file has no rows)
+    refused: the file is empty: it does not even have a header (file: memory:/data/a.csv, way out: declare a schema and use `or_empty()` if such a file has no rows)
     "#);
     // With a declared schema, too.
     let ctx = with_files([("data/a.csv", "id,name\n1,x\nid,name\n2,y\n")]).await;
@@ -161,7 +161,7 @@ async fn an_empty_file_lost_its_header_unless_it_may_be_empty() {
         let ctx = with_files([("data/a.csv", text), ("data/b.csv", "id,name\n1,x\n")]).await;
         let told = show(&ctx, declared()).await;
         assert!(
-            told.starts_with("refused: the file is empty: it has not even a header (file: memory:/data/a.csv"),
+            told.starts_with("refused: the file is empty: it does not even have a header (file: memory:/data/a.csv"),
             "{told}"
         );
         assert!(show(&ctx, csv()).await.starts_with("refused: the file is empty"));

@@ -1,5 +1,5 @@
 //! Sources against real files: on the file system, and in the memory store.
-#![allow(clippy::unwrap_used, reason = "also outside of test functions a test that cannot go on should stop")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic, too")]
 
 mod avro;
 mod changed;
