@@ -55,7 +55,8 @@ impl Compute {
             .thread_stack_size(STACK_BYTES)
             .enable_all()
             .build();
-        let runtime = runtime.map_err(|e| Error::unexpected("no threads could be started for queries").because(e))?;
+        let runtime =
+            runtime.map_err(|e| Error::unexpected("the threads for queries could not be started").because(e))?;
         Ok(Self { threads: Threads { handle: runtime.handle().clone(), of_one }, runtime: Some(runtime) })
     }
 

@@ -92,8 +92,8 @@ impl Employer {
                 if watch.is_answering && ended.is_some() { None } else { ended }
             }
             Err(e) => {
-                tracing::warn!(error = %e, program = %self.workers.program.display(), "no process could be started");
-                Some(("53300", "no process could be started for this connection"))
+                tracing::warn!(error = %e, program = %self.workers.program.display(), "a process could not be started");
+                Some(("53300", "the process of this connection could not be started"))
             }
         };
         // On an encrypted connection, only the worker could have sent it; and after the start of a response, it would

@@ -9,11 +9,11 @@ use crate::input::SourceFile;
 
 /// The hint if the types of files have nothing in common.
 pub(crate) const DECLARE: &str =
-    "declare a schema: a string takes the values of both, a double the numbers that it holds exactly";
+    "declare a schema: a string holds the values of both, a double the numbers that it represents exactly";
 
 /// The same for lists and structs.
 pub(crate) const DECLARE_NESTED: &str =
-    "no type takes both: declare a schema without the column, or read the files by two sources (`with_glob`)";
+    "no type holds both: declare a schema without the column, or read the files with two sources (`with_glob`)";
 
 /// Examines all files, a few at a time, and passes the results to `take` in the order of the files.
 pub(crate) async fn infer_each<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(

@@ -207,10 +207,10 @@ fn folder_value(file: &SourceFile, key: &str) -> Option<String> {
 }
 
 /// The hint if the types of files have nothing in common.
-const REWRITE: &str = "rewrite one of them by a job, or say the type that the column is to have, as in `hardtack crawl --type x=string` (a string takes the values of both)";
+const REWRITE: &str = "rewrite one of them with a job, or set the type of the column, as in `hardtack crawl --type x=string` (a string holds the values of both)";
 
 /// The same for lists and structs, which no other type can hold.
-const REWRITE_NESTED: &str = "rewrite one of them by a job, or leave the file out: `hardtack crawl --exclude`";
+const REWRITE_NESTED: &str = "rewrite one of them with a job, or leave the file out: `hardtack crawl --exclude`";
 
 /// Refuses a file whose values can never have the requested types.
 fn check_wanted(found: &Schema, wanted: &[(String, DataType)], kind: FileKind, file: &Location) -> Result<()> {

@@ -594,7 +594,9 @@ impl Crawl<'_> {
         let name = self.name(set, taken);
         let mut notes = set.notes.clone();
         if name != own {
-            notes.push(format!("another folder is the table `{own}`, so this one has the name of a folder above, too"));
+            notes.push(format!(
+                "another folder has the table `{own}`, so this one is prefixed with the name of its parent folder"
+            ));
         }
         if known.names.contains(&name) {
             let why = format!("there is a table `{}.{name}` already, with another folder", self.database);

@@ -688,7 +688,7 @@ impl<'a> Search<'a> {
             note.push_str(match (self.layout.table_level, values.iter().all(|value| is_value(value))) {
                 (Some(_), _) => ": partitions by --table-level",
                 (None, true) if values.len() == 1 => ": a value, so it is a partition",
-                (None, false) if values.len() == 1 => ": between folders of partitions, so it is one, too",
+                (None, false) if values.len() == 1 => ": between folders of partitions, so it is a partition, too",
                 (None, true) => ": values with files of similar columns, so they are partitions",
                 (None, false) => {
                     ": files of similar columns, so they are partitions of one table; --table-level makes tables of them"

@@ -209,8 +209,8 @@ impl<'a> Listed<'a> {
         if let Some(suffix) = unfinished(&name).filter(|_| !is_excluded) {
             let location = Location::of(&self.store.url, &meta.location);
             let message = format!(
-                "`{suffix}` is a suffix of copies and unfinished files; a query reads all files of its table's folder, so \
-                 move it away, rename it, or leave it out with --exclude"
+                "`{suffix}` is a suffix of copies and unfinished files; a query reads all files of a table's folder, so move \
+                 it away, rename it, or leave it out with --exclude"
             );
             self.problems.push(CrawlProblem { location, table: None, message });
             return false;

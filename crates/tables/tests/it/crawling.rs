@@ -213,7 +213,7 @@ async fn a_lake_becomes_a_database() {
 #[case::stray(&[("a.jsonl", "{\"a\": 1}"), ("notes.txt", "see wiki")], "! the files have several formats: 1 file of JSON (memory:/t/a.jsonl), 1 file of no known format (memory:/t/notes.txt); move those of another format, hide them by a leading `_`, or leave them out with --exclude")]
 #[case::keys_differ(&[("y=1/a.jsonl", "{\"a\": 1}"), ("m=1/a.jsonl", "{\"a\": 1}")], "! the partitions are not alike: memory:/t/m=1/a.jsonl is in m, memory:/t/y=1/a.jsonl in y; move one of them, or leave it out with --exclude")]
 #[case::beside_partitions(&[("a.jsonl", "{\"a\": 1}"), ("y=1/a.jsonl", "{\"a\": 1}")], "! the partitions are not alike: memory:/t/a.jsonl is in no partition, memory:/t/y=1/a.jsonl in y; move one of them, or leave it out with --exclude")]
-#[case::not_one_below_another(&[("y=1/x/m=1/a.jsonl", "{\"a\": 1}")], "a bigint by y int, partition_1 string, m int note: the folder `x`: between folders of partitions, so it is one, too; --partition-names names the keys of a new table")]
+#[case::not_one_below_another(&[("y=1/x/m=1/a.jsonl", "{\"a\": 1}")], "a bigint by y int, partition_1 string, m int note: the folder `x`: between folders of partitions, so it is a partition, too; --partition-names names the keys of a new table")]
 #[case::twice(&[("y=/a.jsonl", "{\"a\": 1}"), ("y=__HIVE_DEFAULT_PARTITION__/a.jsonl", "{\"a\": 1}")], "a bigint by y string! memory:/t/y= and memory:/t/y=__HIVE_DEFAULT_PARTITION__ are folders of the same partition, and the second is left alone; merge them, or leave one out with --exclude")]
 #[case::escaped_twice(&[("y=a%3Db/a.jsonl", "{\"a\": 1}"), ("y=a=b/a.jsonl", "{\"a\": 1}"), ("y=c/a.jsonl", "{\"a\": 1}")], "a bigint by y string! memory:/t/y=a%3Db and memory:/t/y=a=b are folders of the same partition, and the second is left alone; merge them, or leave one out with --exclude")]
 #[case::key_in_file(&[("y=1/a.jsonl", "{\"a\": 1, \"Y\": 1}")], "a bigint by y int")]
@@ -320,7 +320,7 @@ async fn parquet_types_widen_over_files_or_are_a_conflict() {
       + x double
       note: files hold nanoseconds, and a timestamp has microseconds, so finer values are refused when they are read: at; crawl with --nanoseconds text to have texts, or --nanoseconds truncate to round down
     ! memory:/lake/t lake.t the column `time` is left out: Hive has no type for Arrow's Time64(µs); cast it to one that Hive has, such as a string
-    ! memory:/lake/u `x` is Int32 in memory:/lake/u/a.parquet and Utf8 in memory:/lake/u/b.parquet, which have no type in common (column: x, way out: rewrite one of them by a job, or say the type that the column is to have, as in `hardtack crawl --type x=string` (a string takes the values of both))
+    ! memory:/lake/u `x` is Int32 in memory:/lake/u/a.parquet and Utf8 in memory:/lake/u/b.parquet, which have no type in common (column: x, way out: rewrite one of them with a job, or set the type of the column, as in `hardtack crawl --type x=string` (a string holds the values of both))
     ");
     settled(&world, "memory:/lake").await;
     assert_snapshot!(show(sql(&world.ctx, "select * from lake.t").await).await, @"
@@ -348,7 +348,7 @@ async fn one_bad_partition_does_not_hold_up_the_others() {
       by day int
       + day=2
       + day=3
-    ! memory:/lake/t/day=1 lake.t `x` is Int64 in memory:/lake/t/day=3/a.parquet and Utf8 in memory:/lake/t/day=1/a.parquet, which have no type in common (column: x, way out: rewrite one of them by a job, or say the type that the column is to have, as in `hardtack crawl --type x=string` (a string takes the values of both))
+    ! memory:/lake/t/day=1 lake.t `x` is Int64 in memory:/lake/t/day=3/a.parquet and Utf8 in memory:/lake/t/day=1/a.parquet, which have no type in common (column: x, way out: rewrite one of them with a job, or set the type of the column, as in `hardtack crawl --type x=string` (a string holds the values of both))
     ! memory:/lake/t/day=4 lake.t Parquet error: Invalid Parquet file. Corrupt footer (file: memory:/lake/t/day=4/a.parquet); repair the file, or leave it out with --exclude
     ");
     settled(&world, "memory:/lake").await;
@@ -741,13 +741,13 @@ async fn a_name_is_never_taken_from_another_table() {
       + a bigint
     Created lake.b_films json memory:/lake/b/films
       + a bigint
-      note: another folder is the table `films`, so this one has the name of a folder above, too
+      note: another folder has the table `films`, so this one is prefixed with the name of its parent folder
     Created lake.c_films json memory:/lake/c/Films
       + a bigint
-      note: another folder is the table `films`, so this one has the name of a folder above, too
+      note: another folder has the table `films`, so this one is prefixed with the name of its parent folder
     Created lake.lake_c_films json memory:/lake/c/films
       + a bigint
-      note: another folder is the table `films`, so this one has the name of a folder above, too
+      note: another folder has the table `films`, so this one is prefixed with the name of its parent folder
     ! memory:/lake/books there is a table `lake.books` already, with another folder (way out: rename the folder, or use --table-prefix)
     ");
     settled(&world, "memory:/lake").await;
