@@ -1,13 +1,13 @@
-//! Whether two results are the same: the same partitions, each with the same rows, whatever their order, in one file.
+//! Compares two results: they are equal if they have the same partitions, each with the same rows in any order, in one
+//! file.
 //!
-//! A result is read once, a batch at a time. Each row becomes bytes (arrow's row format, which is different for
-//! different rows), the bytes become a 128-bit hash (XXH3), and a partition is the number of its rows and the sum of
-//! their hashes: a sum does not depend on the order, and counts a row as often as it is there. So a result of any size
-//! is compared in the memory of one batch per thread and one sum per partition.
+//! A result is read once, a batch at a time. Each row is encoded as bytes (Arrow's row format, which is injective), the
+//! bytes are hashed (128-bit XXH3), and a partition is represented by the number of its rows and the sum of their
+//! hashes: a sum does not depend on the order, and counts a row as often as it occurs. So a result of any size is
+//! compared in the memory of one batch per thread and one sum per partition.
 //!
-//! Engines may choose the width of a number, the unit of an instant, the encoding of a string and whether an instant
-//! says that it is in UTC: values are brought into one form first. A number where another one has an instant is
-//! different.
+//! Engines may choose the width of a number, the unit of an instant, the encoding of a string and whether an instant is
+//! marked as UTC, so values are normalised first. A number in place of an instant is a difference.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -28,19 +28,19 @@ use twox_hash::XxHash3_128;
 
 use crate::files;
 
-/// How many differences, and how many rows of each side, are shown.
+/// The number of differences, and of rows of each side, that are shown.
 const SHOWN: usize = 3;
 
-/// A result, condensed so that it can be compared.
+/// A digest of a result for comparison.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Digest {
-    /// Columns by name, with the type that their values were brought to.
+    /// Columns by name, with their normalised type.
     pub columns: BTreeMap<String, String>,
-    /// Partitions by name: `year=2023/month=1/day=31`, or nothing.
+    /// Partitions by name: `year=2023/month=1/day=31`, or an empty name.
     pub partitions: BTreeMap<String, Partition>,
 }
 
-/// One partition of a result, condensed.
+/// A digest of one partition.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Partition {
     /// Its files, sorted.
@@ -52,11 +52,11 @@ pub struct Partition {
 }
 
 impl Digest {
-    /// Reads a result with so many threads.
+    /// Reads a result with this many threads.
     ///
     /// # Errors
-    /// `Refused` if a file is not Parquet, does not have the columns of the others or has values that no form here
-    /// fits; `Unexpected` if one cannot be read.
+    /// `Refused` if a file is not Parquet, does not have the columns of the others or has values that cannot be
+    /// normalised; `Unexpected` if one cannot be read.
     pub fn of(folder: &Path, threads: usize) -> Result<Self> {
         let files = files::list(folder)?;
         let (next, found) = (AtomicUsize::new(0), Mutex::new(Ok(Self::default())));
@@ -107,7 +107,7 @@ impl Digest {
         Ok(())
     }
 
-    /// What is not as promised in this result itself: more than one file of a partition.
+    /// The faults of this result by itself: partitions with more than one file.
     pub fn flaws(&self) -> Vec<String> {
         let split = self.partitions.iter().filter(|(_, partition)| partition.files.len() != 1);
         limited(
@@ -115,13 +115,13 @@ impl Digest {
         )
     }
 
-    /// How another result is different; empty if it is not. `names` says whose results they are. Rows are shown from
-    /// the files, so they must still be there.
+    /// The differences from another result; empty if there are none. `names` says whose results they are. Differing
+    /// rows are read from the files, so these must still exist.
     ///
     /// # Errors
-    /// Those of [`Digest::of`].
+    /// As for [`Digest::of`].
     pub fn differences(&self, other: &Self, names: [&str; 2]) -> Result<Vec<String>> {
-        // Whether there is a file without rows or none at all is a matter of taste.
+        // A file without rows and no file count as equal.
         match (self.rows(), other.rows()) {
             (0, 0) => return Ok(Vec::new()),
             (ours, theirs) if ours.min(theirs) == 0 => return Ok(vec![format!("{ours} rows and {theirs} rows")]),
@@ -150,7 +150,7 @@ impl Digest {
     }
 }
 
-/// What is read from one file: its partition, columns, number of rows and sum of their hashes.
+/// The digest of one file: its partition, columns, number of rows and sum of their hashes.
 type Read = (String, BTreeMap<String, String>, u64, u128);
 
 fn read(folder: &Path, file: &Path) -> Result<Read> {
@@ -162,7 +162,7 @@ fn read(folder: &Path, file: &Path) -> Result<Read> {
     Ok((partition_of(folder, file), columns, rows, hash))
 }
 
-/// The partition that a file is in: what its folders say, numbers without leading zeros.
+/// The partition of a file: its folders, with numbers without leading zeros.
 fn partition_of(folder: &Path, file: &Path) -> String {
     let parts = file.strip_prefix(folder).unwrap_or(file).parent().unwrap_or(Path::new("")).iter().map(|part| {
         let part = part.to_string_lossy();
@@ -174,8 +174,8 @@ fn partition_of(folder: &Path, file: &Path) -> String {
     parts.collect::<Vec<_>>().join("/")
 }
 
-/// Hands over each batch of a file, its values in one form and its columns by name, with the hashes of its rows.
-/// Returns the columns and their types.
+/// Passes each batch of a file to `take`, with normalised values and sorted columns, together with the hashes of its
+/// rows. Returns the columns and their types.
 fn each_batch(file: &Path, mut take: impl FnMut(&RecordBatch, &[u128])) -> Result<BTreeMap<String, String>> {
     let refused = |e: Box<dyn std::error::Error + Send + Sync>| {
         Error::refused("a result cannot be read").with("file", file.display()).because(e)
@@ -198,14 +198,14 @@ fn each_batch(file: &Path, mut take: impl FnMut(&RecordBatch, &[u128])) -> Resul
     Ok(names.into_iter().zip(types.iter().map(DataType::to_string)).collect())
 }
 
-/// The type that stands for all types of the same values.
+/// The normalised type for all types of the same values.
 fn form(data_type: &DataType) -> DataType {
     match data_type {
         t if t.is_signed_integer() || matches!(t, DataType::UInt8 | DataType::UInt16 | DataType::UInt32) => {
             DataType::Int64
         }
         t if t.is_floating() => DataType::Float64,
-        // The finest unit there is, so that nothing is lost.
+        // The finest unit, so that nothing is lost.
         DataType::Timestamp(..) => DataType::Timestamp(TimeUnit::Nanosecond, None),
         DataType::Date64 => DataType::Date32,
         DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
@@ -232,7 +232,7 @@ fn differing_columns(ours: &BTreeMap<String, String>, theirs: &BTreeMap<String, 
     different.map(|name| format!("column {name}: {} and {}", shown(ours, name), shown(theirs, name))).collect()
 }
 
-/// Some rows that only one side has, or has more often.
+/// Some rows that only one side has, or that occur more often on it.
 fn differing_rows(sides: [&[PathBuf]; 2], names: [&str; 2]) -> Result<Vec<String>> {
     let mut surplus: HashMap<u128, i64> = HashMap::new();
     for (side, step) in sides.into_iter().zip([1, -1]) {
@@ -247,7 +247,7 @@ fn differing_rows(sides: [&[PathBuf]; 2], names: [&str; 2]) -> Result<Vec<String
             each_batch(file, |batch, hashes| {
                 for (at, hash) in hashes.iter().enumerate() {
                     let Some(count) = surplus.get_mut(hash).filter(|count| **count * step > 0) else { continue };
-                    // One of the rows that are alike is accounted for.
+                    // One of the equal rows is accounted for.
                     *count -= step;
                     if left > 0 {
                         left -= 1;

@@ -1,4 +1,4 @@
-//! Runs the cases: each engine in turn, round by round, so that whatever else the machine does falls on all of them.
+//! Runs the cases: each engine in turn, round by round, so that other load on the machine affects all of them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -68,10 +68,10 @@ pub struct Elt {
 }
 
 impl Elt {
-    /// Runs everything; what an engine failed at is in the report.
+    /// Runs everything; failures of engines are in the report.
     ///
     /// # Errors
-    /// `Usage` for arguments that cannot work, `NotFound` if a job is not built, `Unexpected` if files cannot be made.
+    /// `Usage` for invalid arguments, `NotFound` if a job is not built, `Unexpected` if files cannot be created.
     pub fn run(&self) -> Result<Report> {
         let recipe = Recipe { scale: self.scale, seed: self.seed };
         let data =
@@ -97,7 +97,7 @@ impl Elt {
                 self.run_round(*case, round, &engines, &programs, &data, &mut report)?;
             }
         }
-        // Gone if nothing was kept, and nothing else is in it.
+        // Removed if nothing was kept and nothing else is in it.
         let _ = std::fs::remove_dir(&self.out);
         Ok(report)
     }
@@ -146,7 +146,7 @@ impl Elt {
         files::remove_folder(&out)?;
         let result = programs.result(engine, case, &out);
         files::create_folder(if engine.tool == Tool::Hardtack { &out } else { &result })?;
-        // What others left to be written must not be written while this one is measured.
+        // Dirty pages of others must not be written back while this one is measured.
         nix::unistd::sync();
         let usage = measure::measure(&programs.command(engine, case, data, &out), &out.join("log.txt"))?;
         say(&format!("{} {engine}: {:.2} s, {:.0} MB", case.name(), usage.wall, usage.peak as f64 / 1e6));
@@ -154,7 +154,7 @@ impl Elt {
         Ok(Measured { case: case.name(), engine: engine.to_string(), round, usage, files })
     }
 
-    /// Where results of a case are while they are needed.
+    /// The folder of a case's results while they are needed.
     fn folder(&self, case: Case) -> PathBuf {
         self.out.join(format!("bench-{}", case.name()))
     }
@@ -197,7 +197,7 @@ impl Elt {
         }
     }
 
-    /// Builds the jobs with the profile that this command was built with, into the folder that it is in.
+    /// Builds the jobs with the profile of this command, into its folder.
     fn build_jobs(&self, folder: &Path) -> Result<()> {
         let profile = match folder.file_name().and_then(|name| name.to_str()) {
             None | Some("debug") => "dev",
@@ -218,7 +218,7 @@ impl Elt {
     }
 }
 
-/// Compares a result with the first one of the round, and returns the first one.
+/// Compares a result with the first one of the round, which it returns.
 fn compare<'a>(
     case: Case,
     first: Option<(&'a Engine, Digest)>,
@@ -249,7 +249,7 @@ fn compare<'a>(
     Some((other, expected))
 }
 
-/// Reads the data once, so that the first engine does not wait for the disk on behalf of the others.
+/// Reads the data once, so that the first engine does not pay for the disk reads of all.
 fn warm(data: &Path) -> Result<()> {
     for table in Table::ALL {
         let path = data.join(table.file());

@@ -1,4 +1,4 @@
-//! What is measured: the cases, and the engines that can do them.
+//! The cases, and the engines that run them.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -19,7 +19,7 @@ pub enum Case {
 }
 
 impl Case {
-    /// How it is called on the command line.
+    /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Encounters => "encounters",
@@ -38,7 +38,7 @@ impl Case {
     }
 }
 
-/// Who does the work.
+/// A tool that does the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tool {
     /// The jobs of this repository.
@@ -54,10 +54,10 @@ pub enum Tool {
 const TOOLS: [(&str, Tool); 4] =
     [("hardtack", Tool::Hardtack), ("duckdb", Tool::DuckDb), ("polars", Tool::Polars), ("spark", Tool::Spark)];
 
-/// A tool and the way in which it is used, for example `duckdb` or `duckdb:sorted`.
+/// A tool and its mode, for example `duckdb` or `duckdb:sorted`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Engine {
-    /// Who does the work.
+    /// The tool.
     pub tool: Tool,
     /// One of the modes of its script; empty for the fastest.
     pub mode: String,
@@ -93,16 +93,16 @@ impl Engine {
     }
 }
 
-/// Where programs are, and what all of them are told.
+/// The locations of programs, and their common options.
 #[derive(Debug, Clone)]
 pub struct Programs {
-    /// Where the binaries of our jobs are.
+    /// The folder of our jobs' binaries.
     pub jobs: PathBuf,
-    /// The interpreter that has the others installed.
+    /// The interpreter with the other engines installed.
     pub python: PathBuf,
-    /// As on the command line; for the tools that have such a limit.
+    /// The memory limit as on the command line, for the tools that have one.
     pub memory_limit: Option<String>,
-    /// For all; one per core if there is none.
+    /// The number of threads for all; one per core if none is given.
     pub threads: Option<usize>,
 }
 
@@ -120,14 +120,14 @@ impl Programs {
         self.jobs.join(case.job()).with_extension(std::env::consts::EXE_EXTENSION)
     }
 
-    /// What to run for a case; `out` is a folder that is there and empty, for all that is written.
+    /// The command for a case; `out` is an existing, empty folder for all output.
     pub fn command(&self, engine: &Engine, case: Case, data: &Path, out: &Path) -> Vec<OsString> {
         let mut words: Vec<OsString> = match script(engine.tool) {
             None => {
                 let state = out.join("state");
                 let options = [("--source", data), ("--target", out), ("--state", &state)];
                 let options = options.into_iter().flat_map(|(name, value)| [name.into(), value.into()]);
-                // Said to a person at the terminal, and not part of the work.
+                // Output for a person at the terminal is not part of the work.
                 let quiet = ["--show", "0", "--log", "warn"].map(OsString::from);
                 [self.job(case).into()].into_iter().chain(options).chain(quiet).collect()
             }
@@ -153,7 +153,7 @@ impl Programs {
         words
     }
 
-    /// The folder with the result, in the folder that the command was given.
+    /// The folder with the result, within the command's output folder.
     pub fn result(&self, engine: &Engine, case: Case, out: &Path) -> PathBuf {
         match engine.tool {
             Tool::Hardtack => out.join(case.job()),

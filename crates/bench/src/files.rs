@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use hardtack_core::{Error, Result};
 
-/// Turns an I/O error into one that says what was tried and with which file.
+/// Turns an I/O error into one that names the operation and the file.
 pub(crate) fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.display().to_string();
     move |e| Error::unexpected(what).with("path", path).because(e)
@@ -28,7 +28,7 @@ pub(crate) fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).map_err(failed("cannot read a file", path))
 }
 
-/// Removes a folder and what is in it, if there is one.
+/// Removes a folder with its contents, if it exists.
 pub(crate) fn remove_folder(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -36,8 +36,8 @@ pub(crate) fn remove_folder(path: &Path) -> Result<()> {
     }
 }
 
-/// All files below a folder, sorted, none if it is not there; names that begin with `.` or `_` are left out, as every
-/// reader does.
+/// All files below a folder, sorted; none if it does not exist. Names that begin with `.` or `_` are skipped, as by
+/// every reader.
 pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = if folder.exists() { vec![folder.to_owned()] } else { Vec::new() };

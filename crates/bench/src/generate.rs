@@ -1,10 +1,10 @@
-//! Generates tables in the manner of Synthea: patients, their encounters, and what was observed and found there.
+//! Generates tables like Synthea's: patients, their encounters, observations and conditions.
 //!
-//! Every value is a function of the seed and of the row it stands for, so the tables fit together, and the same scale
-//! and seed give the same bytes, whatever the number of threads. At scale 1 there are 132,000 patients, 1.26 million
-//! encounters, 5.38 million observations and 483,000 conditions in 1.4 GB. One row in a hundred is an exact copy of one
-//! that stands up to half a million rows away. Observations fall on 10,433 days, encounters for a symptom on 2,558;
-//! there is seven times more on the last days than on the first ones. Rows follow patients and encounters, not days.
+//! Every value is a function of the seed and of its row, so the tables fit together, and the same scale and seed give
+//! the same bytes, whatever the number of threads. At scale 1 there are 132,000 patients, 1.26 million encounters, 5.38
+//! million observations and 483,000 conditions in 1.4 GB. One row in a hundred is an exact copy of one that is up to
+//! half a million rows away. Observations fall on 10,433 days, encounters for a symptom on 2,558; the last days have
+//! seven times as many as the first ones. Rows are ordered by patient and encounter, not by day.
 
 mod dice;
 mod rows;
@@ -25,15 +25,15 @@ use crate::files;
 
 /// Changes whenever the bytes for the same scale and seed do.
 const VERSION: u32 = 1;
-/// Says what a folder was generated with.
+/// The file that records the recipe of a folder.
 const LABEL: &str = "generated.json";
 
-/// Rows that one thread makes at a time.
+/// The number of rows that one thread generates at a time.
 const CHUNK: u64 = 1 << 15;
-/// A copy stands less than this many chunks behind the row it is a copy of.
+/// A copy is less than this many chunks behind its original.
 const REACH: u64 = 16;
 
-/// What is generated: how much, and which of all the possible tables of that size.
+/// What to generate: the size and the seed.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
     /// 1 for 1.4 GB.
@@ -108,12 +108,11 @@ impl Table {
     }
 }
 
-/// Writes the tables into a folder, which is created, and labels it with the recipe. What was generated there before is
-/// replaced.
+/// Writes the tables into a folder, which is created, and records the recipe. Replaces tables that were generated there
+/// before.
 ///
 /// # Errors
-/// `Usage` for a scale without rows, or for a folder with tables that somebody else brought; `Unexpected` if a file
-/// cannot be written.
+/// `Usage` for a scale without rows, or for a folder with foreign tables; `Unexpected` if a file cannot be written.
 pub fn generate(recipe: Recipe, folder: &Path, threads: usize) -> Result<()> {
     let world = World::new(recipe)?;
     let label = folder.join(LABEL);
@@ -137,14 +136,14 @@ pub fn generate(recipe: Recipe, folder: &Path, threads: usize) -> Result<()> {
     files::write(&label, text + "\n")
 }
 
-/// What a folder holds.
+/// The contents of a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
     /// Not all of the tables.
     Nothing,
-    /// What the recipe makes.
+    /// The tables of the recipe.
     Ours,
-    /// Tables that somebody else brought.
+    /// Foreign tables.
     Foreign,
 }
 
@@ -171,7 +170,7 @@ pub fn find(recipe: Recipe, folder: &Path) -> Result<Found> {
 }
 
 impl World {
-    /// The copies that stand in a chunk: before which of its rows, and of which row.
+    /// The copies in a chunk: the row before which each is inserted, and its original.
     fn copies(&self, table: Table, chunk: u64) -> Vec<(u64, u64)> {
         let (unique, copies) = self.sizes[table as usize];
         let bounds = |chunk: u64| (chunk * CHUNK, ((chunk + 1) * CHUNK).min(unique));
@@ -211,7 +210,7 @@ impl World {
     }
 }
 
-/// Threads make chunks in turn; this one writes them in order.
+/// Threads generate chunks in turn; this one writes them in order.
 fn write(world: &World, table: Table, to: impl Write, threads: usize) -> std::io::Result<()> {
     let chunks = world.unique(table).div_ceil(CHUNK);
     let mut file = BufWriter::new(to);
@@ -222,7 +221,7 @@ fn write(world: &World, table: Table, to: impl Write, threads: usize) -> std::io
                 let (sender, receiver): (SyncSender<_>, _) = sync_channel(1);
                 scope.spawn(move || {
                     for chunk in (first..chunks).step_by(threads.max(1)) {
-                        // Nobody listens any more if writing failed.
+                        // The receiver is gone if writing failed.
                         if sender.send(world.chunk(table, chunk)).is_err() {
                             return;
                         }

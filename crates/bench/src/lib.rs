@@ -5,7 +5,7 @@
 //! cargo run --release -p hardtack-bench -- elt --scale 1
 //! ```
 
-#![expect(clippy::disallowed_methods, reason = "no job: it generates, measures and compares local files")]
+#![expect(clippy::disallowed_methods, reason = "not a job: it generates, measures and compares local files")]
 
 mod check;
 mod elt;
@@ -63,7 +63,7 @@ enum Action {
     },
 }
 
-/// Runs the command with these arguments (the first is the program's name), and says how the process should exit.
+/// Runs the command with these arguments (the first is the program's name), and returns the exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
@@ -103,7 +103,7 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Tells a person how it goes.
+/// Shows progress to a person.
 fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -1,6 +1,6 @@
 //! The `hardtack-bench` command.
 
-#[expect(clippy::disallowed_methods, reason = "this is where the command line comes in")]
+#[expect(clippy::disallowed_methods, reason = "reads the command line")]
 fn main() -> std::process::ExitCode {
     hardtack_bench::main(std::env::args_os())
 }

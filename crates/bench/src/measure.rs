@@ -1,7 +1,7 @@
-//! What a process took, as the operating system counts it.
+//! Measures a process by the operating system's accounting.
 //!
-//! A process inherits the peak memory of the one that starts it, at least until it has called `exec`; so this command,
-//! which may hold a lot, starts a small copy of itself that starts and measures the process.
+//! A process inherits the peak memory of its parent, at least until it calls `exec`. So this command, which may hold a
+//! lot, starts a small copy of itself that starts and measures the process.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -16,26 +16,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::files;
 
-/// What a process took, its children included.
+/// The resources of a process, including its children.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
     /// Seconds from start to end.
     pub wall: f64,
     /// Processor seconds, of the process and of the system on its behalf.
     pub cpu: f64,
-    /// The most memory that was resident at a time, in bytes.
+    /// The peak resident memory, in bytes.
     pub peak: u64,
 }
 
-/// What the small copy reports.
+/// The report of the small copy.
 #[derive(Debug, Serialize, Deserialize)]
 struct Report {
     usage: Usage,
-    /// How the process ended, if not well.
+    /// How the process failed, if it did.
     failure: Option<String>,
 }
 
-/// What would change a job behind our back.
+/// Environment variables that would influence a job.
 const NOT_INHERITED: [&str; 9] = [
     "HARDTACK_DRY_RUN",
     "HARDTACK_FSYNC",
@@ -48,15 +48,15 @@ const NOT_INHERITED: [&str; 9] = [
     "POLARS_MAX_THREADS",
 ];
 
-/// Runs a program to its end through a small copy of this command, with what it says in the file `log`.
+/// Runs a program through a small copy of this command, with its output in the file `log`.
 ///
 /// # Errors
-/// `Unexpected` if the program cannot be started or fails; the error has the end of what it said.
+/// `Unexpected` if the program cannot be started or fails; the error has the end of its output.
 pub(crate) fn measure(program: &[OsString], log: &Path) -> Result<Usage> {
     let this = std::env::current_exe().map_err(files::failed("this command does not find itself", Path::new("?")))?;
     let mut command = Command::new(&this);
     command.arg("measure").arg(log).arg("--").args(program).stdin(Stdio::null()).stderr(Stdio::inherit());
-    // Compiled Python would be left beside the scripts.
+    // Otherwise compiled Python would be left beside the scripts.
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     for name in NOT_INHERITED {
         command.env_remove(name);
@@ -72,7 +72,7 @@ pub(crate) fn measure(program: &[OsString], log: &Path) -> Result<Usage> {
     }
 }
 
-/// What the small copy does: prints a [`Report`] as JSON.
+/// The work of the small copy: prints a [`Report`] as JSON.
 pub(crate) fn measure_here(program: &[OsString], log: &Path) -> Result<String> {
     let file = File::create(log).map_err(files::failed("cannot create a file", log))?;
     let same = file.try_clone().map_err(files::failed("cannot create a file", log))?;
@@ -101,13 +101,13 @@ fn shown(program: &[OsString]) -> String {
     program.iter().map(|part| part.display().to_string()).collect::<Vec<_>>().join(" ")
 }
 
-/// The end of a log; errors stand there.
+/// The end of a log, where errors are.
 fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(8)..].join("\n  ")
 }
 
-/// Runs a program that is not measured, and returns what it prints.
+/// Runs a program without measuring it, and returns its output.
 pub(crate) fn ask(program: &OsStr, args: &[&OsStr]) -> Result<String, String> {
     match Command::new(program).args(args).stdin(Stdio::null()).output() {
         Err(e) => Err(format!("{}: {e}", program.display())),

@@ -1,4 +1,4 @@
-//! What was measured, as tables and as JSON.
+//! The report, as tables and as JSON.
 
 use std::fmt;
 use std::path::Path;
@@ -19,21 +19,21 @@ pub struct Measured {
     pub engine: String,
     /// From 0.
     pub round: u32,
-    /// What it took.
+    /// Its resources.
     #[serde(flatten)]
     pub usage: Usage,
-    /// How many files it wrote.
+    /// The number of files it wrote.
     pub files: u64,
 }
 
-/// All that was measured and found.
+/// All measurements and problems.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
-    /// What the data is, for example `scale 1, seed 42`.
+    /// A description of the data, for example `scale 1, seed 42`.
     pub data: String,
-    /// How many threads each engine had.
+    /// The number of threads of each engine.
     pub threads: usize,
-    /// What kind of file system the results went to.
+    /// The kind of file system for the results.
     pub written_to: String,
     /// Each engine and its version.
     pub versions: Vec<(String, String)>,
@@ -41,12 +41,12 @@ pub struct Report {
     pub left_out: Vec<(String, String)>,
     /// The runs, in order.
     pub measured: Vec<Measured>,
-    /// Runs that failed, results that differ.
+    /// Failed runs and differing results.
     pub problems: Vec<String>,
 }
 
 impl Report {
-    /// One without runs; `out` is where results will go, `engines` those that are there and those that are not.
+    /// A report without runs; `out` is the folder for results, `engines` are the available and the missing ones.
     pub(crate) fn new(data: String, out: &Path, threads: usize, engines: &[(&Engine, Result<String, String>)]) -> Self {
         let is_there = |(engine, found): &(&Engine, Result<_, _>)| Some((engine.to_string(), found.clone().ok()?));
         let is_not = |(engine, found): &(&Engine, Result<_, _>)| Some((engine.to_string(), found.clone().err()?));
@@ -65,7 +65,7 @@ impl Report {
         }
     }
 
-    /// Notes and tells what went wrong with these engines at a case; not again if it does in the next round.
+    /// Records and prints a problem of these engines in a case, once for all rounds.
     pub(crate) fn problem(&mut self, case: Case, engines: &[&Engine], what: String) {
         let engines: Vec<_> = engines.iter().map(|engine| engine.to_string()).collect();
         let problem = format!("{}, {}: {what}", case.name(), engines.join(" and "));
@@ -75,7 +75,7 @@ impl Report {
         }
     }
 
-    /// All of it as JSON, times in seconds and memory in bytes.
+    /// The report as JSON, with times in seconds and memory in bytes.
     ///
     /// # Errors
     /// None that is known.
@@ -186,7 +186,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Writes a Markdown table whose columns stand below one another; the first row is the head.
+/// Writes a Markdown table with aligned columns; the first row is the header.
 fn write_table(f: &mut fmt::Formatter<'_>, rows: &[String]) -> fmt::Result {
     let cells: Vec<Vec<&str>> = rows.iter().map(|row| row.split(" | ").collect()).collect();
     let widths: Vec<usize> =

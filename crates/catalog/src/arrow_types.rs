@@ -142,7 +142,7 @@ impl HiveType {
 }
 
 fn no_hive_type(arrow: &DataType) -> Error {
-    Error::usage(format!("Hive has no type for Arrow's {arrow}; cast it to one that Hive knows, a string say"))
+    Error::usage(format!("Hive has no type for Arrow's {arrow}; cast it to one that Hive has, such as a string"))
 }
 
 #[cfg(test)]
@@ -188,7 +188,7 @@ mod tests {
         let error = HiveType::of(&Field::new("f", arrow.clone(), true)).unwrap_err();
         assert_eq!(
             error.to_string(),
-            format!("Hive has no type for Arrow's {arrow}; cast it to one that Hive knows, a string say (field: f)")
+            format!("Hive has no type for Arrow's {arrow}; cast it to one that Hive has, such as a string (field: f)")
         );
     }
 

@@ -10,7 +10,7 @@ use hardtack_core::Result;
 
 use crate::conflict::Conflict;
 use crate::predicate::Predicate;
-use crate::table::{Database, Partition, Table};
+use crate::table::{Database, Partition, TableDescription};
 
 /// Partitions in pages, each fetched on demand. An empty page need not be the last.
 pub type PartitionPages = BoxStream<'static, Result<Vec<Partition>>>;
@@ -18,7 +18,7 @@ pub type PartitionPages = BoxStream<'static, Result<Vec<Partition>>>;
 /// Databases, tables and partitions by name.
 ///
 /// Names are case-insensitive and stored in lower case. Descriptions are checked before they are written (see
-/// [`Table::checked`]): an implementation accepts exactly what Glue accepts.
+/// [`TableDescription::checked`]): an implementation accepts exactly what Glue accepts.
 ///
 /// Errors name `database.table` and the partition. Their kinds are [`NotFound`](hardtack_core::ErrorKind::NotFound) if
 /// something does not exist, [`Conflict`](hardtack_core::ErrorKind::Conflict) if it exists already or was changed
@@ -47,35 +47,35 @@ pub trait Catalog: Debug + Send + Sync {
     async fn drop_database(&self, name: &str) -> Result<()>;
 
     /// Creates a table and ignores its version. Conflict if it exists.
-    async fn create_table(&self, table: &Table) -> Result<()>;
+    async fn create_table(&self, table: &TableDescription) -> Result<()>;
 
     /// The table of this name, with its version.
-    async fn get_table(&self, database: &str, name: &str) -> Result<Table>;
+    async fn get_table(&self, database: &str, name: &str) -> Result<TableDescription>;
 
     /// All tables of a database, by name.
-    async fn list_tables(&self, database: &str) -> Result<Vec<Table>>;
+    async fn list_tables(&self, database: &str) -> Result<Vec<TableDescription>>;
 
     /// Replaces a table's description if its version is still the one that was read; Conflict otherwise. The names of
     /// the partition keys cannot be changed. Partitions stay as they are.
-    async fn update_table(&self, table: &Table) -> Result<()>;
+    async fn update_table(&self, table: &TableDescription) -> Result<()>;
 
     /// Drops a table and its partitions from the catalog. Files stay.
     async fn drop_table(&self, database: &str, name: &str) -> Result<()>;
 
     /// The existing partitions among those with these values, in any order.
-    async fn get_partitions(&self, table: &Table, values: &[Vec<String>]) -> Result<Vec<Partition>>;
+    async fn get_partitions(&self, table: &TableDescription, values: &[Vec<String>]) -> Result<Vec<Partition>>;
 
     /// The partitions that a predicate selects, in any order. No request is sent before the first page is polled.
-    fn list_partitions(&self, table: &Table, predicate: &Predicate) -> PartitionPages;
+    fn list_partitions(&self, table: &TableDescription, predicate: &Predicate) -> PartitionPages;
 
     /// Adds partitions. One that exists with the same content is left alone; with different content it is a Conflict.
-    async fn add_partitions(&self, table: &Table, partitions: &[Partition]) -> Result<()>;
+    async fn add_partitions(&self, table: &TableDescription, partitions: &[Partition]) -> Result<()>;
 
     /// Replaces partitions, each in one step: a reader sees the old or the new one. Not found if one is missing.
-    async fn update_partitions(&self, table: &Table, partitions: &[Partition]) -> Result<()>;
+    async fn update_partitions(&self, table: &TableDescription, partitions: &[Partition]) -> Result<()>;
 
     /// Drops the partitions with these values from the catalog, and ignores those that do not exist. Files stay.
-    async fn drop_partitions(&self, table: &Table, values: &[Vec<String>]) -> Result<()>;
+    async fn drop_partitions(&self, table: &TableDescription, values: &[Vec<String>]) -> Result<()>;
 }
 
 /// Operations on top of any [`Catalog`].
@@ -87,12 +87,12 @@ pub trait CatalogExt: Catalog {
     }
 
     /// Creates a table unless it exists; says whether it was created.
-    async fn ensure_table(&self, table: &Table) -> Result<bool> {
+    async fn ensure_table(&self, table: &TableDescription) -> Result<bool> {
         created(self.create_table(table).await)
     }
 
     /// All partitions that a predicate selects, sorted by their values.
-    async fn all_partitions(&self, table: &Table, predicate: &Predicate) -> Result<Vec<Partition>> {
+    async fn all_partitions(&self, table: &TableDescription, predicate: &Predicate) -> Result<Vec<Partition>> {
         let mut partitions: Vec<Partition> = self.list_partitions(table, predicate).try_concat().await?;
         partitions.sort_by(|a, b| a.values.cmp(&b.values));
         Ok(partitions)
@@ -100,7 +100,7 @@ pub trait CatalogExt: Catalog {
 
     /// Adds partitions, or replaces those that exist with different content. Returns the values of those that were
     /// added. Sinks publish with it: repeating it changes nothing.
-    async fn put_partitions(&self, table: &Table, partitions: &[Partition]) -> Result<Vec<Vec<String>>> {
+    async fn put_partitions(&self, table: &TableDescription, partitions: &[Partition]) -> Result<Vec<Vec<String>>> {
         let partitions = table.addressed().check_partitions(partitions)?;
         let values: Vec<Vec<String>> = partitions.iter().map(|p| p.values.clone()).collect();
         let there = self.get_partitions(table, &values).await?;
@@ -140,7 +140,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_put_that_is_there_however_the_job_spells_it() {
-        let mut table = Table::new("Lake", "Sales", &TableFormat::Parquet, "s3://lake/sales")
+        let mut table = TableDescription::new("Lake", "Sales", &TableFormat::Parquet, "s3://lake/sales")
             .with_columns([Column::foreign("Id", "bigint")])
             .with_partition_keys([Column::foreign("Year", "int")]);
         table.storage.columns[0].comment = Some(String::new());

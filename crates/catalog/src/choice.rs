@@ -64,7 +64,7 @@ async fn open_glue(id: Option<&str>) -> Result<Arc<dyn Catalog>> {
 }
 
 #[cfg(not(feature = "aws"))]
-#[expect(clippy::unused_async, reason = "with the feature `aws` it waits for the configuration")]
+#[expect(clippy::unused_async, reason = "with the feature `aws` it awaits the configuration")]
 async fn open_glue(_: Option<&str>) -> Result<Arc<dyn Catalog>> {
     Err(built_without("aws"))
 }
@@ -81,7 +81,7 @@ impl FromStr for CatalogChoice {
     fn from_str(text: &str) -> Result<Self> {
         let invalid = |why: &str| {
             Error::usage(format!(
-                "`{text}` is no catalog: {why}; wanted is `embedded`, `embedded:PATH`, `glue` or `glue:CATALOG_ID`"
+                "`{text}` is not a catalog: {why}; expected `embedded`, `embedded:PATH`, `glue` or `glue:CATALOG_ID`"
             ))
         };
         let (kind, rest) = text.split_once(':').map_or((text, None), |(kind, rest)| (kind, Some(rest)));
@@ -135,8 +135,8 @@ mod tests {
     #[test]
     fn refuses() {
         let refuse = |text: &str| text.parse::<CatalogChoice>().unwrap_err();
-        insta::assert_snapshot!(refuse("hive"), @"`hive` is no catalog: there is no kind `hive`; wanted is `embedded`, `embedded:PATH`, `glue` or `glue:CATALOG_ID`");
-        insta::assert_snapshot!(refuse("embedded:"), @"`embedded:` is no catalog: nothing follows the colon; wanted is `embedded`, `embedded:PATH`, `glue` or `glue:CATALOG_ID`");
+        insta::assert_snapshot!(refuse("hive"), @"`hive` is not a catalog: there is no kind `hive`; expected `embedded`, `embedded:PATH`, `glue` or `glue:CATALOG_ID`");
+        insta::assert_snapshot!(refuse("embedded:"), @"`embedded:` is not a catalog: nothing follows the colon; expected `embedded`, `embedded:PATH`, `glue` or `glue:CATALOG_ID`");
         insta::assert_snapshot!(refuse("embedded:ftp://x"), @"`ftp://x` is not a location: the scheme `ftp` is unknown; wanted is a URL or path such as `s3://my-bucket/lake`, `file:///data/lake` or `fixtures/lake`");
     }
 

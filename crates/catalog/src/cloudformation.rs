@@ -93,10 +93,10 @@ fn parse(template: &str) -> Result<Node> {
     // JSON is almost a subset of YAML, but not quite (surrogate pairs, tabs), and its own parser gives better errors.
     if text.trim_start().starts_with('{') {
         let json: Value = serde_json::from_str(text)
-            .map_err(|e| Error::usage("the CloudFormation template is no valid JSON").because(e))?;
+            .map_err(|e| Error::usage("the CloudFormation template is not valid JSON").because(e))?;
         return Ok(from_json(json));
     }
-    let invalid = || Error::usage("the CloudFormation template is no valid YAML");
+    let invalid = || Error::usage("the CloudFormation template is not valid YAML");
     let documents = Yaml::load_from_str(text).map_err(|e| invalid().because(e))?;
     match <[Yaml; 1]>::try_from(documents) {
         Ok([document]) => from_yaml(document),
@@ -126,7 +126,7 @@ fn from_yaml(yaml: Yaml<'_>) -> Result<Node> {
         Yaml::Mapping(entries) => {
             let entry = |(key, value)| match from_yaml(key)? {
                 Node::Text(key) => Ok((key, from_yaml(value)?)),
-                _ => Err(Error::usage("the CloudFormation template has a key that is no text")),
+                _ => Err(Error::usage("the CloudFormation template has a key that is not a text")),
             };
             Node::map(entries.into_iter().map(entry).collect::<Result<_>>()?)
         }
@@ -274,7 +274,7 @@ fn unresolved(what: &str, node: &Node) -> Error {
             "{what} depends on the deployment (`!{function}`), but a contract has to be known before; write it out, or \
              give the parameter a default"
         )),
-        _ => Error::usage(format!("{what} is not what CloudFormation wants there")),
+        _ => Error::usage(format!("{what} is not what CloudFormation expects there")),
     }
 }
 
@@ -395,7 +395,7 @@ Resources:
     #[case("[{Name: a, Type: int}, {Name: A, Type: int}]", "this column is declared twice (column: A, table: T)")]
     #[case("[{Type: int}]", "this column has no `Name` (column: Columns[0], table: T)")]
     #[case("[{Name: a}]", "this column has no `Type` (column: a, table: T)")]
-    #[case("[a]", "the column is not what CloudFormation wants there (column: Columns[0], table: T)")]
+    #[case("[a]", "the column is not what CloudFormation expects there (column: Columns[0], table: T)")]
     #[case("[]", "this Glue table declares no columns (table: T)")]
     #[case(
         "[{Name: a, Type: !ImportValue x}]",
@@ -420,10 +420,10 @@ Resources:
          Twin (twin), Twin2 (twin))"
     )]
     #[case("Resources: {}", "the CloudFormation template has no such Glue table (table: author, tables: none)")]
-    #[case("a: [", "the CloudFormation template is no valid YAML: ")]
-    #[case("a: 1\na: 2", "the CloudFormation template is no valid YAML: ")]
-    #[case("---\na: 1\n---\nb: 2", "the CloudFormation template is no valid YAML: it has 2 documents")]
-    #[case("{\"a\": 1,}", "the CloudFormation template is no valid JSON: trailing comma at line 1 column 9")]
+    #[case("a: [", "the CloudFormation template is not valid YAML: ")]
+    #[case("a: 1\na: 2", "the CloudFormation template is not valid YAML: ")]
+    #[case("---\na: 1\n---\nb: 2", "the CloudFormation template is not valid YAML: it has 2 documents")]
+    #[case("{\"a\": 1,}", "the CloudFormation template is not valid JSON: trailing comma at line 1 column 9")]
     fn an_unknown_table_lists_those_there_are(#[case] template: &str, #[case] message: &str) {
         let chain = schema_from_cloudformation(template, "author").unwrap_err().chain();
         assert!(chain.starts_with(message), "{chain}");

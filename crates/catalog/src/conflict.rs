@@ -79,7 +79,7 @@ pub(crate) fn table_changed(name: &str, expected: &str, found: Option<&str>) -> 
 pub(crate) struct Failures(Vec<(String, Error)>);
 
 /// How many failed items an error names.
-const NAMED: usize = 5;
+const MAX_NAMED: usize = 5;
 
 impl Failures {
     pub(crate) fn add(&mut self, partition: String, error: Error) {
@@ -96,9 +96,9 @@ impl Failures {
         }) else {
             return Ok(());
         };
-        let mut names: Vec<&str> = self.0.iter().take(NAMED).map(|(name, _)| name.as_str()).collect();
-        let more = format!("{} more", count.saturating_sub(NAMED));
-        if count > NAMED {
+        let mut names: Vec<&str> = self.0.iter().take(MAX_NAMED).map(|(name, _)| name.as_str()).collect();
+        let more = format!("{} more", count.saturating_sub(MAX_NAMED));
+        if count > MAX_NAMED {
             names.push(&more);
         }
         let names = names.join(", ");

@@ -16,7 +16,7 @@
 //!
 //! conformance_tests!(on_sqlite);
 //! ```
-#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a check panics where the contract is broken")]
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a check panics if the contract is broken")]
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -28,7 +28,7 @@ use hardtack_core::{Error, ErrorKind, Result};
 
 use crate::{
     Catalog, CatalogExt, Column, Comparison, Conflict, CsvFormat, Database, NULL_PARTITION, Partition, Predicate,
-    Table, TableFormat, schema_from_catalog,
+    TableDescription, TableFormat, schema_from_catalog,
 };
 
 /// One check of the suite.
@@ -162,8 +162,8 @@ fn strings<const N: usize>(values: [&str; N]) -> Vec<String> {
 }
 
 /// A table `<prefix>.sales` with keys `year: int` and `city: string`.
-fn sales(prefix: &str) -> Table {
-    Table::new(prefix, "sales", &TableFormat::Parquet, "s3://lake/sales")
+fn sales(prefix: &str) -> TableDescription {
+    TableDescription::new(prefix, "sales", &TableFormat::Parquet, "s3://lake/sales")
         .with_columns([column("id", "bigint"), column("amount", "decimal(10,2)")])
         .with_partition_keys([column("year", "int"), column("city", "string")])
 }
@@ -173,21 +173,21 @@ async fn database(catalog: &dyn Catalog, name: &str) {
 }
 
 /// Creates a table and its database, and reads it.
-async fn created(catalog: &dyn Catalog, table: &Table) -> Table {
+async fn created(catalog: &dyn Catalog, table: &TableDescription) -> TableDescription {
     catalog.ensure_database(&Database::new(&table.database)).await.unwrap();
     catalog.create_table(table).await.unwrap();
     catalog.get_table(&table.database, &table.name).await.unwrap()
 }
 
-fn partition(table: &Table, year: usize, city: &str) -> Partition {
+fn partition(table: &TableDescription, year: usize, city: &str) -> Partition {
     table.partition([year.to_string(), city.to_owned()], format!("s3://lake/sales/{year}/{city}"))
 }
 
-async fn all(catalog: &dyn Catalog, table: &Table) -> Vec<Partition> {
+async fn all(catalog: &dyn Catalog, table: &TableDescription) -> Vec<Partition> {
     catalog.all_partitions(table, &Predicate::all()).await.unwrap()
 }
 
-async fn years(catalog: &dyn Catalog, table: &Table, predicate: Predicate) -> Vec<usize> {
+async fn years(catalog: &dyn Catalog, table: &TableDescription, predicate: Predicate) -> Vec<usize> {
     let found =
         catalog.all_partitions(table, &predicate).await.unwrap_or_else(|e| panic!("{predicate}: {}", e.chain()));
     let mut years: Vec<usize> = found.iter().map(|p| p.values[0].parse().unwrap()).collect();
@@ -281,7 +281,8 @@ async fn every_type_of_column_comes_back(catalog: &dyn Catalog, prefix: &str) {
     columns.push(column("größe", "double"));
     columns.push(column("two words", "string"));
     let table =
-        created(catalog, &Table { storage: sales(prefix).storage, ..sales(prefix) }.with_columns(columns)).await;
+        created(catalog, &TableDescription { storage: sales(prefix).storage, ..sales(prefix) }.with_columns(columns))
+            .await;
     assert_eq!(table.storage.columns.iter().take(types.len()).map(|c| &c.data_type).collect::<Vec<_>>(), types);
     assert_eq!(
         table.storage.columns[types.len()..].iter().map(|c| &c.name).collect::<Vec<_>>(),
@@ -305,12 +306,13 @@ async fn formats_come_back(catalog: &dyn Catalog, prefix: &str) {
     let formats =
         [TableFormat::Parquet, TableFormat::Json, TableFormat::Avro, TableFormat::csv(), TableFormat::Csv(plain)];
     for (i, format) in formats.into_iter().enumerate() {
-        let table = Table::new(prefix, format!("t{i}"), &format, "s3://lake/t").with_columns([column("a", "int")]);
+        let table =
+            TableDescription::new(prefix, format!("t{i}"), &format, "s3://lake/t").with_columns([column("a", "int")]);
         let found = created(catalog, &table).await;
         assert_eq!(found.format().unwrap(), format);
         assert_eq!(found.parameters["classification"], format.classification());
         assert_eq!(found.parameters["EXTERNAL"], "TRUE");
-        assert_eq!(found.table_type.as_deref(), Some(Table::EXTERNAL));
+        assert_eq!(found.table_type.as_deref(), Some(TableDescription::EXTERNAL));
     }
 }
 
@@ -363,7 +365,7 @@ async fn names_are_caseless(catalog: &dyn Catalog, prefix: &str) {
 
 async fn what_is_not_there_is_not_found(catalog: &dyn Catalog, prefix: &str) {
     let missing = ErrorKind::NotFound;
-    let table = Table { version: Some("1".to_owned()), ..sales(prefix) };
+    let table = TableDescription { version: Some("1".to_owned()), ..sales(prefix) };
     let name = table.qualified_name();
     assert_kind(catalog.get_database(prefix).await, missing, &[prefix]);
     assert_kind(catalog.drop_database(prefix).await, missing, &[prefix]);
@@ -395,7 +397,7 @@ async fn what_is_there_is_not_created_again(catalog: &dyn Catalog, prefix: &str)
 
 async fn what_glue_would_not_take_is_refused(catalog: &dyn Catalog, prefix: &str) {
     database(catalog, prefix).await;
-    let refused = |change: fn(&mut Table)| {
+    let refused = |change: fn(&mut TableDescription)| {
         let mut table = sales(prefix);
         change(&mut table);
         async move { assert_kind(catalog.create_table(&table).await, ErrorKind::Usage, &[]) }
@@ -425,7 +427,7 @@ async fn lists_are_sorted_and_complete(catalog: &dyn Catalog, prefix: &str) {
     assert_eq!(catalog.list_tables(&database).await.unwrap(), []);
     let mut tables = Vec::new();
     for i in (0..120).rev() {
-        let table = Table { name: format!("t{i:03}"), ..sales(&database) };
+        let table = TableDescription { name: format!("t{i:03}"), ..sales(&database) };
         catalog.create_table(&table).await.unwrap();
         tables.push(table.name);
     }
@@ -490,7 +492,8 @@ async fn of_many_creators_one_wins(catalog: &dyn Catalog, prefix: &str) {
     let lake = Database::new(prefix);
     let won = join_all((0..8).map(|_| catalog.ensure_database(&lake))).await;
     assert_eq!(won.into_iter().filter(|w| *w.as_ref().unwrap()).count(), 1);
-    let tables: Vec<Table> = (0..8).map(|i| sales(prefix).with_parameter("creator", i.to_string())).collect();
+    let tables: Vec<TableDescription> =
+        (0..8).map(|i| sales(prefix).with_parameter("creator", i.to_string())).collect();
     let won = join_all(tables.iter().map(|table| catalog.ensure_table(table))).await;
     let winners: Vec<usize> = won.iter().enumerate().filter(|(_, w)| *w.as_ref().unwrap()).map(|(i, _)| i).collect();
     assert_eq!(winners.len(), 1);
@@ -547,7 +550,7 @@ async fn partitions_in_any_number(catalog: &dyn Catalog, prefix: &str) {
 
     catalog.drop_partitions(&table, &values[..MANY - 1]).await.unwrap();
     assert_eq!(all(catalog, &table).await, rebuilt[MANY - 1..]);
-    // Those that are gone are not missed.
+    // Missing partitions are ignored.
     catalog.drop_partitions(&table, &values).await.unwrap();
     assert_eq!(all(catalog, &table).await, []);
 
@@ -662,7 +665,7 @@ async fn predicates_compare_as_the_keys_type(catalog: &dyn Catalog, prefix: &str
     use Comparison::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
     let keys = [column("n", "int"), column("city", "string"), column("day", "date"), column("price", "decimal(10,2)")];
     let table = created(catalog, &sales(prefix).with_partition_keys(keys)).await;
-    // 9 comes before 10 as a number and after it as a text.
+    // 9 precedes 10 as a number and follows it as a text.
     let rows = [
         ["9", "9", "2026-06-30", "9.50"],
         ["10", "10", "2026-07-01", "10.25"],
@@ -725,7 +728,7 @@ async fn lists_come_in_pages(catalog: &dyn Catalog, prefix: &str) {
     let pages: Vec<Vec<Partition>> = catalog.list_partitions(&table, &Predicate::all()).try_collect().await.unwrap();
     assert!(pages.len() > 1, "{MANY} partitions came in one page");
     assert_eq!(pages.iter().map(Vec::len).sum::<usize>(), MANY);
-    // Whoever has seen enough asks for no more, and a list can be read while partitions come and go.
+    // A caller may stop early, and a list can be read while partitions are added and dropped.
     let mut pages = catalog.list_partitions(&table, &Predicate::all());
     let first = pages.next().await.unwrap().unwrap();
     catalog.drop_partitions(&table, &[first[0].values.clone()]).await.unwrap();

@@ -1,4 +1,4 @@
-//! How sources and sinks come by the catalog of their run.
+//! How sources and sinks get the catalog of their run.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 
 use crate::{Catalog, CatalogChoice};
 
-/// The catalog of a run, opened when it is first asked for: a job that names no table needs none. It travels as an
+/// The catalog of a run, opened on first use: a job that names no table needs none. It is an
 /// [extension](hardtack_core::JobContextBuilder::extension) of the context.
 ///
 /// ```
@@ -32,12 +32,12 @@ pub struct CatalogHandle {
 }
 
 impl CatalogHandle {
-    /// A catalog that is open already.
+    /// A handle to an open catalog.
     pub fn new(catalog: Arc<dyn Catalog>) -> Self {
         Self { identity: format!("{catalog:?}"), chosen: None, open: OnceCell::new_with(Some(catalog)) }
     }
 
-    /// A catalog to be opened when it is first asked for; `state` is where an embedded one is by default.
+    /// A handle to a catalog that is opened on first use; `state` is the default location of an embedded one.
     pub fn chosen(choice: CatalogChoice, state: Location) -> Self {
         let identity = match &choice {
             CatalogChoice::Embedded(Some(path)) => CatalogChoice::Embedded(Some(absolute(path))).to_string(),
@@ -46,12 +46,12 @@ impl CatalogHandle {
         Self { identity, chosen: Some((choice, state)), open: OnceCell::new() }
     }
 
-    /// Which catalog this is, in words. A run that saves to tables keeps it in its commit record, and a process that
-    /// finishes that run for it refuses to do so with another catalog.
+    /// The identity of the catalog. A run that saves to tables stores it in its commit record, and a process that rolls
+    /// that run forward refuses to do so with another catalog.
     ///
-    /// The embedded catalog of a state location is just `embedded`, wherever that is: the record is at the same location
-    /// and moves with it. One elsewhere is named by its whole path. `glue` and `glue:CATALOG_ID` are as they were given;
-    /// of which account and region `glue` is, the environment says, and this does not.
+    /// The embedded catalog at the state location is just `embedded`, wherever that is: the record is at the same
+    /// location and moves with it. One elsewhere is identified by its full path. `glue` and `glue:CATALOG_ID` are as
+    /// given; the account and region of `glue` depend on the environment and are not part of the identity.
     pub fn identity(&self) -> &str {
         &self.identity
     }
@@ -59,7 +59,7 @@ impl CatalogHandle {
     /// The catalog.
     ///
     /// # Errors
-    /// Those of [`CatalogChoice::open`].
+    /// As for [`CatalogChoice::open`].
     pub async fn open(&self) -> Result<Arc<dyn Catalog>> {
         let open = async || match &self.chosen {
             Some((choice, state)) => choice.open(state).await,
@@ -74,13 +74,13 @@ fn absolute(path: &Location) -> Location {
     path.resolve().map_or_else(|_| path.clone(), |resolved| Location::of(&resolved.store, &resolved.path))
 }
 
-/// What has a catalog: [`Environment`], and so every context that dereferences to it.
+/// Access to the run's catalog, for [`Environment`] and the contexts that dereference to it.
 #[async_trait]
 pub trait CatalogOf {
     /// The catalog of this run.
     ///
     /// # Errors
-    /// [`Usage`](hardtack_core::ErrorKind::Usage) if the context has none, or those of [`CatalogChoice::open`].
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) if the context has none; also as for [`CatalogChoice::open`].
     async fn catalog(&self) -> Result<Arc<dyn Catalog>>;
 
     /// Its handle.

@@ -9,7 +9,7 @@ use hardtack_core::Result;
 
 use crate::catalog::{Catalog, PartitionPages};
 use crate::predicate::Predicate;
-use crate::table::{Database, Partition, Table};
+use crate::table::{Database, Partition, TableDescription};
 
 /// How often an operation was called, and how many items it transferred.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -74,23 +74,23 @@ impl Catalog for CountingCatalog {
         self.inner.drop_database(name).await
     }
 
-    async fn create_table(&self, table: &Table) -> Result<()> {
+    async fn create_table(&self, table: &TableDescription) -> Result<()> {
         self.counts.add("create_table", 1);
         self.inner.create_table(table).await
     }
 
-    async fn get_table(&self, database: &str, name: &str) -> Result<Table> {
+    async fn get_table(&self, database: &str, name: &str) -> Result<TableDescription> {
         self.counts.add("get_table", 1);
         self.inner.get_table(database, name).await
     }
 
-    async fn list_tables(&self, database: &str) -> Result<Vec<Table>> {
+    async fn list_tables(&self, database: &str) -> Result<Vec<TableDescription>> {
         let found = self.inner.list_tables(database).await;
         self.counts.add("list_tables", found.as_ref().map_or(0, Vec::len));
         found
     }
 
-    async fn update_table(&self, table: &Table) -> Result<()> {
+    async fn update_table(&self, table: &TableDescription) -> Result<()> {
         self.counts.add("update_table", 1);
         self.inner.update_table(table).await
     }
@@ -100,12 +100,12 @@ impl Catalog for CountingCatalog {
         self.inner.drop_table(database, name).await
     }
 
-    async fn get_partitions(&self, table: &Table, values: &[Vec<String>]) -> Result<Vec<Partition>> {
+    async fn get_partitions(&self, table: &TableDescription, values: &[Vec<String>]) -> Result<Vec<Partition>> {
         self.counts.add("get_partitions", values.len());
         self.inner.get_partitions(table, values).await
     }
 
-    fn list_partitions(&self, table: &Table, predicate: &Predicate) -> PartitionPages {
+    fn list_partitions(&self, table: &TableDescription, predicate: &Predicate) -> PartitionPages {
         let counts = Arc::clone(&self.counts);
         let count = move |page: &Result<Vec<Partition>>| {
             counts.add("list_partitions", page.as_ref().map_or(0, Vec::len));
@@ -113,17 +113,17 @@ impl Catalog for CountingCatalog {
         self.inner.list_partitions(table, predicate).inspect(count).boxed()
     }
 
-    async fn add_partitions(&self, table: &Table, partitions: &[Partition]) -> Result<()> {
+    async fn add_partitions(&self, table: &TableDescription, partitions: &[Partition]) -> Result<()> {
         self.counts.add("add_partitions", partitions.len());
         self.inner.add_partitions(table, partitions).await
     }
 
-    async fn update_partitions(&self, table: &Table, partitions: &[Partition]) -> Result<()> {
+    async fn update_partitions(&self, table: &TableDescription, partitions: &[Partition]) -> Result<()> {
         self.counts.add("update_partitions", partitions.len());
         self.inner.update_partitions(table, partitions).await
     }
 
-    async fn drop_partitions(&self, table: &Table, values: &[Vec<String>]) -> Result<()> {
+    async fn drop_partitions(&self, table: &TableDescription, values: &[Vec<String>]) -> Result<()> {
         self.counts.add("drop_partitions", values.len());
         self.inner.drop_partitions(table, values).await
     }

@@ -16,7 +16,7 @@ use crate::catalog::{Catalog, PartitionPages};
 use crate::conflict::{self, Conflict, Failures};
 use crate::name::folded;
 use crate::predicate::{BoundPredicate, Predicate};
-use crate::table::{Database, Partition, Table};
+use crate::table::{Database, Partition, TableDescription};
 
 /// A catalog in one SQLite file, for laptops, tests and machines that share a disk.
 ///
@@ -65,13 +65,13 @@ impl fmt::Display for Place {
 
 /// How long to wait for another process, and between two attempts to lock. SQLite's own handler backs off to a tenth of
 /// a second, so processes that write continuously starve the others.
-const PATIENCE: Duration = Duration::from_secs(30);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// Called while the file is locked; returns whether to try again.
 fn wait_for_lock(looks: i32) -> bool {
     std::thread::sleep(LOOK_AGAIN);
-    LOOK_AGAIN.saturating_mul(looks.unsigned_abs()) < PATIENCE
+    LOOK_AGAIN.saturating_mul(looks.unsigned_abs()) < LOCK_TIMEOUT
 }
 
 /// The number of partitions per page.
@@ -156,7 +156,7 @@ impl EmbeddedCatalog {
     ) -> Result<T> {
         let shared = Arc::clone(&self.0);
         let result = tokio::task::spawn_blocking(move || shared.run(behavior, work));
-        result.await.map_err(|e| Error::unexpected("the catalog's thread broke down").because(e))?
+        result.await.map_err(|e| Error::unexpected("the catalog's thread panicked").because(e))?
     }
 }
 
@@ -241,7 +241,7 @@ impl Shared {
             Place::Memory => Connection::open_in_memory()?,
             Place::File(path) => {
                 if let Some(folder) = path.parent() {
-                    #[expect(clippy::disallowed_methods, reason = "SQLite is on a file system or nowhere")]
+                    #[expect(clippy::disallowed_methods, reason = "SQLite needs a file system")]
                     std::fs::create_dir_all(folder).map_err(|e| {
                         Error::usage("the folder for the catalog cannot be created")
                             .with("folder", folder.display())
@@ -260,16 +260,16 @@ impl Shared {
                 (ErrorKind::Unavailable, "another process keeps the catalog locked; try again when it is done")
             }
             Some(ErrorCode::NotADatabase) => {
-                (ErrorKind::Usage, "this file is no catalog; name another one with `--catalog embedded:PATH`")
+                (ErrorKind::Usage, "this file is not a catalog; name another one with `--catalog embedded:PATH`")
             }
             Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
                 (ErrorKind::Usage, "the catalog cannot be opened for writing; check the path and its permissions")
             }
             Some(ErrorCode::DatabaseCorrupt) => {
-                (ErrorKind::Unexpected, "the catalog's file is damaged; restore it, or crawl the data anew")
+                (ErrorKind::Unexpected, "the catalog's file is damaged; restore it, or crawl the data again")
             }
             Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => {
-                (ErrorKind::Unavailable, "the disk does not take what is written to the catalog")
+                (ErrorKind::Unavailable, "the catalog cannot be written to the disk")
             }
             _ => (ErrorKind::Unexpected, "the catalog failed"),
         };
@@ -301,7 +301,7 @@ fn prepared(mut connection: Connection) -> Result<Connection, Failure> {
         }
         _ => {
             return Err(Failure::File(Error::usage(
-                "this SQLite file is no catalog; name another one with `--catalog embedded:PATH`",
+                "this SQLite file is not a catalog; name another one with `--catalog embedded:PATH`",
             )));
         }
     }
@@ -351,7 +351,7 @@ fn partition(transaction: &Transaction<'_>, id: i64, values: &str) -> Result<Opt
 /// The selected partitions among the [`PAGE`] that follow `after`, and where to continue, if there are more.
 fn page(
     transaction: &Transaction<'_>,
-    table: &Table,
+    table: &TableDescription,
     wanted: &BoundPredicate,
     after: &str,
 ) -> Result<(Vec<Partition>, Option<String>), Failure> {
@@ -419,7 +419,7 @@ impl Catalog for EmbeddedCatalog {
         .await
     }
 
-    async fn create_table(&self, table: &Table) -> Result<()> {
+    async fn create_table(&self, table: &TableDescription) -> Result<()> {
         let table = table.checked()?;
         self.write(move |transaction| {
             check_database(transaction, &table.database)?;
@@ -432,41 +432,41 @@ impl Catalog for EmbeddedCatalog {
         .await
     }
 
-    async fn get_table(&self, database: &str, name: &str) -> Result<Table> {
+    async fn get_table(&self, database: &str, name: &str) -> Result<TableDescription> {
         let (database, name) = (folded(database), folded(name));
         self.read(move |transaction| {
             let (id, number) = find(transaction, &database, &name)?;
             let query = "select description from tables where id = ?1";
             let text: String = transaction.query_row(query, [id], |row| row.get(0))?;
-            Ok(Table { version: Some(version(id, number)), ..from_json(&text)? })
+            Ok(TableDescription { version: Some(version(id, number)), ..from_json(&text)? })
         })
         .await
     }
 
-    async fn list_tables(&self, database: &str) -> Result<Vec<Table>> {
+    async fn list_tables(&self, database: &str) -> Result<Vec<TableDescription>> {
         let database = folded(database);
         self.read(move |transaction| {
             check_database(transaction, &database)?;
             let mut query =
                 transaction.prepare("select id, version, description from tables where database = ?1 order by name")?;
             let tables = query.query_and_then([&database], |row| {
-                let table: Table = from_json(&row.get::<_, String>(2)?)?;
-                Ok(Table { version: Some(version(row.get(0)?, row.get(1)?)), ..table })
+                let table: TableDescription = from_json(&row.get::<_, String>(2)?)?;
+                Ok(TableDescription { version: Some(version(row.get(0)?, row.get(1)?)), ..table })
             })?;
             tables.collect()
         })
         .await
     }
 
-    async fn update_table(&self, table: &Table) -> Result<()> {
+    async fn update_table(&self, table: &TableDescription) -> Result<()> {
         let table = table.checked_content()?;
         self.write(move |transaction| {
             let (id, number) = find(transaction, &table.database, &table.name)?;
             let query = "select description from tables where id = ?1";
             let text: String = transaction.query_row(query, [id], |row| row.get(0))?;
-            table.check_update(&Table { version: Some(version(id, number)), ..from_json(&text)? })?;
+            table.check_update(&TableDescription { version: Some(version(id, number)), ..from_json(&text)? })?;
             let update = "update tables set version = version + 1, description = ?2 where id = ?1";
-            let described = Table { version: None, ..table };
+            let described = TableDescription { version: None, ..table };
             transaction.execute(update, params![id, to_json(&described)?])?;
             Ok(())
         })
@@ -483,7 +483,7 @@ impl Catalog for EmbeddedCatalog {
         .await
     }
 
-    async fn get_partitions(&self, table: &Table, values: &[Vec<String>]) -> Result<Vec<Partition>> {
+    async fn get_partitions(&self, table: &TableDescription, values: &[Vec<String>]) -> Result<Vec<Partition>> {
         let table = table.addressed();
         let values: Vec<String> = values.iter().map(to_json).collect::<Result<_>>()?;
         self.read(move |transaction| {
@@ -493,7 +493,7 @@ impl Catalog for EmbeddedCatalog {
         .await
     }
 
-    fn list_partitions(&self, table: &Table, predicate: &Predicate) -> PartitionPages {
+    fn list_partitions(&self, table: &TableDescription, predicate: &Predicate) -> PartitionPages {
         let table = Arc::new(table.addressed());
         let wanted = match predicate.bind(&table) {
             Ok(wanted) => Arc::new(wanted),
@@ -510,19 +510,19 @@ impl Catalog for EmbeddedCatalog {
         .boxed()
     }
 
-    async fn add_partitions(&self, table: &Table, partitions: &[Partition]) -> Result<()> {
+    async fn add_partitions(&self, table: &TableDescription, partitions: &[Partition]) -> Result<()> {
         self.change_partitions("added", table, partitions, |transaction, id, values, partition| {
             let insert = "insert or ignore into partitions values (?1, ?2, ?3)";
             let added = transaction.prepare_cached(insert)?.execute(params![id, values, to_json(partition)?])?;
             if added == 1 || self::partition(transaction, id, values)?.as_ref() == Some(partition) {
                 return Ok(Ok(()));
             }
-            Ok(Err(Conflict::AlreadyExists.error("it is there already with another content; update it instead")))
+            Ok(Err(Conflict::AlreadyExists.error("it already exists with different content; update it instead")))
         })
         .await
     }
 
-    async fn update_partitions(&self, table: &Table, partitions: &[Partition]) -> Result<()> {
+    async fn update_partitions(&self, table: &TableDescription, partitions: &[Partition]) -> Result<()> {
         self.change_partitions("updated", table, partitions, |transaction, id, values, partition| {
             let update = "update partitions set description = ?3 where table_id = ?1 and partition_values = ?2";
             match transaction.prepare_cached(update)?.execute(params![id, values, to_json(partition)?])? {
@@ -533,7 +533,7 @@ impl Catalog for EmbeddedCatalog {
         .await
     }
 
-    async fn drop_partitions(&self, table: &Table, values: &[Vec<String>]) -> Result<()> {
+    async fn drop_partitions(&self, table: &TableDescription, values: &[Vec<String>]) -> Result<()> {
         let table = table.addressed();
         let values: Vec<String> = values.iter().map(to_json).collect::<Result<_>>()?;
         self.write(move |transaction| {
@@ -553,7 +553,7 @@ impl EmbeddedCatalog {
     async fn change_partitions(
         &self,
         verb: &'static str,
-        table: &Table,
+        table: &TableDescription,
         partitions: &[Partition],
         change: Change,
     ) -> Result<()> {

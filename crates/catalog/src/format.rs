@@ -72,7 +72,7 @@ const AVRO_SERDE: &str = "org.apache.hadoop.hive.serde2.avro.AvroSerDe";
 
 const CLASSIFICATION: &str = "classification";
 const HEADER_LINES: &str = "skip.header.line.count";
-/// Table parameters of hardtack's own.
+/// TableDescription parameters of hardtack's own.
 const SKIP_LINES: &str = "hardtack.csv.skip.lines";
 const COMMENT: &str = "hardtack.csv.comment";
 
@@ -234,7 +234,7 @@ fn byte(storage: &StorageDescriptor, key: &'static str) -> Result<Option<u8>> {
 /// table or the storage, Athena with the table, some tools with the SerDe.
 fn line_count(places: &[&BTreeMap<String, String>], key: &'static str) -> Result<u32> {
     let Some(text) = places.iter().find_map(|place| place.get(key)) else { return Ok(0) };
-    text.trim().parse().map_err(|_| Error::usage(format!("`{text}` is no number of lines")).with("parameter", key))
+    text.trim().parse().map_err(|_| Error::usage(format!("`{text}` is not a number of lines")).with("parameter", key))
 }
 
 #[cfg(test)]
@@ -243,9 +243,9 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::Table;
+    use crate::TableDescription;
 
-    fn show(table: &Table) -> String {
+    fn show(table: &TableDescription) -> String {
         let (storage, mut lines) = (&table.storage, Vec::new());
         lines.push(format!("input  {}", storage.input_format.as_deref().unwrap_or("-")));
         lines.push(format!("output {}", storage.output_format.as_deref().unwrap_or("-")));
@@ -255,8 +255,8 @@ mod tests {
         lines.join("\n")
     }
 
-    fn table(format: &TableFormat) -> Table {
-        Table::new("lake", "books", format, "s3://lake/books")
+    fn table(format: &TableFormat) -> TableDescription {
+        TableDescription::new("lake", "books", format, "s3://lake/books")
     }
 
     /// These names are a contract with Athena and Spark.
@@ -366,9 +366,9 @@ mod tests {
         insta::assert_snapshot!(foreign("org.apache.hadoop.hive.ql.io.orc.OrcSerde", &[], &[]).unwrap_err(), @"the format of these files is not known; Parquet, JSON, CSV and Avro are (SerDe: org.apache.hadoop.hive.ql.io.orc.OrcSerde)");
         insta::assert_snapshot!(foreign("", &[], &[("table_type", "ICEBERG")]).unwrap_err(), @"this is a table of ICEBERG, which is not read as plain files");
         insta::assert_snapshot!(foreign(LAZY_SIMPLE_SERDE, &[("field.delim", "||")], &[]).unwrap_err(), @"this parameter of the SerDe must be one ASCII character (parameter: field.delim, value: ||)");
-        insta::assert_snapshot!(foreign(LAZY_SIMPLE_SERDE, &[], &[("skip.header.line.count", "x")]).unwrap_err(), @"`x` is no number of lines (parameter: skip.header.line.count)");
+        insta::assert_snapshot!(foreign(LAZY_SIMPLE_SERDE, &[], &[("skip.header.line.count", "x")]).unwrap_err(), @"`x` is not a number of lines (parameter: skip.header.line.count)");
         insta::assert_snapshot!(foreign(OPEN_CSV_SERDE, &[], &[("hardtack.csv.comment", "//")]).unwrap_err(), @"what begins a comment must be one ASCII character (parameter: hardtack.csv.comment)");
-        insta::assert_snapshot!(foreign(OPEN_CSV_SERDE, &[], &[("hardtack.csv.skip.lines", "-1")]).unwrap_err(), @"`-1` is no number of lines (parameter: hardtack.csv.skip.lines)");
+        insta::assert_snapshot!(foreign(OPEN_CSV_SERDE, &[], &[("hardtack.csv.skip.lines", "-1")]).unwrap_err(), @"`-1` is not a number of lines (parameter: hardtack.csv.skip.lines)");
         let mut table = table(&TableFormat::Parquet);
         table.storage.serde_library = None;
         insta::assert_snapshot!(table.format().unwrap_err(), @"this table names no SerDe, so the format of its files is not known (table: lake.books)");

@@ -26,7 +26,7 @@ use crate::catalog::{Catalog, PartitionPages};
 use crate::conflict::{self, Conflict, Failures};
 use crate::name::folded;
 use crate::predicate::{BoundPredicate, Predicate};
-use crate::table::{Database, Partition, Table};
+use crate::table::{Database, Partition, TableDescription};
 
 use convert::{database_from, database_input, partition_from, partition_input, table_from, table_input};
 use failure::{Failure, unanswered};
@@ -117,7 +117,7 @@ impl GlueCatalog {
     }
 
     /// Gets one batch of partitions by their values. Glue may leave some for another request.
-    async fn get_batch(&self, table: &Table, values: Vec<Vec<String>>) -> Result<Vec<Partition>> {
+    async fn get_batch(&self, table: &TableDescription, values: Vec<Vec<String>>) -> Result<Vec<Partition>> {
         let mut found = Vec::new();
         let mut wanted = values.into_iter().map(value_list).collect::<Result<Vec<_>>>()?;
         for attempt in 0..ATTEMPTS {
@@ -138,7 +138,7 @@ impl GlueCatalog {
     }
 
     /// Creates a batch and returns the failures. A partition that exists with the same content is not a failure.
-    async fn create_batch(&self, table: &Table, partitions: Vec<Partition>) -> Result<Vec<Failed>> {
+    async fn create_batch(&self, table: &TableDescription, partitions: Vec<Partition>) -> Result<Vec<Failed>> {
         let inputs: Vec<PartitionInput> = partitions.iter().map(partition_input).collect::<Result<_>>()?;
         let request = self.client.batch_create_partition().set_catalog_id(self.id()).database_name(&table.database);
         let request = request.table_name(&table.name).set_partition_input_list(Some(inputs));
@@ -157,7 +157,7 @@ impl GlueCatalog {
         Ok(failed.into_iter().filter(|failed| !(failed.exists() && same(&failed.values))).collect())
     }
 
-    async fn update_batch(&self, table: &Table, partitions: Vec<Partition>) -> Result<Vec<Failed>> {
+    async fn update_batch(&self, table: &TableDescription, partitions: Vec<Partition>) -> Result<Vec<Failed>> {
         let entry = |partition: &Partition| {
             let entry = BatchUpdatePartitionRequestEntry::builder();
             let entry = entry.set_partition_value_list(Some(partition.values.clone()));
@@ -171,7 +171,7 @@ impl GlueCatalog {
         Ok(errors.map(|e| Failed::new(e.partition_value_list.unwrap_or_default(), e.error_detail)).collect())
     }
 
-    async fn delete_batch(&self, table: &Table, values: Vec<Vec<String>>) -> Result<Vec<Failed>> {
+    async fn delete_batch(&self, table: &TableDescription, values: Vec<Vec<String>>) -> Result<Vec<Failed>> {
         let lists = values.into_iter().map(value_list).collect::<Result<Vec<_>>>()?;
         let request = self.client.batch_delete_partition().set_catalog_id(self.id()).database_name(&table.database);
         let request = request.table_name(&table.name).set_partitions_to_delete(Some(lists));
@@ -217,7 +217,7 @@ impl GlueCatalog {
 
 /// The parameters of a listing of partitions.
 struct Listing {
-    table: Table,
+    table: TableDescription,
     expression: Option<String>,
     wanted: BoundPredicate,
 }
@@ -261,7 +261,7 @@ fn incomplete(error: aws_sdk_glue::error::BuildError) -> Error {
 /// stop the others.
 async fn in_batches<T, F>(
     verb: &str,
-    table: &Table,
+    table: &TableDescription,
     items: &[T],
     size: usize,
     request: impl Fn(Vec<T>) -> F,
@@ -332,7 +332,7 @@ impl Catalog for GlueCatalog {
         Ok(())
     }
 
-    async fn create_table(&self, table: &Table) -> Result<()> {
+    async fn create_table(&self, table: &TableDescription) -> Result<()> {
         let table = table.checked()?;
         let request = self.client.create_table().set_catalog_id(self.id()).database_name(&table.database);
         let result = request.table_input(table_input(&table, None)?).send().await;
@@ -340,12 +340,12 @@ impl Catalog for GlueCatalog {
         Ok(())
     }
 
-    async fn get_table(&self, database: &str, name: &str) -> Result<Table> {
+    async fn get_table(&self, database: &str, name: &str) -> Result<TableDescription> {
         let (database, name) = (folded(database), folded(name));
         Ok(table_from(&database, self.table(&database, &name).await?))
     }
 
-    async fn list_tables(&self, database: &str) -> Result<Vec<Table>> {
+    async fn list_tables(&self, database: &str) -> Result<Vec<TableDescription>> {
         let database = folded(database);
         let request = self.client.get_tables().set_catalog_id(self.id()).database_name(&database);
         let mut pages = request.into_paginator().send();
@@ -358,7 +358,7 @@ impl Catalog for GlueCatalog {
         Ok(tables)
     }
 
-    async fn update_table(&self, table: &Table) -> Result<()> {
+    async fn update_table(&self, table: &TableDescription) -> Result<()> {
         let table = table.checked_content()?;
         // The current table is read for the properties that hardtack does not model. An outdated version may already
         // show here; the request carries the version all the same, because another writer may come in between.
@@ -387,14 +387,14 @@ impl Catalog for GlueCatalog {
         Ok(())
     }
 
-    async fn get_partitions(&self, table: &Table, values: &[Vec<String>]) -> Result<Vec<Partition>> {
+    async fn get_partitions(&self, table: &TableDescription, values: &[Vec<String>]) -> Result<Vec<Partition>> {
         let table = &table.addressed();
         let batches: Vec<Vec<Vec<String>>> = values.chunks(MAX_GET).map(<[_]>::to_vec).collect();
         let requests = stream::iter(batches.into_iter().map(|batch| self.get_batch(table, batch)));
         Ok(requests.buffered(CONCURRENCY).try_collect::<Vec<_>>().await?.concat())
     }
 
-    fn list_partitions(&self, table: &Table, predicate: &Predicate) -> PartitionPages {
+    fn list_partitions(&self, table: &TableDescription, predicate: &Predicate) -> PartitionPages {
         let table = table.addressed();
         let wanted = match predicate.bind(&table) {
             Ok(wanted) => wanted,
@@ -423,19 +423,19 @@ impl Catalog for GlueCatalog {
         .boxed()
     }
 
-    async fn add_partitions(&self, table: &Table, partitions: &[Partition]) -> Result<()> {
+    async fn add_partitions(&self, table: &TableDescription, partitions: &[Partition]) -> Result<()> {
         let table = &table.addressed();
         let partitions = table.check_partitions(partitions)?;
         in_batches("added", table, &partitions, MAX_CREATE, |batch| self.create_batch(table, batch)).await
     }
 
-    async fn update_partitions(&self, table: &Table, partitions: &[Partition]) -> Result<()> {
+    async fn update_partitions(&self, table: &TableDescription, partitions: &[Partition]) -> Result<()> {
         let table = &table.addressed();
         let partitions = table.check_partitions(partitions)?;
         in_batches("updated", table, &partitions, MAX_UPDATE, |batch| self.update_batch(table, batch)).await
     }
 
-    async fn drop_partitions(&self, table: &Table, values: &[Vec<String>]) -> Result<()> {
+    async fn drop_partitions(&self, table: &TableDescription, values: &[Vec<String>]) -> Result<()> {
         let table = &table.addressed();
         in_batches("dropped", table, values, MAX_DELETE, |batch| self.delete_batch(table, batch)).await
     }

@@ -278,10 +278,7 @@ pub(crate) mod tests {
     #[case("struct<a:int,>", "expected a name, found `>` (type: struct<a:int,>, position: 14)")]
     #[case("struct<`a:int>", "expected a closing '`' (type: struct<`a:int>, position: 8)")]
     #[case("struct<ä:int,x:unknown>", "expected a type, found `unknown` (type: struct<ä:int,x:unknown>, position: 16)")]
-    #[case(
-        "struct<a:int,A:int>",
-        "expected a new name, `A` is there already (type: struct<a:int,A:int>, position: 14)"
-    )]
+    #[case("struct<a:int,A:int>", "expected a new name, `A` is already used (type: struct<a:int,A:int>, position: 14)")]
     #[case("timestamp with zone", "expected `time zone`, found `zone` (type: timestamp with zone, position: 16)")]
     #[case(
         "array<uniontype<int,string>>",

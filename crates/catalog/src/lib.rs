@@ -1,7 +1,7 @@
 //! The data catalog: tables by name, and the schemas that are contracts between jobs.
 //!
 //! A [`Catalog`] knows databases, their tables and the tables' partitions, in the terms of Hive and AWS Glue: a
-//! [`Table`] has columns with Hive types, partition keys, a location, a [format](TableFormat) and a version. A job
+//! [`TableDescription`] has columns with Hive types, partition keys, a location, a [format](TableFormat) and a version. A job
 //! names a table (`lake.books`) and does not know which catalog it is in:
 //!
 //! | | `EmbeddedCatalog` | `GlueCatalog` |
@@ -75,5 +75,5 @@ pub use name::{DatabaseName, partition_name};
 pub use predicate::{BoundPredicate, Comparison, Predicate};
 pub use schema::{schema_literal, schema_of};
 pub use table::{
-    Column, Database, NULL_PARTITION, Partition, StorageDescriptor, Table, columns_of, schema_from_catalog,
+    Column, Database, NULL_PARTITION, Partition, StorageDescriptor, TableDescription, columns_of, schema_from_catalog,
 };

@@ -18,7 +18,9 @@ const MAX_VALUE: usize = 512_000;
 pub(crate) fn checked(what: &str, name: &str) -> Result<String> {
     let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
     if name.is_empty() || !name.chars().all(word) {
-        return Err(Error::usage(format!("`{name}` is no name for a {what}; use letters, digits, `_` and `-`")));
+        return Err(Error::usage(format!(
+            "`{name}` is not a valid name for a {what}; use letters, digits, `_` and `-`"
+        )));
     }
     limited(&format!("the name of a {what}"), name, MAX_NAME)?;
     Ok(folded(name))
@@ -56,9 +58,9 @@ impl FromStr for DatabaseName {
     fn from_str(text: &str) -> Result<Self> {
         let name = checked("database", text).map_err(|e| match text {
             _ if text.contains(['/', '\\', ':']) => {
-                e.with("way out", "a location goes elsewhere; name a database of the catalog")
+                e.with("way out", "this is a location; name a database of the catalog")
             }
-            _ if text.contains('.') => e.with("way out", "name the database alone; which of its tables, the job knows"),
+            _ if text.contains('.') => e.with("way out", "name only the database; the job knows its tables"),
             _ => e,
         })?;
         Ok(Self(name))
@@ -68,7 +70,7 @@ impl FromStr for DatabaseName {
 /// The name of a column in lower case. Crawlers find names of all sorts.
 pub(crate) fn column(name: &str) -> Result<String> {
     if name.trim().is_empty() || name.chars().any(char::is_control) {
-        return Err(Error::usage(format!("`{}` is no name for a column", name.escape_debug())));
+        return Err(Error::usage(format!("`{}` is not a valid name for a column", name.escape_debug())));
     }
     limited("the name of a column", name, MAX_NAME)?;
     Ok(folded(name))
@@ -164,24 +166,27 @@ mod tests {
     #[case("x`y")]
     fn what_is_no_word_is_refused(#[case] given: &str) {
         let error = checked("table", given).unwrap_err();
-        assert_eq!(error.to_string(), format!("`{given}` is no name for a table; use letters, digits, `_` and `-`"));
+        assert_eq!(
+            error.to_string(),
+            format!("`{given}` is not a valid name for a table; use letters, digits, `_` and `-`")
+        );
     }
 
     #[rstest]
     #[case("Raw", "raw")]
-    #[case("", "`` is no name for a database; use letters, digits, `_` and `-`")]
-    #[case("my lake", "`my lake` is no name for a database; use letters, digits, `_` and `-`")]
+    #[case("", "`` is not a valid name for a database; use letters, digits, `_` and `-`")]
+    #[case("my lake", "`my lake` is not a valid name for a database; use letters, digits, `_` and `-`")]
     #[case(
         "s3://lake",
-        "`s3://lake` is no name for a database; use letters, digits, `_` and `-` (way out: a location goes elsewhere; name a database of the catalog)"
+        "`s3://lake` is not a valid name for a database; use letters, digits, `_` and `-` (way out: this is a location; name a database of the catalog)"
     )]
     #[case(
         "target/lake",
-        "`target/lake` is no name for a database; use letters, digits, `_` and `-` (way out: a location goes elsewhere; name a database of the catalog)"
+        "`target/lake` is not a valid name for a database; use letters, digits, `_` and `-` (way out: this is a location; name a database of the catalog)"
     )]
     #[case(
         "raw.books",
-        "`raw.books` is no name for a database; use letters, digits, `_` and `-` (way out: name the database alone; which of its tables, the job knows)"
+        "`raw.books` is not a valid name for a database; use letters, digits, `_` and `-` (way out: name only the database; the job knows its tables)"
     )]
     fn arguments_name_databases(#[case] given: &str, #[case] expected: &str) {
         let found = given.parse::<DatabaseName>();
@@ -194,7 +199,7 @@ mod tests {
         let error = checked("table", &"ä".repeat(128)).unwrap_err();
         insta::assert_snapshot!(error, @"the name of a table may have 255 bytes, but `ääääääääääääääääääääääääääääääääääääääää...` has 256");
         insta::assert_snapshot!(comment(Some("two\nlines")).unwrap_err(), @"a column's comment is one line; put the rest into the table's description");
-        insta::assert_snapshot!(column(" ").unwrap_err(), @"` ` is no name for a column");
+        insta::assert_snapshot!(column(" ").unwrap_err(), @"` ` is not a valid name for a column");
         let parameter = BTreeMap::from([("k".to_owned(), "v".repeat(512_001))]);
         insta::assert_snapshot!(parameters(&parameter).unwrap_err(), @"the value of a parameter may have 512000 bytes, but `vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv...` has 512001 (parameter: k)");
         assert_eq!(comment(Some("")).unwrap(), None);

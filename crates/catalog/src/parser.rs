@@ -205,7 +205,7 @@ impl<'a> Parser<'a> {
             None => self.unquoted()?,
         };
         if !seen.insert(name.to_lowercase()) {
-            return self.fail_at(start, format!("a new name, `{name}` is there already"));
+            return self.fail_at(start, format!("a new name, `{name}` is already used"));
         }
         if self.peek() != Some(':') {
             return self.fail(&format!("`:` after the name `{name}`"));

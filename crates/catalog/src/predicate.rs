@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hive_type::HiveType;
 use crate::name;
-use crate::table::Table;
+use crate::table::TableDescription;
 use crate::value::PartitionValue;
 
 /// A conjunction of comparisons between partition keys and literals: small enough for every catalog to evaluate.
@@ -116,13 +116,13 @@ impl Predicate {
     /// # Errors
     /// [`Usage`](hardtack_core::ErrorKind::Usage) for a column that is not a partition key, or a literal that does not
     /// have its key's type.
-    pub fn bind(&self, table: &Table) -> Result<BoundPredicate> {
+    pub fn bind(&self, table: &TableDescription) -> Result<BoundPredicate> {
         let bind = |term: &Term| {
             let key = name::folded(&term.key);
             let position = table.partition_keys.iter().position(|k| name::folded(&k.name) == key).ok_or_else(|| {
                 let keys: Vec<&str> = table.partition_keys.iter().map(|k| k.name.as_str()).collect();
                 let keys = if keys.is_empty() { "none".to_owned() } else { keys.join(", ") };
-                Error::usage(format!("`{key}` is no partition key")).with("partition keys", keys)
+                Error::usage(format!("`{key}` is not a partition key")).with("partition keys", keys)
             })?;
             let column = &table.partition_keys[position];
             let data_type = column.hive_type()?;
@@ -153,7 +153,7 @@ impl fmt::Display for Predicate {
 #[derive(Debug, Clone)]
 pub struct BoundPredicate {
     terms: Vec<BoundTerm>,
-    table: Table,
+    table: TableDescription,
 }
 
 #[derive(Debug, Clone)]
@@ -187,10 +187,12 @@ impl BoundPredicate {
             let text = values.get(*position).map_or("", String::as_str);
             let value =
                 PartitionValue::parse_as(data_type, &self.table.partition_keys[*position], text).map_err(|e| {
-                    Error::refused("the catalog has a partition whose value is not of its key's type; drop or mend it")
-                        .with("table", self.table.qualified_name())
-                        .with("partition", self.table.partition_name(values))
-                        .because(e)
+                    Error::refused(
+                        "the catalog has a partition whose value does not have its key's type; drop or repair it",
+                    )
+                    .with("table", self.table.qualified_name())
+                    .with("partition", self.table.partition_name(values))
+                    .because(e)
                 })?;
             if !term.comparison.holds(&value, literals) {
                 return Ok(false);
@@ -212,8 +214,8 @@ mod tests {
     use super::*;
     use crate::{Column, NULL_PARTITION, TableFormat};
 
-    fn table() -> Table {
-        Table::new("lake", "sales", &TableFormat::Parquet, "s3://lake/sales").with_partition_keys([
+    fn table() -> TableDescription {
+        TableDescription::new("lake", "sales", &TableFormat::Parquet, "s3://lake/sales").with_partition_keys([
             Column::foreign("Year", "int"),
             Column::foreign("city", "string"),
             Column::foreign("day", "date"),
@@ -268,13 +270,14 @@ mod tests {
     #[test]
     fn what_cannot_be_compared_is_an_error() {
         let bind = |p: Predicate| p.bind(&table());
-        insta::assert_snapshot!(bind(Predicate::all().and("title", Comparison::Eq, "x")).unwrap_err(), @"`title` is no partition key (partition keys: Year, city, day, predicate: title = x, table: lake.sales)");
+        insta::assert_snapshot!(bind(Predicate::all().and("title", Comparison::Eq, "x")).unwrap_err(), @"`title` is not a partition key (partition keys: Year, city, day, predicate: title = x, table: lake.sales)");
         let unpartitioned = Predicate::all().and("year", Comparison::Eq, 1);
-        let unpartitioned = unpartitioned.bind(&Table::new("lake", "all", &TableFormat::Parquet, "s3://lake/all"));
-        insta::assert_snapshot!(unpartitioned.unwrap_err(), @"`year` is no partition key (partition keys: none, predicate: year = 1, table: lake.all)");
-        insta::assert_snapshot!(bind(Predicate::all().and("year", Comparison::Gt, "x")).unwrap_err(), @"`x` is no value of the type int (partition key: Year, predicate: year > x, table: lake.sales)");
+        let unpartitioned =
+            unpartitioned.bind(&TableDescription::new("lake", "all", &TableFormat::Parquet, "s3://lake/all"));
+        insta::assert_snapshot!(unpartitioned.unwrap_err(), @"`year` is not a partition key (partition keys: none, predicate: year = 1, table: lake.all)");
+        insta::assert_snapshot!(bind(Predicate::all().and("year", Comparison::Gt, "x")).unwrap_err(), @"`x` is not a value of the type int (partition key: Year, predicate: year > x, table: lake.sales)");
         let years = bind(Predicate::all().and("year", Comparison::Gt, 5)).unwrap();
         let values = ["unknown", "Köln", "2026-07-01"].map(str::to_owned);
-        insta::assert_snapshot!(years.matches(&values).unwrap_err().chain(), @"the catalog has a partition whose value is not of its key's type; drop or mend it (table: lake.sales, partition: Year=unknown/city=Köln/day=2026-07-01): `unknown` is no value of the type int (partition key: Year)");
+        insta::assert_snapshot!(years.matches(&values).unwrap_err().chain(), @"the catalog has a partition whose value does not have its key's type; drop or repair it (table: lake.sales, partition: Year=unknown/city=Köln/day=2026-07-01): `unknown` is not a value of the type int (partition key: Year)");
     }
 }

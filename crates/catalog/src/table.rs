@@ -123,7 +123,7 @@ impl Column {
     pub fn checked(&self) -> Result<Self> {
         let name = name::column(&self.name)?;
         if self.data_type.trim().is_empty() {
-            return Err(Error::usage("a column needs a type, `string` say").with("column", name));
+            return Err(Error::usage("a column needs a type, such as `string`").with("column", name));
         }
         let comment = name::comment(self.comment.as_deref()).map_err(|e| e.with("column", &name))?;
         Ok(Self { name, data_type: self.data_type.clone(), comment })
@@ -173,9 +173,9 @@ impl StorageDescriptor {
 /// A table.
 ///
 /// ```
-/// use hardtack_catalog::{Column, HiveType, Table, TableFormat};
+/// use hardtack_catalog::{Column, HiveType, TableDescription, TableFormat};
 ///
-/// let books = Table::new("lake", "books", &TableFormat::Parquet, "s3://lake/books")
+/// let books = TableDescription::new("lake", "books", &TableFormat::Parquet, "s3://lake/books")
 ///     .with_columns([Column::new("title", &HiveType::String).with_comment("of the first edition")])
 ///     .with_partition_keys([Column::new("year", &HiveType::Int)]);
 /// assert_eq!(books.qualified_name(), "lake.books");
@@ -183,7 +183,7 @@ impl StorageDescriptor {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Table {
+pub struct TableDescription {
     /// The database that it is in.
     pub database: String,
     /// Its name. Catalogs fold it to lower case.
@@ -199,7 +199,7 @@ pub struct Table {
     /// Properties of the table: `classification`, `EXTERNAL`, `recordCount` ...
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, String>,
-    /// [`Table::EXTERNAL`], or a type that other tools create, such as `VIRTUAL_VIEW`.
+    /// [`TableDescription::EXTERNAL`], or a type that other tools create, such as `VIRTUAL_VIEW`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table_type: Option<String>,
     /// The version that was read, opaque to everybody but its catalog. None for a table that has not been created yet.
@@ -207,7 +207,7 @@ pub struct Table {
     pub version: Option<String>,
 }
 
-impl Table {
+impl TableDescription {
     /// The type of a table whose files the catalog must not delete.
     pub const EXTERNAL: &str = "EXTERNAL_TABLE";
 
@@ -346,7 +346,7 @@ impl Table {
             let checked = partition.storage.checked().and_then(|storage| {
                 name::parameters(&partition.parameters)?;
                 if !seen.insert(partition.values.clone()) {
-                    return Err(Error::usage("this partition is there twice"));
+                    return Err(Error::usage("this partition occurs twice"));
                 }
                 Ok(Partition { storage, ..partition.clone() })
             });
@@ -368,7 +368,7 @@ impl Table {
         self.checked_content()
     }
 
-    /// [`Table::checked`] for a table that exists, whatever name another tool has given it.
+    /// [`TableDescription::checked`] for a table that exists, whatever name another tool has given it.
     pub(crate) fn checked_content(&self) -> Result<Self> {
         let mut checked = self.addressed();
         let name = checked.qualified_name();
@@ -454,11 +454,11 @@ impl Partition {
 /// catalog has no `not null`. A column's comment is stored in the field's metadata under [`COMMENT_KEY`].
 ///
 /// ```
-/// use hardtack_catalog::{HiveType, Table, TableFormat, columns_of, schema, schema_from_catalog};
+/// use hardtack_catalog::{HiveType, TableDescription, TableFormat, columns_of, schema, schema_from_catalog};
 ///
 /// let schema = schema! { title: string, price: decimal(10, 2) };
 /// let table =
-///     Table::new("lake", "books", &TableFormat::Parquet, "s3://lake/books").with_columns(columns_of(&schema)?);
+///     TableDescription::new("lake", "books", &TableFormat::Parquet, "s3://lake/books").with_columns(columns_of(&schema)?);
 /// assert_eq!(schema_from_catalog(&table)?, schema);
 /// # Ok::<_, hardtack_core::Error>(())
 /// ```
@@ -466,7 +466,7 @@ impl Partition {
 /// # Errors
 /// [`Usage`](hardtack_core::ErrorKind::Usage) if a type is unknown or a name is duplicate. The error names table and
 /// column.
-pub fn schema_from_catalog(table: &Table) -> Result<SchemaRef> {
+pub fn schema_from_catalog(table: &TableDescription) -> Result<SchemaRef> {
     schema_of_columns(table.all_columns()).map_err(|e| e.with("table", table.qualified_name()))
 }
 

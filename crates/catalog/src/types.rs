@@ -15,7 +15,7 @@ use crate::hive_type::HiveType;
 ///
 /// | | `Evolve` | `Rewrite` | `Infer` | `Read` | `Coerce` |
 /// | --- | --- | --- | --- | --- | --- |
-/// | used by | [tables that grow](crate::Table) | compaction | sources without a schema, crawling | sources with a schema, tables | `coerce_to_schema`, sinks with a schema |
+/// | used by | [tables that grow](crate::TableDescription) | compaction | sources without a schema, crawling | sources with a schema, tables | `coerce_to_schema`, sinks with a schema |
 /// | must hold for | old files and all engines that read them | readers that have declared the type | all values of all files | the value that is read | the value that is saved |
 ///
 /// The first three [unite](Policy::unite) types before any value is read. The last two have a target type and check

@@ -39,8 +39,9 @@ impl PartitionValue {
         if text == NULL_PARTITION {
             return Ok(Self::Null);
         }
-        let invalid =
-            || Error::usage(format!("`{text}` is no value of the type {data_type}")).with("partition key", &key.name);
+        let invalid = || {
+            Error::usage(format!("`{text}` is not a value of the type {data_type}")).with("partition key", &key.name)
+        };
         if text.is_empty() {
             return Err(invalid().with("way out", format!("write null as `{NULL_PARTITION}`")));
         }
@@ -159,7 +160,7 @@ mod tests {
     #[case("array<int>", "[1]")]
     fn other_texts_are_refused(#[case] data_type: &str, #[case] text: &str) {
         let error = value(data_type, text).unwrap_err();
-        let start = format!("`{text}` is no value of the type {data_type} (partition key: k");
+        let start = format!("`{text}` is not a value of the type {data_type} (partition key: k");
         assert!(error.to_string().starts_with(&start), "{error}");
     }
 

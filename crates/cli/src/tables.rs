@@ -1,7 +1,7 @@
 //! What the catalog holds: `hardtack tables` and `hardtack describe`.
 
 use futures::TryStreamExt;
-use hardtack_catalog::{Catalog, CatalogOf, Predicate, Table};
+use hardtack_catalog::{Catalog, CatalogOf, Predicate, TableDescription};
 use hardtack_core::{Error, JobContext, Result};
 use serde_json::{Value, json};
 
@@ -93,12 +93,12 @@ pub(crate) async fn drop(ctx: &JobContext, args: &DropArgs) -> Result<String> {
     })
 }
 
-async fn count_partitions(catalog: &dyn Catalog, table: &Table) -> Result<usize> {
+async fn count_partitions(catalog: &dyn Catalog, table: &TableDescription) -> Result<usize> {
     let pages = catalog.list_partitions(table, &Predicate::all());
     pages.try_fold(0, |n, page| async move { Ok(n + page.len()) }).await
 }
 
-fn as_text(table: &Table, partitions: Option<usize>) -> String {
+fn as_text(table: &TableDescription, partitions: Option<usize>) -> String {
     let mut text = format!("{}\n", table.qualified_name());
     if let Some(description) = &table.description {
         text.push_str(&format!("{description}\n"));
@@ -121,7 +121,7 @@ fn as_text(table: &Table, partitions: Option<usize>) -> String {
     text
 }
 
-fn as_json(table: &Table, partitions: Option<usize>) -> Value {
+fn as_json(table: &TableDescription, partitions: Option<usize>) -> Value {
     let mut json = json!({
         "database": table.database,
         "name": table.name,
@@ -144,18 +144,18 @@ fn json_line(value: &Value) -> Result<String> {
 }
 
 /// The format, or what else it is: a view, say.
-fn format_of(table: &Table) -> String {
+fn format_of(table: &TableDescription) -> String {
     match (table.format(), &table.table_type) {
         (Ok(format), _) => format.classification().to_owned(),
-        (Err(_), Some(kind)) if kind != Table::EXTERNAL => kind.to_lowercase().replace('_', " "),
+        (Err(_), Some(kind)) if kind != TableDescription::EXTERNAL => kind.to_lowercase().replace('_', " "),
         (Err(_), _) => "unknown".to_owned(),
     }
 }
 
-fn keys(table: &Table) -> String {
+fn keys(table: &TableDescription) -> String {
     table.partition_keys.iter().map(|key| key.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-fn location(table: &Table) -> String {
+fn location(table: &TableDescription) -> String {
     table.storage.location.as_ref().map(ToString::to_string).unwrap_or_default()
 }

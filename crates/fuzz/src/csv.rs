@@ -1,13 +1,13 @@
-//! CSV, character by character.
+//! A naive CSV reader, character by character.
 
-/// How a text is written.
+/// A CSV dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
-    /// Between fields.
+    /// Separates fields.
     pub delimiter: char,
-    /// Around fields.
+    /// Encloses fields.
     pub quote: Option<char>,
-    /// Before a character that is only a character: in quotes, or anywhere where there are none.
+    /// Precedes a literal character: in quotes, or anywhere if there are no quotes.
     pub escape: Option<char>,
 }
 
@@ -16,11 +16,11 @@ pub struct Rules {
 pub struct Cell {
     /// Its content.
     pub text: String,
-    /// Whether it is in quotes.
+    /// Whether it is quoted.
     pub quoted: bool,
 }
 
-/// The records of a text, without lines on which nothing is; or why it has none. Lines end with `\n`, `\r\n` or `\r`.
+/// The records of a text, without blank lines. Lines end with `\n`, `\r\n` or `\r`.
 ///
 /// # Errors
 /// If it is not well-formed.
@@ -28,7 +28,7 @@ pub fn records(text: &str, rules: Rules) -> Result<Vec<Vec<Cell>>, String> {
     let mut reader = Reader { rest: text, rules };
     let mut records = Vec::new();
     while !reader.rest.is_empty() {
-        // Files that begin with a mark may have been joined.
+        // Files that begin with a byte order mark may have been concatenated.
         reader.rest = reader.rest.trim_start_matches('\u{feff}');
         let record = reader.record()?;
         let blank = matches!(record.as_slice(), [Cell { text, quoted: false }] if text.is_empty());

@@ -1,19 +1,19 @@
-//! Numbers as they are written.
+//! Exact numbers.
 
-/// A decimal number, exactly: `0.DIGITS` times ten to the power of `exponent`. Digits begin and end with none that is zero; a
-/// zero has none, but a sign.
+/// An exact decimal number: `0.DIGITS` times ten to the power of `exponent`. The first and the last digit are not zero;
+/// zero has no digits, but a sign.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exact {
     /// Whether it has a minus sign.
     pub negative: bool,
-    /// The digits that count, as ASCII.
+    /// The significant digits, as ASCII.
     pub digits: String,
     /// The power of ten.
     pub exponent: i128,
 }
 
 impl Exact {
-    /// What a text says: a sign, digits with at most one point, a power of ten. Nothing if it says anything else.
+    /// Parses a sign, digits with at most one point, and a power of ten. None for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let (negative, rest) = match text.as_bytes().first()? {
             b'-' => (true, &text[1..]),
@@ -37,12 +37,12 @@ impl Exact {
         Some(Self { negative, digits: counting, exponent })
     }
 
-    /// The shortest number that this float is the nearest to. Nothing if it is not finite.
+    /// The shortest number to which this float is the nearest. None if it is not finite.
     pub fn of_float(value: f64) -> Option<Self> {
         value.is_finite().then(|| Self::parse(&format!("{value:e}"))).flatten()
     }
 
-    /// As [`Exact::of_float`], of 32 bits.
+    /// Like [`Exact::of_float`], for 32 bits.
     pub fn of_small_float(value: f32) -> Option<Self> {
         value.is_finite().then(|| Self::parse(&format!("{value:e}"))).flatten()
     }
@@ -52,18 +52,17 @@ impl Exact {
         self.digits.is_empty()
     }
 
-    /// How many digits it has behind the point.
+    /// The number of digits after the point.
     pub fn scale(&self) -> i128 {
         (self.digits.len() as i128 - self.exponent).max(0)
     }
 
-    /// The integer that it is, if it is one of 128 bits.
+    /// Its value as an integer, if it is one of 128 bits.
     pub fn integer(&self) -> Option<i128> {
         self.unscaled(0)?.parse().ok()
     }
 
-    /// Its digits, with a sign, if the last of them is worth ten to the power of `-scale`. Nothing if digits are left behind
-    /// that, or if there are very many.
+    /// The unscaled integer for this scale, as digits with a sign. None if digits are lost, or if there are very many.
     pub fn unscaled(&self, scale: i8) -> Option<String> {
         if self.is_zero() {
             return Some("0".to_owned());
@@ -80,7 +79,7 @@ impl Exact {
     }
 }
 
-/// A power of ten; beyond what is possible it does not matter by how much.
+/// Parses a power of ten, saturating.
 fn power(text: &str) -> Option<i128> {
     let (sign, digits) = match text.as_bytes().first()? {
         b'-' => (-1, &text[1..]),

@@ -1,21 +1,21 @@
-//! JSON as RFC 8259 has it, character by character.
+//! A naive JSON reader by RFC 8259, character by character.
 
 use std::fmt;
 
-/// A value as it is written.
+/// A value in its written form.
 #[derive(Clone, PartialEq)]
 pub enum Json {
     /// `null`
     Null,
     /// `true` or `false`
     Bool(bool),
-    /// A number, as it stands in the text.
+    /// A number, verbatim.
     Number(String),
     /// A string, without escapes.
     Text(String),
     /// A list.
     List(Vec<Json>),
-    /// An object, with the keys that it has, as often as it has them.
+    /// An object with all its keys, including duplicates.
     Object(Vec<(String, Json)>),
 }
 
@@ -33,8 +33,8 @@ impl fmt::Debug for Json {
 }
 
 impl Json {
-    /// Whether there is nothing in it of which a reader could know the type: nulls, and objects and lists of such. A column of
-    /// nothing else may be left out.
+    /// Whether it contains nothing from which a reader could infer a type: only nulls, and objects and lists of such. A
+    /// column of nothing else may be left out.
     pub fn is_hollow(&self) -> bool {
         match self {
             Self::Null => true,
@@ -44,7 +44,7 @@ impl Json {
         }
     }
 
-    /// Whether an object has a key twice, at any depth, where case does not count.
+    /// Whether an object has a duplicate key, at any depth and ignoring case.
     pub fn has_key_twice(&self) -> bool {
         match self {
             Self::List(items) => items.iter().any(Self::has_key_twice),
@@ -59,7 +59,7 @@ impl Json {
         }
     }
 
-    /// How deep lists and objects are nested.
+    /// The nesting of lists and objects.
     pub fn depth(&self) -> usize {
         match self {
             Self::List(items) => 1 + items.iter().map(Self::depth).max().unwrap_or(0),
@@ -82,7 +82,7 @@ pub fn rows(text: &str) -> Result<Vec<Json>, String> {
     };
     loop {
         reader.blanks();
-        // Files that begin with a mark may have been joined.
+        // Files that begin with a byte order mark may have been concatenated.
         while reader.take("\u{feff}") {
             reader.blanks();
         }
@@ -105,7 +105,7 @@ struct Reader<'a> {
     depth: usize,
 }
 
-/// Deeper texts are none of this reader's business.
+/// This reader does not support deeper texts.
 const DEPTH: usize = 500;
 
 impl Reader<'_> {

@@ -1,4 +1,4 @@
-//! Whether a value means what a file has.
+//! Decides whether a value means what a file has.
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
 
@@ -7,34 +7,34 @@ use crate::json::Json;
 use crate::time::{Moment, parse_any_day, parse_day};
 use crate::value::Value;
 
-/// A value as a file has it.
+/// A value as written in a file.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Written {
-    /// An empty field without quotes, or nothing at all.
+    /// An empty unquoted field, or no field at all.
     Missing,
     /// A field of a CSV file.
     Field {
         /// Its content.
         text: String,
-        /// Whether it is in quotes.
+        /// Whether it is quoted.
         quoted: bool,
     },
     /// A value of a JSON file.
     Json(Json),
-    /// What the name of a folder says.
+    /// The value of a folder name.
     Folder(String),
-    /// A value of a file that has types.
+    /// A value of a typed file.
     Typed(Value),
 }
 
-/// Whether a value that a reader gave, without being told a type, means what was written: written again, it would be the
-/// same text, up to what the guide lists (contracts, "What inference may do").
+/// Whether a value that a reader returned, without a declared type, means what was written: written again, it would be
+/// the same text, up to the exceptions in the guide (contracts, "What inference may do").
 pub fn keeps(written: &Written, given: &Value) -> bool {
     match written {
         Written::Missing => *given == Value::Null,
-        // An empty text in quotes is no value of any type but text.
+        // An empty quoted text is only a value of text.
         Written::Field { text, quoted: true } if text.is_empty() && *given == Value::Null => true,
-        // Blanks around what is no text do not count, but in the name of a folder.
+        // Blanks around a value that is not a text do not count, except in a folder name.
         Written::Field { text, .. } if !matches!(given, Value::Text(_)) => text_keeps(text.trim_ascii(), given),
         Written::Field { text, .. } | Written::Folder(text) => text_keeps(text, given),
         Written::Json(json) => json_keeps(json, given),
@@ -55,8 +55,8 @@ fn text_keeps(text: &str, given: &Value) -> bool {
     }
 }
 
-/// Whether the notation is one that people use for numbers only: no plus, no zero in front, and a power of ten only as programs
-/// write it, which is with a point before it, or behind one digit and with a sign.
+/// Whether the notation is used for numbers only: no plus, no leading zero, and a power of ten only as programs write
+/// it: after a point, or after a single digit and with a sign.
 fn is_number_of(text: &str, given: &Value) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let leading_zero = digits.len() > 1 && digits.starts_with('0') && digits.as_bytes()[1].is_ascii_digit();
@@ -71,7 +71,7 @@ fn is_number_of(text: &str, given: &Value) -> bool {
     }
 }
 
-/// No sign and no digit is lost; zeros at the end of a fraction may be.
+/// No sign and no digit is lost, except trailing zeros of a fraction.
 fn number_keeps(text: &str, given: &Value) -> bool {
     if let Some(value) = float(given).filter(|value| !value.is_finite()) {
         return not_finite(text).is_some_and(|written| same_float(value, written));
@@ -91,7 +91,7 @@ fn not_finite(text: &str) -> Option<f64> {
     }
 }
 
-/// In any case, with or without a sign, as declared floats take it.
+/// NaN and infinity in any case, with or without a sign, as declared floats accept them.
 fn any_not_finite(text: &str) -> Option<f64> {
     let lower = text.to_ascii_lowercase();
     let (sign, word) = match lower.as_bytes().first()? {
@@ -145,14 +145,14 @@ fn json_keeps(json: &Json, given: &Value) -> bool {
     }
 }
 
-/// Whether a row, or an object, means what was written: each field by its name, or by its name in another case, and no other
-/// field has a value.
+/// Whether a row or object means what was written: each field is found by its name, possibly in another case, and no
+/// other field has a value.
 pub fn row_keeps(written: &[(String, Written)], given: &[(String, Value)]) -> bool {
     let holds = |name: &str, value: &Written| {
         if let Some((_, given)) = given.iter().find(|(g, _)| g == name) {
             return keeps(value, given);
         }
-        // A column of another case is its column, or somebody else's, and it has none.
+        // A column whose name differs in case is either its column or another one without a value.
         let other = given.iter().find(|(g, _)| g.to_lowercase() == name.to_lowercase());
         other.is_some_and(|(_, given)| keeps(value, given))
             || match value {
@@ -166,7 +166,7 @@ pub fn row_keeps(written: &[(String, Written)], given: &[(String, Value)]) -> bo
     all_there && given.iter().all(|(name, value)| *value == Value::Null || known(name))
 }
 
-/// Whether a value of a file with types is still the same, maybe in a wider type, or as a text.
+/// Whether a value of a typed file is still the same, possibly in a wider type or as a text.
 fn value_keeps(written: &Value, given: &Value) -> bool {
     match (written, given) {
         (Value::Null, given) => *given == Value::Null,
@@ -211,14 +211,14 @@ fn same_float(a: f64, b: f64) -> bool {
     (a.is_nan() && b.is_nan()) || a.to_bits() == b.to_bits()
 }
 
-/// What a declared type makes of a text.
+/// The meaning of a text under a declared type.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Meaning {
     /// This value, and it must be read.
     Exactly(Value),
-    /// If it is read, it is this value: how it is written is unusual.
+    /// If it is read, it is this value: its notation is unusual.
     Perhaps(Value),
-    /// It is no value of this type.
+    /// It is not a value of this type.
     Nothing,
 }
 
@@ -227,7 +227,7 @@ impl Meaning {
         if usual { Self::Exactly(value) } else { Self::Perhaps(value) }
     }
 
-    /// Whether this is what was given.
+    /// Whether a result is allowed.
     pub fn allows(&self, given: &Value) -> bool {
         match self {
             Self::Exactly(value) | Self::Perhaps(value) => same(value, given),
@@ -250,7 +250,7 @@ fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// What a declared column makes of what is written.
+/// The meaning of a written value under a declared column.
 pub fn declared(written: &Written, field: &Field) -> Meaning {
     let missing = || if field.is_nullable() { Meaning::Exactly(Value::Null) } else { Meaning::Nothing };
     let is_text = matches!(field.data_type(), DataType::Utf8);
@@ -271,7 +271,7 @@ fn of_json(json: &Json, to: &DataType) -> Meaning {
         (Json::Bool(value), DataType::Boolean) => Meaning::Exactly(Value::Bool(*value)),
         (Json::Bool(value), DataType::Utf8) => Meaning::Perhaps(Value::Text(value.to_string())),
         (Json::Number(token), DataType::Utf8) => Meaning::Perhaps(Value::Text(token.clone())),
-        // A number is no date and no boolean.
+        // A number is neither a date nor a boolean.
         (Json::Number(_), DataType::Boolean | DataType::Date32 | DataType::Timestamp(..)) => Meaning::Nothing,
         (Json::Number(token), to) => of_text(token, to),
         (Json::Text(text), DataType::Utf8 | DataType::Date32 | DataType::Timestamp(..)) => of_text(text, to),
@@ -293,7 +293,7 @@ fn of_json(json: &Json, to: &DataType) -> Meaning {
                 match (found.next(), found.next()) {
                     (Some((_, value)), None) => declared(&Written::Json(value.clone()), field),
                     (None, _) => declared(&Written::Missing, field),
-                    // A key that is there twice.
+                    // A duplicate key.
                     (Some(_), Some(_)) => Meaning::Nothing,
                 }
             });
@@ -332,7 +332,7 @@ fn bounds(to: &DataType) -> Option<(i128, i128)> {
     })
 }
 
-/// What a type makes of a text. Blanks around what is no text do not count.
+/// The meaning of a text under a type. Blanks are ignored unless the type is text.
 fn of_text(text: &str, to: &DataType) -> Meaning {
     let trimmed = text.trim_ascii();
     let usual = trimmed == text;
@@ -397,8 +397,8 @@ fn float_of(value: f64, to: &DataType) -> Value {
     if *to == DataType::Float32 { Value::SmallFloat(value as f32) } else { Value::Float(value) }
 }
 
-/// The float that is nearest, if none is infinite, none is zero that is written otherwise, and integers that are written out,
-/// which is without digits behind a point, are exactly it, or its shortest form, which is what most programs write.
+/// The nearest float, unless it overflows, or becomes zero although another number was written. Integers written out,
+/// without digits after a point, must be exactly it, or its shortest form, which is what most programs write.
 fn of_float(text: &str, exact: &Exact, to: &DataType, usual: bool) -> Meaning {
     let small = *to == DataType::Float32;
     let (value, read, kept) = if small {

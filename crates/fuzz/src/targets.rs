@@ -1,11 +1,10 @@
-//! What is done with any bytes: each target gives them to a decoder, and panics if what it makes of them is not what a naive
-//! reader makes of them.
+//! Fuzz targets: each passes arbitrary bytes to a decoder, and panics if the result differs from a naive reader's.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
-use hardtack_catalog::{Column, Comparison, HiveType, Predicate, Table, TableFormat, schema_of};
+use hardtack_catalog::{Column, Comparison, HiveType, Predicate, TableDescription, TableFormat, schema_of};
 use hardtack_sources::{FolderCsv, folder_partition, fuzzing, partition_type, partition_value};
 
 use crate::csv::{self, Cell, Rules};
@@ -23,7 +22,7 @@ pub fn rows(batches: &[RecordBatch]) -> Vec<Vec<(String, Value)>> {
     batches.iter().flat_map(|batch| (0..batch.num_rows()).map(move |i| row(batch, i))).collect()
 }
 
-/// The first bytes choose how the rest is read.
+/// The first bytes select how the rest is read.
 fn choices<const N: usize>(data: &[u8]) -> Option<([u8; N], &[u8])> {
     let (first, rest) = data.split_first_chunk::<N>()?;
     Some((*first, rest))
@@ -34,8 +33,7 @@ fn texts(width: usize) -> SchemaRef {
     Arc::new(Schema::new((1..=width).map(field).collect::<Fields>()))
 }
 
-/// CSV: records and fields, whatever the pieces in which a file is read. The first byte chooses how the text is written, the
-/// second how long a piece is.
+/// CSV: records and fields, for pieces of any size. The first byte selects the dialect, the second the size of a piece.
 ///
 /// # Panics
 /// If the decoder is wrong.
@@ -66,8 +64,8 @@ pub fn csv(data: &[u8]) {
     }
 }
 
-/// JSON: what inference makes of a text, and reading with that, whatever the pieces. The first byte chooses how long a piece
-/// is.
+/// JSON: inference, and reading with the inferred schema, for pieces of any size. The first byte selects the size of a
+/// piece.
 ///
 /// # Panics
 /// If the decoder is wrong.
@@ -79,12 +77,12 @@ pub fn json(data: &[u8]) {
     let rows_wanted = match naive {
         Ok(rows) => rows,
         Err(why) => {
-            // The schema may be told without a look into each text; the rows may not.
+            // The schema may be inferred from an invalid text; reading its rows must fail.
             assert!(fuzzing::json(text, piece, &schema, false).is_err(), "not refused ({why}): {schema}");
             return;
         }
     };
-    // Whatever the case of keys, nothing may panic.
+    // Case-insensitive reading must not panic.
     let _ = fuzzing::json(text, piece, &schema, true);
     let batches = match fuzzing::json(text, piece, &schema, false) {
         Ok(batches) => batches,
@@ -128,7 +126,7 @@ fn json_as_text(text: &[u8], piece: usize, schema: &SchemaRef, rows_wanted: &[Js
     }
 }
 
-/// The types that a text is tried with.
+/// The types that texts are parsed as.
 pub fn scalar_types() -> Vec<DataType> {
     vec![
         DataType::Utf8,
@@ -150,7 +148,7 @@ pub fn scalar_types() -> Vec<DataType> {
     ]
 }
 
-/// Texts as values of a declared type. The first byte chooses the type.
+/// Texts as values of a declared type. The first byte selects the type.
 ///
 /// # Panics
 /// If the decoder is wrong.
@@ -184,7 +182,8 @@ pub fn hive(data: &[u8]) {
     let mut lines = text.lines();
     let (Some(of), Some(one), Some(other)) = (lines.next(), lines.next(), lines.next()) else { return };
     let Ok(of) = of.parse::<HiveType>() else { return };
-    let table = Table::new("d", "t", &TableFormat::Parquet, "memory:/t").with_partition_keys([Column::new("k", &of)]);
+    let table = TableDescription::new("d", "t", &TableFormat::Parquet, "memory:/t")
+        .with_partition_keys([Column::new("k", &of)]);
     let equal = |literal: &str, stored: &str| {
         let bound = Predicate::all().and("k", Comparison::Eq, literal).bind(&table).ok()?;
         bound.matches(&[stored.to_owned()]).ok()
@@ -198,7 +197,7 @@ pub fn hive(data: &[u8]) {
     }
 }
 
-/// Names of folders: what they say, of which type that is, and its value.
+/// Folder names: their key, their type and their value.
 ///
 /// # Panics
 /// If the decoder is wrong.

@@ -1,20 +1,20 @@
-//! Days and points in time, by arithmetic of our own.
+//! Naive arithmetic of days and points in time.
 
 use std::fmt;
 
 /// Nanoseconds since 1970, in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
-    /// How many.
+    /// The number of nanoseconds.
     pub nanos: i128,
-    /// Whether there is a zone; if not, UTC was assumed.
+    /// Whether there is a zone; if not, UTC is assumed.
     pub zoned: bool,
 }
 
 const DAY: i128 = 86_400 * 1_000_000_000;
 
 impl Moment {
-    /// So many units of so many nanoseconds since 1970.
+    /// `count` units of `nanos` nanoseconds since 1970.
     pub fn new(count: i128, nanos: i128, zoned: bool) -> Self {
         Self { nanos: count * nanos, zoned }
     }
@@ -29,8 +29,8 @@ impl Moment {
         (self.nanos.rem_euclid(DAY) == 0).then(|| i64::try_from(self.nanos.div_euclid(DAY)).ok()).flatten()
     }
 
-    /// What a text says: a day, and maybe a time of day behind a `T` or blank, with seconds and their fraction or without,
-    /// and an offset.
+    /// Parses a day, optionally followed by `T` or a blank and a time of day, with or without seconds, fraction and
+    /// offset.
     pub fn parse(text: &str) -> Option<Self> {
         let (day, rest) = (text.get(..10)?, text.get(10..)?);
         let midnight = Self::of_day(parse_day(day)?);
@@ -56,7 +56,7 @@ impl fmt::Display for Moment {
     }
 }
 
-/// The days since 1970 that `2024-01-31` says. Years have four digits.
+/// Parses `2024-01-31` to days since 1970. Years have four digits.
 pub fn parse_day(text: &str) -> Option<i64> {
     let bytes: &[u8; 10] = text.as_bytes().try_into().ok()?;
     if bytes[4] != b'-' || bytes[7] != b'-' {
@@ -69,7 +69,7 @@ pub fn parse_day(text: &str) -> Option<i64> {
     ((1..=12).contains(&month) && (1..=days_of(year, month)).contains(&day)).then(|| days_before(year, month) + day - 1)
 }
 
-/// As [`parse_day`], and months and days of one digit, and longer years behind a sign.
+/// Like [`parse_day`], but also accepts one-digit months and days, and longer years with a sign.
 pub fn parse_any_day(text: &str) -> Option<i64> {
     let (sign, rest) = match text.as_bytes().first()? {
         b'-' => (-1, &text[1..]),
@@ -87,9 +87,9 @@ pub fn parse_any_day(text: &str) -> Option<i64> {
     valid.then(|| days_before(year, month) + day - 1)
 }
 
-/// The day, as [`parse_day`] reads it.
+/// The day in the notation of [`parse_day`].
 pub fn show_day(day: i64) -> String {
-    // The year is found by trying, from one that is not behind it.
+    // Finds the year by trying, from one that is not later.
     let mut year = 1970 + day.div_euclid(if day < 0 { 365 } else { 366 });
     while days_before(year + 1, 1) <= day {
         year += 1;
@@ -111,7 +111,7 @@ fn days_of(year: i64, month: i64) -> i64 {
     }
 }
 
-/// From 1970 to the first day of a month.
+/// The days from 1970 to the first day of a month.
 fn days_before(year: i64, month: i64) -> i64 {
     let leap_years = |year: i64| (year - 1).div_euclid(4) - (year - 1).div_euclid(100) + (year - 1).div_euclid(400);
     (year - 1970) * 365 + leap_years(year) - leap_years(1970)
@@ -138,7 +138,7 @@ fn parse_time(text: &str) -> Option<i128> {
     Some(((hours * 60 + minutes) * 60 + seconds) * 1_000_000_000 + nanos)
 }
 
-/// Seconds; nothing if there is no offset, an outer nothing if this is none.
+/// The offset in seconds; an inner `None` if there is none, an outer one if it is invalid.
 fn parse_offset(text: &str) -> Option<Option<i64>> {
     let sign = match text.as_bytes().first() {
         None => return Some(None),

@@ -1,4 +1,4 @@
-//! What a reader has given back.
+//! The values that readers return.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ pub enum Value {
     Bool(bool),
     /// An integer.
     Int(i128),
-    /// A decimal, as it is written in full.
+    /// A decimal, written in full.
     Decimal(String),
     /// A float of 64 bits.
     Float(f64),
@@ -35,7 +35,7 @@ pub enum Value {
     Day(i64),
     /// A point in time; without a zone it is taken for UTC.
     Moment(Moment),
-    /// Of a type that only equals itself: times of day, intervals.
+    /// A value of a type that only equals itself: times of day, intervals.
     Other(String),
     /// Values one after another.
     List(Vec<Value>),
@@ -66,7 +66,7 @@ impl fmt::Debug for Value {
 /// The value of a row.
 ///
 /// # Panics
-/// For a timestamp that is not what its type says, which Arrow does not allow.
+/// For a timestamp that contradicts its type, which Arrow does not allow.
 pub fn value(array: &ArrayRef, row: usize) -> Value {
     if array.is_null(row) || array.data_type() == &DataType::Null {
         return Value::Null;

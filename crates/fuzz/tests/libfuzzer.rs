@@ -1,11 +1,11 @@
-//! A short run of each target under libFuzzer, from the corpus that is committed. `.ci/fuzz` builds the targets with what
-//! tells libFuzzer which code an input reaches.
+//! A short run of each target under libFuzzer, from the committed corpus. `.ci/fuzz` builds the targets with coverage
+//! instrumentation.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
     clippy::disallowed_macros,
     clippy::print_stdout,
-    reason = "tests stop where they fail, and say what they have tried"
+    reason = "tests may panic and print"
 )]
 
 use std::env::{self, VarError};
@@ -14,7 +14,7 @@ use std::process::Command;
 
 use rstest::rstest;
 
-/// How many seconds each target runs in a night; nothing by day.
+/// The seconds per target in a nightly run; none by day.
 fn seconds() -> Option<u32> {
     match env::var("HARDTACK_FUZZ_SECONDS") {
         Ok(seconds) => Some(seconds.parse().unwrap()),
@@ -32,8 +32,8 @@ fn seconds() -> Option<u32> {
 fn no_input_makes_a_decoder_wrong(#[case] target: &str, #[case] program: &str) {
     let found = format!("{}/fuzz/{target}", env!("CARGO_TARGET_TMPDIR"));
     let corpus = format!("{}/corpus/fuzz_{target}", env!("CARGO_MANIFEST_DIR"));
-    // By day the inputs are the same each time, from what is committed only, so that who has made a change finds again what
-    // holds it up. A night has a seed of its own, which is what 0 means, and goes on from what other nights have found.
+    // By day the inputs are deterministic, from the committed corpus only, so that a failure can be reproduced. A night
+    // has a random seed, which is what 0 means, and continues from the findings of earlier nights.
     let limits = match seconds() {
         Some(seconds) => [format!("-max_total_time={seconds}"), "-seed=0".to_owned()],
         None => ["-runs=15000".to_owned(), "-seed=1".to_owned()],
@@ -45,7 +45,7 @@ fn no_input_makes_a_decoder_wrong(#[case] target: &str, #[case] program: &str) {
         .args(["-timeout=10", "-create_missing_dirs=1", "-print_final_stats=1", "-max_len=512"])
         .args(limits)
         .arg(format!("-artifact_prefix={found}/"))
-        // What is found goes to the first folder.
+        // Findings go to the first folder.
         .args([&found, &corpus])
         .output()
         .unwrap();
@@ -54,6 +54,6 @@ fn no_input_makes_a_decoder_wrong(#[case] target: &str, #[case] program: &str) {
         said.lines().filter(|line| line.starts_with("stat::number_of") || line.contains("DONE")).collect();
     println!("{target}: {}", stats.join(" "));
     assert!(done.status.success(), "{target}: {said}");
-    // A build without coverage would run, too, and find nothing.
+    // A build without coverage would also run, but find nothing.
     assert!(said.contains("inline 8-bit counters"), "{said}");
 }

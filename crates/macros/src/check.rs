@@ -15,12 +15,12 @@ pub(crate) enum Token {
 
 /// An error and its token; no token if something is missing at the end.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Wrong {
+pub(crate) struct SyntaxError {
     pub(crate) at: usize,
     pub(crate) message: String,
 }
 
-type Result<T> = std::result::Result<T, Wrong>;
+type Result<T> = std::result::Result<T, SyntaxError>;
 
 /// The maximum nesting of types.
 const MAX_DEPTH: usize = 64;
@@ -167,7 +167,7 @@ impl<'a> Checker<'a> {
             _ => self.unquoted()?,
         };
         if !seen.insert(name.to_lowercase()) {
-            return self.wrong(start, format!("expected a new name, `{name}` is there already"));
+            return self.wrong(start, format!("expected a new name, `{name}` is already used"));
         }
         if self.peek() != Some(&Token::Symbol(':')) {
             return self.expected(&format!("`:` after the name `{name}`"));
@@ -238,7 +238,7 @@ impl<'a> Checker<'a> {
     }
 
     fn wrong<T>(&self, at: usize, message: String) -> Result<T> {
-        Err(Wrong { at, message })
+        Err(SyntaxError { at, message })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who is let in: passwords and TLS.
+//! Authentication and TLS.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,23 +17,24 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::{self, ServerConfig};
 use uuid::Uuid;
 
-/// The files that TLS needs, both PEM.
+/// The PEM files for TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The certificate, and those that it was signed with.
+    /// The certificate with its chain.
     pub certificate: PathBuf,
     /// Its private key.
     pub key: PathBuf,
 }
 
 impl TlsFiles {
-    /// Reads them.
+    /// Reads the files.
     ///
     /// # Errors
-    /// Usage for files that are not there or not what they should be.
+    /// Usage for missing or malformed files.
     pub(crate) fn read(&self) -> Result<TlsPair> {
-        let usage =
-            |what: &str, file: &PathBuf| Error::usage(format!("{what} in PEM is wanted")).with("file", file.display());
+        let usage = |what: &str, file: &PathBuf| {
+            Error::usage(format!("expected {what} in PEM format")).with("file", file.display())
+        };
         let certificates = CertificateDer::pem_file_iter(&self.certificate)
             .and_then(|found| found.map(|one| Ok(one?.to_vec())).collect::<std::result::Result<Vec<_>, _>>());
         let certificates = certificates.map_err(|e| usage("a certificate", &self.certificate).because(e))?;
@@ -44,7 +45,7 @@ impl TlsFiles {
     }
 }
 
-/// What was in the files, DER.
+/// The contents of the files, as DER.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct TlsPair {
     certificates: Vec<Vec<u8>>,
@@ -79,7 +80,7 @@ impl Credentials {
         Self { user: user.to_owned(), salt, hash }
     }
 
-    /// What asks a client for them.
+    /// The handler that authenticates a client.
     pub(crate) fn handshake(&self) -> SASLAuthStartupHandler<DefaultServerParameterProvider> {
         SASLAuthStartupHandler::new(Arc::new(parameters())).with_scram(ScramAuth::new(Arc::new(self.clone())))
     }
@@ -88,7 +89,7 @@ impl Credentials {
 #[async_trait]
 impl AuthSource for Credentials {
     async fn get_password(&self, login: &LoginInfo) -> PgWireResult<Password> {
-        // Whether it is the user or the password that is wrong is nobody's business.
+        // Does not reveal whether the user or the password is wrong.
         let hash = match login.user() == Some(self.user.as_str()) {
             true => self.hash.clone(),
             false => [*Uuid::new_v4().as_bytes(), *Uuid::new_v4().as_bytes()].concat(),
@@ -97,7 +98,7 @@ impl AuthSource for Credentials {
     }
 }
 
-/// What a client is told of the server.
+/// The server parameters that a client receives.
 pub(crate) fn parameters() -> DefaultServerParameterProvider {
     let mut parameters = DefaultServerParameterProvider::default();
     parameters.server_version = format!("16.6 (hardtack {})", env!("CARGO_PKG_VERSION"));

@@ -1,11 +1,11 @@
-//! Functions whose result may be larger than what they are given are asked for memory before they run.
+//! Functions whose result may be larger than their arguments reserve memory before they run.
 //!
-//! A query's memory pool counts what operators hold. What a function makes of a batch is in nobody's count, and
-//! `repeat('x', 2000000000)` is two gigabytes before any operator has seen it, if not while the query is planned. So a
-//! bound of the result is computed from the arguments, which is cheap, and reserved in the pool while the function runs;
-//! what does not fit is refused as all memory is that a query may not have.
+//! A query's memory pool counts what operators hold. Nothing counts the result of a function, and `repeat('x',
+//! 2000000000)` is two gigabytes before any operator sees it, possibly already during planning. So an upper bound of
+//! the result is computed from the arguments, which is cheap, and reserved in the pool while the function runs. If it
+//! does not fit, the query fails as for any other memory.
 //!
-//! Every function has its place in one of the tables below, which a test holds to what is registered.
+//! Every function is in one of the tables below; a test compares them with the registered functions.
 
 use std::any::Any;
 use std::hash::{Hash, Hasher};
@@ -33,11 +33,11 @@ use datafusion::logical_expr::{
     ScalarUDFImpl, Signature,
 };
 
-/// What is smaller is not asked for. (In tests everything is, to be looked at.)
+/// Smaller results are not reserved. (In tests all are, to be checked.)
 const SMALL: u64 = if cfg!(test) { 0 } else { 1 << 20 };
 
-/// Functions whose results are all of one small size, or are parts of an argument that are not copied.
-#[cfg_attr(not(test), expect(dead_code, reason = "that the tables are whole is a test's business"))]
+/// Functions whose results have a small fixed size, or are uncopied parts of an argument.
+#[cfg_attr(not(test), expect(dead_code, reason = "only a test checks that the tables are complete"))]
 const FIXED: &[&str] = &[
     "abs",
     "acos",
@@ -133,7 +133,7 @@ const FIXED: &[&str] = &[
     "union_tag",
     "uuid",
     "version",
-    // Of PostgreSQL's catalog, in which there is not much here.
+    // Functions of PostgreSQL's catalog, which is small here.
     "_pg_expandarray",
     "col_description",
     "current_catalog",
@@ -167,8 +167,8 @@ const FIXED: &[&str] = &[
     "shobj_description",
 ];
 
-/// Functions whose results are no larger than so many times their arguments. An argument that is the same for all rows
-/// counts for each: of one large text and a column of numbers `left` makes many large texts.
+/// Functions whose results are at most this many times as large as their arguments. A constant argument counts for each
+/// row: from one large text and a column of numbers, `left` makes many large texts.
 const IN_PROPORTION: &[(&str, u64)] = &[
     ("array_any_value", 1),
     ("array_append", 2),
@@ -228,10 +228,10 @@ const IN_PROPORTION: &[(&str, u64)] = &[
     ("upper", 3),
 ];
 
-/// How many bytes a result may have, at most.
+/// An upper bound of the bytes of a result.
 type Bound = fn(&Arguments) -> u64;
 
-/// Functions whose results may be of any size.
+/// Functions whose results may have any size.
 const GROWING: &[(&str, Bound)] = &[
     ("array_positions", |a| a.sum(|row| row.elements(0) * 8)),
     ("array_repeat", |a| a.sum(|row| row.bytes(0).saturating_add(AROUND).saturating_mul(row.number(1)))),
@@ -257,8 +257,8 @@ const GROWING: &[(&str, Bound)] = &[
     ("range", |a| a.sum(|row| row.steps().saturating_mul(8))),
     // Each group may be the whole text.
     ("regexp_match", |a| a.sum(|row| row.bytes(0).saturating_add(AROUND).saturating_mul(1 + row.occurrences(1, b"(")))),
-    // There may be a match before each byte and one at the end, and each group of a match is in its replacement as often as
-    // it is named there; all matches together are the whole text at most.
+    // There may be a match before each byte and one at the end. Each group of a match occurs in its replacement as
+    // often as the replacement refers to it; all matches together are at most the whole text.
     ("regexp_replace", |a| {
         a.sum(|row| {
             let text = row.bytes(0);
@@ -276,11 +276,11 @@ const GROWING: &[(&str, Bound)] = &[
         })
     }),
     ("rpad", padded),
-    // The longest of what two characters of a format stand for is a moment.
+    // The longest expansion of two characters of a format is a timestamp.
     ("to_char", |a| a.sum(|row| row.bytes(1).saturating_mul(20))),
 ];
 
-/// Characters have four bytes at most.
+/// Characters have at most four bytes.
 fn padded(arguments: &Arguments) -> u64 {
     arguments.sum(|row| row.number(1).saturating_mul(4))
 }
@@ -298,10 +298,10 @@ struct Arguments {
 
 /// An argument.
 struct Column {
-    /// One value, if it is the same for all rows.
+    /// A single value, if it is constant.
     values: ArrayRef,
     is_same: bool,
-    /// The same as numbers, if they are.
+    /// The values as numbers, if they are numeric.
     numbers: Option<ArrayRef>,
 }
 
@@ -326,7 +326,7 @@ impl Arguments {
             Ok(Column { values, is_same, numbers })
         };
         let columns = call.args.iter().map(column).collect::<Result<Vec<_>>>()?;
-        // Of what is the same for all rows there is one result.
+        // If all arguments are constant, there is one result.
         let rows = if columns.iter().all(|column| column.is_same) { 1 } else { call.number_rows };
         Ok(Self { columns, rows })
     }
@@ -340,7 +340,7 @@ impl Arguments {
         rows.map(of).fold(0, u64::saturating_add)
     }
 
-    /// The bytes of all arguments, each for each row.
+    /// The bytes of all arguments, over all rows.
     fn bytes(&self) -> u64 {
         let each = self.columns.iter().map(|column| {
             let (bytes, rows) = (size(&column.values, 0, column.values.len()), self.rows as u64);
@@ -351,7 +351,7 @@ impl Arguments {
 }
 
 impl<'a> Row<'a> {
-    /// The argument at this place and the row of it, if there is one that is not null.
+    /// The argument at this position and its row, if there is a non-null value.
     fn at(self, i: usize) -> Option<(&'a Column, usize)> {
         let column = self.columns.get(i)?;
         let row = if column.is_same { 0 } else { self.row };
@@ -362,12 +362,13 @@ impl<'a> Row<'a> {
         self.at(i).map_or(0, |(column, row)| size(&column.values, row, 1))
     }
 
-    /// How many values there are in lists, those in others included.
+    /// The number of values in lists, including nested ones.
     fn elements(self, i: usize) -> u64 {
         self.at(i).map_or(0, |(column, row)| leaves(&column.values, row, 1))
     }
 
-    /// How long a value of a list may be as a text, if it is none: numbers with a point are written with all their zeros.
+    /// The maximum length of a list's value as text, if it is not a text: decimals and floats are written with all
+    /// their zeros.
     fn digits(self, i: usize) -> u64 {
         self.at(i).map_or(0, |(column, _)| match leaf(column.values.data_type()) {
             DataType::Float16 | DataType::Float32 => 60,
@@ -376,7 +377,7 @@ impl<'a> Row<'a> {
         })
     }
 
-    /// A number that is asked for; fewer than none is none.
+    /// A number of things; a negative one counts as zero.
     fn number(self, i: usize) -> u64 {
         self.integer(i).map_or(0, |number| number.max(0) as u64)
     }
@@ -386,7 +387,7 @@ impl<'a> Row<'a> {
         Some(column.numbers.as_ref()?.as_primitive::<Int64Type>().value(row))
     }
 
-    /// How often one of these bytes is in a text.
+    /// How often any of these bytes occurs in a text.
     fn occurrences(self, i: usize, of: &[u8]) -> u64 {
         let count = |text: &str| text.bytes().filter(|byte| of.contains(byte)).count() as u64;
         self.at(i).map_or(0, |(column, row)| match column.values.data_type() {
@@ -397,14 +398,14 @@ impl<'a> Row<'a> {
         })
     }
 
-    /// How many values there are from the first argument to the second, in steps of the third.
+    /// The number of values from the first argument to the second, in steps of the third.
     fn steps(self) -> u64 {
         let (start, stop) =
             if self.columns.len() == 1 { (Some(0), self.moment(0)) } else { (self.moment(0), self.moment(1)) };
         let step = if self.columns.len() < 3 { Some(1) } else { self.step() };
         let (Some(start), Some(stop), Some(step)) = (start, stop, step) else { return 0 };
         let span = stop - start;
-        // Values that lead elsewhere are none.
+        // A step in the other direction gives no values.
         if span.signum() * step.signum() < 0 {
             return 1;
         }
@@ -412,7 +413,7 @@ impl<'a> Row<'a> {
             .map_or(u64::MAX, |steps| steps.saturating_add(1))
     }
 
-    /// A number, or a moment in nanoseconds.
+    /// A number, or a timestamp in nanoseconds.
     fn moment(self, i: usize) -> Option<i128> {
         if let Some(number) = self.integer(i) {
             return Some(number.into());
@@ -427,7 +428,7 @@ impl<'a> Row<'a> {
         Some(i128::from(units.as_primitive::<TimestampSecondType>().value(0)) * SECOND)
     }
 
-    /// The least that a step may be.
+    /// The smallest possible step.
     fn step(self) -> Option<i128> {
         if let Some(number) = self.integer(2) {
             return Some(number.into());
@@ -443,10 +444,10 @@ impl<'a> Row<'a> {
 
 const SECOND: i128 = 1_000_000_000;
 
-/// What there is around each text of a list.
+/// The overhead of each text in a list.
 const AROUND: u64 = 16;
 
-/// The bytes of some rows: of texts what they say, of lists what is in them.
+/// The bytes of some rows: of texts their content, of lists their values.
 fn size(array: &dyn Array, from: usize, rows: usize) -> u64 {
     let nested = |values: &ArrayRef, from: usize, rows: usize| {
         let around = if values.data_type().primitive_width().is_some() { 0 } else { AROUND };
@@ -471,7 +472,7 @@ fn size(array: &dyn Array, from: usize, rows: usize) -> u64 {
             let offsets = array.as_binary::<i64>().value_offsets();
             (offsets[end] - offsets[from]) as u64
         }
-        // The length of each is the beginning of its view.
+        // A view begins with the length.
         DataType::Utf8View => {
             array.as_string_view().views()[from..end].iter().map(|view| u64::from(*view as u32)).sum()
         }
@@ -507,7 +508,7 @@ fn size(array: &dyn Array, from: usize, rows: usize) -> u64 {
     }
 }
 
-/// What is in lists, those in others included.
+/// The innermost type of nested lists.
 fn leaf(of: &DataType) -> &DataType {
     match of {
         DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _) => {
@@ -517,7 +518,7 @@ fn leaf(of: &DataType) -> &DataType {
     }
 }
 
-/// How many values there are in the lists of some rows.
+/// The number of values in the lists of some rows.
 fn leaves(array: &dyn Array, from: usize, rows: usize) -> u64 {
     let end = from + rows;
     match array.data_type() {
@@ -540,7 +541,7 @@ fn leaves(array: &dyn Array, from: usize, rows: usize) -> u64 {
     }
 }
 
-/// Where the result of a function ends.
+/// The limit of a function's result.
 #[derive(Debug, Clone, Copy)]
 enum Limit {
     Proportion(u64),
@@ -548,7 +549,7 @@ enum Limit {
 }
 
 impl Limit {
-    /// Of the function with this name, if it needs one.
+    /// The limit of the function with this name, if it needs one.
     fn of(function: &str) -> Option<Self> {
         let bound = GROWING.iter().find(|(name, _)| *name == function).map(|(_, bound)| Self::Bound(*bound));
         bound.or_else(|| {
@@ -566,7 +567,7 @@ impl Limit {
     }
 }
 
-/// A function that asks for the memory that its result may take.
+/// A function that reserves the memory of its result.
 #[derive(Debug)]
 struct Bounded {
     function: Arc<ScalarUDF>,
@@ -588,7 +589,7 @@ impl Hash for Bounded {
     }
 }
 
-/// The same function within its bounds, if it needs any that it has not.
+/// Wraps a function, if it needs a limit and has none yet.
 fn bounded(function: &Arc<ScalarUDF>, pool: &Arc<dyn MemoryPool>) -> Option<ScalarUDF> {
     if function.inner().as_any().is::<Bounded>() {
         return None;
@@ -597,7 +598,7 @@ fn bounded(function: &Arc<ScalarUDF>, pool: &Arc<dyn MemoryPool>) -> Option<Scal
     Some(ScalarUDF::new_from_impl(Bounded { function: Arc::clone(function), limit, pool: Arc::clone(pool) }))
 }
 
-/// The same expression, if it is a call, of a function within its bounds.
+/// Wraps the function of an expression, if it is a call.
 fn call_bounded(expr: Expr, pool: &Arc<dyn MemoryPool>) -> Transformed<Expr> {
     match expr {
         Expr::ScalarFunction(mut call) => match bounded(&call.func, pool) {
@@ -611,7 +612,7 @@ fn call_bounded(expr: Expr, pool: &Arc<dyn MemoryPool>) -> Transformed<Expr> {
     }
 }
 
-/// Has the functions of a session ask for memory, whether they are called by name or made of operators.
+/// Wraps the functions of a session, whether they are called by name or created from operators.
 pub(crate) fn apply(state: &mut SessionState) -> Result<()> {
     let pool = Arc::clone(&state.runtime_env().memory_pool);
     let functions: Vec<Arc<ScalarUDF>> = state.scalar_functions().values().cloned().collect();
@@ -623,7 +624,7 @@ pub(crate) fn apply(state: &mut SessionState) -> Result<()> {
     state.register_function_rewrite(Arc::new(Calls(pool)))
 }
 
-/// Calls of functions that the planner has not by name: `a || b` of lists, `[a, b]`, `x[1:2]`.
+/// Calls that the planner does not create by name: `a || b` of lists, `[a, b]`, `x[1:2]`.
 #[derive(Debug)]
 struct Calls(Arc<dyn MemoryPool>);
 
@@ -637,7 +638,7 @@ impl FunctionRewrite for Calls {
     }
 }
 
-// Whatever a function is asked for beside its result, it answers itself.
+// Everything except the evaluation is delegated.
 #[warn(clippy::missing_trait_methods)]
 impl ScalarUDFImpl for Bounded {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -651,7 +652,7 @@ impl ScalarUDFImpl for Bounded {
 
     fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
         Ok(match self.function.inner().simplify(args, info)? {
-            // It may have become another call of the same function, as `concat` does.
+            // It may have become another call of the same function, as with `concat`.
             ExprSimplifyResult::Simplified(expr) => {
                 let expr = expr.transform_up(|expr| Ok(call_bounded(expr, &self.pool)))?;
                 ExprSimplifyResult::Simplified(expr.data)
@@ -678,7 +679,7 @@ impl ScalarUDFImpl for Bounded {
     }
 
     fn display_name(&self, args: &[Expr]) -> Result<String> {
-        #[expect(deprecated, reason = "it is asked for all the same")]
+        #[expect(deprecated, reason = "a deprecated method is delegated as well")]
         self.function.inner().display_name(args)
     }
 
@@ -699,7 +700,7 @@ impl ScalarUDFImpl for Bounded {
     }
 
     fn is_nullable(&self, args: &[Expr], schema: &dyn ExprSchema) -> bool {
-        #[expect(deprecated, reason = "it is asked for all the same")]
+        #[expect(deprecated, reason = "a deprecated method is delegated as well")]
         self.function.inner().is_nullable(args, schema)
     }
 
@@ -764,7 +765,7 @@ mod tests {
         session_with(Arc::new(GreedyMemoryPool::new(limit)))
     }
 
-    /// A session as clients have it, but for its memory.
+    /// A client's session with a different memory pool.
     fn session_with(pool: Arc<dyn MemoryPool>) -> SessionContext {
         let catalog = CatalogHandle::new(Arc::new(EmbeddedCatalog::in_memory()));
         let ctx = JobContext::builder("serve").extension(Arc::new(catalog)).build().unwrap();
@@ -778,7 +779,7 @@ mod tests {
         session
     }
 
-    /// A new function has to be looked at before it is served: may it make much of little?
+    /// A new function has to be classified before it is served: can its result be much larger than its arguments?
     #[test]
     fn every_function_is_in_one_of_the_tables() {
         let session = session(1 << 30);
@@ -801,7 +802,7 @@ mod tests {
         }
     }
 
-    /// Memory without end, and who has asked for how much of it.
+    /// An unlimited pool that records the reservations.
     #[derive(Debug, Default)]
     struct Ledger(Mutex<BTreeMap<String, u64>>);
 
@@ -888,7 +889,7 @@ mod tests {
         assert_eq!(found, wanted, "{sql}");
     }
 
-    /// A bound that is too low would let through what it is there for.
+    /// Too low a bound would admit the results that it has to refuse.
     #[rstest]
     #[case("repeat(t, n)")]
     #[case("lpad(t, n * 7, u)")]

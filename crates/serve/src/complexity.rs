@@ -1,9 +1,9 @@
-//! Statements that are more than parsing and planning can bear.
+//! Refuses statements that are too complex to be parsed or planned.
 //!
-//! What looks at a statement calls itself for each level of it: too many levels, and the stack of the thread ends, and with
-//! it the server. And `sqlparser` 0.61 reads the arguments of a function of PostgreSQL's dialect twice, so that each call
-//! within a call takes twice the time (<https://github.com/apache/datafusion-sqlparser-rs/pull/2392>). Neither can be
-//! cancelled. So levels are counted before; the tokens tell enough.
+//! Parser and planner are recursive: with too many levels the thread's stack overflows, and the server dies. And
+//! `sqlparser` 0.61 parses the arguments of a function in PostgreSQL's dialect twice, so each nested call doubles the
+//! time (<https://github.com/apache/datafusion-sqlparser-rs/pull/2392>). Neither can be cancelled. So levels are
+//! counted beforehand; the tokens suffice for that.
 
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -12,18 +12,19 @@ use datafusion_postgres::pgwire::error::PgWireResult;
 
 use crate::failure::error;
 
-/// Parentheses within one another.
+/// The maximum nesting of parentheses.
 const PARENTHESES: usize = 24;
-/// Those of them that belong to a word, as those of a call do.
+/// The maximum nesting of parentheses that follow a word, as in a call.
 const CALLS: usize = 16;
-/// How often something between such parentheses is read, in all.
+/// How often the contents of such parentheses are parsed, in total.
 const READINGS: usize = 1 << 18;
-/// Operators in a row, which make an expression as deep as it is long. (Planning takes time with their square.)
+/// The maximum number of operators in a row, which make an expression as deep as it is long. (The time for planning is
+/// quadratic in it.)
 const OPERATORS: usize = 2000;
-/// Queries and tables in a row.
+/// The maximum number of queries or tables in a row.
 const RELATIONS: usize = 1000;
 
-/// Where a parenthesis was opened.
+/// The state outside an open parenthesis.
 #[derive(Default)]
 struct Outside {
     is_call: bool,
@@ -31,7 +32,7 @@ struct Outside {
     in_from: bool,
 }
 
-/// Refuses what is too complex. What is no SQL is left to the parser.
+/// Refuses a statement that is too complex. Syntax errors are left to the parser.
 pub(crate) fn check(statement: &str) -> PgWireResult<()> {
     let Ok(tokens) = Tokenizer::new(&PostgreSqlDialect {}, statement).tokenize() else { return Ok(()) };
     let mut open: Vec<Outside> = Vec::new();
@@ -54,7 +55,7 @@ pub(crate) fn check(statement: &str) -> PgWireResult<()> {
                 (operators, in_from) = (outside.operators, outside.in_from);
                 calls -= usize::from(outside.is_call);
             }
-            // The next of a list is no deeper than this one, unless it is one of tables.
+            // The next element of a list is no deeper than this one, except in a list of tables.
             Token::Comma => {
                 operators = outside();
                 relations += usize::from(in_from);
@@ -75,9 +76,9 @@ pub(crate) fn check(statement: &str) -> PgWireResult<()> {
             token => operators += usize::from(starts_operator(token)),
         }
         for (found, most, what, way_out) in [
-            (open.len(), PARENTHESES, "parentheses within one another", "name parts of it by WITH"),
-            (calls, CALLS, "calls or subqueries within one another", "name parts of it by WITH"),
-            (readings, READINGS, "ways through its calls within calls", "split it, or name parts of it by WITH"),
+            (open.len(), PARENTHESES, "nested parentheses", "name parts of it with WITH"),
+            (calls, CALLS, "nested calls or subqueries", "name parts of it with WITH"),
+            (readings, READINGS, "readings of its nested calls", "split it, or name parts of it with WITH"),
             (operators, OPERATORS, "operators in a row", "list values with IN"),
             (relations, RELATIONS, "joined or united queries and tables", "split it"),
         ] {

@@ -1,7 +1,7 @@
-//! Where queries run: apart from the network.
+//! Runs queries on a runtime separate from the network's.
 //!
-//! A query that computes without pause keeps the threads of its runtime busy, and whoever wants to connect, to cancel
-//! or to be told that time is up waits behind it. So queries have a runtime of their own.
+//! A query that computes without yielding keeps the threads of its runtime busy, and connections, cancellations and
+//! timeouts would wait for it. So queries have a runtime of their own.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -16,14 +16,14 @@ use tokio::task::JoinSet;
 
 use crate::failure::error;
 
-/// So many rows are handed over at a time, at most.
+/// The maximum number of rows handed over at a time.
 const ROWS: usize = 1024;
 
-/// Room for what looks at a query from the inside: parsers and planners call themselves for each level of it. (Only what is
-/// touched takes memory.)
+/// The stack for parsers and planners, which recurse for each level of a query. (Only pages that are touched take
+/// memory.)
 const STACK_BYTES: usize = 64 << 20;
 
-/// The runtime of queries. What still runs when it goes is abandoned at its next pause.
+/// The runtime of queries. When it is dropped, running queries are abandoned at their next yield.
 pub(crate) struct Compute {
     threads: Threads,
     runtime: Option<Runtime>,
@@ -33,12 +33,12 @@ pub(crate) struct Compute {
 #[derive(Debug, Clone)]
 pub(crate) struct Threads {
     pub(crate) handle: Handle,
-    /// Whether nobody else's queries do.
+    /// Whether only one client's queries run on them.
     of_one: bool,
 }
 
 impl Compute {
-    /// Threads that the queries of many clients share.
+    /// Threads shared by the queries of many clients.
     pub(crate) fn shared(threads: usize) -> Result<Self> {
         Self::new(threads, false)
     }
@@ -55,7 +55,8 @@ impl Compute {
             .thread_stack_size(STACK_BYTES)
             .enable_all()
             .build();
-        let runtime = runtime.map_err(|e| Error::unexpected("no threads could be started for queries").because(e))?;
+        let runtime =
+            runtime.map_err(|e| Error::unexpected("the threads for queries could not be started").because(e))?;
         Ok(Self { threads: Threads { handle: runtime.handle().clone(), of_one }, runtime: Some(runtime) })
     }
 
@@ -65,8 +66,8 @@ impl Compute {
 }
 
 impl Threads {
-    /// Waits until no thread works any more on what was dropped: an operator that loops without pause goes on all the same.
-    /// Where others have queries, too, it cannot be told whose a thread works on.
+    /// Waits until no thread is working on a dropped query any more: an operator that loops without yielding keeps
+    /// running. With shared threads it is unknown whose query a thread works on, so this does not wait.
     pub(crate) async fn settled(&self) {
         if !self.of_one {
             return;
@@ -74,7 +75,7 @@ impl Threads {
         let metrics = self.handle.metrics();
         let counts = || (0..metrics.num_workers()).map(|thread| metrics.worker_park_unpark_count(thread));
         let before: Vec<u64> = counts().collect();
-        // It is odd while a thread rests.
+        // The count is odd while a thread is parked.
         while !counts().zip(&before).all(|(now, before)| now % 2 == 1 || now != *before) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -83,20 +84,20 @@ impl Threads {
 
 impl Drop for Compute {
     fn drop(&mut self) {
-        // To wait for threads is forbidden where others are served.
+        // Blocking on threads is not allowed in a runtime that serves others.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
 }
 
-/// Does `work` where queries may be parsed, planned and dropped.
+/// Runs `work` on a stack that is large enough to parse, plan and drop queries.
 pub(crate) async fn on_a_large_stack<T>(work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     poll_fn(|cx| stacker::grow(STACK_BYTES, || work.as_mut().poll(cx))).await
 }
 
-/// Does `work` here; the tasks that it spawns run there.
+/// Runs `work` here, but the tasks that it spawns on `there`.
 pub(crate) async fn spawning_on<T>(there: &Handle, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     poll_fn(|cx| {
@@ -106,7 +107,7 @@ pub(crate) async fn spawning_on<T>(there: &Handle, work: impl Future<Output = T>
     .await
 }
 
-/// The same answer, whose rows are computed there.
+/// The same response, with rows computed on `there`.
 pub(crate) fn computed_on(there: &Handle, mut answer: Response) -> Response {
     if let Response::Query(query) = &mut answer {
         let rows = std::mem::replace(query.data_rows(), Box::pin(stream::empty()));
@@ -125,14 +126,14 @@ fn rows_from(there: &Handle, rows: SendableRowStream) -> SendableRowStream {
             }
         }
     };
-    // Dropped with the stream, it stops the query.
+    // Dropping it with the stream stops the query.
     let mut task = JoinSet::new();
     task.spawn_on(send, there);
     let chunks = stream::unfold((receiver, task), |(mut receiver, mut task)| async move {
         if let Some(chunk) = receiver.recv().await {
             return Some((chunk, (receiver, task)));
         }
-        // Rows that end with their task are not all there are.
+        // If the task has ended, the rows are incomplete.
         match task.join_next().await {
             Some(Err(e)) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
             Some(Err(_)) => Some((vec![Err(error("57P01", "the server stops"))], (receiver, task))),
@@ -168,7 +169,7 @@ mod tests {
         let threads = compute.threads();
         let (end, ended) = std::sync::mpsc::channel::<()>();
         let (begin, begun) = std::sync::mpsc::channel::<()>();
-        // Dropped, it goes on.
+        // It keeps running after it is dropped.
         let looping = threads.handle.spawn(async move {
             begin.send(()).unwrap();
             let _ = ended.recv();

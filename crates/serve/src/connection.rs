@@ -1,4 +1,4 @@
-//! One client: its session, what it may do, and how that is stopped.
+//! One client: its session, its limits, and how its statements are stopped.
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -49,7 +49,7 @@ use crate::settings::Settings;
 
 pub(crate) struct Connection {
     key: Key,
-    /// Where the server is told what happens here.
+    /// Sends notes to the server.
     notes: mpsc::UnboundedSender<Note>,
     terms: Terms,
     handshake: Option<SASLAuthStartupHandler<DefaultServerParameterProvider>>,
@@ -57,9 +57,9 @@ pub(crate) struct Connection {
     service: DfSessionService,
     admitted: AtomicBool,
     cancel: Arc<Notify>,
-    /// Where queries run.
+    /// The threads of queries.
     threads: Threads,
-    /// Whether the transaction of all cursors that there are has ended.
+    /// Whether the transaction of all existing cursors has ended.
     cursors_ended: AtomicBool,
     /// Whether a statement is being executed.
     busy: watch::Sender<bool>,
@@ -109,7 +109,7 @@ impl Connection {
         let _ = busy.wait_for(|busy| *busy).await;
     }
 
-    /// What is left of a cursor goes with its transaction, and no earlier.
+    /// Closes cursors with their transaction, and not earlier.
     fn end_cursors<C>(&self, client: &C)
     where
         C: ClientPortalStore,
@@ -120,13 +120,14 @@ impl Connection {
         }
     }
 
-    /// Does what a client asks for, unless it may not, takes too long, or is cancelled. What is dropped stops.
+    /// Executes a client's statement, unless it is not permitted, takes too long, or is cancelled. Dropping the work
+    /// stops it.
     async fn statement<T>(
         &self,
         limit: Option<Duration>,
         work: impl Future<Output = PgWireResult<T>> + Send,
     ) -> PgWireResult<T> {
-        // A client that was refused has no state that says so.
+        // The library does not record that a client was refused.
         if !self.admitted.load(Ordering::Acquire) {
             return Err(fatal("28000", "this connection was refused"));
         }
@@ -137,7 +138,7 @@ impl Connection {
                 None => std::future::pending().await,
             }
         };
-        // What came too late for the statement before is not meant for this one.
+        // A cancellation that came too late for the previous statement is not meant for this one.
         let _ = self.cancel.notified().now_or_never();
         self.note(Note::Busy { limit });
         self.busy.send_replace(true);
@@ -145,13 +146,13 @@ impl Connection {
             biased;
             () = self.cancel.notified() => Err("canceling statement due to user request"),
             () = expired => Err("canceling statement due to statement timeout"),
-            // What panics takes its statement along, and nothing else.
+            // A panic ends its statement and nothing else.
             done = AssertUnwindSafe(work).catch_unwind() => Ok(done.unwrap_or_else(|why| Err(panicked(&*why)))),
         };
         let done = match done {
             Ok(done) => done,
             Err(why) => {
-                // Until then the server may think that it has to end this.
+                // Until then the server may have to end this process.
                 self.threads.settled().await;
                 Err(error("57014", why))
             }
@@ -162,11 +163,11 @@ impl Connection {
     }
 
     fn note(&self, note: Note) {
-        // A server that does not listen any more ends all connections.
+        // A server that no longer listens ends all connections.
         let _ = self.notes.send(note);
     }
 
-    /// The same answer, computed where queries are. The server is told when its rows are on their way.
+    /// The same response, computed on the threads of queries. Notifies the server when its rows are being sent.
     fn answered(&self, answer: Response) -> Response {
         let mut answer = computed_on(&self.threads.handle, answer);
         if let Response::Query(query) = &mut answer {
@@ -182,18 +183,18 @@ impl Connection {
     }
 }
 
-/// What a client is told of a panic.
+/// The error that a client receives for a panic.
 fn panicked(why: &(dyn Any + Send)) -> PgWireError {
     match panic_text(why) {
-        // So says arrow of texts that have more than two gigabytes together.
+        // Arrow's message for texts of more than two gigabytes in total.
         Some(text) if text.contains("offset overflow") || text.contains("OffsetOverflow") => {
             error("53200", "the query needs more memory than a batch of rows may have; ask for less at once")
         }
-        _ => error("XX000", "this statement has run into a bug, of which the server's log tells more"),
+        _ => error("XX000", "this statement has triggered a bug; the server's log has the details"),
     }
 }
 
-/// What `set statement_timeout` has noted of a client.
+/// The client's own limit from `set statement_timeout`.
 fn own_limit(client: &impl ClientInfo) -> Option<Duration> {
     client.metadata().get("statement_timeout_ms")?.parse().ok().map(Duration::from_millis)
 }
@@ -225,7 +226,7 @@ impl StartupHandler for Connection {
             (None, _) => return Err(fatal("08P01", "no password was asked for")),
         }
         if matches!(client.state(), PgWireConnectionState::ReadyForQuery) {
-            // Tables of the database that was named need no more than their own name.
+            // Tables of the database that the client named can be used unqualified.
             let named = client.metadata().get("database").map(|name| name.to_lowercase());
             names::enter(&self.session, named.as_deref().filter(|name| *name != names::DATABASE).unwrap_or("public"));
             self.admitted.store(true, Ordering::Release);
@@ -247,7 +248,7 @@ impl SimpleQueryHandler for Connection {
             complexity::check(&query.query)?;
             self._on_query(client, query).await?;
             if client.transaction_status() != TransactionStatus::Transaction {
-                // Which cannot be reached from here.
+                // They cannot be reached from here.
                 self.cursors_ended.store(true, Ordering::Release);
             }
             Ok(())
@@ -287,7 +288,7 @@ impl ExtendedQueryHandler for Connection {
         let limit = own_limit(client);
         let work = async {
             complexity::check(&message.query)?;
-            // As the service does, but for the parser.
+            // Like the service, except for the parser.
             let types: Vec<_> = message.type_oids.iter().map(|oid| Type::from_oid(*oid)).collect();
             let statement = self.query_parser().parse_sql(client, &message.query, &types).await?;
             let name = message.name.unwrap_or_else(|| DEFAULT_NAME.to_owned());
@@ -372,7 +373,7 @@ impl ErrorHandler for Connection {
     }
 }
 
-/// A connection as `pgwire` wants it.
+/// A connection as `pgwire` expects it.
 pub(crate) struct Handlers(pub(crate) Arc<Connection>);
 
 impl PgWireServerHandlers for Handlers {

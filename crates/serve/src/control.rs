@@ -1,7 +1,7 @@
-//! What a server and its connections tell each other, and where they do.
+//! The messages between a server and its connections.
 //!
-//! A connection may be a task of this process or a process of its own; to both it is the same messages. Between processes
-//! they are lines of JSON over a socket that nobody else knows, for they hold what the password and the key of TLS are.
+//! A connection may be a task of this process or a process of its own; the messages are the same. Between processes
+//! they are lines of JSON over a private socket, because they contain the password's hash and the TLS key.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -15,66 +15,66 @@ use uuid::Uuid;
 
 use crate::access::{Credentials, TlsPair};
 
-/// What a server tells a worker.
+/// A message from the server to a worker.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Order {
-    /// The first: whom to answer, and how.
+    /// The first message: the client and how to serve it.
     Serve(Box<Assignment>),
-    /// The statement that is being executed is not wanted any more.
+    /// Cancels the current statement.
     Cancel,
-    /// A statement may be ended, and no other begun.
+    /// Lets the current statement finish, and starts no other.
     Stop,
 }
 
-/// What a worker has to know of its connection.
+/// The parameters of a worker's connection.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Assignment {
     pub(crate) key: Key,
     pub(crate) terms: Terms,
     pub(crate) tls: Option<TlsPair>,
     pub(crate) resources: Resources,
-    /// How long a statement may go on when the server is told to stop.
+    /// How long a statement may continue after the server was told to stop.
     pub(crate) grace: Duration,
 }
 
-/// What a client is held to.
+/// The terms of a client's connection.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Terms {
     pub(crate) credentials: Option<Credentials>,
     pub(crate) needs_tls: bool,
     pub(crate) statement_timeout: Option<Duration>,
-    /// Whether there are too many clients already, so that this one is only told.
+    /// Whether there are too many clients already, so that this one is turned away.
     pub(crate) full: bool,
 }
 
-/// What a connection's queries may take.
+/// The resources of a connection's queries.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Resources {
     pub(crate) memory_limit: usize,
     pub(crate) spill_dir: Option<PathBuf>,
 }
 
-/// What a connection tells its server.
+/// A message from a connection to its server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Note {
-    /// A statement is being executed, which may take so long.
+    /// A statement with this limit is being executed.
     Busy { limit: Option<Duration> },
-    /// Rows of its answer are on their way.
+    /// Rows of its response are being sent.
     Answering,
-    /// It is done.
+    /// The statement is done.
     Idle,
-    /// The client wants the statement of another connection cancelled.
+    /// The client requests to cancel the statement of another connection.
     Cancel(Key),
 }
 
-/// What a client has to know of a connection to cancel its statement.
+/// The secret with which a client can cancel a connection's statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Key {
     pub(crate) id: i32,
     pub(crate) secret: i32,
 }
 
-/// Who is connected, so that a statement can be cancelled from another connection.
+/// The open connections, so that a statement can be cancelled from another connection.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
     next: AtomicI32,
@@ -82,12 +82,12 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// An id that no connection of this process has.
+    /// An unused connection id.
     pub(crate) fn next_id(&self) -> i32 {
         self.next.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
     }
 
-    /// Makes a connection known for as long as its seat is kept.
+    /// Registers a connection for as long as its seat is kept.
     pub(crate) fn seat(self: &Arc<Self>, id: i32) -> Seat {
         let key = Key { id, secret: Uuid::new_v4().as_u64_pair().1 as i32 };
         let cancel = Arc::new(Notify::new());
@@ -95,7 +95,7 @@ impl Connections {
         Seat { connections: Arc::clone(self), key, cancel }
     }
 
-    /// Tells the connection with this key, if there is one.
+    /// Notifies the connection with this key, if there is one.
     pub(crate) fn cancel(&self, key: Key) {
         if let Some((_, cancel)) = self.open().get(&key.id).filter(|(secret, _)| *secret == key.secret) {
             cancel.notify_one();
@@ -107,19 +107,19 @@ impl Connections {
     }
 }
 
-/// A connection's place among the others.
+/// A connection's registration.
 #[derive(Debug)]
 pub(crate) struct Seat {
     connections: Arc<Connections>,
     pub(crate) key: Key,
-    /// Told when its statement is to be cancelled, also if there is none at the moment.
+    /// Notified to cancel its statement, even if there is none at the moment.
     pub(crate) cancel: Arc<Notify>,
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut open = self.connections.open();
-        // The system may have given the id of a process that has ended to another.
+        // The system may have reused the id of a process that has ended.
         if open.get(&self.key.id).is_some_and(|(secret, _)| *secret == self.key.secret) {
             open.remove(&self.key.id);
         }

@@ -1,4 +1,4 @@
-//! Errors as PostgreSQL has them: each with an SQLSTATE.
+//! Errors in PostgreSQL's form: each with an SQLSTATE.
 
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
@@ -15,12 +15,12 @@ pub(crate) fn fatal(code: &str, message: impl Into<String>) -> PgWireError {
     PgWireError::UserError(Box::new(ErrorInfo::new("FATAL".to_owned(), code.to_owned(), message.into())))
 }
 
-/// An error of planning, which is [`translated`] when it is told.
+/// An error of planning, which is [`translated`] when it is sent.
 pub(crate) fn unplanned(failed: DataFusionError) -> PgWireError {
     PgWireError::ApiError(Box::new(failed))
 }
 
-/// What is wrong in a statement, in the tables or with the stores, under the SQLSTATE that says so.
+/// Translates an error of a statement, a table or a store to one with the matching SQLSTATE.
 pub(crate) fn translated(failed: PgWireError) -> PgWireError {
     let source = match failed {
         PgWireError::ApiError(source) => source,

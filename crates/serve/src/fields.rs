@@ -1,8 +1,8 @@
-//! What PostgreSQL's SQL has and `DataFusion` does not plan as it is written.
+//! Rewrites PostgreSQL's SQL that `DataFusion` cannot plan.
 //!
-//! Fields of composite values (`(address).city`): `DataFusion` knows fields of columns, and of other values only by a text.
-//! And what drivers ask of the catalog: several columns without a name, and subqueries that have one row because of what
-//! they look up.
+//! Fields of composite values (`(address).city`): `DataFusion` supports fields of columns, and of other values only by
+//! a literal. And queries of drivers on the catalog: several unnamed columns, and subqueries that have one row because
+//! of what they look up.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -34,13 +34,13 @@ use crate::failure::unplanned;
 #[derive(Debug)]
 pub(crate) struct Fields;
 
-/// The statement as it can be planned, if it cannot be as it is.
+/// A statement that can be planned, if this one cannot.
 fn plannable(statement: &Statement) -> Option<Statement> {
     let mut plannable = statement.clone();
     let mut changed = false;
     let _ = visit_expressions_mut(&mut plannable, |expr| {
         if let Expr::CompoundFieldAccess { root, access_chain } = expr {
-            // Dots behind a name are part of it.
+            // Dots after a name are part of it.
             let is_name = matches!(**root, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
             let is_part = |access: &&mut AccessExpr| is_name && matches!(access, AccessExpr::Dot(_));
             for access in access_chain.iter_mut().skip_while(is_part) {
@@ -60,7 +60,7 @@ fn plannable(statement: &Statement) -> Option<Statement> {
     queries.changed.then_some(plannable)
 }
 
-/// Puts right what is about whole queries.
+/// Rewrites whole queries.
 struct Queries {
     changed: bool,
 }
@@ -85,7 +85,7 @@ impl VisitorMut for Queries {
     }
 }
 
-/// Gives names to constants that would have the same.
+/// Gives distinct names to constants that would have the same name.
 fn names_apart(select: &mut Select) -> bool {
     let (mut seen, mut changed) = (HashSet::new(), false);
     for (i, item) in select.projection.iter_mut().enumerate() {
@@ -100,7 +100,7 @@ fn names_apart(select: &mut Select) -> bool {
     changed
 }
 
-/// Takes the first row of what is looked up in PostgreSQL's catalog, where ids are unique.
+/// Takes the first row of a look-up in PostgreSQL's catalog, where ids are unique.
 fn has_one_row(select: &mut Select) -> bool {
     let is_catalog = |name: &ObjectName| name.to_string().to_lowercase().starts_with("pg_catalog.");
     let looks_up = select.from.iter().all(|from| {

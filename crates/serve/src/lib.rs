@@ -1,15 +1,14 @@
 //! The tables of a run's catalog over the PostgreSQL wire protocol, read-only: for psql, DBeaver, Redash, Tableau, and
 //! every driver.
 //!
-//! [`Server::bind`] checks that nobody is let in by accident: beyond loopback a password and TLS are required.
-//! [`Server::run`] answers until it is told to stop. A query names tables as `database.table`; names are looked up one
-//! by one, as [`register_names`](hardtack_tables::register_names) does it.
+//! [`Server::bind`] checks that nobody is admitted by accident: beyond loopback a password and TLS are required.
+//! [`Server::run`] serves until it is told to stop. A query names tables as `database.table`; names are looked up one
+//! by one, as with [`register_names`](hardtack_tables::register_names).
 //!
-//! Each connection has a session and a memory pool of its own, and runs one statement at a time. With [`Workers`] it has a
-//! process of its own, too: whatever a query does, it does to nobody else, and [`work`] is all that such a process calls.
-//! What a client may not do is refused with an SQLSTATE that drivers understand: `25006` for what would change
-//! something, `57014` for what takes too long or is cancelled, `53200` for what needs too much memory, `53300` for too many
-//! connections.
+//! Each connection has its own session and memory pool, and runs one statement at a time. With [`Workers`] it also has
+//! its own process, so a query cannot harm any other; such a process calls [`work`]. Refusals have an SQLSTATE that
+//! drivers understand: `25006` for statements that would change something, `57014` for a timeout or a cancellation,
+//! `53200` for too much memory, `53300` for too many connections.
 
 mod access;
 mod bounds;

@@ -1,30 +1,31 @@
-//! What a process may take, whatever its queries do.
+//! Limits the memory of a process, whatever its queries do.
 //!
-//! A query's pool counts what operators say that they hold. What they do not say, a worker's process is held to from the
-//! outside: its server looks at what it has, and the system refuses a single allocation that could never be had.
+//! A query's pool counts the memory that operators report. The rest is limited from outside: the server observes the
+//! resident memory of a worker, and the system refuses a single allocation that exceeds the worker's address space.
 
 use hardtack_core::{Error, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Beside the memory limit: rows on their way between operators, the catalog, code, what the allocator keeps.
+/// In addition to the memory limit: rows in flight between operators, the catalog, code, the allocator's reserve.
 const ALLOWANCE: u64 = 1 << 30;
 
-/// Beside that, addresses: stacks of threads and what the allocator reserves, little of which is ever touched.
+/// In addition to that, address space: threads' stacks and the allocator's reservations, of which little is ever
+/// touched.
 const ADDRESSES: u64 = 4 << 30;
 
-/// What a worker may have in memory whose queries may hold so much.
+/// The resident memory that a worker with this memory limit may have.
 pub(crate) fn most(memory_limit: usize) -> u64 {
     ALLOWANCE.saturating_add(memory_limit as u64)
 }
 
-/// What a process has in memory that no file holds, where that can be told.
+/// The anonymous resident memory of a process, where it can be determined.
 pub(crate) fn held_by(pid: u32) -> Option<u64> {
     status(&pid.to_string(), "RssAnon:")
 }
 
-/// Has the system refuse to this process addresses beyond what it may have in memory. An allocation that is refused ends it.
+/// Limits the address space of this process. An allocation that is refused ends it.
 pub(crate) fn confine(memory_limit: usize) -> Result<()> {
-    // Elsewhere than on Linux nobody holds a process to it.
+    // This limit only exists on Linux.
     let Some(now) = status("self", "VmSize:") else { return Ok(()) };
     let wanted = now.saturating_add(most(memory_limit)).saturating_add(ADDRESSES);
     let Rlimit { current, maximum } = getrlimit(Resource::As);
@@ -33,9 +34,9 @@ pub(crate) fn confine(memory_limit: usize) -> Result<()> {
         .map_err(|e| Error::unexpected("the address space could not be limited").because(e))
 }
 
-/// A size from what the system says of a process.
+/// A size from the status of a process in `/proc`.
 fn status(process: &str, field: &str) -> Option<u64> {
-    #[expect(clippy::disallowed_methods, reason = "it is about processes of this machine, and no data")]
+    #[expect(clippy::disallowed_methods, reason = "reads the status of local processes, not data")]
     let text = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(field))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;

@@ -1,4 +1,4 @@
-//! What clients find in `pg_catalog`: the tables of the run's catalog.
+//! The tables of the run's catalog in `pg_catalog`.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -23,10 +23,10 @@ use hardtack_catalog::{CatalogHandle, CatalogOf, schema_from_catalog};
 use hardtack_core::{Error, ErrorKind, JobContext, Result};
 use tokio::sync::Mutex;
 
-/// What the one database of the server is called.
+/// The name of the server's only database.
 pub(crate) const DATABASE: &str = "hardtack";
 
-/// Makes tables known by name to all sessions that come of this context, also to those who look into `pg_catalog`.
+/// Registers tables by name, and in `pg_catalog`, for all sessions derived from this context.
 pub(crate) fn register(ctx: &JobContext) -> Result<()> {
     let session = ctx.session();
     let catalog = ctx.catalog_handle()?;
@@ -37,7 +37,7 @@ pub(crate) fn register(ctx: &JobContext) -> Result<()> {
     let own = Arc::new(MemoryCatalogProvider::new());
     session.register_catalog(DATABASE, Arc::clone(&own) as Arc<dyn CatalogProvider>);
     setup_pg_catalog(session, DATABASE, EmptyContextProvider).map_err(|e| Error::from(*e))?;
-    // It looks at names that are known without asking anybody; ours asks.
+    // DataFusion's own only lists names that are known synchronously; ours lists the catalog.
     let tables = Tables { catalog, listed: Arc::default() };
     let provider =
         PgCatalogSchemaProvider::try_new(tables, Arc::new(PgCatalogStaticTables::try_new()?), EmptyContextProvider)?;
@@ -46,8 +46,8 @@ pub(crate) fn register(ctx: &JobContext) -> Result<()> {
     hardtack_tables::register_names(ctx)
 }
 
-/// What drivers ask about indexes, keys and functions. The tables here have none, so nothing has to be answered, but it has
-/// to be understood.
+/// The tables and functions that drivers query for indexes, keys and functions. There are none here, so the answers are
+/// empty, but the queries must be planned.
 fn no_indexes_and_no_routines(session: &SessionContext) {
     let fields = ["x", "n"].map(|name| Field::new(name, DataType::Int32, true));
     for (name, of) in [
@@ -74,7 +74,7 @@ const SETTINGS: [(&str, &str); 8] = [
     ("DateStyle", "ISO, MDY"),
     ("default_transaction_read_only", "on"),
     ("max_identifier_length", "63"),
-    // What a key may have at most; no table here has one.
+    // The maximum number of columns of a key; no table here has one.
     ("max_index_keys", "32"),
     ("server_encoding", "UTF8"),
     ("standard_conforming_strings", "on"),
@@ -135,10 +135,10 @@ impl SchemaProvider for PgCatalog {
     }
 }
 
-/// Lists of columns, which are texts in the library's tables.
+/// Columns that are lists in PostgreSQL, but texts in the library's tables.
 const LISTS: [&str; 6] = ["conexclop", "confkey", "conkey", "indkey", "indoption", "indclass"];
 
-/// The same columns, with lists where PostgreSQL has them. There are no indexes and no keys.
+/// The same table, with lists where PostgreSQL has them. There are no indexes and no keys.
 fn with_lists(table: &Arc<dyn TableProvider>) -> datafusion::error::Result<Arc<dyn TableProvider>> {
     let list = DataType::List(Arc::new(Field::new_list_field(DataType::Int16, true)));
     let fields = table
@@ -153,7 +153,7 @@ fn with_lists(table: &Arc<dyn TableProvider>) -> datafusion::error::Result<Arc<d
     Ok(Arc::new(MemTable::try_new(Arc::new(Schema::new(fields)), vec![vec![]])?))
 }
 
-/// The same with a column of privileges, of which nothing is known.
+/// The same table with a column of privileges, which are null.
 fn with_privileges(table: Arc<dyn TableProvider>) -> datafusion::error::Result<Arc<dyn TableProvider>> {
     let schema = table.schema();
     let all = schema.fields().iter().map(|field| ident(field.name()));
@@ -162,7 +162,7 @@ fn with_privileges(table: Arc<dyn TableProvider>) -> datafusion::error::Result<A
     Ok(Arc::new(ViewTable::new(plan, None)))
 }
 
-/// The types of PostgreSQL, in the schema `pg_catalog` that there is here.
+/// The types of PostgreSQL, in the schema `pg_catalog` of this server.
 fn in_namespace(
     table: Arc<dyn TableProvider>,
     namespaces: Arc<dyn TableProvider>,
@@ -183,7 +183,7 @@ fn in_namespace(
     Ok(Arc::new(ViewTable::new(plan, None)))
 }
 
-/// Lets a session know where it is: in this schema.
+/// Sets the current schema of a session.
 pub(crate) fn enter(session: &SessionContext, schema: &str) {
     schema.clone_into(&mut session.state_ref().write().config_mut().options_mut().catalog.default_schema);
     for (name, value) in [("current_database", DATABASE), ("current_catalog", DATABASE), ("current_schema", schema)] {
@@ -193,12 +193,12 @@ pub(crate) fn enter(session: &SessionContext, schema: &str) {
     }
 }
 
-/// How long a listing is good for: clients ask for it table by table.
-const GOOD_FOR: Duration = Duration::from_secs(2);
+/// How long a listing is valid: clients query it table by table.
+const LISTING_VALIDITY: Duration = Duration::from_secs(2);
 
 type Columns = Arc<Vec<(String, SchemaRef)>>;
 
-/// The tables of the catalog, as they were a moment ago.
+/// A recent listing of the catalog's tables.
 #[derive(Debug, Clone)]
 struct Tables {
     catalog: Arc<CatalogHandle>,
@@ -208,7 +208,7 @@ struct Tables {
 impl Tables {
     async fn of(&self, database: &str) -> Result<Option<Columns>> {
         let mut listed = self.listed.lock().await;
-        if let Some((_, tables)) = listed.get(database).filter(|(at, _)| at.elapsed() < GOOD_FOR) {
+        if let Some((_, tables)) = listed.get(database).filter(|(at, _)| at.elapsed() < LISTING_VALIDITY) {
             return Ok(Some(Arc::clone(tables)));
         }
         let tables = match self.catalog.open().await?.list_tables(database).await {
@@ -216,7 +216,7 @@ impl Tables {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e),
         };
-        // Those that nobody can read have no columns.
+        // Unreadable tables have no columns.
         let columns = tables.into_iter().map(|table| {
             let schema = schema_from_catalog(&table).unwrap_or_else(|_| Arc::new(Schema::empty()));
             (table.name, schema)

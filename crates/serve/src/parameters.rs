@@ -1,7 +1,7 @@
-//! The parameters of prepared statements: their types in order, and their values.
+//! The parameters of prepared statements: their types, in order, and their values.
 //!
-//! What the libraries below do is put right in three respects: they take `$10` for the second parameter (names are sorted as
-//! texts), drop the digits behind the point of a number, and forget the types that parameters are declared with.
+//! Corrects three faults of the libraries: they take `$10` for the second parameter (names are sorted as texts), drop
+//! the decimals of a number, and lose the declared types of parameters.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::failure::unplanned;
 
 type Statement = <Parser as QueryParser>::Statement;
 
-/// Parses statements and says what is known of their parameters.
+/// Parses statements and determines the types of their parameters.
 pub(crate) struct OrderedParser(pub(crate) Arc<Parser>);
 
 #[async_trait]
@@ -60,7 +60,7 @@ impl QueryParser for OrderedParser {
 }
 
 impl OrderedParser {
-    /// What the library knows of the parameters' types, which it tells in the order of their names as texts.
+    /// The parameters' types by name; the library returns them sorted by name as texts.
     fn named_types(&self, statement: &Statement) -> PgWireResult<HashMap<String, Type>> {
         let (_, Some((_, plan))) = statement else { return Ok(HashMap::new()) };
         let mut ids: Vec<String> = plan.get_parameter_names().map_err(unplanned)?.into_iter().collect();
@@ -68,7 +68,7 @@ impl OrderedParser {
         Ok(ids.into_iter().zip(self.0.get_parameter_types(statement)?).collect())
     }
 
-    /// The same statement with its parameters' values in their places.
+    /// Binds the values of a portal's parameters.
     pub(crate) fn bind(&self, portal: &Portal<Statement>) -> PgWireResult<Portal<Statement>> {
         let mut bound = Portal::<Statement>::default();
         bound.name.clone_from(&portal.name);
@@ -79,7 +79,7 @@ impl OrderedParser {
         };
         let known = self.get_parameter_types(&portal.statement.statement)?;
         let told = |i: usize| portal.statement.parameter_types.get(i).cloned().flatten();
-        // What could be anything is a text, as in PostgreSQL.
+        // A parameter of unknown type is a text, as in PostgreSQL.
         let of = |i: usize| told(i).or_else(|| known.get(i).cloned()).filter(|of| *of != Type::UNKNOWN);
         let of = |i: usize| of(i).map(|of| if portal.parameter_format.is_binary(i) { of } else { as_text(of) });
         let types = (0..portal.parameters.len()).map(|i| Some(of(i).unwrap_or(Type::TEXT))).collect();
@@ -95,8 +95,7 @@ impl OrderedParser {
     }
 }
 
-/// The plan whose parameters are of the types that they were declared with. What is of no type, and could be of any, is a
-/// text, as in PostgreSQL.
+/// Gives the plan's parameters their declared types. A parameter of unknown type is a text, as in PostgreSQL.
 fn typed(
     plan: LogicalPlan,
     declared: &[Option<Type>],
@@ -125,7 +124,7 @@ fn typed(
     Ok(typed?.data)
 }
 
-/// What parameters of a type are here, as [`deserialize_parameters`] makes them.
+/// The Arrow type that [`deserialize_parameters`] returns for a parameter's type.
 fn arrow_type(of: &Type) -> Option<DataType> {
     let list = |of| Some(DataType::List(Arc::new(Field::new_list_field(of, true))));
     match *of {
@@ -136,7 +135,7 @@ fn arrow_type(of: &Type) -> Option<DataType> {
         Type::INT8 | Type::OID | Type::MONEY => Some(DataType::Int64),
         Type::FLOAT4 => Some(DataType::Float32),
         Type::FLOAT8 => Some(DataType::Float64),
-        // As many digits as there may be; a value has its own.
+        // The maximum number of digits; a value has its own.
         Type::NUMERIC => Some(DataType::Decimal128(38, 10)),
         Type::TEXT | Type::VARCHAR | Type::UUID | Type::JSON | Type::JSONB | Type::INET | Type::MACADDR => {
             Some(DataType::Utf8)
@@ -158,7 +157,7 @@ fn arrow_type(of: &Type) -> Option<DataType> {
     }
 }
 
-/// What a text is read as that is said to be of a type. Of types that there are not here it is what was written.
+/// The type as which a text parameter is parsed. For unsupported types, it stays text.
 fn as_text(of: Type) -> Type {
     match of {
         Type::UUID | Type::JSON | Type::JSONB | Type::INET | Type::MACADDR | Type::NAME | Type::BPCHAR | Type::XML => {
@@ -170,14 +169,14 @@ fn as_text(of: Type) -> Type {
 }
 
 fn values(portal: &Portal<Statement>) -> PgWireResult<ParamValues> {
-    // Types of PostgreSQL are enough but for times, which have a unit.
+    // PostgreSQL's types suffice, except for times, which have a unit.
     let time = DataType::Time64(TimeUnit::Microsecond);
     let types = &portal.statement.parameter_types;
     let units: Vec<_> = types.iter().map(|of| (*of == Some(Type::TIME)).then_some(&time)).collect();
     let mut values = deserialize_parameters(portal, &units)?;
     if let ParamValues::List(values) = &mut values {
         for (i, (value, of)) in values.iter_mut().zip(types).enumerate() {
-            // The library makes an empty list of one that is null.
+            // The library turns a null list into an empty one.
             if portal.parameters.get(i).is_some_and(Option::is_none)
                 && let Some(of) = of.as_ref().and_then(arrow_type)
             {
@@ -193,10 +192,10 @@ fn values(portal: &Portal<Statement>) -> PgWireResult<ParamValues> {
     Ok(values)
 }
 
-/// As many digits as it has, also where some of those behind the point are zeros that nobody wrote.
+/// With all digits that the type has, including trailing zeros that were not written.
 fn decimal(number: Decimal) -> ScalarValue {
     let digits = number.mantissa().unsigned_abs().checked_ilog10().map_or(1, |log| log + 1);
-    // There are 29 digits at most.
+    // There are at most 29 digits.
     let (digits, scale) = (digits.max(number.scale()) as u8, number.scale() as i8);
     ScalarValue::Decimal128(Some(number.mantissa()), digits, scale)
 }

@@ -1,4 +1,4 @@
-//! Statements that would change something, and those of clients that mean nothing here.
+//! Refuses statements that would change something, and accepts statements without effect.
 
 use async_trait::async_trait;
 use datafusion::common::{DFSchema, ParamValues};
@@ -13,15 +13,15 @@ use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
 
 use crate::failure::error;
 
-/// Lets through what reads, and refuses everything else.
+/// Admits statements that read, and refuses everything else.
 #[derive(Debug)]
 pub(crate) struct ReadOnly;
 
-/// What is to be done with a statement.
+/// The verdict on a statement.
 enum Verdict {
-    /// It reads.
+    /// The statement reads.
     Read,
-    /// It is done by saying so.
+    /// The statement has no effect here; only its tag is returned.
     Done(&'static str),
     Refused(PgWireError),
 }
@@ -36,7 +36,7 @@ fn verdict(statement: &Statement) -> Verdict {
             refused("EXPLAIN SET")
         }
         Statement::Explain { statement, .. } => verdict(statement),
-        // What may be set is looked at elsewhere.
+        // `settings` decides what may be set.
         Statement::Set(_)
         | Statement::Reset(_)
         | Statement::ExplainTable { .. }
@@ -65,7 +65,7 @@ fn verdict(statement: &Statement) -> Verdict {
     }
 }
 
-/// The plan of a statement that is done by saying so.
+/// The plan of a statement without effect.
 pub(crate) fn no_rows() -> LogicalPlan {
     LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema: DFSchema::empty().into() })
 }
@@ -73,11 +73,11 @@ pub(crate) fn no_rows() -> LogicalPlan {
 fn refused(what: &str) -> Verdict {
     Verdict::Refused(error(
         "25006",
-        format!("cannot execute {what} in a read-only transaction: tables are only read here"),
+        format!("cannot execute {what} in a read-only transaction: tables are read-only here"),
     ))
 }
 
-/// What a query does beside reading, if it does.
+/// What a query changes, if anything.
 fn changes(query: &Query) -> Option<&'static str> {
     let ctes = query.with.iter().flat_map(|with| &with.cte_tables);
     ctes.filter_map(|cte| changes(&cte.query)).next().or_else(|| changes_in(&query.body))

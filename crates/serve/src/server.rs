@@ -1,4 +1,4 @@
-//! Listening, and letting go.
+//! The server: listening, accepting and stopping.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -26,12 +26,12 @@ use crate::control::{Connections, Note, Resources, Terms};
 use crate::workers::{Employer, Workers, told};
 use crate::{bounds, names};
 
-/// How tables are served.
+/// Options of a [`Server`].
 #[derive(Clone)]
 pub struct ServeOptions {
-    /// Where to listen, for example `127.0.0.1:5432`; port 0 takes a free one.
+    /// The address to listen on, for example `127.0.0.1:5432`; port 0 takes a free one.
     pub address: String,
-    /// Who may connect, if there is a password.
+    /// The user that may connect, if there is a password.
     pub user: String,
     /// The password; without one everybody on this machine may connect.
     pub password: Option<String>,
@@ -39,17 +39,17 @@ pub struct ServeOptions {
     pub tls: Option<TlsFiles>,
     /// How long a statement may take. Clients can ask for less.
     pub statement_timeout: Option<Duration>,
-    /// The bytes that a query may hold in memory before it spills. A connection executes one at a time, and they are its
-    /// own.
+    /// The bytes that a query may hold in memory before it spills. Each connection has its own limit and executes one
+    /// query at a time.
     pub memory_limit: usize,
     /// Where queries spill (the system's temporary folder by default).
     pub spill_dir: Option<PathBuf>,
-    /// How many clients may be connected.
+    /// The maximum number of connected clients.
     pub max_connections: usize,
-    /// How long statements may go on when the server is told to stop.
+    /// How long statements may continue after the server was told to stop.
     pub grace: Duration,
-    /// How the processes are started that serve one connection each. Without them all connections are served by this
-    /// process, where a query that cannot be stopped or takes too much memory is everybody's.
+    /// How to start a process per connection. Without it, this process serves all connections, and a query that cannot
+    /// be stopped or takes too much memory affects all of them.
     pub workers: Option<Workers>,
 }
 
@@ -76,7 +76,7 @@ impl Default for ServeOptions {
     }
 }
 
-/// A server that listens already.
+/// A listening server.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -119,19 +119,19 @@ impl std::fmt::Debug for Server {
     }
 }
 
-/// So many connections may be told at once that there are too many.
-const TURNED_AWAY: usize = 16;
+/// How many connections can be turned away concurrently.
+const MAX_TURNED_AWAY: usize = 16;
 
 impl Server {
-    /// Begins to listen. The tables are those of the context's catalog.
+    /// Starts to listen. The tables are those of the context's catalog.
     ///
     /// # Errors
-    /// [`Usage`](hardtack_core::ErrorKind::Usage) for an address that is none or taken, for one that others than this
-    /// machine reach while there is no password or no TLS, and for files of TLS that are not what they should be.
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) if the address is invalid or taken, if it is reachable from other
+    /// machines without a password and TLS, or if the TLS files are missing or malformed.
     pub async fn bind(ctx: &JobContext, options: ServeOptions) -> Result<Self> {
         let address = &options.address;
         let unusable = |e: std::io::Error| {
-            Error::usage("this address cannot be listened on; wanted is one such as `127.0.0.1:5432`")
+            Error::usage("cannot listen on this address; expected one such as `127.0.0.1:5432`")
                 .with("address", address)
                 .because(e)
         };
@@ -144,7 +144,7 @@ impl Server {
                 (None, None) => Some("a password and TLS are"),
             };
             if let Some(missing) = missing {
-                let why = format!("others than this machine can reach this address, so {missing} needed");
+                let why = format!("other machines can reach this address, so {missing} needed");
                 return Err(Error::usage(why).with("address", address).with(
                     "way out",
                     "--password-file or HARDTACK_SERVE_PASSWORD, --tls-cert and --tls-key; or listen on 127.0.0.1",
@@ -161,23 +161,23 @@ impl Server {
         Ok(Self { ctx: ctx.clone(), options, listener, tls, credentials })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// The operating system's errors.
     pub fn local_addr(&self) -> Result<SocketAddr> {
         self.listener.local_addr().map_err(|e| Error::unexpected("the address is not known").because(e))
     }
 
-    /// Answers until `stop` comes. Then nobody is let in any more, statements get some time to end, and all connections
-    /// are closed.
+    /// Serves until `stop` completes. Then it accepts no more connections, gives statements some time to end, and
+    /// closes all connections.
     ///
     /// # Errors
-    /// If threads for queries or a session cannot be made.
+    /// If threads for queries or a session cannot be created.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<()> {
         let host = Arc::new(self.host()?);
         let (places, told) =
-            (Arc::new(Semaphore::new(self.options.max_connections)), Arc::new(Semaphore::new(TURNED_AWAY)));
+            (Arc::new(Semaphore::new(self.options.max_connections)), Arc::new(Semaphore::new(MAX_TURNED_AWAY)));
         let (stopping, stopped) = watch::channel(false);
         let mut clients = JoinSet::new();
         tokio::pin!(stop);
@@ -193,7 +193,7 @@ impl Server {
                     socket
                 }
                 Err(e) => {
-                    // Too many open files, say: others may close theirs.
+                    // Too many open files, for example: others may close theirs.
                     tracing::warn!(error = %e, "a connection could not be accepted");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
@@ -223,7 +223,7 @@ impl Server {
         Ok(())
     }
 
-    /// Who serves the connections.
+    /// What serves the connections.
     fn host(&self) -> Result<Host> {
         let resources =
             Resources { memory_limit: self.options.memory_limit, spill_dir: self.options.spill_dir.clone() };
@@ -232,7 +232,7 @@ impl Server {
             return Ok(Host::Workers(Employer { workers, connections, tls, resources, grace }));
         }
         let tls = tls.map(|tls| tls.acceptor()).transpose();
-        let tls = tls.map_err(|e| Error::unexpected("TLS cannot be spoken here").because(e))?;
+        let tls = tls.map_err(|e| Error::unexpected("TLS cannot be used here").because(e))?;
         let compute = Compute::shared(self.ctx.session().state().config().target_partitions())?;
         let (notes, mut noted) = mpsc::unbounded_channel();
         let others = Arc::clone(&connections);
@@ -256,11 +256,11 @@ impl Server {
     }
 }
 
-/// Who serves the connections of a server.
+/// What serves the connections of a server.
 enum Host {
-    /// A process for each.
+    /// A process per connection.
     Workers(Employer),
-    /// This process, all of them.
+    /// This process serves all of them.
     Here(Here),
 }
 
@@ -279,7 +279,7 @@ impl Here {
     async fn serve(&self, socket: TcpStream, terms: Terms, stopped: watch::Receiver<bool>) {
         let session = match session(&self.ctx, &self.resources) {
             Ok(session) => session,
-            Err(e) => return tracing::warn!(error = %e.chain(), "a session could not be made"),
+            Err(e) => return tracing::warn!(error = %e.chain(), "a session could not be created"),
         };
         let seat = self.connections.seat(self.connections.next_id());
         let (cancel, notes) = (Arc::clone(&seat.cancel), self.notes.clone());
@@ -288,7 +288,7 @@ impl Here {
     }
 }
 
-/// A session for one client: its own settings and memory, the tables and stores of all.
+/// A session for one client: with its own settings and memory, and shared tables and stores.
 pub(crate) fn session(ctx: &JobContext, resources: &Resources) -> Result<SessionContext> {
     let pool = FairSpillPool::new(resources.memory_limit);
     let largest = std::num::NonZeroUsize::MIN.saturating_add(4);
@@ -306,7 +306,7 @@ pub(crate) fn session(ctx: &JobContext, resources: &Resources) -> Result<Session
     Ok(SessionContext::new_with_state(state))
 }
 
-/// Answers one client until it goes, or the server does. What it has asked for stops then.
+/// Serves one client until it disconnects or the server stops. Its statement is then stopped.
 pub(crate) async fn serve(
     socket: TcpStream,
     tls: Option<TlsAcceptor>,
@@ -322,7 +322,7 @@ pub(crate) async fn serve(
         told(&mut stopped).await;
         let idle = async {
             connection.idle().await;
-            // What has been answered is sent.
+            // Lets pending responses be sent.
             tokio::time::sleep(Duration::from_millis(100)).await;
             connection.idle().await;
         };
@@ -337,15 +337,15 @@ pub(crate) async fn serve(
     }
 }
 
-/// A socket and another view of it: while a statement is executed nobody reads from the first.
+/// A socket and a second handle on it: while a statement is executed, nobody reads from the first.
 pub(crate) fn twice(socket: TcpStream) -> std::io::Result<(TcpStream, TcpStream)> {
     let socket = socket.into_std()?;
     let watched = socket.try_clone()?;
     Ok((TcpStream::from_std(socket)?, TcpStream::from_std(watched)?))
 }
 
-/// Waits until a client goes whose statement is being executed. Without one, what it has sent is read first: who asks for
-/// a query to be cancelled has often closed its end by then.
+/// Waits until a client disconnects while its statement is being executed. Otherwise its messages are read first: a
+/// client that requests a cancellation has often disconnected by then.
 async fn gone(socket: &TcpStream, connection: &Connection) {
     loop {
         connection.busy().await;
@@ -361,7 +361,7 @@ pub(crate) async fn closed(socket: &TcpStream) {
     loop {
         match socket.ready(Interest::READABLE).await {
             Ok(ready) if ready.is_read_closed() => return,
-            // There is something to read, which is not for us: wait for the next event.
+            // There is data, which is not for us: wait for the next event.
             Ok(_) => _ = socket.try_io(Interest::READABLE, || Err::<(), _>(std::io::ErrorKind::WouldBlock.into())),
             Err(_) => return,
         }

@@ -1,7 +1,7 @@
-//! What clients may set: what drivers set, and nothing else.
+//! The parameters that clients may set: those that drivers set, and no others.
 //!
-//! `DataFusion` takes settings of how queries are executed (memory, threads, folders) the same way as those of a session, and
-//! by any spelling of their names. So it is asked for none but one, and what may be set is on a list.
+//! `DataFusion` accepts settings of query execution (memory, threads, folders) in the same way as those of a session,
+//! in any spelling. So it gets none but one, and there is an allow-list.
 
 use async_trait::async_trait;
 use datafusion::common::ParamValues;
@@ -20,7 +20,7 @@ use datafusion_postgres::pgwire::error::PgWireResult;
 use crate::failure::error;
 use crate::read_only::no_rows;
 
-/// What is noted of a client.
+/// The parameters that are kept per client.
 const KEPT: [&str; 8] = [
     "application_name",
     "bytea_output",
@@ -32,7 +32,8 @@ const KEPT: [&str; 8] = [
     "timezone",
 ];
 
-/// What clients of PostgreSQL set, and what means nothing here: texts are UTF-8, nothing is locked, nothing is written.
+/// Parameters that clients of PostgreSQL set, without effect here: texts are UTF-8, nothing is locked, nothing is
+/// written.
 const WITHOUT_EFFECT: [&str; 44] = [
     "array_nulls",
     "backslash_quote",
@@ -80,17 +81,17 @@ const WITHOUT_EFFECT: [&str; 44] = [
     "xmloption",
 ];
 
-/// What a statement does to a client's settings.
+/// A change of a client's settings.
 #[derive(Debug, PartialEq)]
 enum Change {
-    /// This is noted.
+    /// This setting is kept.
     Keep(Box<Statement>),
-    /// These are as they were at first.
+    /// These settings get their initial values.
     Reset(Vec<&'static str>),
     Nothing,
 }
 
-/// What a statement changes, if it is about settings.
+/// The change that a statement makes, if it is about settings.
 fn change(statement: &Statement) -> Option<PgWireResult<Change>> {
     match statement {
         Statement::Set(set) => Some(of_set(set)),
@@ -118,7 +119,7 @@ fn of_set(set: &Set) -> PgWireResult<Change> {
                 let why = format!("invalid value for parameter \"statement_timeout\": \"{value}\"");
                 return Err(error("22023", why));
             }
-            // By its plain name, for the session: there are no other scopes here, for there is nothing to roll back.
+            // By its plain name and for the session: there are no other scopes, because there is nothing to roll back.
             Ok(Change::Keep(Box::new(Statement::Set(Set::SingleAssignment {
                 scope: None,
                 hivevar: false,
@@ -138,16 +139,16 @@ fn of_set(set: &Set) -> PgWireResult<Change> {
         }
         Set::SetRole { .. } | Set::SetSessionAuthorization(_) => Err(error("42501", "permission denied to set role")),
         Set::MultipleAssignments { .. } | Set::ParenthesizedAssignments { .. } | Set::SetSessionParam(_) => {
-            Err(error("42601", "this is no way to set a parameter; wanted is SET name TO value"))
+            Err(error("42601", "invalid way to set a parameter; expected SET name TO value"))
         }
     }
 }
 
-/// The name of a parameter that is noted, or nothing for one without effect. Other parameters may not be set.
+/// The name of a kept parameter, or none for one without effect. Other parameters must not be set.
 fn known(name: &ObjectName) -> PgWireResult<Option<&'static str>> {
     let parts: Vec<_> =
         name.0.iter().map(|part| part.as_ident().map_or_else(|| part.to_string(), |i| i.value.clone())).collect();
-    // Quoted or not, parameters of PostgreSQL know no case.
+    // Quoted or not, PostgreSQL's parameters are case-insensitive.
     let name = parts.join(".").to_lowercase();
     if let Some(kept) = KEPT.into_iter().find(|kept| *kept == name) {
         return Ok(Some(kept));
@@ -155,7 +156,7 @@ fn known(name: &ObjectName) -> PgWireResult<Option<&'static str>> {
     if WITHOUT_EFFECT.contains(&name.as_str()) {
         return Ok(None);
     }
-    // How queries are executed is the server's to set.
+    // Only the server sets how queries are executed.
     Err(match name.starts_with("datafusion.") {
         true => error("42501", format!("permission denied to set parameter \"{name}\"")),
         false => error("42704", format!("unrecognized configuration parameter \"{name}\"")),
@@ -170,17 +171,17 @@ fn text(value: &Expr) -> String {
     }
 }
 
-/// Whether it is a time that can be counted in milliseconds.
+/// Whether it is a time span that can be counted in milliseconds.
 fn is_time(value: &str) -> bool {
     let value = value.trim();
     let number = ["ms", "min", "s", "h", "d"].into_iter().find_map(|unit| value.strip_suffix(unit)).unwrap_or(value);
     number.len() <= 12 && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Does what may be set, and shows it.
+/// Executes permitted `set` and `show` statements.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// The time zone of a session at first.
+    /// The initial time zone of a session.
     pub(crate) time_zone: Option<String>,
 }
 

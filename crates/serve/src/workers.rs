@@ -1,8 +1,8 @@
-//! A process for each connection, as PostgreSQL has it, and what its server does with it.
+//! A process per connection, as in PostgreSQL, and its supervision.
 //!
-//! Whatever a query does, only its own process is slow, hangs or dies of it. A server accepts, hands the socket over, and
-//! watches: it ends a worker that does not come back when its statement's time is up, when the statement is cancelled or when
-//! the client has gone, and one that takes more memory than it may.
+//! Whatever a query does, only its own process is slow, hangs or dies. The server accepts connections, hands the
+//! sockets over, and watches: it kills a worker that does not respond after a timeout, a cancellation or the client's
+//! disconnect, and one that takes too much memory.
 
 use std::ffi::OsString;
 use std::io;
@@ -28,23 +28,23 @@ use crate::control::{Assignment, Connections, Note, Order, Resources, Seat, Term
 use crate::memory;
 use crate::server::closed;
 
-/// How the processes are started that serve one connection each.
+/// How to start the processes that serve one connection each.
 ///
-/// A worker finds its client at its standard input and its server at its standard output, and does nothing but call
-/// [`work`](crate::work) with the tables that the server has.
+/// A worker has its client at its standard input and its server at its standard output, and only calls
+/// [`work`](crate::work) with the server's tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workers {
     program: PathBuf,
     command: Vec<OsString>,
 }
 
-/// How long a worker has, once its statement should have ended, to say so.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a worker may take to report that its statement has ended, once it should have.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often a server looks at what a worker takes.
-const LOOKS: Duration = Duration::from_millis(100);
+/// The interval at which a server checks the memory of a worker.
+const MEMORY_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What all workers of a server are given.
+/// The common parameters of a server's workers.
 pub(crate) struct Employer {
     pub(crate) workers: Workers,
     pub(crate) connections: Arc<Connections>,
@@ -54,12 +54,12 @@ pub(crate) struct Employer {
 }
 
 impl Workers {
-    /// Workers are this program with these arguments, the first of which is what its processes are called.
+    /// Workers run this program with these arguments; the first one is the name of the process.
     pub fn new(program: impl Into<PathBuf>, command: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
         Self { program: program.into(), command: command.into_iter().map(Into::into).collect() }
     }
 
-    /// Starts one for a client. It goes with what is returned.
+    /// Starts a worker for a client. It is killed when the returned value is dropped.
     fn start(&self, client: TcpStream) -> io::Result<(Child, UnixStream)> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -78,7 +78,7 @@ impl Workers {
 }
 
 impl Employer {
-    /// Has a client answered, until it has gone, the server stops, or the worker ends.
+    /// Serves a client until it disconnects, the server stops, or the worker ends.
     pub(crate) async fn serve(&self, client: TcpStream, terms: Terms, stopped: watch::Receiver<bool>) {
         let (client, watched) = match crate::server::twice(client) {
             Ok(both) => both,
@@ -92,19 +92,19 @@ impl Employer {
                 if watch.is_answering && ended.is_some() { None } else { ended }
             }
             Err(e) => {
-                tracing::warn!(error = %e, program = %self.workers.program.display(), "no process could be started");
-                Some(("53300", "no process could be started for this connection"))
+                tracing::warn!(error = %e, program = %self.workers.program.display(), "a process could not be started");
+                Some(("53300", "the process of this connection could not be started"))
             }
         };
-        // To an encrypted connection only its worker could have said it; and what is not an answer's beginning would be taken
-        // for the rest of it.
+        // On an encrypted connection, only the worker could have sent it; and after the start of a response, it would
+        // be taken for the rest of it.
         if let Some((code, message)) = ended.filter(|_| self.tls.is_none()) {
             tell(&watched, code, message);
         }
     }
 }
 
-/// Says why the connection ends, if there is room for it.
+/// Sends why the connection ends, if the socket accepts it.
 fn tell(client: &TcpStream, code: &str, message: &str) {
     let info = ErrorInfo::new("FATAL".to_owned(), code.to_owned(), message.to_owned());
     let mut bytes = BytesMut::new();
@@ -113,7 +113,7 @@ fn tell(client: &TcpStream, code: &str, message: &str) {
     }
 }
 
-/// Why a worker is ended.
+/// Why a worker is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cause {
     Timeout,
@@ -136,11 +136,11 @@ struct Watch<'a> {
     is_answering: bool,
     is_gone: bool,
     is_stopping: bool,
-    /// When it is ended unless its statement ends before.
+    /// When it is killed, unless its statement ends before.
     statement_due: Option<(Instant, Cause)>,
-    /// When it is ended unless it ends before.
+    /// When it is killed, unless it ends before.
     worker_due: Option<(Instant, Cause)>,
-    /// Why it was ended.
+    /// Why it was killed.
     cause: Option<Cause>,
 }
 
@@ -172,7 +172,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Gives the worker its client, and waits for its end. What the client has to be told of it is returned.
+    /// Gives the worker its client, and waits for its end. Returns the error to send to the client.
     async fn until_it_ends(&mut self, terms: Terms) -> Option<(&'static str, &'static str)> {
         let assignment = Assignment {
             key: self.seat.key,
@@ -182,7 +182,7 @@ impl<'a> Watch<'a> {
             grace: self.employer.grace,
         };
         self.order(&Order::Serve(Box::new(assignment))).await;
-        let mut looks = interval(LOOKS);
+        let mut looks = interval(MEMORY_CHECK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut says_more = true;
         let status = loop {
@@ -196,17 +196,17 @@ impl<'a> Watch<'a> {
                 () = self.seat.cancel.notified() => {
                     self.order(&Order::Cancel).await;
                     if self.is_busy {
-                        soon(&mut self.statement_due, PATIENCE, Cause::Cancelled);
+                        soon(&mut self.statement_due, RESPONSE_TIMEOUT, Cause::Cancelled);
                     }
                 }
                 () = closed(self.client), if self.is_busy && !self.is_gone => {
                     self.is_gone = true;
-                    soon(&mut self.worker_due, PATIENCE, Cause::Gone);
+                    soon(&mut self.worker_due, RESPONSE_TIMEOUT, Cause::Gone);
                 }
                 () = told(&mut self.stopped), if !self.is_stopping => {
                     self.is_stopping = true;
                     self.order(&Order::Stop).await;
-                    soon(&mut self.worker_due, self.employer.grace.saturating_add(PATIENCE), Cause::Stopped);
+                    soon(&mut self.worker_due, self.employer.grace.saturating_add(RESPONSE_TIMEOUT), Cause::Stopped);
                 }
                 _ = looks.tick(), if self.is_busy => self.look(),
                 cause = passed(due) => {
@@ -221,7 +221,7 @@ impl<'a> Watch<'a> {
     async fn order(&mut self, order: &Order) {
         let Ok(mut line) = serde_json::to_vec(order) else { return };
         line.push(b'\n');
-        // A worker that does not listen any more has ended, which is seen elsewhere.
+        // A worker that no longer listens has ended, which is detected elsewhere.
         let _ = self.orders.write_all(&line).await;
     }
 
@@ -230,7 +230,7 @@ impl<'a> Watch<'a> {
             Ok(Note::Busy { limit }) => {
                 (self.is_busy, self.is_answering) = (true, false);
                 if let Some(limit) = limit {
-                    soon(&mut self.statement_due, limit.saturating_add(PATIENCE), Cause::Timeout);
+                    soon(&mut self.statement_due, limit.saturating_add(RESPONSE_TIMEOUT), Cause::Timeout);
                 }
             }
             Ok(Note::Answering) => self.is_answering = true,
@@ -239,7 +239,7 @@ impl<'a> Watch<'a> {
                 self.statement_due = None;
             }
             Ok(Note::Cancel(key)) => self.employer.connections.cancel(key),
-            Err(e) => tracing::warn!(error = %e, line, "a worker said what its server does not understand"),
+            Err(e) => tracing::warn!(error = %e, line, "a worker sent a message that its server does not understand"),
         }
     }
 
@@ -256,7 +256,7 @@ impl<'a> Watch<'a> {
         let _ = self.child.start_kill();
     }
 
-    /// What a client is told of a worker's end, if it can be told and there is something to tell.
+    /// The error that a client receives at a worker's end, if there is one and it can be sent.
     fn last_words(&self, status: io::Result<ExitStatus>) -> Option<(&'static str, &'static str)> {
         let status = status.ok().filter(|status| !status.success() || self.cause.is_some())?;
         let (code, message) = match self.cause {
@@ -269,7 +269,7 @@ impl<'a> Watch<'a> {
             }
             Some(Cause::Stopped) => ("57P01", "terminating connection: the server stops"),
             Some(Cause::Memory) => ("53200", TOO_MUCH_MEMORY),
-            // An allocation that failed aborts; a system that is out of memory kills.
+            // A failed allocation aborts; a system that runs out of memory kills.
             None if was_out_of_memory(status) => ("53200", TOO_MUCH_MEMORY),
             None => ("XX000", "the process of this connection ended unexpectedly"),
         };
@@ -278,9 +278,9 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// Makes something due after this time, if it is not due before.
+/// Makes something due after this time, unless it is due earlier.
 fn soon(due: &mut Option<(Instant, Cause)>, time: Duration, cause: Cause) {
-    // A time that no clock reaches never comes.
+    // A time beyond the clock's range never comes.
     let Some(at) = Instant::now().checked_add(time) else { return };
     if due.is_none_or(|(due, _)| at < due) {
         *due = Some((at, cause));
@@ -300,7 +300,7 @@ async fn passed(due: Option<(Instant, Cause)>) -> Cause {
 
 /// Waits until the server is told to stop.
 pub(crate) async fn told(stopped: &mut watch::Receiver<bool>) {
-    // Who could tell is never gone before.
+    // The sender is never dropped before.
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 

@@ -1,4 +1,4 @@
-//! Reading a file piece by piece, one piece ahead of who uses them.
+//! Reads a file in pieces, one piece ahead of the consumer.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Result};
@@ -9,26 +9,26 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::listed::Reading;
 
-/// How much is read at once. Rows are decoded from where they were read to; what has this size stays in the cache between
-/// the two.
+/// The size of a piece. Rows are decoded in the buffer that they were read into; a piece of this size stays in the
+/// cache in between.
 const PIECE_BYTES: usize = 2 << 20;
 
-/// Room in front of a piece for what is left over of the one before.
+/// Room in front of a piece for the remainder of the previous one.
 pub(crate) const LEFT_OVER_BYTES: usize = 256 << 10;
 
-/// How many pieces that nobody uses are kept to be filled again.
-const KEPT: usize = 8;
+/// The number of unused buffers kept for reuse.
+const MAX_SPARE_BUFFERS: usize = 8;
 
-/// Where the bytes come from.
+/// The source of the bytes.
 pub(crate) enum Input {
-    /// A file of this machine, which is read where it may block.
+    /// A local file, read on the blocking pool.
     File(Reading<File>),
-    /// What comes over the network or is decompressed.
+    /// A stream from the network or a decompressor.
     Stream(Box<dyn AsyncRead + Send + Unpin>),
 }
 
-/// Reads the next piece while the present one is used. Memory of pieces that nobody uses any more is filled again: fresh
-/// memory costs more than the reading does.
+/// Reads the next piece while the current one is in use. Buffers that nobody uses any more are reused: page faults of
+/// fresh memory cost more than the read.
 pub(crate) struct Ahead {
     reading: Option<SpawnedTask<Result<Piece>>>,
     input: Option<Input>,
@@ -46,14 +46,15 @@ struct Piece {
 }
 
 impl Ahead {
-    /// Reads what has about this size, if that is known.
+    /// Reads an input of about this size, if known.
     pub(crate) fn new(input: Input, size: Option<usize>) -> Self {
-        // One byte more, so that the end is found with the first read.
+        // One byte more, so that the first read finds the end.
         let next_bytes = size.map_or(PIECE_BYTES, |size| size.saturating_add(1).min(PIECE_BYTES));
         Self { reading: None, input: Some(input), next_bytes, then_bytes: PIECE_BYTES, used: Vec::new() }
     }
 
-    /// `left_over`, followed by more of the file, and whether that is all. After an error there is nothing more.
+    /// Returns `left_over` followed by more of the file, and whether that is the end. After an error it returns nothing
+    /// more.
     pub(crate) async fn next(&mut self, left_over: Bytes) -> Result<(Bytes, bool)> {
         self.read_on();
         let Some(reading) = self.reading.take() else { return Ok((left_over, true)) };
@@ -86,19 +87,18 @@ impl Ahead {
         Ok((window, ended))
     }
 
-    /// Remembers a piece, and forgets those that are too many. Pieces that are in use do not count: they take their memory
-    /// whether they are remembered or not.
+    /// Keeps a buffer for reuse, and drops excess ones. Buffers in use do not count: they occupy their memory anyway.
     fn keep(&mut self, buffer: Bytes) {
         self.used.push(buffer);
         let mut free = 0;
         self.used.retain(|buffer| {
             let in_use = !buffer.is_unique();
             free += usize::from(!in_use);
-            in_use || free <= KEPT
+            in_use || free <= MAX_SPARE_BUFFERS
         });
     }
 
-    /// Begins to read, if nothing is being read and there may be something.
+    /// Starts a read, if none is under way and there may be more.
     fn read_on(&mut self) {
         let Some(input) = self.input.take() else { return };
         let buffer = self.buffer();
@@ -108,7 +108,7 @@ impl Ahead {
         });
     }
 
-    /// Memory for a piece.
+    /// A buffer for a piece.
     fn buffer(&mut self) -> BytesMut {
         let bytes = LEFT_OVER_BYTES + self.next_bytes;
         let free = self.used.iter().position(|buffer| buffer.len() == bytes && buffer.is_unique());
@@ -122,7 +122,7 @@ fn from_file(mut file: Reading<File>, mut buffer: BytesMut) -> Result<Piece> {
     Ok(Piece { input: Input::File(file), buffer, end: LEFT_OVER_BYTES + read })
 }
 
-/// Reads until there is no more room, or nothing more to read.
+/// Reads until the buffer is full or the input ends.
 fn fill(mut from: impl Read, room: &mut [u8]) -> Result<usize> {
     let mut filled = 0;
     while filled < room.len() {
@@ -158,14 +158,14 @@ mod tests {
     use super::*;
     use crate::listed;
 
-    /// Pieces of a few bytes, so that their bounds are where a test's rows are.
+    /// Uses pieces of a few bytes, so that their boundaries fall into a test's rows.
     impl Ahead {
         pub(crate) fn of_pieces(input: Input, bytes: usize) -> Self {
             Self { next_bytes: bytes, then_bytes: bytes, ..Self::new(input, None) }
         }
     }
 
-    /// Reads all, leaving over this many bytes each time, and holding what was used for so many pieces.
+    /// Reads everything, leaving over this many bytes each time, and holding on to each buffer for `hold` pieces.
     async fn read(mut ahead: Ahead, leave: &[usize], hold: usize) -> Vec<u8> {
         let (mut all, mut left_over, mut held) = (Vec::new(), Bytes::new(), VecDeque::new());
         for leave in leave.iter().cycle() {
@@ -218,17 +218,17 @@ mod tests {
         let (first, _) = ahead.next(Bytes::new()).await.unwrap();
         let place = first.as_ptr();
         drop(first);
-        // The second piece was being read before the first one was done with.
+        // The second piece was being read before the first one was released.
         let (second, _) = ahead.next(Bytes::new()).await.unwrap();
         assert_ne!(second.as_ptr(), place);
         let (third, _) = ahead.next(Bytes::new()).await.unwrap();
         assert_eq!(third.as_ptr(), place);
     }
 
-    /// Many blocks are on their way where there are many cores.
+    /// With many cores, many blocks are in flight.
     #[tokio::test]
     async fn pieces_that_were_in_use_for_long_are_filled_again_and_few_are_kept() {
-        const HELD: usize = 2 * KEPT;
+        const HELD: usize = 2 * MAX_SPARE_BUFFERS;
         let content = vec![7_u8; 40 * 4096];
         let mut ahead = Ahead::of_pieces(Input::Stream(Box::new(std::io::Cursor::new(content))), 4096);
         let mut held = Vec::new();
@@ -237,15 +237,15 @@ mod tests {
         }
         assert_eq!(ahead.used.len(), HELD);
         let places: Vec<_> = held.drain(..).map(|piece| piece.as_ptr()).collect();
-        for _ in 0..KEPT {
+        for _ in 0..MAX_SPARE_BUFFERS {
             let (piece, _) = ahead.next(Bytes::new()).await.unwrap();
             held.push(piece);
         }
-        // The first of them had been begun before.
+        // The read of the first had started before.
         assert!(held[1..].iter().all(|piece| places.contains(&piece.as_ptr())));
         drop(held);
         ahead.next(Bytes::new()).await.unwrap();
-        assert!(ahead.used.len() <= KEPT + 1, "{}", ahead.used.len());
+        assert!(ahead.used.len() <= MAX_SPARE_BUFFERS + 1, "{}", ahead.used.len());
     }
 
     #[tokio::test]
@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(ahead.next(Bytes::new()).await.unwrap(), (Bytes::new(), true));
     }
 
-    /// Says one thing after another, and nothing more than it is asked for.
+    /// A reader with scripted results.
     struct Script(VecDeque<Result<&'static [u8]>>);
 
     impl Read for Script {
@@ -283,7 +283,7 @@ mod tests {
         assert_eq!(filled.map(|n| &room[..n]).map_err(|e| e.kind()), expected.map(str::as_bytes));
     }
 
-    /// What comes after a piece is nothing that the piece has to wait for.
+    /// A piece does not wait for what follows it.
     #[tokio::test]
     async fn a_piece_that_is_full_is_there_before_what_is_wrong_behind_it() {
         let pieces = [Ok(Bytes::from_static(b"abcd")), Err(std::io::Error::other("the line is cut"))];

@@ -1,4 +1,4 @@
-//! How the text formats are read: cut into blocks of whole rows, one after another, and decoded side by side.
+//! Reads text formats: splits them into blocks of whole rows sequentially, and decodes the blocks in parallel.
 
 use arrow::array::RecordBatch;
 use datafusion::common::runtime::SpawnedTask;
@@ -10,30 +10,29 @@ use crate::fault::Fault;
 use crate::input::{Block, Lines, Step, Text};
 use crate::scan::Batches;
 
-/// When there is this much text, a block is cut even if it has fewer rows than a batch may have: wide rows make no large
-/// blocks, and little is left over of each piece that is read, to be copied in front of the next.
+/// A block is cut at this size even if it has fewer rows than a batch: wide rows do not make large blocks, and little
+/// of each piece remains to be copied in front of the next one.
 pub(crate) const BLOCK_BYTES: usize = LEFT_OVER_BYTES;
 
-/// So many blocks more than are decoded at a time are on their way. Batches come in order, so a block that takes longer than
-/// others, or is put off because a core has something else to do, holds up those behind it; meanwhile cores would have
-/// nothing to decode.
+/// The number of blocks in flight beyond those being decoded. Batches are emitted in order, so a slow block, or one
+/// whose core is busy otherwise, delays those after it; without these, cores would be idle meanwhile.
 const BLOCKS_AHEAD: usize = 6;
 
-/// Finds where the rows of one file are. That goes from the start of the file to its end, and should be quick.
+/// Finds the rows of one file. This is sequential, so it should be fast.
 pub(crate) trait Cut: Send + 'static {
-    /// What decodes a block.
+    /// The decoder of a block.
     type Rows: Decode;
 
-    /// Takes as many whole rows off the front of the text as make a batch, or those that there are if the text has ended.
+    /// Takes whole rows off the front of the text: enough for a batch, or all of them if the text has ended.
     fn cut(&mut self, text: &[u8], ended: bool) -> Result<Step<Self::Rows>, Fault>;
 }
 
 /// Decodes the rows of a block.
 pub(crate) trait Decode: Send + 'static {
-    /// The batch, or the first thing that is wrong.
+    /// The batch, or the first fault.
     fn decode(&self, text: &[u8]) -> Result<RecordBatch, Fault>;
 
-    /// The same for a block that follows these lines, for rows that know theirs.
+    /// The same for a block that follows these lines, for rows with line numbers.
     fn decode_from(&self, text: &[u8], _lines: Lines) -> Result<RecordBatch, Fault> {
         self.decode(text)
     }
@@ -46,23 +45,23 @@ impl<R: Decode> Block<R> {
 }
 
 impl Text {
-    /// The rows of the text, in order, or the first thing that is wrong. If `side_by_side` is more than one, blocks are decoded
-    /// by tasks, and [some more](BLOCKS_AHEAD) are cut and wait.
-    pub(crate) fn batches(self, cutter: impl Cut, side_by_side: usize) -> Batches {
+    /// The rows of the text, in order, up to the first fault. If `parallelism` is greater than one, blocks are decoded
+    /// by tasks, and [a few more](BLOCKS_AHEAD) are cut in advance.
+    pub(crate) fn batches(self, cutter: impl Cut, parallelism: usize) -> Batches {
         let blocks = stream::try_unfold((self, cutter), |(mut text, mut cutter)| async move {
             let block = text.next(|text, ended| cutter.cut(text, ended)).await?;
             Ok::<_, Error>(block.map(|block| (block, (text, cutter))))
         });
-        if side_by_side <= 1 {
+        if parallelism <= 1 {
             return blocks.and_then(|block| async move { block.decode() }).boxed();
         }
-        // What is wrong with cutting waits for its turn, too: something in front of it may be wrong with a row.
+        // A fault in cutting waits for its turn, too: a row before it may have a fault.
         let tasks = blocks.map(|block| async move {
             let block = block?;
             let task = SpawnedTask::spawn(async move { block.decode() });
             task.join_unwind().await.map_err(|e| Error::unexpected("decoding died").because(e))?
         });
-        tasks.buffered(side_by_side + BLOCKS_AHEAD).boxed()
+        tasks.buffered(parallelism + BLOCKS_AHEAD).boxed()
     }
 }
 
@@ -83,21 +82,21 @@ mod tests {
         Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true), Field::new("b", DataType::Utf8, true)]))
     }
 
-    /// The rows of a text that is read in pieces of this size.
+    /// The rows of a text read in pieces of this size.
     fn read(text: impl AsRef<[u8]>, piece: usize, cutter: impl Cut) -> Result<RecordBatch, String> {
-        read_side_by_side(text, piece, cutter, 1)
+        read_in_parallel(text, piece, cutter, 1)
     }
 
-    fn read_side_by_side(
+    fn read_in_parallel(
         text: impl AsRef<[u8]>,
         piece: usize,
         cutter: impl Cut,
-        side_by_side: usize,
+        parallelism: usize,
     ) -> Result<RecordBatch, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let batches =
-            runtime.block_on(Text::of(text.as_ref(), piece).batches(cutter, side_by_side).try_collect::<Vec<_>>());
-        // How much is shown of a bad line is how much was there of it.
+            runtime.block_on(Text::of(text.as_ref(), piece).batches(cutter, parallelism).try_collect::<Vec<_>>());
+        // How much of a bad line is shown depends on how much of it was read.
         let batches = batches.map_err(|e| e.to_string().split(", value: ").next().unwrap().to_owned())?;
         Ok(concat_batches(&columns(), &batches).unwrap())
     }
@@ -114,7 +113,8 @@ mod tests {
 
     const WHOLE: usize = 8 << 20;
 
-    /// Blocks are cut from what is there; what is left over goes in front of the next piece, whether it fits there or not.
+    /// Blocks are cut from the available text; the remainder goes in front of the next piece, whether it fits there or
+    /// not.
     #[rstest]
     #[case(5)]
     #[case(3 * BLOCK_BYTES)]
@@ -130,10 +130,10 @@ mod tests {
         assert_eq!(found, read(&text, WHOLE, csv(usize::MAX)).unwrap());
     }
 
-    /// Columns are decoded one after another, and records are counted before.
+    /// Columns are decoded one after another, after the records were counted.
     #[rstest]
     #[case::value_before_width("1,x\n2,y\nz,z\n4\n", "`z` is not an Int64 (file: test, line: 4, column: a")]
-    #[case::width_before_value("1,x\n2\nz,z\n", "the record has 1 field where 2 are wanted (file: test, line: 3")]
+    #[case::width_before_value("1,x\n2\nz,z\n", "the record has 1 field where 2 are expected (file: test, line: 3")]
     #[case::second_column_before_first(
         "1,x\n2,~\nz,z\n",
         "this is not UTF-8 text; convert the file (file: test, line: 3)"
@@ -142,19 +142,20 @@ mod tests {
         #[case] rows: &str,
         #[case] wrong: &str,
         #[values(1, 2, 8192)] batch_size: usize,
-        #[values(1, 2)] side_by_side: usize,
+        #[values(1, 2)] parallelism: usize,
     ) {
-        // What no UTF-8 text has.
+        // Bytes that are invalid in UTF-8.
         let text =
             format!("a,b\n{rows}").bytes().map(|byte| if byte == b'~' { 0xFF } else { byte }).collect::<Vec<_>>();
-        assert_eq!(read_side_by_side(&text, WHOLE, csv(batch_size), side_by_side).unwrap_err(), wrong);
+        assert_eq!(read_in_parallel(&text, WHOLE, csv(batch_size), parallelism).unwrap_err(), wrong);
     }
 
-    /// That a row is no object is found when the text is cut, that a value is wrong when a block is decoded, which is later.
+    /// A row that is not an object is detected when the text is cut; a wrong value is detected later, when the block is
+    /// decoded.
     #[rstest]
-    fn a_wrong_value_is_told_before_what_is_no_row(#[values(1, 2)] side_by_side: usize) {
+    fn a_wrong_value_is_told_before_what_is_no_row(#[values(1, 2)] parallelism: usize) {
         let text = "{\"a\": 1}\n{\"a\": \"z\"}\n{\"a\": 3}\n4\n";
-        let told = read_side_by_side(text, WHOLE, json(1), side_by_side).unwrap_err();
+        let told = read_in_parallel(text, WHOLE, json(1), parallelism).unwrap_err();
         assert!(told.contains("line: 2"), "{told}");
     }
 

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufRead, AsyncRead, BufReader, ReadBuf};
 
 use crate::input::Bytes;
 
-/// How a file is compressed.
+/// The compression of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Compression {
     Gzip,
@@ -18,10 +18,10 @@ pub(crate) enum Compression {
     Xz,
 }
 
-/// So many bytes tell how a file is compressed.
+/// The number of bytes that identify the compression.
 pub(crate) const HEAD_BYTES: usize = 10;
 
-/// How much of a file is asked for at once.
+/// The size of a read request.
 const READ_BYTES: usize = 512 << 10;
 
 impl Compression {
@@ -32,26 +32,26 @@ impl Compression {
         (Self::Xz, ".xz", "xz"),
     ];
 
-    /// By the suffix of the file's name, in any case.
+    /// Determines the compression by the suffix of the file's name, in any case.
     pub(crate) fn of(name: &str) -> Option<Self> {
         let name = name.to_ascii_lowercase();
         Self::ALL.into_iter().find(|(_, suffix, _)| name.ends_with(suffix)).map(|(kind, ..)| kind)
     }
 
-    /// By the first bytes of the file, of which no text begins with any.
+    /// Determines the compression by the first bytes of the file. No text begins with these.
     pub(crate) fn told_by(head: &[u8]) -> Option<Self> {
         match head {
             [0x1F, 0x8B, 8, ..] => Some(Self::Gzip),
             [0x28, 0xB5, 0x2F, 0xFD, ..] => Some(Self::Zstd),
             [0xFD, b'7', b'z', b'X', b'Z', 0, ..] => Some(Self::Xz),
-            // A block, or the end of a file without any.
+            // A block, or the end of an empty file.
             [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, 0x53, 0x59, ..]
             | [b'B', b'Z', b'h', b'1'..=b'9', 0x17, 0x72, 0x45, 0x38, 0x50, 0x90, ..] => Some(Self::Bzip2),
             _ => None,
         }
     }
 
-    /// The suffixes that say that a file is compressed.
+    /// The suffixes of compressed files.
     pub(crate) fn suffixes() -> impl Iterator<Item = &'static str> {
         Self::ALL.into_iter().map(|(_, suffix, _)| suffix)
     }
@@ -76,7 +76,7 @@ impl Compression {
 
 type Buffered = BufReader<Bytes>;
 
-/// What decodes one compressed file.
+/// The decoder of one compressed file.
 trait Member: AsyncRead + Send + Unpin + 'static {
     fn begin(bytes: Buffered) -> Self;
     fn end(self) -> Buffered;
@@ -98,8 +98,8 @@ macro_rules! members {
 
 members!(GzipDecoder, ZstdDecoder, BzDecoder, XzDecoder);
 
-/// Reads compressed files that were joined (`cat a.gz b.gz`) to the end of the last. Zeros after each are passed over:
-/// tapes and block devices fill up with them, and `gunzip` does the same.
+/// Reads concatenated compressed files (`cat a.gz b.gz`) to the end of the last. Zeros after each are skipped: tapes
+/// and block devices pad with them, and `gunzip` does the same.
 struct Members<M> {
     inside: Option<M>,
     between: Option<Buffered>,
@@ -186,7 +186,7 @@ mod tests {
         ] {
             assert_eq!(read(how, parts.concat()).await.unwrap(), text);
         }
-        // Neither what is cut off nor what follows is passed over.
+        // Neither a truncated file nor trailing data is ignored.
         assert!(read(how, one[..one.len() - 3].to_vec()).await.is_err());
         assert!(read(how, [&one[..], b"and more text"].concat()).await.is_err());
         assert!(read(how, [&one[..], &[0, 0], b"and more text"].concat()).await.is_err());

@@ -1,4 +1,4 @@
-//! Columns as a file stores them to columns as the schema wants them.
+//! Converts stored columns to the columns of the schema.
 
 use std::any::Any;
 use std::fmt;
@@ -31,10 +31,10 @@ use crate::fault::a;
 pub(crate) const STRICT: CastOptions<'static> =
     CastOptions { safe: false, format_options: arrow::util::display::FormatOptions::new() };
 
-/// A column as the schema wants it; the fields of structs are found by name, also inside of lists and maps, and are null
-/// where there is none. Refuses the first value that is not one of the wanted type.
+/// Converts a column to a field of the schema. Fields of structs are matched by name, within lists and maps as well,
+/// and missing ones are null. Refuses the first value that does not fit the type.
 pub(crate) fn convert_column(array: &ArrayRef, field: &Field) -> Result<ArrayRef> {
-    // What is null although it must not be is found, and told, by who asks for the column.
+    // The caller detects and reports nulls in required columns.
     let wanted = Field::new(field.name(), field.data_type().clone(), true);
     convert_array(Policy::Read, array, &wanted).map_err(|error| {
         let finer = error.kind() == ErrorKind::Refused && has_nanoseconds(array.data_type());
@@ -42,9 +42,9 @@ pub(crate) fn convert_column(array: &ArrayRef, field: &Field) -> Result<ArrayRef
     })
 }
 
-/// What can be done about timestamps that are finer than those of tables.
+/// The hint for timestamps that are finer than those of tables.
 const NANOSECONDS: &str = "if a timestamp is too fine: `crawl --nanoseconds truncate` rounds it down, and `crawl \
-                           --nanoseconds text` makes a text of it, which a schema may declare, too (`string`)";
+                           --nanoseconds text` turns it into text, which a schema may also declare (`string`)";
 
 fn has_nanoseconds(data_type: &DataType) -> bool {
     let inner = |fields: &Fields| fields.iter().any(|field| has_nanoseconds(field.data_type()));
@@ -62,7 +62,7 @@ fn has_nanoseconds(data_type: &DataType) -> bool {
     }
 }
 
-/// Timestamps in nanoseconds, in depth, rounded down to whole microseconds.
+/// Rounds timestamps in nanoseconds down to whole microseconds, at any depth.
 pub(crate) fn whole_microseconds(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     fn whole(data: ArrayData) -> Result<ArrayData, ArrowError> {
         if let DataType::Timestamp(TimeUnit::Nanosecond, _) = data.data_type() {
@@ -80,7 +80,7 @@ pub(crate) fn whole_microseconds(array: &ArrayRef) -> Result<ArrayRef, ArrowErro
     Ok(make_array(whole(array.to_data())?))
 }
 
-/// Gives the fields of structs other names.
+/// Renames the fields of structs.
 pub(crate) fn rename(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
     use DataType as D;
     if array.data_type() == to {
@@ -132,7 +132,7 @@ fn rename_viewed<O: OffsetSizeTrait>(
     GenericListViewArray::try_new(Arc::clone(item), offsets, sizes, values, list.nulls().cloned())
 }
 
-/// Refuses a column that a file stores in a way that cannot always be read as the schema wants it, or that it lacks.
+/// Refuses a column that a file lacks, or stores with a type that can never be converted to the schema's.
 pub(crate) fn check(column: &str, stored: &Schema, wanted: &Schema) -> Result<()> {
     let Ok(wanted) = wanted.field_with_name(column) else { return Ok(()) };
     let refuse = |why: String| Err(Error::refused(why).with("column", column));
@@ -141,7 +141,7 @@ pub(crate) fn check(column: &str, stored: &Schema, wanted: &Schema) -> Result<()
             None => Ok(()),
             Some(Clash { path, first, other }) => {
                 let (is, wanted) = (a(&first), a(&other));
-                let why = format!("the file stores {is}, which is not always {wanted}, as the schema wants");
+                let why = format!("the file stores {is}, which is not always {wanted}, as the schema requires");
                 Err(Error::refused(why).with("column", path))
             }
         },
@@ -152,17 +152,17 @@ pub(crate) fn check(column: &str, stored: &Schema, wanted: &Schema) -> Result<()
 
 // --- in plans ------------------------------------------------------------------------------------------------------
 
-/// DataFusion's conversion of what a file stores to what a plan wants, but nothing may be lost, and structs inside of lists
-/// and maps may gain fields.
+/// DataFusion's conversion of stored columns to a plan's schema, but lossless, and with new fields for structs within
+/// lists and maps.
 #[derive(Debug, Default)]
 pub(crate) struct Lossless {
-    /// Whether timestamps in nanoseconds are rounded down to microseconds first.
+    /// Whether timestamps in nanoseconds are first rounded down to microseconds.
     pub(crate) truncates: bool,
 }
 
 impl PhysicalExprAdapterFactory for Lossless {
     fn create(&self, wanted: SchemaRef, stored: SchemaRef) -> DFResult<Arc<dyn PhysicalExprAdapter>> {
-        // What is converted here, DataFusion is to leave as it is stored.
+        // DataFusion must leave the columns that are converted here as they are stored.
         let left = |field: &FieldRef| match stored.field_with_name(field.name()) {
             Ok(stored) if is_ours(stored.data_type(), field.data_type()) => {
                 Arc::new(field.as_ref().clone().with_data_type(stored.data_type().clone()))
@@ -175,11 +175,11 @@ impl PhysicalExprAdapterFactory for Lossless {
     }
 }
 
-/// Whether DataFusion would lose something when it converts one type to another, or cannot: it rounds, forgets what is
-/// finer than a unit, and takes the times of a zone for times without one. Of structs it knows less than we do.
+/// Whether DataFusion's conversion from one type to another would lose something, or fail: it rounds, truncates to the
+/// unit, and takes times in a zone for times without one. And it supports fewer conversions of structs.
 fn is_ours(stored: &DataType, wanted: &DataType) -> bool {
     match (stored, wanted) {
-        // It refuses what is too large.
+        // DataFusion refuses values that are too large.
         (stored, wanted) if stored.is_integer() && wanted.is_integer() => false,
         (DataType::Timestamp(unit, zone), DataType::Timestamp(finer, same)) => unit > finer || zone != same,
         (stored, wanted) => Policy::Read.fit(stored, wanted) != Some(Fit::Always),
@@ -195,7 +195,7 @@ struct LosslessAdapter {
 }
 
 impl LosslessAdapter {
-    /// What converts a column that is stored with another type than wanted, if it is for us to convert.
+    /// The conversion of a column that is stored with another type, if it is ours to convert.
     fn conversion(
         &self,
         column: &Column,
@@ -206,7 +206,7 @@ impl LosslessAdapter {
         let differ = stored.data_type() != wanted.data_type() && ours(stored.data_type(), wanted.data_type());
         differ.then(|| {
             let column = Arc::new(Column::new_with_schema(column.name(), &self.stored)?);
-            let how = if self.truncates { How::Truncating } else { How::Exact };
+            let how = if self.truncates { Conversion::Truncating } else { Conversion::Exact };
             Ok(Arc::new(Convert::new(column, wanted.clone(), how)) as Arc<dyn PhysicalExpr>)
         })
     }
@@ -217,8 +217,8 @@ impl PhysicalExprAdapter for LosslessAdapter {
         for column in collect_columns(&expr) {
             check(column.name(), &self.stored, &self.wanted)?;
         }
-        // A column by itself is about to be read; converting it here names it in errors. In filters DataFusion's own
-        // conversion is understood when row groups are pruned.
+        // A bare column is about to be read; converting it here lets errors name it. In filters, DataFusion's own cast
+        // is needed, because pruning of row groups understands it.
         if let Some(conversion) = expr.as_any().downcast_ref::<Column>().and_then(|c| self.conversion(c, |_, _| true)) {
             return conversion;
         }
@@ -239,21 +239,21 @@ impl PhysicalExprAdapter for LosslessAdapter {
 pub(crate) struct Convert {
     column: Arc<dyn PhysicalExpr>,
     to: FieldRef,
-    how: How,
+    how: Conversion,
 }
 
-/// What a [`Convert`] does.
+/// The ways to [`Convert`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum How {
-    /// Gives the fields of structs other names, and does nothing else.
+pub(crate) enum Conversion {
+    /// Renames the fields of structs, and does nothing else.
     Renaming,
     Exact,
-    /// As `Exact`, when nanoseconds have been rounded down.
+    /// Like `Exact`, after rounding nanoseconds down.
     Truncating,
 }
 
 impl Convert {
-    pub(crate) fn new(column: Arc<dyn PhysicalExpr>, to: Field, how: How) -> Self {
+    pub(crate) fn new(column: Arc<dyn PhysicalExpr>, to: Field, how: Conversion) -> Self {
         Self { column, to: Arc::new(to), how }
     }
 }
@@ -277,9 +277,9 @@ impl Hash for Convert {
 impl fmt::Display for Convert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.how {
-            How::Renaming => "RENAME",
-            How::Exact => "CONVERT",
-            How::Truncating => "TRUNCATE",
+            Conversion::Renaming => "RENAME",
+            Conversion::Exact => "CONVERT",
+            Conversion::Truncating => "TRUNCATE",
         };
         write!(f, "{what}({} AS {})", self.column, self.to.data_type())
     }
@@ -293,9 +293,9 @@ impl PhysicalExpr for Convert {
     fn evaluate(&self, batch: &RecordBatch) -> DFResult<ColumnarValue> {
         let column = self.column.evaluate(batch)?.into_array(batch.num_rows())?;
         Ok(ColumnarValue::Array(match self.how {
-            How::Renaming => rename(&column, self.to.data_type())?,
-            How::Exact => convert_column(&column, &self.to)?,
-            How::Truncating => convert_column(&whole_microseconds(&column)?, &self.to)?,
+            Conversion::Renaming => rename(&column, self.to.data_type())?,
+            Conversion::Exact => convert_column(&column, &self.to)?,
+            Conversion::Truncating => convert_column(&whole_microseconds(&column)?, &self.to)?,
         }))
     }
 
@@ -358,7 +358,7 @@ mod tests {
         Arc::clone(batch.column(0))
     }
 
-    /// The fields of structs are found by name, at any depth.
+    /// Fields of structs are matched by name, at any depth.
     #[rstest]
     #[case(int("x", DataType::Int32), structure(&[("y", DataType::Int8), ("x", DataType::Int64)]), r#"{"x":1}"#, "{y: , x: 1}")]
     #[case(DataType::new_list(int("x", DataType::Int32), true), DataType::new_list(structure(&[("y", DataType::Int8), ("x", DataType::Int64)]), true), r#"[{"x":1},null]"#, "[{y: , x: 1}, ]")]
@@ -377,7 +377,7 @@ mod tests {
         assert_eq!(array_value_to_string(&converted, 0).unwrap(), shown);
     }
 
-    /// The fields keep their places, also where the new name of one is the old name of another.
+    /// Fields keep their positions, even if the new name of one is the old name of another.
     #[rstest]
     #[case::structure(|of| of, "{\"x\":1,\"y\":2}", "{y: 1, x: 2}")]
     #[case::structure_in_structure(|of| structure(&[("s", of)]), "{\"s\":{\"x\":1,\"y\":2}}", "{s: {y: 1, x: 2}}")]
@@ -408,7 +408,7 @@ mod tests {
         assert_eq!(named, [Some("at"), Some(fine), Some("Timestamp(µs)")], "{refused}");
     }
 
-    /// In filters DataFusion's own conversion is understood when row groups are pruned, but it must lose nothing.
+    /// In filters, pruning of row groups understands DataFusion's own cast, but it must be lossless.
     #[rstest]
     #[case::wider(DataType::Int32, DataType::Int64, "1", false)]
     #[case::same(DataType::Int32, DataType::Int32, "1", false)]
@@ -475,11 +475,11 @@ mod tests {
         let field = |of: DataType| Field::new("c", of, true);
         let all = || {
             [
-                Convert::new(column("c"), field(DataType::Int64), How::Exact),
-                Convert::new(column("d"), field(DataType::Int64), How::Exact),
-                Convert::new(column("c"), field(DataType::Int32), How::Exact),
-                Convert::new(column("c"), field(DataType::Int64), How::Renaming),
-                Convert::new(column("c"), field(DataType::Int64), How::Truncating),
+                Convert::new(column("c"), field(DataType::Int64), Conversion::Exact),
+                Convert::new(column("d"), field(DataType::Int64), Conversion::Exact),
+                Convert::new(column("c"), field(DataType::Int32), Conversion::Exact),
+                Convert::new(column("c"), field(DataType::Int64), Conversion::Renaming),
+                Convert::new(column("c"), field(DataType::Int64), Conversion::Truncating),
             ]
         };
         let hash = |conversion: &Convert| {

@@ -1,23 +1,23 @@
-//! What can be wrong with a piece of text, and how it is told.
+//! Faults in texts, and their messages.
 
 use std::fmt::Display;
 
 use arrow::datatypes::DataType;
 
-/// What is said of a null in a column that allows none.
+/// The message for a null in a required column.
 pub(crate) const MISSING_VALUE: &str = "a value is missing where the schema requires one";
 
-/// What is wrong in a text and where in it. The reader of the file adds its name and turns the offset into a line.
+/// A fault in a text, with its offset. The reader of the file adds the file's name and converts the offset to a line.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Fault {
     /// One sentence.
     pub(crate) message: String,
-    /// Bytes from the start of the text that was handed over.
+    /// The offset in bytes from the start of the given text.
     pub(crate) offset: usize,
     pub(crate) column: Option<String>,
-    /// As it stands in the file.
+    /// The value as written in the file.
     pub(crate) value: Option<String>,
-    /// What can be done about it.
+    /// A hint.
     pub(crate) way_out: Option<String>,
 }
 
@@ -26,27 +26,27 @@ impl Fault {
         Self { message: message.into(), offset, column: None, value: None, way_out: None }
     }
 
-    /// A text that is not a value of the type that `column` has.
+    /// A text that is not a value of the column's type.
     pub(crate) fn bad_value(offset: usize, column: impl Into<String>, value: &str, wanted: &DataType) -> Self {
         let fault = Self::not_a(offset, value, wanted).column(column);
         let way_out = match value.trim_matches('"').trim_ascii().parse::<i128>() {
             Ok(_) if matches!(wanted, DataType::Timestamp(..)) => {
-                "; a number does not say what it counts, so declare a bigint and convert it, with to_timestamp_millis say"
+                "; the unit of a number is unknown, so declare a bigint and convert it, for example with to_timestamp_millis"
             }
             Ok(_) if wanted.is_temporal() => {
-                "; a number does not say what it counts, so declare an int and convert it, with a cast to date say"
+                "; the unit of a number is unknown, so declare an int and convert it, for example with a cast to date"
             }
             _ => return fault,
         };
         Self { message: fault.message + way_out, ..fault }
     }
 
-    /// A text that is not what is wanted there.
+    /// A text that is not of the expected kind.
     pub(crate) fn not_a(offset: usize, value: &str, wanted: impl Display) -> Self {
         Self::new(offset, format!("`{}` is not {}", cut(value.trim_matches('"')), a(wanted))).value(value)
     }
 
-    /// A null where the schema allows none.
+    /// A null in a required column.
     pub(crate) fn required(offset: usize, column: impl Into<String>) -> Self {
         Self::new(offset, MISSING_VALUE).column(column)
     }
@@ -67,17 +67,17 @@ impl Fault {
     }
 }
 
-/// The type with its article.
+/// The type with an indefinite article.
 pub(crate) fn a(what: impl Display) -> String {
     let what = what.to_string();
     let article = if what.starts_with(['A', 'I', 'O', 'a', 'i', 'o']) { "an" } else { "a" };
     format!("{article} {what}")
 }
 
-/// Values go to logs and run records; a whole document should not.
+/// Values go to logs and run records, so long ones are truncated.
 const SHOWN_CHARS: usize = 100;
 
-/// The value, cut to what is worth showing.
+/// The value, truncated for display.
 pub(crate) fn cut(value: &str) -> String {
     match value.char_indices().nth(SHOWN_CHARS) {
         Some((end, _)) => format!("{}...", &value[..end]),
@@ -107,13 +107,12 @@ mod tests {
     #[case(
         "\"300\"",
         DataType::Date32,
-        "`300` is not a Date32; a number does not say what it counts, so declare an int and convert it, with a cast to date say"
+        "`300` is not a Date32; the unit of a number is unknown, so declare an int and convert it, for example with a cast to date"
     )]
     #[case(
         "300",
         DataType::Timestamp(arrow::datatypes::TimeUnit::Second, None),
-        "`300` is not a Timestamp(s); a number does not say what it counts, so declare a bigint and convert it, with \
-         to_timestamp_millis say"
+        "`300` is not a Timestamp(s); the unit of a number is unknown, so declare a bigint and convert it, for example with to_timestamp_millis"
     )]
     fn a_number_that_is_no_time_has_a_way_out(#[case] value: &str, #[case] wanted: DataType, #[case] message: &str) {
         assert_eq!(Fault::bad_value(0, "c", value, &wanted).message, message);

@@ -1,4 +1,4 @@
-//! File sources: what all formats have in common.
+//! File sources: the parts that all formats share.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -28,10 +28,10 @@ use crate::scan::{Batches, Origin};
 use crate::table::FilesTable;
 use crate::text::parse;
 
-/// Files of one format in one place, as a source: what [`JsonFiles`](crate::JsonFiles), [`CsvFiles`](crate::CsvFiles),
-/// [`ParquetFiles`](crate::ParquetFiles) and [`AvroFiles`](crate::AvroFiles) have in common.
+/// Files of one format in one place, as a source: the common part of [`JsonFiles`](crate::JsonFiles),
+/// [`CsvFiles`](crate::CsvFiles), [`ParquetFiles`](crate::ParquetFiles) and [`AvroFiles`](crate::AvroFiles).
 ///
-/// It is a value: it says where and how to read, compares, prints, and touches nothing until it is loaded.
+/// It is a value: it says where and how to read, can be compared and printed, and touches nothing until it is loaded.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -59,24 +59,24 @@ pub struct Files<F> {
     pub(crate) format: F,
 }
 
-/// The column that [`Files::with_origin`] adds for the file that a row is from.
+/// The column with a row's file, added by [`Files::with_origin`].
 pub const FILE_COLUMN: &str = "_file";
 
-/// The column that [`Files::with_origin`] adds for the line on which a row starts.
+/// The column with the line on which a row starts, added by [`Files::with_origin`].
 pub const LINE_COLUMN: &str = "_line";
 
-/// Which columns come from the folders that files are in.
+/// Which columns come from folder names.
 #[derive(Clone, PartialEq)]
 enum Partitions {
     None,
-    /// Those that there are.
+    /// All that there are.
     Hive,
     Columns(Fields),
 }
 
 impl<F: Default> Files<F> {
-    /// The file at `location`, or the files in the folder there and in the folders below it. `name` is the source's
-    /// identity inside the job.
+    /// The file at `location`, or the files in and below the folder there. `name` is the source's identity within the
+    /// job.
     pub fn new(name: impl Into<String>, location: impl Into<Location>) -> Self {
         Self {
             name: name.into(),
@@ -95,32 +95,32 @@ impl<F: Default> Files<F> {
 
 impl<F> Files<F> {
     /// Declares the schema: the rows have exactly these columns in this order, and files that do not fit are refused.
-    /// Without a schema, it is inferred from every file.
+    /// Without this, the schema is inferred from every file.
     #[must_use]
     pub fn with_schema(mut self, schema: impl Into<SchemaRef>) -> Self {
         self.schema = Some(schema.into());
         self
     }
 
-    /// An empty or missing folder gives no rows instead of an error, and so does a CSV file that has not even a header. Needs
-    /// a declared schema.
+    /// Makes an empty or missing folder a source without rows instead of an error, and likewise a CSV file without even
+    /// a header. Needs a declared schema.
     #[must_use]
     pub fn or_empty(mut self) -> Self {
         self.or_empty = true;
         self
     }
 
-    /// Takes the files whose path below the location matches, `**/*.json.gz` say, instead of those with the format's usual
-    /// suffixes. `*` and `?` stay within a folder, `**` crosses folders.
+    /// Takes the files whose path below the location matches, for example `**/*.json.gz`, instead of those with the
+    /// format's usual suffixes. `*` and `?` stay within a folder, `**` crosses folders.
     #[must_use]
     pub fn with_glob(mut self, glob: impl Into<String>) -> Self {
         self.glob = Some(glob.into());
         self
     }
 
-    /// The location has no suffix and stands for one file of that name, or for a folder: `lake/sales` is the file
+    /// Lets the location, without a suffix, denote one file of that name or a folder: `lake/sales` is the file
     /// `lake/sales.csv` (or `.csv.gz`, or another of the format's usual suffixes) or the folder `lake/sales/`, however
-    /// the data is delivered. If there are files in more than one of these places it is an error: which is meant?
+    /// the data is delivered. Files in more than one of these places are an error, because it is ambiguous.
     ///
     /// ```
     /// use hardtack_sources::CsvFiles;
@@ -134,10 +134,10 @@ impl<F> Files<F> {
         self
     }
 
-    /// Adds where each row is from, behind the other columns: `_file`, the location of its file, and, in JSON files,
-    /// `_line`, the number of the line on which it starts. Checks in the job can name them
-    /// ([`refuse_rows`](hardtack_transforms::refuse_rows)), and refused rows that are kept can be found again. A filter
-    /// on `_file` leaves out files. A table that takes the files' place does not know, and has null there.
+    /// Appends the origin of each row: `_file`, the location of its file, and, for JSON files, `_line`, the number of
+    /// the line on which it starts. Checks in the job can report them
+    /// ([`refuse_rows`](hardtack_transforms::refuse_rows)), and saved refused rows can be traced. A filter on `_file`
+    /// skips files. A table in the files' place has null there.
     ///
     /// ```
     /// use hardtack_sources::JsonFiles;
@@ -151,25 +151,26 @@ impl<F> Files<F> {
         self
     }
 
-    /// Does not look into folders below the location.
+    /// Does not descend into folders below the location.
     #[must_use]
     pub fn non_recursive(mut self) -> Self {
         self.recursive = false;
         self
     }
 
-    /// Takes columns from the folders `name=value` that files are in (below the location), as Hive and Spark write
-    /// them. A declared schema says which and of what type. Without, it is all of them, behind the columns of the
-    /// files: `Int64` if all values are integers (without leading zeros), `Date32` if all are dates, `Utf8` otherwise. If the
-    /// files have a column of that name, too, it must say the same, or is refused; a declared schema has the folder's value.
+    /// Takes columns from the folders `name=value` around files (below the location), as Hive and Spark write them. A
+    /// declared schema determines which, and their types. Without one, all of them are appended to the columns of the
+    /// files: as `Int64` if all values are integers (without leading zeros), `Date32` if all are dates, `Utf8`
+    /// otherwise. If the files also have a column of that name, its values must agree, or it is refused; with a
+    /// declared schema, the folder's value is used.
     #[must_use]
     pub fn with_hive_partitions(mut self) -> Self {
         self.partitions = Partitions::Hive;
         self
     }
 
-    /// Takes these columns from the folders `name=value` that files are in, behind the columns of the files, if the
-    /// declared schema does not place them. Nothing has to be listed to know the schema.
+    /// Takes these columns from the folders `name=value` around files. They follow the columns of the files, unless the
+    /// declared schema places them. The schema is then known without a listing.
     #[must_use]
     pub fn with_partition_columns<N: Into<String>>(mut self, columns: impl IntoIterator<Item = (N, DataType)>) -> Self {
         let fields = columns.into_iter().map(|(name, of)| Field::new(name.into(), of, true));
@@ -210,19 +211,19 @@ impl<F: Format> fmt::Debug for Files<F> {
     }
 }
 
-/// What a file format brings.
+/// A file format.
 #[async_trait]
 pub trait Format: fmt::Debug + Clone + PartialEq + Send + Sync + 'static {
     /// The name of the source type.
     const TYPE: &'static str;
-    /// What files in a folder are called, in lower case.
+    /// The suffixes of files in a folder, in lower case.
     const SUFFIXES: &'static [&'static str];
     /// Whether files may be compressed as a whole.
     const COMPRESSED: bool = false;
-    /// Whether the line of a row is known.
+    /// Whether rows have line numbers.
     const LINES: bool = false;
 
-    /// Shows options that are not as usual.
+    /// Shows options that differ from the defaults.
     fn show(&self, _: &mut fmt::DebugStruct<'_, '_>) {}
 
     /// Refuses a declared schema that files of this format cannot have.
@@ -230,30 +231,30 @@ pub trait Format: fmt::Debug + Clone + PartialEq + Send + Sync + 'static {
         Ok(())
     }
 
-    /// The schema that all files together have.
+    /// The united schema of all files.
     #[doc(hidden)]
     async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<Inferred>;
 
-    /// A column of a file that has been inferred: one batch after another with this column alone. A file that lacks it has
-    /// nulls, or no batch.
+    /// Reads one column of a file whose schema was inferred, in batches with just this column. A file that lacks it
+    /// yields nulls, or no batch.
     #[doc(hidden)]
     async fn column(&self, file: SourceFile, column: &Field) -> Result<Batches>;
 
-    /// What reads files with this schema.
+    /// The file source that reads files with this schema.
     #[doc(hidden)]
     fn plan(&self, table: TableSchema, origin: Origin, planned: &Planned) -> Result<Arc<dyn FileSource>>;
 
-    /// What converts the columns that a file stores to those of the schema, if the file source leaves that to DataFusion.
+    /// The adapter from the stored columns to those of the schema, if the file source leaves that to DataFusion.
     #[doc(hidden)]
     fn adapter(&self) -> Option<Arc<dyn PhysicalExprAdapterFactory>> {
         None
     }
 }
 
-/// What the files of a source have in common.
+/// The common properties of a source's files.
 pub struct Inferred {
     pub(crate) schema: SchemaRef,
-    /// Whether they spell the names of columns in different ways.
+    /// Whether they spell column names differently.
     pub(crate) caseless: bool,
 }
 
@@ -263,31 +264,31 @@ impl From<SchemaRef> for Inferred {
     }
 }
 
-/// What a format may want to know to plan a scan.
+/// What a format may need to plan a scan.
 pub struct Planned {
     /// Whether the schema was declared and not inferred.
     pub(crate) declared: bool,
     /// Whether the rows have [`LINE_COLUMN`].
     pub(crate) lines: bool,
-    /// Whether files spell the names of columns in different ways.
+    /// Whether files spell column names differently.
     pub(crate) caseless: bool,
-    /// Whether nothing to read is no rows.
+    /// Whether a missing input has no rows.
     pub(crate) or_empty: bool,
     pub(crate) parquet: TableParquetOptions,
 }
 
 /// The columns of a source, and where each comes from.
 struct Columns {
-    /// As the rows have them.
+    /// The columns of the rows.
     schema: SchemaRef,
-    /// Those that are read from files, and those that come from folders.
+    /// The columns read from files, and those from folders.
     table: TableSchema,
-    /// Whether files spell their names in different ways.
+    /// Whether files spell their names differently.
     caseless: bool,
 }
 
 impl Columns {
-    /// `schema` with the columns `partitions` from folders. Partition columns that it does not have are put behind.
+    /// `schema` with the columns `partitions` from folders. Partition columns that it does not have are appended.
     fn new(schema: &Schema, partitions: &[FieldRef]) -> Self {
         let is_partition = |f: &&FieldRef| partitions.iter().any(|p| p.name() == f.name());
         let of_schema = |p: &FieldRef| schema.field_with_name(p.name()).map_or(Arc::clone(p), |f| Arc::new(f.clone()));
@@ -302,7 +303,7 @@ impl Columns {
 }
 
 impl<F: Format> Files<F> {
-    /// The schema that was declared, with the columns that say [where a row is from](Files::with_origin).
+    /// The declared schema, with the columns of a [row's origin](Files::with_origin).
     pub fn declared_schema(&self) -> Option<SchemaRef> {
         let schema = self.schema.as_ref()?;
         if !self.origin {
@@ -320,7 +321,7 @@ impl<F: Format> Files<F> {
 }
 
 impl<F> Files<F> {
-    /// Whether nothing to read is no rows.
+    /// Whether a missing input has no rows.
     pub fn is_or_empty(&self) -> bool {
         self.or_empty
     }
@@ -338,11 +339,11 @@ impl<F: Format> Files<F> {
         }
     }
 
-    /// The declared schema with all its columns, without looking at files.
+    /// All columns of the declared schema, without a listing.
     fn declared(&self) -> Result<Option<Columns>> {
         if self.or_empty && self.schema.is_none() {
             return Err(Error::usage(
-                "`or_empty` needs to know what columns no rows have; declare them with `with_schema`",
+                "`or_empty` needs the columns of a source without rows; declare them with `with_schema`",
             ));
         }
         let Some(schema) = self.declared_schema() else { return Ok(None) };
@@ -365,18 +366,18 @@ impl<F: Format> Files<F> {
         let concurrency = session.state().config().target_partitions();
         let inferred = match declared {
             Some(columns) => Arc::clone(&columns.schema).into(),
-            // Files that inference reads are read again by the plan; only the second time counts.
+            // Files that inference reads are read again by the plan; only the second read is counted.
             None => {
                 let uncounted: Vec<_> =
                     files.iter().map(|f| SourceFile { meter: Arc::default(), ..f.clone() }).collect();
                 let inferred = self.format.infer(&uncounted, concurrency).await?;
                 if inferred.schema.fields().is_empty() {
-                    let why = "the files have no columns; declare a schema if that can be";
+                    let why = "the files have no columns; declare a schema if that is intended";
                     return Err(Error::refused(why).with("location", &self.location));
                 }
                 let Inferred { schema, caseless } = inferred;
                 if let Some(column) = self.origin_columns().find(|c| schema.field_with_name(c.name()).is_ok()) {
-                    let why = "the files have a column of the name that `with_origin` gives one";
+                    let why = "the files have a column with the name of one that `with_origin` adds";
                     return Err(Error::refused(why).with("column", column.name()).with("location", &self.location));
                 }
                 let all: Fields = schema.fields().iter().cloned().chain(self.origin_columns()).collect();
@@ -403,13 +404,13 @@ impl<F: Format> Files<F> {
         Ok(Columns { caseless, ..Columns::new(&schema, &self.not_in_files(fields)) })
     }
 
-    /// The columns that are not read from files: those of folders and the name of the file.
+    /// The columns that are not read from files: those of folders, and the name of the file.
     fn not_in_files(&self, folders: impl IntoIterator<Item = FieldRef>) -> Vec<FieldRef> {
         folders.into_iter().chain(self.origin_columns().filter(|c| c.name() == FILE_COLUMN)).collect()
     }
 
-    /// Refuses files whose folders say something else of a column than they do. What both say is said once. Who declares a
-    /// schema, has decided for the folders.
+    /// Refuses files whose folders contradict a column. A column that agrees is dropped. A declared schema implies the
+    /// folder's value.
     async fn check_hidden(
         &self,
         listing: &Listing,
@@ -437,14 +438,14 @@ impl<F: Format> Files<F> {
     fn nothing_found(&self, listing: &Listing) -> Error {
         let wanted = self.search().wanted();
         let error =
-            Error::not_found(format!("no file to read: looked for {wanted}; say `or_empty` if no rows are fine"))
+            Error::not_found(format!("no file to read: looked for {wanted}; use `or_empty` if that is acceptable"))
                 .with("location", &self.location);
         if listing.passed_over.is_empty() { error } else { error.with("passed over", &listing.passed_over) }
     }
 }
 
-/// The type that these values of a partition column have: `Int64` if all are integers, `Date32` if all are dates, `Utf8`
-/// otherwise. Values that would be written otherwise, such as `01`, are texts.
+/// The type of these values of a partition column: `Int64` if all are integers, `Date32` if all are dates, `Utf8`
+/// otherwise. Values in another notation than their type's, such as `01`, are texts.
 ///
 /// ```
 /// use arrow::datatypes::DataType;
@@ -468,7 +469,7 @@ fn partitioned(found: &Found, columns: &[FieldRef], location: &Location, origin:
             return Ok(ScalarValue::from(location.as_str()));
         }
         let text = found.partitions.get(field.name()).ok_or_else(|| {
-            let why = format!("the file is in no folder `{}=...`, as its partition column wants", field.name());
+            let why = format!("the file is in no folder `{}=...`, as its partition column requires", field.name());
             Error::refused(why).with("file", location).with("column", field.name())
         })?;
         partition_value(field, text.as_deref()).map_err(|e| e.with("file", location))
@@ -477,11 +478,11 @@ fn partitioned(found: &Found, columns: &[FieldRef], location: &Location, origin:
     Ok(file)
 }
 
-/// The value of a partition column, which is written as a text.
+/// Parses the value of a partition column.
 ///
 /// # Errors
-/// [`Refused`](hardtack_core::ErrorKind::Refused) if the text is no value of the column's type, or is missing where the
-/// column allows no null.
+/// [`Refused`](hardtack_core::ErrorKind::Refused) if the text is not a value of the column's type, or is missing in a
+/// required column.
 pub fn partition_value(column: &Field, text: Option<&str>) -> Result<ScalarValue> {
     let refuse = |message: String| Error::refused(message).with("column", column.name());
     if text.is_none() && !column.is_nullable() {
@@ -546,7 +547,7 @@ impl<F: Format> Source for Files<F> {
         let table = FilesTable::new(columns.schema, columns.table, partitioned, listing.store.url, reader)
             .with_adapter(self.format.adapter());
         let source = provider_as_source(Arc::new(table));
-        // Under its own name, so that two sources with a column of the same name can be joined.
+        // Qualified by its own name, so that two sources with a column of the same name can be joined.
         let plan = LogicalPlanBuilder::scan(TableReference::bare(self.name.as_str()), source, None)?.build()?;
         Ok(DataFrame::new(ctx.session().state(), plan))
     }

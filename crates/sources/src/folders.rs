@@ -1,4 +1,4 @@
-//! Folders of files of which somebody else knows the columns: the catalog.
+//! Folders of files whose columns are given: by the catalog.
 
 use std::sync::Arc;
 
@@ -30,28 +30,28 @@ use crate::scan::{Origin, ReadRows, RowSource};
 use crate::spelling::Caseless;
 use crate::table::{FileSet, is_about, select};
 
-/// The dialect of CSV files whose columns are found by their places. Bytes are ASCII.
+/// The dialect of CSV files whose columns are read by position. Bytes are ASCII.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FolderCsv {
-    /// Between two fields.
+    /// Separates two fields.
     pub delimiter: u8,
-    /// Around a field that holds a delimiter or a line end; none if nothing is quoted.
+    /// Encloses fields that contain a delimiter or a line end; none if nothing is quoted.
     pub quote: Option<u8>,
-    /// Before a character that is to be taken as it is.
+    /// Precedes a literal character.
     pub escape: Option<u8>,
-    /// What stands for null; an empty field of a text column is an empty text then, and null otherwise.
+    /// The text for null. If set, an empty field of a text column is an empty text; otherwise it is null.
     pub null_text: Option<String>,
-    /// What lines begin with that are no rows.
+    /// Begins a comment line.
     pub comment: Option<u8>,
-    /// How many lines at the start of each file are no rows, that which names the columns included.
+    /// The number of lines at the start of each file that are not rows, including the header.
     pub header_lines: u32,
-    /// How many of them are in front of that which names the columns.
+    /// The number of those lines that precede the header.
     pub skip_lines: u32,
 }
 
 impl FolderCsv {
     pub(crate) fn dialect(&self) -> Dialect {
-        // One line may name the columns; of more, nobody knows which, unless it was said.
+        // A single line may be the header; among several it is unknown which, unless it is stated.
         let header = self.header_lines == self.skip_lines.saturating_add(1);
         let skipped = if header { self.skip_lines } else { self.header_lines };
         let Self { delimiter, quote, escape, null_text, comment, .. } = self.clone();
@@ -59,50 +59,50 @@ impl FolderCsv {
     }
 }
 
-/// How the files of a folder are written.
+/// The format of a folder's files.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FileFormat {
     /// Parquet files.
     Parquet,
     /// JSON objects.
     Json,
-    /// Text in fields.
+    /// Delimited text.
     Csv(FolderCsv),
     /// Avro object container files.
     Avro,
 }
 
-/// A folder of files, whatever their names, and of what its rows have in common.
+/// A folder of files, whatever their names, with the partition values of its rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Folder {
     /// Where it is. Files and folders below it whose names start with `.` or `_` are hidden. It need not exist.
     pub location: Location,
-    /// How its files are written.
+    /// The format of its files.
     pub format: FileFormat,
     /// The values of the partition columns.
     pub values: Vec<ScalarValue>,
-    /// Which of its files are meant, if not all are.
-    pub wanted: Wanted,
+    /// Which of its files to read, if not all.
+    pub wanted: FileFilter,
 }
 
-/// Which files of a folder are meant, by their paths below it.
+/// Which files of a folder to read, by their paths below it.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Wanted {
+pub struct FileFilter {
     /// Only these; all if there is no pattern.
     pub only: Globs,
     /// But not these.
     pub except: Globs,
 }
 
-impl Wanted {
-    /// Whether a file is meant, by its path below the folder.
+impl FileFilter {
+    /// Whether a file is selected, by its path below the folder.
     pub fn takes(&self, path: &str) -> bool {
         (self.only.is_empty() || self.only.matches(path)) && !self.except.matches(path)
     }
 }
 
-/// Reads folders whose columns are known: the building block of tables. It lists the folders that it is given when a plan
-/// is made, and nothing else.
+/// Reads folders whose columns are known: the building block of tables. It lists the given folders when a plan is made,
+/// and nothing else.
 #[derive(Debug)]
 pub struct FolderScan {
     table: TableSchema,
@@ -111,12 +111,12 @@ pub struct FolderScan {
     json_texts: Arc<[String]>,
 }
 
-/// How many folders are listed at once.
-const LISTED_AT_ONCE: usize = 32;
+/// How many folders are listed concurrently.
+const LISTING_CONCURRENCY: usize = 32;
 
 impl FolderScan {
-    /// Rows of this schema, the last `partition_columns` of which are not in the files. What is read is counted by
-    /// `meter`.
+    /// A scan with this schema, whose last `partition_columns` columns are not in the files. `meter` counts what is
+    /// read.
     pub fn new(schema: &Schema, partition_columns: usize, meter: Arc<Meter>) -> Self {
         let (files, partitions) = schema.fields().split_at(schema.fields().len().saturating_sub(partition_columns));
         let file_schema = Schema::new_with_metadata(Fields::from(files.to_vec()), schema.metadata().clone());
@@ -124,15 +124,15 @@ impl FolderScan {
         Self { table, meter, truncates: false, json_texts: Arc::new([]) }
     }
 
-    /// Rounds timestamps that files store in nanoseconds down to microseconds, which is what tables have. Otherwise what is
-    /// finer is refused.
+    /// Rounds timestamps that files store in nanoseconds down to the microseconds of tables. Otherwise finer values are
+    /// refused.
     #[must_use]
     pub fn with_truncated_timestamps(self, truncates: bool) -> Self {
         Self { truncates, ..self }
     }
 
-    /// Reads lists and objects in these columns of JSON files as texts: their JSON, as it stands in the file. Otherwise they
-    /// are refused in a column of texts.
+    /// Reads lists and objects in these columns of JSON files as texts: their JSON, verbatim. Otherwise they are
+    /// refused in a text column.
     #[must_use]
     pub fn with_json_text(self, columns: &[String]) -> Self {
         Self { json_texts: columns.into(), ..self }
@@ -148,15 +148,15 @@ impl FolderScan {
         self.table.table_partition_cols()
     }
 
-    /// Whether a filter asks for partition columns only, so that [`FolderScan::select`] can answer it.
+    /// Whether a filter refers to partition columns only, so that [`FolderScan::select`] can evaluate it.
     pub fn is_about_partitions(&self, filter: &Expr) -> bool {
         is_about(self.partition_columns(), filter)
     }
 
-    /// For which of these values of the partition columns all filters hold.
+    /// Evaluates all filters on these values of the partition columns.
     ///
     /// # Errors
-    /// If a filter asks for more than partition columns, or fails.
+    /// If a filter refers to other columns, or fails.
     pub fn select(&self, values: &[&[ScalarValue]], filters: &[Expr], session: &dyn Session) -> DFResult<Vec<bool>> {
         select(self.partition_columns(), values, filters, session)
     }
@@ -164,8 +164,7 @@ impl FolderScan {
     /// Lists the folders and plans to read these columns of their files, or all.
     ///
     /// # Errors
-    /// Those of the stores; later, while the plan is executed, [`Refused`](hardtack_core::ErrorKind::Refused) for files
-    /// that do not fit.
+    /// The stores' errors; during execution [`Refused`](hardtack_core::ErrorKind::Refused) for files that do not fit.
     pub async fn plan(
         &self,
         folders: Vec<Folder>,
@@ -193,7 +192,7 @@ impl FolderScan {
                 let (store, files) = list(&folder, session).await?;
                 Ok::<_, Error>((folder, store, files))
             })
-            .buffered(LISTED_AT_ONCE);
+            .buffered(LISTING_CONCURRENCY);
         let mut sets: Vec<Listed> = Vec::new();
         while let Some((folder, store, metas)) = found.try_next().await? {
             if metas.is_empty() {
@@ -246,7 +245,7 @@ async fn list(folder: &Folder, session: &dyn Session) -> Result<(Url, Vec<Object
 type Reader = (Arc<dyn FileSource>, Option<Arc<dyn PhysicalExprAdapterFactory>>);
 
 impl FolderScan {
-    /// What reads files of this format, whatever the case of their names.
+    /// The reader of files of this format, which matches names in any case.
     fn reader(&self, format: &FileFormat, origin: Origin, options: TableParquetOptions) -> Reader {
         let (table, truncates) = (self.table.clone(), self.truncates);
         let rows = |rows: Arc<dyn ReadRows>, table, origin| Arc::new(RowSource::new(rows, table, origin));

@@ -1,4 +1,4 @@
-//! The decoders by themselves, for `hardtack-fuzz`: no file system, no plan.
+//! The bare decoders for `hardtack-fuzz`, without file system and plan.
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
@@ -11,7 +11,7 @@ use crate::folders::FolderCsv;
 use crate::json;
 use crate::json::decode::JsonCutter;
 
-/// The rows of a CSV text that comes in pieces of so many bytes, or why there are none.
+/// Decodes a CSV text that is read in pieces of this many bytes.
 ///
 /// # Errors
 /// What is wrong with the text.
@@ -26,7 +26,7 @@ pub fn csv(text: &[u8], piece: usize, how: &FolderCsv, schema: &SchemaRef) -> Re
     batches(text, piece, CsvCutter::new(how.dialect().into(), layout, 3))
 }
 
-/// The rows of a JSON text that comes in pieces of so many bytes, or why there are none.
+/// Decodes a JSON text that is read in pieces of this many bytes.
 ///
 /// # Errors
 /// What is wrong with the text.
@@ -34,7 +34,7 @@ pub fn json(text: &[u8], piece: usize, schema: &SchemaRef, caseless: bool) -> Re
     batches(text, piece, JsonCutter::new(SchemaRef::clone(schema), 3).caseless(caseless))
 }
 
-/// The fields of a JSON text as texts, those that are lists or objects as their JSON; the schema has texts only.
+/// Decodes the fields of a JSON text as texts, lists and objects as their JSON. The schema has text columns only.
 ///
 /// # Errors
 /// What is wrong with the text.
@@ -43,7 +43,7 @@ pub fn json_as_text(text: &[u8], piece: usize, schema: &SchemaRef) -> Result<Vec
     batches(text, piece, JsonCutter::new(SchemaRef::clone(schema), 3).json_text(&columns))
 }
 
-/// What the rows of a JSON text look like.
+/// Infers the schema of a JSON text.
 ///
 /// # Errors
 /// What is wrong with the text.
@@ -51,7 +51,7 @@ pub fn json_schema(text: &[u8]) -> Result<SchemaRef, String> {
     json::fields(text).map(|fields| Schema::new(fields).into()).map_err(|fault| fault.message)
 }
 
-/// The value of a text, if it is one of this type.
+/// Parses a text as a value of this type, if it is one.
 pub fn parse(text: &str, to: &DataType) -> Option<ArrayRef> {
     crate::text::parse([Some(text.into())].into_iter(), to).ok()
 }

@@ -1,10 +1,10 @@
-//! Patterns of paths, as Glue's crawlers take them.
+//! Patterns of paths, as in Glue's crawlers.
 
 use glob::{MatchOptions, Pattern};
 use hardtack_core::{Error, Result};
 
 /// Patterns of paths below a folder. `*` and `?` stay within a folder, `**` crosses folders, `[a-z]` is one of these
-/// characters, `{a,b}` is either. A pattern that takes a folder takes everything in it.
+/// characters, `{a,b}` is either. A pattern that matches a folder matches everything in it.
 ///
 /// ```
 /// use hardtack_sources::Globs;
@@ -21,19 +21,19 @@ pub struct Globs(Vec<Pattern>);
 const WITHIN: MatchOptions =
     MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
 
-/// More alternatives than this are rather a mistake.
-const MOST: usize = 1000;
+/// The maximum number of alternatives; more are probably a mistake.
+const MAX_ALTERNATIVES: usize = 1000;
 
 impl Globs {
-    /// Reads patterns.
+    /// Parses patterns.
     ///
     /// # Errors
-    /// [`Usage`](hardtack_core::ErrorKind::Usage) for what is no pattern, with the pattern.
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) for an invalid pattern. The error names it.
     pub fn parse<T: AsRef<str>>(patterns: impl IntoIterator<Item = T>) -> Result<Self> {
         let mut parsed = Vec::new();
         for pattern in patterns {
             let text = pattern.as_ref();
-            let wrong = |why: &str| Error::usage(format!("`{text}` is no pattern such as `**/*.tmp`: {why}"));
+            let wrong = |why: &str| Error::usage(format!("`{text}` is not a pattern such as `**/*.tmp`: {why}"));
             let text = text.trim_matches('/');
             if text.is_empty() {
                 return Err(wrong("it is empty"));
@@ -50,14 +50,14 @@ impl Globs {
         self.0.is_empty()
     }
 
-    /// Whether a pattern takes this path, or a folder that it is in.
+    /// Whether a pattern matches this path, or a folder that it is in.
     pub fn matches(&self, path: &str) -> bool {
         let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
         ends.into_iter().any(|end| self.0.iter().any(|pattern| pattern.matches_with(&path[..end], WITHIN)))
     }
 
-    /// The patterns that take this path, as they are so many folders further down. One that takes a folder on the way is
-    /// left out: nothing further down needs it.
+    /// The patterns that match this path, relative to the folder `depth` levels down. One that matches a folder on the
+    /// path is left out, since nothing further down needs it.
     ///
     /// ```
     /// use hardtack_sources::Globs;
@@ -76,14 +76,14 @@ impl Globs {
         self.0.iter().filter_map(below).collect()
     }
 
-    /// The pattern that takes this name and no other.
+    /// The pattern that matches this name and no other.
     pub fn exactly(name: &str) -> String {
-        // Braces are taken for alternatives otherwise.
+        // Braces would be taken for alternatives.
         Pattern::escape(name).replace('{', "[{]").replace('}', "[}]")
     }
 }
 
-/// `a{b,c}` is `ab` and `ac`. Nothing if braces do not fit.
+/// Expands `a{b,c}` to `ab` and `ac`. None if braces do not match.
 fn alternatives(pattern: &str) -> Option<Vec<String>> {
     let (mut depth, mut open, mut cuts, mut class) = (0_usize, 0, Vec::new(), false);
     for (at, c) in pattern.char_indices() {
@@ -104,7 +104,7 @@ fn alternatives(pattern: &str) -> Option<Vec<String>> {
                 let mut all = Vec::new();
                 for cut in cuts.windows(2) {
                     all.extend(alternatives(&format!("{before}{}{after}", &pattern[cut[0] + 1..cut[1]]))?);
-                    if all.len() > MOST {
+                    if all.len() > MAX_ALTERNATIVES {
                         return None;
                     }
                 }
@@ -117,7 +117,7 @@ fn alternatives(pattern: &str) -> Option<Vec<String>> {
     (depth == 0).then(|| vec![pattern.to_owned()])
 }
 
-/// `**.csv` is `**/*.csv`: the library wants `**` to be all of a folder's name.
+/// Turns `**.csv` into `**/*.csv`: in the library, `**` must be a whole path segment.
 fn across(pattern: &str) -> String {
     let part = |part: &str| match part {
         "**" => part.to_owned(),
@@ -163,9 +163,9 @@ mod tests {
     }
 
     #[rstest]
-    #[case("", "`` is no pattern such as `**/*.tmp`: it is empty")]
-    #[case("a{b", "`a{b` is no pattern such as `**/*.tmp`: a `{` is not closed, or there are too many")]
-    #[case("a[b", "`a[b` is no pattern such as `**/*.tmp`: invalid range pattern")]
+    #[case("", "`` is not a pattern such as `**/*.tmp`: it is empty")]
+    #[case("a{b", "`a{b` is not a pattern such as `**/*.tmp`: a `{` is not closed, or there are too many")]
+    #[case("a[b", "`a[b` is not a pattern such as `**/*.tmp`: invalid range pattern")]
     fn what_is_no_pattern_is_refused(#[case] pattern: &str, #[case] why: &str) {
         assert_eq!(Globs::parse([pattern]).unwrap_err().to_string(), why);
     }

@@ -1,4 +1,4 @@
-//! Columns of files that are named like a partition column: what the folder says takes their place.
+//! Columns of files that are named like a partition column, whose value replaces theirs.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use hardtack_core::{Error, Location, Result};
 use crate::files::Format;
 use crate::input::SourceFile;
 
-/// A value that is hidden by another one.
+/// A value that is hidden by a folder's value.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Hidden {
     pub(crate) file: Location,
@@ -28,7 +28,7 @@ impl fmt::Display for Hidden {
     }
 }
 
-/// The first value of a column that is not what the folder of its file says. Only the files that have the column are read.
+/// The first value of a column that contradicts its file's folder. Only files that have the column are read.
 pub(crate) async fn hidden<F: Format>(
     format: &F,
     files: Vec<(SourceFile, Option<String>)>,
@@ -55,7 +55,7 @@ pub(crate) async fn hidden<F: Format>(
     Ok(None)
 }
 
-/// The first value of a column of a file that is not what its folder says.
+/// The first value of a file's column that contradicts its folder.
 async fn first_other<F: Format>(
     format: &F,
     file: SourceFile,
@@ -75,7 +75,7 @@ async fn first_other<F: Format>(
     Ok(None)
 }
 
-/// Whether a value and the name of a folder mean the same number, or day, or text.
+/// Whether a value and a folder name denote the same number, day or text.
 fn says_the_same(value: &str, folder: &str) -> bool {
     let (value, folder) = (value.trim(), folder.trim());
     if value == folder {
@@ -85,7 +85,7 @@ fn says_the_same(value: &str, folder: &str) -> bool {
     if let (Some(a), Some(b)) = (whole(value), whole(folder)) {
         return a == b;
     }
-    // Midnight is what a day is as a timestamp.
+    // As a timestamp, a day is its midnight.
     let is_day = folder.len() == 10 && folder.as_bytes()[4] == b'-';
     let time = value.strip_prefix(folder).filter(|_| is_day);
     time.is_some_and(|time| time.starts_with(['T', ' ']) && time[1..].bytes().all(|b| b"0:.Z".contains(&b)))

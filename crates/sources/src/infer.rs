@@ -1,4 +1,4 @@
-//! Looking at every file before any is read.
+//! Examines every file before any is read.
 
 use datafusion::common::runtime::SpawnedTask;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -7,15 +7,15 @@ use hardtack_core::{Error, Result};
 
 use crate::input::SourceFile;
 
-/// What is said where the types of files have nothing in common.
+/// The hint if the types of files have nothing in common.
 pub(crate) const DECLARE: &str =
-    "declare a schema: a string takes the values of both, a double the numbers that it holds exactly";
+    "declare a schema: a string holds the values of both, a double the numbers that it represents exactly";
 
 /// The same for lists and structs.
 pub(crate) const DECLARE_NESTED: &str =
-    "no type takes both: declare a schema without the column, or read the files by two sources (`with_glob`)";
+    "no type holds both: declare a schema without the column, or read the files with two sources (`with_glob`)";
 
-/// Looks at all files, a few at a time, and takes in what was found in the order of the files.
+/// Examines all files, a few at a time, and passes the results to `take` in the order of the files.
 pub(crate) async fn infer_each<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
     files: &[SourceFile],
     concurrency: usize,
@@ -28,7 +28,7 @@ pub(crate) async fn infer_each<T: Send + 'static, F: Future<Output = Result<T>> 
     .await
 }
 
-/// The same, but what is wrong with a file is for `take` to judge.
+/// The same, but passes errors to `take` as well.
 pub(crate) async fn look_at_each<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
     files: &[SourceFile],
     concurrency: usize,
@@ -37,12 +37,14 @@ pub(crate) async fn look_at_each<T: Send + 'static, F: Future<Output = Result<T>
 ) -> Result<()> {
     let mut found = stream::iter(files.to_vec())
         .map(|file| {
-            // A task of its own, because parsing is work that one core alone should not do.
+            // A task of its own, so that parsing is spread over the cores.
             let (looking, location) = (look(file.clone()), file.location.clone());
             let task = SpawnedTask::spawn(async move { guarded(&location, looking).await });
             async move {
-                let found =
-                    task.join_unwind().await.map_err(|e| Error::unexpected("reading a file died").because(e))?;
+                let found = task
+                    .join_unwind()
+                    .await
+                    .map_err(|e| Error::unexpected("a task that reads a file panicked").because(e))?;
                 Ok::<_, Error>((file, found))
             }
         })

@@ -1,4 +1,4 @@
-//! Reading one file: opening, decompressing, and the window through which text formats look at it.
+//! Reads one file: opening, decompression, and the window through which text formats see it.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::compression::{Compression, HEAD_BYTES};
 use crate::fault::Fault;
 use crate::listed::{ListedStore, Reading};
 
-/// A file that is to be read.
+/// A file to read.
 #[derive(Debug, Clone)]
 pub struct SourceFile {
     pub(crate) store: Arc<dyn ObjectStore>,
@@ -29,11 +29,11 @@ pub struct SourceFile {
 /// The bytes of a file, in order.
 pub(crate) type Bytes = Box<dyn AsyncRead + Send + Unpin>;
 
-/// How much of a file is asked for at once.
+/// The size of a read request.
 const READ_BYTES: usize = 512 << 10;
 
 impl SourceFile {
-    /// Its store, which reads it as it was listed. What is read is counted by who reads the file as a whole.
+    /// Its store, which reads it as it was listed. The reader of the whole file counts what is read.
     pub(crate) fn listed_store(&self) -> Result<Arc<dyn ObjectStore>> {
         let store = ListedStore::new(Arc::clone(&self.store), &self.location.resolve()?.store, Arc::default());
         store.expect(&self.meta);
@@ -59,12 +59,12 @@ impl SourceFile {
         Reading::new(bytes, self.meta.clone(), path, Arc::clone(&self.meter))
     }
 
-    /// Opens the file and decompresses it if it is compressed: its first bytes tell that, whatever its name.
+    /// Opens the file and decompresses it if its first bytes show that it is compressed, whatever its name.
     pub(crate) async fn open_text(&self) -> Result<Text> {
         let named = Compression::of(self.meta.location.filename().unwrap_or_default());
         let (head, input) = self.open_input().await?;
         let told = Compression::told_by(&head);
-        // What is named like a compressed file, but does not begin like one, is for the decoder to refuse.
+        // A file that is named like a compressed one, but does not begin like one, is left to the decoder to refuse.
         let compression = told.or(named);
         let input = match compression {
             None => input,
@@ -74,7 +74,7 @@ impl SourceFile {
         Ok(Text { misnamed: told != named, ..Text::new(self.clone(), compression, Ahead::new(input, size)) })
     }
 
-    /// Opens the file to be read straight from where it is, and gives its first bytes, which are still to be read.
+    /// Opens the file for direct reading, and peeks at its first bytes.
     async fn open_input(&self) -> Result<(Vec<u8>, Input)> {
         let opened = match self.get().await?.payload {
             GetResultPayload::File(file, path) => {
@@ -111,7 +111,7 @@ impl SourceFile {
         }
         let error = match error.downcast::<object_store::Error>() {
             Ok(store) => Error::from(store),
-            // What is not the store's fault is the decoder's: the bytes are not what the suffix says.
+            // An error that is not the store's is the decoder's: the bytes are not what the suffix says.
             Err(io) => match compression {
                 Some(kind) => {
                     let name = self.meta.location.filename().unwrap_or_default().to_ascii_lowercase();
@@ -126,7 +126,7 @@ impl SourceFile {
     }
 }
 
-/// The first bytes of a file, and the file from its start.
+/// Peeks at the first bytes of a file.
 fn first_bytes(mut file: File) -> std::io::Result<(Vec<u8>, File)> {
     use std::io::{Read, Seek};
     let mut head = Vec::with_capacity(HEAD_BYTES);
@@ -135,47 +135,47 @@ fn first_bytes(mut file: File) -> std::io::Result<(Vec<u8>, File)> {
     Ok((head, file))
 }
 
-/// What some programs put before UTF-8 text.
+/// The byte order mark that some programs write before UTF-8 text.
 pub(crate) const BOM: &[u8] = b"\xEF\xBB\xBF";
 
-/// A row that is longer than this is taken for a bracket or quote that is never closed. It is more than a block has, so
-/// that it is a row, and nothing before it, that has this length.
+/// A longer row is taken for a bracket or quote that is never closed. It is larger than a block, so the row itself has
+/// this length, without anything before it.
 const MAX_ROW_BYTES: usize = 64 << 20;
 
-/// The decompressed text of a file, through a window that moves forward over it. It keeps what is not done with yet and
-/// knows on which line that starts.
+/// The decompressed text of a file, seen through a window that moves forward. It keeps the text that has not been
+/// consumed yet, and the number of the line on which that starts.
 pub(crate) struct Text {
     file: SourceFile,
     pub(crate) compression: Option<Compression>,
-    /// Whether the name of the file says something else about how it is compressed.
+    /// Whether the name of the file indicates another compression.
     misnamed: bool,
     ahead: Ahead,
     window: bytes::Bytes,
     lines: Lines,
     ended: bool,
-    /// Whether its first bytes were looked at.
+    /// Whether its first bytes were checked.
     begun: bool,
 }
 
-/// What a look at the front of a text has come to.
+/// The result of a step over the front of a text.
 pub(crate) struct Step<T> {
-    /// Bytes that are done with.
+    /// The number of consumed bytes.
     pub(crate) used: usize,
-    /// What is in them, if that is enough for now.
+    /// The result, if they suffice for one.
     pub(crate) made: Option<T>,
 }
 
 /// A part of a text that has been taken off its front.
 pub(crate) struct Block<T> {
     pub(crate) text: bytes::Bytes,
-    /// What was found out about it.
+    /// The result for it.
     pub(crate) made: T,
     location: Location,
-    /// Those before it.
+    /// The lines before it.
     pub(crate) lines: Lines,
 }
 
-/// How many lines of a text have ended. They end with `\r` in a text without `\n`.
+/// The number of completed lines of a text. They end with `\r` in a text without `\n`.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Lines {
     ended: u64,
@@ -183,14 +183,14 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// With those that end in this text, which follows.
+    /// Adds the lines that end in this following text.
     pub(crate) fn and(self, text: &[u8]) -> Self {
         let count = |byte: u8| memchr::memchr_iter(byte, text).count() as u64;
         let ended = self.ended + count(b'\n');
         Self { ended, returns: if ended > 0 { 0 } else { self.returns + count(b'\r') } }
     }
 
-    /// The number of the line that comes next.
+    /// The number of the next line.
     pub(crate) fn next(self) -> u64 {
         1 + if self.ended > 0 { self.ended } else { self.returns }
     }
@@ -210,15 +210,15 @@ impl Text {
         }
     }
 
-    /// What may be said of a file that is compressed and not named so, or the other way round.
+    /// A note on a file that is compressed but not named so, or vice versa.
     pub(crate) fn misnamed(&self) -> Option<String> {
         let kind = self.compression.filter(|_| self.misnamed)?;
         let why = "which its name does not say: it is read here, but Hive and Athena go by the name";
         Some(format!("{} is {}, {why}", self.file.location, kind.name()))
     }
 
-    /// Lets `step` look at the front of the text until it has taken off enough of it. It is given the text so far and
-    /// whether that is all. `None` at the end of the text.
+    /// Calls `step` with the text so far, and whether that is all, until it has consumed enough for a result. `None` at
+    /// the end of the text.
     pub(crate) async fn next<T>(
         &mut self,
         mut step: impl FnMut(&[u8], bool) -> Result<Step<T>, Fault>,
@@ -238,7 +238,7 @@ impl Text {
         }
     }
 
-    /// Refuses texts that are written in another way than they are read.
+    /// Refuses texts in another encoding.
     fn begin(&mut self) -> Result<()> {
         if self.begun || !(self.ended || self.window.len() >= 4) {
             return Ok(());
@@ -259,7 +259,7 @@ impl Text {
             let why = format!("a row is longer than {} MiB; a bracket or quote may not be closed", MAX_ROW_BYTES >> 20);
             return Err(refuse(Fault::new(0, why), &self.window, self.lines, &self.file.location));
         }
-        // A long row is looked at again each time; that it grows by its own length keeps that from going on for long.
+        // A long row is scanned again each time; doubling the window bounds the total work.
         let enough = (self.window.len() * 2).min(MAX_ROW_BYTES + 1);
         while !self.ended && (self.window.is_empty() || self.window.len() < enough) {
             let window = std::mem::take(&mut self.window);
@@ -271,13 +271,13 @@ impl Text {
 }
 
 impl<T> Block<T> {
-    /// What is wrong in the block, with the file and the line.
+    /// The error for a fault in the block, with file and line.
     pub(crate) fn refuse(&self, fault: Fault) -> Error {
         refuse(fault, &self.text, self.lines, &self.location)
     }
 }
 
-/// A fault in a text that follows these lines of a file.
+/// The error for a fault in a text that follows these lines of a file.
 fn refuse(fault: Fault, text: &[u8], lines: Lines, file: &Location) -> Error {
     let line = lines.and(&text[..fault.offset.min(text.len())]).next();
     let error = Error::refused(fault.message).with("file", file).with("line", line);
@@ -291,7 +291,7 @@ fn refuse(fault: Fault, text: &[u8], lines: Lines, file: &Location) -> Error {
 
 #[cfg(test)]
 impl Text {
-    /// A text that is read in pieces of this size.
+    /// A text read in pieces of this size.
     pub(crate) fn of(text: &[u8], piece: usize) -> Self {
         let meta = ObjectMeta {
             location: "test".into(),
@@ -326,7 +326,7 @@ mod tests {
         assert_eq!(lines.next(), next);
     }
 
-    /// Takes all that there is, each time, or says what is wrong.
+    /// Consumes everything each time, or returns the error.
     async fn taken(text: &[u8], piece: usize) -> Result<usize, String> {
         let (mut text, mut bytes) = (Text::of(text, piece), 0);
         let all = |text: &[u8], _: bool| {
@@ -370,7 +370,7 @@ mod tests {
         assert_eq!(seen, [0, 100, 200, 400, 800, 1000]);
     }
 
-    /// The longest row, and one that is longer, however much of it comes at once.
+    /// The longest row, and a longer one, in pieces of any size.
     #[rstest]
     #[case(MAX_ROW_BYTES, true)]
     #[case(2 * MAX_ROW_BYTES, false)]

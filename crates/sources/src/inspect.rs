@@ -1,4 +1,4 @@
-//! Files of which nothing is known yet: what they are, how they are written, what columns they have.
+//! Inspects unknown files: their kind, their dialect, their columns.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -23,14 +23,14 @@ use crate::json::{self, Json};
 use crate::listing::folder_partition;
 use crate::parquet::{self, Parquet};
 
-/// What kind of file a file is, before anything is known of how it is written.
+/// The kind of a file, before its dialect is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FileKind {
     /// A Parquet file.
     Parquet,
     /// JSON objects.
     Json,
-    /// Text in fields.
+    /// Delimited text.
     Csv,
     /// An Avro object container file.
     Avro,
@@ -48,7 +48,7 @@ impl fmt::Display for FileKind {
 }
 
 impl FileKind {
-    /// What the suffix of a file's name says, if it says something. Texts may be compressed.
+    /// Determines the kind by a file's suffix, if it is a known one. Texts may be compressed.
     ///
     /// ```
     /// use hardtack_sources::FileKind;
@@ -73,15 +73,15 @@ impl FileKind {
         .find_map(|(kind, found)| found.then_some(kind))
     }
 
-    /// What the first bytes of a file say, for names that say nothing: Parquet, Avro and JSON begin in a way of their own.
-    /// Any text may be CSV, so none is taken for it.
+    /// Determines the kind by a file's first bytes, for names without a known suffix. Parquet, Avro and JSON have
+    /// recognisable beginnings. Any text may be CSV, so none is taken for it.
     ///
     /// # Errors
-    /// Those of the store.
+    /// The store's errors.
     pub async fn sniff(store: &Store, meta: &ObjectMeta) -> Result<Option<Self>> {
         let file = file(store, meta);
         match guarded(&file.location, Self::told_by(&file)).await {
-            // Not what its suffix says.
+            // The file does not match its suffix.
             Err(e) if e.kind() == ErrorKind::Refused => Ok(None),
             told => told,
         }
@@ -108,57 +108,56 @@ impl FileKind {
     }
 }
 
-/// How [`inspect`] looks at files.
+/// Options of [`inspect`].
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct InspectOptions {
-    /// How CSV files are written, if that is known; otherwise it is found out.
+    /// The dialect of CSV files, if known; otherwise it is detected.
     pub csv: Option<FolderCsv>,
-    /// Otherwise what is known of that.
+    /// Otherwise, hints about it.
     pub csv_hints: CsvHints,
-    /// How many bytes of each text file are looked at (decompressed; all by default). A value further down may be of
-    /// another type, and is refused then when it is read.
+    /// How many bytes of each text file are examined (decompressed; all by default). A value after them may have
+    /// another type, and is then refused when it is read.
     pub sample_bytes: Option<u64>,
-    /// The names of the partition keys, in lower case: values of columns that are named like one should be those of the
-    /// folders `key=value` that the files are in.
+    /// The names of the partition keys, in lower case. Columns named like one should have the value of the folder
+    /// `key=value` around the file.
     pub keys: Vec<String>,
-    /// How many files are looked at side by side.
+    /// How many files are examined concurrently.
     pub concurrency: usize,
-    /// The types that columns (in lower case) are to have, whatever is found. A file whose values can never be of that type
-    /// is left out. A column of JSON that is to be a text may hold lists and objects.
+    /// The types that columns (in lower case) must have, whatever is found. A file whose values can never have that
+    /// type is left out. A JSON column that must be a text may contain lists and objects.
     pub types: Vec<(String, DataType)>,
-    /// Whether the first files say what the columns are, because they were read before. Otherwise most of them do.
+    /// Whether the first files determine the columns, because they are known. Otherwise the majority does.
     pub first_counts: bool,
 }
 
-/// What [`inspect`] has found.
+/// The result of [`inspect`].
 #[derive(Debug)]
 pub struct Inspected {
-    /// How the files are written. A CSV file in which nothing is quoted has no quotes.
+    /// The format of the files. If nothing in CSV files is quoted, they have no quotes.
     pub format: FileFormat,
-    /// The columns of all files together, with names in lower case, and of typed files with the
-    /// [types](InspectOptions::types) that were asked for. A column of a CSV file may be null if it has no value in some row
-    /// (which is not known of texts).
+    /// The united columns of all files, with names in lower case, and for typed files with the requested
+    /// [types](InspectOptions::types). A column of CSV files is nullable if it lacks a value in some row (unknown for
+    /// texts).
     pub schema: SchemaRef,
-    /// How many rows each file has, if its kind tells that without reading them: Parquet.
+    /// The number of rows of each file, if it is known without reading them: for Parquet.
     pub rows: Option<Vec<u64>>,
-    /// What others may stumble over.
+    /// Notes on decisions and possible surprises.
     pub notes: Vec<String>,
-    /// Files whose columns are not among these, and why.
+    /// Files that do not fit, and why.
     pub unfit: Vec<(Location, Error)>,
-    /// Columns that are named like a partition key and have other values, with one of them.
+    /// Columns that are named like a partition key and contradict it, with an example.
     pub hidden: Vec<String>,
 }
 
-/// Looks at files of one kind and one store and says how they are written and what columns they have together: the
-/// building block of crawlers. Of Parquet and Avro files the footers and headers are read, of text files every value, or a
-/// sample.
+/// Examines files of one kind in one store, and determines their dialect and their united columns: the building block
+/// of crawlers. For Parquet and Avro files the footers and headers are read, for text files every value, or a sample.
 ///
-/// A file that cannot be read, or of which no common type holds the values of a column, is [left out](Inspected::unfit), so
-/// that it does not hold up the others.
+/// A file that cannot be read, or whose columns have no common type with the others, is [left out](Inspected::unfit),
+/// so that it does not block the others.
 ///
 /// # Errors
-/// [`Refused`](hardtack_core::ErrorKind::Refused) if that is so for all files, or for many text files, with a file (and the
-/// column and another file where types have nothing in common), and for files that are written in two ways.
+/// [`Refused`](hardtack_core::ErrorKind::Refused) if this applies to all files, or to many text files; the error names
+/// a file (and the column and another file where types have nothing in common). Also for files with different dialects.
 pub async fn inspect(
     store: &Store,
     files: &[ObjectMeta],
@@ -174,7 +173,7 @@ pub async fn inspect(
     Ok(Inspected { hidden, ..found })
 }
 
-/// What is to be said of columns that are named like a partition key, and have other values.
+/// The notes on columns that are named like a partition key and contradict it.
 async fn hidden_columns(
     files: &[SourceFile],
     kind: FileKind,
@@ -191,7 +190,7 @@ async fn hidden_columns(
             FileKind::Parquet => hidden::hidden(&Parquet, files(), column, concurrency).await?,
             FileKind::Avro => hidden::hidden(&Avro, files(), column, concurrency).await?,
             FileKind::Json => hidden::hidden(&Json::default(), files(), column, concurrency).await?,
-            // Columns of CSV are found by their places, so that there can be none of that name.
+            // CSV columns are read by position, so there is none of that name.
             FileKind::Csv => None,
         };
         hidden.extend(first.map(|hidden| hidden.to_string()));
@@ -199,7 +198,7 @@ async fn hidden_columns(
     Ok(hidden)
 }
 
-/// What the folder `key=value` that a file is in says.
+/// The value of the folder `key=value` around a file.
 fn folder_value(file: &SourceFile, key: &str) -> Option<String> {
     let mut folders: Vec<_> = file.meta.location.parts().collect();
     folders.pop();
@@ -207,15 +206,15 @@ fn folder_value(file: &SourceFile, key: &str) -> Option<String> {
     said.rfind(|(name, _)| name.to_lowercase() == key).and_then(|(_, value)| value)
 }
 
-/// What is said where the types of files have nothing in common.
-const REWRITE: &str = "rewrite one of them by a job, or say the type that the column is to have, as in `hardtack crawl --type x=string` (a string takes the values of both)";
+/// The hint if the types of files have nothing in common.
+const REWRITE: &str = "rewrite one of them with a job, or set the type of the column, as in `hardtack crawl --type x=string` (a string holds the values of both)";
 
-/// The same for lists and structs, which no other type takes.
-const REWRITE_NESTED: &str = "rewrite one of them by a job, or leave the file out: `hardtack crawl --exclude`";
+/// The same for lists and structs, which no other type can hold.
+const REWRITE_NESTED: &str = "rewrite one of them with a job, or leave the file out: `hardtack crawl --exclude`";
 
-/// Refuses a file whose values can never be of the types that its columns are to have.
+/// Refuses a file whose values can never have the requested types.
 fn check_wanted(found: &Schema, wanted: &[(String, DataType)], kind: FileKind, file: &Location) -> Result<()> {
-    // A text may be a value of any type that is no list of others.
+    // A text may be a value of any type that is not nested.
     let is_text = matches!(kind, FileKind::Csv | FileKind::Json);
     let may_be = |from: &DataType, to: &DataType| match is_text {
         true => !from.is_nested() && !to.is_nested(),
@@ -235,7 +234,7 @@ fn check_wanted(found: &Schema, wanted: &[(String, DataType)], kind: FileKind, f
     Ok(())
 }
 
-/// Columns with the types that they are to have.
+/// The columns with the requested types.
 fn as_wanted(found: &Schema, wanted: &[(String, DataType)]) -> Schema {
     let of_wanted = |field: &FieldRef| match wanted.iter().find(|(name, _)| name == field.name()) {
         Some((_, to)) => Arc::new(field.as_ref().clone().with_data_type(to.clone())),
@@ -244,11 +243,11 @@ fn as_wanted(found: &Schema, wanted: &[(String, DataType)]) -> Schema {
     Schema::new(found.fields().iter().map(of_wanted).collect::<Fields>())
 }
 
-/// The columns of a file, and how many rows it has, if it tells.
+/// A file, its columns, and its number of rows, if known.
 type Header = (SourceFile, Arc<Schema>, Option<u64>);
 
 async fn inspect_typed(files: &[SourceFile], kind: FileKind, options: &InspectOptions) -> Result<Inspected> {
-    // Footers are waited for, not worked on.
+    // Reading footers is I/O-bound.
     let concurrency = options.concurrency.max(16);
     let mut unfit: Vec<(Location, Error)> = Vec::new();
     let mut headers: Vec<Header> = Vec::new();
@@ -281,7 +280,7 @@ async fn inspect_typed(files: &[SourceFile], kind: FileKind, options: &InspectOp
         }
     }
     let (mut union, mut misfits) = united(headers.iter());
-    // The first file need not be one of the many.
+    // The first file need not belong to the majority.
     if !options.first_counts && !misfits.is_empty() {
         let is_misfit = |header: &&Header| misfits.iter().any(|(file, _)| *file == header.0.location);
         let (others, most): (Vec<&Header>, Vec<&Header>) = headers.iter().partition(|header| !is_misfit(header));
@@ -302,7 +301,7 @@ async fn inspect_typed(files: &[SourceFile], kind: FileKind, options: &InspectOp
     Ok(Inspected { format, schema: Arc::new(union.schema()), rows, notes: Vec::new(), unfit, hidden: Vec::new() })
 }
 
-/// The columns of files, as far as their types have something in common, and the files of which that is not so.
+/// The united columns of those files whose types are compatible, and the other files.
 fn united<'a>(headers: impl Iterator<Item = &'a Header>) -> (Union, Vec<(Location, Error)>) {
     let (mut union, mut misfits) =
         (Union::new(Policy::Infer, REWRITE).with_way_out_if_nested(REWRITE_NESTED), Vec::new());
@@ -314,8 +313,8 @@ fn united<'a>(headers: impl Iterator<Item = &'a Header>) -> (Union, Vec<(Locatio
     (union, misfits)
 }
 
-/// So many text files are left out; each of them means that the others are read once more.
-const TEXTS_LEFT_OUT: usize = 16;
+/// The maximum number of text files left out; after each, the others are read again.
+const MAX_TEXTS_LEFT_OUT: usize = 16;
 
 async fn inspect_texts(mut files: Vec<SourceFile>, kind: FileKind, options: &InspectOptions) -> Result<Inspected> {
     let mut unfit: Vec<(Location, Error)> = Vec::new();
@@ -326,7 +325,9 @@ async fn inspect_texts(mut files: Vec<SourceFile>, kind: FileKind, options: &Ins
         };
         let place = error.get("file").and_then(|bad| files.iter().position(|file| file.location.as_str() == bad));
         match place {
-            Some(place) if error.kind() == ErrorKind::Refused && files.len() > 1 && unfit.len() < TEXTS_LEFT_OUT => {
+            Some(place)
+                if error.kind() == ErrorKind::Refused && files.len() > 1 && unfit.len() < MAX_TEXTS_LEFT_OUT =>
+            {
                 unfit.push((files.remove(place).location, error));
             }
             _ => return Err(unfit.into_iter().next().map_or(error, |(_, first)| first)),
@@ -364,11 +365,11 @@ async fn texts(files: &[SourceFile], kind: FileKind, options: &InspectOptions) -
             (FileFormat::Json, schema)
         }
     };
-    // Several columns of texts may be one in lower case.
+    // Several columns of a text file may be one in lower case.
     let schema = match files.first() {
         Some(file) => {
             let folded = folded(&schema, &file.location)?;
-            // Whether the texts are values of these types is for those who read them.
+            // Whether the texts are values of these types only shows when they are read.
             check_wanted(&folded, &options.types, kind, &file.location)?;
             folded
         }
@@ -382,7 +383,7 @@ fn file(store: &Store, meta: &ObjectMeta) -> SourceFile {
     SourceFile { store: Arc::clone(&store.objects), meta: meta.clone(), location, meter: Arc::default() }
 }
 
-/// With names in lower case, also inside of structs.
+/// The schema with names in lower case, within structs as well.
 fn folded(schema: &Schema, file: &Location) -> Result<Schema> {
     let folded = folded_fields(schema.fields());
     Ok(Schema::new(folded.map_err(|(one, other)| in_two_spellings(&one, &other, file))?))

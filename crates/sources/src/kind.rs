@@ -1,7 +1,7 @@
-//! What a text is by itself, for CSV, JSON and the names of folders of which nobody has declared a type.
+//! Classifies texts of CSV, JSON and folder names without a declared type.
 //!
-//! A text is a number, a date or a boolean only if it can be written back from the value, up to what the [crate](crate)
-//! lists; whatever other values the column has. In doubt it stays a text.
+//! A text is a number, a date or a boolean only if writing its value gives it back, up to the exceptions listed in the
+//! [crate](crate), whatever the other values of the column. In doubt it stays a text.
 
 use arrow::compute::kernels::cast_utils::Parser;
 use arrow::datatypes::{DataType, Float64Type, TimeUnit};
@@ -9,26 +9,26 @@ use hardtack_core::text::Number;
 
 use crate::text::parse;
 
-/// What the values of a column have in common.
+/// The common kind of a column's values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Kind {
     #[default]
     Null,
     Bool,
-    /// An integer of 64 bits that a double holds, too.
+    /// A 64-bit integer that a double holds exactly.
     Int,
-    /// An integer of 64 bits that would lose digits as a double.
+    /// A 64-bit integer that would lose digits as a double.
     Long,
     Float,
     Date,
     Timestamp,
-    /// With an offset from UTC.
+    /// A timestamp with an offset from UTC.
     Moment,
     Text,
 }
 
 impl Kind {
-    /// What holds the values of both: the least upper bound, so neither order nor grouping matter.
+    /// The kind that holds the values of both: the least upper bound, so neither order nor grouping matters.
     pub(crate) fn widen(self, other: Self) -> Self {
         use Kind::{Date, Float, Int, Long, Null, Text, Timestamp};
         match (self, other) {
@@ -41,7 +41,7 @@ impl Kind {
         }
     }
 
-    /// What a text is by itself. Blanks around it do not matter.
+    /// The kind of a text. Blanks around it are ignored.
     pub(crate) fn of(text: &str) -> Self {
         let text = text.trim_ascii();
         let bytes = text.as_bytes();
@@ -58,7 +58,7 @@ impl Kind {
         }
     }
 
-    /// What a folder `name=value` says. Blanks are part of it.
+    /// The kind of a value in a folder name `name=value`. Blanks are part of it.
     pub(crate) fn of_folder(value: &str) -> Self {
         if value.trim_ascii().len() < value.len() { Self::Text } else { Self::of(value) }
     }
@@ -80,7 +80,7 @@ impl Kind {
         }
     }
 
-    /// What a number of JSON is. It is a number however it is written, so only its digits and its sign have to come back.
+    /// The kind of a JSON number. It is a number in any notation, so only its digits and its sign have to be preserved.
     pub(crate) fn of_json_number(text: &str) -> Self {
         match Number::read(text) {
             None => Self::Text,
@@ -133,10 +133,10 @@ impl Kind {
     }
 }
 
-/// A number of so few characters keeps all its digits as a double, if it has no exponent.
+/// A number of at most this many characters without an exponent keeps all its digits as a double.
 const SHORT: usize = 15;
 
-/// What programs write for numbers that are none. Other spellings are rather names.
+/// The spellings of NaN and infinity that programs write. Other spellings are more likely names.
 const NOT_FINITE: [&str; 5] = ["NaN", "inf", "-inf", "Infinity", "-Infinity"];
 
 /// `1e-7` and `5E+20` are numbers, as programs write them. `1158E590003`, `12E4` and `12E-4` may be anything.
@@ -150,7 +150,7 @@ fn is_date_like(text: &[u8]) -> bool {
     text.len() >= 10 && text[4] == b'-' && text[7] == b'-' && text.is_ascii() && time()
 }
 
-/// What follows the time of a timestamp, if that is nothing, `Z` or an offset. The name of a zone would be lost.
+/// The rest after the time of a timestamp, if that is nothing, `Z` or an offset. The name of a zone would be lost.
 fn offset(text: &str) -> Option<&str> {
     let time = text.get(10..)?;
     let (time, offset) = time.split_at(time.find(['Z', 'z', '+', '-']).unwrap_or(time.len()));

@@ -1,5 +1,5 @@
-//! Files are read as they were listed. One that is replaced, cut short or written on before it was read to its end holds
-//! rows that nobody asked for, or half of those that somebody did: it ends whatever reads it.
+//! Reads files as they were listed. A file that is replaced, truncated or appended to before it was read to its end
+//! contains other rows than the listing promised, or half of them, so reading it fails.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -24,33 +24,33 @@ use object_store::{
 use tokio::io::{AsyncRead, ReadBuf};
 use url::Url;
 
-/// What a file that is not as it was listed is refused with.
+/// The error for a file that is not as it was listed.
 fn changed(what: &str) -> Error {
     Error::new(ErrorKind::Changed, format!("the file {what} since it was listed")).with(
         "way out",
-        "run again; whoever writes there should write a new file, under a hidden name (`.new`) until it is whole",
+        "run again; writers should write new files, under a hidden name (`.new`) until they are complete",
     )
 }
 
-/// What is said of a file that is there under this version, if it is not the one that was listed.
+/// Describes how the current version of a file differs from the one that was listed, if it does.
 fn compare(listed: &ObjectMeta, size: u64, modified: impl Into<chrono::DateTime<chrono::Utc>>) -> Option<Error> {
     let bytes = |size: u64| format!("{size} bytes");
     if size != listed.size {
         return Some(changed("has changed").with("listed", bytes(listed.size)).with("now", bytes(size)));
     }
-    (modified.into() != listed.last_modified).then(|| changed("has been written again"))
+    (modified.into() != listed.last_modified).then(|| changed("has been rewritten"))
 }
 
 // --- stores --------------------------------------------------------------------------------------------------------
 
-/// A store whose files are read under the version that a listing has seen: object stores are asked for it (`If-Match`), and
-/// the state of a local file is compared when it is opened and after it was read. What is asked for is counted.
+/// A store whose files are read in the version that was listed: object stores are asked for it (`If-Match`), and the
+/// state of a local file is compared when it is opened and after it was read. Requested bytes are counted.
 #[derive(Debug)]
 pub(crate) struct ListedStore {
     inner: Arc<dyn ObjectStore>,
-    /// Whether its files are those of this machine.
+    /// Whether its files are local.
     local: bool,
-    /// The files of which it is known how they were listed.
+    /// The files as they were listed.
     listed: Mutex<HashMap<Path, ObjectMeta>>,
     meter: Arc<Meter>,
 }
@@ -60,7 +60,7 @@ impl ListedStore {
         Self { inner, local: url.scheme() == "file", listed: Mutex::default(), meter }
     }
 
-    /// From now on this file is read as it was listed.
+    /// Registers a file to be read as it was listed.
     pub(crate) fn expect(&self, listed: &ObjectMeta) {
         self.lock().insert(listed.location.clone(), listed.clone());
     }
@@ -69,23 +69,23 @@ impl ListedStore {
         self.lock().get(path).cloned()
     }
 
-    /// Nothing is done to the map that could leave it in between.
+    /// No operation can leave the map in an inconsistent state.
     fn lock(&self) -> MutexGuard<'_, HashMap<Path, ObjectMeta>> {
         self.listed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was listed, or that it is there no more.
+    /// Reads a file as it was listed, or fails.
     async fn read_listed(&self, listed: &ObjectMeta, options: GetOptions) -> Result<GetResult> {
         let options = GetOptions { if_match: listed.e_tag.clone(), ..options };
         let got = self.inner.get_opts(&listed.location, options).await.map_err(told)?;
-        // A listing of the file system need not know of ETags.
+        // A listing of the file system may lack ETags.
         match compare(listed, got.meta.size, got.meta.last_modified).filter(|_| listed.e_tag.is_none()) {
             Some(error) => Err(carried(error)),
             None => Ok(got),
         }
     }
 
-    /// That a local file is, after something was read of it, what it was before.
+    /// Checks that a local file is unchanged after a read.
     async fn still(&self, listed: &ObjectMeta) -> Result<()> {
         if self.local {
             self.read_listed(listed, GetOptions::new().with_head(true)).await?;
@@ -97,7 +97,7 @@ impl ListedStore {
         let Some(listed) = self.listed(path) else { return self.inner.get_opts(path, options).await };
         let in_part = options.range.is_some();
         let got = self.read_listed(&listed, options).await?;
-        // A whole file is for who asked to be watched while it is read: see `Reading`.
+        // A whole file is watched by its reader: see `Reading`.
         if !in_part || !matches!(got.payload, GetResultPayload::File(..)) {
             return Ok(got);
         }
@@ -116,7 +116,7 @@ impl ListedStore {
                 self.still(&listed).await?;
                 got
             }
-            // As stores do it that have nothing better.
+            // Like stores that have no better way.
             Some(_) => {
                 let range =
                     |range| async { self.read(path, GetOptions::new().with_range(Some(range))).await?.bytes().await };
@@ -126,17 +126,17 @@ impl ListedStore {
     }
 }
 
-/// What a store says of a file that is not as it was listed, as we say it.
+/// Translates a store's error about a changed file to ours.
 fn told(error: object_store::Error) -> object_store::Error {
     let changed = match &error {
-        object_store::Error::Precondition { .. } => changed("has been written again"),
+        object_store::Error::Precondition { .. } => changed("has been rewritten"),
         object_store::Error::NotFound { .. } => changed("has gone"),
         _ => return error,
     };
     carried(changed.because(error))
 }
 
-/// An error of ours as one of a store.
+/// Wraps our error in a store's.
 fn carried(error: Error) -> object_store::Error {
     object_store::Error::Generic { store: "listed files", source: error.into() }
 }
@@ -191,13 +191,13 @@ impl ObjectStore for ListedStore {
 
 // --- bytes ---------------------------------------------------------------------------------------------------------
 
-/// The bytes of a whole file, in order: counted, and at their end compared with what was listed.
+/// Reads a whole file in order, counts the bytes, and compares the file with the listing at its end.
 #[derive(Debug)]
 pub(crate) struct Reading<R> {
     inner: R,
     read: u64,
     listed: ObjectMeta,
-    /// Where a local file is.
+    /// The path of a local file.
     path: Option<PathBuf>,
     meter: Arc<Meter>,
 }
@@ -207,7 +207,7 @@ impl<R> Reading<R> {
         Self { inner, read: 0, listed, path, meter }
     }
 
-    /// The same file through another reader, which is at the same place.
+    /// The same file through another reader at the same position.
     pub(crate) fn map<S>(self, through: impl FnOnce(R) -> S) -> Reading<S> {
         let Self { inner, read, listed, path, meter } = self;
         Reading { inner: through(inner), read, listed, path, meter }
@@ -218,10 +218,10 @@ impl<R> Reading<R> {
         self.meter.add_bytes(read as u64);
     }
 
-    #[expect(clippy::disallowed_methods, reason = "what has become of a local file is for its file system to say")]
+    #[expect(clippy::disallowed_methods, reason = "only the file system knows the state of a local file")]
     fn ended(&self) -> io::Result<()> {
         let now = match self.path.as_ref().map(std::fs::metadata) {
-            // What is no file, such as a pipe, has no size.
+            // A pipe, for example, has no size.
             Some(Ok(now)) if !now.is_file() => return Ok(()),
             Some(Ok(now)) => compare(&self.listed, now.len(), now.modified()?),
             Some(Err(e)) if e.kind() == io::ErrorKind::NotFound => Some(changed("has gone")),
@@ -259,7 +259,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for Reading<R> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    #![expect(clippy::disallowed_methods, reason = "what others do to files while they are read")]
+    #![expect(clippy::disallowed_methods, reason = "changes files while they are being read")]
 
     use std::io::Read;
     use std::path::Path as FsPath;
@@ -272,7 +272,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// A new file of a folder, as it is listed now, and who counts what is read of it.
+    /// A new file in a folder, as it is listed now, and the meter of its reads.
     pub(crate) fn file(folder: &FsPath, content: &[u8]) -> (Reading<File>, Arc<Meter>) {
         std::fs::write(folder.join("file"), content).unwrap();
         open(folder)
@@ -292,22 +292,22 @@ pub(crate) mod tests {
         (Reading::new(File::open(&path).unwrap(), listed, Some(path), Arc::clone(&meter)), meter)
     }
 
-    /// What is done to a file that has the text `abcdef`.
+    /// Changes of a file with the text `abcdef`.
     #[derive(Debug, Clone, Copy)]
     enum Done {
         Nothing,
         CutShort,
         WrittenOn,
-        /// Other bytes, as many as before.
+        /// Other bytes of the same number.
         WrittenOver,
-        /// Another file, with as many bytes, was moved there.
+        /// Another file of the same size was moved there.
         Replaced,
         Removed,
     }
 
     impl Done {
         fn to(self, file: &FsPath) {
-            // Clocks of file systems move on every few milliseconds.
+            // The clocks of file systems tick every few milliseconds.
             std::thread::sleep(std::time::Duration::from_millis(20));
             let other = file.with_file_name("other");
             match self {
@@ -325,7 +325,7 @@ pub(crate) mod tests {
     }
 
     const CHANGED: &str = "the file has changed since it was listed";
-    const WRITTEN: &str = "the file has been written again since it was listed";
+    const WRITTEN: &str = "the file has been rewritten since it was listed";
     const GONE: &str = "the file has gone since it was listed";
 
     fn told_of<T: fmt::Debug>(result: std::result::Result<T, impl std::error::Error + 'static>) -> Option<String> {
@@ -334,7 +334,7 @@ pub(crate) mod tests {
         Some(error.message().to_owned())
     }
 
-    /// A file that is being read when something is done to it.
+    /// A file is changed while it is being read.
     #[rstest]
     #[case(Done::Nothing, None)]
     #[case(Done::CutShort, Some(CHANGED))]
@@ -364,7 +364,7 @@ pub(crate) mod tests {
         assert!(meter.counts().bytes >= 3, "{:?}", meter.counts());
     }
 
-    /// What comes over the network has no more than its size to tell.
+    /// A stream from the network can only be checked by its size.
     #[rstest]
     #[case("abcdef", None)]
     #[case("abc", Some(CHANGED))]
@@ -379,7 +379,7 @@ pub(crate) mod tests {
         assert_eq!(told_of(read).as_deref(), expected);
     }
 
-    /// A file that something is done to before it is read, in each way in which it can be asked for.
+    /// A file is changed before it is read, by every kind of request.
     #[rstest]
     #[case(Done::Nothing, None)]
     #[case(Done::CutShort, Some(WRITTEN))]
@@ -405,12 +405,12 @@ pub(crate) mod tests {
         let listed = inner.head(&path).await.unwrap();
         store.expect(&ObjectMeta { e_tag: listed.e_tag.clone().filter(|_| with_e_tag), ..listed });
         done.to(&folder.path().join("file"));
-        // Without an ETag it can be told what is another.
+        // Without an ETag, only size and time show a change.
         let longer_or_shorter = !with_e_tag && matches!(done, Done::CutShort | Done::WrittenOn);
         let expected = if longer_or_shorter { Some(CHANGED) } else { expected };
         assert_eq!(told_of(store.get(&path).await).as_deref(), expected);
         assert_eq!(told_of(store.get_range(&path, 1..3).await).as_deref(), expected);
-        // Those that are not there any more are told by what is there now.
+        // Missing ranges are detected from the current file.
         assert_eq!(told_of(store.get_ranges(&path, &[0..1, 2..3]).await).as_deref(), expected);
         assert_eq!(told_of(store.head(&path).await).as_deref(), expected);
     }
@@ -435,12 +435,12 @@ pub(crate) mod tests {
         inner.delete(&path).await.unwrap();
         assert_eq!(told_of(store.get(&path).await).as_deref(), Some(GONE));
 
-        // Of others nothing is known.
+        // Nothing is known about other files.
         assert_eq!(store.get(&other).await.unwrap().bytes().await.unwrap(), "other");
         assert_eq!(store.get_range(&other, 0..1).await.unwrap(), "o");
     }
 
-    /// What readers do not ask for today, they may tomorrow.
+    /// Also the requests that readers do not make today.
     #[tokio::test]
     async fn it_does_what_the_store_inside_does_and_counts_what_is_read() {
         let (inner, meter) = (Arc::new(InMemory::new()), Arc::<Meter>::default());
@@ -465,7 +465,7 @@ pub(crate) mod tests {
         assert_eq!(store.head(&a).await.unwrap().size, 10);
         assert_eq!(meter.counts().bytes, 0, "nothing was read so far");
 
-        // It counts alike whether it is known how a file was listed.
+        // It counts the same, whether a file is registered or not.
         for _ in 0..2 {
             let before = meter.counts().bytes;
             let read = || meter.counts().bytes - before;

@@ -1,4 +1,4 @@
-//! Which files a source has.
+//! Finds the files of a source.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,17 +12,17 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use crate::compression::Compression;
-use crate::folders::Wanted;
+use crate::folders::FileFilter;
 
 /// Which files below a location belong to a source.
 #[derive(Debug, Clone)]
 pub(crate) struct Search<'a> {
     pub(crate) location: &'a Location,
-    /// Whether the location stands for a file of that name with a suffix, too.
+    /// Whether the location may also denote a file of that name with a suffix.
     pub(crate) file_or_folder: bool,
     pub(crate) recursive: bool,
     pub(crate) glob: Option<&'a str>,
-    /// What files are called when there is no glob.
+    /// The suffixes of files if there is no glob.
     pub(crate) suffixes: &'static [&'static str],
     pub(crate) compressed: bool,
 }
@@ -35,15 +35,15 @@ pub(crate) struct Listing {
     pub(crate) passed_over: PassedOver,
 }
 
-/// A file and what its folders say about it.
+/// A file with the partition values of its folders.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) meta: ObjectMeta,
-    /// The values of the folders `name=value` between the source's location and the file; nothing for Hive's null.
+    /// The values of the folders `name=value` between the source's location and the file; none for Hive's null.
     pub(crate) partitions: BTreeMap<String, Option<String>>,
 }
 
-/// Files that were seen and are not part of the source.
+/// Files that were found but are not part of the source.
 #[derive(Debug, Default)]
 pub(crate) struct PassedOver {
     hidden: usize,
@@ -51,7 +51,7 @@ pub(crate) struct PassedOver {
     example: Option<String>,
 }
 
-/// Which a source looks like from outside, for messages.
+/// For messages about sources without files.
 impl fmt::Display for PassedOver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let files = |n: usize| if n == 1 { "1 file".to_owned() } else { format!("{n} files") };
@@ -73,8 +73,8 @@ impl PassedOver {
 }
 
 impl Search<'_> {
-    /// Looks for the files. A location that names a file is that file, whatever its name. A folder is searched; files and
-    /// folders whose names start with `.` or `_` are hidden, but for folders that are partitions (`_x=1`).
+    /// Finds the files. A location that names a file is that file, whatever its name. A folder is searched; files and
+    /// folders whose names start with `.` or `_` are hidden, except folders of partitions (`_x=1`).
     pub(crate) async fn list(&self, stores: &Stores) -> Result<Listing> {
         let (store, path) = stores.open(self.location)?;
         if self.file_or_folder {
@@ -117,7 +117,7 @@ impl Search<'_> {
         Ok(Listing { store, files, passed_over })
     }
 
-    /// The files that are called like the location, with a suffix.
+    /// The files named like the location plus a suffix.
     async fn beside(&self, store: &Store, path: &Path) -> Result<Vec<ObjectMeta>> {
         let mut parts: Vec<_> = path.parts().collect();
         let Some(name) = parts.pop() else { return Ok(Vec::new()) };
@@ -136,12 +136,12 @@ impl Search<'_> {
         Ok(files)
     }
 
-    /// The one file or the folder's files, whichever there is.
+    /// The single file or the folder's files, whichever exists.
     fn either(&self, mut files: Vec<ObjectMeta>, folder: Listing) -> Result<Listing> {
         if files.len() + usize::from(!folder.files.is_empty()) > 1 {
             let found = files.iter().map(|file| &file.location).chain(folder.files.iter().map(|f| &f.meta.location));
             let names: Vec<_> = found.take(2).map(|at| format!("`{}`", Location::of(&folder.store.url, at))).collect();
-            let message = format!("there are both {}, and one file or one folder is wanted", names.join(" and "));
+            let message = format!("there are both {}, but expected one file or one folder", names.join(" and "));
             let hint = "; remove what is not meant, or name a file with its suffix";
             return Err(Error::usage(message + hint).with("location", self.location));
         }
@@ -180,13 +180,13 @@ impl Search<'_> {
         self.bare(&name.to_ascii_lowercase()).any(|name| self.suffixes.iter().any(|s| name.ends_with(s)))
     }
 
-    /// The name, and what it is without the suffix of a compression.
+    /// The name, with and without the suffix of a compression.
     fn bare<'n>(&self, name: &'n str) -> impl Iterator<Item = &'n str> {
         let bare = Compression::suffixes().find_map(|s| name.strip_suffix(s)).filter(|_| self.compressed);
         std::iter::once(name).chain(bare)
     }
 
-    /// What is looked for, for messages.
+    /// A description of the files to find, for messages.
     pub(crate) fn wanted(&self) -> String {
         let names = |stem: &str| {
             let names: Vec<_> = self.suffixes.iter().map(|s| format!("`{stem}{s}`")).collect();
@@ -201,13 +201,13 @@ impl Search<'_> {
     }
 }
 
-/// The files in a folder and the folders below it, sorted by name: whatever their names, but not what is hidden or empty
-/// (some stores keep empty objects in place of folders), nor what is not wanted.
+/// The files in and below a folder, sorted by name, whatever their suffixes; without hidden, empty (some stores have
+/// empty objects in place of folders) and excluded ones.
 pub(crate) async fn folder_files(
     url: &Url,
     store: &dyn ObjectStore,
     path: &Path,
-    wanted: &Wanted,
+    wanted: &FileFilter,
 ) -> Result<Vec<ObjectMeta>> {
     let relative = |u: &Unlisted| below(&u.folder, path).into_iter().chain([u.name.clone()]).collect::<Vec<_>>();
     let spared = |u: &Unlisted| is_hidden_below(u, path) || !wanted.takes(&relative(u).join("/"));
@@ -220,7 +220,7 @@ pub(crate) async fn folder_files(
     Ok(found)
 }
 
-/// The folders on the way from one path to another below it, and its name.
+/// The folders between a path and another below it, and the latter's name.
 fn below(path: &Path, above: &Path) -> Vec<String> {
     path.prefix_match(above).into_iter().flatten().map(|part| part.as_ref().to_owned()).collect()
 }
@@ -234,11 +234,11 @@ fn is_hidden(name: &str, folders: &[String]) -> bool {
     hidden(name) || folders.iter().any(|f| hidden(f) && folder_partition(f).is_none())
 }
 
-/// What Hive calls the folder of rows whose partition column is null.
+/// Hive's folder name for a null partition value.
 const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 
-/// What a folder `name=value` says, if it is one: the name of a partition column and its value, or nothing for Hive's null.
-/// Hive escapes what a path cannot hold as `%3A`.
+/// Parses a folder name `name=value`, if it is one: the name of a partition column and its value, or none for Hive's
+/// null. Hive escapes characters that a path cannot contain as `%3A`.
 pub fn folder_partition(folder: &str) -> Option<(String, Option<String>)> {
     let (name, value) = folder.split_once('=').filter(|(name, _)| !name.is_empty() && !name.starts_with('.'))?;
     let decode = |text: &str| percent_decode_str(text).decode_utf8().map_or(text.to_owned(), String::from);

@@ -1,4 +1,4 @@
-//! Rows that are already there.
+//! Rows in memory.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use datafusion::prelude::DataFrame;
 use datafusion::sql::TableReference;
 use hardtack_core::{Error, LoadContext, Result, ShowFields, Source};
 
-/// Rows in memory as a source: seed data, or a frame that another part of the program made.
+/// Rows in memory as a source: seed data, or a frame from another part of the program.
 ///
 /// ```
 /// use datafusion::common::record_batch;
@@ -60,7 +60,7 @@ impl From<DataFrame> for Rows {
 }
 
 impl InMemory {
-    /// These rows. All batches have one schema; a source without rows needs a batch without rows, for its schema.
+    /// A source of these rows. All batches have one schema; a source without rows needs an empty batch, for its schema.
     pub fn new(name: impl Into<String>, rows: impl Into<Rows>) -> Self {
         Self { name: name.into(), rows: rows.into() }
     }

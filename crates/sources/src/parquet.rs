@@ -1,4 +1,4 @@
-//! Parquet: through DataFusion's reader.
+//! The Parquet format, through DataFusion's reader.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -39,18 +39,18 @@ pub struct Parquet;
 /// ```
 ///
 /// # With a declared schema
-/// Columns are found by name; those that are not declared are not read. A column that a file lacks is null there, and
-/// refused if it allows no null. A column that is stored with another type is converted, under
-/// [`Policy::Read`](hardtack_catalog::types::Policy): where that would lose what makes the type (a fraction, a time of day)
-/// it is refused with file and column, and so is a value that does not fit (a number that is too large, or that no double
-/// holds, a timestamp that is finer than the column).
+/// Columns are found by name; undeclared ones are not read. A column that a file lacks is null there, or refused if it
+/// is required. A column that is stored with another type is converted under
+/// [`Policy::Read`](hardtack_catalog::types::Policy): if that would lose what is typical of the type (a fraction, a
+/// time of day), it is refused with file and column, and so is a value that does not fit (a number that is too large or
+/// that no double holds, a timestamp finer than the column).
 ///
 /// # Without
-/// The footer of every file is read. Columns are united by name in the order in which they are first seen, and types under
-/// [`Policy::Infer`](hardtack_catalog::types::Policy), which loses nothing: integers and floats become larger ones, integers
-/// and decimals decimals, timestamps get the finer unit; structs are united field by field, lists of all kinds and maps by
-/// element. 64-bit integers meet doubles only if the statistics say that a double holds them all. Types that have nothing in
-/// common (a number and a text) are refused with both files. Texts are string views.
+/// The footer of every file is read. Columns are united by name in the order of first occurrence, and types under
+/// [`Policy::Infer`](hardtack_catalog::types::Policy), which loses nothing: integers and floats become wider, integers
+/// and decimals become decimals, timestamps get the finer unit; structs are united field by field, lists of all kinds
+/// and maps by element. 64-bit integers meet doubles only if the statistics say that a double holds them all. Types
+/// that have nothing in common (a number and a text) are refused with both files. Texts are string views.
 pub type ParquetFiles = Files<Parquet>;
 
 #[async_trait]
@@ -60,7 +60,7 @@ impl Format for Parquet {
 
     async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<Inferred> {
         let mut union = Union::new(Policy::Infer, DECLARE).with_way_out_if_nested(DECLARE_NESTED);
-        // Footers are waited for, not worked on.
+        // Reading footers is I/O-bound.
         infer_each(files, concurrency.max(16), footer, |file, (schema, _)| union.add(&schema, &file.location)).await?;
         Ok(Arc::new(transform_schema_to_view(&union.schema())).into())
     }
@@ -93,13 +93,13 @@ impl Format for Parquet {
     }
 }
 
-/// What reads Parquet files.
+/// The file source that reads Parquet files.
 pub(crate) fn read(table: TableSchema, origin: Origin, options: TableParquetOptions) -> Arc<dyn FileSource> {
     let source = ParquetSource::new(table).with_table_parquet_options(options);
     Arc::new(Metered::new(Arc::new(source), origin))
 }
 
-/// The columns of a file, and how many rows it has.
+/// The columns of a file, and its number of rows.
 pub(crate) async fn footer(file: SourceFile) -> Result<(Schema, u64)> {
     let mut reader =
         ParquetObjectReader::new(file.listed_store()?, file.meta.location.clone()).with_file_size(file.meta.size);
@@ -111,17 +111,17 @@ pub(crate) async fn footer(file: SourceFile) -> Result<(Schema, u64)> {
     Ok((with_exactness(schema, metadata.metadata()), rows))
 }
 
-/// What timestamps of the old type INT96 are read in: those of Spark and Hive have no finer ones, and nanoseconds since 1970
-/// end in 2262.
+/// The unit in which timestamps of the old type INT96 are read: Spark and Hive write no finer ones, and nanoseconds
+/// since 1970 end in 2262.
 const INT96_UNIT: TimeUnit = TimeUnit::Microsecond;
 
-/// Reads timestamps of the old type INT96 in [the unit](INT96_UNIT) that they are said to have, unless it was set.
+/// Sets the [unit](INT96_UNIT) of timestamps of the old type INT96, unless it was set.
 pub(crate) fn with_int96_unit(mut options: TableParquetOptions) -> TableParquetOptions {
     options.global.coerce_int96.get_or_insert_with(|| "us".to_owned());
     options
 }
 
-/// Notes which columns of 64-bit integers hold none that a double cannot hold, as the statistics of the file tell.
+/// Marks columns of 64-bit integers whose values all fit a double, according to the file's statistics.
 fn with_exactness(schema: &Schema, metadata: &ParquetMetaData) -> Schema {
     let leaves = metadata.file_metadata().schema_descr().num_columns();
     let mut exact = (0..leaves).map(|leaf| metadata.row_groups().iter().all(|group| is_exact(group.column(leaf))));
@@ -139,7 +139,7 @@ fn is_exact(column: &ColumnChunkMetaData) -> bool {
     }
 }
 
-/// A field, with a note at those of its leaves that are exact; the leaves come in their order.
+/// Marks the exact leaves of a field; `exact` yields one value per leaf, in order.
 fn noted(field: &FieldRef, exact: &mut impl Iterator<Item = bool>) -> FieldRef {
     use DataType as D;
     let mut inside = |field: &FieldRef| noted(field, exact);
@@ -177,7 +177,7 @@ mod tests {
         DataType::Struct(fields.into())
     }
 
-    /// The leaves of a file come in their order, whatever is around them.
+    /// Leaves are numbered in order, whatever is around them.
     #[rstest]
     #[case::nothing(|n: Field| n.data_type().clone())]
     #[case::structure(|n: Field| structure(vec![Field::new("t", DataType::Utf8, true), n]))]
@@ -195,7 +195,7 @@ mod tests {
             nested => Arc::new(Field::new("c", nested, true)),
         };
         let leaves = around(number()).to_string().matches("Utf8").count() + 1;
-        // Only the last leaf is exact, and behind it is the next column.
+        // Only the last leaf is exact, and the next column follows it.
         let mut exact = (1..=leaves).map(|leaf| leaf == leaves).chain([false]);
         assert_eq!(noted(&field(number()), &mut exact), field(with_exact_doubles(number())));
         assert_eq!(exact.collect::<Vec<_>>(), [false], "the next column's");

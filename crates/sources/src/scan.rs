@@ -46,52 +46,52 @@ pub(crate) trait ReadRows: fmt::Debug + Send + Sync {
     /// The format's name in plans.
     fn kind(&self) -> &'static str;
 
-    /// Whether it takes a filter: only where that saves something.
+    /// Whether it takes a filter: only if that saves something.
     fn can_filter(&self) -> bool {
         false
     }
 
     /// The rows of a file, in order.
-    async fn read(&self, file: SourceFile, want: Want) -> Result<Batches>;
+    async fn read(&self, file: SourceFile, want: ReadRequest) -> Result<Batches>;
 }
 
-/// What is wanted of the rows of a file.
+/// The requested part of a file's rows.
 #[derive(Debug, Clone)]
-pub(crate) struct Want {
+pub(crate) struct ReadRequest {
     /// Only these columns.
     pub(crate) columns: SchemaRef,
-    /// Rows in a batch, at most.
+    /// The maximum number of rows in a batch.
     pub(crate) batch_size: usize,
-    /// Batches that may be decoded at once.
-    pub(crate) side_by_side: usize,
+    /// The number of batches that may be decoded in parallel.
+    pub(crate) parallelism: usize,
     /// Only these rows; none unless the format [can filter](ReadRows::can_filter).
     pub(crate) filter: Option<RowFilter>,
 }
 
-impl Want {
+impl ReadRequest {
     /// One column.
     pub(crate) fn column(column: Field) -> Self {
         let columns = Arc::new(Schema::new(vec![column.with_nullable(true)]));
-        Self { columns, batch_size: 8192, side_by_side: 1, filter: None }
+        Self { columns, batch_size: 8192, parallelism: 1, filter: None }
     }
 }
 
-/// Which rows of a file are wanted.
+/// Which rows of a file to return.
 #[derive(Debug, Clone)]
 pub(crate) struct RowFilter {
-    /// The columns that it looks at, in the order of the file's.
+    /// The columns that it refers to, in the file's order.
     pub(crate) columns: SchemaRef,
     /// Over these columns.
     keep: Arc<dyn PhysicalExpr>,
-    /// Counts the rows that are read, also those that are dropped.
+    /// Counts the rows that are read, including dropped ones.
     meter: Arc<Meter>,
 }
 
 impl RowFilter {
-    /// Which of these rows are wanted.
+    /// Which of these rows to return.
     pub(crate) fn apply(&self, rows: &RecordBatch) -> DFResult<BooleanArray> {
         let keep = self.keep.evaluate(rows)?.into_array(rows.num_rows())?;
-        // A row of which it is not known whether it is wanted is not.
+        // Null counts as false.
         let keep = as_boolean_array(&keep)?;
         let keep = if keep.null_count() > 0 { prep_null_mask_filter(keep) } else { keep.clone() };
         self.meter.add_rows((keep.len() - keep.true_count()) as u64);
@@ -99,18 +99,18 @@ impl RowFilter {
     }
 }
 
-/// Which source a scan reads for: who counts, and how files are named in errors.
+/// The source that a scan reads for: its meter, and the names of files in errors.
 #[derive(Debug, Clone)]
 pub struct Origin {
     pub(crate) store: Url,
     pub(crate) meter: Arc<Meter>,
-    /// How many things a plan does at once.
+    /// The parallelism of a plan.
     pub(crate) target_partitions: usize,
 }
 
 // --- formats of our own --------------------------------------------------------------------------------------------
 
-/// [`ReadRows`] as DataFusion wants it: with partition columns, and only the columns that a plan needs.
+/// Adapts [`ReadRows`] to DataFusion: with partition columns, and only the columns that a plan needs.
 #[derive(Clone)]
 pub(crate) struct RowSource {
     rows: Arc<dyn ReadRows>,
@@ -139,7 +139,7 @@ impl RowSource {
 }
 
 impl RowSource {
-    /// A filter on columns of the table, over those columns of a file that it looks at.
+    /// Rewrites a filter on columns of the table to the file's columns that it refers to.
     fn row_filter(&self, filter: &Arc<dyn PhysicalExpr>) -> DFResult<RowFilter> {
         let used: BTreeSet<usize> = collect_columns(filter).iter().map(Column::index).collect();
         let columns = self.table.file_schema().project(&used.into_iter().collect::<Vec<_>>())?;
@@ -147,7 +147,7 @@ impl RowSource {
         Ok(RowFilter { columns: Arc::new(columns), keep, meter: Arc::clone(&self.origin.meter) })
     }
 
-    /// Whether a filter can be left to the reader of a file.
+    /// Whether the reader of a file can evaluate a filter.
     fn can_filter(&self, filter: &Arc<dyn PhysicalExpr>) -> bool {
         let in_file = |column: &Column| column.index() < self.table.file_schema().fields().len();
         self.rows.can_filter()
@@ -165,11 +165,11 @@ impl FileSource for RowSource {
         _partition: usize,
     ) -> DFResult<Arc<dyn FileOpener>> {
         let file_schema = self.table.file_schema();
-        let want = Want {
+        let want = ReadRequest {
             columns: Arc::new(file_schema.project(&self.projection.file_indices)?),
             batch_size: self.batch_size,
-            // Where there are fewer files to read at once than cores, files share them.
-            side_by_side: self.origin.target_partitions.div_ceil(config.file_groups.len().max(1)),
+            // If there are fewer files than cores, files share the cores.
+            parallelism: self.origin.target_partitions.div_ceil(config.file_groups.len().max(1)),
             filter: self.filter.as_ref().map(|filter| self.row_filter(filter)).transpose()?,
         };
         let opener = RowOpener { rows: Arc::clone(&self.rows), origin: self.origin.clone(), store, want };
@@ -231,7 +231,7 @@ impl FileSource for RowSource {
         self.rows.kind()
     }
 
-    /// A byte range of a text may start inside of a quoted line, so files are read whole.
+    /// A byte range of a text may start within a quoted line, so files are read whole.
     fn supports_repartitioning(&self) -> bool {
         false
     }
@@ -241,7 +241,7 @@ struct RowOpener {
     rows: Arc<dyn ReadRows>,
     origin: Origin,
     store: Arc<dyn ObjectStore>,
-    want: Want,
+    want: ReadRequest,
 }
 
 impl FileOpener for RowOpener {
@@ -264,7 +264,7 @@ impl FileOpener for RowOpener {
 // --- formats of DataFusion -----------------------------------------------------------------------------------------
 
 /// A file source of DataFusion whose files, bytes and rows are counted and whose errors name the file. Optimiser rules
-/// see the source inside.
+/// see the inner source.
 pub(crate) struct Metered {
     inner: Arc<dyn FileSource>,
     origin: Origin,
@@ -332,7 +332,7 @@ impl FileSource for Metered {
         ordering: Option<LexOrdering>,
         config: &FileScanConfig,
     ) -> DFResult<Option<FileScanConfig>> {
-        // The config that comes back is a copy of `config`, which holds this wrapper.
+        // The returned config is a copy of `config`, which contains this wrapper.
         self.inner.repartitioned(target_partitions, min_size, ordering, config)
     }
 
@@ -359,10 +359,10 @@ impl FileSource for Metered {
     }
 }
 
-/// Has files read as they were listed.
+/// Opens files so that they are read as they were listed.
 struct ListedOpener {
     inner: Arc<dyn FileOpener>,
-    /// What `inner` reads from.
+    /// The store that `inner` reads from.
     store: Arc<ListedStore>,
 }
 
@@ -375,8 +375,8 @@ impl FileOpener for ListedOpener {
 
 // --- both ----------------------------------------------------------------------------------------------------------
 
-/// Counts the rows that come out of files, holds them to the schema, and names the file in errors, those of a decoder that
-/// panics among them.
+/// Counts the rows of files, checks them against the schema, and names the file in errors, including panics of a
+/// decoder.
 struct CheckedOpener {
     inner: Arc<dyn FileOpener>,
     schema: SchemaRef,
@@ -402,7 +402,7 @@ impl FileOpener for CheckedOpener {
             let checked = batches.map(move |batch| {
                 let batch = batch.map_err(|e| in_file(e, &location))?;
                 meter.add_rows(batch.num_rows() as u64);
-                // The values of partition columns come as literals, which know no nulls; the schema is what was promised.
+                // The values of partition columns are literals, which are not nullable; the declared schema counts.
                 let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
                 RecordBatch::try_new_with_options(Arc::clone(&schema), batch.columns().to_vec(), &options)
                     .map_err(|e| in_file(e.into(), &location).into())
@@ -413,7 +413,7 @@ impl FileOpener for CheckedOpener {
     }
 }
 
-/// Names the file in an error of reading it. Content that cannot be decoded is refused data, not a fault of the query.
+/// Names the file in an error of reading it. Content that cannot be decoded is refused data, not an error of the query.
 pub(crate) fn in_file(error: DataFusionError, location: &Location) -> DataFusionError {
     let refused = match error.find_root() {
         DataFusionError::ParquetError(e) => Some(Error::refused(e.to_string())),
@@ -427,14 +427,14 @@ pub(crate) fn in_file(error: DataFusionError, location: &Location) -> DataFusion
         _ => None,
     };
     let error = match (Error::from(error), refused) {
-        // What is said of queries does not fit what files hold.
+        // Explanations for queries do not apply to the contents of files.
         (error, Some(refused)) if error.kind() == ErrorKind::Unexpected || error.get_sqlstate().is_some() => refused,
         (error, _) => error,
     };
     if error.get("file").is_some() { error.into() } else { error.with("file", location).into() }
 }
 
-/// What arrow says of a null in a column that allows none, as we say it.
+/// Translates Arrow's error about a null in a required column to ours.
 fn missing_value(text: &str) -> Option<Error> {
     let (column, _) = text.strip_prefix("Column '")?.split_once("' is declared as non-nullable")?;
     Some(Error::refused(MISSING_VALUE).with("column", column))
@@ -451,7 +451,7 @@ mod tests {
         DataFusionError::ArrowError(Box::new(error), None)
     }
 
-    /// What the store says while a file is read.
+    /// A store's error while a file is read.
     fn gone() -> DataFusionError {
         let source = std::io::Error::other("gone").into();
         ParquetError::External(Box::new(object_store::Error::NotFound { path: "a".into(), source })).into()
@@ -479,7 +479,7 @@ mod tests {
         assert_eq!(format!("{}: {error}", error.kind().name()), expected);
     }
 
-    /// The file has nothing to do with it.
+    /// The file is not at fault.
     #[rstest]
     #[case(arrow(ArrowError::InvalidArgumentError("no".into())))]
     #[case(arrow(ArrowError::ComputeError("no".into())))]

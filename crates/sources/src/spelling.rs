@@ -1,4 +1,4 @@
-//! Names in another case: catalogs know names in lower case only, files have them as they were written.
+//! Matches names in any case: catalogs have lower-case names only, files have them as they were written.
 
 use std::sync::Arc;
 
@@ -13,20 +13,20 @@ use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr_adapter::{PhysicalExprAdapter, PhysicalExprAdapterFactory};
 use hardtack_core::{Error, Result};
 
-use crate::convert::{Convert, How, Lossless, rename};
+use crate::convert::{Conversion, Convert, Lossless, rename};
 
-/// The columns of a file under the names that a schema gives them. A column of the same name is meant; failing that, one
-/// whose name differs in case only. That goes for the fields of structs, too.
+/// The columns of a file under the names of a schema. An exact match is preferred over one that differs only in case.
+/// This applies to the fields of structs, too.
 #[derive(Debug, Clone)]
 pub(crate) struct Spelling {
     /// In the order of the file.
     pub(crate) schema: SchemaRef,
-    /// Columns of the schema that may be one or another of the file, and why.
+    /// Columns of the schema that match several columns of the file, and why.
     unclear: Vec<(String, String)>,
 }
 
 impl Spelling {
-    /// As the file has them.
+    /// Keeps the file's own names.
     pub(crate) fn stored(schema: SchemaRef) -> Self {
         Self { schema, unclear: Vec::new() }
     }
@@ -43,7 +43,7 @@ impl Spelling {
         Self { schema: Arc::new(Schema::new(fields)), unclear }
     }
 
-    /// Refuses a column that may be one or another of the file.
+    /// Refuses a column that matches several columns of the file.
     pub(crate) fn check(&self, column: &str) -> Result<()> {
         match self.unclear.iter().find(|(name, _)| name == column) {
             None => Ok(()),
@@ -51,7 +51,7 @@ impl Spelling {
         }
     }
 
-    /// These columns of the file, under their names in the schema.
+    /// Renames these columns of a batch to their names in the schema.
     pub(crate) fn batch(&self, batch: &RecordBatch, columns: &[usize]) -> Result<RecordBatch, ArrowError> {
         let schema = Arc::new(self.schema.project(columns)?);
         let renamed = batch.columns().iter().zip(schema.fields()).map(|(c, f)| rename(c, f.data_type()));
@@ -60,7 +60,7 @@ impl Spelling {
     }
 }
 
-/// Which of the fields is the wanted one, under its name, or why that cannot be told.
+/// The field that matches the requested one, renamed, or why that is ambiguous.
 fn respell(stored: &Fields, wanted: &Field) -> Result<Option<(usize, FieldRef)>, String> {
     let matching = |same: &dyn Fn(&str) -> bool| -> Vec<usize> {
         stored.iter().enumerate().filter(|(_, f)| same(f.name())).map(|(i, _)| i).collect()
@@ -79,7 +79,7 @@ fn respell(stored: &Fields, wanted: &Field) -> Result<Option<(usize, FieldRef)>,
         }
         several => {
             let names: Vec<_> = several.iter().map(|i| format!("`{}`", stored[*i].name())).collect();
-            Err(format!("the file has {}, and each may be `{}`", names.join(" and "), wanted.name()))
+            Err(format!("the file has {}, and each matches `{}`", names.join(" and "), wanted.name()))
         }
     }
 }
@@ -118,7 +118,7 @@ fn respell_type(stored: &DataType, wanted: &DataType) -> Result<DataType, String
             }
         }
         (D::Map(stored, sorted), D::Map(wanted, _)) => match (stored.data_type(), wanted.data_type()) {
-            // Whatever a file calls key and value, their places count.
+            // Keys and values are matched by position, whatever their names.
             (D::Struct(s), D::Struct(w)) if s.len() == 2 && w.len() == 2 => {
                 let pair = Fields::from(vec![inside(&s[0], &w[0])?, inside(&s[1], &w[1])?]);
                 D::Map(Arc::new(stored.as_ref().clone().with_data_type(D::Struct(pair))), *sorted)
@@ -147,7 +147,7 @@ impl PhysicalExprAdapterFactory for Caseless {
 
 #[derive(Debug)]
 struct CaselessAdapter {
-    /// Knows the columns of the file under the names of the schema.
+    /// The adapter for the columns under the names of the schema.
     inner: Arc<dyn PhysicalExprAdapter>,
     spelling: Spelling,
     stored: SchemaRef,
@@ -158,14 +158,16 @@ impl PhysicalExprAdapter for CaselessAdapter {
         for column in collect_columns(&expr) {
             self.spelling.check(column.name())?;
         }
-        // The reader finds columns by the names that they have in the file.
+        // The reader finds columns by their names in the file.
         let as_stored = |expr: Arc<dyn PhysicalExpr>| {
             let Some(column) = expr.as_any().downcast_ref::<Column>() else { return Ok(Transformed::no(expr)) };
             let (stored, spelled) = (self.stored.field(column.index()), self.spelling.schema.field(column.index()));
             let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(stored.name(), column.index()));
             let same = stored.data_type() == spelled.data_type();
-            let renamed =
-                || Arc::new(Convert::new(Arc::clone(&column), spelled.clone(), How::Renaming)) as Arc<dyn PhysicalExpr>;
+            let renamed = || {
+                Arc::new(Convert::new(Arc::clone(&column), spelled.clone(), Conversion::Renaming))
+                    as Arc<dyn PhysicalExpr>
+            };
             Ok(Transformed::yes(if same { column } else { renamed() }))
         };
         self.inner.rewrite(expr)?.transform(as_stored).data()
@@ -220,7 +222,7 @@ mod tests {
             ("EXACT", DataType::Int8),
             ("list", DataType::new_large_list(of("in", DataType::Int16), false)),
             ("L", DataType::new_list(of("in", DataType::Int16), false)),
-            // Whatever a file calls key and value, their places count.
+            // Keys and values are matched by position, whatever their names.
             ("M", map("K", of("in", DataType::Int16))),
         ]);
         assert_eq!(*spelled.schema, expected);
@@ -239,7 +241,7 @@ mod tests {
         assert_eq!(respell_type(&stored(of("X")), &wanted).unwrap(), stored(of("x")));
     }
 
-    /// No file should have such a map, but a file is whatever somebody has written.
+    /// No file should have such a map, but files contain whatever was written.
     #[rstest]
     #[case(&["K", "V"], &["k"])]
     #[case(&["K"], &["k", "v"])]
@@ -262,7 +264,7 @@ mod tests {
         let stored = schema(&[("Id", DataType::Int8), ("iD", DataType::Int8), ("s", inner)]);
         let part = |name: &str| DataType::Struct(schema(&[(name, DataType::Int8)]).fields().clone());
         let spelled = Spelling::new(&stored, &schema(&[("id", DataType::Int8), ("s", part("n"))]));
-        insta::assert_snapshot!(spelled.check("id").unwrap_err(), @"the file has `Id` and `iD`, and each may be `id` (column: id)");
+        insta::assert_snapshot!(spelled.check("id").unwrap_err(), @"the file has `Id` and `iD`, and each matches `id` (column: id)");
         assert!(spelled.check("s").is_ok());
         let DataType::Struct(twice) = part("x") else { unreachable!() };
         assert!(respell(&twice, &Field::new("X", DataType::Int8, true)).unwrap().is_some());

@@ -24,10 +24,10 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use url::Url;
 
-/// A fixed list of files. What is asked of partition columns is answered by leaving out files.
+/// A fixed list of files. Filters on partition columns skip files.
 pub(crate) struct FilesTable {
     schema: SchemaRef,
-    /// Where each column of `schema` is in the table schema of `source`, which has partition columns last.
+    /// The position of each column of `schema` in the table schema of `source`, which has partition columns last.
     places: Vec<usize>,
     table: TableSchema,
     files: Vec<PartitionedFile>,
@@ -55,12 +55,12 @@ impl FilesTable {
         Self { schema, places, table, files, store, source, adapter: None }
     }
 
-    /// Sets what converts the columns that a file stores to those of the schema.
+    /// Sets the adapter from stored columns to those of the schema.
     pub(crate) fn with_adapter(self, adapter: Option<Arc<dyn PhysicalExprAdapterFactory>>) -> Self {
         Self { adapter, ..self }
     }
 
-    /// The files for which the filters, which are all about partition columns, hold.
+    /// The files that satisfy the filters, which are all on partition columns.
     fn prune(&self, filters: &[Expr], session: &dyn Session) -> DFResult<Vec<PartitionedFile>> {
         let values: Vec<&[ScalarValue]> = self.files.iter().map(|f| f.partition_values.as_slice()).collect();
         let keep = select(self.table.table_partition_cols(), &values, filters, session)?;
@@ -68,7 +68,7 @@ impl FilesTable {
     }
 }
 
-/// Whether a filter asks for partition columns only, and always gives the same answer.
+/// Whether a filter refers to partition columns only, and is deterministic.
 pub(crate) fn is_about(partitions: &[FieldRef], filter: &Expr) -> bool {
     let columns = filter.column_refs();
     !columns.is_empty()
@@ -76,7 +76,7 @@ pub(crate) fn is_about(partitions: &[FieldRef], filter: &Expr) -> bool {
         && columns.iter().all(|c| partitions.iter().any(|p| p.name() == c.name()))
 }
 
-/// For which of these values of the partition columns all filters hold. They ask for nothing else.
+/// Evaluates all filters on these values of the partition columns. They refer to no other columns.
 pub(crate) fn select(
     partitions: &[FieldRef],
     values: &[&[ScalarValue]],
@@ -96,12 +96,12 @@ pub(crate) fn select(
     Ok(keep.as_boolean().iter().map(|keep| keep == Some(true)).collect())
 }
 
-/// Files of one store that are read in one way, with their partition values.
+/// Files of one store and one reader, with their partition values.
 pub(crate) struct FileSet {
     pub(crate) store: ObjectStoreUrl,
     pub(crate) files: Vec<PartitionedFile>,
     pub(crate) source: Arc<dyn FileSource>,
-    /// What converts the columns that a file stores to those of the schema.
+    /// The adapter from stored columns to those of the schema.
     pub(crate) adapter: Option<Arc<dyn PhysicalExprAdapterFactory>>,
 }
 
@@ -134,14 +134,14 @@ impl FileSet {
 
 /// Splits files into at most `parts` groups of about as many bytes, in order.
 fn spread(files: Vec<PartitionedFile>, parts: usize) -> Vec<FileGroup> {
-    // A file without content is work too.
+    // An empty file costs something, too.
     let weight = |file: &PartitionedFile| u128::from(file.object_meta.size) + 4096;
     let total: u128 = files.iter().map(weight).sum();
     let mut groups: Vec<Vec<PartitionedFile>> = Vec::new();
     groups.resize_with(parts.max(1), Vec::new);
     let mut before = 0;
     for file in files {
-        // A file belongs where its middle is.
+        // A file belongs to the group that contains its middle.
         let weight = weight(&file);
         let group = (before + weight / 2) * groups.len() as u128 / total.max(1);
         before += weight;
@@ -167,7 +167,7 @@ impl TableProvider for FilesTable {
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DFResult<Vec<TableProviderFilterPushDown>> {
         let support = |filter: &&Expr| match is_about(self.table.table_partition_cols(), filter) {
             true => TableProviderFilterPushDown::Exact,
-            // Parquet takes filters from the physical plan, where they are pushed down too.
+            // Parquet gets its filters from the physical plan, where they are pushed down as well.
             false => TableProviderFilterPushDown::Unsupported,
         };
         Ok(filters.iter().map(support).collect())
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
     use crate::scan::Origin;
 
-    /// A file is where its middle is.
+    /// A file is in the group that contains its middle.
     #[rstest]
     #[case(&[10], 2, &[1])]
     #[case(&[0, 1_000_000], 2, &[1, 1])]

@@ -1,4 +1,4 @@
-//! Texts of files as values. The rules are those of [`hardtack_core::text`]; blanks around a value do not matter.
+//! Parses texts of files by the rules of [`hardtack_core::text`], ignoring blanks around a value.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use hardtack_core::text::{self, BadIndex};
 
-/// Turns texts into an array of type `to`.
+/// Parses texts into an array of type `to`.
 pub(crate) fn parse<'a>(
     texts: impl Iterator<Item = Option<Cow<'a, str>>>,
     to: &DataType,
@@ -27,13 +27,13 @@ fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
     }
 }
 
-/// Whether [`parse`] knows the type.
+/// Whether [`parse`] supports the type.
 pub(crate) fn can_parse(to: &DataType) -> bool {
     arrow::compute::can_cast_types(&DataType::Utf8, to) && !to.is_nested()
 }
 
-/// The type with which a JSON decoder should read so that [`from_texts`] can apply the rules of this module: types for
-/// which arrow's decoder has rules of its own that lose something (or none at all) become texts, at any depth.
+/// The type to pass to the JSON decoder so that [`from_texts`] can apply the rules of this module: types for which
+/// Arrow's decoder is lossy, or which it does not support, become texts, at any depth.
 pub(crate) fn as_texts(to: &DataType) -> DataType {
     use DataType as D;
     let child = |f: &FieldRef| Arc::new(Field::new(f.name(), as_texts(f.data_type()), f.is_nullable()));
@@ -49,7 +49,7 @@ pub(crate) fn as_texts(to: &DataType) -> DataType {
     }
 }
 
-/// Turns what was read as [`as_texts`] into what it should be. `None` if a text is no value of its type.
+/// Converts an array that was read as [`as_texts`] to its type. `None` if a text is not a value of its type.
 pub(crate) fn from_texts(array: &ArrayRef, to: &DataType) -> Option<ArrayRef> {
     use DataType as D;
     if array.data_type() == to {
@@ -98,7 +98,7 @@ mod tests {
 
     use super::*;
 
-    /// A text that had escapes in it is another one than stands in the file.
+    /// A text with escapes differs from its form in the file.
     #[rstest]
     #[case(DataType::Int64, &["1", " 2", "3 ", " 4\t"], "1|2|3|4")]
     #[case(DataType::Boolean, &[" true "], "true")]

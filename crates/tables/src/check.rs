@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use futures::TryStreamExt;
-use hardtack_catalog::{Catalog, CatalogOf, Predicate, Table as Description};
+use hardtack_catalog::{Catalog, CatalogOf, Predicate, TableDescription};
 use hardtack_core::{Error, JobContext, Location, Result};
 
 use crate::place::visible_files;
@@ -59,7 +59,7 @@ pub async fn check_tables(ctx: &JobContext, unfinished: &HashSet<String>) -> Res
 async fn check_table(
     ctx: &JobContext,
     catalog: &dyn Catalog,
-    table: &Description,
+    table: &TableDescription,
     unfinished: &HashSet<String>,
 ) -> Result<Vec<TableProblemKind>> {
     let mut problems = Vec::new();

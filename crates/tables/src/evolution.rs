@@ -7,7 +7,7 @@ use datafusion::common::Column as Reference;
 use datafusion::logical_expr::Expr;
 use datafusion::prelude::DataFrame;
 use hardtack_catalog::types::Policy;
-use hardtack_catalog::{Column, HiveField, HiveType, Table as Description};
+use hardtack_catalog::{Column, HiveField, HiveType, TableDescription};
 use hardtack_core::{Error, Result};
 use hardtack_transforms::coerce_to_schema;
 
@@ -36,7 +36,7 @@ pub enum SchemaEvolution {
 ///
 /// # Errors
 /// Refused, with all columns that the table does not have and must not get.
-pub(crate) fn evolve(table: &mut Description, rows: &Schema, how: SchemaEvolution) -> Result<Vec<Column>> {
+pub(crate) fn evolve(table: &mut TableDescription, rows: &Schema, how: SchemaEvolution) -> Result<Vec<Column>> {
     let (mut changes, mut unknown) = (Vec::new(), Vec::new());
     for field in rows.fields() {
         let is_key = table.partition_keys.iter().any(|key| same_name(&key.name, field.name()));
@@ -73,7 +73,7 @@ pub(crate) fn evolve(table: &mut Description, rows: &Schema, how: SchemaEvolutio
 ///
 /// # Errors
 /// Conflict if a column has changed incompatibly.
-pub(crate) fn apply(table: &mut Description, changes: &[Column]) -> Result<bool> {
+pub(crate) fn apply(table: &mut TableDescription, changes: &[Column]) -> Result<bool> {
     let mut changed = false;
     for wanted in changes {
         match table.storage.columns.iter_mut().find(|column| same_name(&column.name, &wanted.name)) {
@@ -155,7 +155,7 @@ pub(crate) fn fold_names(rows: DataFrame, schema: &Schema) -> Result<DataFrame> 
     let mut folded = false;
     for (qualifier, field) in rows.schema().iter() {
         if let Some(other) = seen.insert(field.name().to_lowercase(), field.name()) {
-            return Err(Error::refused("two columns are one to a table, which knows no case; drop or rename one")
+            return Err(Error::refused("two columns differ only in case, which a table ignores; drop or rename one")
                 .with("columns", format!("{other}, {}", field.name())));
         }
         let column = Expr::Column(Reference::from((qualifier, field)));

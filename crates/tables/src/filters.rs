@@ -5,11 +5,11 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
-use hardtack_catalog::{Comparison, NULL_PARTITION, Predicate, Table};
+use hardtack_catalog::{Comparison, NULL_PARTITION, Predicate, TableDescription};
 
 /// The part of these filters, all on partition keys, that the catalog can evaluate. It may select more partitions than
 /// the filters do, never fewer.
-pub(crate) fn predicate(table: &Table, filters: &[Expr]) -> Predicate {
+pub(crate) fn predicate(table: &TableDescription, filters: &[Expr]) -> Predicate {
     let terms = filters.iter().flat_map(split_conjunction);
     terms.fold(Predicate::all(), |predicate, term| {
         // DataFusion compares a literal that is not a partition value, such as a date after the year 9999.
@@ -144,7 +144,7 @@ mod tests {
             ("flag", "boolean"),
             ("rate", "double"),
         ];
-        let table = Table::new("lake", "t", &TableFormat::Json, "memory:/t")
+        let table = TableDescription::new("lake", "t", &TableFormat::Json, "memory:/t")
             .with_partition_keys(keys.map(|(name, of)| Column::foreign(name, of)));
         assert_eq!(predicate(&table, &[filter]).to_string(), expected);
     }

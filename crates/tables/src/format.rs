@@ -1,6 +1,6 @@
 //! The file formats of tables.
 
-use hardtack_catalog::{Partition, StorageDescriptor, Table, TableFormat};
+use hardtack_catalog::{Partition, StorageDescriptor, TableDescription, TableFormat};
 use hardtack_core::{Error, Result};
 use hardtack_sources::{FileFormat, FolderCsv};
 
@@ -8,7 +8,7 @@ use hardtack_sources::{FileFormat, FolderCsv};
 ///
 /// # Errors
 /// [`Usage`](hardtack_core::ErrorKind::Usage) for an unknown format.
-pub(crate) fn file_format(table: &Table, partition: Option<&Partition>) -> Result<FileFormat> {
+pub(crate) fn file_format(table: &TableDescription, partition: Option<&Partition>) -> Result<FileFormat> {
     let (format, storage) = match partition {
         Some(partition) => (table.format_of(partition)?, &partition.storage),
         None => (table.format()?, &table.storage),

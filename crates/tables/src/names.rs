@@ -75,7 +75,7 @@ impl Lookup {
 }
 
 /// How many tables an error names.
-const NAMED: usize = 20;
+const MAX_NAMED: usize = 20;
 
 impl Lookup {
     /// Adds to the error about a missing table the name that was probably meant, or the existing names. If the catalog
@@ -95,10 +95,10 @@ impl Lookup {
             Some(likely) if what == "tables" => error.with("did you mean", format!("{database}.{likely}")),
             Some(likely) => error.with("did you mean", format!("{likely}.{name}")),
             None if names.is_empty() => {
-                error.with("way out", "`hardtack crawl LOCATION --database DB` makes tables of files")
+                error.with("way out", "`hardtack crawl LOCATION --database DB` creates tables from files")
             }
-            None if names.len() > NAMED => {
-                error.with(what, format!("{} and {} more", names[..NAMED].join(", "), names.len() - NAMED))
+            None if names.len() > MAX_NAMED => {
+                error.with(what, format!("{} and {} more", names[..MAX_NAMED].join(", "), names.len() - MAX_NAMED))
             }
             None => error.with(what, names.join(", ")),
         }
@@ -331,7 +331,8 @@ impl TableProvider for InformationTable {
     ) -> DFResult<Arc<dyn ExecutionPlan>> {
         let all = InformationSchemaProvider::new(self.listing.take().await?);
         let table = all.table(&self.name).await?;
-        let table = table.ok_or_else(|| Error::unexpected("a table of `information_schema` is there no more"))?;
+        let table =
+            table.ok_or_else(|| Error::unexpected("a table of `information_schema` does not exist any more"))?;
         table.scan(session, projection, filters, limit).await
     }
 }

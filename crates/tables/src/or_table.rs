@@ -5,7 +5,7 @@ use std::fmt;
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::prelude::DataFrame;
-use hardtack_catalog::{CatalogOf, DatabaseName, Table as Description, TableFormat, columns_of};
+use hardtack_catalog::{CatalogOf, DatabaseName, TableDescription, TableFormat, columns_of};
 use hardtack_core::{Error, ErrorKind, LoadContext, Location, Result, Sink, Source, StageContext, Staged};
 use hardtack_sinks::ParquetDataset;
 use hardtack_sources::{Files, Format};
@@ -201,7 +201,7 @@ impl OrTable<ParquetDataset> {
 }
 
 /// The table that has these files, with these rows in them.
-fn description(table: &Table, files: &ParquetDataset, rows: &Schema) -> Result<Description> {
+fn description(table: &Table, files: &ParquetDataset, rows: &Schema) -> Result<TableDescription> {
     let location = files.location().ok_or_else(|| Error::unexpected("a dataset has a location"))?;
     // Readers work in other folders.
     let location = location.absolute()?;
@@ -212,6 +212,6 @@ fn description(table: &Table, files: &ParquetDataset, rows: &Schema) -> Result<D
         let found = found.ok_or_else(|| Error::usage("the rows lack a partition column").with("column", key))?;
         keys.push(columns.remove(found));
     }
-    let description = Description::new(table.database(), table.table(), &TableFormat::Parquet, location);
+    let description = TableDescription::new(table.database(), table.table(), &TableFormat::Parquet, location);
     Ok(description.with_columns(columns).with_partition_keys(keys))
 }

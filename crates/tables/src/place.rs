@@ -1,10 +1,10 @@
 //! The places of a table's files.
 
 use futures::{StreamExt, TryStreamExt};
-use hardtack_catalog::Table as Description;
+use hardtack_catalog::TableDescription;
 use hardtack_core::staging::VERSIONS;
 use hardtack_core::{Error, Location, Result, Store, Stores};
-use hardtack_sources::Wanted;
+use hardtack_sources::FileFilter;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 
@@ -12,7 +12,7 @@ use object_store::{ObjectMeta, ObjectStore};
 pub(crate) const BASE: &str = "hardtack.base";
 
 /// The base folder of a table's partitions and versions: its location, or its original location if it has moved.
-pub(crate) fn base_of(table: &Description) -> Result<Location> {
+pub(crate) fn base_of(table: &TableDescription) -> Result<Location> {
     let location = table.location()?.absolute()?;
     match table.parameters.get(BASE) {
         // The table may have been given another location since.
@@ -73,7 +73,7 @@ pub(crate) async fn visible_files(stores: &Stores, folder: &Location) -> Result<
 }
 
 /// Those of [`visible_files`] that belong to a table.
-pub(crate) async fn wanted_files(stores: &Stores, folder: &Location, wanted: &Wanted) -> Result<Vec<ObjectMeta>> {
+pub(crate) async fn wanted_files(stores: &Stores, folder: &Location, wanted: &FileFilter) -> Result<Vec<ObjectMeta>> {
     let root = folder.resolve()?.path;
     let mut files = visible_files(stores, folder).await?;
     files.retain(|meta| {

@@ -15,7 +15,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::TryStreamExt;
 use hardtack_catalog::{self as catalog, Catalog, CatalogOf, NULL_PARTITION, Partition, schema_from_catalog};
 use hardtack_core::{Error, LoadContext, Location, Meter, Result};
-use hardtack_sources::{Folder, FolderScan, Wanted, partition_value};
+use hardtack_sources::{FileFilter, Folder, FolderScan, partition_value};
 
 use crate::Table;
 use crate::filters::predicate;
@@ -28,11 +28,11 @@ use crate::selection::{self, TYPES};
 /// Filters on partition keys are evaluated by the catalog, as far as [`Predicate`](hardtack_catalog::Predicate) can
 /// express them, and on the partitions' values; no rows are read for them.
 pub struct CatalogTable {
-    description: catalog::Table,
+    description: catalog::TableDescription,
     catalog: Arc<dyn Catalog>,
     scan: FolderScan,
     /// Which files of its folders belong to it.
-    wanted: Wanted,
+    wanted: FileFilter,
 }
 
 impl fmt::Debug for CatalogTable {
@@ -58,7 +58,7 @@ impl CatalogTable {
     /// # Errors
     /// [`Usage`](hardtack_core::ErrorKind::Usage) if it is not a table of files (a view, an Iceberg table), if its
     /// format or a column's type is not supported, or if a column is duplicate.
-    pub fn new(catalog: Arc<dyn Catalog>, description: catalog::Table, meter: Arc<Meter>) -> Result<Self> {
+    pub fn new(catalog: Arc<dyn Catalog>, description: catalog::TableDescription, meter: Arc<Meter>) -> Result<Self> {
         description.location()?;
         file_format(&description, None)?;
         let schema = schema_from_catalog(&description)?;
@@ -73,7 +73,7 @@ impl CatalogTable {
     }
 
     /// The catalog's description of the table.
-    pub fn description(&self) -> &catalog::Table {
+    pub fn description(&self) -> &catalog::TableDescription {
         &self.description
     }
 
@@ -121,7 +121,7 @@ impl CatalogTable {
 
 /// The error for changing a table by SQL.
 pub(crate) fn read_only(table: &str) -> Error {
-    Error::usage(format!("`{table}` is in the catalog, which SQL only reads"))
+    Error::usage(format!("`{table}` is in the catalog, which is read-only in SQL"))
         .with("way out", "save to it: `ctx.save(Table::named(database, table), rows)`")
 }
 

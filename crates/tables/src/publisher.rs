@@ -7,8 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::TryStreamExt;
 use hardtack_catalog::{
-    Catalog, CatalogExt, CatalogHandle, CatalogOf, Column, Conflict, Database, Partition, Predicate,
-    Table as Description,
+    Catalog, CatalogExt, CatalogHandle, CatalogOf, Column, Conflict, Database, Partition, Predicate, TableDescription,
 };
 use hardtack_core::publish::{Check, Publisher};
 use hardtack_core::staging::{VERSIONS, content_hash};
@@ -91,7 +90,7 @@ impl Publisher for CatalogPublisher {
 /// How often a step is retried after conflicts.
 const ATTEMPTS: u32 = 50;
 
-/// Those who collided should not retry at the same time.
+/// Processes that collided should not retry at the same time.
 fn pause(attempt: u32) -> Duration {
     let own = std::process::id().wrapping_mul(31).wrapping_add(attempt.wrapping_mul(17)) % 11;
     Duration::from_millis(u64::from(attempt * (1 + own)))
@@ -137,11 +136,11 @@ impl Publishing<'_> {
         }
     }
 
-    async fn table(&self) -> Result<Description> {
+    async fn table(&self) -> Result<TableDescription> {
         self.catalog.get_table(&self.run.database, &self.run.table).await
     }
 
-    async fn describe(&self, create: Option<&Description>, columns: &[Column]) -> Result<()> {
+    async fn describe(&self, create: Option<&TableDescription>, columns: &[Column]) -> Result<()> {
         if let Some(table) = create {
             self.catalog.ensure_database(&Database::new(&table.database)).await?;
             if self.catalog.ensure_table(table).await? {
@@ -163,13 +162,17 @@ impl Publishing<'_> {
     }
 
     /// The existing ones among these partitions, by their values.
-    async fn present(&self, table: &Description, values: Vec<Vec<String>>) -> Result<HashMap<Vec<String>, Partition>> {
+    async fn present(
+        &self,
+        table: &TableDescription,
+        values: Vec<Vec<String>>,
+    ) -> Result<HashMap<Vec<String>, Partition>> {
         let present = self.catalog.get_partitions(table, &values).await?;
         Ok(present.into_iter().map(|p| (p.values.clone(), p)).collect())
     }
 
     /// Adds new partitions and updates existing ones.
-    async fn put(&self, table: &Description, new: Vec<Partition>, changed: Vec<Partition>) -> Result<()> {
+    async fn put(&self, table: &TableDescription, new: Vec<Partition>, changed: Vec<Partition>) -> Result<()> {
         if !new.is_empty() {
             self.catalog.add_partitions(table, &new).await?;
         }
@@ -212,7 +215,7 @@ impl Publishing<'_> {
 
     /// If this step has just undone a run that pointed a partition elsewhere, repeats that run's step, so that the
     /// appended files follow when this step is retried.
-    async fn make_way(&self, table: &Description, changed: &[Partition]) -> Result<()> {
+    async fn make_way(&self, table: &TableDescription, changed: &[Partition]) -> Result<()> {
         let token = Some(self.run.token.as_str());
         if repoint_undone(self.catalog, self.stores, &self.run.base, table, changed, token).await? {
             let why = "a partition was pointed elsewhere while rows were added to it";
@@ -221,7 +224,7 @@ impl Publishing<'_> {
         Ok(())
     }
 
-    async fn append_to_table(&self, mut table: Description, slots: &[Slot]) -> Result<()> {
+    async fn append_to_table(&self, mut table: TableDescription, slots: &[Slot]) -> Result<()> {
         for slot in slots {
             if has_run(&table.parameters, &self.run.token) {
                 return Ok(());
@@ -239,7 +242,7 @@ impl Publishing<'_> {
     }
 
     /// Whether a table without partitions contains only the files that were just appended.
-    async fn was_empty(&self, table: &Description, slot: &Slot) -> Result<bool> {
+    async fn was_empty(&self, table: &TableDescription, slot: &Slot) -> Result<bool> {
         let files = crate::place::visible_files(self.stores, table.location()?).await?;
         Ok(files.iter().all(|meta| meta.location.filename().is_some_and(|name| slot.files.iter().any(|f| f == name))))
     }
@@ -271,7 +274,7 @@ impl Publishing<'_> {
     }
 
     /// A partition with these files, based on the existing one, if there is one.
-    fn described(&self, table: &Description, slot: &Slot, found: Option<Partition>) -> Partition {
+    fn described(&self, table: &TableDescription, slot: &Slot, found: Option<Partition>) -> Partition {
         let mut partition = table.partition(slot.values.clone(), slot.location.clone());
         partition.parameters = found.map(|found| found.parameters).unwrap_or_default();
         slot.counted.write(&mut partition.parameters);
@@ -310,7 +313,11 @@ impl Publishing<'_> {
     }
 
     /// The existing ones among the partitions to rebuild, by their values; none if the table has no partitions.
-    async fn present_of(&self, table: &Description, rebuilt: &[Rebuilt]) -> Result<HashMap<Vec<String>, Partition>> {
+    async fn present_of(
+        &self,
+        table: &TableDescription,
+        rebuilt: &[Rebuilt],
+    ) -> Result<HashMap<Vec<String>, Partition>> {
         if table.partition_keys.is_empty() {
             return Ok(HashMap::new());
         }
@@ -320,7 +327,7 @@ impl Publishing<'_> {
     /// The partitions that this run has still to point to their new files.
     fn not_done<'r>(
         &self,
-        table: &Description,
+        table: &TableDescription,
         present: &HashMap<Vec<String>, Partition>,
         rebuilt: &'r [Rebuilt],
     ) -> Vec<&'r Rebuilt> {
@@ -433,7 +440,7 @@ impl Publishing<'_> {
 }
 
 /// The total of all partitions, if each has a row count.
-pub(crate) async fn sum(catalog: &dyn Catalog, table: &Description) -> Result<Option<Counted>> {
+pub(crate) async fn sum(catalog: &dyn Catalog, table: &TableDescription) -> Result<Option<Counted>> {
     let mut pages = catalog.list_partitions(table, &Predicate::all());
     let mut sum = Counted::default();
     while let Some(page) = pages.try_next().await? {
@@ -453,7 +460,7 @@ pub(crate) async fn repoint_undone(
     catalog: &dyn Catalog,
     stores: &Stores,
     base: &Location,
-    table: &Description,
+    table: &TableDescription,
     changed: &[Partition],
     token: Option<&str>,
 ) -> Result<bool> {
@@ -505,7 +512,7 @@ pub(crate) async fn amend(
     catalog: &dyn Catalog,
     database: &str,
     table: &str,
-    change: impl Fn(&mut Description) + Send + Sync,
+    change: impl Fn(&mut TableDescription) + Send + Sync,
 ) -> Result<()> {
     let mut attempt = 0;
     loop {

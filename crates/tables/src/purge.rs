@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use futures::TryStreamExt;
-use hardtack_catalog::{Catalog, CatalogOf, Partition, Predicate, Table as Description};
+use hardtack_catalog::{Catalog, CatalogOf, Partition, Predicate, TableDescription};
 use hardtack_core::{JobContext, Location, Result};
 use object_store::ObjectMeta;
 
@@ -31,7 +31,7 @@ pub struct Purged {
 /// With `dry_run` it only reports what would be removed.
 ///
 /// # Errors
-/// Those of the catalog and the store. Removals up to then are kept; purging again continues.
+/// Errors of the catalog and the store. Removals up to then are kept; purging again continues.
 pub async fn purge(ctx: &JobContext, table: &Table, retention: TimeDelta, dry_run: bool) -> Result<Purged> {
     let catalog = ctx.catalog().await?;
     let description = catalog.get_table(table.database(), table.table()).await?;
@@ -58,7 +58,7 @@ pub async fn purge(ctx: &JobContext, table: &Table, retention: TimeDelta, dry_ru
 struct Purge<'a> {
     ctx: &'a JobContext,
     catalog: &'a dyn Catalog,
-    table: &'a Description,
+    table: &'a TableDescription,
     retention: TimeDelta,
     dry_run: bool,
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use hardtack_catalog::Table as Description;
+use hardtack_catalog::TableDescription;
 use hardtack_core::{Error, Result};
-use hardtack_sources::{Globs, Wanted};
+use hardtack_sources::{FileFilter, Globs};
 
 /// The parameter with the patterns of a table's files, as a JSON list; other files of the folder do not belong to it.
 /// Patterns are relative to the table's folder, or to that of a partition.
@@ -20,10 +20,10 @@ pub(crate) const TYPES: &str = "hardtack.types";
 ///
 /// # Errors
 /// [`Usage`](hardtack_core::ErrorKind::Usage) if it is not a list.
-pub(crate) fn listed(table: &Description, parameter: &str) -> Result<Vec<String>> {
+pub(crate) fn listed(table: &TableDescription, parameter: &str) -> Result<Vec<String>> {
     let Some(text) = table.parameters.get(parameter) else { return Ok(Vec::new()) };
     serde_json::from_str(text).map_err(|e| {
-        Error::usage(format!("`{parameter}` is no list of texts such as `[\"*.csv\"]`"))
+        Error::usage(format!("`{parameter}` is not a list of texts such as `[\"*.csv\"]`"))
             .with("table", table.qualified_name())
             .because(e)
     })
@@ -44,13 +44,13 @@ pub(crate) fn write(parameters: &mut BTreeMap<String, String>, parameter: &str, 
 ///
 /// # Errors
 /// [`Usage`](hardtack_core::ErrorKind::Usage) for invalid parameters.
-pub(crate) fn wanted(table: &Description) -> Result<Wanted> {
+pub(crate) fn wanted(table: &TableDescription) -> Result<FileFilter> {
     let globs =
         |parameter| Globs::parse(listed(table, parameter)?).map_err(|e| e.with("table", table.qualified_name()));
-    Ok(Wanted { only: globs(FILES)?, except: globs(EXCLUDE)? })
+    Ok(FileFilter { only: globs(FILES)?, except: globs(EXCLUDE)? })
 }
 
 /// Whether other files of its folders may belong to another table.
-pub(crate) fn is_part(table: &Description) -> bool {
+pub(crate) fn is_part(table: &TableDescription) -> bool {
     table.parameters.contains_key(FILES)
 }

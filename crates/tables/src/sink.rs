@@ -8,8 +8,7 @@ use async_trait::async_trait;
 use chrono::TimeDelta;
 use datafusion::prelude::DataFrame;
 use hardtack_catalog::{
-    Catalog, CatalogExt, CatalogOf, Column, Partition, Predicate, Table as Description, TableFormat,
-    schema_from_catalog,
+    Catalog, CatalogExt, CatalogOf, Column, Partition, Predicate, TableDescription, TableFormat, schema_from_catalog,
 };
 use hardtack_core::publish::Phase;
 use hardtack_core::{Error, ErrorKind, Location, PublishAction, Report, Result, Sink, StageContext, Staged};
@@ -40,7 +39,7 @@ enum Mode {
 #[derive(Clone, PartialEq)]
 pub(crate) struct Writing {
     mode: Mode,
-    create: Option<Description>,
+    create: Option<TableDescription>,
     evolution: SchemaEvolution,
     grace_period: TimeDelta,
     /// The layout of files; its name and place do not matter.
@@ -121,17 +120,17 @@ impl Table {
     /// creates nothing. The name in the description is ignored.
     ///
     /// ```
-    /// use hardtack_catalog::{TableFormat, columns_of, schema};
+    /// use hardtack_catalog::{TableDescription, TableFormat, columns_of, schema};
     /// use hardtack_tables::Table;
     ///
-    /// let description = hardtack_catalog::Table::new("lake", "books", &TableFormat::Parquet, "s3://lake/books")
+    /// let description = TableDescription::new("lake", "books", &TableFormat::Parquet, "s3://lake/books")
     ///     .with_columns(columns_of(&schema! { title: string, author: string })?)
     ///     .with_partition_keys(columns_of(&schema! { year: int })?);
     /// let books = Table::named("lake", "books").overwrite_partitions().create_if_missing(description);
     /// # Ok::<_, hardtack_core::Error>(())
     /// ```
     #[must_use]
-    pub fn create_if_missing(mut self, description: Description) -> Self {
+    pub fn create_if_missing(mut self, description: TableDescription) -> Self {
         let mut description = description;
         description.database = self.database().to_owned();
         description.name = self.table().to_owned();
@@ -140,7 +139,7 @@ impl Table {
     }
 
     /// Creates the table if it is missing, as the author says or else with this description.
-    pub(crate) fn or_create(self, description: Description) -> Self {
+    pub(crate) fn or_create(self, description: TableDescription) -> Self {
         if self.writing.create.is_some() { self } else { self.create_if_missing(description) }
     }
 
@@ -213,7 +212,7 @@ impl Table {
     }
 
     /// The table in the catalog, or the one that is to be created.
-    async fn target(&self, catalog: &dyn Catalog) -> Result<(Description, bool)> {
+    async fn target(&self, catalog: &dyn Catalog) -> Result<(TableDescription, bool)> {
         match (catalog.get_table(self.database(), self.table()).await, &self.writing.create) {
             (Ok(table), _) => Ok((table, true)),
             (Err(e), Some(description)) if e.kind() == ErrorKind::NotFound => {
@@ -260,7 +259,7 @@ impl Sink for Table {
 }
 
 /// The rows coerced to the table's columns, and the layout of its files.
-fn coerced(writing: &Writing, table: &Description, rows: DataFrame) -> Result<(ParquetDataset, DataFrame)> {
+fn coerced(writing: &Writing, table: &TableDescription, rows: DataFrame) -> Result<(ParquetDataset, DataFrame)> {
     let schema = schema_from_catalog(table)?;
     let rows = evolution::coerce(evolution::fold_names(rows, &schema)?, &schema)?;
     let keys = table.partition_keys.iter().map(|key| key.name.clone());
@@ -273,7 +272,7 @@ struct Saving<'a> {
     writing: &'a Writing,
     catalog: Arc<dyn Catalog>,
     /// The table with its new columns.
-    table: Description,
+    table: TableDescription,
     exists: bool,
     changes: Vec<Column>,
     /// The base folder of its partitions.
@@ -406,23 +405,23 @@ impl<'a> Saving<'a> {
 }
 
 /// Refuses a table whose location differs from the job's: a job that names a location wants the rows there.
-fn is_there(table: &Description, base: &Location, said: &Location) -> Result<()> {
+fn is_there(table: &TableDescription, base: &Location, said: &Location) -> Result<()> {
     if is_same(base, said) {
         return Ok(());
     }
-    Err(Error::usage("the table is elsewhere than the job says, and a table does not move")
+    Err(Error::usage("the table's location differs from the job's, and a table does not move")
         .with("table", table.qualified_name())
         .with("location of the table", base)
         .with("location in the job", said)
-        .with("way out", "give the job the place of the table (as its target), or save to another table"))
+        .with("way out", "give the job the table's location (as its target), or save to another table"))
 }
 
 /// Only Parquet tables can be written.
-fn writable(table: &Description) -> Result<()> {
+fn writable(table: &TableDescription) -> Result<()> {
     table.location()?;
     if selection::is_part(table) {
         let why =
-            format!("`{}` has only some files of its folder, so nothing can be saved to it", table.qualified_name());
+            format!("`{}` consists of some files of its folder, so nothing can be saved to it", table.qualified_name());
         let way_out = "move its files to a folder of their own, drop the table (`hardtack drop`), and crawl";
         return Err(Error::usage(why).with("way out", way_out));
     }
@@ -468,7 +467,7 @@ fn report(files: &[WrittenFile]) -> Report {
 #[derive(Debug)]
 struct Current {
     catalog: Arc<dyn Catalog>,
-    table: Description,
+    table: TableDescription,
     exists: bool,
     base: Location,
     known: Mutex<HashMap<Vec<String>, Location>>,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::{Add, Sub};
 
-use hardtack_catalog::{Column, Table as Description};
+use hardtack_catalog::{Column, TableDescription};
 use hardtack_core::{Error, Location, Result};
 use hardtack_sinks::WrittenFile;
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,7 @@ pub(crate) struct Payload {
 pub(crate) enum Step {
     /// Creates the table or updates its columns, and sums up its partitions if it has no counts: before the first
     /// partition changes, so that later additions are counted once.
-    Describe { create: Option<Box<Description>>, columns: Vec<Column> },
+    Describe { create: Option<Box<TableDescription>>, columns: Vec<Column> },
     /// Registers partitions with additional files.
     Append { partitions: Vec<Slot> },
     /// Points partitions to other files.
@@ -156,7 +156,7 @@ impl std::iter::Sum for Counted {
 /// crash does not undo later runs.
 const RUNS: &str = "hardtack.runs";
 /// The number of runs to remember.
-const REMEMBERED: usize = 32;
+const MAX_RUNS: usize = 32;
 
 /// Whether this run has already changed it.
 pub(crate) fn has_run(parameters: &BTreeMap<String, String>, token: &str) -> bool {
@@ -173,7 +173,7 @@ pub(crate) fn note_run(parameters: &mut BTreeMap<String, String>, token: &str) {
     let runs = parameters.entry(RUNS.to_owned()).or_default();
     let before = runs.split(' ').filter(|run| !run.is_empty());
     let all: Vec<&str> = before.chain([token]).collect();
-    *runs = all[all.len().saturating_sub(REMEMBERED)..].join(" ");
+    *runs = all[all.len().saturating_sub(MAX_RUNS)..].join(" ");
 }
 
 /// Removes the record that a run has changed it.

@@ -5,10 +5,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::{StreamExt, TryStreamExt};
-use hardtack_catalog::{Catalog, CatalogOf, Partition, Predicate, Table as Description};
+use hardtack_catalog::{Catalog, CatalogOf, Partition, Predicate, TableDescription};
 use hardtack_core::staging::VERSIONS;
 use hardtack_core::{Error, ErrorKind, JobContext, Location, Result, Stores, fault};
-use hardtack_sources::Wanted;
+use hardtack_sources::FileFilter;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ const ORPHAN_AGE: TimeDelta = TimeDelta::hours(24);
 const RECENTLY: TimeDelta = TimeDelta::minutes(5);
 
 /// How many folders are listed concurrently.
-const AT_ONCE: usize = 32;
+const CONCURRENCY: usize = 32;
 
 /// A record of what a run has superseded: written before the catalog points elsewhere, removed with the files. It lies
 /// in the folder of versions, where no reader looks.
@@ -120,7 +120,7 @@ impl Record {
 /// Lists the files of partitions that are going to be superseded.
 pub(crate) async fn list_superseded(
     stores: &Stores,
-    wanted: &Wanted,
+    wanted: &FileFilter,
     partitions: &[Partition],
 ) -> Result<HashMap<Vec<String>, Superseded>> {
     let placed = partitions.iter().filter_map(|p| Some((p.values.clone(), p.storage.location.clone()?)));
@@ -134,7 +134,7 @@ pub(crate) async fn list_superseded(
         let files = files.iter().filter_map(relative).collect();
         Ok::<_, Error>((values.clone(), Superseded { values, location, files }))
     });
-    listed.buffer_unordered(AT_ONCE).try_collect().await
+    listed.buffer_unordered(CONCURRENCY).try_collect().await
 }
 
 fn is_record(name: &str) -> bool {
@@ -245,7 +245,7 @@ fn in_folder(folder: &Path, relative: &str) -> Result<Path> {
 /// The current locations of these partitions. (A table without keys is one partition without values.)
 async fn present(
     catalog: &dyn Catalog,
-    table: &Description,
+    table: &TableDescription,
     values: &[Vec<String>],
 ) -> Result<HashMap<Vec<String>, Location>> {
     if table.partition_keys.is_empty() {
@@ -295,7 +295,7 @@ pub struct Vacuumed {
 /// # async fn main() -> hardtack_core::Result<()> {
 /// # let catalog = EmbeddedCatalog::in_memory();
 /// # catalog.create_database(&Database::new("lake")).await?;
-/// # catalog.create_table(&hardtack_catalog::Table::new("lake", "books", &TableFormat::Parquet, "memory:/books")).await?;
+/// # catalog.create_table(&hardtack_catalog::TableDescription::new("lake", "books", &TableFormat::Parquet, "memory:/books")).await?;
 /// # let ctx = JobContext::builder("job").extension(Arc::new(CatalogHandle::new(Arc::new(catalog)))).build()?;
 /// let left = vacuum(&ctx, &Table::named("lake", "books"), &VacuumOptions::default()).await?;
 /// assert!(left.files.is_empty());
@@ -303,7 +303,7 @@ pub struct Vacuumed {
 /// ```
 ///
 /// # Errors
-/// Those of the catalog and the store. Removals up to then are kept; vacuuming again continues.
+/// Errors of the catalog and the store. Removals up to then are kept; vacuuming again continues.
 pub async fn vacuum(ctx: &JobContext, table: &Table, options: &VacuumOptions) -> Result<Vacuumed> {
     let catalog = ctx.catalog().await?;
     let description = catalog.get_table(table.database(), table.table()).await?;
@@ -322,7 +322,7 @@ pub async fn vacuum(ctx: &JobContext, table: &Table, options: &VacuumOptions) ->
 async fn remove_orphans(
     ctx: &JobContext,
     catalog: &dyn Catalog,
-    table: &Description,
+    table: &TableDescription,
     base: &Location,
     options: &VacuumOptions,
 ) -> Result<Vec<Location>> {

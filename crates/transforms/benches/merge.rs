@@ -1,5 +1,5 @@
 //! The cost of applying changes to a table, by its size, the share that changes, and the number of threads.
-#![allow(clippy::unwrap_used, reason = "a benchmark stops where it fails")]
+#![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
 
 use std::sync::Arc;
 

@@ -73,7 +73,7 @@ impl Columns {
 /// A field of a struct. It is null where the struct is: below a null, Arrow may keep anything.
 fn field_of(parent: &Found, name: &str) -> Result<Found> {
     let DataType::Struct(fields) = parent.field.data_type() else {
-        return Err(Error::usage(format!("`{}` is no struct", parent.field.name()))
+        return Err(Error::usage(format!("`{}` is not a struct", parent.field.name()))
             .with("type", type_name(parent.field.data_type())));
     };
     let field = fields
@@ -103,7 +103,7 @@ pub(crate) fn split_path(path: &str) -> Result<Vec<String>> {
     }
     parts.push(part);
     if quoted {
-        return Err(Error::usage("this path has a backquote without its partner").with("path", path));
+        return Err(Error::usage("this path has an unmatched backquote").with("path", path));
     }
     if parts.iter().any(String::is_empty) {
         return Err(Error::usage("this path has an empty part; put names with dots in backquotes").with("path", path));
@@ -175,10 +175,10 @@ mod tests {
     #[case("nam", "there is no column `nam`; did you mean `Name`? (columns: id, Name, a.b, s)")]
     #[case("zip", "there is no column `zip` (columns: id, Name, a.b, s)")]
     #[case("s.y", "there is no field `y` (columns: x, deep, path: s.y)")]
-    #[case("s.x.y", "`x` is no struct (type: bigint, path: s.x.y)")]
+    #[case("s.x.y", "`x` is not a struct (type: bigint, path: s.x.y)")]
     #[case("", "this path has an empty part; put names with dots in backquotes (path: )")]
     #[case("s..x", "this path has an empty part; put names with dots in backquotes (path: s..x)")]
-    #[case("`s.x", "this path has a backquote without its partner (path: `s.x)")]
+    #[case("`s.x", "this path has an unmatched backquote (path: `s.x)")]
     fn what_is_not_there_is_named_with_what_is(#[case] path: &str, #[case] message: &str) {
         let frame = frame("id: bigint, Name: string, `a.b`: int, s: struct<x:bigint,deep:struct<y:int>>", &[]);
         let columns = Columns::of(frame.schema()).unwrap();

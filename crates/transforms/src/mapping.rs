@@ -91,9 +91,7 @@ fn expect(column: &Found, said: &str) -> Result<()> {
     if is_it {
         return Ok(());
     }
-    Err(Error::refused("a column is of another type than the mapping says")
-        .with("said", said)
-        .with("type", type_name(actual)))
+    Err(Error::refused("a column's type differs from the mapping").with("said", said).with("type", type_name(actual)))
 }
 
 fn said_type(text: &str) -> Result<HiveType> {
@@ -228,10 +226,10 @@ mod tests {
     #[rstest]
     #[case(("idd", "long", "id", "long"), "there is no column `idd`; did you mean `id`? (columns: id, a.b, at, price, tags, s, source: idd, target: id)")]
     #[case(("s.q", "long", "id", "long"), "there is no field `q` (columns: x, y.z, deep, path: s.q, source: s.q, target: id)")]
-    #[case(("id", "int", "id", "int"), "a column is of another type than the mapping says (said: int, type: bigint, source: id, target: id)")]
-    #[case(("id", "array", "id", "array"), "a column is of another type than the mapping says (said: array, type: bigint, source: id, target: id)")]
+    #[case(("id", "int", "id", "int"), "a column's type differs from the mapping (said: int, type: bigint, source: id, target: id)")]
+    #[case(("id", "array", "id", "array"), "a column's type differs from the mapping (said: array, type: bigint, source: id, target: id)")]
     #[case(("id", "choice", "id", "int"), "expected a type, found `choice` (type: choice, position: 1, source: id, target: id)")]
-    #[case(("id", "long", "id", "timestamp"), "a column cannot become the declared type; say which unit it has, with to_timestamp_millis say (column: id, type: bigint, declared: timestamp, source: id, target: id)")]
+    #[case(("id", "long", "id", "timestamp"), "a column cannot become the declared type; choose its unit, for example with to_timestamp_millis (column: id, type: bigint, declared: timestamp, source: id, target: id)")]
     #[case(("id", "long", "t", "long"), "there is a target `t` already (source: id, target: t)")]
     #[case(("id", "long", "t.x", "long"), "the target `t` cannot be a column and a struct (source: id, target: t.x)")]
     #[case(("id", "long", "t..x", "long"), "this path has an empty part; put names with dots in backquotes (path: t..x, source: id, target: t..x)")]

@@ -159,7 +159,7 @@ const TIE: &str = "__hardtack_tie";
 /// `current`.
 pub fn merge_and_retain_last(current: DataFrame, incoming: DataFrame, merge: &Merge) -> Result<DataFrame> {
     if merge.keys.is_empty() {
-        return Err(Error::usage("rows are merged by their key; name one column at least"));
+        return Err(Error::usage("rows are merged by their key; name at least one column"));
     }
     let (ours, theirs) = (Columns::of(current.schema())?, Columns::of(incoming.schema())?);
     for (side, columns) in [("current", &ours), ("incoming", &theirs)] {
@@ -211,12 +211,12 @@ impl<'a> Known<'a> {
             unknown("column", column, &names)
         })?;
         let DataType::Struct(fields) = found.data_type() else {
-            return Err(Error::usage("the column that says since when values are known is a struct")
+            return Err(Error::usage("the column of `known_since` must be a struct")
                 .with("column", column)
                 .with("type", type_name(found.data_type())));
         };
         if merge.order_by.is_empty() {
-            return Err(Error::usage("since when a value is known is said in the order column; name one"));
+            return Err(Error::usage("`known_since` refers to the order column; name one"));
         }
         for field in fields {
             if !all.iter().any(|f| f.name() == field.name()) {
@@ -301,7 +301,7 @@ fn check(columns: &Columns, merge: &Merge) -> Result<()> {
     let marker = merge.delete_marker.as_ref().and_then(|m| columns.find(m));
     match marker {
         Some(m) if !matches!(m.field.data_type(), DataType::Boolean | DataType::Null) => {
-            Err(Error::usage("a delete marker is boolean")
+            Err(Error::usage("a delete marker must be boolean")
                 .with("column", m.field.name())
                 .with("type", type_name(m.field.data_type())))
         }
@@ -528,8 +528,8 @@ mod tests {
     #[case(Merge::on(&["ID"]), "there is no column `ID`; did you mean `id`? (columns: id, v, at, gone, side: current)")]
     #[case(Merge::on(&["id"]).order_by("ts"), "there is no column `ts` (columns: id, v, at, gone, side: current)")]
     #[case(Merge::on(&["v"]), "there is no column `v` (columns: x, id, s, side: incoming)")]
-    #[case(Merge::on(&[]), "rows are merged by their key; name one column at least")]
-    #[case(Merge::on(&["id"]).delete_marker("v"), "a delete marker is boolean (column: v, type: string, side: current)")]
+    #[case(Merge::on(&[]), "rows are merged by their key; name at least one column")]
+    #[case(Merge::on(&["id"]).delete_marker("v"), "a delete marker must be boolean (column: v, type: string, side: current)")]
     fn what_is_not_there_is_named(#[case] merge: Merge, #[case] message: &str) {
         let incoming = frame("x: int, id: int, s: struct<a:int>", &[]);
         assert_eq!(merge_and_retain_last(frame(COLUMNS, &[]), incoming, &merge).unwrap_err().to_string(), message);

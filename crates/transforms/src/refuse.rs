@@ -65,7 +65,7 @@ pub fn refuse_rows<M: AsRef<str>>(df: DataFrame, rules: &[(Expr, M)]) -> Result<
         }
         let found = condition.get_type(df.schema())?;
         if !matches!(found, DataType::Boolean | DataType::Null) {
-            return Err(Error::usage("a condition for rows that are refused is true or false")
+            return Err(Error::usage("a condition of `refuse_rows` must be boolean")
                 .with("condition", condition.human_display())
                 .with("type", type_name(&found))
                 .with("message", message.as_ref()));
@@ -360,10 +360,7 @@ mod tests {
 
     #[rstest]
     #[case(col("oq").is_null(), "there is no column `oq` (columns: op, s, _file, _line)")]
-    #[case(
-        col("op"),
-        "a condition for rows that are refused is true or false (condition: op, type: string, message: m)"
-    )]
+    #[case(col("op"), "a condition of `refuse_rows` must be boolean (condition: op, type: string, message: m)")]
     fn conditions_are_checked(#[case] condition: Expr, #[case] message: &str) {
         assert_eq!(refuse_rows(frame(EVENTS, &[]), &[(condition, "m")]).unwrap_err().to_string(), message);
     }

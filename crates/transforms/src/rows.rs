@@ -109,7 +109,7 @@ pub fn drop_nulls(df: DataFrame, columns: &[&str]) -> Result<DataFrame> {
 /// [`Usage`](hardtack_core::ErrorKind::Usage) for a key that one side lacks, or whose types cannot be compared.
 pub fn except_existing(df: DataFrame, target: DataFrame, keys: &[&str]) -> Result<DataFrame> {
     if keys.is_empty() {
-        return Err(Error::usage("rows are compared by their key; name one column at least"));
+        return Err(Error::usage("rows are compared by their key; name at least one column"));
     }
     let (ours, theirs) = (Columns::of(df.schema())?, Columns::of(target.schema())?);
     let (mut same, mut known) = (Vec::new(), Vec::new());
@@ -320,7 +320,7 @@ mod tests {
     #[case("x: int", &["id"], "there is no column `id` (columns: x, side: target)")]
     #[case("s: struct<x:int>", &["s"], "the two sides have this key in different types; coerce one of them first (key: s, type: struct<x:int,l:array<int>>, type in the target: struct<x:int>)")]
     #[case("id: date", &["id"], "the two sides have this key in different types; coerce one of them first (key: id, type: int, type in the target: date)")]
-    #[case("id: int", &[], "rows are compared by their key; name one column at least")]
+    #[case("id: int", &[], "rows are compared by their key; name at least one column")]
     fn keys_must_be_on_both_sides(#[case] target: &str, #[case] keys: &[&str], #[case] message: &str) {
         let error = except_existing(frame(NESTED, &[]), frame(target, &[]), keys).err().map(|e| e.to_string());
         assert_eq!(error.as_deref(), Some(message));

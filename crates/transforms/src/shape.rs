@@ -210,7 +210,7 @@ mod tests {
     #[case(&["x"], ScalarValue::from(1), "there is no column `x` (columns: a, b)")]
     #[case(&["a"], ScalarValue::from("one"), "a value does not fit the declared type without loss (column: a, value: one, type: string, declared: int)")]
     #[case(&["a"], ScalarValue::from(1.5), "a value does not fit the declared type without loss (column: a, value: 1.5, type: double, declared: int)")]
-    #[case(&[], ScalarValue::from(1), "a column cannot become the declared type; say how it counts the days (column: b, type: int, declared: date)")]
+    #[case(&[], ScalarValue::from(1), "a column cannot become the declared type; state how it counts days (column: b, type: int, declared: date)")]
     fn what_is_filled_in_fits(#[case] columns: &[&str], #[case] value: ScalarValue, #[case] message: &str) {
         assert_eq!(fill_nulls(frame("a: int, b: date", &[]), columns, value).unwrap_err().to_string(), message);
     }

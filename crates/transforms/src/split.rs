@@ -55,7 +55,7 @@ pub fn split_by_schema(df: DataFrame, schema: &Schema) -> Result<(DataFrame, Dat
     let columns = Columns::of(df.schema())?;
     if columns.find(REFUSED_COLUMN).is_some() {
         return Err(Error::usage(
-            "there is a column already that is called as the one with the reasons; rename it first",
+            "there is already a column with the name of the one with the reasons; rename it first",
         )
         .with("column", REFUSED_COLUMN));
     }
@@ -310,7 +310,7 @@ mod tests {
         let error = split_by_schema(frame("_refused: int", &[]), &schema! { _refused: int }).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "there is a column already that is called as the one with the reasons; rename it first (column: _refused)"
+            "there is already a column with the name of the one with the reasons; rename it first (column: _refused)"
         );
     }
 
@@ -340,7 +340,7 @@ mod tests {
         let error = rows().select([coerce_or_null(col("more"), &DataType::Date32)]).unwrap_err();
         assert_eq!(
             Error::from(error).to_string(),
-            "a column cannot become the declared type; say how it counts the days (column: more, type: int, declared: date)"
+            "a column cannot become the declared type; state how it counts days (column: more, type: int, declared: date)"
         );
     }
 

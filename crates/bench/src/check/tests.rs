@@ -47,7 +47,7 @@ fn third() -> Rows {
     (SECOND, vec![(3, Some("c"))])
 }
 
-/// Four rows of two days, of which two are alike.
+/// Four rows of two days, two of them equal.
 fn expected() -> TempDir {
     result(&[(FIRST, vec![(1, Some("a")), (2, None), (2, None)]), (SECOND, vec![(3, Some("c"))])])
 }

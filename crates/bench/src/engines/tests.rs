@@ -24,7 +24,7 @@ fn every_engine_is_told_the_same() {
     ");
 }
 
-/// Those without a memory limit are not told of one.
+/// Tools without a memory limit are not given one.
 #[test]
 fn limits_are_passed_on() {
     let memory_limit = Some("1GiB".to_owned());

@@ -1,4 +1,4 @@
-//! Chance that is a function: the same question about the same row always has the same answer.
+//! Deterministic randomness: the same question about the same row always has the same answer.
 
 /// Answers questions about rows of one seed; a question is a number of its own.
 #[derive(Debug, Clone, Copy)]
@@ -16,12 +16,12 @@ impl Dice {
         scramble(scramble(index.wrapping_add(self.seed)) ^ question.wrapping_mul(0xa076_1d64_78bd_642f))
     }
 
-    /// One of `0..n`, all equally likely.
+    /// One of `0..n`, uniformly.
     pub(super) fn below(self, question: u64, index: u64, n: u64) -> u64 {
         share(self.bits(question, index), n)
     }
 
-    /// Whether something happens that happens to `per_mille` of rows.
+    /// True for `per_mille` of the rows.
     pub(super) fn happens(self, question: u64, index: u64, per_mille: u64) -> bool {
         self.below(question, index, 1000) < per_mille
     }
@@ -40,7 +40,7 @@ fn scramble(mut x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// Picks items by weight in one look-up.
+/// Picks items by weight with one look-up.
 #[derive(Debug)]
 pub(super) struct Weighted(Vec<u16>);
 

@@ -12,11 +12,11 @@ use super::{Recipe, Table};
 
 /// The last day on which anything happens: 2023-12-31, in days since 1970-01-01.
 const LAST_DAY: i64 = 19_722;
-/// On how many days encounters fall.
+/// The number of days with encounters.
 pub(super) const DAYS: i64 = 10_433;
-/// On how many days encounters for a symptom fall.
+/// The number of days with encounters for a symptom.
 const SYMPTOM_DAYS: i64 = 2_558;
-/// Who was born before 2000-01-01 is an adult.
+/// Patients born before 2000-01-01 are adults.
 const ADULTS_BEFORE: i64 = 10_957;
 
 /// The questions that the dice answer about a row.
@@ -78,11 +78,11 @@ pub(super) enum Ask {
     Position,
 }
 
-/// All that rows are made of.
+/// Everything that rows are generated from.
 pub(super) struct World {
     dice: Dice,
     calendar: Calendar,
-    /// Rows that are no copies, and copies, by table.
+    /// The numbers of originals and copies, by table.
     pub(super) sizes: [(u64, u64); 4],
     visits: Weighted,
     payers: Weighted,
@@ -93,11 +93,11 @@ pub(super) struct World {
     panel: Vec<Vec<&'static Observation>>,
     /// The first observation of each encounter that has any, and the end.
     groups: Vec<u64>,
-    /// How much happened until the end of each day.
+    /// The cumulative number of events up to the end of each day.
     until: Vec<u64>,
 }
 
-/// The encounter whose observations were last written: they stand together, and begin alike.
+/// The encounter whose observations were last written: they are adjacent and share their first fields.
 #[derive(Default)]
 pub(super) struct LastGroup {
     group: usize,
@@ -134,7 +134,7 @@ impl World {
             end += panel[panels.pick(dice.bits(Ask::Panel as u64, groups.len() as u64 - 1))].len() as u64;
             groups.push(end.min(observations));
         }
-        // Day by day a little more, until it is seven times as much. Only products, so that it is alike everywhere.
+        // Grows day by day up to seven times as much. Only products, so that the result is the same on all machines.
         let mut rate = 1e9;
         let until = (0..DAYS).scan(0, |sum, _| {
             rate *= 1.000_191_7;
@@ -177,7 +177,7 @@ impl World {
         self.sizes[table as usize].0
     }
 
-    /// Appends row `index` of those that are no copies.
+    /// Appends the original row `index`.
     pub(super) fn row(&self, table: Table, index: u64, last: &mut LastGroup, out: &mut Vec<u8>) {
         match table {
             Table::Patients => self.patient(index, out),
@@ -310,7 +310,7 @@ impl World {
         out.push(b',');
     }
 
-    /// Encounters stand by patient.
+    /// Encounters are ordered by patient.
     fn patient_of(&self, encounter: u64) -> u64 {
         portion(encounter, self.unique(Table::Encounters), self.unique(Table::Patients))
     }
@@ -366,7 +366,7 @@ impl World {
         text(out, visit.code);
         text(out, visit.description);
         text(out, if visit.class == "wellness" || visit.class == "outpatient" { "129.16" } else { "77.49" });
-        // Some thousand different sums, as prices are not arbitrary.
+        // A few thousand distinct sums, because prices are not arbitrary.
         quantile(out, CLAIMS, self.below(Ask::Claim, e, 31_000), 31_000);
         quantile(out, SHARES, self.below(Ask::Share, e, 24_000), 24_000);
         let unknown = visit.description == "Encounter for symptom" && self.happens(Ask::Reason, e, 100);
@@ -456,7 +456,7 @@ pub(super) fn portion(n: u64, of: u64, parts: u64) -> u64 {
     (u128::from(n) * u128::from(parts) / u128::from(of)) as u64
 }
 
-/// Appends the sum that stands `at` such a place between the least and the most.
+/// Appends the quantile `at` of `of`, between the least and the greatest sum.
 fn quantile(out: &mut Vec<u8>, steps: &[u64], at: u64, of: u64) {
     let place = at * (steps.len() as u64 - 1);
     let (step, within) = ((place / of) as usize, place % of);

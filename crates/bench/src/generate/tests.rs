@@ -21,7 +21,7 @@ fn fields<'a>(text: &'a str, column: &str) -> Vec<&'a str> {
     lines.map(|line| line.split(',').nth(at).unwrap()).collect()
 }
 
-/// If this changes, so must [`VERSION`]: what was measured with other bytes does not compare.
+/// If this changes, so must [`VERSION`]: measurements with other bytes are not comparable.
 #[test]
 fn the_bytes_for_a_seed_stay_the_same() {
     let hash = |text: &str| format!("{:032x}", XxHash3_128::oneshot(text.as_bytes()));
@@ -99,7 +99,7 @@ fn tables_fit_together() {
     }
 }
 
-/// What an encounter shows stands together, apart from copies.
+/// The rows of an encounter are adjacent, apart from copies.
 #[test]
 fn rows_follow_encounters() {
     let observations = table(0.01, 42, Table::Observations, 2);
@@ -173,7 +173,7 @@ fn a_folder_says_what_it_was_made_with() {
     let error = is(Recipe { scale: 0.0002, ..recipe }).unwrap_err();
     assert_snapshot!(error.to_string().replace(&folder.path().display().to_string(), "FOLDER"), @r#"the folder holds data of another recipe; name another folder with `--data`, or remove this one (folder: FOLDER, found: {"generator":1,"scale":0.0001,"seed":42}, wanted: scale 0.0002, seed 42, generator 1)"#);
 
-    // Somebody else's tables are taken as they are.
+    // Foreign tables are used as they are.
     std::fs::remove_file(folder.path().join(LABEL)).unwrap();
     assert_eq!(is(Recipe { scale: 0.0002, ..recipe }).unwrap(), Found::Foreign);
     std::fs::remove_file(folder.path().join("patients.csv")).unwrap();

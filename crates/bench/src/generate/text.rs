@@ -1,6 +1,6 @@
-//! Appends values to a line of CSV without making a string of each.
+//! Appends values to a line of CSV without allocating a string for each.
 
-/// The days that can be written: 1930-01-01 to 2029-12-31.
+/// The range of days: 1930-01-01 to 2029-12-31.
 const FIRST_YEAR: i64 = 1930;
 const LAST_YEAR: i64 = 2029;
 

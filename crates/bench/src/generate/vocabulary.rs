@@ -1,4 +1,4 @@
-//! What the generated tables speak of: our own words, in number, frequency and length like those of Synthea.
+//! The vocabulary of the generated tables: our own words, similar to Synthea's in number, frequency and length.
 
 /// A kind of encounter.
 pub(super) struct Encounter {
@@ -31,7 +31,7 @@ const SINUSITIS: Option<(&str, &str)> = Some(("70010008", "Plain sinusitis (diso
 const BACTERIAL_SINUSITIS: Option<(&str, &str)> = Some(("70010009", "Bacterial sinusitis (disorder)"));
 const VIRAL_SINUSITIS: Option<(&str, &str)> = Some(("700100010", "Sinusitis by virus (disorder)"));
 
-/// Kinds of encounters; those for a symptom all have a reason here, which the generator takes from one in ten of them.
+/// Kinds of encounters. Those for a symptom all have a reason here, which the generator removes from one in ten.
 pub(super) const ENCOUNTERS: &[Encounter] = &[
     visit(299, "wellness", "610000001", "General check-up of an adult (procedure)", None),
     visit(47, "wellness", "610000002", "Check-up of a child (procedure)", None),
@@ -92,7 +92,7 @@ pub(super) const ENCOUNTERS: &[Encounter] = &[
     visit(1, "ambulatory", "610000009", "Encounter for a worry", Some(("700100022", "Worn joint of a hip"))),
 ];
 
-/// What a payer's share of encounters weighs, in per mille.
+/// The payers' shares of encounters, in per mille.
 pub(super) const PAYERS: [u32; 9] = [240, 178, 133, 100, 99, 86, 75, 69, 20];
 
 /// A kind of condition: weight, code, description.
@@ -147,7 +147,7 @@ pub(super) const CONDITIONS: &[(u32, &str, &str)] = &[
     (1, "800000048", "Worn joint of a hip"),
 ];
 
-/// Something that is observed, and what the answers look like.
+/// A kind of observation, with the form of its values.
 pub(super) struct Observation {
     pub(super) category: &'static str,
     pub(super) code: &'static str,
@@ -161,9 +161,9 @@ pub(super) enum Values {
     Tenths(u32, u32),
     /// A whole number between these two, written with a decimal.
     Points(u32, u32),
-    /// One of these; the first ones are the likeliest.
+    /// One of these; earlier ones are more likely.
     Answers(&'static [&'static str]),
-    /// A whole number between these two, given in hundreds, which is a text nevertheless.
+    /// A whole number between these two, given in hundreds, as a text.
     Hundreds(u32, u32),
     /// A street and a number.
     Address,
@@ -395,7 +395,7 @@ const GUT: &[Observation] = &[
     lab("40014-3", "Haemoglobin of the gut [found] in stool by an immune test", 0, 90, "ng/mL"),
 ];
 
-/// What is observed together at one encounter, and how often.
+/// The observations made together at one encounter, with their frequency.
 pub(super) const PANELS: &[(u32, &[&[Observation]])] = &[
     (25, &[LIFE_YEARS]),
     (18, &[SOCIAL]),
@@ -483,7 +483,7 @@ pub(super) const LAST_NAMES: &[&str] = &[
     "Zumwalde",
     "Brandt",
 ];
-/// City, county and zip code, which is not always known.
+/// City, county and zip code; the last may be unknown.
 pub(super) const CITIES: &[(&str, &str, &str)] = &[
     ("Anchor Bay", "Saltmarsh County", ""),
     ("Biscuit", "Harbour County", "02901"),

@@ -1,5 +1,5 @@
-//! The command as a whole, with doubles of the jobs and of Python: scripts that copy a result made beforehand.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files and stops where it fails")]
+//! The command as a whole, with doubles of the jobs and of Python: scripts that copy a prepared result.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test accesses files and may panic")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +13,7 @@ use parquet::arrow::ArrowWriter;
 use rstest::rstest;
 use tempfile::TempDir;
 
-/// A folder with tables, results, and programs that hand them out.
+/// A folder with tables, results, and programs that copy them.
 struct Bench {
     folder: TempDir,
 }
@@ -24,7 +24,7 @@ impl Bench {
         for table in ["patients", "encounters", "conditions", "observations"] {
             bench.write(&format!("data/{table}.csv"), "id\n1\n");
         }
-        // The job is told `--source DATA --target OUT ...`, the script `CASE DATA OUT ...`.
+        // The job's arguments are `--source DATA --target OUT ...`, the script's `CASE DATA OUT ...`.
         bench.program("jobs/sinusitis_study", r#"cp -r "$HERE/ours" "$4/sinusitis_study""#);
         let versions = r#"case "$1 $2" in
             *duckdb*--version) echo "DuckDB 0"; exit ;;
@@ -73,7 +73,7 @@ fn command(args: &[&str]) -> Command {
     command
 }
 
-/// What was printed, with what differs from run to run replaced.
+/// The output, with variable parts replaced.
 fn shown(printed: &[u8], folder: &Path) -> String {
     let text = String::from_utf8(printed.to_vec()).unwrap().replace(&folder.display().to_string(), "FOLDER");
     let numbers = text.split(' ').map(|word| match word.parse::<f64>() {
@@ -223,7 +223,7 @@ fn a_job_that_is_not_built_is_named_with_the_remedy() {
 fn what_a_process_took_is_its_own() {
     let folder = TempDir::new().unwrap();
     let log = folder.path().join("log.txt");
-    // Some memory, some processor time, some waiting, in a child of the program.
+    // Uses some memory, some processor time and some waiting, in a child of the program.
     let script = "sh -c 'x=$(head -c 40000000 /dev/zero | tr \"\\0\" x); sleep 0.3; echo ${#x}'";
     let output = command(&["measure", log.to_str().unwrap(), "--", "sh", "-c", script]).output().unwrap();
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

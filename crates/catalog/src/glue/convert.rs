@@ -8,7 +8,7 @@ use aws_sdk_glue::types::{
 };
 use hardtack_core::{Error, Location, Result};
 
-use crate::table::{Column, Database, Partition, StorageDescriptor, Table};
+use crate::table::{Column, Database, Partition, StorageDescriptor, TableDescription};
 
 use super::incomplete;
 
@@ -51,8 +51,8 @@ pub(super) fn version(found: &GlueTable) -> Option<String> {
     Some(format!("{}@{created}", found.version_id.as_ref()?))
 }
 
-pub(super) fn table_from(database: &str, found: GlueTable) -> Table {
-    Table {
+pub(super) fn table_from(database: &str, found: GlueTable) -> TableDescription {
+    TableDescription {
         version: version(&found),
         database: found.database_name.unwrap_or_else(|| database.to_owned()),
         name: found.name,
@@ -65,12 +65,12 @@ pub(super) fn table_from(database: &str, found: GlueTable) -> Table {
 }
 
 /// A table as Glue expects it, with those properties of the current table that hardtack does not model.
-pub(super) fn table_input(table: &Table, current: Option<GlueTable>) -> Result<TableInput> {
+pub(super) fn table_input(table: &TableDescription, current: Option<GlueTable>) -> Result<TableInput> {
     let mut input = TableInput::builder();
     let (mut storage, mut keys) = (None, None);
     if let Some(current) = current {
         if current.view_definition.is_some() {
-            return Err(Error::usage("a view in several dialects is changed where it was made")
+            return Err(Error::usage("a view in several dialects can only be changed where it was created")
                 .with("table", table.qualified_name()));
         }
         input = input

@@ -74,7 +74,7 @@ mod tests {
 
     use super::*;
     use crate::Comparison::{Eq, Gt, GtEq, Lt, NotEq};
-    use crate::{Column, Predicate, Table, TableFormat};
+    use crate::{Column, Predicate, TableDescription, TableFormat};
 
     fn expression(predicate: Predicate) -> Option<String> {
         let keys = [
@@ -86,7 +86,7 @@ mod tests {
             ("at", "timestamp"),
             ("two words", "string"),
         ];
-        let table = Table::new("lake", "sales", &TableFormat::Parquet, "s3://lake/sales")
+        let table = TableDescription::new("lake", "sales", &TableFormat::Parquet, "s3://lake/sales")
             .with_partition_keys(keys.map(|(name, data_type)| Column::foreign(name, data_type)));
         of(&predicate.bind(&table).unwrap())
     }

@@ -153,17 +153,17 @@ impl From<Failure> for Error {
         }
         let kind = failure.kind();
         let message = match (kind, failure.code.as_str()) {
-            (ErrorKind::NotFound, _) => "Glue does not find it",
-            (_, "AlreadyExistsException") => "it is there already with another content; update it instead",
+            (ErrorKind::NotFound, _) => "Glue cannot find it",
+            (_, "AlreadyExistsException") => "it already exists with different content; update it instead",
             (ErrorKind::Conflict, _) => {
                 "another writer changed it at the same time; read it again and repeat the change"
             }
-            (_, "ResourceNumberLimitExceededException") => "a quota of Glue is used up; ask AWS to raise it",
+            (_, "ResourceNumberLimitExceededException") => "a quota of Glue is exhausted; ask AWS to raise it",
             (_, "GlueEncryptionException") => "Glue cannot use the key that encrypts the catalog; check its policy",
             (ErrorKind::Usage, "") => "Glue is not configured; set AWS_REGION and credentials as for the AWS CLI",
-            (ErrorKind::Usage, _) if failure.is_about_input() => "Glue does not take what it was given",
-            (ErrorKind::Usage, _) => "Glue does not let this caller in; check credentials and permissions",
-            (ErrorKind::Unavailable, _) => "Glue does not answer as it should, after retries; try again later",
+            (ErrorKind::Usage, _) if failure.is_about_input() => "Glue rejected the input",
+            (ErrorKind::Usage, _) => "Glue denies access to this caller; check credentials and permissions",
+            (ErrorKind::Unavailable, _) => "Glue failed, even after retries; try again later",
             _ => "Glue failed",
         };
         let error = failure.conflict().map_or_else(|| Self::new(kind, message), |conflict| conflict.error(message));

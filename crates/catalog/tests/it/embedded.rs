@@ -9,8 +9,8 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use hardtack_catalog::conformance::Check;
 use hardtack_catalog::{
-    Catalog, CatalogExt, Column, Conflict, CountingCatalog, Database, EmbeddedCatalog, Predicate, Requests, Table,
-    TableFormat, conformance_tests,
+    Catalog, CatalogExt, Column, Conflict, CountingCatalog, Database, EmbeddedCatalog, Predicate, Requests,
+    TableDescription, TableFormat, conformance_tests,
 };
 use hardtack_core::ErrorKind;
 use rusqlite::Connection;
@@ -51,8 +51,8 @@ mod in_memory {
     conformance_tests!(in_memory);
 }
 
-fn numbers(name: &str) -> Table {
-    Table::new("lake", name, &TableFormat::Parquet, "s3://lake/numbers")
+fn numbers(name: &str) -> TableDescription {
+    TableDescription::new("lake", name, &TableFormat::Parquet, "s3://lake/numbers")
         .with_columns([Column::foreign("id", "bigint")])
         .with_partition_keys([Column::foreign("n", "int")])
 }
@@ -86,11 +86,11 @@ async fn files_of_others_are_refused() {
         error.chain().replace(&path.display().to_string(), "<file>")
     };
     std::fs::write(file.path(), "this is a text, and long enough to be told from an empty file".repeat(100)).unwrap();
-    insta::assert_snapshot!(refused(&file.path()).await, @"this file is no catalog; name another one with `--catalog embedded:PATH` (catalog: <file>): file is not a database: Error code 26: file is not a database");
+    insta::assert_snapshot!(refused(&file.path()).await, @"this file is not a catalog; name another one with `--catalog embedded:PATH` (catalog: <file>): file is not a database: Error code 26: file is not a database");
 
     let foreign = file.path().with_file_name("foreign.sqlite");
     Connection::open(&foreign).unwrap().execute_batch("create table t (a); pragma user_version = 1").unwrap();
-    insta::assert_snapshot!(refused(&foreign).await, @"this SQLite file is no catalog; name another one with `--catalog embedded:PATH` (catalog: <file>)");
+    insta::assert_snapshot!(refused(&foreign).await, @"this SQLite file is not a catalog; name another one with `--catalog embedded:PATH` (catalog: <file>)");
 
     let newer = file.path().with_file_name("newer.sqlite");
     EmbeddedCatalog::new(&newer).create_database(&Database::new("lake")).await.unwrap();

@@ -13,8 +13,8 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use futures::TryStreamExt;
 use hardtack_catalog::conformance::Check;
 use hardtack_catalog::{
-    Catalog, CatalogExt, Column, Comparison, Conflict, Database, GlueCatalog, Partition, Predicate, Table, TableFormat,
-    conformance_tests,
+    Catalog, CatalogExt, Column, Comparison, Conflict, Database, GlueCatalog, Partition, Predicate, TableDescription,
+    TableFormat, conformance_tests,
 };
 use hardtack_core::ErrorKind;
 use hardtack_test_support::containers;
@@ -48,8 +48,8 @@ conformance_tests!(on_moto, ignore = "needs Docker: cargo test --workspace --tes
 
 // --- what is asked -------------------------------------------------------------------------------------------------
 
-fn sales() -> Table {
-    Table::new("lake", "sales", &TableFormat::Parquet, "s3://lake/sales")
+fn sales() -> TableDescription {
+    TableDescription::new("lake", "sales", &TableFormat::Parquet, "s3://lake/sales")
         .with_columns([Column::foreign("id", "bigint")])
         .with_partition_keys([Column::foreign("year", "int")])
 }
@@ -190,11 +190,11 @@ async fn what_fails_of_a_batch_is_named() {
     let catalog = open(server.endpoint(), None);
     let error = catalog.update_partitions(&sales(), &years(10)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "a retry may help some of them");
-    insta::assert_snapshot!(error.chain(), @"2 of 10 partitions of `lake.sales` could not be updated; the others were (partitions: year=7, year=8): Glue does not answer as it should, after retries; try again later (partition: year=8): InternalServiceException: why");
+    insta::assert_snapshot!(error.chain(), @"2 of 10 partitions of `lake.sales` could not be updated; the others were (partitions: year=7, year=8): Glue failed, even after retries; try again later (partition: year=8): InternalServiceException: why");
     catalog.drop_partitions(&sales(), &values(&years(1))).await.unwrap();
     let error = catalog.add_partitions(&sales(), &years(150)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
-    insta::assert_snapshot!(error.chain(), @"Glue does not let this caller in; check credentials and permissions (table: lake.sales, way out: some of the 150 partitions may be added; do it again): AccessDeniedException: not you");
+    insta::assert_snapshot!(error.chain(), @"Glue denies access to this caller; check credentials and permissions (table: lake.sales, way out: some of the 150 partitions may be added; do it again): AccessDeniedException: not you");
 }
 
 #[tokio::test]
@@ -209,14 +209,14 @@ async fn throttled_requests_are_repeated_and_then_given_up() {
     assert_eq!(server.take().len(), 4);
     let error = catalog.get_table("lake", "sales").await.unwrap_err();
     assert_eq!((error.kind(), server.take().len()), (ErrorKind::Unavailable, 4));
-    insta::assert_snapshot!(error.chain(), @"Glue does not answer as it should, after retries; try again later (table: lake.sales): ThrottlingException: Rate exceeded");
+    insta::assert_snapshot!(error.chain(), @"Glue failed, even after retries; try again later (table: lake.sales): ThrottlingException: Rate exceeded");
 
     let error = open("http://127.0.0.1:1", None).list_databases().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.chain().contains("Connection refused"), "{}", error.chain());
 }
 
-/// A table as other tools leave it in Glue, with many properties that [`Table`] does not have.
+/// A table as other tools leave it in Glue, with many properties that [`TableDescription`] does not have.
 fn foreign() -> Value {
     json!({
         "Name": "sales", "DatabaseName": "lake", "Owner": "hadoop", "Retention": 7, "CreateTime": 1_700_000_000.5,

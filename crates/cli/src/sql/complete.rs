@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
-use hardtack_catalog::{CatalogOf, Table};
+use hardtack_catalog::{CatalogOf, TableDescription};
 use hardtack_core::{JobContext, Result};
 use tokio::runtime::Handle;
 
@@ -201,7 +201,7 @@ pub(super) struct CatalogNames {
 struct Known {
     since: Instant,
     databases: Option<Vec<String>>,
-    tables: HashMap<String, Vec<Table>>,
+    tables: HashMap<String, Vec<TableDescription>>,
 }
 
 /// For how long an answer is good.
@@ -220,7 +220,7 @@ impl CatalogNames {
         known
     }
 
-    fn tables_of<T>(&self, database: &str, take: impl FnOnce(&[Table]) -> T) -> T {
+    fn tables_of<T>(&self, database: &str, take: impl FnOnce(&[TableDescription]) -> T) -> T {
         let mut known = self.known();
         let tables = known
             .tables

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use hardtack_catalog::{Catalog, CatalogExt, Column, Database, EmbeddedCatalog, Table, TableFormat};
+use hardtack_catalog::{Catalog, CatalogExt, Column, Database, EmbeddedCatalog, TableDescription, TableFormat};
 use hardtack_core::Location;
 
 /// A folder with a lake, and the state with its catalog.
@@ -30,10 +30,10 @@ impl Lake {
         }
         let catalog = EmbeddedCatalog::open(&lake.at("state/catalog.sqlite")).unwrap();
         catalog.ensure_database(&Database::new("lake")).await.unwrap();
-        let authors = Table::new("lake", "authors", &TableFormat::Json, "lake/authors")
+        let authors = TableDescription::new("lake", "authors", &TableFormat::Json, "lake/authors")
             .with_columns([Column::foreign("id", "int"), Column::foreign("name", "string")]);
         let title = Column::foreign("title", "string").with_comment("of the first edition");
-        let books = Table::new("lake", "books", &TableFormat::Json, "lake/books")
+        let books = TableDescription::new("lake", "books", &TableFormat::Json, "lake/books")
             .with_description("Books worth reading")
             .with_columns([title, Column::foreign("author", "int"), Column::foreign("pages", "bigint")])
             .with_partition_keys([Column::foreign("year", "int")])
@@ -301,10 +301,10 @@ async fn what_cannot_be_planned_is_a_usage_error() {
     insta::assert_snapshot!(refused("select name + interval '1 day' from lake.authors"), @"hardtack: these types cannot be computed with (types: string + interval, way out: cast one side to the type of the other)");
     insta::assert_snapshot!(refused("insert into lake.authors values (3, 'x')"), @"hardtack: SQL only reads; tables are written by jobs: `ctx.save(table, rows)`");
     insta::assert_snapshot!(refused("copy (select 1) to 'x.csv'"), @"hardtack: `COPY` is not there; `--output FILE` writes the rows of a query to a file");
-    insta::assert_snapshot!(refused("drop table lake.authors"), @"hardtack: `lake.authors` is in the catalog, which SQL only reads (way out: a name without a database is good until this session ends)");
-    insta::assert_snapshot!(refused("create table lake.new as select 1 as a"), @"hardtack: `lake.new` is in the catalog, which SQL only reads (way out: a name without a database is good until this session ends)");
-    insta::assert_snapshot!(refused("create view lake.new as select 1 as a"), @"hardtack: `lake.new` is in the catalog, which SQL only reads (way out: a name without a database is good until this session ends)");
-    insta::assert_snapshot!(refused("create external table lake.new stored as csv location 'x.csv'"), @"hardtack: `lake.new` is in the catalog, which SQL only reads (way out: a name without a database is good until this session ends)");
+    insta::assert_snapshot!(refused("drop table lake.authors"), @"hardtack: `lake.authors` is in the catalog, which is read-only in SQL (way out: a name without a database is good until this session ends)");
+    insta::assert_snapshot!(refused("create table lake.new as select 1 as a"), @"hardtack: `lake.new` is in the catalog, which is read-only in SQL (way out: a name without a database is good until this session ends)");
+    insta::assert_snapshot!(refused("create view lake.new as select 1 as a"), @"hardtack: `lake.new` is in the catalog, which is read-only in SQL (way out: a name without a database is good until this session ends)");
+    insta::assert_snapshot!(refused("create external table lake.new stored as csv location 'x.csv'"), @"hardtack: `lake.new` is in the catalog, which is read-only in SQL (way out: a name without a database is good until this session ends)");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -98,7 +98,7 @@ fn files_become_tables() {
         1 partition without files: day=2026-07-01
     unchanged shop.customers  csv  /lake/customers
     problem at /lake/stock
-        the files are not of one format: 1 file of CSV (/lake/stock/a.csv), 1 file of no known format (/lake/stock/notes.txt); move those of another format, hide them by a leading `_`, or leave them out by --exclude
+        the files have several formats: 1 file of CSV (/lake/stock/a.csv), 1 file of no known format (/lake/stock/notes.txt); move those of another format, hide them by a leading `_`, or leave them out with --exclude
     2 tables: 0 created, 1 updated, 1 unchanged; 1 problem
     ");
     std::fs::remove_file(lake.join("lake/stock/notes.txt")).unwrap();

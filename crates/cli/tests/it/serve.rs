@@ -58,9 +58,9 @@ fn nobody_is_let_in_by_accident() {
         assert_eq!((done.status.code(), done.stdout.len()), (Some(2), 0));
         String::from_utf8(done.stderr).unwrap()
     };
-    insta::assert_snapshot!(refused(&["0.0.0.0:0"], None), @"hardtack: others than this machine can reach this address, so a password and TLS are needed (address: 0.0.0.0:0, way out: --password-file or HARDTACK_SERVE_PASSWORD, --tls-cert and --tls-key; or listen on 127.0.0.1)");
-    insta::assert_snapshot!(refused(&["0.0.0.0:0", "--password-file", "secret"], None), @"hardtack: others than this machine can reach this address, so TLS is needed (address: 0.0.0.0:0, way out: --password-file or HARDTACK_SERVE_PASSWORD, --tls-cert and --tls-key; or listen on 127.0.0.1)");
-    insta::assert_snapshot!(refused(&["0.0.0.0:0"], Some("sesame")), @"hardtack: others than this machine can reach this address, so TLS is needed (address: 0.0.0.0:0, way out: --password-file or HARDTACK_SERVE_PASSWORD, --tls-cert and --tls-key; or listen on 127.0.0.1)");
+    insta::assert_snapshot!(refused(&["0.0.0.0:0"], None), @"hardtack: other machines can reach this address, so a password and TLS are needed (address: 0.0.0.0:0, way out: --password-file or HARDTACK_SERVE_PASSWORD, --tls-cert and --tls-key; or listen on 127.0.0.1)");
+    insta::assert_snapshot!(refused(&["0.0.0.0:0", "--password-file", "secret"], None), @"hardtack: other machines can reach this address, so TLS is needed (address: 0.0.0.0:0, way out: --password-file or HARDTACK_SERVE_PASSWORD, --tls-cert and --tls-key; or listen on 127.0.0.1)");
+    insta::assert_snapshot!(refused(&["0.0.0.0:0"], Some("sesame")), @"hardtack: other machines can reach this address, so TLS is needed (address: 0.0.0.0:0, way out: --password-file or HARDTACK_SERVE_PASSWORD, --tls-cert and --tls-key; or listen on 127.0.0.1)");
     insta::assert_snapshot!(refused(&["127.0.0.1:0", "--password-file", "secret"], Some("sesame")), @"hardtack: both --password-file and HARDTACK_SERVE_PASSWORD are set; which one counts?");
     insta::assert_snapshot!(refused(&["127.0.0.1:0", "--password-file", "nope"], None), @"hardtack: no password (file: nope): No such file or directory (os error 2)");
     assert!(refused(&["127.0.0.1:0", "--tls-cert", "cert.pem"], None).contains("--tls-key"));
@@ -264,5 +264,5 @@ fn nobody_is_a_worker_by_accident() {
     let done = hardtack(folder.path(), &["127.0.0.1:0", "--worker"]).output().unwrap();
     assert_eq!(done.status.code(), Some(2));
     let said = String::from_utf8(done.stderr).unwrap();
-    assert!(said.contains("a worker is started by a server, and by nobody else"), "{said}");
+    assert!(said.contains("only a server can start a worker"), "{said}");
 }

@@ -22,7 +22,7 @@ use crate::{csv, json, typed};
 /// The values of the partition columns of a file.
 type Keys = Vec<(String, Option<String>)>;
 
-/// Folders with values that are mostly of one kind, for as many files.
+/// Folders with values mostly of one kind, one per file.
 fn folders() -> impl Strategy<Value = Vec<Keys>> {
     let key = (select(&["year", "day", "k", "Region", "a"][..]), theme());
     vec(key, 0..3).prop_flat_map(|mut keys| {
@@ -42,7 +42,7 @@ fn folders() -> impl Strategy<Value = Vec<Keys>> {
     })
 }
 
-/// As Hive escapes it.
+/// Escapes like Hive.
 fn escaped(text: &str) -> String {
     let escape = |c: char| match c {
         c if c.is_alphanumeric() || "-_. ,;+~$@()!&|<>".contains(c) => c.to_string(),
@@ -66,10 +66,10 @@ fn in_folders(files: Vec<File>, folders: &[Keys]) -> Vec<(File, Keys)> {
 }
 
 fn with_keys(row: WrittenRow, keys: &Keys) -> WrittenRow {
-    // Hive has one name for an empty text and for null.
+    // Hive has one name for an empty text and null.
     let value = |value: &Option<String>| value.clone().filter(|v| !v.is_empty() && v != "__HIVE_DEFAULT_PARTITION__");
     let of_folder = keys.iter().map(|(name, v)| (name.clone(), value(v).map_or(Written::Missing, Written::Folder)));
-    // A column that has the name of a key, but no value, hides nothing.
+    // A column named like a key, but without a value, hides nothing.
     let is_key = |name: &str| keys.iter().any(|(key, _)| key.to_lowercase() == name.to_lowercase());
     let is_null = |value: &Written| match value {
         Written::Json(json) => json.is_hollow(),
@@ -86,7 +86,7 @@ fn context() -> JobContext {
     ctx
 }
 
-/// All that a report says beside the tables.
+/// The notes and problems of a report.
 fn said(report: &CrawlReport) -> String {
     let problems = report.problems.iter().map(|problem| problem.message.clone());
     let notes = report.tables.iter().flat_map(|table| table.notes.clone());
@@ -103,14 +103,14 @@ async fn all_rows(ctx: &JobContext, report: &CrawlReport) -> Result<Vec<RecordBa
     Ok(batches)
 }
 
-/// Without the columns that are named in what is said.
+/// The rows without the columns that the report mentions.
 fn without(rows: &[WrittenRow], said: &str) -> Vec<WrittenRow> {
     let named = |name: &str| said.to_lowercase().contains(&format!("`{}`", name.to_lowercase()));
     rows.iter().map(|row| row.iter().filter(|(name, _)| !named(name)).cloned().collect()).collect()
 }
 
-/// Crawls, and holds all rows of all tables against what was written: as it is meant, or, if something is said, as it may
-/// be taken.
+/// Crawls, and compares all rows of all tables with what was written: as intended, or, if the report has notes, under a
+/// plausible interpretation.
 fn check(
     files: &[(File, Keys)],
     meant: &[Vec<WrittenRow>],
@@ -144,7 +144,7 @@ fn check(
         }
         let mut others = taken();
         others.push(meant.concat());
-        // A partition that does not fit is named, and holds up no other.
+        // A partition that does not fit is named, and does not block the others.
         let is_left_out = |file: &File| {
             let location = format!("{FOLDER}/{}", file.path);
             let places = report.problems.iter().map(|problem| problem.location.to_string()).filter(|at| at != FOLDER);
@@ -157,7 +157,7 @@ fn check(
     })?
 }
 
-/// Whether rows are the same but for the columns that are named in what is said.
+/// Whether rows are the same except for the columns that the report mentions.
 fn same_rows_named(rows: &[WrittenRow], batches: &[RecordBatch], said: &str) -> bool {
     let named = |name: &str| said.to_lowercase().contains(&format!("`{}`", name.to_lowercase()));
     let given: Vec<_> = hardtack_fuzz::targets::rows(batches)
@@ -168,7 +168,7 @@ fn same_rows_named(rows: &[WrittenRow], batches: &[RecordBatch], said: &str) -> 
     same_rows_by(&without(rows, said), &given, keeps).is_ok()
 }
 
-/// All the ways in which CSV files may be taken: with each delimiter, with a header and without.
+/// All interpretations of CSV files: with each delimiter, with and without a header.
 fn taken(files: &[(File, Keys)]) -> Vec<Vec<WrittenRow>> {
     let mut all = Vec::new();
     for delimiter in [',', ';', '\t', '|', '\u{1}'] {
@@ -212,7 +212,7 @@ fn csv_in_folders() {
         (style.delimiter, header, in_folders(tables.iter().enumerate().map(file).collect(), &folders))
     });
     try_cases("CSV, crawled", 192, 30, cases, |(delimiter, header, files)| {
-        // What is without a byte is no file for anybody.
+        // Empty files are ignored by everybody.
         let files: Vec<_> = files.iter().filter(|(file, _)| !file.bytes.is_empty()).cloned().collect();
         let rows =
             files.iter().map(|(file, keys)| rows_of(file, keys, *delimiter, *header)).collect::<Option<Vec<_>>>();

@@ -17,7 +17,7 @@ use crate::trial::{
     GivenRow, Outcome, WrittenRow, context, is_refusal, read, same_rows, same_rows_by, try_cases, within_time,
 };
 
-/// How the files of a set are written.
+/// The dialect of a set of files.
 #[derive(Debug, Clone, Copy)]
 pub struct Style {
     pub delimiter: char,
@@ -50,7 +50,7 @@ pub fn style() -> impl Strategy<Value = Style> {
         })
 }
 
-/// A table as it is before it is written.
+/// A table before it is written.
 #[derive(Debug, Clone)]
 pub struct Plain {
     pub header: Vec<String>,
@@ -111,7 +111,7 @@ fn files(style: Style, tables: &[Plain]) -> Vec<File> {
     tables.iter().enumerate().map(file).collect()
 }
 
-/// The rows of files with headers, as a naive reader sees them; nothing if it would refuse them.
+/// The rows of files with headers, by a naive reader; none if it refuses them.
 pub fn naive(files: &[File], delimiter: char) -> Option<Vec<WrittenRow>> {
     let rules = Rules { delimiter, quote: Some('"'), escape: None };
     let mut rows = Vec::new();
@@ -133,7 +133,7 @@ pub fn naive(files: &[File], delimiter: char) -> Option<Vec<WrittenRow>> {
     Some(rows)
 }
 
-/// A cell, which is missing if nothing is there.
+/// A cell; missing if it is empty and unquoted.
 pub fn written(cell: Cell) -> Written {
     match cell {
         Cell { text, quoted: false } if text.is_empty() => Written::Missing,
@@ -155,7 +155,7 @@ fn what_is_inferred_keeps_every_value() {
             put(&ctx, files).await;
             match read(&ctx, source(*style)).await {
                 Ok(batches) => same_rows(&wanted, &batches).map(|()| Outcome::Read),
-                // Well-formed files may be refused for one thing only.
+                // Well-formed files may only be refused for this reason.
                 Err(e) if e.message().contains("have no columns") => Ok(Outcome::Refused),
                 Err(e) => Err(format!("refused without need: {}", e.chain())),
             }
@@ -197,7 +197,7 @@ fn what_is_declared_is_what_is_written() {
     });
 }
 
-/// What the columns of a schema make of a row.
+/// The meanings of a row under the columns of a schema.
 pub fn meanings(row: &WrittenRow, schema: &Schema) -> Vec<Meaning> {
     let of = |field: &Arc<Field>| {
         let written =
@@ -207,7 +207,7 @@ pub fn meanings(row: &WrittenRow, schema: &Schema) -> Vec<Meaning> {
     schema.fields().iter().map(of).collect()
 }
 
-/// Holds what was given, or refused, against what it means.
+/// Judges a result or refusal by the meanings.
 pub fn judge(
     meanings: &[Vec<Meaning>],
     lacking: bool,
@@ -247,18 +247,18 @@ pub fn declared_type(theme: Theme) -> impl Strategy<Value = arrow::datatypes::Da
     prop_oneof![6 => select(own), 1 => select(scalar_types())]
 }
 
-/// Well-formed records that are refused all the same, because they contradict each other.
+/// Reasons to refuse well-formed records that contradict each other.
 const NO_TABLE: [&str; 7] = [
     "this is UTF-16",
     "more than once",
     "no columns",
     "the file is empty",
-    "the header once more",
+    "the record repeats the header",
     "seem to be separated by",
     "seems to have a header",
 ];
 
-/// Texts of the characters that matter: both readers refuse, or both see the same.
+/// Texts of significant characters: both readers refuse, or both return the same.
 #[test]
 fn what_is_odd_is_refused_or_read_alike() {
     let text = vec(

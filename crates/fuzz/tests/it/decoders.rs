@@ -1,4 +1,4 @@
-//! The targets of `cargo fuzz`, with the corpus and with what becomes of it when it is cut up and put together anew.
+//! The targets of `cargo fuzz`, with the corpus, and with the corpus cut up and joined.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -19,7 +19,7 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
     files.iter().map(|file| std::fs::read(file).unwrap()).collect()
 }
 
-/// What is done to an input.
+/// A mutation of an input.
 #[derive(Debug, Clone)]
 enum Change {
     Put(Index, Vec<u8>),
@@ -87,7 +87,7 @@ fn check(target: &str, run: fn(&[u8])) {
     });
 }
 
-/// Bytes that print as they would be written.
+/// Bytes that print as a Rust literal.
 #[derive(Clone)]
 struct Shown(Vec<u8>);
 

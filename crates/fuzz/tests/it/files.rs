@@ -1,4 +1,4 @@
-//! Files that are generated.
+//! Generated files.
 
 use std::fmt;
 
@@ -22,14 +22,14 @@ impl fmt::Debug for File {
     }
 }
 
-/// Where [`put`] puts files.
+/// The folder that [`put`] writes to.
 pub const FOLDER: &str = "memory:/t";
 
 /// Puts files into the memory store of a run.
 pub async fn put(ctx: &JobContext, files: &[File]) {
     let (store, _) = ctx.stores().open(&Location::from(FOLDER)).unwrap();
     for file in files {
-        // As the folder's name stands, escapes and all.
+        // The folder's name verbatim, including escapes.
         let path = object_store::path::Path::parse(format!("t/{}", file.path)).unwrap();
         store.objects.put(&path, file.bytes.clone().into()).await.unwrap();
     }

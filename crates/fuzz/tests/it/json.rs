@@ -17,7 +17,7 @@ use crate::files::{FOLDER, File, put};
 use crate::texts::{Theme, distinct, name, odd, text, theme};
 use crate::trial::{Outcome, WrittenRow, context, is_refusal, read, same_rows, try_cases, within_time};
 
-/// What a field mostly is.
+/// What the values of a field mostly are.
 #[derive(Debug, Clone)]
 enum Kind {
     /// Of a theme: numbers and booleans as such, or as strings.
@@ -36,7 +36,7 @@ fn kind() -> impl Strategy<Value = Kind> {
     })
 }
 
-/// A number as JSON has it; other texts are strings.
+/// A number if it is one in JSON; other texts are strings.
 fn token(text: String) -> Json {
     match naive_rows(&format!("{{\"x\":{text}}}")) {
         Ok(_) if text.starts_with(['-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']) => {
@@ -67,7 +67,7 @@ fn object(fields: &[(String, Kind)]) -> impl Strategy<Value = Json> + use<> {
     })
 }
 
-/// Something that a careful supplier does not write: a key twice, a key in another case, another kind of value.
+/// A mistake of a careless supplier: a duplicate key, a key in another case, a value of another kind.
 #[derive(Debug, Clone)]
 enum Slip {
     Twice,
@@ -188,7 +188,7 @@ fn written(files: &[(Rows, (Layout, bool, bool))]) -> Vec<File> {
     files.iter().enumerate().map(file).collect()
 }
 
-/// The rows of files; nothing if they are not JSON.
+/// The rows of files; none if they are not JSON.
 pub fn naive(files: &[File]) -> Option<Vec<Json>> {
     let mut all = Vec::new();
     for file in files {
@@ -275,9 +275,9 @@ fn what_is_declared_is_what_is_written() {
     });
     try_cases("JSON, declared", 384, 15, cases, |(schema, files)| {
         let wanted = naive(files).ok_or("the generator writes what cannot be read")?;
-        // A key twice, whether declared or not, may be refused.
+        // A duplicate key, declared or not, may be refused.
         let doubtful = wanted.iter().any(Json::has_key_twice);
-        // Names count as they are written; whether a name in another case is the column is not said.
+        // Names are matched exactly; it is unspecified whether a name in another case matches.
         let other_case = |name: &String| {
             let has = |f: &Arc<Field>| f.name() != name && f.name().to_lowercase() == name.to_lowercase();
             schema.fields().iter().any(has)
@@ -310,7 +310,7 @@ fn what_is_declared_is_what_is_written() {
     });
 }
 
-/// Texts of the characters that matter: both readers refuse, or both see the same.
+/// Texts of significant characters: both readers refuse, or both return the same.
 #[test]
 fn what_is_odd_is_refused_or_read_alike() {
     let whole = select(

@@ -1,11 +1,11 @@
-//! Generated files, as readers and naive readers see them.
+//! Generated files, read by our readers and by naive ones.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
     clippy::disallowed_macros,
     clippy::print_stdout,
     unreachable_pub,
-    reason = "tests stop where they fail, and say what they have tried; their modules are for themselves"
+    reason = "tests may panic and print; their modules are private"
 )]
 
 mod crawled;

@@ -1,4 +1,4 @@
-//! Texts that are values, nearly values, and none.
+//! Texts that are values, near misses, and neither.
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -233,7 +233,7 @@ const ODD_TEXTS: &[&str] = &[
     "__HIVE_DEFAULT_PARTITION__",
 ];
 
-/// Any text that has given somebody trouble.
+/// Any text that is known to cause trouble.
 pub fn odd() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => select(ODD_NUMBERS).prop_map(str::to_owned),
@@ -270,7 +270,7 @@ fn usual(theme: Theme) -> BoxedStrategy<String> {
     }
 }
 
-/// A text of a theme, or seldom another one.
+/// A text of a theme, or rarely another one.
 pub fn text(theme: Theme) -> impl Strategy<Value = String> {
     prop_oneof![12 => usual(theme), 1 => odd()]
 }
@@ -284,7 +284,7 @@ pub fn name() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Without those whose name is there before them, where case does not count.
+/// Removes fields whose names repeat an earlier one, ignoring case.
 pub fn distinct<T>(fields: Vec<(String, T)>) -> Vec<(String, T)> {
     let mut seen: Vec<String> = Vec::new();
     let mut fields = fields;

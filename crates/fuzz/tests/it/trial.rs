@@ -1,4 +1,4 @@
-//! Trying many cases, and what readers make of one.
+//! Runs many cases, and judges the readers' results.
 
 use std::fmt::Debug;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -15,20 +15,20 @@ use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
 
 /// A row as a file has it.
 pub type WrittenRow = Vec<(String, Written)>;
-/// A row as a reader gives it.
+/// A row as a reader returns it.
 pub type GivenRow = Vec<(String, Value)>;
 
-/// What has become of a case that is as it should be.
+/// The outcome of a case without a fault.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Outcome {
-    /// All rows were given back.
+    /// All rows were returned.
     Read,
     /// The whole was refused.
     Refused,
 }
 
-/// Tries so many cases; `PROPTEST_CASES` says how many in place of 256. At least the `readable` part of them, in percent, has to
-/// be read, so that nobody passes by refusing everything.
+/// Runs this many cases, scaled by `PROPTEST_CASES` / 256. At least `readable` percent of them have to be read, so that a
+/// reader cannot pass by refusing everything.
 pub fn try_cases<S: Strategy>(
     name: &str,
     cases: u32,
@@ -42,7 +42,7 @@ pub fn try_cases<S: Strategy>(
     let long = usual.cases != 256;
     let seed = match usual.rng_seed {
         RngSeed::Fixed(seed) => seed,
-        // What everybody tries after each change does not depend on luck.
+        // The default run must not depend on luck.
         RngSeed::Random if !long => 1,
         RngSeed::Random => RandomState::new().build_hasher().finish(),
     };
@@ -72,12 +72,12 @@ pub fn try_cases<S: Strategy>(
     assert!(read * 100 >= cases * readable, "{name}: too few cases are read: {read} of {cases}");
 }
 
-/// A run in which plans have one partition, with a memory store of its own.
+/// A context with its own memory store, whose plans have one partition.
 pub fn context() -> JobContext {
     JobContext::builder("fuzz").threads(1).build().unwrap()
 }
 
-/// What comes of it within ten seconds.
+/// The result, if it arrives within ten seconds.
 pub fn within_time<T>(work: impl Future<Output = T>) -> std::result::Result<T, String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let done = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(10), work).await });
@@ -90,7 +90,7 @@ pub async fn read(ctx: &JobContext, source: impl Source) -> Result<Vec<RecordBat
     Ok(source.load(&ctx.loading("a")).await?.collect().await?)
 }
 
-/// A refusal says where it is.
+/// Checks that a refusal names its place.
 pub fn is_refusal(error: &Error) -> std::result::Result<(), String> {
     let place = error.get("file").is_some() || error.get("location").is_some() || error.message().contains("memory:/");
     match error.kind() {
@@ -99,12 +99,12 @@ pub fn is_refusal(error: &Error) -> std::result::Result<(), String> {
     }
 }
 
-/// Whether each row that was given means one that was written, and each that was written was given.
+/// Checks that each returned row means a written one, and that each written row was returned.
 pub fn same_rows(written: &[WrittenRow], batches: &[RecordBatch]) -> std::result::Result<(), String> {
     same_rows_by(written, &rows(batches), |written, given| row_keeps(written, given))
 }
 
-/// [`same_rows`], where rows match as `keeps` says.
+/// [`same_rows`], with `keeps` as the comparison.
 pub fn same_rows_by<W: Debug>(
     written: &[W],
     given: &[GivenRow],

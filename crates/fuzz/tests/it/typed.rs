@@ -1,4 +1,4 @@
-//! Files with types: Parquet and Avro.
+//! Typed files: Parquet and Avro.
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ fn utc() -> Option<Arc<str>> {
     Some("UTC".into())
 }
 
-/// Types that may be beside each other in two files.
+/// Types that may occur together in two files.
 fn families(kind: Kind) -> Vec<Vec<DataType>> {
     use DataType as D;
     use TimeUnit::{Microsecond, Millisecond, Nanosecond, Second};
@@ -82,7 +82,7 @@ fn families(kind: Kind) -> Vec<Vec<DataType>> {
     families
 }
 
-/// A type, and another one that a later file may have in its place.
+/// A type, and another one that a later file may use instead.
 fn types(kind: Kind) -> impl Strategy<Value = (DataType, DataType)> {
     let scalar = select(families(kind)).prop_flat_map(|family| (select(family.clone()), select(family)));
     scalar.prop_recursive(2, 6, 2, move |inner| {
@@ -107,7 +107,7 @@ fn types(kind: Kind) -> impl Strategy<Value = (DataType, DataType)> {
     })
 }
 
-/// Names that the format has.
+/// Names that are valid in the format.
 fn names(kind: Kind) -> BoxedStrategy<String> {
     match kind {
         Kind::Parquet => name().boxed(),
@@ -127,7 +127,7 @@ fn map(of: DataType) -> DataType {
 const TEXTS: [&str; 12] =
     ["", "a", "1", "007", "1.50", "2024-01-31", "true", "\u{fc}\u{1f600}", "a,b\"c\n", "null", "\u{0}", " x "];
 
-/// Values of a type; a seed is a value that is often at the end of what is possible.
+/// Values of a type; seeds are often at the limits of the type.
 fn array(to: &DataType, seeds: &[Option<u64>]) -> ArrayRef {
     let ints = |least: i64, most: i64| -> Int64Array {
         let one = |seed: u64| match seed % 8 {
@@ -196,7 +196,7 @@ fn array(to: &DataType, seeds: &[Option<u64>]) -> ArrayRef {
                 2 => "1".to_owned(),
                 _ => (seed % 100_000).to_string(),
             };
-            // The digits, as they are without a point.
+            // The digits without a point.
             let values = seeds.iter().map(|seed| seed.map(one));
             match to {
                 DataType::Decimal128(p, s) => {
@@ -310,7 +310,7 @@ fn table(columns: Vec<(String, DataType)>) -> impl Strategy<Value = Table> {
     })
 }
 
-/// Tables that have columns in common, of the same types or of others; says whether all are the same.
+/// Tables with common columns, of the same or of different types; returns whether all types are the same.
 pub fn tables(kind: Kind) -> impl Strategy<Value = (bool, Vec<Table>)> {
     let columns = vec((names(kind), types(kind)), 1..4).prop_map(distinct);
     let same = prop_oneof![Just(true), Just(false)];
@@ -325,7 +325,7 @@ pub fn tables(kind: Kind) -> impl Strategy<Value = (bool, Vec<Table>)> {
     })
 }
 
-/// The bytes of a file; nothing if the writer does not write this.
+/// The bytes of a file; none if the writer does not support it.
 fn write(kind: Kind, table: &Table) -> Option<Vec<u8>> {
     match kind {
         Kind::Parquet => {
@@ -343,14 +343,14 @@ fn write(kind: Kind, table: &Table) -> Option<Vec<u8>> {
     }
 }
 
-/// Nothing if the writer does not write this.
+/// The files; none if the writer does not support them.
 pub fn files(kind: Kind, tables: &[Table]) -> Option<Vec<File>> {
     let suffix = if kind == Kind::Parquet { "parquet" } else { "avro" };
     let file = |(i, table)| Some(File { path: format!("{i}.{suffix}"), bytes: write(kind, table)? });
     tables.iter().enumerate().map(file).collect()
 }
 
-/// The rows of tables as they are before they are written.
+/// The rows of tables before they are written.
 pub fn written(tables: &[Table]) -> Vec<WrittenRow> {
     let typed = |row: Vec<(String, _)>| row.into_iter().map(|(name, value)| (name, Written::Typed(value))).collect();
     tables.iter().flat_map(|table| rows(std::slice::from_ref(&table.0))).map(typed).collect()

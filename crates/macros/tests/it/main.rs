@@ -1,5 +1,5 @@
 //! The compiler's errors for a wrong `schema!`.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files and stops where it fails")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test accesses files and may panic")]
 
 use std::fs;
 use std::path::Path;
@@ -58,7 +58,7 @@ fn a_schema_that_is_right_compiles() {
 )]
 #[case::no_number("price: decimal(39, 2)", "expected a precision of 1 to 38, found `39`", "39")]
 #[case::no_comma("id: bigint\nname: string", "expected `,`, found `name`", "name")]
-#[case::twice("id: int, ID: int", "expected a new name, `ID` is there already", "ID")]
+#[case::twice("id: int, ID: int", "expected a new name, `ID` is already used", "ID")]
 #[case::no_type("id: , name: string", "expected a type, found `,`", ",")]
 #[case::at_the_end("id: array<int", "expected `>`, found the end", "int")]
 fn a_schema_that_is_wrong_is_an_error_at_the_place(

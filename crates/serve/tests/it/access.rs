@@ -1,4 +1,4 @@
-//! Who is let in.
+//! Authentication and TLS.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ async fn a_password_is_checked() {
     assert!(served.config().connect(NoTls).await.is_err());
 }
 
-/// A client that goes on after it was refused.
+/// A client that continues after it was refused.
 #[tokio::test]
 async fn who_was_refused_is_not_answered() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -56,7 +56,7 @@ async fn who_was_refused_is_not_answered() {
     assert!(!String::from_utf8_lossy(&answer).contains("secret"));
 }
 
-/// A certificate for this machine, its key, and what trusts it.
+/// A certificate for this machine, its key, and a connector that trusts it.
 fn certificate(folder: &tempfile::TempDir) -> (TlsFiles, MakeRustlsConnect) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let put = |name: &str, text: String| -> PathBuf {
@@ -87,7 +87,7 @@ async fn with_tls_nobody_connects_without() {
     config.password("sésame");
     let refused = config.clone().ssl_mode(SslMode::Disable).connect(NoTls).await.err().unwrap();
     assert_eq!(said(&refused), "28000 TLS is required here: connect with sslmode=require");
-    // By name, as the certificate has it.
+    // By name, as in the certificate.
     let mut config = tokio_postgres::Config::new();
     config.host("localhost").hostaddr(served.address.ip()).port(served.address.port());
     config.user("hardtack").dbname("lake").password("sésame").ssl_mode(SslMode::Require);
@@ -97,9 +97,9 @@ async fn with_tls_nobody_connects_without() {
 }
 
 #[rstest]
-#[case::nothing(None, false, "others than this machine can reach this address, so a password and TLS are needed")]
-#[case::no_tls(Some("x"), false, "others than this machine can reach this address, so TLS is needed")]
-#[case::no_password(None, true, "others than this machine can reach this address, so a password is needed")]
+#[case::nothing(None, false, "other machines can reach this address, so a password and TLS are needed")]
+#[case::no_tls(Some("x"), false, "other machines can reach this address, so TLS is needed")]
+#[case::no_password(None, true, "other machines can reach this address, so a password is needed")]
 #[tokio::test]
 async fn nobody_else_is_let_in_by_accident(#[case] password: Option<&str>, #[case] tls: bool, #[case] why: &str) {
     let folder = tempfile::tempdir().unwrap();
@@ -117,10 +117,10 @@ async fn nobody_else_is_let_in_by_accident(#[case] password: Option<&str>, #[cas
 async fn what_cannot_work_is_said() {
     let ctx = JobContext::builder("serve").build().unwrap();
     let refused = async |options: ServeOptions| Server::bind(&ctx, options).await.unwrap_err().to_string();
-    assert_snapshot!(refused(ServeOptions { address: "nonsense".to_owned(), ..options() }).await, @"this address cannot be listened on; wanted is one such as `127.0.0.1:5432` (address: nonsense)");
+    assert_snapshot!(refused(ServeOptions { address: "nonsense".to_owned(), ..options() }).await, @"cannot listen on this address; expected one such as `127.0.0.1:5432` (address: nonsense)");
     assert_snapshot!(refused(ServeOptions { password: Some(String::new()), ..options() }).await, @"the password is empty");
     let missing = TlsFiles { certificate: "/nope.pem".into(), key: "/nope.pem".into() };
-    assert_snapshot!(refused(ServeOptions { tls: Some(missing), ..options() }).await, @"a certificate in PEM is wanted (file: /nope.pem)");
+    assert_snapshot!(refused(ServeOptions { tls: Some(missing), ..options() }).await, @"expected a certificate in PEM format (file: /nope.pem)");
     assert_snapshot!(refused(options()).await, @"a table is named, but this context has no catalog (way out: give it one: `.extension(Arc::new(CatalogHandle::new(catalog)))`)");
     let taken = Served::new().await;
     let again = ServeOptions { address: taken.address.to_string(), ..options() };

@@ -1,4 +1,4 @@
-//! What a driver gets.
+//! Serving drivers.
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use hardtack_catalog::Catalog;
@@ -18,7 +18,7 @@ async fn queries_have_answers() {
     1922 | Jacob's Room | null
     1922 | Ulysses | 730
     ");
-    // The database that was connected to needs no name.
+    // Tables of the connected database need no qualifier.
     assert_snapshot!(texts(&client, "select count(*) from books where year > 1900").await, @"2");
     assert_snapshot!(texts(&client, "select 1; select 'a' as b; ").await, @"
     1
@@ -64,7 +64,7 @@ async fn every_type_comes_prepared_and_binary() {
     assert!(client.query(&statement, &[&8_i32, &"M%"]).await.unwrap().is_empty());
 }
 
-/// As drivers send them: in order also when there are more than nine, and to the last digit.
+/// As drivers send them: in order even if there are more than nine, and exact to the last digit.
 #[tokio::test]
 async fn parameters_are_what_was_sent() {
     let served = Served::new().await;
@@ -98,7 +98,7 @@ async fn parameters_are_what_was_sent() {
     assert_eq!(none.get::<_, Option<Decimal>>(0), None);
 }
 
-/// A value that is asked for by nothing but its type.
+/// Selects a parameter with nothing but its type.
 async fn back<T>(client: &Client, of: Type, value: T)
 where
     T: ToSql + FromSqlOwned + PartialEq + std::fmt::Debug + Sync,
@@ -134,16 +134,16 @@ async fn parameters_come_back_as_values_of_the_types_that_they_were_declared_wit
     back(&client, Type::TIMESTAMPTZ, "2024-02-29T08:30:00Z".parse::<DateTime<Utc>>().unwrap()).await;
     back(&client, Type::INT8_ARRAY, vec![Some(1_i64), None]).await;
     back(&client, Type::TEXT_ARRAY, vec!["a".to_owned()]).await;
-    // Of no type, it is a text.
+    // Without a type, it is a text.
     let statement = client.prepare("select $1").await.unwrap();
     assert_eq!((statement.params(), statement.columns()[0].type_()), (&[Type::TEXT][..], &Type::TEXT));
     assert_eq!(client.query_one(&statement, &[&"x"]).await.unwrap().get::<_, &str>(0), "x");
-    // Where it is compared with another, a type is no more than that.
+    // In a comparison, the declared type is cast to the other one.
     let statement = client.prepare_typed("select title from books where pages = $1", &[Type::INT8]).await.unwrap();
     assert_eq!(client.query_one(&statement, &[&474_i64]).await.unwrap().get::<_, &str>(0), "Emma");
 }
 
-/// What drivers for Java ask when they are asked for keys and indexes: there are none.
+/// The queries of Java drivers for keys and indexes: there are none.
 #[tokio::test]
 async fn keys_and_indexes_can_be_asked_for() {
     let served = Served::new().await;
@@ -169,7 +169,7 @@ async fn keys_and_indexes_can_be_asked_for() {
     assert_snapshot!(texts(&client, setting).await, @"32");
 }
 
-/// A cursor, which drivers use where they are told how many rows to fetch at a time.
+/// A cursor, which drivers use if the fetch size is set.
 #[tokio::test]
 async fn rows_are_fetched_some_at_a_time() {
     let served = Served::new().await;
@@ -217,15 +217,15 @@ async fn tables_are_read_and_nothing_else() {
         assert!(simple.starts_with("25006 cannot execute "), "{statement}: {simple}");
         assert_eq!(prepared, Some(simple), "{statement}");
     }
-    assert_snapshot!(texts(&client, "insert into lake.books values ('x', 1, 2000)").await, @"25006 cannot execute INSERT in a read-only transaction: tables are only read here");
+    assert_snapshot!(texts(&client, "insert into lake.books values ('x', 1, 2000)").await, @"25006 cannot execute INSERT in a read-only transaction: tables are read-only here");
     for set in ["set datafusion.runtime.memory_limit = '8G'", "set \"DataFusion.runtime.memory_limit\" to '8G'"] {
         let denied = "42501 permission denied to set parameter \"datafusion.runtime.memory_limit\"";
         assert_eq!(texts(&client, set).await, denied, "{set}");
         assert_eq!(client.prepare(set).await.err().map(|e| said(&e)).as_deref(), Some(denied), "{set}");
         assert_eq!(texts(&client, &format!("select 1; {set}")).await, denied, "{set}");
     }
-    assert_snapshot!(texts(&client, "explain set datafusion.runtime.memory_limit = '8G'").await, @"25006 cannot execute EXPLAIN SET in a read-only transaction: tables are only read here");
-    // The connection is as good as before.
+    assert_snapshot!(texts(&client, "explain set datafusion.runtime.memory_limit = '8G'").await, @"25006 cannot execute EXPLAIN SET in a read-only transaction: tables are read-only here");
+    // The connection is still usable.
     assert_snapshot!(texts(&client, "set extra_float_digits = 3; discard all; reset all; select 1").await, @"1");
 }
 
@@ -294,7 +294,7 @@ async fn clients_find_what_there_is() {
     ");
 }
 
-/// What DBeaver asks when it connects.
+/// The queries of DBeaver when it connects.
 #[tokio::test]
 async fn dbeaver_starts() {
     let served = Served::new().await;

@@ -1,4 +1,4 @@
-//! What is too much, and how it is stopped.
+//! Limits, and how statements are stopped.
 
 use std::time::{Duration, Instant};
 
@@ -9,8 +9,8 @@ use tokio_postgres::NoTls;
 
 use crate::served::{Served, options, said, texts};
 
-/// A query without end, as far as a test is concerned. It holds one batch at a time: one that gathers rows could reach
-/// the limit of memory before the limit that a test is about.
+/// A practically endless query. It holds one batch at a time: one that collects rows could reach the memory limit
+/// before the limit under test.
 const LONG: &str = "select count(*) from generate_series(1, 1000000000000000) a where a.value < 0";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -21,14 +21,14 @@ async fn statements_that_take_too_long_are_cancelled() {
     let start = Instant::now();
     assert_snapshot!(texts(&client, LONG).await, @"57014 canceling statement due to statement timeout");
     assert_eq!(said(&client.query(LONG, &[]).await.unwrap_err()), "57014 canceling statement due to statement timeout");
-    // Nobody can ask for more.
+    // A client cannot ask for more.
     assert_eq!(texts(&client, "set statement_timeout = '1h'").await, "");
     assert!(texts(&client, LONG).await.starts_with("57014"));
     assert!(start.elapsed() < Duration::from_secs(10));
     assert_eq!(texts(&client, "select 1").await, "1");
 }
 
-/// What is deep is answered; what is deeper than a server can bear is refused, and the server is still there.
+/// Deep statements are executed; those that are too deep are refused, and the server survives.
 #[rstest]
 #[case::parentheses("(", 24, ")")]
 #[case::calls("abs(", 10, ")")]
@@ -65,7 +65,7 @@ async fn a_client_may_ask_for_less(#[case] less: &str) {
     assert!(takes().await < Duration::from_secs(2));
     assert_eq!(texts(&client, "reset statement_timeout").await, "");
     assert!(takes().await >= Duration::from_secs(3));
-    // As drivers send it.
+    // As drivers send it:
     client.execute(less, &[]).await.unwrap();
     assert!(takes().await < Duration::from_secs(2));
 }
@@ -84,12 +84,12 @@ async fn a_client_can_cancel() {
     assert_eq!(texts(&client, "select 1").await, "1");
 }
 
-/// One thread for the server's network and for the client: a query that kept it busy would be noticed.
+/// One thread for the server's network and for the client, so that a query that keeps it busy is noticed.
 #[tokio::test]
 async fn queries_do_not_keep_the_network_waiting() {
     let served = Served::new().await;
     let client = served.client().await;
-    // A second for each batch, in which its thread does nothing else.
+    // Each batch takes a second without yielding.
     let busy = "select count(sha512(repeat(a.value::varchar, 300))) from generate_series(1000, 1000000000) a";
     let start = Instant::now();
     let cancel = async {
@@ -106,7 +106,7 @@ async fn queries_do_not_keep_the_network_waiting() {
 async fn a_query_that_needs_too_much_memory_is_refused_and_others_go_on() {
     let served = Served::with(ServeOptions { memory_limit: 1 << 20, ..options() }).await;
     let (client, other) = (served.client().await, served.client().await);
-    // What has to be held as a whole cannot spill.
+    // This has to be held as a whole and cannot spill.
     let large =
         "select length(string_agg(cast(value as varchar) || repeat('x', 1000), ',')) from generate_series(1, 100000)";
     let said = texts(&client, large).await;
@@ -125,7 +125,7 @@ async fn what_a_client_has_asked_for_stops_when_it_goes() {
     assert_eq!(said(&full), "53300 sorry, too many clients already");
     connection.abort();
     query.abort();
-    // Its place is free again, so its query has ended.
+    // Its slot is free again, so its query has ended.
     for _ in 0..100 {
         if let Ok((client, connection)) = served.config().connect(NoTls).await {
             tokio::spawn(connection);

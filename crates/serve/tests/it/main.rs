@@ -6,7 +6,7 @@
     clippy::disallowed_macros,
     clippy::print_stderr,
     unreachable_pub,
-    reason = "tests look at files, and stop where they fail; their modules are for themselves"
+    reason = "tests access files and may panic; their modules are private"
 )]
 
 mod access;

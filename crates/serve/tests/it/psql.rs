@@ -7,7 +7,7 @@ use tokio::process::Command;
 
 use crate::served::Served;
 
-/// What psql prints, or nothing where there is none.
+/// The output of psql, or none if it is not installed.
 async fn psql(served: &Served, commands: &[&str]) -> Option<String> {
     let url = format!("postgresql://hardtack@{}/lake?sslmode=prefer", served.address);
     let mut command = Command::new("psql");
@@ -47,7 +47,7 @@ async fn psql_queries() {
        1
     (1 row)
 
-    ERROR:  cannot execute DELETE in a read-only transaction: tables are only read here
+    ERROR:  cannot execute DELETE in a read-only transaction: tables are read-only here
     ");
 }
 

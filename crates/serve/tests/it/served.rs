@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hardtack_catalog::{Catalog, CatalogExt, CatalogHandle, Column, Database, EmbeddedCatalog, Table, TableFormat};
+use hardtack_catalog::{
+    Catalog, CatalogExt, CatalogHandle, Column, Database, EmbeddedCatalog, TableDescription, TableFormat,
+};
 use hardtack_core::{JobContext, Result};
 use hardtack_serve::{ServeOptions, Server};
 use hardtack_test_support::TempLake;
@@ -20,7 +22,7 @@ pub struct Served {
     pub running: JoinHandle<Result<()>>,
 }
 
-/// Listens on a free port of this machine.
+/// Options to listen on a free local port.
 pub fn options() -> ServeOptions {
     ServeOptions { address: "127.0.0.1:0".to_owned(), ..ServeOptions::default() }
 }
@@ -54,13 +56,13 @@ impl Served {
         lake.write("books/year=1815/a.jsonl", r#"{"title": "Emma", "pages": 474}"#);
         lake.write("books/year=1922/a.jsonl", r#"{"title": "Ulysses", "pages": 730} {"title": "Jacob's Room"}"#);
         lake.write("all/a.jsonl", ROW);
-        let books = Table::new("lake", "books", &TableFormat::Json, lake.at("books"))
+        let books = TableDescription::new("lake", "books", &TableFormat::Json, lake.at("books"))
             .with_columns([Column::foreign("title", "string"), Column::foreign("pages", "int")])
             .with_partition_keys([Column::foreign("year", "int")]);
         catalog.create_table(&books).await.unwrap();
         let partition = |year: &str| books.partition([year], lake.at(&format!("books/year={year}")));
         catalog.add_partitions(&books, &[partition("1815"), partition("1922")]).await.unwrap();
-        let all = Table::new("lake", "all", &TableFormat::Json, lake.at("all"))
+        let all = TableDescription::new("lake", "all", &TableFormat::Json, lake.at("all"))
             .with_columns(TYPES.map(|(name, of)| Column::foreign(name, of)));
         catalog.create_table(&all).await.unwrap();
         let handle = CatalogHandle::new(catalog.clone());
@@ -97,7 +99,7 @@ pub fn said(error: &tokio_postgres::Error) -> String {
     }
 }
 
-/// The rows of a query as texts, or why there are none.
+/// The rows of a query as texts, or the error.
 pub async fn texts(client: &Client, query: &str) -> String {
     use tokio_postgres::SimpleQueryMessage::Row;
     let messages = match client.simple_query(query).await {

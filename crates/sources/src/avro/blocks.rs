@@ -1,8 +1,8 @@
 //! The blocks of an Avro object container file.
 //!
-//! They are cut here, and the reader of arrow-avro (58) sees one of them at a time, because it trusts what they say of
-//! themselves: it takes a block that is cut off for the end of the file, and goes round for ever in one that holds more than
-//! the rows that it says it has.
+//! They are split here, and the reader of arrow-avro (58) gets one at a time, because it trusts their headers: it takes
+//! a truncated block for the end of the file, and loops for ever in a block with more data than the stated number of
+//! rows.
 
 use std::io::{BufRead, Error, ErrorKind, Read};
 
@@ -12,27 +12,27 @@ use arrow::error::ArrowError;
 use arrow_avro::compression::CompressionCodec;
 use arrow_avro::reader::ReaderBuilder;
 
-/// What every block of a file ends with.
+/// The marker at the end of every block of a file.
 pub(super) type Marker = [u8; 16];
 
-/// Blocks are decoded together up to this size: a reader is made each time, and reads the schema anew.
+/// Blocks are decoded together up to this size, because each call creates a reader, which parses the schema again.
 const TOGETHER_BYTES: usize = 256 << 10;
 
-/// More rows than that are in no block: arrow counts no more in an array.
+/// The maximum number of rows in a block: Arrow's limit for an array.
 const MAX_ROWS: i64 = i32::MAX as i64;
 
-/// What is wrong with a block.
+/// An error in a block.
 #[derive(Debug)]
-pub(super) enum Wrong {
-    /// It is not what a block should be.
+pub(super) enum BlockError {
+    /// The block is malformed.
     Block(String),
-    /// It cannot be read, from where it is.
+    /// The block cannot be read.
     Io(Error),
-    /// Its rows cannot be decoded.
+    /// The rows of the block cannot be decoded.
     Rows(ArrowError),
 }
 
-/// Rows, as they are stored.
+/// Encoded rows.
 #[derive(Debug, Default, PartialEq)]
 struct Block {
     rows: usize,
@@ -42,29 +42,29 @@ struct Block {
 /// The rows of a file, block by block.
 pub(super) struct Blocks<R> {
     bytes: R,
-    /// What every block of the file ends with.
+    /// The marker at the end of every block of the file.
     marker: Marker,
     codec: Option<CompressionCodec>,
-    /// The header of a file with blocks that are not compressed and end with [`MARKER`].
+    /// The header of a file with uncompressed blocks that end with [`MARKER`].
     header: Vec<u8>,
     /// The columns that are decoded.
     columns: Vec<usize>,
-    /// Rows that are decoded together, at most, unless a block has more.
+    /// The maximum number of rows decoded together, unless a block has more.
     batch_size: usize,
-    /// What was read, and has no room in the present batch.
+    /// A block that was read, but does not fit into the current batch.
     next: Option<Block>,
 }
 
 impl<R: BufRead> Blocks<R> {
-    /// The blocks of a file with this schema. `bytes` are those that follow the file's header.
+    /// The blocks of a file with this schema. `bytes` follow the file's header.
     pub(super) fn new(schema: &[u8], marker: Marker, codec: Option<CompressionCodec>, bytes: R) -> Self {
         Self { bytes, marker, codec, header: header(schema), columns: Vec::new(), batch_size: 8192, next: None }
     }
 
-    /// What the reader makes of the schema.
+    /// The Arrow schema according to the reader.
     ///
     /// # Errors
-    /// If it does not know such a type.
+    /// If it does not support a type.
     pub(super) fn schema(&self) -> Result<SchemaRef, ArrowError> {
         Ok(ReaderBuilder::new().build(self.header.as_slice())?.schema())
     }
@@ -77,40 +77,40 @@ impl<R: BufRead> Blocks<R> {
         Self { batch_size, ..self }
     }
 
-    /// Reads a block, if there is one more.
-    fn read(&mut self) -> Result<Option<Block>, Wrong> {
-        if self.bytes.fill_buf().map_err(Wrong::Io)?.is_empty() {
+    /// Reads the next block, if there is one.
+    fn read(&mut self) -> Result<Option<Block>, BlockError> {
+        if self.bytes.fill_buf().map_err(BlockError::Io)?.is_empty() {
             return Ok(None);
         }
         let rows = self.long()?;
         let size = self.long()?;
         if !(0..=MAX_ROWS).contains(&rows) {
-            return Err(Wrong::Block(format!("a block says that it has {rows} rows")));
+            return Err(BlockError::Block(format!("a block claims to have {rows} rows")));
         }
         let Ok(size) = u64::try_from(size) else {
-            return Err(Wrong::Block(format!("a block says that it has {size} bytes")));
+            return Err(BlockError::Block(format!("a block claims to have {size} bytes")));
         };
         let mut data = Vec::new();
-        // No more memory than there are bytes, whatever the block says.
-        let read = (&mut self.bytes).take(size).read_to_end(&mut data).map_err(Wrong::Io)?;
+        // Allocates no more memory than there are bytes, whatever the block's header says.
+        let read = (&mut self.bytes).take(size).read_to_end(&mut data).map_err(BlockError::Io)?;
         if (read as u64) < size {
             return Err(ends_early(ErrorKind::UnexpectedEof.into()));
         }
         let mut marker = Marker::default();
         self.bytes.read_exact(&mut marker).map_err(ends_early)?;
         if marker != self.marker {
-            return Err(Wrong::Block("a block does not end with the marker of the file".to_owned()));
+            return Err(BlockError::Block("a block does not end with the marker of the file".to_owned()));
         }
         let data = match self.codec {
             None => data,
             Some(codec) => decompressed(codec, &data)
-                .map_err(|e| Wrong::Block(format!("a block cannot be decompressed ({codec:?}): {e}")))?,
+                .map_err(|e| BlockError::Block(format!("a block cannot be decompressed ({codec:?}): {e}")))?,
         };
         Ok(Some(Block { rows: rows as usize, data }))
     }
 
-    /// A number in Avro's encoding: seven bits in a byte, the lowest first, and the sign in the lowest of all.
-    fn long(&mut self) -> Result<i64, Wrong> {
+    /// A number in Avro's encoding: seven bits per byte, lowest first, with the sign in the lowest bit.
+    fn long(&mut self) -> Result<i64, BlockError> {
         let mut number = 0_u64;
         for shift in (0..64).step_by(7) {
             let mut byte = [0];
@@ -120,11 +120,11 @@ impl<R: BufRead> Blocks<R> {
                 return Ok((number >> 1) as i64 ^ -((number & 1) as i64));
             }
         }
-        Err(Wrong::Block("a block begins with a number of more than 64 bits".to_owned()))
+        Err(BlockError::Block("a block begins with a number of more than 64 bits".to_owned()))
     }
 
-    /// What is decoded next: a block, or several that are small.
-    fn together(&mut self) -> Result<Option<Block>, Wrong> {
+    /// The next input of the decoder: a block, or several small ones.
+    fn together(&mut self) -> Result<Option<Block>, BlockError> {
         let first = match self.next.take() {
             Some(block) => Some(block),
             None => self.read()?,
@@ -148,21 +148,21 @@ impl<R: BufRead> Blocks<R> {
 
     /// The rows of a block.
     ///
-    /// The reader is told of as many rows as it wants and stops when a batch is full, which it is with the rows that the block
-    /// says it has. What is left over in the block then would be a row more, and is found when the reader is asked for one.
-    fn decode(&self, block: &Block) -> Result<RecordBatch, Wrong> {
+    /// The reader's batch size is the number of rows that the block states, so it stops there. Data left over in the
+    /// block would be a further row, and is detected by asking the reader for one more.
+    fn decode(&self, block: &Block) -> Result<RecordBatch, BlockError> {
         let mut frame = ENDLESS.to_vec();
         put_long(block.data.len() as i64, &mut frame);
         let bytes = self.header.chain(frame.as_slice()).chain(block.data.as_slice()).chain(MARKER.as_slice());
         let builder = ReaderBuilder::new().with_projection(self.columns.clone()).with_batch_size(block.rows.max(1));
-        let mut reader = builder.build(bytes).map_err(Wrong::Rows)?;
+        let mut reader = builder.build(bytes).map_err(BlockError::Rows)?;
         let schema = reader.schema();
-        let batch = match (reader.next().transpose().map_err(Wrong::Rows)?, block.rows) {
-            // Rows of nothing but nulls take no bytes.
+        let batch = match (reader.next().transpose().map_err(BlockError::Rows)?, block.rows) {
+            // Rows that consist of nulls take no bytes.
             (None, rows) => {
                 let columns = schema.fields().iter().map(|field| new_null_array(field.data_type(), rows)).collect();
                 let options = RecordBatchOptions::new().with_row_count(Some(rows));
-                return RecordBatch::try_new_with_options(schema, columns, &options).map_err(Wrong::Rows);
+                return RecordBatch::try_new_with_options(schema, columns, &options).map_err(BlockError::Rows);
             }
             (Some(batch), rows) if batch.num_rows() == rows && rows > 0 => batch,
             (Some(_), rows) => return Err(surplus(rows)),
@@ -175,7 +175,7 @@ impl<R: BufRead> Blocks<R> {
 }
 
 impl<R: BufRead> Iterator for Blocks<R> {
-    type Item = Result<RecordBatch, Wrong>;
+    type Item = Result<RecordBatch, BlockError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let block = self.together().transpose()?;
@@ -183,10 +183,10 @@ impl<R: BufRead> Iterator for Blocks<R> {
     }
 }
 
-/// What the blocks end with that the reader sees.
+/// The end marker of the blocks passed to the reader.
 const MARKER: Marker = [0; 16];
 
-/// A header with this schema: a map of one entry, as there is no codec.
+/// A header with this schema: a map with one entry, because there is no codec.
 fn header(schema: &[u8]) -> Vec<u8> {
     let mut header = b"Obj\x01".to_vec();
     put_long(1, &mut header);
@@ -199,7 +199,7 @@ fn header(schema: &[u8]) -> Vec<u8> {
     header
 }
 
-/// The bytes of a block that was compressed.
+/// Decompresses the bytes of a block.
 fn decompressed(codec: CompressionCodec, bytes: &[u8]) -> Result<Vec<u8>, Error> {
     fn all(mut from: impl Read) -> Result<Vec<u8>, Error> {
         let mut all = Vec::new();
@@ -212,7 +212,7 @@ fn decompressed(codec: CompressionCodec, bytes: &[u8]) -> Result<Vec<u8>, Error>
             let (bytes, sum) = bytes.split_last_chunk::<4>().ok_or(ErrorKind::UnexpectedEof)?;
             let all = snap::raw::Decoder::new().decompress_vec(bytes).map_err(Error::other)?;
             if crc32fast::hash(&all) != u32::from_be_bytes(*sum) {
-                return Err(Error::other("its checksum is another"));
+                return Err(Error::other("its checksum does not match"));
             }
             Ok(all)
         }
@@ -234,13 +234,13 @@ fn put_long(number: i64, to: &mut Vec<u8>) {
     to.push(rest as u8);
 }
 
-fn surplus(rows: usize) -> Wrong {
-    Wrong::Block(format!("a block holds more than the {rows} rows that it says it has"))
+fn surplus(rows: usize) -> BlockError {
+    BlockError::Block(format!("a block holds more than the {rows} rows that it claims"))
 }
 
-fn ends_early(error: Error) -> Wrong {
+fn ends_early(error: Error) -> BlockError {
     match error.kind() {
-        ErrorKind::UnexpectedEof => Wrong::Block("it ends inside of a block".to_owned()),
-        _ => Wrong::Io(error),
+        ErrorKind::UnexpectedEof => BlockError::Block("it ends within a block".to_owned()),
+        _ => BlockError::Io(error),
     }
 }

@@ -19,12 +19,12 @@ use hardtack_catalog::types::{Policy, Union};
 use hardtack_core::{Error, Result};
 use tokio_util::io::SyncIoBridge;
 
-use self::blocks::{Blocks, Wrong};
+use self::blocks::{BlockError, Blocks};
 use crate::convert::{check, convert_column, whole_microseconds};
 use crate::files::{Files, Format, Inferred, Planned};
 use crate::infer::{DECLARE, DECLARE_NESTED, infer_each};
 use crate::input::{Bytes, SourceFile};
-use crate::scan::{Batches, Origin, ReadRows, RowSource, Want, in_file};
+use crate::scan::{Batches, Origin, ReadRequest, ReadRows, RowSource, in_file};
 use crate::spelling::Spelling;
 
 /// The Avro format: see [`AvroFiles`].
@@ -40,7 +40,7 @@ pub struct Avro;
 /// ```
 ///
 /// Schemas are declared or inferred, and columns converted, as for [`ParquetFiles`](crate::ParquetFiles): the schema in
-/// the header of every file is looked at, and files are united by the names of their columns.
+/// the header of every file is read, and files are united by column name.
 pub type AvroFiles = Files<Avro>;
 
 #[async_trait]
@@ -55,7 +55,7 @@ impl Format for Avro {
     }
 
     async fn column(&self, file: SourceFile, column: &Field) -> Result<Batches> {
-        AvroRows { caseless: true, truncates: false }.read(file, Want::column(column.clone())).await
+        AvroRows { caseless: true, truncates: false }.read(file, ReadRequest::column(column.clone())).await
     }
 
     fn plan(&self, table: TableSchema, origin: Origin, _planned: &Planned) -> Result<Arc<dyn FileSource>> {
@@ -71,9 +71,9 @@ pub(crate) async fn header(file: SourceFile) -> Result<SchemaRef> {
 /// Reads the rows of Avro files.
 #[derive(Debug, Default)]
 pub(crate) struct AvroRows {
-    /// Whether the case of names does not matter.
+    /// Whether names match in any case.
     pub(crate) caseless: bool,
-    /// Whether timestamps in nanoseconds are rounded down to microseconds first.
+    /// Whether timestamps in nanoseconds are first rounded down to microseconds.
     pub(crate) truncates: bool,
 }
 
@@ -83,7 +83,7 @@ impl ReadRows for AvroRows {
         "avro"
     }
 
-    async fn read(&self, file: SourceFile, want: Want) -> Result<Batches> {
+    async fn read(&self, file: SourceFile, want: ReadRequest) -> Result<Batches> {
         let opened = AvroFile::open(&file).await?;
         let spelling = match self.caseless {
             true => Spelling::new(&opened.schema, &want.columns),
@@ -95,18 +95,18 @@ impl ReadRows for AvroRows {
 
 /// A file whose header has been read.
 struct AvroFile {
-    /// The columns that the file has.
+    /// The file's columns.
     schema: SchemaRef,
     rows: Blocks<BufReader<Replay>>,
 }
 
-/// What was read for the header, and the rest.
+/// The bytes that were read for the header, followed by the rest.
 type Replay = std::io::Chain<Cursor<Vec<u8>>, SyncIoBridge<Bytes>>;
 
-/// How much of a file is asked for at once.
+/// The size of a read request.
 const READ_BYTES: usize = 256 << 10;
 
-/// Keeps what is read.
+/// Records the bytes that are read.
 struct Recording<R> {
     inner: R,
     seen: Vec<u8>,
@@ -138,15 +138,18 @@ impl AvroFile {
             let rows = Blocks::new(&schema, info.sync(), codec, bytes);
             Ok::<_, (String, Option<&str>)>(Self { schema: rows.schema().map_err(unsupported)?, rows })
         });
-        let opened = opened.join_unwind().await.map_err(|e| Error::unexpected("reading a file died").because(e))?;
+        let opened = opened
+            .join_unwind()
+            .await
+            .map_err(|e| Error::unexpected("a task that reads a file panicked").because(e))?;
         opened.map_err(|(why, way_out)| {
             let error = Error::refused(why).with("file", &file.location);
             way_out.into_iter().fold(error, |error, way_out| error.with("way out", way_out))
         })
     }
 
-    fn read(self, file: SourceFile, want: Want, spelling: Spelling, truncates: bool) -> Result<Batches> {
-        let Want { columns: wanted, batch_size, .. } = want;
+    fn read(self, file: SourceFile, want: ReadRequest, spelling: Spelling, truncates: bool) -> Result<Batches> {
+        let ReadRequest { columns: wanted, batch_size, .. } = want;
         for field in wanted.fields() {
             let checked = spelling.check(field.name()).and_then(|()| check(field.name(), &spelling.schema, &wanted));
             checked.map_err(|e| e.with("file", &file.location))?;
@@ -155,7 +158,7 @@ impl AvroFile {
         let mut projection: Vec<usize> =
             stored.filter(|(_, f)| wanted.field_with_name(f.name()).is_ok()).map(|(i, _)| i).collect();
         if projection.is_empty() {
-            // Rows are counted by some column.
+            // Counting rows needs at least one column.
             projection.push(0);
         }
         let location = file.location.clone();
@@ -170,10 +173,13 @@ impl AvroFile {
     }
 }
 
-/// The batches of a file, which are decoded on a thread that may block, two ahead at most.
-fn ahead(mut rows: Blocks<BufReader<Replay>>, batch_size: usize) -> impl Stream<Item = Result<RecordBatch, Wrong>> {
+/// The batches of a file, decoded on the blocking pool, at most two ahead.
+fn ahead(
+    mut rows: Blocks<BufReader<Replay>>,
+    batch_size: usize,
+) -> impl Stream<Item = Result<RecordBatch, BlockError>> {
     let (sender, receiver) = tokio::sync::mpsc::channel(2);
-    // Sending fails when the plan has all the rows it wants; then nobody is there to tell.
+    // Sending fails when the plan has enough rows; then nobody needs the error.
     let decoding = SpawnedTask::spawn_blocking(move || {
         match batches(&mut rows, batch_size, |batch| sender.blocking_send(Ok(batch))) {
             Ok(()) => {}
@@ -184,23 +190,23 @@ fn ahead(mut rows: Blocks<BufReader<Replay>>, batch_size: usize) -> impl Stream<
         if let Some(batch) = receiver.recv().await {
             return Some((batch, (receiver, decoding)));
         }
-        // Whoever decoded has ended: as it should, or in a panic, which is not the end of the file.
+        // The decoder has ended, normally or by a panic, which must not count as the end of the file.
         decoding.take()?.join_unwind().await.ok()?;
         None
     })
 }
 
-/// Sends the rows of all blocks in batches of this many, until nobody takes one.
+/// Sends the rows of all blocks in batches of this size, until the receiver is gone.
 fn batches<R: BufRead, E>(
     rows: &mut Blocks<R>,
     batch_size: usize,
     send: impl Fn(RecordBatch) -> Result<(), E>,
-) -> Result<(), Wrong> {
+) -> Result<(), BlockError> {
     let mut coalescer: Option<BatchCoalescer> = None;
     for batch in rows {
         let batch = batch?;
         let coalescer = coalescer.get_or_insert_with(|| BatchCoalescer::new(batch.schema(), batch_size));
-        coalescer.push_batch(batch).map_err(Wrong::Rows)?;
+        coalescer.push_batch(batch).map_err(BlockError::Rows)?;
         while let Some(full) = coalescer.next_completed_batch() {
             if send(full).is_err() {
                 return Ok(());
@@ -208,7 +214,7 @@ fn batches<R: BufRead, E>(
         }
     }
     let Some(mut coalescer) = coalescer else { return Ok(()) };
-    coalescer.finish_buffered_batch().map_err(Wrong::Rows)?;
+    coalescer.finish_buffered_batch().map_err(BlockError::Rows)?;
     while let Some(last) = coalescer.next_completed_batch() {
         if send(last).is_err() {
             return Ok(());
@@ -217,20 +223,19 @@ fn batches<R: BufRead, E>(
     Ok(())
 }
 
-/// What is wrong with a block of a file, as it is told.
-fn refused(wrong: Wrong, file: &SourceFile) -> Error {
+/// The error for a fault in a block of a file.
+fn refused(wrong: BlockError, file: &SourceFile) -> Error {
     match wrong {
-        Wrong::Block(why) => undecodable(why).with("file", &file.location),
-        Wrong::Rows(e) => Error::from(in_file(undecodable(e).into(), &file.location)),
-        Wrong::Io(e) => file.error(e, None),
+        BlockError::Block(why) => undecodable(why).with("file", &file.location),
+        BlockError::Rows(e) => Error::from(in_file(undecodable(e).into(), &file.location)),
+        BlockError::Io(e) => file.error(e, None),
     }
 }
 
-/// What can be done about a schema that the reader does not know.
-const UNSUPPORTED: &str = "have the file written without such a type, for example with a string in place of a union of \
-                           several types; or leave it out: `with_glob`, `crawl --exclude`";
+/// The hint for a schema that the reader does not support.
+const UNSUPPORTED: &str = "write the file without such a type, for example with a string instead of a union of several types; or leave it out: `with_glob`, `crawl --exclude`";
 
-/// The columns that are wanted, as they are wanted.
+/// Converts the requested columns to the requested types.
 fn converted(batch: &RecordBatch, wanted: &SchemaRef, truncates: bool) -> Result<RecordBatch> {
     let column = |field: &FieldRef| match batch.column_by_name(field.name()) {
         Some(column) if truncates => convert_column(&whole_microseconds(column)?, field),
@@ -239,7 +244,7 @@ fn converted(batch: &RecordBatch, wanted: &SchemaRef, truncates: bool) -> Result
     };
     let columns = wanted.fields().iter().map(column).collect::<Result<_>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    // What is null although it must not be is found, and told, by who asks for the batch.
+    // The caller detects and reports nulls in required columns.
     let nullable = wanted.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect::<Vec<_>>();
     Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(nullable)), columns, &options)?)
 }
@@ -248,7 +253,7 @@ fn undecodable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Er
     Error::refused("the file is not whole and valid Avro").because(error)
 }
 
-/// The reader makes 16 bytes of a text that is declared a UUID. A logical type that nobody knows leaves a text as it is.
+/// The reader turns a text with the logical type UUID into 16 bytes. An unknown logical type leaves the text unchanged.
 fn keep_uuids(header: &mut [u8]) {
     const KEY: &[u8] = br#""logicalType""#;
     const UUID: &[u8] = br#""uuid""#;

@@ -1,4 +1,4 @@
-//! CSV records to batches.
+//! Decodes CSV records to batches.
 
 use std::sync::Arc;
 
@@ -18,26 +18,26 @@ use crate::input::{BOM, Step};
 use crate::scan::RowFilter;
 use crate::text::parse;
 
-/// Which columns are wanted, and where to find them.
+/// The requested columns, and where to find them.
 pub(crate) struct Layout {
     pub(crate) wanted: SchemaRef,
     pub(crate) filter: Option<RowFilter>,
     /// The columns of the files.
     pub(crate) all: SchemaRef,
     pub(crate) places: Places,
-    /// Whether a file without a header is no rows, and not a file that lost it.
+    /// Whether a file without a header has no rows, rather than having lost it.
     pub(crate) or_empty: bool,
 }
 
-/// Where the columns of a schema are in a file.
+/// How the columns of a schema are found in a file.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Places {
-    /// Where the header names them, in any case; a column that it does not name is null.
+    /// By name in the header, in any case; a column that the header lacks is null.
     Named,
-    /// Where the header names them, in any case. It has to name them all.
+    /// By name in the header, in any case. The header must have all of them.
     Required,
-    /// One after another, as Hive reads them, unless the header names one of them in another place: then where it names
-    /// them, in any case. Columns that a file lacks are null, and what is behind the last column is ignored.
+    /// By position, as in Hive, unless the header has one of them in another position: then by name, in any case.
+    /// Columns that a file lacks are null, and fields after the last column are ignored.
     Ordered,
 }
 
@@ -46,25 +46,25 @@ pub(crate) struct CsvCutter {
     dialect: Arc<Dialect>,
     layout: Layout,
     batch_size: usize,
-    /// What the fields are, once the header is known.
+    /// The fields, once the header is known.
     records: Option<Arc<Records>>,
-    /// Records in the text so far, and where they start and end.
+    /// The number of records in the text so far, and where they start and end.
     found: usize,
     start: usize,
     at: usize,
 }
 
-/// What decodes a block of records.
+/// The decoder of a block of records.
 pub(crate) struct Records {
     dialect: Arc<Dialect>,
     header: Header,
     wanted: SchemaRef,
-    /// Where to keep each field; only the columns that are wanted are kept.
+    /// The slot of each field; only requested columns have one.
     slots: Vec<Option<usize>>,
     kept: usize,
-    /// The slot of each wanted column; a column that the file lacks has none.
+    /// The slot of each requested column; a column that the file lacks has none.
     columns: Vec<Option<usize>>,
-    /// With the slots of the columns that it looks at.
+    /// The filter, with the slots of its columns.
     filter: Option<(RowFilter, Vec<Option<usize>>)>,
 }
 
@@ -73,7 +73,7 @@ impl CsvCutter {
         Self { dialect, layout, batch_size, records: None, found: 0, start: 0, at: 0 }
     }
 
-    /// Reads the header, if it is there as a whole.
+    /// Reads the header, if it is complete.
     fn header(&mut self, text: &[u8], ended: bool) -> Result<(), Fault> {
         let Some(start) = self.dialect.start(text, ended) else { return Ok(()) };
         let header = if self.dialect.header {
@@ -107,7 +107,7 @@ impl Cut for CsvCutter {
     fn cut(&mut self, text: &[u8], ended: bool) -> Result<Step<Self::Rows>, Fault> {
         if self.records.is_none() {
             self.header(text, ended)?;
-            // The header stays in front of its block: errors count lines from there.
+            // The header stays in front of its block, because errors count lines from there.
             self.start = self.at;
         }
         let Some(records) = &self.records else { return Ok(Step { used: 0, made: None }) };
@@ -130,7 +130,7 @@ impl Cut for CsvCutter {
 /// A block of records.
 pub(crate) struct CsvBlock {
     records: Arc<Records>,
-    /// How many there are; some may be blank.
+    /// The number of records; some may be blank.
     found: usize,
     /// Where the first one starts.
     start: usize,
@@ -157,8 +157,8 @@ impl CsvBlock {
         }
     }
 
-    /// A block is decoded column by column, but what is told is what is wrong in its first wrong record, however the text
-    /// was cut into blocks. Only when something is wrong it is worth looking at each record by itself.
+    /// The fault of the first wrong record. A block is decoded column by column, but the reported fault must not depend
+    /// on how the text was cut into blocks. So if there is a fault, each record is checked by itself.
     fn first_fault(&self, text: &[u8]) -> Option<Fault> {
         let dialect = &self.records.dialect;
         let (mut at, mut ends) = (self.start, dialect.ends(text, self.start));
@@ -179,7 +179,7 @@ impl CsvBlock {
 struct BlockOf<'a> {
     records: &'a Records,
     text: &'a str,
-    /// Column by column, each with room for what was found.
+    /// The cells column by column, each column with room for all records.
     cells: Vec<Cell>,
     found: usize,
     rows: usize,
@@ -203,8 +203,8 @@ impl BlockOf<'_> {
         }
     }
 
-    /// Only the rows that are wanted. That a value is what its column wants is checked in all rows, as without a filter; but
-    /// a text that may be missing cannot be wrong, and is made for the rows that are wanted only.
+    /// Decodes only the selected rows. All rows are checked against the schema, as without a filter. But a nullable
+    /// text cannot be wrong, so it is built for selected rows only.
     fn filtered(&self, filter: &RowFilter, slots: &[Option<usize>]) -> Result<RecordBatch, Fault> {
         let looked_at = self.columns(&filter.columns, slots)?;
         let keep = filter.apply(&looked_at).map_err(|e| Fault::new(0, format!("the filter cannot be applied: {e}")))?;
@@ -234,10 +234,11 @@ fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<Reco
 }
 
 impl Records {
-    /// The fields that are kept, column by column, each with room for those `found`; and the number of records.
+    /// Splits the text into the kept fields, column by column with room for `found` records each; returns them and the
+    /// number of records.
     fn take_apart(&self, text: &[u8], start: usize, found: usize) -> Result<(Vec<Cell>, usize), Fault> {
         let mut cells = vec![Cell::default(); self.kept * found];
-        // Where the column of each field begins.
+        // The start of each field's column.
         let columns: Vec<Option<usize>> = self.slots.iter().map(|slot| slot.map(|slot| slot * found)).collect();
         let (mut rows, mut at) = (0, start);
         let mut ends = self.dialect.ends(text, start);
@@ -285,8 +286,8 @@ impl Records {
         }
     }
 
-    /// Most columns are texts, and most texts are copied as they stand. The array takes no more room than it needs, since
-    /// it may be held for long.
+    /// Most columns are texts, and most texts are copied verbatim. The array is allocated with its exact size, since it
+    /// may be held for long.
     fn texts(&self, text: &str, field: &Field, cells: &[Cell]) -> Result<ArrayRef, Fault> {
         let mut values: Vec<u8> = Vec::with_capacity(cells.iter().map(|cell| cell.len()).sum());
         let mut ends: Vec<i32> = Vec::with_capacity(cells.len() + 1);
@@ -304,7 +305,7 @@ impl Records {
             } else {
                 return Err(Fault::required(cell.offset(), field.name()));
             }
-            // A block has some MiB.
+            // A block has a few MiB.
             ends.push(values.len() as i32);
         }
         StringArray::try_new(OffsetBuffer::new(ends.into()), values.into(), valid.finish())
@@ -314,8 +315,8 @@ impl Records {
 }
 
 impl Layout {
-    /// Refuses a record that cannot be a header, where columns are found by their places: it names none of them, and has
-    /// values of their types.
+    /// Refuses a record that cannot be a header, if columns are found by position: it names none of them and has values
+    /// of their types.
     fn check_header(&self, header: &Header) -> Result<(), Fault> {
         let fields = self.all.fields();
         if self.places != Places::Ordered || header.names.iter().any(|name| fields.iter().any(|f| same(name, f.name())))
@@ -331,13 +332,15 @@ impl Layout {
             return Ok(());
         }
         let names = cut(&header.names.join(","));
-        let fault = Fault::new(0, format!("the first record, `{names}`, is no header, as the table says, but a row"));
+        let fault =
+            Fault::new(0, format!("the first record, `{names}`, is not a header, as the table says, but a row"));
         Err(fault.way_out(
             "give the file the header that the others have; if no file has one, set `skip.header.line.count` of the table to 0",
         ))
     }
 
-    /// Refuses a file whose header is among the lines that are skipped: it has fewer of them than others.
+    /// Refuses a file whose header is among the skipped lines, because it has fewer lines before the header than
+    /// others.
     fn check_skipped(&self, dialect: &Dialect, text: &[u8], ended: bool, header: &Header) -> Result<(), Fault> {
         let is_column = |name: &String| self.all.fields().iter().any(|field| same(name, field.name()));
         let is_header = |names: &Vec<String>| names.iter().all(is_column);
@@ -382,13 +385,13 @@ impl Layout {
         self.places != Places::Ordered || self.all.fields().iter().enumerate().any(elsewhere)
     }
 
-    /// Which field a column is.
+    /// The index of a column's field.
     fn find(&self, column: &str, names: &[String]) -> Result<Option<usize>, Fault> {
         let all = |same: &dyn Fn(&str) -> bool| -> Vec<usize> {
             names.iter().enumerate().filter(|(_, name)| same(name)).map(|(i, _)| i).collect()
         };
         let exact = all(&|name| name == column);
-        // One that is another column is not this one.
+        // A name of another column does not count.
         let is_free = |name: &str| self.places != Places::Named || self.all.field_with_name(name).is_err();
         let found = if exact.is_empty() { all(&|name| same(name, column) && is_free(name)) } else { exact };
         match found.as_slice() {
@@ -397,7 +400,7 @@ impl Layout {
             [] => {
                 let why = format!("the file has no column `{column}`; its header is `{}`", cut(&names.join(", ")));
                 let fault = Fault::new(0, why).column(column);
-                // One name that looks like several.
+                // A single name that looks like several.
                 let other = match names {
                     [name] => DELIMITERS.into_iter().find(|delimiter| name.contains(char::from(*delimiter))),
                     _ => None,
@@ -419,18 +422,18 @@ impl Layout {
     }
 }
 
-/// A file that has not even a header was not written to its end, rather than written without rows.
+/// The fault of a file without even a header: more likely truncated than written without rows.
 fn no_header() -> Fault {
-    Fault::new(0, "the file is empty: it has not even a header").way_out(way_out::EMPTY)
+    Fault::new(0, "the file is empty: it does not even have a header").way_out(way_out::EMPTY)
 }
 
-/// Whether two names differ in case at most.
+/// Whether two names are equal ignoring case.
 fn same(a: &str, b: &str) -> bool {
     a == b || a.to_lowercase() == b.to_lowercase()
 }
 
-/// How many fields the first record has, that is not before `start`; nothing if that is not known yet. A file without
-/// records has none.
+/// The number of fields of the first record at or after `start`; none if it is not known yet. A file without records
+/// has no fields.
 fn width(dialect: &Dialect, text: &[u8], start: usize, ended: bool) -> Result<Option<usize>, Fault> {
     let mut at = start;
     while at < text.len() {
@@ -443,52 +446,51 @@ fn width(dialect: &Dialect, text: &[u8], start: usize, ended: bool) -> Result<Op
     Ok(ended.then_some(0))
 }
 
-/// The record that names the columns.
+/// The header record.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Header {
     pub(crate) names: Vec<String>,
     /// Where it ends.
     pub(crate) end: usize,
-    /// As it is written, without the end of its line.
+    /// Its text, without the line end.
     written: Vec<u8>,
     fields: usize,
 }
 
 impl Header {
-    /// A record with so many fields that may be a header.
+    /// A record with this many fields that may be a header.
     pub(crate) fn of(text: &[u8], start: usize, end: usize, fields: usize) -> Self {
         Self { names: Vec::new(), end, written: as_written(&text[start..end]).to_vec(), fields }
     }
 
-    /// Whether a record is the header once more, as it is where files were joined. A single field may well be the name of its
-    /// column, unless a mark of UTF-8 says that a file begins there.
+    /// Whether a record repeats the header, as in concatenated files. A single field may happen to equal its column's
+    /// name, unless a byte order mark shows that a file begins there.
     #[inline]
     pub(crate) fn is_repeated(&self, record: &[u8]) -> bool {
-        // Nearly all records begin with something else.
+        // Nearly all records begin differently.
         let may_be = record.first().is_some_and(|byte| *byte == BOM[0] || self.written.first() == Some(byte));
         may_be && as_written(record) == self.written && (self.fields > 1 || record.starts_with(BOM))
     }
 
-    /// A header that is there once more is passed over where a mark of UTF-8 says that another file begins, and refused
-    /// elsewhere: it may be a row, and most likely is none.
+    /// Skips a repeated header where a byte order mark shows that another file begins, and refuses it elsewhere: it
+    /// could be a row, but most likely is not.
     pub(crate) fn refuse_repeated(&self, text: &[u8], start: usize, end: usize) -> Result<(), Fault> {
         let record = &text[start..end];
         if record.starts_with(BOM) {
             return Ok(());
         }
-        let fault = Fault::new(start, "the record is the header once more, as where files were joined");
+        let fault = Fault::new(start, "the record repeats the header, as in concatenated files");
         Err(fault.value(&String::from_utf8_lossy(as_written(record))).way_out(way_out::REPEATED))
     }
 }
 
-/// A record without the mark in front of it and the end of its line.
+/// A record without a byte order mark and without its line end.
 fn as_written(record: &[u8]) -> &[u8] {
     let record = record.strip_prefix(BOM).unwrap_or(record);
     record.strip_suffix(b"\r\n").or(record.strip_suffix(b"\n")).or(record.strip_suffix(b"\r")).unwrap_or(record)
 }
 
-/// The header, which is not before `start`; nothing if it does not end in the text, or there is none because the file is
-/// empty.
+/// The header at or after `start`; none if it does not end within the text, or the file is empty.
 pub(crate) fn header(dialect: &Dialect, text: &[u8], start: usize, ended: bool) -> Result<Option<Header>, Fault> {
     let mut at = start;
     while at < text.len() {
@@ -510,10 +512,10 @@ pub(crate) fn header(dialect: &Dialect, text: &[u8], start: usize, ended: bool) 
     Ok(None)
 }
 
-/// What is said of a file with fewer lines in front of its header than others have.
+/// The message for a file with fewer lines before its header than others.
 pub(super) const HEADER_SKIPPED: &str = "the header is one of the lines that are skipped";
 
-/// The fields of the lines that are skipped, of which one may be a header.
+/// The fields of the skipped lines, one of which may be a header.
 pub(super) fn skipped(dialect: &Dialect, text: &[u8], ended: bool) -> Vec<Vec<String>> {
     let names = |lines: u32| {
         let before = Dialect { skipped: lines, ..dialect.clone() };
@@ -523,17 +525,17 @@ pub(super) fn skipped(dialect: &Dialect, text: &[u8], ended: bool) -> Vec<Vec<St
     (0..dialect.skipped).filter_map(names).collect()
 }
 
-/// The name of a field that has none.
+/// The name of an unnamed field.
 pub(crate) fn column_name(index: usize) -> String {
     format!("column_{}", index + 1)
 }
 
-/// A record that has not as many fields as it should.
+/// The fault of a record with the wrong number of fields.
 pub(crate) fn wrong_width(text: &[u8], start: usize, end: usize, found: usize, wanted: usize) -> Fault {
     let record = String::from_utf8_lossy(&text[start..end]);
     let fields = if found == 1 { "field" } else { "fields" };
-    let fault = Fault::new(start, format!("the record has {found} {fields} where {wanted} are wanted"));
+    let fault = Fault::new(start, format!("the record has {found} {fields} where {wanted} are expected"));
     let fault = fault.value(record.trim_end());
-    // A field may begin with it, but a line that is not like the others is a comment rather.
+    // A field may begin with `#`, but a line that differs from the others is more likely a comment.
     if record.starts_with('#') { fault.way_out(way_out::COMMENT) } else { fault }
 }

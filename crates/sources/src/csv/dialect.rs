@@ -1,4 +1,4 @@
-//! How a CSV text is written, and taking it apart.
+//! CSV dialects, and splitting a text into records and fields.
 
 use std::borrow::Cow;
 
@@ -9,24 +9,24 @@ use super::ends::Ends;
 use crate::fault::Fault;
 use crate::input::BOM;
 
-/// How a CSV text is written.
+/// A CSV dialect.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Dialect {
     pub(crate) delimiter: u8,
     pub(crate) quote: Option<u8>,
-    /// What makes the next byte just a character: in a quoted field, or anywhere where nothing is quoted. A quote that is
-    /// written twice in a quoted field is one of its characters in any case.
+    /// The escape character: makes the next byte literal, in quoted fields, or anywhere if nothing is quoted. A doubled
+    /// quote in a quoted field is always a literal quote.
     pub(crate) escape: Option<u8>,
     pub(crate) null_text: Option<String>,
-    /// What lines begin with that say nothing.
+    /// The first byte of comment lines.
     pub(crate) comment: Option<u8>,
-    /// Lines before the header, or the first record, that say nothing.
+    /// The number of lines to skip before the header or first record.
     pub(crate) skipped: u32,
     pub(crate) header: bool,
 }
 
-/// What is wrong with a field that goes on behind its closing quote.
-pub(super) const AFTER_QUOTE: &str = "text follows a closing quote; a quote inside of a quoted field is written twice";
+/// The message for a field with text after its closing quote.
+pub(super) const AFTER_QUOTE: &str = "text follows a closing quote; a quote within a quoted field must be doubled";
 
 impl Default for Dialect {
     fn default() -> Self {
@@ -42,25 +42,25 @@ impl Default for Dialect {
     }
 }
 
-/// Where a field is in the text.
+/// The position of a field in the text.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Cell {
-    /// Of its content: quotes around it are not part of it.
+    /// The start of its content, without the quotes around it.
     start: u32,
     end: u32,
     quoted: bool,
-    /// Whether there are quotes or escapes inside.
+    /// Whether it contains doubled quotes or escapes.
     escaped: bool,
 }
 
 impl Cell {
-    /// Where its line can be counted from.
+    /// The offset from which its line is determined.
     #[inline]
     pub(crate) fn offset(self) -> usize {
         self.start as usize
     }
 
-    /// The length in bytes, at most.
+    /// An upper bound of the length in bytes.
     #[inline]
     pub(crate) fn len(self) -> usize {
         (self.end - self.start) as usize
@@ -72,7 +72,7 @@ impl Cell {
         Self { start: self.start - by, end: self.end - by, ..self }
     }
 
-    /// Whether the text is a value and not the absence of one.
+    /// Whether the field is quoted, so that an empty text is a value.
     #[inline]
     pub(crate) fn is_quoted(self) -> bool {
         self.quoted
@@ -84,24 +84,24 @@ impl Cell {
         if self.escaped { Cow::Owned(dialect.unescape(content)) } else { Cow::Borrowed(content) }
     }
 
-    /// The content of a field that needs no second look: it is not empty, stands as it is, and is no null text.
+    /// The content of a plain field: not empty, without escapes, and not the null text.
     #[inline]
     pub(crate) fn plain<'a>(self, text: &'a [u8], dialect: &Dialect) -> Option<&'a [u8]> {
         let plain = !self.escaped && self.start < self.end && dialect.null_text.is_none();
         plain.then(|| &text[self.start as usize..self.end as usize])
     }
 
-    /// The content as it is written.
+    /// The raw content.
     pub(super) fn bytes(self, text: &[u8]) -> &[u8] {
         &text[self.start as usize..self.end as usize]
     }
 
-    /// The content, or nothing where the field is null: an empty field without quotes, or one that holds the null text.
-    /// Where a null text is set, an empty field of a text column is an empty text. A quoted field is never null, but that
-    /// an empty one is no value of any type but text.
+    /// The content, or none if the field is null: an empty unquoted field, or the null text. If a null text is set, an
+    /// empty field of a text column is an empty text. A quoted field is never null, except that an empty one is only a
+    /// value in text columns.
     #[inline]
     pub(crate) fn value<'a>(self, text: &'a str, dialect: &Dialect, is_text: bool) -> Option<Cow<'a, str>> {
-        // Most fields are as simple as that.
+        // The common case.
         if !self.quoted && !self.escaped && dialect.null_text.is_none() {
             let content = &text[self.start as usize..self.end as usize];
             return (!content.is_empty()).then_some(Cow::Borrowed(content));
@@ -121,12 +121,12 @@ impl Cell {
     }
 }
 
-/// What came of taking apart the front of a text.
+/// The result of splitting the front of a text.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Record {
     /// A record with this many fields, which ends here.
     Fields(usize, usize),
-    /// A line with nothing on it, which ends here.
+    /// A blank line, which ends here.
     Blank(usize),
     /// The text ends before the record does.
     Partial,
@@ -142,7 +142,7 @@ impl Dialect {
         out
     }
 
-    /// Refuses bytes that cannot be told apart.
+    /// Refuses delimiters, quotes and escapes that are not distinct.
     pub(crate) fn check(&self) -> CoreResult<()> {
         let escape = self.escape.filter(|escape| self.quote != Some(*escape));
         let all =
@@ -160,14 +160,14 @@ impl Dialect {
         Ok(())
     }
 
-    /// Where the header, or the first record, can start: behind a mark of UTF-8, a line that says the delimiter, and the lines
-    /// that are skipped. Nothing if that is not known yet.
+    /// Where the header or first record starts: after a byte order mark, a line that declares the delimiter, and the
+    /// skipped lines. None if that is not known yet.
     pub(crate) fn start(&self, text: &[u8], last: bool) -> Option<usize> {
         if !last && text.len() < BOM.len() {
             return None;
         }
         let mut at = if text.starts_with(BOM) { BOM.len() } else { 0 };
-        // If it is known how many lines are skipped, it is one of them.
+        // If the number of skipped lines is given, it is one of them.
         if self.skipped == 0
             && let Some((delimiter, end)) = said_delimiter(text, at, last)?
             && delimiter == self.delimiter
@@ -180,8 +180,8 @@ impl Dialect {
         Some(at)
     }
 
-    /// Where the record at `at` itself starts: files that begin with a mark of UTF-8 may have been joined, and some may have
-    /// had nothing else.
+    /// The start of the record at `at` after byte order marks: several files that begin with one may have been
+    /// concatenated, some of them otherwise empty.
     #[inline]
     fn behind_mark(&self, text: &[u8], mut at: usize) -> usize {
         while text.get(at) == Some(&BOM[0]) && text[at..].starts_with(BOM) {
@@ -195,16 +195,16 @@ impl Dialect {
         self.comment.is_some() && text.get(at) == self.comment.as_ref()
     }
 
-    /// What escapes outside of quotes.
+    /// The escape character outside quotes.
     fn plain_escape(&self) -> Option<u8> {
         self.escape.filter(|_| self.quote.is_none())
     }
 
-    /// The unquoted field at `at`, or nothing if it may not end in the text.
+    /// The unquoted field at `at`.
     #[inline]
     fn plain(&self, ends: &mut Ends<'_>, text: &[u8], at: usize) -> Cell {
         let is_end = |b: &u8| *b == self.delimiter || *b == b'\n' || *b == b'\r';
-        // A text is read in windows of some MiB.
+        // A text is read in windows of a few MiB.
         let cell = |end: usize, escaped| Cell { start: at as u32, end: end as u32, quoted: false, escaped };
         let Some(escape) = self.plain_escape() else {
             return cell(ends.next(at), false);
@@ -218,8 +218,8 @@ impl Dialect {
         cell(pos, escaped)
     }
 
-    /// Takes apart the record at `at`; `field` is given each field with its index. Lines end with `\n`, `\r\n` or `\r`;
-    /// lines inside of quotes belong to the field. `last` says that no text follows.
+    /// Splits the record at `at`; `field` is called with the index of each field and the field. Lines end with `\n`,
+    /// `\r\n` or `\r`; line ends within quotes belong to the field. `last` means that no text follows.
     pub(crate) fn record(
         &self,
         text: &[u8],
@@ -230,12 +230,12 @@ impl Dialect {
         self.next_record(&mut self.ends(text, at), text, at, last, field)
     }
 
-    /// The bytes that end a field without quotes, from `at` on.
+    /// The bytes that may end an unquoted field, from `at` on.
     pub(crate) fn ends<'a>(&self, text: &'a [u8], at: usize) -> Ends<'a> {
         Ends::new(text, at, [self.delimiter, b'\n', b'\r'])
     }
 
-    /// [`Dialect::record`] for one record after another, with what is known of the `ends` of fields in the text.
+    /// [`Dialect::record`] for consecutive records, with the precomputed `ends` of fields in the text.
     #[inline]
     pub(crate) fn next_record(
         &self,
@@ -281,7 +281,7 @@ impl Dialect {
         }
     }
 
-    /// The quoted field at `at`, or nothing if it does not end in the text.
+    /// The quoted field at `at`, or none if it does not end within the text.
     fn quoted(&self, text: &[u8], at: usize, last: bool) -> Result<Option<Cell>, Fault> {
         let line =
             || String::from_utf8_lossy(text[at..].split(|b| *b == b'\n').next().unwrap_or_default()).into_owned();
@@ -299,8 +299,8 @@ impl Dialect {
         }
     }
 
-    /// The quote that closes the one at `at`, and whether anything is escaped before it. If it is the last byte of the text,
-    /// the next one may tell that it does not.
+    /// The quote that closes the one at `at`, and whether there are escapes before it. If it is the last byte of the
+    /// text, the next byte may show that it is a doubled quote.
     fn closing(&self, text: &[u8], at: usize) -> Option<(usize, bool)> {
         let quote = self.quote?;
         let escape = self.escape.unwrap_or(quote);
@@ -316,8 +316,8 @@ impl Dialect {
         None
     }
 
-    /// Where the record at `at` ends, if it can be told from the text. This is much less work than taking it apart, and
-    /// comes to the same as long as the record is well-formed.
+    /// The end of the record at `at`, if the text determines it. This is much less work than splitting it, with the
+    /// same result for well-formed records.
     pub(crate) fn record_end(&self, text: &[u8], at: usize, last: bool) -> Option<usize> {
         let start = self.behind_mark(text, at);
         if self.is_comment(text, start) {
@@ -325,7 +325,7 @@ impl Dialect {
         }
         let mut pos = start;
         let plain_escape = self.plain_escape();
-        // Where there are neither quotes nor escapes, a line end is looked for twice.
+        // If there are neither quotes nor escapes, it searches for a line end twice.
         let special = self.quote.or(plain_escape).unwrap_or(b'\n');
         while let Some(found) = memchr3(special, b'\n', b'\r', text.get(pos..)?) {
             pos += found;
@@ -345,19 +345,19 @@ impl Dialect {
     }
 }
 
-/// What can be done about a file that is written in another way than it is read.
+/// Hints for files whose dialect differs from the declared one.
 pub(crate) mod way_out {
-    /// So many lines in front of the records seem to be no rows.
+    /// The hint if this many lines before the records seem not to be rows.
     pub(crate) fn lines(lines: u32) -> String {
         let what = if lines == 1 { "the first line is" } else { "the first lines are" };
         format!("if {what} neither header nor row: `with_skip_lines({lines})`, `crawl --csv-skip-lines {lines}`")
     }
 
-    /// Fields seem to be separated by this.
+    /// The hint if fields seem to be separated by this byte.
     pub(crate) fn delimiter(other: u8) -> String {
         let other = char::from(other).escape_default();
         format!(
-            "if all files are written so: `with_delimiter(b'{other}')`, `crawl --csv-delimiter '{other}'`; otherwise rewrite \
+            "if this applies to all files: `with_delimiter(b'{other}')`, `crawl --csv-delimiter '{other}'`; otherwise rewrite \
              the file, or move it to a folder of its own"
         )
     }
@@ -371,18 +371,18 @@ pub(crate) mod way_out {
         "remove the header of the file, or read every first line as a row: `crawl --csv-header absent`";
     pub(crate) const NO_HEADER_OF_TABLE: &str = "give the file the header that the others have; if no file has one, set \
          `skip.header.line.count` of the table to 0";
-    pub(crate) const NAMES: &str = "give one another name; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: \
+    pub(crate) const NAMES: &str = "rename one; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: \
          `with_skip_lines(1)`, `crawl --csv-skip-lines 1`";
     pub(crate) const REPEATED: &str =
         "remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`";
     pub(crate) const SKIPPED: &str =
-        "give all files as many lines in front of the header, or leave those with fewer out: `crawl --exclude`";
-    pub(crate) const EMPTY: &str = "declare a schema and say `or_empty()` if such a file is no rows";
+        "give all files the same number of lines before the header, or leave out those with fewer: `crawl --exclude`";
+    pub(crate) const EMPTY: &str = "declare a schema and use `or_empty()` if such a file has no rows";
     pub(crate) const QUOTE: &str = "if quotes are just characters: `with_quote(None)`, `crawl --csv-quote none`";
 }
 
-/// What the line at `at` says of the delimiter, and where it ends, if it is one like `sep=;`, as Excel reads and writes it.
-/// Nothing if that cannot be told from the text.
+/// The delimiter that the line at `at` declares, and the end of that line, if it is a line like `sep=;`, as Excel reads
+/// and writes it. None if the text does not determine that.
 pub(super) fn said_delimiter(text: &[u8], at: usize, last: bool) -> Option<Option<(u8, usize)>> {
     let unknown = if last { Some(None) } else { None };
     let quotes = usize::from(text.get(at) == Some(&b'"'));
@@ -403,7 +403,7 @@ pub(super) fn said_delimiter(text: &[u8], at: usize, last: bool) -> Option<Optio
     }
 }
 
-/// Where the line at `at` ends, if that can be told from the text.
+/// The end of the line at `at`, if the text determines it.
 fn line_end(text: &[u8], at: usize, last: bool) -> Option<usize> {
     let found = memchr2(b'\n', b'\r', &text[at..]).map(|found| at + found);
     match (found, found.and_then(|found| text.get(found + 1))) {
@@ -428,7 +428,7 @@ mod tests {
             let record = dialect.record(text.as_bytes(), at, true, |_, cell| {
                 row.push(cell.value(text, dialect, true).map(Cow::into_owned));
             })?;
-            // The same record is found however little of what follows is known.
+            // The result is the same, however little of the following text is known.
             at = match record {
                 Record::Fields(n, end) => {
                     assert_eq!(n, row.len());
@@ -520,7 +520,7 @@ mod tests {
     fn lines_are_skipped_however_they_end(#[case] skipped: u32, #[case] text: &str, #[case] start: Option<usize>) {
         let dialect = Dialect { skipped, ..Dialect::default() };
         assert_eq!(dialect.start(text.as_bytes(), true), start);
-        // It does not depend on how much is known.
+        // The result does not depend on how much is known.
         for cut in 0..text.len() {
             let part = dialect.start(&text.as_bytes()[..cut], false);
             assert!(part.is_none() || part == start, "{cut}");
@@ -546,7 +546,7 @@ mod tests {
     }
 
     #[rstest]
-    #[case("\"a\"b,c\n", "text follows a closing quote; a quote inside of a quoted field is written twice")]
+    #[case("\"a\"b,c\n", "text follows a closing quote; a quote within a quoted field must be doubled")]
     #[case("1,\"a\n2\n", "a quote is not closed")]
     fn bad_quotes_are_refused(#[case] text: &str, #[case] message: &str) {
         assert_eq!(split(&Dialect::default(), text).unwrap_err().message, message);
@@ -589,7 +589,7 @@ mod tests {
             let part = &text.as_bytes()[..cut.min(text.len())];
             match dialect.record(part, 0, false, |_, _| {}) {
                 Ok(Record::Partial) => {}
-                // A fault shows more of its line when more of it is there.
+                // A fault shows more of its line if more of it is available.
                 Err(fault) => prop_assert_eq!(Some(fault.offset), whole.err().map(|f| f.offset)),
                 found => prop_assert_eq!(found, whole),
             }

@@ -1,7 +1,7 @@
-//! Finding the ends of fields, 64 bytes at a time.
+//! Finds the ends of fields, 64 bytes at a time.
 //!
-//! Fields are short, so a search that begins anew for each costs more than the looking. Here a stretch of text is compared
-//! with all bytes that may end a field at once, and the ends in it are then taken one after another.
+//! Fields are short, so starting a search for each costs more than the comparison. Here a stretch of text is compared
+//! with all bytes that may end a field at once, and the ends in it are then consumed one by one.
 
 use wide::u8x16;
 
@@ -11,20 +11,21 @@ const STRETCH: usize = 64;
 pub(crate) struct Ends<'a> {
     text: &'a [u8],
     bytes: [u8x16; 3],
-    /// Where the present stretch begins, and a bit for each end in it that has not been passed.
+    /// The start of the current stretch, and a bit for each end in it that has not been consumed.
     base: usize,
     ahead: u64,
 }
 
 impl<'a> Ends<'a> {
-    /// The places in `text`, from `at` on, that hold one of these bytes.
+    /// The positions in `text`, from `at` on, of these bytes.
     pub(crate) fn new(text: &'a [u8], at: usize, bytes: [u8; 3]) -> Self {
         let mut ends = Self { text, bytes: bytes.map(u8x16::splat), base: 0, ahead: 0 };
         ends.look_at(at);
         ends
     }
 
-    /// The first such place at or after `from`, or the end of the text. `from` is not in front of the place found before.
+    /// The first such position at or after `from`, or the end of the text. `from` must not precede the position found
+    /// before.
     #[inline]
     pub(crate) fn next(&mut self, from: usize) -> usize {
         if from >= self.base + STRETCH {
@@ -48,7 +49,7 @@ impl<'a> Ends<'a> {
             None => {
                 let mut stretch = [0; STRETCH];
                 stretch[..rest.len()].copy_from_slice(rest);
-                // What is behind the end of the text is no part of it.
+                // Ignores the padding after the end of the text.
                 self.matches(&stretch) & !(u64::MAX << rest.len())
             }
         };

@@ -1,4 +1,4 @@
-//! Whether the first records of files name the columns.
+//! Decides whether files have a header.
 
 use hardtack_core::{Error, Location, Result};
 
@@ -6,33 +6,33 @@ use super::dialect::way_out;
 use super::infer::Columns;
 use crate::kind::Kind;
 
-/// Who knows whether there is a header.
+/// The source of the knowledge whether there is a header.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
     pub(super) header: bool,
-    /// It was said when the table was made. Otherwise it was said of these files.
+    /// It was stated when the table was created; otherwise for these files.
     pub(super) by_table: bool,
 }
 
-/// What the first record of a file seems to be.
+/// What the first record of a file appears to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum First {
     Header,
     Row,
-    /// Nobody can tell.
+    /// It could be either.
     Unclear,
 }
 
-/// What the first record seems to be, given the kinds of the columns and some of the records behind it; and whether it may
-/// well be otherwise.
+/// What the first record appears to be, given the kinds of the columns and some of the following records; and whether
+/// that is doubtful.
 ///
-/// Names are texts, so what has a number or a date in it is a row, unless those are years or the like, one after another.
-/// Names are told from values where a column has values that are not texts. Where all is text, a name is neither missing nor
-/// there twice, nor is it a value of its column.
+/// Names are texts, so a record with a number or a date is a row, unless those are consecutive years or the like. Names
+/// are distinguished from values by columns whose values are not texts. If everything is text, a name is neither
+/// missing nor duplicate, nor a value of its column.
 pub(super) fn first(first: &[String], next: &[Vec<String>], kinds: &[Kind]) -> (First, bool) {
     let is_text = |text: &String| text.trim().is_empty() || Kind::of(text) == Kind::Text;
     if !first.iter().all(is_text) {
-        // Two years or dates may be when something began and ended, as in the rows behind it.
+        // Two years or dates may be the start and end of something, as in the following rows.
         let is_run = is_run(first);
         if is_run && next.is_empty() {
             return (First::Unclear, false);
@@ -46,7 +46,7 @@ pub(super) fn first(first: &[String], next: &[Vec<String>], kinds: &[Kind]) -> (
     if kinds.iter().enumerate().any(|(at, kind)| has_values(kind) && named(at)) {
         return (First::Header, false);
     }
-    // Row numbers have no name, often, and behind the last delimiter there may be nothing.
+    // Row numbers often have no name, and there may be nothing after the last delimiter.
     let is_missing = |at: usize| at > 0 && !named(at) && kinds.get(at).is_some_and(|kind| *kind != Kind::Null);
     let is_value = |at: usize| named(at) && next.iter().any(|row| row.get(at) == first.get(at) && row != first);
     let is_twice = |at: usize| named(at) && first[..at].contains(&first[at]);
@@ -56,7 +56,7 @@ pub(super) fn first(first: &[String], next: &[Vec<String>], kinds: &[Kind]) -> (
     (First::Unclear, false)
 }
 
-/// Whether the values of a column are like this date, or most of them like this year.
+/// Whether the values of a column are dates like this one, or mostly years like this one.
 fn is_alike(cell: &str, at: usize, next: &[Vec<String>], kinds: &[Kind]) -> bool {
     let is_year = |text: &str| text.trim().parse().is_ok_and(|number: i64| YEARS.contains(&number));
     let values = || next.iter().filter_map(|row| row.get(at)).filter(|text| !text.trim().is_empty());
@@ -65,11 +65,11 @@ fn is_alike(cell: &str, at: usize, next: &[Vec<String>], kinds: &[Kind]) -> bool
         || (is_year(cell) && years > 0 && years * 2 >= values().count())
 }
 
-/// What may be a year.
+/// Plausible years.
 const YEARS: std::ops::RangeInclusive<i64> = 1800..=2200;
 
-/// Whether all that are not texts are years, or whole numbers, or dates, one after another, as in the header of a table
-/// that was turned on its side.
+/// Whether all cells that are not texts are consecutive years, whole numbers or dates, as in the header of a pivoted
+/// table.
 fn is_run(cells: &[String]) -> bool {
     let kinds: Vec<Kind> = cells.iter().map(|cell| Kind::of(cell)).collect();
     let runs: Vec<&str> =
@@ -86,11 +86,11 @@ fn is_run(cells: &[String]) -> bool {
         let years = numbers.iter().all(|number| YEARS.contains(number));
         return even && (years || (numbers.len() > 3 && steps[0].abs() == 1));
     }
-    // As text, dates are in their order.
+    // Dates sort correctly as texts.
     kinds.iter().all(|kind| matches!(kind, Kind::Text | Kind::Date)) && runs.is_sorted_by(|a, b| a < b)
 }
 
-/// Whether the files have a header, and what is to be said about that.
+/// Whether the files have a header, and the notes about that.
 pub(super) fn header(
     found: &[(Location, Columns)],
     known: Option<Known>,
@@ -109,13 +109,13 @@ pub(super) fn header(
     let that = |wanted: First| told.iter().find(|(_, _, first, _)| *first == wanted);
     if let Some(Known { header, by_table }) = known {
         let other = if header { First::Row } else { First::Header };
-        let says = if by_table { "as the table says" } else { "as was said" };
-        // What is doubtful was settled by who knows, and so is what holds for all files.
+        let says = if by_table { "as the table says" } else { "as stated" };
+        // Doubtful cases were settled by the stated knowledge, and so is what holds for all files.
         let differs = told.iter().any(|(_, _, first, doubtful)| *first != other || *doubtful);
         let seems = told.iter().find(|(_, _, first, doubtful)| *first == other && !doubtful && (by_table || differs));
         if let Some((file, columns, ..)) = seems.filter(|_| header) {
-            // Its values would be taken for the names of further columns.
-            let why = format!("the first record, `{}`, is no header, {says}, but a row", shown(columns));
+            // Its values would be taken for names of further columns.
+            let why = format!("the first record, `{}`, is not a header, {says}, but a row", shown(columns));
             let way_out = match by_table {
                 true => way_out::NO_HEADER_OF_TABLE,
                 false => way_out::HEADER,
@@ -146,7 +146,7 @@ pub(super) fn header(
     match (that(First::Header), that(First::Row)) {
         (Some((with, ..)), Some((without, ..))) => Err(conflict(with, without)),
         (Some((with, header, _, doubtful)), None) => {
-            // A row that could be a header, too, would give the columns names of its own.
+            // A row that could also be a header would give the columns other names.
             let stranger = told.iter().find(|(_, columns, first, _)| {
                 *first == First::Unclear && columns.first.len() == header.first.len() && !shares(columns, header)
             });
@@ -154,7 +154,7 @@ pub(super) fn header(
                 Some((without, ..)) => Err(conflict(with, without)),
                 None if *doubtful => {
                     let note = format!(
-                        "the first line, `{}`, is taken for a header although it has numbers; say --csv-header absent if it \
+                        "the first line, `{}`, is taken for a header although it has numbers; use --csv-header absent if it \
                          is a row",
                         shown(header)
                     );
@@ -167,11 +167,11 @@ pub(super) fn header(
             let line = shown(row);
             let note = match row.seems_title() {
                 true => format!(
-                    "the first line, `{line}`, is taken for a row; say --csv-skip-lines 1 if it is neither header nor row, \
+                    "the first line, `{line}`, is taken for a row; use --csv-skip-lines 1 if it is neither header nor row, \
                      --csv-header present if it is a header"
                 ),
                 false => {
-                    format!("the first line, `{line}`, is taken for a row; say --csv-header present if it is a header")
+                    format!("the first line, `{line}`, is taken for a row; use --csv-header present if it is a header")
                 }
             };
             Ok((false, if *doubtful { vec![note] } else { Vec::new() }))
@@ -186,11 +186,10 @@ pub(super) fn header(
             let is_row = !others.is_empty() && !others.iter().any(|(_, other, ..)| shares(columns, other));
             let note = match is_row {
                 false => {
-                    "all values are texts, so the first line is taken for a header; say --csv-header absent if it is a row"
+                    "all values are texts, so the first line is taken for a header; use --csv-header absent if it is a row"
                 }
                 true => {
-                    "all values are texts, and files begin with different lines, so those are taken for rows; say \
-                     --csv-header present if they are headers"
+                    "all values are texts, and files begin with different lines, so those are taken for rows; use --csv-header present if they are headers"
                 }
             };
             Ok((!is_row, vec![note.to_owned()]))

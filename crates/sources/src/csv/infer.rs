@@ -1,4 +1,4 @@
-//! The types of CSV columns, found by looking at every value.
+//! Infers the types of CSV columns from every value.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,35 +14,35 @@ use crate::fault::Fault;
 use crate::input::{Lines, SourceFile, Step};
 use crate::kind::Kind;
 
-/// The columns seen so far.
+/// The columns found so far.
 #[derive(Debug, Default)]
 pub(super) struct Columns {
     names: BTreeMap<String, usize>,
     /// The same in lower case.
     folded: BTreeMap<String, Vec<usize>>,
     kinds: Vec<(String, Kind)>,
-    /// Which have no value in some row, as far as their values were looked at: those of texts are not.
+    /// The columns without a value in some row. Text columns are not checked.
     empty: Vec<bool>,
     /// Whether a field is in quotes.
     pub(super) quoted: bool,
-    /// The first record, if it may be a header or not, and some of those behind it.
+    /// The first record, if it is undecided whether it is a header, and some of the following ones.
     pub(super) first: Vec<String>,
     next: Vec<Vec<String>>,
-    /// The line in which that record is found again.
+    /// The line in which that record is repeated.
     pub(super) repeated: Option<u64>,
-    /// What may be said of how the file is compressed.
+    /// A note on the file's compression.
     pub(super) note: Option<String>,
-    /// What seems to separate its fields instead.
+    /// The delimiter that the file seems to use instead.
     pub(super) other_delimiter: Option<u8>,
-    /// The fields of the lines that are skipped.
+    /// The fields of the skipped lines.
     pub(super) skipped: Vec<Vec<String>>,
 }
 
-/// So many records are kept to compare the first one with.
-const KEPT: usize = 50;
+/// The number of records kept for comparison with the first one.
+const RECORDS_TO_COMPARE: usize = 50;
 
 impl Columns {
-    /// Takes in the columns of another file. Names that differ in case only are one column, unless a file has both.
+    /// Adds the columns of another file. Names that differ only in case are one column, unless a file has both.
     pub(super) fn merge(&mut self, other: Self) {
         self.quoted |= other.quoted;
         for ((name, kind), empty) in other.kinds.into_iter().zip(other.empty) {
@@ -57,7 +57,7 @@ impl Columns {
         }
     }
 
-    /// [`Columns::schema`], in which only those columns may be null that are somewhere.
+    /// [`Columns::schema`], with only those columns nullable that have a null.
     pub(super) fn strict_schema(&self) -> Schema {
         let fields = self
             .schema()
@@ -77,22 +77,22 @@ impl Columns {
         self.kinds.iter().map(|(name, _)| name.as_str())
     }
 
-    /// What the first record, which was kept, seems to be, and whether that is doubtful.
+    /// What the first record, which was kept, appears to be, and whether that is doubtful.
     pub(super) fn first_record(&self) -> (First, bool) {
         let kinds: Vec<Kind> = self.kinds.iter().map(|(_, kind)| *kind).collect();
         first(&self.first, &self.next, &kinds)
     }
 
-    /// Whether the first record, which was kept, has a single text, and the next one names.
+    /// Whether the first record, which was kept, is a single text followed by a record of names.
     pub(super) fn seems_title(&self) -> bool {
         let texts = |record: &[String]| record.iter().filter(|text| !text.trim().is_empty()).count();
         texts(&self.first) == 1 && self.next.first().is_some_and(|next| texts(next) == next.len() && next.len() > 1)
     }
 
-    /// The first record, which was kept, names the columns, or is a row like the others.
+    /// Decides that the first record, which was kept, is a header or a row.
     ///
     /// # Errors
-    /// The name that is there twice.
+    /// The duplicate name.
     pub(super) fn decided(self, header: bool) -> Result<Self, String> {
         let first = &self.first;
         if first.is_empty() {
@@ -143,21 +143,21 @@ impl Columns {
     }
 }
 
-/// How a file is looked at.
+/// How a file is examined.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Look {
-    /// The first record may be a header or not, which is decided later: the dialect says that there is none.
+pub(super) struct InferOptions {
+    /// Whether the first record is a header is decided later: the dialect says that there is none.
     pub(super) undecided: bool,
-    /// Not further than so many bytes, or to the end.
+    /// The number of bytes to examine, or all.
     pub(super) sample: Option<u64>,
-    /// What is known of the dialect, if the rest of it was found out, or is as usual: a file may be written in another way.
+    /// The known part of the dialect, if the rest was detected or is the default: a file may use another dialect.
     pub(super) hints: Option<CsvHints>,
-    /// It was said, or is known of other files, so that it is only noted if this one is written in another way.
+    /// Whether the delimiter was stated or is known from other files, so that a deviating file is only noted.
     pub(super) told: bool,
 }
 
-/// The columns of one file; nothing if it has neither header nor rows.
-pub(super) async fn infer_file(file: SourceFile, dialect: Arc<Dialect>, look: Look) -> Result<Option<Columns>> {
+/// Infers the columns of one file; none if it has neither header nor rows.
+pub(super) async fn infer_file(file: SourceFile, dialect: Arc<Dialect>, look: InferOptions) -> Result<Option<Columns>> {
     let mut columns: Option<Columns> = None;
     let mut names = Header::default();
     let mut text = file.open_text().await?;
@@ -213,7 +213,7 @@ pub(super) async fn infer_file(file: SourceFile, dialect: Arc<Dialect>, look: Lo
                     };
                     if found != columns.kinds.len() {
                         let fault = wrong_width(text, start, end, found, columns.kinds.len());
-                        // Only in front of the records lines may be something else.
+                        // Only before the records may lines be something else.
                         let before = if lines.next() == 1 { sniff::lines_before(&dialect, text, ended) } else { None };
                         return Err(match before {
                             Some(before) => fault.way_out(way_out::lines(before)),
@@ -229,7 +229,7 @@ pub(super) async fn infer_file(file: SourceFile, dialect: Arc<Dialect>, look: Lo
                         }
                         continue;
                     }
-                    if look.undecided && columns.next.len() < KEPT {
+                    if look.undecided && columns.next.len() < RECORDS_TO_COMPARE {
                         columns.next.push(texts(&text[..end], &cells, &dialect)?);
                     }
                     observe(columns, &text[..end], &cells, &dialect)?;
@@ -244,14 +244,14 @@ pub(super) async fn infer_file(file: SourceFile, dialect: Arc<Dialect>, look: Lo
     Ok(columns.map(|columns| Columns { note, other_delimiter, skipped: passed_over, ..columns }))
 }
 
-/// A file that has not even a header was not written to its end, rather than written without rows.
+/// The error for a file without even a header: more likely truncated than written without rows.
 pub(super) fn no_header(file: &SourceFile) -> Error {
-    Error::refused("the file is empty: it has not even a header")
+    Error::refused("the file is empty: it does not even have a header")
         .with("file", &file.location)
         .with("way out", way_out::EMPTY)
 }
 
-/// Fields that are separated by something else.
+/// The fault of fields with another delimiter.
 pub(super) fn separated(other: u8, this: u8) -> Fault {
     let show = |byte: u8| char::from(byte).escape_default().to_string();
     let why = format!("the fields of this file seem to be separated by `{}`, not by `{}`", show(other), show(this));
@@ -264,7 +264,7 @@ fn texts(text: &[u8], cells: &[Cell], dialect: &Dialect) -> Result<Vec<String>, 
     Ok(cells.iter().map(|cell| cell.moved(start).text(text, dialect).into_owned()).collect())
 }
 
-/// What a record is in the text, and where it starts: only that is looked at, for the text before it has been.
+/// The text of a record as UTF-8, and where it starts. The text before it has been checked already.
 fn utf8<'a>(text: &'a [u8], cells: &[Cell]) -> Result<(usize, &'a str), Fault> {
     let start = cells.first().map_or(0, |c| c.offset());
     let text = std::str::from_utf8(&text[start..])

@@ -1,4 +1,4 @@
-//! CSV: records of fields to batches.
+//! The CSV format.
 
 pub(crate) mod decode;
 mod dialect;
@@ -18,12 +18,12 @@ use hardtack_core::{Error, Location, Result};
 use crate::files::{Files, Format, Inferred, Planned};
 use crate::infer::infer_each;
 use crate::input::SourceFile;
-use crate::scan::{Batches, Origin, ReadRows, RowSource, Want};
+use crate::scan::{Batches, Origin, ReadRequest, ReadRows, RowSource};
 use crate::text::can_parse;
 use decode::{CsvCutter, HEADER_SKIPPED, Layout};
 use dialect::{AFTER_QUOTE, way_out};
 use header::{Known as KnownHeader, header};
-use infer::{Columns, Look};
+use infer::{Columns, InferOptions};
 
 pub(crate) use decode::Places;
 pub(crate) use dialect::Dialect;
@@ -33,12 +33,12 @@ pub use sniff::CsvHints;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Csv {
     dialect: Dialect,
-    /// Whether it was said what separates fields.
+    /// Whether the delimiter was stated.
     delimiter_told: bool,
 }
 
-/// CSV files: records of fields, with a header that names them. Compressed files (gzip, zstd, bzip2, xz) are decompressed;
-/// their first bytes tell that.
+/// CSV files: records of fields, with a header that names them. Compressed files (gzip, zstd, bzip2, xz) are recognised
+/// by their first bytes and decompressed.
 ///
 /// ```
 /// use hardtack_sources::CsvFiles;
@@ -50,32 +50,32 @@ pub struct Csv {
 /// );
 /// ```
 ///
-/// Lines end with `\n`, `\r\n` or `\r`; blank lines are skipped. A field in quotes may hold delimiters, line ends and,
-/// written twice, quotes. An empty field is null; an empty field in quotes is an empty text. A quote within a field
-/// that does not start with one is one of its characters. What is malformed (a record with too many or too few fields,
-/// text after a closing quote, a quote that is never closed, text that is not UTF-8) is refused with file and line. So are
-/// a record that is the header once more, as where files were joined, and a file that has not even a header: it was cut off,
-/// rather than written without rows. [`or_empty`](Files::or_empty) takes it for no rows. A byte order mark at the start of a
-/// record is passed over.
+/// Lines end with `\n`, `\r\n` or `\r`; blank lines are skipped. A quoted field may contain delimiters, line ends and
+/// doubled quotes. An empty field is null; an empty quoted field is an empty text. A quote within an unquoted field is
+/// a literal character. Malformed input (a record with too many or too few fields, text after a closing quote, a quote
+/// that is never closed, text that is not UTF-8) is refused with file and line. So is a record that repeats the header,
+/// as in concatenated files, and a file without even a header, which is more likely truncated than written without
+/// rows; [`or_empty`](Files::or_empty) accepts it as having no rows. A byte order mark at the start of a record is
+/// skipped.
 ///
 /// # With a declared schema
-/// The rows have exactly the declared columns. They are found by their name in the header, in any order; where no name is
-/// the same, one that differs in case only will do. A declared column that a file lacks is refused, what is not declared
-/// is not even parsed. Values are parsed as the [crate](crate#how-a-text-becomes-a-value) says; what cannot be is refused
-/// with file, line, column and value, and so is an empty field in a column that allows no null.
+/// The rows have exactly the declared columns. They are found by name in the header, in any order; if there is no exact
+/// match, a name that differs only in case matches. A missing declared column is refused; undeclared columns are not
+/// even parsed. Values are parsed as the [crate](crate#how-a-text-becomes-a-value) says; those that do not parse are
+/// refused with file, line, column and value, and so is an empty field in a column that is not nullable.
 ///
 /// # Without
-/// Every value of every file is looked at, and types are widened: null < boolean < text, null < integer < float < text,
+/// Every value of every file is examined, and types are widened: null < boolean < text, null < integer < float < text,
 /// null < date < timestamp < text. Timestamps have microseconds; those with an offset or a `Z` are in UTC, and a column
-/// that mixes both is text. What could not be [written back](crate#how-a-text-becomes-a-value) is text, so that nothing is
-/// lost: numbers with leading zeros, say, integers beyond 64 bits, or an integer beyond 2^53 beside a fraction.
-/// Columns without any value are text. A column that some files lack is null there. Names that differ in case only are one
-/// column, with the name that was first seen, unless one file has both: then case counts in all files. A file whose fields are
-/// separated by something else than others, or than was said, is refused.
+/// that mixes both is text. Values that could not be [written back](crate#how-a-text-becomes-a-value) make a column
+/// text, so that nothing is lost: for example numbers with leading zeros, integers beyond 64 bits, or an integer beyond
+/// 2^53 beside a fraction. Columns without any value are text. A column that some files lack is null there. Names that
+/// differ only in case are one column, under the first spelling, unless one file has both: then case counts in all
+/// files. A file with another delimiter than the others, or than declared, is refused.
 pub type CsvFiles = Files<Csv>;
 
 impl Files<Csv> {
-    /// The byte between fields, `,` unless told otherwise.
+    /// Sets the byte between fields (`,` by default).
     #[must_use]
     pub fn with_delimiter(mut self, delimiter: u8) -> Self {
         self.format.dialect.delimiter = delimiter;
@@ -83,38 +83,36 @@ impl Files<Csv> {
         self
     }
 
-    /// The byte around fields that hold a delimiter or a line end, `"` unless told otherwise; `None` if there is no such
-    /// byte.
+    /// Sets the byte around fields that contain a delimiter or a line end (`"` by default); `None` if nothing is
+    /// quoted.
     #[must_use]
     pub fn with_quote(mut self, quote: impl Into<Option<u8>>) -> Self {
         self.format.dialect.quote = quote.into();
         self
     }
 
-    /// The byte that makes the next one, in a quoted field, just a character; unless told otherwise a quote is written
-    /// twice.
+    /// Sets the escape character, which makes the next byte in a quoted field literal. By default, quotes are doubled.
     #[must_use]
     pub fn with_escape(mut self, escape: u8) -> Self {
         self.format.dialect.escape = Some(escape);
         self
     }
 
-    /// The text that means null where it stands without quotes, `\N` say. An empty field of a text column is an empty
-    /// text then.
+    /// Sets the unquoted text that means null, such as `\N`. An empty field of a text column is then an empty text.
     #[must_use]
     pub fn with_null_text(mut self, text: impl Into<String>) -> Self {
         self.format.dialect.null_text = Some(text.into());
         self
     }
 
-    /// So many lines at the start of each file are neither header nor rows: a title, the date of an export.
+    /// Skips this many lines at the start of each file, before the header: a title, the date of an export.
     #[must_use]
     pub fn with_skip_lines(mut self, lines: u32) -> Self {
         self.format.dialect.skipped = lines;
         self
     }
 
-    /// Lines that begin with this byte are passed over, wherever they are. A field that begins with it needs quotes.
+    /// Skips lines that begin with this byte, wherever they are. A field that begins with it needs quotes.
     #[must_use]
     pub fn with_comment(mut self, comment: u8) -> Self {
         self.format.dialect.comment = Some(comment);
@@ -169,7 +167,7 @@ impl Format for Csv {
         self.dialect.check()?;
         let mut all = Columns::default();
         let dialect = Arc::new(self.dialect.clone());
-        let how = Look { hints: (!self.delimiter_told).then(CsvHints::default), ..Look::default() };
+        let how = InferOptions { hints: (!self.delimiter_told).then(CsvHints::default), ..InferOptions::default() };
         let look = |file: SourceFile| infer::infer_file(file, Arc::clone(&dialect), how);
         infer_each(files, concurrency, look, |file, columns| match columns {
             Some(columns) => {
@@ -184,7 +182,7 @@ impl Format for Csv {
     }
 
     async fn column(&self, file: SourceFile, column: &Field) -> Result<Batches> {
-        let want = Want::column(Field::new(column.name(), DataType::Utf8, true));
+        let want = ReadRequest::column(Field::new(column.name(), DataType::Utf8, true));
         let table = TableSchema::new(Arc::clone(&want.columns), Vec::new());
         CsvRows::new(self.dialect.clone(), Places::Named, &table).read(file, want).await
     }
@@ -205,36 +203,36 @@ pub(crate) fn check(schema: &Schema) -> Result<()> {
     }
 }
 
-/// What reads files of this dialect.
+/// The reader of files of this dialect.
 pub(crate) fn read(dialect: Dialect, places: Places, table: TableSchema, origin: Origin) -> Arc<dyn FileSource> {
     let rows = CsvRows::new(dialect, places, &table);
     Arc::new(RowSource::new(Arc::new(rows), table, origin))
 }
 
-/// What is known of CSV files beforehand.
+/// Prior knowledge about CSV files.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Known {
-    /// How the files of the table are written.
+    /// The dialect of the table's files.
     pub(crate) dialect: Option<Dialect>,
-    /// Otherwise what is known of that.
+    /// Otherwise, hints about it.
     pub(crate) hints: CsvHints,
-    /// Not further into a file than so many bytes.
+    /// The number of bytes per file to examine.
     pub(crate) sample: Option<u64>,
 }
 
-/// What CSV files look like.
+/// What was found out about CSV files.
 #[derive(Debug)]
-pub(crate) struct Looked {
+pub(crate) struct CsvProperties {
     pub(crate) dialect: Dialect,
-    /// A column that may be null has no value in some row (texts are not looked at).
+    /// The schema. A nullable column has no value in some row (texts are not checked).
     pub(crate) schema: Schema,
     pub(crate) notes: Vec<String>,
-    /// Whether a field is in quotes, or it was said that one may be.
+    /// Whether a field is quoted, or it was stated that some are.
     pub(crate) quoted: bool,
 }
 
-/// Looks at all files to find out how they are written and what columns they have.
-pub(crate) async fn look(files: &[SourceFile], known: &Known, concurrency: usize) -> Result<Looked> {
+/// Examines all files to determine their dialect and columns.
+pub(crate) async fn look(files: &[SourceFile], known: &Known, concurrency: usize) -> Result<CsvProperties> {
     let mut notes = Vec::new();
     let mut dialect = known.dialect.clone().unwrap_or_default();
     if let (None, Some(file)) = (&known.dialect, files.first()) {
@@ -244,8 +242,8 @@ pub(crate) async fn look(files: &[SourceFile], known: &Known, concurrency: usize
         dialect = sniffed.dialect;
     }
     let mut found = look_as(files, &dialect, known, concurrency).await;
-    // What is read in no other way may be read with escapes. It is not, where it can be read without: a text may end with a
-    // backslash.
+    // Files that cannot be read otherwise may be readable with escapes. If they can be read without, escapes are not
+    // assumed: a text may end with a backslash.
     let may_escape = known.dialect.is_none() && dialect.escape.is_none() && dialect.quote.is_some();
     if let Err(error) = &found
         && may_escape
@@ -270,7 +268,7 @@ pub(crate) async fn look(files: &[SourceFile], known: &Known, concurrency: usize
         let way_out = fault.way_out.unwrap_or_default();
         return Err(Error::refused(fault.message).with("file", file).with("way out", way_out));
     }
-    // A file with fewer lines in front of the header than others would lose it.
+    // A file with fewer lines before the header than others would lose it.
     let is_first = |line: &Vec<String>| found.iter().any(|(_, columns)| same_names(&columns.first, line));
     let lost = |columns: &Columns| {
         let is_own = |line: &Vec<String>| same_names(&columns.first, line);
@@ -289,7 +287,7 @@ pub(crate) async fn look(files: &[SourceFile], known: &Known, concurrency: usize
     let (mut all, mut misplaced) = (Columns::default(), None);
     for (file, columns) in found {
         if let Some(line) = columns.repeated.filter(|_| header) {
-            let why = "the record is the header once more, as where files were joined";
+            let why = "the record repeats the header, as in concatenated files";
             let error = Error::refused(why).with("file", &file).with("line", line);
             return Err(error.with("way out", way_out::REPEATED));
         }
@@ -306,21 +304,21 @@ pub(crate) async fn look(files: &[SourceFile], known: &Known, concurrency: usize
         }
     }
     if let Some(file) = misplaced {
-        let why = "are in other places than in the files before it: they are found by their names here, but Hive and Athena read them by place";
+        let why = "are in other positions than in the files before it: they are matched by name here, but Hive and Athena read them by position";
         notes.push(format!("the columns of {file} {why}"));
     }
     if dialect.comment.is_some() {
-        notes.push("comment lines are passed over here, but Hive and Athena take them for rows".to_owned());
+        notes.push("comment lines are skipped here, but Hive and Athena take them for rows".to_owned());
     }
     let quoted = all.quoted || known.hints.quote.is_some() || dialect.escape.is_some();
-    Ok(Looked { dialect: Dialect { header, ..dialect }, schema: all.strict_schema(), quoted, notes })
+    Ok(CsvProperties { dialect: Dialect { header, ..dialect }, schema: all.strict_schema(), quoted, notes })
 }
 
 fn same_names(a: &[String], b: &[String]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.trim().to_lowercase() == b.trim().to_lowercase())
 }
 
-/// The columns of each file, if it is written like this; those without any record have none.
+/// The columns of each file under this dialect; a file without records has none.
 async fn look_as(
     files: &[SourceFile],
     dialect: &Dialect,
@@ -328,10 +326,10 @@ async fn look_as(
     concurrency: usize,
 ) -> Result<Vec<(Location, Option<Columns>)>> {
     let undecided = Arc::new(Dialect { header: false, ..dialect.clone() });
-    // What was said holds for all files that can be read so, and is no reason to read others as what they are not.
+    // Stated options apply to all files that can be read with them, and are no reason to misread others.
     let hints = Some(CsvHints { delimiter: None, ..known.hints });
     let told = known.dialect.is_some() || known.hints.delimiter.is_some();
-    let how = Look { undecided: true, sample: known.sample, hints, told };
+    let how = InferOptions { undecided: true, sample: known.sample, hints, told };
     let mut found = Vec::new();
     let look = |file: SourceFile| infer::infer_file(file, Arc::clone(&undecided), how);
     infer_each(files, concurrency, look, |file, columns| {
@@ -348,7 +346,7 @@ struct CsvRows {
     /// The columns of the files, which give the fields their names where there is no header.
     all: SchemaRef,
     places: Places,
-    /// Whether a file without a header is no rows.
+    /// Whether a file without a header has no rows.
     or_empty: bool,
 }
 
@@ -364,16 +362,16 @@ impl ReadRows for CsvRows {
         "csv"
     }
 
-    /// Texts of rows that are dropped need not be made.
+    /// Texts of dropped rows need not be built.
     fn can_filter(&self) -> bool {
         true
     }
 
-    async fn read(&self, file: SourceFile, want: Want) -> Result<Batches> {
+    async fn read(&self, file: SourceFile, want: ReadRequest) -> Result<Batches> {
         let (wanted, filter) = (want.columns, want.filter);
         let (all, or_empty) = (Arc::clone(&self.all), self.or_empty);
         let layout = Layout { wanted, filter, all, places: self.places, or_empty };
         let cutter = CsvCutter::new(Arc::clone(&self.dialect), layout, want.batch_size);
-        Ok(file.open_text().await?.batches(cutter, want.side_by_side))
+        Ok(file.open_text().await?.batches(cutter, want.parallelism))
     }
 }

@@ -1,4 +1,4 @@
-//! How a CSV text is written, as far as its first records tell.
+//! Detects the dialect of a CSV text from its first records.
 
 use hardtack_core::{Location, Result};
 use memchr::memmem;
@@ -6,44 +6,44 @@ use memchr::memmem;
 use super::dialect::{Cell, Dialect, Record, said_delimiter};
 use crate::input::{BOM, SourceFile, Step};
 
-/// What files separate their fields by.
+/// The delimiters to try.
 pub(super) const DELIMITERS: [u8; 5] = [b',', b'\t', b';', b'|', 1];
 
-/// So many records tell how a text is written, and so many bytes are looked at for them.
+/// The number of records examined for the dialect, and the number of bytes read for them.
 const RECORDS: usize = 50;
 pub(super) const BYTES: usize = 64 << 10;
 
-/// What is known of how files are written; the rest is found out.
+/// The known part of a dialect; the rest is detected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CsvHints {
-    /// Between two fields.
+    /// Separates two fields.
     pub delimiter: Option<u8>,
-    /// Around a field that holds a delimiter or a line end; `Some(None)` if nothing is quoted.
+    /// Encloses fields that contain a delimiter or a line end; `Some(None)` if nothing is quoted.
     pub quote: Option<Option<u8>>,
-    /// What makes the next byte, in a quoted field, just a character.
+    /// Makes the next byte in a quoted field literal.
     pub escape: Option<u8>,
-    /// How many lines at the start of each file are neither header nor rows.
+    /// The number of lines to skip at the start of each file, before the header.
     pub skip_lines: Option<u32>,
-    /// What lines begin with that are no rows.
+    /// Begins a comment line.
     pub comment: Option<u8>,
-    /// Whether the first line names the columns.
+    /// Whether there is a header.
     pub header: Option<bool>,
 }
 
-/// How a text seems to be written.
+/// The detected dialect of a text.
 #[derive(Debug, PartialEq)]
 pub(super) struct Sniffed {
     pub(super) dialect: Dialect,
-    /// What else may separate its fields.
+    /// Another plausible delimiter.
     pub(super) rival: Option<u8>,
-    /// So many lines in front of the records look like comments; they are skipped.
+    /// The number of lines before the records that look like comments; they are skipped.
     pub(super) comments: u32,
-    /// Whether the first line says what separates the fields.
+    /// Whether the first line declares the delimiter.
     pub(super) said: bool,
 }
 
 impl CsvHints {
-    /// What is known, and the usual where nothing is.
+    /// The known values, with defaults for the rest.
     pub(super) fn dialect(&self) -> Dialect {
         let usual = Dialect::default();
         Dialect {
@@ -56,7 +56,7 @@ impl CsvHints {
         }
     }
 
-    /// How a text is written of which this is the front, or all if it has `ended`.
+    /// Detects the dialect of a text from its front, or from all of it if it has `ended`.
     pub(super) fn sniff(&self, text: &[u8], ended: bool) -> Sniffed {
         let known = self.dialect();
         let at = if text.starts_with(BOM) { BOM.len() } else { 0 };
@@ -71,8 +71,8 @@ impl CsvHints {
         };
         let known = Dialect { skipped: known.skipped + comments, ..known };
         let plain = self.delimiters(&known, text, ended);
-        // Where quotes are escaped by backslashes the text cannot be read in the usual way. The other way round there may be
-        // texts that end with a backslash, so the usual way goes first.
+        // If quotes are escaped by backslashes, the text cannot be read without escapes. Conversely, a text may end
+        // with a backslash, so reading without escapes is tried first.
         let is_escaped = |quote: u8| memmem::find(text, &[b'\\', quote]).is_some();
         let may_escape = self.escape.is_none() && known.quote.is_some_and(is_escaped);
         let (found, escape) = match plain {
@@ -91,7 +91,7 @@ impl CsvHints {
         Sniffed { dialect: Dialect { delimiter, escape: escape.or(known.escape), ..known }, rival, comments, said }
     }
 
-    /// What separates the fields of a text, if it is not what `dialect` says.
+    /// The delimiter of a text, if it is not that of `dialect`.
     pub(super) fn other_delimiter(&self, dialect: &Dialect, text: &[u8], ended: bool) -> Option<u8> {
         let (delimiter, _, even) = self.delimiters(dialect, text, ended)?;
         let is_other = even && delimiter != dialect.delimiter;
@@ -99,8 +99,8 @@ impl CsvHints {
         (is_other && !fits()).then_some(delimiter)
     }
 
-    /// What separates the fields of the records behind lines that are something else. The reader refuses those, and says how
-    /// many there are; taken as they are, everything would be a single column.
+    /// The delimiter of the records after lines of another kind. The reader refuses those lines and reports their
+    /// number; taken as records, everything would be a single column.
     fn behind_lines(&self, known: &Dialect, text: &[u8], ended: bool) -> Option<u8> {
         let is_behind = |delimiter: &u8| {
             let dialect = Dialect { delimiter: *delimiter, ..known.clone() };
@@ -111,12 +111,12 @@ impl CsvHints {
         usable.find(|delimiter| self.delimiter.is_none() && is_behind(delimiter).is_some())
     }
 
-    /// Whether fields can be separated by this, for all that is known.
+    /// Whether this delimiter is compatible with the known dialect.
     fn is_usable(known: &Dialect, delimiter: u8) -> bool {
         ![known.quote, known.escape, known.comment].contains(&Some(delimiter))
     }
 
-    /// What separates the fields, what else may do so, and whether all records that were looked at have as many fields.
+    /// The delimiter, another plausible one, and whether all examined records have the same number of fields.
     fn delimiters(&self, known: &Dialect, text: &[u8], ended: bool) -> Option<(u8, Option<u8>, bool)> {
         if self.delimiter.is_some() {
             let fields = Fields::of(known, text, ended)?;
@@ -140,7 +140,7 @@ impl CsvHints {
     }
 }
 
-/// How a file is written.
+/// Detects the dialect of a file.
 pub(super) async fn sniff(file: &SourceFile, hints: CsvHints) -> Result<Sniffed> {
     let mut found = None;
     let look = |text: &[u8], ended: bool| {
@@ -155,44 +155,41 @@ pub(super) async fn sniff(file: &SourceFile, hints: CsvHints) -> Result<Sniffed>
 }
 
 impl Sniffed {
-    /// What is to be said of what was found out of a file.
+    /// Notes on the detected dialect of a file.
     pub(super) fn notes(&self, file: &Location) -> Vec<String> {
         let show = |byte: u8| char::from(byte).escape_default().to_string();
         let rival = self.rival.map(|rival| {
             let (this, rival) = (show(self.dialect.delimiter), show(rival));
-            format!("fields are taken to be separated by `{this}`, but may be so by `{rival}`; say --csv-delimiter")
+            format!("the delimiter is taken to be `{this}`, but may be `{rival}`; use --csv-delimiter")
         });
         let said = self.said.then(|| {
             let delimiter = show(self.dialect.delimiter);
             format!(
-                "the first line of {file}, `sep={delimiter}`, is passed over here, but Hive and Athena take it for the header or a row"
+                "the first line of {file}, `sep={delimiter}`, is skipped here, but Hive and Athena take it for the header or a row"
             )
         });
         let comments = (self.comments > 0).then(|| {
             let lines = if self.comments == 1 { "line" } else { "lines" };
-            format!(
-                "{} comment {lines} at the start of {file}, and as many of every file, are passed over",
-                self.comments
-            )
+            format!("{} comment {lines} at the start of {file}, and as many of every file, are skipped", self.comments)
         });
         rival.into_iter().chain(said).chain(comments).collect()
     }
 }
 
-/// What the first records of a text have in common if they are read in one way.
+/// Statistics of the first records of a text under one dialect.
 struct Fields {
-    /// How many fields most of them have, whether all have as many, and how many records there are.
+    /// The most frequent number of fields, whether all records have it, and the number of records.
     width: usize,
     even: bool,
     records: usize,
-    /// How many fields look like numbers, dates or booleans in all records, but for the first, which may be a header.
+    /// The number of fields that look like numbers, dates or booleans, without the first record, which may be a header.
     numbers: usize,
-    /// Whether each delimiter is between two digits.
+    /// Whether every delimiter is between two digits.
     between_digits: bool,
 }
 
 impl Fields {
-    /// Nothing if the text cannot be read in this way.
+    /// None if the text cannot be read with this dialect.
     fn of(dialect: &Dialect, text: &[u8], ended: bool) -> Option<Self> {
         let mut at = dialect.start(text, ended)?;
         let (mut widths, mut plain, mut between_digits) = (Vec::new(), Vec::new(), true);
@@ -209,7 +206,7 @@ impl Fields {
                 Record::Partial => break,
             }
             between_digits &= is_between_digits(&text[start..at], dialect.delimiter);
-            // The first record may be a header, and does not count if there are others.
+            // The first record may be a header, so it does not count if there are others.
             if widths.len() < 2 {
                 plain = vec![true; cells.len()];
             }
@@ -219,10 +216,10 @@ impl Fields {
             widths.push(cells.len());
         }
         let of = |width: usize| widths.iter().filter(|w| **w == width).count();
-        // Of two that are as frequent the later one: lines in front of the records are others.
+        // Of two equally frequent widths the later one: lines before the records differ.
         let width = widths.iter().copied().rev().max_by_key(|width| of(*width))?;
         let even = of(width) == widths.len();
-        // A few records may be broken, which is for the reader to tell.
+        // A few records may be broken, which the reader will report.
         (even || of(width) * 10 >= widths.len() * 7).then(|| {
             let numbers = plain.into_iter().filter(|plain| *plain).count();
             Self { width, even, records: widths.len(), numbers, between_digits }
@@ -230,7 +227,7 @@ impl Fields {
     }
 }
 
-/// Whether a field looks like a number, a date or a boolean, whatever the country.
+/// Whether a field looks like a number, a date or a boolean in any country's notation.
 fn is_plain(field: &[u8]) -> bool {
     let field = field.trim_ascii();
     let is_part = |b: &u8| b.is_ascii_digit() || b"+-.,:/ TtZz%eE".contains(b);
@@ -244,8 +241,8 @@ fn is_between_digits(record: &[u8], byte: u8) -> bool {
     memchr::memchr_iter(byte, record).all(|at| is_digit(at.checked_sub(1)) && is_digit(Some(at + 1)))
 }
 
-/// How many lines at the start begin with `#` and are not like the records behind them: those may be a header that begins
-/// with `#`, or rows. Nobody has said that lines are to be skipped.
+/// The number of lines at the start that begin with `#` and differ from the following records; otherwise they may be a
+/// header that begins with `#`, or rows. Only if no number of lines to skip is given.
 fn comment_lines(text: &[u8], known: &Dialect, ended: bool) -> u32 {
     let starts = |skipped: u32| Dialect { skipped, ..known.clone() }.start(text, ended);
     let is_comment = |at: usize| text.get(at) == Some(&b'#');
@@ -254,7 +251,7 @@ fn comment_lines(text: &[u8], known: &Dialect, ended: bool) -> u32 {
     let like_records = |delimiter: u8| {
         let dialect = Dialect { delimiter, ..known.clone() };
         let behind = Fields::of(&dialect, &text[rest..], ended);
-        // The last line is the one that may be a header.
+        // The last line is the possible header.
         behind.is_some_and(|behind| {
             Fields::of(&dialect, &text[last..rest], true).is_none_or(|line| line.width == behind.width)
         })
@@ -271,8 +268,8 @@ fn comment_lines(text: &[u8], known: &Dialect, ended: bool) -> u32 {
     }
 }
 
-/// How many lines there are in front of the records, if those all have as many fields and the first line has not. Lines that
-/// may be records themselves are not in front of them.
+/// The number of lines before the records, if all records have the same number of fields and the first line has not.
+/// Lines that may be records themselves do not count.
 pub(super) fn lines_before(dialect: &Dialect, text: &[u8], ended: bool) -> Option<u32> {
     let start = dialect.start(text, ended)?;
     let first = dialect.record(text, start, ended, |_, _| ()).ok()?;
@@ -292,7 +289,7 @@ pub(super) fn lines_before(dialect: &Dialect, text: &[u8], ended: bool) -> Optio
             _ => None,
         }
     };
-    // A title may have a comma in it.
+    // A title may contain a comma.
     let like_records = (0..skipped).filter(|line| width(*line).is_some_and(|width| width > 1)).count();
     (is_other && like_records <= 1).then_some(dialect.skipped + skipped)
 }
@@ -431,9 +428,9 @@ mod tests {
 
     #[rstest]
     #[case(None, 0, &[])]
-    #[case(Some(b'\t'), 0, &["fields are taken to be separated by `;`, but may be so by `\\t`; say --csv-delimiter"])]
-    #[case(None, 1, &["1 comment line at the start of memory:/a, and as many of every file, are passed over"])]
-    #[case(None, 2, &["2 comment lines at the start of memory:/a, and as many of every file, are passed over"])]
+    #[case(Some(b'\t'), 0, &["the delimiter is taken to be `;`, but may be `\\t`; use --csv-delimiter"])]
+    #[case(None, 1, &["1 comment line at the start of memory:/a, and as many of every file, are skipped"])]
+    #[case(None, 2, &["2 comment lines at the start of memory:/a, and as many of every file, are skipped"])]
     fn what_is_guessed_is_said(#[case] rival: Option<u8>, #[case] comments: u32, #[case] wanted: &[&str]) {
         let dialect = Dialect { delimiter: b';', skipped: comments, ..Dialect::default() };
         assert_eq!(Sniffed { dialect, rival, comments, said: false }.notes(&"memory:/a".into()), wanted);

@@ -1,4 +1,4 @@
-//! JSON rows to batches, and what is wrong with a row that does not fit.
+//! Decodes JSON rows to batches, and locates the fault in a row that does not fit.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -27,11 +27,11 @@ use crate::text::{as_texts, from_texts};
 /// Cuts a text into blocks of objects.
 pub(crate) struct JsonCutter {
     schema: SchemaRef,
-    /// The schema with all names in lower case, if the case of keys does not matter.
+    /// The schema with all names in lower case, if keys match in any case.
     folded: Option<SchemaRef>,
-    /// Where the number of a row's line goes, among the other columns.
+    /// The position of the line number among the columns.
     line_at: Option<usize>,
-    /// Which columns take lists and objects as their JSON, of those that are no line.
+    /// The columns that take lists and objects as their JSON, without counting the line number.
     texts_at: Arc<[usize]>,
     scanner: RowScanner,
     batch_size: usize,
@@ -52,7 +52,7 @@ impl JsonCutter {
         Self { schema, folded: None, line_at: None, texts_at, scanner: RowScanner::default(), batch_size }
     }
 
-    /// Whether [`LINE_COLUMN`] is the line of a row and no field of it.
+    /// Sets whether [`LINE_COLUMN`] is the line of a row and not a field.
     pub(crate) fn lines(mut self, lines: bool) -> Self {
         self.line_at = self.schema.index_of(LINE_COLUMN).ok().filter(|_| lines);
         if let Some(at) = self.line_at {
@@ -62,8 +62,8 @@ impl JsonCutter {
         self
     }
 
-    /// The columns that take lists and objects as their JSON. Comes after the other options: it asks where the columns are,
-    /// and whether their case matters.
+    /// Sets the columns that take lists and objects as their JSON. Must be called after the other options, because it
+    /// depends on the positions of columns and on their case.
     pub(crate) fn json_text(self, columns: &[String]) -> Self {
         let caseless = self.folded.is_some();
         let is_it =
@@ -75,7 +75,7 @@ impl JsonCutter {
         Self { texts_at, ..self }
     }
 
-    /// Whether the case of keys does not matter.
+    /// Sets whether keys match in any case.
     pub(crate) fn caseless(self, caseless: bool) -> Self {
         let folded = caseless.then(|| Arc::new(Schema::new(fold_names(self.schema.fields()))));
         Self { folded, ..self }
@@ -90,7 +90,7 @@ impl Cut for JsonCutter {
         let rows = self.scanner.rows();
         let full = rows.len() >= self.batch_size || text.len() >= BLOCK_BYTES;
         if rows.is_empty() || !(full || ended || scanned.is_err()) {
-            // What is wrong is told after the rows before it.
+            // A fault is reported after the rows before it.
             if let Some(fault) = scanned.err().or_else(|| ended.then(|| self.scanner.end(text)).flatten()) {
                 return Err(fault);
             }
@@ -110,7 +110,7 @@ impl Cut for JsonCutter {
 impl Decode for JsonRows {
     fn decode(&self, text: &[u8]) -> Result<RecordBatch, Fault> {
         let Some((row, fault)) = keys::twice(text, &self.rows) else { return self.decode_unique(text) };
-        // What is wrong in a row before that is told first.
+        // A fault in an earlier row is reported first.
         let before = Self {
             rows: self.rows[..row].to_vec(),
             schema: Arc::clone(&self.schema),
@@ -143,7 +143,7 @@ impl Decode for JsonRows {
 }
 
 impl JsonRows {
-    /// Decodes rows in whose objects no key is there twice.
+    /// Decodes rows without duplicate keys.
     fn decode_unique(&self, text: &[u8]) -> Result<RecordBatch, Fault> {
         let Some(folded) = &self.folded else { return self.decode_as(&self.schema, text) };
         let mut text = text.to_vec();
@@ -169,7 +169,7 @@ impl JsonRows {
             decode(&mut decoder, schema, rows.iter().map(|row| with_json_text(&text[row.clone()], &texts)))
         });
         decoded.map_err(|why| {
-            // The decoder says what it did not like, but not where: look again, at one row after another.
+            // The decoder reports an error without a position, so the rows are decoded again, one by one.
             let found = rows.iter().find_map(|row| explain(&text[row.clone()], row.start, schema.fields(), &texts));
             found.unwrap_or_else(|| Fault::new(rows.first().map_or(0, |r| r.start), why))
         })
@@ -183,12 +183,12 @@ fn arrow_decoder(fields: &Fields, batch_size: usize) -> Result<Decoder, String> 
     builder.build_decoder().map_err(|e| e.to_string())
 }
 
-/// Refuses types that the decoder does not know.
+/// Refuses types that the decoder does not support.
 pub(crate) fn can_decode(fields: &Fields) -> Result<(), String> {
     arrow_decoder(fields, 1).map(drop)
 }
 
-/// Decodes rows, or says why not.
+/// Decodes rows, or returns the decoder's error.
 fn decode<'a>(
     decoder: &mut Decoder,
     schema: &SchemaRef,
@@ -209,12 +209,12 @@ fn decode<'a>(
     RecordBatch::try_new(Arc::clone(schema), columns).map_err(|e| e.to_string())
 }
 
-/// A row in which these fields are texts, if they are lists or objects: the JSON of those, as it stands there.
+/// Replaces lists and objects in these fields of a row by texts: their JSON, verbatim.
 fn with_json_text<'a>(row: &'a [u8], fields: &[&str]) -> Cow<'a, [u8]> {
     if fields.is_empty() {
         return Cow::Borrowed(row);
     }
-    // What is malformed is for the decoder to find.
+    // The decoder reports malformed rows.
     let nested = NestedValues(fields).deserialize(&mut serde_json::Deserializer::from_slice(row)).unwrap_or_default();
     let (mut written, mut at) = (Vec::new(), 0);
     for text in nested {
@@ -234,7 +234,7 @@ fn is_nested(json: &str) -> bool {
     json.starts_with(['{', '['])
 }
 
-/// The lists and objects that these fields of an object are, as they stand there and in that order.
+/// The raw lists and objects of these fields of an object, in their order.
 struct NestedValues<'a>(&'a [&'a str]);
 
 impl<'de> DeserializeSeed<'de> for NestedValues<'_> {
@@ -291,7 +291,7 @@ impl Visitor<'_> for IsOneOf<'_> {
     }
 }
 
-/// What is wrong with a row that starts at `offset`, if it is this row that is wrong.
+/// The fault in the row that starts at `offset`, if it has one.
 fn explain(row: &[u8], offset: usize, fields: &Fields, texts: &[&str]) -> Option<Fault> {
     let text = match std::str::from_utf8(row) {
         Ok(text) => text,
@@ -302,7 +302,7 @@ fn explain(row: &[u8], offset: usize, fields: &Fields, texts: &[&str]) -> Option
     place.object(raw, fields, "")
 }
 
-/// Finds the value that does not fit, going down into objects and lists.
+/// Finds the value that does not fit, descending into objects and lists.
 struct Place<'a> {
     base: usize,
     offset: usize,
@@ -311,7 +311,7 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Where a value is; raw values are parts of the row's text.
+    /// The offset of a value; raw values are slices of the row's text.
     fn of(&self, raw: &RawValue) -> usize {
         self.offset + (raw.get().as_ptr() as usize - self.base)
     }
@@ -361,7 +361,7 @@ impl Place<'_> {
         }
     }
 
-    /// Decodes a value by itself: what fits is decided by the decoder alone.
+    /// Decodes a value by itself: only the decoder decides what fits.
     fn alone(&self, raw: &RawValue, field: &FieldRef) -> Result<(), String> {
         let alone = Fields::from(vec![Field::new("value", field.data_type().clone(), true)]);
         let schema = Arc::new(Schema::new(alone.clone()));

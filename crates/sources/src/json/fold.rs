@@ -1,4 +1,4 @@
-//! Keys in any case: they are folded to lower case before objects are decoded.
+//! Case-insensitive keys: they are folded to lower case before objects are decoded.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -30,18 +30,18 @@ fn fold_type(field: &FieldRef) -> Field {
     field.as_ref().clone().with_data_type(folded)
 }
 
-/// Folds the keys of the object at `row` to lower case, in place, also those of objects inside. The keys of maps are data
-/// and stay as they are.
+/// Folds the keys of the object at `row`, and of nested objects, to lower case, in place. The keys of maps are data and
+/// stay unchanged.
 pub(crate) fn fold_keys(text: &mut [u8], row: Range<usize>, fields: &Fields) -> Result<(), Fault> {
     let mut folder = Folder { text: &mut text[..row.end], at: row.start, keys: Vec::new() };
     folder.object(Some(fields), None)
 }
 
-/// Walks over a value. What is malformed stays so; decoding it tells what is wrong.
+/// Walks over a value. Malformed text is left unchanged; the decoder will report it.
 struct Folder<'a> {
     text: &'a mut [u8],
     at: usize,
-    /// The keys of the objects that are open.
+    /// The keys of the open objects.
     keys: Vec<Range<usize>>,
 }
 
@@ -61,7 +61,7 @@ impl Folder<'_> {
         }
     }
 
-    /// An object with these fields, whose keys are folded, or with values that are all of one type.
+    /// Walks over an object: with these fields, whose keys are folded, or with values of a single type.
     fn object(&mut self, fields: Option<&Fields>, values: Option<&DataType>) -> Result<(), Fault> {
         let (outer, mut folded) = (self.keys.len(), false);
         self.at += 1;
@@ -99,7 +99,7 @@ impl Folder<'_> {
         if folded { self.unique(keys) } else { Ok(()) }
     }
 
-    /// Folds a key to lower case, in place; says where it is then, and whether that changed it.
+    /// Folds a key to lower case, in place; returns its new range and whether it changed.
     fn fold(&mut self, key: Range<usize>, fields: &Fields) -> Result<(Range<usize>, bool), Fault> {
         let content = &mut self.text[key.clone()];
         if content.is_ascii() && !content.contains(&b'\\') {
@@ -111,7 +111,7 @@ impl Folder<'_> {
         let name = self.text.get(quoted.clone()).and_then(|quoted| serde_json::from_slice::<String>(quoted).ok());
         let Some(name) = name else { return Ok((key, false)) };
         let folded = name.to_lowercase();
-        // Without the escapes that it does not need, so it is seldom longer than it was; blanks may follow a key.
+        // Unneeded escapes are dropped, so it is rarely longer than before; blanks may follow a key.
         let Ok(written) = serde_json::to_string(&folded) else { return Ok((key, false)) };
         let place = &mut self.text[quoted.clone()];
         if place == written.as_bytes() {
@@ -125,7 +125,7 @@ impl Folder<'_> {
                     );
                     Err(Fault::new(key.start, why).column(folded))
                 }
-                // Nobody asks for it.
+                // No field has this name.
                 false => Ok((key, false)),
             };
         };
@@ -134,7 +134,7 @@ impl Folder<'_> {
         Ok((key.start..key.start + written.len() - 2, true))
     }
 
-    /// Refuses keys that are the same once they are folded: which of them is meant?
+    /// Refuses keys that are equal after folding, because it is ambiguous which is meant.
     fn unique(&self, mut keys: Vec<Range<usize>>) -> Result<(), Fault> {
         let name = |key: &Range<usize>| &self.text[key.clone()];
         keys.sort_unstable_by(|a, b| name(a).cmp(name(b)));
@@ -162,7 +162,7 @@ impl Folder<'_> {
         Ok(())
     }
 
-    /// Goes over a value of which nothing is wanted but its end.
+    /// Skips a value.
     fn skip(&mut self) -> Result<(), Fault> {
         self.blanks();
         let mut depth = 0_usize;
@@ -253,10 +253,10 @@ mod tests {
     #[case(r#"{"M": {"Key": {"IN": 1}, "KEY": {"In": 2}}}"#, r#"{"m": {"Key": {"in": 1}, "KEY": {"in": 2}}}"#)]
     #[case(r#"{"A": "not {\"In\": 1}", "L": 7}"#, r#"{"a": "not {\"In\": 1}", "l": 7}"#)]
     #[case(r#"{"Größe": 1, "ÜBER": 2, "I\u0044": 3}"#, r#"{"größe": 1, "über": 2, "id"     : 3}"#)]
-    // As Python's `json.dumps` writes them; and escapes that are needed stay.
+    // As Python's `json.dumps` writes them; necessary escapes stay.
     #[case(r#"{"\u0041":{"\u0049N":1}}"#, r#"{"a"     :{"in"     :1}}"#)]
     #[case(r#"{"\u00dc\"\\\n":1,"\ud83d\ude00":2}"#, r#"{"ü\"\\\n"    :1,"😀"        :2}"#)]
-    // Objects inside of those that needed another look.
+    // Objects within objects with escaped keys.
     #[case(r#"{"GRÖßE": {"IN": 1}}"#, r#"{"größe": {"in": 1}}"#)]
     #[case(
         r#"{"\u0041": {"IN": 1}, "\u004c\u004c": [{"IN": 2}]}"#,
@@ -281,8 +281,7 @@ mod tests {
         assert_eq!(folded(text).map(drop), expected.map_err(str::to_owned));
     }
 
-    /// What folding should make of a value: the keys of objects that are structs are in lower case; nothing if two of them
-    /// are the same then.
+    /// The expected result of folding: the keys of structs are in lower case; none if two of them are then equal.
     fn naive(value: Value, of: Option<&DataType>) -> Option<Value> {
         Some(match (value, of) {
             (Value::Object(object), Some(DataType::Struct(fields))) => {
@@ -337,7 +336,7 @@ mod tests {
             prop_assert_eq!(found, expected);
         }
 
-        /// Whatever is wrong with a text is for the decoder to find.
+        /// The decoder reports malformed texts.
         #[test]
         fn no_text_makes_it_panic_or_changes_more_than_case(text in "\\{[{}\\[\\],:\"\\\\ AaIidLlMm1]{0,40}") {
             if let Ok(folded) = folded(&text) {

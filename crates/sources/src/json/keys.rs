@@ -1,9 +1,8 @@
-//! The keys of objects: none may be there twice.
+//! Finds duplicate keys in objects.
 //!
-//! What an object with two values of one name means, nobody knows: other readers take the first, the last, or refuse it. All
-//! objects are looked at, also those that nobody reads, so that it does not depend on a query whether a file is refused.
-//! That must not cost much: 64 bytes at a time are looked at for quotes and brackets, and keys are compared by their
-//! hashes.
+//! An object with two values of one name is ambiguous: some readers take the first, some the last, some refuse it. All
+//! objects are checked, even those that nobody reads, so that it does not depend on a query whether a file is refused.
+//! To make this cheap, 64 bytes at a time are searched for quotes and brackets, and keys are compared by their hashes.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -15,13 +14,13 @@ use crate::fault::Fault;
 
 const STRETCH: usize = 64;
 
-/// The first row in which an object has a key twice, and what is wrong there.
+/// The first row with a duplicate key in an object, and the fault.
 pub(super) fn twice(text: &[u8], rows: &[Range<usize>]) -> Option<(usize, Fault)> {
     let (first, last) = (rows.first()?, rows.last()?);
     let mut keys = Keys { text: &text[..last.end], open: Vec::new(), starts: Vec::new(), escapes_until: 0 };
     let mut at = first.start;
     while let Some(found) = keys.twice(at) {
-        // Two hashes are the same; that the keys are, is for a look at the row by itself.
+        // Two hashes are equal; whether the keys are, is checked on the row by itself.
         let row = rows.partition_point(|row| row.end <= found);
         match rows.get(row).and_then(|row| fault(&text[row.clone()], row.start)) {
             Some(fault) => return Some((row, fault)),
@@ -33,18 +32,19 @@ pub(super) fn twice(text: &[u8], rows: &[Range<usize>]) -> Option<(usize, Fault)
 
 struct Keys<'a> {
     text: &'a [u8],
-    /// The hashes of the keys of all objects that are open, and where those of each begin.
+    /// The hashes of the keys of all open objects, and where those of each begin.
     open: Vec<u64>,
     starts: Vec<usize>,
-    /// There is no backslash in the stretches behind this.
+    /// There is no backslash in the stretches after this.
     escapes_until: usize,
 }
 
-/// In objects with more keys than that they are sorted before they are compared.
-const FEW: usize = 32;
+/// In objects with more keys, hashes are sorted before they are compared.
+const MAX_UNSORTED: usize = 32;
 
 impl Keys<'_> {
-    /// Where two keys of an object have the same hash, in the rows from `at` on. What is malformed is for others to find.
+    /// The position where two keys of an object have the same hash, in the rows from `at` on. Malformed rows are
+    /// reported elsewhere.
     fn twice(&mut self, at: usize) -> Option<usize> {
         self.open.clear();
         self.starts.clear();
@@ -80,14 +80,14 @@ impl Keys<'_> {
                         }
                         let key = self.hash(from + 1, to);
                         let object = &self.open[self.starts.last().copied().unwrap_or_default()..];
-                        if object.len() < FEW && object.contains(&key) {
+                        if object.len() < MAX_UNSORTED && object.contains(&key) {
                             return Some(at);
                         }
                         self.open.push(key);
                     }
                     _ => {
                         let keys = &mut self.open[self.starts.pop().unwrap_or_default()..];
-                        let (start, many) = (keys.len(), keys.len() > FEW);
+                        let (start, many) = (keys.len(), keys.len() > MAX_UNSORTED);
                         if many {
                             keys.sort_unstable();
                         }
@@ -134,8 +134,8 @@ fn matches(stretch: &[u8; STRETCH], byte: u8) -> u64 {
     parts.iter().rev().fold(0, |bits, part| bits << 16 | u64::from(u8x16::new(*part).simd_eq(byte).to_bitmask()))
 }
 
-/// The bits behind backslashes that are not escaped themselves; `escaped` says whether the bit before the first one is
-/// such a backslash, and becomes that of the last one.
+/// The bits after backslashes that are not escaped themselves. `escaped` says whether the bit before the first one is
+/// such a backslash; it is updated for the last one.
 fn escapes(backslashes: u64, escaped: &mut bool) -> u64 {
     let mut found = u64::from(*escaped);
     let mut rest = backslashes & !found;
@@ -154,7 +154,7 @@ fn escapes(backslashes: u64, escaped: &mut bool) -> u64 {
     found
 }
 
-/// The bits from each odd one that is set up to the next.
+/// Fills the bits from each odd set bit up to the next.
 #[inline]
 fn fill(mut bits: u64) -> u64 {
     for by in [1, 2, 4, 8, 16, 32] {
@@ -182,9 +182,9 @@ fn unescaped(key: &[u8]) -> Cow<'_, str> {
     serde_json::from_slice::<String>(&quoted).map_or_else(|_| String::from_utf8_lossy(key), Cow::Owned)
 }
 
-/// The key that an object in the row, which starts at `offset`, has twice, by a slow look at the row.
+/// The duplicate key of an object in the row that starts at `offset`, by a slow scan.
 pub(super) fn fault(row: &[u8], offset: usize) -> Option<Fault> {
-    // The keys of each object that is open, and the one whose value comes.
+    // The keys of each open object, and the one whose value is next.
     let mut open: Vec<(HashSet<String>, String)> = Vec::new();
     let mut at = 0;
     while let Some(byte) = row.get(at) {
@@ -260,7 +260,7 @@ mod tests {
         assert_eq!(told(&[&row(&[1, 2]), &row(&keys)]).unwrap().split(' ').next(), Some("1"));
     }
 
-    /// It would be made up for by a look at the row by itself, which is slow.
+    /// The slow scan of the row would make up for a false alarm.
     #[test]
     fn where_no_key_is_there_twice_there_is_no_false_alarm() {
         let first = |text: &str| {
@@ -272,8 +272,8 @@ mod tests {
                 keys.iter().map(|key| format!(r#""{key}":{{"a":1,"b":[{{"a":1}},{{"a":2}}]}}"#)).collect();
             format!("{{{}}}", fields.join(","))
         };
-        for many in [1, 2, FEW - 1, FEW, FEW + 1, 100] {
-            // Short keys, long ones that begin or end alike, and some with escapes.
+        for many in [1, 2, MAX_UNSORTED - 1, MAX_UNSORTED, MAX_UNSORTED + 1, 100] {
+            // Short keys, long ones with equal beginnings or ends, and some with escapes.
             for key in [
                 |i: usize| format!("{i}"),
                 |i| format!("key {i}"),
@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_key_that_is_there_twice_among_many_is_found() {
-        for many in [FEW - 1, FEW, FEW + 1, 100] {
+        for many in [MAX_UNSORTED - 1, MAX_UNSORTED, MAX_UNSORTED + 1, 100] {
             let mut keys: Vec<String> = (0..many).map(|key| format!(r#""{key}":1"#)).collect();
             let row = |keys: &[String]| format!("{{{}}}", keys.join(","));
             assert_eq!(told(&[&row(&keys)]), None);
@@ -308,7 +308,7 @@ mod tests {
         }
     }
 
-    /// The text of a value whose objects may have keys twice, and whether one has.
+    /// The text of a value whose objects may have duplicate keys, and whether one has.
     fn value() -> impl Strategy<Value = (String, bool)> {
         let text = prop::sample::select(vec![
             "1",

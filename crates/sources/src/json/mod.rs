@@ -1,4 +1,4 @@
-//! JSON: rows of objects to batches.
+//! The JSON format.
 
 pub(crate) mod decode;
 mod fold;
@@ -18,10 +18,10 @@ use hardtack_core::{Error, Location, Result, nearest};
 use crate::files::{Files, Format, Inferred, Planned};
 use crate::infer::infer_each;
 use crate::input::{SourceFile, Step};
-use crate::scan::{Batches, Origin, ReadRows, RowSource, Want};
+use crate::scan::{Batches, Origin, ReadRequest, ReadRows, RowSource};
 use decode::{JsonCutter, can_decode};
 use rows::RowScanner;
-use shape::{Shape, Told};
+use shape::{GivenTypes, Shape};
 
 /// The JSON format: see [`JsonFiles`].
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -30,10 +30,10 @@ pub struct Json {
     texts: Vec<String>,
 }
 
-/// JSON files: one object after another, each a row, in any layout: one on a line (`.jsonl`, `.ndjson`), several on a
-/// line, pretty-printed over lines, in a top-level array, or a mixture. Compressed files (gzip, zstd, bzip2, xz) are
-/// decompressed; their first bytes tell that. A file of 0 bytes has no rows. A key that an object has twice is refused, at any
-/// depth, also where nobody reads it: nobody knows which value is meant, and Athena refuses such a row, too.
+/// JSON files: one object per row, in any layout: one per line (`.jsonl`, `.ndjson`), several per line, pretty-printed
+/// over several lines, in a top-level array, or a mixture. Compressed files (gzip, zstd, bzip2, xz) are recognised by
+/// their first bytes and decompressed. A file of 0 bytes has no rows. A duplicate key in an object is refused, at any
+/// depth and even if nobody reads it: it is ambiguous, and Athena refuses such a row, too.
 ///
 /// ```
 /// use hardtack_sources::JsonFiles;
@@ -44,32 +44,33 @@ pub struct Json {
 /// ```
 ///
 /// # With a declared schema
-/// The rows have exactly the declared columns, and what does not fit is refused with file, line, column and value.
+/// The rows have exactly the declared columns, and a value that does not fit is refused with file, line, column and
+/// value.
 /// * Names are matched exactly, case included. Fields that are not declared are ignored.
-/// * A missing field is null. A null or missing field whose column allows no null is refused.
-/// * Numbers and booleans in a text column become their text as it stands in the file (as in Spark). Lists and objects do
+/// * A missing field is null. A null or missing field is refused in a required column.
+/// * Numbers and booleans in a text column become their text as written in the file (as in Spark). Lists and objects do
 ///   so [on request](Files::with_json_text), and are refused otherwise.
 /// * Numbers may be texts; they, dates, timestamps and times are read as the [crate](crate#how-a-text-becomes-a-value) says.
 ///   `1.5` in an integer column is refused, `1.0` is 1; a number in a date or timestamp column is refused, too. Binary
 ///   columns are read from hexadecimal text.
 ///
 /// # Without
-/// Every row of every file is looked at, and types are widened: null < boolean < text, null < integer < float < text.
-/// Numbers are told by their digits, in whatever notation: `1E5`, `1.0` and `-0` are floats. Those that would lose
-/// something are text, with all their digits: integers beyond 64 bits signed, `1e400`, `0.1000000000000000055`, and
-/// integers beyond 2^53 beside a float. Dates and timestamps stay text. Structs merge field by field, lists by element;
-/// fields that are null everywhere are text. A field that is an object or list in one place and something else in another
-/// is refused, with both places; [`with_json_text`](Files::with_json_text) reads it. Names that differ in case only are one
-/// column, with the name that was first seen, unless an object has both: then case counts in all files.
+/// Every row of every file is examined, and types are widened: null < boolean < text, null < integer < float < text.
+/// Numbers are classified by value, in any notation: `1E5`, `1.0` and `-0` are floats. Those that would lose something
+/// are text, with all their digits: integers beyond 64 bits signed, `1e400`, `0.1000000000000000055`, and integers
+/// beyond 2^53 beside a float. Dates and timestamps stay text. Structs merge field by field, lists by element; fields
+/// that are null everywhere are text. A field that is an object or list in one place and something else in another is
+/// refused, with both places; [`with_json_text`](Files::with_json_text) reads it. Names that differ only in case are
+/// one column, under the first spelling, unless an object has both: then case counts in all files.
 pub type JsonFiles = Files<Json>;
 
 impl Files<Json> {
-    /// Reads lists and objects of these columns as texts: their JSON, as it stands in the file. Numbers, booleans and texts
-    /// are what they are in any column of texts. That is a way to read a field that is an object in one row and a text in
-    /// another. The columns are those of rows, and not of objects in them; a declared schema has them as texts.
+    /// Reads lists and objects of these columns as texts: their JSON, verbatim. Numbers, booleans and texts are read as
+    /// in any text column. This allows reading a field that is an object in one row and a text in another. The columns
+    /// must be top-level, and texts in a declared schema.
     ///
-    /// Loading is an error ([`Usage`](hardtack_core::ErrorKind::Usage)) if there is no such column, or if it is declared as
-    /// something else.
+    /// Loading fails ([`Usage`](hardtack_core::ErrorKind::Usage)) if there is no such column, or if it has another
+    /// declared type.
     ///
     /// ```
     /// use hardtack_sources::JsonFiles;
@@ -112,7 +113,7 @@ impl Format for Json {
     }
 
     async fn column(&self, file: SourceFile, column: &Field) -> Result<Batches> {
-        JsonObjects { caseless: true, ..JsonObjects::default() }.read(file, Want::column(column.clone())).await
+        JsonObjects { caseless: true, ..JsonObjects::default() }.read(file, ReadRequest::column(column.clone())).await
     }
 
     fn plan(&self, table: TableSchema, origin: Origin, planned: &Planned) -> Result<Arc<dyn FileSource>> {
@@ -123,7 +124,7 @@ impl Format for Json {
 }
 
 impl Json {
-    /// Refuses columns that are to hold JSON and cannot.
+    /// Refuses columns that cannot take lists and objects as their JSON.
     fn check_texts(&self, who_has: &str, schema: &Schema, caseless: bool) -> Result<()> {
         for name in &self.texts {
             let is_it = |other: &String| other == name || (caseless && other.to_lowercase() == name.to_lowercase());
@@ -149,9 +150,9 @@ pub(crate) fn check(schema: &Schema) -> Result<()> {
 /// Reads the rows of JSON files.
 #[derive(Debug, Default)]
 pub(crate) struct JsonObjects {
-    /// Whether the case of names does not matter.
+    /// Whether names match in any case.
     pub(crate) caseless: bool,
-    /// Whether the column [`LINE_COLUMN`](crate::LINE_COLUMN) is the line and no field.
+    /// Whether the column [`LINE_COLUMN`](crate::LINE_COLUMN) is the line and not a field.
     pub(crate) lines: bool,
     /// The columns that take lists and objects as their JSON.
     pub(crate) texts: Arc<[String]>,
@@ -163,40 +164,40 @@ impl ReadRows for JsonObjects {
         "json"
     }
 
-    async fn read(&self, file: SourceFile, want: Want) -> Result<Batches> {
+    async fn read(&self, file: SourceFile, want: ReadRequest) -> Result<Batches> {
         let cutter = JsonCutter::new(want.columns, want.batch_size);
         let cutter = cutter.caseless(self.caseless).lines(self.lines).json_text(&self.texts);
-        Ok(file.open_text().await?.batches(cutter, want.side_by_side))
+        Ok(file.open_text().await?.batches(cutter, want.parallelism))
     }
 }
 
-/// What JSON files look like.
+/// What was found out about JSON files.
 #[derive(Debug, Default)]
-pub(crate) struct Looked {
+pub(crate) struct JsonProperties {
     shape: Shape,
-    /// Whether names that differ in case only are one column.
+    /// Whether names that differ only in case are one column.
     caseless: bool,
-    /// The first file with an object that has two names which differ in case only, and the two.
+    /// The first file with an object that has two names that differ only in case, and the names.
     pub(crate) two_spellings: Option<(Location, String, String)>,
     pub(crate) notes: Vec<String>,
 }
 
-impl Looked {
+impl JsonProperties {
     pub(crate) fn schema(&self) -> Schema {
         Schema::new(self.shape.fields())
     }
 }
 
-/// Looks at all files, at no more than `sample` bytes of each. Names that differ in case only are one column, unless an
-/// object has both. Columns whose type is told to be a text may hold anything, and those without a value have the type that is
-/// told.
+/// Examines all files, at most `sample` bytes of each. Names that differ only in case are one column, unless an object
+/// has both. Columns whose type is set to text may contain anything, and columns without a value have the type that is
+/// set.
 pub(crate) async fn look(
     files: &[SourceFile],
     sample: Option<u64>,
     told: &[(String, DataType)],
     concurrency: usize,
-) -> Result<Looked> {
-    let told: Told = told.iter().map(|(name, of)| (name.to_lowercase(), of.clone())).collect();
+) -> Result<JsonProperties> {
+    let told: GivenTypes = told.iter().map(|(name, of)| (name.to_lowercase(), of.clone())).collect();
     let (mut all, mut scattered, mut misnamed, mut two_spellings) = (Shape::told(&told), None, None, None);
     infer_each(
         files,
@@ -219,22 +220,21 @@ pub(crate) async fn look(
     .await?;
     let caseless = two_spellings.is_none() && all.is_spelled_differently();
     let shape = if caseless { all.united("").map_err(|conflict| conflict.error())? } else { all };
-    let scattered = scattered.map(|file| {
-        format!("{file} has not one object on each line, which is what Athena and Hive want; it is read here")
-    });
-    Ok(Looked { shape, caseless, two_spellings, notes: scattered.into_iter().chain(misnamed).collect() })
+    let scattered = scattered
+        .map(|file| format!("{file} does not have one object per line, as Athena and Hive require; it is read here"));
+    Ok(JsonProperties { shape, caseless, two_spellings, notes: scattered.into_iter().chain(misnamed).collect() })
 }
 
-/// What one file looks like.
-struct FileLooked {
+/// What was found out about one file.
+struct FileProperties {
     shape: Shape,
-    /// Whether each row has a line of its own.
+    /// Whether each row is on a line of its own.
     by_line: bool,
-    /// What may be said of how it is compressed.
+    /// A note on its compression.
     misnamed: Option<String>,
 }
 
-async fn infer_file(file: SourceFile, sample: Option<u64>, told: Told) -> Result<FileLooked> {
+async fn infer_file(file: SourceFile, sample: Option<u64>, told: GivenTypes) -> Result<FileProperties> {
     let (mut shape, mut scanner) = (Shape::told(&told), RowScanner::default());
     let (mut by_line, mut looked_at) = (true, 0);
     let mut text = file.open_text().await?;
@@ -244,7 +244,7 @@ async fn infer_file(file: SourceFile, sample: Option<u64>, told: Told) -> Result
         let mut before = 0;
         for row in scanner.rows() {
             shape.observe(&text[row.clone()], row.start)?;
-            // Between two rows there is a line's end, and within a row there is none.
+            // There is a line end between two rows, and none within a row.
             let ends = |part: &[u8]| memchr::memchr(b'\n', part).is_some();
             by_line &= (before == 0 || ends(&text[before..row.start])) && !ends(&text[row.clone()]);
             before = row.end;
@@ -258,7 +258,7 @@ async fn infer_file(file: SourceFile, sample: Option<u64>, told: Told) -> Result
         Ok(Step { used, made: sample.filter(|sample| looked_at >= *sample).map(|_| ()) })
     })
     .await?;
-    Ok(FileLooked { shape, by_line, misnamed })
+    Ok(FileProperties { shape, by_line, misnamed })
 }
 
 impl shape::Conflict {
@@ -270,7 +270,7 @@ impl shape::Conflict {
     }
 }
 
-/// What the rows of a text look like.
+/// Infers the fields of the rows of a text.
 #[cfg(feature = "fuzzing")]
 pub(crate) fn fields(text: &[u8]) -> std::result::Result<arrow::datatypes::Fields, crate::fault::Fault> {
     let (mut shape, mut scanner) = (Shape::default(), RowScanner::default());

@@ -1,15 +1,15 @@
-//! Characters beyond U+FFFF that are written as two escapes.
+//! Characters beyond U+FFFF that are written as surrogate pairs of escapes.
 
 use std::borrow::Cow;
 
 use memchr::memmem;
 
-/// A pair of escapes has so many bytes.
+/// The length of a pair of escapes.
 const PAIR: usize = 12;
 
-/// An object, in which the characters from U+20000 on are written as they are and not as pairs of escapes. Arrow's decoder
-/// (58.4, and before) forgets a bit of these pairs: `\ud842\udfb7` is U+20BB7, a character of Japanese names, and it would
-/// make U+10BB7 of it.
+/// Replaces pairs of escapes for characters from U+20000 on by the characters themselves. Arrow's decoder (up to 58.4)
+/// drops a bit of these pairs: `\ud842\udfb7` is U+20BB7, a character in Japanese names, and would be decoded as
+/// U+10BB7.
 pub(super) fn written_out(row: &[u8]) -> Cow<'_, [u8]> {
     let mut made = Vec::new();
     let mut copied = 0;
@@ -31,11 +31,11 @@ pub(super) fn written_out(row: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(made)
 }
 
-/// The character that a pair of escapes at the start of a text stands for.
+/// The character of a pair of escapes at the start of a text.
 fn pair(text: &[u8]) -> Option<char> {
     let (high, low) = text.get(..PAIR)?.split_at(PAIR / 2);
     let mut units = char::decode_utf16([unit(high)?, unit(low)?]);
-    // Two characters are no pair.
+    // Two characters are not a pair.
     units.next()?.ok().filter(|_| units.next().is_none())
 }
 
@@ -59,13 +59,13 @@ mod tests {
         "{\"a\":\"\u{20bb7}\\u91ce\\u5bb6\",\"\u{20000}\":1}"
     )]
     #[case(r#"["\udbff\udfff\ud87d\ude00"]"#, "[\"\u{10ffff}\u{2f600}\"]")]
-    // What arrow's decoder reads as it is meant, or refuses.
+    // Texts that Arrow's decoder reads correctly, or refuses.
     #[case(r#"["\ud83d\ude00","\ud83f\udfff","\u00fc"]"#, r#"["\ud83d\ude00","\ud83f\udfff","\u00fc"]"#)]
     #[case(
         r#"["\ud842","\ud842\u0041","\udfb7\ud842","\ud842 \udfb7","\ud842\udfb"]"#,
         r#"["\ud842","\ud842\u0041","\udfb7\ud842","\ud842 \udfb7","\ud842\udfb"]"#
     )]
-    // A backslash and a word.
+    // An escaped backslash, followed by a word.
     #[case(r#"["\\ud842\udfb7","\\\ud842\udfb7"]"#, "[\"\\\\ud842\\udfb7\",\"\\\\\u{20bb7}\"]")]
     #[case(r#"["\ud842\\udfb7"]"#, r#"["\ud842\\udfb7"]"#)]
     #[case(r#"["\u"#, r#"["\u"#)]

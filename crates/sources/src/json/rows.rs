@@ -1,23 +1,22 @@
-//! Where the rows of a JSON text are.
+//! Finds the rows of a JSON text.
 
 use std::ops::Range;
 
 use crate::fault::Fault;
 use crate::input::BOM;
 
-/// Finds the objects of a JSON text, whichever way they are laid out: one on a line, several on a line, pretty-printed
-/// over lines, inside a top-level array, or all of that in one file. It works through a text that comes in pieces and
-/// looks at every byte once.
+/// Finds the objects of a JSON text in any layout: one per line, several per line, pretty-printed over several lines,
+/// in a top-level array, or all of that in one file. The text may come in pieces, and every byte is examined once.
 #[derive(Debug, Default)]
 pub(crate) struct RowScanner {
-    /// The next byte to look at.
+    /// The next byte to examine.
     at: usize,
-    /// How many brackets are open.
+    /// The number of open brackets.
     depth: u32,
     in_string: bool,
     escaped: bool,
     array: Array,
-    /// Where the row that is open starts.
+    /// The start of the open row.
     start: usize,
     rows: Vec<Range<usize>>,
 }
@@ -37,12 +36,12 @@ enum Array {
 }
 
 impl RowScanner {
-    /// The whole rows found so far that are not consumed yet.
+    /// The complete rows that have not been consumed yet.
     pub(crate) fn rows(&self) -> &[Range<usize>] {
         &self.rows
     }
 
-    /// Forgets `bytes` at the front of the text and the `rows` in it.
+    /// Drops `bytes` at the front of the text and the `rows` in it.
     pub(crate) fn consume(&mut self, bytes: usize, rows: usize) {
         self.rows.drain(..rows);
         self.rows.iter_mut().for_each(|row| *row = row.start - bytes..row.end - bytes);
@@ -50,12 +49,12 @@ impl RowScanner {
         self.start = self.start.saturating_sub(bytes);
     }
 
-    /// How far the text can be forgotten when all whole rows are done with.
+    /// How much of the text can be dropped once all complete rows are consumed.
     pub(crate) fn done(&self) -> usize {
         if self.depth > 0 { self.start } else { self.at }
     }
 
-    /// Looks at what has been added to the text.
+    /// Scans the text that was added.
     pub(crate) fn scan(&mut self, text: &[u8]) -> Result<(), Fault> {
         while self.at < text.len() {
             if self.in_string {
@@ -71,7 +70,7 @@ impl RowScanner {
         Ok(())
     }
 
-    /// What is wrong if the text ends here.
+    /// The fault if the text ends here, if any.
     pub(crate) fn end(&self, text: &[u8]) -> Option<Fault> {
         if self.depth > 0 {
             let row = &text[self.start..];
@@ -82,7 +81,7 @@ impl RowScanner {
         match self.array {
             Array::Outside if self.at < text.len() => Some(no_row(&text[self.at..], self.at)),
             Array::Outside => None,
-            _ => Some(Fault::new(text.len(), "the file ends inside of an array")),
+            _ => Some(Fault::new(text.len(), "the file ends within an array")),
         }
     }
 
@@ -97,7 +96,7 @@ impl RowScanner {
             (b'[', Array::Outside) => self.array = Array::Opened,
             (b']', Array::Opened | Array::Element) => self.array = Array::Outside,
             (b',', Array::Element) => self.array = Array::Separated,
-            // Files that begin with a mark may have been joined.
+            // Files that begin with a byte order mark may have been concatenated.
             (_, Array::Outside) if text[self.at..].starts_with(BOM) => self.at += BOM.len() - 1,
             (_, Array::Element) => {
                 return Err(Fault {
@@ -147,11 +146,11 @@ impl RowScanner {
                         self.at += 1;
                         return Ok(());
                     }
-                    // Found now, a quote that is not closed is told on its own line and does not swallow the file.
+                    // Detected here, an unclosed quote is reported on its own line and does not swallow the file.
                     b'\n' => {
                         let line = text[..self.at].rsplit(|b| *b == b'\n').next().unwrap_or_default();
                         let line = String::from_utf8_lossy(line);
-                        return Err(Fault::new(self.at - 1, "a line ends inside of a string").value(&line));
+                        return Err(Fault::new(self.at - 1, "a line ends within a string").value(&line));
                     }
                     _ => {}
                 }
@@ -162,18 +161,18 @@ impl RowScanner {
     }
 }
 
-/// Whether all that is known is the front of a mark of UTF-8.
+/// Whether the rest is the beginning of a byte order mark.
 fn is_cut_mark(rest: &[u8]) -> bool {
     rest.len() < BOM.len() && BOM.starts_with(rest)
 }
 
-/// The text at `offset` is no row.
+/// The fault of a text at `offset` that is not a row.
 fn no_row(rest: &[u8], offset: usize) -> Fault {
     let end = rest.iter().position(|b| b",]\r\n".contains(b)).unwrap_or(rest.len()).max(1);
     Fault::new(offset, "a row of JSON must be an object").value(&String::from_utf8_lossy(&rest[..end]))
 }
 
-/// What is wrong with the syntax of the JSON text `row` that starts at `offset`.
+/// The syntax error in the JSON text `row` that starts at `offset`.
 pub(crate) fn syntax_fault(row: &[u8], offset: usize) -> Option<Fault> {
     let error = serde_json::from_slice::<serde::de::IgnoredAny>(row).err()?;
     let line_start = match error.line() {
@@ -193,7 +192,7 @@ mod tests {
 
     use super::*;
 
-    /// The rows of a text that comes in pieces of `piece` bytes, consumed as they come.
+    /// The rows of a text read in pieces of `piece` bytes, consumed as they are found.
     fn scan(text: &str, piece: usize) -> Result<Vec<String>, Fault> {
         let (mut scanner, mut window, mut found) = (RowScanner::default(), Vec::new(), Vec::new());
         for piece in text.as_bytes().chunks(piece) {
@@ -207,7 +206,7 @@ mod tests {
         }
         match scanner.end(&window) {
             Some(fault) => Err(fault),
-            // What is done with is not kept.
+            // Consumed text is not kept.
             None if window.is_empty() => Ok(found),
             None => Err(Fault::new(0, "something is left over")),
         }
@@ -233,11 +232,11 @@ mod tests {
     #[case("[[{}]]", "a row of JSON must be an object")]
     #[case("[{} {}]", "a comma or the end of the array is missing")]
     #[case("[{},]", "a row of JSON must be an object")]
-    #[case("[{}", "the file ends inside of an array")]
+    #[case("[{}", "the file ends within an array")]
     #[case("[\u{feff}{}]", "a row of JSON must be an object")]
     #[case("{}\u{fefe}", "a row of JSON must be an object")]
     #[case("{}]", "a row of JSON must be an object")]
-    #[case("{\"a\":\"x\n\"}", "a line ends inside of a string")]
+    #[case("{\"a\":\"x\n\"}", "a line ends within a string")]
     #[case("{\"a\":1", "this is not JSON: EOF while parsing an object")]
     #[case("{\"a\":1\n{\"a\":2}", "this is not JSON: expected `,` or `}`")]
     fn what_is_no_row_is_refused(#[case] text: &str, #[case] message: &str) {

@@ -1,4 +1,4 @@
-//! What rows of JSON look like: types found by looking at every value.
+//! Infers the types of JSON rows from every value.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,30 +14,30 @@ use super::rows::syntax_fault;
 use crate::fault::Fault;
 use crate::kind::Kind as Scalar;
 
-/// The fields of an object: what is known of each, in the order in which they were first seen.
+/// The fields of an object and what is known about each, in the order of first occurrence.
 #[derive(Debug, Default)]
 pub(super) struct Shape {
     names: BTreeMap<String, usize>,
-    fields: Vec<(String, Seen)>,
+    fields: Vec<(String, ValueShape)>,
     /// Fields by their names in lower case.
     folded: BTreeMap<String, Vec<usize>>,
-    /// How many objects were seen, and for each field the last of them that had it.
+    /// The number of objects, and for each field the last of them that had it.
     objects: u64,
     last: Vec<u64>,
-    /// Two fields that one object has, though their names differ in case only.
+    /// Two fields of one object whose names differ only in case.
     both: Option<(usize, usize)>,
-    /// What is known of the fields beforehand.
-    told: Told,
+    /// The fields' types that are given.
+    told: GivenTypes,
 }
 
-/// The types of fields that are known beforehand, by their names in lower case.
-pub(super) type Told = Arc<[(String, DataType)]>;
+/// Given types of fields, by name in lower case.
+pub(super) type GivenTypes = Arc<[(String, DataType)]>;
 
-/// What is known of a value.
+/// What is known about a value.
 #[derive(Debug, Default)]
-struct Seen {
+struct ValueShape {
     kind: Kind,
-    /// The file in which it was first seen to be a list or an object, or to be neither.
+    /// The first file in which it was a list or an object, or neither.
     file: Option<Arc<str>>,
 }
 
@@ -46,17 +46,17 @@ enum Kind {
     #[default]
     Null,
     Scalar(Scalar),
-    List(Box<Seen>),
+    List(Box<ValueShape>),
     Object(Shape),
-    /// Somebody has said that it is read as a text, whatever it is.
+    /// Read as text, whatever it is, because its type is given as text.
     Anything,
 }
 
-/// A value that has a structure in one place and another, or none, in another place.
+/// A value with a structure in one place and a different one, or none, in another.
 #[derive(Debug)]
 pub(super) struct Conflict {
     pub(super) path: String,
-    /// File and what it is there.
+    /// The file, and what the value is there.
     pub(super) one: (String, &'static str),
     pub(super) other: (String, &'static str),
 }
@@ -74,7 +74,7 @@ impl Kind {
         }
     }
 
-    /// The object that this is, or that is in this list.
+    /// The shape of this object, or of the objects in this list.
     fn inner(&self) -> Option<&Shape> {
         match self {
             Self::Object(shape) => Some(shape),
@@ -85,8 +85,8 @@ impl Kind {
 }
 
 impl Shape {
-    /// Of objects some of whose fields are known.
-    pub(super) fn told(told: &Told) -> Self {
+    /// A shape of objects with some given types.
+    pub(super) fn told(told: &GivenTypes) -> Self {
         Self { told: Arc::clone(told), ..Self::default() }
     }
 
@@ -94,7 +94,7 @@ impl Shape {
         self.told.iter().find(|(told, _)| *told == name.to_lowercase()).map(|(_, of)| of)
     }
 
-    /// Takes in one row, which starts at `offset` of the text.
+    /// Adds one row, which starts at `offset` of the text.
     pub(super) fn observe(&mut self, row: &[u8], offset: usize) -> Result<(), Fault> {
         let mut json = serde_json::Deserializer::from_slice(row);
         let observed = ObjectSeed { shape: self, path: "", depth: 0 }.deserialize(&mut json).and_then(|()| json.end());
@@ -106,7 +106,7 @@ impl Shape {
         })
     }
 
-    /// Takes in the rows of another file.
+    /// Adds the rows of another file.
     pub(super) fn merge(&mut self, other: Self, file: &str) -> Result<(), Conflict> {
         self.merge_at(other, &Arc::from(file), "")
     }
@@ -124,7 +124,7 @@ impl Shape {
         Ok(())
     }
 
-    /// Where the field of this name is.
+    /// The index of the field of this name.
     fn field(&mut self, name: &str) -> usize {
         if let Some(at) = self.names.get(name) {
             return *at;
@@ -133,12 +133,12 @@ impl Shape {
         self.names.insert(name.to_owned(), at);
         self.folded.entry(name.to_lowercase()).or_default().push(at);
         let kind = if self.told_of(name).is_some_and(DataType::is_string) { Kind::Anything } else { Kind::Null };
-        self.fields.push((name.to_owned(), Seen { kind, file: None }));
+        self.fields.push((name.to_owned(), ValueShape { kind, file: None }));
         self.last.push(0);
         at
     }
 
-    /// Looks for fields that the object which was just seen has in two spellings.
+    /// Checks whether the object that just ended has a field in two spellings.
     fn object_ends(&mut self) {
         if self.both.is_none() && self.folded.len() < self.fields.len() {
             let has = |at: &&usize| self.last[**at] == self.objects;
@@ -149,19 +149,19 @@ impl Shape {
         }
     }
 
-    /// The names of two fields, which differ in case only, that one object has.
+    /// Two names of one object that differ only in case.
     pub(super) fn in_two_spellings(&self) -> Option<(&str, &str)> {
         let own = self.both.map(|(one, two)| (self.fields[one].0.as_str(), self.fields[two].0.as_str()));
         own.or_else(|| self.fields.iter().find_map(|(_, seen)| seen.kind.inner()?.in_two_spellings()))
     }
 
-    /// Whether objects spell a field in different ways.
+    /// Whether objects spell a field differently.
     pub(super) fn is_spelled_differently(&self) -> bool {
-        let inner = |(_, seen): &(String, Seen)| seen.kind.inner().is_some_and(Self::is_spelled_differently);
+        let inner = |(_, seen): &(String, ValueShape)| seen.kind.inner().is_some_and(Self::is_spelled_differently);
         self.folded.len() < self.fields.len() || self.fields.iter().any(inner)
     }
 
-    /// With one field for names that differ in case only: the name that was seen first.
+    /// Unites fields whose names differ only in case, under the first spelling.
     pub(super) fn united(self, path: &str) -> Result<Self, Conflict> {
         let mut united = Self { told: self.told, ..Self::default() };
         for (name, seen) in self.fields {
@@ -171,7 +171,7 @@ impl Shape {
             let file = seen.file.clone().unwrap_or_else(|| Arc::from(""));
             united.fields[at].1.merge(seen, &file, &path)?;
         }
-        // What was inside of two spellings is in one now.
+        // The contents of two spellings are united, too.
         for (name, seen) in &mut united.fields {
             *seen = std::mem::take(seen).united(&join(path, name))?;
         }
@@ -180,8 +180,8 @@ impl Shape {
 
     /// The fields as Arrow has them, all nullable.
     pub(super) fn fields(&self) -> Fields {
-        let of = |(name, seen): &(String, Seen)| match (&seen.kind, self.told_of(name)) {
-            // Nothing is known of it but what was told.
+        let of = |(name, seen): &(String, ValueShape)| match (&seen.kind, self.told_of(name)) {
+            // Only the given type is known.
             (Kind::Null, Some(told)) => Some(Field::new(name, told.clone(), true)),
             _ => Some(Field::new(name, seen.data_type()?, true)),
         };
@@ -189,8 +189,8 @@ impl Shape {
     }
 }
 
-impl Seen {
-    /// `None` for an object that never had a field: there is nothing in it to read.
+impl ValueShape {
+    /// `None` for an object that never had a field: there is nothing to read in it.
     fn data_type(&self) -> Option<DataType> {
         Some(match &self.kind {
             Kind::Null | Kind::Anything => DataType::Utf8,
@@ -235,7 +235,7 @@ impl Seen {
         Ok(Self { kind, ..self })
     }
 
-    /// Notes that everything below comes from `file`, where nothing is noted yet.
+    /// Records `file` as the origin of everything below that has none yet.
     fn claim(&mut self, file: &Arc<str>) {
         self.file.get_or_insert_with(|| Arc::clone(file));
         match &mut self.kind {
@@ -246,7 +246,7 @@ impl Seen {
     }
 }
 
-/// No type holds objects, lists and other values alike, but their JSON can be read.
+/// The hint for a mixture of objects, lists and other values: no type holds them all, but their JSON can be read.
 pub(super) fn way_out(path: &str) -> String {
     let column = path.split(['.', '[']).next().unwrap_or_default();
     format!(
@@ -268,8 +268,8 @@ fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
-/// How deep objects and lists may be in each other.
-const DEEPEST: usize = 128;
+/// The maximum nesting of objects and lists.
+const MAX_DEPTH: usize = 128;
 
 struct ObjectSeed<'a> {
     shape: &'a mut Shape,
@@ -306,9 +306,9 @@ impl<'de> Visitor<'de> for ObjectSeed<'_> {
     }
 }
 
-/// Looks at one value. The path is put together only when it is needed.
+/// Visits one value. The path is only built when it is needed.
 struct ValueSeed<'a> {
-    seen: &'a mut Seen,
+    seen: &'a mut ValueShape,
     parent: &'a str,
     name: &'a str,
     depth: usize,
@@ -317,7 +317,7 @@ struct ValueSeed<'a> {
 impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
     type Value = ();
 
-    /// As a text: a number that was parsed no longer tells which digits it had.
+    /// As raw text: a parsed number has lost its original digits.
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         self.look(<&RawValue>::deserialize(deserializer)?.get()).map_err(D::Error::custom)
     }
@@ -344,8 +344,8 @@ impl ValueSeed<'_> {
     }
 
     fn look_into(self, text: &str) -> Result<(), serde_json::Error> {
-        if self.depth == DEEPEST {
-            return Err(serde_json::Error::custom(format!("objects and lists are more than {DEEPEST} deep")));
+        if self.depth == MAX_DEPTH {
+            return Err(serde_json::Error::custom(format!("objects and lists are more than {MAX_DEPTH} deep")));
         }
         let (path, depth) = (path(self.parent, self.name), self.depth + 1);
         let is_list = text.starts_with('[');
@@ -363,7 +363,7 @@ impl ValueSeed<'_> {
 }
 
 struct ListSeed<'a> {
-    item: &'a mut Seen,
+    item: &'a mut ValueShape,
     path: &'a str,
     depth: usize,
 }
@@ -382,7 +382,7 @@ impl<'de> Visitor<'de> for ListSeed<'_> {
     }
 }
 
-/// What the items of a list are called.
+/// The path segment for the items of a list.
 const ITEM: &str = "[]";
 
 fn path(parent: &str, name: &str) -> String {

@@ -66,17 +66,17 @@ async fn a_declared_schema_is_enforced() {
     +-----+------------+
     ");
     assert_snapshot!(show(&ctx, read(&[("id", DataType::Int32)])).await, @"refused: a value does not fit the declared type without loss (column: id, value: 5000000000, type: bigint, declared: int, file: memory:/data/a.avro)");
-    assert_snapshot!(show(&ctx, read(&[("id", DataType::Date32)])).await, @"refused: the file stores an Int64, which is not always a Date32, as the schema wants (column: id, file: memory:/data/a.avro)");
+    assert_snapshot!(show(&ctx, read(&[("id", DataType::Date32)])).await, @"refused: the file stores an Int64, which is not always a Date32, as the schema requires (column: id, file: memory:/data/a.avro)");
     assert_snapshot!(show(&ctx, read(&[("name", DataType::Int32)])).await, @"refused: a value does not fit the declared type without loss (column: name, value: x, type: string, declared: int, file: memory:/data/a.avro)");
     put(&ctx, "data/a.avro", bytes[..bytes.len() - 20].to_vec()).await;
-    assert_snapshot!(show(&ctx, read(&[("id", DataType::Int64)])).await, @"refused: the file is not whole and valid Avro (file: memory:/data/a.avro): it ends inside of a block");
+    assert_snapshot!(show(&ctx, read(&[("id", DataType::Int64)])).await, @"refused: the file is not whole and valid Avro (file: memory:/data/a.avro): it ends within a block");
     put(&ctx, "data/a.avro", "nonsense").await;
     assert_snapshot!(show(&ctx, read(&[("id", DataType::Int64)])).await, @"refused: this is not an Avro file: Parser error: Incorrect avro magic (file: memory:/data/a.avro)");
 }
 
 /// The header of a file, without rows.
 fn header(schema: &str) -> Vec<u8> {
-    // Lengths are in zigzag, in two bytes, of which the first has seven bits.
+    // Lengths are zigzag-encoded, in two bytes, the first with seven bits.
     let length = |length: usize| vec![(length * 2) as u8 | 128, (length >> 6) as u8];
     let text = |text: &str| [length(text.len()), text.as_bytes().to_vec()].concat();
     [b"Obj\x01\x02".to_vec(), text("avro.schema"), text(schema), vec![0], b"0123456789abcdef".to_vec()].concat()
@@ -96,8 +96,8 @@ async fn schemas_that_are_no_columns_are_refused() {
     | id |
     +----+
     +----+
-    refused: the schema of this Avro file is not supported: Parser error: Failed to resolve .n (file: memory:/data/a.avro, way out: have the file written without such a type, for example with a string in place of a union of several types; or leave it out: `with_glob`, `crawl --exclude`)
-    refused: the schema of this Avro file is not supported: Parser error: Expected a Record schema to build an AvroField, but got TypeName(Primitive(Int)) (file: memory:/data/a.avro, way out: have the file written without such a type, for example with a string in place of a union of several types; or leave it out: `with_glob`, `crawl --exclude`)
+    refused: the schema of this Avro file is not supported: Parser error: Failed to resolve .n (file: memory:/data/a.avro, way out: write the file without such a type, for example with a string instead of a union of several types; or leave it out: `with_glob`, `crawl --exclude`)
+    refused: the schema of this Avro file is not supported: Parser error: Expected a Record schema to build an AvroField, but got TypeName(Primitive(Int)) (file: memory:/data/a.avro, way out: write the file without such a type, for example with a string instead of a union of several types; or leave it out: `with_glob`, `crawl --exclude`)
     ");
 }
 
@@ -110,12 +110,12 @@ async fn many_rows_come_in_batches() {
     let batches = crate::collect(&ctx, AvroFiles::new("a", AT)).await.unwrap();
     assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 20_000);
     assert!(batches.iter().all(|b| b.num_rows() <= 8192));
-    // A plan that has its rows lets the reader go.
+    // A plan that has enough rows stops the reader.
     let two = ctx.load(AvroFiles::new("two", AT)).await.unwrap().limit(0, Some(2)).unwrap();
     assert_eq!(two.count().await.unwrap(), 2);
 }
 
-/// Avro stores a UUID as a text, and Arrow makes 16 bytes of it.
+/// Avro stores a UUID as text, and Arrow turns it into 16 bytes.
 #[tokio::test]
 async fn a_uuid_is_the_text_that_is_stored() {
     let ids = arrow::array::FixedSizeBinaryArray::try_from_iter([[0x5a_u8; 16], [0; 16]].into_iter()).unwrap();

@@ -1,6 +1,6 @@
 //! Files that change between the listing and the last row.
 
-#![expect(clippy::disallowed_methods, reason = "what others do to files while they are read")]
+#![expect(clippy::disallowed_methods, reason = "changes files while they are being read")]
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -49,7 +49,7 @@ impl Of {
         }
     }
 
-    /// A file with the numbers from `first` on, so many of them.
+    /// A file with `rows` consecutive numbers from `first` on.
     fn file(self, first: i64, rows: i64) -> Vec<u8> {
         let numbers = first..first + rows;
         let lines = |line: fn(i64) -> String| numbers.clone().map(line).collect::<String>();
@@ -71,7 +71,7 @@ fn told(error: &Error, file: &str) {
     assert!(error.get("way out").is_some_and(|way_out| way_out.contains("run again")), "{error:?}");
 }
 
-/// The second file of two is replaced by one that has as many rows, and others.
+/// The second of two files is replaced by one with the same number of different rows.
 #[rstest]
 #[tokio::test]
 async fn a_file_that_is_replaced_after_it_was_listed_ends_the_run(
@@ -109,7 +109,7 @@ async fn a_file_that_is_replaced_after_it_was_listed_ends_the_run(
     assert_eq!(error.message().contains("gone"), removed, "{error}");
 }
 
-/// Reads a few rows of a large file, does something to it, and reads the rest.
+/// Reads a few rows of a large file, changes it, and reads the rest.
 async fn interrupted(ctx: &JobContext, file: &Path, done: impl FnOnce(&Path)) -> Result<usize> {
     let (at, schema) = (file.to_str().unwrap(), schema(&[("v", DataType::Utf8)]));
     let rows = match file.extension().is_some_and(|suffix| suffix == "csv") {
@@ -125,7 +125,7 @@ async fn interrupted(ctx: &JobContext, file: &Path, done: impl FnOnce(&Path)) ->
     Ok(read)
 }
 
-/// Rows of a text that is many times what is read at once.
+/// The number of rows of a text that is many times larger than a piece.
 const ROWS: usize = 10_000;
 
 #[rstest]

@@ -46,7 +46,7 @@ async fn columns_are_found_by_name_in_any_order_and_case() {
     let told = show(&ctx, people().with_schema(schema(&[("bornn", DataType::Date32)]))).await;
     assert!(told.contains("column: bornn, way out: did you mean `born`?"), "{told}");
     crate::put(&ctx, "data/b.csv", b).await;
-    assert_snapshot!(show(&ctx, people()).await, @"refused: the file has no column `id`; its header is `id;name` (file: memory:/data/b.csv, line: 1, column: id, way out: if all files are written so: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)");
+    assert_snapshot!(show(&ctx, people()).await, @"refused: the file has no column `id`; its header is `id;name` (file: memory:/data/b.csv, line: 1, column: id, way out: if this applies to all files: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)");
 }
 
 #[tokio::test]
@@ -80,7 +80,7 @@ async fn what_does_not_fit_is_refused() {
     let mut errors = Vec::new();
     for row in rows {
         let mut text = format!("id,name,born\n1,\"x\ny\",2001-02-03\n\n{row}8,b,\n").into_bytes();
-        // A byte that is no UTF-8.
+        // A byte that is invalid in UTF-8.
         text.iter_mut().filter(|b| **b == 1).for_each(|b| *b = 0xFF);
         let ctx = with_files([("data/a.csv", text)]).await;
         errors.push(show(&ctx, people()).await);
@@ -88,9 +88,9 @@ async fn what_does_not_fit_is_refused() {
     assert_snapshot!(errors.join("\n"), @r#"
     refused: `1999-13-01` is not a Date32 (file: memory:/data/a.csv, line: 6, column: born, value: "1999-13-01")
     refused: `7.5` is not an Int64 (file: memory:/data/a.csv, line: 5, column: id, value: "7.5")
-    refused: the record has 2 fields where 3 are wanted (file: memory:/data/a.csv, line: 5, value: 7,a)
-    refused: the record has 4 fields where 3 are wanted (file: memory:/data/a.csv, line: 5, value: 7,a,,)
-    refused: text follows a closing quote; a quote inside of a quoted field is written twice (file: memory:/data/a.csv, line: 5, value: "a"b,, way out: if quotes are just characters: `with_quote(None)`, `crawl --csv-quote none`)
+    refused: the record has 2 fields where 3 are expected (file: memory:/data/a.csv, line: 5, value: 7,a)
+    refused: the record has 4 fields where 3 are expected (file: memory:/data/a.csv, line: 5, value: 7,a,,)
+    refused: text follows a closing quote; a quote within a quoted field must be doubled (file: memory:/data/a.csv, line: 5, value: "a"b,, way out: if quotes are just characters: `with_quote(None)`, `crawl --csv-quote none`)
     refused: a quote is not closed (file: memory:/data/a.csv, line: 5, value: "a,, way out: if quotes are just characters: `with_quote(None)`, `crawl --csv-quote none`)
     refused: this is not UTF-8 text; convert the file (file: memory:/data/a.csv, line: 5)
     "#);
@@ -99,12 +99,12 @@ async fn what_does_not_fit_is_refused() {
 #[tokio::test]
 async fn headers_must_have_the_declared_columns_once() {
     let ctx = with_files([("data/a.csv", "id,born,born,NAME\n")]).await;
-    assert_snapshot!(show(&ctx, people()).await, @"refused: the header names `born` more than once (file: memory:/data/a.csv, line: 1, column: born, way out: give one another name; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)");
+    assert_snapshot!(show(&ctx, people()).await, @"refused: the header names `born` more than once (file: memory:/data/a.csv, line: 1, column: born, way out: rename one; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)");
     let ctx = with_files([("data/a.csv", "id,born,Name,NAME\n")]).await;
-    assert_snapshot!(show(&ctx, people()).await, @"refused: the header names `name` more than once (file: memory:/data/a.csv, line: 1, column: name, way out: give one another name; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)");
+    assert_snapshot!(show(&ctx, people()).await, @"refused: the header names `name` more than once (file: memory:/data/a.csv, line: 1, column: name, way out: rename one; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)");
     assert_snapshot!(types(&ctx, CsvFiles::new("a", AT)).await, @"id: Utf8, born: Utf8, Name: Utf8, NAME: Utf8");
     let ctx = with_files([("data/a.csv", "id,id\n")]).await;
-    assert_snapshot!(show(&ctx, CsvFiles::new("a", AT)).await, @"refused: the header names `id` more than once (file: memory:/data/a.csv, line: 1, column: id, way out: give one another name; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)");
+    assert_snapshot!(show(&ctx, CsvFiles::new("a", AT)).await, @"refused: the header names `id` more than once (file: memory:/data/a.csv, line: 1, column: id, way out: rename one; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)");
 }
 
 #[tokio::test]
@@ -176,7 +176,7 @@ proptest! {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
-    /// A filter is applied while files are read, and comes to what it comes to afterwards.
+    /// A filter that is applied while files are read has the same result as afterwards.
     #[test]
     fn filters_do_not_change_the_answer(
         rows in prop::collection::vec((any::<Option<i8>>(), prop::option::of("[ab]{1,2}"), prop::option::of("[xy]{1,2}")), 0..40),
@@ -194,7 +194,7 @@ proptest! {
         tokio::runtime::Runtime::new().unwrap().block_on(async {
             let ctx = with_files([("data/a.csv", text)]).await;
             let rows = ctx.load(source).await.unwrap();
-            // In memory nothing is filtered while it is read.
+            // In memory, nothing is filtered during the read.
             ctx.session().register_table("read", rows.clone().into_view()).unwrap();
             ctx.session().register_table("held", rows.cache().await.unwrap().into_view()).unwrap();
             let query = |table: &str| format!("select {columns} from {table} where {condition}");

@@ -1,4 +1,5 @@
-//! Damaged files: whatever happened to its bytes, a file is read or refused by its name, in a while, and ends nothing else.
+//! Damaged files: whatever happened to its bytes, a file is read or refused by name, within bounded time, and stops
+//! nothing else.
 
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ fn batch() -> RecordBatch {
     record_batch!(("id", Int64, numbers), ("text", Utf8, texts)).unwrap()
 }
 
-/// Avro that is not compressed, so that damage is in the rows.
+/// Uncompressed Avro, so that the damage is in the rows.
 fn plain_avro(batch: &RecordBatch) -> Vec<u8> {
     let mut writer = WriterBuilder::new(batch.schema().as_ref().clone()).build::<_, AvroOcfFormat>(Vec::new()).unwrap();
     writer.write(batch).unwrap();
@@ -56,7 +57,7 @@ fn samples() -> Vec<Sample> {
     ]
 }
 
-/// What happens to bytes.
+/// Kinds of damage.
 #[derive(Debug, Clone)]
 enum Damage {
     CutShort(prop::sample::Index),
@@ -118,7 +119,7 @@ fn is_named(error: &Error) -> bool {
     error.kind() == ErrorKind::Refused && error.get("file").is_some_and(|file| file.starts_with("memory:/data/"))
 }
 
-/// What a crawler would look at.
+/// Inspects a file like a crawler.
 async fn inspected(ctx: &JobContext, kind: FileKind) -> Result<usize, Error> {
     let (store, path) = ctx.stores().open(&"memory:/data".into()).unwrap();
     let files: Vec<ObjectMeta> = store.objects.list(Some(&path)).try_collect().await.unwrap();
@@ -126,12 +127,12 @@ async fn inspected(ctx: &JobContext, kind: FileKind) -> Result<usize, Error> {
     Ok(found.unfit.len())
 }
 
-/// Reads a file and inspects it, each in a while. Whether it was refused.
+/// Reads a file and inspects it, within bounded time; returns whether it was refused.
 async fn read(name: &str, content: Vec<u8>, kind: FileKind) -> Result<bool, String> {
     let ctx = context(2);
     put(&ctx, &format!("data/{name}"), content).await;
     let both = async { (rows_of(&ctx, kind).await, inspected(&ctx, kind).await) };
-    // No test should depend on how busy the machine is.
+    // Generous, so that the test does not depend on the machine's load.
     let (read, inspected) = tokio::time::timeout(Duration::from_secs(60), both).await.map_err(|_| "it hangs")?;
     let errors = [read.as_ref().err(), inspected.as_ref().err()];
     match errors.into_iter().flatten().find(|error| !is_named(error)) {
@@ -156,7 +157,7 @@ proptest! {
     }
 }
 
-/// The schema of Arrow that is in the footer of a Parquet file is a flatbuffer, whose reader panics at some damages.
+/// The Arrow schema in the footer of a Parquet file is a flatbuffer, whose reader panics on some damage.
 #[tokio::test]
 async fn a_damaged_arrow_schema_is_refused_and_nothing_else() {
     let whole = parquet(&batch());
@@ -176,7 +177,7 @@ async fn a_damaged_arrow_schema_is_refused_and_nothing_else() {
     assert!(refused > 10, "{refused} of {} were refused", length / 3);
 }
 
-/// Damaged files do not hold up the one that is whole.
+/// Damaged files do not block an intact one.
 #[tokio::test]
 async fn a_damaged_file_is_left_out_of_what_is_inspected() {
     for (name, content, kind) in samples() {
@@ -184,7 +185,7 @@ async fn a_damaged_file_is_left_out_of_what_is_inspected() {
         let half = content.len() / 2;
         put(&ctx, &format!("data/damaged-{name}"), content[..half].to_vec()).await;
         let unfit = inspected(&ctx, kind).await.unwrap();
-        // Half of a text, or of the blocks behind a header, is a file whose columns are known.
+        // The columns are known even from half of a text, or half of the blocks after a header.
         let known = matches!(name, "a.jsonl" | "a.csv" | "a.avro" | "plain.avro");
         assert!(unfit == 1 || known, "{name}: {unfit}");
     }
@@ -192,7 +193,7 @@ async fn a_damaged_file_is_left_out_of_what_is_inspected() {
 
 // --- blocks of Avro --------------------------------------------------------------------------------------------------
 
-/// A file of one block, and where that begins.
+/// A file with one block, and the block's offset.
 fn one_block() -> (Vec<u8>, usize) {
     let bytes = plain_avro(&record_batch!(("id", Int32, vec![1, 2, 3])).unwrap());
     let marker = &bytes[bytes.len() - 16..];
@@ -202,10 +203,10 @@ fn one_block() -> (Vec<u8>, usize) {
 
 #[rstest]
 #[case::one_row_more("rows", 8, "refused: the file is not whole and valid Avro")]
-#[case::one_row_less("rows", 4, "a block holds more than the 2 rows that it says it has")]
-#[case::no_rows("rows", 0, "a block holds more than the 0 rows that it says it has")]
-#[case::less_than_no_rows("rows", 1, "a block says that it has -1 rows")]
-#[case::more_bytes("size", 127, "a block says that it has -64 bytes")]
+#[case::one_row_less("rows", 4, "a block holds more than the 2 rows that it claims")]
+#[case::no_rows("rows", 0, "a block holds more than the 0 rows that it claims")]
+#[case::less_than_no_rows("rows", 1, "a block claims to have -1 rows")]
+#[case::more_bytes("size", 127, "a block claims to have -64 bytes")]
 #[case::fewer_bytes("size", 4, "a block does not end with the marker of the file")]
 #[tokio::test]
 async fn a_block_of_avro_is_what_it_says(#[case] of: &str, #[case] byte: u8, #[case] expected: &str) {
@@ -223,7 +224,7 @@ async fn a_block_of_avro_that_is_cut_off_is_not_the_end_of_the_file() {
     for end in block + 1..bytes.len() {
         let ctx = with_files([("data/a.avro", bytes[..end].to_vec())]).await;
         let told = show(&ctx, AvroFiles::new("a", "memory:/data")).await;
-        assert!(told.contains("it ends inside of a block"), "{end}: {told}");
+        assert!(told.contains("it ends within a block"), "{end}: {told}");
     }
     let ctx = with_files([("data/a.avro", bytes[..block].to_vec())]).await;
     assert_snapshot!(show(&ctx, AvroFiles::new("a", "memory:/data")).await, @"
@@ -234,7 +235,7 @@ async fn a_block_of_avro_that_is_cut_off_is_not_the_end_of_the_file() {
     ");
 }
 
-/// Blocks of many sizes, with each codec and without, and batches that are smaller and larger.
+/// Blocks of many sizes, with each codec and none, and with smaller and larger batches.
 #[rstest]
 #[tokio::test]
 async fn blocks_of_avro_of_any_size_are_read(
@@ -264,7 +265,7 @@ async fn blocks_of_avro_of_any_size_are_read(
     assert_eq!(ids.column(0), all.column(0));
 }
 
-/// What is compressed is checked like what is not.
+/// Compressed blocks are checked like uncompressed ones.
 #[tokio::test]
 async fn a_block_of_avro_that_cannot_be_decompressed_is_refused() {
     let rows = record_batch!(("id", Int32, vec![1, 2, 3])).unwrap();
@@ -274,7 +275,7 @@ async fn a_block_of_avro_that_cannot_be_decompressed_is_refused() {
         writer.write(&rows).unwrap();
         writer.finish().unwrap();
         let mut bytes = writer.into_inner();
-        // The last byte before the marker: of a checksum, or of how the block ends.
+        // The last byte before the marker belongs to a checksum or to the end of the block.
         let last = bytes.len() - 17;
         bytes[last] ^= 0xFF;
         let ctx = with_files([("data/a.avro", bytes)]).await;
@@ -283,7 +284,7 @@ async fn a_block_of_avro_that_cannot_be_decompressed_is_refused() {
     }
 }
 
-/// Rows of nothing but nulls take no bytes.
+/// Rows that consist of nulls take no bytes.
 #[tokio::test]
 async fn rows_without_bytes_are_counted() {
     let schema =

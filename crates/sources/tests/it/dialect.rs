@@ -1,4 +1,4 @@
-//! How text files are written: what is read in other ways than usual, and what is refused with a way out.
+//! Dialects of text files: what is read with options, and what is refused with a hint.
 
 use std::sync::Arc;
 
@@ -70,20 +70,20 @@ async fn what_is_refused_has_a_way_out() {
         told.push(show(&ctx, csv()).await);
     }
     assert_snapshot!(told.join("\n"), @r#"
-    refused: text follows a closing quote; a quote inside of a quoted field is written twice (file: memory:/data/a.csv, line: 2, value: "say \"hi\"", way out: if `\` escapes: `with_escape(b'\\')`, `crawl --csv-escape '\'`)
-    refused: text follows a closing quote; a quote inside of a quoted field is written twice (file: memory:/data/a.csv, line: 2, value: "5" pipe, way out: if quotes are just characters: `with_quote(None)`, `crawl --csv-quote none`)
+    refused: text follows a closing quote; a quote within a quoted field must be doubled (file: memory:/data/a.csv, line: 2, value: "say \"hi\"", way out: if `\` escapes: `with_escape(b'\\')`, `crawl --csv-escape '\'`)
+    refused: text follows a closing quote; a quote within a quoted field must be doubled (file: memory:/data/a.csv, line: 2, value: "5" pipe, way out: if quotes are just characters: `with_quote(None)`, `crawl --csv-quote none`)
     refused: a quote is not closed (file: memory:/data/a.csv, line: 2, value: "5, way out: if quotes are just characters: `with_quote(None)`, `crawl --csv-quote none`)
-    refused: the record has 2 fields where 1 are wanted (file: memory:/data/a.csv, line: 3, value: id,name, way out: if the first line is neither header nor row: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)
-    refused: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/data/a.csv, line: 1, way out: if all files are written so: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
-    refused: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/data/a.csv, line: 1, way out: if all files are written so: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
-    refused: the record is the header once more, as where files were joined (file: memory:/data/a.csv, line: 3, value: id,name, way out: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)
-    refused: the header names `id` more than once (file: memory:/data/a.csv, line: 1, column: id, way out: give one another name; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)
-    refused: the record has 3 fields where 2 are wanted (file: memory:/data/a.csv, line: 3, value: # two, more, of, way out: if lines that begin with `#` are comments: `with_comment(b'#')`, `crawl --csv-comment '#'`)
-    refused: the file is empty: it has not even a header (file: memory:/data/a.csv, way out: declare a schema and say `or_empty()` if such a file is no rows)
+    refused: the record has 2 fields where 1 are expected (file: memory:/data/a.csv, line: 3, value: id,name, way out: if the first line is neither header nor row: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)
+    refused: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/data/a.csv, line: 1, way out: if this applies to all files: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
+    refused: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/data/a.csv, line: 1, way out: if this applies to all files: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
+    refused: the record repeats the header, as in concatenated files (file: memory:/data/a.csv, line: 3, value: id,name, way out: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)
+    refused: the header names `id` more than once (file: memory:/data/a.csv, line: 1, column: id, way out: rename one; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)
+    refused: the record has 3 fields where 2 are expected (file: memory:/data/a.csv, line: 3, value: # two, more, of, way out: if lines that begin with `#` are comments: `with_comment(b'#')`, `crawl --csv-comment '#'`)
+    refused: the file is empty: it does not even have a header (file: memory:/data/a.csv, way out: declare a schema and use `or_empty()` if such a file has no rows)
     "#);
     // With a declared schema, too.
     let ctx = with_files([("data/a.csv", "id,name\n1,x\nid,name\n2,y\n")]).await;
-    assert_snapshot!(show(&ctx, csv().with_schema(schema(&[("name", DataType::Utf8)]))).await, @"refused: the record is the header once more, as where files were joined (file: memory:/data/a.csv, line: 3, value: id,name, way out: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)");
+    assert_snapshot!(show(&ctx, csv().with_schema(schema(&[("name", DataType::Utf8)]))).await, @"refused: the record repeats the header, as in concatenated files (file: memory:/data/a.csv, line: 3, value: id,name, way out: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)");
 }
 
 /// Both with a declared schema and without.
@@ -105,7 +105,7 @@ async fn what_others_write_is_read(#[case] text: &str, #[case] rows: &str) {
     }
 }
 
-/// However the text comes.
+/// However the text is split into files.
 #[rstest]
 #[case::text("a.csv", |text: &[u8]| text.to_vec())]
 #[case::named_otherwise("a.csv", gzip_of)]
@@ -161,16 +161,16 @@ async fn an_empty_file_lost_its_header_unless_it_may_be_empty() {
         let ctx = with_files([("data/a.csv", text), ("data/b.csv", "id,name\n1,x\n")]).await;
         let told = show(&ctx, declared()).await;
         assert!(
-            told.starts_with("refused: the file is empty: it has not even a header (file: memory:/data/a.csv"),
+            told.starts_with("refused: the file is empty: it does not even have a header (file: memory:/data/a.csv"),
             "{told}"
         );
         assert!(show(&ctx, csv()).await.starts_with("refused: the file is empty"));
         assert_eq!(values(&ctx, declared().or_empty()).await, "1|x");
-        // Where there is no header, none can be lost.
+        // If there is no header, none can be lost.
         let ctx = with_files([("data/a.csv", text), ("data/b.csv", "1,x\n")]).await;
         assert_eq!(values(&ctx, declared().without_header()).await, "1|x");
         assert_eq!(values(&ctx, csv().without_header()).await, "1|x");
-        // Nor is there one in JSON.
+        // And JSON has none.
         let ctx = with_files([("data/a.jsonl", text), ("data/b.jsonl", "{\"id\":1}")]).await;
         assert_eq!(values(&ctx, JsonFiles::new("a", AT)).await, "1");
     }
@@ -182,8 +182,8 @@ async fn an_empty_file_lost_its_header_unless_it_may_be_empty() {
 #[tokio::test]
 async fn a_delimiter_that_differs_between_files_is_refused() {
     let ctx = with_files([("data/a.csv", "id,name\n1,x\n"), ("data/b.csv", "id;name\n1;x\n")]).await;
-    assert_snapshot!(show(&ctx, csv()).await, @"refused: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/data/b.csv, line: 1, way out: if all files are written so: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)");
-    // What was said is not questioned.
+    assert_snapshot!(show(&ctx, csv()).await, @"refused: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/data/b.csv, line: 1, way out: if this applies to all files: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)");
+    // A stated option is not questioned.
     assert_eq!(types(&ctx, csv().with_delimiter(b',')).await, "id: Int64, name: Utf8, id;name: Utf8");
 }
 
@@ -227,13 +227,13 @@ async fn names_that_differ_in_case_only_are_one_column() {
     let ctx = with_files(files).await;
     assert_eq!(types(&ctx, json()).await, r#"OrderId: Int64, By: Struct("Name": Utf8), l: List(Struct("N": Int64))"#);
     assert_eq!(values(&ctx, json()).await, "1|{Name: x}|~ 2|{Name: y}|~ 3|~|[{N: 1}, {N: 2}]");
-    // An object that has both means two columns.
+    // An object that has both makes them two columns.
     crate::put(&ctx, "data/c.jsonl", "{\"OrderId\":4,\"orderId\":5}").await;
     assert_eq!(
         values(&ctx, json()).await,
         "1|{Name: x}|~|~|~|~ ~|~|2|{name: y}|~|~ ~|~|~|~|3|[{N: 1, n: }, {N: , n: 2}] 4|~|5|~|~|~"
     );
-    // In CSV it is a file that has both.
+    // In CSV, it is a file that has both.
     let files = [("data/a.csv", "OrderId,x\n1,2\n"), ("data/b.csv", "x,orderId\n3,4\n")];
     let ctx = with_files(files).await;
     assert_eq!(types(&ctx, csv()).await, "OrderId: Int64, x: Int64");
@@ -250,7 +250,7 @@ async fn a_folder_says_what_its_files_say_or_is_refused() {
     assert_eq!(values(&ctx, json()).await, "1|eu 2|eu");
     crate::put(&ctx, "data/region=us/b.jsonl", "{\"id\":1,\"region\":\"us-west-1\"}").await;
     assert_snapshot!(show(&ctx, json()).await, @"refused: `region` is `us-west-1` in memory:/data/region=us/b.jsonl and `us` in the name of its folder (file: memory:/data/region=us/b.jsonl, column: region, way out: leave out partition columns to have the value of the file, or declare a schema to have that of the folder)");
-    // What was declared is decided.
+    // A declared schema decides.
     let declared = json().with_schema(schema(&[("id", DataType::Int64), ("region", DataType::Utf8)]));
     assert_eq!(values(&ctx, declared).await, "1|eu 2|eu 1|us");
     assert_eq!(values(&ctx, JsonFiles::new("a", AT)).await, "1|eu 2|~ 1|us-west-1");
@@ -287,7 +287,7 @@ async fn folders_of_typed_files_say_what_they_say_or_are_refused() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
-    /// Whatever is found out of a text, the values are those that were written, or it is refused.
+    /// Whatever dialect is detected, the values are those that were written, or the file is refused.
     #[test]
     fn rows_come_back_from_every_dialect(
         rows in prop::collection::vec(prop::collection::vec("[a-c1\\\\#;, \"\n]{0,6}", 3), 1..9),
@@ -357,12 +357,12 @@ async fn who_asks_for_the_columns_is_told_what_is_wrong() {
         told.push(format!("{}: {}", error.kind().name(), error.chain()));
     }
     assert_snapshot!(told.join("\n"), @"
-    refused: the record is the header once more, as where files were joined (file: memory:/data/a.csv, line: 3, value: id,name, way out: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)
+    refused: the record repeats the header, as in concatenated files (file: memory:/data/a.csv, line: 3, value: id,name, way out: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)
     refused: this is not UTF-8 text; convert the file (file: memory:/data/a.csv, line: 3)
     ");
 }
 
-/// What a file is separated by is told by its first 64 KiB.
+/// The first 64 KiB determine a file's delimiter.
 #[tokio::test]
 async fn a_file_is_separated_as_its_first_records_are() {
     let (wide, row) = ("x".repeat(2000), |name: &str, end: &str| format!("{name};{}{end}\n", "x".repeat(2000)));
@@ -375,7 +375,7 @@ async fn a_file_is_separated_as_its_first_records_are() {
     );
 }
 
-/// A single field may well be the name of its column.
+/// A single field may happen to equal its column's name.
 #[tokio::test]
 async fn a_value_of_a_single_column_may_be_its_name() {
     let ctx = with_files([("data/a.csv", "name\nx\nname\n")]).await;

@@ -1,4 +1,4 @@
-//! What all file sources have in common.
+//! The common behaviour of all file sources.
 
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
@@ -62,7 +62,7 @@ async fn compressed_files_are_read_to_their_last_member(#[case] suffix: &str, #[
     assert!(error.to_string().starts_with(&format!("the file is not whole and valid {name}")), "{error}");
 }
 
-/// However it is delivered: one file, plain or compressed, or a folder of files.
+/// A delivery as one file, plain or compressed, or as a folder of files.
 #[rstest]
 #[case::file(&["data.json"], "1")]
 #[case::other_suffix_and_case(&["data.NDJSON"], "1")]
@@ -70,9 +70,9 @@ async fn compressed_files_are_read_to_their_last_member(#[case] suffix: &str, #[
 #[case::folder(&["data/a.json", "data/deep/b.json.gz"], "2")]
 #[case::file_beside_a_folder_of_others(&["data.json", "data/part-0.parquet", "data/.x.json.staged"], "1")]
 #[case::named_alike(&["data_2.json", "data.old.json", "Data.json", "data.csv", "dat.json", "data.json", "x/data.json"], "1")]
-#[case::two_files(&["data.json.gz", "data.json"], "usage: there are both `memory:/in/data.json` and `memory:/in/data.json.gz`, and one file or one folder is wanted; remove what is not meant, or name a file with its suffix (location: memory:/in/data)")]
-#[case::file_and_folder(&["data/b.json", "data.json", "data/a.json"], "usage: there are both `memory:/in/data.json` and `memory:/in/data/a.json`, and one file or one folder is wanted; remove what is not meant, or name a file with its suffix (location: memory:/in/data)")]
-#[case::neither(&["data/notes.txt", "data", "other.json"], "not found: no file to read: looked for a file `data.json`, `data.jsonl`, `data.ndjson` (or compressed), and for `*.json`, `*.jsonl`, `*.ndjson` (or compressed) in a folder `data`; say `or_empty` if no rows are fine (location: memory:/in/data, passed over: 1 file of another name (`notes.txt`))")]
+#[case::two_files(&["data.json.gz", "data.json"], "usage: there are both `memory:/in/data.json` and `memory:/in/data.json.gz`, but expected one file or one folder; remove what is not meant, or name a file with its suffix (location: memory:/in/data)")]
+#[case::file_and_folder(&["data/b.json", "data.json", "data/a.json"], "usage: there are both `memory:/in/data.json` and `memory:/in/data/a.json`, but expected one file or one folder; remove what is not meant, or name a file with its suffix (location: memory:/in/data)")]
+#[case::neither(&["data/notes.txt", "data", "other.json"], "not found: no file to read: looked for a file `data.json`, `data.jsonl`, `data.ndjson` (or compressed), and for `*.json`, `*.jsonl`, `*.ndjson` (or compressed) in a folder `data`; use `or_empty` if that is acceptable (location: memory:/in/data, passed over: 1 file of another name (`notes.txt`))")]
 #[tokio::test]
 async fn a_name_stands_for_a_file_or_a_folder(#[case] files: &[&str], #[case] expected: &str) {
     let content = |path: &str| {
@@ -154,8 +154,8 @@ async fn folders_are_searched_for_the_usual_names() {
     +---+
     ");
     assert_snapshot!(show(&ctx, a().with_glob("[")).await, @"usage: `[` is not a glob such as `**/*.json.gz`: invalid range pattern (location: memory:/data)");
-    assert_snapshot!(show(&ctx, a().with_glob("**/*.json.gz")).await, @"not found: no file to read: looked for `**/*.json.gz`; say `or_empty` if no rows are fine (location: memory:/data, passed over: 4 files of another name (`a.ndjson`) and 4 files hidden by a leading `.` or `_`)");
-    // A file that is named is read, whatever its name.
+    assert_snapshot!(show(&ctx, a().with_glob("**/*.json.gz")).await, @"not found: no file to read: looked for `**/*.json.gz`; use `or_empty` if that is acceptable (location: memory:/data, passed over: 4 files of another name (`a.ndjson`) and 4 files hidden by a leading `.` or `_`)");
+    // An explicitly named file is read, whatever its name.
     put(&ctx, "data/.odd", "{\"a\":9}").await;
     assert_snapshot!(show(&ctx, JsonFiles::new("a", "memory:/data/.odd")).await, @"
     +---+
@@ -169,20 +169,20 @@ async fn folders_are_searched_for_the_usual_names() {
 #[tokio::test]
 async fn nothing_to_read_is_an_error_or_no_rows() {
     let ctx = with_files([("data/a.csv", "x"), ("data/_x", "x"), ("data/.y", "y")]).await;
-    assert_snapshot!(show(&ctx, a()).await, @"not found: no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); say `or_empty` if no rows are fine (location: memory:/data, passed over: 1 file of another name (`a.csv`) and 2 files hidden by a leading `.` or `_`)");
+    assert_snapshot!(show(&ctx, a()).await, @"not found: no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); use `or_empty` if that is acceptable (location: memory:/data, passed over: 1 file of another name (`a.csv`) and 2 files hidden by a leading `.` or `_`)");
     let hidden = with_files([("data/.y", "y")]).await;
-    assert_snapshot!(show(&hidden, a()).await, @"not found: no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); say `or_empty` if no rows are fine (location: memory:/data, passed over: 1 file hidden by a leading `.` or `_`)");
-    assert_snapshot!(show(&ctx, JsonFiles::new("a", "memory:/nowhere")).await, @"not found: no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); say `or_empty` if no rows are fine (location: memory:/nowhere)");
+    assert_snapshot!(show(&hidden, a()).await, @"not found: no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); use `or_empty` if that is acceptable (location: memory:/data, passed over: 1 file hidden by a leading `.` or `_`)");
+    assert_snapshot!(show(&ctx, JsonFiles::new("a", "memory:/nowhere")).await, @"not found: no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); use `or_empty` if that is acceptable (location: memory:/nowhere)");
     assert_snapshot!(show(&ctx, a().or_empty()).await, @"
     +---+
     | a |
     +---+
     +---+
     ");
-    assert_snapshot!(show(&ctx, JsonFiles::new("a", "memory:/nowhere").or_empty()).await, @"usage: `or_empty` needs to know what columns no rows have; declare them with `with_schema`");
+    assert_snapshot!(show(&ctx, JsonFiles::new("a", "memory:/nowhere").or_empty()).await, @"usage: `or_empty` needs the columns of a source without rows; declare them with `with_schema`");
     assert_eq!(a().or_empty().load(&ctx.loading("a")).await.unwrap().count().await.unwrap(), 0);
     let blank = with_files([("data/a.json", "{}\n"), ("data/b.json", "")]).await;
-    assert_snapshot!(show(&blank, JsonFiles::new("a", AT)).await, @"refused: the files have no columns; declare a schema if that can be (location: memory:/data)");
+    assert_snapshot!(show(&blank, JsonFiles::new("a", AT)).await, @"refused: the files have no columns; declare a schema if that is intended (location: memory:/data)");
     assert_eq!(collect(&blank, a()).await.unwrap()[0].num_rows(), 1);
     // A folder on the file system too.
     let folder = tempfile::tempdir().unwrap();
@@ -251,7 +251,7 @@ async fn partition_columns_come_from_folders() {
     | 3 | 2020 | 2020-01-02 |     |
     +---+------+------------+-----+
     ");
-    // A declared schema says which, where and of what type.
+    // A declared schema determines which, where, and of what type.
     let declared = a().with_schema(schema(&[("year", DataType::Utf8), ("a", DataType::Int64), ("k", DataType::Utf8)]));
     assert_snapshot!(show(&ctx, declared.clone().with_hive_partitions()).await, @"
     +------+---+-----+
@@ -285,13 +285,13 @@ async fn partition_columns_come_from_folders() {
     let wrong = a().with_partition_columns([("k", DataType::Int64)]);
     assert_snapshot!(show(&three, wrong).await, @r#"refused: `x` is not an Int64 (column: k, value: "x", file: memory:/data/year=2019/day=2019-12-31/k=x/a.json)"#);
     let missing = a().with_partition_columns([("month", DataType::Int64)]);
-    assert_snapshot!(show(&three, missing).await, @"refused: the file is in no folder `month=...`, as its partition column wants (file: memory:/data/year=2019/day=2019-12-31/k=x/a.json, column: month)");
+    assert_snapshot!(show(&three, missing).await, @"refused: the file is in no folder `month=...`, as its partition column requires (file: memory:/data/year=2019/day=2019-12-31/k=x/a.json, column: month)");
 }
 
 #[tokio::test]
 async fn filters_on_partition_columns_leave_out_files() {
     let ctx = with_files(PARTITIONED[..3].iter().copied()).await;
-    // What is left out may even be broken.
+    // Skipped files may even be broken.
     put(&ctx, "data/year=1999/day=1999-01-01/k=x/broken.json", "?").await;
     let source = a().with_partition_columns([("year", DataType::Int32), ("k", DataType::Utf8)]);
     let frame = ctx.load(source.clone()).await.unwrap();
@@ -313,7 +313,7 @@ async fn filters_on_partition_columns_leave_out_files() {
     let frame = ctx.load(source).await.unwrap();
     let none = frame.clone().filter(col("year").eq(lit(5))).unwrap();
     assert_eq!(none.count().await.unwrap(), 0);
-    // A null is not equal to anything, nor unequal.
+    // Null is neither equal nor unequal to anything.
     let others = frame.clone().filter(col("k").not_eq(lit("x"))).unwrap();
     assert_eq!(others.count().await.unwrap(), 1);
     let nulls = frame.filter(col("a.k").is_null()).unwrap().select_columns(&["k", "a"]).unwrap();
@@ -371,7 +371,7 @@ async fn the_number_of_partitions_does_not_change_the_rows(#[values(1, 2, 8)] th
     assert_eq!(counts.bytes, ctx.meters().source("many").expected_bytes());
 }
 
-/// A file of many blocks, with line ends inside of quotes.
+/// A file of many blocks, with line ends within quotes.
 fn large(rows: usize) -> String {
     let row = |i: usize| format!("{i},\"text\n{i}\"\n");
     std::iter::once("id,text\n".to_owned()).chain((0..rows).map(row)).collect()
@@ -446,7 +446,7 @@ async fn values_print_and_compare() {
     assert_snapshot!(format!("{:?}", CsvFiles::new("c", AT)), @r#"CsvFiles { name: "c", location: "memory:/data" }"#);
 }
 
-/// As the documentation of the crate lists them; Arrow would take `on`, `tr` and `ye`, too.
+/// As listed in the documentation of the crate; Arrow would also accept `on`, `tr` and `ye`.
 #[tokio::test]
 async fn booleans_are_these_words() {
     let source = || CsvFiles::new("a", AT).with_schema(schema(&[("b", DataType::Boolean)]));
@@ -504,7 +504,7 @@ fn partition_columns_are_of_the_type_of_all_values(#[case] values: &[&str], #[ca
     assert_eq!(hardtack_sources::partition_type(values.iter().copied()), expected);
 }
 
-/// Columns that say where a row is from are not those of folders of their names.
+/// Columns of a row's origin are not those of folders with the same names.
 #[tokio::test]
 async fn folders_may_be_named_like_the_columns_of_origin() {
     let ctx = with_files([("data/_file=1/_line=2/k=3/a.json", "{\"a\":1}\n{\"a\":2}")]).await;
@@ -543,7 +543,7 @@ async fn a_column_that_is_named_like_a_line_is_what_the_file_says() {
     ");
 }
 
-/// What is read to find out whether folders say the same as the files is read once more for its rows.
+/// Files that are read to check them against their folders are read again for their rows.
 #[tokio::test]
 async fn only_what_is_read_for_rows_is_counted() {
     let text = "{\"a\":1,\"k\":3}\n";
@@ -552,7 +552,7 @@ async fn only_what_is_read_for_rows_is_counted() {
     assert_eq!(ctx.meters().source("a").counts().bytes, text.len() as u64);
 }
 
-/// A name may be that of a file and that of a folder.
+/// A file and a folder may have the same name.
 #[tokio::test]
 async fn a_slash_says_that_a_folder_is_meant() {
     let ctx = with_files([("data", "{\"a\":1}"), ("data/a.json", "{\"a\":2}"), ("data/b/c.json", "{\"a\":3}")]).await;
@@ -568,7 +568,7 @@ async fn a_slash_says_that_a_folder_is_meant() {
     assert_eq!(ids(at("memory:/data/").with_glob("**/*.json")).await, [2, 3]);
 }
 
-/// A file whose name need not be a text.
+/// Writes a file whose name need not be UTF-8.
 #[expect(clippy::disallowed_methods, reason = "tests make their own files")]
 pub(crate) fn write(folder: &std::path::Path, name: &[u8], content: &str) {
     let path = folder.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(name));
@@ -576,7 +576,7 @@ pub(crate) fn write(folder: &std::path::Path, name: &[u8], content: &str) {
     std::fs::write(path, content).unwrap();
 }
 
-/// What cannot be listed may have rows, unless it is hidden.
+/// A folder that cannot be listed may contain rows, unless it is hidden.
 #[tokio::test]
 async fn what_cannot_be_listed_is_refused_unless_it_is_hidden() {
     let folder = tempfile::tempdir().unwrap();
@@ -592,7 +592,7 @@ async fn what_cannot_be_listed_is_refused_unless_it_is_hidden() {
     assert_eq!(refused.message(), "the name is not UTF-8, so nobody could name the file");
 }
 
-/// A part of a text may start inside of a quoted line, and rows come in batches of the size that the session wants.
+/// A part of a text may start within a quoted line. Batches have the session's size.
 #[tokio::test]
 async fn texts_are_read_whole_and_in_batches() {
     let ctx = context(4);
@@ -628,7 +628,7 @@ async fn filters_may_be_about_columns_of_files_and_of_folders() {
     | 3  | 2 |
     +----+---+
     ");
-    // What a filter has left is known to the rest of the plan.
+    // The rest of the plan knows the filter's result.
     let one = frame.filter(col("id").eq(lit(2_i64))).unwrap().sort_by(vec![col("id")]).unwrap();
     let plan = one.clone().create_physical_plan().await.unwrap();
     let plan = datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string();
@@ -636,7 +636,7 @@ async fn filters_may_be_about_columns_of_files_and_of_folders() {
     assert_eq!(one.count().await.unwrap(), 2);
 }
 
-/// What a plan says of itself when it has been executed.
+/// The metrics of an executed plan.
 #[tokio::test]
 async fn plans_know_how_many_rows_were_read() {
     let batch = datafusion::common::record_batch!(("id", Int32, vec![1, 2, 3])).unwrap();

@@ -1,4 +1,4 @@
-//! Folders whose columns somebody else knows.
+//! Folders whose columns are given.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use datafusion::common::{ScalarValue, record_batch};
 use datafusion::physical_plan::{collect, displayable};
 use datafusion::prelude::{Expr, col, lit};
 use hardtack_core::{JobContext, Meter};
-use hardtack_sources::{FileFormat, Folder, FolderCsv, FolderScan, Globs, Wanted};
+use hardtack_sources::{FileFilter, FileFormat, Folder, FolderCsv, FolderScan, Globs};
 use insta::assert_snapshot;
 use rstest::rstest;
 
@@ -32,17 +32,17 @@ fn csv(header_lines: u32) -> FileFormat {
 
 fn folder(path: &str, format: FileFormat, year: i32) -> Folder {
     let location = format!("memory:/{path}").as_str().into();
-    Folder { location, format, values: vec![ScalarValue::from(year)], wanted: Wanted::default() }
+    Folder { location, format, values: vec![ScalarValue::from(year)], wanted: FileFilter::default() }
 }
 
-/// Rows of an id and a name, in folders of a year.
+/// A scan of ids and names, in folders by year.
 fn scan() -> (FolderScan, Arc<Meter>) {
     let meter = Arc::<Meter>::default();
     let columns = schema(&[("id", DataType::Int64), ("name", DataType::Utf8), ("year", DataType::Int32)]);
     (FolderScan::new(&columns, 1, Arc::clone(&meter)), meter)
 }
 
-/// The plan in short, and the rows that it gives; or the error.
+/// The plan in short, and its rows; or the error.
 async fn read(ctx: &JobContext, scan: &FolderScan, folders: Vec<Folder>, columns: Option<&Vec<usize>>) -> String {
     limited(ctx, scan, folders, columns, None).await
 }
@@ -68,7 +68,7 @@ async fn limited(
         Ok(rows) => {
             let rows = pretty_format_batches_with_schema(plan.schema(), &rows).unwrap().to_string();
             let mut rows: Vec<&str> = rows.lines().collect();
-            // Partitions come as they are done.
+            // Partitions arrive in the order of completion.
             let last = rows.len() - 1;
             rows[last.min(3)..last].sort_unstable();
             format!("{}\n{}", names.join(" ").replace([':', ','], ""), rows.join("\n"))
@@ -77,7 +77,7 @@ async fn limited(
     }
 }
 
-/// A catalog knows names in lower case only.
+/// A catalog has lower-case names only.
 #[tokio::test]
 async fn folders_of_all_formats_are_read_together_in_any_case() {
     let batch = record_batch!(("NAME", Utf8, vec!["p"]), ("Id", Int32, vec![2])).unwrap();
@@ -160,8 +160,8 @@ async fn one_format_needs_no_union_and_nothing_no_files() {
     assert_snapshot!(read(&ctx, &scan, json(), None).await, @"a row of JSON must be an object (file: memory:/t/b, line: 1, value: ?)");
 }
 
-/// One line at the front may name the columns; of more, nobody knows which. Columns are in their places unless it names
-/// them in others; a file may be older than the last columns, or newer than the schema.
+/// A single line at the start may be the header; among several it is unknown which. Columns are read by position unless
+/// the header has them elsewhere; a file may be older than the last columns, or newer than the schema.
 #[rstest]
 #[case::no_header(0, "1,a\n2,b", "1: a | 2: b")]
 #[case::blank_lines(0, "\n\n1,a\n", "1: a")]
@@ -194,7 +194,7 @@ async fn csv_columns_are_found_by_place_or_header(
     assert_eq!(shown.join(" | "), rows);
 }
 
-/// Fields of structs are found in any case, too, and only what is asked for is converted.
+/// Fields of structs match in any case, too, and only requested columns are converted.
 #[tokio::test]
 async fn fields_of_structs_are_read_in_any_case_and_found_by_filters() {
     let of = |name: &str, of: DataType| DataType::Struct(vec![Field::new(name, of, true)].into());
@@ -283,7 +283,7 @@ async fn folders_of_two_stores_are_read_together() {
     assert!(refused.contains("location: s3://bucket/t"), "{refused}");
 }
 
-/// Columns are found by their places where the header names none of them.
+/// Columns are read by position if the header has none of them.
 #[tokio::test]
 async fn a_row_that_stands_where_a_header_should_is_refused() {
     let (scan, _) = scan();
@@ -293,7 +293,7 @@ async fn a_row_that_stands_where_a_header_should_is_refused() {
         told.push(read(&ctx, &scan, vec![folder("t", csv(1), 2001)], None).await);
     }
     assert_snapshot!(told.join("\n"), @"
-    the first record, `1,x`, is no header, as the table says, but a row (file: memory:/t/a, line: 1, way out: give the file the header that the others have; if no file has one, set `skip.header.line.count` of the table to 0)
+    the first record, `1,x`, is not a header, as the table says, but a row (file: memory:/t/a, line: 1, way out: give the file the header that the others have; if no file has one, set `skip.header.line.count` of the table to 0)
     DataSourceExec file_type=csv
     +----+------+------+
     | id | name | year |
@@ -329,7 +329,7 @@ async fn only_files_that_are_meant_are_read(#[case] only: &[&str], #[case] excep
     for name in names {
         put(&ctx, &format!("t/{name}"), content(name)).await;
     }
-    let wanted = Wanted { only: Globs::parse(only).unwrap(), except: Globs::parse(except).unwrap() };
+    let wanted = FileFilter { only: Globs::parse(only).unwrap(), except: Globs::parse(except).unwrap() };
     let (scan, _) = scan();
     let folder = Folder { wanted, ..folder("t", FileFormat::Json, 1) };
     let shown = read(&ctx, &scan, vec![folder], Some(&vec![0])).await;
@@ -337,7 +337,7 @@ async fn only_files_that_are_meant_are_read(#[case] only: &[&str], #[case] excep
     assert_eq!(found, ids, "{shown}");
 }
 
-/// What cannot be listed may have rows, unless it is hidden or not meant.
+/// A folder that cannot be listed may contain rows, unless it is hidden or excluded.
 #[tokio::test]
 async fn what_cannot_be_listed_is_refused_unless_nobody_wants_it() {
     let disk = tempfile::tempdir().unwrap();
@@ -347,7 +347,7 @@ async fn what_cannot_be_listed_is_refused_unless_nobody_wants_it() {
     let ctx = context(1);
     let (scan, _) = scan();
     let folders = || {
-        let wanted = Wanted { only: Globs::default(), except: Globs::parse(["**.tmp"]).unwrap() };
+        let wanted = FileFilter { only: Globs::default(), except: Globs::parse(["**.tmp"]).unwrap() };
         vec![Folder { location: disk.path().into(), wanted, ..folder("", FileFormat::Json, 2) }]
     };
     assert_snapshot!(read(&ctx, &scan, folders(), Some(&vec![0])).await, @"

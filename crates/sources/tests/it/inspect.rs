@@ -1,4 +1,4 @@
-//! Files of which nothing is known yet.
+//! Inspecting unknown files.
 
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use datafusion::common::record_batch;
@@ -144,17 +144,14 @@ async fn json_that_is_not_line_by_line_is_noted() {
     for scattered in ["{\"Id\":\n1}", "{\"Id\":1}{\"Id\":2}", "{\"Id\":1}\n{\"Id\":2}{\"Id\":3}"] {
         let ctx = with_files([one, ("b", scattered), ("c", scattered)]).await;
         let notes = inspected(&ctx, FileKind::Json, InspectOptions::default()).await.unwrap().notes;
-        assert_eq!(
-            notes,
-            ["memory:/b has not one object on each line, which is what Athena and Hive want; it is read here"]
-        );
+        assert_eq!(notes, ["memory:/b does not have one object per line, as Athena and Hive require; it is read here"]);
     }
 }
 
 #[tokio::test]
 async fn of_texts_a_sample_is_enough_if_one_is_asked_for() {
     let sample = InspectOptions { sample_bytes: Some(1), ..InspectOptions::default() };
-    // More than is read at once.
+    // More than a single read.
     let wide = "x".repeat(100_000);
     let json = format!("{}{{\"id\": \"x\"}}\n", format!("{{\"id\": 1, \"t\": \"{wide}\"}}\n").repeat(30));
     let csv = format!("id,n\n{}x,1\n", format!("1,{wide}\n").repeat(30));
@@ -248,7 +245,7 @@ async fn delimiters_are_found_out(#[case] text: &'static str, #[case] delimiter:
     assert_eq!(char::from(csv.delimiter), char::from(delimiter));
 }
 
-/// What is found out of CSV files: how they are written, their columns, and what is said.
+/// The result for CSV files: their dialect, their columns, and the notes.
 async fn told(options: InspectOptions, texts: &[&str]) -> String {
     let names: Vec<String> = (0..texts.len()).map(|i| format!("f{i}")).collect();
     let ctx = with_files(names.iter().map(String::as_str).zip(texts.iter().map(|text| (*text).to_owned()))).await;
@@ -283,11 +280,11 @@ async fn several_files_tell_whether_there_is_a_header() {
         &["first,last\nAnn,Lee\n", "first,last\nBob,Ray\n"],
         // Different ones.
         &["Ann,Lee\nCid,Kay\n", "Bob,Ray\nDan,Poe\n"],
-        // A file that may have a header that is another.
+        // A file that may have a different header.
         &["id,n\n1,2\n", "x,y\n"],
         &["id,n\n1,2\n", "ID,m\n"],
         &["id,n\n1,2\n", "x,y,z\n"],
-        // Two headers that have no name in common.
+        // Two headers without a common name.
         &["id,n\n1,2\n", "key,m\n3,4\n"],
         // Numbers that may be names.
         &["country,2019,2020\nDE,10,20\n"],
@@ -303,7 +300,7 @@ async fn several_files_tell_whether_there_is_a_header() {
 
     quote none, escape none
     column_1: Utf8 not null, column_2: Utf8 not null
-    all values are texts, and files begin with different lines, so those are taken for rows; say --csv-header present if they are headers
+    all values are texts, and files begin with different lines, so those are taken for rows; use --csv-header present if they are headers
 
     quote none, escape none
     id: Int64 not null, n: Int64 not null
@@ -311,27 +308,27 @@ async fn several_files_tell_whether_there_is_a_header() {
 
     quote none, escape none
     id: Int64 not null, n: Int64 not null, m: Utf8 not null
-    the columns of memory:/f1 are in other places than in the files before it: they are found by their names here, but Hive and Athena read them by place
+    the columns of memory:/f1 are in other positions than in the files before it: they are matched by name here, but Hive and Athena read them by position
 
     quote none, escape none
     id: Int64 not null, n: Int64 not null, x: Utf8 not null, y: Utf8 not null, z: Utf8 not null
-    the columns of memory:/f1 are in other places than in the files before it: they are found by their names here, but Hive and Athena read them by place
+    the columns of memory:/f1 are in other positions than in the files before it: they are matched by name here, but Hive and Athena read them by position
 
     quote none, escape none
     id: Int64 not null, n: Int64 not null, key: Int64 not null, m: Int64 not null
-    the columns of memory:/f1 are in other places than in the files before it: they are found by their names here, but Hive and Athena read them by place
+    the columns of memory:/f1 are in other positions than in the files before it: they are matched by name here, but Hive and Athena read them by position
 
     quote none, escape none
     country: Utf8 not null, 2019: Int64 not null, 2020: Int64 not null
-    the first line, `country,2019,2020`, is taken for a header although it has numbers; say --csv-header absent if it is a row
+    the first line, `country,2019,2020`, is taken for a header although it has numbers; use --csv-header absent if it is a row
 
     quote none, escape none
     column_1: Utf8 not null, column_2: Utf8 not null
-    the first line, `red,small`, is taken for a row; say --csv-header present if it is a header
+    the first line, `red,small`, is taken for a row; use --csv-header present if it is a header
     ");
 }
 
-/// Fifty records behind the first one are enough.
+/// Fifty records after the first one are enough.
 #[tokio::test]
 async fn a_first_record_is_compared_with_some_of_the_others() {
     let rows = |many: usize| (0..many).map(|i| format!("a{i},b{i}\n")).collect::<String>();
@@ -339,12 +336,12 @@ async fn a_first_record_is_compared_with_some_of_the_others() {
     assert_snapshot!(told(InspectOptions::default(), &[&near]).await, @"
     quote none, escape none
     column_1: Utf8 not null, column_2: Utf8 not null
-    the first line, `name,of`, is taken for a row; say --csv-header present if it is a header
+    the first line, `name,of`, is taken for a row; use --csv-header present if it is a header
     ");
     assert_snapshot!(told(InspectOptions::default(), &[&far]).await, @"
     quote none, escape none
     name: Utf8 not null, of: Utf8 not null
-    all values are texts, so the first line is taken for a header; say --csv-header absent if it is a row
+    all values are texts, so the first line is taken for a header; use --csv-header absent if it is a row
     ");
 }
 
@@ -355,24 +352,24 @@ async fn what_was_said_of_csv_files_counts_and_the_rest_is_found_out() {
     let mut all = Vec::new();
     // A value is missing in the second file.
     all.push(told(InspectOptions::default(), &["id,n\n1,2\n", "id,n\n2,\n"]).await);
-    // A quote that was said is kept, though nothing is quoted.
+    // A stated quote is kept, although nothing is quoted.
     all.push(told(hints(CsvHints { quote: Some(Some(b'\'')), ..CsvHints::default() }), &["a,n\nx,1\n"]).await);
-    // Only the second file tells that backslashes escape.
+    // Only the second file shows that backslashes escape.
     let escaped = ["id,t\n1,x\n", "id,t\n2,\"say \\\"hi\\\"\"\n"];
     all.push(told(InspectOptions::default(), &escaped).await);
     all.push(told(by_table(), &escaped).await);
-    // A row that is there twice, and a header.
+    // A duplicate row, and a header.
     let again = ["1,x\n2,y\n1,x\n"];
     all.push(told(hints(CsvHints { header: Some(false), ..CsvHints::default() }), &again).await);
     all.push(told(hints(CsvHints { header: Some(true), ..CsvHints::default() }), &["id,t\n2,y\nid,t\n"]).await);
-    // What was said holds for some of the files only, or for none, which is what was said then.
+    // The stated option fits only some of the files, or none.
     let (with, without) = ("id,t\n2,y\n", "2,y\n3,z\n");
     all.push(told(hints(CsvHints { header: Some(true), ..CsvHints::default() }), &[with, without]).await);
     all.push(told(hints(CsvHints { header: Some(false), ..CsvHints::default() }), &[with, without]).await);
     all.push(told(hints(CsvHints { header: Some(true), ..CsvHints::default() }), &[without, without]).await);
     all.push(told(hints(CsvHints { delimiter: Some(b','), ..CsvHints::default() }), &[with, "id;t\n2;y\n"]).await);
     all.push(told(hints(CsvHints { delimiter: Some(b','), ..CsvHints::default() }), &["id;t\n2;y\n"]).await);
-    // A table whose files are separated in another way.
+    // A table whose files have another delimiter.
     all.push(told(by_table(), &["1,2\n3,4\n", "5;6\n7;8\n"]).await);
     all.push(told(by_table(), &["x\ny\n", "5;6\n7;8\n"]).await);
     assert_snapshot!(all.join("\n\n"), @r#"
@@ -388,35 +385,35 @@ async fn what_was_said_of_csv_files_counts_and_the_rest_is_found_out() {
     quote ", escape none
     column_1: Utf8 not null, column_2: Utf8 not null
     memory:/f0 seems to have a header; its first line, `id,t`, is taken for a row, as the table says
-    memory:/f1 is left out: text follows a closing quote; a quote inside of a quoted field is written twice (file: memory:/f1, line: 2, value: "say \"hi\"", way out: if `\` escapes: `with_escape(b'\\')`, `crawl --csv-escape '\'`)
+    memory:/f1 is left out: text follows a closing quote; a quote within a quoted field must be doubled (file: memory:/f1, line: 2, value: "say \"hi\"", way out: if `\` escapes: `with_escape(b'\\')`, `crawl --csv-escape '\'`)
 
     quote none, escape none
     column_1: Int64 not null, column_2: Utf8 not null
 
-    refused: the record is the header once more, as where files were joined (file: memory:/f0, line: 3, way out: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)
+    refused: the record repeats the header, as in concatenated files (file: memory:/f0, line: 3, way out: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)
 
     quote none, escape none
     id: Int64 not null, t: Utf8 not null
-    memory:/f1 is left out: the first record, `2,y`, is no header, as was said, but a row (file: memory:/f1, way out: give the file the header of the others, or read every first line as a row: `crawl --csv-header absent`)
+    memory:/f1 is left out: the first record, `2,y`, is not a header, as stated, but a row (file: memory:/f1, way out: give the file the header of the others, or read every first line as a row: `crawl --csv-header absent`)
 
     quote none, escape none
     column_1: Utf8 not null, column_2: Utf8 not null
-    memory:/f0 seems to have a header; its first line, `id,t`, is taken for a row, as was said
+    memory:/f0 seems to have a header; its first line, `id,t`, is taken for a row, as stated
 
     quote none, escape none
     2: Int64 not null, y: Utf8 not null
 
     quote none, escape none
     id: Int64 not null, t: Utf8 not null
-    memory:/f1 is left out: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/f1, way out: if all files are written so: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
+    memory:/f1 is left out: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/f1, way out: if this applies to all files: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
 
     quote none, escape none
     id;t: Utf8 not null
-    all values are texts, so the first line is taken for a header; say --csv-header absent if it is a row
+    all values are texts, so the first line is taken for a header; use --csv-header absent if it is a row
 
     quote ", escape none
     column_1: Int64 not null, column_2: Int64 not null
-    memory:/f1 is left out: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/f1, way out: if all files are written so: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
+    memory:/f1 is left out: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/f1, way out: if this applies to all files: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
 
     quote ", escape none
     column_1: Utf8 not null
@@ -430,7 +427,7 @@ async fn a_csv_file_that_is_compressed_and_not_named_so_is_noted() {
     assert_snapshot!(found.notes.join("\n"), @"memory:/a.csv is gzip, which its name does not say: it is read here, but Hive and Athena go by the name");
 }
 
-/// What was found in one line: columns, files that are left out and why, what is hidden; or the error.
+/// The result in one line: columns, files that are left out and why, hidden columns; or the error.
 fn outcome(found: Result<Inspected>) -> String {
     let found = match found {
         Ok(found) => found,
@@ -497,14 +494,14 @@ async fn a_file_that_cannot_be_read_is_left_out_unless_it_is_the_only_one(
     let one = with_files([("a", broken.as_bytes().to_vec())]).await;
     let refused = outcome(inspected(&one, kind, InspectOptions::default()).await);
     assert!(refused.starts_with(&format!("refused: {why}")), "{refused}");
-    // Whether a file that is not there fits, nobody can say.
+    // It is unknown whether a missing file fits.
     let (store, mut files) = files(&both).await;
     files[0].location = "gone".into();
     let error = inspect(&store, &files, kind, &InspectOptions::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Changed, "{error}");
 }
 
-/// Each of them means that the others are read once more.
+/// After each of them, the others are read again.
 #[rstest]
 #[case(1)]
 #[case(16)]
@@ -574,7 +571,7 @@ async fn a_file_whose_values_are_never_of_the_type_that_is_asked_for_is_left_out
     assert_snapshot!(outcome(inspected(&ctx, FileKind::Parquet, options).await), @"v: Int64; not memory:/a: `v` holds Float64, which is never a value of Int64");
 }
 
-/// Each file has a region, and is in a folder that may say another.
+/// Each file has a region, and is in a folder that may have another.
 #[rstest]
 #[case::other(&[("region=eu/a", "eu"), ("region=eu/b", "us")], "`region` is `us` in memory:/region=eu/b and `eu` in the name of its folder")]
 #[case::same(&[("region=eu/a", "eu"), ("region=us/b", "us")], "")]

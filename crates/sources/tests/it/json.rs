@@ -59,7 +59,7 @@ async fn rows_have_the_declared_columns() {
     ");
 }
 
-/// Names that differ in case only are one column, unless an object has both; at any depth.
+/// Names that differ only in case are one column, unless an object has both; at any depth.
 #[rstest]
 #[case::one_spelling(r#"{"a":1} {"b":2}"#, "a: Int64, b: Int64")]
 #[case::two_spellings(r#"{"a":1} {"A":2}"#, "a: Int64")]
@@ -78,7 +78,7 @@ async fn spellings_of_a_name_are_one_column_unless_an_object_has_both(#[case] te
     assert_eq!(types(&ctx, JsonFiles::new("a", AT)).await, wanted);
 }
 
-/// The lower case of this letter is longer.
+/// This letter is longer in lower case.
 #[tokio::test]
 async fn names_that_are_spelled_in_one_way_stay_as_they_are() {
     let ctx = with_files([("data/a.json", "{\"\u{23a}\":1}")]).await;
@@ -119,7 +119,7 @@ async fn what_is_a_list_in_one_row_and_an_object_in_another_is_refused() {
     "#);
 }
 
-/// What is a list in one row and a text in another is read as what stands in the file, with or without a schema.
+/// A value that is a list in one row and a text in another is read verbatim, with or without a schema.
 #[tokio::test]
 async fn lists_and_objects_can_be_read_as_their_json() {
     let text = [
@@ -160,17 +160,17 @@ async fn lists_and_objects_can_be_read_as_their_json() {
     | {}                                          | 7  | memory:/data/a.json | 5     |
     +---------------------------------------------+----+---------------------+-------+
     "#);
-    // Only these columns, and only where they are.
+    // Only these columns, and only at the top level.
     let not_inside = JsonFiles::new("a", AT)
         .with_json_text(["w"])
         .with_schema(schema(&[("w", DataType::Utf8), ("v", DataType::Utf8)]));
     assert_snapshot!(show(&ctx, not_inside).await, @r#"refused: `{"a": [1, "\"x\\ud842\\udfb7"],  "A" : 1e5}` is not a Utf8 (file: memory:/data/a.json, line: 1, column: v, value: {"a": [1, "\"x\\ud842\\udfb7"],  "A" : 1e5}, way out: read `v` as JSON text: `with_json_text(["v"])`, `crawl --type v=string`; declare a schema without it; or leave files out: `crawl --exclude`)"#);
-    // What else is wrong in such a row is still found.
+    // Other faults in such a row are still found.
     let wrong = source.with_schema(schema(&[("v", DataType::Utf8), ("id", DataType::Boolean)]));
     assert_snapshot!(show(&ctx, wrong).await, @"refused: `1` is not a Boolean (file: memory:/data/a.json, line: 1, column: id, value: 1)");
 }
 
-/// Where case counts, it counts here, too.
+/// If case counts, it counts here, too.
 #[tokio::test]
 async fn columns_of_json_text_are_those_that_were_asked_for() {
     let ctx = with_files([("data/a.json", r#"{"v": {"x": 1}, "V": {"y": 2}}"#)]).await;
@@ -179,7 +179,7 @@ async fn columns_of_json_text_are_those_that_were_asked_for() {
     assert!(told.contains("column: V, value: {\"y\": 2}, way out: read `V` as JSON text"), "{told}");
 }
 
-/// Spellings of a name are one column, whichever was asked for.
+/// Spellings of a name are one column, whichever was requested.
 #[tokio::test]
 async fn columns_of_json_text_know_the_case_that_their_files_know() {
     let ctx = with_files([("data/a.json", r#"{"Data": {"X": 1}} {"data": [2]}"#)]).await;
@@ -244,7 +244,7 @@ async fn every_layout_is_read(#[case] text: &str) {
     assert_eq!(shown.lines().filter(|line| line.starts_with("| ")).collect::<Vec<_>>(), ["| a |", "| 1 |", "| 2 |"]);
 }
 
-/// Where each row is from: also in files of several blocks, compressed ones, and for rows of several lines.
+/// The origin of each row, including files of several blocks, compressed files, and rows of several lines.
 #[tokio::test]
 async fn rows_know_their_file_and_line() {
     let pretty = "\n{\n  \"a\": 1\n}\n\n{\"a\": 2} {\"a\": 3}\r\n{\"a\":\n4}";
@@ -303,7 +303,7 @@ async fn lines_are_counted_over_blocks() {
 )]
 #[case::inferred(
     None,
-    "refused: the files have a column of the name that `with_origin` gives one (column: _line, location: memory:/data)"
+    "refused: the files have a column with the name of one that `with_origin` adds (column: _line, location: memory:/data)"
 )]
 #[tokio::test]
 async fn a_column_of_the_name_of_an_origin_is_told(#[case] declared: Option<&str>, #[case] message: &str) {
@@ -353,7 +353,7 @@ async fn what_does_not_fit_is_refused() {
     let mut errors = Vec::new();
     for row in rows {
         let mut text = format!("{{\"title\":\"A\"}}\n\n{row}\n{{\"title\":\"B\"}}\n").into_bytes();
-        // A byte that is no UTF-8.
+        // A byte that is invalid in UTF-8.
         text.iter_mut().filter(|b| **b == 1).for_each(|b| *b = 0xFF);
         let ctx = with_files([("data/a.json", text)]).await;
         errors.push(show(&ctx, books()).await);
@@ -366,7 +366,7 @@ async fn what_does_not_fit_is_refused() {
     refused: `a` is not a list (file: memory:/data/a.json, line: 3, column: tags, value: "a")
     refused: `{"b":1}` is not a Utf8 (file: memory:/data/a.json, line: 3, column: tags[1], value: {"b":1}, way out: read `tags` as JSON text: `with_json_text(["tags"])`, `crawl --type tags=string`; declare a schema without it; or leave files out: `crawl --exclude`)
     refused: this is not JSON: expected ident (file: memory:/data/a.json, line: 3, value: {"title": tru})
-    refused: a line ends inside of a string (file: memory:/data/a.json, line: 3, value: {"title": "x)
+    refused: a line ends within a string (file: memory:/data/a.json, line: 3, value: {"title": "x)
     refused: this is not JSON: expected `,` or `}` (file: memory:/data/a.json, line: 4, value: {"title":"B"})
     refused: a row of JSON must be an object (file: memory:/data/a.json, line: 3, value: 17)
     refused: this is not UTF-8 text (file: memory:/data/a.json, line: 3)
@@ -453,7 +453,7 @@ async fn types_that_do_not_go_together_name_both_places() {
     assert_eq!(collect(&ctx, others).await.unwrap()[0].num_rows(), 3);
 }
 
-/// A row, as JSON has it and as the schema below does.
+/// A row in JSON, with the schema below.
 fn row() -> impl Strategy<Value = Value> {
     let text = prop::option::of("[a-zü\"\\\\\n\u{1f600}{}\\[\\],:]{0,8}");
     let number = prop::option::of(any::<i64>());
@@ -506,13 +506,13 @@ proptest! {
         writer.finish().unwrap();
         let bytes = writer.into_inner();
         let back: Vec<Value> = if bytes.is_empty() { vec![] } else { serde_json::from_slice(&bytes).unwrap() };
-        // The empty objects that a layout adds have no object inside.
+        // The empty objects that a layout adds have no nested object.
         let back: Vec<_> = back.into_iter().filter(|row| !row["o"].is_null()).collect();
         prop_assert_eq!(back, rows);
     }
 }
 
-/// In JSON there are values of this type, so that nothing else is one; bytes are written in hexadecimal digits.
+/// JSON has values of this type, so nothing else is one; bytes are written in hexadecimal.
 #[rstest]
 #[case::boolean(DataType::Boolean, "true", "true")]
 #[case::text(DataType::Boolean, "\"true\"", "refused")]

@@ -1,5 +1,5 @@
 //! Sources against real files: on the file system, and in the memory store.
-#![allow(clippy::unwrap_used, reason = "also outside of test functions a test that cannot go on should stop")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic, too")]
 
 mod avro;
 mod changed;
@@ -22,7 +22,7 @@ use arrow::util::pretty::pretty_format_batches_with_schema;
 use hardtack_core::{JobContext, Location, Result, Source};
 use object_store::ObjectStoreExt;
 
-/// A context whose plans have `threads` partitions, with a memory store of its own.
+/// A context with its own memory store, whose plans have `threads` partitions.
 fn context(threads: usize) -> JobContext {
     JobContext::builder("test").threads(threads).build().unwrap()
 }
@@ -42,8 +42,8 @@ async fn put(ctx: &JobContext, path: &str, content: impl Into<bytes::Bytes>) {
 }
 
 async fn rows(ctx: &JobContext, source: impl Source) -> Result<(SchemaRef, Vec<RecordBatch>)> {
-    // Not through `ctx`, for which a name is an identity: tests load variants of one source.
-    let rows = source.load(&ctx.loading("a")).await?;
+    // Not through `ctx`, where names are identities: tests load variants of one source.
+    let rows = source.load(&ctx.loading(source.name())).await?;
     Ok((Arc::clone(rows.schema().inner()), rows.collect().await?))
 }
 

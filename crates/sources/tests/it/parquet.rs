@@ -42,7 +42,7 @@ async fn schemas_are_united_over_all_files() {
     ");
     let c = record_batch!(("id", Utf8, vec!["x"])).unwrap();
     crate::put(&ctx, "data/c.parquet", parquet(&c)).await;
-    assert_snapshot!(show(&ctx, ParquetFiles::new("a", AT)).await, @"refused: `id` is Int64 in memory:/data/b.parquet and Utf8 in memory:/data/c.parquet, which have no type in common (column: id, way out: declare a schema: a string takes the values of both, a double the numbers that it holds exactly, file: memory:/data/c.parquet)");
+    assert_snapshot!(show(&ctx, ParquetFiles::new("a", AT)).await, @"refused: `id` is Int64 in memory:/data/b.parquet and Utf8 in memory:/data/c.parquet, which have no type in common (column: id, way out: declare a schema: a string holds the values of both, a double the numbers that it represents exactly, file: memory:/data/c.parquet)");
     crate::put(&ctx, "data/c.parquet", "PAR1 not really").await;
     assert_snapshot!(show(&ctx, ParquetFiles::new("a", AT)).await, @"refused: Parquet error: Invalid Parquet file. Corrupt footer (file: memory:/data/c.parquet)");
 }
@@ -67,8 +67,8 @@ async fn a_declared_schema_is_enforced() {
     +-----+------+------------+
     ");
     assert_snapshot!(show(&ctx, read(&[("id", DataType::Int32)])).await, @"refused: a value does not fit the declared type without loss (column: id, value: 5000000000, type: bigint, declared: int, file: memory:/data/a.parquet)");
-    assert_snapshot!(show(&ctx, read(&[("f", DataType::Int64)])).await, @"refused: the file stores a Float64, which is not always an Int64, as the schema wants (column: f, file: memory:/data/a.parquet)");
-    assert_snapshot!(show(&ctx, read(&[("id", DataType::Timestamp(TimeUnit::Second, None))])).await, @"refused: the file stores an Int64, which is not always a Timestamp(s), as the schema wants (column: id, file: memory:/data/a.parquet)");
+    assert_snapshot!(show(&ctx, read(&[("f", DataType::Int64)])).await, @"refused: the file stores a Float64, which is not always an Int64, as the schema requires (column: f, file: memory:/data/a.parquet)");
+    assert_snapshot!(show(&ctx, read(&[("id", DataType::Timestamp(TimeUnit::Second, None))])).await, @"refused: the file stores an Int64, which is not always a Timestamp(s), as the schema requires (column: id, file: memory:/data/a.parquet)");
     let required =
         |name| ParquetFiles::new("a", AT).with_schema(Schema::new(vec![Field::new(name, DataType::Utf8, false)]));
     assert_snapshot!(show(&ctx, required("name")).await, @"refused: a value is missing where the schema requires one (column: name, file: memory:/data/a.parquet)");
@@ -115,7 +115,7 @@ pub(crate) fn batch(text: &str, columns: &[(&str, DataType)]) -> RecordBatch {
     arrow::json::ReaderBuilder::new(schema(columns)).build(text.as_bytes()).unwrap().next().unwrap().unwrap()
 }
 
-/// What is read of a column that two files store with two types, or the error.
+/// The values of a column that two files store with two types, or the error.
 #[rstest]
 #[case::digits(
     (DataType::Int64, "9007199254740993"), (DataType::Float64, "0.5"),
@@ -209,7 +209,7 @@ fn map(value: DataType) -> DataType {
     DataType::Map(Arc::new(Field::new("entries", entry, false)), false)
 }
 
-/// A declared type takes the values that it holds exactly, also where a filter is all that looks at them.
+/// A declared type takes the values that it holds exactly, even if only a filter refers to them.
 #[tokio::test]
 async fn a_declared_double_takes_the_integers_that_it_holds() {
     let ids = record_batch!(("id", Int64, vec![7, 9_007_199_254_740_993])).unwrap();
@@ -276,7 +276,7 @@ async fn one_file_is_read_by_all_cores() {
     assert_eq!(ctx.meters().source("a").counts().rows, 1000);
 }
 
-/// Without statistics nobody knows whether a double holds the integers of a file.
+/// Without statistics it is unknown whether a double holds the integers of a file.
 #[tokio::test]
 async fn integers_that_no_statistics_tell_of_do_not_become_doubles() {
     use parquet::file::properties::EnabledStatistics;
@@ -286,10 +286,10 @@ async fn integers_that_no_statistics_tell_of_do_not_become_doubles() {
     writer.write(&small).unwrap();
     let double = record_batch!(("v", Float64, vec![0.5])).unwrap();
     let files = [("data/a.parquet", writer.into_inner().unwrap()), ("data/b.parquet", parquet(&double))];
-    assert_snapshot!(show(&with_files(files).await, ParquetFiles::new("a", AT)).await, @"refused: `v` is Int64 in memory:/data/a.parquet and Float64 in memory:/data/b.parquet, which have no type in common (column: v, way out: declare a schema: a string takes the values of both, a double the numbers that it holds exactly, file: memory:/data/b.parquet)");
+    assert_snapshot!(show(&with_files(files).await, ParquetFiles::new("a", AT)).await, @"refused: `v` is Int64 in memory:/data/a.parquet and Float64 in memory:/data/b.parquet, which have no type in common (column: v, way out: declare a schema: a string holds the values of both, a double the numbers that it represents exactly, file: memory:/data/b.parquet)");
 }
 
-/// A timestamp as Spark and Hive have long written them: nanoseconds of the day, and the day.
+/// A timestamp as old Spark and Hive write it: nanoseconds of the day, and the day.
 fn int96(column: &str, days_since_1970: u32, nanos: u64) -> Vec<u8> {
     use parquet::data_type::{Int96, Int96Type};
     let schema = format!("message m {{ required int96 {column}; }}");
@@ -319,7 +319,7 @@ async fn old_timestamps_are_those_of_any_year() {
     ");
 }
 
-/// Options of the session are those of the reader.
+/// The session's options apply to the reader.
 #[tokio::test]
 async fn rows_are_filtered_while_they_are_decoded_if_the_session_says_so() {
     let ids: arrow::array::Int64Array = (0..100).collect();

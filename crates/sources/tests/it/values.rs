@@ -1,4 +1,4 @@
-//! Inference never changes a value, and a declared type takes exactly what is written.
+//! Inference never changes a value, and a declared type takes exactly the value that is written.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::{rows, schema, show, with_files};
 
 const AT: &str = "memory:/data";
 
-/// The type of the column `v` and its values, each as a text; an error in one line.
+/// The type of the column `v` and its values as texts, or the error in one line.
 async fn column(ctx: &JobContext, source: impl Source) -> Result<(DataType, Vec<Option<String>>), String> {
     let (schema, batches) = rows(ctx, source).await.map_err(|e| e.chain())?;
     let all = concat_batches(&schema, &batches).unwrap();
@@ -139,8 +139,8 @@ async fn names_of_folders_are_kept(#[case] folders: &[&str], #[case] wanted: Dat
     assert_eq!(values, written);
 }
 
-/// A number without an exponent: its sign, the digits before the point without leading zeros, and those behind it
-/// without zeros at the end. Made by moving the point about, as a child would.
+/// A number without an exponent: its sign, the digits before the point without leading zeros, and those after it
+/// without trailing zeros. Computed naively, by moving the point.
 fn plain(text: &str) -> Option<(bool, String, String)> {
     let lower = text.to_ascii_lowercase();
     let (mantissa, exponent) = lower.split_once('e').unwrap_or((&lower, "0"));
@@ -162,7 +162,7 @@ fn plain(text: &str) -> Option<(bool, String, String)> {
     Some((negative, whole.trim_start_matches('0').to_owned(), fraction.trim_end_matches('0').to_owned()))
 }
 
-/// Whether a value that is written as `shown` is what was written in the file, up to what the guide lists.
+/// Whether `shown` is what was written in the file, up to the exceptions listed in the guide.
 fn is_same(of: &DataType, written: &str, shown: &str) -> bool {
     let text = written.trim();
     match of {
@@ -184,7 +184,7 @@ fn at_midnight(text: &str) -> String {
     if text.len() == 10 { format!("{text}T00:00") } else { text.to_owned() }
 }
 
-/// As chrono reads it, which is not what the sources use.
+/// As chrono parses it; the sources do not use chrono.
 fn moment(text: &str) -> DateTime<chrono::FixedOffset> {
     let text = text.to_uppercase().replace(' ', "T").replace('Z', "+00:00");
     let at = text.rfind(['+', '-']).unwrap();
@@ -222,7 +222,7 @@ fn date() -> impl Strategy<Value = String> {
     (1900..2100_u32, 1..14_u32, 1..33_u32).prop_map(|(y, m, d)| format!("{y}-{m:02}-{d:02}"))
 }
 
-/// What is likely to be found in one column.
+/// Texts that are likely to occur in one column.
 fn texts() -> impl Strategy<Value = Vec<String>> {
     let word = || {
         prop::sample::select(vec!["true", "False", "TRUE", "NaN", "inf", "-inf", "Infinity", "nan", "x", "007", "-0"])
@@ -252,7 +252,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-/// The texts, cut into files.
+/// The texts, divided into files.
 fn cut(texts: &[String], files: usize) -> Vec<Vec<String>> {
     texts.chunks(texts.len().div_ceil(files)).map(<[String]>::to_vec).collect()
 }
@@ -260,8 +260,8 @@ fn cut(texts: &[String], files: usize) -> Vec<Vec<String>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// Whatever the texts of a column are: its type does not depend on their order or on the files that they are in, and
-    /// each of them comes back.
+    /// For all texts of a column: its type depends neither on their order nor on their division into files, and each of
+    /// them comes back.
     #[test]
     fn every_text_of_csv_comes_back(
         (texts, shuffled) in texts().prop_flat_map(|texts| (Just(texts.clone()), Just(texts).prop_shuffle())),
@@ -295,7 +295,7 @@ proptest! {
         files in 1..4_usize,
         in_lists in any::<bool>(),
     ) {
-        // What is no number of JSON is a text.
+        // Anything that is not a JSON number is a text.
         let value = |text: &String| match serde_json::from_str::<&serde_json::value::RawValue>(text) {
             Ok(_) => text.clone(),
             Err(_) => serde_json::to_string(text).unwrap(),
@@ -324,7 +324,7 @@ proptest! {
 
 const TIMESTAMP: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 
-/// What a text is as a declared type, in every format that holds texts, and at every depth.
+/// The value of a text as a declared type, in every format with texts, and at every depth.
 #[rstest]
 #[case("1987", DataType::Date32, None)]
 #[case("870314", DataType::Date32, None)]
@@ -409,7 +409,7 @@ fn parquet(batch: &RecordBatch) -> Vec<u8> {
 async fn a_number_in_a_date_column_has_a_way_out() {
     let dates = schema(&[("v", DataType::Date32), ("t", TIMESTAMP)]);
     let json = with_files([("data/a.json", "{\"v\":\"2024-01-31\"}\n{\"v\":19000}\n")]).await;
-    insta::assert_snapshot!(show(&json, JsonFiles::new("a", AT).with_schema(dates.clone())).await, @"refused: `19000` is not a Date32; a number does not say what it counts, so declare an int and convert it, with a cast to date say (file: memory:/data/a.json, line: 2, column: v, value: 19000)");
+    insta::assert_snapshot!(show(&json, JsonFiles::new("a", AT).with_schema(dates.clone())).await, @"refused: `19000` is not a Date32; the unit of a number is unknown, so declare an int and convert it, for example with a cast to date (file: memory:/data/a.json, line: 2, column: v, value: 19000)");
     let csv = with_files([("data/a.csv", "t,v\n1700000000,\n")]).await;
-    insta::assert_snapshot!(show(&csv, CsvFiles::new("a", AT).with_schema(dates)).await, @r#"refused: `1700000000` is not a Timestamp(µs); a number does not say what it counts, so declare a bigint and convert it, with to_timestamp_millis say (file: memory:/data/a.csv, line: 2, column: t, value: "1700000000")"#);
+    insta::assert_snapshot!(show(&csv, CsvFiles::new("a", AT).with_schema(dates)).await, @r#"refused: `1700000000` is not a Timestamp(µs); the unit of a number is unknown, so declare a bigint and convert it, for example with to_timestamp_millis (file: memory:/data/a.csv, line: 2, column: t, value: "1700000000")"#);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, TimeUnit};
-use hardtack_catalog::{Column, CsvFormat, HiveType, NULL_PARTITION, Table as Description, TableFormat};
+use hardtack_catalog::{Column, CsvFormat, HiveType, NULL_PARTITION, TableDescription, TableFormat};
 use hardtack_sources::{FileFormat, FolderCsv, partition_type};
 use object_store::ObjectMeta;
 
@@ -131,7 +131,7 @@ pub(super) fn keys(set: &DataSet) -> Vec<Column> {
 }
 
 /// The description of a new table.
-pub(super) fn table(database: &str, name: &str, set: &DataSet, format: &FileFormat) -> Description {
+pub(super) fn table(database: &str, name: &str, set: &DataSet, format: &FileFormat) -> TableDescription {
     let known = match format {
         FileFormat::Parquet => TableFormat::Parquet,
         FileFormat::Json => TableFormat::Json,
@@ -145,7 +145,7 @@ pub(super) fn table(database: &str, name: &str, set: &DataSet, format: &FileForm
             skip_lines: csv.skip_lines,
         }),
     };
-    let mut table = Description::new(database, name, &known, set.location.clone())
+    let mut table = TableDescription::new(database, name, &known, set.location.clone())
         .with_partition_keys(keys(set))
         .with_parameter("typeOfData", "file")
         .with_parameter("compressionType", compression(set));
@@ -276,14 +276,14 @@ mod tests {
         };
         let (schema, left_out) = nameless(FileFormat::Json).unwrap();
         insta::assert_snapshot!(format!("{} {}", schema.fields().len(), left_out.join("\n")), @r"
-        1 the column `` is left out: `` is no name for a column; give it another name
-        the column `a\nb` is left out: `a\nb` is no name for a column; give it another name
+        1 the column `` is left out: `` is not a valid name for a column; give it another name
+        the column `a\nb` is left out: `a\nb` is not a valid name for a column; give it another name
         ");
-        insta::assert_snapshot!(nameless(csv(None)).unwrap_err(), @"`` is no name for a column; give it another name, or read the header as a row: `crawl --csv-header absent`");
+        insta::assert_snapshot!(nameless(csv(None)).unwrap_err(), @"`` is not a valid name for a column; give it another name, or read the header as a row: `crawl --csv-header absent`");
         let (schema, left_out) =
             columns(&found, &FileFormat::Parquet, &["day".to_owned()], Nanoseconds::Exact).unwrap();
         assert_eq!(schema.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>(), ["n"]);
-        insta::assert_snapshot!(left_out.join("\n"), @"the column `t` is left out: Hive has no type for Arrow's Time64(µs); cast it to one that Hive knows, a string say");
+        insta::assert_snapshot!(left_out.join("\n"), @"the column `t` is left out: Hive has no type for Arrow's Time64(µs); cast it to one that Hive has, such as a string");
         insta::assert_snapshot!(columns(&found, &csv(None), &["day".to_owned()], Nanoseconds::Exact).unwrap_err(), @"`day` is a column of the files and a partition key, which Hive and Athena cannot tell apart in CSV files; rename one");
     }
 }

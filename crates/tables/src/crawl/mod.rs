@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, FieldRef, Fields, Schema};
 use futures::{StreamExt, TryStreamExt, stream};
-use hardtack_catalog::{Catalog, CatalogExt, CatalogOf, Column, Database, HiveType, Partition, Table as Description};
+use hardtack_catalog::{Catalog, CatalogExt, CatalogOf, Column, Database, HiveType, Partition, TableDescription};
 use hardtack_core::staging::VERSIONS;
 use hardtack_core::{Error, ErrorKind, JobContext, Location, Result, Store, nearest};
 use hardtack_sources::{CsvHints, FileFormat, FileKind, Globs, InspectOptions, Inspected, folder_partition, inspect};
@@ -28,7 +28,7 @@ use crate::selection::{self, EXCLUDE, FILES, PLAIN_KEYS, TYPES};
 use crate::steps::has_runs;
 use alike::{Signature, is_value};
 use describe::Statistics;
-use search::{KnownFolder, KnownFolders, KnownTable, Looks, Search, Wishes};
+use search::{KnownFolder, KnownFolders, KnownTable, LayoutOptions, Samples, Search};
 use tree::{DataSet, Listed, Owner, Part};
 use update::Compared;
 
@@ -109,21 +109,21 @@ pub enum Nanoseconds {
 /// partition key are left out, because the folder has the same value; where it has not, that is a problem that names a
 /// value and its file.
 ///
-/// How CSV files are written is found out, as far as it was not [said](CrawlOptions::csv): what was chosen where there was a
-/// choice is a [note](CrawledTable::notes), and what cannot be read a problem with the option that is the way out. It is kept
-/// in the table's description.
+/// The dialect of CSV files is detected, except for the parts that are [given](CrawlOptions::csv). Where there was a
+/// choice, a [note](CrawledTable::notes) says what was chosen; a file that cannot be read is a problem that names the
+/// option to use. The dialect is stored in the table's description.
 ///
-/// A table that exists only gets more columns, and wider types as far as
-/// [`SchemaEvolution::WidenTypes`](crate::SchemaEvolution::WidenTypes) goes for Parquet and Avro; what was declared
-/// for texts stays. Comments, parameters and SerDe stay.
+/// An existing table only gets more columns, and for Parquet and Avro wider types by the rules of
+/// [`SchemaEvolution::WidenTypes`](crate::SchemaEvolution::WidenTypes); types declared for texts stay. Comments,
+/// parameters and SerDe stay.
 ///
 /// # Partitions
-/// New ones are added. Those without files are named, and dropped if that is [wanted](CrawlOptions::delete_missing). Those
-/// that point elsewhere (into a version that a job has written with `overwrite_partitions`, say) are left alone.
+/// New ones are added. Those without files are named, and dropped [on request](CrawlOptions::delete_missing). Those
+/// that point elsewhere (for example into a version that a job has written with `overwrite_partitions`) are left alone.
 ///
 /// # Errors
-/// [`Usage`](hardtack_core::ErrorKind::Usage) for a location that is a file or a folder inside of a table, and those of
-/// the catalog and the stores. What is wrong with one table is a problem of the report, and the others go on.
+/// [`Usage`](hardtack_core::ErrorKind::Usage) for a location that is a file or a folder within a table; also errors of
+/// the catalog and the stores. An error in one table is a problem of the report, and the other tables proceed.
 pub async fn crawl(
     ctx: &JobContext,
     location: &Location,
@@ -151,8 +151,11 @@ pub async fn crawl(
             "there is no --table-level 0; 1 is the folder that is crawled, 2 are the folders in it",
         ));
     }
-    let wishes =
-        Wishes { partition_names: &options.partition_names, table_level: options.table_level, exclude: &exclude };
+    let layout = LayoutOptions {
+        partition_names: &options.partition_names,
+        table_level: options.table_level,
+        exclude: &exclude,
+    };
     let mut listed = Listed::list(&store, &root, &exclude).await?;
     let problems = std::mem::take(&mut listed.problems);
     let mut crawl = Crawl {
@@ -169,7 +172,7 @@ pub async fn crawl(
         report: CrawlReport { tables: Vec::new(), problems },
     };
     let folders = crawl.known(&root, &known).await?;
-    let mut search = Search::new(&listed, &folders, wishes);
+    let mut search = Search::new(&listed, &folders, layout);
     let looks = crawl.look(search.undecided()).await?;
     search.decide(looks);
     let (sets, mut problems) = (search.found, search.problems);
@@ -192,13 +195,13 @@ pub async fn crawl(
 
 /// The tables of the database in the crawled store, by their folders.
 struct Known<'a> {
-    by_folder: BTreeMap<Path, Vec<&'a Description>>,
+    by_folder: BTreeMap<Path, Vec<&'a TableDescription>>,
     names: BTreeSet<String>,
 }
 
 impl<'a> Known<'a> {
-    fn of(tables: &'a [Description], store: &Store) -> Self {
-        let mut by_folder: BTreeMap<Path, Vec<&Description>> = BTreeMap::new();
+    fn of(tables: &'a [TableDescription], store: &Store) -> Self {
+        let mut by_folder: BTreeMap<Path, Vec<&TableDescription>> = BTreeMap::new();
         for table in tables {
             // Views have no folder, and some stores may not be configured here.
             let Some(base) = base_of(table).ok().and_then(|base| base.resolve().ok()) else { continue };
@@ -213,14 +216,14 @@ impl<'a> Known<'a> {
     fn check(&self, location: &Location, root: &Path) -> Result<()> {
         let inside = |folder: &Path| folder != root && root.prefix_matches(folder);
         // A table of some files of a folder has no subfolders.
-        let whole = |tables: &[&Description]| tables.iter().any(|table| !selection::is_part(table));
+        let whole = |tables: &[&TableDescription]| tables.iter().any(|table| !selection::is_part(table));
         let mut above = self.by_folder.iter().filter(|(folder, tables)| inside(folder) && whole(tables));
         if self.by_folder.contains_key(root) {
             return Ok(());
         }
         if let Some((folder, tables)) = above.next() {
             let name = tables.first().map(|table| table.qualified_name()).unwrap_or_default();
-            return Err(Error::usage(format!("this folder is inside of the table `{name}`; crawl the table's folder"))
+            return Err(Error::usage(format!("this folder is inside the table `{name}`; crawl the table's folder"))
                 .with("location", location)
                 .with("folder of the table", folder));
         }
@@ -241,8 +244,8 @@ fn check_names(names: &[String]) -> Result<()> {
     for name in names {
         let legal = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         if !legal || !seen.insert(name.to_lowercase()) {
-            let why = if legal { "is there twice" } else { "is no name for a partition key" };
-            let wanted = "wanted are names of letters, digits and `_`, such as `year,month,day`";
+            let why = if legal { "occurs twice" } else { "is not a valid name for a partition key" };
+            let wanted = "expected names of letters, digits and `_`, such as `year,month,day`";
             return Err(Error::usage(format!("`{name}` {why}; {wanted}")).with("argument", "--partition-names"));
         }
     }
@@ -269,7 +272,7 @@ pub(super) struct Crawl<'a> {
 /// How much of a file is read to decide whether it belongs to others.
 const HEAD_BYTES: u64 = 64 << 10;
 /// How many files are examined concurrently.
-const AT_ONCE: usize = 16;
+const CONCURRENCY: usize = 16;
 
 impl Crawl<'_> {
     // --- existing tables and samples -------------------------------------------------------------------------------
@@ -278,7 +281,7 @@ impl Crawl<'_> {
     async fn known(&mut self, root: &Path, known: &Known<'_>) -> Result<KnownFolders> {
         let mut folders = KnownFolders::new();
         for (folder, tables) in known.by_folder.iter().filter(|(folder, _)| folder.prefix_matches(root)) {
-            let (some, whole): (Vec<&Description>, Vec<&Description>) =
+            let (some, whole): (Vec<&TableDescription>, Vec<&TableDescription>) =
                 tables.iter().partition(|table| selection::is_part(table));
             let mut found = KnownFolder::default();
             for table in some {
@@ -306,7 +309,7 @@ impl Crawl<'_> {
         })
     }
 
-    async fn known_table(&mut self, table: &Description) -> Result<KnownTable> {
+    async fn known_table(&mut self, table: &TableDescription) -> Result<KnownTable> {
         let plain = selection::listed(table, PLAIN_KEYS)?;
         let keys: Vec<String> = table.partition_keys.iter().map(|key| key.name.to_lowercase()).collect();
         let registered = match keys.is_empty() || table.format().is_err() {
@@ -352,7 +355,7 @@ impl Crawl<'_> {
     }
 
     /// The registered partitions of a table.
-    async fn registered(&mut self, table: &Description) -> Result<Vec<Partition>> {
+    async fn registered(&mut self, table: &TableDescription) -> Result<Vec<Partition>> {
         match self.registered.remove(&table.name) {
             Some(partitions) => Ok(partitions),
             None => update::registered(self.catalog, table).await,
@@ -363,7 +366,7 @@ impl Crawl<'_> {
     ///
     /// A file that lacks the others' header, or has another delimiter, belongs to them and is a problem. So what is
     /// evident from a file counts here, whatever the options say about all files.
-    async fn look(&self, files: Vec<(&ObjectMeta, FileKind)>) -> Result<Looks> {
+    async fn look(&self, files: Vec<(&ObjectMeta, FileKind)>) -> Result<Samples> {
         let sample = self.options.sample_bytes.map_or(HEAD_BYTES, |bytes| bytes.min(HEAD_BYTES));
         let look_as = async |file: &ObjectMeta, kind: FileKind, csv_hints: CsvHints| {
             let options =
@@ -379,7 +382,7 @@ impl Crawl<'_> {
                 if said.delimiter.is_some() && found.as_ref().is_ok_and(|found| found.schema.fields().len() == 1) {
                     found = look_as(&file, kind, CsvHints { delimiter: None, ..evident }).await;
                 }
-                // Where there was a choice, there is a note.
+                // There is a note if there was a choice.
                 if said.header.is_some() && found.as_ref().is_ok_and(|found| !found.notes.is_empty()) {
                     found = look_as(&file, kind, said).await;
                 }
@@ -392,7 +395,7 @@ impl Crawl<'_> {
         };
         stream::iter(files)
             .map(look)
-            .buffer_unordered(AT_ONCE)
+            .buffer_unordered(CONCURRENCY)
             .try_filter_map(|found| async { Ok(found) })
             .try_collect()
             .await
@@ -400,7 +403,7 @@ impl Crawl<'_> {
 
     async fn all(&mut self, root: &Path, known: &Known<'_>, sets: Vec<DataSet>) -> Result<()> {
         let below = known.by_folder.iter().filter(|(folder, _)| folder.prefix_matches(root));
-        let mut rest: BTreeMap<&str, (&Path, &Description)> =
+        let mut rest: BTreeMap<&str, (&Path, &TableDescription)> =
             below.flat_map(|(folder, tables)| tables.iter().map(move |t| (t.name.as_str(), (folder, *t)))).collect();
         for problem in &self.report.problems {
             let Ok(at) = problem.location.resolve() else { continue };
@@ -442,17 +445,17 @@ impl Crawl<'_> {
     }
 
     /// Of several tables that have all files of a folder, the one with the folder's name, or else the first.
-    fn chosen<'t>(&self, folder: &Path, tables: &[&'t Description]) -> Option<&'t Description> {
+    fn chosen<'t>(&self, folder: &Path, tables: &[&'t TableDescription]) -> Option<&'t TableDescription> {
         let whole = || tables.iter().copied().filter(|table| !selection::is_part(table));
         let own = self.free_name(folder, None, &BTreeSet::new());
         whole().find(|table| table.name == own).or_else(|| whole().next())
     }
 
     /// The table with this folder; others with the same folder are a problem.
-    fn choose<'t>(&mut self, set: &DataSet, tables: &[&'t Description]) -> Option<&'t Description> {
+    fn choose<'t>(&mut self, set: &DataSet, tables: &[&'t TableDescription]) -> Option<&'t TableDescription> {
         let chosen = self.chosen(&set.path, tables)?;
         for other in tables.iter().filter(|table| table.name != chosen.name && !selection::is_part(table)) {
-            let message = format!("this is the folder of `{}`, too; that table is left alone", chosen.qualified_name());
+            let message = format!("`{}` has the same folder; that table is left alone", chosen.qualified_name());
             self.problem(&set.location, Some(other.qualified_name()), message);
         }
         Some(chosen)
@@ -530,7 +533,7 @@ impl Crawl<'_> {
             let Some(errors) = found.unfit_in(part) else { continue };
             let mut message = told(&errors[0]);
             if errors.len() > 1 {
-                message = format!("{message}; and so {} more files", errors.len() - 1);
+                message = format!("{message}; the same applies to {} more files", errors.len() - 1);
             }
             self.problem(&part.location, Some(table.to_owned()), message);
         }
@@ -539,7 +542,7 @@ impl Crawl<'_> {
     // --- types set by the options ----------------------------------------------------------------------------------
 
     /// The types of columns that are set, by the options or earlier.
-    fn types(&self, table: Option<&Description>) -> Result<Vec<(String, DataType)>> {
+    fn types(&self, table: Option<&TableDescription>) -> Result<Vec<(String, DataType)>> {
         let mut types: BTreeMap<String, HiveType> = BTreeMap::new();
         if let Some(table) = table {
             for name in selection::listed(table, TYPES)? {
@@ -591,12 +594,14 @@ impl Crawl<'_> {
         let name = self.name(set, taken);
         let mut notes = set.notes.clone();
         if name != own {
-            notes.push(format!("another folder is the table `{own}`, so this one has the name of a folder above, too"));
+            notes.push(format!(
+                "another folder has the table `{own}`, so this one is prefixed with the name of its parent folder"
+            ));
         }
         if known.names.contains(&name) {
             let why = format!("there is a table `{}.{name}` already, with another folder", self.database);
             let what = if set.name.is_some() { "files" } else { "folder" };
-            return Err(Error::conflict(why).with("way out", format!("rename the {what}, or say --table-prefix")));
+            return Err(Error::conflict(why).with("way out", format!("rename the {what}, or use --table-prefix")));
         }
         let parts: Vec<&Part> = set.parts.values().collect();
         let types = self.types(None)?;
@@ -650,7 +655,7 @@ impl Crawl<'_> {
 
     // --- updates ---------------------------------------------------------------------------------------------------
 
-    async fn update(&mut self, table: &Description, set: &DataSet) -> Result<Option<CrawledTable>> {
+    async fn update(&mut self, table: &TableDescription, set: &DataSet) -> Result<Option<CrawledTable>> {
         self.columns.extend(table.storage.columns.iter().map(|column| column.name.clone()));
         let format = file_format(table, None)?;
         if !update::is_of(&table.format()?, set) {
@@ -662,12 +667,12 @@ impl Crawl<'_> {
             && !update::is_written_like(csv, &self.options.csv)
         {
             report.notes.push(format!(
-                "a table keeps how its files are read; to have them read as --csv-... says, drop it (`hardtack drop {}`) and crawl",
+                "a table keeps its dialect; to apply --csv-..., drop it (`hardtack drop {}`) and crawl",
                 table.qualified_name()
             ));
         }
         if update::is_version(table)? {
-            let note = "a job replaces the rows of this table as a whole; what it reads is not what is in its folder";
+            let note = "a job replaces this table as a whole; its rows are not those in its folder";
             report.notes.push(note.to_owned());
             return Ok(Some(report));
         }
@@ -762,7 +767,7 @@ impl Crawl<'_> {
     }
 
     /// Notes the columns that may have values finer than the table's type, or has them rounded.
-    fn nanoseconds(&self, table: &mut Description, found: &Schema) -> Option<String> {
+    fn nanoseconds(&self, table: &mut TableDescription, found: &Schema) -> Option<String> {
         if self.options.nanoseconds == Nanoseconds::Text {
             table.parameters.remove(NANOSECONDS);
         }
@@ -790,7 +795,7 @@ impl Crawl<'_> {
     /// The columns that were found in the files of an existing table.
     fn columns(
         &mut self,
-        table: &Description,
+        table: &TableDescription,
         set: &DataSet,
         found: &Inspected,
         format: &FileFormat,
@@ -808,7 +813,7 @@ impl Crawl<'_> {
     }
 
     /// Reports a table none of whose files was found.
-    async fn without_files(&mut self, table: &Description, location: &Location) -> Result<Option<CrawledTable>> {
+    async fn without_files(&mut self, table: &TableDescription, location: &Location) -> Result<Option<CrawledTable>> {
         let mut report = reported(table, location);
         if table.format().is_err() || update::is_version(table)? {
             return Ok(None);
@@ -828,7 +833,7 @@ impl Crawl<'_> {
     /// Updates the table and its partitions.
     async fn partitions(
         &mut self,
-        table: &mut Description,
+        table: &mut TableDescription,
         compared: Compared<'_>,
         mut statistics: impl Iterator<Item = Statistics>,
         counts: bool,
@@ -884,7 +889,7 @@ impl Crawl<'_> {
     }
 
     /// Updates the columns and counts in the catalog to those of this table; others may have changed it meanwhile.
-    async fn describe(&self, wanted: &Description, columns: &[Column], counts: bool) -> Result<()> {
+    async fn describe(&self, wanted: &TableDescription, columns: &[Column], counts: bool) -> Result<()> {
         amend(self.catalog, &wanted.database, &wanted.name, |table| {
             // If the table has changed incompatibly since, the next crawl deals with it.
             let mut grown = table.clone();
@@ -929,7 +934,7 @@ fn told(error: &Error) -> String {
     let text = error.chain();
     let has_way_out = error.get("way out").is_some() || text.contains("--exclude");
     match error.get("file") {
-        Some(_) if !has_way_out => format!("{text}; mend the file, or leave it out by --exclude"),
+        Some(_) if !has_way_out => format!("{text}; repair the file, or leave it out with --exclude"),
         _ => text,
     }
 }
@@ -985,7 +990,7 @@ impl Found {
     }
 }
 
-fn partition(table: &Description, values: &[String], part: &Part, statistics: Option<Statistics>) -> Partition {
+fn partition(table: &TableDescription, values: &[String], part: &Part, statistics: Option<Statistics>) -> Partition {
     let mut partition = table.partition(values.to_vec(), part.location.clone());
     if let Some(statistics) = statistics {
         statistics.write(&mut partition.parameters);
@@ -993,7 +998,7 @@ fn partition(table: &Description, values: &[String], part: &Part, statistics: Op
     partition
 }
 
-fn reported(table: &Description, location: &Location) -> CrawledTable {
+fn reported(table: &TableDescription, location: &Location) -> CrawledTable {
     CrawledTable {
         name: table.qualified_name(),
         location: location.clone(),

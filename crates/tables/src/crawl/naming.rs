@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 /// The maximum length of a name.
-const LONGEST: usize = 255;
+const MAX_NAME_LENGTH: usize = 255;
 
 /// A name that Hive and Athena accept without quotes: lower-case letters, digits and `_`.
 pub(super) fn legal(text: &str) -> String {
@@ -12,7 +12,7 @@ pub(super) fn legal(text: &str) -> String {
         _ => '_',
     };
     let mut name: String = text.chars().map(fold).collect();
-    name.truncate(LONGEST);
+    name.truncate(MAX_NAME_LENGTH);
     if name.bytes().all(|b| b == b'_') { "table".to_owned() } else { name }
 }
 
@@ -26,7 +26,7 @@ pub(super) fn free(prefix: &str, folders: &[&str], taken: &BTreeSet<String>) -> 
     let own = legal(&format!("{prefix}{}", folders.first().copied().unwrap_or_default()));
     let mut names = std::iter::once(own.clone()).chain(longer);
     names.find(|name| !taken.contains(name)).unwrap_or_else(|| {
-        let mut numbers = (2_u32..).map(|n| format!("{}_{n}", &own[..own.len().min(LONGEST - 11)]));
+        let mut numbers = (2_u32..).map(|n| format!("{}_{n}", &own[..own.len().min(MAX_NAME_LENGTH - 11)]));
         numbers.find(|name| !taken.contains(name)).unwrap_or(own.clone())
     })
 }

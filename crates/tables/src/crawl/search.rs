@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use hardtack_catalog::NULL_PARTITION;
 use hardtack_core::Location;
-use hardtack_sources::{FileKind, Globs, Wanted, folder_partition};
+use hardtack_sources::{FileFilter, FileKind, Globs, folder_partition};
 use object_store::ObjectMeta;
 use object_store::path::Path;
 
@@ -27,7 +27,7 @@ pub(super) struct KnownTable {
     pub(super) columns: Signature,
     pub(super) only: Vec<String>,
     pub(super) except: Vec<String>,
-    pub(super) wanted: Wanted,
+    pub(super) wanted: FileFilter,
 }
 
 /// The tables of a folder.
@@ -43,7 +43,7 @@ pub(super) type KnownFolders = BTreeMap<Path, KnownFolder>;
 
 /// The user's options about new tables.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wishes<'a> {
+pub(super) struct LayoutOptions<'a> {
     /// The names of keys whose folders are bare values.
     pub(super) partition_names: &'a [String],
     /// The level of tables: 1 is the crawled folder.
@@ -52,12 +52,12 @@ pub(super) struct Wishes<'a> {
 }
 
 /// The signatures of the files that were sampled.
-pub(super) type Looks = HashMap<Path, Signature>;
+pub(super) type Samples = HashMap<Path, Signature>;
 
 /// The number of files sampled per folder whose names differ only in numbers.
-const LOOKED_AT: usize = 16;
+const SAMPLED_PER_FOLDER: usize = 16;
 /// The number of files sampled from all folders `key=value` of a table.
-const LOOKED_AT_OF_PARTITIONS: usize = 4;
+const SAMPLED_PER_TABLE: usize = 4;
 
 /// A level of folders between a table and its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,15 +114,15 @@ enum Verdict<'n> {
 pub(super) struct Search<'a> {
     listed: &'a Listed<'a>,
     known: &'a KnownFolders,
-    wishes: Wishes<'a>,
-    looks: Looks,
+    layout: LayoutOptions<'a>,
+    looks: Samples,
     pub(super) found: Vec<DataSet>,
     pub(super) problems: Vec<CrawlProblem>,
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(listed: &'a Listed<'a>, known: &'a KnownFolders, wishes: Wishes<'a>) -> Self {
-        Self { listed, known, wishes, looks: Looks::new(), found: Vec::new(), problems: Vec::new() }
+    pub(super) fn new(listed: &'a Listed<'a>, known: &'a KnownFolders, layout: LayoutOptions<'a>) -> Self {
+        Self { listed, known, layout, looks: Samples::new(), found: Vec::new(), problems: Vec::new() }
     }
 
     // --- what to sample --------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ impl<'a> Search<'a> {
     /// The files whose columns have to be known to decide.
     pub(super) fn undecided(&self) -> Vec<(&'a ObjectMeta, FileKind)> {
         let mut files = Vec::new();
-        if self.wishes.table_level.is_none() {
+        if self.layout.table_level.is_none() {
             self.undecided_in(&self.listed.tree, false, &mut files);
         }
         files
@@ -154,14 +154,14 @@ impl<'a> Search<'a> {
         if kids.iter().any(|(name, _)| folder_partition(name).is_some()) {
             node.gather(&|_| false, &mut node_files, &mut None);
             let by_family = by_family(&node_files);
-            let each = if by_family.len() > 1 { LOOKED_AT_OF_PARTITIONS } else { usize::from(contested) };
+            let each = if by_family.len() > 1 { SAMPLED_PER_TABLE } else { usize::from(contested) };
             files.extend(by_family.values().flat_map(|files| spread(files, each)));
             return;
         }
         let by_family = by_family(&node_files);
         if contested || node_files.len() > 1 || !kids.is_empty() {
             let is_partition = contested && node.path.filename().is_some_and(is_value);
-            let each = if is_partition { 1 } else { LOOKED_AT };
+            let each = if is_partition { 1 } else { SAMPLED_PER_FOLDER };
             files.extend(by_family.values().flat_map(|files| spread(files, each)));
         }
         let contested =
@@ -399,7 +399,7 @@ impl<'a> Search<'a> {
     // --- which are tables ------------------------------------------------------------------------------------------
 
     /// Decides, with the samples of the [undecided](Search::undecided) files.
-    pub(super) fn decide(&mut self, looks: Looks) {
+    pub(super) fn decide(&mut self, looks: Samples) {
         self.looks = looks;
         let listed = self.listed;
         self.place(&listed.tree, 1);
@@ -413,7 +413,7 @@ impl<'a> Search<'a> {
         if let Some(lake) = node.lake {
             return self.problem(&node.path, format!("this is a table of {lake}, which is not read as plain files"));
         }
-        match self.wishes.table_level {
+        match self.layout.table_level {
             None => self.place_by_content(node, depth),
             Some(level) if depth < level => {
                 if let Some((meta, _)) = node.files.iter().find(|(_, kind)| kind.is_some()) {
@@ -456,7 +456,7 @@ impl<'a> Search<'a> {
                 }
                 self.below(node, depth);
             }
-            Verdict::Bad => match self.simple(node, &Wanted::default()) {
+            Verdict::Bad => match self.simple(node, &FileFilter::default()) {
                 Ok(found) => self.found.extend(found),
                 Err(why) => {
                     // A stray file beside folders that are tables must not hide them.
@@ -524,7 +524,7 @@ impl<'a> Search<'a> {
                 self.take(node, &shape, false);
             }
             None => {
-                let why = "some of its folders are `key=value`, and others beside them are not; move them, or leave them out by --exclude";
+                let why = "some of its folders are `key=value`, and others beside them are not; move them, or leave them out with --exclude";
                 self.problem(&node.path, why.to_owned());
             }
         }
@@ -545,7 +545,7 @@ impl<'a> Search<'a> {
             Level::Key(key) => key.clone(),
             Level::Plain | Level::Fixed(_) => {
                 let plain = levels[..i].iter().filter(|level| !matches!(level, Level::Key(_))).count();
-                let said = self.wishes.partition_names.get(plain);
+                let said = self.layout.partition_names.get(plain);
                 said.map_or(format!("partition_{i}"), |name| name.to_lowercase())
             }
         };
@@ -584,7 +584,7 @@ impl<'a> Search<'a> {
                 let misfit = misfits.iter().find(|(_, kind)| kind.is_some()).map(|(meta, _)| meta);
                 if let Some(meta) = misfit {
                     let why = format!(
-                        "{} is in no folder of a partition; move it, or leave it out by --exclude",
+                        "{} is in no folder of a partition; move it, or leave it out with --exclude",
                         self.at(&meta.location)
                     );
                     self.problem(&node.path, why);
@@ -595,7 +595,7 @@ impl<'a> Search<'a> {
         };
         if let Some(twice) = set.keys.iter().enumerate().find(|(i, key)| set.keys[..*i].contains(key)) {
             let why = format!(
-                "the partition key `{}` is there twice on the way to a file; say other --partition-names",
+                "the partition key `{}` occurs twice on the path to a file; use other --partition-names",
                 twice.1
             );
             return self.problem(&node.path, why);
@@ -685,28 +685,28 @@ impl<'a> Search<'a> {
             let more = if values.len() > 3 { ", ..." } else { "" };
             let folders = if values.len() == 1 { "the folder" } else { "the folders" };
             let mut note = format!("{folders} {}{more}", shown.join(", "));
-            note.push_str(match (self.wishes.table_level, values.iter().all(|value| is_value(value))) {
+            note.push_str(match (self.layout.table_level, values.iter().all(|value| is_value(value))) {
                 (Some(_), _) => ": partitions by --table-level",
                 (None, true) if values.len() == 1 => ": a value, so it is a partition",
-                (None, false) if values.len() == 1 => ": between folders of partitions, so it is one, too",
-                (None, true) => ": values with files of like columns, so they are partitions",
+                (None, false) if values.len() == 1 => ": between folders of partitions, so it is a partition, too",
+                (None, true) => ": values with files of similar columns, so they are partitions",
                 (None, false) => {
-                    ": files of like columns, so they are partitions of one table; --table-level makes tables of them"
+                    ": files of similar columns, so they are partitions of one table; --table-level makes tables of them"
                 }
             });
-            if plain.len() > self.wishes.partition_names.len() {
-                note.push_str("; --partition-names of a new table says what the keys are called");
+            if plain.len() > self.layout.partition_names.len() {
+                note.push_str("; --partition-names names the keys of a new table");
             }
             notes.push(note);
-            if let Some(first) = self.wishes.partition_names.get(plain.len()) {
+            if let Some(first) = self.layout.partition_names.get(plain.len()) {
                 notes.push(format!("there is no folder for `{first}` of --partition-names"));
             }
         }
         if !shape.apart.is_empty() {
             let names: Vec<String> =
                 shape.apart.iter().filter_map(|node| node.path.filename()).map(|n| format!("`{n}`")).collect();
-            let what = if names.len() == 1 { "is no partition" } else { "are no partitions" };
-            notes.push(format!("{} in it {what}: name, format or columns are others", names.join(", ")));
+            let what = if names.len() == 1 { "is not a partition" } else { "are not partitions" };
+            notes.push(format!("{} in it {what}: name, format or columns differ", names.join(", ")));
         }
         notes
     }
@@ -779,7 +779,7 @@ impl<'a> Search<'a> {
             let patterns = alike::patterns(&own_names, &others);
             adopted.extend(own.iter().map(|(meta, _)| meta.location.clone()));
             let files: Vec<ObjectMeta> = own.iter().map(|(meta, _)| meta.clone()).collect();
-            let note = format!("{} is more of it: name and columns are alike", patterns.join(", "));
+            let note = format!("{} belongs to it: name and columns are similar", patterns.join(", "));
             let owner = Owner::Table(table.name.clone());
             let at = match self.found.iter().position(|set| set.owner == owner && set.path == node.path) {
                 Some(at) => at,
@@ -845,7 +845,7 @@ impl<'a> Search<'a> {
         }
         if let Some((meta, _)) = left.first() {
             let why = format!(
-                "{} ({} in all) is none of the files that the tables of this folder have; move it, or leave it out by --exclude",
+                "{} ({} in all) belongs to none of the tables of this folder; move it, or leave it out with --exclude",
                 self.at(&meta.location),
                 left.len()
             );
@@ -891,7 +891,7 @@ impl<'a> Search<'a> {
         match self.partitioned(node, &files, table) {
             Ok((set, misfits)) if set.parts.is_empty() && !misfits.is_empty() => {
                 // None of the folders is the table's.
-                match self.simple(node, &Wanted::default()) {
+                match self.simple(node, &FileFilter::default()) {
                     Ok(Some(set)) => self.found.push(DataSet { owner: Owner::Folder, ..set }),
                     Ok(None) => {}
                     Err(why) => self.problem_of(&node.path, &table.name, why),
@@ -903,7 +903,7 @@ impl<'a> Search<'a> {
                     let are = if count == 1 { "1 file is" } else { &format!("{count} files are") };
                     let by = table.keys.join(", ");
                     let why = format!(
-                        "{are} in no folder of a partition by {by} ({example}); move what is no partition, or leave it out by --exclude"
+                        "{are} in no folder of a partition by {by} ({example}); move what is not a partition, or leave it out with --exclude"
                     );
                     self.problem_of(&node.path, &table.name, why);
                 }
@@ -1024,7 +1024,7 @@ impl<'a> Search<'a> {
             let (count, folders) = (others.len(), parts.len());
             let example = others.first().map(|(meta, _)| self.at(&meta.location).to_string()).unwrap_or_default();
             let why = format!(
-                "{count} file{} of another format than {kind} in {folders} partition{} ({example}), which {} left alone; move them, or leave them out by --exclude",
+                "{count} file{} of another format than {kind} in {folders} partition{} ({example}), which {} left alone; move them, or leave them out with --exclude",
                 if count == 1 { "" } else { "s" },
                 if folders == 1 { "" } else { "s" },
                 if folders == 1 { "is" } else { "are" },
@@ -1036,7 +1036,7 @@ impl<'a> Search<'a> {
 
     /// The folder as a table whose partitions are folders `key=value`, or the reason why it is not one; none if it has
     /// no files that are read.
-    fn simple(&mut self, node: &Node, wanted: &Wanted) -> Result<Option<DataSet>, String> {
+    fn simple(&mut self, node: &Node, wanted: &FileFilter) -> Result<Option<DataSet>, String> {
         if let Some(why) = self.inner_table(&node.path) {
             return Err(why);
         }
@@ -1063,7 +1063,7 @@ impl<'a> Search<'a> {
                 let show = |keys: &[String]| if keys.is_empty() { "no partition".to_owned() } else { keys.join("/") };
                 let (one, other) = (self.at(first), self.at(&meta.location));
                 return Err(format!(
-                    "the partitions are not alike: {one} is in {}, {other} in {}; move one of them, or leave it out by --exclude",
+                    "the partitions are not alike: {one} is in {}, {other} in {}; move one of them, or leave it out with --exclude",
                     show(keys),
                     show(&found)
                 ));
@@ -1079,7 +1079,7 @@ impl<'a> Search<'a> {
         }
         set.keys = keys.map(|(keys, _)| keys).unwrap_or_default();
         if let Some(twice) = set.keys.iter().enumerate().find(|(i, key)| set.keys[..*i].contains(key)) {
-            return Err(format!("the partition key `{}` is there twice on the way to a file", twice.1));
+            return Err(format!("the partition key `{}` occurs twice on the path to a file", twice.1));
         }
         for why in twice {
             self.problem(&node.path, why);
@@ -1108,7 +1108,7 @@ impl<'a> Search<'a> {
         };
         let all: Vec<String> = kinds.iter().rev().map(show).collect();
         format!(
-            "the files are not of one format: {}; move those of another format, hide them by a leading `_`, or leave them out by --exclude",
+            "the files have several formats: {}; move those of another format, hide them by a leading `_`, or leave them out with --exclude",
             all.join(", ")
         )
     }
@@ -1120,7 +1120,7 @@ impl<'a> Search<'a> {
         if folders[run.len()..].iter().any(|folder| folder_partition(folder).is_some()) {
             let file = self.at(&meta.location);
             return Err(format!(
-                "there are other folders between those `key=value` on the way to {file}; move it, or leave it out by --exclude"
+                "there are other folders between those `key=value` on the path to {file}; move it, or leave it out with --exclude"
             ));
         }
         let depth = table.parts().count() + run.len();
@@ -1156,7 +1156,7 @@ impl<'a> Search<'a> {
         let depth = self.listed.folders(path).len() + keys;
         let mut except = BTreeSet::new();
         for (_, file) in self.listed.excluded.iter().filter(|(file, _)| file.prefix_matches(path)) {
-            except.extend(self.wishes.exclude.below(file, depth));
+            except.extend(self.layout.exclude.below(file, depth));
         }
         except.into_iter().collect()
     }
@@ -1211,7 +1211,7 @@ fn merge<'n>(all: &mut Shape<'n>, shape: Shape<'n>, levels: Vec<Level>) {
 
 fn same_partition(one: &Location, other: &Location) -> String {
     format!(
-        "{one} and {other} are folders of the same partition, and the second is left alone; unite them, or leave one out by --exclude"
+        "{one} and {other} are folders of the same partition, and the second is left alone; merge them, or leave one out with --exclude"
     )
 }
 

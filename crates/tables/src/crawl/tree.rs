@@ -109,7 +109,7 @@ impl Node {
 }
 
 /// How many files are probed concurrently for their kind.
-const AT_ONCE: usize = 16;
+const CONCURRENCY: usize = 16;
 
 /// The files below a folder that are neither hidden nor empty, each with its kind.
 pub(super) struct Listed<'a> {
@@ -160,7 +160,7 @@ impl<'a> Listed<'a> {
             return;
         }
         self.blind.extend(hides.then_some(path));
-        let message = format!("{}; {}, or leave it out by --exclude", unlisted.why, unlisted.why.way_out());
+        let message = format!("{}; {}, or leave it out with --exclude", unlisted.why, unlisted.why.way_out());
         let location = unlisted.location(&self.store.url);
         self.problems.push(CrawlProblem { location, table: None, message });
     }
@@ -209,8 +209,8 @@ impl<'a> Listed<'a> {
         if let Some(suffix) = unfinished(&name).filter(|_| !is_excluded) {
             let location = Location::of(&self.store.url, &meta.location);
             let message = format!(
-                "`{suffix}` is what copies and unfinished files are called; a query reads all files of its table's folder, so \
-                 move it away, rename it, or leave it out by --exclude"
+                "`{suffix}` is a suffix of copies and unfinished files; a query reads all files of a table's folder, so move \
+                 it away, rename it, or leave it out with --exclude"
             );
             self.problems.push(CrawlProblem { location, table: None, message });
             return false;
@@ -247,7 +247,7 @@ impl<'a> Listed<'a> {
                 Err(e) => Err(e),
             }
         };
-        stream::iter(first).map(look).buffer_unordered(AT_ONCE).try_collect().await
+        stream::iter(first).map(look).buffer_unordered(CONCURRENCY).try_collect().await
     }
 
     fn insert(&mut self, meta: ObjectMeta, kind: Option<FileKind>) {

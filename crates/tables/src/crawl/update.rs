@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use futures::{StreamExt, TryStreamExt, stream};
 use hardtack_catalog::types::Policy;
-use hardtack_catalog::{
-    Catalog, CatalogExt, Column, HiveType, Partition, Predicate, Table as Description, TableFormat,
-};
+use hardtack_catalog::{Catalog, CatalogExt, Column, HiveType, Partition, Predicate, TableDescription, TableFormat};
 use hardtack_core::staging::VERSIONS;
 use hardtack_core::{Error, Location, Result};
 use hardtack_sources::{CsvHints, FileFormat, FileKind, FolderCsv};
@@ -24,7 +22,7 @@ use crate::selection;
 use crate::steps::Counted;
 
 /// How many folders are listed concurrently.
-const AT_ONCE: usize = 32;
+const CONCURRENCY: usize = 32;
 
 /// The kind of a format's files, if a crawl supports it.
 pub(super) fn kind_of(format: &TableFormat) -> Option<FileKind> {
@@ -47,7 +45,7 @@ pub(super) fn is_of(declared: &TableFormat, set: &DataSet) -> bool {
 /// Gives the table the columns that were found, as far as it may change; returns those that were added and those that
 /// became wider.
 pub(super) fn evolve(
-    table: &mut Description,
+    table: &mut TableDescription,
     found: &Schema,
     format: &FileFormat,
 ) -> Result<(Vec<Column>, Vec<RetypedColumn>)> {
@@ -68,7 +66,7 @@ pub(super) fn evolve(
 }
 
 /// Gives these columns the types that were found, whatever they were; returns those that changed.
-pub(super) fn retype(table: &mut Description, found: &Schema, columns: &[&str]) -> Result<Vec<RetypedColumn>> {
+pub(super) fn retype(table: &mut TableDescription, found: &Schema, columns: &[&str]) -> Result<Vec<RetypedColumn>> {
     let mut changed = Vec::new();
     for field in found.fields().iter().filter(|field| columns.contains(&field.name().as_str())) {
         let to = HiveType::of(field)?.to_string();
@@ -82,7 +80,7 @@ pub(super) fn retype(table: &mut Description, found: &Schema, columns: &[&str]) 
 }
 
 /// Gives columns these types, where the change is permitted.
-pub(super) fn retype_as(table: &mut Description, wanted: &[Column], may: impl Fn(&Column) -> bool) {
+pub(super) fn retype_as(table: &mut TableDescription, wanted: &[Column], may: impl Fn(&Column) -> bool) {
     for wanted in wanted {
         let is_it = |column: &&mut Column| same_name(&column.name, &wanted.name) && may(column);
         if let Some(column) = table.storage.columns.iter_mut().find(is_it) {
@@ -107,7 +105,7 @@ fn is_text(format: &FileFormat) -> bool {
 }
 
 /// The columns of CSV files under the table's names: they are read by position, so a header may use other names.
-pub(super) fn by_place(table: &Description, found: Schema) -> Schema {
+pub(super) fn by_place(table: &TableDescription, found: Schema) -> Schema {
     let declared = &table.storage.columns;
     let is_found = |name: &str| found.fields().iter().any(|f| same_name(f.name(), name));
     let is_declared = |name: &str| declared.iter().any(|c| same_name(&c.name, name));
@@ -122,7 +120,7 @@ pub(super) fn by_place(table: &Description, found: Schema) -> Schema {
 
 /// Notes on columns that are not declared as texts but whose files have texts, by inference. Whether they can be
 /// converted only shows when they are read. In JSON, inference never takes a text for a date.
-pub(super) fn texts(table: &Description, found: &Schema, format: &FileFormat) -> Vec<String> {
+pub(super) fn texts(table: &TableDescription, found: &Schema, format: &FileFormat) -> Vec<String> {
     let of_column = |column: &Column| {
         let is_text = found.fields().iter().any(|f| same_name(f.name(), &column.name) && f.data_type().is_string());
         let declared = column.hive_type().ok().map(|of| DataType::from(&of))?;
@@ -133,8 +131,8 @@ pub(super) fn texts(table: &Description, found: &Schema, format: &FileFormat) ->
         (is_text && is_told).then(|| {
             let (name, of) = (&column.name, &column.data_type);
             format!(
-                "`{name}` is declared {of}, and files have texts: what is no {of} is refused when it is read; `--type \
-                 {name}=string` takes all"
+                "`{name}` is declared {of}, but the files have texts: values of another type are refused when they are read; `--type \
+                 {name}=string` accepts all"
             )
         })
     };
@@ -142,7 +140,7 @@ pub(super) fn texts(table: &Description, found: &Schema, format: &FileFormat) ->
 }
 
 /// The columns whose files have values that the table's type cannot hold.
-pub(super) fn misfits(table: &Description, found: &Schema, format: &FileFormat) -> Vec<String> {
+pub(super) fn misfits(table: &TableDescription, found: &Schema, format: &FileFormat) -> Vec<String> {
     let mut misfits = Vec::new();
     for field in found.fields() {
         let declared = table.storage.columns.iter().find(|column| same_name(&column.name, field.name()));
@@ -231,7 +229,7 @@ impl<'a> Compared<'a> {
 
 /// Compares the folders that were found with the registered partitions.
 pub(super) fn compare<'a>(
-    table: &Description,
+    table: &TableDescription,
     base: &Location,
     registered: Vec<Partition>,
     parts: &'a BTreeMap<Vec<String>, Part>,
@@ -262,7 +260,9 @@ pub(super) fn compare<'a>(
     for (values, part) in parts.iter().filter(|(values, _)| !seen.contains(*values)) {
         match table.check_values(values) {
             Ok(()) => compared.new.push((values.clone(), part)),
-            Err(e) => compared.unfit.push(format!("{} is no partition of the table: {}", part.location, e.message())),
+            Err(e) => {
+                compared.unfit.push(format!("{} is not a partition of the table: {}", part.location, e.message()))
+            }
         }
     }
     let keys = table.partition_keys.iter().enumerate();
@@ -271,7 +271,7 @@ pub(super) fn compare<'a>(
 }
 
 /// The note on an integer key, if a new folder's notation differs from a query's: `01` is 1.
-fn rewritten(table: &Description, key: &Column, at: usize, new: &[(Vec<String>, &Part)]) -> Option<String> {
+fn rewritten(table: &TableDescription, key: &Column, at: usize, new: &[(Vec<String>, &Part)]) -> Option<String> {
     key.hive_type().ok().filter(|of| DataType::from(of).is_integer())?;
     let (value, read) = new.iter().find_map(|(values, _)| {
         let read = values[at].parse::<i64>().ok()?.to_string();
@@ -279,18 +279,17 @@ fn rewritten(table: &Description, key: &Column, at: usize, new: &[(Vec<String>, 
     })?;
     let (name, of, table) = (&key.name, &key.data_type, table.qualified_name());
     Some(format!(
-        "a folder has `{value}` for the key `{name}`, which is declared {of}: queries see {read}; to keep what is written, drop \
-         the table (`hardtack drop {table}`) and crawl, which makes the key a string"
+        "a folder has `{value}` for the key `{name}`, which is declared {of}: queries see {read}; to keep the notation, drop the table (`hardtack drop {table}`) and crawl, which makes the key a string"
     ))
 }
 
-fn base_location(table: &Description, partition: &Partition) -> Result<Location> {
+fn base_location(table: &TableDescription, partition: &Partition) -> Result<Location> {
     Ok(table.location()?.join(table.partition_name(&partition.values)))
 }
 
 /// A registered partition with the table's columns and these statistics; unchanged if it already has them.
 pub(super) fn refreshed(
-    table: &Description,
+    table: &TableDescription,
     partition: &Partition,
     part: &Part,
     statistics: Option<Statistics>,
@@ -311,7 +310,11 @@ pub(super) fn refreshed(
 }
 
 /// Replaces partitions that have not changed since they were read. A run that points one elsewhere meanwhile wins.
-pub(super) async fn update(crawl: &Crawl<'_>, table: &Description, changes: &[(Partition, Partition)]) -> Result<()> {
+pub(super) async fn update(
+    crawl: &Crawl<'_>,
+    table: &TableDescription,
+    changes: &[(Partition, Partition)],
+) -> Result<()> {
     if changes.is_empty() {
         return Ok(());
     }
@@ -339,7 +342,7 @@ pub(super) async fn update(crawl: &Crawl<'_>, table: &Description, changes: &[(P
 /// Drops partitions that still have no files, since files may have appeared meanwhile; returns those that were dropped.
 pub(super) async fn drop_missing(
     crawl: &Crawl<'_>,
-    table: &Description,
+    table: &TableDescription,
     missing: &[Partition],
 ) -> Result<Vec<Partition>> {
     let wanted = &selection::wanted(table)?;
@@ -349,7 +352,7 @@ pub(super) async fn drop_missing(
         Ok(files.iter().all(|meta| meta.size == 0).then_some(partition))
     });
     let empty: Vec<Partition> =
-        empty.buffered(AT_ONCE).try_filter_map(|found| async { Ok(found) }).try_collect().await?;
+        empty.buffered(CONCURRENCY).try_filter_map(|found| async { Ok(found) }).try_collect().await?;
     let values: Vec<Vec<String>> = empty.iter().map(|p| p.values.clone()).collect();
     let now = crawl.catalog.get_partitions(table, &values).await?;
     let still = |p: &&Partition| {
@@ -365,7 +368,7 @@ pub(super) async fn drop_missing(
 }
 
 /// All partitions of a table.
-pub(super) async fn registered(catalog: &dyn Catalog, table: &Description) -> Result<Vec<Partition>> {
+pub(super) async fn registered(catalog: &dyn Catalog, table: &TableDescription) -> Result<Vec<Partition>> {
     if table.partition_keys.is_empty() {
         Ok(Vec::new())
     } else {
@@ -374,19 +377,19 @@ pub(super) async fn registered(catalog: &dyn Catalog, table: &Description) -> Re
 }
 
 /// Whether the table as a whole is in a version that a run has written.
-pub(super) fn is_version(table: &Description) -> Result<bool> {
+pub(super) fn is_version(table: &TableDescription) -> Result<bool> {
     Ok(base_of(table)?.join(VERSIONS).contains(table.location()?))
 }
 
 /// The names of partitions.
-pub(super) fn names<'p>(table: &Description, values: impl IntoIterator<Item = &'p Vec<String>>) -> Vec<String> {
+pub(super) fn names<'p>(table: &TableDescription, values: impl IntoIterator<Item = &'p Vec<String>>) -> Vec<String> {
     let mut names: Vec<String> = values.into_iter().map(|values| table.partition_name(values)).collect();
     names.sort();
     names
 }
 
 /// Ignores counts that belong to the jobs that save to the table.
-pub(super) fn forget_counts(table: &mut Description, report: &CrawledTable) -> bool {
+pub(super) fn forget_counts(table: &mut TableDescription, report: &CrawledTable) -> bool {
     let partitions = &report.partitions;
     let moved = !(partitions.added.is_empty() && partitions.dropped.is_empty());
     let known = Counted::of(&table.parameters).is_some();

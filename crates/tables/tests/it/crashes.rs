@@ -14,7 +14,7 @@ use crate::lake::read;
 async fn main(ctx: &Context<String>) -> Result<()> {
     let table = Table::named("lake", "sales").grace_period(chrono::TimeDelta::zero());
     let description =
-        hardtack_catalog::Table::new("lake", "sales", &hardtack_catalog::TableFormat::Parquet, "lake/sales")
+        hardtack_catalog::TableDescription::new("lake", "sales", &hardtack_catalog::TableFormat::Parquet, "lake/sales")
             .with_columns(crate::lake::columns_of("id: bigint"))
             .with_partition_keys(crate::lake::columns_of("day: string"));
     let (table, rows) = match ctx.args().as_str() {

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use chrono::TimeDelta;
 use datafusion::prelude::{DataFrame, cast, col};
 use hardtack_catalog::{
-    Catalog, CatalogExt, Column, Database, HiveType, NULL_PARTITION, Partition, Predicate, Table as Description,
+    Catalog, CatalogExt, Column, Database, HiveType, NULL_PARTITION, Partition, Predicate, TableDescription,
     TableFormat, schema,
 };
 use hardtack_core::{ErrorKind, JobContext, Location, Sink};
@@ -65,7 +65,7 @@ pub(crate) async fn with(world: &World, location: &str, options: &CrawlOptions) 
 }
 
 /// The contents of the catalog.
-async fn everything(catalog: &dyn Catalog) -> (Vec<Description>, BTreeMap<String, Vec<Partition>>) {
+async fn everything(catalog: &dyn Catalog) -> (Vec<TableDescription>, BTreeMap<String, Vec<Partition>>) {
     let tables = catalog.list_tables("lake").await.unwrap_or_default();
     let mut partitions = BTreeMap::new();
     for table in &tables {
@@ -190,7 +190,7 @@ async fn a_lake_becomes_a_database() {
 #[rstest]
 #[case::widened(&[("a.jsonl", r#"{"a": 1, "b": true}"#), ("b.jsonl", r#"{"a": 1.5, "c": "x"}"#), ("c.jsonl", r#"{"b": "y"}"#)], "a double, b string, c string")]
 #[case::caseless(&[("a.jsonl", r#"{"Id": 1, "By": {"First": 1}}"#)], "id bigint, by struct<first:bigint>")]
-#[case::two_cases(&[("a.jsonl", r#"{"Id": 1, "id": 2}"#)], "! `Id` and `id` differ in case only, and a table knows no case; rename one (file: memory:/t/a.jsonl, column: Id); mend the file, or leave it out by --exclude")]
+#[case::two_cases(&[("a.jsonl", r#"{"Id": 1, "id": 2}"#)], "! `Id` and `id` differ in case only, and a table knows no case; rename one (file: memory:/t/a.jsonl, column: Id); repair the file, or leave it out with --exclude")]
 #[case::conflict(&[("a.jsonl", r#"{"a": 1}"#), ("b.jsonl", r#"{"a": {"x": 1}}"#)], "! `a` is a number in memory:/t/a.jsonl and an object in memory:/t/b.jsonl (way out: read `a` as JSON text: `with_json_text([\"a\"])`, `crawl --type a=string`; declare a schema without it; or leave files out: `crawl --exclude`, column: a, file: memory:/t/b.jsonl)")]
 #[case::conflict_in_a_file(&[("a.jsonl", "{\"a\": 1}\n{\"a\": [1]}")], "! `a` is a list here and a number in an earlier row; read `a` as JSON text: `with_json_text([\"a\"])`, `crawl --type a=string`; declare a schema without it; or leave files out: `crawl --exclude` (file: memory:/t/a.jsonl, line: 2)")]
 #[case::instants_are_texts(&[("a.jsonl", r#"{"at": "2024-01-01T10:00:00Z"}"#)], "at string")]
@@ -199,23 +199,23 @@ async fn a_lake_becomes_a_database() {
 #[case::csv_timestamp(&[("a.csv", "a,b\n1,2024-01-01 10:00:00\n")], "a bigint, b string; 1 line ','")]
 #[case::csv_quoted(&[("a.csv", "a,b,c,d\n1,\"x,y\",2024-01-01,1\n2,y,2024-01-02,\n")], "a bigint, b string, c string, d string; 1 line ',' quoted")]
 #[case::csv_without_header(&[("a.csv", "1,x\n2,y\n"), ("b.csv", "3,z\n")], "column_1 bigint, column_2 string; 0 lines ','")]
-#[case::csv_first_line_is_text(&[("a.csv", "x,y\nz,w\n")], "x string, y string; 1 line ',' note: all values are texts, so the first line is taken for a header; say --csv-header absent if it is a row")]
+#[case::csv_first_line_is_text(&[("a.csv", "x,y\nz,w\n")], "x string, y string; 1 line ',' note: all values are texts, so the first line is taken for a header; use --csv-header absent if it is a row")]
 #[case::csv_one_with_header(&[("a.csv", "a,b\n1,x\n"), ("b.csv", "1,x\n")], "! memory:/t/a.csv seems to have a header, and this file none (file: memory:/t/b.csv, way out: give the file the header of the others, or read every first line as a row: `crawl --csv-header absent`)")]
 #[case::csv_semicolons(&[("a.csv", "a;b\n1;1,5\n2;2,5\n")], "a bigint, b string; 1 line ';'")]
 #[case::tsv(&[("a.tsv", "a\tb\n1\tx,y\n")], "a bigint, b string; 1 line '\t'")]
 #[case::csv_more_columns(&[("a.csv", "a,b\n1,2\n"), ("b.csv", "a,b,c\n1,2,3\n")], "a bigint, b bigint, c bigint; 1 line ','")]
-#[case::csv_other_order(&[("a.csv", "a,b\n1,2\n"), ("b.csv", "b,a\n1,2\n")], "a bigint, b bigint; 1 line ',' note: the columns of memory:/t/b.csv are in other places than in the files before it: they are found by their names here, but Hive and Athena read them by place")]
-#[case::csv_twice(&[("a.csv", "a,a\n1,2\n")], "! the header names `a` more than once (file: memory:/t/a.csv, column: a, way out: give one another name; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)")]
+#[case::csv_other_order(&[("a.csv", "a,b\n1,2\n"), ("b.csv", "b,a\n1,2\n")], "a bigint, b bigint; 1 line ',' note: the columns of memory:/t/b.csv are in other positions than in the files before it: they are matched by name here, but Hive and Athena read them by position")]
+#[case::csv_twice(&[("a.csv", "a,a\n1,2\n")], "! the header names `a` more than once (file: memory:/t/a.csv, column: a, way out: rename one; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)")]
 #[case::csv_leading_zeros(&[("a.csv", "zip,n\n01234,1\n")], "zip string, n bigint; 1 line ','")]
 #[case::sniffed(&[("part-0000", "{\"a\": 1}\n"), ("part-0001", "{\"a\": 2}\n")], "a bigint")]
-#[case::pretty(&[("a.json", "[{\n\"a\": 1\n}]")], "a bigint note: memory:/t/a.json has not one object on each line, which is what Athena and Hive want; it is read here")]
-#[case::two_formats(&[("a.jsonl", "{\"a\": 1}"), ("b.csv", "a\n1")], "! the files are not of one format: 1 file of CSV (memory:/t/b.csv), 1 file of JSON (memory:/t/a.jsonl); move those of another format, hide them by a leading `_`, or leave them out by --exclude")]
-#[case::stray(&[("a.jsonl", "{\"a\": 1}"), ("notes.txt", "see wiki")], "! the files are not of one format: 1 file of JSON (memory:/t/a.jsonl), 1 file of no known format (memory:/t/notes.txt); move those of another format, hide them by a leading `_`, or leave them out by --exclude")]
-#[case::keys_differ(&[("y=1/a.jsonl", "{\"a\": 1}"), ("m=1/a.jsonl", "{\"a\": 1}")], "! the partitions are not alike: memory:/t/m=1/a.jsonl is in m, memory:/t/y=1/a.jsonl in y; move one of them, or leave it out by --exclude")]
-#[case::beside_partitions(&[("a.jsonl", "{\"a\": 1}"), ("y=1/a.jsonl", "{\"a\": 1}")], "! the partitions are not alike: memory:/t/a.jsonl is in no partition, memory:/t/y=1/a.jsonl in y; move one of them, or leave it out by --exclude")]
-#[case::not_one_below_another(&[("y=1/x/m=1/a.jsonl", "{\"a\": 1}")], "a bigint by y int, partition_1 string, m int note: the folder `x`: between folders of partitions, so it is one, too; --partition-names of a new table says what the keys are called")]
-#[case::twice(&[("y=/a.jsonl", "{\"a\": 1}"), ("y=__HIVE_DEFAULT_PARTITION__/a.jsonl", "{\"a\": 1}")], "a bigint by y string! memory:/t/y= and memory:/t/y=__HIVE_DEFAULT_PARTITION__ are folders of the same partition, and the second is left alone; unite them, or leave one out by --exclude")]
-#[case::escaped_twice(&[("y=a%3Db/a.jsonl", "{\"a\": 1}"), ("y=a=b/a.jsonl", "{\"a\": 1}"), ("y=c/a.jsonl", "{\"a\": 1}")], "a bigint by y string! memory:/t/y=a%3Db and memory:/t/y=a=b are folders of the same partition, and the second is left alone; unite them, or leave one out by --exclude")]
+#[case::pretty(&[("a.json", "[{\n\"a\": 1\n}]")], "a bigint note: memory:/t/a.json does not have one object per line, as Athena and Hive require; it is read here")]
+#[case::two_formats(&[("a.jsonl", "{\"a\": 1}"), ("b.csv", "a\n1")], "! the files have several formats: 1 file of CSV (memory:/t/b.csv), 1 file of JSON (memory:/t/a.jsonl); move those of another format, hide them by a leading `_`, or leave them out with --exclude")]
+#[case::stray(&[("a.jsonl", "{\"a\": 1}"), ("notes.txt", "see wiki")], "! the files have several formats: 1 file of JSON (memory:/t/a.jsonl), 1 file of no known format (memory:/t/notes.txt); move those of another format, hide them by a leading `_`, or leave them out with --exclude")]
+#[case::keys_differ(&[("y=1/a.jsonl", "{\"a\": 1}"), ("m=1/a.jsonl", "{\"a\": 1}")], "! the partitions are not alike: memory:/t/m=1/a.jsonl is in m, memory:/t/y=1/a.jsonl in y; move one of them, or leave it out with --exclude")]
+#[case::beside_partitions(&[("a.jsonl", "{\"a\": 1}"), ("y=1/a.jsonl", "{\"a\": 1}")], "! the partitions are not alike: memory:/t/a.jsonl is in no partition, memory:/t/y=1/a.jsonl in y; move one of them, or leave it out with --exclude")]
+#[case::not_one_below_another(&[("y=1/x/m=1/a.jsonl", "{\"a\": 1}")], "a bigint by y int, partition_1 string, m int note: the folder `x`: between folders of partitions, so it is a partition, too; --partition-names names the keys of a new table")]
+#[case::twice(&[("y=/a.jsonl", "{\"a\": 1}"), ("y=__HIVE_DEFAULT_PARTITION__/a.jsonl", "{\"a\": 1}")], "a bigint by y string! memory:/t/y= and memory:/t/y=__HIVE_DEFAULT_PARTITION__ are folders of the same partition, and the second is left alone; merge them, or leave one out with --exclude")]
+#[case::escaped_twice(&[("y=a%3Db/a.jsonl", "{\"a\": 1}"), ("y=a=b/a.jsonl", "{\"a\": 1}"), ("y=c/a.jsonl", "{\"a\": 1}")], "a bigint by y string! memory:/t/y=a%3Db and memory:/t/y=a=b are folders of the same partition, and the second is left alone; merge them, or leave one out with --exclude")]
 #[case::key_in_file(&[("y=1/a.jsonl", "{\"a\": 1, \"Y\": 1}")], "a bigint by y int")]
 #[case::delta(&[("_delta_log/0.json", "{}"), ("a.parquet", "x")], "! this is a table of Delta Lake, which is not read as plain files")]
 #[case::iceberg(&[("metadata/v1.metadata.json", "{}"), ("data/a.parquet", "x")], "! this is a table of Iceberg, which is not read as plain files")]
@@ -319,8 +319,8 @@ async fn parquet_types_widen_over_files_or_are_a_conflict() {
       + at timestamp
       + x double
       note: files hold nanoseconds, and a timestamp has microseconds, so finer values are refused when they are read: at; crawl with --nanoseconds text to have texts, or --nanoseconds truncate to round down
-    ! memory:/lake/t lake.t the column `time` is left out: Hive has no type for Arrow's Time64(µs); cast it to one that Hive knows, a string say
-    ! memory:/lake/u `x` is Int32 in memory:/lake/u/a.parquet and Utf8 in memory:/lake/u/b.parquet, which have no type in common (column: x, way out: rewrite one of them by a job, or say the type that the column is to have, as in `hardtack crawl --type x=string` (a string takes the values of both))
+    ! memory:/lake/t lake.t the column `time` is left out: Hive has no type for Arrow's Time64(µs); cast it to one that Hive has, such as a string
+    ! memory:/lake/u `x` is Int32 in memory:/lake/u/a.parquet and Utf8 in memory:/lake/u/b.parquet, which have no type in common (column: x, way out: rewrite one of them with a job, or set the type of the column, as in `hardtack crawl --type x=string` (a string holds the values of both))
     ");
     settled(&world, "memory:/lake").await;
     assert_snapshot!(show(sql(&world.ctx, "select * from lake.t").await).await, @"
@@ -348,8 +348,8 @@ async fn one_bad_partition_does_not_hold_up_the_others() {
       by day int
       + day=2
       + day=3
-    ! memory:/lake/t/day=1 lake.t `x` is Int64 in memory:/lake/t/day=3/a.parquet and Utf8 in memory:/lake/t/day=1/a.parquet, which have no type in common (column: x, way out: rewrite one of them by a job, or say the type that the column is to have, as in `hardtack crawl --type x=string` (a string takes the values of both))
-    ! memory:/lake/t/day=4 lake.t Parquet error: Invalid Parquet file. Corrupt footer (file: memory:/lake/t/day=4/a.parquet); mend the file, or leave it out by --exclude
+    ! memory:/lake/t/day=1 lake.t `x` is Int64 in memory:/lake/t/day=3/a.parquet and Utf8 in memory:/lake/t/day=1/a.parquet, which have no type in common (column: x, way out: rewrite one of them with a job, or set the type of the column, as in `hardtack crawl --type x=string` (a string holds the values of both))
+    ! memory:/lake/t/day=4 lake.t Parquet error: Invalid Parquet file. Corrupt footer (file: memory:/lake/t/day=4/a.parquet); repair the file, or leave it out with --exclude
     ");
     settled(&world, "memory:/lake").await;
     assert_eq!(cells(sql(&world.ctx, "select x from lake.t order by x").await).await, "2;3");
@@ -515,7 +515,7 @@ async fn what_is_wrong_with_a_folder_is_said_of_it_alone() {
     assert_snapshot!(crawled(&world, "memory:/lake").await, @"
     Created lake.u json memory:/lake/data/u
       + id bigint
-    ! memory:/lake/data/t the partitions are not alike: memory:/lake/data/t/stray.jsonl is in no partition, memory:/lake/data/t/a=1/x.jsonl in a; move one of them, or leave it out by --exclude
+    ! memory:/lake/data/t the partitions are not alike: memory:/lake/data/t/stray.jsonl is in no partition, memory:/lake/data/t/a=1/x.jsonl in a; move one of them, or leave it out with --exclude
     ");
     let exclude = vec!["data/t/stray.jsonl".to_owned()];
     let said = with(&world, "memory:/lake", &CrawlOptions { exclude, ..CrawlOptions::default() }).await;
@@ -536,7 +536,7 @@ async fn a_new_folder_whose_number_is_written_otherwise_is_told() {
       + p=002/q=x
       + p=01/q=01
       + p=3/q=x
-      note: a folder has `002` for the key `p`, which is declared int: queries see 2; to keep what is written, drop the table (`hardtack drop lake.t`) and crawl, which makes the key a string
+      note: a folder has `002` for the key `p`, which is declared int: queries see 2; to keep the notation, drop the table (`hardtack drop lake.t`) and crawl, which makes the key a string
     ");
     settled(&world, "memory:/lake").await;
     assert_eq!(cells(sql(&world.ctx, "select q from lake.t where p = 1 and id = 2").await).await, "01");
@@ -603,7 +603,7 @@ async fn texts_are_declared_as_what_is_said() {
       + id int
       + price decimal(10,2)
       + note string
-      note: `id` is declared int, and files have texts: what is no int is refused when it is read; `--type id=string` takes all
+      note: `id` is declared int, but the files have texts: values of another type are refused when they are read; `--type id=string` accepts all
     ");
     settled(&world, "memory:/lake").await;
     assert_eq!(cells(sql(&world.ctx, "select id, price from lake.t order by id").await).await, "7|1.50;8|");
@@ -618,9 +618,9 @@ async fn texts_are_declared_as_what_is_said() {
     Created lake.decimals csv memory:/decimals
       + day date
       + price decimal(10,2)
-      note: `day` is declared date, and files have texts: what is no date is refused when it is read; `--type day=string` takes all
-      note: `price` is declared decimal(10,2), and files have texts: what is no decimal(10,2) is refused when it is read; `--type price=string` takes all
-      note: all values are texts, so the first line is taken for a header; say --csv-header absent if it is a row
+      note: `day` is declared date, but the files have texts: values of another type are refused when they are read; `--type day=string` accepts all
+      note: `price` is declared decimal(10,2), but the files have texts: values of another type are refused when they are read; `--type price=string` accepts all
+      note: all values are texts, so the first line is taken for a header; use --csv-header absent if it is a row
     ");
     let refused = show(sql(&world.ctx, "select price from lake.decimals").await).await;
     assert!(refused.contains("line: 2, column: price, value: \"1,50\""), "{refused}");
@@ -628,7 +628,7 @@ async fn texts_are_declared_as_what_is_said() {
     world.put("memory:/lake/u/k=1/a.jsonl", r#"{"id": 1}"#).await;
     crawled(&world, "memory:/lake").await;
     world.put("memory:/lake/u/k=2/a.jsonl", r#"{"id": "x"}"#).await;
-    let note = "`id` is declared bigint, and files have texts: what is no bigint is refused when it is read; `--type id=string` takes all";
+    let note = "`id` is declared bigint, but the files have texts: values of another type are refused when they are read; `--type id=string` accepts all";
     let said = crawled(&world, "memory:/lake").await;
     assert!(said.contains(note), "{said}");
     let types = CrawlOptions { types: [("id".to_owned(), HiveType::String)].into(), ..CrawlOptions::default() };
@@ -666,7 +666,7 @@ async fn objects_and_texts_are_one_column_if_it_is_said_to_be_a_string() {
 #[tokio::test]
 async fn a_table_grows_with_its_files_and_keeps_what_was_said_of_it() {
     let world = World::new();
-    let table = Description::new("lake", "sold", &TableFormat::Parquet, "memory:/lake/sales/")
+    let table = TableDescription::new("lake", "sold", &TableFormat::Parquet, "memory:/lake/sales/")
         .with_description("What was sold")
         .with_columns([
             Column::foreign("id", "int").with_comment("of the order"),
@@ -705,10 +705,10 @@ async fn a_table_grows_with_its_files_and_keeps_what_was_said_of_it() {
 #[tokio::test]
 async fn what_is_declared_of_texts_stays() {
     let world = World::new();
-    let csv = Description::new("lake", "csv", &TableFormat::csv(), "memory:/lake/csv")
+    let csv = TableDescription::new("lake", "csv", &TableFormat::csv(), "memory:/lake/csv")
         .with_columns([("number", "int"), ("day", "date"), ("n", "int")].map(|(n, t)| Column::foreign(n, t)));
     world.create(&csv).await;
-    let json = Description::new("lake", "json", &TableFormat::Json, "memory:/lake/json").with_columns(
+    let json = TableDescription::new("lake", "json", &TableFormat::Json, "memory:/lake/json").with_columns(
         [("id", "string"), ("at", "timestamp"), ("by", "struct<name:string>")].map(|(n, t)| Column::foreign(n, t)),
     );
     world.create(&json).await;
@@ -732,7 +732,7 @@ async fn what_is_declared_of_texts_stays() {
 #[tokio::test]
 async fn a_name_is_never_taken_from_another_table() {
     let world = World::new();
-    world.create(&Description::new("lake", "books", &TableFormat::Json, "memory:/elsewhere/books")).await;
+    world.create(&TableDescription::new("lake", "books", &TableFormat::Json, "memory:/elsewhere/books")).await;
     for folder in ["books", "a/films", "b/films", "c/Films", "c/films"] {
         world.put(format!("memory:/lake/{folder}/a.jsonl"), r#"{"a": 1}"#).await;
     }
@@ -741,14 +741,14 @@ async fn a_name_is_never_taken_from_another_table() {
       + a bigint
     Created lake.b_films json memory:/lake/b/films
       + a bigint
-      note: another folder is the table `films`, so this one has the name of a folder above, too
+      note: another folder has the table `films`, so this one is prefixed with the name of its parent folder
     Created lake.c_films json memory:/lake/c/Films
       + a bigint
-      note: another folder is the table `films`, so this one has the name of a folder above, too
+      note: another folder has the table `films`, so this one is prefixed with the name of its parent folder
     Created lake.lake_c_films json memory:/lake/c/films
       + a bigint
-      note: another folder is the table `films`, so this one has the name of a folder above, too
-    ! memory:/lake/books there is a table `lake.books` already, with another folder (way out: rename the folder, or say --table-prefix)
+      note: another folder has the table `films`, so this one is prefixed with the name of its parent folder
+    ! memory:/lake/books there is a table `lake.books` already, with another folder (way out: rename the folder, or use --table-prefix)
     ");
     settled(&world, "memory:/lake").await;
     let raw = CrawlOptions { table_prefix: "raw_".to_owned(), ..CrawlOptions::default() };
@@ -776,11 +776,11 @@ async fn nested_folders_and_stray_files() {
     world.put("memory:/lake/shop/orders/a.jsonl", json).await;
     world.put("memory:/lake/shop/items/k=1/a.jsonl", json).await;
     // A table may be registered above folders that would be tables of their own.
-    world.create(&Description::new("lake", "all", &TableFormat::Json, "memory:/lake/logs")).await;
+    world.create(&TableDescription::new("lake", "all", &TableFormat::Json, "memory:/lake/logs")).await;
     world.put("memory:/lake/logs/x/a.jsonl", json).await;
     world.put("memory:/lake/logs/y/a.jsonl", json).await;
     // And below.
-    world.create(&Description::new("lake", "inner", &TableFormat::Json, "memory:/lake/outer/inner")).await;
+    world.create(&TableDescription::new("lake", "inner", &TableFormat::Json, "memory:/lake/outer/inner")).await;
     world.put("memory:/lake/outer/a.jsonl", json).await;
     world.put("memory:/lake/outer/inner/a.jsonl", json).await;
     assert_snapshot!(crawled(&world, "memory:/lake").await, @"
@@ -799,13 +799,13 @@ async fn nested_folders_and_stray_files() {
     Created lake.orders json memory:/lake/shop/orders
       + a bigint
     ! memory:/lake/outer there are files here, but a folder below, memory:/lake/outer/inner, is a table already; move one of them
-    ! memory:/lake/shop the files are not of one format: 1 file of CSV (memory:/lake/shop/export.csv), 2 files of JSON (memory:/lake/shop/items/k=1/a.jsonl); move those of another format, hide them by a leading `_`, or leave them out by --exclude
+    ! memory:/lake/shop the files have several formats: 1 file of CSV (memory:/lake/shop/export.csv), 2 files of JSON (memory:/lake/shop/items/k=1/a.jsonl); move those of another format, hide them by a leading `_`, or leave them out with --exclude
     ");
     settled(&world, "memory:/lake").await;
-    assert_snapshot!(crawled(&world, "memory:/lake/logs/x").await, @"Usage this folder is inside of the table `lake.all`; crawl the table's folder (location: memory:/lake/logs/x, folder of the table: lake/logs)");
-    assert_snapshot!(crawled(&world, "memory:/lake/shop/items/k=1").await, @"Usage this folder is inside of the table `lake.items`; crawl the table's folder (location: memory:/lake/shop/items/k=1, folder of the table: lake/shop/items)");
+    assert_snapshot!(crawled(&world, "memory:/lake/logs/x").await, @"Usage this folder is inside the table `lake.all`; crawl the table's folder (location: memory:/lake/logs/x, folder of the table: lake/logs)");
+    assert_snapshot!(crawled(&world, "memory:/lake/shop/items/k=1").await, @"Usage this folder is inside the table `lake.items`; crawl the table's folder (location: memory:/lake/shop/items/k=1, folder of the table: lake/shop/items)");
     assert_snapshot!(crawled(&world, "memory:/other/y=1").await, @"Usage `y=1` is a partition of a table; crawl the folder above (location: memory:/other/y=1)");
-    assert_snapshot!(crawled(&world, "memory:/lake/deep/a.jsonl").await, @"Usage this folder is inside of the table `lake.deep`; crawl the table's folder (location: memory:/lake/deep/a.jsonl, folder of the table: lake/deep)");
+    assert_snapshot!(crawled(&world, "memory:/lake/deep/a.jsonl").await, @"Usage this folder is inside the table `lake.deep`; crawl the table's folder (location: memory:/lake/deep/a.jsonl, folder of the table: lake/deep)");
     assert_snapshot!(crawled(&world, "memory:/nothing").await, @"! memory:/nothing no file here is Parquet, JSON, CSV or Avro");
     assert_snapshot!(crawled(&world, "memory:/lake/deep/").await, @"Unchanged lake.deep json memory:/lake/deep");
 }
@@ -872,7 +872,7 @@ async fn partitions_come_and_go() {
 #[tokio::test]
 async fn partitions_that_point_elsewhere_and_values_that_do_not_fit_are_left_alone() {
     let world = World::new();
-    let table = Description::new("lake", "t", &TableFormat::Json, "memory:/lake/t")
+    let table = TableDescription::new("lake", "t", &TableFormat::Json, "memory:/lake/t")
         .with_columns([Column::foreign("a", "bigint")])
         .with_partition_keys([Column::foreign("year", "int")]);
     world.create(&table).await;
@@ -886,7 +886,7 @@ async fn partitions_that_point_elsewhere_and_values_that_do_not_fit_are_left_alo
     Updated lake.t json memory:/lake/t
       + year=2022
       ~ year=2021
-    ! memory:/lake/t lake.t memory:/lake/t/year=soon is no partition of the table: `soon` is no value of the type int
+    ! memory:/lake/t lake.t memory:/lake/t/year=soon is not a partition of the table: `soon` is not a value of the type int
     ");
     settled(&world, "memory:/lake").await;
     let partitions = world.catalog.all_partitions(&table, &Predicate::all()).await.unwrap();
@@ -977,7 +977,7 @@ async fn tables_that_jobs_replace_as_a_whole_are_left_alone() {
     let before = everything(world.catalog.as_ref()).await;
     assert_snapshot!(crawled_lake(&world).await, @"
     Unchanged lake.sales parquet /sales
-      note: a job replaces the rows of this table as a whole; what it reads is not what is in its folder
+      note: a job replaces this table as a whole; its rows are not those in its folder
     ");
     assert_eq!(everything(world.catalog.as_ref()).await, before);
     assert_eq!(world.rows("sales").await, ["id=2"]);
@@ -1135,5 +1135,5 @@ async fn what_is_wrong_is_an_error_before_anything_is_done() {
     world.catalog.ensure_database(&Database::new("lake")).await.unwrap();
     let error = crawl(&world.ctx, &Location::from("memory:/lake"), "a b", &CrawlOptions::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
-    assert_snapshot!(error, @"`a b` is no name for a database; use letters, digits, `_` and `-`");
+    assert_snapshot!(error, @"`a b` is not a valid name for a database; use letters, digits, `_` and `-`");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use datafusion::prelude::DataFrame;
-use hardtack_catalog::{Catalog, CatalogExt, Predicate, Table as Description, TableFormat, schema};
+use hardtack_catalog::{Catalog, CatalogExt, Predicate, TableDescription, TableFormat, schema};
 use hardtack_core::{ErrorKind, JobContext, Location, Sink};
 use hardtack_tables::{CrawlOptions, CrawlReport, Table, crawl, purge, register_names};
 use hardtack_test_support::rows;
@@ -132,7 +132,7 @@ async fn folders_and_files_are_tables(#[case] files: &[(&str, &str)], #[case] ex
 #[case::without_files_of_partitions(&[("t/y=1/a.json", P), ("t/y=1/b.csv", PC), ("t/y=2/a.json", P)], &[], None, &["t/*/*.csv"], r#"t at /t by y: 1, 2 without ["*.csv"]"#)]
 #[case::more_names_than_folders(&[("e/2023/a.json", P)], &["year", "month"], None, &[], "e at /e by year: 2023")]
 #[tokio::test]
-async fn wishes_are_granted(
+async fn options_decide(
     #[case] files: &[(&str, &str)],
     #[case] names: &[&str],
     #[case] table_level: Option<usize>,
@@ -159,12 +159,12 @@ async fn wishes_are_granted(
 }
 
 #[rstest]
-#[case(CrawlOptions { partition_names: vec!["a b".into()], ..CrawlOptions::default() }, "`a b` is no name for a partition key; wanted are names of letters, digits and `_`, such as `year,month,day` (argument: --partition-names)")]
-#[case(CrawlOptions { partition_names: vec!["a".into(), "A".into()], ..CrawlOptions::default() }, "`A` is there twice; wanted are names of letters, digits and `_`, such as `year,month,day` (argument: --partition-names)")]
+#[case(CrawlOptions { partition_names: vec!["a b".into()], ..CrawlOptions::default() }, "`a b` is not a valid name for a partition key; expected names of letters, digits and `_`, such as `year,month,day` (argument: --partition-names)")]
+#[case(CrawlOptions { partition_names: vec!["a".into(), "A".into()], ..CrawlOptions::default() }, "`A` occurs twice; expected names of letters, digits and `_`, such as `year,month,day` (argument: --partition-names)")]
 #[case(CrawlOptions { table_level: Some(0), ..CrawlOptions::default() }, "there is no --table-level 0; 1 is the folder that is crawled, 2 are the folders in it")]
-#[case(CrawlOptions { exclude: vec!["a[".into()], ..CrawlOptions::default() }, "`a[` is no pattern such as `**/*.tmp`: invalid range pattern")]
+#[case(CrawlOptions { exclude: vec!["a[".into()], ..CrawlOptions::default() }, "`a[` is not a pattern such as `**/*.tmp`: invalid range pattern")]
 #[tokio::test]
-async fn wishes_that_are_none_are_refused(#[case] options: CrawlOptions, #[case] why: &str) {
+async fn invalid_options_are_refused(#[case] options: CrawlOptions, #[case] why: &str) {
     let error = crawl(&World::new().ctx, &Location::from(AT), "lake", &options).await.unwrap_err();
     assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Usage, why));
 }
@@ -223,7 +223,7 @@ async fn a_landing_zone_is_one_table() {
 async fn partitions_of_others_without_names_are_understood() {
     // As in Athena's manual for Firehose: partitions are added by hand, with their locations.
     let world = World::new();
-    let table = Description::new("lake", "events", &TableFormat::Json, format!("{AT}/events"))
+    let table = TableDescription::new("lake", "events", &TableFormat::Json, format!("{AT}/events"))
         .with_columns([hardtack_catalog::Column::foreign("id", "bigint")])
         .with_partition_keys(["year", "month"].map(|key| hardtack_catalog::Column::foreign(key, "string")));
     world.create(&table).await;
@@ -239,7 +239,7 @@ async fn partitions_of_others_without_names_are_understood() {
         "deep at /events/deep; events at /events by year, month: 2023/11, 2023/12, 2024/01, 2025/02; x at /events/errors/x"
     );
     let problems: Vec<&str> = report.problems.iter().map(|p| p.message.as_str()).collect();
-    assert_snapshot!(problems.join("\n"), @"1 file of another format than JSON in 1 partition (memory:/lake/events/2024/02/a.csv), which is left alone; move them, or leave them out by --exclude");
+    assert_snapshot!(problems.join("\n"), @"1 file of another format than JSON in 1 partition (memory:/lake/events/2024/02/a.csv), which is left alone; move them, or leave them out with --exclude");
     settled(&world, &CrawlOptions::default(), &report).await;
 }
 
@@ -288,7 +288,7 @@ async fn files_of_one_folder_are_tables_of_their_own_and_stay_so() {
     Unchanged lake.encounters csv memory:/lake/s
     Updated lake.patients csv memory:/lake/s
       statistics
-      note: patients_*.csv is more of it: name and columns are alike
+      note: patients_*.csv belongs to it: name and columns are similar
     Created lake.payers csv memory:/lake/s
       + payer string
       + amount bigint
@@ -329,7 +329,7 @@ async fn nothing_is_saved_to_some_files_of_a_folder() {
     for table in [Table::named("lake", "patients"), Table::named("lake", "patients").overwrite()] {
         let error = table.stage(&world.ctx.staging("out"), rows.to_df(world.ctx.session())).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage);
-        let why = "`lake.patients` has only some files of its folder, so nothing can be saved to it (way out: move its files to a folder of their own, drop the table (`hardtack drop`), and crawl)";
+        let why = "`lake.patients` consists of some files of its folder, so nothing can be saved to it (way out: move its files to a folder of their own, drop the table (`hardtack drop`), and crawl)";
         assert_eq!(error.to_string(), why);
     }
     assert_snapshot!(cells(world.load("lake.patients").await.unwrap()).await, @"1|x|y");
@@ -383,7 +383,7 @@ async fn what_is_left_out_stays_out_and_is_not_missed() {
     with(&world, &CrawlOptions::default()).await;
     put(&world, &[("u/notes.txt", "see wiki")]).await;
     let report = with(&world, &CrawlOptions::default()).await;
-    assert_snapshot!(report.problems[0].message, @"the files are not of one format: 1 file of CSV (memory:/lake/u/a.csv), 1 file of no known format (memory:/lake/u/notes.txt); move those of another format, hide them by a leading `_`, or leave them out by --exclude");
+    assert_snapshot!(report.problems[0].message, @"the files have several formats: 1 file of CSV (memory:/lake/u/a.csv), 1 file of no known format (memory:/lake/u/notes.txt); move those of another format, hide them by a leading `_`, or leave them out with --exclude");
     // The hint works.
     let options = CrawlOptions {
         exclude: vec!["u/*.txt".into(), "t/y=2".into()],
@@ -401,12 +401,12 @@ async fn what_is_left_out_stays_out_and_is_not_missed() {
 
 #[cfg(unix)]
 #[rstest]
-#[case::circle(|root: &Path| std::os::unix::fs::symlink(".", root.join("bad/self")).unwrap(), "bad/self: this link leads back to /bad, which it is in; it is not followed; remove the link, or leave it out by --exclude", true)]
-#[case::circle_in_a_table(|root: &Path| std::os::unix::fs::symlink("..", root.join("good/up")).unwrap(), "good/up: this link leads back to , which it is in; it is not followed; remove the link, or leave it out by --exclude", true)]
-#[case::dangling(|root: &Path| std::os::unix::fs::symlink("gone", root.join("good/b.csv")).unwrap(), "good/b.csv: this link leads to nothing; remove the link, or leave it out by --exclude", true)]
-#[case::not_utf8(|root: &Path| std::fs::write(root.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"bad/x\xff.csv")), "a\n1\n").unwrap(), "bad/x\u{fffd}.csv: the name is not UTF-8, so nobody could name the file; rename it, or leave it out by --exclude", true)]
-#[case::not_utf8_in_a_table(|root: &Path| std::fs::write(root.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"good/x\xff.csv")), "a\n1\n").unwrap(), "good/x\u{fffd}.csv: the name is not UTF-8, so nobody could name the file; rename it, or leave it out by --exclude", false)]
-#[case::line_end(|root: &Path| std::fs::write(root.join("bad/x\ny.csv"), "a\n1\n").unwrap(), "bad/x\ny.csv: the name holds a control character, such as a line's end; rename it, or leave it out by --exclude", true)]
+#[case::circle(|root: &Path| std::os::unix::fs::symlink(".", root.join("bad/self")).unwrap(), "bad/self: this link leads back to /bad, which it is in; it is not followed; remove the link, or leave it out with --exclude", true)]
+#[case::circle_in_a_table(|root: &Path| std::os::unix::fs::symlink("..", root.join("good/up")).unwrap(), "good/up: this link leads back to , which it is in; it is not followed; remove the link, or leave it out with --exclude", true)]
+#[case::dangling(|root: &Path| std::os::unix::fs::symlink("gone", root.join("good/b.csv")).unwrap(), "good/b.csv: this link leads to nothing; remove the link, or leave it out with --exclude", true)]
+#[case::not_utf8(|root: &Path| std::fs::write(root.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"bad/x\xff.csv")), "a\n1\n").unwrap(), "bad/x\u{fffd}.csv: the name is not UTF-8, so nobody could name the file; rename it, or leave it out with --exclude", true)]
+#[case::not_utf8_in_a_table(|root: &Path| std::fs::write(root.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"good/x\xff.csv")), "a\n1\n").unwrap(), "good/x\u{fffd}.csv: the name is not UTF-8, so nobody could name the file; rename it, or leave it out with --exclude", false)]
+#[case::line_end(|root: &Path| std::fs::write(root.join("bad/x\ny.csv"), "a\n1\n").unwrap(), "bad/x\ny.csv: the name holds a control character, such as a line's end; rename it, or leave it out with --exclude", true)]
 #[tokio::test]
 async fn one_bad_thing_does_not_hold_up_the_others(#[case] make: fn(&Path), #[case] problem: &str, #[case] read: bool) {
     let world = lake::World::new().await;

@@ -34,34 +34,34 @@ async fn cells_of(world: &World) -> Result<String, String> {
 #[rstest]
 #[case::years(
     &[("a.csv", "country,2019,2020\nDE,10,20\n")],
-    "country string, 2019 bigint, 2020 bigint; the first line, `country,2019,2020`, is taken for a header although it has numbers; say --csv-header absent if it is a row",
+    "country string, 2019 bigint, 2020 bigint; the first line, `country,2019,2020`, is taken for a header although it has numbers; use --csv-header absent if it is a row",
     "DE|10|20"
 )]
 #[case::gap(
     &[("a.csv", "Ann,,Berlin\nBob,5,Paris\n")],
-    "column_1 string, column_2 bigint, column_3 string; the first line, `Ann,,Berlin`, is taken for a row; say --csv-header present if it is a header",
+    "column_1 string, column_2 bigint, column_3 string; the first line, `Ann,,Berlin`, is taken for a row; use --csv-header present if it is a header",
     "Ann||Berlin;Bob|5|Paris"
 )]
 #[case::title(
     &[("a.csv", "Report;;\nid;a;b\n1;2;3\n")],
-    "column_1 string, column_2 string, column_3 string; the first line, `Report;;`, is taken for a row; say --csv-skip-lines 1 if it is neither header nor row, --csv-header present if it is a header",
+    "column_1 string, column_2 string, column_3 string; the first line, `Report;;`, is taken for a row; use --csv-skip-lines 1 if it is neither header nor row, --csv-header present if it is a header",
     "1|2|3;Report||;id|a|b"
 )]
 #[case::commas_in_numbers(&[("a.csv", "2024-01-01;1,50;2,75\n")], "column_1 date, column_2 string, column_3 string", "2024-01-01|1,50|2,75")]
 #[case::escapes(&[("a.csv", "id,say\n1,\"say \\\"hi\\\"\"\n2,x\n")], "id bigint, say string", "1|say \"hi\";2|x")]
 #[case::comments(
     &[("a.csv", "# made by hand\n# in May\nid,name\n1,x\n"), ("b.csv", "#\n#\nid,name\n2,#y\n")],
-    "id bigint, name string; 2 comment lines at the start of memory:/t/a.csv, and as many of every file, are passed over",
+    "id bigint, name string; 2 comment lines at the start of memory:/t/a.csv, and as many of every file, are skipped",
     "1|x;2|#y"
 )]
 #[case::separator_said(
     &[("a.csv", "sep=;\r\nid;n\r\n1;2,5\r\n"), ("b.csv", "\u{feff}\"sep=;\"\nid;n\n2;3,5\n")],
-    "id bigint, n string; the first line of memory:/t/a.csv, `sep=;`, is passed over here, but Hive and Athena take it for the header or a row",
+    "id bigint, n string; the first line of memory:/t/a.csv, `sep=;`, is skipped here, but Hive and Athena take it for the header or a row",
     "1|2,5;2|3,5"
 )]
 #[case::separator_said_once(
     &[("a.csv", "sep=;\nid;n\n1;2,5\n"), ("b.csv", "id;n\n2;3,5\n"), ("c.csv", "sep=;\nid;n\n")],
-    "id bigint, n string; the first line of memory:/t/a.csv, `sep=;`, is passed over here, but Hive and Athena take it for the header or a row",
+    "id bigint, n string; the first line of memory:/t/a.csv, `sep=;`, is skipped here, but Hive and Athena take it for the header or a row",
     "1|2,5;2|3,5"
 )]
 #[case::separator_said_later(&[("a.csv", "id;n\n2;3\n"), ("b.csv", "sep=;\nid;n\n1;2\n")], "id bigint, n bigint", "1|2;2|3")]
@@ -120,7 +120,7 @@ async fn what_is_refused_has_a_way_out(#[case] files: &[(&str, &str)], #[case] w
 #[case::skip_lines(CsvHints { skip_lines: Some(2), ..CsvHints::default() }, "Report of May\n\"2024\nName,Id\nx,1\n", r#"{"field.delim": ",", "serialization.format": ",", "serialization.null.format": ""} header 3 skip 2"#, "x|1")]
 #[case::skip_another_header(CsvHints { skip_lines: Some(1), header: Some(true), ..CsvHints::default() }, "id,name\nID,Name\n1,x\n", r#"{"field.delim": ",", "serialization.format": ",", "serialization.null.format": ""} header 2 skip 1"#, "1|x")]
 #[case::skip_lines_before_rows(CsvHints { skip_lines: Some(1), header: Some(false), ..CsvHints::default() }, "Report of May\nx,1\n", r#"{"field.delim": ",", "serialization.format": ",", "serialization.null.format": ""} header 1 skip 1"#, "x|1")]
-#[case::comments(CsvHints { comment: Some(b'#'), ..CsvHints::default() }, "# May\nid,name\n#2,y\n1,x\n", r##"{"field.delim": ",", "serialization.format": ",", "serialization.null.format": ""} header 1 comment #; comment lines are passed over here, but Hive and Athena take them for rows"##, "1|x")]
+#[case::comments(CsvHints { comment: Some(b'#'), ..CsvHints::default() }, "# May\nid,name\n#2,y\n1,x\n", r##"{"field.delim": ",", "serialization.format": ",", "serialization.null.format": ""} header 1 comment #; comment lines are skipped here, but Hive and Athena take them for rows"##, "1|x")]
 #[case::no_header(CsvHints { header: Some(false), ..CsvHints::default() }, "id,name\nx,y\n", r#"{"field.delim": ",", "serialization.format": ",", "serialization.null.format": ""} header 0"#, "id|name;x|y")]
 #[tokio::test]
 async fn options_are_kept_in_the_table(
@@ -153,7 +153,7 @@ async fn options_are_kept_in_the_table(
     assert!(again.starts_with("Unchanged") && !again.contains("--csv"), "{again}");
     let csv = CsvHints { delimiter: Some(b'|'), ..CsvHints::default() };
     let otherwise = with(&world, "memory:/t", &CrawlOptions { csv, ..CrawlOptions::default() }).await;
-    assert!(otherwise.contains("note: a table keeps how its files are read"), "{otherwise}");
+    assert!(otherwise.contains("note: a table keeps its dialect"), "{otherwise}");
 }
 
 /// One file of a folder has another dialect. That file is the problem, whatever the options say about all files, and
@@ -171,8 +171,8 @@ async fn options_are_kept_in_the_table(
     CsvHints::default(),
     "! memory:/t memory:/t/one.csv seems to have a header, and this file none (file: memory:/t/other.csv, way out: give the file the header of the others"
 )]
-#[case::header_said("id,name\n1,Ann\n2,Bob\n", "3,Cid\n4,Dan\n", CsvHints { header: Some(true), ..CsvHints::default() }, "! memory:/t the first record, `3,Cid`, is no header, as was said, but a row (file: memory:/t/other.csv, way out: give the file the header of the others")]
-#[case::no_header_said("id,name,day\n1,Ann,2024-01-01\n", "3,Cid,2024-01-03\n", CsvHints { header: Some(false), ..CsvHints::default() }, "Created lake.t csv memory:/t\n  + column_1 string\n  + column_2 string\n  + column_3 string\n  note: memory:/t/one.csv seems to have a header; its first line, `id,name,day`, is taken for a row, as was said")]
+#[case::header_said("id,name\n1,Ann\n2,Bob\n", "3,Cid\n4,Dan\n", CsvHints { header: Some(true), ..CsvHints::default() }, "! memory:/t the first record, `3,Cid`, is not a header, as stated, but a row (file: memory:/t/other.csv, way out: give the file the header of the others")]
+#[case::no_header_said("id,name,day\n1,Ann,2024-01-01\n", "3,Cid,2024-01-03\n", CsvHints { header: Some(false), ..CsvHints::default() }, "Created lake.t csv memory:/t\n  + column_1 string\n  + column_2 string\n  + column_3 string\n  note: memory:/t/one.csv seems to have a header; its first line, `id,name,day`, is taken for a row, as stated")]
 #[case::texts_are_rows_if_it_is_said("name,city\nAnn,Rome\n", "Cid,Bern\nDan,Kiel\n", CsvHints { header: Some(false), ..CsvHints::default() }, "Created lake.t csv memory:/t\n  + column_1 string\n  + column_2 string")]
 #[case::delimiter(
     "id,name\n1,Ann\n2,Bob\n",
@@ -212,7 +212,7 @@ async fn a_table_of_some_files_whose_name_is_taken_says_what_to_rename() {
     world.put("memory:/u/people.csv", "id,name\n1,x\n").await;
     world.put("memory:/u/visits.csv", "day,guest\n2024-01-31,5\n").await;
     let told = crawled(&world, "memory:/u").await;
-    let expected = "there is a table `lake.people` already, with another folder (way out: rename the files, or say --table-prefix)";
+    let expected = "there is a table `lake.people` already, with another folder (way out: rename the files, or use --table-prefix)";
     assert!(told.contains(expected) && told.contains("Created lake.visits"), "{told}");
 }
 
@@ -223,11 +223,11 @@ async fn later_files_are_held_to_what_the_table_says() {
     world.put("memory:/t/b.csv", "2,y\n3,z\n").await;
     let told = crawled(&world, "memory:/t").await;
     assert!(
-        told.contains("the first record, `2,y`, is no header, as the table says, but a row (file: memory:/t/b.csv"),
+        told.contains("the first record, `2,y`, is not a header, as the table says, but a row (file: memory:/t/b.csv"),
         "{told}"
     );
     let told = rows(&world).await;
-    assert!(told.contains("the first record, `2,y`, is no header, as the table says, but a row"), "{told}");
+    assert!(told.contains("the first record, `2,y`, is not a header, as the table says, but a row"), "{told}");
     world.put("memory:/t/b.csv", "id;name\n2;y\n").await;
     let told = crawled(&world, "memory:/t").await;
     assert!(told.contains("seem to be separated by `;`, not by `,` (file: memory:/t/b.csv"), "{told}");

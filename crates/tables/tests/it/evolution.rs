@@ -54,9 +54,9 @@ async fn what_does_not_fit_is_refused_and_all_of_it_named() {
     insta::assert_snapshot!(evolved("a: struct<x:int>", Fail, rows! { a: Struct([("x", Int32), ("y", Utf8)]), day; hardtack_test_support::json!({"x": 1, "y": "t"}), "x" }).await, @"the table does not have these columns (table: lake.sales, columns: a.y, way out: drop them before saving, or let the table grow: .schema_evolution(AddColumns))");
     insta::assert_snapshot!(evolved("a: int, b: int, c: date", AddColumns, rows! { day; "x" }).await, @"declared columns are missing (missing: a, b, c, columns: day)");
     insta::assert_snapshot!(evolved("a: date, b: timestamp", WidenTypes, rows! { a: Int32, b: Int64, day; 1, 2, "x" }).await, @"columns cannot become the declared types (columns: a (int, declared date), b (bigint, declared timestamp))");
-    insta::assert_snapshot!(evolved("a: date", WidenTypes, rows! { a: Int32, day; 1, "x" }).await, @"a column cannot become the declared type; say how it counts the days (column: a, type: int, declared: date)");
+    insta::assert_snapshot!(evolved("a: date", WidenTypes, rows! { a: Int32, day; 1, "x" }).await, @"a column cannot become the declared type; state how it counts days (column: a, type: int, declared: date)");
     insta::assert_snapshot!(evolved("a: int", AddColumns, rows! { a, day; 5_000_000_000_i64, "x" }).await, @"a value does not fit the declared type without loss (column: a, value: 5000000000, type: bigint, declared: int)");
-    insta::assert_snapshot!(evolved("a: int", Fail, rows! { a, A, day; 1, 2, "x" }).await, @"two columns are one to a table, which knows no case; drop or rename one (columns: a, A)");
+    insta::assert_snapshot!(evolved("a: int", Fail, rows! { a, A, day; 1, 2, "x" }).await, @"two columns differ only in case, which a table ignores; drop or rename one (columns: a, A)");
 }
 
 #[tokio::test]

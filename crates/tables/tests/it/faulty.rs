@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use hardtack_catalog::{Catalog, Database, Partition, PartitionPages, Predicate, Table};
+use hardtack_catalog::{Catalog, Database, Partition, PartitionPages, Predicate, TableDescription};
 use hardtack_core::{Error, Result};
 
 type Meanwhile = Box<dyn FnOnce() + Send>;
@@ -82,36 +82,36 @@ impl Catalog for FaultyCatalog {
     async fn drop_database(&self, name: &str) -> Result<()> {
         self.change(self.inner.drop_database(name)).await
     }
-    async fn create_table(&self, table: &Table) -> Result<()> {
+    async fn create_table(&self, table: &TableDescription) -> Result<()> {
         self.change(self.inner.create_table(table)).await
     }
-    async fn get_table(&self, database: &str, name: &str) -> Result<Table> {
+    async fn get_table(&self, database: &str, name: &str) -> Result<TableDescription> {
         self.inner.get_table(database, name).await
     }
-    async fn list_tables(&self, database: &str) -> Result<Vec<Table>> {
+    async fn list_tables(&self, database: &str) -> Result<Vec<TableDescription>> {
         self.inner.list_tables(database).await
     }
-    async fn update_table(&self, table: &Table) -> Result<()> {
+    async fn update_table(&self, table: &TableDescription) -> Result<()> {
         self.change(self.inner.update_table(table)).await
     }
     async fn drop_table(&self, database: &str, name: &str) -> Result<()> {
         self.change(self.inner.drop_table(database, name)).await
     }
-    async fn get_partitions(&self, table: &Table, values: &[Vec<String>]) -> Result<Vec<Partition>> {
+    async fn get_partitions(&self, table: &TableDescription, values: &[Vec<String>]) -> Result<Vec<Partition>> {
         let_others(&self.before_read);
         self.inner.get_partitions(table, values).await
     }
-    fn list_partitions(&self, table: &Table, predicate: &Predicate) -> PartitionPages {
+    fn list_partitions(&self, table: &TableDescription, predicate: &Predicate) -> PartitionPages {
         self.inner.list_partitions(table, predicate)
     }
-    async fn add_partitions(&self, table: &Table, partitions: &[Partition]) -> Result<()> {
+    async fn add_partitions(&self, table: &TableDescription, partitions: &[Partition]) -> Result<()> {
         self.change(self.inner.add_partitions(table, partitions)).await
     }
-    async fn update_partitions(&self, table: &Table, partitions: &[Partition]) -> Result<()> {
+    async fn update_partitions(&self, table: &TableDescription, partitions: &[Partition]) -> Result<()> {
         let_others(&self.before_update);
         self.change(self.inner.update_partitions(table, partitions)).await
     }
-    async fn drop_partitions(&self, table: &Table, values: &[Vec<String>]) -> Result<()> {
+    async fn drop_partitions(&self, table: &TableDescription, values: &[Vec<String>]) -> Result<()> {
         self.change(self.inner.drop_partitions(table, values)).await
     }
 }

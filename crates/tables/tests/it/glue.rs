@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::physical_plan::collect;
 use datafusion::prelude::{DataFrame, col, lit};
-use hardtack_catalog::{CatalogHandle, GlueCatalog, Table as Description, TableFormat};
+use hardtack_catalog::{CatalogHandle, GlueCatalog, TableDescription, TableFormat};
 use hardtack_core::{JobContext, Sink, Source};
 use hardtack_tables::{CrawlOptions, SchemaEvolution, Table, crawl};
 use hardtack_test_support::containers::{Bucket, Database, Fault, Proxy, glue, s3};
@@ -47,7 +47,7 @@ impl World {
 
     /// The table `sales`, partitioned by `day`.
     fn sales(&self) -> Table {
-        let table = Description::new("", "", &TableFormat::Parquet, self.bucket.at("sales"))
+        let table = TableDescription::new("", "", &TableFormat::Parquet, self.bucket.at("sales"))
             .with_columns(columns_of("id: int"))
             .with_partition_keys(columns_of("day: string"));
         Table::named(self.database.name(), "sales").create_if_missing(table)

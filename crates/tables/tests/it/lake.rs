@@ -9,7 +9,7 @@ use datafusion::arrow::datatypes::FieldRef;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::prelude::{ParquetReadOptions, SessionContext};
 use hardtack_catalog::{
-    Catalog, CatalogExt, CatalogHandle, Column, Database, EmbeddedCatalog, Partition, Predicate, Table as Description,
+    Catalog, CatalogExt, CatalogHandle, Column, Database, EmbeddedCatalog, Partition, Predicate, TableDescription,
     TableFormat,
 };
 use hardtack_core::{Clock, JobContext, Location, PublishAction, Result, Sink, Staged};
@@ -58,8 +58,8 @@ impl World {
         Self::with_sales("id: bigint", "day: string").await
     }
 
-    pub(crate) fn description(&self, name: &str, columns: &str, keys: &str) -> Description {
-        Description::new("lake", name, &TableFormat::Parquet, self.dir.at(&format!("lake/{name}")))
+    pub(crate) fn description(&self, name: &str, columns: &str, keys: &str) -> TableDescription {
+        TableDescription::new("lake", name, &TableFormat::Parquet, self.dir.at(&format!("lake/{name}")))
             .with_columns(columns_of(columns))
             .with_partition_keys(columns_of(keys))
     }
@@ -98,7 +98,7 @@ impl World {
         staged.publish
     }
 
-    pub(crate) async fn table(&self, name: &str) -> Description {
+    pub(crate) async fn table(&self, name: &str) -> TableDescription {
         self.catalog.get_table("lake", name).await.unwrap()
     }
 

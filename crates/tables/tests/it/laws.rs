@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use datafusion::prelude::{DataFrame, Expr, col, in_list, lit, not};
-use hardtack_catalog::{Column, NULL_PARTITION, Table as Description, TableFormat, schema};
+use hardtack_catalog::{Column, NULL_PARTITION, TableDescription, TableFormat, schema};
 use proptest::prelude::*;
 
 use crate::files::rows;
@@ -67,7 +67,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let world = World::new();
-            let table = Description::new("lake", "t", &TableFormat::Json, "memory:/t")
+            let table = TableDescription::new("lake", "t", &TableFormat::Json, "memory:/t")
                 .with_columns([Column::foreign("n", "int")])
                 .with_partition_keys([("a", "int"), ("b", "string"), ("c", "boolean")].map(|(k, t)| Column::foreign(k, t)));
             world.create(&table).await;

@@ -5,7 +5,7 @@
     clippy::disallowed_methods,
     clippy::disallowed_macros,
     unreachable_pub,
-    reason = "tests look at files, and stop where they fail; their modules are for themselves"
+    reason = "tests access files and may panic; their modules are private"
 )]
 
 mod crashes;

@@ -1,6 +1,6 @@
 //! Tables by name in SQL.
 
-use hardtack_catalog::{Column, Table as Description, TableFormat};
+use hardtack_catalog::{Column, TableDescription, TableFormat};
 use hardtack_tables::register_names;
 
 use crate::world::{World, show};
@@ -9,7 +9,7 @@ use crate::world::{World, show};
 async fn library() -> World {
     let world = World::new();
     let table = |name: &str| {
-        Description::new("lake", name, &TableFormat::Json, format!("memory:/lake/{name}"))
+        TableDescription::new("lake", name, &TableFormat::Json, format!("memory:/lake/{name}"))
             .with_columns([Column::foreign("id", "bigint"), Column::foreign("name", "string")])
     };
     world.create(&table("books")).await;
@@ -132,7 +132,7 @@ async fn what_there_is_is_listed_when_somebody_asks() {
     +--------------------------------+--------+
     ");
     // An unreadable table is still listed.
-    let odd = Description::new("lake", "odd", &TableFormat::Json, "memory:/odd")
+    let odd = TableDescription::new("lake", "odd", &TableFormat::Json, "memory:/odd")
         .with_columns([Column::foreign("either", "uniontype<int,string>")]);
     world.create(&odd).await;
     insta::assert_snapshot!(sql(&world, "
@@ -171,11 +171,11 @@ async fn the_session_keeps_its_own_names() {
     | public       | mine       |
     +--------------+------------+
     ");
-    insta::assert_snapshot!(sql(&world, "create view lake.mine as select 1").await, @"`lake.mine` is in the catalog, which SQL only reads (way out: save to it: `ctx.save(Table::named(database, table), rows)`)");
+    insta::assert_snapshot!(sql(&world, "create view lake.mine as select 1").await, @"`lake.mine` is in the catalog, which is read-only in SQL (way out: save to it: `ctx.save(Table::named(database, table), rows)`)");
     // DataFusion looks up the name of a new table, and loses the reason why one cannot be dropped.
     insta::assert_snapshot!(sql(&world, "create table lake.mine as select 1").await, @"there is no table `lake.mine` in the catalog; create it, or check the name (tables: authors, books)");
     insta::assert_snapshot!(sql(&world, "drop table lake.books").await, @"the query failed: Execution error: Table 'lake.books' doesn't exist.");
-    insta::assert_snapshot!(sql(&world, "insert into lake.books values (3, 'Dune')").await, @"`lake.books` is in the catalog, which SQL only reads (way out: save to it: `ctx.save(Table::named(database, table), rows)`)");
+    insta::assert_snapshot!(sql(&world, "insert into lake.books values (3, 'Dune')").await, @"`lake.books` is in the catalog, which is read-only in SQL (way out: save to it: `ctx.save(Table::named(database, table), rows)`)");
 }
 
 #[tokio::test]

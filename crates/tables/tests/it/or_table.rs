@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use hardtack_catalog::{Column, DatabaseName, Table as Description, TableFormat, schema};
+use hardtack_catalog::{Column, DatabaseName, TableDescription, TableFormat, schema};
 use hardtack_core::{ErrorKind, Location, Sink, Source};
 use hardtack_sinks::{Compression, ParquetDataset};
 use hardtack_sources::{JsonFiles, ParquetFiles};
@@ -41,7 +41,7 @@ async fn delivered(columns: &[(&str, &str)], lines: &str) -> World {
     let world = World::new().await;
     world.dir.write("delivered/books.jsonl", lines);
     let columns = columns.iter().map(|(name, of)| Column::foreign(*name, *of));
-    let table = Description::new("lake", "books", &TableFormat::Json, world.dir.at("delivered"));
+    let table = TableDescription::new("lake", "books", &TableFormat::Json, world.dir.at("delivered"));
     world.catalog.create_table(&table.with_columns(columns)).await.unwrap();
     world
 }
@@ -102,7 +102,7 @@ async fn rows_of_the_table_are_what_was_declared_of_the_files() {
     400          | x          | Emma
     ");
     // Files stay files, even if they are called like a table.
-    assert_snapshot!(loaded(&world, books("lake.books", None)).await, @"no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); say `or_empty` if no rows are fine (location: lake.books, source: books)");
+    assert_snapshot!(loaded(&world, books("lake.books", None)).await, @"no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); use `or_empty` if that is acceptable (location: lake.books, source: books)");
     assert_snapshot!(loaded(&world, books(world.dir.at("delivered").as_str(), None)).await, @"a value is missing where the schema requires one (file: DIR/delivered/books.jsonl, line: 2, column: title)");
 }
 
@@ -198,7 +198,7 @@ async fn a_table_that_is_elsewhere_is_not_saved_to() {
     let (ctx, before) = (world.run(), (world.table("shelf").await, world.dir.files("")));
     let sink = shelf(world.dir.at("elsewhere/shelf"), Some(&lake()));
     let error = saved(&world, &sink, two_books()).await.unwrap_err().replace(world.dir.at("").as_str(), "DIR");
-    assert_snapshot!(error, @"the table is elsewhere than the job says, and a table does not move (table: lake.shelf, location of the table: DIR/shelf, location in the job: DIR/elsewhere/shelf, way out: give the job the place of the table (as its target), or save to another table)");
+    assert_snapshot!(error, @"the table's location differs from the job's, and a table does not move (table: lake.shelf, location of the table: DIR/shelf, location in the job: DIR/elsewhere/shelf, way out: give the job the table's location (as its target), or save to another table)");
     // A dry run says so, too.
     let conformed = sink.conform(&ctx.staging("out"), two_books().to_df(ctx.session())).await;
     assert_eq!(conformed.unwrap_err().kind(), ErrorKind::Usage);
@@ -262,7 +262,7 @@ async fn what_a_table_does_not_take_is_refused_before_anything_is_written() {
     assert_snapshot!(saved(&world, &by_year, unkeyed).await.unwrap_err(), @"the rows lack a partition column (column: year, table: lake.new)");
     let untyped = rows! { title, at: Time64(Microsecond); "Emma", "10:00:00" };
     let new = ParquetDataset::new("new", world.dir.at("new")).in_database(Some(&lake()), "new");
-    assert_snapshot!(saved(&world, &new, untyped).await.unwrap_err(), @"Hive has no type for Arrow's Time64(µs); cast it to one that Hive knows, a string say (field: at, table: lake.new)");
+    assert_snapshot!(saved(&world, &new, untyped).await.unwrap_err(), @"Hive has no type for Arrow's Time64(µs); cast it to one that Hive has, such as a string (field: at, table: lake.new)");
     assert_eq!((world.dir.files(""), world.table("shelf").await), before);
     // A null is found while rows are written, where nobody looks.
     assert_snapshot!(saved(&world, &sink, rows! { title: Utf8, pages, year; null, 1, 1815 }).await.unwrap_err(), @"a column that is declared not null is null (column: title)");

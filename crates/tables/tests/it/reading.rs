@@ -17,17 +17,17 @@ use crate::world::{World, cells, show};
 const HERE: &str = "memory:/lake/books";
 
 /// `lake.books`, by year.
-fn books(format: &TableFormat) -> catalog::Table {
+fn books(format: &TableFormat) -> catalog::TableDescription {
     table(format, &[("title", "string"), ("pages", "int")]).with_partition_keys([Column::foreign("year", "int")])
 }
 
-fn table(format: &TableFormat, columns: &[(&str, &str)]) -> catalog::Table {
+fn table(format: &TableFormat, columns: &[(&str, &str)]) -> catalog::TableDescription {
     let columns = columns.iter().map(|(name, of)| Column::foreign(*name, *of));
-    catalog::Table::new("lake", "books", format, HERE).with_columns(columns)
+    catalog::TableDescription::new("lake", "books", format, HERE).with_columns(columns)
 }
 
 /// The same under another name.
-fn named(name: &str, mut table: catalog::Table) -> catalog::Table {
+fn named(name: &str, mut table: catalog::TableDescription) -> catalog::TableDescription {
     name.clone_into(&mut table.name);
     table
 }
@@ -131,7 +131,7 @@ async fn partition_values_are_read_as_their_keys_type(
 ) {
     let folder = tempfile::tempdir().unwrap();
     let world = World::new();
-    let table = catalog::Table::new("lake", "books", &TableFormat::Json, Location::from(folder.path()))
+    let table = catalog::TableDescription::new("lake", "books", &TableFormat::Json, Location::from(folder.path()))
         .with_columns([Column::foreign("n", "int")])
         .with_partition_keys([Column::foreign("key", of)]);
     world.create(&table).await;
@@ -212,7 +212,7 @@ async fn every_format_is_read(#[case] format: TableFormat, #[case] file: impl In
 #[case::ragged(
     csv(None, None, 0),
     "1,Emma,Bath\n2,Ulysses\n",
-    "the record has 2 fields where 3 are wanted (file: memory:/lake/books/data, line: 2, value: 2,Ulysses)"
+    "the record has 2 fields where 3 are expected (file: memory:/lake/books/data, line: 2, value: 2,Ulysses)"
 )]
 #[case::no_number(
     csv(None, None, 1),
@@ -252,7 +252,7 @@ async fn another_text_may_stand_for_null() {
 #[tokio::test]
 async fn partitions_may_be_anywhere_and_of_another_format() {
     let (world, books) = (World::new(), books(&TableFormat::Parquet));
-    let old = catalog::Table::new("lake", "old", &csv(Some(b'"'), None, 1), "memory:/archive");
+    let old = catalog::TableDescription::new("lake", "old", &csv(Some(b'"'), None, 1), "memory:/archive");
     world.create(&books).await;
     let mut partitions = vec![
         books.partition(["1990"], format!("{HERE}/year=1990")),
@@ -396,7 +396,7 @@ async fn a_name_that_may_mean_two_columns_is_refused_if_it_is_wanted() {
             an object has `id` twice, where case does not count (file: memory:/lake/books/part-0, line: 1, column: id)
             "),
             _ => insta::allow_duplicates! { assert_snapshot!(shown, @"
-            the file has `Id` and `ID`, and each may be `id` (column: id, file: memory:/lake/books/part-0)
+            the file has `Id` and `ID`, and each matches `id` (column: id, file: memory:/lake/books/part-0)
             +---+
             | n |
             +---+
@@ -425,9 +425,9 @@ async fn a_type_that_cannot_be_read_names_file_and_column(#[case] format: TableF
         shown.push(show(rows.clone().select_columns(&[column]).unwrap()).await);
     }
     insta::allow_duplicates! { assert_snapshot!(shown.join("\n"), @r#"
-    the file stores a Float64, which is not always an Int32, as the schema wants (column: pages, file: memory:/lake/books/part-0)
-    the file stores a Struct("y": Int32), which is not always a Date32, as the schema wants (column: day, file: memory:/lake/books/part-0)
-    the file stores a Float64, which is not always an Int32, as the schema wants (column: pages, file: memory:/lake/books/part-0)
+    the file stores a Float64, which is not always an Int32, as the schema requires (column: pages, file: memory:/lake/books/part-0)
+    the file stores a Struct("y": Int32), which is not always a Date32, as the schema requires (column: day, file: memory:/lake/books/part-0)
+    the file stores a Float64, which is not always an Int32, as the schema requires (column: pages, file: memory:/lake/books/part-0)
     +-------+
     | title |
     +-------+
@@ -505,8 +505,8 @@ async fn a_time_that_is_finer_than_its_column_is_refused_and_not_cut() {
         parquet(&rows(&stored, r#"{"at": "2024-02-29T10:30:00.000001"} {"at": "2024-02-29T10:30:00.000001001"}"#));
     world.put(format!("{HERE}/a.parquet"), file).await;
     let all = world.load("lake.books").await.unwrap();
-    assert_snapshot!(show(all.clone()).await, @"a value does not fit the declared type without loss (column: at, value: 2024-02-29T10:30:00.000001001, type: Timestamp(ns), declared: Timestamp(µs), way out: if a timestamp is too fine: `crawl --nanoseconds truncate` rounds it down, and `crawl --nanoseconds text` makes a text of it, which a schema may declare, too (`string`), file: memory:/lake/books/a.parquet)");
-    assert_snapshot!(show(all.filter(col("at").eq(lit("2024-02-29 10:30:00.000001"))).unwrap()).await, @"a value does not fit the declared type without loss (column: at, value: 2024-02-29T10:30:00.000001001, type: Timestamp(ns), declared: Timestamp(µs), way out: if a timestamp is too fine: `crawl --nanoseconds truncate` rounds it down, and `crawl --nanoseconds text` makes a text of it, which a schema may declare, too (`string`), file: memory:/lake/books/a.parquet)");
+    assert_snapshot!(show(all.clone()).await, @"a value does not fit the declared type without loss (column: at, value: 2024-02-29T10:30:00.000001001, type: Timestamp(ns), declared: Timestamp(µs), way out: if a timestamp is too fine: `crawl --nanoseconds truncate` rounds it down, and `crawl --nanoseconds text` turns it into text, which a schema may also declare (`string`), file: memory:/lake/books/a.parquet)");
+    assert_snapshot!(show(all.filter(col("at").eq(lit("2024-02-29 10:30:00.000001"))).unwrap()).await, @"a value does not fit the declared type without loss (column: at, value: 2024-02-29T10:30:00.000001001, type: Timestamp(ns), declared: Timestamp(µs), way out: if a timestamp is too fine: `crawl --nanoseconds truncate` rounds it down, and `crawl --nanoseconds text` turns it into text, which a schema may also declare (`string`), file: memory:/lake/books/a.parquet)");
 }
 
 // --- what is there, and what is not --------------------------------------------------------------------------------
@@ -626,7 +626,7 @@ async fn tables_can_be_joined() {
     world.partitions(&books, &[["1990"], ["1991"]]).await;
     world.put(format!("{HERE}/year=1990/a"), two_books()).await;
     world.put(format!("{HERE}/year=1991/a"), two_books()).await;
-    let prices = catalog::Table::new("shop", "books", &TableFormat::Json, "memory:/prices")
+    let prices = catalog::TableDescription::new("shop", "books", &TableFormat::Json, "memory:/prices")
         .with_columns([Column::foreign("title", "string"), Column::foreign("price", "decimal(5,2)")]);
     world.create(&prices).await;
     world.put("memory:/prices/a", r#"{"title": "Emma", "price": "9.90"}"#).await;

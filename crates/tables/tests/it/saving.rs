@@ -1,6 +1,6 @@
 //! Saving to tables.
 
-use hardtack_catalog::{NULL_PARTITION, Table as Description, TableFormat};
+use hardtack_catalog::{NULL_PARTITION, TableDescription, TableFormat};
 use hardtack_core::{DiscardAction, ErrorKind, PublishAction, Sink, publish};
 use hardtack_sinks::Compression;
 use hardtack_tables::{SchemaEvolution, Table};
@@ -194,7 +194,7 @@ async fn a_relative_location_is_kept_absolute() {
     // Up to the root, and down to the lake.
     let up = "../".repeat(std::env::current_dir().unwrap().components().count());
     let relative = format!("{up}{}/lake/made", world.dir.path().to_str().unwrap().trim_start_matches('/'));
-    let description = Description::new("lake", "made", &TableFormat::Parquet, relative.as_str())
+    let description = TableDescription::new("lake", "made", &TableFormat::Parquet, relative.as_str())
         .with_columns(columns_of("id: bigint"))
         .with_partition_keys(columns_of("day: string"));
     let made = Table::named("lake", "made").create_if_missing(description);
@@ -308,7 +308,7 @@ async fn what_cannot_be_saved_to_is_refused() {
 #[tokio::test]
 async fn tables_of_other_formats_are_refused_before_anything_is_written(#[case] format: TableFormat) {
     let world = World::new().await;
-    let table = Description::new("lake", "sales", &format, world.dir.at("lake/sales"));
+    let table = TableDescription::new("lake", "sales", &format, world.dir.at("lake/sales"));
     let table = table.with_columns(columns_of("id: bigint")).with_partition_keys(columns_of("day: string"));
     world.catalog.create_table(&table).await.unwrap();
     let before = (world.dir.files(""), world.dir.hidden_files(""), world.table("sales").await);

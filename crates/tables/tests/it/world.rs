@@ -41,13 +41,13 @@ impl World {
     }
 
     /// Creates a table and its database.
-    pub async fn create(&self, table: &catalog::Table) {
+    pub async fn create(&self, table: &catalog::TableDescription) {
         self.catalog.ensure_database(&catalog::Database::new(&table.database)).await.unwrap();
         self.catalog.create_table(table).await.unwrap();
     }
 
     /// Adds partitions at `location/key=value`.
-    pub async fn partitions<const N: usize>(&self, table: &catalog::Table, all: &[[&str; N]]) {
+    pub async fn partitions<const N: usize>(&self, table: &catalog::TableDescription, all: &[[&str; N]]) {
         let partition = |values: &[&str; N]| {
             let values = values.map(str::to_owned);
             let location = table.location().unwrap().join(table.partition_name(&values));

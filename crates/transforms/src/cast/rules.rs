@@ -27,10 +27,10 @@ impl Problem {
             Self::Cast { column, from, to } => {
                 let hint = match (&from, &to) {
                     (f, DataType::Timestamp(..)) if f.is_numeric() => {
-                        "; say which unit it has, with to_timestamp_millis say"
+                        "; choose its unit, for example with to_timestamp_millis"
                     }
-                    (f, DataType::Date32 | DataType::Date64) if f.is_numeric() => "; say how it counts the days",
-                    (DataType::Timestamp(..), t) if t.is_numeric() => "; say which unit is wanted, with date_part say",
+                    (f, DataType::Date32 | DataType::Date64) if f.is_numeric() => "; state how it counts days",
+                    (DataType::Timestamp(..), t) if t.is_numeric() => "; choose the unit, for example with date_part",
                     _ => "",
                 };
                 Error::refused(format!("a column cannot become the declared type{hint}"))
@@ -117,13 +117,13 @@ mod tests {
     #[case(
         "bigint",
         "timestamp",
-        "a column cannot become the declared type; say which unit it has, with to_timestamp_millis say"
+        "a column cannot become the declared type; choose its unit, for example with to_timestamp_millis"
     )]
-    #[case("double", "date", "a column cannot become the declared type; say how it counts the days")]
+    #[case("double", "date", "a column cannot become the declared type; state how it counts days")]
     #[case(
         "timestamp",
         "bigint",
-        "a column cannot become the declared type; say which unit is wanted, with date_part say"
+        "a column cannot become the declared type; choose the unit, for example with date_part"
     )]
     #[case("array<int>", "timestamp", "a column cannot become the declared type")]
     #[case("array<int>", "date", "a column cannot become the declared type")]

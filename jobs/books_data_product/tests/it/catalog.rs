@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hardtack::catalog::{CatalogHandle, CatalogOf, Column, GlueCatalog, Table as Description, TableFormat};
+use hardtack::catalog::{CatalogHandle, CatalogOf, Column, GlueCatalog, TableDescription, TableFormat};
 use hardtack::core::JobContext;
 use hardtack::runtime::{RuntimeArgs, open_context};
 use hardtack::tables::{CrawlOptions, Table, crawl};
@@ -117,7 +117,7 @@ async fn partitions_of_a_table_that_is_there_are_registered_in_glue() {
     let ((bucket, source), target) = (delivered(), glue().database());
     let columns =
         [("title", "string"), ("publish_date", "date"), ("author_birth_date", "date"), ("author_id", "bigint")];
-    let described = Description::new(target.name(), "books", &TableFormat::Parquet, bucket.at("out/books"))
+    let described = TableDescription::new(target.name(), "books", &TableFormat::Parquet, bucket.at("out/books"))
         .with_columns(columns.map(|(name, of)| Column::foreign(name, of)))
         .with_partition_keys([Column::foreign("author_name", "string")]);
     let ctx = reader_of_glue(&bucket, &target);

@@ -111,7 +111,7 @@ fn what_is_wrong_is_named_and_nothing_is_published(
 #[case::unknown(&["--sauce", "in"], "--sauce")]
 #[case::malformed(&["--target", "ftp://host/lake"], "s3://my-bucket")]
 #[case::location_for_a_database(&["--target-database", "s3://lake/books"], "--target-database")]
-#[case::table_for_a_database(&["--source-database", "raw.books"], "name the database alone")]
+#[case::table_for_a_database(&["--source-database", "raw.books"], "name only the database")]
 #[case::no_database(&["--source-database", ""], "--source-database")]
 #[case::without_a_value(&["--source"], "--source")]
 fn bad_usage_ends_with_code_2(#[case] args: &[&str], #[case] named: &str) {

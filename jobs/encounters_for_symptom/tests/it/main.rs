@@ -130,7 +130,7 @@ fn headers_may_differ(#[case] text: &str, #[case] files: usize) {
 
 /// A run that fails says what is wrong, and what was there stays.
 #[rstest]
-#[case::too_few_fields("a,b\n", &["encounters.csv", "line: 6", "2 fields where 15 are wanted"])]
+#[case::too_few_fields("a,b\n", &["encounters.csv", "line: 6", "2 fields where 15 are expected"])]
 #[case::no_time(&line("d", "noon"), &["encounters.csv", "line: 6", "column: start", "noon"])]
 #[case::no_such_day(&line("d", "2023-02-29T00:00:00Z"), &["line: 6", "column: start", "2023-02-29"])]
 #[case::seconds(&line("d", "1700000000"), &["encounters.csv", "line: 6", "column: start", "1700000000", "to_timestamp_millis"])]

@@ -122,7 +122,7 @@ fn headers_may_differ(#[case] text: &str, #[case] files: usize) {
 
 /// A run that fails says what is wrong, and what was there stays.
 #[rstest]
-#[case::too_few_fields("2023-01-27,b\n", &["observations.csv", "line: 6", "2 fields where 9 are wanted"])]
+#[case::too_few_fields("2023-01-27,b\n", &["observations.csv", "line: 6", "2 fields where 9 are expected"])]
 #[case::no_time(&line("d", "noon"), &["observations.csv", "line: 6", "column: date", "noon"])]
 #[case::no_such_day(&line("d", "2023-02-29T00:00:00Z"), &["line: 6", "column: date", "2023-02-29"])]
 #[case::not_closed(&line("\"d", "2023-02-28"), &["observations.csv", "line: 6", "quote"])]

@@ -129,7 +129,7 @@ fn a_run_speaks_json_off_a_terminal() {
     {
       "level": "ERROR",
       "job": "raw_books",
-      "message": "no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); say `or_empty` if no rows are fine (location: nowhere/sample_data/json/books, source: books)",
+      "message": "no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); use `or_empty` if that is acceptable (location: nowhere/sample_data/json/books, source: books)",
       "kind": "not found",
       "exit_code": 1
     }
@@ -157,7 +157,7 @@ fn a_run_ends_with_a_summary_for_people() {
         raw_books succeeded in [seconds] (run [run], commit 1)
         ");
         assert_snapshot!(job.again().args(["--source", "nowhere"]).run().stderr, @"
-        raw_books failed: no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); say `or_empty` if no rows are fine (location: nowhere/sample_data/json/books, source: books)
+        raw_books failed: no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); use `or_empty` if that is acceptable (location: nowhere/sample_data/json/books, source: books)
         (exit code 1: not found)
         ");
     });

@@ -93,7 +93,7 @@ fn without_one_file_or_one_folder_it_says_what_it_looked_for(
 
 /// A run that fails says what is wrong, and what was there stays.
 #[rstest]
-#[case::too_few_fields("2024-02-29,b\n", "", &["conditions.csv", "line: 6", "2 fields where 6 are wanted"])]
+#[case::too_few_fields("2024-02-29,b\n", "", &["conditions.csv", "line: 6", "2 fields where 6 are expected"])]
 #[case::no_such_day("2023-02-29,,ada,,1,x\n", "", &["conditions.csv", "line: 6", "column: start", "2023-02-29"])]
 #[case::no_code(",,ada,,one,x\n", "", &["conditions.csv", "line: 6", "column: code", "one"])]
 #[case::malformed_patient("", "eve,1996-02-30,,,,,,,,,,,,,,,,,,,,,,,\n", &["patients.csv", "line: 3", "birthdate"])]
