@@ -12,6 +12,7 @@
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+mod abandon;
 mod args;
 mod dry_run;
 mod environment;
@@ -24,6 +25,7 @@ mod recover;
 mod s3;
 mod summary;
 
+pub use abandon::{Unpublished, abandon};
 pub use args::{
     LogFormat, RuntimeArgs, UsageError, parse, parse_bytes, parse_threads, size, usage_without_credentials,
 };

@@ -15,7 +15,7 @@ use hardtack_core::publish::{Places, Publisher};
 use hardtack_core::{
     Context, Error, ErrorKind, JobContext, Journal, Location, PublishAction, Result, Run, RunId, StagedSink, fault,
 };
-use hardtack_state::{Attempt, AttemptRecord, Begun, CommitRecord, ErrorRecord, Ledger, RunRecord, RunStatus};
+use hardtack_state::{Abandonment, Attempt, AttemptRecord, Begun, CommitRecord, ErrorRecord, Ledger, RunRecord, RunStatus};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::{RuntimeArgs, parse};
@@ -206,14 +206,18 @@ pub async fn execute<A>(
 
     record.commit = Some(commit.sequence);
     bar.publishing(commit.actions().len());
-    let published = roll_forward(&ctx, &ledger, &commit, RecoverOptions::default(), &|_| bar.published()).await;
+    let settled = roll_forward(&ctx, &ledger, &commit, RecoverOptions::default(), &|_| bar.published()).await;
+    let published = settled.and_then(|settlement| settlement.published(commit.sequence));
     bar.finish();
     measure(&ctx, &mut record);
     if let Err(error) = published {
-        let error = Error::new(error.kind(), "the run has committed, but not everything could be published")
-            .with("commit", commit.sequence)
-            .with("way out", "the next run, or `hardtack recover`, goes on from here")
-            .because(error);
+        let error = match error.detail::<Abandonment>() {
+            Some(_) => error,
+            None => Error::new(error.kind(), "the run has committed, but not everything could be published")
+                .with("commit", commit.sequence)
+                .hint("the next run, or `hardtack recover`, goes on from here")
+                .because(error),
+        };
         return Err(end_failed(&ledger, &mut record, error).await);
     }
     record.status = RunStatus::Succeeded;
@@ -376,6 +380,7 @@ async fn end_failed(ledger: &Ledger, record: &mut RunRecord, error: Error) -> Er
     record.status = match error.kind() {
         ErrorKind::Stopped => RunStatus::Stopped,
         ErrorKind::Conflict => RunStatus::Superseded,
+        _ if error.detail::<Abandonment>().is_some() => RunStatus::Abandoned,
         _ => RunStatus::Failed,
     };
     record.finished_at = Some(chrono::Utc::now());

@@ -54,6 +54,10 @@ impl CatalogPublisher {
 
 #[async_trait]
 impl Publisher for CatalogPublisher {
+    fn describe(&self, payload: &serde_json::Value) -> Option<String> {
+        Some(Payload::parse(payload).ok()?.describe())
+    }
+
     async fn verify(&self, payload: &serde_json::Value) -> Result<()> {
         let payload = Payload::parse(payload)?;
         let Step::Rebuild { partitions, .. } = &payload.step else { return Ok(()) };

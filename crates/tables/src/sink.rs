@@ -339,8 +339,7 @@ impl<'a> Saving<'a> {
             token: self.ctx.run().token.clone(),
             step,
         };
-        let payload = serde_json::to_value(payload)
-            .map_err(|e| Error::unexpected("a publish action cannot be written").because(e))?;
+        let payload = payload.to_json()?;
         Ok(PublishAction::Foreign { publisher: PUBLISHER.to_owned(), phase, payload })
     }
 
