@@ -55,10 +55,8 @@ impl FromStr for DatabaseName {
 
     fn from_str(text: &str) -> Result<Self> {
         let name = checked("database", text).map_err(|e| match text {
-            _ if text.contains(['/', '\\', ':']) => {
-                e.with("way out", "a location goes elsewhere; name a database of the catalog")
-            }
-            _ if text.contains('.') => e.with("way out", "name the database alone; which of its tables, the job knows"),
+            _ if text.contains(['/', '\\', ':']) => e.hint("a location goes elsewhere; name a database of the catalog"),
+            _ if text.contains('.') => e.hint("name the database alone; which of its tables, the job knows"),
             _ => e,
         })?;
         Ok(Self(name))

@@ -19,7 +19,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::io::{Io, Sink, Source, StagingIo};
 use crate::meter::Meters;
 use crate::publish::{Journal, MemoryJournal, PublishAction, Publishers, publish};
-use crate::query_error::SPILL_FULL;
+use crate::query_error::SpillFull;
 use crate::run::{Run, RunId};
 use crate::staging::StagedFile;
 use crate::store::{Store, StoreFactory, Stores};
@@ -92,7 +92,7 @@ impl JobContext {
 
     /// An error of the session's queries with what only the context knows: the folder of a spill disk that is full.
     pub fn explain(&self, error: Error) -> Error {
-        if error.message() != SPILL_FULL || error.get(SPILL_FOLDER).is_some() {
+        if error.detail::<SpillFull>().is_none() || error.get(SPILL_FOLDER).is_some() {
             return error;
         }
         let folders = self.session().runtime_env().disk_manager.temp_dir_paths();

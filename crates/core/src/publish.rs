@@ -288,7 +288,7 @@ impl Publishers {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(name).cloned().ok_or_else(|| {
             Error::usage(format!("no publisher is registered under the name `{name}`"))
-                .with("way out", "run the job itself, whose binary knows its publishers")
+                .hint("run the job itself, whose binary knows its publishers")
         })
     }
 }

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use hardtack_catalog::CatalogOf;
-use hardtack_core::publish::{DiscardAction, Places, PublishAction, discard};
 use hardtack_core::format::NewerFormat;
+use hardtack_core::publish::{DiscardAction, Places, PublishAction, discard};
 use hardtack_core::{Error, JobContext, Location, Result, RunId};
 use hardtack_state::{
     AFTERLIFE, BrokenObject, CommitRecord, End, Finished, Ledger, ObjectKind, RunRecord, RunStatus, Settlement,
@@ -201,7 +201,8 @@ impl Fsck<'_> {
                 Err(_) if ledger.is_settled(commit.sequence).await? => {}
                 Err(e) => {
                     is_whole = false;
-                    let way_out = format!("find out what has happened to it; or {}", ledger.abandon_command(commit.sequence));
+                    let way_out =
+                        format!("find out what has happened to it; or {}", ledger.abandon_command(commit.sequence));
                     self.by_hand(of.clone(), place, &e, &way_out);
                 }
             }

@@ -27,7 +27,8 @@ mod summary;
 
 pub use abandon::{Unpublished, abandon};
 pub use args::{
-    LogFormat, RuntimeArgs, UsageError, parse, parse_bytes, parse_threads, size, usage_without_credentials,
+    LogFormat, RuntimeArgs, UsageError, parse, parse_bytes, parse_duration, parse_size, parse_threads,
+    usage_without_credentials,
 };
 pub use environment::{open_context, open_state};
 pub use fsck::{Finding, FindingKind, Remedy, fsck};

@@ -15,7 +15,9 @@ use hardtack_core::publish::{Places, Publisher};
 use hardtack_core::{
     Context, Error, ErrorKind, JobContext, Journal, Location, PublishAction, Result, Run, RunId, StagedSink, fault,
 };
-use hardtack_state::{Abandonment, Attempt, AttemptRecord, Begun, CommitRecord, ErrorRecord, Ledger, RunRecord, RunStatus};
+use hardtack_state::{
+    Abandonment, Attempt, AttemptRecord, Begun, CommitRecord, ErrorRecord, Ledger, RunRecord, RunStatus,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::{RuntimeArgs, parse};
@@ -295,7 +297,7 @@ async fn decide(ledger: &Ledger, commit: &CommitRecord) -> Decision {
         Ok(Some(taken)) if taken.run.id == commit.run.id => Decision::Committed,
         _ => Decision::Unknown(
             Error::new(error.kind(), "the state location did not say whether the run has committed")
-                .with("way out", "run the job again: it publishes this run if it has, and starts afresh if it has not")
+                .hint("run the job again: it publishes this run if it has, and starts afresh if it has not")
                 .because(error),
         ),
     }
@@ -328,7 +330,7 @@ fn commit_record(ctx: &JobContext, attempt: &Attempt, staged: &[StagedSink]) -> 
             if other != sink.name {
                 return Err(Error::usage(format!("the sinks `{other}` and `{}` {what} the same file", sink.name))
                     .with("file", location)
-                    .with("way out", "give each sink a place of its own"));
+                    .hint("give each sink a place of its own"));
             }
         }
     }
@@ -360,10 +362,7 @@ fn places(ctx: &JobContext, staged: &[StagedSink]) -> Result<Vec<Location>> {
         for action in &sink.staged.publish {
             places.check(action).map_err(|e| {
                 Error::usage(format!("the sink `{}` touches a file outside of the places that it declared", sink.name))
-                    .with(
-                        "way out",
-                        "say with `Sink::location` where it writes, or stage below the `root` of a `stage_file`",
-                    )
+                    .hint("say with `Sink::location` where it writes, or stage below the `root` of a `stage_file`")
                     .because(e)
             })?;
         }

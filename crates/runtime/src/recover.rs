@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use hardtack_core::publish::{self, Check, DiscardAction, Phase, Places, PublishAction};
 use hardtack_core::{Error, ErrorKind, JobContext, Result, RunId, fault};
-use hardtack_state::{
-    AFTERLIFE, CommitRecord, End, ErrorRecord, Finished, Ledger, RunRecord, RunStatus, Settlement,
-};
+use hardtack_state::{AFTERLIFE, CommitRecord, End, ErrorRecord, Finished, Ledger, RunRecord, RunStatus, Settlement};
 
 /// What a recovery did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -172,9 +170,7 @@ async fn discard(ctx: &JobContext, ledger: &Ledger, leftovers: Vec<DiscardAction
     match found.first() {
         Some(DiscardAction::Upload { location, .. }) => {
             let why = "an upload that nobody knows may be that of another run of the job, which goes on or was killed";
-            Err(Error::unavailable(why)
-                .with("location", location)
-                .with("way out", "run the job again when that one has ended"))
+            Err(Error::unavailable(why).with("location", location).hint("run the job again when that one has ended"))
         }
         _ => Ok(()),
     }
@@ -216,7 +212,7 @@ pub(crate) fn check_places(commit: &CommitRecord) -> Result<()> {
                 Error::unexpected("a commit record asks for something that its run cannot have committed")
                     .with("job", &commit.run.job)
                     .with("sink", sink)
-                    .with("way out", "find out who has changed the record; nothing of it is executed")
+                    .hint("find out who has changed the record; nothing of it is executed")
                     .because(e)
             })?;
         }

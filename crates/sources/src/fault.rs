@@ -18,12 +18,18 @@ pub(crate) struct Fault {
     /// As it stands in the file.
     pub(crate) value: Option<String>,
     /// What can be done about it.
-    pub(crate) way_out: Option<String>,
+    pub(crate) hint: Option<String>,
+    /// Whether another reading of quotes may help, in which a backslash escapes.
+    pub(crate) may_be_escaped: bool,
 }
+
+/// The [detail](hardtack_core::Error::with_detail) of an error in CSV that another reading of quotes may mend.
+#[derive(Debug)]
+pub(crate) struct MayBeEscaped;
 
 impl Fault {
     pub(crate) fn new(offset: usize, message: impl Into<String>) -> Self {
-        Self { message: message.into(), offset, column: None, value: None, way_out: None }
+        Self { message: message.into(), offset, column: None, value: None, hint: None, may_be_escaped: false }
     }
 
     /// A text that is not a value of the type that `column` has.
@@ -61,8 +67,13 @@ impl Fault {
         self
     }
 
-    pub(crate) fn way_out(mut self, what: impl Into<String>) -> Self {
-        self.way_out = Some(what.into());
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub(crate) fn may_be_escaped(mut self) -> Self {
+        self.may_be_escaped = true;
         self
     }
 }

@@ -26,10 +26,8 @@ use url::Url;
 
 /// What a file that is not as it was listed is refused with.
 fn changed(what: &str) -> Error {
-    Error::new(ErrorKind::Changed, format!("the file {what} since it was listed")).with(
-        "way out",
-        "run again; whoever writes there should write a new file, under a hidden name (`.new`) until it is whole",
-    )
+    Error::new(ErrorKind::Changed, format!("the file {what} since it was listed"))
+        .hint("run again; whoever writes there should write a new file, under a hidden name (`.new`) until it is whole")
 }
 
 /// What is said of a file that is there under this version, if it is not the one that was listed.

@@ -706,11 +706,11 @@ impl End {
             // Hidden files that were published are hidden no more, and uploads are none.
             (_, DiscardAction::StagedFiles { .. } | DiscardAction::Uploads { .. }) => true,
             (Self::Abandoned(_), DiscardAction::Upload { .. }) => true,
-            (Self::Published(commit), DiscardAction::Upload { upload_id, .. }) => !commit
-                .publish
-                .values()
-                .flatten()
-                .any(|action| matches!(action, PublishAction::CompleteUpload { upload_id: id, .. } if id == upload_id)),
+            (Self::Published(commit), DiscardAction::Upload { upload_id, .. }) => {
+                !commit.publish.values().flatten().any(
+                    |action| matches!(action, PublishAction::CompleteUpload { upload_id: id, .. } if id == upload_id),
+                )
+            }
             // Some of the commit's actions have been executed. Only whoever put these there knows whether something points
             // to them.
             (_, DiscardAction::Object { .. } | DiscardAction::Folder { .. } | DiscardAction::Foreign { .. }) => false,
@@ -728,7 +728,8 @@ fn superseded(run: &Run, by: &CommitRecord) -> Error {
 
 /// The head is no more than a hint, so it has neither a format nor a seal.
 pub(crate) fn decode_head(key: &str, bytes: &[u8]) -> Result<u64> {
-    serde_json::from_slice(bytes).map_err(|e| Error::unexpected("the head does not parse").with("object", key).because(e))
+    serde_json::from_slice(bytes)
+        .map_err(|e| Error::unexpected("the head does not parse").with("object", key).because(e))
 }
 
 fn foreign(key: &str) -> Error {

@@ -65,7 +65,7 @@ pub(crate) fn evolve(table: &mut Description, rows: &Schema, how: SchemaEvolutio
         return Err(Error::refused("the table does not have these columns")
             .with("table", table.qualified_name())
             .with("columns", unknown.join(", "))
-            .with("way out", "drop them before saving, or let the table grow: .schema_evolution(AddColumns)"));
+            .hint("drop them before saving, or let the table grow: .schema_evolution(AddColumns)"));
     }
     Ok(changes)
 }
@@ -90,7 +90,7 @@ pub(crate) fn apply(table: &mut Description, changes: &[Column]) -> Result<bool>
                         .with("column", &column.name)
                         .with("type", old)
                         .with("written", new)
-                        .with("way out", "give the column the type that was written, and run `hardtack recover`"));
+                        .hint("give the column the type that was written, and run `hardtack recover`"));
                 }
                 if all != old {
                     column.data_type = all.to_string();

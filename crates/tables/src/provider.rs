@@ -126,7 +126,7 @@ impl CatalogTable {
 /// Somebody wants to change a table by SQL.
 pub(crate) fn read_only(table: &str) -> Error {
     Error::usage(format!("`{table}` is in the catalog, which SQL only reads"))
-        .with("way out", "save to it: `ctx.save(Table::named(database, table), rows)`")
+        .hint("save to it: `ctx.save(Table::named(database, table), rows)`")
 }
 
 #[async_trait]

@@ -395,7 +395,10 @@ mod tests {
         let new = include_str!("../tests/golden/format-1/superseded.json");
         let record = Record::decode(old.as_bytes()).unwrap();
         assert_eq!(record, Record::decode(new.as_bytes()).unwrap());
-        assert_eq!((serde_json::to_string(&record).unwrap().as_str(), record.encode().unwrap()), (old, Bytes::from(new)));
+        assert_eq!(
+            (serde_json::to_string(&record).unwrap().as_str(), record.encode().unwrap()),
+            (old, Bytes::from(new))
+        );
         let from = "/tmp/golden/tables/raw/books/_versions/r1-1a08e1e5".into();
         assert_eq!(record.target(&[], &from).unwrap().counted, Counted { rows: 6, bytes: 1123 });
     }

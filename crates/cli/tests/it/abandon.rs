@@ -30,7 +30,10 @@ async fn stuck() -> Killed {
 /// What was said, without what differs from run to run.
 fn plain(killed: &Killed, said: &str) -> String {
     let said = said.replace(killed.folder.path().to_str().unwrap(), "");
-    regex::Regex::new(r"(by) \S+ on \S+|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ").unwrap().replace_all(&said, "$1 *").into_owned()
+    regex::Regex::new(r"(by) \S+ on \S+|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+        .unwrap()
+        .replace_all(&said, "$1 *")
+        .into_owned()
 }
 
 async fn abandonment(killed: &Killed) -> Option<Abandonment> {
@@ -69,10 +72,8 @@ async fn bookmarks_go_back_to_those_of_the_last_published_commit() {
     assert_eq!(hardtack(first.folder.path(), &["recover"]).0, Some(0));
     let second = Killed::in_folder(first.folder, "r2").await;
     second.commit_with([("in".to_owned(), 9.into())].into()).await;
-    let (code, said) = hardtack(
-        second.folder.path(),
-        &["recover", "--job", "job", "--scope", "default", "--abandon", "2", "--yes"],
-    );
+    let (code, said) =
+        hardtack(second.folder.path(), &["recover", "--job", "job", "--scope", "default", "--abandon", "2", "--yes"]);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("Bookmarks go back to those of the last commit that was published."), "{said}");
     assert_eq!(second.files(), ["rows.jsonl"], "what it had staged is discarded, and what was there stays");
@@ -116,7 +117,8 @@ async fn what_is_published_or_not_there_is_not_abandoned() {
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_leaves_no_half_abandoned_commit(
-    #[values(ABANDON_POINTS[0], ABANDON_POINTS[1], "discard.before", "discard.after", "state.forget.between")] point: &str,
+    #[values(ABANDON_POINTS[0], ABANDON_POINTS[1], "discard.before", "discard.after", "state.forget.between")]
+    point: &str,
 ) {
     let killed = Killed::run("r1").await;
     killed.commit().await;
@@ -186,7 +188,8 @@ async fn a_record_of_a_newer_version_asks_for_an_upgrade() {
     for (args, code) in [(&["recover"][..], 2), (&["fsck", "--repair"], 1), (&[&ABANDON[..], &["--yes"]].concat(), 2)] {
         let (found, said) = hardtack(killed.folder.path(), args);
         assert_eq!(found, Some(code), "{said}");
-        for part in ["a commit record has format 9, and this version reads formats up to 1", "upgrade hardtack", commit] {
+        for part in ["a commit record has format 9, and this version reads formats up to 1", "upgrade hardtack", commit]
+        {
             assert!(said.contains(part), "{part} is not in: {said}");
         }
     }

@@ -141,7 +141,7 @@ impl AvroFile {
         let opened = opened.join_unwind().await.map_err(|e| Error::unexpected("reading a file died").because(e))?;
         opened.map_err(|(why, way_out)| {
             let error = Error::refused(why).with("file", &file.location);
-            way_out.into_iter().fold(error, |error, way_out| error.with("way out", way_out))
+            way_out.into_iter().fold(error, |error, way_out| error.hint(way_out))
         })
     }
 

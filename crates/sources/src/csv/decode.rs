@@ -332,7 +332,7 @@ impl Layout {
         }
         let names = cut(&header.names.join(","));
         let fault = Fault::new(0, format!("the first record, `{names}`, is no header, as the table says, but a row"));
-        Err(fault.way_out(
+        Err(fault.hint(
             "give the file the header that the others have; if no file has one, set `skip.header.line.count` of the table to 0",
         ))
     }
@@ -344,7 +344,7 @@ impl Layout {
         if header.names.iter().any(is_column) || !skipped(dialect, text, ended).iter().any(is_header) {
             return Ok(());
         }
-        Err(Fault::new(0, HEADER_SKIPPED).way_out(way_out::SKIPPED))
+        Err(Fault::new(0, HEADER_SKIPPED).hint(way_out::SKIPPED))
     }
 
     fn records(&self, dialect: &Arc<Dialect>, header: Header) -> Result<Records, Fault> {
@@ -404,16 +404,16 @@ impl Layout {
                 };
                 let near = || nearest(column, names.iter().map(String::as_str));
                 Err(match other {
-                    Some(other) => fault.way_out(way_out::delimiter(other)),
+                    Some(other) => fault.hint(way_out::delimiter(other)),
                     None => match near() {
-                        Some(near) => fault.way_out(format!("did you mean `{near}`?")),
+                        Some(near) => fault.hint(format!("did you mean `{near}`?")),
                         None => fault,
                     },
                 })
             }
             _ => {
                 let fault = Fault::new(0, format!("the header names `{column}` more than once")).column(column);
-                Err(fault.way_out(way_out::NAMES))
+                Err(fault.hint(way_out::NAMES))
             }
         }
     }
@@ -421,7 +421,7 @@ impl Layout {
 
 /// A file that has not even a header was not written to its end, rather than written without rows.
 fn no_header() -> Fault {
-    Fault::new(0, "the file is empty: it has not even a header").way_out(way_out::EMPTY)
+    Fault::new(0, "the file is empty: it has not even a header").hint(way_out::EMPTY)
 }
 
 /// Whether two names differ in case at most.
@@ -477,7 +477,7 @@ impl Header {
             return Ok(());
         }
         let fault = Fault::new(start, "the record is the header once more, as where files were joined");
-        Err(fault.value(&String::from_utf8_lossy(as_written(record))).way_out(way_out::REPEATED))
+        Err(fault.value(&String::from_utf8_lossy(as_written(record))).hint(way_out::REPEATED))
     }
 }
 
@@ -535,5 +535,5 @@ pub(crate) fn wrong_width(text: &[u8], start: usize, end: usize, found: usize, w
     let fault = Fault::new(start, format!("the record has {found} {fields} where {wanted} are wanted"));
     let fault = fault.value(record.trim_end());
     // A field may begin with it, but a line that is not like the others is a comment rather.
-    if record.starts_with('#') { fault.way_out(way_out::COMMENT) } else { fault }
+    if record.starts_with('#') { fault.hint(way_out::COMMENT) } else { fault }
 }

@@ -72,7 +72,10 @@ async fn a_commit_is_settled_once() {
     assert!(error.to_string().contains("by ann on laptop at 1970-01-01T00:00:00Z"), "{error}");
 
     let late = ledger.abandon(1, &by("bob")).await.unwrap_err();
-    assert_eq!((late.kind(), late.message()), (ErrorKind::Usage, "commit 1 is published, so there is nothing to abandon"));
+    assert_eq!(
+        (late.kind(), late.message()),
+        (ErrorKind::Usage, "commit 1 is published, so there is nothing to abandon")
+    );
     // A number that nobody has taken must not be settled: a run may yet take it.
     assert_eq!(ledger.abandon(3, &by("bob")).await.unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(ledger.settlement(3).await.unwrap(), None);

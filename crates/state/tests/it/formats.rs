@@ -8,7 +8,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use hardtack_core::format::NewerFormat;
-use hardtack_core::{DiscardAction, ErrorKind, PublishAction, RunId};
+use hardtack_core::{DiscardAction, ErrorKind, Journal, PublishAction, RunId};
 use hardtack_state::{Begun, End, Ledger, ObjectKind, RunStatus, Settlement, broken_objects};
 use rstest::rstest;
 
@@ -70,8 +70,11 @@ async fn what_earlier_versions_wrote_is_read(#[values(0, 1)] format: u32) {
 
     let records = Ledger::runs(&world.state, "customer_events").await.unwrap();
     let said: Vec<_> = records.iter().map(|r| (r.run.id.as_str(), r.status, r.commit)).collect();
-    let wanted =
-        [("paused", RunStatus::Killed, None), ("first", RunStatus::Succeeded, Some(1)), ("second", RunStatus::Running, None)];
+    let wanted = [
+        ("paused", RunStatus::Killed, None),
+        ("first", RunStatus::Succeeded, Some(1)),
+        ("second", RunStatus::Running, None),
+    ];
     assert_eq!(said, wanted);
     assert_eq!((records[1].sources["events"].rows, records[1].sinks["customers"].bytes), (14, 2139));
 }
