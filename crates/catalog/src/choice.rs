@@ -72,7 +72,7 @@ async fn open_glue(_: Option<&str>) -> Result<Arc<dyn Catalog>> {
 #[cfg(not(all(feature = "embedded", feature = "aws")))]
 fn built_without(feature: &str) -> Error {
     Error::usage("this binary was built without support for this catalog")
-        .with("way out", format!("enable the feature `{feature}` of the hardtack crate"))
+        .hint(format!("enable the feature `{feature}` of the hardtack crate"))
 }
 
 impl FromStr for CatalogChoice {

@@ -20,18 +20,15 @@ pub enum Conflict {
     ConcurrentModification,
 }
 
-const KEY: &str = "conflict";
-
 impl Conflict {
     /// The conflict that an error reports, if it reports one.
     pub fn of(error: &Error) -> Option<Self> {
-        let found = error.get(KEY).filter(|_| error.kind() == ErrorKind::Conflict)?;
-        [Self::AlreadyExists, Self::ConcurrentModification].into_iter().find(|c| c.to_string() == found)
+        error.detail().copied()
     }
 
     /// An error that reports this conflict.
     pub fn error(self, message: impl Into<String>) -> Error {
-        Error::conflict(message).with(KEY, self)
+        Error::conflict(message).with("conflict", self).with_detail(self)
     }
 }
 
@@ -108,7 +105,7 @@ impl Failures {
         let mut error = Error::new(kind, message).with("partitions", names);
         if let Some(cause) = cause {
             if let Some(conflict) = Conflict::of(&cause) {
-                error = error.with(KEY, conflict);
+                error = error.with("conflict", conflict).with_detail(conflict);
             }
             error = error.because(cause);
         }

@@ -99,7 +99,7 @@ impl CatalogOf for Environment {
     fn catalog_handle(&self) -> Result<Arc<CatalogHandle>> {
         self.extension().ok_or_else(|| {
             Error::usage("a table is named, but this context has no catalog")
-                .with("way out", "give it one: `.extension(Arc::new(CatalogHandle::new(catalog)))`")
+                .hint("give it one: `.extension(Arc::new(CatalogHandle::new(catalog)))`")
         })
     }
 }

@@ -19,6 +19,7 @@ use aws_sdk_glue::types::{
 use aws_smithy_http_client::Builder as HttpClientBuilder;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use hardtack_core::{Error, ErrorKind, Result};
 
@@ -120,7 +121,13 @@ impl GlueCatalog {
     async fn get_batch(&self, table: &TableDescription, values: Vec<Vec<String>>) -> Result<Vec<Partition>> {
         let mut found = Vec::new();
         let mut wanted = values.into_iter().map(value_list).collect::<Result<Vec<_>>>()?;
-        for attempt in 0..ATTEMPTS {
+        let pauses = ExponentialBuilder::new()
+            .with_min_delay(Duration::from_millis(100))
+            .with_max_delay(Duration::from_millis(6400))
+            .with_max_times(ATTEMPTS as usize)
+            .with_jitter()
+            .build();
+        for pause in pauses {
             let request = self.client.batch_get_partition().set_catalog_id(self.id()).database_name(&table.database);
             let request = request.table_name(&table.name).set_partitions_to_get(Some(wanted));
             let answer = request.send().await.map_err(|e| Failure::of(e).of_table(&table.database, &table.name))?;
@@ -129,7 +136,7 @@ impl GlueCatalog {
             if wanted.is_empty() {
                 return Ok(found);
             }
-            tokio::time::sleep(Duration::from_millis(100 << attempt.min(6))).await;
+            tokio::time::sleep(pause).await;
         }
         let names: Vec<String> = wanted.iter().take(5).map(|keys| table.partition_name(keys.values())).collect();
         Err(Error::unavailable(format!("Glue did not look up {} partitions; try again later", wanted.len()))
@@ -286,9 +293,7 @@ where
     match broken {
         None => failures.into_result(verb, &table.qualified_name(), items.len()),
         Some(error) if items.len() <= size => Err(error),
-        Some(error) => {
-            Err(error.with("way out", format!("some of the {} partitions may be {verb}; do it again", items.len())))
-        }
+        Some(error) => Err(error.hint(format!("some of the {} partitions may be {verb}; do it again", items.len()))),
     }
 }
 

@@ -57,10 +57,8 @@ impl FromStr for DatabaseName {
 
     fn from_str(text: &str) -> Result<Self> {
         let name = checked("database", text).map_err(|e| match text {
-            _ if text.contains(['/', '\\', ':']) => {
-                e.with("way out", "this is a location; name a database of the catalog")
-            }
-            _ if text.contains('.') => e.with("way out", "name only the database; the job knows its tables"),
+            _ if text.contains(['/', '\\', ':']) => e.hint("this is a location; name a database of the catalog"),
+            _ if text.contains('.') => e.hint("name only the database; the job knows its tables"),
             _ => e,
         })?;
         Ok(Self(name))

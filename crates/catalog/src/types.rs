@@ -596,7 +596,7 @@ impl Union {
         let way_out = if nested { self.way_out_if_nested } else { self.way_out };
         Error::refused(format!("`{path}` is {a} in {first} and {b} in {file}, which have no type in common"))
             .with("column", path)
-            .with("way out", way_out)
+            .hint(way_out)
     }
 
     /// The schema of all files together.
@@ -900,7 +900,7 @@ mod tests {
             let mut union =
                 Union::new(Policy::Infer, "a string takes both").with_way_out_if_nested("nothing takes both");
             union.add(&file(one), &Location::from("one")).unwrap();
-            assert_eq!(union.add(&file(other), &Location::from("two")).unwrap_err().get("way out"), Some(way_out));
+            assert_eq!(union.add(&file(other), &Location::from("two")).unwrap_err().get_hint(), Some(way_out));
         }
     }
 

@@ -43,7 +43,7 @@ impl PartitionValue {
             Error::usage(format!("`{text}` is not a value of the type {data_type}")).with("partition key", &key.name)
         };
         if text.is_empty() {
-            return Err(invalid().with("way out", format!("write null as `{NULL_PARTITION}`")));
+            return Err(invalid().hint(format!("write null as `{NULL_PARTITION}`")));
         }
         let parsed = match data_type {
             HiveType::Boolean if text.eq_ignore_ascii_case("true") => Some(Self::Boolean(true)),

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use hardtack_core::{Context, Environment, Error, Location, Result, Run};
-use hardtack_runtime::{Job, RuntimeArgs, open_context};
+use hardtack_runtime::{Job, RuntimeArgs, open_context, parse_size};
 use hardtack_sinks::ParquetDataset;
 
 /// The job under whose name compactions are recorded, unless another is chosen.
@@ -15,7 +15,7 @@ pub(crate) struct Compact {
     /// The dataset's folder, for example `s3://my-lake/sales`
     location: Location,
     /// The size at which a file is closed and another begun, for example `256MB`
-    #[arg(long, default_value = "512MiB", value_name = "SIZE", value_parser = size)]
+    #[arg(long, default_value = "512MiB", value_name = "SIZE", value_parser = parse_size)]
     target_file_size: u64,
     /// Sort the rows within each file by these columns, for example `customer,day` [default: as all files are, by what they
     /// say]
@@ -26,11 +26,6 @@ pub(crate) struct Compact {
     job: String,
     #[command(flatten)]
     options: RuntimeArgs,
-}
-
-fn size(text: &str) -> Result<u64, String> {
-    let size = hardtack_runtime::size(text).filter(|bytes| *bytes > 0);
-    size.ok_or_else(|| "wanted is a size such as `512MiB`, `100MB` or `1000000`".to_owned())
 }
 
 impl Compact {
@@ -68,7 +63,7 @@ impl Compact {
 async fn not_empty(dataset: &ParquetDataset, env: &Environment) -> Result<()> {
     match dataset.is_empty(env).await? {
         true => Err(Error::not_found("there are no Parquet files to compact")
-            .with("way out", "check the location; files and folders that begin with `.` or `_` are not looked at")),
+            .hint("check the location; files and folders that begin with `.` or `_` are not looked at")),
         false => Ok(()),
     }
 }

@@ -5,6 +5,7 @@ mod compact;
 mod crawl;
 mod draw;
 mod fsck;
+mod recover;
 #[cfg(feature = "serve")]
 mod serve;
 mod sql;
@@ -17,10 +18,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use hardtack_catalog::CatalogChoice;
-use hardtack_core::{Error, ErrorKind, Location, Result};
-use hardtack_runtime::{
-    RecoverOptions, Recovered, RuntimeArgs, open_context, open_state, recover, usage_without_credentials,
-};
+use hardtack_core::{Error, ErrorKind, Location, Result, fault};
+use hardtack_runtime::{RuntimeArgs, open_context, open_state, usage_without_credentials};
 use hardtack_state::{Ledger, RunRecord, RunStatus};
 
 use crate::compact::Compact;
@@ -46,17 +45,7 @@ enum Command {
     ///
     /// Every run of a job does the same for its own scope before it begins. What cannot be recovered of one job keeps none of
     /// the others from it; in the end the command exits with 1.
-    Recover {
-        /// Only this job, for example `books_data_product` [default: all]
-        #[arg(long, value_name = "NAME")]
-        job: Option<String>,
-        /// Only this scope, for example `2026-11-21` [default: all]
-        #[arg(long, value_name = "NAME")]
-        scope: Option<String>,
-        /// Go on where a staged file is gone or damaged; what is missing stays missing
-        #[arg(long)]
-        skip_missing: bool,
-    },
+    Recover(recover::RecoverArgs),
     /// List what is damaged, orphaned or left behind in state, lake and catalog; exits with 1 if there is anything
     ///
     /// Runs may go on meanwhile: what they do is no finding.
@@ -121,9 +110,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let options = RuntimeArgs { state: cli.state, catalog: cli.catalog, ..RuntimeArgs::default() };
     match cli.command {
         Command::Compact(compact) => compact.run(),
-        Command::Recover { job, scope, skip_missing } => {
-            finish(recover_all(&options, job.as_deref(), scope.as_deref(), RecoverOptions { skip_missing }))
-        }
+        Command::Recover(args) => finish(recover::run(&options, args)),
         Command::Fsck(args) => finish(fsck::run(&options, &args)),
         Command::Runs { job, json } => print(list_runs(&options, &job, json)),
         Command::Vacuum(args) => print(vacuum::vacuum(&options, args)),
@@ -148,6 +135,7 @@ fn print(work: impl Future<Output = Result<String>>) -> ExitCode {
 
 /// Prints what comes of it, and exits as it says.
 fn finish(work: impl Future<Output = Result<(String, ExitCode)>>) -> ExitCode {
+    fault::arm_from_environment();
     hardtack_runtime::init_logging(hardtack_runtime::LogFormat::Pretty, "warn");
     let done = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -170,49 +158,6 @@ fn finish(work: impl Future<Output = Result<(String, ExitCode)>>) -> ExitCode {
 fn say(text: &str) {
     let mut out = std::io::stdout();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
-
-/// Recovers one ledger after the other, and says of each what came of it. An error of one is no reason to leave the others.
-async fn recover_all(
-    options: &RuntimeArgs,
-    job: Option<&str>,
-    scope: Option<&str>,
-    how: RecoverOptions,
-) -> Result<(String, ExitCode)> {
-    let ctx = open_context("hardtack", options)?;
-    let state = open_state(ctx.stores(), &options.state)?;
-    let all = Ledger::all(&state).await?;
-    if all.is_empty() {
-        return Ok((format!("nothing has ever run with the state at {}\n", options.state), ExitCode::SUCCESS));
-    }
-    let wanted = |ledger: &Ledger| job.is_none_or(|j| j == ledger.job()) && scope.is_none_or(|s| s == ledger.scope());
-    let ledgers: Vec<Ledger> = all.into_iter().filter(wanted).collect();
-    if ledgers.is_empty() {
-        return Err(Error::not_found("no such job or scope has ever run with this state").with("state", &options.state));
-    }
-    let (mut text, mut failed) = (String::new(), 0);
-    for ledger in ledgers {
-        let name = format!("{} ({})", ledger.job(), ledger.scope());
-        match recover(&ctx, &ledger, how).await {
-            Ok(recovered) => text.push_str(&said(&name, &recovered)),
-            Err(e) => {
-                failed += 1;
-                let _ = writeln!(std::io::stderr(), "{name}: {}", e.chain());
-            }
-        }
-    }
-    if failed == 0 {
-        return Ok((text, ExitCode::SUCCESS));
-    }
-    let _ = writeln!(std::io::stderr(), "hardtack: {} could not be recovered", draw::count(failed, "scope"));
-    Ok((text, ExitCode::FAILURE))
-}
-
-fn said(name: &str, recovered: &Recovered) -> String {
-    let published = recovered.published.iter().map(|run| format!("{name}: published run {run}\n"));
-    let discarded = recovered.discarded.iter().map(|run| format!("{name}: discarded what run {run} left\n"));
-    let text: String = published.chain(discarded).collect();
-    if text.is_empty() { format!("{name}: nothing to do\n") } else { text }
 }
 
 async fn list_runs(options: &RuntimeArgs, job: &str, json: bool) -> Result<String> {
@@ -239,6 +184,7 @@ fn as_line(record: &RunRecord) -> String {
         RunStatus::Stopped => "stopped",
         RunStatus::Superseded => "superseded",
         RunStatus::Killed => "killed",
+        RunStatus::Abandoned => "abandoned",
     };
     let written: u64 = record.sinks.values().map(|c| c.rows).sum();
     let error = record.error.as_ref().map(|e| format!("  {}", e.message)).unwrap_or_default();

@@ -6,11 +6,9 @@ use std::time::Duration;
 
 use clap::Args;
 use hardtack_core::{Error, Result};
-use hardtack_runtime::{RuntimeArgs, open_context, parse_bytes, parse_threads};
+use hardtack_runtime::{RuntimeArgs, open_context, parse_bytes, parse_duration, parse_threads};
 use hardtack_serve::{ServeOptions, Server, TlsFiles, Workers, work};
 use tokio::signal::unix::{SignalKind, signal};
-
-use crate::vacuum::duration;
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
@@ -30,7 +28,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "HARDTACK_SERVE_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
     /// How long a statement may take, for example `30s` or `10m`; `0s` is without end
-    #[arg(long, env = "HARDTACK_SERVE_STATEMENT_TIMEOUT", value_name = "TIME", default_value = "5m", value_parser = duration)]
+    #[arg(long, env = "HARDTACK_SERVE_STATEMENT_TIMEOUT", value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
     statement_timeout: chrono::TimeDelta,
     /// Memory that one query may hold before it spills, for example `2GiB`
     #[arg(long, env = "HARDTACK_MEMORY_LIMIT", value_name = "SIZE", default_value = "1GiB", value_parser = parse_bytes)]

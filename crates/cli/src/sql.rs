@@ -214,7 +214,7 @@ fn refuse_changes(statement: &Statement) -> Result<()> {
     match defined {
         Some(name) if name.0.len() > 1 => {
             Err(Error::usage(format!("`{name}` is in the catalog, which is read-only in SQL"))
-                .with("way out", "a name without a database is good until this session ends"))
+                .hint("a name without a database is good until this session ends"))
         }
         _ => Ok(()),
     }

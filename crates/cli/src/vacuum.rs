@@ -6,7 +6,7 @@ use std::fmt::Write;
 use chrono::TimeDelta;
 use clap::Args;
 use hardtack_core::{JobContext, Location, Result};
-use hardtack_runtime::{RuntimeArgs, open_context, open_state};
+use hardtack_runtime::{RuntimeArgs, open_context, open_state, parse_duration};
 use hardtack_state::Ledger;
 use hardtack_tables::{Table, VacuumOptions};
 
@@ -18,7 +18,7 @@ pub(crate) struct VacuumArgs {
     #[arg(value_name = "DB.TABLE", value_parser = table)]
     table: Table,
     /// How long superseded files stay, for example `90m`: as long as the longest query that may still read them
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
     grace: TimeDelta,
     /// Only say what would be removed
     #[arg(long)]
@@ -31,7 +31,7 @@ pub(crate) struct PurgeArgs {
     #[arg(value_name = "DB.TABLE", value_parser = table)]
     table: Table,
     /// Files that were written longer ago than this go, for example `30d`
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     retention: TimeDelta,
     /// Only say what would be removed
     #[arg(long)]
@@ -85,35 +85,9 @@ fn table(text: &str) -> Result<Table, String> {
     }
 }
 
-pub(crate) fn duration(text: &str) -> Result<TimeDelta, String> {
-    let wanted = || "wanted is a time such as `90m`, `1h`, `30d` or `0s`".to_owned();
-    let unit = text.chars().last().filter(char::is_ascii_alphabetic).ok_or_else(wanted)?;
-    let number: u32 = text[..text.len() - 1].parse().map_err(|_| wanted())?;
-    let seconds: i64 = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 60 * 60,
-        'd' => 24 * 60 * 60,
-        'w' => 7 * 24 * 60 * 60,
-        _ => return Err(wanted()),
-    };
-    TimeDelta::try_seconds(i64::from(number) * seconds).ok_or_else(wanted)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_have_a_unit() {
-        let cases = [("90m", 5400), ("1h", 3600), ("30d", 2_592_000), ("0s", 0), ("2w", 1_209_600)];
-        for (text, seconds) in cases {
-            assert_eq!(duration(text).unwrap().num_seconds(), seconds);
-        }
-        for text in ["", "1", "h", "-1h", "1.5h", "1y", "1 h", "9999999999d", "ä"] {
-            assert!(duration(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn a_table_has_two_names() {

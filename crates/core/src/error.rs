@@ -1,7 +1,9 @@
 //! The one error type of the framework.
 
+use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
 use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
@@ -71,16 +73,17 @@ impl ErrorKind {
     }
 }
 
-/// An error: its [kind](ErrorKind), one sentence, context as name/value pairs, and the cause.
+/// An error: its [kind](ErrorKind), one sentence, context as name/value pairs, a hint, and the cause.
 ///
-/// `Display` is one line without the causes; [`Error::chain`] is one line with them; `Debug` shows everything.
+/// `Display` is one line without the causes; [`Error::chain`] is one line with them; `Debug` shows everything. All of that
+/// is for people. Code decides by the kind and by [details](Error::with_detail), never by a text.
 ///
 /// ```
 /// use hardtack_core::{Error, ErrorKind};
 ///
-/// let error = Error::refused("`abc` is not an Int64").with("file", "s3://lake/books.csv").with("line", 7);
+/// let error = Error::refused("`abc` is not an Int64").with("line", 7).hint("declare the column as Utf8");
 /// assert_eq!(error.kind(), ErrorKind::Refused);
-/// assert_eq!(error.to_string(), "`abc` is not an Int64 (file: s3://lake/books.csv, line: 7)");
+/// assert_eq!(error.to_string(), "`abc` is not an Int64 (line: 7, way out: declare the column as Utf8)");
 /// ```
 pub struct Error(Box<Inner>);
 
@@ -88,14 +91,24 @@ struct Inner {
     kind: ErrorKind,
     message: String,
     context: Vec<(&'static str, String)>,
+    hint: Option<String>,
+    details: Vec<Arc<dyn Any + Send + Sync>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
     sqlstate: Option<&'static str>,
 }
 
 impl Error {
-    /// An error of the given kind. The message is one sentence without a full stop; it names the way out where there is one.
+    /// An error of the given kind. The message is one sentence without a full stop.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, message: message.into(), context: Vec::new(), source: None, sqlstate: None }))
+        Self(Box::new(Inner {
+            kind,
+            message: message.into(),
+            context: Vec::new(),
+            hint: None,
+            details: Vec::new(),
+            source: None,
+            sqlstate: None,
+        }))
     }
 
     /// A [`ErrorKind::Usage`] error.
@@ -135,6 +148,41 @@ impl Error {
         self
     }
 
+    /// Says what the reader of this error can do about it. A later hint replaces an earlier one: whoever has called knows
+    /// more.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// What [`Error::hint`] said.
+    pub fn get_hint(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
+    /// Attaches a value that a caller decides by. It is not shown, and survives the way through a plan.
+    ///
+    /// ```
+    /// use hardtack_core::Error;
+    ///
+    /// #[derive(Debug, PartialEq)]
+    /// struct Throttled;
+    ///
+    /// let error = Error::unavailable("too many requests").with_detail(Throttled);
+    /// assert_eq!(error.detail::<Throttled>(), Some(&Throttled));
+    /// ```
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Any + Send + Sync) -> Self {
+        self.0.details.push(Arc::new(detail));
+        self
+    }
+
+    /// The value of this type that [`Error::with_detail`] attached.
+    pub fn detail<T: Any>(&self) -> Option<&T> {
+        self.0.details.iter().find_map(|detail| detail.downcast_ref())
+    }
+
     /// Adds the cause.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -169,12 +217,20 @@ impl Error {
         self.0.context.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str())
     }
 
+    /// The context as it is shown: the hint comes last.
+    fn shown_context(&self) -> impl Iterator<Item = (&str, &str)> {
+        let context = self.0.context.iter().map(|(name, value)| (*name, value.as_str()));
+        context.chain(self.0.hint.as_deref().map(|hint| ("way out", hint)))
+    }
+
     /// The error of ours that another one carries among its causes (a source's that came through a plan, a store or a reader),
     /// so that its kind survives the way.
     pub fn carried_by(error: &(dyn StdError + 'static)) -> Option<Self> {
         let own = find::<Self>(error)?;
         let mut copy = Self::new(own.0.kind, own.0.message.clone());
         copy.0.context.clone_from(&own.0.context);
+        copy.0.hint.clone_from(&own.0.hint);
+        copy.0.details.clone_from(&own.0.details);
         copy.0.sqlstate = own.0.sqlstate;
         Some(match own.source() {
             Some(cause) => copy.because(chain_text(cause)),
@@ -189,7 +245,22 @@ impl Error {
 
     /// The error and all its causes in one line, most general first.
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
+        self.with_causes(self.to_string())
+    }
+
+    /// As [`Error::chain`], without the hint and these names of the context: for whoever shows them apart.
+    pub fn chain_without(&self, names: &[&str]) -> String {
+        let context = self.0.context.iter().map(|(name, value)| (*name, value.as_str()));
+        self.with_causes(self.line(context.filter(|(name, _)| !names.contains(name))))
+    }
+
+    /// The sentence and this context.
+    fn line<'a>(&self, context: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+        let pairs: Vec<String> = context.map(|(name, value)| format!("{name}: {value}")).collect();
+        if pairs.is_empty() { self.0.message.clone() } else { format!("{} ({})", self.0.message, pairs.join(", ")) }
+    }
+
+    fn with_causes(&self, mut text: String) -> String {
         let mut cause = self.source();
         while let Some(error) = cause {
             append_cause(&mut text, error);
@@ -201,18 +272,14 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)?;
-        for (i, (name, value)) in self.0.context.iter().enumerate() {
-            write!(f, "{}{name}: {value}", if i == 0 { " (" } else { ", " })?;
-        }
-        if self.0.context.is_empty() { Ok(()) } else { f.write_str(")") }
+        f.write_str(&self.line(self.shown_context()))
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.0.kind.name(), self.0.message)?;
-        for (name, value) in &self.0.context {
+        for (name, value) in self.shown_context() {
             write!(f, "\n  {name}: {value}")?;
         }
         let mut cause = self.source();
@@ -342,7 +409,7 @@ mod tests {
 
     #[test]
     fn our_error_survives_the_way_through_datafusion_and_arrow() {
-        let own = Error::refused("no").with("file", "a.csv").because("bad byte");
+        let own = Error::refused("no").hint("yes").with_detail(7_u8).with("file", "a.csv").because("bad byte");
         let wrapped = DataFusionError::ArrowError(
             Box::new(ArrowError::ExternalError(Box::new(DataFusionError::from(own)))),
             None,
@@ -350,7 +417,8 @@ mod tests {
         .context("while reading");
         let back = Error::from(wrapped);
         assert_eq!(back.kind(), ErrorKind::Refused);
-        assert_eq!(back.chain(), "no (file: a.csv): bad byte");
+        assert_eq!(back.chain(), "no (file: a.csv, way out: yes): bad byte");
+        assert_eq!((back.get_hint(), back.detail::<u8>(), back.detail::<i8>()), (Some("yes"), Some(&7), None));
     }
 
     #[tokio::test]

@@ -50,9 +50,12 @@ pub const TABLE_POINTS: &[&str] = &[
 /// has noted it yet.
 pub const UPLOAD_POINTS: &[&str] = &["stage.upload.begun"];
 
+/// The fault points that `hardtack recover --abandon` passes, in their order, before it discards what the commit had staged.
+pub const ABANDON_POINTS: &[&str] = &["state.abandon.before", "state.abandon.after"];
+
 /// All fault points.
 pub fn all_points() -> impl Iterator<Item = &'static str> {
-    [POINTS, TABLE_POINTS, UPLOAD_POINTS].into_iter().flatten().copied()
+    [POINTS, TABLE_POINTS, UPLOAD_POINTS, ABANDON_POINTS].into_iter().flatten().copied()
 }
 
 /// Passes one of [`all_points`].

@@ -14,6 +14,7 @@ pub mod clock;
 mod context;
 mod error;
 pub mod fault;
+pub mod format;
 pub mod guard;
 mod io;
 pub mod listing;

@@ -91,7 +91,7 @@ impl Unlisted {
 
     /// What is said to somebody who wants all files of the folder.
     fn refused(&self, store: &Url) -> Error {
-        Error::refused(self.why.to_string()).with("file", self.location(store)).with("way out", self.why.way_out())
+        Error::refused(self.why.to_string()).with("file", self.location(store)).hint(self.why.way_out())
     }
 }
 
@@ -346,7 +346,7 @@ mod tests {
             (Ok(files), expected) => assert_eq!(files, expected),
             (Err(error), expected) => {
                 assert_eq!((error.kind(), expected), (ErrorKind::Refused, 0), "{error}");
-                assert!(error.get("file").is_some() && error.get("way out").is_some(), "{error}");
+                assert!(error.get("file").is_some() && error.get_hint().is_some(), "{error}");
             }
         }
     }

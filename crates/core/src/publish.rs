@@ -257,6 +257,11 @@ pub trait Publisher: Debug + Send + Sync {
     async fn verify(&self, _payload: &serde_json::Value) -> Result<()> {
         Ok(())
     }
+    /// What `payload` does, in a few words, for a person who decides whether to give it up.
+    fn describe(&self, payload: &serde_json::Value) -> Option<String> {
+        let _ = payload;
+        None
+    }
     /// Makes visible what `payload` describes. Doing it again must change nothing.
     async fn publish(&self, payload: &serde_json::Value) -> Result<()>;
     /// Removes what was staged. Doing it again must change nothing.
@@ -273,11 +278,17 @@ impl Publishers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.into(), publisher);
     }
 
+    /// What a step of a publisher does, as far as the publisher is registered and says so.
+    pub fn describe(&self, name: &str, payload: &serde_json::Value) -> String {
+        let described = self.get(name).ok().and_then(|publisher| publisher.describe(payload));
+        described.unwrap_or_else(|| format!("a step of the publisher `{name}`"))
+    }
+
     fn get(&self, name: &str) -> Result<Arc<dyn Publisher>> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(name).cloned().ok_or_else(|| {
             Error::usage(format!("no publisher is registered under the name `{name}`"))
-                .with("way out", "run the job itself, whose binary knows its publishers")
+                .hint("run the job itself, whose binary knows its publishers")
         })
     }
 }

@@ -15,8 +15,15 @@ use std::io::ErrorKind as Io;
 
 use crate::{Error, ErrorKind};
 
-/// The message of the error about a full disk of spilled rows, to which those who know the folder add it.
-pub(crate) const SPILL_FULL: &str = "the disk is full that rows are spilled to";
+/// The message of the error about a full disk of spilled rows.
+const SPILL_FULL: &str = "the disk is full that rows are spilled to";
+
+/// The [detail](Error::with_detail) of that error: whoever knows the folder adds it.
+#[derive(Debug)]
+pub(crate) struct SpillFull;
+
+/// The name of a [hint](Error::hint) in [`KNOWN`].
+const HINT: &str = "hint";
 
 /// An error of a plan, its making or its execution.
 pub(crate) fn told(error: DataFusionError) -> Error {
@@ -51,7 +58,7 @@ fn explained(error: &DataFusionError) -> Option<Error> {
         Root::DataFusion(DataFusionError::Execution(text)) => of_text(text, constant)?,
         Root::Arrow(ArrowError::DivideByZero) => Error::refused("a number was divided by zero")
             .sqlstate("22012")
-            .with("way out", "`x / nullif(y, 0)` is null where `y` is zero"),
+            .hint("`x / nullif(y, 0)` is null where `y` is zero"),
         Root::Arrow(
             ArrowError::CastError(text)
             | ArrowError::ParseError(text)
@@ -138,7 +145,7 @@ fn of_schema(error: &SchemaError, candidates: &[String]) -> Error {
                 valid_fields.iter().find(|c| c.name != field.name && c.name.eq_ignore_ascii_case(&field.name));
             let told = match (other_case, nearest(&field.name, valid_fields)) {
                 (Some(column), _) => told(format!("; did you mean `{}`?", shown(column)))
-                    .with("way out", format!("in SQL, names keep their case in quotes: \"{}\"", column.name)),
+                    .hint(format!("in SQL, names keep their case in quotes: \"{}\"", column.name)),
                 (None, Some(column)) => told(format!("; did you mean `{}`?", shown(column))),
                 (None, None) => told(String::new()),
             };
@@ -151,24 +158,22 @@ fn of_schema(error: &SchemaError, candidates: &[String]) -> Error {
             if field.relation.is_some() {
                 return told
                     .with("columns", format!("{}, {name}", shown(field)))
-                    .with("way out", "rename one of them: `as` in SQL, `alias` in a DataFrame");
+                    .hint("rename one of them: `as` in SQL, `alias` in a DataFrame");
             }
             // Columns of frames without a name cannot be told apart.
             let distinct = candidates.iter().enumerate().all(|(i, c)| c != name && !candidates[..i].contains(c));
             match candidates.first() {
-                Some(column) if distinct => told
-                    .with("columns", candidates.join(", "))
-                    .with("way out", format!("say of which table, as in `{column}`")),
-                Some(_) => told.with("way out", "rename one of them first, or name the frames with `alias`"),
-                None => {
-                    told.with("way out", format!("say of which table, as in `t.{name}`, or rename one of them first"))
+                Some(column) if distinct => {
+                    told.with("columns", candidates.join(", ")).hint(format!("say of which table, as in `{column}`"))
                 }
+                Some(_) => told.hint("rename one of them first, or name the frames with `alias`"),
+                None => told.hint(format!("say of which table, as in `t.{name}`, or rename one of them first")),
             }
         }
         SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
             Error::usage(format!("two columns are called `{name}`"))
                 .sqlstate("42701")
-                .with("way out", "rename one of them: `as` in SQL, `rename` or `with_column_renamed` of a DataFrame")
+                .hint("rename one of them: `as` in SQL, `rename` or `with_column_renamed` of a DataFrame")
         }
     }
 }
@@ -208,7 +213,10 @@ fn sentence(text: &str) -> String {
 }
 
 fn spill_full() -> Error {
-    Error::unexpected(SPILL_FULL).sqlstate("53100").with("way out", "`--spill-dir` names a folder with more room")
+    Error::unexpected(SPILL_FULL)
+        .with_detail(SpillFull)
+        .sqlstate("53100")
+        .hint("`--spill-dir` names a folder with more room")
 }
 
 // --- what has a text only ------------------------------------------------------------------------------------------
@@ -220,8 +228,8 @@ enum Fault {
     Query,
     /// The data's; the query's, if the value stands in the query.
     Data,
-    /// There is too little of something.
-    Resources,
+    /// There is too little room for rows that are spilled.
+    SpillDisk,
 }
 
 /// A text of DataFusion or Arrow with holes (`{}`), and what it means; `{0}` is what was in the first hole.
@@ -251,8 +259,8 @@ const fn data(
     Known { text, fault: Fault::Data, sqlstate, says, with }
 }
 
-const TRY_CAST: (&str, &str) = ("way out", "`try_cast` gives null where a value does not fit");
-const MICROSECONDS: (&str, &str) = ("way out", "`cast(x as timestamp)` counts microseconds and holds 9999-12-31");
+const TRY_CAST: (&str, &str) = (HINT, "`try_cast` gives null where a value does not fit");
+const MICROSECONDS: (&str, &str) = (HINT, "`cast(x as timestamp)` counts microseconds and holds 9999-12-31");
 
 /// The first that fits is taken.
 const KNOWN: &[Known] = &[
@@ -266,16 +274,13 @@ const KNOWN: &[Known] = &[
         "42P01",
         "table '{}' not found",
         "there is no table `{0}`",
-        &[(
-            "way out",
-            "a table of the catalog is named with its database, as in `lake.books`; `show tables` lists them",
-        )],
+        &[(HINT, "a table of the catalog is named with its database, as in `lake.books`; `show tables` lists them")],
     ),
     query(
         "42883",
         "Internal error: Function '{}' failed to match any signature{}argument types '{}'. You might{}",
         "`{0}` does not take such arguments",
-        &[("call", "{2}"), ("way out", "`cast(x as type)` makes the type that the function takes")],
+        &[("call", "{2}"), (HINT, "`cast(x as type)` makes the type that the function takes")],
     ),
     query(
         "42883",
@@ -287,25 +292,25 @@ const KNOWN: &[Known] = &[
         "42883",
         "Function '{}' expects {} but received {} No function matches the given name and argument types '{}'. You might{}",
         "`{0}` does not take such arguments",
-        &[("call", "{3}"), ("way out", "`cast(x as type)` makes the type that the function takes")],
+        &[("call", "{3}"), (HINT, "`cast(x as type)` makes the type that the function takes")],
     ),
     query(
         "42883",
         "{} No function matches the given name and argument types '{}'. You might{}",
         "{0}",
-        &[("call", "{1}"), ("way out", "`cast(x as type)` makes the type that the function takes")],
+        &[("call", "{1}"), (HINT, "`cast(x as type)` makes the type that the function takes")],
     ),
     query(
         "42804",
         "Cannot coerce arithmetic expression {} to valid types",
         "these types cannot be computed with",
-        &[("types", "{0}"), ("way out", "cast one side to the type of the other")],
+        &[("types", "{0}"), (HINT, "cast one side to the type of the other")],
     ),
     query(
         "42804",
         "Cannot infer common argument type for {} operation {}",
         "{0} needs types that go together",
-        &[("types", "{1}"), ("way out", "cast one side to the type of the other")],
+        &[("types", "{1}"), (HINT, "cast one side to the type of the other")],
     ),
     query(
         "42804",
@@ -317,13 +322,13 @@ const KNOWN: &[Known] = &[
         "42804",
         "There isn't a common type to coerce {} and {} in {} expression",
         "{2} needs types that go together",
-        &[("types", "{0}, {1}"), ("way out", "cast one side to the type of the other")],
+        &[("types", "{0}, {1}"), (HINT, "cast one side to the type of the other")],
     ),
     query(
         "42803",
         "Column in {} must be in GROUP BY or an aggregate function: While expanding wildcard, column \"{}\" must{}",
         "`{1}` is neither grouped by nor aggregated",
-        &[("way out", "add it to `group by`, or take one of its values, as in `min({1})`")],
+        &[(HINT, "add it to `group by`, or take one of its values, as in `min({1})`")],
     ),
     query(
         "42803",
@@ -347,7 +352,7 @@ const KNOWN: &[Known] = &[
         "42701",
         "Projections require unique expression names but the expression \"{}\" at position {} and \"{}\" at position {}",
         "two columns have the same name",
-        &[("columns", "{0}, {2}"), ("way out", "give one of them another name with `as`")],
+        &[("columns", "{0}, {2}"), (HINT, "give one of them another name with `as`")],
     ),
     query(
         "42601",
@@ -382,13 +387,13 @@ const KNOWN: &[Known] = &[
         "22007",
         "Invalid input syntax for type interval: \"{}\"",
         "`{0}` is no interval",
-        &[("way out", "a number and a unit, as in `interval '1 day'`")],
+        &[(HINT, "a number and a unit, as in `interval '1 day'`")],
     ),
     query(
         "22023",
         "could not find config namespace for key \"{}\"",
         "there is no setting `{0}`",
-        &[("way out", "`show all` lists them")],
+        &[(HINT, "`show all` lists them")],
     ),
     data(
         "22P02",
@@ -426,17 +431,14 @@ const KNOWN: &[Known] = &[
         "a text is no date or timestamp",
         &[
             ("value", "{0}"),
-            (
-                "way out",
-                "give its pattern, as in `to_timestamp(x, 'dd/MM/yyyy')`; `try_cast` gives null where it is none",
-            ),
+            (HINT, "give its pattern, as in `to_timestamp(x, 'dd/MM/yyyy')`; `try_cast` gives null where it is none"),
         ],
     ),
     data(
         "22007",
         "Unable to cast to Date32 for converting from i64 to i32 failed",
         "a text is no date",
-        &[("way out", "give its pattern, as in `to_date(x, 'dd/MM/yyyy')`; `try_cast` gives null where it is none")],
+        &[(HINT, "give its pattern, as in `to_date(x, 'dd/MM/yyyy')`; `try_cast` gives null where it is none")],
     ),
     data(
         "22008",
@@ -464,17 +466,17 @@ const KNOWN: &[Known] = &[
         &[
             ("computed", "{0}"),
             (
-                "way out",
+                HINT,
                 "cast to a wider type first, as in `cast(x as decimal(38, 0))`; keep moments in microseconds, by `cast(x as timestamp)`, or by `arrow_cast(x, 'Timestamp(Microsecond, Some(\"UTC\"))')` in place of `at time zone`",
             ),
         ],
     ),
     Known {
         text: "The used disk space during the spilling process has exceeded the allowable limit of {}. Try increasing {}",
-        fault: Fault::Resources,
+        fault: Fault::SpillDisk,
         sqlstate: "53100",
         says: SPILL_FULL,
-        with: &[("limit", "{0}"), ("way out", "`set datafusion.runtime.max_temp_directory_size = '500G'`")],
+        with: &[("limit", "{0}"), (HINT, "`set datafusion.runtime.max_temp_directory_size = '500G'`")],
     },
 ];
 
@@ -491,14 +493,18 @@ impl Known {
             Fault::Query => ErrorKind::Usage,
             Fault::Data if in_query => ErrorKind::Usage,
             Fault::Data => ErrorKind::Refused,
-            Fault::Resources => ErrorKind::Unexpected,
+            Fault::SpillDisk => ErrorKind::Unexpected,
         };
         let told = Error::new(kind, fill(self.says, &holes)).sqlstate(self.sqlstate);
+        let told = if self.fault == Fault::SpillDisk { told.with_detail(SpillFull) } else { told };
         let value = |name: &str, value| match name {
             "type" | "types" | "call" => in_words(&fill(value, &holes)),
             _ => fill(value, &holes),
         };
-        Some(self.with.iter().fold(told, |told, (name, text)| told.with(name, value(name, text))))
+        Some(self.with.iter().fold(told, |told, (name, text)| match *name {
+            HINT => told.hint(value(name, text)),
+            name => told.with(name, value(name, text)),
+        }))
     }
 }
 

@@ -78,7 +78,7 @@ impl Stores {
         let scheme = root.scheme();
         let factory = self.factories.get(scheme).ok_or_else(|| {
             Error::usage(format!("this binary was built without support for `{scheme}:` locations"))
-                .with("way out", "enable the feature `aws` of the hardtack crate")
+                .hint("enable the feature `aws` of the hardtack crate")
         })?;
         let store = factory.open(root)?;
         open.insert(root.clone(), store.clone());

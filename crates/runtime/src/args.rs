@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
+use bytesize::ByteSize;
+use chrono::TimeDelta;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Command, FromArgMatches, ValueEnum};
 use hardtack_catalog::CatalogChoice;
@@ -123,7 +125,7 @@ pub fn parse_threads(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Reads a size such as `2GiB`, as `--memory-limit` takes it: a clap value parser.
+/// Reads an amount of memory such as `2GiB`, as `--memory-limit` takes it: a clap value parser.
 ///
 /// # Errors
 /// A sentence that says what is wanted.
@@ -133,36 +135,38 @@ pub fn parse_bytes(text: &str) -> Result<usize, String> {
     enough.ok_or_else(|| "wanted is a size such as `2GiB`, `500MB` or `1000000`, 32MiB at least".to_owned())
 }
 
-/// A size in bytes as people write it, or none if the text is no size (or one of an exbibyte and more). Units know no case;
-/// `k`, `M`, `G` and `T` are powers of 1000, with `iB` of 1024.
+/// Reads the size of a file such as `512MiB`: a clap value parser.
+///
+/// # Errors
+/// A sentence that says what is wanted.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let size = size(text).filter(|bytes| *bytes > 0);
+    size.ok_or_else(|| "wanted is a size such as `512MiB`, `100MB` or `1000000`".to_owned())
+}
+
+/// A size in bytes as people write it; none if the text is no size, or one of an exbibyte and more. Units know no case; `k`,
+/// `M`, `G` and `T` are powers of 1000, with `iB` of 1024.
+fn size(text: &str) -> Option<u64> {
+    text.parse().ok().map(|ByteSize(bytes)| bytes).filter(|bytes| *bytes < 1 << 60)
+}
+
+/// Reads a time such as `90m`, as `--grace` takes it: a clap value parser. A number without a unit is refused, because
+/// nobody can know which was meant; `0` needs none.
 ///
 /// ```
-/// use hardtack_runtime::size;
+/// use chrono::TimeDelta;
+/// use hardtack_runtime::parse_duration;
 ///
-/// assert_eq!(size("1.5 KiB"), Some(1536));
-/// assert_eq!(size("500mb"), Some(500_000_000));
-/// assert_eq!(size("1000000"), Some(1_000_000));
-/// assert_eq!(size("a lot"), None);
+/// assert_eq!(parse_duration("90m"), Ok(TimeDelta::minutes(90)));
+/// assert_eq!(parse_duration("1h 30m"), Ok(TimeDelta::minutes(90)));
+/// assert!(parse_duration("90").is_err());
 /// ```
-pub fn size(text: &str) -> Option<u64> {
-    let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let number: f64 = number.parse().ok()?;
-    let factor: f64 = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1.0,
-        "k" | "kb" => 1e3,
-        "m" | "mb" => 1e6,
-        "g" | "gb" => 1e9,
-        "t" | "tb" => 1e12,
-        "kib" => 1024.0,
-        "mib" => 1024f64.powi(2),
-        "gib" => 1024f64.powi(3),
-        "tib" => 1024f64.powi(4),
-        _ => return None,
-    };
-    let bytes = number * factor;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked right here")]
-    (0.0..2f64.powi(60)).contains(&bytes).then_some(bytes as u64)
+///
+/// # Errors
+/// A sentence that says what is wanted.
+pub fn parse_duration(text: &str) -> Result<TimeDelta, String> {
+    let duration = humantime::parse_duration(text).ok().and_then(|duration| TimeDelta::from_std(duration).ok());
+    duration.ok_or_else(|| "wanted is a time such as `90m`, `1h 30m`, `30d` or `0s`".to_owned())
 }
 
 /// Parses a job's command line: its own arguments and the [`RuntimeArgs`].
@@ -292,8 +296,31 @@ mod tests {
     #[case("2 parsecs", None)]
     #[case("-1GB", None)]
     #[case("99999999999TB", None)]
+    #[case("64MiB", Some(64 << 20))]
+    #[case("64 m", Some(64_000_000))]
+    #[case("0.5gb", Some(500_000_000))]
+    #[case("1TiB", Some(1 << 40))]
+    #[case("33554432b", Some(32 << 20))]
+    #[case("", None)]
+    #[case("GB", None)]
     fn sizes(#[case] text: &str, #[case] wanted: Option<usize>) {
         assert_eq!(parse_bytes(text).ok(), wanted);
+    }
+
+    #[rstest]
+    #[case("90m", 5400)]
+    #[case("1h", 3600)]
+    #[case("1h30m", 5400)]
+    #[case("30d", 2_592_000)]
+    #[case("2w", 1_209_600)]
+    #[case("0s", 0)]
+    fn times(#[case] text: &str, #[case] seconds: i64) {
+        assert_eq!(parse_duration(text), Ok(TimeDelta::seconds(seconds)));
+    }
+
+    #[rstest]
+    fn a_time_has_a_unit_and_an_end(#[values("", "1", "h", "-1h", "1 parsec", "9999999999999999d", "ä")] text: &str) {
+        assert_eq!(parse_duration(text).unwrap_err(), "wanted is a time such as `90m`, `1h 30m`, `30d` or `0s`");
     }
 
     /// A job's own arguments.

@@ -5,11 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use hardtack_catalog::CatalogOf;
+use hardtack_core::format::NewerFormat;
 use hardtack_core::publish::{DiscardAction, Places, PublishAction, discard};
 use hardtack_core::{Error, JobContext, Location, Result, RunId};
 use hardtack_state::{
-    AFTERLIFE, BrokenObject, CommitRecord, Finished, Ledger, ObjectKind, RunRecord, RunStatus, StateStore,
-    broken_objects,
+    AFTERLIFE, BrokenObject, CommitRecord, End, Finished, Ledger, ObjectKind, RunRecord, RunStatus, Settlement,
+    StateStore, broken_objects,
 };
 use hardtack_tables::{Table, TableProblemKind, VacuumOptions, check_tables, vacuum};
 use object_store::ObjectStoreExt;
@@ -113,8 +114,8 @@ impl Fsck<'_> {
     }
 
     fn by_hand(&mut self, of: Option<String>, place: impl fmt::Display, error: &Error, way_out: &str) {
-        let way_out = error.get("way out").unwrap_or(way_out).to_owned();
-        let (place, what, remedy) = (place.to_string(), said(error), Remedy::ByHand(way_out));
+        let way_out = error.get_hint().unwrap_or(way_out).to_owned();
+        let (place, what, remedy) = (place.to_string(), error.chain_without(&["object"]), Remedy::ByHand(way_out));
         self.findings.push(Finding { kind: FindingKind::Damaged, of, place, what, remedy });
     }
 
@@ -133,6 +134,8 @@ impl Fsck<'_> {
             self.ledgers.iter().find(|l| Some(l.job()) == job.as_deref() && Some(l.scope()) == scope.as_deref());
         let (ledger, of) = (ledger.cloned(), named(job.as_deref(), scope.as_deref()));
         match (kind, ledger) {
+            // Whoever has written it knows what it says: it is not damaged, and nothing of it is repaired.
+            _ if error.detail::<NewerFormat>().is_some() => self.by_hand(of, key, &error, "upgrade hardtack"),
             (ObjectKind::Head, Some(ledger)) => {
                 self.found(FindingKind::Damaged, of, key, "the head does not parse; the records say what it was");
                 if self.repair {
@@ -164,6 +167,12 @@ impl Fsck<'_> {
                 self.by_hand(of, key, &error, "remove the object if the run has ended; only what it counted is lost");
             }
             (ObjectKind::Foreign, _) => self.by_hand(of, key, &error, "remove it"),
+            (ObjectKind::Commit(sequence), Some(ledger)) => {
+                // Whatever it said, it is given up.
+                if !matches!(ledger.abandonment(sequence).await, Ok(Some(_))) {
+                    self.by_hand(of, key, &ledger.blocked_by(sequence, error), "restore it");
+                }
+            }
             _ => self.by_hand(of, key, &error, "restore it as it was written, from a copy of the state location"),
         }
         Ok(())
@@ -189,18 +198,21 @@ impl Fsck<'_> {
                     self.found(FindingKind::LeftBehind, of.clone(), place, "it is not published to its end");
                 }
                 Ok(()) => {}
-                Err(_) if ledger.is_published(commit.sequence).await? => {}
+                Err(_) if ledger.is_settled(commit.sequence).await? => {}
                 Err(e) => {
                     is_whole = false;
-                    self.by_hand(of.clone(), place, &e, "find out what has happened to it");
+                    let way_out =
+                        format!("find out what has happened to it; or {}", ledger.abandon_command(commit.sequence));
+                    self.by_hand(of.clone(), place, &e, &way_out);
                 }
             }
         }
         for finished in ledger.finished().await? {
             if finished.damaged.is_empty() && (finished.is_new() || finished.has_ended(self.ctx.now())) {
-                let what = match finished.commit {
-                    Some(_) => "it is published, and still on record",
-                    None => "it can never commit, and what it staged has not been discarded",
+                let what = match finished.end {
+                    End::Published(_) => "it is published, and still on record",
+                    End::Abandoned(_) => "its commit was abandoned, and what it staged has not been discarded",
+                    End::Lost => "it can never commit, and what it staged has not been discarded",
                 };
                 self.found(FindingKind::LeftBehind, of.clone(), format!("run {}", finished.run), what);
             }
@@ -219,7 +231,8 @@ impl Fsck<'_> {
     /// The files of the newest commit, as far as they are this run's by their names: nobody changes those.
     async fn published_files(&mut self, ledger: &Ledger, of: Option<&str>) -> Result<()> {
         let Ok(Some(commit)) = ledger.get(ledger.newest().await?).await else { return Ok(()) };
-        if !ledger.is_published(commit.sequence).await? {
+        // Of one that was abandoned, or is damaged, nothing has to be there.
+        if !matches!(ledger.settlement(commit.sequence).await, Ok(Some(Settlement::Published { .. }))) {
             return Ok(());
         }
         for action in commit.actions() {
@@ -278,8 +291,8 @@ impl Fsck<'_> {
     }
 
     async fn close(&self, ledger: &Ledger, mut record: RunRecord) -> Result<()> {
-        let commit = ledger.commits().await?.into_iter().find(|commit| commit.run.id == record.run.id);
-        settle(&mut record, commit.as_ref());
+        let end = ledger.end_of_run(&record.run.id).await?.unwrap_or(End::Lost);
+        settle(&mut record, &end);
         record.finished_at = Some(self.ctx.now());
         ledger.put_run(&record).await
     }
@@ -455,15 +468,4 @@ fn named(job: Option<&str>, scope: Option<&str>) -> Option<String> {
 /// The last segment of a location.
 fn name(location: &Location) -> &str {
     location.as_str().rsplit('/').next().unwrap_or_default()
-}
-
-/// An error in one line, without the way out and the object, which are told by themselves.
-fn said(error: &Error) -> String {
-    let chain = error.chain();
-    let known: BTreeMap<&str, &str> =
-        ["way out", "object"].into_iter().filter_map(|name| Some((name, error.get(name)?))).collect();
-    known.into_iter().fold(chain, |text, (name, value)| {
-        let pair = format!("{name}: {value}");
-        text.replace(&format!(", {pair}"), "").replace(&format!("{pair}, "), "").replace(&format!(" ({pair})"), "")
-    })
 }

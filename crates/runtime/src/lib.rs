@@ -12,6 +12,7 @@
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+mod abandon;
 mod args;
 mod dry_run;
 mod environment;
@@ -26,8 +27,10 @@ mod s3;
 mod show;
 mod summary;
 
+pub use abandon::{Unpublished, abandon};
 pub use args::{
-    LogFormat, RuntimeArgs, UsageError, parse, parse_bytes, parse_threads, size, usage_without_credentials,
+    LogFormat, RuntimeArgs, UsageError, parse, parse_bytes, parse_duration, parse_size, parse_threads,
+    usage_without_credentials,
 };
 pub use environment::{open_context, open_state};
 pub use fsck::{Finding, FindingKind, Remedy, fsck};

@@ -17,7 +17,9 @@ use hardtack_core::{
     Context, Error, ErrorKind, JobContext, Journal, Location, PublishAction, Result, Run, RunId, StagedSink, StagingIo,
     fault,
 };
-use hardtack_state::{Attempt, AttemptRecord, Begun, CommitRecord, ErrorRecord, Ledger, RunRecord, RunStatus};
+use hardtack_state::{
+    Abandonment, Attempt, AttemptRecord, Begun, CommitRecord, ErrorRecord, Ledger, RunRecord, RunStatus,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::{RuntimeArgs, parse};
@@ -242,15 +244,19 @@ impl Running {
     async fn publish(self, commit: CommitRecord) -> Result<Outcome> {
         self.bar.publishing(commit.actions().len());
         let options = RecoverOptions::default();
-        let published = roll_forward(&self.ctx, &self.ledger, &commit, options, &|_| self.bar.published()).await;
+        let settled = roll_forward(&self.ctx, &self.ledger, &commit, options, &|_| self.bar.published()).await;
+        let published = settled.and_then(|settlement| settlement.published(commit.sequence));
         self.bar.finish();
         let mut record = self.measured();
         record.commit = Some(commit.sequence);
         if let Err(error) = published {
-            let error = Error::new(error.kind(), "the run has committed, but not everything could be published")
-                .with("commit", commit.sequence)
-                .with("way out", "the next run, or `hardtack recover`, goes on from here")
-                .because(error);
+            let error = match error.detail::<Abandonment>() {
+                Some(_) => error,
+                None => Error::new(error.kind(), "the run has committed, but not everything could be published")
+                    .with("commit", commit.sequence)
+                    .hint("the next run, or `hardtack recover`, goes on from here")
+                    .because(error),
+            };
             return Err(end_failed(&self.ledger, &mut record, error).await);
         }
         record.status = RunStatus::Succeeded;
@@ -363,7 +369,7 @@ async fn decide(ledger: &Ledger, commit: &CommitRecord) -> Decision {
         Ok(Some(taken)) if taken.run.id == commit.run.id => Decision::Committed,
         _ => Decision::Unknown(
             Error::new(error.kind(), "the state location did not say whether the run has committed")
-                .with("way out", "run the job again: it publishes this run if it has, and starts afresh if it has not")
+                .hint("run the job again: it publishes this run if it has, and starts afresh if it has not")
                 .because(error),
         ),
     }
@@ -396,7 +402,7 @@ fn commit_record(ctx: &JobContext, attempt: &Attempt, staged: &[StagedSink]) -> 
             if other != sink.name {
                 return Err(Error::usage(format!("the sinks `{other}` and `{}` {what} the same file", sink.name))
                     .with("file", location)
-                    .with("way out", "give each sink a place of its own"));
+                    .hint("give each sink a place of its own"));
             }
         }
     }
@@ -428,10 +434,7 @@ fn places(ctx: &JobContext, staged: &[StagedSink]) -> Result<Vec<Location>> {
         for action in &sink.staged.publish {
             places.check(action).map_err(|e| {
                 Error::usage(format!("the sink `{}` touches a file outside of the places that it declared", sink.name))
-                    .with(
-                        "way out",
-                        "say with `Sink::location` where it writes, or stage below the `root` of a `stage_file`",
-                    )
+                    .hint("say with `Sink::location` where it writes, or stage below the `root` of a `stage_file`")
                     .because(e)
             })?;
         }
@@ -443,6 +446,7 @@ async fn end_failed(ledger: &Ledger, record: &mut RunRecord, error: Error) -> Er
     record.status = match error.kind() {
         ErrorKind::Stopped => RunStatus::Stopped,
         ErrorKind::Conflict => RunStatus::Superseded,
+        _ if error.detail::<Abandonment>().is_some() => RunStatus::Abandoned,
         _ => RunStatus::Failed,
     };
     record.finished_at = Some(chrono::Utc::now());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hardtack_core::publish::{self, Check, DiscardAction, Phase, Places, PublishAction};
 use hardtack_core::{Error, ErrorKind, JobContext, Result, RunId, fault};
-use hardtack_state::{AFTERLIFE, CommitRecord, Finished, Ledger, RunRecord, RunStatus};
+use hardtack_state::{AFTERLIFE, CommitRecord, End, ErrorRecord, Finished, Ledger, RunRecord, RunStatus, Settlement};
 
 /// What a recovery did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,10 +36,15 @@ pub async fn recover(ctx: &JobContext, ledger: &Ledger, options: RecoverOptions)
     }
     for commit in ledger.pending().await? {
         let named = |e: Error| e.with("commit", commit.sequence).with("of run", &commit.run.id);
-        roll_forward(ctx, ledger, &commit, options, &|_| {}).await.map_err(named)?;
+        match roll_forward(ctx, ledger, &commit, options, &|_| {}).await.map_err(named)? {
+            Settlement::Published { .. } => {}
+            // Just now; what it has staged is swept below.
+            Settlement::Abandoned(_) => continue,
+        }
         tracing::info!(run = %commit.run.id, commit = commit.sequence, "rolled forward");
-        recovered.published.push(commit.run.id.clone());
-        amend_record(ctx, ledger, &commit.run.id, |record| settle(record, Some(&commit))).await;
+        let run = commit.run.id.clone();
+        amend_record(ctx, ledger, &run, |record| settle(record, &End::Published(commit))).await;
+        recovered.published.push(run);
     }
     recovered.discarded = sweep(ctx, ledger).await?;
     Ok(recovered)
@@ -71,7 +76,7 @@ pub(crate) async fn sweep(ctx: &JobContext, ledger: &Ledger) -> Result<Vec<RunId
     for finished in ledger.finished().await? {
         let run = &finished.run;
         match sweep_one(ctx, ledger, &finished).await {
-            Ok(()) if finished.commit.is_none() && finished.is_new() => {
+            Ok(()) if finished.end == End::Lost && finished.is_new() => {
                 tracing::info!(%run, "discarded what it had staged");
                 discarded.push(run.clone());
             }
@@ -90,8 +95,9 @@ async fn sweep_one(ctx: &JobContext, ledger: &Ledger, finished: &Finished) -> Re
         tracing::warn!(%run, entry, "an entry of its journal does not parse; `hardtack fsck` finds what it has left");
     }
     amend_record(ctx, ledger, run, |record| {
-        if record.status == RunStatus::Running {
-            settle(record, finished.commit.as_ref());
+        // A run that failed to publish says so; that it was abandoned came later.
+        if record.status == RunStatus::Running || matches!(finished.end, End::Abandoned(_)) {
+            settle(record, &finished.end);
         }
     })
     .await;
@@ -113,16 +119,22 @@ async fn forget(ledger: &Ledger, run: &RunId) -> Result<()> {
     }
 }
 
-/// Completes the record of a run that could not do so itself: it was published, or can never commit.
-pub(crate) fn settle(record: &mut RunRecord, commit: Option<&CommitRecord>) {
-    let Some(commit) = commit else {
-        record.status = RunStatus::Killed;
-        return;
-    };
-    record.status = RunStatus::Succeeded;
-    record.commit = Some(commit.sequence);
-    record.error = None;
-    record.bookmarks_to.clone_from(&commit.bookmarks);
+/// Completes the record of a run that could not do so itself.
+pub(crate) fn settle(record: &mut RunRecord, end: &End) {
+    match end {
+        End::Lost => record.status = RunStatus::Killed,
+        End::Published(commit) => {
+            record.status = RunStatus::Succeeded;
+            record.commit = Some(commit.sequence);
+            record.error = None;
+            record.bookmarks_to.clone_from(&commit.bookmarks);
+        }
+        End::Abandoned(abandonment) => {
+            record.status = RunStatus::Abandoned;
+            // Why it could not be published is worth more than that it was abandoned.
+            record.error.get_or_insert_with(|| ErrorRecord::from(&abandonment.error()));
+        }
+    }
 }
 
 /// Removes what killed runs have left half written at the state location, unless one that was paused may still be writing.
@@ -158,22 +170,21 @@ async fn discard(ctx: &JobContext, ledger: &Ledger, leftovers: Vec<DiscardAction
     match found.first() {
         Some(DiscardAction::Upload { location, .. }) => {
             let why = "an upload that nobody knows may be that of another run of the job, which goes on or was killed";
-            Err(Error::unavailable(why)
-                .with("location", location)
-                .with("way out", "run the job again when that one has ended"))
+            Err(Error::unavailable(why).with("location", location).hint("run the job again when that one has ended"))
         }
         _ => Ok(()),
     }
 }
 
-/// Executes the actions of a commit and marks it published. Before anything is published, all of it is checked.
+/// Executes the actions of a commit and marks it published. Before anything is published, all of it is checked. Returns how
+/// the commit is settled: somebody may have abandoned it meanwhile.
 pub(crate) async fn roll_forward(
     ctx: &JobContext,
     ledger: &Ledger,
     commit: &CommitRecord,
     options: RecoverOptions,
     progress: &(dyn Fn(&PublishAction) + Send + Sync),
-) -> Result<()> {
+) -> Result<Settlement> {
     check_places(commit)?;
     let outcome = async {
         if options.skip_missing {
@@ -184,8 +195,8 @@ pub(crate) async fn roll_forward(
     };
     if let Err(error) = outcome.await {
         // Another process may be rolling forward the same commit; a later commit may even have superseded it since. Once
-        // it is marked published, what cannot be found any more was there.
-        return if ledger.is_published(commit.sequence).await? { Ok(()) } else { Err(error) };
+        // it is settled, what cannot be found any more was there, or is not wanted.
+        return ledger.settlement(commit.sequence).await?.ok_or(error);
     }
     ledger.mark_published(commit.sequence, &ctx.run().id).await
 }
@@ -201,7 +212,7 @@ pub(crate) fn check_places(commit: &CommitRecord) -> Result<()> {
                 Error::unexpected("a commit record asks for something that its run cannot have committed")
                     .with("job", &commit.run.job)
                     .with("sink", sink)
-                    .with("way out", "find out who has changed the record; nothing of it is executed")
+                    .hint("find out who has changed the record; nothing of it is executed")
                     .because(e)
             })?;
         }

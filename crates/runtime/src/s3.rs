@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use backon::{ExponentialBuilder, Retryable};
 use futures::TryStreamExt;
 use hardtack_core::location::without_credentials;
 use hardtack_core::staging::{MultipartStaging, UploadList};
@@ -159,9 +160,6 @@ impl UploadList for OpenUploads {
     }
 }
 
-/// How long to wait, in milliseconds, before something is asked for again.
-const PAUSES_MS: [u64; 4] = [100, 400, 1600, 6400];
-
 impl OpenUploads {
     /// What comes after a key and an upload of it.
     async fn page(&self, prefix: &str, (key, upload): &(String, String)) -> Result<Option<Page>> {
@@ -174,14 +172,13 @@ impl OpenUploads {
 
     /// The answer, sooner or later; nothing where asking is not allowed, or not known.
     async fn ask<T: DeserializeOwned>(&self, path: &Path, query: &[(&str, &str)]) -> Result<Option<T>> {
-        for pause in PAUSES_MS {
-            match self.try_ask(path, query).await {
-                Err(e) => tracing::debug!("asking again in {pause} ms: {}", e.chain()),
-                answer => return answer,
-            }
-            tokio::time::sleep(Duration::from_millis(pause)).await;
-        }
-        self.try_ask(path, query).await
+        let again = ExponentialBuilder::new()
+            .with_min_delay(Duration::from_millis(100))
+            .with_factor(4.0)
+            .with_max_times(4)
+            .with_jitter();
+        let ask = || self.try_ask(path, query);
+        ask.retry(again).notify(|e, pause| tracing::debug!("asking again in {pause:?}: {}", e.chain())).await
     }
 
     async fn try_ask<T: DeserializeOwned>(&self, path: &Path, query: &[(&str, &str)]) -> Result<Option<T>> {

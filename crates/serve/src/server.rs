@@ -145,8 +145,7 @@ impl Server {
             };
             if let Some(missing) = missing {
                 let why = format!("other machines can reach this address, so {missing} needed");
-                return Err(Error::usage(why).with("address", address).with(
-                    "way out",
+                return Err(Error::usage(why).with("address", address).hint(
                     "--password-file or HARDTACK_SERVE_PASSWORD, --tls-cert and --tls-key; or listen on 127.0.0.1",
                 ));
             }

@@ -437,7 +437,7 @@ impl Compacter {
         let Some(gone) = superseded.iter().find(|meta| now.get(&meta.location) != Some(meta)) else { return Ok(()) };
         let error = Error::conflict("a file was replaced or deleted while it was compacted; nothing was published")
             .with("file", Location::of(&self.store.url, &gone.location))
-            .with("way out", "compact when nothing else replaces files there, or under the same job and scope");
+            .hint("compact when nothing else replaces files there, or under the same job and scope");
         Err(match failure {
             Some(failure) => error.because(failure.chain()),
             None => error,

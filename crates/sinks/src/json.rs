@@ -37,7 +37,7 @@ pub fn json_lines(rows: &RecordBatch) -> Result<Vec<u8>> {
     let mut writer = builder.build::<_, LineDelimited>(&mut text);
     let written = writer.write(rows).and_then(|()| writer.finish());
     written.map_err(|e| {
-        Error::usage("these rows cannot be JSON").with("way out", "cast the columns that cannot to a string").because(e)
+        Error::usage("these rows cannot be JSON").hint("cast the columns that cannot to a string").because(e)
     })?;
     drop(writer);
     Ok(text)
@@ -83,7 +83,7 @@ fn check(column: &str, values: &ArrayRef) -> Result<()> {
                 .with("column", column)
                 .with("value", end)
                 .with("type", values.data_type())
-                .with("way out", "write the number that is stored, as in `cast(x as bigint)`"));
+                .hint("write the number that is stored, as in `cast(x as bigint)`"));
         }
     }
     Ok(())

@@ -62,7 +62,7 @@ impl Partitioner {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => "add it to the rows, and to the sink's schema if it declares one".to_owned(),
                 };
-                return Err(Error::usage(why).with("way out", way_out));
+                return Err(Error::usage(why).hint(way_out));
             };
             let data_type = schema.field(index).data_type();
             let ambiguous = matches!(data_type, DataType::Timestamp(_, Some(zone)) if !names_moments(zone));

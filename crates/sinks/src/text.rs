@@ -124,7 +124,7 @@ impl Sink for CsvFile {
         if let Some(nested) = rows.schema().fields().iter().find(|f| f.data_type().is_nested()) {
             return Err(Error::usage(format!("a CSV file cannot hold the column `{}`", nested.name()))
                 .with("type", nested.data_type())
-                .with("way out", "flatten it, or write JSON lines or Parquet"));
+                .hint("flatten it, or write JSON lines or Parquet"));
         }
         Ok(rows)
     }

@@ -38,7 +38,7 @@ pub(crate) fn convert_column(array: &ArrayRef, field: &Field) -> Result<ArrayRef
     let wanted = Field::new(field.name(), field.data_type().clone(), true);
     convert_array(Policy::Read, array, &wanted).map_err(|error| {
         let finer = error.kind() == ErrorKind::Refused && has_nanoseconds(array.data_type());
-        if finer && !has_nanoseconds(field.data_type()) { error.with("way out", NANOSECONDS) } else { error }
+        if finer && !has_nanoseconds(field.data_type()) { error.hint(NANOSECONDS) } else { error }
     })
 }
 

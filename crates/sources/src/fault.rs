@@ -18,12 +18,18 @@ pub(crate) struct Fault {
     /// The value as written in the file.
     pub(crate) value: Option<String>,
     /// A hint.
-    pub(crate) way_out: Option<String>,
+    pub(crate) hint: Option<String>,
+    /// Whether another dialect, in which a backslash escapes quotes, may help.
+    pub(crate) may_be_escaped: bool,
 }
+
+/// The [detail](hardtack_core::Error::with_detail) of an error in CSV that another reading of quotes may mend.
+#[derive(Debug)]
+pub(crate) struct MayBeEscaped;
 
 impl Fault {
     pub(crate) fn new(offset: usize, message: impl Into<String>) -> Self {
-        Self { message: message.into(), offset, column: None, value: None, way_out: None }
+        Self { message: message.into(), offset, column: None, value: None, hint: None, may_be_escaped: false }
     }
 
     /// A text that is not a value of the column's type.
@@ -61,8 +67,13 @@ impl Fault {
         self
     }
 
-    pub(crate) fn way_out(mut self, what: impl Into<String>) -> Self {
-        self.way_out = Some(what.into());
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub(crate) fn may_be_escaped(mut self) -> Self {
+        self.may_be_escaped = true;
         self
     }
 }

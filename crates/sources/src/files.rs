@@ -429,7 +429,7 @@ impl<F: Format> Files<F> {
                 return Err(Error::refused(hidden.to_string())
                     .with("file", hidden.file)
                     .with("column", hidden.column)
-                    .with("way out", way_out));
+                    .hint(way_out));
             }
         }
         Ok(())

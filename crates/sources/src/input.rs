@@ -13,7 +13,7 @@ use tokio_util::io::StreamReader;
 
 use crate::ahead::{Ahead, Input};
 use crate::compression::{Compression, HEAD_BYTES};
-use crate::fault::Fault;
+use crate::fault::{Fault, MayBeEscaped};
 use crate::listed::{ListedStore, Reading};
 
 /// A file to read.
@@ -117,7 +117,7 @@ impl SourceFile {
                     let name = self.meta.location.filename().unwrap_or_default().to_ascii_lowercase();
                     let named = format!("if it is not compressed, give it a name without `{}`", kind.suffix());
                     let error = Error::refused(format!("the file is not whole and valid {}", kind.name())).because(io);
-                    if name.ends_with(kind.suffix()) { error.with("way out", named) } else { error }
+                    if name.ends_with(kind.suffix()) { error.hint(named) } else { error }
                 }
                 None => Error::unavailable("reading failed").because(io),
             },
@@ -250,7 +250,7 @@ impl Text {
             _ => return Ok(()),
         }
         let fault = Fault::new(0, "this is UTF-16, and texts are read as UTF-8")
-            .way_out("convert the file: `iconv -f UTF-16 -t UTF-8`");
+            .hint("convert the file: `iconv -f UTF-16 -t UTF-8`");
         Err(refuse(fault, &self.window, self.lines, &self.file.location))
     }
 
@@ -286,7 +286,11 @@ fn refuse(fault: Fault, text: &[u8], lines: Lines, file: &Location) -> Error {
         None => error,
     };
     let error = with(with(error, "column", fault.column), "value", fault.value);
-    with(error, "way out", fault.way_out)
+    let error = match fault.hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    };
+    if fault.may_be_escaped { error.with_detail(MayBeEscaped) } else { error }
 }
 
 #[cfg(test)]

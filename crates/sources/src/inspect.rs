@@ -228,7 +228,7 @@ fn check_wanted(found: &Schema, wanted: &[(String, DataType)], kind: FileKind, f
             return Err(Error::refused(format!("`{name}` holds {from}, which is never a value of {to}"))
                 .with("file", file)
                 .with("column", name)
-                .with("way out", way_out));
+                .hint(way_out));
         }
     }
     Ok(())

@@ -26,10 +26,8 @@ use url::Url;
 
 /// The error for a file that is not as it was listed.
 fn changed(what: &str) -> Error {
-    Error::new(ErrorKind::Changed, format!("the file {what} since it was listed")).with(
-        "way out",
-        "run again; writers should write new files, under a hidden name (`.new`) until they are complete",
-    )
+    Error::new(ErrorKind::Changed, format!("the file {what} since it was listed"))
+        .hint("run again; writers should write new files, under a hidden name (`.new`) until they are complete")
 }
 
 /// Describes how the current version of a file differs from the one that was listed, if it does.

@@ -403,6 +403,9 @@ impl FileOpener for CheckedOpener {
                 let batch = batch.map_err(|e| in_file(e, &location))?;
                 meter.add_rows(batch.num_rows() as u64);
                 // The values of partition columns are literals, which are not nullable; the declared schema counts.
+                if let Some(column) = missing_value(&batch, &schema) {
+                    return Err(refuse_null(column).with("file", &location));
+                }
                 let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
                 RecordBatch::try_new_with_options(Arc::clone(&schema), batch.columns().to_vec(), &options)
                     .map_err(|e| in_file(e.into(), &location).into())
@@ -421,7 +424,7 @@ pub(crate) fn in_file(error: DataFusionError, location: &Location) -> DataFusion
             ArrowError::CastError(text) | ArrowError::ParseError(text) | ArrowError::ParquetError(text) => {
                 Some(Error::refused(cut(text)))
             }
-            ArrowError::InvalidArgumentError(text) => missing_value(text),
+            ArrowError::InvalidArgumentError(text) => null_of_arrow(text).map(refuse_null),
             _ => None,
         },
         _ => None,
@@ -434,14 +437,28 @@ pub(crate) fn in_file(error: DataFusionError, location: &Location) -> DataFusion
     if error.get("file").is_some() { error.into() } else { error.with("file", location).into() }
 }
 
-/// Translates Arrow's error about a null in a required column to ours.
-fn missing_value(text: &str) -> Option<Error> {
-    let (column, _) = text.strip_prefix("Column '")?.split_once("' is declared as non-nullable")?;
-    Some(Error::refused(MISSING_VALUE).with("column", column))
+/// A column that has a null where the schema allows none.
+fn missing_value<'a>(batch: &RecordBatch, schema: &'a Schema) -> Option<&'a str> {
+    let mut columns = schema.fields().iter().zip(batch.columns());
+    columns
+        .find(|(field, values)| !field.is_nullable() && values.null_count() > 0)
+        .map(|(field, _)| field.name().as_str())
+}
+
+fn refuse_null(column: &str) -> Error {
+    Error::refused(MISSING_VALUE).with("column", column)
+}
+
+/// The column that has a null where none is allowed, if that is what Arrow says. Readers that are not ours make their
+/// batches themselves, and Arrow has no error of its own for it: this is the one place that reads its words.
+fn null_of_arrow(text: &str) -> Option<&str> {
+    Some(text.strip_prefix("Column '")?.split_once("' is declared as non-nullable")?.0)
 }
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::{ArrayRef, Int32Array};
+    use arrow::datatypes::DataType;
     use datafusion::parquet::errors::ParquetError;
     use rstest::rstest;
 
@@ -449,6 +466,17 @@ mod tests {
 
     fn arrow(error: ArrowError) -> DataFusionError {
         DataFusionError::ArrowError(Box::new(error), None)
+    }
+
+    /// An upgrade of Arrow that changes the words is noticed here.
+    #[test]
+    fn arrow_says_which_column_has_a_null() {
+        let schema = Arc::new(Schema::new(vec![Field::new("it's", DataType::Int32, false)]));
+        let column: ArrayRef = Arc::new(Int32Array::from(vec![None, Some(1)]));
+        match RecordBatch::try_new(schema, vec![column]) {
+            Err(ArrowError::InvalidArgumentError(text)) => assert_eq!(null_of_arrow(&text), Some("it's"), "{text}"),
+            other => panic!("{other:?}"),
+        }
     }
 
     /// A store's error while a file is read.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hardtack_core::{DiscardAction, Error, Result, RunId};
+use hardtack_core::{Error, Result, RunId};
 
-use crate::ledger::{decode, decode_name};
-use crate::records::{AttemptRecord, CommitRecord, RunRecord};
+use crate::ledger::decode_head;
+use crate::names::decode_name;
+use crate::records::{AttemptRecord, CommitRecord, JournalEntry, RunRecord, Settlement};
 use crate::store::StateStore;
 
 /// What an object of a state location is for, as its key says.
@@ -14,12 +15,12 @@ use crate::store::StateStore;
 pub enum ObjectKind {
     /// The record of a run.
     Run(RunId),
-    /// The number up to which commits are published.
+    /// The number up to which commits are settled.
     Head,
     /// The commit of this number.
     Commit(u64),
-    /// That the commit of this number is published.
-    Published(u64),
+    /// That the commit of this number is settled.
+    Settled(u64),
     /// The attempt of a run.
     Attempt(RunId),
     /// An entry of the journal of a run.
@@ -71,7 +72,7 @@ fn kind_of(key: &str) -> (ObjectKind, Option<String>, Option<String>) {
         [_, "runs", name] => run(name).map(ObjectKind::Run),
         [_, "scopes", _, "head.json"] => Some(ObjectKind::Head),
         [_, "scopes", _, "commits", name] => number(name).map(ObjectKind::Commit),
-        [_, "scopes", _, "published", name] => number(name).map(ObjectKind::Published),
+        [_, "scopes", _, "published", name] => number(name).map(ObjectKind::Settled),
         [_, "scopes", _, "attempts", name] => run(name).map(ObjectKind::Attempt),
         [_, "scopes", _, "attempts", name, _] => name.parse().ok().map(ObjectKind::Journal),
         _ => None,
@@ -87,12 +88,11 @@ fn check(key: &str, kind: &ObjectKind, bytes: &Bytes) -> Result<()> {
         false => Err(Error::unexpected("this is the record of another run").with("run", run)),
     };
     match kind {
-        ObjectKind::Run(run) => is_of(&decode::<RunRecord>(key, bytes)?.run.id, run),
+        ObjectKind::Run(run) => is_of(&RunRecord::decode(key, bytes)?.run.id, run),
         ObjectKind::Attempt(run) => is_of(&AttemptRecord::decode(bytes)?.run.id, run),
-        ObjectKind::Journal(_) => decode::<Vec<DiscardAction>>(key, bytes).map(drop),
-        ObjectKind::Head => decode::<u64>(key, bytes).map(drop),
-        // That it is there is all that counts.
-        ObjectKind::Published(_) => Ok(()),
+        ObjectKind::Journal(_) => JournalEntry::decode(key, bytes).map(drop),
+        ObjectKind::Head => decode_head(key, bytes).map(drop),
+        ObjectKind::Settled(_) => Settlement::decode(bytes).map(drop),
         ObjectKind::Commit(number) => match CommitRecord::decode(bytes)?.sequence {
             sequence if sequence == *number => Ok(()),
             other => Err(Error::unexpected("this is the commit of another number").with("number", other)),

@@ -8,68 +8,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::{StreamExt, TryStreamExt};
+use hardtack_core::format::NewerFormat;
 use hardtack_core::{DiscardAction, Error, Journal, PublishAction, Result, Run, RunId, fault};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
-use crate::records::{AttemptRecord, CommitRecord, RunRecord};
+use crate::codec;
+use crate::names::{decode_name, name};
+use crate::records::{Abandonment, AttemptRecord, CommitRecord, JournalEntry, RunRecord, Settlement};
 use crate::store::StateStore;
-
-/// A name as one segment of a key. Names come from users: a slash must not make a folder, nor `..` leave one.
-pub(crate) fn name(text: &str) -> String {
-    if text.is_empty() {
-        return "%;".to_owned();
-    }
-    text.chars().fold(String::new(), |mut encoded, c| {
-        if c.is_alphanumeric() || matches!(c, '-' | '_') || (c == '.' && !encoded.is_empty()) {
-            encoded.push(c);
-        } else {
-            encoded.push_str(&format!("%{:02X}", u32::from(c)));
-            encoded.push(';');
-        }
-        encoded
-    })
-}
-
-/// What [`name`] encoded.
-pub(crate) fn decode_name(segment: &str) -> String {
-    let mut text = String::new();
-    let mut rest = segment;
-    while let Some((plain, encoded)) = rest.split_once('%') {
-        text.push_str(plain);
-        let (hex, after) = encoded.split_once(';').unwrap_or((encoded, ""));
-        text.extend(u32::from_str_radix(hex, 16).ok().and_then(char::from_u32));
-        rest = after;
-    }
-    text + rest
-}
-
-/// The longest name of a file or folder that file systems hold, in bytes.
-const LONGEST_NAME: usize = 255;
-
-/// Checks that a scope can be kept: it becomes the name of a folder.
-///
-/// # Errors
-/// [`Usage`](hardtack_core::ErrorKind::Usage) if it is empty, or too long for a file system.
-///
-/// ```
-/// use hardtack_state::check_scope;
-///
-/// assert!(check_scope("2026-11-21").is_ok());
-/// assert!(check_scope(&"x".repeat(260)).is_err());
-/// ```
-pub fn check_scope(scope: &str) -> Result<()> {
-    let bytes = name(scope).len();
-    match scope {
-        "" => Err(Error::usage("a scope has a name, for example `2026-11-21`")),
-        _ if bytes > LONGEST_NAME => Err(Error::usage(format!(
-            "a scope becomes the name of a folder, of {LONGEST_NAME} bytes at most, and this is one of {bytes}; \
-             give it a short one, for example `2026-11-21`"
-        ))),
-        _ => Ok(()),
-    }
-}
 
 /// The commits of one job and scope.
 #[derive(Debug, Clone)]
@@ -97,12 +43,23 @@ pub struct Finished {
     pub run: RunId,
     /// What it claimed. None if there is only a journal: the run was forgotten, was alive all the same, and went on.
     pub attempt: Option<AttemptRecord>,
-    /// Its commit, if it was published. Otherwise it can never commit.
-    pub commit: Option<CommitRecord>,
+    /// How it has ended.
+    pub end: End,
     /// What it may have left behind. (A published run leaves something if a sink failed and the job went on without it.)
     pub leftovers: Vec<DiscardAction>,
     /// The entries of its journal that do not parse.
     pub damaged: Vec<String>,
+}
+
+/// How a run has ended that nothing can come of any more.
+#[derive(Debug, Clone, PartialEq)]
+pub enum End {
+    /// Another run has its number: it can never commit.
+    Lost,
+    /// Its commit was published.
+    Published(CommitRecord),
+    /// Its commit was abandoned.
+    Abandoned(Abandonment),
 }
 
 impl Finished {
@@ -111,7 +68,7 @@ impl Finished {
     pub fn has_ended(&self, now: DateTime<Utc>) -> bool {
         match &self.attempt {
             _ if !self.damaged.is_empty() => false,
-            Some(attempt) if self.commit.is_none() => attempt.swept.is_some_and(|at| at + AFTERLIFE <= now),
+            Some(attempt) if self.end == End::Lost => attempt.swept.is_some_and(|at| at + AFTERLIFE <= now),
             _ => true,
         }
     }
@@ -206,15 +163,8 @@ impl Ledger {
         self.key(&format!("{folder}/{sequence:012}.json"))
     }
 
-    async fn read<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
-        match self.state.get(key).await? {
-            Some(bytes) => decode(key, &bytes).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// The number up to which all commits are known to be published. It may lag behind, so one that does not parse, or is
-    /// ahead of what is published, is as good as none: it spares looking at what is older, and says nothing that the
+    /// The number up to which all commits are known to be settled. It may lag behind, so one that does not parse, or is
+    /// ahead of what is settled, is as good as none: it spares looking at what is older, and says nothing that the
     /// records do not.
     async fn head(&self) -> Result<u64> {
         Ok(self.written_head().await?.and_then(Result::ok).unwrap_or(0))
@@ -224,9 +174,9 @@ impl Ledger {
     async fn written_head(&self) -> Result<Option<Result<u64>>> {
         let key = self.key("head.json");
         let Some(bytes) = self.state.get(&key).await? else { return Ok(None) };
-        let head = match decode(&key, &bytes) {
+        let head = match decode_head(&key, &bytes) {
             Ok(head) if head > 0 && self.state.get(&self.numbered("published", head)).await?.is_none() => {
-                Err(Error::unexpected("the commit that the head names is not published").with("object", key))
+                Err(Error::unexpected("the commit that the head names is not settled").with("object", key))
             }
             head => head,
         };
@@ -241,7 +191,7 @@ impl Ledger {
         let Some(Err(_)) = self.written_head().await? else { return Ok(false) };
         let published = self.numbers("published", 0).await?;
         let head = published.iter().zip(1..).take_while(|(found, wanted)| *found == wanted).count() as u64;
-        self.state.put(&self.key("head.json"), encode(&head)?).await?;
+        self.state.put(&self.key("head.json"), codec::to_json(&head)?).await?;
         Ok(true)
     }
 
@@ -277,21 +227,40 @@ impl Ledger {
         }
     }
 
-    /// The commits that have not been published to the end, oldest first. There is more than one only if their runs were
-    /// killed and never followed by another.
+    /// The commits that are not settled, oldest first. There is more than one only if their runs were killed and never
+    /// followed by another.
     ///
     /// # Errors
     /// Those of the store.
     pub async fn pending(&self) -> Result<Vec<CommitRecord>> {
         let head = self.head().await?;
-        let published: HashSet<u64> = self.numbers("published", head).await?.into_iter().collect();
+        let settled: HashSet<u64> = self.numbers("published", head).await?.into_iter().collect();
         let mut pending = Vec::new();
         for sequence in self.numbers("commits", head).await? {
-            if !published.contains(&sequence) {
-                pending.extend(self.get(sequence).await?);
+            if !settled.contains(&sequence) {
+                pending.extend(self.get(sequence).await.map_err(|e| self.blocked_by(sequence, e))?);
             }
         }
         Ok(pending)
+    }
+
+    /// The error of a commit whose record cannot be read, with what to do about it: it keeps every run of the scope from its
+    /// start.
+    pub fn blocked_by(&self, sequence: u64, error: Error) -> Error {
+        let error = error.with("job", &self.job).with("scope", &self.scope).with("commit", sequence);
+        match error.detail::<NewerFormat>() {
+            Some(_) => error,
+            None => error.hint(format!(
+                "restore it as it was written, from a version or a copy of the state location; if there is none, give the \
+                 commit up with `{}`",
+                self.abandon_command(sequence)
+            )),
+        }
+    }
+
+    /// The command that abandons a commit, for hints.
+    pub fn abandon_command(&self, sequence: u64) -> String {
+        format!("hardtack recover --job {} --scope {} --abandon {sequence}", self.job, self.scope)
     }
 
     /// Begins a run: an attempt at the next commit, and the run's record.
@@ -303,13 +272,7 @@ impl Ledger {
     /// Those of [`Ledger::create_run`].
     pub async fn begin(&self, run: &Run) -> Result<Begun> {
         let newest = self.newest().await?;
-        if newest > 0 && !self.is_published(newest).await? {
-            return Ok(Begun::Unpublished);
-        }
-        let bookmarks = match newest {
-            0 => BTreeMap::new(),
-            n => self.get(n).await?.ok_or_else(|| self.gone(n))?.bookmarks,
-        };
+        let Some(bookmarks) = self.bookmarks(newest).await? else { return Ok(Begun::Unpublished) };
         let record = AttemptRecord { run: run.clone(), claims: newest + 1, swept: None };
         let key = self.attempt_key(&run.id);
         if !self.create(&key, record.encode()?).await? {
@@ -325,6 +288,23 @@ impl Ledger {
         Ok(Begun::Attempt(Box::new(Attempt { record, bookmarks, journal: Arc::new(journal) })))
     }
 
+    /// How far sources have been read after the commit of this number and all before it: what the newest of them says that
+    /// was published. The rows of an abandoned commit are in no sink, so its sources have to be read again from where they
+    /// were. None if a commit is not settled.
+    async fn bookmarks(&self, newest: u64) -> Result<Option<BTreeMap<String, serde_json::Value>>> {
+        for sequence in (1..=newest).rev() {
+            match self.settlement(sequence).await? {
+                None => return Ok(None),
+                Some(Settlement::Abandoned(_)) => {}
+                Some(Settlement::Published { .. }) => {
+                    let commit = self.get(sequence).await?.ok_or_else(|| self.gone(sequence))?;
+                    return Ok(Some(commit.bookmarks));
+                }
+            }
+        }
+        Ok(Some(BTreeMap::new()))
+    }
+
     /// Creates an object; says whether it is ours. A store that was asked twice, because an answer was lost, says that the
     /// object is there; then it has to be what we wrote.
     async fn create(&self, key: &str, value: Bytes) -> Result<bool> {
@@ -335,7 +315,7 @@ impl Ledger {
     fn gone(&self, sequence: u64) -> Error {
         Error::unexpected("the record of the newest commit is gone, and with it how far sources have been read")
             .with("object", self.numbered("commits", sequence))
-            .with("way out", "restore it from a version or a copy of the state location")
+            .hint("restore it from a version or a copy of the state location")
     }
 
     fn attempt_key(&self, run: &RunId) -> String {
@@ -374,31 +354,118 @@ impl Ledger {
         }
     }
 
-    /// Notes that all actions of a commit have been executed.
+    /// Settles a commit as published: all its actions have been executed. Returns how it is settled, for somebody may have
+    /// abandoned it meanwhile.
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn mark_published(&self, sequence: u64, by: &RunId) -> Result<()> {
+    pub async fn mark_published(&self, sequence: u64, by: &RunId) -> Result<Settlement> {
         fault::hit("state.done.before")?;
-        self.state.create(&self.numbered("published", sequence), encode(by)?).await?;
+        let settlement = self.settle(sequence, Settlement::Published { by: by.clone() }).await?;
         fault::hit("state.done.after")?;
-        // The head says that all commits up to it are published, so it moves step by step.
-        if sequence == 1 || self.is_published(sequence - 1).await? {
-            self.state.put(&self.key("head.json"), encode(&sequence)?).await?;
+        self.advance_head(sequence).await?;
+        Ok(settlement)
+    }
+
+    /// Settles a commit as abandoned: what is not published of it never will be, and the next run goes on from the commit
+    /// before it. What it has staged is left to whoever sweeps. Returns how it is settled, for it may have been published
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// [`NotFound`](hardtack_core::ErrorKind::NotFound) if there is no such commit; [`Usage`](hardtack_core::ErrorKind::Usage)
+    /// if a newer version has written it; those of the store.
+    pub async fn abandon(&self, sequence: u64, abandonment: &Abandonment) -> Result<Settlement> {
+        self.abandonable(sequence).await?;
+        fault::hit("state.abandon.before")?;
+        let settlement = self.settle(sequence, Settlement::Abandoned(abandonment.clone())).await?;
+        fault::hit("state.abandon.after")?;
+        self.advance_head(sequence).await?;
+        Ok(settlement)
+    }
+
+    /// The commit of this number, if it can be abandoned; none if its record is damaged, for then nobody will ever publish
+    /// what it says.
+    ///
+    /// # Errors
+    /// Those of [`Ledger::abandon`]; [`Usage`](hardtack_core::ErrorKind::Usage) if it is published.
+    pub async fn abandonable(&self, sequence: u64) -> Result<Option<CommitRecord>> {
+        let commit = match self.get(sequence).await {
+            // A number without a commit must not be settled: a run may yet take it.
+            Ok(None) => {
+                let message = format!("there is no commit {sequence} of this job and scope");
+                return Err(Error::not_found(message).with("job", &self.job).with("scope", &self.scope));
+            }
+            Ok(commit) => commit,
+            Err(e) if codec::is_damaged(&e) => None,
+            Err(e) => return Err(e),
+        };
+        match self.settlement(sequence).await? {
+            Some(Settlement::Published { .. }) => Err(self.is_published_already(sequence)),
+            Some(Settlement::Abandoned(_)) | None => Ok(commit),
+        }
+    }
+
+    /// The error of whoever wants to abandon a commit too late.
+    pub fn is_published_already(&self, sequence: u64) -> Error {
+        Error::usage(format!("commit {sequence} is published, so there is nothing to abandon"))
+            .with("job", &self.job)
+            .with("scope", &self.scope)
+    }
+
+    /// Settles a commit unless it is settled already; returns how it is. Creating the record decides between those who
+    /// publish and those who abandon.
+    async fn settle(&self, sequence: u64, as_wanted: Settlement) -> Result<Settlement> {
+        if self.state.create(&self.numbered("published", sequence), as_wanted.encode()?).await? {
+            return Ok(as_wanted);
+        }
+        Ok(self.settlement(sequence).await?.unwrap_or(as_wanted))
+    }
+
+    /// The head says that all commits up to it are settled, so it moves step by step.
+    async fn advance_head(&self, sequence: u64) -> Result<()> {
+        if sequence == 1 || self.is_settled(sequence - 1).await? {
+            self.state.put(&self.key("head.json"), codec::to_json(&sequence)?).await?;
         }
         Ok(())
     }
 
-    /// Whether all actions of a commit have been executed.
+    /// How a commit is settled, if it is.
+    ///
+    /// # Errors
+    /// Those of the store; [`Unexpected`](hardtack_core::ErrorKind::Unexpected) for a record that is damaged.
+    pub async fn settlement(&self, sequence: u64) -> Result<Option<Settlement>> {
+        let key = self.numbered("published", sequence);
+        match self.state.get(&key).await? {
+            Some(bytes) => Settlement::decode(&bytes).map(Some).map_err(|e| e.with("object", key)),
+            // The head has passed it; whoever has cleared the folder by hand has kept the newest.
+            None if self.head().await? >= sequence => {
+                Ok(self.get(sequence).await?.map(|commit| Settlement::Published { by: commit.run.id }))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Who has abandoned a commit, if anybody has.
+    ///
+    /// # Errors
+    /// Those of [`Ledger::settlement`].
+    pub async fn abandonment(&self, sequence: u64) -> Result<Option<Abandonment>> {
+        Ok(match self.settlement(sequence).await? {
+            Some(Settlement::Abandoned(abandonment)) => Some(abandonment),
+            Some(Settlement::Published { .. }) | None => None,
+        })
+    }
+
+    /// Whether a commit is settled: published to its end, or abandoned.
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn is_published(&self, sequence: u64) -> Result<bool> {
+    pub async fn is_settled(&self, sequence: u64) -> Result<bool> {
         Ok(self.state.get(&self.numbered("published", sequence)).await?.is_some() || self.head().await? >= sequence)
     }
 
     /// The attempts that nothing can come of any more: those that can never commit, because another run has taken their
-    /// number, and those that have been published. One that does not parse is none of them, for it does not say what it
+    /// number, and those whose commits are settled. One that does not parse is none of them, for it does not say what it
     /// claims.
     ///
     /// # Errors
@@ -416,23 +483,33 @@ impl Ledger {
                 None if on_record => continue,
                 None => None,
             };
-            let taken = match &attempt {
-                Some(attempt) => self.get(attempt.claims).await?,
-                None => self.commit_of(&run).await?,
+            let end = match &attempt {
+                Some(attempt) => self.end_of(&run, attempt.claims).await?,
+                // The attempt was forgotten, so its commit is settled or another run has its number.
+                None => self.end_of_run(&run).await?.or(Some(End::Lost)),
             };
-            let commit = match taken {
-                None if attempt.is_some() => continue,
-                Some(taken) if taken.run.id == run && !self.is_published(taken.sequence).await? => continue,
-                taken => taken.filter(|taken| taken.run.id == run),
-            };
+            let Some(end) = end else { continue };
             let (mut leftovers, damaged) = self.journal_of(&run).await?;
-            if let Some(commit) = &commit {
-                let wanted = commit.actions();
-                leftovers.retain(|action| is_superfluous(action, &wanted));
-            }
-            finished.push(Finished { run, attempt, commit, leftovers, damaged });
+            leftovers.retain(|action| end.leaves(action));
+            finished.push(Finished { run, attempt, end, leftovers, damaged });
         }
         Ok(finished)
+    }
+
+    /// How a run has ended that claims this number, if nothing can come of it any more.
+    async fn end_of(&self, run: &RunId, claims: u64) -> Result<Option<End>> {
+        match self.get(claims).await {
+            Ok(None) => Ok(None),
+            Ok(Some(taken)) if taken.run.id != *run => Ok(Some(End::Lost)),
+            Ok(Some(taken)) => Ok(match self.settlement(claims).await? {
+                None => None,
+                Some(Settlement::Published { .. }) => Some(End::Published(taken)),
+                Some(Settlement::Abandoned(by)) => Some(End::Abandoned(by)),
+            }),
+            // Whoever has taken the number, nobody publishes anything of it any more.
+            Err(e) if codec::is_damaged(&e) => Ok(self.abandonment(claims).await?.map(End::Abandoned)),
+            Err(e) => Err(e),
+        }
     }
 
     /// Notes that what an attempt had left by now is discarded. It stays on record, see [`AFTERLIFE`].
@@ -508,14 +585,16 @@ impl Ledger {
         Ok(found.map(|bytes| AttemptRecord::decode(&bytes).map_err(|e| e.with("object", &key))))
     }
 
-    /// The commit of a run, whichever number it has. All are read: this is for what hardly ever happens.
-    async fn commit_of(&self, run: &RunId) -> Result<Option<CommitRecord>> {
-        for sequence in self.numbers("commits", 0).await?.into_iter().rev() {
-            if let Some(commit) = self.get(sequence).await?.filter(|commit| commit.run.id == *run) {
-                return Ok(Some(commit));
-            }
+    /// How a run has ended that has a commit, whichever number that has; none if it has no commit, or one that is not
+    /// settled. All commits are read: this is for what hardly ever happens.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn end_of_run(&self, run: &RunId) -> Result<Option<End>> {
+        match self.commits().await?.into_iter().rev().find(|commit| commit.run.id == *run) {
+            Some(commit) => self.end_of(run, commit.sequence).await,
+            None => Ok(None),
         }
-        Ok(None)
     }
 
     async fn journal_keys(&self, run: &RunId) -> Result<Vec<String>> {
@@ -526,7 +605,7 @@ impl Ledger {
     async fn journal_of(&self, run: &RunId) -> Result<(Vec<DiscardAction>, Vec<String>)> {
         let (mut actions, mut damaged) = (Vec::new(), Vec::new());
         for key in self.journal_keys(run).await? {
-            match self.state.get(&key).await?.map(|bytes| decode::<Vec<DiscardAction>>(&key, &bytes)) {
+            match self.state.get(&key).await?.map(|bytes| JournalEntry::decode(&key, &bytes)) {
                 Some(Ok(noted)) => actions.extend(noted),
                 Some(Err(_)) => damaged.push(key),
                 None => {}
@@ -571,7 +650,7 @@ impl Ledger {
     /// [`Usage`](hardtack_core::ErrorKind::Usage) if the store does not honour create-if-absent: without it, two runs
     /// could both believe that they have committed.
     pub async fn create_run(&self, record: &RunRecord) -> Result<bool> {
-        let (key, value) = (RunRecord::key(&record.run.job, &record.run.id), encode(record)?);
+        let (key, value) = (RunRecord::key(&record.run.job, &record.run.id), record.encode()?);
         if !self.create(&key, value.clone()).await? {
             return Ok(false);
         }
@@ -589,7 +668,7 @@ impl Ledger {
     /// # Errors
     /// Those of the store.
     pub async fn put_run(&self, record: &RunRecord) -> Result<()> {
-        self.state.put(&RunRecord::key(&record.run.job, &record.run.id), encode(record)?).await
+        self.state.put(&RunRecord::key(&record.run.job, &record.run.id), record.encode()?).await
     }
 
     /// The record of a run of this job.
@@ -597,7 +676,8 @@ impl Ledger {
     /// # Errors
     /// Those of the store.
     pub async fn get_run(&self, run: &RunId) -> Result<Option<RunRecord>> {
-        self.read(&RunRecord::key(&self.job, run)).await
+        let key = RunRecord::key(&self.job, run);
+        self.state.get(&key).await?.map(|bytes| RunRecord::decode(&key, &bytes)).transpose()
     }
 
     /// The run records of a job, oldest first. Those that do not parse are named in the log.
@@ -607,7 +687,7 @@ impl Ledger {
     pub async fn runs(state: &Arc<dyn StateStore>, job: &str) -> Result<Vec<RunRecord>> {
         let mut records = Vec::new();
         for key in state.list(&format!("{}/runs", name(job)), None).await? {
-            match state.get(&key).await?.map(|bytes| decode::<RunRecord>(&key, &bytes)) {
+            match state.get(&key).await?.map(|bytes| RunRecord::decode(&key, &bytes)) {
                 Some(Ok(record)) => records.push(record),
                 Some(Err(e)) => tracing::warn!("a run record is left out: {}", e.chain()),
                 None => {}
@@ -618,17 +698,23 @@ impl Ledger {
     }
 }
 
-/// Whether what a published run noted is no part of what it published: hidden files are all renamed by then, and an upload
-/// that the commit does not complete is not wanted.
-fn is_superfluous(noted: &DiscardAction, wanted: &[PublishAction]) -> bool {
-    match noted {
-        // What was wanted is an upload no more.
-        DiscardAction::StagedFiles { .. } | DiscardAction::Uploads { .. } => true,
-        DiscardAction::Upload { upload_id, .. } => !wanted
-            .iter()
-            .any(|action| matches!(action, PublishAction::CompleteUpload { upload_id: id, .. } if id == upload_id)),
-        // Only whoever put them there knows whether something points to them.
-        DiscardAction::Object { .. } | DiscardAction::Folder { .. } | DiscardAction::Foreign { .. } => false,
+impl End {
+    /// Whether what the run has noted is left over, to be discarded.
+    fn leaves(&self, noted: &DiscardAction) -> bool {
+        match (self, noted) {
+            (Self::Lost, _) => true,
+            // Hidden files that were published are hidden no more, and uploads are none.
+            (_, DiscardAction::StagedFiles { .. } | DiscardAction::Uploads { .. }) => true,
+            (Self::Abandoned(_), DiscardAction::Upload { .. }) => true,
+            (Self::Published(commit), DiscardAction::Upload { upload_id, .. }) => {
+                !commit.publish.values().flatten().any(
+                    |action| matches!(action, PublishAction::CompleteUpload { upload_id: id, .. } if id == upload_id),
+                )
+            }
+            // Some of the commit's actions have been executed. Only whoever put these there knows whether something points
+            // to them.
+            (_, DiscardAction::Object { .. } | DiscardAction::Folder { .. } | DiscardAction::Foreign { .. }) => false,
+        }
     }
 }
 
@@ -640,18 +726,10 @@ fn superseded(run: &Run, by: &CommitRecord) -> Error {
         .with("other run", &by.run.id)
 }
 
-pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Bytes> {
-    let text =
-        serde_json::to_vec_pretty(value).map_err(|e| Error::unexpected("a record cannot be written").because(e))?;
-    Ok(Bytes::from(text))
-}
-
-pub(crate) fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|e| {
-        Error::unexpected("a record in the state location does not parse; was it written by a newer version?")
-            .with("object", key)
-            .because(e)
-    })
+/// The head is no more than a hint, so it has neither a format nor a seal.
+pub(crate) fn decode_head(key: &str, bytes: &[u8]) -> Result<u64> {
+    serde_json::from_slice(bytes)
+        .map_err(|e| Error::unexpected("the head does not parse").with("object", key).because(e))
 }
 
 fn foreign(key: &str) -> Error {
@@ -706,7 +784,7 @@ impl Notes {
             return Ok(());
         }
         let key = format!("{}/{:06}.json", self.folder, noted.written);
-        self.state.put(&key, encode(&noted.waiting)?).await?;
+        self.state.put(&key, JournalEntry::encode(&noted.waiting)?).await?;
         noted.waiting.clear();
         noted.urgent = false;
         noted.written += 1;
@@ -750,8 +828,6 @@ impl Journal for LedgerJournal {
 #[cfg(test)]
 mod tests {
     use hardtack_core::ErrorKind;
-    use proptest::prelude::*;
-    use rstest::rstest;
 
     use super::*;
     use crate::MockStateStore;
@@ -783,26 +859,5 @@ mod tests {
         taken_by("mine").commit(&record("mine")).await.unwrap();
         let lost = taken_by("other").commit(&record("mine")).await.unwrap_err();
         assert_eq!((lost.kind(), lost.get("other run")), (ErrorKind::Conflict, Some("other")));
-    }
-
-    /// People look for these names.
-    #[rstest]
-    #[case("default", "default")]
-    #[case("2026-11_v1.2", "2026-11_v1.2")]
-    #[case("Größe", "Größe")]
-    #[case("a b/c", "a%20;b%2F;c")]
-    #[case("..", "%2E;.")]
-    #[case("", "%;")]
-    fn names_are_kept_where_they_can_be(#[case] text: &str, #[case] segment: &str) {
-        assert_eq!(name(text), segment);
-    }
-
-    proptest! {
-        #[test]
-        fn any_name_is_one_segment_and_comes_back(text in any::<String>()) {
-            let segment = name(&text);
-            prop_assert!(!segment.contains('/') && segment != "." && segment != "..");
-            prop_assert_eq!(decode_name(&segment), text);
-        }
     }
 }

@@ -4,23 +4,32 @@
 //!
 //! ```text
 //! <state>/<job>/runs/<run>.json                   run records
-//! <state>/<job>/scopes/<scope>/head.json          a number: all commits up to it are published
+//! <state>/<job>/scopes/<scope>/head.json          a number: all commits up to it are settled
 //! <state>/<job>/scopes/<scope>/commits/<n>.json   commit records; creating one is the commit
-//! <state>/<job>/scopes/<scope>/published/<n>.json the commit's actions have all been executed
+//! <state>/<job>/scopes/<scope>/published/<n>.json the commit is settled: all its actions have been executed, or a person
+//!                                                 has abandoned it
 //! <state>/<job>/scopes/<scope>/attempts/<run>.json        which number a run claims, and when it was found to have lost
 //! <state>/<job>/scopes/<scope>/attempts/<run>/<k>.json    what it has staged, to discard it should it die
 //! ```
 //!
+//! Each but `head.json`, which is a hint that is checked, carries the number of its format (see
+//! [`hardtack_core::format`]). Commits, attempts and settlements are sealed: their last field is a hash of the text before.
+//!
 //! [`Ledger`] is the protocol over these objects, [`StateStore`] the small port that it needs from a store.
 
 mod check;
+mod codec;
 mod ledger;
+mod names;
 mod records;
 mod store;
 
 pub use check::{BrokenObject, ObjectKind, broken_objects};
-pub use ledger::{AFTERLIFE, Attempt, Begun, Finished, Ledger, LedgerJournal, check_scope};
-pub use records::{AttemptRecord, ColumnProfile, CommitRecord, ErrorRecord, RunRecord, RunStatus};
+pub use ledger::{AFTERLIFE, Attempt, Begun, End, Finished, Ledger, LedgerJournal};
+pub use names::check_scope;
+pub use records::{
+    Abandonment, AttemptRecord, ColumnProfile, CommitRecord, ErrorRecord, RunRecord, RunStatus, Settlement,
+};
 #[cfg(any(test, feature = "mock"))]
 pub use store::MockStateStore;
 pub use store::{ObjectState, StateStore};

@@ -1,15 +1,23 @@
 //! The JSON documents.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use hardtack_core::{Counts, Error, Location, PublishAction, Result, Run, RunId};
-use serde::de::DeserializeOwned;
+use hardtack_core::format::Format;
+use hardtack_core::{Counts, DiscardAction, Error, ErrorKind, Location, PublishAction, Result, Run, RunId};
 use serde::{Deserialize, Serialize};
-use twox_hash::XxHash3_64;
 
-use crate::ledger::encode;
+use crate::codec;
+use crate::names::name;
+
+// Format 0 of each is what was written before formats had numbers.
+const COMMIT: Format = Format::new("commit record", 1);
+const ATTEMPT: Format = Format::new("record of an attempt", 1);
+const SETTLEMENT: Format = Format::new("record of a settled commit", 1);
+const JOURNAL: Format = Format::new("journal entry", 1);
+const RUN: Format = Format::new("run record", 1);
 
 /// The commit of a run: everything that it takes to publish it. Whoever creates the record with the next number has
 /// committed; whoever finds it can finish the work.
@@ -40,14 +48,14 @@ impl CommitRecord {
     }
 
     pub(crate) fn encode(&self) -> Result<Bytes> {
-        sealed(self)
+        codec::seal(COMMIT, self)
     }
 
-    /// What [`CommitRecord::encode`] made, or an earlier version, which wrote neither hash nor places.
+    /// What [`CommitRecord::encode`] made, or an earlier version. The first ones wrote neither hash nor places.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
-        let (record, is_sealed) = unsealed::<Self>("commit", bytes)?;
+        let (record, is_sealed) = codec::unseal::<Self>(COMMIT, bytes)?;
         if !is_sealed && record.places.is_some() {
-            return Err(damaged("commit", "is not what was written: its hash is gone"));
+            return Err(codec::without_seal(COMMIT));
         }
         Ok(record)
     }
@@ -56,41 +64,6 @@ impl CommitRecord {
     pub fn actions(&self) -> Vec<PublishAction> {
         self.publish.values().flatten().cloned().collect()
     }
-}
-
-/// What is before the hash in a record's text, and after it.
-const SEAL: (&str, &str) = (",\n  \"xxh3\": \"", "\"\n}");
-
-/// A record as it is kept: JSON whose last field is a hash of the text without that field. What is done on the word of a
-/// record (files are moved and deleted) cannot be undone, and a bit that was flipped may leave it well-formed.
-fn sealed<T: Serialize>(record: &T) -> Result<Bytes> {
-    let text = encode(record)?;
-    let body = text.strip_suffix(b"\n}").unwrap_or(&text);
-    let hash = format!("{:016x}", XxHash3_64::oneshot(&text));
-    Ok(Bytes::from([body, SEAL.0.as_bytes(), hash.as_bytes(), SEAL.1.as_bytes()].concat()))
-}
-
-/// A record, and whether it had a hash; those of earlier versions do not.
-fn unsealed<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<(T, bool)> {
-    let text = std::str::from_utf8(bytes).map_err(|e| damaged(what, "is damaged").because(e))?;
-    let seal = text.strip_suffix(SEAL.1).and_then(|text| text.rsplit_once(SEAL.0));
-    let parsed = match seal {
-        Some((body, hash)) => {
-            let text = format!("{body}\n}}");
-            if format!("{:016x}", XxHash3_64::oneshot(text.as_bytes())) != hash {
-                return Err(damaged(what, "is not what was written: its hash is another"));
-            }
-            serde_json::from_str(&text)
-        }
-        None => serde_json::from_str(text),
-    };
-    let does_not_parse = "does not parse; it is damaged, or was written by a newer version";
-    Ok((parsed.map_err(|e| damaged(what, does_not_parse).because(e))?, seal.is_some()))
-}
-
-fn damaged(what: &str, why: &str) -> Error {
-    Error::unexpected(format!("a record of a {what} {why}; nothing is done on its word"))
-        .with("way out", "restore it as it was written, from a version or a copy of the state location")
 }
 
 /// Which number a run will try to take. What the run staged may be discarded once another run has taken that number,
@@ -109,11 +82,97 @@ pub struct AttemptRecord {
 
 impl AttemptRecord {
     pub(crate) fn encode(&self) -> Result<Bytes> {
-        sealed(self)
+        codec::seal(ATTEMPT, self)
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
-        Ok(unsealed::<Self>("attempt", bytes)?.0)
+        Ok(codec::unseal::<Self>(ATTEMPT, bytes)?.0)
+    }
+}
+
+/// How a commit was settled: the next run builds on it, and nobody publishes anything of it any more. Creating the record
+/// settles the commit, so of a process that publishes and a person who abandons one comes first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Settlement {
+    /// All its actions have been executed.
+    Published {
+        /// The run that executed the last one.
+        by: RunId,
+    },
+    /// A person has abandoned it.
+    Abandoned(Abandonment),
+}
+
+/// Who has abandoned a commit, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Abandonment {
+    /// The name under which the person was logged in.
+    pub user: String,
+    /// The machine.
+    pub host: String,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+impl fmt::Display for Abandonment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "by {} on {} at {}", self.user, self.host, self.at.format("%Y-%m-%dT%H:%M:%SZ"))
+    }
+}
+
+impl Abandonment {
+    /// The error of a process that was publishing the commit, or is to publish it. It carries the abandonment as a
+    /// [detail](Error::with_detail).
+    pub fn error(&self) -> Error {
+        Error::new(ErrorKind::Lost, format!("the commit was abandoned {self}; what is left of it stays unpublished"))
+            .with_detail(self.clone())
+            .hint("run the job again: it starts from the last commit that was published")
+    }
+}
+
+impl Settlement {
+    /// Whether the commit of this number is published.
+    ///
+    /// # Errors
+    /// [`Abandonment::error`] if it was abandoned.
+    pub fn published(self, sequence: u64) -> Result<()> {
+        match self {
+            Self::Published { .. } => Ok(()),
+            Self::Abandoned(abandonment) => Err(abandonment.error().with("commit", sequence)),
+        }
+    }
+
+    pub(crate) fn encode(&self) -> Result<Bytes> {
+        codec::seal(SETTLEMENT, self)
+    }
+
+    /// What [`Settlement::encode`] made. In format 0 there was only the id of the run that had published, as a JSON string.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
+        match serde_json::from_slice(bytes) {
+            Ok(by) => Ok(Self::Published { by }),
+            Err(_) => Ok(codec::unseal(SETTLEMENT, bytes)?.0),
+        }
+    }
+}
+
+/// An entry of a run's journal.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct JournalEntry {
+    discard: Vec<DiscardAction>,
+}
+
+impl JournalEntry {
+    pub(crate) fn encode(discard: &[DiscardAction]) -> Result<Bytes> {
+        codec::encode(JOURNAL, &Self { discard: discard.to_vec() })
+    }
+
+    /// What [`JournalEntry::encode`] made. In format 0 the document was the list.
+    pub(crate) fn decode(key: &str, bytes: &[u8]) -> Result<Vec<DiscardAction>> {
+        match serde_json::from_slice(bytes) {
+            Ok(discard) => Ok(discard),
+            Err(_) => Ok(codec::decode::<Self>(JOURNAL, key, bytes)?.discard),
+        }
     }
 }
 
@@ -131,6 +190,8 @@ pub enum RunStatus {
     Stopped,
     /// Another run of its scope got there first; nothing of it was published.
     Superseded,
+    /// It had committed, and a person has abandoned the commit; what was not published by then never will be.
+    Abandoned,
     /// It did not say how it ended, and another run of its scope has committed since; nothing of it was published. (If it
     /// is alive after all, it says so itself in the end.)
     Killed,
@@ -216,8 +277,16 @@ impl RunRecord {
         }
     }
 
+    pub(crate) fn encode(&self) -> Result<Bytes> {
+        codec::encode(RUN, self)
+    }
+
+    pub(crate) fn decode(key: &str, bytes: &[u8]) -> Result<Self> {
+        codec::decode(RUN, key, bytes)
+    }
+
     /// The key of the record of a run.
     pub(crate) fn key(job: &str, run: &RunId) -> String {
-        format!("{}/runs/{run}.json", crate::ledger::name(job))
+        format!("{}/runs/{run}.json", name(job))
     }
 }

@@ -64,7 +64,7 @@ pub(crate) fn evolve(table: &mut TableDescription, rows: &Schema, how: SchemaEvo
         return Err(Error::refused("the table does not have these columns")
             .with("table", table.qualified_name())
             .with("columns", unknown.join(", "))
-            .with("way out", "drop them before saving, or let the table grow: .schema_evolution(AddColumns)"));
+            .hint("drop them before saving, or let the table grow: .schema_evolution(AddColumns)"));
     }
     Ok(changes)
 }
@@ -89,7 +89,7 @@ pub(crate) fn apply(table: &mut TableDescription, changes: &[Column]) -> Result<
                         .with("column", &column.name)
                         .with("type", old)
                         .with("written", new)
-                        .with("way out", "give the column the type that was written, and run `hardtack recover`"));
+                        .hint("give the column the type that was written, and run `hardtack recover`"));
                 }
                 if all != old {
                     column.data_type = all.to_string();

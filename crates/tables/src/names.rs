@@ -94,9 +94,7 @@ impl Lookup {
         match nearest(wanted, names.iter().map(String::as_str)) {
             Some(likely) if what == "tables" => error.with("did you mean", format!("{database}.{likely}")),
             Some(likely) => error.with("did you mean", format!("{likely}.{name}")),
-            None if names.is_empty() => {
-                error.with("way out", "`hardtack crawl LOCATION --database DB` creates tables from files")
-            }
+            None if names.is_empty() => error.hint("`hardtack crawl LOCATION --database DB` creates tables from files"),
             None if names.len() > MAX_NAMED => {
                 error.with(what, format!("{} and {} more", names[..MAX_NAMED].join(", "), names.len() - MAX_NAMED))
             }

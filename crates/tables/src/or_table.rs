@@ -141,7 +141,7 @@ fn missing(error: Error, table: &Table) -> Error {
         return error;
     }
     let crawl = format!("`hardtack crawl LOCATION --database {}` makes tables of files", table.database());
-    error.with("way out", crawl + "; without a database the job reads the files themselves")
+    error.hint(crawl + "; without a database the job reads the files themselves")
 }
 
 impl InDatabase for ParquetDataset {

@@ -122,7 +122,7 @@ impl CatalogTable {
 /// The error for changing a table by SQL.
 pub(crate) fn read_only(table: &str) -> Error {
     Error::usage(format!("`{table}` is in the catalog, which is read-only in SQL"))
-        .with("way out", "save to it: `ctx.save(Table::named(database, table), rows)`")
+        .hint("save to it: `ctx.save(Table::named(database, table), rows)`")
 }
 
 #[async_trait]

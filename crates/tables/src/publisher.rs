@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use backon::{ExponentialBuilder, Retryable};
 use futures::TryStreamExt;
 use hardtack_catalog::{
     Catalog, CatalogExt, CatalogHandle, CatalogOf, Column, Conflict, Database, Partition, Predicate, TableDescription,
@@ -44,7 +45,7 @@ impl CatalogPublisher {
                 .with("table", payload.qualified_name())
                 .with("catalog of the run", &payload.catalog)
                 .with("catalog here", self.catalog.identity())
-                .with("way out", "name the catalog of the run with --catalog"));
+                .hint("name the catalog of the run with --catalog"));
         }
         self.catalog.open().await
     }
@@ -52,6 +53,10 @@ impl CatalogPublisher {
 
 #[async_trait]
 impl Publisher for CatalogPublisher {
+    fn describe(&self, payload: &serde_json::Value) -> Option<String> {
+        Some(Payload::parse(payload).ok()?.describe())
+    }
+
     async fn verify(&self, payload: &serde_json::Value) -> Result<()> {
         let payload = Payload::parse(payload)?;
         let Step::Rebuild { partitions, .. } = &payload.step else { return Ok(()) };
@@ -68,18 +73,9 @@ impl Publisher for CatalogPublisher {
         let name = payload.qualified_name();
         let catalog = self.open(&payload).await?;
         let publishing = Publishing { catalog: catalog.as_ref(), stores: &self.stores, run: &payload };
-        let mut attempt = 0;
-        loop {
-            match publishing.step(&payload.step).await {
-                // Others were faster; the step starts over.
-                Err(e) if attempt < ATTEMPTS && Conflict::of(&e).is_some() => {
-                    attempt += 1;
-                    tokio::time::sleep(pause(attempt)).await;
-                }
-                Err(e) if e.get("table").is_none() => return Err(e.with("table", name)),
-                done => return done,
-            }
-        }
+        let step = || publishing.step(&payload.step);
+        let done = step.retry(again()).when(|e| Conflict::of(e).is_some()).await;
+        done.map_err(|e| if e.get("table").is_none() { e.with("table", name) } else { e })
     }
 
     async fn discard(&self, _: &str) -> Result<()> {
@@ -87,13 +83,14 @@ impl Publisher for CatalogPublisher {
     }
 }
 
-/// How often a step is retried after conflicts.
-const ATTEMPTS: u32 = 50;
-
-/// Processes that collided should not retry at the same time.
-fn pause(attempt: u32) -> Duration {
-    let own = std::process::id().wrapping_mul(31).wrapping_add(attempt.wrapping_mul(17)) % 11;
-    Duration::from_millis(u64::from(attempt * (1 + own)))
+/// When a change is tried again that others have come before. A run takes many steps at once, on the same table: those who
+/// came at the same time should not come again at the same time.
+fn again() -> ExponentialBuilder {
+    ExponentialBuilder::new()
+        .with_min_delay(Duration::from_millis(1))
+        .with_max_delay(Duration::from_millis(250))
+        .with_max_times(50)
+        .with_jitter()
 }
 
 struct Publishing<'a> {
@@ -385,7 +382,7 @@ impl Publishing<'_> {
             .with("file", slot.location.join(name))
             .with("table", self.run.qualified_name())
             .with("partition", slot.values.join(", "))
-            .with("way out", "restore the file; or run `hardtack recover --skip-missing`, and the job again")
+            .hint("restore the file; or run `hardtack recover --skip-missing`, and the job again")
     }
 
     /// Records what is going to be superseded.
@@ -514,16 +511,10 @@ pub(crate) async fn amend(
     table: &str,
     change: impl Fn(&mut TableDescription) + Send + Sync,
 ) -> Result<()> {
-    let mut attempt = 0;
-    loop {
+    let amend = || async {
         let mut table = catalog.get_table(database, table).await?;
         change(&mut table);
-        match catalog.update_table(&table).await {
-            Err(e) if attempt < ATTEMPTS && Conflict::of(&e).is_some() => {
-                attempt += 1;
-                tokio::time::sleep(pause(attempt)).await;
-            }
-            done => return done,
-        }
-    }
+        catalog.update_table(&table).await
+    };
+    amend.retry(again()).when(|e| Conflict::of(e).is_some()).await
 }

@@ -222,7 +222,7 @@ impl Table {
                 Ok((description, false))
             }
             (Err(e), None) if e.kind() == ErrorKind::NotFound => {
-                Err(e.with("way out", "`.create_if_missing(description)` creates it with the first run"))
+                Err(e.hint("`.create_if_missing(description)` creates it with the first run"))
             }
             (Err(e), _) => Err(e),
         }
@@ -338,8 +338,7 @@ impl<'a> Saving<'a> {
             token: self.ctx.run().token.clone(),
             step,
         };
-        let payload = serde_json::to_value(payload)
-            .map_err(|e| Error::unexpected("a publish action cannot be written").because(e))?;
+        let payload = payload.to_json()?;
         Ok(PublishAction::Foreign { publisher: PUBLISHER.to_owned(), phase, payload })
     }
 
@@ -413,7 +412,7 @@ fn is_there(table: &TableDescription, base: &Location, said: &Location) -> Resul
         .with("table", table.qualified_name())
         .with("location of the table", base)
         .with("location in the job", said)
-        .with("way out", "give the job the table's location (as its target), or save to another table"))
+        .hint("give the job the table's location (as its target), or save to another table"))
 }
 
 /// Only Parquet tables can be written.
@@ -423,7 +422,7 @@ fn writable(table: &TableDescription) -> Result<()> {
         let why =
             format!("`{}` consists of some files of its folder, so nothing can be saved to it", table.qualified_name());
         let way_out = "move its files to a folder of their own, drop the table (`hardtack drop`), and crawl";
-        return Err(Error::usage(why).with("way out", way_out));
+        return Err(Error::usage(why).hint(way_out));
     }
     match table.format()? {
         TableFormat::Parquet => Ok(()),
@@ -434,7 +433,7 @@ fn writable(table: &TableDescription) -> Result<()> {
 fn not_parquet(format: &TableFormat) -> Error {
     let kind = format.classification();
     Error::usage(format!("its files are {kind}, but only tables of Parquet files can be saved to"))
-        .with("way out", "save to a table of Parquet files, of another name or in another database, or write files with `CsvFile` or `JsonLines`")
+        .hint("save to a table of Parquet files, of another name or in another database, or write files with `CsvFile` or `JsonLines`")
 }
 
 /// The written files by partition.

@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 use std::ops::{Add, Sub};
 
 use hardtack_catalog::{Column, TableDescription};
+use hardtack_core::format::Format;
 use hardtack_core::{Error, Location, Result};
 use hardtack_sinks::WrittenFile;
 use serde::{Deserialize, Serialize};
+
+/// Steps of the publisher. Format 0 is what was written before formats had numbers.
+const STEP: Format = Format::new("step of a table", 1);
 
 /// One step of a run for one table, as recorded in its commit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -188,10 +192,77 @@ impl Payload {
         format!("{}.{}", self.database, self.table)
     }
 
+    pub(crate) fn to_json(&self) -> Result<serde_json::Value> {
+        serde_json::to_value(STEP.versioned(self))
+            .map_err(|e| Error::unexpected("a step of a table cannot be written").because(e))
+    }
+
+    /// What [`Payload::to_json`] made, or an earlier version.
     pub(crate) fn parse(payload: &serde_json::Value) -> Result<Self> {
-        Self::deserialize(payload).map_err(|e| {
-            Error::unexpected("a publish action of a table does not parse; was it written by a newer version?")
-                .because(e)
-        })
+        STEP.check_value(payload)?;
+        Self::deserialize(payload).map_err(|e| Error::unexpected("a step of a table does not parse").because(e))
+    }
+
+    /// What the step does, for a person who decides whether to give it up.
+    pub(crate) fn describe(&self) -> String {
+        let table = self.qualified_name();
+        match &self.step {
+            Step::Describe { create: Some(_), .. } => format!("the table {table} is not created"),
+            Step::Describe { create: None, .. } => format!("the table {table} does not get its new columns"),
+            Step::Append { partitions } => {
+                format!("partitions of the table {table} that do not count the new rows: {}", partitions.len())
+            }
+            Step::Rebuild { partitions, .. } if partitions.iter().all(|rebuilt| rebuilt.slot.values.is_empty()) => {
+                format!("the table {table} does not point to the new files")
+            }
+            Step::Rebuild { partitions, .. } => {
+                format!("partitions of the table {table} that do not point to the new files: {}", partitions.len())
+            }
+            Step::Drop { partitions, .. } => {
+                format!("partitions of the table {table} that are not dropped: {}", partitions.len())
+            }
+            Step::Count { .. } => format!("the table {table} does not count the new rows"),
+            Step::Remove { record } => format!("superseded files of the table {table} stay, see {record}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hardtack_core::ErrorKind;
+    use rstest::rstest;
+    use serde_json::Value;
+
+    use super::*;
+
+    /// A step as a version wrote it. Nothing there is ever edited.
+    macro_rules! golden {
+        ($format:literal, $step:literal) => {
+            include_str!(concat!("../tests/golden/format-", $format, "/step.", $step, ".json"))
+        };
+    }
+
+    #[rstest]
+    #[case::describe("describe", golden!("0", "describe"), golden!("1", "describe"))]
+    #[case::append("append", golden!("0", "append"), golden!("1", "append"))]
+    #[case::rebuild("rebuild", golden!("0", "rebuild"), golden!("1", "rebuild"))]
+    #[case::drop("drop", golden!("0", "drop"), golden!("1", "drop"))]
+    #[case::count("count", golden!("0", "count"), golden!("1", "count"))]
+    #[case::remove("remove", golden!("0", "remove"), golden!("1", "remove"))]
+    fn what_earlier_versions_wrote_is_read(#[case] name: &str, #[case] old: &str, #[case] new: &str) {
+        let (old, new): (Value, Value) = (serde_json::from_str(old).unwrap(), serde_json::from_str(new).unwrap());
+        assert_eq!((&old["step"], &old["format"], &new["format"]), (&Value::from(name), &Value::Null, &Value::from(1)));
+        let step = Payload::parse(&old).unwrap();
+        assert_eq!(step, Payload::parse(&new).unwrap());
+        // Nothing of it was passed over.
+        assert_eq!((serde_json::to_value(&step).unwrap(), step.to_json().unwrap()), (old, new));
+        assert!(step.describe().contains(&step.qualified_name()), "{}", step.describe());
+    }
+
+    #[test]
+    fn what_a_newer_version_has_written_is_refused() {
+        let error = Payload::parse(&serde_json::json!({"format": 2, "step": "teleport"})).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        insta::assert_snapshot!(error, @"a step of a table has format 2, and this version reads formats up to 1 (way out: upgrade hardtack: a newer version has written the record)");
     }
 }

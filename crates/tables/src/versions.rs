@@ -6,6 +6,7 @@ use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::{StreamExt, TryStreamExt};
 use hardtack_catalog::{Catalog, CatalogOf, Partition, Predicate, TableDescription};
+use hardtack_core::format::Format;
 use hardtack_core::staging::VERSIONS;
 use hardtack_core::{Error, ErrorKind, JobContext, Location, Result, Stores, fault};
 use hardtack_sources::FileFilter;
@@ -28,6 +29,9 @@ const RECENTLY: TimeDelta = TimeDelta::minutes(5);
 
 /// How many folders are listed concurrently.
 const CONCURRENCY: usize = 32;
+
+/// Format 0 is what was written before formats had numbers.
+const RECORD: Format = Format::new("record of what is superseded", 1);
 
 /// A record of what a run has superseded: written before the catalog points elsewhere, removed with the files. It lies
 /// in the folder of versions, where no reader looks.
@@ -89,11 +93,23 @@ impl Record {
 
     pub(crate) async fn write(&self, stores: &Stores, base: &Location, run: &str, chunk: usize) -> Result<()> {
         let location = base.join(VERSIONS).join(format!("{run}{SUPERSEDED}{chunk}.json"));
-        let text = serde_json::to_vec(self)
-            .map_err(|e| Error::unexpected("a record of what is superseded cannot be written").because(e))?;
+        let text = self.encode()?;
         let (store, path) = open(stores, &location)?;
-        store.objects.put(&path, Bytes::from(text).into()).await.map_err(|e| Error::from(e).with("file", location))?;
+        store.objects.put(&path, text.into()).await.map_err(|e| Error::from(e).with("file", location))?;
         Ok(())
+    }
+
+    fn encode(&self) -> Result<Bytes> {
+        let text = serde_json::to_vec(&RECORD.versioned(self));
+        text.map(Bytes::from)
+            .map_err(|e| Error::unexpected("a record of what is superseded cannot be written").because(e))
+    }
+
+    /// What [`Record::encode`] made, or an earlier version.
+    fn decode(bytes: &[u8]) -> Result<Self> {
+        RECORD.check(bytes)?;
+        serde_json::from_slice(bytes)
+            .map_err(|e| Error::unexpected("a record of what is superseded does not parse").because(e))
     }
 
     /// Reads the record at a location, unless it is gone.
@@ -104,13 +120,7 @@ impl Record {
             Err(e) => Err(e),
         };
         match bytes {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|e| {
-                Error::unexpected(
-                    "this record of what is superseded does not parse; was it written by a newer version?",
-                )
-                .with("file", location)
-                .because(e)
-            }),
+            Ok(bytes) => Self::decode(&bytes).map(Some).map_err(|e| e.with("file", location)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(e) => Err(Error::from(e).with("file", location)),
         }
@@ -377,4 +387,30 @@ fn ancestors(file: &Path) -> impl Iterator<Item = Path> {
     let parts: Vec<_> = file.parts().collect();
     let at = parts.iter().rposition(|part| part.as_ref() == VERSIONS).unwrap_or(parts.len());
     (at + 1..parts.len()).rev().map(move |end| parts[..end].iter().cloned().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_earlier_versions_wrote_is_read() {
+        let old = include_str!("../tests/golden/format-0/superseded.json");
+        let new = include_str!("../tests/golden/format-1/superseded.json");
+        let record = Record::decode(old.as_bytes()).unwrap();
+        assert_eq!(record, Record::decode(new.as_bytes()).unwrap());
+        assert_eq!(
+            (serde_json::to_string(&record).unwrap().as_str(), record.encode().unwrap()),
+            (old, Bytes::from(new))
+        );
+        let from = "/tmp/golden/tables/raw/books/_versions/r1-1a08e1e5".into();
+        assert_eq!(record.target(&[], &from).unwrap().counted, Counted { rows: 6, bytes: 1123 });
+    }
+
+    #[test]
+    fn what_a_newer_version_has_written_is_refused() {
+        let error = Record::decode(br#"{"format": 2}"#).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        insta::assert_snapshot!(error, @"a record of what is superseded has format 2, and this version reads formats up to 1 (way out: upgrade hardtack: a newer version has written the record)");
+    }
 }

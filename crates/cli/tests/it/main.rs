@@ -8,6 +8,7 @@
     reason = "a test looks at files, says what it has measured, and stops where it fails"
 )]
 
+mod abandon;
 mod catalog;
 mod compact;
 mod crawl;
@@ -21,6 +22,7 @@ mod smith;
 #[cfg(feature = "serve")]
 mod torture;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -59,9 +61,14 @@ impl Killed {
     }
 
     async fn commit(&self) {
+        self.commit_with(BTreeMap::new()).await;
+    }
+
+    async fn commit_with(&self, bookmarks: BTreeMap<String, serde_json::Value>) {
         let AttemptRecord { run, claims, .. } = &self.attempt.record;
         let record = CommitRecord {
             publish: [("out".to_owned(), self.staged.publish.clone())].into(),
+            bookmarks,
             places: Some(["out", "old.jsonl"].map(|place| Location::from(self.folder.path()).join(place)).into()),
             ..CommitRecord::new(*claims, run.clone(), run.started_at)
         };

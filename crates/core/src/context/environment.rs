@@ -9,7 +9,7 @@ use datafusion::prelude::SessionContext;
 
 use crate::Error;
 use crate::meter::Meters;
-use crate::query_error::SPILL_FULL;
+use crate::query_error::SpillFull;
 use crate::store::Stores;
 
 const SPILL_FOLDER: &str = "folder";
@@ -73,7 +73,7 @@ impl Environment {
 
     /// Adds to an error of a query what only the environment knows: the folder of a spill disk that is full.
     pub fn explain(&self, error: Error) -> Error {
-        if error.message() != SPILL_FULL || error.get(SPILL_FOLDER).is_some() {
+        if error.detail::<SpillFull>().is_none() || error.get(SPILL_FOLDER).is_some() {
             return error;
         }
         let folders = self.session.runtime_env().disk_manager.temp_dir_paths();

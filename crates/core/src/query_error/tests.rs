@@ -167,6 +167,7 @@ fn a_full_disk_is_told_from_other_failures_of_a_disk() {
     ] {
         let error = Error::from(error.context("spilling"));
         assert_eq!((error.message(), error.get_sqlstate()), (SPILL_FULL, Some("53100")));
+        assert!(error.detail::<SpillFull>().is_some());
     }
     let other = DataFusionError::IoError(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
     assert_eq!(Error::from(other).message(), "the query failed");

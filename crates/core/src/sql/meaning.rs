@@ -180,7 +180,7 @@ fn numbers_and_texts(sides: &[Expr], types: &[DataType]) -> DfResult<Vec<Expr>> 
                 let name = if matches!(number, Expr::Column(_)) { shown.to_string() } else { "x".to_owned() };
                 Err(Error::usage(format!("'{written}' cannot be compared with a number"))
                     .with("number", shown)
-                    .with("way out", format!("compare with a number, or compare texts: `cast({name} as string)`"))
+                    .hint(format!("compare with a number, or compare texts: `cast({name} as string)`"))
                     .into())
             }
         },
@@ -193,7 +193,7 @@ fn number_with_text(number: &dyn Display, text: &dyn Display) -> DataFusionError
     Error::usage("a number is compared with a text")
         .with("number", number)
         .with("text", text)
-        .with("way out", format!("cast one of them: `cast({text} as bigint)`, or `cast({number} as string)`"))
+        .hint(format!("cast one of them: `cast({text} as bigint)`, or `cast({number} as string)`"))
         .into()
 }
 

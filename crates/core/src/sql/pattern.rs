@@ -79,9 +79,7 @@ fn unknown(pattern: &str, letter: char, letters: &str) -> Error {
         'X' | 'O' | 'V' | 'z' => "`xxx` is the zone as `+01:00`, `Z` as `+0100`",
         _ => "text stands in single quotes, as in `yyyy-MM-dd'T'HH:mm:ss`; patterns with `%` are those of strftime",
     };
-    Error::usage(format!("`{letters}` has no meaning in a pattern of dates"))
-        .with("pattern", pattern)
-        .with("way out", instead)
+    Error::usage(format!("`{letters}` has no meaning in a pattern of dates")).with("pattern", pattern).hint(instead)
 }
 
 #[cfg(test)]

@@ -410,7 +410,7 @@ async fn a_text_beside_a_number_is_the_number_that_it_writes(#[case] predicate: 
 async fn numbers_and_texts_that_cannot_be_compared_are_refused(#[case] predicate: &str, #[case] way_out: &str) {
     let frame = ids().sql(&format!("select * from ids where {predicate}")).await.unwrap();
     let error = collected(frame).await.unwrap_err();
-    assert_eq!((error.kind(), error.get("way out")), (ErrorKind::Usage, Some(way_out)), "{error}");
+    assert_eq!((error.kind(), error.get_hint()), (ErrorKind::Usage, Some(way_out)), "{error}");
 }
 
 #[tokio::test]
@@ -477,7 +477,7 @@ async fn a_pattern_without_a_meaning_is_refused() {
     let session = moments();
     let error = session.sql("select to_char(v, 'YYYY-MM-DD') from t").await.unwrap().collect().await.unwrap_err();
     let error = Error::from(error);
-    assert_eq!((error.kind(), error.get("way out")), (ErrorKind::Usage, Some("`yyyy` is the year")));
+    assert_eq!((error.kind(), error.get_hint()), (ErrorKind::Usage, Some("`yyyy` is the year")));
 }
 
 // --- elements of lists ---------------------------------------------------------------------------------------------

@@ -277,7 +277,7 @@ fn out_of_range(function: &str, value: i64, per_second: i64) -> datafusion::erro
     let unit = if per_second == 1_000_000_000 { "nanoseconds" } else { "its unit" };
     Error::refused(format!("the result of `{function}` is no moment that can be counted in {unit}"))
         .with("value", moment)
-        .with("way out", "cast to a coarser unit first, for example `cast(x as timestamp(3))`")
+        .hint("cast to a coarser unit first, for example `cast(x as timestamp(3))`")
         .into()
 }
 

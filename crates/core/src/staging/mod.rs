@@ -204,10 +204,7 @@ fn gone(what: &str, target: &Location) -> Error {
         ),
     )
     .with("target", target)
-    .with(
-        "way out",
-        "restore the staged file, or put the wanted object at the target and run `hardtack recover --skip-missing`",
-    )
+    .hint("restore the staged file, or put the wanted object at the target and run `hardtack recover --skip-missing`")
 }
 
 /// Damage to a file that waits to be published.
@@ -215,8 +212,7 @@ fn damaged(what: &str, from: &Location, to: &Location) -> Error {
     let error = Error::new(ErrorKind::Lost, format!("a staged file is not what the run wrote: {what}"))
         .with("staged", from)
         .with("target", to)
-        .with(
-            "way out",
+        .hint(
             "restore the staged file; or give it up with `hardtack recover --skip-missing`, which deletes nothing for \
              its sake, and run the job again",
         );

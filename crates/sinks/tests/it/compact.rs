@@ -237,7 +237,7 @@ async fn files_unite_as_long_as_types_stay_of_their_kind() {
     save(&context("r3"), &plain, "select cast(7 as bigint) as x").await;
     let error = plain.compact(&Context::new((), context("c2"))).await.unwrap_err();
     assert!(error.message().starts_with("`x` is Decimal128(9, 4) in "), "{error}");
-    assert!(error.get("way out").is_some());
+    assert!(error.get_hint().is_some());
 }
 
 #[tokio::test]

@@ -144,7 +144,7 @@ impl AvroFile {
             .map_err(|e| Error::unexpected("a task that reads a file panicked").because(e))?;
         opened.map_err(|(why, way_out)| {
             let error = Error::refused(why).with("file", &file.location);
-            way_out.into_iter().fold(error, |error, way_out| error.with("way out", way_out))
+            way_out.into_iter().fold(error, |error, way_out| error.hint(way_out))
         })
     }
 

@@ -334,7 +334,7 @@ impl Layout {
         let names = cut(&header.names.join(","));
         let fault =
             Fault::new(0, format!("the first record, `{names}`, is not a header, as the table says, but a row"));
-        Err(fault.way_out(
+        Err(fault.hint(
             "give the file the header that the others have; if no file has one, set `skip.header.line.count` of the table to 0",
         ))
     }
@@ -347,7 +347,7 @@ impl Layout {
         if header.names.iter().any(is_column) || !skipped(dialect, text, ended).iter().any(is_header) {
             return Ok(());
         }
-        Err(Fault::new(0, HEADER_SKIPPED).way_out(way_out::SKIPPED))
+        Err(Fault::new(0, HEADER_SKIPPED).hint(way_out::SKIPPED))
     }
 
     fn records(&self, dialect: &Arc<Dialect>, header: Header) -> Result<Records, Fault> {
@@ -407,16 +407,16 @@ impl Layout {
                 };
                 let near = || nearest(column, names.iter().map(String::as_str));
                 Err(match other {
-                    Some(other) => fault.way_out(way_out::delimiter(other)),
+                    Some(other) => fault.hint(way_out::delimiter(other)),
                     None => match near() {
-                        Some(near) => fault.way_out(format!("did you mean `{near}`?")),
+                        Some(near) => fault.hint(format!("did you mean `{near}`?")),
                         None => fault,
                     },
                 })
             }
             _ => {
                 let fault = Fault::new(0, format!("the header names `{column}` more than once")).column(column);
-                Err(fault.way_out(way_out::NAMES))
+                Err(fault.hint(way_out::NAMES))
             }
         }
     }
@@ -424,7 +424,7 @@ impl Layout {
 
 /// The fault of a file without even a header: more likely truncated than written without rows.
 fn no_header() -> Fault {
-    Fault::new(0, "the file is empty: it does not even have a header").way_out(way_out::EMPTY)
+    Fault::new(0, "the file is empty: it does not even have a header").hint(way_out::EMPTY)
 }
 
 /// Whether two names are equal ignoring case.
@@ -480,7 +480,7 @@ impl Header {
             return Ok(());
         }
         let fault = Fault::new(start, "the record repeats the header, as in concatenated files");
-        Err(fault.value(&String::from_utf8_lossy(as_written(record))).way_out(way_out::REPEATED))
+        Err(fault.value(&String::from_utf8_lossy(as_written(record))).hint(way_out::REPEATED))
     }
 }
 
@@ -537,5 +537,5 @@ pub(crate) fn wrong_width(text: &[u8], start: usize, end: usize, found: usize, w
     let fault = Fault::new(start, format!("the record has {found} {fields} where {wanted} are expected"));
     let fault = fault.value(record.trim_end());
     // A field may begin with `#`, but a line that differs from the others is more likely a comment.
-    if record.starts_with('#') { fault.way_out(way_out::COMMENT) } else { fault }
+    if record.starts_with('#') { fault.hint(way_out::COMMENT) } else { fault }
 }

@@ -25,9 +25,6 @@ pub(crate) struct Dialect {
     pub(crate) header: bool,
 }
 
-/// The message for a field with text after its closing quote.
-pub(super) const AFTER_QUOTE: &str = "text follows a closing quote; a quote within a quoted field must be doubled";
-
 impl Default for Dialect {
     fn default() -> Self {
         Self {
@@ -286,13 +283,17 @@ impl Dialect {
         let line =
             || String::from_utf8_lossy(text[at..].split(|b| *b == b'\n').next().unwrap_or_default()).into_owned();
         match self.closing(text, at) {
-            None if last => Err(Fault::new(at, "a quote is not closed").value(&line()).way_out(way_out::QUOTE)),
+            None if last => Err(Fault::new(at, "a quote is not closed").value(&line()).hint(way_out::QUOTE)),
             None => Ok(None),
             Some((end, escaped)) => match text.get(end + 1) {
                 Some(b) if *b != self.delimiter && *b != b'\n' && *b != b'\r' => {
-                    let fault = Fault::new(end, AFTER_QUOTE).value(&line());
+                    let why = "text follows a closing quote; a quote inside of a quoted field is written twice";
+                    let fault = Fault::new(end, why).value(&line());
                     let is_escaped = self.escape.is_none() && text[end - 1] == b'\\';
-                    Err(if is_escaped { fault.way_out(way_out::ESCAPE) } else { fault.way_out(way_out::QUOTE) })
+                    Err(match is_escaped {
+                        true => fault.hint(way_out::ESCAPE).may_be_escaped(),
+                        false => fault.hint(way_out::QUOTE),
+                    })
                 }
                 _ => Ok(Some(Cell { start: (at + 1) as u32, end: end as u32, quoted: true, escaped })),
             },

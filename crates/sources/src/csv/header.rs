@@ -120,7 +120,7 @@ pub(super) fn header(
                 true => way_out::NO_HEADER_OF_TABLE,
                 false => way_out::HEADER,
             };
-            return Err(Error::refused(why).with("file", file).with("way out", way_out));
+            return Err(Error::refused(why).with("file", file).hint(way_out));
         }
         let note = seems.map(|(file, columns, ..)| {
             let line = shown(columns);
@@ -138,10 +138,10 @@ pub(super) fn header(
     let conflict = |with: &Location, without: &Location| match mostly_without {
         true => Error::refused(format!("this file seems to have a header, and {without} none"))
             .with("file", with)
-            .with("way out", way_out::NO_HEADER),
+            .hint(way_out::NO_HEADER),
         false => Error::refused(format!("{with} seems to have a header, and this file none"))
             .with("file", without)
-            .with("way out", way_out::HEADER),
+            .hint(way_out::HEADER),
     };
     match (that(First::Header), that(First::Row)) {
         (Some((with, ..)), Some((without, ..))) => Err(conflict(with, without)),

@@ -15,13 +15,14 @@ use datafusion::datasource::physical_plan::FileSource;
 use datafusion::datasource::table_schema::TableSchema;
 use hardtack_core::{Error, Location, Result};
 
+use crate::fault::MayBeEscaped;
 use crate::files::{Files, Format, Inferred, Planned};
 use crate::infer::infer_each;
 use crate::input::SourceFile;
 use crate::scan::{Batches, Origin, ReadRequest, ReadRows, RowSource};
 use crate::text::can_parse;
 use decode::{CsvCutter, HEADER_SKIPPED, Layout};
-use dialect::{AFTER_QUOTE, way_out};
+use dialect::way_out;
 use header::{Known as KnownHeader, header};
 use infer::{Columns, InferOptions};
 
@@ -247,8 +248,7 @@ pub(crate) async fn look(files: &[SourceFile], known: &Known, concurrency: usize
     let may_escape = known.dialect.is_none() && dialect.escape.is_none() && dialect.quote.is_some();
     if let Err(error) = &found
         && may_escape
-        && error.message() == AFTER_QUOTE
-        && error.get("way out") == Some(way_out::ESCAPE)
+        && error.detail::<MayBeEscaped>().is_some()
     {
         let escaped = Dialect { escape: Some(b'\\'), ..dialect.clone() };
         if let Ok(again) = look_as(files, &escaped, known, concurrency).await {
@@ -265,8 +265,8 @@ pub(crate) async fn look(files: &[SourceFile], known: &Known, concurrency: usize
         && let Some((file, other)) = found.iter().find_map(|(file, columns)| Some((file, columns.other_delimiter?)))
     {
         let fault = infer::separated(other, dialect.delimiter);
-        let way_out = fault.way_out.unwrap_or_default();
-        return Err(Error::refused(fault.message).with("file", file).with("way out", way_out));
+        let way_out = fault.hint.unwrap_or_default();
+        return Err(Error::refused(fault.message).with("file", file).hint(way_out));
     }
     // A file with fewer lines before the header than others would lose it.
     let is_first = |line: &Vec<String>| found.iter().any(|(_, columns)| same_names(&columns.first, line));
@@ -275,7 +275,7 @@ pub(crate) async fn look(files: &[SourceFile], known: &Known, concurrency: usize
         columns.skipped.iter().any(|line| is_first(line) && !is_own(line))
     };
     if let Some((file, _)) = found.iter().find(|(_, columns)| lost(columns)) {
-        return Err(Error::refused(HEADER_SKIPPED).with("file", file).with("way out", way_out::SKIPPED));
+        return Err(Error::refused(HEADER_SKIPPED).with("file", file).hint(way_out::SKIPPED));
     }
     notes.extend(found.iter().find_map(|(_, columns)| columns.note.clone()));
     let told = match (&known.dialect, known.hints.header) {
@@ -289,11 +289,11 @@ pub(crate) async fn look(files: &[SourceFile], known: &Known, concurrency: usize
         if let Some(line) = columns.repeated.filter(|_| header) {
             let why = "the record repeats the header, as in concatenated files";
             let error = Error::refused(why).with("file", &file).with("line", line);
-            return Err(error.with("way out", way_out::REPEATED));
+            return Err(error.hint(way_out::REPEATED));
         }
         let columns = columns.decided(header).map_err(|name| {
             let error = Error::refused(format!("the header names `{name}` more than once")).with("file", &file);
-            error.with("column", name).with("way out", way_out::NAMES)
+            error.with("column", name).hint(way_out::NAMES)
         })?;
         let names: Vec<String> = columns.names().map(str::to_lowercase).collect();
         all.merge(columns);

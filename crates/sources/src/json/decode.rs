@@ -356,7 +356,7 @@ impl Place<'_> {
             }
             wanted => self.alone(raw, field).err().map(|_| {
                 let fault = Fault::bad_value(self.of(raw), path, raw.get(), wanted);
-                if wanted.is_string() && is_nested(raw.get()) { fault.way_out(way_out(path)) } else { fault }
+                if wanted.is_string() && is_nested(raw.get()) { fault.hint(way_out(path)) } else { fault }
             }),
         }
     }

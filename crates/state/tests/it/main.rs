@@ -1,6 +1,8 @@
 //! The ledger against real stores: what excludes what, and what may be removed when.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files and stops where it fails")]
 
+mod abandoning;
+mod formats;
 mod model;
 
 use std::collections::BTreeMap;
@@ -87,10 +89,10 @@ async fn commits_are_numbered_and_carry_the_bookmarks_on(#[values("file", "memor
         assert_eq!(bookmark, (n > 1).then_some(n - 1));
         ledger.commit(&commit(n, &id)).await.unwrap();
         assert_eq!(ledger.pending().await.unwrap(), [commit(n, &id)]);
-        assert!(!ledger.is_published(n).await.unwrap());
+        assert!(!ledger.is_settled(n).await.unwrap());
         ledger.mark_published(n, &run(&id).id).await.unwrap();
         ledger.mark_published(n, &run("another").id).await.unwrap();
-        assert!(ledger.is_published(n).await.unwrap());
+        assert!(ledger.is_settled(n).await.unwrap());
         assert_eq!(ledger.pending().await.unwrap(), []);
         assert_eq!(ledger.newest().await.unwrap(), n);
     }
@@ -313,14 +315,14 @@ async fn nobody_builds_on_a_commit_that_is_not_published() {
     ledger.mark_published(3, &run("r3").id).await.unwrap();
     assert_eq!(ledger.pending().await.unwrap(), [commit(2, "r2")]);
     assert_eq!(head(&world).await, Some(1));
-    assert!(ledger.is_published(3).await.unwrap() && !ledger.is_published(2).await.unwrap());
+    assert!(ledger.is_settled(3).await.unwrap() && !ledger.is_settled(2).await.unwrap());
     // What the head has passed is not looked at again.
     for n in [2, 3] {
         ledger.mark_published(n, &run("r2").id).await.unwrap();
         assert_eq!(head(&world).await, Some(n));
     }
     world.state.delete("job/scopes/default/published/000000000002.json").await.unwrap();
-    assert!(ledger.is_published(2).await.unwrap());
+    assert!(ledger.is_settled(2).await.unwrap());
     assert_eq!((ledger.pending().await.unwrap(), ledger.newest().await.unwrap()), (vec![], 3));
 }
 

@@ -601,7 +601,7 @@ impl Crawl<'_> {
         if known.names.contains(&name) {
             let why = format!("there is a table `{}.{name}` already, with another folder", self.database);
             let what = if set.name.is_some() { "files" } else { "folder" };
-            return Err(Error::conflict(why).with("way out", format!("rename the {what}, or use --table-prefix")));
+            return Err(Error::conflict(why).hint(format!("rename the {what}, or use --table-prefix")));
         }
         let parts: Vec<&Part> = set.parts.values().collect();
         let types = self.types(None)?;
@@ -682,7 +682,7 @@ impl Crawl<'_> {
             let found: Vec<&str> = set.keys.iter().map(String::as_str).collect();
             let why = format!("the table is partitioned by {}, but its folders by {}", show(&keys), show(&found));
             return Err(Error::refused(why)
-                .with("way out", "partition keys cannot be changed; drop the table (`hardtack drop`), and crawl"));
+                .hint("partition keys cannot be changed; drop the table (`hardtack drop`), and crawl"));
         }
         let registered = self.registered(table).await?;
         let mut compared = match keys.is_empty() {
@@ -932,9 +932,8 @@ fn as_said(schema: Schema, types: &[(String, DataType)]) -> Schema {
 /// The text of a file error, with hints that apply to crawls.
 fn told(error: &Error) -> String {
     let text = error.chain();
-    let has_way_out = error.get("way out").is_some() || text.contains("--exclude");
     match error.get("file") {
-        Some(_) if !has_way_out => format!("{text}; repair the file, or leave it out with --exclude"),
+        Some(_) if error.get_hint().is_none() => format!("{text}; repair the file, or leave it out with --exclude"),
         _ => text,
     }
 }

@@ -435,7 +435,7 @@ async fn one_bad_thing_does_not_hold_up_the_others(#[case] make: fn(&Path), #[ca
         Ok(rows) => assert_eq!((read, rows[0].num_rows()), (true, 1)),
         Err(error) => {
             assert_eq!((read, error.kind()), (false, ErrorKind::Refused), "{error}");
-            assert!(error.get("way out").is_some(), "{error}");
+            assert!(error.get_hint().is_some(), "{error}");
         }
     }
     // Once excluded, it is not a problem any more, for readers neither.

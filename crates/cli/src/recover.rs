@@ -1,0 +1,155 @@
+//! `hardtack recover`: finishes what killed runs began, or gives it up.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Args;
+use hardtack_core::{Error, Result};
+use hardtack_runtime::{
+    RecoverOptions, Recovered, RuntimeArgs, Unpublished, abandon, open_context, open_state, recover,
+};
+use hardtack_state::{Abandonment, Ledger};
+
+use crate::draw::count;
+
+#[derive(Debug, Args)]
+pub(crate) struct RecoverArgs {
+    /// Only this job, for example `books_data_product` [default: all]
+    #[arg(long, value_name = "NAME")]
+    job: Option<String>,
+    /// Only this scope, for example `2026-11-21` [default: all]
+    #[arg(long, value_name = "NAME")]
+    scope: Option<String>,
+    /// Go on where a staged file is gone or damaged; what is missing stays missing
+    #[arg(long)]
+    skip_missing: bool,
+    /// Give up the commit of this number, which can never be published, for example `7`
+    ///
+    /// Says what will stay unpublished, and asks. The next run starts from the last commit that was published.
+    #[arg(long, value_name = "SEQUENCE", requires_all = ["job", "scope"], conflicts_with = "skip_missing")]
+    abandon: Option<u64>,
+    /// Abandon without asking
+    #[arg(long, requires = "abandon")]
+    yes: bool,
+}
+
+/// Recovers, or abandons, as the arguments say.
+pub(crate) async fn run(options: &RuntimeArgs, args: RecoverArgs) -> Result<(String, ExitCode)> {
+    match args {
+        RecoverArgs { job: Some(job), scope: Some(scope), abandon: Some(sequence), yes, .. } => {
+            abandon_one(options, &job, &scope, sequence, yes).await
+        }
+        RecoverArgs { job, scope, skip_missing, .. } => {
+            recover_all(options, job.as_deref(), scope.as_deref(), RecoverOptions { skip_missing }).await
+        }
+    }
+}
+
+/// Recovers one ledger after the other, and says of each what came of it. An error of one is no reason to leave the others.
+async fn recover_all(
+    options: &RuntimeArgs,
+    job: Option<&str>,
+    scope: Option<&str>,
+    how: RecoverOptions,
+) -> Result<(String, ExitCode)> {
+    let ctx = open_context("hardtack", options)?;
+    let state = open_state(ctx.stores(), &options.state)?;
+    let all = Ledger::all(&state).await?;
+    if all.is_empty() {
+        return Ok((format!("nothing has ever run with the state at {}\n", options.state), ExitCode::SUCCESS));
+    }
+    let wanted = |ledger: &Ledger| job.is_none_or(|j| j == ledger.job()) && scope.is_none_or(|s| s == ledger.scope());
+    let ledgers: Vec<Ledger> = all.into_iter().filter(wanted).collect();
+    if ledgers.is_empty() {
+        return Err(Error::not_found("no such job or scope has ever run with this state").with("state", &options.state));
+    }
+    let (mut text, mut failed) = (String::new(), Vec::new());
+    for ledger in ledgers {
+        let name = name(&ledger);
+        match recover(&ctx, &ledger, how).await {
+            Ok(recovered) => text.push_str(&said(&name, &recovered)),
+            Err(e) => {
+                let _ = writeln!(io::stderr(), "{name}: {}", e.chain());
+                failed.push(e.kind());
+            }
+        }
+    }
+    let Some(kind) = failed.first() else { return Ok((text, ExitCode::SUCCESS)) };
+    let _ = writeln!(io::stderr(), "hardtack: {} could not be recovered", count(failed.len(), "scope"));
+    // Usage, for which nobody should try again, only if nothing else is wrong.
+    let code = if failed.iter().all(|other| other == kind) { kind.exit_code() } else { 1 };
+    Ok((text, ExitCode::from(code)))
+}
+
+fn name(ledger: &Ledger) -> String {
+    format!("{} ({})", ledger.job(), ledger.scope())
+}
+
+fn said(name: &str, recovered: &Recovered) -> String {
+    let published = recovered.published.iter().map(|run| format!("{name}: published run {run}\n"));
+    let discarded = recovered.discarded.iter().map(|run| format!("{name}: discarded what run {run} left\n"));
+    let text: String = published.chain(discarded).collect();
+    if text.is_empty() { format!("{name}: nothing to do\n") } else { text }
+}
+
+/// Says what will stay unpublished, asks, and abandons the commit.
+async fn abandon_one(
+    options: &RuntimeArgs,
+    job: &str,
+    scope: &str,
+    sequence: u64,
+    yes: bool,
+) -> Result<(String, ExitCode)> {
+    let ctx = open_context("hardtack", options)?;
+    let ledger = Ledger::new(open_state(ctx.stores(), &options.state)?, job, scope);
+    let unpublished = Unpublished::of(&ctx, &ledger, sequence).await?;
+    let _ = write!(io::stderr(), "{unpublished}");
+    if !yes {
+        if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+            return Err(Error::usage("abandoning a commit needs an answer, and there is no terminal to ask on")
+                .with("commit", sequence)
+                .hint("look at what stays unpublished, and add `--yes`"));
+        }
+        if !is_confirmed(&mut io::stdin().lock(), &mut io::stderr(), sequence) {
+            return Ok(("nothing is abandoned\n".to_owned(), ExitCode::FAILURE));
+        }
+    }
+    let by = Abandonment { user: user(), host: host(), at: ctx.now() };
+    let abandonment = abandon(&ctx, &ledger, sequence, &by).await?;
+    Ok((format!("{}: commit {sequence} was abandoned {abandonment}\n", name(&ledger)), ExitCode::SUCCESS))
+}
+
+/// Asks for the number once more: `y` is typed too easily for what cannot be undone.
+fn is_confirmed(input: &mut impl BufRead, output: &mut impl Write, sequence: u64) -> bool {
+    let _ = write!(output, "Type the number of the commit to abandon it: ").and_then(|()| output.flush());
+    let mut answer = String::new();
+    input.read_line(&mut answer).is_ok() && answer.trim().parse() == Ok(sequence)
+}
+
+fn user() -> String {
+    whoami::username().unwrap_or_else(|_| "unknown".to_owned())
+}
+
+fn host() -> String {
+    whoami::hostname().unwrap_or_else(|_| "unknown".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("7\n", true)]
+    #[case(" 7 \n", true)]
+    #[case("y\n", false)]
+    #[case("8\n", false)]
+    #[case("\n", false)]
+    #[case("", false)]
+    fn only_the_number_confirms(#[case] answer: &str, #[case] confirms: bool) {
+        let mut asked = Vec::new();
+        assert_eq!(is_confirmed(&mut answer.as_bytes(), &mut asked, 7), confirms);
+        assert_eq!(asked, b"Type the number of the commit to abandon it: ");
+    }
+}

@@ -1,0 +1,151 @@
+//! Giving up a commit that can never be published: a person decides that, after having seen what it costs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use futures::{StreamExt, TryStreamExt};
+use hardtack_core::{JobContext, Location, PublishAction, Result};
+use hardtack_state::{Abandonment, CommitRecord, Ledger, Settlement};
+use object_store::ObjectStoreExt;
+
+use crate::recover::sweep;
+
+/// What abandoning a commit would leave unpublished.
+#[derive(Debug)]
+pub struct Unpublished {
+    sequence: u64,
+    /// None if its record is damaged: then nobody knows what it says.
+    commit: Option<CommitRecord>,
+    sinks: BTreeMap<String, OfSink>,
+}
+
+/// What a sink would leave unpublished.
+#[derive(Debug, Default)]
+struct OfSink {
+    /// Files that will not appear.
+    hidden: Vec<Location>,
+    /// Files that have appeared already, and stay.
+    visible: Vec<Location>,
+    /// Superseded files that will not be deleted.
+    kept: Vec<Location>,
+    /// Steps of publishers: tables that will not point to the new files, say.
+    steps: Vec<String>,
+}
+
+/// How many files are looked at at once.
+const AT_ONCE: usize = 64;
+
+impl Unpublished {
+    /// Looks at a commit, and at the files that it publishes. Nothing is changed.
+    ///
+    /// # Errors
+    /// [`NotFound`](hardtack_core::ErrorKind::NotFound) if there is no such commit; [`Usage`](hardtack_core::ErrorKind::Usage)
+    /// if it is published, or was written by a newer version; those of the stores.
+    pub async fn of(ctx: &JobContext, ledger: &Ledger, sequence: u64) -> Result<Self> {
+        let commit = ledger.abandonable(sequence).await?;
+        let mut sinks = BTreeMap::new();
+        for (sink, actions) in commit.iter().flat_map(|commit| &commit.publish) {
+            sinks.insert(sink.clone(), OfSink::of(ctx, actions).await?);
+        }
+        Ok(Self { sequence, commit, sinks })
+    }
+}
+
+impl OfSink {
+    async fn of(ctx: &JobContext, actions: &[PublishAction]) -> Result<Self> {
+        let mut found = Self::default();
+        let looked: Vec<(&PublishAction, bool)> = futures::stream::iter(actions)
+            .map(|action| async move { Ok::<_, hardtack_core::Error>((action, has_appeared(ctx, action).await?)) })
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await?;
+        for (action, has_appeared) in looked {
+            match action {
+                PublishAction::CompleteUpload { location, .. } | PublishAction::RenameFile { to: location, .. } => {
+                    let files = if has_appeared { &mut found.visible } else { &mut found.hidden };
+                    files.push(location.clone());
+                }
+                PublishAction::Delete { location } => found.kept.push(location.clone()),
+                PublishAction::Foreign { publisher, payload, .. } => {
+                    found.steps.push(ctx.publishers().describe(publisher, payload));
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Whether the file of an action is at its place, as far as its size tells.
+async fn has_appeared(ctx: &JobContext, action: &PublishAction) -> Result<bool> {
+    let (PublishAction::CompleteUpload { location, bytes, .. } | PublishAction::RenameFile { to: location, bytes, .. }) =
+        action
+    else {
+        return Ok(false);
+    };
+    let (store, path) = ctx.stores().open(location)?;
+    match store.objects.head(&path).await {
+        Ok(meta) => Ok(meta.size == *bytes),
+        Err(object_store::Error::NotFound { .. }) => Ok(false),
+        Err(e) => Err(hardtack_core::Error::from(e).with("file", location)),
+    }
+}
+
+/// How many files of a kind are named.
+const NAMED: usize = 10;
+
+fn list(f: &mut fmt::Formatter<'_>, what: &str, files: &[Location]) -> fmt::Result {
+    if files.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "    {what}:")?;
+    for file in files.iter().take(NAMED) {
+        writeln!(f, "      {file}")?;
+    }
+    match files.len().saturating_sub(NAMED) {
+        0 => Ok(()),
+        more => writeln!(f, "      ... and {more} more"),
+    }
+}
+
+impl fmt::Display for Unpublished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(commit) = &self.commit else {
+            writeln!(f, "commit {} has a damaged record, so what it would publish is unknown.", self.sequence)?;
+            return f.write_str("Nothing of it will be published. What its run has staged is discarded.\n");
+        };
+        let (sequence, run) = (commit.sequence, &commit.run);
+        let committed = commit.committed_at.format("%Y-%m-%dT%H:%M:%SZ");
+        writeln!(f, "commit {sequence} of {} ({}), of run {}, committed at {committed}.", run.job, run.scope, run.id)?;
+        writeln!(f, "What stays unpublished, as far as it has not happened yet:")?;
+        for (name, sink) in &self.sinks {
+            writeln!(f, "  sink {name}")?;
+            list(f, "files that do not appear", &sink.hidden)?;
+            list(f, "superseded files that are not deleted", &sink.kept)?;
+            for step in &sink.steps {
+                writeln!(f, "    {step}")?;
+            }
+            list(f, "files that have appeared already, and stay", &sink.visible)?;
+        }
+        if !commit.bookmarks.is_empty() {
+            writeln!(f, "Bookmarks go back to those of the last commit that was published.")?;
+        }
+        f.write_str("What its run has staged is discarded. This cannot be undone.\n")
+    }
+}
+
+/// Abandons a commit, and discards what it had staged. Who calls has asked a person, and shown them [`Unpublished`].
+///
+/// The first step settles the commit, and is final; killed after it, the next run or recovery discards the rest.
+///
+/// # Errors
+/// Those of [`Ledger::abandon`]; [`Usage`](hardtack_core::ErrorKind::Usage) if the commit was published meanwhile.
+pub async fn abandon(ctx: &JobContext, ledger: &Ledger, sequence: u64, by: &Abandonment) -> Result<Abandonment> {
+    match ledger.abandon(sequence, by).await? {
+        Settlement::Abandoned(abandonment) => {
+            tracing::warn!(job = ledger.job(), scope = ledger.scope(), sequence, "abandoned {abandonment}");
+            sweep(ctx, ledger).await?;
+            Ok(abandonment)
+        }
+        Settlement::Published { .. } => Err(ledger.is_published_already(sequence)),
+    }
+}

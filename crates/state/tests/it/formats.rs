@@ -1,0 +1,153 @@
+//! Formats of records: what earlier versions wrote is read for good, and what a newer one has written is refused.
+//!
+//! `tests/golden/format-0` is a state location as a version wrote it that had no numbers of formats yet: one run that was
+//! paused and lost, one that was published, and one that was killed while it was published. Nothing there is ever edited.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bytes::Bytes;
+use hardtack_core::format::NewerFormat;
+use hardtack_core::{DiscardAction, ErrorKind, Journal, PublishAction, RunId};
+use hardtack_state::{Begun, End, Ledger, ObjectKind, RunStatus, Settlement, broken_objects};
+use rstest::rstest;
+
+use crate::{World, begin, commit, run, upload, world};
+
+const SCOPE: &str = "customer_events/scopes/default";
+
+/// The golden state of this format, in memory.
+async fn golden(format: u32) -> World {
+    let world = world("memory");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/format-{format}"));
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let key = path.strip_prefix(&root).unwrap().to_str().unwrap();
+                world.state.put(key, std::fs::read(&path).unwrap().into()).await.unwrap();
+            }
+        }
+    }
+    world
+}
+
+fn id(id: &str) -> RunId {
+    id.parse().unwrap()
+}
+
+/// Every object of it, with what it says.
+#[rstest]
+#[tokio::test]
+async fn what_earlier_versions_wrote_is_read(#[values(0, 1)] format: u32) {
+    let world = golden(format).await;
+    let ledger = Ledger::new(world.state.clone(), "customer_events", "default");
+    assert!(broken_objects(&world.state).await.unwrap().is_empty());
+
+    let [first, second] = ledger.commits().await.unwrap().try_into().unwrap();
+    assert_eq!((first.sequence, first.run.id.as_str(), first.actions().len()), (1, "first", 2));
+    assert_eq!((second.sequence, second.run.token.len()), (2, 8));
+    let bookmarks = if format == 0 { BTreeMap::new() } else { [("events".to_owned(), 7.into())].into() };
+    assert_eq!(second.bookmarks, bookmarks);
+    assert_eq!(second.places.as_ref().unwrap().len(), 2);
+    let [rename, delete] = &second.publish["customers"][..] else { panic!("{second:?}") };
+    assert!(matches!(rename, PublishAction::RenameFile { xxh3: 10_743_065_172_234_108_664, bytes: 2140, .. }));
+    assert!(matches!(delete, PublishAction::Delete { location } if location.as_str().ends_with("-61acd209.parquet")));
+
+    assert_eq!(ledger.settlement(1).await.unwrap(), Some(Settlement::Published { by: id("first") }));
+    assert_eq!((ledger.settlement(2).await.unwrap(), ledger.newest().await.unwrap()), (None, 2));
+    assert_eq!(ledger.pending().await.unwrap(), [second]);
+    assert!(matches!(ledger.begin(&run("next")).await.unwrap(), Begun::Unpublished));
+
+    let [paused] = ledger.finished().await.unwrap().try_into().unwrap();
+    assert_eq!((paused.run.as_str(), &paused.end), ("paused", &End::Lost));
+    assert!(paused.attempt.as_ref().is_some_and(|attempt| attempt.claims == 1 && attempt.swept.is_some()));
+    let folders: Vec<&str> = paused.leftovers.iter().map(folder).collect();
+    assert_eq!(folders, ["/tmp/golden/out/customers", "/tmp/golden/out/customers_deleted"]);
+
+    let records = Ledger::runs(&world.state, "customer_events").await.unwrap();
+    let said: Vec<_> = records.iter().map(|r| (r.run.id.as_str(), r.status, r.commit)).collect();
+    let wanted = [
+        ("paused", RunStatus::Killed, None),
+        ("first", RunStatus::Succeeded, Some(1)),
+        ("second", RunStatus::Running, None),
+    ];
+    assert_eq!(said, wanted);
+    assert_eq!((records[1].sources["events"].rows, records[1].sinks["customers"].bytes), (14, 2139));
+}
+
+fn folder(action: &DiscardAction) -> &str {
+    let DiscardAction::StagedFiles { folder, .. } = action else { panic!("{action:?}") };
+    folder.as_str()
+}
+
+/// A kind of object, as a newer version might write it.
+#[rstest]
+#[case::commit("commits/000000000002.json", "commit record")]
+#[case::attempt("attempts/second.json", "record of an attempt")]
+#[case::journal("attempts/second/000000.json", "journal entry")]
+#[case::settlement("published/000000000001.json", "record of a settled commit")]
+#[case::run("../../runs/first.json", "run record")]
+#[tokio::test]
+async fn what_a_newer_version_has_written_is_refused(#[case] object: &str, #[case] name: &str) {
+    let world = golden(1).await;
+    let key = match object.strip_prefix("../../") {
+        Some(of_job) => format!("customer_events/{of_job}"),
+        None => format!("{SCOPE}/{object}"),
+    };
+    world.state.put(&key, Bytes::from(r#"{"format": 7, "what": "nobody knows"}"#)).await.unwrap();
+    let [broken] = broken_objects(&world.state).await.unwrap().try_into().unwrap();
+    assert_eq!(broken.key, key);
+    assert_eq!((broken.error.kind(), broken.error.detail()), (ErrorKind::Usage, Some(&NewerFormat(7))));
+    let said = broken.error.to_string();
+    let wanted = format!("a {name} has format 7, and this version reads formats up to 1");
+    assert!(said.starts_with(&wanted) && said.contains("way out: upgrade hardtack"), "{said}");
+}
+
+/// Nobody acts on the word of a record that he cannot read, and nobody takes it for damaged.
+#[tokio::test]
+async fn a_newer_commit_stops_the_scope_and_is_not_abandoned() {
+    let world = world("memory");
+    let ledger = world.ledger("default");
+    let key = "job/scopes/default/commits/000000000001.json";
+    world.state.put(key, Bytes::from(r#"{"format": 2}"#)).await.unwrap();
+    for error in [ledger.pending().await.unwrap_err(), ledger.abandonable(1).await.unwrap_err()] {
+        assert_eq!((error.kind(), error.get("object")), (ErrorKind::Usage, Some(key)));
+    }
+    // A newer journal entry keeps its run on record.
+    let paused = begin(&world.ledger("other"), &run("paused")).await;
+    paused.journal.note(upload("u1")).await.unwrap();
+    let entry = "job/scopes/other/attempts/paused/000000.json";
+    world.state.put(entry, Bytes::from(r#"{"format": 2, "discard": []}"#)).await.unwrap();
+    world.ledger("other").commit(&commit(1, "r")).await.unwrap();
+    let [finished] = world.ledger("other").finished().await.unwrap().try_into().unwrap();
+    assert_eq!(finished.damaged, [entry]);
+}
+
+/// A seal is looked at before the format, so damage is never taken for a newer version.
+#[tokio::test]
+async fn a_flipped_number_is_damage() {
+    let world = world("memory");
+    let ledger = world.ledger("default");
+    ledger.commit(&commit(1, "r")).await.unwrap();
+    ledger.mark_published(1, &id("r")).await.unwrap();
+    for folder in ["commits", "published"] {
+        let key = format!("job/scopes/default/{folder}/000000000001.json");
+        let written = world.state.get(&key).await.unwrap().unwrap();
+        let text = std::str::from_utf8(&written).unwrap();
+        assert!(text.starts_with("{\n  \"format\": 1,\n"), "{text}");
+        world.state.put(&key, Bytes::from(text.replace("\"format\": 1", "\"format\": 3"))).await.unwrap();
+        let [broken] = broken_objects(&world.state).await.unwrap().try_into().unwrap();
+        assert_eq!((broken.error.kind(), broken.error.detail::<NewerFormat>()), (ErrorKind::Unexpected, None));
+        // Without its seal it is none of the first version's either.
+        let bare = text.split(",\n  \"xxh3\"").next().unwrap().to_owned() + "\n}";
+        world.state.put(&key, Bytes::from(bare)).await.unwrap();
+        let [broken] = broken_objects(&world.state).await.unwrap().try_into().unwrap();
+        assert!(broken.error.message().contains("its hash is gone"), "{}", broken.error);
+        assert!(matches!(broken.kind, ObjectKind::Commit(1) | ObjectKind::Settled(1)));
+        world.state.put(&key, written).await.unwrap();
+    }
+}
