@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use datafusion::arrow::array::{AsArray, Int64Array, StringArray};
+use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type};
 use datafusion::arrow::util::pretty::pretty_format_batches;
@@ -63,7 +63,8 @@ fn numbers(ctx: &JobContext, streams: usize, batches: usize, rows: usize, end: E
     let batch = |first: usize| {
         let numbers: Vec<i64> = (first..first + rows).map(|n| n as i64).collect();
         let texts = StringArray::from_iter(numbers.iter().map(|n| (n % 3 != 0).then(|| format!("number {n:040}"))));
-        RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(Int64Array::from(numbers)), Arc::new(texts)]).unwrap()
+        let columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(numbers)), Arc::new(texts)];
+        RecordBatch::try_new(Arc::clone(&schema), columns).unwrap()
     };
     let stream = |stream: usize| {
         let batches = (0..batches).map(|b| batch((stream * batches + b) * rows)).collect();

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use futures::StreamExt;
 use object_store::ObjectStoreExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -18,7 +17,7 @@ use url::Url;
 
 use super::{StagedBy, StagedFile, Staging, Write64, content_hash, damaged, gone, versions_path};
 use crate::publish::{Check, DiscardAction, Journal, PublishAction};
-use crate::{Error, ErrorKind, Location, Result, Run, fault};
+use crate::{Error, Location, Result, Run, fault};
 
 /// Stages on the local file system.
 #[derive(Debug)]

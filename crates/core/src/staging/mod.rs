@@ -23,7 +23,7 @@ use twox_hash::XxHash3_64;
 pub use self::local::LocalStaging;
 pub use self::multipart::{MultipartStaging, UploadList};
 use crate::publish::{Check, DiscardAction, Journal, PublishAction};
-use crate::{Error, ErrorKind, Location, Result, Run};
+use crate::{Error, ErrorKind, Location, Result, Run, fault};
 
 /// How one store stages files: a small port with an implementation for file systems and one for multipart uploads.
 #[async_trait]

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt};
 use md5::{Digest, Md5};
 use object_store::multipart::{MultipartStore, PartId};
@@ -15,9 +14,9 @@ use tokio::task::JoinSet;
 use twox_hash::XxHash3_64;
 use url::Url;
 
-use super::{StagedBy, StagedFile, Staging, Write64, content_hash, gone, versions_path};
-use crate::publish::{Check, DiscardAction, Journal, PublishAction};
-use crate::{Error, ErrorKind, Location, Result, Run, fault};
+use super::{StagedFile, Staging, Write64, content_hash, gone, versions_path};
+use crate::publish::{DiscardAction, Journal, PublishAction};
+use crate::{Error, Location, Result, Run, fault};
 
 /// A store that can list the uploads that were begun and neither completed nor aborted.
 #[async_trait]

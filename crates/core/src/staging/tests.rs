@@ -1,5 +1,10 @@
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use object_store::PutPayload;
 use object_store::memory::InMemory;
 use rstest::rstest;
+use url::Url;
 
 use super::local::{is_staged, staged_by};
 use super::multipart::multipart_etag;

@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::prelude::DataFrame;
+use hardtack_core::observe::{Observer, RowAccumulator};
 use hardtack_core::publish::{Phase, Publisher};
 use hardtack_core::{
     Context, Error, ErrorKind, LoadContext, Location, PublishAction, Result, Sink, Source, StageContext, Staged,
@@ -310,9 +311,9 @@ async fn the_first_rows_are_those_that_were_staged() {
     let options = RuntimeArgs { show: 2, ..world.options() };
     let main = async |ctx: &Context<()>| {
         let rows = ctx.session().sql("select value as n from generate_series(1, 9) order by n").await?;
-        ctx.save(JsonLines::new("all", &world.at("out/n.jsonl")), rows).await?;
+        ctx.save(JsonLines::new("all", world.at("out/n.jsonl")), rows).await?;
         let none = ctx.session().sql("select 1 as n where false").await?;
-        ctx.save(JsonLines::new("none", &world.at("out/none.jsonl")), none).await
+        ctx.save(JsonLines::new("none", world.at("out/none.jsonl")), none).await
     };
     let outcome = execute(&Job::new("job"), (), &options, main, &Bars::new(false)).await.unwrap();
     let shown: Vec<String> = outcome.shown.iter().map(|(sink, rows)| format!("{sink}\n{rows}")).collect();
