@@ -113,7 +113,7 @@ async fn a_staged_file_that_is_damaged_is_named_with_the_way_out() {
     fs::write(&file, b"{\"n\":2}\n").unwrap();
     insta::assert_snapshot!(fsck(&killed, &["--repair"]), @"
     1 damaged: job (default): commit 1 of run r1
-        a staged file is not what the run wrote: it has as many bytes as were staged, but others (staged: /out/.000000.r1.[token].staged, target: /out/rows.jsonl, job: job, sink: out)
+        a staged file is not what the run wrote: it has as many bytes as were staged, but others (staged: /out/.000000.r1.[token].staged, target: /out/rows.jsonl, sink: out)
         way out: restore the staged file; or give it up with `hardtack recover --skip-missing`, which deletes nothing for its sake, and run the job again
     1 finding: 1 damaged, 0 orphaned, 0 left behind; 0 repaired
     ");
