@@ -142,7 +142,7 @@ impl fmt::Display for Unpublished {
 pub async fn abandon(ctx: &JobContext, ledger: &Ledger, sequence: u64, by: &Abandonment) -> Result<Abandonment> {
     match ledger.abandon(sequence, by).await? {
         Settlement::Abandoned(abandonment) => {
-            tracing::warn!(job = ledger.job(), scope = ledger.scope(), sequence, "abandoned {abandonment}");
+            tracing::info!(job = ledger.job(), scope = ledger.scope(), sequence, "abandoned {abandonment}");
             sweep(ctx, ledger).await?;
             Ok(abandonment)
         }

@@ -115,7 +115,8 @@ impl Fsck<'_> {
 
     fn by_hand(&mut self, of: Option<String>, place: impl fmt::Display, error: &Error, way_out: &str) {
         let way_out = error.get_hint().unwrap_or(way_out).to_owned();
-        let (place, what, remedy) = (place.to_string(), error.chain_without(&["object"]), Remedy::ByHand(way_out));
+        let (place, what, remedy) =
+            (place.to_string(), error.chain_without(&["object", "job", "scope", "commit"]), Remedy::ByHand(way_out));
         self.findings.push(Finding { kind: FindingKind::Damaged, of, place, what, remedy });
     }
 

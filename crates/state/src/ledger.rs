@@ -508,6 +508,8 @@ impl Ledger {
             }),
             // Whoever has taken the number, nobody publishes anything of it any more.
             Err(e) if codec::is_damaged(&e) => Ok(self.abandonment(claims).await?.map(End::Abandoned)),
+            // Whoever can read the commit may yet publish it.
+            Err(e) if e.detail::<NewerFormat>().is_some() => Ok(None),
             Err(e) => Err(e),
         }
     }

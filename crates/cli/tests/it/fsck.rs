@@ -113,7 +113,7 @@ async fn a_staged_file_that_is_damaged_is_named_with_the_way_out() {
     fs::write(&file, b"{\"n\":2}\n").unwrap();
     insta::assert_snapshot!(fsck(&killed, &["--repair"]), @"
     1 damaged: job (default): commit 1 of run r1
-        a staged file is not what the run wrote: it has as many bytes as were staged, but others (staged: /out/.000000.r1.[token].staged, target: /out/rows.jsonl, job: job, sink: out)
+        a staged file is not what the run wrote: it has as many bytes as were staged, but others (staged: /out/.000000.r1.[token].staged, target: /out/rows.jsonl, sink: out)
         way out: restore the staged file; or give it up with `hardtack recover --skip-missing`, which deletes nothing for its sake, and run the job again
     1 finding: 1 damaged, 0 orphaned, 0 left behind; 0 repaired
     ");
@@ -157,8 +157,8 @@ async fn damaged_records_are_mended_if_others_say_what_they_said() {
     fs::write(&commit, fs::read_to_string(&commit).unwrap().replace("rows.jsonl", "cows.jsonl")).unwrap();
     insta::assert_snapshot!(fsck(&next, &["--repair"]), @"
     1 damaged: job (default): job/scopes/default/commits/000000000001.json
-        a record of a commit is not what was written: its hash is another; nothing is done on its word
-        way out: restore it as it was written, from a version or a copy of the state location
+        a commit record is not what was written: its hash is another; nothing is done on its word
+        way out: restore it as it was written, from a version or a copy of the state location; if there is none, give the commit up with `hardtack recover --job job --scope default --abandon 1`
     1 finding: 1 damaged, 0 orphaned, 0 left behind; 0 repaired
     ");
 }
@@ -238,6 +238,6 @@ async fn recovery_goes_on_with_the_other_jobs() {
     let (code, said) = hardtack(killed.folder.path(), &["recover"]);
     assert_eq!((code, killed.files()), (Some(1), vec!["rows.jsonl".to_owned()]), "{said}");
     assert!(said.starts_with("job (default): published run r1\n"), "{said}");
-    assert!(said.contains("a_job_before (default): a record of a commit does not parse"), "{said}");
+    assert!(said.contains("a_job_before (default): a commit record does not parse"), "{said}");
     assert!(said.contains(torn) && said.contains("1 scope could not be recovered"), "{said}");
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use chrono::DateTime;
 use hardtack_core::{DiscardAction, ErrorKind, Journal};
-use hardtack_state::{Abandonment, Attempt, Begun, CommitRecord, End, Ledger, RunRecord, Settlement, broken_objects};
+use hardtack_state::{Abandonment, Attempt, Begun, End, Ledger, Settlement, broken_objects};
 use rstest::rstest;
 
 use crate::{World, begin, commit, run, upload, world};
@@ -108,13 +108,10 @@ async fn what_was_staged_is_left_over_but_for_what_may_be_pointed_to() {
 async fn a_commit_whose_record_is_damaged_can_be_given_up() {
     let world = world("file");
     let (ledger, _) = stuck(&world).await;
-    let lost = CommitRecord { bookmarks: Default::default(), ..commit(2, "r2") };
-    assert_eq!(ledger.commit(&lost).await.unwrap(), (), "sent twice");
-    ledger.create_run(&RunRecord::begin(run("r9"))).await.unwrap();
     world.state.put("job/scopes/default/commits/000000000002.json", Bytes::from("{")).await.unwrap();
     let error = ledger.pending().await.unwrap_err();
     assert!(error.get_hint().unwrap().contains("`hardtack recover --job job --scope default --abandon 2`"), "{error}");
-    assert!(ledger.finished().await.is_err());
+    assert!(ledger.finished().await.unwrap().is_empty(), "a copy of the record may turn up");
     assert_eq!(ledger.abandonable(2).await.unwrap(), None);
     ledger.abandon(2, &by("ann")).await.unwrap();
     assert_eq!(ledger.pending().await.unwrap(), []);

@@ -459,7 +459,7 @@ async fn a_record_that_does_not_parse_is_named() {
     let world = world("memory");
     let ledger = world.ledger("default");
     world.state.put("job/scopes/default/commits/000000000001.json", Bytes::from_static(b"{}")).await.unwrap();
-    insta::assert_snapshot!(ledger.pending().await.unwrap_err().chain(), @"a record of a commit does not parse; it is damaged, or was written by a newer version; nothing is done on its word (way out: restore it as it was written, from a version or a copy of the state location, object: job/scopes/default/commits/000000000001.json): missing field `sequence` at line 1 column 2");
+    insta::assert_snapshot!(ledger.pending().await.unwrap_err().chain(), @"a commit record does not parse; nothing is done on its word (object: job/scopes/default/commits/000000000001.json, job: job, scope: default, commit: 1, way out: restore it as it was written, from a version or a copy of the state location; if there is none, give the commit up with `hardtack recover --job job --scope default --abandon 1`): missing field `sequence` at line 1 column 2");
     world.state.put("job/scopes/default/commits/notes.txt", Bytes::from_static(b"{}")).await.unwrap();
     insta::assert_snapshot!(ledger.newest().await.unwrap_err().chain(), @"an object in the state location is none of ours; remove it (object: job/scopes/default/commits/notes.txt)");
 }
@@ -523,7 +523,8 @@ async fn durable(world: &World) -> Vec<DiscardAction> {
     let mut found = Vec::new();
     for key in world.state.list("job/scopes/default/attempts/r", None).await.unwrap() {
         let bytes = world.state.get(&key).await.unwrap().unwrap();
-        found.extend(serde_json::from_slice::<Vec<DiscardAction>>(&bytes).unwrap());
+        let entry: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        found.extend(serde_json::from_value::<Vec<DiscardAction>>(entry["discard"].clone()).unwrap());
     }
     found.sort_by_key(|action| format!("{action:?}"));
     found
