@@ -8,6 +8,8 @@
 //! | a plan: what is pushed down, what is scanned twice | [`logical_plan`], [`optimized_plan`], [`physical_plan`] |
 //! | a source or sink on real files | [`TempLake`], [`load`], [`save`] |
 //! | the built binary: exit codes, signals, crashes | [`JobBinary`] |
+//! | what every job promises: re-runs, kills, usage | [`job_contract!`], [`csv_contract!`] |
+//! | a job against a model of it, on random CSV | the module [`cells`] |
 //! | S3 and the Glue Data Catalog, also when they fail | the module `containers`, with the feature of that name |
 //! | what surrounds jobs, strictly | the doubles: [`MockIo`], [`MockSource`], [`MockSink`] ... |
 //!
@@ -22,9 +24,11 @@
     reason = "this crate is the part of a test that looks at files and processes, and panicking is how it speaks"
 )]
 
+pub mod cells;
 #[cfg(feature = "containers")]
 pub mod containers;
 mod context;
+mod contract;
 mod doubles;
 mod frame;
 mod job;
@@ -35,6 +39,7 @@ mod value;
 
 pub use arrow::datatypes::DataType;
 pub use context::{Call, Given, TestContext};
+pub use contract::JobContract;
 pub use doubles::*;
 pub use frame::{Cell, Frame, frame_of, null, types};
 #[doc(no_inline)]

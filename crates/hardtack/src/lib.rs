@@ -9,14 +9,14 @@
 //! use hardtack::prelude::*;
 //!
 //! #[derive(Debug, clap::Args)]
+//! #[command(mut_args(TargetArgs::describe("Lake root that gets `numbers`", "target/lake", ["numbers"])))]
 //! pub struct Args {
-//!     /// Lake root, for example `s3://my-bucket`
-//!     #[arg(long, env = "TARGET", default_value = "target/lake")]
-//!     pub target: Location,
+//!     #[command(flatten)]
+//!     pub target: TargetArgs,
 //! }
 //!
-//! pub fn numbers(args: &Args) -> ParquetDataset {
-//!     ParquetDataset::new("numbers", args.target.join("numbers")).overwrite()
+//! pub fn numbers(args: &Args) -> Dataset<ParquetDataset> {
+//!     args.target.parquet("numbers", "numbers").overwrite()
 //! }
 //!
 //! pub async fn main(ctx: &Context<Args>) -> Result<()> {
@@ -38,7 +38,12 @@
 //! }
 //! ```
 //!
-//! Everything that an author needs is in [`prelude`]; the crates below are re-exported as modules.
+//! What most jobs need is in [`prelude`]; all functions of expressions are in [`functions`], and the crates below are
+//! re-exported as modules.
+
+mod endpoints;
+pub mod functions;
+pub mod prelude;
 
 pub use hardtack_catalog as catalog;
 pub use hardtack_core as core;
@@ -54,29 +59,5 @@ pub use clap;
 pub use datafusion;
 pub use datafusion::arrow;
 
+pub use endpoints::{SourceArgs, TargetArgs};
 pub use hardtack_runtime::{Job, run};
-
-/// What a job's `lib.rs` imports.
-pub mod prelude {
-    pub use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
-    pub use clap;
-    pub use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-    pub use datafusion::common::{JoinType, ScalarValue};
-    pub use datafusion::functions::core::expr_ext::FieldAccessor;
-    pub use datafusion::functions::expr_fn::*;
-    pub use datafusion::functions_aggregate::expr_fn::{avg, count, max, min, sum};
-    pub use datafusion::logical_expr::{Expr, ExprSchemable, cast, col, ident, lit, when};
-    pub use datafusion::prelude::DataFrame;
-    pub use hardtack_catalog::{
-        COMMENT_KEY, CatalogOf, DatabaseName, HIVE_TYPE_KEY, HiveField, HiveType, schema, schema_from_catalog,
-        schema_from_cloudformation, schema_of,
-    };
-    pub use hardtack_core::sql::{date_bin, date_trunc};
-    pub use hardtack_core::{
-        Context, Error, ErrorKind, LoadContext, Location, Result, Run, Sink, Source, StageContext,
-    };
-    pub use hardtack_sinks::{Compression, CsvFile, JsonLines, ParquetDataset};
-    pub use hardtack_sources::{AvroFiles, CsvFiles, JsonFiles, ParquetFiles};
-    pub use hardtack_tables::{InDatabase, OrTable, SchemaEvolution, Table, register_names};
-    pub use hardtack_transforms::*;
-}

@@ -5,11 +5,11 @@
 
 mod check;
 mod crawl;
+mod dataset;
 mod evolution;
 mod filters;
 mod format;
 mod names;
-mod or_table;
 mod place;
 mod provider;
 mod publisher;
@@ -26,10 +26,10 @@ pub use crawl::{
     CrawlOptions, CrawlOutcome, CrawlProblem, CrawlReport, CrawledPartitions, CrawledTable, Nanoseconds, RetypedColumn,
     crawl,
 };
+pub use dataset::{Dataset, DatasetFiles};
 pub use evolution::SchemaEvolution;
 pub use hardtack_sources::CsvHints;
 pub use names::register_names;
-pub use or_table::{InDatabase, OrTable};
 pub use provider::CatalogTable;
 pub use publisher::register;
 pub use purge::{Purged, purge};

@@ -4,54 +4,42 @@ use hardtack::prelude::*;
 
 /// Where from and where to.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
+#[command(mut_args(SourceArgs::describe("Lake root that holds `sample_data/`", "fixtures/lake", ["books", "authors"])))]
+#[command(mut_args(TargetArgs::describe("Lake root that gets `books`", "target/lake", ["books"])))]
 pub struct Args {
-    /// Lake root that holds `sample_data/`, for example `s3://my-bucket` or `fixtures/lake`
-    #[arg(long, env = "SOURCE", value_name = "LOCATION", default_value = "fixtures/lake")]
-    pub source: Location,
+    /// Where from
+    #[command(flatten)]
+    pub source: SourceArgs,
 
-    /// Lake root that gets `books`, for example `s3://my-bucket` or `target/lake`
-    #[arg(long, env = "TARGET", value_name = "LOCATION", default_value = "target/lake")]
-    pub target: Location,
-
-    /// Database of the catalog whose tables `books` and `authors` are read in place of the files, for example `raw`
-    #[arg(long, env = "SOURCE_DATABASE", value_name = "DATABASE")]
-    pub source_database: Option<DatabaseName>,
-
-    /// Database of the catalog whose table `books` is written, over the files in the target, for example `glue_reference`
-    #[arg(long, env = "TARGET_DATABASE", value_name = "DATABASE")]
-    pub target_database: Option<DatabaseName>,
+    /// Where to
+    #[command(flatten)]
+    pub target: TargetArgs,
 }
 
 /// The books as they are delivered.
-pub fn books(args: &Args) -> OrTable<JsonFiles> {
-    let files = JsonFiles::new("books", args.source.join("sample_data/json/books")).with_schema(schema! {
+pub fn books(args: &Args) -> Dataset<JsonFiles> {
+    args.source.json("books", "sample_data/json/books").with_schema(schema! {
         title: string not null,
         publish_date: date,
         author: string,
-    });
-    files.in_database(args.source_database.as_ref(), "books")
+    })
 }
 
 /// The authors as they are delivered.
-pub fn authors(args: &Args) -> OrTable<JsonFiles> {
-    let files = JsonFiles::new("authors", args.source.join("sample_data/json/authors")).with_schema(schema! {
+pub fn authors(args: &Args) -> Dataset<JsonFiles> {
+    args.source.json("authors", "sample_data/json/authors").with_schema(schema! {
         name: string not null,
         id: bigint not null,
         birth_date: date,
-    });
-    files.in_database(args.source_database.as_ref(), "authors")
+    })
 }
 
 /// One wide table for all readers, made anew by every run.
-pub fn data_product(args: &Args) -> OrTable<ParquetDataset> {
-    let files = ParquetDataset::new("books", args.target.join("books")).overwrite();
-    files.in_database(args.target_database.as_ref(), "books")
+pub fn data_product(args: &Args) -> Dataset<ParquetDataset> {
+    args.target.parquet("books", "books").overwrite()
 }
 
 /// Reads like a flow chart of the job: load, transform, save.
-///
-/// # Errors
-/// Those of the sources and the sink.
 pub async fn main(ctx: &Context<Args>) -> Result<()> {
     let books = ctx.load(books(ctx.args())).await?;
     let authors = ctx.load(authors(ctx.args())).await?;

@@ -7,27 +7,27 @@ use rstest::rstest;
 use super::*;
 
 fn args() -> Args {
-    Args { source: "s3://in".into(), target: "s3://out".into(), source_database: None, target_database: None }
+    Args { source: "s3://in".into(), target: "s3://out".into() }
 }
 
 #[test]
 fn books_come_from_the_sample_data() {
     let expected = JsonFiles::new("books", "s3://in/sample_data/json/books");
     let schema = schema! { title: string not null, publish_date: date, author: string };
-    assert_eq!(books(&args()), expected.with_schema(schema).in_database(None, "books"));
+    assert_eq!(books(&args()), Dataset::new(expected.with_schema(schema), None));
 }
 
 #[test]
 fn authors_come_from_the_sample_data() {
     let expected = JsonFiles::new("authors", "s3://in/sample_data/json/authors");
     let schema = schema! { name: string not null, id: bigint not null, birth_date: date };
-    assert_eq!(authors(&args()), expected.with_schema(schema).in_database(None, "authors"));
+    assert_eq!(authors(&args()), Dataset::new(expected.with_schema(schema), None));
 }
 
 #[test]
 fn the_data_product_is_replaced() {
-    let expected = ParquetDataset::new("books", "s3://out/books").overwrite();
-    assert_eq!(data_product(&args()), expected.in_database(None, "books"));
+    let expected = ParquetDataset::new("books", "s3://out/books");
+    assert_eq!(data_product(&args()), Dataset::new(expected, None).overwrite());
 }
 
 #[tokio::test]
@@ -129,7 +129,7 @@ async fn nothing_is_saved_if_the_authors_cannot_be_loaded() {
 async fn authors_keep_the_contract(#[case] line: &str, #[case] refused: Option<&str>) {
     let lake = TempLake::new();
     lake.write("sample_data/json/authors/authors.jsonl", line);
-    let found = load(authors(&Args { source: lake.location(), ..args() })).await;
+    let found = load(authors(&Args { source: lake.location().into(), ..args() })).await;
     match refused {
         None => assert_eq!(found.unwrap().num_rows(), 1),
         Some(column) => {

@@ -9,14 +9,16 @@ use hardtack::sources::{FILE_COLUMN, LINE_COLUMN};
 
 /// Where from, where to, and for how long deletes are remembered.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
+#[command(mut_args(SourceArgs::describe("Lake root that holds `customer_events/`", "fixtures/lake", ["customer_events"])))]
+#[command(mut_args(TargetArgs::describe("Lake root that gets `customers/` and `customers_deleted/`", "target/lake", ["customers", "customers_deleted"])))]
 pub struct Args {
-    /// Lake root that holds `customer_events/`, for example `s3://my-bucket` or `fixtures/lake`
-    #[arg(long, env = "SOURCE", value_name = "LOCATION", default_value = "fixtures/lake")]
-    pub source: Location,
+    /// Where from
+    #[command(flatten)]
+    pub source: SourceArgs,
 
-    /// Lake root that gets `customers/` and `customers_deleted/`, for example `s3://my-bucket` or `target/lake`
-    #[arg(long, env = "TARGET", value_name = "LOCATION", default_value = "target/lake")]
-    pub target: Location,
+    /// Where to
+    #[command(flatten)]
+    pub target: TargetArgs,
 
     /// Days for which an applied delete is remembered, for example `30`; an older event that comes after that may bring the customer back
     #[arg(long, env = "KEEP_DELETES_DAYS", value_name = "DAYS", default_value = "30", value_parser = clap::value_parser!(u32).range(..=36_500))]
@@ -25,87 +27,45 @@ pub struct Args {
     /// What stands for a large value that an update did not change (`unavailable.value.placeholder` of the connector)
     #[arg(long, env = "UNAVAILABLE_VALUE", value_name = "TEXT", default_value = "__debezium_unavailable_value")]
     pub unavailable_value: String,
-
-    /// Database of the catalog whose table `customer_events` is read in place of the files, for example `raw`
-    #[arg(long, env = "SOURCE_DATABASE", value_name = "DATABASE")]
-    pub source_database: Option<DatabaseName>,
-
-    /// Database of the catalog whose tables `customers` and `customers_deleted` are written, over the files in the target, for example `glue_reference`
-    #[arg(long, env = "TARGET_DATABASE", value_name = "DATABASE")]
-    pub target_database: Option<DatabaseName>,
 }
 
 /// The change events as Debezium writes them.
-pub fn events(args: &Args) -> OrTable<JsonFiles> {
-    let files = JsonFiles::new("events", args.source.join("customer_events")).with_schema(schema! {
+pub fn events(args: &Args) -> Dataset<JsonFiles> {
+    args.source.json("events", "customer_events").table_named("customer_events").with_origin().with_schema(schema! {
         before: struct<id: bigint, first_name: string, last_name: string, email: string>,
         after: struct<id: bigint, first_name: string, last_name: string, email: string>,
         op: string,
         ts_ms: bigint,
-    });
-    files.with_origin().in_database(args.source_database.as_ref(), "customer_events")
+    })
 }
 
-/// The customers as the last run left them; none before the first.
-pub fn current(args: &Args) -> OrTable<ParquetFiles> {
-    ParquetFiles::new("customers", args.target.join("customers"))
-        .with_schema(customers_schema())
-        .or_empty()
-        .in_database(args.target_database.as_ref(), "customers")
-}
-
-/// Who was deleted, and when, as the last run left it.
-pub fn deleted(args: &Args) -> OrTable<ParquetFiles> {
-    ParquetFiles::new("customers_deleted", args.target.join("customers_deleted"))
-        .with_schema(deleted_schema())
-        .or_empty()
-        .in_database(args.target_database.as_ref(), "customers_deleted")
-}
-
-/// The customers, made anew.
-pub fn customers(args: &Args) -> OrTable<ParquetDataset> {
-    ParquetDataset::new("customers", args.target.join("customers"))
-        .with_schema(customers_schema())
-        .overwrite()
-        .in_database(args.target_database.as_ref(), "customers")
-        // Tables of before `_known_since` get it.
-        .when_table(|table| table.schema_evolution(SchemaEvolution::AddColumns))
-}
-
-/// The delete markers, made anew.
-pub fn delete_markers(args: &Args) -> OrTable<ParquetDataset> {
-    ParquetDataset::new("customers_deleted", args.target.join("customers_deleted"))
-        .with_schema(deleted_schema())
-        .overwrite()
-        .in_database(args.target_database.as_ref(), "customers_deleted")
-}
-
-/// What readers of `customers` can rely on. `_known_since` is null unless the last update left out a value: then it says for
-/// each value which event it is from.
-fn customers_schema() -> SchemaRef {
-    schema! {
+/// The customers: read as the last run left them (none before the first), and made anew. `_known_since` is null unless the
+/// last update left out a value: then it says for each value which event it is from.
+pub fn customers(args: &Args) -> Dataset<ParquetDataset> {
+    let customers = args.target.parquet("customers", "customers").or_empty().overwrite().with_schema(schema! {
         id: bigint not null,
         first_name: string,
         last_name: string,
         email: string,
         _as_of: timestamp not null,
         _known_since: struct<first_name: timestamp, last_name: timestamp, email: timestamp>,
-    }
+    });
+    // Tables of before `_known_since` get it.
+    customers.when_table(|table| table.schema_evolution(SchemaEvolution::AddColumns))
 }
 
-fn deleted_schema() -> SchemaRef {
-    schema! { id: bigint not null, _as_of: timestamp not null, _applied_at: timestamp not null }
+/// Who was deleted, and when: read as the last run left it, and made anew.
+pub fn delete_markers(args: &Args) -> Dataset<ParquetDataset> {
+    let markers = args.target.parquet("customers_deleted", "customers_deleted").or_empty().overwrite();
+    markers.with_schema(schema! { id: bigint not null, _as_of: timestamp not null, _applied_at: timestamp not null })
 }
 
 /// Reads like a flow chart of the job: load, merge, save.
-///
-/// # Errors
-/// Those of the sources and sinks.
 pub async fn main(ctx: &Context<Args>) -> Result<()> {
     let args = ctx.args();
     let events = ctx.load(events(args)).await?;
-    let current = ctx.load(current(args)).await?;
-    let deleted = ctx.load(deleted(args)).await?;
+    let current = ctx.load(customers(args)).await?;
+    let deleted = ctx.load(delete_markers(args)).await?;
 
     let changes = changes(valid(events)?, &args.unavailable_value)?;
     let merged = ctx.persist(merge(current, deleted, changes)?).await?;

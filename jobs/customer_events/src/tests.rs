@@ -10,8 +10,6 @@ fn args() -> Args {
         target: "s3://out".into(),
         keep_deletes_days: 30,
         unavailable_value: "__debezium_unavailable_value".to_owned(),
-        source_database: None,
-        target_database: None,
     }
 }
 
@@ -24,30 +22,31 @@ fn events_come_from_the_source() {
         ts_ms: bigint,
     });
     let expected = expected.with_origin();
-    assert_eq!(events(&args()), expected.in_database(None, "customer_events"));
+    assert_eq!(events(&args()), Dataset::new(expected, None));
 }
 
 #[rstest]
-#[case::files(None)]
-#[case::tables(Some("glue_reference"))]
-fn what_is_written_is_what_is_read_next_time(#[case] database: Option<&str>) {
-    let database: Option<DatabaseName> = database.map(|name| name.parse().unwrap());
-    let args = Args { target_database: database.clone(), ..args() };
-    for (read, written, name, schema) in [
-        (current(&args), customers(&args), "customers", customers_schema()),
-        (deleted(&args), delete_markers(&args), "customers_deleted", deleted_schema()),
-    ] {
-        let place = format!("s3://out/{name}");
-        let expected = ParquetFiles::new(name, place.as_str()).with_schema(schema.clone()).or_empty();
-        assert_eq!(read, expected.in_database(database.as_ref(), name));
-        let expected = ParquetDataset::new(name, place.as_str()).with_schema(schema).overwrite();
-        let expected = expected.in_database(database.as_ref(), name);
-        let expected = match name {
-            "customers" => expected.when_table(|table| table.schema_evolution(SchemaEvolution::AddColumns)),
-            _ => expected,
-        };
-        assert_eq!(written, expected);
-    }
+#[case::files("s3://out".into())]
+#[case::tables(TargetArgs::from("s3://out").in_database("glue_reference".parse().unwrap()))]
+fn both_tables_are_replaced_and_empty_before_the_first_run(#[case] target: TargetArgs) {
+    let expected = |name| target.parquet(name, name).or_empty().overwrite();
+    let args = Args { target: target.clone(), ..args() };
+    assert_eq!(
+        customers(&args),
+        expected("customers")
+            .with_schema(schema! {
+                id: bigint not null, first_name: string, last_name: string, email: string, _as_of: timestamp not null,
+                _known_since: struct<first_name: timestamp, last_name: timestamp, email: timestamp>,
+            })
+            .when_table(|table| table.schema_evolution(SchemaEvolution::AddColumns))
+    );
+    let schema = schema! { id: bigint not null, _as_of: timestamp not null, _applied_at: timestamp not null };
+    assert_eq!(delete_markers(&args), expected("customers_deleted").with_schema(schema));
+}
+
+/// A table without rows.
+fn empty(table: fn(&Args) -> Dataset<ParquetDataset>) -> Frame {
+    Frame::empty(table(&args()).files().declared_schema().unwrap().clone())
 }
 
 /// Now, in the tests: the first of March; events happen in the seconds before.
@@ -100,7 +99,7 @@ struct State {
 
 impl State {
     fn empty() -> Self {
-        Self { customers: Frame::empty(customers_schema()), deleted: Frame::empty(deleted_schema()) }
+        Self { customers: empty(customers), deleted: empty(delete_markers) }
     }
 
     /// Runs the job on these events, as Debezium writes them.
@@ -222,7 +221,7 @@ async fn an_update_to_null_is_an_update() {
                 1, "Ada", "Byron", "a@x", "2026-03-01T00:00:01", null;
             },
         )
-        .given("customers_deleted", Frame::empty(deleted_schema()));
+        .given("customers_deleted", empty(delete_markers));
     main(test.ctx()).await.unwrap();
     assert_frame_snapshot!(test.saved("customers"), @"
     id: Int64 | first_name: Utf8 | last_name: Utf8 | email: Utf8 | _as_of: Timestamp(µs) | _known_since: Struct(first_name: Timestamp(µs), last_name: Timestamp(µs), email: Timestamp(µs))

@@ -4,19 +4,21 @@ use hardtack::prelude::*;
 
 /// Where from and where to.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
+#[command(mut_args(SourceArgs::describe("Folder that holds `encounters.csv` or `encounters/`", "fixtures/synthea", ["encounters"])))]
+#[command(mut_args(TargetArgs::describe("Lake root that gets `encounters_for_symptom/`", "target/lake", ["encounters_for_symptom"])))]
 pub struct Args {
-    /// Folder that holds `encounters.csv` or `encounters/`, for example `s3://my-bucket` or `fixtures/synthea`
-    #[arg(long, env = "SOURCE", value_name = "LOCATION", default_value = "fixtures/synthea")]
-    pub source: Location,
+    /// Where from
+    #[command(flatten)]
+    pub source: SourceArgs,
 
-    /// Lake root that gets `encounters_for_symptom/`, for example `s3://my-bucket` or `target/lake`
-    #[arg(long, env = "TARGET", value_name = "LOCATION", default_value = "target/lake")]
-    pub target: Location,
+    /// Where to
+    #[command(flatten)]
+    pub target: TargetArgs,
 }
 
 /// The encounters as Synthea exports them.
-pub fn encounters(args: &Args) -> CsvFiles {
-    CsvFiles::new("encounters", args.source.join("encounters")).file_or_folder().with_schema(schema! {
+pub fn encounters(args: &Args) -> Dataset<CsvFiles> {
+    args.source.csv("encounters", "encounters").file_or_folder().with_schema(schema! {
         id: string,
         start: timestamp,
         stop: timestamp,
@@ -36,17 +38,15 @@ pub fn encounters(args: &Args) -> CsvFiles {
 }
 
 /// A folder for every day, made anew by every run.
-pub fn encounters_for_symptom(args: &Args) -> ParquetDataset {
-    ParquetDataset::new("encounters_for_symptom", args.target.join("encounters_for_symptom"))
+pub fn encounters_for_symptom(args: &Args) -> Dataset<ParquetDataset> {
+    args.target
+        .parquet("encounters_for_symptom", "encounters_for_symptom")
         .overwrite()
         .partition_by(["year", "month", "day"])
         .with_compression(Compression::Snappy)
 }
 
 /// Reads like a flow chart of the job: load, clean, save.
-///
-/// # Errors
-/// Those of the source and the sink.
 pub async fn main(ctx: &Context<Args>) -> Result<()> {
     let encounters = ctx.load(encounters(ctx.args())).await?;
     ctx.save(encounters_for_symptom(ctx.args()), for_symptom(encounters)?).await

@@ -1,6 +1,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use hardtack_test_support::cells::{
+    Cells, CsvColumn, CsvRow, INTEGERS, MOMENTS, NUMBERS, TEXTS, any_row, csv_of, json_of, similar_rows,
+};
 use hardtack_test_support::{
     Frame, TempLake, TestContext, assert_frame, assert_frame_snapshot, load, optimized_plan, rows,
 };
@@ -41,14 +44,14 @@ async fn saved(encounters: impl Into<Frame>) -> Frame {
 #[test]
 fn encounters_are_a_file_or_a_folder_of_files() {
     let expected = CsvFiles::new("encounters", "s3://in/encounters").file_or_folder();
-    assert_eq!(encounters(&args()), expected.with_schema(schema()));
+    assert_eq!(encounters(&args()), Dataset::new(expected.with_schema(schema()), None));
 }
 
 #[test]
 fn the_lake_has_a_folder_for_every_day_and_is_replaced() {
     assert_eq!(
         encounters_for_symptom(&args()),
-        ParquetDataset::new("encounters_for_symptom", "s3://out/encounters_for_symptom")
+        Dataset::new(ParquetDataset::new("encounters_for_symptom", "s3://out/encounters_for_symptom"), None)
             .overwrite()
             .partition_by(["year", "month", "day"])
             .with_compression(Compression::Snappy)
@@ -115,7 +118,7 @@ async fn the_day_is_that_of_utc() {
     let header = "start,description,reasoncode,id,stop,patient,organization,provider,payer,encounterclass,code,\
         base_encounter_cost,total_claim_cost,payer_coverage,reasondescription";
     lake.write("encounters.csv", format!("{header}\n{}\n", lines.join("\n")));
-    let delivered = load(encounters(&Args { source: lake.location(), ..args() })).await.unwrap();
+    let delivered = load(encounters(&Args { source: lake.location().into(), ..args() })).await.unwrap();
     let days = saved(delivered).await.df().select_columns(&["reasondescription", "year", "month", "day"]).unwrap();
     assert_frame_snapshot!(days, @"
     reasondescription: Utf8   | year: Int32 | month: Int32 | day: Int32
@@ -152,26 +155,13 @@ async fn nothing_is_saved_if_the_encounters_cannot_be_loaded() {
     assert_eq!(test.calls(), ["load encounters"]);
 }
 
-/// Cells as they stand in a file, and what they mean.
-type Cells = &'static [(&'static str, &'static str)];
-
-const TEXTS: Cells =
-    &[("", "null"), ("\"\"", r#""""#), ("x", r#""x""#), ("\"Ä,\"\"b\"\"\r\n書\"", r#""Ä,\"b\"\r\n書""#)];
-const CODES: Cells = &[("", "null"), ("0", "0"), ("195662009", "195662009"), ("195662009.0", "195662009")];
-const COSTS: Cells = &[("", "null"), ("77.49", "77.49"), ("77.490", "77.49"), ("-1e3", "-1000.0")];
-const MOMENTS: Cells = &[
-    ("", "null"),
-    ("2024-02-29T23:59:59Z", r#""2024-02-29T23:59:59""#),
-    ("2024-03-01T00:59:59+01:00", r#""2024-02-29T23:59:59""#),
-    ("1969-12-31 23:59:59.999999", r#""1969-12-31T23:59:59.999999""#),
-];
 const DESCRIPTIONS: Cells = &[
     ("Encounter for symptom", r#""Encounter for symptom""#),
     ("\"Encounter for symptom, \"\"acute\"\"\"", r#""Encounter for symptom, \"acute\"""#),
     ("Encounter for problem", r#""Encounter for problem""#),
     ("", "null"),
 ];
-const COLUMNS: [(&str, Cells); 15] = [
+const COLUMNS: [CsvColumn; 15] = [
     ("Id", TEXTS),
     ("START", MOMENTS),
     ("STOP", MOMENTS),
@@ -180,12 +170,12 @@ const COLUMNS: [(&str, Cells); 15] = [
     ("PROVIDER", TEXTS),
     ("PAYER", TEXTS),
     ("ENCOUNTERCLASS", TEXTS),
-    ("CODE", CODES),
+    ("CODE", INTEGERS),
     ("DESCRIPTION", DESCRIPTIONS),
-    ("BASE_ENCOUNTER_COST", COSTS),
-    ("TOTAL_CLAIM_COST", COSTS),
-    ("PAYER_COVERAGE", COSTS),
-    ("REASONCODE", CODES),
+    ("BASE_ENCOUNTER_COST", NUMBERS),
+    ("TOTAL_CLAIM_COST", NUMBERS),
+    ("PAYER_COVERAGE", NUMBERS),
+    ("REASONCODE", INTEGERS),
     ("REASONDESCRIPTION", TEXTS),
 ];
 
@@ -193,47 +183,27 @@ const START: usize = 1;
 const DESCRIPTION: usize = 9;
 const REASONCODE: usize = 13;
 
-/// Which cell each column has.
-type Row = [usize; 15];
-
-/// Rows that differ from a first one in one column at most: many are equal, and many nearly so.
-fn similar_rows() -> impl Strategy<Value = Vec<Row>> {
-    let first = prop::array::uniform15(0..4_usize).prop_map(|mut row: Row| {
-        // Most of them an encounter for a symptom with a reason.
+/// Rows most of which are encounters for a symptom with a reason.
+fn encounter_rows() -> impl Strategy<Value = Vec<CsvRow>> {
+    similar_rows(any_row(COLUMNS.len()).prop_map(|mut row| {
         row[DESCRIPTION] %= 2;
         row[REASONCODE] = row[REASONCODE].max(1);
         row
-    });
-    let change = (0..15_usize, 0..4_usize);
-    (first, prop::collection::vec(change, 0..24)).prop_map(|(first, changes)| {
-        let changed = |(column, cell): (usize, usize)| {
-            let mut row = first;
-            row[column] = cell;
-            row
-        };
-        changes.into_iter().map(changed).collect()
-    })
-}
-
-fn csv(rows: &[Row]) -> String {
-    let line = |cells: Vec<&str>| cells.join(",") + "\n";
-    let header = line(COLUMNS.iter().map(|(name, _)| *name).collect());
-    let lines = rows.iter().map(|row| line(row.iter().zip(COLUMNS).map(|(at, (_, cells))| cells[*at].0).collect()));
-    header + &lines.collect::<String>()
+    }))
 }
 
 /// What the job is meant to do, said once more with nothing but texts and lists.
-fn model(rows: &[Row]) -> Frame {
-    let mut kept: Vec<[&str; 15]> = Vec::new();
+fn model(rows: &[CsvRow]) -> Frame {
+    let mut kept: Vec<Vec<&str>> = Vec::new();
     for row in rows {
-        let encounter = std::array::from_fn(|column| COLUMNS[column].1[row[column]].1);
+        let encounter = json_of(&COLUMNS, row);
         let is_wanted = encounter[DESCRIPTION].contains("Encounter for symptom") && encounter[REASONCODE] != "null";
         if is_wanted && !kept.contains(&encounter) {
             kept.push(encounter);
         }
     }
-    let line = |encounter: [&str; 15]| {
-        let fields = COLUMNS.iter().zip(encounter).map(|((name, _), value)| (name.to_lowercase(), value));
+    let line = |encounter: Vec<&str>| {
+        let fields = COLUMNS.iter().zip(encounter.clone()).map(|((name, _), value)| (name.to_lowercase(), value));
         let part = |at: Range<usize>| encounter[START].get(at).map_or("null", |digits| digits.trim_start_matches('0'));
         let day = [("year", 1..5), ("month", 6..8), ("day", 9..11)].map(|(name, at)| (name.to_owned(), part(at)));
         let fields = fields.filter(|(name, _)| name != "start").chain(day);
@@ -251,17 +221,17 @@ proptest! {
     /// and however often they are delivered.
     #[test]
     fn the_job_does_what_its_model_says(
-        (rows, again) in similar_rows().prop_flat_map(|rows| (Just(rows.clone()), Just(rows).prop_shuffle())),
+        (rows, again) in encounter_rows().prop_flat_map(|rows| (Just(rows.clone()), Just(rows).prop_shuffle())),
         cut in any::<prop::sample::Index>(),
     ) {
         let lake = TempLake::new();
         let (some, others) = again.split_at(cut.index(again.len() + 1));
-        lake.write("encounters/some.csv", csv(some));
-        lake.write("encounters/more/others.csv", csv(others));
-        lake.write("encounters/more/some again.csv", csv(some));
+        lake.write("encounters/some.csv", csv_of(&COLUMNS, some));
+        lake.write("encounters/more/others.csv", csv_of(&COLUMNS, others));
+        lake.write("encounters/more/some again.csv", csv_of(&COLUMNS, some));
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         tokio.block_on(async {
-            let delivered = load(encounters(&Args { source: lake.location(), ..args() })).await.unwrap();
+            let delivered = load(encounters(&Args { source: lake.location().into(), ..args() })).await.unwrap();
             assert_frame(saved(delivered).await, model(&rows));
         });
     }

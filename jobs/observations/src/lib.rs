@@ -4,19 +4,25 @@ use hardtack::prelude::*;
 
 /// Where from and where to.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
+#[command(mut_args(SourceArgs::describe(
+    "Folder that holds `observations.csv` or `observations/`",
+    "fixtures/synthea",
+    ["observations"]
+)))]
+#[command(mut_args(TargetArgs::describe("Lake root that gets `observations/`", "target/lake", ["observations"])))]
 pub struct Args {
-    /// Folder that holds `observations.csv` or `observations/`, for example `s3://my-bucket` or `fixtures/synthea`
-    #[arg(long, env = "SOURCE", value_name = "LOCATION", default_value = "fixtures/synthea")]
-    pub source: Location,
+    /// Where from
+    #[command(flatten)]
+    pub source: SourceArgs,
 
-    /// Lake root that gets `observations/`, for example `s3://my-bucket` or `target/lake`
-    #[arg(long, env = "TARGET", value_name = "LOCATION", default_value = "target/lake")]
-    pub target: Location,
+    /// Where to
+    #[command(flatten)]
+    pub target: TargetArgs,
 }
 
 /// The observations as Synthea exports them. Values are texts: not all of them are numbers.
-pub fn delivered(args: &Args) -> CsvFiles {
-    CsvFiles::new("observations", args.source.join("observations")).file_or_folder().with_schema(schema! {
+pub fn delivered(args: &Args) -> Dataset<CsvFiles> {
+    args.source.csv("observations", "observations").file_or_folder().with_schema(schema! {
         date: timestamp,
         patient: string,
         encounter: string,
@@ -30,17 +36,15 @@ pub fn delivered(args: &Args) -> CsvFiles {
 }
 
 /// A folder for every day, made anew by every run.
-pub fn observations(args: &Args) -> ParquetDataset {
-    ParquetDataset::new("observations", args.target.join("observations"))
+pub fn observations(args: &Args) -> Dataset<ParquetDataset> {
+    args.target
+        .parquet("observations", "observations")
         .overwrite()
         .partition_by(["year", "month", "day"])
         .with_compression(Compression::Snappy)
 }
 
 /// Reads like a flow chart of the job: load, clean, save.
-///
-/// # Errors
-/// Those of the source and the sink.
 pub async fn main(ctx: &Context<Args>) -> Result<()> {
     let delivered = ctx.load(delivered(ctx.args())).await?;
     ctx.save(observations(ctx.args()), by_day(delivered)?).await

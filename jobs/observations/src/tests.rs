@@ -1,6 +1,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use hardtack_test_support::cells::{Cells, CsvColumn, CsvRow, MOMENTS, TEXTS, any_row, csv_of, json_of, similar_rows};
 use hardtack_test_support::{
     Frame, TempLake, TestContext, assert_frame, assert_frame_snapshot, load, optimized_plan, rows,
 };
@@ -39,14 +40,14 @@ async fn saved(observations: impl Into<Frame>) -> Frame {
 #[test]
 fn observations_are_a_file_or_a_folder_of_files() {
     let expected = CsvFiles::new("observations", "s3://in/observations").file_or_folder();
-    assert_eq!(delivered(&args()), expected.with_schema(schema()));
+    assert_eq!(delivered(&args()), Dataset::new(expected.with_schema(schema()), None));
 }
 
 #[test]
 fn the_lake_has_a_folder_for_every_day_and_is_replaced() {
     assert_eq!(
         observations(&args()),
-        ParquetDataset::new("observations", "s3://out/observations")
+        Dataset::new(ParquetDataset::new("observations", "s3://out/observations"), None)
             .overwrite()
             .partition_by(["year", "month", "day"])
             .with_compression(Compression::Snappy)
@@ -96,7 +97,7 @@ async fn the_day_is_that_of_utc() {
     let header = "date,patient,encounter,category,code,description,value,units,type";
     let lines = texts.map(|date| format!("{date},,,,,,{date},,text"));
     lake.write("observations.csv", format!("{header}\n{}\n", lines.join("\n")));
-    let observations = load(delivered(&Args { source: lake.location(), ..args() })).await.unwrap();
+    let observations = load(delivered(&Args { source: lake.location().into(), ..args() })).await.unwrap();
     let days = saved(observations).await.df().select_columns(&["value", "year", "month", "day"]).unwrap();
     assert_frame_snapshot!(days, @"
     value: Utf8               | year: Int32 | month: Int32 | day: Int32
@@ -128,20 +129,9 @@ async fn nothing_is_saved_if_the_observations_cannot_be_loaded() {
     assert_eq!(test.calls(), ["load observations"]);
 }
 
-/// Cells as they stand in a file, and what they mean.
-type Cells = &'static [(&'static str, &'static str)];
-
-const TEXTS: Cells =
-    &[("", "null"), ("\"\"", r#""""#), ("x", r#""x""#), ("\"Ä,\"\"b\"\"\r\n書\"", r#""Ä,\"b\"\r\n書""#)];
 const VALUES: Cells =
     &[("", "null"), ("37.62", r#""37.62""#), ("37.620", r#""37.620""#), ("Never smoked", r#""Never smoked""#)];
-const MOMENTS: Cells = &[
-    ("", "null"),
-    ("2024-02-29T23:59:59Z", r#""2024-02-29T23:59:59""#),
-    ("2024-03-01T00:59:59+01:00", r#""2024-02-29T23:59:59""#),
-    ("1969-12-31 23:59:59.999999", r#""1969-12-31T23:59:59.999999""#),
-];
-const COLUMNS: [(&str, Cells); 9] = [
+const COLUMNS: [CsvColumn; 9] = [
     ("DATE", MOMENTS),
     ("PATIENT", TEXTS),
     ("ENCOUNTER", TEXTS),
@@ -154,40 +144,17 @@ const COLUMNS: [(&str, Cells); 9] = [
 ];
 const DATE: usize = 0;
 
-/// Which cell each column has.
-type Row = [usize; 9];
-
-/// Rows that differ from a first one in one column at most: many are equal, and many nearly so.
-fn similar_rows() -> impl Strategy<Value = Vec<Row>> {
-    let change = (0..9_usize, 0..4_usize);
-    (prop::array::uniform9(0..4_usize), prop::collection::vec(change, 0..24)).prop_map(|(first, changes)| {
-        let changed = |(column, cell): (usize, usize)| {
-            let mut row = first;
-            row[column] = cell;
-            row
-        };
-        changes.into_iter().map(changed).collect()
-    })
-}
-
-fn csv(rows: &[Row]) -> String {
-    let line = |cells: Vec<&str>| cells.join(",") + "\n";
-    let header = line(COLUMNS.iter().map(|(name, _)| *name).collect());
-    let lines = rows.iter().map(|row| line(row.iter().zip(COLUMNS).map(|(at, (_, cells))| cells[*at].0).collect()));
-    header + &lines.collect::<String>()
-}
-
 /// What the job is meant to do, said once more with nothing but texts and lists.
-fn model(rows: &[Row]) -> Frame {
-    let mut kept: Vec<[&str; 9]> = Vec::new();
+fn model(rows: &[CsvRow]) -> Frame {
+    let mut kept: Vec<Vec<&str>> = Vec::new();
     for row in rows {
-        let observation = std::array::from_fn(|column| COLUMNS[column].1[row[column]].1);
+        let observation = json_of(&COLUMNS, row);
         if !kept.contains(&observation) {
             kept.push(observation);
         }
     }
-    let line = |observation: [&str; 9]| {
-        let fields = COLUMNS.iter().zip(observation).map(|((name, _), value)| (name.to_lowercase(), value));
+    let line = |observation: Vec<&str>| {
+        let fields = COLUMNS.iter().zip(observation.clone()).map(|((name, _), value)| (name.to_lowercase(), value));
         let part = |at: Range<usize>| observation[DATE].get(at).map_or("null", |digits| digits.trim_start_matches('0'));
         let day = [("year", 1..5), ("month", 6..8), ("day", 9..11)].map(|(name, at)| (name.to_owned(), part(at)));
         let fields = fields.filter(|(name, _)| name != "date").chain(day);
@@ -205,17 +172,17 @@ proptest! {
     /// and however often they are delivered.
     #[test]
     fn the_job_does_what_its_model_says(
-        (rows, again) in similar_rows().prop_flat_map(|rows| (Just(rows.clone()), Just(rows).prop_shuffle())),
+        (rows, again) in similar_rows(any_row(COLUMNS.len())).prop_flat_map(|rows| (Just(rows.clone()), Just(rows).prop_shuffle())),
         cut in any::<prop::sample::Index>(),
     ) {
         let lake = TempLake::new();
         let (some, others) = again.split_at(cut.index(again.len() + 1));
-        lake.write("observations/some.csv", csv(some));
-        lake.write("observations/more/others.csv", csv(others));
-        lake.write("observations/more/some again.csv", csv(some));
+        lake.write("observations/some.csv", csv_of(&COLUMNS, some));
+        lake.write("observations/more/others.csv", csv_of(&COLUMNS, others));
+        lake.write("observations/more/some again.csv", csv_of(&COLUMNS, some));
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         tokio.block_on(async {
-            let observations = load(delivered(&Args { source: lake.location(), ..args() })).await.unwrap();
+            let observations = load(delivered(&Args { source: lake.location().into(), ..args() })).await.unwrap();
             assert_frame(saved(observations).await, model(&rows));
         });
     }

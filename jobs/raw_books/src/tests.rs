@@ -5,21 +5,21 @@ use rstest::rstest;
 use super::*;
 
 fn args() -> Args {
-    Args { source: "s3://in".into(), target: "s3://out".into(), source_database: None, target_database: None }
+    Args { source: "s3://in".into(), target: "s3://out".into() }
 }
 
 #[test]
 fn books_come_from_the_sample_data() {
     let expected = JsonFiles::new("books", "s3://in/sample_data/json/books");
     let schema = schema! { title: string not null, publish_date: date, author: string };
-    assert_eq!(books(&args()), expected.with_schema(schema).in_database(None, "books"));
+    assert_eq!(books(&args()), Dataset::new(expected.with_schema(schema), None));
 }
 
 #[test]
 fn raw_books_replace_the_table() {
-    let expected = ParquetDataset::new("raw_books", "s3://out/raw/books").overwrite();
+    let expected = ParquetDataset::new("raw_books", "s3://out/raw/books");
     let schema = schema! { title: string not null, publish_date: date, author_name: string };
-    assert_eq!(raw_books(&args()), expected.with_schema(schema).in_database(None, "raw_books"));
+    assert_eq!(raw_books(&args()), Dataset::new(expected.with_schema(schema), None).overwrite());
 }
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn nothing_is_saved_if_the_books_cannot_be_loaded() {
 async fn the_contract_with_the_deliverer(#[case] line: &str, #[case] expected: Result<&str, &str>) {
     let lake = TempLake::new();
     lake.write("sample_data/json/books/books.jsonl", line);
-    let source = books(&Args { source: lake.location(), ..args() });
+    let source = books(&Args { source: lake.location().into(), ..args() });
     match (load(source).await, expected) {
         (Ok(found), Ok(title)) => assert_frame(found, rows! { title; title }.ignoring_other_columns()),
         (Err(error), Err(part)) => {
@@ -78,7 +78,7 @@ async fn the_contract_with_the_deliverer(#[case] line: &str, #[case] expected: R
 #[tokio::test]
 async fn the_contract_with_the_readers() {
     let lake = TempLake::new();
-    let sink = raw_books(&Args { target: lake.location(), ..args() });
+    let sink = raw_books(&Args { target: lake.location().into(), ..args() });
     let text = |date: &str| rows! { title, publish_date, author_name, pages; "Dune", date, "Frank Herbert", 612 };
 
     let report = save(sink.clone(), text("1965-08-01")).await.unwrap();

@@ -4,19 +4,25 @@ use hardtack::prelude::*;
 
 /// Where from and where to.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
+#[command(mut_args(SourceArgs::describe(
+    "Folder that holds `conditions.csv` and `patients.csv` (or folders of files)",
+    "fixtures/synthea",
+    ["conditions", "patients"]
+)))]
+#[command(mut_args(TargetArgs::describe("Lake root that gets `sinusitis_study/`", "target/lake", ["sinusitis_study"])))]
 pub struct Args {
-    /// Folder that holds `conditions.csv` and `patients.csv` (or folders of files), for example `fixtures/synthea`
-    #[arg(long, env = "SOURCE", value_name = "LOCATION", default_value = "fixtures/synthea")]
-    pub source: Location,
+    /// Where from
+    #[command(flatten)]
+    pub source: SourceArgs,
 
-    /// Lake root that gets `sinusitis_study/`, for example `s3://my-bucket` or `target/lake`
-    #[arg(long, env = "TARGET", value_name = "LOCATION", default_value = "target/lake")]
-    pub target: Location,
+    /// Where to
+    #[command(flatten)]
+    pub target: TargetArgs,
 }
 
 /// The conditions as Synthea exports them.
-pub fn conditions(args: &Args) -> CsvFiles {
-    CsvFiles::new("conditions", args.source.join("conditions")).file_or_folder().with_schema(schema! {
+pub fn conditions(args: &Args) -> Dataset<CsvFiles> {
+    args.source.csv("conditions", "conditions").file_or_folder().with_schema(schema! {
         start: date,
         stop: date,
         patient: string,
@@ -27,8 +33,8 @@ pub fn conditions(args: &Args) -> CsvFiles {
 }
 
 /// The patients as Synthea exports them.
-pub fn patients(args: &Args) -> CsvFiles {
-    CsvFiles::new("patients", args.source.join("patients")).file_or_folder().with_schema(schema! {
+pub fn patients(args: &Args) -> Dataset<CsvFiles> {
+    args.source.csv("patients", "patients").file_or_folder().with_schema(schema! {
         id: string,
         birthdate: date,
         deathdate: date,
@@ -58,16 +64,11 @@ pub fn patients(args: &Args) -> CsvFiles {
 }
 
 /// One file for the study, made anew by every run.
-pub fn sinusitis_study(args: &Args) -> ParquetDataset {
-    ParquetDataset::new("sinusitis_study", args.target.join("sinusitis_study"))
-        .overwrite()
-        .with_compression(Compression::Snappy)
+pub fn sinusitis_study(args: &Args) -> Dataset<ParquetDataset> {
+    args.target.parquet("sinusitis_study", "sinusitis_study").overwrite().with_compression(Compression::Snappy)
 }
 
 /// Reads like a flow chart of the job: load, join, select, save.
-///
-/// # Errors
-/// Those of the sources and the sink.
 pub async fn main(ctx: &Context<Args>) -> Result<()> {
     let conditions = ctx.load(conditions(ctx.args())).await?;
     let patients = ctx.load(patients(ctx.args())).await?;

@@ -1,6 +1,9 @@
 //! What a sink has written, the source of the same format reads back.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files and stops where it fails")]
 
+mod endpoints;
+mod prelude;
+
 use hardtack::prelude::*;
 use hardtack_test_support::{DataType, Frame, TempLake, assert_frame, load, rows, save};
 use proptest::prelude::*;

@@ -10,6 +10,7 @@
 
 mod crashes;
 mod crawling;
+mod dataset;
 mod datasets;
 mod dialects;
 mod evolution;
@@ -19,7 +20,6 @@ mod glue;
 mod lake;
 mod laws;
 mod names;
-mod or_table;
 mod publishing;
 mod purging;
 mod reading;

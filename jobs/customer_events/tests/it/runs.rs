@@ -224,7 +224,7 @@ fn a_dry_run_touches_nothing() {
             _line: Int64
 
         source customers (out/customers)
-          ParquetFiles { name: "customers", location: "out/customers", schema: [id: Int64 not null, first_name: Utf8, last_name: Utf8, email: Utf8, _as_of: Timestamp(µs) not null, _known_since: Struct("first_name": Timestamp(µs), "last_name": Timestamp(µs), "email": Timestamp(µs))], or_empty: true }
+          Dataset { files: ParquetDataset { name: "customers", location: "out/customers", mode: Overwrite, schema: [id: Int64 not null, first_name: Utf8, last_name: Utf8, email: Utf8, _as_of: Timestamp(µs) not null, _known_since: Struct("first_name": Timestamp(µs), "last_name": Timestamp(µs), "email": Timestamp(µs))], compression: Zstd(3) }, or_empty: true }
           columns
             id: Int64 not null
             first_name: Utf8
@@ -234,14 +234,14 @@ fn a_dry_run_touches_nothing() {
             _known_since: Struct("first_name": Timestamp(µs), "last_name": Timestamp(µs), "email": Timestamp(µs))
 
         source customers_deleted (out/customers_deleted)
-          ParquetFiles { name: "customers_deleted", location: "out/customers_deleted", schema: [id: Int64 not null, _as_of: Timestamp(µs) not null, _applied_at: Timestamp(µs) not null], or_empty: true }
+          Dataset { files: ParquetDataset { name: "customers_deleted", location: "out/customers_deleted", mode: Overwrite, schema: [id: Int64 not null, _as_of: Timestamp(µs) not null, _applied_at: Timestamp(µs) not null], compression: Zstd(3) }, or_empty: true }
           columns
             id: Int64 not null
             _as_of: Timestamp(µs) not null
             _applied_at: Timestamp(µs) not null
 
         sink customers (out/customers)
-          ParquetDataset { name: "customers", location: "out/customers", mode: Overwrite, schema: [id: Int64 not null, first_name: Utf8, last_name: Utf8, email: Utf8, _as_of: Timestamp(µs) not null, _known_since: Struct("first_name": Timestamp(µs), "last_name": Timestamp(µs), "email": Timestamp(µs))], compression: Zstd(3) }
+          Dataset { files: ParquetDataset { name: "customers", location: "out/customers", mode: Overwrite, schema: [id: Int64 not null, first_name: Utf8, last_name: Utf8, email: Utf8, _as_of: Timestamp(µs) not null, _known_since: Struct("first_name": Timestamp(µs), "last_name": Timestamp(µs), "email": Timestamp(µs))], compression: Zstd(3) }, or_empty: true }
           columns
             id: Int64
             first_name: Utf8
@@ -279,7 +279,7 @@ fn a_dry_run_touches_nothing() {
                                           TableScan: events
 
         sink customers_deleted (out/customers_deleted)
-          ParquetDataset { name: "customers_deleted", location: "out/customers_deleted", mode: Overwrite, schema: [id: Int64 not null, _as_of: Timestamp(µs) not null, _applied_at: Timestamp(µs) not null], compression: Zstd(3) }
+          Dataset { files: ParquetDataset { name: "customers_deleted", location: "out/customers_deleted", mode: Overwrite, schema: [id: Int64 not null, _as_of: Timestamp(µs) not null, _applied_at: Timestamp(µs) not null], compression: Zstd(3) }, or_empty: true }
           columns
             id: Int64
             _as_of: Timestamp(µs)

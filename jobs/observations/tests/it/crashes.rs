@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::process::Command;
 
-use hardtack_test_support::{Frame, TempLake, assert_frame};
+use hardtack_test_support::{Frame, JobBinary, TempLake, assert_frame};
 use rstest::rstest;
 
-use crate::{HEADER, TABLE, job, line, with};
+use crate::{HEADER, contract, line};
+
+const TABLE: &str = "out/observations";
 
 const DAYS: usize = 10_000;
 /// When as many files are staged, or published, half of them are.
@@ -28,6 +30,13 @@ fn observations(days: usize) -> String {
 fn observed(days: usize) -> impl Iterator<Item = (String, [usize; 3], usize)> {
     let date = |n| [1900 + n / 336, n / 28 % 12 + 1, n % 28 + 1];
     (0..days).flat_map(move |n| (0..=n % 2).map(move |hour| (format!("p{n}"), date(n), hour)))
+}
+
+/// The job in a lake of its own that has these observations.
+fn with(observations: String) -> JobBinary<'static> {
+    let job = contract().job();
+    job.dir().write("in/observations.csv", observations);
+    job
 }
 
 /// The names of folders with a file, each of which has only one.
@@ -52,7 +61,7 @@ fn assert_complete(lake: &TempLake) {
 
 #[test]
 fn killed_amid_ten_thousand_files_nothing_is_half_visible_and_the_next_run_heals() {
-    let job = job().in_memory();
+    let job = contract().job().in_memory();
     job.dir().write("in/observations.csv", observations(DAYS));
 
     let killed = job.failing_at("stage.file.created", &format!("{HALF}*off->return(kill)")).run();
@@ -78,7 +87,7 @@ fn killed_amid_ten_thousand_files_nothing_is_half_visible_and_the_next_run_heals
 /// slow discarding leaves them time to come.)
 #[test]
 fn stopped_amid_many_files_nothing_is_left() {
-    let job = with("in/observations.csv", observations(500));
+    let job = with(observations(500));
     let slow = "stage.file.before=200*off->sleep(300);discard.after=sleep(600)";
     let mut run = job.again().env("FAILPOINTS", slow).start();
     assert!(run.wait_until(|| job.dir().hidden_files("out").len() >= 200), "it was not in the middle of staging");
@@ -96,7 +105,7 @@ fn stopped_amid_many_files_nothing_is_left() {
 fn without_room_nothing_is_published_and_the_error_says_what_to_do() {
     // One day is too much for the limit; the others are not.
     let many: String = (0..20_000).map(|n| line(&format!("patient {n}"), "2024-02-29T12:00:00Z")).collect();
-    let job = with("in/observations.csv", observations(200) + &many);
+    let job = with(observations(200) + &many);
 
     let ended = job.again().with_file_limit(64).run();
 
@@ -137,7 +146,7 @@ fn on_a_full_disk_nothing_is_half_visible_and_with_room_the_next_run_heals(
     #[case] named: &[&str],
     #[case] visible: usize,
 ) {
-    let job = with("in/observations.csv", observations(200));
+    let job = with(observations(200));
     let mut command = Command::new("unshare");
     let script = ["-rm", "sh", "-c", ON_A_SMALL_DISK, env!("CARGO_BIN_EXE_observations"), limits];
     let ended = command.args(script).current_dir(job.dir().path()).env_clear().output().unwrap();

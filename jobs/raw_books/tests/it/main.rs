@@ -2,24 +2,26 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 mod catalog;
-mod s3;
 
-use hardtack_test_support::{Finished, JobBinary, assert_frame, rows};
+use hardtack_test_support::containers::{S3, s3, s3_of_moto};
+use hardtack_test_support::{Finished, JobBinary, JobContract, assert_frame, job_contract, rows};
 use insta::assert_snapshot;
 use rstest::rstest;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/lake");
 
+const PATH: &str = "sample_data/json/books/books.jsonl";
 const BOOKS: &str = r#"
 {"title": "Dune", "publish_date": "1965-08-01", "author": "Frank Herbert"}
 {"title": "Beowulf", "publish_date": null, "author": null}
 "#;
 
-fn job() -> JobBinary<'static> {
-    let job = JobBinary::new(env!("CARGO_BIN_EXE_raw_books"));
-    job.dir().write("in/sample_data/json/books/books.jsonl", BOOKS);
-    job
+fn contract() -> JobContract {
+    let emma = r#"{"title": "Emma"}"#;
+    JobContract::new(env!("CARGO_BIN_EXE_raw_books"), "raw/books").earlier(PATH, emma).delivered(PATH, BOOKS)
 }
+
+job_contract!(contract());
 
 #[test]
 fn loads_the_fixtures_without_any_argument() {
@@ -37,63 +39,51 @@ fn loads_the_fixtures_without_any_argument() {
     ");
 }
 
-#[rstest]
-#[case::plain("out")]
-#[case::deep("a/b/c")]
-#[case::spaces("my lake")]
-#[case::unicode("Bücher/書")]
-#[case::percent("100%/x%20y")]
-#[case::like_a_partition("day=1")]
-fn running_again_ends_in_the_same_state(#[case] target: &str) {
-    let job = job().args(["--source", "in", "--target", target]);
-    for _ in 0..2 {
-        job.run().assert_code(0);
-        let table = format!("{target}/raw/books");
-        assert_frame(
-            job.dir().read_parquet(&table),
-            rows! {
-                title,     publish_date: Date32, author_name;
-                "Dune",    "1965-08-01",         "Frank Herbert";
-                "Beowulf", null,                 null;
-            },
-        );
-        assert_eq!(job.dir().files(&table).len(), 1);
-        assert_eq!(job.dir().hidden_files(&table), [""; 0]);
-    }
-}
-
 #[test]
-fn arguments_come_from_the_environment_too() {
-    let job = job().env("SOURCE", "in").env("TARGET", "from-env");
+fn the_table_is_one_file_with_all_books() {
+    let job = contract().job_with_delivery();
     job.run().assert_code(0);
-    assert_eq!(job.dir().read_parquet("from-env/raw/books").num_rows(), 2);
+    assert_frame(
+        job.dir().read_parquet("out/raw/books"),
+        rows! {
+            title,     publish_date: Date32, author_name;
+            "Dune",    "1965-08-01",         "Frank Herbert";
+            "Beowulf", null,                 null;
+        },
+    );
+    assert_eq!(job.dir().files("out/raw/books").len(), 1);
 }
 
-/// What a run says when it fails, by exit code.
+/// What a run says when it refuses a file.
 #[rstest]
-#[case::bad_location(2, &["--source", "ftp://host/lake"], &["--source", "ftp://host/lake", "s3://my-bucket"])]
-#[case::unknown_argument(2, &["--sauce", "in"], &["--sauce"])]
-#[case::missing_folder(1, &["--source", "nowhere"], &["nowhere/sample_data/json/books"])]
-#[case::empty_folder(1, &["--source", "empty"], &["empty/sample_data/json/books"])]
-#[case::malformed_line(3, &["--source", "bad"], &["bad.jsonl", "line: 2"])]
-#[case::broken_contract(3, &["--source", "odd"], &["odd.jsonl", "line: 2", "publish_date", "long ago"])]
-fn what_goes_wrong_is_named_and_nothing_is_published(#[case] code: i32, #[case] args: &[&str], #[case] named: &[&str]) {
-    let job = job();
-    job.dir().write("empty/sample_data/json/books/.hidden", "");
-    job.dir().write("bad/sample_data/json/books/bad.jsonl", "{\"title\": \"Dune\"}\n{\"title\": Emma}\n");
-    let odd = "{\"title\": \"Dune\"}\n{\"title\": \"Emma\", \"publish_date\": \"long ago\"}\n";
-    job.dir().write("odd/sample_data/json/books/odd.jsonl", odd);
-    job.again().args(["--source", "in", "--target", "out"]).run().assert_code(0);
+#[case::malformed_line("{\"title\": \"Dune\"}\n{\"title\": Emma}\n", &[])]
+#[case::broken_contract(
+    "{\"title\": \"Dune\"}\n{\"title\": \"Emma\", \"publish_date\": \"long ago\"}\n",
+    &["publish_date", "long ago"]
+)]
+fn what_goes_wrong_is_named_and_nothing_is_published(#[case] content: &str, #[case] named: &[&str]) {
+    contract().refuses("sample_data/json/books/bad.jsonl", content, 3, &[&["bad.jsonl", "line: 2"], named].concat());
+}
+
+#[rstest]
+#[case::missing_folder("in")]
+#[case::empty_folder("in/sample_data/json/books/books.jsonl")]
+fn a_folder_without_files_is_named(#[case] removed: &str) {
+    let job = contract().job_with_delivery();
+    job.dir().write("in/sample_data/json/books/.hidden", "");
+    job.run().assert_code(0);
     let before = job.dir().files("out");
+    job.dir().remove(removed);
+    let failed = job.run();
+    assert!(failed.assert_code(1).stderr.contains("in/sample_data/json/books"), "{failed}");
+    assert_eq!((job.dir().files("out"), job.dir().hidden_files("out")), (before, vec![]));
+}
 
-    let finished = job.again().args(args).args(["--target", "out"]).run();
-
-    finished.assert_code(code);
-    for part in named {
-        assert!(finished.stderr.contains(part), "`{part}` should be named\n{finished}");
-    }
-    assert_eq!(job.dir().files("out"), before);
-    assert_eq!(job.dir().hidden_files("out"), [""; 0]);
+#[rstest]
+#[test]
+#[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
+fn what_is_on_s3_is_what_is_in_a_folder(#[values(s3, s3_of_moto)] service: fn() -> S3) {
+    contract().what_is_on_s3_is_what_is_in_a_folder(&service());
 }
 
 /// Every line that a run wrote to standard error: one JSON object each.
@@ -106,9 +96,9 @@ fn lines_of_json(finished: &Finished) -> Vec<serde_json::Map<String, serde_json:
 /// end one line, with the record of the run or what went wrong.
 #[test]
 fn a_run_speaks_json_off_a_terminal() {
-    let job = job().args(["--target", "out", "--log", "debug"]);
+    let job = contract().job_with_delivery().args(["--log", "debug"]);
 
-    let mut lines = lines_of_json(job.again().args(["--source", "in"]).run().assert_code(0));
+    let mut lines = lines_of_json(job.run().assert_code(0));
     let record = lines.pop().unwrap();
     let keys: Vec<_> = record.keys().map(String::as_str).collect();
     assert_snapshot!(keys.join(" "), @"level job message run status finished_at commit sources sinks bookmarks_from bookmarks_to error");
@@ -123,13 +113,14 @@ fn a_run_speaks_json_off_a_terminal() {
     assert_eq!((&record["status"], &record["commit"]), (&"succeeded".into(), &1.into()));
     assert!(!lines.is_empty(), "nothing was logged");
 
-    let mut failed = lines_of_json(job.again().args(["--source", "nowhere"]).run().assert_code(1));
+    job.dir().remove("in");
+    let mut failed = lines_of_json(job.run().assert_code(1));
     let error = failed.pop().unwrap();
     assert_snapshot!(serde_json::to_string_pretty(&error).unwrap(), @r#"
     {
       "level": "ERROR",
       "job": "raw_books",
-      "message": "no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); use `or_empty` if that is acceptable (location: nowhere/sample_data/json/books, source: books)",
+      "message": "no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); say `or_empty` if no rows are fine (location: in/sample_data/json/books, source: books)",
       "kind": "not found",
       "exit_code": 1
     }
@@ -144,20 +135,21 @@ fn a_run_speaks_json_off_a_terminal() {
 /// For people: a line per source and sink, and how it ended.
 #[test]
 fn a_run_ends_with_a_summary_for_people() {
-    let job = job().args(["--target", "out", "--log-format", "pretty"]);
+    let job = contract().job_with_delivery().args(["--log-format", "pretty"]);
     insta::with_settings!({filters => vec![
         (r"/\S*/\.tmp\w{6}\b", "[dir]"),
         (r"\d+\.\d\d s", "[seconds]"),
         (r"\d{8}T\d{6}Z-[0-9a-f]{8}", "[run]"),
         (r"[\d.]+ (Ki)?B\b", "[bytes]"),
     ]}, {
-        assert_snapshot!(job.again().args(["--source", "in"]).run().stderr, @"
+        assert_snapshot!(job.run().stderr, @"
         read   books: 1 file, 2 rows, [bytes]
         wrote  raw_books: 1 file, 2 rows, [bytes] to out/raw/books
         raw_books succeeded in [seconds] (run [run], commit 1)
         ");
-        assert_snapshot!(job.again().args(["--source", "nowhere"]).run().stderr, @"
-        raw_books failed: no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); use `or_empty` if that is acceptable (location: nowhere/sample_data/json/books, source: books)
+        job.dir().remove("in");
+        assert_snapshot!(job.run().stderr, @"
+        raw_books failed: no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); say `or_empty` if no rows are fine (location: in/sample_data/json/books, source: books)
         (exit code 1: not found)
         ");
     });

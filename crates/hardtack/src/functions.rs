@@ -1,0 +1,19 @@
+//! All functions of expressions that DataFusion has. [`prelude`](crate::prelude) has the common ones.
+//!
+//! ```
+//! use hardtack::functions::aggregate::approx_distinct;
+//! use hardtack::functions::levenshtein;
+//! use hardtack::prelude::*;
+//!
+//! let distance = levenshtein(col("name"), lit("Ada"));
+//! let names = approx_distinct(col("name"));
+//! # let _ = (distance, names);
+//! ```
+
+pub use datafusion::functions::expr_fn::*;
+// Ours, in the place of DataFusion's: those fail beyond the years 1677 and 2262.
+pub use hardtack_core::sql::{date_bin, date_trunc};
+
+pub use datafusion::functions_aggregate::expr_fn as aggregate;
+pub use datafusion::functions_nested::expr_fn as nested;
+pub use datafusion::functions_window::expr_fn as window;
