@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::prelude::DataFrame;
-use hardtack_catalog::{CatalogOf, DatabaseName, Table as Description, TableFormat, columns_of};
+use hardtack_catalog::{CatalogOf, DatabaseName, TableDescription, TableFormat, columns_of};
 use hardtack_core::{Error, ErrorKind, LoadContext, Location, Result, Sink, Source, StageContext, Staged};
 use hardtack_sinks::{Compression, ParquetDataset};
 use hardtack_sources::{Files, Format, ParquetFiles};
@@ -358,7 +358,7 @@ impl Dataset<ParquetDataset> {
 }
 
 /// The table that has these files, with these rows in them.
-fn description(table: &Table, files: &ParquetDataset, rows: &Schema) -> Result<Description> {
+fn description(table: &Table, files: &ParquetDataset, rows: &Schema) -> Result<TableDescription> {
     let location = files.location().ok_or_else(|| Error::unexpected("a dataset has a location"))?;
     // Readers work in other folders.
     let location = location.absolute()?;
@@ -369,6 +369,6 @@ fn description(table: &Table, files: &ParquetDataset, rows: &Schema) -> Result<D
         let found = found.ok_or_else(|| Error::usage("the rows lack a partition column").with("column", key))?;
         keys.push(columns.remove(found));
     }
-    let description = Description::new(table.database(), table.table(), &TableFormat::Parquet, location);
+    let description = TableDescription::new(table.database(), table.table(), &TableFormat::Parquet, location);
     Ok(description.with_columns(columns).with_partition_keys(keys))
 }

@@ -30,13 +30,13 @@ fn the_prelude_has_these_names_and_no_others() {
     greatest
     HIVE_TYPE_KEY HiveField HiveType
     ident initcap
-    JobContext JoinType JsonFiles JsonLines
-    least left lit Location lower lpad ltrim
+    JoinType JsonFiles JsonLines
+    least left lit LoadContext Location lower lpad ltrim
     make_date Mapping max Merge merge_and_retain_last min Missing
     NaiveDate named_struct nullif nvl
     ParquetDataset ParquetFiles
     refuse_rows REFUSED_COLUMN regexp_like regexp_match regexp_replace register_names rename replace Result right rpad rtrim Run
-    ScalarValue Schema schema schema_from_catalog schema_from_cloudformation schema_of SchemaEvolution SchemaRef sha256 Sink Source SourceArgs split_by_schema split_date split_part starts_with strpos substr substring sum
+    ScalarValue Schema schema schema_from_catalog schema_from_cloudformation schema_of SchemaEvolution SchemaRef sha256 Sink Source SourceArgs split_by_schema split_date split_part StageContext starts_with strpos substr substring sum
     Table TargetArgs TimeDelta TimeUnit to_char to_date to_timestamp to_timestamp_micros to_timestamp_millis to_timestamp_seconds translate trim
     upper Utc
     when

@@ -138,7 +138,11 @@ async fn what_was_saved_is_read(#[case] database: Option<DatabaseName>) {
 /// Rows as the data set declares them.
 async fn dataset_rows(world: &World, dataset: &Dataset<ParquetDataset>, rows: &Frame) -> String {
     let ctx = world.run();
-    table(Frame::collect(Source::conform(dataset, &ctx, rows.to_df(ctx.session())).await.unwrap()).await.unwrap())
+    table(
+        Frame::collect(Source::conform(dataset, &ctx.loading("a"), rows.to_df(ctx.session())).await.unwrap())
+            .await
+            .unwrap(),
+    )
 }
 
 #[test]
