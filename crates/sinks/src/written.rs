@@ -162,8 +162,8 @@ pub(crate) fn encode(files: &[WrittenFile]) -> Result<RecordBatch> {
         .map(publish)
         .collect::<Result<_, _>>()
         .map_err(|e| Error::unexpected("a publish action cannot be written").because(e))?;
-    let values: StringArray = files.iter().flat_map(|file| &file.values).map(Some).collect();
-    let values = list(files, Arc::new(values), |file| file.values.len())?;
+    let values: Vec<&String> = files.iter().flat_map(|file| &file.values).collect();
+    let values = list(files, Arc::new(StringArray::from_iter_values(values)), |file| file.values.len())?;
     let columns = list(files, Arc::new(encode_columns(files)?), |file| file.columns.len())?;
     let number =
         |of: fn(&WrittenFile) -> u64| Arc::new(UInt64Array::from_iter_values(files.iter().map(of))) as ArrayRef;
@@ -181,12 +181,14 @@ pub(crate) fn encode(files: &[WrittenFile]) -> Result<RecordBatch> {
 }
 
 fn encode_columns(files: &[WrittenFile]) -> Result<StructArray> {
-    let all = || files.iter().flat_map(|file| &file.columns);
-    let bounds = |of: fn(&ColumnMetrics) -> Option<&[u8]>| Arc::new(all().map(of).collect::<BinaryArray>()) as ArrayRef;
+    let all: Vec<&ColumnMetrics> = files.iter().flat_map(|file| &file.columns).collect();
+    let bounds = |of: fn(&ColumnMetrics) -> Option<&[u8]>| -> ArrayRef {
+        Arc::new(all.iter().map(|column| of(column)).collect::<BinaryArray>())
+    };
     let arrays: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from_iter_values(all().map(|column| &column.path))),
-        Arc::new(UInt64Array::from_iter_values(all().map(|column| column.bytes))),
-        Arc::new(all().map(|column| column.nulls).collect::<UInt64Array>()),
+        Arc::new(StringArray::from_iter_values(all.iter().map(|column| &column.path))),
+        Arc::new(UInt64Array::from_iter_values(all.iter().map(|column| column.bytes))),
+        Arc::new(all.iter().map(|column| column.nulls).collect::<UInt64Array>()),
         bounds(|column| column.min.as_deref()),
         bounds(|column| column.max.as_deref()),
     ];

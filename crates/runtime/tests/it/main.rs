@@ -257,11 +257,11 @@ async fn a_foreign_sink_is_recovered_by_its_publisher() {
 
 /// Refuses a run that saves more rows than it is told.
 #[derive(Debug)]
-struct AtMost(u64, Arc<Mutex<u64>>);
+struct RowLimit(u64, Arc<Mutex<u64>>);
 
 struct Counting(u64, Arc<Mutex<u64>>);
 
-impl Observer for AtMost {
+impl Observer for RowLimit {
     fn accumulator(&self, _: &str, _: &SchemaRef) -> Result<Option<Box<dyn RowAccumulator>>> {
         Ok(Some(Box::new(Counting(0, Arc::clone(&self.1)))))
     }
@@ -293,7 +293,7 @@ async fn an_observer_can_stop_a_run_before_its_commit() {
         ctx.save(JsonLines::new("one", &out), one(ctx).await?).await?;
         ctx.save(two.clone(), one(ctx).await?).await
     };
-    let job = |rows| Job::new("job").with_observer(Arc::new(AtMost(rows, Arc::default())));
+    let job = |rows| Job::new("job").with_observer(Arc::new(RowLimit(rows, Arc::default())));
     let error = execute(&job(1), (), &world.options(), main, &Bars::new(false)).await.unwrap_err();
     assert_eq!((error.kind(), error.get("rows")), (ErrorKind::Refused, Some("2")));
     assert_eq!((world.out(), two.batches().len()), (Vec::new(), 0));

@@ -151,7 +151,7 @@ async fn what_is_no_utf8_text_is_refused() {
     refused: the file is not whole and valid gzip (file: memory:/data/a.csv): unexpected end of file
     refused: the file is not whole and valid gzip (file: memory:/data/a.csv): unexpected end of file
     refused: the file is not whole and valid gzip (file: memory:/data/b.json): unexpected end of file
-    refused: the file is not whole and valid gzip (way out: if it is not compressed, give it a name without `.gz`, file: memory:/data/a.csv.gz): Invalid gzip header
+    refused: the file is not whole and valid gzip (file: memory:/data/a.csv.gz, way out: if it is not compressed, give it a name without `.gz`): Invalid gzip header
     ");
 }
 

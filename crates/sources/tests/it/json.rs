@@ -445,7 +445,7 @@ async fn types_are_found_in_every_file(#[case] files: &[&str], #[case] wanted: &
 async fn types_that_do_not_go_together_name_both_places() {
     let files = [("data/a.json", "{\"x\":[{\"y\":1}]}"), ("data/b.json", "{\"x\":[{\"y\":{}}]}")];
     let ctx = with_files(files).await;
-    assert_snapshot!(show(&ctx, JsonFiles::new("a", AT)).await, @r#"refused: `x[].y` is a number in memory:/data/a.json and an object in memory:/data/b.json (way out: read `x` as JSON text: `with_json_text(["x"])`, `crawl --type x=string`; declare a schema without it; or leave files out: `crawl --exclude`, column: x[].y, file: memory:/data/b.json)"#);
+    assert_snapshot!(show(&ctx, JsonFiles::new("a", AT)).await, @r#"refused: `x[].y` is a number in memory:/data/a.json and an object in memory:/data/b.json (column: x[].y, file: memory:/data/b.json, way out: read `x` as JSON text: `with_json_text(["x"])`, `crawl --type x=string`; declare a schema without it; or leave files out: `crawl --exclude`)"#);
     let ctx = with_files([("data/a.json", "{\"x\":{\"y\":1}}\n{\"x\":{\"y\":2}}\n{\"x\":3}")]).await;
     assert_snapshot!(show(&ctx, JsonFiles::new("a", AT)).await, @r#"refused: `x` is a number here and an object in an earlier row; read `x` as JSON text: `with_json_text(["x"])`, `crawl --type x=string`; declare a schema without it; or leave files out: `crawl --exclude` (file: memory:/data/a.json, line: 3)"#);
     // Which works.

@@ -90,5 +90,5 @@ async fn changes_of_others_are_kept() {
     let (one, first) = world.stage(grow(), rows! { id, b, a, z; 1, 1, "x", "text" }).await.unwrap();
     world.save(grow(), rows! { id, b, a, z; 1, 1, "x", true }).await;
     let error = one.publish(&first.publish).await.unwrap_err();
-    insta::assert_snapshot!(error, @"a column was given another type while this run wrote to it (column: z, type: boolean, written: string, way out: give the column the type that was written, and run `hardtack recover`, table: lake.sales)");
+    insta::assert_snapshot!(error, @"a column was given another type while this run wrote to it (column: z, type: boolean, written: string, table: lake.sales, way out: give the column the type that was written, and run `hardtack recover`)");
 }

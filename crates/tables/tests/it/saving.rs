@@ -338,7 +338,7 @@ async fn a_partition_of_another_format_cannot_be_appended_to_but_replaced() {
     hardtack_catalog::TableFormat::Json.describe(&mut json.storage, &mut json.parameters);
     world.catalog.add_partitions(&table, &[json]).await.unwrap();
     let error = world.stage(sales(), day("mon", &[1])).await.unwrap_err();
-    insta::assert_snapshot!(error.chain(), @"its files are json, but only tables of Parquet files can be saved to (way out: save to a table of Parquet files, of another name or in another database, or write files with `CsvFile` or `JsonLines`, partition: day=mon)");
+    insta::assert_snapshot!(error.chain(), @"its files are json, but only tables of Parquet files can be saved to (partition: day=mon, way out: save to a table of Parquet files, of another name or in another database, or write files with `CsvFile` or `JsonLines`)");
     world.save(sales().overwrite_partitions(), day("mon", &[2])).await;
     assert_eq!(world.rows("sales").await, ["day=mon id=2"]);
 }
