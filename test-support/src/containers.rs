@@ -1,7 +1,7 @@
-//! Real services to test against: S3 and its neighbours in LocalStack, the Glue Data Catalog in moto, each in a container.
+//! Real services for tests: S3 and related services in LocalStack, the Glue Data Catalog in moto, each in a container.
 //!
-//! A test asks for a [`bucket`](S3::bucket) or a [`database`](Glue::database) of its own, which goes when the test ends,
-//! even if it panics:
+//! A test gets a [`bucket`](S3::bucket) or a [`database`](Glue::database) of its own, which is removed when the test
+//! ends, even if it panics:
 //!
 //! ```no_run
 //! use hardtack_test_support::{JobBinary, containers};
@@ -19,14 +19,14 @@
 //! }
 //! ```
 //!
-//! **Such tests are `#[ignore]`d**, so that the default test run needs no Docker, and says how many it left out, and why.
-//! `cargo test --workspace --tests -- --ignored` runs them, and they fail where there is neither Docker nor an endpoint.
+//! **Such tests are `#[ignore]`d**, so that the default test run needs no Docker, and reports how many it skipped, and
+//! why. `cargo test --workspace --tests -- --ignored` runs them; they fail if there is neither Docker nor an endpoint.
 //!
-//! **One container of each service serves a whole test run**, that is all processes which one `cargo` starts. The first
-//! test that asks for a service starts it, on a free port of the loopback interface; the others find it. A small process
-//! waits until that `cargo` is gone, however it went, and removes the containers. See `containers/shared.rs`.
+//! **One container of each service serves a whole test run**, that is, all processes that one `cargo` starts. The first
+//! test that needs a service starts it on a free port of the loopback interface; the others find it. A small process
+//! waits until that `cargo` has ended, in whatever way, and removes the containers. See `containers/shared.rs`.
 //!
-//! **Services that already run** are used instead of containers where the environment names them:
+//! **Services that are already running** are used instead of containers if the environment names them:
 //!
 //! | variable | what answers there |
 //! | --- | --- |
@@ -34,7 +34,7 @@
 //! | `HARDTACK_TEST_GLUE_ENDPOINT` | Glue, as moto speaks it |
 //! | `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION` | how to sign there (by default `test`, `test`, `us-east-1`) |
 //!
-//! There, what an interrupted test leaves behind stays, with a name that begins with `hardtack-test-`.
+//! There, the leftovers of an interrupted test stay; their names begin with `hardtack-test-`.
 
 mod bucket;
 mod database;
@@ -63,7 +63,7 @@ const LOCALSTACK: Image = Image {
     ready: "Ready.",
     env: &[
         ("SERVICES", "s3,kms,sts,ssm,secretsmanager,sqs"),
-        // What the public image would ask the internet for.
+        // Keeps the public image from accessing the internet.
         ("DISABLE_EVENTS", "1"),
         ("SKIP_SSL_CERT_DOWNLOAD", "1"),
     ],
@@ -71,7 +71,7 @@ const LOCALSTACK: Image = Image {
 
 const MOTO: Image = Image { name: "motoserver/moto", tag: "5.2.5", port: 5000, ready: "Running on", env: &[] };
 
-/// S3, and what else LocalStack has: KMS, STS, SSM, Secrets Manager, SQS.
+/// S3 and the other services of LocalStack: KMS, STS, SSM, Secrets Manager, SQS.
 ///
 /// # Panics
 /// If there is neither `HARDTACK_TEST_S3_ENDPOINT` nor Docker.
@@ -80,8 +80,8 @@ pub fn s3() -> S3 {
     S3(SERVICE.clone())
 }
 
-/// S3 as moto has it. It answers differently from LocalStack where AWS does not say or changes its mind: completing an
-/// upload twice succeeds, a checksum is not checked.
+/// S3 as moto implements it. It differs from LocalStack where AWS is undocumented or has changed: completing an upload
+/// twice succeeds, and checksums are not verified.
 ///
 /// # Panics
 /// If there is neither `HARDTACK_TEST_S3_ENDPOINT` nor Docker.
@@ -90,7 +90,7 @@ pub fn s3_of_moto() -> S3 {
     S3(SERVICE.clone())
 }
 
-/// The Glue Data Catalog, as moto has it.
+/// The Glue Data Catalog, as moto implements it.
 ///
 /// # Panics
 /// If there is neither `HARDTACK_TEST_GLUE_ENDPOINT` nor Docker.
@@ -99,29 +99,29 @@ pub fn glue() -> Glue {
     Glue(SERVICE.clone())
 }
 
-/// A service that speaks the protocol of S3. As a [`StoreFactory`] it lets a context of this process reach it:
+/// An S3-compatible service. As a [`StoreFactory`] it gives a context of this process access to it:
 /// `JobContext::builder("job").store_factory("s3", Arc::new(containers::s3()))`.
 #[derive(Debug, Clone)]
 pub struct S3(Service);
 
 impl S3 {
-    /// Where it answers: `http://127.0.0.1:32768`.
+    /// Its endpoint, for example `http://127.0.0.1:32768`.
     pub fn endpoint(&self) -> &str {
         &self.0.endpoint
     }
 
-    /// What a job needs in its environment to reach it, and no other AWS: endpoint, keys, region.
+    /// The environment variables with which a job accesses it instead of AWS: endpoint, keys, region.
     pub fn env(&self) -> Vec<(&'static str, String)> {
         self.0.env("AWS_ENDPOINT_URL")
     }
 
-    /// A new bucket, which goes with its value.
+    /// Creates a bucket, which is removed when the value is dropped.
     #[track_caller]
     pub fn bucket(&self) -> Bucket {
         Bucket::new(self.clone())
     }
 
-    /// The same service, reached through a proxy.
+    /// The same service, accessed through a proxy.
     #[must_use]
     pub fn through(&self, proxy: &Proxy) -> Self {
         Self(Service { endpoint: proxy.endpoint(), ..self.0.clone() })
@@ -147,17 +147,18 @@ impl StoreFactory for S3 {
     }
 }
 
-/// A service that speaks the protocol of the Glue Data Catalog.
+/// A service with the API of the Glue Data Catalog.
 #[derive(Debug, Clone)]
 pub struct Glue(Service);
 
 impl Glue {
-    /// Where it answers: `http://127.0.0.1:32769`.
+    /// Its endpoint, for example `http://127.0.0.1:32769`.
     pub fn endpoint(&self) -> &str {
         &self.0.endpoint
     }
 
-    /// What a job needs in its environment to reach it: endpoint, keys, region. Goes together with that of an [`S3`].
+    /// The environment variables with which a job accesses it: endpoint, keys, region. Can be combined with those of an
+    /// [`S3`].
     pub fn env(&self) -> Vec<(&'static str, String)> {
         self.0.env("AWS_ENDPOINT_URL_GLUE")
     }
@@ -172,13 +173,13 @@ impl Glue {
         (&self.0.credential.key_id, &self.0.credential.secret_key)
     }
 
-    /// A new database, which goes with its value, and all tables in it.
+    /// Creates a database, which is removed with all its tables when the value is dropped.
     #[track_caller]
     pub fn database(&self) -> Database {
         Database::new(self.clone())
     }
 
-    /// The same service, reached through a proxy.
+    /// The same service, accessed through a proxy.
     #[must_use]
     pub fn through(&self, proxy: &Proxy) -> Self {
         Self(Service { endpoint: proxy.endpoint(), ..self.0.clone() })

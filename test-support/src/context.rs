@@ -1,4 +1,4 @@
-//! The world of a job under test.
+//! The environment of a job under test.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,16 +12,16 @@ use hardtack_core::{Clock, Context, Error, Io, JobContext, Result, Sink, Source}
 
 use crate::frame::Frame;
 
-/// The world of a job under test: sources yield the frames that were given for their names, what is saved is captured,
-/// calls are recorded in order, and time stands still. In between runs real DataFusion, so the job's plans are executed.
+/// The environment of a job under test: sources yield the frames given for their names, saved rows are captured, calls
+/// are recorded in order, and time is frozen. Plans are executed by the real DataFusion.
 ///
-/// Contracts hold as in a real run. Rows that are given get the columns and types that their source declares, and rows that
-/// are saved those of their sink; what would be refused is refused: a value that does not fit, a null that may not be, a
-/// column that the sink partitions or sorts by and that is not there. A table of the catalog has the columns that the job
-/// declares or creates it with. A column that a source does not have cannot be given.
+/// Contracts hold as in a real run. Given rows are coerced to the columns and types that their source declares, and
+/// saved rows to those of their sink. Everything that a real run would refuse is refused: a value that does not fit, a
+/// null in a required column, a missing column that the sink partitions or sorts by. A table of the catalog has the
+/// columns that the job declares or creates it with. A column that a source does not have cannot be given.
 ///
-/// A source that the job loads and that was not given is an error for the job, and fails the test; so does a source that
-/// was given and that the job never loads. Both are checked by [`TestContext::finish`], or when the context is dropped.
+/// Loading a source that was not given is an error for the job and fails the test; so does a given source that the job
+/// never loads. [`TestContext::finish`] checks both, as does dropping the context.
 ///
 /// ```
 /// mod job {
@@ -72,13 +72,13 @@ pub struct TestContext<A> {
 }
 
 impl<A> TestContext<A> {
-    /// The moment at which time stands still unless [`TestContext::at`] sets another: `2026-01-02T03:04:05Z`.
+    /// The frozen time, unless [`TestContext::at`] sets another: `2026-01-02T03:04:05Z`.
     pub const NOW: &'static str = "2026-01-02T03:04:05Z";
 
     /// The id of the run.
     pub const RUN_ID: &'static str = "test-run";
 
-    /// A world in which the job is called with these arguments.
+    /// Creates an environment in which the job has these arguments.
     pub fn new(args: A) -> Self {
         let world = World { now: Mutex::new(moment(Self::NOW)), ..World::default() };
         Self {
@@ -90,7 +90,7 @@ impl<A> TestContext<A> {
         }
     }
 
-    /// What the source of this name yields: a [`Frame`], or an [`Error`].
+    /// Sets what the source of this name yields: a [`Frame`] or an [`Error`].
     ///
     /// # Panics
     /// If the source was given before.
@@ -103,17 +103,17 @@ impl<A> TestContext<A> {
         self
     }
 
-    /// How far the source of this name had been read by the last run.
+    /// Sets the bookmark that the last run left for the source of this name.
     #[must_use]
     pub fn given_bookmark(mut self, source: &str, position: serde_json::Value) -> Self {
         self.bookmarks.insert(source.to_owned(), position);
         self
     }
 
-    /// Makes time stand still at another moment, from now on.
+    /// Sets the frozen time.
     ///
     /// # Panics
-    /// If `time` is not written as `2026-11-21T04:00:00Z` (RFC 3339).
+    /// If `time` is not in RFC 3339 format, such as `2026-11-21T04:00:00Z`.
     #[must_use]
     #[track_caller]
     pub fn at(self, time: &str) -> Self {
@@ -121,27 +121,27 @@ impl<A> TestContext<A> {
         self
     }
 
-    /// [`TestContext::at`] for a time that goes on in the middle of a test.
+    /// Like [`TestContext::at`], to let time pass in the middle of a test.
     ///
     /// # Panics
-    /// If `time` is not written as `2026-11-21T04:00:00Z` (RFC 3339).
+    /// If `time` is not in RFC 3339 format, such as `2026-11-21T04:00:00Z`.
     #[track_caller]
     pub fn set_now(&self, time: &str) {
         *self.world.now.lock().unwrap_or_else(PoisonError::into_inner) = moment(time);
     }
 
-    /// What the job's `main` is called with.
+    /// The context to call the job's `main` with.
     ///
     /// # Panics
-    /// If no session can be made.
+    /// If no session can be created.
     pub fn ctx(&self) -> &Context<A> {
         &self.contexts().0
     }
 
-    /// What the sources and sinks of the job see, and the bookmarks that they leave.
+    /// The context that the job's sources and sinks get, with the bookmarks that they leave.
     ///
     /// # Panics
-    /// If no session can be made.
+    /// If no session can be created.
     pub fn job(&self) -> &JobContext {
         &self.contexts().1
     }
@@ -151,7 +151,7 @@ impl<A> TestContext<A> {
             let args = self.args.lock().unwrap_or_else(PoisonError::into_inner).take();
             let job = JobContext::builder("test")
                 .run_id(Self::RUN_ID.parse().expect("a valid id"))
-                // Two, on any machine: plans are the same everywhere, and rows come in more than one stream.
+                // Two on any machine, so that plans are the same everywhere and rows come in more than one stream.
                 .threads(2)
                 .io(Arc::clone(&self.world) as Arc<dyn Io>)
                 .clock(Arc::clone(&self.world) as Arc<dyn Clock>)
@@ -167,17 +167,17 @@ impl<A> TestContext<A> {
         self.ctx().args()
     }
 
-    /// What was saved to the sink of this name.
+    /// The rows saved to the sink of this name.
     ///
     /// # Panics
-    /// If nothing was; the message names the sinks to which something was saved.
+    /// If nothing was saved to it; the message names the sinks that were saved to.
     #[track_caller]
     pub fn saved(&self, sink: &str) -> Frame {
         self.saved_as(sink).0
     }
 
-    /// The plan of what was saved to the sink of this name, for snapshots by [`logical_plan`](crate::logical_plan) and its
-    /// siblings.
+    /// The plan of the rows saved to the sink of this name, for snapshots by [`logical_plan`](crate::logical_plan) and
+    /// the like.
     ///
     /// # Panics
     /// If nothing was saved to it.
@@ -195,12 +195,12 @@ impl<A> TestContext<A> {
         })
     }
 
-    /// All loads and saves, in the order in which the job made them.
+    /// All loads and saves, in call order.
     pub fn calls(&self) -> Vec<Call> {
         self.world.state().calls.clone()
     }
 
-    /// The source of this name as the job used it, printed by `Debug`; compare it with `format!("{source:?}")`.
+    /// The `Debug` output of the source of this name, as the job used it; compare it with `format!("{source:?}")`.
     ///
     /// # Panics
     /// If the job did not load it.
@@ -209,7 +209,7 @@ impl<A> TestContext<A> {
         self.value("load", name)
     }
 
-    /// The sink of this name as the job used it, printed by `Debug`; compare it with `format!("{sink:?}")`.
+    /// The `Debug` output of the sink of this name, as the job used it; compare it with `format!("{sink:?}")`.
     ///
     /// # Panics
     /// If the job did not save to it.
@@ -230,8 +230,8 @@ impl<A> TestContext<A> {
         })
     }
 
-    /// Ends the test: fails it if the job loaded what was not given, or did not load what was.
-    /// Dropping the context does the same.
+    /// Ends the test: fails it if the job loaded a source that was not given, or did not load one that was. Dropping
+    /// the context does the same.
     ///
     /// # Panics
     /// If so.
@@ -260,7 +260,7 @@ impl<A> TestContext<A> {
 
 impl<A> Drop for TestContext<A> {
     fn drop(&mut self) {
-        // A test that fails already should show why, and a second panic would end the process.
+        // A failing test should show its own failure, and a second panic would abort the process.
         if !std::thread::panicking() {
             self.check();
         }
@@ -273,7 +273,7 @@ impl<A: fmt::Debug> fmt::Debug for TestContext<A> {
     }
 }
 
-/// What a source yields in a test: rows, or an error.
+/// The result of loading a source in a test: rows or an error.
 #[derive(Debug)]
 pub struct Given(Result<Frame, Arc<DataFusionError>>);
 
@@ -289,14 +289,14 @@ impl From<Error> for Given {
     }
 }
 
-/// A recorded `ctx.load` or `ctx.save`. It prints as, and equals, the text `load books` or `save books`.
+/// A recorded `ctx.load` or `ctx.save`. It prints as `load books` or `save books`, and equals that text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Call {
     /// `load` or `save`.
     pub action: &'static str,
     /// The name of the source or sink.
     pub name: String,
-    /// The source or sink, printed by `Debug`.
+    /// The `Debug` output of the source or sink.
     pub value: String,
 }
 
@@ -357,7 +357,7 @@ impl Io for World {
             let complaint = format!("the test gave the source `{name}` a column `{extra}`, but it has only {columns}");
             return Err(self.state().complain(complaint));
         }
-        // Now, so that what does not fit is blamed on the source and not on what the job makes of it.
+        // Collected now, so that a value that does not fit is reported for the source, and not for the job's result.
         let frame = Frame::collect(conformed).await.map_err(|e| e.with("source", &name))?;
         Ok(frame.named(&name).to_df(ctx.session()))
     }
@@ -373,12 +373,12 @@ impl Io for World {
 }
 
 impl State {
-    /// What the test gave for the source that the job loads.
+    /// The frame that the test gave for the source that the job loads.
     fn given(&mut self, name: &str, value: String) -> Result<Frame> {
         self.record("load", name, value)?;
         match self.given.get(name) {
             Some(Given(Ok(frame))) => Ok(frame.clone()),
-            // An error cannot be cloned, but what DataFusion shares is taken out of it whole.
+            // An error cannot be cloned, but one shared by DataFusion can be recovered from it.
             Some(Given(Err(error))) => {
                 Err(Error::from(DataFusionError::Shared(Arc::clone(error))).with("source", name))
             }
@@ -397,7 +397,7 @@ impl State {
         Error::unexpected(complaint)
     }
 
-    /// Records a call; refuses what a real run refuses too: two sources or sinks of one name.
+    /// Records a call. Like a real run, refuses two sources or sinks of one name.
     fn record(&mut self, action: &'static str, name: &str, value: String) -> Result<()> {
         let twin =
             self.calls.iter().any(|c| c.action == action && c.name == name && (action == "save" || c.value != value));

@@ -1,7 +1,7 @@
-//! `mockall` doubles of the ports of `hardtack-core`, for strict expectations: how often, in which sequence, with what.
+//! `mockall` doubles of the ports of `hardtack-core`, for strict expectations of call counts, order and arguments.
 //!
-//! [`TestContext`](crate::TestContext) is what a job's tests want; these are for tests of what is around jobs. They live
-//! here and not behind a feature of `core`, so that nothing but tests ever compiles them.
+//! Tests of jobs use [`TestContext`](crate::TestContext); these doubles are for tests of the code around jobs. They are
+//! here instead of behind a feature of `core`, so that only tests compile them.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -67,7 +67,7 @@ mock! {
 }
 
 mock! {
-    /// Knows sources and sinks by their names.
+    /// Identifies sources and sinks by name.
     #[derive(Debug)]
     pub Io {
         pub fn load(&self, source: &str) -> Result<DataFrame>;
@@ -114,7 +114,7 @@ mock! {
 }
 
 mock! {
-    /// Leaves the journal alone.
+    /// Does not touch the journal.
     #[derive(Debug)]
     pub Staging {
         pub fn create(&self, run: &Run, root: &Path, target: &Path) -> Result<Box<dyn StagedFile>>;

@@ -1,4 +1,4 @@
-//! Frames: rows that a test holds in its hand.
+//! Frames: in-memory rows for tests.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,8 +22,8 @@ use serde_json::{Value, json};
 
 use crate::snapshot;
 
-/// Rows with a schema: what a test gives to a job and gets from it. Made by [`rows!`](crate::rows), from JSON lines, from
-/// a `RecordBatch`, or by executing a `DataFrame`.
+/// Rows with a schema: the input and output of a job in a test. Created with [`rows!`](crate::rows), from JSON lines,
+/// from a `RecordBatch`, or by executing a `DataFrame`.
 ///
 /// ```
 /// use hardtack_test_support::{Frame, rows};
@@ -44,14 +44,14 @@ use crate::snapshot;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Frame {
-    /// What qualifies its columns as a `DataFrame`.
+    /// The qualifier of its columns as a `DataFrame`.
     name: String,
     schema: SchemaRef,
     batches: Vec<RecordBatch>,
 }
 
 impl Frame {
-    /// A frame of these batches, all of this schema (nullability and metadata aside).
+    /// Creates a frame of these batches, all of this schema (except for nullability and metadata).
     ///
     /// # Errors
     /// If a batch does not fit the schema.
@@ -64,13 +64,13 @@ impl Frame {
         Self { name: UNNAMED_TABLE.to_owned(), schema, batches }
     }
 
-    /// A frame without rows.
+    /// Creates a frame without rows.
     pub fn empty(schema: impl Into<SchemaRef>) -> Self {
         Self::new(schema.into(), Vec::new())
     }
 
-    /// The same frame, with a name to qualify its columns as a `DataFrame`. Frames that are given to a
-    /// [`TestContext`](crate::TestContext) have the name of their source, as the rows of real sources do.
+    /// Sets the qualifier of the frame's columns as a `DataFrame`. A frame that is given to a
+    /// [`TestContext`](crate::TestContext) has the name of its source, like the rows of real sources.
     ///
     /// ```
     /// use datafusion::prelude::*;
@@ -88,16 +88,16 @@ impl Frame {
         self
     }
 
-    /// Executes a plan and keeps its rows.
+    /// Executes a plan and collects its rows.
     ///
     /// # Errors
-    /// Those of the plan.
+    /// Errors of the plan.
     pub async fn collect(rows: DataFrame) -> Result<Self> {
         let schema = Arc::new(rows.schema().as_arrow().clone());
         Self::try_new(schema, rows.collect().await?)
     }
 
-    /// Rows from newline-delimited JSON; the types are inferred, so dates and timestamps are text.
+    /// Reads newline-delimited JSON; types are inferred, so dates and timestamps are text.
     ///
     /// # Panics
     /// If the text is not JSON.
@@ -109,7 +109,7 @@ impl Frame {
         }
     }
 
-    /// Rows from newline-delimited JSON in the types of `schema`; a field that is missing is null.
+    /// Reads newline-delimited JSON with the types of `schema`; a missing field is null.
     ///
     /// # Panics
     /// If a value does not fit its type without loss, or a field is not in the schema.
@@ -154,8 +154,8 @@ impl Frame {
         concat_batches(&self.schema, &self.batches).expect("all batches have the schema of the frame")
     }
 
-    /// The same rows in `count` batches, dealt out one by one, so that a test can show that a result does not depend on
-    /// how its input is cut. Every batch is a partition of [`Frame::df`].
+    /// The same rows in `count` batches, distributed round-robin, so that a test can show that a result does not depend
+    /// on batching. Every batch is a partition of [`Frame::df`].
     ///
     /// ```
     /// use hardtack_test_support::rows;
@@ -173,8 +173,8 @@ impl Frame {
         Self { batches: (0..count).map(deal).collect(), ..self.clone() }
     }
 
-    /// The same rows with the columns of `schema` in its types, so that a test of a wide table only names the columns
-    /// that it is about: those that are not there are null.
+    /// The same rows with the columns and types of `schema`, so that a test of a wide table need only name the relevant
+    /// columns: the others are null.
     ///
     /// ```
     /// use hardtack_test_support::rows;
@@ -188,7 +188,7 @@ impl Frame {
     /// ```
     ///
     /// # Panics
-    /// If there is a column that the schema does not have, or a value that does not fit.
+    /// If there is a column that is not in the schema, or a value that does not fit.
     #[must_use]
     #[track_caller]
     pub fn in_schema(&self, schema: &SchemaRef) -> Self {
@@ -241,14 +241,14 @@ impl Frame {
     }
 }
 
-/// The batch under another schema of the same types.
+/// The batch with another schema of the same types.
 fn with_schema(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch> {
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &options)
         .map_err(|e| Error::unexpected("the rows do not have the schema that was announced for them").because(e))
 }
 
-/// The table as a text with typed, aligned columns; rows as they come.
+/// The table as text with typed, aligned columns; rows in the order of the frame.
 impl fmt::Display for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&snapshot::table_in_order(self))
@@ -267,11 +267,11 @@ impl From<&Frame> for Frame {
     }
 }
 
-/// Executes the plan, on a thread of its own, so that it works in plain tests, in asynchronous ones and in the predicates
-/// of doubles.
+/// Executes the plan on a thread of its own, so that this works in synchronous and asynchronous tests and in the
+/// predicates of doubles.
 ///
 /// # Panics
-/// If the plan fails; [`Frame::collect`] gives the error instead.
+/// If the plan fails; [`Frame::collect`] returns the error instead.
 impl From<DataFrame> for Frame {
     #[track_caller]
     fn from(rows: DataFrame) -> Self {
@@ -279,21 +279,21 @@ impl From<DataFrame> for Frame {
     }
 }
 
-/// [`Frame::collect`] without waiting.
+/// Blocking form of [`Frame::collect`].
 pub(crate) fn collect_blocking(rows: DataFrame) -> Result<Frame> {
     let run = || {
-        // The rows may come from a service.
+        // The rows may come from a service, so enable I/O.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.map_err(|e| Error::unexpected("no runtime").because(e))?.block_on(Frame::collect(rows))
     };
     std::thread::scope(|scope| scope.spawn(run).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// One value in [`rows!`](crate::rows): anything that JSON can say, and the dates and times of `chrono`.
+/// A value in [`rows!`](crate::rows): anything that JSON can express, and the dates and times of `chrono`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cell {
     value: Value,
-    /// What the Rust type says about the column's type where the JSON value does not.
+    /// The column type implied by the Rust type, if the JSON value does not determine it.
     hint: Option<DataType>,
 }
 
@@ -311,7 +311,7 @@ impl From<Value> for Cell {
 
 impl From<f64> for Cell {
     fn from(value: f64) -> Self {
-        // JSON has no infinities and no NaN; the decoder reads them from text.
+        // JSON has no infinities and no NaN; the decoder reads them from strings.
         let json = if value.is_finite() { json!(value) } else { json!(value.to_string()) };
         Self::typed(json, DataType::Float64)
     }
@@ -366,12 +366,12 @@ impl<T: Into<Cell>, const N: usize> From<[T; N]> for Cell {
     }
 }
 
-/// No value, in [`rows!`](crate::rows).
+/// A null in [`rows!`](crate::rows).
 #[expect(non_upper_case_globals, reason = "it is to read as in SQL and JSON")]
 pub const null: Cell = Cell { value: Value::Null, hint: None };
 
-/// The types that the header of [`rows!`](crate::rows) knows: all variants of Arrow's `DataType` and `TimeUnit`, where
-/// [`List`](types::List()), [`Struct`](types::Struct()) and [`Map`](types::Map()) take plain types instead of fields.
+/// The types in the header of [`rows!`](crate::rows): all variants of Arrow's `DataType` and `TimeUnit`, except that
+/// [`List`](types::List()), [`Struct`](types::Struct()) and [`Map`](types::Map()) take types instead of fields.
 #[expect(non_snake_case, reason = "these functions stand for types")]
 pub mod types {
     use std::sync::Arc;
@@ -397,17 +397,17 @@ pub mod types {
     }
 }
 
-/// A [`Frame`], written as a table: a header line with the columns, then the rows, each line closed by `;`.
+/// Creates a [`Frame`] from a table: a header line with the columns, then the rows, each line terminated by `;`.
 ///
 /// * A column has a name and, after a colon, its type: any variant of Arrow's `DataType`, with the short forms in
-///   [`types`]. Cells are read *as* that type, so dates, timestamps and decimals are written as text: `"1961-11-10"`,
-///   `"2026-11-21T04:00:00Z"`, `"9.99"`.
+///   [`types`]. Cells are parsed *as* that type, so dates, timestamps and decimals are written as strings:
+///   `"1961-11-10"`, `"2026-11-21T04:00:00Z"`, `"9.99"`.
 /// * A column without a type has that of its values: text, whole numbers (`Int64`), `Float64`, `Boolean`, lists and
-///   structs of them, or what `chrono` says. If all its cells are null it has the type `Null`, which fits any other when
-///   frames are compared.
+///   structs of these, or the type of a `chrono` value. If all its cells are null it has the type `Null`, which matches
+///   any other when frames are compared.
 /// * A cell is any Rust expression: a literal, `null`, an `Option`, a `Vec` or array for a list, and
 ///   [`json!`](crate::json) for a struct or a list with nulls.
-/// * A name that is no Rust identifier goes in quotes.
+/// * A name that is not a Rust identifier is quoted.
 ///
 /// ```
 /// use hardtack_test_support::{json, rows};
@@ -429,9 +429,9 @@ pub mod types {
 /// ```
 ///
 /// # Panics
-/// If a row has more or fewer cells than there are columns, or a cell does not fit the type of its column without loss (a
-/// digit too many for a decimal, a day that does not exist, a number for a date, a field that the struct does not have);
-/// the message names the row, the column and the value.
+/// If a row has more or fewer cells than there are columns, or a cell does not fit the type of its column without loss
+/// (too many digits for a decimal, a day that does not exist, a number for a date, a field that the struct does not
+/// have); the message names the row, the column and the value.
 #[macro_export]
 macro_rules! rows {
     ($($name:tt $(: $type:expr)?),+ $(,)? ; $($($cell:expr),+ $(,)?);* $(;)?) => {{
@@ -453,7 +453,7 @@ macro_rules! rows {
     (@type $type:expr) => { ::std::option::Option::Some::<$crate::DataType>($type) };
 }
 
-/// What [`rows!`](crate::rows) calls.
+/// The implementation of [`rows!`](crate::rows).
 #[doc(hidden)]
 #[track_caller]
 pub fn frame_of(columns: Vec<(&str, Option<DataType>)>, rows: Vec<Vec<Cell>>) -> Frame {
@@ -507,7 +507,7 @@ fn decode(data_type: &DataType, values: &[&Value]) -> Result<ArrayRef, ArrowErro
 
 const LOSSY: &str = "a value does not fit without loss";
 
-/// Whether the value of the array says all that the cell says. The decoder rounds, cuts off and leaves out without a word.
+/// Whether the value of the array preserves the cell. The decoder silently rounds, truncates and omits.
 fn is_kept(array: &dyn Array, row: usize, cell: &Value) -> bool {
     use DataType::*;
     if array.is_null(row) || cell.is_null() {
@@ -541,13 +541,14 @@ fn is_kept(array: &dyn Array, row: usize, cell: &Value) -> bool {
             let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
             fraction.bytes().take_while(u8::is_ascii_digit).skip(digits).all(|digit| digit == b'0')
         }
-        // Which unit would it have?
+        // Its unit would be ambiguous.
         (Date32 | Date64 | Timestamp(..) | Time32(_) | Time64(_), Value::Number(_)) => false,
         (data_type, cell) if data_type.is_numeric() => {
             let text = cell.as_str().map_or_else(|| cell.to_string(), str::to_owned);
             let kept = array_value_to_string(array, row).unwrap_or_default();
             match (number(&text), number(&kept)) {
-                // A fraction is an approximation in a float; a whole number that it cannot count to is another number.
+                // A float approximates a fraction, but a whole number that it cannot represent becomes a different
+                // number.
                 (Some(said), Some(kept)) if data_type.is_floating() => {
                     !(cell.is_i64() || cell.is_u64()) || said == kept
                 }
@@ -558,8 +559,8 @@ fn is_kept(array: &dyn Array, row: usize, cell: &Value) -> bool {
     }
 }
 
-/// A number as it is written: its sign, its digits without zeros around them, and the power of ten of the last. None for
-/// what has no digits, infinity say.
+/// A decimal number: its sign, its digits without leading and trailing zeros, and the power of ten of the last digit.
+/// `None` if there are no digits, as for infinity.
 fn number(text: &str) -> Option<(bool, String, i64)> {
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
@@ -582,7 +583,7 @@ fn number(text: &str) -> Option<(bool, String, i64)> {
     })
 }
 
-/// Which cell it was.
+/// Finds the cell that caused an error.
 fn blame(name: &str, data_type: &DataType, values: &[&Value], error: &ArrowError) -> String {
     let row = values.iter().position(|value| decode(data_type, &[value]).is_err());
     match row {

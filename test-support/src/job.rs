@@ -1,4 +1,4 @@
-//! Running the built binary of a job.
+//! Runs the built binary of a job.
 
 use std::fmt;
 use std::fs;
@@ -13,8 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::lake::TempLake;
 
-/// The built binary of a job, in a working directory of its own and with a clean environment, to be run once or several
-/// times.
+/// The built binary of a job, with its own working directory and a clean environment, to be run once or several times.
 ///
 /// ```no_run
 /// use hardtack_test_support::JobBinary;
@@ -62,7 +61,7 @@ impl JobBinary<'_> {
         }
     }
 
-    /// The working directory. It stays from run to run, and with it the state of the job.
+    /// The working directory. It persists between runs, and so does the state of the job.
     pub fn dir(&self) -> &TempLake {
         match &self.dir {
             Dir::Own(lake) => lake,
@@ -70,7 +69,7 @@ impl JobBinary<'_> {
         }
     }
 
-    /// Works in a folder in memory, see [`TempLake::in_memory`].
+    /// Uses an in-memory working directory, see [`TempLake::in_memory`].
     #[must_use]
     pub fn in_memory(mut self) -> Self {
         self.dir = Dir::Own(TempLake::in_memory());
@@ -90,36 +89,36 @@ impl JobBinary<'_> {
         self
     }
 
-    /// Sets an environment variable. None is inherited.
+    /// Sets an environment variable. None are inherited.
     #[must_use]
     pub fn env(mut self, name: &str, value: impl fmt::Display) -> Self {
         self.env.push((name.to_owned(), value.to_string()));
         self
     }
 
-    /// Sets environment variables: those of a service, say.
+    /// Sets environment variables, such as those of a service.
     #[must_use]
     pub fn envs(mut self, env: impl IntoIterator<Item = (impl Into<String>, impl Into<String>)>) -> Self {
         self.env.extend(env.into_iter().map(|(name, value)| (name.into(), value.into())));
         self
     }
 
-    /// How long a run may take before it is killed and the test fails (two minutes by default).
+    /// Sets how long a run may take before it is killed and the test fails (two minutes by default).
     #[must_use]
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Lets none of its files become larger than so many blocks of 512 bytes: a disk that is full, to be had without rights.
-    /// (A write fails with an error, as it does on a full disk; the signal that comes with it is ignored.)
+    /// Limits the size of its files to this many blocks of 512 bytes: simulates a full disk without special privileges.
+    /// (A write fails with an error, as on a full disk; the accompanying signal is ignored.)
     #[must_use]
     pub fn with_file_limit(mut self, blocks: u64) -> Self {
         self.file_limit = Some(blocks);
         self
     }
 
-    /// This job in the same working directory, to be called with other arguments or under other conditions.
+    /// The same job in the same working directory, to be run with other arguments or under other conditions.
     #[must_use]
     pub fn again(&self) -> JobBinary<'_> {
         JobBinary {
@@ -132,8 +131,8 @@ impl JobBinary<'_> {
         }
     }
 
-    /// This job, in the same working directory, with a fault point armed: `point` is one of
-    /// [`all_points`](hardtack_core::fault::all_points), and `action` what the `fail` crate is to do there: `return(kill)`
+    /// The same job in the same working directory, with an armed fault point: `point` is one of
+    /// [`all_points`](hardtack_core::fault::all_points), and `action` an action of the `fail` crate: `return(kill)`
     /// (the process kills itself), `return(error)`, `sleep(500)`, `2*off->return(kill)`.
     ///
     /// # Panics
@@ -146,7 +145,7 @@ impl JobBinary<'_> {
         self.again().env("FAILPOINTS", format!("{point}={action}"))
     }
 
-    /// Runs it to its end.
+    /// Runs it to completion.
     ///
     /// # Panics
     /// If it cannot be started, or takes longer than the time limit.
@@ -155,7 +154,7 @@ impl JobBinary<'_> {
         self.start().wait()
     }
 
-    /// Starts it, to be waited for or to be sent signals.
+    /// Starts it, to wait for it or send it signals.
     ///
     /// # Panics
     /// If it cannot be started.
@@ -200,7 +199,7 @@ fn read_all(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
     })
 }
 
-/// A job that runs. It is killed if the test ends before it does.
+/// A running job. It is killed if the test ends first.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
@@ -216,13 +215,13 @@ impl Running {
         self.child.id()
     }
 
-    /// Whether it has not ended yet.
+    /// Whether it is still running.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Waits until `condition` holds, or the process has ended; says whether it holds. For example: until staged files
-    /// are there.
+    /// Waits until `condition` holds (for example, until staged files exist) or the process has ended; returns whether
+    /// it holds.
     pub fn wait_until(&mut self, condition: impl Fn() -> bool) -> bool {
         while !condition() {
             if !self.is_running() || self.started.elapsed() > self.limit {
@@ -248,23 +247,23 @@ impl Running {
         self.signal(Signal::KILL);
     }
 
-    /// Stops it in the midst of what it does (SIGSTOP): a laptop asleep, a machine that is swapped out.
+    /// Pauses it (SIGSTOP), like a sleeping laptop or a suspended machine.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Lets it go on (SIGCONT).
+    /// Resumes it (SIGCONT).
     pub fn resume(&self) {
         self.signal(Signal::CONT);
     }
 
     fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("the id of a process");
-        // It was not waited for, so the id is still its own; if it has ended there is nobody to tell.
+        // It has not been waited for, so the id is still its own; if it has ended, the signal has no effect.
         let _ = kill_process(pid, signal);
     }
 
-    /// Waits for its end.
+    /// Waits until it has ended.
     ///
     /// # Panics
     /// If it takes longer than the time limit.
@@ -302,15 +301,15 @@ impl Drop for Running {
     }
 }
 
-/// How a job ended, and what it said.
+/// The exit status and output of a job.
 #[derive(Debug, Clone)]
 pub struct Finished {
     status: ExitStatus,
-    /// What it printed.
+    /// Its standard output.
     pub stdout: String,
-    /// What it logged.
+    /// Its log (standard error).
     pub stderr: String,
-    /// How long it took.
+    /// Its duration.
     pub seconds: Duration,
 }
 
@@ -320,12 +319,12 @@ impl Finished {
         self.status.code()
     }
 
-    /// The number of the signal that ended it, if one did: 9 for SIGKILL.
+    /// The number of the signal that ended it, if one did; 9 for SIGKILL.
     pub fn signal(&self) -> Option<i32> {
         self.status.signal()
     }
 
-    /// Fails the test with all that the job said unless it ended with this code.
+    /// Fails the test, with the job's whole output, unless it ended with this code.
     ///
     /// # Panics
     /// If so.

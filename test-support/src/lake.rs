@@ -1,4 +1,4 @@
-//! A lake in a temporary folder, and sources and sinks without a job around them.
+//! A lake in a temporary folder, and sources and sinks outside a job.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,9 +17,10 @@ use tempfile::TempDir;
 
 use crate::frame::Frame;
 
-/// A folder that is removed with this value: where component tests let sources read and sinks write real files.
+/// A folder that is removed when this value is dropped, in which component tests let sources read and sinks write real
+/// files.
 ///
-/// Paths are relative, with `/`. All methods panic where a file cannot be read or written.
+/// Paths are relative and use `/`. All methods panic if a file cannot be read or written.
 ///
 /// ```
 /// use hardtack_test_support::{TempLake, assert_frame, rows};
@@ -42,13 +43,13 @@ impl Default for TempLake {
 }
 
 impl TempLake {
-    /// An empty folder.
+    /// Creates an empty folder.
     #[track_caller]
     pub fn new() -> Self {
         Self(TempDir::with_prefix(".tmp").expect("a temporary folder can be made"))
     }
 
-    /// An empty folder in memory, where there is such a place (`/dev/shm`): some disks take a minute to remove ten thousand
+    /// Creates an empty folder in memory if possible (`/dev/shm`): some disks take a minute to remove ten thousand
     /// files.
     #[track_caller]
     pub fn in_memory() -> Self {
@@ -77,13 +78,13 @@ impl TempLake {
         fs::File::create(&path).unwrap_or_else(|e| panic!("{} cannot be written: {e}", path.display()))
     }
 
-    /// Writes a file as it is.
+    /// Writes a file.
     #[track_caller]
     pub fn write(&self, path: &str, content: impl AsRef<[u8]>) {
         std::io::Write::write_all(&mut self.create(path), content.as_ref()).expect("a file can be written");
     }
 
-    /// Copies a file, or a folder with all that is in it, from outside: a project's fixtures, say.
+    /// Copies a file, or a folder with its content, from outside, such as a project's fixtures.
     #[track_caller]
     pub fn copy(&self, path: &str, from: impl AsRef<Path>) {
         let from = from.as_ref();
@@ -101,7 +102,7 @@ impl TempLake {
         }
     }
 
-    /// Writes rows as newline-delimited JSON. Nulls are left out.
+    /// Writes rows as newline-delimited JSON. Nulls are omitted.
     #[track_caller]
     pub fn write_json_lines(&self, path: &str, rows: impl Into<Frame>) {
         let mut writer = LineDelimitedWriter::new(self.create(path));
@@ -123,12 +124,13 @@ impl TempLake {
         writer.close().expect("the file can be closed");
     }
 
-    /// The files below a folder (`""` is all of them) that a reader sees: none that are hidden or in a hidden folder. Sorted.
+    /// The sorted files below a folder (`""` means all files) that a reader sees: none that are hidden or in a hidden
+    /// folder.
     pub fn files(&self, folder: &str) -> Vec<String> {
         self.all_files(folder).into_iter().filter(|path| !is_hidden(path)).collect()
     }
 
-    /// The files that are hidden or in a hidden folder: staged work, state.
+    /// The files that are hidden or in a hidden folder: staged files, state.
     pub fn hidden_files(&self, folder: &str) -> Vec<String> {
         self.all_files(folder).into_iter().filter(|path| is_hidden(path)).collect()
     }
@@ -148,7 +150,7 @@ impl TempLake {
         fs::read_to_string(self.path().join(path)).unwrap_or_else(|e| panic!("{path} cannot be read: {e}"))
     }
 
-    /// Removes a file, or a folder with all that is in it.
+    /// Removes a file, or a folder with its content.
     #[track_caller]
     pub fn remove(&self, path: &str) {
         let full = self.path().join(path);
@@ -157,10 +159,10 @@ impl TempLake {
     }
 
     /// All rows of the Parquet files below a folder, or of one file, as a reader sees them. `column=value` in the path
-    /// becomes a column of text.
+    /// becomes a text column.
     ///
     /// # Panics
-    /// If there is no file, or the files differ in their schemas.
+    /// If there is no file, or the files have different schemas.
     #[track_caller]
     pub fn read_parquet(&self, path: &str) -> Frame {
         let full = self.path().join(path);
@@ -193,7 +195,7 @@ fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
 fn read_parquet_file(root: &Path, folder: &str, name: &str) -> RecordBatch {
     let file = fs::File::open(root.join(name)).unwrap_or_else(|e| panic!("{name} cannot be read: {e}"));
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).unwrap_or_else(|e| panic!("{name}: {e}"));
-    // What writers note beside the types is no part of the rows.
+    // Metadata of writers is not part of the rows.
     let schema = Arc::new(Schema::new(builder.schema().fields().clone()));
     let reader = builder.build().unwrap_or_else(|e| panic!("{name}: {e}"));
     let batches: Vec<_> = reader.collect::<Result<_, _>>().unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -214,16 +216,16 @@ fn with_partition(rows: &RecordBatch, column: &str, value: &str) -> RecordBatch 
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("all columns have one length")
 }
 
-/// Loads a source without a job, and reads its rows.
+/// Loads a source outside a job, and reads its rows.
 ///
 /// # Errors
-/// Those of the source, whether it is loaded or read.
+/// Errors of the source, when it is loaded or read.
 pub async fn load(source: impl Source) -> Result<Frame> {
     let ctx = JobContext::builder("test").threads(2).build()?;
     Frame::collect(ctx.load(source).await?).await
 }
 
-/// Saves rows to a sink without a job, and publishes them; says how much was written.
+/// Saves rows to a sink outside a job, and publishes them; returns how much was written.
 ///
 /// ```no_run
 /// # use hardtack_core::Sink;
@@ -237,7 +239,7 @@ pub async fn load(source: impl Source) -> Result<Frame> {
 /// ```
 ///
 /// # Errors
-/// Those of the sink, whether it stages or is published.
+/// Errors of the sink, when it stages or is published.
 pub async fn save(sink: impl Sink, rows: impl Into<Frame>) -> Result<Report> {
     let ctx = JobContext::builder("test").threads(2).build()?;
     let staged = sink.stage(&ctx.staging(sink.name()), rows.into().to_df(ctx.session())).await?;

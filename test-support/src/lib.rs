@@ -1,4 +1,4 @@
-//! Everything that the tests of a hardtack job need, and nothing that its binary does.
+//! Test support for hardtack jobs: everything that their tests need, and nothing that their binaries need.
 //!
 //! | to test | use |
 //! | --- | --- |
@@ -13,10 +13,11 @@
 //! | S3 and the Glue Data Catalog, also when they fail | the module `containers`, with the feature of that name |
 //! | what surrounds jobs, strictly | the doubles: [`MockIo`], [`MockSource`], [`MockSink`] ... |
 //!
-//! A source or sink is a value, so its own test needs nothing at all: `assert_eq!(books(&args), JsonFiles::new(...))`.
+//! A source or sink is a value, so a test of it needs no support at all: `assert_eq!(books(&args),
+//! JsonFiles::new(...))`.
 //!
-//! Its feature `failpoints` switches on the fault points of `hardtack-core`, so that [`JobBinary::failing_at`] can stop a
-//! job at each of them. Asked for among the dev-dependencies, it does so in test builds only.
+//! The feature `failpoints` enables the fault points of `hardtack-core`, so that [`JobBinary::failing_at`] can stop a
+//! job at each of them. As a feature of a dev-dependency it is only enabled in test builds.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_macros,

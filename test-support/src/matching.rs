@@ -1,4 +1,4 @@
-//! Comparing frames, and saying only what differs.
+//! Compares frames, and reports only the differences.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,17 +11,18 @@ use crate::frame::{Frame, collect_blocking};
 use crate::snapshot::{aligned, column_title};
 use crate::value::{Value, allows, logical_type, type_name};
 
-/// How many differences of each kind are shown.
+/// The maximum number of differences of each kind that are shown.
 const SHOWN: usize = 20;
 
-/// Fails the test unless `actual` is as `expected`, and prints what differs: columns, missing and unexpected rows, and
-/// changed cells where rows are [paired by a key](Expected::keyed_by).
+/// Fails the test unless `actual` matches `expected`, and prints the differences: columns, missing and unexpected rows,
+/// and changed cells if rows are [paired by a key](Expected::keyed_by).
 ///
-/// `actual` is a [`Frame`] or a `DataFrame`, which is executed; `expected` is a `Frame` or an [`Expected`] made from it.
+/// `actual` is a [`Frame`], or a `DataFrame`, which is executed; `expected` is a `Frame` or an [`Expected`] created
+/// from one.
 ///
-/// By default all columns are expected, in their order; the order of *rows* does not matter, but how often each occurs
-/// does; and it does not matter how Arrow stores a type (`Utf8`, `Utf8View`, a dictionary) or whether it is nullable.
-/// NaN equals NaN, and -0.0 equals 0.0.
+/// By default all columns are expected, in the same order. The order of *rows* does not matter, but the number of
+/// occurrences of each does. Neither Arrow's representation of a type (`Utf8`, `Utf8View`, a dictionary) nor
+/// nullability matters. NaN equals NaN, and -0.0 equals 0.0.
 ///
 /// ```
 /// use hardtack_test_support::{assert_frame, rows};
@@ -46,7 +47,7 @@ pub fn assert_frame(actual: impl Into<Frame>, expected: impl Into<Expected>) {
     }
 }
 
-/// A predicate for `mockall` doubles: the rows of the `DataFrame` are as expected. What differs is printed with the
+/// A predicate for `mockall` doubles: the rows of the `DataFrame` are as expected. Differences are printed with the
 /// output of the failing test.
 ///
 /// ```
@@ -79,9 +80,9 @@ fn print_to_test(what: &dyn fmt::Display) {
     eprintln!("{what}");
 }
 
-/// What a frame is expected to be: rows, or only a schema or a number of rows.
+/// The expectation of a frame: rows, or only a schema or a number of rows.
 ///
-/// Made from a [`Frame`], whose methods of the same names are short for `Expected::from(frame)....`.
+/// Created from a [`Frame`], whose methods of the same names are short for `Expected::from(frame)....`.
 #[derive(Debug, Clone)]
 pub struct Expected {
     what: What,
@@ -138,14 +139,14 @@ options! {
     /// Expects the types exactly as Arrow stores them, and the same nullability.
     fn exact_types(self) { self.exact_types = true; }
 
-    /// Compares the expected columns only; others may be there, in any order.
+    /// Compares only the expected columns; there may be others, in any order.
     fn ignoring_other_columns(self) { self.other_columns = true; }
 
-    /// Expects that these rows are there; others may be there too.
+    /// Expects at least these rows; there may be others.
     fn ignoring_other_rows(self) { self.other_rows = true; }
 
-    /// Takes floats for equal that differ by `tolerance` at most (by that part of the larger one, if it is above 1), at
-    /// any depth. It is meant for the noise of rounding: values that are really different should be further apart.
+    /// Considers floats equal that differ by at most `tolerance` (relative to the larger one, if that is above 1), at
+    /// any depth. It is meant for rounding noise: values that are really different should be further apart.
     fn float_tolerance(self, tolerance: f64) { self.tolerance = Some(tolerance); }
 
     /// Pairs rows by these columns to show which cells of them changed, instead of a missing and an unexpected row.
@@ -167,12 +168,12 @@ impl Expected {
         }
     }
 
-    /// These columns, whatever the rows.
+    /// Expects these columns, with any rows.
     pub fn schema(schema: impl Into<SchemaRef>) -> Self {
         Self::new(What::Schema(schema.into()))
     }
 
-    /// This many rows, whatever they are.
+    /// Expects this many rows, whatever their content.
     pub fn row_count(rows: usize) -> Self {
         Self::new(What::RowCount(rows))
     }
@@ -199,7 +200,7 @@ impl Expected {
         if mismatch.text.is_empty() { Ok(()) } else { Err(mismatch) }
     }
 
-    /// Compares columns, and returns the names of those whose values can be compared.
+    /// Compares columns, and returns the names of those with comparable values.
     fn compare_columns(&self, expected: &SchemaRef, actual: &SchemaRef, mismatch: &mut Mismatch) -> Vec<String> {
         let mut comparable = Vec::new();
         let mut lines = Vec::new();
@@ -279,7 +280,7 @@ impl Expected {
         let lines = self.changed_cells(columns, &changed);
         mismatch.section(&format!("{} changed", count(changed.len(), "row")), &lines);
         if self.ordered && !different {
-            // The rows are all there, so it can only be their order.
+            // All rows exist, so only their order can differ.
             let mut rest = found.iter();
             let misplaced = |i: &usize| match self.other_rows {
                 true => !rest.any(|other| equal(&wanted[*i], other)),
@@ -300,7 +301,7 @@ impl Expected {
         self.tolerance.map_or_else(|| a == b, |tolerance| a.is_close(b, tolerance))
     }
 
-    /// Takes rows with one key out of the missing and the unexpected ones.
+    /// Removes pairs of rows with equal keys from the missing and the unexpected ones.
     fn pair_by_key<'a>(
         &self,
         columns: &[String],
@@ -328,7 +329,7 @@ impl Expected {
         pairs
     }
 
-    /// For each changed row its key, and below it the cells that changed.
+    /// For each changed row, its key, followed by the changed cells.
     fn changed_cells(&self, columns: &[String], changed: &[(&Row, &Row)]) -> Vec<String> {
         let describe = |(wanted, found): &(&Row, &Row)| {
             let is_key = |i: &usize| self.key.contains(&columns[*i]);
@@ -351,7 +352,7 @@ fn table(frame: &Frame, columns: &[String]) -> Vec<Row> {
     (0..batch.num_rows()).map(|row| columns.iter().map(|column| column[row].clone()).collect()).collect()
 }
 
-/// What is left of both when equal rows are taken away in pairs; each in its order.
+/// The remaining rows of both when equal rows are removed in pairs, each in its order.
 fn without_equals<'a>(wanted: &'a [Row], found: &'a [Row]) -> (Vec<&'a Row>, Vec<&'a Row>) {
     let mut counts: HashMap<&Row, usize> = HashMap::new();
     for row in found {
@@ -365,13 +366,13 @@ fn without_equals<'a>(wanted: &'a [Row], found: &'a [Row]) -> (Vec<&'a Row>, Vec
         _ => false,
     };
     let missing = wanted.iter().filter(|row| !take(row)).collect();
-    // What was not taken, the last occurrences first.
+    // The rows that were not paired, last occurrences first.
     let mut unexpected: Vec<_> = found.iter().rev().filter(|row| take(row)).collect();
     unexpected.reverse();
     (missing, unexpected)
 }
 
-/// What differs between two frames; prints as several lines.
+/// The differences between two frames; prints as several lines.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Mismatch {
     text: String,
@@ -425,7 +426,7 @@ impl fmt::Display for Mismatch {
     }
 }
 
-/// As [`Display`](fmt::Display), so that `unwrap` shows the lines as lines.
+/// Same as [`Display`](fmt::Display), so that `unwrap` shows the lines as lines.
 impl fmt::Debug for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

@@ -1,4 +1,4 @@
-//! Frames and plans as text, for snapshots.
+//! Formats frames and plans as text, for snapshots.
 
 use std::cmp::Ordering;
 use std::sync::LazyLock;
@@ -12,7 +12,8 @@ use regex::Regex;
 use crate::frame::Frame;
 use crate::value::{Value, logical_type, type_name};
 
-/// The rows as a text with typed, aligned columns, sorted, so that it does not depend on the order of the rows.
+/// Formats rows as text with typed, aligned columns, sorted so that the result does not depend on the order of the
+/// rows.
 ///
 /// ```
 /// use hardtack_test_support::{rows, table};
@@ -59,7 +60,7 @@ pub(crate) fn column_title(field: &Field) -> String {
     format!("{}: {}", field.name(), type_name(&logical_type(field.data_type())))
 }
 
-/// A header and rows, in columns of one width.
+/// A header and rows, with aligned columns.
 pub(crate) fn aligned(header: &[String], rows: &[Vec<String>]) -> Vec<String> {
     let chars = |text: &String| text.chars().count();
     let width = |i: usize| rows.iter().map(|row| chars(&row[i])).chain([chars(&header[i])]).max().unwrap_or_default();
@@ -71,8 +72,8 @@ pub(crate) fn aligned(header: &[String], rows: &[Vec<String>]) -> Vec<String> {
     std::iter::once(&header.to_vec()).chain(rows).map(line).collect()
 }
 
-/// Compares the rows of a [`Frame`] or `DataFrame` with an `insta` snapshot, as [`table`] prints them: sorted, with typed,
-/// aligned columns. Takes an inline snapshot, or a name for one in a file.
+/// Compares the rows of a [`Frame`] or `DataFrame`, formatted by [`table`] (sorted, with typed, aligned columns), with
+/// an `insta` snapshot. Takes an inline snapshot, or the name of one in a file.
 ///
 /// ```
 /// use hardtack_test_support::{assert_frame_snapshot, rows};
@@ -97,7 +98,7 @@ macro_rules! assert_frame_snapshot {
     };
 }
 
-/// The plan as the job wrote it, without what changes from run to run (temporary folders, ids).
+/// The plan as written by the job, without parts that vary between runs (temporary folders, ids).
 ///
 /// ```
 /// use datafusion::prelude::*;
@@ -114,24 +115,24 @@ pub fn logical_plan(rows: &DataFrame) -> String {
     stable(&rows.logical_plan().display_indent().to_string())
 }
 
-/// The plan after the optimizer, for tests that filters and columns are pushed down into the source.
+/// The optimised plan, for tests that filters and columns are pushed down into the source.
 ///
 /// # Errors
-/// Those of the optimizer.
+/// Errors of the optimiser.
 pub fn optimized_plan(rows: &DataFrame) -> Result<String> {
     Ok(stable(&rows.clone().into_optimized_plan()?.display_indent().to_string()))
 }
 
-/// The plan as it is executed.
+/// The physical plan.
 ///
 /// # Errors
-/// Those of the planner.
+/// Errors of the planner.
 pub async fn physical_plan(rows: &DataFrame) -> Result<String> {
     let plan = rows.clone().create_physical_plan().await?;
     Ok(stable(&displayable(plan.as_ref()).indent(false).to_string()))
 }
 
-/// Names of temporary folders (`tempfile`'s), run ids and UUIDs give way to placeholders.
+/// Replaces the names of temporary folders (`tempfile`'s), run ids and UUIDs by placeholders.
 fn stable(plan: &str) -> String {
     static VOLATILE: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         let filters = [

@@ -1,4 +1,4 @@
-//! Values of any type in a form that compares, hashes and prints the same however Arrow stores them.
+//! Values of any type in a form that compares, hashes and prints independently of Arrow's representation.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -8,14 +8,14 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
-/// One value. All string types are `Text`, all lists `List` and so on; numbers, dates and the like are told apart by the
-/// type of their column. NaN equals NaN, and -0.0 equals 0.0.
+/// A value. All string types are `Text`, all lists `List` and so on; numbers, dates and the like are distinguished by
+/// the type of their column. NaN equals NaN, and -0.0 equals 0.0.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Value {
     Null,
     /// Printed without quotes: whole numbers, decimals, dates, hex of binary.
     Plain(String),
-    /// A float in the shortest form that reads back as the same number.
+    /// A float in the shortest form that parses to the same number.
     Float(String),
     Text(String),
     List(Vec<Value>),
@@ -57,7 +57,7 @@ impl Value {
                     let entries = maps.value(row);
                     let (keys, values) = (Self::of(entries.column(0)), Self::of(entries.column(1)));
                     let mut entries: Vec<_> = keys.into_iter().zip(values).collect();
-                    // The order of its entries is no part of a map.
+                    // The order of entries is not part of a map.
                     entries.sort_by(|(a, _), (b, _)| a.order(b));
                     Self::Map(entries)
                 })
@@ -75,7 +75,8 @@ impl Value {
         }
     }
 
-    /// Whether both are equal but for the rounding of floats: by `tolerance`, and by that part of larger ones.
+    /// Whether both are equal except for the rounding of floats: within `tolerance`, absolute or, for large values,
+    /// relative.
     pub(crate) fn is_close(&self, other: &Self, tolerance: f64) -> bool {
         let all = |a: &[Self], b: &[Self]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.is_close(b, tolerance));
         match (self, other) {
@@ -96,7 +97,7 @@ impl Value {
         }
     }
 
-    /// An order for printing: nulls first, numbers by size, all else by its text.
+    /// An order for printing: nulls first, numbers by size, everything else by its text.
     pub(crate) fn order(&self, other: &Self) -> Ordering {
         match (self, other) {
             (Self::Plain(a), Self::Plain(b)) | (Self::Float(a), Self::Float(b)) => {
@@ -126,7 +127,7 @@ fn cast_to(array: &ArrayRef, to: &DataType) -> ArrayRef {
     cast(array, to).expect("another way of storing the same values")
 }
 
-/// A text stands without quotes unless it could be taken for something else.
+/// A text is printed without quotes unless it would be ambiguous.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let join = |parts: Vec<String>| parts.join(", ");
@@ -156,8 +157,8 @@ impl fmt::Display for Value {
     }
 }
 
-/// The type as a reader of the rows sees it: one kind of string, of binary and of list, no dictionaries, everything
-/// nullable. Two columns with one logical type can hold the same values.
+/// The type as a reader of the rows sees it: one type of string, binary and list, no dictionaries, everything nullable.
+/// Columns with the same logical type can hold the same values.
 pub(crate) fn logical_type(data_type: &DataType) -> DataType {
     use DataType as T;
     let item = |field: &FieldRef| FieldRef::new(Field::new("item", logical_type(field.data_type()), true));
@@ -183,7 +184,7 @@ pub(crate) fn logical_type(data_type: &DataType) -> DataType {
     }
 }
 
-/// The name of a type as [`rows!`](crate::rows) takes it, give or take the brackets of a struct.
+/// The name of a type as in [`rows!`](crate::rows), except for the brackets of a struct.
 pub(crate) fn type_name(data_type: &DataType) -> String {
     match data_type {
         DataType::List(item) => format!("List({})", type_name(item.data_type())),
@@ -205,7 +206,7 @@ fn is_utc(zone: &str) -> bool {
     matches!(zone, "UTC" | "utc" | "Z" | "Etc/UTC" | "+00" | "+00:00" | "+0000")
 }
 
-/// Whether an expected type allows a found one: `Null`, at any depth, allows all.
+/// Whether an expected type matches an actual one: `Null`, at any depth, matches any type.
 pub(crate) fn allows(expected: &DataType, found: &DataType) -> bool {
     use DataType as T;
     match (expected, found) {

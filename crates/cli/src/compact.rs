@@ -7,21 +7,21 @@ use hardtack_core::{Context, Environment, Error, Location, Result, Run};
 use hardtack_runtime::{Job, RuntimeArgs, open_context, parse_size};
 use hardtack_sinks::ParquetDataset;
 
-/// The job under whose name compactions are recorded, unless another is chosen.
+/// The default job name under which compactions are recorded.
 const JOB: &str = "compact";
 
 #[derive(Debug, Args)]
 pub(crate) struct Compact {
-    /// The dataset's folder, for example `s3://my-lake/sales`
+    /// Folder of the dataset, for example `s3://my-lake/sales`
     location: Location,
-    /// The size at which a file is closed and another begun, for example `256MB`
+    /// Size at which a file is closed and another begun, for example `256MB`
     #[arg(long, default_value = "512MiB", value_name = "SIZE", value_parser = parse_size)]
     target_file_size: u64,
-    /// Sort the rows within each file by these columns, for example `customer,day` [default: as all files are, by what they
-    /// say]
+    /// Sort the rows within each file by these columns, for example `customer,day` [default: the order that all files
+    /// declare]
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
     sorted_by: Vec<String>,
-    /// Record the run under the name of this job, and so keep out runs of it in the same scope
+    /// Record the run under the name of this job, which excludes runs of that job in the same scope
     #[arg(long, default_value = JOB, value_name = "NAME")]
     job: String,
     #[command(flatten)]
@@ -29,7 +29,7 @@ pub(crate) struct Compact {
 }
 
 impl Compact {
-    /// Runs it as a job like any other: with a commit, a record, and recovery of the run before.
+    /// Runs the compaction like any other job: with a commit, a run record, and recovery of the previous run.
     pub(crate) fn run(mut self) -> ExitCode {
         let dataset = ParquetDataset::new(self.name(), &self.location)
             .with_target_file_bytes(self.target_file_size)
@@ -37,7 +37,7 @@ impl Compact {
         if self.options.dry_run {
             return crate::print(plan(&dataset, &self.options));
         }
-        // Datasets are compacted side by side, unless a job's own scope is meant.
+        // Different datasets can be compacted concurrently, unless a job is given.
         if self.job == JOB && self.options.scope == Run::WHOLE_JOB {
             self.options.scope = self.absolute();
         }
@@ -47,13 +47,13 @@ impl Compact {
         })
     }
 
-    /// The dataset is called as its folder is.
+    /// The dataset is named after its folder.
     fn name(&self) -> String {
         let absolute = self.absolute();
         absolute.trim_end_matches('/').rsplit('/').next().unwrap_or(JOB).to_owned()
     }
 
-    /// One name for one place, wherever the command is called.
+    /// The same name for a place, whatever the working directory of the command.
     fn absolute(&self) -> String {
         let resolved = self.location.resolve();
         resolved.map_or_else(|_| self.location.to_string(), |at| Location::of(&at.store, &at.path).to_string())

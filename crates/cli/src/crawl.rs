@@ -12,68 +12,69 @@ use crate::draw::count;
 
 #[derive(Debug, Args)]
 pub(crate) struct CrawlArgs {
-    /// The folder, for example `s3://my-bucket/lake`: a table, or folders that are
+    /// Folder, for example `s3://my-bucket/lake`: a table, or folders that are tables
     #[arg(value_name = "LOCATION")]
     location: Location,
-    /// The database that the tables are in, for example `lake`; it is created if it is not there
+    /// Database of the tables, for example `lake`; it is created if it does not exist
     #[arg(long, value_name = "DB")]
     database: String,
-    /// What the names of new tables begin with, for example `raw_`
+    /// Prefix of the names of new tables, for example `raw_`
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     table_prefix: String,
-    /// Drop partitions of whose files none is left; otherwise they are only named
+    /// Drop partitions that have no files left; otherwise they are only reported
     #[arg(long)]
     delete_missing: bool,
-    /// Look at no more than so much of each CSV and JSON file, for example `64MB` [default: every value]
+    /// Maximum amount of each CSV and JSON file to read, for example `64MB` [default: every value]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     sample: Option<usize>,
-    /// What the partition keys of new tables are called whose folders say the value only, as in `2023/11/14/`; for
-    /// example `year,month,day` [default: partition_0, partition_1 ...]
+    /// Names of the partition keys of new tables whose folders contain only values, as in `2023/11/14/`; for example
+    /// `year,month,day` [default: partition_0, partition_1 ...]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     partition_names: Vec<String>,
-    /// How deep new tables are: 1 is LOCATION, 2 the folders in it; what is below are partitions [default: found out]
+    /// Level of the folders that are new tables: 1 is LOCATION, 2 the folders in it; folders below are partitions
+    /// [default: detected]
     #[arg(long, value_name = "N")]
     table_level: Option<usize>,
-    /// Leave out files and folders, by their path below LOCATION, for example `**/*.tmp`; may be given more than once
+    /// Exclude files and folders by their path below LOCATION, for example `**/*.tmp`; may be repeated
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
-    /// What becomes of timestamps in nanoseconds, of which tables have none: `exact` refuses finer values when they are
-    /// read, `text` makes the column a string, `truncate` rounds down to microseconds
+    /// Conversion of timestamps in nanoseconds, which tables do not support: `exact` refuses values finer than
+    /// microseconds when they are read, `text` makes the column a string, `truncate` rounds down to microseconds
     #[arg(long, value_name = "HOW", default_value = "exact", hide_default_value = true, hide_possible_values = true)]
     nanoseconds: How,
-    /// Make a column a type that files of several types can be read as, or that says more than texts do, as in
-    /// `price=decimal(10,2)`; may be given more than once. Kept for later crawls (`hardtack.types`)
+    /// Set the type of a column, for example `price=decimal(10,2)`, if its files have several types or only texts; may
+    /// be repeated. Later crawls keep it (`hardtack.types`)
     #[arg(long = "type", value_name = "COLUMN=TYPE", value_parser = parse_type)]
     types: Vec<(String, HiveType)>,
-    /// Only say what would change
+    /// Only report what would change
     #[arg(long)]
     dry_run: bool,
-    // Last, for what follows would be under its heading.
+    // Must be last: arguments after it would appear under its heading.
     #[command(flatten)]
     csv: CsvArgs,
 }
 
-// How the CSV files of new tables are written. What is not said is found out; tables that are there know it. (A doc comment
-// would be shown in place of that of the command.)
+// The CSV format of new tables. Options that are not given are detected; existing tables have theirs. (A doc comment
+// here would replace that of the command.)
 #[derive(Debug, Args)]
 #[command(next_help_heading = "CSV files of new tables")]
 struct CsvArgs {
-    /// Whether the first line names the columns [default: found out]
+    /// Whether the first line is a header [default: detected]
     #[arg(long, value_name = "WHICH")]
     csv_header: Option<Header>,
-    /// What separates fields, for example `;` or `tab` [default: found out]
+    /// Delimiter of fields, for example `;` or `tab` [default: detected]
     #[arg(long, value_name = "CHAR", value_parser = parse_byte)]
     csv_delimiter: Option<u8>,
-    /// What is around fields that hold a delimiter, or `none` [default: `"`]
+    /// Quote around fields that contain a delimiter, or `none` [default: `"`]
     #[arg(long, value_name = "CHAR", value_parser = parse_quote)]
     csv_quote: Option<Quote>,
-    /// What makes the next character of a quoted field just a character [default: found out, if it is a backslash]
+    /// Escape character in quoted fields [default: a backslash, if detected]
     #[arg(long, value_name = "CHAR", value_parser = parse_byte)]
     csv_escape: Option<u8>,
-    /// So many lines at the start of each file are neither header nor rows [default: comments with `#`]
+    /// Number of lines to skip at the start of each file [default: comments that begin with `#`]
     #[arg(long, value_name = "N")]
     csv_skip_lines: Option<u32>,
-    /// What lines begin with that are no rows, for example `#` (Athena does not know such lines)
+    /// Prefix of comment lines, for example `#` (Athena does not support comments)
     #[arg(long, value_name = "CHAR", value_parser = parse_byte)]
     csv_comment: Option<u8>,
 }
@@ -126,7 +127,7 @@ enum Header {
     Absent,
 }
 
-/// Crawls, and says what came of it, and whether there were problems.
+/// Crawls, and returns a report and whether there were problems.
 pub(crate) async fn crawl(ctx: &JobContext, args: CrawlArgs) -> CoreResult<(String, bool)> {
     let options = CrawlOptions {
         table_prefix: args.table_prefix,
@@ -148,7 +149,7 @@ pub(crate) async fn crawl(ctx: &JobContext, args: CrawlArgs) -> CoreResult<(Stri
     Ok((said(&report, args.dry_run), !report.problems.is_empty()))
 }
 
-/// So many names of partitions are shown.
+/// The number of partition names that are shown.
 const SHOWN: usize = 5;
 
 fn said(report: &CrawlReport, dry_run: bool) -> String {

@@ -1,28 +1,28 @@
-//! Tables as people read them.
+//! Draws tables for people.
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Draws rows below a header. Columns become wider when later rows need it; what was drawn stays.
+/// Draws rows below a header. Columns become wider if later rows need it; rows that are already drawn stay as they are.
 #[derive(Debug)]
 pub(crate) struct Drawing {
     columns: Vec<Column>,
-    /// How many characters a line may have; what does not fit is cut. None where nobody looks at the end of a line.
+    /// The maximum number of characters in a line; longer lines are cut. `None` means no limit.
     limit: Option<usize>,
 }
 
 #[derive(Debug)]
 struct Column {
     name: String,
-    /// Numbers are read from their last digit.
+    /// Whether cells are aligned to the right, as numbers are.
     right: bool,
     width: usize,
 }
 
-/// No column is cut to less than this.
+/// Columns are not cut to less than this.
 const LEAST_WIDTH: usize = 8;
 
 impl Drawing {
-    /// A table with these columns: each a name and whether its cells are aligned to the right.
+    /// Creates a table with these columns: each has a name and whether its cells are aligned to the right.
     pub(crate) fn new<N: AsRef<str>>(columns: impl IntoIterator<Item = (N, bool)>, limit: Option<usize>) -> Self {
         let column = |(name, right): (N, bool)| {
             let name = printable(name.as_ref()).replace('\n', " ");
@@ -31,7 +31,7 @@ impl Drawing {
         Self { columns: columns.into_iter().map(column).collect(), limit }
     }
 
-    /// The header, for which these rows are looked at, too.
+    /// Draws the header; column widths take these rows into account.
     pub(crate) fn header(&mut self, rows: &[Vec<String>]) -> String {
         self.widen(rows);
         let name = |c: &Column| centered(&c.name, c.width);
@@ -39,13 +39,13 @@ impl Drawing {
         line(self.columns.iter().map(name)) + &rule.join("+") + "\n"
     }
 
-    /// More rows.
+    /// Draws more rows.
     pub(crate) fn rows(&mut self, rows: &[Vec<String>]) -> String {
         self.widen(rows);
         rows.iter().map(|row| self.row(row)).collect()
     }
 
-    /// A row has as many lines as its tallest cell.
+    /// Draws a row, which has as many lines as its tallest cell.
     fn row(&self, cells: &[String]) -> String {
         let cells: Vec<String> = cells.iter().map(|cell| printable(cell)).collect();
         let cells: Vec<Vec<&str>> = cells.iter().map(|cell| cell.lines().collect()).collect();
@@ -65,7 +65,7 @@ impl Drawing {
             }
         }
         let Some(limit) = self.limit else { return };
-        // A space on each side and a line between; the widest columns give first.
+        // A space on each side and a line in between; the widest columns shrink first.
         while self.columns.iter().map(|c| c.width + 3).sum::<usize>() > limit + 1 {
             let Some(widest) = self.columns.iter_mut().max_by_key(|c| c.width) else { return };
             if widest.width <= LEAST_WIDTH {
@@ -95,7 +95,7 @@ fn centered(text: &str, width: usize) -> String {
     format!("{}{text}{}", " ".repeat(space / 2), " ".repeat(space - space / 2))
 }
 
-/// As much of a text as fits, with a sign if that is not all.
+/// Cuts a text to a width, and marks the cut.
 fn cut(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
@@ -109,7 +109,7 @@ fn cut(text: &str, width: usize) -> String {
     text.chars().take_while(fits).chain(['…']).collect()
 }
 
-/// Data may hold what a terminal would obey.
+/// Escapes control characters: data may contain terminal commands.
 fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -122,7 +122,7 @@ fn printable(text: &str) -> String {
     out
 }
 
-/// A whole table.
+/// Draws a whole table.
 pub(crate) fn draw(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut drawing = Drawing::new(header.iter().map(|name| (name, false)), None);
     drawing.header(rows) + &drawing.rows(rows)

@@ -1,4 +1,4 @@
-//! `hardtack fsck`: says what is damaged, orphaned or left behind, and repairs it.
+//! `hardtack fsck`: reports what is damaged, orphaned or left behind, and repairs it.
 
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -11,12 +11,12 @@ use crate::draw::count;
 
 #[derive(Debug, Args)]
 pub(crate) struct FsckArgs {
-    /// Repair what can be repaired without losing anything
+    /// Repair everything that can be repaired without loss
     #[arg(long)]
     repair: bool,
 }
 
-/// Says what was found, and exits with 1 if something of it is still so.
+/// Reports the findings, and exits with 1 if any of them remains.
 pub(crate) async fn run(options: &RuntimeArgs, args: &FsckArgs) -> Result<(String, ExitCode)> {
     let ctx = open_context("hardtack", options)?;
     let state = open_state(ctx.stores(), &options.state)?;

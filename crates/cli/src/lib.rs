@@ -1,5 +1,4 @@
-//! The `hardtack` command: looks after what jobs leave in their state location, after datasets, and after the catalog and
-//! its tables.
+//! The `hardtack` command: maintains the state of jobs, datasets, and the catalog and its tables.
 
 mod compact;
 mod crawl;
@@ -24,15 +23,15 @@ use hardtack_state::{Ledger, RunRecord, RunStatus};
 
 use crate::compact::Compact;
 
-/// Looks after the runs of hardtack jobs, their datasets, and the catalog of their tables
+/// Maintains the runs of hardtack jobs, their datasets, and the catalog of their tables
 #[derive(Debug, Parser)]
 #[command(name = "hardtack", version)]
 struct Cli {
     /// Where commits, bookmarks and run records are kept, for example `s3://my-bucket/state` or `.hardtack`
     #[arg(long, global = true, env = "HARDTACK_STATE", default_value = ".hardtack", value_name = "LOCATION")]
     state: Location,
-    /// Which catalog knows the tables: `embedded`, a file at the state location, `embedded:PATH`, or `glue` or
-    /// `glue:123456789012`, the AWS Glue Data Catalog
+    /// Catalog of the tables: `embedded` (a file at the state location) or `embedded:PATH`, or `glue` or
+    /// `glue:123456789012` (the AWS Glue Data Catalog)
     #[arg(long, global = true, env = "HARDTACK_CATALOG", default_value = "embedded", value_name = "CATALOG")]
     catalog: CatalogChoice,
     #[command(subcommand)]
@@ -41,14 +40,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Finish runs that were killed after their commit, and discard what runs left that can never commit
+    /// Finish runs that were killed after their commit, and discard the leftovers of runs that can never commit
     ///
-    /// Every run of a job does the same for its own scope before it begins. What cannot be recovered of one job keeps none of
-    /// the others from it; in the end the command exits with 1.
+    /// Every run of a job does the same for its own scope before it begins. If one job cannot be recovered, the others
+    /// still are, and the command exits with 1.
     Recover(recover::RecoverArgs),
-    /// List what is damaged, orphaned or left behind in state, lake and catalog; exits with 1 if there is anything
+    /// List what is damaged, orphaned or left behind in state, lake and catalog; exits with 1 if there are findings
     ///
-    /// Runs may go on meanwhile: what they do is no finding.
+    /// Runs may be active meanwhile: their work in progress is not a finding.
     Fsck(fsck::FsckArgs),
     /// List the runs of a job, oldest first
     Runs {
@@ -58,36 +57,36 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Bring the many small files of a Parquet dataset together, folder by folder, as a run of its own
+    /// Merge the many small files of a Parquet dataset, folder by folder, in a run of its own
     ///
-    /// Files of three quarters of the target size and more are left alone, and so is a folder that could not do with
-    /// fewer files: a second call does nothing. Files that jobs append meanwhile stay. A job that *replaces* files
-    /// there (overwrites, compacts) must not run at the same time; call it with that job's name and scope, and of the
-    /// two only one will commit.
+    /// Files of at least three quarters of the target size are left alone, and so are folders that would not have fewer
+    /// files: a second call does nothing. Files that jobs append meanwhile stay. A job that *replaces* files there
+    /// (overwrites, compacts) must not run at the same time; with that job's name and scope, only one of the two
+    /// commits.
     Compact(Box<Compact>),
-    /// Remove the files that rebuilt partitions of a table have left behind
+    /// Remove the superseded files of rebuilt partitions of a table
     ///
-    /// Runs that save to the table do the same with what they find; this is for tables that nobody saves to for a while,
-    /// and for what runs left that died.
+    /// Runs that save to the table do the same; this command is for tables that are not written for a while, and for
+    /// the leftovers of killed runs.
     Vacuum(vacuum::VacuumArgs),
-    /// Remove the files of a table that are older than a retention, and the partitions of which nothing is left
+    /// Remove the files of a table that are older than a retention, and partitions that become empty
     Purge(vacuum::PurgeArgs),
-    /// Forget a table: it is dropped from the catalog, and its files stay
+    /// Drop a table from the catalog; its files stay
     ///
-    /// A crawl of its folder makes it anew, with what it finds out then: partition keys, how CSV files are written, types.
+    /// A crawl of its folder recreates it and detects everything again: partition keys, CSV format, types.
     Drop(tables::DropArgs),
-    /// Find the data sets below a location and register them as tables, or bring the tables up to date
+    /// Find the datasets below a location and register them as tables, or update the tables
     ///
-    /// Tables get new columns, wider types and new partitions; nothing is ever renamed or removed, but partitions without
-    /// files with `--delete-missing`. A second crawl changes nothing. Exits with 3 if something is not in the catalog as it
-    /// was found.
+    /// Tables get new columns, wider types and new partitions. Nothing is ever renamed or removed, except partitions
+    /// without files with `--delete-missing`. A second crawl changes nothing. Exits with 3 if the catalog could not
+    /// fully reflect what was found.
     Crawl(crawl::CrawlArgs),
-    /// Query the tables of the catalog by SQL, in a shell or from a script
+    /// Query the tables of the catalog with SQL, in a shell or from a script
     Sql(sql::SqlArgs),
-    /// Let clients of PostgreSQL (psql, DBeaver, Redash, Tableau ...) read the tables of the catalog
+    /// Serve the tables of the catalog to PostgreSQL clients (psql, DBeaver, Redash, Tableau ...)
     ///
-    /// Tables are read-only. Without a password only this machine can connect. Ends on SIGTERM and Ctrl-C, when the
-    /// statements that are being executed have ended, or after ten seconds.
+    /// Tables are read-only. Without a password only this machine can connect. On SIGTERM or Ctrl-C the server stops
+    /// once running statements have ended, or after ten seconds.
     #[cfg(feature = "serve")]
     Serve(Box<serve::ServeArgs>),
     /// List the tables of the catalog
@@ -96,7 +95,7 @@ enum Command {
     Describe(tables::DescribeArgs),
 }
 
-/// Runs the command with these arguments (the first is the program's name), and says how the process should exit.
+/// Runs the command with these arguments (the first is the program's name), and returns the exit code of the process.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     let cli = match Cli::try_parse_from(&args) {
@@ -128,12 +127,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Prints what comes of it.
+/// Prints the result.
 fn print(work: impl Future<Output = Result<String>>) -> ExitCode {
     finish(async { Ok((work.await?, ExitCode::SUCCESS)) })
 }
 
-/// Prints what comes of it, and exits as it says.
+/// Prints the result, and returns its exit code.
 fn finish(work: impl Future<Output = Result<(String, ExitCode)>>) -> ExitCode {
     fault::arm_from_environment();
     hardtack_runtime::init_logging(hardtack_runtime::LogFormat::Pretty, "warn");

@@ -1,4 +1,4 @@
-//! `hardtack recover`: finishes what killed runs began, or gives it up.
+//! `hardtack recover`: completes the work of killed runs, or abandons it.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
@@ -20,20 +20,20 @@ pub(crate) struct RecoverArgs {
     /// Only this scope, for example `2026-11-21` [default: all]
     #[arg(long, value_name = "NAME")]
     scope: Option<String>,
-    /// Go on where a staged file is gone or damaged; what is missing stays missing
+    /// Continue where a staged file is missing or damaged; missing data stays missing
     #[arg(long)]
     skip_missing: bool,
-    /// Give up the commit of this number, which can never be published, for example `7`
+    /// Abandon the commit with this number, which can never be published, for example `7`
     ///
-    /// Says what will stay unpublished, and asks. The next run starts from the last commit that was published.
+    /// Shows what will stay unpublished, and asks for confirmation. The next run starts from the last published commit.
     #[arg(long, value_name = "SEQUENCE", requires_all = ["job", "scope"], conflicts_with = "skip_missing")]
     abandon: Option<u64>,
-    /// Abandon without asking
+    /// Abandon without confirmation
     #[arg(long, requires = "abandon")]
     yes: bool,
 }
 
-/// Recovers, or abandons, as the arguments say.
+/// Recovers or abandons, according to the arguments.
 pub(crate) async fn run(options: &RuntimeArgs, args: RecoverArgs) -> Result<(String, ExitCode)> {
     match args {
         RecoverArgs { job: Some(job), scope: Some(scope), abandon: Some(sequence), yes, .. } => {
@@ -45,7 +45,7 @@ pub(crate) async fn run(options: &RuntimeArgs, args: RecoverArgs) -> Result<(Str
     }
 }
 
-/// Recovers one ledger after the other, and says of each what came of it. An error of one is no reason to leave the others.
+/// Recovers one ledger after the other, and reports on each. An error in one does not stop the others.
 async fn recover_all(
     options: &RuntimeArgs,
     job: Option<&str>,
@@ -76,7 +76,7 @@ async fn recover_all(
     }
     let Some(kind) = failed.first() else { return Ok((text, ExitCode::SUCCESS)) };
     let _ = writeln!(io::stderr(), "hardtack: {} could not be recovered", count(failed.len(), "scope"));
-    // Usage, for which nobody should try again, only if nothing else is wrong.
+    // The exit code of usage errors, after which a retry is useless, only if there are no other errors.
     let code = if failed.iter().all(|other| other == kind) { kind.exit_code() } else { 1 };
     Ok((text, ExitCode::from(code)))
 }
@@ -92,7 +92,7 @@ fn said(name: &str, recovered: &Recovered) -> String {
     if text.is_empty() { format!("{name}: nothing to do\n") } else { text }
 }
 
-/// Says what will stay unpublished, asks, and abandons the commit.
+/// Shows what will stay unpublished, asks for confirmation, and abandons the commit.
 async fn abandon_one(
     options: &RuntimeArgs,
     job: &str,
@@ -119,7 +119,7 @@ async fn abandon_one(
     Ok((format!("{}: commit {sequence} was abandoned {abandonment}\n", name(&ledger)), ExitCode::SUCCESS))
 }
 
-/// Asks for the number once more: `y` is typed too easily for what cannot be undone.
+/// Asks for the number once more: `y` is too easily typed for an irreversible action.
 fn is_confirmed(input: &mut impl BufRead, output: &mut impl Write, sequence: u64) -> bool {
     let _ = write!(output, "Type the number of the commit to abandon it: ").and_then(|()| output.flush());
     let mut answer = String::new();

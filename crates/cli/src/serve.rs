@@ -1,4 +1,4 @@
-//! `hardtack serve`: the tables of the catalog for clients of PostgreSQL.
+//! `hardtack serve`: serves the tables of the catalog to PostgreSQL clients.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,28 +12,28 @@ use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Where to listen for clients of PostgreSQL, for example `127.0.0.1:5432`; port 0 takes a free one
+    /// Address to listen on for PostgreSQL clients, for example `127.0.0.1:5432`; port 0 chooses a free one
     #[arg(long, value_name = "ADDR")]
     postgres: String,
-    /// Who may connect, if there is a password
+    /// User name, if there is a password
     #[arg(long, env = "HARDTACK_SERVE_USER", value_name = "NAME", default_value = "hardtack")]
     user: String,
-    /// A file with the password; it may also come from the environment, as `HARDTACK_SERVE_PASSWORD`
+    /// File with the password; it can also be set in the environment variable `HARDTACK_SERVE_PASSWORD`
     #[arg(long, env = "HARDTACK_SERVE_PASSWORD_FILE", value_name = "FILE")]
     password_file: Option<PathBuf>,
-    /// The certificate of the server, PEM
+    /// Certificate of the server (PEM)
     #[arg(long, env = "HARDTACK_SERVE_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
-    /// Its private key, PEM
+    /// Private key of the certificate (PEM)
     #[arg(long, env = "HARDTACK_SERVE_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// How long a statement may take, for example `30s` or `10m`; `0s` is without end
+    /// Time limit of a statement, for example `30s` or `10m`; `0s` means no limit
     #[arg(long, env = "HARDTACK_SERVE_STATEMENT_TIMEOUT", value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
     statement_timeout: chrono::TimeDelta,
     /// Memory that one query may hold before it spills, for example `2GiB`
     #[arg(long, env = "HARDTACK_MEMORY_LIMIT", value_name = "SIZE", default_value = "1GiB", value_parser = parse_bytes)]
     memory_limit: usize,
-    /// How many clients may be connected
+    /// Maximum number of connections
     #[arg(long, value_name = "N", default_value = "32", value_parser = parse_threads)]
     max_connections: usize,
     /// Threads of one query, for example `4` [default: one per core]
@@ -42,7 +42,7 @@ pub(crate) struct ServeArgs {
     /// Folder that queries spill to, for example `/scratch` [default: the system's temporary folder]
     #[arg(long, env = "HARDTACK_SPILL_DIR", value_name = "FOLDER")]
     spill_dir: Option<PathBuf>,
-    /// Answer the one client whose socket is the standard input, for the server that has started this process
+    /// Serve the one client whose socket is standard input, on behalf of the server that has started this process
     #[arg(long, hide = true)]
     worker: bool,
 }
@@ -62,7 +62,7 @@ impl ServeArgs {
     }
 }
 
-/// Serves until the process is told to stop. `command` are the arguments that it was started with.
+/// Serves until the process is told to stop. `command` holds the arguments that it was started with.
 pub(crate) async fn serve(options: RuntimeArgs, args: ServeArgs, command: Vec<OsString>) -> Result<()> {
     let ctx = open_context("serve", &RuntimeArgs { threads: args.threads, ..options })?;
     if args.worker {
@@ -87,14 +87,14 @@ pub(crate) async fn serve(options: RuntimeArgs, args: ServeArgs, command: Vec<Os
     let server = Server::bind(&ctx, options).await?;
     let stop = stopped()?;
     let whom = if is_open { "everybody on this machine" } else { "those who know the password" };
-    // A script reads the port from this line.
+    // Scripts read the port from this line.
     crate::say(&format!("listening on {} for {whom}\n", server.local_addr()?));
     server.run(stop).await
 }
 
-/// Workers are this program with the same arguments, so that they know the same tables.
+/// Workers are this program with the same arguments, so they have the same tables.
 fn workers(mut command: Vec<OsString>) -> Result<Workers> {
-    // The program that runs, also when another has taken its place on the disk meanwhile.
+    // The running program, even if its file has been replaced meanwhile.
     let program = match cfg!(target_os = "linux") {
         true => PathBuf::from("/proc/self/exe"),
         false => std::env::current_exe().map_err(|e| Error::unexpected("the program is not to be found").because(e))?,
@@ -103,7 +103,7 @@ fn workers(mut command: Vec<OsString>) -> Result<Workers> {
     Ok(Workers::new(program, command))
 }
 
-/// Comes when the process is told to stop.
+/// Completes when the process is told to stop.
 fn stopped() -> Result<impl Future<Output = ()>> {
     let listen = |kind| signal(kind).map_err(|e| Error::unexpected("signals cannot be received").because(e));
     let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);

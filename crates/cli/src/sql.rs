@@ -1,4 +1,4 @@
-//! SQL over the catalog: `hardtack sql`.
+//! `hardtack sql`: SQL over the catalog.
 
 mod complete;
 mod print;
@@ -26,11 +26,11 @@ pub(crate) struct SqlArgs {
     #[arg(short, long, value_name = "QUERY", conflicts_with = "file")]
     command: Option<String>,
 
-    /// Run the statements in this file [default: standard input, which is a shell on a terminal]
+    /// Run the statements in this file [default: standard input; on a terminal, a shell]
     #[arg(short, long, value_name = "FILE")]
     file: Option<Location>,
 
-    /// How rows are written [default: what the suffix of `--output` says, or `table`]
+    /// Output format of rows [default: according to the suffix of `--output`, or `table`]
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
 
@@ -50,19 +50,19 @@ pub(crate) struct SqlArgs {
     #[arg(long, env = "HARDTACK_SPILL_DIR", value_name = "FOLDER")]
     spill_dir: Option<PathBuf>,
 
-    /// Where the shell keeps what was typed [default: `.hardtack_history` in the home folder]
+    /// History file of the shell [default: `.hardtack_history` in the home folder]
     #[arg(long, env = "HARDTACK_HISTORY", value_name = "FILE")]
     history: Option<PathBuf>,
 }
 
-/// How rows are written.
+/// The output format of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// Drawn for people
+    /// A table for people
     Table,
     /// With a header; null is an empty field
     Csv,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
     /// A Parquet file; needs `--output`
     Parquet,
@@ -108,10 +108,10 @@ impl SqlArgs {
     }
 }
 
-/// Runs a script, or a shell.
+/// Runs a script or a shell.
 pub(crate) async fn run(options: RuntimeArgs, args: SqlArgs) -> Result<()> {
     match execute(options, args).await {
-        // Whoever read the rows has seen enough.
+        // The reader of the rows has closed the pipe.
         Err(e) if e.kind() == ErrorKind::Stopped => Ok(()),
         done => done,
     }
@@ -144,7 +144,7 @@ async fn execute(options: RuntimeArgs, args: SqlArgs) -> Result<()> {
     }
 }
 
-/// Writes the rows of the last statement; those before it prepare it and have none.
+/// Writes the rows of the last statement; the statements before it only prepare and have none.
 async fn to_file(ctx: &JobContext, mut statements: Vec<Statement>, output: &Location, format: Format) -> Result<()> {
     let one = "one query is wanted whose rows are the file";
     let last = statements.pop().ok_or_else(|| Error::usage(one).with("output", output))?;
@@ -156,7 +156,7 @@ async fn to_file(ctx: &JobContext, mut statements: Vec<Statement>, output: &Loca
     let rows = frame(ctx, last).await?;
     let (store, path) = ctx.stores().open(output)?;
     if format == Format::Parquet {
-        // Planned here, too, so that what cannot be planned is told from what cannot be read or written.
+        // Planned here as well, to distinguish errors of planning from errors of reading and writing.
         rows.clone().create_physical_plan().await.map_err(unplannable)?;
         let url = format!("{}{path}", store.url);
         rows.write_parquet(&url, DataFrameWriteOptions::new().with_single_file_output(true), None).await?;
@@ -167,7 +167,7 @@ async fn to_file(ctx: &JobContext, mut statements: Vec<Statement>, output: &Loca
     printer.finish().await
 }
 
-/// Runs one statement and prints its rows, if it has some.
+/// Runs one statement and prints its rows, if any.
 async fn print(ctx: &JobContext, statement: Statement, printer: &mut Printer) -> Result<()> {
     let rows = frame(ctx, statement).await?;
     print_rows(ctx, rows, printer).await
@@ -181,7 +181,7 @@ async fn print_rows(ctx: &JobContext, rows: DataFrame, printer: &mut Printer) ->
     printer.print(execute_stream(plan, ctx.session().task_ctx())?).await.map_err(|e| ctx.explain(e))
 }
 
-/// What a statement gives. Definitions (`create view`, `set`) are executed here.
+/// The result of a statement. Definitions (`create view`, `set`) are executed here.
 async fn frame(ctx: &JobContext, statement: Statement) -> Result<DataFrame> {
     refuse_changes(&statement)?;
     let planned = async {
@@ -192,7 +192,8 @@ async fn frame(ctx: &JobContext, statement: Statement) -> Result<DataFrame> {
     planned.await.map_err(unplannable)
 }
 
-/// Refuses what would change the catalog's tables. Planning would, too, but says other things.
+/// Refuses statements that would change the catalog's tables. Planning would refuse them too, but with misleading
+/// errors.
 fn refuse_changes(statement: &Statement) -> Result<()> {
     let defined = match statement {
         Statement::CopyTo(_) => {
@@ -220,7 +221,7 @@ fn refuse_changes(statement: &Statement) -> Result<()> {
     }
 }
 
-/// An error of planning: the statement is wrong, if it is not the catalog or the store that does not answer.
+/// Classifies an error of planning: the statement is wrong, unless the catalog or the store has failed.
 fn unplannable(error: DataFusionError) -> Error {
     match Error::from(error) {
         own if own.kind() == ErrorKind::NotFound => Error::usage(own.chain()),
@@ -229,7 +230,7 @@ fn unplannable(error: DataFusionError) -> Error {
     }
 }
 
-/// How wide the terminal is that standard output goes to.
+/// The width of the terminal on standard output.
 fn terminal_width() -> Option<usize> {
     let size = std::io::stdout().is_terminal().then(terminal_size::terminal_size).flatten();
     size.map(|(width, _)| usize::from(width.0))

@@ -1,4 +1,4 @@
-//! What the catalog holds: `hardtack tables` and `hardtack describe`.
+//! Lists and describes tables: `hardtack tables` and `hardtack describe`.
 
 use futures::TryStreamExt;
 use hardtack_catalog::{Catalog, CatalogOf, Predicate, TableDescription};
@@ -11,7 +11,7 @@ use crate::draw::{count, draw};
 pub(crate) struct TablesArgs {
     /// Only the tables of this database, for example `lake` [default: all]
     database: Option<String>,
-    /// Print one JSON object for each table
+    /// Print one JSON object per table
     #[arg(long)]
     json: bool,
 }
@@ -31,12 +31,12 @@ pub(crate) struct DropArgs {
     /// The table, for example `lake.books`
     #[arg(value_name = "DB.TABLE", value_parser = qualified)]
     table: (String, String),
-    /// Only say what would be dropped
+    /// Only report what would be dropped
     #[arg(long)]
     dry_run: bool,
 }
 
-/// Takes `database.table` apart.
+/// Splits `database.table`.
 fn qualified(text: &str) -> Result<(String, String), String> {
     match text.split_once('.') {
         Some((database, table)) if !database.is_empty() && !table.is_empty() => {
@@ -78,7 +78,7 @@ pub(crate) async fn describe(ctx: &JobContext, args: &DescribeArgs) -> Result<St
     if args.json { json_line(&as_json(&table, partitions)) } else { Ok(as_text(&table, partitions)) }
 }
 
-/// Drops a table from the catalog. Files are never touched, so that it can be found again.
+/// Drops a table from the catalog. Files are never touched, so a crawl can find it again.
 pub(crate) async fn drop(ctx: &JobContext, args: &DropArgs) -> Result<String> {
     let catalog = ctx.catalog().await?;
     let (database, name) = &args.table;
@@ -143,7 +143,7 @@ fn json_line(value: &Value) -> Result<String> {
     Ok(json + "\n")
 }
 
-/// The format, or what else it is: a view, say.
+/// The format, or the kind of table, for example a view.
 fn format_of(table: &TableDescription) -> String {
     match (table.format(), &table.table_type) {
         (Ok(format), _) => format.classification().to_owned(),

@@ -17,10 +17,11 @@ pub(crate) struct VacuumArgs {
     /// The table, for example `lake.books`
     #[arg(value_name = "DB.TABLE", value_parser = table)]
     table: Table,
-    /// How long superseded files stay, for example `90m`: as long as the longest query that may still read them
+    /// How long superseded files are kept, for example `90m`: at least as long as the longest query that may still read
+    /// them
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
     grace: TimeDelta,
-    /// Only say what would be removed
+    /// Only report what would be removed
     #[arg(long)]
     dry_run: bool,
 }
@@ -30,10 +31,10 @@ pub(crate) struct PurgeArgs {
     /// The table, for example `lake.books`
     #[arg(value_name = "DB.TABLE", value_parser = table)]
     table: Table,
-    /// Files that were written longer ago than this go, for example `30d`
+    /// Age beyond which files are removed, for example `30d`
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     retention: TimeDelta,
-    /// Only say what would be removed
+    /// Only report what would be removed
     #[arg(long)]
     dry_run: bool,
 }
@@ -57,7 +58,7 @@ pub(crate) async fn purge(options: &RuntimeArgs, args: PurgeArgs) -> Result<Stri
     Ok(text)
 }
 
-/// The runs, of all jobs that this state knows, that may yet commit or be published.
+/// The runs of all jobs in this state that may still commit or be published.
 async fn unfinished(ctx: &JobContext, state: &Location) -> Result<HashSet<String>> {
     let mut unfinished = HashSet::new();
     for ledger in Ledger::all(&open_state(ctx.stores(), state)?).await? {

@@ -1,10 +1,10 @@
-//! Time as a port, so that tests can stop it.
+//! Time as a port, so that tests can freeze it.
 
 use std::fmt::Debug;
 
 use chrono::{DateTime, Utc};
 
-/// Tells the time. Jobs ask [`JobContext::now`](crate::JobContext::now) instead of the system.
+/// The source of the current time. Jobs use [`JobContext::now`](crate::JobContext::now) instead of the system's clock.
 pub trait Clock: Debug + Send + Sync {
     /// The present moment in UTC.
     fn now(&self) -> DateTime<Utc>;

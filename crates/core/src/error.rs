@@ -10,16 +10,16 @@ use datafusion::error::DataFusionError;
 
 use crate::query_error;
 
-/// What a function of this framework returns.
+/// The result type of this framework.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, in the terms in which a caller or an operator reacts to it.
+/// The kind of an error, by how a caller or an operator reacts to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// An argument or a configuration that cannot work; trying again will not help.
     Usage,
-    /// Something that was named is not there (a folder without files, say).
+    /// Something that was named does not exist, for example a folder without files.
     NotFound,
     /// Data that a contract, schema or audit refuses.
     Refused,
@@ -27,11 +27,11 @@ pub enum ErrorKind {
     Conflict,
     /// The run was told to stop (SIGTERM, Ctrl-C).
     Stopped,
-    /// A file is not what it was when it was listed: it was replaced, cut short, written on or removed before it was read.
+    /// A file has changed since it was listed: it was replaced, truncated, appended to or removed before it was read.
     Changed,
-    /// A store or service that did not answer as it should; trying again may help.
+    /// A store or service failed; a retry may help.
     Unavailable,
-    /// What a run had staged and committed is gone, so its commit cannot be completed as recorded.
+    /// Files that a run staged and committed are gone, so its commit cannot be completed as recorded.
     Lost,
     /// Anything else: a bug, memory that ran out.
     Unexpected,
@@ -75,8 +75,8 @@ impl ErrorKind {
 
 /// An error: its [kind](ErrorKind), one sentence, context as name/value pairs, a hint, and the cause.
 ///
-/// `Display` is one line without the causes; [`Error::chain`] is one line with them; `Debug` shows everything. All of that
-/// is for people. Code decides by the kind and by [details](Error::with_detail), never by a text.
+/// `Display` is one line without the causes; [`Error::chain`] is one line with them; `Debug` shows everything. All of
+/// these are for people. Code decides by the kind and by [details](Error::with_detail), never by text.
 ///
 /// ```
 /// use hardtack_core::{Error, ErrorKind};
@@ -141,27 +141,26 @@ impl Error {
         Self::new(ErrorKind::Unexpected, message)
     }
 
-    /// Adds a name/value pair that says where it happened: a file, a line, a column, a sink.
+    /// Adds context as a name/value pair: a file, a line, a column, a sink.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl fmt::Display) -> Self {
         self.0.context.push((name, value.to_string()));
         self
     }
 
-    /// Says what the reader of this error can do about it. A later hint replaces an earlier one: whoever has called knows
-    /// more.
+    /// Sets what the reader can do about this error. A later hint replaces an earlier one, because callers know more.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
     }
 
-    /// What [`Error::hint`] said.
+    /// The hint set by [`Error::hint`].
     pub fn get_hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
 
-    /// Attaches a value that a caller decides by. It is not shown, and survives the way through a plan.
+    /// Attaches a value for callers to decide by. It is not displayed, and it survives the propagation through a plan.
     ///
     /// ```
     /// use hardtack_core::Error;
@@ -197,12 +196,12 @@ impl Error {
         self
     }
 
-    /// The SQLSTATE under which clients of PostgreSQL know this error of a query, if there is one.
+    /// The SQLSTATE of a query's error for PostgreSQL clients, if there is one.
     pub fn get_sqlstate(&self) -> Option<&'static str> {
         self.0.sqlstate
     }
 
-    /// What kind of error this is.
+    /// The kind of this error.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
@@ -217,14 +216,14 @@ impl Error {
         self.0.context.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str())
     }
 
-    /// The context as it is shown: the hint comes last.
+    /// The context as displayed: the hint comes last.
     fn shown_context(&self) -> impl Iterator<Item = (&str, &str)> {
         let context = self.0.context.iter().map(|(name, value)| (*name, value.as_str()));
         context.chain(self.0.hint.as_deref().map(|hint| ("way out", hint)))
     }
 
-    /// The error of ours that another one carries among its causes (a source's that came through a plan, a store or a reader),
-    /// so that its kind survives the way.
+    /// Our own error among the causes of another one (for example a source's error that came through a plan, a store or
+    /// a reader), so that its kind survives.
     pub fn carried_by(error: &(dyn StdError + 'static)) -> Option<Self> {
         let own = find::<Self>(error)?;
         let mut copy = Self::new(own.0.kind, own.0.message.clone());
@@ -248,13 +247,14 @@ impl Error {
         self.with_causes(self.to_string())
     }
 
-    /// As [`Error::chain`], without the hint and these names of the context: for whoever shows them apart.
+    /// Like [`Error::chain`], without the hint and these names of the context, for callers that display them
+    /// separately.
     pub fn chain_without(&self, names: &[&str]) -> String {
         let context = self.0.context.iter().map(|(name, value)| (*name, value.as_str()));
         self.with_causes(self.line(context.filter(|(name, _)| !names.contains(name))))
     }
 
-    /// The sentence and this context.
+    /// The sentence, followed by this context.
     fn line<'a>(&self, context: impl Iterator<Item = (&'a str, &'a str)>) -> String {
         let pairs: Vec<String> = context.map(|(name, value)| format!("{name}: {value}")).collect();
         if pairs.is_empty() { self.0.message.clone() } else { format!("{} ({})", self.0.message, pairs.join(", ")) }
@@ -298,8 +298,8 @@ impl StdError for Error {
 }
 
 impl From<DataFusionError> for Error {
-    /// Takes our own error out again where DataFusion only carried it (a source that refused a file while it was being
-    /// read, say), so that its kind survives the way through a plan.
+    /// Unwraps our own error if DataFusion only carried it (for example of a source that refused a file during
+    /// execution), so that its kind survives the way through a plan.
     fn from(error: DataFusionError) -> Self {
         if let Some(own) = Error::carried_by(&error) {
             return own;
@@ -334,7 +334,7 @@ impl From<object_store::Error> for Error {
     }
 }
 
-/// What a store refuses. A local one says in the causes what will not be better the next time.
+/// Classifies a store's error. For a local store, the causes show whether a retry is pointless.
 fn of_store(error: &object_store::Error, otherwise: &'static str) -> (ErrorKind, &'static str) {
     use std::io::ErrorKind as Io;
     match find::<std::io::Error>(error).map(std::io::Error::kind) {
@@ -365,7 +365,7 @@ fn chain_text(error: &(dyn StdError + 'static)) -> String {
     text
 }
 
-/// Many errors repeat their cause in their own text.
+/// Appends a cause, unless the text repeats it already, as many errors do.
 fn append_cause(text: &mut String, cause: &dyn StdError) {
     let cause = cause.to_string();
     if !text.contains(&cause) {
@@ -394,7 +394,7 @@ fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
     if let Some(ArrowError::ExternalError(inner)) = error.downcast_ref::<ArrowError>() {
         return find(inner.as_ref());
     }
-    // What it holds is not its source, but itself.
+    // The inner error is not its source.
     if let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
         return find(inner);
     }

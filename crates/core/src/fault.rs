@@ -1,7 +1,7 @@
-//! Fault points: places where a crash test stops a run.
+//! Fault points: steps at which a crash test stops a run.
 //!
-//! Without the feature `failpoints` (which jobs ask for among their dev-dependencies, so that only test builds have it) a point is
-//! nothing. With it, the environment variable `FAILPOINTS` arms points in the syntax of the `fail` crate:
+//! Without the feature `failpoints` (which jobs enable through a dev-dependency, so that only test builds have it) a
+//! point does nothing. With it, the environment variable `FAILPOINTS` arms points in the syntax of the `fail` crate:
 //!
 //! * `state.commit.before=return(kill)`: the process sends itself SIGKILL there;
 //! * `...=return(error)`: the step fails there with [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable);
@@ -9,7 +9,7 @@
 
 use crate::Result;
 
-/// Every fault point of a run, in the order in which it passes them. A crash test goes through all of them.
+/// Every fault point of a run, in order. A crash test covers all of them.
 pub const POINTS: &[&str] = &[
     "run.started",
     "stage.file.before",
@@ -31,7 +31,7 @@ pub const POINTS: &[&str] = &[
     "run.cleanup.after",
 ];
 
-/// The fault points that a run with tables passes besides, while it publishes, in their order.
+/// The additional fault points of a run with tables, while it publishes, in order.
 pub const TABLE_POINTS: &[&str] = &[
     "table.describe.before",
     "table.describe.after",
@@ -46,11 +46,10 @@ pub const TABLE_POINTS: &[&str] = &[
     "table.remove.after",
 ];
 
-/// The fault points that a run passes besides where files are staged as multipart uploads: the upload is begun, and nobody
-/// has noted it yet.
+/// The additional fault points of a run that stages multipart uploads: the upload exists, but has not been noted yet.
 pub const UPLOAD_POINTS: &[&str] = &["stage.upload.begun"];
 
-/// The fault points that `hardtack recover --abandon` passes, in their order, before it discards what the commit had staged.
+/// The fault points that `hardtack recover --abandon` passes, in order, before it discards the staged files.
 pub const ABANDON_POINTS: &[&str] = &["state.abandon.before", "state.abandon.after"];
 
 /// All fault points.

@@ -1,19 +1,19 @@
-//! Versions of durable formats: a record that outlives its process says how it is written.
+//! Versions of durable formats: a record that outlives its process declares its format.
 //!
-//! A record is a JSON object, and its field `format` is a small integer. A record without the field is of format 0: it was
-//! written before formats had numbers. The rules for whoever changes a format:
+//! A record is a JSON object, and its field `format` is a small integer. A record without the field has format 0: it
+//! was written before formats had numbers. The rules for changing a format:
 //!
 //! * A reader reads every older format. The golden files of each format stay in the tests.
 //! * A reader refuses a newer format by name and number. It does not guess, and it repairs nothing.
-//! * A format gets a new number when an older reader would misread it. A field that an older reader may ignore is no new
-//!   format.
+//! * A format gets a new number if older readers would misread it. A field that older readers may ignore does not
+//!   require a new format.
 //! * The field `format` keeps its name and its place at the top level, whatever else changes.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// A kind of durable record, and the newest format of it that this version reads and writes.
+/// A kind of durable record, and its newest format that this version supports.
 ///
 /// ```
 /// use hardtack_core::format::{Format, NewerFormat};
@@ -34,12 +34,12 @@ pub struct Format {
     newest: u32,
 }
 
-/// The [detail](Error::with_detail) of an error that refuses a record of a newer format: the number that it has. Whoever
-/// repairs records leaves such a record alone.
+/// The [detail](Error::with_detail) of an error that refuses a record of a newer format: its number. Repairs leave such
+/// records alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NewerFormat(pub u32);
 
-/// A record with its format, as it is written.
+/// A record together with its format, as written.
 #[derive(Debug, Serialize)]
 pub struct Versioned<'a, T> {
     format: u32,
@@ -54,31 +54,31 @@ struct Number {
 }
 
 impl Format {
-    /// The format of records that are called `record` in errors.
+    /// Creates a format; errors call its records `record`.
     pub const fn new(record: &'static str, newest: u32) -> Self {
         Self { record, newest }
     }
 
-    /// What records of this format are called.
+    /// The name of these records in errors.
     pub fn record(self) -> &'static str {
         self.record
     }
 
-    /// A record with the number of its format, to be serialised. The record must serialise as an object.
+    /// Adds the format's number to a record for serialisation. The record must serialise as an object.
     pub fn versioned<T>(self, record: &T) -> Versioned<'_, T> {
         Versioned { format: self.newest, record }
     }
 
-    /// The number of the format that this JSON object is written in.
+    /// The number of the format in which this JSON object is written.
     ///
     /// # Errors
     /// [`Usage`](crate::ErrorKind::Usage) with the detail [`NewerFormat`] if this version does not know the format;
-    /// [`Unexpected`](crate::ErrorKind::Unexpected) if this is no JSON object.
+    /// [`Unexpected`](crate::ErrorKind::Unexpected) if this is not a JSON object.
     pub fn check(self, json: &[u8]) -> Result<u32> {
         self.known(serde_json::from_slice(json))
     }
 
-    /// As [`Format::check`], of a value that is parsed already.
+    /// Like [`Format::check`], for a parsed value.
     ///
     /// # Errors
     /// Those of [`Format::check`].

@@ -1,5 +1,5 @@
-//! Decoders that panic: a damaged file can bring out what is wrong with one. It is refused like any other file that cannot be
-//! read, and holds up nothing but itself.
+//! Guards against panics of decoders on damaged files. Such a file is refused like any other unreadable file, and
+//! affects nothing else.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -8,7 +8,7 @@ use futures::{FutureExt, Stream, StreamExt};
 
 use crate::{Error, Location, Result};
 
-/// What comes of reading a file; a panic on the way refuses it.
+/// Reads a file; a panic refuses it.
 ///
 /// ```
 /// use hardtack_core::guard::guarded;
@@ -22,18 +22,18 @@ use crate::{Error, Location, Result};
 /// ```
 ///
 /// # Errors
-/// Those of the future; [`Refused`](crate::ErrorKind::Refused) with the file and the way out if it panics.
+/// The future's errors; [`Refused`](crate::ErrorKind::Refused) with the file and a hint if it panics.
 pub async fn guarded<T>(file: &Location, reading: impl Future<Output = Result<T>>) -> Result<T> {
     AssertUnwindSafe(reading).catch_unwind().await.unwrap_or_else(|panic| Err(refused(&*panic, file)))
 }
 
-/// The same for what comes bit by bit. Nothing comes after a panic.
+/// The same for a stream, which ends after a panic.
 pub fn guarded_stream<T>(file: Location, items: impl Stream<Item = Result<T>>) -> impl Stream<Item = Result<T>> {
     let caught = AssertUnwindSafe(items).catch_unwind();
     caught.map(move |item| item.unwrap_or_else(|panic| Err(refused(&*panic, &file))))
 }
 
-/// What a panic says, if it says something.
+/// The message of a panic, if it has one.
 pub fn panic_text(panic: &(dyn Any + Send)) -> Option<&str> {
     panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str))
 }

@@ -14,14 +14,14 @@ use crate::publish::PublishAction;
 use crate::reads::Reads;
 use crate::{Error, Location, Result};
 
-/// Where rows come from. A source is a value: it says where and how to read, compares, prints, and touches nothing until
-/// it is loaded. It does not process rows.
+/// A source of rows. It is a value: it says where and how to read, can be compared and printed, and touches nothing
+/// until it is loaded. It does not process rows.
 #[async_trait]
 pub trait Source: Debug + Send + Sync {
-    /// The source's identity inside the job: test doubles, bookmarks, metrics and lineage use it.
+    /// The source's identity within the job: test doubles, bookmarks, metrics and lineage use it.
     fn name(&self) -> &str;
 
-    /// Where the rows are, if that can be said in one location; for summaries, dry runs and lineage.
+    /// The location of the rows, if there is a single one; for summaries, dry runs and lineage.
     fn location(&self) -> Option<Location> {
         None
     }
@@ -29,8 +29,8 @@ pub trait Source: Debug + Send + Sync {
     /// The rows, as a plan that reads when it is executed.
     ///
     /// # Errors
-    /// [`NotFound`](crate::ErrorKind::NotFound) if there is nothing to read, [`Refused`](crate::ErrorKind::Refused) if it
-    /// does not fit the declared schema; the same may come later, while the plan is executed.
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there is nothing to read, [`Refused`](crate::ErrorKind::Refused) if
+    /// it does not fit the declared schema; either may also occur during execution.
     async fn load(&self, ctx: &LoadContext) -> Result<DataFrame>;
 
     /// The schema of the rows. Sources with a declared schema answer without touching data; a dry run relies on it.
@@ -41,59 +41,59 @@ pub trait Source: Debug + Send + Sync {
         Ok(Arc::new(self.load(ctx).await?.schema().as_arrow().clone()))
     }
 
-    /// Holds rows that stand in for this source's, in a unit test say, to what it promises: they get the declared columns
+    /// Applies this source's contract to rows in its place, for example in a unit test: they get the declared columns
     /// and types. Nothing is read.
     ///
     /// # Errors
-    /// [`Refused`](crate::ErrorKind::Refused) where rows that were read would be, now or while they flow.
+    /// [`Refused`](crate::ErrorKind::Refused) as for rows that are read, at once or during execution.
     async fn conform(&self, _ctx: &LoadContext, rows: DataFrame) -> Result<DataFrame> {
         Ok(rows)
     }
 }
 
-/// Where rows go. A sink is a value like a source; it stores rows and does not process them.
+/// A sink of rows. It is a value like a source; it stores rows and does not process them.
 #[async_trait]
 pub trait Sink: Debug + Send + Sync {
-    /// The sink's identity inside the job.
+    /// The sink's identity within the job.
     fn name(&self) -> &str;
 
-    /// Where the rows will be, if that can be said in one location; for summaries, dry runs and lineage.
+    /// The location of the rows once they are published, if there is a single one; for summaries, dry runs and lineage.
     fn location(&self) -> Option<Location> {
         None
     }
 
-    /// Makes `rows` durable but invisible, and returns what it would take to make them visible.
+    /// Makes `rows` durable but invisible, and returns the actions that make them visible.
     ///
-    /// Whatever is left behind if the process dies here must have been noted in [`StageContext::journal`] before.
+    /// Everything that remains if the process dies here must have been noted in [`StageContext::journal`] before.
     ///
     /// # Errors
     /// [`Refused`](crate::ErrorKind::Refused) if the rows do not fit the declared schema, or any error of the plan.
     async fn stage(&self, ctx: &StageContext, rows: DataFrame) -> Result<Staged>;
 
-    /// The rows as they would be stored, checked as [`stage`](Sink::stage) does, for where nothing is to be stored: in a
-    /// unit test, in a dry run. Nothing is written.
+    /// The rows as they would be stored, with the checks of [`stage`](Sink::stage), for unit tests and dry runs.
+    /// Nothing is written.
     ///
     /// # Errors
-    /// [`Refused`](crate::ErrorKind::Refused) and [`Usage`](crate::ErrorKind::Usage) where `stage` would, now or while the
-    /// rows flow.
+    /// [`Refused`](crate::ErrorKind::Refused) and [`Usage`](crate::ErrorKind::Usage) as for `stage`, at once or during
+    /// execution.
     async fn conform(&self, _ctx: &StageContext, rows: DataFrame) -> Result<DataFrame> {
         Ok(rows)
     }
 }
 
-/// What a sink has staged.
+/// The result of staging.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Staged {
-    /// How much.
+    /// Files, rows and bytes.
     pub report: Report,
-    /// What makes it visible; the order does not matter, see [`Phase`](crate::publish::Phase).
+    /// The actions that make it visible, in any order; see [`Phase`](crate::publish::Phase).
     pub publish: Vec<PublishAction>,
-    /// Where the rows will be, for a sink that cannot say so before it looks (a table of the catalog).
+    /// The location of the rows, for a sink that only knows it after a look-up (a table of the catalog).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<Location>,
 }
 
-/// How much a sink has written.
+/// The amount that a sink has written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// Files.
@@ -104,31 +104,31 @@ pub struct Report {
     pub bytes: u64,
 }
 
-/// The single place through which a job touches the world: what `ctx.load` and `ctx.save` do. A test, a dry run or a
-/// recorder puts its own here.
+/// The single place through which a job touches the world: the implementation of `ctx.load` and `ctx.save`. A test, a
+/// dry run or a recorder provides its own.
 #[async_trait]
 pub trait Io: Debug + Send + Sync {
-    /// What `ctx.load(source)` does.
+    /// Implements `ctx.load(source)`.
     async fn load(&self, ctx: &JobContext, source: &dyn Source) -> Result<DataFrame>;
 
-    /// What `ctx.save(sink, rows)` does.
+    /// Implements `ctx.save(sink, rows)`.
     async fn save(&self, ctx: &JobContext, sink: &dyn Sink, rows: DataFrame) -> Result<()>;
 
-    /// What `ctx.persist(rows)` does.
+    /// Implements `ctx.persist(rows)`.
     async fn persist(&self, ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
         ctx.persisted(rows)
     }
 
-    /// A last word when `main` has ended and all rows are staged, before the commit.
+    /// A final check after `main` has ended and all rows are staged, before the commit.
     ///
     /// # Errors
-    /// What should stop the run; nothing of it becomes visible.
+    /// An error stops the run; nothing of it becomes visible.
     async fn audit(&self, _ctx: &JobContext) -> Result<()> {
         Ok(())
     }
 }
 
-/// The `Io` of a real run: sources load, sinks stage, and what was staged is kept for the commit.
+/// The `Io` of a real run: sources load, sinks stage, and the results are kept for the commit.
 #[derive(Debug, Default)]
 pub struct StagingIo {
     loaded: Mutex<Vec<(String, String)>>,
@@ -142,14 +142,14 @@ pub struct StagingIo {
 pub struct StagedSink {
     /// The sink's name.
     pub name: String,
-    /// Where its rows will be.
+    /// The location of its rows.
     pub location: Option<Location>,
-    /// What it has staged.
+    /// Its result.
     pub staged: Staged,
 }
 
 impl StagingIo {
-    /// What the sinks have staged so far, in the order in which they finished.
+    /// The results of the sinks so far, in the order of completion.
     pub fn staged(&self) -> Vec<StagedSink> {
         self.staged.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

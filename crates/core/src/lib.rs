@@ -1,4 +1,4 @@
-//! The contracts of hardtack: what a job sees of the world, and what sources, sinks and stores have to promise.
+//! The contracts of hardtack: what a job sees of the world, and what sources, sinks and stores have to guarantee.
 //!
 //! This crate knows no cloud and no file format. Adapters depend on it, never the other way round.
 //!
@@ -7,7 +7,7 @@
 //! * [`Source`] and [`Sink`]: values that say where rows come from and go to.
 //! * [`publish`](mod@publish): a sink *stages* rows; the run then commits and executes [`PublishAction`]s. See
 //!   [`staging`] for how files stay invisible until then.
-//! * [`sql`]: the session in which queries run, with what is put right in DataFusion.
+//! * [`sql`]: the session in which queries run, with corrections of DataFusion.
 //! * [`Location`], [`Run`], [`Error`], [`Clock`]: the vocabulary.
 
 pub mod clock;

@@ -1,7 +1,7 @@
-//! Listing all that is in a folder, past what cannot be listed.
+//! Lists everything in a folder, continuing past what cannot be listed.
 //!
-//! The local file system has what object stores do not: links in a circle, names that are no text, folders that may not
-//! be read. [`object_store`]'s listing ends at the first of them, so one would hide everything else.
+//! The local file system has obstacles that object stores do not have: circular links, names that are not UTF-8,
+//! unreadable folders. [`object_store`]'s listing ends at the first of them, so it would hide everything else.
 
 use std::fmt;
 use std::io;
@@ -16,40 +16,40 @@ use walkdir::{DirEntry, WalkDir};
 
 use crate::{Error, Location, Result};
 
-/// What is below a folder.
+/// The contents of a folder.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Listing {
     /// The files, sorted by their paths.
     pub files: Vec<ObjectMeta>,
-    /// What could not be listed, sorted. Only the local file system has such things.
+    /// Entries that could not be listed, sorted. Only the local file system has them.
     pub unlisted: Vec<Unlisted>,
 }
 
-/// Something in a folder that no path of a store leads to, and what is below it.
+/// An entry of a folder that no path of a store can denote, with everything below it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Unlisted {
-    /// The folder that it is in.
+    /// The folder around it.
     pub folder: Path,
-    /// Its name in there, as far as it is a text. Empty for the folder itself.
+    /// Its name, as far as it is UTF-8. Empty for the folder itself.
     pub name: String,
-    /// What is wrong with it.
+    /// The obstacle.
     pub why: Obstacle,
 }
 
 /// Why something cannot be listed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Obstacle {
-    /// A link to a folder that it is in. Nothing is lost: what is behind it is listed anyway.
+    /// A link to a folder around it. Nothing is lost: the target is listed anyway.
     Circle(String),
-    /// A link to something that is not there.
+    /// A link without a target.
     Dangling,
     /// The name is not UTF-8.
     NotUtf8,
-    /// The name is none that a store can have.
+    /// The name is not valid in a store.
     Name(&'static str),
-    /// It may not be read.
+    /// There is no permission to read it.
     Denied,
-    /// Anything else, as the system puts it.
+    /// Anything else, in the system's words.
     Other(String),
 }
 
@@ -67,7 +67,7 @@ impl fmt::Display for Obstacle {
 }
 
 impl Obstacle {
-    /// What can be done about it.
+    /// A hint.
     pub fn way_out(&self) -> &'static str {
         match self {
             Self::Circle(_) | Self::Dangling => "remove the link",
@@ -79,7 +79,7 @@ impl Obstacle {
 }
 
 impl Unlisted {
-    /// Where it is, as far as that is a text.
+    /// Its location, as far as it is UTF-8.
     pub fn location(&self, store: &Url) -> Location {
         let folder = Location::of(store, &self.folder);
         if self.name.is_empty() {
@@ -89,13 +89,13 @@ impl Unlisted {
         }
     }
 
-    /// What is said to somebody who wants all files of the folder.
+    /// The error for a caller that needs all files of the folder.
     fn refused(&self, store: &Url) -> Error {
         Error::refused(self.why.to_string()).with("file", self.location(store)).hint(self.why.way_out())
     }
 }
 
-/// Lists everything below a folder and goes on past what cannot be listed. A folder that is not there has no files.
+/// Lists everything below a folder, continuing past what cannot be listed. A missing folder has no files.
 ///
 /// # Errors
 /// Those of the store.
@@ -108,11 +108,11 @@ pub async fn list_all(store: &Url, objects: &dyn ObjectStore, folder: &Path) -> 
     Ok(Listing { files, unlisted: Vec::new() })
 }
 
-/// The files below a folder, sorted by their paths: those of whoever reads the folder. Links in a circle hide nothing,
-/// and are passed over; so is what `spared` says is not wanted anyway.
+/// The files below a folder, sorted by path, as readers of the folder see them. Circular links hide nothing and are
+/// skipped, and so is everything that `spared` excludes.
 ///
 /// # Errors
-/// [`Refused`](crate::ErrorKind::Refused) for something that cannot be listed, and those of the store.
+/// [`Refused`](crate::ErrorKind::Refused) for something that cannot be listed; also the store's errors.
 pub async fn list_files(
     store: &Url,
     objects: &dyn ObjectStore,
@@ -146,7 +146,7 @@ fn failed(error: object_store::Error, store: &Url, folder: &Path) -> Error {
     Error::from(error).with("location", Location::of(store, folder))
 }
 
-/// Whether a listing of the local file system has come across something that cannot be listed.
+/// Whether a listing of the local file system failed at something that cannot be listed.
 fn is_obstacle(error: &object_store::Error) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(e) = cause {
@@ -196,7 +196,7 @@ impl Walk {
         listing
     }
 
-    /// Takes in a file; nothing if the name of a file or folder is none.
+    /// Adds a file; none if the name of a file or folder is not valid.
     fn take(&mut self, entry: &DirEntry) -> Option<()> {
         let Some(location) = path_of(entry.path()) else {
             let why = match entry.file_name().to_str() {
@@ -232,7 +232,7 @@ impl Walk {
             (None, Some(e)) if e.raw_os_error() == Some(TOO_MANY_LINKS) => {
                 Obstacle::Circle(path.to_string_lossy().into_owned())
             }
-            // Something may have gone since the folder was read.
+            // An entry may have been removed since the folder was read.
             (None, Some(_)) if gone && !is_link(path) => return,
             (None, Some(_)) if gone => Obstacle::Dangling,
             (None, Some(e)) if e.kind() == io::ErrorKind::PermissionDenied => Obstacle::Denied,
@@ -244,7 +244,7 @@ impl Walk {
 
     fn unlisted(&mut self, path: &FsPath, why: Obstacle) {
         let (mut folder, mut name) = (path, PathBuf::new());
-        // What is above may have no path either.
+        // The parent may have no valid path either.
         let folder = loop {
             if let Some(found) = path_of(folder).filter(|_| folder != path) {
                 break found;
@@ -260,8 +260,8 @@ impl Walk {
     }
 }
 
-/// Where a link leads to, if that is a folder that it is in: also above the folder that is listed, so that a folder has the
-/// same files whoever lists it.
+/// The target of a link, if it is a folder around the link, even above the listed one, so that a folder has the same
+/// files whoever lists it.
 fn leads_back(link: &FsPath) -> Option<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "symbolic links decide what a folder holds")]
     let real = |path: &FsPath| std::fs::canonicalize(path).ok();
@@ -280,7 +280,7 @@ fn is_link(path: &FsPath) -> bool {
     path.symlink_metadata().is_ok_and(|meta| meta.is_symlink())
 }
 
-/// Whether `object_store` takes the name for that of a file that it is writing, and so never shows it.
+/// Whether `object_store` takes the name for that of a file being written, and so never lists it.
 fn is_upload(name: &str) -> bool {
     name.rsplit_once('#').is_some_and(|(_, end)| !end.is_empty() && end.bytes().all(|b| b.is_ascii_digit()))
 }

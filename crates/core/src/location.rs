@@ -1,4 +1,4 @@
-//! Where data is: a folder or a file, on a file system, in S3 or in memory.
+//! Locations of data: a folder or a file, on a file system, in S3 or in memory.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,8 +14,8 @@ use crate::{Error, Result};
 /// A file or folder, named by a URL (`s3://bucket/key`, `file:///data`, `memory:/x`) or by a path of this machine, absolute
 /// or relative to the working directory.
 ///
-/// It is a value: it compares, hashes and prints exactly as it was given, and touches nothing until it is used. Any text
-/// is taken; whether it can be used is checked by [`Location::parse`] (which arguments go through) and again on use.
+/// It is a value: it compares, hashes and prints exactly as given, and touches nothing until it is used. Any text is
+/// accepted; [`Location::parse`] (used for arguments) checks whether it is valid, and so does every use.
 ///
 /// ```
 /// use hardtack_core::Location;
@@ -30,22 +30,22 @@ use crate::{Error, Result};
 #[serde(transparent)]
 pub struct Location(String);
 
-/// A [`Location`] taken apart: which store, and the path in it.
+/// A resolved [`Location`]: the store and the path in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
     /// The store's root, as DataFusion registers it: `file:///`, `s3://bucket/`, `memory:///`.
     pub store: Url,
     /// The path inside the store.
     pub path: Path,
-    /// Whether the location was given with a closing slash, which says that a folder is meant.
+    /// Whether the location was given with a trailing slash, which means a folder.
     pub folder: bool,
 }
 
 impl Location {
-    /// Checks that `text` names something in a store that this framework knows.
+    /// Checks that `text` names something in a supported store.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) with an example of what is wanted.
+    /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) with an example.
     pub fn parse(text: &str) -> Result<Self> {
         let location = Self(text.to_owned());
         location.resolve()?;
@@ -57,8 +57,8 @@ impl Location {
         &self.0
     }
 
-    /// The location of `relative` below this one. `.` and empty segments are dropped, and `..` climbs inside `relative`
-    /// only: like a URL, a join never escapes.
+    /// The location of `relative` below this one. `.` and empty segments are dropped, and `..` only climbs within
+    /// `relative`: as with URLs, a join never escapes.
     #[must_use]
     pub fn join(&self, relative: impl AsRef<str>) -> Self {
         let mut inside: Vec<&str> = Vec::new();
@@ -81,7 +81,7 @@ impl Location {
             if !text.is_empty() || self.0.starts_with('/') {
                 text.push('/');
             }
-            // Only a file URL is percent-encoded; keys of S3 and paths are taken as they stand.
+            // Only file URLs are percent-encoded; S3 keys and paths are taken verbatim.
             if encode {
                 text.push_str(&encode_segment(segment));
             } else {
@@ -91,7 +91,7 @@ impl Location {
         Self(text)
     }
 
-    /// [`Location::join`] for names that come from outside: refuses what is absolute or climbs.
+    /// [`Location::join`] for untrusted names: refuses those that are absolute or climb.
     ///
     /// # Errors
     /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) if `relative` starts with `/` or has a segment `..`.
@@ -114,7 +114,7 @@ impl Location {
         Some(if matches!(scheme, "s3a" | "s3n") { "s3" } else { scheme })
     }
 
-    /// Takes the location apart.
+    /// Resolves the location to a store and a path.
     ///
     /// # Errors
     /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) for an unknown scheme, a missing bucket, or a path that no store
@@ -161,7 +161,7 @@ impl Location {
         Ok(Resolved { store, path, folder })
     }
 
-    /// The same place in words that mean it everywhere, whatever the working directory.
+    /// The same place as an absolute location, independent of the working directory.
     ///
     /// # Errors
     /// Those of [`Location::resolve`].
@@ -170,7 +170,7 @@ impl Location {
         Ok(Self::of(&resolved.store, &resolved.path))
     }
 
-    /// Whether `inner` is this place, or is below it.
+    /// Whether `inner` is at or below this place.
     ///
     /// ```
     /// use hardtack_core::Location;
@@ -198,8 +198,8 @@ impl Location {
 
 const EXAMPLE: &str = "wanted is a URL or path such as `s3://my-bucket/lake`, `file:///data/lake` or `fixtures/lake`";
 
-/// Removes `..` from an absolute path. What is before it is looked up first, because `link/..` is the parent of what the
-/// link points to.
+/// Removes `..` from an absolute path. The part before it is resolved first, because `link/..` is the parent of the
+/// link's target.
 fn without_dots(path: PathBuf) -> PathBuf {
     if !path.components().any(|part| part == Component::ParentDir) {
         return path;
@@ -233,7 +233,7 @@ fn encode_segment(segment: &str) -> String {
     url.path().trim_start_matches('/').to_owned()
 }
 
-/// Where in a text the part of a URL is that comes before the host: a name, or a key and a secret.
+/// The range of a URL's credentials, before the host: a name, or a key and a secret.
 fn credentials(text: &str) -> Option<std::ops::Range<usize>> {
     let start = text.find("://")? + "://".len();
     let end = text[start..].find(['/', '?', '#']).map_or(text.len(), |end| start + end);
@@ -241,7 +241,7 @@ fn credentials(text: &str) -> Option<std::ops::Range<usize>> {
     Some(start..start + at)
 }
 
-/// A text without the credentials that a URL in it holds: what may be printed of an argument.
+/// A text without the credentials of a URL in it, so that an argument can be printed.
 ///
 /// ```
 /// use hardtack_core::location::without_credentials;
@@ -256,7 +256,7 @@ pub fn without_credentials(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// As it was given; credentials, with which no location can be used, are left out.
+/// As given, without credentials, which are not permitted anyway.
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&without_credentials(&self.0))
@@ -276,7 +276,7 @@ impl FromStr for Location {
     }
 }
 
-/// Arguments are checked. (Left to itself, clap would take the infallible `From<&str>`.)
+/// Checks arguments. (By default, clap would use the infallible `From<&str>`.)
 #[cfg(feature = "clap")]
 impl clap::builder::ValueParserFactory for Location {
     type Parser = clap::builder::ValueParser;
@@ -366,7 +366,7 @@ mod tests {
         for text in [format!("{error:?}"), error.chain(), format!("{location:?}")] {
             assert!(!text.contains("secret") && !text.contains("cret@"), "{text}");
         }
-        // A key of an object is no host.
+        // An object's key is not a host.
         assert!(Location::parse("s3://bucket/a:b@c").is_ok());
     }
 

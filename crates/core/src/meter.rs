@@ -1,4 +1,4 @@
-//! Counting what is read and written, for progress bars and run records.
+//! Counts what is read and written, for progress bars and run records.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +17,7 @@ pub struct Meter {
     nanos: AtomicU64,
 }
 
-/// What a [`Meter`] showed at one moment.
+/// A snapshot of a [`Meter`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counts {
     /// Files read or written.
@@ -46,7 +46,7 @@ impl Meter {
         self.bytes.fetch_add(n, Ordering::Relaxed);
     }
 
-    /// Says that `n` more bytes will come, so that a progress bar knows its length.
+    /// Announces `n` more bytes, so that a progress bar knows its length.
     pub fn expect_bytes(&self, n: u64) {
         self.expected_bytes.fetch_add(n, Ordering::Relaxed);
     }
@@ -67,7 +67,7 @@ impl Meter {
         self.bytes.store(to.bytes, Ordering::Relaxed);
     }
 
-    /// The counts now.
+    /// The current counts.
     pub fn counts(&self) -> Counts {
         Counts {
             files: self.files.load(Ordering::Relaxed),
@@ -78,7 +78,7 @@ impl Meter {
     }
 }
 
-/// The meters of one run, by the names of its sources and sinks. A clone shows, and adds to, the same.
+/// The meters of one run, by the names of its sources and sinks. Clones share the counts.
 #[derive(Debug, Default, Clone)]
 pub struct Meters {
     sources: Arc<Mutex<BTreeMap<String, Arc<Meter>>>>,
@@ -106,17 +106,17 @@ impl Meters {
         entry(&self.sinks, name)
     }
 
-    /// The counts of all sources now.
+    /// The current counts of all sources.
     pub fn sources(&self) -> BTreeMap<String, Counts> {
         counts(&self.sources)
     }
 
-    /// The counts of all sinks now.
+    /// The current counts of all sinks.
     pub fn sinks(&self) -> BTreeMap<String, Counts> {
         counts(&self.sinks)
     }
 
-    /// Takes the sources' counts back to what they were, so that reading that is not part of the run does not count.
+    /// Resets the sources' counts, so that reads outside the run do not count.
     pub fn reset_sources(&self, to: &BTreeMap<String, Counts>) {
         let map = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, meter) in map.iter() {
@@ -124,7 +124,7 @@ impl Meters {
         }
     }
 
-    /// Bytes read so far and bytes that are to be read, over all sources.
+    /// Bytes read so far and bytes to read in total, over all sources.
     pub fn read_progress(&self) -> (u64, u64) {
         let map = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         map.values().fold((0, 0), |(done, all), m| (done + m.counts().bytes, all + m.expected_bytes()))

@@ -1,7 +1,7 @@
-//! Looking at rows on their way to a sink, in the same pass that stages them.
+//! Observes rows on their way to a sink, in the same pass that stages them.
 //!
-//! What is staged on an object store cannot be read back, and reading sources twice would cost as much as the job. So what
-//! judges or describes rows, audits and profiles for example, looks at them while they flow to the operator that writes.
+//! Staged uploads cannot be read back, and reading sources twice would cost as much as the job. So everything that
+//! judges or describes rows, such as audits and profiles, observes them while they flow to the operator that writes.
 
 use std::any::Any;
 use std::fmt::{self, Debug};
@@ -20,10 +20,10 @@ use futures::StreamExt;
 use crate::Result;
 use crate::meter::Meter;
 
-/// Looks at the rows that are staged, of any sink it chooses.
+/// Observes the rows that are staged, of any sink it chooses.
 ///
-/// Each stream of rows gets an accumulator of its own, so that none waits for another; when a stream ends, its accumulator
-/// hands over what it has found. Columns may come as dictionaries where the sink's schema has texts.
+/// Each stream of rows gets its own accumulator, so that none waits for another; when a stream ends, its accumulator
+/// hands over its result. Columns may be dictionaries where the sink's schema has texts.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -66,13 +66,13 @@ use crate::meter::Meter;
 /// }
 /// ```
 pub trait Observer: Debug + Send + Sync {
-    /// An accumulator for one stream of rows on their way to the sink of this name; nothing if its rows do not matter.
+    /// Creates an accumulator for one stream of rows to the sink of this name; none if its rows are not observed.
     ///
     /// # Errors
-    /// Those of an observer that cannot work with this schema; the run fails.
+    /// If the observer does not support this schema; the run fails.
     fn accumulator(&self, sink: &str, schema: &SchemaRef) -> Result<Option<Box<dyn RowAccumulator>>>;
 
-    /// What the observer has to say when all rows are staged and before anything is committed.
+    /// The observer's verdict after all rows are staged and before anything is committed.
     ///
     /// # Errors
     /// [`Refused`](crate::ErrorKind::Refused) to stop the run; nothing of it becomes visible.
@@ -81,22 +81,22 @@ pub trait Observer: Debug + Send + Sync {
     }
 }
 
-/// What an [`Observer`] keeps of one stream of rows.
+/// The state of an [`Observer`] for one stream of rows.
 pub trait RowAccumulator: Send {
-    /// Looks at a batch.
+    /// Adds a batch.
     ///
     /// # Errors
-    /// Whatever should end the run at once.
+    /// An error ends the run at once.
     fn update(&mut self, rows: &RecordBatch) -> Result<()>;
 
-    /// Hands over what was found; the stream has ended. It is not called for a stream that failed or was dropped.
+    /// Hands over the result at the end of the stream. Not called for a stream that failed or was dropped.
     ///
     /// # Errors
-    /// Those of merging.
+    /// If the result cannot be merged.
     fn finish(self: Box<Self>) -> Result<()>;
 }
 
-/// Shows the rows that pass to observers, and counts them.
+/// Counts passing rows and shows them to observers.
 pub(crate) struct Observation {
     sink: Arc<str>,
     meter: Arc<Meter>,
@@ -215,7 +215,7 @@ mod tests {
     use super::*;
     use crate::{Error, ErrorKind, JobContext};
 
-    /// Adds up the first column; refuses what is negative at once, and a total above 10,000 in the end.
+    /// Sums up the first column; refuses negative values at once, and a total above 10,000 at the end.
     #[derive(Debug, Default, Clone)]
     struct Sum(Arc<Mutex<(i64, usize)>>);
 

@@ -1,4 +1,5 @@
-//! What it takes to make staged work visible, and to undo it: short lists of actions that another process can execute.
+//! Publish and discard actions: short lists of steps to make staged work visible or to undo it, which another process
+//! can execute.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Debug};
@@ -12,20 +13,20 @@ use serde::{Deserialize, Serialize};
 use crate::store::Stores;
 use crate::{Error, Location, Result, fault};
 
-/// One step that makes staged work visible. Each is idempotent, and serialised into the commit record, so that whoever
-/// finds the record can finish the work. Locations are absolute.
+/// One step that makes staged work visible. Each step is idempotent and serialised into the commit record, so that any
+/// process that finds the record can finish the work. Locations are absolute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
 pub enum PublishAction {
     /// Completes a multipart upload.
     CompleteUpload {
-        /// Where the object appears.
+        /// The location of the object.
         location: Location,
         /// The upload's id.
         upload_id: String,
         /// The parts' ETags in order.
         parts: Vec<String>,
-        /// The object's ETag as computed from them, where they are MD5s.
+        /// The object's ETag computed from them, if they are MD5s.
         etag: Option<String>,
         /// Size in bytes.
         bytes: u64,
@@ -48,18 +49,18 @@ pub enum PublishAction {
         /// The object.
         location: Location,
     },
-    /// A step of a sink from outside this framework, executed by the [`Publisher`] registered under that name.
+    /// A step of a foreign sink, executed by the [`Publisher`] registered under this name.
     Foreign {
         /// The publisher's name.
         publisher: String,
-        /// When it happens.
+        /// The phase of the step.
         phase: Phase,
-        /// What it needs to know.
+        /// Its parameters.
         payload: serde_json::Value,
     },
 }
 
-/// The order within a commit, over all sinks: files appear, then pointers move, then superseded files go.
+/// The order within a commit, over all sinks: files appear, then pointers move, then superseded files are deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
@@ -67,12 +68,12 @@ pub enum Phase {
     Appear,
     /// Pointers to them move.
     Point,
-    /// What was superseded goes.
+    /// Superseded files are deleted.
     Remove,
 }
 
 impl PublishAction {
-    /// When this action is executed.
+    /// The phase of this action.
     pub fn phase(&self) -> Phase {
         match self {
             Self::CompleteUpload { .. } | Self::RenameFile { .. } => Phase::Appear,
@@ -91,7 +92,7 @@ impl PublishAction {
         }
     }
 
-    /// The files that this action touches, as far as it says; a publisher knows those of its own.
+    /// The files that this action touches; a foreign step's files are known to its publisher only.
     fn files(&self) -> impl Iterator<Item = &Location> {
         let (one, other) = match self {
             Self::CompleteUpload { location, .. } | Self::Delete { location } => (Some(location), None),
@@ -113,17 +114,17 @@ impl fmt::Display for PublishAction {
     }
 }
 
-/// The places that sinks have declared as theirs, each a file or a folder with all that is below it.
+/// The places that sinks have declared, each a file or a folder with everything below it.
 #[derive(Debug)]
 pub struct Places<'a>(HashSet<&'a str>);
 
 impl<'a> Places<'a> {
-    /// From absolute locations.
+    /// Creates places from absolute locations.
     pub fn new(places: impl IntoIterator<Item = &'a Location>) -> Self {
         Self(places.into_iter().map(|place| place.as_str().trim_end_matches('/')).collect())
     }
 
-    /// Those that are in no other one.
+    /// The places that are not within another one.
     pub fn outermost(&self) -> Vec<Location> {
         let mut outermost: Vec<Location> =
             self.0.iter().filter(|place| !self.is_inside(place)).map(|place| Location::from(*place)).collect();
@@ -135,12 +136,12 @@ impl<'a> Places<'a> {
         text.match_indices('/').any(|(at, _)| self.0.contains(&text[..at]))
     }
 
-    /// Checks that an action touches no file elsewhere. (What a publisher does is its own concern.)
+    /// Checks that an action touches no file elsewhere. (Publishers are responsible for their own steps.)
     ///
     /// # Errors
     /// [`ErrorKind::Unexpected`](crate::ErrorKind::Unexpected) with the action and the file if it does.
     pub fn check(&self, action: &PublishAction) -> Result<()> {
-        // Actions name absolute locations, in which nothing climbs.
+        // Actions have absolute locations without `..`.
         let is_ours =
             |file: &str| !file.split('/').any(|name| name == "..") && (self.0.contains(file) || self.is_inside(file));
         match action.files().find(|file| !is_ours(file.as_str())) {
@@ -162,54 +163,54 @@ pub enum DiscardAction {
     StagedFiles {
         /// The folder.
         folder: Location,
-        /// The end of their names, which holds the run's id.
+        /// The end of their names, which contains the run's id.
         suffix: String,
     },
     /// A multipart upload.
     Upload {
-        /// Where its object would have appeared.
+        /// The location of its object.
         location: Location,
         /// The upload's id.
         upload_id: String,
     },
-    /// The multipart uploads that the run began, also those whose beginning nobody answered, so that nobody knows their
-    /// ids. They are found by listing, where a store can.
+    /// The multipart uploads of the run, including those whose creation was not answered, so that nobody knows their
+    /// ids. They are found by listing, if the store supports it.
     Uploads {
-        /// The folder in which their objects would have appeared; or without a mark the one object.
+        /// The folder of their objects or, without a mark, the single object.
         location: Location,
-        /// What is in the names of the run's objects and of no other's. Without it another run may be uploading the same
-        /// object: only uploads without content are meant, and they are discarded only when no other run of the job and
-        /// scope can be.
+        /// The part of names that only the run's objects have. Without it another run may be uploading the same object:
+        /// then only uploads without content are discarded, and only if no other run of the job and scope can be
+        /// active.
         mark: Option<String>,
     },
-    /// An object in a place that nothing points to yet.
+    /// An object that nothing points to yet.
     Object {
         /// The object.
         location: Location,
     },
-    /// A folder that only this run writes to, and that nothing points to yet. Its name and that of the folder around it
-    /// say so: `_versions/<run id>-<token>`; no other is removed.
+    /// A folder that only this run writes to, and that nothing points to yet. Its path shows that: `_versions/<run
+    /// id>-<token>`; no other folder is removed.
     Folder {
         /// The folder.
         location: Location,
     },
-    /// Work of a sink from outside this framework.
+    /// Staged work of a foreign sink.
     Foreign {
         /// The publisher's name.
         publisher: String,
-        /// What it needs to know.
+        /// Its parameters.
         payload: String,
     },
 }
 
-/// Remembers what to discard if this run dies.
+/// Records what to discard if this run dies.
 #[async_trait]
 pub trait Journal: Debug + Send + Sync {
-    /// Notes that something is about to be staged. Durable when it returns; but where there are many, what is noted one by
-    /// one ([`DiscardAction::Upload`], [`DiscardAction::Object`]) may be written together a moment later.
+    /// Notes that something is about to be staged. The note is durable when this returns, except that individual items
+    /// ([`DiscardAction::Upload`], [`DiscardAction::Object`]) may be written in groups a moment later.
     async fn note(&self, action: DiscardAction) -> Result<()>;
 
-    /// Makes all that was noted durable; a run does so before it commits.
+    /// Makes all notes durable; a run does so before it commits.
     async fn flush(&self) -> Result<()> {
         Ok(())
     }
@@ -220,7 +221,7 @@ pub trait Journal: Debug + Send + Sync {
 pub struct MemoryJournal(Mutex<Vec<DiscardAction>>);
 
 impl MemoryJournal {
-    /// What was noted, each action once.
+    /// The noted actions, without duplicates.
     pub fn noted(&self) -> Vec<DiscardAction> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -237,34 +238,34 @@ impl Journal for MemoryJournal {
     }
 }
 
-/// How closely staged files are looked at before they are published.
+/// How thoroughly staged files are checked before they are published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Check {
-    /// Whether they have the sizes that were staged: for the process that has just staged them.
+    /// Their sizes: for the process that has just staged them.
     Size,
-    /// Whether they have the contents, too: for another process, which comes later and knows nothing of what happened.
+    /// Their contents as well: for another process that finishes the run later.
     Content,
 }
 
-/// Executes the actions of sinks from outside this framework.
+/// Executes the actions of foreign sinks.
 #[async_trait]
 pub trait Publisher: Debug + Send + Sync {
-    /// Checks that what `payload` makes visible is what was staged, or has been published before. A process that finishes
-    /// the run of another one asks for it before anything of a commit is published. (By default nothing is known of it.)
+    /// Checks that the staged work of `payload` is intact, or has been published before. A process that finishes
+    /// another one's run calls this before it publishes anything. (By default, nothing is checked.)
     ///
     /// # Errors
-    /// [`ErrorKind::Lost`](crate::ErrorKind::Lost) for what is gone or damaged, with what it is and the way out.
+    /// [`ErrorKind::Lost`](crate::ErrorKind::Lost) for missing or damaged work, with its name and a hint.
     async fn verify(&self, _payload: &serde_json::Value) -> Result<()> {
         Ok(())
     }
-    /// What `payload` does, in a few words, for a person who decides whether to give it up.
+    /// A short description of what `payload` does, for a person who decides whether to abandon it.
     fn describe(&self, payload: &serde_json::Value) -> Option<String> {
         let _ = payload;
         None
     }
-    /// Makes visible what `payload` describes. Doing it again must change nothing.
+    /// Publishes what `payload` describes. Repeating it must change nothing.
     async fn publish(&self, payload: &serde_json::Value) -> Result<()>;
-    /// Removes what was staged. Doing it again must change nothing.
+    /// Discards staged work. Repeating it must change nothing.
     async fn discard(&self, payload: &str) -> Result<()>;
 }
 
@@ -278,7 +279,7 @@ impl Publishers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.into(), publisher);
     }
 
-    /// What a step of a publisher does, as far as the publisher is registered and says so.
+    /// Describes a step of a publisher, if the publisher is registered and has a description.
     pub fn describe(&self, name: &str, payload: &serde_json::Value) -> String {
         let described = self.get(name).ok().and_then(|publisher| publisher.describe(payload));
         described.unwrap_or_else(|| format!("a step of the publisher `{name}`"))
@@ -293,11 +294,11 @@ impl Publishers {
     }
 }
 
-/// How many files are published or discarded at once. Requests to an object store are what takes time.
+/// How many files are published or discarded concurrently. Requests to an object store dominate the time.
 const AT_ONCE: usize = 64;
 
-/// To hand a rename over to a thread that may block costs more than the rename, where the disk is a local one: several
-/// go together. Where each takes milliseconds (NFS), that several threads rename helps.
+/// Handing a rename over to the blocking pool costs more than the rename on a local disk, so renames are batched. Where
+/// each takes milliseconds (NFS), several threads help.
 const GOES_AT_ONCE: usize = 16;
 const RENAMES_IN_A_GO: usize = 64;
 
@@ -305,8 +306,8 @@ fn goes<'a, 'b>(renames: &'a [&'b PublishAction]) -> std::slice::Chunks<'a, &'b 
     renames.chunks(renames.len().div_ceil(GOES_AT_ONCE).clamp(1, RENAMES_IN_A_GO))
 }
 
-/// Checks that what publish actions make visible is whole: staged as it was written, or at its place already. Nothing is
-/// changed. Asked before the first action is executed, it keeps a commit that is damaged from being half published.
+/// Checks that the files of publish actions are intact: staged as written, or published already. Changes nothing.
+/// Called before the first action is executed, it keeps a damaged commit from being half published.
 ///
 /// # Errors
 /// [`ErrorKind::Lost`](crate::ErrorKind::Lost) for the first that is gone or damaged.
@@ -318,8 +319,8 @@ pub async fn verify(stores: &Stores, publishers: &Publishers, actions: &[Publish
             PublishAction::Foreign { publisher, payload, .. } if check == Check::Content => {
                 others.push((publishers.get(publisher)?, payload));
             }
-            // An upload is completed with the ETags of its parts, so the store checks what it has. Nothing is staged of
-            // the others.
+            // An upload is completed with the ETags of its parts, so the store checks it. The others have nothing
+            // staged.
             PublishAction::CompleteUpload { .. } | PublishAction::Delete { .. } | PublishAction::Foreign { .. } => {}
         }
     }
@@ -338,7 +339,7 @@ pub async fn verify(stores: &Stores, publishers: &Publishers, actions: &[Publish
 /// Executes publish actions, phase by phase, many at a time within a phase. `progress` is called once for each.
 ///
 /// # Errors
-/// The first action that fails; those of later phases are then not executed. Executing the list again goes on.
+/// The first action that fails; later phases are then not executed. Executing the list again continues.
 pub async fn publish(
     stores: &Stores,
     publishers: &Publishers,

@@ -1,7 +1,7 @@
-//! Errors of DataFusion in the words of hardtack: what is wrong, where, what there is instead, a way out, and the kind that
+//! Translates DataFusion's errors to hardtack's: what is wrong and where, alternatives, a hint, and the kind that
 //! becomes an exit code.
 //!
-//! What DataFusion says in structures is read from them. What it says in text only stands in one table, [`KNOWN`]; a test
+//! Structured errors are read from their structure. Errors that exist as text only are in one table, [`KNOWN`]; a test
 //! provokes every row of it, so that an upgrade that changes a text is noticed.
 
 use std::error::Error as StdError;
@@ -15,17 +15,17 @@ use std::io::ErrorKind as Io;
 
 use crate::{Error, ErrorKind};
 
-/// The message of the error about a full disk of spilled rows.
+/// The message of the error when the spill disk is full.
 const SPILL_FULL: &str = "the disk is full that rows are spilled to";
 
-/// The [detail](Error::with_detail) of that error: whoever knows the folder adds it.
+/// The [detail](Error::with_detail) of that error, so that a caller that knows the folder can add it.
 #[derive(Debug)]
 pub(crate) struct SpillFull;
 
 /// The name of a [hint](Error::hint) in [`KNOWN`].
 const HINT: &str = "hint";
 
-/// An error of a plan, its making or its execution.
+/// Translates an error of planning or execution.
 pub(crate) fn told(error: DataFusionError) -> Error {
     let Some(told) = explained(&error) else { return Error::unexpected("the query failed").because(error) };
     told
@@ -80,7 +80,7 @@ enum Root<'a> {
     Pattern(String),
 }
 
-/// The cause below what carries it. What fails while the optimiser folds constants is in the query and not in the data.
+/// The root cause. A failure while the optimiser folds constants is the query's fault and not the data's.
 fn root<'a>(error: &'a DataFusionError, constant: &mut bool) -> Root<'a> {
     match error {
         DataFusionError::Context(text, inner) => {
@@ -118,7 +118,7 @@ fn of_cause<'a>(error: &'a (dyn StdError + 'static), constant: &mut bool) -> Opt
 
 // --- what has a structure ------------------------------------------------------------------------------------------
 
-/// How DataFusion qualifies the columns of what has no name.
+/// DataFusion's qualifier for columns of unnamed inputs.
 const UNNAMED: &str = "?table?";
 
 fn shown(column: &Column) -> String {
@@ -128,7 +128,7 @@ fn shown(column: &Column) -> String {
     }
 }
 
-/// The columns that DataFusion says could be meant, which it does where a name without a table has more than one.
+/// The candidates that DataFusion lists for an ambiguous unqualified name.
 fn candidates(error: &DataFusionError) -> Vec<String> {
     let notes = error.diagnostic().map(|diagnostic| diagnostic.notes.as_slice()).unwrap_or_default();
     let columns = notes.iter().filter_map(|note| note.message.strip_prefix("possible column "));
@@ -160,7 +160,7 @@ fn of_schema(error: &SchemaError, candidates: &[String]) -> Error {
                     .with("columns", format!("{}, {name}", shown(field)))
                     .hint("rename one of them: `as` in SQL, `alias` in a DataFrame");
             }
-            // Columns of frames without a name cannot be told apart.
+            // Columns of unnamed frames cannot be distinguished.
             let distinct = candidates.iter().enumerate().all(|(i, c)| c != name && !candidates[..i].contains(c));
             match candidates.first() {
                 Some(column) if distinct => {
@@ -205,7 +205,7 @@ fn of_syntax(error: &ParserError) -> Error {
     }
 }
 
-/// Without its full stop and what follows it for developers of DataFusion.
+/// The text without its full stop and without the part for developers of DataFusion.
 fn sentence(text: &str) -> String {
     let text = text.split("\nThis issue was likely caused by").next().unwrap_or(text);
     let text = text.replace(&format!("{UNNAMED}."), "").replace("datafusion.public.", "");
@@ -226,13 +226,13 @@ fn spill_full() -> Error {
 enum Fault {
     /// The query's.
     Query,
-    /// The data's; the query's, if the value stands in the query.
+    /// The data's; the query's, if the value is a literal.
     Data,
-    /// There is too little room for rows that are spilled.
+    /// There is too little space for spilled rows.
     SpillDisk,
 }
 
-/// A text of DataFusion or Arrow with holes (`{}`), and what it means; `{0}` is what was in the first hole.
+/// A text of DataFusion or Arrow with holes (`{}`), and its meaning; `{0}` is the content of the first hole.
 struct Known {
     text: &'static str,
     fault: Fault,
@@ -262,7 +262,7 @@ const fn data(
 const TRY_CAST: (&str, &str) = (HINT, "`try_cast` gives null where a value does not fit");
 const MICROSECONDS: (&str, &str) = (HINT, "`cast(x as timestamp)` counts microseconds and holds 9999-12-31");
 
-/// The first that fits is taken.
+/// The first match is used.
 const KNOWN: &[Known] = &[
     query(
         "42883",
@@ -508,7 +508,7 @@ impl Known {
     }
 }
 
-/// What stands in the holes of a template, if the text is one of it.
+/// The contents of a template's holes, if the text matches.
 fn holes<'a>(template: &str, text: &'a str) -> Option<Vec<&'a str>> {
     let mut parts = template.split("{}");
     let mut rest = text.strip_prefix(parts.next()?)?;
@@ -537,7 +537,7 @@ fn fill(says: &str, holes: &[&str]) -> String {
     holes.iter().enumerate().fold(says.to_owned(), |text, (i, hole)| text.replace(&format!("{{{i}}}"), &clean(hole)))
 }
 
-/// Arrow's types in the words of SQL, wherever they stand in a text.
+/// Replaces Arrow's types in a text by SQL's.
 fn in_words(text: &str) -> String {
     let (mut out, mut rest) = (String::new(), text);
     while !rest.is_empty() {

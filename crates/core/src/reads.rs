@@ -1,4 +1,4 @@
-//! Which plans read which sources: so that an author is told of one that is read twice.
+//! Tracks which plans read which sources, to warn an author of a source that is read twice.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +25,7 @@ impl std::fmt::Debug for Read {
 }
 
 impl Reads {
-    /// Notes what the frame of a source scans.
+    /// Records what the frame of a source scans.
     pub fn loaded(&self, source: &str, rows: &DataFrame) {
         let mut reads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for scan in scans(rows.logical_plan()) {
@@ -33,7 +33,7 @@ impl Reads {
         }
     }
 
-    /// Notes that `reader` executes a plan. Returns the sources that another plan has read, and who read it.
+    /// Records that `reader` executes a plan. Returns the sources that another plan has read, with that plan's reader.
     pub fn read(&self, reader: &str, rows: &DataFrame) -> BTreeMap<String, String> {
         let mut reads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut again = BTreeMap::new();
@@ -56,7 +56,7 @@ impl Reads {
     }
 }
 
-/// What an author should know of a source that is read twice.
+/// The advice for a source that is read twice.
 ///
 /// ```
 /// let advice = hardtack_core::read_twice("events", "the sink `customers`", "the sink `customers_deleted`");
@@ -68,7 +68,7 @@ pub fn advice(source: &str, first: &str, second: &str) -> String {
     )
 }
 
-/// What a plan scans, in subqueries too.
+/// The tables that a plan scans, including subqueries.
 fn scans(plan: &LogicalPlan) -> Vec<Arc<dyn TableSource>> {
     let mut scans = Vec::new();
     // The closure never fails.

@@ -1,4 +1,4 @@
-//! Who runs: the identity of one run of one job.
+//! The identity of a run.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// Names one run. It becomes part of file names, so it holds letters, digits, `-`, `_` and `.` only (64 at most).
+/// The id of a run. It becomes part of file names, so it consists of at most 64 letters, digits, `-`, `_` and `.`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RunId(String);
 
 impl RunId {
-    /// A new id: the time it was made, then eight random digits, so that ids sort by time.
+    /// Generates an id: the time, then eight random digits, so that ids sort by time.
     pub fn generate(now: DateTime<Utc>) -> Self {
         let random = uuid::Uuid::new_v4().simple().to_string();
         Self(format!("{}-{}", now.format("%Y%m%dT%H%M%SZ"), &random[..8]))
@@ -64,25 +64,25 @@ impl fmt::Display for RunId {
 /// One run of one job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
-    /// The run's own name.
+    /// The run's id.
     pub id: RunId,
     /// The job's name.
     pub job: String,
-    /// Runs of one job exclude one another within a scope; runs of different scopes (the windows of a backfill, say)
-    /// go on side by side. The scope is [`Run::WHOLE_JOB`] unless it is chosen.
+    /// Runs of one job exclude one another within a scope; runs of different scopes (for example windows of a backfill)
+    /// run concurrently. The default is [`Run::WHOLE_JOB`].
     pub scope: String,
     /// When the run began.
     pub started_at: DateTime<Utc>,
-    /// Eight random digits, part of every file name: an id that a user chose is unique only as far as one state reaches.
+    /// Eight random digits, part of every file name: an id chosen by a user is only unique within one state location.
     #[serde(default)]
     pub token: String,
 }
 
 impl Run {
-    /// The scope of a run that does not choose one.
+    /// The default scope.
     pub const WHOLE_JOB: &'static str = "default";
 
-    /// What is in the names of files that are only this run's, and the name of a folder to which only it writes (in
+    /// The part of names that only this run's files have, and the name of the folder that only it writes to (in
     /// [`VERSIONS`](crate::staging::VERSIONS)).
     pub fn version(&self) -> String {
         format!("{}-{}", self.id, self.token)

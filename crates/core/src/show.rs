@@ -1,4 +1,4 @@
-//! Values as people read them.
+//! Displays values for people.
 
 use std::fmt;
 

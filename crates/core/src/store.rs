@@ -14,18 +14,18 @@ use url::Url;
 use crate::staging::{LocalStaging, MultipartStaging, Staging};
 use crate::{Error, Location, Result};
 
-/// An open store: where objects are read and deleted, and how new ones are staged.
+/// An open store: reads, deletes and stages objects.
 #[derive(Debug, Clone)]
 pub struct Store {
     /// The store's root: `file:///`, `s3://bucket/`, `memory:///`.
     pub url: Url,
     /// Reading, listing, deleting, conditional puts.
     pub objects: Arc<dyn ObjectStore>,
-    /// Writing files that nobody sees before they are published.
+    /// Stages files that are invisible until they are published.
     pub staging: Arc<dyn Staging>,
 }
 
-/// Opens the stores of one URL scheme. Implement it to bring a store that this framework does not know.
+/// Opens the stores of one URL scheme. Implement it to add another kind of store.
 pub trait StoreFactory: Debug + Send + Sync {
     /// Opens the store at `url`, which has no path.
     ///
@@ -34,13 +34,13 @@ pub trait StoreFactory: Debug + Send + Sync {
     fn open(&self, url: &Url) -> Result<Store>;
 }
 
-/// The stores of one session. It is also the session's registry, so that what authors write in SQL
-/// (`create external table ... location 's3://...'`) finds the same stores.
+/// The stores of one session. It is also the session's registry, so that SQL (`create external table ... location
+/// 's3://...'`) finds the same stores.
 #[derive(Debug)]
 pub struct Stores {
     factories: HashMap<String, Arc<dyn StoreFactory>>,
     open: Mutex<HashMap<Url, Store>>,
-    /// What was registered with the session by hand.
+    /// The stores that were registered with the session directly.
     registered: DefaultObjectStoreRegistry,
 }
 
@@ -104,7 +104,7 @@ impl ObjectStoreRegistry for Stores {
         self.registered.register_store(url, store)
     }
 
-    /// What a factory opens; failing that, what was registered by hand.
+    /// The store from a factory, or else one that was registered directly.
     fn get_store(&self, url: &Url) -> datafusion::error::Result<Arc<dyn ObjectStore>> {
         match Location::from(url.as_str()).resolve().and_then(|resolved| self.open_root(&resolved.store)) {
             Ok(store) => Ok(store.objects),
@@ -132,7 +132,7 @@ struct MemoryStores;
 impl StoreFactory for MemoryStores {
     fn open(&self, url: &Url) -> Result<Store> {
         let objects = Arc::new(InMemory::new());
-        // `InMemory::put_part` loses parts that arrive out of order, so they go one at a time.
+        // `InMemory::put_part` loses parts that arrive out of order, so they are sent one at a time.
         let staging = MultipartStaging::new(url.clone(), objects.clone(), objects.clone()).with_concurrency(1);
         Ok(Store { url: url.clone(), objects, staging: Arc::new(staging) })
     }

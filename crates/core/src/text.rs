@@ -1,20 +1,22 @@
-//! How a text becomes a value: the one set of rules that CSV, JSON, the names of folders and casts of texts share.
+//! How a text becomes a value: one set of rules for CSV, JSON, folder names and casts of texts.
 //!
-//! A text becomes a value of a type only if it means exactly that value. Nothing is rounded, cut off or wrapped:
+//! A text becomes a value of a type only if it means exactly that value. Nothing is rounded, truncated or wrapped:
 //!
-//! * **Integers** are whole numbers in any notation: `12`, `+12`, `007`, `3.0`, `1e3`; not `1.5`, not what overflows.
-//! * **Decimals** hold all digits that are not zero: `1.50` and `15e-1` are a `Decimal(2, 1)`, `1.25` and `1.25e0` are none.
-//! * **Floats** take the nearest value, since that is what a float is. But a number that is too large is not infinity, one
-//!   that is too small is not zero, and a whole number that is written with all its digits (`9007199254740993`,
-//!   `9007199254740993e0`) has to keep them. Infinity and NaN are `inf`, `Infinity` and `NaN`, in any case, with or without a sign.
+//! * **Integers** are whole numbers in any notation: `12`, `+12`, `007`, `3.0`, `1e3`; but not `1.5`, and not
+//!   overflows.
+//! * **Decimals** keep all significant digits: `1.50` and `15e-1` fit a `Decimal(2, 1)`, `1.25` and `1.25e0` do not.
+//! * **Floats** take the nearest value, since floats are approximations. But a number that is too large is not
+//!   infinity, one that is too small is not zero, and a whole number written with all its digits (`9007199254740993`,
+//!   `9007199254740993e0`) has to keep them. Infinity and NaN are `inf`, `Infinity` and `NaN`, in any case, with or
+//!   without a sign.
 //! * **Dates** are `2024-01-31`, or a midnight in UTC; years beyond four digits have a sign (`+10999-12-31`).
-//! * **Timestamps** are written as in RFC 3339 with a `T` or a blank, with or without an offset; without one they are in the
-//!   column's zone, or UTC. Seconds may be left out. A fraction that is finer than the unit is refused, and so is a leap
+//! * **Timestamps** are written as in RFC 3339 with a `T` or a blank, with or without an offset; without one they are
+//!   in the column's zone, or UTC. Seconds are optional. A fraction finer than the unit is refused, and so is a leap
 //!   second.
 //! * **Times of day** are `10:30`, `10:30:00`, `10:30:00.5`.
 //! * **Booleans** are `true`, `t`, `yes`, `y`, `1` and `false`, `f`, `no`, `n`, `0`, in any case.
 //!
-//! A number is no date, no time and no timestamp: nobody knows what it counts.
+//! A number is never a date, a time or a timestamp, because its unit is unknown.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -35,10 +37,10 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeZone, Utc};
 
-/// The index of the first text that is not a value of the wanted type.
+/// The index of the first text that is not a value of the requested type.
 pub type BadIndex = usize;
 
-/// Turns texts into an array of type `to`. Blanks around a text are part of it.
+/// Parses texts into an array of type `to`. Blanks around a text are part of it.
 ///
 /// ```
 /// use arrow::datatypes::DataType;
@@ -49,7 +51,7 @@ pub type BadIndex = usize;
 /// ```
 ///
 /// # Errors
-/// The index of the first text that is no value of the type.
+/// The index of the first text that is not a value of the type.
 pub fn parse<'a>(texts: impl Iterator<Item = Option<Cow<'a, str>>>, to: &DataType) -> Result<ArrayRef, BadIndex> {
     build(texts, to, &Err).map_err(|bad| match bad {
         Bad::Text(i) => i,
@@ -57,10 +59,10 @@ pub fn parse<'a>(texts: impl Iterator<Item = Option<Cow<'a, str>>>, to: &DataTyp
     })
 }
 
-/// [`parse`], but a text that is no value of the type becomes null.
+/// Like [`parse`], but a text that is not a value of the type becomes null.
 ///
 /// # Errors
-/// If no text is ever a value of the type.
+/// If texts are never values of the type.
 pub fn parse_or_null<'a>(
     texts: impl Iterator<Item = Option<Cow<'a, str>>>,
     to: &DataType,
@@ -77,7 +79,7 @@ enum Bad {
     Type(ArrowError),
 }
 
-/// What is to be done about a bad text: an error, or null.
+/// The treatment of a bad text: an error, or null.
 type OnBad<'f> = &'f dyn Fn(BadIndex) -> Result<(), BadIndex>;
 
 fn build<'a>(
@@ -185,12 +187,12 @@ fn strings<'a, O: OffsetSizeTrait>(texts: impl Iterator<Item = Option<Cow<'a, st
     Arc::new(builder.finish())
 }
 
-/// Types of which this module knows nothing: binary, intervals.
+/// Types without rules here: binary, intervals.
 fn by_cast(texts: &StringArray, to: &DataType, on_bad: OnBad<'_>) -> Result<ArrayRef, Bad> {
     let cast =
         |texts: &StringArray, safe: bool| cast_with_options(texts, to, &CastOptions { safe, ..CastOptions::default() });
     cast(texts, false).or_else(|_| {
-        // Only after a failure it is worth looking at each text by itself.
+        // Only after a failure is it worth checking each text by itself.
         let mut bad = (0..texts.len()).filter(|&i| cast(&texts.slice(i, 1), false).is_err());
         bad.try_for_each(on_bad).map_err(Bad::Text)?;
         cast(texts, true).map_err(Bad::Type)
@@ -199,7 +201,7 @@ fn by_cast(texts: &StringArray, to: &DataType, on_bad: OnBad<'_>) -> Result<Arra
 
 // --- numbers -------------------------------------------------------------------------------------------------------
 
-/// A number as it is written.
+/// A number in its written form.
 #[derive(Debug, Clone, Copy)]
 pub struct Number<'a> {
     /// `+` or `-`.
@@ -212,7 +214,7 @@ pub struct Number<'a> {
     pub exponent: Option<Exponent>,
 }
 
-/// An exponent as it is written.
+/// An exponent in its written form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exponent {
     /// Whether it has a `+` or `-`.
@@ -222,7 +224,7 @@ pub struct Exponent {
 }
 
 impl<'a> Number<'a> {
-    /// Reads `12`, `-1.5`, `.5`, `5.`, `1e3`; nothing else, and no blanks.
+    /// Parses `12`, `-1.5`, `.5`, `5.`, `1e3`; nothing else, and no blanks.
     pub fn read(text: &'a str) -> Option<Self> {
         let (sign, rest) = sign(text.as_bytes());
         let (whole, rest) = digits(rest);
@@ -244,7 +246,7 @@ impl<'a> Number<'a> {
         Some(Self { sign, whole, fraction, exponent })
     }
 
-    /// Whether two numbers are the same, however they are written. Zero and minus zero differ.
+    /// Whether two numbers are equal, in any notation. Zero and minus zero differ.
     pub fn means(&self, other: &Number<'_>) -> bool {
         let same_size = || self.is_zero() || self.magnitude() == other.magnitude();
         (self.sign == Some(b'-')) == (other.sign == Some(b'-'))
@@ -253,14 +255,14 @@ impl<'a> Number<'a> {
             && self.significant().eq(other.significant())
     }
 
-    /// Whether a float, which is the nearest to this number, comes back with the same digits when it is written, whoever writes
-    /// it: where two numbers of as few digits are as near to the float, the standard library takes one and Ryū, which writes
-    /// the floats of Arrow and of JSON, the other (`1567637782662579.3` comes back as `.2`).
+    /// Whether the nearest float prints with the same digits, by any algorithm: if two equally short numbers are
+    /// equally near to the float, the standard library prints one and Ryū, which prints the floats of Arrow and JSON,
+    /// the other (`1567637782662579.3` comes back as `.2`).
     pub fn is_kept_by(&self, float: f64) -> bool {
         if !float.is_finite() || self.is_zero() != (float == 0.0) {
             return false;
         }
-        // So many digits always come back; but close to zero there are fewer floats.
+        // This many digits always come back, except close to zero, where floats are sparser.
         self.significant().count() <= Float64Type::DIGITS && self.magnitude().abs() < 290
             || self.is_written(&format!("{float:e}")) && self.is_written(ryu::Buffer::new().format_finite(float))
     }
@@ -285,26 +287,26 @@ impl<'a> Number<'a> {
         self.digits().rev().take_while(|d| *d == 0).count()
     }
 
-    /// Whether this is a whole number with all digits before the point: `12`, `12.0`, `12e3`. Programs that write a float with
-    /// more digits than it has (`%.18e`) have the point behind the first one.
+    /// Whether this is a whole number with all digits before the point: `12`, `12.0`, `12e3`. Programs that write more
+    /// digits than a float has (`%.18e`) put the point after the first digit.
     fn is_written_out(&self) -> bool {
         self.fraction.unwrap_or_default().iter().all(|b| *b == b'0')
             && self.power_of_ten() + self.whole.iter().rev().take_while(|b| **b == b'0').count() as i64 >= 0
     }
 
-    /// How many digits are written.
+    /// The number of written digits.
     fn written(&self) -> usize {
         self.whole.len() + self.fraction.map_or(0, <[u8]>::len)
     }
 
-    /// The digits without zeros at both ends.
+    /// The digits without leading and trailing zeros.
     fn significant(&self) -> impl Iterator<Item = u8> + '_ {
         let leading = self.leading_zeros();
         let significant = self.written().saturating_sub(leading + self.trailing_zeros());
         self.digits().skip(leading).take(significant)
     }
 
-    /// The power of ten that the first digit other than zero counts.
+    /// The power of ten of the first nonzero digit.
     fn magnitude(&self) -> i64 {
         self.whole.len() as i64 - self.leading_zeros() as i64 - 1 + self.power_of_ten()
     }
@@ -313,14 +315,14 @@ impl<'a> Number<'a> {
         self.exponent.map_or(0, |e| e.value)
     }
 
-    /// How often the number holds ten to the power of `-scale`, if it does so without a remainder and in no more than
-    /// `precision` digits, which have to fit `N`.
+    /// The number in units of ten to the power of `-scale`, if that is exact and has at most `precision` digits, which
+    /// have to fit `N`.
     fn scaled<N: ArrowNativeTypeOp>(&self, precision: u8, scale: i8) -> Option<N> {
         let leading = self.leading_zeros();
         if leading == self.written() {
             return Some(N::ZERO);
         }
-        // The power of ten that the last digit counts, in units of what is kept.
+        // The power of ten of the last digit, in units of the result.
         let power = self.power_of_ten() + i64::from(scale) - self.fraction.map_or(0, <[u8]>::len) as i64;
         let dropped = usize::try_from(-power).unwrap_or(0);
         if dropped > self.trailing_zeros() {
@@ -332,7 +334,7 @@ impl<'a> Number<'a> {
         }
         let ten = N::usize_as(10);
         let (mut value, mut part, mut length) = (N::ZERO, 0_usize, 0_u32);
-        // Wide numbers are slow to multiply: so many digits at once as a word holds.
+        // Wide numbers are slow to multiply, so as many digits as a word holds are processed at a time.
         for digit in self.digits().skip(leading).take(kept).chain(std::iter::repeat_n(0, added)) {
             part = part * 10 + usize::from(digit);
             length += 1;
@@ -355,7 +357,7 @@ impl Exponent {
         if digits.is_empty() || !rest.is_empty() {
             return None;
         }
-        // No text is so long that its digits could make up for the largest one.
+        // No text is long enough for its digits to offset the largest one.
         let value = digits.iter().fold(0_i64, |n, b| (n * 10 + i64::from(b - b'0')).min(LARGEST));
         Some(Self { signed: sign.is_some(), value: if sign == Some(b'-') { -value } else { value } })
     }
@@ -378,7 +380,7 @@ fn integer<T: ArrowPrimitiveType + Parser>(text: &str) -> Option<T::Native>
 where
     T::Native: TryFrom<i128>,
 {
-    // Most are written as such.
+    // The common notation.
     T::parse(text).or_else(|| T::Native::try_from(Number::read(text)?.scaled::<i128>(38, 0)?).ok())
 }
 
@@ -387,7 +389,7 @@ pub fn decimal<T: DecimalType>(text: &str, precision: u8, scale: i8) -> Option<T
     Number::read(text)?.scaled(precision.min(T::MAX_PRECISION), scale)
 }
 
-/// A float, the nearest to what is written.
+/// The float nearest to the written number.
 pub fn float<T: Float>(text: &str) -> Option<T::Native> {
     let value = T::parse(text)?;
     let wide = T::widened(value);
@@ -395,7 +397,7 @@ pub fn float<T: Float>(text: &str) -> Option<T::Native> {
         return Some(value);
     }
     let fits = match Number::read(text) {
-        // A name of what is no number.
+        // A name of infinity or NaN.
         None => !wide.is_finite(),
         Some(_) if !wide.is_finite() => false,
         Some(number) if wide == 0.0 => number.is_zero(),
@@ -410,11 +412,11 @@ pub fn float<T: Float>(text: &str) -> Option<T::Native> {
 
 /// The types of floats.
 pub trait Float: ArrowPrimitiveType + Parser {
-    /// A number of so many digits comes back when it is read and written.
+    /// Numbers with this many digits survive parsing and printing.
     const DIGITS: usize;
     /// The same value.
     fn widened(value: Self::Native) -> f64;
-    /// As few digits as tell the value from all others.
+    /// The shortest digits that identify the value.
     fn shortest(value: Self::Native) -> String;
 }
 
@@ -467,7 +469,7 @@ fn date(text: &str) -> Option<i32> {
         let moment = moment(text, &Utc).filter(|m| m.time() == NaiveTime::MIN)?;
         return i32::try_from(moment.timestamp().div_euclid(86_400)).ok();
     }
-    // Arrow takes the number 20240131 for a date, and in a long year `+1` for a month.
+    // Arrow accepts the number 20240131 as a date, and `+1` as a month after a long year.
     let parts = rest.iter().filter(|b| **b == b'-').count() == 2;
     let plain = rest.iter().all(|b| b.is_ascii_digit() || *b == b'-');
     if parts && plain { Date32Type::parse(text) } else { None }
@@ -489,12 +491,12 @@ fn timestamp<Z: TimeZone>(text: &str, zone: &Z, nanos: i64) -> Option<i64> {
     if below % nanos != 0 {
         return None;
     }
-    // Before 1970 the seconds may be out of range where the sum is not.
+    // Before 1970 the seconds may be out of range although the sum is not.
     let units = i128::from(moment.timestamp()) * i128::from(SECOND / nanos) + i128::from(below / nanos);
     i64::try_from(units).ok()
 }
 
-/// The second that `2024-01-31T10:00:00Z` says: what most feeds write, read without looking for anything else.
+/// The fast path for `2024-01-31T10:00:00Z`, the notation of most feeds, in seconds.
 fn utc_second(text: &str) -> Option<i64> {
     let bytes: &[u8; 20] = text.as_bytes().try_into().ok()?;
     let number = |from: usize, to: usize| {
@@ -508,9 +510,9 @@ fn utc_second(text: &str) -> Option<i64> {
     Some(day.and_hms_opt(number(11, 13)?, number(14, 16)?, number(17, 19)?)?.and_utc().timestamp())
 }
 
-/// What arrow reads, but for leap seconds, which cannot be stored, and for digits that it would forget.
+/// Parses like Arrow, except for leap seconds, which cannot be stored, and digits that Arrow would drop.
 fn moment<Z: TimeZone>(text: &str, zone: &Z) -> Option<DateTime<Z>> {
-    // Arrow takes `2024-01-31T104234`, too, which is a number behind a day.
+    // Arrow also accepts `2024-01-31T104234`, a number after a day.
     let time = text.split_once(['T', 't', ' ']).map_or("", |(_, time)| time);
     if !time.is_empty() && time.as_bytes().get(2) != Some(&b':') {
         return None;
@@ -781,8 +783,8 @@ mod tests {
         }
     }
 
-    /// A number without an exponent, by moving the point about in the text: its sign, the digits before the point without
-    /// leading zeros, and those behind it without zeros at the end.
+    /// A number without an exponent, by moving the point in the text: its sign, the digits before the point without
+    /// leading zeros, and those after it without trailing zeros.
     fn plain(text: &str) -> Option<(bool, String, String)> {
         let lower = text.to_ascii_lowercase();
         let (mantissa, exponent) = lower.split_once('e').unwrap_or((&lower, "0"));
@@ -857,8 +859,8 @@ mod tests {
             prop_assert_eq!(check(&text, &DataType::Int8), of(|e| e.parse::<i8>().is_ok()));
         }
 
-        /// The nearest float, as the standard library reads it; or else it is too large, too small, or digits of a whole
-        /// number are lost.
+        /// The nearest float by the standard library; otherwise it is too large, too small, or loses digits of a whole
+        /// number.
         #[test]
         fn a_float_is_the_nearest_or_refused(text in numbers()) {
             let found = parse([Some(Cow::Borrowed(text.as_str()))].into_iter(), &DataType::Float64).ok();
@@ -892,7 +894,7 @@ mod tests {
             prop_assert_eq!(Number::read(&text).is_some(), plain(&text).is_some());
         }
 
-        /// No text makes a reader panic, and what is a date or a time has the digits that were written.
+        /// No text makes the parser panic, and a date or time keeps the digits that were written.
         #[test]
         fn dates_and_times_have_the_digits_that_were_written(
             text in prop_oneof!["[-+0-9:.TZ ]{0,32}", "[0-9]{4}-[01][0-9]-[0-3][0-9]([T ][0-2][0-9]:[0-5][0-9](:[0-6][0-9](\\.[0-9]{1,12})?)?)?", "[0-2][0-9]:[0-5][0-9](:[0-6][0-9](\\.[0-9]{1,12})?)?", "\\PC{0,12}"],
@@ -901,7 +903,7 @@ mod tests {
             for to in [DataType::Date32, TIMESTAMP_S, TIMESTAMP_US, TIMESTAMP_NS, TIME_US, DataType::Time32(TimeUnit::Second)] {
                 let Some(shown) = check(&text, &to) else { continue };
                 prop_assert!(text.contains(['-', ':']), "{text} is a number and no {to}");
-                // An offset or another notation of the year moves digits; both have a sign or are short.
+                // An offset or another notation of the year changes digits; both have a sign or are short.
                 if !text[10.min(text.len())..].contains(['+', '-', ' ']) && !text.starts_with(['+', '-']) && text.len() != 8 && text.len() != 9 {
                     prop_assert_eq!(digits(&shown), digits(&text), "{} as {}", text, to);
                 }

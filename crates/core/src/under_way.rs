@@ -1,4 +1,4 @@
-//! What is being staged at a moment: a run that ends waits for it, and only then discards.
+//! Tracks staging in progress: a run that ends waits for it before it discards.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::sync::RwLock;
 
 use crate::{Error, ErrorKind, Result};
 
-/// Counts what is under way: each piece of work holds the lock shared, and whoever gets it exclusively has waited for all.
+/// Tracks work in progress: each piece holds the lock shared, and taking it exclusively waits for all.
 #[derive(Debug, Default)]
 pub(crate) struct UnderWay {
     lock: Arc<RwLock<()>>,
@@ -17,8 +17,8 @@ pub(crate) struct UnderWay {
 }
 
 impl UnderWay {
-    /// Does a piece of work. It comes to its end also if nobody waits for it any more, because a request to a store may
-    /// have been answered that nobody has noted yet.
+    /// Runs a piece of work to completion, even if its caller is cancelled, because a request to a store may have been
+    /// answered but not noted yet.
     pub(crate) async fn work<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T>> + Send + 'static,
@@ -34,7 +34,7 @@ impl UnderWay {
         work.await.map_err(|e| Error::unexpected("staging was given up").because(e))?
     }
 
-    /// Lets nothing more begin, and waits for what has.
+    /// Admits no more work, and waits for the work in progress.
     pub(crate) async fn end(&self, within: Duration) -> Result<()> {
         self.ended.store(true, Ordering::SeqCst);
         match tokio::time::timeout(within, self.lock.write()).await {

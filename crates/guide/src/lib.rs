@@ -1,11 +1,11 @@
-//! The guide (`docs/guide`) and the README as documentation of modules, so that `cargo test` compiles and runs every block
-//! of Rust in them. The tests of this crate hold the rest: links, excerpts of the jobs, the table of jobs.
+//! The guide (`docs/guide`) and the README as documentation of modules, so that `cargo test` compiles and runs every
+//! Rust code block in them. The tests of this crate check the rest: links, excerpts of the jobs, the table of jobs.
 
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, reason = "links of the book, not of rustdoc")]
 
 macro_rules! chapters {
     ($($chapter:ident = $file:literal),+ $(,)?) => {
-        /// The files in which blocks of Rust are tested, relative to the root of the repository.
+        /// The files whose Rust code blocks are tested, relative to the root of the repository.
         pub const TESTED: &[&str] = &[$($file),+];
         $(#[doc = include_str!(concat!("../../../", $file))] mod $chapter {})+
     };

@@ -1,4 +1,4 @@
-//! Where a job reads and where it writes: the arguments that most jobs have, and the data sets below them.
+//! Where a job reads and writes: the arguments that most jobs have, and the datasets below them.
 
 use clap::Arg;
 use hardtack_catalog::DatabaseName;
@@ -7,11 +7,11 @@ use hardtack_sinks::ParquetDataset;
 use hardtack_sources::{AvroFiles, CsvFiles, JsonFiles, ParquetFiles};
 use hardtack_tables::{Dataset, DatasetFiles};
 
-/// Where a job reads: `--source` (or `SOURCE`) is a folder of the lake, and `--source-database` (or `SOURCE_DATABASE`) a
-/// database of the catalog whose tables are read in place of the files.
+/// Where a job reads: `--source` (or `SOURCE`) is a folder of the lake, and `--source-database` (or `SOURCE_DATABASE`)
+/// a database of the catalog whose tables are read instead of the files.
 ///
-/// A job flattens it into its arguments, says what is at the source, and which source is the default. Without the
-/// attribute, `--source` is required.
+/// A job flattens it into its arguments, and describes the source and its default. Without the attribute, `--source` is
+/// required.
 ///
 /// ```
 /// # mod job {
@@ -47,14 +47,14 @@ pub struct SourceArgs {
     #[arg(id = "source", long = "source", env = "SOURCE", value_name = "LOCATION")]
     pub location: Location,
 
-    /// Database of the catalog whose tables are read in place of the files, for example `raw`
+    /// Database of the catalog whose tables are read instead of the files, for example `raw`
     #[arg(id = "source_database", long = "source-database", env = "SOURCE_DATABASE", value_name = "DATABASE")]
     pub database: Option<DatabaseName>,
 }
 
 impl SourceArgs {
-    /// For the attribute `#[command(mut_args(...))]` of a job's arguments: `--source` has this default, and help says what is
-    /// there and which tables take its place in a database.
+    /// For the attribute `#[command(mut_args(...))]` of a job's arguments: sets the default of `--source`, and what
+    /// help says about it and about the tables of a database.
     pub fn describe<const N: usize>(
         what: &str,
         default: &'static str,
@@ -69,27 +69,27 @@ impl SourceArgs {
         self.location.join(path)
     }
 
-    /// These files, or a table in their place.
+    /// These files, or a table instead of them.
     pub fn dataset<F: DatasetFiles>(&self, files: F) -> Dataset<F> {
         Dataset::new(files, self.database.as_ref())
     }
 
-    /// The JSON files at `path` below the source. `name` is the data set's identity inside the job, and the name of the table.
+    /// The JSON files at `path` below the source. `name` identifies the dataset within the job, and names the table.
     pub fn json(&self, name: &str, path: &str) -> Dataset<JsonFiles> {
         self.dataset(JsonFiles::new(name, self.join(path)))
     }
 
-    /// The CSV files at `path` below the source. `name` is the data set's identity inside the job, and the name of the table.
+    /// The CSV files at `path` below the source. `name` identifies the dataset within the job, and names the table.
     pub fn csv(&self, name: &str, path: &str) -> Dataset<CsvFiles> {
         self.dataset(CsvFiles::new(name, self.join(path)))
     }
 
-    /// The Parquet files at `path` below the source. `name` is the data set's identity inside the job, and the name of the table.
+    /// The Parquet files at `path` below the source. `name` identifies the dataset within the job, and names the table.
     pub fn parquet(&self, name: &str, path: &str) -> Dataset<ParquetFiles> {
         self.dataset(ParquetFiles::new(name, self.join(path)))
     }
 
-    /// The Avro files at `path` below the source. `name` is the data set's identity inside the job, and the name of the table.
+    /// The Avro files at `path` below the source. `name` identifies the dataset within the job, and names the table.
     pub fn avro(&self, name: &str, path: &str) -> Dataset<AvroFiles> {
         self.dataset(AvroFiles::new(name, self.join(path)))
     }
@@ -116,8 +116,8 @@ pub struct TargetArgs {
 }
 
 impl TargetArgs {
-    /// For the attribute `#[command(mut_args(...))]` of a job's arguments: `--target` has this default, and help says what is
-    /// written there and which tables are in a database.
+    /// For the attribute `#[command(mut_args(...))]` of a job's arguments: sets the default of `--target`, and what
+    /// help says about it and about the tables of a database.
     pub fn describe<const N: usize>(
         what: &str,
         default: &'static str,
@@ -138,8 +138,8 @@ impl TargetArgs {
         Dataset::new(files, self.database.as_ref())
     }
 
-    /// The Parquet dataset at `path` below the target: a sink, and a source of what earlier runs have saved. `name` is the data
-    /// set's identity inside the job, and the name of the table.
+    /// The Parquet dataset at `path` below the target: a sink, and a source of the rows that earlier runs have saved.
+    /// `name` identifies the dataset within the job, and names the table.
     pub fn parquet(&self, name: &str, path: &str) -> Dataset<ParquetDataset> {
         self.dataset(ParquetDataset::new(name, self.join(path)))
     }
@@ -151,12 +151,12 @@ impl TargetArgs {
     }
 }
 
-/// The help of the argument for a place.
+/// The help of the argument for a location.
 fn place(what: &str, default: &str) -> String {
     format!("{what}, for example `s3://my-bucket` or `{default}`")
 }
 
-/// How the help of the argument for a database begins.
+/// The beginning of the help of the argument for a database.
 fn whose(tables: &[&str]) -> String {
     let names: Vec<_> = tables.iter().map(|table| format!("`{table}`")).collect();
     let tables = match names.split_last() {
@@ -184,14 +184,14 @@ fn described(
 macro_rules! from_location {
     ($args:ty) => {
         impl From<Location> for $args {
-            /// This place, without a catalog.
+            /// This location, without a catalog.
             fn from(location: Location) -> Self {
                 Self { location, database: None }
             }
         }
 
         impl From<&str> for $args {
-            /// This place, without a catalog.
+            /// This location, without a catalog.
             fn from(location: &str) -> Self {
                 Location::from(location).into()
             }

@@ -1,4 +1,4 @@
-//! All functions of expressions that DataFusion has. [`prelude`](crate::prelude) has the common ones.
+//! All of DataFusion's expression functions. The [`prelude`](crate::prelude) has the common ones.
 //!
 //! ```
 //! use hardtack::functions::aggregate::approx_distinct;
@@ -11,7 +11,7 @@
 //! ```
 
 pub use datafusion::functions::expr_fn::*;
-// Ours, in the place of DataFusion's: those fail beyond the years 1677 and 2262.
+// Replacements of DataFusion's functions, which fail outside the years 1677 to 2262.
 pub use hardtack_core::sql::{date_bin, date_trunc};
 
 pub use datafusion::functions_aggregate::expr_fn as aggregate;

@@ -1,8 +1,8 @@
 //! hardtack: author many small ETL jobs in Rust.
 //!
-//! A job is a `main` over DataFrames that touches the world only through its [`Context`](prelude::Context): it loads
-//! [sources], transforms, and saves to [sinks]. Every run is a transaction: what sinks stage becomes visible together, after
-//! everything has succeeded, or not at all.
+//! A job is a `main` over DataFrames that performs all I/O through its [`Context`](prelude::Context): it loads
+//! [sources], transforms, and saves to [sinks]. Every run is a transaction: everything that sinks stage becomes visible
+//! together, after all of it has succeeded, or not at all.
 //!
 //! ```
 //! # mod job {
@@ -27,7 +27,7 @@
 //! # fn main() {}
 //! ```
 //!
-//! and `main.rs` hands it over:
+//! `main.rs` runs it:
 //!
 //! ```no_run
 //! # use hardtack::prelude::*;
@@ -38,8 +38,8 @@
 //! }
 //! ```
 //!
-//! What most jobs need is in [`prelude`]; all functions of expressions are in [`functions`], and the crates below are
-//! re-exported as modules.
+//! The [`prelude`] has everything that most jobs need; [`functions`] has all expression functions, and the underlying
+//! crates are re-exported as modules.
 
 mod endpoints;
 pub mod functions;

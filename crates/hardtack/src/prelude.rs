@@ -1,7 +1,7 @@
-//! What a job's `lib.rs` imports: `use hardtack::prelude::*`.
+//! The imports of a job's `lib.rs`: `use hardtack::prelude::*`.
 //!
-//! Every name is listed here, so that an upgrade of DataFusion brings none that collides with an author's. Of DataFusion's
-//! functions these are the common ones; the others are in [`functions`](crate::functions).
+//! Every name is listed here, so that an upgrade of DataFusion cannot introduce names that collide with an author's. Of
+//! DataFusion's functions only the common ones are included; the others are in [`functions`](crate::functions).
 
 pub use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 pub use clap;
@@ -37,7 +37,7 @@ pub use datafusion::functions::expr_fn::{
     substring, translate, trim, upper,
 };
 
-// Dates and times. `date_bin` and `date_trunc` are ours: DataFusion's fail beyond the years 1677 and 2262.
+// Dates and times. `date_bin` and `date_trunc` are our own: DataFusion's fail outside the years 1677 to 2262.
 pub use datafusion::functions::expr_fn::{
     date_part, from_unixtime, make_date, to_char, to_date, to_timestamp, to_timestamp_micros, to_timestamp_millis,
     to_timestamp_seconds,

@@ -1,4 +1,4 @@
-//! Giving up a commit that can never be published: a person decides that, after having seen what it costs.
+//! Abandons a commit that can never be published. A person decides this, knowing the consequences.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,37 +10,38 @@ use object_store::ObjectStoreExt;
 
 use crate::recover::sweep;
 
-/// What abandoning a commit would leave unpublished.
+/// The files and steps that abandoning a commit would leave unpublished.
 #[derive(Debug)]
 pub struct Unpublished {
     sequence: u64,
-    /// None if its record is damaged: then nobody knows what it says.
+    /// `None` if its record is damaged: then its content is unknown.
     commit: Option<CommitRecord>,
     sinks: BTreeMap<String, OfSink>,
 }
 
-/// What a sink would leave unpublished.
+/// The files and steps that a sink would leave unpublished.
 #[derive(Debug, Default)]
 struct OfSink {
     /// Files that will not appear.
     hidden: Vec<Location>,
-    /// Files that have appeared already, and stay.
+    /// Files that have already appeared, and stay.
     visible: Vec<Location>,
     /// Superseded files that will not be deleted.
     kept: Vec<Location>,
-    /// Steps of publishers: tables that will not point to the new files, say.
+    /// Steps of publishers, for example tables that will not point to the new files.
     steps: Vec<String>,
 }
 
-/// How many files are looked at at once.
+/// The number of files that are checked concurrently.
 const AT_ONCE: usize = 64;
 
 impl Unpublished {
-    /// Looks at a commit, and at the files that it publishes. Nothing is changed.
+    /// Examines a commit and the files that it publishes, without changing anything.
     ///
     /// # Errors
-    /// [`NotFound`](hardtack_core::ErrorKind::NotFound) if there is no such commit; [`Usage`](hardtack_core::ErrorKind::Usage)
-    /// if it is published, or was written by a newer version; those of the stores.
+    /// [`NotFound`](hardtack_core::ErrorKind::NotFound) if there is no such commit;
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) if it is published, or was written by a newer version; errors of the
+    /// stores.
     pub async fn of(ctx: &JobContext, ledger: &Ledger, sequence: u64) -> Result<Self> {
         let commit = ledger.abandonable(sequence).await?;
         let mut sinks = BTreeMap::new();
@@ -75,7 +76,7 @@ impl OfSink {
     }
 }
 
-/// Whether the file of an action is at its place, as far as its size tells.
+/// Whether the file of an action has appeared, judging by its size.
 async fn has_appeared(ctx: &JobContext, action: &PublishAction) -> Result<bool> {
     let (PublishAction::CompleteUpload { location, bytes, .. } | PublishAction::RenameFile { to: location, bytes, .. }) =
         action
@@ -90,7 +91,7 @@ async fn has_appeared(ctx: &JobContext, action: &PublishAction) -> Result<bool> 
     }
 }
 
-/// How many files of a kind are named.
+/// The maximum number of files of a kind that are listed.
 const NAMED: usize = 10;
 
 fn list(f: &mut fmt::Formatter<'_>, what: &str, files: &[Location]) -> fmt::Result {
@@ -133,9 +134,11 @@ impl fmt::Display for Unpublished {
     }
 }
 
-/// Abandons a commit, and discards what it had staged. Who calls has asked a person, and shown them [`Unpublished`].
+/// Abandons a commit, and discards its staged files. The caller must have shown [`Unpublished`] to a person who has
+/// confirmed.
 ///
-/// The first step settles the commit, and is final; killed after it, the next run or recovery discards the rest.
+/// The first step settles the commit, and is final; if the process is killed after it, the next run or recovery
+/// discards the rest.
 ///
 /// # Errors
 /// Those of [`Ledger::abandon`]; [`Usage`](hardtack_core::ErrorKind::Usage) if the commit was published meanwhile.

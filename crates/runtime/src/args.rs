@@ -1,4 +1,4 @@
-//! Arguments: those that every job has, and errors that say what is wanted.
+//! Arguments: those that every job has, and errors that say what is expected.
 
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -13,7 +13,7 @@ use hardtack_catalog::CatalogChoice;
 use hardtack_core::location::without_credentials;
 use hardtack_core::{Location, Run, RunId};
 
-/// What every job can be told, beside its own arguments.
+/// The arguments of every job, in addition to its own.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Runtime options")]
 pub struct RuntimeArgs {
@@ -25,12 +25,12 @@ pub struct RuntimeArgs {
     #[arg(long, env = "HARDTACK_STATE", default_value = ".hardtack", value_name = "LOCATION")]
     pub state: Location,
 
-    /// Which catalog knows the tables that the job names: `embedded`, a file at the state location, `embedded:PATH`,
-    /// or `glue` or `glue:123456789012`, the AWS Glue Data Catalog
+    /// Catalog of the tables that the job names: `embedded` (a file at the state location) or `embedded:PATH`, or
+    /// `glue` or `glue:123456789012` (the AWS Glue Data Catalog)
     #[arg(long, env = "HARDTACK_CATALOG", default_value = "embedded", value_name = "CATALOG")]
     pub catalog: CatalogChoice,
 
-    /// Runs exclude one another within a scope; give each window of a backfill its own, for example `2026-11-21`
+    /// Scope within which runs exclude one another, for example `2026-11-21`; give each window of a backfill its own
     #[arg(long, env = "HARDTACK_SCOPE", default_value = Run::WHOLE_JOB, value_name = "NAME", value_parser = scope)]
     pub scope: String,
 
@@ -50,30 +50,30 @@ pub struct RuntimeArgs {
     #[arg(long, env = "HARDTACK_SPILL_DIR", value_name = "FOLDER")]
     pub spill_dir: Option<PathBuf>,
 
-    /// How to log to standard error: `pretty`, `json`, or `auto`, which is pretty on a terminal and JSON otherwise
+    /// Log format on standard error: `pretty`, `json`, or `auto` (pretty on a terminal, JSON otherwise)
     #[arg(long, env = "HARDTACK_LOG_FORMAT", default_value = "auto", value_name = "FORMAT")]
     pub log_format: LogFormat,
 
-    /// What to log, for example `info` or `warn,hardtack_runtime=debug`
+    /// Log filter, for example `info` or `warn,hardtack_runtime=debug`
     #[arg(long, env = "HARDTACK_LOG", default_value = "warn", value_name = "FILTER", value_parser = filter)]
     pub log: String,
 
-    /// Print the first rows that each sink gets, for example `20`; they appear on standard output
+    /// Print the first rows of each sink to standard output, for example `20`
     #[arg(long, env = "HARDTACK_SHOW", default_value = "0", value_name = "ROWS", hide_default_value = true)]
     pub show: usize,
 
-    /// Profile the saved columns: nulls, distinct values, least and greatest value, longest text; printed at the end and
-    /// kept in the run record, so not for data that must not be there
+    /// Profile the saved columns: nulls, distinct values, minimum, maximum, longest text. The profile is printed at the
+    /// end and stored in the run record, so do not use it for data that must not appear there
     #[arg(long, env = "HARDTACK_PROFILE")]
     pub profile: bool,
 
-    /// Flush what is written to local disks before the commit; keep the state on a store that survives a power loss itself
+    /// Flush files on local disks before the commit; keep the state on a store that survives a power loss by itself
     #[arg(long, env = "HARDTACK_FSYNC")]
     pub fsync: bool,
 }
 
 impl Default for RuntimeArgs {
-    /// What an empty command line gives.
+    /// The options of an empty command line.
     fn default() -> Self {
         Self {
             dry_run: false,
@@ -101,7 +101,7 @@ pub enum LogFormat {
     Auto,
     /// For people.
     Pretty,
-    /// One JSON object on a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -114,10 +114,10 @@ fn filter(text: &str) -> Result<String, String> {
     tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|e| format!("{e}; {wanted}"))
 }
 
-/// Reads a number of threads, as `--threads` takes it: a clap value parser.
+/// Parses a number of threads for `--threads`: a clap value parser.
 ///
 /// # Errors
-/// A sentence that says what is wanted.
+/// A sentence that says what is expected.
 pub fn parse_threads(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n) if n > 0 => Ok(n),
@@ -125,33 +125,33 @@ pub fn parse_threads(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Reads an amount of memory such as `2GiB`, as `--memory-limit` takes it: a clap value parser.
+/// Parses an amount of memory such as `2GiB` for `--memory-limit`: a clap value parser.
 ///
 /// # Errors
-/// A sentence that says what is wanted.
+/// A sentence that says what is expected.
 pub fn parse_bytes(text: &str) -> Result<usize, String> {
-    // Below this DataFusion cannot even sort a batch.
+    // With less, DataFusion cannot even sort a batch.
     let enough = size(text).filter(|bytes| *bytes >= 32 << 20).and_then(|bytes| usize::try_from(bytes).ok());
     enough.ok_or_else(|| "wanted is a size such as `2GiB`, `500MB` or `1000000`, 32MiB at least".to_owned())
 }
 
-/// Reads the size of a file such as `512MiB`: a clap value parser.
+/// Parses a file size such as `512MiB`: a clap value parser.
 ///
 /// # Errors
-/// A sentence that says what is wanted.
+/// A sentence that says what is expected.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let size = size(text).filter(|bytes| *bytes > 0);
     size.ok_or_else(|| "wanted is a size such as `512MiB`, `100MB` or `1000000`".to_owned())
 }
 
-/// A size in bytes as people write it; none if the text is no size, or one of an exbibyte and more. Units know no case; `k`,
-/// `M`, `G` and `T` are powers of 1000, with `iB` of 1024.
+/// Parses a human-readable size in bytes; `None` if the text is not a size, or is an exbibyte or more. Units are
+/// case-insensitive; `k`, `M`, `G` and `T` are powers of 1000, and with `iB` powers of 1024.
 fn size(text: &str) -> Option<u64> {
     text.parse().ok().map(|ByteSize(bytes)| bytes).filter(|bytes| *bytes < 1 << 60)
 }
 
-/// Reads a time such as `90m`, as `--grace` takes it: a clap value parser. A number without a unit is refused, because
-/// nobody can know which was meant; `0` needs none.
+/// Parses a duration such as `90m` for `--grace`: a clap value parser. A number without a unit is refused as ambiguous,
+/// except `0`.
 ///
 /// ```
 /// use chrono::TimeDelta;
@@ -163,7 +163,7 @@ fn size(text: &str) -> Option<u64> {
 /// ```
 ///
 /// # Errors
-/// A sentence that says what is wanted.
+/// A sentence that says what is expected.
 pub fn parse_duration(text: &str) -> Result<TimeDelta, String> {
     let duration = humantime::parse_duration(text).ok().and_then(|duration| TimeDelta::from_std(duration).ok());
     duration.ok_or_else(|| "wanted is a time such as `90m`, `1h 30m`, `30d` or `0s`".to_owned())
@@ -178,7 +178,7 @@ pub fn parse<A: Args>(
     args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> Result<(A, RuntimeArgs), UsageError> {
     let command = Command::new(job).bin_name(job);
-    // The job's own description stays that of the command.
+    // The command keeps the job's own description.
     let command = A::augment_args(command);
     let (about, long_about) = (command.get_about().cloned(), command.get_long_about().cloned());
     let command =
@@ -191,14 +191,14 @@ pub fn parse<A: Args>(
     Ok((own, runtime))
 }
 
-/// A command line that does not parse, or a call for help.
+/// A command line that does not parse, or a request for help.
 #[derive(Debug)]
 pub struct UsageError {
     error: clap::Error,
     wanted: Vec<String>,
 }
 
-/// The error of a command line without the credentials in its arguments: it is printed, and logs are kept.
+/// Removes credentials in arguments from an error of a command line: it is printed, and logs are kept.
 pub fn usage_without_credentials(mut error: clap::Error) -> clap::Error {
     let hidden: Vec<_> = error.context().filter_map(|(kind, value)| Some((kind, shown(value)?))).collect();
     for (kind, value) in hidden {
@@ -207,7 +207,7 @@ pub fn usage_without_credentials(mut error: clap::Error) -> clap::Error {
     error
 }
 
-/// A value as it may be printed, if that is not as it is.
+/// A printable form of a value, if it must not be printed unchanged.
 fn shown(value: &ContextValue) -> Option<ContextValue> {
     match value {
         ContextValue::String(text) => match without_credentials(text) {
@@ -234,12 +234,12 @@ impl UsageError {
         Self { error, wanted }
     }
 
-    /// 0 for a call for help, 2 otherwise.
+    /// 0 for a request for help, 2 otherwise.
     pub fn exit_code(&self) -> u8 {
         if self.error.use_stderr() { hardtack_core::ErrorKind::Usage.exit_code() } else { 0 }
     }
 
-    /// Prints it where it belongs: help on standard output, errors on standard error.
+    /// Prints help to standard output and errors to standard error.
     pub fn print(&self) {
         let _ = self.error.print();
         for line in &self.wanted {
@@ -258,8 +258,8 @@ impl fmt::Display for UsageError {
     }
 }
 
-/// What the arguments that an error is about want, in the words of their help (which hold an example), and where else they
-/// can be given.
+/// The values that the arguments in an error expect, quoted from their help (which has an example), and where else they
+/// can be set.
 fn wanted(error: &clap::Error, command: &Command) -> Vec<String> {
     let named: Vec<String> = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(name)) => vec![name.clone()],
@@ -360,7 +360,7 @@ mod tests {
 
     #[test]
     fn a_missing_argument_is_named_with_an_example() {
-        // What the environment gives is part of clap's usage line, and cargo sets some of it.
+        // Values from the environment are part of clap's usage line, and cargo sets some of them.
         let message = message(&[]).lines().filter(|line| !line.starts_with("Usage:")).collect::<Vec<_>>().join("\n");
         insta::assert_snapshot!(message, @"
         error: the following required arguments were not provided:

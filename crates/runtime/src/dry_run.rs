@@ -1,4 +1,4 @@
-//! What a job would do, without doing it.
+//! Shows what a job would do, without doing it.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -17,11 +17,12 @@ use crate::args::RuntimeArgs;
 use crate::environment::open_context;
 use crate::lifecycle::panicked;
 
-/// Calls `main` with empty frames of the real schemas, and prints its sources, sinks, schemas and plans. Of a source with a
-/// declared schema it is only looked whether there is something to read; one without is read as far as its schema needs.
+/// Calls `main` with empty frames of the real schemas, and prints its sources, sinks, schemas and plans. A source with
+/// a declared schema is only checked for something to read; any other is read as far as inferring its schema requires.
 ///
 /// # Errors
-/// Those of `main`, and those of sources that cannot be read: they are printed, and the dry run goes on as far as it can.
+/// Errors of `main`, and of sources that cannot be read: they are printed, and the dry run continues as far as
+/// possible.
 pub(crate) async fn dry_run<A>(
     job: &str,
     args: A,
@@ -44,7 +45,7 @@ pub(crate) async fn dry_run<A>(
 struct DryRunIo {
     text: Mutex<String>,
     reads: Reads,
-    /// Why the first source that cannot be read cannot be.
+    /// The error of the first source that cannot be read.
     unreadable: Mutex<Option<Error>>,
 }
 
@@ -60,7 +61,7 @@ impl DryRunIo {
     ) {
         let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
         let place = location.map(|l| format!(" ({l})")).unwrap_or_default();
-        // Writing to a String does not fail.
+        // Writing to a `String` does not fail.
         let _ = writeln!(text, "\n{what} {name}{place}\n  {value}\n  columns");
         for field in schema.fields() {
             let null = if field.is_nullable() { "" } else { " not null" };
@@ -76,7 +77,7 @@ impl DryRunIo {
 }
 
 impl DryRunIo {
-    /// Tells an author of a source that the run would read twice.
+    /// Warns if the run would read a source twice.
     fn note_reads(&self, reader: &str, rows: &DataFrame) {
         let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
         for (source, other) in self.reads.read(reader, rows) {
@@ -95,7 +96,7 @@ fn no_rows(ctx: &JobContext, name: &str, schema: SchemaRef) -> Result<DataFrame>
 impl Io for DryRunIo {
     async fn load(&self, ctx: &JobContext, source: &dyn Source) -> Result<DataFrame> {
         let name = source.name();
-        // What is loaded is not executed: files are listed, and not read.
+        // Loading does not execute anything: files are listed, not read.
         let schema: SchemaRef = match source.load(&ctx.loading(name)).await {
             Ok(rows) => Arc::new(rows.schema().as_arrow().clone()),
             Err(e) => {
@@ -149,7 +150,7 @@ mod tests {
         Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]))
     }
 
-    /// A source that is not there is told, and the rest of the job is looked at all the same.
+    /// A missing source is reported, and the rest of the job is still checked.
     #[tokio::test]
     async fn what_is_not_there_is_the_error_in_the_end() {
         let options = RuntimeArgs::default();
@@ -169,7 +170,7 @@ mod tests {
         assert!(saved && !folder.path().join("out").exists());
     }
 
-    /// Columns that a sink asks for and that the rows do not have.
+    /// A sink requires columns that the rows do not have.
     #[tokio::test]
     async fn what_a_sink_would_refuse_is_the_error() {
         let options = RuntimeArgs::default();

@@ -1,4 +1,4 @@
-//! Contexts and state from options.
+//! Creates contexts and state from options.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use hardtack_state::{ObjectState, StateStore};
 
 use crate::args::RuntimeArgs;
 
-/// A context with the limits and stores that the options ask for. Runs derive theirs from it.
+/// Opens a context with the limits and stores of the options. Runs derive theirs from it.
 ///
 /// # Errors
 /// [`Usage`](ErrorKind::Usage) if the spill directory cannot be used, or the environment names an endpoint with a password.
@@ -35,13 +35,13 @@ pub fn open_context(job: &str, options: &RuntimeArgs) -> Result<JobContext> {
     Ok(ctx)
 }
 
-/// Registers what executes the publish actions of this framework's own sinks.
+/// Registers the executors of the publish actions of this framework's own sinks.
 pub(crate) fn register(ctx: &JobContext) {
     hardtack_sinks::register(ctx.publishers());
     hardtack_tables::register(ctx);
 }
 
-/// The state at a location.
+/// Opens the state at a location.
 ///
 /// # Errors
 /// Those of [`Stores::open`].
@@ -53,15 +53,15 @@ pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// What queries may hold by default, in bytes.
+/// The default memory limit of queries, in bytes.
 fn default_memory() -> usize {
     let mut system = sysinfo::System::new();
     system.refresh_memory();
     share_of(system.total_memory(), system.cgroup_limits().map(|c| c.total_memory))
 }
 
-/// 70 % of what this process may use: of the cgroup's limit in a container, of the machine's memory otherwise. The rest is
-/// for what no query accounts for. A limit of zero is none.
+/// 70 % of the memory that this process may use: of the cgroup's limit in a container, of the machine's memory
+/// otherwise. The rest is for memory that no query accounts for. A limit of zero means no limit.
 fn share_of(total: u64, cgroup: Option<u64>) -> usize {
     let limit = cgroup.filter(|bytes| *bytes > 0).map_or(total, |limit| limit.min(total));
     usize::try_from(limit / 10 * 7).unwrap_or(usize::MAX)

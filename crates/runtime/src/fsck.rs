@@ -1,4 +1,4 @@
-//! Looking for everything that is damaged, orphaned or left behind in state, lake and catalog.
+//! Finds everything that is damaged, orphaned or left behind in state, lake and catalog.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -17,29 +17,29 @@ use object_store::ObjectStoreExt;
 
 use crate::recover::{RecoverOptions, check_places, recover, settle, verify};
 
-/// Something that [`fsck`] has found.
+/// A finding of [`fsck`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What it is.
+    /// Its kind.
     pub kind: FindingKind,
-    /// The job and the scope, `job (scope)`, or the table, if it is of one.
+    /// The job and the scope as `job (scope)`, or the table, if it belongs to one.
     pub of: Option<String>,
-    /// Where it is: an object of the state location, a file, a run.
+    /// The place: an object of the state location, a file, or a run.
     pub place: String,
-    /// What is wrong, in one line.
+    /// The problem, in one line.
     pub what: String,
-    /// What is to be done about it.
+    /// The remedy.
     pub remedy: Remedy,
 }
 
-/// What a finding is.
+/// The kind of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FindingKind {
-    /// It is not as it was written.
+    /// It has changed since it was written.
     Damaged,
-    /// It is nobody's.
+    /// Nothing refers to it.
     Orphaned,
-    /// It has not been finished or cleared away by a run that was killed; the next run may do so.
+    /// A killed run has left it unfinished; the next run may finish or remove it.
     LeftBehind,
 }
 
@@ -53,27 +53,27 @@ impl fmt::Display for FindingKind {
     }
 }
 
-/// What is to be done about a finding.
+/// The remedy for a finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Remedy {
-    /// A repair does it, and loses nothing.
+    /// A repair fixes it without loss.
     Repair,
     /// It has been repaired.
     Repaired,
-    /// Nothing is known that loses nothing, so a person has to decide.
+    /// No fix without loss is known, so a person has to decide.
     ByHand(String),
 }
 
-/// Looks at the state location, at the places of the lake that its jobs write to, and at the catalog. With `repair`, what
-/// can be repaired without loss is: commits are published, leftovers discarded, records completed. Runs may go on
-/// meanwhile; what they do is no finding.
+/// Checks the state location, the places of the lake that its jobs write to, and the catalog. With `repair`, everything
+/// that can be repaired without loss is: commits are published, leftovers discarded, records completed. Runs may be
+/// active meanwhile; their work in progress is not a finding.
 ///
 /// # Errors
-/// Those of the stores and the catalog. What is wrong with a single object is a finding.
+/// Errors of the stores and the catalog. A damaged object is a finding.
 pub async fn fsck(ctx: &JobContext, state: &Arc<dyn StateStore>, repair: bool) -> Result<Vec<Finding>> {
     let mut fsck = Fsck { ctx, state, repair, ledgers: Ledger::all(state).await?, findings: Vec::new() };
-    // A run that has just ended is on record no more, and its files were there a moment ago: what is there is looked at
-    // before what is known.
+    // The lake is listed before the records are read: a run is on record before it stages files. If it ends in between,
+    // it is no longer on record, but its staged files are gone by then (see `is_there`).
     let lake = fsck.lake().await?;
     fsck.objects().await?;
     for ledger in fsck.ledgers.clone() {
@@ -95,16 +95,16 @@ struct Fsck<'a> {
     findings: Vec<Finding>,
 }
 
-/// What waits in the lake to be published or discarded, as far as it says whose it is.
+/// A file in the lake that waits to be published or discarded, if its name identifies its run.
 struct Waiting {
     location: Location,
-    /// The run that has staged it; of an upload only its name tells, see [`Fsck::orphans`].
+    /// The run that has staged it; for an upload only the name tells, see [`Fsck::orphans`].
     version: Option<String>,
     discard: DiscardAction,
 }
 
-/// Runs by what is in the names of their files, and whether what they have staged is looked after: by themselves, or by
-/// whoever sweeps.
+/// Runs by the part of file names that identifies them, and whether somebody is responsible for their staged files: the
+/// run itself, or the next sweep.
 type Owners = HashMap<String, bool>;
 
 impl Fsck<'_> {
@@ -135,7 +135,7 @@ impl Fsck<'_> {
             self.ledgers.iter().find(|l| Some(l.job()) == job.as_deref() && Some(l.scope()) == scope.as_deref());
         let (ledger, of) = (ledger.cloned(), named(job.as_deref(), scope.as_deref()));
         match (kind, ledger) {
-            // Whoever has written it knows what it says: it is not damaged, and nothing of it is repaired.
+            // A newer version has written it: it is not damaged, and is not repaired.
             _ if error.detail::<NewerFormat>().is_some() => self.by_hand(of, key, &error, "upgrade hardtack"),
             (ObjectKind::Head, Some(ledger)) => {
                 self.found(FindingKind::Damaged, of, key, "the head does not parse; the records say what it was");
@@ -169,7 +169,7 @@ impl Fsck<'_> {
             }
             (ObjectKind::Foreign, _) => self.by_hand(of, key, &error, "remove it"),
             (ObjectKind::Commit(sequence), Some(ledger)) => {
-                // Whatever it said, it is given up.
+                // Whatever its content, it is abandoned.
                 if !matches!(ledger.abandonment(sequence).await, Ok(Some(_))) {
                     self.by_hand(of, key, &ledger.blocked_by(sequence, error), "restore it");
                 }
@@ -229,10 +229,10 @@ impl Fsck<'_> {
         Ok(())
     }
 
-    /// The files of the newest commit, as far as they are this run's by their names: nobody changes those.
+    /// Checks the files of the newest commit whose names contain the run's id: nobody else modifies those.
     async fn published_files(&mut self, ledger: &Ledger, of: Option<&str>) -> Result<()> {
         let Ok(Some(commit)) = ledger.get(ledger.newest().await?).await else { return Ok(()) };
-        // Of one that was abandoned, or is damaged, nothing has to be there.
+        // The files of an abandoned or damaged commit need not exist.
         if !matches!(ledger.settlement(commit.sequence).await, Ok(Some(Settlement::Published { .. }))) {
             return Ok(());
         }
@@ -261,7 +261,7 @@ impl Fsck<'_> {
         Ok(())
     }
 
-    /// Records of runs that say that they run, and are on record no more.
+    /// Finds run records with status `running` whose attempts are no longer on record.
     async fn records(&mut self) -> Result<()> {
         for (job, records) in self.run_records().await? {
             for record in records.into_iter().filter(|record| record.status == RunStatus::Running) {
@@ -280,7 +280,7 @@ impl Fsck<'_> {
         Ok(())
     }
 
-    /// The records of all runs, by their job.
+    /// The records of all runs, by job.
     async fn run_records(&self) -> Result<BTreeMap<String, Vec<RunRecord>>> {
         let mut records = BTreeMap::new();
         for ledger in &self.ledgers {
@@ -309,7 +309,7 @@ impl Fsck<'_> {
         Ok(Places::new(&declared).outermost())
     }
 
-    /// What waits in the lake.
+    /// The files in the lake that wait to be published or discarded.
     async fn lake(&mut self) -> Result<Vec<Waiting>> {
         let mut waiting = Vec::new();
         let before = self.ctx.now() - AFTERLIFE;
@@ -336,7 +336,7 @@ impl Fsck<'_> {
         let mut owners = Owners::new();
         let records = self.run_records().await?;
         for ledger in &self.ledgers {
-            // Those that have not been swept are findings of their own, and what they have left goes with them.
+            // Runs that have not been swept are findings of their own, which include their leftovers.
             let finished = ledger.finished().await?.into_iter().filter(Finished::is_new).map(|finished| finished.run);
             let looked_after: HashSet<RunId> = ledger.unfinished().await?.into_iter().chain(finished).collect();
             let of_scope = records[ledger.job()].iter().map(|record| &record.run);
@@ -351,7 +351,7 @@ impl Fsck<'_> {
         Ok(owners)
     }
 
-    /// What runs have left that can never be published.
+    /// Finds files that can never be published.
     async fn orphans(&mut self, lake: Vec<Waiting>) -> Result<()> {
         let owners = self.owners().await?;
         for Waiting { location, version, discard: action } in lake {
@@ -381,7 +381,7 @@ impl Fsck<'_> {
         Ok(())
     }
 
-    /// Whether it has not been discarded or published meanwhile, by a run or by this repair.
+    /// Whether it still exists: it may have been discarded or published meanwhile, by a run or by this repair.
     async fn is_there(&self, location: &Location, action: &DiscardAction) -> Result<bool> {
         match action {
             DiscardAction::StagedFiles { .. } => self.ctx.stores().exists(location).await,
@@ -439,7 +439,7 @@ impl Fsck<'_> {
     }
 }
 
-/// Whether a run that seemed to run is on record, or has ended just now.
+/// Whether a run that seemed to be running is on record, or has just ended.
 async fn is_accounted_for(ledger: &Ledger, run: &RunId) -> Result<bool> {
     let is_running = |record: RunRecord| record.status == RunStatus::Running;
     Ok(ledger.is_on_record(run).await? || !ledger.get_run(run).await?.is_some_and(is_running))
@@ -449,7 +449,8 @@ async fn is_finished(ledger: &Ledger, run: &RunId) -> Result<bool> {
     Ok(ledger.finished().await?.iter().any(|finished| finished.run == *run))
 }
 
-/// The places that a commit names. Those of earlier versions do not, but where they have staged files can be seen.
+/// The places that a commit declares. Commits of earlier versions declare none, but the folders of their staged files
+/// are known.
 fn places_of(commit: CommitRecord) -> Vec<Location> {
     let folder = |action: &PublishAction| match action {
         PublishAction::RenameFile { from, .. } => from.as_str().rsplit_once('/').map(|(folder, _)| folder.into()),

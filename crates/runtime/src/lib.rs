@@ -1,13 +1,13 @@
-//! The life of a hardtack run.
+//! The lifecycle of a hardtack run.
 //!
-//! parse arguments → open the context → roll forward or discard what an earlier run left → run record `running` →
-//! `main(ctx)` → commit record → publish → run record `succeeded`. A failure, a panic or SIGTERM before the commit
-//! record discards what was staged.
+//! parse arguments → open the context → roll forward or discard the leftovers of earlier runs → run record `running` →
+//! `main(ctx)` → commit record → publish → run record `succeeded`. On a failure, a panic or SIGTERM before the commit
+//! record, everything staged is discarded.
 //!
-//! [`run`] is all that a job binary calls; [`recover()`] is what `hardtack recover` and the start of every run do.
+//! A job binary only calls [`run`]; `hardtack recover` and the start of every run call [`recover()`].
 
-// Small files and batches are thousands of allocations of all sizes, which took the allocator of glibc an eighth of the
-// processor time of jobs that write many. See the chapter on performance in the guide.
+// Small files and batches cause thousands of allocations of all sizes. With glibc's allocator these took an eighth of
+// the CPU time of jobs that write many files. See the chapter on performance in the guide.
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,4 +1,4 @@
-//! One run from its arguments to its exit code.
+//! A run, from its arguments to its exit code.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ use crate::recover::{RecoverOptions, TO_SETTLE, clean_up, discard_attempt, recov
 use crate::show::FirstRows;
 use crate::{dry_run, environment, logging, progress, summary};
 
-/// A job: its name and what it needs beyond its `main`.
+/// A job: its name, and anything that it needs in addition to its `main`.
 ///
 /// [`run`] is enough for most jobs.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// A job of this name, under which its commits and run records are kept.
+    /// Creates a job; its commits and run records are kept under this name.
     pub fn new(name: &'static str) -> Self {
         Self { name, publishers: Vec::new(), observers: Vec::new() }
     }
@@ -53,14 +53,15 @@ impl Job {
         self
     }
 
-    /// Adds one who looks at all rows that are staged, and whose verdict stands between the end of `main` and the commit.
+    /// Adds an observer of all rows that are staged, whose verdict after the end of `main` decides whether the run
+    /// commits.
     #[must_use]
     pub fn with_observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observers.push(observer);
         self
     }
 
-    /// Runs the job with the arguments of this process, and says how the process should exit.
+    /// Runs the job with the arguments of this process, and returns the exit code of the process.
     pub fn run<A: Args>(self, main: impl AsyncFnOnce(&Context<A>) -> Result<()>) -> ExitCode {
         #[expect(clippy::disallowed_methods, reason = "this is where the command line comes in")]
         let command_line = std::env::args_os();
@@ -74,7 +75,7 @@ impl Job {
         self.run_with(args, &options, main)
     }
 
-    /// Runs the job with arguments that were parsed before, and says how the process should exit.
+    /// Runs the job with parsed arguments, and returns the exit code of the process.
     pub fn run_with<A>(
         self,
         args: A,
@@ -104,7 +105,7 @@ impl Job {
                 Ok(())
             }
         });
-        // Do not wait for work that nobody needs any more.
+        // Do not wait for work that is no longer needed.
         tokio.shutdown_background();
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
@@ -116,8 +117,8 @@ impl Job {
     }
 }
 
-/// Runs the job `name` with the arguments of this process, and says how the process should exit: all that a job's
-/// `main.rs` does.
+/// Runs the job `name` with the arguments of this process, and returns the exit code of the process. A job's `main.rs`
+/// does nothing else.
 ///
 /// ```no_run
 /// # use hardtack_core::{Context, Result};
@@ -131,21 +132,21 @@ pub fn run<A: Args>(name: &'static str, main: impl AsyncFnOnce(&Context<A>) -> R
     Job::new(name).run(main)
 }
 
-/// A run that was published.
+/// A published run.
 #[derive(Debug)]
 pub struct Outcome {
     /// Its record.
     pub record: RunRecord,
-    /// What its sinks staged.
+    /// The data that its sinks staged.
     pub sinks: Vec<StagedSink>,
-    /// The first rows of each sink as text, if they were asked for.
+    /// The first rows of each sink as text, if requested.
     pub shown: Vec<(String, String)>,
 }
 
-/// Executes a run: recovers what earlier runs left, calls `main`, audits, commits, publishes.
+/// Executes a run: recovers earlier runs, calls `main`, audits, commits, publishes.
 ///
 /// # Errors
-/// Why the run failed. Unless the error says that the run had committed, nothing of it is visible.
+/// The failure of the run. Unless the error says that the run had committed, none of its output is visible.
 pub async fn execute<A>(
     job: &Job,
     args: A,
@@ -172,7 +173,7 @@ pub async fn execute<A>(
     }
 }
 
-/// A run from its attempt to its end.
+/// A run, from its attempt to its end.
 struct Running {
     ledger: Ledger,
     attempt: Attempt,
@@ -212,7 +213,7 @@ impl Running {
         Ok(Self { ledger, attempt, ctx, io, shown, profiler, bar })
     }
 
-    /// Calls `main`, which stages; then the audits. Returns what is to be committed.
+    /// Calls `main`, which stages; then the audits. Returns the commit.
     async fn stage<A>(
         &self,
         args: A,
@@ -227,7 +228,7 @@ impl Running {
             lost = lost(&self.ledger, &self.attempt.record, LOOKS_AROUND) => Err(lost),
             done = AssertUnwindSafe(main(&context)).catch_unwind() => done.unwrap_or_else(|p| Err(panicked(&*p))),
         }?;
-        // What `main` has begun and given up is no part of the commit.
+        // Staging that `main` has begun and abandoned is not part of the commit.
         self.ctx.end_staging(TO_SETTLE).await?;
         self.attempt.journal.flush().await?;
         fault::hit("run.staged")?;
@@ -240,7 +241,7 @@ impl Running {
         decide(&self.ledger, commit).await
     }
 
-    /// Executes the publish actions, and cleans up.
+    /// Executes the publish actions, then cleans up.
     async fn publish(self, commit: CommitRecord) -> Result<Outcome> {
         self.bar.publishing(commit.actions().len());
         let options = RecoverOptions::default();
@@ -268,27 +269,27 @@ impl Running {
         Ok(Outcome { record, sinks: self.io.staged(), shown })
     }
 
-    /// Discards what was staged; returns why the run failed.
+    /// Discards everything staged; returns the failure of the run.
     async fn discard(self, error: Error) -> Error {
         self.bar.finish();
-        // A run that lost its number may fail in odd ways, because the winner discards what it staged.
+        // A run that lost its number may fail with misleading errors, because the winner discards what it staged.
         let error = match self.ledger.check(&self.attempt.record).await {
             Err(conflict) if conflict.kind() == ErrorKind::Conflict => conflict,
             _ => error,
         };
-        // The attempt goes last, so that a record which is not complete is never without one.
+        // The attempt is removed last, so that an incomplete run record always has one.
         let error = end_failed(&self.ledger, &mut self.measured(), error).await;
         discard_attempt(&self.ctx, &self.ledger, &self.attempt.journal).await;
         error
     }
 
-    /// Leaves what was staged, because the commit may stand or may still arrive. The next run finds out.
+    /// Leaves everything staged in place, because the commit may exist or may still arrive. The next run will know.
     async fn leave(self, error: Error) -> Error {
         self.bar.finish();
         end_failed(&self.ledger, &mut self.measured(), error).await
     }
 
-    /// The run's record, with what was read and written so far.
+    /// The run's record, with the counts so far.
     fn measured(&self) -> RunRecord {
         let mut record = RunRecord::begin(self.attempt.record.run.clone());
         record.bookmarks_from.clone_from(&self.attempt.bookmarks);
@@ -302,7 +303,7 @@ impl Running {
     }
 }
 
-/// Begins the run under a name that is new. A run that commits meanwhile is published first, by itself or by us.
+/// Begins the run under a new name. A run that commits meanwhile is published first, by itself or by us.
 async fn begin(base: &JobContext, ledger: &Ledger, wanted: Option<&RunId>) -> Result<Attempt> {
     let (mut number, mut commits) = (1, 0);
     while commits < 100 {
@@ -325,7 +326,7 @@ async fn begin(base: &JobContext, ledger: &Ledger, wanted: Option<&RunId>) -> Re
     Err(Error::conflict("other runs of this job and scope commit without end; let them finish"))
 }
 
-/// The id of a run, with a number if it was used before: names of files carry it, so it has to be new.
+/// The id of a run, with a number appended if it was used before: file names contain it, so it must be new.
 fn run_id(started_at: DateTime<Utc>, wanted: Option<&RunId>, number: u32) -> Result<RunId> {
     match (wanted, number) {
         (None, _) => Ok(RunId::generate(started_at)),
@@ -335,16 +336,16 @@ fn run_id(started_at: DateTime<Utc>, wanted: Option<&RunId>, number: u32) -> Res
     }
 }
 
-/// How often a run looks whether it can still commit.
+/// The interval at which a run checks whether it can still commit.
 const LOOKS_AROUND: Duration = Duration::from_secs(60);
 
-/// Ends when another run has taken the number: what this one does from then on is for nothing.
+/// Returns when another run has taken the number: from then on this run cannot commit.
 async fn lost(ledger: &Ledger, attempt: &AttemptRecord, every: Duration) -> Error {
     loop {
         tokio::time::sleep(every).await;
         match ledger.check(attempt).await {
             Err(conflict) if conflict.kind() == ErrorKind::Conflict => return conflict,
-            // A store that does not answer is found out by whoever needs the answer.
+            // Errors of the store are left to the operation that needs a response.
             _ => {}
         }
     }
@@ -358,7 +359,7 @@ enum Decision {
     Unknown(Error),
 }
 
-/// The commit, and what it came to.
+/// Commits, and returns the outcome.
 async fn decide(ledger: &Ledger, commit: &CommitRecord) -> Decision {
     let error = match ledger.commit(commit).await {
         Ok(()) => return Decision::Committed,
@@ -382,11 +383,11 @@ fn register(ctx: &JobContext, job: &Job) {
     }
 }
 
-/// The commit of what was staged.
+/// Creates the commit of everything staged.
 ///
 /// # Errors
-/// Usage if two sinks write the same file, for one would replace the other without a word; and if two replace the same
-/// file, for the rows that one of them keeps (a compaction does) would be there beside those of the other.
+/// Usage if two sinks write the same file, because one would silently replace the other; and if two replace the same
+/// file, because rows that one of them keeps (a compaction does) would coexist with those of the other.
 fn commit_record(ctx: &JobContext, attempt: &Attempt, staged: &[StagedSink]) -> Result<CommitRecord> {
     let (mut appearing, mut going) = (BTreeMap::new(), BTreeMap::new());
     for sink in staged {
@@ -406,7 +407,7 @@ fn commit_record(ctx: &JobContext, attempt: &Attempt, staged: &[StagedSink]) -> 
             }
         }
     }
-    // What one sink supersedes may be what another has just written.
+    // One sink may supersede a file that another has just written.
     let kept = |action: &PublishAction| match action {
         PublishAction::Delete { location } => !appearing.contains_key(location),
         _ => true,
@@ -420,14 +421,14 @@ fn commit_record(ctx: &JobContext, attempt: &Attempt, staged: &[StagedSink]) -> 
     })
 }
 
-/// The places that the sinks have declared: where they say that their rows will be, and the folders that they have staged
-/// files for.
+/// The places that the sinks have declared: the locations of their rows, and the folders for which they have staged
+/// files.
 ///
 /// # Errors
-/// Usage if a sink would touch a file elsewhere: whoever finishes the run would refuse that.
+/// Usage if a sink would touch a file elsewhere: recovery would refuse that.
 fn places(ctx: &JobContext, staged: &[StagedSink]) -> Result<Vec<Location>> {
     let mut declared = ctx.staging_roots();
-    // A location may be none of a store: that of a queue, say.
+    // A location need not be in a store; it may be that of a queue, for example.
     declared.extend(staged.iter().filter_map(|sink| sink.location.as_ref()?.absolute().ok()));
     let places = Places::new(&declared);
     for sink in staged {
@@ -455,7 +456,7 @@ async fn end_failed(ledger: &Ledger, record: &mut RunRecord, error: Error) -> Er
     error
 }
 
-/// A run record decides nothing, so a run does not fail because of it.
+/// No decision depends on a run record, so a run does not fail because of it.
 async fn save_record(ledger: &Ledger, record: &RunRecord) {
     if let Err(e) = ledger.put_run(record).await {
         tracing::warn!("the run record could not be written: {}", e.chain());
@@ -470,7 +471,7 @@ pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
     Error::unexpected(format!("the job panicked: {}", panic_text(panic).unwrap_or("no message")))
 }
 
-/// SIGTERM and Ctrl-C. What arrives before [`Stop::wait`] is not lost.
+/// SIGTERM and Ctrl-C. Signals that arrive before [`Stop::wait`] are not lost.
 struct Stop {
     term: Signal,
     interrupt: Signal,

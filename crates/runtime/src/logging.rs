@@ -1,4 +1,4 @@
-//! Logs go to standard error: for people on a terminal, as JSON otherwise.
+//! Logging to standard error: for people on a terminal, as JSON otherwise.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -19,8 +19,8 @@ impl LogFormat {
     }
 }
 
-/// Starts logging, and returns where progress bars can be drawn without disturbing it. A filter that does not parse is
-/// replaced by `warn`.
+/// Initialises logging, and returns a handle with which progress bars can be drawn without disturbing it. A filter that
+/// does not parse is replaced by `warn`.
 pub fn init(format: LogFormat, filter: &str) -> Bars {
     let bars = Bars::new(format.is_pretty() && io::stderr().is_terminal());
     let filter = || EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("warn"));
@@ -35,13 +35,13 @@ pub fn init(format: LogFormat, filter: &str) -> Bars {
     bars
 }
 
-/// Writes to standard error while the progress bars stand aside.
+/// Writes to standard error with the progress bars suspended.
 #[derive(Debug, Clone)]
 struct AroundBars(Bars);
 
 impl Write for AroundBars {
-    /// Never fails: where nobody reads the logs any more (a pipe that was closed, a full disk), the run goes on without
-    /// them. An error would be told on standard error, too, by a macro that panics if it cannot.
+    /// Never fails: if logs cannot be written (a closed pipe, a full disk), the run continues without them. An error
+    /// would itself be reported on standard error, by a macro that panics if that fails.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let _ = self.0.aside(|| io::stderr().write_all(bytes));
         Ok(bytes.len())

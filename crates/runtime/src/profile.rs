@@ -1,4 +1,4 @@
-//! What the saved columns hold, for `--profile`.
+//! Profiles the saved columns, for `--profile`.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,7 @@ use hardtack_core::Result;
 use hardtack_core::observe::{Observer, RowAccumulator};
 use hardtack_state::ColumnProfile;
 
-/// Profiles the columns of all sinks. Streams are profiled side by side, and merged when they end.
+/// Profiles the columns of all sinks. Streams are profiled in parallel, and merged when they end.
 #[derive(Debug, Default)]
 pub(crate) struct Profiler(Arc<Mutex<BTreeMap<String, Profile>>>);
 
@@ -27,10 +27,10 @@ pub(crate) struct Profiler(Arc<Mutex<BTreeMap<String, Profile>>>);
 struct Profile(Vec<(String, ColumnState)>);
 
 impl Profiler {
-    /// What was found, by sink.
+    /// The profiles, by sink.
     ///
     /// # Errors
-    /// Those of the aggregates.
+    /// Errors of the aggregates.
     pub(crate) fn profiles(&self) -> Result<BTreeMap<String, Vec<ColumnProfile>>> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let describe = |profile: &mut Profile| {
@@ -72,21 +72,21 @@ impl RowAccumulator for Stream {
     }
 }
 
-/// What is known of a column so far.
+/// The profile of a column so far.
 #[derive(Debug)]
 struct ColumnState {
-    /// As stored: the type of the values of a dictionary.
+    /// The stored type: for a dictionary, that of its values.
     data_type: DataType,
     rows: u64,
     nulls: u64,
     distinct: Box<dyn Accumulator>,
-    /// The least and the greatest value, of types that have an order.
+    /// The minimum and the maximum, if the type is ordered.
     bounds: Option<[Box<dyn Accumulator>; 2]>,
     /// In characters.
     longest: Option<u64>,
 }
 
-/// The same in all streams, so that their sketches can be merged.
+/// The same seed in all streams, so that their sketches can be merged.
 const HASH: [u64; 4] = [0x68, 0x61, 0x72, 0x64];
 
 impl ColumnState {
@@ -106,7 +106,7 @@ impl ColumnState {
     }
 
     fn update(&mut self, column: &ArrayRef) -> Result<()> {
-        // A dictionary may have values that no row has, and null may be one of them.
+        // A dictionary may contain values that no row has, and null may be one of them.
         let column = match column.data_type() {
             DataType::Dictionary(..) => &cast(column, &self.data_type)?,
             _ => column,
@@ -118,7 +118,7 @@ impl ColumnState {
             return Ok(());
         }
         let values = if nulls == 0 { Arc::clone(column) } else { filter(column, &is_not_null(column)?)? };
-        // Hashes, because the sketch does not know all types.
+        // Hashes, because the sketch does not support all types.
         let mut hashes = vec![0; values.len()];
         create_hashes([&values], &RandomState::with_seeds(HASH[0], HASH[1], HASH[2], HASH[3]), &mut hashes)?;
         self.distinct.update_batch(&[Arc::new(UInt64Array::from(hashes))])?;
@@ -180,7 +180,7 @@ fn text(value: &ScalarValue) -> Option<String> {
 
 /// The length of the longest text, in characters.
 fn longest_text(texts: &ArrayRef) -> u64 {
-    // A text has no more characters than bytes, so most need not be counted.
+    // A text has at most as many characters as bytes, so most need not be counted.
     let longest = |longest: usize, text: Option<&str>| match text {
         Some(text) if text.len() > longest => longest.max(text.chars().count()),
         _ => longest,
@@ -209,7 +209,7 @@ mod tests {
         (null, 'ääää',   1.5,    date '2026-01-02', true,  [3])
     ) as t(id, name, price, day, good, list)";
 
-    /// In one stream and in two, sorted, gathered by a key whose texts are dictionaries, as it comes.
+    /// In one stream and in two; sorted, gathered by a key whose texts are dictionaries, and in arrival order.
     #[rstest]
     #[case::as_it_comes(ParquetDataset::new("out", "memory:/plain"))]
     #[case::partitioned(ParquetDataset::new("out", "memory:/by").partition_by(["day"]))]

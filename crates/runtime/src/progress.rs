@@ -1,4 +1,4 @@
-//! A progress bar while files are read, written and published.
+//! A progress bar for reading, writing and publishing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,14 +7,14 @@ use std::time::Duration;
 use hardtack_core::JobContext;
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Where bars are drawn: on standard error if it is a terminal, nowhere otherwise.
+/// The target of progress bars: standard error if it is a terminal, otherwise none.
 #[derive(Debug, Clone)]
 pub struct Bars {
     bar: ProgressBar,
 }
 
 impl Bars {
-    /// Bars that are visible or not.
+    /// Creates bars that are visible or hidden.
     pub fn new(visible: bool) -> Self {
         Self::on(if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() })
     }
@@ -23,12 +23,12 @@ impl Bars {
         Self { bar: ProgressBar::with_draw_target(None, target) }
     }
 
-    /// Runs `print` while the bar stands aside.
+    /// Runs `print` with the bar suspended.
     pub(crate) fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
         self.bar.suspend(print)
     }
 
-    /// Begins to show how much a run has read and written.
+    /// Starts showing how much a run has read and written.
     pub(crate) fn start(&self, ctx: &JobContext) -> Bar {
         let bar = Bar { bar: self.bar.clone(), done: Arc::new(AtomicBool::new(false)) };
         if self.bar.is_hidden() {
@@ -73,7 +73,7 @@ impl Bar {
         self.bar.tick();
     }
 
-    /// From now on it counts what is published.
+    /// Switches to counting publish actions.
     pub(crate) fn publishing(&self, actions: usize) {
         self.done.store(true, Ordering::Relaxed);
         self.bar.reset();
@@ -106,7 +106,7 @@ mod tests {
     async fn a_run_is_shown_from_reading_to_publishing() {
         let terminal = InMemoryTerm::new(5, 100);
         let bars = Bars::on(ProgressDrawTarget::term_like_with_hz(Box::new(terminal.clone()), 255));
-        // Where the spinner stands depends on the time.
+        // The spinner's position depends on the time.
         let shown = || terminal.contents().chars().skip(2).collect::<String>();
         let ctx = JobContext::builder("job").build().unwrap();
         let (source, sink) = (ctx.meters().source("in"), ctx.meters().sink("out"));

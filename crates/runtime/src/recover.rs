@@ -1,4 +1,4 @@
-//! Finishing what earlier runs began.
+//! Completes or discards the work of earlier runs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,28 +7,28 @@ use hardtack_core::publish::{self, Check, DiscardAction, Phase, Places, PublishA
 use hardtack_core::{Error, ErrorKind, JobContext, Result, RunId, fault};
 use hardtack_state::{AFTERLIFE, CommitRecord, End, ErrorRecord, Finished, Ledger, RunRecord, RunStatus, Settlement};
 
-/// What a recovery did.
+/// The result of a recovery.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recovered {
-    /// Runs whose commits were rolled forward: they are published now.
+    /// Runs whose commits were rolled forward: they are now published.
     pub published: Vec<RunId>,
     /// Runs whose leftovers were discarded: they can never commit.
     pub discarded: Vec<RunId>,
 }
 
-/// How to recover.
+/// Options of a recovery.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RecoverOptions {
-    /// Go on where a staged file is damaged, or gone and its target is not what was committed, instead of failing. What is
-    /// missing stays missing; each case is logged.
+    /// Continue instead of failing where a staged file is damaged, or is gone and its target is not what was committed.
+    /// Missing data stays missing; each case is logged.
     pub skip_missing: bool,
 }
 
-/// Rolls forward the commits of a job and scope that have not been published to the end, and discards what runs left that
-/// can never commit. Every run begins with it; doing it again changes nothing.
+/// Rolls forward the commits of a job and scope that are not fully published, and discards the leftovers of runs that
+/// can never commit. Every run begins with this; it is idempotent.
 ///
 /// # Errors
-/// Those of the stores; [`Unexpected`](ErrorKind::Unexpected) if a commit cannot be completed as recorded.
+/// Errors of the stores; [`Unexpected`](ErrorKind::Unexpected) if a commit cannot be completed as recorded.
 pub async fn recover(ctx: &JobContext, ledger: &Ledger, options: RecoverOptions) -> Result<Recovered> {
     let mut recovered = Recovered::default();
     if ledger.mend_head().await? {
@@ -38,7 +38,7 @@ pub async fn recover(ctx: &JobContext, ledger: &Ledger, options: RecoverOptions)
         let named = |e: Error| e.with("commit", commit.sequence).with("of run", &commit.run.id);
         match roll_forward(ctx, ledger, &commit, options, &|_| {}).await.map_err(named)? {
             Settlement::Published { .. } => {}
-            // Just now; what it has staged is swept below.
+            // Abandoned just now; its staged files are swept below.
             Settlement::Abandoned(_) => continue,
         }
         tracing::info!(run = %commit.run.id, commit = commit.sequence, "rolled forward");
@@ -50,7 +50,8 @@ pub async fn recover(ctx: &JobContext, ledger: &Ledger, options: RecoverOptions)
     Ok(recovered)
 }
 
-/// Corrects the record of a run that could not do so itself. A record decides nothing, so nothing fails because of it.
+/// Corrects the record of a run that could not do so itself. No decision depends on a record, so failures are only
+/// logged.
 async fn amend_record(ctx: &JobContext, ledger: &Ledger, run: &RunId, amend: impl FnOnce(&mut RunRecord)) {
     let amended = async {
         if let Some(before) = ledger.get_run(run).await? {
@@ -68,9 +69,9 @@ async fn amend_record(ctx: &JobContext, ledger: &Ledger, run: &RunId, amend: imp
     }
 }
 
-/// Discards what runs left that can never commit, and forgets attempts that have been published. What cannot be discarded
-/// now is logged and stays on record; it keeps nobody from running. Returns the runs that can never commit and have not been
-/// swept before.
+/// Discards the leftovers of runs that can never commit, and forgets attempts that have been published. Leftovers that
+/// cannot be discarded now are logged and stay on record; they do not block other runs. Returns the runs that can never
+/// commit and have not been swept before.
 pub(crate) async fn sweep(ctx: &JobContext, ledger: &Ledger) -> Result<Vec<RunId>> {
     let mut discarded = Vec::new();
     for finished in ledger.finished().await? {
@@ -95,7 +96,7 @@ async fn sweep_one(ctx: &JobContext, ledger: &Ledger, finished: &Finished) -> Re
         tracing::warn!(%run, entry, "an entry of its journal does not parse; `hardtack fsck` finds what it has left");
     }
     amend_record(ctx, ledger, run, |record| {
-        // A run that failed to publish says so; that it was abandoned came later.
+        // If the run has recorded that it failed to publish, keep that: it was abandoned later.
         if record.status == RunStatus::Running || matches!(finished.end, End::Abandoned(_)) {
             settle(record, &finished.end);
         }
@@ -108,8 +109,8 @@ async fn sweep_one(ctx: &JobContext, ledger: &Ledger, finished: &Finished) -> Re
     }
 }
 
-/// Forgets an attempt, unless the run's record could not be completed (the disk is full, say): then somebody who comes later
-/// is told of it by the attempt.
+/// Forgets an attempt, unless the run's record could not be completed (the disk is full, for example): then the attempt
+/// tells a later recovery to do so.
 async fn forget(ledger: &Ledger, run: &RunId) -> Result<()> {
     match ledger.get_run(run).await {
         Ok(Some(record)) if record.status == RunStatus::Running => {
@@ -131,13 +132,13 @@ pub(crate) fn settle(record: &mut RunRecord, end: &End) {
         }
         End::Abandoned(abandonment) => {
             record.status = RunStatus::Abandoned;
-            // Why it could not be published is worth more than that it was abandoned.
+            // The reason why it could not be published is more useful than the fact that it was abandoned.
             record.error.get_or_insert_with(|| ErrorRecord::from(&abandonment.error()));
         }
     }
 }
 
-/// Removes what killed runs have left half written at the state location, unless one that was paused may still be writing.
+/// Removes half-written files of killed runs from the state location, unless a paused run may still be writing.
 async fn sweep_half_written(ctx: &JobContext, ledger: &Ledger) -> Result<()> {
     let before = ctx.now() - AFTERLIFE;
     if !ledger.half_written(before, true).await?.is_empty() && !ledger.is_contested(&ctx.run().id).await? {
@@ -148,13 +149,14 @@ async fn sweep_half_written(ctx: &JobContext, ledger: &Ledger) -> Result<()> {
     Ok(())
 }
 
-/// Discards what one run left. An upload of which only the object is known is taken for its own unless another run of the
-/// job and scope can be uploading the same object; such a run is on record before its upload is there to be found. (What
-/// has parts is never found: it belongs to somebody who knows it. So nothing that was committed is aborted, whoever did.)
+/// Discards the leftovers of one run. An upload of which only the object is known is taken to be the run's own, unless
+/// another run of the job and scope can be uploading the same object; such a run is on record before its upload can be
+/// found. (An upload that has parts is never found this way: its owner knows its id. So no committed upload is ever
+/// aborted, whoever committed it.)
 async fn discard(ctx: &JobContext, ledger: &Ledger, leftovers: Vec<DiscardAction>) -> Result<()> {
     let (shared, own): (Vec<_>, Vec<_>) =
         leftovers.into_iter().partition(|action| matches!(action, DiscardAction::Uploads { mark: None, .. }));
-    // Whatever becomes of the others.
+    // Independently of the others.
     let discarded = publish::discard(ctx.stores(), ctx.publishers(), &own).await;
     let mut found = Vec::new();
     for action in &shared {
@@ -176,8 +178,8 @@ async fn discard(ctx: &JobContext, ledger: &Ledger, leftovers: Vec<DiscardAction
     }
 }
 
-/// Executes the actions of a commit and marks it published. Before anything is published, all of it is checked. Returns how
-/// the commit is settled: somebody may have abandoned it meanwhile.
+/// Executes the actions of a commit and marks it published. Everything is verified before anything is published.
+/// Returns the settlement of the commit, which may have been abandoned meanwhile.
 pub(crate) async fn roll_forward(
     ctx: &JobContext,
     ledger: &Ledger,
@@ -194,15 +196,15 @@ pub(crate) async fn roll_forward(
         publish::publish(ctx.stores(), ctx.publishers(), &commit.actions(), progress).await
     };
     if let Err(error) = outcome.await {
-        // Another process may be rolling forward the same commit; a later commit may even have superseded it since. Once
-        // it is settled, what cannot be found any more was there, or is not wanted.
+        // Another process may be rolling forward the same commit; a later commit may even have superseded its files
+        // since. Once it is settled, the missing files had been there, or are not needed.
         return ledger.settlement(commit.sequence).await?.ok_or(error);
     }
     ledger.mark_published(commit.sequence, &ctx.run().id).await
 }
 
-/// Checks that a commit touches nothing outside of the places that the run's sinks have declared. (A record of an earlier
-/// version does not say which those are, and is taken at its word.)
+/// Checks that a commit touches nothing outside the places that the run's sinks have declared. (A record of an earlier
+/// version declares none, and is trusted.)
 pub(crate) fn check_places(commit: &CommitRecord) -> Result<()> {
     let Some(places) = &commit.places else { return Ok(()) };
     let places = Places::new(places);
@@ -220,7 +222,7 @@ pub(crate) fn check_places(commit: &CommitRecord) -> Result<()> {
     Ok(())
 }
 
-/// Checks that everything that a commit publishes is as it was staged.
+/// Verifies that all files that a commit publishes are as they were staged.
 pub(crate) async fn verify(ctx: &JobContext, commit: &CommitRecord) -> Result<()> {
     for (sink, actions) in &commit.publish {
         let verified = publish::verify(ctx.stores(), ctx.publishers(), actions, closeness(ctx, commit)).await;
@@ -229,13 +231,14 @@ pub(crate) async fn verify(ctx: &JobContext, commit: &CommitRecord) -> Result<()
     Ok(())
 }
 
-/// A run knows what it has just staged. Whoever finishes the run of another knows nothing of what happened since.
+/// A run knows what it has just staged. A process that finishes another run's commit does not know what has happened
+/// since.
 fn closeness(ctx: &JobContext, commit: &CommitRecord) -> Check {
     if commit.run == *ctx.run() { Check::Size } else { Check::Content }
 }
 
-/// A sink of which something is lost keeps what it would have superseded: nothing is deleted for the sake of a file that
-/// did not come.
+/// A sink that has lost a file keeps the files that it would have superseded: nothing is deleted in favour of a file
+/// that is missing.
 async fn publish_what_can_be(ctx: &JobContext, commit: &CommitRecord) -> Result<()> {
     for (sink, actions) in &commit.publish {
         let mut actions = actions.clone();
@@ -258,17 +261,17 @@ async fn publish_what_can_be(ctx: &JobContext, commit: &CommitRecord) -> Result<
     Ok(())
 }
 
-/// Publishes a file if it is whole.
+/// Publishes a file if it is intact.
 async fn publish_one(ctx: &JobContext, action: &PublishAction) -> Result<()> {
     let action = std::slice::from_ref(action);
     publish::verify(ctx.stores(), ctx.publishers(), action, Check::Content).await?;
     publish::publish(ctx.stores(), ctx.publishers(), action, &|_| {}).await
 }
 
-/// How long a run that ends waits for files that are being begun. A container that is told to stop has 30 seconds in all.
+/// How long an ending run waits for files that are being created. A container has 30 seconds in total to stop.
 pub(crate) const TO_SETTLE: Duration = Duration::from_secs(10);
 
-/// Discards what this run has staged and forgets its attempt, after it failed.
+/// Discards everything that this run has staged, and forgets its attempt, after it failed.
 pub(crate) async fn discard_attempt(ctx: &JobContext, ledger: &Ledger, journal: &Arc<hardtack_state::LedgerJournal>) {
     let cleaned = async {
         let settled = ctx.end_staging(TO_SETTLE).await;
@@ -277,12 +280,12 @@ pub(crate) async fn discard_attempt(ctx: &JobContext, ledger: &Ledger, journal: 
         forget(ledger, &ctx.run().id).await
     };
     if let Err(e) = cleaned.await {
-        // The attempt stays on record, so a later run discards the rest.
+        // The attempt stays on record, so a later run will discard the rest.
         tracing::warn!("what this run staged could not be discarded now; a later run will: {}", e.chain());
     }
 }
 
-/// After a commit has been published: the attempt is forgotten, and so are those that it has beaten.
+/// Cleans up after a commit is published: forgets the attempt, and those that it has defeated.
 pub(crate) async fn clean_up(ctx: &JobContext, ledger: &Ledger) {
     let cleaned = async {
         fault::hit("run.cleanup.before")?;

@@ -1,4 +1,4 @@
-//! S3 and what speaks its protocol.
+//! S3 and compatible stores.
 
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -24,10 +24,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-/// Opens buckets with the credentials and the region that the AWS environment variables, the container or the instance give;
-/// `AWS_ENDPOINT_URL` is honoured.
+/// Opens buckets with the credentials and the region from the AWS environment variables, the container or the instance;
+/// honours `AWS_ENDPOINT_URL`.
 pub(crate) struct S3Stores {
-    /// Keys are among them.
+    /// Includes secret keys.
     settings: Vec<(AmazonS3ConfigKey, String)>,
 }
 
@@ -44,9 +44,9 @@ impl S3Stores {
         Self::new(std::env::vars_os().filter_map(text))
     }
 
-    /// From environment variables; those that say nothing of S3 do not matter.
+    /// Reads environment variables, and ignores those unrelated to S3.
     ///
-    /// An endpoint with a password is refused at once, whether or not it is used: requests that fail are logged with
+    /// An endpoint with a password is refused immediately, whether or not it is used: failed requests are logged with
     /// their URLs.
     fn new<N: AsRef<str>>(variables: impl IntoIterator<Item = (N, String)>) -> Result<Self> {
         let mut settings = Vec::new();
@@ -77,13 +77,13 @@ impl StoreFactory for S3Stores {
                 options = options.with_config(*key, value);
             }
         }
-        // An endpoint without TLS was chosen by whoever set it (LocalStack, MinIO, moto).
+        // An endpoint without TLS is a deliberate choice (LocalStack, MinIO, moto).
         let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
         if endpoint.is_some_and(|e| e.starts_with("http://")) {
             builder = builder.with_allow_http(true);
             options = options.with_allow_http(true);
         }
-        // What the store assumes, too, where none is set.
+        // The store's own default.
         let region = builder.get_config_value(&AmazonS3ConfigKey::Region).unwrap_or_else(|| "us-east-1".to_owned());
         let not_configured =
             |e| Error::usage("S3 is not configured; set AWS_REGION and credentials as for the AWS CLI").because(e);
@@ -95,7 +95,7 @@ impl StoreFactory for S3Stores {
     }
 }
 
-/// `ListMultipartUploads` and `ListParts`, which the store does not have:
+/// `ListMultipartUploads` and `ListParts`, which the store does not provide:
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>.
 #[derive(Debug)]
 struct OpenUploads {
@@ -104,7 +104,7 @@ struct OpenUploads {
     region: String,
 }
 
-/// One page of the answer.
+/// One page of the response.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Page {
@@ -125,7 +125,7 @@ struct Upload {
     id: MultipartId,
 }
 
-/// The answer to `ListParts`: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html>.
+/// The response to `ListParts`: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html>.
 #[derive(Debug, Deserialize)]
 struct Parts {
     #[serde(default, rename = "Part")]
@@ -139,7 +139,7 @@ impl UploadList for OpenUploads {
         let mut after = (String::new(), String::new());
         loop {
             let Some(page) = self.page(prefix, &after).await? else { return Ok(open) };
-            // A key that is no path is somebody else's.
+            // A key that is not a path is not ours.
             let found = page.uploads.into_iter().filter_map(|upload| Some((Path::parse(&upload.key).ok()?, upload.id)));
             open.extend(found);
             if !page.is_truncated {
@@ -154,14 +154,14 @@ impl UploadList for OpenUploads {
     }
 
     async fn is_empty(&self, path: &Path, upload: &MultipartId) -> Result<bool> {
-        // An upload that is not there any more, or cannot be looked at, is left alone.
+        // An upload that no longer exists, or cannot be inspected, is left alone.
         let parts: Option<Parts> = self.ask(path, &[("uploadId", upload), ("max-parts", "1")]).await?;
         Ok(parts.is_some_and(|parts| parts.parts.is_empty()))
     }
 }
 
 impl OpenUploads {
-    /// What comes after a key and an upload of it.
+    /// The page that follows a key and an upload of it.
     async fn page(&self, prefix: &str, (key, upload): &(String, String)) -> Result<Option<Page>> {
         let mut query = vec![("uploads", ""), ("prefix", prefix)];
         if !key.is_empty() {
@@ -170,7 +170,7 @@ impl OpenUploads {
         self.ask(&Path::default(), &query).await
     }
 
-    /// The answer, sooner or later; nothing where asking is not allowed, or not known.
+    /// The response, after retries; `None` if the request is forbidden or not supported.
     async fn ask<T: DeserializeOwned>(&self, path: &Path, query: &[(&str, &str)]) -> Result<Option<T>> {
         let again = ExponentialBuilder::new()
             .with_min_delay(Duration::from_millis(100))
@@ -183,7 +183,7 @@ impl OpenUploads {
 
     async fn try_ask<T: DeserializeOwned>(&self, path: &Path, query: &[(&str, &str)]) -> Result<Option<T>> {
         let mut request = HttpRequest::new(HttpRequestBody::empty());
-        // Nobody else tells where the bucket is: its name may be part of the host's.
+        // Only the signed URL has the bucket's address: its name may be part of the host name.
         let get = request.method().clone();
         let mut url = self.s3.signed_url(get, path, Duration::from_secs(1)).await?;
         url.query_pairs_mut().clear().extend_pairs(query);
@@ -193,7 +193,7 @@ impl OpenUploads {
         let (status, body) = self.send(request).await.map_err(|e| failed().because(e))?;
         match status {
             200..300 => quick_xml::de::from_str(&body).map(Some).map_err(|e| failed().because(e)),
-            // Forbidden, not there, not allowed, not implemented.
+            // Forbidden, not found, method not allowed, not implemented.
             403..=405 | 501 => {
                 tracing::info!(
                     status,
@@ -206,7 +206,7 @@ impl OpenUploads {
         }
     }
 
-    /// The status and the body of the answer.
+    /// The status and the body of the response.
     async fn send(&self, request: HttpRequest) -> Result<(u16, String), HttpError> {
         let answer = self.client.execute(request).await?;
         let status = answer.status().as_u16();
@@ -233,13 +233,13 @@ mod tests {
     use super::*;
     use crate::recover::{discard_attempt, sweep};
 
-    /// A run that reaches S3 as jobs do.
+    /// A run that accesses S3 as jobs do.
     fn context(s3: &S3, run: &str, journal: Arc<dyn Journal>) -> JobContext {
         let builder = JobContext::builder("job").run_id(run.parse().unwrap()).journal(journal);
         builder.store_factory("s3", Arc::new(S3Stores::new(s3.env()).unwrap())).build().unwrap()
     }
 
-    /// Begins uploads as a run does that is killed before it has noted them.
+    /// Begins uploads like a run that is killed before it has recorded them.
     async fn begin(bucket: &Bucket, keys: impl IntoIterator<Item = &str>) {
         futures::stream::iter(keys)
             .map(async |key| bucket.store().create_multipart(&Path::parse(key).unwrap()).await.unwrap())
@@ -284,7 +284,7 @@ mod tests {
         assert_eq!(discard(bucket.location(), Some("mark")).await, [""; 0]);
     }
 
-    /// What somebody uploads under a name that a job chose, too, is not taken for the job's.
+    /// A foreign upload under a name that a job also uses is not mistaken for the job's.
     #[rstest]
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
@@ -302,7 +302,7 @@ mod tests {
         assert_eq!(bucket.files(""), [key.as_ref()]);
     }
 
-    /// There are a thousand in an answer at most.
+    /// A response has at most a thousand entries.
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
     async fn all_pages_are_read() {
@@ -315,7 +315,7 @@ mod tests {
         assert_eq!(found.len(), 1002);
     }
 
-    /// The answer to the request that begins an upload is lost, the store asks again, and there are two.
+    /// The response to the request that begins an upload is lost, the store retries, and there are two uploads.
     #[rstest]
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
@@ -339,7 +339,7 @@ mod tests {
         assert_eq!((bucket.files("").len(), bucket.open_uploads()), (1, vec![]));
     }
 
-    /// Bursts are sat out. A role that may not list uploads loses only those that nobody knows.
+    /// Temporary refusals are retried. A role that may not list uploads only leaves uploads with unknown ids behind.
     #[rstest]
     #[case::slow_down(Fault::slow_down(), 3, 0)]
     #[case::forbidden(Fault::Answer(403, "<Error><Code>AccessDenied</Code></Error>".to_owned()), 1, 1)]
@@ -359,7 +359,7 @@ mod tests {
         assert_eq!((proxy.injected(), bucket.open_uploads().len()), (times, left));
     }
 
-    /// Two runs write the same file. What the one that gives up may have begun may be what the other has begun.
+    /// Two runs write the same file. An upload that the aborted run may have begun may be the other's.
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
     async fn an_upload_that_may_be_another_runs_stays() {
@@ -398,7 +398,7 @@ mod tests {
         ledger.mark_published(1, &id).await.unwrap();
         sweep(&commits, &ledger).await.unwrap();
         assert_eq!((bucket.files(""), bucket.open_uploads()), (vec!["rows.csv".to_owned()], vec![]));
-        // Whoever has lost may be alive, and stays on record for a while.
+        // A run that has lost may be alive, and stays on record for a while.
         let [lost] = &*ledger.attempts().await.unwrap() else { panic!("only who has committed is forgotten") };
         assert!(lost.run == first.record.run && lost.swept.is_some(), "{lost:?}");
     }

@@ -1,4 +1,4 @@
-//! The first rows of each sink, for `--show`.
+//! Collects the first rows of each sink, for `--show`.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +25,7 @@ impl FirstRows {
     /// The rows as tables, by sink.
     ///
     /// # Errors
-    /// Those of formatting.
+    /// Errors of formatting.
     pub(crate) fn tables(&self) -> Result<Vec<(String, String)>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.iter().map(|(sink, rows)| Ok((sink.clone(), pretty_format_batches(rows)?.to_string()))).collect()
@@ -53,7 +53,7 @@ impl RowAccumulator for Stream {
     fn update(&mut self, rows: &RecordBatch) -> Result<()> {
         let taken = self.left.min(rows.num_rows());
         if taken > 0 {
-            // A slice would keep the whole batch.
+            // A slice would keep the whole batch alive.
             self.rows.push(take_record_batch(rows, &UInt64Array::from_iter_values(0..taken as u64))?);
             self.left -= taken;
         }
@@ -67,7 +67,7 @@ impl RowAccumulator for Stream {
         for batch in self.rows {
             let taken = left.min(batch.num_rows());
             left -= taken;
-            // One without rows has the header.
+            // A sink without rows still has a header.
             if taken > 0 || all.is_empty() {
                 all.push(batch.slice(0, taken));
             }

@@ -1,4 +1,4 @@
-//! What a run says when it ends: a line per source and sink.
+//! The summary at the end of a run: a line per source and sink.
 
 use std::io::Write;
 
@@ -15,7 +15,7 @@ fn line(counts: &Counts) -> String {
     format!("{files}, {rows}, {}", HumanBytes(counts.bytes))
 }
 
-/// What the columns of a sink hold, as a table.
+/// The column profiles of a sink, as a table.
 fn profile(sink: &str, columns: &[ColumnProfile]) -> String {
     let header = ["column", "type", "nulls", "distinct", "min", "max", "longest"].map(str::to_owned);
     let row = |column: &ColumnProfile| {
@@ -42,14 +42,14 @@ fn profile(sink: &str, columns: &[ColumnProfile]) -> String {
     text
 }
 
-/// A value that fits into a line.
+/// Shortens a value to fit into a line.
 fn short(value: &str) -> String {
     const MOST: usize = 40;
     let value = value.escape_debug().to_string();
     if value.chars().count() <= MOST { value } else { value.chars().take(MOST - 1).chain(['…']).collect() }
 }
 
-/// Says what was read, written and where.
+/// Reports what was read and written, and where.
 pub(crate) fn succeeded(outcome: &Outcome, format: LogFormat) {
     for (name, text) in &outcome.shown {
         let _ = writeln!(std::io::stdout(), "{name}\n{text}");
@@ -96,7 +96,7 @@ pub(crate) fn succeeded(outcome: &Outcome, format: LogFormat) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
-/// Says why the run failed, in one line.
+/// Reports the failure of a run in one line.
 pub(crate) fn failed(job: &str, error: &Error, format: LogFormat) {
     let code = error.kind().exit_code();
     if format.is_pretty() {

@@ -1,4 +1,5 @@
-//! What staging a partitioned dataset takes: rows from memory, uploads into memory, so that neither disk nor network counts.
+//! The cost of staging a partitioned dataset. Rows come from memory and uploads go to memory, so neither disk nor
+//! network counts.
 #![allow(clippy::unwrap_used, reason = "a benchmark stops where it fails")]
 
 use std::sync::Arc;
@@ -20,13 +21,13 @@ fn main() {
     divan::main();
 }
 
-/// Rows as they come.
+/// Rows in arrival order.
 #[divan::bench(args = ROWS, consts = PARTITIONS, sample_count = 10)]
 fn plain<const PARTITIONS: usize>(bencher: Bencher<'_, '_>, rows: usize) {
     stage(bencher, PARTITIONS, rows, Ok, |dataset| dataset);
 }
 
-/// One row in ten is there twice; duplicates are dropped within their partition.
+/// One row in ten is a duplicate; duplicates are dropped within their partition.
 #[divan::bench(args = ROWS, consts = PARTITIONS, sample_count = 10)]
 fn without_duplicates<const PARTITIONS: usize>(bencher: Bencher<'_, '_>, rows: usize) {
     stage(bencher, PARTITIONS, rows, |rows| drop_duplicates(rows, &[]), |dataset| dataset);
@@ -50,7 +51,7 @@ fn stage(
     let dataset = layout(ParquetDataset::new("observations", "memory:/lake/observations").partition_by(["day"]));
     bencher
         .counter(ItemsCount::new(rows))
-        // Each time into a store of its own.
+        // Each iteration writes to a store of its own.
         .with_inputs(|| {
             let ctx = JobContext::builder("bench").build().unwrap();
             let rows = transform(ctx.session().read_batches(batches.iter().cloned()).unwrap()).unwrap();
@@ -63,13 +64,13 @@ fn stage(
         });
 }
 
-/// A feed in the order of patients, whose days are all over: texts that repeat, numbers, and one row in ten again.
+/// A feed in patient order, so its days are scattered: repeated texts, numbers, and one row in ten duplicated.
 fn observations(days: usize, rows: usize) -> Vec<RecordBatch> {
     let column = |values: Vec<String>| Arc::new(StringArray::from(values)) as ArrayRef;
     let batch = |numbers: Vec<usize>| {
         let each = |text: fn(usize) -> String| column(numbers.iter().map(|n| text(*n)).collect());
         let number = |n: &usize| i64::try_from(*n).unwrap();
-        // Those that are not there again are numbered without gaps, so that no day is without rows.
+        // Rows that are not duplicates are numbered without gaps, so every day has rows.
         let day = |n: &usize| i32::try_from((n - n / 10) * 7919 % days).unwrap();
         RecordBatch::try_from_iter([
             ("patient", each(|n| format!("{:032x}", n / 400))),

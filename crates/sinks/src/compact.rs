@@ -1,9 +1,8 @@
-//! Compaction: the many small files of a dataset become few.
+//! Compaction: merges the many small files of a dataset into few.
 //!
-//! Folder by folder, the files that are not large enough are read one after the other and written as one partition, by
-//! the operator that writes every dataset: it closes a file at the target size and begins another. What it closes says
-//! so in its footer, so at most one file of a folder is left that a second compaction would look at, and it does
-//! nothing.
+//! In each folder, the files that are too small are read one after the other and written as one partition by the
+//! operator that writes every dataset: it closes a file at the target size and begins another. The footer of a closed
+//! file records this, so a second compaction finds at most one candidate per folder, and does nothing.
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -44,49 +43,50 @@ use crate::ParquetDataset;
 use crate::parquet::{execute, staged};
 use crate::write::{FULL_AT, ParquetWriteExec, UPLOADS, Write, WriteSpec, given_up, required};
 
-/// So many folders are worked on at once, as far as their size allows, and so many footers are read.
+/// The maximum number of folders that are compacted concurrently (their size permitting), and of footers that are read
+/// concurrently.
 const AT_ONCE: usize = 64;
-/// A folder of as many KiB takes a core's share of the memory; of smaller ones several do.
+/// A folder of this size, in KiB, takes one core's share of the memory; several smaller folders share it.
 const LARGE_KIB: u64 = 16 << 10;
-/// Most footers then come with one request.
+/// Large enough for most footers to take one request.
 const FOOTER_BYTES: usize = 64 << 10;
-/// Files of at most this size come with one request.
+/// Files up to this size are read with one request.
 const WHOLE_BYTES: u64 = 1 << 20;
-/// So many files of a folder are fetched before their rows are wanted.
+/// The number of files of a folder that are prefetched.
 const AHEAD: usize = 8;
 
-/// Files of one folder that [compaction](ParquetDataset::compact) would bring together.
+/// The files of one folder that [compaction](ParquetDataset::compact) would merge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SmallFiles {
     /// The folder.
     pub folder: Location,
     /// How many files.
     pub files: u64,
-    /// Their size together, in bytes.
+    /// Their total size in bytes.
     pub bytes: u64,
 }
 
 impl ParquetDataset {
-    /// Brings the many small files of this dataset together in files of the target size, as part of this run: the new
-    /// files appear when the run is published, and then exactly the files go whose rows they hold.
+    /// Merges the many small files of this dataset into files of the target size, as part of this run: when the run is
+    /// published, the new files appear and exactly the files whose rows they hold are deleted.
     ///
-    /// It goes folder by folder, whatever the folders are called, so it knows partitions without being told of them.
-    /// The files of a folder that are smaller than three quarters of the target size are rewritten if they could be
-    /// fewer; the others are left alone. So a second compaction does nothing, and this can be part of every night's
+    /// It works folder by folder, whatever the folders are called, so partitions need not be declared. The files of a
+    /// folder that are smaller than three quarters of the target size are rewritten if that makes them fewer; the
+    /// others are left alone. A second compaction therefore does nothing, and compaction can be part of every nightly
     /// run.
     ///
-    /// Rows stay as they are, duplicates too. Columns are matched by name: one that a file lacks is null in its rows,
-    /// and types are widened where nothing is lost. Rows are sorted if this dataset is [`sorted_by`] columns, or if the
-    /// files say that they all are. Compression, row groups, Bloom filters and so on are this dataset's; its mode,
-    /// `partition_by` and declared schema do not matter.
+    /// Rows are unchanged, duplicates included. Columns are matched by name: a column that a file lacks is null in its
+    /// rows, and types are widened where nothing is lost. Rows are sorted if this dataset is [`sorted_by`] columns, or
+    /// if all files declare the same sort order. Compression, row groups, Bloom filters and so on are those of this
+    /// dataset; its mode, `partition_by` and declared schema do not matter.
     ///
-    /// Files that others add meanwhile stay, also those that this run appends. Nothing else may *replace* files of the
-    /// folder meanwhile (an overwrite, another compaction), or their rows would come back. Of runs of one job and scope
-    /// only one commits; others are found out if they replace a file before compaction has ended, which is a
-    /// [`Conflict`](hardtack_core::ErrorKind::Conflict). Readers see rows twice for a moment while the run is
-    /// published, as with [`overwrite`].
+    /// Files that are added meanwhile stay, including those that this run appends. Nothing else may *replace* files of
+    /// the folder meanwhile (an overwrite, another compaction), or their rows would reappear. Of concurrent runs of one
+    /// job and scope only one commits. Any other writer is detected if it replaces a file before compaction has ended,
+    /// which is a [`Conflict`](hardtack_core::ErrorKind::Conflict). While the run is published, readers may briefly see
+    /// rows twice, as with [`overwrite`].
     ///
-    /// To a test or a dry run it is a sink named `<name> (compaction)`.
+    /// A test or a dry run sees it as a sink named `<name> (compaction)`.
     ///
     /// ```
     /// # async fn example() -> hardtack_core::Result<()> {
@@ -126,10 +126,10 @@ impl ParquetDataset {
         ctx.save(Compaction { name, dataset: self.clone() }, rows).await
     }
 
-    /// What [`compact`](ParquetDataset::compact) would bring together now, by folder; nothing is written.
+    /// Lists what [`compact`](ParquetDataset::compact) would merge now, by folder; writes nothing.
     ///
     /// # Errors
-    /// Those of the store, and of `compact` for what the files hold.
+    /// Errors of the store, and those of `compact` about the content of files.
     pub async fn small_files(&self, ctx: &JobContext) -> Result<Vec<SmallFiles>> {
         let compacter = Arc::new(Compacter::new(&ctx.staging(&self.name), self, &self.name)?);
         let found = compacter.each(self.folders(ctx).await?, async |compacter, folder| {
@@ -148,12 +148,12 @@ impl ParquetDataset {
     /// Whether the folder has no visible `.parquet` file.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub async fn is_empty(&self, env: &Environment) -> Result<bool> {
         Ok(self.files(env).await?.1.is_empty())
     }
 
-    /// The folders that could do with fewer files, as far as sizes tell, with the files that are not large enough.
+    /// The folders that could have fewer files, judging by sizes, with the files that are too small.
     async fn folders(&self, env: &Environment) -> Result<Vec<Folder<ObjectMeta>>> {
         let mut folders: BTreeMap<String, Vec<ObjectMeta>> = BTreeMap::new();
         let large = self.target_file_bytes - self.target_file_bytes / 4;
@@ -168,7 +168,8 @@ impl ParquetDataset {
     }
 }
 
-/// Compaction as a sink, so that it goes the way of everything that a run changes. Its rows are those of the dataset.
+/// Compaction as a sink, so that it is staged and published like every other change of a run. Its rows are those of the
+/// dataset.
 #[derive(Debug)]
 struct Compaction {
     name: String,
@@ -189,7 +190,7 @@ impl Sink for Compaction {
         let folders = self.dataset.folders(ctx).await?;
         let compacter = Arc::new(Compacter::new(ctx, &self.dataset, &self.name)?);
         let done = compacter.each(folders, async |compacter, folder| compacter.compact(folder).await).await;
-        // What fails because files have vanished is told as what it is.
+        // If files have vanished, report that rather than the read error it caused.
         compacter.check_unchanged(done.as_ref().err()).await?;
         let mut all = Staged::default();
         for staged in done?.into_iter().flatten() {
@@ -203,7 +204,7 @@ impl Sink for Compaction {
     }
 }
 
-/// Files of one folder.
+/// The files of one folder.
 #[derive(Debug)]
 struct Folder<F> {
     /// Relative to the dataset.
@@ -216,14 +217,14 @@ impl<F: Borrow<ObjectMeta>> Folder<F> {
         self.files.iter().map(|file| file.borrow().size).sum()
     }
 
-    /// Since all are smaller than three quarters of the target, this is so whenever two of them fit into one.
+    /// All are smaller than three quarters of the target, so this holds whenever two of them fit into one.
     fn could_be_fewer(&self, target: u64) -> bool {
         self.bytes().div_ceil(target) < self.files.len() as u64
     }
 }
 
 impl Folder<File> {
-    /// The columns by which the files say that they all are sorted.
+    /// The sort order that all files declare.
     fn sorted_by(&self) -> Vec<String> {
         let mut orders = self.files.iter().filter(|file| file.rows > 0).map(|file| &file.sorted_by);
         match orders.next() {
@@ -240,11 +241,11 @@ struct File {
     location: Location,
     schema: SchemaRef,
     rows: i64,
-    /// The size at which it was closed, because another row group would not have fitted.
+    /// The target size at which it was closed because another row group would not have fitted.
     full_at: u64,
-    /// The columns by which its rows are sorted, as it says.
+    /// The sort order that it declares.
     sorted_by: Vec<String>,
-    /// A column that would not survive being read and written, and why.
+    /// A column that would not survive rewriting, and the reason.
     problem: Option<(String, &'static str)>,
 }
 
@@ -254,21 +255,21 @@ impl Borrow<ObjectMeta> for File {
     }
 }
 
-/// What the folders of a compaction share.
+/// State shared by the folders of a compaction.
 struct Compacter {
     ctx: StageContext,
     dataset: ParquetDataset,
     name: String,
     store: Store,
     read: Arc<Meter>,
-    /// What the new files replace.
+    /// The files that the new ones replace.
     superseded: Mutex<Vec<ObjectMeta>>,
-    /// Columns that the dataset's options name and that no folder has had so far.
+    /// Columns that the dataset's options name but no folder has had so far.
     unknown: Mutex<BTreeSet<String>>,
     footers: Semaphore,
     encoders: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
-    /// Room for folders that are worked on, in KiB of their files.
+    /// Limits the folders in progress, in KiB of their files.
     room: Semaphore,
 }
 
@@ -293,7 +294,7 @@ impl Compacter {
         })
     }
 
-    /// Works on folders side by side. When it returns, nothing of it is running any more.
+    /// Processes folders concurrently. All of its tasks have ended when it returns.
     async fn each<T: Send + 'static, W: Future<Output = Result<T>> + Send + 'static>(
         self: &Arc<Self>,
         folders: Vec<Folder<ObjectMeta>>,
@@ -317,13 +318,13 @@ impl Compacter {
         }
     }
 
-    /// The files of the folder that are to be brought together, if there are any.
+    /// The files of the folder that are to be merged, if any.
     async fn survey(&self, folder: Folder<ObjectMeta>) -> Result<Option<Folder<File>>> {
         let target = self.dataset.target_file_bytes;
         let mut opened = stream::iter(folder.files).map(|meta| self.open(meta)).buffered(AT_ONCE);
         let mut files: Vec<File> = Vec::new();
         while let Some(mut file) = opened.try_next().await? {
-            // Most files of a folder have one schema; they share it.
+            // Most files of a folder have the same schema, so they share it.
             if let Some(same) = files.last().map(|last| &last.schema).filter(|last| **last == file.schema) {
                 file.schema = Arc::clone(same);
             }
@@ -331,7 +332,7 @@ impl Compacter {
         }
         files.retain(|file| file.full_at < target);
         let folder = Folder { path: folder.path, files };
-        // Of files without rows nothing would be left, not even their columns.
+        // Merging files without rows would leave nothing, not even their columns.
         let rows = folder.files.iter().any(|file| file.rows > 0);
         Ok((rows && folder.could_be_fewer(target)).then_some(folder))
     }
@@ -362,7 +363,7 @@ impl Compacter {
     async fn compact(&self, folder: Folder<ObjectMeta>) -> Result<Option<Staged>> {
         let Some(folder) = self.survey(folder).await? else { return Ok(None) };
         let write = Arc::new(self.write(&folder)?);
-        // A sort wants its memory however few rows there are.
+        // A sort needs its memory however few rows there are.
         let kib = if write.sort_by.is_empty() { (folder.bytes() >> 10).clamp(1, LARGE_KIB) } else { LARGE_KIB };
         let _room = self.room.acquire_many(kib as u32).await.map_err(given_up)?;
         let rows: i64 = folder.files.iter().map(|file| file.rows).sum();
@@ -400,7 +401,7 @@ impl Compacter {
         Ok(Write { spec, encoders, uploads, ..write })
     }
 
-    /// Notes which columns there are. Those of which folders are made need not be in files.
+    /// Records which columns exist. Partition columns need not be in files.
     fn note_columns(&self, folder: &Folder<File>, schema: &SchemaRef) {
         let of_folder = |part: &str| part.split_once('=').map(|(name, _)| name.to_owned());
         let of_folders: Vec<_> = folder.path.split('/').filter_map(of_folder).collect();
@@ -408,7 +409,7 @@ impl Compacter {
         unknown.retain(|name| schema.index_of(name).is_err() && !of_folders.contains(name));
     }
 
-    /// The plan that reads the files one after the other, sorts if that is wanted, and writes.
+    /// The plan that reads the files one after the other, sorts if requested, and writes.
     fn plan(&self, folder: Folder<File>, write: &Arc<Write>) -> Result<Arc<dyn ExecutionPlan>> {
         let schema = Arc::clone(&write.schema);
         let reader = Reader {
@@ -426,7 +427,7 @@ impl Compacter {
         Ok(Arc::new(ParquetWriteExec::new(self.ctx.observe(plan), Arc::clone(write))))
     }
 
-    /// Another run that has replaced or deleted files would find their rows back in ours.
+    /// If another run has replaced or deleted files, ours would bring their rows back.
     async fn check_unchanged(&self, failure: Option<&Error>) -> Result<()> {
         let superseded = std::mem::take(&mut *self.superseded.lock().unwrap_or_else(PoisonError::into_inner));
         if superseded.is_empty() {
@@ -444,7 +445,7 @@ impl Compacter {
         })
     }
 
-    /// A column that no file has was probably misspelt.
+    /// A column that no file has is probably misspelt.
     fn check_options(&self, staged: &Staged) -> Result<()> {
         let unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
         match unknown.first() {
@@ -457,7 +458,7 @@ impl Compacter {
     }
 }
 
-/// The columns by which the rows of the whole file are sorted as we sort them: ascending, nulls first.
+/// The columns by which the whole file is sorted in our order: ascending, nulls first.
 fn sorted_by(footer: &ArrowReaderMetadata) -> Vec<String> {
     let columns = footer.parquet_schema().columns();
     let mut orders = footer.metadata().row_groups().iter().map(|group| {
@@ -474,7 +475,7 @@ fn sorted_by(footer: &ArrowReaderMetadata) -> Vec<String> {
     }
 }
 
-/// What would not survive being read and written.
+/// The column that would not survive rewriting, if any.
 fn problem(footer: &ArrowReaderMetadata) -> Option<(String, &'static str)> {
     let leaves = footer.parquet_schema().columns();
     if let Some(leaf) = leaves.iter().find(|leaf| leaf.physical_type() == Type::INT96) {
@@ -486,7 +487,7 @@ fn problem(footer: &ArrowReaderMetadata) -> Option<(String, &'static str)> {
     twice.map(|(_, field)| (field.name().clone(), "is there twice"))
 }
 
-/// The columns of all files, in the order in which they were first seen.
+/// The columns of all files, in order of first appearance.
 fn columns(files: &[File]) -> Result<SchemaRef> {
     for file in files {
         if let Some((column, what)) = &file.problem {
@@ -501,7 +502,7 @@ fn columns(files: &[File]) -> Result<SchemaRef> {
     Ok(Arc::new(columns.schema()))
 }
 
-/// The columns by name and type; those that are not there are null.
+/// The columns by name and type; missing ones are null.
 fn with_columns(batch: &RecordBatch, columns: &SchemaRef) -> Result<RecordBatch> {
     let column = |field: &FieldRef| match batch.column_by_name(field.name()) {
         None => Ok(new_null_array(field.data_type(), batch.num_rows())),
@@ -532,7 +533,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// The rows of a file with the columns of its folder.
+    /// The rows of a file, with the columns of its folder.
     async fn rows(self: Arc<Self>, meta: ObjectMeta) -> Result<impl Stream<Item = DFResult<RecordBatch>>> {
         let location = Location::of(&self.store.url, &meta.location);
         let failed = |e| unreadable(e, &location);
@@ -542,7 +543,7 @@ impl Reader {
         } else {
             Box::new(footer_first(&self.store, &meta))
         };
-        // The footer is read again, because those of all files of a folder might not fit into memory.
+        // The footer is read again, because the footers of all files of a folder may not fit into memory.
         let opened = guarded(&location, async {
             let rows = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(failed)?;
             rows.with_batch_size(self.batch_rows).build().map_err(failed)

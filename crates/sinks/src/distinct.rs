@@ -1,13 +1,13 @@
-//! Dropping duplicates inside of partitions.
+//! Drops duplicates within partitions.
 //!
-//! Rows that are equal in all columns are equal in every function of these columns, too. So where the partition columns of a
-//! write are functions of the rows that a `distinct` below gives out, equal rows come to the same partition anyway, and can
-//! be found there: among the few rows of one partition, when these have been brought together for the write. What this
-//! saves is an aggregation over all rows and all columns, which for wide rows costs more than everything else, and holds
-//! one row of each kind in memory.
+//! Rows that are equal in all columns are also equal in every function of these columns. If the partition columns of a
+//! write are functions of the rows that a `distinct` below produces, equal rows end up in the same partition anyway and
+//! can be found there, among the few rows of one partition once these have been gathered for the write. This saves an
+//! aggregation over all rows and all columns, which for wide rows costs more than everything else and holds one copy of
+//! each distinct row in memory.
 //!
-//! The rule looks at the plan of the rows that are saved. Between the write and the `distinct` there may be projections
-//! and filters, which are what jobs have there.
+//! The rule inspects the plan of the rows that are saved. Projections and filters are allowed between the write and the
+//! `distinct`; jobs have nothing else there.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -21,11 +21,11 @@ use hardtack_core::sql::canonical_columns;
 
 use crate::gather::GatherExec;
 
-/// Drops duplicate rows and brings those with equal keys together.
+/// Drops duplicate rows and gathers rows with equal keys.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct DistinctInPartition {
     pub(crate) input: LogicalPlan,
-    /// The rows are compared by this many columns; the keys follow them.
+    /// The number of leading columns by which rows are compared; the keys follow them.
     pub(crate) columns: usize,
 }
 
@@ -52,7 +52,7 @@ impl UserDefinedLogicalNodeCore for DistinctInPartition {
         Vec::new()
     }
 
-    /// Equal rows pass a filter or do not, so it may come first.
+    /// A filter treats equal rows alike, so it may be applied first.
     fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
         HashSet::new()
     }
@@ -79,7 +79,7 @@ pub(crate) fn distinct_in_partition(plan: &LogicalPlan, partition_by: &[String])
     }
     let keys = partition_by.iter().map(ident).collect();
     let Some(moved) = rewrite(plan, keys)? else { return Ok(None) };
-    // The keys come from below; computed again they would not be known to be the same.
+    // The keys come from below: if they were computed again, the optimiser could not tell that they are the same.
     let columns = plan.schema().iter().map(|(qualifier, field)| {
         match partition_by.iter().position(|name| name == field.name()) {
             Some(i) => ident(key_name(i)).alias_qualified(qualifier.cloned(), field.name()),
@@ -94,7 +94,7 @@ fn key_name(i: usize) -> String {
     format!("__hardtack_partition_{i}")
 }
 
-/// The plan with the keys as additional columns at its end.
+/// The plan with the keys appended as columns.
 fn rewrite(plan: &LogicalPlan, keys: Vec<Expr>) -> Result<Option<LogicalPlan>> {
     match plan {
         LogicalPlan::Projection(projection) => {
@@ -117,7 +117,7 @@ fn rewrite(plan: &LogicalPlan, keys: Vec<Expr>) -> Result<Option<LogicalPlan>> {
             let columns = schema.fields().len();
             let all = schema.columns().into_iter().map(Expr::Column);
             let keys = keys.into_iter().enumerate().map(|(i, key)| key.alias(key_name(i)));
-            // Keys are functions of what is compared, so that equal rows have equal keys.
+            // Keys are functions of the compared columns, so equal rows have equal keys.
             let compared = canonical_columns(input)?.map_or_else(|| Arc::clone(input), Arc::new);
             let input = Projection::try_new(all.chain(keys).collect(), compared)?;
             let node = DistinctInPartition { input: LogicalPlan::Projection(input), columns };
@@ -127,7 +127,7 @@ fn rewrite(plan: &LogicalPlan, keys: Vec<Expr>) -> Result<Option<LogicalPlan>> {
     }
 }
 
-/// An expression over the columns of a projection, over those of its input.
+/// Rewrites an expression over the columns of a projection to one over the columns of its input.
 fn below(expr: Expr, projection: &Projection) -> Result<Expr> {
     let expr = expr.transform(|e| match &e {
         Expr::Column(column) => {

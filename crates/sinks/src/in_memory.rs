@@ -1,4 +1,4 @@
-//! A sink that keeps rows in this process.
+//! A sink that keeps rows in memory.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -13,16 +13,16 @@ use hardtack_core::{DiscardAction, PublishAction, Report, Result, Sink, StageCon
 
 const PUBLISHER: &str = "in-memory";
 
-/// What was staged in this process and not yet published, by run and sink.
+/// Staged but unpublished rows of this process, by run and sink.
 static STAGED: LazyLock<Mutex<HashMap<String, Waiting>>> = LazyLock::new(Mutex::default);
 
 type Table = Arc<Mutex<Vec<RecordBatch>>>;
-/// Rows, and the table that they will be in.
+/// Rows, and the table that will hold them.
 type Waiting = (Table, Vec<RecordBatch>);
 
-/// Keeps the rows in memory, each run replacing what the one before left.
+/// Keeps rows in memory; each run replaces the rows of the previous one.
 ///
-/// Clones share their rows: keep one to read what a run has published.
+/// Clones share their rows: keep a clone to read what a run has published.
 ///
 /// ```
 /// # use hardtack_core::{JobContext, Sink};
@@ -45,19 +45,19 @@ pub struct InMemory {
 }
 
 impl InMemory {
-    /// A sink of this name, without rows.
+    /// Creates a sink of this name, without rows.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), schema: None, published: Table::default() }
     }
 
-    /// Declares the schema that the rows must fit.
+    /// Declares the schema that the rows must conform to.
     #[must_use]
     pub fn with_schema(mut self, schema: impl Into<SchemaRef>) -> Self {
         self.schema = Some(schema.into());
         self
     }
 
-    /// The rows of the last run that was published.
+    /// The rows of the last published run.
     pub fn batches(&self) -> Vec<RecordBatch> {
         self.published.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -70,7 +70,7 @@ impl std::fmt::Debug for InMemory {
 }
 
 impl PartialEq for InMemory {
-    /// Equal are sinks of the same configuration, whatever rows they hold.
+    /// Sinks are equal if their configuration is, whatever rows they hold.
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name && self.schema == other.schema
     }
@@ -116,7 +116,7 @@ pub(crate) fn register(publishers: &Publishers) {
 
 #[async_trait]
 impl Publisher for MemoryPublisher {
-    /// What another process staged in its memory is gone with it: then there is nothing to do.
+    /// Rows that another process staged were lost with its memory, so there is nothing to do.
     async fn publish(&self, payload: &serde_json::Value) -> Result<()> {
         let key = payload.as_str().unwrap_or_default();
         let staged = STAGED.lock().unwrap_or_else(PoisonError::into_inner).remove(key);

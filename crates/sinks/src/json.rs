@@ -1,4 +1,4 @@
-//! Rows as lines of JSON.
+//! Encodes rows as JSON lines.
 
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
@@ -12,8 +12,9 @@ use datafusion::arrow::json::writer::{
 };
 use hardtack_core::{Error, Result};
 
-/// Rows as objects, one on each line, nulls included. NaN and infinities, for which JSON has no numbers, are the texts
-/// `"NaN"`, `"Infinity"` and `"-Infinity"`, as Spark writes them; a source whose schema says `double` reads them back.
+/// Encodes rows as objects, one per line, nulls included. NaN and the infinities, which are not JSON numbers, become
+/// the strings `"NaN"`, `"Infinity"` and `"-Infinity"`, as Spark writes them; a source whose schema declares `double`
+/// reads them back.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -28,8 +29,8 @@ use hardtack_core::{Error, Result};
 /// ```
 ///
 /// # Errors
-/// [`Refused`](hardtack_core::ErrorKind::Refused) for moments that are too far away to be written,
-/// [`Usage`](hardtack_core::ErrorKind::Usage) for types that JSON has no word for (maps whose keys are no texts).
+/// [`Refused`](hardtack_core::ErrorKind::Refused) for dates and timestamps out of range,
+/// [`Usage`](hardtack_core::ErrorKind::Usage) for types that JSON cannot express (maps whose keys are not texts).
 pub fn json_lines(rows: &RecordBatch) -> Result<Vec<u8>> {
     check_moments(rows)?;
     let mut text = Vec::new();
@@ -43,11 +44,11 @@ pub fn json_lines(rows: &RecordBatch) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Refuses dates and timestamps beyond the years that Arrow's calendar has (about 262,000 either way), at any depth. Arrow
-/// would write the text of an error in their place, so it is called before rows become text.
+/// Refuses dates and timestamps beyond the range of Arrow's calendar (about 262,000 years either way), at any depth.
+/// Arrow would write the text of an error in their place, so this is called before rows are formatted.
 ///
 /// # Errors
-/// [`Refused`](hardtack_core::ErrorKind::Refused), with column, value and the way out.
+/// [`Refused`](hardtack_core::ErrorKind::Refused), with the column, the value and a remedy.
 pub fn check_moments(rows: &RecordBatch) -> Result<()> {
     let columns = rows.schema_ref().fields().iter().zip(rows.columns());
     for (field, values) in columns {
@@ -56,7 +57,8 @@ pub fn check_moments(rows: &RecordBatch) -> Result<()> {
     Ok(())
 }
 
-/// Since 1970. The calendar reaches 262,143 years either way; its ends are left out, for a zone may be a day away.
+/// Days since 1970. The calendar spans 262,143 years either way; the ends are excluded, because a zone may shift a
+/// moment by a day.
 const DAYS: Range<i64> = -96_000_000..95_000_000;
 
 fn check(column: &str, values: &ArrayRef) -> Result<()> {
@@ -65,7 +67,7 @@ fn check(column: &str, values: &ArrayRef) -> Result<()> {
         DataType::Date64 | DataType::Timestamp(TimeUnit::Millisecond, _) => Some(1_000),
         DataType::Timestamp(TimeUnit::Second, _) => Some(1),
         DataType::Timestamp(TimeUnit::Microsecond, _) => Some(1_000_000),
-        // Three centuries around 1970.
+        // Always within three centuries of 1970.
         DataType::Timestamp(TimeUnit::Nanosecond, _) => return Ok(()),
         DataType::Struct(_) => return values.as_struct().columns().iter().try_for_each(|inner| check(column, inner)),
         DataType::List(_) => return check(column, values.as_list::<i32>().values()),
@@ -89,7 +91,7 @@ fn check(column: &str, values: &ArrayRef) -> Result<()> {
     Ok(())
 }
 
-/// Writes floats that are no numbers as texts.
+/// Writes NaN and infinities as strings.
 #[derive(Debug)]
 struct Floats;
 

@@ -1,4 +1,4 @@
-//! How Parquet files are laid out.
+//! The layout of Parquet files.
 
 use std::sync::Arc;
 
@@ -16,19 +16,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Compression {
-    /// Zstandard of a level from 1 to 22 (3 is the default of this framework): smaller.
+    /// Zstandard at a level from 1 to 22 (the framework's default is 3): smaller.
     Zstd(i32),
-    /// Snappy: faster, and what Spark writes.
+    /// Snappy: faster, and Spark's default.
     Snappy,
     /// None.
     Uncompressed,
 }
 
-/// What readers are told of the values of a column, so that they can skip what they do not look for.
+/// The statistics of a column's values, with which readers can skip data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Statistics {
-    /// Least, greatest and number of nulls of each page (the default).
+    /// Minimum, maximum and null count of each page (the default).
     Page,
     /// Of each row group.
     RowGroup,
@@ -36,7 +36,7 @@ pub enum Statistics {
     None,
 }
 
-/// What a dataset's files have in common, beside their columns.
+/// The properties that all files of a dataset share, apart from their columns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Layout {
     pub(crate) compression: Compression,
@@ -60,7 +60,7 @@ impl Default for Layout {
     }
 }
 
-/// The properties of files, by how many rows they have.
+/// The writer properties of files, by their number of rows.
 #[derive(Debug)]
 pub(crate) struct Properties {
     tiny: WriterPropertiesPtr,
@@ -75,16 +75,15 @@ enum Size {
     Large,
 }
 
-/// With fewer rows a dictionary takes more room than it saves, and time: for two tables of texts, numbers and times the
-/// sizes met at 64 and at 192 rows.
+/// With fewer rows a dictionary takes more space than it saves, and time: for two tables of texts, numbers and times,
+/// the break-even was at 64 and at 192 rows.
 const TINY_ROWS: usize = 64;
 
-/// A file of fewer rows has one page per column, of which an index says nothing that the statistics of the row group do
-/// not say.
+/// A file with fewer rows has one page per column, so a page index adds nothing to the statistics of the row group.
 pub(crate) const FEW_ROWS: usize = 20_000;
 
 impl Properties {
-    /// Of a file that has this many rows.
+    /// The properties of a file with this many rows.
     pub(crate) fn of(&self, rows: usize) -> &WriterPropertiesPtr {
         if rows < TINY_ROWS {
             &self.tiny
@@ -97,7 +96,7 @@ impl Properties {
 }
 
 impl Layout {
-    /// What is not as usual.
+    /// Shows the options that differ from the defaults.
     pub(crate) fn show(&self, f: &mut std::fmt::DebugStruct<'_, '_>) {
         let usual = Self::default();
         f.field("compression", &self.compression);
@@ -118,7 +117,7 @@ impl Layout {
         }
     }
 
-    /// Where the columns are by which rows are sorted.
+    /// The indices of the sort columns.
     pub(crate) fn sort_columns(&self, schema: &SchemaRef) -> Result<Vec<(usize, SortOptions)>> {
         let column = |name: &String| Ok((index(schema, name, "sorted_by")?, SortOptions::new(false, true)));
         self.sorted_by.iter().map(column).collect()
@@ -162,13 +161,13 @@ impl Layout {
             properties = properties.set_column_dictionary_enabled(leaf(schema, name, "without_dictionary")?, false);
         }
         let sorted = self.sorted_by.iter().map(|name| leaf_index(schema, name));
-        // A column that is nested, or not in the file because it is in the folder's name, cannot be named there.
+        // A nested column, or one that is in the folder's name instead of the file, cannot be declared there.
         if let Some(columns) = sorted.collect::<Option<Vec<_>>>().filter(|columns| !columns.is_empty()) {
             let column = |column_idx| SortingColumn { column_idx, descending: false, nulls_first: true };
             properties = properties.set_sorting_columns(Some(columns.into_iter().map(column).collect()));
         }
         let mut properties = properties.build();
-        // Arrow's own schema tells types apart that are one in Parquet.
+        // Arrow's own schema distinguishes types that Parquet does not.
         add_encoded_arrow_schema_to_metadata(schema, &mut properties);
         Ok(properties)
     }
@@ -181,7 +180,7 @@ fn index(schema: &SchemaRef, name: &str, option: &str) -> Result<usize> {
     })
 }
 
-/// The path of a column that is not nested.
+/// The path of a column, which must not be nested.
 fn leaf(schema: &SchemaRef, name: &str, option: &str) -> Result<ColumnPath> {
     let field = schema.field(index(schema, name, option)?);
     if field.data_type().is_nested() {
@@ -191,7 +190,7 @@ fn leaf(schema: &SchemaRef, name: &str, option: &str) -> Result<ColumnPath> {
     Ok(ColumnPath::new(vec![name.to_owned()]))
 }
 
-/// The number of a column that is not nested among the leaves of the file.
+/// The index of a column among the leaves of the file, unless it is nested.
 fn leaf_index(schema: &SchemaRef, name: &str) -> Option<i32> {
     let at = schema.index_of(name).ok()?;
     let flat = schema.fields()[..=at].iter().all(|f| !f.data_type().is_nested());

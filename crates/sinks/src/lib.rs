@@ -1,7 +1,8 @@
-//! Where rows go: Parquet datasets, CSV and JSON files, memory.
+//! Sinks for rows: Parquet datasets, CSV and JSON files, memory.
 //!
-//! Every sink is a value that *stages* rows: it makes them durable where no reader looks and returns the
-//! [`PublishAction`](hardtack_core::PublishAction)s that make them visible, which the run executes once it has committed.
+//! Every sink is a value that *stages* rows: it writes them durably where no reader looks and returns the
+//! [`PublishAction`](hardtack_core::PublishAction)s that make them visible. The run executes these once it has
+//! committed.
 //!
 //! | sink | what appears | half-way through publishing a reader sees |
 //! | --- | --- | --- |
@@ -37,12 +38,12 @@ use datafusion::prelude::DataFrame;
 use hardtack_core::publish::Publishers;
 use hardtack_core::{Result, StageContext};
 
-/// Registers what executes the publish actions of this crate's sinks; the runtime calls it before it recovers a commit.
+/// Registers the executors of this crate's publish actions; the runtime calls it before it recovers a commit.
 pub fn register(publishers: &Publishers) {
     in_memory::register(publishers);
 }
 
-/// The rows as the declared schema wants them.
+/// The rows, coerced to the declared schema.
 fn contract(rows: DataFrame, schema: Option<&SchemaRef>) -> Result<DataFrame> {
     match schema {
         Some(schema) => hardtack_transforms::coerce_to_schema(rows, schema),

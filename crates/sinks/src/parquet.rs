@@ -31,17 +31,17 @@ enum Mode {
     Overwrite,
 }
 
-/// A folder of Parquet files, partitioned Hive-style if wanted.
+/// A folder of Parquet files, optionally with Hive-style partitions.
 ///
-/// It writes one file per partition value (or one in all), split only at a target size, whatever the number of cores, and
-/// no file for no rows. File names carry the run's id. The rows of each partition are brought together before they are
-/// written, on disk if they do not fit into memory; each core writes one file at a time, and the row groups of large files
-/// are encoded side by side. So memory does not grow with the number of partitions, and one partition with most of the
-/// rows does not keep the others waiting.
+/// It writes one file per partition value (or a single file if there are no partitions), split only at a target size,
+/// whatever the number of cores, and no file if there are no rows. File names contain the run's id. The rows of each
+/// partition are gathered before they are written, on disk if they do not fit into memory; each core writes one file at
+/// a time, and the row groups of large files are encoded in parallel. Memory therefore does not grow with the number of
+/// partitions, and one partition with most of the rows does not delay the others.
 ///
-/// Where the rows come from [`drop_duplicates`](hardtack_transforms::drop_duplicates) over all columns, and the partition
-/// columns are computed from them, duplicates are looked for within each partition, which takes a fraction of the memory
-/// and the time.
+/// If the rows come from [`drop_duplicates`](hardtack_transforms::drop_duplicates) over all columns and the partition
+/// columns are computed from them, duplicates are found within each partition, which takes a fraction of the memory and
+/// time.
 ///
 /// ```
 /// use hardtack_sinks::{Compression, ParquetDataset};
@@ -65,7 +65,7 @@ pub struct ParquetDataset {
 }
 
 impl ParquetDataset {
-    /// A dataset in the folder `location`, to which rows are appended.
+    /// Creates a dataset in the folder `location`, to which rows are appended.
     pub fn new(name: impl Into<String>, location: impl Into<Location>) -> Self {
         Self {
             name: name.into(),
@@ -79,39 +79,39 @@ impl ParquetDataset {
         }
     }
 
-    /// Replaces what is in the folder: the `.parquet` files that are there when staging begins are deleted after the new
-    /// ones have appeared. Hidden files (beginning with `.` or `_`) and other files stay.
+    /// Replaces the content of the folder: the `.parquet` files that exist when staging begins are deleted after the
+    /// new ones have appeared. Hidden files (beginning with `.` or `_`) and other files stay.
     ///
-    /// It is the whole folder that is replaced: runs of different scopes, which go on side by side, need folders of their own.
+    /// The whole folder is replaced: runs of different scopes may be concurrent, so they need separate folders.
     #[must_use]
     pub fn overwrite(mut self) -> Self {
         self.mode = Mode::Overwrite;
         self
     }
 
-    /// Writes a folder `column=value` for each value of these columns, in this order; the columns are left out of the files.
+    /// Writes a folder `column=value` for each value of these columns, in this order; the files omit the columns.
     #[must_use]
     pub fn partition_by<C: Into<String>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
         self.partition_by = columns.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Declares the schema of the dataset, partition columns included: rows are coerced to it, and what does not fit is
-    /// refused.
+    /// Declares the schema of the dataset, partition columns included: rows are coerced to it, and rows that do not
+    /// conform are refused.
     #[must_use]
     pub fn with_schema(mut self, schema: impl Into<SchemaRef>) -> Self {
         self.schema = Some(schema.into());
         self
     }
 
-    /// Chooses the compression (zstd of level 3 by default).
+    /// Sets the compression (zstd level 3 by default).
     #[must_use]
     pub fn with_compression(mut self, compression: Compression) -> Self {
         self.layout.compression = compression;
         self
     }
 
-    /// Leaves the partition columns in the files, too, for readers that do not look at the names of folders.
+    /// Keeps the partition columns in the files as well, for readers that ignore folder names.
     #[must_use]
     pub fn keep_partition_columns(mut self) -> Self {
         self.keep_partition_columns = true;
@@ -125,36 +125,37 @@ impl ParquetDataset {
         self
     }
 
-    /// The most rows of a row group (1,048,576 by default); one of wide rows ends before, at 128 MiB in memory.
+    /// Sets the maximum rows of a row group (1,048,576 by default); with wide rows it ends earlier, at 128 MiB in
+    /// memory.
     #[must_use]
     pub fn with_row_group_rows(mut self, rows: usize) -> Self {
         self.layout.row_group_rows = rows.max(1);
         self
     }
 
-    /// Chooses what readers are told of the values of each column.
+    /// Sets the statistics that are written for each column.
     #[must_use]
     pub fn with_statistics(mut self, statistics: Statistics) -> Self {
         self.layout.statistics = statistics;
         self
     }
 
-    /// Adds Bloom filters for these columns, which tell readers that look for one value where it is not.
+    /// Adds Bloom filters for these columns, with which readers that look for one value can skip row groups without it.
     #[must_use]
     pub fn with_bloom_filters<C: Into<String>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
         self.layout.bloom_filters = columns.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Writes these columns without looking for values that repeat; right for those whose values do not, like ids of rows.
-    /// Files of fewer than 64 rows are written so anyway: there a dictionary takes more room than it saves.
+    /// Writes these columns without a dictionary; use it for columns whose values do not repeat, such as row ids. Files
+    /// of fewer than 64 rows have no dictionaries anyway, because these would take more space than they save.
     #[must_use]
     pub fn without_dictionary<C: Into<String>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
         self.layout.without_dictionary = columns.into_iter().map(Into::into).collect();
         self
     }
 
-    /// The size in bytes at which a file is closed and another begun (512 MiB by default), also by
+    /// Sets the size in bytes at which a file is closed and another begun (512 MiB by default), also by
     /// [`compact`](ParquetDataset::compact).
     #[must_use]
     pub fn with_target_file_bytes(mut self, bytes: u64) -> Self {
@@ -162,22 +163,22 @@ impl ParquetDataset {
         self
     }
 
-    /// The schema that was declared.
+    /// The declared schema.
     pub fn declared_schema(&self) -> Option<&SchemaRef> {
         self.schema.as_ref()
     }
 
-    /// The columns whose values folders are named after.
+    /// The partition columns.
     pub fn partition_columns(&self) -> &[String] {
         &self.partition_by
     }
 
-    /// Whether it replaces what is there.
+    /// Whether it replaces the existing files.
     pub fn is_overwrite(&self) -> bool {
         self.mode == Mode::Overwrite
     }
 
-    /// The objects that an overwrite supersedes, as they are now.
+    /// The objects that an overwrite supersedes, in their current state.
     async fn superseded(&self, env: &Environment) -> Result<Vec<PublishAction>> {
         if self.mode == Mode::Append {
             return Ok(Vec::new());
@@ -188,8 +189,8 @@ impl ParquetDataset {
         Ok(files.iter().map(delete).collect())
     }
 
-    /// The visible `.parquet` files, each with its folder (relative to the dataset's own). Of hidden folders those are
-    /// visible that are partitions (`_x=1`).
+    /// The visible `.parquet` files, each with its folder relative to the dataset. A folder that is a partition is
+    /// visible even if its name begins with `_` (`_x=1`).
     pub(crate) async fn files(&self, env: &Environment) -> Result<(Store, Vec<(String, ObjectMeta)>)> {
         let (store, root) = env.stores().open(&self.location)?;
         let hidden = |part: &str| part.starts_with('.') || part.starts_with('_');
@@ -205,11 +206,11 @@ impl ParquetDataset {
         Ok((store, files))
     }
 
-    /// Writes rows as this dataset would, but where `placement` says: for sinks that are built on this one. Only the
-    /// layout of files, the schema and the partition columns of the dataset matter then.
+    /// Writes rows as this dataset would, but to the folders that `placement` chooses: for sinks that are built on this
+    /// one. Only the dataset's file layout, schema and partition columns apply.
     ///
     /// # Errors
-    /// Those of the rows and of the store. What is written by then is discarded with the run.
+    /// Errors of the rows and of the store. Whatever has been written by then is discarded with the run.
     pub async fn write_files(
         &self,
         ctx: &StageContext,
@@ -222,17 +223,17 @@ impl ParquetDataset {
         execute(plan, &write).await
     }
 
-    /// Rows that keep the contract as files have them.
+    /// The rows in the form in which files hold them, coerced to the declared schema.
     fn stored(&self, rows: DataFrame) -> Result<DataFrame> {
         partition::empty_is_null(readable(rows)?, &self.partition_by)
     }
 
-    /// Where partitions are by custom, in the folder `path` of this dataset.
+    /// The conventional placement of partitions, in the folder `path` of this dataset.
     pub(crate) fn below(&self, path: &str) -> Arc<dyn Placement> {
         Arc::new(Below::new(&self.location, path))
     }
 
-    /// What the streams of a write share.
+    /// State shared by the streams of a write.
     pub(crate) fn write(&self, ctx: &StageContext, schema: SchemaRef, placement: Arc<dyn Placement>) -> Result<Write> {
         let partitioner = Partitioner::new(&schema, &self.partition_by, self.keep_partition_columns)?;
         let file_schema = partitioner.file_schema(&schema)?;
@@ -265,7 +266,7 @@ impl ParquetDataset {
 }
 
 impl std::fmt::Debug for ParquetDataset {
-    /// What was chosen; what is as usual is left out.
+    /// Shows the options that differ from the defaults.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut f = f.debug_struct("ParquetDataset");
         f.field("name", &self.name).field("location", &self.location.as_str()).field("mode", &self.mode);
@@ -305,7 +306,7 @@ impl Sink for ParquetDataset {
 
     async fn conform(&self, ctx: &StageContext, rows: DataFrame) -> Result<DataFrame> {
         let rows = crate::contract(rows, self.schema.as_ref())?;
-        // The columns that files are partitioned and sorted by, and those with options, have to be there.
+        // The partition columns, the sort columns and those with options must exist.
         let stored = self.stored(rows.clone())?;
         self.write(ctx, stored.schema().as_arrow().clone().into(), self.below(""))?;
         Ok(rows)
@@ -317,15 +318,15 @@ pub(crate) async fn execute(plan: Arc<dyn ExecutionPlan>, write: &Write) -> Resu
     written::decode(&collect(plan, write.ctx.session().task_ctx()).await?)
 }
 
-/// What makes files appear.
+/// The actions that make the files appear.
 pub(crate) fn staged(files: Vec<WrittenFile>) -> Staged {
     let sum = |of: fn(&WrittenFile) -> u64| files.iter().map(of).sum();
     let report = Report { files: files.len() as u64, rows: sum(|f| f.rows), bytes: sum(|f| f.bytes) };
     Staged { report, publish: files.into_iter().filter_map(|file| file.publish).collect(), location: None }
 }
 
-/// Rows of types that every engine reads. Parquet has no timestamp in seconds (it would be a bare integer), and whether
-/// values are held as a dictionary is no affair of a reader: each column chunk of a file has one of its own anyway.
+/// Converts rows to types that every engine reads. Parquet has no timestamp in seconds (it would be a bare integer),
+/// and dictionary types are not the readers' concern: each column chunk of a file has a dictionary of its own anyway.
 fn readable(rows: DataFrame) -> Result<DataFrame> {
     let schema = rows.schema().as_arrow();
     let readable = |data_type: &DataType| match data_type {
@@ -358,7 +359,7 @@ mod tests {
 
     use super::*;
 
-    /// So that it can be compared, and sent elsewhere.
+    /// A value can be compared, and sent to another process.
     #[tokio::test]
     async fn a_write_is_a_value() {
         let ctx = hardtack_core::JobContext::builder("job").threads(1).build().unwrap();
@@ -388,8 +389,8 @@ mod tests {
         }
     }
 
-    /// What brings rows together and drops duplicates: one operator that does both, except where files are to be sorted,
-    /// or where rows differ only before the query has added something to them.
+    /// Gathering rows and dropping duplicates is done by one operator, except if files are to be sorted, or if the
+    /// query has added something to the rows after the distinct.
     #[rstest]
     #[case::gathered("select * from t", &[], &["GatherExec: by=[p]"])]
     #[case::distinct("select distinct a, a % 5 as p from t", &[], &["GatherExec: by=[__hardtack_partition_0], distinct"])]
@@ -435,7 +436,7 @@ mod tests {
         if plan.name() == "GatherExec" { Some(Arc::clone(plan)) } else { below() }
     }
 
-    /// What does not fit goes to disk, and then there is room again: not every batch after the first goes there alone.
+    /// Spilling frees memory again: batches after the first spill are not each spilled on their own.
     #[rstest]
     #[tokio::test]
     async fn what_does_not_fit_is_spilled_in_few_files(#[values(1, 2)] threads: usize) {

@@ -1,4 +1,4 @@
-//! Partitions: the values that rows have in common.
+//! Partitions: values that rows share.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ use datafusion::prelude::DataFrame;
 use hardtack_catalog::{NULL_PARTITION, partition_name};
 use hardtack_core::{Error, Result, nearest};
 
-/// An empty text has the folder of null; as one value with null it has one file there, too.
+/// An empty text shares the folder of null; treated as the same value as null, it also shares its file.
 pub(crate) fn empty_is_null(rows: DataFrame, names: &[String]) -> Result<DataFrame> {
     let schema = rows.schema().as_arrow();
     let is_text = |data_type: &DataType| match data_type {
@@ -35,13 +35,13 @@ pub(crate) fn empty_is_null(rows: DataFrame, names: &[String]) -> Result<DataFra
     Ok(rows.select(columns)?)
 }
 
-/// Whether two moments of this zone never have one name: clocks that are put back show an hour twice.
+/// Whether distinct moments always have distinct names in this zone: when clocks are set back, an hour occurs twice.
 fn names_moments(zone: &str) -> bool {
     let zone = zone.trim();
     matches!(zone.to_ascii_uppercase().as_str(), "UTC" | "Z" | "ETC/UTC" | "GMT") || zone.starts_with(['+', '-'])
 }
 
-/// Takes the partition columns out of batches and names their folders.
+/// Removes the partition columns from batches and names their folders.
 #[derive(Debug)]
 pub(crate) struct Partitioner {
     names: Vec<String>,
@@ -51,7 +51,7 @@ pub(crate) struct Partitioner {
 
 impl Partitioner {
     /// # Errors
-    /// Usage if a column is missing, has a type that no folder name can hold, or if no other column is left.
+    /// Usage if a column is missing or has a type that a folder name cannot express, or if no other column is left.
     pub(crate) fn new(schema: &SchemaRef, names: &[String], keep: bool) -> Result<Self> {
         let mut columns = Vec::new();
         for name in names {
@@ -86,7 +86,7 @@ impl Partitioner {
         &self.names
     }
 
-    /// Where the partition columns are.
+    /// The indices of the partition columns.
     pub(crate) fn columns(&self) -> &[usize] {
         &self.columns
     }
@@ -101,7 +101,7 @@ impl Partitioner {
         partition_name(self.names.iter().map(String::as_str), values)
     }
 
-    /// The runs of equal partition values in a batch (it comes sorted), each with these values as Hive writes them.
+    /// Splits a sorted batch into runs of equal partition values, each with these values as Hive writes them.
     pub(crate) fn split(&self, batch: &RecordBatch) -> Result<Vec<(Vec<String>, Range<usize>)>> {
         if self.columns.is_empty() {
             return Ok(vec![(Vec::new(), 0..batch.num_rows())]);
@@ -120,7 +120,7 @@ impl Partitioner {
                     true => String::new(),
                     false => formatter.value(range.start).to_string(),
                 };
-                // Hive cannot tell the empty string from null.
+                // Hive does not distinguish the empty string from null.
                 if text.is_empty() { NULL_PARTITION.to_owned() } else { text }
             });
             runs.push((values.collect(), range));

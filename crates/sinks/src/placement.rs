@@ -1,4 +1,4 @@
-//! Where the files of a write go, and how they come to be seen.
+//! Where the files of a write go, and how they become visible.
 
 use std::fmt::Debug;
 
@@ -6,18 +6,18 @@ use async_trait::async_trait;
 use hardtack_core::publish::DiscardAction;
 use hardtack_core::{Location, Result, StageContext};
 
-/// Where the files of a write go: for sinks that are built on [`ParquetDataset`](crate::ParquetDataset) and know better
-/// than the names of folders where their partitions are.
+/// Chooses the folders of a write: for sinks that are built on [`ParquetDataset`](crate::ParquetDataset) and whose
+/// partitions are not located by folder names.
 #[async_trait]
 pub trait Placement: Debug + Send + Sync {
-    /// The folder of a partition's files, given by its values and by the name that its folder has by custom (`a=1/b=2`;
-    /// both are empty if nothing is partitioned). It is asked for each file, by many tasks at once.
+    /// The folder for a partition's files, given its values and its conventional folder name (`a=1/b=2`; both are empty
+    /// without partitions). It is called for each file, by many tasks concurrently.
     ///
     /// # Errors
-    /// Whatever keeps the partition from being written; the write fails.
+    /// Any error fails the write.
     async fn folder(&self, values: &[String], name: &str) -> Result<Folder>;
 
-    /// The placement as a value, from which its crate could make it again in another process.
+    /// The placement as a value, from which its crate can recreate it in another process.
     fn describe(&self) -> serde_json::Value;
 }
 
@@ -33,24 +33,24 @@ pub struct Folder {
 /// Whether readers look into a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Visibility {
-    /// They may: files are staged (in this folder at or above them, if the store is a file system) and appear when they
-    /// are published.
+    /// They may: files are staged (if the store is a file system, in this folder, at or above theirs) and appear when
+    /// they are published.
     Staged(Location),
-    /// They cannot, for nothing points to it: files are put there directly. Before the write begins it has to be noted as
-    /// [`DiscardAction::Folder`].
+    /// They do not, because nothing refers to it: files are written there directly. The folder must be recorded as
+    /// [`DiscardAction::Folder`] before the write begins.
     Unseen,
 }
 
-/// Folders named by their partitions, below one that readers look into.
+/// Folders named after their partitions, below one that readers look into.
 #[derive(Debug)]
 pub(crate) struct Below {
-    /// Where files are staged.
+    /// The folder in which files are staged.
     root: Location,
     folder: Location,
 }
 
 impl Below {
-    /// In the folder `path` of `root`.
+    /// Places files in the folder `path` of `root`.
     pub(crate) fn new(root: &Location, path: &str) -> Self {
         Self { root: root.clone(), folder: root.join(path) }
     }
@@ -67,16 +67,16 @@ impl Placement for Below {
     }
 }
 
-/// Folders named by their partitions, below one that only this run writes to and that nothing points to.
+/// Folders named after their partitions, below one that only this run writes to and nothing refers to.
 #[derive(Debug)]
 pub struct Unseen(Location);
 
 impl Unseen {
-    /// A new place at `base`, which stays as it is: `_versions/<run>` below it. What is put there is discarded if the run
-    /// fails.
+    /// Creates a new folder `_versions/<run>` below `base`, which is otherwise left alone. Its content is discarded if
+    /// the run fails.
     ///
     /// # Errors
-    /// Those of the journal.
+    /// Errors of the journal.
     pub async fn below(ctx: &StageContext, base: &Location) -> Result<Self> {
         let location = base.join(hardtack_core::staging::VERSIONS).join(ctx.run().version());
         ctx.journal().note(DiscardAction::Folder { location: location.clone() }).await?;

@@ -1,4 +1,4 @@
-//! From the rows of a sink to the plan that writes them.
+//! Turns the rows of a sink into the plan that writes them.
 
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ impl ExtensionPlanner for Planner {
             let write = &node.write.0;
             let keys = write.partitioner.columns();
             let mut input = input();
-            // Where rows are to be sorted within files, a sort brings those of a partition together as well.
+            // If rows are to be sorted within files, the sort gathers those of a partition as well.
             if !keys.is_empty() && write.sort_by.is_empty() && !is_gathered(&input, keys)? {
                 input = Arc::new(GatherExec::try_new(input, keys.to_vec(), None, streams)?);
             }
@@ -60,8 +60,7 @@ impl ExtensionPlanner for Planner {
     }
 }
 
-/// The rows with their texts as dictionaries, if they were just brought together; at most their columns are chosen above
-/// that.
+/// The rows with their texts as dictionaries, if the plan is a gathering with at most a selection of columns above it.
 fn packed(input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let (gather, columns) = match input.as_any().downcast_ref::<ProjectionExec>() {
         Some(projection) => (projection.input(), column_indices(projection)),
@@ -74,12 +73,12 @@ fn packed(input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     }
 }
 
-/// The columns of a projection that does nothing but choose them.
+/// The columns of a projection that only selects columns.
 fn column_indices(projection: &ProjectionExec) -> Option<Vec<usize>> {
     projection.expr().iter().map(|e| Some(e.expr.as_any().downcast_ref::<Column>()?.index())).collect()
 }
 
-/// Whether the rows come already as a write needs them.
+/// Whether the rows already arrive in the order that a write needs.
 fn is_gathered(input: &Arc<dyn ExecutionPlan>, keys: &[usize]) -> Result<bool> {
     let schema = input.schema();
     let Some(order) = required(&schema, keys, &[]) else { return Ok(true) };
@@ -90,7 +89,7 @@ fn is_gathered(input: &Arc<dyn ExecutionPlan>, keys: &[usize]) -> Result<bool> {
     Ok(together.is_satisfied() && equivalence.ordering_satisfy_requirement(order)?)
 }
 
-/// The write, at the top of a logical plan.
+/// The write, the root of a logical plan.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct ParquetWrite {
     input: LogicalPlan,
@@ -98,7 +97,7 @@ struct ParquetWrite {
     schema: DFSchemaRef,
 }
 
-/// Plans are compared: writes by their specification, in one run.
+/// Plans are compared: writes are equal if their specification is and they belong to one run.
 #[derive(Clone)]
 struct WriteRef(Arc<Write>);
 

@@ -1,4 +1,4 @@
-//! Single files of text: CSV and JSON lines.
+//! Single text files: CSV and JSON lines.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,11 +12,11 @@ use datafusion::prelude::DataFrame;
 use futures::StreamExt;
 use hardtack_core::{Error, Location, PublishAction, Report, Result, ShowFields, Sink, StageContext, Staged};
 
-/// One CSV file, replaced by each run. It is compressed if its name ends in `.gz`, `.zst`, `.bz2` or `.xz`.
+/// A single CSV file, replaced by each run. It is compressed if its name ends in `.gz`, `.zst`, `.bz2` or `.xz`.
 ///
-/// The order of rows is that of the plan, if it ends in a sort; otherwise it is arbitrary. The header is written even if
-/// there are no rows. Null and the empty string are both written as nothing; give a null text to tell them
-/// apart.
+/// The order of rows is that of the plan if it ends in a sort; otherwise it is arbitrary. The header is written even if
+/// there are no rows. Null and the empty string are both written as an empty field; set a null text to distinguish
+/// them.
 ///
 /// ```
 /// use hardtack_sinks::CsvFile;
@@ -34,20 +34,20 @@ pub struct CsvFile {
 }
 
 impl CsvFile {
-    /// The file at `location`, separated by commas, with a header.
+    /// Creates a sink for the file at `location`, separated by commas, with a header.
     pub fn new(name: impl Into<String>, location: impl Into<Location>) -> Self {
         let (name, location) = (name.into(), location.into());
         Self { name, location, schema: None, delimiter: b',', header: true, null: String::new() }
     }
 
-    /// Declares the schema that the rows must fit.
+    /// Declares the schema that the rows must conform to.
     #[must_use]
     pub fn with_schema(mut self, schema: impl Into<SchemaRef>) -> Self {
         self.schema = Some(schema.into());
         self
     }
 
-    /// The byte between two values.
+    /// Sets the byte that separates values.
     #[must_use]
     pub fn with_delimiter(mut self, delimiter: u8) -> Self {
         self.delimiter = delimiter;
@@ -61,7 +61,7 @@ impl CsvFile {
         self
     }
 
-    /// The text that stands for null (nothing by default).
+    /// Sets the text that represents null (empty by default).
     #[must_use]
     pub fn with_null_text(mut self, text: impl Into<String>) -> Self {
         self.null = text.into();
@@ -83,7 +83,7 @@ impl CsvFile {
 }
 
 impl std::fmt::Debug for CsvFile {
-    /// What was chosen; what is as usual is left out.
+    /// Shows the options that differ from the defaults.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut f = f.debug_struct("CsvFile");
         f.field("name", &self.name).field("location", &self.location.as_str());
@@ -130,10 +130,10 @@ impl Sink for CsvFile {
     }
 }
 
-/// One file of JSON objects, one on a line, replaced by each run. It is compressed if its name ends in `.gz`, `.zst`,
-/// `.bz2` or `.xz`.
+/// A single file of JSON objects, one per line, replaced by each run. It is compressed if its name ends in `.gz`,
+/// `.zst`, `.bz2` or `.xz`.
 ///
-/// Nulls are written (`"x":null`), so that every line has all columns; the order of rows is as for [`CsvFile`].
+/// Nulls are written (`"x":null`), so every line has all columns; the order of rows is as for [`CsvFile`].
 ///
 /// ```
 /// use hardtack_sinks::JsonLines;
@@ -148,12 +148,12 @@ pub struct JsonLines {
 }
 
 impl JsonLines {
-    /// The file at `location`.
+    /// Creates a sink for the file at `location`.
     pub fn new(name: impl Into<String>, location: impl Into<Location>) -> Self {
         Self { name: name.into(), location: location.into(), schema: None }
     }
 
-    /// Declares the schema that the rows must fit.
+    /// Declares the schema that the rows must conform to.
     #[must_use]
     pub fn with_schema(mut self, schema: impl Into<SchemaRef>) -> Self {
         self.schema = Some(schema.into());
@@ -203,7 +203,7 @@ fn compression(location: &Location) -> FileCompressionType {
     })
 }
 
-/// Stages one file: batches are encoded, compressed and written as they come.
+/// Stages one file: batches are encoded, compressed and written as they arrive.
 async fn stage_text(
     ctx: &StageContext,
     location: &Location,
@@ -218,7 +218,7 @@ async fn stage_text(
     }
     let meter = ctx.meter();
     let schema: SchemaRef = rows.schema().as_arrow().clone().into();
-    // An empty batch first, so that the header is there without rows.
+    // An empty batch first, so that the header is written even without rows.
     let batches = futures::stream::iter([Ok(RecordBatch::new_empty(schema))]).chain(ctx.execute(rows).await?);
     let text = batches.enumerate().map(move |(i, batch)| {
         let batch = batch?;

@@ -1,4 +1,4 @@
-//! The operator that writes a partitioned dataset: it encodes rows, and stages the files while it encodes the next.
+//! The operator that writes a partitioned dataset: it encodes rows, and stages files while it encodes the next ones.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -42,7 +42,7 @@ use crate::partition::Partitioner;
 use crate::placement::{Folder, Placement, Visibility};
 use crate::written::{self, ColumnMetrics, WrittenFile};
 
-/// What is written, and how: a value, so that a plan with a write can be compared, and sent to another process.
+/// The specification of a write: a value, so that a plan with a write can be compared and sent to another process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct WriteSpec {
     /// The name of the sink.
@@ -51,13 +51,13 @@ pub(crate) struct WriteSpec {
     pub(crate) keep_partition_columns: bool,
     pub(crate) layout: Layout,
     pub(crate) target_file_bytes: u64,
-    /// How the names of its files begin; two writes of one run to one folder differ in it.
+    /// The prefix of its file names; two writes of one run to one folder have different ones.
     pub(crate) prefix: String,
     /// [`Placement::describe`].
     pub(crate) placement: serde_json::Value,
 }
 
-/// A write in a run: what its streams share.
+/// A write in a run: the state that its streams share.
 pub(crate) struct Write {
     pub(crate) spec: WriteSpec,
     pub(crate) ctx: StageContext,
@@ -69,9 +69,9 @@ pub(crate) struct Write {
     pub(crate) properties: Properties,
     pub(crate) sort_by: Vec<(usize, SortOptions)>,
     pub(crate) meter: Arc<Meter>,
-    /// Lets so many row groups be encoded beside the streams.
+    /// Limits the row groups that are encoded in parallel with the streams.
     pub(crate) encoders: Arc<Semaphore>,
-    /// Lets so many files be on their way to the store.
+    /// Limits the uploads in progress.
     pub(crate) uploads: Arc<Semaphore>,
 }
 
@@ -83,7 +83,7 @@ impl Write {
         self.placement.folder(&target.values, &self.partitioner.folder(&target.values)).await
     }
 
-    /// Writes files whose bytes are at hand.
+    /// Writes files whose content is in memory.
     async fn put(&self, files: Vec<SmallFile>) -> Result<Vec<WrittenFile>> {
         let mut staged: Vec<(Location, Contents, Vec<WrittenFile>)> = Vec::new();
         let mut unseen = Vec::new();
@@ -126,25 +126,25 @@ struct SmallFile {
     columns: Vec<ColumnMetrics>,
 }
 
-/// A file to be: its partition, and its name, which is unique among those of all runs.
+/// A file to be written: its partition, and its name, which is unique across all runs.
 struct Target {
     values: Vec<String>,
     name: String,
 }
 
-/// Rows in memory become a row group when they take as much as this: more would help readers little.
+/// Rows in memory become a row group when they reach this size; larger row groups would help readers little.
 pub(crate) const ROW_GROUP_BYTES: usize = 128 << 20;
-/// So many files of a write are staged at once; requests to an object store take their time.
+/// The number of files of a write that are staged concurrently; requests to an object store have high latency.
 pub(crate) const UPLOADS: usize = 64;
-/// Small files are handed over together: a hand-over costs as much as writing one to a local disk.
+/// Small files are handed over in batches: a hand-over costs as much as writing one file to a local disk.
 const BATCH_FILES: usize = 16;
 const BATCH_BYTES: usize = 4 << 20;
-/// What a file notes that was closed because another row group would not have fitted: the target size in bytes. The
-/// rows that come after it are in another file, so there is nothing to be gained by bringing the two together.
+/// The footer key of a file that was closed because another row group would not have fitted; its value is the target
+/// size in bytes. The rows that follow are in another file, and merging the two would gain nothing.
 pub(crate) const FULL_AT: &str = "hardtack.full_at";
 
-/// Writes its input, which must come by partition and sorted by the partition columns, into files of which one is open
-/// per stream. Its output is a row for each file ([`written::REPORT`]).
+/// Writes its input, which must be partitioned and sorted by the partition columns, to files, with one file open per
+/// stream. Its output is one row per file ([`written::REPORT`]).
 pub(crate) struct ParquetWriteExec {
     input: Arc<dyn ExecutionPlan>,
     write: Arc<Write>,
@@ -167,7 +167,7 @@ impl ParquetWriteExec {
     }
 }
 
-/// How the rows of a write have to come.
+/// The order and distribution that a write requires of its rows.
 pub(crate) fn required(schema: &SchemaRef, keys: &[usize], sort_by: &[(usize, SortOptions)]) -> Option<LexRequirement> {
     let column = |i: usize| Arc::new(Column::new(schema.field(i).name(), i)) as Arc<dyn PhysicalExpr>;
     let keys = keys.iter().map(|k| (*k, SortOptions::new(false, true)));
@@ -214,7 +214,7 @@ impl ExecutionPlan for ParquetWriteExec {
         vec![by.map(OrderingRequirements::new)]
     }
 
-    /// If not, the optimiser would share out a scan of one file among streams and forget to exchange its rows.
+    /// Otherwise the optimiser would split a scan of one file among streams without exchanging its rows.
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
         vec![!self.write.partitioner.columns().is_empty()]
     }
@@ -251,20 +251,20 @@ impl ExecutionPlan for ParquetWriteExec {
     }
 }
 
-/// One stream: its rows come partition after partition.
+/// One stream, whose rows arrive partition by partition.
 struct WriteStream {
     write: Arc<Write>,
     memory: MemoryReservation,
-    /// The partition whose rows come, and how many files it has so far.
+    /// The current partition, and the number of its files so far.
     values: Option<Vec<String>>,
     serial: u32,
     /// The rows of the next row group.
     batches: Vec<RecordBatch>,
     rows: usize,
     bytes: usize,
-    /// The file of the partition, once it has a row group.
+    /// The file of the partition, if it has a row group.
     file: Option<OpenFile>,
-    /// Small files that are to be staged together, and what they take.
+    /// Small files that are to be staged as one batch, and their size.
     small: Vec<SmallFile>,
     small_bytes: usize,
     /// Small files that are being staged.
@@ -297,11 +297,11 @@ impl WriteStream {
         let full = ROW_GROUP_BYTES.min(usize::try_from(self.write.spec.target_file_bytes).unwrap_or(usize::MAX));
         let mut rest = (rows.num_rows() > 0).then_some(rows);
         while let Some(rows) = rest.take() {
-            // Rows of a slice share its buffers; what counts is their part of them.
+            // The rows of a slice share its buffers; only their part of them counts.
             let row_bytes = (row_bytes(&rows)?).max(1);
             let room = ((full.saturating_sub(self.bytes)) / row_bytes)
                 .clamp(1, self.write.spec.layout.row_group_rows - self.rows);
-            // There are thousands of small files, and a slice of many columns costs as much as encoding some rows.
+            // There may be thousands of small files, and slicing many columns costs as much as encoding some rows.
             let taken = if room < rows.num_rows() {
                 rest = Some(rows.slice(room, rows.num_rows() - room));
                 rows.slice(0, room)
@@ -322,7 +322,7 @@ impl WriteStream {
         Ok(())
     }
 
-    /// Gives the row group to an encoder and goes on.
+    /// Hands the row group to an encoder and continues.
     async fn end_row_group(&mut self) -> Result<()> {
         let (batches, bytes) = (std::mem::take(&mut self.batches), std::mem::take(&mut self.bytes));
         self.rows = 0;
@@ -330,7 +330,7 @@ impl WriteStream {
             Some(file) => file,
             None => self.open().await?,
         };
-        // What a row group will take in the file is known when it is encoded; till then the most that is likely.
+        // The size of a row group in the file is known once it is encoded; until then, assume the largest likely size.
         if !file.has_room_for(bytes, self.write.spec.target_file_bytes) {
             file.append_encoded(&self.write, 0).await?;
             if !file.has_room_for(bytes, self.write.spec.target_file_bytes) {
@@ -340,7 +340,7 @@ impl WriteStream {
             }
         }
         let permit = Arc::clone(&self.write.encoders).acquire_owned().await.map_err(given_up)?;
-        // The memory stays taken until the row group is encoded.
+        // The memory stays reserved until the row group is encoded.
         let memory = self.memory.split(self.memory.size().saturating_sub(self.small_bytes));
         file.encode(&self.write, batches, bytes, memory, permit)?;
         file.append_encoded(&self.write, self.write.encoders.available_permits().max(1)).await?;
@@ -362,7 +362,7 @@ impl WriteStream {
         Ok(())
     }
 
-    /// Encodes a file of one row group here and has it staged in the background, together with others.
+    /// Encodes a file of one row group in place and stages it in the background, batched with others.
     async fn small_file(&mut self) -> Result<()> {
         let batches = std::mem::take(&mut self.batches);
         let rows = std::mem::take(&mut self.rows);
@@ -413,7 +413,8 @@ impl WriteStream {
         let _permit = self.write.uploads.acquire().await.map_err(given_up)?;
         let folder = self.write.folder(&target).await?;
         let location = folder.location.join(&target.name);
-        // A large file is staged anyway, for the sake of its parts; where nobody looks it is published at once.
+        // A large file is always staged, because it is uploaded in parts; in an unseen folder it is published
+        // immediately.
         let (root, unseen) = match folder.visibility {
             Visibility::Staged(root) => (root, false),
             Visibility::Unseen => (folder.location, true),
@@ -441,7 +442,7 @@ pub(crate) fn given_up(error: impl std::error::Error + Send + Sync + 'static) ->
     Error::unexpected("encoding or staging was given up").because(error)
 }
 
-/// What a row takes, counting only what is its own.
+/// The size of a row, counting only its own memory.
 fn row_bytes(rows: &RecordBatch) -> Result<usize> {
     if rows.num_rows() == 0 {
         return Ok(0);
@@ -457,7 +458,7 @@ fn row_bytes(rows: &RecordBatch) -> Result<usize> {
     Ok(bytes / rows.num_rows())
 }
 
-/// As many bytes as the values would take if each row had its own of average size: all rows share one dictionary.
+/// The size of the values if each row had its own copy of average size; all rows share one dictionary.
 fn get_dictionary_size(column: &ArrayRef) -> Result<usize> {
     let Some(dictionary) = column.as_any_dictionary_opt() else { return Ok(0) };
     let values = dictionary.values();
@@ -506,14 +507,14 @@ impl FileEncoder {
         std::mem::take(self.writer.inner_mut()).into()
     }
 
-    /// The rest of the file, and what its footer says of the columns.
+    /// The rest of the file, and the column metrics of its footer.
     fn finish(&mut self) -> Result<(Bytes, Vec<ColumnMetrics>)> {
         let footer = self.writer.finish().map_err(crate::parquet::parquet_error)?;
         Ok((self.take(), ColumnMetrics::of(&footer)))
     }
 }
 
-/// Encodes a row group: all the work that there is in writing Parquet.
+/// Encodes a row group, which is where writing Parquet spends its time.
 fn encode(
     row_groups: &ArrowRowGroupWriterFactory,
     number: usize,
@@ -535,24 +536,24 @@ fn encode(
     encode().map_err(crate::parquet::parquet_error)
 }
 
-/// A row group that is being encoded, its bytes in memory, its rows.
+/// A row group that is being encoded, its size in memory, its number of rows.
 type Encoding = (SpawnedTask<Result<Vec<ArrowColumnChunk>>>, usize, u64);
 
-/// A file of several row groups, which are encoded side by side and appended in their order.
+/// A file of several row groups, which are encoded in parallel and appended in order.
 struct OpenFile {
     staged: Box<dyn StagedFile>,
     location: Location,
     values: Vec<String>,
     unseen: bool,
-    /// Written so far.
+    /// Rows written so far.
     rows: u64,
     bytes: u64,
     encoder: FileEncoder,
     encoding: VecDeque<Encoding>,
-    /// What the row groups that are being encoded take in memory.
+    /// The memory of the row groups that are being encoded.
     waiting_bytes: usize,
     row_groups: usize,
-    /// How small row groups have become so far.
+    /// The ratio of encoded size to size in memory, so far.
     shrinks_to: f64,
 }
 
@@ -584,7 +585,7 @@ impl OpenFile {
         Ok(())
     }
 
-    /// Appends what is encoded until `left` row groups are not.
+    /// Appends encoded row groups until only `left` are pending.
     async fn append_encoded(&mut self, write: &Write, left: usize) -> Result<()> {
         while self.encoding.len() > left
             && let Some((task, bytes, rows)) = self.encoding.pop_front()

@@ -1,7 +1,7 @@
-//! What a write reports: the files that it has written, as rows.
+//! The report of a write: the written files, as rows.
 //!
-//! A writer tells what it has done through its plan, and through nothing else. So it may run wherever its rows are, in
-//! another process too, and whoever executes the plan decides what becomes visible.
+//! A writer reports its files only through the output of its plan. So it can run wherever its rows are, even in another
+//! process, and the process that executes the plan decides what becomes visible.
 
 use std::cmp::Ordering;
 use std::sync::{Arc, LazyLock};
@@ -17,12 +17,12 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::statistics::Statistics;
 use parquet::schema::types::ColumnDescriptor;
 
-/// A file that was written.
+/// A written file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WrittenFile {
     /// The values of its partition, in the order of the partition columns.
     pub values: Vec<String>,
-    /// Where it is, or will be.
+    /// Its current or future location.
     pub location: Location,
     /// The number of its rows.
     pub rows: u64,
@@ -30,22 +30,22 @@ pub struct WrittenFile {
     pub bytes: u64,
     /// The hash of its content ([`content_hash`](hardtack_core::staging::content_hash)).
     pub xxh3: Option<u64>,
-    /// The action that makes it appear; none if it was put where no reader looks.
+    /// The action that makes it appear; `None` if it was written where no reader looks.
     pub publish: Option<PublishAction>,
-    /// What its footer says of each leaf column.
+    /// The metrics of each leaf column, from the footer.
     pub columns: Vec<ColumnMetrics>,
 }
 
-/// What the footer of a file says of a leaf column, over all row groups.
+/// The metrics of a leaf column, over all row groups of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ColumnMetrics {
-    /// The path of the leaf, its parts joined by dots: `id`, `address.city`, `tags.list.element`.
+    /// The path of the leaf, with parts separated by dots: `id`, `address.city`, `tags.list.element`.
     pub path: String,
-    /// The bytes that it takes in the file, compressed.
+    /// Its compressed size in bytes.
     pub bytes: u64,
     /// The number of nulls, if the file has statistics.
     pub nulls: Option<u64>,
-    /// A lower bound of its values, encoded as in [Parquet's statistics]: plain, and cut off where it is long.
+    /// A lower bound of its values, encoded as in [Parquet's statistics]: plain, and truncated if long.
     ///
     /// [Parquet's statistics]: https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
     pub min: Option<Vec<u8>>,
@@ -54,7 +54,7 @@ pub struct ColumnMetrics {
 }
 
 impl ColumnMetrics {
-    /// What a footer says of its leaf columns, in the order of the file.
+    /// The metrics of all leaf columns in a footer, in file order.
     pub(crate) fn of(footer: &ParquetMetaData) -> Vec<Self> {
         let leaves = footer.file_metadata().schema_descr().columns();
         leaves.iter().enumerate().map(|(leaf, column)| Self::of_leaf(footer, leaf, column)).collect()
@@ -65,7 +65,7 @@ impl ColumnMetrics {
         let bytes = chunks().map(|chunk| u64::try_from(chunk.compressed_size()).unwrap_or_default()).sum();
         let nulls_of = |chunk: &ColumnChunkMetaData| chunk.statistics().and_then(Statistics::null_count_opt);
         let nulls = chunks().map(nulls_of).sum();
-        // Row groups of nulls alone have no bounds, and those of the others hold for them.
+        // Row groups with only nulls have no bounds; the bounds of the others still hold.
         let only_nulls = |chunk: &&ColumnChunkMetaData| nulls_of(chunk) == u64::try_from(chunk.num_values()).ok();
         let bounded = || chunks().filter(|chunk| !only_nulls(chunk)).map(ColumnChunkMetaData::statistics);
         let bound =
@@ -76,7 +76,7 @@ impl ColumnMetrics {
     }
 }
 
-/// The least or the greatest of the bounds of row groups; nothing if one has none, or if they cannot be compared.
+/// The minimum or maximum of the bounds of row groups; `None` if one of them is missing, or they cannot be compared.
 fn fold<'a>(
     mut bounds: impl Iterator<Item = Option<&'a [u8]>>,
     column: &ColumnDescriptor,
@@ -118,12 +118,12 @@ fn eight(bytes: &[u8]) -> Option<[u8; 8]> {
     bytes.try_into().ok()
 }
 
-/// Compares numbers in two's complement, big-endian, of any lengths.
+/// Compares big-endian numbers in two's complement, of any length.
 fn compare_decimals(a: &[u8], b: &[u8]) -> Ordering {
     let sign = |number: &[u8]| if number.first().is_some_and(|byte| byte & 0x80 != 0) { 0xff_u8 } else { 0 };
     let width = a.len().max(b.len());
     let wide = |number: &[u8]| [vec![sign(number); width - number.len()], number.to_vec()].concat();
-    // Of two of one sign the bytes decide; a negative one is less.
+    // With equal signs the bytes decide; otherwise the negative number is less.
     sign(b).cmp(&sign(a)).then_with(|| wide(a).cmp(&wide(b)))
 }
 
@@ -137,7 +137,7 @@ static COLUMN_FIELDS: LazyLock<Fields> = LazyLock::new(|| {
     ])
 });
 
-/// The columns of what a write reports.
+/// The columns of the report.
 pub(crate) static REPORT: LazyLock<SchemaRef> = LazyLock::new(|| {
     Arc::new(Schema::new(vec![
         Field::new("location", DataType::Utf8, false),
@@ -154,7 +154,7 @@ fn item(data_type: DataType) -> FieldRef {
     Arc::new(Field::new("item", data_type, false))
 }
 
-/// Files as rows.
+/// Encodes files as rows.
 pub(crate) fn encode(files: &[WrittenFile]) -> Result<RecordBatch> {
     let publish = |file: &WrittenFile| file.publish.as_ref().map(serde_json::to_string).transpose();
     let publish: Vec<Option<String>> = files
@@ -200,7 +200,7 @@ fn list(files: &[WrittenFile], items: ArrayRef, length: impl Fn(&WrittenFile) ->
     Ok(Arc::new(ListArray::try_new(item(items.data_type().clone()), offsets, items, None)?))
 }
 
-/// Rows as files: the reverse of [`encode`].
+/// The inverse of [`encode`].
 pub(crate) fn decode(batches: &[RecordBatch]) -> Result<Vec<WrittenFile>> {
     let mut files = Vec::new();
     for batch in batches {
@@ -310,7 +310,7 @@ mod tests {
         files.remove(0).columns
     }
 
-    /// In one row group or several, also such as have nulls only.
+    /// In one row group or several, including ones with only nulls.
     #[rstest]
     #[tokio::test]
     async fn the_footer_tells_nulls_and_bounds_of_all_row_groups(#[values(1, 2, 100)] row_group_rows: usize) {

@@ -19,11 +19,11 @@ pub(crate) struct Fault {
     pub(crate) value: Option<String>,
     /// A hint.
     pub(crate) hint: Option<String>,
-    /// Whether another dialect, in which a backslash escapes quotes, may help.
+    /// Whether another dialect, in which a backslash escapes quotes, might help.
     pub(crate) may_be_escaped: bool,
 }
 
-/// The [detail](hardtack_core::Error::with_detail) of an error in CSV that another reading of quotes may mend.
+/// The [detail](hardtack_core::Error::with_detail) of a CSV error that another interpretation of quotes might avoid.
 #[derive(Debug)]
 pub(crate) struct MayBeEscaped;
 

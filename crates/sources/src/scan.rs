@@ -437,7 +437,7 @@ pub(crate) fn in_file(error: DataFusionError, location: &Location) -> DataFusion
     if error.get("file").is_some() { error.into() } else { error.with("file", location).into() }
 }
 
-/// A column that has a null where the schema allows none.
+/// A required column that contains a null.
 fn missing_value<'a>(batch: &RecordBatch, schema: &'a Schema) -> Option<&'a str> {
     let mut columns = schema.fields().iter().zip(batch.columns());
     columns
@@ -449,8 +449,8 @@ fn refuse_null(column: &str) -> Error {
     Error::refused(MISSING_VALUE).with("column", column)
 }
 
-/// The column that has a null where none is allowed, if that is what Arrow says. Readers that are not ours make their
-/// batches themselves, and Arrow has no error of its own for it: this is the one place that reads its words.
+/// The required column that contains a null, if that is the meaning of Arrow's message. Third-party readers create
+/// their batches themselves, and Arrow has no error variant for this: only this function parses its text.
 fn null_of_arrow(text: &str) -> Option<&str> {
     Some(text.strip_prefix("Column '")?.split_once("' is declared as non-nullable")?.0)
 }
@@ -468,7 +468,7 @@ mod tests {
         DataFusionError::ArrowError(Box::new(error), None)
     }
 
-    /// An upgrade of Arrow that changes the words is noticed here.
+    /// Detects an upgrade of Arrow that changes the text.
     #[test]
     fn arrow_says_which_column_has_a_null() {
         let schema = Arc::new(Schema::new(vec![Field::new("it's", DataType::Int32, false)]));

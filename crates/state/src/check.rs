@@ -1,4 +1,4 @@
-//! What is wrong with the objects of a state location, one by one.
+//! Checks the objects of a state location, one by one.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::names::decode_name;
 use crate::records::{AttemptRecord, CommitRecord, JournalEntry, RunRecord, Settlement};
 use crate::store::StateStore;
 
-/// What an object of a state location is for, as its key says.
+/// The purpose of an object of a state location, according to its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ObjectKind {
     /// The record of a run.
@@ -19,35 +19,36 @@ pub enum ObjectKind {
     Head,
     /// The commit of this number.
     Commit(u64),
-    /// That the commit of this number is settled.
+    /// The settlement of the commit with this number.
     Settled(u64),
     /// The attempt of a run.
     Attempt(RunId),
     /// An entry of the journal of a run.
     Journal(RunId),
-    /// Nothing that was ever written there.
+    /// An object that hardtack never writes.
     Foreign,
 }
 
-/// An object that is not as it was written.
+/// A damaged object.
 #[derive(Debug)]
 pub struct BrokenObject {
     /// Its key.
     pub key: String,
-    /// What it is for.
+    /// Its purpose.
     pub kind: ObjectKind,
-    /// The job and the scope; a run record is of a job only.
+    /// The job. (A run record belongs to a job, but to no scope.)
     pub job: Option<String>,
     /// The scope.
     pub scope: Option<String>,
-    /// What is wrong with it.
+    /// The damage.
     pub error: Error,
 }
 
-/// Looks at every object of a state location. What lies directly in it (an embedded catalog, say) is not its own.
+/// Checks every object of a state location. Objects directly in it (an embedded catalog, for example) are not part of
+/// the state.
 ///
 /// # Errors
-/// Those of the store. What is wrong with an object is no error but a finding.
+/// Errors of the store. A damaged object is not an error but a finding.
 pub async fn broken_objects(state: &Arc<dyn StateStore>) -> Result<Vec<BrokenObject>> {
     let mut broken = Vec::new();
     for key in state.list("", None).await? {
@@ -63,7 +64,7 @@ pub async fn broken_objects(state: &Arc<dyn StateStore>) -> Result<Vec<BrokenObj
     Ok(broken)
 }
 
-/// What a key says.
+/// The kind, job and scope that a key encodes.
 fn kind_of(key: &str) -> (ObjectKind, Option<String>, Option<String>) {
     let parts: Vec<&str> = key.split('/').collect();
     let number = |name: &str| name.strip_suffix(".json").filter(|n| n.len() == 12).and_then(|n| n.parse().ok());

@@ -1,4 +1,5 @@
-//! How records become JSON documents, and back. Each says its [`Format`]; those that decide something are sealed.
+//! Encodes records as JSON documents, and decodes them. Each declares its [`Format`]; records on which decisions depend
+//! are sealed.
 
 use bytes::Bytes;
 use hardtack_core::format::Format;
@@ -7,12 +8,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use twox_hash::XxHash3_64;
 
-/// A record as it is kept.
+/// Encodes a record as stored.
 pub(crate) fn encode<T: Serialize>(format: Format, record: &T) -> Result<Bytes> {
     to_json(&format.versioned(record))
 }
 
-/// A record that [`encode`] or an earlier version wrote.
+/// Decodes a record of [`encode`] or of an earlier version.
 pub(crate) fn decode<T: DeserializeOwned>(format: Format, key: &str, bytes: &[u8]) -> Result<T> {
     let decoded = format.check(bytes).and_then(|_| {
         serde_json::from_slice(bytes)
@@ -27,11 +28,11 @@ pub(crate) fn to_json<T: Serialize>(value: &T) -> Result<Bytes> {
     Ok(Bytes::from(text))
 }
 
-/// What is before the hash in a record's text, and after it.
+/// The text of a record before its hash, and after it.
 const SEAL: (&str, &str) = (",\n  \"xxh3\": \"", "\"\n}");
 
-/// A record as it is kept, with a hash of the text before it as the last field. What is done on the word of a record
-/// (files are moved and deleted) cannot be undone, and a bit that was flipped may leave it well-formed.
+/// Encodes a record as stored, with a hash of the preceding text as the last field. Executing a record moves and
+/// deletes files, which cannot be undone, and a flipped bit may leave it well-formed.
 pub(crate) fn seal<T: Serialize>(format: Format, record: &T) -> Result<Bytes> {
     let text = encode(format, record)?;
     let body = text.strip_suffix(b"\n}").unwrap_or(&text);
@@ -39,8 +40,8 @@ pub(crate) fn seal<T: Serialize>(format: Format, record: &T) -> Result<Bytes> {
     Ok(Bytes::from([body, SEAL.0.as_bytes(), hash.as_bytes(), SEAL.1.as_bytes()].concat()))
 }
 
-/// A record that [`seal`] wrote, or one of format 0 and whether it has a seal: the first versions wrote none. The seal is
-/// no part of the format: it is checked first, so a flipped bit is damage and never a newer format.
+/// Decodes a record of [`seal`], or one of format 0, and returns whether it has a seal: the first versions wrote none.
+/// The seal is not part of the format: it is checked first, so a flipped bit is damage and never a newer format.
 pub(crate) fn unseal<T: DeserializeOwned>(format: Format, bytes: &[u8]) -> Result<(T, bool)> {
     let text = std::str::from_utf8(bytes).map_err(|e| damaged(format, "is damaged").because(e))?;
     let seal = text.strip_suffix(SEAL.1).and_then(|text| text.rsplit_once(SEAL.0));
@@ -56,7 +57,7 @@ pub(crate) fn unseal<T: DeserializeOwned>(format: Format, bytes: &[u8]) -> Resul
         }
     };
     let does_not_parse = |e: serde_json::Error| damaged(format, "does not parse").because(e);
-    // What is no JSON is damaged, whatever format it might have.
+    // Text that is not JSON is damaged, whatever its format.
     serde_json::from_str::<serde::de::IgnoredAny>(&text).map_err(does_not_parse)?;
     if format.check(text.as_bytes())? > 0 && !is_sealed {
         return Err(without_seal(format));
@@ -64,16 +65,16 @@ pub(crate) fn unseal<T: DeserializeOwned>(format: Format, bytes: &[u8]) -> Resul
     Ok((serde_json::from_str(&text).map_err(does_not_parse)?, is_sealed))
 }
 
-/// The error of a record whose seal was taken off.
+/// The error for a record whose seal was removed.
 pub(crate) fn without_seal(format: Format) -> Error {
     damaged(format, "is not what was written: its hash is gone")
 }
 
-/// The [detail](Error::with_detail) of an error of a record that is not as it was written.
+/// The [detail](Error::with_detail) of an error for a damaged record.
 #[derive(Debug)]
 struct Damaged;
 
-/// Whether an error says that a record is damaged: trying again does not help, and nobody will ever act on its word.
+/// Whether an error means that a record is damaged: a retry does not help, and the record will never be executed.
 pub(crate) fn is_damaged(error: &Error) -> bool {
     error.detail::<Damaged>().is_some()
 }

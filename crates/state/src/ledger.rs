@@ -1,4 +1,4 @@
-//! The protocol of commits.
+//! The commit protocol.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -25,36 +25,37 @@ pub struct Ledger {
     scope: String,
 }
 
-/// What came of beginning a run.
+/// The result of beginning a run.
 #[derive(Debug)]
 pub enum Begun {
-    /// It has begun.
+    /// The run has begun.
     Attempt(Box<Attempt>),
-    /// The newest commit has not been published yet, which has to be done first: the next run builds on what it finds.
+    /// The newest commit is not published yet, and must be before the next run begins: that run builds on published
+    /// state.
     Unpublished,
-    /// A run of this name is on record; names of files carry it, so it has to be new.
+    /// A run of this name is on record. File names contain the run's name, so it must be new.
     NameTaken,
 }
 
-/// An attempt that nothing can come of any more: what it has left may go.
+/// An attempt that can no longer commit or be published: its leftovers may be discarded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finished {
     /// The run.
     pub run: RunId,
-    /// What it claimed. None if there is only a journal: the run was forgotten, was alive all the same, and went on.
+    /// Its claim. `None` if only a journal exists: the run was forgotten although it was alive, and continued.
     pub attempt: Option<AttemptRecord>,
     /// How it has ended.
     pub end: End,
-    /// What it may have left behind. (A published run leaves something if a sink failed and the job went on without it.)
+    /// Its possible leftovers. (A published run has leftovers if a sink failed and the job continued without it.)
     pub leftovers: Vec<DiscardAction>,
     /// The entries of its journal that do not parse.
     pub damaged: Vec<String>,
 }
 
-/// How a run has ended that nothing can come of any more.
+/// How a run has ended that can no longer commit or be published.
 #[derive(Debug, Clone, PartialEq)]
 pub enum End {
-    /// Another run has its number: it can never commit.
+    /// Another run has taken its number: it can never commit.
     Lost,
     /// Its commit was published.
     Published(CommitRecord),
@@ -63,8 +64,8 @@ pub enum End {
 }
 
 impl Finished {
-    /// Whether the attempt can be forgotten once its leftovers are gone. A run that has lost may be alive, and stage more
-    /// until it finds out; so it stays on record for [`AFTERLIFE`] from when it was swept first.
+    /// Whether the attempt can be forgotten once its leftovers are gone. A run that has lost may be alive and stage
+    /// more until it notices, so it stays on record for [`AFTERLIFE`] after it was first swept.
     pub fn has_ended(&self, now: DateTime<Utc>) -> bool {
         match &self.attempt {
             _ if !self.damaged.is_empty() => false,
@@ -73,38 +74,38 @@ impl Finished {
         }
     }
 
-    /// Whether nobody has swept it before.
+    /// Whether it has not been swept before.
     pub fn is_new(&self) -> bool {
         self.attempt.as_ref().is_none_or(|attempt| attempt.swept.is_none())
     }
 }
 
-/// How long a run that can never commit stays on record after others have discarded what it had staged by then. A run
-/// that is alive finds out within minutes; but one that was paused right before it created a file creates it when it wakes
-/// up, and if it is killed then, its record is all that tells of the file.
+/// How long a run that can never commit stays on record after others have discarded what it had staged. A run that is
+/// alive notices within minutes. But one that was paused just before creating a file creates it when it resumes, and if
+/// it is then killed, only its record leads to the file.
 pub const AFTERLIFE: TimeDelta = TimeDelta::hours(24);
 
-/// What a run holds from its start to its end.
+/// The state of a run, held from its start to its end.
 #[derive(Debug)]
 pub struct Attempt {
     /// The run and the number that it claims.
     pub record: AttemptRecord,
     /// The bookmarks of the last commit.
     pub bookmarks: BTreeMap<String, serde_json::Value>,
-    /// Where the run notes what it stages.
+    /// The journal in which the run records what it stages.
     pub journal: Arc<LedgerJournal>,
 }
 
 impl Ledger {
-    /// The ledger of a job and scope.
+    /// Creates the ledger of a job and scope.
     pub fn new(state: Arc<dyn StateStore>, job: impl Into<String>, scope: impl Into<String>) -> Self {
         Self { state, job: job.into(), scope: scope.into() }
     }
 
-    /// The ledgers of all jobs and scopes that this state knows.
+    /// The ledgers of all jobs and scopes in this state.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub async fn all(state: &Arc<dyn StateStore>) -> Result<Vec<Self>> {
         let keys = state.list("", None).await?;
         let mut found: Vec<(String, String)> = keys
@@ -121,10 +122,10 @@ impl Ledger {
         Ok(found.into_iter().map(|(job, scope)| Self::new(Arc::clone(state), job, scope)).collect())
     }
 
-    /// All commits, oldest first, but for those that do not parse.
+    /// All commits that parse, oldest first.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub async fn commits(&self) -> Result<Vec<CommitRecord>> {
         let mut commits = Vec::new();
         for sequence in self.numbers("commits", 0).await? {
@@ -135,11 +136,11 @@ impl Ledger {
         Ok(commits)
     }
 
-    /// Writes an attempt anew that does not parse. It gets the next number: what it has claimed is that one or an earlier
-    /// one, so once this is taken by another run, it can never commit.
+    /// Rewrites an attempt that does not parse. It is given the next number: it had claimed that number or an earlier
+    /// one, so once another run takes it, this run can never commit.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub async fn mend_attempt(&self, run: &Run) -> Result<()> {
         let record = AttemptRecord { run: run.clone(), claims: self.newest().await? + 1, swept: None };
         self.state.put(&self.attempt_key(&run.id), record.encode()?).await
@@ -163,14 +164,14 @@ impl Ledger {
         self.key(&format!("{folder}/{sequence:012}.json"))
     }
 
-    /// The number up to which all commits are known to be settled. It may lag behind, so one that does not parse, or is
-    /// ahead of what is settled, is as good as none: it spares looking at what is older, and says nothing that the
-    /// records do not.
+    /// The number up to which all commits are known to be settled. It is only an optimisation that skips older commits;
+    /// everything it says is also in the records. It may lag behind, so a head that does not parse or is ahead of the
+    /// settled commits is treated as absent.
     async fn head(&self) -> Result<u64> {
         Ok(self.written_head().await?.and_then(Result::ok).unwrap_or(0))
     }
 
-    /// The head as it is written down, if it is.
+    /// The stored head, if any.
     async fn written_head(&self) -> Result<Option<Result<u64>>> {
         let key = self.key("head.json");
         let Some(bytes) = self.state.get(&key).await? else { return Ok(None) };
@@ -183,10 +184,10 @@ impl Ledger {
         Ok(Some(head))
     }
 
-    /// Writes the head anew, from the records, if it cannot be right; says whether it did.
+    /// Rewrites the head from the records if it cannot be right; returns whether it did.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub async fn mend_head(&self) -> Result<bool> {
         let Some(Err(_)) = self.written_head().await? else { return Ok(false) };
         let published = self.numbers("published", 0).await?;
@@ -209,7 +210,7 @@ impl Ledger {
     /// The number of the newest commit, 0 if there is none.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub async fn newest(&self) -> Result<u64> {
         let head = self.head().await?;
         Ok(self.numbers("commits", head).await?.last().copied().unwrap_or(head))
@@ -218,7 +219,7 @@ impl Ledger {
     /// The commit of this number.
     ///
     /// # Errors
-    /// Those of the store; [`Unexpected`](hardtack_core::ErrorKind::Unexpected) for a record that does not parse.
+    /// Errors of the store; [`Unexpected`](hardtack_core::ErrorKind::Unexpected) for a record that does not parse.
     pub async fn get(&self, sequence: u64) -> Result<Option<CommitRecord>> {
         let key = self.numbered("commits", sequence);
         match self.state.get(&key).await? {
@@ -227,11 +228,11 @@ impl Ledger {
         }
     }
 
-    /// The commits that are not settled, oldest first. There is more than one only if their runs were killed and never
-    /// followed by another.
+    /// The commits that are not settled, oldest first. There is more than one only if their runs were killed and no
+    /// other run followed.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub async fn pending(&self) -> Result<Vec<CommitRecord>> {
         let head = self.head().await?;
         let settled: HashSet<u64> = self.numbers("published", head).await?.into_iter().collect();
@@ -244,8 +245,7 @@ impl Ledger {
         Ok(pending)
     }
 
-    /// The error of a commit whose record cannot be read, with what to do about it: it keeps every run of the scope from its
-    /// start.
+    /// The error for a commit whose record cannot be read, with a hint: it blocks every run of the scope.
     pub fn blocked_by(&self, sequence: u64, error: Error) -> Error {
         let error = error.with("job", &self.job).with("scope", &self.scope).with("commit", sequence);
         match error.detail::<NewerFormat>() {
@@ -263,10 +263,10 @@ impl Ledger {
         format!("hardtack recover --job {} --scope {} --abandon {sequence}", self.job, self.scope)
     }
 
-    /// Begins a run: an attempt at the next commit, and the run's record.
+    /// Begins a run: records an attempt at the next commit, and the run.
     ///
-    /// The attempt is on record before the run's record is and until that has its last version, so whoever looks after
-    /// attempts comes across each record that its run could not complete.
+    /// The attempt exists before the run's record does, and until that has its final version. Recovery goes through
+    /// attempts, so it finds every record that its run could not complete.
     ///
     /// # Errors
     /// Those of [`Ledger::create_run`].
@@ -280,7 +280,8 @@ impl Ledger {
         }
         let is_new = self.create_run(&RunRecord::begin(run.clone())).await;
         if !matches!(is_new, Ok(true)) {
-            // Nothing has been noted yet. (What is in the journal of a name that was used before is that run's.)
+            // This run's journal is still empty. (If the name was used before, the journal's entries belong to that
+            // run.)
             self.state.delete(&key).await?;
             return is_new.map(|_| Begun::NameTaken);
         }
@@ -288,9 +289,9 @@ impl Ledger {
         Ok(Begun::Attempt(Box::new(Attempt { record, bookmarks, journal: Arc::new(journal) })))
     }
 
-    /// How far sources have been read after the commit of this number and all before it: what the newest of them says that
-    /// was published. The rows of an abandoned commit are in no sink, so its sources have to be read again from where they
-    /// were. None if a commit is not settled.
+    /// The bookmarks after this commit and all before it: those of the newest published one. The rows of an abandoned
+    /// commit are in no sink, so its sources must be read again from their previous positions. `None` if a commit is
+    /// not settled.
     async fn bookmarks(&self, newest: u64) -> Result<Option<BTreeMap<String, serde_json::Value>>> {
         for sequence in (1..=newest).rev() {
             match self.settlement(sequence).await? {
@@ -305,8 +306,8 @@ impl Ledger {
         Ok(Some(BTreeMap::new()))
     }
 
-    /// Creates an object; says whether it is ours. A store that was asked twice, because an answer was lost, says that the
-    /// object is there; then it has to be what we wrote.
+    /// Creates an object; returns whether it is ours. If a response was lost and the request repeated, the store
+    /// reports that the object exists; then its content must be what we wrote.
     async fn create(&self, key: &str, value: Bytes) -> Result<bool> {
         Ok(self.state.create(key, value.clone()).await?
             || self.state.get(key).await?.is_some_and(|found| found == value))
@@ -322,11 +323,11 @@ impl Ledger {
         self.key(&format!("attempts/{run}.json"))
     }
 
-    /// Commits: creates the record with its number. This instant decides.
+    /// Commits: creates the record with its number. This is the moment that decides.
     ///
     /// # Errors
-    /// [`Conflict`](hardtack_core::ErrorKind::Conflict) if another run has taken the number: then this one can never commit.
-    /// After any other error it is not known whether the record was written; [`Ledger::get`] may tell.
+    /// [`Conflict`](hardtack_core::ErrorKind::Conflict) if another run has taken the number: then this one can never
+    /// commit. After any other error it is unknown whether the record was written; [`Ledger::get`] may tell.
     pub async fn commit(&self, record: &CommitRecord) -> Result<()> {
         let key = self.numbered("commits", record.sequence);
         fault::hit("state.commit.before")?;
@@ -335,7 +336,7 @@ impl Ledger {
         if created {
             return Ok(());
         }
-        // A request that was sent twice finds the record that it wrote the first time.
+        // A repeated request finds the record that the first one wrote.
         match self.get(record.sequence).await? {
             Some(taken) if taken.run.id == record.run.id => Ok(()),
             Some(taken) => Err(superseded(&record.run, &taken)),
@@ -346,7 +347,7 @@ impl Ledger {
     /// Fails if another run has taken the number that this attempt claims.
     ///
     /// # Errors
-    /// [`Conflict`](hardtack_core::ErrorKind::Conflict) then; those of the store.
+    /// [`Conflict`](hardtack_core::ErrorKind::Conflict) in that case; errors of the store.
     pub async fn check(&self, attempt: &AttemptRecord) -> Result<()> {
         match self.get(attempt.claims).await? {
             Some(taken) if taken.run.id != attempt.run.id => Err(superseded(&attempt.run, &taken)),
@@ -354,11 +355,11 @@ impl Ledger {
         }
     }
 
-    /// Settles a commit as published: all its actions have been executed. Returns how it is settled, for somebody may have
-    /// abandoned it meanwhile.
+    /// Settles a commit as published: all its actions have been executed. Returns its settlement, because it may have
+    /// been abandoned meanwhile.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub async fn mark_published(&self, sequence: u64, by: &RunId) -> Result<Settlement> {
         fault::hit("state.done.before")?;
         let settlement = self.settle(sequence, Settlement::Published { by: by.clone() }).await?;
@@ -367,13 +368,13 @@ impl Ledger {
         Ok(settlement)
     }
 
-    /// Settles a commit as abandoned: what is not published of it never will be, and the next run goes on from the commit
-    /// before it. What it has staged is left to whoever sweeps. Returns how it is settled, for it may have been published
+    /// Settles a commit as abandoned: its unpublished files never appear, and the next run continues from the commit
+    /// before it. Its staged files are left to the sweep. Returns its settlement, because it may have been published
     /// meanwhile.
     ///
     /// # Errors
-    /// [`NotFound`](hardtack_core::ErrorKind::NotFound) if there is no such commit; [`Usage`](hardtack_core::ErrorKind::Usage)
-    /// if a newer version has written it; those of the store.
+    /// [`NotFound`](hardtack_core::ErrorKind::NotFound) if there is no such commit;
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) if a newer version has written it; errors of the store.
     pub async fn abandon(&self, sequence: u64, abandonment: &Abandonment) -> Result<Settlement> {
         self.abandonable(sequence).await?;
         fault::hit("state.abandon.before")?;
@@ -383,14 +384,14 @@ impl Ledger {
         Ok(settlement)
     }
 
-    /// The commit of this number, if it can be abandoned; none if its record is damaged, for then nobody will ever publish
-    /// what it says.
+    /// The commit of this number, if it can be abandoned; `None` if its record is damaged, because then it can never be
+    /// published.
     ///
     /// # Errors
     /// Those of [`Ledger::abandon`]; [`Usage`](hardtack_core::ErrorKind::Usage) if it is published.
     pub async fn abandonable(&self, sequence: u64) -> Result<Option<CommitRecord>> {
         let commit = match self.get(sequence).await {
-            // A number without a commit must not be settled: a run may yet take it.
+            // A number without a commit must not be settled: a run may still take it.
             Ok(None) => {
                 let message = format!("there is no commit {sequence} of this job and scope");
                 return Err(Error::not_found(message).with("job", &self.job).with("scope", &self.scope));
@@ -405,15 +406,15 @@ impl Ledger {
         }
     }
 
-    /// The error of whoever wants to abandon a commit too late.
+    /// The error when a commit is abandoned too late.
     pub fn is_published_already(&self, sequence: u64) -> Error {
         Error::usage(format!("commit {sequence} is published, so there is nothing to abandon"))
             .with("job", &self.job)
             .with("scope", &self.scope)
     }
 
-    /// Settles a commit unless it is settled already; returns how it is. Creating the record decides between those who
-    /// publish and those who abandon.
+    /// Settles a commit unless it is already settled; returns its settlement. Creating the record decides between
+    /// publishing and abandoning.
     async fn settle(&self, sequence: u64, as_wanted: Settlement) -> Result<Settlement> {
         if self.state.create(&self.numbered("published", sequence), as_wanted.encode()?).await? {
             return Ok(as_wanted);
@@ -421,7 +422,7 @@ impl Ledger {
         Ok(self.settlement(sequence).await?.unwrap_or(as_wanted))
     }
 
-    /// The head says that all commits up to it are settled, so it moves step by step.
+    /// The head states that all commits up to it are settled, so it advances one commit at a time.
     async fn advance_head(&self, sequence: u64) -> Result<()> {
         if sequence == 1 || self.is_settled(sequence - 1).await? {
             self.state.put(&self.key("head.json"), codec::to_json(&sequence)?).await?;
@@ -429,15 +430,15 @@ impl Ledger {
         Ok(())
     }
 
-    /// How a commit is settled, if it is.
+    /// The settlement of a commit, if it is settled.
     ///
     /// # Errors
-    /// Those of the store; [`Unexpected`](hardtack_core::ErrorKind::Unexpected) for a record that is damaged.
+    /// Errors of the store; [`Unexpected`](hardtack_core::ErrorKind::Unexpected) for a damaged record.
     pub async fn settlement(&self, sequence: u64) -> Result<Option<Settlement>> {
         let key = self.numbered("published", sequence);
         match self.state.get(&key).await? {
             Some(bytes) => Settlement::decode(&bytes).map(Some).map_err(|e| e.with("object", key)),
-            // The head has passed it; whoever has cleared the folder by hand has kept the newest.
+            // The head has passed it: if the folder was cleaned by hand, its newest record was kept.
             None if self.head().await? >= sequence => {
                 Ok(self.get(sequence).await?.map(|commit| Settlement::Published { by: commit.run.id }))
             }
@@ -445,7 +446,7 @@ impl Ledger {
         }
     }
 
-    /// Who has abandoned a commit, if anybody has.
+    /// The abandonment of a commit, if it was abandoned.
     ///
     /// # Errors
     /// Those of [`Ledger::settlement`].
@@ -456,20 +457,19 @@ impl Ledger {
         })
     }
 
-    /// Whether a commit is settled: published to its end, or abandoned.
+    /// Whether a commit is settled: fully published, or abandoned.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub async fn is_settled(&self, sequence: u64) -> Result<bool> {
         Ok(self.state.get(&self.numbered("published", sequence)).await?.is_some() || self.head().await? >= sequence)
     }
 
-    /// The attempts that nothing can come of any more: those that can never commit, because another run has taken their
-    /// number, and those whose commits are settled. One that does not parse is none of them, for it does not say what it
-    /// claims.
+    /// The attempts that are over: those that can never commit because another run has taken their number, and those
+    /// whose commits are settled. An attempt that does not parse is not included, because its claim is unknown.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub async fn finished(&self) -> Result<Vec<Finished>> {
         let mut finished = Vec::new();
         for (run, on_record) in self.on_record().await? {
@@ -479,7 +479,7 @@ impl Ledger {
                     tracing::warn!(%run, "an attempt is left alone; see `hardtack fsck`: {}", e.chain());
                     continue;
                 }
-                // It was forgotten while this went on.
+                // It was forgotten meanwhile.
                 None if on_record => continue,
                 None => None,
             };
@@ -496,7 +496,7 @@ impl Ledger {
         Ok(finished)
     }
 
-    /// How a run has ended that claims this number, if nothing can come of it any more.
+    /// How a run that claims this number has ended, if it can no longer commit or be published.
     async fn end_of(&self, run: &RunId, claims: u64) -> Result<Option<End>> {
         match self.get(claims).await {
             Ok(None) => Ok(None),
@@ -506,54 +506,54 @@ impl Ledger {
                 Some(Settlement::Published { .. }) => Some(End::Published(taken)),
                 Some(Settlement::Abandoned(by)) => Some(End::Abandoned(by)),
             }),
-            // Whoever has taken the number, nobody publishes anything of it any more.
+            // Whichever run has taken the number, its commit will not be published any more.
             Err(e) if codec::is_damaged(&e) => Ok(self.abandonment(claims).await?.map(End::Abandoned)),
-            // Whoever can read the commit may yet publish it.
+            // A process that can read the commit may still publish it.
             Err(e) if e.detail::<NewerFormat>().is_some() => Ok(None),
             Err(e) => Err(e),
         }
     }
 
-    /// Notes that what an attempt had left by now is discarded. It stays on record, see [`AFTERLIFE`].
+    /// Records that the leftovers of an attempt so far are discarded. The attempt stays on record, see [`AFTERLIFE`].
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub async fn mark_swept(&self, attempt: &AttemptRecord, now: DateTime<Utc>) -> Result<()> {
         let record = AttemptRecord { swept: Some(now), ..attempt.clone() };
         self.state.put(&self.attempt_key(&attempt.run.id), record.encode()?).await
     }
 
-    /// Whether a run other than this one may still commit: it goes on, or was killed.
+    /// Whether a run other than this one may still commit: it is running, or was killed.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub async fn is_contested(&self, run: &RunId) -> Result<bool> {
         Ok(self.unfinished().await?.iter().any(|other| other != run))
     }
 
-    /// The runs that may still commit or be published, as far as is known: of an attempt that does not parse nobody knows
-    /// what it claims.
+    /// The runs that may still commit or be published, as far as known: the claim of an attempt that does not parse is
+    /// unknown.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub async fn unfinished(&self) -> Result<HashSet<RunId>> {
         let finished: HashSet<RunId> = self.finished().await?.into_iter().map(|finished| finished.run).collect();
         Ok(self.on_record().await?.into_keys().filter(|run| !finished.contains(run)).collect())
     }
 
-    /// Whether there is an attempt of this run.
+    /// Whether this run has an attempt on record.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub async fn is_on_record(&self, run: &RunId) -> Result<bool> {
         Ok(self.state.get(&self.attempt_key(run)).await?.is_some())
     }
 
-    /// The attempts that are on record: of runs that go on, were killed, have left something that is not discarded yet, or
-    /// may be alive though they can never commit. Those that do not parse are left out.
+    /// The attempts on record: of runs that are running, were killed, have leftovers that are not discarded yet, or may
+    /// be alive although they can never commit. Attempts that do not parse are omitted.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub async fn attempts(&self) -> Result<Vec<AttemptRecord>> {
         let mut attempts = Vec::new();
         for run in self.on_record().await?.into_keys() {
@@ -562,8 +562,8 @@ impl Ledger {
         Ok(attempts)
     }
 
-    /// The runs of which there is an attempt or a journal, and whether the attempt is there: a record directly in the
-    /// folder, and its journal in a folder below.
+    /// The runs that have an attempt or a journal, and whether the attempt exists: it is a record directly in the
+    /// folder, with its journal in a folder below.
     async fn on_record(&self) -> Result<BTreeMap<RunId, bool>> {
         let folder = self.key("attempts");
         let mut runs = BTreeMap::new();
@@ -573,7 +573,7 @@ impl Ledger {
                 Some((run, _)) => (Some(run), false),
                 None => (inside.strip_suffix(".json"), true),
             };
-            // What is none of ours keeps nobody from running; `hardtack fsck` names it.
+            // Foreign objects do not block runs; `hardtack fsck` reports them.
             if let Some(run) = name.and_then(|name| name.parse().ok()) {
                 *runs.entry(run).or_default() |= is_attempt;
             }
@@ -587,11 +587,11 @@ impl Ledger {
         Ok(found.map(|bytes| AttemptRecord::decode(&bytes).map_err(|e| e.with("object", &key))))
     }
 
-    /// How a run has ended that has a commit, whichever number that has; none if it has no commit, or one that is not
-    /// settled. All commits are read: this is for what hardly ever happens.
+    /// How a run with a commit has ended, whatever the number; `None` if it has no commit, or one that is not settled.
+    /// This reads all commits, and is only for rare cases.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub async fn end_of_run(&self, run: &RunId) -> Result<Option<End>> {
         match self.commits().await?.into_iter().rev().find(|commit| commit.run.id == *run) {
             Some(commit) => self.end_of(run, commit.sequence).await,
@@ -603,7 +603,7 @@ impl Ledger {
         self.state.list(&self.key(&format!("attempts/{run}")), None).await
     }
 
-    /// What a run has noted, and the entries that do not parse.
+    /// The journal of a run, and the entries that do not parse.
     async fn journal_of(&self, run: &RunId) -> Result<(Vec<DiscardAction>, Vec<String>)> {
         let (mut actions, mut damaged) = (Vec::new(), Vec::new());
         for key in self.journal_keys(run).await? {
@@ -619,7 +619,7 @@ impl Ledger {
     /// Forgets an attempt whose leftovers are gone.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub async fn forget(&self, run: &RunId) -> Result<()> {
         let keys = self.journal_keys(run).await?;
         futures::stream::iter(keys.iter())
@@ -628,25 +628,25 @@ impl Ledger {
             .try_collect::<()>()
             .await?;
         fault::hit("state.forget.between")?;
-        // Last, so that a crash in between leaves something to find.
+        // Last, so that a crash in between leaves a record to find.
         self.state.delete(&self.attempt_key(run)).await
     }
 
-    /// What killed runs have left half written here, and nobody has touched since a moment; it is removed unless this is a
-    /// dry run.
+    /// Finds half-written files that killed runs have left here and nobody has modified since `before`; removes them
+    /// unless this is a dry run.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub async fn half_written(&self, before: DateTime<Utc>, dry_run: bool) -> Result<Vec<String>> {
         let mut found = self.state.sweep_half_written(self.key("").trim_end_matches('/'), before, dry_run).await?;
         found.extend(self.state.sweep_half_written(&format!("{}/runs", name(&self.job)), before, dry_run).await?);
         Ok(found)
     }
 
-    /// Writes the first version of a run record; says whether the run's id was new to the job.
+    /// Writes the first version of a run record; returns whether the run's id was new to the job.
     ///
-    /// Whether the store honours create-if-absent is tried with this object, because nobody removes it: of an attempt,
-    /// say, another run may think that it has ended, and a second create would succeed for that reason.
+    /// This object also serves to test that the store honours create-if-absent, because nobody removes it. An attempt
+    /// would not do: another run may consider it ended and remove it, and then a second create would rightly succeed.
     ///
     /// # Errors
     /// [`Usage`](hardtack_core::ErrorKind::Usage) if the store does not honour create-if-absent: without it, two runs
@@ -668,7 +668,7 @@ impl Ledger {
     /// Writes a later version of a run record.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub async fn put_run(&self, record: &RunRecord) -> Result<()> {
         self.state.put(&RunRecord::key(&record.run.job, &record.run.id), record.encode()?).await
     }
@@ -676,16 +676,16 @@ impl Ledger {
     /// The record of a run of this job.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub async fn get_run(&self, run: &RunId) -> Result<Option<RunRecord>> {
         let key = RunRecord::key(&self.job, run);
         self.state.get(&key).await?.map(|bytes| RunRecord::decode(&key, &bytes)).transpose()
     }
 
-    /// The run records of a job, oldest first. Those that do not parse are named in the log.
+    /// The run records of a job, oldest first. Records that do not parse are logged.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Errors of the store.
     pub async fn runs(state: &Arc<dyn StateStore>, job: &str) -> Result<Vec<RunRecord>> {
         let mut records = Vec::new();
         for key in state.list(&format!("{}/runs", name(job)), None).await? {
@@ -701,11 +701,11 @@ impl Ledger {
 }
 
 impl End {
-    /// Whether what the run has noted is left over, to be discarded.
+    /// Whether a journal entry of the run is a leftover to be discarded.
     fn leaves(&self, noted: &DiscardAction) -> bool {
         match (self, noted) {
             (Self::Lost, _) => true,
-            // Hidden files that were published are hidden no more, and uploads are none.
+            // Published files are no longer hidden, and completed uploads no longer exist.
             (_, DiscardAction::StagedFiles { .. } | DiscardAction::Uploads { .. }) => true,
             (Self::Abandoned(_), DiscardAction::Upload { .. }) => true,
             (Self::Published(commit), DiscardAction::Upload { upload_id, .. }) => {
@@ -713,8 +713,8 @@ impl End {
                     |action| matches!(action, PublishAction::CompleteUpload { upload_id: id, .. } if id == upload_id),
                 )
             }
-            // Some of the commit's actions have been executed. Only whoever put these there knows whether something points
-            // to them.
+            // Some of the commit's actions may have been executed. Only their creator knows whether something refers to
+            // these.
             (_, DiscardAction::Object { .. } | DiscardAction::Folder { .. } | DiscardAction::Foreign { .. }) => false,
         }
     }
@@ -728,7 +728,7 @@ fn superseded(run: &Run, by: &CommitRecord) -> Error {
         .with("other run", &by.run.id)
 }
 
-/// The head is no more than a hint, so it has neither a format nor a seal.
+/// The head is only a hint, so it has neither a format nor a seal.
 pub(crate) fn decode_head(key: &str, bytes: &[u8]) -> Result<u64> {
     serde_json::from_slice(bytes)
         .map_err(|e| Error::unexpected("the head does not parse").with("object", key).because(e))
@@ -740,10 +740,10 @@ fn foreign(key: &str) -> Error {
 
 /// The journal of an attempt, in the state location.
 ///
-/// What has to be discarded by listing (staged files of a folder, uploads) is durable at once, and so are the first uploads
-/// of a run by their ids. Where there are many, they are written together about once a second: a killed run may leave the
-/// uploads of its last second behind where a bucket does not let them be listed; nobody sees them, and the bucket's rule
-/// for incomplete uploads removes them.
+/// Entries that are discarded by listing (staged files of a folder, uploads) are durable immediately, and so are the
+/// ids of a run's first uploads. Later ids are written in batches, about once a second: if the bucket does not allow
+/// uploads to be listed, a killed run may leave the uploads of its last second behind. They are invisible, and the
+/// bucket's lifecycle rule for incomplete uploads removes them.
 #[derive(Debug)]
 pub struct LedgerJournal(Arc<Notes>);
 
@@ -758,14 +758,14 @@ struct Notes {
 struct Noted {
     all: HashSet<DiscardAction>,
     waiting: Vec<DiscardAction>,
-    /// Whether something waits that must not.
+    /// Whether an entry is pending that must be durable immediately.
     urgent: bool,
     written: usize,
     last: Option<Instant>,
 }
 
 const TOGETHER: Duration = Duration::from_secs(1);
-/// So many writes are made one by one before they are made together.
+/// The number of entries that are written individually before batching begins.
 const ONE_BY_ONE: usize = 16;
 
 impl LedgerJournal {
@@ -773,14 +773,14 @@ impl LedgerJournal {
         Self(Arc::new(Notes { state, folder, noted: Mutex::default() }))
     }
 
-    /// Everything that was noted.
+    /// All recorded entries.
     pub async fn noted(&self) -> Vec<DiscardAction> {
         self.0.noted.lock().await.all.iter().cloned().collect()
     }
 }
 
 impl Notes {
-    /// Writes what waits. If that fails it goes on waiting.
+    /// Writes the pending entries. If that fails they stay pending.
     async fn write(&self, noted: &mut Noted) -> Result<()> {
         if noted.waiting.is_empty() {
             return Ok(());
@@ -801,7 +801,7 @@ impl Journal for LedgerJournal {
         let mut noted = self.0.noted.lock().await;
         let many = matches!(action, DiscardAction::Upload { .. } | DiscardAction::Object { .. });
         if !noted.all.insert(action.clone()) {
-            // Noted before; whoever relies on it being durable can.
+            // Recorded before; if it must be durable, make sure that it is.
             return if many || !noted.urgent { Ok(()) } else { self.0.write(&mut noted).await };
         }
         noted.waiting.push(action);
@@ -846,7 +846,7 @@ mod tests {
         CommitRecord::new(1, run, committed_at)
     }
 
-    /// A store that has the record of this run already when it is asked to create it.
+    /// A store that already has the record of this run when it is created.
     fn taken_by(run: &str) -> Ledger {
         let mut store = MockStateStore::new();
         let found = record(run).encode().unwrap();

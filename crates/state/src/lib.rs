@@ -1,6 +1,6 @@
-//! What hardtack remembers between runs: commit records, bookmarks, attempts, run records.
+//! The state that hardtack keeps between runs: commit records, bookmarks, attempts, run records.
 //!
-//! Everything lives below one location (`.hardtack/` by default), as small JSON objects:
+//! Everything is below one location (`.hardtack/` by default), as small JSON objects:
 //!
 //! ```text
 //! <state>/<job>/runs/<run>.json                   run records
@@ -12,10 +12,11 @@
 //! <state>/<job>/scopes/<scope>/attempts/<run>/<k>.json    what it has staged, to discard it should it die
 //! ```
 //!
-//! Each but `head.json`, which is a hint that is checked, carries the number of its format (see
-//! [`hardtack_core::format`]). Commits, attempts and settlements are sealed: their last field is a hash of the text before.
+//! Each of them, except `head.json`, which is only a verified hint, has the number of its format (see
+//! [`hardtack_core::format`]). Commits, attempts and settlements are sealed: their last field is a hash of the
+//! preceding text.
 //!
-//! [`Ledger`] is the protocol over these objects, [`StateStore`] the small port that it needs from a store.
+//! [`Ledger`] implements the protocol over these objects; [`StateStore`] is the small port that it needs from a store.
 
 mod check;
 mod codec;

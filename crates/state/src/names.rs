@@ -2,7 +2,7 @@
 
 use hardtack_core::{Error, Result};
 
-/// A name as one segment of a key. Names come from users: a slash must not make a folder, nor `..` leave one.
+/// Encodes a name as one segment of a key. Names come from users: a slash must not create a folder, nor `..` leave one.
 pub(crate) fn name(text: &str) -> String {
     if text.is_empty() {
         return "%;".to_owned();
@@ -18,7 +18,7 @@ pub(crate) fn name(text: &str) -> String {
     })
 }
 
-/// What [`name`] encoded.
+/// The inverse of [`name`].
 pub(crate) fn decode_name(segment: &str) -> String {
     let mut text = String::new();
     let mut rest = segment;
@@ -31,10 +31,10 @@ pub(crate) fn decode_name(segment: &str) -> String {
     text + rest
 }
 
-/// The longest name of a file or folder that file systems hold, in bytes.
+/// The longest name of a file or folder that file systems support, in bytes.
 const LONGEST_NAME: usize = 255;
 
-/// Checks that a scope can be kept: it becomes the name of a folder.
+/// Checks that a scope can be stored: it becomes the name of a folder.
 ///
 /// # Errors
 /// [`Usage`](hardtack_core::ErrorKind::Usage) if it is empty, or too long for a file system.
@@ -64,7 +64,7 @@ mod tests {
 
     use super::*;
 
-    /// People look for these names.
+    /// Names stay readable where possible.
     #[rstest]
     #[case("default", "default")]
     #[case("2026-11_v1.2", "2026-11_v1.2")]

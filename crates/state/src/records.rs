@@ -12,15 +12,15 @@ use serde::{Deserialize, Serialize};
 use crate::codec;
 use crate::names::name;
 
-// Format 0 of each is what was written before formats had numbers.
+// Format 0 of each was written before formats had numbers.
 const COMMIT: Format = Format::new("commit record", 1);
 const ATTEMPT: Format = Format::new("record of an attempt", 1);
 const SETTLEMENT: Format = Format::new("record of a settled commit", 1);
 const JOURNAL: Format = Format::new("journal entry", 1);
 const RUN: Format = Format::new("run record", 1);
 
-/// The commit of a run: everything that it takes to publish it. Whoever creates the record with the next number has
-/// committed; whoever finds it can finish the work.
+/// The commit of a run: everything needed to publish it. The run that creates the record with the next number has
+/// committed; any process that finds the record can complete the publication.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CommitRecord {
     /// The number of this commit within its job and scope, from 1.
@@ -29,19 +29,19 @@ pub struct CommitRecord {
     pub run: Run,
     /// When.
     pub committed_at: DateTime<Utc>,
-    /// The publish actions of each sink, by its name.
+    /// The publish actions, by sink name.
     pub publish: BTreeMap<String, Vec<PublishAction>>,
-    /// How far each source has been read once this commit is published.
+    /// The position of each source once this commit is published.
     #[serde(default)]
     pub bookmarks: BTreeMap<String, serde_json::Value>,
-    /// The files and folders that the run's sinks have declared as theirs, absolute: no action touches anything that is
-    /// not one of them or below one. Records of earlier versions do not say.
+    /// The absolute locations of the files and folders that the run's sinks have declared as theirs: no action touches
+    /// anything else. Absent in records of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub places: Option<Vec<Location>>,
 }
 
 impl CommitRecord {
-    /// The commit of a run that publishes nothing.
+    /// Creates the commit of a run that publishes nothing.
     pub fn new(sequence: u64, run: Run, committed_at: DateTime<Utc>) -> Self {
         let (publish, bookmarks) = (BTreeMap::new(), BTreeMap::new());
         Self { sequence, run, committed_at, publish, bookmarks, places: None }
@@ -51,7 +51,8 @@ impl CommitRecord {
         codec::seal(COMMIT, self)
     }
 
-    /// What [`CommitRecord::encode`] made, or an earlier version. The first ones wrote neither hash nor places.
+    /// Decodes the output of [`CommitRecord::encode`], or of an earlier version. The first versions wrote neither hash
+    /// nor places.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
         let (record, is_sealed) = codec::unseal::<Self>(COMMIT, bytes)?;
         if !is_sealed && record.places.is_some() {
@@ -66,15 +67,15 @@ impl CommitRecord {
     }
 }
 
-/// Which number a run will try to take. What the run staged may be discarded once another run has taken that number,
-/// because from then on it can never commit.
+/// The number that a run will try to take. Once another run has taken that number, this run can never commit, and what
+/// it staged may be discarded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptRecord {
     /// The run.
     pub run: Run,
     /// The number that it claims.
     pub claims: u64,
-    /// When others discarded what it had staged, because it can never commit. It may be alive; see
+    /// When others discarded what it had staged, because it can never commit. It may still be alive; see
     /// [`AFTERLIFE`](crate::AFTERLIFE).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swept: Option<DateTime<Utc>>,
@@ -90,8 +91,8 @@ impl AttemptRecord {
     }
 }
 
-/// How a commit was settled: the next run builds on it, and nobody publishes anything of it any more. Creating the record
-/// settles the commit, so of a process that publishes and a person who abandons one comes first.
+/// How a commit was settled: the next run builds on it, and nothing of it is published any more. Creating the record
+/// settles the commit, so either the process that publishes or the person who abandons comes first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Settlement {
@@ -107,7 +108,7 @@ pub enum Settlement {
 /// Who has abandoned a commit, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Abandonment {
-    /// The name under which the person was logged in.
+    /// The login name of the person.
     pub user: String,
     /// The machine.
     pub host: String,
@@ -122,7 +123,7 @@ impl fmt::Display for Abandonment {
 }
 
 impl Abandonment {
-    /// The error of a process that was publishing the commit, or is to publish it. It carries the abandonment as a
+    /// The error for a process that is publishing the commit or should publish it. It carries the abandonment as a
     /// [detail](Error::with_detail).
     pub fn error(&self) -> Error {
         Error::new(ErrorKind::Lost, format!("the commit was abandoned {self}; what is left of it stays unpublished"))
@@ -132,7 +133,7 @@ impl Abandonment {
 }
 
 impl Settlement {
-    /// Whether the commit of this number is published.
+    /// Checks that the commit of this number is published.
     ///
     /// # Errors
     /// [`Abandonment::error`] if it was abandoned.
@@ -147,7 +148,7 @@ impl Settlement {
         codec::seal(SETTLEMENT, self)
     }
 
-    /// What [`Settlement::encode`] made. In format 0 there was only the id of the run that had published, as a JSON string.
+    /// Decodes the output of [`Settlement::encode`]. Format 0 was only the id of the publishing run, as a JSON string.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
         match serde_json::from_slice(bytes) {
             Ok(by) => Ok(Self::Published { by }),
@@ -167,7 +168,7 @@ impl JournalEntry {
         codec::encode(JOURNAL, &Self { discard: discard.to_vec() })
     }
 
-    /// What [`JournalEntry::encode`] made. In format 0 the document was the list.
+    /// Decodes the output of [`JournalEntry::encode`]. Format 0 was only the list.
     pub(crate) fn decode(key: &str, bytes: &[u8]) -> Result<Vec<DiscardAction>> {
         match serde_json::from_slice(bytes) {
             Ok(discard) => Ok(discard),
@@ -176,24 +177,24 @@ impl JournalEntry {
     }
 }
 
-/// How a run stands.
+/// The status of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStatus {
-    /// It runs, or was killed and no other run has come since.
+    /// It is running, or it was killed and no other run has followed.
     Running,
     /// It was published.
     Succeeded,
-    /// It failed; nothing of it was published, unless the record has a commit.
+    /// It failed; nothing was published, unless the record has a commit.
     Failed,
-    /// It was told to stop; nothing of it was published.
+    /// It was stopped by a signal; nothing was published.
     Stopped,
-    /// Another run of its scope got there first; nothing of it was published.
+    /// Another run of its scope committed first; nothing was published.
     Superseded,
-    /// It had committed, and a person has abandoned the commit; what was not published by then never will be.
+    /// It had committed, and a person has abandoned the commit; files that were unpublished by then never appear.
     Abandoned,
-    /// It did not say how it ended, and another run of its scope has committed since; nothing of it was published. (If it
-    /// is alive after all, it says so itself in the end.)
+    /// It did not record its end, and another run of its scope has committed since; nothing was published. (If it is
+    /// alive after all, it records its own end.)
     Killed,
 }
 
@@ -212,56 +213,56 @@ impl From<&Error> for ErrorRecord {
     }
 }
 
-/// What a saved column holds.
+/// The profile of a saved column.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ColumnProfile {
     /// The column.
     pub name: String,
-    /// Its type, as Arrow names it.
+    /// Its Arrow type.
     pub data_type: String,
-    /// Rows without a value.
+    /// The number of nulls.
     pub nulls: u64,
-    /// Different values, estimated (within about two percent).
+    /// The number of distinct values, estimated to within about two percent.
     pub distinct: u64,
-    /// The least value as text, of types that have an order and if there is a value.
+    /// The minimum as text, if the type is ordered and there is a value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min: Option<String>,
-    /// The greatest value.
+    /// The maximum, likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max: Option<String>,
-    /// The characters of the longest text, for columns of texts.
+    /// The length of the longest text in characters, for text columns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub longest: Option<u64>,
 }
 
-/// What is kept about a run, for people and monitoring. It decides nothing.
+/// The record of a run, for people and monitoring. No decision depends on it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
     /// The run.
     pub run: Run,
-    /// How it stands.
+    /// Its status.
     pub status: RunStatus,
     /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
-    /// The number of its commit, if it got that far.
+    /// The number of its commit, if it has committed.
     pub commit: Option<u64>,
-    /// What each source has read.
+    /// The rows and bytes read from each source.
     pub sources: BTreeMap<String, Counts>,
-    /// What each sink has written.
+    /// The rows and bytes written to each sink.
     pub sinks: BTreeMap<String, Counts>,
-    /// What the columns of each sink hold, if the run was told to profile them.
+    /// The column profiles of each sink, if profiling was on.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub profiles: BTreeMap<String, Vec<ColumnProfile>>,
-    /// The bookmarks it started from.
+    /// The bookmarks at its start.
     pub bookmarks_from: BTreeMap<String, serde_json::Value>,
-    /// The bookmarks it left, if it was published.
+    /// The bookmarks at its end, if it was published.
     pub bookmarks_to: BTreeMap<String, serde_json::Value>,
     /// Why it failed.
     pub error: Option<ErrorRecord>,
 }
 
 impl RunRecord {
-    /// The record of a run that begins.
+    /// The initial record of a run.
     pub fn begin(run: Run) -> Self {
         Self {
             run,

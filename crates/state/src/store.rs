@@ -1,4 +1,4 @@
-//! The port to wherever state is kept.
+//! The port to the store that holds the state.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -12,27 +12,28 @@ use hardtack_core::{Error, Location, Result, Stores};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
-/// Small objects by key, with create-if-absent. Keys are paths of names separated by `/`; a name holds no `/`.
+/// A store of small objects by key, with create-if-absent. Keys are paths of names separated by `/`; a name contains no
+/// `/`.
 #[cfg_attr(any(test, feature = "mock"), mockall::automock)]
 #[async_trait]
 pub trait StateStore: Debug + Send + Sync {
-    /// Writes `value` if there is nothing under `key`, in one step; says whether it was written.
+    /// Writes `value` atomically if `key` does not exist; returns whether it was written.
     async fn create(&self, key: &str, value: Bytes) -> Result<bool>;
 
-    /// Writes `value`, whatever was there.
+    /// Writes `value`, replacing any existing one.
     async fn put(&self, key: &str, value: Bytes) -> Result<()>;
 
-    /// What is under `key`.
+    /// The value of `key`.
     async fn get(&self, key: &str) -> Result<Option<Bytes>>;
 
-    /// The keys below `prefix/` in order, those after `after` if it is given.
+    /// The keys below `prefix/` in order; only those after `after`, if given.
     async fn list<'a>(&self, prefix: &'a str, after: Option<&'a str>) -> Result<Vec<String>>;
 
-    /// Removes what is under `key`, if there is anything.
+    /// Removes `key`, if it exists.
     async fn delete(&self, key: &str) -> Result<()>;
 
-    /// What killed processes have left half written below `prefix/` and nobody has touched since a moment, for stores that
-    /// have such things (file systems); it is removed unless this is a dry run.
+    /// Finds half-written files below `prefix/` that killed processes have left and nobody has modified since
+    /// `_before`, on stores that have such files (file systems); removes them unless this is a dry run.
     async fn sweep_half_written(&self, _prefix: &str, _before: DateTime<Utc>, _dry_run: bool) -> Result<Vec<String>> {
         Ok(Vec::new())
     }
@@ -48,7 +49,7 @@ pub struct ObjectState {
 }
 
 impl ObjectState {
-    /// State below `location`.
+    /// Opens the state below `location`.
     ///
     /// # Errors
     /// Those of [`Stores::open`].
@@ -58,7 +59,7 @@ impl ObjectState {
     }
 
     fn path(&self, key: &str) -> Result<Path> {
-        // Taken as it stands: names in a key are encoded by the ledger, and encoding them again would not find them.
+        // Parsed, not encoded: the ledger has already encoded the names in a key.
         Path::parse(format!("{}/{key}", self.root).trim_matches('/')).map_err(|e| self.failed(key, e.into()))
     }
 

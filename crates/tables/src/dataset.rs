@@ -1,4 +1,4 @@
-//! Data sets of a job: files that may be a table, declared once, by path and by name.
+//! Datasets of a job: files or a table, declared once, by path and name.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,8 +15,9 @@ use hardtack_transforms::{Missing, coerce_to_schema, coerce_to_schema_with};
 use crate::Table;
 use crate::evolution::{fold_names, same_name};
 
-/// A data set of a job, declared once: files, or a table of the catalog in their place if the run names a database. What is
-/// declared of the files, above all their schema, holds for the table, so that a job runs with and without a catalog.
+/// A dataset of a job, declared once: files, or a table of the catalog instead if the run names a database.
+/// Declarations about the files, above all their schema, also apply to the table, so that a job runs with and without a
+/// catalog.
 ///
 /// ```
 /// use hardtack_catalog::{DatabaseName, schema};
@@ -52,13 +53,13 @@ use crate::evolution::{fold_names, same_name};
 pub struct Dataset<F> {
     files: F,
     table: Option<Table>,
-    /// Whether a sink that is read has no rows before it was first saved to. Sources have that among their own options.
+    /// Whether reading a sink that was never saved to yields no rows. Sources have their own option for this.
     or_empty: bool,
 }
 
 /// Files that may be a table of the catalog: [`Files`] and [`ParquetDataset`].
 pub trait DatasetFiles: Sized {
-    /// Their name inside the job.
+    /// Their name within the job.
     #[doc(hidden)]
     fn name_in_job(&self) -> &str;
 
@@ -66,7 +67,7 @@ pub trait DatasetFiles: Sized {
     #[doc(hidden)]
     fn adapted(&self, table: Table) -> Table;
 
-    /// The same for a table of which nothing has been chosen yet.
+    /// Like `adapted`, for a table without options so far.
     #[doc(hidden)]
     fn adapted_at_first(&self, table: Table) -> Table {
         self.adapted(table)
@@ -102,20 +103,20 @@ impl DatasetFiles for ParquetDataset {
 }
 
 impl<F: DatasetFiles> Dataset<F> {
-    /// These files, or the table of their name if a database is given.
+    /// Creates a dataset of these files, or of the table with their name if a database is given.
     pub fn new(files: F, database: Option<&DatabaseName>) -> Self {
         let table = database.map(|database| Table::named(database.as_str(), files.name_in_job()));
         Self { table: table.map(|table| files.adapted_at_first(table)), files, or_empty: false }
     }
 
-    /// Gives the table another name than the data set has inside the job.
+    /// Gives the table a name that differs from the dataset's name within the job.
     #[must_use]
     pub fn table_named(mut self, name: &str) -> Self {
         self.table = self.table.map(|table| table.renamed(name));
         self
     }
 
-    /// The files, which the table takes the place of.
+    /// The files, which the table replaces.
     pub fn files(&self) -> &F {
         &self.files
     }
@@ -125,7 +126,7 @@ impl<F: DatasetFiles> Dataset<F> {
         self.table.as_ref()
     }
 
-    /// Chooses how the table is read or saved to, if it is one:
+    /// Sets options of the table, if the dataset is one:
     ///
     /// ```
     /// # use hardtack_sinks::ParquetDataset;
@@ -203,14 +204,14 @@ impl Dataset<ParquetDataset> {
         self.map(|files| files.with_compression(compression))
     }
 
-    /// As a source, it has no rows before it was first saved to, instead of being an error. Needs a declared schema.
+    /// Reading a dataset that was never saved to yields no rows instead of an error. Requires a declared schema.
     #[must_use]
     pub fn or_empty(mut self) -> Self {
         self.or_empty = true;
         self
     }
 
-    /// What it is as a source.
+    /// The dataset as a source.
     fn as_source(&self) -> Result<Dataset<ParquetFiles>> {
         let location = self.files.location().ok_or_else(|| Error::unexpected("a dataset has a location"))?;
         let mut files = ParquetFiles::new(self.files.name_in_job(), location);
@@ -228,7 +229,7 @@ impl Dataset<ParquetDataset> {
 }
 
 impl<F: fmt::Debug> fmt::Debug for Dataset<F> {
-    /// As the files, if they are nothing more.
+    /// Printed like the files, if it is nothing more.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.table.is_none() && !self.or_empty {
             return self.files.fmt(f);
@@ -287,7 +288,7 @@ fn missing(error: Error, table: &Table) -> Error {
     error.hint(crawl + "; without a database the job reads the files themselves")
 }
 
-/// What earlier runs have saved.
+/// Reads the rows that earlier runs have saved.
 #[async_trait]
 impl Source for Dataset<ParquetDataset> {
     fn name(&self) -> &str {

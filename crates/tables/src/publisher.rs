@@ -83,8 +83,8 @@ impl Publisher for CatalogPublisher {
     }
 }
 
-/// When a change is tried again that others have come before. A run takes many steps at once, on the same table: those who
-/// came at the same time should not come again at the same time.
+/// The delays between retries of a conflicting change. A run executes many steps concurrently on the same table, so
+/// steps that collided should not retry at the same time.
 fn again() -> ExponentialBuilder {
     ExponentialBuilder::new()
         .with_min_delay(Duration::from_millis(1))

@@ -46,7 +46,7 @@ impl Source for Table {
 
     async fn load(&self, ctx: &LoadContext) -> Result<DataFrame> {
         let source = provider_as_source(self.provider(ctx).await?);
-        // Under its own name, so that two tables with a column of the same name can be joined.
+        // Qualified by its own name, so that two tables with a column of the same name can be joined.
         let name = TableReference::partial(self.database(), self.table());
         let plan = LogicalPlanBuilder::scan(name, source, None)?.build()?;
         Ok(DataFrame::new(ctx.session().state(), plan))

@@ -9,7 +9,7 @@ use hardtack_core::{Error, Location, Result};
 use hardtack_sinks::WrittenFile;
 use serde::{Deserialize, Serialize};
 
-/// Steps of the publisher. Format 0 is what was written before formats had numbers.
+/// Steps of the publisher. Format 0 was written before formats had numbers.
 const STEP: Format = Format::new("step of a table", 1);
 
 /// One step of a run for one table, as recorded in its commit.
@@ -197,13 +197,13 @@ impl Payload {
             .map_err(|e| Error::unexpected("a step of a table cannot be written").because(e))
     }
 
-    /// What [`Payload::to_json`] made, or an earlier version.
+    /// Parses the output of [`Payload::to_json`], or of an earlier version.
     pub(crate) fn parse(payload: &serde_json::Value) -> Result<Self> {
         STEP.check_value(payload)?;
         Self::deserialize(payload).map_err(|e| Error::unexpected("a step of a table does not parse").because(e))
     }
 
-    /// What the step does, for a person who decides whether to give it up.
+    /// Describes the step, for a person who decides whether to abandon it.
     pub(crate) fn describe(&self) -> String {
         let table = self.qualified_name();
         match &self.step {
@@ -235,7 +235,7 @@ mod tests {
 
     use super::*;
 
-    /// A step as a version wrote it. Nothing there is ever edited.
+    /// A step as written by some version. These files are never edited.
     macro_rules! golden {
         ($format:literal, $step:literal) => {
             include_str!(concat!("../tests/golden/format-", $format, "/step.", $step, ".json"))
@@ -254,7 +254,7 @@ mod tests {
         assert_eq!((&old["step"], &old["format"], &new["format"]), (&Value::from(name), &Value::Null, &Value::from(1)));
         let step = Payload::parse(&old).unwrap();
         assert_eq!(step, Payload::parse(&new).unwrap());
-        // Nothing of it was passed over.
+        // All of it was parsed.
         assert_eq!((serde_json::to_value(&step).unwrap(), step.to_json().unwrap()), (old, new));
         assert!(step.describe().contains(&step.qualified_name()), "{}", step.describe());
     }

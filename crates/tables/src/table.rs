@@ -35,7 +35,7 @@ impl Table {
         Self { writing: Writing::of(&name), name, database, table, or_empty: None }
     }
 
-    /// The same for another table of its database.
+    /// The same options for another table of its database.
     pub(crate) fn renamed(mut self, table: &str) -> Self {
         self.table = table.to_lowercase();
         self.name = format!("{}.{}", self.database, self.table);

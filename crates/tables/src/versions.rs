@@ -30,7 +30,7 @@ const RECENTLY: TimeDelta = TimeDelta::minutes(5);
 /// How many folders are listed concurrently.
 const CONCURRENCY: usize = 32;
 
-/// Format 0 is what was written before formats had numbers.
+/// Format 0 was written before formats had numbers.
 const RECORD: Format = Format::new("record of what is superseded", 1);
 
 /// A record of what a run has superseded: written before the catalog points elsewhere, removed with the files. It lies
@@ -105,7 +105,7 @@ impl Record {
             .map_err(|e| Error::unexpected("a record of what is superseded cannot be written").because(e))
     }
 
-    /// What [`Record::encode`] made, or an earlier version.
+    /// Decodes the output of [`Record::encode`], or of an earlier version.
     fn decode(bytes: &[u8]) -> Result<Self> {
         RECORD.check(bytes)?;
         serde_json::from_slice(bytes)

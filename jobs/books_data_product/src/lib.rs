@@ -2,21 +2,21 @@
 
 use hardtack::prelude::*;
 
-/// Where from and where to.
+/// Where to write read and write.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
 #[command(mut_args(SourceArgs::describe("Lake root that holds `sample_data/`", "fixtures/lake", ["books", "authors"])))]
 #[command(mut_args(TargetArgs::describe("Lake root that gets `books`", "target/lake", ["books"])))]
 pub struct Args {
-    /// Where from
+    /// Where to write read
     #[command(flatten)]
     pub source: SourceArgs,
 
-    /// Where to
+    /// Where to write
     #[command(flatten)]
     pub target: TargetArgs,
 }
 
-/// The books as they are delivered.
+/// The delivered books.
 pub fn books(args: &Args) -> Dataset<JsonFiles> {
     args.source.json("books", "sample_data/json/books").with_schema(schema! {
         title: string not null,
@@ -25,7 +25,7 @@ pub fn books(args: &Args) -> Dataset<JsonFiles> {
     })
 }
 
-/// The authors as they are delivered.
+/// The delivered authors.
 pub fn authors(args: &Args) -> Dataset<JsonFiles> {
     args.source.json("authors", "sample_data/json/authors").with_schema(schema! {
         name: string not null,
@@ -34,7 +34,7 @@ pub fn authors(args: &Args) -> Dataset<JsonFiles> {
     })
 }
 
-/// One wide table for all readers, made anew by every run.
+/// One wide table for all readers, rebuilt by every run.
 pub fn data_product(args: &Args) -> Dataset<ParquetDataset> {
     args.target.parquet("books", "books").overwrite()
 }
@@ -46,7 +46,7 @@ pub async fn main(ctx: &Context<Args>) -> Result<()> {
     ctx.save(data_product(ctx.args()), with_author(books, authors)?).await
 }
 
-/// Every book once for each author of its author's name, or once without.
+/// Every book, once for each author with its author's name, or once without an author.
 fn with_author(books: DataFrame, authors: DataFrame) -> Result<DataFrame> {
     let joined = books.join(authors, JoinType::Left, &["author"], &["name"], None)?;
     Ok(joined.select([

@@ -1,35 +1,36 @@
 //! Merges Debezium change events into the current customers.
 //!
-//! The last event of a customer decides, by the time (`ts_ms`) at which it happened and not by the time at which it arrives:
-//! late and replayed events change nothing. A deleted customer leaves a delete marker beside the table, so that an older
-//! event that comes after the delete does not bring the customer back.
+//! The last event of a customer wins, by the time of the change (`ts_ms`) and not by the time of arrival: late and
+//! replayed events change nothing. A deleted customer leaves a delete marker next to the table, so that an older event
+//! that arrives after the delete does not restore the customer.
 
 use hardtack::prelude::*;
 use hardtack::sources::{FILE_COLUMN, LINE_COLUMN};
 
-/// Where from, where to, and for how long deletes are remembered.
+/// Where to write read and write, and how long deletes are remembered.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
 #[command(mut_args(SourceArgs::describe("Lake root that holds `customer_events/`", "fixtures/lake", ["customer_events"])))]
 #[command(mut_args(TargetArgs::describe("Lake root that gets `customers/` and `customers_deleted/`", "target/lake", ["customers", "customers_deleted"])))]
 pub struct Args {
-    /// Where from
+    /// Where to write read
     #[command(flatten)]
     pub source: SourceArgs,
 
-    /// Where to
+    /// Where to write
     #[command(flatten)]
     pub target: TargetArgs,
 
-    /// Days for which an applied delete is remembered, for example `30`; an older event that comes after that may bring the customer back
+    /// Days for which an applied delete is remembered, for example `30`; an older event that arrives after that may
+    /// restore the customer
     #[arg(long, env = "KEEP_DELETES_DAYS", value_name = "DAYS", default_value = "30", value_parser = clap::value_parser!(u32).range(..=36_500))]
     pub keep_deletes_days: u32,
 
-    /// What stands for a large value that an update did not change (`unavailable.value.placeholder` of the connector)
+    /// Placeholder for a large value that an update did not change (`unavailable.value.placeholder` of the connector)
     #[arg(long, env = "UNAVAILABLE_VALUE", value_name = "TEXT", default_value = "__debezium_unavailable_value")]
     pub unavailable_value: String,
 }
 
-/// The change events as Debezium writes them.
+/// The change events, as Debezium writes them.
 pub fn events(args: &Args) -> Dataset<JsonFiles> {
     args.source.json("events", "customer_events").table_named("customer_events").with_origin().with_schema(schema! {
         before: struct<id: bigint, first_name: string, last_name: string, email: string>,
@@ -39,8 +40,8 @@ pub fn events(args: &Args) -> Dataset<JsonFiles> {
     })
 }
 
-/// The customers: read as the last run left them (none before the first), and made anew. `_known_since` is null unless the
-/// last update left out a value: then it says for each value which event it is from.
+/// The customers: read as the last run left them (none before the first run), and rebuilt. `_known_since` is null
+/// unless the last update omitted a value: then it records which event each value is from.
 pub fn customers(args: &Args) -> Dataset<ParquetDataset> {
     let customers = args.target.parquet("customers", "customers").or_empty().overwrite().with_schema(schema! {
         id: bigint not null,
@@ -50,11 +51,11 @@ pub fn customers(args: &Args) -> Dataset<ParquetDataset> {
         _as_of: timestamp not null,
         _known_since: struct<first_name: timestamp, last_name: timestamp, email: timestamp>,
     });
-    // Tables of before `_known_since` get it.
+    // Adds `_known_since` to tables from before it existed.
     customers.when_table(|table| table.schema_evolution(SchemaEvolution::AddColumns))
 }
 
-/// Who was deleted, and when: read as the last run left it, and made anew.
+/// The delete markers: read as the last run left them, and rebuilt.
 pub fn delete_markers(args: &Args) -> Dataset<ParquetDataset> {
     let markers = args.target.parquet("customers_deleted", "customers_deleted").or_empty().overwrite();
     markers.with_schema(schema! { id: bigint not null, _as_of: timestamp not null, _applied_at: timestamp not null })
@@ -74,7 +75,7 @@ pub async fn main(ctx: &Context<Args>) -> Result<()> {
     ctx.save(delete_markers(args), remembered(merged, ctx.now(), args.keep_deletes_days)?).await
 }
 
-/// Refuses what is no change of a customer, instead of making something up.
+/// Refuses events that are not changes of a customer, instead of guessing.
 fn valid(events: DataFrame) -> Result<DataFrame> {
     let (op, before, after) = (col("op"), col("before"), col("after"));
     let id = |row: &Expr| row.clone().field("id");
@@ -107,17 +108,17 @@ fn valid(events: DataFrame) -> Result<DataFrame> {
     )
 }
 
-/// The columns that an update may leave out.
+/// The columns that an update may omit.
 const FIELDS: [&str; 3] = ["first_name", "last_name", "email"];
 
-/// One row per event: the customer after it, when it happened, and whether it was a delete.
+/// One row per event: the customer after it, its time, and whether it was a delete.
 fn changes(events: DataFrame, unavailable: &str) -> Result<DataFrame> {
     let timestamp = DataType::Timestamp(TimeUnit::Microsecond, None);
     let as_of = cast(to_timestamp_millis(vec![col("ts_ms")]), timestamp.clone());
     let mut columns = vec![coalesce(vec![col("after").field("id"), col("before").field("id")]).alias("id")];
     let mut known_since = Vec::new();
     for field in FIELDS {
-        // What was left out did not change, so that the value before is the value after, if the database logs it.
+        // An omitted value did not change, so the value before is the value after, if the database logs it.
         let after = nullif(col("after").field(field), lit(unavailable));
         let before = nullif(col("before").field(field), lit(unavailable));
         let left_out = col("after").field(field).eq(lit(unavailable));
@@ -129,7 +130,7 @@ fn changes(events: DataFrame, unavailable: &str) -> Result<DataFrame> {
         as_of.alias("_as_of"),
         named_struct(known_since).alias(KNOWN_SINCE),
         col("op").eq(lit("d")).alias(DELETED),
-        // Of events of one millisecond: a snapshot is followed by an insert, that by an update, that by a delete.
+        // The order of events within a millisecond: a snapshot, an insert, an update, a delete.
         when(col("op").eq(lit("d")), lit(3))
             .when(col("op").eq(lit("u")), lit(2))
             .when(col("op").eq(lit("c")), lit(1))
@@ -143,24 +144,24 @@ fn changes(events: DataFrame, unavailable: &str) -> Result<DataFrame> {
 
 /// Marks a customer that is deleted.
 const DELETED: &str = "_deleted";
-/// The order of events of one millisecond.
+/// The order of events within a millisecond.
 const STEP: &str = "_step";
 /// When a delete was applied; null for one that is applied now.
 const APPLIED_AT: &str = "_applied_at";
 /// Which event each value is from.
 const KNOWN_SINCE: &str = "_known_since";
 
-/// The last version of every customer, deleted ones too.
+/// The last version of every customer, including deleted ones.
 fn merge(current: DataFrame, deleted: DataFrame, changes: DataFrame) -> Result<DataFrame> {
     let current = current.with_column(DELETED, lit(false))?.with_column(STEP, lit(-1))?;
-    // A delete that was applied stands against every event of its millisecond, also against itself once more.
+    // An applied delete wins against every event of its millisecond, including a replay of itself.
     let deleted = deleted.with_column(DELETED, lit(true))?.with_column(STEP, lit(4))?;
     let known = current.union_by_name(deleted)?;
     let last = Merge::on(&["id"]).order_by("_as_of").order_by(STEP).delete_marker(DELETED).known_since(KNOWN_SINCE);
     merge_and_retain_last(known, changes, &last)
 }
 
-/// The customers that are not deleted. One of whom a value was never told is refused.
+/// The customers that are not deleted. A customer with a value that no event has ever contained is refused.
 fn alive(merged: DataFrame) -> Result<DataFrame> {
     let since = |field: &str| col(KNOWN_SINCE).field(field);
     let rules = FIELDS.map(|field| {
@@ -174,7 +175,7 @@ fn alive(merged: DataFrame) -> Result<DataFrame> {
     Ok(alive.select_columns(&["id", "first_name", "last_name", "email", "_as_of", KNOWN_SINCE])?)
 }
 
-/// The deletes that were applied in the last days, whenever they happened.
+/// The deletes that were applied in the last `days` days, whenever they happened.
 fn remembered(merged: DataFrame, now: DateTime<Utc>, days: u32) -> Result<DataFrame> {
     let moment = |time: DateTime<Utc>| lit(ScalarValue::TimestampMicrosecond(Some(time.timestamp_micros()), None));
     let deletes = merged.filter(col(DELETED))?.select([

@@ -49,15 +49,15 @@ fn empty(table: fn(&Args) -> Dataset<ParquetDataset>) -> Frame {
     Frame::empty(table(&args()).files().declared_schema().unwrap().clone())
 }
 
-/// Now, in the tests: the first of March; events happen in the seconds before.
+/// The current time in the tests; events happen in the seconds before.
 const NOW: &str = "2026-03-01T00:01:00Z";
 
-/// The moment `second` seconds after midnight, as Debezium gives it.
+/// The time `second` seconds after midnight, as Debezium writes it.
 fn at(second: i64) -> i64 {
     DateTime::parse_from_rfc3339("2026-03-01T00:00:00Z").unwrap().timestamp_millis() + second * 1000
 }
 
-/// Events in short: `c1:Ada@5` is an insert of customer 1 with the first name Ada, five seconds after midnight.
+/// Events in short form: `c1:Ada@5` is an insert of customer 1 with the first name Ada, five seconds after midnight.
 fn frame(events: &str) -> Frame {
     let lines = events.split_whitespace().map(|event| {
         let (what, second) = event.split_once('@').unwrap();
@@ -132,7 +132,7 @@ impl State {
         Self { customers: test.saved("customers"), deleted: test.saved("customers_deleted") }
     }
 
-    /// Who there is, and who is remembered as deleted, in short: `1:Ada@5 2:Bob@1`, `3@2`.
+    /// The customers and the delete markers, in short form: `1:Ada@5 2:Bob@1`, `3@2`.
     fn short(&self) -> (String, String) {
         let list = |frame: &Frame, with_name: bool| {
             let batch = frame.to_batch();
@@ -155,8 +155,7 @@ impl State {
     }
 }
 
-/// A decision table: the events that runs see (runs are divided by `|`), who is there in the end, and who is remembered as
-/// deleted.
+/// A decision table: the events of runs (separated by `|`), the customers in the end, and the delete markers.
 #[rstest]
 #[case::insert("c1:Ada@1", "1:Ada@1", "")]
 #[case::snapshot_read("r1:Ada@1", "1:Ada@1", "")]
@@ -192,7 +191,7 @@ async fn the_last_event_of_a_customer_decides(#[case] runs: &str, #[case] custom
     assert_frame(&again.deleted, &state.deleted);
 }
 
-/// From 30 days after a delete was applied on, nobody can tell any more that an event is late.
+/// Thirty days after a delete was applied, late events can no longer be recognised.
 #[tokio::test]
 async fn a_delete_is_remembered_for_thirty_days() {
     let deleted = State::empty().after("d1:Ada@5").await;
@@ -229,7 +228,7 @@ async fn an_update_to_null_is_an_update() {
     ");
 }
 
-/// Nothing is made up for an event that is no change of a customer.
+/// Events that are not changes of a customer are refused, not guessed.
 #[rstest]
 #[case::unknown_op(
     r#"{"op":"D","before":{"id":1},"after":null,"ts_ms":1}"#,
@@ -294,9 +293,9 @@ async fn what_is_no_change_of_a_customer_is_refused(#[case] event: &str, #[case]
     );
 }
 
-/// An update leaves out values that it did not change: `_` here, `__debezium_unavailable_value` in the events.
-/// `c:a@1` is an insert of customer 1 with the e-mail `a` one second after midnight, `u:_<b@2` an update whose `before`
-/// has the e-mail b. Runs see only their own events.
+/// An update omits values that it did not change: `_` here, `__debezium_unavailable_value` in the events. `c:a@1` is an
+/// insert of customer 1 with the e-mail `a` one second after midnight, `u:_<b@2` an update whose `before` has the
+/// e-mail `b`. Runs see only their own events.
 #[rstest]
 #[case::from_the_table("c:a@1 | u:_@2", "a as of 2, known since 1")]
 #[case::from_the_batch("c:a@1 u:_@2", "a as of 2, known since 1")]
@@ -393,9 +392,9 @@ async fn a_value_that_an_update_leaves_out_is_kept(
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
-    /// However events are distributed over runs and in whatever order they arrive, the state is the same, as long as no
-    /// delete is forgotten in between. (Events of one customer have different times here: where two happen in the same
-    /// millisecond, the run that sees only one of them cannot know.)
+    /// The state does not depend on how events are distributed over runs, nor on their order of arrival, as long as no
+    /// delete is forgotten in between. (Events of one customer have different times here: if two happen in the same
+    /// millisecond, a run that sees only one of them cannot know.)
     #[test]
     fn neither_batches_nor_order_matter(
         events in prop::collection::vec((prop::sample::select(vec!["c", "u", "d"]), 1_i64..4, prop::sample::select(vec!["Ada", "Bob"])), 0..12),
@@ -417,7 +416,7 @@ proptest! {
         });
     }
 
-    /// The same where updates leave out a value, as long as every customer begins with an insert.
+    /// The same with updates that omit a value, as long as every customer begins with an insert.
     #[test]
     fn neither_batches_nor_order_matter_where_values_are_left_out(
         updates in prop::collection::vec((1_i64..3, prop::option::of("[ab]")), 0..8),

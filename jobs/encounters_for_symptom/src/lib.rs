@@ -1,22 +1,22 @@
-//! Keeps the encounters for a symptom whose reason is known, in a lake that is partitioned by the day of their start.
+//! Keeps the encounters for a symptom whose reason is known, in a lake partitioned by the day of their start.
 
 use hardtack::prelude::*;
 
-/// Where from and where to.
+/// Where to write read and write.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
 #[command(mut_args(SourceArgs::describe("Folder that holds `encounters.csv` or `encounters/`", "fixtures/synthea", ["encounters"])))]
 #[command(mut_args(TargetArgs::describe("Lake root that gets `encounters_for_symptom/`", "target/lake", ["encounters_for_symptom"])))]
 pub struct Args {
-    /// Where from
+    /// Where to write read
     #[command(flatten)]
     pub source: SourceArgs,
 
-    /// Where to
+    /// Where to write
     #[command(flatten)]
     pub target: TargetArgs,
 }
 
-/// The encounters as Synthea exports them.
+/// The encounters, as Synthea exports them.
 pub fn encounters(args: &Args) -> Dataset<CsvFiles> {
     args.source.csv("encounters", "encounters").file_or_folder().with_schema(schema! {
         id: string,
@@ -37,7 +37,7 @@ pub fn encounters(args: &Args) -> Dataset<CsvFiles> {
     })
 }
 
-/// A folder for every day, made anew by every run.
+/// One folder per day, rebuilt by every run.
 pub fn encounters_for_symptom(args: &Args) -> Dataset<ParquetDataset> {
     args.target
         .parquet("encounters_for_symptom", "encounters_for_symptom")
@@ -52,7 +52,7 @@ pub async fn main(ctx: &Context<Args>) -> Result<()> {
     ctx.save(encounters_for_symptom(ctx.args()), for_symptom(encounters)?).await
 }
 
-/// The different encounters for a symptom that have a reason, with the day (in UTC) of their start in its place.
+/// The distinct encounters for a symptom that have a reason, with the day (in UTC) of their start in its place.
 fn for_symptom(encounters: DataFrame) -> Result<DataFrame> {
     let different = drop_duplicates(encounters, &[])?;
     let for_symptom = different.filter(contains(col("description"), lit("Encounter for symptom")))?;

@@ -25,7 +25,7 @@ fn schema() -> SchemaRef {
     }
 }
 
-/// The columns that are written: those that are read without the start, then its day.
+/// The written columns: those that are read, without the start, then its day.
 fn written() -> SchemaRef {
     let read = schema();
     let kept = read.fields().iter().filter(|f| f.name() != "start").cloned();
@@ -105,7 +105,7 @@ async fn the_day_is_that_of_utc() {
     let texts = [
         "2024-02-29T23:59:59Z",
         "2024-03-01T00:30:00+01:00",
-        // An hour that Berlin's clocks do not show, and one that they show twice.
+        // An hour that Berlin's clocks skip, and one that they show twice.
         "2023-03-26T02:30:00+01:00",
         "2023-10-29T02:30:00+02:00",
         "2023-10-29T02:30:00+01:00",
@@ -183,7 +183,7 @@ const START: usize = 1;
 const DESCRIPTION: usize = 9;
 const REASONCODE: usize = 13;
 
-/// Rows most of which are encounters for a symptom with a reason.
+/// Rows, most of them encounters for a symptom with a reason.
 fn encounter_rows() -> impl Strategy<Value = Vec<CsvRow>> {
     similar_rows(any_row(COLUMNS.len()).prop_map(|mut row| {
         row[DESCRIPTION] %= 2;
@@ -192,7 +192,7 @@ fn encounter_rows() -> impl Strategy<Value = Vec<CsvRow>> {
     }))
 }
 
-/// What the job is meant to do, said once more with nothing but texts and lists.
+/// A model of the job, implemented only with texts and lists.
 fn model(rows: &[CsvRow]) -> Frame {
     let mut kept: Vec<Vec<&str>> = Vec::new();
     for row in rows {
@@ -217,8 +217,8 @@ fn model(rows: &[CsvRow]) -> Frame {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// What is saved is what the model says, in whatever order the lines are, however they are distributed over files,
-    /// and however often they are delivered.
+    /// The output equals that of the model, whatever the order of lines, their distribution over files, and the number
+    /// of deliveries.
     #[test]
     fn the_job_does_what_its_model_says(
         (rows, again) in encounter_rows().prop_flat_map(|rows| (Just(rows.clone()), Just(rows).prop_shuffle())),

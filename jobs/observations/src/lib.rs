@@ -1,8 +1,8 @@
-//! Takes observations into a lake that is partitioned by their day, each of them once.
+//! Loads observations into a lake partitioned by day, each of them once.
 
 use hardtack::prelude::*;
 
-/// Where from and where to.
+/// Where to write read and write.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
 #[command(mut_args(SourceArgs::describe(
     "Folder that holds `observations.csv` or `observations/`",
@@ -11,16 +11,16 @@ use hardtack::prelude::*;
 )))]
 #[command(mut_args(TargetArgs::describe("Lake root that gets `observations/`", "target/lake", ["observations"])))]
 pub struct Args {
-    /// Where from
+    /// Where to write read
     #[command(flatten)]
     pub source: SourceArgs,
 
-    /// Where to
+    /// Where to write
     #[command(flatten)]
     pub target: TargetArgs,
 }
 
-/// The observations as Synthea exports them. Values are texts: not all of them are numbers.
+/// The observations, as Synthea exports them. Values are texts: not all of them are numbers.
 pub fn delivered(args: &Args) -> Dataset<CsvFiles> {
     args.source.csv("observations", "observations").file_or_folder().with_schema(schema! {
         date: timestamp,
@@ -35,7 +35,7 @@ pub fn delivered(args: &Args) -> Dataset<CsvFiles> {
     })
 }
 
-/// A folder for every day, made anew by every run.
+/// One folder per day, rebuilt by every run.
 pub fn observations(args: &Args) -> Dataset<ParquetDataset> {
     args.target
         .parquet("observations", "observations")
@@ -50,7 +50,7 @@ pub async fn main(ctx: &Context<Args>) -> Result<()> {
     ctx.save(observations(ctx.args()), by_day(delivered)?).await
 }
 
-/// The different observations, with their day (in UTC) in the place of their date.
+/// The distinct observations, with their day (in UTC) instead of their date.
 fn by_day(observations: DataFrame) -> Result<DataFrame> {
     let different = drop_duplicates(observations, &[])?;
     drop_columns(split_date(different, "date")?, &["date"])

@@ -21,7 +21,7 @@ fn schema() -> SchemaRef {
     }
 }
 
-/// The columns that are written: those that are read without the date, then its day.
+/// The written columns: those that are read, without the date, then its day.
 fn written() -> SchemaRef {
     let read = schema();
     let kept = read.fields().iter().filter(|f| f.name() != "date").cloned();
@@ -74,7 +74,8 @@ async fn every_different_observation_is_kept_once() {
     ");
 }
 
-/// What differs in nothing but the time of day is two observations of the day, although no column tells them apart.
+/// Observations that differ only in the time of day are two observations of that day, although no written column
+/// distinguishes them.
 #[tokio::test]
 async fn the_time_tells_observations_apart() {
     let observations = rows! { date, patient; "2023-10-10T04:00:00", "ada"; "2023-10-10T05:00:00", "ada"; null, "ada" };
@@ -144,7 +145,7 @@ const COLUMNS: [CsvColumn; 9] = [
 ];
 const DATE: usize = 0;
 
-/// What the job is meant to do, said once more with nothing but texts and lists.
+/// A model of the job, implemented only with texts and lists.
 fn model(rows: &[CsvRow]) -> Frame {
     let mut kept: Vec<Vec<&str>> = Vec::new();
     for row in rows {
@@ -168,8 +169,8 @@ fn model(rows: &[CsvRow]) -> Frame {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// What is saved is what the model says, in whatever order the lines are, however they are distributed over files,
-    /// and however often they are delivered.
+    /// The output equals that of the model, whatever the order of lines, their distribution over files, and the number
+    /// of deliveries.
     #[test]
     fn the_job_does_what_its_model_says(
         (rows, again) in similar_rows(any_row(COLUMNS.len())).prop_flat_map(|rows| (Just(rows.clone()), Just(rows).prop_shuffle())),

@@ -1,22 +1,22 @@
-//! Loads books, as they are delivered, into the raw layer.
+//! Loads delivered books into the raw layer.
 
 use hardtack::prelude::*;
 
-/// Where from and where to.
+/// Where to write read and write.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
 #[command(mut_args(SourceArgs::describe("Lake root that holds `sample_data/`", "fixtures/lake", ["books"])))]
 #[command(mut_args(TargetArgs::describe("Lake root that gets `raw/books`", "target/lake", ["raw_books"])))]
 pub struct Args {
-    /// Where from
+    /// Where to write read
     #[command(flatten)]
     pub source: SourceArgs,
 
-    /// Where to
+    /// Where to write
     #[command(flatten)]
     pub target: TargetArgs,
 }
 
-/// The books as they are delivered, one JSON object each.
+/// The delivered books, one JSON object each.
 pub fn books(args: &Args) -> Dataset<JsonFiles> {
     args.source.json("books", "sample_data/json/books").with_schema(schema! {
         title: string not null,
@@ -25,7 +25,7 @@ pub fn books(args: &Args) -> Dataset<JsonFiles> {
     })
 }
 
-/// The table of raw books, made anew by every run.
+/// The table of raw books, rebuilt by every run.
 pub fn raw_books(args: &Args) -> Dataset<ParquetDataset> {
     args.target.parquet("raw_books", "raw/books").overwrite().with_schema(schema! {
         title: string not null,

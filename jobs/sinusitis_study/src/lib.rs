@@ -1,8 +1,8 @@
-//! Joins the diagnoses of sinusitis to their patients, for a study of the age at which they are made.
+//! Joins diagnoses of sinusitis to their patients, for a study of the age at diagnosis.
 
 use hardtack::prelude::*;
 
-/// Where from and where to.
+/// Where to write read and write.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
 #[command(mut_args(SourceArgs::describe(
     "Folder that holds `conditions.csv` and `patients.csv` (or folders of files)",
@@ -11,16 +11,16 @@ use hardtack::prelude::*;
 )))]
 #[command(mut_args(TargetArgs::describe("Lake root that gets `sinusitis_study/`", "target/lake", ["sinusitis_study"])))]
 pub struct Args {
-    /// Where from
+    /// Where to write read
     #[command(flatten)]
     pub source: SourceArgs,
 
-    /// Where to
+    /// Where to write
     #[command(flatten)]
     pub target: TargetArgs,
 }
 
-/// The conditions as Synthea exports them.
+/// The conditions, as Synthea exports them.
 pub fn conditions(args: &Args) -> Dataset<CsvFiles> {
     args.source.csv("conditions", "conditions").file_or_folder().with_schema(schema! {
         start: date,
@@ -32,7 +32,7 @@ pub fn conditions(args: &Args) -> Dataset<CsvFiles> {
     })
 }
 
-/// The patients as Synthea exports them.
+/// The patients, as Synthea exports them.
 pub fn patients(args: &Args) -> Dataset<CsvFiles> {
     args.source.csv("patients", "patients").file_or_folder().with_schema(schema! {
         id: string,
@@ -63,7 +63,7 @@ pub fn patients(args: &Args) -> Dataset<CsvFiles> {
     })
 }
 
-/// One file for the study, made anew by every run.
+/// One file for the study, rebuilt by every run.
 pub fn sinusitis_study(args: &Args) -> Dataset<ParquetDataset> {
     args.target.parquet("sinusitis_study", "sinusitis_study").overwrite().with_compression(Compression::Snappy)
 }
@@ -79,7 +79,7 @@ pub async fn main(ctx: &Context<Args>) -> Result<()> {
     ctx.save(sinusitis_study(ctx.args()), with_age(sinusitis)?).await
 }
 
-/// What the study wants to know.
+/// The columns of the study.
 const COLUMNS: [&str; 11] = [
     "start",
     "stop",
@@ -94,7 +94,7 @@ const COLUMNS: [&str; 11] = [
     "gender",
 ];
 
-/// The different pairs of a condition and its patient.
+/// The distinct pairs of a condition and its patient.
 fn of_patients(conditions: DataFrame, patients: DataFrame) -> Result<DataFrame> {
     let joined = conditions.join(patients, JoinType::Inner, &["patient"], &["id"], None)?;
     Ok(drop_duplicates(joined, &[])?.select_columns(&COLUMNS)?)
@@ -104,13 +104,13 @@ fn of_sinusitis(diagnoses: DataFrame) -> Result<DataFrame> {
     Ok(diagnoses.filter(contains(col("description"), lit("sinusitis")))?)
 }
 
-/// The rows with all that the study groups by: neither null nor an empty text.
+/// The rows that have everything that the study groups by: neither null nor an empty text.
 fn complete(diagnoses: DataFrame) -> Result<DataFrame> {
     let known = |column| col(column).not_eq(lit(""));
     Ok(diagnoses.filter(known("ethnicity").and(known("race")).and(known("gender")).and(known("marital")))?)
 }
 
-/// Adds the age of the patient in days when the condition was found.
+/// Adds the age of the patient in days at the diagnosis.
 fn with_age(diagnoses: DataFrame) -> Result<DataFrame> {
     Ok(diagnoses.with_column("condition_age", cast(col("start") - col("birthdate"), DataType::Int32))?)
 }

@@ -42,7 +42,7 @@ async fn saved(conditions: Frame, patients: Frame) -> Frame {
     test.saved("sinusitis_study")
 }
 
-/// One patient, of whom everything is known.
+/// A patient of whom everything is known.
 fn ada() -> Frame {
     let ada =
         rows! { id, birthdate, marital, race, ethnicity, gender; "ada", "1996-02-29", "M", "white", "hispanic", "F" };
@@ -92,7 +92,8 @@ async fn joins_different_diagnoses_to_their_patients() {
     ");
 }
 
-/// Patients whose rows differ are different, also where the study does not ask: then both have the diagnosis.
+/// Patients are distinct if their rows differ, even in columns that the study does not use: then both have the
+/// diagnosis.
 #[tokio::test]
 async fn what_is_not_written_tells_rows_apart() {
     let diagnosis = rows! { start, patient, description; "2024-02-29", "ada", "Viral sinusitis (disorder)" };
@@ -120,7 +121,7 @@ async fn a_diagnosis_is_of_sinusitis_or_not(#[case] description: impl Into<Optio
     assert_eq!(saved(diagnosis.in_schema(&conditions_schema()), ada()).await.num_rows(), kept);
 }
 
-/// Without any of these the study cannot group a patient.
+/// If any of these is missing, the study cannot group a patient.
 #[rstest]
 #[tokio::test]
 async fn a_patient_is_known_or_not(
@@ -163,7 +164,7 @@ async fn rows_are_filtered_before_they_are_joined() {
         .given("patients", Frame::empty(patients_schema()));
     main(test.ctx()).await.unwrap();
     assert_eq!(test.sink("sinusitis_study"), format!("{:?}", sinusitis_study(test.args())));
-    // All columns of a patient are read, also those that are not written: they tell patients apart.
+    // All columns of a patient are read, even those that are not written, because they distinguish patients.
     assert_snapshot!(optimized_plan(&test.saved_plan("sinusitis_study")).unwrap(), @r#"
     Projection: conditions.start, conditions.stop, conditions.patient, conditions.encounter, conditions.code, conditions.description, patients.birthdate, patients.marital, patients.race, patients.ethnicity, patients.gender, CAST(conditions.start - patients.birthdate AS Int32) AS condition_age
       Aggregate: groupBy=[[conditions.start, conditions.stop, conditions.patient, conditions.encounter, conditions.code, conditions.description, patients.id, patients.birthdate, patients.deathdate, patients.ssn, patients.drivers, patients.passport, patients.prefix, patients.first, patients.last, patients.suffix, patients.maiden, patients.marital, patients.race, patients.ethnicity, patients.gender, patients.birthplace, patients.address, patients.city, patients.state, patients.county, patients.zip, patients.lat, patients.lon, patients.healthcare_expenses, patients.healthcare_coverage]], aggr=[[]]
@@ -232,11 +233,11 @@ const CELLS: [CsvColumn; 31] = [
     ("HEALTHCARE_EXPENSES", NUMBERS),
     ("HEALTHCARE_COVERAGE", NUMBERS),
 ];
-/// How many of them are of the conditions.
+/// The number of columns of the conditions.
 const CONDITION: usize = 6;
 
-/// What the job is meant to do, said once more with nothing but texts and lists: all pairs, then those that are
-/// different, then those that are wanted.
+/// A model of the job, implemented only with texts and lists: all pairs, then the distinct ones, then those of the
+/// study.
 fn model(conditions: &[CsvRow], patients: &[CsvRow]) -> Frame {
     let pairs = conditions.iter().flat_map(|c| patients.iter().map(move |p| c.iter().chain(p)));
     let pairs = pairs.map(|pair| pair.zip(CELLS).map(|(at, (_, cells))| cells[*at].1).collect::<Vec<_>>());
@@ -274,8 +275,8 @@ fn model(conditions: &[CsvRow], patients: &[CsvRow]) -> Frame {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// What is saved is what the model says, in whatever order the lines are, however they are distributed over files,
-    /// and however often they are delivered; also if rows of patients differ that have the same id.
+    /// The output equals that of the model, whatever the order of lines, their distribution over files, and the number
+    /// of deliveries, even if rows of patients with the same id differ.
     #[test]
     fn the_job_does_what_its_model_says(
         (conditions_rows, shuffled) in

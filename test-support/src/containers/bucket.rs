@@ -1,4 +1,4 @@
-//! A bucket per test.
+//! Buckets for tests.
 
 use std::fs;
 use std::path::Path as FilePath;
@@ -15,10 +15,10 @@ use super::service::{Request, at_the_end, unique_name, wait};
 use crate::frame::Frame;
 use crate::lake::TempLake;
 
-/// A bucket that is removed with this value, with all that is in it. It is used as a [`TempLake`] is, and can be
-/// downloaded to become one.
+/// A bucket that is removed with all its objects when this value is dropped. It is used like a [`TempLake`], and can be
+/// downloaded as one.
 ///
-/// Paths are keys. All methods may be called from any test, asynchronous or not, and panic where S3 does not answer.
+/// Paths are keys. All methods may be called from any test, asynchronous or not, and panic if S3 does not respond.
 #[derive(Debug)]
 pub struct Bucket {
     s3: S3,
@@ -26,7 +26,7 @@ pub struct Bucket {
     store: AmazonS3,
 }
 
-/// What S3 answers when it is asked for uploads.
+/// The response to a request for uploads.
 #[derive(Debug, Deserialize)]
 struct Uploads {
     #[serde(default, rename = "Upload")]
@@ -54,7 +54,7 @@ impl Bucket {
         &self.name
     }
 
-    /// The service that it is in, for its [`env`](S3::env) and its [`endpoint`](S3::endpoint).
+    /// Its service, for its [`env`](S3::env) and its [`endpoint`](S3::endpoint).
     pub fn s3(&self) -> &S3 {
         &self.s3
     }
@@ -64,7 +64,8 @@ impl Bucket {
         format!("s3://{}", self.name).into()
     }
 
-    /// The bucket as any program sees it, for what this type has no words for: multipart uploads, conditional writes.
+    /// The bucket as an object store, for operations that this type does not have: multipart uploads, conditional
+    /// writes.
     pub fn store(&self) -> &AmazonS3 {
         &self.store
     }
@@ -81,7 +82,7 @@ impl Bucket {
         wait(self.store.put(&key(path), content.into())).unwrap_or_else(|e| panic!("{path} cannot be written: {e}"));
     }
 
-    /// Uploads a file, or a folder with all that is in it: a project's fixtures, say.
+    /// Uploads a file, or a folder with its content, such as a project's fixtures.
     #[track_caller]
     pub fn copy(&self, path: &str, from: impl AsRef<FilePath>) {
         let lake = TempLake::new();
@@ -104,7 +105,7 @@ impl Bucket {
         wait(self.store.delete(&key(path))).unwrap_or_else(|e| panic!("{path} cannot be removed: {e}"));
     }
 
-    /// The keys of all objects below a folder (`""` is all of them). Sorted.
+    /// The sorted keys of all objects below a folder (`""` means all objects).
     #[track_caller]
     pub fn files(&self, folder: &str) -> Vec<String> {
         let prefix = key(folder);
@@ -114,7 +115,7 @@ impl Bucket {
         files
     }
 
-    /// The keys of all multipart uploads that were begun and neither completed nor aborted: what is staged, or left over.
+    /// The keys of all multipart uploads that were begun and neither completed nor aborted: staged files, or leftovers.
     #[track_caller]
     pub fn open_uploads(&self) -> Vec<String> {
         let answer = self.request("GET", "?uploads").unwrap_or_else(|e| panic!("uploads cannot be listed: {e}"));
@@ -123,7 +124,7 @@ impl Bucket {
         uploads.into_iter().map(|upload| upload.key).collect()
     }
 
-    /// All objects as the files that they would be in a folder.
+    /// Downloads all objects to a folder.
     #[track_caller]
     pub fn download(&self) -> TempLake {
         let lake = TempLake::new();
@@ -151,7 +152,7 @@ impl Bucket {
     }
 }
 
-/// As it is: other tools write keys that this one would not.
+/// Parsed unchanged: other tools write keys that this one would not.
 #[track_caller]
 fn key(path: &str) -> Path {
     Path::parse(path).unwrap_or_else(|e| panic!("`{path}` is no key: {e}"))

@@ -1,4 +1,4 @@
-//! A database of the Glue Data Catalog per test.
+//! Databases of the Glue Data Catalog for tests.
 
 use hardtack_core::Location;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::Glue;
 use super::service::{Request, at_the_end, unique_name};
 
-/// A database of the catalog, removed with this value, with all tables in it.
+/// A database of the catalog, which is removed with all its tables when this value is dropped.
 #[derive(Debug)]
 pub struct Database {
     glue: Glue,
@@ -26,25 +26,25 @@ impl Database {
         &self.name
     }
 
-    /// The service that it is in, for its [`env`](Glue::env) and its [`endpoint`](Glue::endpoint).
+    /// Its service, for its [`env`](Glue::env) and its [`endpoint`](Glue::endpoint).
     pub fn glue(&self) -> &Glue {
         &self.glue
     }
 
-    /// Asks Glue, without the client that is tested: `database.call("GetTables", &json!({ "DatabaseName": ... }))`.
+    /// Calls Glue without the client under test: `database.call("GetTables", &json!({ "DatabaseName": ... }))`.
     ///
     /// # Panics
-    /// If the answer is an error.
+    /// If the response is an error.
     #[track_caller]
     pub fn call(&self, operation: &str, input: &Value) -> Value {
         self.try_call(operation, input).unwrap_or_else(|e| panic!("{operation} {input}: {e}"))
     }
 
-    /// Describes files as a table, as a template for CloudFormation would: JSON, with columns of these names and types
-    /// of Hive.
+    /// Creates a table over files, as a CloudFormation template would: JSON, with columns of these names and Hive
+    /// types.
     ///
     /// # Panics
-    /// If Glue does not take it.
+    /// If Glue refuses it.
     #[track_caller]
     pub fn create_json_table(&self, table: &str, location: &Location, columns: &[(&str, &str)]) {
         let columns: Vec<_> = columns.iter().map(|(name, of)| json!({ "Name": name, "Type": of })).collect();
@@ -59,7 +59,7 @@ impl Database {
         self.call("CreateTable", &json!({ "DatabaseName": self.name, "TableInput": described }));
     }
 
-    /// Where the files of a table are now, as Glue says.
+    /// The current location of a table's files, according to Glue.
     ///
     /// # Panics
     /// If there is no such table, or it has no location.

@@ -1,4 +1,4 @@
-//! A network that fails: a proxy between a job and a service, told by the test what to disturb.
+//! A failing network: a proxy between a job and a service, in which tests inject faults.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,40 +14,40 @@ use tokio::time::sleep;
 
 use super::service::{RUNTIME, wait};
 
-/// What happens to a request.
+/// A fault of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// It is answered with this status and body, and the service never hears of it.
+    /// The proxy responds with this status and body, and the service never receives the request.
     Answer(u16, String),
-    /// The connection breaks when half of its body has reached the service.
+    /// The connection breaks when half of the request's body has reached the service.
     CutRequest,
-    /// The service has done what it was asked to, but the connection breaks before anything of its answer arrives.
+    /// The service executes the request, but the connection breaks before any of the response arrives.
     CutAnswer,
-    /// The connection breaks when half of the answer's body has arrived.
+    /// The connection breaks when half of the response's body has arrived.
     HalfAnswer,
-    /// It waits this long, and goes on.
+    /// The request is delayed this long.
     Stall(Duration),
-    /// The service is gone, as are all connections to it, until [`Proxy::come_back`].
+    /// The service and all connections to it are gone until [`Proxy::come_back`].
     GoAway,
 }
 
 impl Fault {
-    /// What S3 answers when it gets too many requests: 503 SlowDown.
+    /// The response of S3 to too many requests: 503 SlowDown.
     pub fn slow_down() -> Self {
         let code = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
         Self::Answer(503, code.to_owned())
     }
 
-    /// What Glue answers when it gets too many requests: 400 ThrottlingException.
+    /// The response of Glue to too many requests: 400 ThrottlingException.
     pub fn throttling() -> Self {
         Self::Answer(400, r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#.to_owned())
     }
 }
 
-/// Stands before a service that speaks HTTP, passes everything through, notes what was asked, and disturbs it as told.
+/// A proxy in front of an HTTP service that forwards and records all requests, and injects faults.
 ///
-/// A request is known by one line: its method, path and query, and the operation if it is one of Glue:
-/// `PUT /bucket/out/part-0.parquet?partNumber=1&uploadId=...`, `POST / AWSGlue.GetPartitions`.
+/// A request is represented by one line: its method, path and query, and for Glue its operation: `PUT
+/// /bucket/out/part-0.parquet?partNumber=1&uploadId=...`, `POST / AWSGlue.GetPartitions`.
 ///
 /// ```no_run
 /// use hardtack_test_support::containers::{self, Fault, Proxy};
@@ -90,7 +90,7 @@ struct Plan {
 }
 
 impl Proxy {
-    /// A proxy before the service at an endpoint: `http://127.0.0.1:32768`.
+    /// Starts a proxy in front of the service at an endpoint, for example `http://127.0.0.1:32768`.
     ///
     /// # Panics
     /// If no port is free.
@@ -104,51 +104,51 @@ impl Proxy {
         Self { address, shared, accepting }
     }
 
-    /// Where it listens: `http://127.0.0.1:40001`.
+    /// Its own endpoint, for example `http://127.0.0.1:40001`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Lets this happen to the next `times` requests that a regular expression matches. Of several such orders the one
-    /// that was given first and is not used up counts.
+    /// Injects a fault into the next `times` requests that match a regular expression. If several faults match, the
+    /// earliest one that is not used up applies.
     ///
     /// # Panics
-    /// If it is no regular expression.
+    /// If the regular expression is invalid.
     #[track_caller]
     pub fn inject(&self, fault: Fault, requests: &str, times: usize) {
         self.inject_after(0, fault, requests, times);
     }
 
-    /// The same, after so many requests that it matches have passed.
+    /// Like [`Proxy::inject`], but lets the first `passing` matching requests pass.
     ///
     /// # Panics
-    /// If it is no regular expression.
+    /// If the regular expression is invalid.
     #[track_caller]
     pub fn inject_after(&self, passing: usize, fault: Fault, requests: &str, times: usize) {
         self.shared.state().plans.push(Plan { fault, requests: regex(requests), passing, times });
     }
 
-    /// How many requests were disturbed.
+    /// The number of injected faults.
     pub fn injected(&self) -> usize {
         self.shared.state().injected
     }
 
-    /// All requests so far that a regular expression matches (`""` matches all), disturbed or not.
+    /// All requests so far that match a regular expression (`""` matches all), with or without faults.
     ///
     /// # Panics
-    /// If it is no regular expression.
+    /// If the regular expression is invalid.
     #[track_caller]
     pub fn requests(&self, like: &str) -> Vec<String> {
         let like = regex(like);
         self.shared.state().requests.iter().filter(|request| like.is_match(request)).cloned().collect()
     }
 
-    /// The service is gone from now on.
+    /// Makes the service unreachable.
     pub fn go_away(&self) {
         self.shared.gone.send_replace(true);
     }
 
-    /// The service is there again after [`Proxy::go_away`] or [`Fault::GoAway`].
+    /// Makes the service reachable again after [`Proxy::go_away`] or [`Fault::GoAway`].
     pub fn come_back(&self) {
         self.shared.gone.send_replace(false);
     }
@@ -171,7 +171,7 @@ impl Shared {
     }
 
     async fn accept(self: Arc<Self>, listener: TcpListener) {
-        // Ends all connections when it is dropped.
+        // Closes all connections when it is dropped.
         let mut connections = JoinSet::new();
         while let Ok((client, _)) = listener.accept().await {
             let shared = Arc::clone(&self);
@@ -180,7 +180,7 @@ impl Shared {
                 tokio::select! {
                     biased;
                     _ = gone.wait_for(|gone| *gone) => {}
-                    // A connection that breaks is what the client sees, and all that this is about.
+                    // On an error the client sees a broken connection, which is all that matters here.
                     _ = shared.serve(client) => {}
                 }
             });
@@ -188,8 +188,8 @@ impl Shared {
         }
     }
 
-    /// Passes one request on. With its answer the connections end, to the service and to the client, so that nothing
-    /// needs to be known of where answers end.
+    /// Forwards one request. After the response both connections are closed, so the proxy need not determine where
+    /// responses end.
     async fn serve(&self, client: TcpStream) -> io::Result<()> {
         let mut client = BufReader::new(client);
         let request = Request::read(&mut client).await?;
@@ -216,7 +216,7 @@ impl Shared {
         copy(&mut (&mut client).take(length), &mut service).await?;
         match fault {
             Some(Fault::CutRequest) => {}
-            // Whose end says that the service has done its part.
+            // The end of the response shows that the service has executed the request.
             Some(Fault::CutAnswer) => drop(copy(&mut service, &mut sink()).await?),
             Some(Fault::HalfAnswer) => {
                 let mut answer = Vec::new();
@@ -229,7 +229,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Takes the request down, and finds out what is to happen to it.
+    /// Records the request, and returns the fault to inject.
     fn note(&self, line: &str) -> Option<Fault> {
         let mut state = self.state();
         state.requests.push(line.to_owned());
@@ -245,11 +245,11 @@ impl Shared {
     }
 }
 
-/// All of a request but its body.
+/// A request without its body.
 struct Request {
-    /// What it is known by.
+    /// The line that represents it.
     line: String,
-    /// What goes to the service.
+    /// The head that is sent to the service.
     head: Vec<u8>,
     /// The length of the body.
     length: u64,
@@ -267,7 +267,7 @@ impl Request {
             match (name.to_ascii_lowercase().as_str(), value.trim()) {
                 ("connection", _) => continue,
                 ("content-length", value) => length = value.parse().map_err(|_| io::ErrorKind::InvalidData)?,
-                // No client that we know sends a body whose length it does not say.
+                // No known client sends a body without declaring its length.
                 ("transfer-encoding", _) => return Err(io::ErrorKind::Unsupported.into()),
                 ("x-amz-target", operation) => line = format!("{line} {operation}"),
                 _ => {}

@@ -1,4 +1,4 @@
-//! Where a service answers, and plain signed HTTP requests to it.
+//! The endpoint of a service, and plain signed HTTP requests to it.
 
 use std::env;
 use std::panic::resume_unwind;
@@ -16,17 +16,17 @@ use uuid::Uuid;
 
 use super::shared::{self, Image};
 
-/// The runtime of this module: tests may have one of their own, or none, and clients must outlive them.
+/// The runtime of this module: a test may or may not have one of its own, and clients must outlive it.
 pub(super) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime can be started")
 });
 
-/// Does asynchronous work from a test of either kind, and from a destructor.
+/// Runs a future from a synchronous or asynchronous test, or from a destructor.
 pub(super) fn wait<T: Send>(work: impl Future<Output = T> + Send) -> T {
     thread::scope(|scope| scope.spawn(|| RUNTIME.block_on(work)).join()).unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// A name that no other test has.
+/// A name that no other test uses.
 pub(super) fn unique_name(separator: char) -> String {
     format!("hardtack{separator}test{separator}{}", Uuid::new_v4().simple())
 }
@@ -39,11 +39,11 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// What answers at the endpoint that the environment names; without one, a container.
+    /// The service at the endpoint in the environment, or else in a container.
     pub(super) fn get(variable: &str, image: &Image) -> Self {
         let given = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
         let endpoint = given(variable);
-        // Keys of a real account have no business in a container.
+        // Keys of a real account must not reach a container.
         let setting = |name: &str, default: &str| match &endpoint {
             Some(_) => given(name).unwrap_or_else(|| default.to_owned()),
             None => default.to_owned(),
@@ -74,7 +74,7 @@ impl Service {
         ]
     }
 
-    /// Sends a signed request and returns the body of the answer.
+    /// Sends a signed request and returns the body of the response.
     pub(super) fn request(&self, request: Request<'_>) -> Result<String, String> {
         static CLIENT: LazyLock<HttpClient> = LazyLock::new(|| {
             let options = ClientOptions::new().with_allow_http(true);
@@ -99,7 +99,7 @@ impl Service {
     }
 }
 
-/// What a destructor does with what went wrong: the test fails, unless it has failed already and says why itself.
+/// Handles an error in a destructor: fails the test, unless it has already failed.
 #[track_caller]
 #[expect(clippy::print_stderr, reason = "libtest shows it beside the panic, which must stay the only one")]
 pub(super) fn at_the_end<T>(removed: Result<T, String>) {
@@ -111,7 +111,7 @@ pub(super) fn at_the_end<T>(removed: Result<T, String>) {
 }
 
 pub(super) struct Request<'a> {
-    /// The AWS service that it is for: `s3`.
+    /// The AWS service, for example `s3`.
     pub(super) service: &'a str,
     pub(super) method: &'a str,
     /// Path and query.

@@ -1,10 +1,10 @@
-//! One container of each service for all processes of a test run, and nothing left of it afterwards.
+//! One container of each service for all processes of a test run, removed afterwards.
 //!
-//! `cargo test` and `cargo nextest` run many processes that know nothing of each other, and any of them may be killed. So
-//! none of them owns a container. The first that needs one starts a *reaper*, a shell that outlives all of them: it waits
-//! until the process that is the test run (cargo) is gone, removes the containers that carry its label and ends. The
-//! others find the reaper's id in a file that is named after the run, and the containers by that id. A container whose
-//! reaper was killed too, when a machine went down say, is removed by the next reaper that starts.
+//! `cargo test` and `cargo nextest` run many independent processes, any of which may be killed, so none of them owns a
+//! container. The first one that needs a container starts a *reaper*, a shell that outlives all of them: it waits until
+//! the process of the test run (cargo) has ended, removes the containers with its label, and exits. The others find the
+//! reaper's id in a file that is named after the run, and the containers by that id. If the reaper was killed too, for
+//! example because the machine went down, the next reaper removes its containers.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -23,13 +23,13 @@ use testcontainers::{GenericImage, ImageExt, ReuseDirective, TestcontainersError
 
 use super::service::wait;
 
-/// An image, and how to know that what runs in it is ready.
+/// An image, and how to recognise that its service is ready.
 #[derive(Debug)]
 pub(super) struct Image {
     pub(super) name: &'static str,
     pub(super) tag: &'static str,
     pub(super) port: u16,
-    /// What it then prints.
+    /// The output that shows readiness.
     pub(super) ready: &'static str,
     pub(super) env: &'static [(&'static str, &'static str)],
 }
@@ -40,12 +40,12 @@ impl fmt::Display for Image {
     }
 }
 
-/// Where the container of this image answers for this test run; starts it if it does not run.
+/// The endpoint of this image's container for this test run; starts the container if it is not running.
 pub(super) fn endpoint(image: &Image) -> Result<String, String> {
     let run = test_run();
     let path = std::env::temp_dir().join(format!("hardtack-test-run-{run}"));
     let at = |e: std::io::Error| format!("{}: {e}", path.display());
-    // Read and written by one process at a time; the others wait here until the container is ready.
+    // Locked by one process at a time; the others wait here until the container is ready.
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(at)?;
     file.lock().map_err(at)?;
     let reaper = match reaper_in(&mut file).map_err(at)? {
@@ -56,8 +56,8 @@ pub(super) fn endpoint(image: &Image) -> Result<String, String> {
     Ok(format!("http://127.0.0.1:{port}"))
 }
 
-/// The process that is this test run: the cargo or nextest that started this one. Without such a parent, in a debugger
-/// say, this process is a test run by itself.
+/// The process of this test run: the cargo or nextest that started this one. Without such a parent (in a debugger, for
+/// example) this process is a test run by itself.
 fn test_run() -> u32 {
     let parent = sysinfo::Pid::from_u32(parent_id());
     let mut system = System::new();
@@ -66,7 +66,7 @@ fn test_run() -> u32 {
     if is_cargo { parent.as_u32() } else { std::process::id() }
 }
 
-/// The reaper of this run, if it has one that lives.
+/// The reaper of this run, if it is alive.
 fn reaper_in(file: &mut File) -> std::io::Result<Option<u32>> {
     let mut text = String::new();
     file.read_to_string(&mut text)?;
@@ -92,7 +92,7 @@ const REAPER: &str = r#"
 "#;
 
 fn start_reaper(run: u32, path: &Path, file: &mut File) -> Result<u32, String> {
-    // Better now, and in words, than when it is to remove something.
+    // Fail now with a clear message, rather than when the reaper has to remove containers.
     let docker = Command::new("docker").arg("version").output().map_err(|e| format!("there is no `docker`: {e}"))?;
     if !docker.status.success() {
         return Err(String::from_utf8_lossy(&docker.stderr).trim().to_owned());
@@ -101,7 +101,7 @@ fn start_reaper(run: u32, path: &Path, file: &mut File) -> Result<u32, String> {
         .args(["-c", REAPER, "hardtack-reaper", LABEL, &run.to_string()])
         .arg(path)
         .current_dir("/")
-        // A group of its own: what interrupts the tests does not interrupt it.
+        // A process group of its own, so that interrupting the tests does not interrupt it.
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -113,7 +113,7 @@ fn start_reaper(run: u32, path: &Path, file: &mut File) -> Result<u32, String> {
     Ok(pid)
 }
 
-/// Starts the container, or finds it; returns its port on this machine.
+/// Starts or finds the container, and returns its port on this machine.
 async fn start(image: &Image, reaper: u32) -> Result<u16, TestcontainersError> {
     let service = image.name.rsplit('/').next().unwrap_or(image.name);
     let port = image.port;

@@ -1,4 +1,4 @@
-//! What container tests are given: buckets, databases, and that nothing is left of them.
+//! Container test support: buckets, databases, and that nothing is left of them.
 
 use std::env::current_exe;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -16,13 +16,13 @@ use rstest::rstest;
 
 use crate::panic_of;
 
-/// Through the client that jobs use.
+/// Uses the client of jobs.
 async fn exists(s3: S3, object: &Location) -> Result<bool, String> {
     let ctx = JobContext::builder("job").store_factory("s3", std::sync::Arc::new(s3)).build().unwrap();
     ctx.stores().exists(object).await.map_err(|e| format!("{e:?}"))
 }
 
-/// A request without any client.
+/// Sends a request without any client library.
 fn request(endpoint: &str, line: &str, headers: &str, body: &str) -> String {
     let address = endpoint.trim_start_matches("http://");
     let mut stream = TcpStream::connect(address).unwrap();
@@ -123,14 +123,15 @@ fn the_neighbours_of_s3_answer(
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
-/// What the test below runs, several at once: a test of a test run.
+/// Run several times concurrently by the test below: a test of a test run.
 #[test]
 #[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
 fn asks_for_moto() {
     println!("moto is at {}", glue().endpoint());
 }
 
-/// A program called `cargo...` that runs three tests at once and then waits for more; and where they found moto.
+/// A program called `cargo...` that runs three tests concurrently and then waits; and the endpoints of moto that they
+/// found.
 fn test_run() -> (Child, Vec<String>) {
     let folder = TempLake::new();
     let cargo = folder.path().join("cargo-of-a-test");
@@ -147,7 +148,7 @@ fn test_run() -> (Child, Vec<String>) {
     (run, found)
 }
 
-/// Needs Docker even if the environment names a Glue that runs already: containers are what it is about.
+/// Needs Docker even if the environment names a running Glue, because it tests containers.
 #[test]
 #[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
 fn processes_share_a_container_which_goes_when_their_run_is_killed() {

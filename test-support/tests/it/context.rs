@@ -69,7 +69,7 @@ async fn a_source_that_was_not_given_is_an_error_and_fails_the_test() {
     let test = TestContext::new(7).given("a", rows! { id; 1 });
     let error = main(test.ctx()).await.unwrap_err();
     assert_snapshot!(error, @"the job loaded the source `b`, which the test did not give; given: `a`");
-    // Even if the job did without it.
+    // Even if the job ignored the error.
     assert_snapshot!(panic_of(|| test.finish()), @"the job loaded the source `b`, which the test did not give; given: `a`");
 }
 
@@ -121,7 +121,7 @@ async fn names_are_identities() {
     assert_snapshot!(panic_of(|| drop(test.sink("b"))), @"there was no call `save b`; the calls were: `load a`, `load a`, `load a`, `save a`, `save a`");
 }
 
-/// Takes and gives small numbers only, under the name `n`.
+/// Reads and writes only small numbers, in the column `n`.
 #[derive(Debug)]
 struct Small;
 
@@ -130,7 +130,7 @@ impl Small {
         if rows.schema().field_with_unqualified_name("n").is_err() {
             return Err(Error::refused("there is no column `n`"));
         }
-        // Fails for what does not fit while the rows flow.
+        // Values that do not fit fail during execution.
         Ok(rows.select(vec![cast(col("n"), arrow::datatypes::DataType::Int8).alias("n")])?)
     }
 }
@@ -177,12 +177,12 @@ async fn contracts_hold() {
     2
     ");
     assert_eq!(complaint, "");
-    // Refused as the source would, so that the job fails as it would.
+    // Refused as the source would refuse it, so the job fails as in a real run.
     let (loaded, complaint) = load(rows! { n; 1; 2000 }).await;
     assert!(loaded.as_ref().unwrap_err().contains("2000"), "{loaded:?}");
     assert_eq!(complaint, "");
     assert_eq!(load(rows! { m; 1 }).await.0.unwrap_err(), "there is no column `n` (source: small)");
-    // The test is wrong.
+    // The test itself is wrong.
     let (loaded, complaint) = load(rows! { n, m; 1, 2 }).await;
     assert_snapshot!(loaded.unwrap_err(), @"the test gave the source `small` a column `m`, but it has only `n`");
     assert_snapshot!(complaint, @"the test gave the source `small` a column `m`, but it has only `n`");

@@ -97,7 +97,7 @@ fn what_does_not_fit_is_named() {
     assert_snapshot!(panic_of(|| drop(rows! { mixed; 1; json!({"a": 1}) })), @"rows!: the cells of column `mixed` have no type in common, give it one in the header: Json error: Expected object json type, found: Scalar({Int64})");
 }
 
-/// What the cell says, and what the type would make of it.
+/// The cell, and what its type would turn it into.
 #[rstest]
 #[case::digit(|| rows! { a: Decimal128(10, 2); "1.234" }, r#"rows!: row 1, column `a`: "1.234" does not fit without loss into the type Decimal128(10, 2)"#)]
 #[case::digit_of_a_number(|| rows! { a: Decimal128(10, 2); 1; 9.999 }, "rows!: row 2, column `a`: 9.999 does not fit without loss into the type Decimal128(10, 2)")]

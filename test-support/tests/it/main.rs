@@ -1,4 +1,4 @@
-//! Tests of the test support: above all, what it says when a test fails.
+//! Tests of the test support: above all, its messages when a test fails.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,

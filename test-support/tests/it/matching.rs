@@ -18,7 +18,7 @@ fn books() -> Frame {
     }
 }
 
-/// The rows of [`books`], one after the other changed.
+/// The rows of [`books`], each with a change.
 fn changed() -> Frame {
     rows! {
         id, title,      price: Float64, published: Date32;
@@ -204,7 +204,7 @@ fn floats_within_a_tolerance() {
       id: 1
         x: expected 0.31, found 0.30000000000000004
     ");
-    // Infinity is close to nothing but itself, and decimals are exact.
+    // Infinity is only close to itself, and decimals are exact.
     mismatch(rows! { x; f64::INFINITY }, rows! { x; 1.0 }.float_tolerance(1e-3));
     mismatch(rows! { x: Decimal128(5, 2); "1.00" }, rows! { x: Decimal128(5, 2); "1.01" }.float_tolerance(0.1));
 }

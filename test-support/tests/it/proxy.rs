@@ -1,4 +1,4 @@
-//! The proxy does to requests what it is told to, and nothing else.
+//! The proxy injects the requested faults, and no others.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use rstest::rstest;
 
 const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\nConnection: close\r\n\r\n0123456789";
 
-/// A service that takes down the requests that it gets, as far as they come.
+/// A service that records the requests that it receives, complete or not.
 fn service() -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -35,7 +35,7 @@ fn service() -> (String, Arc<Mutex<Vec<String>>>) {
     (endpoint, seen)
 }
 
-/// What comes back for a request whose body is `12345678!!`.
+/// Sends a request with the body `12345678!!`, and returns the response.
 fn send(proxy: &Proxy, line: &str, headers: &str) -> String {
     let mut stream = TcpStream::connect(proxy.endpoint().trim_start_matches("http://")).unwrap();
     let mut answer = String::new();
@@ -68,7 +68,7 @@ fn some_requests_that_match_are_disturbed(#[case] fault: Fault, #[case] body: &s
         assert_eq!(start.elapsed() >= Duration::from_millis(300), matches!(fault, Fault::Stall(_)));
     }
     assert_eq!(proxy.injected(), 2);
-    // The service takes one request after the other, so it has done the others when it answers this one.
+    // The service handles requests one after the other, so it has handled the others when it responds to this one.
     assert_eq!(send(&proxy, "PUT /a?part=1", ""), ANSWER);
     let bodies: Vec<_> = seen.lock().unwrap().iter().map(|r| r.split_once("\r\n\r\n").unwrap().1.to_owned()).collect();
     let disturbed = if body.is_empty() { vec![] } else { vec![body, body] };

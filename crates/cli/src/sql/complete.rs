@@ -1,4 +1,4 @@
-//! What the rest of a word may be: names of databases, tables and columns, and words of SQL.
+//! Completion of words: names of databases, tables and columns, and SQL keywords.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,20 +11,20 @@ use hardtack_catalog::{CatalogOf, TableDescription};
 use hardtack_core::{JobContext, Result};
 use tokio::runtime::Handle;
 
-/// The names that can be completed. Whoever has none, or cannot say, has an empty list.
+/// The names that can be completed. Lists are empty if there are none, or if they are unavailable.
 pub(super) trait Names {
     fn databases(&self) -> Vec<String>;
     fn tables(&self, database: &str) -> Vec<String>;
     fn columns(&self, database: &str, table: &str) -> Vec<String>;
 }
 
-/// What may stand instead of the word before the cursor: where that word begins, and the candidates, sorted.
+/// Completes the word before the cursor: returns its start and the sorted candidates.
 pub(super) fn complete(names: &dyn Names, line: &str, cursor: usize) -> (usize, Vec<String>) {
     let before = &line[..cursor];
     let start =
         before.rfind(|c: char| !is_word(c)).map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
     let word = &before[start..];
-    // Within a text there are no names.
+    // There are no names within a string.
     let Some(tokens) = tokens(&before[..start]) else { return (start, Vec::new()) };
     let tables = match self::tokens(line) {
         Some(all) => tables(names, &all),
@@ -47,12 +47,12 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '.' | '"' | '\\')
 }
 
-/// A name as it compares.
+/// A name in the form used for comparison.
 fn plain(name: &str) -> String {
     name.replace('"', "").to_lowercase()
 }
 
-/// A name as SQL takes it.
+/// A name as written in SQL.
 fn quoted(name: &str) -> String {
     let mut chars = name.chars();
     let starts = chars.next().is_some_and(|c| c.is_ascii_lowercase() || c == '_');
@@ -60,20 +60,20 @@ fn quoted(name: &str) -> String {
     if word { name.to_owned() } else { format!("\"{name}\"") }
 }
 
-/// The words of a statement, if it does not end inside a text.
+/// The tokens of a statement, unless it ends within a string.
 fn tokens(sql: &str) -> Option<Vec<Token>> {
     let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize().ok()?;
     Some(tokens.into_iter().filter(|token| !matches!(token, Token::Whitespace(_))).collect())
 }
 
-/// Whether a statement has come to its end.
+/// Whether a statement is complete.
 pub(super) fn is_complete(text: &str) -> bool {
     let command = text.trim();
     let ended = || tokens(text).is_some_and(|all| all.last() == Some(&Token::SemiColon));
     command.is_empty() || command.starts_with('\\') || is_farewell(command) || ended()
 }
 
-/// Whether somebody wants to go.
+/// Whether a command leaves the shell.
 pub(super) fn is_farewell(command: &str) -> bool {
     matches!(command.trim_end_matches(';').trim(), "quit" | "exit" | "\\q")
 }
@@ -112,7 +112,7 @@ fn tables(names: &dyn Names, tokens: &[Token]) -> Vec<Named> {
     found
 }
 
-/// What may follow `path.`: the tables of a database, or the columns of a table or of what stands for one.
+/// The candidates after `path.`: the tables of a database, or the columns of a table or of an alias.
 fn below(names: &dyn Names, tables: &[Named], path: &str) -> Vec<String> {
     let parts: Vec<String> = path.split('.').map(plain).collect();
     let found = match parts.as_slice() {
@@ -146,7 +146,7 @@ fn anything(names: &dyn Names, tables: &[Named]) -> Vec<String> {
     all
 }
 
-/// Words that are often typed.
+/// Frequently typed keywords.
 const WORDS: [&str; 38] = [
     "all",
     "analyze",
@@ -190,7 +190,7 @@ const WORDS: [&str; 38] = [
 
 // --- the names of a catalog ----------------------------------------------------------------------------------------
 
-/// The names of the run's catalog, which are asked for again from time to time.
+/// The names in the run's catalog, refreshed from time to time.
 #[derive(Debug)]
 pub(super) struct CatalogNames {
     ctx: JobContext,
@@ -204,7 +204,7 @@ struct Known {
     tables: HashMap<String, Vec<TableDescription>>,
 }
 
-/// For how long an answer is good.
+/// How long a cached response is valid.
 const GOOD_FOR: Duration = Duration::from_secs(30);
 
 impl CatalogNames {
@@ -258,7 +258,8 @@ impl Names for CatalogNames {
     }
 }
 
-/// Waits for the catalog, from a thread that may block. An error shows when the statement runs; nothing is completed.
+/// Waits for the catalog; must be called on a thread that may block. On an error nothing is completed; it will appear
+/// when the statement runs.
 fn wait<T>(asked: impl Future<Output = Result<Vec<T>>>) -> Vec<T> {
     tokio::task::block_in_place(|| Handle::current().block_on(asked)).unwrap_or_default()
 }
@@ -295,7 +296,7 @@ mod tests {
         }
     }
 
-    /// What the word before `|` can become.
+    /// Completes the word before `|`.
     #[rstest]
     #[case::tables_after_from("select * from |", "lake.authors lake.books raw.\"books-2026\"")]
     #[case::tables_by_prefix("select * from LAKE.b|", "LAKE.books")]
@@ -316,7 +317,7 @@ mod tests {
     fn names_are_completed(#[case] line: &str, #[case] expected: &str) {
         let cursor = line.find('|').unwrap();
         let (_, found) = complete(&Lake, &line.replace('|', ""), cursor);
-        // A name may have a space.
+        // A name may contain a space.
         assert_eq!(found.join(" "), expected);
     }
 

@@ -1,4 +1,4 @@
-//! Rows as text.
+//! Prints rows as text.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -19,11 +19,11 @@ use tokio::io::AsyncWriteExt;
 use super::Format;
 use crate::draw::{Drawing, count};
 
-/// Where text goes.
+/// The destination of text.
 #[derive(Debug)]
 pub(super) enum Out {
     Stdout,
-    /// An object that appears when it is finished.
+    /// An object, which appears when it is finished.
     Object(Box<BufWriter>),
 }
 
@@ -38,23 +38,23 @@ impl Out {
             Self::Object(object) => object.write_all(bytes).await,
         };
         written.map_err(|e| match e.kind() {
-            // `| head` has seen enough.
+            // `| head` has closed the pipe.
             std::io::ErrorKind::BrokenPipe => Error::new(hardtack_core::ErrorKind::Stopped, "nobody reads on"),
             _ => Error::unavailable("the rows cannot be written").because(e),
         })
     }
 }
 
-/// Prints the rows of queries, a part at a time: a result may be larger than memory.
+/// Prints the rows of queries in parts, because a result may be larger than memory.
 #[derive(Debug)]
 pub(super) struct Printer {
     pub(super) out: Out,
     pub(super) format: Format,
-    /// Of the terminal; none if rows do not go to one.
+    /// The width of the terminal; `None` if rows are not printed to one.
     pub(super) width: Option<usize>,
 }
 
-/// So many rows are looked at to find out how wide columns are.
+/// The number of rows that determine the widths of columns.
 const DRAWN_AT_ONCE: usize = 1000;
 
 impl Printer {
@@ -73,7 +73,7 @@ impl Printer {
         }
     }
 
-    /// Makes what was written to an object visible.
+    /// Makes a written object visible.
     pub(super) async fn finish(self) -> Result<()> {
         match self.out {
             Out::Object(mut object) => {
@@ -107,7 +107,7 @@ impl Printer {
         }
     }
 
-    /// A plan has lines of its own and no need of a frame.
+    /// Prints a plan, which has lines of its own and needs no frame.
     async fn plans(&mut self, mut rows: SendableRecordBatchStream) -> Result<()> {
         while let Some(batch) = rows.try_next().await? {
             for row in cells(&batch)? {

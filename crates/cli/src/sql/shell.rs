@@ -1,4 +1,4 @@
-//! The shell: statements as they are typed.
+//! The interactive shell.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -29,22 +29,22 @@ Statements end with `;` and may have several lines. Tab completes names, Ctrl-C 
   \\q            leave
 ";
 
-/// Lets somebody type statements until they leave.
+/// Reads and runs statements until the user leaves.
 pub(super) async fn run(ctx: &JobContext, format: Format, history: Option<PathBuf>) -> Result<()> {
     let history = history.or_else(|| std::env::home_dir().map(|home| home.join(".hardtack_history")));
     let mut editor = editor(ctx).map_err(no_terminal)?;
     if let Some(file) = &history {
-        // There is none yet the first time.
+        // The first time there is none.
         let _ = editor.load_history(file);
     }
     say("SQL over the catalog; `\\?` for help\n");
     loop {
-        // Completion waits for the catalog, which this thread must not do while others need it.
+        // Completion waits for the catalog, so tell the runtime that this thread blocks.
         let text = match tokio::task::block_in_place(|| editor.readline("sql> ")) {
             Ok(text) => text,
             Err(ReadlineError::Interrupted) => continue,
             Err(ReadlineError::Eof) => {
-                // What comes next has a line of its own.
+                // The next output starts on a new line.
                 say("\n");
                 return Ok(());
             }
@@ -71,7 +71,7 @@ pub(super) async fn run(ctx: &JobContext, format: Format, history: Option<PathBu
     }
 }
 
-/// Runs what was typed.
+/// Runs the typed text.
 async fn obey(ctx: &JobContext, text: &str, format: Format) -> Result<()> {
     if let Some(command) = text.strip_prefix('\\') {
         say(&answer(ctx, command).await?);
@@ -81,7 +81,7 @@ async fn obey(ctx: &JobContext, text: &str, format: Format) -> Result<()> {
     for statement in DFParser::parse_sql(text).map_err(unplannable)? {
         let begun = Instant::now();
         print(ctx, statement, &mut printer).await?;
-        // Other formats are copied from the screen.
+        // Other formats are meant to be copied from the screen.
         if format == Format::Table {
             say(&format!("{:.3} s\n\n", begun.elapsed().as_secs_f64()));
         }
@@ -89,7 +89,7 @@ async fn obey(ctx: &JobContext, text: &str, format: Format) -> Result<()> {
     Ok(())
 }
 
-/// Arguments without a program's name.
+/// Arguments without a program name.
 #[derive(Parser)]
 #[command(no_binary_name = true)]
 struct Arguments<A: clap::Args> {
@@ -113,7 +113,7 @@ fn parsed<A: clap::Args>(words: &[&str]) -> Result<A> {
 }
 
 fn say(text: &str) {
-    // Somebody who closed the terminal does not miss it.
+    // If the terminal is closed, nobody reads it.
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
@@ -137,7 +137,7 @@ fn editor(ctx: &JobContext) -> rustyline::Result<Line> {
     Ok(editor)
 }
 
-/// Completes names, and waits for the end of a statement.
+/// Completes names, and detects the end of a statement.
 struct Assistant {
     names: Arc<CatalogNames>,
 }

@@ -1,4 +1,4 @@
-//! `hardtack recover --abandon`: a commit that can never be published keeps nobody from running.
+//! `hardtack recover --abandon`: a commit that can never be published does not block its scope for good.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ fn abandon(folder: &Path) -> (Option<i32>, String) {
     hardtack(folder, &[&ABANDON[..], &["--yes"]].concat())
 }
 
-/// A run that was killed after its commit, whose staged file is gone.
+/// A run that was killed after its commit, and whose staged file is gone.
 async fn stuck() -> Killed {
     let killed = Killed::run("r1").await;
     killed.commit().await;
@@ -27,7 +27,7 @@ async fn stuck() -> Killed {
     killed
 }
 
-/// What was said, without what differs from run to run.
+/// The output, without parts that vary between runs.
 fn plain(killed: &Killed, said: &str) -> String {
     let said = said.replace(killed.folder.path().to_str().unwrap(), "");
     regex::Regex::new(r"(by) \S+ on \S+|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
@@ -57,7 +57,7 @@ async fn what_stays_unpublished_is_said_and_the_next_run_goes_on() {
     let Abandonment { user, host, at } = abandonment(&killed).await.unwrap();
     assert!(!user.is_empty() && !host.is_empty() && at > killed.attempt.record.run.started_at);
 
-    // It is done once, and said again.
+    // It is done once; repeating it reports the same.
     let (code, again) = abandon(killed.folder.path());
     assert_eq!((code, again.lines().next()), (Some(0), said.lines().next()));
     insta::assert_snapshot!(hardtack(killed.folder.path(), &["recover"]).1, @"job (default): nothing to do");
@@ -72,7 +72,7 @@ async fn what_stays_unpublished_is_said_and_the_next_run_goes_on() {
     assert_eq!(next.files(), ["rows.jsonl"]);
 }
 
-/// It reads again what the abandoned one had read: those rows are nowhere.
+/// The next run rereads what the abandoned one had read: those rows are in no sink.
 #[tokio::test(flavor = "multi_thread")]
 async fn bookmarks_go_back_to_those_of_the_last_published_commit() {
     let first = Killed::run("r1").await;
@@ -89,7 +89,7 @@ async fn bookmarks_go_back_to_those_of_the_last_published_commit() {
     assert_eq!(third.attempt.bookmarks, [("in".to_owned(), 5.into())].into());
 }
 
-/// Nobody is asked in a cron job.
+/// A cron job cannot answer a prompt.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_terminal_and_a_yes_nothing_is_abandoned() {
     let killed = stuck().await;
@@ -121,7 +121,7 @@ async fn what_is_published_or_not_there_is_not_abandoned() {
     insta::assert_snapshot!(said, @"hardtack: commit 1 is published, so there is nothing to abandon (job: job, scope: default)");
 }
 
-/// Killed at any step, it is abandoned or it is not, and who comes next discards what is left.
+/// Killed at any step, the commit is either abandoned or not, and the next run discards the leftovers.
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_leaves_no_half_abandoned_commit(
@@ -151,7 +151,7 @@ async fn a_kill_leaves_no_half_abandoned_commit(
     assert!(killed.ledger.attempts().await.unwrap().is_empty());
 }
 
-/// One that cannot even be read blocks its scope like any other, and says so.
+/// A commit that cannot even be read blocks its scope like any other, with a clear error.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_commit_names_the_way_out_and_can_be_abandoned() {
     let killed = Killed::run("r1").await;
@@ -172,7 +172,7 @@ async fn a_damaged_commit_names_the_way_out_and_can_be_abandoned() {
     assert_eq!(Killed::in_folder(killed.folder, "r2").await.attempt.record.claims, 2);
 }
 
-/// The run was not dead but slow: it finds out that it was abandoned.
+/// The run was not dead but slow: it detects that it was abandoned.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_published_late_finds_out() {
     let killed = Killed::run("r1").await;
@@ -186,7 +186,7 @@ async fn a_run_that_is_published_late_finds_out() {
     assert_eq!(killed.ledger.commit(&newer).await.unwrap(), (), "the next number is free");
 }
 
-/// Whoever is behind says so, and does nothing.
+/// An older version reports that it is too old, and does nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_of_a_newer_version_asks_for_an_upgrade() {
     let killed = Killed::run("r1").await;

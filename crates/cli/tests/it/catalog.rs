@@ -75,7 +75,7 @@ fn run(folder: &Path, args: &[&str], input: &str) -> Printed {
     let command = command.args(args).current_dir(folder).env_clear().env("HARDTACK_STATE", "state");
     let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = pipes.spawn().unwrap();
-    // A command that does not read its input may be gone.
+    // A command that does not read its input may have exited.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let done = child.wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();

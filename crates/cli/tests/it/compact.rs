@@ -1,4 +1,4 @@
-//! `hardtack compact`: a run like any other, also when it is killed.
+//! `hardtack compact`: a run like any other, even when it is killed.
 
 use hardtack_runtime::FAULT_POINTS;
 use hardtack_test_support::{JobBinary, TempLake, rows, table};
@@ -55,8 +55,8 @@ fn small_files_become_one_per_folder_and_then_nothing_is_done() {
     assert!(runs.iter().any(|file| file.contains("sales/commits/000000000002.json")), "{runs:?}");
 }
 
-/// Every fault point, as for jobs: before the commit nothing has happened, after it the next run, whatever it finds to do
-/// itself, ends in the right state.
+/// Every fault point, as for jobs: before the commit nothing has happened, and after it the next run ends in the right
+/// state, whether or not it finds anything to compact.
 #[test]
 fn killed_at_any_step_the_next_run_ends_in_the_right_state() {
     let rows = state(lake().dir());
@@ -75,7 +75,7 @@ fn killed_at_any_step_the_next_run_ends_in_the_right_state() {
     }
 }
 
-/// One is slow to commit, and another is done meanwhile: only that one is published, and no row is there twice.
+/// One run is slow to commit, and another finishes meanwhile: only the latter is published, and no row is duplicated.
 #[rstest]
 #[case::of_one_place(&[])]
 #[case::under_the_name_of_a_job(&["--job", "books"])]

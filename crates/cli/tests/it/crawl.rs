@@ -9,7 +9,7 @@ fn put(folder: &Path, file: &str, text: &str) {
     std::fs::write(path, text).unwrap();
 }
 
-/// The exit code, and what was printed, without the name of the temporary folder.
+/// The exit code and the output, without the name of the temporary folder.
 fn hardtack(folder: &Path, args: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hardtack"));
     let done = command.args(args).current_dir(folder).env_clear().env("HARDTACK_STATE", "state").output().unwrap();
@@ -84,7 +84,7 @@ fn files_become_tables() {
      typeOfData             | file
     ");
 
-    // Later there is more, and less, and something that nobody can read.
+    // Later there are more files, some are missing, and one is unreadable.
     put(lake, "Orders/day=2026-07-10/a.jsonl", r#"{"id": 2, "price": 1, "note": "x"}"#);
     std::fs::remove_dir_all(lake.join("lake/Orders/day=2026-07-01")).unwrap();
     put(lake, "stock/a.csv", "id\n1\n");
@@ -159,7 +159,7 @@ fn usage() {
     assert!(hardtack(folder.path(), &["crawl", "lake"]).starts_with("2 "));
 }
 
-/// Ways out that other messages name.
+/// Remedies that other messages name.
 #[test]
 fn a_table_is_forgotten_and_found_again() {
     let folder = tempfile::tempdir().unwrap();

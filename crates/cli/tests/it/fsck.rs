@@ -1,4 +1,4 @@
-//! `hardtack fsck` on state, lake and catalog that are not as they should be.
+//! `hardtack fsck` on damaged state, lake and catalog.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use regex::Regex;
 
 use crate::{Killed, hardtack};
 
-/// What it says of the state that a run has left, and the exit code; without names that are random.
+/// The report on the state that a run has left, and the exit code; without random names.
 fn fsck(killed: &Killed, args: &[&str]) -> String {
     let folder = killed.folder.path().to_string_lossy().into_owned();
     let (code, text) = hardtack(killed.folder.path(), &[&["fsck"], args].concat());
@@ -75,7 +75,7 @@ async fn what_killed_runs_have_left_is_finished_or_cleared_away() {
     }
 }
 
-/// What earlier versions let leak: files and a record of which no attempt tells any more.
+/// Leaks of earlier versions: files and a record without an attempt.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_looks_after_is_found_by_its_name() {
     let killed = Killed::run("r1").await;
@@ -103,7 +103,7 @@ async fn what_nobody_looks_after_is_found_by_its_name() {
     assert_eq!(left, [".000007.other.12345678.staged", "rows.jsonl"]);
 }
 
-/// Damage to the data itself: nothing is published, nobody guesses, and a person decides.
+/// Damage to the data itself: nothing is published, nothing is guessed, and a person decides.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_staged_file_that_is_damaged_is_named_with_the_way_out() {
     let killed = Killed::run("r1").await;
@@ -124,7 +124,7 @@ async fn a_staged_file_that_is_damaged_is_named_with_the_way_out() {
     }
     fs::write(&file, whole).unwrap();
     insta::assert_snapshot!(hardtack(killed.folder.path(), &["recover"]).1, @"job (default): published run r1");
-    // What was published is not changed by anybody either.
+    // Published files do not change either.
     insta::assert_snapshot!(fsck(&killed, &[]), @"0 nothing is damaged, orphaned or left behind");
 }
 
@@ -151,7 +151,7 @@ async fn damaged_records_are_mended_if_others_say_what_they_said() {
     3 findings: 3 damaged, 0 orphaned, 0 left behind; 2 repaired
     ");
     assert_eq!(next.ledger.attempts().await.unwrap(), std::slice::from_ref(&next.attempt.record));
-    // The commit itself nobody can make up.
+    // The commit itself cannot be reconstructed.
     fs::remove_file(state(&next, "scopes/default/notes.txt")).unwrap();
     let commit = state(&next, "scopes/default/commits/000000000001.json");
     fs::write(&commit, fs::read_to_string(&commit).unwrap().replace("rows.jsonl", "cows.jsonl")).unwrap();
@@ -163,7 +163,7 @@ async fn damaged_records_are_mended_if_others_say_what_they_said() {
     ");
 }
 
-/// A record that somebody has made up, hash and all, asks to delete a file elsewhere.
+/// A forged record with a correct hash requests the deletion of a file elsewhere.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_touched_outside_of_the_places_of_the_sinks() {
     let killed = Killed::run("r1").await;
@@ -194,11 +194,11 @@ async fn a_catalog_that_cannot_be_read_is_a_finding() {
     fs::write(killed.folder.path().join("state/catalog.sqlite"), "this is no catalog".repeat(100)).unwrap();
     let said = fsck(&killed, &[]);
     assert!(said.starts_with("1 damaged: the catalog `embedded`\n"), "{said}");
-    // It is none of the state's objects, and keeps nobody from the rest.
+    // It is a foreign object, and does not block anything.
     assert!(said.ends_with("1 finding: 1 damaged, 0 orphaned, 0 left behind; 0 repaired\n"), "{said}");
 }
 
-/// What object_store has left of what it was about to write.
+/// Files that `object_store` has left half written.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_half_written_goes_after_a_day() {
     let killed = Killed::run("r1").await;
@@ -225,7 +225,7 @@ async fn what_was_half_written_goes_after_a_day() {
     assert!(half.iter().all(|file| !file.exists()));
 }
 
-/// An error of one job is no reason to leave the others.
+/// An error in one job does not stop the recovery of others.
 #[tokio::test(flavor = "multi_thread")]
 async fn recovery_goes_on_with_the_other_jobs() {
     let killed = Killed::run("r1").await;

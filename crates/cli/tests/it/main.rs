@@ -32,7 +32,7 @@ use hardtack_runtime::{RuntimeArgs, open_context, open_state};
 use hardtack_sinks::JsonLines;
 use hardtack_state::{Attempt, AttemptRecord, Begun, CommitRecord, Ledger};
 
-/// The state that a killed run leaves: staged rows, and a commit or none.
+/// The state that a killed run leaves: staged rows, with or without a commit.
 struct Killed {
     folder: tempfile::TempDir,
     ledger: Ledger,
@@ -77,7 +77,7 @@ impl Killed {
 
     fn files(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.folder.path().join("out")).into_iter().flatten();
-        // Without the run's token, which is random.
+        // Omits the run's token, which is random.
         let name = |name: String| name.replace(&format!(".{}.", self.attempt.record.run.token), ".");
         entries.map(|e| name(e.unwrap().file_name().into_string().unwrap())).collect()
     }
@@ -159,7 +159,7 @@ async fn a_job_that_is_not_there_is_named() {
     insta::assert_snapshot!(said, @"hardtack: no such job or scope has ever run with this state (state: state)");
 }
 
-/// Whatever prints the command line, or what is wrong with it.
+/// Everything that prints the command line, or an error about it.
 #[test]
 fn a_password_is_not_printed() {
     let folder = tempfile::tempdir().unwrap();

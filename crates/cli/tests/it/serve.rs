@@ -1,4 +1,4 @@
-//! `serve` as a process: what it prints, what it refuses, how it ends, and what its connections have to do with each other.
+//! `serve` as a process: its output, what it refuses, how it ends, and how its connections affect one another.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
@@ -18,7 +18,7 @@ fn hardtack(folder: &Path, args: &[&str]) -> Command {
     command
 }
 
-/// A server that is ended with its test.
+/// A server that is stopped with its test.
 struct Server(Child);
 
 impl Drop for Server {
@@ -67,10 +67,10 @@ fn nobody_is_let_in_by_accident() {
     assert!(refused(&["127.0.0.1:0", "--statement-timeout", "soon"], None).contains("wanted is a time"));
 }
 
-/// An operator of DataFusion 53 does not yield here: nothing in its own process stops it.
+/// An operator of DataFusion 53 does not yield here: nothing within its own process can stop it.
 const ENDLESS: &str = "select count(*) from generate_series(1, 20000000) a cross join generate_series(1, 20000000) b";
 
-/// A query that goes on, and the client that has begun it.
+/// A running query, and the client that has started it.
 async fn busy(
     serving: &Serving,
     query: &'static str,
@@ -146,7 +146,7 @@ async fn the_end_of_a_worker_is_its_clients_alone(#[case] signal: &str, #[case] 
     serving.until_workers(1).await;
 }
 
-/// What no function and no operator counts: one long text in each of many rows.
+/// Memory that no function and no operator accounts for: one long text in each of many rows.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_takes_more_memory_than_it_may_is_ended() {
     let folder = tempfile::tempdir().unwrap();
@@ -193,7 +193,7 @@ async fn a_server_that_is_told_to_stop_lets_statements_end() {
     let counted =
         "select count(*) from generate_series(1, 3000) a, generate_series(1, 3000) b where a.value + b.value < 0";
     let (query, _) = busy(&serving, counted).await;
-    // As a terminal or a service does: all of them.
+    // Signals all of them, as a terminal or a service manager does.
     serving.workers().into_iter().for_each(|worker| kill(worker, "-TERM"));
     serving.signal("-TERM");
     assert_eq!(query.await.unwrap(), "0");
@@ -208,13 +208,13 @@ async fn there_are_no_more_clients_than_there_may_be() {
     let (query, cancel) = busy(&serving, ENDLESS).await;
     let full = serving.config().connect(NoTls).await.err().unwrap();
     assert_eq!(said(&full), "53300 sorry, too many clients already");
-    // Who asks for a cancellation needs no place.
+    // A cancel request does not count as a connection.
     cancel.cancel_query(NoTls).await.unwrap();
     let cancelled = query.await.unwrap();
     assert!(cancelled.starts_with("57014 "), "{cancelled}");
 }
 
-/// A password and a certificate, which the workers are told.
+/// A password and a certificate, which are passed to the workers.
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_let_in_whom_their_server_does() {
     let folder = tempfile::tempdir().unwrap();
@@ -253,7 +253,7 @@ async fn workers_let_in_whom_their_server_does() {
     let query = tokio::spawn(async move { value(&client, ENDLESS).await });
     tokio::time::sleep(Duration::from_millis(300)).await;
     cancel.cancel_query(trusting).await.unwrap();
-    // The worker is ended, and nobody else can speak on an encrypted connection.
+    // The worker is killed, and no other process can continue an encrypted connection.
     let ended = tokio::time::timeout(Duration::from_secs(10), query).await.unwrap().unwrap();
     assert!(ended.starts_with("57014 ") || ended.starts_with("? "), "{ended}");
 }

@@ -1,4 +1,4 @@
-//! A server as a process of its own, with the processes of its connections.
+//! A server in a process of its own, with the processes of its connections.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
-/// `hardtack serve` on a free port of this machine, ended with its test.
+/// `hardtack serve` on a free port of this machine, stopped with its test.
 pub struct Serving {
     pub child: Child,
     pub address: SocketAddr,
@@ -28,7 +28,7 @@ impl Serving {
         Self::by(Command::new(env!("CARGO_BIN_EXE_hardtack")), folder, args)
     }
 
-    /// With no more than so many KiB of addresses for each of its processes.
+    /// Starts it with a limit on the address space of each of its processes, in KiB.
     pub fn within(kibibytes: u64, folder: &Path, args: &[&str]) -> Self {
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("ulimit -v {kibibytes} && exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_hardtack")]);
@@ -58,12 +58,13 @@ impl Serving {
         Self { child, address: address.parse().unwrap(), said }
     }
 
-    /// What the server and its workers have said of themselves.
+    /// The log of the server and its workers.
     pub fn said(&self) -> String {
         self.said.lock().unwrap().clone()
     }
 
-    /// Panics that a client was not told as what they are: arrow's way to say that a batch has more than two gigabytes of text.
+    /// Whether the log has panics other than the one with which arrow reports that a batch has more than two gigabytes
+    /// of text.
     pub fn has_panicked(&self) -> bool {
         let said = self.said();
         said.matches("panicked at").count() > said.matches("offset overflow").count()
@@ -90,7 +91,7 @@ impl Serving {
         ids.filter(|id| status(*id, "PPid:").as_ref() == Some(&parent)).collect()
     }
 
-    /// Waits until there are so many of them.
+    /// Waits until there are `wanted` workers.
     pub async fn until_workers(&self, wanted: usize) {
         for _ in 0..200 {
             if self.workers().len() == wanted {
@@ -111,10 +112,10 @@ pub fn kill(process: u32, signal: &str) {
     assert!(told.success());
 }
 
-/// What the system says of a process, if it is there.
+/// A field of the status of a process, if it exists.
 pub fn status(process: u32, field: &str) -> Option<String> {
     let text = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    // One that has ended, and whose end nobody has seen yet, is none.
+    // A zombie does not count.
     if text.lines().any(|line| line.starts_with("State:") && line.contains('Z')) {
         return None;
     }
@@ -129,12 +130,12 @@ pub fn said(error: &tokio_postgres::Error) -> String {
     }
 }
 
-/// Whether this was the last that a connection had to say.
+/// Whether this message ends a connection.
 pub fn is_the_end(said: &str) -> bool {
     ["so the connection does", "than its process may have", "ended unexpectedly"].iter().any(|end| said.contains(end))
 }
 
-/// The first value of an answer, or why there is none.
+/// The first value of a response, or the error.
 pub async fn value(client: &Client, query: &str) -> String {
     match client.simple_query(query).await {
         Ok(messages) => {

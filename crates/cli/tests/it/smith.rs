@@ -1,6 +1,6 @@
-//! Random statements over the tables of a catalog, as `SQLSmith` makes them: none ends the server, or goes on for ever.
+//! Random statements over the tables of a catalog, like those of `SQLSmith`: none stops the server or runs forever.
 //!
-//! `HARDTACK_SMITH_SECONDS` says for how long, `HARDTACK_SMITH_SEED` which.
+//! `HARDTACK_SMITH_SECONDS` sets the duration, `HARDTACK_SMITH_SEED` the seed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 use crate::serving::{Serving, is_the_end, said, value};
 use crate::torture::{Random, setting};
 
-/// What an expression is.
+/// The type of an expression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Number,
@@ -24,7 +24,7 @@ enum Kind {
 
 use Kind::{List, Moment, Number, Text, Truth};
 
-/// A column of a table, by the name that it has in a statement.
+/// A column of a table, by its name in a statement.
 struct Column {
     name: String,
     kind: Kind,
@@ -35,7 +35,7 @@ struct Table {
     columns: Vec<Column>,
 }
 
-/// What calls there are of each kind: `n`, `t`, `m`, `b`, `l` behind a `#` are expressions of a kind.
+/// The calls of each kind: `n`, `t`, `m`, `b`, `l` after a `#` stand for expressions of a kind.
 const CALLS: &[(Kind, &[&str])] = &[
     (
         Number,
@@ -223,7 +223,7 @@ const WINDOWS: &[&str] = &[
     "avg(#n) over (order by #n rows between 2 preceding and current row)",
 ];
 
-/// Makes statements.
+/// Generates statements.
 struct Smith<'a> {
     random: Random,
     tables: &'a [Table],
@@ -251,7 +251,7 @@ impl Smith<'_> {
         self.expression(kind, columns, depth)
     }
 
-    /// The template with expressions in the places that it has for them.
+    /// Fills the placeholders of a template with expressions.
     fn filled(&mut self, template: &str, columns: &[(String, Kind)], depth: usize) -> String {
         let mut parts = template.split('#');
         let mut text = parts.next().unwrap_or_default().to_owned();
@@ -312,7 +312,7 @@ impl Smith<'_> {
     }
 }
 
-/// Files of all types, and the tables that a crawl makes of them.
+/// Files of all types, and the tables that a crawl creates from them.
 fn lake(folder: &Path) {
     let put = |file: &str, text: &str| {
         let path = folder.join("lake").join(file);
@@ -340,7 +340,7 @@ fn lake(folder: &Path) {
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
-/// What the catalog says that there is.
+/// The tables of the catalog.
 async fn tables(client: &Client) -> Vec<Table> {
     let query = "select table_name, column_name, data_type from information_schema.columns where table_schema = 'lake'";
     let mut tables: Vec<Table> = Vec::new();
@@ -381,7 +381,7 @@ async fn random_statements_end() {
     while start.elapsed() < Duration::from_secs(seconds) {
         let statement = smith.statement();
         let asked = Instant::now();
-        // Half of them as drivers send them.
+        // Half of them are sent as drivers do.
         prepared += 1;
         let ended = match prepared % 2 {
             0 => client.simple_query(&statement).await.map(drop),
@@ -389,7 +389,7 @@ async fn random_statements_end() {
         };
         let said = ended.err().map_or_else(|| "answered".to_owned(), |error| said(&error));
         assert!(asked.elapsed() < Duration::from_secs(10), "{statement}: {said} after {:?}", asked.elapsed());
-        // A connection is lost to a query that is ended, and to no other.
+        // Only a query that is killed costs a connection.
         assert!(!said.contains("connection closed"), "{statement}: {said}: {}", serving.said());
         assert!(!said.contains("ended unexpectedly"), "{statement}: {said}: {}", serving.said());
         if is_the_end(&said) {

@@ -1,6 +1,6 @@
-//! Clients that do their worst, and one that asks `select 1` ten times a second.
+//! Hostile clients, and one that sends `select 1` ten times a second.
 //!
-//! `HARDTACK_TORTURE_ROUNDS` says how many attacks there are (500 take some minutes), `HARDTACK_TORTURE_SEED` which.
+//! `HARDTACK_TORTURE_ROUNDS` sets the number of attacks (500 take some minutes), `HARDTACK_TORTURE_SEED` the seed.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -14,7 +14,7 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::serving::{Serving, is_the_end, status, value};
 
-/// Numbers that look random, and are the same for the same seed (`SplitMix64`).
+/// Pseudo-random numbers, determined by the seed (`SplitMix64`).
 pub struct Random(pub u64);
 
 impl Random {
@@ -38,17 +38,17 @@ pub fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|e| panic!("{name}: {e}")))
 }
 
-/// What is done to the server.
+/// An attack on the server.
 enum Attack {
-    /// A statement, and how it may end: the beginnings of what a client is told.
+    /// A statement, and the prefixes of the outcomes that a client may see.
     Statement(String, &'static [&'static str]),
-    /// One that its client cancels.
+    /// A statement that its client cancels.
     Cancelled(&'static str),
-    /// One whose client goes away.
+    /// A statement whose client disconnects.
     Abandoned(&'static str),
-    /// One whose client does not read the answer for a while, and goes away.
+    /// A statement whose client does not read the response for a while, and then disconnects.
     Unread(&'static str),
-    /// Bytes that are no protocol, in place of a greeting or after one.
+    /// Bytes that violate the protocol, instead of a greeting or after one.
     Garbage { greeting: bool },
 }
 
@@ -57,16 +57,16 @@ const LONG: &str = "select count(*) from generate_series(1, 1000000000000000) a 
 const MANY_ROWS: &str = "select value, value || 'x' from generate_series(1, 100000000)";
 
 const TIMEOUT: &[&str] = &["57014"];
-/// What is refused before it is made; on a machine that is busy the refusal may come late.
+/// Refused before the memory is allocated; on a busy machine the timeout may come first.
 const MEMORY: &[&str] = &["53200", "57014"];
-/// What may be too large or too slow, as it comes.
+/// May be too large or too slow.
 const EITHER: &[&str] = &["57014", "53200"];
-/// What is nested too deeply; on a machine that is busy it may take too long to find out.
+/// Nested too deeply; on a busy machine the timeout may come first.
 const COMPLEX: &[&str] = &["54001", "57014"];
 const DENIED: &[&str] = &["42501", "42704"];
 const WRITES: &[&str] = &["25006"];
 
-/// Statements that need no more to be said.
+/// Attacks that consist of a statement.
 const STATEMENTS: &[(&str, &[&str])] = &[
     (ENDLESS, TIMEOUT),
     (LONG, TIMEOUT),
@@ -140,7 +140,7 @@ impl Attack {
     }
 }
 
-/// One of those who attack.
+/// An attacker.
 struct Attacker<'a> {
     serving: &'a Serving,
     client: Option<Client>,
@@ -156,7 +156,7 @@ impl Attacker<'_> {
         self.client.as_ref().unwrap()
     }
 
-    /// A connection that has ended is not used again.
+    /// Does not use a connection again that has ended.
     fn hear(&mut self, said: &str) {
         if is_the_end(said) {
             self.client = None;
@@ -171,7 +171,7 @@ impl Attacker<'_> {
                 let said = value(self.client().await, &statement).await;
                 self.hear(&said);
                 let shown: String = statement.chars().take(200).collect();
-                // What is answered begins with no code.
+                // A successful response does not begin with a code.
                 let ended = ends.iter().find(|end| {
                     if end.is_empty() { said == "1000" || said.parse::<u64>().is_ok() } else { said.starts_with(**end) }
                 });
@@ -209,13 +209,13 @@ impl Attacker<'_> {
             Attack::Garbage { greeting } => {
                 let mut socket = if greeting { self.greet() } else { self.connect() };
                 let bytes: Vec<u8> = (0..self.random.below(5000)).map(|_| self.random.next() as u8).collect();
-                // It may be closed before all are sent.
+                // The connection may be closed before all bytes are sent.
                 let _ = socket.write_all(&bytes);
                 let _ = socket.read(&mut [0; 1000]);
                 "garbage".to_owned()
             }
         };
-        // A second until the time is up, two until the worker is ended, and two cores for all of this.
+        // One second until the time limit, two until the worker is killed, and only two cores for everything.
         assert!(start.elapsed() < Duration::from_secs(20), "{outcome} after {:?}", start.elapsed());
         *self.seen.entry(outcome).or_default() += 1;
     }
@@ -226,7 +226,7 @@ impl Attacker<'_> {
         socket
     }
 
-    /// A connection whose client has said who it is.
+    /// A connection whose client has sent its greeting.
     fn greet(&self) -> TcpStream {
         let mut socket = self.connect();
         let greeting = [&196_608_u32.to_be_bytes()[..], b"user\0hardtack\0database\0lake\0\0"].concat();
@@ -237,12 +237,12 @@ impl Attacker<'_> {
     }
 }
 
-/// What the processes of a server have taken at most, in KiB.
+/// The peak memory of the processes of a server, in KiB.
 #[derive(Debug, Default)]
 struct Peaks {
-    /// All of them at a time.
+    /// All of them together.
     together: u64,
-    /// One of them, in memory and of addresses.
+    /// A single one: memory and address space.
     one: u64,
     addresses: u64,
 }
@@ -321,7 +321,7 @@ async fn whatever_clients_do_others_are_answered() {
     assert!(worst < Duration::from_secs(1), "somebody has waited {worst:?}");
     assert!(peaks.addresses <= 4 << 20);
     assert_eq!(all.values().sum::<usize>(), rounds as usize);
-    // Of all those who came nobody is left, and the server is as good as new.
+    // All attackers are gone, and the server is as good as new.
     serving.until_workers(0).await;
     assert_eq!(value(&serving.client().await, "select 6 * 7").await, "42");
     assert!(!serving.has_panicked(), "{}", serving.said());
@@ -329,5 +329,5 @@ async fn whatever_clients_do_others_are_answered() {
     assert_eq!(serving.child.wait().unwrap().code(), Some(0), "{}", serving.said());
 }
 
-/// So many take half a minute on two cores.
+/// This many take half a minute on two cores.
 const ROUNDS: u64 = 80;

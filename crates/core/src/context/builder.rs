@@ -65,8 +65,8 @@ impl JobContextBuilder {
         }
     }
 
-    /// Takes the session, the stores and the extensions of another context; limits and store factories set here then have no
-    /// effect.
+    /// Uses the session, the stores and the extensions of another context; limits and store factories that are set here
+    /// then have no effect.
     #[must_use]
     pub fn share(mut self, other: &Environment) -> Self {
         self.shared = Some(other.clone());
@@ -101,14 +101,14 @@ impl JobContextBuilder {
         self
     }
 
-    /// How many partitions a plan has, and so how many cores it can use (all by default).
+    /// Sets the number of partitions of a plan, and so the number of cores that it can use (all by default).
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads.max(1));
         self
     }
 
-    /// Where queries spill (the system's temporary folder by default).
+    /// Sets the folder that queries spill to (the system's temporary folder by default).
     #[must_use]
     pub fn spill_dir(mut self, folder: PathBuf) -> Self {
         self.spill_dir = Some(folder);
@@ -129,7 +129,7 @@ impl JobContextBuilder {
         self
     }
 
-    /// Where sinks note what they leave behind (memory by default).
+    /// Sets the journal in which sinks note what to discard (in memory by default).
     #[must_use]
     pub fn journal(mut self, journal: Arc<dyn Journal>) -> Self {
         self.journal = journal;
@@ -150,14 +150,14 @@ impl JobContextBuilder {
         self
     }
 
-    /// Adds a value that sources and sinks find by its type, in place of any other of that type.
+    /// Adds a value that sources and sinks find by its type; it replaces any other of that type.
     #[must_use]
     pub fn extension<T: Send + Sync + 'static>(mut self, value: Arc<T>) -> Self {
         self.extensions.insert(TypeId::of::<T>(), value);
         self
     }
 
-    /// Adds one who looks at the rows on their way to the sinks, and whose verdict can stop the run.
+    /// Adds an observer of the rows that flow to the sinks, whose verdict can stop the run.
     #[must_use]
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observers.push(observer);
@@ -174,7 +174,7 @@ impl JobContextBuilder {
     /// Builds the context.
     ///
     /// # Errors
-    /// [`Usage`](crate::ErrorKind::Usage) if the spill directory is not there and cannot be made, or cannot be written.
+    /// [`Usage`](crate::ErrorKind::Usage) if the spill directory cannot be created or is not writable.
     pub fn build(self) -> Result<JobContext> {
         let started_at = self.clock.now();
         let environment = match &self.shared {
@@ -208,7 +208,7 @@ impl JobContextBuilder {
     fn open(&self) -> Result<Environment> {
         let mut config = SessionConfig::new()
             .with_information_schema(true)
-            // Statistics of files are read when a plan needs them, not before.
+            // Statistics of files are only read when a plan needs them.
             .with_collect_statistics(false)
             .set_str("datafusion.execution.time_zone", "+00:00");
         if let Some(threads) = self.threads {

@@ -1,4 +1,4 @@
-//! What reading and writing needs, whoever does it.
+//! The environment of reading and writing.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -16,8 +16,8 @@ const SPILL_FOLDER: &str = "folder";
 
 pub(super) type Extensions = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
 
-/// The session in which queries run, the object stores, what they are extended with (a catalog for example), and counters. The
-/// contexts of jobs, sources and sinks dereference to it. Cheap to clone.
+/// The session in which queries run, the object stores, extensions (for example a catalog), and counters. The contexts
+/// of jobs, sources and sinks dereference to it. Cheap to clone.
 #[derive(Clone)]
 pub struct Environment {
     session: SessionContext,
@@ -54,7 +54,7 @@ impl Environment {
         &self.stores
     }
 
-    /// The object stores, for what outlives the context.
+    /// The object stores, for values that outlive the context.
     pub fn shared_stores(&self) -> Arc<Stores> {
         Arc::clone(&self.stores)
     }
@@ -71,7 +71,7 @@ impl Environment {
         Arc::downcast(Arc::clone(found)).ok()
     }
 
-    /// Adds to an error of a query what only the environment knows: the folder of a spill disk that is full.
+    /// Adds to a query's error what only the environment knows: the spill folder whose disk is full.
     pub fn explain(&self, error: Error) -> Error {
         if error.detail::<SpillFull>().is_none() || error.get(SPILL_FOLDER).is_some() {
             return error;

@@ -1,4 +1,4 @@
-//! What a source sees of the run.
+//! A source's view of the run.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -42,12 +42,12 @@ impl LoadContext {
         self.job.meters().source(&self.source)
     }
 
-    /// How far the source had read when the last run of this job and scope was published.
+    /// The source's position as of the last published run of this job and scope.
     pub fn bookmark(&self) -> Option<&serde_json::Value> {
         self.job.bookmark(&self.source)
     }
 
-    /// Sets how far the source has read. It is committed with the rows of this run, or not at all.
+    /// Advances the source's position. It is committed with the rows of this run, or not at all.
     pub fn advance_bookmark(&self, position: serde_json::Value) {
         self.job.advance_bookmark(&self.source, position);
     }

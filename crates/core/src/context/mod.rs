@@ -1,4 +1,4 @@
-//! What a job, its sources and its sinks see of the run they are part of, and the whole of it for the runtime.
+//! The views of a run for its job, sources and sinks, and the whole of it for the runtime.
 
 mod builder;
 mod environment;
@@ -68,8 +68,8 @@ impl<A> Context<A> {
     /// Loads a source: its rows as a plan that reads when it is executed.
     ///
     /// # Errors
-    /// Whatever the source returns (see [`Source::load`]), with the source's name;
-    /// [`Usage`](crate::ErrorKind::Usage) if another source of the job has the same name.
+    /// The source's error (see [`Source::load`]), with the source's name; [`Usage`](crate::ErrorKind::Usage) if another
+    /// source of the job has the same name.
     pub async fn load(&self, source: impl Source) -> Result<DataFrame> {
         self.job.load(source).await
     }
@@ -77,7 +77,7 @@ impl<A> Context<A> {
     /// Saves rows to a sink. They are staged now and become visible when the whole run is published.
     ///
     /// # Errors
-    /// Whatever the sink returns (see [`Sink::stage`]) or the plan of the rows, with the sink's name;
+    /// The error of the sink (see [`Sink::stage`]) or of the plan, with the sink's name;
     /// [`Usage`](crate::ErrorKind::Usage) if another sink of the job has the same name.
     pub async fn save(&self, sink: impl Sink, rows: DataFrame) -> Result<()> {
         self.job.save(sink, rows).await
@@ -106,8 +106,8 @@ impl<A> Context<A> {
     }
 }
 
-/// A run as the runtime has it: all that [`Context`], [`LoadContext`] and [`StageContext`] show, and what it takes to
-/// publish. Tests of sources and sinks make one, too. Cheap to clone.
+/// A run from the runtime's point of view: everything that [`Context`], [`LoadContext`] and [`StageContext`] offer, and
+/// publication. Tests of sources and sinks make one, too. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct JobContext(Arc<Inner>);
 
@@ -201,12 +201,12 @@ impl JobContext {
         &self.0.publishers
     }
 
-    /// Where sinks note what they are about to leave behind.
+    /// The journal in which sinks note what to discard if the run dies.
     pub fn journal(&self) -> &dyn Journal {
         self.0.journal.as_ref()
     }
 
-    /// What stands between the end of `main` and the commit: asks the observers, and [`Io::audit`], for their verdicts.
+    /// The audit between the end of `main` and the commit: asks the observers and [`Io::audit`] for their verdicts.
     ///
     /// # Errors
     /// The first verdict that stops the run.
@@ -217,7 +217,7 @@ impl JobContext {
         self.0.io.audit(self).await
     }
 
-    /// Executes publish actions now, outside of a run; for tests of sinks.
+    /// Executes publish actions now, outside a run; for tests of sinks.
     ///
     /// # Errors
     /// The first action that fails.
@@ -225,8 +225,8 @@ impl JobContext {
         publish(self.stores(), self.publishers(), actions, &|_| {}).await
     }
 
-    /// Lets no more files be begun, and waits for those that are being begun, also where their callers were cancelled. Only
-    /// then has everything been noted that has to be discarded. The runtime calls it when `main` has ended or was stopped.
+    /// Admits no more files, and waits for those that are being created, even if their callers were cancelled. Only
+    /// then is everything noted that has to be discarded. The runtime calls it when `main` has ended or was stopped.
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) if that takes longer than `within`.
@@ -234,12 +234,12 @@ impl JobContext {
         self.0.under_way.end(within).await
     }
 
-    /// The folders that sinks have staged files for, absolute: each the `root` of a [`StageContext::stage_file`].
+    /// The absolute folders for which sinks have staged files: each is the `root` of a [`StageContext::stage_file`].
     pub fn staging_roots(&self) -> BTreeSet<Location> {
         self.0.roots.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How far the source `name` had read when the last run of this job and scope was published.
+    /// The position of the source `name` as of the last published run of this job and scope.
     pub fn bookmark(&self, name: &str) -> Option<&serde_json::Value> {
         self.0.bookmarks.get(name)
     }
@@ -259,7 +259,7 @@ impl JobContext {
         self.0.roots.lock().unwrap_or_else(PoisonError::into_inner).insert(root);
     }
 
-    /// Runs a piece of staging to its end, for which [`end_staging`](Self::end_staging) waits.
+    /// Runs a piece of staging to completion; [`end_staging`](Self::end_staging) waits for it.
     async fn work<T: Send + 'static>(&self, work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
         self.0.under_way.work(work).await
     }
@@ -290,7 +290,7 @@ mod tests {
     use crate::store::{Store, StoreFactory};
     use crate::{Error, ErrorKind};
 
-    /// A store that takes its time until a file is there; it counts them.
+    /// A slow store that counts the files it creates.
     #[derive(Debug, Clone, Default)]
     struct Slow(Arc<AtomicUsize>);
 

@@ -1,4 +1,4 @@
-//! What a sink sees of the run.
+//! A sink's view of the run.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ impl StageContext {
         self.job.journal()
     }
 
-    /// The rows of a plan, in one stream, while they are counted and shown to the run's observers: for sinks that write one
+    /// Executes a plan as one stream whose rows are counted and shown to the run's observers: for sinks that write one
     /// file. The rows must be those that are written, coerced to the sink's schema.
     ///
     /// # Errors
@@ -73,14 +73,14 @@ impl StageContext {
         Ok(execute_stream(self.observe(plan), task)?)
     }
 
-    /// The same plan, whose rows are counted and shown to the run's observers as they pass: for sinks that execute a plan of
-    /// their own. It belongs right below the operator that writes.
+    /// Wraps a plan so that its rows are counted and shown to the run's observers: for sinks that execute a plan of
+    /// their own. It belongs directly below the operator that writes.
     pub fn observe(&self, plan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
         Observation::begin(&self.sink, self.meter(), self.job.observers(), plan)
     }
 
-    /// Begins a file that appears at `target` once the run is published. `root` is the sink's own folder, at or above
-    /// `target`. A call that is cancelled leaves nothing behind: the file is begun, and noted in the journal.
+    /// Creates a file that appears at `target` once the run is published. `root` is the sink's own folder, at or above
+    /// `target`. A cancelled call loses nothing: the file is created and noted in the journal.
     ///
     /// # Errors
     /// Those of the store; [`Stopped`](crate::ErrorKind::Stopped) after [`JobContext::end_staging`].
@@ -91,8 +91,9 @@ impl StageContext {
         self.job.work(create).await.map_err(|e| e.with("target", target))
     }
 
-    /// Stages whole files at once, and returns in their order what publishes them: [`stage_file`](Self::stage_file) for many
-    /// small files. Uploads to an object store run concurrently; a file system writes one file after the other.
+    /// Stages whole files in one batch, and returns their publish actions in order: [`stage_file`](Self::stage_file)
+    /// for many small files. Uploads to an object store run concurrently; a file system writes one file after the
+    /// other.
     ///
     /// # Errors
     /// Those of [`stage_file`](Self::stage_file).
@@ -103,15 +104,16 @@ impl StageContext {
         self.job.work(put).await
     }
 
-    /// Opens a sink's own folder, and records that it is one.
+    /// Opens and records a sink's own folder.
     fn declare(&self, root: &Location) -> Result<(Store, Path)> {
         let (store, path) = self.stores().open(root)?;
         self.job.declare(Location::of(&store.url, &path));
         Ok((store, path))
     }
 
-    /// Puts a file where no reader looks, without staging it: into a folder that nothing points to yet, noted as
-    /// [`DiscardAction::Folder`](crate::publish::DiscardAction::Folder). Returns its [hash](crate::staging::content_hash).
+    /// Writes a file directly to a place where no reader looks: into a folder that nothing points to yet, noted as
+    /// [`DiscardAction::Folder`](crate::publish::DiscardAction::Folder). Returns its
+    /// [hash](crate::staging::content_hash).
     ///
     /// # Errors
     /// Those of [`stage_file`](Self::stage_file).
@@ -124,8 +126,8 @@ impl StageContext {
         self.job.work(put).await.map_err(|e| e.with("target", target))
     }
 
-    /// Finishes a file that was begun by [`stage_file`](Self::stage_file) and lets it appear at once:
-    /// [`put_unseen`](Self::put_unseen) for large files. Returns the action that was executed.
+    /// Finishes a file of [`stage_file`](Self::stage_file) and publishes it at once: [`put_unseen`](Self::put_unseen)
+    /// for large files. Returns the executed action.
     ///
     /// # Errors
     /// Those of [`stage_file`](Self::stage_file).

@@ -1,4 +1,4 @@
-//! The batches of one stream, in memory as long as there is room, on disk beyond it.
+//! The batches of one stream, in memory while there is room, on disk beyond that.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,8 +19,8 @@ use tokio::sync::watch;
 use crate::Error;
 use crate::guard::panic_text;
 
-/// The bytes that persisted rows of a run may hold in memory, all together. A quarter of the memory limit: what reads them
-/// needs room, too, and cannot take it back from them.
+/// The bytes that all persisted rows of a run may hold in memory: a quarter of the memory limit, because their readers
+/// need memory, too, and cannot reclaim it from them.
 #[derive(Debug)]
 pub(crate) struct Budget(AtomicUsize);
 
@@ -50,7 +50,7 @@ pub(super) struct Buffer {
     spill: SpillManager,
     budget: Arc<Budget>,
     held: Mutex<Held>,
-    /// Says that there is more.
+    /// Signals that there is more.
     changed: watch::Sender<()>,
 }
 
@@ -59,14 +59,14 @@ struct Held {
     chunks: Vec<Chunk>,
     /// The number of batches.
     batches: usize,
-    /// What the batches in memory take.
+    /// The size of the batches in memory.
     bytes: usize,
-    /// The part of it that the pool knows of.
+    /// The part of it that is reserved in the pool.
     memory: MemoryReservation,
     end: Option<std::result::Result<(), Arc<DataFusionError>>>,
 }
 
-/// Batches that follow one another, and the number of the first.
+/// Consecutive batches, with the number of the first.
 struct Chunk {
     first: usize,
     rows: Rows,
@@ -77,7 +77,7 @@ enum Rows {
     OnDisk(RefCountedTempFile),
 }
 
-/// What a reader finds.
+/// What a reader gets next.
 enum Found {
     Batch(RecordBatch),
     /// A file, the number of batches in it that the reader has had, and the number of the first batch after it.
@@ -94,7 +94,7 @@ impl Buffer {
         metrics: &ExecutionPlanMetricsSet,
         context: &TaskContext,
     ) -> Self {
-        // Not as one that spills: a pool would count on being able to take the memory back, which only we can.
+        // Not registered as spillable: the pool would count on reclaiming the memory, which only we can do.
         let memory = MemoryConsumer::new(format!("Persist[{partition}]")).register(context.memory_pool());
         let spill = SpillManager::new(context.runtime_env(), SpillMetrics::new(metrics, partition), schema);
         let spill = spill.with_compression_type(context.session_config().spill_compression());
@@ -102,7 +102,7 @@ impl Buffer {
         Self { spill, budget, held: Mutex::new(held), changed: watch::Sender::new(()) }
     }
 
-    /// Takes in all rows of a stream, and then its end, or its error.
+    /// Fills the buffer with all rows of a stream, and its end or error.
     pub(super) async fn fill(self: Arc<Self>, mut rows: SendableRecordBatchStream) {
         let fill = async {
             while let Some(batch) = rows.next().await.transpose()? {
@@ -138,7 +138,7 @@ impl Buffer {
             if room {
                 self.budget.give_back(bytes);
             }
-            // What is held beyond the limit is a small file at most.
+            // At most a small file is held beyond the limit.
             if held.bytes - held.memory.size() >= SPILLED_BYTES {
                 self.spill(&mut held)?;
             }
@@ -200,7 +200,7 @@ impl Drop for Buffer {
     }
 }
 
-/// One who reads the rows of a buffer.
+/// A reader of a buffer.
 struct Reader {
     buffer: Arc<Buffer>,
     changed: watch::Receiver<()>,
@@ -218,12 +218,12 @@ impl Reader {
                     None => self.file = None,
                 }
             }
-            // Before looking, so that no change is missed.
+            // Before the check, so that no change is missed.
             self.changed.borrow_and_update();
             match self.buffer.find(self.next)? {
                 Found::Batch(batch) => {
                     self.next += 1;
-                    // A reader of what is in memory never waits; others want to get on, too.
+                    // A reader of batches in memory never waits, so it has to yield.
                     tokio::task::coop::consume_budget().await;
                     return Ok(Some((batch, self)));
                 }

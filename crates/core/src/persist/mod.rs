@@ -1,8 +1,8 @@
 //! Rows that are computed at most once, however many plans use them.
 //!
-//! A DataFrame is a plan, so whoever saves two frames made from one reads the sources twice. [`persist`] puts a table in
-//! between: the first plan that scans it executes the plan below, and all scans, at the same time or later, read the same
-//! batches from a [`Buffer`].
+//! A DataFrame is a plan, so saving two frames derived from one reads the sources twice. [`persist`] puts a table in
+//! between: the first plan that scans it executes the plan below, and all scans, at the same time or later, read the
+//! same batches from a [`Buffer`].
 
 mod buffer;
 
@@ -41,7 +41,7 @@ const TABLE: &str = "persisted";
 pub(crate) fn persist(rows: DataFrame, budget: &Arc<Budget>) -> Result<DataFrame> {
     let (state, plan) = rows.into_parts();
     let schema = internal_names(plan.schema().as_arrow());
-    // Columns get back their names, with their qualifiers, of which a table has but one.
+    // Columns get their names back, with their qualifiers; a table has only one.
     let columns: Vec<Expr> = plan
         .schema()
         .iter()
@@ -59,8 +59,8 @@ pub(crate) fn persist(rows: DataFrame, budget: &Arc<Budget>) -> Result<DataFrame
     Ok(DataFrame::new(state, scan.project(columns)?.build()?))
 }
 
-/// The schema with names that are unique, as those of a join need not be, and that are none of its own: the optimiser takes a
-/// column and another of the same name without its qualifier for ambiguous.
+/// The schema with unique new names: the names of a join need not be unique, and the optimiser considers a column
+/// ambiguous if there is another one of the same name without a qualifier.
 fn internal_names(schema: &Schema) -> SchemaRef {
     let fields = schema.fields().iter().enumerate().map(|(i, field)| {
         let mut name = format!("{}@{i}", field.name());
@@ -77,7 +77,7 @@ struct Persisted {
     plan: LogicalPlan,
     schema: SchemaRef,
     budget: Arc<Budget>,
-    /// What all scans share, once the first was planned.
+    /// The state that all scans share, once the first is planned.
     shared: Arc<OnceCell<Arc<Shared>>>,
 }
 
@@ -129,7 +129,7 @@ impl TableProvider for Persisted {
     }
 }
 
-/// Some columns of a plan, by number, under other names. What is known of its order and distribution stays known.
+/// Selects and renames columns of a plan by index. Its known order and distribution are preserved.
 fn project(
     plan: Arc<dyn ExecutionPlan>,
     columns: impl Iterator<Item = (usize, String)>,
@@ -142,7 +142,7 @@ fn project(
     Ok(Arc::new(ProjectionExec::try_new(columns, plan)?))
 }
 
-/// What the scans share: the plan, and what came of it.
+/// The state that the scans share: the plan and its execution.
 struct Shared {
     plan: Arc<dyn ExecutionPlan>,
     budget: Arc<Budget>,
@@ -154,7 +154,7 @@ struct Shared {
 struct Execution {
     /// One for each stream of the plan.
     buffers: Vec<Arc<Buffer>>,
-    /// They end when nobody needs the rows any more.
+    /// The tasks end when nobody needs the rows any more.
     _tasks: Vec<SpawnedTask<()>>,
 }
 
@@ -163,7 +163,7 @@ impl Shared {
         Self { plan, budget, metrics: ExecutionPlanMetricsSet::new(), execution: OnceLock::new() }
     }
 
-    /// Executes the plan, unless somebody else has.
+    /// Executes the plan, unless it is being executed already.
     fn buffer(&self, partition: usize, context: &Arc<TaskContext>) -> DFResult<Arc<Buffer>> {
         let execution = self.execution.get_or_init(|| self.execute(context).map_err(Arc::new));
         match execution {
@@ -227,7 +227,7 @@ impl ExecutionPlan for PersistExec {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DFResult<SendableRecordBatchStream> {
         let shared = Arc::clone(&self.shared);
         let batches = shared.buffer(partition, &context)?.read();
-        // Whoever reads keeps the rows.
+        // A reader keeps the rows alive.
         let batches = batches.inspect(move |_| {
             let _ = &shared;
         });

@@ -21,7 +21,7 @@ struct Counted {
     schema: SchemaRef,
     batches: Vec<RecordBatch>,
     reads: Arc<AtomicUsize>,
-    /// What comes after the batches.
+    /// The end of the streams.
     end: End,
 }
 
@@ -120,7 +120,7 @@ async fn readers_at_the_same_time_share_one_execution() {
     assert_eq!((sums, reads.load(Ordering::SeqCst)), (vec![3999 * 2000; 8], 2));
 }
 
-/// Also a reader that has begun before the rows were moved to the disk.
+/// Even for a reader that started before the rows were spilled.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_does_not_fit_is_on_disk_and_comes_back_in_order() {
     let ctx = context(Some(8 << 20));
@@ -212,7 +212,7 @@ async fn rows_are_there_as_they_come_and_the_plan_ends_with_its_readers() {
     panic!("the plan is still there");
 }
 
-/// Of a join both sides keep their names.
+/// Both sides of a join keep their names.
 #[tokio::test]
 async fn columns_keep_their_qualifiers() {
     let ctx = context(None);
@@ -231,7 +231,7 @@ async fn columns_keep_their_qualifiers() {
     ");
 }
 
-/// Also where the plan above uses them in ways that the optimiser moves about, and where names look like ours.
+/// Even if the optimiser moves their uses in the plan above, and if names look like internal ones.
 #[tokio::test]
 async fn names_without_qualifiers_stay_so() {
     let ctx = context(None);
@@ -264,7 +264,7 @@ async fn a_source_that_two_plans_read_is_told() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Whatever the sizes and the limit: the same rows, each stream in its order, as often as one likes.
+    /// For all sizes and limits: the same rows, each stream in order, any number of times.
     #[test]
     fn persisted_or_not_the_rows_are_the_same(
         streams in 1_usize..4,

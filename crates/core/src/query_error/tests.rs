@@ -34,7 +34,7 @@ async fn failure(session: &SessionContext, statement: &str) -> DataFusionError {
     }
 }
 
-/// Statements that are wrong, of every kind that has a text.
+/// Wrong statements, one for every text of the table.
 const WRONG: &[&str] = &[
     "select nam from t",
     "select x.name from t",
@@ -117,7 +117,7 @@ async fn every_text_of_the_table_is_one_that_datafusion_has() {
     assert!(missing.is_empty(), "no statement gives {missing:#?}");
 }
 
-/// Which row of the table an error is told by.
+/// The row of the table that matches an error.
 fn row(error: &DataFusionError) -> Option<usize> {
     let text = match root(error, &mut false) {
         Root::DataFusion(

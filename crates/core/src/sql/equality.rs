@@ -1,12 +1,12 @@
 //! One equality of floating-point numbers.
 //!
-//! DataFusion compares them as bits: `-0.0` is less than `0.0`, and the NaN of `0.0 / 0.0` (whose sign is set on x86) is
-//! neither the NaN of `cast('NaN' as double)` nor greater than other numbers. SQL, and with it Spark, PostgreSQL and DuckDB,
-//! has one zero and one NaN, which is greater than every number. So wherever values are compared (filters, joins, groups,
-//! duplicates, windows, orders, `in`, `min` and `max`) they are brought to one form first.
+//! DataFusion compares them as bits: `-0.0` is less than `0.0`, and the NaN of `0.0 / 0.0` (whose sign is set on x86)
+//! is neither the NaN of `cast('NaN' as double)` nor greater than other numbers. SQL, and with it Spark, PostgreSQL and
+//! DuckDB, has one zero and one NaN, which is greater than every number. So wherever values are compared (filters,
+//! joins, groups, duplicates, windows, orders, `in`, `min` and `max`) they are normalised first.
 //!
-//! Filters on a column that no NaN can pass stay as they are, so that files are still skipped by their statistics. A filter
-//! that a NaN passes (`f > 1`) must not skip files: the statistics of Parquet know nothing of NaN.
+//! Filters that no NaN can pass stay as they are, so that files are still skipped by their statistics. A filter that a
+//! NaN passes (`f > 1`) must not skip files, because Parquet's statistics do not include NaN.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ use datafusion::optimizer::AnalyzerRule;
 
 // --- the one form --------------------------------------------------------------------------------------------------
 
-/// Whether values of this type are, or hold, floating-point numbers.
+/// Whether values of this type are or contain floating-point numbers.
 pub fn holds_floats(data_type: &DataType) -> bool {
     match data_type {
         DataType::Float16 | DataType::Float32 | DataType::Float64 => true,
@@ -51,11 +51,11 @@ pub fn holds_floats(data_type: &DataType) -> bool {
     }
 }
 
-/// The form in which floating-point numbers can be compared as bits: one zero, one NaN, in nested values, too. Everything
-/// else stays as it is.
+/// Normalises floating-point numbers so that they can be compared as bits: one zero, one NaN, in nested values as well.
+/// Everything else stays unchanged.
 ///
 /// # Errors
-/// If the array is not what its type says.
+/// If the array contradicts its type.
 pub fn canonical_array(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     Ok(match array.data_type() {
         data_type if !holds_floats(data_type) => Arc::clone(array),
@@ -94,7 +94,7 @@ fn floats<T: ArrowPrimitiveType>(
 static CANONICAL: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| Arc::new(Canonical { signature: Signature::any(1, Volatility::Immutable) }.into()));
 
-/// [`canonical_array`] as an expression, for keys of any type: what holds no floating-point numbers passes through.
+/// [`canonical_array`] as an expression, for keys of any type: values without floating-point numbers pass through.
 pub fn canonical(expr: Expr) -> Expr {
     if is_canonical(&expr) { expr } else { CANONICAL.call(vec![expr]) }
 }
@@ -141,7 +141,7 @@ impl ScalarUDFImpl for Canonical {
 
 // --- plans ---------------------------------------------------------------------------------------------------------
 
-/// Brings what is compared to one form. It comes after the types are known, so that both sides have the same.
+/// Normalises compared values. It runs after the types are resolved, so that both sides have the same type.
 #[derive(Debug)]
 pub(super) struct Equality;
 
@@ -188,11 +188,11 @@ fn of_plan(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
     })
 }
 
-/// The rows of a plan with their columns in one form, under their own names: what a comparison of whole rows is made over.
-/// None if there is nothing to do.
+/// The rows of a plan with normalised columns, under their own names, for comparing whole rows. None if there is
+/// nothing to do.
 ///
 /// # Errors
-/// None that is known; those of DataFusion's plans.
+/// Errors of DataFusion's plans; none are known.
 pub fn canonical_columns(input: &Arc<LogicalPlan>) -> DfResult<Option<LogicalPlan>> {
     let schema = input.schema();
     if !schema.fields().iter().any(|field| holds_floats(field.data_type())) {
@@ -209,7 +209,7 @@ pub fn canonical_columns(input: &Arc<LogicalPlan>) -> DfResult<Option<LogicalPla
     Ok(Some(LogicalPlan::Projection(Projection::try_new_with_schema(columns, Arc::clone(input), Arc::clone(schema))?)))
 }
 
-/// Grouped by values in one form, which are computed below: expressions in grouping sets cannot have names.
+/// Groups by normalised values, which are computed below: expressions in grouping sets cannot have names.
 fn groups(aggregate: Aggregate) -> DfResult<Transformed<LogicalPlan>> {
     let Aggregate { input, group_expr, aggr_expr, schema, .. } = aggregate;
     let mut computed: BTreeMap<Column, Expr> = BTreeMap::new();
@@ -294,9 +294,9 @@ pub(super) fn compares(op: Operator) -> bool {
 
 // --- expressions ---------------------------------------------------------------------------------------------------
 
-/// Whether two values of this expression may be equal and differ in their bits.
+/// Whether two values of this expression may be equal but differ in their bits.
 fn varies(expr: &Expr, schema: &DFSchema) -> DfResult<bool> {
-    // What has no type here (a placeholder) is refused by others, or takes the type of the other side.
+    // An expression without a type (a placeholder) is refused elsewhere, or gets the type of the other side.
     let Ok(data_type) = expr.get_type(schema) else { return Ok(false) };
     if is_canonical(expr) || !holds_floats(&data_type) {
         return Ok(false);
@@ -338,7 +338,7 @@ fn one_form(expr: Expr, schema: &DFSchema, changed: &mut bool) -> DfResult<Expr>
     })
 }
 
-/// A predicate on rows: a conjunction, of which each part may be one that skips files.
+/// Rewrites a predicate on rows: a conjunction, each part of which may skip files.
 fn of_predicate(predicate: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
     match predicate {
         Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::And | Operator::Or), right }) => {
@@ -355,7 +355,7 @@ fn of_predicate(predicate: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr
     }
 }
 
-/// A comparison of a column with a number, as one of bits. None if it is something else, or a NaN passes it.
+/// A comparison of a column with a number, as a comparison of bits. None if it is something else, or a NaN passes it.
 fn that_no_nan_passes(predicate: &Expr, schema: &DFSchema) -> DfResult<Option<Expr>> {
     let found = match predicate {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => match (left.as_ref(), right.as_ref()) {
@@ -409,7 +409,7 @@ fn is_column(expr: &Expr) -> bool {
     }
 }
 
-/// A literal number, a zero of which has this sign. None for NaN, and for what is no number.
+/// A literal number, with this sign if it is zero. None for NaN and anything that is not a number.
 fn zero(value: &ScalarValue, zero: f32) -> Option<ScalarValue> {
     let number = number(value)?;
     Some(match value {
@@ -425,7 +425,7 @@ fn lowest(like: &ScalarValue) -> DfResult<Expr> {
     Ok(lit(ScalarValue::Float64(Some(f64::NEG_INFINITY)).cast_to(&like.data_type())?))
 }
 
-/// Functions that compare their arguments, or the elements of these.
+/// Functions that compare their arguments, or elements of them.
 const COMPARING: [&str; 14] = [
     "greatest",
     "least",
@@ -443,7 +443,7 @@ const COMPARING: [&str; 14] = [
     "array_except",
 ];
 
-/// Aggregates that compare their arguments also without `distinct`.
+/// Aggregates that compare their arguments even without `distinct`.
 const COMPARING_AGGREGATES: [&str; 5] = ["min", "max", "median", "approx_distinct", "mode"];
 
 fn of_expr(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
@@ -488,7 +488,7 @@ fn of_expr(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
             let (value, other) =
                 (one_form(args[0].clone(), schema, &mut changed)?, one_form(args[1].clone(), schema, &mut changed)?);
             if changed {
-                // The value itself is given back, not its form.
+                // Returns the original value, not the normalised one.
                 let [kept, _] =
                     <[Expr; 2]>::try_from(args).map_err(|_| crate::Error::unexpected("`nullif` has two arguments"))?;
                 let null = lit(ScalarValue::try_new_null(&kept.get_type(schema)?)?);

@@ -1,4 +1,4 @@
-//! What a statement means, before DataFusion gives its expressions types.
+//! Corrections of a statement's meaning, before DataFusion resolves types.
 
 use std::fmt::Display;
 
@@ -35,8 +35,8 @@ impl TypePlanner for Types {
     }
 }
 
-/// Puts hardtack's functions in the place of DataFusion's, translates Java's patterns of dates, and compares moments in a
-/// unit that holds both sides, and numbers with numbers.
+/// Replaces DataFusion's functions by hardtack's, translates Java's date patterns, compares timestamps in a unit that
+/// holds both sides, and numbers with numbers.
 #[derive(Debug)]
 pub(super) struct Meaning;
 
@@ -51,8 +51,8 @@ impl AnalyzerRule for Meaning {
     }
 }
 
-/// Whether the tables of PostgreSQL's own catalog are asked. Clients compare their numbers with names of tables
-/// (`classoid = 'pg_class'::regclass`), which are equal to none of them here.
+/// Whether the query is on PostgreSQL's own catalog. Clients compare its ids with names of tables (`classoid =
+/// 'pg_class'::regclass`), which match none of them here.
 fn is_of_system(plan: &LogicalPlan) -> DfResult<bool> {
     let mut found = false;
     plan.apply_with_subqueries(|plan| {
@@ -124,10 +124,11 @@ fn of_expr(expr: Expr, schema: &DFSchema, system: bool) -> DfResult<Transformed<
     }
 }
 
-/// Brings what is compared to types of which the comparison means what it says.
+/// Casts compared expressions to types with the correct comparison.
 fn alike(sides: Vec<Expr>, schema: &DFSchema, system: bool) -> DfResult<(Vec<Expr>, bool)> {
     let types = sides.iter().map(|side| side.get_type(schema)).collect::<DfResult<Vec<_>>>();
-    // What has no type (a subquery's outer columns, a placeholder) is left to DataFusion, and so are its errors.
+    // Expressions without a type (a subquery's outer columns, a placeholder) are left to DataFusion, and so are their
+    // errors.
     let Ok(types) = types else { return Ok((sides, false)) };
     if types.iter().any(DataType::is_numeric) && types.iter().any(DataType::is_string) {
         return match numbers_and_texts(&sides, &types) {
@@ -147,7 +148,7 @@ fn lost() -> datafusion::error::DataFusionError {
     crate::Error::unexpected("a comparison has lost a side").into()
 }
 
-/// Keys of a join are pairs and not comparisons.
+/// The keys of a join are pairs and not comparisons.
 fn join_keys(join: Join, system: bool) -> DfResult<Transformed<LogicalPlan>> {
     let schema = merge_schema(&[&join.left, &join.right]);
     let mut changed = false;
@@ -164,8 +165,8 @@ fn join_keys(join: Join, system: bool) -> DfResult<Transformed<LogicalPlan>> {
 
 // --- numbers and texts ----------------------------------------------------------------------------------------------
 
-/// DataFusion compares a number with a text as texts: `id > '9'` leaves out 10, `id = '01'` leaves out 1. A text in the
-/// query becomes the number that it writes, as in PostgreSQL; a column of the one kind beside one of the other is refused.
+/// DataFusion compares a number with a text as texts: `id > '9'` drops 10, `id = '01'` drops 1. A literal text becomes
+/// the number that it represents, as in PostgreSQL; comparing a column of numbers with a column of texts is refused.
 fn numbers_and_texts(sides: &[Expr], types: &[DataType]) -> DfResult<Vec<Expr>> {
     let first = |is: &dyn Fn(&Expr, &DataType) -> bool| sides.iter().zip(types).find(|(e, t)| is(e, t)).map(|(e, _)| e);
     let Some(number) = first(&|_, t| t.is_numeric()) else { return Ok(sides.to_vec()) };
@@ -197,11 +198,11 @@ fn number_with_text(number: &dyn Display, text: &dyn Display) -> DataFusionError
         .into()
 }
 
-/// The number that a text writes, in a type that loses nothing of it, unless it is compared with floats.
+/// The number that a text represents, in a lossless type, unless it is compared with floats.
 fn read_as_number(text: &str, types: &[DataType]) -> Option<ScalarValue> {
     let text = text.trim();
     let mut numbers = types.iter().filter(|t| t.is_numeric());
-    // Infinity has a name; what is only too large is not infinite.
+    // Infinity has a name; a number that is merely too large is not infinite.
     let written = text::Number::read(text);
     if numbers.clone().all(|t| *t == DataType::Float32) {
         let value: f32 = text.parse().ok()?;
@@ -231,9 +232,10 @@ fn is_null(expr: &Expr) -> bool {
 
 // --- moments -------------------------------------------------------------------------------------------------------
 
-/// Casts moments, dates and texts that are compared to the finest unit among them, at least to microseconds if there is a
-/// date or a text. DataFusion takes the coarsest unit of moments, which makes 23:59:59.9 equal to 23:59:59, and nanoseconds
-/// for dates and texts, which hold no 9999-12-31. What counts nanoseconds already is left to DataFusion.
+/// Casts compared timestamps, dates and texts to the finest unit among them, at least to microseconds if there is a
+/// date or a text. DataFusion takes the coarsest unit of timestamps, which makes 23:59:59.9 equal to 23:59:59, and
+/// nanoseconds for dates and texts, which cannot represent 9999-12-31. Comparisons that are already in nanoseconds are
+/// left to DataFusion.
 fn in_one_unit(sides: Vec<Expr>, types: Vec<DataType>) -> DfResult<(Vec<Expr>, bool)> {
     let (mut unit, mut zone, mut mixed) = (None, None, false);
     for (side, data_type) in sides.iter().zip(&types) {
@@ -280,7 +282,7 @@ fn literal_text(expr: &Expr) -> Option<&str> {
     }
 }
 
-/// `timestamptz '...'`, which DataFusion counts in nanoseconds.
+/// `timestamptz '...'`, which has nanoseconds in DataFusion.
 fn is_text_of_moment(expr: &Expr) -> bool {
     match expr {
         Expr::Cast(Cast { expr, data_type: DataType::Timestamp(..) }) => is_coarse_text(expr),
@@ -288,7 +290,7 @@ fn is_text_of_moment(expr: &Expr) -> bool {
     }
 }
 
-/// A text in the query without more than six digits after a point, so that nothing of it is lost in microseconds.
+/// A literal text with at most six digits after a point, so that microseconds lose nothing.
 fn is_coarse_text(expr: &Expr) -> bool {
     let fine = |text: &str| {
         let digits = text.rsplit_once('.').map_or("", |(_, fraction)| fraction);
@@ -299,7 +301,7 @@ fn is_coarse_text(expr: &Expr) -> bool {
 
 // --- functions -----------------------------------------------------------------------------------------------------
 
-/// Functions with patterns, and the number of arguments in front of them.
+/// Functions with patterns, and the number of arguments before the pattern.
 const WITH_PATTERNS: [(&str, usize); 8] = [
     ("to_char", 1),
     ("to_date", 1),
@@ -327,7 +329,7 @@ fn of_function(mut function: ScalarFunction, schema: &DFSchema) -> DfResult<Tran
     let Some(ours) = ours else {
         return Ok(yes_if(changed, Expr::ScalarFunction(function)));
     };
-    // Whoever called DataFusion's function knows the type that it gives.
+    // The type must stay that of DataFusion's function.
     let before = Expr::ScalarFunction(function.clone()).get_type(schema)?;
     let call = ours.call(function.args);
     let after = call.get_type(schema)?;

@@ -1,13 +1,13 @@
-//! SQL as hardtack means it: a DataFusion session in which what DataFusion gets wrong without a word is put right.
+//! SQL with correct semantics: a DataFusion session that corrects what DataFusion silently gets wrong.
 //!
-//! | module | what it puts right |
+//! | module | what it corrects |
 //! | --- | --- |
 //! | `time` | `date_trunc` and `date_bin` beyond the years 1677 and 2262 |
 //! | `meaning` | comparisons of moments with dates, texts and other units, of numbers with texts; patterns of dates as Spark writes them |
 //! | `equality` | `-0.0` and `0.0` are equal, and so is every NaN, wherever values are compared |
 //! | `unnested` | fields of structs that came out of a list |
 //!
-//! All of it works on plans, so it holds for SQL and DataFrames alike.
+//! All corrections work on plans, so they apply to SQL and DataFrames alike.
 
 mod equality;
 mod meaning;
@@ -26,8 +26,8 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 pub use equality::{canonical, canonical_array, canonical_columns, holds_floats};
 pub use time::{date_bin, date_trunc};
 
-/// A session that means SQL as hardtack does. Runs have one in their context; this is for tests of functions over
-/// DataFrames, and for whoever brings DataFusion along.
+/// A session with these corrections. Runs have one in their context; this is for tests of functions over DataFrames,
+/// and for other users of DataFusion.
 pub fn session(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> SessionContext {
     let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(meaning::Meaning)];
     rules.extend(Analyzer::new().rules);

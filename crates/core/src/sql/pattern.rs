@@ -1,8 +1,8 @@
-//! Patterns of dates as Java and Spark write them (`yyyy-MM-dd`), in the signs of DataFusion (`%Y-%m-%d`).
+//! Translates date patterns of Java and Spark (`yyyy-MM-dd`) to those of DataFusion (`%Y-%m-%d`).
 
 use crate::{Error, Result};
 
-/// Whether a pattern is one of Java: it has letters, and no sign of the other kind.
+/// Whether a pattern is Java's: it has letters and no `%`.
 pub(super) fn is_java(pattern: &str) -> bool {
     !pattern.contains('%') && pattern.contains(|c: char| c.is_ascii_alphabetic())
 }

@@ -1,4 +1,4 @@
-//! What the session means, against what DataFusion means where both must agree, and against models where it is wrong.
+//! Compares the session with DataFusion where both must agree, and with models where DataFusion is wrong.
 
 use std::sync::Arc;
 
@@ -65,7 +65,7 @@ const MOMENTS: [&str; 6] = [
     "9999-12-31T23:59:59.999999",
 ];
 
-/// The table `t` with moments in every form.
+/// The table `t` with timestamps in every form.
 fn moments() -> SessionContext {
     let session = new_session();
     let us: Vec<i64> = MOMENTS.iter().map(|m| micros(m)).collect();
@@ -111,7 +111,7 @@ fn moments() -> SessionContext {
 #[tokio::test]
 async fn moments_of_all_years_are_truncated(#[case] expr: &str, #[case] expected: &[&str]) {
     let session = moments();
-    // Over columns, and over one constant after the other.
+    // On columns, and on each constant.
     assert_eq!(shown(&rows(&session, &format!("select {expr} from t")).await), expected);
     for (moment, expected) in MOMENTS.iter().zip(expected) {
         let one = format!("select {expr} from (select * from t where text = '{moment}')");
@@ -130,7 +130,7 @@ async fn constants_are_truncated_while_planning() {
     assert_eq!(shown(&time), ["10:00:00 | 10:10:00"]);
 }
 
-/// Local midnights that are there twice or never.
+/// Local midnights that occur twice or never.
 #[rstest]
 #[case("America/Sao_Paulo", "day", "2018-11-04 12:00:00", "2018-11-04T01:00:00-02:00")]
 #[case("Europe/Berlin", "hour", "2024-10-27 00:30:00", "2024-10-27T02:00:00+02:00")]
@@ -213,7 +213,7 @@ fn call(
 }
 
 proptest! {
-    /// Where DataFusion is right, ours is the same; elsewhere it is what DataFusion gives some cycles of the calendar away.
+    /// Where DataFusion is right, ours agrees; elsewhere it agrees with DataFusion some calendar cycles away.
     #[test]
     fn the_calendar_repeats(
         moments in prop::collection::vec(micros("1800-01-01")..micros("2100-01-01"), 1..20),
@@ -240,7 +240,7 @@ proptest! {
         }
     }
 
-    /// In any zone: the beginning is not after the moment, is its own beginning, and later moments have no earlier one.
+    /// In any zone, truncation is not after the moment, is idempotent, and is monotonic.
     #[test]
     fn truncation_is_a_floor(
         moments in prop::collection::vec(micros("0001-01-02")..micros("9999-12-30"), 2..20),
@@ -347,7 +347,7 @@ async fn a_timestamp_counts_microseconds() {
 
 // --- numbers and texts ----------------------------------------------------------------------------------------------
 
-/// The table `ids`: numbers, and texts that look like some.
+/// The table `ids`: numbers, and texts that look like numbers.
 fn ids() -> SessionContext {
     let session = new_session();
     let ids = RecordBatch::try_from_iter([
@@ -550,7 +550,7 @@ async fn lists_of_named_tables_are_unnested_under_their_names() {
 
 // --- one equality --------------------------------------------------------------------------------------------------
 
-/// Numbers that are equal in SQL and differ in their bits, among others.
+/// Numbers, some of which are equal in SQL but differ in their bits.
 const NUMBERS: [u64; 9] = [
     0x0000_0000_0000_0000, // 0.0
     0x8000_0000_0000_0000, // -0.0
@@ -563,7 +563,7 @@ const NUMBERS: [u64; 9] = [
     0xfff0_0000_0000_0000, // -inf
 ];
 
-/// SQL's order: one zero, one NaN above all.
+/// SQL's order: one zero, and one NaN above everything.
 fn compare(a: f64, b: f64) -> std::cmp::Ordering {
     a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
 }
@@ -626,7 +626,7 @@ fn some_numbers() -> impl Strategy<Value = Vec<Option<f64>>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(8))]
 
-    /// Every place that compares values says the same: filters, joins of each kind, groups, duplicates, windows, set
+    /// Every place that compares values agrees: filters, all kinds of joins, groups, duplicates, windows, set
     /// operations, lists of values, aggregates.
     #[test]
     fn what_is_equal_is_equal_everywhere(
@@ -648,7 +648,7 @@ proptest! {
                 pairs.sort();
                 pairs
             };
-            // DataFusion takes a null struct or list for equal to another in `=`, so these are left out of comparisons.
+            // In DataFusion, null structs and lists are equal in `=`, so they are left out of comparisons.
             let known = |a: &str| format!("{a}.f is not null");
             let (a, b) = (known("a"), known("b"));
             for (query, expected) in [
@@ -668,7 +668,7 @@ proptest! {
                 prop_assert_eq!(found, expected, "{}", query);
             }
 
-            // As many classes everywhere, and each as large.
+            // The same number of classes everywhere, with the same sizes.
             let mut sizes: Vec<usize> = Vec::new();
             for (i, value) in values.iter().enumerate() {
                 if values[..i].iter().all(|earlier| !same(earlier, value)) {
@@ -694,7 +694,7 @@ proptest! {
         })?;
     }
 
-    /// Filters and orders are those of SQL, in memory and from files.
+    /// Filters and orders follow SQL, in memory and from files.
     #[test]
     fn numbers_are_compared_as_in_sql(values in some_numbers(), bits in prop::sample::select(NUMBERS.to_vec()), one in 0..6usize, form in prop::sample::select(vec![Form::Double, Form::Float])) {
         block_on(async {
@@ -761,7 +761,7 @@ proptest! {
     }
 }
 
-/// Files are skipped by predicates that no NaN passes; a predicate that one passes must look into them.
+/// Predicates that no NaN passes skip files; a predicate that a NaN passes must read them.
 #[tokio::test]
 async fn statistics_are_used_where_they_are_true() {
     let values: Vec<Option<f64>> = vec![Some(0.5), Some(f64::NAN), Some(1.5), Some(2.5)];

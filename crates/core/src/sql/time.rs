@@ -1,7 +1,8 @@
-//! `date_trunc` and `date_bin` for every moment that a timestamp can be.
+//! `date_trunc` and `date_bin` for the full range of timestamps.
 //!
-//! DataFusion's compute in nanoseconds since 1970, whatever the unit of the column. These reach from 1677 to 2262; what is
-//! beyond wraps around (`9999-12-31` becomes a day of 1816) or panics. These compute in the unit of the column.
+//! DataFusion's functions compute in nanoseconds since 1970, whatever the unit of the column. Those range from 1677 to
+//! 2262; anything beyond wraps around (`9999-12-31` becomes a day of 1816) or panics. These functions compute in the
+//! unit of the column.
 
 use std::any::Any;
 use std::sync::{Arc, LazyLock};
@@ -29,18 +30,18 @@ use crate::Error;
 static DATE_TRUNC: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(DateTrunc::new().into()));
 static DATE_BIN: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(DateBin::new().into()));
 
-/// The functions that take the place of DataFusion's of the same name.
+/// The functions that replace DataFusion's of the same name.
 pub(super) fn functions() -> [&'static Arc<ScalarUDF>; 2] {
     [&DATE_TRUNC, &DATE_BIN]
 }
 
-/// SQL's `date_trunc`: the beginning of the year, quarter, month, week (Monday), day, hour ... of a moment. In a zone with
-/// summer time it is the local one; a day that begins twice, begins with the first midnight.
+/// SQL's `date_trunc`: the beginning of the year, quarter, month, week (Monday), day, hour ... of a moment. In a zone
+/// with daylight saving time it is the local one; a day with two midnights begins with the first.
 pub fn date_trunc(precision: Expr, moment: Expr) -> Expr {
     DATE_TRUNC.call(vec![precision, moment])
 }
 
-/// SQL's `date_bin`: the beginning of the interval of this length in which a moment is, counted from `origin`.
+/// SQL's `date_bin`: the beginning of the interval of this length that contains a moment, counted from `origin`.
 pub fn date_bin(length: Expr, moment: Expr, origin: Expr) -> Expr {
     DATE_BIN.call(vec![length, moment, origin])
 }
@@ -135,7 +136,7 @@ impl ScalarUDFImpl for DateTrunc {
     }
 }
 
-/// Applies a function of moments to a column or a value of them.
+/// Applies a function of timestamps to a column or a value.
 fn each<T: ArrowTimestampType>(
     moments: &ColumnarValue,
     f: impl Fn(i64, Option<Tz>) -> DfResult<i64>,
@@ -161,7 +162,7 @@ fn each<T: ArrowTimestampType>(
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Precision {
-    /// So many of them are a second.
+    /// The number of steps per second.
     PartOfSecond(i64),
     Second,
     Minute,
@@ -200,7 +201,7 @@ impl Precision {
         })
     }
 
-    /// How many units of the column are a step, where all steps are of one length.
+    /// The length of a step in units of the column, if all steps have the same length.
     fn step(self, per_second: i64, zone: Option<Tz>) -> Option<i64> {
         match self {
             Self::PartOfSecond(parts) => Some((per_second / parts).max(1)),
@@ -230,7 +231,7 @@ impl Precision {
         let local = moment.checked_add_offset(offset(&moment))?;
         let floor = self.floor(local)?;
         if matches!(self, Self::Minute | Self::Hour) {
-            // Of an hour that is there twice, it is the one in which the moment is.
+            // If an hour occurs twice, it is the one that contains the moment.
             let same = moment.checked_sub_signed(local - floor)?;
             if same.checked_add_offset(offset(&same))? == floor {
                 return Some(same.and_utc().timestamp());
@@ -257,7 +258,7 @@ impl Precision {
     }
 }
 
-/// The first moment at which clocks of this zone show this time, or have passed it where they skip it.
+/// The first moment at which clocks of this zone show this time, or have passed it if they skip it.
 fn first_moment(zone: Tz, local: NaiveDateTime) -> Option<DateTime<Tz>> {
     match zone.from_local_datetime(&local) {
         MappedLocalTime::Single(moment) | MappedLocalTime::Ambiguous(moment, _) => Some(moment),
@@ -310,7 +311,7 @@ impl ScalarUDFImpl for DateBin {
         &self.signature
     }
 
-    /// DataFusion's takes all with a zone to nanoseconds.
+    /// DataFusion's function casts all timestamps with a zone to nanoseconds.
     fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
         let wrong = |what: &str| Error::usage(format!("`date_bin` takes an interval, a moment and an origin; {what}"));
         let (length, moment, origin) = match types {

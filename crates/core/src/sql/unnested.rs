@@ -1,8 +1,8 @@
 //! Fields of structs that came out of a list.
 //!
-//! `DataFrame::unnest_columns` gives the elements of a list the name that the list had. DataFusion's optimiser moves the
-//! access to a field (`items['sku']`) towards the scan, below the `Unnest`, finds a column of that name, and takes it for
-//! the same. (SQL's `unnest` gives another name.) So lists and elements get names of their own, and the old one above.
+//! `DataFrame::unnest_columns` gives the elements of a list the list's name. DataFusion's optimiser pushes a field
+//! access (`items['sku']`) down below the `Unnest`, finds a column of that name, and takes it for the same one. (SQL's
+//! `unnest` uses another name.) So lists and elements get distinct names, and the original name is restored above.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use datafusion::logical_expr::logical_plan::{Projection, Unnest};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::optimizer::AnalyzerRule;
 
-/// Gives elements another name than their lists.
+/// Gives elements and their lists distinct names.
 #[derive(Debug)]
 pub(super) struct Unnested;
 
@@ -34,7 +34,7 @@ impl AnalyzerRule for Unnested {
     }
 }
 
-/// Whoever says how deep to go (SQL does), names what comes out.
+/// A caller that specifies the depth (as SQL does) names the output.
 fn keeps_a_name(unnest: &Unnest) -> bool {
     if !unnest.options.recursions.is_empty() {
         return false;
@@ -60,15 +60,15 @@ fn renamed(unnest: Unnest) -> DfResult<LogicalPlan> {
         output_column: Column::from_name(format!("{}_element", below(*i))),
         depth: 1,
     }));
-    // These are named without the table that qualifies them in the input.
+    // These lack the qualifier that they have in the input.
     let exec = unnest.exec_columns.iter().map(|column| match input.index_of_column(column) {
         Ok(i) if lists.contains(&i) => Column::from_name(below(i)),
         _ => column.clone(),
     });
     let outer = LogicalPlanBuilder::from(inner).unnest_columns_with_options(exec.collect(), options)?.build()?;
 
-    // Column by column, in the order that both have. What has its name already must not get it again: the optimiser would
-    // take it for another column.
+    // Column by column, in the common order. A column that already has its name must not be aliased again: the
+    // optimiser would take it for another column.
     let named = outer.schema().columns().into_iter().zip(unnest.schema.iter()).map(|(column, (qualifier, field))| {
         match column.relation.as_ref() == qualifier && column.name == *field.name() {
             true => Expr::Column(column),

@@ -1,4 +1,4 @@
-//! Staging on the local file system: hidden files that a rename moves to their places.
+//! Staging on the local file system: hidden files that are renamed to their final names.
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ impl LocalStaging {
         }
     }
 
-    /// Those of these files that are not staged any more. Of the others it is checked that they are what was written.
+    /// Returns the files that are no longer staged, and checks that the others are as written.
     fn verify(files: Vec<ToRename>, check: Check) -> Result<Vec<ToRename>> {
         let mut missing = Vec::new();
         for file in files {
@@ -69,7 +69,7 @@ impl LocalStaging {
         Ok(missing)
     }
 
-    /// That a file which is not staged any more is what lies at its place.
+    /// Checks that a file that is no longer staged is at its target.
     async fn must_be_ours(&self, file: &ToRename) -> Result<()> {
         let PublishAction::RenameFile { from, to, bytes, xxh3 } = &file.action else { return Ok(()) };
         let path = to.resolve()?.path;
@@ -82,14 +82,14 @@ impl LocalStaging {
     }
 }
 
-/// What a file is seen to be.
+/// The observed state of a file.
 struct Looked {
     bytes: u64,
-    /// The hash that staged files are recognised by, if it was asked for.
+    /// The content hash, if requested.
     xxh3: Option<u64>,
 }
 
-/// Looks at a file, through one handle: another process may move it at any moment.
+/// Inspects a file through a single handle: another process may move it at any moment.
 fn look(path: &std::path::Path, check: Check) -> std::io::Result<Looked> {
     if check == Check::Size {
         return Ok(Looked { bytes: std::fs::metadata(path)?.len(), xxh3: None });
@@ -109,7 +109,7 @@ fn look(path: &std::path::Path, check: Check) -> std::io::Result<Looked> {
     }
 }
 
-/// The regular files below a folder that are meant, each with its name. What cannot be looked at is passed over.
+/// The matching regular files below a folder, with their names. Unreadable entries are skipped.
 fn files_below(folder: &std::path::Path, is_meant: impl Fn(&str) -> bool) -> Vec<walkdir::DirEntry> {
     let entries = walkdir::WalkDir::new(folder).into_iter().filter_map(Result::ok);
     entries.filter(|e| e.file_type().is_file() && e.file_name().to_str().is_some_and(&is_meant)).collect()
@@ -129,8 +129,8 @@ pub(super) fn staged_by(name: &str) -> Option<(String, String)> {
     is_staged(name, &suffix).then(|| (suffix, format!("{run}-{token}")))
 }
 
-/// Creates a file, and its folder if it is not there. Another run that fails just now may take the empty folder away in
-/// between.
+/// Creates a file, and its folder if it does not exist. Another run that fails at the same time may remove the empty
+/// folder in between.
 fn with_folder(folder: &std::path::Path, create: impl Fn() -> std::io::Result<std::fs::File>) -> Result<std::fs::File> {
     let mut tries = 0;
     loop {
@@ -146,8 +146,7 @@ fn file_store() -> Result<Url> {
     Url::parse("file:///").map_err(|e| Error::unexpected(e.to_string()))
 }
 
-/// Removes a folder if there is no file in it or below. One that is not empty, also because something has just come, is
-/// kept by the file system.
+/// Removes a folder without files. The file system keeps one that is not empty, even if a file has just been added.
 fn prune(folder: &std::path::Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|t| t.is_dir()) {
@@ -186,7 +185,7 @@ struct ToRename {
     target: PathBuf,
 }
 
-/// Moves a staged file to its place. If it is not there, an earlier attempt may have moved it.
+/// Moves a staged file to its place. If it is missing, an earlier attempt may have moved it.
 fn rename(file: &ToRename, fsync: bool) -> Result<bool> {
     if let Some(folder) = file.target.parent() {
         std::fs::create_dir_all(folder).map_err(|e| io(e, folder))?;
@@ -199,19 +198,19 @@ fn rename(file: &ToRename, fsync: bool) -> Result<bool> {
     }
 }
 
-/// The name under which a run stages its files: hidden, and not ending as data does, so that no reader's glob finds it.
+/// The suffix of a run's staged files. They are hidden and lack the data's suffix, so that no reader's glob finds them.
 fn staged_suffix(run: &Run) -> String {
     format!(".{}.{}.staged", run.id, run.token)
 }
 
-/// Whether a file in a staging folder is one of the run with this suffix: a dot, a number, the suffix. (Ids may hold dots,
-/// so the end alone would not tell the runs `2` and `nightly.2` apart.)
+/// Whether a file in a staging folder belongs to the run with this suffix: a dot, a number, the suffix. (Ids may
+/// contain dots, so the end alone would not distinguish the runs `2` and `nightly.2`.)
 pub(super) fn is_staged(name: &str, suffix: &str) -> bool {
     let number = name.strip_prefix('.').and_then(|rest| rest.strip_suffix(suffix));
     number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// What would make the rename fail after the commit, for good, has to be found before it.
+/// Anything that would make the rename fail permanently after the commit has to be detected before it.
 fn check_target(target: &std::path::Path, location: &Location) -> Result<()> {
     for name in target.components() {
         if name.as_os_str().len() > 255 {
@@ -390,7 +389,7 @@ impl Staging for LocalStaging {
                     Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io(e, &folder)),
                     _ => {}
                 }
-                // Those around it may have been made for it alone; one that holds anything stays.
+                // Its parents may have been created for it alone; one that contains anything stays.
                 for around in folder.ancestors().skip(1).take(2) {
                     let _ = std::fs::remove_dir(around);
                 }
@@ -417,14 +416,14 @@ impl Staging for LocalStaging {
                 }
             }
         }
-        // The folder may have been made for the staged files alone; one that holds anything stays.
+        // The folder may have been created for the staged files alone; one that contains anything stays.
         let _ = tokio::fs::remove_dir(&folder).await;
         Ok(())
     }
 }
 
 impl LocalStaging {
-    /// Notes that a file is about to be staged, and says where.
+    /// Notes that a file is about to be staged, and returns its place.
     async fn place(&self, journal: &dyn Journal, run: &Run, root: &Path, target: &Path) -> Result<LocalPlace> {
         let store = file_store()?;
         let (root, to) = (Location::of(&store, root), Location::of(&store, target));
@@ -436,7 +435,7 @@ impl LocalStaging {
     }
 }
 
-/// Where a file is staged and where it will be.
+/// The staging place and the target of a file.
 struct LocalPlace {
     folder: PathBuf,
     path: PathBuf,

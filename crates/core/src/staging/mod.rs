@@ -25,15 +25,15 @@ pub use self::multipart::{MultipartStaging, UploadList};
 use crate::publish::{Check, DiscardAction, Journal, PublishAction};
 use crate::{Error, ErrorKind, Location, Result, Run, fault};
 
-/// How one store stages files: a small port with an implementation for file systems and one for multipart uploads.
+/// The port by which a store stages files, with an implementation for file systems and one for multipart uploads.
 #[async_trait]
 pub trait Staging: Debug + Send + Sync {
-    /// Begins a file that will be at `target` once it is published. `root` is the sink's own folder, at or above `target`.
-    /// What must be undone if the run dies is written to `journal` first.
+    /// Creates a file that will be at `target` once it is published. `root` is the sink's own folder, at or above
+    /// `target`. Notes in `journal` first what to discard if the run dies.
     async fn create(&self, journal: &dyn Journal, run: &Run, root: &Path, target: &Path)
     -> Result<Box<dyn StagedFile>>;
 
-    /// Stages files whose content is at hand, and says in their order what makes them visible.
+    /// Stages files with known contents, and returns their publish actions in order.
     async fn put(
         &self,
         journal: &dyn Journal,
@@ -49,34 +49,34 @@ pub trait Staging: Debug + Send + Sync {
             };
             put.await.map_err(|e| e.with("target", &target))
         });
-        // After an error, too, all come to their ends: a request may have been answered that nobody has noted yet.
+        // All are awaited even after an error: a request may have been answered but not noted yet.
         futures::future::join_all(put).await.into_iter().collect()
     }
 
-    /// Writes a file whose content is at hand to its place at once, without staging it: for a folder that nothing points
-    /// to yet, which the caller has noted as [`DiscardAction::Folder`].
+    /// Writes a file with known content directly to its place, without staging it: for a folder that nothing points to
+    /// yet, which the caller has noted as [`DiscardAction::Folder`].
     async fn put_unseen(&self, target: &Path, bytes: Bytes) -> Result<()>;
 
-    /// Removes folders without files, `folder` and those in it, where a store has folders.
+    /// Removes empty folders, `folder` and those in it, if the store has folders.
     async fn prune(&self, _folder: &Path) -> Result<()> {
         Ok(())
     }
 
-    /// Checks that files which are to be published are staged as they were written, or at their targets already. A store
-    /// that completes an upload by the ETags of its parts does so itself.
+    /// Checks that the files to publish are staged as written, or already at their targets. A store that completes an
+    /// upload by the ETags of its parts does so itself.
     ///
     /// # Errors
-    /// [`ErrorKind::Lost`] for the first that is gone or damaged.
+    /// [`ErrorKind::Lost`] for the first that is missing or damaged.
     async fn verify_all(&self, _actions: &[&PublishAction], _check: Check) -> Result<()> {
         Ok(())
     }
 
-    /// What killed processes have left below a folder of what they were about to write at once, where a store has such
-    /// things: [`object_store`] writes a local file `name` under the name `name#1` first, and hides it from its listings.
-    /// Those are found that were touched last before a moment, and removed unless it is a dry run.
+    /// Finds the half-written files that killed processes have left below a folder, if the store has such files:
+    /// [`object_store`] first writes a local file `name` as `name#1`, and hides it from its listings. Finds those last
+    /// modified before `before`, and removes them unless it is a dry run.
     ///
     /// # Errors
-    /// Those of the store. A folder that is not there has none.
+    /// The store's errors. A missing folder has no such files.
     async fn sweep_half_written(
         &self,
         _folder: &Path,
@@ -86,24 +86,24 @@ pub trait Staging: Debug + Send + Sync {
         Ok(Vec::new())
     }
 
-    /// The staged files below a folder that are hidden there, and of which run and token they are.
+    /// The hidden staged files below a folder, with the run and token that they belong to.
     ///
     /// # Errors
-    /// Those of the store. A store whose staged files have no names has none.
+    /// The store's errors. A store whose staged files have no names returns none.
     async fn staged_below(&self, _folder: &Path) -> Result<Vec<StagedBy>> {
         Ok(Vec::new())
     }
 
-    /// Makes a staged file visible. Doing it again changes nothing.
+    /// Makes a staged file visible. Repeating it changes nothing.
     ///
     /// # Errors
-    /// [`ErrorKind::Lost`] if what was staged is gone and what is at the target is not it.
+    /// [`ErrorKind::Lost`] if the staged file is gone and the target is not it.
     async fn publish(&self, action: &PublishAction) -> Result<()>;
 
     /// [`Staging::publish`] for several files, one after the other.
     ///
     /// # Errors
-    /// The first that fails; those behind it are not published then.
+    /// The first failure; the files after it are not published.
     async fn publish_all(&self, actions: &[&PublishAction]) -> Result<()> {
         for action in actions {
             fault::hit("publish.file.before")?;
@@ -113,27 +113,27 @@ pub trait Staging: Debug + Send + Sync {
         Ok(())
     }
 
-    /// Removes what a run staged. Doing it again changes nothing.
+    /// Discards what a run staged. Repeating it changes nothing.
     async fn discard(&self, action: &DiscardAction) -> Result<()>;
 
-    /// What there is to discard for [`DiscardAction::Uploads`], one by one. Without a mark those only of which nothing has
-    /// been uploaded: nobody knows their ids, or somebody has just begun.
+    /// The individual uploads to discard for [`DiscardAction::Uploads`]. Without a mark, only those without content:
+    /// either nobody knows their ids, or they were just created.
     ///
     /// # Errors
-    /// Those of the store, and none where it cannot list uploads or does not let them be listed: then nothing is found.
+    /// The store's errors. If the store cannot list uploads, or does not permit it, nothing is found.
     async fn find_uploads(&self, _location: &Location, _mark: Option<&str>) -> Result<Vec<DiscardAction>> {
         Ok(Vec::new())
     }
 }
 
-/// A hidden file, and the run that has staged it, by its [`Run::version`].
+/// A hidden staged file with its run's [`Run::version`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StagedBy {
     /// Where it is.
     pub location: Location,
     /// The run's id and token.
     pub version: String,
-    /// What discards it, and others of the run in the same folder.
+    /// The action that discards it, and others of the run in the same folder.
     pub discard: DiscardAction,
 }
 
@@ -143,7 +143,7 @@ pub trait StagedFile: Send {
     /// Appends bytes.
     async fn write(&mut self, bytes: Bytes) -> Result<()>;
 
-    /// Makes the file durable and returns what makes it visible.
+    /// Makes the file durable and returns its publish action.
     async fn finish(self: Box<Self>) -> Result<PublishAction>;
 }
 
@@ -153,13 +153,13 @@ impl Debug for dyn StagedFile {
     }
 }
 
-/// The name of the folder in which folders that only one run writes to are.
+/// The name of the folder that contains the folders of single runs.
 pub const VERSIONS: &str = "_versions";
 
-/// The path of a folder that only one run writes to.
+/// The path of a folder of a single run.
 ///
 /// # Errors
-/// Unexpected if its name does not say that it is one: then somebody else's files may be in it.
+/// Unexpected if its name does not identify it as one: it may then contain files of others.
 fn versions_path(location: &Location) -> Result<Path> {
     let path = location.resolve()?.path;
     let parts: Vec<_> = path.parts().collect();
@@ -169,7 +169,7 @@ fn versions_path(location: &Location) -> Result<Path> {
     }
 }
 
-/// Streams an object through the hash that staged files are recognised by: XXH3 of 64 bits.
+/// Computes the hash by which staged files are recognised: 64-bit XXH3.
 ///
 /// # Errors
 /// Those of the store.
@@ -207,7 +207,7 @@ fn gone(what: &str, target: &Location) -> Error {
     .hint("restore the staged file, or put the wanted object at the target and run `hardtack recover --skip-missing`")
 }
 
-/// Damage to a file that waits to be published.
+/// The error for a damaged staged file.
 fn damaged(what: &str, from: &Location, to: &Location) -> Error {
     let error = Error::new(ErrorKind::Lost, format!("a staged file is not what the run wrote: {what}"))
         .with("staged", from)
@@ -222,7 +222,7 @@ fn damaged(what: &str, from: &Location, to: &Location) -> Error {
     }
 }
 
-/// The partition that a file is in, as its folders name it: `year=2026/month=11`.
+/// The partition of a file, from its folders: `year=2026/month=11`.
 fn partition_of(file: &Location) -> Option<String> {
     let path = file.resolve().ok()?.path;
     let parts: Vec<_> = path.parts().collect();

@@ -1,4 +1,4 @@
-//! Staging on stores with multipart uploads: uploads that are completed when they are published.
+//! Staging on stores with multipart uploads: uploads are completed when they are published.
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;
@@ -18,24 +18,23 @@ use super::{StagedFile, Staging, Write64, content_hash, gone, versions_path};
 use crate::publish::{DiscardAction, Journal, PublishAction};
 use crate::{Error, Location, Result, Run, fault};
 
-/// A store that can list the uploads that were begun and neither completed nor aborted.
+/// A store that can list open uploads: those that were created, but neither completed nor aborted.
 #[async_trait]
 pub trait UploadList: Debug + Send + Sync {
-    /// The uploads of objects whose paths start like this, with their ids. None where listing is not allowed.
+    /// The open uploads of objects whose paths start like this, with their ids. None if listing is not permitted.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] if there is no answer that says one or the other.
+    /// [`ErrorKind::Unavailable`] if there is no conclusive answer.
     async fn open_uploads(&self, prefix: &str) -> Result<Vec<(Path, MultipartId)>>;
 
-    /// Whether nothing has been uploaded yet of an upload that is open. Of one that is not open any more, or may not be
-    /// looked at, it is not known, so `false`.
+    /// Whether an open upload has no content yet. `false` if it is no longer open or may not be inspected.
     ///
     /// # Errors
     /// Those of [`UploadList::open_uploads`].
     async fn is_empty(&self, path: &Path, upload: &MultipartId) -> Result<bool>;
 }
 
-/// Stages as multipart uploads that are not completed: S3, and the in-memory store.
+/// Stages files as uncompleted multipart uploads: for S3 and the in-memory store.
 pub struct MultipartStaging {
     url: Url,
     objects: Arc<dyn ObjectStore>,
@@ -51,11 +50,11 @@ impl Debug for MultipartStaging {
     }
 }
 
-/// S3 refuses parts below 5 MiB (but the last); larger ones need fewer requests and more memory.
+/// S3 refuses parts below 5 MiB (except the last); larger ones need fewer requests and more memory.
 const PART_BYTES: usize = 8 << 20;
-/// S3 takes 10,000 parts; doubling their size every thousand reaches its largest object (5 TiB) before that.
+/// S3 accepts 10,000 parts; doubling their size every thousand reaches its largest object (5 TiB) before that.
 const PARTS_PER_SIZE: usize = 1000;
-/// There are few: those that nobody knows.
+/// There are few: those whose ids are unknown.
 const ABORTS_AT_ONCE: usize = 16;
 
 impl MultipartStaging {
@@ -64,21 +63,21 @@ impl MultipartStaging {
         Self { url, objects, uploads, list: None, concurrency: 4, part_bytes: PART_BYTES }
     }
 
-    /// How to find uploads of which nobody knows the id, because the answer that told it was lost. Without it they stay
-    /// until the store removes them by itself.
+    /// Sets how to find uploads with unknown ids, whose creation was not answered. Without it they stay until the store
+    /// removes them.
     #[must_use]
     pub fn with_upload_list(self, list: Arc<dyn UploadList>) -> Self {
         Self { list: Some(list), ..self }
     }
 
-    /// How many parts of one file are on their way at once (4 by default).
+    /// Sets how many parts of a file are in flight (4 by default).
     #[must_use]
     pub fn with_concurrency(mut self, parts: usize) -> Self {
         self.concurrency = parts.max(1);
         self
     }
 
-    /// The size of a part in bytes (8 MiB by default; S3 wants 5 MiB at least).
+    /// Sets the size of a part in bytes (8 MiB by default; S3 requires at least 5 MiB).
     #[must_use]
     pub fn with_part_bytes(mut self, bytes: usize) -> Self {
         self.part_bytes = bytes.max(1);
@@ -86,8 +85,8 @@ impl MultipartStaging {
     }
 }
 
-/// The ETag that S3 gives to an object completed from parts with these ETags: the MD5 of their MD5s, and their number.
-/// `None` where the parts' ETags are not MD5s.
+/// The ETag of an S3 object completed from parts with these ETags: the MD5 of their MD5s, and their number. `None` if
+/// the parts' ETags are not MD5s.
 pub(super) fn multipart_etag(parts: &[String]) -> Option<String> {
     let mut md5 = Md5::new();
     for part in parts {
@@ -159,7 +158,7 @@ impl Staging for MultipartStaging {
         let ids = parts.iter().map(|p| PartId { content_id: p.clone() }).collect();
         let Err(error) = self.uploads.complete_multipart(&path, upload_id, ids).await else { return Ok(()) };
         // "No such upload": it was completed before, or it was aborted or has expired. (The in-memory store has no code
-        // for it.) Only the object at the target can tell.
+        // for it.) Only the object at the target decides.
         let unknown = matches!(error, object_store::Error::NotFound { .. }) || self.url.scheme() == "memory";
         if !unknown {
             return Err(Error::from(error).with("location", location));
@@ -174,7 +173,7 @@ impl Staging for MultipartStaging {
             Err(e) => return Err(Error::from(e).with("location", location)),
         };
         let found = meta.e_tag.as_deref().map(|e| e.trim_matches('"').to_owned());
-        // Encrypted buckets give ETags that are no MD5s; then the content has to tell.
+        // Encrypted buckets return ETags that are not MD5s; then the content decides.
         let ours = (etag.is_some() && found == *etag)
             || (meta.size == *bytes && content_hash(self.objects.as_ref(), &path).await? == *xxh3);
         if ours {
@@ -218,7 +217,7 @@ impl Staging for MultipartStaging {
         let open = list.open_uploads(path.as_ref()).await.map_err(|e| e.with("location", location))?;
         let mut found = Vec::new();
         for (path, upload_id) in open.into_iter().filter(|(found, _)| is_meant(found)) {
-            // Whoever uploads something knows the id.
+            // A process that uploads content knows the id.
             let location = Location::of(&self.url, &path);
             if mark.is_some() || list.is_empty(&path, &upload_id).await.map_err(|e| e.with("location", &location))? {
                 found.push(DiscardAction::Upload { location, upload_id });
@@ -294,7 +293,7 @@ impl StagedFile for Upload {
     }
 
     async fn finish(mut self: Box<Self>) -> Result<PublishAction> {
-        // An upload needs one part at least, if only an empty one.
+        // An upload needs at least one part, even if it is empty.
         if !self.buffer.is_empty() || self.sent == 0 {
             let rest = self.buffer.split().freeze();
             self.send(rest).await?;

@@ -72,7 +72,7 @@ async fn a_file_that_was_damaged_is_told_before_it_is_published(
             }
         }
     }
-    // What is at its target is as good.
+    // The file at its target will do.
     if damage.is_none() {
         for _ in 0..2 {
             ctx.publish(&actions[1..]).await.unwrap();

@@ -1,4 +1,4 @@
-//! What the compiler does not see of the guide and the README: chapters, links, excerpts, the table of jobs.
+//! Checks of the guide and the README that the compiler cannot do: chapters, links, excerpts, the table of jobs.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "these tests read the files of the repository")]
 
 mod values;
@@ -38,7 +38,7 @@ fn documents() -> Vec<String> {
     files.filter(|file| file.ends_with(".md")).collect()
 }
 
-/// The lines of a text that are not in a block of code.
+/// The lines of a text outside code blocks.
 fn prose(text: &str) -> impl Iterator<Item = &str> {
     let mut code = false;
     text.lines().filter(move |line| {
@@ -93,7 +93,7 @@ fn links_lead_somewhere() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
-/// A block of code that claims to be from a file, with that file.
+/// The code blocks that are excerpts of files, with these files.
 fn excerpts(text: &str) -> Vec<(String, String)> {
     let claims = text.split("\n<!-- from ").skip(1);
     claims
@@ -105,7 +105,7 @@ fn excerpts(text: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Parts of an excerpt stand between blank lines; `// ...` stands for what was left out.
+/// The parts of an excerpt, separated by blank lines; `// ...` marks an omission.
 fn parts(excerpt: &str) -> impl Iterator<Item = &str> {
     excerpt.split("\n\n").filter(|part| !part.starts_with("// ..."))
 }
@@ -129,7 +129,7 @@ fn excerpts_are_as_in_their_files() {
     }
 }
 
-/// Rust that is not run must at least be from a file that is compiled.
+/// Rust code that is not run must at least come from a file that is compiled.
 #[test]
 fn only_excerpts_are_ignored() {
     for document in documents() {
@@ -150,7 +150,7 @@ fn the_readme_lists_every_job() {
     assert_eq!(listed, names_in("jobs"));
 }
 
-/// `.ci/run` takes its commands from the README.
+/// `.ci/run` reads its commands from the README.
 #[rstest]
 #[case("cargo test --workspace")]
 #[case("cargo run -p books_data_product")]
@@ -158,7 +158,7 @@ fn the_readme_has_the_command(#[case] command: &str) {
     assert!(read("README.md").lines().any(|line| line == command), "{command}");
 }
 
-/// The rows of the table whose header begins so, by cells.
+/// The cells of the table whose header begins with `header`, row by row.
 fn table<'a>(text: &'a str, header: &str) -> Vec<Vec<&'a str>> {
     let rows = text.lines().skip_while(|line| !line.starts_with(header)).skip(2);
     let rows = rows.take_while(|line| line.starts_with('|'));

@@ -1,4 +1,4 @@
-//! The tables of the guide that say what a text is: every text in them is tried.
+//! The guide's tables of how texts are interpreted: every text in them is tested.
 
 use hardtack::arrow::array::Array;
 use hardtack::arrow::util::display::array_value_to_string;
@@ -8,7 +8,7 @@ use hardtack_test_support::{Frame, TempLake, load, rows};
 
 use crate::read;
 
-/// The rows of the table that is marked so, by their cells.
+/// The cells of the table with this mark, row by row.
 fn table(mark: &str) -> Vec<Vec<String>> {
     let text = read("docs/guide/src/contracts.md");
     let mark = format!("<!-- {mark}: crates/guide/tests/it/values.rs -->\n");
@@ -20,7 +20,7 @@ fn table(mark: &str) -> Vec<Vec<String>> {
     rows
 }
 
-/// What stands between backticks, item by item.
+/// The texts between backticks, item by item.
 fn items(cell: &str) -> Vec<Vec<&str>> {
     cell.split(", ").map(|item| item.split('`').skip(1).step_by(2).collect()).collect()
 }
@@ -42,7 +42,7 @@ fn column(frame: &Frame) -> (String, Vec<String>) {
     (HiveType::try_from(column.data_type()).unwrap().to_string(), values)
 }
 
-/// A text as a declared type, in every place where it may stand.
+/// A text as a declared type, in every place where it may occur.
 async fn declared(text: &str, of: &str) -> Vec<(&'static str, Result<String>)> {
     let lake = TempLake::new();
 
@@ -64,7 +64,7 @@ async fn declared(text: &str, of: &str) -> Vec<(&'static str, Result<String>)> {
             },
         ),
     ];
-    // JSON has words of its own for booleans.
+    // JSON has its own booleans.
     if of != "boolean" {
         found.push(("JSON", load(JsonFiles::new("json", lake.at("json")).with_schema(schema(of))).await));
         if serde_json::from_str::<serde_json::Value>(text).is_ok() || text.contains("e400") {
@@ -94,7 +94,8 @@ async fn a_declared_type_takes_and_refuses_what_the_guide_says() {
     }
 }
 
-/// The type that is inferred for a column of CSV with these texts, each in a file of its own or all in one, and the values.
+/// The type that is inferred for a CSV column with these texts, each in a file of its own or all in one, and the
+/// values.
 async fn inferred(texts: &[&str], apart: bool) -> (String, Vec<String>) {
     let lake = TempLake::new();
     let files: Vec<String> = match apart {
@@ -136,7 +137,7 @@ async fn values_are_written_otherwise_as_the_guide_says() {
     }
 }
 
-/// What the guide warns of: should DataFusion get this right one day, the sentence goes.
+/// The guide warns of this: once DataFusion gets it right, remove the sentence.
 #[tokio::test]
 async fn a_cast_in_sql_does_with_decimal_commas_what_the_guide_says() {
     for (text, expected) in [("1,239", "1.24"), ("-", "0.00"), ("", "0.00")] {

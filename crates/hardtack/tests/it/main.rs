@@ -1,4 +1,4 @@
-//! What a sink has written, the source of the same format reads back.
+//! The source of a format reads back what the sink of that format has written.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files and stops where it fails")]
 
 mod endpoints;
@@ -8,7 +8,7 @@ use hardtack::prelude::*;
 use hardtack_test_support::{DataType, Frame, TempLake, assert_frame, load, rows, save};
 use proptest::prelude::*;
 
-/// Texts as they come: separators, quotes, line ends, escapes, other scripts, things that look like something else.
+/// Arbitrary texts: separators, quotes, line ends, escapes, other scripts, texts that look like other types.
 fn text() -> impl Strategy<Value = Option<String>> {
     let odd = prop::sample::select(vec![
         "a,b",

@@ -1,8 +1,8 @@
-//! The names that `use hardtack::prelude::*` brings into a job.
+//! The names that `use hardtack::prelude::*` imports.
 
 use insta::assert_snapshot;
 
-/// The names that a module exports, if it exports each by its name.
+/// The names that a module exports, if it lists each of them.
 fn exported(source: &str) -> Vec<String> {
     let code: String = source.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
     let uses = code.split(';').filter_map(|statement| statement.trim().strip_prefix("pub use "));
@@ -43,7 +43,7 @@ fn the_prelude_has_these_names_and_no_others() {
     ");
 }
 
-/// What an author calls a function of a job is no concern of the prelude's.
+/// An author may give any name to a function of a job.
 #[test]
 fn all_functions_are_within_reach() {
     use hardtack::functions::{aggregate, levenshtein, nested, window};

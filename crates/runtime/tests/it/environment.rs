@@ -1,4 +1,4 @@
-//! Options reach DataFusion.
+//! Options are passed to DataFusion.
 
 use datafusion::execution::memory_pool::MemoryConsumer;
 use hardtack_catalog::{Catalog, CatalogExt, CatalogOf, Database, EmbeddedCatalog};
@@ -32,7 +32,7 @@ async fn limits_are_those_of_the_options() {
     assert_eq!(setting("target_partitions").await.trim_matches(['|', ' ']), "3");
     assert_eq!(setting("time_zone").await.trim_matches(['|', ' ']), "+00:00");
 
-    // Where sorts spill.
+    // The folder that sorts spill to.
     let file = env.disk_manager.create_tmp_file("a test").unwrap();
     assert!(file.path().starts_with(spill.path()), "{:?}", file.path());
 }

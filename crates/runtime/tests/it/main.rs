@@ -1,4 +1,4 @@
-//! Runs within this process: what they commit, and how they end.
+//! Runs within this process: their commits, and their ends.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -136,7 +136,7 @@ async fn names_are_identities() {
     insta::assert_snapshot!(error, @"two sinks of this job are named `same`; a name is an identity, give each its own");
 }
 
-/// A source that reads on from its bookmark.
+/// A source that continues from its bookmark.
 #[derive(Debug)]
 struct Counter;
 
@@ -153,7 +153,8 @@ impl Source for Counter {
     }
 }
 
-/// A compaction commits like any other change, beside what the run appends; beside what replaces its files it is refused.
+/// A compaction commits like any other change, together with rows that the run appends; together with a sink that
+/// replaces its files it is refused.
 #[tokio::test]
 async fn a_dataset_is_compacted_within_a_run() {
     let world = World::new();
@@ -197,7 +198,7 @@ async fn bookmarks_move_with_the_data_or_not_at_all() {
     }
 }
 
-/// A sink of somebody else, with a publisher of its own.
+/// A third-party sink, with a publisher of its own.
 #[derive(Debug)]
 struct Mail;
 
@@ -244,7 +245,7 @@ async fn a_foreign_sink_is_recovered_by_its_publisher() {
     insta::assert_snapshot!(error.chain(), @"the run has committed, but not everything could be published (commit: 1, way out: the next run, or `hardtack recover`, goes on from here): the postman is ill");
     assert_eq!(world.records().await[0].commit, Some(1));
 
-    // A job that does not know the publisher cannot go on, and says so.
+    // A job that does not know the publisher fails with an error.
     let error = world.run(async |_| Ok(())).await.unwrap_err();
     assert!(error.chain().contains("no publisher is registered under the name `mail`"), "{}", error.chain());
 
@@ -255,7 +256,7 @@ async fn a_foreign_sink_is_recovered_by_its_publisher() {
     assert_eq!(statuses, [RunStatus::Succeeded, RunStatus::Succeeded]);
 }
 
-/// Refuses a run that saves more rows than it is told.
+/// Refuses a run that saves more rows than the limit.
 #[derive(Debug)]
 struct RowLimit(u64, Arc<Mutex<u64>>);
 
@@ -284,7 +285,7 @@ impl RowAccumulator for Counting {
     }
 }
 
-/// All sinks are staged by then, and none is published.
+/// By then all sinks are staged, and none is published.
 #[tokio::test]
 async fn an_observer_can_stop_a_run_before_its_commit() {
     let world = World::new();
@@ -304,7 +305,7 @@ async fn an_observer_can_stop_a_run_before_its_commit() {
     assert_eq!((world.out().len(), two.batches()[0].num_rows()), (1, 1));
 }
 
-/// `--show` prints the rows that were staged, and reads nothing twice.
+/// `--show` prints staged rows, and reads nothing twice.
 #[tokio::test]
 async fn the_first_rows_are_those_that_were_staged() {
     let world = World::new();

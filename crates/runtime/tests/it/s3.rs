@@ -1,5 +1,5 @@
-//! What every sink promises, on S3: nothing is there before it is published, publishing twice changes nothing, what is
-//! discarded leaves no trace, and what is published is what the same sink writes to a folder.
+//! The contract of every sink, on S3: nothing exists before it is published, publishing twice changes nothing,
+//! discarding leaves no trace, and the published files equal those that the same sink writes to a folder.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use rstest::rstest;
 
 const ROWS: &str = "select * from (values (1, 'a b'), (2, 'ü/=%20'), (3, null), (4, 'x:y')) as t(n, c)";
 
-/// How many objects there are, and how many uploads were begun and neither completed nor aborted.
+/// The number of objects, and of uploads that were begun but neither completed nor aborted.
 fn objects_and_uploads(bucket: &Bucket) -> (usize, usize) {
     (bucket.files("").len(), bucket.open_uploads().len())
 }
 
-/// A run that writes to the bucket, and what it notes to leave behind.
+/// A run that writes to the bucket, and its journal.
 struct Writer {
     journal: Arc<MemoryJournal>,
     ctx: JobContext,
@@ -42,7 +42,7 @@ impl Writer {
         discard(self.ctx.stores(), self.ctx.publishers(), &self.journal.noted()).await.unwrap();
     }
 
-    /// The contents of all files below `root`, by their paths relative to it.
+    /// The contents of all files below `root`, by path relative to it.
     async fn contents(&self, root: &Location) -> BTreeMap<String, Vec<u8>> {
         let (store, path) = self.ctx.stores().open(root).unwrap();
         let mut contents = BTreeMap::new();
@@ -122,12 +122,12 @@ async fn discarded_leaves_no_trace(
         run.discard().await;
         assert_eq!(objects_and_uploads(&bucket), (0, 0));
     }
-    // What was discarded cannot be published any more. (No more than that: moto answers with an internal error.)
+    // Publishing discarded files fails. (Only that is checked: moto responds with an internal error.)
     run.ctx.publish(&staged.publish).await.unwrap_err();
     assert_eq!(objects_and_uploads(&bucket), (0, 0));
 }
 
-/// What is replaced, or removed, after it was listed is not what was asked for: S3 is asked for the version that was.
+/// A file that was replaced or removed after it was listed is not read: the listed version is requested from S3.
 #[rstest]
 #[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
 #[tokio::test(flavor = "multi_thread")]
@@ -139,7 +139,7 @@ async fn what_is_replaced_before_it_is_read_ends_the_run(
     let bucket = service().bucket();
     let run = Writer::new(&bucket, "first");
     let old = ["a", "b"];
-    // As many bytes as before.
+    // The same size as before.
     let new = "c";
     for name in old {
         write(&run, &bucket, format, name, name).await;
@@ -166,7 +166,7 @@ async fn write(run: &Writer, bucket: &Bucket, format: &str, name: &str, value: &
         return bucket.write(&format!("in/{name}.csv"), format!("v\n{value}\n"));
     }
     let row = run.ctx.session().sql(&format!("select '{value}' as v")).await.unwrap();
-    // A folder each, because files are named after their run.
+    // One folder for each, because files are named after their run.
     let folder = format!("made/{name}{value}");
     let made = ParquetDataset::new("made", bucket.at(&folder)).stage(&run.ctx.staging("out"), row).await.unwrap();
     run.ctx.publish(&made.publish).await.unwrap();

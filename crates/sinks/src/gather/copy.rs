@@ -1,8 +1,8 @@
-//! Copying runs of rows out of many arrays into one.
+//! Copies runs of rows from many arrays into one.
 //!
-//! Rows of one partition lie in short runs in many batches. Copying run by run touches each run once; the general kernel
-//! (`interleave`), which copies row by row, takes several times as long for texts. What is not a text or a plain number goes
-//! through that kernel.
+//! The rows of one partition lie in short runs in many batches. Copying run by run touches each run once; the general
+//! kernel (`interleave`), which copies row by row, takes several times as long for texts. It is used for everything
+//! that is neither text nor a plain number.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use datafusion::common::{Result, exec_datafusion_err};
 
 use super::pack::{Texts, as_packed, with_texts};
 
-/// Rows that follow one another: the number of their array, the first, how many.
+/// A run of consecutive rows: array number, first row, number of rows.
 pub(super) type RowRun = (usize, usize, usize);
 
-/// The rows of these runs, of which there are `rows` together. Texts may be packed.
+/// The rows of these runs, `rows` in total. Texts may be packed.
 pub(super) fn copy(to: &DataType, arrays: &[&dyn Array], runs: &[RowRun], rows: usize) -> Result<ArrayRef> {
     macro_rules! primitive {
         ($t:ty) => {
@@ -40,7 +40,7 @@ pub(super) fn copy(to: &DataType, arrays: &[&dyn Array], runs: &[RowRun], rows: 
     }
 }
 
-/// Texts that stay packed if all are packed with the same texts.
+/// Texts, which stay packed if all arrays are packed with the same texts.
 pub(super) fn copy_packed(arrays: &[&dyn Array], runs: &[RowRun], rows: usize) -> Result<ArrayRef> {
     let packed: Option<Vec<_>> = arrays.iter().map(|array| array.as_dictionary_opt::<UInt32Type>()).collect();
     if let Some(packed) = packed
@@ -71,8 +71,8 @@ fn primitives<T: ArrowPrimitiveType>(arrays: &[&dyn Array], runs: &[RowRun], row
     Arc::new(array.with_data_type(arrays[0].data_type().clone()))
 }
 
-/// Looks at the ends of all runs before they are copied. Runs lie far apart, and copying waits for the memory of one after
-/// the other; what is asked for together comes together.
+/// Touches the ends of all runs before they are copied. Runs lie far apart in memory; copying alone would miss the
+/// cache once per run, one miss after the other, whereas these loads overlap.
 fn fetch<T: Copy>(values: &[&[T]], runs: &[RowRun]) {
     for (array, start, rows) in runs {
         let run = &values[*array][*start..start + rows];
@@ -80,11 +80,11 @@ fn fetch<T: Copy>(values: &[&[T]], runs: &[RowRun]) {
     }
 }
 
-/// Looks at the texts that are going to be encoded, for the same reason.
+/// Touches the texts that are about to be encoded, for the same reason.
 fn fetch_texts(numbers: &[u32], texts: &StringArray) {
     let (offsets, data) = (texts.value_offsets(), texts.value_data());
     for number in numbers {
-        // What a null has for a number does not matter, and may be none.
+        // The number of a null is arbitrary and may be out of range.
         let first = offsets.get(*number as usize).and_then(|offset| data.get(*offset as usize));
         black_box(first.copied());
     }
@@ -92,7 +92,7 @@ fn fetch_texts(numbers: &[u32], texts: &StringArray) {
 
 fn texts(arrays: &[&dyn Array], runs: &[RowRun], rows: usize) -> Result<ArrayRef> {
     let typed: Vec<Texts<'_>> = arrays.iter().map(|array| Texts::of(*array)).collect();
-    // Memory that grows is copied, so it is worth adding up what is needed; of packed texts that would take as long as
+    // A growing buffer is copied, so computing the size first pays off; for packed texts that would take as long as
     // copying them.
     let needed = runs.iter().map(|(array, start, rows)| match &typed[*array] {
         Texts::Plain(texts) => (texts.value_offsets()[start + rows] - texts.value_offsets()[*start]) as usize,
@@ -134,7 +134,7 @@ fn bytes<T: ByteArrayType>(arrays: &[&dyn Array], runs: &[RowRun], rows: usize) 
         (offsets, offsets[0].as_usize(), offsets[*rows].as_usize())
     };
     let length: usize = runs.iter().map(&range).map(|(_, start, end)| end - start).sum();
-    // More than the offsets can count is an error of the kernel.
+    // More bytes than the offsets can address are an error of the kernel.
     if T::Offset::from_usize(length).is_none() {
         return row_by_row(arrays, runs);
     }
@@ -180,7 +180,7 @@ mod tests {
 
     use super::*;
 
-    /// Arrays of all sorts with these values.
+    /// Arrays of many types with these values.
     fn arrays(values: &[Option<i32>]) -> Vec<ArrayRef> {
         let texts: Vec<Option<String>> = values.iter().map(|v| v.map(|v| "ü".repeat(v as usize % 20))).collect();
         let lists = values.iter().map(|v| v.map(|v| vec![Some(v), None]));
@@ -212,7 +212,7 @@ mod tests {
         ) {
             let columns: Vec<Vec<ArrayRef>> = values.iter().map(|v| arrays(v)).collect();
             for i in 0..columns[0].len() {
-                // Arrays that are windows on others, too.
+                // Includes arrays that are slices of others.
                 let column: Vec<ArrayRef> =
                     columns.iter().map(|c| c[i].slice(cut.min(c[i].len() - 1), c[i].len() - cut.min(c[i].len() - 1))).collect();
                 let refs: Vec<&dyn Array> = column.iter().map(|a| a.as_ref()).collect();

@@ -1,5 +1,4 @@
-//! Taking rows in: they are held in memory as they come, and written to disk in the order of their keys when there is no
-//! more room.
+//! The intake: holds rows in memory as they arrive, and spills them to disk in key order when memory runs out.
 #![allow(clippy::disallowed_methods, reason = "what is spilled lies in files of the engine's own")]
 
 use std::fs::File;
@@ -29,7 +28,7 @@ use super::pack::{Packer, hasher, with_texts};
 pub(super) struct Intake {
     pub(super) keys: Keys,
     pub(super) batches: Vec<Held>,
-    /// In the order in which the rows came.
+    /// In arrival order of the rows.
     pub(super) slices: Vec<Slice>,
     pub(super) runs: Vec<SpilledRun>,
     pub(super) memory: MemoryReservation,
@@ -38,13 +37,13 @@ pub(super) struct Intake {
     packers: Vec<Packer>,
     disk: Arc<DiskManager>,
     metrics: SpillMetrics,
-    /// A batch that is written to disk has about this many bytes.
+    /// The approximate size of a spilled batch.
     spilled_batch_bytes: usize,
 }
 
-/// A batch, and the hash of each of its rows if duplicates are to be found.
+/// A batch, with the hash of each row if duplicates are to be found.
 pub(super) struct Held {
-    /// As in the schema, but that texts may be packed.
+    /// As in the schema, except that texts may be packed.
     pub(super) columns: Vec<ArrayRef>,
     pub(super) rows: usize,
     pub(super) hashes: Vec<u32>,
@@ -52,10 +51,10 @@ pub(super) struct Held {
     pub(super) intake: usize,
 }
 
-/// Hashes the columns by which rows are compared. The hash only says which rows may be equal.
+/// Hashes the columns by which rows are compared. Equal hashes only mean that rows may be equal.
 #[derive(Clone)]
 pub(super) struct RowHash {
-    /// The first columns are compared; those that follow are functions of them.
+    /// The number of leading columns that are compared; the others are functions of them.
     pub(super) columns: usize,
     state: RandomState,
 }
@@ -65,8 +64,8 @@ impl RowHash {
         Self { columns, state: hasher() }
     }
 
-    /// `packed` has the numbers of texts in the place of some columns of texts. Whether a text is packed or not, it has one
-    /// hash, and where it is packed it is hashed once.
+    /// In `packed`, some text columns are replaced by the numbers of their texts. A text has the same hash whether it
+    /// is packed or not; a packed text is hashed once.
     fn of(&self, schema: &Schema, packed: &[ArrayRef], packers: &[Packer], rows: usize) -> Result<Vec<u32>> {
         let texts = |column: &StringArray| -> UInt64Array {
             let offsets = column.value_offsets().windows(2);
@@ -89,7 +88,7 @@ impl RowHash {
 }
 
 impl Held {
-    /// A batch as in the schema, read from disk.
+    /// A batch that was read from disk, with the columns of the schema.
     pub(super) fn loaded(schema: &Schema, columns: Vec<ArrayRef>, rows: usize, hash: Option<&RowHash>) -> Result<Self> {
         let hashes = hash.map_or_else(|| Ok(Vec::new()), |hash| hash.of(schema, &columns, &[], rows))?;
         Ok(Self { columns, rows, hashes, intake: usize::MAX })
@@ -104,9 +103,9 @@ impl Held {
 /// Rows on disk, sorted by key.
 pub(super) struct SpilledRun {
     pub(super) file: RefCountedTempFile,
-    /// Every batch of the file but the last has this many rows.
+    /// The number of rows of every batch of the file but the last.
     pub(super) batch_rows: usize,
-    /// The number of rows of each key, in the order of the keys. The numbers are those of the intake.
+    /// The number of rows of each key, in key order. Keys are numbered as in the intake.
     pub(super) keys: Vec<(u32, u64)>,
 }
 
@@ -128,14 +127,14 @@ impl Intake {
         Ok(Self { keys, batches, slices, runs, memory, schema, hash, packers, disk, metrics, spilled_batch_bytes })
     }
 
-    /// Takes in all rows of a stream.
+    /// Consumes a stream.
     pub(super) async fn take_in(mut self, mut rows: SendableRecordBatchStream) -> Result<Self> {
         while let Some(batch) = rows.next().await.transpose()? {
             if batch.num_rows() > 0 {
                 self.add(batch)?;
             }
         }
-        // What comes next needs room, too: files are read, and files are written.
+        // The next phase needs memory too: it reads files and writes files.
         if !self.runs.is_empty() {
             self.spill()?;
         }
@@ -160,13 +159,13 @@ impl Intake {
         Ok(())
     }
 
-    /// What is held beside the rows.
+    /// The memory held in addition to the rows.
     fn overhead(&self) -> usize {
         let texts: usize = self.packers.iter().map(Packer::size).sum();
         self.keys.size() + texts + self.slices.capacity() * size_of::<Slice>()
     }
 
-    /// Puts the texts to their numbers, in all batches.
+    /// Attaches the texts to their numbers, in all batches.
     fn seal(&mut self) -> Result<()> {
         for (i, (field, packer)) in self.schema.fields().iter().zip(&mut self.packers).enumerate() {
             if field.data_type() != &DataType::Utf8 {
@@ -182,7 +181,7 @@ impl Intake {
         Ok(())
     }
 
-    /// Writes all rows that are held to a file, in the order of their keys.
+    /// Writes all rows in memory to a file, in key order.
     pub(super) fn spill(&mut self) -> Result<()> {
         if self.batches.is_empty() {
             return Ok(());
@@ -194,7 +193,7 @@ impl Intake {
         order.sort_unstable_by(|a, b| self.keys.get(*a).cmp(self.keys.get(*b)));
         let mut rank = vec![0_u32; order.len()];
         order.iter().zip(0..).for_each(|(key, at)| rank[*key as usize] = at);
-        // Stable, so that rows of a key keep the order in which they came.
+        // The sort is stable: rows of a key keep their arrival order.
         self.slices.sort_by_key(|slice| rank[slice.key as usize]);
 
         let rows: usize = self.batches.iter().map(|held| held.rows).sum();
@@ -226,7 +225,7 @@ impl Intake {
         }
         writer.finish()?;
         drop(writer);
-        // Counts against the limit on what may be spilled.
+        // Counts towards the limit on spilled bytes.
         file.update_disk_usage()?;
         self.metrics.spill_file_count.add(1);
         self.metrics.spilled_rows.add(rows);
@@ -240,7 +239,7 @@ impl Intake {
     }
 }
 
-/// A column that does not keep alive much more memory than it needs: arrays may be small windows on large buffers.
+/// The column without excess memory: an array may be a small slice that keeps a large buffer alive.
 pub(super) fn compact(column: &ArrayRef) -> Result<ArrayRef> {
     const SLACK: usize = 64 << 10;
     let held = column.get_buffer_memory_size();

@@ -1,4 +1,4 @@
-//! The partition values that occur, numbered.
+//! Numbers the partition values that occur.
 
 use std::hash::BuildHasher;
 
@@ -8,7 +8,7 @@ use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::common::Result;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-/// Rows that follow one another in a batch and have the same key.
+/// Consecutive rows of a batch with the same key.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Slice {
     pub(super) key: u32,
@@ -17,7 +17,7 @@ pub(super) struct Slice {
     pub(super) rows: u32,
 }
 
-/// Numbers keys in the order in which they are met, and remembers each as bytes that sort as the key does.
+/// Numbers keys in order of first appearance, and stores each as bytes that sort like the key.
 pub(super) struct Keys {
     columns: Vec<usize>,
     converter: RowConverter,
@@ -48,12 +48,12 @@ impl Keys {
         bytes_of(&self.bytes, &self.ends, number)
     }
 
-    /// Roughly what is held in memory.
+    /// The approximate memory in use.
     pub(super) fn size(&self) -> usize {
         self.bytes.capacity() + self.ends.capacity() * 8 + self.numbers.allocation_size()
     }
 
-    /// Cuts a batch into runs of rows with one key. Data mostly comes clustered (all observations of a visit have its
+    /// Cuts a batch into runs of rows with one key. Data is mostly clustered (all observations of a visit have its
     /// date), so only the first row of a run is looked up.
     pub(super) fn slices(&mut self, batch: &RecordBatch, number: u32, into: &mut Vec<Slice>) -> Result<()> {
         let columns: Vec<ArrayRef> = self.columns.iter().map(|c| batch.column(*c).clone()).collect();

@@ -1,13 +1,13 @@
-//! The exchange in front of a partitioned write: an operator that brings the rows of each partition value together.
+//! The exchange before a partitioned write: an operator that gathers the rows of each partition value.
 //!
-//! A sort would do that, too, and does it where rows are to be sorted within their files. But to bring rows together they
-//! need not be compared with one another, nor copied twice (into streams by hash, then into sorted order). Here the input
-//! streams hold their batches as they come and note which rows belong to which key; when all have come, the output streams
-//! take keys in turn, in the order of the keys, and copy each row once into its place. What does not fit into memory is
-//! written to disk in runs that are sorted by key, of which every output stream reads its part.
+//! A sort would do this too, and is used where rows are to be sorted within their files. But gathering rows does not
+//! require comparing them, nor copying them twice (into streams by hash, then into sorted order). Here the input
+//! streams hold their batches as they arrive and record which rows belong to which key. Once all have arrived, the
+//! output streams take keys in turn, in key order, and copy each row once into its place. Rows that do not fit into
+//! memory are spilled in runs sorted by key, of which every output stream reads its part.
 //!
-//! Rows that are equal have equal keys as long as the keys are functions of the row. So duplicates can be dropped here, key
-//! by key, instead of in an aggregation over all rows: see [`distinct`](crate::distinct).
+//! Equal rows have equal keys as long as the keys are functions of the row. Duplicates can therefore be dropped here,
+//! key by key, instead of in an aggregation over all rows: see [`distinct`](crate::distinct).
 
 mod copy;
 mod intake;
@@ -43,7 +43,7 @@ use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
 use intake::{Intake, RowHash};
 use output::{Gathered, Next, OutputColumns, Reader, sort_fields};
 
-/// Brings rows with equal values in some columns together, sorted by these columns; drops duplicates if asked to.
+/// Gathers rows with equal values in some columns, sorted by these columns; optionally drops duplicates.
 #[derive(Debug)]
 pub(crate) struct GatherExec {
     input: Arc<dyn ExecutionPlan>,
@@ -58,7 +58,7 @@ pub(crate) struct GatherExec {
 
 type Gathering = Shared<BoxFuture<'static, Result<Arc<Gathered>, Arc<DataFusionError>>>>;
 
-/// What the output streams share, once the first of them has asked for it.
+/// The state that the output streams share; the first of them initialises it.
 #[derive(Default)]
 struct OnceGathered(Mutex<Option<Gathering>>);
 
@@ -79,8 +79,8 @@ impl GatherExec {
         Self::giving_out(input, keys, distinct, given, streams)
     }
 
-    /// This operator giving out some of its columns only, under the names of `schema`, and texts as dictionaries: for an
-    /// encoder, which has no use for a copy of them. None if keys are not among the columns.
+    /// This operator with only some of its columns as output, under the names of `schema`, and texts as dictionaries:
+    /// an encoder does not need copies of them. `None` if the keys are not among the columns.
     pub(crate) fn packed(&self, schema: &SchemaRef, columns: Vec<usize>) -> Option<Result<Self>> {
         let streams = self.properties.partitioning.partition_count();
         let given = OutputColumns::packed(schema, columns);
@@ -102,7 +102,7 @@ impl GatherExec {
         let mut equivalence = EquivalenceProperties::new(schema);
         equivalence
             .add_ordering(columns.iter().map(|c| PhysicalSortExpr::new(Arc::clone(c), SortOptions::new(false, true))));
-        // Keys are shared out by what streams can take, not by a hash; but what a hash promises holds: the rows of a key
+        // Keys are distributed by load, not by hash, but the guarantee of a hash partitioning holds: all rows of a key
         // are in one stream.
         let partitioning = Partitioning::Hash(columns, streams);
         let properties =
@@ -118,7 +118,7 @@ impl GatherExec {
         })
     }
 
-    /// Whether duplicates can be found among rows with columns of this type.
+    /// Whether rows with columns of this type can be compared for duplicates.
     pub(crate) fn can_compare(data_type: &DataType) -> bool {
         match data_type {
             DataType::Struct(fields) => fields.iter().all(|f| Self::can_compare(f.data_type())),
@@ -158,7 +158,7 @@ impl GatherExec {
                 memory.register(context.memory_pool()),
                 Arc::clone(&context.runtime_env().disk_manager),
                 SpillMetrics::new(&self.metrics, partition),
-                // A batch of every run is held when they are read back.
+                // When runs are read back, one batch of each is held.
                 (limit / 1024).clamp(16 << 10, 1 << 20),
             )?;
             let rows = self.input.execute(partition, Arc::clone(context))?;
@@ -244,7 +244,7 @@ struct Output {
     reader: Reader,
     /// The number of columns by which duplicates are found.
     columns: usize,
-    /// The rows of a key that is too large to find its duplicates in memory.
+    /// The rows of a key that is too large for finding duplicates in memory.
     distinct: Option<SendableRecordBatchStream>,
 }
 
@@ -257,7 +257,7 @@ impl Output {
                     None => self.distinct = None,
                 }
             }
-            // Whoever reads these rows encodes them, which takes long; others want to get on, too.
+            // The consumer encodes these rows, which takes long; yield to other tasks.
             tokio::task::coop::consume_budget().await;
             match self.reader.next()? {
                 Some(Next::Rows(batch)) => return Ok(Some((batch, self))),
@@ -274,7 +274,8 @@ impl Output {
     }
 }
 
-/// Finds duplicates by sorting, which spills whatever the limit. (An aggregation would have to copy all its groups first.)
+/// Finds duplicates by sorting, which can spill under any limit. (An aggregation would have to copy all its groups
+/// first.)
 fn distinct(rows: OneKey, columns: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
     let schema = Arc::clone(&rows.2);
     let input = StreamingTableExec::try_new(Arc::clone(&schema), vec![Arc::new(rows)], None, [], false, None)?;

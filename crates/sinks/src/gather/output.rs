@@ -1,4 +1,4 @@
-//! Giving rows out: key by key, in the order of the keys, to several streams at once.
+//! The output: emits rows key by key, in key order, to several streams concurrently.
 #![allow(clippy::disallowed_methods, reason = "what is spilled lies in files of the engine's own")]
 
 use std::fs::File;
@@ -35,32 +35,32 @@ pub(super) struct Gathered {
     /// Where the slices of each key end.
     ends: Vec<usize>,
     runs: Vec<SortedRun>,
-    /// Neighbouring keys that one stream gives out at a time.
+    /// Ranges of neighbouring keys, each emitted by one stream.
     units: Vec<Range<u32>>,
     next: AtomicUsize,
     hash: Option<RowHash>,
     batch_rows: usize,
-    /// What the intakes have taken, until the last row is given out.
+    /// The reservations of the intakes, held until the last row is emitted.
     _memory: Vec<MemoryReservation>,
 }
 
-/// The columns that are given out, and as what.
+/// The output columns and their types.
 #[derive(Debug, Clone)]
 pub(super) struct OutputColumns {
-    /// Where texts are to stay packed, they have the [packed type](packed_type).
+    /// Texts that are to stay packed have the [packed type](packed_type).
     pub(super) schema: SchemaRef,
     pub(super) columns: Vec<usize>,
-    /// Whether any of them is a text that stays packed.
+    /// Whether any column is a text that stays packed.
     has_packed_texts: bool,
 }
 
 impl OutputColumns {
-    /// All columns as they come in.
+    /// All columns, unchanged.
     pub(super) fn all(schema: &SchemaRef) -> Self {
         Self { schema: Arc::clone(schema), columns: (0..schema.fields().len()).collect(), has_packed_texts: false }
     }
 
-    /// Some columns under names of their own, texts packed.
+    /// Some columns, renamed, with texts packed.
     pub(super) fn packed(schema: &SchemaRef, columns: Vec<usize>) -> Self {
         let packed = |field: &FieldRef| match field.data_type() {
             DataType::Utf8 => Arc::new(field.as_ref().clone().with_data_type(packed_type())),
@@ -72,7 +72,7 @@ impl OutputColumns {
         Self { schema, columns, has_packed_texts }
     }
 
-    /// Of a batch with all columns.
+    /// Selects these columns from a batch with all columns.
     pub(super) fn of(&self, rows: &RecordBatch) -> Result<RecordBatch> {
         let columns = self.columns.iter().zip(self.schema.fields()).map(|(i, field)| {
             let column = Arc::clone(rows.column(*i));
@@ -87,13 +87,13 @@ impl OutputColumns {
 struct SortedRun {
     file: RefCountedTempFile,
     batch_rows: usize,
-    /// For each key that the run has: its number, its first row, its number of rows.
+    /// For each key of the run: its number, first row and number of rows.
     keys: Vec<(u32, u64, u64)>,
 }
 
-/// So many units for each stream: enough for streams to finish at about the same time.
+/// Units per stream: enough for all streams to finish at about the same time.
 const UNITS_IN_MEMORY: u64 = 16;
-/// Fewer where rows are read back from disk: at the bounds of a unit, batches are read twice.
+/// Fewer when rows are read back from disk: at the boundaries of units, batches are read twice.
 const UNITS_ON_DISK: u64 = 4;
 
 impl Gathered {
@@ -141,7 +141,7 @@ impl Gathered {
                 }
                 all.runs.push(SortedRun { file: run.file, batch_rows: run.batch_rows, keys });
             }
-            // One that holds nothing would take its share of the memory from others.
+            // A reservation that holds nothing would reduce the share of the others.
             if all.runs.is_empty() {
                 all._memory.push(intake.memory);
             }
@@ -163,7 +163,7 @@ impl Gathered {
         all
     }
 
-    /// Sorts the slices by their keys, of which `ends` has the numbers of slices so far.
+    /// Sorts the slices by key; `ends` holds the number of slices per key.
     fn sort(&mut self, unsorted: Vec<Slice>) {
         let mut next = 0;
         for end in &mut self.ends {
@@ -177,7 +177,7 @@ impl Gathered {
         }
     }
 
-    /// Of a batch with all columns, what is given out.
+    /// The output columns of a batch with all columns.
     pub(super) fn given_out(&self, rows: &RecordBatch) -> Result<RecordBatch> {
         self.given.of(rows)
     }
@@ -187,25 +187,25 @@ impl Gathered {
         start..self.ends[key as usize]
     }
 
-    /// The keys that a stream gives out next.
+    /// The keys that a stream emits next.
     pub(super) fn next_unit(&self) -> Option<Range<u32>> {
         self.units.get(self.next.fetch_add(1, Ordering::Relaxed)).cloned()
     }
 
-    /// The number of rows of a key, and how many bytes of them are on disk.
+    /// The number of rows of a key, and the bytes of them that are on disk.
     fn weight(&self, key: u32) -> (u64, u64) {
         let in_memory = self.slices[self.slices_of(key)].iter().map(|s| u64::from(s.rows)).sum::<u64>();
         let on_disk = self.runs.iter().filter_map(|run| {
             let (_, _, rows) = run.keys[run.keys.binary_search_by_key(&key, |k| k.0).ok()?];
             let all = run.keys.last().map_or(1, |last| last.1 + last.2);
-            // What is compressed takes several times as much in memory.
+            // Compressed data takes several times as much memory.
             Some((rows, run.file.current_disk_usage() * 4 * rows / all.max(1)))
         });
         on_disk.fold((in_memory, 0), |(rows, bytes), run| (rows + run.0, bytes + run.1))
     }
 }
 
-/// Numbers the keys of all intakes in the order of the keys.
+/// Numbers the keys of all intakes in key order.
 fn number_keys(intakes: &[Intake]) -> (Vec<Vec<u32>>, usize) {
     let mut all: Vec<(&[u8], usize, u32)> = Vec::new();
     for (i, intake) in intakes.iter().enumerate() {
@@ -223,7 +223,7 @@ fn number_keys(intakes: &[Intake]) -> (Vec<Vec<u32>>, usize) {
     (numbers, count as usize)
 }
 
-/// Rows picked out of several batches, to be put together.
+/// Rows picked from several batches, to be assembled into one.
 #[derive(Default)]
 pub(super) struct Picked {
     runs: Vec<RowRun>,
@@ -258,7 +258,7 @@ impl Picked {
         self.runs.push((place, start, count));
     }
 
-    /// The rows as a batch. Rows that follow one another in one batch are not copied.
+    /// Assembles the rows into a batch. Consecutive rows of a single batch are not copied.
     pub(super) fn take<'a>(&mut self, given: &OutputColumns, batch: impl Fn(u32) -> &'a Held) -> Result<RecordBatch> {
         let batches: Vec<&Held> = self.batches.iter().map(|b| batch(*b)).collect();
         let columns = given.columns.iter().zip(given.schema.fields()).map(|(i, field)| {
@@ -280,33 +280,33 @@ impl Picked {
     }
 }
 
-/// What a [`Reader`] comes to.
+/// The next item of a [`Reader`].
 pub(super) enum Next {
     Rows(RecordBatch),
-    /// A key whose rows are too many to find duplicates among them in memory.
+    /// A key with too many rows for finding duplicates in memory.
     TooLarge(u32),
 }
 
-/// Gives out the rows of one unit after another.
+/// Emits the rows of one unit after another.
 pub(super) struct Reader {
     all: Arc<Gathered>,
     hash: Option<RowHash>,
     keys: Range<u32>,
-    /// What is left of the current key.
+    /// The remaining slices of the current key.
     slices: Range<usize>,
     run: usize,
     run_rows: Range<u64>,
     picked: Picked,
-    /// Where texts stay packed, each batch that is given out has rows of one intake, whose texts are in one place. This is
-    /// the intake of those that are picked.
+    /// Where texts stay packed, each output batch has rows of a single intake, which has all their texts. This is the
+    /// intake of the picked rows.
     intake: Option<usize>,
     cursors: Vec<Option<Cursor>>,
-    /// Batches read from disk; they are numbered after those in memory.
+    /// Batches read from disk, numbered after those in memory.
     loaded: Vec<Arc<Held>>,
-    /// The rows of the current key that differ.
+    /// The distinct rows of the current key.
     seen: HashTable<DistinctRow>,
     same: Compare,
-    /// Set if all columns are to be given out as they came in.
+    /// Set if all columns are emitted unchanged.
     all_columns: Option<OutputColumns>,
     memory: MemoryReservation,
 }
@@ -323,7 +323,7 @@ struct Cursor {
     reader: FileReader<BufReader<File>>,
     next: usize,
     current: Option<(usize, Arc<Held>)>,
-    /// The number of the current batch among those loaded.
+    /// The number of the current batch among the loaded ones.
     number: Option<u32>,
 }
 
@@ -358,7 +358,7 @@ impl Reader {
         }
     }
 
-    /// Goes on with these keys when those before are done.
+    /// Continues with these keys after the current ones.
     pub(super) fn read(&mut self, keys: Range<u32>) {
         self.keys = keys;
     }
@@ -392,7 +392,7 @@ impl Reader {
         }
     }
 
-    /// Begins the next key. What is there of others is given out before one that is too large.
+    /// Begins the next key. Pending rows of other keys are emitted before a key that is too large.
     fn enter_key(&mut self) -> Result<Option<Next>> {
         let key = self.keys.start;
         self.seen.clear();
@@ -418,7 +418,7 @@ impl Reader {
         Ok(None)
     }
 
-    /// The current key is the one before those that are left.
+    /// The current key is the one before the remaining ones.
     fn enter_run(&mut self) {
         let key = self.keys.start - 1;
         let Some(run) = self.all.runs.get(self.run) else { return };
@@ -467,7 +467,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Picks the next rows of the current run: those of one batch.
+    /// Picks the next rows of the current run, from one batch.
     fn pick_loaded(&mut self) -> Result<()> {
         let run = &self.all.runs[self.run];
         let wanted = usize::try_from(self.run_rows.start / run.batch_rows as u64).unwrap_or(usize::MAX);
@@ -490,7 +490,7 @@ impl Reader {
                 let rows = cursor.reader.next().ok_or_else(|| {
                     DataFusionError::Execution("a file of spilled rows is shorter than it was".to_owned())
                 })??;
-                // All columns of a batch are read into one buffer, which counts for each of them.
+                // All columns of a batch share one buffer, which would be counted for each of them.
                 let columns = rows.columns().iter().map(compact).collect::<Result<_>>()?;
                 let held = Arc::new(Held::loaded(&self.all.schema, columns, rows.num_rows(), self.hash.as_ref())?);
                 (cursor.next, cursor.number) = (wanted + 1, None);
@@ -508,7 +508,7 @@ impl Reader {
         self.pick(number, offset..end)
     }
 
-    /// Puts together what was picked. Batches from disk are let go, unless duplicates are to be found among their rows.
+    /// Assembles the picked rows. Batches from disk are released unless duplicates are to be found among their rows.
     fn take(&mut self) -> Result<Next> {
         let (all, loaded) = (&self.all, &self.loaded);
         let given = self.all_columns.as_ref().unwrap_or(&all.given);
@@ -523,9 +523,9 @@ impl Reader {
     }
 }
 
-/// So many bytes are taken for granted.
+/// Allocations up to this many bytes are not reserved.
 const FITS_ALWAYS: usize = 1 << 20;
-/// So many batches from disk may be held when a key begins.
+/// The number of batches from disk that may be held when a key begins.
 const LOADED_BETWEEN_KEYS: usize = 64;
 
 fn held<'a>(all: &'a Gathered, loaded: &'a [Arc<Held>], batch: u32) -> &'a Held {
@@ -533,11 +533,11 @@ fn held<'a>(all: &'a Gathered, loaded: &'a [Arc<Held>], batch: u32) -> &'a Held 
     all.batches.get(batch).unwrap_or_else(|| &loaded[batch - all.batches.len()])
 }
 
-/// Compares rows of two batches exactly: a null equals a null, a NaN a NaN of the same bits.
+/// Compares rows of two batches exactly: null equals null, and a NaN equals a NaN with the same bits.
 #[derive(Default)]
 struct Compare {
     batches: (u32, u32),
-    /// What compares a column of these two batches, once it is needed.
+    /// The comparator of each column of these two batches, created when needed.
     columns: Vec<Option<Same>>,
 }
 
@@ -558,7 +558,7 @@ impl Compare {
         self.columns.resize_with(columns, || None);
         let (i, j) = (i as usize, j as usize);
         for ((a, b), same) in rows(a).iter().zip(rows(b)).zip(&mut self.columns) {
-            // Most rows that are compared are the only ones of their two batches, and most columns are packed.
+            // Mostly only one pair of rows of two batches is compared, and most columns are packed.
             let equal = match packed_alike(a, b) {
                 Some((a, b)) => number(a, i) == number(b, j),
                 None => match same {
@@ -574,7 +574,7 @@ impl Compare {
     }
 }
 
-/// The numbers of texts, if both columns are packed with the same texts.
+/// The text numbers, if both columns are packed with the same texts.
 fn packed_alike<'a>(a: &'a ArrayRef, b: &'a ArrayRef) -> Option<(&'a UInt32Array, &'a UInt32Array)> {
     let (a, b) = (a.as_dictionary_opt::<UInt32Type>()?, b.as_dictionary_opt::<UInt32Type>()?);
     Arc::ptr_eq(a.values(), b.values()).then(|| (a.keys(), b.keys()))
@@ -589,12 +589,12 @@ fn same(a: &ArrayRef, b: &ArrayRef) -> Result<Same> {
         let compare = make_comparator(a.as_ref(), b.as_ref(), SortOptions::default())?;
         return Ok(Box::new(move |i, j| compare(i, j).is_eq()));
     }
-    // One of them is packed, or they are packed with texts of their own.
+    // Only one of them is packed, or each is packed with texts of its own.
     let (a, b) = (Arc::clone(a), Arc::clone(b));
     Ok(Box::new(move |i, j| Texts::of(a.as_ref()).get(i) == Texts::of(b.as_ref()).get(j)))
 }
 
-/// How keys sort: as DataFusion sorts by default.
+/// The sort order of keys: DataFusion's default.
 pub(super) fn sort_fields(schema: &SchemaRef, columns: &[usize]) -> Vec<SortField> {
     let options = SortOptions { descending: false, nulls_first: true };
     columns.iter().map(|c| SortField::new_with_options(schema.field(*c).data_type().clone(), options)).collect()

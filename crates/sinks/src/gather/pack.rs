@@ -1,9 +1,9 @@
-//! Texts that repeat, held once.
+//! Holds repeated texts once.
 //!
-//! All rows are held until the last one has come. Most text columns of real feeds repeat (names of units, codes and their
-//! descriptions, ids of a parent row), so they take a fraction of the room when each text is there once and rows have its
-//! number. What is compact is also faster to put together, since memory is what that waits for: a row is brought to its
-//! place by copying numbers, and its texts are looked at when they are encoded.
+//! All rows are held until the last one has arrived. Most text columns of real feeds repeat (names of units, codes and
+//! their descriptions, ids of a parent row), so they take a fraction of the memory if each text is stored once and rows
+//! have its number. Compact rows are also faster to assemble, because that is bound by memory access: a row is moved by
+//! copying numbers, and its texts are read only when they are encoded.
 
 use std::sync::Arc;
 
@@ -14,11 +14,11 @@ use datafusion::arrow::datatypes::{DataType, UInt32Type};
 use datafusion::common::Result;
 use hashbrown::HashTable;
 
-/// A batch with more new texts than a part of its rows is left as it is.
+/// A batch is not packed if more than one row in this many has a new text.
 const WORTH_IT: usize = 4;
-/// So many rows are looked at before a batch is given up.
+/// The number of rows that are examined before a batch is given up.
 const SAMPLE: usize = 512;
-/// A column that was given up is left alone for so many batches.
+/// The number of batches for which a column is not tried again after it was given up.
 const PATIENCE: u32 = 32;
 
 /// The type of packed texts.
@@ -26,20 +26,20 @@ pub(super) fn packed_type() -> DataType {
     DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8))
 }
 
-/// The hash of a text, by which rows are compared, too.
+/// The hash of a text; rows are compared by it as well.
 pub(super) fn hasher() -> RandomState {
     RandomState::with_seeds(1, 2, 3, 4)
 }
 
-/// Numbers the texts of one column, batch after batch.
+/// Numbers the texts of one column, batch by batch.
 pub(super) struct Packer {
     numbers: HashTable<u32>,
     hasher: RandomState,
     bytes: Vec<u8>,
-    /// Where the texts end; the first is the start of the first.
+    /// The offsets of the texts: the start of the first, then the end of each.
     ends: Vec<i32>,
     hashes: Vec<u64>,
-    /// Batches for which not to try.
+    /// The number of batches for which packing is not tried.
     wait: u32,
 }
 
@@ -57,7 +57,7 @@ impl Default for Packer {
 }
 
 impl Packer {
-    /// The numbers of the texts, if this is a column of texts that repeat, or else the column as it is.
+    /// The text numbers if the column has repeated texts, otherwise the column unchanged.
     pub(super) fn pack(&mut self, column: &ArrayRef) -> ArrayRef {
         let Some(texts) = column.as_string_opt::<i32>() else { return Arc::clone(column) };
         if self.wait > 0 {
@@ -81,9 +81,9 @@ impl Packer {
         let mut numbers: Vec<u32> = Vec::with_capacity(texts.len());
         let mut last: Option<(&[u8], u32)> = None;
         for (row, bounds) in offsets.windows(2).enumerate() {
-            // What a null has for a text does not matter.
+            // The text of a null does not matter.
             let text = &data[bounds[0] as usize..bounds[1] as usize];
-            // Rows of one visit, say, follow one another.
+            // Equal texts are often consecutive, such as the rows of one visit.
             if let Some((same, number)) = last
                 && same == text
             {
@@ -116,7 +116,7 @@ impl Packer {
         Some(number)
     }
 
-    /// Forgets the texts from this number on.
+    /// Forgets all texts from this number on.
     fn forget_from(&mut self, number: usize) {
         for (n, hash) in self.hashes.iter().enumerate().skip(number) {
             if let Ok(entry) = self.numbers.find_entry(*hash, |found| *found as usize == n) {
@@ -130,29 +130,29 @@ impl Packer {
 
     /// The hash of each text of a packed column.
     pub(super) fn hashes(&self, numbers: &UInt32Array) -> UInt64Array {
-        // A null has the number of some text, or none.
+        // The number of a null is that of any text, or out of range.
         let hash = |number: &u32| self.hashes.get(*number as usize).copied().unwrap_or_default();
         UInt64Array::new(numbers.values().iter().map(hash).collect(), numbers.nulls().cloned())
     }
 
-    /// Roughly what is held in memory.
+    /// The approximate memory in use.
     pub(super) fn size(&self) -> usize {
         self.bytes.capacity() + self.ends.capacity() * 4 + self.hashes.capacity() * 8 + self.numbers.allocation_size()
     }
 
-    /// All texts in the order of their numbers. The packer begins anew.
+    /// Takes all texts, in order of their numbers, and resets the packer.
     pub(super) fn take(&mut self) -> Result<ArrayRef> {
         let Self { bytes, ends, .. } = std::mem::replace(self, Self { wait: self.wait, ..Self::default() });
         Ok(Arc::new(StringArray::try_new(OffsetBuffer::new(ends.into()), bytes.into(), None)?))
     }
 }
 
-/// Numbers with their texts.
+/// A packed column: numbers with their texts.
 pub(super) fn with_texts(numbers: &UInt32Array, texts: &ArrayRef) -> Result<ArrayRef> {
     Ok(Arc::new(DictionaryArray::try_new(numbers.clone(), Arc::clone(texts))?))
 }
 
-/// Texts in the shape of packed ones, though each row has its own.
+/// Unpacked texts in packed form: each row has a text of its own.
 pub(super) fn as_packed(texts: ArrayRef) -> Result<ArrayRef> {
     let numbers = UInt32Array::new((0..texts.len() as u32).collect(), texts.nulls().cloned());
     with_texts(&numbers, &texts)
@@ -165,7 +165,7 @@ pub(super) enum Texts<'a> {
 }
 
 impl<'a> Texts<'a> {
-    /// A column of a schema that has texts there.
+    /// The column, which must have text type.
     pub(super) fn of(column: &'a dyn Array) -> Self {
         match column.data_type() {
             DataType::Utf8 => Self::Plain(column.as_string()),

@@ -1,4 +1,4 @@
-//! Compaction: the rows stay, the files become few, and what needs nothing is left alone.
+//! Compaction: rows stay, files become few, and files that need no compaction are left alone.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use rstest::rstest;
 
 use crate::{context, files, save, table};
 
-/// A compaction up to its commit.
+/// Stages a compaction, without committing it.
 async fn stage(dataset: &ParquetDataset, run: &str, threads: usize) -> (JobContext, Staged) {
     let io = Arc::new(StagingIo::default());
     let ctx = JobContext::builder("c").run_id(run.parse().unwrap()).threads(threads).io(io.clone()).build().unwrap();
@@ -35,7 +35,7 @@ fn plain(folder: &Path) -> ParquetDataset {
     ParquetDataset::new("d", Location::from(folder))
 }
 
-/// The rows as a session sees them that has never seen the files, partition columns from the names of folders.
+/// The rows as a fresh session sees them, with partition columns from folder names.
 async fn rows(folder: &Path) -> String {
     let partitioned = files(folder).iter().any(|name| name.contains('='));
     let keys = partitioned.then(|| ("p".to_owned(), DataType::Utf8)).into_iter().collect();
@@ -74,7 +74,7 @@ async fn rows_stay_and_files_become_one(
     let before = rows(folder.path()).await;
     let (writer, staged) = stage(&dataset, "c1", threads).await;
     assert_eq!(rows(folder.path()).await, before, "seen before it was published");
-    // Somebody adds a file before it is published.
+    // A file is added before publishing.
     save(&context("late"), &dataset, &query("'late'")).await;
     writer.publish(&staged.publish).await.unwrap();
     writer.publish(&staged.publish).await.unwrap();
@@ -92,8 +92,8 @@ async fn rows_stay_and_files_become_one(
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 20, ..ProptestConfig::default() })]
 
-    /// Whatever files there are: the rows stay, files are as many as their size needs, none is far larger than the
-    /// target, and a second compaction does nothing.
+    /// For any files: rows stay, there are as many files as their size requires, none is far larger than the target,
+    /// and a second compaction does nothing.
     #[test]
     fn any_files_hold_the_same_rows_afterwards(
         sizes in proptest::collection::vec((0_u32..1500, 0_u32..3), 1..9),
@@ -123,9 +123,9 @@ proptest! {
                 let left = std::fs::read_dir(files.folder.as_str()).unwrap().map(|e| e.unwrap().path());
                 let new: Vec<u64> = left.filter(|f| f.to_str().unwrap().contains("-c1-"))
                     .map(|f| f.metadata().unwrap().len()).collect();
-                // A file may be closed half full, if row groups are large; footers take their part.
+                // With large row groups a file may be closed half full; footers add to the size.
                 prop_assert!(new.len() as u64 <= 2 * files.bytes.div_ceil(target), "{:?} from {:?}", new, files);
-                // What a row group will take is guessed from the one before, in which more values may have repeated.
+                // The size of a row group is estimated from the previous one, in which more values may have repeated.
                 let row_group = 40 * row_group_rows as u64;
                 prop_assert!(new.iter().all(|size| *size < target + row_group + 6_000), "{:?}", new);
             }
@@ -155,7 +155,7 @@ async fn files_of_about_the_target_size_are_left_alone() {
     let full: Vec<_> = files().filter(|f| about(f).contains_key("hardtack.full_at")).collect();
     assert_eq!(full.len(), 1, "all but the last are full");
     assert_eq!(stage(&sized(size * 3), "c4", 2).await.1.publish, []);
-    // What is added goes to the one that is not full, and the other is not touched.
+    // New rows are merged into the file that is not full; the other is not touched.
     save_as("r6").await;
     let staged = compact(&sized(size * 3), "c5").await;
     assert_eq!((staged.report.files, staged.report.rows < 20_000), (1, true));
@@ -233,7 +233,7 @@ async fn files_unite_as_long_as_types_stay_of_their_kind() {
     | 3.0001 | [{a: 2, b: y}] | 2024-01-02T10:00:00Z |
     +--------+----------------+----------------------+
     ");
-    // A decimal would be none of the types that readers of integers have declared.
+    // Readers of integers have not declared a decimal.
     save(&context("r3"), &plain, "select cast(7 as bigint) as x").await;
     let error = plain.compact(&Context::new((), context("c2"))).await.unwrap_err();
     assert!(error.message().starts_with("`x` is Decimal128(9, 4) in "), "{error}");
@@ -269,7 +269,7 @@ async fn the_layout_is_that_of_the_dataset_and_the_order_that_of_the_files() {
     assert!(error.message().contains("has the column `w`"), "{error}");
 }
 
-/// Another run that replaces a file at the moment at which compaction has read the rows and begins a new one.
+/// Another run that replaces a file at the moment when compaction has read the rows and begins a new file.
 #[derive(Debug)]
 struct Meddling {
     file: PathBuf,
@@ -333,8 +333,8 @@ async fn more_rows_than_the_memory_limit_holds(#[values(false, true)] sorted: bo
     assert_eq!(ctx.session().runtime_env().memory_pool.reserved(), 0, "memory was not given back");
 }
 
-/// A damaged file is named, whatever of it makes the decoder stumble: of some damages to the schema of Arrow in its footer it
-/// panics.
+/// A damaged file is named, whichever way the decoder fails: it panics on some damage to the Arrow schema in the
+/// footer.
 #[tokio::test]
 async fn a_damaged_file_is_named() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! What every sink promises, checked on every store: nothing is visible before it is published, publishing twice changes
-//! nothing, and what is discarded leaves no trace.
+//! The contract of every sink, checked on every store: nothing is visible before it is published, publishing twice
+//! changes nothing, and discarding leaves no trace.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ fn sink(kind: &str, root: &Location) -> Box<dyn Sink> {
     }
 }
 
-/// What a reader finds: everything that is not hidden.
+/// What a reader sees: everything that is not hidden.
 async fn visible(ctx: &JobContext, root: &Location) -> Vec<String> {
     let (store, path) = ctx.stores().open(root).unwrap();
     let listed: Vec<_> = store.objects.list(Some(&path)).try_collect().await.unwrap();
@@ -54,7 +54,7 @@ async fn staged_is_invisible_and_published_is_whole(
     assert_eq!(visible(&ctx, &root).await, Vec::<String>::new());
     assert_eq!(staged.report.rows, 2);
 
-    // The actions survive the way through a commit record.
+    // The actions survive serialisation in a commit record.
     let json = serde_json::to_string(&staged.publish).unwrap();
     let actions: Vec<PublishAction> = serde_json::from_str(&json).unwrap();
     assert_eq!(actions, staged.publish);
@@ -86,7 +86,7 @@ async fn discarded_leaves_no_trace(
         discard(ctx.stores(), ctx.publishers(), &journal.noted()).await.unwrap();
     }
     assert_eq!(crate::files(folder.path()), Vec::<String>::new());
-    // What was discarded cannot be published any more, and that is said loudly.
+    // Publishing discarded files is an error.
     let error = ctx.publish(&staged.publish).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Lost);
     assert!(error.to_string().contains("the commit cannot be completed as recorded"), "{error}");
@@ -103,7 +103,7 @@ async fn a_stranger_at_the_target_is_not_taken_for_ours(#[values("file", "memory
     let staged = JsonLines::new("out", &target).stage(&ctx.staging("out"), sql(&ctx, ROWS).await).await.unwrap();
     discard(ctx.stores(), ctx.publishers(), &journal.noted()).await.unwrap();
     let (store, path) = ctx.stores().open(&target).unwrap();
-    // Of the same size, even.
+    // Even with the same size.
     let size = usize::try_from(staged.report.bytes).unwrap();
     store.objects.put(&path, vec![b'x'; size].into()).await.unwrap();
     let error = ctx.publish(&staged.publish).await.unwrap_err();

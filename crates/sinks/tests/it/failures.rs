@@ -1,4 +1,4 @@
-//! A store that stops working in the middle of a write.
+//! A store that fails in the middle of a write.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Debug};
@@ -22,7 +22,8 @@ use url::Url;
 
 use crate::sql;
 
-/// What the store refuses from some call on, as S3 does when it is throttled or its network is gone; or for one call only.
+/// The calls that the store refuses, from some call on, as S3 does when it throttles or the network is down, or only
+/// once.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Refused {
     Creates,
@@ -30,7 +31,7 @@ enum Refused {
     OnePart,
 }
 
-/// The in-memory store, with answers that take a moment. It knows which uploads are open.
+/// The in-memory store with delayed responses. It tracks which uploads are open.
 struct Failing {
     store: Arc<InMemory>,
     refused: Refused,
@@ -61,7 +62,7 @@ impl Debug for Failing {
 
 #[async_trait]
 impl MultipartStore for Failing {
-    /// The upload is there before the answer is, whether or not anybody still waits for that.
+    /// The upload exists before the response, whether or not anybody still waits for it.
     async fn create_multipart(&self, path: &Path) -> object_store::Result<MultipartId> {
         self.refuse(Refused::Creates)?;
         let id = self.store.create_multipart(path).await?;
@@ -113,7 +114,7 @@ impl StoreFactory for FailingStores {
 }
 
 impl Failing {
-    /// A store that refuses this from so many calls on.
+    /// A store that refuses these calls after `calls_left` of them.
     fn new(refused: Refused, calls_left: isize) -> Arc<Self> {
         Arc::new(Self {
             store: Arc::new(InMemory::new()),
@@ -125,7 +126,7 @@ impl Failing {
     }
 }
 
-/// A run that writes there, and what it notes.
+/// A run that writes there, and its journal.
 fn run_in(store: &Arc<Failing>) -> (JobContext, Arc<MemoryJournal>) {
     let journal = Arc::new(MemoryJournal::default());
     let ctx = JobContext::builder("job")
@@ -135,7 +136,7 @@ fn run_in(store: &Arc<Failing>) -> (JobContext, Arc<MemoryJournal>) {
     (ctx.build().unwrap(), journal)
 }
 
-/// What the runtime does when a run has failed or is told to stop. Then nothing is left.
+/// Discards as the runtime does when a run has failed or is cancelled, and checks that nothing is left.
 async fn assert_discarded(ctx: &JobContext, journal: &MemoryJournal, store: &Failing) {
     ctx.end_staging(Duration::from_secs(10)).await.unwrap();
     discard(ctx.stores(), ctx.publishers(), &journal.noted()).await.unwrap();
@@ -147,8 +148,8 @@ async fn assert_discarded(ctx: &JobContext, journal: &MemoryJournal, store: &Fai
 
 const TWO_HUNDRED: &str = "select value as n, value % 200 as p from generate_series(1, 400)";
 
-/// Whatever fails and when, the error says where, and every upload that was begun is one that can be discarded: also those
-/// that other streams had under way at that moment. Row groups of one row make files that are not staged in one go.
+/// Whatever fails and when, the error names the place, and every upload that was begun can be discarded, including
+/// those that other streams had in progress. Row groups of one row make files that are uploaded in several parts.
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_failed_write_has_begun_can_be_discarded(
@@ -173,7 +174,7 @@ async fn what_a_failed_write_has_begun_can_be_discarded(
     assert_discarded(&ctx, &journal, &store).await;
 }
 
-/// A run that is told to stop drops what its job was doing, while many uploads are being begun.
+/// A cancelled run drops its job's futures while many uploads are being created.
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_stopped_write_has_begun_can_be_discarded(

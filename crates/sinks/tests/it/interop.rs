@@ -1,5 +1,5 @@
-//! A dataset of all types and of odd partition values: our own source reads it back here, other engines do in `.ci/interop`,
-//! which says in `HARDTACK_INTEROP_OUT` where to leave it.
+//! A dataset of all types and of unusual partition values. Our own source reads it back here; other engines do so in
+//! `.ci/interop`, which sets the output folder in `HARDTACK_INTEROP_OUT`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use hardtack_sinks::ParquetDataset;
 use hardtack_sources::ParquetFiles;
 use serde_json::{Value, json};
 
-/// A column: its name, what other engines should call its type, four values of which the last is null, and the same again
-/// as another engine's reader should show them. These are written down, not converted, so that no mistake of ours is in both.
+/// A column: its name, its type in other engines, four values of which the last is null, and the same values as another
+/// engine should show them. These are written out rather than converted, so that no mistake of ours is in both.
 struct Column(&'static str, &'static str, ArrayRef, Value);
 
-/// The folders: what each row is to have as `city` and `year`. Empty text is null to Hive.
+/// The folders: the `city` and `year` of each row. To Hive an empty text is null.
 const CITIES: [Option<&str>; 11] = [
     Some("a b"),
     Some("ü%20=#?"),
@@ -46,7 +46,7 @@ const YEARS: [Option<i32>; 11] = [
 ];
 
 fn moments<A: From<Vec<Option<i64>>>>(per_second: i64, below: [i64; 3]) -> A {
-    // 2026-01-31 23:59:59, the second before 1970, and one of a date that Julian calendars have at another day.
+    // 2026-01-31 23:59:59, the second before 1970, and a date that falls on another day in the Julian calendar.
     let seconds = [1_769_903_999, -1, -12_219_292_801];
     let mut values: Vec<_> = seconds.iter().zip(below).map(|(s, below)| Some(s * per_second + below)).collect();
     values.push(None);
@@ -176,7 +176,7 @@ fn rows() -> (RecordBatch, Value) {
     let mut types = vec![json!({"name": "id", "type": "int"})];
     let mut batch: Vec<(&str, ArrayRef)> = vec![("id", Arc::new(ids))];
     for (at, Column(name, type_name, values, shown)) in columns().into_iter().enumerate() {
-        // Each column is null in other rows.
+        // Each column is null in different rows.
         let which = |row: usize| (row + at) % 4;
         let indices = UInt32Array::from_iter_values((0..rows).map(|row| which(row) as u32));
         batch.push((name, take(&values, &indices, None).unwrap()));
@@ -200,7 +200,7 @@ fn rows() -> (RecordBatch, Value) {
     (batch, json!({"partitions": ["city", "year"], "columns": types, "rows": expected}))
 }
 
-/// The rows as they should come back: an empty city is null, and seconds are milliseconds.
+/// The rows as they should be read back: an empty city is null, and seconds are milliseconds.
 fn as_read(batch: &RecordBatch) -> RecordBatch {
     let schema = batch.schema();
     let columns = schema.fields().iter().zip(batch.columns()).map(|(field, values)| {
@@ -235,11 +235,11 @@ async fn all_types_and_odd_partitions_come_back() {
         let staged =
             dataset.stage(&ctx.staging("out"), ctx.session().read_batch(batch.clone()).unwrap()).await.unwrap();
         ctx.publish(&staged.publish).await.unwrap();
-        // Rows 0 and 9 share a folder, 5 and 6 do, too.
+        // Rows 0 and 9 share a folder, and so do 5 and 6.
         assert_eq!(staged.report.files, 9);
 
         let source = ParquetFiles::new(folder, at.as_str()).with_schema(wanted.schema());
-        // Columns that were kept need no folders.
+        // Columns that are kept in the files need no folder names.
         let source = if folder == "kept" { source } else { source.with_hive_partitions() };
         let back = source.load(&ctx.loading("a")).await.unwrap().sort(vec![col("id").sort(true, true)]).unwrap();
         let back = concat_batches(&wanted.schema(), &back.collect().await.unwrap()).unwrap();

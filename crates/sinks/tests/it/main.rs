@@ -1,4 +1,4 @@
-//! Sinks against real files and the in-memory store: what is visible when, and what is in it.
+//! Sinks against real files and the in-memory store: what is visible when, and with which content.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files and stops where it fails")]
 
 mod compact;
@@ -41,7 +41,7 @@ fn files(folder: &Path) -> Vec<String> {
     }
     let mut found = Vec::new();
     walk(folder, &mut found);
-    // Without the run's token, which is random.
+    // Omits the run's token, which is random.
     let name = |path: &PathBuf| {
         let name = path.strip_prefix(folder).unwrap().to_str().unwrap();
         match name.rsplit_once('-') {
@@ -58,7 +58,7 @@ fn table(batches: &[RecordBatch]) -> String {
     pretty_format_batches(batches).unwrap().to_string()
 }
 
-/// The rows of all Parquet files in a folder, as DataFusion's own reader sees them, in order of all columns.
+/// The rows of all Parquet files in a folder, as DataFusion's own reader sees them, sorted by all columns.
 async fn read(ctx: &JobContext, folder: &str) -> String {
     let rows = ctx.session().read_parquet(folder, ParquetReadOptions::default()).await.unwrap();
     let order =
@@ -66,7 +66,7 @@ async fn read(ctx: &JobContext, folder: &str) -> String {
     table(&rows.sort(order).unwrap().collect().await.unwrap())
 }
 
-/// The file whose name begins like this.
+/// The only file whose name begins with `begins`.
 fn only_file(folder: &Path, begins: &str) -> PathBuf {
     let mut entries = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
     entries.find(|path| path.file_name().unwrap().to_str().unwrap().starts_with(begins)).unwrap()

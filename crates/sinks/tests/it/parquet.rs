@@ -17,7 +17,7 @@ async fn append_adds_and_overwrite_replaces() {
     save(&context("r2"), &dataset, "select 2 as n").await;
     assert_eq!(files(folder.path()), ["part-00000-r1.parquet", "part-00000-r2.parquet"]);
 
-    // What is not ours to delete stays.
+    // Files that are not ours stay.
     std::fs::write(folder.path().join("README.txt"), "").unwrap();
     std::fs::write(folder.path().join("_keep.parquet"), "").unwrap();
     save(&context("r3"), &dataset.clone().overwrite(), "select 3 as n").await;
@@ -45,7 +45,7 @@ async fn an_overwrite_deletes_what_was_there_when_it_began_and_nothing_else() {
     save(&context("r1"), &dataset, "select 1 as n").await;
     let ctx = context("r2");
     let staged = dataset.stage(&ctx.staging("out"), sql(&ctx, "select 2 as n").await).await.unwrap();
-    // Somebody else adds a file in between.
+    // Another writer adds a file meanwhile.
     std::fs::copy(crate::only_file(folder.path(), "part-00000-r1"), folder.path().join("other.parquet")).unwrap();
     ctx.publish(&staged.publish).await.unwrap();
     assert_eq!(files(folder.path()), ["other.parquet", "part-00000-r2.parquet"]);
@@ -112,7 +112,7 @@ async fn more_rows_than_the_memory_limit_holds_are_sorted_by_spilling() {
 async fn the_file_says_how_it_was_made(#[case] compression: Compression, #[case] codec: &str) {
     let folder = tempfile::tempdir().unwrap();
     let dataset = ParquetDataset::new("n", Location::from(folder.path())).with_compression(compression);
-    // A timestamp in seconds would be a bare integer for other engines.
+    // Other engines would see a timestamp in seconds as a bare integer.
     save(&context("r7"), &dataset, "select arrow_cast(0, 'Timestamp(Second, Some(\"UTC\"))') as t").await;
     let file = std::fs::File::open(crate::only_file(folder.path(), "part-00000-r7")).unwrap();
     let reader = SerializedFileReader::new(file).unwrap();

@@ -93,7 +93,7 @@ async fn what_a_file_cannot_be() {
 
 const MOMENTS: &str = "select arrow_cast(9223372036854775807, 'Timestamp(Microsecond, None)') as at";
 
-/// JSON has no numbers for these, and null is something else.
+/// JSON has no numbers for these, and null would be a different value.
 #[tokio::test]
 async fn floats_that_are_no_numbers_come_back() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The partitioned writer: what it promises of files, duplicates, memory and order, whatever the threads.
+//! The partitioned writer: its guarantees about files, duplicates, memory and order, for any number of threads.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -34,7 +34,7 @@ fn folders(root: &Path) -> (usize, BTreeSet<String>) {
     (all.len(), all.iter().map(|f| f.rsplit_once('/').unwrap().0.to_owned()).collect())
 }
 
-/// The rows of a dataset, partition columns from the names of folders, one line each, sorted.
+/// The rows of a dataset, with partition columns from folder names, one line each, sorted.
 async fn rows_of(root: &Path, partition: &str, query: &str) -> Vec<String> {
     let ctx = context("reader");
     let options = datafusion::prelude::ParquetReadOptions::default()
@@ -85,8 +85,8 @@ async fn duplicates_are_dropped_in_the_partition_and_nothing_else_is(
     assert_eq!(ctx.session().runtime_env().memory_pool.reserved(), 0, "memory was not given back");
 }
 
-/// One zero and one NaN, whether the distinct is moved into the partitions or not, and also where the partition tells them
-/// apart.
+/// Zero and NaN are single values, whether or not the distinct is moved into the partitions, and even if the partition
+/// distinguishes them.
 #[rstest]
 #[case("select *, a % 2 as p from (select distinct f, a from t)")]
 #[case("select *, cast(f as varchar) as p from (select distinct f, a from t)")]
@@ -101,8 +101,8 @@ async fn numbers_that_are_equal_are_written_once(#[case] query: &str) {
     assert_eq!(save_frame(&ctx, &dataset, sql(&ctx, query).await).await, 6);
 }
 
-/// Whether the distinct can be moved into the partitions or not. (Which it is, is shown where plans are:
-/// `parquet::tests::rows_come_together`.)
+/// Holds whether or not the distinct can be moved into the partitions. (`parquet::tests::rows_come_together` shows the
+/// plans.)
 #[rstest]
 #[case("select *, a % 3 as p from (select distinct a, b from t)")]
 #[case("select b, p from (select *, a % 3 as p from (select distinct a, b from t where a > 0)) where b <> 'x'")]
@@ -193,7 +193,7 @@ async fn an_empty_text_and_null_are_one_partition_and_one_file() {
     ");
 }
 
-/// Whether they come in several streams or in one that a plan may share out, as a scan of one file is.
+/// Holds whether they arrive in several streams or in one that a plan may split, such as the scan of one file.
 #[rstest]
 #[tokio::test]
 async fn rows_are_sorted_within_files_and_the_files_say_so(
@@ -245,7 +245,7 @@ async fn the_layout_is_as_chosen() {
     assert!(u.dictionary_page_offset().is_none() && p.dictionary_page_offset().is_some());
     assert!(u.statistics().is_some() && u.column_index_offset().is_none());
 
-    // In a file of few rows a dictionary takes more room than it saves.
+    // In a file of few rows a dictionary takes more space than it saves.
     for (rows, has_dictionary) in [(63, false), (64, true)] {
         let rows_of = format!("select uuid() as u, '{rows}' as p from generate_series(1, {rows})");
         save(&context(&format!("r{rows}")), &dataset, &rows_of).await;
@@ -290,7 +290,7 @@ async fn a_partition_larger_than_memory_loses_its_duplicates_too() {
     let ctx = limited(2, 64 << 20);
     let query = "select repeat(md5(cast(value % 200000 as varchar)), 4) as a, repeat(md5(cast(value % 200000 + 1 as varchar)), 3) as b, 1 as p
                  from generate_series(1, 400001)";
-    // One row is there three times, so that others are parted by the end of a batch.
+    // One row occurs three times, so that other duplicates are split by the end of a batch.
     let rows = drop_duplicates(sql(&ctx, query).await, &[]).unwrap();
     let dataset = ParquetDataset::new("n", Location::from(folder.path())).partition_by(["p"]);
     assert_eq!(save_frame(&ctx, &dataset, rows).await, 200_000);
@@ -299,7 +299,7 @@ async fn a_partition_larger_than_memory_loses_its_duplicates_too() {
     assert_eq!(ctx.session().runtime_env().memory_pool.reserved(), 0);
 }
 
-/// Among so many rows there are some with equal hashes.
+/// Among this many rows some have equal hashes.
 #[rstest]
 #[case::numbers("value as n")]
 #[case::texts_that_repeat("'a' || (value % 1000) as a, 'b' || cast(value / 1000 as int) as b")]
@@ -327,8 +327,8 @@ async fn ten_thousand_partitions_take_no_more_memory_than_ten() {
 
 #[tokio::test]
 async fn a_disk_that_is_full_is_said_to_be_and_nothing_is_published() {
-    // `/dev/full` would not do: files are staged beside their targets. A folder that cannot be written stands for it here;
-    // the jobs' end-to-end tests fill a real file system.
+    // `/dev/full` cannot be used, because files are staged next to their targets. A read-only folder stands in for it
+    // here; the jobs' end-to-end tests fill a real file system.
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("in the way"), "").unwrap();
     let ctx = context("r");
@@ -340,7 +340,7 @@ async fn a_disk_that_is_full_is_said_to_be_and_nothing_is_published() {
     assert!(error.get("target").is_some() || error.get("path").is_some(), "{}", error.chain());
 }
 
-/// Columns of the types by which rows are compared, with nulls, NaNs and both zeros.
+/// Columns of the types that rows are compared by, with nulls, NaNs and both zeros.
 fn batch(rows: &[(u8, Option<u8>, Option<u8>)]) -> RecordBatch {
     let float = |n: u8| [0.0, -0.0, f64::NAN, 1.5][n as usize % 4];
     let text = |n: &Option<u8>| n.map(|n| "ab".repeat(n as usize % 9 + 1));
@@ -372,7 +372,7 @@ proptest! {
             let frame = ctx.session().read_batches(parts).unwrap();
             let dataset = ParquetDataset::new("n", Location::from(folder.path())).partition_by(["p"]);
             let written = save_frame(&ctx, &dataset, drop_duplicates(frame, &[]).unwrap()).await;
-            // There is one zero, as in SQL, and one NaN.
+            // Zero and NaN are single values, as in SQL.
             let one_zero = |line: String| line.replace("|-0.0|", "|0.0|");
             let distinct: BTreeSet<String> = lines(&[all]).into_iter().map(one_zero).collect();
             assert_eq!(written, distinct.len() as u64);
@@ -401,7 +401,7 @@ async fn what_is_read_back_is_what_was_written() {
     ");
 }
 
-/// Dictionaries that differ from batch to batch, of the very type that the writer uses inside, with nulls among their
+/// Dictionaries that differ from batch to batch, of the type that the writer uses internally, with nulls among their
 /// values; in memory and spilled.
 #[rstest]
 #[tokio::test]

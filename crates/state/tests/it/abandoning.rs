@@ -1,4 +1,4 @@
-//! Commits that are given up: what settles them, what the next run starts from, and what is left over.
+//! Abandoned commits: what settles them, where the next run starts, and which leftovers there are.
 
 use bytes::Bytes;
 use chrono::DateTime;
@@ -12,7 +12,7 @@ fn by(user: &str) -> Abandonment {
     Abandonment { user: user.to_owned(), host: "laptop".to_owned(), at: DateTime::UNIX_EPOCH }
 }
 
-/// A ledger with a published commit, and a second one that its run cannot publish. Each has read to where it says.
+/// A ledger with a published commit, and a second one that its run cannot publish, each with a bookmark.
 async fn stuck(world: &World) -> (Ledger, Attempt) {
     let ledger = world.ledger("default");
     begin(&ledger, &run("r1")).await;
@@ -32,10 +32,10 @@ async fn the_next_run_starts_from_the_last_commit_that_was_published(#[values("f
     assert!(matches!(ledger.begin(&run("r3")).await.unwrap(), Begun::Unpublished));
     assert_eq!(ledger.abandon(2, &by("ann")).await.unwrap(), Settlement::Abandoned(by("ann")));
     assert_eq!(ledger.pending().await.unwrap(), []);
-    // The number stays taken, and what it had read has to be read again.
+    // The number stays taken, and its input must be read again.
     let next = begin(&ledger, &run("r3")).await;
     assert_eq!((next.record.claims, next.bookmarks), (3, commit(1, "r1").bookmarks));
-    // So it is if several are given up, one after the other.
+    // The same holds if several commits in a row are abandoned.
     ledger.commit(&commit(3, "r3")).await.unwrap();
     ledger.abandon(3, &by("ann")).await.unwrap();
     assert_eq!(begin(&ledger, &run("r4")).await.bookmarks, commit(1, "r1").bookmarks);
@@ -57,7 +57,7 @@ async fn without_any_published_commit_the_next_run_starts_afresh() {
     assert_eq!((next.record.claims, next.bookmarks.len()), (2, 0));
 }
 
-/// Who is first decides, and is believed by who comes later.
+/// The first settlement decides, and later ones accept it.
 #[tokio::test]
 async fn a_commit_is_settled_once() {
     let world = world("file");
@@ -76,7 +76,7 @@ async fn a_commit_is_settled_once() {
         (late.kind(), late.message()),
         (ErrorKind::Usage, "commit 1 is published, so there is nothing to abandon")
     );
-    // A number that nobody has taken must not be settled: a run may yet take it.
+    // A number that no run has taken must not be settled: a run may still take it.
     assert_eq!(ledger.abandon(3, &by("bob")).await.unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(ledger.settlement(3).await.unwrap(), None);
 }
@@ -95,7 +95,7 @@ async fn what_was_staged_is_left_over_but_for_what_may_be_pointed_to() {
     ledger.abandon(2, &by("ann")).await.unwrap();
     let [finished] = ledger.finished().await.unwrap().try_into().unwrap();
     assert_eq!((&finished.end, finished.run.as_str()), (&End::Abandoned(by("ann")), "r2"));
-    // A partition may have been pointed to the folder before the publication got stuck; vacuum knows.
+    // A partition may already point to the folder; vacuum determines that.
     assert_eq!(finished.leftovers, [upload("u1"), hidden]);
     assert!(finished.has_ended(DateTime::UNIX_EPOCH), "a run that has committed stages nothing any more");
     assert!(!ledger.is_contested(&run("other").id).await.unwrap());
@@ -103,7 +103,7 @@ async fn what_was_staged_is_left_over_but_for_what_may_be_pointed_to() {
     assert_eq!(end, Some(End::Abandoned(by("ann"))));
 }
 
-/// A record that nobody can read blocks its scope, too.
+/// An unreadable record blocks its scope as well.
 #[tokio::test]
 async fn a_commit_whose_record_is_damaged_can_be_given_up() {
     let world = world("file");

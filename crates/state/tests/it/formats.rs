@@ -1,7 +1,7 @@
-//! Formats of records: what earlier versions wrote is read for good, and what a newer one has written is refused.
+//! Formats of records: records of earlier versions stay readable forever, and those of newer versions are refused.
 //!
-//! `tests/golden/format-0` is a state location as a version wrote it that had no numbers of formats yet: one run that was
-//! paused and lost, one that was published, and one that was killed while it was published. Nothing there is ever edited.
+//! `tests/golden/format-0` is a state location written by a version without format numbers: a run that was paused and
+//! lost, one that was published, and one that was killed during publication. These files are never edited.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -39,7 +39,7 @@ fn id(id: &str) -> RunId {
     id.parse().unwrap()
 }
 
-/// Every object of it, with what it says.
+/// Every object of the golden state, with its content.
 #[rstest]
 #[tokio::test]
 async fn what_earlier_versions_wrote_is_read(#[values(0, 1)] format: u32) {
@@ -84,7 +84,7 @@ fn folder(action: &DiscardAction) -> &str {
     folder.as_str()
 }
 
-/// A kind of object, as a newer version might write it.
+/// Each kind of object, as a newer version might write it.
 #[rstest]
 #[case::commit("commits/000000000002.json", "commit record")]
 #[case::attempt("attempts/second.json", "record of an attempt")]
@@ -107,7 +107,7 @@ async fn what_a_newer_version_has_written_is_refused(#[case] object: &str, #[cas
     assert!(said.starts_with(&wanted) && said.contains("way out: upgrade hardtack"), "{said}");
 }
 
-/// Nobody acts on the word of a record that he cannot read, and nobody takes it for damaged.
+/// A record that cannot be read is neither executed nor taken for damaged.
 #[tokio::test]
 async fn a_newer_commit_stops_the_scope_and_is_not_abandoned() {
     let world = world("memory");
@@ -127,7 +127,7 @@ async fn a_newer_commit_stops_the_scope_and_is_not_abandoned() {
     assert_eq!(finished.damaged, [entry]);
 }
 
-/// A seal is looked at before the format, so damage is never taken for a newer version.
+/// The seal is checked before the format, so damage is never mistaken for a newer version.
 #[tokio::test]
 async fn a_flipped_number_is_damage() {
     let world = world("memory");
@@ -142,7 +142,7 @@ async fn a_flipped_number_is_damage() {
         world.state.put(&key, Bytes::from(text.replace("\"format\": 1", "\"format\": 3"))).await.unwrap();
         let [broken] = broken_objects(&world.state).await.unwrap().try_into().unwrap();
         assert_eq!((broken.error.kind(), broken.error.detail::<NewerFormat>()), (ErrorKind::Unexpected, None));
-        // Without its seal it is none of the first version's either.
+        // Without its seal it is not a record of the first version either.
         let bare = text.split(",\n  \"xxh3\"").next().unwrap().to_owned() + "\n}";
         world.state.put(&key, Bytes::from(bare)).await.unwrap();
         let [broken] = broken_objects(&world.state).await.unwrap().try_into().unwrap();

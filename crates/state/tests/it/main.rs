@@ -1,4 +1,4 @@
-//! The ledger against real stores: what excludes what, and what may be removed when.
+//! The ledger against real stores: mutual exclusion, and what may be removed when.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files and stops where it fails")]
 
 mod abandoning;
@@ -38,7 +38,7 @@ fn commit(sequence: u64, id: &str) -> CommitRecord {
     }
 }
 
-/// An attempt of a run that nothing keeps from beginning.
+/// Begins a run that must not be blocked.
 async fn begin(ledger: &Ledger, run: &Run) -> Attempt {
     match ledger.begin(run).await.unwrap() {
         Begun::Attempt(attempt) => *attempt,
@@ -46,7 +46,7 @@ async fn begin(ledger: &Ledger, run: &Run) -> Attempt {
     }
 }
 
-/// The runs of which nothing can come any more, and what they have left.
+/// The runs that are over, and their leftovers.
 async fn finished(ledger: &Ledger) -> Vec<(AttemptRecord, Vec<DiscardAction>)> {
     ledger.finished().await.unwrap().into_iter().map(|f| (f.attempt.unwrap(), f.leftovers)).collect()
 }
@@ -115,7 +115,7 @@ async fn one_of_many_takes_a_number(#[values("file", "memory")] store: &str) {
         }
     }
     assert_eq!(winners, 1);
-    // The winner that asks again, because its answer was lost, has still won.
+    // If the winner repeats its request because the response was lost, it has still won.
     let winner = ledger.get(1).await.unwrap().unwrap();
     ledger.commit(&winner).await.unwrap();
 }
@@ -154,7 +154,7 @@ async fn leftovers_may_go_only_once_their_run_can_never_commit() {
     let paused = begin(&ledger, &run("paused")).await;
     paused.journal.note(upload("u1")).await.unwrap();
     let other = begin(&ledger, &run("other")).await;
-    // Both claim the same number; as long as nobody has it, the paused run may wake up and commit.
+    // Both claim the same number; as long as neither has it, the paused run may resume and commit.
     assert_eq!(paused.record.claims, other.record.claims);
     assert_eq!(finished(&ledger).await, []);
 
@@ -175,7 +175,7 @@ async fn leftovers_may_go_only_once_their_run_can_never_commit() {
     assert_eq!(world.state.list("job/scopes/default/attempts", None).await.unwrap(), Vec::<String>::new());
 }
 
-/// It goes on staging after others have discarded what it had staged by then, and is killed.
+/// It continues to stage after others have discarded its files, and is then killed.
 #[tokio::test]
 async fn a_run_that_has_lost_stays_on_record_for_a_while() {
     let world = world("file");
@@ -192,7 +192,7 @@ async fn a_run_that_has_lost_stays_on_record_for_a_while() {
     assert_eq!(swept.leftovers, [upload("u1"), upload("u2")]);
     assert!(!swept.is_new() && !swept.has_ended(now + AFTERLIFE / 2) && swept.has_ended(now + AFTERLIFE));
     assert!(!ledger.is_contested(&run("other").id).await.unwrap(), "it can never commit");
-    // It was forgotten, was alive all the same, and noted something.
+    // It was forgotten although it was alive, and recorded something.
     ledger.forget(&lost.record.run.id).await.unwrap();
     lost.journal.note(upload("u3")).await.unwrap();
     let [forgotten] = ledger.finished().await.unwrap().try_into().unwrap();
@@ -200,7 +200,7 @@ async fn a_run_that_has_lost_stays_on_record_for_a_while() {
     assert!(forgotten.has_ended(now));
 }
 
-/// What is damaged in one attempt keeps nobody from running, and nothing of it is guessed.
+/// A damaged attempt blocks no other run, and nothing about it is guessed.
 #[tokio::test]
 async fn an_attempt_that_does_not_parse_blocks_nobody() {
     let world = world("memory");
@@ -245,7 +245,7 @@ async fn a_head_that_does_not_parse_is_written_anew() {
     }
 }
 
-/// Cut short anywhere, or with a bit flipped anywhere, a commit is an error or says what it said.
+/// A commit that is truncated or has a flipped bit, anywhere, is an error or decodes to the same value.
 #[tokio::test]
 async fn a_commit_that_was_damaged_is_not_executed() {
     let world = world("memory");
@@ -287,7 +287,7 @@ async fn the_journal_is_written_before_it_matters() {
     assert!(durable.contains(&folder), "a folder is durable at once, and noted once: {durable:?}");
     assert_eq!(durable.iter().filter(|a| **a == folder).count(), 1);
     assert!(durable.contains(&upload("u1")) && durable.contains(&upload("u2")), "the first uploads are, too");
-    // Where there are many, they are written together.
+    // Many entries are written in batches.
     for n in 3..100 {
         attempt.journal.note(folder.clone()).await.unwrap();
         attempt.journal.note(upload(&format!("u{n}"))).await.unwrap();
@@ -308,7 +308,7 @@ async fn nobody_builds_on_a_commit_that_is_not_published() {
     assert!(matches!(ledger.begin(&run("r2")).await.unwrap(), Begun::Unpublished));
     ledger.mark_published(1, &run("r1").id).await.unwrap();
     assert_eq!(begin(&ledger, &run("r2")).await.record.claims, 2);
-    // Should somebody have got ahead all the same, the head does not pass what is not published.
+    // Even if publication is out of order, the head does not pass an unpublished commit.
     for (n, id) in [(2, "r2"), (3, "r3")] {
         ledger.commit(&commit(n, id)).await.unwrap();
     }
@@ -316,7 +316,7 @@ async fn nobody_builds_on_a_commit_that_is_not_published() {
     assert_eq!(ledger.pending().await.unwrap(), [commit(2, "r2")]);
     assert_eq!(head(&world).await, Some(1));
     assert!(ledger.is_settled(3).await.unwrap() && !ledger.is_settled(2).await.unwrap());
-    // What the head has passed is not looked at again.
+    // Commits that the head has passed are not read again.
     for n in [2, 3] {
         ledger.mark_published(n, &run("r2").id).await.unwrap();
         assert_eq!(head(&world).await, Some(n));
@@ -326,13 +326,13 @@ async fn nobody_builds_on_a_commit_that_is_not_published() {
     assert_eq!((ledger.pending().await.unwrap(), ledger.newest().await.unwrap()), (vec![], 3));
 }
 
-/// Up to which number all commits are published, as it is written down.
+/// The stored number up to which all commits are published.
 async fn head(world: &World) -> Option<u64> {
     let head = world.state.get("job/scopes/default/head.json").await.unwrap();
     head.map(|bytes| serde_json::from_slice(&bytes).unwrap())
 }
 
-/// Uploads whose ids nobody knows are discarded only if nobody else can be uploading.
+/// Uploads with unknown ids are discarded only if no other run can be uploading.
 #[tokio::test]
 async fn a_run_is_alone_if_every_other_can_never_commit() {
     let world = world("memory");
@@ -361,7 +361,7 @@ async fn a_published_run_leaves_only_what_it_did_not_publish() {
     let attempt = begin(&ledger, &run("r1")).await;
     let unknown = DiscardAction::Uploads { location: "memory:/".into(), mark: Some("r1-12345678".to_owned()) };
     let hidden = DiscardAction::StagedFiles { folder: "/x".into(), suffix: ".r1.staged".to_owned() };
-    // Something may point to these: only whoever put them there knows.
+    // Something may refer to these; only their creator knows.
     let kept = [
         DiscardAction::Object { location: "memory:/o".into() },
         DiscardAction::Folder { location: "memory:/_versions/r1-12345678".into() },
@@ -422,7 +422,7 @@ async fn runs_are_listed_oldest_first_as_they_stand() {
     assert_eq!(Ledger::runs(&world.state, "jo").await.unwrap(), []);
 }
 
-/// A store whose "create" overwrites, as some S3 look-alikes do.
+/// A store whose "create" overwrites, as some S3-compatible stores do.
 #[derive(Debug)]
 struct Careless(Arc<dyn StateStore>);
 
@@ -464,8 +464,8 @@ async fn a_record_that_does_not_parse_is_named() {
     insta::assert_snapshot!(ledger.newest().await.unwrap_err().chain(), @"an object in the state location is none of ours; remove it (object: job/scopes/default/commits/notes.txt)");
 }
 
-/// A store that is told to fail, or to do what it is asked and to say that it was there already: the answer to the first
-/// request was lost, and it was sent again.
+/// A store that fails on demand, or that executes a create but reports that the object exists: the response to the
+/// first request was lost, and the request repeated.
 #[derive(Debug)]
 struct Faulty {
     inner: Arc<dyn StateStore>,
@@ -513,12 +513,12 @@ async fn an_attempt_that_was_noted_by_a_request_whose_answer_was_lost_begins() {
     let world = world("memory");
     let ledger = faulty(&world, true).ledger();
     assert_eq!(begin(&ledger, &run("r")).await.record.claims, 1);
-    // What another has put there is no such thing.
+    // An object that another run has put there is not ours.
     world.state.put("job/scopes/default/attempts/other.json", Bytes::from_static(b"{}")).await.unwrap();
     assert!(matches!(ledger.begin(&run("other")).await.unwrap(), Begun::NameTaken));
 }
 
-/// What a later run would find in the journal of `r`, sorted.
+/// The journal of `r` as a later run would read it, sorted.
 async fn durable(world: &World) -> Vec<DiscardAction> {
     let mut found = Vec::new();
     for key in world.state.list("job/scopes/default/attempts/r", None).await.unwrap() {
@@ -541,13 +541,13 @@ async fn what_could_not_be_noted_is_noted_with_what_comes_next() {
         assert_eq!(journal.note(action).await.unwrap_err().kind(), ErrorKind::Unavailable);
     }
     assert_eq!(durable(&world).await, []);
-    // Whoever asks again for what must be durable gets an error again, or has it.
+    // Repeating an entry that must be durable either fails again or makes it durable.
     assert_eq!(journal.note(folder.clone()).await.unwrap_err().kind(), ErrorKind::Unavailable);
     store.down.store(false, Ordering::Relaxed);
     journal.note(folder.clone()).await.unwrap();
     assert_eq!(durable(&world).await, [folder.clone(), upload("u1")]);
     journal.note(upload("u2")).await.unwrap();
-    // Nothing waits, so nothing is written.
+    // Nothing is pending, so nothing is written.
     journal.flush().await.unwrap();
     journal.note(folder.clone()).await.unwrap();
     journal.note(upload("u1")).await.unwrap();
@@ -584,7 +584,7 @@ async fn many_uploads_are_noted_together_a_moment_later() {
         assert_eq!(written().await, objects, "without being asked");
     }
     assert_eq!(durable(&world).await, (1..=30).map(|n| upload(&format!("{n:02}"))).collect::<Vec<_>>());
-    // After a pause the next one is written at once, and what must be durable never waits.
+    // After a pause the next entry is written immediately; entries that must be durable never wait.
     tokio::time::sleep(Duration::from_millis(1100)).await;
     note(31..=32).await;
     assert_eq!(written().await, 19);
@@ -620,7 +620,7 @@ async fn objects_are_kept_by_key(#[values("file", "memory")] store: &str) {
     assert_eq!(state.list("a/b", None).await.unwrap(), ["a/b/1/x", "a/b/10"]);
 }
 
-/// Where a folder should be there is a file.
+/// A file is in the place of a folder.
 #[tokio::test]
 async fn a_store_that_fails_is_named_with_the_object() {
     let folder = tempfile::tempdir().unwrap();

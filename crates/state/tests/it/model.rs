@@ -1,12 +1,12 @@
-//! A model of runs that race: real ledgers over a store that executes one operation at a time, in any order of the runs,
-//! with a kill anywhere. It goes through every state that two runs reach who interrupt each other up to three times, and a
-//! run and a person who abandons its commit; and through samples of those of two and three runs, and of two runs and a
-//! person, who do so at will.
+//! A model of racing runs: real ledgers over a store that executes one operation at a time, in any interleaving of the
+//! runs, with a kill at any point. It explores every state that two runs, or a run and a person who abandons its
+//! commit, reach with up to three interruptions, and samples the states of two and three runs, and of two runs and a
+//! person, with arbitrary interruptions.
 //!
-//! A run is a future; each operation of a store waits for its turn, so polling the future once executes exactly one. What
-//! a run does next depends on nothing but what it was answered, so a state is the content of the store and the answers
-//! that each run has had and still remembers. In every state all runs are killed, another one runs undisturbed, and what
-//! is left then is looked at.
+//! A run is a future; each operation of a store waits for its turn, so polling the future once executes exactly one
+//! operation. The next step of a run depends only on the responses it has received, so a state consists of the content
+//! of the store and the responses that each run still remembers. In every state all runs are killed, another one runs
+//! undisturbed, and the result is checked.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashSet};
@@ -26,10 +26,10 @@ use proptest::test_runner::{Config, TestRunner};
 
 use crate::run;
 
-/// What is durable: objects of the state location, and of the lake below `lake/`.
+/// The durable objects: those of the state location, and those of the lake below `lake/`.
 type Objects = BTreeMap<String, Bytes>;
 
-/// What one run sees of the world: objects, one operation at a time.
+/// One run's access to the objects, one operation at a time.
 #[derive(Debug)]
 struct Turns {
     objects: Arc<Mutex<Objects>>,
@@ -38,10 +38,10 @@ struct Turns {
 
 #[derive(Debug, Default)]
 struct Mine {
-    /// How many operations may be executed now.
+    /// The number of operations that may be executed now.
     permits: usize,
     waiting: Vec<Waker>,
-    /// A hash of all answers that it remembers.
+    /// A hash of all responses that it remembers.
     answers: u64,
 }
 
@@ -56,7 +56,7 @@ impl Turns {
         mine.waiting.drain(..).for_each(Waker::wake);
     }
 
-    /// Forgets all answers but what `remembered` says: where a run is, and what it has taken from them.
+    /// Replaces the remembered responses by `remembered`: the position of a run and the values it has kept.
     fn remember(&self, remembered: impl Hash) {
         self.mine.lock().unwrap().answers = hash(&remembered);
     }
@@ -116,7 +116,7 @@ impl StateStore for Turns {
 
 // --- a run ---------------------------------------------------------------------------------------------------------
 
-/// A run as the runtime leads it, with the lake in the place of a job's sinks.
+/// A run as the runtime executes it, with the lake in place of a job's sinks.
 struct Process {
     id: String,
     turns: Arc<Turns>,
@@ -124,7 +124,7 @@ struct Process {
     now: DateTime<Utc>,
 }
 
-/// How many files a run stages: a second one comes after what was noted for the first.
+/// The number of files that a run stages: the second is staged after the first has been recorded.
 const FILES: usize = 2;
 
 impl Process {
@@ -180,7 +180,7 @@ impl Process {
         Ok(commit.sequence)
     }
 
-    /// What a person does who abandons the newest commit that is not published.
+    /// Abandons the newest commit that is not published, as a person does.
     async fn abandon(&self) -> Result<u64> {
         let Some(commit) = self.ledger.pending().await?.pop() else { return Ok(0) };
         self.turns.remember(("abandons", commit.sequence));
@@ -188,7 +188,7 @@ impl Process {
         match self.ledger.abandon(commit.sequence, &by).await {
             Ok(Settlement::Abandoned(_)) => {}
             Ok(Settlement::Published { .. }) => return Ok(0),
-            // It was published before this was asked.
+            // It had already been published.
             Err(e) if e.kind() == ErrorKind::Usage => return Ok(0),
             Err(e) => return Err(e),
         }
@@ -273,7 +273,7 @@ fn rename(n: usize, id: &str) -> PublishAction {
 
 type Running = Pin<Box<dyn Future<Output = Result<u64>>>>;
 
-/// Runs that have got so far.
+/// Runs in progress.
 struct World {
     objects: Arc<Mutex<Objects>>,
     actors: Vec<&'static str>,
@@ -286,7 +286,7 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 const PERSON: &str = "x";
 
 impl World {
-    /// After these steps, each of which is an operation of one run.
+    /// The state after these steps, each an operation of one run.
     fn after(actors: &[&'static str], schedule: &[usize]) -> Self {
         let objects = Arc::new(Mutex::new(Objects::new()));
         let start = |name: &&str| {
@@ -317,7 +317,7 @@ impl World {
         (0..self.runs.len()).filter(|run| self.ended[*run].is_none()).collect()
     }
 
-    /// What there is to be looked at when all are killed: what they remember is gone.
+    /// A hash of what is left when all runs are killed: their memory is lost.
     fn remains(&self) -> u64 {
         let said = |end: &Option<Result<u64>>| end.as_ref().map(|end| end.as_ref().map_err(|e| e.chain()).copied());
         hash(&(&*self.objects.lock().unwrap(), self.ended.iter().map(said).collect::<Vec<_>>()))
@@ -328,9 +328,9 @@ impl World {
         hash(&(&*self.objects.lock().unwrap(), answers))
     }
 
-    /// Kills all runs, lets another one run, and looks at what is left.
+    /// Kills all runs, executes another one, and checks the result.
     fn check(&self, schedule: &[usize]) {
-        // They are not heard of again.
+        // The killed runs do nothing more.
         let objects = Arc::new(Mutex::new(self.objects.lock().unwrap().clone()));
         for (name, end) in self.actors.iter().zip(&self.ended) {
             if let Some(Err(e)) = end {
@@ -342,7 +342,7 @@ impl World {
         let next = alone("next", DateTime::UNIX_EPOCH);
         let number = done(next.run()).unwrap_or_else(|e| panic!("the next run: {}\n{schedule:?}", e.chain()));
 
-        // What is committed is there as a whole, and nothing else is.
+        // Everything committed is complete, and nothing else exists.
         let commits: Vec<CommitRecord> = (1..=number).map(|n| done(next.ledger.get(n)).unwrap().unwrap()).collect();
         for (name, end) in self.actors.iter().zip(&self.ended) {
             if let Some(Ok(number @ 1..)) = end {
@@ -355,7 +355,7 @@ impl World {
         let (mut wanted, mut given_up, mut bookmarks) = (Vec::new(), Vec::new(), BTreeMap::new());
         for commit in &commits {
             let id = commit.run.id.as_str();
-            // How far sources were read moves with what was published, and with nothing else.
+            // Bookmarks advance only with published commits.
             let read = BTreeMap::from([(id.to_owned(), serde_json::Value::from(commit.sequence))]);
             let after: BTreeMap<_, _> = bookmarks.clone().into_iter().chain(read).collect();
             assert_eq!(commit.bookmarks, after, "the bookmarks of {id} after\n{schedule:?}");
@@ -371,11 +371,11 @@ impl World {
         assert!(given_up.is_empty() || self.actors.contains(&PERSON), "nobody was there to abandon\n{schedule:?}");
         wanted.sort();
         let mut lake = done(next.turns.list("lake", None)).unwrap();
-        // Some of what was abandoned may have been published before.
+        // Some files of the abandoned commit may have been published before.
         lake.retain(|file| !given_up.contains(file));
         assert_eq!(lake, wanted, "the lake after\n{schedule:?}");
 
-        // All are accounted for; those that may be alive for all we know are so for a day.
+        // All runs are accounted for; those that may still be alive stay on record for a day.
         let records = done(Ledger::runs(&(Arc::clone(&next.turns) as Arc<dyn StateStore>), "job")).unwrap();
         for record in records {
             assert_ne!(record.status, RunStatus::Running, "run {}\n{schedule:?}", record.run.id);
@@ -388,18 +388,18 @@ impl World {
     }
 }
 
-/// The result of something that never waits.
+/// The result of a future that never waits.
 fn done<T>(work: impl Future<Output = T>) -> T {
     futures::executor::block_on(work)
 }
 
-/// How often a run is interrupted by the other: each of the races that were found needs two or three interruptions.
+/// The number of interruptions: each of the races found so far needs two or three.
 const INTERRUPTIONS: usize = 3;
 
 #[test]
 fn in_every_state_of_two_runs_a_kill_loses_nothing_and_leaves_nothing() {
     let (seen, checked) = go_through(&NAMES[..2]);
-    // Tens of thousands of states, some hundred of which are different for those who come later.
+    // Tens of thousands of states, some hundred of which differ for later runs.
     assert!(seen > 10_000 && checked > 100, "there are only {seen} and {checked}");
 }
 
@@ -409,14 +409,14 @@ fn in_every_state_of_a_run_whose_commit_is_abandoned_too() {
     assert!(seen > 500 && checked > 50, "there are only {seen} and {checked}");
 }
 
-/// Goes through all states of two actors, and checks what is left when both are killed there. Returns how many states there
-/// are, and how many of them are different for those who come later.
+/// Explores all states of two actors, and checks the result of killing both in each. Returns the number of states, and
+/// the number of those that differ for later runs.
 fn go_through(actors: &[&'static str]) -> (usize, usize) {
     let (mut seen, mut checked) = (HashSet::new(), HashSet::new());
     let mut next = vec![(vec![0], 0), (vec![1], 0)];
     while let Some((mut schedule, interruptions)) = next.pop() {
         let mut world = World::after(actors, &schedule);
-        // On with the run that is at it, as long as that leads to anything new; the other may come in between each time.
+        // Continue with the current run as long as that leads to new states; the other may interrupt at each step.
         while let Some(last) = schedule.last().copied()
             && seen.insert((world.state(), last, interruptions))
         {
@@ -445,7 +445,7 @@ fn in_sampled_states_of_two_and_three_runs_too() {
         let mut taken = Vec::new();
         let mut world = World::after(actors, &[]);
         for wish in schedule {
-            // A run that has ended leaves its turn to another.
+            // A run that has ended passes its turn to another.
             let Some(run) = world.going_on().into_iter().cycle().nth(wish) else { break };
             world.step(run);
             taken.push(run);

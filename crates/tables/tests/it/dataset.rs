@@ -81,7 +81,7 @@ fn it_is_a_value_and_its_name_that_of_the_files() {
     assert_eq!(files.clone().when_table(Table::overwrite_partitions), files);
 }
 
-/// Options may be chosen before it is known whether it is a table, or after.
+/// Options may be set on the files or on the dataset.
 #[rstest]
 #[case::files(None)]
 #[case::table(Some(lake()))]
@@ -108,7 +108,7 @@ fn the_table_may_have_another_name() {
     assert_eq!(books("s3://in/books", None).table_named("x"), books("s3://in/books", None));
 }
 
-/// One value is read and written: the first run finds nothing, the next what the one before has left.
+/// One value is read and written: the first run finds nothing, the next one finds what the previous one has saved.
 #[rstest]
 #[case::files(None)]
 #[case::table(Some(lake()))]
@@ -135,7 +135,7 @@ async fn what_was_saved_is_read(#[case] database: Option<DatabaseName>) {
     }
 }
 
-/// Rows as the data set declares them.
+/// The rows as the dataset declares them.
 async fn dataset_rows(world: &World, dataset: &Dataset<ParquetDataset>, rows: &Frame) -> String {
     let ctx = world.run();
     table(

@@ -1,4 +1,4 @@
-//! Through the catalog: tables, by name, where files were.
+//! Through the catalog: tables, by name, instead of files.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use insta::{allow_duplicates, assert_snapshot};
 
 use crate::FIXTURES;
 
-/// A context that sees what the job has made.
+/// A context that sees the job's output.
 fn reader(job: &JobBinary<'_>) -> JobContext {
     open_context("reader", &RuntimeArgs { state: job.dir().at(".hardtack"), ..RuntimeArgs::default() }).unwrap()
 }
 
-/// A context that sees what a job has made in Glue and on S3.
+/// A context that sees a job's output in Glue and on S3.
 fn reader_of_glue(bucket: &Bucket, database: &Database) -> JobContext {
     let glue = database.glue();
     let catalog = GlueCatalog::at(glue.endpoint(), glue.region(), glue.keys());
@@ -30,7 +30,7 @@ async fn rows(ctx: &JobContext, database: &str, name: &str) -> String {
     table(Frame::collect(ctx.load(Table::named(database, name)).await.unwrap()).await.unwrap())
 }
 
-/// The job on the fixtures, and what it makes of them without a catalog.
+/// The job on the fixtures, and its output without a catalog.
 fn without_catalog() -> (JobBinary<'static>, String) {
     let job = JobBinary::new(env!("CARGO_BIN_EXE_books_data_product"));
     job.dir().copy("fixtures/lake", FIXTURES);
@@ -55,7 +55,7 @@ async fn tables_have_the_rows_that_files_have() {
     assert_eq!(described.parameters["recordCount"], "6");
 }
 
-/// The books that are delivered are JSON, and not to be overwritten by a job whose databases are mixed up.
+/// The delivered books are JSON, and must not be overwritten by a job with mixed-up databases.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_cannot_be_written_is_refused_before_anything_is_written() {
     let (job, _) = without_catalog();
@@ -109,7 +109,8 @@ async fn tables_of_glue_on_s3() {
     }
 }
 
-/// Somebody else has made the table, with a template for CloudFormation say, at the place that the job knows, and has chosen its keys.
+/// Somebody else has created the table (with a CloudFormation template, for example) at the job's location, and has
+/// chosen its keys.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
 async fn partitions_of_a_table_that_is_there_are_registered_in_glue() {

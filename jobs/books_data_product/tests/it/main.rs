@@ -54,7 +54,7 @@ fn a_book_has_its_author() {
     );
 }
 
-/// A run that fails says what is wrong, and what was there stays.
+/// A failing run reports the error, and existing data stays.
 #[rstest]
 #[case::malformed_line(BOOKS, "{\"title\": \"Dune\"}\n{\"tit", &["books.jsonl", "line: 2"])]
 #[case::malformed_author(AUTHORS, "[1,", &["authors.jsonl", "line: 1"])]

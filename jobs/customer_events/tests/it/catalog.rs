@@ -1,4 +1,4 @@
-//! Through the catalog: tables, by name, where files were. The job reads the tables that it writes.
+//! Through the catalog: tables, by name, instead of files. The job reads the tables that it writes.
 
 use hardtack::core::JobContext;
 use hardtack::runtime::{FAULT_POINTS, RuntimeArgs, open_context};
@@ -11,7 +11,7 @@ use crate::{EVENING, MORNING, job, job_between, state};
 
 const TABLES: [&str; 2] = ["customers", "customers_deleted"];
 
-/// Both tables as readers of the catalog see them, without when deletes were applied.
+/// Both tables as readers of the catalog see them, without the times at which deletes were applied.
 async fn tables(ctx: &JobContext) -> String {
     let mut shown = Vec::new();
     for name in TABLES {
@@ -21,7 +21,7 @@ async fn tables(ctx: &JobContext) -> String {
     shown.join("\n")
 }
 
-/// A context that sees what the job has made, and the job, after the morning's events.
+/// A context that sees the job's output, and the job, after the morning's events.
 async fn after_the_morning() -> (JobContext, JobBinary<'static>) {
     let job = job().args(["--source-database", "raw", "--target-database", "glue_reference"]);
     let options = RuntimeArgs { state: job.dir().at(".hardtack"), ..RuntimeArgs::default() };
@@ -53,7 +53,7 @@ async fn killed_at_any_step_the_next_run_ends_in_the_right_state() {
         let (ctx, job) = after_the_morning().await;
         let before = tables(&ctx).await;
         let killed = job.failing_at(point, "return(kill)").run();
-        // Those that belong to files alone are not on the way.
+        // A run on tables does not pass the points that only concern files.
         if killed.signal() == Some(9) && !crate::crashes::committed(point) {
             assert_eq!(tables(&ctx).await, before, "killed at {point}, something was visible");
         }
@@ -85,7 +85,7 @@ fn tables_of_glue_on_s3() {
     }
 }
 
-/// Without when deletes were applied.
+/// Omits the times at which deletes were applied.
 fn without_times(rows: Frame) -> hardtack::datafusion::dataframe::DataFrame {
     rows.df().drop_columns(&["_applied_at", "_known_since"]).unwrap()
 }

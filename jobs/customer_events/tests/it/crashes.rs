@@ -7,13 +7,13 @@ use rstest::rstest;
 use crate::runs::reference;
 use crate::{after_the_morning, leftovers, state};
 
-/// Whether a kill at this point comes after the commit, when the run can only go forward.
+/// Whether a kill at this point is after the commit, when the run can only be rolled forward.
 pub(crate) fn committed(point: &str) -> bool {
     let commit = FAULT_POINTS.iter().position(|p| *p == "state.commit.after").unwrap();
     FAULT_POINTS.iter().position(|p| *p == point).is_some_and(|point| point >= commit)
 }
 
-/// Every fault point, killed at its first pass and, where a run passes it more than once, at its second.
+/// Every fault point: killed at its first pass and, if a run passes it more than once, at its second.
 #[rstest]
 #[test]
 fn killed_at_any_step_the_next_run_ends_in_the_right_state(#[values(0, 1)] passes_before: usize) {
@@ -25,7 +25,7 @@ fn killed_at_any_step_the_next_run_ends_in_the_right_state(#[values(0, 1)] passe
     let mut reached = Vec::new();
     for point in FAULT_POINTS {
         let job = after_the_morning();
-        // A run that died before its commit has left something to discard.
+        // A run that was killed before its commit has left something to discard.
         assert_eq!(job.failing_at("run.staged", "return(kill)").run().signal(), Some(9));
         let action = match passes_before {
             0 => "return(kill)".to_owned(),
@@ -66,8 +66,8 @@ fn killed_at_any_step_the_next_run_ends_in_the_right_state(#[values(0, 1)] passe
     }
 }
 
-/// The attempts of runs that have ended are forgotten; those of killed runs that can never commit stay for a day, for all
-/// that is known is that nothing of theirs is left now.
+/// The attempts of runs that have ended are forgotten; those of killed runs that can never commit stay for a day,
+/// because it is only known that they have no leftovers now.
 fn assert_all_swept(job: &JobBinary<'_>, point: &str) {
     let files = job.dir().hidden_files(".hardtack");
     let attempts = files.iter().filter(|f| f.contains("/attempts/") && f.matches('/').count() == 5);
@@ -76,7 +76,7 @@ fn assert_all_swept(job: &JobBinary<'_>, point: &str) {
     }
 }
 
-/// Recovery itself is killed, and what it began is finished by the one after.
+/// Recovery itself is killed, and the next recovery completes it.
 #[rstest]
 #[case("publish.file.before")]
 #[case("publish.file.after")]

@@ -1,4 +1,4 @@
-//! S3 that fails, for real: requests refused, connections broken at any step of a run, a store that is gone.
+//! Failures of S3: refused requests, connections broken at any step of a run, an unreachable store.
 
 use hardtack_test_support::JobBinary;
 use hardtack_test_support::containers::{Bucket, Fault, Proxy, s3};
@@ -7,12 +7,12 @@ use rstest::rstest;
 use crate::runs::reference;
 use crate::s3::{after_the_morning, state};
 
-/// A bucket behind a proxy, and the job that has seen the morning's events there, undisturbed.
+/// A bucket behind a proxy, and the job, which has processed the morning's events there without faults.
 struct World {
     bucket: Bucket,
     proxy: Proxy,
     job: JobBinary<'static>,
-    /// What a reader sees after the evening's.
+    /// The state that a reader should see after the evening's events.
     wanted: String,
 }
 
@@ -32,10 +32,10 @@ impl World {
     }
 }
 
-/// All that changes something.
+/// All requests that write.
 const WRITES: &str = "^(PUT|DELETE|POST) ";
 
-/// Whichever request it is, the run goes on, or fails and is made good by the next one.
+/// Whichever request it is, the run continues, or fails and the next one completes the work.
 #[rstest]
 #[case::half_sent(Fault::CutRequest)]
 #[case::done_but_not_answered(Fault::CutAnswer)]
@@ -63,7 +63,7 @@ fn a_connection_breaks_at_any_write(#[case] fault: Fault) {
     }
 }
 
-/// S3 asks for less again and again, at the start and while files are written: the run takes longer.
+/// S3 throttles repeatedly, at the start and while files are written: the run only takes longer.
 #[test]
 #[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
 fn bursts_of_slow_down_are_sat_out() {

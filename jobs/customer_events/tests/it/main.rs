@@ -1,4 +1,4 @@
-//! The job's binary, end to end: what a run guarantees, for a job that reads what it overwrites and has two sinks.
+//! The job's binary, end to end: the guarantees of a run, for a job that overwrites what it reads and has two sinks.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -24,7 +24,7 @@ const EVENING: &str = r#"{"before": {"id": 2, "first_name": "Bob", "last_name": 
 {"before": {"id": 1, "first_name": "Ada", "last_name": "Byron", "email": null}, "after": {"id": 1, "first_name": "Ada", "last_name": "Lovelace", "email": null}, "op": "u", "ts_ms": 1795132900001}
 "#;
 
-/// The job in a lake of its own that has seen the morning's events; the evening's are there to be read.
+/// The job in a lake of its own, which has processed the morning's events; the evening's are ready to be read.
 fn after_the_morning() -> JobBinary<'static> {
     let job = job();
     job.dir().write("in/customer_events/morning.jsonl", MORNING);
@@ -42,7 +42,7 @@ fn job_between(source: &str, target: &str) -> JobBinary<'static> {
     job.args(["--keep-deletes-days", "36500", "--threads", "2", "--log-format", "pretty"])
 }
 
-/// Both tables as a reader sees them, without when deletes were applied and values were told.
+/// Both tables as a reader sees them, without the times of applied deletes and of known values.
 fn state(lake: &TempLake) -> String {
     let read = |name: &str| match lake.files(name).is_empty() {
         true => "-".to_owned(),
@@ -51,7 +51,7 @@ fn state(lake: &TempLake) -> String {
     format!("{}\n{}", read("out/customers"), read("out/customers_deleted"))
 }
 
-/// Everything below the target that no reader should see.
+/// Everything below the target that readers should not see.
 fn leftovers(lake: &TempLake) -> Vec<String> {
     lake.hidden_files("out")
 }

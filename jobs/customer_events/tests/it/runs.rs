@@ -41,7 +41,7 @@ fn the_fixtures_are_the_default() {
     assert_eq!(job.dir().read_parquet("target/lake/customers").num_rows(), 3);
 }
 
-/// With the file and the line; nothing is published.
+/// Errors name the file and the line; nothing is published.
 #[rstest]
 #[case::truncate(r#"{"op":"t","before":null,"after":null}"#, "the source's table was truncated")]
 #[case::unknown(r#"{"op":"D","before":{"id":1},"after":null,"ts_ms":1795132900000}"#, "`op` is none of c, r, u and d")]
@@ -194,7 +194,7 @@ fn an_error_right_before_the_commit_discards_nothing_that_may_still_count() {
     assert_eq!(leftovers(job.dir()), Vec::<String>::new());
 }
 
-/// A job that was never disturbed, for comparison.
+/// A job without faults, for comparison.
 pub(crate) fn reference() -> hardtack_test_support::JobBinary<'static> {
     let job = after_the_morning();
     job.run().assert_code(0);
@@ -314,7 +314,7 @@ fn a_dry_run_touches_nothing() {
     });
 }
 
-/// `customer_events --log debug 2>&1 | head -1`: nobody reads the logs any more, and the run goes on.
+/// `customer_events --log debug 2>&1 | head -1`: nobody reads the logs any more, and the run continues.
 #[rstest]
 #[test]
 fn logs_that_nobody_reads_do_not_fail_a_run(#[values("json", "pretty")] format: &str) {
@@ -433,13 +433,13 @@ fn usage_errors_exit_with_2() {
     assert!(endpoint.stderr.contains("AWS_ENDPOINT_URL") && !endpoint.stderr.contains("hidden"), "{endpoint}");
     assert_eq!(job.dir().files(""), Vec::<String>::new());
     assert_eq!(job.dir().hidden_files(""), Vec::<String>::new());
-    // An empty lake is no usage error: the files may come later.
+    // An empty lake is not a usage error: the files may arrive later.
     let missing = job.run();
     missing.assert_code(1);
     assert!(missing.stderr.contains("in/customer_events"), "{missing}");
 }
 
-/// Events of so many customers in four files; each tenth is a delete.
+/// Events of `events` customers in four files; every tenth is a delete.
 pub(crate) fn write_events(lake: &TempLake, events: usize) {
     let event = |id: usize| {
         let (op, row, other) = if id % 10 == 9 { ("d", "before", "after") } else { ("c", "after", "before") };
@@ -470,7 +470,7 @@ fn two_sinks_read_their_sources_once(#[case] memory_limit: &str, #[case] events:
     assert_eq!(counted("sources", "events"), events);
     assert_eq!((counted("sinks", "customers"), counted("sinks", "customers_deleted")), (events / 10 * 9, events / 10));
 
-    // The profile is of the rows that were staged, and is shown as it is recorded.
+    // The profile covers the staged rows; the printed one equals the recorded one.
     let id = &record["profiles"]["customers"][0];
     assert_eq!((&id["name"], &id["nulls"], &id["min"]), (&"id".into(), &0.into(), &"0".into()));
     let first_name = &record["profiles"]["customers"][1];
@@ -480,7 +480,7 @@ fn two_sinks_read_their_sources_once(#[case] memory_limit: &str, #[case] events:
     assert!(run.stderr.contains("profile customers_deleted"), "{}", run.stderr);
 }
 
-/// What an observer would see of a run without `--profile` is nobody's business: no values in the record.
+/// Without `--profile`, the record contains no values.
 #[test]
 fn without_a_profile_no_value_is_recorded() {
     let job = after_the_morning();

@@ -18,7 +18,7 @@ fn job_reading(bucket: &Bucket, source: &str) -> JobBinary<'static> {
     job.arg("--state").arg(bucket.at("state"))
 }
 
-/// The job in a bucket that has seen the morning's events; the evening's are there to be read.
+/// The job in a bucket, which has processed the morning's events; the evening's are ready to be read.
 pub(crate) fn after_the_morning(bucket: &Bucket) -> JobBinary<'static> {
     let job = job_reading(bucket, &bucket.at("in").to_string());
     bucket.write("in/customer_events/morning.jsonl", MORNING);
@@ -49,7 +49,7 @@ fn killed_at_any_step_the_next_run_ends_in_the_right_state(#[values(s3, s3_of_mo
     for point in FAULT_POINTS.iter().chain(UPLOAD_FAULT_POINTS) {
         let bucket = service().bucket();
         let job = after_the_morning(&bucket);
-        // A run that died before its commit has left something to discard.
+        // A run that was killed before its commit has left something to discard.
         assert_eq!(job.failing_at("run.staged", "return(kill)").run().signal(), Some(9));
         let before = state(&bucket);
         let killed = job.failing_at(point, "return(kill)").run();

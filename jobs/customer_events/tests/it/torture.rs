@@ -1,8 +1,8 @@
-//! The real binary under attack: killed at any moment, eight at once, paused, without room, on damaged state. Afterwards
-//! readers see what they see after a run that was left alone, and `hardtack fsck` finds nothing.
+//! The real binary under attack: killed at random times, eight concurrent runs, paused, without disk space, on damaged
+//! state. Afterwards readers see the same as after an undisturbed run, and `hardtack fsck` finds nothing.
 //!
-//! By default a few rounds are tried, the same each time. `HARDTACK_TORTURE_ROUNDS=200` tries more, and
-//! `HARDTACK_TORTURE_SEED=7` others; a failure names its seed.
+//! By default there are a few rounds, always the same. `HARDTACK_TORTURE_ROUNDS=200` runs more, and
+//! `HARDTACK_TORTURE_SEED=7` different ones; a failure names its seed.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,14 +17,14 @@ use crate::{after_the_morning, job, leftovers, state};
 
 // --- chance --------------------------------------------------------------------------------------------------------
 
-/// A generator of random numbers (splitmix64): what it gives depends on nothing but its seed.
+/// A random number generator (splitmix64): its output depends only on its seed.
 struct Dice {
     seed: u64,
     state: u64,
 }
 
 impl Dice {
-    /// Those of a test: two tests with the same seed see other numbers.
+    /// Creates the generator of a test: tests with the same seed get different numbers.
     fn of(test: &str) -> Self {
         let seed = from_env("HARDTACK_TORTURE_SEED", 1);
         let state = test.bytes().fold(seed, |state, byte| state.wrapping_mul(31).wrapping_add(byte.into()));
@@ -38,7 +38,7 @@ impl Dice {
         (mixed ^ (mixed >> 31)) % end.max(1)
     }
 
-    /// A moment within a run.
+    /// A random time within a run.
     fn within(&mut self, run: Duration) -> Duration {
         Duration::from_micros(self.below(u64::try_from(run.as_micros()).unwrap()))
     }
@@ -52,18 +52,18 @@ fn from_env(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|e| panic!("{name}: {text}: {e}")))
 }
 
-/// How many rounds a test has, of which so many are tried by default.
+/// The number of rounds of a test; `default` unless the environment sets it.
 fn rounds(default: u64) -> u64 {
     from_env("HARDTACK_TORTURE_ROUNDS", default)
 }
 
 // --- what must be so -----------------------------------------------------------------------------------------------
 
-/// A lake whose job is tortured, and what readers see of it in the end.
+/// A lake whose job is tortured, and what readers should see of it in the end.
 struct World {
     job: JobBinary<'static>,
     wanted: String,
-    /// How long a run takes that is left alone.
+    /// The duration of an undisturbed run.
     takes: Duration,
     dice: Dice,
 }
@@ -77,7 +77,7 @@ impl World {
         Self { job, wanted, takes: started.elapsed() / 2, dice: Dice::of(test) }
     }
 
-    /// That all is as after a run that was left alone, once there was one.
+    /// Checks that after one more undisturbed run everything is as it should be.
     #[track_caller]
     fn heals(&self, when: &str) {
         self.job.run().assert_code(0);
@@ -93,14 +93,14 @@ impl World {
         (open_context("torture", &options).unwrap(), options)
     }
 
-    /// What `hardtack fsck` would find.
+    /// The findings of `hardtack fsck`.
     fn findings(&self) -> Vec<Finding> {
         let (ctx, options) = self.context();
         let state = open_state(ctx.stores(), &options.state).unwrap();
         tokio::runtime::Runtime::new().unwrap().block_on(fsck(&ctx, &state, false)).unwrap()
     }
 
-    /// That a run which had it hard ended as runs may end, and says why it failed.
+    /// Checks that a disturbed run ended with an allowed exit code, and reported why it failed.
     #[track_caller]
     fn ended_well(&self, run: &Finished, codes: &[i32], when: &str) {
         let is_expected = run.signal() == Some(9) || run.code().is_some_and(|code| codes.contains(&code));
@@ -138,14 +138,14 @@ fn eight_runs_at_once_some_of_which_are_killed() {
         }
         let ended: Vec<Finished> = runs.into_iter().map(|run| run.wait()).collect();
         for run in &ended {
-            // Who is overtaken may be retried: that is 4, and never 2.
+            // A superseded run may be retried: the code is 4, and never 2.
             world.ended_well(run, &[0, 4], &format!("round {round}"));
         }
         world.heals(&format!("round {round}"));
     }
 }
 
-/// A laptop asleep: the run goes on long after another has done its work.
+/// A sleeping laptop: the run resumes long after another has done its work.
 #[test]
 fn paused_and_overtaken() {
     let mut world = World::new("paused");
@@ -165,7 +165,7 @@ fn paused_and_overtaken() {
     }
 }
 
-/// No room for files of more than so many bytes: first for those of the state location, then for those of the lake.
+/// No space for files beyond a size: first for those of the state location, then for those of the lake.
 #[test]
 fn without_room_for_any_file() {
     let world = World::new("room");
@@ -179,7 +179,7 @@ fn without_room_for_any_file() {
     assert_eq!((codes.first(), codes.last()), (Some(&Some(1)), Some(&Some(0))), "{codes:?}");
 }
 
-/// There is room for all files but those that rows are spilled to, which are larger.
+/// There is space for all files except spill files, which are larger.
 #[test]
 fn without_room_for_what_is_spilled() {
     let job = job();
@@ -195,8 +195,8 @@ fn without_room_for_what_is_spilled() {
     assert_eq!(leftovers(job.dir()), [""; 0]);
 }
 
-/// What waits to be published is damaged, or what says so. Nothing is half published, and when the file is as it was,
-/// recovery goes on.
+/// A staged file or a state record is damaged. Nothing is half published, and once the file is restored, recovery
+/// continues.
 #[test]
 fn damaged_between_commit_and_recovery() {
     let mut world = World::new("damaged");
@@ -207,7 +207,7 @@ fn damaged_between_commit_and_recovery() {
         let before = state(world.job.dir());
         let killed = world.job.failing_at("state.commit.after", "return(kill)").run();
         assert_eq!(killed.signal(), Some(9), "{killed}");
-        // What is staged is missed for certain; of the state some can be done without.
+        // A damaged staged file is certain to be noticed; some of the state is dispensable.
         let files = match round % 2 {
             0 => leftovers(world.job.dir()),
             _ => world.job.dir().hidden_files(".hardtack"),
@@ -229,8 +229,8 @@ fn damaged_between_commit_and_recovery() {
             assert_eq!(seen, before, "{when}: something is published\n{run}");
             assert_ne!(world.findings(), [], "{when}: nothing is found\n{run}");
         }
-        // Restored, unless something else has taken its place. A run may have gone on without it; then it is out of date,
-        // as somebody would find it who restores a copy.
+        // Restored, unless it has been replaced. A run may have continued without it; then it is out of date, as if
+        // somebody had restored a copy.
         if std::fs::read(&path).ok() == damaged {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(&path, whole).unwrap();
@@ -243,7 +243,7 @@ fn damaged_between_commit_and_recovery() {
     assert!(noticed >= all.div_ceil(2), "of {all} only {noticed} were noticed");
 }
 
-/// Damages a file; returns what it was, and what was done.
+/// Damages a file; returns its original content and a description of the damage.
 fn damage(dice: &mut Dice, path: &Path) -> (Vec<u8>, &'static str) {
     let whole = std::fs::read(path).unwrap();
     let how = *dice.one_of(&["emptied", "cut short", "flipped", "removed"]);
@@ -267,7 +267,7 @@ fn repaired(world: &World) {
     tokio::runtime::Runtime::new().unwrap().block_on(fsck(&ctx, &state, true)).unwrap();
 }
 
-/// A run commits while others finish what they think was killed.
+/// A run commits while others recover it because they assume that it was killed.
 #[test]
 fn recovered_while_it_commits() {
     let mut world = World::new("recovered");

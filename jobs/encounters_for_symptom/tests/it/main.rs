@@ -14,7 +14,7 @@ fn line(id: &str, start: &str) -> String {
     format!("{id},{start},,pat,org,pro,,ambulatory,1,Encounter for symptom,1.5,2.5,0.0,7,\n")
 }
 
-/// Encounters on three days of UTC, and one without a start. One is there twice.
+/// Encounters on three days of UTC, and one without a start. One is duplicated.
 fn delivered() -> String {
     let times = ["2023-01-27T16:17:47Z", "2024-02-29T23:59:59Z", "2023-01-27T00:00:00Z", "2024-03-01T00:00:00Z", ""];
     let lines = ["a", "b", "c", "d", "e"].into_iter().zip(times).map(|(id, start)| line(id, start));
@@ -44,7 +44,7 @@ fn takes_the_fixtures_without_any_argument() {
     "#);
 }
 
-/// A run that fails says what is wrong, and what was there stays.
+/// A failing run reports the error, and existing data stays.
 #[rstest]
 #[case::no_time(&line("d", "noon"), &["column: start", "noon"])]
 #[case::no_such_day(&line("d", "2023-02-29T00:00:00Z"), &["column: start", "2023-02-29"])]

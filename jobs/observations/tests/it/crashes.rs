@@ -1,4 +1,4 @@
-//! The real binary with many files, killed or stopped in the middle of them, or without room for them.
+//! The real binary with many files, killed or stopped in the middle of them, or without space for them.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -12,12 +12,12 @@ use crate::{HEADER, contract, line};
 const TABLE: &str = "out/observations";
 
 const DAYS: usize = 10_000;
-/// When as many files are staged, or published, half of them are.
+/// Half of the files are staged or published when there are this many.
 const HALF: usize = DAYS / 2;
-/// So many files may be under way at once besides: 64 at most.
+/// Allows for files that are in progress concurrently: at most 64.
 const MIDDLE: std::ops::Range<usize> = HALF - 100..HALF + 100;
 
-/// One or two observations on each of so many different days.
+/// One or two observations on each of this many days.
 fn observations(days: usize) -> String {
     let mut text = HEADER.to_owned();
     for (patient, [year, month, day], hour) in observed(days) {
@@ -26,20 +26,20 @@ fn observations(days: usize) -> String {
     text
 }
 
-/// Patient, date (months of 28 days are all there are) and hour of each.
+/// The patient, the date (all months have 28 days) and the hour of each.
 fn observed(days: usize) -> impl Iterator<Item = (String, [usize; 3], usize)> {
     let date = |n| [1900 + n / 336, n / 28 % 12 + 1, n % 28 + 1];
     (0..days).flat_map(move |n| (0..=n % 2).map(move |hour| (format!("p{n}"), date(n), hour)))
 }
 
-/// The job in a lake of its own that has these observations.
+/// The job in a lake of its own with these observations.
 fn with(observations: String) -> JobBinary<'static> {
     let job = contract().job();
     job.dir().write("in/observations.csv", observations);
     job
 }
 
-/// The names of folders with a file, each of which has only one.
+/// The names of folders with a file; each has only one.
 fn folders(lake: &TempLake) -> BTreeSet<String> {
     let files = lake.files(TABLE);
     assert!(files.iter().all(|file| file.ends_with(".parquet")), "readers would find {files:?}");
@@ -48,7 +48,7 @@ fn folders(lake: &TempLake) -> BTreeSet<String> {
     folders
 }
 
-/// All files are there, with each row once, and nothing else.
+/// All files exist, with each row once, and there is nothing else.
 fn assert_complete(lake: &TempLake) {
     assert_eq!(folders(lake).len(), DAYS);
     assert_eq!(lake.hidden_files("out"), [""; 0]);
@@ -77,14 +77,14 @@ fn killed_amid_ten_thousand_files_nothing_is_half_visible_and_the_next_run_heals
     let rows = job.dir().read_parquet(TABLE).num_rows();
     assert!((visible..=2 * visible).contains(&rows), "{rows} rows in {visible} files");
 
-    // The source is gone, so that what is seen afterwards is the commit that was rolled forward and no new run's work.
+    // The source is removed, so that the result is the commit that was rolled forward, and not the work of a new run.
     job.dir().remove("in/observations.csv");
     job.run().assert_code(1);
     assert_complete(job.dir());
 }
 
-/// Told to stop, it discards what it has staged and also what it is about to: dozens of files that are not there yet. (The
-/// slow discarding leaves them time to come.)
+/// When stopped, it discards everything that it has staged, and also the dozens of files that are just being created.
+/// (Discarding is slow here, so they have time to appear.)
 #[test]
 fn stopped_amid_many_files_nothing_is_left() {
     let job = with(observations(500));
@@ -103,7 +103,7 @@ fn stopped_amid_many_files_nothing_is_left() {
 
 #[test]
 fn without_room_nothing_is_published_and_the_error_says_what_to_do() {
-    // One day is too much for the limit; the others are not.
+    // One day exceeds the limit; the others do not.
     let many: String = (0..20_000).map(|n| line(&format!("patient {n}"), "2024-02-29T12:00:00Z")).collect();
     let job = with(observations(200) + &many);
 
@@ -122,8 +122,8 @@ fn without_room_nothing_is_published_and_the_error_says_what_to_do() {
     assert_eq!(job.dir().hidden_files("out"), [""; 0]);
 }
 
-/// The job on a disk of its own with these limits, and again when it has room. What such a disk holds is gone with the
-/// processes that see it, so copies of it are left, and what the job said.
+/// The job on a disk of its own with these limits, and again when there is space. The disk disappears with the
+/// processes that see it, so the script leaves copies of its content, and the job's output.
 const ON_A_SMALL_DISK: &str = r#"
 set -e
 mkdir out

@@ -12,7 +12,7 @@ fn line(patient: &str, date: &str) -> String {
     format!("{date},{patient},enc,vital-signs,8302-2,Body Height,127.9,cm,numeric\n")
 }
 
-/// Observations on three days of UTC, and one without a date. One is there twice.
+/// Observations on three days of UTC, and one without a date. One is duplicated.
 fn delivered() -> String {
     let times = ["2023-01-27T16:17:47Z", "2024-02-29T23:59:59Z", "2023-01-27T00:00:00Z", "2024-03-01T00:00:00Z", ""];
     let lines = ["a", "b", "c", "d", "e"].into_iter().zip(times).map(|(patient, date)| line(patient, date));
@@ -43,7 +43,7 @@ fn takes_the_fixtures_without_any_argument() {
     ");
 }
 
-/// A run that fails says what is wrong, and what was there stays.
+/// A failing run reports the error, and existing data stays.
 #[rstest]
 #[case::no_time("noon")]
 #[case::no_such_day("2023-02-29T00:00:00Z")]
@@ -65,7 +65,7 @@ fn there_is_one_file_for_every_day() {
     ");
 }
 
-/// Killed while it publishes, it has not removed what was superseded: readers see the old rows as well.
+/// A run that is killed while publishing has not removed superseded files: readers see the old rows as well.
 #[test]
 fn what_is_superseded_goes_last() {
     let job = contract().job();

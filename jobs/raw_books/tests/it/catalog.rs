@@ -1,4 +1,4 @@
-//! Through the catalog: tables, by name, where files were.
+//! Through the catalog: tables, by name, instead of files.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use hardtack_test_support::{Frame, JobBinary, table};
 
 use crate::FIXTURES;
 
-/// A context that sees what the job has made.
+/// A context that sees the job's output.
 fn reader(job: &JobBinary<'_>) -> JobContext {
     open_context("reader", &RuntimeArgs { state: job.dir().at(".hardtack"), ..RuntimeArgs::default() }).unwrap()
 }
 
-/// A context that sees what a job has made in Glue and on S3.
+/// A context that sees a job's output in Glue and on S3.
 fn reader_of_glue(bucket: &Bucket, database: &Database) -> JobContext {
     let glue = database.glue();
     let catalog = GlueCatalog::at(glue.endpoint(), glue.region(), glue.keys());
@@ -29,7 +29,7 @@ async fn rows(ctx: &JobContext, database: &str, name: &str) -> String {
     table(Frame::collect(ctx.load(Table::named(database, name)).await.unwrap()).await.unwrap())
 }
 
-/// The job on the fixtures, and what it makes of them without a catalog.
+/// The job on the fixtures, and its output without a catalog.
 fn without_catalog() -> (JobBinary<'static>, String) {
     let job = JobBinary::new(env!("CARGO_BIN_EXE_raw_books"));
     job.dir().copy("fixtures/lake", FIXTURES);

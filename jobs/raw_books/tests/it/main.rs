@@ -54,7 +54,7 @@ fn the_table_is_one_file_with_all_books() {
     assert_eq!(job.dir().files("out/raw/books").len(), 1);
 }
 
-/// What a run says when it refuses a file.
+/// The message of a run that refuses a file.
 #[rstest]
 #[case::malformed_line("{\"title\": \"Dune\"}\n{\"title\": Emma}\n", &[])]
 #[case::broken_contract(
@@ -86,14 +86,14 @@ fn what_is_on_s3_is_what_is_in_a_folder(#[values(s3, s3_of_moto)] service: fn() 
     contract().what_is_on_s3_is_what_is_in_a_folder(&service());
 }
 
-/// Every line that a run wrote to standard error: one JSON object each.
+/// The lines that a run wrote to standard error: one JSON object each.
 fn lines_of_json(finished: &Finished) -> Vec<serde_json::Map<String, serde_json::Value>> {
     let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("`{line}` is no JSON: {e}"));
     finished.stderr.lines().map(parse).collect()
 }
 
-/// Off a terminal, machines read what a run says, without being asked to: logs with a level and a message, and at the
-/// end one line, with the record of the run or what went wrong.
+/// Without a terminal, the output is for machines by default: logs with a level and a message, and at the end one line
+/// with the run record or the error.
 #[test]
 fn a_run_speaks_json_off_a_terminal() {
     let job = contract().job_with_delivery().args(["--log", "debug"]);
@@ -132,7 +132,7 @@ fn a_run_speaks_json_off_a_terminal() {
     }
 }
 
-/// For people: a line per source and sink, and how it ended.
+/// For people: a line per source and sink, and the result.
 #[test]
 fn a_run_ends_with_a_summary_for_people() {
     let job = contract().job_with_delivery().args(["--log-format", "pretty"]);

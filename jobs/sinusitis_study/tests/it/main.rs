@@ -49,7 +49,7 @@ fn the_study_is_one_file_with_each_diagnosis_once() {
     ");
 }
 
-/// A run that fails says what is wrong, and what was there stays; also if the study does not want the column.
+/// A failing run reports the error, and existing data stays, even if the study does not use the column.
 #[rstest]
 #[case::no_such_day("conditions.csv", "2023-02-29,,ada,,1,x\n", &["line: 6", "column: start", "2023-02-29"])]
 #[case::no_code("conditions.csv", ",,ada,,one,x\n", &["line: 6", "column: code", "one"])]
