@@ -12,7 +12,7 @@ use crate::snapshot::{aligned, column_title};
 use crate::value::{Value, allows, logical_type, type_name};
 
 /// The maximum number of differences of each kind that are shown.
-const SHOWN: usize = 20;
+const MAX_SHOWN: usize = 20;
 
 /// Fails the test unless `actual` matches `expected`, and prints the differences: columns, missing and unexpected rows,
 /// and changed cells if rows are [paired by a key](Expected::keyed_by).
@@ -389,7 +389,7 @@ impl Mismatch {
             return;
         }
         self.say(format!("{title}:"));
-        for line in lines.iter().take(SHOWN) {
+        for line in lines.iter().take(MAX_SHOWN) {
             self.say(format!("  {line}"));
         }
         self.rest(lines.len());
@@ -398,7 +398,7 @@ impl Mismatch {
     fn rows(&mut self, columns: &[String], missing: &[&Row], unexpected: &[&Row]) {
         let marked = |mark: &'static str, rows: &[&Row]| {
             let line = move |row: &&Row| (mark, row.iter().map(ToString::to_string).collect::<Vec<_>>());
-            rows.iter().take(SHOWN).map(line).collect::<Vec<_>>()
+            rows.iter().take(MAX_SHOWN).map(line).collect::<Vec<_>>()
         };
         let (marks, cells): (Vec<_>, Vec<_>) = marked("-", missing).into_iter().chain(marked("+", unexpected)).unzip();
         let mut lines = aligned(columns, &cells).into_iter();
@@ -407,15 +407,15 @@ impl Mismatch {
             self.say(format!("  {mark} {line}"));
         }
         for (what, rows) in [("missing", missing), ("unexpected", unexpected)] {
-            if rows.len() > SHOWN {
-                self.say(format!("  ... and {} more {what}", rows.len() - SHOWN));
+            if rows.len() > MAX_SHOWN {
+                self.say(format!("  ... and {} more {what}", rows.len() - MAX_SHOWN));
             }
         }
     }
 
     fn rest(&mut self, all: usize) {
-        if all > SHOWN {
-            self.say(format!("  ... and {} more", all - SHOWN));
+        if all > MAX_SHOWN {
+            self.say(format!("  ... and {} more", all - MAX_SHOWN));
         }
     }
 }

@@ -150,7 +150,7 @@ pub(crate) async fn crawl(ctx: &JobContext, args: CrawlArgs) -> CoreResult<(Stri
 }
 
 /// The number of partition names that are shown.
-const SHOWN: usize = 5;
+const MAX_SHOWN: usize = 5;
 
 fn said(report: &CrawlReport, dry_run: bool) -> String {
     let mut text = String::new();
@@ -207,8 +207,8 @@ fn said_of(text: &mut String, table: &CrawledTable) {
     let p = &table.partitions;
     let kinds = [("added", &p.added), ("updated", &p.updated), ("without files", &p.missing), ("dropped", &p.dropped)];
     for (what, names) in kinds.into_iter().filter(|(_, names)| !names.is_empty()) {
-        let more = if names.len() > SHOWN { ", ..." } else { "" };
-        let shown = names[..names.len().min(SHOWN)].join(", ");
+        let more = if names.len() > MAX_SHOWN { ", ..." } else { "" };
+        let shown = names[..names.len().min(MAX_SHOWN)].join(", ");
         line(&format!("{} {what}: ", count(names.len(), "partition")), shown + more);
     }
     for note in &table.notes {

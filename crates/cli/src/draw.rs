@@ -19,7 +19,7 @@ struct Column {
 }
 
 /// Columns are not cut to less than this.
-const LEAST_WIDTH: usize = 8;
+const MIN_WIDTH: usize = 8;
 
 impl Drawing {
     /// Creates a table with these columns: each has a name and whether its cells are aligned to the right.
@@ -68,7 +68,7 @@ impl Drawing {
         // A space on each side and a line in between; the widest columns shrink first.
         while self.columns.iter().map(|c| c.width + 3).sum::<usize>() > limit + 1 {
             let Some(widest) = self.columns.iter_mut().max_by_key(|c| c.width) else { return };
-            if widest.width <= LEAST_WIDTH {
+            if widest.width <= MIN_WIDTH {
                 return;
             }
             widest.width -= 1;

@@ -295,15 +295,15 @@ impl Publishers {
 }
 
 /// How many files are published or discarded concurrently. Requests to an object store dominate the time.
-const AT_ONCE: usize = 64;
+const CONCURRENCY: usize = 64;
 
 /// Handing a rename over to the blocking pool costs more than the rename on a local disk, so renames are batched. Where
 /// each takes milliseconds (NFS), several threads help.
-const GOES_AT_ONCE: usize = 16;
-const RENAMES_IN_A_GO: usize = 64;
+const BATCH_CONCURRENCY: usize = 16;
+const RENAMES_PER_BATCH: usize = 64;
 
 fn goes<'a, 'b>(renames: &'a [&'b PublishAction]) -> std::slice::Chunks<'a, &'b PublishAction> {
-    renames.chunks(renames.len().div_ceil(GOES_AT_ONCE).clamp(1, RENAMES_IN_A_GO))
+    renames.chunks(renames.len().div_ceil(BATCH_CONCURRENCY).clamp(1, RENAMES_PER_BATCH))
 }
 
 /// Checks that the files of publish actions are intact: staged as written, or published already. Changes nothing.
@@ -329,11 +329,11 @@ pub async fn verify(stores: &Stores, publishers: &Publishers, actions: &[Publish
             let Some(PublishAction::RenameFile { to, .. }) = go.first() else { return Ok(()) };
             stores.open(to)?.0.staging.verify_all(go, check).await
         })
-        .buffer_unordered(GOES_AT_ONCE)
+        .buffer_unordered(BATCH_CONCURRENCY)
         .try_collect::<()>()
         .await?;
     let foreign = others.into_iter().map(|(publisher, payload)| async move { publisher.verify(payload).await });
-    futures::stream::iter(foreign).buffer_unordered(AT_ONCE).try_collect::<()>().await
+    futures::stream::iter(foreign).buffer_unordered(CONCURRENCY).try_collect::<()>().await
 }
 
 /// Executes publish actions, phase by phase, many at a time within a phase. `progress` is called once for each.
@@ -354,7 +354,7 @@ pub async fn publish(
             progress(action);
             Ok::<_, Error>(())
         };
-        futures::stream::iter(others).map(one).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+        futures::stream::iter(others).map(one).buffer_unordered(CONCURRENCY).try_collect::<()>().await?;
         futures::stream::iter(goes(&renames))
             .map(|go| async move {
                 let Some(PublishAction::RenameFile { to, .. }) = go.first() else { return Ok(()) };
@@ -362,7 +362,7 @@ pub async fn publish(
                 go.iter().for_each(|action| progress(action));
                 Ok::<_, Error>(())
             })
-            .buffer_unordered(GOES_AT_ONCE)
+            .buffer_unordered(BATCH_CONCURRENCY)
             .try_collect::<()>()
             .await?;
     }
@@ -411,7 +411,7 @@ pub async fn discard(stores: &Stores, publishers: &Publishers, actions: &[Discar
             }
             fault::hit("discard.after")
         })
-        .buffer_unordered(AT_ONCE)
+        .buffer_unordered(CONCURRENCY)
         .collect()
         .await;
     results.into_iter().collect()

@@ -33,7 +33,7 @@ struct OfSink {
 }
 
 /// The number of files that are checked concurrently.
-const AT_ONCE: usize = 64;
+const CONCURRENCY: usize = 64;
 
 impl Unpublished {
     /// Examines a commit and the files that it publishes, without changing anything.
@@ -57,7 +57,7 @@ impl OfSink {
         let mut found = Self::default();
         let looked: Vec<(&PublishAction, bool)> = futures::stream::iter(actions)
             .map(|action| async move { Ok::<_, hardtack_core::Error>((action, has_appeared(ctx, action).await?)) })
-            .buffered(AT_ONCE)
+            .buffered(CONCURRENCY)
             .try_collect()
             .await?;
         for (action, has_appeared) in looked {

@@ -26,7 +26,7 @@ use crate::args::{RuntimeArgs, parse};
 use crate::environment::{cores, open_context, open_state};
 use crate::profile::Profiler;
 use crate::progress::Bar;
-use crate::recover::{RecoverOptions, TO_SETTLE, clean_up, discard_attempt, recover, roll_forward};
+use crate::recover::{RecoverOptions, SETTLE_TIMEOUT, clean_up, discard_attempt, recover, roll_forward};
 use crate::show::FirstRows;
 use crate::{dry_run, environment, logging, progress, summary};
 
@@ -225,11 +225,11 @@ impl Running {
         tokio::select! {
             biased;
             () = stop.wait() => Err(stopped()),
-            lost = lost(&self.ledger, &self.attempt.record, LOOKS_AROUND) => Err(lost),
+            lost = lost(&self.ledger, &self.attempt.record, CLAIM_CHECK_INTERVAL) => Err(lost),
             done = AssertUnwindSafe(main(&context)).catch_unwind() => done.unwrap_or_else(|p| Err(panicked(&*p))),
         }?;
         // Staging that `main` has begun and abandoned is not part of the commit.
-        self.ctx.end_staging(TO_SETTLE).await?;
+        self.ctx.end_staging(SETTLE_TIMEOUT).await?;
         self.attempt.journal.flush().await?;
         fault::hit("run.staged")?;
         self.ctx.audit().await?;
@@ -337,7 +337,7 @@ fn run_id(started_at: DateTime<Utc>, wanted: Option<&RunId>, number: u32) -> Res
 }
 
 /// The interval at which a run checks whether it can still commit.
-const LOOKS_AROUND: Duration = Duration::from_secs(60);
+const CLAIM_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Returns when another run has taken the number: from then on this run cannot commit.
 async fn lost(ledger: &Ledger, attempt: &AttemptRecord, every: Duration) -> Error {

@@ -45,7 +45,7 @@ use crate::write::{FULL_AT, ParquetWriteExec, UPLOADS, Write, WriteSpec, given_u
 
 /// The maximum number of folders that are compacted concurrently (their size permitting), and of footers that are read
 /// concurrently.
-const AT_ONCE: usize = 64;
+const CONCURRENCY: usize = 64;
 /// A folder of this size, in KiB, takes one core's share of the memory; several smaller folders share it.
 const LARGE_KIB: u64 = 16 << 10;
 /// Large enough for most footers to take one request.
@@ -53,7 +53,7 @@ const FOOTER_BYTES: usize = 64 << 10;
 /// Files up to this size are read with one request.
 const WHOLE_BYTES: u64 = 1 << 20;
 /// The number of files of a folder that are prefetched.
-const AHEAD: usize = 8;
+const PREFETCH: usize = 8;
 
 /// The files of one folder that [compaction](ParquetDataset::compact) would merge.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -287,7 +287,7 @@ impl Compacter {
             read: ctx.meters().source(&dataset.name),
             superseded: Mutex::default(),
             unknown: Mutex::new(unknown),
-            footers: Semaphore::new(AT_ONCE),
+            footers: Semaphore::new(CONCURRENCY),
             encoders: Arc::new(Semaphore::new(threads)),
             uploads: Arc::new(Semaphore::new(UPLOADS)),
             room: Semaphore::new(threads * LARGE_KIB as usize),
@@ -302,7 +302,7 @@ impl Compacter {
     ) -> Result<Vec<T>> {
         let (mut tasks, mut folders, mut done) = (JoinSet::new(), folders.into_iter(), Vec::new());
         loop {
-            while tasks.len() < AT_ONCE
+            while tasks.len() < CONCURRENCY
                 && let Some(folder) = folders.next()
             {
                 tasks.spawn(work(Arc::clone(self), folder));
@@ -321,7 +321,7 @@ impl Compacter {
     /// The files of the folder that are to be merged, if any.
     async fn survey(&self, folder: Folder<ObjectMeta>) -> Result<Option<Folder<File>>> {
         let target = self.dataset.target_file_bytes;
-        let mut opened = stream::iter(folder.files).map(|meta| self.open(meta)).buffered(AT_ONCE);
+        let mut opened = stream::iter(folder.files).map(|meta| self.open(meta)).buffered(CONCURRENCY);
         let mut files: Vec<File> = Vec::new();
         while let Some(mut file) = opened.try_next().await? {
             // Most files of a folder have the same schema, so they share it.
@@ -586,7 +586,7 @@ impl PartitionStream for FileRows {
                 let fetched = SpawnedTask::spawn(rows).join_unwind();
                 async { fetched.await.map_err(given_up)?.map_err(DataFusionError::from) }
             })
-            .buffered(AHEAD)
+            .buffered(PREFETCH)
             .try_flatten();
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.reader.schema), rows))
     }

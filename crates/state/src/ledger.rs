@@ -766,7 +766,7 @@ struct Noted {
 
 const TOGETHER: Duration = Duration::from_secs(1);
 /// The number of entries that are written individually before batching begins.
-const ONE_BY_ONE: usize = 16;
+const UNBATCHED_ENTRIES: usize = 16;
 
 impl LedgerJournal {
     fn new(state: Arc<dyn StateStore>, folder: String) -> Self {
@@ -807,7 +807,7 @@ impl Journal for LedgerJournal {
         noted.waiting.push(action);
         noted.urgent |= !many;
         let recently = noted.last.is_some_and(|last| last.elapsed() < TOGETHER);
-        if many && recently && noted.written >= ONE_BY_ONE {
+        if many && recently && noted.written >= UNBATCHED_ENTRIES {
             if noted.waiting.len() == 1 {
                 let notes = Arc::clone(&self.0);
                 tokio::spawn(async move {

@@ -205,7 +205,7 @@ struct Known {
 }
 
 /// How long a cached response is valid.
-const GOOD_FOR: Duration = Duration::from_secs(30);
+const CACHE_VALIDITY: Duration = Duration::from_secs(30);
 
 impl CatalogNames {
     pub(super) fn new(ctx: &JobContext) -> Self {
@@ -214,7 +214,7 @@ impl CatalogNames {
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.since.elapsed() > GOOD_FOR {
+        if known.since.elapsed() > CACHE_VALIDITY {
             *known = Known::nothing();
         }
         known

@@ -55,7 +55,7 @@ pub(super) struct Printer {
 }
 
 /// The number of rows that determine the widths of columns.
-const DRAWN_AT_ONCE: usize = 1000;
+const ROWS_FOR_WIDTHS: usize = 1000;
 
 impl Printer {
     pub(super) fn new(out: Out, format: Format, width: Option<usize>) -> Self {
@@ -94,7 +94,7 @@ impl Printer {
                 total += batch.num_rows();
                 waiting.extend(cells(batch)?);
             }
-            if waiting.len() < DRAWN_AT_ONCE && batch.is_some() {
+            if waiting.len() < ROWS_FOR_WIDTHS && batch.is_some() {
                 continue;
             }
             let header = if begun { String::new() } else { drawing.header(&waiting) };

@@ -55,7 +55,7 @@ const PART_BYTES: usize = 8 << 20;
 /// S3 accepts 10,000 parts; doubling their size every thousand reaches its largest object (5 TiB) before that.
 const PARTS_PER_SIZE: usize = 1000;
 /// There are few: those whose ids are unknown.
-const ABORTS_AT_ONCE: usize = 16;
+const ABORT_CONCURRENCY: usize = 16;
 
 impl MultipartStaging {
     /// Staging in the store at `url`; `objects` and `uploads` are two views of it.
@@ -201,7 +201,7 @@ impl Staging for MultipartStaging {
             DiscardAction::Uploads { location, mark } => {
                 let found = self.find_uploads(location, mark.as_deref()).await?;
                 let abort = async |upload: DiscardAction| self.discard(&upload).await;
-                futures::stream::iter(found).map(abort).buffer_unordered(ABORTS_AT_ONCE).try_collect().await
+                futures::stream::iter(found).map(abort).buffer_unordered(ABORT_CONCURRENCY).try_collect().await
             }
             _ => Err(Error::unexpected("not a discard action of a store with multipart uploads")),
         }
