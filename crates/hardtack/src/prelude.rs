@@ -37,6 +37,9 @@ pub use datafusion::functions::expr_fn::{
     substring, translate, trim, upper,
 };
 
+// Numbers.
+pub use datafusion::functions::expr_fn::{abs, ceil, floor, power, round, sqrt, trunc};
+
 // Dates and times. `date_bin` and `date_trunc` are our own: DataFusion's fail outside the years 1677 to 2262.
 pub use datafusion::functions::expr_fn::{
     date_part, from_unixtime, make_date, to_char, to_date, to_timestamp, to_timestamp_micros, to_timestamp_millis,
