@@ -110,7 +110,7 @@ impl JobContract {
             (&["--source", "ftp://host/lake"], "s3://my-bucket"),
             (&["--target", "ftp://host/lake"], "--target"),
             (&["--target-database", "s3://lake/books"], "--target-database"),
-            (&["--source-database", "raw.books"], "name the database alone"),
+            (&["--source-database", "raw.books"], "name only the database"),
             (&["--source-database", ""], "--source-database"),
             (&["--source"], "--source"),
             (&["--threads", "none"], "--threads"),

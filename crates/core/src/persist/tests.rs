@@ -242,7 +242,13 @@ async fn names_without_qualifiers_stay_so() {
     assert_eq!(rows.schema(), &schema);
     let rows = rows.filter(datafusion::functions::core::expr_fn::get_field(col("s"), "a").gt(lit(1))).unwrap();
     let rows = rows.with_column("s", col("id") + lit(1)).unwrap().with_column("id", lit(7)).unwrap();
-    insta::assert_snapshot!(pretty_format_batches(&rows.collect().await.unwrap()).unwrap(), @"");
+    insta::assert_snapshot!(pretty_format_batches(&rows.collect().await.unwrap()).unwrap(), @r"
+    +----+---+------+--------+
+    | id | s | id@0 | id@0@2 |
+    +----+---+------+--------+
+    | 7  | 2 | 3    | 4      |
+    +----+---+------+--------+
+    ");
 }
 
 #[tokio::test]

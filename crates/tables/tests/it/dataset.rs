@@ -195,7 +195,7 @@ async fn what_does_not_fit_the_declaration_is_refused(
 #[tokio::test]
 async fn a_table_that_is_not_there_is_an_error_that_says_the_way_out_or_no_rows() {
     let world = World::new().await;
-    assert_snapshot!(loaded(&world, books("in", Some(&lake()))).await, @"there is no table `lake.books` in the catalog; create it, or check the name (way out: `hardtack crawl LOCATION --database lake` makes tables of files; without a database the job reads the files themselves, source: books)");
+    assert_snapshot!(loaded(&world, books("in", Some(&lake()))).await, @"there is no table `lake.books` in the catalog; create it, or check the name (source: books, way out: `hardtack crawl LOCATION --database lake` makes tables of files; without a database the job reads the files themselves)");
     let error = Dataset::new(JsonFiles::new("books", "in"), Some(&lake()))
         .schema(&world.run().loading("books"))
         .await
