@@ -229,7 +229,14 @@ mod tests {
         let text: Vec<String> =
             profiler.profiles().unwrap()["out"].iter().map(|column| format!("{column:?}")).collect();
         insta::allow_duplicates! {
-            insta::assert_snapshot!(text.join("\n"), @"");
+            insta::assert_snapshot!(text.join("\n"), @r#"
+            ColumnProfile { name: "id", data_type: "Int64", nulls: 1, distinct: 2, min: Some("1"), max: Some("2"), longest: None }
+            ColumnProfile { name: "name", data_type: "Utf8", nulls: 1, distinct: 3, min: Some("bcd"), max: Some("ääää"), longest: Some(4) }
+            ColumnProfile { name: "price", data_type: "Float64", nulls: 1, distinct: 2, min: Some("-2.25"), max: Some("1.5"), longest: None }
+            ColumnProfile { name: "day", data_type: "Date32", nulls: 1, distinct: 2, min: Some("1999-12-31"), max: Some("2026-01-02"), longest: None }
+            ColumnProfile { name: "good", data_type: "Boolean", nulls: 1, distinct: 2, min: Some("false"), max: Some("true"), longest: None }
+            ColumnProfile { name: "list", data_type: "List(Int64)", nulls: 1, distinct: 2, min: None, max: None, longest: None }
+            "#);
         }
     }
 

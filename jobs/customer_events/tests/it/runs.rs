@@ -1,6 +1,6 @@
 //! Re-runs, bad input, concurrent runs, signals.
 
-use hardtack_test_support::{TempLake, table};
+use hardtack_test_support::{JobBinary, TempLake, table};
 use rstest::rstest;
 
 use crate::{EVENING, after_the_morning, job, leftovers, state};
@@ -33,7 +33,7 @@ fn runs_follow_one_another() {
 
 #[test]
 fn the_fixtures_are_the_default() {
-    let job = hardtack_test_support::JobBinary::new(env!("CARGO_BIN_EXE_customer_events"));
+    let job = JobBinary::new(env!("CARGO_BIN_EXE_customer_events"));
     let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/lake");
     job.dir().write("fixtures/.keep", "");
     std::os::unix::fs::symlink(fixtures, job.dir().path().join("fixtures/lake")).unwrap();
@@ -438,11 +438,17 @@ fn usage_errors_exit_with_2() {
     assert!(missing.stderr.contains("in/customer_events"), "{missing}");
 }
 
+/// The job with one thread, so that few rows are more than a small memory limit holds.
+pub(crate) fn single_threaded_job() -> JobBinary<'static> {
+    let job = JobBinary::new(env!("CARGO_BIN_EXE_customer_events")).args(["--source", "in", "--target", "out"]);
+    job.args(["--keep-deletes-days", "36500", "--threads", "1", "--log-format", "pretty"])
+}
+
 /// Events of `events` customers in four files; every tenth is a delete.
-pub(crate) fn write_events(lake: &TempLake, events: usize) {
+pub(crate) fn write_events(lake: &TempLake, events: usize, name_length: usize) {
     let event = |id: usize| {
         let (op, row, other) = if id % 10 == 9 { ("d", "before", "after") } else { ("c", "after", "before") };
-        let name = format!("{id:0100}");
+        let name = format!("{id:0name_length$}");
         format!(
             r#"{{"{other}": null, "{row}": {{"id": {id}, "first_name": "{name}", "last_name": "{name}", "email": "{name}"}}, "op": "{op}", "ts_ms": 1795132800000}}"#
         )
@@ -453,13 +459,13 @@ pub(crate) fn write_events(lake: &TempLake, events: usize) {
     }
 }
 
-/// Two sinks are saved from one merge: it is computed once, in memory or (64 MiB is too little for this) on disk.
+/// Two sinks are saved from one merge: it is computed once, in memory or (a quarter of 32 MiB is too little) on disk.
 #[rstest]
-#[case::in_memory("1GiB", 2_000)]
-#[case::spilled("64MiB", 60_000)]
-fn two_sinks_read_their_sources_once(#[case] memory_limit: &str, #[case] events: usize) {
-    let job = job();
-    write_events(job.dir(), events);
+#[case::in_memory("64MiB", 2_000, 100)]
+#[case::spilled("32MiB", 14_000, 200)]
+fn two_sinks_read_their_sources_once(#[case] memory_limit: &str, #[case] events: usize, #[case] name_length: usize) {
+    let job = single_threaded_job();
+    write_events(job.dir(), events, name_length);
     let run = job.again().args(["--run-id", "r", "--memory-limit", memory_limit, "--profile"]).run();
     run.assert_code(0);
     let record: serde_json::Value =
@@ -473,7 +479,7 @@ fn two_sinks_read_their_sources_once(#[case] memory_limit: &str, #[case] events:
     let id = &record["profiles"]["customers"][0];
     assert_eq!((&id["name"], &id["nulls"], &id["min"]), (&"id".into(), &0.into(), &"0".into()));
     let first_name = &record["profiles"]["customers"][1];
-    assert_eq!(first_name["longest"], 100);
+    assert_eq!(first_name["longest"], name_length);
     let distinct = first_name["distinct"].as_u64().unwrap() as f64 / (events / 10 * 9) as f64;
     assert!((0.95..=1.0).contains(&distinct), "{first_name}");
     assert!(run.stderr.contains("profile customers_deleted"), "{}", run.stderr);

@@ -12,8 +12,8 @@ use hardtack::runtime::{Finding, RecoverOptions, RuntimeArgs, fsck, open_context
 use hardtack::state::Ledger;
 use hardtack_test_support::{Finished, JobBinary};
 
-use crate::runs::{reference, write_events};
-use crate::{after_the_morning, job, leftovers, state};
+use crate::runs::{reference, single_threaded_job, write_events};
+use crate::{after_the_morning, leftovers, state};
 
 // --- chance --------------------------------------------------------------------------------------------------------
 
@@ -182,8 +182,8 @@ fn without_room_for_any_file() {
 /// There is space for all files except spill files, which are larger.
 #[test]
 fn without_room_for_what_is_spilled() {
-    let job = job();
-    write_events(job.dir(), 60_000);
+    let job = single_threaded_job();
+    write_events(job.dir(), 14_000, 200);
     let small = || job.again().args(["--memory-limit", "32MiB"]);
     let run = small().with_file_limit(2048).run();
     run.assert_code(1);
@@ -191,7 +191,7 @@ fn without_room_for_what_is_spilled() {
     assert!(run.stderr.contains("`--spill-dir` names a folder with more room"), "{run}");
     assert_eq!((job.dir().files("out"), leftovers(job.dir())), (Vec::new(), Vec::new()));
     small().run().assert_code(0);
-    assert_eq!(job.dir().read_parquet("out/customers").num_rows(), 54_000);
+    assert_eq!(job.dir().read_parquet("out/customers").num_rows(), 12_600);
     assert_eq!(leftovers(job.dir()), [""; 0]);
 }
 
