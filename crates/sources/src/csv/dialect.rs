@@ -287,7 +287,7 @@ impl Dialect {
             None => Ok(None),
             Some((end, escaped)) => match text.get(end + 1) {
                 Some(b) if *b != self.delimiter && *b != b'\n' && *b != b'\r' => {
-                    let why = "text follows a closing quote; a quote inside of a quoted field is written twice";
+                    let why = "text follows a closing quote; a quote within a quoted field must be doubled";
                     let fault = Fault::new(end, why).value(&line());
                     let is_escaped = self.escape.is_none() && text[end - 1] == b'\\';
                     Err(match is_escaped {
