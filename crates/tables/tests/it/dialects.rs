@@ -178,10 +178,10 @@ async fn options_are_kept_in_the_table(
     "id,name\n1,Ann\n2,Bob\n",
     "id;name\n3;Cid\n4;Dan\n",
     CsvHints::default(),
-    "! memory:/t the fields of this file seem to be separated by `;`, not by `,` (file: memory:/t/other.csv, line: 1, way out: if all files are written so"
+    "! memory:/t the fields of this file seem to be separated by `;`, not by `,` (file: memory:/t/other.csv, line: 1, way out: if this applies to all files"
 )]
-#[case::delimiter_said("id,name\n1,Ann\n2,Bob\n", "id;name\n3;Cid\n4;Dan\n", CsvHints { delimiter: Some(b','), ..CsvHints::default() }, "! memory:/t the fields of this file seem to be separated by `;`, not by `,` (file: memory:/t/other.csv, way out: if all files are written so")]
-#[case::other_delimiter_said("id,name\n1,Ann\n2,Bob\n", "id;name\n3;Cid\n4;Dan\n", CsvHints { delimiter: Some(b';'), ..CsvHints::default() }, "! memory:/t the fields of this file seem to be separated by `,`, not by `;` (file: memory:/t/one.csv, way out: if all files are written so")]
+#[case::delimiter_said("id,name\n1,Ann\n2,Bob\n", "id;name\n3;Cid\n4;Dan\n", CsvHints { delimiter: Some(b','), ..CsvHints::default() }, "! memory:/t the fields of this file seem to be separated by `;`, not by `,` (file: memory:/t/other.csv, way out: if this applies to all files")]
+#[case::other_delimiter_said("id,name\n1,Ann\n2,Bob\n", "id;name\n3;Cid\n4;Dan\n", CsvHints { delimiter: Some(b';'), ..CsvHints::default() }, "! memory:/t the fields of this file seem to be separated by `,`, not by `;` (file: memory:/t/one.csv, way out: if this applies to all files")]
 #[tokio::test]
 async fn a_file_that_is_written_in_another_way_is_a_problem_of_its_folder(
     #[case] one: &str,

@@ -320,9 +320,9 @@ async fn tables_of_other_formats_are_refused_before_anything_is_written(#[case] 
         assert_eq!(
             error.chain(),
             format!(
-                "its files are {format}, but only tables of Parquet files can be saved to (way out: save to a table of \
-                 Parquet files, of another name or in another database, or write files with `CsvFile` or `JsonLines`, \
-                 table: lake.sales)"
+                "its files are {format}, but only tables of Parquet files can be saved to (table: lake.sales, way out: \
+                 save to a table of Parquet files, of another name or in another database, or write files with \
+                 `CsvFile` or `JsonLines`)"
             )
         );
     }
