@@ -24,7 +24,7 @@ pub trait UploadList: Debug + Send + Sync {
     /// The open uploads of objects whose paths start like this, with their ids. None if listing is not permitted.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] if there is no conclusive answer.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if there is no conclusive answer.
     async fn open_uploads(&self, prefix: &str) -> Result<Vec<(Path, MultipartId)>>;
 
     /// Whether an open upload has no content yet. `false` if it is no longer open or may not be inspected.

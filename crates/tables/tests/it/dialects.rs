@@ -93,7 +93,7 @@ async fn files_tell_how_they_are_written(#[case] files: &[(&str, &str)], #[case]
 #[case::other_delimiter(&[("a.csv", "id,name\n1,x\n2,y\n"), ("b.csv", "id;name\n2;y\n")], "`crawl --csv-delimiter ';'`")]
 #[case::comments_in_one_file(
     &[("a.csv", "# x\nname,v\nann,x\n"), ("b.csv", "name,v\nbob,y\ncyd,z\n")],
-    "the header is one of the lines that are skipped (file: memory:/t/b.csv, way out: give all files as many lines"
+    "the header is one of the lines that are skipped (file: memory:/t/b.csv, way out: give all files the same number of lines"
 )]
 #[case::other_separator_said(&[("a.csv", "sep=;\nid;n\n1;2\n"), ("b.csv", "sep=,\nid,n\n2,3\n")], "memory:/t/b.csv")]
 #[case::joined(&[("a.csv", "id,name\n1,x\nid,name\n2,y\n")], "line: 3, way out: remove the line, or read every header as a row")]

@@ -120,7 +120,7 @@ fn a_run_speaks_json_off_a_terminal() {
     {
       "level": "ERROR",
       "job": "raw_books",
-      "message": "no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); say `or_empty` if no rows are fine (location: in/sample_data/json/books, source: books)",
+      "message": "no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); use `or_empty` if that is acceptable (location: in/sample_data/json/books, source: books)",
       "kind": "not found",
       "exit_code": 1
     }
@@ -149,7 +149,7 @@ fn a_run_ends_with_a_summary_for_people() {
         ");
         job.dir().remove("in");
         assert_snapshot!(job.run().stderr, @"
-        raw_books failed: no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); say `or_empty` if no rows are fine (location: in/sample_data/json/books, source: books)
+        raw_books failed: no file to read: looked for `*.json`, `*.jsonl`, `*.ndjson` (or compressed); use `or_empty` if that is acceptable (location: in/sample_data/json/books, source: books)
         (exit code 1: not found)
         ");
     });
