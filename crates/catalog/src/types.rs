@@ -64,8 +64,9 @@ impl Policy {
     /// let (price, count) = (field(DataType::Decimal128(5, 2)), field(DataType::Int64));
     /// assert_eq!(Policy::Infer.unite(&price, &count).unwrap(), field(DataType::Decimal128(21, 2)));
     ///
-    /// // Readers that have declared a bigint could not read a decimal. let clash = Policy::Rewrite.unite(&price,
-    /// &count).unwrap_err(); assert_eq!(clash.path, "n");
+    /// // Readers that have declared a bigint could not read a decimal.
+    /// let clash = Policy::Rewrite.unite(&price, &count).unwrap_err();
+    /// assert_eq!(clash.path, "n");
     /// ```
     ///
     /// # Errors
