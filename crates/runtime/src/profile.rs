@@ -202,9 +202,12 @@ mod tests {
 
     use super::*;
 
+    /// In two streams.
     const ROWS: &str = "select * from (values
         (1,    'ä',      1.5,    date '2026-01-02', true,  [1, 2]),
-        (2,    'bcd',    null,   null,              null,  null),
+        (2,    'bcd',    null,   null,              null,  null)
+    ) as t(id, name, price, day, good, list)
+    union all select * from (values
         (2,    null,     -2.25,  date '1999-12-31', false, [1, 2]),
         (null, 'ääää',   1.5,    date '2026-01-02', true,  [3])
     ) as t(id, name, price, day, good, list)";
@@ -223,8 +226,6 @@ mod tests {
         let observer: Arc<dyn Observer> = Arc::clone(&profiler) as _;
         let ctx = JobContext::builder("job").threads(threads).observer(observer).build().unwrap();
         let rows = ctx.session().sql(ROWS).await.unwrap();
-        let one = rows.clone().limit(0, Some(2)).unwrap();
-        let rows = one.union(rows.limit(2, None).unwrap()).unwrap();
         ctx.save(dataset, rows).await.unwrap();
         let text: Vec<String> =
             profiler.profiles().unwrap()["out"].iter().map(|column| format!("{column:?}")).collect();
