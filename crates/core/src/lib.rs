@@ -42,7 +42,7 @@ pub use location::{Location, Resolved};
 pub use meter::{Counts, Meter, Meters};
 pub use nearest::nearest;
 pub use publish::{DiscardAction, Journal, PublishAction};
-pub use reads::{Reads, advice as read_twice};
+pub use reads::Reads;
 pub use run::{Run, RunId};
 pub use show::ShowFields;
 pub use store::{Store, Stores};

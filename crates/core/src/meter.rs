@@ -61,12 +61,6 @@ impl Meter {
         self.expected_bytes.load(Ordering::Relaxed)
     }
 
-    fn reset(&self, to: &Counts) {
-        self.files.store(to.files, Ordering::Relaxed);
-        self.rows.store(to.rows, Ordering::Relaxed);
-        self.bytes.store(to.bytes, Ordering::Relaxed);
-    }
-
     /// The current counts.
     pub fn counts(&self) -> Counts {
         Counts {
@@ -114,14 +108,6 @@ impl Meters {
     /// The current counts of all sinks.
     pub fn sinks(&self) -> BTreeMap<String, Counts> {
         counts(&self.sinks)
-    }
-
-    /// Resets the sources' counts, so that reads outside the run do not count.
-    pub fn reset_sources(&self, to: &BTreeMap<String, Counts>) {
-        let map = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, meter) in map.iter() {
-            meter.reset(&to.get(name).copied().unwrap_or_default());
-        }
     }
 
     /// Bytes read so far and bytes to read in total, over all sources.

@@ -97,15 +97,15 @@ pub trait RowAccumulator: Send {
 }
 
 /// Counts passing rows and shows them to observers.
-pub(crate) struct Observation {
+pub(crate) struct ObserveExec {
     sink: Arc<str>,
     meter: Arc<Meter>,
     observers: Vec<Arc<dyn Observer>>,
     input: Arc<dyn ExecutionPlan>,
 }
 
-impl Observation {
-    pub(crate) fn begin(
+impl ObserveExec {
+    pub(crate) fn wrap(
         sink: &Arc<str>,
         meter: Arc<Meter>,
         observers: &[Arc<dyn Observer>],
@@ -120,7 +120,7 @@ impl Observation {
     }
 }
 
-impl Debug for Observation {
+impl Debug for ObserveExec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ObserveExec")
             .field("sink", &self.sink)
@@ -129,13 +129,13 @@ impl Debug for Observation {
     }
 }
 
-impl DisplayAs for Observation {
+impl DisplayAs for ObserveExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ObserveExec: sink={}", self.sink)
     }
 }
 
-impl ExecutionPlan for Observation {
+impl ExecutionPlan for ObserveExec {
     fn name(&self) -> &'static str {
         "ObserveExec"
     }
@@ -164,7 +164,7 @@ impl ExecutionPlan for Observation {
         self: Arc<Self>,
         mut children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> DFResult<Arc<dyn ExecutionPlan>> {
-        Ok(Self::begin(&self.sink, Arc::clone(&self.meter), &self.observers, children.swap_remove(0)))
+        Ok(Self::wrap(&self.sink, Arc::clone(&self.meter), &self.observers, children.swap_remove(0)))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DFResult<SendableRecordBatchStream> {

@@ -33,8 +33,9 @@ impl Reads {
         }
     }
 
-    /// Records that `reader` executes a plan. Returns the sources that another plan has read, with that plan's reader.
-    pub fn read(&self, reader: &str, rows: &DataFrame) -> BTreeMap<String, String> {
+    /// Records that `reader` executes a plan. Returns the advice to persist, one sentence for each source that another
+    /// reader has read.
+    pub fn read(&self, reader: &str, rows: &DataFrame) -> Vec<String> {
         let mut reads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut again = BTreeMap::new();
         for scan in scans(rows.logical_plan()) {
@@ -45,27 +46,21 @@ impl Reads {
                 read.readers.push(reader.to_owned());
             }
         }
-        again
+        let advice = |(source, other)| {
+            format!(
+                "the source `{source}` is read by {other} and again by {reader}; `ctx.persist(rows)` computes shared \
+                 rows once"
+            )
+        };
+        again.into_iter().map(advice).collect()
     }
 
     /// [`Reads::read`], for the log.
     pub(crate) fn log(&self, reader: &str, rows: &DataFrame) {
-        for (source, other) in self.read(reader, rows) {
-            tracing::debug!("{}", advice(&source, &other, reader));
+        for advice in self.read(reader, rows) {
+            tracing::debug!("{advice}");
         }
     }
-}
-
-/// The advice for a source that is read twice.
-///
-/// ```
-/// let advice = hardtack_core::read_twice("events", "the sink `customers`", "the sink `customers_deleted`");
-/// assert!(advice.contains("`ctx.persist(rows)`"));
-/// ```
-pub fn advice(source: &str, first: &str, second: &str) -> String {
-    format!(
-        "the source `{source}` is read by {first} and again by {second}; `ctx.persist(rows)` computes shared rows once"
-    )
 }
 
 /// The tables that a plan scans, including subqueries.

@@ -11,7 +11,7 @@ use datafusion::datasource::{empty::EmptyTable, provider_as_source};
 use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::prelude::DataFrame;
 use futures::FutureExt;
-use hardtack_core::{Context, Error, Io, JobContext, Location, Reads, Result, Sink, Source, read_twice};
+use hardtack_core::{Context, Error, Io, JobContext, Location, Reads, Result, Sink, Source};
 
 use crate::args::RuntimeArgs;
 use crate::environment::open_context;
@@ -80,8 +80,8 @@ impl DryRunIo {
     /// Warns if the run would read a source twice.
     fn note_reads(&self, reader: &str, rows: &DataFrame) {
         let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
-        for (source, other) in self.reads.read(reader, rows) {
-            let _ = writeln!(text, "  note: {}", read_twice(&source, &other, reader));
+        for advice in self.reads.read(reader, rows) {
+            let _ = writeln!(text, "  note: {advice}");
         }
     }
 }

@@ -12,7 +12,7 @@ use twox_hash::XxHash3_64;
 
 use super::{Environment, JobContext};
 use crate::meter::Meter;
-use crate::observe::Observation;
+use crate::observe::ObserveExec;
 use crate::publish::{Journal, PublishAction, Publishers};
 use crate::run::Run;
 use crate::staging::StagedFile;
@@ -76,7 +76,7 @@ impl StageContext {
     /// Wraps a plan so that its rows are counted and shown to the run's observers: for sinks that execute a plan of
     /// their own. It belongs directly below the operator that writes.
     pub fn observe(&self, plan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
-        Observation::begin(&self.sink, self.meter(), self.job.observers(), plan)
+        ObserveExec::wrap(&self.sink, self.meter(), self.job.observers(), plan)
     }
 
     /// Creates a file that appears at `target` once the run is published. `root` is the sink's own folder, at or above

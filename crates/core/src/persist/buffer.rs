@@ -59,10 +59,10 @@ struct Held {
     chunks: Vec<Chunk>,
     /// The number of batches.
     batches: usize,
-    /// The size of the batches in memory.
-    bytes: usize,
-    /// The part of it that is reserved in the pool.
+    /// What the batches in memory take, as far as the pool had room for it.
     memory: MemoryReservation,
+    /// The rest of it.
+    unreserved: usize,
     end: Option<std::result::Result<(), Arc<DataFusionError>>>,
 }
 
@@ -98,7 +98,7 @@ impl Buffer {
         let memory = MemoryConsumer::new(format!("Persist[{partition}]")).register(context.memory_pool());
         let spill = SpillManager::new(context.runtime_env(), SpillMetrics::new(metrics, partition), schema);
         let spill = spill.with_compression_type(context.session_config().spill_compression());
-        let held = Held { chunks: Vec::new(), batches: 0, bytes: 0, memory, end: None };
+        let held = Held { chunks: Vec::new(), batches: 0, memory, unreserved: 0, end: None };
         Self { spill, budget, held: Mutex::new(held), changed: watch::Sender::new(()) }
     }
 
@@ -129,7 +129,6 @@ impl Buffer {
         let mut held = self.held();
         let first = held.batches;
         held.batches += 1;
-        held.bytes += bytes;
         held.chunks.push(Chunk { first, rows: Rows::InMemory(batch) });
         let room = self.budget.take(bytes);
         if room && held.memory.try_grow(bytes).is_ok() {
@@ -139,7 +138,8 @@ impl Buffer {
                 self.budget.give_back(bytes);
             }
             // At most a small file is held beyond the limit.
-            if held.bytes - held.memory.size() >= SPILLED_BYTES {
+            held.unreserved += bytes;
+            if held.unreserved >= SPILLED_BYTES {
                 self.spill(&mut held)?;
             }
         }
@@ -162,7 +162,7 @@ impl Buffer {
             held.chunks.truncate(from);
             held.chunks.push(Chunk { first, rows: Rows::OnDisk(file) });
             self.budget.give_back(held.memory.free());
-            held.bytes = 0;
+            held.unreserved = 0;
         }
         Ok(())
     }

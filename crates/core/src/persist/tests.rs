@@ -259,7 +259,11 @@ async fn a_source_that_two_plans_read_is_told() {
     reads.loaded("numbers", &rows);
     let even = rows.clone().filter((col("n") % lit(2)).eq(lit(0))).unwrap();
     assert!(reads.read("a", &even).is_empty());
-    assert_eq!(reads.read("b", &rows).into_iter().collect::<Vec<_>>(), [("numbers".to_owned(), "a".to_owned())]);
+    let advice = reads.read("b", &rows);
+    assert_eq!(
+        advice,
+        ["the source `numbers` is read by a and again by b; `ctx.persist(rows)` computes shared rows once"]
+    );
 
     let reads = crate::Reads::default();
     reads.loaded("numbers", &rows);
