@@ -196,8 +196,12 @@ fn longest_text(texts: &ArrayRef) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use datafusion::arrow::array::StringArray;
     use hardtack_core::JobContext;
     use hardtack_sinks::ParquetDataset;
+    use proptest::prelude::*;
     use rstest::rstest;
 
     use super::*;
@@ -238,6 +242,81 @@ mod tests {
             ColumnProfile { name: "good", data_type: "Boolean", nulls: 1, distinct: 2, min: Some("false"), max: Some("true"), longest: None }
             ColumnProfile { name: "list", data_type: "List(Int64)", nulls: 1, distinct: 2, min: None, max: None, longest: None }
             "#);
+        }
+    }
+
+    /// Types that have no order here, or that the sketch does not know, have a profile, too.
+    #[test]
+    fn every_type_has_a_profile() {
+        use DataType::*;
+        use datafusion::arrow::datatypes::{Fields, IntervalUnit::*, TimeUnit::*};
+        let item = || Arc::new(Field::new("item", Int32, true));
+        let fields = || Fields::from(vec![Field::new("key", Utf8, false), Field::new("value", Int32, true)]);
+        let mut types = vec![Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64, Float16, Float32, Float64];
+        types.extend([
+            Decimal32(9, 2),
+            Decimal64(18, 2),
+            Decimal128(38, 2),
+            Decimal256(76, 2),
+            Date32,
+            Date64,
+            Boolean,
+        ]);
+        types.extend([Time32(Second), Time32(Millisecond), Time64(Microsecond), Time64(Nanosecond)]);
+        for unit in [Second, Millisecond, Microsecond, Nanosecond] {
+            types.extend([Timestamp(unit, None), Timestamp(unit, Some("UTC".into())), Duration(unit)]);
+        }
+        types.extend([Interval(YearMonth), Interval(DayTime), Interval(MonthDayNano)]);
+        types.extend([Utf8, LargeUtf8, Utf8View, Binary, LargeBinary, BinaryView, FixedSizeBinary(3)]);
+        types.extend([List(item()), LargeList(item()), FixedSizeList(item(), 2), Struct(fields())]);
+        types.extend([Dictionary(Box::new(Int32), Box::new(Utf8)), Dictionary(Box::new(UInt8), Box::new(Int64))]);
+        for data_type in types {
+            let default = ScalarValue::new_default(&data_type).unwrap();
+            let value = default.to_array_of_size(2).unwrap();
+            let null = ScalarValue::try_from(&data_type).unwrap().to_array().unwrap();
+            let profile = || -> Result<ColumnProfile> {
+                let (mut one, mut other) = (ColumnState::new(&data_type)?, ColumnState::new(&data_type)?);
+                one.update(&value)?;
+                other.update(&null)?;
+                other.update(&value)?;
+                one.merge(other)?;
+                one.describe("column")
+            };
+            let profile = profile().unwrap_or_else(|e| panic!("{data_type}: {}", e.chain()));
+            assert_eq!((profile.nulls, profile.distinct), (1, 1), "{data_type}: {profile:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Whatever the streams and batches: what one gets by going through all values.
+        #[test]
+        fn a_profile_says_what_the_values_say(
+            streams in proptest::collection::vec(
+                proptest::collection::vec(
+                    proptest::collection::vec(proptest::option::of("[a-cäß]{0,3}"), 1..20),
+                    0..4,
+                ),
+                1..4,
+            ),
+        ) {
+            let mut all = ColumnState::new(&DataType::Utf8).unwrap();
+            for stream in &streams {
+                let mut state = ColumnState::new(&DataType::Utf8).unwrap();
+                for batch in stream {
+                    state.update(&(Arc::new(StringArray::from(batch.clone())) as ArrayRef)).unwrap();
+                }
+                all.merge(state).unwrap();
+            }
+            let values: Vec<&Option<String>> = streams.iter().flatten().flatten().collect();
+            let texts: BTreeSet<&String> = values.iter().filter_map(|value| value.as_ref()).collect();
+            let profile = all.describe("column").unwrap();
+            prop_assert_eq!(profile.nulls, values.iter().filter(|value| value.is_none()).count() as u64);
+            prop_assert_eq!(profile.min.as_ref(), texts.first().copied());
+            prop_assert_eq!(profile.max.as_ref(), texts.last().copied());
+            prop_assert_eq!(profile.longest, Some(texts.iter().map(|text| text.chars().count()).max().unwrap_or(0) as u64));
+            prop_assert!(profile.distinct.abs_diff(texts.len() as u64) * 50 <= texts.len() as u64, "{profile:?}");
         }
     }
 
