@@ -39,7 +39,7 @@ use hardtack_tables::{Dataset, DatasetFiles};
 /// assert_eq!(job::books(&args), Dataset::new(files, Some(&shop)));
 /// # Ok::<_, Error>(())
 /// ```
-// What a job is about, its own arguments say.
+// The job's own arguments carry its description.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
 #[command(about = None, long_about = None)]
 pub struct SourceArgs {

@@ -16,12 +16,12 @@ pub struct Unpublished {
     sequence: u64,
     /// `None` if its record is damaged: then its content is unknown.
     commit: Option<CommitRecord>,
-    sinks: BTreeMap<String, OfSink>,
+    sinks: BTreeMap<String, UnpublishedSink>,
 }
 
 /// The files and steps that a sink would leave unpublished.
 #[derive(Debug, Default)]
-struct OfSink {
+struct UnpublishedSink {
     /// Files that will not appear.
     hidden: Vec<Location>,
     /// Files that have already appeared, and stay.
@@ -46,21 +46,21 @@ impl Unpublished {
         let commit = ledger.abandonable(sequence).await?;
         let mut sinks = BTreeMap::new();
         for (sink, actions) in commit.iter().flat_map(|commit| &commit.publish) {
-            sinks.insert(sink.clone(), OfSink::of(ctx, actions).await?);
+            sinks.insert(sink.clone(), UnpublishedSink::of(ctx, actions).await?);
         }
         Ok(Self { sequence, commit, sinks })
     }
 }
 
-impl OfSink {
+impl UnpublishedSink {
     async fn of(ctx: &JobContext, actions: &[PublishAction]) -> Result<Self> {
         let mut found = Self::default();
-        let looked: Vec<(&PublishAction, bool)> = futures::stream::iter(actions)
+        let checked: Vec<(&PublishAction, bool)> = futures::stream::iter(actions)
             .map(|action| async move { Ok::<_, hardtack_core::Error>((action, has_appeared(ctx, action).await?)) })
             .buffered(CONCURRENCY)
             .try_collect()
             .await?;
-        for (action, has_appeared) in looked {
+        for (action, has_appeared) in checked {
             match action {
                 PublishAction::CompleteUpload { location, .. } | PublishAction::RenameFile { to: location, .. } => {
                     let files = if has_appeared { &mut found.visible } else { &mut found.hidden };
@@ -92,17 +92,17 @@ async fn has_appeared(ctx: &JobContext, action: &PublishAction) -> Result<bool> 
 }
 
 /// The maximum number of files of a kind that are listed.
-const NAMED: usize = 10;
+const MAX_LISTED: usize = 10;
 
 fn list(f: &mut fmt::Formatter<'_>, what: &str, files: &[Location]) -> fmt::Result {
     if files.is_empty() {
         return Ok(());
     }
     writeln!(f, "    {what}:")?;
-    for file in files.iter().take(NAMED) {
+    for file in files.iter().take(MAX_LISTED) {
         writeln!(f, "      {file}")?;
     }
-    match files.len().saturating_sub(NAMED) {
+    match files.len().saturating_sub(MAX_LISTED) {
         0 => Ok(()),
         more => writeln!(f, "      ... and {more} more"),
     }
@@ -149,6 +149,6 @@ pub async fn abandon(ctx: &JobContext, ledger: &Ledger, sequence: u64, by: &Aban
             sweep(ctx, ledger).await?;
             Ok(abandonment)
         }
-        Settlement::Published { .. } => Err(ledger.is_published_already(sequence)),
+        Settlement::Published { .. } => Err(ledger.already_published(sequence)),
     }
 }

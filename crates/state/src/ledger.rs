@@ -401,13 +401,13 @@ impl Ledger {
             Err(e) => return Err(e),
         };
         match self.settlement(sequence).await? {
-            Some(Settlement::Published { .. }) => Err(self.is_published_already(sequence)),
+            Some(Settlement::Published { .. }) => Err(self.already_published(sequence)),
             Some(Settlement::Abandoned(_)) | None => Ok(commit),
         }
     }
 
     /// The error when a commit is abandoned too late.
-    pub fn is_published_already(&self, sequence: u64) -> Error {
+    pub fn already_published(&self, sequence: u64) -> Error {
         Error::usage(format!("commit {sequence} is published, so there is nothing to abandon"))
             .with("job", &self.job)
             .with("scope", &self.scope)

@@ -7,12 +7,12 @@
 use hardtack::prelude::*;
 use hardtack::sources::{FILE_COLUMN, LINE_COLUMN};
 
-/// Where to write read and write, and how long deletes are remembered.
+/// Where to read and write, and how long deletes are remembered.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
 #[command(mut_args(SourceArgs::describe("Lake root that holds `customer_events/`", "fixtures/lake", ["customer_events"])))]
 #[command(mut_args(TargetArgs::describe("Lake root that gets `customers/` and `customers_deleted/`", "target/lake", ["customers", "customers_deleted"])))]
 pub struct Args {
-    /// Where to write read
+    /// Where to read
     #[command(flatten)]
     pub source: SourceArgs,
 

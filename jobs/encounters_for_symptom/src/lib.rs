@@ -2,12 +2,12 @@
 
 use hardtack::prelude::*;
 
-/// Where to write read and write.
+/// Where to read and write.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
 #[command(mut_args(SourceArgs::describe("Folder that holds `encounters.csv` or `encounters/`", "fixtures/synthea", ["encounters"])))]
 #[command(mut_args(TargetArgs::describe("Lake root that gets `encounters_for_symptom/`", "target/lake", ["encounters_for_symptom"])))]
 pub struct Args {
-    /// Where to write read
+    /// Where to read
     #[command(flatten)]
     pub source: SourceArgs,
 

@@ -2,7 +2,7 @@
 
 use hardtack::prelude::*;
 
-/// Where to write read and write.
+/// Where to read and write.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
 #[command(mut_args(SourceArgs::describe(
     "Folder that holds `observations.csv` or `observations/`",
@@ -11,7 +11,7 @@ use hardtack::prelude::*;
 )))]
 #[command(mut_args(TargetArgs::describe("Lake root that gets `observations/`", "target/lake", ["observations"])))]
 pub struct Args {
-    /// Where to write read
+    /// Where to read
     #[command(flatten)]
     pub source: SourceArgs,
 

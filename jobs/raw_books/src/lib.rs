@@ -2,12 +2,12 @@
 
 use hardtack::prelude::*;
 
-/// Where to write read and write.
+/// Where to read and write.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
 #[command(mut_args(SourceArgs::describe("Lake root that holds `sample_data/`", "fixtures/lake", ["books"])))]
 #[command(mut_args(TargetArgs::describe("Lake root that gets `raw/books`", "target/lake", ["raw_books"])))]
 pub struct Args {
-    /// Where to write read
+    /// Where to read
     #[command(flatten)]
     pub source: SourceArgs,
 
