@@ -212,14 +212,26 @@ impl JobContract {
         assert_eq!(job.dir().files("out"), [""; 0]);
     }
 
-    /// If a file of the second delivery is this, the job ends with the exit code and names these texts, and readers see what they
-    /// saw before.
+    /// If a file of the second delivery has this content, the job ends with the exit code and names these texts, and
+    /// readers see what they saw before.
     #[track_caller]
     pub fn refuses(&self, path: &str, content: impl AsRef<[u8]>, code: i32, named: &[&str]) {
+        self.fails_after(|lake| lake.write(&format!("in/{path}"), content), code, named);
+    }
+
+    /// If a file or folder of the second delivery is missing, the job ends with exit code 1 and names this text, and readers
+    /// see what they saw before.
+    #[track_caller]
+    pub fn misses(&self, path: &str, named: &str) {
+        self.fails_after(|lake| lake.remove(&format!("in/{path}")), 1, &[named]);
+    }
+
+    #[track_caller]
+    fn fails_after(&self, change: impl FnOnce(&TempLake), code: i32, named: &[&str]) {
         let job = self.job_with_delivery();
         job.run().assert_code(0);
         let before = (job.dir().files("out"), self.seen(job.dir()));
-        job.dir().write(&format!("in/{path}"), content);
+        change(job.dir());
         names(job.run().assert_code(code), named);
         assert_eq!((job.dir().files("out"), self.seen(job.dir())), before, "something was published");
         assert_eq!(job.dir().hidden_files("out"), [""; 0]);

@@ -67,13 +67,7 @@ fn what_is_wrong_is_named_and_nothing_is_published(#[case] path: &str, #[case] c
 #[case::books(BOOKS, "sample_data/json/books")]
 #[case::authors(AUTHORS, "sample_data/json/authors")]
 fn a_folder_that_is_missing_is_named(#[case] path: &str, #[case] named: &str) {
-    let job = contract().job_with_delivery();
-    job.run().assert_code(0);
-    let before = job.dir().files("out");
-    job.dir().remove(&format!("in/{path}"));
-    let failed = job.run();
-    assert!(failed.assert_code(1).stderr.contains(named), "{failed}");
-    assert_eq!((job.dir().files("out"), job.dir().hidden_files("out")), (before, vec![]));
+    contract().misses(path, named);
 }
 
 #[rstest]
