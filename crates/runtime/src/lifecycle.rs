@@ -165,7 +165,7 @@ pub async fn execute<A>(
     let run = Running::new(job, options, &base, ledger, attempt, bars)?;
     match run.stage(args, main, &mut stop).await {
         Err(error) => Err(run.discard(error).await),
-        Ok(commit) => match run.decide(&commit).await {
+        Ok(commit) => match decide(&run.ledger, &commit).await {
             Decision::Committed => run.publish(commit).await,
             Decision::Lost(error) => Err(run.discard(error).await),
             Decision::Unknown(error) => Err(run.leave(error).await),
@@ -236,11 +236,6 @@ impl Running {
         commit_record(&self.ctx, &self.attempt, &self.io.staged())
     }
 
-    /// Writes the commit record, which is the commit.
-    async fn decide(&self, commit: &CommitRecord) -> Decision {
-        decide(&self.ledger, commit).await
-    }
-
     /// Executes the publish actions, then cleans up.
     async fn publish(self, commit: CommitRecord) -> Result<Outcome> {
         self.bar.publishing(commit.actions().len());
@@ -265,7 +260,12 @@ impl Running {
         record.bookmarks_to = commit.bookmarks;
         save_record(&self.ledger, &record).await;
         clean_up(&self.ctx, &self.ledger).await;
-        let shown = self.shown.as_ref().map(|shown| shown.tables()).transpose()?.unwrap_or_default();
+        // Rows that cannot be printed do not undo the run.
+        let shown = self.shown.as_ref().map(|shown| shown.tables()).transpose().unwrap_or_else(|e| {
+            tracing::warn!("the first rows could not be printed: {}", e.chain());
+            None
+        });
+        let shown = shown.unwrap_or_default();
         Ok(Outcome { record, sinks: self.io.staged(), shown })
     }
 
