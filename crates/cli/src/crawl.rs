@@ -146,16 +146,16 @@ pub(crate) async fn crawl(ctx: &JobContext, args: CrawlArgs) -> CoreResult<(Stri
         types: args.types.into_iter().collect(),
     };
     let report = hardtack_tables::crawl(ctx, &args.location, &args.database, &options).await?;
-    Ok((said(&report, args.dry_run), !report.problems.is_empty()))
+    Ok((render(&report, args.dry_run), !report.problems.is_empty()))
 }
 
 /// The number of partition names that are shown.
 const MAX_SHOWN: usize = 5;
 
-fn said(report: &CrawlReport, dry_run: bool) -> String {
+fn render(report: &CrawlReport, dry_run: bool) -> String {
     let mut text = String::new();
     for table in &report.tables {
-        said_of(&mut text, table);
+        render_table(&mut text, table);
     }
     for problem in &report.problems {
         let table = problem.table.as_ref().map(|table| format!("{table}: ")).unwrap_or_default();
@@ -175,7 +175,7 @@ fn said(report: &CrawlReport, dry_run: bool) -> String {
     text
 }
 
-fn said_of(text: &mut String, table: &CrawledTable) {
+fn render_table(text: &mut String, table: &CrawledTable) {
     let outcome = match table.outcome {
         CrawlOutcome::Created => "created",
         CrawlOutcome::Updated => "updated",

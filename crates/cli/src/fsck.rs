@@ -22,10 +22,10 @@ pub(crate) async fn run(options: &RuntimeArgs, args: &FsckArgs) -> Result<(Strin
     let state = open_state(ctx.stores(), &options.state)?;
     let findings = fsck(&ctx, &state, args.repair).await?;
     let is_left = findings.iter().any(|finding| finding.remedy != Remedy::Repaired);
-    Ok((said(&findings), ExitCode::from(if is_left { ErrorKind::Unexpected.exit_code() } else { 0 })))
+    Ok((render(&findings), ExitCode::from(if is_left { ErrorKind::Unexpected.exit_code() } else { 0 })))
 }
 
-fn said(findings: &[Finding]) -> String {
+fn render(findings: &[Finding]) -> String {
     if findings.is_empty() {
         return "nothing is damaged, orphaned or left behind\n".to_owned();
     }

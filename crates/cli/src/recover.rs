@@ -67,7 +67,7 @@ async fn recover_all(
     for ledger in ledgers {
         let name = name(&ledger);
         match recover(&ctx, &ledger, how).await {
-            Ok(recovered) => text.push_str(&said(&name, &recovered)),
+            Ok(recovered) => text.push_str(&render(&name, &recovered)),
             Err(e) => {
                 let _ = writeln!(io::stderr(), "{name}: {}", e.chain());
                 failed.push(e.kind());
@@ -85,7 +85,7 @@ fn name(ledger: &Ledger) -> String {
     format!("{} ({})", ledger.job(), ledger.scope())
 }
 
-fn said(name: &str, recovered: &Recovered) -> String {
+fn render(name: &str, recovered: &Recovered) -> String {
     let published = recovered.published.iter().map(|run| format!("{name}: published run {run}\n"));
     let discarded = recovered.discarded.iter().map(|run| format!("{name}: discarded what run {run} left\n"));
     let text: String = published.chain(discarded).collect();

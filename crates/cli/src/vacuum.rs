@@ -44,13 +44,13 @@ pub(crate) async fn vacuum(options: &RuntimeArgs, args: VacuumArgs) -> Result<St
     let unfinished = unfinished(&ctx, &options.state).await?;
     let wanted = VacuumOptions { grace_period: args.grace, dry_run: args.dry_run, unfinished };
     let removed = hardtack_tables::vacuum(&ctx, &args.table, &wanted).await?;
-    Ok(said(&removed.files, args.dry_run))
+    Ok(render(&removed.files, args.dry_run))
 }
 
 pub(crate) async fn purge(options: &RuntimeArgs, args: PurgeArgs) -> Result<String> {
     let ctx = open_context("hardtack", options)?;
     let purged = hardtack_tables::purge(&ctx, &args.table, args.retention, args.dry_run).await?;
-    let mut text = said(&purged.files, args.dry_run);
+    let mut text = render(&purged.files, args.dry_run);
     let verb = if args.dry_run { "would drop" } else { "dropped" };
     for partition in &purged.partitions {
         let _ = writeln!(text, "{verb} the partition {partition}");
@@ -67,7 +67,7 @@ async fn unfinished(ctx: &JobContext, state: &Location) -> Result<HashSet<String
     Ok(unfinished)
 }
 
-fn said(files: &[Location], dry_run: bool) -> String {
+fn render(files: &[Location], dry_run: bool) -> String {
     let verb = if dry_run { "would remove" } else { "removed" };
     let mut text = String::new();
     for file in files {

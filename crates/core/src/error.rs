@@ -308,7 +308,7 @@ impl From<DataFusionError> for Error {
             let (kind, message) = of_store(store, "reading or writing failed");
             return Error::new(kind, message).because(error);
         }
-        query_error::told(error)
+        query_error::translate(error)
     }
 }
 

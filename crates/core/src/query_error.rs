@@ -26,7 +26,7 @@ pub(crate) struct SpillFull;
 const HINT: &str = "hint";
 
 /// Translates an error of planning or execution.
-pub(crate) fn told(error: DataFusionError) -> Error {
+pub(crate) fn translate(error: DataFusionError) -> Error {
     let Some(told) = explained(&error) else { return Error::unexpected("the query failed").because(error) };
     told
 }
@@ -483,11 +483,11 @@ const KNOWN: &[Known] = &[
 fn of_text(text: &str, in_query: bool) -> Option<Error> {
     // DataFusion puts the name of the variant in front of some causes.
     let text = text.strip_prefix("Execution error: ").unwrap_or(text);
-    KNOWN.iter().find_map(|known| known.told(text, in_query))
+    KNOWN.iter().find_map(|known| known.translate(text, in_query))
 }
 
 impl Known {
-    fn told(&self, text: &str, in_query: bool) -> Option<Error> {
+    fn translate(&self, text: &str, in_query: bool) -> Option<Error> {
         let holes = holes(self.text, text)?;
         let kind = match self.fault {
             Fault::Query => ErrorKind::Usage,

@@ -75,7 +75,7 @@ impl ListedStore {
     /// Reads a file as it was listed, or fails.
     async fn read_listed(&self, listed: &ObjectMeta, options: GetOptions) -> Result<GetResult> {
         let options = GetOptions { if_match: listed.e_tag.clone(), ..options };
-        let got = self.inner.get_opts(&listed.location, options).await.map_err(told)?;
+        let got = self.inner.get_opts(&listed.location, options).await.map_err(translate)?;
         // A listing of the file system may lack ETags.
         match compare(listed, got.meta.size, got.meta.last_modified).filter(|_| listed.e_tag.is_none()) {
             Some(error) => Err(carried(error)),
@@ -125,7 +125,7 @@ impl ListedStore {
 }
 
 /// Translates a store's error about a changed file to ours.
-fn told(error: object_store::Error) -> object_store::Error {
+fn translate(error: object_store::Error) -> object_store::Error {
     let changed = match &error {
         object_store::Error::Precondition { .. } => changed("has been rewritten"),
         object_store::Error::NotFound { .. } => changed("has gone"),

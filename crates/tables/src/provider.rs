@@ -68,7 +68,7 @@ impl CatalogTable {
         let scan = FolderScan::new(&schema, description.partition_keys.len(), meter)
             .with_truncated_timestamps(truncates)
             .with_json_text(&said);
-        let wanted = selection::wanted(&description)?;
+        let wanted = selection::file_filter(&description)?;
         Ok(Self { description, catalog, scan, wanted })
     }
 

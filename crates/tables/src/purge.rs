@@ -66,7 +66,7 @@ struct Purge<'a> {
 impl Purge<'_> {
     /// The files in a folder, split into those that are too old and the rest.
     async fn files(&self, folder: &Location) -> Result<(Vec<ObjectMeta>, Vec<ObjectMeta>)> {
-        let files = wanted_files(self.ctx.stores(), folder, &selection::wanted(self.table)?).await?;
+        let files = wanted_files(self.ctx.stores(), folder, &selection::file_filter(self.table)?).await?;
         Ok(files.into_iter().partition(|file| file.last_modified + self.retention < self.ctx.now()))
     }
 

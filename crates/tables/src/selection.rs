@@ -44,7 +44,7 @@ pub(crate) fn write(parameters: &mut BTreeMap<String, String>, parameter: &str, 
 ///
 /// # Errors
 /// [`Usage`](hardtack_core::ErrorKind::Usage) for invalid parameters.
-pub(crate) fn wanted(table: &TableDescription) -> Result<FileFilter> {
+pub(crate) fn file_filter(table: &TableDescription) -> Result<FileFilter> {
     let globs =
         |parameter| Globs::parse(listed(table, parameter)?).map_err(|e| e.with("table", table.qualified_name()));
     Ok(FileFilter { only: globs(FILES)?, except: globs(EXCLUDE)? })

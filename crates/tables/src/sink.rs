@@ -359,7 +359,7 @@ impl<'a> Saving<'a> {
         }
         let present = self.present(slots.keys()).await?;
         let mut superseded =
-            versions::list_superseded(self.ctx.stores(), &selection::wanted(&self.table)?, &present).await?;
+            versions::list_superseded(self.ctx.stores(), &selection::file_filter(&self.table)?, &present).await?;
         let added: Counted = slots.values().map(|slot| slot.counted).sum();
         let replaced: Option<Counted> = present.iter().map(|partition| Counted::of(&partition.parameters)).sum();
         let change = match (self.writing.mode, replaced) {

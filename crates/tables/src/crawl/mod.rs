@@ -345,7 +345,7 @@ impl Crawl<'_> {
             columns: Signature::of(table.storage.columns.iter().map(|column| column.name.to_lowercase())),
             only: selection::listed(table, FILES)?,
             except: selection::listed(table, EXCLUDE)?,
-            wanted: selection::wanted(table)?,
+            wanted: selection::file_filter(table)?,
             keys,
         };
         if !known.keys.is_empty() {
@@ -470,7 +470,7 @@ impl Crawl<'_> {
         match done {
             Ok(done) => self.report.tables.extend(done),
             Err(e) if is_of_one(&e) || e.kind() == ErrorKind::Conflict => {
-                self.problem(location, table, told(&e));
+                self.problem(location, table, error_text(&e));
                 self.left_out = true;
             }
             Err(e) => return Err(e.with("folder", location)),
@@ -531,7 +531,7 @@ impl Crawl<'_> {
     fn name_unfit(&mut self, table: &str, parts: &[&Part], found: &Found) {
         for part in parts {
             let Some(errors) = found.unfit_in(part) else { continue };
-            let mut message = told(&errors[0]);
+            let mut message = error_text(&errors[0]);
             if errors.len() > 1 {
                 message = format!("{message}; the same applies to {} more files", errors.len() - 1);
             }
@@ -705,7 +705,7 @@ impl Crawl<'_> {
                 && let Some(errors) = found.unfit.values().next()
             {
                 // Files that could be read before could not be read any more.
-                let message = told(&errors[0]);
+                let message = error_text(&errors[0]);
                 self.problem(&set.location, Some(table.qualified_name()), message);
                 return Ok(Some(report));
             }
@@ -930,7 +930,7 @@ fn as_said(schema: Schema, types: &[(String, DataType)]) -> Schema {
 }
 
 /// The text of a file error, with hints that apply to crawls.
-fn told(error: &Error) -> String {
+fn error_text(error: &Error) -> String {
     let text = error.chain();
     // A decoder's error has a hint of ours in its text, if it has one.
     let has_hint = error.get_hint().is_some() || text.contains("`crawl --exclude`");

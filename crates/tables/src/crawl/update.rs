@@ -345,7 +345,7 @@ pub(super) async fn drop_missing(
     table: &TableDescription,
     missing: &[Partition],
 ) -> Result<Vec<Partition>> {
-    let wanted = &selection::wanted(table)?;
+    let wanted = &selection::file_filter(table)?;
     let empty = stream::iter(missing.to_vec()).map(|partition| async move {
         let Some(location) = &partition.storage.location else { return Ok::<_, Error>(None) };
         let files = wanted_files(crawl.ctx.stores(), location, wanted).await?;
