@@ -182,6 +182,26 @@ mod tests {
         assert_eq!((error.kind(), error.get("sink")), (ErrorKind::Usage, Some("out")));
     }
 
+    /// So that its author persists what the sinks share; then there is nothing to note.
+    #[tokio::test]
+    async fn a_source_that_two_sinks_read_is_noted() {
+        for persists in [false, true] {
+            let io = Arc::new(DryRunIo::default());
+            let ctx = JobContext::builder("job").io(io.clone()).build().unwrap();
+            let mut rows =
+                ctx.load(JsonFiles::new("a", "memory:/none").with_schema(schema()).or_empty()).await.unwrap();
+            if persists {
+                rows = ctx.persist(rows).await.unwrap();
+            }
+            for sink in ["one", "two"] {
+                ctx.save(ParquetDataset::new(sink, format!("memory:/{sink}")), rows.clone()).await.unwrap();
+            }
+            let note =
+                "note: the source `a` is read by the sink `one` and again by the sink `two`; `ctx.persist(rows)`";
+            assert_eq!(io.text.lock().unwrap().contains(note), !persists);
+        }
+    }
+
     #[tokio::test]
     async fn a_panic_is_a_failure_as_in_a_real_run() {
         let options = RuntimeArgs::default();
