@@ -469,10 +469,12 @@ fn date(text: &str) -> Option<i32> {
         let moment = moment(text, &Utc).filter(|m| m.time() == NaiveTime::MIN)?;
         return i32::try_from(moment.timestamp().div_euclid(86_400)).ok();
     }
-    // Arrow accepts the number 20240131 as a date, and `+1` as a month after a long year.
-    let parts = rest.iter().filter(|b| **b == b'-').count() == 2;
-    let plain = rest.iter().all(|b| b.is_ascii_digit() || *b == b'-');
-    if parts && plain { Date32Type::parse(text) } else { None }
+    // Arrow accepts the number 20240131 as a date, and `+1` or `029` as a part of one whose year has a sign.
+    let digits = |part: &[u8], max: usize| part.len() <= max && part.iter().all(u8::is_ascii_digit);
+    let mut parts = rest.split(|b| *b == b'-');
+    let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
+    let plain = parts.next().is_none() && digits(year, 7) && digits(month, 2) && digits(day, 2);
+    if plain { Date32Type::parse(text) } else { None }
 }
 
 /// In units of `nanos` nanoseconds since 1970.
@@ -514,12 +516,22 @@ fn utc_second(text: &str) -> Option<i64> {
 fn moment<Z: TimeZone>(text: &str, zone: &Z) -> Option<DateTime<Z>> {
     // Arrow also accepts `2024-01-31T104234`, a number after a day.
     let time = text.split_once(['T', 't', ' ']).map_or("", |(_, time)| time);
-    if !time.is_empty() && time.as_bytes().get(2) != Some(&b':') {
+    if !time.is_empty() && (time.as_bytes().get(2) != Some(&b':') || !has_valid_offset(time)) {
         return None;
     }
     let moment = string_to_datetime(zone, text).ok()?;
     let is_leap_second = moment.timestamp_subsec_nanos() >= SECOND as u32;
     (!is_leap_second && !is_finer_than_nanos(text)).then_some(moment)
+}
+
+/// Arrow also accepts `+02:80`, and a tab in front of an offset.
+fn has_valid_offset(time: &str) -> bool {
+    let zone = time.trim_start_matches(|c: char| c.is_ascii_digit() || c == ':' || c == '.').trim_start_matches(' ');
+    match zone.as_bytes() {
+        [b'+' | b'-', _, _, .., tens, _] => (b'0'..b'6').contains(tens),
+        [first, ..] => !first.is_ascii_whitespace(),
+        [] => true,
+    }
 }
 
 /// Since midnight, in units of `nanos` nanoseconds.
@@ -685,6 +697,18 @@ mod tests {
     #[case(".", DataType::Decimal128(9, 2), None)]
     #[case("2024-01-31 10:00:00", TIMESTAMP_US, Some("2024-01-31T10:00:00"))]
     #[case("2024-01-31T10:00:00+02:00", TIMESTAMP_S, Some("2024-01-31T08:00:00"))]
+    #[case("2024-01-31T10:00:00 +0200", TIMESTAMP_S, Some("2024-01-31T08:00:00"))]
+    #[case("2024-01-31T10:00+02", TIMESTAMP_S, Some("2024-01-31T08:00:00"))]
+    #[case("2024-01-31T10:00:00-02:59", TIMESTAMP_S, Some("2024-01-31T12:59:00"))]
+    #[case("2024-01-31T10:00:00+02:60", TIMESTAMP_S, None)]
+    #[case("2024-01-31T10:00:00.5-0360", TIMESTAMP_US, None)]
+    #[case("2024-01-31T10:00:00+24:00", TIMESTAMP_S, None)]
+    #[case("2024-01-31T10:00:00\t+02:00", TIMESTAMP_S, None)]
+    #[case("2024-01-31T10:00:00+:0200", TIMESTAMP_S, None)]
+    #[case("-0220-04-29", DataType::Date32, Some("-0220-04-29"))]
+    #[case("-0220-4-029", DataType::Date32, None)]
+    #[case("-0220-004-29", DataType::Date32, None)]
+    #[case("+00002024-01-31", DataType::Date32, None)]
     #[case("2024-01-31T10:00:00Z", TIMESTAMP_US, Some("2024-01-31T10:00:00"))]
     #[case("2024-01-31 10:00", TIMESTAMP_S, Some("2024-01-31T10:00:00"))]
     #[case("2024-01-31T10:00Z", TIMESTAMP_S, Some("2024-01-31T10:00:00"))]

@@ -147,10 +147,9 @@ fn parse_offset(text: &str) -> Option<Option<i64>> {
         Some(b'-') => -1,
         Some(_) => return None,
     };
-    let digits: String = text[1..].split(':').collect();
-    let well_formed =
-        matches!((text.len(), digits.len()), (3, 2) | (5 | 6, 4)) && digits.bytes().all(|b| b.is_ascii_digit());
-    if !well_formed {
+    let colon = text.len() == 6 && text.as_bytes()[3] == b':';
+    let digits = if colon { format!("{}{}", &text[1..3], &text[4..]) } else { text[1..].to_owned() };
+    if !matches!(digits.len(), 2 | 4) || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
     let (hours, minutes): (i64, i64) =

@@ -198,7 +198,8 @@ fn longest_text(texts: &ArrayRef) -> u64 {
 mod tests {
     use std::collections::BTreeSet;
 
-    use datafusion::arrow::array::StringArray;
+    use datafusion::arrow::array::{FixedSizeListArray, StringArray};
+    use datafusion::arrow::datatypes::Int32Type;
     use hardtack_core::JobContext;
     use hardtack_sinks::ParquetDataset;
     use proptest::prelude::*;
@@ -271,8 +272,14 @@ mod tests {
         types.extend([List(item()), LargeList(item()), FixedSizeList(item(), 2), Struct(fields())]);
         types.extend([Dictionary(Box::new(Int32), Box::new(Utf8)), Dictionary(Box::new(UInt8), Box::new(Int64))]);
         for data_type in types {
-            let default = ScalarValue::new_default(&data_type).unwrap();
-            let value = default.to_array_of_size(2).unwrap();
+            let value: ArrayRef = match &data_type {
+                // DataFusion's default has the width 0, whatever the type says.
+                FixedSizeList(..) => Arc::new(FixedSizeListArray::from_iter_primitive::<Int32Type, _, _>(
+                    [Some([Some(0), Some(0)]), Some([Some(0), Some(0)])],
+                    2,
+                )),
+                _ => ScalarValue::new_default(&data_type).unwrap().to_array_of_size(2).unwrap(),
+            };
             let null = ScalarValue::try_from(&data_type).unwrap().to_array().unwrap();
             let profile = || -> Result<ColumnProfile> {
                 let (mut one, mut other) = (ColumnState::new(&data_type)?, ColumnState::new(&data_type)?);
