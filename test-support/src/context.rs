@@ -191,7 +191,7 @@ impl<A> TestContext<A> {
         let saved = self.world.state().saved.get(sink).cloned();
         saved.unwrap_or_else(|| {
             let names = list(self.world.state().saved.keys());
-            panic!("nothing was saved to the sink `{sink}`; saved were: {names}")
+            panic!("nothing was saved to the sink `{sink}`; sinks with rows: {names}")
         })
     }
 
@@ -223,10 +223,7 @@ impl<A> TestContext<A> {
         let calls = self.calls();
         let call = calls.iter().find(|call| call.action == action && call.name == name);
         call.map(|call| call.value.clone()).unwrap_or_else(|| {
-            panic!(
-                "there was no call `{action} {name}`; the calls were: {}",
-                list(calls.iter().map(ToString::to_string))
-            )
+            panic!("there was no call `{action} {name}`; calls: {}", list(calls.iter().map(ToString::to_string)))
         })
     }
 

@@ -105,7 +105,7 @@ impl Frame {
     pub fn from_json_lines(text: &str) -> Self {
         match infer_json_schema(text.as_bytes(), None) {
             Ok((schema, _)) => Self::from_json_lines_as(&Arc::new(schema), text),
-            Err(e) => panic!("these are no JSON lines: {e}"),
+            Err(e) => panic!("these are not JSON lines: {e}"),
         }
     }
 
@@ -484,7 +484,7 @@ fn inferred(name: &str, values: &[&Value]) -> DataType {
     let rows = values.iter().map(|value| Ok(json!({ name: value })));
     match infer_json_schema_from_iterator(rows) {
         Ok(schema) => schema.fields().first().map_or(DataType::Null, |f| f.data_type().clone()),
-        Err(e) => panic!("rows!: the cells of column `{name}` have no type in common, give it one in the header: {e}"),
+        Err(e) => panic!("rows!: the cells of column `{name}` have no common type; declare one in the header: {e}"),
     }
 }
 

@@ -141,7 +141,7 @@ impl JobBinary<'_> {
     #[track_caller]
     pub fn failing_at(&self, point: &str, action: &str) -> JobBinary<'_> {
         let points: Vec<_> = hardtack_core::fault::all_points().collect();
-        assert!(points.contains(&point), "`{point}` is not a fault point; there are {}", points.join(", "));
+        assert!(points.contains(&point), "`{point}` is not a fault point; expected one of {}", points.join(", "));
         self.again().env("FAILPOINTS", format!("{point}={action}"))
     }
 

@@ -173,7 +173,7 @@ impl TempLake {
             panic!("there is no Parquet file in `{path}`; the files are: {files:?}");
         };
         let all = concat_batches(&first.schema(), &batches);
-        Frame::from(all.unwrap_or_else(|e| panic!("the Parquet files in `{path}` differ in their schemas: {e}")))
+        Frame::from(all.unwrap_or_else(|e| panic!("the Parquet files in `{path}` have different schemas: {e}")))
     }
 }
 

@@ -288,7 +288,7 @@ impl Expected {
             };
             if let Some(i) = (0..wanted.len()).find(misplaced) {
                 let (instead, which) = match self.other_rows {
-                    true => (vec![], "this one (-) comes too early"),
+                    true => (vec![], "this one (-) is too early"),
                     false => (vec![&found[i]], "expected (-), found (+)"),
                 };
                 mismatch.say(format!("the rows are in another order, first at row {}: {which}", i + 1));

@@ -137,7 +137,7 @@ mod tests {
         let refuse = |text: &str| text.parse::<CatalogChoice>().unwrap_err();
         insta::assert_snapshot!(refuse("hive"), @"`hive` is not a catalog: there is no kind `hive`; expected `embedded`, `embedded:PATH`, `glue` or `glue:CATALOG_ID`");
         insta::assert_snapshot!(refuse("embedded:"), @"`embedded:` is not a catalog: nothing follows the colon; expected `embedded`, `embedded:PATH`, `glue` or `glue:CATALOG_ID`");
-        insta::assert_snapshot!(refuse("embedded:ftp://x"), @"`ftp://x` is not a location: the scheme `ftp` is unknown; wanted is a URL or path such as `s3://my-bucket/lake`, `file:///data/lake` or `fixtures/lake`");
+        insta::assert_snapshot!(refuse("embedded:ftp://x"), @"`ftp://x` is not a location: the scheme `ftp` is unknown; expected a URL or path such as `s3://my-bucket/lake`, `file:///data/lake` or `fixtures/lake`");
     }
 
     #[cfg(feature = "embedded")]

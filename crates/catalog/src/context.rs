@@ -138,7 +138,7 @@ mod tests {
         let ctx = JobContext::builder("job").build().unwrap();
         let error = ctx.catalog().await.unwrap_err();
         assert_eq!(error.kind(), hardtack_core::ErrorKind::Usage);
-        insta::assert_snapshot!(error, @"a table is named, but this context has no catalog (way out: give it one: `.extension(Arc::new(CatalogHandle::new(catalog)))`)");
+        insta::assert_snapshot!(error, @"a table is named, but this context has no catalog (hint: give it one: `.extension(Arc::new(CatalogHandle::new(catalog)))`)");
     }
 
     #[test]

@@ -176,15 +176,15 @@ mod tests {
     #[case("my lake", "`my lake` is not a valid name for a database; use letters, digits, `_` and `-`")]
     #[case(
         "s3://lake",
-        "`s3://lake` is not a valid name for a database; use letters, digits, `_` and `-` (way out: this is a location; name a database of the catalog)"
+        "`s3://lake` is not a valid name for a database; use letters, digits, `_` and `-` (hint: this is a location; name a database of the catalog)"
     )]
     #[case(
         "target/lake",
-        "`target/lake` is not a valid name for a database; use letters, digits, `_` and `-` (way out: this is a location; name a database of the catalog)"
+        "`target/lake` is not a valid name for a database; use letters, digits, `_` and `-` (hint: this is a location; name a database of the catalog)"
     )]
     #[case(
         "raw.books",
-        "`raw.books` is not a valid name for a database; use letters, digits, `_` and `-` (way out: name only the database; the job knows its tables)"
+        "`raw.books` is not a valid name for a database; use letters, digits, `_` and `-` (hint: name only the database; the job knows its tables)"
     )]
     fn arguments_name_databases(#[case] given: &str, #[case] expected: &str) {
         let found = given.parse::<DatabaseName>();

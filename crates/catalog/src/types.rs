@@ -534,22 +534,22 @@ pub fn decimal(data_type: &DataType) -> Option<(u8, i8)> {
 #[derive(Debug, Clone)]
 pub struct Union {
     policy: Policy,
-    way_out: &'static str,
-    way_out_if_nested: &'static str,
+    hint: &'static str,
+    hint_if_nested: &'static str,
     columns: Vec<(Field, Location)>,
     files: usize,
 }
 
 impl Union {
-    /// The union of no files. `way_out` is the hint for files without a common type.
-    pub fn new(policy: Policy, way_out: &'static str) -> Self {
-        Self { policy, way_out, way_out_if_nested: way_out, columns: Vec::new(), files: 0 }
+    /// The union of no files. `hint` is the hint for files without a common type.
+    pub fn new(policy: Policy, hint: &'static str) -> Self {
+        Self { policy, hint, hint_if_nested: hint, columns: Vec::new(), files: 0 }
     }
 
     /// Sets another hint for lists, structs and maps.
     #[must_use]
-    pub fn with_way_out_if_nested(self, way_out: &'static str) -> Self {
-        Self { way_out_if_nested: way_out, ..self }
+    pub fn with_hint_if_nested(self, hint: &'static str) -> Self {
+        Self { hint_if_nested: hint, ..self }
     }
 
     /// Adds the columns of another file, all or none.
@@ -594,10 +594,10 @@ impl Union {
     fn refusal(&self, clash: &Clash, first: &Location, file: &Location) -> Error {
         let Clash { path, first: a, other: b } = clash;
         let nested = a.is_nested() || b.is_nested();
-        let way_out = if nested { self.way_out_if_nested } else { self.way_out };
+        let hint = if nested { self.hint_if_nested } else { self.hint };
         Error::refused(format!("`{path}` is {a} in {first} and {b} in {file}, which have no type in common"))
             .with("column", path)
-            .hint(way_out)
+            .hint(hint)
     }
 
     /// The schema of all files together.
@@ -887,7 +887,7 @@ mod tests {
         let error = union.add(&schema(DataType::Float64, "b"), &Location::from("two")).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`l[].n` is Int64 in one and Float64 in two, which have no type in common (column: l[].n, way out: say which)"
+            "`l[].n` is Int64 in one and Float64 in two, which have no type in common (column: l[].n, hint: say which)"
         );
         assert_eq!(union.schema(), schema(DataType::Int64, "a"));
     }
@@ -895,13 +895,12 @@ mod tests {
     #[rstest]
     #[case(DataType::Int64, "a string takes both")]
     #[case(DataType::new_list(DataType::Int64, true), "nothing takes both")]
-    fn lists_have_a_way_out_of_their_own(#[case] of: DataType, #[case] way_out: &str) {
+    fn lists_have_a_hint_of_their_own(#[case] of: DataType, #[case] hint: &str) {
         let file = |of: DataType| Schema::new(vec![Field::new("v", of, true)]);
         for (one, other) in [(DataType::Utf8, of.clone()), (of, DataType::Utf8)] {
-            let mut union =
-                Union::new(Policy::Infer, "a string takes both").with_way_out_if_nested("nothing takes both");
+            let mut union = Union::new(Policy::Infer, "a string takes both").with_hint_if_nested("nothing takes both");
             union.add(&file(one), &Location::from("one")).unwrap();
-            assert_eq!(union.add(&file(other), &Location::from("two")).unwrap_err().get_hint(), Some(way_out));
+            assert_eq!(union.add(&file(other), &Location::from("two")).unwrap_err().get_hint(), Some(hint));
         }
     }
 

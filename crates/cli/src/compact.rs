@@ -63,7 +63,7 @@ impl Compact {
 async fn not_empty(dataset: &ParquetDataset, env: &Environment) -> Result<()> {
     match dataset.is_empty(env).await? {
         true => Err(Error::not_found("there are no Parquet files to compact")
-            .hint("check the location; files and folders that begin with `.` or `_` are not looked at")),
+            .hint("check the location; files and folders whose names begin with `.` or `_` are ignored")),
         false => Ok(()),
     }
 }
@@ -74,7 +74,7 @@ async fn plan(dataset: &ParquetDataset, options: &RuntimeArgs) -> Result<String>
     let small = dataset.small_files(&ctx).await?;
     let mut text = String::from("dry run: nothing is written or recorded\n");
     if small.is_empty() {
-        text.push_str("nothing to do: no folder could do with fewer files\n");
+        text.push_str("nothing to do: no folder would have fewer files\n");
     }
     for folder in small {
         text.push_str(&format!("{}: {} files of {} bytes together\n", folder.folder, folder.files, folder.bytes));

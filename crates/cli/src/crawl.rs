@@ -98,7 +98,7 @@ struct Quote(Option<u8>);
 fn parse_type(text: &str) -> Result<(String, HiveType), String> {
     match text.split_once('=') {
         Some((name, of)) if !name.is_empty() => Ok((name.to_owned(), of.parse().map_err(|e: Error| e.to_string())?)),
-        _ => Err("wanted is a column and a type, for example `price=decimal(10,2)`".to_owned()),
+        _ => Err("expected a column and a type, for example `price=decimal(10,2)`".to_owned()),
     }
 }
 

@@ -34,9 +34,9 @@ fn render(findings: &[Finding]) -> String {
         let of = of.as_ref().map(|of| format!("{of}: ")).unwrap_or_default();
         let _ = writeln!(text, "{kind}: {of}{place}\n    {what}");
         let _ = match remedy {
-            Remedy::Repair => writeln!(text, "    way out: `hardtack fsck --repair`"),
+            Remedy::Repair => writeln!(text, "    hint: `hardtack fsck --repair`"),
             Remedy::Repaired => writeln!(text, "    repaired"),
-            Remedy::ByHand(way_out) => writeln!(text, "    way out: {way_out}"),
+            Remedy::ByHand(hint) => writeln!(text, "    hint: {hint}"),
         };
     }
     let of = |kind| findings.iter().filter(|finding| finding.kind == kind).count();

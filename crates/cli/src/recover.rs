@@ -56,12 +56,12 @@ async fn recover_all(
     let state = open_state(ctx.stores(), &options.state)?;
     let all = Ledger::all(&state).await?;
     if all.is_empty() {
-        return Ok((format!("nothing has ever run with the state at {}\n", options.state), ExitCode::SUCCESS));
+        return Ok((format!("there are no runs in the state at {}\n", options.state), ExitCode::SUCCESS));
     }
     let wanted = |ledger: &Ledger| job.is_none_or(|j| j == ledger.job()) && scope.is_none_or(|s| s == ledger.scope());
     let ledgers: Vec<Ledger> = all.into_iter().filter(wanted).collect();
     if ledgers.is_empty() {
-        return Err(Error::not_found("no such job or scope has ever run with this state").with("state", &options.state));
+        return Err(Error::not_found("there is no such job or scope in this state").with("state", &options.state));
     }
     let (mut text, mut failed) = (String::new(), Vec::new());
     for ledger in ledgers {
@@ -87,7 +87,7 @@ fn name(ledger: &Ledger) -> String {
 
 fn render(name: &str, recovered: &Recovered) -> String {
     let published = recovered.published.iter().map(|run| format!("{name}: published run {run}\n"));
-    let discarded = recovered.discarded.iter().map(|run| format!("{name}: discarded what run {run} left\n"));
+    let discarded = recovered.discarded.iter().map(|run| format!("{name}: discarded leftovers of run {run}\n"));
     let text: String = published.chain(discarded).collect();
     if text.is_empty() { format!("{name}: nothing to do\n") } else { text }
 }
@@ -106,9 +106,9 @@ async fn abandon_one(
     let _ = write!(io::stderr(), "{unpublished}");
     if !yes {
         if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
-            return Err(Error::usage("abandoning a commit needs an answer, and there is no terminal to ask on")
+            return Err(Error::usage("abandoning a commit requires confirmation, but there is no terminal")
                 .with("commit", sequence)
-                .hint("look at what stays unpublished, and add `--yes`"));
+                .hint("review what stays unpublished, and add `--yes`"));
         }
         if !is_confirmed(&mut io::stdin().lock(), &mut io::stderr(), sequence) {
             return Ok(("nothing is abandoned\n".to_owned(), ExitCode::FAILURE));

@@ -53,7 +53,7 @@ impl ServeArgs {
         let given = std::env::var("HARDTACK_SERVE_PASSWORD").ok();
         let Some(file) = &self.password_file else { return Ok(given) };
         if given.is_some() {
-            return Err(Error::usage("both --password-file and HARDTACK_SERVE_PASSWORD are set; which one counts?"));
+            return Err(Error::usage("both --password-file and HARDTACK_SERVE_PASSWORD are set; use only one"));
         }
         #[expect(clippy::disallowed_methods, reason = "a secret of this machine, and no data")]
         let text = std::fs::read_to_string(file);
@@ -97,7 +97,9 @@ fn workers(mut command: Vec<OsString>) -> Result<Workers> {
     // The running program, even if its file has been replaced meanwhile.
     let program = match cfg!(target_os = "linux") {
         true => PathBuf::from("/proc/self/exe"),
-        false => std::env::current_exe().map_err(|e| Error::unexpected("the program is not to be found").because(e))?,
+        false => {
+            std::env::current_exe().map_err(|e| Error::unexpected("the program's file cannot be found").because(e))?
+        }
     };
     command.push("--worker".into());
     Ok(Workers::new(program, command))

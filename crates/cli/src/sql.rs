@@ -79,13 +79,14 @@ impl SqlArgs {
                 Some("json" | "jsonl" | "ndjson") => Format::Json,
                 Some("parquet") => Format::Parquet,
                 _ => {
-                    let message = "the suffix of the output says no format; add `--format`, for example `--format csv`";
+                    let message =
+                        "the suffix of the output does not imply a format; add `--format`, for example `--format csv`";
                     return Err(Error::usage(message).with("output", name));
                 }
             },
         };
         if format == Format::Parquet && output.is_none() {
-            return Err(Error::usage("Parquet is not for terminals; say where: `--output FILE`"));
+            return Err(Error::usage("Parquet cannot be printed; name a file: `--output FILE`"));
         }
         Ok(format)
     }
@@ -96,7 +97,7 @@ impl SqlArgs {
         }
         let Some(file) = &self.file else {
             return std::io::read_to_string(std::io::stdin())
-                .map_err(|e| Error::usage("standard input is no text of SQL").because(e));
+                .map_err(|e| Error::usage("standard input is not SQL text").because(e));
         };
         let (store, path) = ctx.stores().open(file)?;
         let bytes = async { store.objects.get(&path).await?.bytes().await }.await;
@@ -104,7 +105,7 @@ impl SqlArgs {
             e if e.kind() == ErrorKind::NotFound => Error::usage("there is no such file").with("file", file),
             e => e.with("file", file),
         })?;
-        String::from_utf8(bytes.into()).map_err(|e| Error::usage("this is no text").with("file", file).because(e))
+        String::from_utf8(bytes.into()).map_err(|e| Error::usage("this is not text").with("file", file).because(e))
     }
 }
 
@@ -146,7 +147,7 @@ async fn execute(options: RuntimeArgs, args: SqlArgs) -> Result<()> {
 
 /// Writes the rows of the last statement; the statements before it only prepare and have none.
 async fn to_file(ctx: &JobContext, mut statements: Vec<Statement>, output: &Location, format: Format) -> Result<()> {
-    let one = "one query is wanted whose rows are the file";
+    let one = "expected one query, whose rows are written to the file";
     let last = statements.pop().ok_or_else(|| Error::usage(one).with("output", output))?;
     for statement in statements {
         if !frame(ctx, statement).await?.schema().fields().is_empty() {
@@ -197,7 +198,7 @@ async fn frame(ctx: &JobContext, statement: Statement) -> Result<DataFrame> {
 fn refuse_changes(statement: &Statement) -> Result<()> {
     let defined = match statement {
         Statement::CopyTo(_) => {
-            let message = "`COPY` is not there; `--output FILE` writes the rows of a query to a file";
+            let message = "`COPY` is not supported; `--output FILE` writes the rows of a query to a file";
             return Err(Error::usage(message));
         }
         Statement::CreateExternalTable(table) => Some(&table.name),
@@ -215,7 +216,7 @@ fn refuse_changes(statement: &Statement) -> Result<()> {
     match defined {
         Some(name) if name.0.len() > 1 => {
             Err(Error::usage(format!("`{name}` is in the catalog, which is read-only in SQL"))
-                .hint("a name without a database is good until this session ends"))
+                .hint("a name without a database is valid until this session ends"))
         }
         _ => Ok(()),
     }

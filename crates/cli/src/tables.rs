@@ -42,7 +42,7 @@ fn qualified(text: &str) -> Result<(String, String), String> {
         Some((database, table)) if !database.is_empty() && !table.is_empty() => {
             Ok((database.to_owned(), table.to_owned()))
         }
-        _ => Err("wanted is a database and a table, for example `lake.books`".to_owned()),
+        _ => Err("expected a database and a table, for example `lake.books`".to_owned()),
     }
 }
 

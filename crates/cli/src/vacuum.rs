@@ -82,7 +82,7 @@ fn table(text: &str) -> Result<Table, String> {
         Some((database, name)) if !database.is_empty() && !name.is_empty() && !name.contains('.') => {
             Ok(Table::named(database, name))
         }
-        _ => Err("wanted is a database and a table, for example `lake.books`".to_owned()),
+        _ => Err("expected a database and a table, for example `lake.books`".to_owned()),
     }
 }
 

@@ -83,7 +83,7 @@ impl ErrorKind {
 ///
 /// let error = Error::refused("`abc` is not an Int64").with("line", 7).hint("declare the column as Utf8");
 /// assert_eq!(error.kind(), ErrorKind::Refused);
-/// assert_eq!(error.to_string(), "`abc` is not an Int64 (line: 7, way out: declare the column as Utf8)");
+/// assert_eq!(error.to_string(), "`abc` is not an Int64 (line: 7, hint: declare the column as Utf8)");
 /// ```
 pub struct Error(Box<Inner>);
 
@@ -219,7 +219,7 @@ impl Error {
     /// The context as displayed: the hint comes last.
     fn shown_context(&self) -> impl Iterator<Item = (&str, &str)> {
         let context = self.0.context.iter().map(|(name, value)| (*name, value.as_str()));
-        context.chain(self.0.hint.as_deref().map(|hint| ("way out", hint)))
+        context.chain(self.0.hint.as_deref().map(|hint| ("hint", hint)))
     }
 
     /// Our own error among the causes of another one (for example a source's error that came through a plan, a store or
@@ -329,7 +329,7 @@ impl From<object_store::Error> for Error {
         if let Some(own) = Error::carried_by(&error) {
             return own;
         }
-        let (kind, message) = of_store(&error, "the object store refused");
+        let (kind, message) = of_store(&error, "the object store denied access");
         Error::new(kind, message).because(error)
     }
 }
@@ -338,8 +338,8 @@ impl From<object_store::Error> for Error {
 fn of_store(error: &object_store::Error, otherwise: &'static str) -> (ErrorKind, &'static str) {
     use std::io::ErrorKind as Io;
     match find::<std::io::Error>(error).map(std::io::Error::kind) {
-        Some(Io::NotADirectory) => (ErrorKind::Usage, "there is a file where a folder is wanted"),
-        Some(Io::IsADirectory) => (ErrorKind::Usage, "there is a folder where a file is wanted"),
+        Some(Io::NotADirectory) => (ErrorKind::Usage, "expected a folder, but this is a file"),
+        Some(Io::IsADirectory) => (ErrorKind::Usage, "expected a file, but this is a folder"),
         Some(Io::StorageFull) => (ErrorKind::Unavailable, "the disk is full"),
         _ => (store_kind(error), otherwise),
     }
@@ -417,7 +417,7 @@ mod tests {
         .context("while reading");
         let back = Error::from(wrapped);
         assert_eq!(back.kind(), ErrorKind::Refused);
-        assert_eq!(back.chain(), "no (file: a.csv, way out: yes): bad byte");
+        assert_eq!(back.chain(), "no (file: a.csv, hint: yes): bad byte");
         assert_eq!((back.get_hint(), back.detail::<u8>(), back.detail::<i8>()), (Some("yes"), Some(&7), None));
     }
 
@@ -428,9 +428,9 @@ mod tests {
         store.put(&"file".into(), "x".into()).await.unwrap();
         store.put(&"folder/file".into(), "x".into()).await.unwrap();
         let below = Error::from(store.put(&"file/below".into(), "x".into()).await.unwrap_err());
-        assert_eq!((below.kind(), below.message()), (ErrorKind::Usage, "there is a file where a folder is wanted"));
+        assert_eq!((below.kind(), below.message()), (ErrorKind::Usage, "expected a folder, but this is a file"));
         let onto = Error::from(store.put(&"folder".into(), "x".into()).await.unwrap_err());
-        assert_eq!((onto.kind(), onto.message()), (ErrorKind::Usage, "there is a folder where a file is wanted"));
+        assert_eq!((onto.kind(), onto.message()), (ErrorKind::Usage, "expected a file, but this is a folder"));
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub fn hit(name: &'static str) -> Result<()> {
                 std::thread::park();
             }
         }
-        _ => Err(crate::Error::unavailable("a test armed this fault point").with("point", name)),
+        _ => Err(crate::Error::unavailable("injected by a test").with("point", name)),
     });
     Ok(())
 }

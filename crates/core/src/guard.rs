@@ -40,7 +40,7 @@ pub fn panic_text(panic: &(dyn Any + Send)) -> Option<&str> {
 
 fn refused(panic: &(dyn Any + Send), file: &Location) -> Error {
     let why = format!("the file cannot be decoded: {}", panic_text(panic).unwrap_or("a decoder panicked"));
-    Error::refused(why).with("file", file).hint("the file is likely to be damaged: write it once more, or leave it out; if other programs read it, report this as a bug",
+    Error::refused(why).with("file", file).hint("the file is probably damaged: write it again, or leave it out; if other programs can read it, report this as a bug",
     )
 }
 

@@ -56,11 +56,11 @@ pub enum Obstacle {
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Circle(to) => write!(f, "this link leads back to {to}, which it is in; it is not followed"),
-            Self::Dangling => f.write_str("this link leads to nothing"),
-            Self::NotUtf8 => f.write_str("the name is not UTF-8, so nobody could name the file"),
+            Self::Circle(to) => write!(f, "this link points back to {to}, which contains it; it is not followed"),
+            Self::Dangling => f.write_str("this link is broken"),
+            Self::NotUtf8 => f.write_str("the name is not UTF-8, so the file cannot be addressed"),
             Self::Name(why) => f.write_str(why),
-            Self::Denied => f.write_str("this may not be read"),
+            Self::Denied => f.write_str("access denied"),
             Self::Other(why) => write!(f, "this cannot be listed: {why}"),
         }
     }
@@ -68,11 +68,11 @@ impl fmt::Display for Obstacle {
 
 impl Obstacle {
     /// A hint.
-    pub fn way_out(&self) -> &'static str {
+    pub fn hint(&self) -> &'static str {
         match self {
             Self::Circle(_) | Self::Dangling => "remove the link",
             Self::NotUtf8 | Self::Name(_) => "rename it",
-            Self::Denied => "give the user who runs this the right to read it",
+            Self::Denied => "grant read permission to the user who runs this",
             Self::Other(_) => "move it elsewhere",
         }
     }
@@ -91,7 +91,7 @@ impl Unlisted {
 
     /// The error for a caller that needs all files of the folder.
     fn refused(&self, store: &Url) -> Error {
-        Error::refused(self.why.to_string()).with("file", self.location(store)).hint(self.why.way_out())
+        Error::refused(self.why.to_string()).with("file", self.location(store)).hint(self.why.hint())
     }
 }
 
@@ -164,7 +164,7 @@ async fn walk(store: &Url, folder: &Path) -> Result<Listing> {
     let root = PathBuf::from(format!("/{folder}"));
     let done = SpawnedTask::spawn_blocking(move || Walk::default().all(&root)).join_unwind().await;
     done.map_err(|e| {
-        Error::unexpected("listing a folder died").with("location", Location::of(store, folder)).because(e)
+        Error::unexpected("a listing task panicked").with("location", Location::of(store, folder)).because(e)
     })
 }
 
@@ -201,7 +201,7 @@ impl Walk {
         let Some(location) = path_of(entry.path()) else {
             let why = match entry.file_name().to_str() {
                 None => Obstacle::NotUtf8,
-                Some(_) => Obstacle::Name("the name holds a control character, such as a line's end"),
+                Some(_) => Obstacle::Name("the name contains a control character, such as a line break"),
             };
             self.unlisted(entry.path(), why);
             return None;
@@ -210,7 +210,7 @@ impl Walk {
             return Some(());
         }
         if is_upload(entry.file_name().to_str().unwrap_or_default()) {
-            let why = "a name that ends in `#` and digits is that of a file under way, so nobody sees the file";
+            let why = "a name that ends in `#` and digits denotes a file in progress, so readers ignore the file";
             self.unlisted(entry.path(), Obstacle::Name(why));
             return Some(());
         }
@@ -325,14 +325,14 @@ mod tests {
     }
 
     #[rstest]
-    #[case::circle(|root: &FsPath| symlink(".", root.join("a/self")).unwrap(), "/a/self: this link leads back to /a, which it is in; it is not followed", 1)]
-    #[case::circle_above(|root: &FsPath| symlink("..", root.join("a/up")).unwrap(), "/a/up: this link leads back to , which it is in; it is not followed", 1)]
-    #[case::itself(|root: &FsPath| symlink("me", root.join("a/me")).unwrap(), "/a/me: this link leads back to /a/me, which it is in; it is not followed", 1)]
-    #[case::dangling(|root: &FsPath| symlink("nowhere", root.join("a/gone.csv")).unwrap(), "/a/gone.csv: this link leads to nothing", 1)]
-    #[case::hidden(|root: &FsPath| fs::write(root.join(OsStr::from_bytes(b"_\xff.csv")), "x").unwrap(), "/_\u{fffd}.csv: the name is not UTF-8, so nobody could name the file", 1)]
-    #[case::not_utf8(|root: &FsPath| fs::write(root.join(OsStr::from_bytes(b"\xff.csv")), "x").unwrap(), "/\u{fffd}.csv: the name is not UTF-8, so nobody could name the file", 0)]
-    #[case::folder_not_utf8(|root: &FsPath| { fs::create_dir(root.join(OsStr::from_bytes(b"x\xff"))).unwrap(); fs::write(root.join(OsStr::from_bytes(b"x\xff/a.csv")), "x").unwrap(); }, "/x\u{fffd}: the name is not UTF-8, so nobody could name the file", 0)]
-    #[case::line_end(|root: &FsPath| fs::write(root.join("x\ny.csv"), "x").unwrap(), "/x\ny.csv: the name holds a control character, such as a line's end", 0)]
+    #[case::circle(|root: &FsPath| symlink(".", root.join("a/self")).unwrap(), "/a/self: this link points back to /a, which contains it; it is not followed", 1)]
+    #[case::circle_above(|root: &FsPath| symlink("..", root.join("a/up")).unwrap(), "/a/up: this link points back to , which contains it; it is not followed", 1)]
+    #[case::itself(|root: &FsPath| symlink("me", root.join("a/me")).unwrap(), "/a/me: this link points back to /a/me, which contains it; it is not followed", 1)]
+    #[case::dangling(|root: &FsPath| symlink("nowhere", root.join("a/gone.csv")).unwrap(), "/a/gone.csv: this link is broken", 1)]
+    #[case::hidden(|root: &FsPath| fs::write(root.join(OsStr::from_bytes(b"_\xff.csv")), "x").unwrap(), "/_\u{fffd}.csv: the name is not UTF-8, so the file cannot be addressed", 1)]
+    #[case::not_utf8(|root: &FsPath| fs::write(root.join(OsStr::from_bytes(b"\xff.csv")), "x").unwrap(), "/\u{fffd}.csv: the name is not UTF-8, so the file cannot be addressed", 0)]
+    #[case::folder_not_utf8(|root: &FsPath| { fs::create_dir(root.join(OsStr::from_bytes(b"x\xff"))).unwrap(); fs::write(root.join(OsStr::from_bytes(b"x\xff/a.csv")), "x").unwrap(); }, "/x\u{fffd}: the name is not UTF-8, so the file cannot be addressed", 0)]
+    #[case::line_end(|root: &FsPath| fs::write(root.join("x\ny.csv"), "x").unwrap(), "/x\ny.csv: the name contains a control character, such as a line break", 0)]
     #[case::not_a_folder(|root: &FsPath| symlink("b/good.csv/x", root.join("a/odd")).unwrap(), "/a/odd: this cannot be listed: Not a directory (os error 20)", 0)]
     #[tokio::test]
     async fn one_obstacle_hides_nothing_else(

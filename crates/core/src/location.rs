@@ -98,7 +98,7 @@ impl Location {
     pub fn try_join(&self, relative: impl AsRef<str>) -> Result<Self> {
         let relative = relative.as_ref();
         if relative.starts_with('/') || relative.split('/').any(|s| s == "..") {
-            return Err(Error::usage(format!("`{relative}` leads out of `{self}`; a path below it is wanted")));
+            return Err(Error::usage(format!("`{relative}` is outside of `{self}`; expected a path below it")));
         }
         Ok(self.join(relative))
     }
@@ -125,7 +125,7 @@ impl Location {
         let invalid = |why: &str| Error::usage(format!("`{self}` is not a location: {why}; {EXAMPLE}"));
         if credentials(text).is_some() {
             return Err(invalid(
-                "it holds a password, which would get into logs and records; S3 keys come from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or from the machine's role",
+                "it contains a password, which would appear in logs and records; S3 keys come from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or from the machine's role",
             ));
         }
         if text.is_empty() {
@@ -196,7 +196,7 @@ impl Location {
     }
 }
 
-const EXAMPLE: &str = "wanted is a URL or path such as `s3://my-bucket/lake`, `file:///data/lake` or `fixtures/lake`";
+const EXAMPLE: &str = "expected a URL or path such as `s3://my-bucket/lake`, `file:///data/lake` or `fixtures/lake`";
 
 /// Removes `..` from an absolute path. The part before it is resolved first, because `link/..` is the parent of the
 /// link's target.

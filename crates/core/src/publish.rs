@@ -146,11 +146,9 @@ impl<'a> Places<'a> {
             |file: &str| !file.split('/').any(|name| name == "..") && (self.0.contains(file) || self.is_inside(file));
         match action.files().find(|file| !is_ours(file.as_str())) {
             None => Ok(()),
-            Some(file) => {
-                Err(Error::unexpected("an action touches a file outside of the places that its sink declared")
-                    .with("action", action)
-                    .with("file", file))
-            }
+            Some(file) => Err(Error::unexpected("an action touches a file outside the places that its sink declared")
+                .with("action", action)
+                .with("file", file)),
         }
     }
 }

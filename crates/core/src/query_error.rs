@@ -16,7 +16,7 @@ use std::io::ErrorKind as Io;
 use crate::{Error, ErrorKind};
 
 /// The message of the error when the spill disk is full.
-const SPILL_FULL: &str = "the disk is full that rows are spilled to";
+const SPILL_FULL: &str = "the spill disk is full";
 
 /// The [detail](Error::with_detail) of that error, so that a caller that knows the folder can add it.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ fn explained(error: &DataFusionError) -> Option<Error> {
             spill_full().because(error.to_string())
         }
         Root::DataFusion(DataFusionError::ResourcesExhausted(text)) => of_text(text, false).unwrap_or_else(|| {
-            let message = "memory ran out; raise --memory-limit or give the spill directory more room";
+            let message = "memory ran out; raise --memory-limit or use a spill directory with more space";
             Error::unexpected(message).sqlstate("53200").because(text.clone())
         }),
         Root::DataFusion(DataFusionError::Plan(text)) => {
@@ -66,7 +66,7 @@ fn explained(error: &DataFusionError) -> Option<Error> {
             | ArrowError::InvalidArgumentError(text)
             | ArrowError::ArithmeticOverflow(text),
         ) => of_text(text, constant)?,
-        Root::Pattern(text) => Error::usage("this is no regular expression").sqlstate("2201B").because(text),
+        Root::Pattern(text) => Error::usage("invalid regular expression").sqlstate("2201B").because(text),
         _ => return None,
     };
     Some(told)
@@ -163,11 +163,11 @@ fn of_schema(error: &SchemaError, candidates: &[String]) -> Error {
             // Columns of unnamed frames cannot be distinguished.
             let distinct = candidates.iter().enumerate().all(|(i, c)| c != name && !candidates[..i].contains(c));
             match candidates.first() {
-                Some(column) if distinct => {
-                    told.with("columns", candidates.join(", ")).hint(format!("say of which table, as in `{column}`"))
-                }
+                Some(column) if distinct => told
+                    .with("columns", candidates.join(", "))
+                    .hint(format!("qualify it with its table, as in `{column}`")),
                 Some(_) => told.hint("rename one of them first, or name the frames with `alias`"),
-                None => told.hint(format!("say of which table, as in `t.{name}`, or rename one of them first")),
+                None => told.hint(format!("qualify it with its table, as in `t.{name}`, or rename one of them first")),
             }
         }
         SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
@@ -194,11 +194,11 @@ fn of_syntax(error: &ParserError) -> Error {
         None => (text, None),
     };
     let said = match text.strip_prefix("Expected: ").and_then(|t| t.split_once(", found: ")) {
-        Some((expected, "EOF")) => format!("the statement ends where {expected} was expected"),
-        Some((expected, found)) => format!("`{found}` stands where {expected} was expected"),
+        Some((expected, "EOF")) => format!("the statement ends, but {expected} was expected"),
+        Some((expected, found)) => format!("`{found}` was found, but {expected} was expected"),
         None => sentence(text),
     };
-    let told = Error::usage(format!("this is no SQL: {said}")).sqlstate("42601");
+    let told = Error::usage(format!("invalid SQL: {said}")).sqlstate("42601");
     match place {
         Some(place) => told.with("at", place),
         None => told,
@@ -216,7 +216,7 @@ fn spill_full() -> Error {
     Error::unexpected(SPILL_FULL)
         .with_detail(SpillFull)
         .sqlstate("53100")
-        .hint("`--spill-dir` names a folder with more room")
+        .hint("`--spill-dir` sets a folder with more space")
 }
 
 // --- what has a text only ------------------------------------------------------------------------------------------
@@ -259,8 +259,8 @@ const fn data(
     Known { text, fault: Fault::Data, sqlstate, says, with }
 }
 
-const TRY_CAST: (&str, &str) = (HINT, "`try_cast` gives null where a value does not fit");
-const MICROSECONDS: (&str, &str) = (HINT, "`cast(x as timestamp)` counts microseconds and holds 9999-12-31");
+const TRY_CAST: (&str, &str) = (HINT, "`try_cast` returns null if a value does not fit");
+const MICROSECONDS: (&str, &str) = (HINT, "`cast(x as timestamp)` has microseconds and can hold 9999-12-31");
 
 /// The first match is used.
 const KNOWN: &[Known] = &[
@@ -279,73 +279,73 @@ const KNOWN: &[Known] = &[
     query(
         "42883",
         "Internal error: Function '{}' failed to match any signature{}argument types '{}'. You might{}",
-        "`{0}` does not take such arguments",
-        &[("call", "{2}"), (HINT, "`cast(x as type)` makes the type that the function takes")],
+        "`{0}` does not accept these arguments",
+        &[("call", "{2}"), (HINT, "`cast(x as type)` converts to the type that the function accepts")],
     ),
     query(
         "42883",
         "Function '{}' expects {} arguments but received {} No function matches{}",
-        "`{0}` takes another number of arguments",
+        "`{0}` has a different number of arguments",
         &[("taken", "{1}"), ("given", "{2}")],
     ),
     query(
         "42883",
         "Function '{}' expects {} but received {} No function matches the given name and argument types '{}'. You might{}",
-        "`{0}` does not take such arguments",
-        &[("call", "{3}"), (HINT, "`cast(x as type)` makes the type that the function takes")],
+        "`{0}` does not accept these arguments",
+        &[("call", "{3}"), (HINT, "`cast(x as type)` converts to the type that the function accepts")],
     ),
     query(
         "42883",
         "{} No function matches the given name and argument types '{}'. You might{}",
         "{0}",
-        &[("call", "{1}"), (HINT, "`cast(x as type)` makes the type that the function takes")],
+        &[("call", "{1}"), (HINT, "`cast(x as type)` converts to the type that the function accepts")],
     ),
     query(
         "42804",
         "Cannot coerce arithmetic expression {} to valid types",
-        "these types cannot be computed with",
+        "this operation is not defined for these types",
         &[("types", "{0}"), (HINT, "cast one side to the type of the other")],
     ),
     query(
         "42804",
         "Cannot infer common argument type for {} operation {}",
-        "{0} needs types that go together",
+        "{0} needs compatible types",
         &[("types", "{1}"), (HINT, "cast one side to the type of the other")],
     ),
     query(
         "42804",
         "Cannot create filter with non-boolean predicate '{}' returning {}",
-        "`{0}` is no condition: it is neither true nor false",
+        "`{0}` is not a condition: it is neither true nor false",
         &[("type", "{1}")],
     ),
     query(
         "42804",
         "There isn't a common type to coerce {} and {} in {} expression",
-        "{2} needs types that go together",
+        "{2} needs compatible types",
         &[("types", "{0}, {1}"), (HINT, "cast one side to the type of the other")],
     ),
     query(
         "42803",
         "Column in {} must be in GROUP BY or an aggregate function: While expanding wildcard, column \"{}\" must{}",
         "`{1}` is neither grouped by nor aggregated",
-        &[(HINT, "add it to `group by`, or take one of its values, as in `min({1})`")],
+        &[(HINT, "add it to `group by`, or aggregate it, as in `min({1})`")],
     ),
     query(
         "42803",
         "HAVING clause references: {} must appear in the GROUP BY clause or be used in an aggregate function",
-        "`having` sees groups only, and `{0}` is neither grouped by nor aggregated",
+        "`having` applies to groups, and `{0}` is neither grouped by nor aggregated",
         &[],
     ),
     query(
         "42803",
         "Aggregate functions are not allowed in the WHERE clause. Consider using HAVING instead",
-        "`where` comes before groups are made; conditions on aggregates stand in `having`",
+        "`where` is evaluated before grouping; put conditions on aggregates into `having`",
         &[],
     ),
     query(
         "42601",
         "UNION queries have different number of columns",
-        "the queries of a `union` differ in the number of columns",
+        "the queries of a `union` have different numbers of columns",
         &[],
     ),
     query(
@@ -357,13 +357,13 @@ const KNOWN: &[Known] = &[
     query(
         "42601",
         "Too many columns! The subquery should only return one column: {}",
-        "a subquery that is a value has one column",
+        "a scalar subquery must have one column",
         &[("columns", "{0}")],
     ),
     query(
         "42804",
         "Cannot access field at argument {}: type {} is not Struct, Map, or Null",
-        "a field is asked of what is no struct",
+        "a field is accessed in a value that is not a struct",
         &[("type", "{1}")],
     ),
     query("42703", "Field {} not found in struct", "the struct has no field `{0}`", &[]),
@@ -377,7 +377,7 @@ const KNOWN: &[Known] = &[
     query(
         "22023",
         "Date part '{}' not supported",
-        "there is no part `{0}` of a date",
+        "there is no date part `{0}`",
         &[(
             "known",
             "year, quarter, month, week, day, doy, dow, isodow, hour, minute, second, millisecond, microsecond, epoch",
@@ -386,7 +386,7 @@ const KNOWN: &[Known] = &[
     query(
         "22007",
         "Invalid input syntax for type interval: \"{}\"",
-        "`{0}` is no interval",
+        "`{0}` is not an interval",
         &[(HINT, "a number and a unit, as in `interval '1 day'`")],
     ),
     query(
@@ -398,13 +398,13 @@ const KNOWN: &[Known] = &[
     data(
         "22P02",
         "Cannot cast string '{}' to value of {} type",
-        "a text is not of the type it is cast to",
+        "a text cannot be cast to the type",
         &[("value", "{0}"), ("type", "{1}"), TRY_CAST],
     ),
     data(
         "22003",
         "Can't cast value {} to type {}",
-        "a value is not of the type it is cast to",
+        "a value cannot be cast to the type",
         &[("value", "{0}"), ("type", "{1}"), TRY_CAST],
     ),
     data(
@@ -422,43 +422,46 @@ const KNOWN: &[Known] = &[
     data(
         "22007",
         "Error parsing timestamp from '{}' using format '{}': {}",
-        "a text does not have the pattern",
+        "a text does not match the pattern",
         &[("value", "{0}"), ("pattern", "{1}")],
     ),
     data(
         "22007",
         "Error parsing timestamp from '{}': {}",
-        "a text is no date or timestamp",
+        "a text is not a date or timestamp",
         &[
             ("value", "{0}"),
-            (HINT, "give its pattern, as in `to_timestamp(x, 'dd/MM/yyyy')`; `try_cast` gives null where it is none"),
+            (
+                HINT,
+                "give its pattern, as in `to_timestamp(x, 'dd/MM/yyyy')`; `try_cast` returns null if it does not parse",
+            ),
         ],
     ),
     data(
         "22007",
         "Unable to cast to Date32 for converting from i64 to i32 failed",
-        "a text is no date",
-        &[(HINT, "give its pattern, as in `to_date(x, 'dd/MM/yyyy')`; `try_cast` gives null where it is none")],
+        "a text is not a date",
+        &[(HINT, "give its pattern, as in `to_date(x, 'dd/MM/yyyy')`; `try_cast` returns null if it does not parse")],
     ),
     data(
         "22008",
         "Overflow converting {} to Nanosecond. The dates that can be represented as nanoseconds{}",
-        "a moment is beyond the years that nanoseconds can count, 1677 to 2262",
+        "a timestamp is out of the range of nanoseconds, 1677 to 2262",
         &[("value", "{0}"), MICROSECONDS],
     ),
     data(
         "22008",
         "The dates that can be represented as nanoseconds have to be between {} and {}",
-        "a moment is beyond the years that nanoseconds can count, 1677 to 2262",
+        "a timestamp is out of the range of nanoseconds, 1677 to 2262",
         &[MICROSECONDS],
     ),
     data(
         "22008",
         "Cannot cast Date32 value {} to Timestamp({}): converted value exceeds the representable i64 range",
-        "a date is beyond the years that nanoseconds can count, 1677 to 2262",
+        "a date is out of the range of nanoseconds, 1677 to 2262",
         &[("days since 1970", "{0}"), MICROSECONDS],
     ),
-    data("22008", "Timestamp out of range", "the result is beyond the years that a timestamp can count", &[]),
+    data("22008", "Timestamp out of range", "the result is out of the range of timestamps", &[]),
     data(
         "22003",
         "Overflow happened on: {}",
@@ -467,7 +470,7 @@ const KNOWN: &[Known] = &[
             ("computed", "{0}"),
             (
                 HINT,
-                "cast to a wider type first, as in `cast(x as decimal(38, 0))`; keep moments in microseconds, by `cast(x as timestamp)`, or by `arrow_cast(x, 'Timestamp(Microsecond, Some(\"UTC\"))')` in place of `at time zone`",
+                "cast to a wider type first, as in `cast(x as decimal(38, 0))`; keep timestamps in microseconds, with `cast(x as timestamp)`, or with `arrow_cast(x, 'Timestamp(Microsecond, Some(\"UTC\"))')` instead of `at time zone`",
             ),
         ],
     ),

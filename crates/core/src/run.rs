@@ -35,7 +35,7 @@ impl FromStr for RunId {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if text.is_empty() || text.len() > 64 || text.starts_with('.') || !text.chars().all(fits) {
             return Err(Error::usage(format!(
-                "`{text}` is not a run id: wanted are 1 to 64 letters, digits, `-`, `_` or `.`, such as `nightly-2026-11-21`"
+                "`{text}` is not a run id: expected 1 to 64 letters, digits, `-`, `_` or `.`, such as `nightly-2026-11-21`"
             )));
         }
         Ok(Self(text.to_owned()))

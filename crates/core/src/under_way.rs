@@ -31,7 +31,7 @@ impl UnderWay {
             let _held = held;
             work.await
         });
-        work.await.map_err(|e| Error::unexpected("staging was given up").because(e))?
+        work.await.map_err(|e| Error::unexpected("staging was abandoned").because(e))?
     }
 
     /// Admits no more work, and waits for the work in progress.
@@ -39,7 +39,7 @@ impl UnderWay {
         self.ended.store(true, Ordering::SeqCst);
         match tokio::time::timeout(within, self.lock.write()).await {
             Ok(_) => Ok(()),
-            Err(_) => Err(Error::unavailable("files that were being staged did not come to an end in time")
+            Err(_) => Err(Error::unavailable("files that were being staged did not finish in time")
                 .with("seconds", within.as_secs())),
         }
     }

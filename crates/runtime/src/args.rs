@@ -110,7 +110,7 @@ fn scope(text: &str) -> Result<String, String> {
 }
 
 fn filter(text: &str) -> Result<String, String> {
-    let wanted = "wanted is a filter such as `info` or `warn,hardtack_runtime=debug`";
+    let wanted = "expected a filter such as `info` or `warn,hardtack_runtime=debug`";
     tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|e| format!("{e}; {wanted}"))
 }
 
@@ -121,7 +121,7 @@ fn filter(text: &str) -> Result<String, String> {
 pub fn parse_threads(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n) if n > 0 => Ok(n),
-        _ => Err("wanted is a number from 1, for example `4`".to_owned()),
+        _ => Err("expected a number from 1, for example `4`".to_owned()),
     }
 }
 
@@ -132,7 +132,7 @@ pub fn parse_threads(text: &str) -> Result<usize, String> {
 pub fn parse_bytes(text: &str) -> Result<usize, String> {
     // With less, DataFusion cannot even sort a batch.
     let enough = size(text).filter(|bytes| *bytes >= 32 << 20).and_then(|bytes| usize::try_from(bytes).ok());
-    enough.ok_or_else(|| "wanted is a size such as `2GiB`, `500MB` or `1000000`, 32MiB at least".to_owned())
+    enough.ok_or_else(|| "expected a size such as `2GiB`, `500MB` or `1000000`, at least 32MiB".to_owned())
 }
 
 /// Parses a file size such as `512MiB`: a clap value parser.
@@ -141,7 +141,7 @@ pub fn parse_bytes(text: &str) -> Result<usize, String> {
 /// A sentence that says what is expected.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let size = size(text).filter(|bytes| *bytes > 0);
-    size.ok_or_else(|| "wanted is a size such as `512MiB`, `100MB` or `1000000`".to_owned())
+    size.ok_or_else(|| "expected a size such as `512MiB`, `100MB` or `1000000`".to_owned())
 }
 
 /// Parses a human-readable size in bytes; `None` if the text is not a size, or is an exbibyte or more. Units are
@@ -166,7 +166,7 @@ fn size(text: &str) -> Option<u64> {
 /// A sentence that says what is expected.
 pub fn parse_duration(text: &str) -> Result<TimeDelta, String> {
     let duration = humantime::parse_duration(text).ok().and_then(|duration| TimeDelta::from_std(duration).ok());
-    duration.ok_or_else(|| "wanted is a time such as `90m`, `1h 30m`, `30d` or `0s`".to_owned())
+    duration.ok_or_else(|| "expected a time such as `90m`, `1h 30m`, `30d` or `0s`".to_owned())
 }
 
 /// Parses a job's command line: its own arguments and the [`RuntimeArgs`].
@@ -320,7 +320,7 @@ mod tests {
 
     #[rstest]
     fn a_time_has_a_unit_and_an_end(#[values("", "1", "h", "-1h", "1 parsec", "9999999999999999d", "ä")] text: &str) {
-        assert_eq!(parse_duration(text).unwrap_err(), "wanted is a time such as `90m`, `1h 30m`, `30d` or `0s`");
+        assert_eq!(parse_duration(text).unwrap_err(), "expected a time such as `90m`, `1h 30m`, `30d` or `0s`");
     }
 
     /// A job's own arguments.
@@ -378,7 +378,7 @@ mod tests {
     fn a_password_in_an_argument_is_refused_and_not_printed() {
         let message = message(&["--source", "s3://AKIA:secret@bucket/lake"]);
         assert!(!message.contains("secret") && !message.contains("AKIA"), "{message}");
-        insta::assert_snapshot!(message.lines().next().unwrap(), @"error: invalid value 's3://***@bucket/lake' for '--source <SOURCE>': `s3://***@bucket/lake` is not a location: it holds a password, which would get into logs and records; S3 keys come from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or from the machine's role; wanted is a URL or path such as `s3://my-bucket/lake`, `file:///data/lake` or `fixtures/lake`");
+        insta::assert_snapshot!(message.lines().next().unwrap(), @"error: invalid value 's3://***@bucket/lake' for '--source <SOURCE>': `s3://***@bucket/lake` is not a location: it contains a password, which would appear in logs and records; S3 keys come from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or from the machine's role; expected a URL or path such as `s3://my-bucket/lake`, `file:///data/lake` or `fixtures/lake`");
     }
 
     #[test]
@@ -394,7 +394,7 @@ mod tests {
     #[test]
     fn a_malformed_argument_is_named_with_what_was_given() {
         insta::assert_snapshot!(message(&["--source", "ftp://x"]), @"
-        error: invalid value 'ftp://x' for '--source <SOURCE>': `ftp://x` is not a location: the scheme `ftp` is unknown; wanted is a URL or path such as `s3://my-bucket/lake`, `file:///data/lake` or `fixtures/lake`
+        error: invalid value 'ftp://x' for '--source <SOURCE>': `ftp://x` is not a location: the scheme `ftp` is unknown; expected a URL or path such as `s3://my-bucket/lake`, `file:///data/lake` or `fixtures/lake`
 
         For more information, try '--help'.
 
@@ -410,7 +410,7 @@ mod tests {
           --keep-days <KEEP_DAYS>  Days to keep, for example `30`
         ");
         insta::assert_snapshot!(message(&["--source", "x", "--memory-limit", "lots"]), @"
-        error: invalid value 'lots' for '--memory-limit <SIZE>': wanted is a size such as `2GiB`, `500MB` or `1000000`, 32MiB at least
+        error: invalid value 'lots' for '--memory-limit <SIZE>': expected a size such as `2GiB`, `500MB` or `1000000`, at least 32MiB
 
         For more information, try '--help'.
 
@@ -418,7 +418,7 @@ mod tests {
           --memory-limit <SIZE>  Memory that queries may hold before they spill, for example `2GiB` or `500MB` [default: 70 % of the machine or cgroup] [env: HARDTACK_MEMORY_LIMIT]
         ");
         insta::assert_snapshot!(message(&["--source", "x", "--run-id", "a/b"]), @"
-        error: invalid value 'a/b' for '--run-id <NAME>': `a/b` is not a run id: wanted are 1 to 64 letters, digits, `-`, `_` or `.`, such as `nightly-2026-11-21`
+        error: invalid value 'a/b' for '--run-id <NAME>': `a/b` is not a run id: expected 1 to 64 letters, digits, `-`, `_` or `.`, such as `nightly-2026-11-21`
 
         For more information, try '--help'.
 

@@ -113,10 +113,10 @@ impl Fsck<'_> {
         self.findings.push(Finding { kind, of, place: place.to_string(), what: what.into(), remedy });
     }
 
-    fn by_hand(&mut self, of: Option<String>, place: impl fmt::Display, error: &Error, way_out: &str) {
-        let way_out = error.get_hint().unwrap_or(way_out).to_owned();
+    fn by_hand(&mut self, of: Option<String>, place: impl fmt::Display, error: &Error, hint: &str) {
+        let hint = error.get_hint().unwrap_or(hint).to_owned();
         let (place, what, remedy) =
-            (place.to_string(), error.chain_without(&["object", "job", "scope", "commit"]), Remedy::ByHand(way_out));
+            (place.to_string(), error.chain_without(&["object", "job", "scope", "commit"]), Remedy::ByHand(hint));
         self.findings.push(Finding { kind: FindingKind::Damaged, of, place, what, remedy });
     }
 
@@ -151,11 +151,11 @@ impl Fsck<'_> {
                         ledger.mend_attempt(&record.run).await?;
                     }
                 }
-                _ => self.by_hand(of, key, &error, "if the run does not run any more, remove the object"),
+                _ => self.by_hand(of, key, &error, "if the run has ended, remove the object"),
             },
             (ObjectKind::Journal(run), Some(ledger)) if is_finished(&ledger, &run).await? => {
                 let what =
-                    "an entry of a journal does not parse; the run has ended, and what it left is found by its name";
+                    "an entry of a journal does not parse; the run has ended, and its leftovers are found by name";
                 self.found(FindingKind::Damaged, of, &key, what);
                 if self.repair {
                     self.state.delete(&key).await?;
@@ -165,7 +165,7 @@ impl Fsck<'_> {
                 self.by_hand(of, key, &error, "run the job; when it has committed, it can be repaired");
             }
             (ObjectKind::Run(_), _) => {
-                self.by_hand(of, key, &error, "remove the object if the run has ended; only what it counted is lost");
+                self.by_hand(of, key, &error, "remove the object if the run has ended; only its counts are lost");
             }
             (ObjectKind::Foreign, _) => self.by_hand(of, key, &error, "remove it"),
             (ObjectKind::Commit(sequence), Some(ledger)) => {
@@ -196,15 +196,15 @@ impl Fsck<'_> {
             };
             match checked.await {
                 Ok(()) if is_whole => {
-                    self.found(FindingKind::LeftBehind, of.clone(), place, "it is not published to its end");
+                    self.found(FindingKind::LeftBehind, of.clone(), place, "it is not fully published");
                 }
                 Ok(()) => {}
                 Err(_) if ledger.is_settled(commit.sequence).await? => {}
                 Err(e) => {
                     is_whole = false;
-                    let way_out =
+                    let hint =
                         format!("find out what has happened to it; or {}", ledger.abandon_command(commit.sequence));
-                    self.by_hand(of.clone(), place, &e, &way_out);
+                    self.by_hand(of.clone(), place, &e, &hint);
                 }
             }
         }
@@ -220,7 +220,7 @@ impl Fsck<'_> {
         }
         let half_written = ledger.half_written(self.ctx.now() - AFTERLIFE, !self.repair).await?;
         for key in half_written {
-            self.found(FindingKind::LeftBehind, of.clone(), key, "a killed run had half written it");
+            self.found(FindingKind::LeftBehind, of.clone(), key, "a killed run has left it half written");
         }
         self.published_files(ledger, of.as_deref()).await?;
         if self.repair && is_whole {
@@ -253,9 +253,9 @@ impl Fsck<'_> {
                 Err(e) => return Err(Error::from(e).with("file", file)),
             };
             if meta.size != *bytes {
-                let what = format!("it has {} bytes, and {bytes} were published", meta.size);
-                let way_out = "restore the file, or have the job write it anew";
-                self.by_hand(of.map(ToOwned::to_owned), file, &Error::unexpected(what), way_out);
+                let what = format!("it has {} bytes, but {bytes} were published", meta.size);
+                let hint = "restore the file, or rerun the job to write it again";
+                self.by_hand(of.map(ToOwned::to_owned), file, &Error::unexpected(what), hint);
             }
         }
         Ok(())
@@ -271,7 +271,7 @@ impl Fsck<'_> {
                 }
                 let of = named(Some(&job), Some(&record.run.scope));
                 let place = format!("run {}", record.run.id);
-                self.found(FindingKind::LeftBehind, of, place, "its record says that it runs, and it does not");
+                self.found(FindingKind::LeftBehind, of, place, "its record says that it is running, but it is not");
                 if self.repair {
                     self.close(&ledger, record).await?;
                 }
@@ -325,7 +325,7 @@ impl Fsck<'_> {
                 }
             }
             for file in store.staging.sweep_half_written(&path, before, !self.repair).await? {
-                self.found(FindingKind::LeftBehind, None, file, "a killed run had half written it");
+                self.found(FindingKind::LeftBehind, None, file, "a killed run has left it half written");
             }
         }
         Ok(waiting)
@@ -362,17 +362,16 @@ impl Fsck<'_> {
             match (owner, version) {
                 (Some((_, true)), _) | (None, None) => {}
                 (Some((version, false)), _) if self.is_there(&location, &action).await? => {
-                    let what = format!("the run {version} has staged it, and can never publish it");
+                    let what = format!("run {version} has staged it, and can never publish it");
                     self.found(FindingKind::Orphaned, None, &location, what);
                     if self.repair {
                         discard(self.ctx.stores(), self.ctx.publishers(), &[action]).await?;
                     }
                 }
                 (None, Some(version)) => {
-                    let what =
-                        format!("the run {version} has staged it, which is not on record at this state location");
-                    let way_out = "remove it, unless another state location knows the run";
-                    let (place, remedy) = (location.to_string(), Remedy::ByHand(way_out.to_owned()));
+                    let what = format!("run {version}, which is not on record at this state location, has staged it");
+                    let hint = "remove it, unless another state location knows the run";
+                    let (place, remedy) = (location.to_string(), Remedy::ByHand(hint.to_owned()));
                     self.findings.push(Finding { kind: FindingKind::Orphaned, of: None, place, what, remedy });
                 }
                 (Some(_), _) => {}
@@ -400,8 +399,8 @@ impl Fsck<'_> {
         let problems = match check_tables(self.ctx, &unfinished).await {
             Ok(problems) => problems,
             Err(e) => {
-                let way_out = "restore the catalog, or have it made anew by `hardtack crawl`";
-                self.by_hand(None, format!("the catalog `{}`", handle.identity()), &e, way_out);
+                let hint = "restore the catalog, or recreate it with `hardtack crawl`";
+                self.by_hand(None, format!("the catalog `{}`", handle.identity()), &e, hint);
                 return Ok(());
             }
         };
@@ -410,22 +409,22 @@ impl Fsck<'_> {
             match problem.kind {
                 TableProblemKind::Dangling { values, location } => {
                     let what = match values.is_empty() {
-                        true => "the catalog counts rows here, and there is no file".to_owned(),
+                        true => "the catalog has a row count here, but there is no file".to_owned(),
                         false => format!(
-                            "the catalog counts rows of the partition {} here, and there is no file",
+                            "the catalog has a row count for the partition {} here, but there is no file",
                             values.join("/")
                         ),
                     };
-                    let way_out = "restore the files, or have the job write them anew";
-                    self.by_hand(of, location, &Error::unexpected(what), way_out);
+                    let hint = "restore the files, or rerun the job to write them again";
+                    self.by_hand(of, location, &Error::unexpected(what), hint);
                 }
                 TableProblemKind::Unreadable(e) => {
                     self.by_hand(of, "the catalog", &e, "find out what is wrong with the table")
                 }
                 TableProblemKind::LeftBehind(files) => {
                     let what = match files.len() {
-                        1 => "a file that nothing points to can go".to_owned(),
-                        n => format!("{n} files that nothing points to can go"),
+                        1 => "a file that nothing refers to can be removed".to_owned(),
+                        n => format!("{n} files that nothing refers to can be removed"),
                     };
                     self.found(FindingKind::LeftBehind, of, &files[0], what);
                     if let (true, Some((database, table))) = (self.repair, problem.table.split_once('.')) {

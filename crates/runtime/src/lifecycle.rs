@@ -250,7 +250,7 @@ impl Running {
                 Some(_) => error,
                 None => Error::new(error.kind(), "the run has committed, but not everything could be published")
                     .with("commit", commit.sequence)
-                    .hint("the next run, or `hardtack recover`, goes on from here")
+                    .hint("the next run, or `hardtack recover`, continues from here")
                     .because(error),
             };
             return Err(end_failed(&self.ledger, &mut record, error).await);
@@ -315,7 +315,7 @@ async fn begin(base: &JobContext, ledger: &Ledger, wanted: Option<&RunId>) -> Re
                 recover(base, ledger, RecoverOptions::default()).await?;
             }
             Begun::NameTaken if number < 10_000 => {
-                tracing::info!(run = %run.id, "this run id was used before, a number is appended");
+                tracing::info!(run = %run.id, "this run id was used before; appending a number");
                 number += 1;
             }
             Begun::NameTaken => {
@@ -323,7 +323,7 @@ async fn begin(base: &JobContext, ledger: &Ledger, wanted: Option<&RunId>) -> Re
             }
         }
     }
-    Err(Error::conflict("other runs of this job and scope commit without end; let them finish"))
+    Err(Error::conflict("other runs of this job and scope keep committing; let them finish"))
 }
 
 /// The id of a run, with a number appended if it was used before: file names contain it, so it must be new.
@@ -369,8 +369,8 @@ async fn decide(ledger: &Ledger, commit: &CommitRecord) -> Decision {
     match ledger.get(commit.sequence).await {
         Ok(Some(taken)) if taken.run.id == commit.run.id => Decision::Committed,
         _ => Decision::Unknown(
-            Error::new(error.kind(), "the state location did not say whether the run has committed")
-                .hint("run the job again: it publishes this run if it has, and starts afresh if it has not")
+            Error::new(error.kind(), "the state location did not confirm whether the run has committed")
+                .hint("run the job again: it publishes this run if it has, and starts over if it has not")
                 .because(error),
         ),
     }
@@ -403,7 +403,7 @@ fn commit_record(ctx: &JobContext, attempt: &Attempt, staged: &[StagedSink]) -> 
             if other != sink.name {
                 return Err(Error::usage(format!("the sinks `{other}` and `{}` {what} the same file", sink.name))
                     .with("file", location)
-                    .hint("give each sink a place of its own"));
+                    .hint("give each sink a location of its own"));
             }
         }
     }
@@ -434,8 +434,8 @@ fn places(ctx: &JobContext, staged: &[StagedSink]) -> Result<Vec<Location>> {
     for sink in staged {
         for action in &sink.staged.publish {
             places.check(action).map_err(|e| {
-                Error::usage(format!("the sink `{}` touches a file outside of the places that it declared", sink.name))
-                    .hint("say with `Sink::location` where it writes, or stage below the `root` of a `stage_file`")
+                Error::usage(format!("the sink `{}` touches a file outside the places that it declared", sink.name))
+                    .hint("declare with `Sink::location` where it writes, or stage below the `root` of a `stage_file`")
                     .because(e)
             })?;
         }
@@ -464,7 +464,7 @@ async fn save_record(ledger: &Ledger, record: &RunRecord) {
 }
 
 fn stopped() -> Error {
-    Error::new(ErrorKind::Stopped, "told to stop; what was staged is discarded, nothing was published")
+    Error::new(ErrorKind::Stopped, "stopped by a signal; staged files are discarded, nothing was published")
 }
 
 pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {

@@ -32,7 +32,7 @@ pub struct RecoverOptions {
 pub async fn recover(ctx: &JobContext, ledger: &Ledger, options: RecoverOptions) -> Result<Recovered> {
     let mut recovered = Recovered::default();
     if ledger.mend_head().await? {
-        tracing::warn!(job = ledger.job(), scope = ledger.scope(), "the head could not be right; it was written anew");
+        tracing::warn!(job = ledger.job(), scope = ledger.scope(), "the head was wrong and has been rewritten");
     }
     for commit in ledger.pending().await? {
         let named = |e: Error| e.with("commit", commit.sequence).with("of run", &commit.run.id);
@@ -78,11 +78,11 @@ pub(crate) async fn sweep(ctx: &JobContext, ledger: &Ledger) -> Result<Vec<RunId
         let run = &finished.run;
         match sweep_one(ctx, ledger, &finished).await {
             Ok(()) if finished.end == End::Lost && finished.is_new() => {
-                tracing::info!(%run, "discarded what it had staged");
+                tracing::info!(%run, "discarded its staged files");
                 discarded.push(run.clone());
             }
             Ok(()) => {}
-            Err(e) => tracing::warn!(%run, "what it had staged could not be discarded yet: {}", e.chain()),
+            Err(e) => tracing::warn!(%run, "its staged files could not be discarded yet: {}", e.chain()),
         }
     }
     sweep_half_written(ctx, ledger).await?;
@@ -93,7 +93,7 @@ async fn sweep_one(ctx: &JobContext, ledger: &Ledger, finished: &Finished) -> Re
     let (run, now) = (&finished.run, ctx.now());
     discard(ctx, ledger, finished.leftovers.clone()).await?;
     for entry in &finished.damaged {
-        tracing::warn!(%run, entry, "an entry of its journal does not parse; `hardtack fsck` finds what it has left");
+        tracing::warn!(%run, entry, "an entry of its journal does not parse; `hardtack fsck` finds its leftovers");
     }
     amend_record(ctx, ledger, run, |record| {
         // If the run has recorded that it failed to publish, keep that: it was abandoned later.
@@ -114,7 +114,7 @@ async fn sweep_one(ctx: &JobContext, ledger: &Ledger, finished: &Finished) -> Re
 async fn forget(ledger: &Ledger, run: &RunId) -> Result<()> {
     match ledger.get_run(run).await {
         Ok(Some(record)) if record.status == RunStatus::Running => {
-            Err(Error::unavailable("the run's record says that it runs, and could not be completed"))
+            Err(Error::unavailable("the run's record says that it is running, and could not be completed"))
         }
         _ => ledger.forget(run).await,
     }
@@ -143,7 +143,7 @@ async fn sweep_half_written(ctx: &JobContext, ledger: &Ledger) -> Result<()> {
     let before = ctx.now() - AFTERLIFE;
     if !ledger.half_written(before, true).await?.is_empty() && !ledger.is_contested(&ctx.run().id).await? {
         for key in ledger.half_written(before, false).await? {
-            tracing::info!(key, "removed what a killed run had half written");
+            tracing::info!(key, "removed half-written files of a killed run");
         }
     }
     Ok(())
@@ -171,8 +171,9 @@ async fn discard(ctx: &JobContext, ledger: &Ledger, leftovers: Vec<DiscardAction
     discarded?;
     match found.first() {
         Some(DiscardAction::Upload { location, .. }) => {
-            let why = "an upload that nobody knows may be that of another run of the job, which goes on or was killed";
-            Err(Error::unavailable(why).with("location", location).hint("run the job again when that one has ended"))
+            let why =
+                "an upload of unknown origin may belong to another run of the job, which is running or was killed";
+            Err(Error::unavailable(why).with("location", location).hint("run the job again when that run has ended"))
         }
         _ => Ok(()),
     }
@@ -211,10 +212,10 @@ pub(crate) fn check_places(commit: &CommitRecord) -> Result<()> {
     for (sink, actions) in &commit.publish {
         for action in actions {
             places.check(action).map_err(|e| {
-                Error::unexpected("a commit record asks for something that its run cannot have committed")
+                Error::unexpected("a commit record has an action that its run cannot have committed")
                     .with("job", &commit.run.job)
                     .with("sink", sink)
-                    .hint("find out who has changed the record; nothing of it is executed")
+                    .hint("find out who has changed the record; none of it is executed")
                     .because(e)
             })?;
         }
@@ -281,7 +282,10 @@ pub(crate) async fn discard_attempt(ctx: &JobContext, ledger: &Ledger, journal: 
     };
     if let Err(e) = cleaned.await {
         // The attempt stays on record, so a later run will discard the rest.
-        tracing::warn!("what this run staged could not be discarded now; a later run will: {}", e.chain());
+        tracing::warn!(
+            "the files that this run staged could not be discarded now; a later run will discard them: {}",
+            e.chain()
+        );
     }
 }
 
@@ -294,7 +298,7 @@ pub(crate) async fn clean_up(ctx: &JobContext, ledger: &Ledger) {
     };
     if let Err(e) = cleaned.await {
         tracing::warn!(
-            "the run is published, but its traces could not be removed now; a later run will: {}",
+            "the run is published, but its attempt could not be removed now; a later run will remove it: {}",
             e.chain()
         );
     }

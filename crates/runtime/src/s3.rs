@@ -57,7 +57,7 @@ impl S3Stores {
             }
             if name.starts_with("AWS_ENDPOINT") && matches!(without_credentials(&value), Cow::Owned(_)) {
                 return Err(Error::usage(format!(
-                    "`{name}` holds a password, which would get into logs; keys come from `AWS_ACCESS_KEY_ID` and \
+                    "`{name}` contains a password, which would appear in logs; keys come from `AWS_ACCESS_KEY_ID` and \
                      `AWS_SECRET_ACCESS_KEY`, and an endpoint is a URL such as `https://s3.example.org`"
                 )));
             }
@@ -178,7 +178,7 @@ impl OpenUploads {
             .with_max_times(4)
             .with_jitter();
         let ask = || self.try_ask(path, query);
-        ask.retry(again).notify(|e, pause| tracing::debug!("asking again in {pause:?}: {}", e.chain())).await
+        ask.retry(again).notify(|e, pause| tracing::debug!("retrying in {pause:?}: {}", e.chain())).await
     }
 
     async fn try_ask<T: DeserializeOwned>(&self, path: &Path, query: &[(&str, &str)]) -> Result<Option<T>> {
@@ -198,7 +198,7 @@ impl OpenUploads {
                 tracing::info!(
                     status,
                     "uploads cannot be listed (that needs s3:ListBucketMultipartUploads and s3:ListMultipartUploadParts), \
-                     so one whose beginning was not answered stays until the bucket's rule for incomplete uploads removes it"
+                     so an upload whose creation got no response stays until the bucket's lifecycle rule for incomplete uploads removes it"
                 );
                 Ok(None)
             }
@@ -216,7 +216,7 @@ impl OpenUploads {
 }
 
 fn failed() -> Error {
-    Error::unavailable("the uploads that were begun could not be listed")
+    Error::unavailable("open uploads could not be listed")
 }
 
 #[cfg(test)]

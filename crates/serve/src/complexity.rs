@@ -75,7 +75,7 @@ pub(crate) fn check(statement: &str) -> PgWireResult<()> {
             Token::Period => operators += usize::from(matches!(last, Token::RParen | Token::RBracket)),
             token => operators += usize::from(starts_operator(token)),
         }
-        for (found, most, what, way_out) in [
+        for (found, most, what, hint) in [
             (open.len(), PARENTHESES, "nested parentheses", "name parts of it with WITH"),
             (calls, CALLS, "nested calls or subqueries", "name parts of it with WITH"),
             (readings, READINGS, "readings of its nested calls", "split it, or name parts of it with WITH"),
@@ -83,7 +83,7 @@ pub(crate) fn check(statement: &str) -> PgWireResult<()> {
             (relations, RELATIONS, "joined or united queries and tables", "split it"),
         ] {
             if found > most {
-                let why = format!("the statement is too complex: there are more than {most} {what}; {way_out}");
+                let why = format!("the statement is too complex: there are more than {most} {what}; {hint}");
                 return Err(error("54001", why));
             }
         }

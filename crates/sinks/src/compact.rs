@@ -375,7 +375,7 @@ impl Compacter {
         let path = folder.path.clone();
         let mut staged = staged(execute(self.plan(folder, &write)?, &write).await?);
         if i64::try_from(staged.report.rows) != Ok(rows) {
-            let message = format!("{} rows were read where the footers say {rows}", staged.report.rows);
+            let message = format!("{} rows were read, but the footers declare {rows}", staged.report.rows);
             return Err(Error::unexpected(message).with("folder", self.dataset.location.join(path)));
         }
         staged.publish.extend(superseded);
@@ -438,7 +438,7 @@ impl Compacter {
         let Some(gone) = superseded.iter().find(|meta| now.get(&meta.location) != Some(meta)) else { return Ok(()) };
         let error = Error::conflict("a file was replaced or deleted while it was compacted; nothing was published")
             .with("file", Location::of(&self.store.url, &gone.location))
-            .hint("compact when nothing else replaces files there, or under the same job and scope");
+            .hint("compact when nothing else replaces files there, or use the same job and scope");
         Err(match failure {
             Some(failure) => error.because(failure.chain()),
             None => error,
@@ -480,22 +480,22 @@ fn problem(footer: &ArrowReaderMetadata) -> Option<(String, &'static str)> {
     let leaves = footer.parquet_schema().columns();
     if let Some(leaf) = leaves.iter().find(|leaf| leaf.physical_type() == Type::INT96) {
         // Arrow's timestamps in nanoseconds end in 2262.
-        return Some((leaf.path().string(), "is a timestamp of the old type INT96"));
+        return Some((leaf.path().string(), "is a timestamp of the deprecated type INT96"));
     }
     let fields = footer.schema().fields();
     let twice = fields.iter().enumerate().find(|(i, f)| fields[..*i].iter().any(|g| g.name() == f.name()));
-    twice.map(|(_, field)| (field.name().clone(), "is there twice"))
+    twice.map(|(_, field)| (field.name().clone(), "occurs twice"))
 }
 
 /// The columns of all files, in order of first appearance.
 fn columns(files: &[File]) -> Result<SchemaRef> {
     for file in files {
         if let Some((column, what)) = &file.problem {
-            let message = format!("`{column}` {what}, so it cannot be compacted; rewrite the dataset by a job");
+            let message = format!("`{column}` {what}, so it cannot be compacted; rewrite the dataset with a job");
             return Err(Error::refused(message).with("file", &file.location).with("column", column));
         }
     }
-    let mut columns = Union::new(Policy::Rewrite, "rewrite one of them by a job");
+    let mut columns = Union::new(Policy::Rewrite, "rewrite one of them with a job");
     for file in files {
         columns.add(&file.schema, &file.location)?;
     }

@@ -38,7 +38,7 @@ pub fn json_lines(rows: &RecordBatch) -> Result<Vec<u8>> {
     let mut writer = builder.build::<_, LineDelimited>(&mut text);
     let written = writer.write(rows).and_then(|()| writer.finish());
     written.map_err(|e| {
-        Error::usage("these rows cannot be JSON").hint("cast the columns that cannot to a string").because(e)
+        Error::usage("these rows cannot be written as JSON").hint("cast unsupported columns to strings").because(e)
     })?;
     drop(writer);
     Ok(text)
@@ -81,11 +81,11 @@ fn check(column: &str, values: &ArrayRef) -> Result<()> {
     for end in [compute::min(counted), compute::max(counted)].into_iter().flatten() {
         let day = per_second.map_or(end, |per_second| end.div_euclid(per_second).div_euclid(86_400));
         if !DAYS.contains(&day) {
-            return Err(Error::refused("a moment is too far away to be written as text")
+            return Err(Error::refused("a date or timestamp is out of the range that can be written as text")
                 .with("column", column)
                 .with("value", end)
                 .with("type", values.data_type())
-                .hint("write the number that is stored, as in `cast(x as bigint)`"));
+                .hint("write the stored number, as in `cast(x as bigint)`"));
         }
     }
     Ok(())

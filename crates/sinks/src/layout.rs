@@ -131,9 +131,10 @@ impl Layout {
 
     fn properties_of(&self, ctx: &StageContext, schema: &SchemaRef, size: Size) -> Result<WriterProperties> {
         let codec = match self.compression {
-            Compression::Zstd(level) => Codec::ZSTD(ZstdLevel::try_new(level).map_err(|e| {
-                Error::usage(format!("{level} is not a zstd level; wanted is one from 1 to 22")).because(e)
-            })?),
+            Compression::Zstd(level) => Codec::ZSTD(
+                ZstdLevel::try_new(level)
+                    .map_err(|e| Error::usage(format!("{level} is not a zstd level; expected 1 to 22")).because(e))?,
+            ),
             Compression::Snappy => Codec::SNAPPY,
             Compression::Uncompressed => Codec::UNCOMPRESSED,
         };

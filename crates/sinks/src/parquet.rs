@@ -347,7 +347,7 @@ fn readable(rows: DataFrame) -> Result<DataFrame> {
 
 pub(crate) fn parquet_error(error: ParquetError) -> Error {
     match error {
-        ParquetError::NYI(what) => Error::usage(format!("Parquet cannot hold this: {what}")),
+        ParquetError::NYI(what) => Error::usage(format!("Parquet does not support this: {what}")),
         error => Error::unexpected("a Parquet file could not be encoded").because(error),
     }
 }

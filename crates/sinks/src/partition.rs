@@ -58,11 +58,11 @@ impl Partitioner {
             let Ok(index) = schema.index_of(name) else {
                 let there: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
                 let why = format!("the partition column `{name}` is not among the columns {}", there.join(", "));
-                let way_out = match nearest(name, there.iter().copied()) {
+                let hint = match nearest(name, there.iter().copied()) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => "add it to the rows, and to the sink's schema if it declares one".to_owned(),
                 };
-                return Err(Error::usage(why).hint(way_out));
+                return Err(Error::usage(why).hint(hint));
             };
             let data_type = schema.field(index).data_type();
             let ambiguous = matches!(data_type, DataType::Timestamp(_, Some(zone)) if !names_moments(zone));
@@ -76,7 +76,7 @@ impl Partitioner {
         }
         let rest: Vec<usize> = (0..schema.fields().len()).filter(|i| keep || !columns.contains(i)).collect();
         if rest.is_empty() && !columns.is_empty() {
-            return Err(Error::usage("all columns are partition columns; a file needs one column at least"));
+            return Err(Error::usage("all columns are partition columns; a file needs at least one column"));
         }
         Ok(Self { names: names.to_vec(), columns, rest })
     }
@@ -170,8 +170,8 @@ mod tests {
     }
 
     #[rstest]
-    #[case(&["nope"], "the partition column `nope` is not among the columns day, x (way out: add it to the rows, and to the sink's schema if it declares one)")]
-    #[case(&["days"], "the partition column `days` is not among the columns day, x (way out: did you mean `day`?)")]
+    #[case(&["nope"], "the partition column `nope` is not among the columns day, x (hint: add it to the rows, and to the sink's schema if it declares one)")]
+    #[case(&["days"], "the partition column `days` is not among the columns day, x (hint: did you mean `day`?)")]
     #[case(&["x"], "the column `x` of type Float64 cannot be a partition column; cast it to a string, an integer or a date")]
     #[case(&["day", "x"], "the column `x` of type Float64 cannot be a partition column; cast it to a string, an integer or a date")]
     fn refuses(#[case] names: &[&str], #[case] message: &str) {

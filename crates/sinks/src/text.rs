@@ -122,7 +122,7 @@ impl Sink for CsvFile {
     async fn conform(&self, _ctx: &StageContext, rows: DataFrame) -> Result<DataFrame> {
         let rows = crate::contract(rows, self.schema.as_ref())?;
         if let Some(nested) = rows.schema().fields().iter().find(|f| f.data_type().is_nested()) {
-            return Err(Error::usage(format!("a CSV file cannot hold the column `{}`", nested.name()))
+            return Err(Error::usage(format!("CSV does not support the column `{}`", nested.name()))
                 .with("type", nested.data_type())
                 .hint("flatten it, or write JSON lines or Parquet"));
         }
@@ -212,7 +212,7 @@ async fn stage_text(
 ) -> Result<Staged> {
     if location.resolve()?.folder {
         return Err(Error::usage(format!(
-            "`{location}` names a folder; name the file, `{}` say",
+            "`{location}` is a folder; name the file, such as `{}`",
             location.join("rows.csv")
         )));
     }
@@ -245,6 +245,6 @@ async fn stage_text(
 /// The folder that a file is in.
 fn parent(location: &Location) -> Result<Location> {
     let resolved = location.resolve()?;
-    let parent = resolved.path.parent().ok_or_else(|| Error::usage(format!("`{location}` names no file")))?;
+    let parent = resolved.path.parent().ok_or_else(|| Error::usage(format!("`{location}` has no file name")))?;
     Ok(Location::of(&resolved.store, &parent))
 }

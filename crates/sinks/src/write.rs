@@ -439,7 +439,7 @@ impl WriteStream {
 }
 
 pub(crate) fn given_up(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::unexpected("encoding or staging was given up").because(error)
+    Error::unexpected("encoding or staging was abandoned").because(error)
 }
 
 /// The size of a row, counting only its own memory.

@@ -35,7 +35,7 @@ impl Fault {
     /// A text that is not a value of the column's type.
     pub(crate) fn bad_value(offset: usize, column: impl Into<String>, value: &str, wanted: &DataType) -> Self {
         let fault = Self::not_a(offset, value, wanted).column(column);
-        let way_out = match value.trim_matches('"').trim_ascii().parse::<i128>() {
+        let hint = match value.trim_matches('"').trim_ascii().parse::<i128>() {
             Ok(_) if matches!(wanted, DataType::Timestamp(..)) => {
                 "; the unit of a number is unknown, so declare a bigint and convert it, for example with to_timestamp_millis"
             }
@@ -44,7 +44,7 @@ impl Fault {
             }
             _ => return fault,
         };
-        Self { message: fault.message + way_out, ..fault }
+        Self { message: fault.message + hint, ..fault }
     }
 
     /// A text that is not of the expected kind.
@@ -125,7 +125,7 @@ mod tests {
         DataType::Timestamp(arrow::datatypes::TimeUnit::Second, None),
         "`300` is not a Timestamp(s); the unit of a number is unknown, so declare a bigint and convert it, for example with to_timestamp_millis"
     )]
-    fn a_number_that_is_no_time_has_a_way_out(#[case] value: &str, #[case] wanted: DataType, #[case] message: &str) {
+    fn a_number_that_is_no_time_has_a_hint(#[case] value: &str, #[case] wanted: DataType, #[case] message: &str) {
         assert_eq!(Fault::bad_value(0, "c", value, &wanted).message, message);
     }
 

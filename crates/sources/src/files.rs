@@ -424,12 +424,12 @@ impl<F: Format> Files<F> {
             let uncounted = |file: &SourceFile| SourceFile { meter: Arc::default(), ..file.clone() };
             let each = files.iter().zip(&listing.files).map(|(file, found)| (uncounted(file), folder(found)));
             if let Some(hidden) = hidden(&self.format, each.collect(), column, concurrency).await? {
-                let way_out = "leave out partition columns to have the value of the file, or declare a schema to have that of \
+                let hint = "leave out partition columns to have the value of the file, or declare a schema to have that of \
                                the folder";
                 return Err(Error::refused(hidden.to_string())
                     .with("file", hidden.file)
                     .with("column", hidden.column)
-                    .hint(way_out));
+                    .hint(hint));
             }
         }
         Ok(())

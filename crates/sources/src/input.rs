@@ -358,7 +358,7 @@ mod tests {
         #[case] utf_16: bool,
         #[values(4, 8)] piece: usize,
     ) {
-        let wrong = "this is UTF-16, and texts are read as UTF-8 (file: test, line: 1, way out: convert the file: \
+        let wrong = "this is UTF-16, and texts are read as UTF-8 (file: test, line: 1, hint: convert the file: \
                      `iconv -f UTF-16 -t UTF-8`)";
         assert_eq!(taken(text, piece).await, if utf_16 { Err(wrong.to_owned()) } else { Ok(text.len()) });
     }

@@ -224,11 +224,11 @@ fn check_wanted(found: &Schema, wanted: &[(String, DataType)], kind: FileKind, f
         let Some((name, to)) = wanted.iter().find(|(name, _)| name == field.name()) else { continue };
         let from = field.data_type();
         if from != to && !from.is_null() && !may_be(from, to) {
-            let way_out = "say another type for the column, or leave the file out: `--exclude`";
+            let hint = "say another type for the column, or leave the file out: `--exclude`";
             return Err(Error::refused(format!("`{name}` holds {from}, which is never a value of {to}"))
                 .with("file", file)
                 .with("column", name)
-                .hint(way_out));
+                .hint(hint));
         }
     }
     Ok(())
@@ -303,8 +303,7 @@ async fn inspect_typed(files: &[SourceFile], kind: FileKind, options: &InspectOp
 
 /// The united columns of those files whose types are compatible, and the other files.
 fn united<'a>(headers: impl Iterator<Item = &'a Header>) -> (Union, Vec<(Location, Error)>) {
-    let (mut union, mut misfits) =
-        (Union::new(Policy::Infer, REWRITE).with_way_out_if_nested(REWRITE_NESTED), Vec::new());
+    let (mut union, mut misfits) = (Union::new(Policy::Infer, REWRITE).with_hint_if_nested(REWRITE_NESTED), Vec::new());
     for (file, schema, _) in headers {
         if let Err(e) = union.add(schema, &file.location) {
             misfits.push((file.location.clone(), e));

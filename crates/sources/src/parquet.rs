@@ -59,7 +59,7 @@ impl Format for Parquet {
     const SUFFIXES: &'static [&'static str] = &[".parquet"];
 
     async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<Inferred> {
-        let mut union = Union::new(Policy::Infer, DECLARE).with_way_out_if_nested(DECLARE_NESTED);
+        let mut union = Union::new(Policy::Infer, DECLARE).with_hint_if_nested(DECLARE_NESTED);
         // Reading footers is I/O-bound.
         infer_each(files, concurrency.max(16), footer, |file, (schema, _)| union.add(&schema, &file.location)).await?;
         Ok(Arc::new(transform_schema_to_view(&union.schema())).into())

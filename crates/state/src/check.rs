@@ -98,6 +98,6 @@ fn check(key: &str, kind: &ObjectKind, bytes: &Bytes) -> Result<()> {
             sequence if sequence == *number => Ok(()),
             other => Err(Error::unexpected("this is the commit of another number").with("number", other)),
         },
-        ObjectKind::Foreign => Err(Error::unexpected("this is none of the objects that are kept here")),
+        ObjectKind::Foreign => Err(Error::unexpected("this object does not belong to the state")),
     }
 }

@@ -51,7 +51,7 @@ pub(crate) fn unseal<T: DeserializeOwned>(format: Format, bytes: &[u8]) -> Resul
         Some((body, hash)) => {
             let text = format!("{body}\n}}");
             if format!("{:016x}", XxHash3_64::oneshot(text.as_bytes())) != hash {
-                return Err(damaged(format, "is not what was written: its hash is another"));
+                return Err(damaged(format, "has changed since it was written: its hash differs"));
             }
             text
         }
@@ -67,7 +67,7 @@ pub(crate) fn unseal<T: DeserializeOwned>(format: Format, bytes: &[u8]) -> Resul
 
 /// The error for a record whose seal was removed.
 pub(crate) fn without_seal(format: Format) -> Error {
-    damaged(format, "is not what was written: its hash is gone")
+    damaged(format, "has changed since it was written: its hash is missing")
 }
 
 /// The [detail](Error::with_detail) of an error for a damaged record.
@@ -80,7 +80,7 @@ pub(crate) fn is_damaged(error: &Error) -> bool {
 }
 
 fn damaged(format: Format, why: &str) -> Error {
-    Error::unexpected(format!("a {} {why}; nothing is done on its word", format.record()))
+    Error::unexpected(format!("a {} {why}; it is not executed", format.record()))
         .with_detail(Damaged)
         .hint("restore it as it was written, from a version or a copy of the state location")
 }

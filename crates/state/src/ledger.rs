@@ -251,8 +251,7 @@ impl Ledger {
         match error.detail::<NewerFormat>() {
             Some(_) => error,
             None => error.hint(format!(
-                "restore it as it was written, from a version or a copy of the state location; if there is none, give the \
-                 commit up with `{}`",
+                "restore it as it was written, from a version or a copy of the state location; if there is none, abandon the commit with `{}`",
                 self.abandon_command(sequence)
             )),
         }
@@ -314,7 +313,7 @@ impl Ledger {
     }
 
     fn gone(&self, sequence: u64) -> Error {
-        Error::unexpected("the record of the newest commit is gone, and with it how far sources have been read")
+        Error::unexpected("the record of the newest commit is missing, and with it the bookmarks")
             .with("object", self.numbered("commits", sequence))
             .hint("restore it from a version or a copy of the state location")
     }
@@ -735,7 +734,7 @@ pub(crate) fn decode_head(key: &str, bytes: &[u8]) -> Result<u64> {
 }
 
 fn foreign(key: &str) -> Error {
-    Error::unexpected("an object in the state location is none of ours; remove it").with("object", key)
+    Error::unexpected("a foreign object is in the state location; remove it").with("object", key)
 }
 
 /// The journal of an attempt, in the state location.
@@ -813,7 +812,7 @@ impl Journal for LedgerJournal {
                 tokio::spawn(async move {
                     tokio::time::sleep(TOGETHER).await;
                     if let Err(e) = notes.write(&mut *notes.noted.lock().await).await {
-                        tracing::warn!("what is staged could not be noted yet: {}", e.chain());
+                        tracing::warn!("staged files could not be recorded yet: {}", e.chain());
                     }
                 });
             }

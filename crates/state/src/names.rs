@@ -48,10 +48,9 @@ const LONGEST_NAME: usize = 255;
 pub fn check_scope(scope: &str) -> Result<()> {
     let bytes = name(scope).len();
     match scope {
-        "" => Err(Error::usage("a scope has a name, for example `2026-11-21`")),
+        "" => Err(Error::usage("a scope needs a name, for example `2026-11-21`")),
         _ if bytes > LONGEST_NAME => Err(Error::usage(format!(
-            "a scope becomes the name of a folder, of {LONGEST_NAME} bytes at most, and this is one of {bytes}; \
-             give it a short one, for example `2026-11-21`"
+            "a scope becomes the name of a folder, which can have at most {LONGEST_NAME} bytes, but this one has {bytes}; choose a shorter one, for example `2026-11-21`"
         ))),
         _ => Ok(()),
     }

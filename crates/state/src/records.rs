@@ -126,7 +126,7 @@ impl Abandonment {
     /// The error for a process that is publishing the commit or should publish it. It carries the abandonment as a
     /// [detail](Error::with_detail).
     pub fn error(&self) -> Error {
-        Error::new(ErrorKind::Lost, format!("the commit was abandoned {self}; what is left of it stays unpublished"))
+        Error::new(ErrorKind::Lost, format!("the commit was abandoned {self}; its unpublished files never appear"))
             .with_detail(self.clone())
             .hint("run the job again: it starts from the last commit that was published")
     }

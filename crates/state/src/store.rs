@@ -65,7 +65,7 @@ impl ObjectState {
 
     fn failed(&self, key: &str, error: object_store::Error) -> Error {
         let kind = Error::from(error);
-        Error::new(kind.kind(), "the state location does not answer as it should")
+        Error::new(kind.kind(), "the state location failed")
             .with("state", &self.location)
             .with("object", key)
             .because(kind)

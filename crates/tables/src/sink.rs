@@ -421,8 +421,8 @@ fn writable(table: &TableDescription) -> Result<()> {
     if selection::is_part(table) {
         let why =
             format!("`{}` consists of some files of its folder, so nothing can be saved to it", table.qualified_name());
-        let way_out = "move its files to a folder of their own, drop the table (`hardtack drop`), and crawl";
-        return Err(Error::usage(why).hint(way_out));
+        let hint = "move its files to a folder of their own, drop the table (`hardtack drop`), and crawl";
+        return Err(Error::usage(why).hint(hint));
     }
     match table.format()? {
         TableFormat::Parquet => Ok(()),

@@ -263,6 +263,6 @@ mod tests {
     fn what_a_newer_version_has_written_is_refused() {
         let error = Payload::parse(&serde_json::json!({"format": 2, "step": "teleport"})).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage);
-        insta::assert_snapshot!(error, @"a step of a table has format 2, and this version reads formats up to 1 (way out: upgrade hardtack: a newer version has written the record)");
+        insta::assert_snapshot!(error, @"a step of a table has format 2, and this version reads formats up to 1 (hint: upgrade hardtack: a newer version has written the record)");
     }
 }

@@ -411,6 +411,6 @@ mod tests {
     fn what_a_newer_version_has_written_is_refused() {
         let error = Record::decode(br#"{"format": 2}"#).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage);
-        insta::assert_snapshot!(error, @"a record of what is superseded has format 2, and this version reads formats up to 1 (way out: upgrade hardtack: a newer version has written the record)");
+        insta::assert_snapshot!(error, @"a record of what is superseded has format 2, and this version reads formats up to 1 (hint: upgrade hardtack: a newer version has written the record)");
     }
 }

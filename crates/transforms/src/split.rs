@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn null_is_no_way_out_for_types() {
+    fn null_is_no_hint_for_types() {
         let error = rows().select([coerce_or_null(col("more"), &DataType::Date32)]).unwrap_err();
         assert_eq!(
             Error::from(error).to_string(),

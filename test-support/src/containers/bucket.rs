@@ -45,7 +45,7 @@ impl Bucket {
         let name = unique_name('-');
         let store = s3.store(&name).expect("an endpoint is a URL");
         let bucket = Self { s3, name, store };
-        bucket.request("PUT", "").unwrap_or_else(|e| panic!("no bucket can be made: {e}"));
+        bucket.request("PUT", "").unwrap_or_else(|e| panic!("the bucket cannot be created: {e}"));
         bucket
     }
 
@@ -120,7 +120,7 @@ impl Bucket {
     pub fn open_uploads(&self) -> Vec<String> {
         let answer = self.request("GET", "?uploads").unwrap_or_else(|e| panic!("uploads cannot be listed: {e}"));
         let parsed: Result<Uploads, _> = quick_xml::de::from_str(&answer);
-        let uploads = parsed.unwrap_or_else(|e| panic!("{answer} is no list of uploads: {e}")).uploads;
+        let uploads = parsed.unwrap_or_else(|e| panic!("{answer} is not a list of uploads: {e}")).uploads;
         uploads.into_iter().map(|upload| upload.key).collect()
     }
 
@@ -155,7 +155,7 @@ impl Bucket {
 /// Parsed unchanged: other tools write keys that this one would not.
 #[track_caller]
 fn key(path: &str) -> Path {
-    Path::parse(path).unwrap_or_else(|e| panic!("`{path}` is no key: {e}"))
+    Path::parse(path).unwrap_or_else(|e| panic!("`{path}` is not a key: {e}"))
 }
 
 impl Drop for Bucket {

@@ -65,7 +65,7 @@ async fn a_bucket_is_a_lake_and_goes_with_its_value(#[values(s3, s3_of_moto)] se
     drop(bucket);
     assert_eq!(exists(service(), &object).await, Ok(false));
     let listed = panic_of(|| drop(service().bucket().files("../x")));
-    assert!(listed.contains("is no key"), "{listed}");
+    assert!(listed.contains("is not a key"), "{listed}");
 }
 
 #[rstest]

@@ -106,7 +106,7 @@ async fn an_error_of_the_plan_comes_out_of_save() {
     let error = test.ctx().save(Table("out", 0), rows).await.unwrap_err();
     assert_eq!(error.get("sink"), Some("out"));
     assert!(error.chain().contains("divided by zero"), "{}", error.chain());
-    assert_snapshot!(panic_of(|| drop(test.saved("out"))), @"nothing was saved to the sink `out`; saved were: nothing");
+    assert_snapshot!(panic_of(|| drop(test.saved("out"))), @"nothing was saved to the sink `out`; sinks with rows: nothing");
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn names_are_identities() {
     assert_eq!(ctx.load(Table("a", 2)).await.unwrap_err().kind(), ErrorKind::Usage);
     ctx.save(Table("a", 1), rows.clone()).await.unwrap();
     assert_eq!(ctx.save(Table("a", 1), rows).await.unwrap_err().kind(), ErrorKind::Usage);
-    assert_snapshot!(panic_of(|| drop(test.sink("b"))), @"there was no call `save b`; the calls were: `load a`, `load a`, `load a`, `save a`, `save a`");
+    assert_snapshot!(panic_of(|| drop(test.sink("b"))), @"there was no call `save b`; calls: `load a`, `load a`, `load a`, `save a`, `save a`");
 }
 
 /// Reads and writes only small numbers, in the column `n`.

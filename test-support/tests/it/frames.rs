@@ -94,7 +94,7 @@ fn what_does_not_fit_is_named() {
     assert_snapshot!(panic_of(|| drop(rows! { id: Int8; 1; 1000 })), @"rows!: row 2, column `id`: 1000 is not of type Int8");
     assert_snapshot!(panic_of(|| drop(rows! { name: Utf8; 7 })), @"rows!: row 1, column `name`: 7 is not of type Utf8");
     assert_snapshot!(panic_of(|| drop(rows! { id, name; 1, "a"; 2 })), @"rows!: row 2 has 1 cells, but there are 2 columns");
-    assert_snapshot!(panic_of(|| drop(rows! { mixed; 1; json!({"a": 1}) })), @"rows!: the cells of column `mixed` have no type in common, give it one in the header: Json error: Expected object json type, found: Scalar({Int64})");
+    assert_snapshot!(panic_of(|| drop(rows! { mixed; 1; json!({"a": 1}) })), @"rows!: the cells of column `mixed` have no common type; declare one in the header: Json error: Expected object json type, found: Scalar({Int64})");
 }
 
 /// The cell, and what its type would turn it into.
@@ -158,7 +158,7 @@ fn json_lines_with_and_without_a_schema() {
     null        | null        | 612
     ");
     assert_snapshot!(panic_of(|| drop(Frame::from_json_lines_as(&schema, r#"{"titel": "Dune"}"#))), @"these JSON lines do not fit the schema: Json error: column 'titel' missing from schema");
-    assert_snapshot!(panic_of(|| drop(Frame::from_json_lines("{"))), @"these are no JSON lines: Json error: Not valid JSON: EOF while parsing an object at line 1 column 1");
+    assert_snapshot!(panic_of(|| drop(Frame::from_json_lines("{"))), @"these are not JSON lines: Json error: Not valid JSON: EOF while parsing an object at line 1 column 1");
 }
 
 #[test]

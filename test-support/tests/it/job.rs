@@ -56,5 +56,5 @@ fn a_job_that_hangs_fails_the_test() {
 #[test]
 fn fault_points_are_checked() {
     let text = panic_of(|| drop(shell("").failing_at("nowhere", "return(kill)").run()));
-    assert!(text.starts_with("`nowhere` is not a fault point; there are run.started, "), "{text}");
+    assert!(text.starts_with("`nowhere` is not a fault point; expected one of run.started, "), "{text}");
 }

@@ -173,7 +173,7 @@ fn other_rows_may_be_ignored() {
     assert_frame(&all, rows! { id; 1; 3 }.ignoring_other_rows().ordered());
     assert_snapshot!(mismatch(&all, some.ignoring_other_rows().ordered()), @r"
     the frame is not as expected
-    the rows are in another order, first at row 2: this one (-) comes too early
+    the rows are in another order, first at row 2: this one (-) is too early
         id
       - 1
     ");

@@ -194,7 +194,7 @@ async fn what_fails_of_a_batch_is_named() {
     catalog.drop_partitions(&sales(), &values(&years(1))).await.unwrap();
     let error = catalog.add_partitions(&sales(), &years(150)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
-    insta::assert_snapshot!(error.chain(), @"Glue denies access to this caller; check credentials and permissions (table: lake.sales, way out: some of the 150 partitions may be added; do it again): AccessDeniedException: not you");
+    insta::assert_snapshot!(error.chain(), @"Glue denies access to this caller; check credentials and permissions (table: lake.sales, hint: some of the 150 partitions may be added; do it again): AccessDeniedException: not you");
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ impl Out {
         };
         written.map_err(|e| match e.kind() {
             // `| head` has closed the pipe.
-            std::io::ErrorKind::BrokenPipe => Error::new(hardtack_core::ErrorKind::Stopped, "nobody reads on"),
+            std::io::ErrorKind::BrokenPipe => Error::new(hardtack_core::ErrorKind::Stopped, "the output was closed"),
             _ => Error::unavailable("the rows cannot be written").because(e),
         })
     }
@@ -69,7 +69,7 @@ impl Printer {
             Format::Table => self.table(rows).await,
             Format::Csv => self.csv(rows).await,
             Format::Json => self.json(rows).await,
-            Format::Parquet => Err(Error::usage("Parquet is not for terminals; say where: `--output FILE`")),
+            Format::Parquet => Err(Error::usage("Parquet cannot be printed; name a file: `--output FILE`")),
         }
     }
 
@@ -125,7 +125,9 @@ impl Printer {
             check_moments(&rows_of)?;
             let mut text = Vec::new();
             let mut writer = csv::WriterBuilder::new().with_header(header).build(&mut text);
-            writer.write(&rows_of).map_err(|e| Error::usage("these rows cannot be CSV; try JSON").because(e))?;
+            writer
+                .write(&rows_of)
+                .map_err(|e| Error::usage("these rows cannot be written as CSV; use JSON").because(e))?;
             drop(writer);
             self.out.write(&text).await?;
             header = false;
@@ -152,8 +154,9 @@ fn cells(batch: &RecordBatch) -> Result<Vec<Vec<String>>> {
     let options = FormatOptions::default().with_null("NULL").with_display_error(true);
     let schema: &Schema = batch.schema_ref();
     let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| {
-        ArrayFormatter::try_new(column, &options)
-            .map_err(|e| Error::usage("this column cannot be drawn; cast it").with("column", field.name()).because(e))
+        ArrayFormatter::try_new(column, &options).map_err(|e| {
+            Error::usage("this column cannot be displayed; cast it").with("column", field.name()).because(e)
+        })
     });
     let columns = columns.collect::<Result<Vec<_>>>()?;
     let row = |i: usize| columns.iter().map(|column| column.value(i).to_string()).collect();

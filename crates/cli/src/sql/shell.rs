@@ -22,7 +22,7 @@ use super::{Format, print, terminal_width, unplannable};
 use crate::tables::{DescribeArgs, TablesArgs, describe, list};
 
 const HELP: &str = "\
-Statements end with `;` and may have several lines. Tab completes names, Ctrl-C stops a query, Ctrl-D leaves.
+Statements end with `;` and may have several lines. Tab completes names, Ctrl-C stops a query, Ctrl-D exits.
   \\d            the tables of the catalog
   \\d DB.TABLE   the columns of a table
   \\?            this help
@@ -60,7 +60,7 @@ pub(super) async fn run(ctx: &JobContext, format: Format, history: Option<PathBu
             && let Some(file) = &history
             && let Err(e) = editor.append_history(file)
         {
-            complain(&Error::unavailable("this line is not kept").with("history", file.display()).because(e));
+            complain(&Error::unavailable("this line is not saved").with("history", file.display()).because(e));
         }
         tokio::select! {
             done = obey(ctx, text.trim(), format) => if let Err(error) = done {
@@ -103,7 +103,7 @@ async fn answer(ctx: &JobContext, command: &str) -> Result<String> {
         ["?"] => Ok(HELP.to_owned()),
         ["d", table] if table.contains('.') => describe(ctx, &parsed::<DescribeArgs>(&[table])?).await,
         ["d", rest @ ..] => list(ctx, &parsed::<TablesArgs>(rest)?).await,
-        _ => Err(Error::usage(format!("there is no command `\\{command}`; `\\?` lists those that there are"))),
+        _ => Err(Error::usage(format!("there is no command `\\{command}`; `\\?` lists all commands"))),
     }
 }
 
@@ -122,7 +122,7 @@ fn complain(error: &Error) {
 }
 
 fn no_terminal(error: ReadlineError) -> Error {
-    Error::unavailable("this terminal cannot be used; give statements with `-c` or `-f`").because(error)
+    Error::unavailable("this terminal cannot be used; pass statements with `-c` or `-f`").because(error)
 }
 
 // --- the line editor -----------------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(answer(&ctx, "?").await.unwrap(), HELP);
         insta::assert_snapshot!(answer(&ctx, "d").await.unwrap(), @"no tables; `hardtack crawl LOCATION --database DB` finds some");
         insta::assert_snapshot!(answer(&ctx, "d lake").await.unwrap_err(), @"there is no database `lake` in the catalog; create it, or check the name");
-        insta::assert_snapshot!(answer(&ctx, "d lake.").await.unwrap_err(), @"error: invalid value 'lake.' for '<DB.TABLE>': wanted is a database and a table, for example `lake.books`");
+        insta::assert_snapshot!(answer(&ctx, "d lake.").await.unwrap_err(), @"error: invalid value 'lake.' for '<DB.TABLE>': expected a database and a table, for example `lake.books`");
         insta::assert_snapshot!(answer(&ctx, "d lake.books;").await.unwrap_err(), @"there is no table `lake.books` in the catalog; create it, or check the name");
         insta::assert_snapshot!(answer(&ctx, "x").await.unwrap_err(), @r"there is no command `\x`; `\?` lists those that there are");
     }

@@ -153,7 +153,7 @@ async fn a_kill_leaves_no_half_abandoned_commit(
 
 /// A commit that cannot even be read blocks its scope like any other, with a clear error.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_commit_names_the_way_out_and_can_be_abandoned() {
+async fn a_damaged_commit_names_the_hint_and_can_be_abandoned() {
     let killed = Killed::run("r1").await;
     killed.commit().await;
     fs::write(killed.folder.path().join("state/job/scopes/default/commits/000000000001.json"), "{").unwrap();

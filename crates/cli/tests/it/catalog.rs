@@ -219,9 +219,9 @@ async fn rows_come_in_other_formats() {
     Ulysses,
     ");
     insta::assert_snapshot!(of("csv", "select 1 as a where false").out, @"a");
-    insta::assert_snapshot!(of("csv", query).err, @r#"hardtack: these rows cannot be CSV; try JSON: Csv error: Nested type Struct("y": Int32) is not supported in CSV"#);
+    insta::assert_snapshot!(of("csv", query).err, @r#"hardtack: these rows cannot be written as CSV; use JSON: Csv error: Nested type Struct("y": Int32) is not supported in CSV"#);
     assert_eq!(of("csv", query).code, Some(2));
-    insta::assert_snapshot!(of("parquet", query).err, @"hardtack: Parquet is not for terminals; say where: `--output FILE`");
+    insta::assert_snapshot!(of("parquet", query).err, @"hardtack: Parquet cannot be printed; name a file: `--output FILE`");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -252,9 +252,9 @@ async fn rows_go_to_files() {
     -------
     (0 rows)
     ");
-    insta::assert_snapshot!(to("old.xls", query).err, @"hardtack: the suffix of the output says no format; add `--format`, for example `--format csv` (output: old.xls)");
-    insta::assert_snapshot!(to("two.csv", "select 1; select 2").err, @"hardtack: one query is wanted whose rows are the file, but there are several (output: two.csv)");
-    insta::assert_snapshot!(to("none.csv", "").err, @"hardtack: one query is wanted whose rows are the file (output: none.csv)");
+    insta::assert_snapshot!(to("old.xls", query).err, @"hardtack: the suffix of the output does not imply a format; add `--format`, for example `--format csv` (output: old.xls)");
+    insta::assert_snapshot!(to("two.csv", "select 1; select 2").err, @"hardtack: expected one query, whose rows are written to the file, but there are several (output: two.csv)");
+    insta::assert_snapshot!(to("none.csv", "").err, @"hardtack: expected one query, whose rows are written to the file (output: none.csv)");
     assert!(!lake.folder.path().join("two.csv").exists());
 }
 
@@ -293,18 +293,18 @@ async fn what_cannot_be_planned_is_a_usage_error() {
         assert_eq!((printed.code, printed.out.as_str()), (Some(2), ""), "{query}: {}", printed.err);
         printed.err
     };
-    insta::assert_snapshot!(refused("selec 1"), @"hardtack: this is no SQL: `selec` stands where an SQL statement was expected (at: line 1, column 1)");
+    insta::assert_snapshot!(refused("selec 1"), @"hardtack: invalid SQL: `selec` was found, but an SQL statement was expected (at: line 1, column 1)");
     insta::assert_snapshot!(refused("select nope from lake.authors"), @"hardtack: there is no column `nope` (columns: lake.authors.id, lake.authors.name)");
     insta::assert_snapshot!(refused("select * from lake.bikes"), @"hardtack: there is no table `lake.bikes` in the catalog; create it, or check the name (tables: authors, books)");
     insta::assert_snapshot!(refused("select * from pond.fish"), @"hardtack: there is no table `pond.fish` in the catalog; create it, or check the name (databases: lake)");
-    insta::assert_snapshot!(refused("select * from books"), @"hardtack: there is no table `books` (way out: a table of the catalog is named with its database, as in `lake.books`; `show tables` lists them)");
-    insta::assert_snapshot!(refused("select name + interval '1 day' from lake.authors"), @"hardtack: these types cannot be computed with (types: string + interval, way out: cast one side to the type of the other)");
+    insta::assert_snapshot!(refused("select * from books"), @"hardtack: there is no table `books` (hint: a table of the catalog is named with its database, as in `lake.books`; `show tables` lists them)");
+    insta::assert_snapshot!(refused("select name + interval '1 day' from lake.authors"), @"hardtack: this operation is not defined for these types (types: string + interval, hint: cast one side to the type of the other)");
     insta::assert_snapshot!(refused("insert into lake.authors values (3, 'x')"), @"hardtack: SQL only reads; tables are written by jobs: `ctx.save(table, rows)`");
-    insta::assert_snapshot!(refused("copy (select 1) to 'x.csv'"), @"hardtack: `COPY` is not there; `--output FILE` writes the rows of a query to a file");
-    insta::assert_snapshot!(refused("drop table lake.authors"), @"hardtack: `lake.authors` is in the catalog, which is read-only in SQL (way out: a name without a database is good until this session ends)");
-    insta::assert_snapshot!(refused("create table lake.new as select 1 as a"), @"hardtack: `lake.new` is in the catalog, which is read-only in SQL (way out: a name without a database is good until this session ends)");
-    insta::assert_snapshot!(refused("create view lake.new as select 1 as a"), @"hardtack: `lake.new` is in the catalog, which is read-only in SQL (way out: a name without a database is good until this session ends)");
-    insta::assert_snapshot!(refused("create external table lake.new stored as csv location 'x.csv'"), @"hardtack: `lake.new` is in the catalog, which is read-only in SQL (way out: a name without a database is good until this session ends)");
+    insta::assert_snapshot!(refused("copy (select 1) to 'x.csv'"), @"hardtack: `COPY` is not supported; `--output FILE` writes the rows of a query to a file");
+    insta::assert_snapshot!(refused("drop table lake.authors"), @"hardtack: `lake.authors` is in the catalog, which is read-only in SQL (hint: a name without a database is valid until this session ends)");
+    insta::assert_snapshot!(refused("create table lake.new as select 1 as a"), @"hardtack: `lake.new` is in the catalog, which is read-only in SQL (hint: a name without a database is valid until this session ends)");
+    insta::assert_snapshot!(refused("create view lake.new as select 1 as a"), @"hardtack: `lake.new` is in the catalog, which is read-only in SQL (hint: a name without a database is valid until this session ends)");
+    insta::assert_snapshot!(refused("create external table lake.new stored as csv location 'x.csv'"), @"hardtack: `lake.new` is in the catalog, which is read-only in SQL (hint: a name without a database is valid until this session ends)");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -315,9 +315,9 @@ async fn data_that_does_not_fit_is_refused_data() {
     assert_eq!(printed.code, Some(3), "{}", printed.err);
     assert!(printed.err.contains("lake/authors/b.json"), "{}", printed.err);
     for (query, told) in [
-        ("select cast(name as int) from lake.authors where id = 1", "a text is not of the type it is cast to (value: "),
-        ("select 1 / (id - id) from lake.authors where id = 1", "a number was divided by zero (way out: "),
-        ("select to_date(name) from lake.authors where id = 1", "a text is no date"),
+        ("select cast(name as int) from lake.authors where id = 1", "a text cannot be cast to the type (value: "),
+        ("select 1 / (id - id) from lake.authors where id = 1", "a number was divided by zero (hint: "),
+        ("select to_date(name) from lake.authors where id = 1", "a text is not a date"),
     ] {
         std::fs::remove_file(lake.folder.path().join("lake/authors/b.json")).ok();
         let printed = lake.hardtack(&["sql", "-c", query]);

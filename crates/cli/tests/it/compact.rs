@@ -99,7 +99,7 @@ fn usage() {
         assert_eq!(run.code(), Some(code), "{run}");
         assert!(run.stderr.contains(text), "{run}");
     };
-    says(&["--target-file-size", "lots"], 2, "wanted is a size such as `512MiB`");
+    says(&["--target-file-size", "lots"], 2, "expected a size such as `512MiB`");
     says(&["--sorted-by", "id,ctiy"], 2, "the column `ctiy`");
     assert_eq!(names(hardtack.dir()), 7);
     let nowhere = JobBinary::new(env!("CARGO_BIN_EXE_hardtack")).args(["--state", "s", "compact", "nope"]).run();

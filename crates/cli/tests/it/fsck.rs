@@ -51,16 +51,16 @@ async fn what_killed_runs_have_left_is_finished_or_cleared_away() {
     next.commit().await;
     insta::assert_snapshot!(fsck(&next, &[]), @"
     1 left behind: job (default): commit 1 of run r2
-        it is not published to its end
-        way out: `hardtack fsck --repair`
+        it is not fully published
+        hint: `hardtack fsck --repair`
     left behind: job (default): run r1
         it can never commit, and what it staged has not been discarded
-        way out: `hardtack fsck --repair`
+        hint: `hardtack fsck --repair`
     2 findings: 0 damaged, 0 orphaned, 2 left behind; 0 repaired
     ");
     insta::assert_snapshot!(fsck(&next, &["--repair"]), @"
     0 left behind: job (default): commit 1 of run r2
-        it is not published to its end
+        it is not fully published
         repaired
     left behind: job (default): run r1
         it can never commit, and what it staged has not been discarded
@@ -88,13 +88,13 @@ async fn what_nobody_looks_after_is_found_by_its_name() {
         Regex::new("r1([.-])[0-9a-f]{8}").unwrap().replace_all(&fsck(&next, &["--repair"]), "r1$1[token]").into_owned();
     insta::assert_snapshot!(said, @"
     1 orphaned: /out/.000000.r1.[token].staged
-        the run r1-[token] has staged it, and can never publish it
+        run r1-[token] has staged it, and can never publish it
         repaired
     orphaned: /out/.000007.other.12345678.staged
-        the run other-12345678 has staged it, which is not on record at this state location
-        way out: remove it, unless another state location knows the run
+        run other-12345678, which is not on record at this state location, has staged it
+        hint: remove it, unless another state location knows the run
     left behind: job (default): run r1
-        its record says that it runs, and it does not
+        its record says that it is running, but it is not
         repaired
     3 findings: 0 damaged, 2 orphaned, 1 left behind; 2 repaired
     ");
@@ -105,7 +105,7 @@ async fn what_nobody_looks_after_is_found_by_its_name() {
 
 /// Damage to the data itself: nothing is published, nothing is guessed, and a person decides.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_staged_file_that_is_damaged_is_named_with_the_way_out() {
+async fn a_staged_file_that_is_damaged_is_named_with_a_hint() {
     let killed = Killed::run("r1").await;
     killed.commit().await;
     let file = staged(&killed);
@@ -113,13 +113,13 @@ async fn a_staged_file_that_is_damaged_is_named_with_the_way_out() {
     fs::write(&file, b"{\"n\":2}\n").unwrap();
     insta::assert_snapshot!(fsck(&killed, &["--repair"]), @"
     1 damaged: job (default): commit 1 of run r1
-        a staged file is not what the run wrote: it has as many bytes as were staged, but others (staged: /out/.000000.r1.[token].staged, target: /out/rows.jsonl, sink: out)
-        way out: restore the staged file; or give it up with `hardtack recover --skip-missing`, which deletes nothing for its sake, and run the job again
+        a staged file is not what the run wrote: it has the staged size, but different content (staged: /out/.000000.r1.[token].staged, target: /out/rows.jsonl, sink: out)
+        hint: restore the staged file; or skip it with `hardtack recover --skip-missing`, which keeps the files that it would have replaced, and run the job again
     1 finding: 1 damaged, 0 orphaned, 0 left behind; 0 repaired
     ");
     let (code, said) = hardtack(killed.folder.path(), &["recover"]);
     assert_eq!((code, killed.files()), (Some(1), vec![".000000.r1.staged".to_owned()]), "{said}");
-    for part in ["job: job", "sink: out", "rows.jsonl", "as many bytes as were staged, but others", "--skip-missing"] {
+    for part in ["job: job", "sink: out", "rows.jsonl", "the staged size, but different content", "--skip-missing"] {
         assert!(said.contains(part), "{part} is not in: {said}");
     }
     fs::write(&file, whole).unwrap();
@@ -146,8 +146,8 @@ async fn damaged_records_are_mended_if_others_say_what_they_said() {
         the head does not parse; the records say what it was
         repaired
     damaged: job (default): job/scopes/default/notes.txt
-        this is none of the objects that are kept here
-        way out: remove it
+        this object does not belong to the state
+        hint: remove it
     3 findings: 3 damaged, 0 orphaned, 0 left behind; 2 repaired
     ");
     assert_eq!(next.ledger.attempts().await.unwrap(), std::slice::from_ref(&next.attempt.record));
@@ -157,8 +157,8 @@ async fn damaged_records_are_mended_if_others_say_what_they_said() {
     fs::write(&commit, fs::read_to_string(&commit).unwrap().replace("rows.jsonl", "cows.jsonl")).unwrap();
     insta::assert_snapshot!(fsck(&next, &["--repair"]), @"
     1 damaged: job (default): job/scopes/default/commits/000000000001.json
-        a commit record is not what was written: its hash is another; nothing is done on its word
-        way out: restore it as it was written, from a version or a copy of the state location; if there is none, give the commit up with `hardtack recover --job job --scope default --abandon 1`
+        a commit record has changed since it was written: its hash differs; it is not executed
+        hint: restore it as it was written, from a version or a copy of the state location; if there is none, abandon the commit with `hardtack recover --job job --scope default --abandon 1`
     1 finding: 1 damaged, 0 orphaned, 0 left behind; 0 repaired
     ");
 }
@@ -180,7 +180,7 @@ async fn nothing_is_touched_outside_of_the_places_of_the_sinks() {
     killed.ledger.commit(&record).await.unwrap();
     let (code, said) = hardtack(killed.folder.path(), &["recover"]);
     assert_eq!(code, Some(1), "{said}");
-    for part in ["sink: out", "letter.txt", "nothing of it is executed", "1 scope could not be recovered"] {
+    for part in ["sink: out", "letter.txt", "none of it is executed", "1 scope could not be recovered"] {
         assert!(said.contains(part), "{part} is not in: {said}");
     }
     assert_eq!((elsewhere.exists(), killed.files()), (true, vec![".000000.r1.staged".to_owned()]));
@@ -215,10 +215,10 @@ async fn what_was_half_written_goes_after_a_day() {
     }
     insta::assert_snapshot!(fsck(&killed, &["--repair"]), @"
     0 left behind: /out/x.json#2
-        a killed run had half written it
+        a killed run has left it half written
         repaired
     left behind: job (default): /state/job/scopes/default/head.json#1
-        a killed run had half written it
+        a killed run has left it half written
         repaired
     2 findings: 0 damaged, 0 orphaned, 2 left behind; 2 repaired
     ");

@@ -117,7 +117,7 @@ async fn what_was_not_committed_waits_until_its_run_can_never_commit() {
     next.commit().await;
     insta::assert_snapshot!(hardtack(next.folder.path(), &["recover", "--job", "job", "--scope", "default"]).1, @"
     job (default): published run r2
-    job (default): discarded what run r1 left
+    job (default): discarded leftovers of run r1
     ");
     assert_eq!(next.files(), ["rows.jsonl"]);
 }
@@ -156,7 +156,7 @@ async fn a_job_that_is_not_there_is_named() {
     let killed = Killed::run("r1").await;
     let (code, said) = hardtack(killed.folder.path(), &["recover", "--job", "nope"]);
     assert_eq!(code, Some(1));
-    insta::assert_snapshot!(said, @"hardtack: no such job or scope has ever run with this state (state: state)");
+    insta::assert_snapshot!(said, @"hardtack: there is no such job or scope in this state (state: state)");
 }
 
 /// Everything that prints the command line, or an error about it.
@@ -168,14 +168,17 @@ fn a_password_is_not_printed() {
     {
         let (code, said) = hardtack(folder.path(), args);
         assert_eq!(code, Some(2), "{said}");
-        assert!(said.contains("it holds a password") && !said.contains("hidden") && !said.contains("AKIA"), "{said}");
+        assert!(
+            said.contains("it contains a password") && !said.contains("hidden") && !said.contains("AKIA"),
+            "{said}"
+        );
     }
 }
 
 #[test]
 fn usage() {
     let folder = tempfile::tempdir().unwrap();
-    insta::assert_snapshot!(hardtack(folder.path(), &["recover"]).1, @"nothing has ever run with the state at state");
+    insta::assert_snapshot!(hardtack(folder.path(), &["recover"]).1, @"there are no runs in the state at state");
     assert_eq!(
         hardtack(folder.path(), &["recover", "--job", "x"]).0,
         Some(0),

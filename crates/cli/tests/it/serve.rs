@@ -58,13 +58,13 @@ fn nobody_is_let_in_by_accident() {
         assert_eq!((done.status.code(), done.stdout.len()), (Some(2), 0));
         String::from_utf8(done.stderr).unwrap()
     };
-    insta::assert_snapshot!(refused(&["0.0.0.0:0"], None), @"hardtack: other machines can reach this address, so a password and TLS are needed (address: 0.0.0.0:0, way out: --password-file or HARDTACK_SERVE_PASSWORD, --tls-cert and --tls-key; or listen on 127.0.0.1)");
-    insta::assert_snapshot!(refused(&["0.0.0.0:0", "--password-file", "secret"], None), @"hardtack: other machines can reach this address, so TLS is needed (address: 0.0.0.0:0, way out: --password-file or HARDTACK_SERVE_PASSWORD, --tls-cert and --tls-key; or listen on 127.0.0.1)");
-    insta::assert_snapshot!(refused(&["0.0.0.0:0"], Some("sesame")), @"hardtack: other machines can reach this address, so TLS is needed (address: 0.0.0.0:0, way out: --password-file or HARDTACK_SERVE_PASSWORD, --tls-cert and --tls-key; or listen on 127.0.0.1)");
-    insta::assert_snapshot!(refused(&["127.0.0.1:0", "--password-file", "secret"], Some("sesame")), @"hardtack: both --password-file and HARDTACK_SERVE_PASSWORD are set; which one counts?");
+    insta::assert_snapshot!(refused(&["0.0.0.0:0"], None), @"hardtack: other machines can reach this address, so a password and TLS are needed (address: 0.0.0.0:0, hint: --password-file or HARDTACK_SERVE_PASSWORD, --tls-cert and --tls-key; or listen on 127.0.0.1)");
+    insta::assert_snapshot!(refused(&["0.0.0.0:0", "--password-file", "secret"], None), @"hardtack: other machines can reach this address, so TLS is needed (address: 0.0.0.0:0, hint: --password-file or HARDTACK_SERVE_PASSWORD, --tls-cert and --tls-key; or listen on 127.0.0.1)");
+    insta::assert_snapshot!(refused(&["0.0.0.0:0"], Some("sesame")), @"hardtack: other machines can reach this address, so TLS is needed (address: 0.0.0.0:0, hint: --password-file or HARDTACK_SERVE_PASSWORD, --tls-cert and --tls-key; or listen on 127.0.0.1)");
+    insta::assert_snapshot!(refused(&["127.0.0.1:0", "--password-file", "secret"], Some("sesame")), @"hardtack: both --password-file and HARDTACK_SERVE_PASSWORD are set; use only one");
     insta::assert_snapshot!(refused(&["127.0.0.1:0", "--password-file", "nope"], None), @"hardtack: no password (file: nope): No such file or directory (os error 2)");
     assert!(refused(&["127.0.0.1:0", "--tls-cert", "cert.pem"], None).contains("--tls-key"));
-    assert!(refused(&["127.0.0.1:0", "--statement-timeout", "soon"], None).contains("wanted is a time"));
+    assert!(refused(&["127.0.0.1:0", "--statement-timeout", "soon"], None).contains("expected a time"));
 }
 
 /// An operator of DataFusion 53 does not yield here: nothing within its own process can stop it.

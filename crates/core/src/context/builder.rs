@@ -230,7 +230,7 @@ impl JobContextBuilder {
         }
         let stores = Arc::new(stores);
         let env = env.with_object_store_registry(stores.clone()).build_arc().map_err(|e| match &self.spill_dir {
-            Some(folder) => Error::usage("queries cannot spill to this folder; name one that can be written")
+            Some(folder) => Error::usage("queries cannot spill to this folder; choose a writable one")
                 .with("folder", folder.display())
                 .because(e),
             None => e.into(),

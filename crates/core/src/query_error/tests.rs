@@ -154,7 +154,7 @@ async fn too_little_disk() -> DataFusionError {
 async fn memory_that_runs_out_is_told() {
     let env = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(1 << 10)));
     let error = Error::from(failure(&session(env.build_arc().unwrap()), BIG).await);
-    assert_eq!(error.message(), "memory ran out; raise --memory-limit or give the spill directory more room");
+    assert_eq!(error.message(), "memory ran out; raise --memory-limit or use a spill directory with more space");
     assert_eq!((error.kind(), error.get_sqlstate()), (ErrorKind::Unexpected, Some("53200")));
 }
 
@@ -185,11 +185,11 @@ async fn frames_are_told_of_like_sql() {
     assert_eq!(unknown.to_string(), "there is no column `amuont`; did you mean `amount`? (columns: amount)");
     // Of what has no name.
     let two = rows("a").join_on(rows("a"), datafusion::common::JoinType::Inner, [ident("a").eq(ident("a"))]);
-    insta::assert_snapshot!(Error::from(two.unwrap_err()), @"more than one column is called `a` (way out: rename one of them first, or name the frames with `alias`)");
+    insta::assert_snapshot!(Error::from(two.unwrap_err()), @"more than one column is called `a` (hint: rename one of them first, or name the frames with `alias`)");
     let (orders, customers) = (rows("id").alias("orders").unwrap(), rows("id").alias("customers").unwrap());
     let on = [col("orders.id").eq(col("customers.id"))];
     let both = orders.join_on(customers, datafusion::common::JoinType::Inner, on).unwrap();
-    let message = "more than one column is called `id` (columns: orders.id, customers.id, way out: say of which table, as in `orders.id`)";
+    let message = "more than one column is called `id` (columns: orders.id, customers.id, hint: qualify it with its table, as in `orders.id`)";
     for wrong in [
         both.clone().select(vec![col("id")]),
         both.clone().filter(col("id").gt(datafusion::prelude::lit(1))),

@@ -19,7 +19,7 @@ pub(super) fn from_java(pattern: &str) -> Result<String> {
                     Some('\'') if chars.next_if_eq(&'\'').is_some() => out.push('\''),
                     Some('\'') => break,
                     Some(c) => out.push(c),
-                    None => return Err(Error::usage("a quote in this pattern has no partner").with("pattern", pattern)),
+                    None => return Err(Error::usage("unbalanced quote in this pattern").with("pattern", pattern)),
                 }
             },
             c if c.is_ascii_alphabetic() => {
@@ -77,7 +77,7 @@ fn unknown(pattern: &str, letter: char, letters: &str) -> Error {
         'D' => "`dd` is the day of the month, `DDD` the day of the year",
         'S' => "`SSS`, `SSSSSS` and `SSSSSSSSS` are fractions of a second",
         'X' | 'O' | 'V' | 'z' => "`xxx` is the zone as `+01:00`, `Z` as `+0100`",
-        _ => "text stands in single quotes, as in `yyyy-MM-dd'T'HH:mm:ss`; patterns with `%` are those of strftime",
+        _ => "put text in single quotes, as in `yyyy-MM-dd'T'HH:mm:ss`; patterns with `%` are strftime patterns",
     };
     Error::usage(format!("`{letters}` has no meaning in a pattern of dates")).with("pattern", pattern).hint(instead)
 }
@@ -112,19 +112,16 @@ mod tests {
     }
 
     #[rstest]
-    #[case(
-        "YYYY-MM-DD",
-        "`YYYY` has no meaning in a pattern of dates (pattern: YYYY-MM-DD, way out: `yyyy` is the year)"
-    )]
+    #[case("YYYY-MM-DD", "`YYYY` has no meaning in a pattern of dates (pattern: YYYY-MM-DD, hint: `yyyy` is the year)")]
     #[case(
         "MM/DD",
-        "`DD` has no meaning in a pattern of dates (pattern: MM/DD, way out: `dd` is the day of the month, `DDD` the day \
+        "`DD` has no meaning in a pattern of dates (pattern: MM/DD, hint: `dd` is the day of the month, `DDD` the day \
          of the year)"
     )]
-    #[case("yyyy'T", "a quote in this pattern has no partner (pattern: yyyy'T)")]
+    #[case("yyyy'T", "unbalanced quote in this pattern (pattern: yyyy'T)")]
     #[case(
         "HH:mm:ss.SS",
-        "`SS` has no meaning in a pattern of dates (pattern: HH:mm:ss.SS, way out: `SSS`, `SSSSSS` and `SSSSSSSSS` are fractions of a second)"
+        "`SS` has no meaning in a pattern of dates (pattern: HH:mm:ss.SS, hint: `SSS`, `SSSSSS` and `SSSSSSSSS` are fractions of a second)"
     )]
     fn what_has_no_meaning(#[case] pattern: &str, #[case] message: &str) {
         assert_eq!(from_java(pattern).unwrap_err().to_string(), message);

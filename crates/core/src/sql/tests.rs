@@ -407,10 +407,10 @@ async fn a_text_beside_a_number_is_the_number_that_it_writes(#[case] predicate: 
 #[case("id < '1e400'", "compare with a number, or compare texts: `cast(ids.id as string)`")]
 #[case("case id when 'x' then true end", "compare with a number, or compare texts: `cast(ids.id as string)`")]
 #[tokio::test]
-async fn numbers_and_texts_that_cannot_be_compared_are_refused(#[case] predicate: &str, #[case] way_out: &str) {
+async fn numbers_and_texts_that_cannot_be_compared_are_refused(#[case] predicate: &str, #[case] hint: &str) {
     let frame = ids().sql(&format!("select * from ids where {predicate}")).await.unwrap();
     let error = collected(frame).await.unwrap_err();
-    assert_eq!((error.kind(), error.get_hint()), (ErrorKind::Usage, Some(way_out)), "{error}");
+    assert_eq!((error.kind(), error.get_hint()), (ErrorKind::Usage, Some(hint)), "{error}");
 }
 
 #[tokio::test]

@@ -146,7 +146,7 @@ fn each<T: ArrowTimestampType>(
         ColumnarValue::Scalar(value) => value.to_array()?,
     };
     let DataType::Timestamp(_, name) = array.data_type() else {
-        return Err(Error::unexpected("this is no timestamp").with("type", array.data_type()).into());
+        return Err(Error::unexpected("this is not a timestamp").with("type", array.data_type()).into());
     };
     let zone = match name.as_deref() {
         None | Some("UTC" | "Z" | "+00:00" | "Etc/UTC") => None,
@@ -178,7 +178,7 @@ impl Precision {
     fn parse(text: Option<&str>) -> DfResult<Self> {
         let known = "year, quarter, month, week, day, hour, minute, second, millisecond, microsecond";
         let Some(text) = text else {
-            return Err(Error::usage("the precision of `date_trunc` is a text in the query, like 'month'")
+            return Err(Error::usage("the precision of `date_trunc` must be a literal, such as 'month'")
                 .with("known", known)
                 .into());
         };
@@ -194,7 +194,7 @@ impl Precision {
             "quarter" => Self::Quarter,
             "year" => Self::Year,
             _ => {
-                return Err(Error::usage(format!("`date_trunc` knows no precision '{text}'"))
+                return Err(Error::usage(format!("`date_trunc` does not support the precision '{text}'"))
                     .with("known", known)
                     .into());
             }
@@ -276,7 +276,7 @@ fn out_of_range(function: &str, value: i64, per_second: i64) -> datafusion::erro
     let moment = DateTime::from_timestamp(seconds, 0);
     let moment = moment.map_or_else(|| format!("{seconds} seconds since 1970"), |m| m.naive_utc().to_string());
     let unit = if per_second == 1_000_000_000 { "nanoseconds" } else { "its unit" };
-    Error::refused(format!("the result of `{function}` is no moment that can be counted in {unit}"))
+    Error::refused(format!("the result of `{function}` is out of the range of timestamps in {unit}"))
         .with("value", moment)
         .hint("cast to a coarser unit first, for example `cast(x as timestamp(3))`")
         .into()
@@ -313,7 +313,8 @@ impl ScalarUDFImpl for DateBin {
 
     /// DataFusion's function casts all timestamps with a zone to nanoseconds.
     fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
-        let wrong = |what: &str| Error::usage(format!("`date_bin` takes an interval, a moment and an origin; {what}"));
+        let wrong =
+            |what: &str| Error::usage(format!("`date_bin` expects an interval, a timestamp and an origin; {what}"));
         let (length, moment, origin) = match types {
             [length, moment] => (length, moment, None),
             [length, moment, origin] => (length, moment, Some(origin)),
@@ -323,7 +324,7 @@ impl ScalarUDFImpl for DateBin {
             DataType::Interval(IntervalUnit::DayTime) => length.clone(),
             DataType::Interval(_) | DataType::Null => DataType::Interval(IntervalUnit::MonthDayNano),
             text if text.is_string() => DataType::Interval(IntervalUnit::MonthDayNano),
-            other => return Err(wrong("the first is no interval").with("type", other).into()),
+            other => return Err(wrong("the first argument is not an interval").with("type", other).into()),
         };
         let of_moment = |given: &DataType| match given {
             DataType::Timestamp(..) | DataType::Time32(_) | DataType::Time64(_) => Some(given.clone()),
@@ -333,10 +334,12 @@ impl ScalarUDFImpl for DateBin {
             text if text.is_string() => Some(DataType::Timestamp(TimeUnit::Microsecond, None)),
             _ => None,
         };
-        let taken = of_moment(moment).ok_or_else(|| wrong("the second is no moment").with("type", moment))?;
+        let taken =
+            of_moment(moment).ok_or_else(|| wrong("the second argument is not a timestamp").with("type", moment))?;
         let mut all = vec![length, taken.clone()];
         if let Some(origin) = origin {
-            let known = of_moment(origin).ok_or_else(|| wrong("the third is no moment").with("type", origin))?;
+            let known =
+                of_moment(origin).ok_or_else(|| wrong("the third argument is not a timestamp").with("type", origin))?;
             all.push(if matches!(taken, DataType::Timestamp(..)) { known } else { taken });
         }
         Ok(all)
@@ -354,7 +357,7 @@ impl ScalarUDFImpl for DateBin {
         let origin = match values.get(2) {
             None => Some(0),
             Some(ColumnarValue::Scalar(origin)) => in_nanoseconds(origin),
-            Some(_) => return Err(Error::usage("the origin of `date_bin` is a moment in the query, no column").into()),
+            Some(_) => return Err(Error::usage("the origin of `date_bin` must be a literal timestamp").into()),
         };
         let null = || Ok(ColumnarValue::Scalar(ScalarValue::try_from(values[1].data_type())?));
         let (Some(bins), Some(origin)) = (Bins::of(&values[0])?, origin) else { return null() };
@@ -402,17 +405,18 @@ impl Bins {
                     (0, nanoseconds) => Self::Nanoseconds(nanoseconds),
                     (months, 0) => Self::Months(months.into()),
                     _ => {
-                        return Err(
-                            Error::usage("`date_bin` counts in months or in days and times, not in both").into()
-                        );
+                        return Err(Error::usage(
+                            "`date_bin` supports intervals of months or of days and times, but not of both",
+                        )
+                        .into());
                     }
                 }
             }
-            _ => return Err(Error::usage("the length of `date_bin` is an interval in the query, no column").into()),
+            _ => return Err(Error::usage("the length of `date_bin` must be a literal interval").into()),
         };
         match bins {
             Self::Nanoseconds(..=0) | Self::Months(..=0) => {
-                Err(Error::usage("the intervals of `date_bin` must be longer than nothing").into())
+                Err(Error::usage("the interval of `date_bin` must be positive").into())
             }
             bins => Ok(Some(bins)),
         }

@@ -60,10 +60,10 @@ impl LocalStaging {
                 Err(e) => return Err(io(e, &file.source)),
             };
             if found.bytes != *bytes {
-                return Err(damaged(&format!("it has {} bytes, and {bytes} were staged", found.bytes), from, to));
+                return Err(damaged(&format!("it has {} bytes, but {bytes} were staged", found.bytes), from, to));
             }
             if found.xxh3.is_some_and(|found| found != *xxh3) {
-                return Err(damaged("it has as many bytes as were staged, but others", from, to));
+                return Err(damaged("it has the staged size, but different content", from, to));
             }
         }
         Ok(missing)
@@ -164,14 +164,14 @@ fn sync_folder(folder: Option<&std::path::Path>) -> Result<()> {
 
 /// Runs blocking I/O on the blocking pool: in batches, because a hand-over costs more than writing a small file.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|e| Error::unexpected("a file task died").because(e))?
+    tokio::task::spawn_blocking(work).await.map_err(|e| Error::unexpected("a file task panicked").because(e))?
 }
 
 fn io(error: std::io::Error, path: &std::path::Path) -> Error {
     use std::io::ErrorKind as K;
     let hint = match error.kind() {
-        K::StorageFull | K::QuotaExceeded => "the disk is full; free room and run again",
-        K::FileTooLarge => "a file is larger than allowed here; free room or raise `ulimit -f`, and run again",
+        K::StorageFull | K::QuotaExceeded => "the disk is full; free some space and run again",
+        K::FileTooLarge => "a file exceeds the allowed size; raise `ulimit -f` or free some space, and run again",
         K::PermissionDenied | K::ReadOnlyFilesystem => "the folder cannot be written; check its permissions",
         _ => "a file could not be written",
     };
@@ -215,7 +215,7 @@ fn check_target(target: &std::path::Path, location: &Location) -> Result<()> {
     for name in target.components() {
         if name.as_os_str().len() > 255 {
             return Err(Error::usage(
-                "a file system holds no name of more than 255 bytes; shorten the partition value",
+                "file systems do not support names of more than 255 bytes; shorten the partition value",
             )
             .with("target", location));
         }
@@ -228,7 +228,7 @@ fn check_target(target: &std::path::Path, location: &Location) -> Result<()> {
         Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => {
             let is_file = |path: &&std::path::Path| std::fs::metadata(path).is_ok_and(|m| !m.is_dir());
             let file = target.ancestors().skip(1).find(is_file).unwrap_or(target);
-            Err(Error::usage("there is a file where a folder should be; remove it or choose another place")
+            Err(Error::usage("there is a file where a folder should be; remove it or choose another location")
                 .with("target", location)
                 .with("file", file.display()))
         }

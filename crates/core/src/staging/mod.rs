@@ -204,7 +204,9 @@ fn gone(what: &str, target: &Location) -> Error {
         ),
     )
     .with("target", target)
-    .hint("restore the staged file, or put the wanted object at the target and run `hardtack recover --skip-missing`")
+    .hint(
+        "restore the staged file, or put the committed object at the target and run `hardtack recover --skip-missing`",
+    )
 }
 
 /// The error for a damaged staged file.
@@ -213,8 +215,7 @@ fn damaged(what: &str, from: &Location, to: &Location) -> Error {
         .with("staged", from)
         .with("target", to)
         .hint(
-            "restore the staged file; or give it up with `hardtack recover --skip-missing`, which deletes nothing for \
-             its sake, and run the job again",
+            "restore the staged file; or skip it with `hardtack recover --skip-missing`, which keeps the files that it would have replaced, and run the job again",
         );
     match partition_of(to) {
         Some(partition) => error.with("partition", partition),

@@ -259,7 +259,7 @@ impl Upload {
 
     async fn wait_for_one(&mut self) -> Result<()> {
         if let Some(done) = self.pending.join_next().await {
-            let (index, part) = done.map_err(|e| Error::unexpected("an upload task died").because(e))?;
+            let (index, part) = done.map_err(|e| Error::unexpected("an upload task panicked").because(e))?;
             let part = part.map_err(|e| Error::from(e).with("location", &self.location))?;
             self.parts[index] = Some(part.content_id);
         }

@@ -43,9 +43,9 @@ fn staged_files_say_whose_they_are(#[case] name: &str, #[case] version: Option<&
 
 #[rstest]
 #[case::whole(None, None, None)]
-#[case::cut(Some(""), Some("it has 0 bytes, and 4 were staged"), None)]
-#[case::longer(Some("rows!"), Some("it has 5 bytes, and 4 were staged"), None)]
-#[case::flipped(Some("rowz"), None, Some("it has as many bytes as were staged, but others"))]
+#[case::cut(Some(""), Some("it has 0 bytes, but 4 were staged"), None)]
+#[case::longer(Some("rows!"), Some("it has 5 bytes, but 4 were staged"), None)]
+#[case::flipped(Some("rowz"), None, Some("it has the staged size, but different content"))]
 #[tokio::test]
 async fn a_file_that_was_damaged_is_told_before_it_is_published(
     #[case] damage: Option<&str>,

@@ -242,7 +242,7 @@ async fn a_foreign_sink_is_recovered_by_its_publisher() {
     *postman.1.lock().unwrap() = true;
     let error = execute(&job(), (), &world.options(), mail, &Bars::new(false)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    insta::assert_snapshot!(error.chain(), @"the run has committed, but not everything could be published (commit: 1, way out: the next run, or `hardtack recover`, goes on from here): the postman is ill");
+    insta::assert_snapshot!(error.chain(), @"the run has committed, but not everything could be published (commit: 1, hint: the next run, or `hardtack recover`, continues from here): the postman is ill");
     assert_eq!(world.records().await[0].commit, Some(1));
 
     // A job that does not know the publisher fails with an error.

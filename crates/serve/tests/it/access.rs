@@ -121,7 +121,7 @@ async fn what_cannot_work_is_said() {
     assert_snapshot!(refused(ServeOptions { password: Some(String::new()), ..options() }).await, @"the password is empty");
     let missing = TlsFiles { certificate: "/nope.pem".into(), key: "/nope.pem".into() };
     assert_snapshot!(refused(ServeOptions { tls: Some(missing), ..options() }).await, @"expected a certificate in PEM format (file: /nope.pem)");
-    assert_snapshot!(refused(options()).await, @"a table is named, but this context has no catalog (way out: give it one: `.extension(Arc::new(CatalogHandle::new(catalog)))`)");
+    assert_snapshot!(refused(options()).await, @"a table is named, but this context has no catalog (hint: give it one: `.extension(Arc::new(CatalogHandle::new(catalog)))`)");
     let taken = Served::new().await;
     let again = ServeOptions { address: taken.address.to_string(), ..options() };
     let error = Server::bind(&taken.ctx, again).await.unwrap_err();

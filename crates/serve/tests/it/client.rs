@@ -233,14 +233,14 @@ async fn tables_are_read_and_nothing_else() {
 async fn errors_have_codes() {
     let served = Served::new().await;
     let client = served.client().await;
-    assert_snapshot!(texts(&client, "selec 1").await, @"42601 this is no SQL: `selec` stands where an SQL statement was expected");
+    assert_snapshot!(texts(&client, "selec 1").await, @"42601 invalid SQL: `selec` was found, but an SQL statement was expected");
     assert_snapshot!(texts(&client, "select nope from lake.books").await, @"42703 there is no column `nope` (columns: lake.books.title, lake.books.pages, lake.books.year)");
     assert_snapshot!(texts(&client, "select * from lake.bikes").await, @"42P01 there is no table `lake.bikes` in the catalog; create it, or check the name (tables: all, books)");
     assert_snapshot!(texts(&client, "select * from pond.fish").await, @"42P01 there is no table `pond.fish` in the catalog; create it, or check the name (databases: lake)");
-    assert_snapshot!(texts(&client, "select title + 1 from lake.books").await, @"42804 these types cannot be computed with (types: string + bigint, way out: cast one side to the type of the other)");
+    assert_snapshot!(texts(&client, "select title + 1 from lake.books").await, @"42804 this operation is not defined for these types (types: string + bigint, hint: cast one side to the type of the other)");
     assert_snapshot!(texts(&client, "select lenght(title) from lake.books").await, @"42883 there is no function `lenght`; did you mean `length`?");
-    assert_snapshot!(texts(&client, "select i / 0 from lake.all").await, @"22012 a number was divided by zero (way out: `x / nullif(y, 0)` is null where `y` is zero)");
-    assert_snapshot!(texts(&client, "select cast(title as int) from lake.books where title = 'Emma'").await, @"22P02 a text is not of the type it is cast to (value: Emma, type: int, way out: `try_cast` gives null where a value does not fit)");
+    assert_snapshot!(texts(&client, "select i / 0 from lake.all").await, @"22012 a number was divided by zero (hint: `x / nullif(y, 0)` is null where `y` is zero)");
+    assert_snapshot!(texts(&client, "select cast(title as int) from lake.books where title = 'Emma'").await, @"22P02 a text cannot be cast to the type (value: Emma, type: int, hint: `try_cast` returns null if a value does not fit)");
     served.lake.write("books/year=1815/b.jsonl", r#"{"pages": "many"}"#);
     let refused = texts(&client, "select sum(pages) from lake.books").await;
     assert!(refused.starts_with("22000 ") && refused.contains("b.jsonl") && refused.contains("many"), "{refused}");

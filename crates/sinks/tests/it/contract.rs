@@ -115,5 +115,5 @@ async fn a_plan_that_fails_names_its_reason() {
     let ctx = context("r");
     let rows = sql(&ctx, "select 1 / n as x from (values (1), (0)) as t(n)").await;
     let error = ParquetDataset::new("out", "memory:/out").stage(&ctx.staging("out"), rows).await.unwrap_err();
-    insta::assert_snapshot!(error.chain(), @"a number was divided by zero (way out: `x / nullif(y, 0)` is null where `y` is zero)");
+    insta::assert_snapshot!(error.chain(), @"a number was divided by zero (hint: `x / nullif(y, 0)` is null where `y` is zero)");
 }

@@ -127,8 +127,8 @@ async fn the_file_says_how_it_was_made(#[case] compression: Compression, #[case]
 
 #[rstest]
 #[case(ParquetDataset::new("n", "memory:/x").partition_by(["nope"]), "the partition column `nope` is not among the columns n")]
-#[case(ParquetDataset::new("n", "memory:/x").partition_by(["n"]), "all columns are partition columns; a file needs one column at least")]
-#[case(ParquetDataset::new("n", "memory:/x").with_compression(Compression::Zstd(99)), "99 is not a zstd level; wanted is one from 1 to 22")]
+#[case(ParquetDataset::new("n", "memory:/x").partition_by(["n"]), "all columns are partition columns; a file needs at least one column")]
+#[case(ParquetDataset::new("n", "memory:/x").with_compression(Compression::Zstd(99)), "99 is not a zstd level; expected 1 to 22")]
 #[tokio::test]
 async fn a_configuration_that_cannot_work_is_refused(#[case] dataset: ParquetDataset, #[case] message: &str) {
     let ctx = context("r");

@@ -86,9 +86,9 @@ async fn what_a_file_cannot_be() {
     let ctx = context("r");
     let rows = sql(&ctx, "select 1 as n, [1] as list").await;
     let error = CsvFile::new("a", "memory:/a.csv").stage(&ctx.staging("out"), rows.clone()).await.unwrap_err();
-    insta::assert_snapshot!(error, @"a CSV file cannot hold the column `list` (type: List(Int64), way out: flatten it, or write JSON lines or Parquet)");
+    insta::assert_snapshot!(error, @"CSV does not support the column `list` (type: List(Int64), hint: flatten it, or write JSON lines or Parquet)");
     let error = JsonLines::new("a", "memory:/folder/").stage(&ctx.staging("out"), rows).await.unwrap_err();
-    insta::assert_snapshot!(error, @"`memory:/folder/` names a folder; name the file, `memory:/folder/rows.csv` say");
+    insta::assert_snapshot!(error, @"`memory:/folder/` is a folder; name the file, such as `memory:/folder/rows.csv`");
 }
 
 const MOMENTS: &str = "select arrow_cast(9223372036854775807, 'Timestamp(Microsecond, None)') as at";

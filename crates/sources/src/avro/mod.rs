@@ -49,7 +49,7 @@ impl Format for Avro {
     const SUFFIXES: &'static [&'static str] = &[".avro"];
 
     async fn infer(&self, files: &[SourceFile], concurrency: usize) -> Result<Inferred> {
-        let mut union = Union::new(Policy::Infer, DECLARE).with_way_out_if_nested(DECLARE_NESTED);
+        let mut union = Union::new(Policy::Infer, DECLARE).with_hint_if_nested(DECLARE_NESTED);
         infer_each(files, concurrency.max(16), header, |file, schema| union.add(&schema, &file.location)).await?;
         Ok(Arc::new(union.schema()).into())
     }
@@ -142,9 +142,9 @@ impl AvroFile {
             .join_unwind()
             .await
             .map_err(|e| Error::unexpected("a task that reads a file panicked").because(e))?;
-        opened.map_err(|(why, way_out)| {
+        opened.map_err(|(why, hint)| {
             let error = Error::refused(why).with("file", &file.location);
-            way_out.into_iter().fold(error, |error, way_out| error.hint(way_out))
+            hint.into_iter().fold(error, |error, hint| error.hint(hint))
         })
     }
 

@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 
 use hardtack_core::nearest;
 
-use super::dialect::{Cell, Dialect, Record, way_out};
+use super::dialect::{Cell, Dialect, Record, hint};
 use super::sniff::DELIMITERS;
 use crate::blocks::{BLOCK_BYTES, Cut, Decode};
 use crate::fault::{Fault, cut};
@@ -347,7 +347,7 @@ impl Layout {
         if header.names.iter().any(is_column) || !skipped(dialect, text, ended).iter().any(is_header) {
             return Ok(());
         }
-        Err(Fault::new(0, HEADER_SKIPPED).hint(way_out::SKIPPED))
+        Err(Fault::new(0, HEADER_SKIPPED).hint(hint::SKIPPED))
     }
 
     fn records(&self, dialect: &Arc<Dialect>, header: Header) -> Result<Records, Fault> {
@@ -407,7 +407,7 @@ impl Layout {
                 };
                 let near = || nearest(column, names.iter().map(String::as_str));
                 Err(match other {
-                    Some(other) => fault.hint(way_out::delimiter(other)),
+                    Some(other) => fault.hint(hint::delimiter(other)),
                     None => match near() {
                         Some(near) => fault.hint(format!("did you mean `{near}`?")),
                         None => fault,
@@ -416,7 +416,7 @@ impl Layout {
             }
             _ => {
                 let fault = Fault::new(0, format!("the header names `{column}` more than once")).column(column);
-                Err(fault.hint(way_out::NAMES))
+                Err(fault.hint(hint::NAMES))
             }
         }
     }
@@ -424,7 +424,7 @@ impl Layout {
 
 /// The fault of a file without even a header: more likely truncated than written without rows.
 fn no_header() -> Fault {
-    Fault::new(0, "the file is empty: it does not even have a header").hint(way_out::EMPTY)
+    Fault::new(0, "the file is empty: it does not even have a header").hint(hint::EMPTY)
 }
 
 /// Whether two names are equal ignoring case.
@@ -480,7 +480,7 @@ impl Header {
             return Ok(());
         }
         let fault = Fault::new(start, "the record repeats the header, as in concatenated files");
-        Err(fault.value(&String::from_utf8_lossy(as_written(record))).hint(way_out::REPEATED))
+        Err(fault.value(&String::from_utf8_lossy(as_written(record))).hint(hint::REPEATED))
     }
 }
 
@@ -537,5 +537,5 @@ pub(crate) fn wrong_width(text: &[u8], start: usize, end: usize, found: usize, w
     let fault = Fault::new(start, format!("the record has {found} {fields} where {wanted} are expected"));
     let fault = fault.value(record.trim_end());
     // A field may begin with `#`, but a line that differs from the others is more likely a comment.
-    if record.starts_with('#') { fault.hint(way_out::COMMENT) } else { fault }
+    if record.starts_with('#') { fault.hint(hint::COMMENT) } else { fault }
 }

@@ -283,7 +283,7 @@ impl Dialect {
         let line =
             || String::from_utf8_lossy(text[at..].split(|b| *b == b'\n').next().unwrap_or_default()).into_owned();
         match self.closing(text, at) {
-            None if last => Err(Fault::new(at, "a quote is not closed").value(&line()).hint(way_out::QUOTE)),
+            None if last => Err(Fault::new(at, "a quote is not closed").value(&line()).hint(hint::QUOTE)),
             None => Ok(None),
             Some((end, escaped)) => match text.get(end + 1) {
                 Some(b) if *b != self.delimiter && *b != b'\n' && *b != b'\r' => {
@@ -291,8 +291,8 @@ impl Dialect {
                     let fault = Fault::new(end, why).value(&line());
                     let is_escaped = self.escape.is_none() && text[end - 1] == b'\\';
                     Err(match is_escaped {
-                        true => fault.hint(way_out::ESCAPE).may_be_escaped(),
-                        false => fault.hint(way_out::QUOTE),
+                        true => fault.hint(hint::ESCAPE).may_be_escaped(),
+                        false => fault.hint(hint::QUOTE),
                     })
                 }
                 _ => Ok(Some(Cell { start: (at + 1) as u32, end: end as u32, quoted: true, escaped })),
@@ -347,7 +347,7 @@ impl Dialect {
 }
 
 /// Hints for files whose dialect differs from the declared one.
-pub(crate) mod way_out {
+pub(crate) mod hint {
     /// The hint if this many lines before the records seem not to be rows.
     pub(crate) fn lines(lines: u32) -> String {
         let what = if lines == 1 { "the first line is" } else { "the first lines are" };

@@ -2,7 +2,7 @@
 
 use hardtack_core::{Error, Location, Result};
 
-use super::dialect::way_out;
+use super::dialect::hint;
 use super::infer::Columns;
 use crate::kind::Kind;
 
@@ -116,11 +116,11 @@ pub(super) fn header(
         if let Some((file, columns, ..)) = seems.filter(|_| header) {
             // Its values would be taken for names of further columns.
             let why = format!("the first record, `{}`, is not a header, {says}, but a row", shown(columns));
-            let way_out = match by_table {
-                true => way_out::NO_HEADER_OF_TABLE,
-                false => way_out::HEADER,
+            let hint = match by_table {
+                true => hint::NO_HEADER_OF_TABLE,
+                false => hint::HEADER,
             };
-            return Err(Error::refused(why).with("file", file).hint(way_out));
+            return Err(Error::refused(why).with("file", file).hint(hint));
         }
         let note = seems.map(|(file, columns, ..)| {
             let line = shown(columns);
@@ -138,10 +138,10 @@ pub(super) fn header(
     let conflict = |with: &Location, without: &Location| match mostly_without {
         true => Error::refused(format!("this file seems to have a header, and {without} none"))
             .with("file", with)
-            .hint(way_out::NO_HEADER),
+            .hint(hint::NO_HEADER),
         false => Error::refused(format!("{with} seems to have a header, and this file none"))
             .with("file", without)
-            .hint(way_out::HEADER),
+            .hint(hint::HEADER),
     };
     match (that(First::Header), that(First::Row)) {
         (Some((with, ..)), Some((without, ..))) => Err(conflict(with, without)),

@@ -7,7 +7,7 @@ use arrow::datatypes::{Field, Fields, Schema};
 use hardtack_core::{Error, Result};
 
 use super::decode::{Header, column_name, header, skipped, wrong_width};
-use super::dialect::{Cell, Dialect, Record, way_out};
+use super::dialect::{Cell, Dialect, Record, hint};
 use super::header::{First, first};
 use super::sniff::{self, CsvHints};
 use crate::fault::Fault;
@@ -136,7 +136,7 @@ impl Columns {
         for (i, name) in names.iter().enumerate() {
             if columns.column(name) < i {
                 let fault = Fault::new(0, format!("the header names `{name}` more than once")).column(name);
-                return Err(fault.hint(way_out::NAMES));
+                return Err(fault.hint(hint::NAMES));
             }
         }
         Ok(columns)
@@ -216,7 +216,7 @@ pub(super) async fn infer_file(file: SourceFile, dialect: Arc<Dialect>, look: In
                         // Only before the records may lines be something else.
                         let before = if lines.next() == 1 { sniff::lines_before(&dialect, text, ended) } else { None };
                         return Err(match before {
-                            Some(before) => fault.hint(way_out::lines(before)),
+                            Some(before) => fault.hint(hint::lines(before)),
                             None => fault,
                         });
                     }
@@ -246,16 +246,14 @@ pub(super) async fn infer_file(file: SourceFile, dialect: Arc<Dialect>, look: In
 
 /// The error for a file without even a header: more likely truncated than written without rows.
 pub(super) fn no_header(file: &SourceFile) -> Error {
-    Error::refused("the file is empty: it does not even have a header")
-        .with("file", &file.location)
-        .hint(way_out::EMPTY)
+    Error::refused("the file is empty: it does not even have a header").with("file", &file.location).hint(hint::EMPTY)
 }
 
 /// The fault of fields with another delimiter.
 pub(super) fn separated(other: u8, this: u8) -> Fault {
     let show = |byte: u8| char::from(byte).escape_default().to_string();
     let why = format!("the fields of this file seem to be separated by `{}`, not by `{}`", show(other), show(this));
-    Fault::new(0, why).hint(way_out::delimiter(other))
+    Fault::new(0, why).hint(hint::delimiter(other))
 }
 
 /// The fields of a record as texts.

@@ -22,7 +22,7 @@ use crate::input::SourceFile;
 use crate::scan::{Batches, Origin, ReadRequest, ReadRows, RowSource};
 use crate::text::can_parse;
 use decode::{CsvCutter, HEADER_SKIPPED, Layout};
-use dialect::way_out;
+use dialect::hint;
 use header::{Known as KnownHeader, header};
 use infer::{Columns, InferOptions};
 
@@ -265,8 +265,8 @@ pub(crate) async fn look(files: &[SourceFile], known: &Known, concurrency: usize
         && let Some((file, other)) = found.iter().find_map(|(file, columns)| Some((file, columns.other_delimiter?)))
     {
         let fault = infer::separated(other, dialect.delimiter);
-        let way_out = fault.hint.unwrap_or_default();
-        return Err(Error::refused(fault.message).with("file", file).hint(way_out));
+        let hint = fault.hint.unwrap_or_default();
+        return Err(Error::refused(fault.message).with("file", file).hint(hint));
     }
     // A file with fewer lines before the header than others would lose it.
     let is_first = |line: &Vec<String>| found.iter().any(|(_, columns)| same_names(&columns.first, line));
@@ -275,7 +275,7 @@ pub(crate) async fn look(files: &[SourceFile], known: &Known, concurrency: usize
         columns.skipped.iter().any(|line| is_first(line) && !is_own(line))
     };
     if let Some((file, _)) = found.iter().find(|(_, columns)| lost(columns)) {
-        return Err(Error::refused(HEADER_SKIPPED).with("file", file).hint(way_out::SKIPPED));
+        return Err(Error::refused(HEADER_SKIPPED).with("file", file).hint(hint::SKIPPED));
     }
     notes.extend(found.iter().find_map(|(_, columns)| columns.note.clone()));
     let told = match (&known.dialect, known.hints.header) {
@@ -289,11 +289,11 @@ pub(crate) async fn look(files: &[SourceFile], known: &Known, concurrency: usize
         if let Some(line) = columns.repeated.filter(|_| header) {
             let why = "the record repeats the header, as in concatenated files";
             let error = Error::refused(why).with("file", &file).with("line", line);
-            return Err(error.hint(way_out::REPEATED));
+            return Err(error.hint(hint::REPEATED));
         }
         let columns = columns.decided(header).map_err(|name| {
             let error = Error::refused(format!("the header names `{name}` more than once")).with("file", &file);
-            error.with("column", name).hint(way_out::NAMES)
+            error.with("column", name).hint(hint::NAMES)
         })?;
         let names: Vec<String> = columns.names().map(str::to_lowercase).collect();
         all.merge(columns);

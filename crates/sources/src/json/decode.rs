@@ -16,7 +16,7 @@ use super::fold::{fold_keys, fold_names};
 use super::keys;
 use super::pairs::written_out;
 use super::rows::{RowScanner, syntax_fault};
-use super::shape::way_out;
+use super::shape::hint;
 use crate::blocks::{BLOCK_BYTES, Cut, Decode};
 use crate::convert::rename;
 use crate::fault::Fault;
@@ -356,7 +356,7 @@ impl Place<'_> {
             }
             wanted => self.alone(raw, field).err().map(|_| {
                 let fault = Fault::bad_value(self.of(raw), path, raw.get(), wanted);
-                if wanted.is_string() && is_nested(raw.get()) { fault.hint(way_out(path)) } else { fault }
+                if wanted.is_string() && is_nested(raw.get()) { fault.hint(hint(path)) } else { fault }
             }),
         }
     }

@@ -203,8 +203,8 @@ pub(super) fn fault(row: &[u8], offset: usize) -> Option<Fault> {
                     if !keys.insert(last.clone()) {
                         let message = format!("an object has `{last}` twice");
                         let path: Vec<&str> = open.iter().map(|(_, key)| key.as_str()).collect();
-                        let way_out = "repair the file; `jq -c .` keeps the last of the two values";
-                        return Some(Fault::new(offset + start, message).column(path.join(".")).hint(way_out));
+                        let hint = "repair the file; `jq -c .` keeps the last of the two values";
+                        return Some(Fault::new(offset + start, message).column(path.join(".")).hint(hint));
                     }
                 }
             }

@@ -265,7 +265,7 @@ impl shape::Conflict {
     fn error(self) -> Error {
         let Self { path, one: (one, this), other: (other, that) } = self;
         Error::refused(format!("`{path}` is {this} in {one} and {that} in {other}"))
-            .hint(shape::way_out(&path))
+            .hint(shape::hint(&path))
             .with("column", path)
     }
 }

@@ -247,7 +247,7 @@ impl ValueShape {
 }
 
 /// The hint for a mixture of objects, lists and other values: no type holds them all, but their JSON can be read.
-pub(super) fn way_out(path: &str) -> String {
+pub(super) fn hint(path: &str) -> String {
     let column = path.split(['.', '[']).next().unwrap_or_default();
     format!(
         "read `{column}` as JSON text: `with_json_text([\"{column}\"])`, `crawl --type {column}=string`; declare a schema \
@@ -260,7 +260,7 @@ fn conflict(path: &str, before: &Kind, now: &Kind) -> serde_json::Error {
         "`{path}` is {} here and {} in an earlier row; {}",
         now.name(),
         before.name(),
-        way_out(path)
+        hint(path)
     ))
 }
 

@@ -96,8 +96,8 @@ async fn schemas_that_are_no_columns_are_refused() {
     | id |
     +----+
     +----+
-    refused: the schema of this Avro file is not supported: Parser error: Failed to resolve .n (file: memory:/data/a.avro, way out: write the file without such a type, for example with a string instead of a union of several types; or leave it out: `with_glob`, `crawl --exclude`)
-    refused: the schema of this Avro file is not supported: Parser error: Expected a Record schema to build an AvroField, but got TypeName(Primitive(Int)) (file: memory:/data/a.avro, way out: write the file without such a type, for example with a string instead of a union of several types; or leave it out: `with_glob`, `crawl --exclude`)
+    refused: the schema of this Avro file is not supported: Parser error: Failed to resolve .n (file: memory:/data/a.avro, hint: write the file without such a type, for example with a string instead of a union of several types; or leave it out: `with_glob`, `crawl --exclude`)
+    refused: the schema of this Avro file is not supported: Parser error: Expected a Record schema to build an AvroField, but got TypeName(Primitive(Int)) (file: memory:/data/a.avro, hint: write the file without such a type, for example with a string instead of a union of several types; or leave it out: `with_glob`, `crawl --exclude`)
     ");
 }
 

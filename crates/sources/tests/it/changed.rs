@@ -68,7 +68,7 @@ impl Of {
 fn told(error: &Error, file: &str) {
     assert_eq!((error.kind(), error.kind().exit_code()), (ErrorKind::Changed, 1), "{error:?}");
     assert!(error.get("file").is_some_and(|named| named.ends_with(file)), "{error:?}");
-    assert!(error.get_hint().is_some_and(|way_out| way_out.contains("run again")), "{error:?}");
+    assert!(error.get_hint().is_some_and(|hint| hint.contains("run again")), "{error:?}");
 }
 
 /// The second of two files is replaced by one with the same number of different rows.

@@ -44,9 +44,9 @@ async fn columns_are_found_by_name_in_any_order_and_case() {
     let count = ctx.load(people()).await.unwrap().count().await.unwrap();
     assert_eq!(count, 2);
     let told = show(&ctx, people().with_schema(schema(&[("bornn", DataType::Date32)]))).await;
-    assert!(told.contains("column: bornn, way out: did you mean `born`?"), "{told}");
+    assert!(told.contains("column: bornn, hint: did you mean `born`?"), "{told}");
     crate::put(&ctx, "data/b.csv", b).await;
-    assert_snapshot!(show(&ctx, people()).await, @"refused: the file has no column `id`; its header is `id;name` (file: memory:/data/b.csv, line: 1, column: id, way out: if this applies to all files: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)");
+    assert_snapshot!(show(&ctx, people()).await, @"refused: the file has no column `id`; its header is `id;name` (file: memory:/data/b.csv, line: 1, column: id, hint: if this applies to all files: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)");
 }
 
 #[tokio::test]
@@ -90,8 +90,8 @@ async fn what_does_not_fit_is_refused() {
     refused: `7.5` is not an Int64 (file: memory:/data/a.csv, line: 5, column: id, value: "7.5")
     refused: the record has 2 fields where 3 are expected (file: memory:/data/a.csv, line: 5, value: 7,a)
     refused: the record has 4 fields where 3 are expected (file: memory:/data/a.csv, line: 5, value: 7,a,,)
-    refused: text follows a closing quote; a quote within a quoted field must be doubled (file: memory:/data/a.csv, line: 5, value: "a"b,, way out: if quotes are just characters: `with_quote(None)`, `crawl --csv-quote none`)
-    refused: a quote is not closed (file: memory:/data/a.csv, line: 5, value: "a,, way out: if quotes are just characters: `with_quote(None)`, `crawl --csv-quote none`)
+    refused: text follows a closing quote; a quote within a quoted field must be doubled (file: memory:/data/a.csv, line: 5, value: "a"b,, hint: if quotes are just characters: `with_quote(None)`, `crawl --csv-quote none`)
+    refused: a quote is not closed (file: memory:/data/a.csv, line: 5, value: "a,, hint: if quotes are just characters: `with_quote(None)`, `crawl --csv-quote none`)
     refused: this is not UTF-8 text; convert the file (file: memory:/data/a.csv, line: 5)
     "#);
 }
@@ -99,12 +99,12 @@ async fn what_does_not_fit_is_refused() {
 #[tokio::test]
 async fn headers_must_have_the_declared_columns_once() {
     let ctx = with_files([("data/a.csv", "id,born,born,NAME\n")]).await;
-    assert_snapshot!(show(&ctx, people()).await, @"refused: the header names `born` more than once (file: memory:/data/a.csv, line: 1, column: born, way out: rename one; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)");
+    assert_snapshot!(show(&ctx, people()).await, @"refused: the header names `born` more than once (file: memory:/data/a.csv, line: 1, column: born, hint: rename one; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)");
     let ctx = with_files([("data/a.csv", "id,born,Name,NAME\n")]).await;
-    assert_snapshot!(show(&ctx, people()).await, @"refused: the header names `name` more than once (file: memory:/data/a.csv, line: 1, column: name, way out: rename one; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)");
+    assert_snapshot!(show(&ctx, people()).await, @"refused: the header names `name` more than once (file: memory:/data/a.csv, line: 1, column: name, hint: rename one; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)");
     assert_snapshot!(types(&ctx, CsvFiles::new("a", AT)).await, @"id: Utf8, born: Utf8, Name: Utf8, NAME: Utf8");
     let ctx = with_files([("data/a.csv", "id,id\n")]).await;
-    assert_snapshot!(show(&ctx, CsvFiles::new("a", AT)).await, @"refused: the header names `id` more than once (file: memory:/data/a.csv, line: 1, column: id, way out: rename one; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)");
+    assert_snapshot!(show(&ctx, CsvFiles::new("a", AT)).await, @"refused: the header names `id` more than once (file: memory:/data/a.csv, line: 1, column: id, hint: rename one; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)");
 }
 
 #[tokio::test]

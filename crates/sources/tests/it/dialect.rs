@@ -51,7 +51,7 @@ async fn skipped_lines_comments_and_escapes_are_options() {
 }
 
 #[tokio::test]
-async fn what_is_refused_has_a_way_out() {
+async fn what_is_refused_has_a_hint() {
     let texts = [
         "id,name\n1,\"say \\\"hi\\\"\"\n",
         "id,name\n1,\"5\" pipe\n",
@@ -70,20 +70,20 @@ async fn what_is_refused_has_a_way_out() {
         told.push(show(&ctx, csv()).await);
     }
     assert_snapshot!(told.join("\n"), @r#"
-    refused: text follows a closing quote; a quote within a quoted field must be doubled (file: memory:/data/a.csv, line: 2, value: "say \"hi\"", way out: if `\` escapes: `with_escape(b'\\')`, `crawl --csv-escape '\'`)
-    refused: text follows a closing quote; a quote within a quoted field must be doubled (file: memory:/data/a.csv, line: 2, value: "5" pipe, way out: if quotes are just characters: `with_quote(None)`, `crawl --csv-quote none`)
-    refused: a quote is not closed (file: memory:/data/a.csv, line: 2, value: "5, way out: if quotes are just characters: `with_quote(None)`, `crawl --csv-quote none`)
-    refused: the record has 2 fields where 1 are expected (file: memory:/data/a.csv, line: 3, value: id,name, way out: if the first line is neither header nor row: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)
-    refused: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/data/a.csv, line: 1, way out: if this applies to all files: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
-    refused: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/data/a.csv, line: 1, way out: if this applies to all files: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
-    refused: the record repeats the header, as in concatenated files (file: memory:/data/a.csv, line: 3, value: id,name, way out: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)
-    refused: the header names `id` more than once (file: memory:/data/a.csv, line: 1, column: id, way out: rename one; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)
-    refused: the record has 3 fields where 2 are expected (file: memory:/data/a.csv, line: 3, value: # two, more, of, way out: if lines that begin with `#` are comments: `with_comment(b'#')`, `crawl --csv-comment '#'`)
-    refused: the file is empty: it does not even have a header (file: memory:/data/a.csv, way out: declare a schema and use `or_empty()` if such a file has no rows)
+    refused: text follows a closing quote; a quote within a quoted field must be doubled (file: memory:/data/a.csv, line: 2, value: "say \"hi\"", hint: if `\` escapes: `with_escape(b'\\')`, `crawl --csv-escape '\'`)
+    refused: text follows a closing quote; a quote within a quoted field must be doubled (file: memory:/data/a.csv, line: 2, value: "5" pipe, hint: if quotes are just characters: `with_quote(None)`, `crawl --csv-quote none`)
+    refused: a quote is not closed (file: memory:/data/a.csv, line: 2, value: "5, hint: if quotes are just characters: `with_quote(None)`, `crawl --csv-quote none`)
+    refused: the record has 2 fields where 1 are expected (file: memory:/data/a.csv, line: 3, value: id,name, hint: if the first line is neither header nor row: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)
+    refused: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/data/a.csv, line: 1, hint: if this applies to all files: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
+    refused: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/data/a.csv, line: 1, hint: if this applies to all files: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
+    refused: the record repeats the header, as in concatenated files (file: memory:/data/a.csv, line: 3, value: id,name, hint: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)
+    refused: the header names `id` more than once (file: memory:/data/a.csv, line: 1, column: id, hint: rename one; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)
+    refused: the record has 3 fields where 2 are expected (file: memory:/data/a.csv, line: 3, value: # two, more, of, hint: if lines that begin with `#` are comments: `with_comment(b'#')`, `crawl --csv-comment '#'`)
+    refused: the file is empty: it does not even have a header (file: memory:/data/a.csv, hint: declare a schema and use `or_empty()` if such a file has no rows)
     "#);
     // With a declared schema, too.
     let ctx = with_files([("data/a.csv", "id,name\n1,x\nid,name\n2,y\n")]).await;
-    assert_snapshot!(show(&ctx, csv().with_schema(schema(&[("name", DataType::Utf8)]))).await, @"refused: the record repeats the header, as in concatenated files (file: memory:/data/a.csv, line: 3, value: id,name, way out: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)");
+    assert_snapshot!(show(&ctx, csv().with_schema(schema(&[("name", DataType::Utf8)]))).await, @"refused: the record repeats the header, as in concatenated files (file: memory:/data/a.csv, line: 3, value: id,name, hint: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)");
 }
 
 /// Both with a declared schema and without.
@@ -142,16 +142,16 @@ async fn what_is_no_utf8_text_is_refused() {
     let ctx = with_files([("data/a.csv.gz", "id,name\n1,x\n")]).await;
     told.push(show(&ctx, csv()).await);
     assert_snapshot!(told.join("\n"), @"
-    refused: this is UTF-16, and texts are read as UTF-8 (file: memory:/data/a.csv, line: 1, way out: convert the file: `iconv -f UTF-16 -t UTF-8`)
-    refused: this is UTF-16, and texts are read as UTF-8 (file: memory:/data/a.csv, line: 1, way out: convert the file: `iconv -f UTF-16 -t UTF-8`)
-    refused: this is UTF-16, and texts are read as UTF-8 (file: memory:/data/b.json, line: 1, way out: convert the file: `iconv -f UTF-16 -t UTF-8`)
-    refused: this is UTF-16, and texts are read as UTF-8 (file: memory:/data/a.csv, line: 1, way out: convert the file: `iconv -f UTF-16 -t UTF-8`)
-    refused: this is UTF-16, and texts are read as UTF-8 (file: memory:/data/a.csv, line: 1, way out: convert the file: `iconv -f UTF-16 -t UTF-8`)
-    refused: this is UTF-16, and texts are read as UTF-8 (file: memory:/data/b.json, line: 1, way out: convert the file: `iconv -f UTF-16 -t UTF-8`)
+    refused: this is UTF-16, and texts are read as UTF-8 (file: memory:/data/a.csv, line: 1, hint: convert the file: `iconv -f UTF-16 -t UTF-8`)
+    refused: this is UTF-16, and texts are read as UTF-8 (file: memory:/data/a.csv, line: 1, hint: convert the file: `iconv -f UTF-16 -t UTF-8`)
+    refused: this is UTF-16, and texts are read as UTF-8 (file: memory:/data/b.json, line: 1, hint: convert the file: `iconv -f UTF-16 -t UTF-8`)
+    refused: this is UTF-16, and texts are read as UTF-8 (file: memory:/data/a.csv, line: 1, hint: convert the file: `iconv -f UTF-16 -t UTF-8`)
+    refused: this is UTF-16, and texts are read as UTF-8 (file: memory:/data/a.csv, line: 1, hint: convert the file: `iconv -f UTF-16 -t UTF-8`)
+    refused: this is UTF-16, and texts are read as UTF-8 (file: memory:/data/b.json, line: 1, hint: convert the file: `iconv -f UTF-16 -t UTF-8`)
     refused: the file is not whole and valid gzip (file: memory:/data/a.csv): unexpected end of file
     refused: the file is not whole and valid gzip (file: memory:/data/a.csv): unexpected end of file
     refused: the file is not whole and valid gzip (file: memory:/data/b.json): unexpected end of file
-    refused: the file is not whole and valid gzip (file: memory:/data/a.csv.gz, way out: if it is not compressed, give it a name without `.gz`): Invalid gzip header
+    refused: the file is not whole and valid gzip (file: memory:/data/a.csv.gz, hint: if it is not compressed, give it a name without `.gz`): Invalid gzip header
     ");
 }
 
@@ -182,7 +182,7 @@ async fn an_empty_file_lost_its_header_unless_it_may_be_empty() {
 #[tokio::test]
 async fn a_delimiter_that_differs_between_files_is_refused() {
     let ctx = with_files([("data/a.csv", "id,name\n1,x\n"), ("data/b.csv", "id;name\n1;x\n")]).await;
-    assert_snapshot!(show(&ctx, csv()).await, @"refused: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/data/b.csv, line: 1, way out: if this applies to all files: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)");
+    assert_snapshot!(show(&ctx, csv()).await, @"refused: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/data/b.csv, line: 1, hint: if this applies to all files: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)");
     // A stated option is not questioned.
     assert_eq!(types(&ctx, csv().with_delimiter(b',')).await, "id: Int64, name: Utf8, id;name: Utf8");
 }
@@ -204,15 +204,15 @@ async fn a_key_that_is_there_twice_is_refused_wherever_it_is() {
         told.push(show(&ctx, source().with_schema(schema(&[("a", DataType::Int64)]))).await);
     }
     assert_snapshot!(told.join("\n"), @r#"
-    refused: an object has `a` twice (file: memory:/data/a.json, line: 3, column: a, way out: repair the file; `jq -c .` keeps the last of the two values)
-    refused: an object has `a` twice (file: memory:/data/a.json, line: 3, column: a, way out: repair the file; `jq -c .` keeps the last of the two values)
-    refused: an object has `d` twice (file: memory:/data/a.json, line: 3, column: b.c.d, way out: repair the file; `jq -c .` keeps the last of the two values)
-    refused: an object has `d` twice (file: memory:/data/a.json, line: 3, column: b.c.d, way out: repair the file; `jq -c .` keeps the last of the two values)
-    refused: an object has `x` twice (file: memory:/data/a.json, line: 3, column: ignored.x, way out: repair the file; `jq -c .` keeps the last of the two values)
-    refused: an object has `x` twice (file: memory:/data/a.json, line: 3, column: ignored.x, way out: repair the file; `jq -c .` keeps the last of the two values)
-    refused: an object has `a` twice (file: memory:/data/a.json, line: 3, column: a, way out: repair the file; `jq -c .` keeps the last of the two values)
-    refused: an object has `a` twice (file: memory:/data/a.json, line: 3, column: a, way out: repair the file; `jq -c .` keeps the last of the two values)
-    refused: an object has `a` twice (file: memory:/data/a.json, line: 3, column: a, way out: repair the file; `jq -c .` keeps the last of the two values)
+    refused: an object has `a` twice (file: memory:/data/a.json, line: 3, column: a, hint: repair the file; `jq -c .` keeps the last of the two values)
+    refused: an object has `a` twice (file: memory:/data/a.json, line: 3, column: a, hint: repair the file; `jq -c .` keeps the last of the two values)
+    refused: an object has `d` twice (file: memory:/data/a.json, line: 3, column: b.c.d, hint: repair the file; `jq -c .` keeps the last of the two values)
+    refused: an object has `d` twice (file: memory:/data/a.json, line: 3, column: b.c.d, hint: repair the file; `jq -c .` keeps the last of the two values)
+    refused: an object has `x` twice (file: memory:/data/a.json, line: 3, column: ignored.x, hint: repair the file; `jq -c .` keeps the last of the two values)
+    refused: an object has `x` twice (file: memory:/data/a.json, line: 3, column: ignored.x, hint: repair the file; `jq -c .` keeps the last of the two values)
+    refused: an object has `a` twice (file: memory:/data/a.json, line: 3, column: a, hint: repair the file; `jq -c .` keeps the last of the two values)
+    refused: an object has `a` twice (file: memory:/data/a.json, line: 3, column: a, hint: repair the file; `jq -c .` keeps the last of the two values)
+    refused: an object has `a` twice (file: memory:/data/a.json, line: 3, column: a, hint: repair the file; `jq -c .` keeps the last of the two values)
     refused: `x` is not an Int64 (file: memory:/data/a.json, line: 3, column: a, value: "x")
     "#);
 }
@@ -249,15 +249,15 @@ async fn a_folder_says_what_its_files_say_or_is_refused() {
     let ctx = with_files([("data/region=eu/a.jsonl", "{\"id\":1,\"region\":\"eu\"}\n{\"id\":2}\n")]).await;
     assert_eq!(values(&ctx, json()).await, "1|eu 2|eu");
     crate::put(&ctx, "data/region=us/b.jsonl", "{\"id\":1,\"region\":\"us-west-1\"}").await;
-    assert_snapshot!(show(&ctx, json()).await, @"refused: `region` is `us-west-1` in memory:/data/region=us/b.jsonl and `us` in the name of its folder (file: memory:/data/region=us/b.jsonl, column: region, way out: leave out partition columns to have the value of the file, or declare a schema to have that of the folder)");
+    assert_snapshot!(show(&ctx, json()).await, @"refused: `region` is `us-west-1` in memory:/data/region=us/b.jsonl and `us` in the name of its folder (file: memory:/data/region=us/b.jsonl, column: region, hint: leave out partition columns to have the value of the file, or declare a schema to have that of the folder)");
     // A declared schema decides.
     let declared = json().with_schema(schema(&[("id", DataType::Int64), ("region", DataType::Utf8)]));
     assert_eq!(values(&ctx, declared).await, "1|eu 2|eu 1|us");
     assert_eq!(values(&ctx, JsonFiles::new("a", AT)).await, "1|eu 2|~ 1|us-west-1");
 
     let ctx = with_files([("data/day=2023-08-28/a.csv", "id,day\n1,2023-08-28\n2,\n3,2023-08-29\n")]).await;
-    assert_snapshot!(show(&ctx, csv().with_hive_partitions()).await, @"refused: `day` is `2023-08-29` in memory:/data/day=2023-08-28/a.csv and `2023-08-28` in the name of its folder (file: memory:/data/day=2023-08-28/a.csv, column: day, way out: leave out partition columns to have the value of the file, or declare a schema to have that of the folder)");
-    assert_snapshot!(show(&ctx, csv().with_partition_columns([("day", DataType::Date32)])).await, @"refused: `day` is `2023-08-29` in memory:/data/day=2023-08-28/a.csv and `2023-08-28` in the name of its folder (file: memory:/data/day=2023-08-28/a.csv, column: day, way out: leave out partition columns to have the value of the file, or declare a schema to have that of the folder)");
+    assert_snapshot!(show(&ctx, csv().with_hive_partitions()).await, @"refused: `day` is `2023-08-29` in memory:/data/day=2023-08-28/a.csv and `2023-08-28` in the name of its folder (file: memory:/data/day=2023-08-28/a.csv, column: day, hint: leave out partition columns to have the value of the file, or declare a schema to have that of the folder)");
+    assert_snapshot!(show(&ctx, csv().with_partition_columns([("day", DataType::Date32)])).await, @"refused: `day` is `2023-08-29` in memory:/data/day=2023-08-28/a.csv and `2023-08-28` in the name of its folder (file: memory:/data/day=2023-08-28/a.csv, column: day, hint: leave out partition columns to have the value of the file, or declare a schema to have that of the folder)");
 }
 
 #[tokio::test]
@@ -280,8 +280,8 @@ async fn folders_of_typed_files_say_what_they_say_or_are_refused() {
     assert_snapshot!(told.join("\n"), @"
     1|2023-08-28T00:00:00
     1|2023-08-28T00:00:00
-    refused: `day` is `2023-08-28T10:00:00` in memory:/data/day=2023-08-28/a.parquet and `2023-08-28` in the name of its folder (file: memory:/data/day=2023-08-28/a.parquet, column: day, way out: leave out partition columns to have the value of the file, or declare a schema to have that of the folder)
-    refused: `day` is `2023-08-28T10:00:00` in memory:/data/day=2023-08-28/a.avro and `2023-08-28` in the name of its folder (file: memory:/data/day=2023-08-28/a.avro, column: day, way out: leave out partition columns to have the value of the file, or declare a schema to have that of the folder)
+    refused: `day` is `2023-08-28T10:00:00` in memory:/data/day=2023-08-28/a.parquet and `2023-08-28` in the name of its folder (file: memory:/data/day=2023-08-28/a.parquet, column: day, hint: leave out partition columns to have the value of the file, or declare a schema to have that of the folder)
+    refused: `day` is `2023-08-28T10:00:00` in memory:/data/day=2023-08-28/a.avro and `2023-08-28` in the name of its folder (file: memory:/data/day=2023-08-28/a.avro, column: day, hint: leave out partition columns to have the value of the file, or declare a schema to have that of the folder)
     ");
 }
 
@@ -357,7 +357,7 @@ async fn who_asks_for_the_columns_is_told_what_is_wrong() {
         told.push(format!("{}: {}", error.kind().name(), error.chain()));
     }
     assert_snapshot!(told.join("\n"), @"
-    refused: the record repeats the header, as in concatenated files (file: memory:/data/a.csv, line: 3, value: id,name, way out: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)
+    refused: the record repeats the header, as in concatenated files (file: memory:/data/a.csv, line: 3, value: id,name, hint: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)
     refused: this is not UTF-8 text; convert the file (file: memory:/data/a.csv, line: 3)
     ");
 }

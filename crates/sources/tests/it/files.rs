@@ -237,7 +237,7 @@ async fn partition_columns_come_from_folders() {
     let hive = JsonFiles::new("a", AT).with_hive_partitions();
     let files = PARTITIONED[..3].iter().copied();
     let three = with_files(files).await;
-    assert_snapshot!(show(&three, hive.clone()).await, @"refused: `year` is `7` in memory:/data/year=2020/day=2020-01-02/k=__HIVE_DEFAULT_PARTITION__/c.json and `2020` in the name of its folder (file: memory:/data/year=2020/day=2020-01-02/k=__HIVE_DEFAULT_PARTITION__/c.json, column: year, way out: leave out partition columns to have the value of the file, or declare a schema to have that of the folder)");
+    assert_snapshot!(show(&three, hive.clone()).await, @"refused: `year` is `7` in memory:/data/year=2020/day=2020-01-02/k=__HIVE_DEFAULT_PARTITION__/c.json and `2020` in the name of its folder (file: memory:/data/year=2020/day=2020-01-02/k=__HIVE_DEFAULT_PARTITION__/c.json, column: year, hint: leave out partition columns to have the value of the file, or declare a schema to have that of the folder)");
     put(&three, PARTITIONED[2].0, "{\"a\":3,\"year\":2020}").await;
     assert_snapshot!(types(&three, hive.clone()).await, @"a: Int64, year: Int64, day: Date32, k: Utf8");
     let (promised, batches) = rows(&three, hive.clone()).await.unwrap();
@@ -589,7 +589,7 @@ async fn what_cannot_be_listed_is_refused_unless_it_is_hidden() {
     write(folder.path(), b"b/\xFF.json", "{\"a\":1}");
     let refused = collect(&ctx, source()).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Refused);
-    assert_eq!(refused.message(), "the name is not UTF-8, so nobody could name the file");
+    assert_eq!(refused.message(), "the name is not UTF-8, so the file cannot be addressed");
 }
 
 /// A part of a text may start within a quoted line. Batches have the session's size.

@@ -293,7 +293,7 @@ async fn a_row_that_stands_where_a_header_should_is_refused() {
         told.push(read(&ctx, &scan, vec![folder("t", csv(1), 2001)], None).await);
     }
     assert_snapshot!(told.join("\n"), @"
-    the first record, `1,x`, is not a header, as the table says, but a row (file: memory:/t/a, line: 1, way out: give the file the header that the others have; if no file has one, set `skip.header.line.count` of the table to 0)
+    the first record, `1,x`, is not a header, as the table says, but a row (file: memory:/t/a, line: 1, hint: give the file the header that the others have; if no file has one, set `skip.header.line.count` of the table to 0)
     DataSourceExec file_type=csv
     +----+------+------+
     | id | name | year |
@@ -361,7 +361,7 @@ async fn what_cannot_be_listed_is_refused_unless_nobody_wants_it() {
     ");
     write(disk.path(), b"b/\xFF", r#"{"id": 1}"#);
     let refused = read(&ctx, &scan, folders(), Some(&vec![0])).await;
-    assert!(refused.starts_with("the name is not UTF-8, so nobody could name the file (file: "), "{refused}");
+    assert!(refused.starts_with("the name is not UTF-8, so the file cannot be addressed (file: "), "{refused}");
 }
 
 /// Tables have microseconds.

@@ -224,7 +224,7 @@ async fn headers_that_contradict_are_refused() {
     assert!(text.contains("memory:/f0 is left out: memory:/f1 seems to have a header, and this file none"), "{text}");
     let text = told(InspectOptions::default(), &[without, with, without]).await;
     assert!(text.contains("memory:/f1 is left out: this file seems to have a header, and memory:/f0 none"), "{text}");
-    assert!(text.contains("way out: remove the header of the file, or read every first line as a row"), "{text}");
+    assert!(text.contains("hint: remove the header of the file, or read every first line as a row"), "{text}");
     assert!(text.contains("column_1: Int64 not null, column_2: Int64 not null"), "{text}");
     let ctx = with_files([("f0", "a,a\n1,2\n")]).await;
     let refused = inspected(&ctx, FileKind::Csv, InspectOptions::default()).await.unwrap_err();
@@ -304,7 +304,7 @@ async fn several_files_tell_whether_there_is_a_header() {
 
     quote none, escape none
     id: Int64 not null, n: Int64 not null
-    memory:/f1 is left out: memory:/f0 seems to have a header, and this file none (file: memory:/f1, way out: give the file the header of the others, or read every first line as a row: `crawl --csv-header absent`)
+    memory:/f1 is left out: memory:/f0 seems to have a header, and this file none (file: memory:/f1, hint: give the file the header of the others, or read every first line as a row: `crawl --csv-header absent`)
 
     quote none, escape none
     id: Int64 not null, n: Int64 not null, m: Utf8 not null
@@ -385,16 +385,16 @@ async fn what_was_said_of_csv_files_counts_and_the_rest_is_found_out() {
     quote ", escape none
     column_1: Utf8 not null, column_2: Utf8 not null
     memory:/f0 seems to have a header; its first line, `id,t`, is taken for a row, as the table says
-    memory:/f1 is left out: text follows a closing quote; a quote within a quoted field must be doubled (file: memory:/f1, line: 2, value: "say \"hi\"", way out: if `\` escapes: `with_escape(b'\\')`, `crawl --csv-escape '\'`)
+    memory:/f1 is left out: text follows a closing quote; a quote within a quoted field must be doubled (file: memory:/f1, line: 2, value: "say \"hi\"", hint: if `\` escapes: `with_escape(b'\\')`, `crawl --csv-escape '\'`)
 
     quote none, escape none
     column_1: Int64 not null, column_2: Utf8 not null
 
-    refused: the record repeats the header, as in concatenated files (file: memory:/f0, line: 3, way out: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)
+    refused: the record repeats the header, as in concatenated files (file: memory:/f0, line: 3, hint: remove the line, or read every header as a row: `without_header()`, `crawl --csv-header absent`)
 
     quote none, escape none
     id: Int64 not null, t: Utf8 not null
-    memory:/f1 is left out: the first record, `2,y`, is not a header, as stated, but a row (file: memory:/f1, way out: give the file the header of the others, or read every first line as a row: `crawl --csv-header absent`)
+    memory:/f1 is left out: the first record, `2,y`, is not a header, as stated, but a row (file: memory:/f1, hint: give the file the header of the others, or read every first line as a row: `crawl --csv-header absent`)
 
     quote none, escape none
     column_1: Utf8 not null, column_2: Utf8 not null
@@ -405,7 +405,7 @@ async fn what_was_said_of_csv_files_counts_and_the_rest_is_found_out() {
 
     quote none, escape none
     id: Int64 not null, t: Utf8 not null
-    memory:/f1 is left out: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/f1, way out: if this applies to all files: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
+    memory:/f1 is left out: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/f1, hint: if this applies to all files: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
 
     quote none, escape none
     id;t: Utf8 not null
@@ -413,7 +413,7 @@ async fn what_was_said_of_csv_files_counts_and_the_rest_is_found_out() {
 
     quote ", escape none
     column_1: Int64 not null, column_2: Int64 not null
-    memory:/f1 is left out: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/f1, way out: if this applies to all files: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
+    memory:/f1 is left out: the fields of this file seem to be separated by `;`, not by `,` (file: memory:/f1, hint: if this applies to all files: `with_delimiter(b';')`, `crawl --csv-delimiter ';'`; otherwise rewrite the file, or move it to a folder of its own)
 
     quote ", escape none
     column_1: Utf8 not null

@@ -114,8 +114,8 @@ async fn what_is_a_list_in_one_row_and_an_object_in_another_is_refused() {
     |   |
     |   |
     +---+
-    refused: an object has `a` twice (file: memory:/data/a.json, line: 1, column: a, way out: repair the file; `jq -c .` keeps the last of the two values)
-    refused: an object has `a` twice (file: memory:/data/a.json, line: 1, column: a, way out: repair the file; `jq -c .` keeps the last of the two values)
+    refused: an object has `a` twice (file: memory:/data/a.json, line: 1, column: a, hint: repair the file; `jq -c .` keeps the last of the two values)
+    refused: an object has `a` twice (file: memory:/data/a.json, line: 1, column: a, hint: repair the file; `jq -c .` keeps the last of the two values)
     "#);
 }
 
@@ -164,7 +164,7 @@ async fn lists_and_objects_can_be_read_as_their_json() {
     let not_inside = JsonFiles::new("a", AT)
         .with_json_text(["w"])
         .with_schema(schema(&[("w", DataType::Utf8), ("v", DataType::Utf8)]));
-    assert_snapshot!(show(&ctx, not_inside).await, @r#"refused: `{"a": [1, "\"x\\ud842\\udfb7"],  "A" : 1e5}` is not a Utf8 (file: memory:/data/a.json, line: 1, column: v, value: {"a": [1, "\"x\\ud842\\udfb7"],  "A" : 1e5}, way out: read `v` as JSON text: `with_json_text(["v"])`, `crawl --type v=string`; declare a schema without it; or leave files out: `crawl --exclude`)"#);
+    assert_snapshot!(show(&ctx, not_inside).await, @r#"refused: `{"a": [1, "\"x\\ud842\\udfb7"],  "A" : 1e5}` is not a Utf8 (file: memory:/data/a.json, line: 1, column: v, value: {"a": [1, "\"x\\ud842\\udfb7"],  "A" : 1e5}, hint: read `v` as JSON text: `with_json_text(["v"])`, `crawl --type v=string`; declare a schema without it; or leave files out: `crawl --exclude`)"#);
     // Other faults in such a row are still found.
     let wrong = source.with_schema(schema(&[("v", DataType::Utf8), ("id", DataType::Boolean)]));
     assert_snapshot!(show(&ctx, wrong).await, @"refused: `1` is not a Boolean (file: memory:/data/a.json, line: 1, column: id, value: 1)");
@@ -176,7 +176,7 @@ async fn columns_of_json_text_are_those_that_were_asked_for() {
     let ctx = with_files([("data/a.json", r#"{"v": {"x": 1}, "V": {"y": 2}}"#)]).await;
     let declared = schema(&[("v", DataType::Utf8), ("V", DataType::Utf8)]);
     let told = show(&ctx, JsonFiles::new("a", AT).with_json_text(["v"]).with_schema(declared)).await;
-    assert!(told.contains("column: V, value: {\"y\": 2}, way out: read `V` as JSON text"), "{told}");
+    assert!(told.contains("column: V, value: {\"y\": 2}, hint: read `V` as JSON text"), "{told}");
 }
 
 /// Spellings of a name are one column, whichever was requested.
@@ -364,7 +364,7 @@ async fn what_does_not_fit_is_refused() {
     refused: `abc` is not an Int64 (file: memory:/data/a.json, line: 3, column: author.id, value: "abc")
     refused: `1.5` is not an Int64 (file: memory:/data/a.json, line: 3, column: author.id, value: 1.5)
     refused: `a` is not a list (file: memory:/data/a.json, line: 3, column: tags, value: "a")
-    refused: `{"b":1}` is not a Utf8 (file: memory:/data/a.json, line: 3, column: tags[1], value: {"b":1}, way out: read `tags` as JSON text: `with_json_text(["tags"])`, `crawl --type tags=string`; declare a schema without it; or leave files out: `crawl --exclude`)
+    refused: `{"b":1}` is not a Utf8 (file: memory:/data/a.json, line: 3, column: tags[1], value: {"b":1}, hint: read `tags` as JSON text: `with_json_text(["tags"])`, `crawl --type tags=string`; declare a schema without it; or leave files out: `crawl --exclude`)
     refused: this is not JSON: expected ident (file: memory:/data/a.json, line: 3, value: {"title": tru})
     refused: a line ends within a string (file: memory:/data/a.json, line: 3, value: {"title": "x)
     refused: this is not JSON: expected `,` or `}` (file: memory:/data/a.json, line: 4, value: {"title":"B"})
@@ -445,7 +445,7 @@ async fn types_are_found_in_every_file(#[case] files: &[&str], #[case] wanted: &
 async fn types_that_do_not_go_together_name_both_places() {
     let files = [("data/a.json", "{\"x\":[{\"y\":1}]}"), ("data/b.json", "{\"x\":[{\"y\":{}}]}")];
     let ctx = with_files(files).await;
-    assert_snapshot!(show(&ctx, JsonFiles::new("a", AT)).await, @r#"refused: `x[].y` is a number in memory:/data/a.json and an object in memory:/data/b.json (column: x[].y, file: memory:/data/b.json, way out: read `x` as JSON text: `with_json_text(["x"])`, `crawl --type x=string`; declare a schema without it; or leave files out: `crawl --exclude`)"#);
+    assert_snapshot!(show(&ctx, JsonFiles::new("a", AT)).await, @r#"refused: `x[].y` is a number in memory:/data/a.json and an object in memory:/data/b.json (column: x[].y, file: memory:/data/b.json, hint: read `x` as JSON text: `with_json_text(["x"])`, `crawl --type x=string`; declare a schema without it; or leave files out: `crawl --exclude`)"#);
     let ctx = with_files([("data/a.json", "{\"x\":{\"y\":1}}\n{\"x\":{\"y\":2}}\n{\"x\":3}")]).await;
     assert_snapshot!(show(&ctx, JsonFiles::new("a", AT)).await, @r#"refused: `x` is a number here and an object in an earlier row; read `x` as JSON text: `with_json_text(["x"])`, `crawl --type x=string`; declare a schema without it; or leave files out: `crawl --exclude` (file: memory:/data/a.json, line: 3)"#);
     // Which works.

@@ -42,7 +42,7 @@ async fn schemas_are_united_over_all_files() {
     ");
     let c = record_batch!(("id", Utf8, vec!["x"])).unwrap();
     crate::put(&ctx, "data/c.parquet", parquet(&c)).await;
-    assert_snapshot!(show(&ctx, ParquetFiles::new("a", AT)).await, @"refused: `id` is Int64 in memory:/data/b.parquet and Utf8 in memory:/data/c.parquet, which have no type in common (column: id, file: memory:/data/c.parquet, way out: declare a schema: a string holds the values of both, a double the numbers that it represents exactly)");
+    assert_snapshot!(show(&ctx, ParquetFiles::new("a", AT)).await, @"refused: `id` is Int64 in memory:/data/b.parquet and Utf8 in memory:/data/c.parquet, which have no type in common (column: id, file: memory:/data/c.parquet, hint: declare a schema: a string holds the values of both, a double the numbers that it represents exactly)");
     crate::put(&ctx, "data/c.parquet", "PAR1 not really").await;
     assert_snapshot!(show(&ctx, ParquetFiles::new("a", AT)).await, @"refused: Parquet error: Invalid Parquet file. Corrupt footer (file: memory:/data/c.parquet)");
 }
@@ -286,7 +286,7 @@ async fn integers_that_no_statistics_tell_of_do_not_become_doubles() {
     writer.write(&small).unwrap();
     let double = record_batch!(("v", Float64, vec![0.5])).unwrap();
     let files = [("data/a.parquet", writer.into_inner().unwrap()), ("data/b.parquet", parquet(&double))];
-    assert_snapshot!(show(&with_files(files).await, ParquetFiles::new("a", AT)).await, @"refused: `v` is Int64 in memory:/data/a.parquet and Float64 in memory:/data/b.parquet, which have no type in common (column: v, file: memory:/data/b.parquet, way out: declare a schema: a string holds the values of both, a double the numbers that it represents exactly)");
+    assert_snapshot!(show(&with_files(files).await, ParquetFiles::new("a", AT)).await, @"refused: `v` is Int64 in memory:/data/a.parquet and Float64 in memory:/data/b.parquet, which have no type in common (column: v, file: memory:/data/b.parquet, hint: declare a schema: a string holds the values of both, a double the numbers that it represents exactly)");
 }
 
 /// A timestamp as old Spark and Hive write it: nanoseconds of the day, and the day.

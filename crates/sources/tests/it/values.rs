@@ -406,7 +406,7 @@ fn parquet(batch: &RecordBatch) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_number_in_a_date_column_has_a_way_out() {
+async fn a_number_in_a_date_column_has_a_hint() {
     let dates = schema(&[("v", DataType::Date32), ("t", TIMESTAMP)]);
     let json = with_files([("data/a.json", "{\"v\":\"2024-01-31\"}\n{\"v\":19000}\n")]).await;
     insta::assert_snapshot!(show(&json, JsonFiles::new("a", AT).with_schema(dates.clone())).await, @"refused: `19000` is not a Date32; the unit of a number is unknown, so declare an int and convert it, for example with a cast to date (file: memory:/data/a.json, line: 2, column: v, value: 19000)");

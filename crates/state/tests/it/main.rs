@@ -459,9 +459,9 @@ async fn a_record_that_does_not_parse_is_named() {
     let world = world("memory");
     let ledger = world.ledger("default");
     world.state.put("job/scopes/default/commits/000000000001.json", Bytes::from_static(b"{}")).await.unwrap();
-    insta::assert_snapshot!(ledger.pending().await.unwrap_err().chain(), @"a commit record does not parse; nothing is done on its word (object: job/scopes/default/commits/000000000001.json, job: job, scope: default, commit: 1, way out: restore it as it was written, from a version or a copy of the state location; if there is none, give the commit up with `hardtack recover --job job --scope default --abandon 1`): missing field `sequence` at line 1 column 2");
+    insta::assert_snapshot!(ledger.pending().await.unwrap_err().chain(), @"a commit record does not parse; it is not executed (object: job/scopes/default/commits/000000000001.json, job: job, scope: default, commit: 1, hint: restore it as it was written, from a version or a copy of the state location; if there is none, abandon the commit with `hardtack recover --job job --scope default --abandon 1`): missing field `sequence` at line 1 column 2");
     world.state.put("job/scopes/default/commits/notes.txt", Bytes::from_static(b"{}")).await.unwrap();
-    insta::assert_snapshot!(ledger.newest().await.unwrap_err().chain(), @"an object in the state location is none of ours; remove it (object: job/scopes/default/commits/notes.txt)");
+    insta::assert_snapshot!(ledger.newest().await.unwrap_err().chain(), @"a foreign object is in the state location; remove it (object: job/scopes/default/commits/notes.txt)");
 }
 
 /// A store that fails on demand, or that executes a create but reports that the object exists: the response to the
@@ -636,7 +636,7 @@ async fn a_store_that_fails_is_named_with_the_object() {
         state.delete("a/b").await,
     ];
     for error in errors.map(Result::unwrap_err) {
-        assert_eq!(error.message(), "the state location does not answer as it should");
+        assert_eq!(error.message(), "the state location failed");
         assert_eq!(error.get("state"), Some(location.to_string().as_str()));
         assert_eq!(error.get("object"), Some("a/b"));
     }

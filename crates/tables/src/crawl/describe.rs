@@ -48,8 +48,8 @@ pub(super) fn columns(
             (Ok(_), _) => fields.push(field),
             // Columns are read by position there, so none can be left out.
             (Err(e), FileFormat::Csv(_)) => {
-                let way_out = "give it another name, or read the header as a row: `crawl --csv-header absent`";
-                return Err(format!("{}; {way_out}", e.message()));
+                let hint = "give it another name, or read the header as a row: `crawl --csv-header absent`";
+                return Err(format!("{}; {hint}", e.message()));
             }
             (Err(e), _) => {
                 left_out.push(format!("the column `{name}` is left out: {}; give it another name", e.message()));

@@ -160,7 +160,7 @@ impl<'a> Listed<'a> {
             return;
         }
         self.blind.extend(hides.then_some(path));
-        let message = format!("{}; {}, or leave it out with --exclude", unlisted.why, unlisted.why.way_out());
+        let message = format!("{}; {}, or leave it out with --exclude", unlisted.why, unlisted.why.hint());
         let location = unlisted.location(&self.store.url);
         self.problems.push(CrawlProblem { location, table: None, message });
     }

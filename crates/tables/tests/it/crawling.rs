@@ -191,7 +191,7 @@ async fn a_lake_becomes_a_database() {
 #[case::widened(&[("a.jsonl", r#"{"a": 1, "b": true}"#), ("b.jsonl", r#"{"a": 1.5, "c": "x"}"#), ("c.jsonl", r#"{"b": "y"}"#)], "a double, b string, c string")]
 #[case::caseless(&[("a.jsonl", r#"{"Id": 1, "By": {"First": 1}}"#)], "id bigint, by struct<first:bigint>")]
 #[case::two_cases(&[("a.jsonl", r#"{"Id": 1, "id": 2}"#)], "! `Id` and `id` differ in case only, and a table knows no case; rename one (file: memory:/t/a.jsonl, column: Id); repair the file, or leave it out with --exclude")]
-#[case::conflict(&[("a.jsonl", r#"{"a": 1}"#), ("b.jsonl", r#"{"a": {"x": 1}}"#)], "! `a` is a number in memory:/t/a.jsonl and an object in memory:/t/b.jsonl (column: a, file: memory:/t/b.jsonl, way out: read `a` as JSON text: `with_json_text([\"a\"])`, `crawl --type a=string`; declare a schema without it; or leave files out: `crawl --exclude`)")]
+#[case::conflict(&[("a.jsonl", r#"{"a": 1}"#), ("b.jsonl", r#"{"a": {"x": 1}}"#)], "! `a` is a number in memory:/t/a.jsonl and an object in memory:/t/b.jsonl (column: a, file: memory:/t/b.jsonl, hint: read `a` as JSON text: `with_json_text([\"a\"])`, `crawl --type a=string`; declare a schema without it; or leave files out: `crawl --exclude`)")]
 #[case::conflict_in_a_file(&[("a.jsonl", "{\"a\": 1}\n{\"a\": [1]}")], "! `a` is a list here and a number in an earlier row; read `a` as JSON text: `with_json_text([\"a\"])`, `crawl --type a=string`; declare a schema without it; or leave files out: `crawl --exclude` (file: memory:/t/a.jsonl, line: 2)")]
 #[case::instants_are_texts(&[("a.jsonl", r#"{"at": "2024-01-01T10:00:00Z"}"#)], "at string")]
 #[case::broken(&[("a.jsonl", "{\"a\": ")], "! ")]
@@ -200,12 +200,12 @@ async fn a_lake_becomes_a_database() {
 #[case::csv_quoted(&[("a.csv", "a,b,c,d\n1,\"x,y\",2024-01-01,1\n2,y,2024-01-02,\n")], "a bigint, b string, c string, d string; 1 line ',' quoted")]
 #[case::csv_without_header(&[("a.csv", "1,x\n2,y\n"), ("b.csv", "3,z\n")], "column_1 bigint, column_2 string; 0 lines ','")]
 #[case::csv_first_line_is_text(&[("a.csv", "x,y\nz,w\n")], "x string, y string; 1 line ',' note: all values are texts, so the first line is taken for a header; use --csv-header absent if it is a row")]
-#[case::csv_one_with_header(&[("a.csv", "a,b\n1,x\n"), ("b.csv", "1,x\n")], "! memory:/t/a.csv seems to have a header, and this file none (file: memory:/t/b.csv, way out: give the file the header of the others, or read every first line as a row: `crawl --csv-header absent`)")]
+#[case::csv_one_with_header(&[("a.csv", "a,b\n1,x\n"), ("b.csv", "1,x\n")], "! memory:/t/a.csv seems to have a header, and this file none (file: memory:/t/b.csv, hint: give the file the header of the others, or read every first line as a row: `crawl --csv-header absent`)")]
 #[case::csv_semicolons(&[("a.csv", "a;b\n1;1,5\n2;2,5\n")], "a bigint, b string; 1 line ';'")]
 #[case::tsv(&[("a.tsv", "a\tb\n1\tx,y\n")], "a bigint, b string; 1 line '\t'")]
 #[case::csv_more_columns(&[("a.csv", "a,b\n1,2\n"), ("b.csv", "a,b,c\n1,2,3\n")], "a bigint, b bigint, c bigint; 1 line ','")]
 #[case::csv_other_order(&[("a.csv", "a,b\n1,2\n"), ("b.csv", "b,a\n1,2\n")], "a bigint, b bigint; 1 line ',' note: the columns of memory:/t/b.csv are in other positions than in the files before it: they are matched by name here, but Hive and Athena read them by position")]
-#[case::csv_twice(&[("a.csv", "a,a\n1,2\n")], "! the header names `a` more than once (file: memory:/t/a.csv, column: a, way out: rename one; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)")]
+#[case::csv_twice(&[("a.csv", "a,a\n1,2\n")], "! the header names `a` more than once (file: memory:/t/a.csv, column: a, hint: rename one; if the line is a row: `without_header()`, `crawl --csv-header absent`; if it is neither: `with_skip_lines(1)`, `crawl --csv-skip-lines 1`)")]
 #[case::csv_leading_zeros(&[("a.csv", "zip,n\n01234,1\n")], "zip string, n bigint; 1 line ','")]
 #[case::sniffed(&[("part-0000", "{\"a\": 1}\n"), ("part-0001", "{\"a\": 2}\n")], "a bigint")]
 #[case::pretty(&[("a.json", "[{\n\"a\": 1\n}]")], "a bigint note: memory:/t/a.json does not have one object per line, as Athena and Hive require; it is read here")]
@@ -320,7 +320,7 @@ async fn parquet_types_widen_over_files_or_are_a_conflict() {
       + x double
       note: files hold nanoseconds, and a timestamp has microseconds, so finer values are refused when they are read: at; crawl with --nanoseconds text to have texts, or --nanoseconds truncate to round down
     ! memory:/lake/t lake.t the column `time` is left out: Hive has no type for Arrow's Time64(µs); cast it to one that Hive has, such as a string
-    ! memory:/lake/u `x` is Int32 in memory:/lake/u/a.parquet and Utf8 in memory:/lake/u/b.parquet, which have no type in common (column: x, way out: rewrite one of them with a job, or set the type of the column, as in `hardtack crawl --type x=string` (a string holds the values of both))
+    ! memory:/lake/u `x` is Int32 in memory:/lake/u/a.parquet and Utf8 in memory:/lake/u/b.parquet, which have no type in common (column: x, hint: rewrite one of them with a job, or set the type of the column, as in `hardtack crawl --type x=string` (a string holds the values of both))
     ");
     settled(&world, "memory:/lake").await;
     assert_snapshot!(show(sql(&world.ctx, "select * from lake.t").await).await, @"
@@ -348,7 +348,7 @@ async fn one_bad_partition_does_not_hold_up_the_others() {
       by day int
       + day=2
       + day=3
-    ! memory:/lake/t/day=1 lake.t `x` is Int64 in memory:/lake/t/day=3/a.parquet and Utf8 in memory:/lake/t/day=1/a.parquet, which have no type in common (column: x, way out: rewrite one of them with a job, or set the type of the column, as in `hardtack crawl --type x=string` (a string holds the values of both))
+    ! memory:/lake/t/day=1 lake.t `x` is Int64 in memory:/lake/t/day=3/a.parquet and Utf8 in memory:/lake/t/day=1/a.parquet, which have no type in common (column: x, hint: rewrite one of them with a job, or set the type of the column, as in `hardtack crawl --type x=string` (a string holds the values of both))
     ! memory:/lake/t/day=4 lake.t Parquet error: Invalid Parquet file. Corrupt footer (file: memory:/lake/t/day=4/a.parquet); repair the file, or leave it out with --exclude
     ");
     settled(&world, "memory:/lake").await;
@@ -587,7 +587,7 @@ async fn a_type_that_is_said_stays() {
     assert_snapshot!(with(&world, "memory:/lake", &types(&[("x", "date"), ("why", "int")])).await, @"
     Unchanged lake.t parquet memory:/lake/t
     ! memory:/lake --type: no table here has a column `why`
-    ! memory:/lake/t lake.t `x` holds Int32, which is never a value of Date32 (file: memory:/lake/t/day=2/a.parquet, column: x, way out: say another type for the column, or leave the file out: `--exclude`)
+    ! memory:/lake/t lake.t `x` holds Int32, which is never a value of Date32 (file: memory:/lake/t/day=2/a.parquet, column: x, hint: say another type for the column, or leave the file out: `--exclude`)
     ");
     assert_eq!(cells(sql(&world.ctx, rows).await).await, "2|2;odd|1.50;true|3");
 }
@@ -748,7 +748,7 @@ async fn a_name_is_never_taken_from_another_table() {
     Created lake.lake_c_films json memory:/lake/c/films
       + a bigint
       note: another folder has the table `films`, so this one is prefixed with the name of its parent folder
-    ! memory:/lake/books there is a table `lake.books` already, with another folder (way out: rename the folder, or use --table-prefix)
+    ! memory:/lake/books there is a table `lake.books` already, with another folder (hint: rename the folder, or use --table-prefix)
     ");
     settled(&world, "memory:/lake").await;
     let raw = CrawlOptions { table_prefix: "raw_".to_owned(), ..CrawlOptions::default() };

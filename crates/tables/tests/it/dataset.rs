@@ -193,9 +193,9 @@ async fn what_does_not_fit_the_declaration_is_refused(
 }
 
 #[tokio::test]
-async fn a_table_that_is_not_there_is_an_error_that_says_the_way_out_or_no_rows() {
+async fn a_table_that_is_not_there_is_an_error_that_says_the_hint_or_no_rows() {
     let world = World::new().await;
-    assert_snapshot!(loaded(&world, books("in", Some(&lake()))).await, @"there is no table `lake.books` in the catalog; create it, or check the name (source: books, way out: `hardtack crawl LOCATION --database lake` makes tables of files; without a database the job reads the files themselves)");
+    assert_snapshot!(loaded(&world, books("in", Some(&lake()))).await, @"there is no table `lake.books` in the catalog; create it, or check the name (source: books, hint: `hardtack crawl LOCATION --database lake` makes tables of files; without a database the job reads the files themselves)");
     let error = Dataset::new(JsonFiles::new("books", "in"), Some(&lake()))
         .schema(&world.run().loading("books"))
         .await
@@ -268,7 +268,7 @@ async fn a_table_that_is_elsewhere_is_not_saved_to() {
     let (ctx, before) = (world.run(), (world.table("shelf").await, world.dir.files("")));
     let sink = shelf(world.dir.at("elsewhere/shelf"), Some(&lake()));
     let error = saved(&world, &sink, two_books()).await.unwrap_err().replace(world.dir.at("").as_str(), "DIR");
-    assert_snapshot!(error, @"the table's location differs from the job's, and a table does not move (table: lake.shelf, location of the table: DIR/shelf, location in the job: DIR/elsewhere/shelf, way out: give the job the table's location (as its target), or save to another table)");
+    assert_snapshot!(error, @"the table's location differs from the job's, and a table does not move (table: lake.shelf, location of the table: DIR/shelf, location in the job: DIR/elsewhere/shelf, hint: give the job the table's location (as its target), or save to another table)");
     // A dry run says so, too.
     let conformed = Sink::conform(&sink, &ctx.staging("out"), two_books().to_df(ctx.session())).await;
     assert_eq!(conformed.unwrap_err().kind(), ErrorKind::Usage);
@@ -327,7 +327,7 @@ async fn what_a_table_does_not_take_is_refused_before_anything_is_written() {
     let sink = shelf(world.dir.at("lake/shelf"), Some(&lake()));
     let more = Dataset::new(ParquetDataset::new("shelf", world.dir.at("lake/shelf")).overwrite(), Some(&lake()));
     let four = rows! { title, pages, isbn, year; "Emma", 1, "x", 1815 };
-    assert_snapshot!(saved(&world, &more, four.clone()).await.unwrap_err(), @"the table does not have these columns (table: lake.shelf, columns: isbn, way out: drop them before saving, or let the table grow: .schema_evolution(AddColumns))");
+    assert_snapshot!(saved(&world, &more, four.clone()).await.unwrap_err(), @"the table does not have these columns (table: lake.shelf, columns: isbn, hint: drop them before saving, or let the table grow: .schema_evolution(AddColumns))");
     assert_snapshot!(saved(&world, &sink, rows! { title, year; "Emma", 1815 }).await.unwrap_err(), @"declared columns are missing (missing: pages, columns: title, year)");
     let unkeyed = rows! { title, pages; "Emma", 1 };
     let by_year = Dataset::new(ParquetDataset::new("new", world.dir.at("new")).partition_by(["year"]), Some(&lake()));

@@ -329,7 +329,7 @@ async fn nothing_is_saved_to_some_files_of_a_folder() {
     for table in [Table::named("lake", "patients"), Table::named("lake", "patients").overwrite()] {
         let error = table.stage(&world.ctx.staging("out"), rows.to_df(world.ctx.session())).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage);
-        let why = "`lake.patients` consists of some files of its folder, so nothing can be saved to it (way out: move its files to a folder of their own, drop the table (`hardtack drop`), and crawl)";
+        let why = "`lake.patients` consists of some files of its folder, so nothing can be saved to it (hint: move its files to a folder of their own, drop the table (`hardtack drop`), and crawl)";
         assert_eq!(error.to_string(), why);
     }
     assert_snapshot!(cells(world.load("lake.patients").await.unwrap()).await, @"1|x|y");
@@ -401,12 +401,12 @@ async fn what_is_left_out_stays_out_and_is_not_missed() {
 
 #[cfg(unix)]
 #[rstest]
-#[case::circle(|root: &Path| std::os::unix::fs::symlink(".", root.join("bad/self")).unwrap(), "bad/self: this link leads back to /bad, which it is in; it is not followed; remove the link, or leave it out with --exclude", true)]
-#[case::circle_in_a_table(|root: &Path| std::os::unix::fs::symlink("..", root.join("good/up")).unwrap(), "good/up: this link leads back to , which it is in; it is not followed; remove the link, or leave it out with --exclude", true)]
-#[case::dangling(|root: &Path| std::os::unix::fs::symlink("gone", root.join("good/b.csv")).unwrap(), "good/b.csv: this link leads to nothing; remove the link, or leave it out with --exclude", true)]
-#[case::not_utf8(|root: &Path| std::fs::write(root.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"bad/x\xff.csv")), "a\n1\n").unwrap(), "bad/x\u{fffd}.csv: the name is not UTF-8, so nobody could name the file; rename it, or leave it out with --exclude", true)]
-#[case::not_utf8_in_a_table(|root: &Path| std::fs::write(root.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"good/x\xff.csv")), "a\n1\n").unwrap(), "good/x\u{fffd}.csv: the name is not UTF-8, so nobody could name the file; rename it, or leave it out with --exclude", false)]
-#[case::line_end(|root: &Path| std::fs::write(root.join("bad/x\ny.csv"), "a\n1\n").unwrap(), "bad/x\ny.csv: the name holds a control character, such as a line's end; rename it, or leave it out with --exclude", true)]
+#[case::circle(|root: &Path| std::os::unix::fs::symlink(".", root.join("bad/self")).unwrap(), "bad/self: this link points back to /bad, which contains it; it is not followed; remove the link, or leave it out with --exclude", true)]
+#[case::circle_in_a_table(|root: &Path| std::os::unix::fs::symlink("..", root.join("good/up")).unwrap(), "good/up: this link points back to , which contains it; it is not followed; remove the link, or leave it out with --exclude", true)]
+#[case::dangling(|root: &Path| std::os::unix::fs::symlink("gone", root.join("good/b.csv")).unwrap(), "good/b.csv: this link is broken; remove the link, or leave it out with --exclude", true)]
+#[case::not_utf8(|root: &Path| std::fs::write(root.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"bad/x\xff.csv")), "a\n1\n").unwrap(), "bad/x\u{fffd}.csv: the name is not UTF-8, so the file cannot be addressed; rename it, or leave it out with --exclude", true)]
+#[case::not_utf8_in_a_table(|root: &Path| std::fs::write(root.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"good/x\xff.csv")), "a\n1\n").unwrap(), "good/x\u{fffd}.csv: the name is not UTF-8, so the file cannot be addressed; rename it, or leave it out with --exclude", false)]
+#[case::line_end(|root: &Path| std::fs::write(root.join("bad/x\ny.csv"), "a\n1\n").unwrap(), "bad/x\ny.csv: the name contains a control character, such as a line break; rename it, or leave it out with --exclude", true)]
 #[tokio::test]
 async fn one_bad_thing_does_not_hold_up_the_others(#[case] make: fn(&Path), #[case] problem: &str, #[case] read: bool) {
     let world = lake::World::new().await;

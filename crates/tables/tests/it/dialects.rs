@@ -93,10 +93,10 @@ async fn files_tell_how_they_are_written(#[case] files: &[(&str, &str)], #[case]
 #[case::other_delimiter(&[("a.csv", "id,name\n1,x\n2,y\n"), ("b.csv", "id;name\n2;y\n")], "`crawl --csv-delimiter ';'`")]
 #[case::comments_in_one_file(
     &[("a.csv", "# x\nname,v\nann,x\n"), ("b.csv", "name,v\nbob,y\ncyd,z\n")],
-    "the header is one of the lines that are skipped (file: memory:/t/b.csv, way out: give all files the same number of lines"
+    "the header is one of the lines that are skipped (file: memory:/t/b.csv, hint: give all files the same number of lines"
 )]
 #[case::other_separator_said(&[("a.csv", "sep=;\nid;n\n1;2\n"), ("b.csv", "sep=,\nid,n\n2,3\n")], "memory:/t/b.csv")]
-#[case::joined(&[("a.csv", "id,name\n1,x\nid,name\n2,y\n")], "line: 3, way out: remove the line, or read every header as a row")]
+#[case::joined(&[("a.csv", "id,name\n1,x\nid,name\n2,y\n")], "line: 3, hint: remove the line, or read every header as a row")]
 #[case::twice(&[("a.csv", "id,id\n1,2\n")], "`crawl --csv-header absent`")]
 #[case::keys_twice(&[("a.jsonl", "{\"a\":1}\n{\"a\":100,\"a\":200}\n")], "an object has `a` twice (file: memory:/t/a.jsonl, line: 2")]
 #[case::keys_in_two_cases(&[("a.jsonl", "{\"A\":1,\"a\":200}\n")], "rename one")]
@@ -106,9 +106,9 @@ async fn files_tell_how_they_are_written(#[case] files: &[(&str, &str)], #[case]
 )]
 #[case::hidden_csv(&[("region=eu/a.csv", "id,region\n1,eu-west-1\n")], "rename one")]
 #[tokio::test]
-async fn what_is_refused_has_a_way_out(#[case] files: &[(&str, &str)], #[case] way_out: &str) {
+async fn what_is_refused_has_a_hint(#[case] files: &[(&str, &str)], #[case] hint: &str) {
     let told = crawled(&world(files).await, "memory:/t").await;
-    assert!(told.contains("! memory:/t") && told.contains(way_out), "{told}");
+    assert!(told.contains("! memory:/t") && told.contains(hint), "{told}");
 }
 
 /// The options, the dialect in the table's description, and the rows of a query.
@@ -163,25 +163,25 @@ async fn options_are_kept_in_the_table(
     "id,name\n1,Ann\n2,Bob\n",
     "3,Cid\n4,Dan\n",
     CsvHints::default(),
-    "! memory:/t memory:/t/one.csv seems to have a header, and this file none (file: memory:/t/other.csv, way out: give the file the header of the others"
+    "! memory:/t memory:/t/one.csv seems to have a header, and this file none (file: memory:/t/other.csv, hint: give the file the header of the others"
 )]
 #[case::header_and_dates(
     "id,name,day\n1,Ann,2024-01-01\n",
     "3,Cid,2024-01-03\n",
     CsvHints::default(),
-    "! memory:/t memory:/t/one.csv seems to have a header, and this file none (file: memory:/t/other.csv, way out: give the file the header of the others"
+    "! memory:/t memory:/t/one.csv seems to have a header, and this file none (file: memory:/t/other.csv, hint: give the file the header of the others"
 )]
-#[case::header_said("id,name\n1,Ann\n2,Bob\n", "3,Cid\n4,Dan\n", CsvHints { header: Some(true), ..CsvHints::default() }, "! memory:/t the first record, `3,Cid`, is not a header, as stated, but a row (file: memory:/t/other.csv, way out: give the file the header of the others")]
+#[case::header_said("id,name\n1,Ann\n2,Bob\n", "3,Cid\n4,Dan\n", CsvHints { header: Some(true), ..CsvHints::default() }, "! memory:/t the first record, `3,Cid`, is not a header, as stated, but a row (file: memory:/t/other.csv, hint: give the file the header of the others")]
 #[case::no_header_said("id,name,day\n1,Ann,2024-01-01\n", "3,Cid,2024-01-03\n", CsvHints { header: Some(false), ..CsvHints::default() }, "Created lake.t csv memory:/t\n  + column_1 string\n  + column_2 string\n  + column_3 string\n  note: memory:/t/one.csv seems to have a header; its first line, `id,name,day`, is taken for a row, as stated")]
 #[case::texts_are_rows_if_it_is_said("name,city\nAnn,Rome\n", "Cid,Bern\nDan,Kiel\n", CsvHints { header: Some(false), ..CsvHints::default() }, "Created lake.t csv memory:/t\n  + column_1 string\n  + column_2 string")]
 #[case::delimiter(
     "id,name\n1,Ann\n2,Bob\n",
     "id;name\n3;Cid\n4;Dan\n",
     CsvHints::default(),
-    "! memory:/t the fields of this file seem to be separated by `;`, not by `,` (file: memory:/t/other.csv, line: 1, way out: if this applies to all files"
+    "! memory:/t the fields of this file seem to be separated by `;`, not by `,` (file: memory:/t/other.csv, line: 1, hint: if this applies to all files"
 )]
-#[case::delimiter_said("id,name\n1,Ann\n2,Bob\n", "id;name\n3;Cid\n4;Dan\n", CsvHints { delimiter: Some(b','), ..CsvHints::default() }, "! memory:/t the fields of this file seem to be separated by `;`, not by `,` (file: memory:/t/other.csv, way out: if this applies to all files")]
-#[case::other_delimiter_said("id,name\n1,Ann\n2,Bob\n", "id;name\n3;Cid\n4;Dan\n", CsvHints { delimiter: Some(b';'), ..CsvHints::default() }, "! memory:/t the fields of this file seem to be separated by `,`, not by `;` (file: memory:/t/one.csv, way out: if this applies to all files")]
+#[case::delimiter_said("id,name\n1,Ann\n2,Bob\n", "id;name\n3;Cid\n4;Dan\n", CsvHints { delimiter: Some(b','), ..CsvHints::default() }, "! memory:/t the fields of this file seem to be separated by `;`, not by `,` (file: memory:/t/other.csv, hint: if this applies to all files")]
+#[case::other_delimiter_said("id,name\n1,Ann\n2,Bob\n", "id;name\n3;Cid\n4;Dan\n", CsvHints { delimiter: Some(b';'), ..CsvHints::default() }, "! memory:/t the fields of this file seem to be separated by `,`, not by `;` (file: memory:/t/one.csv, hint: if this applies to all files")]
 #[tokio::test]
 async fn a_file_that_is_written_in_another_way_is_a_problem_of_its_folder(
     #[case] one: &str,
@@ -212,7 +212,8 @@ async fn a_table_of_some_files_whose_name_is_taken_says_what_to_rename() {
     world.put("memory:/u/people.csv", "id,name\n1,x\n").await;
     world.put("memory:/u/visits.csv", "day,guest\n2024-01-31,5\n").await;
     let told = crawled(&world, "memory:/u").await;
-    let expected = "there is a table `lake.people` already, with another folder (way out: rename the files, or use --table-prefix)";
+    let expected =
+        "there is a table `lake.people` already, with another folder (hint: rename the files, or use --table-prefix)";
     assert!(told.contains(expected) && told.contains("Created lake.visits"), "{told}");
 }
 

@@ -50,8 +50,8 @@ async fn columns_follow(
 #[tokio::test]
 async fn what_does_not_fit_is_refused_and_all_of_it_named() {
     let extra = || rows! { a: Int32, b, C, day; 1, "t", 2, "x" };
-    insta::assert_snapshot!(evolved("a: int", Fail, extra()).await, @"the table does not have these columns (table: lake.sales, columns: b, C, way out: drop them before saving, or let the table grow: .schema_evolution(AddColumns))");
-    insta::assert_snapshot!(evolved("a: struct<x:int>", Fail, rows! { a: Struct([("x", Int32), ("y", Utf8)]), day; hardtack_test_support::json!({"x": 1, "y": "t"}), "x" }).await, @"the table does not have these columns (table: lake.sales, columns: a.y, way out: drop them before saving, or let the table grow: .schema_evolution(AddColumns))");
+    insta::assert_snapshot!(evolved("a: int", Fail, extra()).await, @"the table does not have these columns (table: lake.sales, columns: b, C, hint: drop them before saving, or let the table grow: .schema_evolution(AddColumns))");
+    insta::assert_snapshot!(evolved("a: struct<x:int>", Fail, rows! { a: Struct([("x", Int32), ("y", Utf8)]), day; hardtack_test_support::json!({"x": 1, "y": "t"}), "x" }).await, @"the table does not have these columns (table: lake.sales, columns: a.y, hint: drop them before saving, or let the table grow: .schema_evolution(AddColumns))");
     insta::assert_snapshot!(evolved("a: int, b: int, c: date", AddColumns, rows! { day; "x" }).await, @"declared columns are missing (missing: a, b, c, columns: day)");
     insta::assert_snapshot!(evolved("a: date, b: timestamp", WidenTypes, rows! { a: Int32, b: Int64, day; 1, 2, "x" }).await, @"columns cannot become the declared types (columns: a (int, declared date), b (bigint, declared timestamp))");
     insta::assert_snapshot!(evolved("a: date", WidenTypes, rows! { a: Int32, day; 1, "x" }).await, @"a column cannot become the declared type; state how it counts days (column: a, type: int, declared: date)");
@@ -90,5 +90,5 @@ async fn changes_of_others_are_kept() {
     let (one, first) = world.stage(grow(), rows! { id, b, a, z; 1, 1, "x", "text" }).await.unwrap();
     world.save(grow(), rows! { id, b, a, z; 1, 1, "x", true }).await;
     let error = one.publish(&first.publish).await.unwrap_err();
-    insta::assert_snapshot!(error, @"a column was given another type while this run wrote to it (column: z, type: boolean, written: string, table: lake.sales, way out: give the column the type that was written, and run `hardtack recover`)");
+    insta::assert_snapshot!(error, @"a column was given another type while this run wrote to it (column: z, type: boolean, written: string, table: lake.sales, hint: give the column the type that was written, and run `hardtack recover`)");
 }

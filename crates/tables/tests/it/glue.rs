@@ -159,7 +159,7 @@ async fn tables_follow_their_rows() {
 
     let error =
         world.sales().stage(&world.run().staging("out"), rows! { id, more, day; 1, 1, "mon" }.df()).await.unwrap_err();
-    assert_snapshot!(world.plain(&error.chain()), @"the table does not have these columns (table: DB.sales, columns: more, way out: drop them before saving, or let the table grow: .schema_evolution(AddColumns))");
+    assert_snapshot!(world.plain(&error.chain()), @"the table does not have these columns (table: DB.sales, columns: more, hint: drop them before saving, or let the table grow: .schema_evolution(AddColumns))");
 }
 
 /// The number of requests depends on the query, not on the size of the table.

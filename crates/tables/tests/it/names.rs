@@ -62,7 +62,7 @@ async fn sql_asks_for_the_tables_that_it_names_and_no_others() {
     LIST 2
     ");
     insta::assert_snapshot!(sql(&world, "select * from lake.bookz").await, @"there is no table `lake.bookz` in the catalog; create it, or check the name (did you mean: lake.books)");
-    insta::assert_snapshot!(sql(&world, "select * from lake.books.x").await, @"there is no table `lake.books.x` (way out: a table of the catalog is named with its database, as in `lake.books`; `show tables` lists them)");
+    insta::assert_snapshot!(sql(&world, "select * from lake.books.x").await, @"there is no table `lake.books.x` (hint: a table of the catalog is named with its database, as in `lake.books`; `show tables` lists them)");
 }
 
 #[tokio::test]
@@ -171,17 +171,17 @@ async fn the_session_keeps_its_own_names() {
     | public       | mine       |
     +--------------+------------+
     ");
-    insta::assert_snapshot!(sql(&world, "create view lake.mine as select 1").await, @"`lake.mine` is in the catalog, which is read-only in SQL (way out: save to it: `ctx.save(Table::named(database, table), rows)`)");
+    insta::assert_snapshot!(sql(&world, "create view lake.mine as select 1").await, @"`lake.mine` is in the catalog, which is read-only in SQL (hint: save to it: `ctx.save(Table::named(database, table), rows)`)");
     // DataFusion looks up the name of a new table, and loses the reason why one cannot be dropped.
     insta::assert_snapshot!(sql(&world, "create table lake.mine as select 1").await, @"there is no table `lake.mine` in the catalog; create it, or check the name (tables: authors, books)");
     insta::assert_snapshot!(sql(&world, "drop table lake.books").await, @"the query failed: Execution error: Table 'lake.books' doesn't exist.");
-    insta::assert_snapshot!(sql(&world, "insert into lake.books values (3, 'Dune')").await, @"`lake.books` is in the catalog, which is read-only in SQL (way out: save to it: `ctx.save(Table::named(database, table), rows)`)");
+    insta::assert_snapshot!(sql(&world, "insert into lake.books values (3, 'Dune')").await, @"`lake.books` is in the catalog, which is read-only in SQL (hint: save to it: `ctx.save(Table::named(database, table), rows)`)");
 }
 
 #[tokio::test]
 async fn without_a_catalog_there_are_no_names() {
     let ctx = hardtack_core::JobContext::builder("job").build().unwrap();
-    insta::assert_snapshot!(register_names(&ctx).unwrap_err(), @"a table is named, but this context has no catalog (way out: give it one: `.extension(Arc::new(CatalogHandle::new(catalog)))`)");
+    insta::assert_snapshot!(register_names(&ctx).unwrap_err(), @"a table is named, but this context has no catalog (hint: give it one: `.extension(Arc::new(CatalogHandle::new(catalog)))`)");
 }
 
 #[tokio::test]

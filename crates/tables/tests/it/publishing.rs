@@ -132,7 +132,7 @@ async fn a_run_is_not_published_into_another_catalog() {
     let error = world.run_on(other).publish(&staged.publish).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
     let text = error.to_string().replace(&world.dir.path().display().to_string(), "DIR");
-    insta::assert_snapshot!(text, @r#"this run has saved to a table of another catalog (table: lake.sales, catalog of the run: EmbeddedCatalog(File("DIR/catalog.db")), catalog here: EmbeddedCatalog(Memory), way out: name the catalog of the run with --catalog)"#);
+    insta::assert_snapshot!(text, @r#"this run has saved to a table of another catalog (table: lake.sales, catalog of the run: EmbeddedCatalog(File("DIR/catalog.db")), catalog here: EmbeddedCatalog(Memory), hint: name the catalog of the run with --catalog)"#);
     let nobody = JobContext::builder("job").build().unwrap();
     hardtack_tables::register(&nobody);
     assert_eq!(nobody.publish(&staged.publish).await.unwrap_err().kind(), ErrorKind::Usage);

@@ -298,7 +298,7 @@ async fn files_appear_where_their_partition_is() {
 async fn what_cannot_be_saved_to_is_refused() {
     let world = World::new().await;
     let error = world.stage(sales(), day("mon", &[1])).await.unwrap_err();
-    insta::assert_snapshot!(error.chain(), @"there is no table `lake.sales` in the catalog; create it, or check the name (way out: `.create_if_missing(description)` creates it with the first run)");
+    insta::assert_snapshot!(error.chain(), @"there is no table `lake.sales` in the catalog; create it, or check the name (hint: `.create_if_missing(description)` creates it with the first run)");
 }
 
 #[rstest]
@@ -320,8 +320,7 @@ async fn tables_of_other_formats_are_refused_before_anything_is_written(#[case] 
         assert_eq!(
             error.chain(),
             format!(
-                "its files are {format}, but only tables of Parquet files can be saved to (table: lake.sales, way out: \
-                 save to a table of Parquet files, of another name or in another database, or write files with \
+                "its files are {format}, but only tables of Parquet files can be saved to (table: lake.sales, hint: save to a table of Parquet files, of another name or in another database, or write files with \
                  `CsvFile` or `JsonLines`)"
             )
         );
@@ -338,7 +337,7 @@ async fn a_partition_of_another_format_cannot_be_appended_to_but_replaced() {
     hardtack_catalog::TableFormat::Json.describe(&mut json.storage, &mut json.parameters);
     world.catalog.add_partitions(&table, &[json]).await.unwrap();
     let error = world.stage(sales(), day("mon", &[1])).await.unwrap_err();
-    insta::assert_snapshot!(error.chain(), @"its files are json, but only tables of Parquet files can be saved to (partition: day=mon, way out: save to a table of Parquet files, of another name or in another database, or write files with `CsvFile` or `JsonLines`)");
+    insta::assert_snapshot!(error.chain(), @"its files are json, but only tables of Parquet files can be saved to (partition: day=mon, hint: save to a table of Parquet files, of another name or in another database, or write files with `CsvFile` or `JsonLines`)");
     world.save(sales().overwrite_partitions(), day("mon", &[2])).await;
     assert_eq!(world.rows("sales").await, ["day=mon id=2"]);
 }

@@ -80,9 +80,9 @@ fn bursts_of_slow_down_are_sat_out() {
 
 /// For longer than a run waits.
 #[rstest]
-#[case::one_upload_is_begun(r"^POST .*\?uploads", 1, "the object store refused")]
-#[case::one_upload_is_done("partNumber=", 1, "the object store refused")]
-#[case::it_commits("^PUT .*/commits/", 0, "did not say whether the run has committed")]
+#[case::one_upload_is_begun(r"^POST .*\?uploads", 1, "the object store denied access")]
+#[case::one_upload_is_done("partNumber=", 1, "the object store denied access")]
+#[case::it_commits("^PUT .*/commits/", 0, "did not confirm whether the run has committed")]
 #[case::one_file_is_published(
     r"^POST .*\?uploadId=",
     1,

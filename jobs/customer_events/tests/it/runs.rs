@@ -187,7 +187,7 @@ fn an_error_right_before_the_commit_discards_nothing_that_may_still_count() {
     let before = state(job.dir());
     let failed = job.failing_at("state.commit.before", "return(error)").run();
     failed.assert_code(1);
-    assert!(failed.stderr.contains("did not say whether the run has committed"), "{failed}");
+    assert!(failed.stderr.contains("did not confirm whether the run has committed"), "{failed}");
     assert_eq!(state(job.dir()), before);
     job.run().assert_code(0);
     assert_eq!(state(job.dir()), state(reference().dir()));

@@ -187,8 +187,8 @@ fn without_room_for_what_is_spilled() {
     let small = || job.again().args(["--memory-limit", "32MiB"]);
     let run = small().with_file_limit(2048).run();
     run.assert_code(1);
-    assert!(run.stderr.contains("the disk is full that rows are spilled to"), "{run}");
-    assert!(run.stderr.contains("`--spill-dir` names a folder with more room"), "{run}");
+    assert!(run.stderr.contains("the spill disk is full"), "{run}");
+    assert!(run.stderr.contains("`--spill-dir` sets a folder with more space"), "{run}");
     assert_eq!((job.dir().files("out"), leftovers(job.dir())), (Vec::new(), Vec::new()));
     small().run().assert_code(0);
     assert_eq!(job.dir().read_parquet("out/customers").num_rows(), 12_600);

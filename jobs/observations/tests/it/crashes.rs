@@ -111,7 +111,7 @@ fn without_room_nothing_is_published_and_the_error_says_what_to_do() {
 
     ended.assert_code(1);
     let said = ended.stderr;
-    for part in ["out/observations/.", "free room", "run again"] {
+    for part in ["out/observations/.", "free some space", "run again"] {
         assert!(said.contains(part), "`{part}` should be named\n{said}");
     }
     assert_eq!((job.dir().files("out"), job.dir().hidden_files("out")), (vec![], vec![]), "{said}");
@@ -137,7 +137,7 @@ cp -r out second
 "#;
 
 #[rstest]
-#[case::while_staging("size=400k", &["the disk is full; free room and run again", "out/observations/."], 0)]
+#[case::while_staging("size=400k", &["the disk is full; free some space and run again", "out/observations/."], 0)]
 #[case::while_publishing("nr_inodes=300", &["the run has committed", "the disk is full", "out/observations/year="], 1)]
 #[test]
 #[ignore = "mounts a file system (root, or a user namespace): cargo test --workspace --tests -- --ignored"]
