@@ -102,7 +102,7 @@ impl JobContract {
 
     // --- what every job promises --------------------------------------------------------------------------------------
 
-    /// Bad usage ends with exit code 2, and the argument or the way out is named.
+    /// Bad usage ends with exit code 2, and the argument or a hint is named.
     #[track_caller]
     pub fn bad_usage_ends_with_code_2(&self) {
         let cases: [(&[&str], &str); 8] = [

@@ -19,7 +19,7 @@ pub(crate) struct FsckArgs {
 /// Reports the findings, and exits with 1 if any of them remains.
 pub(crate) async fn run(options: &RuntimeArgs, args: &FsckArgs) -> Result<(String, ExitCode)> {
     let ctx = open_context("hardtack", options)?;
-    let state = open_state(ctx.stores(), &options.state)?;
+    let state = open_state(ctx.stores(), &options.records.state)?;
     let findings = fsck(&ctx, &state, args.repair).await?;
     let is_left = findings.iter().any(|finding| finding.remedy != Remedy::Repaired);
     Ok((render(&findings), ExitCode::from(if is_left { ErrorKind::Unexpected.exit_code() } else { 0 })))

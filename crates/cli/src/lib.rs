@@ -16,9 +16,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use hardtack_catalog::CatalogChoice;
-use hardtack_core::{Error, ErrorKind, Location, Result, fault};
-use hardtack_runtime::{RuntimeArgs, open_context, open_state, usage_without_credentials};
+use hardtack_core::{Error, ErrorKind, Result, fault};
+use hardtack_runtime::{RecordArgs, RuntimeArgs, open_context, open_state, usage_without_credentials};
 use hardtack_state::{Ledger, RunRecord, RunStatus};
 
 use crate::compact::Compact;
@@ -27,13 +26,8 @@ use crate::compact::Compact;
 #[derive(Debug, Parser)]
 #[command(name = "hardtack", version)]
 struct Cli {
-    /// Where commits, bookmarks and run records are kept, for example `s3://my-bucket/state` or `.hardtack`
-    #[arg(long, global = true, env = "HARDTACK_STATE", default_value = ".hardtack", value_name = "LOCATION")]
-    state: Location,
-    /// Catalog of the tables: `embedded` (a file at the state location) or `embedded:PATH`, or `glue` or
-    /// `glue:123456789012` (the AWS Glue Data Catalog)
-    #[arg(long, global = true, env = "HARDTACK_CATALOG", default_value = "embedded", value_name = "CATALOG")]
-    catalog: CatalogChoice,
+    #[command(flatten)]
+    records: RecordArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -106,7 +100,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
         }
     };
-    let options = RuntimeArgs { state: cli.state, catalog: cli.catalog, ..RuntimeArgs::default() };
+    let options = RuntimeArgs { records: cli.records, ..RuntimeArgs::default() };
     match cli.command {
         Command::Compact(compact) => compact.run(),
         Command::Recover(args) => finish(recover::run(&options, args)),
@@ -161,10 +155,10 @@ fn say(text: &str) {
 
 async fn list_runs(options: &RuntimeArgs, job: &str, json: bool) -> Result<String> {
     let ctx = open_context("hardtack", options)?;
-    let state = open_state(ctx.stores(), &options.state)?;
+    let state = open_state(ctx.stores(), &options.records.state)?;
     let runs = Ledger::runs(&state, job).await?;
     if runs.is_empty() {
-        return Err(Error::not_found(format!("no run of `{job}` is on record")).with("state", &options.state));
+        return Err(Error::not_found(format!("no run of `{job}` is on record")).with("state", &options.records.state));
     }
     let lines = runs.iter().map(|run| if json { as_json(run) } else { Ok(as_line(run)) });
     Ok(lines.collect::<Result<Vec<_>>>()?.join(""))

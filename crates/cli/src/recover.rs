@@ -53,15 +53,17 @@ async fn recover_all(
     how: RecoverOptions,
 ) -> Result<(String, ExitCode)> {
     let ctx = open_context("hardtack", options)?;
-    let state = open_state(ctx.stores(), &options.state)?;
+    let state = open_state(ctx.stores(), &options.records.state)?;
     let all = Ledger::all(&state).await?;
     if all.is_empty() {
-        return Ok((format!("there are no runs in the state at {}\n", options.state), ExitCode::SUCCESS));
+        return Ok((format!("there are no runs in the state at {}\n", options.records.state), ExitCode::SUCCESS));
     }
     let wanted = |ledger: &Ledger| job.is_none_or(|j| j == ledger.job()) && scope.is_none_or(|s| s == ledger.scope());
     let ledgers: Vec<Ledger> = all.into_iter().filter(wanted).collect();
     if ledgers.is_empty() {
-        return Err(Error::not_found("there is no such job or scope in this state").with("state", &options.state));
+        return Err(
+            Error::not_found("there is no such job or scope in this state").with("state", &options.records.state)
+        );
     }
     let (mut text, mut failed) = (String::new(), Vec::new());
     for ledger in ledgers {
@@ -101,7 +103,7 @@ async fn abandon_one(
     yes: bool,
 ) -> Result<(String, ExitCode)> {
     let ctx = open_context("hardtack", options)?;
-    let ledger = Ledger::new(open_state(ctx.stores(), &options.state)?, job, scope);
+    let ledger = Ledger::new(open_state(ctx.stores(), &options.records.state)?, job, scope);
     let unpublished = Unpublished::of(&ctx, &ledger, sequence).await?;
     let _ = write!(io::stderr(), "{unpublished}");
     if !yes {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use hardtack_core::{Error, Result};
-use hardtack_runtime::{RuntimeArgs, open_context, parse_bytes, parse_duration, parse_threads};
+use hardtack_runtime::{QueryArgs, RuntimeArgs, open_context, parse_bytes, parse_duration, parse_threads};
 use hardtack_serve::{ServeOptions, Server, TlsFiles, Workers, work};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -30,6 +30,7 @@ pub(crate) struct ServeArgs {
     /// Time limit of a statement, for example `30s` or `10m`; `0s` means no limit
     #[arg(long, env = "HARDTACK_SERVE_STATEMENT_TIMEOUT", value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
     statement_timeout: chrono::TimeDelta,
+    // Not `QueryArgs`: these are limits of each query, and memory has another default.
     /// Memory that one query may hold before it spills, for example `2GiB`
     #[arg(long, env = "HARDTACK_MEMORY_LIMIT", value_name = "SIZE", default_value = "1GiB", value_parser = parse_bytes)]
     memory_limit: usize,
@@ -64,7 +65,8 @@ impl ServeArgs {
 
 /// Serves until the process is told to stop. `command` holds the arguments that it was started with.
 pub(crate) async fn serve(options: RuntimeArgs, args: ServeArgs, command: Vec<OsString>) -> Result<()> {
-    let ctx = open_context("serve", &RuntimeArgs { threads: args.threads, ..options })?;
+    let query = QueryArgs { threads: args.threads, ..options.query };
+    let ctx = open_context("serve", &RuntimeArgs { query, ..options })?;
     if args.worker {
         return work(&ctx).await;
     }

@@ -15,7 +15,7 @@ use datafusion::physical_plan::execute_stream;
 use datafusion::sql::parser::{DFParser, Statement};
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use hardtack_core::{Error, ErrorKind, JobContext, Location, Result};
-use hardtack_runtime::{RuntimeArgs, open_context, parse_bytes, parse_threads};
+use hardtack_runtime::{QueryArgs, RuntimeArgs, open_context};
 use object_store::ObjectStoreExt;
 
 use print::{Out, Printer};
@@ -38,17 +38,8 @@ pub(crate) struct SqlArgs {
     #[arg(short, long, value_name = "FILE")]
     output: Option<Location>,
 
-    /// Memory that queries may hold before they spill, for example `2GiB` or `500MB` [default: 70 % of the machine or cgroup]
-    #[arg(long, env = "HARDTACK_MEMORY_LIMIT", value_name = "SIZE", value_parser = parse_bytes)]
-    memory_limit: Option<usize>,
-
-    /// Threads, for example `4` [default: one per core]
-    #[arg(long, env = "HARDTACK_THREADS", value_name = "N", value_parser = parse_threads)]
-    threads: Option<usize>,
-
-    /// Folder that queries spill to, for example `/scratch` [default: the system's temporary folder]
-    #[arg(long, env = "HARDTACK_SPILL_DIR", value_name = "FOLDER")]
-    spill_dir: Option<PathBuf>,
+    #[command(flatten)]
+    query: QueryArgs,
 
     /// History file of the shell [default: `.hardtack_history` in the home folder]
     #[arg(long, env = "HARDTACK_HISTORY", value_name = "FILE")]
@@ -120,8 +111,7 @@ pub(crate) async fn run(options: RuntimeArgs, args: SqlArgs) -> Result<()> {
 
 async fn execute(options: RuntimeArgs, args: SqlArgs) -> Result<()> {
     let format = args.format()?;
-    let limits = (args.memory_limit, args.threads, args.spill_dir.clone());
-    let options = RuntimeArgs { memory_limit: limits.0, threads: limits.1, spill_dir: limits.2, ..options };
+    let options = RuntimeArgs { query: args.query.clone(), ..options };
     let ctx = open_context("sql", &options)?;
     hardtack_tables::register_names(&ctx)?;
     if args.command.is_none() && args.file.is_none() && std::io::stdin().is_terminal() {

@@ -41,7 +41,7 @@ pub(crate) struct PurgeArgs {
 
 pub(crate) async fn vacuum(options: &RuntimeArgs, args: VacuumArgs) -> Result<String> {
     let ctx = open_context("hardtack", options)?;
-    let unfinished = unfinished(&ctx, &options.state).await?;
+    let unfinished = unfinished(&ctx, &options.records.state).await?;
     let wanted = VacuumOptions { grace_period: args.grace, dry_run: args.dry_run, unfinished };
     let removed = hardtack_tables::vacuum(&ctx, &args.table, &wanted).await?;
     Ok(render(&removed.files, args.dry_run))

@@ -9,8 +9,8 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::prelude::DataFrame;
 use serde::{Deserialize, Serialize};
 
+use crate::actions::PublishAction;
 use crate::context::{JobContext, LoadContext, StageContext};
-use crate::publish::PublishAction;
 use crate::reads::Reads;
 use crate::{Error, Location, Result};
 
@@ -86,7 +86,7 @@ pub trait Sink: Debug + Send + Sync {
 pub struct Staged {
     /// Files, rows and bytes.
     pub report: Report,
-    /// The actions that make it visible, in any order; see [`Phase`](crate::publish::Phase).
+    /// The actions that make it visible, in any order; see [`Phase`](crate::actions::Phase).
     pub publish: Vec<PublishAction>,
     /// The location of the rows, for a sink that only knows it after a look-up (a table of the catalog).
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,11 +5,12 @@
 //! * [`Context`]: what a job's `main` sees of its run; [`LoadContext`] and [`StageContext`] are for sources and sinks, and
 //!   [`JobContext`] is the whole, for the runtime.
 //! * [`Source`] and [`Sink`]: values that say where rows come from and go to.
-//! * [`publish`](mod@publish): a sink *stages* rows; the run then commits and executes [`PublishAction`]s. See
-//!   [`staging`] for how files stay invisible until then.
+//! * [`actions`] and [`publish`](mod@publish): a sink *stages* rows; the run then commits and executes
+//!   [`PublishAction`]s. See [`staging`] for how files stay invisible until then.
 //! * [`sql`]: the session in which queries run, with corrections of DataFusion.
 //! * [`Location`], [`Run`], [`Error`], [`Clock`]: the vocabulary.
 
+pub mod actions;
 pub mod clock;
 mod context;
 mod error;
@@ -34,6 +35,7 @@ pub mod store;
 pub mod text;
 mod under_way;
 
+pub use actions::{DiscardAction, Journal, PublishAction};
 pub use clock::Clock;
 pub use context::{Context, Environment, JobContext, JobContextBuilder, LoadContext, StageContext};
 pub use error::{Error, ErrorKind, Result};
@@ -41,7 +43,6 @@ pub use io::{Io, Report, Sink, Source, Staged, StagedSink, StagingIo};
 pub use location::{Location, Resolved};
 pub use meter::{Counts, Meter, Meters};
 pub use nearest::nearest;
-pub use publish::{DiscardAction, Journal, PublishAction};
 pub use reads::Reads;
 pub use run::{Run, RunId};
 pub use show::ShowFields;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use bytesize::ByteSize;
 use chrono::TimeDelta;
+use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Command, FromArgMatches, ValueEnum};
 use hardtack_catalog::CatalogChoice;
@@ -21,45 +22,32 @@ pub struct RuntimeArgs {
     #[arg(long, env = "HARDTACK_DRY_RUN")]
     pub dry_run: bool,
 
-    /// Where commits, bookmarks and run records are kept, for example `s3://my-bucket/state` or `.hardtack`
-    #[arg(long, env = "HARDTACK_STATE", default_value = ".hardtack", value_name = "LOCATION")]
-    pub state: Location,
-
-    /// Catalog of the tables that the job names: `embedded` (a file at the state location) or `embedded:PATH`, or
-    /// `glue` or `glue:123456789012` (the AWS Glue Data Catalog)
-    #[arg(long, env = "HARDTACK_CATALOG", default_value = "embedded", value_name = "CATALOG")]
-    pub catalog: CatalogChoice,
+    /// Where runs and tables are recorded.
+    #[command(flatten)]
+    pub records: RecordArgs,
 
     /// Scope within which runs exclude one another, for example `2026-11-21`; give each window of a backfill its own
-    #[arg(long, env = "HARDTACK_SCOPE", default_value = Run::WHOLE_JOB, value_name = "NAME", value_parser = scope)]
+    #[arg(long, env = "HARDTACK_SCOPE", default_value_t = Self::default().scope, value_name = "NAME", value_parser = scope)]
     pub scope: String,
 
     /// Name of this run, for example `nightly-2026-11-21`; a name that was used before gets a number appended
     #[arg(long, env = "HARDTACK_RUN_ID", value_name = "NAME")]
     pub run_id: Option<RunId>,
 
-    /// Memory that queries may hold before they spill, for example `2GiB` or `500MB` [default: 70 % of the machine or cgroup]
-    #[arg(long, env = "HARDTACK_MEMORY_LIMIT", value_name = "SIZE", value_parser = parse_bytes)]
-    pub memory_limit: Option<usize>,
-
-    /// Threads, for example `4` [default: one per core]
-    #[arg(long, env = "HARDTACK_THREADS", value_name = "N", value_parser = parse_threads)]
-    pub threads: Option<usize>,
-
-    /// Folder that queries spill to, for example `/scratch` [default: the system's temporary folder]
-    #[arg(long, env = "HARDTACK_SPILL_DIR", value_name = "FOLDER")]
-    pub spill_dir: Option<PathBuf>,
+    /// The resources of queries.
+    #[command(flatten)]
+    pub query: QueryArgs,
 
     /// Log format on standard error: `pretty`, `json`, or `auto` (pretty on a terminal, JSON otherwise)
-    #[arg(long, env = "HARDTACK_LOG_FORMAT", default_value = "auto", value_name = "FORMAT")]
+    #[arg(long, value_enum, env = "HARDTACK_LOG_FORMAT", default_value_t = Self::default().log_format, value_name = "FORMAT")]
     pub log_format: LogFormat,
 
     /// Log filter, for example `info` or `warn,hardtack_runtime=debug`
-    #[arg(long, env = "HARDTACK_LOG", default_value = "warn", value_name = "FILTER", value_parser = filter)]
+    #[arg(long, env = "HARDTACK_LOG", default_value_t = Self::default().log, value_name = "FILTER", value_parser = filter)]
     pub log: String,
 
     /// Print the first rows of each sink to standard output, for example `20`
-    #[arg(long, env = "HARDTACK_SHOW", default_value = "0", value_name = "ROWS", hide_default_value = true)]
+    #[arg(long, env = "HARDTACK_SHOW", default_value_t = Self::default().show, value_name = "ROWS", hide_default_value = true)]
     pub show: usize,
 
     /// Profile the saved columns: nulls, distinct values, minimum, maximum, longest text. The profile is printed at the
@@ -73,17 +61,14 @@ pub struct RuntimeArgs {
 }
 
 impl Default for RuntimeArgs {
-    /// The options of an empty command line.
+    /// The options of an empty command line. All defaults are stated here and in the groups.
     fn default() -> Self {
         Self {
             dry_run: false,
-            state: Location::from(".hardtack"),
-            catalog: CatalogChoice::default(),
+            records: RecordArgs::default(),
             scope: Run::WHOLE_JOB.to_owned(),
             run_id: None,
-            memory_limit: None,
-            threads: None,
-            spill_dir: None,
+            query: QueryArgs::default(),
             log_format: LogFormat::Auto,
             log: "warn".to_owned(),
             show: 0,
@@ -91,6 +76,54 @@ impl Default for RuntimeArgs {
             fsync: false,
         }
     }
+}
+
+impl RuntimeArgs {
+    /// The options of an empty command line, with the state at this location.
+    pub fn with_state(state: Location) -> Self {
+        Self { records: RecordArgs { state, ..RecordArgs::default() }, ..Self::default() }
+    }
+}
+
+/// Where runs and tables are recorded: options of jobs and of all commands.
+#[derive(Debug, Clone, Args)]
+pub struct RecordArgs {
+    /// Where commits, bookmarks and run records are kept, for example `s3://my-bucket/state` or `.hardtack`
+    #[arg(long, global = true, env = "HARDTACK_STATE", default_value_t = Self::default().state, value_name = "LOCATION")]
+    pub state: Location,
+
+    /// Catalog of the tables: `embedded` (a file at the state location) or `embedded:PATH`, or `glue` or
+    /// `glue:123456789012` (the AWS Glue Data Catalog)
+    #[arg(
+        long,
+        global = true,
+        env = "HARDTACK_CATALOG",
+        default_value_t = Self::default().catalog,
+        value_name = "CATALOG"
+    )]
+    pub catalog: CatalogChoice,
+}
+
+impl Default for RecordArgs {
+    fn default() -> Self {
+        Self { state: Location::from(".hardtack"), catalog: CatalogChoice::default() }
+    }
+}
+
+/// The resources of queries: options of jobs and of commands that run queries.
+#[derive(Debug, Clone, Default, Args)]
+pub struct QueryArgs {
+    /// Memory that queries may hold before they spill, for example `2GiB` or `500MB` [default: 70 % of the machine or cgroup]
+    #[arg(long, env = "HARDTACK_MEMORY_LIMIT", value_name = "SIZE", value_parser = parse_bytes)]
+    pub memory_limit: Option<usize>,
+
+    /// Threads, for example `4` [default: one per core]
+    #[arg(long, env = "HARDTACK_THREADS", value_name = "N", value_parser = parse_threads)]
+    pub threads: Option<usize>,
+
+    /// Folder that queries spill to, for example `/scratch` [default: the system's temporary folder]
+    #[arg(long, env = "HARDTACK_SPILL_DIR", value_name = "FOLDER")]
+    pub spill_dir: Option<PathBuf>,
 }
 
 /// How to log.
@@ -182,7 +215,7 @@ pub fn parse<A: Args>(
     let command = A::augment_args(command);
     let (about, long_about) = (command.get_about().cloned(), command.get_long_about().cloned());
     let command =
-        RuntimeArgs::augment_args(command).about(about.unwrap_or_default()).long_about(long_about.unwrap_or_default());
+        RuntimeArgs::augment_args(command).about(Resettable::from(about)).long_about(Resettable::from(long_about));
     let command = command.mut_args(|arg| arg.hide_env_values(true));
     let fail = |error: clap::Error, command: &Command| UsageError::new(error, command);
     let matches = command.clone().try_get_matches_from(args).map_err(|e| fail(e, &command))?;
@@ -343,8 +376,8 @@ mod tests {
     #[test]
     fn both_groups_of_arguments_are_parsed() {
         let (own, runtime) = parse::<Own>("books", ["books", "--source", "s3://b", "--threads", "3"]).unwrap();
-        assert_eq!((own.source.as_str(), own.keep_days, runtime.threads), ("s3://b", 7, Some(3)));
-        assert_eq!(runtime.state, Location::from(".hardtack"));
+        assert_eq!((own.source.as_str(), own.keep_days, runtime.query.threads), ("s3://b", 7, Some(3)));
+        assert_eq!(runtime.records.state, Location::from(".hardtack"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use hardtack_core::{Context, Error, Io, JobContext, Location, Reads, Result, Sin
 
 use crate::args::RuntimeArgs;
 use crate::environment::open_context;
-use crate::lifecycle::panicked;
+use crate::outcome::panicked;
 
 /// Calls `main` with empty frames of the real schemas, and prints its sources, sinks, schemas and plans. A source with
 /// a declared schema is only checked for something to read; any other is read as far as inferring its schema requires.

@@ -13,21 +13,21 @@ use crate::args::RuntimeArgs;
 /// # Errors
 /// [`Usage`](ErrorKind::Usage) if the spill directory cannot be used, or the environment names an endpoint with a password.
 pub fn open_context(job: &str, options: &RuntimeArgs) -> Result<JobContext> {
-    let threads = options.threads.unwrap_or_else(cores);
+    let threads = options.query.threads.unwrap_or_else(cores);
     let mut builder = JobContext::builder(job)
         .scope(&options.scope)
-        .memory_limit(options.memory_limit.unwrap_or_else(default_memory))
+        .memory_limit(options.query.memory_limit.unwrap_or_else(default_memory))
         .threads(threads)
         .fsync(options.fsync)
-        .extension(Arc::new(CatalogHandle::chosen(options.catalog.clone(), options.state.clone())));
-    if let Some(folder) = &options.spill_dir {
+        .extension(Arc::new(CatalogHandle::chosen(options.records.catalog.clone(), options.records.state.clone())));
+    if let Some(folder) = &options.query.spill_dir {
         builder = builder.spill_dir(folder.clone());
     }
     #[cfg(feature = "aws")]
     {
         builder = builder.store_factory("s3", Arc::new(crate::s3::S3Stores::from_env()?));
     }
-    let ctx = builder.build().map_err(|e| match &options.spill_dir {
+    let ctx = builder.build().map_err(|e| match &options.query.spill_dir {
         Some(_) if e.kind() == ErrorKind::Usage => e.with("argument", "--spill-dir"),
         _ => e,
     })?;

@@ -5,8 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use hardtack_catalog::CatalogOf;
+use hardtack_core::actions::{DiscardAction, Places, PublishAction};
 use hardtack_core::format::NewerFormat;
-use hardtack_core::publish::{DiscardAction, Places, PublishAction, discard};
+use hardtack_core::publish::discard;
 use hardtack_core::{Error, JobContext, Location, Result, RunId};
 use hardtack_state::{
     AFTERLIFE, BrokenObject, CommitRecord, End, Finished, Ledger, ObjectKind, RunRecord, RunStatus, Settlement,
@@ -181,6 +182,13 @@ impl Fsck<'_> {
 
     async fn ledger(&mut self, ledger: &Ledger) -> Result<()> {
         let of = named(Some(ledger.job()), Some(ledger.scope()));
+        if let Some(key) = ledger.head_ahead().await? {
+            let what = "the head names a commit that is not settled; the records say what it was";
+            self.found(FindingKind::Damaged, of.clone(), key, what);
+            if self.repair {
+                ledger.mend_head().await?;
+            }
+        }
         let pending = match ledger.pending().await {
             Ok(pending) => pending,
             // The object is a finding of its own.

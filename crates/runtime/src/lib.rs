@@ -19,6 +19,7 @@ mod environment;
 mod fsck;
 mod lifecycle;
 mod logging;
+mod outcome;
 mod profile;
 mod progress;
 mod recover;
@@ -29,13 +30,14 @@ mod summary;
 
 pub use abandon::{Unpublished, abandon};
 pub use args::{
-    LogFormat, RuntimeArgs, UsageError, parse, parse_bytes, parse_duration, parse_size, parse_threads,
-    usage_without_credentials,
+    LogFormat, QueryArgs, RecordArgs, RuntimeArgs, UsageError, parse, parse_bytes, parse_duration, parse_size,
+    parse_threads, usage_without_credentials,
 };
 pub use environment::{open_context, open_state};
 pub use fsck::{Finding, FindingKind, Remedy, fsck};
-pub use lifecycle::{Job, Outcome, execute, run};
+pub use lifecycle::{Job, execute, run};
 pub use logging::init as init_logging;
+pub use outcome::Outcome;
 pub use progress::Bars;
 pub use recover::{RecoverOptions, Recovered, recover};
 

@@ -1,6 +1,5 @@
 //! A run, from its arguments to its exit code.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
@@ -10,9 +9,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use futures::FutureExt;
-use hardtack_core::guard::panic_text;
+use hardtack_core::actions::Places;
 use hardtack_core::observe::Observer;
-use hardtack_core::publish::{Places, Publisher};
+use hardtack_core::publish::Publisher;
 use hardtack_core::{
     Context, Error, ErrorKind, JobContext, Journal, Location, PublishAction, Result, Run, RunId, StagedSink, StagingIo,
     fault,
@@ -24,6 +23,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::{RuntimeArgs, parse};
 use crate::environment::{cores, open_context, open_state};
+use crate::outcome::{Outcome, panicked};
 use crate::profile::Profiler;
 use crate::progress::Bar;
 use crate::recover::{RecoverOptions, SETTLE_TIMEOUT, clean_up, discard_attempt, recover, roll_forward};
@@ -84,7 +84,7 @@ impl Job {
     ) -> ExitCode {
         fault::arm_from_environment();
         let bars = logging::init(options.log_format, &options.log);
-        let threads = options.threads.unwrap_or_else(cores);
+        let threads = options.query.threads.unwrap_or_else(cores);
         let tokio = match tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build() {
             Ok(tokio) => tokio,
             Err(e) => {
@@ -132,17 +132,6 @@ pub fn run<A: Args>(name: &'static str, main: impl AsyncFnOnce(&Context<A>) -> R
     Job::new(name).run(main)
 }
 
-/// A published run.
-#[derive(Debug)]
-pub struct Outcome {
-    /// Its record.
-    pub record: RunRecord,
-    /// The data that its sinks staged.
-    pub sinks: Vec<StagedSink>,
-    /// The first rows of each sink as text, if requested.
-    pub shown: Vec<(String, String)>,
-}
-
 /// Executes a run: recovers earlier runs, calls `main`, audits, commits, publishes.
 ///
 /// # Errors
@@ -157,7 +146,7 @@ pub async fn execute<A>(
     let mut stop = Stop::listen()?;
     let base = open_context(job.name, options)?;
     register(&base, job);
-    let state = open_state(base.stores(), &options.state)?;
+    let state = open_state(base.stores(), &options.records.state)?;
     let ledger = Ledger::new(state, job.name, &options.scope);
     recover(&base, &ledger, RecoverOptions::default()).await?;
 
@@ -465,10 +454,6 @@ async fn save_record(ledger: &Ledger, record: &RunRecord) {
 
 fn stopped() -> Error {
     Error::new(ErrorKind::Stopped, "stopped by a signal; staged files are discarded, nothing was published")
-}
-
-pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
-    Error::unexpected(format!("the job panicked: {}", panic_text(panic).unwrap_or("no message")))
 }
 
 /// SIGTERM and Ctrl-C. Signals that arrive before [`Stop::wait`] are not lost.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hardtack_core::publish::{self, Check, DiscardAction, Phase, Places, PublishAction};
+use hardtack_core::actions::{Check, DiscardAction, Phase, Places, PublishAction};
+use hardtack_core::publish;
 use hardtack_core::{Error, ErrorKind, JobContext, Result, RunId, fault};
 use hardtack_state::{AFTERLIFE, CommitRecord, End, ErrorRecord, Finished, Ledger, RunRecord, RunStatus, Settlement};
 

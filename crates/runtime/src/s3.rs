@@ -222,7 +222,7 @@ fn failed() -> Error {
 #[cfg(test)]
 mod tests {
     use futures::StreamExt;
-    use hardtack_core::publish::{DiscardAction, Journal, MemoryJournal};
+    use hardtack_core::actions::{DiscardAction, Journal, MemoryJournal};
     use hardtack_core::{JobContext, Location, Run, Sink};
     use hardtack_sinks::{CsvFile, ParquetDataset};
     use hardtack_state::{Begun, CommitRecord, Ledger, ObjectState};

@@ -7,7 +7,7 @@ use hardtack_state::ColumnProfile;
 use indicatif::{HumanBytes, HumanCount};
 
 use crate::args::LogFormat;
-use crate::lifecycle::Outcome;
+use crate::outcome::Outcome;
 
 fn line(counts: &Counts) -> String {
     let files = if counts.files == 1 { "1 file".to_owned() } else { format!("{} files", HumanCount(counts.files)) };

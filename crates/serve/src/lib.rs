@@ -24,6 +24,7 @@ mod parameters;
 mod read_only;
 mod server;
 mod settings;
+mod socket;
 mod worker;
 mod workers;
 

@@ -13,7 +13,6 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::SessionContext;
 use datafusion_postgres::pgwire::tokio::process_socket;
 use hardtack_core::{Error, JobContext, Result};
-use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
@@ -23,6 +22,7 @@ use crate::access::{Credentials, TlsFiles, TlsPair};
 use crate::compute::{Compute, on_a_large_stack};
 use crate::connection::{Connection, Handlers};
 use crate::control::{Connections, Note, Resources, Terms};
+use crate::socket::{closed, twice};
 use crate::workers::{Employer, Workers, told};
 use crate::{bounds, names};
 
@@ -336,13 +336,6 @@ pub(crate) async fn serve(
     }
 }
 
-/// A socket and a second handle on it: while a statement is executed, nobody reads from the first.
-pub(crate) fn twice(socket: TcpStream) -> std::io::Result<(TcpStream, TcpStream)> {
-    let socket = socket.into_std()?;
-    let watched = socket.try_clone()?;
-    Ok((TcpStream::from_std(socket)?, TcpStream::from_std(watched)?))
-}
-
 /// Waits until a client disconnects while its statement is being executed. Otherwise its messages are read first: a
 /// client that requests a cancellation has often disconnected by then.
 async fn gone(socket: &TcpStream, connection: &Connection) {
@@ -351,18 +344,6 @@ async fn gone(socket: &TcpStream, connection: &Connection) {
         tokio::select! {
             () = closed(socket) => return,
             () = connection.idle() => {}
-        }
-    }
-}
-
-/// Waits until the client has closed its end.
-pub(crate) async fn closed(socket: &TcpStream) {
-    loop {
-        match socket.ready(Interest::READABLE).await {
-            Ok(ready) if ready.is_read_closed() => return,
-            // There is data, which is not for us: wait for the next event.
-            Ok(_) => _ = socket.try_io(Interest::READABLE, || Err::<(), _>(std::io::ErrorKind::WouldBlock.into())),
-            Err(_) => return,
         }
     }
 }

@@ -26,7 +26,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use crate::access::TlsPair;
 use crate::control::{Assignment, Connections, Note, Order, Resources, Seat, Terms};
 use crate::memory;
-use crate::server::closed;
+use crate::socket::{closed, twice};
 
 /// How to start the processes that serve one connection each.
 ///
@@ -80,7 +80,7 @@ impl Workers {
 impl Employer {
     /// Serves a client until it disconnects, the server stops, or the worker ends.
     pub(crate) async fn serve(&self, client: TcpStream, terms: Terms, stopped: watch::Receiver<bool>) {
-        let (client, watched) = match crate::server::twice(client) {
+        let (client, watched) = match twice(client) {
             Ok(both) => both,
             Err(e) => return tracing::warn!(error = %e, "a connection could not be watched"),
         };

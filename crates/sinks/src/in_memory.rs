@@ -8,7 +8,8 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::prelude::DataFrame;
 use futures::TryStreamExt;
-use hardtack_core::publish::{Phase, Publisher, Publishers};
+use hardtack_core::actions::Phase;
+use hardtack_core::publish::{Publisher, Publishers};
 use hardtack_core::{DiscardAction, PublishAction, Report, Result, Sink, StageContext, Staged};
 
 const PUBLISHER: &str = "in-memory";

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use async_trait::async_trait;
-use hardtack_core::publish::DiscardAction;
+use hardtack_core::actions::DiscardAction;
 use hardtack_core::{Location, Result, StageContext};
 
 /// Chooses the folders of a write: for sinks that are built on [`ParquetDataset`](crate::ParquetDataset) and whose

@@ -22,7 +22,7 @@ use url::Url;
 
 use crate::avro::AvroRows;
 use crate::csv::{self, Dialect, Places};
-use crate::globs::Globs;
+use crate::globs::FileFilter;
 use crate::json::{self, JsonObjects};
 use crate::listing::folder_files;
 use crate::parquet;
@@ -83,22 +83,6 @@ pub struct Folder {
     pub values: Vec<ScalarValue>,
     /// Which of its files to read, if not all.
     pub wanted: FileFilter,
-}
-
-/// Which files of a folder to read, by their paths below it.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct FileFilter {
-    /// Only these; all if there is no pattern.
-    pub only: Globs,
-    /// But not these.
-    pub except: Globs,
-}
-
-impl FileFilter {
-    /// Whether a file is selected, by its path below the folder.
-    pub fn takes(&self, path: &str) -> bool {
-        (self.only.is_empty() || self.only.matches(path)) && !self.except.matches(path)
-    }
 }
 
 /// Reads folders whose columns are known: the building block of tables. It lists the given folders when a plan is made,

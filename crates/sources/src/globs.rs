@@ -133,6 +133,22 @@ fn across(pattern: &str) -> String {
     pattern.split('/').map(part).collect::<Vec<_>>().join("/")
 }
 
+/// Which files of a folder to read, by their paths below it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FileFilter {
+    /// Only these; all if there is no pattern.
+    pub only: Globs,
+    /// But not these.
+    pub except: Globs,
+}
+
+impl FileFilter {
+    /// Whether a file is selected, by its path below the folder.
+    pub fn takes(&self, path: &str) -> bool {
+        (self.only.is_empty() || self.only.matches(path)) && !self.except.matches(path)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

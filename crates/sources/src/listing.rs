@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use crate::compression::Compression;
-use crate::folders::FileFilter;
+use crate::globs::FileFilter;
 
 /// Which files below a location belong to a source.
 #[derive(Debug, Clone)]

@@ -176,12 +176,31 @@ impl Ledger {
         let key = self.key("head.json");
         let Some(bytes) = self.state.get(&key).await? else { return Ok(None) };
         let head = match decode_head(&key, &bytes) {
-            Ok(head) if head > 0 && self.state.get(&self.numbered("published", head)).await?.is_none() => {
+            Ok(head) if self.is_ahead(head).await? => {
                 Err(Error::unexpected("the commit that the head names is not settled").with("object", key))
             }
             head => head,
         };
         Ok(Some(head))
+    }
+
+    async fn is_ahead(&self, head: u64) -> Result<bool> {
+        Ok(head > 0 && self.state.get(&self.numbered("published", head)).await?.is_none())
+    }
+
+    /// The key of the head if it names a commit that is not settled, as after a part of the state was restored from an
+    /// older copy. No run relies on such a head; [`Ledger::mend_head`] rewrites it.
+    ///
+    /// # Errors
+    /// Errors of the store.
+    pub async fn head_ahead(&self) -> Result<Option<String>> {
+        let key = self.key("head.json");
+        let Some(bytes) = self.state.get(&key).await? else { return Ok(None) };
+        let is_ahead = match decode_head(&key, &bytes) {
+            Ok(head) => self.is_ahead(head).await?,
+            Err(_) => false,
+        };
+        Ok(is_ahead.then_some(key))
     }
 
     /// Rewrites the head from the records if it cannot be right; returns whether it did.

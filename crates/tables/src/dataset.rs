@@ -279,7 +279,7 @@ impl<F: Format> Source for Dataset<Files<F>> {
     }
 }
 
-/// With the way out for a table that is not there.
+/// With a hint for a table that is not there.
 fn missing(error: Error, table: &Table) -> Error {
     if error.kind() != ErrorKind::NotFound {
         return error;

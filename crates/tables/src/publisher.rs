@@ -10,7 +10,8 @@ use futures::TryStreamExt;
 use hardtack_catalog::{
     Catalog, CatalogExt, CatalogHandle, CatalogOf, Column, Conflict, Database, Partition, Predicate, TableDescription,
 };
-use hardtack_core::publish::{Check, Publisher};
+use hardtack_core::actions::Check;
+use hardtack_core::publish::Publisher;
 use hardtack_core::staging::{VERSIONS, content_hash};
 use hardtack_core::{Error, ErrorKind, JobContext, Location, Result, Stores, fault};
 use object_store::ObjectStoreExt;

@@ -10,7 +10,7 @@ use datafusion::prelude::DataFrame;
 use hardtack_catalog::{
     Catalog, CatalogExt, CatalogOf, Column, Partition, Predicate, TableDescription, TableFormat, schema_from_catalog,
 };
-use hardtack_core::publish::Phase;
+use hardtack_core::actions::Phase;
 use hardtack_core::{Error, ErrorKind, Location, PublishAction, Report, Result, Sink, StageContext, Staged};
 use hardtack_sinks::{Compression, Folder, ParquetDataset, Placement, Statistics, Unseen, Visibility, WrittenFile};
 use tokio::sync::Mutex;

@@ -163,6 +163,24 @@ async fn damaged_records_are_mended_if_others_say_what_they_said() {
     ");
 }
 
+/// As after a part of the state was restored from an older copy.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_is_ahead_of_what_is_settled_is_mended() {
+    let killed = Killed::run("r1").await;
+    killed.commit().await;
+    assert_eq!(hardtack(killed.folder.path(), &["recover"]).0, Some(0));
+    let head = state(&killed, "scopes/default/head.json");
+    fs::write(&head, "7").unwrap();
+    insta::assert_snapshot!(fsck(&killed, &["--repair"]), @"
+    0 damaged: job (default): job/scopes/default/head.json
+        the head names a commit that is not settled; the records say what it was
+        repaired
+    1 finding: 1 damaged, 0 orphaned, 0 left behind; 1 repaired
+    ");
+    assert_eq!(fs::read_to_string(head).unwrap(), "1");
+    insta::assert_snapshot!(fsck(&killed, &[]), @"0 nothing is damaged, orphaned or left behind");
+}
+
 /// A forged record with a correct hash requests the deletion of a file elsewhere.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_touched_outside_of_the_places_of_the_sinks() {
@@ -230,9 +248,9 @@ async fn what_was_half_written_goes_after_a_day() {
 async fn recovery_goes_on_with_the_other_jobs() {
     let killed = Killed::run("r1").await;
     killed.commit().await;
-    let options = RuntimeArgs { state: Location::from(killed.folder.path()).join("state"), ..RuntimeArgs::default() };
+    let options = RuntimeArgs::with_state(Location::from(killed.folder.path()).join("state"));
     let ctx = open_context("a", &options).unwrap();
-    let state = hardtack_runtime::open_state(ctx.stores(), &options.state).unwrap();
+    let state = hardtack_runtime::open_state(ctx.stores(), &options.records.state).unwrap();
     let torn = "a_job_before/scopes/default/commits/000000000001.json";
     state.put(torn, "{".into()).await.unwrap();
     let (code, said) = hardtack(killed.folder.path(), &["recover"]);

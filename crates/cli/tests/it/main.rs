@@ -46,9 +46,9 @@ impl Killed {
     }
 
     async fn in_folder(folder: tempfile::TempDir, id: &str) -> Self {
-        let options = RuntimeArgs { state: Location::from(folder.path()).join("state"), ..RuntimeArgs::default() };
+        let options = RuntimeArgs::with_state(Location::from(folder.path()).join("state"));
         let base = open_context("job", &options).unwrap();
-        let state = open_state(base.stores(), &options.state).unwrap();
+        let state = open_state(base.stores(), &options.records.state).unwrap();
         let ledger = Ledger::new(state, "job", Run::WHOLE_JOB);
         let run = Run { id: id.parse().unwrap(), ..base.run().clone() };
         let Begun::Attempt(attempt) = ledger.begin(&run).await.unwrap() else { panic!("it does not begin") };

@@ -12,11 +12,12 @@ use datafusion::prelude::SessionConfig;
 
 use super::environment::Extensions;
 use super::{Environment, Inner, JobContext};
+use crate::actions::{Journal, MemoryJournal};
 use crate::clock::{Clock, SystemClock};
 use crate::io::{Io, StagingIo};
 use crate::observe::Observer;
 use crate::persist::Budget;
-use crate::publish::{Journal, MemoryJournal, Publishers};
+use crate::publish::Publishers;
 use crate::run::{Run, RunId};
 use crate::store::{StoreFactory, Stores};
 use crate::under_way::UnderWay;

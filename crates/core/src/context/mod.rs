@@ -17,11 +17,12 @@ pub use self::builder::JobContextBuilder;
 pub use self::environment::Environment;
 pub use self::load::LoadContext;
 pub use self::stage::StageContext;
+use crate::actions::{Journal, PublishAction};
 use crate::clock::Clock;
 use crate::io::{Io, Sink, Source};
 use crate::observe::Observer;
 use crate::persist::Budget;
-use crate::publish::{Journal, PublishAction, Publishers, publish};
+use crate::publish::{Publishers, publish};
 use crate::run::Run;
 use crate::under_way::UnderWay;
 use crate::{Location, Result, persist};
@@ -285,7 +286,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::publish::DiscardAction;
+    use crate::actions::DiscardAction;
     use crate::staging::{StagedFile, Staging};
     use crate::store::{Store, StoreFactory};
     use crate::{Error, ErrorKind};

@@ -11,9 +11,10 @@ use object_store::path::Path;
 use twox_hash::XxHash3_64;
 
 use super::{Environment, JobContext};
+use crate::actions::{Journal, PublishAction};
 use crate::meter::Meter;
 use crate::observe::ObserveExec;
-use crate::publish::{Journal, PublishAction, Publishers};
+use crate::publish::Publishers;
 use crate::run::Run;
 use crate::staging::StagedFile;
 use crate::store::Store;
@@ -112,7 +113,7 @@ impl StageContext {
     }
 
     /// Writes a file directly to a place where no reader looks: into a folder that nothing points to yet, noted as
-    /// [`DiscardAction::Folder`](crate::publish::DiscardAction::Folder). Returns its
+    /// [`DiscardAction::Folder`](crate::actions::DiscardAction::Folder). Returns its
     /// [hash](crate::staging::content_hash).
     ///
     /// # Errors

@@ -199,7 +199,7 @@ async fn frames_are_told_of_like_sql() {
     ] {
         assert_eq!(Error::from(wrong.unwrap_err()).to_string(), message);
     }
-    // The way out.
+    // The hint.
     both.select(vec![col("orders.id")]).unwrap();
 }
 

@@ -16,7 +16,7 @@ use twox_hash::XxHash3_64;
 use url::Url;
 
 use super::{StagedBy, StagedFile, Staging, Write64, content_hash, damaged, gone, versions_path};
-use crate::publish::{Check, DiscardAction, Journal, PublishAction};
+use crate::actions::{Check, DiscardAction, Journal, PublishAction};
 use crate::{Error, Location, Result, Run, fault};
 
 /// Stages on the local file system.

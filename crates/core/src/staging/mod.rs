@@ -22,7 +22,7 @@ use twox_hash::XxHash3_64;
 
 pub use self::local::LocalStaging;
 pub use self::multipart::{MultipartStaging, UploadList};
-use crate::publish::{Check, DiscardAction, Journal, PublishAction};
+use crate::actions::{Check, DiscardAction, Journal, PublishAction};
 use crate::{Error, ErrorKind, Location, Result, Run, fault};
 
 /// The port by which a store stages files, with an implementation for file systems and one for multipart uploads.

@@ -15,7 +15,7 @@ use twox_hash::XxHash3_64;
 use url::Url;
 
 use super::{StagedFile, Staging, Write64, content_hash, gone, versions_path};
-use crate::publish::{DiscardAction, Journal, PublishAction};
+use crate::actions::{DiscardAction, Journal, PublishAction};
 use crate::{Error, Location, Result, Run, fault};
 
 /// A store that can list open uploads: those that were created, but neither completed nor aborted.

@@ -9,7 +9,7 @@ use url::Url;
 use super::local::{is_staged, staged_by};
 use super::multipart::multipart_etag;
 use super::*;
-use crate::publish::MemoryJournal;
+use crate::actions::MemoryJournal;
 
 #[test]
 fn the_etag_of_a_multipart_object_is_the_md5_of_its_parts_md5s() {

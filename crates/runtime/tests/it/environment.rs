@@ -3,19 +3,15 @@
 use datafusion::execution::memory_pool::MemoryConsumer;
 use hardtack_catalog::{Catalog, CatalogExt, CatalogOf, Database, EmbeddedCatalog};
 use hardtack_core::Location;
-use hardtack_runtime::{RuntimeArgs, open_context};
+use hardtack_runtime::{QueryArgs, RuntimeArgs, open_context};
 
 const MEMORY: usize = 64 << 20;
 
 #[tokio::test]
 async fn limits_are_those_of_the_options() {
     let spill = tempfile::tempdir().unwrap();
-    let options = RuntimeArgs {
-        memory_limit: Some(MEMORY),
-        threads: Some(3),
-        spill_dir: Some(spill.path().to_owned()),
-        ..RuntimeArgs::default()
-    };
+    let query = QueryArgs { memory_limit: Some(MEMORY), threads: Some(3), spill_dir: Some(spill.path().to_owned()) };
+    let options = RuntimeArgs { query, ..RuntimeArgs::default() };
     let ctx = open_context("job", &options).unwrap();
     let (session, env) = (ctx.session(), ctx.session().runtime_env());
 
@@ -41,8 +37,9 @@ async fn limits_are_those_of_the_options() {
 async fn the_catalog_is_at_the_state_location_or_where_the_options_say() {
     let folder = tempfile::tempdir().unwrap();
     let at = |path: &str| Location::from(folder.path()).join(path);
-    let default = RuntimeArgs { state: at("state"), ..RuntimeArgs::default() };
-    let named = RuntimeArgs { catalog: format!("embedded:{}", at("named.db")).parse().unwrap(), ..default.clone() };
+    let default = RuntimeArgs::with_state(at("state"));
+    let mut named = default.clone();
+    named.records.catalog = format!("embedded:{}", at("named.db")).parse().unwrap();
     for (options, database) in [(default, "usual"), (named, "named")] {
         let ctx = open_context("job", &options).unwrap();
         assert!(

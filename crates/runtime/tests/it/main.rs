@@ -15,8 +15,9 @@ use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::prelude::DataFrame;
+use hardtack_core::actions::Phase;
 use hardtack_core::observe::{Observer, RowAccumulator};
-use hardtack_core::publish::{Phase, Publisher};
+use hardtack_core::publish::Publisher;
 use hardtack_core::{
     Context, Error, ErrorKind, LoadContext, Location, PublishAction, Result, Sink, Source, StageContext, Staged,
 };
@@ -39,7 +40,7 @@ impl World {
     }
 
     fn options(&self) -> RuntimeArgs {
-        RuntimeArgs { state: self.at("state"), ..RuntimeArgs::default() }
+        RuntimeArgs::with_state(self.at("state"))
     }
 
     async fn run(&self, main: impl AsyncFnOnce(&Context<()>) -> Result<()>) -> Result<Outcome> {
@@ -48,7 +49,7 @@ impl World {
 
     async fn records(&self) -> Vec<RunRecord> {
         let ctx = open_context("job", &self.options()).unwrap();
-        let state = open_state(ctx.stores(), &self.options().state).unwrap();
+        let state = open_state(ctx.stores(), &self.options().records.state).unwrap();
         Ledger::runs(&state, "job").await.unwrap()
     }
 

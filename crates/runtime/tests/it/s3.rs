@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
-use hardtack_core::publish::{MemoryJournal, discard};
+use hardtack_core::actions::MemoryJournal;
+use hardtack_core::publish::discard;
 use hardtack_core::{Error, ErrorKind, JobContext, Location, Sink, Source, Staged};
 use hardtack_sinks::{CsvFile, JsonLines, ParquetDataset};
 use hardtack_sources::{CsvFiles, ParquetFiles};

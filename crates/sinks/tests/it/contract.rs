@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use futures::TryStreamExt;
-use hardtack_core::publish::{MemoryJournal, discard};
+use hardtack_core::actions::MemoryJournal;
+use hardtack_core::publish::discard;
 use hardtack_core::{ErrorKind, JobContext, Location, PublishAction, Sink};
 use hardtack_sinks::{CsvFile, JsonLines, ParquetDataset};
 use object_store::ObjectStoreExt;

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::TryStreamExt;
-use hardtack_core::publish::{MemoryJournal, discard};
+use hardtack_core::actions::MemoryJournal;
+use hardtack_core::publish::discard;
 use hardtack_core::staging::MultipartStaging;
 use hardtack_core::store::{Store, StoreFactory};
 use hardtack_core::{ErrorKind, JobContext, Result, Sink};

@@ -3,7 +3,9 @@
 use hardtack_catalog::EmbeddedCatalog;
 use hardtack_core::fault::TABLE_POINTS;
 use hardtack_core::{Context, Error, Result, Run};
-use hardtack_runtime::{Job, LogFormat, RecoverOptions, RuntimeArgs, execute, open_context, open_state, recover};
+use hardtack_runtime::{
+    Job, LogFormat, QueryArgs, RecoverOptions, RuntimeArgs, execute, open_context, open_state, recover,
+};
 use hardtack_state::Ledger;
 use hardtack_tables::{SchemaEvolution, Table};
 use hardtack_test_support::{Frame, JobBinary, rows};
@@ -33,12 +35,13 @@ async fn main(ctx: &Context<String>) -> Result<()> {
 fn job() {
     let Ok(mode) = std::env::var("MODE") else { return };
     hardtack_core::fault::arm_from_environment();
-    let options = RuntimeArgs { threads: Some(2), memory_limit: Some(1 << 30), ..RuntimeArgs::default() };
+    let query = QueryArgs { threads: Some(2), memory_limit: Some(1 << 30), spill_dir: None };
+    let options = RuntimeArgs { query, ..RuntimeArgs::default() };
     let bars = hardtack_runtime::init_logging(LogFormat::Json, "warn");
     let run = async {
         if mode == "recover" {
             let ctx = open_context("job", &options)?;
-            let state = open_state(ctx.stores(), &options.state)?;
+            let state = open_state(ctx.stores(), &options.records.state)?;
             recover(&ctx, &Ledger::new(state, "job", Run::WHOLE_JOB), RecoverOptions::default()).await?;
         } else {
             execute(&Job::new("job"), mode, &options, main, &bars).await?;

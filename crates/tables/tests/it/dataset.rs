@@ -339,7 +339,7 @@ async fn what_a_table_does_not_take_is_refused_before_anything_is_written() {
     // A null is found while rows are written, where nobody looks.
     assert_snapshot!(saved(&world, &sink, rows! { title: Utf8, pages, year; null, 1, 1815 }).await.unwrap_err(), @"a column that is declared not null is null (column: title)");
     assert_eq!((world.rows("shelf").await, world.table("shelf").await), (vec![], before.1));
-    // The way out.
+    // The hint.
     let grown = more.when_table(|table| table.schema_evolution(SchemaEvolution::AddColumns));
     saved(&world, &grown, four).await.unwrap();
     assert_eq!(world.rows("shelf").await, ["year=1815 title=Emma pages=1 isbn=x"]);

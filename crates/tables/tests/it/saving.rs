@@ -238,7 +238,7 @@ async fn a_run_that_fails_leaves_nothing(#[case] table: Table) {
     let world = World::new().await;
     let table = table.create_if_missing(world.description("sales", "id: bigint", "day: string"));
     let ctx = world.run();
-    let journal = std::sync::Arc::new(hardtack_core::publish::MemoryJournal::default());
+    let journal = std::sync::Arc::new(hardtack_core::actions::MemoryJournal::default());
     let ctx = hardtack_core::JobContext::builder("job").share(&ctx).journal(journal.clone()).build().unwrap();
     table.stage(&ctx.staging("out"), day("mon", &[1, 2]).to_df(ctx.session())).await.unwrap();
     assert!(!journal.noted().is_empty());
@@ -251,7 +251,7 @@ async fn a_run_that_fails_leaves_nothing(#[case] table: Table) {
 #[tokio::test]
 async fn fresh_files_are_put_directly_and_noted_as_one_folder() {
     let world = World::partitioned().await;
-    let journal = std::sync::Arc::new(hardtack_core::publish::MemoryJournal::default());
+    let journal = std::sync::Arc::new(hardtack_core::actions::MemoryJournal::default());
     let ctx = world.run();
     let ctx = hardtack_core::JobContext::builder("job").share(&ctx).journal(journal.clone()).build().unwrap();
     let rows = rows! { id, day; 1, "mon"; 2, "tue"; 3, "wed" };

@@ -1,7 +1,8 @@
 //! The files that rebuilt partitions leave behind, and their removal.
 
 use chrono::TimeDelta;
-use hardtack_core::publish::{Check, verify};
+use hardtack_core::actions::Check;
+use hardtack_core::publish::verify;
 use hardtack_core::{ErrorKind, PublishAction, Sink};
 use hardtack_tables::{VacuumOptions, Vacuumed, vacuum};
 use hardtack_test_support::rows;

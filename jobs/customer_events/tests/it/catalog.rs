@@ -24,7 +24,7 @@ async fn tables(ctx: &JobContext) -> String {
 /// A context that sees the job's output, and the job, after the morning's events.
 async fn after_the_morning() -> (JobContext, JobBinary<'static>) {
     let job = job().args(["--source-database", "raw", "--target-database", "glue_reference"]);
-    let options = RuntimeArgs { state: job.dir().at(".hardtack"), ..RuntimeArgs::default() };
+    let options = RuntimeArgs::with_state(job.dir().at(".hardtack"));
     let ctx = open_context("reader", &options).unwrap();
     job.dir().write("in/customer_events/morning.jsonl", MORNING);
     crawl(&ctx, &job.dir().at("in"), "raw", &CrawlOptions::default()).await.unwrap();

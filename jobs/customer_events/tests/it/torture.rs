@@ -89,14 +89,14 @@ impl World {
     }
 
     fn context(&self) -> (JobContext, RuntimeArgs) {
-        let options = RuntimeArgs { state: self.job.dir().at(".hardtack"), ..RuntimeArgs::default() };
+        let options = RuntimeArgs::with_state(self.job.dir().at(".hardtack"));
         (open_context("torture", &options).unwrap(), options)
     }
 
     /// The findings of `hardtack fsck`.
     fn findings(&self) -> Vec<Finding> {
         let (ctx, options) = self.context();
-        let state = open_state(ctx.stores(), &options.state).unwrap();
+        let state = open_state(ctx.stores(), &options.records.state).unwrap();
         tokio::runtime::Runtime::new().unwrap().block_on(fsck(&ctx, &state, false)).unwrap()
     }
 
@@ -263,7 +263,7 @@ fn damage(dice: &mut Dice, path: &Path) -> (Vec<u8>, &'static str) {
 
 fn repaired(world: &World) {
     let (ctx, options) = world.context();
-    let state = open_state(ctx.stores(), &options.state).unwrap();
+    let state = open_state(ctx.stores(), &options.records.state).unwrap();
     tokio::runtime::Runtime::new().unwrap().block_on(fsck(&ctx, &state, true)).unwrap();
 }
 
@@ -281,7 +281,7 @@ fn recovered_while_it_commits() {
         let mut run = world.job.failing_at(point, "sleep(30)").start();
         let (ctx, options) = world.context();
         let recovers = async {
-            let state = open_state(ctx.stores(), &options.state).unwrap();
+            let state = open_state(ctx.stores(), &options.records.state).unwrap();
             let ledger = Ledger::new(state, "customer_events", "default");
             while run.is_running() {
                 recover(&ctx, &ledger, RecoverOptions::default()).await.unwrap();

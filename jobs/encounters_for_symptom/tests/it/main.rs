@@ -75,7 +75,7 @@ fn there_is_one_file_for_every_day() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_has_the_rows_that_files_have() {
     let job = contract().job_with_delivery().args(["--target-database", "clinic"]);
-    let options = RuntimeArgs { state: job.dir().at(".hardtack"), ..RuntimeArgs::default() };
+    let options = RuntimeArgs::with_state(job.dir().at(".hardtack"));
     let ctx = open_context("reader", &options).unwrap();
     for _ in 0..2 {
         job.run().assert_code(0);

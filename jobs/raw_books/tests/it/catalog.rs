@@ -13,7 +13,7 @@ use crate::FIXTURES;
 
 /// A context that sees the job's output.
 fn reader(job: &JobBinary<'_>) -> JobContext {
-    open_context("reader", &RuntimeArgs { state: job.dir().at(".hardtack"), ..RuntimeArgs::default() }).unwrap()
+    open_context("reader", &RuntimeArgs::with_state(job.dir().at(".hardtack"))).unwrap()
 }
 
 /// A context that sees a job's output in Glue and on S3.
