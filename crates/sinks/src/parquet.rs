@@ -9,18 +9,17 @@ use datafusion::physical_plan::{ExecutionPlan, collect};
 use datafusion::prelude::DataFrame;
 use futures::TryStreamExt;
 use hardtack_core::{
-    Environment, Error, Location, PublishAction, Report, Result, ShowFields, Sink, StageContext, Staged, Store,
+    Environment, Location, PublishAction, Report, Result, ShowFields, Sink, StageContext, Staged, Store,
 };
 use object_store::ObjectMeta;
 use parquet::arrow::ArrowSchemaConverter;
-use parquet::errors::ParquetError;
 use tokio::sync::Semaphore;
 
 use crate::layout::{Compression, Layout, Statistics};
 use crate::partition::{self, Partitioner};
 use crate::placement::{Below, Placement};
 use crate::plan;
-use crate::write::{UPLOADS, Write, WriteSpec};
+use crate::write::{UPLOADS, Write, WriteSpec, parquet_error};
 use crate::written::{self, WrittenFile};
 
 const TARGET_FILE_BYTES: u64 = 512 << 20;
@@ -345,16 +344,12 @@ fn readable(rows: DataFrame) -> Result<DataFrame> {
     Ok(rows.select(columns)?)
 }
 
-pub(crate) fn parquet_error(error: ParquetError) -> Error {
-    match error {
-        ParquetError::NYI(what) => Error::usage(format!("Parquet does not support this: {what}")),
-        error => Error::unexpected("a Parquet file could not be encoded").because(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use datafusion::physical_plan::{ExecutionPlan, displayable};
+    use datafusion::arrow::array::RecordBatch;
+    use datafusion::arrow::util::pretty::pretty_format_batches;
+    use datafusion::physical_plan::coop::CooperativeExec;
+    use datafusion::physical_plan::{ExecutionPlan, collect_partitioned, displayable};
     use rstest::rstest;
 
     use super::*;
@@ -392,22 +387,26 @@ mod tests {
     /// Gathering rows and dropping duplicates is done by one operator, except if files are to be sorted, or if the
     /// query has added something to the rows after the distinct.
     #[rstest]
-    #[case::gathered("select * from t", &[], &["GatherExec: by=[p]"])]
-    #[case::distinct("select distinct a, a % 5 as p from t", &[], &["GatherExec: by=[__hardtack_partition_0], distinct"])]
+    #[case::gathered("select * from t", &[], &["GatherExec: by=[p]", "RepartitionExec"])]
+    #[case::distinct(
+        "select distinct a, a % 5 as p from t",
+        &[],
+        &["GatherExec: by=[__hardtack_partition_0], distinct", "RepartitionExec"]
+    )]
     #[case::distinct_before(
         "select *, row_number() over () as n from (select distinct * from t)",
         &[],
-        &["GatherExec: by=[p]", "AggregateExec", "RepartitionExec", "AggregateExec"]
+        &["GatherExec: by=[p]", "RepartitionExec", "AggregateExec", "RepartitionExec", "AggregateExec"]
     )]
     #[case::distinct_below_a_filter(
         "select b, p from (select *, a % 5 as p from (select distinct a, b from u where a > 0)) where b <> 'x'",
         &[],
-        &["GatherExec: by=[__hardtack_partition_0], distinct"]
+        &["GatherExec: by=[__hardtack_partition_0], distinct", "RepartitionExec"]
     )]
     #[case::distinct_by_chance(
         "select *, cast(random() * 5 as int) as p from (select distinct a from t)",
         &[],
-        &["GatherExec: by=[p]", "AggregateExec", "RepartitionExec", "AggregateExec"]
+        &["GatherExec: by=[p]", "RepartitionExec", "AggregateExec", "RepartitionExec", "AggregateExec"]
     )]
     #[case::sorted("select * from t", &["a"], &["SortExec", "RepartitionExec"])]
     #[tokio::test]
@@ -434,6 +433,55 @@ mod tests {
     fn gather(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
         let below = || plan.children().into_iter().find_map(gather);
         if plan.name() == "GatherExec" { Some(Arc::clone(plan)) } else { below() }
+    }
+
+    /// Behind an exchange that is not its own, such as one between machines, a stream needs nothing but its input.
+    #[rstest]
+    #[case::all("select n % 7 as p, 'x' || (n % 3) as t, n from u")]
+    #[case::distinct("select distinct n % 7 as p, 'x' || (n % 3) as t from u")]
+    #[case::large_keys("select distinct n % 2 as p, n % 50000 as t from u")]
+    #[tokio::test]
+    async fn a_stream_gathers_its_own_input(#[case] query: &str, #[values(32, 8)] megabytes: usize) {
+        let ctx = hardtack_core::JobContext::builder("job").threads(3).memory_limit(megabytes << 20).build().unwrap();
+        ctx.session().sql("create view u as select value as n from generate_series(1, 300000)").await.unwrap();
+        let rows = ctx.session().sql(query).await.unwrap();
+        let dataset = ParquetDataset::new("n", "memory:/n").partition_by(["p"]);
+        let write =
+            dataset.write(&ctx.staging("out"), rows.schema().as_arrow().clone().into(), dataset.below("")).unwrap();
+        let plan = gather(&plan::plan(rows, write.into()).await.unwrap()).unwrap();
+        let exchange = Arc::clone(plan.children()[0]);
+        assert_eq!(exchange.name(), "RepartitionExec");
+        let foreign = Arc::new(CooperativeExec::new(exchange)) as Arc<dyn ExecutionPlan>;
+        let foreign = Arc::clone(&plan).with_new_children(vec![foreign]).unwrap();
+        let mut seen = Vec::new();
+        for plan in [plan, foreign] {
+            let key = plan.schema().index_of("p").unwrap();
+            let streams = collect_partitioned(plan, ctx.session().task_ctx()).await.unwrap();
+            assert_eq!(streams.len(), 3);
+            let mut keys = Vec::new();
+            for stream in &streams {
+                let of_stream: Vec<_> = stream.iter().map(|rows| rows.project(&[key]).unwrap()).collect();
+                let mut of_stream = lines(&of_stream);
+                of_stream.dedup();
+                assert!(of_stream.is_sorted(), "{of_stream:?}");
+                keys.extend(of_stream);
+            }
+            keys.sort_unstable();
+            let all = keys.len();
+            keys.dedup();
+            assert_eq!(keys.len(), all, "a key is in two streams, or comes twice in one");
+            let mut rows = lines(&streams.concat());
+            rows.sort_unstable();
+            seen.push(rows);
+        }
+        assert_eq!(seen[0].len(), seen[1].len());
+        assert!(seen[0] == seen[1], "the rows differ");
+    }
+
+    /// The rows as texts.
+    fn lines(rows: &[RecordBatch]) -> Vec<String> {
+        let text = pretty_format_batches(rows).unwrap().to_string();
+        text.lines().skip(3).filter(|line| line.starts_with('|')).map(str::to_owned).collect()
     }
 
     /// Spilling frees memory again: batches after the first spill are not each spilled on their own.

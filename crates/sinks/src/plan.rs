@@ -37,20 +37,19 @@ impl ExtensionPlanner for Planner {
         node: &dyn UserDefinedLogicalNode,
         _: &[&LogicalPlan],
         inputs: &[Arc<dyn ExecutionPlan>],
-        state: &SessionState,
+        _: &SessionState,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let streams = state.config().target_partitions();
         let input = || Arc::clone(&inputs[0]);
         Ok(if let Some(node) = node.as_any().downcast_ref::<DistinctInPartition>() {
             let keys = (node.columns..input().schema().fields().len()).collect();
-            Some(Arc::new(GatherExec::try_new(input(), keys, Some(node.columns), streams)?))
+            Some(Arc::new(GatherExec::try_new(input(), keys, Some(node.columns))?))
         } else if let Some(node) = node.as_any().downcast_ref::<ParquetWrite>() {
             let write = &node.write.0;
             let keys = write.partitioner.columns();
             let mut input = input();
             // If rows are to be sorted within files, the sort gathers those of a partition as well.
             if !keys.is_empty() && write.sort_by.is_empty() && !is_gathered(&input, keys)? {
-                input = Arc::new(GatherExec::try_new(input, keys.to_vec(), None, streams)?);
+                input = Arc::new(GatherExec::try_new(input, keys.to_vec(), None)?);
             }
             input = packed(input)?;
             Some(Arc::new(ParquetWriteExec::new(write.ctx.observe(input), Arc::clone(write))))

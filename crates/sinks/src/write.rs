@@ -483,7 +483,7 @@ struct FileEncoder {
 impl FileEncoder {
     fn new(write: &Write, properties: &WriterPropertiesPtr) -> Result<Self> {
         let writer = SerializedFileWriter::new(Vec::new(), Arc::clone(&write.parquet_schema), Arc::clone(properties))
-            .map_err(crate::parquet::parquet_error)?;
+            .map_err(parquet_error)?;
         let row_groups = Arc::new(ArrowRowGroupWriterFactory::new(&writer, Arc::clone(&write.schema)));
         Ok(Self { writer, row_groups })
     }
@@ -496,7 +496,7 @@ impl FileEncoder {
             }
             row_group.close().map(|_| ())
         };
-        append().map_err(crate::parquet::parquet_error)
+        append().map_err(parquet_error)
     }
 
     fn note(&mut self, key: &str, value: impl fmt::Display) {
@@ -509,7 +509,7 @@ impl FileEncoder {
 
     /// The rest of the file, and the column metrics of its footer.
     fn finish(&mut self) -> Result<(Bytes, Vec<ColumnMetrics>)> {
-        let footer = self.writer.finish().map_err(crate::parquet::parquet_error)?;
+        let footer = self.writer.finish().map_err(parquet_error)?;
         Ok((self.take(), ColumnMetrics::of(&footer)))
     }
 }
@@ -533,7 +533,7 @@ fn encode(
         }
         columns.into_iter().map(|column| column.close()).collect::<Result<Vec<_>, ParquetError>>()
     };
-    encode().map_err(crate::parquet::parquet_error)
+    encode().map_err(parquet_error)
 }
 
 /// A row group that is being encoded, its size in memory, its number of rows.
@@ -623,5 +623,12 @@ impl OpenFile {
         };
         let (xxh3, publish) = (action.content_hash(), (!unseen).then_some(action));
         Ok(WrittenFile { values, location, rows, bytes, xxh3, publish, columns })
+    }
+}
+
+pub(crate) fn parquet_error(error: ParquetError) -> Error {
+    match error {
+        ParquetError::NYI(what) => Error::usage(format!("Parquet does not support this: {what}")),
+        error => Error::unexpected("a Parquet file could not be encoded").because(error),
     }
 }

@@ -1,22 +1,29 @@
-//! The exchange before a partitioned write: an operator that gathers the rows of each partition value.
+//! An operator before a partitioned write: gathers the rows of each partition value.
 //!
 //! A sort would do this too, and is used where rows are to be sorted within their files. But gathering rows does not
-//! require comparing them, nor copying them twice (into streams by hash, then into sorted order). Here the input
-//! streams hold their batches as they arrive and record which rows belong to which key. Once all have arrived, the
-//! output streams take keys in turn, in key order, and copy each row once into its place. Rows that do not fit into
-//! memory are spilled in runs sorted by key, of which every output stream reads its part.
+//! require comparing them. A stream holds its batches as they arrive and records which rows belong to which key. Once
+//! all have arrived, it emits the keys in order and copies each row once into its place. Rows that do not fit into
+//! memory are spilled in runs sorted by key.
+//!
+//! The rows of a key have to be in one stream. The operator requires this of its input, so the plan has an exchange
+//! below it, by a hash of the keys, and may run wherever the exchange delivers its rows, also in several processes. An
+//! exchange within the process would copy every row once more. The operator therefore does that one itself: it takes
+//! the input of the [`RepartitionExec`], gathers what arrives in any stream, and the output streams take keys in turn.
 //!
 //! Equal rows have equal keys as long as the keys are functions of the row. Duplicates can therefore be dropped here,
 //! key by key, instead of in an aggregation over all rows: see [`distinct`](crate::distinct).
 
 mod copy;
+mod held;
 mod intake;
 mod keys;
 mod output;
 mod pack;
+mod picked;
 
 use std::any::Any;
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::array::{RecordBatch, UInt32Array};
@@ -25,23 +32,26 @@ use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
-use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, SpillMetrics};
+use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties,
+    DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties,
     SendableRecordBatchStream,
 };
 use futures::future::{BoxFuture, Shared};
 use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
 
-use intake::{Intake, RowHash};
-use output::{Gathered, Next, OutputColumns, Reader, sort_fields};
+use held::RowHash;
+use intake::Intake;
+use output::{Gathered, Next, Reader, sort_fields};
+use picked::OutputColumns;
 
 /// Gathers rows with equal values in some columns, sorted by these columns; optionally drops duplicates.
 #[derive(Debug)]
@@ -52,6 +62,7 @@ pub(crate) struct GatherExec {
     distinct: Option<usize>,
     properties: Arc<PlanProperties>,
     given: OutputColumns,
+    /// The rows of all streams, if the operator does the exchange.
     all: OnceGathered,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -69,23 +80,17 @@ impl fmt::Debug for OnceGathered {
 }
 
 impl GatherExec {
-    pub(crate) fn try_new(
-        input: Arc<dyn ExecutionPlan>,
-        keys: Vec<usize>,
-        distinct: Option<usize>,
-        streams: usize,
-    ) -> Result<Self> {
+    pub(crate) fn try_new(input: Arc<dyn ExecutionPlan>, keys: Vec<usize>, distinct: Option<usize>) -> Result<Self> {
         let given = OutputColumns::all(&input.schema());
-        Self::giving_out(input, keys, distinct, given, streams)
+        Self::giving_out(input, keys, distinct, given)
     }
 
     /// This operator with only some of its columns as output, under the names of `schema`, and texts as dictionaries:
     /// an encoder does not need copies of them. `None` if the keys are not among the columns.
     pub(crate) fn packed(&self, schema: &SchemaRef, columns: Vec<usize>) -> Option<Result<Self>> {
-        let streams = self.properties.partitioning.partition_count();
         let given = OutputColumns::packed(schema, columns);
         let complete = self.keys.iter().all(|key| given.columns.contains(key));
-        complete.then(|| Self::giving_out(Arc::clone(&self.input), self.keys.clone(), self.distinct, given, streams))
+        complete.then(|| Self::giving_out(Arc::clone(&self.input), self.keys.clone(), self.distinct, given))
     }
 
     fn giving_out(
@@ -93,7 +98,6 @@ impl GatherExec {
         keys: Vec<usize>,
         distinct: Option<usize>,
         given: OutputColumns,
-        streams: usize,
     ) -> Result<Self> {
         let schema = Arc::clone(&given.schema);
         let place = |key: &usize| given.columns.iter().position(|column| column == key);
@@ -102,9 +106,9 @@ impl GatherExec {
         let mut equivalence = EquivalenceProperties::new(schema);
         equivalence
             .add_ordering(columns.iter().map(|c| PhysicalSortExpr::new(Arc::clone(c), SortOptions::new(false, true))));
-        // Keys are distributed by load, not by hash, but the guarantee of a hash partitioning holds: all rows of a key
-        // are in one stream.
-        let partitioning = Partitioning::Hash(columns, streams);
+        // After an exchange of its own, keys are distributed by load, not by hash, but the guarantee of a hash
+        // partitioning holds: all rows of a key are in one stream.
+        let partitioning = Partitioning::Hash(columns, input.output_partitioning().partition_count());
         let properties =
             PlanProperties::new(equivalence, partitioning, EmissionType::Final, Boundedness::Bounded).into();
         Ok(Self {
@@ -134,21 +138,45 @@ impl GatherExec {
         }
     }
 
-    fn gathered(&self, context: &Arc<TaskContext>) -> Result<Gathering> {
+    /// The input of the exchange below this operator, if the exchange is within this process.
+    fn exchanged(&self) -> Option<&Arc<dyn ExecutionPlan>> {
+        let exchange = self.input.as_any().downcast_ref::<RepartitionExec>()?;
+        matches!(exchange.partitioning(), Partitioning::Hash(..)).then(|| exchange.input())
+    }
+
+    /// What an output stream reads.
+    fn gathered(&self, partition: usize, context: &Arc<TaskContext>) -> Result<Gathering> {
+        let Some(input) = self.exchanged() else {
+            return self.gather(&self.input, partition..partition + 1, 1, context);
+        };
         let mut all = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(gathering) = &*all {
             return Ok(gathering.clone());
         }
+        let (inputs, outputs) =
+            (input.output_partitioning().partition_count(), self.properties.partitioning.partition_count());
+        let gathering = self.gather(input, 0..inputs, outputs, context)?;
+        *all = Some(gathering.clone());
+        Ok(gathering)
+    }
+
+    /// Gathers the rows of some streams, for some number of outputs.
+    fn gather(
+        &self,
+        input: &Arc<dyn ExecutionPlan>,
+        partitions: Range<usize>,
+        outputs: usize,
+        context: &Arc<TaskContext>,
+    ) -> Result<Gathering> {
         let schema = self.input.schema();
         let given = self.given.clone();
         let hash = self.distinct.map(RowHash::new);
         let limit = match context.memory_pool().memory_limit() {
-            datafusion::execution::memory_pool::MemoryLimit::Finite(bytes) => bytes,
+            MemoryLimit::Finite(bytes) => bytes,
             _ => usize::MAX,
         };
-        let streams = self.input.output_partitioning().partition_count();
         let mut intakes = Vec::new();
-        for partition in 0..streams {
+        for partition in partitions {
             let memory = MemoryConsumer::new(format!("Gather[{partition}]")).with_can_spill(true);
             let intake = Intake::new(
                 Arc::clone(&schema),
@@ -161,10 +189,9 @@ impl GatherExec {
                 // When runs are read back, one batch of each is held.
                 (limit / 1024).clamp(16 << 10, 1 << 20),
             )?;
-            let rows = self.input.execute(partition, Arc::clone(context))?;
-            intakes.push((intake, rows));
+            intakes.push((intake, input.execute(partition, Arc::clone(context))?));
         }
-        let (rows, outputs) = (context.session_config().batch_size(), self.properties.partitioning.partition_count());
+        let batch_rows = context.session_config().batch_size();
         let gathering = async move {
             let tasks: Vec<_> =
                 intakes.into_iter().map(|(intake, rows)| SpawnedTask::spawn(intake.take_in(rows))).collect();
@@ -172,11 +199,9 @@ impl GatherExec {
             for task in tasks {
                 done.push(task.join_unwind().await.map_err(|e| DataFusionError::ExecutionJoin(Box::new(e)))??);
             }
-            Ok(Arc::new(Gathered::new(schema, given, done, hash, rows, outputs)))
+            Ok(Arc::new(Gathered::new(schema, given, done, hash, batch_rows, outputs)))
         };
-        let gathering = gathering.map(|all| all.map_err(Arc::new)).boxed().shared();
-        *all = Some(gathering.clone());
-        Ok(gathering)
+        Ok(gathering.map(|all| all.map_err(Arc::new)).boxed().shared())
     }
 }
 
@@ -209,14 +234,19 @@ impl ExecutionPlan for GatherExec {
         vec![&self.input]
     }
 
+    fn required_input_distribution(&self) -> Vec<Distribution> {
+        let schema = self.input.schema();
+        let column = |key: &usize| Arc::new(Column::new(schema.field(*key).name(), *key)) as Arc<dyn PhysicalExpr>;
+        vec![Distribution::HashPartitioned(self.keys.iter().map(column).collect())]
+    }
+
     fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        let streams = self.properties.partitioning.partition_count();
         let (input, given) = (children.swap_remove(0), self.given.clone());
-        Ok(Arc::new(Self::giving_out(input, self.keys.clone(), self.distinct, given, streams)?))
+        Ok(Arc::new(Self::giving_out(input, self.keys.clone(), self.distinct, given)?))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let gathering = self.gathered(&context)?;
+        let gathering = self.gathered(partition, &context)?;
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let memory = MemoryConsumer::new(format!("GatherOutput[{partition}]")).register(context.memory_pool());
         let schema = self.schema();
