@@ -397,3 +397,20 @@ impl PgWireServerHandlers for Handlers {
         Arc::clone(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::buffer::OffsetBuffer;
+
+    use super::*;
+
+    /// Arrow has no error for this, only a panic.
+    #[test]
+    fn arrow_panics_with_this_text_where_a_batch_is_too_large() {
+        let panic = std::panic::catch_unwind(|| OffsetBuffer::<i32>::from_lengths([1 << 31])).unwrap_err();
+        let PgWireError::UserError(error) = panicked(&*panic) else { panic!() };
+        assert_eq!(error.code, "53200");
+        let PgWireError::UserError(error) = panicked(&"oh no") else { panic!() };
+        assert_eq!(error.code, "XX000");
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_glue::config::http::HttpResponse;
 use aws_sdk_glue::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_glue::types::ErrorDetail;
@@ -16,6 +17,8 @@ pub(super) struct Failure {
     code: String,
     text: String,
     status: Option<u16>,
+    /// Whether there are no usable credentials.
+    unsigned: bool,
     /// An error of our own to pass through.
     own: Option<Error>,
 }
@@ -33,18 +36,19 @@ impl Failure {
             // No response, or none from Glue: the causes explain it.
             _ => DisplayErrorContext(&error).to_string(),
         };
-        Self { code, text, status, own: None }
+        let unsigned = causes(&error).any(|cause| cause.is::<CredentialsError>());
+        Self { code, text, status, unsigned, own: None }
     }
 
     /// The error of one partition in a batch.
     pub(super) fn of_detail(detail: Option<&ErrorDetail>) -> Self {
         let code = detail.and_then(ErrorDetail::error_code).unwrap_or_default().to_owned();
         let text = detail.and_then(ErrorDetail::error_message).unwrap_or_default().to_owned();
-        Self { code, text, status: Some(200), own: None }
+        Self { code, text, status: Some(200), unsigned: false, own: None }
     }
 
     pub(super) fn own(error: Error) -> Self {
-        Self { code: String::new(), text: String::new(), status: None, own: Some(error) }
+        Self { code: String::new(), text: String::new(), status: None, unsigned: false, own: Some(error) }
     }
 
     pub(super) fn conflict(&self) -> Option<Conflict> {
@@ -75,7 +79,7 @@ impl Failure {
             | "InvalidSignatureException"
             | "ExpiredTokenException"
             | "MissingAuthenticationTokenException" => ErrorKind::Usage,
-            "" if self.text.contains("credential") => ErrorKind::Usage,
+            "" if self.unsigned => ErrorKind::Usage,
             "" => ErrorKind::Unavailable,
             code if TRANSIENT.contains(&code) || self.status.is_some_and(|status| status >= 500) => {
                 ErrorKind::Unavailable
@@ -171,6 +175,13 @@ impl From<Failure> for Error {
     }
 }
 
+/// An error and its causes.
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
 /// The error for a response that lacks a required part.
 pub(super) fn unanswered(what: &str) -> Error {
     Error::unavailable(format!("Glue answered without {what}; try again later"))
@@ -194,7 +205,8 @@ mod tests {
     #[case("SomethingNew", 400, ErrorKind::Unexpected)]
     #[case("", 0, ErrorKind::Unavailable)]
     fn codes_become_kinds(#[case] code: &str, #[case] status: u16, #[case] kind: ErrorKind) {
-        let failure = Failure { code: code.to_owned(), text: "why".to_owned(), status: Some(status), own: None };
+        let failure =
+            Failure { code: code.to_owned(), text: "why".to_owned(), status: Some(status), unsigned: false, own: None };
         let error = failure.of_table("lake", "books");
         assert_eq!(error.kind(), kind);
         assert!(error.chain().contains("why") && error.chain().contains("lake.books"), "{}", error.chain());

@@ -1,5 +1,6 @@
 //! Infers the types of JSON rows from every value.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -97,11 +98,14 @@ impl Shape {
     /// Adds one row, which starts at `offset` of the text.
     pub(super) fn observe(&mut self, row: &[u8], offset: usize) -> Result<(), Fault> {
         let mut json = serde_json::Deserializer::from_slice(row);
-        let observed = ObjectSeed { shape: self, path: "", depth: 0 }.deserialize(&mut json).and_then(|()| json.end());
+        let mixed = Cell::default();
+        let root = ObjectSeed { shape: self, path: "", depth: 0, mixed: &mixed };
+        let observed = root.deserialize(&mut json).and_then(|()| json.end());
         observed.map_err(|error| {
             syntax_fault(row, offset).or_else(|| keys::fault(row, offset)).unwrap_or_else(|| {
                 let text = error.to_string();
-                Fault::new(offset, text.split(" at line ").next().unwrap_or_default())
+                let fault = Fault::new(offset, text.split(" at line ").next().unwrap_or_default());
+                mixed.take().into_iter().fold(fault, |fault, path| fault.hint(hint(&path)))
             })
         })
     }
@@ -255,13 +259,10 @@ pub(super) fn hint(path: &str) -> String {
     )
 }
 
-fn conflict(path: &str, before: &Kind, now: &Kind) -> serde_json::Error {
-    serde_json::Error::custom(format!(
-        "`{path}` is {} here and {} in an earlier row; {}",
-        now.name(),
-        before.name(),
-        hint(path)
-    ))
+fn conflict(mixed: &Mixed, path: String, before: &Kind, now: &Kind) -> serde_json::Error {
+    let error = format!("`{path}` is {} here and {} in an earlier row", now.name(), before.name());
+    mixed.set(Some(path));
+    serde_json::Error::custom(error)
 }
 
 fn join(path: &str, name: &str) -> String {
@@ -275,7 +276,12 @@ struct ObjectSeed<'a> {
     shape: &'a mut Shape,
     path: &'a str,
     depth: usize,
+    mixed: &'a Mixed,
 }
+
+/// The path of a value that has a structure in one place and a different one, or none, in another: serde's errors have
+/// only a text.
+type Mixed = Cell<Option<String>>;
 
 impl<'de> DeserializeSeed<'de> for ObjectSeed<'_> {
     type Value = ();
@@ -299,7 +305,13 @@ impl<'de> Visitor<'de> for ObjectSeed<'_> {
                 return Err(A::Error::custom(format!("an object has `{name}` twice")));
             }
             let seen = &mut self.shape.fields[at].1;
-            map.next_value_seed(ValueSeed { seen, parent: self.path, name: &name, depth: self.depth })?;
+            map.next_value_seed(ValueSeed {
+                seen,
+                parent: self.path,
+                name: &name,
+                depth: self.depth,
+                mixed: self.mixed,
+            })?;
         }
         self.shape.object_ends();
         Ok(())
@@ -312,6 +324,7 @@ struct ValueSeed<'a> {
     parent: &'a str,
     name: &'a str,
     depth: usize,
+    mixed: &'a Mixed,
 }
 
 impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
@@ -338,7 +351,7 @@ impl ValueSeed<'_> {
         match &mut self.seen.kind {
             Kind::Null => self.seen.kind = Kind::Scalar(scalar),
             Kind::Scalar(mine) => *mine = mine.widen(scalar),
-            other => return Err(conflict(&path(self.parent, self.name), other, &Kind::Scalar(scalar))),
+            other => return Err(conflict(self.mixed, path(self.parent, self.name), other, &Kind::Scalar(scalar))),
         }
         Ok(())
     }
@@ -347,7 +360,7 @@ impl ValueSeed<'_> {
         if self.depth == MAX_DEPTH {
             return Err(serde_json::Error::custom(format!("objects and lists are more than {MAX_DEPTH} deep")));
         }
-        let (path, depth) = (path(self.parent, self.name), self.depth + 1);
+        let (path, depth, mixed) = (path(self.parent, self.name), self.depth + 1, self.mixed);
         let is_list = text.starts_with('[');
         let new = || if is_list { Kind::List(Box::default()) } else { Kind::Object(Shape::default()) };
         if matches!(self.seen.kind, Kind::Null) {
@@ -355,9 +368,9 @@ impl ValueSeed<'_> {
         }
         let mut json = serde_json::Deserializer::from_str(text);
         match &mut self.seen.kind {
-            Kind::List(item) if is_list => json.deserialize_seq(ListSeed { item, path: &path, depth }),
-            Kind::Object(shape) if !is_list => ObjectSeed { shape, path: &path, depth }.deserialize(&mut json),
-            other => Err(conflict(&path, other, &new())),
+            Kind::List(item) if is_list => json.deserialize_seq(ListSeed { item, path: &path, depth, mixed }),
+            Kind::Object(shape) if !is_list => ObjectSeed { shape, path: &path, depth, mixed }.deserialize(&mut json),
+            other => Err(conflict(mixed, path, other, &new())),
         }
     }
 }
@@ -366,6 +379,7 @@ struct ListSeed<'a> {
     item: &'a mut ValueShape,
     path: &'a str,
     depth: usize,
+    mixed: &'a Mixed,
 }
 
 impl<'de> Visitor<'de> for ListSeed<'_> {
@@ -376,8 +390,8 @@ impl<'de> Visitor<'de> for ListSeed<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        let Self { item, path, depth } = self;
-        while items.next_element_seed(ValueSeed { seen: item, parent: path, name: ITEM, depth })?.is_some() {}
+        let Self { item, path, depth, mixed } = self;
+        while items.next_element_seed(ValueSeed { seen: item, parent: path, name: ITEM, depth, mixed })?.is_some() {}
         Ok(())
     }
 }

@@ -100,14 +100,14 @@ async fn what_is_a_list_in_one_row_and_an_object_in_another_is_refused() {
         told.push(show(&ctx, JsonFiles::new("a", AT).with_schema(schema(&[("b", DataType::Int64)]))).await);
     }
     assert_snapshot!(told.join("\n"), @r#"
-    refused: `a` is an object here and a list in an earlier row; read `a` as JSON text: `with_json_text(["a"])`, `crawl --type a=string`; declare a schema without it; or leave files out: `crawl --exclude` (file: memory:/data/a.json, line: 2)
+    refused: `a` is an object here and a list in an earlier row (file: memory:/data/a.json, line: 2, hint: read `a` as JSON text: `with_json_text(["a"])`, `crawl --type a=string`; declare a schema without it; or leave files out: `crawl --exclude`)
     +---+
     | b |
     +---+
     |   |
     |   |
     +---+
-    refused: `a` is a list here and an object in an earlier row; read `a` as JSON text: `with_json_text(["a"])`, `crawl --type a=string`; declare a schema without it; or leave files out: `crawl --exclude` (file: memory:/data/a.json, line: 2)
+    refused: `a` is a list here and an object in an earlier row (file: memory:/data/a.json, line: 2, hint: read `a` as JSON text: `with_json_text(["a"])`, `crawl --type a=string`; declare a schema without it; or leave files out: `crawl --exclude`)
     +---+
     | b |
     +---+
@@ -447,7 +447,7 @@ async fn types_that_do_not_go_together_name_both_places() {
     let ctx = with_files(files).await;
     assert_snapshot!(show(&ctx, JsonFiles::new("a", AT)).await, @r#"refused: `x[].y` is a number in memory:/data/a.json and an object in memory:/data/b.json (column: x[].y, file: memory:/data/b.json, hint: read `x` as JSON text: `with_json_text(["x"])`, `crawl --type x=string`; declare a schema without it; or leave files out: `crawl --exclude`)"#);
     let ctx = with_files([("data/a.json", "{\"x\":{\"y\":1}}\n{\"x\":{\"y\":2}}\n{\"x\":3}")]).await;
-    assert_snapshot!(show(&ctx, JsonFiles::new("a", AT)).await, @r#"refused: `x` is a number here and an object in an earlier row; read `x` as JSON text: `with_json_text(["x"])`, `crawl --type x=string`; declare a schema without it; or leave files out: `crawl --exclude` (file: memory:/data/a.json, line: 3)"#);
+    assert_snapshot!(show(&ctx, JsonFiles::new("a", AT)).await, @r#"refused: `x` is a number here and an object in an earlier row (file: memory:/data/a.json, line: 3, hint: read `x` as JSON text: `with_json_text(["x"])`, `crawl --type x=string`; declare a schema without it; or leave files out: `crawl --exclude`)"#);
     // Which works.
     let others = JsonFiles::new("a", AT).with_schema(schema(&[("z", DataType::Utf8)]));
     assert_eq!(collect(&ctx, others).await.unwrap()[0].num_rows(), 3);

@@ -932,10 +932,8 @@ fn as_said(schema: Schema, types: &[(String, DataType)]) -> Schema {
 /// The text of a file error, with hints that apply to crawls.
 fn error_text(error: &Error) -> String {
     let text = error.chain();
-    // A decoder's error has a hint of ours in its text, if it has one.
-    let has_hint = error.get_hint().is_some() || text.contains("`crawl --exclude`");
     match error.get("file") {
-        Some(_) if !has_hint => format!("{text}; repair the file, or leave it out with --exclude"),
+        Some(_) if error.get_hint().is_none() => format!("{text}; repair the file, or leave it out with --exclude"),
         _ => text,
     }
 }

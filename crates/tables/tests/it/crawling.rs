@@ -192,7 +192,7 @@ async fn a_lake_becomes_a_database() {
 #[case::caseless(&[("a.jsonl", r#"{"Id": 1, "By": {"First": 1}}"#)], "id bigint, by struct<first:bigint>")]
 #[case::two_cases(&[("a.jsonl", r#"{"Id": 1, "id": 2}"#)], "! `Id` and `id` differ in case only, and a table knows no case; rename one (file: memory:/t/a.jsonl, column: Id); repair the file, or leave it out with --exclude")]
 #[case::conflict(&[("a.jsonl", r#"{"a": 1}"#), ("b.jsonl", r#"{"a": {"x": 1}}"#)], "! `a` is a number in memory:/t/a.jsonl and an object in memory:/t/b.jsonl (column: a, file: memory:/t/b.jsonl, hint: read `a` as JSON text: `with_json_text([\"a\"])`, `crawl --type a=string`; declare a schema without it; or leave files out: `crawl --exclude`)")]
-#[case::conflict_in_a_file(&[("a.jsonl", "{\"a\": 1}\n{\"a\": [1]}")], "! `a` is a list here and a number in an earlier row; read `a` as JSON text: `with_json_text([\"a\"])`, `crawl --type a=string`; declare a schema without it; or leave files out: `crawl --exclude` (file: memory:/t/a.jsonl, line: 2)")]
+#[case::conflict_in_a_file(&[("a.jsonl", "{\"a\": 1}\n{\"a\": [1]}")], "! `a` is a list here and a number in an earlier row (file: memory:/t/a.jsonl, line: 2, hint: read `a` as JSON text: `with_json_text([\"a\"])`, `crawl --type a=string`; declare a schema without it; or leave files out: `crawl --exclude`)")]
 #[case::instants_are_texts(&[("a.jsonl", r#"{"at": "2024-01-01T10:00:00Z"}"#)], "at string")]
 #[case::broken(&[("a.jsonl", "{\"a\": ")], "! ")]
 #[case::csv(&[("a.csv", "a,b,c\n1,x,2024-01-01\n2,y,2024-01-02\n")], "a bigint, b string, c date; 1 line ','")]
