@@ -186,6 +186,6 @@ mod tests {
         insta::assert_snapshot!(answer(&ctx, "d lake").await.unwrap_err(), @"there is no database `lake` in the catalog; create it, or check the name");
         insta::assert_snapshot!(answer(&ctx, "d lake.").await.unwrap_err(), @"error: invalid value 'lake.' for '<DB.TABLE>': expected a database and a table, for example `lake.books`");
         insta::assert_snapshot!(answer(&ctx, "d lake.books;").await.unwrap_err(), @"there is no table `lake.books` in the catalog; create it, or check the name");
-        insta::assert_snapshot!(answer(&ctx, "x").await.unwrap_err(), @r"there is no command `\x`; `\?` lists those that there are");
+        insta::assert_snapshot!(answer(&ctx, "x").await.unwrap_err(), @r"there is no command `\x`; `\?` lists all commands");
     }
 }
