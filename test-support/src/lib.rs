@@ -46,7 +46,7 @@ pub use frame::{Cell, Frame, frame_of, null, types};
 #[doc(no_inline)]
 pub use insta;
 pub use job::{Finished, JobBinary, Running};
-pub use lake::{TempLake, load, save};
+pub use lake::{TempLake, block_on, load, save};
 pub use matching::{Expected, Mismatch, assert_frame, frame_that};
 #[doc(no_inline)]
 pub use serde_json::json;
