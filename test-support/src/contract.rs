@@ -1,16 +1,33 @@
-//! What every job that replaces a table promises, as tests that a job has for a line.
+//! What every job that replaces tables promises, as tests that a job has for a line.
+
+mod many;
+mod runtime;
+#[cfg(feature = "containers")]
+mod s3;
+mod torture;
 
 use std::fmt::Write;
+use std::path::Path;
+
+use hardtack_core::fault::POINTS;
+pub use torture::Operator;
 
 use crate::job::{Finished, JobBinary};
 use crate::lake::TempLake;
 use crate::snapshot::table;
 
-/// A job that replaces one table by what is delivered: its binary, and two deliveries. The tests of
-/// [`job_contract!`](crate::job_contract!) and [`csv_contract!`](crate::csv_contract!) run it on them.
+/// A job that replaces its tables by what is delivered: its binary, and two deliveries. The tests of these macros run
+/// it on them:
 ///
-/// The job reads `in` (`--source`) and writes `out` (`--target`); paths of deliveries are below the source, and that of the
-/// table is below the target.
+/// | macro | promises |
+/// | --- | --- |
+/// | [`job_contract!`](crate::job_contract!) | re-runs, kills, usage, dry runs |
+/// | [`csv_contract!`](crate::csv_contract!) | the forms of a CSV file |
+/// | [`runtime_contract!`](crate::runtime_contract!) | kills at every step, concurrent runs, signals, errors, torture |
+/// | `s3_contract!`, with the feature `containers` | the same on S3, and connections that break |
+///
+/// The job reads `in` (`--source`) and writes `out` (`--target`); paths of deliveries are below the source, those of
+/// the tables below the target.
 ///
 /// ```no_run
 /// use hardtack_test_support::JobContract;
@@ -25,7 +42,8 @@ use crate::snapshot::table;
 #[derive(Debug, Clone)]
 pub struct JobContract {
     binary: &'static str,
-    table: &'static str,
+    tables: Vec<&'static str>,
+    changing: Vec<&'static str>,
     earlier: Vec<Delivered>,
     delivered: Vec<Delivered>,
 }
@@ -33,20 +51,40 @@ pub struct JobContract {
 /// A path below the source, and what is there.
 type Delivered = (String, Vec<u8>);
 
-/// Where a run is killed, and whether it has committed by then.
-const STEPS: [(&str, bool); 6] = [
-    ("stage.file.created", false),
-    ("stage.file.finished", false),
-    ("state.commit.before", false),
-    ("state.commit.after", true),
-    ("publish.file.after", true),
-    ("publish.delete.before", true),
+/// Where a run is killed.
+const STEPS: [&str; 6] = [
+    "stage.file.created",
+    "stage.file.finished",
+    "state.commit.before",
+    "state.commit.after",
+    "publish.file.after",
+    "publish.delete.before",
 ];
+
+/// Whether a run that is killed at this fault point has committed, so that it can only be rolled forward. (Points that
+/// not every run passes precede the commit.)
+pub fn is_committed(point: &str) -> bool {
+    POINTS.iter().skip_while(|p| **p != "state.commit.after").any(|p| *p == point)
+}
 
 impl JobContract {
     /// The job of this binary, `env!("CARGO_BIN_EXE_<job>")`, and the folder of its table below the target.
     pub fn new(binary: &'static str, table: &'static str) -> Self {
-        Self { binary, table, earlier: Vec::new(), delivered: Vec::new() }
+        Self { binary, tables: vec![table], changing: Vec::new(), earlier: Vec::new(), delivered: Vec::new() }
+    }
+
+    /// Adds the folder of another table that the job writes.
+    #[must_use]
+    pub fn and_table(mut self, table: &'static str) -> Self {
+        self.tables.push(table);
+        self
+    }
+
+    /// Omits columns that differ from run to run, such as the time of the run.
+    #[must_use]
+    pub fn ignoring_columns(mut self, columns: impl IntoIterator<Item = &'static str>) -> Self {
+        self.changing.extend(columns);
+        self
     }
 
     /// Adds a file to the first delivery, whose rows differ from those of the second.
@@ -75,17 +113,66 @@ impl JobContract {
         job
     }
 
-    /// The table as a reader sees it: `-` if it has no file.
+    /// The job after the first delivery; the second is there.
+    #[track_caller]
+    pub fn job_after_the_earlier(&self) -> JobBinary<'static> {
+        let job = self.job();
+        deliver(job.dir(), &self.earlier);
+        job.run().assert_code(0);
+        assert_ne!(self.seen(job.dir()), "-", "the first delivery has no rows");
+        job.dir().remove("in");
+        deliver(job.dir(), &self.delivered);
+        job
+    }
+
+    /// The job without any argument, after a run on a copy of its default source: a folder of the project's repository,
+    /// such as `fixtures/lake`.
+    #[track_caller]
+    pub fn job_after_the_fixtures(&self, folder: &str) -> JobBinary<'static> {
+        let package = std::env::current_dir().expect("tests run in the folder of their package");
+        let fixtures = package.ancestors().map(|root| root.join(folder)).find(|path| path.is_dir());
+        let job = JobBinary::new(self.binary);
+        job.dir()
+            .copy(folder, fixtures.unwrap_or_else(|| panic!("there is no `{folder}` above {}", package.display())));
+        job.run().assert_code(0);
+        job
+    }
+
+    /// The name of the job.
+    fn name(&self) -> &str {
+        Path::new(self.binary).file_name().and_then(|name| name.to_str()).expect("a binary has a name")
+    }
+
+    /// The place of the first source, below `in`: the folder of its file, or the file without its suffix.
+    fn source(&self) -> &str {
+        let path = &self.delivered.first().expect("something is delivered").0;
+        let (place, _) = path.rsplit_once('/').or(path.split_once('.')).expect("a file with a suffix");
+        place
+    }
+
+    /// The tables as a reader sees them: `-` if one has no file.
     pub fn seen(&self, lake: &TempLake) -> String {
         self.seen_in(lake, "out")
     }
 
     fn seen_in(&self, lake: &TempLake, target: &str) -> String {
-        let folder = format!("{target}/{}", self.table);
-        if lake.files(&folder).is_empty() { "-".to_owned() } else { table(lake.read_parquet(&folder)) }
+        let seen = |name: &&str| match format!("{target}/{name}") {
+            folder if lake.files(&folder).is_empty() => "-".to_owned(),
+            folder => {
+                let rows = lake.read_parquet(&folder).df().drop_columns(&self.changing);
+                table(rows.expect("a column can be left out"))
+            }
+        };
+        self.tables.iter().map(seen).collect::<Vec<_>>().join("\n")
     }
 
-    /// What a reader sees when the second delivery was stored by the first run.
+    /// What a reader sees when the first run has stored the second delivery.
+    #[track_caller]
+    pub fn seen_after_a_run(&self) -> String {
+        self.expected().0
+    }
+
+    /// The same, and the number of files.
     #[track_caller]
     fn expected(&self) -> (String, usize) {
         let job = self.job_with_delivery();
@@ -93,7 +180,7 @@ impl JobContract {
         (self.seen(job.dir()), job.dir().files("out").len())
     }
 
-    /// The table has the rows of the second delivery, once, and nothing else is left.
+    /// The tables have the rows of the second delivery, once, and nothing else is left.
     #[track_caller]
     fn assert_complete(&self, lake: &TempLake, expected: &(String, usize), when: &str) {
         assert_eq!((self.seen(lake), lake.files("out").len()), *expected, "{when}");
@@ -105,7 +192,8 @@ impl JobContract {
     /// Bad usage ends with exit code 2, and the argument or a hint is named.
     #[track_caller]
     pub fn bad_usage_ends_with_code_2(&self) {
-        let cases: [(&[&str], &str); 8] = [
+        let long = "x".repeat(260);
+        let cases: [(&[&str], &str); 11] = [
             (&["--sauce", "in"], "--sauce"),
             (&["--source", "ftp://host/lake"], "s3://my-bucket"),
             (&["--target", "ftp://host/lake"], "--target"),
@@ -114,12 +202,22 @@ impl JobContract {
             (&["--source-database", ""], "--source-database"),
             (&["--source"], "--source"),
             (&["--threads", "none"], "--threads"),
+            (&["--state", ""], "--state"),
+            (&["--scope", &long], "--scope"),
+            (&["--spill-dir", "not/there"], "--spill-dir"),
         ];
         for (args, named) in cases {
             let job = JobBinary::new(self.binary).args(args);
-            names(job.run().assert_code(2), &[named]);
+            names(job.run().assert_code(2), &[args[0], named]);
             assert_eq!((job.dir().files(""), job.dir().hidden_files("")), (vec![], vec![]), "{args:?}");
         }
+        let job = self.job();
+        let endpoint = job.again().env("AWS_ENDPOINT_URL", "https://user:hidden@s3.example.org").run();
+        names(endpoint.assert_code(2), &["AWS_ENDPOINT_URL"]);
+        assert!(!endpoint.stderr.contains("hidden"), "{endpoint}");
+        assert_eq!((job.dir().files(""), job.dir().hidden_files("")), (vec![], vec![]), "{endpoint}");
+        // An empty lake is not a usage error: the files may arrive later.
+        names(job.run().assert_code(1), &["no file to read", &format!("in/{}", self.source())]);
     }
 
     /// `SOURCE` and `TARGET` are as good as `--source` and `--target`.
@@ -177,14 +275,14 @@ impl JobContract {
     #[track_caller]
     pub fn killed_at_any_step_the_next_run_heals(&self) {
         let expected = self.expected();
-        for (point, committed) in STEPS {
+        for point in STEPS {
             for action in ["return(kill)", "1*off->return(kill)"] {
                 let job = self.job_after_the_earlier();
                 let before = self.seen(job.dir());
                 let killed = job.failing_at(point, action).run();
                 let is_passed_once = action != "return(kill)" && killed.code() == Some(0);
                 assert!(killed.signal() == Some(9) || is_passed_once, "{point} was not reached\n{killed}");
-                if !committed && !is_passed_once {
+                if !is_committed(point) && !is_passed_once {
                     assert_eq!(self.seen(job.dir()), before, "killed at {point}, something was visible");
                 }
                 job.run().assert_code(0);
@@ -204,11 +302,24 @@ impl JobContract {
         }
     }
 
+    /// The second delivery makes one file in each of these folders of the table, such as `year=2024/month=2/day=29`.
+    #[track_caller]
+    pub fn has_one_file_in_each_of(&self, folders: &[&str]) {
+        let job = self.job_with_delivery();
+        job.run().assert_code(0);
+        let files = job.dir().files("out");
+        let found: Vec<_> = files.iter().filter_map(|file| Some(file.rsplit_once('/')?.0.to_owned())).collect();
+        let wanted: Vec<_> = folders.iter().map(|folder| format!("out/{}/{folder}", self.tables[0])).collect();
+        assert_eq!(found, wanted);
+    }
+
     /// A table that the catalog does not have is named, with the command that makes it.
     #[track_caller]
     pub fn a_table_that_is_not_there_is_named(&self) {
         let job = self.job_with_delivery().args(["--source-database", "raw"]);
-        names(job.run().assert_code(1), &["`raw.", "hardtack crawl LOCATION --database raw"]);
+        // A crawler names a table by its folder or file.
+        let table = format!("`raw.{}`", self.source().rsplit('/').next().unwrap_or_default());
+        names(job.run().assert_code(1), &[&table, "hardtack crawl LOCATION --database raw"]);
         assert_eq!(job.dir().files("out"), [""; 0]);
     }
 
@@ -235,33 +346,6 @@ impl JobContract {
         names(job.run().assert_code(code), named);
         assert_eq!((job.dir().files("out"), self.seen(job.dir())), before, "something was published");
         assert_eq!(job.dir().hidden_files("out"), [""; 0]);
-    }
-
-    /// The job has stored the first delivery, and the second is there.
-    #[track_caller]
-    fn job_after_the_earlier(&self) -> JobBinary<'static> {
-        let job = self.job();
-        deliver(job.dir(), &self.earlier);
-        job.run().assert_code(0);
-        assert_ne!(self.seen(job.dir()), "-", "the first delivery has no rows");
-        job.dir().remove("in");
-        deliver(job.dir(), &self.delivered);
-        job
-    }
-
-    /// From S3 to S3 a job stores what it stores from folder to folder, and leaves no upload open.
-    #[cfg(feature = "containers")]
-    #[track_caller]
-    pub fn what_is_on_s3_is_what_is_in_a_folder(&self, service: &crate::containers::S3) {
-        let (bucket, expected) = (service.bucket(), self.expected());
-        self.delivered.iter().for_each(|(path, content)| bucket.write(&format!("in/{path}"), content));
-        let job = JobBinary::new(self.binary).envs(bucket.s3().env());
-        let job = job.arg("--source").arg(bucket.at("in")).arg("--target").arg(bucket.at("out"));
-        for _ in 0..2 {
-            job.run().assert_code(0);
-            self.assert_complete(&bucket.download(), &expected, "on S3");
-            assert_eq!(bucket.open_uploads(), [""; 0]);
-        }
     }
 
     // --- what every job promises that reads CSV as a file or a folder --------------------------------------------------
@@ -433,6 +517,8 @@ macro_rules! job_contract {
             killed_at_any_step_the_next_run_heals(),
             cores_and_time_zone_do_not_matter(),
             a_table_that_is_not_there_is_named(),
+            a_run_id_that_was_used_gets_a_number(),
+            logs_that_nobody_reads_do_not_fail_a_run(),
         }
     };
 }

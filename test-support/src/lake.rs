@@ -246,3 +246,11 @@ pub async fn save(sink: impl Sink, rows: impl Into<Frame>) -> Result<Report> {
     ctx.publish(&staged.publish).await?;
     Ok(staged.report)
 }
+
+/// Runs a future to completion, in a test that is not asynchronous, such as a property.
+///
+/// # Panics
+/// If the future panics.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be built").block_on(future)
+}

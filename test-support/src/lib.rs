@@ -8,7 +8,7 @@
 //! | a plan: what is pushed down, what is scanned twice | [`logical_plan`], [`optimized_plan`], [`physical_plan`] |
 //! | a source or sink on real files | [`TempLake`], [`load`], [`save`] |
 //! | the built binary: exit codes, signals, crashes | [`JobBinary`] |
-//! | what every job promises: re-runs, kills, usage | [`job_contract!`], [`csv_contract!`] |
+//! | what every job promises: re-runs, kills, usage | [`JobContract`] with [`job_contract!`], [`csv_contract!`] ... |
 //! | a job against a model of it, on random CSV | the module [`cells`] |
 //! | S3 and the Glue Data Catalog, also when they fail | the module `containers`, with the feature of that name |
 //! | what surrounds jobs, strictly | the doubles: [`MockIo`], [`MockSource`], [`MockSink`] ... |
@@ -40,13 +40,13 @@ mod value;
 
 pub use arrow::datatypes::DataType;
 pub use context::{Call, Given, TestContext};
-pub use contract::JobContract;
+pub use contract::{JobContract, Operator, is_committed};
 pub use doubles::*;
 pub use frame::{Cell, Frame, frame_of, null, types};
 #[doc(no_inline)]
 pub use insta;
 pub use job::{Finished, JobBinary, Running};
-pub use lake::{TempLake, load, save};
+pub use lake::{TempLake, block_on, load, save};
 pub use matching::{Expected, Mismatch, assert_frame, frame_that};
 #[doc(no_inline)]
 pub use serde_json::json;

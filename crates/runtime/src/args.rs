@@ -419,7 +419,9 @@ mod tests {
         let long = "x".repeat(260);
         let message = message(&["--source", "x", "--scope", &long]);
         assert!(
-            message.contains("for '--scope <NAME>': a scope becomes the name of a folder, of 255 bytes at most"),
+            message.contains(
+                "for '--scope <NAME>': a scope becomes the name of a folder, which can have at most 255 bytes"
+            ),
             "{message}"
         );
     }

@@ -349,6 +349,7 @@ mod tests {
     use datafusion::arrow::array::RecordBatch;
     use datafusion::arrow::util::pretty::pretty_format_batches;
     use datafusion::physical_plan::coop::CooperativeExec;
+    use datafusion::physical_plan::execution_plan::reset_plan_states;
     use datafusion::physical_plan::{ExecutionPlan, collect_partitioned, displayable};
     use rstest::rstest;
 
@@ -453,6 +454,8 @@ mod tests {
         assert_eq!(exchange.name(), "RepartitionExec");
         let foreign = Arc::new(CooperativeExec::new(exchange)) as Arc<dyn ExecutionPlan>;
         let foreign = Arc::clone(&plan).with_new_children(vec![foreign]).unwrap();
+        // The two have operators in common that can be executed once.
+        let foreign = reset_plan_states(foreign).unwrap();
         let mut seen = Vec::new();
         for plan in [plan, foreign] {
             let key = plan.schema().index_of("p").unwrap();

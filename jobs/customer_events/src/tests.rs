@@ -1,4 +1,4 @@
-use hardtack_test_support::{Frame, TestContext, assert_frame, assert_frame_snapshot, json, rows};
+use hardtack_test_support::{Frame, TestContext, assert_frame, assert_frame_snapshot, block_on, json, rows};
 use proptest::prelude::*;
 use rstest::rstest;
 
@@ -403,8 +403,7 @@ proptest! {
     ) {
         let mut events: Vec<String> =
             (1..).zip(events).map(|(second, (op, id, name))| format!("{op}{id}:{name}@{second}")).collect();
-        let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        tokio.block_on(async {
+        block_on(async {
             let all = State::empty().after(&events.join(" ")).await;
             let len = events.len().max(1);
             let by = order.index(len).min(events.len());
@@ -431,8 +430,7 @@ proptest! {
         let mut updates: Vec<String> = (1..).zip(&updates).map(|(second, (id, email))| {
             event("u", *id, email.as_deref().unwrap_or("__debezium_unavailable_value"), second)
         }).collect();
-        let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        tokio.block_on(async {
+        block_on(async {
             let begun = State::empty().after_lines(&inserts.join("\n")).await.unwrap();
             let all = begun.after_lines(&updates.join("\n")).await.unwrap();
             let len = updates.len().max(1);

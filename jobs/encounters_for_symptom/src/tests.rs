@@ -1,9 +1,6 @@
-use std::ops::Range;
 use std::sync::Arc;
 
-use hardtack_test_support::cells::{
-    Cells, CsvColumn, CsvRow, INTEGERS, MOMENTS, NUMBERS, TEXTS, any_row, csv_of, json_of, similar_rows,
-};
+use hardtack_test_support::cells::*;
 use hardtack_test_support::{
     Frame, TempLake, TestContext, assert_frame, assert_frame_snapshot, load, optimized_plan, rows,
 };
@@ -15,6 +12,10 @@ use super::*;
 
 fn args() -> Args {
     Args { source: "s3://in".into(), target: "s3://out".into() }
+}
+
+fn args_in(lake: &TempLake) -> Args {
+    Args { source: lake.location().into(), ..args() }
 }
 
 fn schema() -> SchemaRef {
@@ -118,7 +119,7 @@ async fn the_day_is_that_of_utc() {
     let header = "start,description,reasoncode,id,stop,patient,organization,provider,payer,encounterclass,code,\
         base_encounter_cost,total_claim_cost,payer_coverage,reasondescription";
     lake.write("encounters.csv", format!("{header}\n{}\n", lines.join("\n")));
-    let delivered = load(encounters(&Args { source: lake.location().into(), ..args() })).await.unwrap();
+    let delivered = load(encounters(&args_in(&lake))).await.unwrap();
     let days = saved(delivered).await.df().select_columns(&["reasondescription", "year", "month", "day"]).unwrap();
     assert_frame_snapshot!(days, @"
     reasondescription: Utf8   | year: Int32 | month: Int32 | day: Int32
@@ -192,47 +193,11 @@ fn encounter_rows() -> impl Strategy<Value = Vec<CsvRow>> {
     }))
 }
 
-/// A model of the job, implemented only with texts and lists.
-fn model(rows: &[CsvRow]) -> Frame {
-    let mut kept: Vec<Vec<&str>> = Vec::new();
-    for row in rows {
-        let encounter = json_of(&COLUMNS, row);
-        let is_wanted = encounter[DESCRIPTION].contains("Encounter for symptom") && encounter[REASONCODE] != "null";
-        if is_wanted && !kept.contains(&encounter) {
-            kept.push(encounter);
-        }
-    }
-    let line = |encounter: Vec<&str>| {
-        let fields = COLUMNS.iter().zip(encounter.clone()).map(|((name, _), value)| (name.to_lowercase(), value));
-        let part = |at: Range<usize>| encounter[START].get(at).map_or("null", |digits| digits.trim_start_matches('0'));
-        let day = [("year", 1..5), ("month", 6..8), ("day", 9..11)].map(|(name, at)| (name.to_owned(), part(at)));
-        let fields = fields.filter(|(name, _)| name != "start").chain(day);
-        let fields: Vec<_> = fields.map(|(name, value)| format!("{name:?}: {value}")).collect();
-        format!("{{{}}}", fields.join(", "))
-    };
-    let lines: Vec<_> = kept.into_iter().map(line).collect();
-    Frame::from_json_lines_as(&written(), &lines.join("\n"))
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
-
-    /// The output equals that of the model, whatever the order of lines, their distribution over files, and the number
-    /// of deliveries.
-    #[test]
-    fn the_job_does_what_its_model_says(
-        (rows, again) in encounter_rows().prop_flat_map(|rows| (Just(rows.clone()), Just(rows).prop_shuffle())),
-        cut in any::<prop::sample::Index>(),
-    ) {
-        let lake = TempLake::new();
-        let (some, others) = again.split_at(cut.index(again.len() + 1));
-        lake.write("encounters/some.csv", csv_of(&COLUMNS, some));
-        lake.write("encounters/more/others.csv", csv_of(&COLUMNS, others));
-        lake.write("encounters/more/some again.csv", csv_of(&COLUMNS, some));
-        let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        tokio.block_on(async {
-            let delivered = load(encounters(&Args { source: lake.location().into(), ..args() })).await.unwrap();
-            assert_frame(saved(delivered).await, model(&rows));
-        });
-    }
+#[test]
+fn the_job_does_what_its_model_says() {
+    let is_wanted =
+        |cells: &[&str]| cells[DESCRIPTION].contains("Encounter for symptom") && cells[REASONCODE] != "null";
+    let model = |rows: &[CsvRow]| distinct_by_day(&COLUMNS, rows, START, is_wanted, &written());
+    let job = async |lake: &TempLake| saved(load(encounters(&args_in(lake))).await.unwrap()).await;
+    assert_agrees_with_model("encounters", &COLUMNS, encounter_rows(), job, model);
 }

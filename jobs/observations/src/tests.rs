@@ -1,17 +1,19 @@
-use std::ops::Range;
 use std::sync::Arc;
 
-use hardtack_test_support::cells::{Cells, CsvColumn, CsvRow, MOMENTS, TEXTS, any_row, csv_of, json_of, similar_rows};
+use hardtack_test_support::cells::*;
 use hardtack_test_support::{
     Frame, TempLake, TestContext, assert_frame, assert_frame_snapshot, load, optimized_plan, rows,
 };
 use insta::assert_snapshot;
-use proptest::prelude::*;
 
 use super::*;
 
 fn args() -> Args {
     Args { source: "s3://in".into(), target: "s3://out".into() }
+}
+
+fn args_in(lake: &TempLake) -> Args {
+    Args { source: lake.location().into(), ..args() }
 }
 
 fn schema() -> SchemaRef {
@@ -98,7 +100,7 @@ async fn the_day_is_that_of_utc() {
     let header = "date,patient,encounter,category,code,description,value,units,type";
     let lines = texts.map(|date| format!("{date},,,,,,{date},,text"));
     lake.write("observations.csv", format!("{header}\n{}\n", lines.join("\n")));
-    let observations = load(delivered(&Args { source: lake.location().into(), ..args() })).await.unwrap();
+    let observations = load(delivered(&args_in(&lake))).await.unwrap();
     let days = saved(observations).await.df().select_columns(&["value", "year", "month", "day"]).unwrap();
     assert_frame_snapshot!(days, @"
     value: Utf8               | year: Int32 | month: Int32 | day: Int32
@@ -145,46 +147,9 @@ const COLUMNS: [CsvColumn; 9] = [
 ];
 const DATE: usize = 0;
 
-/// A model of the job, implemented only with texts and lists.
-fn model(rows: &[CsvRow]) -> Frame {
-    let mut kept: Vec<Vec<&str>> = Vec::new();
-    for row in rows {
-        let observation = json_of(&COLUMNS, row);
-        if !kept.contains(&observation) {
-            kept.push(observation);
-        }
-    }
-    let line = |observation: Vec<&str>| {
-        let fields = COLUMNS.iter().zip(observation.clone()).map(|((name, _), value)| (name.to_lowercase(), value));
-        let part = |at: Range<usize>| observation[DATE].get(at).map_or("null", |digits| digits.trim_start_matches('0'));
-        let day = [("year", 1..5), ("month", 6..8), ("day", 9..11)].map(|(name, at)| (name.to_owned(), part(at)));
-        let fields = fields.filter(|(name, _)| name != "date").chain(day);
-        let fields: Vec<_> = fields.map(|(name, value)| format!("{name:?}: {value}")).collect();
-        format!("{{{}}}", fields.join(", "))
-    };
-    let lines: Vec<_> = kept.into_iter().map(line).collect();
-    Frame::from_json_lines_as(&written(), &lines.join("\n"))
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
-
-    /// The output equals that of the model, whatever the order of lines, their distribution over files, and the number
-    /// of deliveries.
-    #[test]
-    fn the_job_does_what_its_model_says(
-        (rows, again) in similar_rows(any_row(COLUMNS.len())).prop_flat_map(|rows| (Just(rows.clone()), Just(rows).prop_shuffle())),
-        cut in any::<prop::sample::Index>(),
-    ) {
-        let lake = TempLake::new();
-        let (some, others) = again.split_at(cut.index(again.len() + 1));
-        lake.write("observations/some.csv", csv_of(&COLUMNS, some));
-        lake.write("observations/more/others.csv", csv_of(&COLUMNS, others));
-        lake.write("observations/more/some again.csv", csv_of(&COLUMNS, some));
-        let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        tokio.block_on(async {
-            let observations = load(delivered(&Args { source: lake.location().into(), ..args() })).await.unwrap();
-            assert_frame(saved(observations).await, model(&rows));
-        });
-    }
+#[test]
+fn the_job_does_what_its_model_says() {
+    let model = |rows: &[CsvRow]| distinct_by_day(&COLUMNS, rows, DATE, |_| true, &written());
+    let job = async |lake: &TempLake| saved(load(delivered(&args_in(lake))).await.unwrap()).await;
+    assert_agrees_with_model("observations", &COLUMNS, similar_rows(any_row(COLUMNS.len())), job, model);
 }

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
-use hardtack_test_support::cells::{Cells, CsvColumn, CsvRow, csv_of, similar_rows};
+use hardtack_test_support::cells::{Cells, CsvColumn, CsvRow, csv_of, similar_rows, write_in_parts};
 use hardtack_test_support::{
-    Cell, Frame, TempLake, TestContext, assert_frame, assert_frame_snapshot, load, null, optimized_plan, rows,
+    Cell, Frame, TempLake, TestContext, assert_frame, assert_frame_snapshot, block_on, load, null, optimized_plan, rows,
 };
 use insta::assert_snapshot;
 use proptest::prelude::*;
@@ -286,14 +286,10 @@ proptest! {
     ) {
         let (of_conditions, of_patients) = CELLS.split_at(CONDITION);
         let lake = TempLake::new();
-        let (some, others) = shuffled.split_at(cut.index(shuffled.len() + 1));
-        lake.write("conditions/some.csv", csv_of(of_conditions, some));
-        lake.write("conditions/more/others.csv", csv_of(of_conditions, others));
-        lake.write("conditions/more/some again.csv", csv_of(of_conditions, some));
+        write_in_parts(&lake, "conditions", of_conditions, &shuffled, cut);
         lake.write("patients.csv", csv_of(of_patients, &patients_rows));
         let args = Args { source: lake.location().into(), ..args() };
-        let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        tokio.block_on(async {
+        block_on(async {
             let (conditions, patients) = (load(conditions(&args)).await.unwrap(), load(patients(&args)).await.unwrap());
             assert_frame(saved(conditions, patients).await, model(&conditions_rows, &patients_rows));
         });

@@ -3,8 +3,9 @@
 use hardtack_core::Location;
 use serde_json::{Value, json};
 
-use super::Glue;
 use super::service::{Request, at_the_end, unique_name};
+use super::{Bucket, Glue};
+use crate::job::JobBinary;
 
 /// A database of the catalog, which is removed with all its tables when this value is dropped.
 #[derive(Debug)]
@@ -83,5 +84,15 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         at_the_end(self.try_call("DeleteDatabase", &json!({ "Name": self.name })));
+    }
+}
+
+impl JobBinary<'_> {
+    /// Makes it read tables of one database and write tables of another, whose files are below `out` in a bucket.
+    #[must_use]
+    pub fn on_glue(self, bucket: &Bucket, source: &Database, target: &Database) -> Self {
+        let job = self.envs(bucket.s3().env()).envs(target.glue().env()).args(["--catalog", "glue"]);
+        let job = job.args(["--source-database", source.name(), "--target-database", target.name()]);
+        job.arg("--target").arg(bucket.at("out"))
     }
 }

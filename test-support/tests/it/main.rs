@@ -7,6 +7,7 @@
     reason = "a test looks at files and processes and stops where it fails"
 )]
 
+mod cells;
 mod containers;
 mod context;
 mod doubles;

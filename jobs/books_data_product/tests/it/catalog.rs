@@ -10,7 +10,7 @@ use hardtack_test_support::containers::{Bucket, Database, glue, s3};
 use hardtack_test_support::{Frame, JobBinary, json, table};
 use insta::{allow_duplicates, assert_snapshot};
 
-use crate::FIXTURES;
+use crate::contract;
 
 /// A context that sees the job's output.
 fn reader(job: &JobBinary<'_>) -> JobContext {
@@ -32,9 +32,7 @@ async fn rows(ctx: &JobContext, database: &str, name: &str) -> String {
 
 /// The job on the fixtures, and its output without a catalog.
 fn without_catalog() -> (JobBinary<'static>, String) {
-    let job = JobBinary::new(env!("CARGO_BIN_EXE_books_data_product"));
-    job.dir().copy("fixtures/lake", FIXTURES);
-    job.run().assert_code(0);
+    let job = contract().job_after_the_fixtures("fixtures/lake");
     let wanted = table(job.dir().read_parquet("target/lake/books"));
     (job, wanted)
 }
@@ -71,20 +69,10 @@ async fn a_table_that_cannot_be_written_is_refused_before_anything_is_written() 
     assert_eq!((job.dir().files(""), job.dir().hidden_files("fixtures"), rows(&ctx, "raw", "books").await), before);
 }
 
-#[test]
-fn a_table_that_is_not_there_is_named() {
-    let (job, _) = without_catalog();
-    let failed = job.args(["--source-database", "raw"]).run();
-    failed.assert_code(1);
-    for part in ["`raw.books`", "hardtack crawl LOCATION --database raw"] {
-        assert!(failed.stderr.contains(part), "`{part}` should be named\n{failed}");
-    }
-}
-
-/// The fixtures in a bucket, and in a database of Glue.
-fn delivered() -> (Bucket, Database) {
+/// The fixtures of the job in a bucket, and in a database of Glue.
+fn delivered(job: &JobBinary<'_>) -> (Bucket, Database) {
     let (bucket, source) = (s3().bucket(), glue().database());
-    bucket.copy("in", FIXTURES);
+    bucket.copy("in", job.dir().path().join("fixtures/lake"));
     let books = [("title", "string"), ("publish_date", "string"), ("author", "string")];
     let authors = [("name", "string"), ("id", "bigint"), ("birth_date", "date")];
     for (table, columns) in [("books", &books), ("authors", &authors)] {
@@ -97,10 +85,8 @@ fn delivered() -> (Bucket, Database) {
 #[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
 async fn tables_of_glue_on_s3() {
     let (job, wanted) = without_catalog();
-    let ((bucket, source), target) = (delivered(), glue().database());
-    let job = job.envs(bucket.s3().env()).envs(target.glue().env()).args(["--catalog", "glue"]);
-    let job = job.args(["--source-database", source.name(), "--target-database", target.name()]);
-    let job = job.arg("--target").arg(bucket.at("out"));
+    let ((bucket, source), target) = (delivered(&job), glue().database());
+    let job = job.on_glue(&bucket, &source, &target);
     for _ in 0..2 {
         job.run().assert_code(0);
         assert_eq!(table(bucket.read_parquet(&target.location_of("books"))), wanted);
@@ -115,7 +101,7 @@ async fn tables_of_glue_on_s3() {
 #[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
 async fn partitions_of_a_table_that_is_there_are_registered_in_glue() {
     let (job, _) = without_catalog();
-    let ((bucket, source), target) = (delivered(), glue().database());
+    let ((bucket, source), target) = (delivered(&job), glue().database());
     let columns =
         [("title", "string"), ("publish_date", "date"), ("author_birth_date", "date"), ("author_id", "bigint")];
     let described = TableDescription::new(target.name(), "books", &TableFormat::Parquet, bucket.at("out/books"))
@@ -124,9 +110,7 @@ async fn partitions_of_a_table_that_is_there_are_registered_in_glue() {
     let ctx = reader_of_glue(&bucket, &target);
     ctx.catalog().await.unwrap().create_table(&described).await.unwrap();
 
-    let job = job.envs(bucket.s3().env()).envs(target.glue().env()).args(["--catalog", "glue"]);
-    let job = job.args(["--source-database", source.name(), "--target-database", target.name()]);
-    let job = job.arg("--target").arg(bucket.at("out"));
+    let job = job.on_glue(&bucket, &source, &target);
     for _ in 0..2 {
         job.run().assert_code(0);
         let found = target.call("GetPartitions", &json!({ "DatabaseName": target.name(), "TableName": "books" }));

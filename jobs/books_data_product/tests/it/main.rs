@@ -4,10 +4,8 @@
 mod catalog;
 
 use hardtack_test_support::containers::{S3, s3, s3_of_moto};
-use hardtack_test_support::{JobBinary, JobContract, assert_frame, assert_frame_snapshot, job_contract, rows};
+use hardtack_test_support::{JobContract, assert_frame, assert_frame_snapshot, job_contract, rows};
 use rstest::rstest;
-
-const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/lake");
 
 const BOOKS: &str = "sample_data/json/books/books.jsonl";
 const AUTHORS: &str = "sample_data/json/authors/authors.jsonl";
@@ -27,9 +25,7 @@ job_contract!(contract());
 
 #[test]
 fn joins_the_fixtures_without_any_argument() {
-    let job = JobBinary::new(env!("CARGO_BIN_EXE_books_data_product"));
-    job.dir().copy("fixtures/lake", FIXTURES);
-    job.run().assert_code(0);
+    let job = contract().job_after_the_fixtures("fixtures/lake");
     assert_frame_snapshot!(job.dir().read_parquet("target/lake/books"), @r"
     title: Utf8                     | publish_date: Date32 | author_name: Utf8 | author_birth_date: Date32 | author_id: Int64
     A Field Guide to Missing Trains | 2003-05-22           | Tobias Fenn       | 1968-11-02                | 2

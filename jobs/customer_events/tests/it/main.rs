@@ -8,13 +8,13 @@
 )]
 
 mod catalog;
-mod crashes;
-mod faults;
 mod runs;
-mod s3;
-mod torture;
 
-use hardtack_test_support::{JobBinary, TempLake, table};
+use hardtack::core::{JobContext, Location};
+use hardtack::runtime::{RecoverOptions, RuntimeArgs, fsck, open_context, open_state, recover};
+use hardtack::state::Ledger;
+use hardtack_test_support::{JobBinary, JobContract, Operator, job_contract, runtime_contract, s3_contract};
+use tokio::runtime::Runtime;
 
 const MORNING: &str = r#"{"before": null, "after": {"id": 1, "first_name": "Ada", "last_name": "Byron", "email": null}, "op": "c", "ts_ms": 1795132800000}
 {"before": null, "after": {"id": 2, "first_name": "Bob", "last_name": "Ray", "email": null}, "op": "c", "ts_ms": 1795132800001}
@@ -24,34 +24,44 @@ const EVENING: &str = r#"{"before": {"id": 2, "first_name": "Bob", "last_name": 
 {"before": {"id": 1, "first_name": "Ada", "last_name": "Byron", "email": null}, "after": {"id": 1, "first_name": "Ada", "last_name": "Lovelace", "email": null}, "op": "u", "ts_ms": 1795132900001}
 "#;
 
-/// The job in a lake of its own, which has processed the morning's events; the evening's are ready to be read.
-fn after_the_morning() -> JobBinary<'static> {
-    let job = job();
-    job.dir().write("in/customer_events/morning.jsonl", MORNING);
-    job.run().assert_code(0);
-    job.dir().write("in/customer_events/evening.jsonl", EVENING);
-    job
+/// The morning's events, then also the evening's.
+fn contract() -> JobContract {
+    JobContract::new(env!("CARGO_BIN_EXE_customer_events"), "customers")
+        .and_table("customers_deleted")
+        .ignoring_columns(["_applied_at", "_known_since"])
+        .earlier("customer_events/morning.jsonl", MORNING)
+        .delivered("customer_events/morning.jsonl", MORNING)
+        .delivered("customer_events/evening.jsonl", EVENING)
 }
 
+job_contract!(contract());
+runtime_contract!(contract(), Hardtack);
+s3_contract!(contract());
+
+/// `hardtack fsck` and `hardtack recover`.
+struct Hardtack;
+
+impl Operator for Hardtack {
+    fn fsck(&self, state: &Location, repair: bool) -> Vec<String> {
+        let ctx = reader(state);
+        let state = open_state(ctx.stores(), state).unwrap();
+        let findings = Runtime::new().unwrap().block_on(fsck(&ctx, &state, repair)).unwrap();
+        findings.iter().map(|finding| format!("{finding:?}")).collect()
+    }
+
+    fn recover(&self, state: &Location, job: &str) {
+        let ctx = reader(state);
+        let ledger = Ledger::new(open_state(ctx.stores(), state).unwrap(), job, "default");
+        Runtime::new().unwrap().block_on(recover(&ctx, &ledger, RecoverOptions::default())).unwrap();
+    }
+}
+
+/// A context that sees what jobs with this state location do.
+fn reader(state: &Location) -> JobContext {
+    open_context("reader", &RuntimeArgs::with_state(state.clone())).unwrap()
+}
+
+/// The job in a lake of its own, to which nothing was delivered.
 fn job() -> JobBinary<'static> {
-    job_between("in", "out")
-}
-
-fn job_between(source: &str, target: &str) -> JobBinary<'static> {
-    let job = JobBinary::new(env!("CARGO_BIN_EXE_customer_events")).args(["--source", source, "--target", target]);
-    job.args(["--keep-deletes-days", "36500", "--threads", "2", "--log-format", "pretty"])
-}
-
-/// Both tables as a reader sees them, without the times of applied deletes and of known values.
-fn state(lake: &TempLake) -> String {
-    let read = |name: &str| match lake.files(name).is_empty() {
-        true => "-".to_owned(),
-        false => table(lake.read_parquet(name).df().drop_columns(&["_applied_at", "_known_since"]).unwrap()),
-    };
-    format!("{}\n{}", read("out/customers"), read("out/customers_deleted"))
-}
-
-/// Everything below the target that readers should not see.
-fn leftovers(lake: &TempLake) -> Vec<String> {
-    lake.hidden_files("out")
+    contract().job().args(["--log-format", "pretty"])
 }

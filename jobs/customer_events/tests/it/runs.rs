@@ -1,22 +1,25 @@
-//! Re-runs, bad input, concurrent runs, signals.
+//! What the job does with events, what it refuses, and what a run says of it.
 
 use hardtack_test_support::{JobBinary, TempLake, table};
 use rstest::rstest;
 
-use crate::{EVENING, after_the_morning, job, leftovers, state};
+use crate::{EVENING, MORNING, contract, job};
 
 #[test]
 fn runs_follow_one_another() {
-    let job = after_the_morning();
-    insta::assert_snapshot!(state(job.dir()), @"
+    let job = job();
+    job.dir().write("in/customer_events/morning.jsonl", MORNING);
+    job.run().assert_code(0);
+    insta::assert_snapshot!(contract().seen(job.dir()), @"
     id: Int64 | first_name: Utf8 | last_name: Utf8 | email: Utf8 | _as_of: Timestamp(µs)
     1         | Ada              | Byron           | null        | 2026-11-20T00:00:00
     2         | Bob              | Ray             | null        | 2026-11-20T00:00:00.001
     id: Int64 | _as_of: Timestamp(µs)
     3         | 2026-11-20T00:00:00.002
     ");
+    job.dir().write("in/customer_events/evening.jsonl", EVENING);
     job.run().assert_code(0);
-    insta::assert_snapshot!(state(job.dir()), @"
+    insta::assert_snapshot!(contract().seen(job.dir()), @"
     id: Int64 | first_name: Utf8 | last_name: Utf8 | email: Utf8 | _as_of: Timestamp(µs)
     1         | Ada              | Lovelace        | null        | 2026-11-20T00:01:40.001
     id: Int64 | _as_of: Timestamp(µs)
@@ -28,7 +31,7 @@ fn runs_follow_one_another() {
     job.run().assert_code(0);
     assert_eq!(tables(), before, "running again on the same events changed something");
     assert_eq!(job.dir().files("out").len(), 2, "superseded files are gone");
-    assert_eq!(leftovers(job.dir()), Vec::<String>::new());
+    assert_eq!(job.dir().hidden_files("out"), [""; 0]);
 }
 
 #[test]
@@ -57,21 +60,19 @@ fn the_fixtures_are_the_default() {
     "an update leaves out `email`"
 )]
 fn what_is_no_change_of_a_customer_is_refused_with_its_line(#[case] event: &str, #[case] message: &str) {
-    let job = after_the_morning();
-    let before = state(job.dir());
-    job.dir().write("in/customer_events/odd.jsonl", format!("{EVENING}\n{event}\n"));
-    let refused = job.run();
-    refused.assert_code(3);
-    for part in [message, "odd.jsonl", "line: 4"] {
-        assert!(refused.stderr.contains(part), "{part} is not in\n{refused}");
-    }
-    assert_eq!(state(job.dir()), before);
-    assert_eq!(leftovers(job.dir()), Vec::<String>::new());
+    let odd = format!("{EVENING}\n{event}\n");
+    contract().refuses("customer_events/odd.jsonl", odd, 3, &[message, "odd.jsonl", "line: 4"]);
+}
+
+#[test]
+fn a_malformed_line_is_named() {
+    let bad = "{\"op\": \"c\", \"ts_ms\": 1}\n{\"op\": \"c\", \"ts_ms\": \"noon\"}\n";
+    contract().refuses("customer_events/bad.jsonl", bad, 3, &["bad.jsonl", "line: 2", "column: ts_ms", "noon"]);
 }
 
 #[test]
 fn a_value_that_an_update_leaves_out_is_kept() {
-    let job = after_the_morning();
+    let job = contract().job_after_the_earlier();
     let update = r#"{"before":null,"after":{"id":1,"first_name":"Ada","last_name":"__debezium_unavailable_value","email":"a@x"},"op":"u","ts_ms":1795132901000}"#;
     job.dir().write("in/customer_events/night.jsonl", update);
     job.run().assert_code(0);
@@ -91,114 +92,6 @@ fn a_value_that_an_update_leaves_out_is_kept() {
     id: Int64 | first_name: Utf8 | last_name: Utf8 | email: Utf8 | _as_of: Timestamp(µs) | _known_since: Struct(first_name: Timestamp(µs), last_name: Timestamp(µs), email: Timestamp(µs))
     1         | Ada              | Lovelace        | a@x         | 2026-11-20T00:01:42   | {first_name: 2026-11-20T00:01:42, last_name: 2026-11-20T00:01:40.001, email: 2026-11-20T00:01:42}
     ");
-}
-
-#[test]
-fn a_malformed_line_is_named() {
-    let job = after_the_morning();
-    let before = state(job.dir());
-    job.dir()
-        .write("in/customer_events/bad.jsonl", "{\"op\": \"c\", \"ts_ms\": 1}\n{\"op\": \"c\", \"ts_ms\": \"noon\"}\n");
-    let refused = job.run();
-    refused.assert_code(3);
-    for part in ["bad.jsonl", "line: 2", "column: ts_ms", "noon"] {
-        assert!(refused.stderr.contains(part), "{part} is not in\n{refused}");
-    }
-    assert_eq!(state(job.dir()), before);
-}
-
-#[test]
-fn of_two_runs_at_once_one_publishes_and_the_other_says_so() {
-    let job = after_the_morning();
-    // The first run has staged everything and waits before its commit until the second has published.
-    let mut first = job.failing_at("run.staged", "sleep(6000)").start();
-    let staged = first.wait_until(|| leftovers(job.dir()).len() >= 2);
-    assert!(staged, "the first run did not get to its commit");
-    job.run().assert_code(0);
-    let published = state(job.dir());
-    let loser = first.wait();
-    loser.assert_code(4);
-    assert!(loser.stderr.contains("another run of this job and scope has committed first"), "{loser}");
-    assert_eq!(state(job.dir()), published);
-    assert_eq!(leftovers(job.dir()), Vec::<String>::new());
-}
-
-#[test]
-fn runs_of_different_scopes_do_not_exclude_one_another() {
-    let job = after_the_morning();
-    let mut first = job.failing_at("run.staged", "sleep(3000)").args(["--scope", "2026/11"]).start();
-    assert!(first.wait_until(|| leftovers(job.dir()).len() >= 2));
-    job.again().args(["--scope", "2026/12"]).run().assert_code(0);
-    first.wait().assert_code(0);
-}
-
-#[test]
-fn told_to_stop_it_discards_what_it_staged() {
-    for interrupt in [false, true] {
-        let job = after_the_morning();
-        let before = state(job.dir());
-        // It has staged its first file and is slow to finish it.
-        let mut run = job.failing_at("stage.file.finished", "sleep(1500)").start();
-        assert!(run.wait_until(|| !leftovers(job.dir()).is_empty()));
-        if interrupt {
-            run.interrupt()
-        } else {
-            run.terminate()
-        }
-        run.wait().assert_code(143);
-        assert_eq!(state(job.dir()), before);
-        assert_eq!(leftovers(job.dir()), Vec::<String>::new());
-        job.run().assert_code(0);
-    }
-}
-
-#[test]
-fn an_error_while_staging_leaves_nothing() {
-    let job = after_the_morning();
-    let before = state(job.dir());
-    let failed = job.failing_at("stage.file.finished", "1*off->return(error)").run();
-    failed.assert_code(1);
-    assert_eq!(state(job.dir()), before);
-    assert_eq!(leftovers(job.dir()), Vec::<String>::new());
-}
-
-#[test]
-fn an_error_while_publishing_is_mended_by_the_next_run() {
-    let job = after_the_morning();
-    let failed = job.failing_at("publish.file.before", "1*off->return(error)").run();
-    failed.assert_code(1);
-    assert!(failed.stderr.contains("hardtack recover"), "{failed}");
-    job.run().assert_code(0);
-    let reference = reference();
-    assert_eq!(state(job.dir()), state(reference.dir()));
-    assert_eq!(leftovers(job.dir()), Vec::<String>::new());
-}
-
-#[test]
-fn an_error_right_after_the_commit_does_not_undo_it() {
-    let job = after_the_morning();
-    job.failing_at("state.commit.after", "return(error)").run().assert_code(0);
-    assert_eq!(state(job.dir()), state(reference().dir()));
-}
-
-#[test]
-fn an_error_right_before_the_commit_discards_nothing_that_may_still_count() {
-    let job = after_the_morning();
-    let before = state(job.dir());
-    let failed = job.failing_at("state.commit.before", "return(error)").run();
-    failed.assert_code(1);
-    assert!(failed.stderr.contains("did not confirm whether the run has committed"), "{failed}");
-    assert_eq!(state(job.dir()), before);
-    job.run().assert_code(0);
-    assert_eq!(state(job.dir()), state(reference().dir()));
-    assert_eq!(leftovers(job.dir()), Vec::<String>::new());
-}
-
-/// A job without faults, for comparison.
-pub(crate) fn reference() -> hardtack_test_support::JobBinary<'static> {
-    let job = after_the_morning();
-    job.run().assert_code(0);
-    job
 }
 
 #[test]
@@ -312,140 +205,57 @@ fn a_dry_run_touches_nothing() {
     });
 }
 
-/// `customer_events --log debug 2>&1 | head -1`: nobody reads the logs any more, and the run continues.
-#[rstest]
-#[test]
-fn logs_that_nobody_reads_do_not_fail_a_run(#[values("json", "pretty")] format: &str) {
-    let job = job();
-    job.dir().write("in/customer_events/morning.jsonl", crate::MORNING);
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_customer_events"));
-    command.args(["--source", "in", "--target", "out", "--log", "debug", "--log-format", format]);
-    command.current_dir(job.dir().path()).env_clear().stderr(std::process::Stdio::piped());
-    let mut run = command.spawn().unwrap();
-    drop(run.stderr.take());
-    assert_eq!(run.wait().unwrap().code(), Some(0));
-    assert_eq!(job.dir().files("out").len(), 2);
-}
-
-#[test]
-fn a_run_id_that_was_used_gets_a_number() {
-    let job = job();
-    job.dir().write("in/customer_events/evening.jsonl", EVENING);
-    for _ in 0..2 {
-        job.again().args(["--run-id", "nightly"]).run().assert_code(0);
-    }
-    let files = job.dir().files("out/customers");
-    assert!(files.len() == 1 && files[0].starts_with("out/customers/part-00000-nightly.2-"), "{files:?}");
-    let mut records = job.dir().hidden_files(".hardtack/customer_events/runs");
-    records.sort();
-    assert_eq!(
-        records,
-        [".hardtack/customer_events/runs/nightly.2.json", ".hardtack/customer_events/runs/nightly.json"]
-    );
-}
-
 #[test]
 fn the_run_record_says_what_happened() {
     let job = job();
-    job.dir().write("in/customer_events/morning.jsonl", crate::MORNING);
+    job.dir().write("in/customer_events/morning.jsonl", MORNING);
     job.again().args(["--run-id", "r"]).run().assert_code(0);
-    let record = job.dir().read(".hardtack/customer_events/runs/r.json");
-    insta::with_settings!({filters => vec![
-        (r#""token": "[0-9a-f]{8}""#, r#""token": "[token]""#),
-        (r#""(started_at|finished_at)": "[^"]*""#, r#""$1": "[time]""#),
-        (r#""seconds": [0-9.e-]+"#, r#""seconds": "[seconds]""#),
-        (r#""bytes": [1-9][0-9]*"#, r#""bytes": "[bytes]""#),
-    ]}, {
-        insta::assert_snapshot!(record, @r#"
-        {
-          "format": 1,
-          "run": {
-            "id": "r",
-            "job": "customer_events",
-            "scope": "default",
-            "started_at": "[time]",
-            "token": "[token]"
-          },
-          "status": "succeeded",
-          "finished_at": "[time]",
-          "commit": 1,
-          "sources": {
-            "customers": {
-              "files": 0,
-              "rows": 0,
-              "bytes": 0,
-              "seconds": "[seconds]"
-            },
-            "customers_deleted": {
-              "files": 0,
-              "rows": 0,
-              "bytes": 0,
-              "seconds": "[seconds]"
-            },
-            "events": {
-              "files": 1,
-              "rows": 3,
-              "bytes": "[bytes]",
-              "seconds": "[seconds]"
-            }
-          },
-          "sinks": {
-            "customers": {
-              "files": 1,
-              "rows": 2,
-              "bytes": "[bytes]",
-              "seconds": "[seconds]"
-            },
-            "customers_deleted": {
-              "files": 1,
-              "rows": 1,
-              "bytes": "[bytes]",
-              "seconds": "[seconds]"
-            }
-          },
-          "bookmarks_from": {},
-          "bookmarks_to": {},
-          "error": null
+    let record: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(&job.dir().read(".hardtack/customer_events/runs/r.json")).unwrap();
+    let lines = record.iter().map(|(key, value)| match value.as_object() {
+        Some(parts) => {
+            parts.iter().map(|(part, value)| format!("\n  {part}: {value}")).fold(format!("{key}:"), |a, b| a + &b)
         }
+        None => format!("{key}: {value}"),
+    });
+    insta::with_settings!({filters => vec![
+        (r#"token: "[0-9a-f]{8}""#, r#"token: "[token]""#),
+        (r#"(started_at|finished_at): "[^"]*""#, r#"$1: "[time]""#),
+        (r#""seconds":[0-9.e-]+"#, r#""seconds":"[seconds]""#),
+        (r#""bytes":[1-9][0-9]*"#, r#""bytes":"[bytes]""#),
+    ]}, {
+        insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"), @r#"
+        format: 1
+        run:
+          id: "r"
+          job: "customer_events"
+          scope: "default"
+          started_at: "[time]"
+          token: "[token]"
+        status: "succeeded"
+        finished_at: "[time]"
+        commit: 1
+        sources:
+          customers: {"files":0,"rows":0,"bytes":0,"seconds":"[seconds]"}
+          customers_deleted: {"files":0,"rows":0,"bytes":0,"seconds":"[seconds]"}
+          events: {"files":1,"rows":3,"bytes":"[bytes]","seconds":"[seconds]"}
+        sinks:
+          customers: {"files":1,"rows":2,"bytes":"[bytes]","seconds":"[seconds]"}
+          customers_deleted: {"files":1,"rows":1,"bytes":"[bytes]","seconds":"[seconds]"}
+        bookmarks_from:
+        bookmarks_to:
+        error: null
         "#);
     });
 }
 
-#[test]
-fn usage_errors_exit_with_2() {
-    let job = job();
-    let long = "x".repeat(260);
-    for args in [
-        &["--threads", "none"][..],
-        &["--unknown"],
-        &["--source", "ftp://x"],
-        &["--state", ""],
-        &["--scope", &long],
-        &["--spill-dir", "not/there"],
-    ] {
-        let refused = job.again().args(args).run();
-        refused.assert_code(2);
-        assert!(refused.stderr.contains(args[0]), "{} is not named\n{refused}", args[0]);
-    }
-    let endpoint = job.again().env("AWS_ENDPOINT_URL", "https://user:hidden@s3.example.org").run();
-    endpoint.assert_code(2);
-    assert!(endpoint.stderr.contains("AWS_ENDPOINT_URL") && !endpoint.stderr.contains("hidden"), "{endpoint}");
-    assert_eq!(job.dir().files(""), Vec::<String>::new());
-    assert_eq!(job.dir().hidden_files(""), Vec::<String>::new());
-    // An empty lake is not a usage error: the files may arrive later.
-    let missing = job.run();
-    missing.assert_code(1);
-    assert!(missing.stderr.contains("in/customer_events"), "{missing}");
-}
-
 /// The job with one thread, so that few rows are more than a small memory limit holds.
-pub(crate) fn single_threaded_job() -> JobBinary<'static> {
-    let job = JobBinary::new(env!("CARGO_BIN_EXE_customer_events")).args(["--source", "in", "--target", "out"]);
-    job.args(["--keep-deletes-days", "36500", "--threads", "1", "--log-format", "pretty"])
+fn single_threaded_job() -> JobBinary<'static> {
+    job().args(["--threads", "1"])
 }
 
 /// Events of `events` customers in four files; every tenth is a delete.
-pub(crate) fn write_events(lake: &TempLake, events: usize, name_length: usize) {
+fn write_events(lake: &TempLake, events: usize, name_length: usize) {
     let event = |id: usize| {
         let (op, row, other) = if id % 10 == 9 { ("d", "before", "after") } else { ("c", "after", "before") };
         let name = format!("{id:0name_length$}");
@@ -488,8 +298,24 @@ fn two_sinks_read_their_sources_once(#[case] memory_limit: &str, #[case] events:
 /// Without `--profile`, the record contains no values.
 #[test]
 fn without_a_profile_no_value_is_recorded() {
-    let job = after_the_morning();
+    let job = contract().job_with_delivery();
     job.again().args(["--run-id", "r"]).run().assert_code(0);
     let record = job.dir().read(".hardtack/customer_events/runs/r.json");
     assert!(!record.contains("profiles") && !record.contains("Lovelace"), "{record}");
+}
+
+/// There is space for all files except spill files, which are larger.
+#[test]
+fn without_room_for_what_is_spilled() {
+    let job = single_threaded_job();
+    write_events(job.dir(), 14_000, 200);
+    let small = || job.again().args(["--memory-limit", "32MiB"]);
+    let run = small().with_file_limit(2048).run();
+    run.assert_code(1);
+    assert!(run.stderr.contains("the spill disk is full"), "{run}");
+    assert!(run.stderr.contains("`--spill-dir` sets a folder with more space"), "{run}");
+    assert_eq!((job.dir().files("out"), job.dir().hidden_files("out")), (Vec::new(), Vec::new()));
+    small().run().assert_code(0);
+    assert_eq!(job.dir().read_parquet("out/customers").num_rows(), 12_600);
+    assert_eq!(job.dir().hidden_files("out"), [""; 0]);
 }

@@ -4,7 +4,7 @@
 use hardtack::catalog::CatalogOf;
 use hardtack::runtime::{RuntimeArgs, open_context};
 use hardtack::tables::Table;
-use hardtack_test_support::{Frame, JobBinary, JobContract, assert_frame_snapshot, csv_contract, job_contract, table};
+use hardtack_test_support::{Frame, JobContract, assert_frame_snapshot, csv_contract, job_contract, table};
 use rstest::rstest;
 
 const HEADER: &str = "Id,START,STOP,PATIENT,ORGANIZATION,PROVIDER,PAYER,ENCOUNTERCLASS,CODE,DESCRIPTION,\
@@ -32,9 +32,7 @@ csv_contract!(contract(), encounters);
 
 #[test]
 fn takes_the_fixtures_without_any_argument() {
-    let job = JobBinary::new(env!("CARGO_BIN_EXE_encounters_for_symptom"));
-    job.dir().copy("fixtures/synthea", concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/synthea"));
-    job.run().assert_code(0);
+    let job = contract().job_after_the_fixtures("fixtures/synthea");
     assert_frame_snapshot!(job.dir().read_parquet("target/lake/encounters_for_symptom"), @r#"
     id: Utf8 | stop: Timestamp(µs) | patient: Utf8 | organization: Utf8 | provider: Utf8 | payer: Utf8 | encounterclass: Utf8 | code: Int64 | description: Utf8                 | base_encounter_cost: Float64 | total_claim_cost: Float64 | payer_coverage: Float64 | reasoncode: Int64 | reasondescription: Utf8                     | year: Utf8 | month: Utf8 | day: Utf8
     enc-01   | 2023-01-27T16:32:47 | pat-ada       | org-1              | pro-1          | pay-1       | ambulatory           | 185345009   | Encounter for symptom             | 77.49                        | 3798.09                   | 0.0                     | 195662009         | Acute viral pharyngitis (disorder)          | 2023       | 1           | 27
@@ -60,15 +58,12 @@ fn a_malformed_value_is_refused(#[case] bad: &str, #[case] named: &[&str]) {
 
 #[test]
 fn there_is_one_file_for_every_day() {
-    let job = contract().job_with_delivery();
-    job.run().assert_code(0);
-    let folders = job.dir().files("out").into_iter().map(|file| file.rsplit_once('/').unwrap().0.to_owned());
-    insta::assert_snapshot!(folders.collect::<Vec<_>>().join("\n"), @"
-    out/encounters_for_symptom/year=2023/month=1/day=27
-    out/encounters_for_symptom/year=2024/month=2/day=29
-    out/encounters_for_symptom/year=2024/month=3/day=1
-    out/encounters_for_symptom/year=__HIVE_DEFAULT_PARTITION__/month=__HIVE_DEFAULT_PARTITION__/day=__HIVE_DEFAULT_PARTITION__
-    ");
+    contract().has_one_file_in_each_of(&[
+        "year=2023/month=1/day=27",
+        "year=2024/month=2/day=29",
+        "year=2024/month=3/day=1",
+        "year=__HIVE_DEFAULT_PARTITION__/month=__HIVE_DEFAULT_PARTITION__/day=__HIVE_DEFAULT_PARTITION__",
+    ]);
 }
 
 /// With a database the same rows are a table of the catalog, partitioned in the same way.

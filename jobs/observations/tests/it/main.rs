@@ -3,7 +3,7 @@
 
 mod crashes;
 
-use hardtack_test_support::{JobBinary, JobContract, assert_frame_snapshot, csv_contract, job_contract};
+use hardtack_test_support::{JobContract, assert_frame_snapshot, csv_contract, job_contract};
 use rstest::rstest;
 
 const HEADER: &str = "DATE,PATIENT,ENCOUNTER,CATEGORY,CODE,DESCRIPTION,VALUE,UNITS,TYPE\n";
@@ -30,9 +30,7 @@ csv_contract!(contract(), observations);
 
 #[test]
 fn takes_the_fixtures_without_any_argument() {
-    let job = JobBinary::new(env!("CARGO_BIN_EXE_observations"));
-    job.dir().copy("fixtures/synthea", concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/synthea"));
-    job.run().assert_code(0);
+    let job = contract().job_after_the_fixtures("fixtures/synthea");
     assert_frame_snapshot!(job.dir().read_parquet("target/lake/observations"), @"
     patient: Utf8 | encounter: Utf8 | category: Utf8 | code: Utf8 | description: Utf8      | value: Utf8            | units: Utf8 | type: Utf8 | year: Utf8 | month: Utf8 | day: Utf8
     pat-ada       | enc-03          | vital-signs    | 29463-7    | Body Weight            | 27.8                   | kg          | numeric    | 2023       | 10          | 10
@@ -54,15 +52,12 @@ fn a_malformed_date_is_refused(#[case] date: &str) {
 
 #[test]
 fn there_is_one_file_for_every_day() {
-    let job = contract().job_with_delivery();
-    job.run().assert_code(0);
-    let folders = job.dir().files("out").into_iter().map(|file| file.rsplit_once('/').unwrap().0.to_owned());
-    insta::assert_snapshot!(folders.collect::<Vec<_>>().join("\n"), @"
-    out/observations/year=2023/month=1/day=27
-    out/observations/year=2024/month=2/day=29
-    out/observations/year=2024/month=3/day=1
-    out/observations/year=__HIVE_DEFAULT_PARTITION__/month=__HIVE_DEFAULT_PARTITION__/day=__HIVE_DEFAULT_PARTITION__
-    ");
+    contract().has_one_file_in_each_of(&[
+        "year=2023/month=1/day=27",
+        "year=2024/month=2/day=29",
+        "year=2024/month=3/day=1",
+        "year=__HIVE_DEFAULT_PARTITION__/month=__HIVE_DEFAULT_PARTITION__/day=__HIVE_DEFAULT_PARTITION__",
+    ]);
 }
 
 /// A run that is killed while publishing has not removed superseded files: readers see the old rows as well.

@@ -9,7 +9,7 @@ use hardtack::tables::{CrawlOptions, Table, crawl};
 use hardtack_test_support::containers::{Bucket, Database, glue, s3};
 use hardtack_test_support::{Frame, JobBinary, table};
 
-use crate::FIXTURES;
+use crate::contract;
 
 /// A context that sees the job's output.
 fn reader(job: &JobBinary<'_>) -> JobContext {
@@ -31,9 +31,7 @@ async fn rows(ctx: &JobContext, database: &str, name: &str) -> String {
 
 /// The job on the fixtures, and its output without a catalog.
 fn without_catalog() -> (JobBinary<'static>, String) {
-    let job = JobBinary::new(env!("CARGO_BIN_EXE_raw_books"));
-    job.dir().copy("fixtures/lake", FIXTURES);
-    job.run().assert_code(0);
+    let job = contract().job_after_the_fixtures("fixtures/lake");
     let wanted = table(job.dir().read_parquet("target/lake/raw/books"));
     (job, wanted)
 }
@@ -54,28 +52,16 @@ async fn tables_have_the_rows_that_files_have() {
     assert_eq!(described.parameters["recordCount"], "6");
 }
 
-#[test]
-fn a_table_that_is_not_there_is_named() {
-    let (job, _) = without_catalog();
-    let failed = job.args(["--source-database", "raw"]).run();
-    failed.assert_code(1);
-    for part in ["`raw.books`", "hardtack crawl LOCATION --database raw"] {
-        assert!(failed.stderr.contains(part), "`{part}` should be named\n{failed}");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker: cargo test --workspace --tests -- --ignored"]
 async fn tables_of_glue_on_s3() {
     let (job, wanted) = without_catalog();
     let (bucket, database) = (s3().bucket(), glue().database());
-    bucket.copy("in", FIXTURES);
+    bucket.copy("in", job.dir().path().join("fixtures/lake"));
     let columns = [("title", "string"), ("publish_date", "string"), ("author", "string")];
     database.create_json_table("books", &bucket.at("in/sample_data/json/books"), &columns);
 
-    let job = job.envs(bucket.s3().env()).envs(database.glue().env()).args(["--catalog", "glue"]);
-    let job = job.args(["--source-database", database.name(), "--target-database", database.name()]);
-    let job = job.arg("--target").arg(bucket.at("out"));
+    let job = job.on_glue(&bucket, &database, &database);
     for _ in 0..2 {
         job.run().assert_code(0);
         assert_eq!(table(bucket.read_parquet(&database.location_of("raw_books"))), wanted);

@@ -4,11 +4,9 @@
 mod catalog;
 
 use hardtack_test_support::containers::{S3, s3, s3_of_moto};
-use hardtack_test_support::{Finished, JobBinary, JobContract, assert_frame, job_contract, rows};
+use hardtack_test_support::{Finished, JobContract, assert_frame, job_contract, rows};
 use insta::assert_snapshot;
 use rstest::rstest;
-
-const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/lake");
 
 const PATH: &str = "sample_data/json/books/books.jsonl";
 const BOOKS: &str = r#"
@@ -25,9 +23,7 @@ job_contract!(contract());
 
 #[test]
 fn loads_the_fixtures_without_any_argument() {
-    let job = JobBinary::new(env!("CARGO_BIN_EXE_raw_books"));
-    job.dir().copy("fixtures/lake", FIXTURES);
-    job.run().assert_code(0);
+    let job = contract().job_after_the_fixtures("fixtures/lake");
     assert_snapshot!(hardtack_test_support::table(job.dir().read_parquet("target/lake/raw/books")), @r"
     title: Utf8                     | publish_date: Date32 | author_name: Utf8
     A Field Guide to Missing Trains | 2003-05-22           | Tobias Fenn

@@ -1,6 +1,6 @@
 //! The binary from end to end.
 
-use hardtack_test_support::{JobBinary, JobContract, assert_frame_snapshot, csv_contract, job_contract};
+use hardtack_test_support::{JobContract, assert_frame_snapshot, csv_contract, job_contract};
 use rstest::rstest;
 
 const CONDITIONS: &str = "START,STOP,PATIENT,ENCOUNTER,CODE,DESCRIPTION\n\
@@ -26,9 +26,7 @@ csv_contract!(contract(), patients);
 
 #[test]
 fn takes_the_fixtures_without_any_argument() {
-    let job = JobBinary::new(env!("CARGO_BIN_EXE_sinusitis_study"));
-    job.dir().copy("fixtures/synthea", concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/synthea"));
-    job.run().assert_code(0);
+    let job = contract().job_after_the_fixtures("fixtures/synthea");
     assert_frame_snapshot!(job.dir().read_parquet("target/lake/sinusitis_study"), @"
     start: Date32 | stop: Date32 | patient: Utf8 | encounter: Utf8 | code: Int64 | description: Utf8                        | birthdate: Date32 | marital: Utf8 | race: Utf8 | ethnicity: Utf8 | gender: Utf8 | condition_age: Int32
     2023-01-27    | 2023-02-20   | pat-ben       | enc-02          | 444814009   | Viral sinusitis (disorder)               | 1987-03-14        | S             | black      | nonhispanic     | M            | 13103
