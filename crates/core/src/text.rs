@@ -524,13 +524,12 @@ fn moment<Z: TimeZone>(text: &str, zone: &Z) -> Option<DateTime<Z>> {
     (!is_leap_second && !is_finer_than_nanos(text)).then_some(moment)
 }
 
-/// Arrow also accepts `+02:80`, and a tab in front of an offset.
+/// Arrow also accepts `+02:80`, and any white space in front of an offset.
 fn has_valid_offset(time: &str) -> bool {
     let zone = time.trim_start_matches(|c: char| c.is_ascii_digit() || c == ':' || c == '.').trim_start_matches(' ');
     match zone.as_bytes() {
         [b'+' | b'-', _, _, .., tens, _] => (b'0'..b'6').contains(tens),
-        [first, ..] => !first.is_ascii_whitespace(),
-        [] => true,
+        _ => !zone.starts_with(char::is_whitespace),
     }
 }
 
@@ -704,6 +703,8 @@ mod tests {
     #[case("2024-01-31T10:00:00.5-0360", TIMESTAMP_US, None)]
     #[case("2024-01-31T10:00:00+24:00", TIMESTAMP_S, None)]
     #[case("2024-01-31T10:00:00\t+02:00", TIMESTAMP_S, None)]
+    #[case("2024-01-31T10:00:00\u{b}+02:00", TIMESTAMP_S, None)]
+    #[case("2024-01-31T10:00:00\u{a0}+02:00", TIMESTAMP_S, None)]
     #[case("2024-01-31T10:00:00+:0200", TIMESTAMP_S, None)]
     #[case("-0220-04-29", DataType::Date32, Some("-0220-04-29"))]
     #[case("-0220-4-029", DataType::Date32, None)]
