@@ -305,7 +305,7 @@ impl From<DataFusionError> for Error {
             return own;
         }
         if let Some(store) = find::<object_store::Error>(&error) {
-            let (kind, message) = of_store(store, "reading or writing failed");
+            let (kind, message) = of_store(store);
             return Error::new(kind, message).because(error);
         }
         query_error::translate(error)
@@ -329,19 +329,19 @@ impl From<object_store::Error> for Error {
         if let Some(own) = Error::carried_by(&error) {
             return own;
         }
-        let (kind, message) = of_store(&error, "the object store denied access");
+        let (kind, message) = of_store(&error);
         Error::new(kind, message).because(error)
     }
 }
 
 /// Classifies a store's error. For a local store, the causes show whether a retry is pointless.
-fn of_store(error: &object_store::Error, otherwise: &'static str) -> (ErrorKind, &'static str) {
+fn of_store(error: &object_store::Error) -> (ErrorKind, &'static str) {
     use std::io::ErrorKind as Io;
     match find::<std::io::Error>(error).map(std::io::Error::kind) {
         Some(Io::NotADirectory) => (ErrorKind::Usage, "expected a folder, but this is a file"),
         Some(Io::IsADirectory) => (ErrorKind::Usage, "expected a file, but this is a folder"),
         Some(Io::StorageFull) => (ErrorKind::Unavailable, "the disk is full"),
-        _ => (store_kind(error), otherwise),
+        _ => (store_kind(error), "reading or writing failed"),
     }
 }
 

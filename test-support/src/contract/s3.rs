@@ -182,6 +182,21 @@ impl World {
 
 /// Tests that a job that replaces two tables, a file each, keeps its promises on S3, in LocalStack and moto; they are in
 /// a module `s3_contract` and need Docker.
+///
+/// ```no_run
+/// use hardtack_test_support::{JobContract, s3_contract};
+///
+/// fn contract() -> JobContract {
+///     // In tests of a job: env!("CARGO_BIN_EXE_titles")
+///     JobContract::new("target/debug/titles", "titles")
+///         .and_table("refused")
+///         .earlier("books/a.jsonl", r#"{"title": "Emma"}"#)
+///         .delivered("books/a.jsonl", r#"{"title": "Dune"}"#)
+/// }
+///
+/// s3_contract!(contract());
+/// # fn main() {}
+/// ```
 #[macro_export]
 macro_rules! s3_contract {
     ($contract:expr) => {
@@ -198,9 +213,9 @@ macro_rules! s3_contract {
             a_write_is_half_answered: a_connection_breaks_at_any_write(&Fault::HalfAnswer),
             bursts_of_slow_down_are_sat_out: bursts_of_slow_down_are_sat_out(),
             the_store_goes_away_when_one_upload_is_begun:
-                the_store_goes_away((r"^POST .*\?uploads", 1, "the object store denied access")),
+                the_store_goes_away((r"^POST .*\?uploads", 1, "reading or writing failed")),
             the_store_goes_away_when_one_upload_is_done:
-                the_store_goes_away(("partNumber=", 1, "the object store denied access")),
+                the_store_goes_away(("partNumber=", 1, "reading or writing failed")),
             the_store_goes_away_when_it_commits:
                 the_store_goes_away(("^PUT .*/commits/", 0, "did not confirm whether the run has committed")),
             the_store_goes_away_when_one_file_is_published: the_store_goes_away((
