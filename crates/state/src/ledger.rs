@@ -168,24 +168,22 @@ impl Ledger {
     /// everything it says is also in the records. It may lag behind, so a head that does not parse or is ahead of the
     /// settled commits is treated as absent.
     async fn head(&self) -> Result<u64> {
-        Ok(self.written_head().await?.and_then(Result::ok).unwrap_or(0))
+        Ok(match self.written_head().await? {
+            WrittenHead::Right(head) => head,
+            WrittenHead::Ahead | WrittenHead::Damaged => 0,
+        })
     }
 
-    /// The stored head, if any.
-    async fn written_head(&self) -> Result<Option<Result<u64>>> {
+    async fn written_head(&self) -> Result<WrittenHead> {
         let key = self.key("head.json");
-        let Some(bytes) = self.state.get(&key).await? else { return Ok(None) };
-        let head = match decode_head(&key, &bytes) {
-            Ok(head) if self.is_ahead(head).await? => {
-                Err(Error::unexpected("the commit that the head names is not settled").with("object", key))
+        let Some(bytes) = self.state.get(&key).await? else { return Ok(WrittenHead::Right(0)) };
+        Ok(match decode_head(&key, &bytes) {
+            Ok(head) if head > 0 && self.state.get(&self.numbered("published", head)).await?.is_none() => {
+                WrittenHead::Ahead
             }
-            head => head,
-        };
-        Ok(Some(head))
-    }
-
-    async fn is_ahead(&self, head: u64) -> Result<bool> {
-        Ok(head > 0 && self.state.get(&self.numbered("published", head)).await?.is_none())
+            Ok(head) => WrittenHead::Right(head),
+            Err(_) => WrittenHead::Damaged,
+        })
     }
 
     /// The key of the head if it names a commit that is not settled, as after a part of the state was restored from an
@@ -194,13 +192,7 @@ impl Ledger {
     /// # Errors
     /// Errors of the store.
     pub async fn head_ahead(&self) -> Result<Option<String>> {
-        let key = self.key("head.json");
-        let Some(bytes) = self.state.get(&key).await? else { return Ok(None) };
-        let is_ahead = match decode_head(&key, &bytes) {
-            Ok(head) => self.is_ahead(head).await?,
-            Err(_) => false,
-        };
-        Ok(is_ahead.then_some(key))
+        Ok(matches!(self.written_head().await?, WrittenHead::Ahead).then(|| self.key("head.json")))
     }
 
     /// Rewrites the head from the records if it cannot be right; returns whether it did.
@@ -208,7 +200,9 @@ impl Ledger {
     /// # Errors
     /// Errors of the store.
     pub async fn mend_head(&self) -> Result<bool> {
-        let Some(Err(_)) = self.written_head().await? else { return Ok(false) };
+        if let WrittenHead::Right(_) = self.written_head().await? {
+            return Ok(false);
+        }
         let published = self.numbers("published", 0).await?;
         let head = published.iter().zip(1..).take_while(|(found, wanted)| *found == wanted).count() as u64;
         self.state.put(&self.key("head.json"), codec::to_json(&head)?).await?;
@@ -744,6 +738,15 @@ fn superseded(run: &Run, by: &CommitRecord) -> Error {
         .with("scope", &run.scope)
         .with("commit", by.sequence)
         .with("other run", &by.run.id)
+}
+
+/// The head as it is stored; a missing one is 0.
+enum WrittenHead {
+    Right(u64),
+    /// It names a commit that is not settled.
+    Ahead,
+    /// It does not parse.
+    Damaged,
 }
 
 /// The head is only a hint, so it has neither a format nor a seal.
