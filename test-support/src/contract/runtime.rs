@@ -202,6 +202,34 @@ fn assert_all_swept(job: &JobBinary<'_>, point: &str) {
 ///
 /// By default the torture has a few rounds, always the same. `HARDTACK_TORTURE_ROUNDS=200` runs more, and
 /// `HARDTACK_TORTURE_SEED=7` different ones; a failure names its seed.
+///
+/// ```no_run
+/// use hardtack_core::Location;
+/// use hardtack_test_support::{JobContract, Operator, runtime_contract};
+///
+/// fn contract() -> JobContract {
+///     // In tests of a job: env!("CARGO_BIN_EXE_titles")
+///     JobContract::new("target/debug/titles", "titles")
+///         .and_table("refused")
+///         .earlier("books/a.jsonl", r#"{"title": "Emma"}"#)
+///         .delivered("books/a.jsonl", r#"{"title": "Dune"}"#)
+/// }
+///
+/// struct Hardtack;
+///
+/// impl Operator for Hardtack {
+///     fn fsck(&self, state: &Location, repair: bool) -> Vec<String> {
+///         todo!("hardtack::runtime::fsck")
+///     }
+///
+///     fn recover(&self, state: &Location, job: &str) {
+///         todo!("hardtack::runtime::recover")
+///     }
+/// }
+///
+/// runtime_contract!(contract(), Hardtack);
+/// # fn main() {}
+/// ```
 #[macro_export]
 macro_rules! runtime_contract {
     ($contract:expr, $operator:expr) => {
