@@ -78,9 +78,7 @@ impl PublishAction {
             Self::Foreign { phase, .. } => *phase,
         }
     }
-}
 
-impl PublishAction {
     /// The hash of the file that this action makes visible, if it is one.
     pub fn content_hash(&self) -> Option<u64> {
         match self {

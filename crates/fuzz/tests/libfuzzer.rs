@@ -37,14 +37,15 @@ fn no_input_makes_a_decoder_wrong(#[case] target: &str, #[case] program: &str) {
     // either. A night has a random seed, which is what 0 means, and continues from the findings of earlier nights.
     let (mut command, limits) = match seconds() {
         Some(seconds) => (Command::new(program), [format!("-max_total_time={seconds}"), "-seed=0".to_owned()]),
-        None => (Command::new("setarch"), ["-runs=15000".to_owned(), "-seed=1".to_owned()]),
+        None => {
+            if fs::exists(&found).unwrap() {
+                fs::remove_dir_all(&found).unwrap();
+            }
+            let mut command = Command::new("setarch");
+            command.args(["--addr-no-randomize", program]);
+            (command, ["-runs=15000".to_owned(), "-seed=1".to_owned()])
+        }
     };
-    if seconds().is_none() {
-        command.args(["--addr-no-randomize", program]);
-    }
-    if seconds().is_none() && fs::exists(&found).unwrap() {
-        fs::remove_dir_all(&found).unwrap();
-    }
     let done = command
         .args(["-timeout=10", "-create_missing_dirs=1", "-print_final_stats=1", "-max_len=512"])
         .args(limits)

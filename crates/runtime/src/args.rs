@@ -299,7 +299,7 @@ fn wanted(error: &clap::Error, command: &Command) -> Vec<String> {
         Some(ContextValue::Strings(names)) => names.clone(),
         _ => Vec::new(),
     };
-    let mut lines = vec![String::new(), "Wanted:".to_owned()];
+    let mut lines = vec![String::new(), "Expected:".to_owned()];
     let mut command = command.clone();
     command.build();
     for arg in command.get_arguments() {
@@ -402,7 +402,7 @@ mod tests {
 
         For more information, try '--help'.
 
-        Wanted:
+        Expected:
           --source <SOURCE>  Lake root, for example `s3://my-bucket` [env: HARDTACK_TEST_SOURCE]
         ");
     }
@@ -433,7 +433,7 @@ mod tests {
 
         For more information, try '--help'.
 
-        Wanted:
+        Expected:
           --source <SOURCE>  Lake root, for example `s3://my-bucket` [env: HARDTACK_TEST_SOURCE]
         ");
         insta::assert_snapshot!(message(&["--source", "x", "--keep-days", "many"]), @"
@@ -441,7 +441,7 @@ mod tests {
 
         For more information, try '--help'.
 
-        Wanted:
+        Expected:
           --keep-days <KEEP_DAYS>  Days to keep, for example `30`
         ");
         insta::assert_snapshot!(message(&["--source", "x", "--memory-limit", "lots"]), @"
@@ -449,7 +449,7 @@ mod tests {
 
         For more information, try '--help'.
 
-        Wanted:
+        Expected:
           --memory-limit <SIZE>  Memory that queries may hold before they spill, for example `2GiB` or `500MB` [default: 70 % of the machine or cgroup] [env: HARDTACK_MEMORY_LIMIT]
         ");
         insta::assert_snapshot!(message(&["--source", "x", "--run-id", "a/b"]), @"
@@ -457,7 +457,7 @@ mod tests {
 
         For more information, try '--help'.
 
-        Wanted:
+        Expected:
           --run-id <NAME>  Name of this run, for example `nightly-2026-11-21`; a name that was used before gets a number appended [env: HARDTACK_RUN_ID]
         ");
     }

@@ -18,7 +18,7 @@ pub(super) struct Failure {
     text: String,
     status: Option<u16>,
     /// Whether there are no usable credentials.
-    unsigned: bool,
+    no_credentials: bool,
     /// An error of our own to pass through.
     own: Option<Error>,
 }
@@ -36,19 +36,19 @@ impl Failure {
             // No response, or none from Glue: the causes explain it.
             _ => DisplayErrorContext(&error).to_string(),
         };
-        let unsigned = causes(&error).any(|cause| cause.is::<CredentialsError>());
-        Self { code, text, status, unsigned, own: None }
+        let no_credentials = causes(&error).any(|cause| cause.is::<CredentialsError>());
+        Self { code, text, status, no_credentials, own: None }
     }
 
     /// The error of one partition in a batch.
     pub(super) fn of_detail(detail: Option<&ErrorDetail>) -> Self {
         let code = detail.and_then(ErrorDetail::error_code).unwrap_or_default().to_owned();
         let text = detail.and_then(ErrorDetail::error_message).unwrap_or_default().to_owned();
-        Self { code, text, status: Some(200), unsigned: false, own: None }
+        Self { code, text, status: Some(200), no_credentials: false, own: None }
     }
 
     pub(super) fn own(error: Error) -> Self {
-        Self { code: String::new(), text: String::new(), status: None, unsigned: false, own: Some(error) }
+        Self { code: String::new(), text: String::new(), status: None, no_credentials: false, own: Some(error) }
     }
 
     pub(super) fn conflict(&self) -> Option<Conflict> {
@@ -79,7 +79,7 @@ impl Failure {
             | "InvalidSignatureException"
             | "ExpiredTokenException"
             | "MissingAuthenticationTokenException" => ErrorKind::Usage,
-            "" if self.unsigned => ErrorKind::Usage,
+            "" if self.no_credentials => ErrorKind::Usage,
             "" => ErrorKind::Unavailable,
             code if TRANSIENT.contains(&code) || self.status.is_some_and(|status| status >= 500) => {
                 ErrorKind::Unavailable
@@ -205,8 +205,13 @@ mod tests {
     #[case("SomethingNew", 400, ErrorKind::Unexpected)]
     #[case("", 0, ErrorKind::Unavailable)]
     fn codes_become_kinds(#[case] code: &str, #[case] status: u16, #[case] kind: ErrorKind) {
-        let failure =
-            Failure { code: code.to_owned(), text: "why".to_owned(), status: Some(status), unsigned: false, own: None };
+        let failure = Failure {
+            code: code.to_owned(),
+            text: "why".to_owned(),
+            status: Some(status),
+            no_credentials: false,
+            own: None,
+        };
         let error = failure.of_table("lake", "books");
         assert_eq!(error.kind(), kind);
         assert!(error.chain().contains("why") && error.chain().contains("lake.books"), "{}", error.chain());
