@@ -442,7 +442,7 @@ mod tests {
     #[case::distinct("select distinct n % 7 as p, 'x' || (n % 3) as t from u")]
     #[case::large_keys("select distinct n % 2 as p, n % 50000 as t from u")]
     #[tokio::test]
-    async fn a_stream_gathers_its_own_input(#[case] query: &str, #[values(32, 8)] megabytes: usize) {
+    async fn a_stream_gathers_its_own_input(#[case] query: &str, #[values(256, 8)] megabytes: usize) {
         let ctx = hardtack_core::JobContext::builder("job").threads(3).memory_limit(megabytes << 20).build().unwrap();
         ctx.session().sql("create view u as select value as n from generate_series(1, 300000)").await.unwrap();
         let rows = ctx.session().sql(query).await.unwrap();
@@ -459,7 +459,8 @@ mod tests {
         let mut seen = Vec::new();
         for plan in [plan, foreign] {
             let key = plan.schema().index_of("p").unwrap();
-            let streams = collect_partitioned(plan, ctx.session().task_ctx()).await.unwrap();
+            let streams = collect_partitioned(Arc::clone(&plan), ctx.session().task_ctx()).await.unwrap();
+            assert_eq!(plan.metrics().unwrap().spill_count() > Some(0), megabytes < 256);
             assert_eq!(streams.len(), 3);
             let mut keys = Vec::new();
             for stream in &streams {
