@@ -8,7 +8,7 @@ use arrow::datatypes::DataType;
 pub(crate) const MISSING_VALUE: &str = "a value is missing where the schema requires one";
 
 /// A fault in a text, with its offset. The reader of the file adds the file's name and converts the offset to a line.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Fault {
     /// One sentence.
     pub(crate) message: String,

@@ -1,84 +1,84 @@
 //! Decodes JSON rows to batches, and locates the fault in a row that does not fit.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
-use arrow::json::reader::{Decoder, ReaderBuilder};
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::fold::{fold_keys, fold_names};
+use super::columns::columns;
 use super::keys;
-use super::pairs::written_out;
-use super::rows::{RowScanner, syntax_fault};
+use super::read::{Bad, Reader};
+use super::rows::{Marks, RowScanner, syntax_fault};
 use super::shape::hint;
 use crate::blocks::{BLOCK_BYTES, Cut, Decode};
-use crate::convert::rename;
 use crate::fault::Fault;
 use crate::files::LINE_COLUMN;
 use crate::input::{Lines, Step};
-use crate::text::{as_texts, from_texts};
 
 /// Cuts a text into blocks of objects.
 pub(crate) struct JsonCutter {
-    schema: SchemaRef,
-    /// The schema with all names in lower case, if keys match in any case.
-    folded: Option<SchemaRef>,
+    wanted: Wanted,
     /// The position of the line number among the columns.
     line_at: Option<usize>,
-    /// The columns that take lists and objects as their JSON, without counting the line number.
-    texts_at: Arc<[usize]>,
     scanner: RowScanner,
     batch_size: usize,
 }
 
+/// What to read of each object.
+#[derive(Debug, Clone)]
+struct Wanted {
+    schema: SchemaRef,
+    /// Whether keys match in any case.
+    caseless: bool,
+    /// The columns that take lists and objects as their JSON, without counting the line number.
+    texts_at: Arc<[usize]>,
+}
+
 /// The objects of a block.
 pub(crate) struct JsonRows {
-    schema: SchemaRef,
-    folded: Option<SchemaRef>,
+    wanted: Wanted,
     line_at: Option<usize>,
-    texts_at: Arc<[usize]>,
     rows: Vec<Range<usize>>,
+    marks: Marks,
 }
 
 impl JsonCutter {
     pub(crate) fn new(schema: SchemaRef, batch_size: usize) -> Self {
-        let texts_at = Arc::new([]);
-        Self { schema, folded: None, line_at: None, texts_at, scanner: RowScanner::default(), batch_size }
+        let wanted = Wanted { schema, caseless: false, texts_at: Arc::new([]) };
+        Self { wanted, line_at: None, scanner: RowScanner::with_marks(), batch_size }
     }
 
     /// Sets whether [`LINE_COLUMN`] is the line of a row and not a field.
     pub(crate) fn lines(mut self, lines: bool) -> Self {
-        self.line_at = self.schema.index_of(LINE_COLUMN).ok().filter(|_| lines);
+        let schema = &self.wanted.schema;
+        self.line_at = schema.index_of(LINE_COLUMN).ok().filter(|_| lines);
         if let Some(at) = self.line_at {
-            let fields = self.schema.fields().iter().enumerate().filter(|(i, _)| *i != at);
-            self.schema = Arc::new(Schema::new(fields.map(|(_, field)| Arc::clone(field)).collect::<Fields>()));
+            let fields = schema.fields().iter().enumerate().filter(|(i, _)| *i != at);
+            self.wanted.schema = Arc::new(Schema::new(fields.map(|(_, field)| Arc::clone(field)).collect::<Fields>()));
         }
         self
     }
 
     /// Sets the columns that take lists and objects as their JSON. Must be called after the other options, because it
     /// depends on the positions of columns and on their case.
-    pub(crate) fn json_text(self, columns: &[String]) -> Self {
-        let caseless = self.folded.is_some();
+    pub(crate) fn json_text(mut self, columns: &[String]) -> Self {
+        let caseless = self.wanted.caseless;
         let is_it =
             |column: &str, name: &str| column == name || (caseless && column.to_lowercase() == name.to_lowercase());
         let is_named = |name: &str| columns.iter().any(|column| is_it(column, name));
         let is_text = |field: &FieldRef| field.data_type().is_string() && is_named(field.name());
-        let fields = self.schema.fields().iter().enumerate();
-        let texts_at = fields.filter(|(_, field)| is_text(field)).map(|(at, _)| at).collect();
-        Self { texts_at, ..self }
+        let fields = self.wanted.schema.fields().iter().enumerate();
+        self.wanted.texts_at = fields.filter(|(_, field)| is_text(field)).map(|(at, _)| at).collect();
+        self
     }
 
     /// Sets whether keys match in any case.
-    pub(crate) fn caseless(self, caseless: bool) -> Self {
-        let folded = caseless.then(|| Arc::new(Schema::new(fold_names(self.schema.fields()))));
-        Self { folded, ..self }
+    pub(crate) fn caseless(mut self, caseless: bool) -> Self {
+        self.wanted.caseless = caseless;
+        self
     }
 }
 
@@ -86,7 +86,7 @@ impl Cut for JsonCutter {
     type Rows = JsonRows;
 
     fn cut(&mut self, text: &[u8], ended: bool) -> Result<Step<JsonRows>, Fault> {
-        let scanned = self.scanner.scan(text);
+        let scanned = self.scanner.scan(text, self.batch_size);
         let rows = self.scanner.rows();
         let full = rows.len() >= self.batch_size || text.len() >= BLOCK_BYTES;
         if rows.is_empty() || !(full || ended || scanned.is_err()) {
@@ -100,28 +100,22 @@ impl Cut for JsonCutter {
         }
         let rows: Vec<_> = rows.iter().take(self.batch_size).cloned().collect();
         let used = rows.last().map_or(0, |row| row.end);
-        self.scanner.consume(used, rows.len());
-        let (schema, folded) = (Arc::clone(&self.schema), self.folded.clone());
-        let made = JsonRows { schema, folded, line_at: self.line_at, texts_at: Arc::clone(&self.texts_at), rows };
+        let marks = self.scanner.consume(used, rows.len());
+        let made = JsonRows { wanted: self.wanted.clone(), line_at: self.line_at, rows, marks };
         Ok(Step { used, made: Some(made) })
     }
 }
 
 impl Decode for JsonRows {
     fn decode(&self, text: &[u8]) -> Result<RecordBatch, Fault> {
-        let Some((row, fault)) = keys::twice(text, &self.rows) else { return self.decode_unique(text) };
-        // A fault in an earlier row is reported first.
-        let before = Self {
-            rows: self.rows[..row].to_vec(),
-            schema: Arc::clone(&self.schema),
-            folded: self.folded.clone(),
-            line_at: None,
-            texts_at: Arc::clone(&self.texts_at),
-        };
-        if row > 0 {
-            before.decode_unique(text)?;
-        }
-        Err(fault)
+        self.read(text).map_err(|bad| {
+            // What is wrong, and where exactly, is found by reading the rows again, one by one.
+            let found = self.rows.iter().find_map(|row| self.wanted.fault(&text[row.clone()], row.start));
+            found.unwrap_or_else(|| match bad {
+                Some(Bad { at, why }) => Fault::new(at, why),
+                None => Fault::new(self.rows.first().map_or(0, |row| row.start), "a row does not fit the schema"),
+            })
+        })
     }
 
     fn decode_from(&self, text: &[u8], lines: Lines) -> Result<RecordBatch, Fault> {
@@ -143,163 +137,51 @@ impl Decode for JsonRows {
 }
 
 impl JsonRows {
-    /// Decodes rows without duplicate keys.
-    fn decode_unique(&self, text: &[u8]) -> Result<RecordBatch, Fault> {
-        let Some(folded) = &self.folded else { return self.decode_as(&self.schema, text) };
-        let mut text = text.to_vec();
-        self.rows.iter().try_for_each(|row| fold_keys(&mut text, row.clone(), folded.fields()))?;
-        let batch = self.decode_as(folded, &text)?;
-        let renamed = batch.columns().iter().zip(self.schema.fields()).map(|(c, f)| rename(c, f.data_type()));
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let renamed = renamed
-            .collect::<Result<_, _>>()
-            .and_then(|columns| RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options));
-        renamed.map_err(|e| Fault::new(0, e.to_string()))
+    /// Reads the rows, or says at most where one is broken.
+    fn read(&self, text: &[u8]) -> Result<RecordBatch, Option<Bad>> {
+        let text = std::str::from_utf8(text).map_err(|_| None)?;
+        self.wanted.read(text, &self.marks, self.rows.len())
     }
+}
 
-    fn decode_as(&self, schema: &SchemaRef, text: &[u8]) -> Result<RecordBatch, Fault> {
-        let rows = &self.rows;
-        if schema.fields().is_empty() {
-            let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-            return RecordBatch::try_new_with_options(Arc::clone(schema), vec![], &options)
-                .map_err(|e| Fault::new(0, e.to_string()));
+impl Wanted {
+    fn read(&self, text: &str, marks: &Marks, rows: usize) -> Result<RecordBatch, Option<Bad>> {
+        let fields = self.schema.fields();
+        let mut columns = columns(fields, self.caseless, &self.texts_at, rows).map_err(|_| None)?;
+        let mut reader = Reader::new(text, marks);
+        for _ in 0..rows {
+            reader.row(&mut columns)?;
         }
-        let texts: Vec<&str> = self.texts_at.iter().map(|at| schema.field(*at).name().as_str()).collect();
-        let decoded = arrow_decoder(schema.fields(), rows.len()).and_then(|mut decoder| {
-            decode(&mut decoder, schema, rows.iter().map(|row| with_json_text(&text[row.clone()], &texts)))
-        });
-        decoded.map_err(|why| {
-            // The decoder reports an error without a position, so the rows are decoded again, one by one.
-            let found = rows.iter().find_map(|row| explain(&text[row.clone()], row.start, schema.fields(), &texts));
-            found.unwrap_or_else(|| Fault::new(rows.first().map_or(0, |r| r.start), why))
-        })
+        let columns = columns.columns(text).ok_or(None)?;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        // A null in a required column
+        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options).map_err(|_| None)
+    }
+
+    /// The fault in the row that starts at `offset`, if it has one.
+    fn fault(&self, row: &[u8], offset: usize) -> Option<Fault> {
+        let fields = self.schema.fields();
+        if let Some(fault) = keys::fault(row, offset, self.caseless.then_some(fields)) {
+            return Some(fault);
+        }
+        let text = match std::str::from_utf8(row) {
+            Ok(text) => text,
+            Err(e) => return Some(Fault::new(offset + e.valid_up_to(), "this is not UTF-8 text")),
+        };
+        let Ok(raw) = serde_json::from_str::<&RawValue>(text) else { return syntax_fault(row, offset) };
+        let texts: Vec<&str> = self.texts_at.iter().map(|at| fields[*at].name().as_str()).collect();
+        let place = Place { base: text.as_ptr() as usize, offset, texts: &texts, caseless: self.caseless };
+        place.object(raw, fields, "")
     }
 }
 
-fn arrow_decoder(fields: &Fields, batch_size: usize) -> Result<Decoder, String> {
-    let texts = fields.iter().map(|f| Field::new(f.name(), as_texts(f.data_type()), f.is_nullable()));
-    let schema = Arc::new(Schema::new(texts.collect::<Fields>()));
-    let builder = ReaderBuilder::new(schema).with_batch_size(batch_size).with_coerce_primitive(true);
-    builder.build_decoder().map_err(|e| e.to_string())
-}
-
-/// Refuses types that the decoder does not support.
+/// Refuses types that JSON cannot be read into.
 pub(crate) fn can_decode(fields: &Fields) -> Result<(), String> {
-    arrow_decoder(fields, 1).map(drop)
-}
-
-/// Decodes rows, or returns the decoder's error.
-fn decode<'a>(
-    decoder: &mut Decoder,
-    schema: &SchemaRef,
-    rows: impl Iterator<Item = Cow<'a, [u8]>>,
-) -> Result<RecordBatch, String> {
-    for row in rows {
-        let row = written_out(&row);
-        let read = decoder.decode(&row).map_err(|e| e.to_string())?;
-        if read < row.len() {
-            return Err("this is not one JSON object".to_owned());
-        }
-    }
-    let texts = decoder.flush().map_err(|e| e.to_string())?.ok_or("there is no row")?;
-    let columns = texts.columns().iter().zip(schema.fields()).map(|(column, field)| {
-        from_texts(column, field.data_type()).ok_or_else(|| format!("`{}` does not fit the schema", field.name()))
-    });
-    let columns = columns.collect::<Result<Vec<_>, _>>()?;
-    RecordBatch::try_new(Arc::clone(schema), columns).map_err(|e| e.to_string())
-}
-
-/// Replaces lists and objects in these fields of a row by texts: their JSON, verbatim.
-fn with_json_text<'a>(row: &'a [u8], fields: &[&str]) -> Cow<'a, [u8]> {
-    if fields.is_empty() {
-        return Cow::Borrowed(row);
-    }
-    // The decoder reports malformed rows.
-    let nested = NestedValues(fields).deserialize(&mut serde_json::Deserializer::from_slice(row)).unwrap_or_default();
-    let (mut written, mut at) = (Vec::new(), 0);
-    for text in nested {
-        let start = text.as_ptr() as usize - row.as_ptr() as usize;
-        written.extend_from_slice(&row[at..start]);
-        serde_json::to_writer(&mut written, text).expect("a text is written to memory");
-        at = start + text.len();
-    }
-    if at == 0 {
-        return Cow::Borrowed(row);
-    }
-    written.extend_from_slice(&row[at..]);
-    Cow::Owned(written)
+    columns(fields, false, &[], 0).map(drop)
 }
 
 fn is_nested(json: &str) -> bool {
     json.starts_with(['{', '['])
-}
-
-/// The raw lists and objects of these fields of an object, in their order.
-struct NestedValues<'a>(&'a [&'a str]);
-
-impl<'de> DeserializeSeed<'de> for NestedValues<'_> {
-    type Value = Vec<&'de str>;
-
-    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<Self::Value, D::Error> {
-        value.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for NestedValues<'_> {
-    type Value = Vec<&'de str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
-        let mut nested = Vec::new();
-        while let Some(wanted) = object.next_key_seed(IsOneOf(self.0))? {
-            if !wanted {
-                object.next_value::<IgnoredAny>()?;
-                continue;
-            }
-            let value = object.next_value::<&RawValue>()?.get();
-            if is_nested(value) {
-                nested.push(value);
-            }
-        }
-        Ok(nested)
-    }
-}
-
-/// Whether a key is one of these.
-struct IsOneOf<'a>(&'a [&'a str]);
-
-impl<'de> DeserializeSeed<'de> for IsOneOf<'_> {
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(self, key: D) -> Result<bool, D::Error> {
-        key.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for IsOneOf<'_> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<bool, E> {
-        Ok(self.0.contains(&key))
-    }
-}
-
-/// The fault in the row that starts at `offset`, if it has one.
-fn explain(row: &[u8], offset: usize, fields: &Fields, texts: &[&str]) -> Option<Fault> {
-    let text = match std::str::from_utf8(row) {
-        Ok(text) => text,
-        Err(e) => return Some(Fault::new(offset + e.valid_up_to(), "this is not UTF-8 text")),
-    };
-    let Ok(raw) = serde_json::from_str::<&RawValue>(text) else { return syntax_fault(row, offset) };
-    let place = Place { base: text.as_ptr() as usize, offset, texts };
-    place.object(raw, fields, "")
 }
 
 /// Finds the value that does not fit, descending into objects and lists.
@@ -308,6 +190,7 @@ struct Place<'a> {
     offset: usize,
     /// The fields of the row that may be lists and objects.
     texts: &'a [&'a str],
+    caseless: bool,
 }
 
 impl Place<'_> {
@@ -320,10 +203,12 @@ impl Place<'_> {
         let Ok(values) = serde_json::from_str::<HashMap<String, &RawValue>>(raw.get()) else {
             return Some(self.not_a("object", raw, path));
         };
+        let values: HashMap<String, &RawValue> =
+            values.into_iter().map(|(key, value)| (self.folded(&key), value)).collect();
         fields.iter().find_map(|field| {
             let is_text = path.is_empty() && self.texts.contains(&field.name().as_str());
             let path = if path.is_empty() { field.name().clone() } else { format!("{path}.{}", field.name()) };
-            match values.get(field.name()) {
+            match values.get(&self.folded(field.name())) {
                 Some(value) if is_text && is_nested(value.get()) => None,
                 Some(value) => self.value(value, field, &path),
                 None if field.is_nullable() => None,
@@ -361,17 +246,205 @@ impl Place<'_> {
         }
     }
 
-    /// Decodes a value by itself: only the decoder decides what fits.
+    fn folded(&self, name: &str) -> String {
+        if self.caseless { name.to_lowercase() } else { name.to_owned() }
+    }
+
+    /// Reads a value by itself: only the reader decides what fits.
     fn alone(&self, raw: &RawValue, field: &FieldRef) -> Result<(), String> {
-        let alone = Fields::from(vec![Field::new("value", field.data_type().clone(), true)]);
-        let schema = Arc::new(Schema::new(alone.clone()));
-        let mut decoder = arrow_decoder(&alone, 1)?;
-        let row = format!("{{\"value\":{}}}", raw.get());
-        decode(&mut decoder, &schema, std::iter::once(row.as_bytes().into())).map(|_| ())
+        let alone = Field::new("value", field.data_type().clone(), true);
+        let schema = Arc::new(Schema::new(vec![alone]));
+        let wanted = Wanted { schema, caseless: self.caseless, texts_at: Arc::new([]) };
+        let (row, mut scanner) = (format!("{{\"value\":{}}}", raw.get()), RowScanner::with_marks());
+        scanner.scan(row.as_bytes(), usize::MAX).map_err(|fault| fault.message)?;
+        let marks = scanner.consume(row.len(), scanner.rows().len());
+        let why = |bad: Option<Bad>| bad.map_or("it does not fit the schema", |bad| bad.why).to_owned();
+        wanted.read(&row, &marks, 1).map(drop).map_err(why)
     }
 
     fn not_a(&self, wanted: &str, raw: &RawValue, path: &str) -> Fault {
         let fault = Fault::not_a(self.of(raw), raw.get(), wanted);
         if path.is_empty() { fault } else { fault.column(path) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::util::pretty::pretty_format_batches;
+    use proptest::prelude::*;
+    use rstest::rstest;
+    use serde_json::{Map, Value};
+
+    use super::*;
+
+    fn fields() -> Fields {
+        let of = |name: &str, of| Field::new(name, of, true);
+        let inner = DataType::Struct(vec![of("In", DataType::Int32)].into());
+        let entry = DataType::Struct(vec![Field::new("key", DataType::Utf8, false), of("value", inner.clone())].into());
+        let map = DataType::Map(Arc::new(Field::new("entries", entry, false)), false);
+        let fields = vec![
+            of("id", DataType::Int32),
+            of("A", inner.clone()),
+            of("l", DataType::new_list(inner.clone(), true)),
+            of("LL", DataType::new_large_list(inner.clone(), true)),
+            of("F", DataType::new_fixed_size_list(inner.clone(), 2, true)),
+            of("Größe", inner),
+            of("m", map),
+            of("\u{2c65}", DataType::Int32),
+        ];
+        fields.into()
+    }
+
+    /// The rows of a text, or the fault and where it is.
+    fn read(text: &str, fields: &Fields, caseless: bool) -> Result<String, String> {
+        let mut cutter = JsonCutter::new(Arc::new(Schema::new(fields.clone())), 8192).caseless(caseless);
+        let told = |fault: Fault| format!("{} at {}", fault.message, fault.offset);
+        let Step { used, made } = cutter.cut(text.as_bytes(), true).map_err(told)?;
+        let batch = made.unwrap().decode(&text.as_bytes()[..used]).map_err(told)?;
+        Ok(pretty_format_batches(&[batch]).unwrap().to_string())
+    }
+
+    #[rstest]
+    #[case(r#"{"ID": 1, "Other": {"In": 1}}"#, r#"{"id": 1}"#)]
+    #[case(r#"{"a":{"IN":1,"X":[{"IN":2}]},"ID":1}"#, r#"{"A":{"In":1},"id":1}"#)]
+    #[case(r#"{"L": [{"IN": 1}, null, {"In": 3}], "ID" : 1}"#, r#"{"l": [{"In": 1}, null, {"In": 3}], "id" : 1}"#)]
+    #[case(r#"{"M": {"Key": {"IN": 1}, "KEY": {"In": 2}}}"#, r#"{"m": {"Key": {"In": 1}, "KEY": {"In": 2}}}"#)]
+    // As Python's `json.dumps` writes them.
+    #[case(r#"{"I\u0044": 3, "GR\u00d6\u00dfE": {"\u0049N": 7}}"#, r#"{"id": 3, "Größe": {"In": 7}}"#)]
+    // The lower case is longer.
+    #[case("{\"\u{23a}\":1}", "{\"\u{2c65}\":1}")]
+    fn keys_match_in_any_case(#[case] text: &str, #[case] same: &str) {
+        assert_eq!(read(text, &fields(), true).unwrap(), read(same, &fields(), false).unwrap());
+    }
+
+    #[rstest]
+    #[case(r#"{"id": 1, "n": {"id": 2}, "ID": 3}"#, Some("an object has `id` twice, where case does not count at 27"))]
+    #[case(r#"{"id": 1, "a": {"ID": 2}}"#, None)]
+    #[case(r#"{"id": 1, "\u0069d": 2}"#, Some("an object has `id` twice at 10"))]
+    #[case(r#"{"a": {"In": 1, "in": 2}}"#, Some("an object has `in` twice, where case does not count at 17"))]
+    #[case(r#"{"l": [{"In": 1}, {"x": 1, "X": 2}]}"#, Some("an object has `x` twice, where case does not count at 28"))]
+    #[case(r#"{"m": {"k": {"In": 1, "IN": 2}}}"#, Some("an object has `in` twice, where case does not count at 23"))]
+    #[case(r#"{"m": {"k": null, "K": null}, "o": {"x": 1, "X": 2}}"#, None)]
+    fn a_key_that_is_there_in_two_spellings_is_refused(#[case] text: &str, #[case] expected: Option<&str>) {
+        assert_eq!(read(text, &fields(), true).err().as_deref(), expected);
+    }
+
+    /// What no column takes must be JSON nevertheless.
+    #[rstest]
+    #[case(r#"{"x": tru}"#, "this is not JSON: expected ident at 9")]
+    #[case(r#"{"x": 1.2.3}"#, "this is not JSON: expected `,` or `}` at 9")]
+    #[case(r#"{"x": 01}"#, "this is not JSON: invalid number at 7")]
+    #[case(r#"{"x": {"y": [1, }]}"#, "this is not JSON: expected value at 16")]
+    #[case(r#"{"x": [1 2]}"#, "this is not JSON: expected `,` or `]` at 9")]
+    #[case(r#"{"x": ["a" "b"]}"#, "this is not JSON: expected `,` or `]` at 11")]
+    #[case(r#"{"x": "a" 1}"#, "this is not JSON: expected `,` or `}` at 10")]
+    #[case(r#"{"x" 1 : 1}"#, "this is not JSON: expected `:` at 5")]
+    #[case(r#"{"x": 1,}"#, "this is not JSON: key must be a string at 8")]
+    #[case(r#"{"x": [{}], "y": [,]}"#, "this is not JSON: expected value at 18")]
+    #[case(r#"{"x": }"#, "this is not JSON: expected value at 6")]
+    #[case(r#"{x: 1}"#, "this is not JSON: key must be a string at 1")]
+    #[case(r#"{"x": [1}]"#, "this is not JSON: expected `,` or `]` at 8")]
+    #[case(r#"{"x": "\x"}"#, "this is not JSON: invalid escape at 8")]
+    #[case(r#"{"x": "\ud842"}"#, "an escape in this text is not a character at 6")]
+    #[case(r#"{"x": {"a": {"b": 1, "b": 2}}}"#, "an object has `b` twice at 21")]
+    fn what_nobody_reads_is_json(#[case] text: &str, #[case] message: &str) {
+        for fields in [Fields::empty(), fields()] {
+            assert_eq!(read(text, &fields, false).unwrap_err(), message);
+        }
+    }
+
+    #[test]
+    fn values_that_nobody_reads_may_be_deep() {
+        let deep = format!("{{\"x\":{}{}}}", "[{\"a\":".repeat(300) + "1", "}]".repeat(300));
+        assert!(read(&deep, &Fields::empty(), false).is_ok());
+    }
+
+    /// The same value with the keys of structs in lower case; none if two of them are then equal.
+    fn folded(value: Value, of: Option<&DataType>) -> Option<Value> {
+        Some(match (value, of) {
+            (Value::Object(object), Some(DataType::Struct(fields))) => {
+                let mut folded_object = Map::new();
+                for (key, value) in object {
+                    let key = key.to_lowercase();
+                    let field = fields.iter().find(|f| f.name().to_lowercase() == key);
+                    // As it is declared
+                    let name = field.map_or(key, |field| field.name().clone());
+                    if folded_object.insert(name, folded(value, field.map(|f| f.data_type()))?).is_some() {
+                        return None;
+                    }
+                }
+                folded_object.into()
+            }
+            (Value::Object(object), Some(DataType::Map(entries, _))) => {
+                let DataType::Struct(pair) = entries.data_type() else { unreachable!() };
+                let values = object.into_iter().map(|(k, v)| Some((k, folded(v, Some(pair[1].data_type()))?)));
+                Value::Object(values.collect::<Option<_>>()?)
+            }
+            (
+                Value::Array(items),
+                Some(DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _)),
+            ) => items.into_iter().map(|i| folded(i, Some(item.data_type()))).collect::<Option<Vec<_>>>()?.into(),
+            (other, _) => other,
+        })
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let key =
+            || prop::sample::select(vec!["id", "ID", "A", "l", "L", "LL", "F", "M", "In", "IN", "in", "Über", "Key"]);
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<i32>().prop_map(Value::from),
+            "[Aa{}\\[\\],:\"\\\\ ]{0,5}".prop_map(Value::from),
+        ];
+        let value = leaf.prop_recursive(4, 24, 4, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((key(), inner), 0..4)
+                    .prop_map(|fields| fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect::<Value>()),
+            ]
+        });
+        prop::collection::vec((key(), value), 0..5)
+            .prop_map(|fields| fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())
+    }
+
+    proptest! {
+        #[test]
+        fn case_does_not_count_as_far_as_types_go(value in any_json(), pretty in any::<bool>()) {
+            let same = folded(value.clone(), Some(&DataType::Struct(fields())));
+            let text = if pretty { format!("{value:#}") } else { value.to_string() };
+            let found = read(&text, &fields(), true);
+            match same {
+                None => prop_assert!(found.is_err()),
+                Some(same) => {
+                    let wanted = read(&same.to_string(), &fields(), false);
+                    prop_assert_eq!(found.is_ok(), wanted.is_ok());
+                    if let (Ok(found), Ok(wanted)) = (found, wanted) {
+                        prop_assert_eq!(found, wanted);
+                    }
+                }
+            }
+        }
+
+        /// Arrow's own reader is another one.
+        #[test]
+        fn values_are_those_of_arrow(values in prop::collection::vec(any_json(), 1..4)) {
+            let text: String = values.iter().map(|value| value.to_string() + "\n").collect();
+            let schema = Arc::new(Schema::new(fields()));
+            let arrow = arrow::json::ReaderBuilder::new(schema).build(text.as_bytes()).unwrap().collect::<Result<Vec<_>, _>>();
+            let found = read(&text, &fields(), false);
+            // It takes texts and numbers for each other in fewer places.
+            if let Ok(arrow) = arrow {
+                prop_assert_eq!(found.unwrap(), pretty_format_batches(&arrow).unwrap().to_string());
+            }
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in "\\{[{}\\[\\],:\"\\\\ AaIidLlMm1ü]{0,40}\\}", caseless in any::<bool>()) {
+            let cutter = JsonCutter::new(Arc::new(Schema::new(fields())), 8192).caseless(caseless);
+            let (mut cutter, text) = (cutter, text.as_bytes());
+            if let Ok(Step { used, made: Some(rows) }) = cutter.cut(text, true) {
+                let _ = rows.decode(&text[..used]);
+            }
+        }
     }
 }

@@ -1,16 +1,25 @@
-//! Finds the rows of a JSON text.
+//! Finds the rows of a JSON text, and the marks that structure them.
 
 use std::ops::Range;
+
+use wide::u8x16;
 
 use crate::fault::Fault;
 use crate::input::BOM;
 
+/// This many bytes are examined at a time.
+const STRETCH: usize = 64;
+
 /// Finds the objects of a JSON text in any layout: one per line, several per line, pretty-printed over several lines,
-/// in a top-level array, or all of that in one file. The text may come in pieces, and every byte is examined once.
+/// in a top-level array, or all of that in one file. The text may come in pieces, and every byte is examined once, 64 at
+/// a time: a bit mask for each kind of byte says where it occurs, and the parity of the quotes before a byte whether it
+/// is in a string (as in simdjson).
 #[derive(Debug, Default)]
 pub(crate) struct RowScanner {
     /// The next byte to examine.
     at: usize,
+    /// Outside of rows: the next byte whose meaning has not been checked, at most `at`.
+    checked: usize,
     /// The number of open brackets.
     depth: u32,
     in_string: bool,
@@ -19,6 +28,34 @@ pub(crate) struct RowScanner {
     /// The start of the open row.
     start: usize,
     rows: Vec<Range<usize>>,
+    /// What structures the rows, if it is wanted.
+    marks: Option<Marks>,
+    /// The scan ended here.
+    fault: Option<Fault>,
+}
+
+/// The bytes that structure the rows of a text.
+#[derive(Debug, Default)]
+pub(crate) struct Marks {
+    /// The offsets of brackets, colons and commas that are not in strings, and of the quotes around strings.
+    pub(crate) structure: Vec<u32>,
+    /// The offsets of backslashes.
+    pub(crate) backslashes: Vec<u32>,
+}
+
+impl Marks {
+    /// Takes the marks of the first bytes of the text.
+    fn take(&mut self, bytes: usize) -> Self {
+        let take = |marks: &mut Vec<u32>| {
+            let rest = marks.partition_point(|mark| (*mark as usize) < bytes);
+            let mut rest = marks.split_off(rest);
+            rest.iter_mut().for_each(|mark| *mark -= bytes as u32);
+            // The next block will have as many.
+            rest.reserve(marks.len());
+            std::mem::replace(marks, rest)
+        };
+        Self { structure: take(&mut self.structure), backslashes: take(&mut self.backslashes) }
+    }
 }
 
 /// What may follow at the top level.
@@ -36,38 +73,53 @@ enum Array {
 }
 
 impl RowScanner {
+    /// A scanner that keeps the marks of the rows.
+    pub(crate) fn with_marks() -> Self {
+        Self { marks: Some(Marks::default()), ..Self::default() }
+    }
+
     /// The complete rows that have not been consumed yet.
     pub(crate) fn rows(&self) -> &[Range<usize>] {
         &self.rows
     }
 
-    /// Drops `bytes` at the front of the text and the `rows` in it.
-    pub(crate) fn consume(&mut self, bytes: usize, rows: usize) {
+    /// Drops `bytes` at the front of the text and the `rows` in it. Returns their marks.
+    pub(crate) fn consume(&mut self, bytes: usize, rows: usize) -> Marks {
         self.rows.drain(..rows);
         self.rows.iter_mut().for_each(|row| *row = row.start - bytes..row.end - bytes);
-        self.at -= bytes;
+        // After a fault it does not matter any more.
+        self.at = self.at.saturating_sub(bytes);
+        self.checked = self.checked.saturating_sub(bytes);
         self.start = self.start.saturating_sub(bytes);
+        if let Some(fault) = &mut self.fault {
+            fault.offset -= bytes;
+        }
+        self.marks.as_mut().map(|marks| marks.take(bytes)).unwrap_or_default()
     }
 
     /// How much of the text can be dropped once all complete rows are consumed.
     pub(crate) fn done(&self) -> usize {
-        if self.depth > 0 { self.start } else { self.at }
+        if self.depth > 0 { self.start } else { self.checked }
     }
 
-    /// Scans the text that was added.
-    pub(crate) fn scan(&mut self, text: &[u8]) -> Result<(), Fault> {
-        while self.at < text.len() {
-            if self.in_string {
-                self.string(text)?;
-            } else if self.depth > 0 {
-                self.row(text);
-            } else if is_cut_mark(&text[self.at..]) {
-                break;
-            } else {
-                self.top_level(text)?;
-            }
+    /// Scans the text that was added, until there are `enough` rows. After a fault it finds nothing more.
+    pub(crate) fn scan(&mut self, text: &[u8], enough: usize) -> Result<(), Fault> {
+        if let Some(fault) = &self.fault {
+            return Err(fault.clone());
         }
-        Ok(())
+        let scanned = self.scan_on(text, enough);
+        self.fault = scanned.as_ref().err().cloned();
+        scanned
+    }
+
+    fn scan_on(&mut self, text: &[u8], enough: usize) -> Result<(), Fault> {
+        if text.len() > u32::MAX as usize {
+            return Err(Fault::new(self.start, "a row is longer than 4 GiB"));
+        }
+        while self.at < text.len() && self.rows.len() < enough {
+            self.stretch(text)?;
+        }
+        if self.depth == 0 && self.at == text.len() { self.between(text, text.len()) } else { Ok(()) }
     }
 
     /// The fault if the text ends here, if any.
@@ -79,86 +131,198 @@ impl RowScanner {
             );
         }
         match self.array {
-            Array::Outside if self.at < text.len() => Some(no_row(&text[self.at..], self.at)),
+            Array::Outside if self.checked < text.len() => Some(no_row(&text[self.checked..], self.checked)),
             Array::Outside => None,
             _ => Some(Fault::new(text.len(), "the file ends within an array")),
         }
     }
 
+    /// Examines the next 64 bytes.
+    fn stretch(&mut self, text: &[u8]) -> Result<(), Fault> {
+        let base = self.at;
+        let rest = &text[base..];
+        let bytes = rest.len().min(STRETCH);
+        let found = match rest.first_chunk() {
+            Some(stretch) => Found::in_bytes(stretch),
+            None => {
+                let mut stretch = [b' '; STRETCH];
+                stretch[..bytes].copy_from_slice(rest);
+                Found::in_bytes(&stretch)
+            }
+        };
+        let mut quotes = found.quotes;
+        if found.backslashes != 0 || self.escaped {
+            quotes &= !escapes(found.backslashes, bytes, &mut self.escaped);
+            if let Some(marks) = &mut self.marks {
+                push(&mut marks.backslashes, base, found.backslashes);
+            }
+        }
+        let inside = fill(quotes) ^ if self.in_string { u64::MAX } else { 0 };
+        self.in_string = inside >> 63 == 1;
+        let mut structure = quotes | ((found.opens | found.closes | found.separators) & !inside);
+        let broken = found.line_ends & inside;
+        if broken != 0 {
+            // Only what comes before it counts.
+            structure &= (broken & broken.wrapping_neg()) - 1;
+        }
+        let (opens, closes) = (found.opens & structure & !quotes, found.closes & structure & !quotes);
+        if closes.count_ones() < self.depth {
+            // No row can end here.
+            self.depth = self.depth + opens.count_ones() - closes.count_ones();
+            if let Some(marks) = &mut self.marks {
+                push(&mut marks.structure, base, structure);
+            }
+        } else {
+            self.rows_of(text, structure)?;
+        }
+        if broken != 0 {
+            // Detected here, an unclosed quote is reported on its own line and does not swallow the file.
+            let at = base + broken.trailing_zeros() as usize;
+            let line = String::from_utf8_lossy(text[..at].rsplit(|b| *b == b'\n').next().unwrap_or_default());
+            return Err(Fault::new(at - 1, "a line ends within a string").value(&line));
+        }
+        self.at = base + bytes;
+        Ok(())
+    }
+
+    /// Follows the marks of a stretch in which a row ends or begins.
+    fn rows_of(&mut self, text: &[u8], mut structure: u64) -> Result<(), Fault> {
+        while structure != 0 {
+            let at = self.at + structure.trailing_zeros() as usize;
+            structure &= structure - 1;
+            if self.depth == 0 {
+                self.between(text, at)?;
+                self.top_level(text)?;
+                if self.depth == 0 {
+                    continue;
+                }
+            } else {
+                match text[at] {
+                    b'{' | b'[' => self.depth += 1,
+                    b'}' | b']' => self.depth -= 1,
+                    _ => {}
+                }
+                if self.depth == 0 {
+                    self.rows.push(self.start..at + 1);
+                    self.checked = at + 1;
+                    if self.array != Array::Outside {
+                        self.array = Array::Element;
+                    }
+                }
+            }
+            if let Some(marks) = &mut self.marks {
+                marks.structure.push(at as u32);
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks the bytes between rows up to a mark.
+    fn between(&mut self, text: &[u8], end: usize) -> Result<(), Fault> {
+        while self.checked < end && !is_cut_mark(&text[self.checked..]) {
+            self.top_level(text)?;
+        }
+        Ok(())
+    }
+
     fn top_level(&mut self, text: &[u8]) -> Result<(), Fault> {
-        let byte = text[self.at];
-        match (byte, self.array) {
+        let at = self.checked;
+        match (text[at], self.array) {
             (b' ' | b'\n' | b'\r' | b'\t', _) => {}
             (b'{', Array::Outside | Array::Opened | Array::Separated) => {
-                self.start = self.at;
+                self.start = at;
                 self.depth = 1;
             }
             (b'[', Array::Outside) => self.array = Array::Opened,
             (b']', Array::Opened | Array::Element) => self.array = Array::Outside,
             (b',', Array::Element) => self.array = Array::Separated,
             // Files that begin with a byte order mark may have been concatenated.
-            (_, Array::Outside) if text[self.at..].starts_with(BOM) => self.at += BOM.len() - 1,
+            (_, Array::Outside) if text[at..].starts_with(BOM) => self.checked += BOM.len() - 1,
             (_, Array::Element) => {
                 return Err(Fault {
                     message: "a comma or the end of the array is missing".to_owned(),
-                    ..no_row(&text[self.at..], self.at)
+                    ..no_row(&text[at..], at)
                 });
             }
-            _ => return Err(no_row(&text[self.at..], self.at)),
+            _ => return Err(no_row(&text[at..], at)),
         }
-        self.at += 1;
+        self.checked += 1;
         Ok(())
     }
+}
 
-    fn row(&mut self, text: &[u8]) {
-        while let Some(byte) = text.get(self.at) {
-            self.at += 1;
-            match byte {
-                b'"' => {
-                    self.in_string = true;
-                    return;
-                }
-                b'{' | b'[' => self.depth += 1,
-                b'}' | b']' => {
-                    self.depth -= 1;
-                    if self.depth == 0 {
-                        self.rows.push(self.start..self.at);
-                        if self.array != Array::Outside {
-                            self.array = Array::Element;
-                        }
-                        return;
-                    }
-                }
-                _ => {}
-            }
+/// Where bytes of a kind are among 64, as bits.
+#[derive(Default)]
+struct Found {
+    quotes: u64,
+    backslashes: u64,
+    opens: u64,
+    closes: u64,
+    /// Colons and commas.
+    separators: u64,
+    line_ends: u64,
+}
+
+impl Found {
+    #[inline]
+    fn in_bytes(stretch: &[u8; STRETCH]) -> Self {
+        let (parts, _) = stretch.as_chunks::<16>();
+        let mut found = Self::default();
+        for (i, part) in parts.iter().enumerate() {
+            let bytes = u8x16::new(*part);
+            // Square brackets and braces differ in this bit.
+            let braces = bytes | u8x16::splat(0x20);
+            let of = |found: u8x16| u64::from(found.to_bitmask()) << (16 * i);
+            let is = |byte: u8| bytes.simd_eq(u8x16::splat(byte));
+            found.quotes |= of(is(b'"'));
+            found.backslashes |= of(is(b'\\'));
+            found.opens |= of(braces.simd_eq(u8x16::splat(b'{')));
+            found.closes |= of(braces.simd_eq(u8x16::splat(b'}')));
+            found.separators |= of(is(b':') | is(b','));
+            found.line_ends |= of(is(b'\n'));
+        }
+        found
+    }
+}
+
+/// Adds the positions of the bits.
+#[inline]
+fn push(to: &mut Vec<u32>, base: usize, mut bits: u64) {
+    let (mut found, mut n) = ([0; STRETCH], 0);
+    while bits != 0 {
+        found[n % STRETCH] = base as u32 + bits.trailing_zeros();
+        bits &= bits - 1;
+        n += 1;
+    }
+    to.extend_from_slice(&found[..n.min(STRETCH)]);
+}
+
+/// The bits after backslashes that are not escaped themselves. `escaped` says whether the bit before the first one is
+/// such a backslash; it is updated for the last of the `bytes` bits.
+fn escapes(backslashes: u64, bytes: usize, escaped: &mut bool) -> u64 {
+    let mut found = u64::from(*escaped);
+    let mut rest = backslashes & !found;
+    *escaped = false;
+    while rest != 0 {
+        let bit = rest.trailing_zeros();
+        rest &= rest - 1;
+        if bit as usize + 1 == bytes {
+            *escaped = true;
+        } else {
+            found |= 1 << (bit + 1);
+            rest &= !found;
         }
     }
+    found
+}
 
-    fn string(&mut self, text: &[u8]) -> Result<(), Fault> {
-        while let Some(byte) = text.get(self.at) {
-            if self.escaped {
-                self.escaped = false;
-            } else {
-                match byte {
-                    b'\\' => self.escaped = true,
-                    b'"' => {
-                        self.in_string = false;
-                        self.at += 1;
-                        return Ok(());
-                    }
-                    // Detected here, an unclosed quote is reported on its own line and does not swallow the file.
-                    b'\n' => {
-                        let line = text[..self.at].rsplit(|b| *b == b'\n').next().unwrap_or_default();
-                        let line = String::from_utf8_lossy(line);
-                        return Err(Fault::new(self.at - 1, "a line ends within a string").value(&line));
-                    }
-                    _ => {}
-                }
-            }
-            self.at += 1;
-        }
-        Ok(())
+/// Fills the bits from each odd set bit up to the next.
+#[inline]
+fn fill(mut bits: u64) -> u64 {
+    for by in [1, 2, 4, 8, 16, 32] {
+        bits ^= bits << by;
     }
+    bits
 }
 
 /// Whether the rest is the beginning of a byte order mark.
@@ -197,7 +361,7 @@ mod tests {
         let (mut scanner, mut window, mut found) = (RowScanner::default(), Vec::new(), Vec::new());
         for piece in text.as_bytes().chunks(piece) {
             window.extend_from_slice(piece);
-            scanner.scan(&window)?;
+            scanner.scan(&window, usize::MAX)?;
             let rows = scanner.rows().to_vec();
             found.extend(rows.iter().map(|r| String::from_utf8(window[r.clone()].to_vec()).unwrap()));
             let done = scanner.done();
@@ -248,7 +412,7 @@ mod tests {
     #[test]
     fn a_mark_that_is_cut_off_is_no_row() {
         let (text, mut scanner) = (b"{}\xef\xbb", RowScanner::default());
-        scanner.scan(text).unwrap();
+        scanner.scan(text, usize::MAX).unwrap();
         let fault = scanner.end(text).unwrap();
         assert_eq!((fault.offset, fault.message.as_str()), (2, "a row of JSON must be an object"));
     }
@@ -268,7 +432,7 @@ mod tests {
     #[case("{\"a\":1,\n\"b\":2\n\"c\":{}", 14, Some("\"c\":{}"))]
     fn what_is_wrong_is_told_where_it_is(#[case] text: &str, #[case] offset: usize, #[case] value: Option<&str>) {
         let mut scanner = RowScanner::default();
-        let fault = scanner.scan(text.as_bytes()).err().or_else(|| scanner.end(text.as_bytes())).unwrap();
+        let fault = scanner.scan(text.as_bytes(), usize::MAX).err().or_else(|| scanner.end(text.as_bytes())).unwrap();
         assert_eq!((fault.offset, fault.value.as_deref()), (offset, value), "{}", fault.message);
     }
 }

@@ -102,7 +102,7 @@ impl Shape {
         let root = ObjectSeed { shape: self, path: "", depth: 0, mixed: &mixed };
         let observed = root.deserialize(&mut json).and_then(|()| json.end());
         observed.map_err(|error| {
-            syntax_fault(row, offset).or_else(|| keys::fault(row, offset)).unwrap_or_else(|| {
+            syntax_fault(row, offset).or_else(|| keys::fault(row, offset, None)).unwrap_or_else(|| {
                 let text = error.to_string();
                 let fault = Fault::new(offset, text.split(" at line ").next().unwrap_or_default());
                 mixed.take().into_iter().fold(fault, |fault, path| fault.hint(hint(&path)))

@@ -227,7 +227,7 @@ async fn a_map_without_values_is_no_column_of_json() {
     let entries = DataType::Struct(vec![Field::new("key", DataType::Utf8, false)].into());
     let map = DataType::Map(Arc::new(Field::new("entries", entries, false)), false);
     let ctx = with_files([("data/a.json", "{}")]).await;
-    assert_snapshot!(show(&ctx, JsonFiles::new("a", AT).with_schema(schema(&[("m", map)]))).await, @r#"usage: JSON cannot be read into this schema: Invalid argument error: MapArray must contain struct with two fields, got Struct("key": non-null Utf8)"#);
+    assert_snapshot!(show(&ctx, JsonFiles::new("a", AT).with_schema(schema(&[("m", map)]))).await, @r#"usage: JSON cannot be read into this schema: a map must have a key and a value, not Struct("key": non-null Utf8)"#);
 }
 
 #[rstest]

@@ -1,0 +1,458 @@
+//! Reads rows by their marks: each value once, into its column if there is one.
+//!
+//! The positions of quotes, brackets, colons and commas are [known](super::rows::Marks), so a value that no column takes
+//! is stepped over. It must be well-formed nevertheless, and its objects must not have a key twice.
+
+use std::borrow::Cow;
+
+use super::columns::{Column, Kind, List, Map, Span, Struct};
+use super::keys::{Key, OpenKeys};
+use super::rows::Marks;
+
+/// A row that cannot be read. Whoever explains the fault to a person reads the row again; this is for faults that are
+/// found nowhere else.
+#[derive(Debug, PartialEq)]
+pub(super) struct Bad {
+    pub(super) at: usize,
+    pub(super) why: &'static str,
+}
+
+type Read<T> = Result<T, Bad>;
+
+/// Reads values one after another.
+pub(super) struct Reader<'a> {
+    text: &'a str,
+    structure: &'a [u32],
+    /// The next mark.
+    next: usize,
+    /// The backslashes that have not been passed.
+    backslashes: &'a [u32],
+    /// The keys of the open objects that are not remembered.
+    keys: OpenKeys<'a>,
+    /// The open lists and objects of a value that is stepped over: for an object, where its keys begin.
+    open: Vec<Option<usize>>,
+}
+
+/// A value that has no parts.
+type Leaf = Span;
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(text: &'a str, marks: &'a Marks) -> Self {
+        Self {
+            text,
+            structure: &marks.structure,
+            next: 0,
+            backslashes: &marks.backslashes,
+            keys: OpenKeys::default(),
+            open: Vec::new(),
+        }
+    }
+
+    /// Reads the next row.
+    pub(super) fn row(&mut self, columns: &mut Struct) -> Read<()> {
+        let (open, _) = self.mark()?;
+        self.object(open, columns).map(drop)
+    }
+
+    /// The next mark: where it is, and which.
+    #[inline]
+    fn peek(&self) -> Read<(usize, u8)> {
+        match self.structure.get(self.next) {
+            Some(at) => Ok((*at as usize, self.text.as_bytes()[*at as usize])),
+            None => Err(Bad { at: self.text.len(), why: "the row is not complete" }),
+        }
+    }
+
+    #[inline]
+    fn mark(&mut self) -> Read<(usize, u8)> {
+        let mark = self.peek()?;
+        self.next += 1;
+        Ok(mark)
+    }
+
+    /// Checks that there is nothing in between.
+    #[inline]
+    fn blank(&self, from: usize, to: usize) -> Read<()> {
+        if from == to || self.text.as_bytes()[from..to].iter().all(|byte| is_blank(*byte)) {
+            return Ok(());
+        }
+        Err(Bad { at: from, why: "there is something between two values" })
+    }
+
+    /// The string that opens at this mark, which was taken: its content, and whether it has escapes.
+    #[inline]
+    fn string(&mut self, open: usize) -> Read<(usize, usize, bool)> {
+        let (close, _) = self.mark()?;
+        while self.backslashes.first().is_some_and(|at| (*at as usize) < open) {
+            self.backslashes = &self.backslashes[1..];
+        }
+        let escaped = self.backslashes.first().is_some_and(|at| (*at as usize) < close);
+        if escaped && unescaped(&self.text[open + 1..close]).is_none() {
+            return Err(Bad { at: open, why: "an escape in this text is not a character" });
+        }
+        Ok((open + 1, close, escaped))
+    }
+
+    /// The key after a brace or a comma, up to its colon; and where that is. `None` at the end of an empty object.
+    #[inline]
+    fn key(&mut self, from: usize, first: bool) -> Read<Result<(Key<'a>, usize), usize>> {
+        let (at, byte) = self.mark()?;
+        self.blank(from, at)?;
+        if byte == b'}' && first {
+            return Ok(Err(at + 1));
+        }
+        if byte != b'"' {
+            return Err(Bad { at, why: "an object must have keys" });
+        }
+        let (start, end, escaped) = self.string(at)?;
+        let (colon, byte) = self.mark()?;
+        self.blank(end + 1, colon)?;
+        if byte != b':' {
+            return Err(Bad { at: colon, why: "a key must have a value" });
+        }
+        Ok(Ok((Key { start, text: &self.text[start..end], escaped }, colon + 1)))
+    }
+
+    /// What follows a value in an object or a list: where that is, and whether there is another value.
+    #[inline]
+    fn after(&mut self, end: usize, close: u8) -> Read<(usize, bool)> {
+        let (at, byte) = self.mark()?;
+        self.blank(end, at)?;
+        match byte {
+            b',' => Ok((at + 1, true)),
+            byte if byte == close => Ok((at + 1, false)),
+            _ => Err(Bad { at, why: "a comma or a bracket is missing" }),
+        }
+    }
+
+    /// Reads the object that opens at this mark, which was taken; returns its end.
+    fn object(&mut self, open: usize, columns: &mut Struct) -> Read<usize> {
+        let outer = self.keys.open();
+        columns.begin();
+        let (mut from, mut first) = (open + 1, true);
+        let end = loop {
+            let (key, colon) = match self.key(from, first)? {
+                Ok(key) => key,
+                Err(end) => break end,
+            };
+            first = false;
+            let end = match columns.take(&key, &mut self.keys)? {
+                Some(column) => self.value(colon, column)?,
+                None => self.skip(colon)?,
+            };
+            match self.after(end, b'}')? {
+                (at, true) => from = at,
+                (at, false) => break at,
+            }
+        };
+        self.keys.close(outer)?;
+        columns.end();
+        Ok(end)
+    }
+
+    /// Reads a value into its column, and returns its end.
+    fn value(&mut self, from: usize, column: &mut Column) -> Read<usize> {
+        let (at, byte) = self.peek()?;
+        let nested = matches!(byte, b'{' | b'[');
+        let wrong = Bad { at: from, why: "a value does not fit its column" };
+        match column {
+            Column::Leaf(leaves) => {
+                if nested {
+                    let end = self.skip(from)?;
+                    let span = Span { start: at as u32, end: end as u32, kind: Kind::Nested };
+                    return if leaves.push(span) { Ok(end) } else { Err(wrong) };
+                }
+                let (end, leaf) = self.leaf(from)?;
+                if leaves.push(leaf) { Ok(end) } else { Err(wrong) }
+            }
+            _ if !nested => match self.leaf(from)? {
+                (end, Leaf { kind: Kind::Null, .. }) => {
+                    column.push_null();
+                    Ok(end)
+                }
+                _ => Err(wrong),
+            },
+            column => {
+                self.next += 1;
+                self.blank(from, at)?;
+                match (column, byte) {
+                    (Column::Struct(columns), b'{') => self.object(at, columns),
+                    (Column::Map(map), b'{') => self.map(at, map),
+                    (Column::List(list), b'[') => self.list(at, list),
+                    _ => Err(wrong),
+                }
+            }
+        }
+    }
+
+    fn map(&mut self, open: usize, map: &mut Map) -> Read<usize> {
+        let outer = self.keys.open();
+        let (mut from, mut first) = (open + 1, true);
+        let end = loop {
+            let (key, colon) = match self.key(from, first)? {
+                Ok(key) => key,
+                Err(end) => break end,
+            };
+            first = false;
+            self.keys.add(&key, false)?;
+            let kind = if key.escaped { Kind::Escaped } else { Kind::Text };
+            let span = Span { start: key.start as u32, end: (key.start + key.text.len()) as u32, kind };
+            if !map.keys.push(span) {
+                return Err(Bad { at: key.start, why: "a key does not fit its column" });
+            }
+            let end = self.value(colon, &mut map.values)?;
+            match self.after(end, b'}')? {
+                (at, true) => from = at,
+                (at, false) => break at,
+            }
+        };
+        self.keys.close(outer)?;
+        map.end();
+        Ok(end)
+    }
+
+    fn list(&mut self, open: usize, list: &mut List) -> Read<usize> {
+        let mut from = open + 1;
+        let (at, byte) = self.peek()?;
+        let end = if byte == b']' && self.blank(from, at).is_ok() {
+            self.next += 1;
+            at + 1
+        } else {
+            loop {
+                let end = self.value(from, &mut list.items)?;
+                match self.after(end, b']')? {
+                    (at, true) => from = at,
+                    (at, false) => break at,
+                }
+            }
+        };
+        if list.end() { Ok(end) } else { Err(Bad { at: open, why: "the list has another length" }) }
+    }
+
+    /// A value without parts, and its end.
+    #[inline]
+    fn leaf(&mut self, from: usize) -> Read<(usize, Leaf)> {
+        let (at, byte) = self.peek()?;
+        if byte == b'"' {
+            self.next += 1;
+            self.blank(from, at)?;
+            let (start, end, escaped) = self.string(at)?;
+            let kind = if escaped { Kind::Escaped } else { Kind::Text };
+            return Ok((end + 1, Leaf { start: start as u32, end: end as u32, kind }));
+        }
+        let (mut start, mut end) = (from, at);
+        let bytes = self.text.as_bytes();
+        while start < end && is_blank(bytes[start]) {
+            start += 1;
+        }
+        while start < end && is_blank(bytes[end - 1]) {
+            end -= 1;
+        }
+        let kind = match &bytes[start..end] {
+            b"null" => Kind::Null,
+            b"true" => Kind::True,
+            b"false" => Kind::False,
+            number if is_number(number) => Kind::Number,
+            _ => return Err(Bad { at: start, why: "this is not a value" }),
+        };
+        Ok((end, Leaf { start: start as u32, end: end as u32, kind }))
+    }
+
+    /// Steps over a value, and returns its end.
+    fn skip(&mut self, from: usize) -> Read<usize> {
+        let outer = self.open.len();
+        let mut from = from;
+        loop {
+            // A value begins here.
+            let (at, byte) = self.peek()?;
+            let mut end = match byte {
+                b'{' => {
+                    self.next += 1;
+                    self.blank(from, at)?;
+                    let keys = self.keys.open();
+                    match self.skipped_key(at + 1, true)? {
+                        Ok(colon) => {
+                            self.open.push(Some(keys));
+                            from = colon;
+                            continue;
+                        }
+                        Err(end) => {
+                            self.keys.close(keys)?;
+                            end
+                        }
+                    }
+                }
+                b'[' => {
+                    self.next += 1;
+                    self.blank(from, at)?;
+                    match self.peek()? {
+                        (close, b']') if self.blank(at + 1, close).is_ok() => {
+                            self.next += 1;
+                            close + 1
+                        }
+                        _ => {
+                            self.open.push(None);
+                            from = at + 1;
+                            continue;
+                        }
+                    }
+                }
+                _ => self.leaf(from)?.0,
+            };
+            // A value ended; so may have what it is in.
+            loop {
+                if self.open.len() == outer {
+                    return Ok(end);
+                }
+                let keys = self.open.last().copied().flatten();
+                match self.after(end, if keys.is_some() { b'}' } else { b']' })? {
+                    (at, true) => {
+                        from = match keys {
+                            None => at,
+                            Some(_) => match self.skipped_key(at, false)? {
+                                Ok(colon) => colon,
+                                Err(at) => return Err(Bad { at, why: "an object must have keys" }),
+                            },
+                        };
+                        break;
+                    }
+                    (at, false) => {
+                        if let Some(keys) = keys {
+                            self.keys.close(keys)?;
+                        }
+                        self.open.pop();
+                        end = at;
+                    }
+                }
+            }
+        }
+    }
+
+    fn skipped_key(&mut self, from: usize, first: bool) -> Read<Result<usize, usize>> {
+        Ok(match self.key(from, first)? {
+            Ok((key, colon)) => {
+                self.keys.add(&key, false)?;
+                Ok(colon)
+            }
+            Err(end) => Err(end),
+        })
+    }
+}
+
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
+}
+
+/// Whether this is a number by RFC 8259.
+fn is_number(text: &[u8]) -> bool {
+    let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let rest = text.strip_prefix(b"-").unwrap_or(text);
+    let whole = digits(rest);
+    if whole == 0 || (whole > 1 && rest[0] == b'0') {
+        return false;
+    }
+    let mut rest = &rest[whole..];
+    if let [b'.', fraction @ ..] = rest {
+        match digits(fraction) {
+            0 => return false,
+            n => rest = &fraction[n..],
+        }
+    }
+    match rest {
+        [] => true,
+        [b'e' | b'E', b'+' | b'-', exponent @ ..] | [b'e' | b'E', exponent @ ..] => {
+            !exponent.is_empty() && digits(exponent) == exponent.len()
+        }
+        _ => false,
+    }
+}
+
+/// The characters of a string with escapes. `None` if one of them is not a character.
+pub(super) fn unescaped(text: &str) -> Option<Cow<'_, str>> {
+    let mut made = String::new();
+    let mut rest = text;
+    while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
+        made.push_str(&rest[..at]);
+        let escape = *rest.as_bytes().get(at + 1)?;
+        rest = &rest[at..];
+        let (character, bytes) = match escape {
+            b'"' | b'\\' | b'/' => (char::from(escape), 2),
+            b'b' => ('\u{8}', 2),
+            b'f' => ('\u{c}', 2),
+            b'n' => ('\n', 2),
+            b'r' => ('\r', 2),
+            b't' => ('\t', 2),
+            b'u' => {
+                let unit = unit(rest)?;
+                // A character beyond U+FFFF is a pair.
+                let low = rest.get(6..).filter(|_| (0xD800..0xDC00).contains(&unit)).and_then(self::unit);
+                let character = char::decode_utf16([unit].into_iter().chain(low)).next()?.ok()?;
+                (character, if low.is_some() { 12 } else { 6 })
+            }
+            _ => return None,
+        };
+        made.push(character);
+        rest = &rest[bytes..];
+    }
+    if made.is_empty() {
+        return Some(Cow::Borrowed(rest));
+    }
+    made.push_str(rest);
+    Some(Cow::Owned(made))
+}
+
+/// The unit of UTF-16 whose escape is at the start.
+fn unit(text: &str) -> Option<u16> {
+    let digits = text.strip_prefix("\\u")?.get(..4)?;
+    digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then(|| u16::from_str_radix(digits, 16).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("a", Some("a"))]
+    #[case(r#"\"\\\/\b\f\n\r\t"#, Some("\"\\/\u{8}\u{c}\n\r\t"))]
+    #[case(r"a\u00fcb\u4e2d", Some("aüb中"))]
+    // U+20BB7 is in Japanese names, U+1F600 is a face.
+    #[case(r"\ud842\udfb7\u91ce \ud83d\ude00", Some("\u{20bb7}\u{91ce} \u{1f600}"))]
+    #[case(r"\udbff\udfff", Some("\u{10ffff}"))]
+    #[case(r"\\ud842", Some("\\ud842"))]
+    #[case(r"\ud842", None)]
+    #[case(r"\ud842\u0041", None)]
+    #[case(r"\udfb7\ud842", None)]
+    #[case(r"\ud842 \udfb7", None)]
+    #[case(r"\ud842\udfb", None)]
+    #[case(r"\u00f", None)]
+    #[case(r"\u+0fc", None)]
+    #[case(r"\uüü", None)]
+    #[case(r"\x", None)]
+    #[case(r"\", None)]
+    fn escapes_are_characters(#[case] text: &str, #[case] wanted: Option<&str>) {
+        assert_eq!(unescaped(text).as_deref(), wanted);
+    }
+
+    proptest! {
+        #[test]
+        fn units_are_characters(text in any::<String>()) {
+            let units: String = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+            prop_assert_eq!(unescaped(&units).unwrap(), text);
+        }
+
+        #[test]
+        fn a_text_with_escapes_is_what_serde_says(text in "(\\\\[u\"\\\\/bfnrtx]|[0-9a-fA-F]{4}|[dD][89a-fA-F]|ü){0,8}") {
+            let wanted = serde_json::from_str::<String>(&format!("\"{text}\"")).ok();
+            prop_assert_eq!(unescaped(&text).map(Cow::into_owned), wanted);
+        }
+
+        #[test]
+        fn a_number_is_what_serde_says(text in "-?[0-9]{0,3}(\\.[0-9]{0,2})?([eE][+-]?[0-9]{0,2})?") {
+            let wanted = serde_json::from_str::<&serde_json::value::RawValue>(&text).is_ok();
+            prop_assert_eq!(is_number(text.as_bytes()), wanted);
+        }
+    }
+}
