@@ -23,6 +23,7 @@ pub mod location;
 pub mod meter;
 mod nearest;
 pub mod observe;
+pub mod operator;
 mod persist;
 pub mod publish;
 mod query_error;

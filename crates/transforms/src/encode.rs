@@ -37,6 +37,13 @@ pub(crate) fn hash(columns: &[Found]) -> Result<Expr> {
 }
 
 fn encode(what: What, columns: &[Found]) -> Result<Expr> {
+    check(columns)?;
+    let function = Encode { what, signature: Signature::variadic_any(Volatility::Immutable) };
+    Ok(ScalarUDF::from(function).call(columns.iter().map(|c| c.expr.clone()).collect()))
+}
+
+/// Refuses columns whose values cannot be compared.
+pub(crate) fn check(columns: &[Found]) -> Result<()> {
     for column in columns {
         let sortable = SortField::new(comparable_type(column.field.data_type()));
         if !RowConverter::supports_fields(&[sortable]) {
@@ -45,8 +52,18 @@ fn encode(what: What, columns: &[Found]) -> Result<Expr> {
                 .with("type", type_name(column.field.data_type())));
         }
     }
-    let function = Encode { what, signature: Signature::variadic_any(Volatility::Immutable) };
-    Ok(ScalarUDF::from(function).call(columns.iter().map(|c| c.expr.clone()).collect()))
+    Ok(())
+}
+
+/// The [`hash`] of each row.
+pub(crate) fn hashes(columns: &[ArrayRef]) -> DfResult<Vec<u64>> {
+    let columns: Vec<ArrayRef> = columns.iter().map(comparable).collect();
+    let hash = |row: datafusion::arrow::row::Row<'_>| {
+        let mut hash = XxHash3_64::with_seed(0);
+        hash.write(row.as_ref());
+        hash.finish()
+    };
+    Ok(rows(&columns)?.iter().map(hash).collect())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -88,20 +105,14 @@ impl ScalarUDFImpl for Encode {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let columns = ColumnarValue::values_to_arrays(&args.args)?;
-        // A hash has to distinguish rows that are equal in SQL as well, so it is taken from their bits.
-        let columns = match self.what {
-            What::Bytes => columns.iter().map(canonical_array).collect::<Result<_, _>>()?,
-            What::Hash => columns,
-        };
-        let columns: Vec<ArrayRef> = columns.iter().map(comparable).collect();
-        let rows = rows(&columns)?;
         let encoded: ArrayRef = match self.what {
-            What::Bytes => Arc::new(BinaryArray::from_iter_values(rows.iter())),
-            What::Hash => Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| {
-                let mut hash = XxHash3_64::with_seed(0);
-                hash.write(row.as_ref());
-                hash.finish()
-            }))),
+            What::Bytes => {
+                let columns = columns.iter().map(canonical_array).collect::<Result<Vec<_>, _>>()?;
+                let columns: Vec<ArrayRef> = columns.iter().map(comparable).collect();
+                Arc::new(BinaryArray::from_iter_values(rows(&columns)?.iter()))
+            }
+            // A hash has to distinguish rows that are equal in SQL as well, so it is taken from their bits.
+            What::Hash => Arc::new(UInt64Array::from(hashes(&columns)?)),
         };
         Ok(ColumnarValue::Array(encoded))
     }

@@ -47,24 +47,10 @@ pub fn drop_duplicates(df: DataFrame, keys: &[&str]) -> Result<DataFrame> {
 
 /// Of the rows with equal `keys`, the first by `order`, with the columns `output`. It sorts, so it spills what does not
 /// fit into memory, however large a group is.
-pub(crate) fn first_of_each(
-    df: DataFrame,
-    keys: Vec<Expr>,
-    order: Vec<SortExpr>,
-    output: Vec<Expr>,
-) -> Result<DataFrame> {
-    Ok(with_rank(df, keys, order)?.filter(is_first())?.select(output)?)
-}
-
-/// Adds the rank of each row among those with equal `keys`; see [`is_first`].
-pub(crate) fn with_rank(df: DataFrame, keys: Vec<Expr>, order: Vec<SortExpr>) -> Result<DataFrame> {
+fn first_of_each(df: DataFrame, keys: Vec<Expr>, order: Vec<SortExpr>, output: Vec<Expr>) -> Result<DataFrame> {
     let rank = row_number().partition_by(keys).order_by(order).build()?.alias(RANK);
-    Ok(df.window(vec![rank])?)
-}
-
-/// Whether a row ranks first in [`with_rank`].
-pub(crate) fn is_first() -> Expr {
-    Expr::Column(Column::from_name(RANK)).eq(lit(1u64))
+    let is_first = Expr::Column(Column::from_name(RANK)).eq(lit(1u64));
+    Ok(df.window(vec![rank])?.filter(is_first)?.select(output)?)
 }
 
 /// Keeps the rows without a null in any of these columns, or in any column if `columns` is empty.

@@ -23,6 +23,8 @@ use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::analyzer::Analyzer;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
+use crate::operator;
+
 pub use equality::{canonical, canonical_array, canonical_columns, holds_floats};
 pub use time::{date_bin, date_trunc};
 
@@ -40,7 +42,7 @@ pub fn session(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> SessionContex
         .with_analyzer_rules(rules)
         .with_type_planner(Arc::new(meaning::Types))
         .build();
-    let session = SessionContext::new_with_state(state);
+    let session = SessionContext::new_with_state(operator::equipped(state));
     for function in time::functions() {
         session.register_udf(function.as_ref().clone());
     }

@@ -1,22 +1,24 @@
 //! Applying changes to a table.
 
+mod exec;
+mod last;
+
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Column, ScalarValue};
-use datafusion::functions::core::expr_fn::{coalesce, get_field, named_struct};
-use datafusion::functions_aggregate::min_max::max_udaf;
-use datafusion::logical_expr::expr::WindowFunction;
-use datafusion::logical_expr::{ExprFunctionExt, lit, when};
+use datafusion::functions::core::expr_fn::coalesce;
+use datafusion::logical_expr::lit;
 use datafusion::prelude::{DataFrame, Expr};
 use hardtack_catalog::types;
+use hardtack_core::operator;
 use hardtack_core::{Error, Result};
 
 use crate::cast;
 use crate::columns::{Columns, Found, type_name, unknown};
 use crate::encode;
 use crate::refuse::is_origin;
-use crate::rows::{first_of_each, is_first, with_rank};
+use exec::{Known, Layout};
 
 /// How [`merge_and_retain_last`] identifies rows, and which version it prefers.
 ///
@@ -104,7 +106,6 @@ impl Merge {
 }
 
 const SIDE: &str = "__hardtack_side";
-const TIE: &str = "__hardtack_tie";
 
 /// Applies changes to a table: of all rows with one key, from both sides, it keeps the last.
 ///
@@ -150,7 +151,7 @@ const TIE: &str = "__hardtack_tie";
 /// `current`, or is longer than its `varchar(n)`, is refused during execution, as in
 /// [`coerce_to_schema`](crate::coerce_to_schema).
 ///
-/// Both sides are sorted by key; the sort spills what does not fit into memory.
+/// The rows that may be the last of their keys are held in memory; what does not fit is spilled.
 ///
 /// # Errors
 /// [`Usage`](hardtack_core::ErrorKind::Usage) for a key or order column that one side lacks, an order column without an
@@ -168,26 +169,11 @@ pub fn merge_and_retain_last(current: DataFrame, incoming: DataFrame, merge: &Me
     let fields = all_fields(&ours, &theirs, merge);
     let rows = side(current, &ours, &fields, merge, false)?.union(side(incoming, &theirs, &fields, merge, true)?)?;
 
-    let columns = Columns::of(rows.schema())?;
-    let keys: Vec<Expr> = merge.keys.iter().map(|k| encode::key(&columns.path(k)?)).collect::<Result<_>>()?;
-    let mut order = Vec::new();
-    for path in &merge.order_by {
-        order.push(encode::key(&columns.path(path)?)?.sort(false, false));
-    }
-    order.extend([named(SIDE).sort(false, false), named(TIE).sort(false, false)]);
-    let kept = |f: &&FieldRef| !(merge.drop_deleted && Some(f.name()) == merge.delete_marker.as_ref());
-    let last = match &merge.known_since {
-        None => first_of_each(rows, keys, order, fields.iter().map(|f| named(f.name())).collect())?,
-        Some(known) => {
-            let known = Known::of(known, &fields, merge)?;
-            let values: Vec<Expr> = order.iter().map(|o| o.expr.clone()).collect();
-            let latest = known.latest(&keys, &values[..merge.order_by.len()])?;
-            let rows = with_rank(rows, keys, order)?.window(latest)?.filter(is_first())?;
-            rows.select(known.output(&fields)?)?
-        }
-    };
+    let layout = lay_out(&rows, &fields, merge)?;
+    let last = operator::apply(rows, Arc::new(layout))?;
     match &merge.delete_marker {
         Some(marker) if merge.drop_deleted => {
+            let kept = |f: &&FieldRef| f.name() != marker;
             let visible: Vec<Expr> = fields.iter().filter(kept).map(|f| named(f.name())).collect();
             Ok(last.filter(Expr::Not(Box::new(named(marker))))?.select(visible)?)
         }
@@ -195,90 +181,57 @@ pub fn merge_and_retain_last(current: DataFrame, incoming: DataFrame, merge: &Me
     }
 }
 
-/// The columns whose values a version may leave out.
-struct Known<'a> {
-    /// The struct that says since when values are known.
-    column: &'a str,
-    /// Its fields, each of which names a column.
-    fields: Vec<FieldRef>,
-    merge: &'a Merge,
+/// By what the rows of both sides are compared.
+fn lay_out(rows: &DataFrame, fields: &[FieldRef], merge: &Merge) -> Result<Layout> {
+    let (state, plan) = rows.clone().into_parts();
+    let columns = Columns::of(rows.schema())?;
+    let planned = |expr: Expr| Ok::<_, Error>(state.create_physical_expr(expr, plan.schema())?);
+    let compared = |path: &String| planned(encode::key(&columns.path(path)?)?);
+    let keys = merge.keys.iter().map(compared).collect::<Result<_>>()?;
+    let mut order = merge.order_by.iter().map(compared).collect::<Result<Vec<_>>>()?;
+    order.push(planned(named(SIDE))?);
+    let known = match &merge.known_since {
+        None => None,
+        Some(known) => {
+            let (column, of_fields, marker) = known_since(known, fields, merge)?;
+            let since = columns.path(&merge.order_by[0])?;
+            if let Some(field) = of_fields.iter().find(|field| field.data_type() != since.field.data_type()) {
+                return Err(Error::usage("a field of `known_since` must have the type of the first order column")
+                    .with("column", format!("{}.{}", fields[column].name(), field.name()))
+                    .with("type", type_name(field.data_type()))
+                    .with("type of the order column", type_name(since.field.data_type())));
+            }
+            let of = |field: &FieldRef| fields.iter().position(|other| other.name() == field.name());
+            let fields = of_fields.iter().filter_map(of).collect();
+            Some(Known { column, fields, since: planned(since.expr)?, marker })
+        }
+    };
+    // A row that is delivered again in another file is the same row.
+    let tied: Vec<usize> = (0..fields.len()).filter(|at| !is_origin(fields[*at].name())).collect();
+    let compared: Vec<Found> = columns.iter().filter(|column| !is_origin(column.field.name())).cloned().collect();
+    encode::check(&compared)?;
+    let input = Arc::clone(rows.schema().inner());
+    Ok(Layout { input, values: fields.len(), keys, order, tied, known })
 }
 
-impl<'a> Known<'a> {
-    fn of(column: &'a str, all: &[FieldRef], merge: &'a Merge) -> Result<Self> {
-        let found = all.iter().find(|f| f.name() == column).ok_or_else(|| {
-            let names: Vec<&str> = all.iter().map(|f| f.name().as_str()).collect();
-            unknown("column", column, &names)
-        })?;
-        let DataType::Struct(fields) = found.data_type() else {
-            return Err(Error::usage("the column of `known_since` must be a struct")
-                .with("column", column)
-                .with("type", type_name(found.data_type())));
-        };
-        if merge.order_by.is_empty() {
-            return Err(Error::usage("`known_since` refers to the order column; name one"));
-        }
-        for field in fields {
-            if !all.iter().any(|f| f.name() == field.name()) {
-                let names: Vec<&str> = all.iter().map(|f| f.name().as_str()).collect();
-                return Err(unknown("column", field.name(), &names).with("known since", column));
-            }
-        }
-        Ok(Self { column, fields: fields.iter().cloned().collect(), merge })
+/// The column that says since when values are known, its fields, and the delete marker.
+fn known_since(column: &str, all: &[FieldRef], merge: &Merge) -> Result<(usize, Vec<FieldRef>, Option<usize>)> {
+    let names = || all.iter().map(|f| f.name().as_str()).collect::<Vec<_>>();
+    let at = |name: &str| all.iter().position(|f| f.name() == name);
+    let found = at(column).ok_or_else(|| unknown("column", column, &names()))?;
+    let DataType::Struct(fields) = all[found].data_type() else {
+        return Err(Error::usage("the column of `known_since` must be a struct")
+            .with("column", column)
+            .with("type", type_name(all[found].data_type())));
+    };
+    if merge.order_by.is_empty() {
+        return Err(Error::usage("`known_since` refers to the order column; name one"));
     }
-
-    fn name(field: &Field) -> String {
-        format!("__hardtack_known_{}", field.name())
+    if let Some(field) = fields.iter().find(|field| at(field.name()).is_none()) {
+        return Err(unknown("column", field.name(), &names()).with("known since", column));
     }
-
-    /// For each column, the value and its order in the row that knew it last: a struct that compares by that order.
-    fn latest(&self, keys: &[Expr], order: &[Expr]) -> Result<Vec<Expr>> {
-        let deleted = self.merge.delete_marker.as_deref().map_or_else(|| lit(false), named);
-        let latest = |field: &FieldRef| {
-            let since = get_field(named(self.column), field.name().as_str());
-            let since = when(named(self.column).is_null(), order[0].clone()).otherwise(since)?;
-            let mut parts = vec![lit("since"), since.clone()];
-            for (i, order) in order.iter().enumerate().skip(1) {
-                parts.extend([lit(format!("order_{i}")), order.clone()]);
-            }
-            parts.extend([lit("side"), named(SIDE), lit("tie"), named(TIE)]);
-            parts.extend([lit("deleted"), deleted.clone(), lit("value"), named(field.name())]);
-            let known = named(self.column).is_null().or(since.is_not_null());
-            let known = when(known, named_struct(parts)).end()?;
-            let latest = Expr::from(WindowFunction::new(max_udaf(), vec![known]));
-            Ok(latest.partition_by(keys.to_vec()).build()?.alias(Self::name(field)))
-        };
-        self.fields.iter().map(latest).collect()
-    }
-
-    fn output(&self, all: &[FieldRef]) -> Result<Vec<Expr>> {
-        let part = |field: &Field, part: &str| {
-            let latest = named(&Self::name(field));
-            let null = ScalarValue::Null;
-            let gone = get_field(latest.clone(), "deleted").is_true();
-            Ok::<_, Error>(when(gone, lit(null)).otherwise(get_field(latest, part))?)
-        };
-        let column = |field: &FieldRef| {
-            if field.name() == self.column {
-                let mut since = Vec::new();
-                for field in &self.fields {
-                    since.extend([lit(field.name().as_str()), part(field, "since")?]);
-                }
-                return Ok(named_struct(since).alias(self.column));
-            }
-            if !self.fields.iter().any(|f| f.name() == field.name()) {
-                return Ok(named(field.name()));
-            }
-            let value = part(field, "value")?;
-            let value = match &self.merge.delete_marker {
-                // A delete determines its values itself.
-                Some(marker) => when(named(marker), named(field.name())).otherwise(value)?,
-                None => value,
-            };
-            Ok(value.alias(field.name()))
-        };
-        all.iter().map(column).collect()
-    }
+    let marker = merge.delete_marker.as_deref().and_then(at);
+    Ok((found, fields.iter().cloned().collect(), marker))
 }
 
 fn named(column: &str) -> Expr {
@@ -330,7 +283,7 @@ fn all_fields(ours: &Columns, theirs: &Columns, merge: &Merge) -> Vec<FieldRef> 
     fields
 }
 
-/// A side with all columns, its rank, and the hash that breaks ties.
+/// A side with all columns, and which side it is.
 fn side(df: DataFrame, columns: &Columns, fields: &[FieldRef], merge: &Merge, incoming: bool) -> Result<DataFrame> {
     let mut exprs = Vec::new();
     for field in fields {
@@ -349,13 +302,8 @@ fn side(df: DataFrame, columns: &Columns, fields: &[FieldRef], merge: &Merge, in
         };
         exprs.push(expr.alias(field.name()));
     }
-    let rows = df.select(exprs)?;
-    let all: Vec<Found> = Columns::of(rows.schema())?.iter().cloned().collect();
-    let mut exprs: Vec<Expr> = all.iter().map(|c| c.expr.clone()).collect();
-    // A row that is delivered again in another file is the same row.
-    let values: Vec<Found> = all.into_iter().filter(|c| !is_origin(c.field.name())).collect();
-    exprs.extend([lit(incoming).alias(SIDE), encode::hash(&values)?.alias(TIE)]);
-    Ok(rows.select(exprs)?)
+    exprs.push(lit(incoming).alias(SIDE));
+    Ok(df.select(exprs)?)
 }
 
 #[cfg(test)]
