@@ -6,7 +6,7 @@ fn commands(programs: &Programs) -> String {
     let scripts = format!("{}/python", env!("CARGO_MANIFEST_DIR"));
     let engines = ["hardtack", "duckdb:sorted", "polars", "spark"].map(|engine| engine.parse::<Engine>().unwrap());
     let lines = engines.iter().map(|engine| {
-        let words = programs.command(engine, Case::Sinusitis, Path::new("data"), Path::new("out"));
+        let words = programs.command(engine, Suite::Elt.cases()[2], Path::new("data"), Path::new("out"));
         let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
         words.join(" ").replace(&scripts, "SCRIPTS")
     });

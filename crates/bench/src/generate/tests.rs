@@ -11,7 +11,7 @@ use super::*;
 
 fn table(scale: f64, seed: u64, table: Table, threads: usize) -> String {
     let mut bytes = Vec::new();
-    write(&World::new(Recipe { scale, seed }).unwrap(), table, &mut bytes, threads).unwrap();
+    write(&World::new(Recipe { scale, seed }).unwrap(), table as usize, &mut bytes, threads).unwrap();
     String::from_utf8(bytes).unwrap()
 }
 
@@ -21,7 +21,7 @@ fn fields<'a>(text: &'a str, column: &str) -> Vec<&'a str> {
     lines.map(|line| line.split(',').nth(at).unwrap()).collect()
 }
 
-/// If this changes, so must [`VERSION`]: measurements with other bytes are not comparable.
+/// If this changes, so must [`Data::version`]: measurements with other bytes are not comparable.
 #[test]
 fn the_bytes_for_a_seed_stay_the_same() {
     let hash = |text: &str| format!("{:032x}", XxHash3_128::oneshot(text.as_bytes()));
@@ -162,9 +162,9 @@ fn the_vocabulary_needs_no_quotes() {
 fn a_folder_says_what_it_was_made_with() {
     let folder = tempfile::TempDir::new().unwrap();
     let recipe = Recipe { scale: 0.0001, seed: 42 };
-    let is = |recipe| find(recipe, folder.path());
+    let is = |recipe| find(Data::Tables, recipe, folder.path());
     assert_eq!(is(recipe).unwrap(), Found::Nothing);
-    generate(recipe, folder.path(), 2).unwrap();
+    generate(Data::Tables, recipe, folder.path(), 2).unwrap();
     assert_eq!(is(recipe).unwrap(), Found::Ours);
     let whole: HashSet<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     let expected = Table::ALL.map(Table::file).into_iter().chain([LABEL]).map(Into::into).collect();
@@ -178,7 +178,7 @@ fn a_folder_says_what_it_was_made_with() {
     assert_eq!(is(Recipe { scale: 0.0002, ..recipe }).unwrap(), Found::Foreign);
     std::fs::remove_file(folder.path().join("patients.csv")).unwrap();
     assert_eq!(is(recipe).unwrap(), Found::Nothing);
-    let error = generate(recipe, folder.path(), 1).unwrap_err();
+    let error = generate(Data::Tables, recipe, folder.path(), 1).unwrap_err();
     assert!(error.to_string().contains("not generated"), "{error}");
 }
 
