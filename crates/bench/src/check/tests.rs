@@ -203,3 +203,10 @@ fn a_file_that_cannot_be_compared_is_an_error() {
     let error = Digest::of(folder.path(), &[], 2).unwrap_err();
     assert!(error.chain().contains("day=3/a.parquet"), "{error:?}");
 }
+
+#[test]
+fn only_the_named_columns_are_compared() {
+    let [ours, theirs] = ["a", "b"].map(|name| result(&[("a.parquet", vec![(1, Some(name))])]));
+    let [ours, theirs] = [&ours, &theirs].map(|folder| Digest::of(folder.path(), &["id"], 1).unwrap());
+    assert_eq!(ours.differences(&theirs, ["ours", "theirs"]).unwrap(), Vec::<String>::new());
+}

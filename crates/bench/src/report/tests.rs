@@ -111,3 +111,17 @@ fn json_has_every_run() {
     }
     "#);
 }
+
+#[test]
+fn starts_are_shown_in_milliseconds() {
+    let mut report = report(vec![run("job", "hardtack", 0, 0.0123, 31), run("job", "hardtack", 1, 0.0125, 31)]);
+    report.milliseconds = true;
+    assert_snapshot!(report.to_string(), @"
+    Data: scale 1, seed 42; 2 threads each, results on tmpfs.
+    Measured: hardtack 1, Polars 2.
+
+    | case | engine   | wall ms (least - most) | CPU ms | peak MB | files | runs |
+    | ---- | -------- | ---------------------- | ------ | ------- | ----- | ---- |
+    | job  | hardtack | 12.4 (12.3 - 12.5)     | 24.8   | 31.0    | 10433 | 2    |
+    ");
+}
