@@ -35,7 +35,8 @@ def main() -> None:
     last = changes.groupBy(F.col("customer.id").alias("key")).agg(
         F.max_by(F.struct("customer", "ts_ms", "step"), F.col("ts_ms") * 8 + F.col("step")).alias("last")
     )
-    customers = last.filter("last.step <> 3").select("last.customer.*", F.timestamp_millis("last.ts_ms").alias("_as_of"))
+    as_of = F.timestamp_millis("last.ts_ms").alias("_as_of")
+    customers = last.filter("last.step <> 3").select("last.customer.*", as_of)
     new = f"{args.out}.new"
     customers.coalesce(1).write.mode("overwrite").parquet(new)
     # A table cannot be overwritten while it is read.

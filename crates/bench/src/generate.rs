@@ -4,8 +4,8 @@
 //! seed give the same bytes, whatever the number of threads.
 //!
 //! The tables are patients, their encounters, observations and conditions. At scale 1 there are 132,000 patients, 1.26
-//! million encounters, 5.38 million observations and 483,000 conditions in 1.4 GB. One row in a hundred is an exact copy
-//! of one that is up to half a million rows away. Observations fall on 10,433 days, encounters for a symptom on 2,558;
+//! million encounters, 5.38 million observations and 483,000 conditions in 1.4 GB. One row in a hundred is an exact
+//! copy of one that is up to half a million rows away. Observations fall on 10,433 days, encounters for a symptom on 2,558;
 //! the last days have seven times as many as the first ones. Rows are ordered by patient and encounter, not by day.
 
 mod access;

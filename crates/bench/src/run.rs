@@ -1,4 +1,5 @@
-//! Runs the cases of a suite: each engine in turn, round by round, so that other load on the machine affects all of them.
+//! Runs the cases of a suite: each engine in turn, round by round, so that other load on the machine affects all of
+//! them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -96,6 +97,7 @@ impl Options {
         }
         for case in &self.cases {
             let mut ready = engines.clone();
+            ready.retain(|engine| self.rounds_of(engine) > 0);
             if let Some(before) = case.before.and_then(|name| suite.case(name)) {
                 ready.retain(|engine| match self.prepare(before, *case, engine, &programs, &data) {
                     Ok(()) => true,
