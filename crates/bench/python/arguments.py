@@ -1,25 +1,101 @@
-"""The command line of all engines: `X_elt.py CASE DATA OUT [--threads N] [--memory-limit SIZE] [--mode MODE]`."""
+"""The command line of all scripts: `X_SUITE.py CASE DATA OUT [--threads N] [--memory-limit SIZE] [--mode MODE]`."""
 
 import argparse
 
-CASES = ("encounters", "observations", "sinusitis")
+DATA = {
+    "elt": "folder of encounters.csv, observations.csv, conditions.csv, patients.csv",
+    "merge": "folder of inserts/customer_events and changes/customer_events",
+    "json": "folder of access and access_gzip",
+    "scan": "folder of lake/observations",
+}
+CASES = {
+    "elt": ("encounters", "observations", "sinusitis"),
+    "merge": ("insert", "change"),
+    "json": ("few", "all", "all_gzip"),
+    "scan": ("full", "year"),
+}
 
 
-def parse(engine: str, version, modes: dict[str, str]) -> argparse.Namespace:
+def parse(engine: str, version, modes: dict[str, str] | None = None, suite: str = "elt") -> argparse.Namespace:
     """Parses the command line of one engine.
 
-    `version` is called for `--version`, which says whether the engine can run here. `modes` are the ways to write one
-    file per partition, with a line on each; the empty name is what is fastest for the case.
+    `version` is called for `--version`, which says whether the engine can run here. `modes` are the ways to do the
+    work; the empty name is what is fastest for the case.
     """
+    modes = modes or {"": "the only one"}
     parser = argparse.ArgumentParser(
-        description=f"The three ELT cases with {engine}",
+        description=f"The cases of {suite} with {engine}",
         epilog="modes: " + "; ".join(f"{name}: {what}" for name, what in modes.items()),
     )
-    parser.add_argument("case", choices=CASES)
-    parser.add_argument("data", help="folder of encounters.csv, observations.csv, conditions.csv, patients.csv")
-    parser.add_argument("out", help="folder to write to; must be empty")
+    parser.add_argument("case", choices=CASES[suite])
+    parser.add_argument("data", help=DATA[suite])
+    parser.add_argument("out", help="folder to write to; it holds what the case begins with, or is empty")
     parser.add_argument("--threads", type=int, help="default: one per core")
     parser.add_argument("--memory-limit", help="for example 1GiB, if the engine has such a limit")
     parser.add_argument("--mode", choices=modes, default="")
     parser.add_argument("--version", action="version", version=version())
     return parser.parse_args()
+
+
+def limit_polars() -> None:
+    """Passes `--threads` to Polars, which reads it when it is imported."""
+    import os
+    import sys
+
+    if "--threads" in sys.argv:
+        os.environ["POLARS_MAX_THREADS"] = sys.argv[sys.argv.index("--threads") + 1]
+
+
+def connect(args: argparse.Namespace):
+    """A DuckDB with the settings of all scripts."""
+    import duckdb
+
+    db = duckdb.connect()
+    db.execute("set TimeZone = 'UTC'; set preserve_insertion_order = false; set enable_progress_bar = false")
+    if args.threads:
+        db.execute(f"set threads = {args.threads}")
+    if args.memory_limit:
+        db.execute(f"set memory_limit = '{args.memory_limit}'")
+    return db
+
+
+def become_spark(args: argparse.Namespace) -> None:
+    """Turns this process into the JVM, so that its memory and processor time are what is measured."""
+    import os
+    import sys
+
+    import pyspark
+
+    if "PYSPARK_GATEWAY_PORT" in os.environ:
+        return
+    submit = os.path.join(os.path.dirname(pyspark.__file__), "bin", "spark-submit")
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ["SPARK_HOME"] = os.path.dirname(pyspark.__file__)
+    master = f"local[{args.threads or os.cpu_count()}]"
+    options = ["--master", master, "--driver-memory", "6g", "--conf", "spark.ui.enabled=false"]
+    os.execv(submit, [submit, *options, os.path.abspath(sys.argv[0]), *sys.argv[1:]])
+
+
+def spark_session(args: argparse.Namespace, codec: str):
+    """A Spark session with the settings of all scripts."""
+    import os
+
+    from pyspark.sql import SparkSession
+
+    settings = {
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.shuffle.partitions": 4 * (args.threads or os.cpu_count()),
+        "spark.sql.parquet.compression.codec": codec,
+        "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+        # Files are renamed by the tasks, not one after another by the driver.
+        "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": 2,
+        "spark.ui.showConsoleProgress": False,
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+    }
+    builder = SparkSession.builder.appName(args.case)
+    for name, value in settings.items():
+        builder = builder.config(name, value)
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    return spark

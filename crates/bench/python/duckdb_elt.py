@@ -49,12 +49,7 @@ COLUMNS = {
 def main() -> None:
     args = arguments.parse("DuckDB", lambda: f"DuckDB {duckdb.__version__}", MODES)
     mode = args.mode or FASTEST[args.case]
-    db = duckdb.connect()
-    db.execute("set TimeZone = 'UTC'; set preserve_insertion_order = false; set enable_progress_bar = false")
-    if args.threads:
-        db.execute(f"set threads = {args.threads}")
-    if args.memory_limit:
-        db.execute(f"set memory_limit = '{args.memory_limit}'")
+    db = arguments.connect(args)
     if mode == "open":
         # 100 by default: a partition that was closed and comes back would get a second file. A high threshold keeps
         # the rows of a partition together in few row groups.

@@ -1,13 +1,10 @@
 """The three ELT cases with Polars, one file per partition."""
 
 import os
-import sys
 
 import arguments
 
-# Read when Polars is imported.
-if "--threads" in sys.argv:
-    os.environ["POLARS_MAX_THREADS"] = sys.argv[sys.argv.index("--threads") + 1]
+arguments.limit_polars()
 
 import polars as pl
 from polars import col

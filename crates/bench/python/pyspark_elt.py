@@ -10,17 +10,9 @@ import pyspark
 if not (shutil.which("java") or os.getenv("JAVA_HOME")):
     sys.exit("Spark needs Java, and there is none")
 args = arguments.parse("PySpark", lambda: f"PySpark {pyspark.__version__}", {"": "the only one"})
-threads = args.threads or os.cpu_count()
+arguments.become_spark(args)
 
-if "PYSPARK_GATEWAY_PORT" not in os.environ:
-    # This process becomes the JVM, so that its memory and processor time are what is measured.
-    submit = os.path.join(os.path.dirname(pyspark.__file__), "bin", "spark-submit")
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    os.environ["SPARK_HOME"] = os.path.dirname(pyspark.__file__)
-    options = ["--master", f"local[{threads}]", "--driver-memory", "6g", "--conf", "spark.ui.enabled=false"]
-    os.execv(submit, [submit, *options, os.path.abspath(__file__), *sys.argv[1:]])
-
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 COLUMNS = {
@@ -35,25 +27,10 @@ COLUMNS = {
         ethnicity string, gender string, birthplace string, address string, city string, state string, county string,
         zip string, lat double, lon double, healthcare_expenses double, healthcare_coverage double""",
 }
-SETTINGS = {
-    "spark.sql.session.timeZone": "UTC",
-    "spark.sql.shuffle.partitions": 4 * threads,
-    "spark.sql.parquet.compression.codec": "snappy",
-    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-    # Files are renamed by the tasks, not one after another by the driver.
-    "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": 2,
-    "spark.ui.showConsoleProgress": False,
-    "spark.driver.bindAddress": "127.0.0.1",
-    "spark.driver.host": "127.0.0.1",
-}
 
 
 def main() -> None:
-    builder = SparkSession.builder.appName(args.case)
-    for name, value in SETTINGS.items():
-        builder = builder.config(name, value)
-    spark = builder.getOrCreate()
-    spark.sparkContext.setLogLevel("ERROR")
+    spark = arguments.spark_session(args, "snappy")
 
     def table(name: str) -> DataFrame:
         return spark.read.csv(f"{args.data}/{name}.csv", schema=COLUMNS[name], header=True)

@@ -12,12 +12,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::datatypes::{DataType, Field, TimeUnit};
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 use arrow::util::display::array_value_to_string;
@@ -36,6 +36,8 @@ const SHOWN: usize = 3;
 pub struct Digest {
     /// Columns by name, with their normalised type.
     pub columns: BTreeMap<String, String>,
+    /// The columns that are compared; empty for all.
+    pub only: &'static [&'static str],
     /// Partitions by name: `year=2023/month=1/day=31`, or an empty name.
     pub partitions: BTreeMap<String, Partition>,
 }
@@ -52,19 +54,19 @@ pub struct Partition {
 }
 
 impl Digest {
-    /// Reads a result with this many threads.
+    /// Reads these columns of a result (all if none is named) with this many threads.
     ///
     /// # Errors
     /// `Refused` if a file is not Parquet, does not have the columns of the others or has values that cannot be
     /// normalised; `Unexpected` if one cannot be read.
-    pub fn of(folder: &Path, threads: usize) -> Result<Self> {
+    pub fn of(folder: &Path, only: &'static [&'static str], threads: usize) -> Result<Self> {
         let files = files::list(folder)?;
-        let (next, found) = (AtomicUsize::new(0), Mutex::new(Ok(Self::default())));
+        let (next, found) = (AtomicUsize::new(0), Mutex::new(Ok(Self { only, ..Self::default() })));
         std::thread::scope(|scope| {
             for _ in 0..threads.max(1) {
                 scope.spawn(|| {
                     while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let read = read(folder, file);
+                        let read = read(folder, file, only);
                         let mut found = found.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                         let added =
                             read.and_then(|read| found.as_mut().map_or(Ok(()), |digest| digest.add(read, file)));
@@ -142,7 +144,7 @@ impl Digest {
             }
             let mut difference = vec![format!("{}: {} rows and {} rows", shown(name), ours.rows, theirs.rows)];
             if found.len() < SHOWN {
-                difference.extend(differing_rows([&ours.files, &theirs.files], names)?);
+                difference.extend(differing_rows([&ours.files, &theirs.files], self.only, names)?);
             }
             found.push(difference.join("\n      "));
         }
@@ -153,9 +155,9 @@ impl Digest {
 /// The digest of one file: its partition, columns, number of rows and sum of their hashes.
 type Read = (String, BTreeMap<String, String>, u64, u128);
 
-fn read(folder: &Path, file: &Path) -> Result<Read> {
+fn read(folder: &Path, file: &Path, only: &[&str]) -> Result<Read> {
     let (mut rows, mut hash) = (0, 0u128);
-    let columns = each_batch(file, |_, hashes| {
+    let columns = each_batch(file, only, |_, hashes| {
         rows += hashes.len() as u64;
         hash = hashes.iter().fold(hash, |sum, hash| sum.wrapping_add(*hash));
     })?;
@@ -174,15 +176,20 @@ fn partition_of(folder: &Path, file: &Path) -> String {
     parts.collect::<Vec<_>>().join("/")
 }
 
-/// Passes each batch of a file to `take`, with normalised values and sorted columns, together with the hashes of its
+/// Passes each batch of a file to `take`, with normalised values and sorted columns (all if `only` names none), together with the hashes of its
 /// rows. Returns the columns and their types.
-fn each_batch(file: &Path, mut take: impl FnMut(&RecordBatch, &[u128])) -> Result<BTreeMap<String, String>> {
+fn each_batch(
+    file: &Path,
+    only: &[&str],
+    mut take: impl FnMut(&RecordBatch, &[u128]),
+) -> Result<BTreeMap<String, String>> {
     let refused = |e: Box<dyn std::error::Error + Send + Sync>| {
         Error::refused("a result cannot be read").with("file", file.display()).because(e)
     };
     let opened = File::open(file).map_err(files::failed("cannot open", file))?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(opened).map_err(|e: ParquetError| refused(e.into()))?;
     let mut names: Vec<String> = builder.schema().fields().iter().map(|field| field.name().clone()).collect();
+    names.retain(|name| only.is_empty() || only.contains(&name.as_str()));
     names.sort();
     let types =
         names.iter().filter_map(|name| builder.schema().field_with_name(name).ok()).map(|f| form(f.data_type()));
@@ -211,6 +218,14 @@ fn form(data_type: &DataType) -> DataType {
         DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
         DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
         DataType::Dictionary(_, values) => form(values),
+        // Names of a list's elements and what may be null differ; fields of a struct are in the order of the data.
+        DataType::List(element) | DataType::LargeList(element) | DataType::ListView(element) => {
+            DataType::List(Arc::new(Field::new("item", form(element.data_type()), true)))
+        }
+        DataType::Struct(fields) => {
+            let field = |field: &Arc<Field>| Field::new(field.name(), form(field.data_type()), true);
+            DataType::Struct(fields.iter().map(field).collect())
+        }
         other => other.clone(),
     }
 }
@@ -233,18 +248,20 @@ fn differing_columns(ours: &BTreeMap<String, String>, theirs: &BTreeMap<String, 
 }
 
 /// Some rows that only one side has, or that occur more often on it.
-fn differing_rows(sides: [&[PathBuf]; 2], names: [&str; 2]) -> Result<Vec<String>> {
+fn differing_rows(sides: [&[PathBuf]; 2], only: &[&str], names: [&str; 2]) -> Result<Vec<String>> {
     let mut surplus: HashMap<u128, i64> = HashMap::new();
     for (side, step) in sides.into_iter().zip([1, -1]) {
         for file in side {
-            each_batch(file, |_, hashes| hashes.iter().for_each(|hash| *surplus.entry(*hash).or_default() += step))?;
+            each_batch(file, only, |_, hashes| {
+                hashes.iter().for_each(|hash| *surplus.entry(*hash).or_default() += step)
+            })?;
         }
     }
     let mut lines = Vec::new();
     for ((side, step), name) in sides.into_iter().zip([1, -1]).zip(names) {
         let mut left = SHOWN;
         for file in side {
-            each_batch(file, |batch, hashes| {
+            each_batch(file, only, |batch, hashes| {
                 for (at, hash) in hashes.iter().enumerate() {
                     let Some(count) = surplus.get_mut(hash).filter(|count| **count * step > 0) else { continue };
                     // One of the equal rows is accounted for.

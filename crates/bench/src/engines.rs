@@ -1,4 +1,4 @@
-//! The cases, and the engines that run them.
+//! The engines, and the commands that they run.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -6,53 +6,30 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::measure;
-
-/// A piece of work that all engines do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Case {
-    /// Encounters for a symptom with a known reason, by day
-    Encounters,
-    /// All observations, by day
-    Observations,
-    /// Who has a sinusitis, in one file
-    Sinusitis,
-}
-
-impl Case {
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Encounters => "encounters",
-            Self::Observations => "observations",
-            Self::Sinusitis => "sinusitis",
-        }
-    }
-
-    /// The package and binary of hardtack's job, which writes to a folder of the same name.
-    pub fn job(self) -> &'static str {
-        match self {
-            Self::Encounters => "encounters_for_symptom",
-            Self::Observations => "observations",
-            Self::Sinusitis => "sinusitis_study",
-        }
-    }
-}
+use crate::suites::{Case, Suite};
 
 /// A tool that does the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tool {
     /// The jobs of this repository.
     Hardtack,
-    /// `python/duckdb_elt.py`
+    /// `python/duckdb_SUITE.py`
     DuckDb,
-    /// `python/polars_elt.py`
+    /// `python/polars_SUITE.py`
     Polars,
-    /// `python/pyspark_elt.py`
+    /// `python/pyspark_SUITE.py`
     Spark,
 }
 
 const TOOLS: [(&str, Tool); 4] =
     [("hardtack", Tool::Hardtack), ("duckdb", Tool::DuckDb), ("polars", Tool::Polars), ("spark", Tool::Spark)];
+
+impl Tool {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        TOOLS.iter().find(|(_, tool)| *tool == self).map_or("?", |(name, _)| name)
+    }
+}
 
 /// A tool and its mode, for example `duckdb` or `duckdb:sorted`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +55,7 @@ impl FromStr for Engine {
 
 impl fmt::Display for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = TOOLS.iter().find(|(_, tool)| *tool == self.tool).map_or("?", |(name, _)| name);
+        let name = self.tool.name();
         match self.mode.as_str() {
             "" => f.write_str(name),
             mode => write!(f, "{name}:{mode}"),
@@ -108,37 +85,44 @@ pub struct Programs {
 
 impl Programs {
     /// The version of the tool, or why it cannot be run.
-    pub fn find(&self, engine: &Engine) -> Result<String, String> {
-        match script(engine.tool) {
+    pub fn find(&self, engine: &Engine, suite: Suite) -> Result<String, String> {
+        match script(engine.tool, suite) {
             None => Ok(format!("hardtack {}", env!("CARGO_PKG_VERSION"))),
             Some(script) => measure::ask(self.python.as_os_str(), &[script.as_os_str(), OsStr::new("--version")]),
         }
     }
 
-    /// The binary of the job.
-    pub fn job(&self, case: Case) -> PathBuf {
-        self.jobs.join(case.job()).with_extension(std::env::consts::EXE_EXTENSION)
+    /// A binary of hardtack.
+    pub fn binary(&self, name: &str) -> PathBuf {
+        self.jobs.join(name).with_extension(std::env::consts::EXE_EXTENSION)
     }
 
-    /// The command for a case; `out` is an existing, empty folder for all output.
+    /// The command for a case; `out` is an existing folder for all output, which holds what the engine begins with.
     pub fn command(&self, engine: &Engine, case: Case, data: &Path, out: &Path) -> Vec<OsString> {
-        let mut words: Vec<OsString> = match script(engine.tool) {
-            None => {
-                let state = out.join("state");
-                let options = [("--source", data), ("--target", out), ("--state", &state)];
-                let options = options.into_iter().flat_map(|(name, value)| [name.into(), value.into()]);
-                // Output for a person at the terminal is not part of the work.
-                let quiet = ["--show", "0", "--log", "warn"].map(OsString::from);
-                [self.job(case).into()].into_iter().chain(options).chain(quiet).collect()
-            }
-            Some(script) => vec![
+        let mut words: Vec<OsString> = match (script(engine.tool, case.suite), case.suite) {
+            (Some(script), _) => vec![
                 self.python.clone().into(),
                 script.into(),
-                case.name().into(),
+                case.name.into(),
                 data.into(),
                 self.result(engine, case, out).into(),
             ],
+            (None, Suite::Start) if case.name == "version" => {
+                return vec![self.binary(case.binary).into(), "--version".into()];
+            }
+            (None, Suite::Start) => self.job(case.binary, &out.join(EMPTY), out, &out.join("state")),
+            (None, Suite::Scan) => {
+                let rows = self.result(engine, case, out).join("rows.parquet");
+                let mut words: Vec<OsString> = vec![self.binary(case.binary).into(), "sql".into()];
+                words.extend(["--state".into(), data.join("state").into(), "--output".into(), rows.into()]);
+                words.extend(["--log", "warn", "-c", query(case)].map(OsString::from));
+                words
+            }
+            (None, _) => self.job(case.binary, &data.join(case.source()), out, &out.join("state")),
         };
+        if (engine.tool, case.suite) == (Tool::Hardtack, Suite::Json) {
+            words.extend(["--case".into(), case.name.into()]);
+        }
         let mut option = |name: &str, value: Option<String>| {
             if let Some(value) = value {
                 words.extend([name.into(), value.into()]);
@@ -153,23 +137,62 @@ impl Programs {
         words
     }
 
+    /// The command of a job.
+    fn job(&self, binary: &str, source: &Path, target: &Path, state: &Path) -> Vec<OsString> {
+        // Joining nothing would append a separator.
+        let source: PathBuf = source.components().collect();
+        let options = [("--source", source.as_path()), ("--target", target), ("--state", state)];
+        let options = options.into_iter().flat_map(|(name, value)| [name.into(), value.into()]);
+        // Output for a person at the terminal is not part of the work.
+        let quiet = ["--show", "0", "--log", "warn"].map(OsString::from);
+        [self.binary(binary).into()].into_iter().chain(options).chain(quiet).collect()
+    }
+
+    /// The commands that prepare a lake of observations by day, which is a table of the catalog, in a folder.
+    pub(crate) fn lake(&self, data: &Path, folder: &Path) -> [Vec<OsString>; 2] {
+        let (lake, state) = (folder.join(LAKE), folder.join("state"));
+        let crawl = [self.binary("hardtack").into(), "crawl".into(), lake.clone().into()];
+        let options = ["--database".into(), "lake".into(), "--state".into(), state.clone().into()];
+        [self.job("observations", data, &lake, &state), crawl.into_iter().chain(options).collect()]
+    }
+
     /// The folder with the result, within the command's output folder.
     pub fn result(&self, engine: &Engine, case: Case, out: &Path) -> PathBuf {
         match engine.tool {
-            Tool::Hardtack => out.join(case.job()),
+            Tool::Hardtack => out.join(case.result),
             _ => out.join("result"),
         }
     }
 }
 
-fn script(tool: Tool) -> Option<PathBuf> {
-    let file = match tool {
+/// The folder of the lake, within the folder that is asked.
+const LAKE: &str = "lake";
+/// The folder of a source without rows, within the output folder.
+pub(crate) const EMPTY: &str = "empty";
+
+/// What is asked of the observations by day.
+fn query(case: Case) -> &'static str {
+    match case.name {
+        "year" => {
+            "select category, count(*) as observations, count(distinct patient) as patients from lake.observations \
+             where year = 2020 group by category"
+        }
+        _ => {
+            "select category, count(*) as observations, count(distinct patient) as patients from lake.observations \
+             group by category"
+        }
+    }
+}
+
+fn script(tool: Tool, suite: Suite) -> Option<PathBuf> {
+    let name = match tool {
         Tool::Hardtack => return None,
-        Tool::DuckDb => "duckdb_elt.py",
-        Tool::Polars => "polars_elt.py",
-        Tool::Spark => "pyspark_elt.py",
+        Tool::DuckDb => "duckdb",
+        Tool::Polars => "polars",
+        Tool::Spark => "pyspark",
     };
-    Some([env!("CARGO_MANIFEST_DIR"), "python", file].iter().collect())
+    let file = format!("{name}_{}.py", suite.name());
+    Some([env!("CARGO_MANIFEST_DIR"), "python", &file].iter().collect())
 }
 
 #[cfg(test)]

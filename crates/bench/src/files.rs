@@ -36,6 +36,20 @@ pub(crate) fn remove_folder(path: &Path) -> Result<()> {
     }
 }
 
+/// Copies a folder with its contents to a place where nothing is.
+pub(crate) fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    create_folder(to)?;
+    for entry in fs::read_dir(from).map_err(failed("cannot list a folder", from))? {
+        let from = entry.map_err(failed("cannot list a folder", from))?.path();
+        let to = to.join(from.file_name().unwrap_or_default());
+        match from.is_dir() {
+            true => copy_folder(&from, &to)?,
+            false => fs::copy(&from, &to).map(|_| ()).map_err(failed("cannot copy a file", &from))?,
+        }
+    }
+    Ok(())
+}
+
 /// All files below a folder, sorted; none if it does not exist. Names that begin with `.` or `_` are skipped, as by
 /// every reader.
 pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>> {

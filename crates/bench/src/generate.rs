@@ -1,12 +1,16 @@
-//! Generates tables like Synthea's: patients, their encounters, observations and conditions.
+//! Generates what the suites read: tables like Synthea's, change events of customers, access records.
 //!
-//! Every value is a function of the seed and of its row, so the tables fit together, and the same scale and seed give
-//! the same bytes, whatever the number of threads. At scale 1 there are 132,000 patients, 1.26 million encounters, 5.38
-//! million observations and 483,000 conditions in 1.4 GB. One row in a hundred is an exact copy of one that is up to
-//! half a million rows away. Observations fall on 10,433 days, encounters for a symptom on 2,558; the last days have
-//! seven times as many as the first ones. Rows are ordered by patient and encounter, not by day.
+//! Every value is a function of the seed and of its row, so what belongs together fits together, and the same scale and
+//! seed give the same bytes, whatever the number of threads.
+//!
+//! The tables are patients, their encounters, observations and conditions. At scale 1 there are 132,000 patients, 1.26
+//! million encounters, 5.38 million observations and 483,000 conditions in 1.4 GB. One row in a hundred is an exact
+//! copy of one that is up to half a million rows away. Observations fall on 10,433 days, encounters for a symptom on 2,558;
+//! the last days have seven times as many as the first ones. Rows are ordered by patient and encounter, not by day.
 
+mod access;
 mod dice;
+mod events;
 mod rows;
 mod text;
 mod vocabulary;
@@ -14,17 +18,20 @@ mod vocabulary;
 use std::fmt;
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use hardtack_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use self::access::Access;
+use self::events::Events;
 use self::rows::{Ask, LastGroup, World, portion};
 use crate::files;
 
-/// Changes whenever the bytes for the same scale and seed do.
-const VERSION: u32 = 1;
 /// The file that records the recipe of a folder.
 const LABEL: &str = "generated.json";
 
@@ -36,10 +43,25 @@ const REACH: u64 = 16;
 /// What to generate: the size and the seed.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
-    /// 1 for 1.4 GB.
+    /// 1 for what [`Data`] describes.
     pub scale: f64,
     /// Any number.
     pub seed: u64,
+}
+
+impl Recipe {
+    /// A number of rows at this scale.
+    ///
+    /// # Errors
+    /// `Usage` if none is left, or if the scale is out of range.
+    fn rows(self, at_scale_1: u32) -> Result<u64> {
+        let rows = (f64::from(at_scale_1) * self.scale).round();
+        if self.scale <= 1000.0 && rows >= 1.0 {
+            return Ok(rows as u64);
+        }
+        Err(Error::usage("a scale is a number up to 1000 that leaves every table some rows, for example 0.01")
+            .with("scale", self.scale))
+    }
 }
 
 impl fmt::Display for Recipe {
@@ -108,30 +130,99 @@ impl Table {
     }
 }
 
-/// Writes the tables into a folder, which is created, and records the recipe. Replaces tables that were generated there
-/// before.
+/// What a folder of data holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Data {
+    /// Tables of patients, encounters, conditions, observations as CSV; 1.4 GB at scale 1
+    Tables,
+    /// Change events of customers as JSON lines: `inserts`, then `changes`; 384 MB at scale 1
+    Events,
+    /// Access records as JSON lines, plain and as gzip; 566 and 77 MB at scale 1
+    Access,
+}
+
+impl Data {
+    /// The name of its folder.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Tables => "data",
+            Self::Events => "data-merge",
+            Self::Access => "data-json",
+        }
+    }
+
+    /// Changes whenever the bytes for the same scale and seed do.
+    fn version(self) -> u32 {
+        match self {
+            Self::Tables | Self::Events | Self::Access => 1,
+        }
+    }
+
+    /// All files, relative to the folder.
+    fn files(self) -> Vec<String> {
+        match self {
+            Self::Tables => Table::ALL.map(|table| table.file().to_owned()).into(),
+            Self::Events => events::FILES.iter().flat_map(|(folder, n)| numbered(folder, *n, "jsonl")).collect(),
+            Self::Access => {
+                let gzip = numbered(access::GZIP_FOLDER, access::FILES, "jsonl.gz");
+                numbered(access::FOLDER, access::FILES, "jsonl").into_iter().chain(gzip).collect()
+            }
+        }
+    }
+
+    fn maker(self, recipe: Recipe) -> Result<Box<dyn Maker>> {
+        Ok(match self {
+            Self::Tables => Box::new(World::new(recipe)?),
+            Self::Events => Box::new(Events::new(recipe)?),
+            Self::Access => Box::new(Access::new(recipe)?),
+        })
+    }
+}
+
+fn numbered(folder: &str, files: usize, suffix: &str) -> Vec<String> {
+    (0..files).map(|n| format!("{folder}/part-{n:02}.{suffix}")).collect()
+}
+
+/// Makes the first files of a [`Data`], in the order of their names, chunk by chunk.
+trait Maker: Sync {
+    /// The number of files that are made; others are compressed from them.
+    fn files(&self) -> usize;
+
+    /// The line before the first row, if there is one.
+    fn header(&self, file: usize) -> &'static str;
+
+    fn chunks(&self, file: usize) -> u64;
+
+    /// The lines of a chunk, whatever chunks were made before.
+    fn chunk(&self, file: usize, chunk: u64) -> Vec<u8>;
+}
+
+/// Writes data into a folder, which is created, and records the recipe. Replaces data that were generated there before.
 ///
 /// # Errors
-/// `Usage` for a scale without rows, or for a folder with foreign tables; `Unexpected` if a file cannot be written.
-pub fn generate(recipe: Recipe, folder: &Path, threads: usize) -> Result<()> {
-    let world = World::new(recipe)?;
+/// `Usage` for a scale without rows, or for a folder with foreign data; `Unexpected` if a file cannot be written.
+pub fn generate(data: Data, recipe: Recipe, folder: &Path, threads: usize) -> Result<()> {
+    let maker = data.maker(recipe)?;
     let label = folder.join(LABEL);
-    let whole = |table: Table| folder.join(table.file());
-    if let Some(foreign) = Table::ALL.map(whole).iter().find(|table| table.exists() && !label.exists()) {
+    let whole: Vec<PathBuf> = data.files().iter().map(|file| folder.join(file)).collect();
+    if let Some(foreign) = whole.iter().find(|file| file.exists() && !label.exists()) {
         return Err(Error::usage("there is a table that was not generated; name another folder, or remove this one")
             .with("table", foreign.display()));
     }
-    files::create_folder(folder)?;
-    let part = |table: Table| folder.join(format!("{}.part", table.file()));
-    for table in Table::ALL {
-        let part = part(table);
-        let file = File::create(&part).map_err(files::failed("cannot create a file", &part))?;
-        write(&world, table, file, threads).map_err(files::failed("cannot write", &part))?;
+    for file in &whole {
+        files::create_folder(file.parent().unwrap_or(folder))?;
     }
-    for table in Table::ALL {
-        files::rename(&part(table), &whole(table))?;
+    let parts: Vec<PathBuf> = data.files().iter().map(|file| folder.join(format!("{file}.part"))).collect();
+    let (made, compressed) = parts.split_at(maker.files());
+    for (file, part) in made.iter().enumerate() {
+        let to = File::create(part).map_err(files::failed("cannot create a file", part))?;
+        write(&*maker, file, to, threads).map_err(files::failed("cannot write", part))?;
     }
-    let text = serde_json::to_string(&Label { generator: VERSION, recipe });
+    compress(made, compressed, threads)?;
+    for (part, file) in parts.iter().zip(&whole) {
+        files::rename(part, file)?;
+    }
+    let text = serde_json::to_string(&Label { generator: data.version(), recipe });
     let text = text.map_err(|e| Error::unexpected("the label of the data cannot be written").because(e))?;
     files::write(&label, text + "\n")
 }
@@ -139,20 +230,20 @@ pub fn generate(recipe: Recipe, folder: &Path, threads: usize) -> Result<()> {
 /// The contents of a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
-    /// Not all of the tables.
+    /// Not all of the files.
     Nothing,
-    /// The tables of the recipe.
+    /// The data of the recipe.
     Ours,
-    /// Foreign tables.
+    /// Foreign data.
     Foreign,
 }
 
-/// Looks for the tables of a recipe in a folder.
+/// Looks for the data of a recipe in a folder.
 ///
 /// # Errors
 /// `Usage` if there are those of another recipe or of another version of the generator.
-pub fn find(recipe: Recipe, folder: &Path) -> Result<Found> {
-    if !Table::ALL.iter().all(|table| folder.join(table.file()).is_file()) {
+pub fn find(data: Data, recipe: Recipe, folder: &Path) -> Result<Found> {
+    if !data.files().iter().all(|file| folder.join(file).is_file()) {
         return Ok(Found::Nothing);
     }
     let label = folder.join(LABEL);
@@ -160,13 +251,56 @@ pub fn find(recipe: Recipe, folder: &Path) -> Result<Found> {
         return Ok(Found::Foreign);
     }
     let text = files::read(&label)?;
-    if serde_json::from_str(&text).ok() == Some(Label { generator: VERSION, recipe }) {
+    let version = data.version();
+    if serde_json::from_str(&text).ok() == Some(Label { generator: version, recipe }) {
         return Ok(Found::Ours);
     }
     Err(Error::usage("the folder holds data of another recipe; name another folder with `--data`, or remove this one")
         .with("folder", folder.display())
         .with("found", text.trim())
-        .with("wanted", format!("{recipe}, generator {VERSION}")))
+        .with("wanted", format!("{recipe}, generator {version}")))
+}
+
+/// Reads the data once, so that the first engine does not pay for the disk reads of all.
+///
+/// # Errors
+/// `Unexpected` if a file cannot be read.
+pub(crate) fn warm(data: Data, folder: &Path) -> Result<()> {
+    for file in data.files() {
+        let path = folder.join(file);
+        let read = File::open(&path).and_then(|mut file| std::io::copy(&mut file, &mut std::io::sink()));
+        read.map_err(files::failed("cannot read", &path))?;
+    }
+    Ok(())
+}
+
+/// Compresses each file into the one of the same position, as one gzip member each.
+fn compress(from: &[PathBuf], to: &[PathBuf], threads: usize) -> Result<()> {
+    let compress = |(from, to): (&PathBuf, &PathBuf)| {
+        let file = File::create(to).map_err(files::failed("cannot create a file", to))?;
+        let mut encoder = GzEncoder::new(BufWriter::new(file), Compression::default());
+        let copied = File::open(from)
+            .and_then(|mut plain| std::io::copy(&mut plain, &mut encoder))
+            .and_then(|_| encoder.finish()?.flush());
+        copied.map_err(files::failed("cannot compress", from))
+    };
+    let next = AtomicUsize::new(0);
+    let (compress, next) = (&compress, &next);
+    std::thread::scope(|scope| {
+        let work = |_| {
+            scope.spawn(move || {
+                while let Some(pair) = from.iter().zip(to).nth(next.fetch_add(1, Ordering::Relaxed)) {
+                    compress(pair)?;
+                }
+                Ok(())
+            })
+        };
+        let workers: Vec<_> = (0..threads.max(1)).map(work).collect();
+        let done = workers.into_iter().map(|worker| {
+            worker.join().unwrap_or_else(|_| Err(Error::unexpected("a thread that compresses has panicked")))
+        });
+        done.collect()
+    })
 }
 
 impl World {
@@ -191,8 +325,23 @@ impl World {
         found.sort_unstable();
         found
     }
+}
 
-    fn chunk(&self, table: Table, chunk: u64) -> Vec<u8> {
+impl Maker for World {
+    fn files(&self) -> usize {
+        Table::ALL.len()
+    }
+
+    fn header(&self, file: usize) -> &'static str {
+        Table::ALL[file].header()
+    }
+
+    fn chunks(&self, file: usize) -> u64 {
+        self.unique(Table::ALL[file]).div_ceil(CHUNK)
+    }
+
+    fn chunk(&self, file: usize, chunk: u64) -> Vec<u8> {
+        let table = Table::ALL[file];
         let from = chunk * CHUNK;
         let to = (from + CHUNK).min(self.unique(table));
         let copies = self.copies(table, chunk);
@@ -211,18 +360,18 @@ impl World {
 }
 
 /// Threads generate chunks in turn; this one writes them in order.
-fn write(world: &World, table: Table, to: impl Write, threads: usize) -> std::io::Result<()> {
-    let chunks = world.unique(table).div_ceil(CHUNK);
-    let mut file = BufWriter::new(to);
-    file.write_all(table.header().as_bytes())?;
+fn write(maker: &dyn Maker, file: usize, to: impl Write, threads: usize) -> std::io::Result<()> {
+    let chunks = maker.chunks(file);
+    let mut out = BufWriter::new(to);
+    out.write_all(maker.header(file).as_bytes())?;
     std::thread::scope(|scope| {
-        let makers: Vec<Receiver<Vec<u8>>> = (0..threads.max(1) as u64)
+        let receivers: Vec<Receiver<Vec<u8>>> = (0..threads.max(1) as u64)
             .map(|first| {
                 let (sender, receiver): (SyncSender<_>, _) = sync_channel(1);
                 scope.spawn(move || {
                     for chunk in (first..chunks).step_by(threads.max(1)) {
                         // The receiver is gone if writing failed.
-                        if sender.send(world.chunk(table, chunk)).is_err() {
+                        if sender.send(maker.chunk(file, chunk)).is_err() {
                             return;
                         }
                     }
@@ -230,13 +379,13 @@ fn write(world: &World, table: Table, to: impl Write, threads: usize) -> std::io
                 receiver
             })
             .collect();
-        for maker in makers.iter().cycle() {
-            match maker.recv() {
-                Ok(rows) => file.write_all(&rows)?,
+        for receiver in receivers.iter().cycle() {
+            match receiver.recv() {
+                Ok(rows) => out.write_all(&rows)?,
                 Err(_) => break,
             }
         }
-        file.flush()
+        out.flush()
     })
 }
 

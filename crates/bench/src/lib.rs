@@ -1,5 +1,5 @@
-//! Measures hardtack's ELT jobs beside DuckDB, Polars and PySpark: whole processes, in turn, on generated data, with
-//! the results compared row by row.
+//! Measures hardtack beside DuckDB, Polars and PySpark: whole processes, in turn, on generated data, with the results
+//! compared row by row.
 //!
 //! ```sh
 //! cargo run --release -p hardtack-bench -- elt --scale 1
@@ -8,12 +8,13 @@
 #![expect(clippy::disallowed_methods, reason = "not a job: it generates, measures and compares local files")]
 
 mod check;
-mod elt;
 mod engines;
 mod files;
 mod generate;
 mod measure;
 mod report;
+mod run;
+mod suites;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -24,11 +25,12 @@ use clap::{Parser, Subcommand};
 use hardtack_core::Result;
 
 pub use check::{Digest, Partition};
-pub use elt::Elt;
-pub use engines::{Case, Engine, Programs, Tool};
-pub use generate::{Found, Recipe, Table, find, generate};
+pub use engines::{Engine, Programs, Tool};
+pub use generate::{Data, Found, Recipe, Table, find, generate};
 pub use measure::Usage;
 pub use report::{Measured, Report};
+pub use run::Options;
+pub use suites::{Case, Suite};
 
 /// Measures hardtack's jobs beside DuckDB, Polars and PySpark
 #[derive(Debug, Parser)]
@@ -40,9 +42,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Write the tables: patients, encounters, conditions, observations
+    /// Write the data of a suite
     Generate {
-        /// How much, for example `0.01`; 1 is 1.4 GB
+        /// Which data
+        #[arg(long, value_enum, default_value = "tables")]
+        what: Data,
+        /// How much, for example `0.01`
         #[arg(long, default_value_t = 1.0)]
         scale: f64,
         /// Another seed gives other tables of the same size
@@ -53,8 +58,21 @@ enum Action {
         out: PathBuf,
     },
     /// Run the three ELT cases with each engine in turn, compare the results, and print what each took
-    Elt(Elt),
-    /// Run a program and print what it took; this is how `elt` measures
+    #[command(mut_args(|arg| Suite::Elt.argument(arg)))]
+    Elt(Options),
+    /// Merge change events into nothing and into customers with each engine in turn, compare, and print what each took
+    #[command(mut_args(|arg| Suite::Merge.argument(arg)))]
+    Merge(Options),
+    /// Read some and all fields of JSON with each engine in turn, compare, and print what each took
+    #[command(mut_args(|arg| Suite::Json.argument(arg)))]
+    Json(Options),
+    /// Ask a lake of many small files in SQL with each engine in turn, compare, and print what each took
+    #[command(mut_args(|arg| Suite::Scan.argument(arg)))]
+    Scan(Options),
+    /// Run a job without rows and `hardtack --version`, and print what each took
+    #[command(mut_args(|arg| Suite::Start.argument(arg)))]
+    Start(Options),
+    /// Run a program and print what it took; this is how the suites measure
     #[command(hide = true)]
     Measure {
         log: PathBuf,
@@ -86,17 +104,23 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Executes, and returns what to print.
 fn execute(action: Action) -> Result<(String, ExitCode)> {
     match action {
-        Action::Generate { scale, seed, out } => {
-            generate(Recipe { scale, seed }, &out, cores())?;
+        Action::Generate { what, scale, seed, out } => {
+            generate(what, Recipe { scale, seed }, &out, cores())?;
             Ok((String::new(), ExitCode::SUCCESS))
         }
-        Action::Elt(elt) => {
-            let report = elt.run()?;
-            let code = if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-            Ok((if elt.json { report.json()? } else { report.to_string() }, code))
-        }
+        Action::Elt(options) => run(Suite::Elt, &options),
+        Action::Merge(options) => run(Suite::Merge, &options),
+        Action::Json(options) => run(Suite::Json, &options),
+        Action::Scan(options) => run(Suite::Scan, &options),
+        Action::Start(options) => run(Suite::Start, &options),
         Action::Measure { log, program } => Ok((measure::measure_here(&program, &log)?, ExitCode::SUCCESS)),
     }
+}
+
+fn run(suite: Suite, options: &Options) -> Result<(String, ExitCode)> {
+    let report = options.run(suite)?;
+    let code = if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    Ok((if options.json { report.json()? } else { report.to_string() }, code))
 }
 
 fn cores() -> usize {

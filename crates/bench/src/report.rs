@@ -6,9 +6,10 @@ use std::path::Path;
 use hardtack_core::{Error, Result};
 use serde::Serialize;
 
-use crate::engines::{Case, Engine};
+use crate::engines::Engine;
 use crate::measure::Usage;
 use crate::say;
+use crate::suites::Case;
 
 /// One run of one engine.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -43,6 +44,9 @@ pub struct Report {
     pub measured: Vec<Measured>,
     /// Failed runs and differing results.
     pub problems: Vec<String>,
+    /// Whether the tables show milliseconds instead of seconds.
+    #[serde(skip)]
+    pub milliseconds: bool,
 }
 
 impl Report {
@@ -62,13 +66,14 @@ impl Report {
             left_out,
             measured: Vec::new(),
             problems: Vec::new(),
+            milliseconds: false,
         }
     }
 
     /// Records and prints a problem of these engines in a case, once for all rounds.
     pub(crate) fn problem(&mut self, case: Case, engines: &[&Engine], what: String) {
         let engines: Vec<_> = engines.iter().map(|engine| engine.to_string()).collect();
-        let problem = format!("{}, {}: {what}", case.name(), engines.join(" and "));
+        let problem = format!("{}, {}: {what}", case.name, engines.join(" and "));
         if !self.problems.contains(&problem) {
             say(&format!("!!! {problem}"));
             self.problems.push(problem);
@@ -144,17 +149,21 @@ impl fmt::Display for Report {
             writeln!(f, "LEFT OUT: {engine} ({reason}).")?;
         }
         let cases = self.cases();
-        let mut rows = vec!["case | engine | wall s (least - most) | CPU s | peak MB | files | runs".to_owned()];
+        let (unit, times, digits) = if self.milliseconds { ("ms", 1e3, 1) } else { ("s", 1.0, 2) };
+        let mut rows =
+            vec![format!("case | engine | wall {unit} (least - most) | CPU {unit} | peak MB | files | runs")];
         for (case, engines) in &cases {
             for engine in engines {
-                let walls = engine.sorted(|usage| usage.wall);
+                let walls = engine.sorted(|usage| usage.wall * times);
                 rows.push(format!(
-                    "{case} | {} | {:.2} ({:.2} - {:.2}) | {:.2} | {:.0} | {} | {}",
+                    "{case} | {} | {:.digits$} ({:.digits$} - {:.digits$}) | {:.digits$} | {:.*} | {} | {}",
                     engine.engine,
-                    engine.wall(),
+                    engine.wall() * times,
                     walls[0],
                     walls[walls.len() - 1],
-                    engine.median(|usage| usage.cpu),
+                    engine.median(|usage| usage.cpu) * times,
+                    // Megabytes, with a digit if they are few.
+                    usize::from(self.milliseconds),
                     engine.peak() / 1e6,
                     engine.runs[0].files,
                     walls.len(),
@@ -176,7 +185,8 @@ impl fmt::Display for Report {
                 rows.push(format!("{case} | {wall} | {peak} | {}", least(&["spark"], Summary::wall)));
             }
         }
-        if rows.len() > 1 {
+        let compared = self.measured.iter().any(|run| !run.engine.starts_with("hardtack"));
+        if compared && rows.len() > 1 {
             write_table(f, &rows)?;
         }
         for problem in &self.problems {

@@ -36,7 +36,7 @@ fn write(file: &Path, columns: Vec<(&str, ArrayRef)>) {
 }
 
 fn differences(ours: &TempDir, theirs: &TempDir) -> String {
-    let [ours, theirs] = [ours, theirs].map(|folder| Digest::of(folder.path(), 2).unwrap());
+    let [ours, theirs] = [ours, theirs].map(|folder| Digest::of(folder.path(), &[], 2).unwrap());
     ours.differences(&theirs, ["ours", "theirs"]).unwrap().join("\n")
 }
 
@@ -60,7 +60,7 @@ fn order_and_names_of_files_do_not_matter() {
     std::fs::write(theirs.path().join(".a.crc"), "").unwrap();
     assert_eq!(differences(&expected(), &theirs), "");
 
-    let digest = Digest::of(theirs.path(), 2).unwrap();
+    let digest = Digest::of(theirs.path(), &[], 2).unwrap();
     assert_eq!((digest.rows(), digest.files(), digest.flaws()), (4, 2, vec![]));
 }
 
@@ -184,7 +184,7 @@ fn columns_are_compared_by_name() {
 fn a_second_file_of_a_partition_is_a_flaw() {
     let folder =
         result(&[(FIRST, vec![(1, None)]), (SECOND, vec![(2, None)]), ("year=2023/month=1/day=2/b.parquet", vec![])]);
-    let digest = Digest::of(folder.path(), 2).unwrap();
+    let digest = Digest::of(folder.path(), &[], 2).unwrap();
     assert_eq!(digest.flaws(), ["year=2023/month=1/day=2: 2 files instead of one"]);
     // The rows are the same nevertheless.
     let other = result(&[(FIRST, vec![(1, None)]), (SECOND, vec![(2, None)])]);
@@ -196,10 +196,17 @@ fn a_file_that_cannot_be_compared_is_an_error() {
     let folder = expected();
     let file = folder.path().join("year=2023/month=1/day=3/a.parquet");
     write(&file, vec![("id", Arc::new(StringArray::from(vec!["1"])))]);
-    let error = Digest::of(folder.path(), 1).unwrap_err();
+    let error = Digest::of(folder.path(), &[], 1).unwrap_err();
     assert!(error.to_string().contains("column id: Int64 and Utf8; column name: Utf8 and nothing"), "{error}");
 
     std::fs::write(&file, "no Parquet").unwrap();
-    let error = Digest::of(folder.path(), 2).unwrap_err();
+    let error = Digest::of(folder.path(), &[], 2).unwrap_err();
     assert!(error.chain().contains("day=3/a.parquet"), "{error:?}");
+}
+
+#[test]
+fn only_the_named_columns_are_compared() {
+    let [ours, theirs] = ["a", "b"].map(|name| result(&[("a.parquet", vec![(1, Some(name))])]));
+    let [ours, theirs] = [&ours, &theirs].map(|folder| Digest::of(folder.path(), &["id"], 1).unwrap());
+    assert_eq!(ours.differences(&theirs, ["ours", "theirs"]).unwrap(), Vec::<String>::new());
 }

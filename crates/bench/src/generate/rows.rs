@@ -1,6 +1,6 @@
 //! The rows of the tables: every value answers a question about the row, by the dice.
 
-use hardtack_core::{Error, Result};
+use hardtack_core::Result;
 
 use super::dice::{Dice, Weighted};
 use super::text::{Calendar, decimal, number, uuid};
@@ -114,16 +114,12 @@ const SHARES: &[u64] = &[0, 0, 0, 0, 0, 0, 0, 400, 9_000, 68_829, 7_175_930];
 
 impl World {
     pub(super) fn new(recipe: Recipe) -> Result<Self> {
-        let sizes = Table::ALL.map(|table| {
-            let rows = (f64::from(table.rows()) * recipe.scale).round() as u64;
+        let mut sizes = [(0, 0); 4];
+        for (size, table) in sizes.iter_mut().zip(Table::ALL) {
+            let rows = recipe.rows(table.rows())?;
             let unique = (rows as f64 / 1.01) as u64;
-            (unique, rows - unique)
-        });
-        if !(recipe.scale <= 1000.0 && sizes.iter().all(|&(unique, _)| unique > 0)) {
-            return Err(Error::usage(
-                "a scale is a number up to 1000 that leaves every table some rows, for example 0.01",
-            )
-            .with("scale", recipe.scale));
+            // Of a single row there is no copy.
+            *size = (unique.max(1), rows - unique.max(1));
         }
         let dice = Dice::new(recipe.seed);
         let panels = Weighted::new(PANELS.iter().map(|(weight, _)| *weight));

@@ -11,7 +11,7 @@ use super::*;
 
 fn table(scale: f64, seed: u64, table: Table, threads: usize) -> String {
     let mut bytes = Vec::new();
-    write(&World::new(Recipe { scale, seed }).unwrap(), table, &mut bytes, threads).unwrap();
+    write(&World::new(Recipe { scale, seed }).unwrap(), table as usize, &mut bytes, threads).unwrap();
     String::from_utf8(bytes).unwrap()
 }
 
@@ -21,7 +21,7 @@ fn fields<'a>(text: &'a str, column: &str) -> Vec<&'a str> {
     lines.map(|line| line.split(',').nth(at).unwrap()).collect()
 }
 
-/// If this changes, so must [`VERSION`]: measurements with other bytes are not comparable.
+/// If this changes, so must [`Data::version`]: measurements with other bytes are not comparable.
 #[test]
 fn the_bytes_for_a_seed_stay_the_same() {
     let hash = |text: &str| format!("{:032x}", XxHash3_128::oneshot(text.as_bytes()));
@@ -162,9 +162,9 @@ fn the_vocabulary_needs_no_quotes() {
 fn a_folder_says_what_it_was_made_with() {
     let folder = tempfile::TempDir::new().unwrap();
     let recipe = Recipe { scale: 0.0001, seed: 42 };
-    let is = |recipe| find(recipe, folder.path());
+    let is = |recipe| find(Data::Tables, recipe, folder.path());
     assert_eq!(is(recipe).unwrap(), Found::Nothing);
-    generate(recipe, folder.path(), 2).unwrap();
+    generate(Data::Tables, recipe, folder.path(), 2).unwrap();
     assert_eq!(is(recipe).unwrap(), Found::Ours);
     let whole: HashSet<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     let expected = Table::ALL.map(Table::file).into_iter().chain([LABEL]).map(Into::into).collect();
@@ -178,7 +178,7 @@ fn a_folder_says_what_it_was_made_with() {
     assert_eq!(is(Recipe { scale: 0.0002, ..recipe }).unwrap(), Found::Foreign);
     std::fs::remove_file(folder.path().join("patients.csv")).unwrap();
     assert_eq!(is(recipe).unwrap(), Found::Nothing);
-    let error = generate(recipe, folder.path(), 1).unwrap_err();
+    let error = generate(Data::Tables, recipe, folder.path(), 1).unwrap_err();
     assert!(error.to_string().contains("not generated"), "{error}");
 }
 
@@ -213,4 +213,80 @@ fn a_decimal(#[case] n: u64, #[case] decimals: usize, #[case] expected: &str) {
     let mut out = b"before ".to_vec();
     decimal(&mut out, n, decimals);
     assert_eq!(String::from_utf8(out).unwrap(), format!("before {expected}"));
+}
+
+fn file(maker: &dyn Maker, file: usize, threads: usize) -> String {
+    let mut bytes = Vec::new();
+    write(maker, file, &mut bytes, threads).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+fn all_files(data: Data, scale: f64, seed: u64, threads: usize) -> String {
+    let maker = data.maker(Recipe { scale, seed }).unwrap();
+    (0..maker.files()).map(|at| file(&*maker, at, threads)).collect()
+}
+
+/// If this changes, so must [`Data::version`].
+#[rstest]
+#[case::events(Data::Events, "55e5c11dc427fec08daea87c89078121")]
+#[case::access(Data::Access, "98a78591a89585210b106ee997bf4425")]
+fn the_bytes_of_lines_stay_the_same(#[case] data: Data, #[case] expected: &str) {
+    let text = all_files(data, 0.001, 42, 2);
+    assert_eq!(format!("{:032x}", XxHash3_128::oneshot(text.as_bytes())), expected);
+    assert!(text == all_files(data, 0.001, 42, 3), "the number of threads made a difference");
+    assert!(text != all_files(data, 0.001, 43, 2), "the seed made no difference");
+}
+
+#[test]
+fn events_are_inserts_then_changes() {
+    let maker = Data::Events.maker(Recipe { scale: 0.01, seed: 7 }).unwrap();
+    let (inserts, changes) = (0..maker.files()).map(|at| file(&*maker, at, 2)).fold(
+        (String::new(), String::new()),
+        |(inserts, changes), text| match text.contains(r#""op":"u""#) {
+            false => (inserts + &text, changes),
+            true => (inserts, changes + &text),
+        },
+    );
+    assert_eq!((inserts.lines().count(), changes.lines().count()), (20_000, 4_000));
+    let events: Vec<serde_json::Value> = changes.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let share = |op: &str| events.iter().filter(|event| event["op"] == op).count();
+    assert!((2_650..2_950).contains(&share("u")) && (330..480).contains(&share("d")), "{}", share("u"));
+    assert!((720..880).contains(&share("c")), "{}", share("c"));
+
+    let different: HashSet<&str> = changes.lines().collect();
+    assert!((10..80).contains(&(changes.lines().count() - different.len())), "{} replays", different.len());
+    let times: Vec<_> = events.iter().map(|event| event["ts_ms"].as_i64().unwrap()).collect();
+    assert!(times.windows(2).filter(|pair| pair[0] > pair[1]).count() > 1_000, "the changes are in order");
+
+    // What decides is unique: no two different events of a customer have the same time and operation.
+    let mut seen: HashMap<(String, i64, String), &str> = HashMap::new();
+    for (event, line) in events.iter().zip(changes.lines()) {
+        let id = if event["after"].is_null() { &event["before"]["id"] } else { &event["after"]["id"] };
+        let key = (id.to_string(), event["ts_ms"].as_i64().unwrap(), event["op"].to_string());
+        assert_eq!(*seen.entry(key).or_insert(line), line);
+    }
+}
+
+#[test]
+fn access_records_have_22_fields_of_which_some_are_missing() {
+    let text = all_files(Data::Access, 0.001, 42, 2);
+    assert_eq!(text.lines().count(), 1_000);
+    let records: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names = |record: &serde_json::Value| record["payload"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let all: HashSet<String> = records.iter().flat_map(names).collect();
+    assert_eq!(all.len(), 22);
+    assert!(records.iter().any(|record| names(record).len() < 22));
+    assert!(records.iter().any(|record| record["payload"]["client"].is_null()));
+    assert!((540..590).contains(&(text.len() / 1_000)), "{} bytes", text.len());
+}
+
+#[test]
+fn compressed_files_hold_the_same() {
+    let folder = tempfile::TempDir::new().unwrap();
+    generate(Data::Access, Recipe { scale: 0.0001, seed: 42 }, folder.path(), 2).unwrap();
+    let open = |name: &str| File::open(folder.path().join(name)).unwrap();
+    let plain = std::io::read_to_string(open("access/part-19.jsonl")).unwrap();
+    let gzip = flate2::read::GzDecoder::new(open("access_gzip/part-19.jsonl.gz"));
+    assert_eq!((std::io::read_to_string(gzip).unwrap(), plain.lines().count()), (plain.clone(), 5));
+    assert_eq!(find(Data::Access, Recipe { scale: 0.0001, seed: 42 }, folder.path()).unwrap(), Found::Ours);
 }

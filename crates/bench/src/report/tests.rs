@@ -1,6 +1,7 @@
 use insta::assert_snapshot;
 
 use super::*;
+use crate::suites::Suite;
 
 fn run(case: &'static str, engine: &str, round: u32, wall: f64, megabytes: u64) -> Measured {
     let usage = Usage { wall, cpu: wall * 2.0, peak: megabytes * 1_000_000 };
@@ -18,6 +19,7 @@ fn report(measured: Vec<Measured>) -> Report {
         left_out: vec![],
         measured,
         problems: vec![],
+        milliseconds: false,
     }
 }
 
@@ -56,8 +58,8 @@ fn medians_and_ratios() {
 fn what_is_missing_is_said() {
     let mut report = report(vec![run("sinusitis", "duckdb", 0, 0.25, 90)]);
     report.left_out.push(("spark".to_owned(), "there is no Java".to_owned()));
-    report.problem(Case::Sinusitis, &[&"duckdb".parse().unwrap()], "different".to_owned());
-    report.problem(Case::Sinusitis, &[&"duckdb".parse().unwrap()], "different".to_owned());
+    report.problem(Suite::Elt.cases()[2], &[&"duckdb".parse().unwrap()], "different".to_owned());
+    report.problem(Suite::Elt.cases()[2], &[&"duckdb".parse().unwrap()], "different".to_owned());
     assert_snapshot!(report.to_string(), @"
     Data: scale 1, seed 42; 2 threads each, results on tmpfs.
     Measured: hardtack 1, Polars 2.
@@ -108,4 +110,18 @@ fn json_has_every_run() {
       "problems": []
     }
     "#);
+}
+
+#[test]
+fn starts_are_shown_in_milliseconds() {
+    let mut report = report(vec![run("job", "hardtack", 0, 0.0123, 31), run("job", "hardtack", 1, 0.0125, 31)]);
+    report.milliseconds = true;
+    assert_snapshot!(report.to_string(), @"
+    Data: scale 1, seed 42; 2 threads each, results on tmpfs.
+    Measured: hardtack 1, Polars 2.
+
+    | case | engine   | wall ms (least - most) | CPU ms | peak MB | files | runs |
+    | ---- | -------- | ---------------------- | ------ | ------- | ----- | ---- |
+    | job  | hardtack | 12.4 (12.3 - 12.5)     | 24.8   | 31.0    | 10433 | 2    |
+    ");
 }

@@ -61,7 +61,11 @@ impl Bench {
     }
 
     fn run(&self, more: &[&str]) -> Output {
-        let mut command = command(&["elt", "--cases", "sinusitis", "--runs", "2"]);
+        self.run_suite(&["elt", "--cases", "sinusitis", "--runs", "2"], more)
+    }
+
+    fn run_suite(&self, suite: &[&str], more: &[&str]) -> Output {
+        let mut command = command(suite);
         command.arg("--job-bin-dir").arg(self.path("jobs")).arg("--python").arg(self.path("python"));
         command.arg("--data").arg(self.path("data")).arg("--out").arg(self.path("out")).args(more).output().unwrap()
     }
@@ -237,6 +241,40 @@ fn what_a_process_took_is_its_own() {
     assert!(report["usage"]["peak"].as_f64().unwrap() < 4e7, "{report}");
 }
 
+/// A change begins with the result of the inserts, in every round.
+#[test]
+fn a_merge_begins_with_what_was_inserted() {
+    let bench = Bench::new();
+    for (folder, files) in [("inserts", 8), ("changes", 4)] {
+        (0..files).for_each(|n| bench.write(&format!("data/{folder}/customer_events/part-{n:02}.jsonl"), "{}\n"));
+    }
+    bench.result("ours", &[1, 2]);
+    bench.result("theirs", &[2, 1]);
+    bench.program(
+        "jobs/customer_events",
+        r#"case "$2" in
+            */changes) rm "$4/state/inserted" ;;
+            */inserts) mkdir "$4/state"; touch "$4/state/inserted"; cp -r "$HERE/ours" "$4/customers" ;;
+        esac"#,
+    );
+    let output = bench.run_suite(&["merge", "--runs", "2"], &["--engines", "hardtack,duckdb"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(stdout.contains("| insert | hardtack |") && stdout.contains("| change | duckdb   |"), "{stdout}");
+    assert!(!bench.path("out").exists());
+}
+
+#[test]
+fn a_start_is_measured_in_milliseconds() {
+    let bench = Bench::new();
+    bench.program("jobs/customer_events", r#"test ! -s "$2/customer_events/none.jsonl""#);
+    bench.program("jobs/hardtack", r#"test "$1" = --version"#);
+    let output = bench.run_suite(&["start", "--runs", "2"], &[]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(stdout.contains("wall ms") && stdout.contains("| version | hardtack |"), "{stdout}");
+}
+
 #[rstest]
 #[case::no_command(&[], 2)]
 #[case::help(&["--help"], 0)]
@@ -245,6 +283,8 @@ fn what_a_process_took_is_its_own() {
 #[case::a_mode(&["elt", "--engines", "hardtack:fast"], 2)]
 #[case::a_case(&["elt", "--cases", "procedures"], 2)]
 #[case::no_runs(&["elt", "--runs", "0"], 2)]
+#[case::a_case_of_another_suite(&["merge", "--cases", "few"], 2)]
+#[case::an_engine_without_a_script(&["scan", "--engines", "polars"], 2)]
 #[case::no_scale(&["generate", "--scale", "0", "--out", "/nowhere"], 2)]
 fn usage(#[case] args: &[&str], #[case] code: i32) {
     let output = command(args).output().unwrap();

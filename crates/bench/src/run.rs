@@ -1,4 +1,5 @@
-//! Runs the cases: each engine in turn, round by round, so that other load on the machine affects all of them.
+//! Runs the cases of a suite: each engine in turn, round by round, so that other load on the machine affects all of
+//! them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,15 +7,16 @@ use std::process::Command;
 use hardtack_core::{Error, Result};
 
 use crate::check::Digest;
-use crate::engines::{Case, Engine, Programs, Tool};
-use crate::generate::{Found, Recipe, Table, find, generate};
+use crate::engines::{EMPTY, Engine, Programs, Tool};
+use crate::generate::{Found, Recipe, find, generate, warm};
 use crate::report::{Measured, Report};
+use crate::suites::{Case, Suite, package};
 use crate::{cores, files, measure, say};
 
-/// What to run and where.
+/// What to run and where: the options of all suites.
 #[derive(Debug, clap::Args)]
-pub struct Elt {
-    /// How much data, for example `0.01`; 1 is 1.4 GB
+pub struct Options {
+    /// How much data, for example `0.01`; at 1 some hundred MB or 1.4 GB
     #[arg(long, default_value_t = 1.0)]
     pub scale: f64,
     /// Seed of the data
@@ -29,14 +31,14 @@ pub struct Elt {
     /// Folder to write results to, for example on a tmpfs: `/dev/shm/bench`
     #[arg(long, value_name = "FOLDER", default_value = "target/bench/out")]
     pub out: PathBuf,
-    /// Folder of the data, which is generated if it is missing [default: `target/bench/data-SCALE-SEED`]
+    /// Folder of the data, which is generated if it is missing [default: `target/bench/DATA-SCALE-SEED`]
     #[arg(long, value_name = "FOLDER")]
     pub data: Option<PathBuf>,
-    /// Who takes part: hardtack, duckdb, polars, spark; with a mode, for example `duckdb:sorted`
-    #[arg(long, value_delimiter = ',', default_value = "hardtack,duckdb,polars,spark")]
+    /// Who takes part; with a mode, for example `duckdb:sorted`
+    #[arg(long, value_delimiter = ',')]
     pub engines: Vec<Engine>,
     /// Which cases
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "encounters,observations,sinusitis")]
+    #[arg(long, value_parser = Suite::Elt.case_parser(), value_delimiter = ',')]
     pub cases: Vec<Case>,
     /// Memory limit of those who have one (hardtack, DuckDB), for example `1GiB`
     #[arg(long, value_name = "SIZE")]
@@ -67,39 +69,76 @@ pub struct Elt {
     pub cargo: Option<PathBuf>,
 }
 
-impl Elt {
+impl Options {
     /// Runs everything; failures of engines are in the report.
     ///
     /// # Errors
-    /// `Usage` for invalid arguments, `NotFound` if a job is not built, `Unexpected` if files cannot be created.
-    pub fn run(&self) -> Result<Report> {
-        let recipe = Recipe { scale: self.scale, seed: self.seed };
-        let data =
-            self.data.clone().unwrap_or_else(|| format!("target/bench/data-{}-{}", self.scale, self.seed).into());
+    /// `Usage` for invalid arguments, `NotFound` if a binary is not built, `Unexpected` if files cannot be created or
+    /// what all engines read cannot be prepared.
+    pub fn run(&self, suite: Suite) -> Result<Report> {
+        if let Some(other) = self.engines.iter().find(|engine| !suite.tools().contains(&engine.tool)) {
+            let tools: Vec<_> = suite.tools().iter().map(|tool| tool.name()).collect();
+            return Err(Error::usage(format!("an engine has no script for `{}`", suite.name()))
+                .with("engine", other)
+                .with("engines", tools.join(", ")));
+        }
         let programs = self.programs()?;
-        let engines = self.engines.iter().map(|engine| (engine, programs.find(engine)));
+        let engines = self.engines.iter().map(|engine| (engine, programs.find(engine, suite)));
         let engines: Vec<(&Engine, Result<String, String>)> = engines.collect();
-        let described = match find(recipe, &data)? {
-            Found::Foreign => format!("the tables found in {}", data.display()),
-            Found::Ours => recipe.to_string(),
-            Found::Nothing => {
-                say(&format!("generating {recipe} into {}", data.display()));
-                generate(recipe, &data, cores())?;
-                recipe.to_string()
-            }
-        };
+        let (described, mut data) = self.data(suite)?;
         let mut report = Report::new(described, &self.out, self.threads.unwrap_or_else(cores), &engines);
-        warm(&data)?;
+        report.milliseconds = suite == Suite::Start;
         let engines: Vec<&Engine> =
             engines.iter().filter(|(_, found)| found.is_ok()).map(|(engine, _)| *engine).collect();
+        let lake = self.out.join("bench-lake");
+        if suite == Suite::Scan {
+            prepare_lake(&programs, &data, &lake)?;
+            data = lake.clone();
+        }
         for case in &self.cases {
-            for round in 0..self.runs {
-                self.run_round(*case, round, &engines, &programs, &data, &mut report)?;
+            let mut ready = engines.clone();
+            ready.retain(|engine| self.rounds_of(engine) > 0);
+            if let Some(before) = case.before.and_then(|name| suite.case(name)) {
+                ready.retain(|engine| match self.prepare(before, *case, engine, &programs, &data) {
+                    Ok(()) => true,
+                    Err(error) => {
+                        report.problem(*case, &[engine], error.chain());
+                        false
+                    }
+                });
             }
+            for round in 0..self.runs {
+                self.run_round(*case, round, &ready, &programs, &data, &mut report)?;
+            }
+            files::remove_folder(&self.before(*case))?;
+        }
+        if !self.keep {
+            files::remove_folder(&lake)?;
         }
         // Removed if nothing was kept and nothing else is in it.
         let _ = std::fs::remove_dir(&self.out);
         Ok(report)
+    }
+
+    /// The description and the folder of the data, which are generated if they are missing.
+    fn data(&self, suite: Suite) -> Result<(String, PathBuf)> {
+        let Some(data) = suite.data() else { return Ok(("none".to_owned(), PathBuf::new())) };
+        let recipe = Recipe { scale: self.scale, seed: self.seed };
+        let folder = self
+            .data
+            .clone()
+            .unwrap_or_else(|| format!("target/bench/{}-{}-{}", data.name(), self.scale, self.seed).into());
+        let described = match find(data, recipe, &folder)? {
+            Found::Foreign => format!("the files found in {}", folder.display()),
+            Found::Ours => recipe.to_string(),
+            Found::Nothing => {
+                say(&format!("generating {recipe} into {}", folder.display()));
+                generate(data, recipe, &folder, cores())?;
+                recipe.to_string()
+            }
+        };
+        warm(data, &folder)?;
+        Ok((described, folder))
     }
 
     /// Runs every engine once, and compares each result with the first one.
@@ -122,7 +161,8 @@ impl Elt {
                     continue;
                 }
             }
-            if !self.no_check {
+            // What starts has no result worth comparing.
+            if !self.no_check && case.suite != Suite::Start {
                 first = compare(case, first, engine, &programs.result(engine, case, &out), report);
             }
             let keep = self.keep && round + 1 == self.rounds_of(engine);
@@ -145,18 +185,51 @@ impl Elt {
         let out = self.folder(case).join(engine.folder());
         files::remove_folder(&out)?;
         let result = programs.result(engine, case, &out);
-        files::create_folder(if engine.tool == Tool::Hardtack { &out } else { &result })?;
+        match case.before {
+            Some(_) => files::copy_folder(&self.before(case).join(engine.folder()), &out)?,
+            // A job creates its target itself.
+            None if engine.tool == Tool::Hardtack && case.suite != Suite::Scan => files::create_folder(&out)?,
+            None => files::create_folder(&result)?,
+        }
+        if case.suite == Suite::Start {
+            let source = out.join(EMPTY).join("customer_events");
+            files::create_folder(&source)?;
+            files::write(&source.join("none.jsonl"), String::new())?;
+        }
         // Dirty pages of others must not be written back while this one is measured.
         nix::unistd::sync();
         let usage = measure::measure(&programs.command(engine, case, data, &out), &out.join("log.txt"))?;
-        say(&format!("{} {engine}: {:.2} s, {:.0} MB", case.name(), usage.wall, usage.peak as f64 / 1e6));
+        say(&format!("{} {engine}: {:.3} s, {:.0} MB", case.name, usage.wall, usage.peak as f64 / 1e6));
         let files = files::list(&result)?.len() as u64;
-        Ok(Measured { case: case.name(), engine: engine.to_string(), round, usage, files })
+        Ok(Measured { case: case.name, engine: engine.to_string(), round, usage, files })
+    }
+
+    /// Keeps an engine's result of another case, with which it begins this one in each round.
+    fn prepare(&self, before: Case, case: Case, engine: &Engine, programs: &Programs, data: &Path) -> Result<()> {
+        // Commits name the folder that they were made in, so it is that of the rounds.
+        let out = self.folder(case).join(engine.folder());
+        files::remove_folder(&out)?;
+        files::create_folder(&if engine.tool == Tool::Hardtack {
+            out.clone()
+        } else {
+            programs.result(engine, before, &out)
+        })?;
+        say(&format!("{} {engine}: preparing", case.name));
+        measure::measure(&programs.command(engine, before, data, &out), &out.join("log.txt"))?;
+        let kept = self.before(case).join(engine.folder());
+        files::remove_folder(&kept)?;
+        files::create_folder(&self.before(case))?;
+        files::rename(&out, &kept)
     }
 
     /// The folder of a case's results while they are needed.
     fn folder(&self, case: Case) -> PathBuf {
-        self.out.join(format!("bench-{}", case.name()))
+        self.out.join(format!("bench-{}", case.name))
+    }
+
+    /// The folder of what engines begin a case with.
+    fn before(&self, case: Case) -> PathBuf {
+        self.out.join(format!("bench-{}-before", case.name))
     }
 
     fn rounds_of(&self, engine: &Engine) -> u32 {
@@ -181,20 +254,39 @@ impl Elt {
             memory_limit: self.memory_limit.clone(),
             threads: self.threads,
         };
-        if self.engines.iter().all(|engine| engine.tool != Tool::Hardtack) {
+        let needed = self.binaries();
+        if needed.is_empty() {
             return Ok(programs);
         }
         if self.job_bin_dir.is_none() && (self.build || self.cargo.is_some()) {
             self.build_jobs(beside)?;
         }
-        match self.cases.iter().map(|case| programs.job(*case)).find(|job| !job.is_file()) {
+        match needed.iter().map(|binary| programs.binary(binary)).find(|binary| !binary.is_file()) {
             None => Ok(programs),
             Some(missing) => {
-                let packages: Vec<_> = self.cases.iter().map(|case| format!("-p {}", case.job())).collect();
+                let packages: Vec<_> = self.packages().into_iter().map(|package| format!("-p {package}")).collect();
                 let remedy = format!("run `cargo build --release {}`, or pass --build", packages.join(" "));
                 Err(Error::not_found(format!("a job is not built; {remedy}")).with("binary", missing.display()))
             }
         }
+    }
+
+    /// The binaries of hardtack that are needed, each once.
+    fn binaries(&self) -> Vec<&'static str> {
+        // The lake that others read is ours.
+        let ours =
+            |case: &&Case| case.suite == Suite::Scan || self.engines.iter().any(|engine| engine.tool == Tool::Hardtack);
+        let mut binaries = Vec::new();
+        for binary in self.cases.iter().filter(ours).flat_map(|case| case.binaries()) {
+            if !binaries.contains(&binary) {
+                binaries.push(binary);
+            }
+        }
+        binaries
+    }
+
+    fn packages(&self) -> Vec<&'static str> {
+        self.binaries().into_iter().map(package).collect()
     }
 
     /// Builds the jobs with the profile of this command, into its folder.
@@ -207,8 +299,8 @@ impl Elt {
         cargo.args(["build", "--quiet", "--profile", profile, "--manifest-path"]);
         cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
         cargo.arg("--target-dir").arg(folder.parent().unwrap_or(folder));
-        for case in &self.cases {
-            cargo.args(["--package", case.job()]);
+        for package in self.packages() {
+            cargo.args(["--package", package]);
         }
         match cargo.status() {
             Ok(status) if status.success() => Ok(()),
@@ -226,7 +318,7 @@ fn compare<'a>(
     result: &Path,
     report: &mut Report,
 ) -> Option<(&'a Engine, Digest)> {
-    let digest = match Digest::of(result, cores()) {
+    let digest = match Digest::of(result, case.columns, cores()) {
         Ok(digest) => digest,
         Err(error) => {
             report.problem(case, &[engine], error.chain());
@@ -234,7 +326,7 @@ fn compare<'a>(
         }
     };
     let flaws = digest.flaws();
-    if !flaws.is_empty() {
+    if case.one_file && !flaws.is_empty() {
         report.problem(case, &[engine], flaws.join("\n  "));
     }
     let Some((other, expected)) = first else { return Some((engine, digest)) };
@@ -249,12 +341,13 @@ fn compare<'a>(
     Some((other, expected))
 }
 
-/// Reads the data once, so that the first engine does not pay for the disk reads of all.
-fn warm(data: &Path) -> Result<()> {
-    for table in Table::ALL {
-        let path = data.join(table.file());
-        let read = std::fs::File::open(&path).and_then(|mut file| std::io::copy(&mut file, &mut std::io::sink()));
-        read.map_err(files::failed("cannot read", &path))?;
+/// Writes the lake that is asked in SQL, and records it in a catalog.
+fn prepare_lake(programs: &Programs, data: &Path, lake: &Path) -> Result<()> {
+    files::remove_folder(lake)?;
+    files::create_folder(lake)?;
+    say("preparing the lake of observations");
+    for command in programs.lake(data, lake) {
+        measure::measure(&command, &lake.join("log.txt"))?;
     }
     Ok(())
 }

@@ -1,0 +1,161 @@
+//! The suites, each a subcommand, and their cases.
+
+use clap::builder::{PossibleValuesParser, TypedValueParser, ValueParser};
+
+use crate::engines::Tool;
+use crate::generate::Data;
+
+/// What a subcommand measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suite {
+    /// Cleansing CSV into Parquet
+    Elt,
+    /// Merging change events into a table
+    Merge,
+    /// Reading JSON
+    Json,
+    /// Asking many small files in SQL
+    Scan,
+    /// Starting and ending
+    Start,
+}
+
+/// A piece of work that all engines of a suite do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Case {
+    /// The suite, whose scripts are named after it.
+    pub suite: Suite,
+    /// The name on the command line.
+    pub name: &'static str,
+    /// The binary of hardtack that runs.
+    pub binary: &'static str,
+    /// The folder with its result, within its output folder.
+    pub result: &'static str,
+    /// The compared columns; empty for all.
+    pub columns: &'static [&'static str],
+    /// Whether each partition of the result is one file.
+    pub one_file: bool,
+    /// The case whose result each engine begins with.
+    pub before: Option<&'static str>,
+}
+
+const ELT: &[Case] = &[
+    case(Suite::Elt, "encounters", "encounters_for_symptom", "encounters_for_symptom"),
+    case(Suite::Elt, "observations", "observations", "observations"),
+    case(Suite::Elt, "sinusitis", "sinusitis_study", "sinusitis_study"),
+];
+/// What all engines know of a customer. (`_known_since` is a matter of the job.)
+const CUSTOMER: &[&str] = &["id", "first_name", "last_name", "email", "_as_of"];
+const MERGE: &[Case] = &[
+    Case { columns: CUSTOMER, ..case(Suite::Merge, "insert", "customer_events", "customers") },
+    Case { columns: CUSTOMER, before: Some("insert"), ..case(Suite::Merge, "change", "customer_events", "customers") },
+];
+/// Engines write as many files as they like.
+const JSON: &[Case] = &[
+    Case { one_file: false, ..case(Suite::Json, "few", "bench_access_records", "access_records") },
+    Case { one_file: false, ..case(Suite::Json, "all", "bench_access_records", "access_records") },
+    Case { one_file: false, ..case(Suite::Json, "all_gzip", "bench_access_records", "access_records") },
+];
+const SCAN: &[Case] =
+    &[case(Suite::Scan, "full", "hardtack", "result"), case(Suite::Scan, "year", "hardtack", "result")];
+const START: &[Case] =
+    &[case(Suite::Start, "job", "customer_events", "customers"), case(Suite::Start, "version", "hardtack", "result")];
+
+const fn case(suite: Suite, name: &'static str, binary: &'static str, result: &'static str) -> Case {
+    Case { suite, name, binary, result, columns: &[], one_file: true, before: None }
+}
+
+impl Suite {
+    /// The name of the subcommand.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Elt => "elt",
+            Self::Merge => "merge",
+            Self::Json => "json",
+            Self::Scan => "scan",
+            Self::Start => "start",
+        }
+    }
+
+    /// All cases, in the order in which they run by default.
+    pub fn cases(self) -> &'static [Case] {
+        match self {
+            Self::Elt => ELT,
+            Self::Merge => MERGE,
+            Self::Json => JSON,
+            Self::Scan => SCAN,
+            Self::Start => START,
+        }
+    }
+
+    /// The case of this name.
+    pub fn case(self, name: &str) -> Option<Case> {
+        self.cases().iter().copied().find(|case| case.name == name)
+    }
+
+    /// The data that are generated for it.
+    pub fn data(self) -> Option<Data> {
+        match self {
+            Self::Elt | Self::Scan => Some(Data::Tables),
+            Self::Merge => Some(Data::Events),
+            Self::Json => Some(Data::Access),
+            Self::Start => None,
+        }
+    }
+
+    /// The tools that have a script for it.
+    pub fn tools(self) -> &'static [Tool] {
+        match self {
+            Self::Elt | Self::Merge => &[Tool::Hardtack, Tool::DuckDb, Tool::Polars, Tool::Spark],
+            Self::Json => &[Tool::Hardtack, Tool::DuckDb, Tool::Polars],
+            Self::Scan => &[Tool::Hardtack, Tool::DuckDb],
+            Self::Start => &[Tool::Hardtack],
+        }
+    }
+
+    /// Adapts an argument of [`Options`](crate::Options): its defaults, and what may be chosen.
+    pub(crate) fn argument(self, arg: clap::Arg) -> clap::Arg {
+        let names = || self.cases().iter().map(|case| case.name);
+        match arg.get_id().as_str() {
+            "cases" => arg.value_parser(self.case_parser()).default_values(names()),
+            "engines" => arg.default_values(self.tools().iter().map(|tool| tool.name())),
+            "runs" if self == Self::Start => arg.default_value("20"),
+            _ => arg,
+        }
+    }
+
+    /// Parses the name of a case.
+    pub(crate) fn case_parser(self) -> ValueParser {
+        let names = PossibleValuesParser::new(self.cases().iter().map(|case| case.name));
+        names.try_map(move |name| self.case(&name).ok_or("no case has this name")).into()
+    }
+}
+
+impl Case {
+    /// The binaries of hardtack that are needed.
+    pub(crate) fn binaries(self) -> Vec<&'static str> {
+        match self.suite {
+            // The lake is written by the job.
+            Suite::Scan => vec!["observations", self.binary],
+            _ => vec![self.binary],
+        }
+    }
+
+    /// The folder of the data that the job reads as its source.
+    pub(crate) fn source(self) -> &'static str {
+        match (self.suite, self.name) {
+            (Suite::Merge, "insert") => "inserts",
+            (Suite::Merge, _) => "changes",
+            _ => "",
+        }
+    }
+}
+
+/// The package of a binary.
+pub(crate) fn package(binary: &'static str) -> &'static str {
+    match binary {
+        "hardtack" => "hardtack-cli",
+        "bench_access_records" => "hardtack-bench",
+        job => job,
+    }
+}
