@@ -558,6 +558,36 @@ mod tests {
         assert!(spills(&plan) > 0, "the test gives the sort too much memory");
     }
 
+    /// The same with values that are left out, and with parts that are split again.
+    #[tokio::test]
+    async fn what_is_spilled_knows_what_it_left_out() {
+        let rows: Vec<String> = (0..30_000)
+            .map(|at| {
+                let known = if at % 7 == 0 { r#","known":{"note":null}"# } else { "" };
+                format!(r#"{{"id":{},"note":"{at:0>99}","at":{at},"gone":{}{known}}}"#, at * 31 % 9_000, at % 11 == 0)
+            })
+            .collect();
+        let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+        let columns = "id: int, note: string, at: int, gone: boolean, known: struct<note:int>";
+        let mut results = Vec::new();
+        for memory in [400 << 10, 4 << 20, 1 << 30] {
+            let config = SessionConfig::new().with_target_partitions(2).with_batch_size(256);
+            let pool = Arc::new(FairSpillPool::new(memory));
+            let env = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc().unwrap();
+            let session = SessionContext::new_with_config_rt(config, env);
+            let frame = |rows: &[&str]| session.read_batches(rows.chunks(500).map(|r| batch(columns, r))).unwrap();
+            let merge = by_id().known_since("known");
+            let merged = merge_and_retain_last(frame(&rows[..15_000]), frame(&rows[15_000..]), &merge).unwrap();
+            let plan = merged.create_physical_plan().await.unwrap();
+            let batches = physical_plan::collect(Arc::clone(&plan), session.task_ctx()).await.unwrap();
+            let shown = show(SessionContext::new().read_batches(batches).unwrap()).await;
+            results.push((spills(&plan) > 0, shown));
+        }
+        assert_eq!(results.iter().map(|(spilled, _)| *spilled).collect::<Vec<_>>(), [true, true, false]);
+        assert!(results[2].1.lines().count() > 9_000);
+        assert!(results[0].1 == results[2].1 && results[1].1 == results[2].1);
+    }
+
     fn spills(plan: &Arc<dyn ExecutionPlan>) -> usize {
         let own = plan.metrics().and_then(|m| m.spill_count()).unwrap_or(0);
         own + plan.children().into_iter().map(spills).sum::<usize>()
@@ -659,6 +689,88 @@ mod tests {
                 prop_assert_eq!(show(left).await, show(merge(a, merge(b, c))).await);
                 Ok(())
             })?;
+        }
+
+        /// Values that versions leave out are those that a naive reader finds.
+        #[test]
+        fn what_is_left_out_is_found(
+            versions in prop::collection::vec((0u8..3, 0u8..4, any::<bool>(), any::<bool>()), 1..24)
+                .prop_map(|versions| versions.into_iter().enumerate().collect::<Vec<_>>()).prop_shuffle(),
+            partitions in 1usize..4,
+        ) {
+            let versions: Vec<Version> = versions.iter().map(|(i, version)| Version::new(*i, *version)).collect();
+            run(async {
+                let session = session(partitions);
+                let side = |incoming: bool| {
+                    let rows: Vec<String> =
+                        versions.iter().filter(|v| v.incoming == incoming).map(Version::json).collect();
+                    let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+                    session.read_batches(rows.chunks(2).map(|r| batch(Version::COLUMNS, r)).chain([batch(Version::COLUMNS, &[])])).unwrap()
+                };
+                let merge = Merge::on(&["id"]).order_by("at").delete_marker("gone").known_since("known");
+                let shown = show(merge_and_retain_last(side(false), side(true), &merge).unwrap()).await;
+                let cells = |line: &str| line.split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+                let found: Vec<Vec<String>> = shown.lines().skip(1).map(cells).collect();
+                prop_assert_eq!(found, Version::expected(&versions));
+                Ok(())
+            })?;
+        }
+    }
+
+    /// A version of a row whose column `v` may be left out.
+    struct Version {
+        id: u8,
+        at: usize,
+        /// Since when it knows the value; none if it was left out.
+        since: Option<usize>,
+        gone: bool,
+        incoming: bool,
+    }
+
+    impl Version {
+        const COLUMNS: &'static str = "id: int, v: string, at: int, gone: boolean, known: struct<v:int>";
+
+        /// Versions are at even times. What they know since earlier is of an odd one.
+        fn new(number: usize, (id, knows, gone, incoming): (u8, u8, bool, bool)) -> Self {
+            let at = 2 * (number + 1);
+            let since = match knows {
+                _ if gone => Some(at),
+                0 => None,
+                1 => Some(at / 4 * 2 + 1).filter(|since| *since < at),
+                _ => Some(at),
+            };
+            Self { id, at, since, gone, incoming }
+        }
+
+        fn value(&self) -> String {
+            self.since.map_or("(left out)".to_owned(), |since| format!("{} since {since}", self.id))
+        }
+
+        fn json(&self) -> String {
+            let known = match self.since {
+                Some(since) if since == self.at => "null".to_owned(),
+                since => format!(r#"{{"v":{}}}"#, since.map_or("null".to_owned(), |since| since.to_string())),
+            };
+            let (id, at, value, gone) = (self.id, self.at, self.value(), self.gone);
+            format!(r#"{{"id":{id},"v":"{value}","at":{at},"gone":{gone},"known":{known}}}"#)
+        }
+
+        fn expected(versions: &[Self]) -> Vec<Vec<String>> {
+            let mut ids: Vec<u8> = versions.iter().map(|version| version.id).collect();
+            ids.sort_unstable();
+            ids.dedup();
+            let row = |id: u8| {
+                let of_id = || versions.iter().filter(|version| version.id == id);
+                let last = of_id().max_by_key(|version| version.at).unwrap();
+                let knows = of_id().filter(|version| version.since.is_some()).max_by_key(|version| version.since);
+                let knows = knows.filter(|version| !version.gone);
+                let value = if last.gone { Some(last.value()) } else { knows.map(Self::value) };
+                let since = knows.and_then(|version| version.since).map_or(String::new(), |since| since.to_string());
+                let known = format!("{{v: {since}}}");
+                let value = value.unwrap_or("null".to_owned());
+                vec![id.to_string(), value, last.at.to_string(), last.gone.to_string(), known]
+            };
+            ids.into_iter().map(row).collect()
         }
     }
 }
