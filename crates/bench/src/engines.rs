@@ -115,7 +115,7 @@ impl Programs {
                 let rows = self.result(engine, case, out).join("rows.parquet");
                 let mut words: Vec<OsString> = vec![self.binary(case.binary).into(), "sql".into()];
                 words.extend(["--state".into(), data.join("state").into(), "--output".into(), rows.into()]);
-                words.extend(["--log", "warn", "-c", query(case)].map(OsString::from));
+                words.extend(["-c", query(case)].map(OsString::from));
                 words
             }
             (None, _) => self.job(case.binary, &data.join(case.source()), out, &out.join("state")),

@@ -77,9 +77,9 @@ fn the_job_for_json_is_given_the_case() {
 #[test]
 fn a_lake_is_asked_in_sql() {
     assert_snapshot!(of_suite(Suite::Scan), @"
-    bin/hardtack sql --state data/state --output out/result/rows.parquet --log warn -c select category, count(*) as observations, count(distinct patient) as patients from lake.observations group by category
+    bin/hardtack sql --state data/state --output out/result/rows.parquet -c select category, count(*) as observations, count(distinct patient) as patients from lake.observations group by category
     python3 SCRIPTS/duckdb_scan.py full data out/result
-    bin/hardtack sql --state data/state --output out/result/rows.parquet --log warn -c select category, count(*) as observations, count(distinct patient) as patients from lake.observations where year = 2020 group by category
+    bin/hardtack sql --state data/state --output out/result/rows.parquet -c select category, count(*) as observations, count(distinct patient) as patients from lake.observations where year = 2020 group by category
     python3 SCRIPTS/duckdb_scan.py year data out/result
     ");
 }

@@ -139,7 +139,7 @@ impl Events {
 
     fn kind(&self, change: u64) -> Kind {
         match (self.is_paired(change), self.below(Ask::Kind, change, 10)) {
-            (true, _) if change % 2 == 0 => Kind::Update,
+            (true, _) if change.is_multiple_of(2) => Kind::Update,
             (true, _) => Kind::Delete,
             (false, 0..7) => Kind::Update,
             (false, 7) => Kind::Delete,

@@ -41,7 +41,7 @@ pub(super) enum Kind {
 #[derive(Debug)]
 pub(super) enum Column {
     Leaf(Leaves),
-    Struct(Struct),
+    Struct(Box<Struct>),
     List(Box<List>),
     Map(Box<Map>),
 }
@@ -117,7 +117,7 @@ impl Column {
             Ok(Self::List(Box::new(List { to: to.clone(), items, ends, valid })))
         };
         match to {
-            DataType::Struct(fields) => Struct::new(fields, caseless, rows).map(Self::Struct),
+            DataType::Struct(fields) => Ok(Self::Struct(Box::new(Struct::new(fields, caseless, rows)?))),
             DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => list(item),
             DataType::Map(entries, sorted) => {
                 let DataType::Struct(pair) = entries.data_type() else {
