@@ -156,7 +156,7 @@ const SIDE: &str = "__hardtack_side";
 /// # Errors
 /// [`Usage`](hardtack_core::ErrorKind::Usage) for a key or order column that one side lacks, an order column without an
 /// order (structs, lists, maps), a delete marker that is not boolean, or a [`known_since`](Merge::known_since) that is
-/// not a struct of columns; [`Refused`](hardtack_core::ErrorKind::Refused) for a column that cannot get its type in
+/// not a struct of columns with the type of the first order column; [`Refused`](hardtack_core::ErrorKind::Refused) for a column that cannot get its type in
 /// `current`.
 pub fn merge_and_retain_last(current: DataFrame, incoming: DataFrame, merge: &Merge) -> Result<DataFrame> {
     if merge.keys.is_empty() {
@@ -199,7 +199,9 @@ fn lay_out(rows: &DataFrame, fields: &[FieldRef], merge: &Merge) -> Result<Layou
                 return Err(Error::usage("a field of `known_since` must have the type of the first order column")
                     .with("column", format!("{}.{}", fields[column].name(), field.name()))
                     .with("type", type_name(field.data_type()))
-                    .with("type of the order column", type_name(since.field.data_type())));
+                    .with("order column", &merge.order_by[0])
+                    .with("its type", type_name(since.field.data_type()))
+                    .hint("cast one of them before the merge"));
             }
             let of = |field: &FieldRef| fields.iter().position(|other| other.name() == field.name());
             let fields = of_fields.iter().filter_map(of).collect();
@@ -300,7 +302,7 @@ fn side(df: DataFrame, columns: &Columns, fields: &[FieldRef], merge: &Merge, in
             Some(column) => cast::fit_type(column, field)?,
             None => lit(ScalarValue::try_new_null(field.data_type())?),
         };
-        exprs.push(expr.alias(field.name()));
+        exprs.push(cast::named(expr, field.name()));
     }
     exprs.push(lit(incoming).alias(SIDE));
     Ok(df.select(exprs)?)
@@ -316,8 +318,9 @@ mod tests {
     use datafusion::arrow::datatypes::Fields;
     use datafusion::execution::memory_pool::FairSpillPool;
     use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+    use datafusion::functions::core::expr_ext::FieldAccessor;
     use datafusion::physical_plan::{self, ExecutionPlan};
-    use datafusion::prelude::{SessionConfig, SessionContext};
+    use datafusion::prelude::{SessionConfig, SessionContext, col};
     use proptest::prelude::*;
     use rstest::rstest;
 
@@ -371,6 +374,33 @@ mod tests {
         let merged = show(merge_and_retain_last(current, frame(COLUMNS, &[&change]), &merge).unwrap()).await;
         let last = merged.lines().last().unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(last, format!("1 | {row}"));
+    }
+
+    /// Optimizers move the access to a field below what they can, which must not make a column ambiguous.
+    #[tokio::test]
+    async fn a_merged_struct_may_be_asked_for_a_field() {
+        const COLUMNS: &str = "id: int, v: string, at: bigint, known: struct<v:bigint>";
+        let side = |at: u8| frame(COLUMNS, &[&format!(r#"{{"id":1,"v":"v","at":{at},"known":{{"v":{at}}}}}"#)]);
+        let merge = Merge::on(&["id"]).order_by("at").known_since("known");
+        let merged = merge_and_retain_last(side(1), side(2), &merge).unwrap();
+        let wanted = col("known").field("v").eq(col("at")).and(col("v").eq(lit("v")));
+        let field = merged.filter(wanted).unwrap().select([col("known").field("v").alias("since"), col("at")]).unwrap();
+        assert_eq!(show(field).await, "since bigint | at bigint\n2            | 2");
+    }
+
+    #[rstest]
+    #[case("known: bigint", "the column of `known_since` must be a struct (column: known, type: bigint)")]
+    #[case("other: bigint", "there is no column `known` (columns: id, v, at, other)")]
+    #[case("known: struct<w:bigint>", "there is no column `w` (columns: id, v, at, known, known since: known)")]
+    #[case(
+        "known: struct<v:int>",
+        "a field of `known_since` must have the type of the first order column (column: known.v, type: int, \
+         order column: at, its type: bigint, hint: cast one of them before the merge)"
+    )]
+    fn since_when_values_are_known_is_said_in_terms_of_columns(#[case] column: &str, #[case] message: &str) {
+        let side = frame(&format!("id: int, v: string, at: bigint, {column}"), &[]);
+        let merge = Merge::on(&["id"]).order_by("at").known_since("known");
+        assert_eq!(merge_and_retain_last(side.clone(), side, &merge).unwrap_err().to_string(), message);
     }
 
     #[tokio::test]
