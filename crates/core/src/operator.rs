@@ -40,8 +40,48 @@ pub trait Operator: fmt::Debug + Send + Sync + 'static {
 
 /// Puts an operator on top of a plan.
 ///
+/// ```
+/// # use std::sync::Arc;
+/// # use datafusion::arrow::datatypes::SchemaRef;
+/// # use datafusion::common::Result;
+/// # use datafusion::physical_plan::{ExecutionPlan, limit::GlobalLimitExec};
+/// # use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+/// # use datafusion::prelude::*;
+/// # use hardtack_core::operator::{self, Operator};
+/// /// Any row of the input.
+/// #[derive(Debug)]
+/// struct AnyRow(SchemaRef);
+///
+/// impl Operator for AnyRow {
+///     fn name(&self) -> &'static str {
+///         "AnyRow"
+///     }
+///
+///     fn describe(&self) -> String {
+///         "of 1".to_owned()
+///     }
+///
+///     fn schema(&self) -> SchemaRef {
+///         Arc::clone(&self.0)
+///     }
+///
+///     fn plan(&self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+///         let input = Arc::new(CoalescePartitionsExec::new(input));
+///         Ok(Arc::new(GlobalLimitExec::new(input, 0, Some(1))))
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> hardtack_core::Result<()> {
+/// let rows = dataframe!("id" => [1, 2, 3])?;
+/// let any = AnyRow(Arc::clone(rows.schema().inner()));
+/// assert_eq!(operator::apply(rows, Arc::new(any))?.count().await?, 1);
+/// # Ok(()) }
+/// ```
+///
+/// The session of the frame can execute operators from then on; a query planner of its own is replaced, if it had one.
+///
 /// # Errors
-/// `Unexpected` if the operator has columns that a plan cannot have.
+/// `Usage` if two columns of the operator have the same name.
 pub fn apply(rows: DataFrame, operator: Arc<dyn Operator>) -> Result<DataFrame> {
     let (state, input) = rows.into_parts();
     let schema = Arc::new(DFSchema::try_from(operator.schema().as_ref().clone())?);
