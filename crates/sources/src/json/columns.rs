@@ -7,7 +7,7 @@ use arrow::array::{
     ArrayRef, BinaryArray, BinaryViewArray, BooleanArray, FixedSizeBinaryArray, FixedSizeListArray, GenericListArray,
     GenericStringArray, LargeBinaryArray, MapArray, NullArray, NullBufferBuilder, OffsetSizeTrait, StructArray,
 };
-use arrow::buffer::{Buffer, MutableBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::buffer::{Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, FieldRef, Fields};
 
 use super::keys::{Key, Keys, OpenKeys};
@@ -353,7 +353,7 @@ fn list<O: OffsetSizeTrait>(
     item: &FieldRef,
     ends: &[usize],
     items: ArrayRef,
-    valid: Option<arrow::buffer::NullBuffer>,
+    valid: Option<NullBuffer>,
 ) -> Option<GenericListArray<O>> {
     GenericListArray::try_new(Arc::clone(item), offsets(ends)?, items, valid).ok()
 }

@@ -33,9 +33,6 @@ pub(super) struct Reader<'a> {
     open: Vec<Option<usize>>,
 }
 
-/// A value that has no parts.
-type Leaf = Span;
-
 impl<'a> Reader<'a> {
     pub(super) fn new(text: &'a str, marks: &'a Marks) -> Self {
         Self {
@@ -93,7 +90,7 @@ impl<'a> Reader<'a> {
         Ok((open + 1, close, escaped))
     }
 
-    /// The key after a brace or a comma, up to its colon; and where that is. `None` at the end of an empty object.
+    /// The key after a brace or a comma, and where its value may begin; or, of an empty object, the end.
     #[inline]
     fn key(&mut self, from: usize, first: bool) -> Read<Result<(Key<'a>, usize), usize>> {
         let (at, byte) = self.mark()?;
@@ -127,26 +124,34 @@ impl<'a> Reader<'a> {
 
     /// Reads the object that opens at this mark, which was taken; returns its end.
     fn object(&mut self, open: usize, columns: &mut Struct) -> Read<usize> {
-        let outer = self.keys.open();
         columns.begin();
+        let end = self.members(open, |reader, key, from| match columns.take(&key, &mut reader.keys)? {
+            Some(column) => reader.value(from, column),
+            None => reader.skip(from),
+        })?;
+        columns.end();
+        Ok(end)
+    }
+
+    /// Gives each key of the object that opens at this mark, and where its value may begin, to what reads the value and
+    /// returns its end; returns the end of the object.
+    #[inline]
+    fn members(&mut self, open: usize, mut read: impl FnMut(&mut Self, Key<'a>, usize) -> Read<usize>) -> Read<usize> {
+        let outer = self.keys.open();
         let (mut from, mut first) = (open + 1, true);
         let end = loop {
-            let (key, colon) = match self.key(from, first)? {
+            let (key, value) = match self.key(from, first)? {
                 Ok(key) => key,
                 Err(end) => break end,
             };
             first = false;
-            let end = match columns.take(&key, &mut self.keys)? {
-                Some(column) => self.value(colon, column)?,
-                None => self.skip(colon)?,
-            };
+            let end = read(self, key, value)?;
             match self.after(end, b'}')? {
                 (at, true) => from = at,
                 (at, false) => break at,
             }
         };
         self.keys.close(outer)?;
-        columns.end();
         Ok(end)
     }
 
@@ -166,7 +171,7 @@ impl<'a> Reader<'a> {
                 if leaves.push(leaf) { Ok(end) } else { Err(wrong) }
             }
             _ if !nested => match self.leaf(from)? {
-                (end, Leaf { kind: Kind::Null, .. }) => {
+                (end, Span { kind: Kind::Null, .. }) => {
                     column.push_null();
                     Ok(end)
                 }
@@ -186,27 +191,15 @@ impl<'a> Reader<'a> {
     }
 
     fn map(&mut self, open: usize, map: &mut Map) -> Read<usize> {
-        let outer = self.keys.open();
-        let (mut from, mut first) = (open + 1, true);
-        let end = loop {
-            let (key, colon) = match self.key(from, first)? {
-                Ok(key) => key,
-                Err(end) => break end,
-            };
-            first = false;
-            self.keys.add(&key, false)?;
+        let end = self.members(open, |reader, key, from| {
+            reader.keys.add(&key, false)?;
             let kind = if key.escaped { Kind::Escaped } else { Kind::Text };
             let span = Span { start: key.start as u32, end: (key.start + key.text.len()) as u32, kind };
             if !map.keys.push(span) {
                 return Err(Bad { at: key.start, why: "a key does not fit its column" });
             }
-            let end = self.value(colon, &mut map.values)?;
-            match self.after(end, b'}')? {
-                (at, true) => from = at,
-                (at, false) => break at,
-            }
-        };
-        self.keys.close(outer)?;
+            reader.value(from, &mut map.values)
+        })?;
         map.end();
         Ok(end)
     }
@@ -231,14 +224,14 @@ impl<'a> Reader<'a> {
 
     /// A value without parts, and its end.
     #[inline]
-    fn leaf(&mut self, from: usize) -> Read<(usize, Leaf)> {
+    fn leaf(&mut self, from: usize) -> Read<(usize, Span)> {
         let (at, byte) = self.peek()?;
         if byte == b'"' {
             self.next += 1;
             self.blank(from, at)?;
             let (start, end, escaped) = self.string(at)?;
             let kind = if escaped { Kind::Escaped } else { Kind::Text };
-            return Ok((end + 1, Leaf { start: start as u32, end: end as u32, kind }));
+            return Ok((end + 1, Span { start: start as u32, end: end as u32, kind }));
         }
         let (mut start, mut end) = (from, at);
         let bytes = self.text.as_bytes();
@@ -255,7 +248,7 @@ impl<'a> Reader<'a> {
             number if is_number(number) => Kind::Number,
             _ => return Err(Bad { at: start, why: "this is not a value" }),
         };
-        Ok((end, Leaf { start: start as u32, end: end as u32, kind }))
+        Ok((end, Span { start: start as u32, end: end as u32, kind }))
     }
 
     /// Steps over a value, and returns its end.
