@@ -11,31 +11,28 @@ PAYLOAD = {
     "client": "struct(os varchar, browser varchar, version bigint, mobile boolean)", "tags": "varchar[]",
     "trace": "varchar", "message": "varchar",
 }  # fmt: skip
-FEW = ("country", "status", "bytes_out", "duration_ms")
-
-
-def payload(fields) -> str:
-    return "struct(" + ", ".join(f'"{name}" {PAYLOAD[name]}' for name in fields) + ")"
 
 
 def main() -> None:
     args = arguments.parse("DuckDB", lambda: f"DuckDB {duckdb.__version__}", suite="json")
     db = arguments.connect(args)
 
-    def records(files: str, columns: dict[str, str]) -> str:
-        return f"read_json('{args.data}/{files}', format = 'newline_delimited', columns = {columns})"
-
     match args.case:
         case "few":
+            # Four times as fast as read_json() with a struct of these fields: each record is gone through once.
+            paths = [f"$.payload.{name}" for name in ("country", "status", "bytes_out", "duration_ms")]
             rows = f"""
                 select
-                    payload.country as country, payload.status as status, count(*) as requests,
-                    sum(payload.bytes_out)::bigint as bytes_out, max(payload.duration_ms) as duration_ms
-                from {records("access/*.jsonl", {"payload": payload(FEW)})} group by all"""
+                    of[1] as country, of[2]::bigint as status, count(*) as requests,
+                    sum(of[3]::bigint)::bigint as bytes_out, max(of[4]::double) as duration_ms
+                from (
+                    select json_extract_string(json, {paths}) as of from read_ndjson_objects('{args.data}/access/*.jsonl')
+                ) group by all"""
         case case:
             files = "access/*.jsonl" if case == "all" else "access_gzip/*.jsonl.gz"
-            columns = {"id": "bigint", "time": "timestamp", "kind": "varchar", "payload": payload(PAYLOAD)}
-            rows = f"from {records(files, columns)}"
+            payload = ", ".join(f'"{name}" {kind}' for name, kind in PAYLOAD.items())
+            columns = {"id": "bigint", "time": "timestamp", "kind": "varchar", "payload": f"struct({payload})"}
+            rows = f"from read_json('{args.data}/{files}', format = 'newline_delimited', columns = {columns})"
     db.execute(f"copy ({rows}) to '{args.out}/access_records.parquet' (format parquet, compression zstd)")
 
 

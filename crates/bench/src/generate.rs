@@ -18,6 +18,7 @@ mod vocabulary;
 use std::fmt;
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -37,6 +38,8 @@ const LABEL: &str = "generated.json";
 
 /// The number of rows that one thread generates at a time.
 const CHUNK: u64 = 1 << 15;
+/// What they take at most, by and large.
+const CHUNK_BYTES: usize = 20 << 20;
 /// A copy is less than this many chunks behind its original.
 const REACH: u64 = 16;
 
@@ -189,12 +192,15 @@ trait Maker: Sync {
     fn files(&self) -> usize;
 
     /// The line before the first row, if there is one.
-    fn header(&self, file: usize) -> &'static str;
+    fn header(&self, _file: usize) -> &'static str {
+        ""
+    }
 
-    fn chunks(&self, file: usize) -> u64;
+    /// The rows of a file. Those of several threads begin at multiples of [`CHUNK`] from the first.
+    fn rows_of(&self, file: usize) -> Range<u64>;
 
-    /// The lines of a chunk, whatever chunks were made before.
-    fn chunk(&self, file: usize, chunk: u64) -> Vec<u8>;
+    /// Appends the lines of some rows of a file, at most [`CHUNK`], whatever was made before.
+    fn append(&self, file: usize, rows: Range<u64>, out: &mut Vec<u8>);
 }
 
 /// Writes data into a folder, which is created, and records the recipe. Replaces data that were generated there before.
@@ -336,42 +342,42 @@ impl Maker for World {
         Table::ALL[file].header()
     }
 
-    fn chunks(&self, file: usize) -> u64 {
-        self.unique(Table::ALL[file]).div_ceil(CHUNK)
+    fn rows_of(&self, file: usize) -> Range<u64> {
+        0..self.unique(Table::ALL[file])
     }
 
-    fn chunk(&self, file: usize, chunk: u64) -> Vec<u8> {
+    fn append(&self, file: usize, rows: Range<u64>, out: &mut Vec<u8>) {
         let table = Table::ALL[file];
-        let from = chunk * CHUNK;
-        let to = (from + CHUNK).min(self.unique(table));
-        let copies = self.copies(table, chunk);
+        let copies = self.copies(table, rows.start / CHUNK);
         let mut copies = copies.iter().peekable();
-        let (mut out, mut last) = (Vec::with_capacity(12 << 20), LastGroup::default());
-        for index in from..=to {
-            while let Some((_, copied)) = copies.next_if(|(before, _)| *before == index - from) {
-                self.row(table, *copied, &mut LastGroup::default(), &mut out);
+        let mut last = LastGroup::default();
+        for index in rows.start..=rows.end {
+            while let Some((_, copied)) = copies.next_if(|(before, _)| *before == index - rows.start) {
+                self.row(table, *copied, &mut LastGroup::default(), out);
             }
-            if index < to {
-                self.row(table, index, &mut last, &mut out);
+            if index < rows.end {
+                self.row(table, index, &mut last, out);
             }
         }
-        out
     }
 }
 
 /// Threads generate chunks in turn; this one writes them in order.
 fn write(maker: &dyn Maker, file: usize, to: impl Write, threads: usize) -> std::io::Result<()> {
-    let chunks = maker.chunks(file);
+    let rows = &maker.rows_of(file);
     let mut out = BufWriter::new(to);
     out.write_all(maker.header(file).as_bytes())?;
     std::thread::scope(|scope| {
-        let receivers: Vec<Receiver<Vec<u8>>> = (0..threads.max(1) as u64)
+        let receivers: Vec<Receiver<Vec<u8>>> = (0..threads.max(1))
             .map(|first| {
                 let (sender, receiver): (SyncSender<_>, _) = sync_channel(1);
                 scope.spawn(move || {
-                    for chunk in (first..chunks).step_by(threads.max(1)) {
+                    let begins = rows.clone().step_by(CHUNK as usize);
+                    for begin in begins.skip(first).step_by(threads.max(1)) {
+                        let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+                        maker.append(file, begin..(begin + CHUNK).min(rows.end), &mut chunk);
                         // The receiver is gone if writing failed.
-                        if sender.send(maker.chunk(file, chunk)).is_err() {
+                        if sender.send(chunk).is_err() {
                             return;
                         }
                     }

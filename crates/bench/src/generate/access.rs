@@ -2,12 +2,14 @@
 //!
 //! Fields may be null or missing, lists may be empty, and some texts have escapes or characters beyond ASCII.
 
+use std::ops::Range;
+
 use hardtack_core::Result;
 
 use super::dice::{Dice, Weighted};
 use super::text::{Calendar, decimal, number};
 use super::vocabulary::{CITIES, STREETS};
-use super::{CHUNK, Maker, Recipe, portion};
+use super::{Maker, Recipe, portion};
 
 /// Records at scale 1.
 const RECORDS: u32 = 1_000_000;
@@ -101,11 +103,6 @@ impl Access {
             status: Weighted::new(STATUS.iter().map(|(weight, _)| *weight)),
             countries: Weighted::new(COUNTRIES.iter().map(|(weight, _)| *weight)),
         })
-    }
-
-    fn rows_of(&self, file: usize) -> std::ops::Range<u64> {
-        let portion = |file: usize| portion(file as u64, FILES as u64, self.records);
-        portion(file)..portion(file + 1)
     }
 
     /// Appends a record.
@@ -242,22 +239,14 @@ impl Maker for Access {
         FILES
     }
 
-    fn header(&self, _: usize) -> &'static str {
-        ""
+    fn rows_of(&self, file: usize) -> Range<u64> {
+        let portion = |file: usize| portion(file as u64, FILES as u64, self.records);
+        portion(file)..portion(file + 1)
     }
 
-    fn chunks(&self, file: usize) -> u64 {
-        let rows = self.rows_of(file);
-        (rows.end - rows.start).div_ceil(CHUNK)
-    }
-
-    fn chunk(&self, file: usize, chunk: u64) -> Vec<u8> {
-        let rows = self.rows_of(file);
-        let from = rows.start + chunk * CHUNK;
-        let mut out = Vec::with_capacity(20 << 20);
-        for row in from..(from + CHUNK).min(rows.end) {
-            self.record(row, &mut out);
+    fn append(&self, _: usize, rows: Range<u64>, out: &mut Vec<u8>) {
+        for row in rows {
+            self.record(row, out);
         }
-        out
     }
 }

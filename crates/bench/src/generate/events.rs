@@ -6,12 +6,14 @@
 //! the files is not the order of their times. No two other events of a customer have the same time, so the last one is
 //! the same for all engines.
 
+use std::ops::Range;
+
 use hardtack_core::Result;
 
 use super::dice::Dice;
 use super::text::number;
 use super::vocabulary::{FIRST_NAMES, LAST_NAMES};
-use super::{CHUNK, Maker, Recipe, portion};
+use super::{Maker, Recipe, portion};
 
 /// Customers that are inserted at scale 1.
 const CUSTOMERS: u32 = 2_000_000;
@@ -86,12 +88,6 @@ impl Events {
             None => (0, file as u64, self.customers),
             Some(file) => (1, file as u64, self.changes),
         }
-    }
-
-    fn rows_of(&self, file: usize) -> std::ops::Range<u64> {
-        let (folder, at, rows) = self.place(file);
-        let files = FILES[folder].1 as u64;
-        portion(at, files, rows)..portion(at + 1, files, rows)
     }
 
     /// Appends the insert of a customer, who are numbered from 0.
@@ -210,26 +206,19 @@ impl Maker for Events {
         FILES.iter().map(|(_, files)| files).sum()
     }
 
-    fn header(&self, _: usize) -> &'static str {
-        ""
+    fn rows_of(&self, file: usize) -> Range<u64> {
+        let (folder, at, rows) = self.place(file);
+        let files = FILES[folder].1 as u64;
+        portion(at, files, rows)..portion(at + 1, files, rows)
     }
 
-    fn chunks(&self, file: usize) -> u64 {
-        let rows = self.rows_of(file);
-        (rows.end - rows.start).div_ceil(CHUNK)
-    }
-
-    fn chunk(&self, file: usize, chunk: u64) -> Vec<u8> {
-        let rows = self.rows_of(file);
-        let from = rows.start + chunk * CHUNK;
-        let mut out = Vec::with_capacity(8 << 20);
-        for row in from..(from + CHUNK).min(rows.end) {
+    fn append(&self, file: usize, rows: Range<u64>, out: &mut Vec<u8>) {
+        for row in rows {
             match self.place(file).0 {
-                0 => self.insert(row, &mut out),
-                _ => self.change(row, &mut out),
+                0 => self.insert(row, out),
+                _ => self.change(row, out),
             }
         }
-        out
     }
 }
 
