@@ -18,6 +18,10 @@ use crate::fault::Fault;
 use crate::files::LINE_COLUMN;
 use crate::input::{Lines, Step};
 
+/// A block ends after this many bytes, even if it has fewer rows than a batch: its text and its marks should be in the
+/// cache of a core when they are read.
+const JSON_BLOCK_BYTES: usize = 512 << 10;
+
 /// Cuts a text into blocks of objects.
 pub(crate) struct JsonCutter {
     wanted: Wanted,
@@ -86,7 +90,7 @@ impl Cut for JsonCutter {
     type Rows = JsonRows;
 
     fn cut(&mut self, text: &[u8], ended: bool) -> Result<Step<JsonRows>, Fault> {
-        let scanned = self.scanner.scan(text, self.batch_size);
+        let scanned = self.scanner.scan_for(text, self.batch_size, JSON_BLOCK_BYTES);
         let rows = self.scanner.rows();
         let full = rows.len() >= self.batch_size || text.len() >= BLOCK_BYTES;
         if rows.is_empty() || !(full || ended || scanned.is_err()) {
@@ -256,7 +260,7 @@ impl Place<'_> {
         let schema = Arc::new(Schema::new(vec![alone]));
         let wanted = Wanted { schema, caseless: self.caseless, texts_at: Arc::new([]) };
         let (row, mut scanner) = (format!("{{\"value\":{}}}", raw.get()), RowScanner::with_marks());
-        scanner.scan(row.as_bytes(), usize::MAX).map_err(|fault| fault.message)?;
+        scanner.scan(row.as_bytes()).map_err(|fault| fault.message)?;
         let marks = scanner.consume(row.len(), scanner.rows().len());
         let why = |bad: Option<Bad>| bad.map_or("it does not fit the schema", |bad| bad.why).to_owned();
         wanted.read(&row, &marks, 1).map(drop).map_err(why)

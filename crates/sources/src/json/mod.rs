@@ -240,7 +240,7 @@ async fn infer_file(file: SourceFile, sample: Option<u64>, told: GivenTypes) -> 
     let mut text = file.open_text().await?;
     let misnamed = text.misnamed();
     text.next(|text, ended| {
-        scanner.scan(text, usize::MAX)?;
+        scanner.scan(text)?;
         let mut before = 0;
         for row in scanner.rows() {
             shape.observe(&text[row.clone()], row.start)?;
@@ -274,7 +274,7 @@ impl shape::Conflict {
 #[cfg(feature = "fuzzing")]
 pub(crate) fn fields(text: &[u8]) -> std::result::Result<arrow::datatypes::Fields, crate::fault::Fault> {
     let (mut shape, mut scanner) = (Shape::default(), RowScanner::default());
-    scanner.scan(text, usize::MAX)?;
+    scanner.scan(text)?;
     scanner.rows().iter().try_for_each(|row| shape.observe(&text[row.clone()], row.start))?;
     scanner.end(text).map_or(Ok(shape.fields()), Err)
 }

@@ -102,21 +102,26 @@ impl RowScanner {
         if self.depth > 0 { self.start } else { self.checked }
     }
 
-    /// Scans the text that was added, until there are `enough` rows. After a fault it finds nothing more.
-    pub(crate) fn scan(&mut self, text: &[u8], enough: usize) -> Result<(), Fault> {
+    /// Scans the text that was added. After a fault it finds nothing more.
+    pub(crate) fn scan(&mut self, text: &[u8]) -> Result<(), Fault> {
+        self.scan_for(text, usize::MAX, usize::MAX)
+    }
+
+    /// Scans the text that was added, but not beyond this many rows, nor beyond this many bytes once there is a row.
+    pub(crate) fn scan_for(&mut self, text: &[u8], rows: usize, bytes: usize) -> Result<(), Fault> {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
-        let scanned = self.scan_on(text, enough);
+        let scanned = self.scan_on(text, rows, bytes);
         self.fault = scanned.as_ref().err().cloned();
         scanned
     }
 
-    fn scan_on(&mut self, text: &[u8], enough: usize) -> Result<(), Fault> {
+    fn scan_on(&mut self, text: &[u8], rows: usize, bytes: usize) -> Result<(), Fault> {
         if text.len() > u32::MAX as usize {
             return Err(Fault::new(self.start, "a row is longer than 4 GiB"));
         }
-        while self.at < text.len() && self.rows.len() < enough {
+        while self.at < text.len() && self.rows.len() < rows && (self.at < bytes || self.rows.is_empty()) {
             self.stretch(text)?;
         }
         if self.depth == 0 && self.at == text.len() { self.between(text, text.len()) } else { Ok(()) }
@@ -361,7 +366,7 @@ mod tests {
         let (mut scanner, mut window, mut found) = (RowScanner::default(), Vec::new(), Vec::new());
         for piece in text.as_bytes().chunks(piece) {
             window.extend_from_slice(piece);
-            scanner.scan(&window, usize::MAX)?;
+            scanner.scan(&window)?;
             let rows = scanner.rows().to_vec();
             found.extend(rows.iter().map(|r| String::from_utf8(window[r.clone()].to_vec()).unwrap()));
             let done = scanner.done();
@@ -412,7 +417,7 @@ mod tests {
     #[test]
     fn a_mark_that_is_cut_off_is_no_row() {
         let (text, mut scanner) = (b"{}\xef\xbb", RowScanner::default());
-        scanner.scan(text, usize::MAX).unwrap();
+        scanner.scan(text).unwrap();
         let fault = scanner.end(text).unwrap();
         assert_eq!((fault.offset, fault.message.as_str()), (2, "a row of JSON must be an object"));
     }
@@ -432,7 +437,7 @@ mod tests {
     #[case("{\"a\":1,\n\"b\":2\n\"c\":{}", 14, Some("\"c\":{}"))]
     fn what_is_wrong_is_told_where_it_is(#[case] text: &str, #[case] offset: usize, #[case] value: Option<&str>) {
         let mut scanner = RowScanner::default();
-        let fault = scanner.scan(text.as_bytes(), usize::MAX).err().or_else(|| scanner.end(text.as_bytes())).unwrap();
+        let fault = scanner.scan(text.as_bytes()).err().or_else(|| scanner.end(text.as_bytes())).unwrap();
         assert_eq!((fault.offset, fault.value.as_deref()), (offset, value), "{}", fault.message);
     }
 }
