@@ -7,14 +7,14 @@ use std::sync::Arc;
 use datafusion::common::runtime::SpawnedTask;
 use futures::TryStreamExt;
 use hardtack_core::{Error, Location, Meter, Result};
-use object_store::{GetResult, GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt};
+use object_store::{GetResultPayload, ObjectMeta, ObjectStore};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::io::StreamReader;
 
 use crate::ahead::{Ahead, Input};
 use crate::compression::{Compression, HEAD_BYTES};
 use crate::fault::{Fault, MayBeEscaped};
-use crate::listed::{ListedStore, Reading};
+use crate::listed::Reading;
 
 /// A file to read.
 #[derive(Debug, Clone)]
@@ -33,21 +33,9 @@ pub(crate) type Bytes = Box<dyn AsyncRead + Send + Unpin>;
 const READ_BYTES: usize = 512 << 10;
 
 impl SourceFile {
-    /// Its store, which reads it as it was listed. The reader of the whole file counts what is read.
-    pub(crate) fn listed_store(&self) -> Result<Arc<dyn ObjectStore>> {
-        let store = ListedStore::new(Arc::clone(&self.store), &self.location.resolve()?.store, Arc::default());
-        store.expect(&self.meta);
-        Ok(Arc::new(store))
-    }
-
-    async fn get(&self) -> Result<GetResult> {
-        let got = self.listed_store()?.get(&self.meta.location).await;
-        got.map_err(|e| Error::from(e).with("file", &self.location))
-    }
-
     /// Opens the file as it is stored.
     pub(crate) async fn open(&self) -> Result<Bytes> {
-        Ok(match self.get().await?.payload {
+        Ok(match self.get(None).await?.payload {
             GetResultPayload::File(file, path) => Self::stream(Input::File(self.reading(file, Some(path)))),
             GetResultPayload::Stream(stream) => {
                 Box::new(self.reading(StreamReader::new(stream.map_err(std::io::Error::other)), None))
@@ -76,7 +64,7 @@ impl SourceFile {
 
     /// Opens the file for direct reading, and peeks at its first bytes.
     async fn open_input(&self) -> Result<(Vec<u8>, Input)> {
-        let opened = match self.get().await?.payload {
+        let opened = match self.get(None).await?.payload {
             GetResultPayload::File(file, path) => {
                 let head = SpawnedTask::spawn_blocking(move || first_bytes(file));
                 let opened = head.join_unwind().await.map_err(std::io::Error::other).flatten();

@@ -1,28 +1,22 @@
 //! Reads files as they were listed. A file that is replaced, truncated or appended to before it was read to its end
 //! contains other rows than the listing promised, or half of them, so reading it fails.
 
-use std::collections::HashMap;
-use std::fmt;
-use std::fs::File;
-use std::io;
+use std::fs::{File, Metadata};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path as FsPath, PathBuf};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
-use futures::{StreamExt, stream};
-use hardtack_core::{Error, ErrorKind, Meter};
-use object_store::path::Path;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, OBJECT_STORE_COALESCE_DEFAULT,
-    ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, coalesce_ranges,
-};
+use datafusion::common::runtime::SpawnedTask;
+use hardtack_core::{Error, ErrorKind, Meter, Result};
+use object_store::local::LocalFileSystem;
+use object_store::{GetOptions, GetResult, OBJECT_STORE_COALESCE_DEFAULT, ObjectMeta, coalesce_ranges};
 use tokio::io::{AsyncRead, ReadBuf};
-use url::Url;
+
+use crate::input::SourceFile;
 
 /// The error for a file that is not as it was listed.
 fn changed(what: &str) -> Error {
@@ -39,155 +33,101 @@ fn compare(listed: &ObjectMeta, size: u64, modified: impl Into<chrono::DateTime<
     (modified.into() != listed.last_modified).then(|| changed("has been rewritten"))
 }
 
-// --- stores --------------------------------------------------------------------------------------------------------
-
-/// A store whose files are read in the version that was listed: object stores are asked for it (`If-Match`), and the
-/// state of a local file is compared when it is opened and after it was read. Requested bytes are counted.
-#[derive(Debug)]
-pub(crate) struct ListedStore {
-    inner: Arc<dyn ObjectStore>,
-    /// Whether its files are local.
-    local: bool,
-    /// The files as they were listed.
-    listed: Mutex<HashMap<Path, ObjectMeta>>,
-    meter: Arc<Meter>,
-}
-
-impl ListedStore {
-    pub(crate) fn new(inner: Arc<dyn ObjectStore>, url: &Url, meter: Arc<Meter>) -> Self {
-        Self { inner, local: url.scheme() == "file", listed: Mutex::default(), meter }
-    }
-
-    /// Registers a file to be read as it was listed.
-    pub(crate) fn expect(&self, listed: &ObjectMeta) {
-        self.lock().insert(listed.location.clone(), listed.clone());
-    }
-
-    fn listed(&self, path: &Path) -> Option<ObjectMeta> {
-        self.lock().get(path).cloned()
-    }
-
-    /// No operation can leave the map in an inconsistent state.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Path, ObjectMeta>> {
-        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Reads a file as it was listed, or fails.
-    async fn read_listed(&self, listed: &ObjectMeta, options: GetOptions) -> Result<GetResult> {
-        let options = GetOptions { if_match: listed.e_tag.clone(), ..options };
-        let got = self.inner.get_opts(&listed.location, options).await.map_err(translate)?;
+impl SourceFile {
+    /// Opens the file, or a part of it, in the version that was listed: object stores are asked for it (`If-Match`), and
+    /// size and time of a local file are compared. A local file can still change while it is read; whoever does so
+    /// [looks again](differs).
+    pub(crate) async fn get(&self, range: Option<Range<u64>>) -> Result<GetResult> {
+        let options = GetOptions { if_match: self.meta.e_tag.clone(), ..GetOptions::new().with_range(range) };
+        let got = self.store.get_opts(&self.meta.location, options).await.map_err(|e| self.unread(e))?;
         // A listing of the file system may lack ETags.
-        match compare(listed, got.meta.size, got.meta.last_modified).filter(|_| listed.e_tag.is_none()) {
-            Some(error) => Err(carried(error)),
+        match compare(&self.meta, got.meta.size, got.meta.last_modified).filter(|_| self.meta.e_tag.is_none()) {
+            Some(error) => Err(error.with("file", &self.location)),
             None => Ok(got),
         }
     }
 
-    /// Checks that a local file is unchanged after a read.
-    async fn still(&self, listed: &ObjectMeta) -> Result<()> {
-        if self.local {
-            self.read_listed(listed, GetOptions::new().with_head(true)).await?;
-        }
-        Ok(())
+    /// Reads parts of the file in the version that was listed, and counts their bytes.
+    pub(crate) async fn ranges(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let parts = match self.local_path()? {
+            // A store would open the file by one task, and read it by another.
+            Some(path) => {
+                let (listed, ranges) = (self.meta.clone(), ranges.to_vec());
+                let read = SpawnedTask::spawn_blocking(move || read_ranges(open(&path)?, &path, &listed, &ranges));
+                let parts = read.join_unwind().await.map_err(io::Error::other).flatten();
+                parts.map_err(|e| self.error(e, None))?
+            }
+            None => {
+                let read = |range| async {
+                    let got = self.get(Some(range)).await?;
+                    got.bytes().await.map_err(|e| self.unread(e))
+                };
+                coalesce_ranges(ranges, read, OBJECT_STORE_COALESCE_DEFAULT).await?
+            }
+        };
+        self.meter.add_bytes(parts.iter().map(|part| part.len() as u64).sum());
+        Ok(parts)
     }
 
-    async fn read(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
-        let Some(listed) = self.listed(path) else { return self.inner.get_opts(path, options).await };
-        let in_part = options.range.is_some();
-        let got = self.read_listed(&listed, options).await?;
-        // A whole file is watched by its reader: see `Reading`.
-        if !in_part || !matches!(got.payload, GetResultPayload::File(..)) {
-            return Ok(got);
-        }
-        let (meta, range, attributes) = (got.meta.clone(), got.range.clone(), got.attributes.clone());
-        let bytes = got.bytes().await;
-        self.still(&listed).await?;
-        let payload = GetResultPayload::Stream(stream::iter([bytes]).boxed());
-        Ok(GetResult { payload, meta, range, attributes })
+    /// The path, if the file is in the file system.
+    fn local_path(&self) -> Result<Option<PathBuf>> {
+        static FILES: LazyLock<LocalFileSystem> = LazyLock::new(LocalFileSystem::new);
+        let local = self.location.scheme().is_none_or(|scheme| scheme == "file");
+        let path = local.then(|| FILES.path_to_filesystem(&self.meta.location));
+        path.transpose().map_err(|e| Error::from(e).with("file", &self.location))
     }
 
-    async fn read_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        match self.listed(path) {
-            None => self.inner.get_ranges(path, ranges).await,
-            Some(listed) if self.local => {
-                let got = self.inner.get_ranges(path, ranges).await;
-                self.still(&listed).await?;
-                got
-            }
-            // Like stores that have no better way.
-            Some(_) => {
-                let range =
-                    |range| async { self.read(path, GetOptions::new().with_range(Some(range))).await?.bytes().await };
-                coalesce_ranges(ranges, range, OBJECT_STORE_COALESCE_DEFAULT).await
-            }
-        }
+    /// The error of a store, which may mean that the file has changed.
+    fn unread(&self, error: object_store::Error) -> Error {
+        let error = match &error {
+            object_store::Error::Precondition { .. } => changed("has been rewritten").because(error),
+            object_store::Error::NotFound { .. } => changed("has gone").because(error),
+            _ => Error::from(error),
+        };
+        error.with("file", &self.location)
     }
 }
 
-/// Translates a store's error about a changed file to ours.
-fn translate(error: object_store::Error) -> object_store::Error {
-    let changed = match &error {
-        object_store::Error::Precondition { .. } => changed("has been rewritten"),
-        object_store::Error::NotFound { .. } => changed("has gone"),
-        _ => return error,
+/// Opens a local file.
+#[expect(clippy::disallowed_methods, reason = "called where blocking is allowed")]
+fn open(path: &FsPath) -> io::Result<File> {
+    File::open(path).map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => io::Error::other(changed("has gone").because(e)),
+        _ => e,
+    })
+}
+
+/// Reads parts of a local file, which afterwards must still be the one that was listed.
+fn read_ranges(mut file: File, path: &FsPath, listed: &ObjectMeta, ranges: &[Range<u64>]) -> io::Result<Vec<Bytes>> {
+    let read = |range: &Range<u64>| {
+        let mut part = vec![0; usize::try_from(range.end - range.start).map_err(io::Error::other)?];
+        file.seek(SeekFrom::Start(range.start))?;
+        file.read_exact(&mut part)?;
+        Ok(Bytes::from(part))
     };
-    carried(changed.because(error))
-}
-
-/// Wraps our error in a store's.
-fn carried(error: Error) -> object_store::Error {
-    object_store::Error::Generic { store: "listed files", source: error.into() }
-}
-
-impl fmt::Display for ListedStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.fmt(f)
+    let parts = ranges.iter().map(read).collect();
+    match differs(listed, &now(path)?)? {
+        Some(error) => Err(io::Error::other(error)),
+        None => parts,
     }
 }
 
-#[async_trait]
-impl ObjectStore for ListedStore {
-    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
-        let head = options.head;
-        let got = self.read(path, options).await?;
-        if !head {
-            self.meter.add_bytes(got.range.end - got.range.start);
-        }
-        Ok(got)
-    }
-
-    async fn get_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let got = self.read_ranges(path, ranges).await?;
-        self.meter.add_bytes(got.iter().map(|bytes| bytes.len() as u64).sum());
-        Ok(got)
-    }
-
-    async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        self.inner.put_opts(path, payload, options).await
-    }
-
-    async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(path, options).await
-    }
-
-    fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(paths)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
+/// The state of a local file; `None` if there is no such file any more.
+#[expect(clippy::disallowed_methods, reason = "only the file system knows the state of a local file")]
+fn now(path: &FsPath) -> io::Result<Option<Metadata>> {
+    match std::fs::metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        now => now.map(Some),
     }
 }
 
-// --- bytes ---------------------------------------------------------------------------------------------------------
+/// How a local file differs from the one that was listed, if it does.
+fn differs(listed: &ObjectMeta, now: &Option<Metadata>) -> io::Result<Option<Error>> {
+    match now {
+        Some(now) => Ok(compare(listed, now.len(), now.modified()?)),
+        None => Ok(Some(changed("has gone"))),
+    }
+}
 
 /// Reads a whole file in order, counts the bytes, and compares the file with the listing at its end.
 #[derive(Debug)]
@@ -216,17 +156,14 @@ impl<R> Reading<R> {
         self.meter.add_bytes(read as u64);
     }
 
-    #[expect(clippy::disallowed_methods, reason = "only the file system knows the state of a local file")]
     fn ended(&self) -> io::Result<()> {
-        let now = match self.path.as_ref().map(std::fs::metadata) {
+        let differs = match self.path.as_deref().map(now).transpose()? {
             // A pipe, for example, has no size.
-            Some(Ok(now)) if !now.is_file() => return Ok(()),
-            Some(Ok(now)) => compare(&self.listed, now.len(), now.modified()?),
-            Some(Err(e)) if e.kind() == io::ErrorKind::NotFound => Some(changed("has gone")),
-            Some(Err(e)) => return Err(e),
+            Some(Some(now)) if !now.is_file() => return Ok(()),
+            Some(now) => differs(&self.listed, &now)?,
             None => None,
         };
-        let error = now.or_else(|| compare(&self.listed, self.read, self.listed.last_modified));
+        let error = differs.or_else(|| compare(&self.listed, self.read, self.listed.last_modified));
         error.map_or(Ok(()), |error| Err(io::Error::other(error)))
     }
 }
@@ -259,14 +196,12 @@ impl<R: AsyncRead + Unpin> AsyncRead for Reading<R> {
 pub(crate) mod tests {
     #![expect(clippy::disallowed_methods, reason = "changes files while they are being read")]
 
-    use std::io::Read;
-    use std::path::Path as FsPath;
-
-    use futures::TryStreamExt;
-    use object_store::ObjectStoreExt;
-    use object_store::local::LocalFileSystem;
+    use hardtack_core::Location;
     use object_store::memory::InMemory;
+    use object_store::path::Path;
+    use object_store::{ObjectStore, ObjectStoreExt};
     use rstest::rstest;
+    use url::Url;
 
     use super::*;
 
@@ -326,7 +261,7 @@ pub(crate) mod tests {
     const WRITTEN: &str = "the file has been rewritten since it was listed";
     const GONE: &str = "the file has gone since it was listed";
 
-    fn told_of<T: fmt::Debug>(result: std::result::Result<T, impl std::error::Error + 'static>) -> Option<String> {
+    fn told_of<T>(result: std::result::Result<T, impl std::error::Error + 'static>) -> Option<String> {
         let error = Error::carried_by(&result.err()?).expect("an error of ours");
         assert_eq!((error.kind(), error.kind().exit_code()), (ErrorKind::Changed, 1));
         Some(error.message().to_owned())
@@ -377,7 +312,15 @@ pub(crate) mod tests {
         assert_eq!(told_of(read).as_deref(), expected);
     }
 
-    /// A file is changed before it is read, by every kind of request.
+    /// The file as it is now, as a listing says.
+    async fn listed(store: impl ObjectStore, root: &str, path: &str) -> SourceFile {
+        let path = Path::from_absolute_path(path).unwrap();
+        let location = Location::of(&Url::parse(root).unwrap(), &path);
+        let meta = store.head(&path).await.unwrap();
+        SourceFile { store: Arc::new(store), meta, location, meter: Arc::default() }
+    }
+
+    /// A file is changed before it is read.
     #[rstest]
     #[case(Done::Nothing, None)]
     #[case(Done::CutShort, Some(WRITTEN))]
@@ -392,92 +335,53 @@ pub(crate) mod tests {
         #[values(true, false)] with_e_tag: bool,
     ) {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("file"), "abcdef").unwrap();
-        let inner = Arc::new(LocalFileSystem::new_with_prefix(folder.path()).unwrap());
-        let path = Path::from("file");
-        let store = ListedStore::new(
-            Arc::clone(&inner) as Arc<dyn ObjectStore>,
-            &Url::parse("file:///").unwrap(),
-            Arc::default(),
-        );
-        let listed = inner.head(&path).await.unwrap();
-        store.expect(&ObjectMeta { e_tag: listed.e_tag.clone().filter(|_| with_e_tag), ..listed });
+        let path = folder.path().join("file");
+        std::fs::write(&path, "abcdef").unwrap();
+        let mut file = listed(LocalFileSystem::new(), "file:///", path.to_str().unwrap()).await;
+        file.meta.e_tag = file.meta.e_tag.filter(|_| with_e_tag);
+        done.to(&path);
+        // Without an ETag, size and time show a change.
+        let longer_or_shorter = matches!(done, Done::CutShort | Done::WrittenOn);
+        let without = if longer_or_shorter { Some(CHANGED) } else { expected };
+        let expected = if with_e_tag { expected } else { without };
+        assert_eq!(told_of(file.get(None).await).as_deref(), expected);
+        assert_eq!(told_of(file.get(Some(1..3)).await).as_deref(), expected);
+        assert_eq!(told_of(file.ranges(&[0..1, 2..3]).await).as_deref(), without);
+    }
+
+    /// A file is changed while parts of it are read: it was opened before.
+    #[rstest]
+    #[case(Done::Nothing, None)]
+    #[case(Done::CutShort, Some(CHANGED))]
+    #[case(Done::WrittenOn, Some(CHANGED))]
+    #[case(Done::WrittenOver, Some(WRITTEN))]
+    #[case(Done::Replaced, Some(WRITTEN))]
+    #[case(Done::Removed, Some(GONE))]
+    fn parts_of_a_local_file_are_of_one_version(#[case] done: Done, #[case] expected: Option<&str>) {
+        let folder = tempfile::tempdir().unwrap();
+        let (reading, _) = file(folder.path(), b"abcdef");
         done.to(&folder.path().join("file"));
-        // Without an ETag, only size and time show a change.
-        let longer_or_shorter = !with_e_tag && matches!(done, Done::CutShort | Done::WrittenOn);
-        let expected = if longer_or_shorter { Some(CHANGED) } else { expected };
-        assert_eq!(told_of(store.get(&path).await).as_deref(), expected);
-        assert_eq!(told_of(store.get_range(&path, 1..3).await).as_deref(), expected);
-        // Missing ranges are detected from the current file.
-        assert_eq!(told_of(store.get_ranges(&path, &[0..1, 2..3]).await).as_deref(), expected);
-        assert_eq!(told_of(store.head(&path).await).as_deref(), expected);
+        let path = reading.path.unwrap();
+        let read = read_ranges(reading.inner, &path, &reading.listed, &[4..6, 0..1]);
+        match expected {
+            None => assert_eq!(read.unwrap(), ["ef", "a"]),
+            Some(_) => assert_eq!(told_of(read).as_deref(), expected),
+        }
     }
 
     #[tokio::test]
     async fn an_object_is_read_as_it_was_listed() {
-        let inner = Arc::new(InMemory::new());
-        let [path, other] = ["file", "other"].map(Path::from);
+        let inner = InMemory::new();
+        let path = Path::from("file");
         inner.put(&path, "abcdef".into()).await.unwrap();
-        let store = ListedStore::new(
-            Arc::clone(&inner) as Arc<dyn ObjectStore>,
-            &Url::parse("memory:///").unwrap(),
-            Arc::default(),
-        );
-        store.expect(&inner.head(&path).await.unwrap());
-        assert_eq!(store.get_ranges(&path, &[0..1, 2..3]).await.unwrap(), ["a", "c"]);
-        inner.put(&path, "ABCDEF".into()).await.unwrap();
-        inner.put(&other, "other".into()).await.unwrap();
-        assert_eq!(told_of(store.get(&path).await).as_deref(), Some(WRITTEN));
-        assert_eq!(told_of(store.get_range(&path, 1..3).await).as_deref(), Some(WRITTEN));
-        assert_eq!(told_of(store.get_ranges(&path, &[0..1, 2..3]).await).as_deref(), Some(WRITTEN));
-        inner.delete(&path).await.unwrap();
-        assert_eq!(told_of(store.get(&path).await).as_deref(), Some(GONE));
-
-        // Nothing is known about other files.
-        assert_eq!(store.get(&other).await.unwrap().bytes().await.unwrap(), "other");
-        assert_eq!(store.get_range(&other, 0..1).await.unwrap(), "o");
-    }
-
-    /// Also the requests that readers do not make today.
-    #[tokio::test]
-    async fn it_does_what_the_store_inside_does_and_counts_what_is_read() {
-        let (inner, meter) = (Arc::new(InMemory::new()), Arc::<Meter>::default());
-        let url = Url::parse("memory:///").unwrap();
-        let store = ListedStore::new(Arc::clone(&inner) as Arc<dyn ObjectStore>, &url, Arc::clone(&meter));
-        let [a, b, c] = ["in/a", "in/below/b", "c"].map(Path::from);
-        store.put(&a, "0123456789".into()).await.unwrap();
-        let mut upload = store.put_multipart(&b).await.unwrap();
-        upload.put_part("parts".into()).await.unwrap();
-        upload.complete().await.unwrap();
-        store.copy(&a, &c).await.unwrap();
-        for (path, content) in [(&a, "0123456789"), (&b, "parts"), (&c, "0123456789")] {
-            assert_eq!(inner.get(path).await.unwrap().bytes().await.unwrap(), content);
-        }
-        let folder = Path::from("in");
-        let names = |found: Vec<ObjectMeta>| found.into_iter().map(|meta| meta.location).collect::<Vec<_>>();
-        let mut listed = names(store.list(Some(&folder)).try_collect().await.unwrap());
-        listed.sort();
-        assert_eq!(listed, [a.clone(), b.clone()]);
-        assert_eq!(names(store.list_with_delimiter(Some(&folder)).await.unwrap().objects), std::slice::from_ref(&a));
-        assert_eq!(store.to_string(), inner.to_string());
-        assert_eq!(store.head(&a).await.unwrap().size, 10);
-        assert_eq!(meter.counts().bytes, 0, "nothing was read so far");
-
-        // It counts the same, whether a file is registered or not.
-        for _ in 0..2 {
-            let before = meter.counts().bytes;
-            let read = || meter.counts().bytes - before;
-            assert_eq!(store.get(&a).await.unwrap().bytes().await.unwrap(), "0123456789");
-            assert_eq!(read(), 10);
-            assert_eq!(store.get_range(&a, 3..7).await.unwrap(), "3456");
-            assert_eq!(read(), 14);
-            assert_eq!(store.get_ranges(&a, &[0..1, 8..10]).await.unwrap(), ["0", "89"]);
-            assert_eq!(read(), 17);
-            store.expect(&inner.head(&a).await.unwrap());
-        }
-
-        let gone: Vec<Path> = store.delete_stream(stream::iter([Ok(a.clone())]).boxed()).try_collect().await.unwrap();
-        assert_eq!(gone, std::slice::from_ref(&a));
-        assert!(inner.head(&a).await.is_err());
+        let file = listed(inner, "memory:///", "/file").await;
+        assert_eq!(file.ranges(&[0..1, 2..3]).await.unwrap(), ["a", "c"]);
+        assert_eq!(file.meter.counts().bytes, 2);
+        file.store.put(&path, "ABCDEF".into()).await.unwrap();
+        assert_eq!(told_of(file.get(None).await).as_deref(), Some(WRITTEN));
+        assert_eq!(told_of(file.get(Some(1..3)).await).as_deref(), Some(WRITTEN));
+        assert_eq!(told_of(file.ranges(&[0..1, 2..3]).await).as_deref(), Some(WRITTEN));
+        file.store.delete(&path).await.unwrap();
+        assert_eq!(told_of(file.ranges(&[0..1]).await).as_deref(), Some(GONE));
     }
 }

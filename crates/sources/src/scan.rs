@@ -20,22 +20,21 @@ use datafusion::error::DataFusionError;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::projection::ProjectionExprs;
 use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
-use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr, conjunction_opt};
+use datafusion::physical_expr::{PhysicalExpr, conjunction_opt};
 use datafusion::physical_expr_common::physical_expr::{is_dynamic_physical_expr, is_volatile};
+use datafusion::physical_plan::DisplayFormatType;
 use datafusion::physical_plan::filter_pushdown::{FilterPushdownPropagation, PushedDown};
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
-use datafusion::physical_plan::{DisplayFormatType, SortOrderPushdownResult};
 use datafusion_datasource::projection::{ProjectionOpener, SplitProjection};
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use hardtack_core::guard::{guarded, guarded_stream};
 use hardtack_core::{Error, ErrorKind, Location, Meter, Result};
-use object_store::ObjectStore;
+use object_store::{ObjectMeta, ObjectStore};
 use url::Url;
 
 use crate::fault::{MISSING_VALUE, cut};
 use crate::input::SourceFile;
-use crate::listed::ListedStore;
 
 /// The rows of one file.
 pub(crate) type Batches = BoxStream<'static, Result<RecordBatch>>;
@@ -106,6 +105,14 @@ pub struct Origin {
     pub(crate) meter: Arc<Meter>,
     /// The parallelism of a plan.
     pub(crate) target_partitions: usize,
+}
+
+impl Origin {
+    /// A file of the source, which counts what is read of it.
+    pub(crate) fn file(&self, store: &Arc<dyn ObjectStore>, meta: ObjectMeta) -> SourceFile {
+        let location = Location::of(&self.store, &meta.location);
+        SourceFile { store: Arc::clone(store), location, meta, meter: Arc::clone(&self.meter) }
+    }
 }
 
 // --- formats of our own --------------------------------------------------------------------------------------------
@@ -247,12 +254,7 @@ struct RowOpener {
 impl FileOpener for RowOpener {
     fn open(&self, file: PartitionedFile) -> DFResult<FileOpenFuture> {
         let (rows, want) = (Arc::clone(&self.rows), self.want.clone());
-        let file = SourceFile {
-            store: Arc::clone(&self.store),
-            location: Location::of(&self.origin.store, &file.object_meta.location),
-            meta: file.object_meta,
-            meter: Arc::clone(&self.origin.meter),
-        };
+        let file = self.origin.file(&self.store, file.object_meta);
         Ok(async move {
             let batches = rows.read(file, want).await?;
             Ok(batches.map(|batch| batch.map_err(DataFusionError::from)).boxed())
@@ -261,130 +263,18 @@ impl FileOpener for RowOpener {
     }
 }
 
-// --- formats of DataFusion -----------------------------------------------------------------------------------------
-
-/// A file source of DataFusion whose files, bytes and rows are counted and whose errors name the file. Optimiser rules
-/// see the inner source.
-pub(crate) struct Metered {
-    inner: Arc<dyn FileSource>,
-    origin: Origin,
-}
-
-impl Metered {
-    pub(crate) fn new(inner: Arc<dyn FileSource>, origin: Origin) -> Self {
-        Self { inner, origin }
-    }
-
-    fn wrap(&self, inner: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
-        Arc::new(Self { inner, origin: self.origin.clone() })
-    }
-}
-
-impl FileSource for Metered {
-    fn create_file_opener(
-        &self,
-        store: Arc<dyn ObjectStore>,
-        config: &FileScanConfig,
-        partition: usize,
-    ) -> DFResult<Arc<dyn FileOpener>> {
-        let store = Arc::new(ListedStore::new(store, &self.origin.store, Arc::clone(&self.origin.meter)));
-        let opener = self.inner.create_file_opener(Arc::clone(&store) as Arc<dyn ObjectStore>, config, partition)?;
-        let opener = Arc::new(ListedOpener { inner: opener, store });
-        Ok(Arc::new(CheckedOpener::new(opener, config.projected_schema()?, self.origin.clone())))
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self.inner.as_any()
-    }
-
-    fn table_schema(&self) -> &TableSchema {
-        self.inner.table_schema()
-    }
-
-    fn with_batch_size(&self, batch_size: usize) -> Arc<dyn FileSource> {
-        self.wrap(self.inner.with_batch_size(batch_size))
-    }
-
-    fn filter(&self) -> Option<Arc<dyn PhysicalExpr>> {
-        self.inner.filter()
-    }
-
-    fn projection(&self) -> Option<&ProjectionExprs> {
-        self.inner.projection()
-    }
-
-    fn metrics(&self) -> &ExecutionPlanMetricsSet {
-        self.inner.metrics()
-    }
-
-    fn file_type(&self) -> &str {
-        self.inner.file_type()
-    }
-
-    fn fmt_extra(&self, t: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        self.inner.fmt_extra(t, f)
-    }
-
-    fn repartitioned(
-        &self,
-        target_partitions: usize,
-        min_size: usize,
-        ordering: Option<LexOrdering>,
-        config: &FileScanConfig,
-    ) -> DFResult<Option<FileScanConfig>> {
-        // The returned config is a copy of `config`, which contains this wrapper.
-        self.inner.repartitioned(target_partitions, min_size, ordering, config)
-    }
-
-    fn try_pushdown_filters(
-        &self,
-        filters: Vec<Arc<dyn PhysicalExpr>>,
-        config: &ConfigOptions,
-    ) -> DFResult<FilterPushdownPropagation<Arc<dyn FileSource>>> {
-        let pushed = self.inner.try_pushdown_filters(filters, config)?;
-        let updated_node = pushed.updated_node.map(|inner| self.wrap(inner));
-        Ok(FilterPushdownPropagation { filters: pushed.filters, updated_node })
-    }
-
-    fn try_pushdown_sort(
-        &self,
-        order: &[PhysicalSortExpr],
-        properties: &EquivalenceProperties,
-    ) -> DFResult<SortOrderPushdownResult<Arc<dyn FileSource>>> {
-        Ok(self.inner.try_pushdown_sort(order, properties)?.map(|inner| self.wrap(inner)))
-    }
-
-    fn try_pushdown_projection(&self, projection: &ProjectionExprs) -> DFResult<Option<Arc<dyn FileSource>>> {
-        Ok(self.inner.try_pushdown_projection(projection)?.map(|inner| self.wrap(inner)))
-    }
-}
-
-/// Opens files so that they are read as they were listed.
-struct ListedOpener {
-    inner: Arc<dyn FileOpener>,
-    /// The store that `inner` reads from.
-    store: Arc<ListedStore>,
-}
-
-impl FileOpener for ListedOpener {
-    fn open(&self, file: PartitionedFile) -> DFResult<FileOpenFuture> {
-        self.store.expect(&file.object_meta);
-        self.inner.open(file)
-    }
-}
-
-// --- both ----------------------------------------------------------------------------------------------------------
+// --- all formats ---------------------------------------------------------------------------------------------------
 
 /// Counts the rows of files, checks them against the schema, and names the file in errors, including panics of a
 /// decoder.
-struct CheckedOpener {
+pub(crate) struct CheckedOpener {
     inner: Arc<dyn FileOpener>,
     schema: SchemaRef,
     origin: Origin,
 }
 
 impl CheckedOpener {
-    fn new(inner: Arc<dyn FileOpener>, schema: SchemaRef, origin: Origin) -> Self {
+    pub(crate) fn new(inner: Arc<dyn FileOpener>, schema: SchemaRef, origin: Origin) -> Self {
         Self { inner, schema, origin }
     }
 }

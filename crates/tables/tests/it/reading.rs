@@ -67,7 +67,7 @@ async fn one_of_a_thousand_partitions_is_read_by_one_page_and_one_listing() {
     ");
     assert_snapshot!(world.asked(), @"
     list_partitions 2 (1)
-    GET 4
+    GET 1
     LIST 1
     ");
 }

@@ -1,5 +1,7 @@
 //! The Parquet format, through DataFusion's reader.
 
+mod read;
+
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -15,7 +17,7 @@ use hardtack_catalog::types::{Policy, Union, with_exact_doubles};
 use hardtack_core::{Error, Result};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
-use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStreamBuilder};
+use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::statistics::Statistics;
@@ -24,13 +26,15 @@ use crate::convert::Lossless;
 use crate::files::{Files, Format, Inferred, Planned};
 use crate::infer::{DECLARE, DECLARE_NESTED, infer_each};
 use crate::input::SourceFile;
-use crate::scan::{Batches, Metered, Origin, in_file};
+use crate::scan::{Batches, Origin, in_file};
+use read::{ParquetReader, ParquetScan};
 
 /// The Parquet format: see [`ParquetFiles`].
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Parquet;
 
-/// Parquet files (`.parquet`). Plans read only the columns, row groups and pages that they need.
+/// Parquet files (`.parquet`). Plans read only the columns, row groups and pages that they need. A file of up to 512 KiB is
+/// read at once, by one request.
 ///
 /// ```
 /// use hardtack_sources::ParquetFiles;
@@ -66,8 +70,7 @@ impl Format for Parquet {
     }
 
     async fn column(&self, file: SourceFile, column: &Field) -> Result<Batches> {
-        let reader =
-            ParquetObjectReader::new(file.listed_store()?, file.meta.location.clone()).with_file_size(file.meta.size);
+        let reader = ParquetReader::new(file.clone());
         let failed = move |e: ParquetError| Error::from(in_file(e.into(), &file.location));
         let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(&failed)?;
         let fields = builder.schema().fields().iter();
@@ -96,13 +99,12 @@ impl Format for Parquet {
 /// The file source that reads Parquet files.
 pub(crate) fn read(table: TableSchema, origin: Origin, options: TableParquetOptions) -> Arc<dyn FileSource> {
     let source = ParquetSource::new(table).with_table_parquet_options(options);
-    Arc::new(Metered::new(Arc::new(source), origin))
+    Arc::new(ParquetScan::new(Arc::new(source), origin))
 }
 
 /// The columns of a file, and its number of rows.
 pub(crate) async fn footer(file: SourceFile) -> Result<(Schema, u64)> {
-    let mut reader =
-        ParquetObjectReader::new(file.listed_store()?, file.meta.location.clone()).with_file_size(file.meta.size);
+    let mut reader = ParquetReader::new(file.clone());
     let metadata = ArrowReaderMetadata::load_async(&mut reader, ArrowReaderOptions::new()).await;
     let metadata = metadata.map_err(|e| Error::from(in_file(e.into(), &file.location)))?;
     let rows = metadata.metadata().file_metadata().num_rows().unsigned_abs();

@@ -1,0 +1,254 @@
+//! Reads Parquet files through DataFusion: as they were listed, and small ones at once.
+
+use std::any::Any;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use datafusion::common::Result as DFResult;
+use datafusion::common::config::ConfigOptions;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::{
+    FileOpener, FileScanConfig, FileSource, ParquetFileReaderFactory, ParquetSource,
+};
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::error::DataFusionError;
+use datafusion::physical_expr::projection::ProjectionExprs;
+use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation;
+use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder};
+use datafusion::physical_plan::{DisplayFormatType, SortOrderPushdownResult};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use object_store::ObjectStore;
+use parquet::arrow::arrow_reader::ArrowReaderOptions;
+use parquet::arrow::async_reader::AsyncFileReader;
+use parquet::errors::{ParquetError, Result};
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+
+use crate::input::SourceFile;
+use crate::scan::{CheckedOpener, Origin};
+
+/// DataFusion's source, whose files are read as they were listed, counted, and named in errors. Optimiser rules see the
+/// inner source.
+pub(crate) struct ParquetScan {
+    inner: Arc<dyn FileSource>,
+    origin: Origin,
+}
+
+impl ParquetScan {
+    pub(crate) fn new(inner: Arc<dyn FileSource>, origin: Origin) -> Self {
+        Self { inner, origin }
+    }
+
+    fn wrap(&self, inner: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
+        Arc::new(Self { inner, origin: self.origin.clone() })
+    }
+}
+
+impl FileSource for ParquetScan {
+    fn create_file_opener(
+        &self,
+        store: Arc<dyn ObjectStore>,
+        config: &FileScanConfig,
+        partition: usize,
+    ) -> DFResult<Arc<dyn FileOpener>> {
+        let Some(source) = self.inner.as_any().downcast_ref::<ParquetSource>() else {
+            return Err(DataFusionError::Internal("a source of Parquet has become one of another format".to_owned()));
+        };
+        let scanned = MetricBuilder::new(source.metrics()).counter("bytes_scanned", partition);
+        let readers = Arc::new(Readers { store: Arc::clone(&store), origin: self.origin.clone(), scanned });
+        let source = source.clone().with_parquet_file_reader_factory(readers);
+        let opener = source.create_file_opener(store, config, partition)?;
+        Ok(Arc::new(CheckedOpener::new(opener, config.projected_schema()?, self.origin.clone())))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self.inner.as_any()
+    }
+
+    fn table_schema(&self) -> &TableSchema {
+        self.inner.table_schema()
+    }
+
+    fn with_batch_size(&self, batch_size: usize) -> Arc<dyn FileSource> {
+        self.wrap(self.inner.with_batch_size(batch_size))
+    }
+
+    fn filter(&self) -> Option<Arc<dyn PhysicalExpr>> {
+        self.inner.filter()
+    }
+
+    fn projection(&self) -> Option<&ProjectionExprs> {
+        self.inner.projection()
+    }
+
+    fn metrics(&self) -> &ExecutionPlanMetricsSet {
+        self.inner.metrics()
+    }
+
+    fn file_type(&self) -> &str {
+        self.inner.file_type()
+    }
+
+    fn fmt_extra(&self, t: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        self.inner.fmt_extra(t, f)
+    }
+
+    fn repartitioned(
+        &self,
+        target_partitions: usize,
+        min_size: usize,
+        ordering: Option<LexOrdering>,
+        config: &FileScanConfig,
+    ) -> DFResult<Option<FileScanConfig>> {
+        // The returned config is a copy of `config`, which contains this wrapper.
+        self.inner.repartitioned(target_partitions, min_size, ordering, config)
+    }
+
+    fn try_pushdown_filters(
+        &self,
+        filters: Vec<Arc<dyn PhysicalExpr>>,
+        config: &ConfigOptions,
+    ) -> DFResult<FilterPushdownPropagation<Arc<dyn FileSource>>> {
+        let pushed = self.inner.try_pushdown_filters(filters, config)?;
+        let updated_node = pushed.updated_node.map(|inner| self.wrap(inner));
+        Ok(FilterPushdownPropagation { filters: pushed.filters, updated_node })
+    }
+
+    fn try_pushdown_sort(
+        &self,
+        order: &[PhysicalSortExpr],
+        properties: &EquivalenceProperties,
+    ) -> DFResult<SortOrderPushdownResult<Arc<dyn FileSource>>> {
+        Ok(self.inner.try_pushdown_sort(order, properties)?.map(|inner| self.wrap(inner)))
+    }
+
+    fn try_pushdown_projection(&self, projection: &ProjectionExprs) -> DFResult<Option<Arc<dyn FileSource>>> {
+        Ok(self.inner.try_pushdown_projection(projection)?.map(|inner| self.wrap(inner)))
+    }
+}
+
+/// Makes the readers of a scan's files.
+#[derive(Debug)]
+struct Readers {
+    store: Arc<dyn ObjectStore>,
+    origin: Origin,
+    /// Of all files: one metric for each would take more memory than their footers.
+    scanned: Count,
+}
+
+impl ParquetFileReaderFactory for Readers {
+    fn create_reader(
+        &self,
+        _partition: usize,
+        file: PartitionedFile,
+        footer_bytes: Option<usize>,
+        _: &ExecutionPlanMetricsSet,
+    ) -> DFResult<Box<dyn AsyncFileReader + Send>> {
+        let reader = ParquetReader::new(self.origin.file(&self.store, file.object_meta));
+        let footer_bytes = footer_bytes.or(reader.footer_bytes);
+        Ok(Box::new(ParquetReader { footer_bytes, scanned: self.scanned.clone(), ..reader }))
+    }
+}
+
+/// Files up to this size are read at once. The footer, the indexes and the columns would be as many requests.
+const SMALL: u64 = 512 << 10;
+
+/// The last bytes of a file, which are read first. They hold the footer of most files.
+const FOOTER_BYTES: usize = 64 << 10;
+
+/// Reads one file.
+#[derive(Debug)]
+pub(crate) struct ParquetReader {
+    file: SourceFile,
+    footer_bytes: Option<usize>,
+    /// All of a small file, once something of it was read.
+    whole: Option<Bytes>,
+    scanned: Count,
+}
+
+impl ParquetReader {
+    pub(crate) fn new(file: SourceFile) -> Self {
+        Self { file, footer_bytes: Some(FOOTER_BYTES), whole: None, scanned: Count::new() }
+    }
+
+    async fn read(&mut self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let size = self.file.meta.size;
+        if let Some(range) = ranges.iter().find(|range| range.end > size) {
+            let (from, to) = (range.start, range.end);
+            return Err(ParquetError::EOF(format!("bytes {from} to {to} are not in a file of {size} bytes")));
+        }
+        if size > SMALL {
+            return self.fetch(ranges).await;
+        }
+        let whole = match &self.whole {
+            Some(whole) => whole.clone(),
+            None => self.fetch(&[0..size]).await?.swap_remove(0),
+        };
+        let parts = ranges.iter().map(|range| whole.slice(range.start as usize..range.end as usize)).collect();
+        self.whole = Some(whole);
+        Ok(parts)
+    }
+
+    async fn fetch(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let parts = self.file.ranges(ranges).await.map_err(|e| ParquetError::External(Box::new(e)))?;
+        self.scanned.add(parts.iter().map(Bytes::len).sum());
+        Ok(parts)
+    }
+}
+
+impl AsyncFileReader for ParquetReader {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes>> {
+        async move { Ok(self.read(&[range]).await?.swap_remove(0)) }.boxed()
+    }
+
+    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>>> {
+        async move { self.read(&ranges).await }.boxed()
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        options: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>>> {
+        async move {
+            let mut footer = ParquetMetaDataReader::new().with_prefetch_hint(self.footer_bytes);
+            if let Some(options) = options {
+                footer = footer
+                    .with_metadata_options(Some(options.metadata_options().clone()))
+                    .with_column_index_policy(options.column_index_policy())
+                    .with_offset_index_policy(options.offset_index_policy());
+            }
+            let size = self.file.meta.size;
+            Ok(Arc::new(footer.load_and_finish(self, size).await?))
+        }
+        .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+    use object_store::{ObjectStoreExt, path::Path};
+    use rstest::rstest;
+
+    use super::*;
+
+    /// A damaged footer may refer to anything.
+    #[rstest]
+    #[case(10)]
+    #[case(SMALL + 10)]
+    #[tokio::test]
+    async fn bytes_beyond_the_end_of_a_file_are_refused(#[case] size: u64) {
+        let (store, path) = (Arc::new(InMemory::new()), Path::from("a.parquet"));
+        store.put(&path, vec![b'x'; size as usize].into()).await.unwrap();
+        let meta = store.head(&path).await.unwrap();
+        let file = SourceFile { store, meta, location: "memory:/a.parquet".into(), meter: Arc::default() };
+        let mut reader = ParquetReader::new(file);
+        assert_eq!(reader.get_bytes(size - 2..size).await.unwrap(), "xx");
+        let error = reader.get_byte_ranges(vec![0..1, size - 2..size + 1]).await.unwrap_err();
+        let expected = format!("EOF: bytes {} to {} are not in a file of {size} bytes", size - 2, size + 1);
+        assert_eq!(error.to_string(), expected);
+    }
+}
