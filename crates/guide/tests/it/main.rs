@@ -153,7 +153,7 @@ fn the_readme_lists_every_job() {
 /// `.ci/run` reads its commands from the README.
 #[rstest]
 #[case("cargo test --workspace")]
-#[case("cargo run -p books_data_product")]
+#[case("cargo run --bin books_data_product")]
 fn the_readme_has_the_command(#[case] command: &str) {
     assert!(read("README.md").lines().any(|line| line == command), "{command}");
 }
