@@ -10,8 +10,8 @@ use crate::fault::Fault;
 use crate::input::{Block, Lines, Step, Text};
 use crate::scan::Batches;
 
-/// A block is cut at this size even if it has fewer rows than a batch: wide rows do not make large blocks, and little
-/// of each piece remains to be copied in front of the next one.
+/// So much text is enough for a block, even if it has fewer rows than a batch: wide rows do not make large blocks, and
+/// little of each piece remains to be copied in front of the next one.
 pub(crate) const BLOCK_BYTES: usize = LEFT_OVER_BYTES;
 
 /// The number of blocks in flight beyond those being decoded. Batches are emitted in order, so a slow block, or one
@@ -23,7 +23,8 @@ pub(crate) trait Cut: Send + 'static {
     /// The decoder of a block.
     type Rows: Decode;
 
-    /// Takes whole rows off the front of the text: enough for a batch, or all of them if the text has ended.
+    /// Takes whole rows off the front of the text: at most a batch, and fewer if they are enough for a block or the text
+    /// has ended.
     fn cut(&mut self, text: &[u8], ended: bool) -> Result<Step<Self::Rows>, Fault>;
 }
 
@@ -101,8 +102,10 @@ mod tests {
         Ok(concat_batches(&columns(), &batches).unwrap())
     }
 
-    fn json(batch_size: usize) -> impl Cut {
-        JsonCutter::new(columns(), batch_size)
+    fn json(batch_size: usize, block_bytes: usize) -> impl Cut {
+        let mut cutter = JsonCutter::new(columns(), batch_size);
+        cutter.block_bytes = block_bytes;
+        cutter
     }
 
     fn csv(batch_size: usize) -> impl Cut {
@@ -155,7 +158,7 @@ mod tests {
     #[rstest]
     fn a_wrong_value_is_told_before_what_is_no_row(#[values(1, 2)] parallelism: usize) {
         let text = "{\"a\": 1}\n{\"a\": \"z\"}\n{\"a\": 3}\n4\n";
-        let told = read_in_parallel(text, WHOLE, json(1), parallelism).unwrap_err();
+        let told = read_in_parallel(text, WHOLE, json(1, WHOLE), parallelism).unwrap_err();
         assert!(told.contains("line: 2"), "{told}");
     }
 
@@ -166,6 +169,7 @@ mod tests {
             damage in prop::option::weighted(0.2, (any::<prop::sample::Index>(), "[a{}\\[\\],\"\\\\\n]")),
             piece in 1_usize..40,
             batch_size in 1_usize..9,
+            block_bytes in prop_oneof![Just(WHOLE), 1..200_usize],
             bom in any::<bool>(),
         ) {
             let bom = if bom { "\u{feff}" } else { "" };
@@ -178,8 +182,8 @@ mod tests {
             };
             let line = |(a, b): &(i64, String)| serde_json::json!({ "a": a, "b": b }).to_string() + "\n";
             let text = bom.to_owned() + &damaged(rows.iter().map(line).collect());
-            let whole = read(&text, WHOLE, json(8192));
-            prop_assert_eq!(read(&text, piece, json(batch_size)), whole);
+            let whole = read(&text, WHOLE, json(8192, WHOLE));
+            prop_assert_eq!(read(&text, piece, json(batch_size, block_bytes)), whole);
 
             let line = |(a, b): &(i64, String)| format!("{a},\"{}\"\r\n", b.replace('"', "\"\""));
             let text = damaged(std::iter::once("a,b\n".to_owned()).chain(rows.iter().map(line)).collect());

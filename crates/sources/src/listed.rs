@@ -35,8 +35,8 @@ fn compare(listed: &ObjectMeta, size: u64, modified: impl Into<chrono::DateTime<
 
 impl SourceFile {
     /// Opens the file, or a part of it, in the version that was listed: object stores are asked for it (`If-Match`), and
-    /// size and time of a local file are compared. A local file can still change while it is read; whoever does so
-    /// [looks again](differs).
+    /// size and time of a local file are compared. A local file can still change while it is read, so its reader
+    /// [compares it again](differs) afterwards.
     pub(crate) async fn get(&self, range: Option<Range<u64>>) -> Result<GetResult> {
         let options = GetOptions { if_match: self.meta.e_tag.clone(), ..GetOptions::new().with_range(range) };
         let got = self.store.get_opts(&self.meta.location, options).await.map_err(|e| self.unread(e))?;
@@ -92,7 +92,7 @@ impl SourceFile {
 #[expect(clippy::disallowed_methods, reason = "called where blocking is allowed")]
 fn open(path: &FsPath) -> io::Result<File> {
     File::open(path).map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound => io::Error::other(changed("has gone").because(e)),
+        kind if is_gone(kind) => io::Error::other(changed("has gone").because(e)),
         _ => e,
     })
 }
@@ -116,9 +116,14 @@ fn read_ranges(mut file: File, path: &FsPath, listed: &ObjectMeta, ranges: &[Ran
 #[expect(clippy::disallowed_methods, reason = "only the file system knows the state of a local file")]
 fn now(path: &FsPath) -> io::Result<Option<Metadata>> {
     match std::fs::metadata(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) if is_gone(e.kind()) => Ok(None),
         now => now.map(Some),
     }
+}
+
+/// Whether there is no such file, or its folder has become a file.
+fn is_gone(error: io::ErrorKind) -> bool {
+    matches!(error, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// How a local file differs from the one that was listed, if it does.
@@ -382,6 +387,6 @@ pub(crate) mod tests {
         assert_eq!(told_of(file.get(Some(1..3)).await).as_deref(), Some(WRITTEN));
         assert_eq!(told_of(file.ranges(&[0..1, 2..3]).await).as_deref(), Some(WRITTEN));
         file.store.delete(&path).await.unwrap();
-        assert_eq!(told_of(file.ranges(&[0..1]).await).as_deref(), Some(GONE));
+        assert_eq!(told_of(file.ranges(&[0..1, 2..3]).await).as_deref(), Some(GONE));
     }
 }

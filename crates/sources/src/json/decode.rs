@@ -29,6 +29,8 @@ pub(crate) struct JsonCutter {
     line_at: Option<usize>,
     scanner: RowScanner,
     batch_size: usize,
+    /// The number of bytes after which a block ends.
+    pub(crate) block_bytes: usize,
 }
 
 /// What to read of each object.
@@ -52,7 +54,7 @@ pub(crate) struct JsonRows {
 impl JsonCutter {
     pub(crate) fn new(schema: SchemaRef, batch_size: usize) -> Self {
         let wanted = Wanted { schema, caseless: false, texts_at: Arc::new([]) };
-        Self { wanted, line_at: None, scanner: RowScanner::with_marks(), batch_size }
+        Self { wanted, line_at: None, scanner: RowScanner::with_marks(), batch_size, block_bytes: JSON_BLOCK_BYTES }
     }
 
     /// Sets whether [`LINE_COLUMN`] is the line of a row and not a field.
@@ -90,7 +92,7 @@ impl Cut for JsonCutter {
     type Rows = JsonRows;
 
     fn cut(&mut self, text: &[u8], ended: bool) -> Result<Step<JsonRows>, Fault> {
-        let scanned = self.scanner.scan_for(text, self.batch_size, JSON_BLOCK_BYTES);
+        let scanned = self.scanner.scan_for(text, self.batch_size, self.block_bytes);
         let rows = self.scanner.rows();
         let full = rows.len() >= self.batch_size || text.len() >= BLOCK_BYTES;
         if rows.is_empty() || !(full || ended || scanned.is_err()) {

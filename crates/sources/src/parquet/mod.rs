@@ -34,7 +34,7 @@ use read::{ParquetReader, ParquetScan};
 pub struct Parquet;
 
 /// Parquet files (`.parquet`). Plans read only the columns, row groups and pages that they need. A file of up to 512 KiB is
-/// read at once, by one request.
+/// read at once, by one request. Local files are read from the file system directly.
 ///
 /// ```
 /// use hardtack_sources::ParquetFiles;

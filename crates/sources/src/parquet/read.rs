@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::ops::Range;
+use std::slice;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -135,7 +136,7 @@ impl FileSource for ParquetScan {
 struct Readers {
     store: Arc<dyn ObjectStore>,
     origin: Origin,
-    /// Of all files: one metric for each would take more memory than their footers.
+    /// Of all files: a second set of metrics for each would take more memory than its footer.
     scanned: Count,
 }
 
@@ -148,7 +149,7 @@ impl ParquetFileReaderFactory for Readers {
         _: &ExecutionPlanMetricsSet,
     ) -> DFResult<Box<dyn AsyncFileReader + Send>> {
         let reader = ParquetReader::new(self.origin.file(&self.store, file.object_meta));
-        let footer_bytes = footer_bytes.or(reader.footer_bytes);
+        let footer_bytes = footer_bytes.unwrap_or(reader.footer_bytes);
         Ok(Box::new(ParquetReader { footer_bytes, scanned: self.scanned.clone(), ..reader }))
     }
 }
@@ -163,7 +164,7 @@ const FOOTER_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct ParquetReader {
     file: SourceFile,
-    footer_bytes: Option<usize>,
+    footer_bytes: usize,
     /// All of a small file, once something of it was read.
     whole: Option<Bytes>,
     scanned: Count,
@@ -171,12 +172,12 @@ pub(crate) struct ParquetReader {
 
 impl ParquetReader {
     pub(crate) fn new(file: SourceFile) -> Self {
-        Self { file, footer_bytes: Some(FOOTER_BYTES), whole: None, scanned: Count::new() }
+        Self { file, footer_bytes: FOOTER_BYTES, whole: None, scanned: Count::new() }
     }
 
     async fn read(&mut self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         let size = self.file.meta.size;
-        if let Some(range) = ranges.iter().find(|range| range.end > size) {
+        if let Some(range) = ranges.iter().find(|range| range.start > range.end || range.end > size) {
             let (from, to) = (range.start, range.end);
             return Err(ParquetError::EOF(format!("bytes {from} to {to} are not in a file of {size} bytes")));
         }
@@ -185,7 +186,7 @@ impl ParquetReader {
         }
         let whole = match &self.whole {
             Some(whole) => whole.clone(),
-            None => self.fetch(&[0..size]).await?.swap_remove(0),
+            None => self.fetch(slice::from_ref(&(0..size))).await?.swap_remove(0),
         };
         let parts = ranges.iter().map(|range| whole.slice(range.start as usize..range.end as usize)).collect();
         self.whole = Some(whole);
@@ -213,7 +214,7 @@ impl AsyncFileReader for ParquetReader {
         options: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>>> {
         async move {
-            let mut footer = ParquetMetaDataReader::new().with_prefetch_hint(self.footer_bytes);
+            let mut footer = ParquetMetaDataReader::new().with_prefetch_hint(Some(self.footer_bytes));
             if let Some(options) = options {
                 footer = footer
                     .with_metadata_options(Some(options.metadata_options().clone()))
@@ -247,8 +248,10 @@ mod tests {
         let file = SourceFile { store, meta, location: "memory:/a.parquet".into(), meter: Arc::default() };
         let mut reader = ParquetReader::new(file);
         assert_eq!(reader.get_bytes(size - 2..size).await.unwrap(), "xx");
-        let error = reader.get_byte_ranges(vec![0..1, size - 2..size + 1]).await.unwrap_err();
-        let expected = format!("EOF: bytes {} to {} are not in a file of {size} bytes", size - 2, size + 1);
-        assert_eq!(error.to_string(), expected);
+        for (from, to) in [(size - 2, size + 1), (size - 1, size - 2)] {
+            let error = reader.get_byte_ranges(vec![0..1, Range { start: from, end: to }]).await.unwrap_err();
+            let expected = format!("EOF: bytes {from} to {to} are not in a file of {size} bytes");
+            assert_eq!(error.to_string(), expected);
+        }
     }
 }
