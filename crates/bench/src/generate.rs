@@ -196,7 +196,7 @@ trait Maker: Sync {
         ""
     }
 
-    /// The rows of a file. Those of several threads begin at multiples of [`CHUNK`] from the first.
+    /// The rows of a file. They are made in chunks of [`CHUNK`] rows from the first on.
     fn rows_of(&self, file: usize) -> Range<u64>;
 
     /// Appends the lines of some rows of a file, at most [`CHUNK`], whatever was made before.
