@@ -34,8 +34,8 @@ fn compare(listed: &ObjectMeta, size: u64, modified: impl Into<chrono::DateTime<
 }
 
 impl SourceFile {
-    /// Opens the file, or a part of it, in the version that was listed: object stores are asked for it (`If-Match`), and
-    /// size and time of a local file are compared. A local file can still change while it is read, so its reader
+    /// Opens the file, or a part of it, in the version that was listed: object stores are asked for it (`If-Match`),
+    /// and size and time of a local file are compared. A local file can still change while it is read, so its reader
     /// [compares it again](differs) afterwards.
     pub(crate) async fn get(&self, range: Option<Range<u64>>) -> Result<GetResult> {
         let options = GetOptions { if_match: self.meta.e_tag.clone(), ..GetOptions::new().with_range(range) };
@@ -50,7 +50,7 @@ impl SourceFile {
     /// Reads parts of the file in the version that was listed, and counts their bytes.
     pub(crate) async fn ranges(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         let parts = match self.local_path()? {
-            // A store would open the file by one task, and read it by another.
+            // One task; the store would open the file in one and read it in another.
             Some(path) => {
                 let (listed, ranges) = (self.meta.clone(), ranges.to_vec());
                 let read = SpawnedTask::spawn_blocking(move || read_ranges(open(&path)?, &path, &listed, &ranges));
@@ -241,6 +241,8 @@ pub(crate) mod tests {
         /// Another file of the same size was moved there.
         Replaced,
         Removed,
+        /// Its folder has become a file.
+        FolderReplaced,
     }
 
     impl Done {
@@ -258,6 +260,10 @@ pub(crate) mod tests {
                     std::fs::rename(&other, file).unwrap();
                 }
                 Self::Removed => std::fs::remove_file(file).unwrap(),
+                Self::FolderReplaced => {
+                    std::fs::remove_dir_all(file.parent().unwrap()).unwrap();
+                    std::fs::write(file.parent().unwrap(), "").unwrap();
+                }
             }
         }
     }
@@ -272,7 +278,7 @@ pub(crate) mod tests {
         Some(error.message().to_owned())
     }
 
-    /// A file is changed while it is being read.
+    /// A file is changed while it is being read, in order or in parts.
     #[rstest]
     #[case(Done::Nothing, None)]
     #[case(Done::CutShort, Some(CHANGED))]
@@ -280,15 +286,19 @@ pub(crate) mod tests {
     #[case(Done::WrittenOver, Some(WRITTEN))]
     #[case(Done::Replaced, Some(WRITTEN))]
     #[case(Done::Removed, Some(GONE))]
+    #[case(Done::FolderReplaced, Some(GONE))]
     #[tokio::test]
     async fn a_file_that_changes_while_it_is_read_is_refused_at_its_end(
         #[case] done: Done,
         #[case] expected: Option<&str>,
     ) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
-        let (mut reading, meter) = file(folder.path(), b"abcdef");
-        let (other, _) = open(folder.path());
+        let above = tempfile::tempdir().unwrap();
+        let folder = above.path().join("folder");
+        std::fs::create_dir(&folder).unwrap();
+        let path = folder.join("file");
+        let (mut reading, meter) = file(&folder, b"abcdef");
+        let (in_parts, _) = open(&folder);
+        let (other, _) = open(&folder);
         let mut other = other.map(tokio::fs::File::from_std);
         let mut buffer = [0; 2];
         reading.read_exact(&mut buffer).unwrap();
@@ -299,6 +309,12 @@ pub(crate) mod tests {
             told_of(tokio::io::AsyncReadExt::read_to_end(&mut other, &mut Vec::new()).await).as_deref(),
             expected
         );
+        match read_ranges(in_parts.inner, &path, &in_parts.listed, &[4..6, 0..1]) {
+            Ok(parts) if expected.is_none() => assert_eq!(parts, ["ef", "a"]),
+            read => assert_eq!(told_of(read).as_deref(), expected),
+        }
+        // Whoever opens it only now may find none.
+        assert_eq!(told_of(super::open(&path)).as_deref(), expected.filter(|why| *why == GONE));
         assert!(meter.counts().bytes >= 3, "{:?}", meter.counts());
     }
 
@@ -352,26 +368,6 @@ pub(crate) mod tests {
         assert_eq!(told_of(file.get(None).await).as_deref(), expected);
         assert_eq!(told_of(file.get(Some(1..3)).await).as_deref(), expected);
         assert_eq!(told_of(file.ranges(&[0..1, 2..3]).await).as_deref(), without);
-    }
-
-    /// A file is changed while parts of it are read: it was opened before.
-    #[rstest]
-    #[case(Done::Nothing, None)]
-    #[case(Done::CutShort, Some(CHANGED))]
-    #[case(Done::WrittenOn, Some(CHANGED))]
-    #[case(Done::WrittenOver, Some(WRITTEN))]
-    #[case(Done::Replaced, Some(WRITTEN))]
-    #[case(Done::Removed, Some(GONE))]
-    fn parts_of_a_local_file_are_of_one_version(#[case] done: Done, #[case] expected: Option<&str>) {
-        let folder = tempfile::tempdir().unwrap();
-        let (reading, _) = file(folder.path(), b"abcdef");
-        done.to(&folder.path().join("file"));
-        let path = reading.path.unwrap();
-        let read = read_ranges(reading.inner, &path, &reading.listed, &[4..6, 0..1]);
-        match expected {
-            None => assert_eq!(read.unwrap(), ["ef", "a"]),
-            Some(_) => assert_eq!(told_of(read).as_deref(), expected),
-        }
     }
 
     #[tokio::test]

@@ -33,8 +33,8 @@ use read::{ParquetReader, ParquetScan};
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Parquet;
 
-/// Parquet files (`.parquet`). Plans read only the columns, row groups and pages that they need. A file of up to 512 KiB is
-/// read at once, by one request. Local files are read from the file system directly.
+/// Parquet files (`.parquet`). Plans read only the columns, row groups and pages that they need. A file of up to 512 KiB
+/// is read at once, by one request. Local files are read from the file system, whatever store is registered for `file:`.
 ///
 /// ```
 /// use hardtack_sources::ParquetFiles;

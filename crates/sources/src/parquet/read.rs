@@ -136,7 +136,8 @@ impl FileSource for ParquetScan {
 struct Readers {
     store: Arc<dyn ObjectStore>,
     origin: Origin,
-    /// Of all files: a second set of metrics for each would take more memory than its footer.
+    /// The bytes that were read, of all files: a second set of metrics for each file would take more memory than its
+    /// footer.
     scanned: Count,
 }
 
@@ -154,10 +155,11 @@ impl ParquetFileReaderFactory for Readers {
     }
 }
 
-/// Files up to this size are read at once. The footer, the indexes and the columns would be as many requests.
+/// Files up to this size are read at once. To read the footer, the indexes and the columns by themselves takes a request
+/// for each.
 const SMALL: u64 = 512 << 10;
 
-/// The last bytes of a file, which are read first. They hold the footer of most files.
+/// So many of a file's last bytes are read first. They hold the footer of most files.
 const FOOTER_BYTES: usize = 64 << 10;
 
 /// Reads one file.

@@ -261,8 +261,13 @@ async fn a_small_file_is_read_at_once() {
     let ctx = with_files([("data/a.parquet", bytes)]).await;
     let frame = ctx.load(ParquetFiles::new("a", AT)).await.unwrap();
     let some = frame.filter(col("id").eq(lit(150))).unwrap();
-    assert_eq!(some.count().await.unwrap(), 1);
+    let (plan, task) = (some.clone().create_physical_plan().await.unwrap(), Arc::new(some.task_ctx()));
+    let rows = datafusion::physical_plan::collect(Arc::clone(&plan), task).await.unwrap();
+    assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
     assert_eq!(ctx.meters().source("a").counts().bytes, size);
+    // As `explain analyze` shows it.
+    let scan = plan.children()[0].metrics().unwrap();
+    assert_eq!(scan.sum_by_name("bytes_scanned").unwrap().as_usize() as u64, size);
 }
 
 #[tokio::test]
