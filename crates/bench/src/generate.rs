@@ -38,7 +38,7 @@ const LABEL: &str = "generated.json";
 
 /// The number of rows that one thread generates at a time.
 const CHUNK: u64 = 1 << 15;
-/// What they take at most, by and large.
+/// Room for their lines.
 const CHUNK_BYTES: usize = 20 << 20;
 /// A copy is less than this many chunks behind its original.
 const REACH: u64 = 16;
@@ -196,10 +196,10 @@ trait Maker: Sync {
         ""
     }
 
-    /// The rows of a file. They are made in chunks of [`CHUNK`] rows from the first on.
+    /// The rows of a file, which are made in chunks of [`CHUNK`] from the first on.
     fn rows_of(&self, file: usize) -> Range<u64>;
 
-    /// Appends the lines of some rows of a file, at most [`CHUNK`], whatever was made before.
+    /// Appends the lines of a chunk of a file. They do not depend on what was made before.
     fn append(&self, file: usize, rows: Range<u64>, out: &mut Vec<u8>);
 }
 

@@ -78,7 +78,7 @@ pub trait Operator: fmt::Debug + Send + Sync + 'static {
 /// # Ok(()) }
 /// ```
 ///
-/// The session of the frame can execute operators from then on; a query planner of its own is replaced, if it had one.
+/// The session of the returned frame can execute operators. If it had a query planner of its own, that is replaced.
 ///
 /// # Errors
 /// `Usage` if two columns of the operator have the same name.

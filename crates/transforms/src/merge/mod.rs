@@ -156,8 +156,8 @@ const SIDE: &str = "__hardtack_side";
 /// # Errors
 /// [`Usage`](hardtack_core::ErrorKind::Usage) for a key or order column that one side lacks, an order column without an
 /// order (structs, lists, maps), a delete marker that is not boolean, or a [`known_since`](Merge::known_since) that is
-/// not a struct of columns with the type of the first order column; [`Refused`](hardtack_core::ErrorKind::Refused) for a column that cannot get its type in
-/// `current`.
+/// not a struct, or has a field that is no column or has another type than the first order column;
+/// [`Refused`](hardtack_core::ErrorKind::Refused) for a column that cannot get its type in `current`.
 pub fn merge_and_retain_last(current: DataFrame, incoming: DataFrame, merge: &Merge) -> Result<DataFrame> {
     if merge.keys.is_empty() {
         return Err(Error::usage("rows are merged by their key; name at least one column"));
@@ -376,7 +376,7 @@ mod tests {
         assert_eq!(last, format!("1 | {row}"));
     }
 
-    /// Optimizers move the access to a field below what they can, which must not make a column ambiguous.
+    /// The optimizer moves the access to a field towards the scan, which must not make a column ambiguous.
     #[tokio::test]
     async fn a_merged_struct_may_be_asked_for_a_field() {
         const COLUMNS: &str = "id: int, v: string, at: bigint, known: struct<v:bigint>";
