@@ -15,6 +15,7 @@ use hardtack_core::{Error, ErrorKind, Meter, Result};
 use object_store::local::LocalFileSystem;
 use object_store::{GetOptions, GetResult, OBJECT_STORE_COALESCE_DEFAULT, ObjectMeta, coalesce_ranges};
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::sync::oneshot::{self, Receiver};
 
 use crate::input::SourceFile;
 
@@ -49,24 +50,31 @@ impl SourceFile {
 
     /// Reads parts of the file in the version that was listed, and counts their bytes.
     pub(crate) async fn ranges(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let parts = match self.local_path()? {
+        if let Some(path) = self.local_path()? {
             // One task; the store would open the file in one and read it in another.
-            Some(path) => {
-                let (listed, ranges) = (self.meta.clone(), ranges.to_vec());
-                let read = SpawnedTask::spawn_blocking(move || read_ranges(open(&path)?, &path, &listed, &ranges));
-                let parts = read.join_unwind().await.map_err(io::Error::other).flatten();
-                parts.map_err(|e| self.error(e, None))?
-            }
-            None => {
-                let read = |range| async {
-                    let got = self.get(Some(range)).await?;
-                    got.bytes().await.map_err(|e| self.unread(e))
-                };
-                coalesce_ranges(ranges, read, OBJECT_STORE_COALESCE_DEFAULT).await?
-            }
+            let (file, ranges) = (self.clone(), ranges.to_vec());
+            let read = SpawnedTask::spawn_blocking(move || file.local_ranges(&path, &ranges));
+            return read.join_unwind().await.map_err(|e| self.error(io::Error::other(e), None))?;
+        }
+        let read = |range| async {
+            let got = self.get(Some(range)).await?;
+            got.bytes().await.map_err(|e| self.unread(e))
         };
-        self.meter.add_bytes(parts.iter().map(|part| part.len() as u64).sum());
+        let parts = coalesce_ranges(ranges, read, OBJECT_STORE_COALESCE_DEFAULT).await?;
+        self.count(&parts);
         Ok(parts)
+    }
+
+    /// The same for a local file, on a thread that may block.
+    fn local_ranges(&self, path: &FsPath, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let parts = open(path).and_then(|file| read_ranges(file, path, &self.meta, ranges));
+        let parts = parts.map_err(|e| self.error(e, None))?;
+        self.count(&parts);
+        Ok(parts)
+    }
+
+    fn count(&self, parts: &[Bytes]) {
+        self.meter.add_bytes(parts.iter().map(|part| part.len() as u64).sum());
     }
 
     /// The path, if the file is in the file system.
@@ -86,6 +94,34 @@ impl SourceFile {
         };
         error.with("file", &self.location)
     }
+}
+
+/// Begins to read small files of one store, whole: objects concurrently; local files one after the other, so that a
+/// thread of the blocking pool is woken only once. Dropping a receiver stops the read of its file.
+pub(crate) fn read_whole(files: Vec<SourceFile>) -> Vec<Receiver<Result<Bytes>>> {
+    let whole = |file: &SourceFile| [0..file.meta.size];
+    let only = |parts: Vec<Bytes>| parts.into_iter().next().unwrap_or_default();
+    let (to, from): (Vec<_>, Vec<_>) = files.iter().map(|_| oneshot::channel()).unzip();
+    let paths = files.iter().map(|file| file.local_path().ok().flatten()).collect::<Option<Vec<_>>>();
+    let files = files.into_iter().zip(to);
+    match paths {
+        Some(paths) => drop(tokio::task::spawn_blocking(move || {
+            for ((file, to), path) in files.zip(paths).filter(|((_, to), _)| !to.is_closed()) {
+                to.send(file.local_ranges(&path, &whole(&file)).map(only)).ok();
+            }
+        })),
+        None => files.for_each(|(file, mut to)| {
+            tokio::spawn(async move {
+                let whole = whole(&file);
+                let read = tokio::select! {
+                    read = file.ranges(&whole) => read,
+                    () = to.closed() => return,
+                };
+                to.send(read.map(only)).ok();
+            });
+        }),
+    }
+    from
 }
 
 /// Opens a local file.

@@ -1,6 +1,7 @@
 //! The Parquet format, through DataFusion's reader.
 
 mod read;
+mod small;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -34,7 +35,8 @@ use read::{ParquetReader, ParquetScan};
 pub struct Parquet;
 
 /// Parquet files (`.parquet`). Plans read only the columns, row groups and pages that they need. A file of up to 512 KiB
-/// is read at once, by one request. Local files are read from the file system, whatever store is registered for `file:`.
+/// is read at once, by one request, while files before it are decoded. Local files are read from the file system,
+/// whatever store is registered for `file:`.
 ///
 /// ```
 /// use hardtack_sources::ParquetFiles;

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::ops::Range;
 use std::slice;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use datafusion::common::Result as DFResult;
@@ -27,7 +27,9 @@ use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use tokio::sync::oneshot::Receiver;
 
+use super::small::{SMALL, SmallFiles};
 use crate::input::SourceFile;
 use crate::scan::{CheckedOpener, Origin};
 
@@ -59,7 +61,10 @@ impl FileSource for ParquetScan {
             return Err(DataFusionError::Internal("a source of Parquet has become one of another format".to_owned()));
         };
         let scanned = MetricBuilder::new(source.metrics()).counter("bytes_scanned", partition);
-        let readers = Arc::new(Readers { store: Arc::clone(&store), origin: self.origin.clone(), scanned });
+        let origin = self.origin.clone();
+        let group = config.file_groups.get(partition).into_iter().flat_map(|group| group.iter());
+        let small = SmallFiles::new(Arc::clone(&store), origin.clone(), group);
+        let readers = Arc::new(Readers { store: Arc::clone(&store), origin, scanned, small: Mutex::new(small) });
         let source = source.clone().with_parquet_file_reader_factory(readers);
         let opener = source.create_file_opener(store, config, partition)?;
         Ok(Arc::new(CheckedOpener::new(opener, config.projected_schema()?, self.origin.clone())))
@@ -139,6 +144,7 @@ struct Readers {
     /// The bytes that were read, of all files: a second set of metrics for each file would take more memory than its
     /// footer.
     scanned: Count,
+    small: Mutex<SmallFiles>,
 }
 
 impl ParquetFileReaderFactory for Readers {
@@ -149,15 +155,12 @@ impl ParquetFileReaderFactory for Readers {
         footer_bytes: Option<usize>,
         _: &ExecutionPlanMetricsSet,
     ) -> DFResult<Box<dyn AsyncFileReader + Send>> {
+        let ahead = self.small.lock().unwrap_or_else(PoisonError::into_inner).take(&file.object_meta);
         let reader = ParquetReader::new(self.origin.file(&self.store, file.object_meta));
         let footer_bytes = footer_bytes.unwrap_or(reader.footer_bytes);
-        Ok(Box::new(ParquetReader { footer_bytes, scanned: self.scanned.clone(), ..reader }))
+        Ok(Box::new(ParquetReader { footer_bytes, ahead, scanned: self.scanned.clone(), ..reader }))
     }
 }
-
-/// Files up to this size are read at once. To read the footer, the indexes and the columns by themselves takes a request
-/// for each.
-const SMALL: u64 = 512 << 10;
 
 /// So many of a file's last bytes are read first. They hold the footer of most files.
 const FOOTER_BYTES: usize = 64 << 10;
@@ -167,6 +170,8 @@ const FOOTER_BYTES: usize = 64 << 10;
 pub(crate) struct ParquetReader {
     file: SourceFile,
     footer_bytes: usize,
+    /// All of a small file, if its read has begun already.
+    ahead: Option<Receiver<hardtack_core::Result<Bytes>>>,
     /// All of a small file, once something of it was read.
     whole: Option<Bytes>,
     scanned: Count,
@@ -174,7 +179,7 @@ pub(crate) struct ParquetReader {
 
 impl ParquetReader {
     pub(crate) fn new(file: SourceFile) -> Self {
-        Self { file, footer_bytes: FOOTER_BYTES, whole: None, scanned: Count::new() }
+        Self { file, footer_bytes: FOOTER_BYTES, ahead: None, whole: None, scanned: Count::new() }
     }
 
     async fn read(&mut self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
@@ -188,11 +193,21 @@ impl ParquetReader {
         }
         let whole = match &self.whole {
             Some(whole) => whole.clone(),
-            None => self.fetch(slice::from_ref(&(0..size))).await?.swap_remove(0),
+            None => self.fetch_whole().await?,
         };
         let parts = ranges.iter().map(|range| whole.slice(range.start as usize..range.end as usize)).collect();
         self.whole = Some(whole);
         Ok(parts)
+    }
+
+    async fn fetch_whole(&mut self) -> Result<Bytes> {
+        let Some(ahead) = self.ahead.take() else {
+            return Ok(self.fetch(slice::from_ref(&(0..self.file.meta.size))).await?.swap_remove(0));
+        };
+        let whole = ahead.await.map_err(|e| ParquetError::External(Box::new(e)))?;
+        let whole = whole.map_err(|e| ParquetError::External(Box::new(e)))?;
+        self.scanned.add(whole.len());
+        Ok(whole)
     }
 
     async fn fetch(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {

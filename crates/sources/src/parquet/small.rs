@@ -1,0 +1,183 @@
+//! Reads the next small files of a scan while one is decoded. One by one, each would wait for its store, or wake a thread
+//! of the blocking pool.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use datafusion::datasource::listing::PartitionedFile;
+use hardtack_core::Result;
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore};
+use tokio::sync::oneshot::Receiver;
+
+use crate::listed::read_whole;
+use crate::scan::Origin;
+
+/// Files up to this size are read at once. To read the footer, the indexes and the columns by themselves takes a request
+/// for each.
+pub(crate) const SMALL: u64 = 512 << 10;
+
+/// The most files that are read together, and about how many bytes.
+const MOST: usize = 16;
+const MOST_BYTES: u64 = 1 << 20;
+
+/// The small files of a partition, in the order in which they will be opened.
+#[derive(Debug)]
+pub(super) struct SmallFiles {
+    store: Arc<dyn ObjectStore>,
+    origin: Origin,
+    waiting: VecDeque<ObjectMeta>,
+    /// Those whose reads have begun.
+    reading: VecDeque<(Path, Receiver<Result<Bytes>>)>,
+    /// How many to read next. It grows, because a query with a limit may need the first file only.
+    next: usize,
+}
+
+impl SmallFiles {
+    /// Of these files the small ones.
+    pub(super) fn new<'a>(
+        store: Arc<dyn ObjectStore>,
+        origin: Origin,
+        files: impl IntoIterator<Item = &'a PartitionedFile>,
+    ) -> Self {
+        let files = files.into_iter().map(|file| &file.object_meta);
+        let waiting = files.filter(|meta| meta.size <= SMALL).cloned().collect();
+        Self { store, origin, waiting, reading: VecDeque::new(), next: 1 }
+    }
+
+    /// The content of a file, as soon as it is read; `None` if it is not small, or was requested before. The reads of the
+    /// files before it stop: the scan has skipped them.
+    pub(super) fn take(&mut self, file: &ObjectMeta) -> Option<Receiver<Result<Bytes>>> {
+        let path = &file.location;
+        if file.size > SMALL {
+            return None;
+        }
+        if let Some(at) = self.reading.iter().position(|(reading, _)| reading == path) {
+            self.reading.drain(..at);
+        } else {
+            let at = self.waiting.iter().position(|file| file.location == *path)?;
+            self.waiting.drain(..at);
+            self.reading.clear();
+            self.read_on();
+        }
+        let (_, taken) = self.reading.pop_front()?;
+        if self.reading.len() <= self.next / 2 {
+            self.read_on();
+        }
+        Some(taken)
+    }
+
+    /// Begins to read the next files.
+    fn read_on(&mut self) {
+        let mut bytes = 0;
+        let fits = |file: &&ObjectMeta| {
+            bytes += file.size;
+            bytes <= MOST_BYTES
+        };
+        let count = self.waiting.iter().take(self.next).take_while(fits).count();
+        let files: Vec<_> = self.waiting.drain(..count).map(|meta| self.origin.file(&self.store, meta)).collect();
+        if files.is_empty() {
+            return;
+        }
+        self.next = MOST.min(2 * self.next);
+        let paths: Vec<_> = files.iter().map(|file| file.meta.location.clone()).collect();
+        self.reading.extend(paths.into_iter().zip(read_whole(files)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+    use object_store::{ObjectStoreExt, PutPayload};
+    use rstest::rstest;
+    use url::Url;
+
+    use super::*;
+
+    /// Files with these sizes, whose names are their numbers.
+    async fn files(sizes: impl IntoIterator<Item = u64>) -> (Arc<dyn ObjectStore>, Vec<PartitionedFile>) {
+        let store = InMemory::new();
+        let mut files = Vec::new();
+        for (i, size) in sizes.into_iter().enumerate() {
+            let path = Path::from(format!("{i:03}"));
+            store.put(&path, PutPayload::from(vec![i as u8; size as usize])).await.unwrap();
+            files.push(PartitionedFile::from(store.head(&path).await.unwrap()));
+        }
+        (Arc::new(store), files)
+    }
+
+    fn ahead(store: &Arc<dyn ObjectStore>, files: &[PartitionedFile]) -> SmallFiles {
+        let store_url = Url::parse("memory:///").unwrap();
+        let origin = Origin { store: store_url, meter: Arc::default(), target_partitions: 1 };
+        SmallFiles::new(Arc::clone(store), origin, files)
+    }
+
+    /// How many files are read ahead, after each of the first that is taken.
+    #[rstest]
+    #[case::small(vec![10; 60], vec![2, 5, 12, 11, 10, 9, 24, 23, 22])]
+    #[case::few(vec![10; 4], vec![2, 2, 1, 0])]
+    #[case::about_a_megabyte(vec![SMALL; 9], vec![2, 3, 4, 5, 4, 3, 2, 1, 0])]
+    #[tokio::test]
+    async fn more_and_more_files_are_read_ahead(#[case] sizes: Vec<u64>, #[case] expected: Vec<usize>) {
+        let (store, files) = files(sizes.clone()).await;
+        let mut small = ahead(&store, &files);
+        let mut counts = Vec::new();
+        for (i, file) in files.iter().enumerate() {
+            let content = small.take(&file.object_meta).unwrap();
+            counts.push(small.reading.len());
+            assert_eq!(content.await.unwrap().unwrap(), vec![i as u8; sizes[i] as usize]);
+        }
+        assert_eq!(counts[..expected.len()], expected, "{counts:?}");
+        assert_eq!(small.origin.meter.counts().bytes, sizes.iter().sum::<u64>(), "each is read once");
+    }
+
+    /// A file that is too large, that was taken, or that was skipped is for the reader to read.
+    #[tokio::test]
+    async fn files_that_are_skipped_are_not_waited_for() {
+        let (store, files) = files([10, 10, SMALL + 1, 10, 10, 10, 10, 10]).await;
+        let mut small = ahead(&store, &files);
+        for (i, expected) in [(0, true), (0, false), (2, false), (3, true), (1, false), (7, true), (6, false)] {
+            let taken = small.take(&files[i].object_meta);
+            assert_eq!(taken.is_some(), expected, "file {i}");
+            if let Some(content) = taken {
+                assert_eq!(content.await.unwrap().unwrap(), vec![i as u8; 10]);
+            }
+        }
+        assert!(small.reading.is_empty() && small.waiting.is_empty());
+    }
+
+    /// What is wrong with a file is the concern of whoever opens it.
+    #[tokio::test]
+    async fn a_file_that_has_gone_stops_no_other() {
+        let (store, files) = files([10; 4]).await;
+        store.delete(&files[2].object_meta.location).await.unwrap();
+        let mut small = ahead(&store, &files);
+        for (i, file) in files.iter().enumerate() {
+            let content = small.take(&file.object_meta).unwrap().await.unwrap();
+            assert_eq!(content.is_err(), i == 2, "{content:?}");
+        }
+    }
+
+    /// A local file that nobody waits for is not read.
+    #[tokio::test]
+    async fn reads_stop_when_the_scan_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = object_store::local::LocalFileSystem::new();
+        let mut files = Vec::new();
+        for i in 0..40 {
+            let path = folder.path().join(format!("{i:02}"));
+            let path = Path::from_absolute_path(path).unwrap();
+            store.put(&path, "0123456789".into()).await.unwrap();
+            files.push(PartitionedFile::from(store.head(&path).await.unwrap()));
+        }
+        let store: Arc<dyn ObjectStore> = Arc::new(store);
+        let origin = Origin { store: Url::parse("file:///").unwrap(), meter: Arc::default(), target_partitions: 1 };
+        let mut small = SmallFiles::new(store, origin.clone(), &files);
+        for file in &files[..20] {
+            assert_eq!(small.take(&file.object_meta).unwrap().await.unwrap().unwrap(), "0123456789");
+        }
+        drop(small);
+        assert!(origin.meter.counts().bytes < 400, "{:?}", origin.meter.counts());
+    }
+}
