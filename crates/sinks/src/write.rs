@@ -1,9 +1,8 @@
 //! The operator that writes a partitioned dataset: it encodes rows, and stages files while it encodes the next ones.
 
 use std::any::Any;
-use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch};
@@ -27,14 +26,16 @@ use futures::StreamExt;
 use hardtack_core::meter::Meter;
 use hardtack_core::staging::StagedFile;
 use hardtack_core::{Error, Location, Result, StageContext};
-use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::arrow_writer::{
+    ArrowColumnChunk, ArrowColumnWriter, ArrowLeafColumn, ArrowRowGroupWriterFactory, compute_leaves,
+};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterPropertiesPtr;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::TypePtr;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::layout::{FEW_ROWS, Layout, Properties};
@@ -69,7 +70,7 @@ pub(crate) struct Write {
     pub(crate) properties: Properties,
     pub(crate) sort_by: Vec<(usize, SortOptions)>,
     pub(crate) meter: Arc<Meter>,
-    /// Limits the row groups that are encoded in parallel with the streams.
+    /// Limits the tasks that encode in parallel with the streams.
     pub(crate) encoders: Arc<Semaphore>,
     /// Limits the uploads in progress.
     pub(crate) uploads: Arc<Semaphore>,
@@ -132,8 +133,12 @@ struct Target {
     name: String,
 }
 
-/// Rows in memory become a row group when they reach this size; larger row groups would help readers little.
+/// Rows become a row group when they reach this size in memory; larger row groups would help readers little.
 pub(crate) const ROW_GROUP_BYTES: usize = 128 << 20;
+/// Rows are encoded in pieces of this size, which stay in the caches of a core, and so do the buffers of the next ones.
+const PIECE_BYTES: usize = 4 << 20;
+/// A partition of this size becomes a file of one row group, encoded by its stream.
+const SMALL_FILE_BYTES: usize = 16 << 20;
 /// The number of files of a write that are staged concurrently; requests to an object store have high latency.
 pub(crate) const UPLOADS: usize = 64;
 /// Small files are handed over in batches: a hand-over costs as much as writing one file to a local disk.
@@ -258,7 +263,7 @@ struct WriteStream {
     /// The current partition, and the number of its files so far.
     values: Option<Vec<String>>,
     serial: u32,
-    /// The rows of the next row group.
+    /// The rows of the next piece.
     batches: Vec<RecordBatch>,
     rows: usize,
     bytes: usize,
@@ -295,12 +300,13 @@ impl WriteStream {
     /// Adds rows to the partition, row group by row group.
     async fn add(&mut self, rows: RecordBatch) -> Result<()> {
         let full = ROW_GROUP_BYTES.min(usize::try_from(self.write.spec.target_file_bytes).unwrap_or(usize::MAX));
+        let full_rows = self.write.spec.layout.row_group_rows;
         let mut rest = (rows.num_rows() > 0).then_some(rows);
         while let Some(rows) = rest.take() {
             // The rows of a slice share its buffers; only their part of them counts.
             let row_bytes = (row_bytes(&rows)?).max(1);
-            let room = ((full.saturating_sub(self.bytes)) / row_bytes)
-                .clamp(1, self.write.spec.layout.row_group_rows - self.rows);
+            let (before, bytes) = self.file.as_ref().map_or((0, 0), OpenFile::in_row_group);
+            let room = (full.saturating_sub(bytes + self.bytes) / row_bytes).clamp(1, full_rows - before - self.rows);
             // There may be thousands of small files, and slicing many columns costs as much as encoding some rows.
             let taken = if room < rows.num_rows() {
                 rest = Some(rows.slice(room, rows.num_rows() - room));
@@ -311,39 +317,33 @@ impl WriteStream {
             self.rows += taken.num_rows();
             self.bytes += taken.num_rows() * row_bytes;
             self.batches.push(taken);
-            let room = self.memory.try_resize(self.small_bytes + self.bytes).is_ok();
-            if self.rows >= self.write.spec.layout.row_group_rows
-                || self.bytes >= full
-                || (!room && self.rows >= FEW_ROWS)
-            {
-                self.end_row_group().await?;
+            let held = self.file.as_ref().map_or(0, OpenFile::held_bytes);
+            let room = self.memory.try_resize(self.small_bytes + self.bytes + held).is_ok();
+            let (rows, bytes) = (before + self.rows, bytes + self.bytes);
+            let ended = rows >= full_rows || bytes >= full || (!room && rows >= FEW_ROWS);
+            if ended || self.bytes >= if self.file.is_some() { PIECE_BYTES } else { SMALL_FILE_BYTES } {
+                self.encode_piece(ended).await?;
             }
         }
         Ok(())
     }
 
-    /// Hands the row group to an encoder and continues.
-    async fn end_row_group(&mut self) -> Result<()> {
+    /// Hands a piece to the encoders and continues. It may be the last one of its row group.
+    async fn encode_piece(&mut self, last: bool) -> Result<()> {
         let (batches, bytes) = (std::mem::take(&mut self.batches), std::mem::take(&mut self.bytes));
         self.rows = 0;
         let mut file = match self.file.take() {
             Some(file) => file,
             None => self.open().await?,
         };
-        // The size of a row group in the file is known once it is encoded; until then, assume the largest likely size.
+        file.join(&self.write).await?;
         if !file.has_room_for(bytes, self.write.spec.target_file_bytes) {
-            file.append_encoded(&self.write, 0).await?;
-            if !file.has_room_for(bytes, self.write.spec.target_file_bytes) {
-                file.encoder.note(FULL_AT, self.write.spec.target_file_bytes);
-                self.written.push(file.close(&self.write).await?);
-                file = self.open().await?;
-            }
+            file.end_row_group(&self.write).await?;
+            file.encoder.note(FULL_AT, self.write.spec.target_file_bytes);
+            self.written.push(file.close(&self.write).await?);
+            file = self.open().await?;
         }
-        let permit = Arc::clone(&self.write.encoders).acquire_owned().await.map_err(given_up)?;
-        // The memory stays reserved until the row group is encoded.
-        let memory = self.memory.split(self.memory.size().saturating_sub(self.small_bytes));
-        file.encode(&self.write, batches, bytes, memory, permit)?;
-        file.append_encoded(&self.write, self.write.encoders.available_permits().max(1)).await?;
+        file.encode(&self.write, batches, bytes, last).await?;
         self.file = Some(file);
         Ok(())
     }
@@ -352,11 +352,12 @@ impl WriteStream {
         if self.file.is_none() && self.rows > 0 {
             self.small_file().await?;
         } else if self.rows > 0 {
-            self.end_row_group().await?;
+            self.encode_piece(true).await?;
         }
         if let Some(mut file) = self.file.take() {
-            file.append_encoded(&self.write, 0).await?;
+            file.end_row_group(&self.write).await?;
             self.written.push(file.close(&self.write).await?);
+            self.memory.resize(self.small_bytes);
         }
         self.serial = 0;
         Ok(())
@@ -368,7 +369,7 @@ impl WriteStream {
         let rows = std::mem::take(&mut self.rows);
         self.bytes = 0;
         let mut file = FileEncoder::new(&self.write, self.write.properties.of(rows))?;
-        file.append(encode(&file.row_groups, 0, &self.write.schema, &batches)?)?;
+        file.append(encode(&file.row_groups, &self.write.schema, &batches)?)?;
         let (bytes, columns) = file.finish()?;
         self.small_bytes += bytes.len();
         self.memory.resize(self.small_bytes);
@@ -430,8 +431,7 @@ impl WriteStream {
             rows: 0,
             bytes: 0,
             encoder,
-            encoding: VecDeque::new(),
-            waiting_bytes: 0,
+            row_group: RowGroup::default(),
             row_groups: 0,
             shrinks_to: 1.0,
         })
@@ -477,14 +477,14 @@ fn get_view_size(column: &ArrayRef) -> usize {
 /// Encodes the row groups of one file into memory.
 struct FileEncoder {
     writer: SerializedFileWriter<Vec<u8>>,
-    row_groups: Arc<ArrowRowGroupWriterFactory>,
+    row_groups: ArrowRowGroupWriterFactory,
 }
 
 impl FileEncoder {
     fn new(write: &Write, properties: &WriterPropertiesPtr) -> Result<Self> {
         let writer = SerializedFileWriter::new(Vec::new(), Arc::clone(&write.parquet_schema), Arc::clone(properties))
             .map_err(parquet_error)?;
-        let row_groups = Arc::new(ArrowRowGroupWriterFactory::new(&writer, Arc::clone(&write.schema)));
+        let row_groups = ArrowRowGroupWriterFactory::new(&writer, Arc::clone(&write.schema));
         Ok(Self { writer, row_groups })
     }
 
@@ -514,32 +514,104 @@ impl FileEncoder {
     }
 }
 
-/// Encodes a row group, which is where writing Parquet spends its time.
+/// Encodes a row group in place.
 fn encode(
     row_groups: &ArrowRowGroupWriterFactory,
-    number: usize,
     schema: &SchemaRef,
     batches: &[RecordBatch],
 ) -> Result<Vec<ArrowColumnChunk>> {
-    let encode = || {
-        let mut columns = row_groups.create_column_writers(number)?;
-        for batch in batches {
-            let mut writers = columns.iter_mut();
-            for (field, column) in schema.fields().iter().zip(batch.columns()) {
-                for (leaf, writer) in compute_leaves(field, column)?.iter().zip(&mut writers) {
-                    writer.write(leaf)?;
-                }
-            }
-        }
-        columns.into_iter().map(|column| column.close()).collect::<Result<Vec<_>, ParquetError>>()
+    let encode = || -> Result<Vec<_>, ParquetError> {
+        let columns = row_groups.create_column_writers(0)?;
+        let piece = leaves(schema, batches, columns.len())?;
+        columns.into_iter().zip(piece).map(|(column, rows)| write(column, &rows)?.close()).collect()
     };
     encode().map_err(parquet_error)
 }
 
-/// A row group that is being encoded, its size in memory, its number of rows.
-type Encoding = (SpawnedTask<Result<Vec<ArrowColumnChunk>>>, usize, u64);
+/// The rows of each leaf column.
+fn leaves(
+    schema: &SchemaRef,
+    batches: &[RecordBatch],
+    count: usize,
+) -> Result<Vec<Vec<ArrowLeafColumn>>, ParquetError> {
+    let mut leaves: Vec<_> = (0..count).map(|_| Vec::with_capacity(batches.len())).collect();
+    for batch in batches {
+        let mut of_batch = leaves.iter_mut();
+        for (field, column) in schema.fields().iter().zip(batch.columns()) {
+            for (leaf, rows) in compute_leaves(field, column)?.into_iter().zip(&mut of_batch) {
+                rows.push(leaf);
+            }
+        }
+    }
+    Ok(leaves)
+}
 
-/// A file of several row groups, which are encoded in parallel and appended in order.
+/// Encodes rows of a column, which is where writing Parquet spends its time.
+fn write(mut column: ArrowColumnWriter, rows: &[ArrowLeafColumn]) -> Result<ArrowColumnWriter, ParquetError> {
+    rows.iter().try_for_each(|leaf| column.write(leaf))?;
+    Ok(column)
+}
+
+/// A column of a row group: before the last piece, and with it.
+enum Encoded {
+    Open(ArrowColumnWriter),
+    Closed(ArrowColumnChunk),
+}
+
+/// Encodes a piece of a row group, as many columns at a time as there are permits.
+async fn encode_piece(
+    columns: Vec<ArrowColumnWriter>,
+    piece: Vec<Vec<ArrowLeafColumn>>,
+    last: bool,
+    permits: usize,
+) -> Result<Vec<Encoded>> {
+    let waiting = Arc::new(Mutex::new(columns.into_iter().zip(piece).enumerate().rev().collect::<Vec<_>>()));
+    let mut tasks = JoinSet::new();
+    for _ in 0..permits {
+        let waiting = Arc::clone(&waiting);
+        let next = move || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        tasks.spawn(async move {
+            let mut encoded = Vec::new();
+            while let Some((i, (column, rows))) = next() {
+                let column = write(column, &rows)?;
+                encoded.push((i, if last { Encoded::Closed(column.close()?) } else { Encoded::Open(column) }));
+            }
+            Ok(encoded)
+        });
+    }
+    let mut encoded = Vec::new();
+    while let Some(columns) = tasks.join_next().await {
+        encoded.extend(columns.map_err(given_up)?.map_err(parquet_error)?);
+    }
+    encoded.sort_unstable_by_key(|(i, _)| *i);
+    Ok(encoded.into_iter().map(|(_, column)| column).collect())
+}
+
+/// The row group that is being encoded, piece by piece: memory holds its encoded columns and two pieces of rows.
+#[derive(Default)]
+struct RowGroup {
+    rows: usize,
+    /// The size of its rows in memory.
+    bytes: usize,
+    /// Its columns, unless a piece is being encoded.
+    columns: Option<Vec<ArrowColumnWriter>>,
+    /// The piece that is being encoded.
+    piece: Option<Piece>,
+    /// The memory of its columns, and the size that they will have in the file, as far as they were encoded.
+    held_bytes: usize,
+    encoded_bytes: usize,
+}
+
+/// A piece of a row group that is being encoded.
+struct Piece {
+    task: SpawnedTask<Result<Vec<Encoded>>>,
+    /// The size of its rows in memory.
+    bytes: usize,
+    /// Whether the row group ends with it.
+    last: bool,
+}
+
+/// A file of several row groups.
 struct OpenFile {
     staged: Box<dyn StagedFile>,
     location: Location,
@@ -549,57 +621,92 @@ struct OpenFile {
     rows: u64,
     bytes: u64,
     encoder: FileEncoder,
-    encoding: VecDeque<Encoding>,
-    /// The memory of the row groups that are being encoded.
-    waiting_bytes: usize,
+    row_group: RowGroup,
+    /// The number of row groups before it.
     row_groups: usize,
     /// The ratio of encoded size to size in memory, so far.
     shrinks_to: f64,
 }
 
 impl OpenFile {
-    /// An empty file has room for anything.
+    /// The number of rows in the row group that the next ones will be in, and their size in memory.
+    fn in_row_group(&self) -> (usize, usize) {
+        match &self.row_group {
+            RowGroup { piece: Some(Piece { last: true, .. }), .. } => (0, 0),
+            RowGroup { rows, bytes, .. } => (*rows, *bytes),
+        }
+    }
+
+    /// The memory that the row group takes.
+    fn held_bytes(&self) -> usize {
+        self.row_group.held_bytes + self.row_group.piece.as_ref().map_or(0, |piece| piece.bytes)
+    }
+
+    /// A file has room for its first row group, whatever its size.
     fn has_room_for(&self, bytes: usize, target: u64) -> bool {
-        let more = (self.waiting_bytes + bytes) as f64 * self.shrinks_to;
+        let more = self.row_group.encoded_bytes as f64 + bytes as f64 * self.shrinks_to;
         self.row_groups == 0 || self.encoder.writer.bytes_written() as f64 + more <= target as f64
     }
 
-    fn encode(
-        &mut self,
-        write: &Arc<Write>,
-        batches: Vec<RecordBatch>,
-        bytes: usize,
-        memory: MemoryReservation,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<()> {
-        let (factory, schema, number) =
-            (Arc::clone(&self.encoder.row_groups), Arc::clone(&write.schema), self.row_groups);
-        let rows = batches.iter().map(|b| b.num_rows() as u64).sum();
+    /// Begins to encode a piece of the row group.
+    async fn encode(&mut self, write: &Arc<Write>, batches: Vec<RecordBatch>, bytes: usize, last: bool) -> Result<()> {
+        let group = &mut self.row_group;
+        let columns = match group.columns.take() {
+            Some(columns) => columns,
+            None => self.encoder.row_groups.create_column_writers(self.row_groups).map_err(parquet_error)?,
+        };
+        group.rows += batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+        group.bytes += bytes;
+        let permit = Arc::clone(&write.encoders).acquire_owned().await.map_err(given_up)?;
+        let more = std::iter::from_fn(|| Arc::clone(&write.encoders).try_acquire_owned().ok());
+        let permits: Vec<_> = std::iter::once(permit).chain(more.take(columns.len().saturating_sub(1))).collect();
+        let schema = Arc::clone(&write.schema);
         let task = SpawnedTask::spawn(async move {
-            let (_permit, _memory) = (permit, memory);
-            encode(&factory, number, &schema, &batches)
+            let piece = leaves(&schema, &batches, columns.len()).map_err(parquet_error)?;
+            drop(batches);
+            encode_piece(columns, piece, last, permits.len()).await
         });
-        self.row_groups += 1;
-        self.waiting_bytes += bytes;
-        self.encoding.push_back((task, bytes, rows));
+        group.piece = Some(Piece { task, bytes, last });
         Ok(())
     }
 
-    /// Appends encoded row groups until only `left` are pending.
-    async fn append_encoded(&mut self, write: &Write, left: usize) -> Result<()> {
-        while self.encoding.len() > left
-            && let Some((task, bytes, rows)) = self.encoding.pop_front()
-        {
-            let before = self.encoder.writer.bytes_written();
-            self.encoder.append(task.join_unwind().await.map_err(given_up)??)?;
-            let encoded = self.encoder.writer.bytes_written() - before;
-            self.waiting_bytes -= bytes;
-            let ratio = encoded as f64 / bytes.max(1) as f64;
-            self.shrinks_to = if self.shrinks_to == 1.0 { ratio } else { self.shrinks_to.max(ratio) };
-            self.rows += rows;
-            self.write_through(write).await?;
+    /// Waits for the piece that is being encoded. If it was the last one, the row group is appended to the file.
+    async fn join(&mut self, write: &Write) -> Result<()> {
+        let Some(Piece { task, .. }) = self.row_group.piece.take() else { return Ok(()) };
+        let (mut open, mut closed) = (Vec::new(), Vec::new());
+        for column in task.join_unwind().await.map_err(given_up)?? {
+            match column {
+                Encoded::Open(column) => open.push(column),
+                Encoded::Closed(column) => closed.push(column),
+            }
         }
-        Ok(())
+        if closed.is_empty() {
+            let group = &mut self.row_group;
+            group.held_bytes = open.iter().map(ArrowColumnWriter::memory_size).sum();
+            group.encoded_bytes = open.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum();
+            group.columns = Some(open);
+            return Ok(());
+        }
+        self.append(write, closed).await
+    }
+
+    /// Ends the row group, if it has rows.
+    async fn end_row_group(&mut self, write: &Write) -> Result<()> {
+        self.join(write).await?;
+        let Some(columns) = self.row_group.columns.take() else { return Ok(()) };
+        let columns = columns.into_iter().map(ArrowColumnWriter::close).collect::<Result<_, _>>();
+        self.append(write, columns.map_err(parquet_error)?).await
+    }
+
+    async fn append(&mut self, write: &Write, columns: Vec<ArrowColumnChunk>) -> Result<()> {
+        let RowGroup { rows, bytes, .. } = std::mem::take(&mut self.row_group);
+        let before = self.encoder.writer.bytes_written();
+        self.encoder.append(columns)?;
+        let ratio = (self.encoder.writer.bytes_written() - before) as f64 / bytes.max(1) as f64;
+        self.shrinks_to = if self.shrinks_to == 1.0 { ratio } else { self.shrinks_to.max(ratio) };
+        self.row_groups += 1;
+        self.rows += rows as u64;
+        self.write_through(write).await
     }
 
     async fn write_through(&mut self, write: &Write) -> Result<()> {

@@ -5,14 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    ArrayRef, DictionaryArray, Float64Array, Int32Array, RecordBatch, StringArray, StringViewArray, UInt32Array,
+    Array, ArrayRef, AsArray, DictionaryArray, Float64Array, Int32Array, RecordBatch, StringArray, StringViewArray,
+    UInt32Array,
 };
-use datafusion::arrow::datatypes::{DataType, UInt32Type};
+use datafusion::arrow::datatypes::{DataType, Int64Type, UInt32Type};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::prelude::{DataFrame, col};
 use hardtack_core::{ErrorKind, JobContext, Location, Sink};
 use hardtack_sinks::{Compression, ParquetDataset, Statistics};
 use hardtack_transforms::drop_duplicates;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use proptest::prelude::*;
 use rstest::rstest;
@@ -152,6 +154,65 @@ async fn a_partition_with_most_rows_is_one_file(#[values(1, 2, 8)] threads: usiz
     let metadata = SerializedFileReader::new(std::fs::File::open(large).unwrap()).unwrap();
     let rows: Vec<i64> = metadata.metadata().row_groups().iter().map(|g| g.num_rows()).collect();
     assert_eq!(rows, [10_000; 9]);
+}
+
+/// Row groups are encoded in pieces of some MB. These rows take 40 MB.
+#[rstest]
+#[case::one_row_group(None, vec![400_000])]
+#[case::several(Some(150_000), vec![150_000, 150_000, 100_000])]
+#[tokio::test]
+async fn a_row_group_of_several_pieces_holds_the_rows_in_order(
+    #[case] row_group_rows: Option<usize>,
+    #[case] expected: Vec<i64>,
+    #[values(1, 8)] threads: usize,
+) {
+    let folder = tempfile::tempdir().unwrap();
+    let dataset = ParquetDataset::new("out", Location::from(folder.path()));
+    let dataset = row_group_rows.into_iter().fold(dataset, ParquetDataset::with_row_group_rows);
+    let query = "select value as n, named_struct('u', uuid(), 'l', [value, -value]) as s, value % 3 as m
+                 from generate_series(1, 400000) order by value";
+    let ctx = JobContext::builder("job").run_id("r".parse().unwrap()).threads(threads).build().unwrap();
+    save(&ctx, &dataset, query).await;
+    let file = std::fs::File::open(crate::only_file(folder.path(), "part")).unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+    let groups = reader.metadata().row_groups().iter();
+    assert_eq!(groups.map(|group| group.num_rows()).collect::<Vec<_>>(), expected);
+    let mut next = 1..;
+    for batch in reader.build().unwrap() {
+        let batch = batch.unwrap();
+        let (n, s) = (batch.column(0).as_primitive::<Int64Type>(), batch.column(1).as_struct());
+        let l = s.column(1).as_list::<i32>();
+        assert_eq!(s.column(0).null_count(), 0);
+        for (i, n) in n.values().iter().enumerate() {
+            assert_eq!(
+                (Some(*n), l.value(i).as_primitive::<Int64Type>().values().as_ref()),
+                (next.next(), &[*n, -n][..])
+            );
+        }
+    }
+    assert_eq!(next.next(), Some(400_001));
+}
+
+/// A row group ends early where the rest of it would not fit into the file.
+#[tokio::test]
+async fn files_of_several_row_groups_have_the_target_size() {
+    const TARGET: u64 = 18 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let dataset = ParquetDataset::new("out", Location::from(folder.path()))
+        .with_compression(Compression::Uncompressed)
+        .without_dictionary(["u"])
+        .with_target_file_bytes(TARGET)
+        .with_row_group_rows(200_000);
+    let query = "select uuid() as u, value as n from generate_series(1, 900000)";
+    let staged = save(&context("r"), &dataset, query).await;
+    let sizes: Vec<u64> =
+        files(folder.path()).iter().map(|f| folder.path().join(f).metadata().unwrap().len()).collect();
+    assert_eq!((staged.report.files, staged.report.rows), (sizes.len() as u64, 900_000));
+    let (last, full) = sizes.split_last().unwrap();
+    assert!(full.len() > 1 && full.iter().all(|size| (TARGET * 3 / 4..=TARGET).contains(size)), "{sizes:?}");
+    assert!(*last <= TARGET, "{sizes:?}");
+    let rows = rows_of(folder.path(), "p", "select count(*), count(distinct n), min(n), max(n) from t").await;
+    assert_eq!(rows, ["|900000|900000|1|900000|"]);
 }
 
 #[tokio::test]
