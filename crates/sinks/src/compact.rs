@@ -40,8 +40,9 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::ParquetDataset;
+use crate::encode::given_up;
 use crate::parquet::{execute, staged};
-use crate::write::{FULL_AT, ParquetWriteExec, UPLOADS, Write, WriteSpec, given_up, required};
+use crate::write::{FULL_AT, ParquetWriteExec, UPLOADS, Write, WriteSpec, required};
 
 /// The maximum number of folders that are compacted concurrently (their size permitting), and of footers that are read
 /// concurrently.

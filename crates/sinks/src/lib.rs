@@ -12,6 +12,7 @@
 
 mod compact;
 mod distinct;
+mod encode;
 mod gather;
 mod in_memory;
 mod json;

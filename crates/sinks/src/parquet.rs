@@ -15,11 +15,12 @@ use object_store::ObjectMeta;
 use parquet::arrow::ArrowSchemaConverter;
 use tokio::sync::Semaphore;
 
+use crate::encode::parquet_error;
 use crate::layout::{Compression, Layout, Statistics};
 use crate::partition::{self, Partitioner};
 use crate::placement::{Below, Placement};
 use crate::plan;
-use crate::write::{UPLOADS, Write, WriteSpec, parquet_error};
+use crate::write::{UPLOADS, Write, WriteSpec};
 use crate::written::{self, WrittenFile};
 
 const TARGET_FILE_BYTES: u64 = 512 << 20;

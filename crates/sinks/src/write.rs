@@ -2,13 +2,12 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
-use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{DataFusionError, Result as DFResult};
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
@@ -26,18 +25,13 @@ use futures::StreamExt;
 use hardtack_core::meter::Meter;
 use hardtack_core::staging::StagedFile;
 use hardtack_core::{Error, Location, Result, StageContext};
-use parquet::arrow::arrow_writer::{
-    ArrowColumnChunk, ArrowColumnWriter, ArrowLeafColumn, ArrowRowGroupWriterFactory, compute_leaves,
-};
-use parquet::errors::ParquetError;
-use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterPropertiesPtr;
-use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::TypePtr;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::encode::{FileEncoder, given_up};
 use crate::layout::{FEW_ROWS, Layout, Properties};
 use crate::partition::Partitioner;
 use crate::placement::{Folder, Placement, Visibility};
@@ -80,6 +74,10 @@ pub(crate) struct Write {
 type Contents = Vec<(Location, Bytes)>;
 
 impl Write {
+    fn encoder(&self, properties: &WriterPropertiesPtr) -> Result<FileEncoder> {
+        FileEncoder::new(Arc::clone(&self.schema), &self.parquet_schema, properties)
+    }
+
     async fn folder(&self, target: &Target) -> Result<Folder> {
         self.placement.folder(&target.values, &self.partitioner.folder(&target.values)).await
     }
@@ -305,7 +303,7 @@ impl WriteStream {
         while let Some(rows) = rest.take() {
             // The rows of a slice share its buffers; only their part of them counts.
             let row_bytes = (row_bytes(&rows)?).max(1);
-            let (before, bytes) = self.file.as_ref().map_or((0, 0), OpenFile::in_row_group);
+            let (before, bytes) = self.file.as_ref().map_or((0, 0), |file| file.encoder.in_row_group());
             let room = (full.saturating_sub(bytes + self.bytes) / row_bytes).clamp(1, full_rows - before - self.rows);
             // There may be thousands of small files, and slicing many columns costs as much as encoding some rows.
             let taken = if room < rows.num_rows() {
@@ -317,7 +315,7 @@ impl WriteStream {
             self.rows += taken.num_rows();
             self.bytes += taken.num_rows() * row_bytes;
             self.batches.push(taken);
-            let held = self.file.as_ref().map_or(0, OpenFile::held_bytes);
+            let held = self.file.as_ref().map_or(0, |file| file.encoder.held_bytes());
             let room = self.memory.try_resize(self.small_bytes + self.bytes + held).is_ok();
             let (rows, bytes) = (before + self.rows, bytes + self.bytes);
             let ended = rows >= full_rows || bytes >= full || (!room && rows >= FEW_ROWS);
@@ -337,13 +335,13 @@ impl WriteStream {
             None => self.open().await?,
         };
         file.join(&self.write).await?;
-        if !file.has_room_for(bytes, self.write.spec.target_file_bytes) {
+        if !file.encoder.has_room_for(bytes, self.write.spec.target_file_bytes) {
             file.end_row_group(&self.write).await?;
             file.encoder.note(FULL_AT, self.write.spec.target_file_bytes);
             self.written.push(file.close(&self.write).await?);
             file = self.open().await?;
         }
-        file.encode(&self.write, batches, bytes, last).await?;
+        file.encoder.encode(&self.write.encoders, batches, bytes, last).await?;
         self.file = Some(file);
         Ok(())
     }
@@ -368,8 +366,8 @@ impl WriteStream {
         let batches = std::mem::take(&mut self.batches);
         let rows = std::mem::take(&mut self.rows);
         self.bytes = 0;
-        let mut file = FileEncoder::new(&self.write, self.write.properties.of(rows))?;
-        file.append(encode(&file.row_groups, &self.write.schema, &batches)?)?;
+        let mut file = self.write.encoder(self.write.properties.of(rows))?;
+        file.encode_here(&batches)?;
         let (bytes, columns) = file.finish()?;
         self.small_bytes += bytes.len();
         self.memory.resize(self.small_bytes);
@@ -422,24 +420,9 @@ impl WriteStream {
         };
         let staged = self.write.ctx.stage_file(&root, &location).await?;
         self.write.meter.add_files(1);
-        let encoder = FileEncoder::new(&self.write, &self.write.properties.large)?;
-        Ok(OpenFile {
-            staged,
-            location,
-            values: target.values,
-            unseen,
-            rows: 0,
-            bytes: 0,
-            encoder,
-            row_group: RowGroup::default(),
-            row_groups: 0,
-            shrinks_to: 1.0,
-        })
+        let encoder = self.write.encoder(&self.write.properties.large)?;
+        Ok(OpenFile { staged, location, values: target.values, unseen, bytes: 0, encoder })
     }
-}
-
-pub(crate) fn given_up(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::unexpected("encoding or staging was abandoned").because(error)
 }
 
 /// The size of a row, counting only its own memory.
@@ -474,244 +457,33 @@ fn get_view_size(column: &ArrayRef) -> usize {
     long + column.len() * 16
 }
 
-/// Encodes the row groups of one file into memory.
-struct FileEncoder {
-    writer: SerializedFileWriter<Vec<u8>>,
-    row_groups: ArrowRowGroupWriterFactory,
-}
-
-impl FileEncoder {
-    fn new(write: &Write, properties: &WriterPropertiesPtr) -> Result<Self> {
-        let writer = SerializedFileWriter::new(Vec::new(), Arc::clone(&write.parquet_schema), Arc::clone(properties))
-            .map_err(parquet_error)?;
-        let row_groups = ArrowRowGroupWriterFactory::new(&writer, Arc::clone(&write.schema));
-        Ok(Self { writer, row_groups })
-    }
-
-    fn append(&mut self, columns: Vec<ArrowColumnChunk>) -> Result<()> {
-        let append = || {
-            let mut row_group = self.writer.next_row_group()?;
-            for column in columns {
-                column.append_to_row_group(&mut row_group)?;
-            }
-            row_group.close().map(|_| ())
-        };
-        append().map_err(parquet_error)
-    }
-
-    fn note(&mut self, key: &str, value: impl fmt::Display) {
-        self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value.to_string()));
-    }
-
-    fn take(&mut self) -> Bytes {
-        std::mem::take(self.writer.inner_mut()).into()
-    }
-
-    /// The rest of the file, and the column metrics of its footer.
-    fn finish(&mut self) -> Result<(Bytes, Vec<ColumnMetrics>)> {
-        let footer = self.writer.finish().map_err(parquet_error)?;
-        Ok((self.take(), ColumnMetrics::of(&footer)))
-    }
-}
-
-/// Encodes a row group in place.
-fn encode(
-    row_groups: &ArrowRowGroupWriterFactory,
-    schema: &SchemaRef,
-    batches: &[RecordBatch],
-) -> Result<Vec<ArrowColumnChunk>> {
-    let encode = || -> Result<Vec<_>, ParquetError> {
-        let columns = row_groups.create_column_writers(0)?;
-        let piece = leaves(schema, batches, columns.len())?;
-        columns.into_iter().zip(piece).map(|(column, rows)| write(column, &rows)?.close()).collect()
-    };
-    encode().map_err(parquet_error)
-}
-
-/// The rows of each leaf column.
-fn leaves(
-    schema: &SchemaRef,
-    batches: &[RecordBatch],
-    count: usize,
-) -> Result<Vec<Vec<ArrowLeafColumn>>, ParquetError> {
-    let mut leaves: Vec<_> = (0..count).map(|_| Vec::with_capacity(batches.len())).collect();
-    for batch in batches {
-        let mut of_batch = leaves.iter_mut();
-        for (field, column) in schema.fields().iter().zip(batch.columns()) {
-            for (leaf, rows) in compute_leaves(field, column)?.into_iter().zip(&mut of_batch) {
-                rows.push(leaf);
-            }
-        }
-    }
-    Ok(leaves)
-}
-
-/// Encodes rows of a column, which is where writing Parquet spends its time.
-fn write(mut column: ArrowColumnWriter, rows: &[ArrowLeafColumn]) -> Result<ArrowColumnWriter, ParquetError> {
-    rows.iter().try_for_each(|leaf| column.write(leaf))?;
-    Ok(column)
-}
-
-/// A column of a row group: before the last piece, and with it.
-enum Encoded {
-    Open(ArrowColumnWriter),
-    Closed(ArrowColumnChunk),
-}
-
-/// Encodes a piece of a row group, as many columns at a time as there are permits.
-async fn encode_piece(
-    columns: Vec<ArrowColumnWriter>,
-    piece: Vec<Vec<ArrowLeafColumn>>,
-    last: bool,
-    permits: usize,
-) -> Result<Vec<Encoded>> {
-    let waiting = Arc::new(Mutex::new(columns.into_iter().zip(piece).enumerate().rev().collect::<Vec<_>>()));
-    let mut tasks = JoinSet::new();
-    for _ in 0..permits {
-        let waiting = Arc::clone(&waiting);
-        let next = move || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        tasks.spawn(async move {
-            let mut encoded = Vec::new();
-            while let Some((i, (column, rows))) = next() {
-                let column = write(column, &rows)?;
-                encoded.push((i, if last { Encoded::Closed(column.close()?) } else { Encoded::Open(column) }));
-            }
-            Ok(encoded)
-        });
-    }
-    let mut encoded = Vec::new();
-    while let Some(columns) = tasks.join_next().await {
-        encoded.extend(columns.map_err(given_up)?.map_err(parquet_error)?);
-    }
-    encoded.sort_unstable_by_key(|(i, _)| *i);
-    Ok(encoded.into_iter().map(|(_, column)| column).collect())
-}
-
-/// The row group that is being encoded, piece by piece: memory holds its encoded columns and two pieces of rows.
-#[derive(Default)]
-struct RowGroup {
-    rows: usize,
-    /// The size of its rows in memory.
-    bytes: usize,
-    /// Its columns, unless a piece is being encoded.
-    columns: Option<Vec<ArrowColumnWriter>>,
-    /// The piece that is being encoded.
-    piece: Option<Piece>,
-    /// The memory of its columns, and the size that they will have in the file, as far as they were encoded.
-    held_bytes: usize,
-    encoded_bytes: usize,
-}
-
-/// A piece of a row group that is being encoded.
-struct Piece {
-    task: SpawnedTask<Result<Vec<Encoded>>>,
-    /// The size of its rows in memory.
-    bytes: usize,
-    /// Whether the row group ends with it.
-    last: bool,
-}
-
 /// A file of several row groups.
 struct OpenFile {
     staged: Box<dyn StagedFile>,
     location: Location,
     values: Vec<String>,
     unseen: bool,
-    /// Rows written so far.
-    rows: u64,
+    /// The size so far.
     bytes: u64,
     encoder: FileEncoder,
-    row_group: RowGroup,
-    /// The number of row groups before it.
-    row_groups: usize,
-    /// The ratio of encoded size to size in memory, so far.
-    shrinks_to: f64,
 }
 
 impl OpenFile {
-    /// The number of rows in the row group that the next ones will be in, and their size in memory.
-    fn in_row_group(&self) -> (usize, usize) {
-        match &self.row_group {
-            RowGroup { piece: Some(Piece { last: true, .. }), .. } => (0, 0),
-            RowGroup { rows, bytes, .. } => (*rows, *bytes),
-        }
-    }
-
-    /// The memory that the row group takes.
-    fn held_bytes(&self) -> usize {
-        self.row_group.held_bytes + self.row_group.piece.as_ref().map_or(0, |piece| piece.bytes)
-    }
-
-    /// A file has room for its first row group, whatever its size.
-    fn has_room_for(&self, bytes: usize, target: u64) -> bool {
-        let more = self.row_group.encoded_bytes as f64 + bytes as f64 * self.shrinks_to;
-        self.row_groups == 0 || self.encoder.writer.bytes_written() as f64 + more <= target as f64
-    }
-
-    /// Begins to encode a piece of the row group.
-    async fn encode(&mut self, write: &Arc<Write>, batches: Vec<RecordBatch>, bytes: usize, last: bool) -> Result<()> {
-        let group = &mut self.row_group;
-        let columns = match group.columns.take() {
-            Some(columns) => columns,
-            None => self.encoder.row_groups.create_column_writers(self.row_groups).map_err(parquet_error)?,
-        };
-        group.rows += batches.iter().map(RecordBatch::num_rows).sum::<usize>();
-        group.bytes += bytes;
-        let permit = Arc::clone(&write.encoders).acquire_owned().await.map_err(given_up)?;
-        let more = std::iter::from_fn(|| Arc::clone(&write.encoders).try_acquire_owned().ok());
-        let permits: Vec<_> = std::iter::once(permit).chain(more.take(columns.len().saturating_sub(1))).collect();
-        let schema = Arc::clone(&write.schema);
-        let task = SpawnedTask::spawn(async move {
-            let piece = leaves(&schema, &batches, columns.len()).map_err(parquet_error)?;
-            drop(batches);
-            encode_piece(columns, piece, last, permits.len()).await
-        });
-        group.piece = Some(Piece { task, bytes, last });
-        Ok(())
-    }
-
-    /// Waits for the piece that is being encoded. If it was the last one, the row group is appended to the file.
+    /// Waits for the rows that are being encoded, and passes on what is complete.
     async fn join(&mut self, write: &Write) -> Result<()> {
-        let Some(Piece { task, .. }) = self.row_group.piece.take() else { return Ok(()) };
-        let (mut open, mut closed) = (Vec::new(), Vec::new());
-        for column in task.join_unwind().await.map_err(given_up)?? {
-            match column {
-                Encoded::Open(column) => open.push(column),
-                Encoded::Closed(column) => closed.push(column),
-            }
-        }
-        if closed.is_empty() {
-            let group = &mut self.row_group;
-            group.held_bytes = open.iter().map(ArrowColumnWriter::memory_size).sum();
-            group.encoded_bytes = open.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum();
-            group.columns = Some(open);
-            return Ok(());
-        }
-        self.append(write, closed).await
+        self.encoder.join().await?;
+        self.write_through(write).await
     }
 
-    /// Ends the row group, if it has rows.
+    /// Ends the current row group.
     async fn end_row_group(&mut self, write: &Write) -> Result<()> {
-        self.join(write).await?;
-        let Some(columns) = self.row_group.columns.take() else { return Ok(()) };
-        let columns = columns.into_iter().map(ArrowColumnWriter::close).collect::<Result<_, _>>();
-        self.append(write, columns.map_err(parquet_error)?).await
-    }
-
-    async fn append(&mut self, write: &Write, columns: Vec<ArrowColumnChunk>) -> Result<()> {
-        let RowGroup { rows, bytes, .. } = std::mem::take(&mut self.row_group);
-        let before = self.encoder.writer.bytes_written();
-        self.encoder.append(columns)?;
-        let ratio = (self.encoder.writer.bytes_written() - before) as f64 / bytes.max(1) as f64;
-        self.shrinks_to = if self.shrinks_to == 1.0 { ratio } else { self.shrinks_to.max(ratio) };
-        self.row_groups += 1;
-        self.rows += rows as u64;
+        self.encoder.end_row_group().await?;
         self.write_through(write).await
     }
 
     async fn write_through(&mut self, write: &Write) -> Result<()> {
         let bytes = self.encoder.take();
-        self.pass_on(write, bytes).await
+        if bytes.is_empty() { Ok(()) } else { self.pass_on(write, bytes).await }
     }
 
     async fn pass_on(&mut self, write: &Write, bytes: Bytes) -> Result<()> {
@@ -723,19 +495,12 @@ impl OpenFile {
     async fn close(mut self, write: &Write) -> Result<WrittenFile> {
         let (bytes, columns) = self.encoder.finish()?;
         self.pass_on(write, bytes).await?;
-        let Self { staged, location, values, unseen, rows, bytes, .. } = self;
+        let Self { staged, location, values, unseen, bytes, encoder } = self;
         let action = match unseen {
             true => write.ctx.finish_unseen(staged, &location).await?,
             false => staged.finish().await?,
         };
         let (xxh3, publish) = (action.content_hash(), (!unseen).then_some(action));
-        Ok(WrittenFile { values, location, rows, bytes, xxh3, publish, columns })
-    }
-}
-
-pub(crate) fn parquet_error(error: ParquetError) -> Error {
-    match error {
-        ParquetError::NYI(what) => Error::usage(format!("Parquet does not support this: {what}")),
-        error => Error::unexpected("a Parquet file could not be encoded").because(error),
+        Ok(WrittenFile { values, location, rows: encoder.rows(), bytes, xxh3, publish, columns })
     }
 }
