@@ -242,7 +242,7 @@ struct File {
     location: Location,
     schema: SchemaRef,
     rows: i64,
-    /// The target size at which it was closed because another row group would not have fitted.
+    /// The target size at which it was closed because the next rows would not have fitted.
     full_at: u64,
     /// The sort order that it declares.
     sorted_by: Vec<String>,

@@ -1,6 +1,7 @@
 //! Encodes Parquet files into memory.
 
 use std::fmt;
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterPropertiesPtr;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::TypePtr;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::written::ColumnMetrics;
@@ -34,7 +35,8 @@ pub(crate) struct FileEncoder {
     shrinks_to: f64,
 }
 
-/// The row group that is being encoded, piece by piece: memory holds its encoded columns and two pieces of rows.
+/// The row group that is being encoded, piece by piece. Memory holds what is encoded of it, the piece that is being
+/// encoded, and the next one.
 #[derive(Default)]
 struct RowGroup {
     rows: usize,
@@ -44,9 +46,8 @@ struct RowGroup {
     columns: Option<Vec<ArrowColumnWriter>>,
     /// The piece that is being encoded.
     piece: Option<Piece>,
-    /// The memory of its columns, and the size that they will have in the file, as far as they were encoded.
+    /// The memory that its columns take at least, as far as they are encoded.
     held_bytes: usize,
-    encoded_bytes: usize,
 }
 
 /// A piece of a row group that is being encoded.
@@ -97,7 +98,7 @@ impl FileEncoder {
 
     /// A file has room for its first row group, whatever its size.
     pub(crate) fn has_room_for(&self, bytes: usize, target: u64) -> bool {
-        let more = self.row_group.encoded_bytes as f64 + bytes as f64 * self.shrinks_to;
+        let more = (self.row_group.bytes + bytes) as f64 * self.shrinks_to;
         self.row_groups == 0 || self.writer.bytes_written() as f64 + more <= target as f64
     }
 
@@ -123,7 +124,7 @@ impl FileEncoder {
         let task = SpawnedTask::spawn(async move {
             let piece = leaves(&schema, &batches, columns.len()).map_err(parquet_error)?;
             drop(batches);
-            encode_piece(columns, piece, last, permits.len()).await
+            encode_piece(columns, piece, last, permits).await
         });
         group.piece = Some(Piece { task, bytes, last });
         Ok(())
@@ -131,7 +132,7 @@ impl FileEncoder {
 
     /// Waits for the piece that is being encoded. If it was the last one, the row group is appended to the file.
     pub(crate) async fn join(&mut self) -> Result<()> {
-        let Some(Piece { task, .. }) = self.row_group.piece.take() else { return Ok(()) };
+        let Some(Piece { task, last, .. }) = self.row_group.piece.take() else { return Ok(()) };
         let (mut open, mut closed) = (Vec::new(), Vec::new());
         for column in task.join_unwind().await.map_err(given_up)?? {
             match column {
@@ -139,10 +140,11 @@ impl FileEncoder {
                 Encoded::Closed(column) => closed.push(column),
             }
         }
-        if closed.is_empty() {
+        if !last {
             let group = &mut self.row_group;
-            group.held_bytes = open.iter().map(ArrowColumnWriter::memory_size).sum();
-            group.encoded_bytes = open.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum();
+            // The first leaves out pages that wait for a dictionary, and the second what is not in a page yet.
+            let held = |column: &ArrowColumnWriter| column.memory_size().max(column.get_estimated_total_bytes());
+            group.held_bytes = open.iter().map(held).sum();
             group.columns = Some(open);
             return Ok(());
         }
@@ -225,14 +227,15 @@ async fn encode_piece(
     columns: Vec<ArrowColumnWriter>,
     piece: Vec<Vec<ArrowLeafColumn>>,
     last: bool,
-    permits: usize,
+    permits: Vec<OwnedSemaphorePermit>,
 ) -> Result<Vec<Encoded>> {
     let waiting = Arc::new(Mutex::new(columns.into_iter().zip(piece).enumerate().rev().collect::<Vec<_>>()));
     let mut tasks = JoinSet::new();
-    for _ in 0..permits {
+    for permit in permits {
         let waiting = Arc::clone(&waiting);
         let next = move || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
         tasks.spawn(async move {
+            let _permit = permit;
             let mut encoded = Vec::new();
             while let Some((i, (column, rows))) = next() {
                 let column = write(column, &rows)?;
@@ -243,7 +246,8 @@ async fn encode_piece(
     }
     let mut encoded = Vec::new();
     while let Some(columns) = tasks.join_next().await {
-        encoded.extend(columns.map_err(given_up)?.map_err(parquet_error)?);
+        let columns = columns.map_err(|e| if e.is_panic() { resume_unwind(e.into_panic()) } else { given_up(e) });
+        encoded.extend(columns?.map_err(parquet_error)?);
     }
     encoded.sort_unstable_by_key(|(i, _)| *i);
     Ok(encoded.into_iter().map(|(_, column)| column).collect())

@@ -36,7 +36,7 @@ enum Mode {
 /// It writes one file per partition value (or a single file if there are no partitions), split only at a target size,
 /// whatever the number of cores, and no file if there are no rows. File names contain the run's id. The rows of each
 /// partition are gathered before they are written, on disk if they do not fit into memory; each core writes one file at
-/// a time, and the row groups of large files are encoded in parallel. Memory therefore does not grow with the number of
+/// a time, and the columns of large files are encoded in parallel. Memory therefore does not grow with the number of
 /// partitions, and one partition with most of the rows does not delay the others.
 ///
 /// If the rows come from [`drop_duplicates`](hardtack_transforms::drop_duplicates) over all columns and the partition

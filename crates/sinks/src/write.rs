@@ -135,14 +135,14 @@ struct Target {
 pub(crate) const ROW_GROUP_BYTES: usize = 128 << 20;
 /// Rows are encoded in pieces of this size, which stay in the caches of a core, and so do the buffers of the next ones.
 const PIECE_BYTES: usize = 4 << 20;
-/// A partition of this size becomes a file of one row group, encoded by its stream.
+/// A smaller partition becomes a file of one row group, encoded by its stream.
 const SMALL_FILE_BYTES: usize = 16 << 20;
 /// The number of files of a write that are staged concurrently; requests to an object store have high latency.
 pub(crate) const UPLOADS: usize = 64;
 /// Small files are handed over in batches: a hand-over costs as much as writing one file to a local disk.
 const BATCH_FILES: usize = 16;
 const BATCH_BYTES: usize = 4 << 20;
-/// The footer key of a file that was closed because another row group would not have fitted; its value is the target
+/// The footer key of a file that was closed because its next rows would not have fitted; its value is the target
 /// size in bytes. The rows that follow are in another file, and merging the two would gain nothing.
 pub(crate) const FULL_AT: &str = "hardtack.full_at";
 
@@ -265,12 +265,12 @@ struct WriteStream {
     batches: Vec<RecordBatch>,
     rows: usize,
     bytes: usize,
-    /// The file of the partition, if it has a row group.
+    /// The file of the partition, once a piece of it was handed over.
     file: Option<OpenFile>,
     /// Small files that are to be staged as one batch, and their size.
     small: Vec<SmallFile>,
     small_bytes: usize,
-    /// Small files that are being staged.
+    /// Files that are being staged.
     staging: JoinSet<Result<Vec<WrittenFile>>>,
     written: Vec<WrittenFile>,
 }
@@ -303,8 +303,10 @@ impl WriteStream {
         while let Some(rows) = rest.take() {
             // The rows of a slice share its buffers; only their part of them counts.
             let row_bytes = (row_bytes(&rows)?).max(1);
-            let (before, bytes) = self.file.as_ref().map_or((0, 0), |file| file.encoder.in_row_group());
-            let room = (full.saturating_sub(bytes + self.bytes) / row_bytes).clamp(1, full_rows - before - self.rows);
+            // Of the row group, without the piece.
+            let (group_rows, group_bytes) = self.file.as_ref().map_or((0, 0), |file| file.encoder.in_row_group());
+            let room = full.saturating_sub(group_bytes + self.bytes) / row_bytes;
+            let room = room.clamp(1, full_rows - group_rows - self.rows);
             // There may be thousands of small files, and slicing many columns costs as much as encoding some rows.
             let taken = if room < rows.num_rows() {
                 rest = Some(rows.slice(room, rows.num_rows() - room));
@@ -316,32 +318,36 @@ impl WriteStream {
             self.bytes += taken.num_rows() * row_bytes;
             self.batches.push(taken);
             let held = self.file.as_ref().map_or(0, |file| file.encoder.held_bytes());
-            let room = self.memory.try_resize(self.small_bytes + self.bytes + held).is_ok();
-            let (rows, bytes) = (before + self.rows, bytes + self.bytes);
-            let ended = rows >= full_rows || bytes >= full || (!room && rows >= FEW_ROWS);
-            if ended || self.bytes >= if self.file.is_some() { PIECE_BYTES } else { SMALL_FILE_BYTES } {
-                self.encode_piece(ended).await?;
+            let short = self.memory.try_resize(self.small_bytes + self.bytes + held).is_err();
+            let is_full = group_rows + self.rows >= full_rows || group_bytes + self.bytes >= full;
+            let last = is_full || (short && group_rows + self.rows >= FEW_ROWS);
+            let enough = if self.file.is_some() { PIECE_BYTES } else { SMALL_FILE_BYTES };
+            if last || self.bytes >= enough {
+                self.encode_piece(last).await?;
             }
         }
         Ok(())
     }
 
-    /// Hands a piece to the encoders and continues. It may be the last one of its row group.
-    async fn encode_piece(&mut self, last: bool) -> Result<()> {
+    /// Hands the piece to the encoders and continues. It may be the last one of its row group.
+    async fn encode_piece(&mut self, mut last: bool) -> Result<()> {
         let (batches, bytes) = (std::mem::take(&mut self.batches), std::mem::take(&mut self.bytes));
         self.rows = 0;
         let mut file = match self.file.take() {
             Some(file) => file,
             None => self.open().await?,
         };
-        file.join(&self.write).await?;
+        file.encoder.join().await?;
         if !file.encoder.has_room_for(bytes, self.write.spec.target_file_bytes) {
-            file.end_row_group(&self.write).await?;
+            // In the next file, the piece begins a row group instead of ending one.
+            last &= file.encoder.in_row_group() == (0, 0);
             file.encoder.note(FULL_AT, self.write.spec.target_file_bytes);
-            self.written.push(file.close(&self.write).await?);
+            self.end_file(file).await?;
             file = self.open().await?;
         }
         file.encoder.encode(&self.write.encoders, batches, bytes, last).await?;
+        // While the piece is being encoded.
+        file.write_through(&self.write).await?;
         self.file = Some(file);
         Ok(())
     }
@@ -352,12 +358,22 @@ impl WriteStream {
         } else if self.rows > 0 {
             self.encode_piece(true).await?;
         }
-        if let Some(mut file) = self.file.take() {
-            file.end_row_group(&self.write).await?;
-            self.written.push(file.close(&self.write).await?);
-            self.memory.resize(self.small_bytes);
+        if let Some(file) = self.file.take() {
+            self.end_file(file).await?;
         }
         self.serial = 0;
+        Ok(())
+    }
+
+    /// Ends a file in the background.
+    async fn end_file(&mut self, file: OpenFile) -> Result<()> {
+        let permit = Arc::clone(&self.write.uploads).acquire_owned().await.map_err(given_up)?;
+        let memory = self.memory.split(self.memory.size().saturating_sub(self.small_bytes));
+        let write = Arc::clone(&self.write);
+        self.staging.spawn(async move {
+            let (_permit, _memory) = (permit, memory);
+            Ok(vec![file.close(&write).await?])
+        });
         Ok(())
     }
 
@@ -457,7 +473,7 @@ fn get_view_size(column: &ArrayRef) -> usize {
     long + column.len() * 16
 }
 
-/// A file of several row groups.
+/// A file that is written piece by piece.
 struct OpenFile {
     staged: Box<dyn StagedFile>,
     location: Location,
@@ -469,18 +485,7 @@ struct OpenFile {
 }
 
 impl OpenFile {
-    /// Waits for the rows that are being encoded, and passes on what is complete.
-    async fn join(&mut self, write: &Write) -> Result<()> {
-        self.encoder.join().await?;
-        self.write_through(write).await
-    }
-
-    /// Ends the current row group.
-    async fn end_row_group(&mut self, write: &Write) -> Result<()> {
-        self.encoder.end_row_group().await?;
-        self.write_through(write).await
-    }
-
+    /// Passes on what is complete.
     async fn write_through(&mut self, write: &Write) -> Result<()> {
         let bytes = self.encoder.take();
         if bytes.is_empty() { Ok(()) } else { self.pass_on(write, bytes).await }
@@ -493,6 +498,7 @@ impl OpenFile {
     }
 
     async fn close(mut self, write: &Write) -> Result<WrittenFile> {
+        self.encoder.end_row_group().await?;
         let (bytes, columns) = self.encoder.finish()?;
         self.pass_on(write, bytes).await?;
         let Self { staged, location, values, unseen, bytes, encoder } = self;

@@ -201,10 +201,13 @@ impl ParquetReader {
     }
 
     async fn fetch_whole(&mut self) -> Result<Bytes> {
-        let Some(ahead) = self.ahead.take() else {
-            return Ok(self.fetch(slice::from_ref(&(0..self.file.meta.size))).await?.swap_remove(0));
+        let all = 0..self.file.meta.size;
+        let ahead = match self.ahead.take() {
+            Some(ahead) => ahead.await.ok(),
+            None => None,
         };
-        let whole = ahead.await.map_err(|e| ParquetError::External(Box::new(e)))?;
+        // The task that reads ahead may have panicked.
+        let Some(whole) = ahead else { return Ok(self.fetch(slice::from_ref(&all)).await?.swap_remove(0)) };
         let whole = whole.map_err(|e| ParquetError::External(Box::new(e)))?;
         self.scanned.add(whole.len());
         Ok(whole)

@@ -30,7 +30,7 @@ pub(super) struct SmallFiles {
     waiting: VecDeque<ObjectMeta>,
     /// Those whose reads have begun.
     reading: VecDeque<(Path, Receiver<Result<Bytes>>)>,
-    /// How many to read next. It grows, because a query with a limit may need the first file only.
+    /// How many to read next. It grows, because a query with a limit may need the first files only.
     next: usize,
 }
 
@@ -46,26 +46,27 @@ impl SmallFiles {
         Self { store, origin, waiting, reading: VecDeque::new(), next: 1 }
     }
 
-    /// The content of a file, as soon as it is read; `None` if it is not small, or was requested before. The reads of the
-    /// files before it stop: the scan has skipped them.
+    /// The content of a file, as soon as it is read; `None` if it is not small, or was requested before. The files before
+    /// it are given up: they should have been requested, in order.
     pub(super) fn take(&mut self, file: &ObjectMeta) -> Option<Receiver<Result<Bytes>>> {
-        let path = &file.location;
         if file.size > SMALL {
             return None;
         }
-        if let Some(at) = self.reading.iter().position(|(reading, _)| reading == path) {
+        if let Some(at) = self.reading.iter().position(|(path, _)| *path == file.location) {
             self.reading.drain(..at);
+            if self.reading.len() <= self.next / 2 {
+                self.read_on();
+            }
         } else {
-            let at = self.waiting.iter().position(|file| file.location == *path)?;
-            self.waiting.drain(..at);
-            self.reading.clear();
+            let at = self.waiting.iter().position(|waiting| waiting.location == file.location)?;
+            if at > 0 {
+                self.waiting.drain(..at);
+                self.reading.clear();
+                self.next = 1;
+            }
             self.read_on();
         }
-        let (_, taken) = self.reading.pop_front()?;
-        if self.reading.len() <= self.next / 2 {
-            self.read_on();
-        }
-        Some(taken)
+        self.reading.pop_front().map(|(_, content)| content)
     }
 
     /// Begins to read the next files.
@@ -88,7 +89,13 @@ impl SmallFiles {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::disallowed_methods, reason = "makes files to read")]
+
+    use std::time::Duration;
+
+    use object_store::local::LocalFileSystem;
     use object_store::memory::InMemory;
+    use object_store::throttle::{ThrottleConfig, ThrottledStore};
     use object_store::{ObjectStoreExt, PutPayload};
     use rstest::rstest;
     use url::Url;
@@ -115,9 +122,9 @@ mod tests {
 
     /// How many files are read ahead, after each of the first that is taken.
     #[rstest]
-    #[case::small(vec![10; 60], vec![2, 5, 12, 11, 10, 9, 24, 23, 22])]
-    #[case::few(vec![10; 4], vec![2, 2, 1, 0])]
-    #[case::about_a_megabyte(vec![SMALL; 9], vec![2, 3, 4, 5, 4, 3, 2, 1, 0])]
+    #[case::small(vec![10; 60], vec![0, 1, 4, 11, 10, 9, 8, 23, 22, 21, 20, 19])]
+    #[case::few(vec![10; 4], vec![0, 1, 1, 0])]
+    #[case::about_a_megabyte(vec![SMALL; 9], vec![0, 1, 2, 3, 4, 3, 2, 1, 0])]
     #[tokio::test]
     async fn more_and_more_files_are_read_ahead(#[case] sizes: Vec<u64>, #[case] expected: Vec<usize>) {
         let (store, files) = files(sizes.clone()).await;
@@ -159,25 +166,35 @@ mod tests {
         }
     }
 
-    /// A local file that nobody waits for is not read.
-    #[tokio::test]
-    async fn reads_stop_when_the_scan_ends() {
+    /// Reads that nobody waits for end, and local ones that have not begun do not begin.
+    #[test]
+    fn reads_stop_when_the_scan_ends() {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(1)
+            .enable_time()
+            .build()
+            .unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let store = object_store::local::LocalFileSystem::new();
-        let mut files = Vec::new();
-        for i in 0..40 {
-            let path = folder.path().join(format!("{i:02}"));
-            let path = Path::from_absolute_path(path).unwrap();
-            store.put(&path, "0123456789".into()).await.unwrap();
-            files.push(PartitionedFile::from(store.head(&path).await.unwrap()));
-        }
-        let store: Arc<dyn ObjectStore> = Arc::new(store);
-        let origin = Origin { store: Url::parse("file:///").unwrap(), meter: Arc::default(), target_partitions: 1 };
-        let mut small = SmallFiles::new(store, origin.clone(), &files);
-        for file in &files[..20] {
-            assert_eq!(small.take(&file.object_meta).unwrap().await.unwrap().unwrap(), "0123456789");
-        }
-        drop(small);
-        assert!(origin.meter.counts().bytes < 400, "{:?}", origin.meter.counts());
+        let path = folder.path().join("file");
+        std::fs::write(&path, "0123456789").unwrap();
+        let local: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new());
+        let endless = ThrottleConfig { wait_get_per_call: Duration::from_secs(3600), ..ThrottleConfig::default() };
+        let endless: Arc<dyn ObjectStore> = Arc::new(ThrottledStore::new(InMemory::new(), endless));
+        runtime.block_on(async {
+            let meta = local.head(&Path::from_absolute_path(&path).unwrap()).await.unwrap();
+            let (busy, until) = std::sync::mpsc::channel::<()>();
+            let blocked = tokio::task::spawn_blocking(move || until.recv());
+            for (store, url) in [(&local, "file:///"), (&endless, "memory:///")] {
+                let origin = Origin { store: Url::parse(url).unwrap(), meter: Arc::default(), target_partitions: 1 };
+                let mut small = SmallFiles::new(Arc::clone(store), origin, [&PartitionedFile::from(meta.clone())]);
+                drop(small.take(&meta).unwrap());
+            }
+            drop(busy);
+            blocked.await.unwrap().unwrap_err();
+            while Arc::strong_count(&endless) + Arc::strong_count(&local) > 2 {
+                tokio::task::yield_now().await;
+            }
+        });
     }
 }
