@@ -217,6 +217,7 @@ fn write(mut column: ArrowColumnWriter, rows: &[ArrowLeafColumn]) -> Result<Arro
 }
 
 /// A column of a row group: before the last piece, and with it.
+#[expect(clippy::large_enum_variant, reason = "there is one for each column and piece")]
 enum Encoded {
     Open(ArrowColumnWriter),
     Closed(ArrowColumnChunk),

@@ -6,6 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path as FsPath, PathBuf};
 use std::pin::Pin;
+use std::slice;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
 
@@ -99,7 +100,7 @@ impl SourceFile {
 /// Begins to read small files of one store, whole: objects concurrently; local files one after the other, so that a
 /// thread of the blocking pool is woken only once. Dropping a receiver stops the read of its file.
 pub(crate) fn read_whole(files: Vec<SourceFile>) -> Vec<Receiver<Result<Bytes>>> {
-    let whole = |file: &SourceFile| [0..file.meta.size];
+    let whole = |file: &SourceFile| 0..file.meta.size;
     let only = |parts: Vec<Bytes>| parts.into_iter().next().unwrap_or_default();
     let (to, from): (Vec<_>, Vec<_>) = files.iter().map(|_| oneshot::channel()).unzip();
     let paths = files.iter().map(|file| file.local_path().ok().flatten()).collect::<Option<Vec<_>>>();
@@ -107,14 +108,14 @@ pub(crate) fn read_whole(files: Vec<SourceFile>) -> Vec<Receiver<Result<Bytes>>>
     match paths {
         Some(paths) => drop(tokio::task::spawn_blocking(move || {
             for ((file, to), path) in files.zip(paths).filter(|((_, to), _)| !to.is_closed()) {
-                to.send(file.local_ranges(&path, &whole(&file)).map(only)).ok();
+                to.send(file.local_ranges(&path, slice::from_ref(&whole(&file))).map(only)).ok();
             }
         })),
         None => files.for_each(|(file, mut to)| {
             tokio::spawn(async move {
                 let whole = whole(&file);
                 let read = tokio::select! {
-                    read = file.ranges(&whole) => read,
+                    read = file.ranges(slice::from_ref(&whole)) => read,
                     () = to.closed() => return,
                 };
                 to.send(read.map(only)).ok();
