@@ -212,8 +212,26 @@ async fn files_of_several_row_groups_have_the_target_size() {
     let (last, full) = sizes.split_last().unwrap();
     assert!(full.len() > 1 && full.iter().all(|size| (TARGET * 3 / 4..=TARGET).contains(size)), "{sizes:?}");
     assert!(*last <= TARGET, "{sizes:?}");
+    // What did not fit begins the first row group of the next file, and is not one of its own.
+    for path in &found[..found.len() - 1] {
+        let file = SerializedFileReader::new(std::fs::File::open(path).unwrap()).unwrap();
+        assert_eq!(file.metadata().row_group(0).num_rows(), 200_000, "{}", path.display());
+    }
     let rows = rows_of(folder.path(), "p", "select count(*), count(distinct n), min(n), max(n) from t").await;
     assert_eq!(rows, ["|900000|900000|1|900000|"]);
+}
+
+/// They are 64 MB in memory, and next to nothing once they are encoded.
+#[tokio::test]
+async fn rows_do_not_wait_for_their_row_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let dataset = ParquetDataset::new("out", Location::from(folder.path()));
+    let query = "select repeat('text ', 30 + cast(value % 2 as int)) as t from generate_series(1, 400000)";
+    let staged = save(&limited(1, 40 << 20), &dataset, query).await;
+    assert_eq!(staged.report.rows, 400_000);
+    let file = std::fs::File::open(crate::only_file(folder.path(), "part")).unwrap();
+    let groups = SerializedFileReader::new(file).unwrap().metadata().row_groups().len();
+    assert_eq!(groups, 1, "it ended early, because memory was short");
 }
 
 #[tokio::test]

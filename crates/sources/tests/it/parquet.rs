@@ -1,20 +1,23 @@
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, Int32Type, Schema, TimeUnit};
 use arrow::util::display::array_value_to_string;
 use arrow::util::pretty::pretty_format_batches;
 use datafusion::common::record_batch;
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::prelude::{col, lit};
-use hardtack_core::Source;
+use hardtack_core::store::StoreFactory;
+use hardtack_core::{JobContext, Location, Source, Store, Stores};
 use hardtack_sources::ParquetFiles;
 use insta::assert_snapshot;
+use object_store::throttle::{ThrottleConfig, ThrottledStore};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use rstest::rstest;
 
-use crate::{collect, schema, show, types, with_files};
+use crate::{collect, put, schema, show, types, with_files};
 
 const AT: &str = "memory:/data";
 
@@ -268,6 +271,37 @@ async fn a_small_file_is_read_at_once() {
     // As `explain analyze` shows it.
     let scan = plan.children()[0].metrics().unwrap();
     assert_eq!(scan.sum_by_name("bytes_scanned").unwrap().as_usize() as u64, size);
+}
+
+#[derive(Debug)]
+struct SlowStores;
+
+impl StoreFactory for SlowStores {
+    fn open(&self, url: &url::Url) -> hardtack_core::Result<Store> {
+        let (plain, _) = Stores::new(false).open(&Location::from(url.as_str()))?;
+        let slow = ThrottleConfig { wait_get_per_call: SLOW, ..ThrottleConfig::default() };
+        Ok(Store { objects: Arc::new(ThrottledStore::new(plain.objects, slow)), ..plain })
+    }
+}
+
+const SLOW: Duration = Duration::from_millis(100);
+
+/// Of thirty requests that take a tenth of a second, several are under way at once.
+#[tokio::test]
+async fn waits_for_small_files_overlap() {
+    let ctx = JobContext::builder("test").threads(1).store_factory("memory", Arc::new(SlowStores)).build().unwrap();
+    for i in 0..30 {
+        let batch = record_batch!(("id", Int32, vec![i])).unwrap();
+        put(&ctx, &format!("data/{i:02}.parquet"), parquet(&batch)).await;
+    }
+    let source = ParquetFiles::new("a", AT).with_schema(schema(&[("id", DataType::Int32)]));
+    let frame = ctx.load(source).await.unwrap();
+    let start = Instant::now();
+    let rows = frame.collect().await.unwrap();
+    assert!(start.elapsed() < 20 * SLOW, "{:?}", start.elapsed());
+    let ids: Vec<i32> =
+        rows.iter().flat_map(|batch| batch.column(0).as_primitive::<Int32Type>().values()).copied().collect();
+    assert_eq!(ids, (0..30).collect::<Vec<_>>());
 }
 
 #[tokio::test]
