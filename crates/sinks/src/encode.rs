@@ -74,7 +74,7 @@ impl FileEncoder {
     }
 
     /// Encodes a row group in place.
-    pub(crate) fn encode_here(&mut self, batches: &[RecordBatch]) -> Result<()> {
+    pub(crate) fn encode_in_place(&mut self, batches: &[RecordBatch]) -> Result<()> {
         let columns = self.writers.create_column_writers(self.row_groups).map_err(parquet_error)?;
         let piece = leaves(&self.schema, batches, columns.len()).map_err(parquet_error)?;
         let encode = |(column, rows): (_, Vec<_>)| write(column, &rows)?.close();
@@ -159,6 +159,7 @@ impl FileEncoder {
         self.append(columns.map_err(parquet_error)?)
     }
 
+    /// Adds the row group, which has ended, to the file.
     fn append(&mut self, columns: Vec<ArrowColumnChunk>) -> Result<()> {
         let RowGroup { rows, bytes, .. } = std::mem::take(&mut self.row_group);
         let before = self.writer.bytes_written();
@@ -177,10 +178,12 @@ impl FileEncoder {
         Ok(())
     }
 
+    /// Adds an entry to the metadata of the footer.
     pub(crate) fn note(&mut self, key: &str, value: impl fmt::Display) {
         self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value.to_string()));
     }
 
+    /// What has been encoded and not been taken yet.
     pub(crate) fn take(&mut self) -> Bytes {
         std::mem::take(self.writer.inner_mut()).into()
     }

@@ -383,7 +383,7 @@ impl WriteStream {
         let rows = std::mem::take(&mut self.rows);
         self.bytes = 0;
         let mut file = self.write.encoder(self.write.properties.of(rows))?;
-        file.encode_here(&batches)?;
+        file.encode_in_place(&batches)?;
         let (bytes, columns) = file.finish()?;
         self.small_bytes += bytes.len();
         self.memory.resize(self.small_bytes);

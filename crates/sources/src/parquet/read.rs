@@ -29,7 +29,7 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use tokio::sync::oneshot::Receiver;
 
-use super::small::{SMALL, SmallFiles};
+use super::small::{SMALL_FILE_BYTES, SmallFiles};
 use crate::input::SourceFile;
 use crate::scan::{CheckedOpener, Origin};
 
@@ -188,7 +188,7 @@ impl ParquetReader {
             let (from, to) = (range.start, range.end);
             return Err(ParquetError::EOF(format!("bytes {from} to {to} are not in a file of {size} bytes")));
         }
-        if size > SMALL {
+        if size > SMALL_FILE_BYTES {
             return self.fetch(ranges).await;
         }
         let whole = match &self.whole {
@@ -259,7 +259,7 @@ mod tests {
     /// A damaged footer may refer to anything.
     #[rstest]
     #[case(10)]
-    #[case(SMALL + 10)]
+    #[case(SMALL_FILE_BYTES + 10)]
     #[tokio::test]
     async fn bytes_beyond_the_end_of_a_file_are_refused(#[case] size: u64) {
         let (store, path) = (Arc::new(InMemory::new()), Path::from("a.parquet"));

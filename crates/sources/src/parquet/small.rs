@@ -14,13 +14,13 @@ use tokio::sync::oneshot::Receiver;
 use crate::listed::read_whole;
 use crate::scan::Origin;
 
-/// Files up to this size are read at once. To read the footer, the indexes and the columns by themselves takes a request
-/// for each.
-pub(crate) const SMALL: u64 = 512 << 10;
+/// Files up to this size are read at once. Reading the footer, the indexes and the columns separately takes a request for
+/// each.
+pub(crate) const SMALL_FILE_BYTES: u64 = 512 << 10;
 
-/// The most files that are read together, and about how many bytes.
-const MOST: usize = 16;
-const MOST_BYTES: u64 = 1 << 20;
+/// The limits of a batch of files that are read together.
+const MAX_BATCH_FILES: usize = 16;
+const MAX_BATCH_BYTES: u64 = 1 << 20;
 
 /// The small files of a partition, in the order in which they will be opened.
 #[derive(Debug)]
@@ -42,14 +42,14 @@ impl SmallFiles {
         files: impl IntoIterator<Item = &'a PartitionedFile>,
     ) -> Self {
         let files = files.into_iter().map(|file| &file.object_meta);
-        let waiting = files.filter(|meta| meta.size <= SMALL).cloned().collect();
+        let waiting = files.filter(|meta| meta.size <= SMALL_FILE_BYTES).cloned().collect();
         Self { store, origin, waiting, reading: VecDeque::new(), next: 1 }
     }
 
     /// The content of a file, as soon as it is read; `None` if it is not small, or was requested before. The files before
     /// it are given up: they should have been requested, in order.
     pub(super) fn take(&mut self, file: &ObjectMeta) -> Option<Receiver<Result<Bytes>>> {
-        if file.size > SMALL {
+        if file.size > SMALL_FILE_BYTES {
             return None;
         }
         if let Some(at) = self.reading.iter().position(|(path, _)| *path == file.location) {
@@ -74,14 +74,14 @@ impl SmallFiles {
         let mut bytes = 0;
         let fits = |file: &&ObjectMeta| {
             bytes += file.size;
-            bytes <= MOST_BYTES
+            bytes <= MAX_BATCH_BYTES
         };
         let count = self.waiting.iter().take(self.next).take_while(fits).count();
         let files: Vec<_> = self.waiting.drain(..count).map(|meta| self.origin.file(&self.store, meta)).collect();
         if files.is_empty() {
             return;
         }
-        self.next = MOST.min(2 * self.next);
+        self.next = MAX_BATCH_FILES.min(2 * self.next);
         let paths: Vec<_> = files.iter().map(|file| file.meta.location.clone()).collect();
         self.reading.extend(paths.into_iter().zip(read_whole(files)));
     }
@@ -124,7 +124,7 @@ mod tests {
     #[rstest]
     #[case::small(vec![10; 60], vec![0, 1, 4, 11, 10, 9, 8, 23, 22, 21, 20, 19])]
     #[case::few(vec![10; 4], vec![0, 1, 1, 0])]
-    #[case::about_a_megabyte(vec![SMALL; 9], vec![0, 1, 2, 3, 4, 3, 2, 1, 0])]
+    #[case::about_a_megabyte(vec![SMALL_FILE_BYTES; 9], vec![0, 1, 2, 3, 4, 3, 2, 1, 0])]
     #[tokio::test]
     async fn more_and_more_files_are_read_ahead(#[case] sizes: Vec<u64>, #[case] expected: Vec<usize>) {
         let (store, files) = files(sizes.clone()).await;
@@ -142,7 +142,7 @@ mod tests {
     /// A file that is too large, that was taken, or that was skipped is for the reader to read.
     #[tokio::test]
     async fn files_that_are_skipped_are_not_waited_for() {
-        let (store, files) = files([10, 10, SMALL + 1, 10, 10, 10, 10, 10]).await;
+        let (store, files) = files([10, 10, SMALL_FILE_BYTES + 1, 10, 10, 10, 10, 10]).await;
         let mut small = ahead(&store, &files);
         for (i, expected) in [(0, true), (0, false), (2, false), (3, true), (1, false), (7, true), (6, false)] {
             let taken = small.take(&files[i].object_meta);
