@@ -226,6 +226,20 @@ fn cut(value: String) -> String {
     if value.chars().count() > 100 { value.chars().take(100).collect::<String>() + "…" } else { value }
 }
 
+/// The first of the rows for which a condition is true.
+fn first_true(condition: &ColumnarValue, rows: usize) -> DfResult<Option<usize>> {
+    Ok(match condition {
+        ColumnarValue::Array(array) if array.data_type() == &DataType::Null => None,
+        ColumnarValue::Array(array) => {
+            // Usually none is true, and checking that is faster than searching.
+            let conditions = Some(as_boolean_array(array)?).filter(|conditions| conditions.has_true());
+            conditions.and_then(|conditions| conditions.iter().position(|is| is == Some(true)))
+        }
+        ColumnarValue::Scalar(ScalarValue::Boolean(Some(true))) if rows > 0 => Some(0),
+        ColumnarValue::Scalar(_) => None,
+    })
+}
+
 impl ScalarUDFImpl for Passes {
     fn as_any(&self) -> &dyn Any {
         self
@@ -244,22 +258,22 @@ impl ScalarUDFImpl for Passes {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
-        let (conditions, shown) = arrays.split_at(self.refusals.len());
+        let (conditions, shown) = args.args.split_at(self.refusals.len());
         // The first refused row, and the first of its broken rules.
         let mut first: Option<(usize, &Refusal)> = None;
         for (condition, refusal) in conditions.iter().zip(&self.refusals) {
-            if matches!(condition.data_type(), DataType::Null) {
-                continue;
-            }
-            let condition = as_boolean_array(condition)?;
-            let row = (0..condition.len()).find(|row| condition.is_valid(*row) && condition.value(*row));
+            let row = first_true(condition, args.number_rows)?;
             if let Some(row) = row.filter(|row| first.is_none_or(|(earlier, _)| *row < earlier)) {
                 first = Some((row, refusal));
             }
         }
         match first {
-            Some((row, refusal)) => Err(self.error(refusal, shown, row).into()),
+            // Only now: constants such as the name of the file would be repeated for each row.
+            Some((row, refusal)) => {
+                let shown: Vec<ArrayRef> =
+                    shown.iter().map(|value| value.to_array(args.number_rows)).collect::<DfResult<_>>()?;
+                Err(self.error(refusal, &shown, row).into())
+            }
             None => Ok(ColumnarValue::Scalar(ScalarValue::Boolean(Some(true)))),
         }
     }
@@ -267,12 +281,32 @@ impl ScalarUDFImpl for Passes {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::arrow::array::BooleanArray;
     use datafusion::functions::core::expr_ext::FieldAccessor;
     use datafusion::logical_expr::{col, lit};
     use rstest::rstest;
 
     use super::*;
     use crate::testing::{failure, frame, show};
+
+    #[rstest]
+    #[case(vec![Some(false), None, Some(true), Some(true)], Some(2))]
+    #[case(vec![Some(false), None], None)]
+    #[case(vec![], None)]
+    fn a_condition_that_is_true_is_found(#[case] condition: Vec<Option<bool>>, #[case] expected: Option<usize>) {
+        let rows = condition.len();
+        let condition = ColumnarValue::Array(Arc::new(BooleanArray::from(condition)));
+        assert_eq!(first_true(&condition, rows).unwrap(), expected);
+    }
+
+    #[rstest]
+    #[case(Some(true), 2, Some(0))]
+    #[case(Some(true), 0, None)]
+    #[case(Some(false), 2, None)]
+    #[case(None, 2, None)]
+    fn so_is_a_constant(#[case] value: Option<bool>, #[case] rows: usize, #[case] expected: Option<usize>) {
+        assert_eq!(first_true(&ColumnarValue::Scalar(ScalarValue::Boolean(value)), rows).unwrap(), expected);
+    }
 
     const EVENTS: &str = "op: string, s: struct<id: int, name: string>, _file: string, _line: bigint";
 
