@@ -95,8 +95,11 @@ pub struct FolderScan {
     json_texts: Arc<[String]>,
 }
 
-/// How many folders are listed concurrently.
+/// How many folders of an object store are listed concurrently: each waits for an answer.
 const LISTING_CONCURRENCY: usize = 32;
+
+/// How many local folders are. Each takes a thread, and a thread takes megabytes, but the file system may be on a network.
+const LOCAL_LISTING_CONCURRENCY: usize = 8;
 
 impl FolderScan {
     /// A scan with this schema, whose last `partition_columns` columns are not in the files. `meter` counts what is
@@ -171,12 +174,17 @@ impl FolderScan {
 
     /// The files of the folders, by store and format.
     async fn list(&self, folders: Vec<Folder>, session: &dyn Session) -> Result<Vec<Listed>> {
+        let is_local = |folder: &Folder| folder.location.scheme().is_none_or(|scheme| scheme == "file");
+        let concurrency = match folders.iter().all(is_local) {
+            true => LOCAL_LISTING_CONCURRENCY,
+            false => LISTING_CONCURRENCY,
+        };
         let mut found = stream::iter(folders)
             .map(|folder| async move {
                 let (store, files) = list(&folder, session).await?;
                 Ok::<_, Error>((folder, store, files))
             })
-            .buffered(LISTING_CONCURRENCY);
+            .buffered(concurrency);
         let mut sets: Vec<Listed> = Vec::new();
         while let Some((folder, store, metas)) = found.try_next().await? {
             if metas.is_empty() {
@@ -240,7 +248,7 @@ impl FolderScan {
             ),
             FileFormat::Json => {
                 let texts = Arc::clone(&self.json_texts);
-                (rows(Arc::new(JsonObjects { caseless: true, lines: false, texts }), table, origin), None)
+                (rows(Arc::new(JsonObjects { caseless: true, texts, ..JsonObjects::default() }), table, origin), None)
             }
             FileFormat::Csv(csv) => (csv::read(csv.dialect(), Places::Ordered, table, origin), None),
             FileFormat::Avro => (rows(Arc::new(AvroRows { caseless: true, truncates }), table, origin), None),

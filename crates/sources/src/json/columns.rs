@@ -1,6 +1,8 @@
 //! Columns under construction: where the values are in the text, then arrays.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -72,6 +74,8 @@ pub(super) struct Struct {
     fields: Fields,
     keys: Keys,
     columns: Vec<Column>,
+    /// Objects that no column takes, by their names.
+    skipped: HashMap<usize, Box<Struct>>,
     valid: NullBufferBuilder,
 }
 
@@ -163,6 +167,19 @@ impl Column {
         }
     }
 
+    /// The memory that it keeps when its values have been taken, in bytes.
+    fn kept_bytes(&self) -> usize {
+        match self {
+            Self::Leaf(leaves) => leaves.spans.capacity() * size_of::<Span>(),
+            Self::Struct(columns) => columns.kept_bytes(),
+            Self::List(list) => list.items.kept_bytes() + list.ends.capacity() * size_of::<usize>(),
+            Self::Map(map) => {
+                let keys = map.keys.spans.capacity() * size_of::<Span>();
+                keys + map.values.kept_bytes() + map.ends.capacity() * size_of::<usize>()
+            }
+        }
+    }
+
     fn len(&self) -> usize {
         match self {
             Self::Leaf(leaves) => leaves.spans.len(),
@@ -172,8 +189,8 @@ impl Column {
         }
     }
 
-    /// The array. `None` if a value does not fit.
-    fn finish(self, text: &str) -> Option<ArrayRef> {
+    /// The array of the values so far, after which there are none. `None` if a value does not fit.
+    fn finish(&mut self, text: &str) -> Option<ArrayRef> {
         match self {
             Self::Leaf(leaves) => leaves.finish(text),
             Self::Struct(columns) => Some(Arc::new(columns.finish(text)?)),
@@ -207,7 +224,13 @@ impl Leaves {
         }
     }
 
-    fn finish(self, text: &str) -> Option<ArrayRef> {
+    fn finish(&mut self, text: &str) -> Option<ArrayRef> {
+        let array = self.array(text);
+        self.spans.clear();
+        array
+    }
+
+    fn array(&self, text: &str) -> Option<ArrayRef> {
         let spans = self.spans.iter().map(|span| span.of(text));
         Some(match &self.to {
             DataType::Null => Arc::new(NullArray::new(self.spans.len())),
@@ -283,12 +306,22 @@ fn bytes(text: &str) -> Option<Vec<u8>> {
 impl Struct {
     fn new(fields: &Fields, caseless: bool, rows: usize) -> Result<Self, String> {
         let columns = fields.iter().map(|field| Column::new(field.data_type(), caseless, rows));
-        Ok(Self {
-            fields: fields.clone(),
-            keys: Keys::new(fields, caseless),
-            columns: columns.collect::<Result<_, _>>()?,
-            valid: NullBufferBuilder::new(rows),
-        })
+        Ok(Self::with_columns(fields.clone(), caseless, columns.collect::<Result<_, _>>()?, rows))
+    }
+
+    fn with_columns(fields: Fields, caseless: bool, columns: Vec<Column>, rows: usize) -> Self {
+        let keys = Keys::new(&fields, caseless);
+        Self { fields, keys, columns, skipped: HashMap::new(), valid: NullBufferBuilder::new(rows) }
+    }
+
+    /// The memory that the columns keep when their values have been taken, in bytes.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.columns.iter().map(Column::kept_bytes).sum()
+    }
+
+    /// Whether these are the columns of these fields.
+    pub(super) fn has_fields(&self, fields: &Fields) -> bool {
+        self.fields == *fields
     }
 
     /// An object begins.
@@ -297,10 +330,35 @@ impl Struct {
         self.valid.append_non_null();
     }
 
-    /// The column of a key of the open object, if it has one.
+    /// The key with which the text at `at` begins, if it was expected: its bytes, and its name.
     #[inline]
-    pub(super) fn take<'a>(&mut self, key: &Key<'a>, others: &mut OpenKeys<'a>) -> Result<Option<&mut Column>, Bad> {
-        Ok(self.keys.name(key, others)?.and_then(|name| self.columns.get_mut(name)))
+    pub(super) fn expected(&mut self, text: &[u8], at: usize) -> Result<Option<(usize, usize)>, Bad> {
+        let Some((name, bytes)) = self.keys.expected(&text[at..]) else { return Ok(None) };
+        self.keys.note(name, at)?;
+        Ok(Some((bytes, name)))
+    }
+
+    /// The name of a key of the open object that was not expected; `None` if it is not remembered.
+    pub(super) fn name<'a>(&mut self, key: &Key<'a>, others: &mut OpenKeys<'a>) -> Result<Option<usize>, Bad> {
+        self.keys.name(key, others)
+    }
+
+    /// The column of a name, if it has one.
+    #[inline]
+    pub(super) fn column(&mut self, name: Option<usize>) -> Option<&mut Column> {
+        self.columns.get_mut(name?)
+    }
+
+    /// For objects of this name that no column takes, what is remembered of their keys; if this is not known yet and no
+    /// more are to be remembered, nothing.
+    pub(super) fn skipped(&mut self, name: Option<usize>, left: &mut usize) -> Option<&mut Self> {
+        match self.skipped.entry(name?) {
+            Entry::Occupied(known) => Some(known.into_mut()),
+            Entry::Vacant(new) => {
+                *left = left.checked_sub(1)?;
+                Some(new.insert(Box::new(Self::with_columns(Fields::empty(), false, Vec::new(), 0))))
+            }
+        }
     }
 
     /// The open object ends. The fields that it did not have are null.
@@ -312,12 +370,17 @@ impl Struct {
         }
     }
 
-    /// The columns. `None` if a value does not fit.
-    pub(super) fn columns(self, text: &str) -> Option<Vec<ArrayRef>> {
-        self.columns.into_iter().map(|column| column.finish(text)).collect()
+    /// The columns of the objects so far, after which there are none. `None` if a value does not fit; then this must not be
+    /// used any more.
+    pub(super) fn columns(&mut self, text: &str) -> Option<Vec<ArrayRef>> {
+        // Over many blocks, these could grow without limit.
+        self.skipped.clear();
+        self.keys.forget_if_full();
+        self.valid.finish();
+        self.columns.iter_mut().map(|column| column.finish(text)).collect()
     }
 
-    fn finish(mut self, text: &str) -> Option<StructArray> {
+    fn finish(&mut self, text: &str) -> Option<StructArray> {
         let (fields, rows, valid) = (self.fields.clone(), self.valid.len(), self.valid.finish());
         StructArray::try_new_with_length(fields, self.columns(text)?, valid, rows).ok()
     }
@@ -335,13 +398,15 @@ impl List {
         }
     }
 
-    fn finish(mut self, text: &str) -> Option<ArrayRef> {
+    fn finish(&mut self, text: &str) -> Option<ArrayRef> {
         let (items, rows, valid) = (self.items.finish(text)?, self.ends.len(), self.valid.finish());
+        let ends = &mut self.ends;
         Some(match &self.to {
-            DataType::List(item) => Arc::new(list::<i32>(item, &self.ends, items, valid)?),
-            DataType::LargeList(item) => Arc::new(list::<i64>(item, &self.ends, items, valid)?),
+            DataType::List(item) => Arc::new(list::<i32>(item, ends, items, valid)?),
+            DataType::LargeList(item) => Arc::new(list::<i64>(item, ends, items, valid)?),
             DataType::FixedSizeList(item, size) => {
                 let item = Arc::clone(item);
+                ends.clear();
                 Arc::new(FixedSizeListArray::try_new_with_length(item, *size, items, valid, rows).ok()?)
             }
             _ => return None,
@@ -351,15 +416,16 @@ impl List {
 
 fn list<O: OffsetSizeTrait>(
     item: &FieldRef,
-    ends: &[usize],
+    ends: &mut Vec<usize>,
     items: ArrayRef,
     valid: Option<NullBuffer>,
 ) -> Option<GenericListArray<O>> {
     GenericListArray::try_new(Arc::clone(item), offsets(ends)?, items, valid).ok()
 }
 
-fn offsets<O: OffsetSizeTrait>(ends: &[usize]) -> Option<OffsetBuffer<O>> {
-    let offsets = std::iter::once(&0).chain(ends).map(|end| O::from_usize(*end)).collect::<Option<Vec<_>>>()?;
+/// Takes the ends.
+fn offsets<O: OffsetSizeTrait>(ends: &mut Vec<usize>) -> Option<OffsetBuffer<O>> {
+    let offsets = std::iter::once(0).chain(ends.drain(..)).map(O::from_usize).collect::<Option<Vec<_>>>()?;
     Some(OffsetBuffer::new(ScalarBuffer::from(offsets)))
 }
 
@@ -370,11 +436,11 @@ impl Map {
         self.valid.append_non_null();
     }
 
-    fn finish(mut self, text: &str) -> Option<ArrayRef> {
+    fn finish(&mut self, text: &str) -> Option<ArrayRef> {
         let DataType::Struct(pair) = self.entries.data_type() else { return None };
         let pair = pair.clone();
         let pairs = StructArray::try_new(pair, vec![self.keys.finish(text)?, self.values.finish(text)?], None).ok()?;
-        let (offsets, valid) = (offsets::<i32>(&self.ends)?, self.valid.finish());
-        Some(Arc::new(MapArray::try_new(self.entries, offsets, pairs, valid, self.sorted).ok()?))
+        let (offsets, valid) = (offsets::<i32>(&mut self.ends)?, self.valid.finish());
+        Some(Arc::new(MapArray::try_new(Arc::clone(&self.entries), offsets, pairs, valid, self.sorted).ok()?))
     }
 }

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use serde_json::value::RawValue;
 
-use super::columns::columns;
+use super::columns::{Struct, columns};
 use super::keys;
 use super::read::{Bad, Reader};
 use super::rows::{Marks, RowScanner, syntax_fault};
@@ -21,6 +21,9 @@ use crate::input::{Lines, Step};
 /// A block ends after this many bytes, even if it has fewer rows than a batch: its text and its marks should be in the
 /// cache of a core when they are read.
 const JSON_BLOCK_BYTES: usize = 512 << 10;
+
+/// What is larger is not kept for later blocks: very long rows, or very many columns.
+const MAX_SPARE_BYTES: usize = 8 << 20;
 
 /// Cuts a text into blocks of objects.
 pub(crate) struct JsonCutter {
@@ -41,6 +44,45 @@ struct Wanted {
     caseless: bool,
     /// The columns that take lists and objects as their JSON, without counting the line number.
     texts_at: Arc<[usize]>,
+    spare: Spare,
+}
+
+/// Memory that blocks hand on to later ones: fresh memory is slow, because the system clears it first.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Spare(Arc<Mutex<SpareParts>>);
+
+#[derive(Debug, Default)]
+struct SpareParts {
+    marks: Vec<Marks>,
+    /// Columns to be filled, with what they remember of keys.
+    columns: Vec<Struct>,
+}
+
+impl Spare {
+    fn parts(&self) -> MutexGuard<'_, SpareParts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn marks(&self) -> Marks {
+        self.parts().marks.pop().unwrap_or_default()
+    }
+
+    fn keep_marks(&self, marks: Marks) {
+        if marks.kept_bytes() <= MAX_SPARE_BYTES {
+            self.parts().marks.push(marks);
+        }
+    }
+
+    /// Columns for these fields. They are of others if a source is read with two projections.
+    fn columns(&self, fields: &Fields) -> Option<Struct> {
+        self.parts().columns.pop().filter(|columns| columns.has_fields(fields))
+    }
+
+    fn keep_columns(&self, columns: Struct) {
+        if columns.kept_bytes() <= MAX_SPARE_BYTES {
+            self.parts().columns.push(columns);
+        }
+    }
 }
 
 /// The objects of a block.
@@ -51,10 +93,21 @@ pub(crate) struct JsonRows {
     marks: Marks,
 }
 
+impl Drop for JsonRows {
+    fn drop(&mut self) {
+        self.wanted.spare.keep_marks(std::mem::take(&mut self.marks));
+    }
+}
+
 impl JsonCutter {
     pub(crate) fn new(schema: SchemaRef, batch_size: usize) -> Self {
-        let wanted = Wanted { schema, caseless: false, texts_at: Arc::new([]) };
-        Self { wanted, line_at: None, scanner: RowScanner::with_marks(), batch_size, block_bytes: JSON_BLOCK_BYTES }
+        Self {
+            wanted: Wanted { schema, caseless: false, texts_at: Arc::new([]), spare: Spare::default() },
+            line_at: None,
+            scanner: RowScanner::with_marks(),
+            batch_size,
+            block_bytes: JSON_BLOCK_BYTES,
+        }
     }
 
     /// Sets whether [`LINE_COLUMN`] is the line of a row and not a field.
@@ -81,10 +134,23 @@ impl JsonCutter {
         self
     }
 
+    /// Shares memory with other cutters that have the same options.
+    pub(crate) fn spare(mut self, spare: &Spare) -> Self {
+        self.wanted.spare = spare.clone();
+        self.scanner.use_marks(spare.marks());
+        self
+    }
+
     /// Sets whether keys match in any case.
     pub(crate) fn caseless(mut self, caseless: bool) -> Self {
         self.wanted.caseless = caseless;
         self
+    }
+}
+
+impl Drop for JsonCutter {
+    fn drop(&mut self) {
+        self.wanted.spare.keep_marks(self.scanner.take_marks());
     }
 }
 
@@ -106,7 +172,7 @@ impl Cut for JsonCutter {
         }
         let rows: Vec<_> = rows.iter().take(self.batch_size).cloned().collect();
         let used = rows.last().map_or(0, |row| row.end);
-        let marks = self.scanner.consume(used, rows.len());
+        let marks = self.scanner.consume_into(used, rows.len(), self.wanted.spare.marks());
         let made = JsonRows { wanted: self.wanted.clone(), line_at: self.line_at, rows, marks };
         Ok(Step { used, made: Some(made) })
     }
@@ -153,15 +219,19 @@ impl JsonRows {
 impl Wanted {
     fn read(&self, text: &str, marks: &Marks, rows: usize) -> Result<RecordBatch, Option<Bad>> {
         let fields = self.schema.fields();
-        let mut columns = columns(fields, self.caseless, &self.texts_at, rows).map_err(|_| None)?;
+        let mut columns = match self.spare.columns(fields) {
+            Some(columns) => columns,
+            None => columns(fields, self.caseless, &self.texts_at, rows).map_err(|_| None)?,
+        };
         let mut reader = Reader::new(text, marks);
         for _ in 0..rows {
             reader.row(&mut columns)?;
         }
-        let columns = columns.columns(text).ok_or(None)?;
+        let arrays = columns.columns(text).ok_or(None)?;
+        self.spare.keep_columns(columns);
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         // A null in a required column
-        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options).map_err(|_| None)
+        RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options).map_err(|_| None)
     }
 
     /// The fault in the row that starts at `offset`, if it has one.
@@ -260,7 +330,7 @@ impl Place<'_> {
     fn alone(&self, raw: &RawValue, field: &FieldRef) -> Result<(), String> {
         let alone = Field::new("value", field.data_type().clone(), true);
         let schema = Arc::new(Schema::new(vec![alone]));
-        let wanted = Wanted { schema, caseless: self.caseless, texts_at: Arc::new([]) };
+        let wanted = Wanted { schema, caseless: self.caseless, texts_at: Arc::new([]), spare: Spare::default() };
         let (row, mut scanner) = (format!("{{\"value\":{}}}", raw.get()), RowScanner::with_marks());
         scanner.scan(row.as_bytes()).map_err(|fault| fault.message)?;
         let marks = scanner.consume(row.len(), scanner.rows().len());
@@ -297,17 +367,22 @@ mod tests {
             of("Größe", inner),
             of("m", map),
             of("\u{2c65}", DataType::Int32),
+            of("text", DataType::Utf8),
+            of("is it so, or not", DataType::Boolean),
         ];
         fields.into()
     }
 
     /// The rows of a text, or the fault and where it is.
     fn read(text: &str, fields: &Fields, caseless: bool) -> Result<String, String> {
+        Ok(pretty_format_batches(&[batch(text, fields, caseless)?]).unwrap().to_string())
+    }
+
+    fn batch(text: &str, fields: &Fields, caseless: bool) -> Result<RecordBatch, String> {
         let mut cutter = JsonCutter::new(Arc::new(Schema::new(fields.clone())), 8192).caseless(caseless);
         let told = |fault: Fault| format!("{} at {}", fault.message, fault.offset);
         let Step { used, made } = cutter.cut(text.as_bytes(), true).map_err(told)?;
-        let batch = made.unwrap().decode(&text.as_bytes()[..used]).map_err(told)?;
-        Ok(pretty_format_batches(&[batch]).unwrap().to_string())
+        made.unwrap().decode(&text.as_bytes()[..used]).map_err(told)
     }
 
     #[rstest]
@@ -363,6 +438,9 @@ mod tests {
     fn values_that_nobody_reads_may_be_deep() {
         let deep = format!("{{\"x\":{}{}}}", "[{\"a\":".repeat(300) + "1", "}]".repeat(300));
         assert!(read(&deep, &Fields::empty(), false).is_ok());
+        // Its keys are remembered to some depth only.
+        let deep = format!("{}1{}", "{\"a\":".repeat(100_000), "}".repeat(100_000));
+        assert!(read(&deep, &Fields::empty(), false).is_ok());
     }
 
     /// The same value with the keys of structs in lower case; none if two of them are then equal.
@@ -413,6 +491,64 @@ mod tests {
             .prop_map(|fields| fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())
     }
 
+    /// A row that fits the fields, with others that nobody reads, in some order.
+    fn any_row() -> impl Strategy<Value = String> {
+        let inner =
+            || prop::option::of(any::<i32>()).prop_map(|n| n.map_or(Value::Null, |n| serde_json::json!({ "In": n })));
+        let inners = |size| prop::collection::vec(inner(), size).prop_map(Value::from);
+        let map = prop::collection::btree_map("[ab]{1,2}", inner(), 0..3)
+            .prop_map(|map| Value::Object(map.into_iter().collect()));
+        let maybe = |key: &'static str, value: BoxedStrategy<Value>| {
+            prop::option::of(value.prop_map(move |value| (key, value)))
+        };
+        let fields = (
+            maybe("id", any::<i32>().prop_map(Value::from).boxed()),
+            maybe("A", inner().boxed()),
+            maybe("l", inners(0..3).boxed()),
+            maybe("LL", inners(0..3).boxed()),
+            maybe("F", inners(2..3).boxed()),
+            maybe("m", map.boxed()),
+            maybe("x", any_json().boxed()),
+            // The same in their first 16 bytes.
+            maybe("is it so, or not, or what", any_json().boxed()),
+            maybe("is it so, or not", any::<bool>().prop_map(Value::from).boxed()),
+            maybe("text", "[a\\\\\"ü]{0,3}".prop_map(Value::from).boxed()),
+        );
+        let fields = fields.prop_map(|(a, b, c, d, e, f, g, h, i, j)| vec![a, b, c, d, e, f, g, h, i, j]);
+        let shuffled = fields.prop_shuffle();
+        (shuffled, prop::sample::select(vec!["", " ", "\n\t "])).prop_map(|(fields, blank)| {
+            let fields = fields.into_iter().flatten().map(|(key, value)| format!("{blank}\"{key}\":{blank}{value}"));
+            format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
+        })
+    }
+
+    /// What a file leaves to the next one is not what it was refused for, nor very large.
+    #[test]
+    fn files_do_not_depend_on_those_before_them() {
+        let schema = Arc::new(Schema::new(fields()));
+        let read = |text: &str, spare: &Spare| {
+            let mut cutter = JsonCutter::new(Arc::clone(&schema), 1).spare(spare);
+            let (mut from, mut batches) = (0, Vec::new());
+            while let Step { used, made: Some(block) } = cutter.cut(&text.as_bytes()[from..], true).unwrap() {
+                batches.push(block.decode(&text.as_bytes()[from..from + used]).map_err(|fault| fault.message)?);
+                from += used;
+            }
+            Ok::<_, String>(batches)
+        };
+        let spare = Spare::default();
+        let good = "{\"id\":1,\"l\":[{\"In\":1}]}\n{\"text\":\"a\",\"id\":2}";
+        let bad = "{\"id\":3,\"l\":[{\"In\":1}]}\n{\"id\":4,\"l\":[{\"In\":1},{\"In\":\"x\"}]}";
+        let long = format!("{{\"id\":5,\"l\":[{}null]}}", "null,".repeat(1_000_000));
+        let expected = read(good, &Spare::default()).unwrap();
+        assert!(read(bad, &spare).is_err());
+        assert_eq!(read(good, &spare).unwrap(), expected);
+        read(&long, &spare).unwrap();
+        assert_eq!(read(good, &spare).unwrap(), expected);
+        let SpareParts { marks, columns } = &*spare.parts();
+        assert!(!marks.is_empty() && marks.iter().all(|marks| marks.kept_bytes() <= MAX_SPARE_BYTES));
+        assert!(!columns.is_empty() && columns.iter().all(|columns| columns.kept_bytes() <= MAX_SPARE_BYTES));
+    }
+
     proptest! {
         #[test]
         fn case_does_not_count_as_far_as_types_go(value in any_json(), pretty in any::<bool>()) {
@@ -442,6 +578,26 @@ mod tests {
             if let Ok(arrow) = arrow {
                 prop_assert_eq!(found.unwrap(), pretty_format_batches(&arrow).unwrap().to_string());
             }
+        }
+
+        /// What blocks leave to those after them is memory, and which keys to expect.
+        #[test]
+        fn rows_do_not_depend_on_those_before_them(
+            rows in prop::collection::vec(any_row(), 1..16),
+            batch_size in 1_usize..5,
+        ) {
+            let fields = fields();
+            let schema = Arc::new(Schema::new(fields.clone()));
+            let mut cutter = JsonCutter::new(schema, batch_size);
+            let (text, mut from, mut batches) = (rows.join("\n"), 0, Vec::new());
+            while let Step { used, made: Some(block) } = cutter.cut(&text.as_bytes()[from..], true).unwrap() {
+                batches.push(block.decode(&text.as_bytes()[from..from + used]).unwrap());
+                from += used;
+            }
+            prop_assert_eq!(batches.len(), rows.len().div_ceil(batch_size));
+            let alone: Vec<RecordBatch> = rows.iter().map(|row| batch(row, &fields, false).unwrap()).collect();
+            let shown = |batches: &[RecordBatch]| pretty_format_batches(batches).unwrap().to_string();
+            prop_assert_eq!(shown(&batches), shown(&alone));
         }
 
         #[test]

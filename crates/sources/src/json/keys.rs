@@ -4,7 +4,7 @@
 //! objects are checked, even those that nobody reads, so that it does not depend on a query whether a file is refused.
 //!
 //! Objects of a column mostly have the same keys in the same order. So each column remembers the keys that it has seen,
-//! and tries the one after the last.
+//! with those that followed each, and tries these first.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -36,9 +36,8 @@ impl<'a> Key<'a> {
     }
 }
 
-fn twice<T>(key: &Key<'_>) -> Result<T, Bad> {
-    Err(Bad { at: key.start, why: "an object has a key twice" })
-}
+/// What is wrong with an object that has a key twice.
+const TWICE: &str = "an object has a key twice";
 
 /// A column remembers this many keys.
 const MAX_REMEMBERED: usize = 1024;
@@ -47,18 +46,71 @@ const MAX_REMEMBERED: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Keys {
     caseless: bool,
-    /// The keys as they are written, in the order in which they were seen, with their names.
-    seen: Vec<(Box<str>, usize)>,
-    /// Their positions.
+    /// The keys, in the order in which they were seen.
+    seen: Vec<Seen>,
+    /// Their positions, by how they are written.
     found: HashMap<Box<str>, usize>,
-    /// The position after the key that was looked up last.
-    next: usize,
-    /// The names: those of the fields, in their order, then others.
+    /// The keys that began an object.
+    first: Followers,
+    /// The key of the open object that was looked up last.
+    previous: Option<usize>,
+    /// The numbers of names: those of the fields, in their order, then others.
     names: HashMap<String, usize>,
+    /// The number of fields.
+    fields: usize,
     /// For each name, the last object that had it.
     last: Vec<u64>,
     /// The number of objects.
     objects: u64,
+}
+
+/// A key that was seen.
+#[derive(Debug)]
+struct Seen {
+    text: Box<str>,
+    written: Written,
+    /// The number of its name.
+    name: usize,
+    then: Followers,
+}
+
+/// The positions of the two keys that most recently came next. Two, because a key may be optional.
+type Followers = [Option<usize>; 2];
+
+/// A key as it is written before its value, `"id":`. Most are this short, so one comparison does.
+#[derive(Debug)]
+struct Written {
+    start: u128,
+    mask: u128,
+    rest: Box<[u8]>,
+    len: usize,
+}
+
+impl Written {
+    fn new(key: &str) -> Self {
+        let written = format!("\"{key}\":").into_bytes();
+        let (start, rest) = written.split_at(written.len().min(16));
+        let padded = |bytes: &mut dyn Iterator<Item = u8>| {
+            let mut padded = [0; 16];
+            padded.iter_mut().zip(bytes).for_each(|(to, byte)| *to = byte);
+            u128::from_le_bytes(padded)
+        };
+        Self {
+            start: padded(&mut start.iter().copied()),
+            mask: padded(&mut start.iter().map(|_| 0xFF)),
+            rest: rest.into(),
+            len: written.len(),
+        }
+    }
+
+    /// Whether the text begins with this key. The last bytes of a text are not compared.
+    #[inline]
+    fn begins(&self, text: &[u8]) -> bool {
+        text.split_first_chunk().is_some_and(|(start, rest)| {
+            u128::from_le_bytes(*start) & self.mask == self.start
+                && (self.rest.is_empty() || rest.starts_with(&self.rest))
+        })
+    }
 }
 
 impl Keys {
@@ -73,8 +125,10 @@ impl Keys {
             caseless,
             seen: Vec::new(),
             found: HashMap::new(),
-            next: 0,
+            first: Followers::default(),
+            previous: None,
             names,
+            fields: fields.len(),
             last: vec![0; fields.len()],
             objects: 0,
         }
@@ -83,7 +137,18 @@ impl Keys {
     /// An object begins.
     pub(super) fn begin(&mut self) {
         self.objects += 1;
-        self.next = 0;
+        self.previous = None;
+    }
+
+    /// Forgets the keys if no more can be remembered: those to come may be others.
+    pub(super) fn forget_if_full(&mut self) {
+        if self.seen.len() >= MAX_REMEMBERED {
+            self.seen.clear();
+            self.found.clear();
+            (self.first, self.previous) = (Followers::default(), None);
+            self.names.retain(|_, number| *number < self.fields);
+            self.last.truncate(self.fields);
+        }
     }
 
     /// Whether the open object has a value for this field.
@@ -91,50 +156,77 @@ impl Keys {
         self.last[field] == self.objects
     }
 
-    /// The number of the name of a key, less than the number of fields if it is a field. `None` for a name that is not
-    /// remembered.
+    /// The key with which the text begins, without a blank, if it was expected: the number of its name and its bytes, the
+    /// colon included.
     #[inline]
-    pub(super) fn name<'a>(&mut self, key: &Key<'a>, others: &mut OpenKeys<'a>) -> Result<Option<usize>, Bad> {
-        let name = match self.seen.get(self.next) {
-            Some((text, name)) if **text == *key.text => {
-                self.next += 1;
-                *name
-            }
-            _ => match self.look_up(key) {
-                Some(name) => name,
-                None => {
-                    others.add(key, self.caseless)?;
-                    return Ok(None);
-                }
-            },
-        };
-        if std::mem::replace(&mut self.last[name], self.objects) == self.objects {
-            return twice(key);
-        }
-        Ok(Some(name))
+    pub(super) fn expected(&mut self, text: &[u8]) -> Option<(usize, usize)> {
+        let at = self.follower(|seen| seen.written.begins(text))?;
+        self.previous = Some(at);
+        let Seen { name, written, .. } = &self.seen[at];
+        Some((*name, written.len))
     }
 
-    /// The number of the name of a key that is not the expected one.
+    /// The one of the two keys that are expected next for which this is true.
+    #[inline]
+    fn follower(&self, is_it: impl Fn(&Seen) -> bool) -> Option<usize> {
+        let followers = self.previous.map_or(self.first, |previous| self.seen[previous].then);
+        let is_next = |at: &usize| is_it(&self.seen[*at]);
+        followers[0].filter(is_next).or_else(|| followers[1].filter(is_next))
+    }
+
+    /// The number of the name of a key, less than the number of fields if it is a field. `None` for a name that is not
+    /// remembered.
+    pub(super) fn name<'a>(&mut self, key: &Key<'a>, others: &mut OpenKeys<'a>) -> Result<Option<usize>, Bad> {
+        let Some(name) = self.look_up(key) else {
+            others.add(key, self.caseless)?;
+            return Ok(None);
+        };
+        self.note(name, key.start).map(|()| Some(name))
+    }
+
+    /// Notes that the open object has this name, by a key at this place.
+    #[inline]
+    pub(super) fn note(&mut self, name: usize, at: usize) -> Result<(), Bad> {
+        if std::mem::replace(&mut self.last[name], self.objects) == self.objects {
+            return Err(Bad { at, why: TWICE });
+        }
+        Ok(())
+    }
+
+    /// The number of the name of a key that was not expected as it is written.
     fn look_up(&mut self, key: &Key<'_>) -> Option<usize> {
-        if let Some(at) = self.found.get(key.text) {
-            self.next = at + 1;
-            return Some(self.seen[*at].1);
+        // With a blank before the colon, for example.
+        let expected = self.follower(|seen| *seen.text == *key.text);
+        let at = match expected.or_else(|| self.found.get(key.text).copied()) {
+            Some(at) => at,
+            None => {
+                let name = key.name(self.caseless);
+                let known = self.names.get(&*name).copied();
+                if self.seen.len() >= MAX_REMEMBERED {
+                    return known;
+                }
+                let number = known.unwrap_or_else(|| {
+                    let number = self.last.len();
+                    self.names.insert(name.into_owned(), number);
+                    self.last.push(0);
+                    number
+                });
+                let at = self.seen.len();
+                self.found.insert(key.text.into(), at);
+                let (text, written) = (key.text.into(), Written::new(key.text));
+                self.seen.push(Seen { text, written, name: number, then: Followers::default() });
+                at
+            }
+        };
+        let followers = match self.previous {
+            Some(previous) => &mut self.seen[previous].then,
+            None => &mut self.first,
+        };
+        if !followers.contains(&Some(at)) {
+            *followers = [Some(at), followers[0]];
         }
-        let name = key.name(self.caseless);
-        let known = self.names.get(&*name).copied();
-        if self.seen.len() >= MAX_REMEMBERED {
-            return known;
-        }
-        let number = known.unwrap_or_else(|| {
-            let number = self.last.len();
-            self.names.insert(name.into_owned(), number);
-            self.last.push(0);
-            number
-        });
-        self.found.insert(key.text.into(), self.seen.len());
-        self.seen.push((key.text.into(), number));
-        self.next = self.seen.len();
-        Some(number)
+        self.previous = Some(at);
+        Some(self.seen[at].name)
     }
 }
 
@@ -162,7 +254,7 @@ impl<'a> OpenKeys<'a> {
         let hash = hash(name.as_bytes());
         let object = &self.keys[self.start..];
         if object.len() < MAX_UNSORTED && object.iter().any(|(other, n)| *other == hash && *n == name) {
-            return twice(key);
+            return Err(Bad { at: key.start, why: TWICE });
         }
         self.keys.push((hash, name));
         Ok(())
@@ -174,7 +266,7 @@ impl<'a> OpenKeys<'a> {
         if object.len() > MAX_UNSORTED {
             object.sort_unstable();
             if object.windows(2).any(|pair| pair[0] == pair[1]) {
-                return Err(Bad { at: 0, why: "an object has a key twice" });
+                return Err(Bad { at: 0, why: TWICE });
             }
         }
         self.keys.truncate(self.start);

@@ -19,7 +19,7 @@ use crate::files::{Files, Format, Inferred, Planned};
 use crate::infer::infer_each;
 use crate::input::{SourceFile, Step};
 use crate::scan::{Batches, Origin, ReadRequest, ReadRows, RowSource};
-use decode::{JsonCutter, can_decode};
+use decode::{JsonCutter, Spare, can_decode};
 use rows::RowScanner;
 use shape::{GivenTypes, Shape};
 
@@ -118,7 +118,7 @@ impl Format for Json {
 
     fn plan(&self, table: TableSchema, origin: Origin, planned: &Planned) -> Result<Arc<dyn FileSource>> {
         let texts = self.texts.as_slice().into();
-        let rows = JsonObjects { caseless: planned.caseless, lines: planned.lines, texts };
+        let rows = JsonObjects { caseless: planned.caseless, lines: planned.lines, texts, ..JsonObjects::default() };
         Ok(Arc::new(RowSource::new(Arc::new(rows), table, origin)))
     }
 }
@@ -156,6 +156,8 @@ pub(crate) struct JsonObjects {
     pub(crate) lines: bool,
     /// The columns that take lists and objects as their JSON.
     pub(crate) texts: Arc<[String]>,
+    /// Shared by the blocks of all files.
+    pub(crate) spare: Spare,
 }
 
 #[async_trait]
@@ -166,7 +168,7 @@ impl ReadRows for JsonObjects {
 
     async fn read(&self, file: SourceFile, want: ReadRequest) -> Result<Batches> {
         let cutter = JsonCutter::new(want.columns, want.batch_size);
-        let cutter = cutter.caseless(self.caseless).lines(self.lines).json_text(&self.texts);
+        let cutter = cutter.caseless(self.caseless).lines(self.lines).json_text(&self.texts).spare(&self.spare);
         Ok(file.open_text().await?.batches(cutter, want.parallelism))
     }
 }

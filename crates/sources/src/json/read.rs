@@ -19,29 +19,45 @@ pub(super) struct Bad {
 
 type Read<T> = Result<T, Bad>;
 
+/// Of objects that no column takes, the keys of these many are remembered in a block, to this depth.
+const MAX_REMEMBERED_OBJECTS: usize = 256;
+const MAX_REMEMBERED_DEPTH: usize = 8;
+
+const NO_FIT: &str = "a value does not fit its column";
+
 /// Reads values one after another.
 pub(super) struct Reader<'a> {
     text: &'a str,
+    bytes: &'a [u8],
     structure: &'a [u32],
     /// The next mark.
     next: usize,
-    /// The backslashes that have not been passed.
+    /// The backslashes that have not been passed, and the first of them.
     backslashes: &'a [u32],
+    backslash: usize,
     /// The keys of the open objects that are not remembered.
     keys: OpenKeys<'a>,
     /// The open lists and objects of a value that is stepped over: for an object, where its keys begin.
     open: Vec<Option<usize>>,
+    /// The number of open objects that no column takes and whose keys are remembered.
+    skipped_depth: usize,
+    /// How many more can be remembered.
+    skipped_left: usize,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(text: &'a str, marks: &'a Marks) -> Self {
         Self {
             text,
+            bytes: text.as_bytes(),
             structure: &marks.structure,
             next: 0,
             backslashes: &marks.backslashes,
+            backslash: 0,
             keys: OpenKeys::default(),
             open: Vec::new(),
+            skipped_depth: 0,
+            skipped_left: MAX_REMEMBERED_OBJECTS,
         }
     }
 
@@ -55,7 +71,7 @@ impl<'a> Reader<'a> {
     #[inline]
     fn peek(&self) -> Read<(usize, u8)> {
         match self.structure.get(self.next) {
-            Some(at) => Ok((*at as usize, self.text.as_bytes()[*at as usize])),
+            Some(at) => Ok((*at as usize, self.bytes[*at as usize])),
             None => Err(Bad { at: self.text.len(), why: "the row is not complete" }),
         }
     }
@@ -67,10 +83,19 @@ impl<'a> Reader<'a> {
         Ok(mark)
     }
 
+    /// Where something other than a blank is, from here on.
+    #[inline]
+    fn after_blanks(&self, mut from: usize) -> usize {
+        while self.bytes.get(from).is_some_and(|byte| is_blank(*byte)) {
+            from += 1;
+        }
+        from
+    }
+
     /// Checks that there is nothing in between.
     #[inline]
     fn blank(&self, from: usize, to: usize) -> Read<()> {
-        if from == to || self.text.as_bytes()[from..to].iter().all(|byte| is_blank(*byte)) {
+        if from == to || self.bytes[from..to].iter().all(|byte| is_blank(*byte)) {
             return Ok(());
         }
         Err(Bad { at: from, why: "there is something between two values" })
@@ -80,14 +105,20 @@ impl<'a> Reader<'a> {
     #[inline]
     fn string(&mut self, open: usize) -> Read<(usize, usize, bool)> {
         let (close, _) = self.mark()?;
-        while self.backslashes.first().is_some_and(|at| (*at as usize) < open) {
-            self.backslashes = &self.backslashes[1..];
-        }
-        let escaped = self.backslashes.first().is_some_and(|at| (*at as usize) < close);
-        if escaped && unescaped(&self.text[open + 1..close]).is_none() {
+        let escaped = self.backslash < close && self.is_escaped(open, close)?;
+        Ok((open + 1, close, escaped))
+    }
+
+    /// Whether there is a backslash between these two quotes.
+    fn is_escaped(&mut self, open: usize, close: usize) -> Read<bool> {
+        let passed = self.backslashes.iter().take_while(|at| (**at as usize) < open).count();
+        self.backslashes = &self.backslashes[passed..];
+        self.backslash = self.backslashes.first().map_or(usize::MAX, |at| *at as usize);
+        let escaped = self.backslash < close;
+        if escaped && !has_characters(&self.text[open + 1..close]) {
             return Err(Bad { at: open, why: "an escape in this text is not a character" });
         }
-        Ok((open + 1, close, escaped))
+        Ok(escaped)
     }
 
     /// The key after a brace or a comma, and where its value may begin; or, of an empty object, the end.
@@ -125,11 +156,63 @@ impl<'a> Reader<'a> {
     /// Reads the object that opens at this mark, which was taken; returns its end.
     fn object(&mut self, open: usize, columns: &mut Struct) -> Read<usize> {
         columns.begin();
-        let end = self.members(open, |reader, key, from| match columns.take(&key, &mut reader.keys)? {
-            Some(column) => reader.value(from, column),
-            None => reader.skip(from),
-        })?;
+        let outer = self.keys.open();
+        let (mut from, mut first) = (open + 1, true);
+        let end = loop {
+            let start = self.after_blanks(from);
+            let (name, value) = match columns.expected(self.bytes, start)? {
+                Some((bytes, name)) => {
+                    // Two quotes and a colon
+                    self.next += 3;
+                    (Some(name), start + bytes)
+                }
+                None => match self.key(from, first)? {
+                    Ok((key, value)) => (columns.name(&key, &mut self.keys)?, value),
+                    Err(end) => break end,
+                },
+            };
+            first = false;
+            let value = self.after_blanks(value);
+            let end = match (columns.column(name), self.plain(value)) {
+                (Some(Column::Leaf(leaves)), Some(text)) => {
+                    if !leaves.push(text) {
+                        return Err(Bad { at: value, why: NO_FIT });
+                    }
+                    text.end as usize + 1
+                }
+                (None, Some(text)) => text.end as usize + 1,
+                (Some(_), Some(_)) => return Err(Bad { at: value, why: NO_FIT }),
+                (Some(column), None) => self.value(value, column)?,
+                (None, None) => match self.peek()? {
+                    (at, b'{') => {
+                        let remembered = columns.skipped(name, &mut self.skipped_left);
+                        self.skip_object(value, at, remembered)?
+                    }
+                    (_, b'[') => self.skip(value)?,
+                    _ => self.leaf(value)?.0,
+                },
+            };
+            match self.after(end, b'}')? {
+                (at, true) => from = at,
+                (at, false) => break at,
+            }
+        };
+        self.keys.close(outer)?;
         columns.end();
+        Ok(end)
+    }
+
+    /// Steps over the object that opens at the next mark. Its keys are expected as those of a column are, but not at any
+    /// depth: nobody limits that of a value that no column takes.
+    fn skip_object(&mut self, from: usize, open: usize, remembered: Option<&mut Struct>) -> Read<usize> {
+        let Some(remembered) = remembered.filter(|_| self.skipped_depth < MAX_REMEMBERED_DEPTH) else {
+            return self.skip(from);
+        };
+        self.next += 1;
+        self.blank(from, open)?;
+        self.skipped_depth += 1;
+        let end = self.object(open, remembered)?;
+        self.skipped_depth -= 1;
         Ok(end)
     }
 
@@ -155,11 +238,22 @@ impl<'a> Reader<'a> {
         Ok(end)
     }
 
+    /// Takes a string without escapes, if one begins exactly here.
+    #[inline]
+    fn plain(&mut self, from: usize) -> Option<Span> {
+        let [open, close, ..] = *self.structure.get(self.next..)? else { return None };
+        if open as usize != from || self.bytes[from] != b'"' || self.backslash < close as usize {
+            return None;
+        }
+        self.next += 2;
+        Some(Span { start: open + 1, end: close, kind: Kind::Text })
+    }
+
     /// Reads a value into its column, and returns its end.
     fn value(&mut self, from: usize, column: &mut Column) -> Read<usize> {
         let (at, byte) = self.peek()?;
         let nested = matches!(byte, b'{' | b'[');
-        let wrong = Bad { at: from, why: "a value does not fit its column" };
+        let wrong = Bad { at: from, why: NO_FIT };
         match column {
             Column::Leaf(leaves) => {
                 if nested {
@@ -234,18 +328,17 @@ impl<'a> Reader<'a> {
             return Ok((end + 1, Span { start: start as u32, end: end as u32, kind }));
         }
         let (mut start, mut end) = (from, at);
-        let bytes = self.text.as_bytes();
-        while start < end && is_blank(bytes[start]) {
+        while start < end && is_blank(self.bytes[start]) {
             start += 1;
         }
-        while start < end && is_blank(bytes[end - 1]) {
+        while start < end && is_blank(self.bytes[end - 1]) {
             end -= 1;
         }
-        let kind = match &bytes[start..end] {
+        let kind = match &self.bytes[start..end] {
+            number if is_number(number) => Kind::Number,
             b"null" => Kind::Null,
             b"true" => Kind::True,
             b"false" => Kind::False,
-            number if is_number(number) => Kind::Number,
             _ => return Err(Bad { at: start, why: "this is not a value" }),
         };
         Ok((end, Span { start: start as u32, end: end as u32, kind }))
@@ -332,6 +425,7 @@ impl<'a> Reader<'a> {
     }
 }
 
+#[inline]
 fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
 }
@@ -358,6 +452,18 @@ fn is_number(text: &[u8]) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether each escape of a string is a character.
+fn has_characters(text: &str) -> bool {
+    let mut rest = text.as_bytes();
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        match rest.get(at + 1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => rest = &rest[at + 2..],
+            _ => return unescaped(text).is_some(),
+        }
+    }
+    true
 }
 
 /// The characters of a string with escapes. `None` if one of them is not a character.
@@ -439,6 +545,7 @@ mod tests {
         #[test]
         fn a_text_with_escapes_is_what_serde_says(text in "(\\\\[u\"\\\\/bfnrtx]|[0-9a-fA-F]{4}|[dD][89a-fA-F]|ü){0,8}") {
             let wanted = serde_json::from_str::<String>(&format!("\"{text}\"")).ok();
+            prop_assert_eq!(has_characters(&text), wanted.is_some());
             prop_assert_eq!(unescaped(&text).map(Cow::into_owned), wanted);
         }
 

@@ -44,17 +44,25 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
-    /// Takes the marks of the first bytes of the text.
-    fn take(&mut self, bytes: usize) -> Self {
-        let take = |marks: &mut Vec<u32>| {
+    /// Its memory, in bytes.
+    pub(super) fn kept_bytes(&self) -> usize {
+        (self.structure.capacity() + self.backslashes.capacity()) * size_of::<u32>()
+    }
+
+    /// Takes the marks of the first bytes of the text; the others move to `spare`, which has room.
+    fn take(&mut self, bytes: usize, spare: Self) -> Self {
+        let take = |marks: &mut Vec<u32>, mut spare: Vec<u32>| {
             let rest = marks.partition_point(|mark| (*mark as usize) < bytes);
-            let mut rest = marks.split_off(rest);
-            rest.iter_mut().for_each(|mark| *mark -= bytes as u32);
+            spare.clear();
             // The next block will have as many.
-            rest.reserve(marks.len());
-            std::mem::replace(marks, rest)
+            spare.reserve(marks.len());
+            spare.extend(marks.drain(rest..).map(|mark| mark - bytes as u32));
+            std::mem::replace(marks, spare)
         };
-        Self { structure: take(&mut self.structure), backslashes: take(&mut self.backslashes) }
+        Self {
+            structure: take(&mut self.structure, spare.structure),
+            backslashes: take(&mut self.backslashes, spare.backslashes),
+        }
     }
 }
 
@@ -78,6 +86,18 @@ impl RowScanner {
         Self { marks: Some(Marks::default()), ..Self::default() }
     }
 
+    /// Uses the memory of marks that nobody needs any more, before anything is scanned.
+    pub(crate) fn use_marks(&mut self, mut marks: Marks) {
+        marks.structure.clear();
+        marks.backslashes.clear();
+        self.marks = Some(marks);
+    }
+
+    /// The marks of what has not been consumed. Nothing must be scanned after this.
+    pub(crate) fn take_marks(&mut self) -> Marks {
+        self.marks.take().unwrap_or_default()
+    }
+
     /// The complete rows that have not been consumed yet.
     pub(crate) fn rows(&self) -> &[Range<usize>] {
         &self.rows
@@ -85,6 +105,11 @@ impl RowScanner {
 
     /// Drops `bytes` at the front of the text and the `rows` in it. Returns their marks.
     pub(crate) fn consume(&mut self, bytes: usize, rows: usize) -> Marks {
+        self.consume_into(bytes, rows, Marks::default())
+    }
+
+    /// The same, with the memory of marks that nobody needs any more for those of the next rows.
+    pub(crate) fn consume_into(&mut self, bytes: usize, rows: usize, spare: Marks) -> Marks {
         self.rows.drain(..rows);
         self.rows.iter_mut().for_each(|row| *row = row.start - bytes..row.end - bytes);
         // After a fault it does not matter any more.
@@ -94,7 +119,7 @@ impl RowScanner {
         if let Some(fault) = &mut self.fault {
             fault.offset -= bytes;
         }
-        self.marks.as_mut().map(|marks| marks.take(bytes)).unwrap_or_default()
+        self.marks.as_mut().map(|marks| marks.take(bytes, spare)).unwrap_or_default()
     }
 
     /// How much of the text can be dropped once all complete rows are consumed.
@@ -164,21 +189,17 @@ impl RowScanner {
         }
         let inside = fill(quotes) ^ if self.in_string { u64::MAX } else { 0 };
         self.in_string = inside >> 63 == 1;
-        let mut structure = quotes | ((found.opens | found.closes | found.separators) & !inside);
+        let mut structure = quotes | (found.structure & !inside);
         let broken = found.line_ends & inside;
         if broken != 0 {
             // Only what comes before it counts.
             structure &= (broken & broken.wrapping_neg()) - 1;
         }
-        let (opens, closes) = (found.opens & structure & !quotes, found.closes & structure & !quotes);
-        if closes.count_ones() < self.depth {
-            // No row can end here.
-            self.depth = self.depth + opens.count_ones() - closes.count_ones();
-            if let Some(marks) = &mut self.marks {
-                push(&mut marks.structure, base, structure);
-            }
+        let brackets = found.brackets & structure & !quotes;
+        if self.depth > 0 && brackets == 0 {
+            self.mark(base, structure);
         } else {
-            self.rows_of(text, structure)?;
+            self.rows_of(text, structure, brackets)?;
         }
         if broken != 0 {
             // Detected here, an unclosed quote is reported on its own line and does not swallow the file.
@@ -190,34 +211,53 @@ impl RowScanner {
         Ok(())
     }
 
-    /// Follows the marks of a stretch in which a row ends or begins.
-    fn rows_of(&mut self, text: &[u8], mut structure: u64) -> Result<(), Fault> {
+    /// Keeps marks, if they are wanted.
+    #[inline]
+    fn mark(&mut self, base: usize, structure: u64) {
+        if let Some(marks) = &mut self.marks {
+            push(&mut marks.structure, base, structure);
+        }
+    }
+
+    /// Follows the marks of a stretch in which a row may end or begin.
+    fn rows_of(&mut self, text: &[u8], mut structure: u64, mut brackets: u64) -> Result<(), Fault> {
+        let base = self.at;
         while structure != 0 {
-            let at = self.at + structure.trailing_zeros() as usize;
-            structure &= structure - 1;
+            let mut last = structure.trailing_zeros();
             if self.depth == 0 {
-                self.between(text, at)?;
+                self.between(text, base + last as usize)?;
                 self.top_level(text)?;
-                if self.depth == 0 {
-                    continue;
+                if self.depth > 0 {
+                    self.mark(base, 1 << last);
                 }
             } else {
-                match text[at] {
-                    b'{' | b'[' => self.depth += 1,
-                    b'}' | b']' => self.depth -= 1,
-                    _ => {}
+                // All marks of the row
+                last = 63;
+                while brackets != 0 {
+                    let at = brackets.trailing_zeros();
+                    brackets &= brackets - 1;
+                    match text[base + at as usize] {
+                        b'{' | b'[' => self.depth += 1,
+                        _ => self.depth -= 1,
+                    }
+                    if self.depth == 0 {
+                        last = at;
+                        break;
+                    }
                 }
+                self.mark(base, structure & (u64::MAX >> (63 - last)));
                 if self.depth == 0 {
-                    self.rows.push(self.start..at + 1);
-                    self.checked = at + 1;
+                    let end = base + last as usize + 1;
+                    self.rows.push(self.start..end);
+                    self.checked = end;
                     if self.array != Array::Outside {
                         self.array = Array::Element;
                     }
                 }
             }
-            if let Some(marks) = &mut self.marks {
-                marks.structure.push(at as u32);
-            }
+            let rest = !(u64::MAX >> (63 - last));
+            structure &= rest;
+            brackets &= rest;
         }
         Ok(())
     }
@@ -260,11 +300,10 @@ impl RowScanner {
 #[derive(Default)]
 struct Found {
     quotes: u64,
+    brackets: u64,
+    /// Brackets, colons and commas.
+    structure: u64,
     backslashes: u64,
-    opens: u64,
-    closes: u64,
-    /// Colons and commas.
-    separators: u64,
     line_ends: u64,
 }
 
@@ -273,19 +312,29 @@ impl Found {
     fn in_bytes(stretch: &[u8; STRETCH]) -> Self {
         let (parts, _) = stretch.as_chunks::<16>();
         let mut found = Self::default();
+        // Most stretches have none of these.
+        let (mut backslashes, mut line_ends) = (u8x16::ZERO, u8x16::ZERO);
         for (i, part) in parts.iter().enumerate() {
             let bytes = u8x16::new(*part);
-            // Square brackets and braces differ in this bit.
-            let braces = bytes | u8x16::splat(0x20);
             let of = |found: u8x16| u64::from(found.to_bitmask()) << (16 * i);
             let is = |byte: u8| bytes.simd_eq(u8x16::splat(byte));
+            // Square brackets and braces differ in this bit.
+            let braces = bytes | u8x16::splat(0x20);
+            let brackets = braces.simd_eq(u8x16::splat(b'{')) | braces.simd_eq(u8x16::splat(b'}'));
             found.quotes |= of(is(b'"'));
-            found.backslashes |= of(is(b'\\'));
-            found.opens |= of(braces.simd_eq(u8x16::splat(b'{')));
-            found.closes |= of(braces.simd_eq(u8x16::splat(b'}')));
-            found.separators |= of(is(b':') | is(b','));
-            found.line_ends |= of(is(b'\n'));
+            found.brackets |= of(brackets);
+            found.structure |= of(brackets | is(b':') | is(b','));
+            backslashes |= is(b'\\');
+            line_ends |= is(b'\n');
         }
+        let bits = |of: u8x16, byte: u8| {
+            let is = |found, (i, part): (usize, &[u8; 16])| {
+                found | u64::from(u8x16::new(*part).simd_eq(u8x16::splat(byte)).to_bitmask()) << (16 * i)
+            };
+            if of.to_bitmask() == 0 { 0 } else { parts.iter().enumerate().fold(0, is) }
+        };
+        found.backslashes = bits(backslashes, b'\\');
+        found.line_ends = bits(line_ends, b'\n');
         found
     }
 }
@@ -293,13 +342,18 @@ impl Found {
 /// Adds the positions of the bits.
 #[inline]
 fn push(to: &mut Vec<u32>, base: usize, mut bits: u64) {
-    let (mut found, mut n) = ([0; STRETCH], 0);
+    let end = to.len() + bits.count_ones() as usize;
+    // Eight at a time, whether there are as many or not (those too many are dropped): the end of a loop over each bit is
+    // mispredicted.
     while bits != 0 {
-        found[n % STRETCH] = base as u32 + bits.trailing_zeros();
-        bits &= bits - 1;
-        n += 1;
+        let eight: [u32; 8] = std::array::from_fn(|_| {
+            let at = (base as u32).wrapping_add(bits.trailing_zeros());
+            bits &= bits.wrapping_sub(1);
+            at
+        });
+        to.extend_from_slice(&eight);
     }
-    to.extend_from_slice(&found[..n.min(STRETCH)]);
+    to.truncate(end);
 }
 
 /// The bits after backslashes that are not escaped themselves. `escaped` says whether the bit before the first one is
