@@ -53,8 +53,8 @@ impl SourceFile {
     pub(crate) async fn ranges(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         if let Some(path) = self.local_path()? {
             // One task; the store would open the file in one and read it in another.
-            let (file, ranges) = (self.clone(), ranges.to_vec());
-            let read = SpawnedTask::spawn_blocking(move || file.local_ranges(&path, &ranges));
+            let (file, parts) = (self.clone(), allocate_parts(ranges)?);
+            let read = SpawnedTask::spawn_blocking(move || file.local_ranges(&path, parts));
             return read.join_unwind().await.map_err(|e| self.error(io::Error::other(e), None))?;
         }
         let read = |range| async {
@@ -67,8 +67,8 @@ impl SourceFile {
     }
 
     /// The same for a local file, on a thread that may block.
-    fn local_ranges(&self, path: &FsPath, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let parts = open(path).and_then(|file| read_ranges(file, path, &self.meta, ranges));
+    fn local_ranges(&self, path: &FsPath, parts: Vec<Part>) -> Result<Vec<Bytes>> {
+        let parts = open(path).and_then(|file| read_parts(file, path, &self.meta, parts));
         let parts = parts.map_err(|e| self.error(e, None))?;
         self.count(&parts);
         Ok(parts)
@@ -106,11 +106,14 @@ pub(crate) fn read_whole(files: Vec<SourceFile>) -> Vec<Receiver<Result<Bytes>>>
     let paths = files.iter().map(|file| file.local_path().ok().flatten()).collect::<Option<Vec<_>>>();
     let files = files.into_iter().zip(to);
     match paths {
-        Some(paths) => drop(tokio::task::spawn_blocking(move || {
-            for ((file, to), path) in files.zip(paths).filter(|((_, to), _)| !to.is_closed()) {
-                to.send(file.local_ranges(&path, slice::from_ref(&whole(&file))).map(only)).ok();
-            }
-        })),
+        Some(paths) => {
+            let parts = files.map(|(file, to)| (allocate_parts(&[whole(&file)]), file, to)).collect::<Vec<_>>();
+            drop(tokio::task::spawn_blocking(move || {
+                for ((parts, file, to), path) in parts.into_iter().zip(paths).filter(|((.., to), _)| !to.is_closed()) {
+                    to.send(parts.and_then(|parts| file.local_ranges(&path, parts)).map(only)).ok();
+                }
+            }));
+        }
         None => files.for_each(|(file, mut to)| {
             tokio::spawn(async move {
                 let whole = whole(&file);
@@ -134,15 +137,32 @@ fn open(path: &FsPath) -> io::Result<File> {
     })
 }
 
+/// A part of a file: where it begins, its size, and memory for it.
+type Part = (u64, usize, Vec<u8>);
+
+/// Parts up to this size are allocated by whoever asks for them, and not by the thread that reads them: that one would not
+/// use the memory again, once it was freed elsewhere. To clear more would hold up the asker.
+const MAX_PREPARED_BYTES: usize = 512 << 10;
+
+/// Memory for parts of a file.
+fn allocate_parts(ranges: &[Range<u64>]) -> Result<Vec<Part>> {
+    let allocate = |range: &Range<u64>| {
+        let bytes = usize::try_from(range.end - range.start);
+        let bytes = bytes.map_err(|e| Error::unexpected("a part of a file is too large").because(e))?;
+        Ok((range.start, bytes, vec![0; if bytes > MAX_PREPARED_BYTES { 0 } else { bytes }]))
+    };
+    ranges.iter().map(allocate).collect()
+}
+
 /// Reads parts of a local file, which afterwards must still be the one that was listed.
-fn read_ranges(mut file: File, path: &FsPath, listed: &ObjectMeta, ranges: &[Range<u64>]) -> io::Result<Vec<Bytes>> {
-    let read = |range: &Range<u64>| {
-        let mut part = vec![0; usize::try_from(range.end - range.start).map_err(io::Error::other)?];
-        file.seek(SeekFrom::Start(range.start))?;
+fn read_parts(mut file: File, path: &FsPath, listed: &ObjectMeta, parts: Vec<Part>) -> io::Result<Vec<Bytes>> {
+    let read = |(start, bytes, mut part): Part| {
+        part.resize(bytes, 0);
+        file.seek(SeekFrom::Start(start))?;
         file.read_exact(&mut part)?;
         Ok(Bytes::from(part))
     };
-    let parts = ranges.iter().map(read).collect();
+    let parts = parts.into_iter().map(read).collect();
     match differs(listed, &now(path)?)? {
         Some(error) => Err(io::Error::other(error)),
         None => parts,
@@ -346,7 +366,7 @@ pub(crate) mod tests {
             told_of(tokio::io::AsyncReadExt::read_to_end(&mut other, &mut Vec::new()).await).as_deref(),
             expected
         );
-        match read_ranges(in_parts.inner, &path, &in_parts.listed, &[4..6, 0..1]) {
+        match read_parts(in_parts.inner, &path, &in_parts.listed, allocate_parts(&[4..6, 0..1]).unwrap()) {
             Ok(parts) if expected.is_none() => assert_eq!(parts, ["ef", "a"]),
             read => assert_eq!(told_of(read).as_deref(), expected),
         }

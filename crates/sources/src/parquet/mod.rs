@@ -1,5 +1,6 @@
 //! The Parquet format, through DataFusion's reader.
 
+mod metrics;
 mod read;
 mod small;
 

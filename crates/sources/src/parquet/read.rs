@@ -11,7 +11,7 @@ use datafusion::common::Result as DFResult;
 use datafusion::common::config::ConfigOptions;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{
-    FileOpener, FileScanConfig, FileSource, ParquetFileReaderFactory, ParquetSource,
+    FileOpener, FileScanConfig, FileScanConfigBuilder, FileSource, ParquetFileReaderFactory, ParquetSource,
 };
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::DataFusionError;
@@ -29,24 +29,80 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use tokio::sync::oneshot::Receiver;
 
+use super::metrics::{GroupedOpener, MAX_GROUP_FILES};
 use super::small::{SMALL_FILE_BYTES, SmallFiles};
 use crate::input::SourceFile;
 use crate::scan::{CheckedOpener, Origin};
 
 /// DataFusion's source, whose files are read as they were listed, counted, and named in errors. Optimiser rules see the
 /// inner source.
+#[derive(Clone)]
 pub(crate) struct ParquetScan {
     inner: Arc<dyn FileSource>,
     origin: Origin,
+    batch_size: Option<usize>,
+    /// Whether a sort was pushed down, which a new source cannot be told.
+    is_sorted: bool,
 }
 
 impl ParquetScan {
     pub(crate) fn new(inner: Arc<dyn FileSource>, origin: Origin) -> Self {
-        Self { inner, origin }
+        Self { inner, origin, batch_size: None, is_sorted: false }
     }
 
     fn wrap(&self, inner: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
-        Arc::new(Self { inner, origin: self.origin.clone() })
+        Arc::new(Self { inner, ..self.clone() })
+    }
+
+    /// The same source with metrics of its own; none if there cannot be one.
+    fn with_own_metrics(&self, source: &ParquetSource) -> DFResult<Option<ParquetSource>> {
+        let Some(batch_size) = self.batch_size.filter(|_| !self.is_sorted) else { return Ok(None) };
+        let mut new = ParquetSource::new(source.table_schema().clone())
+            .with_table_parquet_options(source.table_parquet_options().clone());
+        if let Some(predicate) = source.filter() {
+            new = new.with_predicate(predicate);
+        }
+        let mut new: Arc<dyn FileSource> = new.with_batch_size(batch_size);
+        if let Some(projection) = source.projection() {
+            let Some(projected) = new.try_pushdown_projection(projection)? else { return Ok(None) };
+            new = projected;
+        }
+        Ok(new.as_any().downcast_ref::<ParquetSource>().cloned())
+    }
+
+    /// The opener of a partition's files.
+    fn opener(
+        &self,
+        source: &ParquetSource,
+        store: Arc<dyn ObjectStore>,
+        config: &FileScanConfig,
+        partition: usize,
+        readers: Arc<Readers>,
+    ) -> DFResult<Arc<dyn FileOpener>> {
+        let files = config.file_groups.get(partition).map_or(0, |group| group.len());
+        let grouped = if files > MAX_GROUP_FILES { self.with_own_metrics(source)? } else { None };
+        let Some(grouped) = grouped else {
+            return source
+                .clone()
+                .with_parquet_file_reader_factory(readers)
+                .create_file_opener(store, config, partition);
+        };
+        // Without the files: each partition would have those of all.
+        let config = FileScanConfigBuilder::new(config.object_store_url.clone(), Arc::new(grouped))
+            .with_limit(config.limit)
+            .with_preserve_order(config.preserve_order)
+            .with_expr_adapter(config.expr_adapter_factory.clone())
+            .build();
+        let (scan, metrics, source) = (self.clone(), source.metrics().clone(), source.clone());
+        let make = move || {
+            let Some(new) = scan.with_own_metrics(&source)? else {
+                return Err(DataFusionError::Internal("a source of Parquet cannot be made anew".to_owned()));
+            };
+            let new = new.with_parquet_file_reader_factory(Arc::clone(&readers) as _);
+            let opener = new.create_file_opener(Arc::clone(&store), &config, partition)?;
+            Ok((opener, new.metrics().clone()))
+        };
+        Ok(Arc::new(GroupedOpener::new(Box::new(make), files, metrics, partition)))
     }
 }
 
@@ -65,8 +121,7 @@ impl FileSource for ParquetScan {
         let group = config.file_groups.get(partition).into_iter().flat_map(|group| group.iter());
         let small = SmallFiles::new(Arc::clone(&store), origin.clone(), group);
         let readers = Arc::new(Readers { store: Arc::clone(&store), origin, scanned, small: Mutex::new(small) });
-        let source = source.clone().with_parquet_file_reader_factory(readers);
-        let opener = source.create_file_opener(store, config, partition)?;
+        let opener = self.opener(source, store, config, partition, readers)?;
         Ok(Arc::new(CheckedOpener::new(opener, config.projected_schema()?, self.origin.clone())))
     }
 
@@ -79,7 +134,8 @@ impl FileSource for ParquetScan {
     }
 
     fn with_batch_size(&self, batch_size: usize) -> Arc<dyn FileSource> {
-        self.wrap(self.inner.with_batch_size(batch_size))
+        let inner = self.inner.with_batch_size(batch_size);
+        Arc::new(Self { inner, batch_size: Some(batch_size), ..self.clone() })
     }
 
     fn filter(&self) -> Option<Arc<dyn PhysicalExpr>> {
@@ -128,7 +184,8 @@ impl FileSource for ParquetScan {
         order: &[PhysicalSortExpr],
         properties: &EquivalenceProperties,
     ) -> DFResult<SortOrderPushdownResult<Arc<dyn FileSource>>> {
-        Ok(self.inner.try_pushdown_sort(order, properties)?.map(|inner| self.wrap(inner)))
+        let sorted = |inner| Arc::new(Self { inner, is_sorted: true, ..self.clone() }) as Arc<dyn FileSource>;
+        Ok(self.inner.try_pushdown_sort(order, properties)?.map(sorted))
     }
 
     fn try_pushdown_projection(&self, projection: &ProjectionExprs) -> DFResult<Option<Arc<dyn FileSource>>> {

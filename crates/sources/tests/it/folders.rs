@@ -1,15 +1,19 @@
 //! Folders whose columns are given.
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow::util::pretty::pretty_format_batches_with_schema;
 use datafusion::common::{ScalarValue, record_batch};
 use datafusion::physical_plan::{collect, displayable};
 use datafusion::prelude::{Expr, col, lit};
-use hardtack_core::{JobContext, Meter};
+use hardtack_core::store::StoreFactory;
+use hardtack_core::{JobContext, Location, Meter, Store, Stores};
 use hardtack_sources::{FileFilter, FileFormat, Folder, FolderCsv, FolderScan, Globs};
 use insta::assert_snapshot;
+use object_store::throttle::{ThrottleConfig, ThrottledStore};
 use rstest::rstest;
 
 use crate::avro::avro;
@@ -75,6 +79,35 @@ async fn limited(
         }
         Err(error) => hardtack_core::Error::from(error).to_string(),
     }
+}
+
+/// Stores whose listings take a while.
+#[derive(Debug)]
+struct SlowListings;
+
+impl StoreFactory for SlowListings {
+    fn open(&self, url: &url::Url) -> hardtack_core::Result<Store> {
+        let (plain, _) = Stores::new(false).open(&Location::from(url.as_str()))?;
+        let slow = ThrottleConfig { wait_list_per_call: SLOW, ..ThrottleConfig::default() };
+        Ok(Store { objects: Arc::new(ThrottledStore::new(plain.objects, slow)), ..plain })
+    }
+}
+
+const SLOW: Duration = Duration::from_millis(100);
+
+/// Requests to a store wait together. Local folders would need a thread each, and threads take memory, so only some do.
+#[rstest]
+#[case::store("memory:/", 1..8)]
+#[case::local("file:///no/such/folder/", 8..100)]
+#[tokio::test]
+async fn many_folders_are_listed_at_once_and_fewer_local_ones(#[case] root: &str, #[case] waits: Range<u32>) {
+    let builder = JobContext::builder("test").store_factory("memory", Arc::new(SlowListings));
+    let ctx = builder.store_factory("file", Arc::new(SlowListings)).build().unwrap();
+    let folders = (0..64).map(|i| Folder { location: format!("{root}{i}").as_str().into(), ..folder("", csv(1), i) });
+    let start = Instant::now();
+    scan().0.plan(folders.collect(), None, None, &ctx.session().state()).await.unwrap();
+    let took = start.elapsed();
+    assert!(waits.start * SLOW <= took && took < waits.end * SLOW, "{took:?}");
 }
 
 /// A catalog has lower-case names only.
