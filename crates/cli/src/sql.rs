@@ -6,11 +6,14 @@ mod shell;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use datafusion::dataframe::{DataFrame, DataFrameWriteOptions};
+use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::sql::parser::{DFParser, Statement};
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
@@ -149,6 +152,7 @@ async fn to_file(ctx: &JobContext, mut statements: Vec<Statement>, output: &Loca
     if format == Format::Parquet {
         // Planned here as well, to distinguish errors of planning from errors of reading and writing.
         rows.clone().create_physical_plan().await.map_err(unplannable)?;
+        let rows = below_a_write(ctx, rows).await?;
         let url = format!("{}{path}", store.url);
         rows.write_parquet(&url, DataFrameWriteOptions::new().with_single_file_output(true), None).await?;
         return Ok(());
@@ -156,6 +160,19 @@ async fn to_file(ctx: &JobContext, mut statements: Vec<Statement>, output: &Loca
     let mut printer = Printer::new(Out::object(store.objects, path), format, None);
     print_rows(ctx, rows, &mut printer).await?;
     printer.finish().await
+}
+
+/// Rows that a plan can write. DataFusion executes `explain` and `describe` only at the root of a plan, so their rows are
+/// taken before.
+async fn below_a_write(ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+    match rows.logical_plan() {
+        LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::DescribeTable(_) => {
+            let schema = Arc::clone(rows.schema().inner());
+            let rows = MemTable::try_new(schema, vec![rows.collect().await?])?;
+            Ok(ctx.session().read_table(Arc::new(rows))?)
+        }
+        _ => Ok(rows),
+    }
 }
 
 /// Runs one statement and prints its rows, if any.

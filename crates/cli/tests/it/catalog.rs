@@ -252,6 +252,25 @@ async fn rows_go_to_files() {
     -------
     (0 rows)
     ");
+    // What DataFusion executes only at the root of a plan.
+    let others = ["explain select 1", "explain analyze select 1", "describe lake.books", "show tables"];
+    for (i, query) in others.into_iter().enumerate() {
+        for suffix in ["parquet", "csv", "jsonl"] {
+            let done = to(&format!("other-{i}.{suffix}"), query);
+            assert_eq!((done.code, done.err.as_str()), (Some(0), ""), "{query}");
+            assert!(lake.folder.path().join(format!("other-{i}.{suffix}")).exists(), "{query}");
+        }
+    }
+    let back = "create external table t stored as parquet location 'other-2.parquet'; select column_name from t";
+    insta::assert_snapshot!(lake.sql(back), @"
+     column_name
+    -------------
+     title
+     author
+     pages
+     year
+    (4 rows)
+    ");
     insta::assert_snapshot!(to("old.xls", query).err, @"hardtack: the suffix of the output does not imply a format; add `--format`, for example `--format csv` (output: old.xls)");
     insta::assert_snapshot!(to("two.csv", "select 1; select 2").err, @"hardtack: expected one query, whose rows are written to the file, but there are several (output: two.csv)");
     insta::assert_snapshot!(to("none.csv", "").err, @"hardtack: expected one query, whose rows are written to the file (output: none.csv)");
