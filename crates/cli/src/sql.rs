@@ -152,7 +152,7 @@ async fn to_file(ctx: &JobContext, mut statements: Vec<Statement>, output: &Loca
     if format == Format::Parquet {
         // Planned here as well, to distinguish errors of planning from errors of reading and writing.
         rows.clone().create_physical_plan().await.map_err(unplannable)?;
-        let rows = below_a_write(ctx, rows).await?;
+        let rows = writable(ctx, rows).await?;
         let url = format!("{}{path}", store.url);
         rows.write_parquet(&url, DataFrameWriteOptions::new().with_single_file_output(true), None).await?;
         return Ok(());
@@ -162,9 +162,9 @@ async fn to_file(ctx: &JobContext, mut statements: Vec<Statement>, output: &Loca
     printer.finish().await
 }
 
-/// Rows that a plan can write. DataFusion executes `explain` and `describe` only at the root of a plan, so their rows are
-/// taken before.
-async fn below_a_write(ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+/// The same rows in a plan that can be written. DataFusion executes `explain` and `describe` only at the root of a plan, so
+/// they are executed here.
+async fn writable(ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
     match rows.logical_plan() {
         LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::DescribeTable(_) => {
             let schema = Arc::clone(rows.schema().inner());

@@ -98,7 +98,8 @@ pub struct FolderScan {
 /// How many folders of an object store are listed concurrently: each waits for an answer.
 const LISTING_CONCURRENCY: usize = 32;
 
-/// How many local folders are. Each takes a thread, and a thread takes megabytes, but the file system may be on a network.
+/// How many local folders are listed concurrently. Each takes a thread, and a thread takes megabytes; one at a time would be
+/// slow where the file system is on a network.
 const LOCAL_LISTING_CONCURRENCY: usize = 8;
 
 impl FolderScan {

@@ -140,8 +140,8 @@ fn open(path: &FsPath) -> io::Result<File> {
 /// A part of a file: where it begins, its size, and memory for it.
 type Part = (u64, usize, Vec<u8>);
 
-/// Parts up to this size are allocated by whoever asks for them, and not by the thread that reads them: that one would not
-/// use the memory again, once it was freed elsewhere. To clear more would hold up the asker.
+/// Parts up to this size are allocated by whoever asks for them, because memory that is freed by another thread than the one
+/// that allocated it is not used again soon. Clearing larger parts would hold up the caller.
 const MAX_PREPARED_BYTES: usize = 512 << 10;
 
 /// Memory for parts of a file.

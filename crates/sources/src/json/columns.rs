@@ -170,12 +170,11 @@ impl Column {
     /// The memory that it keeps when its values have been taken, in bytes.
     fn kept_bytes(&self) -> usize {
         match self {
-            Self::Leaf(leaves) => leaves.spans.capacity() * size_of::<Span>(),
+            Self::Leaf(leaves) => leaves.kept_bytes(),
             Self::Struct(columns) => columns.kept_bytes(),
             Self::List(list) => list.items.kept_bytes() + list.ends.capacity() * size_of::<usize>(),
             Self::Map(map) => {
-                let keys = map.keys.spans.capacity() * size_of::<Span>();
-                keys + map.values.kept_bytes() + map.ends.capacity() * size_of::<usize>()
+                map.keys.kept_bytes() + map.values.kept_bytes() + map.ends.capacity() * size_of::<usize>()
             }
         }
     }
@@ -222,6 +221,10 @@ impl Leaves {
             (kind, Takes::Booleans) => matches!(kind, Kind::True | Kind::False),
             (kind, Takes::Texts) => matches!(kind, Kind::Text | Kind::Escaped),
         }
+    }
+
+    fn kept_bytes(&self) -> usize {
+        self.spans.capacity() * size_of::<Span>()
     }
 
     fn finish(&mut self, text: &str) -> Option<ArrayRef> {
@@ -349,8 +352,8 @@ impl Struct {
         self.columns.get_mut(name?)
     }
 
-    /// For objects of this name that no column takes, what is remembered of their keys; if this is not known yet and no
-    /// more are to be remembered, nothing.
+    /// What is remembered of the keys of objects of this name, which no column takes. `left` is how many more names may be
+    /// remembered; `None` if there are none left for a new one.
     pub(super) fn skipped(&mut self, name: Option<usize>, left: &mut usize) -> Option<&mut Self> {
         match self.skipped.entry(name?) {
             Entry::Occupied(known) => Some(known.into_mut()),

@@ -89,18 +89,12 @@ struct Written {
 impl Written {
     fn new(key: &str) -> Self {
         let written = format!("\"{key}\":").into_bytes();
-        let (start, rest) = written.split_at(written.len().min(16));
-        let padded = |bytes: &mut dyn Iterator<Item = u8>| {
-            let mut padded = [0; 16];
-            padded.iter_mut().zip(bytes).for_each(|(to, byte)| *to = byte);
-            u128::from_le_bytes(padded)
-        };
-        Self {
-            start: padded(&mut start.iter().copied()),
-            mask: padded(&mut start.iter().map(|_| 0xFF)),
-            rest: rest.into(),
-            len: written.len(),
-        }
+        let (bytes, rest) = written.split_at(written.len().min(16));
+        let (mut start, mut mask) = ([0; 16], [0; 16]);
+        start[..bytes.len()].copy_from_slice(bytes);
+        mask[..bytes.len()].fill(0xFF);
+        let (start, mask) = (u128::from_le_bytes(start), u128::from_le_bytes(mask));
+        Self { start, mask, rest: rest.into(), len: written.len() }
     }
 
     /// Whether the text begins with this key. The last bytes of a text are not compared.

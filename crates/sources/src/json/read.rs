@@ -19,7 +19,7 @@ pub(super) struct Bad {
 
 type Read<T> = Result<T, Bad>;
 
-/// Of objects that no column takes, the keys of these many are remembered in a block, to this depth.
+/// How many names of objects that no column takes have their keys remembered in a block, and to which depth.
 const MAX_REMEMBERED_OBJECTS: usize = 256;
 const MAX_REMEMBERED_DEPTH: usize = 8;
 
@@ -41,7 +41,7 @@ pub(super) struct Reader<'a> {
     open: Vec<Option<usize>>,
     /// The number of open objects that no column takes and whose keys are remembered.
     skipped_depth: usize,
-    /// How many more can be remembered.
+    /// How many more names of such objects can be remembered.
     skipped_left: usize,
 }
 
@@ -202,8 +202,8 @@ impl<'a> Reader<'a> {
         Ok(end)
     }
 
-    /// Steps over the object that opens at the next mark. Its keys are expected as those of a column are, but not at any
-    /// depth: nobody limits that of a value that no column takes.
+    /// Steps over the object that opens at the next mark. Its keys are expected as those of a column are, but only to some
+    /// depth: a value that no column takes may be nested deeper than the stack allows.
     fn skip_object(&mut self, from: usize, open: usize, remembered: Option<&mut Struct>) -> Read<usize> {
         let Some(remembered) = remembered.filter(|_| self.skipped_depth < MAX_REMEMBERED_DEPTH) else {
             return self.skip(from);
