@@ -5,11 +5,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use datafusion::error::DataFusionError;
 use datafusion::prelude::DataFrame;
-use hardtack_core::{Clock, Context, Error, Io, JobContext, Result, Sink, Source};
+use hardtack_core::{Clock, Context, Error, Io, JobContext, Location, Reads, Result, Sink, Source};
 
+use crate::files::GivenFiles;
 use crate::frame::Frame;
 
 /// The environment of a job under test: sources yield the frames given for their names, saved rows are captured, calls
@@ -68,6 +70,7 @@ pub struct TestContext<A> {
     args: Mutex<Option<A>>,
     world: Arc<World>,
     bookmarks: BTreeMap<String, serde_json::Value>,
+    files: GivenFiles,
     finished: bool,
 }
 
@@ -86,6 +89,7 @@ impl<A> TestContext<A> {
             args: Mutex::new(Some(args)),
             world: Arc::new(world),
             bookmarks: BTreeMap::new(),
+            files: GivenFiles::default(),
             finished: false,
         }
     }
@@ -101,6 +105,52 @@ impl<A> TestContext<A> {
             panic!("the source `{source}` was given twice");
         }
         self
+    }
+
+    /// Adds a file with its time of modification. Sources for which no rows are given then read for real, from such files
+    /// only; they can be anywhere (`s3://lake/...`). This is how the sources of an incremental job are tested:
+    ///
+    /// ```
+    /// # use hardtack_test_support::TestContext;
+    /// let test = TestContext::new(())
+    ///     .given_file("s3://lake/clicks/1.json", r#"{"id": 1}"#, "2026-11-28T17:00:00Z")
+    ///     .given_file("s3://lake/clicks/2.json", r#"{"id": 2}"#, "2026-11-28T17:05:00Z");
+    /// // main(test.ctx()).await, and then another run, which finds one more file:
+    /// let test = test.next_run(()).given_file("s3://lake/clicks/3.json", r#"{"id": 3}"#, "2026-11-28T18:00:00Z");
+    /// # drop(test);
+    /// ```
+    ///
+    /// # Panics
+    /// If `time` is not in RFC 3339 format, or the location is not a URL.
+    #[must_use]
+    #[track_caller]
+    pub fn given_file(self, location: impl Into<Location>, content: impl Into<Bytes>, time: &str) -> Self {
+        let location = location.into();
+        assert!(location.scheme().is_some(), "`{location}` is not a URL such as `s3://lake/clicks/1.json`");
+        self.files.add(&location, content.into(), moment(time));
+        self
+    }
+
+    /// The next run of the job: it finds the same files and the bookmarks that this run leaves. No rows are given.
+    ///
+    /// # Panics
+    /// As [`TestContext::finish`].
+    #[must_use]
+    #[track_caller]
+    pub fn next_run(mut self, args: A) -> Self {
+        self.check();
+        let mut next = Self::new(args);
+        *next.world.now.lock().unwrap_or_else(PoisonError::into_inner) = self.world.now();
+        (next.bookmarks, next.files) = (self.job().bookmarks_after(), self.files.clone());
+        next
+    }
+
+    /// The bookmark that the job leaves for the source of this name, if any.
+    ///
+    /// # Panics
+    /// If no session can be created.
+    pub fn bookmark(&self, source: &str) -> Option<serde_json::Value> {
+        self.job().bookmarks_after().remove(source)
     }
 
     /// Sets the bookmark that the last run left for the source of this name.
@@ -149,15 +199,18 @@ impl<A> TestContext<A> {
     fn contexts(&self) -> &(Context<A>, JobContext) {
         self.context.get_or_init(|| {
             let args = self.args.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let job = JobContext::builder("test")
+            let mut job = JobContext::builder("test")
                 .run_id(Self::RUN_ID.parse().expect("a valid id"))
                 // Two on any machine, so that plans are the same everywhere and rows come in more than one stream.
                 .threads(2)
                 .io(Arc::clone(&self.world) as Arc<dyn Io>)
                 .clock(Arc::clone(&self.world) as Arc<dyn Clock>)
-                .bookmarks(self.bookmarks.clone())
-                .build()
-                .expect("a session of defaults");
+                .bookmarks(self.bookmarks.clone());
+            for scheme in self.files.schemes() {
+                job = job.store_factory(scheme, Arc::new(self.files.clone()));
+            }
+            self.world.state().reads_files = !self.files.is_empty();
+            let job = job.build().expect("a session of defaults");
             (Context::new(args.expect("taken once, here"), job.clone()), job)
         })
     }
@@ -319,6 +372,7 @@ impl PartialEq<&str> for Call {
 struct World {
     now: Mutex<DateTime<Utc>>,
     state: Mutex<State>,
+    reads: Reads,
 }
 
 #[derive(Debug, Default)]
@@ -327,6 +381,8 @@ struct State {
     saved: BTreeMap<String, (Frame, DataFrame)>,
     calls: Vec<Call>,
     complaints: Vec<String>,
+    /// Whether sources without given rows read.
+    reads_files: bool,
 }
 
 impl World {
@@ -346,6 +402,11 @@ impl Io for World {
     async fn load(&self, ctx: &JobContext, source: &dyn Source) -> Result<DataFrame> {
         let (name, value) = (source.name().to_owned(), format!("{source:?}"));
         let frame = self.state().given(&name, value)?;
+        let Some(frame) = frame else {
+            let rows = source.load(&ctx.loading(&name)).await.map_err(|e| e.with("source", &name))?;
+            self.reads.loaded(source, &rows);
+            return Ok(rows);
+        };
         let rows = frame.clone().named(&name).to_df(ctx.session());
         let conformed = source.conform(&ctx.loading(&name), rows).await.map_err(|e| e.with("source", &name))?;
         let schema = conformed.schema().as_arrow();
@@ -356,12 +417,21 @@ impl Io for World {
         }
         // Collected now, so that a value that does not fit is reported for the source, and not for the job's result.
         let frame = Frame::collect(conformed).await.map_err(|e| e.with("source", &name))?;
-        Ok(frame.named(&name).to_df(ctx.session()))
+        let rows = frame.named(&name).to_df(ctx.session());
+        self.reads.loaded(source, &rows);
+        Ok(rows)
+    }
+
+    async fn persist(&self, ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
+        let shared = ctx.persisted(rows.clone())?;
+        self.reads.persisted(&rows, &shared);
+        Ok(shared)
     }
 
     async fn save(&self, ctx: &JobContext, sink: &dyn Sink, rows: DataFrame) -> Result<()> {
         let (name, value) = (sink.name().to_owned(), format!("{sink:?}"));
         self.state().record("save", &name, value)?;
+        self.reads.check(ctx, sink, &rows)?;
         let stored = sink.conform(&ctx.staging(&name), rows.clone()).await.map_err(|e| e.with("sink", &name))?;
         let frame = Frame::collect(stored).await.map_err(|e| e.with("sink", &name))?;
         self.state().saved.insert(name, (frame, rows));
@@ -370,15 +440,16 @@ impl Io for World {
 }
 
 impl State {
-    /// The frame that the test gave for the source that the job loads.
-    fn given(&mut self, name: &str, value: String) -> Result<Frame> {
+    /// The frame that the test gave for the source that the job loads; none if it reads files.
+    fn given(&mut self, name: &str, value: String) -> Result<Option<Frame>> {
         self.record("load", name, value)?;
         match self.given.get(name) {
-            Some(Given(Ok(frame))) => Ok(frame.clone()),
+            Some(Given(Ok(frame))) => Ok(Some(frame.clone())),
             // An error cannot be cloned, but one shared by DataFusion can be recovered from it.
             Some(Given(Err(error))) => {
                 Err(Error::from(DataFusionError::Shared(Arc::clone(error))).with("source", name))
             }
+            None if self.reads_files => Ok(None),
             None => {
                 let given = list(self.given.keys());
                 Err(self.complain(format!(

@@ -1,5 +1,6 @@
 //! What every job that replaces tables promises, as tests that a job has for a line.
 
+mod arrivals;
 mod many;
 mod runtime;
 #[cfg(feature = "containers")]
@@ -9,6 +10,7 @@ mod torture;
 use std::fmt::Write;
 use std::path::Path;
 
+pub use arrivals::Arrivals;
 use hardtack_core::fault::POINTS;
 pub use torture::Operator;
 

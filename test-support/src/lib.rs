@@ -31,6 +31,7 @@ pub mod containers;
 mod context;
 mod contract;
 mod doubles;
+mod files;
 mod frame;
 mod job;
 mod lake;
@@ -40,7 +41,7 @@ mod value;
 
 pub use arrow::datatypes::DataType;
 pub use context::{Call, Given, TestContext};
-pub use contract::{JobContract, Operator, is_committed};
+pub use contract::{Arrivals, JobContract, Operator, is_committed};
 pub use doubles::*;
 pub use frame::{Cell, Frame, frame_of, null, types};
 #[doc(no_inline)]

@@ -26,6 +26,11 @@ pub trait Source: Debug + Send + Sync {
         None
     }
 
+    /// Whether a run reads only what came after the [bookmark](crate::bookmarks) of the run before it.
+    fn is_bookmarked(&self) -> bool {
+        false
+    }
+
     /// The rows, as a plan that reads when it is executed.
     ///
     /// # Errors
@@ -60,6 +65,12 @@ pub trait Sink: Debug + Send + Sync {
     /// The location of the rows once they are published, if there is a single one; for summaries, dry runs and lineage.
     fn location(&self) -> Option<Location> {
         None
+    }
+
+    /// Whether saving leaves only the rows that are saved, so that those of earlier runs are lost unless they are among
+    /// them. Rows of a [bookmarked](Source::is_bookmarked) source cannot be saved to such a sink.
+    fn replaces(&self) -> bool {
+        false
     }
 
     /// Makes `rows` durable but invisible, and returns the actions that make them visible.
@@ -169,7 +180,7 @@ impl Io for StagingIo {
         }
         let start = Instant::now();
         let rows = source.load(&ctx.loading(&name)).await.map_err(|e| e.with("source", &name))?;
-        self.reads.loaded(&name, &rows);
+        self.reads.loaded(source, &rows);
         ctx.meters().source(&name).add_time(start.elapsed());
         Ok(rows)
     }
@@ -183,6 +194,7 @@ impl Io for StagingIo {
             }
             saving.push(name.clone());
         }
+        self.reads.check(ctx, sink, &rows)?;
         self.reads.log(&format!("the sink `{name}`"), &rows);
         let start = Instant::now();
         let staged = sink.stage(&ctx.staging(&name), rows).await.map_err(|e| ctx.explain(e).with("sink", &name))?;
@@ -198,7 +210,9 @@ impl Io for StagingIo {
 
     async fn persist(&self, ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
         self.reads.log("persisted rows", &rows);
-        ctx.persisted(rows)
+        let shared = ctx.persisted(rows.clone())?;
+        self.reads.persisted(&rows, &shared);
+        Ok(shared)
     }
 }
 

@@ -11,6 +11,7 @@
 //! * [`Location`], [`Run`], [`Error`], [`Clock`]: the vocabulary.
 
 pub mod actions;
+pub mod bookmarks;
 pub mod clock;
 mod context;
 mod error;
@@ -25,6 +26,7 @@ mod nearest;
 pub mod observe;
 pub mod operator;
 mod persist;
+pub mod progress;
 pub mod publish;
 mod query_error;
 mod reads;
@@ -35,6 +37,7 @@ pub mod staging;
 pub mod store;
 pub mod text;
 mod under_way;
+pub mod watermark;
 
 pub use actions::{DiscardAction, Journal, PublishAction};
 pub use clock::Clock;

@@ -101,9 +101,9 @@ impl Unlisted {
 /// Those of the store.
 pub async fn list_all(store: &Url, objects: &dyn ObjectStore, folder: &Path) -> Result<Listing> {
     if store.scheme() == "file" {
-        return walk(store, folder).await;
+        return walk(store, folder, None).await;
     }
-    let mut files = collect(objects, folder).await.map_err(|e| failed(e, store, folder))?;
+    let mut files = collect(objects, folder, None).await.map_err(|e| failed(e, store, folder))?;
     files.sort_unstable_by(|a, b| a.location.cmp(&b.location));
     Ok(Listing { files, unlisted: Vec::new() })
 }
@@ -119,24 +119,52 @@ pub async fn list_files(
     folder: &Path,
     spared: impl Fn(&Unlisted) -> bool,
 ) -> Result<Vec<ObjectMeta>> {
-    let mut files = match collect(objects, folder).await {
-        Ok(files) => files,
-        Err(e) if is_obstacle(&e) => {
-            let listing = walk(store, folder).await?;
+    list_files_after(store, objects, folder, None, spared).await
+}
+
+/// Like [`list_files`], but only the files whose paths come after this one, in the order of their bytes. Object stores are
+/// asked for just these, and local folders before it are not entered.
+///
+/// # Errors
+/// Those of [`list_files`].
+pub async fn list_files_after(
+    store: &Url,
+    objects: &dyn ObjectStore,
+    folder: &Path,
+    after: Option<&Path>,
+    spared: impl Fn(&Unlisted) -> bool,
+) -> Result<Vec<ObjectMeta>> {
+    let found = match after {
+        // The store would walk through all folders.
+        Some(_) if store.scheme() == "file" => None,
+        _ => Some(collect(objects, folder, after).await),
+    };
+    let mut files = match found {
+        Some(Ok(files)) => files,
+        Some(Err(e)) if !is_obstacle(&e) => return Err(failed(e, store, folder)),
+        _ => {
+            let listing = walk(store, folder, after).await?;
             let harmless = |u: &&Unlisted| matches!(u.why, Obstacle::Circle(_) | Obstacle::Dangling) || spared(u);
             if let Some(unlisted) = listing.unlisted.iter().find(|u| !harmless(u)) {
                 return Err(unlisted.refused(store));
             }
             listing.files
         }
-        Err(e) => return Err(failed(e, store, folder)),
     };
     files.sort_unstable_by(|a, b| a.location.cmp(&b.location));
     Ok(files)
 }
 
-async fn collect(objects: &dyn ObjectStore, folder: &Path) -> object_store::Result<Vec<ObjectMeta>> {
-    match objects.list(Some(folder)).try_collect().await {
+async fn collect(
+    objects: &dyn ObjectStore,
+    folder: &Path,
+    after: Option<&Path>,
+) -> object_store::Result<Vec<ObjectMeta>> {
+    let found = match after {
+        Some(after) => objects.list_with_offset(Some(folder), after),
+        None => objects.list(Some(folder)),
+    };
+    match found.try_collect().await {
         Err(object_store::Error::NotFound { .. }) => Ok(Vec::new()),
         found => found,
     }
@@ -160,9 +188,9 @@ fn is_obstacle(error: &object_store::Error) -> bool {
 
 // --- the local file system -----------------------------------------------------------------------------------------
 
-async fn walk(store: &Url, folder: &Path) -> Result<Listing> {
-    let root = PathBuf::from(format!("/{folder}"));
-    let done = SpawnedTask::spawn_blocking(move || Walk::default().all(&root)).join_unwind().await;
+async fn walk(store: &Url, folder: &Path, after: Option<&Path>) -> Result<Listing> {
+    let (root, after) = (PathBuf::from(format!("/{folder}")), after.map(|path| format!("/{path}")));
+    let done = SpawnedTask::spawn_blocking(move || Walk::default().all(&root, after.as_deref())).join_unwind().await;
     done.map_err(|e| {
         Error::unexpected("a listing task panicked").with("location", Location::of(store, folder)).because(e)
     })
@@ -172,10 +200,16 @@ async fn walk(store: &Url, folder: &Path) -> Result<Listing> {
 struct Walk(Listing);
 
 impl Walk {
-    fn all(mut self, root: &FsPath) -> Listing {
+    /// Everything whose path comes after the given one, if any.
+    fn all(mut self, root: &FsPath, after: Option<&str>) -> Listing {
         let mut entries = WalkDir::new(root).min_depth(1).follow_links(true).into_iter();
         while let Some(entry) = entries.next() {
             match entry {
+                Ok(entry) if after.is_some_and(|after| comes_before(&entry, after)) => {
+                    if entry.file_type().is_dir() {
+                        entries.skip_current_dir();
+                    }
+                }
                 Ok(entry) => {
                     let is_folder = entry.file_type().is_dir();
                     let circle = if is_folder && entry.path_is_symlink() { leads_back(entry.path()) } else { None };
@@ -258,6 +292,17 @@ impl Walk {
         };
         self.0.unlisted.push(Unlisted { folder, name: name.to_string_lossy().into_owned(), why });
     }
+}
+
+/// Whether a file comes before this path, or is there, in the order of the bytes; whether everything in a folder does.
+fn comes_before(entry: &DirEntry, path: &str) -> bool {
+    let (own, path) = (entry.path().as_os_str().as_encoded_bytes(), path.as_bytes());
+    if !entry.file_type().is_dir() {
+        return own <= path;
+    }
+    // What is in `a` begins with `a/`, which comes after `a-b`.
+    let own = [own, b"/"].concat();
+    own.as_slice() < path && !path.starts_with(&own)
 }
 
 /// The target of a link, if it is a folder around the link, even above the listed one, so that a folder has the same

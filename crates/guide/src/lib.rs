@@ -25,6 +25,7 @@ chapters! {
     crawling = "docs/guide/src/crawling.md",
     serving = "docs/guide/src/serving.md",
     transforms = "docs/guide/src/transforms.md",
+    bookmarks = "docs/guide/src/bookmarks.md",
     change_events = "docs/guide/src/change-events.md",
     elt = "docs/guide/src/elt.md",
     performance = "docs/guide/src/performance.md",

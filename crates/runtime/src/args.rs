@@ -11,6 +11,7 @@ use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Command, FromArgMatches, ValueEnum};
 use hardtack_catalog::CatalogChoice;
+use hardtack_core::bookmarks::BookmarkOption;
 use hardtack_core::location::without_credentials;
 use hardtack_core::{Location, Run, RunId};
 
@@ -33,6 +34,10 @@ pub struct RuntimeArgs {
     /// Name of this run, for example `nightly-2026-11-21`; a name that was used before gets a number appended
     #[arg(long, env = "HARDTACK_RUN_ID", value_name = "NAME")]
     pub run_id: Option<RunId>,
+
+    /// What the run does with bookmarks.
+    #[command(flatten)]
+    pub bookmarks: BookmarkArgs,
 
     /// The resources of queries.
     #[command(flatten)]
@@ -68,6 +73,7 @@ impl Default for RuntimeArgs {
             records: RecordArgs::default(),
             scope: Run::WHOLE_JOB.to_owned(),
             run_id: None,
+            bookmarks: BookmarkArgs::default(),
             query: QueryArgs::default(),
             log_format: LogFormat::Auto,
             log: "warn".to_owned(),
@@ -82,6 +88,59 @@ impl RuntimeArgs {
     /// The options of an empty command line, with the state at this location.
     pub fn with_state(state: Location) -> Self {
         Self { records: RecordArgs { state, ..RecordArgs::default() }, ..Self::default() }
+    }
+}
+
+/// What a run does with the bookmarks of its sources. The names are those of AWS Glue.
+#[derive(Debug, Clone, Default, Args)]
+pub struct BookmarkArgs {
+    /// Bookmarks: `job-bookmark-enable` (read what is new, and remember it), `job-bookmark-pause` (read what is new, and do
+    /// not remember it) or `job-bookmark-disable` (read everything, and do not remember it)
+    #[arg(
+        long,
+        value_enum,
+        env = "HARDTACK_JOB_BOOKMARK_OPTION",
+        default_value_t = BookmarkChoice::default(),
+        value_name = "OPTION",
+        hide_possible_values = true
+    )]
+    pub job_bookmark_option: BookmarkChoice,
+
+    /// Read again what the runs after this one have read, up to `--job-bookmark-to`, and leave the bookmarks where they are;
+    /// for example `20261128T170000Z-1a2b3c4d`
+    #[arg(long, env = "HARDTACK_JOB_BOOKMARK_FROM", value_name = "RUN_ID")]
+    pub job_bookmark_from: Option<RunId>,
+
+    /// Read again what this run and the runs before it have read, after `--job-bookmark-from` if that is given, and leave
+    /// the bookmarks where they are; for example `20261128T180000Z-5e6f7a8b`
+    #[arg(long, env = "HARDTACK_JOB_BOOKMARK_TO", value_name = "RUN_ID")]
+    pub job_bookmark_to: Option<RunId>,
+
+    /// Start a source from its beginning if its bookmark is of another location; without this, the run is refused. For
+    /// example after `--source` has changed
+    #[arg(long, env = "HARDTACK_JOB_BOOKMARK_RESET_MOVED")]
+    pub job_bookmark_reset_moved: bool,
+}
+
+/// The values of `--job-bookmark-option`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum BookmarkChoice {
+    /// Reads what is new, and remembers it.
+    #[default]
+    JobBookmarkEnable,
+    /// Reads what is new, and does not remember it.
+    JobBookmarkPause,
+    /// Reads everything, and does not remember it.
+    JobBookmarkDisable,
+}
+
+impl From<BookmarkChoice> for BookmarkOption {
+    fn from(choice: BookmarkChoice) -> Self {
+        match choice {
+            BookmarkChoice::JobBookmarkEnable => Self::Enable,
+            BookmarkChoice::JobBookmarkPause => Self::Pause,
+            BookmarkChoice::JobBookmarkDisable => Self::Disable,
+        }
     }
 }
 

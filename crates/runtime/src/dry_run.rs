@@ -116,7 +116,7 @@ impl Io for DryRunIo {
         };
         self.say("source", name, source.location(), &format!("{source:?}"), &schema, None);
         let rows = no_rows(ctx, name, schema)?;
-        self.reads.loaded(name, &rows);
+        self.reads.loaded(source, &rows);
         Ok(rows)
     }
 
@@ -124,13 +124,16 @@ impl Io for DryRunIo {
         let plan = rows.logical_plan().display_indent().to_string();
         self.say("persisted", "rows", None, "computed once", rows.schema().as_arrow(), Some(&plan));
         self.note_reads("persisted rows", &rows);
-        ctx.persisted(rows)
+        let shared = ctx.persisted(rows.clone())?;
+        self.reads.persisted(&rows, &shared);
+        Ok(shared)
     }
 
     async fn save(&self, ctx: &JobContext, sink: &dyn Sink, rows: DataFrame) -> Result<()> {
         let schema = rows.schema().as_arrow().clone();
         let plan = rows.logical_plan().display_indent().to_string();
         self.say("sink", sink.name(), sink.location(), &format!("{sink:?}"), &schema, Some(&plan));
+        self.reads.check(ctx, sink, &rows)?;
         self.note_reads(&format!("the sink `{}`", sink.name()), &rows);
         sink.conform(&ctx.staging(sink.name()), rows).await.map_err(|e| e.with("sink", sink.name()))?;
         Ok(())

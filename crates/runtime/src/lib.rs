@@ -23,6 +23,7 @@ mod outcome;
 mod profile;
 mod progress;
 mod recover;
+mod reprocess;
 #[cfg(feature = "aws")]
 mod s3;
 mod show;
@@ -30,8 +31,8 @@ mod summary;
 
 pub use abandon::{Unpublished, abandon};
 pub use args::{
-    LogFormat, QueryArgs, RecordArgs, RuntimeArgs, UsageError, parse, parse_bytes, parse_duration, parse_size,
-    parse_threads, usage_without_credentials,
+    BookmarkArgs, BookmarkChoice, LogFormat, QueryArgs, RecordArgs, RuntimeArgs, UsageError, parse, parse_bytes,
+    parse_duration, parse_size, parse_threads, usage_without_credentials,
 };
 pub use environment::{open_context, open_state};
 pub use fsck::{Finding, FindingKind, Remedy, fsck};

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use futures::FutureExt;
 use hardtack_core::actions::Places;
+use hardtack_core::bookmarks::Reprocess;
 use hardtack_core::observe::Observer;
 use hardtack_core::publish::Publisher;
 use hardtack_core::{
@@ -150,8 +151,9 @@ pub async fn execute<A>(
     let ledger = Ledger::new(state, job.name, &options.scope);
     recover(&base, &ledger, RecoverOptions::default()).await?;
 
+    let again = options.bookmarks.reprocess(&ledger).await?;
     let attempt = begin(&base, &ledger, options.run_id.as_ref()).await?;
-    let run = Running::new(job, options, &base, ledger, attempt, bars)?;
+    let run = Running::new(job, options, &base, ledger, attempt, again, bars)?;
     match run.stage(args, main, &mut stop).await {
         Err(error) => Err(run.discard(error).await),
         Ok(commit) => match decide(&run.ledger, &commit).await {
@@ -180,6 +182,7 @@ impl Running {
         base: &JobContext,
         ledger: Ledger,
         attempt: Attempt,
+        again: Option<Reprocess>,
         bars: &progress::Bars,
     ) -> Result<Self> {
         let io = Arc::new(StagingIo::default());
@@ -190,7 +193,7 @@ impl Running {
             .run(attempt.record.run.clone())
             .io(io.clone())
             .journal(attempt.journal.clone())
-            .bookmarks(attempt.bookmarks.clone());
+            .bookmarks(options.bookmarks.bookmarks(attempt.bookmarks.clone(), again));
         let shows = shown.iter().map(|shown| Arc::clone(shown) as Arc<dyn Observer>);
         let profiles = profiler.iter().map(|profiler| Arc::clone(profiler) as Arc<dyn Observer>);
         for observer in job.observers.iter().cloned().chain(shows).chain(profiles) {
@@ -222,6 +225,9 @@ impl Running {
         self.attempt.journal.flush().await?;
         fault::hit("run.staged")?;
         self.ctx.audit().await?;
+        for (source, why) in self.ctx.bookmarks_held() {
+            tracing::warn!(source, "the bookmark stays where it is: {why}");
+        }
         commit_record(&self.ctx, &self.attempt, &self.io.staged())
     }
 
@@ -282,6 +288,7 @@ impl Running {
     fn measured(&self) -> RunRecord {
         let mut record = RunRecord::begin(self.attempt.record.run.clone());
         record.bookmarks_from.clone_from(&self.attempt.bookmarks);
+        record.bookmarks_held = self.ctx.bookmarks_held();
         record.sources = self.ctx.meters().sources();
         record.sinks = self.ctx.meters().sinks();
         match self.profiler.as_ref().map(|profiler| profiler.profiles()).transpose() {

@@ -57,6 +57,7 @@ pub struct ParquetDataset {
     pub(crate) name: String,
     pub(crate) location: Location,
     mode: Mode,
+    merges: bool,
     pub(crate) partition_by: Vec<String>,
     schema: Option<SchemaRef>,
     pub(crate) layout: Layout,
@@ -71,6 +72,7 @@ impl ParquetDataset {
             name: name.into(),
             location: location.into(),
             mode: Mode::Append,
+            merges: false,
             partition_by: Vec::new(),
             schema: None,
             layout: Layout::default(),
@@ -86,6 +88,14 @@ impl ParquetDataset {
     #[must_use]
     pub fn overwrite(mut self) -> Self {
         self.mode = Mode::Overwrite;
+        self
+    }
+
+    /// Says that the rows that are saved include the earlier ones that are to stay, for example because they are merged
+    /// with them. Only then may rows of a [bookmarked](hardtack_core::bookmarks) source replace what is there.
+    #[must_use]
+    pub fn merges(mut self) -> Self {
+        self.merges = true;
         self
     }
 
@@ -176,6 +186,11 @@ impl ParquetDataset {
     /// Whether it replaces the existing files.
     pub fn is_overwrite(&self) -> bool {
         self.mode == Mode::Overwrite
+    }
+
+    /// Whether the rows that are saved [include](ParquetDataset::merges) the earlier ones.
+    pub fn is_merge(&self) -> bool {
+        self.merges
     }
 
     /// The objects that an overwrite supersedes, in their current state.
@@ -270,6 +285,9 @@ impl std::fmt::Debug for ParquetDataset {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut f = f.debug_struct("ParquetDataset");
         f.field("name", &self.name).field("location", &self.location.as_str()).field("mode", &self.mode);
+        if self.merges {
+            f.field("merges", &true);
+        }
         if let Some(schema) = &self.schema {
             f.field("schema", &ShowFields(schema.fields()));
         }
@@ -295,6 +313,10 @@ impl Sink for ParquetDataset {
 
     fn location(&self) -> Option<Location> {
         Some(self.location.clone())
+    }
+
+    fn replaces(&self) -> bool {
+        self.mode != Mode::Append && !self.merges
     }
 
     async fn stage(&self, ctx: &StageContext, rows: DataFrame) -> Result<Staged> {

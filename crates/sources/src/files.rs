@@ -16,9 +16,11 @@ use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::physical_expr_adapter::PhysicalExprAdapterFactory;
 use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::sql::TableReference;
+use hardtack_core::progress::Part;
 use hardtack_core::{Error, LoadContext, Location, Result, ShowFields, Source};
 use hardtack_transforms::{Missing, coerce_to_schema_with};
 
+use crate::bookmark::{Bookmark, Window, key_below, without_schema};
 use crate::fault::{MISSING_VALUE, a};
 use crate::hidden::hidden;
 use crate::input::SourceFile;
@@ -56,6 +58,7 @@ pub struct Files<F> {
     partitions: Partitions,
     origin: bool,
     or_empty: bool,
+    bookmark: Option<Bookmark>,
     pub(crate) format: F,
 }
 
@@ -88,6 +91,7 @@ impl<F: Default> Files<F> {
             partitions: Partitions::None,
             origin: false,
             or_empty: false,
+            bookmark: None,
             format: F::default(),
         }
     }
@@ -107,6 +111,28 @@ impl<F> Files<F> {
     #[must_use]
     pub fn or_empty(mut self) -> Self {
         self.or_empty = true;
+        self
+    }
+
+    /// Reads only the files that no earlier run of the job (and scope) has read, and remembers them once this run is
+    /// published. A [`Bookmark`] says how to tell them. Needs a declared schema, for runs without new files.
+    ///
+    /// The position of the source is committed with the rows of the run or not at all, so each row arrives once, whatever
+    /// crashes. It moves only if a plan has read all new files to their ends: not if the frame was never executed, or only
+    /// as far as a limit. It belongs to the source's name and location: if the location changes, the run is refused.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use arrow::datatypes::Schema;
+    /// use hardtack_sources::{Bookmark, JsonFiles};
+    ///
+    /// # let schema = Arc::new(Schema::empty());
+    /// let clicks = JsonFiles::new("clicks", "s3://landing/clicks").with_schema(schema).bookmarked(Bookmark::by_path());
+    /// assert!(format!("{clicks:?}").contains("bookmark: by path"));
+    /// ```
+    #[must_use]
+    pub fn bookmarked(mut self, bookmark: impl Into<Bookmark>) -> Self {
+        self.bookmark = Some(bookmark.into());
         self
     }
 
@@ -205,6 +231,9 @@ impl<F: Format> fmt::Debug for Files<F> {
         }
         if self.or_empty {
             f.field("or_empty", &true);
+        }
+        if let Some(bookmark) = &self.bookmark {
+            f.field("bookmark", &format_args!("{bookmark}"));
         }
         self.format.show(&mut f);
         f.finish()
@@ -321,6 +350,11 @@ impl<F: Format> Files<F> {
 }
 
 impl<F> Files<F> {
+    /// How the source tells what is new, if it does.
+    pub fn bookmark(&self) -> Option<Bookmark> {
+        self.bookmark
+    }
+
     /// Whether a missing input has no rows.
     pub fn is_or_empty(&self) -> bool {
         self.or_empty
@@ -336,6 +370,7 @@ impl<F: Format> Files<F> {
             glob: self.glob.as_deref(),
             suffixes: F::SUFFIXES,
             compressed: F::COMPRESSED,
+            after: "",
         }
     }
 
@@ -435,6 +470,16 @@ impl<F: Format> Files<F> {
         Ok(())
     }
 
+    /// Keeps the files that no run before this one has read. Returns what tells of each that it was read.
+    fn new_files(&self, listing: &mut Listing, window: &Window, ctx: &LoadContext) -> Result<Vec<Part>> {
+        let (_, root) = ctx.stores().open(&self.location)?;
+        let key = |found: &Found| key_below(&root, &found.meta.location);
+        let all: Vec<_> = listing.files.iter().map(|found| (key(found), found.meta.clone())).collect();
+        listing.files.retain(|found| window.takes(&key(found), &found.meta));
+        tracing::debug!(source = self.name, listed = all.len(), new = listing.files.len(), "looked for new files");
+        window.follow(ctx, &all, listing.files.iter().map(|found| found.meta.size))
+    }
+
     fn nothing_found(&self, listing: &Listing) -> Error {
         let wanted = self.search().wanted();
         let error =
@@ -505,12 +550,24 @@ impl<F: Format> Source for Files<F> {
         Some(self.location.clone())
     }
 
+    fn is_bookmarked(&self) -> bool {
+        self.bookmark.is_some()
+    }
+
     async fn load(&self, ctx: &LoadContext) -> Result<DataFrame> {
         let declared = self.declared()?.is_some();
-        let listing = self.search().list(ctx.stores()).await?;
-        if listing.files.is_empty() && !self.or_empty {
+        let window = self.bookmark.map(|bookmark| bookmark.window(&self.location, ctx)).transpose()?;
+        let after = window.as_ref().map_or("", Window::offset);
+        let mut listing = Search { after, ..self.search() }.list(ctx.stores()).await?;
+        let has_begun = window.as_ref().is_some_and(Window::has_begun);
+        if listing.files.is_empty() && !self.or_empty && !has_begun {
             return Err(self.nothing_found(&listing));
         }
+        let parts = match window {
+            Some(_) if !declared => return Err(without_schema()),
+            Some(window) => self.new_files(&mut listing, &window, ctx)?,
+            None => Vec::new(),
+        };
         tracing::debug!(source = self.name, files = listing.files.len(), passed_over = %listing.passed_over, "listed");
         let meter = ctx.meter();
         meter.add_files(listing.files.len() as u64);
@@ -532,7 +589,10 @@ impl<F: Format> Source for Files<F> {
             .iter()
             .zip(&files)
             .map(|(found, file)| partitioned(found, folders, &file.location, self.origin));
-        let partitioned = partitioned.collect::<Result<_>>()?;
+        let mut partitioned = partitioned.collect::<Result<Vec<_>>>()?;
+        if !parts.is_empty() {
+            partitioned = partitioned.into_iter().zip(parts).map(|(file, part)| part.beside(file)).collect();
+        }
         let target_partitions = ctx.session().state().config().target_partitions();
         let origin = Origin { store: listing.store.url.clone(), meter, target_partitions };
         let (lines, caseless) = (self.origin && F::LINES, columns.caseless);

@@ -10,17 +10,19 @@ use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::FileSource;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_expr_adapter::PhysicalExprAdapterFactory;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 use futures::{StreamExt, TryStreamExt, stream};
-use hardtack_core::{Error, Location, Meter, Result};
+use hardtack_core::{Error, LoadContext, Location, Meter, Result};
 use object_store::ObjectMeta;
 use url::Url;
 
 use crate::avro::AvroRows;
+use crate::bookmark::Bookmark;
 use crate::csv::{self, Dialect, Places};
 use crate::globs::FileFilter;
 use crate::json::{self, JsonObjects};
@@ -28,7 +30,7 @@ use crate::listing::folder_files;
 use crate::parquet;
 use crate::scan::{Origin, ReadRows, RowSource};
 use crate::spelling::Caseless;
-use crate::table::{FileSet, is_about, select};
+use crate::table::{FileSet, is_about, select, select_parts};
 
 /// The dialect of CSV files whose columns are read by position. Bytes are ASCII.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,7 +89,7 @@ pub struct Folder {
 
 /// Reads folders whose columns are known: the building block of tables. It lists the given folders when a plan is made,
 /// and nothing else.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct FolderScan {
     table: TableSchema,
     meter: Arc<Meter>,
@@ -160,9 +162,27 @@ impl FolderScan {
         limit: Option<usize>,
         session: &dyn Session,
     ) -> DFResult<Arc<dyn ExecutionPlan>> {
+        let sets = self.list(folders, session.runtime_env()).await?;
+        self.count(&sets);
+        self.plan_sets(sets, columns, limit, session)
+    }
+
+    fn count(&self, sets: &[Listed]) {
+        let files = || sets.iter().flat_map(|set| &set.files);
+        self.meter.add_files(files().count() as u64);
+        self.meter.expect_bytes(files().map(|file| file.object_meta.size).sum());
+    }
+
+    fn plan_sets(
+        &self,
+        sets: Vec<Listed>,
+        columns: Option<&Vec<usize>>,
+        limit: Option<usize>,
+        session: &dyn Session,
+    ) -> DFResult<Arc<dyn ExecutionPlan>> {
         let columns = columns.cloned().unwrap_or_else(|| (0..self.schema().fields().len()).collect());
         let mut plans = Vec::new();
-        for set in self.list(folders, session).await? {
+        for set in sets {
             let wanted = columns.iter().filter_map(|i| self.table.file_schema().fields().get(*i).cloned());
             set.format.check(&Schema::new(wanted.collect::<Fields>()))?;
             plans.push(self.file_set(set, session)?.plan(columns.clone(), limit, session)?);
@@ -174,7 +194,7 @@ impl FolderScan {
     }
 
     /// The files of the folders, by store and format.
-    async fn list(&self, folders: Vec<Folder>, session: &dyn Session) -> Result<Vec<Listed>> {
+    async fn list(&self, folders: Vec<Folder>, stores: &RuntimeEnv) -> Result<Vec<Listed>> {
         let is_local = |folder: &Folder| folder.location.scheme().is_none_or(|scheme| scheme == "file");
         let concurrency = match folders.iter().all(is_local) {
             true => LOCAL_LISTING_CONCURRENCY,
@@ -182,7 +202,7 @@ impl FolderScan {
         };
         let mut found = stream::iter(folders)
             .map(|folder| async move {
-                let (store, files) = list(&folder, session).await?;
+                let (store, files) = list(&folder, stores).await?;
                 Ok::<_, Error>((folder, store, files))
             })
             .buffered(concurrency);
@@ -191,8 +211,6 @@ impl FolderScan {
             if metas.is_empty() {
                 continue;
             }
-            self.meter.add_files(metas.len() as u64);
-            self.meter.expect_bytes(metas.iter().map(|meta| meta.size).sum());
             let files = metas.into_iter().map(|meta| {
                 let mut file = PartitionedFile::from(meta);
                 file.partition_values.clone_from(&folder.values);
@@ -219,17 +237,88 @@ impl FolderScan {
     }
 }
 
+/// The files of folders that no run before this one has read; made by [`FolderScan::new_files`].
+#[derive(Debug)]
+pub struct NewFiles {
+    scan: FolderScan,
+    sets: Vec<Listed>,
+}
+
+impl FolderScan {
+    /// Lists all folders of a source with a bookmark, which are at `location` or elsewhere, and keeps the files that are
+    /// new. The bookmark moves if the run reads them.
+    ///
+    /// # Errors
+    /// The stores' errors; [`Usage`](hardtack_core::ErrorKind::Usage) if the bookmark is of another location.
+    pub async fn new_files(
+        &self,
+        folders: Vec<Folder>,
+        bookmark: Bookmark,
+        location: &Location,
+        ctx: &LoadContext,
+    ) -> Result<NewFiles> {
+        let window = bookmark.window(location, ctx)?;
+        let mut sets = self.list(folders, &ctx.session().runtime_env()).await?;
+        let mut listed = Vec::new();
+        for set in &mut sets {
+            set.files.retain(|file| {
+                let key = window.key(&Location::of(&set.store, &file.object_meta.location));
+                let is_new = window.takes(&key, &file.object_meta);
+                listed.push((key, file.object_meta.clone()));
+                is_new
+            });
+        }
+        let sizes = sets.iter().flat_map(|set| &set.files).map(|file| file.object_meta.size);
+        let mut parts = window.follow(ctx, &listed, sizes)?.into_iter();
+        for file in sets.iter_mut().flat_map(|set| &mut set.files) {
+            let part = parts.next().ok_or_else(|| Error::unexpected("each file is a part"))?;
+            *file = part.beside(file.clone());
+        }
+        sets.retain(|set| !set.files.is_empty());
+        self.count(&sets);
+        Ok(NewFiles { scan: self.clone(), sets })
+    }
+}
+
+impl NewFiles {
+    /// Plans to read these columns of the files, or all, where all filters hold. The filters refer to partition columns
+    /// only.
+    ///
+    /// # Errors
+    /// As for [`FolderScan::plan`].
+    pub fn plan(
+        &self,
+        columns: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+        session: &dyn Session,
+    ) -> DFResult<Arc<dyn ExecutionPlan>> {
+        let files = || self.sets.iter().flat_map(|set| &set.files);
+        let values: Vec<&[ScalarValue]> = files().map(|file| file.partition_values.as_slice()).collect();
+        let keep = self.scan.select(&values, filters, session)?;
+        select_parts(files(), &keep);
+        let mut keep = keep.into_iter();
+        let mut sets = self.sets.clone();
+        for set in &mut sets {
+            set.files.retain(|_| keep.next().unwrap_or_default());
+        }
+        sets.retain(|set| !set.files.is_empty());
+        self.scan.plan_sets(sets, columns, limit, session)
+    }
+}
+
 /// Files of one store and format.
+#[derive(Debug, Clone)]
 struct Listed {
     store: Url,
     format: FileFormat,
     files: Vec<PartitionedFile>,
 }
 
-async fn list(folder: &Folder, session: &dyn Session) -> Result<(Url, Vec<ObjectMeta>)> {
+async fn list(folder: &Folder, stores: &RuntimeEnv) -> Result<(Url, Vec<ObjectMeta>)> {
     let location = &folder.location;
     let resolved = location.resolve()?;
-    let store = session.runtime_env().object_store(ObjectStoreUrl::parse(&resolved.store)?);
+    let store = stores.object_store(ObjectStoreUrl::parse(&resolved.store)?);
     let store = store.map_err(|e| Error::from(e).with("location", location))?;
     let files = folder_files(&resolved.store, &store, &resolved.path, &folder.wanted).await?;
     Ok((resolved.store, files))

@@ -48,6 +48,7 @@
 mod ahead;
 mod avro;
 mod blocks;
+mod bookmark;
 mod compression;
 mod convert;
 mod csv;
@@ -74,9 +75,10 @@ mod table;
 mod text;
 
 pub use avro::{Avro, AvroFiles};
+pub use bookmark::{Bookmark, ByModificationTime, ByPath};
 pub use csv::{Csv, CsvFiles, CsvHints};
 pub use files::{FILE_COLUMN, Files, Format, LINE_COLUMN, partition_type, partition_value};
-pub use folders::{FileFormat, Folder, FolderCsv, FolderScan};
+pub use folders::{FileFormat, Folder, FolderCsv, FolderScan, NewFiles};
 pub use globs::{FileFilter, Globs};
 pub use inspect::{FileKind, InspectOptions, Inspected, inspect};
 pub use json::{Json, JsonFiles};

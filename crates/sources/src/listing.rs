@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use glob::{MatchOptions, Pattern};
-use hardtack_core::listing::{Unlisted, list_files};
+use hardtack_core::listing::{Unlisted, list_files, list_files_after};
 use hardtack_core::{Error, Location, Result, Store, Stores};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
@@ -25,6 +25,8 @@ pub(crate) struct Search<'a> {
     /// The suffixes of files if there is no glob.
     pub(crate) suffixes: &'static [&'static str],
     pub(crate) compressed: bool,
+    /// Only files in a folder whose paths below the location come after this one; empty for all.
+    pub(crate) after: &'a str,
 }
 
 /// The files of a source, sorted by name.
@@ -94,7 +96,9 @@ impl Search<'_> {
         let pattern = self.pattern()?;
         let mut found = if self.recursive {
             let hidden = |unlisted: &Unlisted| is_hidden_below(unlisted, path);
-            list_files(&store.url, store.objects.as_ref(), path, hidden).await?
+            let after = (!self.after.is_empty()).then(|| Path::parse(format!("{path}/{}", self.after))).transpose();
+            let after = after.map_err(|e| failed(e.into()))?;
+            list_files_after(&store.url, store.objects.as_ref(), path, after.as_ref(), hidden).await?
         } else {
             store.objects.list_with_delimiter(Some(path)).await.map_err(failed)?.objects
         };

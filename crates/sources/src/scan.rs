@@ -3,7 +3,10 @@
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Range;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use arrow::array::{Array, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::prep_null_mask_filter;
@@ -27,8 +30,9 @@ use datafusion::physical_plan::filter_pushdown::{FilterPushdownPropagation, Push
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion_datasource::projection::{ProjectionOpener, SplitProjection};
 use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use hardtack_core::guard::{guarded, guarded_stream};
+use hardtack_core::progress::Part;
 use hardtack_core::{Error, ErrorKind, Location, Meter, Result};
 use object_store::{ObjectMeta, ObjectStore};
 use url::Url;
@@ -284,6 +288,8 @@ impl FileOpener for CheckedOpener {
         let location = Location::of(&self.origin.store, &file.object_meta.location);
         let (schema, meter) = (Arc::clone(&self.schema), Arc::clone(&self.origin.meter));
         let inner = Arc::clone(&self.inner);
+        let range = file.range.as_ref().map(|range| range.start as u64..range.end as u64);
+        let part = Part::of(&file).cloned().map(|part| (part, range));
         Ok(async move {
             let named = |e| Error::from(in_file(e, &location));
             let opening = async { inner.open(file).map_err(named)?.await.map_err(named) };
@@ -300,9 +306,34 @@ impl FileOpener for CheckedOpener {
                 RecordBatch::try_new_with_options(Arc::clone(&schema), batch.columns().to_vec(), &options)
                     .map_err(|e| in_file(e.into(), &location).into())
             });
-            Ok(guarded_stream(file, checked).map_err(DataFusionError::from).boxed())
+            let checked = guarded_stream(file, checked).map_err(DataFusionError::from).boxed();
+            Ok(match part {
+                Some(part) => Followed { rows: checked, part: Some(part) }.boxed(),
+                None => checked,
+            })
         }
         .boxed())
+    }
+}
+
+/// The rows of a file, or of a range of it. Its part of a source is read once somebody has asked for more than the last row.
+struct Followed {
+    rows: BoxStream<'static, DFResult<RecordBatch>>,
+    part: Option<(Part, Option<Range<u64>>)>,
+}
+
+impl Stream for Followed {
+    type Item = DFResult<RecordBatch>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = ready!(self.rows.poll_next_unpin(cx));
+        match &next {
+            Some(Ok(_)) => {}
+            // A stream may end after an error, too.
+            Some(Err(_)) => self.part = None,
+            None => self.part.take().into_iter().for_each(|(part, range)| part.read(range)),
+        }
+        Poll::Ready(next)
     }
 }
 

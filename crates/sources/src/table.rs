@@ -22,6 +22,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_expr_adapter::PhysicalExprAdapterFactory;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
+use hardtack_core::progress::Part;
 use url::Url;
 
 /// A fixed list of files. Filters on partition columns skip files.
@@ -64,8 +65,17 @@ impl FilesTable {
     fn prune(&self, filters: &[Expr], session: &dyn Session) -> DFResult<Vec<PartitionedFile>> {
         let values: Vec<&[ScalarValue]> = self.files.iter().map(|f| f.partition_values.as_slice()).collect();
         let keep = select(self.table.table_partition_cols(), &values, filters, session)?;
+        select_parts(&self.files, &keep);
         Ok(self.files.iter().zip(keep).filter(|(_, keep)| *keep).map(|(file, _)| file.clone()).collect())
     }
+}
+
+/// Says which files a scan reads, and that it needs no others.
+pub(crate) fn select_parts<'a>(files: impl IntoIterator<Item = &'a PartitionedFile>, keep: &[bool]) {
+    let parts = files.into_iter().zip(keep).filter_map(|(file, keep)| Some((Part::of(file)?, *keep)));
+    let (read, needless): (Vec<_>, Vec<_>) = parts.partition(|(_, keep)| *keep);
+    let parts = |of: Vec<(&'a Part, bool)>| of.into_iter().map(|(part, _)| part);
+    Part::select(parts(read), parts(needless));
 }
 
 /// Whether a filter refers to partition columns only, and is deterministic.

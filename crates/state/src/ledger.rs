@@ -318,6 +318,30 @@ impl Ledger {
         Ok(Some(BTreeMap::new()))
     }
 
+    /// The bookmarks after this run or, if it was not published, after the last commit before it that was; and the number
+    /// of that commit, 0 if there is none. `None` if the run is unknown.
+    ///
+    /// # Errors
+    /// Errors of the store.
+    pub async fn bookmarks_until(&self, run: &RunId) -> Result<Option<(BTreeMap<String, serde_json::Value>, u64)>> {
+        let commits = self.commits().await?;
+        let end = match commits.iter().position(|commit| commit.run.id == *run) {
+            Some(at) => at + 1,
+            None => match self.get_run(run).await? {
+                Some(record) if record.run.scope == self.scope => {
+                    commits.partition_point(|commit| commit.committed_at <= record.run.started_at)
+                }
+                _ => return Ok(None),
+            },
+        };
+        for commit in commits[..end].iter().rev() {
+            if let Some(Settlement::Published { .. }) = self.settlement(commit.sequence).await? {
+                return Ok(Some((commit.bookmarks.clone(), commit.sequence)));
+            }
+        }
+        Ok(Some((BTreeMap::new(), 0)))
+    }
+
     /// Creates an object; returns whether it is ours. If a response was lost and the request repeated, the store
     /// reports that the object exists; then its content must be what we wrote.
     async fn create(&self, key: &str, value: Bytes) -> Result<bool> {

@@ -257,6 +257,9 @@ pub struct RunRecord {
     pub bookmarks_from: BTreeMap<String, serde_json::Value>,
     /// The bookmarks at its end, if it was published.
     pub bookmarks_to: BTreeMap<String, serde_json::Value>,
+    /// The sources whose bookmarks stayed although they were loaded, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bookmarks_held: BTreeMap<String, String>,
     /// Why it failed.
     pub error: Option<ErrorRecord>,
 }
@@ -274,6 +277,7 @@ impl RunRecord {
             profiles: BTreeMap::new(),
             bookmarks_from: BTreeMap::new(),
             bookmarks_to: BTreeMap::new(),
+            bookmarks_held: BTreeMap::new(),
             error: None,
         }
     }

@@ -9,7 +9,7 @@ use datafusion::prelude::DataFrame;
 use hardtack_catalog::{CatalogOf, DatabaseName, TableDescription, TableFormat, columns_of};
 use hardtack_core::{Error, ErrorKind, LoadContext, Location, Result, Sink, Source, StageContext, Staged};
 use hardtack_sinks::{Compression, ParquetDataset};
-use hardtack_sources::{Files, Format, ParquetFiles};
+use hardtack_sources::{Bookmark, Files, Format, ParquetFiles};
 use hardtack_transforms::{Missing, coerce_to_schema, coerce_to_schema_with};
 
 use crate::Table;
@@ -80,6 +80,10 @@ impl<F: Format> DatasetFiles for Files<F> {
     }
 
     fn adapted(&self, table: Table) -> Table {
+        let table = match self.bookmark() {
+            Some(bookmark) => table.bookmarked(bookmark),
+            None => table,
+        };
         match self.declared_schema().filter(|_| self.is_or_empty()) {
             Some(schema) => table.or_empty(schema),
             None => table,
@@ -171,6 +175,12 @@ impl<F: Format> Dataset<Files<F>> {
         self.map(Files::file_or_folder)
     }
 
+    /// Reads only what no earlier run has read; see [`Files::bookmarked`] and [`Table::bookmarked`].
+    #[must_use]
+    pub fn bookmarked(self, bookmark: impl Into<Bookmark>) -> Self {
+        self.map(|files| files.bookmarked(bookmark))
+    }
+
     /// See [`Files::with_origin`].
     #[must_use]
     pub fn with_origin(self) -> Self {
@@ -190,6 +200,12 @@ impl Dataset<ParquetDataset> {
     #[must_use]
     pub fn overwrite(self) -> Self {
         self.map(ParquetDataset::overwrite).when_table(Table::overwrite)
+    }
+
+    /// Says that the rows that are saved include the earlier ones; see [`ParquetDataset::merges`].
+    #[must_use]
+    pub fn merges(self) -> Self {
+        self.map(ParquetDataset::merges)
     }
 
     /// See [`ParquetDataset::partition_by`].
@@ -256,6 +272,10 @@ impl<F: Format> Source for Dataset<Files<F>> {
         if self.table.is_some() { None } else { self.files.location() }
     }
 
+    fn is_bookmarked(&self) -> bool {
+        self.table.as_ref().map_or(self.files.is_bookmarked(), Source::is_bookmarked)
+    }
+
     async fn load(&self, ctx: &LoadContext) -> Result<DataFrame> {
         let Some(table) = &self.table else { return self.files.load(ctx).await };
         let rows = table.load(ctx).await.map_err(|e| missing(e, table))?;
@@ -320,6 +340,10 @@ impl Sink for Dataset<ParquetDataset> {
 
     fn location(&self) -> Option<Location> {
         if self.table.is_some() { None } else { self.files.location() }
+    }
+
+    fn replaces(&self) -> bool {
+        self.table.as_ref().map_or(self.files.replaces(), Sink::replaces)
     }
 
     async fn stage(&self, ctx: &StageContext, rows: DataFrame) -> Result<Staged> {

@@ -4,6 +4,7 @@
 //! how they are written.
 
 mod check;
+mod column;
 mod crawl;
 mod dataset;
 mod evolution;
@@ -22,6 +23,7 @@ mod table;
 mod versions;
 
 pub use check::{TableProblem, TableProblemKind, check_tables};
+pub use column::{ByColumn, LookBack, TableBookmark};
 pub use crawl::{
     CrawlOptions, CrawlOutcome, CrawlProblem, CrawlReport, CrawledPartitions, CrawledTable, Nanoseconds, RetypedColumn,
     crawl,

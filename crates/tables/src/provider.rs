@@ -15,7 +15,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::TryStreamExt;
 use hardtack_catalog::{self as catalog, Catalog, CatalogOf, NULL_PARTITION, Partition, schema_from_catalog};
 use hardtack_core::{Error, LoadContext, Location, Meter, Result};
-use hardtack_sources::{FileFilter, Folder, FolderScan, partition_value};
+use hardtack_sources::{Bookmark, FileFilter, Folder, FolderScan, NewFiles, partition_value};
 
 use crate::Table;
 use crate::filters::predicate;
@@ -102,6 +102,14 @@ impl CatalogTable {
         Ok(folders)
     }
 
+    /// The rows of the files that no run before this one has read.
+    pub(crate) async fn new_rows(self, bookmark: Bookmark, ctx: &LoadContext) -> Result<NewRows> {
+        let folders = self.folders(&[], &ctx.session().state()).await?;
+        let files = self.scan.new_files(folders, bookmark, self.description.location()?, ctx).await;
+        let files = files.map_err(|e| e.with("table", self.description.qualified_name()))?;
+        Ok(NewRows { table: self, files })
+    }
+
     fn values(&self, partition: &Partition) -> Result<Vec<ScalarValue>> {
         let texts = partition.values.iter().map(|v| (v != NULL_PARTITION).then_some(v.as_str()));
         let values = self.scan.partition_columns().iter().zip(texts).map(|(key, text)| partition_value(key, text));
@@ -116,6 +124,42 @@ impl CatalogTable {
             Some(location) => Ok(location.clone()),
             None => Ok(self.description.location()?.join(self.description.partition_name(&partition.values))),
         }
+    }
+}
+
+/// The rows of a table that are new to a run.
+#[derive(Debug)]
+pub(crate) struct NewRows {
+    table: CatalogTable,
+    files: NewFiles,
+}
+
+#[async_trait]
+impl TableProvider for NewRows {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn schema(&self) -> SchemaRef {
+        self.table.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DFResult<Vec<TableProviderFilterPushDown>> {
+        self.table.supports_filters_pushdown(filters)
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DFResult<Arc<dyn ExecutionPlan>> {
+        self.files.plan(projection, filters, limit, session)
     }
 }
 

@@ -116,6 +116,13 @@ impl Table {
         self
     }
 
+    /// Says that the rows that are saved include the earlier ones that are to stay, for example because they are merged
+    /// with them. Only then may rows of a [bookmarked](hardtack_core::bookmarks) source replace what is there.
+    #[must_use]
+    pub fn merges(self) -> Self {
+        self.laid_out(ParquetDataset::merges)
+    }
+
     /// Creates the table (and its database) if it is not in the catalog when the run is published. A run that fails
     /// creates nothing. The name in the description is ignored.
     ///
@@ -233,6 +240,10 @@ impl Table {
 impl Sink for Table {
     fn name(&self) -> &str {
         self.qualified_name()
+    }
+
+    fn replaces(&self) -> bool {
+        self.writing.mode != Mode::Append && !self.writing.files.is_merge()
     }
 
     async fn stage(&self, ctx: &StageContext, rows: DataFrame) -> Result<Staged> {

@@ -14,6 +14,7 @@ use hardtack_catalog::CatalogOf;
 use hardtack_core::{ErrorKind, LoadContext, Result, Source};
 use hardtack_transforms::{Missing, coerce_to_schema_with};
 
+use crate::column::{Kind, TableBookmark};
 use crate::evolution::fold_names;
 use crate::{CatalogTable, Table};
 
@@ -25,6 +26,36 @@ impl Table {
     pub fn or_empty(mut self, schema: impl Into<SchemaRef>) -> Self {
         self.or_empty = Some(schema.into());
         self
+    }
+
+    /// As a source: reads only what no earlier run of the job (and scope) has read.
+    ///
+    /// By a [`Bookmark`](hardtack_sources::Bookmark), these are new files, in new partitions and in those that were there;
+    /// see [`Files::bookmarked`](hardtack_sources::Files::bookmarked). All partitions are listed, whatever the bookmark. A
+    /// partition that was overwritten since is new as a whole. [`ByColumn`](crate::ByColumn), these are rows with a higher
+    /// value of a column.
+    ///
+    /// ```
+    /// use hardtack_sources::Bookmark;
+    /// use hardtack_tables::Table;
+    ///
+    /// let orders = Table::named("lake", "orders").bookmarked(Bookmark::by_modification_time());
+    /// assert!(format!("{orders:?}").contains("bookmark: by modification time"));
+    /// ```
+    #[must_use]
+    pub fn bookmarked(mut self, bookmark: impl Into<TableBookmark>) -> Self {
+        self.bookmark = Some(bookmark.into());
+        self
+    }
+
+    /// The table, or what is new in it.
+    async fn rows(&self, ctx: &LoadContext) -> Result<Arc<dyn TableProvider>> {
+        let Some(TableBookmark(Kind::Files(bookmark))) = self.bookmark else { return self.provider(ctx).await };
+        match (CatalogTable::open(ctx, self).await, &self.or_empty) {
+            (Ok(table), _) => Ok(Arc::new(table.new_rows(bookmark, ctx).await?)),
+            (Err(e), Some(_)) if e.kind() == ErrorKind::NotFound => self.provider(ctx).await,
+            (Err(e), _) => Err(e),
+        }
     }
 
     async fn provider(&self, ctx: &LoadContext) -> Result<Arc<dyn TableProvider>> {
@@ -44,12 +75,20 @@ impl Source for Table {
         self.qualified_name()
     }
 
+    fn is_bookmarked(&self) -> bool {
+        self.bookmark.is_some()
+    }
+
     async fn load(&self, ctx: &LoadContext) -> Result<DataFrame> {
-        let source = provider_as_source(self.provider(ctx).await?);
+        let source = provider_as_source(self.rows(ctx).await?);
         // Qualified by its own name, so that two tables with a column of the same name can be joined.
         let name = TableReference::partial(self.database(), self.table());
         let plan = LogicalPlanBuilder::scan(name, source, None)?.build()?;
-        Ok(DataFrame::new(ctx.session().state(), plan))
+        let rows = DataFrame::new(ctx.session().state(), plan);
+        match &self.bookmark {
+            Some(TableBookmark(Kind::Column(by))) => by.new_rows(rows, self.qualified_name(), ctx),
+            _ => Ok(rows),
+        }
     }
 
     /// The schema from the catalog; no file is listed.

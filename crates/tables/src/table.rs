@@ -5,6 +5,7 @@ use std::fmt;
 use arrow::datatypes::SchemaRef;
 use hardtack_core::ShowFields;
 
+use crate::column::TableBookmark;
 use crate::sink::Writing;
 
 /// A table of the catalog by name. It is a source and a sink.
@@ -24,6 +25,7 @@ pub struct Table {
     table: String,
     /// The columns to assume if the table does not exist.
     pub(crate) or_empty: Option<SchemaRef>,
+    pub(crate) bookmark: Option<TableBookmark>,
     pub(crate) writing: Writing,
 }
 
@@ -32,7 +34,7 @@ impl Table {
     pub fn named(database: impl AsRef<str>, table: impl AsRef<str>) -> Self {
         let (database, table) = (database.as_ref().to_lowercase(), table.as_ref().to_lowercase());
         let name = format!("{database}.{table}");
-        Self { writing: Writing::of(&name), name, database, table, or_empty: None }
+        Self { writing: Writing::of(&name), name, database, table, or_empty: None, bookmark: None }
     }
 
     /// The same options for another table of its database.
@@ -65,6 +67,9 @@ impl fmt::Debug for Table {
         f.field("name", &self.name);
         if let Some(schema) = &self.or_empty {
             f.field("or_empty", &ShowFields(schema.fields()));
+        }
+        if let Some(bookmark) = &self.bookmark {
+            f.field("bookmark", &format_args!("{bookmark}"));
         }
         self.writing.show(&mut f, &self.name);
         f.finish()

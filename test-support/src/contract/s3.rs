@@ -23,7 +23,7 @@ impl JobContract {
     }
 
     /// The job from `in` to `out` in a bucket, where its state is, too.
-    fn job_on(&self, bucket: &Bucket) -> JobBinary<'static> {
+    pub(super) fn job_on(&self, bucket: &Bucket) -> JobBinary<'static> {
         let job = JobBinary::new(self.binary).envs(bucket.s3().env()).arg("--state").arg(bucket.at("state"));
         job.arg("--source").arg(bucket.at("in")).arg("--target").arg(bucket.at("out"))
     }

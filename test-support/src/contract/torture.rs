@@ -24,20 +24,25 @@ pub trait Operator {
 // --- chance --------------------------------------------------------------------------------------------------------
 
 /// A random number generator (splitmix64): its output depends only on its seed.
-struct Dice {
+pub(super) struct Dice {
     seed: u64,
     state: u64,
 }
 
 impl Dice {
     /// Creates the generator of a test: tests with the same seed get different numbers.
-    fn of(test: &str) -> Self {
+    pub(super) fn of(test: &str) -> Self {
         let seed = from_env("HARDTACK_TORTURE_SEED", 1);
         let state = test.bytes().fold(seed, |state, byte| state.wrapping_mul(31).wrapping_add(byte.into()));
         Self { seed, state }
     }
 
-    fn below(&mut self, end: u64) -> u64 {
+    /// For messages of failures.
+    pub(super) fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    pub(super) fn below(&mut self, end: u64) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -49,7 +54,7 @@ impl Dice {
         Duration::from_micros(self.below(u64::try_from(run.as_micros()).expect("a run is short")))
     }
 
-    fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+    pub(super) fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[usize::try_from(self.below(all.len() as u64)).expect("an index")]
     }
 }
@@ -59,7 +64,7 @@ fn from_env(name: &str, default: u64) -> u64 {
 }
 
 /// The number of rounds of a test; `default` unless the environment sets it.
-fn rounds(default: u64) -> u64 {
+pub(super) fn rounds(default: u64) -> u64 {
     from_env("HARDTACK_TORTURE_ROUNDS", default)
 }
 

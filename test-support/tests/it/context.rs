@@ -60,7 +60,7 @@ async fn time_and_the_run_stand_still() {
     test.set_now("2026-11-22T04:00:00Z");
     assert_eq!(test.ctx().now().to_rfc3339(), "2026-11-22T04:00:00+00:00");
     assert_eq!(test.ctx().run().id.as_str(), TestContext::<()>::RUN_ID);
-    assert_eq!(test.job().bookmark("a"), Some(&json!({"until": 7})));
+    assert_eq!(test.job().bookmarks().start("a"), Some(&json!({"until": 7})));
     assert_snapshot!(panic_of(|| test.set_now("noon")), @"`noon` is not a time such as `2026-11-21T04:00:00Z`: input contains invalid characters");
 }
 

@@ -1,7 +1,6 @@
 //! How a context is built.
 
 use std::any::TypeId;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -13,6 +12,7 @@ use datafusion::prelude::SessionConfig;
 use super::environment::Extensions;
 use super::{Environment, Inner, JobContext};
 use crate::actions::{Journal, MemoryJournal};
+use crate::bookmarks::Bookmarks;
 use crate::clock::{Clock, SystemClock};
 use crate::io::{Io, StagingIo};
 use crate::observe::Observer;
@@ -38,7 +38,7 @@ pub struct JobContextBuilder {
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
     factories: Vec<(String, Arc<dyn StoreFactory>)>,
-    bookmarks: BTreeMap<String, serde_json::Value>,
+    bookmarks: Bookmarks,
     extensions: Extensions,
     observers: Vec<Arc<dyn Observer>>,
     shared: Option<Environment>,
@@ -59,7 +59,7 @@ impl JobContextBuilder {
             journal: Arc::new(MemoryJournal::default()),
             clock: Arc::new(SystemClock),
             factories: Vec::new(),
-            bookmarks: BTreeMap::new(),
+            bookmarks: Bookmarks::default(),
             extensions: Extensions::new(),
             observers: Vec::new(),
             shared: None,
@@ -165,10 +165,10 @@ impl JobContextBuilder {
         self
     }
 
-    /// The bookmarks of the last published run.
+    /// The bookmarks of the last published run, and what the run does with them (none by default).
     #[must_use]
-    pub fn bookmarks(mut self, bookmarks: BTreeMap<String, serde_json::Value>) -> Self {
-        self.bookmarks = bookmarks;
+    pub fn bookmarks(mut self, bookmarks: impl Into<Bookmarks>) -> Self {
+        self.bookmarks = bookmarks.into();
         self
     }
 
@@ -200,7 +200,7 @@ impl JobContextBuilder {
             under_way: UnderWay::default(),
             clock: self.clock,
             bookmarks: self.bookmarks,
-            advanced: Mutex::default(),
+            moves: Mutex::default(),
             roots: Mutex::default(),
             persist_budget,
         })))

@@ -7,7 +7,7 @@ mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -18,6 +18,7 @@ pub use self::environment::Environment;
 pub use self::load::LoadContext;
 pub use self::stage::StageContext;
 use crate::actions::{Journal, PublishAction};
+use crate::bookmarks::{Advance, Advanced, Bookmarks, Moves, Positions};
 use crate::clock::Clock;
 use crate::io::{Io, Sink, Source};
 use crate::observe::Observer;
@@ -121,8 +122,8 @@ struct Inner {
     journal: Arc<dyn Journal>,
     under_way: UnderWay,
     clock: Arc<dyn Clock>,
-    bookmarks: BTreeMap<String, serde_json::Value>,
-    advanced: Mutex<BTreeMap<String, serde_json::Value>>,
+    bookmarks: Bookmarks,
+    moves: Mutex<Moves>,
     /// The folders in which files were staged.
     roots: Mutex<BTreeSet<Location>>,
     persist_budget: Arc<Budget>,
@@ -240,20 +241,40 @@ impl JobContext {
         self.0.roots.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The position of the source `name` as of the last published run of this job and scope.
-    pub fn bookmark(&self, name: &str) -> Option<&serde_json::Value> {
-        self.0.bookmarks.get(name)
+    /// The bookmarks with which the run began, and what it does with them.
+    pub fn bookmarks(&self) -> &Bookmarks {
+        &self.0.bookmarks
     }
 
-    /// All bookmarks as they will be after this run.
-    pub fn bookmarks_after(&self) -> BTreeMap<String, serde_json::Value> {
-        let mut all = self.0.bookmarks.clone();
-        all.extend(self.0.advanced.lock().unwrap_or_else(PoisonError::into_inner).clone());
+    /// All bookmarks as they will be after this run, if it is published.
+    pub fn bookmarks_after(&self) -> Positions {
+        let mut all = self.0.bookmarks.last.clone();
+        if self.0.bookmarks.moves() {
+            let moved = |(source, advanced): (&str, Advanced)| match advanced {
+                Advanced::To(position) => Some((source.to_owned(), position)),
+                Advanced::Same | Advanced::Held(_) => None,
+            };
+            all.extend(self.moves().iter().filter_map(moved));
+        }
         all
     }
 
-    fn advance_bookmark(&self, name: &str, position: serde_json::Value) {
-        self.0.advanced.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), position);
+    /// The sources whose bookmarks stay although they were loaded, and why.
+    pub fn bookmarks_held(&self) -> BTreeMap<String, String> {
+        let held = |(source, advanced): (&str, Advanced)| match advanced {
+            Advanced::Held(why) => Some((source.to_owned(), why)),
+            Advanced::To(_) | Advanced::Same => None,
+        };
+        self.moves().iter().filter(|_| self.0.bookmarks.moves()).filter_map(held).collect()
+    }
+
+    fn moves(&self) -> MutexGuard<'_, Moves> {
+        self.0.moves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns false if the source is there already.
+    fn add_move(&self, source: &str, advance: Arc<dyn Advance>) -> bool {
+        self.moves().add(source, advance)
     }
 
     fn declare(&self, root: Location) {

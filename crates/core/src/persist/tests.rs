@@ -251,12 +251,27 @@ async fn names_without_qualifiers_stay_so() {
     ");
 }
 
+/// A source by name only.
+#[derive(Debug)]
+struct Numbers;
+
+#[async_trait]
+impl crate::Source for Numbers {
+    fn name(&self) -> &str {
+        "numbers"
+    }
+
+    async fn load(&self, _: &crate::LoadContext) -> crate::Result<DataFrame> {
+        unreachable!("the test has made the rows")
+    }
+}
+
 #[tokio::test]
 async fn a_source_that_two_plans_read_is_told() {
     let ctx = context(None);
     let (rows, _) = numbers(&ctx, 1, 1, 10, End::Done);
     let reads = crate::Reads::default();
-    reads.loaded("numbers", &rows);
+    reads.loaded(&Numbers, &rows);
     let even = rows.clone().filter((col("n") % lit(2)).eq(lit(0))).unwrap();
     assert!(reads.read("a", &even).is_empty());
     let advice = reads.read("b", &rows);
@@ -266,7 +281,7 @@ async fn a_source_that_two_plans_read_is_told() {
     );
 
     let reads = crate::Reads::default();
-    reads.loaded("numbers", &rows);
+    reads.loaded(&Numbers, &rows);
     let persisted = ctx.persist(rows).await.unwrap();
     assert!(reads.read("a", &persisted).is_empty() && reads.read("b", &persisted).is_empty());
 }

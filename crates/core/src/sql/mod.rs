@@ -24,6 +24,7 @@ use datafusion::optimizer::analyzer::Analyzer;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use crate::operator;
+use crate::progress::Uncounted;
 
 pub use equality::{canonical, canonical_array, canonical_columns, holds_floats};
 pub use time::{date_bin, date_trunc};
@@ -41,6 +42,7 @@ pub fn session(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> SessionContex
         .with_default_features()
         .with_analyzer_rules(rules)
         .with_type_planner(Arc::new(meaning::Types))
+        .with_physical_optimizer_rule(Arc::new(Uncounted))
         .build();
     let session = SessionContext::new_with_state(operator::equipped(state));
     for function in time::functions() {

@@ -7,6 +7,7 @@
 )]
 
 mod environment;
+mod incremental;
 mod s3;
 
 use std::sync::{Arc, Mutex};

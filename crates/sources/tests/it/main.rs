@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic, too")]
 
 mod avro;
+mod bookmarks;
 mod changed;
 mod csv;
 mod damaged;

@@ -8,6 +8,7 @@
     reason = "tests access files and may panic; their modules are private"
 )]
 
+mod bookmarks;
 mod crashes;
 mod crawling;
 mod dataset;
