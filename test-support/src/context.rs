@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use datafusion::error::DataFusionError;
 use datafusion::prelude::DataFrame;
-use hardtack_core::{Clock, Context, Error, Io, JobContext, Result, Sink, Source};
+use hardtack_core::{Clock, Context, Error, Io, JobContext, Result, Sink, Source, Window};
 
 use crate::frame::Frame;
 
@@ -68,6 +68,7 @@ pub struct TestContext<A> {
     args: Mutex<Option<A>>,
     world: Arc<World>,
     bookmarks: BTreeMap<String, serde_json::Value>,
+    window: Option<Window>,
     finished: bool,
 }
 
@@ -86,6 +87,7 @@ impl<A> TestContext<A> {
             args: Mutex::new(Some(args)),
             world: Arc::new(world),
             bookmarks: BTreeMap::new(),
+            window: None,
             finished: false,
         }
     }
@@ -107,6 +109,28 @@ impl<A> TestContext<A> {
     #[must_use]
     pub fn given_bookmark(mut self, source: &str, position: serde_json::Value) -> Self {
         self.bookmarks.insert(source.to_owned(), position);
+        self
+    }
+
+    /// Sets the window that the run processes: from `start` up to, but not including, `end`.
+    ///
+    /// ```
+    /// use hardtack_test_support::TestContext;
+    ///
+    /// let test = TestContext::new(()).window("2024-01-31", "2024-02-01");
+    /// assert_eq!(test.ctx().window().unwrap().to_string(), "2024-01-31 to 2024-02-01");
+    /// ```
+    ///
+    /// # Panics
+    /// If one is neither a date nor a time in RFC 3339 format, or if the window does not start before it ends.
+    #[must_use]
+    #[track_caller]
+    pub fn window(mut self, start: &str, end: &str) -> Self {
+        let bounds = hardtack_core::moment(start).and_then(|start| Ok((start, hardtack_core::moment(end)?)));
+        match bounds.and_then(|(start, end)| Window::new(start, end)) {
+            Ok(window) => self.window = Some(window),
+            Err(e) => panic!("{e}"),
+        }
         self
     }
 
@@ -156,6 +180,7 @@ impl<A> TestContext<A> {
                 .io(Arc::clone(&self.world) as Arc<dyn Io>)
                 .clock(Arc::clone(&self.world) as Arc<dyn Clock>)
                 .bookmarks(self.bookmarks.clone())
+                .window(self.window)
                 .build()
                 .expect("a session of defaults");
             (Context::new(args.expect("taken once, here"), job.clone()), job)

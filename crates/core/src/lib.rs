@@ -35,6 +35,7 @@ pub mod staging;
 pub mod store;
 pub mod text;
 mod under_way;
+mod window;
 
 pub use actions::{DiscardAction, Journal, PublishAction};
 pub use clock::Clock;
@@ -48,3 +49,4 @@ pub use reads::Reads;
 pub use run::{Run, RunId};
 pub use show::ShowFields;
 pub use store::{Store, Stores};
+pub use window::{Window, moment};

@@ -31,10 +31,13 @@ pub(crate) async fn dry_run<A>(
 ) -> Result<()> {
     let io = Arc::new(DryRunIo::default());
     let base = open_context(job, options)?;
-    let ctx = JobContext::builder(job).share(&base).scope(&options.scope).io(io.clone()).build()?;
+    let ctx = JobContext::builder(job).share(&base).run(base.run().clone()).io(io.clone()).build()?;
     let done = AssertUnwindSafe(main(&Context::new(args, ctx))).catch_unwind().await;
     let done = done.unwrap_or_else(|panic| Err(panicked(&*panic)));
     let mut text = format!("dry run of {job}: no rows are read, nothing is written or recorded\n");
+    if let Some(window) = base.run().window {
+        text.push_str(&format!("window {window} (in the scope {})\n", options.scope));
+    }
     text.push_str(&io.text.lock().unwrap_or_else(PoisonError::into_inner));
     let _ = std::io::stdout().write_all(text.as_bytes());
     let unreadable = io.unreadable.lock().unwrap_or_else(PoisonError::into_inner).take();

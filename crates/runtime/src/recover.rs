@@ -130,6 +130,7 @@ pub(crate) fn settle(record: &mut RunRecord, end: &End) {
             record.commit = Some(commit.sequence);
             record.error = None;
             record.bookmarks_to.clone_from(&commit.bookmarks);
+            record.change.clone_from(&commit.change);
         }
         End::Abandoned(abandonment) => {
             record.status = RunStatus::Abandoned;

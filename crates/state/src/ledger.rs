@@ -1,6 +1,6 @@
 //! The commit protocol.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,10 +20,13 @@ use crate::store::StateStore;
 /// The commits of one job and scope.
 #[derive(Debug, Clone)]
 pub struct Ledger {
-    state: Arc<dyn StateStore>,
+    pub(crate) state: Arc<dyn StateStore>,
     job: String,
     scope: String,
 }
+
+/// The number of records that are read concurrently.
+pub(crate) const CONCURRENCY: usize = 32;
 
 /// The result of beginning a run.
 #[derive(Debug)]
@@ -122,6 +125,32 @@ impl Ledger {
         Ok(found.into_iter().map(|(job, scope)| Self::new(Arc::clone(state), job, scope)).collect())
     }
 
+    /// The ledgers of all scopes of a job, by name.
+    ///
+    /// # Errors
+    /// Errors of the store.
+    pub async fn of_job(state: &Arc<dyn StateStore>, job: &str) -> Result<Vec<Self>> {
+        let folder = format!("{}/scopes", name(job));
+        let keys = state.list(&folder, None).await?;
+        let scope = |key: &String| Some(decode_name(key.strip_prefix(&folder)?.split('/').nth(1)?));
+        let scopes: BTreeSet<String> = keys.iter().filter_map(scope).collect();
+        Ok(scopes.into_iter().map(|scope| Self::new(Arc::clone(state), job, scope)).collect())
+    }
+
+    /// The names of all jobs in this state.
+    ///
+    /// # Errors
+    /// Errors of the store.
+    pub async fn jobs(state: &Arc<dyn StateStore>) -> Result<BTreeSet<String>> {
+        let keys = state.list("", None).await?;
+        let job = |key: &String| {
+            let mut names = key.split('/');
+            let job = decode_name(names.next()?);
+            matches!(names.next()?, "runs" | "scopes").then_some(job)
+        };
+        Ok(keys.iter().filter_map(job).collect())
+    }
+
     /// All commits that parse, oldest first.
     ///
     /// # Errors
@@ -210,7 +239,7 @@ impl Ledger {
     }
 
     /// The numbers of the objects in `folder` after `head`.
-    async fn numbers(&self, folder: &str, head: u64) -> Result<Vec<u64>> {
+    pub(crate) async fn numbers(&self, folder: &str, head: u64) -> Result<Vec<u64>> {
         let keys = self.state.list(&self.key(folder), Some(&self.numbered(folder, head))).await?;
         keys.iter()
             .map(|key| {
@@ -699,12 +728,16 @@ impl Ledger {
     /// # Errors
     /// Errors of the store.
     pub async fn runs(state: &Arc<dyn StateStore>, job: &str) -> Result<Vec<RunRecord>> {
+        let keys = state.list(&format!("{}/runs", name(job)), None).await?;
+        let read = futures::stream::iter(keys).map(|key| async move {
+            let found = state.get(&key).await?;
+            Ok::<_, Error>(found.map(|bytes| RunRecord::decode(&key, &bytes)))
+        });
         let mut records = Vec::new();
-        for key in state.list(&format!("{}/runs", name(job)), None).await? {
-            match state.get(&key).await?.map(|bytes| RunRecord::decode(&key, &bytes)) {
-                Some(Ok(record)) => records.push(record),
-                Some(Err(e)) => tracing::warn!("a run record is left out: {}", e.chain()),
-                None => {}
+        for record in read.buffered(CONCURRENCY).try_collect::<Vec<_>>().await?.into_iter().flatten() {
+            match record {
+                Ok(record) => records.push(record),
+                Err(e) => tracing::warn!("a run record is left out: {}", e.chain()),
             }
         }
         records.sort_by_key(|r| (r.run.started_at, r.run.id.clone()));
@@ -862,6 +895,7 @@ mod tests {
             scope: "s".to_owned(),
             started_at: chrono::DateTime::UNIX_EPOCH,
             token: "12345678".to_owned(),
+            window: None,
         };
         let committed_at = run.started_at;
         CommitRecord::new(1, run, committed_at)

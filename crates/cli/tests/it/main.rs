@@ -9,6 +9,8 @@
 )]
 
 mod abandon;
+mod backfill;
+mod bookmark;
 mod catalog;
 mod compact;
 mod crawl;
