@@ -251,36 +251,42 @@ impl Runs<'_> {
             }
         };
         record.finished_at = Some(Utc::now());
-        let code = exit_code(status);
-        record.exit_code = Some(code);
-        record.status = match code {
-            0 => WindowStatus::Succeeded,
-            143 => WindowStatus::Stopped,
-            _ => WindowStatus::Failed,
-        };
-        if record.status != WindowStatus::Succeeded {
-            self.explain(&mut record, &run, &log, passes_through).await?;
-        }
+        record.exit_code = Some(exit_code(status));
+        let log = (!passes_through).then_some(log);
+        (record.status, record.error) = self.outcome(&record, &run, log.as_ref()).await?;
         self.records.put(&record).await?;
         Ok(record)
     }
 
-    /// Finds out why a run did not succeed, or that it has committed nevertheless: it was killed while it published, or
-    /// lost to an earlier run of this window that a killed backfill had left behind.
-    async fn explain(&self, record: &mut WindowRecord, run: &RunId, log: &Log, passes_through: bool) -> Result<()> {
-        record.error = match passes_through {
-            true => self.ledger(record).get_run(run).await?.and_then(|run| run.error).map(|error| error.message),
-            false => log.error(),
+    /// How a run has ended, and why it did not succeed. The commit decides, not the exit code: a run may be killed after
+    /// its commit, or lose to an earlier run of this window that a killed backfill has left behind.
+    async fn outcome(
+        &self,
+        record: &WindowRecord,
+        run: &RunId,
+        log: Option<&Log>,
+    ) -> Result<(WindowStatus, Option<String>)> {
+        let status = match record.exit_code {
+            Some(143) => WindowStatus::Stopped,
+            _ => WindowStatus::Failed,
         };
         match self.has_committed(record).await {
-            Ok(true) => {
-                record.status = WindowStatus::Succeeded;
-                record.error = None;
-            }
-            Ok(false) => {}
-            Err(error) => record.error = Some(error.chain()),
+            Ok(true) => Ok((WindowStatus::Succeeded, None)),
+            Err(error) => Ok((status, Some(error.chain()))),
+            Ok(false) if record.exit_code == Some(0) => Ok((status, Some(self.without_commit().to_string()))),
+            Ok(false) => match log {
+                Some(log) => Ok((status, log.error())),
+                None => {
+                    let found = self.ledger(record).get_run(run).await?;
+                    Ok((status, found.and_then(|run| run.error).map(|error| error.message)))
+                }
+            },
         }
-        Ok(())
+    }
+
+    fn without_commit(&self) -> Error {
+        Error::unexpected(format!("the run ended well, but has no commit of the job `{}`", self.job))
+            .hint("name the job with `--job` if it is not called like its binary; a dry run commits nothing")
     }
 
     /// Whether one of the recorded runs of a window has committed. What it has not published yet is published: running
@@ -312,7 +318,7 @@ impl Runs<'_> {
         let code = match &ended[..] {
             // A child of an array job ends as its run does, so that Batch can decide about a retry.
             [record] if self.args.index.is_some() && record.status != WindowStatus::Succeeded => {
-                record.exit_code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+                record.exit_code.and_then(|code| u8::try_from(code).ok()).filter(|code| *code > 0).unwrap_or(1)
             }
             _ if totals.is_stopped => ErrorKind::Stopped.exit_code(),
             _ => u8::from(ended.iter().any(|record| record.status != WindowStatus::Succeeded)),

@@ -226,11 +226,21 @@ impl Target {
         }
     }
 
+    fn mention_create(&self, error: Error) -> Error {
+        match (self, error.get_hint().map(str::to_owned)) {
+            (Self::Set { .. }, Some(hint)) => {
+                error.hint(format!("{hint}; `--create` sets the first position of a source"))
+            }
+            _ => error,
+        }
+    }
+
     /// The bookmarks after the change.
     fn bookmarks(&self, of: &Of, history: &[Positions]) -> Result<Bookmarks> {
         let mut after = history.last().map(|at| at.bookmarks.clone()).unwrap_or_default();
         if !self.creates() {
-            of.check_source(&history.iter().flat_map(|at| at.bookmarks.keys().cloned()).collect())?;
+            let known = history.iter().flat_map(|at| at.bookmarks.keys().cloned()).collect();
+            of.check_source(&known).map_err(|e| self.mention_create(e))?;
         }
         let wanted = match self {
             Self::Set { source, position, .. } => {
@@ -341,9 +351,7 @@ impl Of {
                 Err(Error::not_found(format!("no source `{source}` of this job has a position"))
                     .with("job", &self.job)
                     .hint(match known.is_empty() {
-                        true => {
-                            "none of its sources has one; `hardtack bookmark set --create` sets the first".to_owned()
-                        }
+                        true => "none of its sources has one".to_owned(),
                         false => format!("its sources with a position are {}", list(known)),
                     }))
             }

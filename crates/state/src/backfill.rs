@@ -30,7 +30,8 @@ pub struct WindowRecord {
     pub started_at: DateTime<Utc>,
     /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
-    /// Its exit code; `None` if it has none, for example because a signal killed it.
+    /// Its exit code, as a shell shows it: 128 and the number of the signal if one killed it. `None` if it is running or
+    /// was not needed.
     pub exit_code: Option<i32>,
     /// The last line of its log if it failed.
     pub error: Option<String>,

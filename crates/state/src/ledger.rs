@@ -20,7 +20,7 @@ use crate::store::StateStore;
 /// The commits of one job and scope.
 #[derive(Debug, Clone)]
 pub struct Ledger {
-    pub(crate) state: Arc<dyn StateStore>,
+    state: Arc<dyn StateStore>,
     job: String,
     scope: String,
 }

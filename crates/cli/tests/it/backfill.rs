@@ -153,6 +153,19 @@ fn a_killed_backfill_is_resumed() {
     assert_eq!(days(&hardtack), each_once(5));
 }
 
+/// An exit code of 0 alone does not make a window done: `--resume` would skip it.
+#[rstest]
+#[case::a_dry_run(&[], &["--dry-run"])]
+#[case::another_name(&["--job", "another"], &[])]
+fn a_run_without_a_commit_has_not_succeeded(#[case] options: &[&str], #[case] job: &[&str]) {
+    let hardtack = hardtack();
+    let finished = january(&hardtack, 1, options, job).run();
+    finished.assert_code(1);
+    assert!(finished.stdout.contains("the run ended well, but has no commit of the job"), "{finished}");
+    january(&hardtack, 1, &["--resume"], &[]).run().assert_code(0);
+    assert_eq!(days(&hardtack).into_keys().collect::<Vec<_>>(), ["2024-01-01"]);
+}
+
 /// The run's rows are committed, so running the job again would store them twice.
 #[rstest]
 #[case::not_published("state.commit.after")]
@@ -198,7 +211,14 @@ fn a_signal_stops_the_runs_and_starts_no_other(#[case] interrupts: bool) {
 fn a_dry_run_lists_the_windows() {
     let hardtack = hardtack();
     january(&hardtack, 2, &[], &["--refuse", "2024-01-02"]).run().assert_code(1);
-    insta::assert_snapshot!(january(&hardtack, 3, &["--failed-only", "--dry-run"], &[]).run().stdout, @"");
+    insta::assert_snapshot!(january(&hardtack, 3, &["--failed-only", "--dry-run"], &[]).run().stdout, @"
+    dry run: nothing is run
+     number |   scope    |          window          |  status   | would run
+    --------+------------+--------------------------+-----------+-----------
+          0 | 2024-01-01 | 2024-01-01 to 2024-01-02 | succeeded | no
+          1 | 2024-01-02 | 2024-01-02 to 2024-01-03 | failed    | yes
+          2 | 2024-01-03 | 2024-01-03 to 2024-01-04 | never run | no
+    ");
 }
 
 #[rstest]

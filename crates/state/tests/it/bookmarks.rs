@@ -73,7 +73,8 @@ async fn jobs_and_scopes_are_found() {
         world.ledger(scope).commit(&commit(1, "r")).await.unwrap();
     }
     assert_eq!(Ledger::jobs(&world.state).await.unwrap(), ["job".to_owned()].into());
-    let scopes: Vec<_> = Ledger::of_job(&world.state, "job").await.unwrap().iter().map(|l| l.scope().to_owned()).collect();
+    let scopes: Vec<_> =
+        Ledger::of_job(&world.state, "job").await.unwrap().iter().map(|l| l.scope().to_owned()).collect();
     assert_eq!(scopes, ["a", "b/c"]);
     assert!(Ledger::of_job(&world.state, "jo").await.unwrap().is_empty());
 }
