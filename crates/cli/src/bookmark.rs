@@ -118,7 +118,8 @@ pub(crate) async fn run(options: RuntimeArgs, args: BookmarkArgs) -> Result<(Str
         }
         Command::Rewind { of, to, how } => match to {
             Back { to_run: Some(run), .. } => change(options, &of, Target::AfterRun(run), how).await,
-            Back { to_time, .. } => change(options, &of, Target::At(to_time.unwrap_or_default()), how).await,
+            Back { to_time: Some(moment), .. } => change(options, &of, Target::At(moment), how).await,
+            Back { .. } => Err(Error::usage("name what to go back to: `--to-run RUN` or `--to-time MOMENT`")),
         },
         Command::Reset { of, how } => change(options, &of, Target::Nothing, how).await,
     }

@@ -61,7 +61,7 @@ pub enum End {
     /// Another run has taken its number: it can never commit.
     Lost,
     /// Its commit was published.
-    Published(CommitRecord),
+    Published(Box<CommitRecord>),
     /// Its commit was abandoned.
     Abandoned(Abandonment),
 }
@@ -544,7 +544,7 @@ impl Ledger {
             Ok(Some(taken)) if taken.run.id != *run => Ok(Some(End::Lost)),
             Ok(Some(taken)) => Ok(match self.settlement(claims).await? {
                 None => None,
-                Some(Settlement::Published { .. }) => Some(End::Published(taken)),
+                Some(Settlement::Published { .. }) => Some(End::Published(Box::new(taken))),
                 Some(Settlement::Abandoned(by)) => Some(End::Abandoned(by)),
             }),
             // Whichever run has taken the number, its commit will not be published any more.

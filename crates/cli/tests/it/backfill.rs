@@ -175,7 +175,7 @@ fn a_run_that_was_killed_after_its_commit_has_succeeded(#[case] point: &str) {
     // The fault point is armed in the job only: it gets the variable from a shell in between.
     hardtack.dir().write(
         "windowed",
-        &format!("#!/bin/sh\nFAILPOINTS='{point}=return(kill)' exec {} \"$@\"\n", windowed().display()),
+        format!("#!/bin/sh\nFAILPOINTS='{point}=return(kill)' exec {} \"$@\"\n", windowed().display()),
     );
     let script = hardtack.dir().path().join("windowed");
     std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
@@ -205,6 +205,23 @@ fn a_signal_stops_the_runs_and_starts_no_other(#[case] interrupts: bool) {
     assert!(hardtack.dir().hidden_files("out").is_empty(), "staged rows are discarded");
     january(&hardtack, 5, &["--resume"], &[]).run().assert_code(0);
     assert_eq!(days(&hardtack), each_once(5));
+}
+
+#[test]
+fn a_damaged_record_of_a_window_is_named() {
+    let hardtack = hardtack();
+    january(&hardtack, 1, &[], &[]).run().assert_code(0);
+    hardtack.dir().write("state/windowed/backfills/2024-01-01.json", "{");
+    let resumed = january(&hardtack, 1, &["--resume"], &[]).run();
+    resumed.assert_code(1);
+    assert!(resumed.stderr.contains("windowed/backfills/2024-01-01.json"), "{resumed}");
+    let fsck = hardtack.again().arg("fsck").run();
+    fsck.assert_code(1);
+    assert!(fsck.stdout.contains("a record of a backfill does not parse"), "{fsck}");
+    assert!(
+        fsck.stdout.contains("remove the object; `hardtack backfill --resume` then runs its window again"),
+        "{fsck}"
+    );
 }
 
 #[test]
