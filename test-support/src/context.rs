@@ -9,7 +9,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use datafusion::error::DataFusionError;
 use datafusion::prelude::DataFrame;
-use hardtack_core::{Clock, Context, Error, Io, JobContext, Location, Reads, Result, Sink, Source};
+use hardtack_core::{Clock, Context, Error, Io, JobContext, Location, Reads, Result, Sink, Source, Window};
 
 use crate::files::GivenFiles;
 use crate::frame::Frame;
@@ -71,6 +71,7 @@ pub struct TestContext<A> {
     world: Arc<World>,
     bookmarks: BTreeMap<String, serde_json::Value>,
     files: GivenFiles,
+    window: Option<Window>,
     finished: bool,
 }
 
@@ -90,6 +91,7 @@ impl<A> TestContext<A> {
             world: Arc::new(world),
             bookmarks: BTreeMap::new(),
             files: GivenFiles::default(),
+            window: None,
             finished: false,
         }
     }
@@ -160,6 +162,28 @@ impl<A> TestContext<A> {
         self
     }
 
+    /// Sets the window that the run processes: from `start` up to, but not including, `end`.
+    ///
+    /// ```
+    /// use hardtack_test_support::TestContext;
+    ///
+    /// let test = TestContext::new(()).window("2024-01-31", "2024-02-01");
+    /// assert_eq!(test.ctx().window().unwrap().to_string(), "2024-01-31 to 2024-02-01");
+    /// ```
+    ///
+    /// # Panics
+    /// If one is neither a date nor a time in RFC 3339 format, or if the window does not start before it ends.
+    #[must_use]
+    #[track_caller]
+    pub fn window(mut self, start: &str, end: &str) -> Self {
+        let bounds = hardtack_core::moment(start).and_then(|start| Ok((start, hardtack_core::moment(end)?)));
+        match bounds.and_then(|(start, end)| Window::new(start, end)) {
+            Ok(window) => self.window = Some(window),
+            Err(e) => panic!("{e}"),
+        }
+        self
+    }
+
     /// Sets the frozen time.
     ///
     /// # Panics
@@ -205,7 +229,8 @@ impl<A> TestContext<A> {
                 .threads(2)
                 .io(Arc::clone(&self.world) as Arc<dyn Io>)
                 .clock(Arc::clone(&self.world) as Arc<dyn Clock>)
-                .bookmarks(self.bookmarks.clone());
+                .bookmarks(self.bookmarks.clone())
+                .window(self.window);
             for scheme in self.files.schemes() {
                 job = job.store_factory(scheme, Arc::new(self.files.clone()));
             }

@@ -1,5 +1,7 @@
 //! Draws tables for people.
 
+use std::io::IsTerminal;
+
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Draws rows below a header. Columns become wider if later rows need it; rows that are already drawn stay as they are.
@@ -126,6 +128,18 @@ fn printable(text: &str) -> String {
 pub(crate) fn draw(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut drawing = Drawing::new(header.iter().map(|name| (name, false)), None);
     drawing.header(rows) + &drawing.rows(rows)
+}
+
+/// Draws a whole table, cut to the width of the terminal on standard output if there is one.
+pub(crate) fn draw_to_terminal(columns: &[(&str, bool)], rows: &[Vec<String>]) -> String {
+    let mut drawing = Drawing::new(columns.iter().copied(), terminal_width());
+    drawing.header(rows) + &drawing.rows(rows)
+}
+
+/// The width of the terminal on standard output.
+pub(crate) fn terminal_width() -> Option<usize> {
+    let size = std::io::stdout().is_terminal().then(terminal_size::terminal_size).flatten();
+    size.map(|(width, _)| usize::from(width.0))
 }
 
 /// `1 row`, `2 rows`.

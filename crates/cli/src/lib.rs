@@ -1,10 +1,13 @@
 //! The `hardtack` command: maintains the state of jobs, datasets, and the catalog and its tables.
 
+mod backfill;
+mod bookmark;
 mod compact;
 mod crawl;
 mod draw;
 mod fsck;
 mod recover;
+mod runs;
 #[cfg(feature = "serve")]
 mod serve;
 mod sql;
@@ -17,8 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use hardtack_core::{Error, ErrorKind, Result, fault};
-use hardtack_runtime::{RecordArgs, RuntimeArgs, open_context, open_state, usage_without_credentials};
-use hardtack_state::{Ledger, RunRecord, RunStatus};
+use hardtack_runtime::{RecordArgs, RuntimeArgs, open_context, usage_without_credentials};
 
 use crate::compact::Compact;
 
@@ -43,14 +45,18 @@ enum Command {
     ///
     /// Runs may be active meanwhile: their work in progress is not a finding.
     Fsck(fsck::FsckArgs),
-    /// List the runs of a job, oldest first
-    Runs {
-        /// The job, for example `books_data_product`
-        job: String,
-        /// Print the whole records as JSON lines
-        #[arg(long)]
-        json: bool,
-    },
+    /// List the runs of a job or of all jobs, oldest first, or show one run
+    Runs(runs::RunsArgs),
+    /// Show, set, rewind or remove the positions of the sources of a job
+    ///
+    /// A change is a commit of its own, recorded with who made it and when: it cannot race with a run, and can be undone.
+    /// A run that was active meanwhile exits with 4, and nothing of it is published.
+    Bookmark(bookmark::BookmarkArgs),
+    /// Run a job once per hour, day or month of a span of time
+    ///
+    /// Each window is a run of its own, in a scope of its own, with `--window-start` and `--window-end`. Failures do not
+    /// stop the others; the command then exits with 1.
+    Backfill(Box<backfill::BackfillArgs>),
     /// Merge the many small files of a Parquet dataset, folder by folder, in a run of its own
     ///
     /// Files of at least three quarters of the target size are left alone, and so are folders that would not have fewer
@@ -105,7 +111,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Compact(compact) => compact.run(),
         Command::Recover(args) => finish(recover::run(&options, args)),
         Command::Fsck(args) => finish(fsck::run(&options, &args)),
-        Command::Runs { job, json } => print(list_runs(&options, &job, json)),
+        Command::Runs(args) => print(runs::run(&options, args)),
+        Command::Bookmark(args) => finish(bookmark::run(options, args)),
+        Command::Backfill(args) => finish(backfill::run(options, *args)),
         Command::Vacuum(args) => print(vacuum::vacuum(&options, args)),
         Command::Purge(args) => print(vacuum::purge(&options, args)),
         Command::Drop(args) => print(async { tables::drop(&open_context("hardtack", &options)?, &args).await }),
@@ -151,40 +159,4 @@ fn finish(work: impl Future<Output = Result<(String, ExitCode)>>) -> ExitCode {
 fn say(text: &str) {
     let mut out = std::io::stdout();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
-
-async fn list_runs(options: &RuntimeArgs, job: &str, json: bool) -> Result<String> {
-    let ctx = open_context("hardtack", options)?;
-    let state = open_state(ctx.stores(), &options.records.state)?;
-    let runs = Ledger::runs(&state, job).await?;
-    if runs.is_empty() {
-        return Err(Error::not_found(format!("no run of `{job}` is on record")).with("state", &options.records.state));
-    }
-    let lines = runs.iter().map(|run| if json { as_json(run) } else { Ok(as_line(run)) });
-    Ok(lines.collect::<Result<Vec<_>>>()?.join(""))
-}
-
-fn as_json(run: &RunRecord) -> Result<String> {
-    let json = serde_json::to_string(run).map_err(|e| Error::unexpected("a record cannot be printed").because(e))?;
-    Ok(json + "\n")
-}
-
-fn as_line(record: &RunRecord) -> String {
-    let status = match record.status {
-        RunStatus::Running => "running or killed",
-        RunStatus::Succeeded => "succeeded",
-        RunStatus::Failed => "failed",
-        RunStatus::Stopped => "stopped",
-        RunStatus::Superseded => "superseded",
-        RunStatus::Killed => "killed",
-        RunStatus::Abandoned => "abandoned",
-    };
-    let written: u64 = record.sinks.values().map(|c| c.rows).sum();
-    let error = record.error.as_ref().map(|e| format!("  {}", e.message)).unwrap_or_default();
-    format!(
-        "{}  {}  {}  {status}  {written} rows{error}\n",
-        record.run.started_at.format("%Y-%m-%dT%H:%M:%SZ"),
-        record.run.id,
-        record.run.scope
-    )
 }

@@ -128,11 +128,11 @@ fn is_confirmed(input: &mut impl BufRead, output: &mut impl Write, sequence: u64
     input.read_line(&mut answer).is_ok() && answer.trim().parse() == Ok(sequence)
 }
 
-fn user() -> String {
+pub(crate) fn user() -> String {
     whoami::username().unwrap_or_else(|_| "unknown".to_owned())
 }
 
-fn host() -> String {
+pub(crate) fn host() -> String {
     whoami::hostname().unwrap_or_else(|_| "unknown".to_owned())
 }
 

@@ -23,6 +23,8 @@ use object_store::ObjectStoreExt;
 
 use print::{Out, Printer};
 
+use crate::draw::terminal_width;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct SqlArgs {
     /// Run these statements, separated by `;`, for example `select count(*) from lake.books`
@@ -236,10 +238,4 @@ fn unplannable(error: DataFusionError) -> Error {
         own if own.kind() == ErrorKind::Unexpected && own.get_sqlstate().is_none() => Error::usage(own.chain()),
         own => own,
     }
-}
-
-/// The width of the terminal on standard output.
-fn terminal_width() -> Option<usize> {
-    let size = std::io::stdout().is_terminal().then(terminal_size::terminal_size).flatten();
-    size.map(|(width, _)| usize::from(width.0))
 }

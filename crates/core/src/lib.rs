@@ -38,6 +38,7 @@ pub mod store;
 pub mod text;
 mod under_way;
 pub mod watermark;
+mod window;
 
 pub use actions::{DiscardAction, Journal, PublishAction};
 pub use clock::Clock;
@@ -51,3 +52,4 @@ pub use reads::Reads;
 pub use run::{Run, RunId};
 pub use show::ShowFields;
 pub use store::{Store, Stores};
+pub use window::{Window, moment};

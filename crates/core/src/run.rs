@@ -6,7 +6,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{Error, Result, Window};
 
 /// The id of a run. It becomes part of file names, so it consists of at most 64 letters, digits, `-`, `_` and `.`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -76,6 +76,9 @@ pub struct Run {
     /// Eight random digits, part of every file name: an id chosen by a user is only unique within one state location.
     #[serde(default)]
     pub token: String,
+    /// The span of time that it processes, if it was given one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
 }
 
 impl Run {

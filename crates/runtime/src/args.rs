@@ -6,14 +6,15 @@ use std::fmt;
 use std::path::PathBuf;
 
 use bytesize::ByteSize;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
 use clap::{Args, Command, FromArgMatches, ValueEnum};
 use hardtack_catalog::CatalogChoice;
 use hardtack_core::bookmarks::BookmarkOption;
 use hardtack_core::location::without_credentials;
-use hardtack_core::{Location, Run, RunId};
+use hardtack_core::{Location, Run, RunId, Window};
 
 /// The arguments of every job, in addition to its own.
 #[derive(Debug, Clone, Args)]
@@ -27,9 +28,14 @@ pub struct RuntimeArgs {
     #[command(flatten)]
     pub records: RecordArgs,
 
-    /// Scope within which runs exclude one another, for example `2026-11-21`; give each window of a backfill its own
+    /// Scope within which runs exclude one another, for example `2026-11-21`; with a window and without this option, each
+    /// window has its own
     #[arg(long, env = "HARDTACK_SCOPE", default_value_t = Self::default().scope, value_name = "NAME", value_parser = scope)]
     pub scope: String,
+
+    /// The span of time to process.
+    #[command(flatten)]
+    pub window: WindowArgs,
 
     /// Name of this run, for example `nightly-2026-11-21`; a name that was used before gets a number appended
     #[arg(long, env = "HARDTACK_RUN_ID", value_name = "NAME")]
@@ -72,6 +78,7 @@ impl Default for RuntimeArgs {
             dry_run: false,
             records: RecordArgs::default(),
             scope: Run::WHOLE_JOB.to_owned(),
+            window: WindowArgs::default(),
             run_id: None,
             bookmarks: BookmarkArgs::default(),
             query: QueryArgs::default(),
@@ -185,6 +192,29 @@ pub struct QueryArgs {
     pub spill_dir: Option<PathBuf>,
 }
 
+/// The span of time that a run processes: both bounds or neither.
+#[derive(Debug, Clone, Default, Args)]
+pub struct WindowArgs {
+    /// First moment of the window to process, for example `2024-01-31` (midnight in UTC) or `2024-01-31T05:00:00Z`
+    #[arg(long, env = "HARDTACK_WINDOW_START", value_name = "MOMENT", value_parser = parse_moment, requires = "window_end")]
+    pub window_start: Option<DateTime<Utc>>,
+
+    /// First moment after the window, for example `2024-02-01`
+    #[arg(long, env = "HARDTACK_WINDOW_END", value_name = "MOMENT", value_parser = parse_moment, requires = "window_start")]
+    pub window_end: Option<DateTime<Utc>>,
+}
+
+impl WindowArgs {
+    /// The window, if there is one.
+    ///
+    /// # Errors
+    /// Those of [`Window::new`].
+    pub fn window(&self) -> hardtack_core::Result<Option<Window>> {
+        let window = self.window_start.zip(self.window_end).map(|(start, end)| Window::new(start, end));
+        window.transpose().map_err(|e| e.with("arguments", "--window-start, --window-end"))
+    }
+}
+
 /// How to log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum LogFormat {
@@ -204,6 +234,14 @@ fn scope(text: &str) -> Result<String, String> {
 fn filter(text: &str) -> Result<String, String> {
     let wanted = "expected a filter such as `info` or `warn,hardtack_runtime=debug`";
     tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|e| format!("{e}; {wanted}"))
+}
+
+/// Parses a moment such as `2024-01-31` for `--window-start`: a clap value parser.
+///
+/// # Errors
+/// A sentence that says what is expected.
+pub fn parse_moment(text: &str) -> Result<DateTime<Utc>, String> {
+    hardtack_core::moment(text).map_err(|e| e.to_string())
 }
 
 /// Parses a number of threads for `--threads`: a clap value parser.
@@ -279,7 +317,12 @@ pub fn parse<A: Args>(
     let fail = |error: clap::Error, command: &Command| UsageError::new(error, command);
     let matches = command.clone().try_get_matches_from(args).map_err(|e| fail(e, &command))?;
     let own = A::from_arg_matches(&matches).map_err(|e| fail(e, &command))?;
-    let runtime = RuntimeArgs::from_arg_matches(&matches).map_err(|e| fail(e, &command))?;
+    let mut runtime = RuntimeArgs::from_arg_matches(&matches).map_err(|e| fail(e, &command))?;
+    let window =
+        runtime.window.window().map_err(|e| fail(command.clone().error(ErrorKind::ValueValidation, e), &command))?;
+    if let (Some(window), Some(ValueSource::DefaultValue)) = (window, matches.value_source("scope")) {
+        runtime.scope = window.scope();
+    }
     Ok((own, runtime))
 }
 
@@ -483,6 +526,29 @@ mod tests {
             ),
             "{message}"
         );
+    }
+
+    #[rstest]
+    #[case::own(&[], "2024-01-31")]
+    #[case::given(&["--scope", "s"], "s")]
+    #[case::given_as_the_default(&["--scope", "default"], "default")]
+    fn a_window_has_a_scope_of_its_own_unless_one_is_given(#[case] more: &[&str], #[case] scope: &str) {
+        let day = ["books", "--source", "x", "--window-start", "2024-01-31", "--window-end", "2024-02-01"];
+        let (_, runtime) = parse::<Own>("books", day.iter().chain(more)).unwrap();
+        assert_eq!(runtime.scope, scope);
+        assert_eq!(runtime.window.window().unwrap().unwrap().to_string(), "2024-01-31 to 2024-02-01");
+    }
+
+    #[test]
+    fn half_a_window_is_refused() {
+        let message = message(&["--source", "x", "--window-start", "2024-01-31"]);
+        assert!(message.contains("not provided:\n  --window-end <MOMENT>"), "{message}");
+    }
+
+    #[test]
+    fn a_window_that_ends_before_it_starts_is_refused() {
+        let bounds = ["--window-start", "2024-02-01", "--window-end", "2024-01-31T23:00:00Z"];
+        insta::assert_snapshot!(message(&[&["--source", "x"], &bounds[..]].concat()).lines().next().unwrap(), @"error: a window must start before it ends (start: 2024-02-01, end: 2024-01-31T23:00:00Z, arguments: --window-start, --window-end, hint: its end is not part of it: the window of one day ends on the next)");
     }
 
     #[test]

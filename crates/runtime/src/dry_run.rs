@@ -12,9 +12,10 @@ use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::prelude::DataFrame;
 use futures::FutureExt;
 use hardtack_core::{Context, Error, Io, JobContext, Location, Reads, Result, Sink, Source};
+use hardtack_state::Ledger;
 
 use crate::args::RuntimeArgs;
-use crate::environment::open_context;
+use crate::environment::{open_context, open_state};
 use crate::outcome::panicked;
 
 /// Calls `main` with empty frames of the real schemas, and prints its sources, sinks, schemas and plans. A source with
@@ -31,10 +32,21 @@ pub(crate) async fn dry_run<A>(
 ) -> Result<()> {
     let io = Arc::new(DryRunIo::default());
     let base = open_context(job, options)?;
-    let ctx = JobContext::builder(job).share(&base).scope(&options.scope).io(io.clone()).build()?;
+    let ledger = Ledger::new(open_state(base.stores(), &options.records.state)?, job, &options.scope);
+    let last = ledger.newest_positions().await?.map(|positions| positions.bookmarks).unwrap_or_default();
+    let again = options.bookmarks.reprocess(&ledger).await?;
+    let ctx = JobContext::builder(job)
+        .share(&base)
+        .run(base.run().clone())
+        .bookmarks(options.bookmarks.bookmarks(last, again))
+        .io(io.clone())
+        .build()?;
     let done = AssertUnwindSafe(main(&Context::new(args, ctx))).catch_unwind().await;
     let done = done.unwrap_or_else(|panic| Err(panicked(&*panic)));
     let mut text = format!("dry run of {job}: no rows are read, nothing is written or recorded\n");
+    if let Some(window) = base.run().window {
+        text.push_str(&format!("window {window} (in the scope {})\n", options.scope));
+    }
     text.push_str(&io.text.lock().unwrap_or_else(PoisonError::into_inner));
     let _ = std::io::stdout().write_all(text.as_bytes());
     let unreadable = io.unreadable.lock().unwrap_or_else(PoisonError::into_inner).take();

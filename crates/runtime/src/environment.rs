@@ -16,6 +16,7 @@ pub fn open_context(job: &str, options: &RuntimeArgs) -> Result<JobContext> {
     let threads = options.query.threads.unwrap_or_else(cores);
     let mut builder = JobContext::builder(job)
         .scope(&options.scope)
+        .window(options.window.window()?)
         .memory_limit(options.query.memory_limit.unwrap_or_else(default_memory))
         .threads(threads)
         .fsync(options.fsync)

@@ -168,6 +168,14 @@ impl Fsck<'_> {
             (ObjectKind::Run(_), _) => {
                 self.by_hand(of, key, &error, "remove the object if the run has ended; only its counts are lost");
             }
+            (ObjectKind::Backfill, _) => {
+                self.by_hand(
+                    of,
+                    key,
+                    &error,
+                    "remove the object; `hardtack backfill --resume` then runs its window again",
+                );
+            }
             (ObjectKind::Foreign, _) => self.by_hand(of, key, &error, "remove it"),
             (ObjectKind::Commit(sequence), Some(ledger)) => {
                 // Whatever its content, it is abandoned.

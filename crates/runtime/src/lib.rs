@@ -14,6 +14,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod abandon;
 mod args;
+mod bookmarks;
 mod dry_run;
 mod environment;
 mod fsck;
@@ -31,9 +32,10 @@ mod summary;
 
 pub use abandon::{Unpublished, abandon};
 pub use args::{
-    BookmarkArgs, BookmarkChoice, LogFormat, QueryArgs, RecordArgs, RuntimeArgs, UsageError, parse, parse_bytes,
-    parse_duration, parse_size, parse_threads, usage_without_credentials,
+    BookmarkArgs, BookmarkChoice, LogFormat, QueryArgs, RecordArgs, RuntimeArgs, UsageError, WindowArgs, parse,
+    parse_bytes, parse_duration, parse_moment, parse_size, parse_threads, usage_without_credentials,
 };
+pub use bookmarks::change_bookmarks;
 pub use environment::{open_context, open_state};
 pub use fsck::{Finding, FindingKind, Remedy, fsck};
 pub use lifecycle::{Job, execute, run};

@@ -300,7 +300,7 @@ impl Running {
 }
 
 /// Begins the run under a new name. A run that commits meanwhile is published first, by itself or by us.
-async fn begin(base: &JobContext, ledger: &Ledger, wanted: Option<&RunId>) -> Result<Attempt> {
+pub(crate) async fn begin(base: &JobContext, ledger: &Ledger, wanted: Option<&RunId>) -> Result<Attempt> {
     let (mut number, mut commits) = (1, 0);
     while commits < 100 {
         let run = Run { id: run_id(base.run().started_at, wanted, number)?, ..base.run().clone() };
@@ -347,7 +347,7 @@ async fn lost(ledger: &Ledger, attempt: &AttemptRecord, every: Duration) -> Erro
     }
 }
 
-enum Decision {
+pub(crate) enum Decision {
     Committed,
     /// Another run has the number.
     Lost(Error),
@@ -356,7 +356,7 @@ enum Decision {
 }
 
 /// Commits, and returns the outcome.
-async fn decide(ledger: &Ledger, commit: &CommitRecord) -> Decision {
+pub(crate) async fn decide(ledger: &Ledger, commit: &CommitRecord) -> Decision {
     let error = match ledger.commit(commit).await {
         Ok(()) => return Decision::Committed,
         Err(error) if error.kind() == ErrorKind::Conflict => return Decision::Lost(error),
@@ -439,7 +439,7 @@ fn places(ctx: &JobContext, staged: &[StagedSink]) -> Result<Vec<Location>> {
     Ok(places.outermost())
 }
 
-async fn end_failed(ledger: &Ledger, record: &mut RunRecord, error: Error) -> Error {
+pub(crate) async fn end_failed(ledger: &Ledger, record: &mut RunRecord, error: Error) -> Error {
     record.status = match error.kind() {
         ErrorKind::Stopped => RunStatus::Stopped,
         ErrorKind::Conflict => RunStatus::Superseded,
@@ -453,7 +453,7 @@ async fn end_failed(ledger: &Ledger, record: &mut RunRecord, error: Error) -> Er
 }
 
 /// No decision depends on a run record, so a run does not fail because of it.
-async fn save_record(ledger: &Ledger, record: &RunRecord) {
+pub(crate) async fn save_record(ledger: &Ledger, record: &RunRecord) {
     if let Err(e) = ledger.put_run(record).await {
         tracing::warn!("the run record could not be written: {}", e.chain());
     }

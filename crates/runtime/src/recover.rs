@@ -44,7 +44,7 @@ pub async fn recover(ctx: &JobContext, ledger: &Ledger, options: RecoverOptions)
         }
         tracing::info!(run = %commit.run.id, commit = commit.sequence, "rolled forward");
         let run = commit.run.id.clone();
-        amend_record(ctx, ledger, &run, |record| settle(record, &End::Published(commit))).await;
+        amend_record(ctx, ledger, &run, |record| settle(record, &End::Published(Box::new(commit)))).await;
         recovered.published.push(run);
     }
     recovered.discarded = sweep(ctx, ledger).await?;
@@ -130,6 +130,7 @@ pub(crate) fn settle(record: &mut RunRecord, end: &End) {
             record.commit = Some(commit.sequence);
             record.error = None;
             record.bookmarks_to.clone_from(&commit.bookmarks);
+            record.change.clone_from(&commit.change);
         }
         End::Abandoned(abandonment) => {
             record.status = RunStatus::Abandoned;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hardtack_core::{Error, Result, RunId};
 
+use crate::backfill;
 use crate::ledger::decode_head;
 use crate::names::decode_name;
 use crate::records::{AttemptRecord, CommitRecord, JournalEntry, RunRecord, Settlement};
@@ -25,6 +26,8 @@ pub enum ObjectKind {
     Attempt(RunId),
     /// An entry of the journal of a run.
     Journal(RunId),
+    /// The record of a window of a backfill.
+    Backfill,
     /// An object that hardtack never writes.
     Foreign,
 }
@@ -71,6 +74,7 @@ fn kind_of(key: &str) -> (ObjectKind, Option<String>, Option<String>) {
     let run = |name: &str| name.strip_suffix(".json").and_then(|run| run.parse().ok());
     let kind = match parts.as_slice() {
         [_, "runs", name] => run(name).map(ObjectKind::Run),
+        [_, "backfills", name] => name.ends_with(".json").then_some(ObjectKind::Backfill),
         [_, "scopes", _, "head.json"] => Some(ObjectKind::Head),
         [_, "scopes", _, "commits", name] => number(name).map(ObjectKind::Commit),
         [_, "scopes", _, "published", name] => number(name).map(ObjectKind::Settled),
@@ -92,6 +96,7 @@ fn check(key: &str, kind: &ObjectKind, bytes: &Bytes) -> Result<()> {
         ObjectKind::Run(run) => is_of(&RunRecord::decode(key, bytes)?.run.id, run),
         ObjectKind::Attempt(run) => is_of(&AttemptRecord::decode(bytes)?.run.id, run),
         ObjectKind::Journal(_) => JournalEntry::decode(key, bytes).map(drop),
+        ObjectKind::Backfill => backfill::decode(key, bytes).map(drop),
         ObjectKind::Head => decode_head(key, bytes).map(drop),
         ObjectKind::Settled(_) => Settlement::decode(bytes).map(drop),
         ObjectKind::Commit(number) => match CommitRecord::decode(bytes)?.sequence {

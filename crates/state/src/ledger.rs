@@ -1,6 +1,6 @@
 //! The commit protocol.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,9 @@ pub struct Ledger {
     job: String,
     scope: String,
 }
+
+/// The number of records that are read concurrently.
+pub(crate) const CONCURRENCY: usize = 32;
 
 /// The result of beginning a run.
 #[derive(Debug)]
@@ -58,7 +61,7 @@ pub enum End {
     /// Another run has taken its number: it can never commit.
     Lost,
     /// Its commit was published.
-    Published(CommitRecord),
+    Published(Box<CommitRecord>),
     /// Its commit was abandoned.
     Abandoned(Abandonment),
 }
@@ -120,6 +123,32 @@ impl Ledger {
         found.sort();
         found.dedup();
         Ok(found.into_iter().map(|(job, scope)| Self::new(Arc::clone(state), job, scope)).collect())
+    }
+
+    /// The ledgers of all scopes of a job, by name.
+    ///
+    /// # Errors
+    /// Errors of the store.
+    pub async fn of_job(state: &Arc<dyn StateStore>, job: &str) -> Result<Vec<Self>> {
+        let folder = format!("{}/scopes", name(job));
+        let keys = state.list(&folder, None).await?;
+        let scope = |key: &String| Some(decode_name(key.strip_prefix(&folder)?.split('/').nth(1)?));
+        let scopes: BTreeSet<String> = keys.iter().filter_map(scope).collect();
+        Ok(scopes.into_iter().map(|scope| Self::new(Arc::clone(state), job, scope)).collect())
+    }
+
+    /// The names of all jobs in this state.
+    ///
+    /// # Errors
+    /// Errors of the store.
+    pub async fn jobs(state: &Arc<dyn StateStore>) -> Result<BTreeSet<String>> {
+        let keys = state.list("", None).await?;
+        let job = |key: &String| {
+            let mut names = key.split('/');
+            let job = decode_name(names.next()?);
+            matches!(names.next()?, "runs" | "scopes").then_some(job)
+        };
+        Ok(keys.iter().filter_map(job).collect())
     }
 
     /// All commits that parse, oldest first.
@@ -210,7 +239,7 @@ impl Ledger {
     }
 
     /// The numbers of the objects in `folder` after `head`.
-    async fn numbers(&self, folder: &str, head: u64) -> Result<Vec<u64>> {
+    pub(crate) async fn numbers(&self, folder: &str, head: u64) -> Result<Vec<u64>> {
         let keys = self.state.list(&self.key(folder), Some(&self.numbered(folder, head))).await?;
         keys.iter()
             .map(|key| {
@@ -316,30 +345,6 @@ impl Ledger {
             }
         }
         Ok(Some(BTreeMap::new()))
-    }
-
-    /// The bookmarks after this run or, if it was not published, after the last commit before it that was; and the number
-    /// of that commit, 0 if there is none. `None` if the run is unknown.
-    ///
-    /// # Errors
-    /// Errors of the store.
-    pub async fn bookmarks_until(&self, run: &RunId) -> Result<Option<(BTreeMap<String, serde_json::Value>, u64)>> {
-        let commits = self.commits().await?;
-        let end = match commits.iter().position(|commit| commit.run.id == *run) {
-            Some(at) => at + 1,
-            None => match self.get_run(run).await? {
-                Some(record) if record.run.scope == self.scope => {
-                    commits.partition_point(|commit| commit.committed_at <= record.run.started_at)
-                }
-                _ => return Ok(None),
-            },
-        };
-        for commit in commits[..end].iter().rev() {
-            if let Some(Settlement::Published { .. }) = self.settlement(commit.sequence).await? {
-                return Ok(Some((commit.bookmarks.clone(), commit.sequence)));
-            }
-        }
-        Ok(Some((BTreeMap::new(), 0)))
     }
 
     /// Creates an object; returns whether it is ours. If a response was lost and the request repeated, the store
@@ -539,7 +544,7 @@ impl Ledger {
             Ok(Some(taken)) if taken.run.id != *run => Ok(Some(End::Lost)),
             Ok(Some(taken)) => Ok(match self.settlement(claims).await? {
                 None => None,
-                Some(Settlement::Published { .. }) => Some(End::Published(taken)),
+                Some(Settlement::Published { .. }) => Some(End::Published(Box::new(taken))),
                 Some(Settlement::Abandoned(by)) => Some(End::Abandoned(by)),
             }),
             // Whichever run has taken the number, its commit will not be published any more.
@@ -723,12 +728,16 @@ impl Ledger {
     /// # Errors
     /// Errors of the store.
     pub async fn runs(state: &Arc<dyn StateStore>, job: &str) -> Result<Vec<RunRecord>> {
+        let keys = state.list(&format!("{}/runs", name(job)), None).await?;
+        let read = futures::stream::iter(keys).map(|key| async move {
+            let found = state.get(&key).await?;
+            Ok::<_, Error>(found.map(|bytes| RunRecord::decode(&key, &bytes)))
+        });
         let mut records = Vec::new();
-        for key in state.list(&format!("{}/runs", name(job)), None).await? {
-            match state.get(&key).await?.map(|bytes| RunRecord::decode(&key, &bytes)) {
-                Some(Ok(record)) => records.push(record),
-                Some(Err(e)) => tracing::warn!("a run record is left out: {}", e.chain()),
-                None => {}
+        for record in read.buffered(CONCURRENCY).try_collect::<Vec<_>>().await?.into_iter().flatten() {
+            match record {
+                Ok(record) => records.push(record),
+                Err(e) => tracing::warn!("a run record is left out: {}", e.chain()),
             }
         }
         records.sort_by_key(|r| (r.run.started_at, r.run.id.clone()));
@@ -886,6 +895,7 @@ mod tests {
             scope: "s".to_owned(),
             started_at: chrono::DateTime::UNIX_EPOCH,
             token: "12345678".to_owned(),
+            window: None,
         };
         let committed_at = run.started_at;
         CommitRecord::new(1, run, committed_at)

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! <state>/<job>/runs/<run>.json                   run records
+//! <state>/<job>/backfills/<window>.json           how far `hardtack backfill` has come with a window
 //! <state>/<job>/scopes/<scope>/head.json          a number: all commits up to it are settled
 //! <state>/<job>/scopes/<scope>/commits/<n>.json   commit records; creating one is the commit
 //! <state>/<job>/scopes/<scope>/published/<n>.json the commit is settled: all its actions have been executed, or a person
@@ -18,6 +19,8 @@
 //!
 //! [`Ledger`] implements the protocol over these objects; [`StateStore`] is the small port that it needs from a store.
 
+mod backfill;
+mod bookmarks;
 mod check;
 mod codec;
 mod ledger;
@@ -25,11 +28,13 @@ mod names;
 mod records;
 mod store;
 
+pub use backfill::{Backfill, WindowRecord, WindowStatus};
+pub use bookmarks::{Move, Positions, moves};
 pub use check::{BrokenObject, ObjectKind, broken_objects};
 pub use ledger::{AFTERLIFE, Attempt, Begun, End, Finished, Ledger, LedgerJournal};
 pub use names::check_scope;
 pub use records::{
-    Abandonment, AttemptRecord, ColumnProfile, CommitRecord, ErrorRecord, RunRecord, RunStatus, Settlement,
+    Abandonment, AttemptRecord, Change, ColumnProfile, CommitRecord, ErrorRecord, RunRecord, RunStatus, Settlement,
 };
 #[cfg(any(test, feature = "mock"))]
 pub use store::MockStateStore;

@@ -38,13 +38,16 @@ pub struct CommitRecord {
     /// anything else. Absent in records of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub places: Option<Vec<Location>>,
+    /// Who has changed the bookmarks by it, if it is not the commit of a job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<Change>,
 }
 
 impl CommitRecord {
     /// Creates the commit of a run that publishes nothing.
     pub fn new(sequence: u64, run: Run, committed_at: DateTime<Utc>) -> Self {
         let (publish, bookmarks) = (BTreeMap::new(), BTreeMap::new());
-        Self { sequence, run, committed_at, publish, bookmarks, places: None }
+        Self { sequence, run, committed_at, publish, bookmarks, places: None, change: None }
     }
 
     pub(crate) fn encode(&self) -> Result<Bytes> {
@@ -157,6 +160,28 @@ impl Settlement {
     }
 }
 
+/// A change that a person has made to the bookmarks of a job and scope. It is a commit without publish actions, so it
+/// cannot race with a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The login name of the person.
+    pub user: String,
+    /// The machine.
+    pub host: String,
+    /// What the person did, for example `reset`.
+    pub command: String,
+    /// Why, if the person said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} by {}@{}", self.command, self.user, self.host)?;
+        self.reason.iter().try_for_each(|reason| write!(f, ": {reason}"))
+    }
+}
+
 /// An entry of a run's journal.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct JournalEntry {
@@ -262,6 +287,9 @@ pub struct RunRecord {
     pub bookmarks_held: BTreeMap<String, String>,
     /// Why it failed.
     pub error: Option<ErrorRecord>,
+    /// Who has changed the bookmarks by it, if it is not a run of the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<Change>,
 }
 
 impl RunRecord {
@@ -279,6 +307,7 @@ impl RunRecord {
             bookmarks_to: BTreeMap::new(),
             bookmarks_held: BTreeMap::new(),
             error: None,
+            change: None,
         }
     }
 

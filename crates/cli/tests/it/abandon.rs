@@ -63,7 +63,7 @@ async fn what_stays_unpublished_is_said_and_the_next_run_goes_on() {
     insta::assert_snapshot!(hardtack(killed.folder.path(), &["recover"]).1, @"job (default): nothing to do");
     insta::assert_snapshot!(hardtack(killed.folder.path(), &["fsck"]).1, @"nothing is damaged, orphaned or left behind");
     let (_, runs) = hardtack(killed.folder.path(), &["runs", "job"]);
-    assert!(runs.contains("r1  default  abandoned  0 rows  the commit was abandoned by "), "{runs}");
+    assert!(runs.contains("| abandoned |") && runs.contains("| the commit was abandoned by "), "{runs}");
 
     let next = Killed::in_folder(killed.folder, "r2").await;
     assert_eq!(next.attempt.record.claims, 2);

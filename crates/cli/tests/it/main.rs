@@ -9,10 +9,13 @@
 )]
 
 mod abandon;
+mod backfill;
+mod bookmark;
 mod catalog;
 mod compact;
 mod crawl;
 mod fsck;
+mod guide;
 #[cfg(feature = "serve")]
 mod serve;
 #[cfg(feature = "serve")]
@@ -104,7 +107,7 @@ async fn what_was_committed_is_published() {
     insta::assert_snapshot!(hardtack(killed.folder.path(), &["recover"]).1, @"job (default): nothing to do");
     let (code, runs) = hardtack(killed.folder.path(), &["runs", "job"]);
     assert_eq!(code, Some(0));
-    assert!(runs.contains("r1  default  succeeded"), "{runs}");
+    assert!(runs.contains("| r1  | job | default | succeeded |"), "{runs}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -184,7 +187,7 @@ fn usage() {
         Some(0),
         "whoever recovers each hour may begin before the first run"
     );
-    insta::assert_snapshot!(hardtack(folder.path(), &["runs", "nope"]).1, @"hardtack: no run of `nope` is on record (state: state)");
+    insta::assert_snapshot!(hardtack(folder.path(), &["runs", "nope"]).1, @"hardtack: no run of `nope` is on record (state: state, hint: there are no runs in this state; name another with `--state`)");
     assert_eq!(hardtack(folder.path(), &["recover", "--state", "ftp://x"]).0, Some(2));
     assert_eq!(hardtack(folder.path(), &["--help"]).0, Some(0));
 }

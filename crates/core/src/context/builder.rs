@@ -21,13 +21,14 @@ use crate::publish::Publishers;
 use crate::run::{Run, RunId};
 use crate::store::{StoreFactory, Stores};
 use crate::under_way::UnderWay;
-use crate::{Error, Result, sql};
+use crate::{Error, Result, Window, sql};
 
 /// Builds a [`JobContext`].
 #[derive(Debug)]
 pub struct JobContextBuilder {
     job: String,
     scope: String,
+    window: Option<Window>,
     run_id: Option<RunId>,
     run: Option<Run>,
     memory_limit: Option<usize>,
@@ -49,6 +50,7 @@ impl JobContextBuilder {
         Self {
             job,
             scope: Run::WHOLE_JOB.to_owned(),
+            window: None,
             run_id: None,
             run: None,
             memory_limit: None,
@@ -78,6 +80,13 @@ impl JobContextBuilder {
     #[must_use]
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
         self.scope = scope.into();
+        self
+    }
+
+    /// The span of time that the run processes (none by default).
+    #[must_use]
+    pub fn window(mut self, window: Option<Window>) -> Self {
+        self.window = window;
         self
     }
 
@@ -188,6 +197,7 @@ impl JobContextBuilder {
             scope: self.scope,
             started_at,
             token: Run::new_token(),
+            window: self.window,
         });
         let persist_budget = Arc::new(Budget::of(environment.session().runtime_env().memory_pool.as_ref()));
         Ok(JobContext(Arc::new(Inner {

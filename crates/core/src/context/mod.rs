@@ -26,7 +26,7 @@ use crate::persist::Budget;
 use crate::publish::{Publishers, publish};
 use crate::run::Run;
 use crate::under_way::UnderWay;
-use crate::{Location, Result, persist};
+use crate::{Location, Result, Window, persist};
 
 /// What a job's `main` sees of its run: its arguments, the session, the clock, `load`, `save` and `persist`. Cheap to clone
 /// if the arguments are.
@@ -50,6 +50,22 @@ impl<A> Context<A> {
     /// Which run this is.
     pub fn run(&self) -> &Run {
         self.job.run()
+    }
+
+    /// The span of time that this run processes, if it was given one (`--window-start`, `--window-end`): by a person, a
+    /// scheduler, or `hardtack backfill`.
+    ///
+    /// ```
+    /// # use hardtack_core::{Context, Error, Location, Result};
+    /// # struct Args { source: Location }
+    /// /// The folder of the day that the run processes.
+    /// fn landed(ctx: &Context<Args>) -> Result<Location> {
+    ///     let window = ctx.window().ok_or_else(|| Error::usage("give `--window-start` and `--window-end`"))?;
+    ///     Ok(ctx.args().source.join(&window.start().format("%Y/%m/%d").to_string()))
+    /// }
+    /// ```
+    pub fn window(&self) -> Option<Window> {
+        self.job.run().window
     }
 
     /// The present moment, from the run's clock.

@@ -6,6 +6,7 @@
     reason = "a test looks at files and stops where it fails"
 )]
 
+mod bookmarks;
 mod environment;
 mod incremental;
 mod s3;

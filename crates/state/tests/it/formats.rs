@@ -1,15 +1,18 @@
 //! Formats of records: records of earlier versions stay readable forever, and those of newer versions are refused.
 //!
 //! `tests/golden/format-0` is a state location written by a version without format numbers: a run that was paused and
-//! lost, one that was published, and one that was killed during publication. These files are never edited.
+//! lost, one that was published, and one that was killed during publication. `tests/golden/changes` was written when
+//! runs got windows and people could change bookmarks. These files are never edited.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytes::Bytes;
 use hardtack_core::format::NewerFormat;
-use hardtack_core::{DiscardAction, ErrorKind, Journal, PublishAction, RunId};
-use hardtack_state::{Begun, End, Ledger, ObjectKind, RunStatus, Settlement, broken_objects};
+use hardtack_core::{DiscardAction, ErrorKind, Journal, PublishAction, RunId, Window};
+use hardtack_state::{
+    Backfill, Begun, End, Ledger, ObjectKind, Positions, RunStatus, Settlement, WindowStatus, broken_objects,
+};
 use rstest::rstest;
 
 use crate::{World, begin, commit, run, upload, world};
@@ -18,8 +21,12 @@ const SCOPE: &str = "customer_events/scopes/default";
 
 /// The golden state of this format, in memory.
 async fn golden(format: u32) -> World {
+    golden_in(&format!("format-{format}")).await
+}
+
+async fn golden_in(folder: &str) -> World {
     let world = world("memory");
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/format-{format}"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(folder);
     let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -79,6 +86,28 @@ async fn what_earlier_versions_wrote_is_read(#[values(0, 1)] format: u32) {
     assert_eq!((records[1].sources["events"].rows, records[1].sinks["customers"].bytes), (14, 2139));
 }
 
+/// Two runs, a reset of their bookmark by a person, and a window of a backfill.
+#[tokio::test]
+async fn what_the_first_changes_and_backfills_wrote_is_read() {
+    let world = golden_in("changes").await;
+    assert!(broken_objects(&world.state).await.unwrap().is_empty());
+    let history = Ledger::new(world.state.clone(), "windowed", "default").positions().await.unwrap();
+    let counted = |at: &Positions| at.bookmarks.get("counter").map(|position| position["runs"].as_u64().unwrap());
+    assert_eq!(history.iter().map(counted).collect::<Vec<_>>(), [Some(1), Some(2), None]);
+    let change = history[2].change.clone().unwrap();
+    assert_eq!((change.command.as_str(), change.reason.as_deref()), ("reset", Some("start over")));
+    assert!(history[..2].iter().all(|at| at.change.is_none()));
+
+    let records = Ledger::runs(&world.state, "windowed").await.unwrap();
+    let said: Vec<_> = records.iter().map(|r| (r.run.window.map(Window::scope), r.change.is_some())).collect();
+    assert_eq!(said, [(Some("2024-01-07".to_owned()), false), (None, false), (None, false), (None, true)]);
+
+    let day = records[0].run.window.unwrap();
+    let record = Backfill::new(world.state.clone(), "windowed").get(day).await.unwrap().unwrap();
+    assert_eq!((record.status, record.runs.len(), record.exit_code), (WindowStatus::Succeeded, 3, Some(0)));
+    assert_eq!(record.runs[2], records[0].run.id);
+}
+
 fn folder(action: &DiscardAction) -> &str {
     let DiscardAction::StagedFiles { folder, .. } = action else { panic!("{action:?}") };
     folder.as_str()
@@ -91,6 +120,7 @@ fn folder(action: &DiscardAction) -> &str {
 #[case::journal("attempts/second/000000.json", "journal entry")]
 #[case::settlement("published/000000000001.json", "record of a settled commit")]
 #[case::run("../../runs/first.json", "run record")]
+#[case::backfill("../../backfills/2024-01-07.json", "record of a backfill")]
 #[tokio::test]
 async fn what_a_newer_version_has_written_is_refused(#[case] object: &str, #[case] name: &str) {
     let world = golden(1).await;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files and stops where it fails")]
 
 mod abandoning;
+mod bookmarks;
 mod formats;
 mod model;
 
@@ -27,6 +28,7 @@ fn run(id: &str) -> Run {
         scope: Run::WHOLE_JOB.to_owned(),
         started_at: DateTime::<Utc>::UNIX_EPOCH,
         token: "12345678".to_owned(),
+        window: None,
     }
 }
 

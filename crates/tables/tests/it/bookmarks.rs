@@ -138,7 +138,7 @@ async fn ids(world: &World, last: Positions, by: ByColumn) -> (String, Positions
 #[case::dates(ByColumn::new("day"), "3")]
 #[case::texts(ByColumn::new("code"), "3")]
 #[case::numbers_again(ByColumn::new("id").look_back(1_i64), "2;3")]
-#[case::moments_again(ByColumn::new("at").look_back(TimeDelta::minutes(61)), "2;3")]
+#[case::moments_again(ByColumn::new("at").look_back(TimeDelta::minutes(59)), "2;3")]
 #[case::days_again(ByColumn::new("day").look_back(TimeDelta::days(2)), "1;2;3")]
 #[tokio::test]
 async fn rows_above_the_highest_value_are_read(#[case] by: ByColumn, #[case] expected: &str) {

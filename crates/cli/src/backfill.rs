@@ -1,0 +1,465 @@
+//! `hardtack backfill`: a job, once per window of a span of time.
+
+mod process;
+mod windows;
+
+use std::io::{IsTerminal, Write};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use clap::Args;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use hardtack_core::{Error, ErrorKind, Result, RunId, Window};
+use hardtack_runtime::{RecoverOptions, RuntimeArgs, open_context, open_state, parse_moment, recover};
+use hardtack_state::{Backfill, Ledger, StateStore, WindowRecord, WindowStatus};
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use self::process::{JobCommand, Log, exit_code};
+use self::windows::{By, parse_end, windows};
+use crate::draw::{count, draw_to_terminal};
+
+#[derive(Debug, Args)]
+pub(crate) struct BackfillArgs {
+    /// Binary of the job, for example `target/release/books_data_product`
+    #[arg(value_name = "JOB_BINARY")]
+    binary: PathBuf,
+    /// Start of the first window, for example `2024-01-01` (midnight in UTC) or `2024-01-01T05:00:00Z`
+    #[arg(long, value_name = "MOMENT", value_parser = parse_moment)]
+    from: DateTime<Utc>,
+    /// Last date, which is included, for example `2024-03-31`; or a time, which is not, for example `2024-04-01T00:00:00Z`
+    #[arg(long, value_name = "MOMENT", value_parser = parse_end)]
+    to: DateTime<Utc>,
+    /// Length of a window
+    #[arg(long, value_enum, value_name = "UNIT")]
+    by: By,
+    /// Windows to run concurrently, for example `4`
+    #[arg(long, value_name = "N", default_value = "1")]
+    parallel: NonZeroUsize,
+    /// Run only the windows that have failed
+    #[arg(long, conflicts_with = "resume")]
+    failed_only: bool,
+    /// Run only the windows that have not succeeded yet
+    #[arg(long)]
+    resume: bool,
+    /// Run only the window with this number, from 0; in an AWS Batch array job each child has one
+    #[arg(long, env = "AWS_BATCH_JOB_ARRAY_INDEX", value_name = "N")]
+    index: Option<usize>,
+    /// List the windows, with their numbers and whether they would run; run nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Folder for the output of the runs, a file per window
+    #[arg(long, value_name = "FOLDER", default_value = "backfill-logs")]
+    logs: PathBuf,
+    /// Name of the job, if it is not that of the binary, for example `books_data_product`
+    #[arg(long, value_name = "NAME")]
+    job: Option<String>,
+    /// Print the record of each window as JSON lines at the end
+    #[arg(long)]
+    json: bool,
+    /// Arguments of the job, after `--`
+    #[arg(last = true, value_name = "ARGS")]
+    args: Vec<String>,
+}
+
+/// Options of jobs that the command sets itself.
+const OWN_OPTIONS: [&str; 6] = ["--window-start", "--window-end", "--scope", "--run-id", "--state", "--catalog"];
+
+impl BackfillArgs {
+    /// Fails if the job's arguments would contradict those that the command adds.
+    fn check(&self) -> Result<()> {
+        let is_own = |arg: &&String| OWN_OPTIONS.contains(&arg.split('=').next().unwrap_or_default());
+        match self.args.iter().find(is_own) {
+            Some(arg) => Err(Error::usage(format!("`hardtack backfill` sets `{arg}` for each window itself"))
+                .hint("leave it out behind `--`; give `--state` and `--catalog` before it")),
+            None => Ok(()),
+        }
+    }
+
+    fn job(&self) -> Result<String> {
+        let name = || self.binary.file_name()?.to_str().map(str::to_owned);
+        let job = self.job.clone().or_else(name);
+        job.ok_or_else(|| Error::usage("the binary has no name; give the job's with `--job`"))
+    }
+
+    /// Whether a window with this record is to be run.
+    fn wants(&self, record: Option<&WindowRecord>) -> bool {
+        match record.map(|record| record.status) {
+            status if self.failed_only => status == Some(WindowStatus::Failed),
+            _ if self.resume => !is_done(record),
+            _ => true,
+        }
+    }
+
+    /// Whether an earlier run of a window counts.
+    fn continues(&self) -> bool {
+        self.resume || self.failed_only
+    }
+}
+
+/// Runs the backfill; returns its summary and exit code.
+pub(crate) async fn run(options: RuntimeArgs, args: BackfillArgs) -> Result<(String, ExitCode)> {
+    args.check()?;
+    let mut windows = windows(args.from, args.to, args.by)?;
+    let mut first = 0;
+    if let Some(index) = args.index {
+        if index >= windows.len() {
+            return Err(Error::usage(format!("there is no window {index}"))
+                .with("windows", windows.len())
+                .hint(format!("the last is {}; make the array as large as there are windows", windows.len() - 1)));
+        }
+        windows = vec![windows[index]];
+        first = index;
+    }
+    let ctx = open_context("hardtack", &options)?;
+    let state = open_state(ctx.stores(), &options.records.state)?;
+    let job = args.job()?;
+    let records = Backfill::new(Arc::clone(&state), &job);
+    let before = records.get_all(&windows).await?;
+    let all: Vec<_> = windows.into_iter().zip(before).collect();
+    if args.dry_run {
+        return Ok((plan(&args, &all, first), ExitCode::SUCCESS));
+    }
+    let runs = Runs { args: &args, options: &options, state, job, records };
+    let wanted: Vec<_> = all.iter().filter(|(_, record)| args.wants(record.as_ref())).cloned().collect();
+    let skipped = all.len() - wanted.len();
+    if wanted.is_empty() {
+        let what = if args.failed_only { "no window has failed" } else { "every window has succeeded" };
+        return Ok((format!("nothing to do: {what} ({})\n", count(all.len(), "window")), ExitCode::SUCCESS));
+    }
+    runs.all(wanted, skipped).await
+}
+
+/// Lists the windows.
+fn plan(args: &BackfillArgs, all: &[(Window, Option<WindowRecord>)], first: usize) -> String {
+    let row = |(n, (window, record)): (usize, &(Window, Option<WindowRecord>))| {
+        let status = record.as_ref().map_or("never run", |record| record.status.name());
+        let runs = if args.wants(record.as_ref()) { "yes" } else { "no" };
+        vec![(first + n).to_string(), window.scope(), window.to_string(), status.to_owned(), runs.to_owned()]
+    };
+    let columns = [("number", true), ("scope", false), ("window", false), ("status", false), ("would run", false)];
+    let rows: Vec<_> = all.iter().enumerate().map(row).collect();
+    format!("dry run: nothing is run\n{}", draw_to_terminal(&columns, &rows))
+}
+
+/// The runs of a backfill.
+struct Runs<'a> {
+    args: &'a BackfillArgs,
+    options: &'a RuntimeArgs,
+    state: Arc<dyn StateStore>,
+    job: String,
+    records: Backfill,
+}
+
+impl Runs<'_> {
+    /// Runs all windows, some of them concurrently, until a signal stops it.
+    async fn all(&self, windows: Vec<(Window, Option<WindowRecord>)>, skipped: usize) -> Result<(String, ExitCode)> {
+        let mut signals = Signals::listen()?;
+        let (stop, stopped) = watch::channel(false);
+        let mut progress = Progress::new(windows.len(), self.args.index.is_some());
+        let again = windows.iter().filter(|(_, record)| is_done(record.as_ref())).count();
+        if again > 0 {
+            progress.say(&format!(
+                "{} succeeded before and {} run again",
+                count(again, "window"),
+                if again == 1 { "is" } else { "are" }
+            ));
+        }
+        let (total, mut waiting) = (windows.len(), windows.into_iter());
+        let (mut active, mut ended, mut failure) = (FuturesUnordered::new(), Vec::new(), None);
+        loop {
+            while active.len() < self.args.parallel.get() && !*stop.borrow() {
+                let Some((window, record)) = waiting.next() else { break };
+                active.push(self.window(window, record, stopped.clone()));
+            }
+            if active.is_empty() {
+                break;
+            }
+            tokio::select! {
+                biased;
+                done = active.next() => match done {
+                    Some(Ok(record)) => {
+                        progress.ended(&record, self.args.index.is_none().then(|| self.log(&record)));
+                        ended.push(record);
+                    }
+                    // The state is gone, or the binary: no other window would fare better.
+                    Some(Err(error)) => {
+                        failure.get_or_insert(error);
+                        stop.send_replace(true);
+                    }
+                    None => {}
+                },
+                () = signals.wait(), if !*stop.borrow() => {
+                    progress.say("stopping: running windows are told to stop, and no other is started");
+                    stop.send_replace(true);
+                }
+            }
+        }
+        progress.end();
+        match failure {
+            Some(error) => Err(error),
+            None => self.summary(ended, Totals { total, skipped, is_stopped: *stop.borrow() }),
+        }
+    }
+
+    /// Runs a window, unless a run of it has committed that nobody could record.
+    async fn window(
+        &self,
+        window: Window,
+        before: Option<WindowRecord>,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<WindowRecord> {
+        let now = Utc::now();
+        let mut record = WindowRecord {
+            window,
+            scope: window.scope(),
+            status: WindowStatus::Running,
+            // A window that is to be processed anew has not succeeded because it once has.
+            runs: before.filter(|_| self.args.continues()).map(|record| record.runs).unwrap_or_default(),
+            started_at: now,
+            finished_at: None,
+            exit_code: None,
+            error: None,
+        };
+        if self.args.continues() && self.has_committed(&record).await? {
+            record.status = WindowStatus::Succeeded;
+            record.finished_at = Some(now);
+            self.records.put(&record).await?;
+            return Ok(record);
+        }
+        let run = RunId::generate(now);
+        record.runs.push(run.clone());
+        // Written before the process starts: should this one be killed, the next one finds the run.
+        self.records.put(&record).await?;
+        let mut log = self.log(&record);
+        let passes_through = self.args.index.is_some();
+        let command = JobCommand { binary: &self.args.binary, args: &self.args.args, records: &self.options.records };
+        let status = command.run(window, &run, (!passes_through).then_some(&mut log), &mut stop).await;
+        let status = match status {
+            Ok(status) => status,
+            Err(error) => {
+                record.status = WindowStatus::Failed;
+                record.error = Some(error.chain());
+                record.finished_at = Some(Utc::now());
+                self.records.put(&record).await?;
+                return Err(error);
+            }
+        };
+        record.finished_at = Some(Utc::now());
+        record.exit_code = Some(exit_code(status));
+        let log = (!passes_through).then_some(log);
+        (record.status, record.error) = self.outcome(&record, &run, log.as_ref()).await?;
+        self.records.put(&record).await?;
+        Ok(record)
+    }
+
+    /// How a run has ended, and why it did not succeed. The commit decides, not the exit code: a run may be killed after
+    /// its commit, or lose to an earlier run of this window that a killed backfill has left behind.
+    async fn outcome(
+        &self,
+        record: &WindowRecord,
+        run: &RunId,
+        log: Option<&Log>,
+    ) -> Result<(WindowStatus, Option<String>)> {
+        let status = match record.exit_code {
+            Some(143) => WindowStatus::Stopped,
+            _ => WindowStatus::Failed,
+        };
+        match self.has_committed(record).await {
+            Ok(true) => Ok((WindowStatus::Succeeded, None)),
+            Err(error) => Ok((status, Some(error.chain()))),
+            Ok(false) if record.exit_code == Some(0) => Ok((status, Some(self.without_commit().to_string()))),
+            Ok(false) => match log {
+                Some(log) => Ok((status, log.error())),
+                None => {
+                    let found = self.ledger(record).get_run(run).await?;
+                    Ok((status, found.and_then(|run| run.error).map(|error| error.message)))
+                }
+            },
+        }
+    }
+
+    fn without_commit(&self) -> Error {
+        Error::unexpected(format!("the run ended well, but has no commit of the job `{}`", self.job))
+            .hint("name the job with `--job` if it is not called like its binary; a dry run commits nothing")
+    }
+
+    /// Whether one of the recorded runs of a window has committed. What it has not published yet is published: running
+    /// the job again would process the window twice.
+    async fn has_committed(&self, record: &WindowRecord) -> Result<bool> {
+        if record.runs.is_empty() {
+            return Ok(false);
+        }
+        let ledger = self.ledger(record);
+        let commits = ledger.positions().await?;
+        let Some(commit) = commits.iter().find(|at| record.runs.contains(&at.run.id)) else { return Ok(false) };
+        if !commit.is_published {
+            let options = RuntimeArgs { scope: record.scope.clone(), ..self.options.clone() };
+            recover(&open_context(&self.job, &options)?, &ledger, RecoverOptions::default()).await?;
+        }
+        Ok(true)
+    }
+
+    fn ledger(&self, record: &WindowRecord) -> Ledger {
+        Ledger::new(Arc::clone(&self.state), &self.job, &record.scope)
+    }
+
+    fn log(&self, record: &WindowRecord) -> Log {
+        Log::new(self.args.logs.join(&self.job).join(format!("{}.log", record.scope)))
+    }
+
+    fn summary(&self, mut ended: Vec<WindowRecord>, totals: Totals) -> Result<(String, ExitCode)> {
+        ended.sort_by_key(|record| record.window);
+        let code = match &ended[..] {
+            // A child of an array job ends as its run does, so that Batch can decide about a retry.
+            [record] if self.args.index.is_some() && record.status != WindowStatus::Succeeded => {
+                record.exit_code.and_then(|code| u8::try_from(code).ok()).filter(|code| *code > 0).unwrap_or(1)
+            }
+            _ if totals.is_stopped => ErrorKind::Stopped.exit_code(),
+            _ => u8::from(ended.iter().any(|record| record.status != WindowStatus::Succeeded)),
+        };
+        let text = match self.args.json {
+            true => ended.iter().map(json_line).collect::<Result<String>>()?,
+            false => self.as_text(&ended, &totals),
+        };
+        Ok((text, ExitCode::from(code)))
+    }
+
+    /// A table of what did not succeed, and the totals.
+    fn as_text(&self, ended: &[WindowRecord], totals: &Totals) -> String {
+        let of = |status| ended.iter().filter(|record| record.status == status).count();
+        let bad: Vec<_> = ended.iter().filter(|record| record.status != WindowStatus::Succeeded).collect();
+        let row = |record: &&WindowRecord| {
+            vec![
+                record.scope.clone(),
+                record.status.name().to_owned(),
+                record.exit_code.map(|code| code.to_string()).unwrap_or_default(),
+                record.runs.len().to_string(),
+                record.error.clone().unwrap_or_default(),
+            ]
+        };
+        let mut text = String::new();
+        if !bad.is_empty() {
+            let columns =
+                [("window", false), ("status", false), ("exit code", true), ("attempts", true), ("error", false)];
+            text += &draw_to_terminal(&columns, &bad.iter().map(row).collect::<Vec<_>>());
+        }
+        text +=
+            &format!("{}: {} succeeded", count(totals.total + totals.skipped, "window"), of(WindowStatus::Succeeded));
+        let not_started = totals.total - ended.len();
+        let others = [
+            ("failed", of(WindowStatus::Failed)),
+            ("stopped", of(WindowStatus::Stopped)),
+            ("not started", not_started),
+            ("skipped", totals.skipped),
+        ];
+        for (name, n) in others.into_iter().filter(|(_, n)| *n > 0) {
+            text += &format!(", {n} {name}");
+        }
+        text.push('\n');
+        if not_started > 0 || of(WindowStatus::Stopped) > 0 {
+            text += "`--resume` continues with the windows that have not succeeded\n";
+        } else if !bad.is_empty() && self.args.index.is_none() {
+            text += "`--failed-only` runs those that failed again; their logs are in ";
+            text += &format!("{}\n", self.args.logs.join(&self.job).display());
+        }
+        text
+    }
+}
+
+fn is_done(record: Option<&WindowRecord>) -> bool {
+    record.is_some_and(|record| record.status == WindowStatus::Succeeded)
+}
+
+/// The numbers of windows, for the summary.
+struct Totals {
+    total: usize,
+    skipped: usize,
+    is_stopped: bool,
+}
+
+fn json_line(record: &WindowRecord) -> Result<String> {
+    let json = serde_json::to_string(record).map_err(|e| Error::unexpected("a record cannot be printed").because(e))?;
+    Ok(json + "\n")
+}
+
+/// Reports windows as they end: a bar on a terminal, lines otherwise.
+struct Progress {
+    bar: ProgressBar,
+    total: usize,
+    ended: usize,
+    failed: usize,
+}
+
+impl Progress {
+    fn new(total: usize, is_hidden: bool) -> Self {
+        let bar = match std::io::stderr().is_terminal() && !is_hidden {
+            true => ProgressBar::new(total as u64),
+            false => ProgressBar::hidden(),
+        };
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos} of {len} windows, {msg} ({elapsed})") {
+            bar.set_style(style);
+        }
+        bar.set_message("0 failed");
+        Self { bar, total, ended: 0, failed: 0 }
+    }
+
+    fn ended(&mut self, record: &WindowRecord, log: Option<Log>) {
+        self.ended += 1;
+        let is_good = record.status == WindowStatus::Succeeded;
+        self.failed += usize::from(!is_good);
+        if self.bar.is_hidden() || !is_good {
+            let seconds = record.seconds().unwrap_or_default();
+            let code = record.exit_code.filter(|_| !is_good).map(|code| format!(" with exit code {code}"));
+            let error = record.error.as_ref().map(|error| format!(": {error}"));
+            let log = log.filter(|_| !is_good).map(|log| format!(" ({})", log.path().display()));
+            self.say(&format!(
+                "{} {}{} in {seconds:.1} s ({} of {}){}{}",
+                record.scope,
+                record.status.name(),
+                code.unwrap_or_default(),
+                self.ended,
+                self.total,
+                error.unwrap_or_default(),
+                log.unwrap_or_default()
+            ));
+        }
+        self.bar.set_message(format!("{} failed", self.failed));
+        self.bar.inc(1);
+    }
+
+    fn say(&self, line: &str) {
+        self.bar.suspend(|| {
+            let _ = writeln!(std::io::stderr(), "{line}");
+        });
+    }
+
+    fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// SIGTERM and Ctrl-C.
+struct Signals {
+    term: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        let listen = |kind| signal(kind).map_err(|e| Error::unexpected("signals cannot be handled").because(e));
+        Ok(Self { term: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! `hardtack runs`: what has run, and how it ended.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use hardtack_core::{Counts, Error, Result, RunId};
+use hardtack_runtime::{RuntimeArgs, open_context, open_state};
+use hardtack_state::{Ledger, RunRecord, RunStatus, StateStore, moves};
+
+use crate::bookmark::{check_job, describe, list, time};
+use crate::draw::{count, draw_to_terminal};
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct RunsArgs {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// The job, for example `books_data_product` [default: all]
+    job: Option<String>,
+    /// Only the newest runs, for example `20` [default: all]
+    #[arg(long, value_name = "N")]
+    last: Option<usize>,
+    /// Print the whole records as JSON lines
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show a run: sources, sinks, positions, the error and its causes
+    Show {
+        /// The run's id, for example `20261121T040000Z-1f0c9a3e`
+        run: RunId,
+        /// Only the run of this job; ids that people choose may occur in several [default: all]
+        #[arg(long, value_name = "NAME")]
+        job: Option<String>,
+        /// Print the whole record as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Executes the command; returns its output.
+pub(crate) async fn run(options: &RuntimeArgs, args: RunsArgs) -> Result<String> {
+    let ctx = open_context("hardtack", options)?;
+    let state = open_state(ctx.stores(), &options.records.state)?;
+    match args.command {
+        Some(Command::Show { run, job, json }) => show(&state, options, &run, job.as_deref(), json).await,
+        None => list_runs(&state, options, &args).await,
+    }
+}
+
+async fn list_runs(state: &Arc<dyn StateStore>, options: &RuntimeArgs, args: &RunsArgs) -> Result<String> {
+    let mut runs = match &args.job {
+        Some(job) => {
+            check_job(state, options, job).await?;
+            Ledger::runs(state, job).await?
+        }
+        None => all_runs(state).await?,
+    };
+    let surplus = args.last.map_or(0, |last| runs.len().saturating_sub(last));
+    runs.drain(..surplus);
+    if args.json {
+        return runs.iter().map(as_json).collect();
+    }
+    if runs.is_empty() {
+        return Ok(format!("there are no runs in the state at {}\n", options.records.state));
+    }
+    let columns = ["started", "run", "job", "scope", "status", "read", "written", "seconds", "commit", "remark"];
+    let is_number = |column| matches!(column, "read" | "written" | "seconds" | "commit");
+    Ok(draw_to_terminal(&columns.map(|column| (column, is_number(column))), &runs.iter().map(row).collect::<Vec<_>>()))
+}
+
+/// The runs of all jobs, oldest first.
+async fn all_runs(state: &Arc<dyn StateStore>) -> Result<Vec<RunRecord>> {
+    let mut runs = Vec::new();
+    for job in Ledger::jobs(state).await? {
+        runs.extend(Ledger::runs(state, &job).await?);
+    }
+    runs.sort_by_key(|record| record.run.started_at);
+    Ok(runs)
+}
+
+fn row(record: &RunRecord) -> Vec<String> {
+    let rows = |counts: &BTreeMap<String, Counts>| counts.values().map(|c| c.rows).sum::<u64>().to_string();
+    let error = record.error.as_ref().map(|e| e.message.clone());
+    let change = record.change.as_ref().map(|change| format!("bookmark {change}"));
+    vec![
+        time(record.run.started_at),
+        record.run.id.to_string(),
+        record.run.job.clone(),
+        record.run.scope.clone(),
+        status(record.status).to_owned(),
+        rows(&record.sources),
+        rows(&record.sinks),
+        seconds(record).map(|seconds| format!("{seconds:.1}")).unwrap_or_default(),
+        record.commit.map(|commit| commit.to_string()).unwrap_or_default(),
+        error.or(change).unwrap_or_default(),
+    ]
+}
+
+fn status(status: RunStatus) -> &'static str {
+    match status {
+        RunStatus::Running => "running or killed",
+        RunStatus::Succeeded => "succeeded",
+        RunStatus::Failed => "failed",
+        RunStatus::Stopped => "stopped",
+        RunStatus::Superseded => "superseded",
+        RunStatus::Killed => "killed",
+        RunStatus::Abandoned => "abandoned",
+    }
+}
+
+fn seconds(record: &RunRecord) -> Option<f64> {
+    record.finished_at.map(|end| (end - record.run.started_at).as_seconds_f64())
+}
+
+pub(crate) fn as_json(run: &RunRecord) -> Result<String> {
+    let json = serde_json::to_string(run).map_err(|e| Error::unexpected("a record cannot be printed").because(e))?;
+    Ok(json + "\n")
+}
+
+async fn show(
+    state: &Arc<dyn StateStore>,
+    options: &RuntimeArgs,
+    id: &RunId,
+    job: Option<&str>,
+    json: bool,
+) -> Result<String> {
+    let jobs = match job {
+        Some(job) => {
+            check_job(state, options, job).await?;
+            [job.to_owned()].into()
+        }
+        None => Ledger::jobs(state).await?,
+    };
+    let mut found = Vec::new();
+    for job in &jobs {
+        // The record of a run does not depend on its scope.
+        found.extend(Ledger::new(Arc::clone(state), job, "").get_run(id).await?);
+    }
+    if found.is_empty() {
+        return Err(unknown(state, options, id, job).await?);
+    }
+    let texts = found.iter().map(|record| if json { as_json(record) } else { Ok(as_text(record)) });
+    Ok(texts.collect::<Result<Vec<_>>>()?.join(if json { "" } else { "\n" }))
+}
+
+async fn unknown(state: &Arc<dyn StateStore>, options: &RuntimeArgs, id: &RunId, job: Option<&str>) -> Result<Error> {
+    let runs = match job {
+        Some(job) => Ledger::runs(state, job).await?,
+        None => all_runs(state).await?,
+    };
+    let newest: Vec<&RunId> = runs.iter().rev().take(5).map(|record| &record.run.id).collect();
+    let error = Error::not_found(format!("no run `{id}` is on record")).with("state", &options.records.state);
+    Ok(match newest.is_empty() {
+        true => error.hint("there are no runs in this state; name another with `--state`"),
+        false => error.hint(format!("the newest runs are {}; `hardtack runs` lists them all", list(newest))),
+    })
+}
+
+fn as_text(record: &RunRecord) -> String {
+    let run = &record.run;
+    let finished = record.finished_at.zip(seconds(record)).map(|(at, s)| format!("{} ({s:.2} s)", time(at)));
+    let lines = [
+        ("run", Some(run.id.to_string())),
+        ("job", Some(run.job.clone())),
+        ("scope", Some(run.scope.clone())),
+        ("window", run.window.map(|window| window.to_string())),
+        ("status", Some(status(record.status).to_owned())),
+        ("commit", record.commit.map(|commit| commit.to_string())),
+        ("started", Some(time(run.started_at))),
+        ("finished", finished),
+        ("change", record.change.as_ref().map(|change| format!("bookmark {change}"))),
+        ("error", record.error.as_ref().map(|error| format!("{} ({})", error.message, error.kind))),
+    ];
+    let lines = lines.into_iter().filter_map(|(name, value)| Some(format!("{name:<9} {}\n", value?)));
+    let mut text: String = lines.collect();
+    text += &counts("source", &record.sources);
+    text += &counts("sink", &record.sinks);
+    text += &positions(record);
+    let columns: usize = record.profiles.values().map(Vec::len).sum();
+    if columns > 0 {
+        text += &format!("\nprofiles of {}: see `--json`\n", count(columns, "column"));
+    }
+    text
+}
+
+fn counts(what: &str, counts: &BTreeMap<String, Counts>) -> String {
+    if counts.is_empty() {
+        return String::new();
+    }
+    let row = |(name, c): (&String, &Counts)| {
+        vec![name.clone(), c.files.to_string(), c.rows.to_string(), c.bytes.to_string()]
+    };
+    let columns = [(what, false), ("files", true), ("rows", true), ("bytes", true)];
+    format!("\n{}", draw_to_terminal(&columns, &counts.iter().map(row).collect::<Vec<_>>()))
+}
+
+/// The positions before and after the run.
+fn positions(record: &RunRecord) -> String {
+    let (from, to) = (&record.bookmarks_from, &record.bookmarks_to);
+    let moved: Vec<_> = match record.status {
+        RunStatus::Succeeded => moves(from, to),
+        _ => Vec::new(),
+    };
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for (source, position) in from {
+        if !moved.iter().any(|m| m.source == *source) {
+            rows.push(vec![source.clone(), describe(position), "unmoved".to_owned()]);
+        }
+    }
+    let text = |position: &Option<serde_json::Value>| position.as_ref().map_or_else(|| "none".to_owned(), describe);
+    rows.extend(moved.iter().map(|m| {
+        let to = m.to.as_ref().map_or_else(|| "removed".to_owned(), describe);
+        vec![m.source.clone(), text(&m.from), to]
+    }));
+    rows.sort();
+    match rows.is_empty() {
+        true => String::new(),
+        false => format!("\n{}", draw_to_terminal(&["bookmark", "from", "to"].map(|c| (c, false)), &rows)),
+    }
+}
