@@ -26,6 +26,8 @@ chapters! {
     serving = "docs/guide/src/serving.md",
     transforms = "docs/guide/src/transforms.md",
     change_events = "docs/guide/src/change-events.md",
+    reprocessing = "docs/guide/src/reprocessing.md",
+    snapshots = "docs/guide/src/snapshots.md",
     elt = "docs/guide/src/elt.md",
     performance = "docs/guide/src/performance.md",
     runs = "docs/guide/src/runs.md",

@@ -139,8 +139,14 @@ mod tests {
     }
 
     #[rstest]
-    #[case(PartitionValues::of("day", day()), "a partition is named without a value of its column `city` (partition columns: day, city, hint: name each partition with a value of every partition column)")]
-    #[case(PartitionValues::of("n", 1), "`n` names a partition, but is not a partition column (partition columns: day, city)")]
+    #[case(
+        PartitionValues::of("day", day()),
+        "a partition is named without a value of its column `city` (partition columns: day, city, hint: name each partition with a value of every partition column)"
+    )]
+    #[case(
+        PartitionValues::of("n", 1),
+        "`n` names a partition, but is not a partition column (partition columns: day, city)"
+    )]
     #[case(PartitionValues::of("day", "soon").and("city", "x"), "the value of a named partition does not have the type of its column (column: day, value: soon, type of the value: Utf8, type of the column: Date32)")]
     #[case(PartitionValues::of("day", "2024-2-29").and("city", "x"), "the value of a named partition does not have the type of its column (column: day, value: 2024-2-29, type of the value: Utf8, type of the column: Date32)")]
     fn a_partition_that_cannot_be_is_refused(#[case] partition: PartitionValues, #[case] message: &str) {

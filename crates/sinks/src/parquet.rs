@@ -252,23 +252,23 @@ impl ParquetDataset {
     /// them, in a dataset with these columns.
     ///
     /// # Errors
-    /// [`Usage`](hardtack_core::ErrorKind::Usage) for a column that is no partition column, one that is left out, and a
-    /// value that does not have the column's type.
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) for a dataset without partition columns, a column that is not one of
+    /// them, one that is left out, and a value that does not have the column's type.
     pub fn named_partitions(&self, columns: &SchemaRef) -> Result<Vec<Vec<String>>> {
         if !self.is_overwrite_partitions() {
             return Ok(Vec::new());
+        }
+        if self.partition_by.is_empty() {
+            return Err(Error::usage("only a dataset with partition columns has partitions to overwrite")
+                .with("sink", &self.name)
+                .with("location", &self.location)
+                .hint("name the columns with `.partition_by([...])`, or replace everything with `.overwrite()`"));
         }
         self.also.iter().map(|partition| partition.texts(columns, &self.partition_by)).collect()
     }
 
     /// The folders of the partitions that were named, for rows as files hold them.
     fn named_folders(&self, columns: &SchemaRef) -> Result<BTreeSet<String>> {
-        if self.is_overwrite_partitions() && self.partition_by.is_empty() {
-            return Err(Error::usage("only a dataset with partition columns has partitions to overwrite")
-                .with("sink", &self.name)
-                .with("location", &self.location)
-                .hint("name the columns with `.partition_by([...])`, or replace everything with `.overwrite()`"));
-        }
         Ok(self.named_partitions(columns)?.iter().map(|values| self.folder(values)).collect())
     }
 
@@ -299,7 +299,9 @@ impl ParquetDataset {
             return Err(append_only::refused(&store, &self.location, &meta.location));
         }
         let files = listed.into_iter().filter(|(_, meta)| is_file_of_rows(meta));
-        Ok(files.map(|(_, meta)| PublishAction::Delete { location: Location::of(&store.url, &meta.location) }).collect())
+        Ok(files
+            .map(|(_, meta)| PublishAction::Delete { location: Location::of(&store.url, &meta.location) })
+            .collect())
     }
 
     /// The visible `.parquet` files, each with its folder relative to the dataset.

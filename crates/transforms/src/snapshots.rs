@@ -5,7 +5,7 @@ mod period;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::NaiveDate;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Column, ScalarValue};
@@ -33,7 +33,7 @@ const AT_MOST: usize = 120;
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> hardtack_core::Result<()> {
 /// # use hardtack_transforms::{coerce_to_schema};
 /// # use hardtack_catalog::schema;
-/// # let now = "2026-03-15T00:00:00Z".parse().unwrap();
+/// # let today = "2026-03-15".parse().unwrap();
 /// let events = dataframe!(
 ///     "policy" => [1, 2, 1],
 ///     "holder" => ["Ann", "Bob", "Anna"],
@@ -46,7 +46,7 @@ const AT_MOST: usize = 120;
 /// let events = coerce_to_schema(events, &schema! { policy: int, holder: string, since: date, gone: boolean })?;
 ///
 /// let months = Snapshots::monthly("month", &["policy"]).by_date("since").delete_marker("gone");
-/// let rebuilt = months.rebuild(current, events, now).await?;
+/// let rebuilt = months.rebuild(current, events, today).await?;
 /// let march = months.as_of(rebuilt, "2026-03-31".parse().unwrap())?.sort_by(vec![col("policy")])?;
 /// assert_eq!(
 ///     march.to_string().await?,
@@ -132,7 +132,7 @@ impl Snapshots {
     }
 
     /// The snapshots that these events change, as whole partitions: from the earliest period of an event through the
-    /// current one, and through later ones if there are any. Save them with
+    /// one of `today` (`ctx.now().date_naive()`), and through later ones if there are any. Save them with
     /// [`overwrite_partitions`](https://docs.rs/hardtack-sinks/latest/hardtack_sinks/struct.ParquetDataset.html#method.overwrite_partitions),
     /// in one `ctx.save`.
     ///
@@ -149,9 +149,9 @@ impl Snapshots {
     /// nothing says which version is the last; [`Refused`](hardtack_core::ErrorKind::Refused) for events without a date,
     /// for more periods than [`at_most`](Self::at_most), and for a snapshot that does not begin with a period; errors of
     /// the rows.
-    pub async fn rebuild(&self, current: DataFrame, incoming: DataFrame, now: DateTime<Utc>) -> Result<DataFrame> {
+    pub async fn rebuild(&self, current: DataFrame, incoming: DataFrame, today: NaiveDate) -> Result<DataFrame> {
         self.check(&current, &incoming)?;
-        let today = self.period.of(now.date_naive());
+        let today = self.period.of(today);
         let existing = self.existing(&current).await?;
         let arrived = self.arrived(&incoming, today).await?;
         let Some(affected) = self.affected(&existing, arrived.as_ref(), today)? else {
@@ -309,8 +309,7 @@ impl Snapshots {
         let within = periods.join_on(incoming.select(columns)?, JoinType::Inner, [effect])?;
         let kept = |name: &str| name != SINCE;
         let columns = Columns::of(within.schema())?;
-        let columns: Vec<Expr> =
-            columns.iter().filter(|c| kept(c.field.name())).map(|c| c.expr.clone()).collect();
+        let columns: Vec<Expr> = columns.iter().filter(|c| kept(c.field.name())).map(|c| c.expr.clone()).collect();
         Ok(within.select(columns)?)
     }
 

@@ -55,7 +55,8 @@ async fn a_partition_that_is_named_is_emptied() {
     save(&context("r1"), &dataset, TWO_DAYS).await;
     let named = [("2026-01-01", None), ("2026-01-02", Some("x")), ("2026-01-09", Some("never was"))];
     let named = named.map(|(day, city)| PartitionValues::of("day", day).and("city", city));
-    save(&context("r2"), &dataset.also_overwriting(named), "select 7 as n, date '2026-01-02' as day, 'x' as city").await;
+    save(&context("r2"), &dataset.also_overwriting(named), "select 7 as n, date '2026-01-02' as day, 'x' as city")
+        .await;
     assert_eq!(
         files(folder.path()),
         ["day=2026-01-01/city=x/part-00000-r1.parquet", "day=2026-01-02/city=x/part-00000-r2.parquet"]
@@ -91,7 +92,10 @@ async fn files_that_appear_later_and_those_that_are_hidden_stay() {
     "a partition is named without a value of its column `city` (partition columns: day, city, hint: name each partition with a value of every partition column)"
 )]
 #[tokio::test]
-async fn a_replacement_that_cannot_be_is_refused_in_dry_runs_too(#[case] dataset: ParquetDataset, #[case] message: &str) {
+async fn a_replacement_that_cannot_be_is_refused_in_dry_runs_too(
+    #[case] dataset: ParquetDataset,
+    #[case] message: &str,
+) {
     let ctx = context("r");
     let error = refused(&ctx, &dataset, TWO_DAYS).await;
     assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Usage, message));

@@ -107,7 +107,7 @@ impl Merge {
     }
 
     /// Where order values are equal, the values of the row decide, whichever side it is on: so that it does not matter
-    /// which of two rows arrives first.
+    /// which of two rows arrives first. Those of the key do not count, so that the choice is the same under other keys.
     pub(crate) fn ties_by_values(mut self) -> Self {
         self.ties_by_values = true;
         self
@@ -227,7 +227,8 @@ fn lay_out(rows: &DataFrame, fields: &[FieldRef], merge: &Merge) -> Result<Layou
         }
     };
     // A row that is delivered again in another file is the same row.
-    let tied: Vec<usize> = (0..fields.len()).filter(|at| !is_origin(fields[*at].name())).collect();
+    let tied = |name: &String| !is_origin(name) && !(merge.ties_by_values && merge.keys.contains(name));
+    let tied: Vec<usize> = (0..fields.len()).filter(|at| tied(fields[*at].name())).collect();
     let compared: Vec<Found> = columns.iter().filter(|column| !is_origin(column.field.name())).cloned().collect();
     encode::check(&compared)?;
     let input = Arc::clone(rows.schema().inner());

@@ -56,10 +56,12 @@ impl Period {
         match data_type {
             DataType::Date32 | DataType::Timestamp(_, None) => Ok(()),
             DataType::Timestamp(_, Some(zone)) if is_utc(zone) => Ok(()),
-            other => Err(Error::usage("the date of an event must be a date, or a timestamp without a time zone or in UTC")
-                .with("column", column)
-                .with("type", type_name(other))
-                .hint("cast it to a date first")),
+            other => {
+                Err(Error::usage("the date of an event must be a date, or a timestamp without a time zone or in UTC")
+                    .with("column", column)
+                    .with("type", type_name(other))
+                    .hint("cast it to a date first"))
+            }
         }
     }
 }
