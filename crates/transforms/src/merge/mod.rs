@@ -227,8 +227,8 @@ fn lay_out(rows: &DataFrame, fields: &[FieldRef], merge: &Merge) -> Result<Layou
         }
     };
     // A row that is delivered again in another file is the same row.
-    let tied = |name: &String| !is_origin(name) && !(merge.ties_by_values && merge.keys.contains(name));
-    let tied: Vec<usize> = (0..fields.len()).filter(|at| tied(fields[*at].name())).collect();
+    let counts_not = |name: &String| is_origin(name) || (merge.ties_by_values && merge.keys.contains(name));
+    let tied: Vec<usize> = (0..fields.len()).filter(|at| !counts_not(fields[*at].name())).collect();
     let compared: Vec<Found> = columns.iter().filter(|column| !is_origin(column.field.name())).cloned().collect();
     encode::check(&compared)?;
     let input = Arc::clone(rows.schema().inner());

@@ -75,7 +75,18 @@ fn the_fixtures_make_a_snapshot_per_month() {
     let job = JobBinary::new(env!("CARGO_BIN_EXE_policy_snapshots")).args(["--until", "2026-03-31"]);
     job.dir().copy("fixtures/lake", std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/lake"));
     job.run().assert_code(0);
-    insta::assert_snapshot!(table(job.dir().read_parquet("target/lake/policy_snapshots")), @"");
+    insta::assert_snapshot!(table(job.dir().read_parquet("target/lake/policy_snapshots")), @"
+    policy_id: Utf8 | holder: Utf8 | premium: Decimal128(12, 2) | status: Utf8 | effective_date: Date32 | recorded_at: Timestamp(µs) | deleted: Boolean | month: Utf8
+    H-100           | Ada Lovelace | 310.50                     | active       | 2026-01-25             | 2026-03-03T07:15:00        | false            | 2026-01-01
+    H-100           | Ada Lovelace | 310.50                     | active       | 2026-01-25             | 2026-03-03T07:15:00        | false            | 2026-02-01
+    H-100           | Ada Lovelace | 310.50                     | active       | 2026-01-25             | 2026-03-03T07:15:00        | false            | 2026-03-01
+    H-101           | Grace Hopper | 275.00                     | active       | 2026-01-15             | 2026-01-15T09:30:00        | false            | 2026-01-01
+    H-101           | Grace Hopper | 290.00                     | active       | 2026-02-01             | 2026-01-28T16:45:00        | false            | 2026-02-01
+    H-101           | Grace Hopper | 290.00                     | lapsed       | 2026-03-31             | 2026-03-31T23:59:59        | false            | 2026-03-01
+    M-200           | Alan Turing  | 89.99                      | active       | 2026-01-20             | 2026-01-20T11:00:00        | false            | 2026-01-01
+    M-200           | Alan Turing  | 89.99                      | deleted      | 2026-02-10             | 2026-02-10T10:00:00        | true             | 2026-02-01
+    M-200           | Alan Turing  | 95.00                      | active       | 2026-03-05             | 2026-03-05T12:00:00        | false            | 2026-03-01
+    ");
 }
 
 #[test]
