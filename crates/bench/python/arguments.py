@@ -7,12 +7,14 @@ DATA = {
     "merge": "folder of inserts/customer_events and changes/customer_events",
     "json": "folder of access and access_gzip",
     "scan": "folder of lake/observations",
+    "snapshots": "folder of year/policy_events and late/policy_events",
 }
 CASES = {
     "elt": ("encounters", "observations", "sinusitis"),
     "merge": ("insert", "change"),
     "json": ("few", "all", "all_gzip"),
     "scan": ("full", "year"),
+    "snapshots": ("year", "late"),
 }
 
 
@@ -99,3 +101,15 @@ def spark_session(args: argparse.Namespace, codec: str):
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     return spark
+
+
+def replace_partitions(new: str, folder: str) -> None:
+    """Replaces those partitions of a data set that are in a new folder."""
+    import os
+    import shutil
+
+    os.makedirs(folder, exist_ok=True)
+    for partition in sorted(os.listdir(new)):
+        shutil.rmtree(f"{folder}/{partition}", ignore_errors=True)
+        os.rename(f"{new}/{partition}", f"{folder}/{partition}")
+    os.rmdir(new)

@@ -1,4 +1,5 @@
-//! Generates what the suites read: tables like Synthea's, change events of customers, access records.
+//! Generates what the suites read: tables like Synthea's, change events of customers, access records,
+//! changes of insurance policies.
 //!
 //! Every value is a function of the seed and of its row, so what belongs together fits together, and the same scale and
 //! seed give the same bytes, whatever the number of threads.
@@ -11,6 +12,7 @@
 mod access;
 mod dice;
 mod events;
+mod policies;
 mod rows;
 mod text;
 mod vocabulary;
@@ -30,6 +32,7 @@ use serde::{Deserialize, Serialize};
 
 use self::access::Access;
 use self::events::Events;
+use self::policies::Policies;
 use self::rows::{Ask, LastGroup, World, portion};
 use crate::files;
 
@@ -142,6 +145,8 @@ pub enum Data {
     Events,
     /// Access records as JSON lines, plain and as gzip; 566 and 77 MB at scale 1
     Access,
+    /// Changes of insurance policies as JSON lines: a `year`, then `late` ones; 180 MB at scale 1
+    Policies,
 }
 
 impl Data {
@@ -151,13 +156,14 @@ impl Data {
             Self::Tables => "data",
             Self::Events => "data-merge",
             Self::Access => "data-json",
+            Self::Policies => "data-snapshots",
         }
     }
 
     /// Changes whenever the bytes for the same scale and seed do.
     fn version(self) -> u32 {
         match self {
-            Self::Tables | Self::Events | Self::Access => 1,
+            Self::Tables | Self::Events | Self::Access | Self::Policies => 1,
         }
     }
 
@@ -166,6 +172,7 @@ impl Data {
         match self {
             Self::Tables => Table::ALL.map(|table| table.file().to_owned()).into(),
             Self::Events => events::FILES.iter().flat_map(|(folder, n)| numbered(folder, *n, "jsonl")).collect(),
+            Self::Policies => policies::FILES.iter().flat_map(|(folder, n)| numbered(folder, *n, "jsonl")).collect(),
             Self::Access => {
                 let gzip = numbered(access::GZIP_FOLDER, access::FILES, "jsonl.gz");
                 numbered(access::FOLDER, access::FILES, "jsonl").into_iter().chain(gzip).collect()
@@ -178,6 +185,7 @@ impl Data {
             Self::Tables => Box::new(World::new(recipe)?),
             Self::Events => Box::new(Events::new(recipe)?),
             Self::Access => Box::new(Access::new(recipe)?),
+            Self::Policies => Box::new(Policies::new(recipe)?),
         })
     }
 }

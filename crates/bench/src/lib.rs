@@ -63,6 +63,10 @@ enum Action {
     /// Merge change events into nothing and into customers with each engine in turn, compare, and print what each took
     #[command(mut_args(|arg| Suite::Merge.argument(arg)))]
     Merge(Options),
+    /// Rebuild monthly snapshots from a year of changes and from late ones with each engine in turn, compare, and print
+    /// what each took
+    #[command(mut_args(|arg| Suite::Snapshots.argument(arg)))]
+    Snapshots(Options),
     /// Read some and all fields of JSON with each engine in turn, compare, and print what each took
     #[command(mut_args(|arg| Suite::Json.argument(arg)))]
     Json(Options),
@@ -110,6 +114,7 @@ fn execute(action: Action) -> Result<(String, ExitCode)> {
         }
         Action::Elt(options) => run(Suite::Elt, &options),
         Action::Merge(options) => run(Suite::Merge, &options),
+        Action::Snapshots(options) => run(Suite::Snapshots, &options),
         Action::Json(options) => run(Suite::Json, &options),
         Action::Scan(options) => run(Suite::Scan, &options),
         Action::Start(options) => run(Suite::Start, &options),

@@ -12,6 +12,8 @@ pub enum Suite {
     Elt,
     /// Merging change events into a table
     Merge,
+    /// Rebuilding monthly snapshots
+    Snapshots,
     /// Reading JSON
     Json,
     /// Asking many small files in SQL
@@ -51,6 +53,14 @@ const MERGE: &[Case] = &[
     Case { columns: CUSTOMER, before: Some("insert"), ..case(Suite::Merge, "change", "customer_events", "customers") },
 ];
 /// Engines write as many files as they like.
+const SNAPSHOTS: &[Case] = &[
+    Case { one_file: false, ..case(Suite::Snapshots, "year", "policy_snapshots", "policy_snapshots") },
+    Case {
+        one_file: false,
+        before: Some("year"),
+        ..case(Suite::Snapshots, "late", "policy_snapshots", "policy_snapshots")
+    },
+];
 const JSON: &[Case] = &[
     Case { one_file: false, ..case(Suite::Json, "few", "bench_access_records", "access_records") },
     Case { one_file: false, ..case(Suite::Json, "all", "bench_access_records", "access_records") },
@@ -71,6 +81,7 @@ impl Suite {
         match self {
             Self::Elt => "elt",
             Self::Merge => "merge",
+            Self::Snapshots => "snapshots",
             Self::Json => "json",
             Self::Scan => "scan",
             Self::Start => "start",
@@ -82,6 +93,7 @@ impl Suite {
         match self {
             Self::Elt => ELT,
             Self::Merge => MERGE,
+            Self::Snapshots => SNAPSHOTS,
             Self::Json => JSON,
             Self::Scan => SCAN,
             Self::Start => START,
@@ -98,6 +110,7 @@ impl Suite {
         match self {
             Self::Elt | Self::Scan => Some(Data::Tables),
             Self::Merge => Some(Data::Events),
+            Self::Snapshots => Some(Data::Policies),
             Self::Json => Some(Data::Access),
             Self::Start => None,
         }
@@ -107,7 +120,7 @@ impl Suite {
     pub fn tools(self) -> &'static [Tool] {
         match self {
             Self::Elt | Self::Merge => &[Tool::Hardtack, Tool::DuckDb, Tool::Polars, Tool::Spark],
-            Self::Json => &[Tool::Hardtack, Tool::DuckDb, Tool::Polars],
+            Self::Json | Self::Snapshots => &[Tool::Hardtack, Tool::DuckDb, Tool::Polars],
             Self::Scan => &[Tool::Hardtack, Tool::DuckDb],
             Self::Start => &[Tool::Hardtack],
         }
@@ -146,6 +159,7 @@ impl Case {
         match (self.suite, self.name) {
             (Suite::Merge, "insert") => "inserts",
             (Suite::Merge, _) => "changes",
+            (Suite::Snapshots, _) => self.name,
             _ => "",
         }
     }

@@ -89,6 +89,11 @@ pub fn apply(rows: DataFrame, operator: Arc<dyn Operator>) -> Result<DataFrame> 
     Ok(DataFrame::new(equipped(state), LogicalPlan::Extension(Extension { node: Arc::new(node) })))
 }
 
+/// Plans operators: for whoever plans queries with nodes of their own.
+pub fn planner() -> Arc<dyn ExtensionPlanner + Send + Sync> {
+    Arc::new(OperatorPlanner)
+}
+
 /// The session, able to execute operators.
 pub(crate) fn equipped(state: SessionState) -> SessionState {
     let planner = Arc::clone(state.query_planner());

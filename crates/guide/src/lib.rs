@@ -27,6 +27,8 @@ chapters! {
     transforms = "docs/guide/src/transforms.md",
     bookmarks = "docs/guide/src/bookmarks.md",
     change_events = "docs/guide/src/change-events.md",
+    reprocessing = "docs/guide/src/reprocessing.md",
+    snapshots = "docs/guide/src/snapshots.md",
     elt = "docs/guide/src/elt.md",
     performance = "docs/guide/src/performance.md",
     runs = "docs/guide/src/runs.md",

@@ -15,13 +15,13 @@ pub use hardtack_catalog::{
     schema_from_cloudformation, schema_of,
 };
 pub use hardtack_core::{Context, Error, ErrorKind, LoadContext, Location, Result, Run, Sink, Source, StageContext};
-pub use hardtack_sinks::{Compression, CsvFile, JsonLines, ParquetDataset};
+pub use hardtack_sinks::{Compression, CsvFile, JsonLines, ParquetDataset, PartitionValues};
 pub use hardtack_sources::{AvroFiles, Bookmark, CsvFiles, JsonFiles, ParquetFiles};
 pub use hardtack_tables::{ByColumn, Dataset, SchemaEvolution, Table, register_names};
 pub use hardtack_transforms::{
-    Mapping, Merge, Missing, REFUSED_COLUMN, apply_mapping, coerce_or_null, coerce_to_schema, coerce_to_schema_with,
-    drop_columns, drop_duplicates, drop_nulls, except_existing, fill_nulls, merge_and_retain_last, refuse_rows, rename,
-    split_by_schema, split_date,
+    Mapping, Merge, Missing, REFUSED_COLUMN, Snapshots, apply_mapping, coerce_or_null, coerce_to_schema,
+    coerce_to_schema_with, drop_columns, drop_duplicates, drop_nulls, except_existing, fill_nulls,
+    merge_and_retain_last, refuse_rows, rename, split_by_schema, split_date,
 };
 
 pub use crate::endpoints::{SourceArgs, TargetArgs};

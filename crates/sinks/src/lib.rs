@@ -10,6 +10,7 @@
 //! | [`CsvFile`], [`JsonLines`] | one file | the old file or the new one |
 //! | [`InMemory`] | batches in this process | all or nothing |
 
+mod append_only;
 mod compact;
 mod distinct;
 mod encode;
@@ -17,6 +18,7 @@ mod gather;
 mod in_memory;
 mod json;
 mod layout;
+mod named;
 mod parquet;
 mod partition;
 mod placement;
@@ -25,10 +27,12 @@ mod text;
 mod write;
 mod written;
 
+pub use append_only::{APPEND_ONLY_MARKER, mark_append_only, refuse_append_only};
 pub use compact::SmallFiles;
 pub use in_memory::InMemory;
 pub use json::{check_moments, json_lines};
 pub use layout::{Compression, Statistics};
+pub use named::{PartitionValue, PartitionValues};
 pub use parquet::ParquetDataset;
 pub use placement::{Folder, Placement, Unseen, Visibility};
 pub use text::{CsvFile, JsonLines};

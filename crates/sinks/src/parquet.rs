@@ -1,5 +1,6 @@
 //! Folders of Parquet files.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -7,16 +8,20 @@ use datafusion::arrow::datatypes::{DataType, FieldRef, SchemaRef, TimeUnit};
 use datafusion::logical_expr::{Expr, cast, ident};
 use datafusion::physical_plan::{ExecutionPlan, collect};
 use datafusion::prelude::DataFrame;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
+use hardtack_catalog::partition_name;
 use hardtack_core::{
-    Environment, Location, PublishAction, Report, Result, ShowFields, Sink, StageContext, Staged, Store,
+    Environment, Error, Location, PublishAction, Report, Result, ShowFields, Sink, StageContext, Staged, Store,
 };
 use object_store::ObjectMeta;
+use object_store::path::Path;
 use parquet::arrow::ArrowSchemaConverter;
 use tokio::sync::Semaphore;
 
+use crate::append_only::{self, APPEND_ONLY_MARKER, refuse_marked};
 use crate::encode::parquet_error;
 use crate::layout::{Compression, Layout, Statistics};
+use crate::named::PartitionValues;
 use crate::partition::{self, Partitioner};
 use crate::placement::{Below, Placement};
 use crate::plan;
@@ -24,11 +29,15 @@ use crate::write::{UPLOADS, Write, WriteSpec};
 use crate::written::{self, WrittenFile};
 
 const TARGET_FILE_BYTES: u64 = 512 << 20;
+/// How many partitions are listed concurrently.
+const LISTINGS: usize = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Append,
+    AppendOnly,
     Overwrite,
+    OverwritePartitions,
 }
 
 /// A folder of Parquet files, optionally with Hive-style partitions.
@@ -58,6 +67,8 @@ pub struct ParquetDataset {
     pub(crate) location: Location,
     mode: Mode,
     merges: bool,
+    /// The partitions that are replaced even without new rows.
+    also: Vec<PartitionValues>,
     pub(crate) partition_by: Vec<String>,
     schema: Option<SchemaRef>,
     pub(crate) layout: Layout,
@@ -73,6 +84,7 @@ impl ParquetDataset {
             location: location.into(),
             mode: Mode::Append,
             merges: false,
+            also: Vec::new(),
             partition_by: Vec::new(),
             schema: None,
             layout: Layout::default(),
@@ -96,6 +108,54 @@ impl ParquetDataset {
     #[must_use]
     pub fn merges(mut self) -> Self {
         self.merges = true;
+        self
+    }
+
+    /// Replaces the partitions that have new rows, and leaves the others alone: the `.parquet` files that such a
+    /// partition has when its new rows have been staged are deleted after the new ones have appeared. Nothing else is
+    /// listed. Running again on the same rows therefore ends in the same state, so that one day, say, can be processed
+    /// again.
+    ///
+    /// A partition that no longer has any rows has to be named:
+    /// [`also_overwriting`](ParquetDataset::also_overwriting). Folders are those that this dataset writes: files in
+    /// `month=03`, which others have written, are not in the partition `month=3`.
+    ///
+    /// Runs that write to the same partition must not be concurrent, unless they are of one job and scope. Partition
+    /// columns are required.
+    #[must_use]
+    pub fn overwrite_partitions(mut self) -> Self {
+        self.mode = Mode::OverwritePartitions;
+        self
+    }
+
+    /// Does the same as [`overwrite_partitions`](ParquetDataset::overwrite_partitions), and also replaces these
+    /// partitions, which are empty afterwards if there are no rows for them.
+    ///
+    /// ```
+    /// use chrono::NaiveDate;
+    /// use hardtack_sinks::{ParquetDataset, PartitionValues};
+    ///
+    /// /// All sales of a day, even if it turns out that there are none.
+    /// fn sales(day: NaiveDate) -> ParquetDataset {
+    ///     ParquetDataset::new("sales", "s3://lake/sales")
+    ///         .partition_by(["day"])
+    ///         .also_overwriting([PartitionValues::of("day", day)])
+    /// }
+    /// ```
+    #[must_use]
+    pub fn also_overwriting(mut self, partitions: impl IntoIterator<Item = PartitionValues>) -> Self {
+        self.also.extend(partitions);
+        self.overwrite_partitions()
+    }
+
+    /// Appends rows and protects them: sinks that would replace files at, below or above this place are refused from
+    /// the first run on, in other jobs too. So are CSV and JSON files. Compaction, which keeps the rows, is permitted.
+    ///
+    /// The protection is a hidden object `_append_only` in the folder. It is published with the rows, and whoever
+    /// removes it ends the protection.
+    #[must_use]
+    pub fn append_only(mut self) -> Self {
+        self.mode = Mode::AppendOnly;
         self
     }
 
@@ -183,7 +243,7 @@ impl ParquetDataset {
         &self.partition_by
     }
 
-    /// Whether it replaces the existing files.
+    /// Whether it replaces all existing files.
     pub fn is_overwrite(&self) -> bool {
         self.mode == Mode::Overwrite
     }
@@ -193,32 +253,93 @@ impl ParquetDataset {
         self.merges
     }
 
-    /// The objects that an overwrite supersedes, in their current state.
-    async fn superseded(&self, env: &Environment) -> Result<Vec<PublishAction>> {
-        if self.mode == Mode::Append {
-            return Ok(Vec::new());
-        }
-        let (store, files) = self.files(env).await?;
-        let delete =
-            |(_, meta): &(_, ObjectMeta)| PublishAction::Delete { location: Location::of(&store.url, &meta.location) };
-        Ok(files.iter().map(delete).collect())
+    /// Whether it replaces the files of some partitions.
+    pub fn is_overwrite_partitions(&self) -> bool {
+        self.mode == Mode::OverwritePartitions
     }
 
-    /// The visible `.parquet` files, each with its folder relative to the dataset. A folder that is a partition is
-    /// visible even if its name begins with `_` (`_x=1`).
-    pub(crate) async fn files(&self, env: &Environment) -> Result<(Store, Vec<(String, ObjectMeta)>)> {
+    /// Whether it protects its place from being overwritten.
+    pub fn is_append_only(&self) -> bool {
+        self.mode == Mode::AppendOnly
+    }
+
+    /// The values of the partitions that were [named](ParquetDataset::also_overwriting), as the names of folders have
+    /// them, in a dataset with these columns.
+    ///
+    /// # Errors
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) for a dataset without partition columns, a column that is not one of
+    /// them, one that is left out, and a value that does not have the column's type.
+    pub fn named_partitions(&self, columns: &SchemaRef) -> Result<Vec<Vec<String>>> {
+        if !self.is_overwrite_partitions() {
+            return Ok(Vec::new());
+        }
+        if self.partition_by.is_empty() {
+            return Err(Error::usage("only a dataset with partition columns has partitions to overwrite")
+                .with("sink", &self.name)
+                .with("location", &self.location)
+                .hint("name the columns with `.partition_by([...])`, or replace everything with `.overwrite()`"));
+        }
+        self.also.iter().map(|partition| partition.texts(columns, &self.partition_by)).collect()
+    }
+
+    /// The folders of the partitions that were named, for rows as files hold them.
+    fn named_folders(&self, columns: &SchemaRef) -> Result<BTreeSet<String>> {
+        Ok(self.named_partitions(columns)?.iter().map(|values| self.folder(values)).collect())
+    }
+
+    /// The folder of a partition, relative to the dataset.
+    fn folder(&self, values: &[String]) -> String {
+        partition_name(self.partition_by.iter().map(String::as_str), values)
+    }
+
+    /// The files of these partitions, in their current state.
+    async fn files_of(&self, env: &Environment, folders: BTreeSet<String>) -> Result<Vec<PublishAction>> {
         let (store, root) = env.stores().open(&self.location)?;
-        let hidden = |part: &str| part.starts_with('.') || part.starts_with('_');
-        let hidden_folder = |part: &String| hidden(part) && !(part.starts_with('_') && part.contains('='));
+        let mut above = BTreeSet::new();
+        for folder in &folders {
+            let path = self.location.join(folder).resolve()?.path;
+            let between = path.prefix_match(&root).into_iter().flatten().count();
+            let parts: Vec<_> = path.parts().collect();
+            above.extend((1..between).map(|up| parts[..parts.len() - up].iter().cloned().collect::<Path>()));
+        }
+        refuse_marked(&store, &self.location, above).await?;
+        let files = stream::iter(folders).map(|folder| self.replaceable(env, self.location.join(folder)));
+        Ok(files.buffered(LISTINGS).try_collect::<Vec<_>>().await?.concat())
+    }
+
+    /// The visible files at or below a folder, in their current state, unless they are append-only.
+    async fn replaceable(&self, env: &Environment, folder: Location) -> Result<Vec<PublishAction>> {
+        let (store, listed) = self.visible(env, &folder).await?;
+        if let Some((_, meta)) = listed.iter().find(|(_, meta)| meta.location.filename() == Some(APPEND_ONLY_MARKER)) {
+            return Err(append_only::refused(&store, &self.location, &meta.location));
+        }
+        let files = listed.into_iter().filter(|(_, meta)| is_file_of_rows(meta));
+        Ok(files
+            .map(|(_, meta)| PublishAction::Delete { location: Location::of(&store.url, &meta.location) })
+            .collect())
+    }
+
+    /// The visible `.parquet` files, each with its folder relative to the dataset.
+    pub(crate) async fn files(&self, env: &Environment) -> Result<(Store, Vec<(String, ObjectMeta)>)> {
+        let (store, mut files) = self.visible(env, &self.location).await?;
+        files.retain(|(_, meta)| is_file_of_rows(meta));
+        Ok((store, files))
+    }
+
+    /// What is in visible folders at or below `place`, each with its folder relative to the dataset. A folder that is a
+    /// partition is visible even if its name begins with `_` (`_x=1`).
+    async fn visible(&self, env: &Environment, place: &Location) -> Result<(Store, Vec<(String, ObjectMeta)>)> {
+        let (_, root) = env.stores().open(&self.location)?;
+        let (store, place) = env.stores().open(place)?;
+        let hidden = |part: &String| is_hidden(part) && !(part.starts_with('_') && part.contains('='));
         let folder = |meta: &ObjectMeta| {
             let parts: Vec<_> = meta.location.prefix_match(&root)?.map(|part| part.as_ref().to_owned()).collect();
-            let (name, folders) = parts.split_last()?;
-            let visible = name.ends_with(".parquet") && !hidden(name) && !folders.iter().any(hidden_folder);
-            visible.then(|| folders.join("/"))
+            let (_, folders) = parts.split_last()?;
+            (!folders.iter().any(hidden)).then(|| folders.join("/"))
         };
-        let listed: Vec<_> = store.objects.list(Some(&root)).try_collect().await?;
-        let files = listed.into_iter().filter_map(|meta| Some((folder(&meta)?, meta))).collect();
-        Ok((store, files))
+        let listed: Vec<_> = store.objects.list(Some(&place)).try_collect().await?;
+        let visible = listed.into_iter().filter_map(|meta| Some((folder(&meta)?, meta))).collect();
+        Ok((store, visible))
     }
 
     /// Writes rows as this dataset would, but to the folders that `placement` chooses: for sinks that are built on this
@@ -288,6 +409,9 @@ impl std::fmt::Debug for ParquetDataset {
         if self.merges {
             f.field("merges", &true);
         }
+        if !self.also.is_empty() {
+            f.field("also", &self.also);
+        }
         if let Some(schema) = &self.schema {
             f.field("schema", &ShowFields(schema.fields()));
         }
@@ -316,13 +440,29 @@ impl Sink for ParquetDataset {
     }
 
     fn replaces(&self) -> bool {
-        self.mode != Mode::Append && !self.merges
+        matches!(self.mode, Mode::Overwrite | Mode::OverwritePartitions) && !self.merges
     }
 
     async fn stage(&self, ctx: &StageContext, rows: DataFrame) -> Result<Staged> {
-        let superseded = self.superseded(ctx).await?;
-        let mut staged = staged(self.write_files(ctx, rows, self.below("")).await?);
+        let columns = self.stored(crate::contract(rows.clone(), self.schema.as_ref())?)?.schema().as_arrow().clone();
+        let mut folders = self.named_folders(&columns.into())?;
+        if self.is_overwrite() || self.is_overwrite_partitions() {
+            append_only::refuse_append_only(ctx, &self.location).await?;
+        }
+        let mut superseded = match self.mode {
+            Mode::Overwrite => self.replaceable(ctx, self.location.clone()).await?,
+            _ => Vec::new(),
+        };
+        let files = self.write_files(ctx, rows, self.below("")).await?;
+        if self.is_overwrite_partitions() {
+            folders.extend(files.iter().map(|file| self.folder(&file.values)));
+            superseded = self.files_of(ctx, folders).await?;
+        }
+        let mut staged = staged(files);
         staged.publish.extend(superseded);
+        if self.is_append_only() {
+            staged.publish.extend(append_only::mark_append_only(ctx, &self.location).await?);
+        }
         Ok(staged)
     }
 
@@ -330,9 +470,19 @@ impl Sink for ParquetDataset {
         let rows = crate::contract(rows, self.schema.as_ref())?;
         // The partition columns, the sort columns and those with options must exist.
         let stored = self.stored(rows.clone())?;
-        self.write(ctx, stored.schema().as_arrow().clone().into(), self.below(""))?;
+        let columns: SchemaRef = stored.schema().as_arrow().clone().into();
+        self.write(ctx, Arc::clone(&columns), self.below(""))?;
+        self.named_folders(&columns)?;
         Ok(rows)
     }
+}
+
+fn is_hidden(name: &str) -> bool {
+    name.starts_with('.') || name.starts_with('_')
+}
+
+fn is_file_of_rows(meta: &ObjectMeta) -> bool {
+    meta.location.filename().is_some_and(|name| name.ends_with(".parquet") && !is_hidden(name))
 }
 
 /// Executes the plan of a write.

@@ -216,6 +216,8 @@ async fn stage_text(
             location.join("rows.csv")
         )));
     }
+    let root = parent(location)?;
+    crate::refuse_append_only(ctx, &root).await?;
     let meter = ctx.meter();
     let schema: SchemaRef = rows.schema().as_arrow().clone().into();
     // An empty batch first, so that the header is written even without rows.
@@ -225,7 +227,6 @@ async fn stage_text(
         encode(&batch, i == 0).map(Bytes::from).map_err(DataFusionError::from)
     });
     let mut bytes = compression(location).convert_to_compress_stream(text.boxed())?;
-    let root = parent(location)?;
     let mut file = ctx.stage_file(&root, location).await?;
     while let Some(chunk) = bytes.next().await.transpose()? {
         meter.add_bytes(chunk.len() as u64);

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use datafusion::prelude::DataFrame;
 use hardtack_catalog::{CatalogOf, DatabaseName, TableDescription, TableFormat, columns_of};
 use hardtack_core::{Error, ErrorKind, LoadContext, Location, Result, Sink, Source, StageContext, Staged};
-use hardtack_sinks::{Compression, ParquetDataset};
+use hardtack_sinks::{Compression, ParquetDataset, PartitionValues};
 use hardtack_sources::{Bookmark, Files, Format, ParquetFiles};
 use hardtack_transforms::{Missing, coerce_to_schema, coerce_to_schema_with};
 
@@ -102,7 +102,11 @@ impl DatasetFiles for ParquetDataset {
 
     fn adapted_at_first(&self, table: Table) -> Table {
         let table = self.adapted(table);
-        if self.is_overwrite() { table.overwrite() } else { table }
+        match (self.is_overwrite(), self.is_overwrite_partitions()) {
+            (true, _) => table.overwrite(),
+            (_, true) => table.overwrite_partitions(),
+            _ => table,
+        }
     }
 }
 
@@ -206,6 +210,25 @@ impl Dataset<ParquetDataset> {
     #[must_use]
     pub fn merges(self) -> Self {
         self.map(ParquetDataset::merges)
+    }
+
+    /// Replaces the partitions that have new rows; see [`ParquetDataset::overwrite_partitions`] and
+    /// [`Table::overwrite_partitions`].
+    #[must_use]
+    pub fn overwrite_partitions(self) -> Self {
+        self.map(ParquetDataset::overwrite_partitions).when_table(Table::overwrite_partitions)
+    }
+
+    /// Replaces these partitions as well; see [`ParquetDataset::also_overwriting`].
+    #[must_use]
+    pub fn also_overwriting(self, partitions: impl IntoIterator<Item = PartitionValues>) -> Self {
+        self.map(|files| files.also_overwriting(partitions)).when_table(Table::overwrite_partitions)
+    }
+
+    /// Adds rows and protects them; see [`ParquetDataset::append_only`].
+    #[must_use]
+    pub fn append_only(self) -> Self {
+        self.map(ParquetDataset::append_only).when_table(Table::append)
     }
 
     /// See [`ParquetDataset::partition_by`].

@@ -1,6 +1,6 @@
 //! Saving to a table.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,7 +12,10 @@ use hardtack_catalog::{
 };
 use hardtack_core::actions::Phase;
 use hardtack_core::{Error, ErrorKind, Location, PublishAction, Report, Result, Sink, StageContext, Staged};
-use hardtack_sinks::{Compression, Folder, ParquetDataset, Placement, Statistics, Unseen, Visibility, WrittenFile};
+use hardtack_sinks::{
+    Compression, Folder, ParquetDataset, PartitionValues, Placement, Statistics, Unseen, Visibility, WrittenFile,
+    mark_append_only, refuse_append_only,
+};
 use tokio::sync::Mutex;
 
 use crate::Table;
@@ -121,6 +124,20 @@ impl Table {
     #[must_use]
     pub fn merges(self) -> Self {
         self.laid_out(ParquetDataset::merges)
+    }
+
+    /// Does the same as [`overwrite_partitions`](Table::overwrite_partitions), and also replaces these partitions, which
+    /// are dropped if there are no rows for them.
+    #[must_use]
+    pub fn also_overwriting(self, partitions: impl IntoIterator<Item = PartitionValues>) -> Self {
+        self.laid_out(|files| files.also_overwriting(partitions)).overwrite_partitions()
+    }
+
+    /// Adds the rows, and protects the folder of the table: see [`ParquetDataset::append_only`]. Rebuilding partitions of
+    /// the table is refused as well.
+    #[must_use]
+    pub fn append_only(self) -> Self {
+        self.laid_out(ParquetDataset::append_only).append()
     }
 
     /// Creates the table (and its database) if it is not in the catalog when the run is published. A run that fails
@@ -315,10 +332,12 @@ impl<'a> Saving<'a> {
                 (files, steps)
             }
             Mode::Overwrite | Mode::OverwritePartitions => {
+                refuse_append_only(self.ctx, &self.base).await?;
+                let named = self.named(&dataset, &rows)?;
                 let fresh = Unseen::below(self.ctx, &self.base).await?;
                 let root = fresh.location().clone();
                 let files = dataset.write_files(self.ctx, rows, Arc::new(fresh)).await?;
-                let steps = self.rebuilt(&files, &root).await?;
+                let steps = self.rebuilt(&files, &root, named).await?;
                 (files, steps)
             }
         };
@@ -333,6 +352,9 @@ impl<'a> Saving<'a> {
         actions.extend(expired.into_iter().map(|record| (Phase::Remove, Step::Remove { record })));
         let report = report(&files);
         let mut publish: Vec<PublishAction> = files.into_iter().filter_map(|file| file.publish).collect();
+        if self.writing.mode == Mode::Append && self.writing.files.is_append_only() {
+            publish.extend(mark_append_only(self.ctx, &self.base).await?);
+        }
         for (phase, step) in actions {
             publish.push(self.action(phase, step)?);
         }
@@ -361,14 +383,28 @@ impl<'a> Saving<'a> {
         Ok(self.counted(steps, CountChange::Add(added)))
     }
 
+    /// The partitions that are replaced even without new rows.
+    fn named(&self, dataset: &ParquetDataset, rows: &DataFrame) -> Result<Vec<Vec<String>>> {
+        if self.writing.mode != Mode::OverwritePartitions {
+            return Ok(Vec::new());
+        }
+        dataset.named_partitions(&rows.schema().as_arrow().clone().into())
+    }
+
     /// The steps that point partitions to their new files.
-    async fn rebuilt(&self, files: &[WrittenFile], root: &Location) -> Result<Vec<(Phase, Step)>> {
+    async fn rebuilt(
+        &self,
+        files: &[WrittenFile],
+        root: &Location,
+        named: Vec<Vec<String>>,
+    ) -> Result<Vec<(Phase, Step)>> {
         let mut slots = slots(files)?;
         if self.table.partition_keys.is_empty() {
             // It is one partition, even without rows.
             slots.entry(Vec::new()).or_insert_with(|| Slot::new(Vec::new(), root.clone()));
         }
-        let present = self.present(slots.keys()).await?;
+        let replaced: BTreeSet<_> = slots.keys().cloned().chain(named).collect();
+        let present = self.present(replaced.iter()).await?;
         let mut superseded =
             versions::list_superseded(self.ctx.stores(), &selection::file_filter(&self.table)?, &present).await?;
         let added: Counted = slots.values().map(|slot| slot.counted).sum();

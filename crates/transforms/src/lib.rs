@@ -3,6 +3,7 @@
 //! | function | what it does |
 //! | --- | --- |
 //! | [`merge_and_retain_last`] | applies changes to a table: keeps the last row of each key |
+//! | [`Snapshots`] | the whole data set per month or day: as it was known, or by business date with roll-forward |
 //! | [`coerce_to_schema`] | makes rows fit a contract, or refuses them with column and value |
 //! | [`split_by_schema`] | splits rows into those that fit a contract and those that do not, with reasons |
 //! | [`coerce_or_null`] | a value in another type, or null where it would lose something |
@@ -44,6 +45,7 @@ mod merge;
 mod refuse;
 mod rows;
 mod shape;
+mod snapshots;
 mod split;
 
 #[cfg(test)]
@@ -56,4 +58,5 @@ pub use merge::{Merge, merge_and_retain_last};
 pub use refuse::refuse_rows;
 pub use rows::{drop_duplicates, drop_nulls, except_existing};
 pub use shape::{drop_columns, fill_nulls, rename, split_date};
+pub use snapshots::Snapshots;
 pub use split::{REFUSED_COLUMN, coerce_or_null, split_by_schema};

@@ -66,6 +66,18 @@ fn a_merge_reads_a_batch() {
 }
 
 #[test]
+fn snapshots_are_of_the_year() {
+    assert_snapshot!(of_suite(Suite::Snapshots), @"
+    bin/policy_snapshots --source data/year --target out --state out/state --show 0 --log warn --until 2025-12-31
+    python3 SCRIPTS/duckdb_snapshots.py year data out/result
+    python3 SCRIPTS/polars_snapshots.py year data out/result
+    bin/policy_snapshots --source data/late --target out --state out/state --show 0 --log warn --until 2025-12-31
+    python3 SCRIPTS/duckdb_snapshots.py late data out/result
+    python3 SCRIPTS/polars_snapshots.py late data out/result
+    ");
+}
+
+#[test]
 fn the_job_for_json_is_given_the_case() {
     assert_snapshot!(of_suite(Suite::Json).lines().step_by(3).collect::<Vec<_>>().join("\n"), @"
     bin/bench_access_records --source data --target out --state out/state --show 0 --log warn --case few
@@ -95,7 +107,7 @@ fn a_start_has_no_rows() {
 /// Every tool of a suite has its script.
 #[test]
 fn scripts_exist() {
-    for suite in [Suite::Elt, Suite::Merge, Suite::Json, Suite::Scan, Suite::Start] {
+    for suite in [Suite::Elt, Suite::Merge, Suite::Snapshots, Suite::Json, Suite::Scan, Suite::Start] {
         let missing = suite.tools().iter().filter_map(|tool| script(*tool, suite)).find(|script| !script.is_file());
         assert_eq!(missing, None);
     }

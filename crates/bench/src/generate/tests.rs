@@ -229,6 +229,7 @@ fn all_files(data: Data, scale: f64, seed: u64, threads: usize) -> String {
 /// If this changes, so must [`Data::version`].
 #[rstest]
 #[case::events(Data::Events, "55e5c11dc427fec08daea87c89078121")]
+#[case::policies(Data::Policies, "3a64ec46b954c61b75a3206e87e7626b")]
 #[case::access(Data::Access, "98a78591a89585210b106ee997bf4425")]
 fn the_bytes_of_lines_stay_the_same(#[case] data: Data, #[case] expected: &str) {
     let text = all_files(data, 0.001, 42, 2);
@@ -265,6 +266,26 @@ fn events_are_inserts_then_changes() {
         let key = (id.to_string(), event["ts_ms"].as_i64().unwrap(), event["op"].to_string());
         assert_eq!(*seen.entry(key).or_insert(line), line);
     }
+}
+
+#[test]
+fn policies_change_within_a_year_and_late_ones_since_october() {
+    let maker = Data::Policies.maker(Recipe { scale: 0.01, seed: 7 }).unwrap();
+    let text: String = (0..maker.files()).map(|at| file(&*maker, at, 2)).collect();
+    let events: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(events.len(), 11_000);
+    let (year, late) = events.split_at(10_000);
+    let days = |events: &[serde_json::Value]| {
+        let days = || events.iter().map(|event| event["effective_date"].as_str().unwrap().to_owned());
+        (days().min().unwrap(), days().max().unwrap())
+    };
+    assert_eq!(days(year), ("2025-01-01".to_owned(), "2025-12-31".to_owned()));
+    assert_eq!(days(late), ("2025-10-01".to_owned(), "2025-12-31".to_owned()));
+    let deleted = events.iter().filter(|event| event["status"] == "deleted").count();
+    assert!((600..800).contains(&deleted), "{deleted}");
+    // What decides is unique.
+    let recorded: HashSet<&str> = events.iter().map(|event| event["recorded_at"].as_str().unwrap()).collect();
+    assert_eq!(recorded.len(), events.len());
 }
 
 #[test]

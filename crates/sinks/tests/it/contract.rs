@@ -7,7 +7,7 @@ use futures::TryStreamExt;
 use hardtack_core::actions::MemoryJournal;
 use hardtack_core::publish::discard;
 use hardtack_core::{ErrorKind, JobContext, Location, PublishAction, Sink};
-use hardtack_sinks::{CsvFile, JsonLines, ParquetDataset};
+use hardtack_sinks::{CsvFile, JsonLines, ParquetDataset, PartitionValues};
 use object_store::ObjectStoreExt;
 use rstest::rstest;
 
@@ -19,6 +19,11 @@ fn sink(kind: &str, root: &Location) -> Box<dyn Sink> {
     match kind {
         "parquet" => Box::new(ParquetDataset::new("out", root.join("out"))),
         "partitioned" => Box::new(ParquetDataset::new("out", root.join("out")).overwrite().partition_by(["c"])),
+        "partitions" => {
+            let dataset = ParquetDataset::new("out", root.join("out")).partition_by(["c"]);
+            Box::new(dataset.also_overwriting([PartitionValues::of("c", "gone")]))
+        }
+        "append-only" => Box::new(ParquetDataset::new("out", root.join("out")).append_only()),
         "csv" => Box::new(CsvFile::new("out", root.join("out/rows.csv.gz"))),
         "json" => Box::new(JsonLines::new("out", root.join("out/rows.jsonl"))),
         _ => unreachable!(),
@@ -30,7 +35,7 @@ async fn visible(ctx: &JobContext, root: &Location) -> Vec<String> {
     let (store, path) = ctx.stores().open(root).unwrap();
     let listed: Vec<_> = store.objects.list(Some(&path)).try_collect().await.unwrap();
     let mut names: Vec<_> = listed.iter().map(|m| m.location.to_string()).collect();
-    names.retain(|name| !name.rsplit('/').next().unwrap().starts_with('.'));
+    names.retain(|name| !name.rsplit('/').next().unwrap().starts_with(['.', '_']));
     names.sort();
     names
 }
@@ -38,7 +43,7 @@ async fn visible(ctx: &JobContext, root: &Location) -> Vec<String> {
 #[rstest]
 #[tokio::test]
 async fn staged_is_invisible_and_published_is_whole(
-    #[values("parquet", "partitioned", "csv", "json")] kind: &str,
+    #[values("parquet", "partitioned", "partitions", "append-only", "csv", "json")] kind: &str,
     #[values("file", "memory", "odd names")] store: &str,
 ) {
     let folder = tempfile::tempdir().unwrap();
@@ -75,7 +80,7 @@ async fn staged_is_invisible_and_published_is_whole(
 #[rstest]
 #[tokio::test]
 async fn discarded_leaves_no_trace(
-    #[values("parquet", "partitioned", "csv", "json")] kind: &str,
+    #[values("parquet", "partitioned", "partitions", "append-only", "csv", "json")] kind: &str,
     #[values("file", "memory")] store: &str,
 ) {
     let folder = tempfile::tempdir().unwrap();

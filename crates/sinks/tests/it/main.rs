@@ -6,6 +6,7 @@ mod contract;
 mod failures;
 mod interop;
 mod parquet;
+mod reprocessing;
 mod text;
 mod writer;
 

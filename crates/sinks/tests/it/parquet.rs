@@ -3,6 +3,7 @@
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use hardtack_core::{ErrorKind, JobContext, Location, Sink};
 use hardtack_sinks::{Compression, ParquetDataset};
+use hardtack_transforms::{Merge, merge_and_retain_last};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use rstest::rstest;
 
@@ -166,4 +167,17 @@ async fn rows_are_coerced_to_the_declared_schema_or_refused() {
     let error = dataset.stage(&ctx.staging("out"), sql(&ctx, "select 7 as n").await).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
     insta::assert_snapshot!(error.chain(), @"declared columns are missing (missing: day, columns: n)");
+}
+
+/// The rows of a merge come from a node of our own in the plan.
+#[tokio::test]
+async fn merged_rows_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let ctx = context("r");
+    let (current, changes) = (sql(&ctx, "select 1 as n, 'a' as c").await, sql(&ctx, "select 1 as n, 'b' as c").await);
+    let merged = merge_and_retain_last(current, changes, &Merge::on(&["n"])).unwrap();
+    let dataset = ParquetDataset::new("n", Location::from(folder.path())).partition_by(["n"]);
+    let staged = dataset.stage(&ctx.staging("out"), merged).await.unwrap();
+    ctx.publish(&staged.publish).await.unwrap();
+    assert_eq!(read(&ctx, folder.path().to_str().unwrap()).await, "+---+\n| c |\n+---+\n| b |\n+---+");
 }

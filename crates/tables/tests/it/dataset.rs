@@ -4,7 +4,7 @@ use std::fs::File;
 
 use hardtack_catalog::{Column, DatabaseName, TableDescription, TableFormat, schema};
 use hardtack_core::{ErrorKind, Location, Sink, Source};
-use hardtack_sinks::{Compression, ParquetDataset};
+use hardtack_sinks::{Compression, ParquetDataset, PartitionValues};
 use hardtack_sources::{JsonFiles, ParquetFiles};
 use hardtack_tables::{Dataset, SchemaEvolution, Table};
 use hardtack_test_support::{Frame, rows, table};
@@ -343,4 +343,21 @@ async fn what_a_table_does_not_take_is_refused_before_anything_is_written() {
     let grown = more.when_table(|table| table.schema_evolution(SchemaEvolution::AddColumns));
     saved(&world, &grown, four).await.unwrap();
     assert_eq!(world.rows("shelf").await, ["year=1815 title=Emma pages=1 isbn=x"]);
+}
+
+/// With and without a catalog, the partitions of the rows and those that are named are replaced.
+#[rstest]
+#[case::files(None)]
+#[case::table(Some(lake()))]
+#[tokio::test]
+async fn partitions_are_overwritten_as_files_and_as_a_table(#[case] database: Option<DatabaseName>) {
+    let world = World::new().await;
+    let shelf = shelf(world.dir.at("shelf"), database.as_ref()).overwrite_partitions();
+    saved(&world, &shelf, rows! { title, pages, year; "Emma", 400, 1815; "Dune", null, 1965; "Kim", 1, 1901 })
+        .await
+        .unwrap();
+    let again = shelf.also_overwriting([PartitionValues::of("year", 1815)]);
+    saved(&world, &again, rows! { title, pages, year; "Dune", 600, 1965 }).await.unwrap();
+    let rows = rows! { title, pages: Int32, year: Int32; "Dune", 600, 1965; "Kim", 1, 1901 };
+    assert_eq!(loaded(&world, again).await, table(rows));
 }

@@ -2,7 +2,7 @@
 
 use hardtack_catalog::{NULL_PARTITION, TableDescription, TableFormat};
 use hardtack_core::{DiscardAction, ErrorKind, PublishAction, Sink, publish};
-use hardtack_sinks::Compression;
+use hardtack_sinks::{Compression, PartitionValues};
 use hardtack_tables::{SchemaEvolution, Table};
 use hardtack_test_support::{Frame, rows};
 use rstest::rstest;
@@ -60,6 +60,43 @@ async fn append_adds_to_partitions_where_they_are() {
         "day=wed": "1",
     }
     "#);
+}
+
+/// Partitions that are named are dropped if they have no rows, and null is a value.
+#[tokio::test]
+async fn partitions_that_are_named_are_replaced_as_well() {
+    let world = World::partitioned().await;
+    world.save(sales(), rows! { id, day; 1, "mon"; 2, "tue"; 3, null; 4, "wed" }).await;
+    let named = [Some("tue"), None, Some("never was")].map(|day| PartitionValues::of("day", day));
+    world.save(sales().also_overwriting(named), day("mon", &[5, 6])).await;
+    insta::assert_snapshot!(world.rows("sales").await.join("\n"), @"
+    day=mon id=5
+    day=mon id=6
+    day=wed id=4
+    ");
+    insta::assert_debug_snapshot!(world.counts("sales").await, @r#"
+    {
+        "all": "3",
+        "day=mon": "2",
+        "day=wed": "1",
+    }
+    "#);
+}
+
+#[tokio::test]
+async fn tables_of_append_only_places_are_not_rebuilt() {
+    let world = World::partitioned().await;
+    for _ in 0..2 {
+        world.save(sales().append_only(), rows! { id, day; 1, "mon" }).await;
+    }
+    let before = world.rows("sales").await;
+    for table in [sales().overwrite(), sales().overwrite_partitions()] {
+        let error = world.stage(table, day("mon", &[2])).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        assert!(error.get("marker").unwrap().ends_with("/_append_only"), "{error}");
+    }
+    assert_eq!(world.rows("sales").await, before);
+    assert_eq!(before.len(), 2);
 }
 
 #[tokio::test]

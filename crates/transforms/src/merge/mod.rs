@@ -33,13 +33,22 @@ pub struct Merge {
     delete_marker: Option<String>,
     drop_deleted: bool,
     known_since: Option<String>,
+    /// Whether rows of both sides are equal but for their values.
+    ties_by_values: bool,
 }
 
 impl Merge {
     /// Rows with equal values at these [paths](crate) are versions of one thing. Null is a value like any other.
     pub fn on(keys: &[&str]) -> Self {
         let keys = keys.iter().map(|k| (*k).to_owned()).collect();
-        Self { keys, order_by: Vec::new(), delete_marker: None, drop_deleted: false, known_since: None }
+        Self {
+            keys,
+            order_by: Vec::new(),
+            delete_marker: None,
+            drop_deleted: false,
+            known_since: None,
+            ties_by_values: false,
+        }
     }
 
     /// The version with the greatest value at this [path](crate) is the last; null is less than any value. Call it
@@ -94,6 +103,13 @@ impl Merge {
     #[must_use]
     pub fn known_since(mut self, column: &str) -> Self {
         self.known_since = Some(column.to_owned());
+        self
+    }
+
+    /// Where order values are equal, the values of the row decide, whichever side it is on: so that it does not matter
+    /// which of two rows arrives first. Those of the key do not count, so that the choice is the same under other keys.
+    pub(crate) fn ties_by_values(mut self) -> Self {
+        self.ties_by_values = true;
         self
     }
 
@@ -189,7 +205,9 @@ fn lay_out(rows: &DataFrame, fields: &[FieldRef], merge: &Merge) -> Result<Layou
     let compared = |path: &String| planned(encode::key(&columns.path(path)?)?);
     let keys = merge.keys.iter().map(compared).collect::<Result<_>>()?;
     let mut order = merge.order_by.iter().map(compared).collect::<Result<Vec<_>>>()?;
-    order.push(planned(named(SIDE))?);
+    if !merge.ties_by_values {
+        order.push(planned(named(SIDE))?);
+    }
     let known = match &merge.known_since {
         None => None,
         Some(known) => {
@@ -209,7 +227,8 @@ fn lay_out(rows: &DataFrame, fields: &[FieldRef], merge: &Merge) -> Result<Layou
         }
     };
     // A row that is delivered again in another file is the same row.
-    let tied: Vec<usize> = (0..fields.len()).filter(|at| !is_origin(fields[*at].name())).collect();
+    let counts_not = |name: &String| is_origin(name) || (merge.ties_by_values && merge.keys.contains(name));
+    let tied: Vec<usize> = (0..fields.len()).filter(|at| !counts_not(fields[*at].name())).collect();
     let compared: Vec<Found> = columns.iter().filter(|column| !is_origin(column.field.name())).cloned().collect();
     encode::check(&compared)?;
     let input = Arc::clone(rows.schema().inner());
