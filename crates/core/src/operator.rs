@@ -156,6 +156,11 @@ impl UserDefinedLogicalNodeCore for OperatorNode {
 }
 
 /// Plans operators; DataFusion plans the rest.
+/// What plans operators, for a planner that has nodes of its own to plan.
+pub fn extension_planner() -> Arc<dyn ExtensionPlanner + Send + Sync> {
+    Arc::new(OperatorPlanner)
+}
+
 #[derive(Debug)]
 struct OperatorPlanner;
 

@@ -11,6 +11,7 @@ use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::{Distribution, ExecutionPlan, ExecutionPlanProperties};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use datafusion::prelude::DataFrame;
+use hardtack_core::operator;
 
 use crate::distinct::{DistinctInPartition, distinct_in_partition};
 use crate::gather::GatherExec;
@@ -22,7 +23,8 @@ pub(crate) async fn plan(rows: DataFrame, write: Arc<Write>) -> hardtack_core::R
     let input = distinct_in_partition(&rows, write.partitioner.names())?.unwrap_or(rows);
     let node = ParquetWrite { input, write: WriteRef(write), schema: Arc::new(DFSchema::empty()) };
     let plan = state.optimize(&LogicalPlan::Extension(Extension { node: Arc::new(node) }))?;
-    let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(Planner)]);
+    let planners = vec![Arc::new(Planner), operator::extension_planner()];
+    let planner = DefaultPhysicalPlanner::with_extension_planners(planners);
     Ok(planner.create_physical_plan(&plan, &state).await?)
 }
 
