@@ -3,6 +3,7 @@
 
 mod avro;
 mod changed;
+mod corrupt;
 mod csv;
 mod damaged;
 mod dialect;
