@@ -26,6 +26,7 @@ chapters! {
     serving = "docs/guide/src/serving.md",
     transforms = "docs/guide/src/transforms.md",
     change_events = "docs/guide/src/change-events.md",
+    landing_zones = "docs/guide/src/landing-zones.md",
     elt = "docs/guide/src/elt.md",
     performance = "docs/guide/src/performance.md",
     runs = "docs/guide/src/runs.md",
