@@ -9,6 +9,7 @@
 //! the last days have seven times as many as the first ones. Rows are ordered by patient and encounter, not by day.
 
 mod access;
+mod calls;
 mod dice;
 mod events;
 mod rows;
@@ -29,6 +30,7 @@ use hardtack_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use self::access::Access;
+use self::calls::Calls;
 use self::events::Events;
 use self::rows::{Ask, LastGroup, World, portion};
 use crate::files;
@@ -142,6 +144,8 @@ pub enum Data {
     Events,
     /// Access records as JSON lines, plain and as gzip; 566 and 77 MB at scale 1
     Access,
+    /// Records of calls of an API as JSON lines, plain and as gzip, for the job `access_records`; 559 and 71 MB at scale 1
+    Calls,
 }
 
 impl Data {
@@ -151,13 +155,14 @@ impl Data {
             Self::Tables => "data",
             Self::Events => "data-merge",
             Self::Access => "data-json",
+            Self::Calls => "data-access",
         }
     }
 
     /// Changes whenever the bytes for the same scale and seed do.
     fn version(self) -> u32 {
         match self {
-            Self::Tables | Self::Events | Self::Access => 1,
+            Self::Tables | Self::Events | Self::Access | Self::Calls => 1,
         }
     }
 
@@ -166,10 +171,8 @@ impl Data {
         match self {
             Self::Tables => Table::ALL.map(|table| table.file().to_owned()).into(),
             Self::Events => events::FILES.iter().flat_map(|(folder, n)| numbered(folder, *n, "jsonl")).collect(),
-            Self::Access => {
-                let gzip = numbered(access::GZIP_FOLDER, access::FILES, "jsonl.gz");
-                numbered(access::FOLDER, access::FILES, "jsonl").into_iter().chain(gzip).collect()
-            }
+            Self::Access => plain_and_gzip(access::FOLDER, access::GZIP_FOLDER, access::FILES),
+            Self::Calls => plain_and_gzip(calls::FOLDER, calls::GZIP_FOLDER, calls::FILES),
         }
     }
 
@@ -178,8 +181,13 @@ impl Data {
             Self::Tables => Box::new(World::new(recipe)?),
             Self::Events => Box::new(Events::new(recipe)?),
             Self::Access => Box::new(Access::new(recipe)?),
+            Self::Calls => Box::new(Calls::new(recipe)?),
         })
     }
+}
+
+fn plain_and_gzip(plain: &str, gzip: &str, files: usize) -> Vec<String> {
+    numbered(plain, files, "jsonl").into_iter().chain(numbered(gzip, files, "jsonl.gz")).collect()
 }
 
 fn numbered(folder: &str, files: usize, suffix: &str) -> Vec<String> {

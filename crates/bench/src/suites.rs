@@ -14,6 +14,8 @@ pub enum Suite {
     Merge,
     /// Reading JSON
     Json,
+    /// Processing access records
+    Access,
     /// Asking many small files in SQL
     Scan,
     /// Starting and ending
@@ -56,6 +58,11 @@ const JSON: &[Case] = &[
     Case { one_file: false, ..case(Suite::Json, "all", "bench_access_records", "access_records") },
     Case { one_file: false, ..case(Suite::Json, "all_gzip", "bench_access_records", "access_records") },
 ];
+/// A day is one file, or as many as an engine likes.
+const ACCESS: &[Case] = &[
+    Case { one_file: false, ..case(Suite::Access, "plain", "access_records", "processed_access_records") },
+    Case { one_file: false, ..case(Suite::Access, "gzip", "access_records", "processed_access_records") },
+];
 const SCAN: &[Case] =
     &[case(Suite::Scan, "full", "hardtack", "result"), case(Suite::Scan, "year", "hardtack", "result")];
 const START: &[Case] =
@@ -72,6 +79,7 @@ impl Suite {
             Self::Elt => "elt",
             Self::Merge => "merge",
             Self::Json => "json",
+            Self::Access => "access",
             Self::Scan => "scan",
             Self::Start => "start",
         }
@@ -83,6 +91,7 @@ impl Suite {
             Self::Elt => ELT,
             Self::Merge => MERGE,
             Self::Json => JSON,
+            Self::Access => ACCESS,
             Self::Scan => SCAN,
             Self::Start => START,
         }
@@ -99,6 +108,7 @@ impl Suite {
             Self::Elt | Self::Scan => Some(Data::Tables),
             Self::Merge => Some(Data::Events),
             Self::Json => Some(Data::Access),
+            Self::Access => Some(Data::Calls),
             Self::Start => None,
         }
     }
@@ -107,7 +117,7 @@ impl Suite {
     pub fn tools(self) -> &'static [Tool] {
         match self {
             Self::Elt | Self::Merge => &[Tool::Hardtack, Tool::DuckDb, Tool::Polars, Tool::Spark],
-            Self::Json => &[Tool::Hardtack, Tool::DuckDb, Tool::Polars],
+            Self::Json | Self::Access => &[Tool::Hardtack, Tool::DuckDb, Tool::Polars],
             Self::Scan => &[Tool::Hardtack, Tool::DuckDb],
             Self::Start => &[Tool::Hardtack],
         }
@@ -146,6 +156,7 @@ impl Case {
         match (self.suite, self.name) {
             (Suite::Merge, "insert") => "inserts",
             (Suite::Merge, _) => "changes",
+            (Suite::Access, case) => case,
             _ => "",
         }
     }
