@@ -6,6 +6,7 @@ DATA = {
     "elt": "folder of encounters.csv, observations.csv, conditions.csv, patients.csv",
     "merge": "folder of inserts/customer_events and changes/customer_events",
     "json": "folder of access and access_gzip",
+    "access": "folder of plain/access_records and gzip/access_records",
     "scan": "folder of lake/observations",
     "snapshots": "folder of year/policy_events and late/policy_events",
 }
@@ -13,6 +14,7 @@ CASES = {
     "elt": ("encounters", "observations", "sinusitis"),
     "merge": ("insert", "change"),
     "json": ("few", "all", "all_gzip"),
+    "access": ("plain", "gzip"),
     "scan": ("full", "year"),
     "snapshots": ("year", "late"),
 }

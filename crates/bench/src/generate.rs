@@ -10,6 +10,7 @@
 //! the last days have seven times as many as the first ones. Rows are ordered by patient and encounter, not by day.
 
 mod access;
+mod calls;
 mod dice;
 mod events;
 mod policies;
@@ -31,6 +32,7 @@ use hardtack_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use self::access::Access;
+use self::calls::Calls;
 use self::events::Events;
 use self::policies::Policies;
 use self::rows::{Ask, LastGroup, World, portion};
@@ -147,6 +149,8 @@ pub enum Data {
     Access,
     /// Changes of insurance policies as JSON lines: a `year`, then `late` ones; 180 MB at scale 1
     Policies,
+    /// Records of calls of an API as JSON lines, plain and as gzip, for the job `access_records`; 559 and 71 MB at scale 1
+    Calls,
 }
 
 impl Data {
@@ -157,13 +161,14 @@ impl Data {
             Self::Events => "data-merge",
             Self::Access => "data-json",
             Self::Policies => "data-snapshots",
+            Self::Calls => "data-access",
         }
     }
 
     /// Changes whenever the bytes for the same scale and seed do.
     fn version(self) -> u32 {
         match self {
-            Self::Tables | Self::Events | Self::Access | Self::Policies => 1,
+            Self::Tables | Self::Events | Self::Access | Self::Calls | Self::Policies => 1,
         }
     }
 
@@ -173,10 +178,8 @@ impl Data {
             Self::Tables => Table::ALL.map(|table| table.file().to_owned()).into(),
             Self::Events => events::FILES.iter().flat_map(|(folder, n)| numbered(folder, *n, "jsonl")).collect(),
             Self::Policies => policies::FILES.iter().flat_map(|(folder, n)| numbered(folder, *n, "jsonl")).collect(),
-            Self::Access => {
-                let gzip = numbered(access::GZIP_FOLDER, access::FILES, "jsonl.gz");
-                numbered(access::FOLDER, access::FILES, "jsonl").into_iter().chain(gzip).collect()
-            }
+            Self::Access => plain_and_gzip(access::FOLDER, access::GZIP_FOLDER, access::FILES),
+            Self::Calls => plain_and_gzip(calls::FOLDER, calls::GZIP_FOLDER, calls::FILES),
         }
     }
 
@@ -186,8 +189,13 @@ impl Data {
             Self::Events => Box::new(Events::new(recipe)?),
             Self::Access => Box::new(Access::new(recipe)?),
             Self::Policies => Box::new(Policies::new(recipe)?),
+            Self::Calls => Box::new(Calls::new(recipe)?),
         })
     }
+}
+
+fn plain_and_gzip(plain: &str, gzip: &str, files: usize) -> Vec<String> {
+    numbered(plain, files, "jsonl").into_iter().chain(numbered(gzip, files, "jsonl.gz")).collect()
 }
 
 fn numbered(folder: &str, files: usize, suffix: &str) -> Vec<String> {

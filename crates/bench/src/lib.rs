@@ -70,6 +70,9 @@ enum Action {
     /// Read some and all fields of JSON with each engine in turn, compare, and print what each took
     #[command(mut_args(|arg| Suite::Json.argument(arg)))]
     Json(Options),
+    /// Process access records with each engine in turn, compare, and print what each took
+    #[command(mut_args(|arg| Suite::Access.argument(arg)))]
+    Access(Options),
     /// Ask a lake of many small files in SQL with each engine in turn, compare, and print what each took
     #[command(mut_args(|arg| Suite::Scan.argument(arg)))]
     Scan(Options),
@@ -116,6 +119,7 @@ fn execute(action: Action) -> Result<(String, ExitCode)> {
         Action::Merge(options) => run(Suite::Merge, &options),
         Action::Snapshots(options) => run(Suite::Snapshots, &options),
         Action::Json(options) => run(Suite::Json, &options),
+        Action::Access(options) => run(Suite::Access, &options),
         Action::Scan(options) => run(Suite::Scan, &options),
         Action::Start(options) => run(Suite::Start, &options),
         Action::Measure { log, program } => Ok((measure::measure_here(&program, &log)?, ExitCode::SUCCESS)),

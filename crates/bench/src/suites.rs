@@ -16,6 +16,8 @@ pub enum Suite {
     Snapshots,
     /// Reading JSON
     Json,
+    /// Processing access records
+    Access,
     /// Asking many small files in SQL
     Scan,
     /// Starting and ending
@@ -66,6 +68,11 @@ const JSON: &[Case] = &[
     Case { one_file: false, ..case(Suite::Json, "all", "bench_access_records", "access_records") },
     Case { one_file: false, ..case(Suite::Json, "all_gzip", "bench_access_records", "access_records") },
 ];
+/// A day is one file, or as many as an engine likes.
+const ACCESS: &[Case] = &[
+    Case { one_file: false, ..case(Suite::Access, "plain", "access_records", "processed_access_records") },
+    Case { one_file: false, ..case(Suite::Access, "gzip", "access_records", "processed_access_records") },
+];
 const SCAN: &[Case] =
     &[case(Suite::Scan, "full", "hardtack", "result"), case(Suite::Scan, "year", "hardtack", "result")];
 const START: &[Case] =
@@ -83,6 +90,7 @@ impl Suite {
             Self::Merge => "merge",
             Self::Snapshots => "snapshots",
             Self::Json => "json",
+            Self::Access => "access",
             Self::Scan => "scan",
             Self::Start => "start",
         }
@@ -95,6 +103,7 @@ impl Suite {
             Self::Merge => MERGE,
             Self::Snapshots => SNAPSHOTS,
             Self::Json => JSON,
+            Self::Access => ACCESS,
             Self::Scan => SCAN,
             Self::Start => START,
         }
@@ -112,6 +121,7 @@ impl Suite {
             Self::Merge => Some(Data::Events),
             Self::Snapshots => Some(Data::Policies),
             Self::Json => Some(Data::Access),
+            Self::Access => Some(Data::Calls),
             Self::Start => None,
         }
     }
@@ -120,7 +130,7 @@ impl Suite {
     pub fn tools(self) -> &'static [Tool] {
         match self {
             Self::Elt | Self::Merge => &[Tool::Hardtack, Tool::DuckDb, Tool::Polars, Tool::Spark],
-            Self::Json | Self::Snapshots => &[Tool::Hardtack, Tool::DuckDb, Tool::Polars],
+            Self::Json | Self::Access | Self::Snapshots => &[Tool::Hardtack, Tool::DuckDb, Tool::Polars],
             Self::Scan => &[Tool::Hardtack, Tool::DuckDb],
             Self::Start => &[Tool::Hardtack],
         }
@@ -160,6 +170,7 @@ impl Case {
             (Suite::Merge, "insert") => "inserts",
             (Suite::Merge, _) => "changes",
             (Suite::Snapshots, _) => self.name,
+            (Suite::Access, case) => case,
             _ => "",
         }
     }

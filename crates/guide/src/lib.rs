@@ -29,6 +29,7 @@ chapters! {
     change_events = "docs/guide/src/change-events.md",
     reprocessing = "docs/guide/src/reprocessing.md",
     snapshots = "docs/guide/src/snapshots.md",
+    landing_zones = "docs/guide/src/landing-zones.md",
     elt = "docs/guide/src/elt.md",
     performance = "docs/guide/src/performance.md",
     runs = "docs/guide/src/runs.md",

@@ -255,6 +255,12 @@ pub trait Format: fmt::Debug + Clone + PartialEq + Send + Sync + 'static {
     /// Shows options that differ from the defaults.
     fn show(&self, _: &mut fmt::DebugStruct<'_, '_>) {}
 
+    /// The column that says what is wrong with a record that cannot be read, if there is one.
+    #[doc(hidden)]
+    fn corrupt_column(&self) -> Option<FieldRef> {
+        None
+    }
+
     /// Refuses a declared schema that files of this format cannot have.
     fn check(&self, _declared: &Schema) -> Result<()> {
         Ok(())
@@ -303,6 +309,8 @@ pub struct Planned {
     pub(crate) caseless: bool,
     /// Whether a missing input has no rows.
     pub(crate) or_empty: bool,
+    /// The columns that are declared `not null`.
+    pub(crate) required: Vec<String>,
     pub(crate) parquet: TableParquetOptions,
 }
 
@@ -332,13 +340,21 @@ impl Columns {
 }
 
 impl<F: Format> Files<F> {
-    /// The declared schema, with the columns of a [row's origin](Files::with_origin).
+    /// The declared schema, with the columns of a [row's origin](Files::with_origin) and of [records that cannot be
+    /// read](Files::with_corrupt_records).
     pub fn declared_schema(&self) -> Option<SchemaRef> {
         let schema = self.schema.as_ref()?;
-        if !self.origin {
+        let corrupt = self.format.corrupt_column();
+        if !self.origin && corrupt.is_none() {
             return Some(Arc::clone(schema));
         }
-        let all: Fields = schema.fields().iter().cloned().chain(self.origin_columns()).collect();
+        // A record that cannot be read is null in all columns but one.
+        let nullable = |field: &FieldRef| match &corrupt {
+            Some(_) => Arc::new(field.as_ref().clone().with_nullable(true)),
+            None => Arc::clone(field),
+        };
+        let declared = schema.fields().iter().map(nullable);
+        let all: Fields = declared.chain(corrupt.clone()).chain(self.origin_columns()).collect();
         Some(Arc::new(Schema::new_with_metadata(all, schema.metadata().clone())))
     }
 
@@ -353,6 +369,12 @@ impl<F> Files<F> {
     /// How the source tells what is new, if it does.
     pub fn bookmark(&self) -> Option<Bookmark> {
         self.bookmark
+    }
+
+    /// The columns that are declared `not null`.
+    fn required(&self) -> Vec<String> {
+        let fields = self.schema.iter().flat_map(|schema| schema.fields());
+        fields.filter(|field| !field.is_nullable()).map(|field| field.name().clone()).collect()
     }
 
     /// Whether a missing input has no rows.
@@ -381,7 +403,14 @@ impl<F: Format> Files<F> {
                 "`or_empty` needs the columns of a source without rows; declare them with `with_schema`",
             ));
         }
-        let Some(schema) = self.declared_schema() else { return Ok(None) };
+        let Some(schema) = self.declared_schema() else {
+            return match self.format.corrupt_column() {
+                Some(_) => Err(Error::usage(
+                    "`with_corrupt_records` needs the columns that records must fit; declare them with `with_schema`",
+                )),
+                None => Ok(None),
+            };
+        };
         let folders = match &self.partitions {
             Partitions::Columns(fields) => fields.to_vec(),
             Partitions::None | Partitions::Hive => Vec::new(),
@@ -390,6 +419,10 @@ impl<F: Format> Files<F> {
         let names: BTreeSet<_> = schema.fields().iter().map(|f| f.name()).collect();
         if names.len() < schema.fields().len() {
             let error = Error::usage("the declared schema has two columns of one name");
+            let error = match self.format.corrupt_column() {
+                Some(corrupt) => error.with("added by `with_corrupt_records`", corrupt.name()),
+                None => error,
+            };
             return Err(if self.origin { error.with("added by `with_origin`", "_file, _line") } else { error });
         }
         self.format.check(columns.table.file_schema())?;
@@ -601,6 +634,7 @@ impl<F: Format> Source for Files<F> {
             caseless,
             lines,
             or_empty: self.or_empty,
+            required: self.required(),
             parquet: ctx.session().copied_table_options().parquet,
         };
         let reader = self.format.plan(columns.table.clone(), origin, &planned)?;

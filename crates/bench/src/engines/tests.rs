@@ -87,6 +87,18 @@ fn the_job_for_json_is_given_the_case() {
 }
 
 #[test]
+fn access_records_are_plain_or_compressed() {
+    assert_snapshot!(of_suite(Suite::Access), @"
+    bin/access_records --source data/plain --target out --state out/state --show 0 --log warn
+    python3 SCRIPTS/duckdb_access.py plain data out/result
+    python3 SCRIPTS/polars_access.py plain data out/result
+    bin/access_records --source data/gzip --target out --state out/state --show 0 --log warn
+    python3 SCRIPTS/duckdb_access.py gzip data out/result
+    python3 SCRIPTS/polars_access.py gzip data out/result
+    ");
+}
+
+#[test]
 fn a_lake_is_asked_in_sql() {
     assert_snapshot!(of_suite(Suite::Scan), @"
     bin/hardtack sql --state data/state --output out/result/rows.parquet -c select category, count(*) as observations, count(distinct patient) as patients from lake.observations group by category
@@ -107,7 +119,7 @@ fn a_start_has_no_rows() {
 /// Every tool of a suite has its script.
 #[test]
 fn scripts_exist() {
-    for suite in [Suite::Elt, Suite::Merge, Suite::Snapshots, Suite::Json, Suite::Scan, Suite::Start] {
+    for suite in [Suite::Elt, Suite::Merge, Suite::Snapshots, Suite::Json, Suite::Access, Suite::Scan, Suite::Start] {
         let missing = suite.tools().iter().filter_map(|tool| script(*tool, suite)).find(|script| !script.is_file());
         assert_eq!(missing, None);
     }

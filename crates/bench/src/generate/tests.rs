@@ -231,6 +231,7 @@ fn all_files(data: Data, scale: f64, seed: u64, threads: usize) -> String {
 #[case::events(Data::Events, "55e5c11dc427fec08daea87c89078121")]
 #[case::policies(Data::Policies, "3a64ec46b954c61b75a3206e87e7626b")]
 #[case::access(Data::Access, "98a78591a89585210b106ee997bf4425")]
+#[case::calls(Data::Calls, "7dc50e1070d57212dd8aaf9ec1ea734e")]
 fn the_bytes_of_lines_stay_the_same(#[case] data: Data, #[case] expected: &str) {
     let text = all_files(data, 0.001, 42, 2);
     assert_eq!(format!("{:032x}", XxHash3_128::oneshot(text.as_bytes())), expected);
@@ -299,6 +300,20 @@ fn access_records_have_22_fields_of_which_some_are_missing() {
     assert!(records.iter().any(|record| names(record).len() < 22));
     assert!(records.iter().any(|record| record["payload"]["client"].is_null()));
     assert!((540..590).contains(&(text.len() / 1_000)), "{} bytes", text.len());
+}
+
+#[test]
+fn one_call_in_a_hundred_is_delivered_again() {
+    let text = all_files(Data::Calls, 0.01, 42, 2);
+    let records: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(records.len(), 10_000);
+    let names = |record: &serde_json::Value| record["payload"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(records.iter().flat_map(names).collect::<HashSet<String>>().len(), 22);
+    let keys = records.iter().map(|record| (&record["payload"]["sessionId"], &record["payload"]["timestamp"]));
+    let keys: HashSet<String> = keys.map(|key| format!("{key:?}")).collect();
+    let different: HashSet<&str> = text.lines().collect();
+    assert_eq!((keys.len(), different.len()), (9_900, 9_900));
+    assert!((540..590).contains(&(text.len() / 10_000)), "{} bytes", text.len());
 }
 
 #[test]

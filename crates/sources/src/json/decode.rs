@@ -6,9 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use hardtack_core::Location;
 use serde_json::value::RawValue;
 
+use super::SetAside;
 use super::columns::{Struct, columns};
+use super::corrupt::{Corrupt, Damage, FIRST_REACH, Output, Recovery, broken, reason};
 use super::keys;
 use super::read::{Bad, Reader};
 use super::rows::{Marks, RowScanner, syntax_fault};
@@ -34,12 +37,14 @@ pub(crate) struct JsonCutter {
     batch_size: usize,
     /// The number of bytes after which a block ends.
     pub(crate) block_bytes: usize,
+    /// How it goes on after a record that cannot be read; otherwise that is an error.
+    pub(super) recovery: Option<Recovery>,
 }
 
 /// What to read of each object.
 #[derive(Debug, Clone)]
-struct Wanted {
-    schema: SchemaRef,
+pub(super) struct Wanted {
+    pub(super) schema: SchemaRef,
     /// Whether keys match in any case.
     caseless: bool,
     /// The columns that take lists and objects as their JSON, without counting the line number.
@@ -87,10 +92,12 @@ impl Spare {
 
 /// The objects of a block.
 pub(crate) struct JsonRows {
-    wanted: Wanted,
+    pub(super) wanted: Wanted,
     line_at: Option<usize>,
-    rows: Vec<Range<usize>>,
-    marks: Marks,
+    pub(super) rows: Vec<Range<usize>>,
+    pub(super) marks: Marks,
+    /// What becomes of records that cannot be read; otherwise they are errors.
+    pub(super) corrupt: Option<Corrupt>,
 }
 
 impl Drop for JsonRows {
@@ -107,7 +114,24 @@ impl JsonCutter {
             scanner: RowScanner::with_marks(),
             batch_size,
             block_bytes: JSON_BLOCK_BYTES,
+            recovery: None,
         }
+    }
+
+    /// Sets aside what cannot be read, instead of refusing it.
+    pub(super) fn setting_aside(mut self, how: &SetAside, file: &Location) -> Self {
+        let output = Output::new(&self.wanted.schema, how, file);
+        self.wanted.schema = output.wanted(&self.wanted.schema, how);
+        self.recovery = Some(Recovery::new(output));
+        self
+    }
+
+    /// One that cuts a part of the same text.
+    pub(super) fn of(wanted: &Wanted, recovery: Recovery) -> Self {
+        let mut cutter = Self::new(Arc::clone(&wanted.schema), usize::MAX);
+        cutter.wanted = wanted.clone();
+        cutter.recovery = Some(recovery);
+        cutter
     }
 
     /// Sets whether [`LINE_COLUMN`] is the line of a row and not a field.
@@ -158,6 +182,19 @@ impl Cut for JsonCutter {
     type Rows = JsonRows;
 
     fn cut(&mut self, text: &[u8], ended: bool) -> Result<Step<JsonRows>, Fault> {
+        match self.recovery.take() {
+            None => self.cut_rows(text, ended),
+            Some(mut recovery) => {
+                let step = self.cut_or_recover(&mut recovery, text, ended);
+                self.recovery = Some(recovery);
+                Ok(step)
+            }
+        }
+    }
+}
+
+impl JsonCutter {
+    fn cut_rows(&mut self, text: &[u8], ended: bool) -> Result<Step<JsonRows>, Fault> {
         let scanned = self.scanner.scan_for(text, self.batch_size, self.block_bytes);
         let rows = self.scanner.rows();
         let full = rows.len() >= self.batch_size || text.len() >= BLOCK_BYTES;
@@ -173,30 +210,80 @@ impl Cut for JsonCutter {
         let rows: Vec<_> = rows.iter().take(self.batch_size).cloned().collect();
         let used = rows.last().map_or(0, |row| row.end);
         let marks = self.scanner.consume_into(used, rows.len(), self.wanted.spare.marks());
-        let made = JsonRows { wanted: self.wanted.clone(), line_at: self.line_at, rows, marks };
-        Ok(Step { used, made: Some(made) })
+        Ok(Step { used, made: Some(self.block(rows, marks)) })
+    }
+
+    fn block(&self, rows: Vec<Range<usize>>, marks: Marks) -> JsonRows {
+        JsonRows { wanted: self.wanted.clone(), line_at: self.line_at, rows, marks, corrupt: None }
+    }
+
+    /// The damage of a text with this fault. A comma that is missing before a record does not damage that.
+    fn damage(&self, fault: Fault) -> Damage {
+        let (start, spares_record) = (self.scanner.broken_from(&fault), self.scanner.is_between_rows());
+        Damage { start, why: reason(fault), spares_record }
+    }
+
+    /// Cuts rows, or a part of the text that cannot be read.
+    fn cut_or_recover(&mut self, recovery: &mut Recovery, text: &[u8], ended: bool) -> Step<JsonRows> {
+        // Blanks that were passed.
+        let mut passed = 0;
+        let damage = loop {
+            let text = &text[passed..];
+            let is_over = ended && text.trim_ascii().is_empty();
+            if let Some(why) = recovery.damaged.take().filter(|_| !is_over) {
+                break Damage { start: 0, why, spares_record: false };
+            }
+            let reach = recovery.reach.min(text.len());
+            let step = match self.cut_rows(&text[..reach], ended && reach == text.len()) {
+                Ok(step) => step,
+                Err(fault) => break self.damage(fault),
+            };
+            if let Some(rows) = step.made {
+                recovery.reach = usize::MAX;
+                return recovery.step(passed, step.used, rows, None);
+            }
+            passed += step.used;
+            // An object that is never closed would take in all that follows it.
+            let open = &text[step.used..reach];
+            if let Some(fault) = self.scanner.is_within_first_row().then(|| broken(open)).flatten() {
+                break Damage { start: 0, why: reason(fault), spares_record: false };
+            }
+            if reach == text.len() {
+                recovery.offset += passed as u64;
+                return Step { used: passed, made: None };
+            }
+            recovery.reach = recovery.reach.saturating_mul(2);
+        };
+        let Damage { start, why, spares_record } = damage;
+        passed += start;
+        let text = &text[passed..];
+        recovery.reach = FIRST_REACH;
+        self.scanner.restart();
+        let end =
+            if spares_record && text.starts_with(b"{") { Some(0) } else { recovery.damaged_part(text, ended, &why) };
+        let Some(end) = end else {
+            recovery.offset += passed as u64;
+            return Step { used: passed, made: None };
+        };
+        let record = 0..text[..end].trim_ascii_end().len();
+        let rows = self.block(std::iter::once(record).collect(), Marks::default());
+        recovery.step(passed, end, rows, Some(why))
     }
 }
 
 impl Decode for JsonRows {
     fn decode(&self, text: &[u8]) -> Result<RecordBatch, Fault> {
-        self.read(text).map_err(|bad| {
-            // What is wrong, and where exactly, is found by reading the rows again, one by one.
-            let found = self.rows.iter().find_map(|row| self.wanted.fault(&text[row.clone()], row.start));
-            found.unwrap_or_else(|| match bad {
-                Some(Bad { at, why }) => Fault::new(at, why),
-                None => Fault::new(self.rows.first().map_or(0, |row| row.start), "a row does not fit the schema"),
-            })
-        })
+        Ok(self.batch(text)?.0)
     }
 
     fn decode_from(&self, text: &[u8], lines: Lines) -> Result<RecordBatch, Fault> {
-        let batch = self.decode(text)?;
+        let (batch, starts) = self.batch(text)?;
         let Some(at) = self.line_at else { return Ok(batch) };
+        let starts = starts.unwrap_or_else(|| self.rows.iter().map(|row| row.start).collect());
         let (mut lines, mut seen) = (lines, 0);
-        let starts = self.rows.iter().map(|row| {
-            lines = lines.and(&text[seen..row.start]);
-            seen = row.start;
+        let starts = starts.into_iter().map(|start| {
+            lines = lines.and(&text[seen..start]);
+            seen = start;
             lines.next() as i64
         });
         let starts: ArrayRef = Arc::new(Int64Array::from_iter_values(starts));
@@ -209,15 +296,36 @@ impl Decode for JsonRows {
 }
 
 impl JsonRows {
+    /// The rows, and where each starts if that differs from where the block says.
+    fn batch(&self, text: &[u8]) -> Result<(RecordBatch, Option<Vec<usize>>), Fault> {
+        match &self.corrupt {
+            None => Ok((self.decode_all(text)?, None)),
+            Some(corrupt) => corrupt.batch(self, text),
+        }
+    }
+
+    fn decode_all(&self, text: &[u8]) -> Result<RecordBatch, Fault> {
+        self.read(text).map_err(|bad| {
+            // What is wrong, and where exactly, is found by reading the rows again, one by one.
+            let found = self.rows.iter().find_map(|row| self.wanted.fault(&text[row.clone()], row.start));
+            found.unwrap_or_else(|| match bad {
+                Some(Bad { at, why }) => Fault::new(at, why),
+                None => Fault::new(self.rows.first().map_or(0, |row| row.start), "a row does not fit the schema"),
+            })
+        })
+    }
+}
+
+impl JsonRows {
     /// Reads the rows, or says at most where one is broken.
-    fn read(&self, text: &[u8]) -> Result<RecordBatch, Option<Bad>> {
+    pub(super) fn read(&self, text: &[u8]) -> Result<RecordBatch, Option<Bad>> {
         let text = std::str::from_utf8(text).map_err(|_| None)?;
         self.wanted.read(text, &self.marks, self.rows.len())
     }
 }
 
 impl Wanted {
-    fn read(&self, text: &str, marks: &Marks, rows: usize) -> Result<RecordBatch, Option<Bad>> {
+    pub(super) fn read(&self, text: &str, marks: &Marks, rows: usize) -> Result<RecordBatch, Option<Bad>> {
         let fields = self.schema.fields();
         let mut columns = match self.spare.columns(fields) {
             Some(columns) => columns,
@@ -235,7 +343,7 @@ impl Wanted {
     }
 
     /// The fault in the row that starts at `offset`, if it has one.
-    fn fault(&self, row: &[u8], offset: usize) -> Option<Fault> {
+    pub(super) fn fault(&self, row: &[u8], offset: usize) -> Option<Fault> {
         let fields = self.schema.fields();
         if let Some(fault) = keys::fault(row, offset, self.caseless.then_some(fields)) {
             return Some(fault);

@@ -1,6 +1,7 @@
 //! The JSON format.
 
 mod columns;
+mod corrupt;
 pub(crate) mod decode;
 mod keys;
 mod read;
@@ -9,10 +10,11 @@ mod shape;
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::datasource::physical_plan::FileSource;
 use datafusion::datasource::table_schema::TableSchema;
+use futures::StreamExt;
 use hardtack_core::{Error, Location, Result, nearest};
 
 use crate::files::{Files, Format, Inferred, Planned};
@@ -28,6 +30,8 @@ use shape::{GivenTypes, Shape};
 pub struct Json {
     /// The columns that take lists and objects as their JSON.
     texts: Vec<String>,
+    /// The column that says what is wrong with a record.
+    corrupt: Option<String>,
 }
 
 /// JSON files: one object per row, in any layout: one per line (`.jsonl`, `.ndjson`), several per line, pretty-printed
@@ -85,6 +89,42 @@ impl Files<Json> {
     }
 }
 
+impl Files<Json> {
+    /// Appends a column for records that cannot be read, so that one of them does not end the run. It is null for all
+    /// others. A record that is not JSON, or does not fit the declared schema, is a row that is null in all columns but
+    /// this: a `struct<file: string, offset: bigint, reason: string, text: string>` with the file, the offset in bytes
+    /// from the beginning of the (decompressed) file, what is wrong, and the record as it is written there. (Bytes that
+    /// are not UTF-8 are replaced in `text`.) The declared columns are nullable.
+    ///
+    /// All declared columns of every record are read, whatever the plan needs, so that each plan finds the same records.
+    ///
+    /// After a syntax error, reading goes on at the next line that begins with `{`; all the text up to there is one
+    /// record that cannot be read. In files with a record per line a damaged line therefore damages no other. Without
+    /// line ends all the rest of the file is lost to it, and set aside in parts of about a megabyte.
+    ///
+    /// Whatever is wrong with a whole file still ends the run: a damaged compression, UTF-16, or a record of more than
+    /// 64 MiB.
+    ///
+    /// Needs a declared schema, which must not have a column of this name.
+    ///
+    /// ```
+    /// use hardtack_catalog::schema;
+    /// use hardtack_sources::JsonFiles;
+    ///
+    /// let calls = JsonFiles::new("calls", "s3://lake/calls").with_schema(schema! { id: bigint not null });
+    /// let calls = calls.with_corrupt_records("_corrupt");
+    /// assert_eq!(calls.declared_schema().unwrap(), schema! {
+    ///     id: bigint,
+    ///     _corrupt: struct<file: string, offset: bigint, reason: string, text: string>,
+    /// });
+    /// ```
+    #[must_use]
+    pub fn with_corrupt_records(mut self, column: impl Into<String>) -> Self {
+        self.format.corrupt = Some(column.into());
+        self
+    }
+}
+
 #[async_trait]
 impl Format for Json {
     const TYPE: &'static str = "JsonFiles";
@@ -96,6 +136,13 @@ impl Format for Json {
         if !self.texts.is_empty() {
             f.field("json_text", &self.texts);
         }
+        if let Some(corrupt) = &self.corrupt {
+            f.field("corrupt_records", corrupt);
+        }
+    }
+
+    fn corrupt_column(&self) -> Option<FieldRef> {
+        self.corrupt.as_ref().map(|name| Arc::new(Field::new(name, corrupt::data_type(), true)))
     }
 
     fn check(&self, declared: &Schema) -> Result<()> {
@@ -118,7 +165,12 @@ impl Format for Json {
 
     fn plan(&self, table: TableSchema, origin: Origin, planned: &Planned) -> Result<Arc<dyn FileSource>> {
         let texts = self.texts.as_slice().into();
-        let rows = JsonObjects { caseless: planned.caseless, lines: planned.lines, texts, ..JsonObjects::default() };
+        let corrupt = self.corrupt.as_ref().map(|column| {
+            let required = planned.required.as_slice().into();
+            SetAside { column: column.as_str().into(), all: Arc::clone(table.file_schema()), required }
+        });
+        let (caseless, lines) = (planned.caseless, planned.lines);
+        let rows = JsonObjects { caseless, lines, texts, corrupt, ..JsonObjects::default() };
         Ok(Arc::new(RowSource::new(Arc::new(rows), table, origin)))
     }
 }
@@ -156,8 +208,27 @@ pub(crate) struct JsonObjects {
     pub(crate) lines: bool,
     /// The columns that take lists and objects as their JSON.
     pub(crate) texts: Arc<[String]>,
+    /// Where records go that cannot be read; otherwise one of them is an error.
+    pub(crate) corrupt: Option<SetAside>,
     /// Shared by the blocks of all files.
     pub(crate) spare: Spare,
+}
+
+/// How records that cannot be read become rows.
+#[derive(Debug)]
+pub(crate) struct SetAside {
+    /// The column that says what is wrong with them.
+    column: Arc<str>,
+    /// All columns of the files: what is wrong must not depend on which of them a plan needs.
+    all: SchemaRef,
+    /// Those in which a null is wrong.
+    required: Arc<[String]>,
+}
+
+impl JsonObjects {
+    fn cutter(&self, columns: SchemaRef, batch_size: usize) -> JsonCutter {
+        JsonCutter::new(columns, batch_size).caseless(self.caseless).lines(self.lines).spare(&self.spare)
+    }
 }
 
 #[async_trait]
@@ -167,9 +238,16 @@ impl ReadRows for JsonObjects {
     }
 
     async fn read(&self, file: SourceFile, want: ReadRequest) -> Result<Batches> {
-        let cutter = JsonCutter::new(want.columns, want.batch_size);
-        let cutter = cutter.caseless(self.caseless).lines(self.lines).json_text(&self.texts).spare(&self.spare);
-        Ok(file.open_text().await?.batches(cutter, want.parallelism))
+        let Some(corrupt) = &self.corrupt else {
+            let cutter = self.cutter(want.columns, want.batch_size).json_text(&self.texts);
+            return Ok(file.open_text().await?.batches(cutter, want.parallelism));
+        };
+        let cutter = self.cutter(Arc::clone(&corrupt.all), want.batch_size);
+        let cutter = cutter.setting_aside(corrupt, &file.location).json_text(&self.texts);
+        let index = |field: &FieldRef| corrupt.all.index_of(field.name());
+        let wanted: Vec<usize> = want.columns.fields().iter().map(index).collect::<std::result::Result<_, _>>()?;
+        let batches = file.open_text().await?.batches(cutter, want.parallelism);
+        Ok(batches.map(move |batch| Ok(batch?.project(&wanted)?)).boxed())
     }
 }
 

@@ -49,6 +49,13 @@ impl Marks {
         (self.structure.capacity() + self.backslashes.capacity()) * size_of::<u32>()
     }
 
+    /// The same marks in a text without its first bytes.
+    pub(super) fn before(mut self, bytes: usize) -> Self {
+        let marks = self.structure.iter_mut().chain(&mut self.backslashes);
+        marks.for_each(|mark| *mark -= bytes as u32);
+        self
+    }
+
     /// Takes the marks of the first bytes of the text; the others move to `spare`, which has room.
     fn take(&mut self, bytes: usize, spare: Self) -> Self {
         let take = |marks: &mut Vec<u32>, mut spare: Vec<u32>| {
@@ -78,6 +85,8 @@ enum Array {
     Separated,
     /// After an element: `,` or `]`.
     Element,
+    /// After damage in what may have been an array: anything.
+    Recovered,
 }
 
 impl RowScanner {
@@ -122,6 +131,31 @@ impl RowScanner {
         self.marks.as_mut().map(|marks| marks.take(bytes, spare)).unwrap_or_default()
     }
 
+    /// Whether the text ends within its first row.
+    pub(super) fn is_within_first_row(&self) -> bool {
+        self.depth > 0 && self.rows.is_empty()
+    }
+
+    /// Where a text begins to be broken that has this fault: with the open row, if there is one.
+    pub(super) fn broken_from(&self, fault: &Fault) -> usize {
+        if self.depth > 0 { self.start } else { fault.offset }
+    }
+
+    /// Whether it is between rows.
+    pub(super) fn is_between_rows(&self) -> bool {
+        self.depth == 0
+    }
+
+    /// Begins again with a row. If there was an array, it may go on or not: its bracket may have been part of the damage.
+    pub(super) fn restart(&mut self) {
+        let array = if self.array == Array::Outside { Array::Outside } else { Array::Recovered };
+        let mut scanner = Self { array, ..Self::default() };
+        if let Some(marks) = self.marks.take() {
+            scanner.use_marks(marks);
+        }
+        *self = scanner;
+    }
+
     /// How much of the text can be dropped once all complete rows are consumed.
     pub(crate) fn done(&self) -> usize {
         if self.depth > 0 { self.start } else { self.checked }
@@ -161,8 +195,10 @@ impl RowScanner {
             );
         }
         match self.array {
-            Array::Outside if self.checked < text.len() => Some(no_row(&text[self.checked..], self.checked)),
-            Array::Outside => None,
+            Array::Outside | Array::Recovered if self.checked < text.len() => {
+                Some(no_row(&text[self.checked..], self.checked))
+            }
+            Array::Outside | Array::Recovered => None,
             _ => Some(Fault::new(text.len(), "the file ends within an array")),
         }
     }
@@ -250,7 +286,7 @@ impl RowScanner {
                     let end = base + last as usize + 1;
                     self.rows.push(self.start..end);
                     self.checked = end;
-                    if self.array != Array::Outside {
+                    if !matches!(self.array, Array::Outside | Array::Recovered) {
                         self.array = Array::Element;
                     }
                 }
@@ -274,15 +310,16 @@ impl RowScanner {
         let at = self.checked;
         match (text[at], self.array) {
             (b' ' | b'\n' | b'\r' | b'\t', _) => {}
-            (b'{', Array::Outside | Array::Opened | Array::Separated) => {
+            (b'{', Array::Outside | Array::Opened | Array::Separated | Array::Recovered) => {
                 self.start = at;
                 self.depth = 1;
             }
             (b'[', Array::Outside) => self.array = Array::Opened,
-            (b']', Array::Opened | Array::Element) => self.array = Array::Outside,
+            (b']', Array::Opened | Array::Element | Array::Recovered) => self.array = Array::Outside,
+            (b',', Array::Recovered) => {}
             (b',', Array::Element) => self.array = Array::Separated,
             // Files that begin with a byte order mark may have been concatenated.
-            (_, Array::Outside) if text[at..].starts_with(BOM) => self.checked += BOM.len() - 1,
+            (_, Array::Outside | Array::Recovered) if text[at..].starts_with(BOM) => self.checked += BOM.len() - 1,
             (_, Array::Element) => {
                 return Err(Fault {
                     message: "a comma or the end of the array is missing".to_owned(),

@@ -4,6 +4,7 @@
 mod avro;
 mod bookmarks;
 mod changed;
+mod corrupt;
 mod csv;
 mod damaged;
 mod dialect;
