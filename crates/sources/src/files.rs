@@ -20,7 +20,7 @@ use hardtack_core::progress::Part;
 use hardtack_core::{Error, LoadContext, Location, Result, ShowFields, Source};
 use hardtack_transforms::{Missing, coerce_to_schema_with};
 
-use crate::bookmark::{Bookmark, Window, key_below, without_schema};
+use crate::bookmark::{Bookmark, Window, key_below, without_local_e_tag, without_schema};
 use crate::fault::{MISSING_VALUE, a};
 use crate::hidden::hidden;
 use crate::input::SourceFile;
@@ -505,7 +505,8 @@ impl<F: Format> Files<F> {
 
     /// Keeps the files that no run before this one has read. Returns what tells of each that it was read.
     fn new_files(&self, listing: &mut Listing, window: &Window, ctx: &LoadContext) -> Result<Vec<Part>> {
-        let (_, root) = ctx.stores().open(&self.location)?;
+        let (store, root) = ctx.stores().open(&self.location)?;
+        listing.files.iter_mut().for_each(|found| without_local_e_tag(&store.url, &mut found.meta));
         let key = |found: &Found| key_below(&root, &found.meta.location);
         let all: Vec<_> = listing.files.iter().map(|found| (key(found), found.meta.clone())).collect();
         listing.files.retain(|found| window.takes(&key(found), &found.meta));

@@ -22,7 +22,7 @@ use object_store::ObjectMeta;
 use url::Url;
 
 use crate::avro::AvroRows;
-use crate::bookmark::Bookmark;
+use crate::bookmark::{Bookmark, without_local_e_tag};
 use crate::csv::{self, Dialect, Places};
 use crate::globs::FileFilter;
 use crate::json::{self, JsonObjects};
@@ -261,6 +261,7 @@ impl FolderScan {
         let mut sets = self.list(folders, &ctx.session().runtime_env()).await?;
         let mut listed = Vec::new();
         for set in &mut sets {
+            set.files.iter_mut().for_each(|file| without_local_e_tag(&set.store, &mut file.object_meta));
             set.files.retain(|file| {
                 let key = window.key(&Location::of(&set.store, &file.object_meta.location));
                 let is_new = window.takes(&key, &file.object_meta);

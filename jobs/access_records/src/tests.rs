@@ -26,7 +26,7 @@ fn readable(frame: Frame) -> Frame {
 #[test]
 fn records_come_from_files_of_any_name() {
     let records = access_records(&args());
-    insta::assert_snapshot!(format!("{records:?}"), @r#"JsonFiles { name: "access_records", location: "s3://in/access_records", schema: [payload: Struct("sessionId": Utf8, "timestamp": Decimal128(14, 0), "userId": Int64, "method": Utf8, "requestURL": Utf8, "userAgent": Utf8, "host": Utf8, "origin": Utf8, "xforwardedFor": Utf8, "via": Utf8, "threadId": Int64, "elapseMS": Int64, "success": Boolean, "stack": Utf8, "instance": Utf8, "vmId": Utf8, "returnObjectId": Utf8, "queryString": Utf8, "responseStatus": Int64, "oauthClientId": Utf8, "basicAuthUsername": Utf8, "authenticationMethod": Utf8) not null], glob: "**" }"#);
+    insta::assert_snapshot!(format!("{records:?}"), @r#"JsonFiles { name: "access_records", location: "s3://in/access_records", schema: [payload: Struct("sessionId": Utf8, "timestamp": Decimal128(14, 0), "userId": Int64, "method": Utf8, "requestURL": Utf8, "userAgent": Utf8, "host": Utf8, "origin": Utf8, "xforwardedFor": Utf8, "via": Utf8, "threadId": Int64, "elapseMS": Int64, "success": Boolean, "stack": Utf8, "instance": Utf8, "vmId": Utf8, "returnObjectId": Utf8, "queryString": Utf8, "responseStatus": Int64, "oauthClientId": Utf8, "basicAuthUsername": Utf8, "authenticationMethod": Utf8) not null], glob: "**", bookmark: by path }"#);
     let set_aside = Args { quarantine: Some("s3://quarantine".into()), ..args() };
     let expected = records.files().clone().with_corrupt_records("_corrupt");
     assert_eq!(access_records(&set_aside), Dataset::new(expected, None));

@@ -12,6 +12,7 @@ use hardtack_core::progress::{Part, Progress};
 use hardtack_core::{Error, LoadContext, Location, Result};
 use object_store::ObjectMeta;
 use object_store::path::Path;
+use url::Url;
 
 use self::position::{Mark, Position};
 
@@ -217,6 +218,14 @@ impl Window {
         let advance = Reading { position: self.position(listed).write()?, progress: Arc::clone(&progress) };
         ctx.advance_bookmark_when_read(Arc::new(advance))?;
         Ok(progress.parts())
+    }
+}
+
+/// Makes what is known of a file the same in each run. The ETags of local files are made of their inodes, and only some
+/// listings have them; the size and time remain.
+pub(crate) fn without_local_e_tag(store: &Url, meta: &mut ObjectMeta) {
+    if store.scheme() == "file" {
+        meta.e_tag = None;
     }
 }
 

@@ -163,6 +163,27 @@ async fn files_by_path_are_found_late(#[case] path: &str, #[case] is_found: bool
     assert_eq!(run(&test, clicks(Bookmark::by_path())).await, [0_i64; 0]);
 }
 
+/// A listing of all of them and one of the last folders say different things of a file.
+#[rstest]
+#[case::by_time(Bookmark::by_modification_time().into())]
+#[case::by_path(Bookmark::by_path().into())]
+#[tokio::test]
+async fn local_files_are_read_once(#[case] bookmark: Bookmark) {
+    let (lake, mut last) = (TempLake::in_memory(), Positions::new());
+    let files = JsonFiles::new("clicks", lake.at("clicks")).with_schema(ids()).bookmarked(bookmark);
+    let (a, b) = ("clicks/10/a.json", "clicks/11/b.json");
+    for (arrives, expected) in
+        [(Some((a, 1)), 1), (None, 0), (Some((b, 2)), 1), (None, 0), (Some((b, 33)), 1), (None, 0)]
+    {
+        if let Some((path, id)) = arrives {
+            lake.write(path, object(id));
+        }
+        let ctx = JobContext::builder("job").bookmarks(last).build().unwrap();
+        assert_eq!(ctx.load(files.clone()).await.unwrap().count().await.unwrap(), expected, "{arrives:?}");
+        last = ctx.bookmarks_after();
+    }
+}
+
 // --- what moves a bookmark ------------------------------------------------------------------------------------------
 
 type Uses = fn(DataFrame) -> datafusion::common::Result<DataFrame>;
