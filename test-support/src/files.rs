@@ -20,9 +20,11 @@ use object_store::{
 };
 use url::Url;
 
-/// The files of a test.
+/// The files of a test, by location: their contents and times.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct GivenFiles(Arc<Mutex<BTreeMap<String, (Bytes, DateTime<Utc>)>>>);
+pub(crate) struct GivenFiles(Arc<Mutex<Files>>);
+
+type Files = BTreeMap<String, (Bytes, DateTime<Utc>)>;
 
 impl GivenFiles {
     /// Adds or replaces a file.

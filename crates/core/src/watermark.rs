@@ -2,8 +2,10 @@
 
 use std::any::Any;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 
 use datafusion::arrow::array::{Array, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
@@ -228,21 +230,21 @@ impl Observed {
 impl Stream for Observed {
     type Item = DFResult<RecordBatch>;
 
-    fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Self::Item>> {
-        let next = std::task::ready!(self.rows.poll_next_unpin(cx));
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = ready!(self.rows.poll_next_unpin(cx));
         let seen = match &next {
             Some(Ok(batch)) => self.observe(batch),
-            Some(Err(_)) => Ok(self.execution = None),
+            Some(Err(_)) => {
+                self.execution = None;
+                Ok(())
+            }
             None => self.end(),
         };
         match seen {
-            Ok(()) => std::task::Poll::Ready(next),
+            Ok(()) => Poll::Ready(next),
             Err(error) => {
                 self.execution = None;
-                std::task::Poll::Ready(Some(Err(error)))
+                Poll::Ready(Some(Err(error)))
             }
         }
     }

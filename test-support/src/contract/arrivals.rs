@@ -85,7 +85,7 @@ impl<'a> World<'a> {
                     self.arrive(hour);
                 }
                 4 => self.hour += 1,
-                5 => _ = self.run(),
+                5 => self.run(),
                 6 => self.replace(),
                 7 | 8 => self.kill(),
                 _ => self.run_twice_at_once(),

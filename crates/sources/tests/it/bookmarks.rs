@@ -543,6 +543,7 @@ async fn a_run_lists_what_it_has_to_and_remembers_what_is_open() {
 /// `cargo test --release -p hardtack-sources --test it -- --ignored --nocapture a_million`: a measurement.
 #[tokio::test]
 #[ignore = "takes minutes without optimisation"]
+#[expect(clippy::disallowed_macros, reason = "a measurement is for people")]
 async fn a_million_objects_with_nothing_new() {
     let landing = Landing::default();
     for i in 0..1_000_000 {
