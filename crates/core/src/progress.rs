@@ -3,7 +3,7 @@
 //! A source divides itself into parts (files, for example) and puts a [`Part`] next to each in its scans: in
 //! [`PartitionedFile::extensions`](datafusion::datasource::listing::PartitionedFile). The reader of a part says when it
 //! has returned its last row. Rows that were returned may still not have been used: a plan with a limit reads ahead. So
-//! [`Uncounted`] takes the parts out of plans that a limit may end early.
+//! an optimiser rule takes the parts out of plans that a limit may end early.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
