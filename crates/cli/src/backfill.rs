@@ -214,13 +214,15 @@ impl Runs<'_> {
         before: Option<WindowRecord>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<WindowRecord> {
+        // Others may have run it since the backfill began.
+        let before = if self.args.continues() { self.records.get(window).await?.or(before) } else { None };
         let now = Utc::now();
         let mut record = WindowRecord {
             window,
             scope: window.scope(),
             status: WindowStatus::Running,
             // A window that is to be processed anew has not succeeded because it once has.
-            runs: before.filter(|_| self.args.continues()).map(|record| record.runs).unwrap_or_default(),
+            runs: before.map(|record| record.runs).unwrap_or_default(),
             started_at: now,
             finished_at: None,
             exit_code: None,

@@ -473,14 +473,30 @@ fn read_position(text: &str) -> Result<Value> {
         None => ("POSITION", text.to_owned()),
     };
     let position: Value = serde_json::from_str(&json).map_err(|e| {
-        Error::usage("a position is JSON, for example `{\"through\":\"2026-11-21T00:00:00Z\"}`")
+        Error::usage("a position is JSON, for example `{\"format\":1,\"location\":\"s3://lake/clicks\",\"by\":\"path\",\"through\":\"2026/11/21\"}`")
             .with("argument", from)
             .hint("`hardtack bookmark show --json` prints positions that can be edited and set")
             .because(e)
     })?;
+    if depth(&position) > MAX_DEPTH {
+        let why =
+            format!("a position is nested at most {MAX_DEPTH} levels deep; a record of it could not be read again");
+        return Err(Error::usage(why).with("argument", from));
+    }
     match position {
         Value::Null => Err(Error::usage("`null` is not a position").hint("`hardtack bookmark reset` removes one")),
         position => Ok(position),
+    }
+}
+
+/// Records nest a position, and JSON is read to a depth of 128.
+const MAX_DEPTH: usize = 64;
+
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(values) => 1 + values.iter().map(depth).max().unwrap_or_default(),
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or_default(),
+        _ => 0,
     }
 }
 

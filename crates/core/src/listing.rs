@@ -144,7 +144,9 @@ pub async fn list_files_after(
         Some(Err(e)) if !is_obstacle(&e) => return Err(failed(e, store, folder)),
         _ => {
             let listing = walk(store, folder, after).await?;
-            let harmless = |u: &&Unlisted| matches!(u.why, Obstacle::Circle(_) | Obstacle::Dangling) || spared(u);
+            let harmless = |u: &&Unlisted| {
+                matches!(u.why, Obstacle::Circle(_) | Obstacle::Dangling) || is_upload(&u.name) || spared(u)
+            };
             if let Some(unlisted) = listing.unlisted.iter().find(|u| !harmless(u)) {
                 return Err(unlisted.refused(store));
             }

@@ -65,8 +65,7 @@ impl Reads {
         let why = "the sink replaces all rows by those of this run, but the run reads only what is new, so all others \
                    would be lost";
         Err(Error::usage(why).with("sink", sink.name()).with("bookmarked source", source).hint(
-            "append instead, or overwrite the partitions in the data; if the rows that are saved include the earlier \
-             ones, say so with `merges()`",
+            "append to a data set instead; if the rows that are saved include the earlier ones, say so with `merges()`",
         ))
     }
 

@@ -31,19 +31,28 @@ pub struct CsvFile {
     delimiter: u8,
     header: bool,
     null: String,
+    merges: bool,
 }
 
 impl CsvFile {
     /// Creates a sink for the file at `location`, separated by commas, with a header.
     pub fn new(name: impl Into<String>, location: impl Into<Location>) -> Self {
         let (name, location) = (name.into(), location.into());
-        Self { name, location, schema: None, delimiter: b',', header: true, null: String::new() }
+        Self { name, location, schema: None, delimiter: b',', header: true, null: String::new(), merges: false }
     }
 
     /// Declares the schema that the rows must conform to.
     #[must_use]
     pub fn with_schema(mut self, schema: impl Into<SchemaRef>) -> Self {
         self.schema = Some(schema.into());
+        self
+    }
+
+    /// Says that the file includes the earlier rows that are to stay, or that each run writes a file of its own. Only then may
+    /// it have the rows of a [bookmarked](hardtack_core::bookmarks) source: it replaces a file that is there.
+    #[must_use]
+    pub fn merges(mut self) -> Self {
+        self.merges = true;
         self
     }
 
@@ -99,6 +108,9 @@ impl std::fmt::Debug for CsvFile {
         if !self.null.is_empty() {
             f.field("null", &self.null);
         }
+        if self.merges {
+            f.field("merges", &true);
+        }
         f.finish()
     }
 }
@@ -111,6 +123,10 @@ impl Sink for CsvFile {
 
     fn location(&self) -> Option<Location> {
         Some(self.location.clone())
+    }
+
+    fn replaces(&self) -> bool {
+        !self.merges
     }
 
     async fn stage(&self, ctx: &StageContext, rows: DataFrame) -> Result<Staged> {
@@ -145,12 +161,21 @@ pub struct JsonLines {
     name: String,
     location: Location,
     schema: Option<SchemaRef>,
+    merges: bool,
 }
 
 impl JsonLines {
     /// Creates a sink for the file at `location`.
     pub fn new(name: impl Into<String>, location: impl Into<Location>) -> Self {
-        Self { name: name.into(), location: location.into(), schema: None }
+        Self { name: name.into(), location: location.into(), schema: None, merges: false }
+    }
+
+    /// Says that the file includes the earlier rows that are to stay, or that each run writes a file of its own. Only then may
+    /// it have the rows of a [bookmarked](hardtack_core::bookmarks) source: it replaces a file that is there.
+    #[must_use]
+    pub fn merges(mut self) -> Self {
+        self.merges = true;
+        self
     }
 
     /// Declares the schema that the rows must conform to.
@@ -168,6 +193,9 @@ impl std::fmt::Debug for JsonLines {
         if let Some(schema) = &self.schema {
             f.field("schema", &ShowFields(schema.fields()));
         }
+        if self.merges {
+            f.field("merges", &true);
+        }
         f.finish()
     }
 }
@@ -180,6 +208,10 @@ impl Sink for JsonLines {
 
     fn location(&self) -> Option<Location> {
         Some(self.location.clone())
+    }
+
+    fn replaces(&self) -> bool {
+        !self.merges
     }
 
     async fn stage(&self, ctx: &StageContext, rows: DataFrame) -> Result<Staged> {

@@ -259,15 +259,27 @@ impl FolderScan {
     ) -> Result<NewFiles> {
         let window = bookmark.window(location, ctx)?;
         let mut sets = self.list(folders, &ctx.session().runtime_env()).await?;
-        let mut listed = Vec::new();
+        let (mut listed, mut elsewhere) = (Vec::new(), None);
         for set in &mut sets {
             set.files.iter_mut().for_each(|file| without_local_e_tag(&set.store, &mut file.object_meta));
             set.files.retain(|file| {
-                let key = window.key(&Location::of(&set.store, &file.object_meta.location));
+                let at = Location::of(&set.store, &file.object_meta.location);
+                let key = window.key(&at);
+                if window.is_by_path() && key == at.as_str() {
+                    elsewhere.get_or_insert(at);
+                }
                 let is_new = window.takes(&key, &file.object_meta);
                 listed.push((key, file.object_meta.clone()));
                 is_new
             });
+        }
+        if let Some(file) = elsewhere {
+            let why =
+                "a bookmark by path needs all files below the location of the table: others have no place in the order";
+            return Err(Error::usage(why)
+                .with("file", file)
+                .with("location", location)
+                .hint("read by modification time"));
         }
         let sizes = sets.iter().flat_map(|set| &set.files).map(|file| file.object_meta.size);
         let mut parts = window.follow(ctx, &listed, sizes)?.into_iter();

@@ -198,7 +198,11 @@ impl ByColumn {
                 ScalarValue::new_interval_mdn(0, 0, nanoseconds)
             }
             LookBack::Number(number) if of.is_integer() => {
-                ScalarValue::Int64(Some(number)).cast_to(of).map_err(|e| mismatch().because(e))?
+                // Wider than the column, so that nothing wraps around.
+                return match through.cast_to(&DataType::Int64)? {
+                    ScalarValue::Int64(Some(through)) => Ok(lit(through.saturating_sub(number))),
+                    _ => Err(mismatch()),
+                };
             }
             _ => return Err(mismatch()),
         };

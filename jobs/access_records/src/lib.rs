@@ -193,9 +193,14 @@ fn renamed(records: DataFrame) -> Result<DataFrame> {
 fn delivered_once(records: DataFrame) -> Result<DataFrame> {
     const REST: &str = "_rest";
     let known = || ident(SESSION_ID).is_not_null().and(ident(TIMESTAMP).is_not_null());
-    // Null differs from an empty text.
-    let texts = COLUMNS.map(|(_, column)| coalesce(vec![cast(ident(column), DataType::Utf8), lit("\0")]));
-    let rest = when(known().is_false(), concat_ws(lit("\u{1f}"), texts.to_vec())).end()?;
+    // With its length, a text cannot be taken for two; and null is not an empty text.
+    let part = |column| {
+        let text = || cast(ident(column), DataType::Utf8);
+        let length = cast(character_length(text()), DataType::Utf8);
+        when(text().is_null(), lit("-")).otherwise(concat(vec![length, lit(":"), text()]))
+    };
+    let parts = COLUMNS.iter().map(|(_, column)| part(*column)).collect::<Result<Vec<_>, _>>()?;
+    let rest = when(known().is_false(), concat(parts)).end()?;
     let records = records.with_column(REST, rest)?;
     // Without sorting, which `drop_duplicates` does.
     let once = Merge::on(&[SESSION_ID, TIMESTAMP, REST]);

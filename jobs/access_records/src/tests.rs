@@ -89,6 +89,11 @@ async fn a_record_that_was_delivered_twice_is_kept_once() {
         call(None, Some(MIDNIGHT), json!({"host": null})),
         call(Some("c"), None, json!({"host": "one"})),
         call(Some("c"), None, json!({"host": "other"})),
+        // Whatever separates texts may be in them.
+        call(None, Some(MIDNIGHT), json!({"host": "a\u{1f}b", "origin": "c"})),
+        call(None, Some(MIDNIGHT), json!({"host": "a", "origin": "b\u{1f}c"})),
+        call(None, Some(MIDNIGHT), json!({"host": "\0"})),
+        call(None, Some(MIDNIGHT), json!({"host": "-"})),
     ];
     let test = TestContext::new(args()).given("access_records", readable(delivered(&payloads)));
     main(test.ctx()).await.unwrap();
@@ -103,6 +108,10 @@ async fn a_record_that_was_delivered_twice_is_kept_once() {
         null, null;
         "c", "one";
         "c", "other";
+        null, "a\u{1f}b";
+        null, "a";
+        null, "\0";
+        null, "-";
     };
     assert_frame(test.saved("processed_access_records"), expected.ignoring_other_columns());
 }

@@ -304,10 +304,23 @@ fn what_is_not_there_is_said_with_what_is() {
     hardtack: no commit of this scope is of run `nope`; a run that failed has none (hint: the newest runs with a commit are `RUN`)
     hardtack: there was no commit until 2001-01-01T00:00:00Z
     hardtack: no source `nope` of this job has a position (job: windowed, hint: its sources with a position are `counter`; `--create` sets the first position of a source)
-    hardtack: a position is JSON, for example `{"through":"2026-11-21T00:00:00Z"}` (argument: POSITION, hint: `hardtack bookmark show --json` prints positions that can be edited and set): EOF while parsing an object at line 1 column 1
+    hardtack: a position is JSON, for example `{"format":1,"location":"s3://lake/clicks","by":"path","through":"2026/11/21"}` (argument: POSITION, hint: `hardtack bookmark show --json` prints positions that can be edited and set): EOF while parsing an object at line 1 column 1
     hardtack: `null` is not a position (hint: `hardtack bookmark reset` removes one)
     hardtack: no run of `nope` is on record (state: state, hint: the jobs in this state are `windowed`)
     "#);
+}
+
+/// A commit record with it could not be read again.
+#[test]
+fn a_position_that_is_nested_too_deep_is_refused() {
+    let job = job();
+    job.run().assert_code(0);
+    let deep = "[".repeat(126) + &"]".repeat(126);
+    let set = ["bookmark", "set", "windowed", "--source", "counter", "--yes", &deep];
+    let (code, said) = on(&job, &set);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("nested at most 64 levels"), "{said}");
+    job.run().assert_code(0);
 }
 
 #[test]

@@ -320,3 +320,25 @@ async fn an_append_only_place_is_compacted() {
     assert_eq!((left.len(), left[0].as_str()), (2, "lake/bronze/_append_only"));
     assert!(left[1].contains("compacted"), "{left:?}");
 }
+
+/// Rows since a bookmark would be all that is left.
+#[test]
+fn sinks_say_whether_they_replace_what_is_there() {
+    let dataset = || ParquetDataset::new("a", "memory:/a").partition_by(["p"]);
+    let replacing: [&dyn Sink; 4] = [
+        &dataset().overwrite(),
+        &dataset().overwrite_partitions(),
+        &CsvFile::new("a", "memory:/a.csv"),
+        &JsonLines::new("a", "memory:/a.jsonl"),
+    ];
+    assert!(replacing.iter().all(|sink| sink.replaces()));
+    let keeping: [&dyn Sink; 6] = [
+        &dataset(),
+        &dataset().append_only(),
+        &dataset().overwrite().merges(),
+        &dataset().overwrite_partitions().merges(),
+        &CsvFile::new("a", "memory:/a.csv").merges(),
+        &JsonLines::new("a", "memory:/a.jsonl").merges(),
+    ];
+    assert!(!keeping.iter().any(|sink| sink.replaces()));
+}

@@ -172,6 +172,11 @@ impl Window {
         self.after.is_some()
     }
 
+    /// Whether files are in the order of their paths.
+    pub(crate) fn is_by_path(&self) -> bool {
+        matches!(self.bookmark.0, Strategy::Path(_))
+    }
+
     /// The path of a file below the location, or its whole location if it is elsewhere.
     pub(crate) fn key(&self, file: &Location) -> String {
         let below = file.as_str().strip_prefix(&self.place).and_then(|rest| rest.strip_prefix('/'));

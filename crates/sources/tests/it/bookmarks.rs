@@ -184,6 +184,20 @@ async fn local_files_are_read_once(#[case] bookmark: Bookmark) {
     }
 }
 
+/// They are those of files in progress, and readers ignore them, however the folder is listed.
+#[tokio::test]
+async fn names_of_uploads_are_ignored_in_each_run() {
+    let (lake, mut last) = (TempLake::in_memory(), Positions::new());
+    let files = JsonFiles::new("clicks", lake.at("clicks")).with_schema(ids()).with_glob("**");
+    let files = files.bookmarked(Bookmark::by_path());
+    for (arrives, expected) in [("10/a", 1), ("10/b#1", 0), ("10/b", 1)] {
+        lake.write(&format!("clicks/{arrives}"), object(1));
+        let ctx = JobContext::builder("job").bookmarks(last).build().unwrap();
+        assert_eq!(ctx.load(files.clone()).await.unwrap().count().await.unwrap(), expected, "{arrives}");
+        last = ctx.bookmarks_after();
+    }
+}
+
 // --- what moves a bookmark ------------------------------------------------------------------------------------------
 
 type Uses = fn(DataFrame) -> datafusion::common::Result<DataFrame>;

@@ -109,18 +109,38 @@ async fn a_table_that_was_moved_is_refused() {
     assert_eq!((error.kind(), error.get("table")), (ErrorKind::Usage, Some("lake.events")));
 }
 
+/// Its path comes before or after all others, whatever its time.
+#[tokio::test]
+async fn a_partition_elsewhere_has_no_place_in_the_order_of_paths() {
+    let world = World::new();
+    let table = events(&world).await;
+    world
+        .catalog
+        .add_partitions(&table, &[table.partition(["01".to_owned()], "memory:/other/01".into())])
+        .await
+        .unwrap();
+    world.put("memory:/other/01/a.json", "{\"id\": 1}").await;
+    let ctx = JobContext::builder("job").share(&world.ctx).build().unwrap();
+    let error = ctx.load(Table::named("lake", "events").bookmarked(Bookmark::by_path())).await.unwrap_err();
+    assert_eq!((error.kind(), error.get("file")), (ErrorKind::Usage, Some("memory:/other/01/a.json")));
+    assert_eq!(read(&world, Positions::new(), new_events()).await.0, "1|01");
+}
+
 // --- by a column ----------------------------------------------------------------------------------------------------
 
 /// Orders with a moment of change.
 async fn orders(world: &World) {
-    let table = TableDescription::new("lake", "orders", &TableFormat::Json, "memory:/lake/orders")
-        .with_columns(columns_of(&schema! { id: bigint, at: timestamp, day: date, code: string }).unwrap());
+    let table = TableDescription::new("lake", "orders", &TableFormat::Json, "memory:/lake/orders").with_columns(
+        columns_of(&schema! { id: bigint, tiny: tinyint, at: timestamp, day: date, code: string }).unwrap(),
+    );
     world.create(&table).await;
 }
 
 async fn order(world: &World, id: u32, time: &str) {
-    let row =
-        format!(r#"{{"id": {id}, "at": "2026-01-01T{time}:00Z", "day": "2026-01-{:02}", "code": "c{id}"}}"#, id + 1);
+    let row = format!(
+        r#"{{"id": {id}, "tiny": {id}, "at": "2026-01-01T{time}:00Z", "day": "2026-01-{:02}", "code": "c{id}"}}"#,
+        id + 1
+    );
     world.put(format!("memory:/lake/orders/{id}.json"), row).await;
 }
 
@@ -139,6 +159,7 @@ async fn ids(world: &World, last: Positions, by: ByColumn) -> (String, Positions
 #[case::texts(ByColumn::new("code"), "3")]
 #[case::numbers_again(ByColumn::new("id").look_back(1_i64), "2;3")]
 #[case::moments_again(ByColumn::new("at").look_back(TimeDelta::minutes(59)), "2;3")]
+#[case::all_again(ByColumn::new("tiny").look_back(i64::MAX), "1;2;3")]
 #[case::days_again(ByColumn::new("day").look_back(TimeDelta::days(2)), "1;2;3")]
 #[tokio::test]
 async fn rows_above_the_highest_value_are_read(#[case] by: ByColumn, #[case] expected: &str) {
