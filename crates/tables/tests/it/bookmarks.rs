@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use datafusion::prelude::{col, lit};
-use hardtack_catalog::{DatabaseName, TableDescription, TableFormat, columns_of, schema};
+use hardtack_catalog::{Catalog, DatabaseName, TableDescription, TableFormat, columns_of, schema};
 use hardtack_core::bookmarks::Positions;
 use hardtack_core::{ErrorKind, JobContext, Source};
 use hardtack_sources::{Bookmark, JsonFiles};
@@ -114,11 +114,7 @@ async fn a_table_that_was_moved_is_refused() {
 async fn a_partition_elsewhere_has_no_place_in_the_order_of_paths() {
     let world = World::new();
     let table = events(&world).await;
-    world
-        .catalog
-        .add_partitions(&table, &[table.partition(["01".to_owned()], "memory:/other/01".into())])
-        .await
-        .unwrap();
+    world.catalog.add_partitions(&table, &[table.partition(["01".to_owned()], "memory:/other/01")]).await.unwrap();
     world.put("memory:/other/01/a.json", "{\"id\": 1}").await;
     let ctx = JobContext::builder("job").share(&world.ctx).build().unwrap();
     let error = ctx.load(Table::named("lake", "events").bookmarked(Bookmark::by_path())).await.unwrap_err();
