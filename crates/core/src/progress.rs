@@ -6,7 +6,7 @@
 //! an optimiser rule takes the parts out of plans that a limit may end early.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datafusion::common::Result as DFResult;
 use datafusion::common::config::ConfigOptions;
@@ -70,7 +70,7 @@ impl Progress {
         (done.iter().filter(|done| **done).count(), done.len())
     }
 
-    fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -125,7 +125,8 @@ impl Part {
     }
 }
 
-/// Takes the [parts](Part) and [watermarks](crate::watermark) out of scans that a limit may end early: what such a plan has read need not have been used.
+/// Takes the [parts](Part) and [watermarks](crate::watermark) out of scans that a limit may end early: what such a plan has
+/// read need not have been used.
 #[derive(Debug)]
 pub(crate) struct Uncounted;
 

@@ -2,10 +2,8 @@
 
 use std::any::Any;
 use std::fmt;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
 
 use datafusion::arrow::array::{Array, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
@@ -18,7 +16,7 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties, SendableRecordBatchStream,
 };
 use datafusion::prelude::DataFrame;
-use futures::{Stream, StreamExt};
+use futures::{TryStreamExt, stream};
 
 use crate::operator::{self, Operator};
 use crate::{Error, Result};
@@ -136,6 +134,29 @@ struct Execution {
     open: AtomicUsize,
 }
 
+impl Execution {
+    fn observe(&self, batch: &RecordBatch, column: usize) -> DFResult<()> {
+        let values = batch.column(column);
+        if values.null_count() > 0 {
+            let why = "a value of the bookmark's column is missing, so its row could not be found again";
+            return Err(Error::refused(why).with("column", batch.schema().field(column).name()).into());
+        }
+        self.highest().update_batch(&[Arc::clone(values)])
+    }
+
+    /// A stream has ended. Returns the highest value if it was the last one.
+    fn ended(&self) -> DFResult<Option<ScalarValue>> {
+        match self.open.fetch_sub(1, Ordering::SeqCst) {
+            1 => self.highest().evaluate().map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn highest(&self) -> MutexGuard<'_, MaxAccumulator> {
+        self.highest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl WatermarkExec {
     fn new(input: Arc<dyn ExecutionPlan>, index: usize, water: Arc<HighWater>) -> DFResult<Self> {
         let highest = Mutex::new(MaxAccumulator::try_new(input.schema().field(index).data_type())?);
@@ -171,6 +192,10 @@ impl ExecutionPlan for WatermarkExec {
         vec![true]
     }
 
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
     fn with_new_children(
         self: Arc<Self>,
         mut children: Vec<Arc<dyn ExecutionPlan>>,
@@ -181,71 +206,20 @@ impl ExecutionPlan for WatermarkExec {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DFResult<SendableRecordBatchStream> {
         let rows = self.input.execute(partition, context)?;
-        let observed = Observed {
-            rows,
-            index: self.index,
-            water: Arc::clone(&self.water),
-            execution: Some(Arc::clone(&self.execution)),
-        };
+        let (index, water, execution) = (self.index, Arc::clone(&self.water), Arc::clone(&self.execution));
+        // It ends with an error, so only a stream that was read to its end has ended.
+        let observed = stream::try_unfold((rows, water, execution), move |(mut rows, water, execution)| async move {
+            match rows.try_next().await? {
+                Some(batch) => {
+                    execution.observe(&batch, index)?;
+                    Ok(Some((batch, (rows, water, execution))))
+                }
+                None => {
+                    execution.ended()?.into_iter().for_each(|highest| water.ended(highest));
+                    Ok(None)
+                }
+            }
+        });
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), observed)))
-    }
-}
-
-struct Observed {
-    rows: SendableRecordBatchStream,
-    index: usize,
-    water: Arc<HighWater>,
-    /// None once the stream has ended or failed.
-    execution: Option<Arc<Execution>>,
-}
-
-impl Execution {
-    fn highest(&self) -> MutexGuard<'_, MaxAccumulator> {
-        self.highest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Observed {
-    fn observe(&mut self, batch: &RecordBatch) -> DFResult<()> {
-        let Some(execution) = &self.execution else { return Ok(()) };
-        let values = batch.column(self.index);
-        if values.null_count() > 0 {
-            let column = batch.schema().field(self.index).name().clone();
-            let error =
-                Error::refused("a value of the bookmark's column is missing, so its row could not be found again");
-            return Err(error.with("column", column).into());
-        }
-        execution.highest().update_batch(&[Arc::clone(values)])
-    }
-
-    fn end(&mut self) -> DFResult<()> {
-        let Some(execution) = self.execution.take() else { return Ok(()) };
-        if execution.open.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.water.ended(execution.highest().evaluate()?);
-        }
-        Ok(())
-    }
-}
-
-impl Stream for Observed {
-    type Item = DFResult<RecordBatch>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let next = ready!(self.rows.poll_next_unpin(cx));
-        let seen = match &next {
-            Some(Ok(batch)) => self.observe(batch),
-            Some(Err(_)) => {
-                self.execution = None;
-                Ok(())
-            }
-            None => self.end(),
-        };
-        match seen {
-            Ok(()) => Poll::Ready(next),
-            Err(error) => {
-                self.execution = None;
-                Poll::Ready(Some(Err(error)))
-            }
-        }
     }
 }

@@ -4,9 +4,7 @@ use std::any::Any;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use arrow::array::{Array, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::prep_null_mask_filter;
@@ -29,8 +27,8 @@ use datafusion::physical_plan::DisplayFormatType;
 use datafusion::physical_plan::filter_pushdown::{FilterPushdownPropagation, PushedDown};
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion_datasource::projection::{ProjectionOpener, SplitProjection};
-use futures::stream::BoxStream;
-use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use hardtack_core::guard::{guarded, guarded_stream};
 use hardtack_core::progress::Part;
 use hardtack_core::{Error, ErrorKind, Location, Meter, Result};
@@ -308,7 +306,7 @@ impl FileOpener for CheckedOpener {
             });
             let checked = guarded_stream(file, checked).map_err(DataFusionError::from).boxed();
             Ok(match part {
-                Some(part) => Followed { rows: checked, part: Some(part) }.boxed(),
+                Some((part, range)) => followed(checked, part, range),
                 None => checked,
             })
         }
@@ -316,25 +314,21 @@ impl FileOpener for CheckedOpener {
     }
 }
 
-/// The rows of a file, or of a range of it. Its part of a source is read once somebody has asked for more than the last row.
-struct Followed {
+/// The same rows of a file, or of a range of it. Its part of a source is read once somebody has asked for more than the
+/// last row; after an error it is not.
+fn followed(
     rows: BoxStream<'static, DFResult<RecordBatch>>,
-    part: Option<(Part, Option<Range<u64>>)>,
-}
-
-impl Stream for Followed {
-    type Item = DFResult<RecordBatch>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let next = ready!(self.rows.poll_next_unpin(cx));
-        match &next {
-            Some(Ok(_)) => {}
-            // A stream may end after an error, too.
-            Some(Err(_)) => self.part = None,
-            None => self.part.take().into_iter().for_each(|(part, range)| part.read(range)),
+    part: Part,
+    range: Option<Range<u64>>,
+) -> BoxStream<'static, DFResult<RecordBatch>> {
+    stream::try_unfold((rows, part, range), |(mut rows, part, range)| async move {
+        let next = rows.try_next().await?;
+        if next.is_none() {
+            part.read(range.clone());
         }
-        Poll::Ready(next)
-    }
+        Ok(next.map(|batch| (batch, (rows, part, range))))
+    })
+    .boxed()
 }
 
 /// Names the file in an error of reading it. Content that cannot be decoded is refused data, not an error of the query.
