@@ -35,7 +35,7 @@ use self::access::Access;
 use self::calls::Calls;
 use self::events::Events;
 use self::policies::Policies;
-use self::rows::{Ask, LastGroup, World, portion};
+use self::rows::{Ask, LastGroup, World, portion, share};
 use crate::files;
 
 /// The file that records the recipe of a folder.

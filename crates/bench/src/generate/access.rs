@@ -9,7 +9,7 @@ use hardtack_core::Result;
 use super::dice::{Dice, Weighted};
 use super::text::{Calendar, decimal, number};
 use super::vocabulary::{CITIES, STREETS};
-use super::{Maker, Recipe, portion};
+use super::{Maker, Recipe, share};
 
 /// Records at scale 1.
 const RECORDS: u32 = 1_000_000;
@@ -240,8 +240,7 @@ impl Maker for Access {
     }
 
     fn rows_of(&self, file: usize) -> Range<u64> {
-        let portion = |file: usize| portion(file as u64, FILES as u64, self.records);
-        portion(file)..portion(file + 1)
+        share(file, FILES, self.records)
     }
 
     fn append(&self, _: usize, rows: Range<u64>, out: &mut Vec<u8>) {

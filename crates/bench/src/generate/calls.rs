@@ -8,7 +8,7 @@ use hardtack_core::Result;
 
 use super::dice::{Dice, Weighted};
 use super::text::{number, uuid};
-use super::{Maker, Recipe, portion};
+use super::{Maker, Recipe, share};
 
 /// Records at scale 1, those that are delivered again included.
 const RECORDS: u32 = 1_000_000;
@@ -198,8 +198,7 @@ impl Maker for Calls {
     }
 
     fn rows_of(&self, file: usize) -> Range<u64> {
-        let portion = |file: usize| portion(file as u64, FILES as u64, self.records);
-        portion(file)..portion(file + 1)
+        share(file, FILES, self.records)
     }
 
     fn append(&self, _: usize, rows: Range<u64>, out: &mut Vec<u8>) {

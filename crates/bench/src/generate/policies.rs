@@ -11,7 +11,7 @@ use hardtack_core::Result;
 use super::dice::Dice;
 use super::text::{Calendar, decimal, number};
 use super::vocabulary::{FIRST_NAMES, LAST_NAMES};
-use super::{Maker, Recipe, portion};
+use super::{Maker, Recipe, share};
 
 /// Policies at scale 1.
 const POLICIES: u32 = 400_000;
@@ -58,10 +58,10 @@ impl Policies {
     }
 
     /// The folder of a file, its position in it, and the number of rows of the folder.
-    fn place(&self, file: usize) -> (usize, u64, u64) {
+    fn place(&self, file: usize) -> (usize, usize, u64) {
         match file.checked_sub(FILES[0].1) {
-            None => (0, file as u64, self.year),
-            Some(file) => (1, file as u64, self.late),
+            None => (0, file, self.year),
+            Some(file) => (1, file, self.late),
         }
     }
 
@@ -103,8 +103,7 @@ impl Maker for Policies {
 
     fn rows_of(&self, file: usize) -> Range<u64> {
         let (folder, at, rows) = self.place(file);
-        let files = FILES[folder].1 as u64;
-        portion(at, files, rows)..portion(at + 1, files, rows)
+        share(at, FILES[folder].1, rows)
     }
 
     fn append(&self, file: usize, rows: Range<u64>, out: &mut Vec<u8>) {

@@ -452,6 +452,12 @@ pub(super) fn portion(n: u64, of: u64, parts: u64) -> u64 {
     (u128::from(n) * u128::from(parts) / u128::from(of)) as u64
 }
 
+/// The rows of file `n` of `of`, if this many are divided evenly.
+pub(super) fn share(n: usize, of: usize, rows: u64) -> std::ops::Range<u64> {
+    let (n, of) = (n as u64, of as u64);
+    portion(n, of, rows)..portion(n + 1, of, rows)
+}
+
 /// Appends the quantile `at` of `of`, between the least and the greatest sum.
 fn quantile(out: &mut Vec<u8>, steps: &[u64], at: u64, of: u64) {
     let place = at * (steps.len() as u64 - 1);
