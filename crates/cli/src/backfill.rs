@@ -14,10 +14,9 @@ use clap::Args;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use hardtack_core::{Error, ErrorKind, Result, RunId, Window};
-use hardtack_runtime::{RecoverOptions, RuntimeArgs, open_context, open_state, parse_moment, recover};
+use hardtack_runtime::{RecoverOptions, RuntimeArgs, Stop, open_context, open_state, parse_moment, recover};
 use hardtack_state::{Backfill, Ledger, StateStore, WindowRecord, WindowStatus};
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use self::process::{JobCommand, Log, exit_code};
@@ -159,7 +158,7 @@ struct Runs<'a> {
 impl Runs<'_> {
     /// Runs all windows, some of them concurrently, until a signal stops it.
     async fn all(&self, windows: Vec<(Window, Option<WindowRecord>)>, skipped: usize) -> Result<(String, ExitCode)> {
-        let mut signals = Signals::listen()?;
+        let mut signals = Stop::listen()?;
         let (stop, stopped) = watch::channel(false);
         let mut progress = Progress::new(windows.len(), self.args.index.is_some());
         let again = windows.iter().filter(|(_, record)| is_done(record.as_ref())).count();
@@ -174,8 +173,8 @@ impl Runs<'_> {
         let (mut active, mut ended, mut failure) = (FuturesUnordered::new(), Vec::new(), None);
         loop {
             while active.len() < self.args.parallel.get() && !*stop.borrow() {
-                let Some((window, record)) = waiting.next() else { break };
-                active.push(self.window(window, record, stopped.clone()));
+                let Some((window, _)) = waiting.next() else { break };
+                active.push(self.window(window, stopped.clone()));
             }
             if active.is_empty() {
                 break;
@@ -208,20 +207,15 @@ impl Runs<'_> {
     }
 
     /// Runs a window, unless a run of it has committed that nobody could record.
-    async fn window(
-        &self,
-        window: Window,
-        before: Option<WindowRecord>,
-        mut stop: watch::Receiver<bool>,
-    ) -> Result<WindowRecord> {
-        // Others may have run it since the backfill began.
-        let before = if self.args.continues() { self.records.get(window).await?.or(before) } else { None };
+    async fn window(&self, window: Window, mut stop: watch::Receiver<bool>) -> Result<WindowRecord> {
+        // Others may have run it since the backfill began. A window that is to be processed anew has not succeeded
+        // because it once has.
+        let before = if self.args.continues() { self.records.get(window).await? } else { None };
         let now = Utc::now();
         let mut record = WindowRecord {
             window,
             scope: window.scope(),
             status: WindowStatus::Running,
-            // A window that is to be processed anew has not succeeded because it once has.
             runs: before.map(|record| record.runs).unwrap_or_default(),
             started_at: now,
             finished_at: None,
@@ -298,7 +292,7 @@ impl Runs<'_> {
             return Ok(false);
         }
         let ledger = self.ledger(record);
-        let commits = ledger.positions().await?;
+        let commits = ledger.bookmark_history().await?;
         let Some(commit) = commits.iter().find(|at| record.runs.contains(&at.run.id)) else { return Ok(false) };
         if !commit.is_published {
             let options = RuntimeArgs { scope: record.scope.clone(), ..self.options.clone() };
@@ -443,25 +437,5 @@ impl Progress {
 
     fn end(&self) {
         self.bar.finish_and_clear();
-    }
-}
-
-/// SIGTERM and Ctrl-C.
-struct Signals {
-    term: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self> {
-        let listen = |kind| signal(kind).map_err(|e| Error::unexpected("signals cannot be handled").because(e));
-        Ok(Self { term: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
-    }
-
-    async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.term.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }

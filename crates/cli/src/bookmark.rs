@@ -1,23 +1,22 @@
 //! `hardtack bookmark`: shows and moves how far the sources of a job have read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Subcommand};
+use hardtack_core::bookmarks::Positions;
 use hardtack_core::{Error, JobContext, Result, Run, RunId};
 use hardtack_runtime::{
     RecoverOptions, RuntimeArgs, change_bookmarks, open_context, open_state, parse_moment, recover,
 };
-use hardtack_state::{Change, Ledger, Move, Positions, StateStore, moves};
+use hardtack_state::{BookmarkEntry, Change, Ledger, Move, StateStore, moves};
 use serde_json::{Value, json};
 
 use crate::draw::draw_to_terminal;
 use crate::recover::{host, user};
-
-type Bookmarks = BTreeMap<String, Value>;
 
 #[derive(Debug, Args)]
 pub(crate) struct BookmarkArgs {
@@ -41,7 +40,9 @@ enum Command {
     Set {
         #[command(flatten)]
         of: Of,
-        /// The position as JSON, for example `{"through":"2026-11-21T00:00:00Z"}`; `@FILE` reads a file, `-` standard input
+        /// The position as JSON, as `hardtack bookmark show --json` prints it, for example
+        /// `{"format":1,"location":"s3://lake/clicks","by":"path","through":"2026/11/21"}`; `@FILE` reads a file, `-` standard
+        /// input
         #[arg(value_name = "POSITION")]
         position: String,
         /// Allow a job, scope or source that has no position yet
@@ -128,7 +129,7 @@ pub(crate) async fn run(options: RuntimeArgs, args: BookmarkArgs) -> Result<(Str
 async fn show(options: &RuntimeArgs, of: &Of) -> Result<String> {
     let (mut rows, mut lines, mut known) = (Vec::new(), String::new(), BTreeSet::new());
     for ledger in ledgers(options, of).await? {
-        let Some(at) = ledger.newest_positions().await? else { continue };
+        let Some(at) = ledger.newest_bookmarks().await? else { continue };
         known.extend(at.bookmarks.keys().cloned());
         for (source, position) in at.bookmarks.iter().filter(|(source, _)| of.is_source(source)) {
             let status = if at.is_published { "" } else { " (not published yet)" };
@@ -160,7 +161,7 @@ async fn show(options: &RuntimeArgs, of: &Of) -> Result<String> {
 async fn history(options: &RuntimeArgs, of: &Of) -> Result<String> {
     let (mut rows, mut lines, mut known) = (Vec::new(), String::new(), BTreeSet::new());
     for ledger in ledgers(options, of).await? {
-        for (at, moved) in moved(&ledger.positions().await?) {
+        for (at, moved) in moved(&ledger.bookmark_history().await?) {
             known.insert(moved.source.clone());
             if !of.is_source(&moved.source) {
                 continue;
@@ -193,8 +194,8 @@ async fn history(options: &RuntimeArgs, of: &Of) -> Result<String> {
 }
 
 /// What each commit has moved.
-fn moved(history: &[Positions]) -> Vec<(&Positions, Move)> {
-    let mut before = &Bookmarks::new();
+fn moved(history: &[BookmarkEntry]) -> Vec<(&BookmarkEntry, Move)> {
+    let mut before = &Positions::new();
     let mut all = Vec::new();
     for at in history {
         all.extend(moves(before, &at.bookmarks).into_iter().map(|moved| (at, moved)));
@@ -237,7 +238,7 @@ impl Target {
     }
 
     /// The bookmarks after the change.
-    fn bookmarks(&self, of: &Of, history: &[Positions]) -> Result<Bookmarks> {
+    fn bookmarks(&self, of: &Of, history: &[BookmarkEntry]) -> Result<Positions> {
         let mut after = history.last().map(|at| at.bookmarks.clone()).unwrap_or_default();
         if !self.creates() {
             let known = history.iter().flat_map(|at| at.bookmarks.keys().cloned()).collect();
@@ -248,7 +249,7 @@ impl Target {
                 after.insert(source.clone(), position.clone());
                 return Ok(after);
             }
-            Self::Nothing => Bookmarks::new(),
+            Self::Nothing => Positions::new(),
             Self::AfterRun(run) => after_run(run, history)?.bookmarks.clone(),
             Self::At(moment) => at_time(*moment, history)?.bookmarks.clone(),
         };
@@ -258,7 +259,7 @@ impl Target {
     }
 }
 
-fn after_run<'a>(run: &RunId, history: &'a [Positions]) -> Result<&'a Positions> {
+fn after_run<'a>(run: &RunId, history: &'a [BookmarkEntry]) -> Result<&'a BookmarkEntry> {
     history.iter().find(|at| at.run.id == *run).ok_or_else(|| {
         // Those that somebody may want are the last ones.
         let newest = history.iter().rev().take(10).map(|at| &at.run.id);
@@ -267,7 +268,7 @@ fn after_run<'a>(run: &RunId, history: &'a [Positions]) -> Result<&'a Positions>
     })
 }
 
-fn at_time(moment: DateTime<Utc>, history: &[Positions]) -> Result<&Positions> {
+fn at_time(moment: DateTime<Utc>, history: &[BookmarkEntry]) -> Result<&BookmarkEntry> {
     history.iter().rev().find(|at| at.committed_at <= moment).ok_or_else(|| {
         let error = Error::not_found(format!("there was no commit until {}", time(moment)));
         match history.first() {
@@ -286,7 +287,7 @@ async fn change(options: RuntimeArgs, of: &Of, target: Target, how: How) -> Resu
     let ctx = open_context(&of.job, &options)?;
     let ledger = ledger_to_change(&ctx, &options, of, &target).await?;
     recover(&ctx, &ledger, RecoverOptions::default()).await?;
-    let history = ledger.positions().await?;
+    let history = ledger.bookmark_history().await?;
     let before = history.last().map(|at| at.bookmarks.clone()).unwrap_or_default();
     let after = target.bookmarks(of, &history)?;
     let moved = moves(&before, &after);
@@ -449,15 +450,12 @@ fn describe_fields(fields: &serde_json::Map<String, Value>) -> String {
         words
             .extend(fields.get(name).filter(|value| !value.is_null()).map(|value| format!("{before}{}", plain(value))));
     }
-    let keys = match fields.get("keys") {
-        Some(Value::Object(keys)) => Some(keys.len()),
-        Some(Value::Array(keys)) => Some(keys.len()),
-        _ => None,
-    };
-    words.extend(keys.map(|keys| crate::draw::count(keys, "key")));
+    // The digests of files that were read beyond that, 16 characters each.
+    let seen = fields.get("seen").and_then(Value::as_str).map(|digests| digests.len() / 16);
+    words.extend(seen.map(|seen| format!("{} after that", crate::draw::count(seen, "file"))));
     let known = |name: &str| match name {
         "format" | "through" | "by" | "location" => true,
-        "keys" => keys.is_some(),
+        "seen" => seen.is_some(),
         _ => false,
     };
     words
@@ -535,11 +533,11 @@ mod tests {
     #[case::text(r#""a""#, r#""a""#)]
     #[case::empty("{}", "{}")]
     #[case::files(
-        r#"{"format":1,"location":"s3://b/in","by":"modification_time","through":"2026-11-21T00:00:00Z","keys":{"a":1,"b":2}}"#,
-        "through 2026-11-21T00:00:00Z, by modification_time, in s3://b/in, 2 keys"
+        r#"{"format":1,"location":"s3://b/in","by":"modification_time","through":"2026-11-21T00:00:00Z","newest":"2026-11-21T00:30:00Z","seen":"LzFUhpT5LEN+1Hpr8mw990fNmAAImGwe"}"#,
+        "through 2026-11-21T00:00:00Z, by modification_time, in s3://b/in, 2 files after that, newest=2026-11-21T00:30:00Z"
     )]
     #[case::others(r#"{"offsets":{"0":5},"through":null}"#, r#"offsets={"0":5}"#)]
-    #[case::keys_that_are_something_else(r#"{"keys":"x"}"#, "keys=x")]
+    #[case::seen_that_is_something_else(r#"{"seen":7}"#, "seen=7")]
     fn a_position_is_described(#[case] json: &str, #[case] text: &str) {
         assert_eq!(describe(&serde_json::from_str(json).unwrap()), text);
     }

@@ -205,13 +205,15 @@ fn positions(record: &RunRecord) -> String {
         RunStatus::Succeeded => moves(from, to),
         _ => Vec::new(),
     };
+    let text = |position: &Option<serde_json::Value>| position.as_ref().map_or_else(|| "none".to_owned(), describe);
     let mut rows: Vec<Vec<String>> = Vec::new();
-    for (source, position) in from {
+    let held = &record.bookmarks_held;
+    for source in from.keys().chain(held.keys().filter(|source| !from.contains_key(*source))) {
         if !moved.iter().any(|m| m.source == *source) {
-            rows.push(vec![source.clone(), describe(position), "unmoved".to_owned()]);
+            let why = held.get(source).map(|why| format!(": {why}")).unwrap_or_default();
+            rows.push(vec![source.clone(), text(&from.get(source).cloned()), format!("unmoved{why}")]);
         }
     }
-    let text = |position: &Option<serde_json::Value>| position.as_ref().map_or_else(|| "none".to_owned(), describe);
     rows.extend(moved.iter().map(|m| {
         let to = m.to.as_ref().map_or_else(|| "removed".to_owned(), describe);
         vec![m.source.clone(), text(&m.from), to]
@@ -220,5 +222,33 @@ fn positions(record: &RunRecord) -> String {
     match rows.is_empty() {
         true => String::new(),
         false => format!("\n{}", draw_to_terminal(&["bookmark", "from", "to"].map(|c| (c, false)), &rows)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hardtack_core::JobContext;
+    use serde_json::json;
+
+    use super::*;
+
+    /// A reader of the record sees why a source is read again.
+    #[test]
+    fn a_bookmark_that_stays_is_shown_with_the_reason() {
+        let ctx = JobContext::builder("job").build().unwrap();
+        let mut record = RunRecord::begin(ctx.run().clone());
+        record.status = RunStatus::Succeeded;
+        record.bookmarks_from = [("a".to_owned(), json!(1)), ("b".to_owned(), json!(2))].into();
+        record.bookmarks_to = [("a".to_owned(), json!(5)), ("b".to_owned(), json!(2))].into();
+        record.bookmarks_held = [("b".to_owned(), "only 1 of 2 files were read to their ends".to_owned())].into();
+        record.bookmarks_held.insert("c".to_owned(), "none of 1 file was read to its end".to_owned());
+        insta::assert_snapshot!(positions(&record), @"
+
+         bookmark | from |                         to
+        ----------+------+----------------------------------------------------
+         a        | 1    | 5
+         b        | 2    | unmoved: only 1 of 2 files were read to their ends
+         c        | none | unmoved: none of 1 file was read to its end
+        ");
     }
 }

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use clap::Args;
 use hardtack_core::{Error, Result};
-use hardtack_runtime::{QueryArgs, RuntimeArgs, open_context, parse_bytes, parse_duration, parse_threads};
+use hardtack_runtime::{QueryArgs, RuntimeArgs, Stop, open_context, parse_bytes, parse_duration, parse_threads};
 use hardtack_serve::{ServeOptions, Server, TlsFiles, Workers, work};
-use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
@@ -109,12 +108,6 @@ fn workers(mut command: Vec<OsString>) -> Result<Workers> {
 
 /// Completes when the process is told to stop.
 fn stopped() -> Result<impl Future<Output = ()>> {
-    let listen = |kind| signal(kind).map_err(|e| Error::unexpected("signals cannot be received").because(e));
-    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
+    let mut stop = Stop::listen()?;
+    Ok(async move { stop.wait().await })
 }

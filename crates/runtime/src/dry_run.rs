@@ -33,7 +33,7 @@ pub(crate) async fn dry_run<A>(
     let io = Arc::new(DryRunIo::default());
     let base = open_context(job, options)?;
     let ledger = Ledger::new(open_state(base.stores(), &options.records.state)?, job, &options.scope);
-    let last = ledger.newest_positions().await?.map(|positions| positions.bookmarks).unwrap_or_default();
+    let last = ledger.newest_bookmarks().await?.map(|entry| entry.bookmarks).unwrap_or_default();
     let again = options.bookmarks.reprocess(&ledger).await?;
     let ctx = JobContext::builder(job)
         .share(&base)

@@ -28,6 +28,7 @@ mod reprocess;
 #[cfg(feature = "aws")]
 mod s3;
 mod show;
+mod stop;
 mod summary;
 
 pub use abandon::{Unpublished, abandon};
@@ -43,6 +44,7 @@ pub use logging::init as init_logging;
 pub use outcome::Outcome;
 pub use progress::Bars;
 pub use recover::{RecoverOptions, Recovered, recover};
+pub use stop::Stop;
 
 /// The fault points that a test build can arm; see [`hardtack_core::fault`].
 pub use hardtack_core::fault::{POINTS as FAULT_POINTS, UPLOAD_POINTS as UPLOAD_FAULT_POINTS};

@@ -20,7 +20,6 @@ use hardtack_core::{
 use hardtack_state::{
     Abandonment, Attempt, AttemptRecord, Begun, CommitRecord, ErrorRecord, Ledger, RunRecord, RunStatus,
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::{RuntimeArgs, parse};
 use crate::environment::{cores, open_context, open_state};
@@ -29,6 +28,7 @@ use crate::profile::Profiler;
 use crate::progress::Bar;
 use crate::recover::{RecoverOptions, SETTLE_TIMEOUT, clean_up, discard_attempt, recover, roll_forward};
 use crate::show::FirstRows;
+use crate::stop::Stop;
 use crate::{dry_run, environment, logging, progress, summary};
 
 /// A job: its name, and anything that it needs in addition to its `main`.
@@ -461,26 +461,6 @@ pub(crate) async fn save_record(ledger: &Ledger, record: &RunRecord) {
 
 fn stopped() -> Error {
     Error::new(ErrorKind::Stopped, "stopped by a signal; staged files are discarded, nothing was published")
-}
-
-/// SIGTERM and Ctrl-C. Signals that arrive before [`Stop::wait`] are not lost.
-struct Stop {
-    term: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    fn listen() -> Result<Self> {
-        let listen = |kind| signal(kind).map_err(|e| Error::unexpected("signals cannot be handled").because(e));
-        Ok(Self { term: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
-    }
-
-    async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.term.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 #[cfg(test)]

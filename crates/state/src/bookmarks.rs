@@ -1,17 +1,18 @@
 //! The history of bookmarks: they are part of commits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt};
+use hardtack_core::bookmarks::Positions;
 use hardtack_core::{Result, Run, RunId};
 
 use crate::ledger::{CONCURRENCY, Ledger};
 use crate::records::{Change, CommitRecord, Settlement};
 
-/// The positions of all sources of a job and scope after a commit.
+/// An entry in the history of bookmarks: the positions of all sources of a job and scope after a commit.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Positions {
+pub struct BookmarkEntry {
     /// The number of the commit.
     pub sequence: u64,
     /// The run that committed.
@@ -23,7 +24,7 @@ pub struct Positions {
     /// Whether the commit is published. Until then no run builds on it.
     pub is_published: bool,
     /// The positions by the names of the sources.
-    pub bookmarks: BTreeMap<String, serde_json::Value>,
+    pub bookmarks: Positions,
 }
 
 /// A position that a commit has moved.
@@ -37,7 +38,7 @@ pub struct Move {
     pub to: Option<serde_json::Value>,
 }
 
-impl Positions {
+impl BookmarkEntry {
     fn of(commit: CommitRecord, is_published: bool) -> Self {
         let CommitRecord { sequence, run, committed_at, bookmarks, change, .. } = commit;
         Self { sequence, run, committed_at, change, is_published, bookmarks }
@@ -45,7 +46,7 @@ impl Positions {
 }
 
 /// The positions that differ, by the names of the sources.
-pub fn moves(before: &BTreeMap<String, serde_json::Value>, after: &BTreeMap<String, serde_json::Value>) -> Vec<Move> {
+pub fn moves(before: &Positions, after: &Positions) -> Vec<Move> {
     let sources: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let moved = sources.into_iter().filter(|source| before.get(*source) != after.get(*source));
     moved
@@ -62,12 +63,12 @@ impl Ledger {
     ///
     /// # Errors
     /// Errors of the store; [`Unexpected`](hardtack_core::ErrorKind::Unexpected) for a damaged record.
-    pub async fn positions(&self) -> Result<Vec<Positions>> {
+    pub async fn bookmark_history(&self) -> Result<Vec<BookmarkEntry>> {
         let commits = futures::stream::iter(self.numbers("commits", 0).await?);
         commits
-            .map(|sequence| self.positions_after(sequence))
+            .map(|sequence| self.entry(sequence))
             .buffered(CONCURRENCY)
-            .try_filter_map(|positions| async { Ok(positions) })
+            .try_filter_map(|entry| async { Ok(entry) })
             .try_collect()
             .await
     }
@@ -76,11 +77,11 @@ impl Ledger {
     /// was not abandoned. `None` if there is no commit.
     ///
     /// # Errors
-    /// Those of [`Ledger::positions`].
-    pub async fn newest_positions(&self) -> Result<Option<Positions>> {
+    /// Those of [`Ledger::bookmark_history`].
+    pub async fn newest_bookmarks(&self) -> Result<Option<BookmarkEntry>> {
         for sequence in (1..=self.newest().await?).rev() {
-            if let Some(positions) = self.positions_after(sequence).await? {
-                return Ok(Some(positions));
+            if let Some(entry) = self.entry(sequence).await? {
+                return Ok(Some(entry));
             }
         }
         Ok(None)
@@ -90,28 +91,28 @@ impl Ledger {
     /// of that commit, 0 if there is none. `None` if this job and scope never had the run.
     ///
     /// # Errors
-    /// Those of [`Ledger::positions`].
-    pub async fn bookmarks_until(&self, run: &RunId) -> Result<Option<(BTreeMap<String, serde_json::Value>, u64)>> {
-        let mut all = self.positions().await?;
-        all.retain(|positions| positions.is_published);
-        let end = match all.iter().position(|positions| positions.run.id == *run) {
+    /// Those of [`Ledger::bookmark_history`].
+    pub async fn bookmarks_until(&self, run: &RunId) -> Result<Option<(Positions, u64)>> {
+        let mut all = self.bookmark_history().await?;
+        all.retain(|entry| entry.is_published);
+        let end = match all.iter().position(|entry| entry.run.id == *run) {
             Some(at) => at + 1,
             None => match self.get_run(run).await? {
                 Some(record) if record.run.scope == self.scope() => {
-                    all.partition_point(|positions| positions.committed_at <= record.run.started_at)
+                    all.partition_point(|entry| entry.committed_at <= record.run.started_at)
                 }
                 _ => return Ok(None),
             },
         };
         all.truncate(end);
-        Ok(Some(all.pop().map_or_else(Default::default, |positions| (positions.bookmarks, positions.sequence))))
+        Ok(Some(all.pop().map_or_else(Default::default, |entry| (entry.bookmarks, entry.sequence))))
     }
 
-    async fn positions_after(&self, sequence: u64) -> Result<Option<Positions>> {
+    async fn entry(&self, sequence: u64) -> Result<Option<BookmarkEntry>> {
         let is_published = match self.settlement(sequence).await? {
             Some(Settlement::Abandoned(_)) => return Ok(None),
             settlement => settlement.is_some(),
         };
-        Ok(self.get(sequence).await?.map(|commit| Positions::of(commit, is_published)))
+        Ok(self.get(sequence).await?.map(|commit| BookmarkEntry::of(commit, is_published)))
     }
 }

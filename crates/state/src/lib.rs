@@ -29,7 +29,7 @@ mod records;
 mod store;
 
 pub use backfill::{Backfill, WindowRecord, WindowStatus};
-pub use bookmarks::{Move, Positions, moves};
+pub use bookmarks::{BookmarkEntry, Move, moves};
 pub use check::{BrokenObject, ObjectKind, broken_objects};
 pub use ledger::{AFTERLIFE, Attempt, Begun, End, Finished, Ledger, LedgerJournal};
 pub use names::check_scope;

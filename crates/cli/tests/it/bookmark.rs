@@ -394,5 +394,5 @@ async fn an_abandoned_commit_is_not_in_the_history() {
     insta::assert_snapshot!(hardtack(folder, &["bookmark", "history", "job"]).1, @"no source of `job` has ever had a position");
     let options = RuntimeArgs::with_state(hardtack_core::Location::from(folder).join("state"));
     let state = open_state(open_context("job", &options).unwrap().stores(), &options.records.state).unwrap();
-    assert_eq!(Ledger::new(state, "job", "default").newest_positions().await.unwrap(), None);
+    assert_eq!(Ledger::new(state, "job", "default").newest_bookmarks().await.unwrap(), None);
 }

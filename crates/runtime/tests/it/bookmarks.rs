@@ -69,7 +69,7 @@ async fn a_change_is_a_commit_and_a_run() {
     assert!(world.records().await.contains(&record));
     assert!(ledger.pending().await.unwrap().is_empty() && ledger.attempts().await.unwrap().is_empty());
     world.count().await.unwrap();
-    assert_eq!(ledger.newest_positions().await.unwrap().unwrap().bookmarks, bookmarks([("counter", json!(8))]));
+    assert_eq!(ledger.newest_bookmarks().await.unwrap().unwrap().bookmarks, bookmarks([("counter", json!(8))]));
 }
 
 /// The person has seen positions that are no longer there.
@@ -83,7 +83,7 @@ async fn a_change_of_positions_that_have_moved_is_a_conflict() {
     let error = change_bookmarks(&ctx, &ledger, &change(), &seen, BTreeMap::new()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(error.message().contains("a run has moved the bookmarks meanwhile"), "{error}");
-    assert_eq!(ledger.newest_positions().await.unwrap().unwrap().bookmarks["counter"], json!(2));
+    assert_eq!(ledger.newest_bookmarks().await.unwrap().unwrap().bookmarks["counter"], json!(2));
     let record = world.records().await.into_iter().find(|record| record.change.is_some()).unwrap();
     assert_eq!((record.status, record.change), (RunStatus::Superseded, Some(change())));
     assert!(ledger.attempts().await.unwrap().is_empty(), "its attempt is left");
@@ -97,6 +97,6 @@ async fn a_run_keeps_the_positions_of_sources_that_it_does_not_read() {
     let other = bookmarks([("other", json!({"through": "2026-11-21"}))]);
     change_bookmarks(&ctx, &ledger, &change(), &BTreeMap::new(), other.clone()).await.unwrap();
     world.count().await.unwrap();
-    let all = ledger.newest_positions().await.unwrap().unwrap().bookmarks;
+    let all = ledger.newest_bookmarks().await.unwrap().unwrap().bookmarks;
     assert_eq!((&all["other"], &all["counter"]), (&other["other"], &json!(1)));
 }

@@ -13,17 +13,17 @@ use crate::{commit, run, world};
 async fn the_history_is_that_of_commits_that_count(#[values("file", "memory")] store: &str) {
     let world = world(store);
     let ledger = world.ledger("default");
-    assert_eq!(ledger.newest_positions().await.unwrap(), None);
+    assert_eq!(ledger.newest_bookmarks().await.unwrap(), None);
     for (n, id) in [(1, "a"), (2, "b"), (3, "c")] {
         ledger.commit(&commit(n, id)).await.unwrap();
     }
     let by = Abandonment { user: "u".to_owned(), host: "h".to_owned(), at: DateTime::UNIX_EPOCH };
     ledger.mark_published(1, &run("a").id).await.unwrap();
     ledger.abandon(2, &by).await.unwrap();
-    let history = ledger.positions().await.unwrap();
+    let history = ledger.bookmark_history().await.unwrap();
     let said: Vec<_> = history.iter().map(|at| (at.sequence, at.run.id.as_str(), at.is_published)).collect();
     assert_eq!(said, [(1, "a", true), (3, "c", false)]);
-    assert_eq!(ledger.newest_positions().await.unwrap().as_ref(), history.last());
+    assert_eq!(ledger.newest_bookmarks().await.unwrap().as_ref(), history.last());
     assert_eq!(history[1].bookmarks["in"], json!({"at": 3}));
 }
 
@@ -34,7 +34,7 @@ async fn a_damaged_commit_is_an_error() {
     let ledger = world.ledger("default");
     ledger.commit(&commit(1, "a")).await.unwrap();
     world.state.put("job/scopes/default/commits/000000000001.json", "{".into()).await.unwrap();
-    assert!(ledger.positions().await.unwrap_err().message().contains("does not parse"));
+    assert!(ledger.bookmark_history().await.unwrap_err().message().contains("does not parse"));
 }
 
 #[test]
@@ -62,7 +62,7 @@ async fn a_change_is_part_of_its_commit() {
     };
     assert_eq!(change.to_string(), "reset by ann@desk: delivered again");
     ledger.commit(&CommitRecord { change: Some(change.clone()), ..commit(1, "a") }).await.unwrap();
-    assert_eq!(ledger.positions().await.unwrap()[0].change, Some(change));
+    assert_eq!(ledger.bookmark_history().await.unwrap()[0].change, Some(change));
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use hardtack_core::format::NewerFormat;
 use hardtack_core::{DiscardAction, ErrorKind, Journal, PublishAction, RunId, Window};
 use hardtack_state::{
-    Backfill, Begun, End, Ledger, ObjectKind, Positions, RunStatus, Settlement, WindowStatus, broken_objects,
+    Backfill, Begun, BookmarkEntry, End, Ledger, ObjectKind, RunStatus, Settlement, WindowStatus, broken_objects,
 };
 use rstest::rstest;
 
@@ -91,8 +91,8 @@ async fn what_earlier_versions_wrote_is_read(#[values(0, 1)] format: u32) {
 async fn what_the_first_changes_and_backfills_wrote_is_read() {
     let world = golden_in("changes").await;
     assert!(broken_objects(&world.state).await.unwrap().is_empty());
-    let history = Ledger::new(world.state.clone(), "windowed", "default").positions().await.unwrap();
-    let counted = |at: &Positions| at.bookmarks.get("counter").map(|position| position["runs"].as_u64().unwrap());
+    let history = Ledger::new(world.state.clone(), "windowed", "default").bookmark_history().await.unwrap();
+    let counted = |at: &BookmarkEntry| at.bookmarks.get("counter").map(|position| position["runs"].as_u64().unwrap());
     assert_eq!(history.iter().map(counted).collect::<Vec<_>>(), [Some(1), Some(2), None]);
     let change = history[2].change.clone().unwrap();
     assert_eq!((change.command.as_str(), change.reason.as_deref()), ("reset", Some("start over")));
