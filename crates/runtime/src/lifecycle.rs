@@ -154,7 +154,11 @@ pub async fn execute<A>(
     let again = options.bookmarks.reprocess(&ledger).await?;
     let attempt = begin(&base, &ledger, options.run_id.as_ref()).await?;
     let run = Running::new(job, options, &base, ledger, attempt, again, bars)?;
-    match run.stage(args, main, &mut stop).await {
+    let staged = match run.check_claim(options.claim) {
+        Ok(()) => run.stage(args, main, &mut stop).await,
+        Err(error) => Err(error),
+    };
+    match staged {
         Err(error) => Err(run.discard(error).await),
         Ok(commit) => match decide(&run.ledger, &commit).await {
             Decision::Committed => run.publish(commit).await,
@@ -205,6 +209,18 @@ impl Running {
         Ok(Self { ledger, attempt, ctx, io, shown, profiler, bar })
     }
 
+    /// Fails if the run cannot commit under the number that it was told to.
+    fn check_claim(&self, claim: Option<u64>) -> Result<()> {
+        let claims = self.attempt.record.claims;
+        match claim.filter(|claim| *claim != claims) {
+            None => Ok(()),
+            Some(claim) => {
+                Err(Error::conflict(format!("this run was to be commit {claim} of its scope, but would be {claims}"))
+                    .hint("another run got there first; `hardtack runs` lists them"))
+            }
+        }
+    }
+
     /// Calls `main`, which stages; then the audits. Returns the commit.
     async fn stage<A>(
         &self,
@@ -220,6 +236,10 @@ impl Running {
             lost = lost(&self.ledger, &self.attempt.record, CLAIM_CHECK_INTERVAL) => Err(lost),
             done = AssertUnwindSafe(main(&context)).catch_unwind() => done.unwrap_or_else(|p| Err(panicked(&*p))),
         }?;
+        if self.ctx.ignores_window() {
+            return Err(Error::usage("the run was given a window, but the job never asks for it")
+                .hint("the job has to read by `ctx.window()`; or leave out `--window-start` and `--window-end`"));
+        }
         // Staging that `main` has begun and abandoned is not part of the commit.
         self.ctx.end_staging(SETTLE_TIMEOUT).await?;
         self.attempt.journal.flush().await?;

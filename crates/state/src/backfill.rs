@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use hardtack_core::format::Format;
 use hardtack_core::{Result, RunId, Window};
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,9 @@ pub struct WindowRecord {
     pub status: WindowStatus,
     /// The ids of its runs, oldest first: one for each attempt.
     pub runs: Vec<RunId>,
+    /// The number of the last commit in its scope before the first attempt. A run with a later one has processed it.
+    #[serde(default)]
+    pub after: u64,
     /// When the last attempt began.
     pub started_at: DateTime<Utc>,
     /// When it ended.
@@ -96,12 +99,9 @@ impl Backfill {
         self.state.get(&key).await?.map(|bytes| decode(&key, &bytes)).transpose()
     }
 
-    /// The records of these windows, in the same order.
-    ///
-    /// # Errors
-    /// Those of [`Backfill::get`].
-    pub async fn get_all(&self, windows: &[Window]) -> Result<Vec<Option<WindowRecord>>> {
-        futures::stream::iter(windows).map(|window| self.get(*window)).buffered(CONCURRENCY).try_collect().await
+    /// The records of these windows, in the same order; for each the error of [`Backfill::get`] if it cannot be read.
+    pub async fn get_all(&self, windows: &[Window]) -> Vec<Result<Option<WindowRecord>>> {
+        futures::stream::iter(windows).map(|window| self.get(*window)).buffered(CONCURRENCY).collect().await
     }
 
     /// Writes the record of a window.

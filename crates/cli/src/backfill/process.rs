@@ -22,12 +22,13 @@ pub(crate) struct JobCommand<'a> {
 
 impl JobCommand<'_> {
     /// The command for a window. Arguments win over the environment, so nothing that is set there interferes.
-    fn of(&self, window: Window, run: &RunId) -> Command {
+    fn of(&self, window: Window, run: &RunId, claim: Option<u64>) -> Command {
         let mut command = Command::new(self.binary);
         let bound = |at: chrono::DateTime<chrono::Utc>| at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true);
         command
             .args(["--window-start", &bound(window.start()), "--window-end", &bound(window.end())])
             .args(["--scope", &window.scope(), "--run-id", run.as_str()])
+            .args(claim.iter().flat_map(|claim| ["--claim".to_owned(), claim.to_string()]))
             .args(["--state", self.records.state.as_str()])
             .args(["--catalog", &self.records.catalog.to_string()])
             .args(self.args)
@@ -35,7 +36,7 @@ impl JobCommand<'_> {
         command
     }
 
-    /// Runs the job for a window, with its output appended to a log if one is given, and passed through otherwise.
+    /// Runs the job for a window, which may only commit under the claimed number if one is given, with its output appended to a log if one is given, and passed through otherwise.
     /// Forwards a stop to it.
     ///
     /// # Errors
@@ -44,10 +45,11 @@ impl JobCommand<'_> {
         &self,
         window: Window,
         run: &RunId,
+        claim: Option<u64>,
         log: Option<&mut Log>,
         stop: &mut watch::Receiver<bool>,
     ) -> Result<ExitStatus> {
-        let mut command = self.of(window, run);
+        let mut command = self.of(window, run, claim);
         if let Some(log) = log {
             let (out, err) = log.begin(run)?;
             command.stdout(out).stderr(err);

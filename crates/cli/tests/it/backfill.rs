@@ -153,6 +153,20 @@ fn a_killed_backfill_is_resumed() {
     assert_eq!(days(&hardtack), each_once(5));
 }
 
+/// Each asks whether a window is processed, and both may hear that it is not.
+#[test]
+fn of_two_that_resume_at_once_each_window_is_processed_by_one() {
+    let hardtack = hardtack();
+    january(&hardtack, 6, &[], &["--refuse", "2024-01-02,2024-01-05"]).run().assert_code(1);
+    let resume = || january(&hardtack, 9, &["--resume", "--parallel", "3"], &["--pause", "200"]).start();
+    let both = [resume(), resume()].map(|backfill| backfill.wait());
+    for finished in &both {
+        finished.assert_code(0);
+        assert!(finished.stdout.starts_with("9 windows: 5 succeeded, 4 skipped"), "{finished}");
+    }
+    assert_eq!(days(&hardtack), each_once(9));
+}
+
 /// An exit code of 0 alone does not make a window done: `--resume` would skip it.
 #[rstest]
 #[case::a_dry_run(&[], &["--dry-run"])]
@@ -212,9 +226,17 @@ fn a_damaged_record_of_a_window_is_named() {
     let hardtack = hardtack();
     january(&hardtack, 1, &[], &[]).run().assert_code(0);
     hardtack.dir().write("state/windowed/backfills/2024-01-01.json", "{");
-    let resumed = january(&hardtack, 1, &["--resume"], &[]).run();
+    let resumed = january(&hardtack, 3, &["--resume"], &[]).run();
     resumed.assert_code(1);
     assert!(resumed.stderr.contains("windowed/backfills/2024-01-01.json"), "{resumed}");
+    assert!(resumed.stdout.contains("3 windows: 2 succeeded, 1 failed"), "the others are run: {resumed}");
+    assert_eq!(
+        hardtack.dir().read("state/windowed/backfills/2024-01-01.json"),
+        "{",
+        "it stays for a person to look at"
+    );
+    let plan = january(&hardtack, 1, &["--dry-run"], &[]).run().stdout;
+    assert!(plan.contains("record cannot be read"), "{plan}");
     let fsck = hardtack.again().arg("fsck").run();
     fsck.assert_code(1);
     assert!(fsck.stdout.contains("a record of a backfill does not parse"), "{fsck}");

@@ -2,6 +2,7 @@
 
 use std::any::TypeId;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -213,6 +214,7 @@ impl JobContextBuilder {
             moves: Mutex::default(),
             roots: Mutex::default(),
             persist_budget,
+            window_asked: AtomicBool::new(false),
         })))
     }
 

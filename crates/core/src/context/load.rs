@@ -9,7 +9,7 @@ use super::{Environment, JobContext};
 use crate::bookmarks::{Advance, End, Known};
 use crate::meter::Meter;
 use crate::run::Run;
-use crate::{Error, Result};
+use crate::{Error, Result, Window};
 
 /// What a [`Source`](crate::Source) sees while it is loaded: the [`Environment`], its counters, and how far it had read.
 /// Cheap to clone.
@@ -32,6 +32,11 @@ impl LoadContext {
     /// Which run this is.
     pub fn run(&self) -> &Run {
         self.job.run()
+    }
+
+    /// The span of time that the run processes; see [`Context::window`](crate::Context::window).
+    pub fn window(&self) -> Option<Window> {
+        self.job.window()
     }
 
     /// The present moment, from the run's clock.

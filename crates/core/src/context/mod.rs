@@ -7,6 +7,7 @@ mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ impl<A> Context<A> {
     }
 
     /// The span of time that this run processes, if it was given one (`--window-start`, `--window-end`): by a person, a
-    /// scheduler, or `hardtack backfill`.
+    /// scheduler, or `hardtack backfill`. A run that was given one and never asks for it is refused.
     ///
     /// ```
     /// # use hardtack_core::{Context, Error, Location, Result};
@@ -65,7 +66,7 @@ impl<A> Context<A> {
     /// }
     /// ```
     pub fn window(&self) -> Option<Window> {
-        self.job.run().window
+        self.job.window()
     }
 
     /// The present moment, from the run's clock.
@@ -143,6 +144,8 @@ struct Inner {
     /// The folders in which files were staged.
     roots: Mutex<BTreeSet<Location>>,
     persist_budget: Arc<Budget>,
+    /// Whether anybody asked for the window.
+    window_asked: AtomicBool,
 }
 
 impl std::fmt::Debug for Inner {
@@ -202,6 +205,18 @@ impl JobContext {
     /// Which run this is.
     pub fn run(&self) -> &Run {
         &self.0.run
+    }
+
+    /// What [`Context::window`] returns.
+    pub fn window(&self) -> Option<Window> {
+        self.0.window_asked.store(true, Ordering::Relaxed);
+        self.run().window
+    }
+
+    /// Whether the run was given a window that neither the job nor any of its sources asked for. It would process the
+    /// same rows in each window.
+    pub fn ignores_window(&self) -> bool {
+        self.run().window.is_some() && !self.0.window_asked.load(Ordering::Relaxed)
     }
 
     /// The present moment, from the run's clock.
@@ -312,7 +327,7 @@ impl Deref for JobContext {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use async_trait::async_trait;
     use bytes::Bytes;

@@ -55,6 +55,35 @@ async fn a_run_knows_its_window_and_records_it() {
     let state = open_state(ctx.stores(), &options.records.state).unwrap();
     let ledger = Ledger::new(state, "job", "2024-01-31");
     assert_eq!(ledger.commits().await.unwrap()[0].run.window, seen);
+
+    // In each window it would process the same.
+    let main = async |ctx: &Context<()>| ctx.save(InMemory::new("out"), one(ctx).await?).await;
+    let error = execute(&Job::new("job"), (), &options, main, &Bars::new(false)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    insta::assert_snapshot!(error, @"the run was given a window, but the job never asks for it (hint: the job has to read by `ctx.window()`; or leave out `--window-start` and `--window-end`)");
+    assert_eq!(ledger.commits().await.unwrap().len(), 1);
+}
+
+/// What `hardtack backfill` relies on when it continues.
+#[tokio::test]
+async fn a_run_commits_under_the_number_that_it_claims_or_not_at_all() {
+    let world = World::new();
+    let run = async |claim| {
+        let options = RuntimeArgs { claim: Some(claim), ..world.options() };
+        let mut called = false;
+        let main = async |ctx: &Context<()>| {
+            called = true;
+            ctx.save(InMemory::new("out"), one(ctx).await?).await
+        };
+        let ended = execute(&Job::new("job"), (), &options, main, &Bars::new(false)).await;
+        (ended.map(|outcome| outcome.record.commit).map_err(|error| error.kind()), called)
+    };
+    assert_eq!(run(1).await, (Ok(Some(1)), true));
+    assert_eq!(run(1).await, (Err(ErrorKind::Conflict), false), "another run has it");
+    assert_eq!(run(3).await, (Err(ErrorKind::Conflict), false), "nobody has the one before it");
+    assert_eq!(run(2).await, (Ok(Some(2)), true));
+    // The losers have left nothing behind.
+    assert!(world.ledger().1.attempts().await.unwrap().is_empty());
 }
 
 #[tokio::test]

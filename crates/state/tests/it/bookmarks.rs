@@ -91,6 +91,7 @@ async fn windows_have_a_record_each(#[values("file", "memory")] store: &str) {
         scope: day(1).scope(),
         status: WindowStatus::Failed,
         runs: vec![run("a").id],
+        after: 4,
         started_at: start,
         finished_at: Some(start + TimeDelta::milliseconds(1500)),
         exit_code: Some(3),
@@ -98,7 +99,8 @@ async fn windows_have_a_record_each(#[values("file", "memory")] store: &str) {
     };
     backfill.put(&record).await.unwrap();
     assert_eq!(record.seconds(), Some(1.5));
-    let found = backfill.get_all(&[day(0), day(1), day(2)]).await.unwrap();
+    let found = backfill.get_all(&[day(0), day(1), day(2)]).await;
+    let found: Vec<_> = found.into_iter().map(Result::unwrap).collect();
     assert_eq!(found, [None, Some(record), None]);
     // It is neither a run nor a scope.
     assert!(Ledger::jobs(&world.state).await.unwrap().is_empty());
