@@ -111,9 +111,24 @@ pub fn quarantine(location: &Location) -> ParquetDataset {
     })
 }
 
+/// Refuses a quarantine among the records that are read or written: it would be taken for some of them.
+fn check(args: &Args) -> Result<()> {
+    let Some(quarantine) = &args.quarantine else { return Ok(()) };
+    let folders = [access_records(args).location(), Sink::location(&processed_access_records(args))];
+    let other = folders.into_iter().flatten().find(|other| other.contains(quarantine) || quarantine.contains(other));
+    match other {
+        Some(other) => Err(Error::usage("the quarantine must be a folder of its own")
+            .with("--quarantine", quarantine)
+            .with("overlaps", other)
+            .hint("give a folder beside it, for example `s3://my-bucket/quarantine`")),
+        None => Ok(()),
+    }
+}
+
 /// Reads like a flow chart of the job: load, set aside what is broken, process, save.
 pub async fn main(ctx: &Context<Args>) -> Result<()> {
     let args = ctx.args();
+    check(args)?;
     let records = ctx.load(access_records(args)).await?;
     let records = match &args.quarantine {
         Some(location) => set_aside(ctx, records, location).await?,

@@ -161,3 +161,15 @@ async fn what_cannot_be_read_is_set_aside() {
     assert_frame(test.saved("processed_access_records"), rows! { session_id; "a" }.ignoring_other_columns());
     assert_eq!(test.calls(), ["load access_records", "save quarantine", "save processed_access_records"]);
 }
+
+#[rstest]
+#[case::own("s3://out/quarantine", None)]
+#[case::in_what_is_read("s3://in/access_records/bad", Some("s3://in/access_records"))]
+#[case::around_what_is_read("s3://in", Some("s3://in/access_records"))]
+#[case::in_what_is_written("s3://out/processed_access_records", Some("s3://out/processed_access_records"))]
+fn the_quarantine_is_a_folder_of_its_own(#[case] quarantine: &str, #[case] overlaps: Option<&str>) {
+    let args = Args { quarantine: Some(quarantine.into()), ..args() };
+    let error = check(&args).err();
+    assert_eq!(error.as_ref().and_then(|error| error.get("overlaps")), overlaps);
+    assert!(error.is_none_or(|error| error.kind() == ErrorKind::Usage));
+}
