@@ -13,6 +13,8 @@ use crate::args::RuntimeArgs;
 /// # Errors
 /// [`Usage`](ErrorKind::Usage) if the spill directory cannot be used, or the environment names an endpoint with a password.
 pub fn open_context(job: &str, options: &RuntimeArgs) -> Result<JobContext> {
+    #[cfg(feature = "mimalloc")]
+    crate::allocator::keep_freed_memory();
     let threads = options.query.threads.unwrap_or_else(cores);
     let mut builder = JobContext::builder(job)
         .scope(&options.scope)

@@ -6,13 +6,9 @@
 //!
 //! A job binary only calls [`run`]; `hardtack recover` and the start of every run call [`recover()`].
 
-// Small files and batches cause thousands of allocations of all sizes. With glibc's allocator these took an eighth of
-// the CPU time of jobs that write many files. See the chapter on performance in the guide.
-#[cfg(feature = "mimalloc")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 mod abandon;
+#[cfg(feature = "mimalloc")]
+mod allocator;
 mod args;
 mod bookmarks;
 mod dry_run;
