@@ -219,3 +219,21 @@ pub fn folder(data: &[u8]) {
         assert!(keeps(&written, &given), "{written:?} became {given:?}");
     }
 }
+
+/// Rules of data quality: what parses is printed as what parses to the same.
+///
+/// # Panics
+/// If parser or printer are wrong.
+pub fn dqdl(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match hardtack_dqdl::parse(text) {
+        Ok(set) => {
+            let printed = set.to_string();
+            match hardtack_dqdl::parse(&printed) {
+                Ok(again) => assert_eq!(again, set, "{text:?} is printed as {printed:?}"),
+                Err(e) => panic!("{text:?} is printed as {printed:?}: {e}"),
+            }
+        }
+        Err(e) => assert!(e.line() > 0 && e.column() > 0 && !e.to_string().is_empty(), "{text:?}: {e}"),
+    }
+}

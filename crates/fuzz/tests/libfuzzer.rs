@@ -29,6 +29,7 @@ fn seconds() -> Option<u32> {
 #[case::text("text", env!("CARGO_BIN_EXE_fuzz_text"))]
 #[case::hive("hive", env!("CARGO_BIN_EXE_fuzz_hive"))]
 #[case::folder("folder", env!("CARGO_BIN_EXE_fuzz_folder"))]
+#[case::dqdl("dqdl", env!("CARGO_BIN_EXE_fuzz_dqdl"))]
 fn no_input_makes_a_decoder_wrong(#[case] target: &str, #[case] program: &str) {
     let found = format!("{}/fuzz/{target}", env!("CARGO_TARGET_TMPDIR"));
     let corpus = format!("{}/corpus/fuzz_{target}", env!("CARGO_MANIFEST_DIR"));

@@ -62,6 +62,7 @@ fn changed(mut input: Vec<u8>, changes: Vec<Change>) -> Vec<u8> {
 #[rstest]
 #[case::csv("csv", targets::csv)]
 #[case::hive("hive", targets::hive)]
+#[case::dqdl("dqdl", targets::dqdl)]
 fn decoders_do_what_naive_readers_do(#[case] target: &str, #[case] run: fn(&[u8])) {
     check(target, run);
 }
