@@ -54,10 +54,11 @@
 //!   `ColumnLength`, sections and options in any order, columns named like `"2024-01-01"`, lists that mix texts with
 //!   texts that look like dates, comments at the end of the text, and `RowCount > 0 and IsUnique "id"`: after a complete
 //!   list of parameters, or before the name of a rule type, `and` joins rules.
-//! * **Less is accepted**: functions other than those of the guide and `percentile` ([`Dynamic`]), and `last(5)` where
-//!   one number is needed; `NULL` in conditions of rules other than `ColumnValues`; `matches` with look-around or
-//!   back-references; nesting of more than 64 levels; a key, tag or option that is there twice; variables as tags or
-//!   patterns.
+//! * **Less is accepted**: functions other than those of the guide and `percentile` ([`Dynamic`]), functions of anything
+//!   but `last(…)` save `abs`, and `last(5)` where one number is needed; `NULL` in conditions of rules other than
+//!   `ColumnValues`; `matches` with look-around or back-references; nesting of more than 64 levels; a key, tag or option
+//!   that is there twice; tags that are arithmetic; variables as patterns; parameters of `ReferentialIntegrity`,
+//!   `DatasetMatch` and `AggregateMatch` that nothing can be made of; text behind the last section.
 //! * **Escapes**: `\"` and `\\` stand for `"` and `\` in all texts but patterns, which are as they are written.
 
 pub mod build;

@@ -176,7 +176,9 @@ impl Parser<'_> {
         let word = self.word().unwrap_or_default();
         let is_keyword = matches!(word, "between" | "in" | "not" | "matches" | "where" | "with" | "or" | "OR");
         let is_number = word.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-        let is_misspelt = !is_missing && misspelt_keyword(word).is_some();
+        // Others, such as `Empty`, cannot stand here in any case.
+        let ends_parameters = |keyword: &str| !matches!(keyword, "null" | "empty" | "whitespaces_only" | "labels");
+        let is_misspelt = !is_missing && misspelt_keyword(word).is_some_and(ends_parameters);
         !(is_keyword || is_number || is_misspelt || self.is_at_labels())
     }
 

@@ -3,7 +3,7 @@
 use crate::condition::{
     DateCondition, DurationCondition, NumberCondition, Pattern, SizeCondition, StringCondition, ValueCondition,
 };
-use crate::text::Text;
+use crate::text::{ColumnList, ReferenceColumns, Text};
 use crate::tree::{Check, Metric};
 
 /// A type of rule.
@@ -273,8 +273,11 @@ pub(super) static TYPES: &[RuleType] = &[
         r#"ReferentialIntegrity "city,state" "reference.{city,state}" > 0.9"#,
         (2, 2),
         Form::Number(|mut p, condition| {
-            let columns = p.next().try_into().map_err(|reason| (0, reason))?;
-            let reference = p.next().try_into().map_err(|reason| (1, reason))?;
+            let columns = ColumnList::try_from(p.next()).map_err(|reason| (0, reason))?;
+            let reference = ReferenceColumns::try_from(p.next()).map_err(|reason| (1, reason))?;
+            if columns.columns().count() != reference.columns().count() {
+                return Err((1, "expected as many columns as are compared with them"));
+            }
             Ok(Check::ReferentialIntegrity { columns, reference, condition })
         }),
     ),

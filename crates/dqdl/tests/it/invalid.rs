@@ -33,6 +33,7 @@ const RULES: &[&str] = &[
     "ColumnCorrelation \"a\" > 0.5",
     "DatasetMatch \"r\" > 0.9",
     "ReferentialIntegrity \"a\" \"reference\" > 0.9",
+    "ReferentialIntegrity \"a\" \"reference.{b,c}\" > 0.9",
     "AggregateMatch \"sum(a)\" \"max(r.a)\" > 0.9",
     "DatasetMatch \"r\" \"a->\" > 0.9",
     "FileMatch a b c",

@@ -181,8 +181,12 @@ fn pairs() -> impl Strategy<Value = ColumnPairs> {
     vec((plain(), plain()), 1..4).prop_map(ColumnPairs::new)
 }
 
-fn reference() -> impl Strategy<Value = ReferenceColumns> {
-    (plain(), vec(plain(), 1..4)).prop_map(|(alias, columns)| ReferenceColumns::new(&alias, columns))
+/// As many columns on both sides.
+fn references() -> impl Strategy<Value = (ColumnList, ReferenceColumns)> {
+    (plain(), vec((plain(), plain()), 1..4)).prop_map(|(alias, pairs)| {
+        let (ours, others): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+        (ColumnList::new(ours), ReferenceColumns::new(&alias, others))
+    })
 }
 
 fn aggregation() -> impl Strategy<Value = Aggregation> {
@@ -204,8 +208,8 @@ fn check() -> impl Strategy<Value = (Check, bool, bool)> {
         pattern().prop_map(|pattern| Check::ColumnNamesMatchPattern { pattern }),
         (name(), numbers()).prop_map(|(reference, condition)| Check::RowCountMatch { reference, condition }),
         (name(), numbers()).prop_map(|(reference, condition)| Check::SchemaMatch { reference, condition }),
-        (vec(plain(), 1..4), reference(), numbers()).prop_map(|(columns, reference, condition)| {
-            Check::ReferentialIntegrity { columns: ColumnList::new(columns), reference, condition }
+        (references(), numbers()).prop_map(|((columns, reference), condition)| {
+            Check::ReferentialIntegrity { columns, reference, condition }
         }),
         (name(), pairs(), of(pairs()), numbers()).prop_map(|(reference, keys, columns, condition)| {
             Check::DatasetMatch { reference, keys, columns, condition }

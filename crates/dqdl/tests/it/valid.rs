@@ -122,6 +122,7 @@ fn canonical_rules_print_as_they_are(#[case] rule: &str) {
 #[case("IsUnique a and b", "IsUnique \"a\" \"b\"")]
 #[case("IsComplete 2nd", "IsComplete \"2nd\"")]
 #[case("IsComplete IN", "IsComplete \"IN\"")]
+#[case("IsUnique a Empty Labels", "IsUnique \"a\" \"Empty\" \"Labels\"")]
 #[case("IsComplete labels", "IsComplete \"labels\"")]
 #[case("DetectAnomalies of ColumnCorrelation of \"a\" and \"b\"", "DetectAnomalies of ColumnCorrelation \"a\" \"b\"")]
 #[case("DetectAnomalies \"RowCount\"", "DetectAnomalies of RowCount")]
