@@ -124,3 +124,10 @@ fn analyzers_and_dates_convert() {
     assert_eq!(DateValue::from(day()).to_string(), "\"2024-06-30\"");
     assert_eq!(Pattern::new(r#"a\\"b"#), Pattern::new(r#"a\\\"b"#));
 }
+
+#[test]
+fn what_means_something_else_is_refused_at_its_rule() {
+    let late = file_freshness(None).equal(NaiveTime::from_hms_opt(9, 5, 1).unwrap());
+    let error = RuleSet::new([is_complete("a"), late]).check().unwrap_err();
+    assert_eq!((error.line(), error.excerpt().trim()), (3, "FileFreshness = \"09:05\""), "{error}");
+}

@@ -196,3 +196,15 @@ fn a_text_after_a_rule_is_refused() {
     let error = "RowCount > 1, RowCount > 2".parse::<hardtack_dqdl::Rule>().unwrap_err();
     assert_eq!(error.message(), "expected the end of the rule, found `,`");
 }
+
+#[rstest]
+#[case::an_empty_name("Rules = [ ReferentialIntegrity \"a,\" \"r.{a,b}\" > 0 ]")]
+#[case::an_empty_name_of_a_reference("Rules = [ ReferentialIntegrity \"a,b\" \"r.{a,}\" > 0 ]")]
+#[case::an_empty_pair("Rules = [ DatasetMatch r \"a,\" > 0 ]")]
+#[case::a_pair_of_three("Rules = [ DatasetMatch r \"b,a->b->c\" > 0 ]")]
+#[case::digits_as_a_variable("12 = \"a\" Rules = [ RowCount > 0 ]")]
+#[case::a_variable_with_a_point_first(".a = \"a\" Rules = [ RowCount > 0 ]")]
+#[case::a_connector_without_a_parameter("Rules = [ IsUnique a of > 1 ]")]
+fn parts_of_texts_and_names_are_checked(#[case] text: &str) {
+    assert!(parse(text).is_err(), "{text}");
+}

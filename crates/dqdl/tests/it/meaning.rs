@@ -1,8 +1,8 @@
 //! What trees say: what printing alone would not show.
 
 use hardtack_dqdl::{
-    AggregationFunction, Check, CompositeEvaluation, Condition, DateValue, Decimal, Duration, Metric, Number, Operator,
-    Rule, StringCondition, StringValue, ValueCondition, parse,
+    AggregationFunction, Analysis, Check, CompositeEvaluation, Condition, DateValue, Decimal, Duration, Metric, Number,
+    Operator, Rule, StringCondition, StringValue, ValueCondition, parse,
 };
 use rstest::rstest;
 
@@ -198,4 +198,25 @@ fn dynamic_rules_depend_on_earlier_runs(#[case] text: &str, #[case] expected: bo
 fn tags_are_found_by_name() {
     let rule = rule("FileSize > 1 with recentFiles = 7 with uriRegex = \"a|b\"");
     assert_eq!((rule.tag("recentFiles"), rule.tag("uriRegex"), rule.tag("threshold")), (Some("7"), Some("a|b"), None));
+}
+
+#[test]
+fn all_columns_is_a_word_and_no_name() {
+    let set =
+        parse(r#"Analyzers = [ AllStatistics of AllColumns, AllStatistics "AllColumns", AllStatistics x ]"#).unwrap();
+    let columns: Vec<_> = set
+        .analyzers
+        .iter()
+        .map(|analyzer| match &analyzer.analysis {
+            Analysis::AllStatistics { column } => column.as_deref(),
+            other => panic!("{other}"),
+        })
+        .collect();
+    assert_eq!(columns, [None, Some("AllColumns"), Some("x")]);
+}
+
+#[test]
+fn one_dynamic_rule_makes_a_set_dynamic() {
+    assert!(parse("Rules = [ RowCount > 1, RowCount > last() ]").unwrap().is_dynamic());
+    assert!(rule("RowCount > 1 + last() + 1").is_dynamic());
 }

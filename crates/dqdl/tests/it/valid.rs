@@ -200,6 +200,7 @@ fn other_forms_mean_the_same(#[case] written: &str, #[case] expected: &str) {
 fn documents_print_as_canonical_ones(#[case] written: &str) {
     let set: RuleSet = written.parse().unwrap_or_else(|e| panic!("{e}"));
     let printed = set.to_string();
+    assert_eq!(printed, printed.trim());
     assert_eq!(parse(&printed).unwrap(), set, "{printed}");
     assert_eq!(parse(&printed).unwrap().to_string(), printed);
     set.check().unwrap();
