@@ -315,18 +315,15 @@ impl Runs<'_> {
             .hint("name the job with `--job` if it is not called like its binary; a dry run commits nothing")
     }
 
-    /// How a window stands before it is run; completes its record from what is on record already.
+    /// How a window stands before it is run; completes its new record from the one that it has.
     async fn standing_of(&self, record: &mut WindowRecord) -> Result<Standing> {
-        // Read before the record: a commit that is counted here belongs to a run that the record knows.
-        let newest = self.ledger(record).newest().await?;
-        record.after = newest;
+        // Asked before the record is read: a window without one has no attempt that began before this commit.
+        record.after = self.ledger(record).newest().await?;
         // Others may have run it since the backfill began. A window that is to be processed anew has not succeeded
         // because it once has.
-        if self.args.continues()
-            && let Some(before) = self.records.get(record.window).await?
-        {
-            (record.runs, record.after) = (before.runs, before.after);
-        }
+        let before = if self.args.continues() { self.records.get(record.window).await? } else { None };
+        let Some(before) = before else { return Ok(Standing::Open(record.after + 1)) };
+        (record.runs, record.after) = (before.runs, before.after);
         self.standing(record).await
     }
 

@@ -36,8 +36,8 @@ impl JobCommand<'_> {
         command
     }
 
-    /// Runs the job for a window, which may only commit under the claimed number if one is given, with its output appended to a log if one is given, and passed through otherwise.
-    /// Forwards a stop to it.
+    /// Runs the job for a window. It can commit only under the number that it claims, if it is given one. Its output is
+    /// appended to a log if one is given, and passed through otherwise. Forwards a stop to it.
     ///
     /// # Errors
     /// Usage if the process cannot be started or the log cannot be written.
