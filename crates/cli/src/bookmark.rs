@@ -40,7 +40,7 @@ enum Command {
     Set {
         #[command(flatten)]
         of: Of,
-        /// The position as JSON, as `hardtack bookmark show --json` prints it, for example
+        /// The position as JSON: the field `position` of what `hardtack bookmark show --json` prints, for example
         /// `{"format":1,"location":"s3://lake/clicks","by":"path","through":"2026/11/21"}`; `@FILE` reads a file, `-` standard
         /// input
         #[arg(value_name = "POSITION")]
@@ -450,9 +450,9 @@ fn describe_fields(fields: &serde_json::Map<String, Value>) -> String {
         words
             .extend(fields.get(name).filter(|value| !value.is_null()).map(|value| format!("{before}{}", plain(value))));
     }
-    // The digests of files that were read beyond that, 16 characters each.
+    // The digests of files that were read and may be listed again, 16 characters each.
     let seen = fields.get("seen").and_then(Value::as_str).map(|digests| digests.len() / 16);
-    words.extend(seen.map(|seen| format!("{} after that", crate::draw::count(seen, "file"))));
+    words.extend(seen.map(|seen| format!("{} remembered", crate::draw::count(seen, "file"))));
     let known = |name: &str| match name {
         "format" | "through" | "by" | "location" => true,
         "seen" => seen.is_some(),
@@ -473,7 +473,7 @@ fn read_position(text: &str) -> Result<Value> {
     let position: Value = serde_json::from_str(&json).map_err(|e| {
         Error::usage("a position is JSON, for example `{\"format\":1,\"location\":\"s3://lake/clicks\",\"by\":\"path\",\"through\":\"2026/11/21\"}`")
             .with("argument", from)
-            .hint("`hardtack bookmark show --json` prints positions that can be edited and set")
+            .hint("the field `position` of what `hardtack bookmark show --json` prints can be edited and set")
             .because(e)
     })?;
     if depth(&position) > MAX_DEPTH {
@@ -534,7 +534,7 @@ mod tests {
     #[case::empty("{}", "{}")]
     #[case::files(
         r#"{"format":1,"location":"s3://b/in","by":"modification_time","through":"2026-11-21T00:00:00Z","newest":"2026-11-21T00:30:00Z","seen":"LzFUhpT5LEN+1Hpr8mw990fNmAAImGwe"}"#,
-        "through 2026-11-21T00:00:00Z, by modification_time, in s3://b/in, 2 files after that, newest=2026-11-21T00:30:00Z"
+        "through 2026-11-21T00:00:00Z, by modification_time, in s3://b/in, 2 files remembered, newest=2026-11-21T00:30:00Z"
     )]
     #[case::others(r#"{"offsets":{"0":5},"through":null}"#, r#"offsets={"0":5}"#)]
     #[case::seen_that_is_something_else(r#"{"seen":7}"#, "seen=7")]

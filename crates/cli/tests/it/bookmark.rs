@@ -304,7 +304,7 @@ fn what_is_not_there_is_said_with_what_is() {
     hardtack: no commit of this scope is of run `nope`; a run that failed has none (hint: the newest runs with a commit are `RUN`)
     hardtack: there was no commit until 2001-01-01T00:00:00Z
     hardtack: no source `nope` of this job has a position (job: windowed, hint: its sources with a position are `counter`; `--create` sets the first position of a source)
-    hardtack: a position is JSON, for example `{"format":1,"location":"s3://lake/clicks","by":"path","through":"2026/11/21"}` (argument: POSITION, hint: `hardtack bookmark show --json` prints positions that can be edited and set): EOF while parsing an object at line 1 column 1
+    hardtack: a position is JSON, for example `{"format":1,"location":"s3://lake/clicks","by":"path","through":"2026/11/21"}` (argument: POSITION, hint: the field `position` of what `hardtack bookmark show --json` prints can be edited and set): EOF while parsing an object at line 1 column 1
     hardtack: `null` is not a position (hint: `hardtack bookmark reset` removes one)
     hardtack: no run of `nope` is on record (state: state, hint: the jobs in this state are `windowed`)
     "#);
