@@ -207,17 +207,11 @@ fn try_tokens(count: u64, seed: u64) -> u64 {
     parsed
 }
 
+/// `HARDTACK_DQDL_DOCUMENTS=10000000 cargo test --release -p hardtack-dqdl changed_tokens` tries more of them: a minute.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "how long a test takes is not its input")]
 fn changed_tokens_parse_as_they_print_or_are_refused() {
-    let parsed = try_tokens(20_000, 1);
-    assert!((1_000..10_000).contains(&parsed), "{parsed} of 20,000 parse");
-}
-
-#[test]
-#[ignore = "takes minutes: cargo test --release -p hardtack-dqdl ten_million -- --ignored --nocapture"]
-fn ten_million_changed_documents() {
-    const COUNT: u64 = 10_000_000;
-    let start = std::time::Instant::now();
-    let parsed = try_tokens(COUNT, 2);
-    println!("{COUNT} inputs, {parsed} of which parse, in {:.0} s", start.elapsed().as_secs_f64());
+    let count = std::env::var("HARDTACK_DQDL_DOCUMENTS").map_or(20_000, |count| count.parse().unwrap());
+    let parsed = try_tokens(count, 1);
+    assert!((count / 20..count / 2).contains(&parsed), "{parsed} of {count} parse");
 }
