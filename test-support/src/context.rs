@@ -459,6 +459,10 @@ impl Io for World {
         self.reads.check(ctx, sink, &rows)?;
         let stored = sink.conform(&ctx.staging(&name), rows.clone()).await.map_err(|e| e.with("sink", &name))?;
         let frame = Frame::collect(stored).await.map_err(|e| e.with("sink", &name))?;
+        if sink.is_audited() {
+            let rows = frame.to_df(ctx.session());
+            sink.audit(&ctx.staging(&name), rows).await.map_err(|e| e.with("sink", &name))?;
+        }
         self.state().saved.insert(name, (frame, rows));
         Ok(())
     }

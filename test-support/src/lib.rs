@@ -5,6 +5,7 @@
 //! | `main`: given rows in, expected rows out, calls in order | [`TestContext`] |
 //! | a pure function of `DataFrame`s | [`rows!`], [`Frame::df`], [`assert_frame`] |
 //! | rows against a snapshot | [`assert_frame_snapshot!`] |
+//! | data-quality rules | [`assert_passes!`], [`assert_fails!`] |
 //! | a plan: what is pushed down, what is scanned twice | [`logical_plan`], [`optimized_plan`], [`physical_plan`] |
 //! | a source or sink on real files | [`TempLake`], [`load`], [`save`] |
 //! | the built binary: exit codes, signals, crashes | [`JobBinary`] |
@@ -25,6 +26,7 @@
     reason = "this crate is the part of a test that looks at files and processes, and panicking is how it speaks"
 )]
 
+mod audit;
 pub mod cells;
 #[cfg(feature = "containers")]
 pub mod containers;
@@ -40,6 +42,8 @@ mod snapshot;
 mod value;
 
 pub use arrow::datatypes::DataType;
+#[doc(hidden)]
+pub use audit::check_audit;
 pub use context::{Call, Given, TestContext};
 pub use contract::{Arrivals, JobContract, Operator, is_committed};
 pub use doubles::*;

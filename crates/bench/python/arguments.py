@@ -8,6 +8,7 @@ DATA = {
     "json": "folder of access and access_gzip",
     "access": "folder of plain/access_records and gzip/access_records",
     "scan": "folder of lake/observations",
+    "quality": "folder of observations.csv and patients.csv",
     "snapshots": "folder of year/policy_events and late/policy_events",
 }
 CASES = {
@@ -16,6 +17,7 @@ CASES = {
     "json": ("few", "all", "all_gzip"),
     "access": ("plain", "gzip"),
     "scan": ("full", "year"),
+    "quality": ("alone", "audited"),
     "snapshots": ("year", "late"),
 }
 

@@ -76,6 +76,9 @@ enum Action {
     /// Ask a lake of many small files in SQL with each engine in turn, compare, and print what each took
     #[command(mut_args(|arg| Suite::Scan.argument(arg)))]
     Scan(Options),
+    /// Write observations without rules and with 25 of them with each engine in turn, compare, and print what each took
+    #[command(mut_args(|arg| Suite::Quality.argument(arg)))]
+    Quality(Options),
     /// Run a job without rows and `hardtack --version`, and print what each took
     #[command(mut_args(|arg| Suite::Start.argument(arg)))]
     Start(Options),
@@ -121,6 +124,7 @@ fn execute(action: Action) -> Result<(String, ExitCode)> {
         Action::Json(options) => run(Suite::Json, &options),
         Action::Access(options) => run(Suite::Access, &options),
         Action::Scan(options) => run(Suite::Scan, &options),
+        Action::Quality(options) => run(Suite::Quality, &options),
         Action::Start(options) => run(Suite::Start, &options),
         Action::Measure { log, program } => Ok((measure::measure_here(&program, &log)?, ExitCode::SUCCESS)),
     }

@@ -20,6 +20,8 @@ pub enum Suite {
     Access,
     /// Asking many small files in SQL
     Scan,
+    /// Auditing what is written
+    Quality,
     /// Starting and ending
     Start,
 }
@@ -75,6 +77,10 @@ const ACCESS: &[Case] = &[
 ];
 const SCAN: &[Case] =
     &[case(Suite::Scan, "full", "hardtack", "result"), case(Suite::Scan, "year", "hardtack", "result")];
+const QUALITY: &[Case] = &[
+    case(Suite::Quality, "alone", "bench_quality", "observations"),
+    case(Suite::Quality, "audited", "bench_quality", "observations"),
+];
 const START: &[Case] =
     &[case(Suite::Start, "job", "customer_events", "customers"), case(Suite::Start, "version", "hardtack", "result")];
 
@@ -92,6 +98,7 @@ impl Suite {
             Self::Json => "json",
             Self::Access => "access",
             Self::Scan => "scan",
+            Self::Quality => "quality",
             Self::Start => "start",
         }
     }
@@ -105,6 +112,7 @@ impl Suite {
             Self::Json => JSON,
             Self::Access => ACCESS,
             Self::Scan => SCAN,
+            Self::Quality => QUALITY,
             Self::Start => START,
         }
     }
@@ -117,7 +125,7 @@ impl Suite {
     /// The data that are generated for it.
     pub fn data(self) -> Option<Data> {
         match self {
-            Self::Elt | Self::Scan => Some(Data::Tables),
+            Self::Elt | Self::Scan | Self::Quality => Some(Data::Tables),
             Self::Merge => Some(Data::Events),
             Self::Snapshots => Some(Data::Policies),
             Self::Json => Some(Data::Access),
@@ -130,7 +138,9 @@ impl Suite {
     pub fn tools(self) -> &'static [Tool] {
         match self {
             Self::Elt | Self::Merge => &[Tool::Hardtack, Tool::DuckDb, Tool::Polars, Tool::Spark],
-            Self::Json | Self::Access | Self::Snapshots => &[Tool::Hardtack, Tool::DuckDb, Tool::Polars],
+            Self::Json | Self::Access | Self::Snapshots | Self::Quality => {
+                &[Tool::Hardtack, Tool::DuckDb, Tool::Polars]
+            }
             Self::Scan => &[Tool::Hardtack, Tool::DuckDb],
             Self::Start => &[Tool::Hardtack],
         }
@@ -180,7 +190,7 @@ impl Case {
 pub(crate) fn package(binary: &'static str) -> &'static str {
     match binary {
         "hardtack" => "hardtack-cli",
-        "bench_access_records" => "hardtack-bench",
+        "bench_access_records" | "bench_quality" => "hardtack-bench",
         job => job,
     }
 }

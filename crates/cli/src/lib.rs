@@ -6,6 +6,7 @@ mod compact;
 mod crawl;
 mod draw;
 mod fsck;
+mod quality;
 mod recover;
 mod runs;
 #[cfg(feature = "serve")]
@@ -13,6 +14,7 @@ mod serve;
 mod sql;
 mod tables;
 mod vacuum;
+mod verdicts;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -81,6 +83,10 @@ enum Command {
     /// without files with `--delete-missing`. A second crawl changes nothing. Exits with 3 if the catalog could not
     /// fully reflect what was found.
     Crawl(crawl::CrawlArgs),
+    /// Audit a table or files with rules in DQDL; exits with 3 if one fails
+    Audit(Box<quality::AuditArgs>),
+    /// Show how measured numbers moved over runs, or propose rules
+    Quality(Box<quality::QualityArgs>),
     /// Query the tables of the catalog with SQL, in a shell or from a script
     Sql(sql::SqlArgs),
     /// Serve the tables of the catalog to PostgreSQL clients (psql, DBeaver, Redash, Tableau ...)
@@ -121,6 +127,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             let (text, problems) = crawl::crawl(&open_context("hardtack", &options)?, args).await?;
             Ok((text, ExitCode::from(if problems { ErrorKind::Refused.exit_code() } else { 0 })))
         }),
+        Command::Audit(args) => finish(quality::audit(options, *args)),
+        Command::Quality(args) => print(quality::run(options, *args)),
         Command::Sql(args) => print(async { sql::run(options, args).await.map(|()| String::new()) }),
         #[cfg(feature = "serve")]
         Command::Serve(serve) => print(async { serve::serve(options, *serve, args).await.map(|()| String::new()) }),

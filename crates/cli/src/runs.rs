@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use hardtack_core::{Counts, Error, Result, RunId};
-use hardtack_runtime::{RuntimeArgs, open_context, open_state};
+use hardtack_runtime::{RuntimeArgs, audit_text, open_context, open_state};
 use hardtack_state::{Ledger, RunRecord, RunStatus, StateStore, moves};
 
 use crate::bookmark::{check_job, describe, list, time};
@@ -73,7 +73,7 @@ async fn list_runs(state: &Arc<dyn StateStore>, options: &RuntimeArgs, args: &Ru
 }
 
 /// The runs of all jobs, oldest first.
-async fn all_runs(state: &Arc<dyn StateStore>) -> Result<Vec<RunRecord>> {
+pub(crate) async fn all_runs(state: &Arc<dyn StateStore>) -> Result<Vec<RunRecord>> {
     let mut runs = Vec::new();
     for job in Ledger::jobs(state).await? {
         runs.extend(Ledger::runs(state, &job).await?);
@@ -91,7 +91,7 @@ fn row(record: &RunRecord) -> Vec<String> {
         record.run.id.to_string(),
         record.run.job.clone(),
         record.run.scope.clone(),
-        status(record.status).to_owned(),
+        status_name(record.status).to_owned(),
         rows(&record.sources),
         rows(&record.sinks),
         seconds(record).map(|seconds| format!("{seconds:.1}")).unwrap_or_default(),
@@ -100,7 +100,7 @@ fn row(record: &RunRecord) -> Vec<String> {
     ]
 }
 
-fn status(status: RunStatus) -> &'static str {
+pub(crate) fn status_name(status: RunStatus) -> &'static str {
     match status {
         RunStatus::Running => "running or killed",
         RunStatus::Succeeded => "succeeded",
@@ -168,7 +168,7 @@ fn as_text(record: &RunRecord) -> String {
         ("job", Some(run.job.clone())),
         ("scope", Some(run.scope.clone())),
         ("window", run.window.map(|window| window.to_string())),
-        ("status", Some(status(record.status).to_owned())),
+        ("status", Some(status_name(record.status).to_owned())),
         ("commit", record.commit.map(|commit| commit.to_string())),
         ("started", Some(time(run.started_at))),
         ("finished", finished),
@@ -180,6 +180,9 @@ fn as_text(record: &RunRecord) -> String {
     text += &counts("source", &record.sources);
     text += &counts("sink", &record.sinks);
     text += &positions(record);
+    for audit in &record.audits {
+        text += &format!("\n{}", audit_text(audit));
+    }
     let columns: usize = record.profiles.values().map(Vec::len).sum();
     if columns > 0 {
         text += &format!("\nprofiles of {}: see `--json`\n", count(columns, "column"));

@@ -118,6 +118,7 @@ async fn execute(options: RuntimeArgs, args: SqlArgs) -> Result<()> {
     let format = args.format()?;
     let options = RuntimeArgs { query: args.query.clone(), ..options };
     let ctx = open_context("sql", &options)?;
+    crate::verdicts::register(&ctx, &options)?;
     hardtack_tables::register_names(&ctx)?;
     if args.command.is_none() && args.file.is_none() && std::io::stdin().is_terminal() {
         if let Some(output) = &args.output {

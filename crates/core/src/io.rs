@@ -7,6 +7,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::prelude::DataFrame;
+use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 
 use crate::actions::PublishAction;
@@ -73,6 +74,11 @@ pub trait Sink: Debug + Send + Sync {
         false
     }
 
+    /// Whether rules gate what it saves.
+    fn is_audited(&self) -> bool {
+        false
+    }
+
     /// Makes `rows` durable but invisible, and returns the actions that make them visible.
     ///
     /// Everything that remains if the process dies here must have been noted in [`StageContext::journal`] before.
@@ -80,6 +86,18 @@ pub trait Sink: Debug + Send + Sync {
     /// # Errors
     /// [`Refused`](crate::ErrorKind::Refused) if the rows do not fit the declared schema, or any error of the plan.
     async fn stage(&self, ctx: &StageContext, rows: DataFrame) -> Result<Staged>;
+
+    /// Audits rows in place of [`stage`](Sink::stage), for runs that write nothing: adds to the run what rules say about
+    /// the rows as they would be stored. A sink without rules computes the rows.
+    ///
+    /// # Errors
+    /// Those of `stage`. Rules that fail are not an error here; see [`JobContext::audit`].
+    async fn audit(&self, ctx: &StageContext, rows: DataFrame) -> Result<()> {
+        let rows = self.conform(ctx, rows).await?;
+        let mut rows = ctx.execute(rows).await?;
+        while rows.try_next().await.map_err(Error::from)?.is_some() {}
+        Ok(())
+    }
 
     /// The rows as they would be stored, with the checks of [`stage`](Sink::stage), for unit tests and dry runs.
     /// Nothing is written.

@@ -11,6 +11,7 @@
 //! * [`Location`], [`Run`], [`Error`], [`Clock`]: the vocabulary.
 
 pub mod actions;
+pub mod audit;
 pub mod bookmarks;
 pub mod clock;
 mod context;

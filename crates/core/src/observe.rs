@@ -2,11 +2,14 @@
 //!
 //! Staged uploads cannot be read back, and reading sources twice would cost as much as the job. So everything that
 //! judges or describes rows, such as audits and profiles, observes them while they flow to the operator that writes.
+//! Observers of the run see the rows of all sinks; a sink can have [its own](crate::StageContext::with_observer), which
+//! may also hold rows back.
 
 use std::any::Any;
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::{DataFusionError, Result as DFResult};
@@ -29,6 +32,7 @@ use crate::meter::Meter;
 /// use std::sync::Arc;
 /// use std::sync::atomic::{AtomicUsize, Ordering};
 ///
+/// use async_trait::async_trait;
 /// use datafusion::arrow::array::RecordBatch;
 /// use datafusion::arrow::datatypes::SchemaRef;
 /// use hardtack_core::observe::{Observer, RowAccumulator};
@@ -53,13 +57,14 @@ use crate::meter::Meter;
 ///     all: Arc<AtomicUsize>,
 /// }
 ///
+/// #[async_trait]
 /// impl RowAccumulator for Rows {
-///     fn update(&mut self, rows: &RecordBatch) -> Result<()> {
+///     async fn update(&mut self, rows: RecordBatch) -> Result<RecordBatch> {
 ///         self.seen += rows.num_rows();
-///         Ok(())
+///         Ok(rows)
 ///     }
 ///
-///     fn finish(self: Box<Self>) -> Result<()> {
+///     async fn finish(self: Box<Self>) -> Result<()> {
 ///         self.all.fetch_add(self.seen, Ordering::SeqCst);
 ///         Ok(())
 ///     }
@@ -82,18 +87,20 @@ pub trait Observer: Debug + Send + Sync {
 }
 
 /// The state of an [`Observer`] for one stream of rows.
+#[async_trait]
 pub trait RowAccumulator: Send {
-    /// Adds a batch.
+    /// Takes a batch on its way, and returns the rows that go on to the sink: all of them, except for an observer that
+    /// holds rows back and sees to it that they are not lost.
     ///
     /// # Errors
     /// An error ends the run at once.
-    fn update(&mut self, rows: &RecordBatch) -> Result<()>;
+    async fn update(&mut self, rows: RecordBatch) -> Result<RecordBatch>;
 
     /// Hands over the result at the end of the stream. Not called for a stream that failed or was dropped.
     ///
     /// # Errors
     /// If the result cannot be merged.
-    fn finish(self: Box<Self>) -> Result<()>;
+    async fn finish(self: Box<Self>) -> Result<()>;
 }
 
 /// Counts passing rows and shows them to observers.
@@ -108,10 +115,10 @@ impl ObserveExec {
     pub(crate) fn wrap(
         sink: &Arc<str>,
         meter: Arc<Meter>,
-        observers: &[Arc<dyn Observer>],
+        observers: Vec<Arc<dyn Observer>>,
         input: Arc<dyn ExecutionPlan>,
     ) -> Arc<dyn ExecutionPlan> {
-        Arc::new(Self { sink: Arc::clone(sink), meter, observers: observers.to_vec(), input })
+        Arc::new(Self { sink: Arc::clone(sink), meter, observers, input })
     }
 
     fn accumulators(&self) -> Result<Vec<Box<dyn RowAccumulator>>> {
@@ -164,7 +171,7 @@ impl ExecutionPlan for ObserveExec {
         self: Arc<Self>,
         mut children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> DFResult<Arc<dyn ExecutionPlan>> {
-        Ok(Self::wrap(&self.sink, Arc::clone(&self.meter), &self.observers, children.swap_remove(0)))
+        Ok(Self::wrap(&self.sink, Arc::clone(&self.meter), self.observers.clone(), children.swap_remove(0)))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DFResult<SendableRecordBatchStream> {
@@ -174,11 +181,11 @@ impl ExecutionPlan for ObserveExec {
         let batches = futures::stream::try_unfold((rows, observed), |(mut rows, mut observed)| async move {
             match rows.next().await.transpose()? {
                 Some(batch) => {
-                    observed.update(&batch)?;
+                    let batch = observed.update(batch).await?;
                     Ok::<_, DataFusionError>(Some((batch, (rows, observed))))
                 }
                 None => {
-                    observed.finish()?;
+                    observed.finish().await?;
                     Ok(None)
                 }
             }
@@ -194,13 +201,19 @@ struct Observed {
 }
 
 impl Observed {
-    fn update(&mut self, batch: &RecordBatch) -> Result<()> {
+    async fn update(&mut self, mut batch: RecordBatch) -> Result<RecordBatch> {
+        for accumulator in &mut self.accumulators {
+            batch = accumulator.update(batch).await?;
+        }
         self.meter.add_rows(batch.num_rows() as u64);
-        self.accumulators.iter_mut().try_for_each(|accumulator| accumulator.update(batch))
+        Ok(batch)
     }
 
-    fn finish(self) -> Result<()> {
-        self.accumulators.into_iter().try_for_each(RowAccumulator::finish)
+    async fn finish(self) -> Result<()> {
+        for accumulator in self.accumulators {
+            accumulator.finish().await?;
+        }
+        Ok(())
     }
 }
 
@@ -209,6 +222,7 @@ mod tests {
     use std::sync::Mutex;
 
     use datafusion::arrow::array::AsArray;
+    use datafusion::arrow::compute::filter_record_batch;
     use datafusion::arrow::datatypes::Int64Type;
     use futures::TryStreamExt;
 
@@ -233,18 +247,19 @@ mod tests {
         }
     }
 
+    #[async_trait]
     impl RowAccumulator for StreamSum {
-        fn update(&mut self, rows: &RecordBatch) -> Result<()> {
+        async fn update(&mut self, rows: RecordBatch) -> Result<RecordBatch> {
             for n in rows.column(0).as_primitive::<Int64Type>().values() {
                 if *n < 0 {
                     return Err(Error::refused("negative"));
                 }
                 self.0 += n;
             }
-            Ok(())
+            Ok(rows)
         }
 
-        fn finish(self: Box<Self>) -> Result<()> {
+        async fn finish(self: Box<Self>) -> Result<()> {
             let mut all = self.1.0.lock().unwrap();
             *all = (all.0 + self.0, all.1 + 1);
             Ok(())
@@ -279,6 +294,39 @@ mod tests {
         let (_, passed) = pass(&sum, "out", "select value as n from generate_series(-5, 5)").await;
         assert_eq!(passed.unwrap_err().kind(), ErrorKind::Refused);
         assert_eq!(*sum.0.lock().unwrap(), (0, 0), "a stream that failed hands nothing over");
+    }
+
+    /// Holds back what is odd.
+    #[derive(Debug)]
+    struct Even;
+
+    impl Observer for Even {
+        fn accumulator(&self, _: &str, _: &SchemaRef) -> Result<Option<Box<dyn RowAccumulator>>> {
+            Ok(Some(Box::new(Even)))
+        }
+    }
+
+    #[async_trait]
+    impl RowAccumulator for Even {
+        async fn update(&mut self, rows: RecordBatch) -> Result<RecordBatch> {
+            let even = rows.column(0).as_primitive::<Int64Type>().iter().map(|n| n.map(|n| n % 2 == 0)).collect();
+            Ok(filter_record_batch(&rows, &even).map_err(DataFusionError::from)?)
+        }
+
+        async fn finish(self: Box<Self>) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_sinks_observer_holds_back_is_neither_counted_nor_seen_by_others() {
+        let sum = Sum::default();
+        let ctx = JobContext::builder("job").observer(Arc::new(sum.clone())).build().unwrap();
+        let rows = ctx.session().sql("select value as n from generate_series(1, 10)").await.unwrap();
+        let staging = ctx.staging("out").with_observer(Arc::new(Even));
+        let passed: Vec<_> = staging.execute(rows).await.unwrap().try_collect().await.unwrap();
+        assert_eq!(passed.iter().map(RecordBatch::num_rows).sum::<usize>(), 5);
+        assert_eq!((sum.0.lock().unwrap().0, ctx.meters().sink("out").counts().rows), (30, 5));
     }
 
     #[tokio::test]

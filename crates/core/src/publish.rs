@@ -114,14 +114,17 @@ pub async fn publish(
     for phase in [Phase::Appear, Phase::Point, Phase::Remove] {
         let due = actions.iter().filter(|a| a.phase() == phase);
         let (renames, others): (Vec<_>, Vec<_>) = due.partition(|a| matches!(a, PublishAction::RenameFile { .. }));
-        let one = |action| async move {
-            publish_one(stores, publishers, action).await?;
-            progress(action);
+        // By numbers, because a closure over references would make the future one that cannot be sent.
+        let (others, batches) = (&others, &goes(&renames).collect::<Vec<_>>());
+        let one = |i: usize| async move {
+            publish_one(stores, publishers, others[i]).await?;
+            progress(others[i]);
             Ok::<_, Error>(())
         };
-        futures::stream::iter(others).map(one).buffer_unordered(CONCURRENCY).try_collect::<()>().await?;
-        futures::stream::iter(goes(&renames))
-            .map(|go| async move {
+        futures::stream::iter(0..others.len()).map(one).buffer_unordered(CONCURRENCY).try_collect::<()>().await?;
+        futures::stream::iter(0..batches.len())
+            .map(|i: usize| async move {
+                let go = batches[i];
                 let Some(PublishAction::RenameFile { to, .. }) = go.first() else { return Ok(()) };
                 stores.open(to)?.0.staging.publish_all(go).await?;
                 go.iter().for_each(|action| progress(action));
@@ -161,9 +164,10 @@ async fn delete(stores: &Stores, location: &Location) -> Result<()> {
 /// # Errors
 /// The first action that failed.
 pub async fn discard(stores: &Stores, publishers: &Publishers, actions: &[DiscardAction]) -> Result<()> {
-    let results: Vec<Result<()>> = futures::stream::iter(actions)
-        .map(|action| async move {
+    let results: Vec<Result<()>> = futures::stream::iter(0..actions.len())
+        .map(|i: usize| async move {
             fault::hit("discard.before")?;
+            let action = &actions[i];
             match action {
                 DiscardAction::StagedFiles { folder: location, .. }
                 | DiscardAction::Upload { location, .. }

@@ -109,7 +109,10 @@ impl<T> Condition<T> {
     }
 
     /// The same comparison with other operands.
-    pub(crate) fn try_map<U, E>(self, mut f: impl FnMut(T) -> Result<U, E>) -> Result<Condition<U>, E> {
+    ///
+    /// # Errors
+    /// The first of `f`.
+    pub fn try_map<U, E>(self, mut f: impl FnMut(T) -> Result<U, E>) -> Result<Condition<U>, E> {
         Ok(match self {
             Self::Equal(x) => Condition::Equal(f(x)?),
             Self::NotEqual(x) => Condition::NotEqual(f(x)?),

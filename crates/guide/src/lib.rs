@@ -24,6 +24,8 @@ chapters! {
     sql = "docs/guide/src/sql.md",
     crawling = "docs/guide/src/crawling.md",
     serving = "docs/guide/src/serving.md",
+    quality = "docs/guide/src/quality.md",
+    dqdl = "docs/guide/src/dqdl.md",
     transforms = "docs/guide/src/transforms.md",
     bookmarks = "docs/guide/src/bookmarks.md",
     change_events = "docs/guide/src/change-events.md",

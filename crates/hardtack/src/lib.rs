@@ -47,6 +47,7 @@ pub mod prelude;
 
 pub use hardtack_catalog as catalog;
 pub use hardtack_core as core;
+pub use hardtack_quality as quality;
 pub use hardtack_runtime as runtime;
 pub use hardtack_sinks as sinks;
 pub use hardtack_sources as sources;

@@ -15,6 +15,7 @@ pub use hardtack_catalog::{
     schema_from_cloudformation, schema_of,
 };
 pub use hardtack_core::{Context, Error, ErrorKind, LoadContext, Location, Result, Run, Sink, Source, StageContext};
+pub use hardtack_quality::{Audited, Rules, WithRules};
 pub use hardtack_sinks::{Compression, CsvFile, JsonLines, ParquetDataset, PartitionValues};
 pub use hardtack_sources::{AvroFiles, Bookmark, CsvFiles, JsonFiles, ParquetFiles};
 pub use hardtack_tables::{ByColumn, Dataset, SchemaEvolution, Table, register_names};

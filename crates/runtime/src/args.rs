@@ -10,11 +10,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Args, Command, FromArgMatches, ValueEnum};
+use clap::{Arg, Args, Command, FromArgMatches, ValueEnum};
 use hardtack_catalog::CatalogChoice;
+use hardtack_core::audit::AuditOptions;
 use hardtack_core::bookmarks::BookmarkOption;
 use hardtack_core::location::without_credentials;
 use hardtack_core::{Location, Run, RunId, Window};
+use hardtack_state::refused_folder;
 
 /// The arguments of every job, in addition to its own.
 #[derive(Debug, Clone, Args)]
@@ -49,6 +51,10 @@ pub struct RuntimeArgs {
     /// What the run does with bookmarks.
     #[command(flatten)]
     pub bookmarks: BookmarkArgs,
+
+    /// What audits do.
+    #[command(flatten)]
+    pub audits: AuditArgs,
 
     /// The resources of queries.
     #[command(flatten)]
@@ -87,6 +93,7 @@ impl Default for RuntimeArgs {
             run_id: None,
             claim: None,
             bookmarks: BookmarkArgs::default(),
+            audits: AuditArgs::default(),
             query: QueryArgs::default(),
             log_format: LogFormat::Auto,
             log: "warn".to_owned(),
@@ -102,6 +109,72 @@ impl RuntimeArgs {
     pub fn with_state(state: Location) -> Self {
         Self { records: RecordArgs { state, ..RecordArgs::default() }, ..Self::default() }
     }
+}
+
+/// What audits do with the rows that they judge.
+#[derive(Debug, Clone, Args)]
+pub struct AuditArgs {
+    /// Run sources, transforms and audits; write nothing, record nothing
+    #[arg(long, env = "HARDTACK_AUDIT_ONLY", conflicts_with = "dry_run")]
+    pub audit_only: bool,
+
+    /// When an audit fails: `keep` the refused rows in the state location, as Parquet, or `drop` them with everything that
+    /// the run has staged
+    #[arg(long, value_enum, env = "HARDTACK_ON_AUDIT_FAILURE", default_value_t = OnAuditFailure::Keep, value_name = "ACTION")]
+    pub on_audit_failure: OnAuditFailure,
+
+    /// How long refused rows are kept, for example `30d`; the next successful run of the scope removes them, too
+    #[arg(long, env = "HARDTACK_KEEP_REFUSED_FOR", default_value = "7d", value_name = "TIME", value_parser = parse_duration)]
+    pub keep_refused_for: TimeDelta,
+
+    /// Folder in which rows are set aside that fail a rule, if the rules allow a share of bad rows: `--quarantine`. A job
+    /// may have this argument itself, for records that it cannot read; then both go there.
+    #[arg(skip)]
+    pub quarantine: Option<Location>,
+}
+
+impl Default for AuditArgs {
+    fn default() -> Self {
+        Self {
+            audit_only: false,
+            on_audit_failure: OnAuditFailure::Keep,
+            keep_refused_for: TimeDelta::days(7),
+            quarantine: None,
+        }
+    }
+}
+
+impl AuditArgs {
+    const QUARANTINE: &str = "quarantine";
+
+    /// The argument `--quarantine`.
+    fn quarantine_arg() -> Arg {
+        Arg::new(Self::QUARANTINE)
+            .long(Self::QUARANTINE)
+            .env("QUARANTINE")
+            .value_name("LOCATION")
+            .value_parser(clap::value_parser!(Location))
+            .help_heading("Runtime options")
+            .help(
+                "Folder in which rows are set aside that fail a rule, if the rules allow a share of bad rows; without it they \
+                 are published",
+            )
+    }
+
+    pub(crate) fn options(&self, state: &Location, run: &Run) -> AuditOptions {
+        let keeps = self.on_audit_failure == OnAuditFailure::Keep;
+        let keep = || refused_folder(state, &run.job, Some(&run.scope)).join(run.id.as_str());
+        AuditOptions { quarantine: self.quarantine.clone(), keep: keeps.then(keep) }
+    }
+}
+
+/// What happens to refused rows when an audit fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnAuditFailure {
+    /// They can be read as Parquet in the state location.
+    Keep,
+    /// They are discarded.
+    Drop,
 }
 
 /// What a run does with the bookmarks of its sources. The names are those of AWS Glue.
@@ -319,11 +392,15 @@ pub fn parse<A: Args>(
     let (about, long_about) = (command.get_about().cloned(), command.get_long_about().cloned());
     let command =
         RuntimeArgs::augment_args(command).about(Resettable::from(about)).long_about(Resettable::from(long_about));
+    // A job may have this argument itself.
+    let is_there = command.get_arguments().any(|arg| arg.get_id() == AuditArgs::QUARANTINE);
+    let command = if is_there { command } else { command.arg(AuditArgs::quarantine_arg()) };
     let command = command.mut_args(|arg| arg.hide_env_values(true));
     let fail = |error: clap::Error, command: &Command| UsageError::new(error, command);
     let matches = command.clone().try_get_matches_from(args).map_err(|e| fail(e, &command))?;
     let own = A::from_arg_matches(&matches).map_err(|e| fail(e, &command))?;
     let mut runtime = RuntimeArgs::from_arg_matches(&matches).map_err(|e| fail(e, &command))?;
+    runtime.audits.quarantine = matches.try_get_one::<Location>(AuditArgs::QUARANTINE).ok().flatten().cloned();
     let window =
         runtime.window.window().map_err(|e| fail(command.clone().error(ErrorKind::ValueValidation, e), &command))?;
     if let (Some(window), Some(ValueSource::DefaultValue)) = (window, matches.value_source("scope")) {

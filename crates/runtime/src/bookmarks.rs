@@ -34,6 +34,7 @@ pub async fn change_bookmarks(
     }
     let commit = CommitRecord {
         bookmarks: after,
+        metrics: attempt.metrics.clone(),
         places: Some(Vec::new()),
         change: Some(change.clone()),
         ..CommitRecord::new(attempt.record.claims, run, ctx.now())

@@ -10,6 +10,7 @@ mod abandon;
 #[cfg(feature = "mimalloc")]
 mod allocator;
 mod args;
+mod audit_only;
 mod bookmarks;
 mod dry_run;
 mod environment;
@@ -20,6 +21,7 @@ mod outcome;
 mod profile;
 mod progress;
 mod recover;
+mod refused;
 mod reprocess;
 #[cfg(feature = "aws")]
 mod s3;
@@ -29,8 +31,8 @@ mod summary;
 
 pub use abandon::{Unpublished, abandon};
 pub use args::{
-    BookmarkArgs, BookmarkChoice, LogFormat, QueryArgs, RecordArgs, RuntimeArgs, UsageError, WindowArgs, parse,
-    parse_bytes, parse_duration, parse_moment, parse_size, parse_threads, usage_without_credentials,
+    AuditArgs, BookmarkArgs, BookmarkChoice, LogFormat, OnAuditFailure, QueryArgs, RecordArgs, RuntimeArgs, UsageError,
+    WindowArgs, parse, parse_bytes, parse_duration, parse_moment, parse_size, parse_threads, usage_without_credentials,
 };
 pub use bookmarks::change_bookmarks;
 pub use environment::{open_context, open_state};
@@ -41,6 +43,7 @@ pub use outcome::Outcome;
 pub use progress::Bars;
 pub use recover::{RecoverOptions, Recovered, recover};
 pub use stop::Stop;
+pub use summary::audit as audit_text;
 
 /// The fault points that a test build can arm; see [`hardtack_core::fault`].
 pub use hardtack_core::fault::{POINTS as FAULT_POINTS, UPLOAD_POINTS as UPLOAD_FAULT_POINTS};

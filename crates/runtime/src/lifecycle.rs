@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
 use futures::FutureExt;
 use hardtack_core::actions::Places;
@@ -27,9 +27,10 @@ use crate::outcome::{Outcome, panicked};
 use crate::profile::Profiler;
 use crate::progress::Bar;
 use crate::recover::{RecoverOptions, SETTLE_TIMEOUT, clean_up, discard_attempt, recover, roll_forward};
+use crate::refused;
 use crate::show::FirstRows;
 use crate::stop::Stop;
-use crate::{dry_run, environment, logging, progress, summary};
+use crate::{audit_only, dry_run, environment, logging, progress, summary};
 
 /// A job: its name, and anything that it needs in addition to its `main`.
 ///
@@ -45,6 +46,10 @@ impl Job {
     /// Creates a job; its commits and run records are kept under this name.
     pub fn new(name: &'static str) -> Self {
         Self { name, publishers: Vec::new(), observers: Vec::new() }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
     }
 
     /// Adds the publisher of a sink from outside this framework, so that a killed run of this job can be recovered.
@@ -100,6 +105,8 @@ impl Job {
         let outcome = tokio.block_on(async {
             if options.dry_run {
                 dry_run::dry_run(self.name, args, options, main).await
+            } else if options.audits.audit_only {
+                audit_only::audit_only(&self, args, options, main).await
             } else {
                 let outcome = execute(&self, args, options, main, &bars).await?;
                 summary::succeeded(&outcome, options.log_format);
@@ -177,6 +184,8 @@ struct Running {
     shown: Option<Arc<FirstRows>>,
     profiler: Option<Arc<Profiler>>,
     bar: Bar,
+    /// Where refused rows are, and how long they stay.
+    refused: (Location, TimeDelta),
 }
 
 impl Running {
@@ -197,7 +206,9 @@ impl Running {
             .run(attempt.record.run.clone())
             .io(io.clone())
             .journal(attempt.journal.clone())
-            .bookmarks(options.bookmarks.bookmarks(attempt.bookmarks.clone(), again));
+            .bookmarks(options.bookmarks.bookmarks(attempt.bookmarks.clone(), again))
+            .history(attempt.metrics.clone())
+            .audit_options(options.audits.options(&options.records.state, &attempt.record.run));
         let shows = shown.iter().map(|shown| Arc::clone(shown) as Arc<dyn Observer>);
         let profiles = profiler.iter().map(|profiler| Arc::clone(profiler) as Arc<dyn Observer>);
         for observer in job.observers.iter().cloned().chain(shows).chain(profiles) {
@@ -206,7 +217,8 @@ impl Running {
         let ctx = builder.build()?;
         register(&ctx, job);
         let bar = bars.start(&ctx);
-        Ok(Self { ledger, attempt, ctx, io, shown, profiler, bar })
+        let refused = (options.records.state.clone(), options.audits.keep_refused_for);
+        Ok(Self { ledger, attempt, ctx, io, shown, profiler, bar, refused })
     }
 
     /// Fails if the run cannot commit under the number that it was told to.
@@ -275,6 +287,7 @@ impl Running {
         record.bookmarks_to = commit.bookmarks;
         save_record(&self.ledger, &record).await;
         clean_up(&self.ctx, &self.ledger).await;
+        self.remove_refused(true).await;
         // Rows that cannot be printed do not undo the run.
         let shown = self.shown.as_ref().map(|shown| shown.tables()).transpose().unwrap_or_else(|e| {
             tracing::warn!("the first rows could not be printed: {}", e.chain());
@@ -284,9 +297,16 @@ impl Running {
         Ok(Outcome { record, sinks: self.io.staged(), shown })
     }
 
+    /// Removes refused rows of earlier runs.
+    async fn remove_refused(&self, succeeded: bool) {
+        let (state, keep_for) = &self.refused;
+        refused::remove(&self.ctx, state, *keep_for, succeeded).await;
+    }
+
     /// Discards everything staged; returns the failure of the run.
     async fn discard(self, error: Error) -> Error {
         self.bar.finish();
+        self.remove_refused(false).await;
         // A run that lost its number may fail with misleading errors, because the winner discards what it staged.
         let error = match self.ledger.check(&self.attempt.record).await {
             Err(conflict) if conflict.kind() == ErrorKind::Conflict => conflict,
@@ -311,6 +331,7 @@ impl Running {
         record.bookmarks_held = self.ctx.bookmarks_held();
         record.sources = self.ctx.meters().sources();
         record.sinks = self.ctx.meters().sinks();
+        record.audits = self.ctx.audits();
         match self.profiler.as_ref().map(|profiler| profiler.profiles()).transpose() {
             Ok(profiles) => record.profiles = profiles.unwrap_or_default(),
             Err(e) => tracing::warn!("the columns could not be profiled: {}", e.chain()),
@@ -432,6 +453,7 @@ fn commit_record(ctx: &JobContext, attempt: &Attempt, staged: &[StagedSink]) -> 
     Ok(CommitRecord {
         publish: staged.iter().map(|s| (s.name.clone(), publish(s))).collect(),
         bookmarks: ctx.bookmarks_after(),
+        metrics: ctx.history_after(),
         places: Some(places(ctx, staged)?),
         ..CommitRecord::new(attempt.record.claims, ctx.run().clone(), ctx.now())
     })

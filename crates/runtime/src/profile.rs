@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ahash::RandomState;
+use async_trait::async_trait;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt64Array};
 use datafusion::arrow::compute::{cast, filter, is_not_null};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -56,12 +57,14 @@ struct Stream {
     all: Arc<Mutex<BTreeMap<String, Profile>>>,
 }
 
+#[async_trait]
 impl RowAccumulator for Stream {
-    fn update(&mut self, rows: &RecordBatch) -> Result<()> {
-        self.profile.0.iter_mut().zip(rows.columns()).try_for_each(|((_, state), column)| state.update(column))
+    async fn update(&mut self, rows: RecordBatch) -> Result<RecordBatch> {
+        self.profile.0.iter_mut().zip(rows.columns()).try_for_each(|((_, state), column)| state.update(column))?;
+        Ok(rows)
     }
 
-    fn finish(self: Box<Self>) -> Result<()> {
+    async fn finish(self: Box<Self>) -> Result<()> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(profile) = all.get_mut(&self.sink) else {
             all.insert(self.sink, self.profile);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use async_trait::async_trait;
 use datafusion::arrow::array::{RecordBatch, UInt64Array};
 use datafusion::arrow::compute::take_record_batch;
 use datafusion::arrow::datatypes::SchemaRef;
@@ -49,18 +50,19 @@ struct Stream {
     kept: Arc<Mutex<BTreeMap<String, Vec<RecordBatch>>>>,
 }
 
+#[async_trait]
 impl RowAccumulator for Stream {
-    fn update(&mut self, rows: &RecordBatch) -> Result<()> {
+    async fn update(&mut self, rows: RecordBatch) -> Result<RecordBatch> {
         let taken = self.left.min(rows.num_rows());
         if taken > 0 {
             // A slice would keep the whole batch alive.
-            self.rows.push(take_record_batch(rows, &UInt64Array::from_iter_values(0..taken as u64))?);
+            self.rows.push(take_record_batch(&rows, &UInt64Array::from_iter_values(0..taken as u64))?);
             self.left -= taken;
         }
-        Ok(())
+        Ok(rows)
     }
 
-    fn finish(self: Box<Self>) -> Result<()> {
+    async fn finish(self: Box<Self>) -> Result<()> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let all = kept.entry(self.sink).or_default();
         let mut left = self.limit.saturating_sub(all.iter().map(RecordBatch::num_rows).sum());

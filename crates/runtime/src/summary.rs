@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use hardtack_core::audit::{self, Audit, Verdict};
 use hardtack_core::{Counts, Error};
 use hardtack_state::ColumnProfile;
 use indicatif::{HumanBytes, HumanCount};
@@ -31,9 +32,46 @@ fn profile(sink: &str, columns: &[ColumnProfile]) -> String {
         ]
     };
     let rows: Vec<_> = std::iter::once(header).chain(columns.iter().map(row)).collect();
+    format!("profile {sink}\n{}", table(&rows))
+}
+
+/// The verdicts of an audit, as a table for people.
+pub fn audit(audit: &Audit) -> String {
+    let passed = audit.verdicts.iter().filter(|verdict| verdict.outcome == audit::Outcome::Passed).count();
+    let rows = if audit.rows == 1 { "1 row".to_owned() } else { format!("{} rows", HumanCount(audit.rows)) };
+    let mut text = format!("audit  {}: {rows}, {passed} of {} rules passed", audit.subject, audit.verdicts.len());
+    if let Some(aside) = audit.quarantined.filter(|aside| *aside > 0) {
+        text.push_str(&format!(", {} set aside", HumanCount(aside)));
+    }
+    text.push('\n');
+    let header = ["", "outcome", "rule", "actual", "expected"].map(str::to_owned);
+    let row = |verdict: &Verdict| {
+        let outcome = match (verdict.outcome, verdict.severity) {
+            (audit::Outcome::Passed, _) => "passed",
+            (_, audit::Severity::Warn) => "warning",
+            (audit::Outcome::Failed, _) => "FAILED",
+            (audit::Outcome::Error, _) => "ERROR",
+        };
+        let mut actual: Vec<String> = verdict.reason.iter().chain(&verdict.actual).cloned().collect();
+        if verdict.outcome != audit::Outcome::Passed && !verdict.examples.is_empty() {
+            actual.push(format!("such as {}", verdict.examples.join(", ")));
+        }
+        let expected = verdict.expected.clone().unwrap_or_default();
+        [verdict.number.to_string(), outcome.to_owned(), verdict.rule.clone(), actual.join("; "), expected]
+    };
+    let rows: Vec<_> = std::iter::once(header).chain(audit.verdicts.iter().map(row)).collect();
+    text.push_str(&table(&rows));
+    if let Some(kept) = &audit.kept {
+        text.push_str(&format!("refused rows: {kept}\n"));
+    }
+    text
+}
+
+/// Rows with columns below each other.
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |i: usize| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or_default();
-    let widths: Vec<_> = (0..7).map(width).collect();
-    let mut text = format!("profile {sink}\n");
+    let widths: Vec<_> = (0..N).map(width).collect();
+    let mut text = String::new();
     for row in rows {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
         text.push_str(format!("  {}", cells.collect::<Vec<_>>().join("  ")).trim_end());
@@ -83,6 +121,7 @@ pub(crate) fn succeeded(outcome: &Outcome, format: LogFormat) {
         let to = Some(place(name)).filter(|p| !p.is_empty()).map(|p| format!(" to {p}")).unwrap_or_default();
         text.push_str(&format!("wrote  {name}: {}{to}\n", line(counts)));
     }
+    record.audits.iter().for_each(|one| text.push_str(&audit(one)));
     for (sink, columns) in &record.profiles {
         text.push_str(&profile(sink, columns));
     }
@@ -99,13 +138,19 @@ pub(crate) fn succeeded(outcome: &Outcome, format: LogFormat) {
 /// Reports the failure of a run in one line.
 pub(crate) fn failed(job: &str, error: &Error, format: LogFormat) {
     let code = error.kind().exit_code();
+    let audits = error.detail::<Vec<Audit>>().map_or(&[][..], Vec::as_slice);
     if format.is_pretty() {
+        let tables: String = audits.iter().map(audit).collect();
+        let _ = std::io::stderr().write_all(tables.as_bytes());
         let _ =
             writeln!(std::io::stderr(), "{job} failed: {}\n(exit code {code}: {})", error.chain(), error.kind().name());
         return;
     }
-    let json = serde_json::json!({
+    let mut json = serde_json::json!({
         "level": "ERROR", "job": job, "message": error.chain(), "kind": error.kind().name(), "exit_code": code,
     });
+    if let (false, Some(line), Ok(audits)) = (audits.is_empty(), json.as_object_mut(), serde_json::to_value(audits)) {
+        line.insert("audits".to_owned(), audits);
+    }
     let _ = writeln!(std::io::stderr(), "{json}");
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt};
+use hardtack_core::audit::History;
 use hardtack_core::bookmarks::Positions;
 use hardtack_core::{Result, Run, RunId};
 
@@ -58,7 +59,27 @@ pub fn moves(before: &Positions, after: &Positions) -> Vec<Move> {
         .collect()
 }
 
+/// Where the next run of a job and scope starts.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StartingPoint {
+    /// The positions by the names of the sources.
+    pub bookmarks: Positions,
+    /// The numbers that audits have measured.
+    pub metrics: History,
+}
+
 impl Ledger {
+    /// Where the next run starts once all commits are published: after the newest commit that was not abandoned.
+    ///
+    /// # Errors
+    /// Those of [`Ledger::bookmark_history`].
+    pub async fn newest_position(&self) -> Result<StartingPoint> {
+        let Some(newest) = self.newest_bookmarks().await? else { return Ok(StartingPoint::default()) };
+        let commit = self.get(newest.sequence).await?;
+        let metrics = commit.map(|commit| commit.metrics).unwrap_or_default();
+        Ok(StartingPoint { bookmarks: newest.bookmarks, metrics })
+    }
+
     /// The positions after each commit that was not abandoned, oldest first.
     ///
     /// # Errors

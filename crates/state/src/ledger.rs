@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::{StreamExt, TryStreamExt};
+use hardtack_core::audit::History;
 use hardtack_core::format::NewerFormat;
 use hardtack_core::{DiscardAction, Error, Journal, PublishAction, Result, Run, RunId, fault};
 use tokio::sync::Mutex;
@@ -95,6 +96,8 @@ pub struct Attempt {
     pub record: AttemptRecord,
     /// The bookmarks of the last commit.
     pub bookmarks: BTreeMap<String, serde_json::Value>,
+    /// The numbers that audits have measured, up to the last commit.
+    pub metrics: History,
     /// The journal in which the run records what it stages.
     pub journal: Arc<LedgerJournal>,
 }
@@ -313,7 +316,7 @@ impl Ledger {
     /// Those of [`Ledger::create_run`].
     pub async fn begin(&self, run: &Run) -> Result<Begun> {
         let newest = self.newest().await?;
-        let Some(bookmarks) = self.bookmarks(newest).await? else { return Ok(Begun::Unpublished) };
+        let Some((bookmarks, metrics)) = self.position(newest).await? else { return Ok(Begun::Unpublished) };
         let record = AttemptRecord { run: run.clone(), claims: newest + 1, swept: None };
         let key = self.attempt_key(&run.id);
         if !self.create(&key, record.encode()?).await? {
@@ -327,24 +330,24 @@ impl Ledger {
             return is_new.map(|_| Begun::NameTaken);
         }
         let journal = LedgerJournal::new(Arc::clone(&self.state), self.key(&format!("attempts/{}", run.id)));
-        Ok(Begun::Attempt(Box::new(Attempt { record, bookmarks, journal: Arc::new(journal) })))
+        Ok(Begun::Attempt(Box::new(Attempt { record, bookmarks, metrics, journal: Arc::new(journal) })))
     }
 
-    /// The bookmarks after this commit and all before it: those of the newest published one. The rows of an abandoned
+    /// The bookmarks and metrics after this commit and all before it: those of the newest published one. The rows of an abandoned
     /// commit are in no sink, so its sources must be read again from their previous positions. `None` if a commit is
     /// not settled.
-    async fn bookmarks(&self, newest: u64) -> Result<Option<BTreeMap<String, serde_json::Value>>> {
+    async fn position(&self, newest: u64) -> Result<Option<(BTreeMap<String, serde_json::Value>, History)>> {
         for sequence in (1..=newest).rev() {
             match self.settlement(sequence).await? {
                 None => return Ok(None),
                 Some(Settlement::Abandoned(_)) => {}
                 Some(Settlement::Published { .. }) => {
                     let commit = self.get(sequence).await?.ok_or_else(|| self.gone(sequence))?;
-                    return Ok(Some(commit.bookmarks));
+                    return Ok(Some((commit.bookmarks, commit.metrics)));
                 }
             }
         }
-        Ok(Some(BTreeMap::new()))
+        Ok(Some(Default::default()))
     }
 
     /// Creates an object; returns whether it is ours. If a response was lost and the request repeated, the store

@@ -5,6 +5,7 @@
 //! ```text
 //! <state>/<job>/runs/<run>.json                   run records
 //! <state>/<job>/backfills/<window>.json           how far `hardtack backfill` has come with a window
+//! <state>/<job>/refused/<scope>/<run>/<sink>/     rows that an audit has refused, as Parquet, for a while
 //! <state>/<job>/scopes/<scope>/head.json          a number: all commits up to it are settled
 //! <state>/<job>/scopes/<scope>/commits/<n>.json   commit records; creating one is the commit
 //! <state>/<job>/scopes/<scope>/published/<n>.json the commit is settled: all its actions have been executed, or a person
@@ -29,10 +30,10 @@ mod records;
 mod store;
 
 pub use backfill::{Backfill, WindowRecord, WindowStatus};
-pub use bookmarks::{BookmarkEntry, Move, moves};
+pub use bookmarks::{BookmarkEntry, Move, StartingPoint, moves};
 pub use check::{BrokenObject, ObjectKind, broken_objects};
 pub use ledger::{AFTERLIFE, Attempt, Begun, End, Finished, Ledger, LedgerJournal};
-pub use names::check_scope;
+pub use names::{check_scope, refused_folder};
 pub use records::{
     Abandonment, AttemptRecord, Change, ColumnProfile, CommitRecord, ErrorRecord, RunRecord, RunStatus, Settlement,
 };

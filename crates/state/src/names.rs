@@ -1,6 +1,6 @@
 //! Names of jobs and scopes as segments of keys.
 
-use hardtack_core::{Error, Result};
+use hardtack_core::{Error, Location, Result};
 
 /// Encodes a name as one segment of a key. Names come from users: a slash must not create a folder, nor `..` leave one.
 pub(crate) fn name(text: &str) -> String {
@@ -29,6 +29,13 @@ pub(crate) fn decode_name(segment: &str) -> String {
         rest = after;
     }
     text + rest
+}
+
+/// The folder in the state location that keeps the refused rows of a job, or of a scope of it: a folder for each run, and
+/// in it one for each sink.
+pub fn refused_folder(state: &Location, job: &str, scope: Option<&str>) -> Location {
+    let folder = state.join(&name(job)).join("refused");
+    scope.map_or(folder.clone(), |scope| folder.join(&name(scope)))
 }
 
 /// The longest name of a file or folder that file systems support, in bytes.

@@ -5,6 +5,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use hardtack_core::audit::{Audit, History};
 use hardtack_core::format::Format;
 use hardtack_core::{Counts, DiscardAction, Error, ErrorKind, Location, PublishAction, Result, Run, RunId};
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,9 @@ pub struct CommitRecord {
     /// anything else. Absent in records of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub places: Option<Vec<Location>>,
+    /// The numbers that audits have measured, once this commit is published: those of this run and of earlier ones.
+    #[serde(default, skip_serializing_if = "History::is_empty")]
+    pub metrics: History,
     /// Who has changed the bookmarks by it, if it is not the commit of a job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<Change>,
@@ -47,7 +51,16 @@ impl CommitRecord {
     /// Creates the commit of a run that publishes nothing.
     pub fn new(sequence: u64, run: Run, committed_at: DateTime<Utc>) -> Self {
         let (publish, bookmarks) = (BTreeMap::new(), BTreeMap::new());
-        Self { sequence, run, committed_at, publish, bookmarks, places: None, change: None }
+        Self {
+            sequence,
+            run,
+            committed_at,
+            publish,
+            bookmarks,
+            places: None,
+            metrics: History::default(),
+            change: None,
+        }
     }
 
     pub(crate) fn encode(&self) -> Result<Bytes> {
@@ -278,6 +291,9 @@ pub struct RunRecord {
     /// The column profiles of each sink, if profiling was on.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub profiles: BTreeMap<String, Vec<ColumnProfile>>,
+    /// The audits of its sources and sinks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audits: Vec<Audit>,
     /// The bookmarks at its start.
     pub bookmarks_from: BTreeMap<String, serde_json::Value>,
     /// The bookmarks at its end, if it was published.
@@ -303,6 +319,7 @@ impl RunRecord {
             sources: BTreeMap::new(),
             sinks: BTreeMap::new(),
             profiles: BTreeMap::new(),
+            audits: Vec::new(),
             bookmarks_from: BTreeMap::new(),
             bookmarks_to: BTreeMap::new(),
             bookmarks_held: BTreeMap::new(),

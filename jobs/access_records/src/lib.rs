@@ -125,6 +125,11 @@ fn check(args: &Args) -> Result<()> {
     }
 }
 
+/// What the calls must be like to be published.
+pub fn rules() -> Rules {
+    Rules::dqdl(include_str!("../quality.dqdl"))
+}
+
 /// Reads like a flow chart of the job: load, set aside what is broken, process, save.
 pub async fn main(ctx: &Context<Args>) -> Result<()> {
     let args = ctx.args();
@@ -139,7 +144,7 @@ pub async fn main(ctx: &Context<Args>) -> Result<()> {
         true => not_in_target(ctx, records).await?,
         false => records,
     };
-    ctx.save(processed_access_records(args), records).await.map_err(|error| with_way_out(error, args))
+    ctx.save(processed_access_records(args).audited(rules()), records).await.map_err(|error| with_way_out(error, args))
 }
 
 /// Saves the records that cannot be read, and returns the others.

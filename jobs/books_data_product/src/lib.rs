@@ -39,11 +39,16 @@ pub fn data_product(args: &Args) -> Dataset<ParquetDataset> {
     args.target.parquet("books", "books").overwrite()
 }
 
+/// What the rows must be like to be published.
+pub fn rules() -> Rules {
+    Rules::dqdl(include_str!("../quality.dqdl"))
+}
+
 /// Reads like a flow chart of the job: load, transform, save.
 pub async fn main(ctx: &Context<Args>) -> Result<()> {
     let books = ctx.load(books(ctx.args())).await?;
     let authors = ctx.load(authors(ctx.args())).await?;
-    ctx.save(data_product(ctx.args()), with_author(books, authors)?).await
+    ctx.save(data_product(ctx.args()).audited(rules()), with_author(books, authors)?).await
 }
 
 /// Every book, once for each author with its author's name, or once without an author.

@@ -64,7 +64,7 @@ async fn the_data_product_is_where_readers_look() {
         .given("books", rows! { title: Utf8, publish_date: Date32, author: Utf8; })
         .given("authors", rows! { name: Utf8, id: Int64, birth_date: Date32; });
     main(test.ctx()).await.unwrap();
-    assert_eq!(test.sink("books"), format!("{:?}", data_product(test.args())));
+    assert_eq!(test.sink("books"), format!("{:?}", data_product(test.args()).audited(rules())));
     // Each source is read once, and only the join is between them and the sink.
     assert_snapshot!(optimized_plan(&test.saved_plan("books")).unwrap(), @r"
     Projection: books.title, books.publish_date, books.author AS author_name, authors.birth_date AS author_birth_date, authors.id AS author_id

@@ -61,6 +61,11 @@ pub fn delete_markers(args: &Args) -> Dataset<ParquetDataset> {
     markers.with_schema(schema! { id: bigint not null, _as_of: timestamp not null, _applied_at: timestamp not null })
 }
 
+/// What the customers must be like to be published.
+pub fn rules() -> Rules {
+    Rules::dqdl(include_str!("../quality.dqdl"))
+}
+
 /// Reads like a flow chart of the job: load, merge, save.
 pub async fn main(ctx: &Context<Args>) -> Result<()> {
     let args = ctx.args();
@@ -71,7 +76,7 @@ pub async fn main(ctx: &Context<Args>) -> Result<()> {
     let changes = changes(valid(events)?, &args.unavailable_value)?;
     let merged = ctx.persist(merge(current, deleted, changes)?).await?;
 
-    ctx.save(customers(args), alive(merged.clone())?).await?;
+    ctx.save(customers(args).audited(rules()), alive(merged.clone())?).await?;
     ctx.save(delete_markers(args), remembered(merged, ctx.now(), args.keep_deletes_days)?).await
 }
 

@@ -44,10 +44,15 @@ pub fn observations(args: &Args) -> Dataset<ParquetDataset> {
         .with_compression(Compression::Snappy)
 }
 
+/// What the rows must be like to be published.
+pub fn rules() -> Rules {
+    Rules::dqdl(include_str!("../quality.dqdl"))
+}
+
 /// Reads like a flow chart of the job: load, clean, save.
 pub async fn main(ctx: &Context<Args>) -> Result<()> {
     let delivered = ctx.load(delivered(ctx.args())).await?;
-    ctx.save(observations(ctx.args()), by_day(delivered)?).await
+    ctx.save(observations(ctx.args()).audited(rules()), by_day(delivered)?).await
 }
 
 /// The distinct observations, with their day (in UTC) instead of their date.

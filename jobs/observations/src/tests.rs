@@ -116,7 +116,7 @@ async fn the_day_is_that_of_utc() {
 async fn nothing_but_equal_rows_goes() {
     let test = TestContext::new(args()).given("observations", Frame::empty(schema()));
     main(test.ctx()).await.unwrap();
-    assert_eq!(test.sink("observations"), format!("{:?}", observations(test.args())));
+    assert_eq!(test.sink("observations"), format!("{:?}", observations(test.args()).audited(rules())));
     assert_snapshot!(optimized_plan(&test.saved_plan("observations")).unwrap(), @r#"
     Projection: observations.patient, observations.encounter, observations.category, observations.code, observations.description, observations.value, observations.units, observations.type, date_part(Utf8("year"), observations.date) AS year, date_part(Utf8("month"), observations.date) AS month, date_part(Utf8("day"), observations.date) AS day
       Aggregate: groupBy=[[observations.date, observations.patient, observations.encounter, observations.category, observations.code, observations.description, observations.value, observations.units, observations.type]], aggr=[[]]

@@ -119,7 +119,16 @@ fn a_start_has_no_rows() {
 /// Every tool of a suite has its script.
 #[test]
 fn scripts_exist() {
-    for suite in [Suite::Elt, Suite::Merge, Suite::Snapshots, Suite::Json, Suite::Access, Suite::Scan, Suite::Start] {
+    for suite in [
+        Suite::Elt,
+        Suite::Merge,
+        Suite::Snapshots,
+        Suite::Json,
+        Suite::Access,
+        Suite::Scan,
+        Suite::Quality,
+        Suite::Start,
+    ] {
         let missing = suite.tools().iter().filter_map(|tool| script(*tool, suite)).find(|script| !script.is_file());
         assert_eq!(missing, None);
     }

@@ -172,6 +172,7 @@ async fn queries_are_drawn() {
     insta::assert_snapshot!(lake.sql("show tables"), @"
      table_catalog |    table_schema    | table_name  | table_type
     ---------------+--------------------+-------------+------------
+     datafusion    | hardtack           | verdicts    | VIEW
      datafusion    | lake               | authors     | BASE TABLE
      datafusion    | lake               | books       | BASE TABLE
      datafusion    | information_schema | tables      | VIEW
@@ -181,7 +182,7 @@ async fn queries_are_drawn() {
      datafusion    | information_schema | schemata    | VIEW
      datafusion    | information_schema | routines    | VIEW
      datafusion    | information_schema | parameters  | VIEW
-    (9 rows)
+    (10 rows)
     ");
     let explained = lake.sql("explain select title from lake.books where year = 1815");
     let folder = lake.folder.path().display().to_string();

@@ -16,6 +16,7 @@ mod compact;
 mod crawl;
 mod fsck;
 mod guide;
+mod quality;
 #[cfg(feature = "serve")]
 mod serve;
 #[cfg(feature = "serve")]

@@ -13,6 +13,7 @@ use datafusion::prelude::SessionConfig;
 use super::environment::Extensions;
 use super::{Environment, Inner, JobContext};
 use crate::actions::{Journal, MemoryJournal};
+use crate::audit::{AuditOptions, History};
 use crate::bookmarks::Bookmarks;
 use crate::clock::{Clock, SystemClock};
 use crate::io::{Io, StagingIo};
@@ -41,6 +42,8 @@ pub struct JobContextBuilder {
     clock: Arc<dyn Clock>,
     factories: Vec<(String, Arc<dyn StoreFactory>)>,
     bookmarks: Bookmarks,
+    history: History,
+    audit_options: AuditOptions,
     extensions: Extensions,
     observers: Vec<Arc<dyn Observer>>,
     shared: Option<Environment>,
@@ -63,6 +66,8 @@ impl JobContextBuilder {
             clock: Arc::new(SystemClock),
             factories: Vec::new(),
             bookmarks: Bookmarks::default(),
+            history: History::default(),
+            audit_options: AuditOptions::default(),
             extensions: Extensions::new(),
             observers: Vec::new(),
             shared: None,
@@ -182,6 +187,20 @@ impl JobContextBuilder {
         self
     }
 
+    /// The numbers that audits have measured in earlier runs that were published (none by default).
+    #[must_use]
+    pub fn history(mut self, history: History) -> Self {
+        self.history = history;
+        self
+    }
+
+    /// What audits do with the rows that they refuse (let them be published or discarded by default).
+    #[must_use]
+    pub fn audit_options(mut self, options: AuditOptions) -> Self {
+        self.audit_options = options;
+        self
+    }
+
     /// Builds the context.
     ///
     /// # Errors
@@ -215,6 +234,10 @@ impl JobContextBuilder {
             roots: Mutex::default(),
             persist_budget,
             window_asked: AtomicBool::new(false),
+            audits: Mutex::default(),
+            pending: Mutex::default(),
+            audit_options: self.audit_options,
+            history: self.history,
         })))
     }
 

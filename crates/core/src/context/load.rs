@@ -29,6 +29,11 @@ impl LoadContext {
         &self.source
     }
 
+    /// The run, for a source that does more than to read: an audit reports to it, for example.
+    pub fn job(&self) -> &JobContext {
+        &self.job
+    }
+
     /// Which run this is.
     pub fn run(&self) -> &Run {
         self.job.run()

@@ -19,6 +19,7 @@ pub use self::environment::Environment;
 pub use self::load::LoadContext;
 pub use self::stage::StageContext;
 use crate::actions::{Journal, PublishAction};
+use crate::audit::{Audit, AuditOptions, History, PendingAudit};
 use crate::bookmarks::{Advance, Advanced, Bookmarks, Moves, Positions};
 use crate::clock::Clock;
 use crate::io::{Io, Sink, Source};
@@ -146,6 +147,11 @@ struct Inner {
     persist_budget: Arc<Budget>,
     /// Whether anybody asked for the window.
     window_asked: AtomicBool,
+    audits: Mutex<Vec<Audit>>,
+    /// Audits that end with the run.
+    pending: Mutex<Vec<Arc<dyn PendingAudit>>>,
+    audit_options: AuditOptions,
+    history: History,
 }
 
 impl std::fmt::Debug for Inner {
@@ -239,11 +245,53 @@ impl JobContext {
         self.0.journal.as_ref()
     }
 
-    /// The audit between the end of `main` and the commit: asks the observers and [`Io::audit`] for their verdicts.
+    /// What audits do with the rows that they refuse.
+    pub fn audit_options(&self) -> &AuditOptions {
+        &self.0.audit_options
+    }
+
+    /// Adds the audit of a source or sink, whose verdicts are for [`audit`](Self::audit) and the run record.
+    pub fn add_audit(&self, audit: Audit) {
+        self.0.audits.lock().unwrap_or_else(PoisonError::into_inner).push(audit);
+    }
+
+    /// The numbers that audits of the source or sink of this name have measured in earlier runs that were published, by
+    /// metric, the newest first.
+    pub fn earlier_metrics(&self, subject: &str) -> BTreeMap<String, Vec<f64>> {
+        self.0.history.of(subject)
+    }
+
+    /// The numbers that audits have measured, those of this run included: what the next run knows of.
+    pub fn history_after(&self) -> History {
+        self.0.history.with(&self.audits())
+    }
+
+    /// Adds an audit that ends when `main` has ended.
+    pub fn add_pending_audit(&self, audit: Arc<dyn PendingAudit>) {
+        self.0.pending.lock().unwrap_or_else(PoisonError::into_inner).push(audit);
+    }
+
+    /// The audits so far, in the order of completion.
+    pub fn audits(&self) -> Vec<Audit> {
+        self.0.audits.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The audit between the end of `main` and the commit: judges by the [audits](Self::audits) of sources and sinks, and
+    /// asks the observers and [`Io::audit`] for their verdicts.
     ///
     /// # Errors
-    /// The first verdict that stops the run.
+    /// The first that stops the run. It carries all audits as a [detail](crate::Error::with_detail): a `Vec<Audit>`.
     pub async fn audit(&self) -> Result<()> {
+        let pending = std::mem::take(&mut *self.0.pending.lock().unwrap_or_else(PoisonError::into_inner));
+        for audit in pending {
+            self.add_audit(audit.end().await?);
+        }
+        let mut refusals = self.audits().into_iter().filter_map(|audit| audit.refusal());
+        if let Some(first) = refusals.next() {
+            // Of several sinks, the first says why; the others come after it.
+            let error = refusals.fold(first, |error, other| error.with("and", other));
+            return Err(error.with_detail(self.audits()));
+        }
         for observer in self.observers() {
             observer.verdict()?;
         }

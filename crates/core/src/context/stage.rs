@@ -13,7 +13,7 @@ use twox_hash::XxHash3_64;
 use super::{Environment, JobContext};
 use crate::actions::{Journal, PublishAction};
 use crate::meter::Meter;
-use crate::observe::ObserveExec;
+use crate::observe::{ObserveExec, Observer};
 use crate::publish::Publishers;
 use crate::run::Run;
 use crate::staging::StagedFile;
@@ -26,11 +26,25 @@ use crate::{Location, Result};
 pub struct StageContext {
     job: JobContext,
     sink: Arc<str>,
+    observers: Vec<Arc<dyn Observer>>,
 }
 
 impl StageContext {
     pub(super) fn new(job: JobContext, sink: &str) -> Self {
-        Self { job, sink: sink.into() }
+        Self { job, sink: sink.into(), observers: Vec::new() }
+    }
+
+    /// The same, with an observer of this sink's rows only: for sinks that wrap another one, to see or hold back what it
+    /// writes. It sees rows before the observers of the run do. Its [verdict](Observer::verdict) is not asked for.
+    #[must_use]
+    pub fn with_observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observers.push(observer);
+        self
+    }
+
+    /// The run, for a sink that does more than to write: an audit reports to it, for example.
+    pub fn job(&self) -> &JobContext {
+        &self.job
     }
 
     /// The name of the sink.
@@ -77,7 +91,8 @@ impl StageContext {
     /// Wraps a plan so that its rows are counted and shown to the run's observers: for sinks that execute a plan of
     /// their own. It belongs directly below the operator that writes.
     pub fn observe(&self, plan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
-        ObserveExec::wrap(&self.sink, self.meter(), self.job.observers(), plan)
+        let observers = self.observers.iter().chain(self.job.observers()).cloned().collect();
+        ObserveExec::wrap(&self.sink, self.meter(), observers, plan)
     }
 
     /// Creates a file that appears at `target` once the run is published. `root` is the sink's own folder, at or above

@@ -21,7 +21,7 @@ fn the_prelude_has_these_names_and_no_others() {
     assert!(!names.iter().any(|name| name.contains('*')), "what a glob exports changes with its crate: {names:?}");
     let by_letter = names.chunk_by(|a, b| a[..1].eq_ignore_ascii_case(&b[..1])).map(|names| names.join(" "));
     assert_snapshot!(by_letter.collect::<Vec<_>>().join("\n"), @"
-    abs apply_mapping avg AvroFiles
+    abs apply_mapping Audited avg AvroFiles
     Bookmark btrim ByColumn
     cast CatalogOf ceil character_length clap coalesce coerce_or_null coerce_to_schema coerce_to_schema_with col COMMENT_KEY Compression concat concat_ws contains Context count count_distinct CsvFile CsvFiles
     DatabaseName DataFrame Dataset DataType date_bin date_part date_trunc DateTime drop_columns drop_duplicates drop_nulls
@@ -35,11 +35,11 @@ fn the_prelude_has_these_names_and_no_others() {
     make_date Mapping max Merge merge_and_retain_last min Missing
     NaiveDate named_struct nullif nvl
     ParquetDataset ParquetFiles PartitionValues power
-    refuse_rows REFUSED_COLUMN regexp_like regexp_match regexp_replace register_names rename replace Result right round rpad rtrim Run
+    refuse_rows REFUSED_COLUMN regexp_like regexp_match regexp_replace register_names rename replace Result right round rpad rtrim Rules Run
     ScalarValue Schema schema schema_from_catalog schema_from_cloudformation schema_of SchemaEvolution SchemaRef sha256 Sink Snapshots Source SourceArgs split_by_schema split_date split_part sqrt StageContext starts_with strpos substr substring sum
     Table TargetArgs TimeDelta TimeUnit to_char to_date to_timestamp to_timestamp_micros to_timestamp_millis to_timestamp_seconds translate trim trunc
     upper Utc
-    when
+    when WithRules
     ");
 }
 

@@ -276,13 +276,14 @@ impl Observer for RowLimit {
     }
 }
 
+#[async_trait]
 impl RowAccumulator for Counting {
-    fn update(&mut self, rows: &RecordBatch) -> Result<()> {
+    async fn update(&mut self, rows: RecordBatch) -> Result<RecordBatch> {
         self.0 += rows.num_rows() as u64;
-        Ok(())
+        Ok(rows)
     }
 
-    fn finish(self: Box<Self>) -> Result<()> {
+    async fn finish(self: Box<Self>) -> Result<()> {
         *self.1.lock().unwrap() += self.0;
         Ok(())
     }

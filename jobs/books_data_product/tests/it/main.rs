@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 mod catalog;
+mod quality;
 
 use hardtack_test_support::containers::{S3, s3, s3_of_moto};
 use hardtack_test_support::{JobContract, assert_frame, assert_frame_snapshot, job_contract, rows};

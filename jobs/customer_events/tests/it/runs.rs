@@ -167,7 +167,7 @@ fn a_dry_run_touches_nothing() {
                         TableScan: events
 
         sink customers (out/customers)
-          Dataset { files: ParquetDataset { name: "customers", location: "out/customers", mode: Overwrite, schema: [id: Int64 not null, first_name: Utf8, last_name: Utf8, email: Utf8, _as_of: Timestamp(µs) not null, _known_since: Struct("first_name": Timestamp(µs), "last_name": Timestamp(µs), "email": Timestamp(µs))], compression: Zstd(3) }, or_empty: true }
+          Audited { inner: Dataset { files: ParquetDataset { name: "customers", location: "out/customers", mode: Overwrite, schema: [id: Int64 not null, first_name: Utf8, last_name: Utf8, email: Utf8, _as_of: Timestamp(µs) not null, _known_since: Struct("first_name": Timestamp(µs), "last_name": Timestamp(µs), "email": Timestamp(µs))], compression: Zstd(3) }, or_empty: true }, rules: Rules[IsComplete "id", IsComplete "_as_of", ColumnValues "_as_of" <= (now() + 1 days) labels = ["severity" = "warn"], ColumnValues "email" matches ".+@.+" where "email is not null" labels = ["severity" = "warn"] with threshold >= 0.95] }
           columns
             id: Int64
             first_name: Utf8
@@ -237,6 +237,7 @@ fn the_run_record_says_what_happened() {
         sinks:
           customers: {"files":1,"rows":2,"bytes":"[bytes]","seconds":"[seconds]"}
           customers_deleted: {"files":1,"rows":1,"bytes":"[bytes]","seconds":"[seconds]"}
+        audits: [{"subject":"customers","table":"out/customers","rows":2,"verdicts":[{"number":1,"rule":"IsComplete \"id\"","outcome":"passed","severity":"block","actual":"0 of 2 rows fail","expected":"no row fails","failed_rows":0},{"number":2,"rule":"IsComplete \"_as_of\"","outcome":"passed","severity":"block","actual":"0 of 2 rows fail","expected":"no row fails","failed_rows":0},{"number":3,"rule":"ColumnValues \"_as_of\" <= (now() + 1 days)","outcome":"passed","severity":"warn","actual":"0 of 2 rows fail","expected":"no row fails","failed_rows":0,"labels":{"severity":"warn"}},{"number":4,"rule":"ColumnValues \"email\" matches \".+@.+\" where \"email is not null\" with threshold >= 0.95","outcome":"passed","severity":"warn","actual":"0 of 0 rows fail","expected":"a share of passing rows >= 0.95","failed_rows":0,"labels":{"severity":"warn"}}],"metrics":{"Column._as_of.ColumnValues.Compliance":1.0,"Column._as_of.Completeness":1.0,"Column.email.ColumnValues.Compliance":1.0,"Column.email.Completeness":0.0,"Column.id.Completeness":1.0,"Dataset.*.RowCount":2.0}}]
         bookmarks_from:
         bookmarks_to:
         error: null

@@ -1,0 +1,379 @@
+//! Measures rows on their way to a sink.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
+use datafusion::arrow::compute::{filter, filter_record_batch, not, or, prep_null_mask_filter};
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::{DFSchema, DataFusionError, ScalarValue};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{Accumulator, Expr};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::AggregateExprBuilder;
+use datafusion::physical_plan::execute_stream_partitioned;
+use datafusion::prelude::DataFrame;
+use futures::TryStreamExt;
+use hardtack_core::observe::{Observer, RowAccumulator};
+use hardtack_core::{Error, Result};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::compile::{Program, Settings};
+use crate::example::Examples;
+use crate::measure::{Aggregate, Groups, Measured, Row, plain};
+use crate::query::{Answer, Tap, projected};
+
+/// An audit while the rows flow. Clones are the same audit.
+#[derive(Clone)]
+pub(crate) struct Auditor(Arc<Shared>);
+
+struct Shared {
+    settings: Settings,
+    running: Mutex<Option<Running>>,
+}
+
+/// What has begun with the first stream.
+struct Running {
+    program: Arc<Program>,
+    /// Where rows go that queries need; none any more once the rows have ended.
+    taps: Arc<Vec<Tap>>,
+    answers: Answers,
+    /// The streams that have begun and not ended.
+    open: usize,
+    total: Total,
+}
+
+/// The sums over the streams that have ended.
+#[derive(Default)]
+struct Total {
+    rows: u64,
+    held_back: u64,
+    counts: Vec<u64>,
+    aggregates: Vec<Box<dyn Accumulator>>,
+    examples: Vec<Examples>,
+}
+
+impl fmt::Debug for Auditor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auditor").field("rules", &self.0.settings.rules).finish_non_exhaustive()
+    }
+}
+
+/// What an audit has measured.
+pub(crate) struct Finding {
+    pub(crate) program: Arc<Program>,
+    pub(crate) measured: Measured,
+    /// The rows that were not let through.
+    pub(crate) held_back: u64,
+}
+
+impl Auditor {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self(Arc::new(Shared { settings, running: Mutex::new(None) }))
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins with the first stream: what is measured depends on the columns that the sink writes.
+    pub(crate) fn begin(&self, schema: &SchemaRef) -> Result<(Arc<Program>, Arc<Vec<Tap>>)> {
+        let mut running = self.running();
+        if let Some(running) = &*running {
+            if running.program.schema != plain(schema) {
+                return Err(Error::unexpected("the sink writes rows of two kinds, and rules are for one"));
+            }
+            return Ok((Arc::clone(&running.program), Arc::clone(&running.taps)));
+        }
+        let (program, queries) = Program::compile(&self.0.settings, plain(schema))?;
+        let (mut taps, mut answers) = (Vec::new(), Vec::new());
+        for query in queries {
+            taps.extend(query.tap);
+            answers.push(tokio::spawn(query.answer));
+        }
+        let (program, taps) = (Arc::new(program), Arc::new(taps));
+        let total = Total::default();
+        *running = Some(Running {
+            program: Arc::clone(&program),
+            taps: Arc::clone(&taps),
+            answers: Answers(answers),
+            open: 0,
+            total,
+        });
+        Ok((program, taps))
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// Whether there was any stream of rows.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.running().is_some()
+    }
+
+    /// Audits the rows of a plan, which are not used for anything else.
+    pub(crate) async fn read(&self, rows: DataFrame) -> Result<()> {
+        let task = Arc::new(rows.task_ctx());
+        let plan = rows.create_physical_plan().await?;
+        let streams = execute_stream_partitioned(plan, task)?;
+        let mut tasks = JoinSet::new();
+        for mut rows in streams {
+            let Some(mut accumulator) = self.accumulator("", &rows.schema())? else { continue };
+            tasks.spawn(async move {
+                while let Some(batch) = rows.try_next().await? {
+                    accumulator.update(batch).await?;
+                }
+                accumulator.finish().await
+            });
+        }
+        while let Some(ended) = tasks.join_next().await {
+            ended.map_err(|e| Error::unexpected("the audit ended early").because(e))??;
+        }
+        Ok(())
+    }
+
+    /// What was measured, once all streams have ended. `schema` is that of the rows if there was no stream.
+    pub(crate) async fn end(&self, schema: &SchemaRef) -> Result<Finding> {
+        if self.running().is_none() {
+            self.begin(schema)?;
+        }
+        let Some(Running { program, taps, answers, open, total }) = self.running().take() else {
+            return Err(Error::unexpected("the audit has ended twice"));
+        };
+        if open > 0 {
+            return Err(Error::unexpected("not all rows were read, so the rules cannot be judged")
+                .hint("a sink has to read its rows to their end"));
+        }
+        // Queries end when nobody can send any more.
+        drop(taps);
+        let (mut groupings, mut queries) = (Vec::new(), Vec::new());
+        for answer in answers.all().await? {
+            match answer {
+                Answer::Groups(groups) => groupings.push(groups),
+                Answer::Row(row) => queries.push(row),
+            }
+        }
+        let held_back = total.held_back;
+        let measured = total.measured(&program, &self.0.settings.job.session().state(), groupings, queries)?;
+        Ok(Finding { program, measured, held_back })
+    }
+}
+
+impl Total {
+    fn add(&mut self, stream: Stream, program: &Program) -> Result<()> {
+        self.rows += stream.rows;
+        self.held_back += stream.held_back;
+        self.counts.resize(program.measures.counts.len(), 0);
+        for (total, (_, count)) in self.counts.iter_mut().zip(&stream.counts) {
+            *total += count;
+        }
+        if self.aggregates.is_empty() {
+            self.aggregates = stream.aggregates.into_iter().map(|aggregate| aggregate.accumulator).collect();
+        } else {
+            for (total, mut aggregate) in self.aggregates.iter_mut().zip(stream.aggregates) {
+                let state = aggregate.accumulator.state()?;
+                let state = state.iter().map(ScalarValue::to_array).collect::<Result<Vec<_>, _>>()?;
+                total.merge_batch(&state)?;
+            }
+        }
+        self.examples.resize_with(program.examples.len(), Examples::default);
+        for (total, examples) in self.examples.iter_mut().zip(stream.examples) {
+            total.merge(examples).map_err(DataFusionError::from)?;
+        }
+        Ok(())
+    }
+
+    fn measured(
+        mut self,
+        program: &Program,
+        state: &SessionState,
+        groupings: Vec<Groups>,
+        queries: Vec<Row>,
+    ) -> Result<Measured> {
+        self.counts.resize(program.measures.counts.len(), 0);
+        self.examples.resize_with(program.examples.len(), Examples::default);
+        if self.aggregates.is_empty() {
+            let empty =
+                program.measures.aggregates.iter().map(|aggregate| accumulator(aggregate, state, &program.schema));
+            self.aggregates = empty.collect::<Result<_>>()?;
+        }
+        let aggregates = self.aggregates.iter_mut().map(|aggregate| aggregate.evaluate());
+        let examples = self.examples.iter().map(|examples| examples.texts().map_err(DataFusionError::from));
+        Ok(Measured {
+            rows: self.rows,
+            counts: self.counts,
+            aggregates: aggregates.collect::<Result<_, _>>()?,
+            groupings,
+            queries,
+            examples: examples.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// Queries that are stopped when nobody waits for them any more.
+struct Answers(Vec<JoinHandle<Result<Answer>>>);
+
+impl Answers {
+    async fn all(mut self) -> Result<Vec<Answer>> {
+        let mut all = Vec::new();
+        for answer in &mut self.0 {
+            all.push(answer.await.map_err(|e| Error::unexpected("a query of the audit ended early").because(e))??);
+        }
+        Ok(all)
+    }
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Observer for Auditor {
+    fn accumulator(&self, _: &str, schema: &SchemaRef) -> Result<Option<Box<dyn RowAccumulator>>> {
+        let (program, taps) = self.begin(schema)?;
+        if let Some(running) = &mut *self.running() {
+            running.open += 1;
+        }
+        Ok(Some(Box::new(Stream::new(self.clone(), &program, taps, schema)?)))
+    }
+}
+
+/// The measures of one stream.
+struct Stream {
+    auditor: Auditor,
+    program: Arc<Program>,
+    taps: Arc<Vec<Tap>>,
+    tap_filters: Vec<Option<Arc<dyn PhysicalExpr>>>,
+    rows: u64,
+    held_back: u64,
+    counts: Vec<(Arc<dyn PhysicalExpr>, u64)>,
+    aggregates: Vec<Aggregating>,
+    examples: Vec<Examples>,
+}
+
+/// An aggregate of one stream.
+struct Aggregating {
+    arguments: Vec<Arc<dyn PhysicalExpr>>,
+    filter: Option<Arc<dyn PhysicalExpr>>,
+    accumulator: Box<dyn Accumulator>,
+}
+
+impl Stream {
+    fn new(auditor: Auditor, program: &Arc<Program>, taps: Arc<Vec<Tap>>, schema: &SchemaRef) -> Result<Self> {
+        let state = &auditor.0.settings.job.session().state();
+        let columns = DFSchema::try_from(Arc::clone(schema))?;
+        let physical = |expr: &Expr| state.create_physical_expr(expr.clone(), &columns);
+        let optional = |expr: &Option<Expr>| expr.as_ref().map(physical).transpose();
+        let counts = program.measures.counts.iter().map(|count| Ok((physical(count)?, 0))).collect::<Result<_>>()?;
+        let aggregates = program.measures.aggregates.iter().map(|aggregate| {
+            Ok(Aggregating {
+                arguments: aggregate.arguments.iter().map(physical).collect::<Result<_, _>>()?,
+                filter: optional(&aggregate.filter)?,
+                accumulator: accumulator(aggregate, state, schema)?,
+            })
+        });
+        let aggregates = aggregates.collect::<Result<_>>()?;
+        let tap_filters = taps.iter().map(|tap| optional(&tap.filter)).collect::<Result<_, _>>()?;
+        let examples = program.examples.iter().map(|_| Examples::default()).collect();
+        let program = Arc::clone(program);
+        Ok(Self { auditor, program, taps, tap_filters, rows: 0, held_back: 0, counts, aggregates, examples })
+    }
+}
+
+/// An accumulator, for rows of this schema.
+fn accumulator(aggregate: &Aggregate, state: &SessionState, schema: &SchemaRef) -> Result<Box<dyn Accumulator>> {
+    let columns = DFSchema::try_from(Arc::clone(schema))?;
+    let arguments = aggregate.arguments.iter().map(|argument| state.create_physical_expr(argument.clone(), &columns));
+    let arguments = arguments.collect::<Result<Vec<_>, _>>()?;
+    let builder = AggregateExprBuilder::new(Arc::clone(&aggregate.function), arguments);
+    Ok(builder.schema(Arc::clone(schema)).alias("value").build()?.create_accumulator()?)
+}
+
+/// The rows for which a condition is true.
+fn mask(condition: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<BooleanArray, DataFusionError> {
+    let array = condition.evaluate(rows)?.into_array(rows.num_rows())?;
+    let mask = array.as_any().downcast_ref::<BooleanArray>();
+    let mask = mask.ok_or_else(|| DataFusionError::Internal(format!("`{condition}` is not a condition")))?;
+    Ok(if mask.null_count() > 0 { prep_null_mask_filter(mask) } else { mask.clone() })
+}
+
+#[async_trait]
+impl RowAccumulator for Stream {
+    async fn update(&mut self, rows: RecordBatch) -> Result<RecordBatch> {
+        if rows.num_rows() == 0 {
+            return Ok(rows);
+        }
+        let program = Arc::clone(&self.program);
+        self.rows += rows.num_rows() as u64;
+        let mut masks = Vec::with_capacity(self.counts.len());
+        for (condition, count) in &mut self.counts {
+            let mask = mask(condition, &rows)?;
+            *count += mask.true_count() as u64;
+            masks.push(mask);
+        }
+        for (wanted, examples) in program.examples.iter().zip(&mut self.examples) {
+            examples.add(wanted, &masks[wanted.count], &rows)?;
+        }
+        for aggregate in &mut self.aggregates {
+            let mut arguments =
+                aggregate.arguments.iter().map(|argument| argument.evaluate(&rows)?.into_array(rows.num_rows()));
+            let mut arguments = arguments.by_ref().collect::<Result<Vec<ArrayRef>, _>>()?;
+            if let Some(condition) = &aggregate.filter {
+                let mask = mask(condition, &rows)?;
+                arguments = arguments
+                    .iter()
+                    .map(|array| filter(array, &mask))
+                    .collect::<Result<_, _>>()
+                    .map_err(DataFusionError::from)?;
+            }
+            aggregate.accumulator.update_batch(&arguments)?;
+        }
+        for (tap, condition) in self.taps.iter().zip(&self.tap_filters) {
+            let rows = condition
+                .as_ref()
+                .map(|condition| mask(condition, &rows))
+                .transpose()?
+                .map_or_else(|| Ok(rows.clone()), |mask| filter_record_batch(&rows, &mask));
+            let rows = projected(&rows.map_err(DataFusionError::from)?, tap)?;
+            // A query that has ended, or that does not read these rows, is no reason to fail here.
+            if rows.num_rows() > 0 {
+                let _ = tap.feed.send(rows).await;
+            }
+        }
+        let Settings { quarantine, kept, .. } = &self.auditor.0.settings;
+        if quarantine.is_none() && kept.is_none() {
+            return Ok(rows);
+        }
+        let failing = program.set_aside.iter().map(|rule| (rule.rule.as_str(), &masks[rule.fails]));
+        let failing: Vec<_> = failing.filter(|(_, mask)| mask.true_count() > 0).collect();
+        if failing.is_empty() {
+            return Ok(rows);
+        }
+        let mut bad = BooleanArray::from(vec![false; rows.num_rows()]);
+        for (_, mask) in &failing {
+            bad = or(&bad, mask).map_err(DataFusionError::from)?;
+        }
+        if let Some(kept) = kept {
+            kept.add(&rows, &bad, &failing).await?;
+        }
+        let Some(quarantine) = quarantine else { return Ok(rows) };
+        self.held_back += bad.true_count() as u64;
+        quarantine.add(&rows, &bad, &failing).await?;
+        let good = not(&bad).map_err(DataFusionError::from)?;
+        Ok(filter_record_batch(&rows, &good).map_err(DataFusionError::from)?)
+    }
+
+    async fn finish(self: Box<Self>) -> Result<()> {
+        let auditor = self.auditor.clone();
+        let mut running = auditor.running();
+        let Some(running) = running.as_mut() else {
+            return Err(Error::unexpected("a stream of rows ended after the audit"));
+        };
+        let Running { program, total, open, .. } = running;
+        *open -= 1;
+        total.add(*self, program)
+    }
+}

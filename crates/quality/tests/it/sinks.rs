@@ -1,0 +1,174 @@
+//! Sinks whose rows are audited.
+
+use hardtack_core::{ErrorKind, JobContext, Sink as _};
+use hardtack_quality::WithRules;
+use hardtack_sinks::{CsvFile, InMemory, JsonLines, ParquetDataset};
+
+use crate::{PEOPLE, frame, rules_of};
+
+async fn saved(sink: impl hardtack_core::Sink) -> (JobContext, hardtack_core::Result<()>) {
+    let ctx = JobContext::builder("job").threads(2).build().unwrap();
+    let rows = frame(&ctx, PEOPLE).await;
+    let saved = ctx.save(sink, rows).await;
+    (ctx, saved)
+}
+
+/// What fails, fails at the audit: all sinks are staged by then.
+#[tokio::test]
+async fn a_rule_that_fails_stops_the_run() {
+    let rules = || rules_of(r#"IsComplete "age", IsUnique "id""#);
+    let sinks: Vec<Box<dyn hardtack_core::Sink>> = vec![
+        Box::new(ParquetDataset::new("out", "memory:/parquet").audited(rules())),
+        Box::new(ParquetDataset::new("out", "memory:/by").partition_by(["country"]).audited(rules())),
+        Box::new(ParquetDataset::new("out", "memory:/sorted").sorted_by(["name"]).audited(rules())),
+        Box::new(JsonLines::new("out", "memory:/rows.jsonl").audited(rules())),
+        Box::new(CsvFile::new("out", "memory:/rows.csv").audited(rules())),
+        Box::new(InMemory::new("out").audited(rules())),
+    ];
+    for sink in sinks {
+        let ctx = JobContext::builder("job").threads(2).build().unwrap();
+        let rows = frame(&ctx, PEOPLE).await;
+        let staged = sink.stage(&ctx.staging("out"), rows).await.unwrap_or_else(|e| panic!("{sink:?}: {}", e.chain()));
+        assert_eq!(staged.report.rows, 4);
+        let error = ctx.audit().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(error.chain(), @r#"2 of 2 rules failed for `out` (failed: rule 1: IsComplete "age" (1 of 4 rows fail), failed: rule 2: IsUnique "id" (2 of 4 rows fail, such as 3))"#);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_passes_is_saved() {
+    let (ctx, saved) = saved(InMemory::new("out").audited(rules_of(r#"IsComplete "id", RowCount > 3"#))).await;
+    saved.unwrap();
+    ctx.audit().await.unwrap();
+    assert!(ctx.audits()[0].passed());
+}
+
+/// Rows that fail a rule with a threshold go to the quarantine, with the rules that they fail.
+#[tokio::test]
+async fn bad_rows_are_set_aside() {
+    let ctx = JobContext::builder("job").threads(2).build().unwrap();
+    let rules = rules_of(r#"ColumnValues "age" > 20 with threshold >= 0.5, Completeness "age" > 0.5, RowCount = 4"#);
+    let (good, bad) = (InMemory::new("good"), InMemory::new("bad"));
+    let rows = frame(&ctx, PEOPLE).await;
+    let sink = good.clone().audited(rules).quarantine(bad.clone());
+    let staged = sink.stage(&ctx.staging("good"), rows).await.unwrap();
+    ctx.audit().await.unwrap();
+    assert_eq!((ctx.audits()[0].quarantined, staged.report.rows), (Some(2), 2));
+    assert!(good.batches().is_empty() && bad.batches().is_empty(), "nothing is there before it is published");
+    ctx.publish(&staged.publish).await.unwrap();
+    let table =
+        |sink: &InMemory| datafusion::arrow::util::pretty::pretty_format_batches(&sink.batches()).unwrap().to_string();
+    insta::assert_snapshot!(table(&good), @"
+    +----+------+-----+-------+------------+---------------------+---------+------+
+    | id | name | age | score | day        | seen                | country | good |
+    +----+------+-----+-------+------------+---------------------+---------+------+
+    | 1  | Ada  | 36  | 1.5   | 2026-11-01 | 2026-11-28T10:00:00 | CH      | true |
+    | 3  |      | 99  | 4.5   | 2026-10-01 | 2026-11-01T00:00:00 | CH      | true |
+    +----+------+-----+-------+------------+---------------------+---------+------+
+    ");
+    insta::assert_snapshot!(table(&bad), @r#"
+    +----+------+-----+-------+------------+---------------------+---------+-------+---------------------------------------------------------------------------+
+    | id | name | age | score | day        | seen                | country | good  | _failed_rules                                                             |
+    +----+------+-----+-------+------------+---------------------+---------+-------+---------------------------------------------------------------------------+
+    | 2  | Bob  | 17  | -2.0  | 2026-11-20 | 2026-11-28T22:00:00 | DE      | false | [ColumnValues "age" > 20 with threshold >= 0.5]                           |
+    | 3  |      |     | 0.0   |            |                     |         |       | [ColumnValues "age" > 20 with threshold >= 0.5, Completeness "age" > 0.5] |
+    +----+------+-----+-------+------------+---------------------+---------+-------+---------------------------------------------------------------------------+
+    "#);
+}
+
+/// The rows of a table that a foreign sink writes by another way are not audited, which must not go unnoticed.
+#[derive(Debug)]
+struct Bypassing;
+
+#[async_trait::async_trait]
+impl hardtack_core::Sink for Bypassing {
+    fn name(&self) -> &str {
+        "out"
+    }
+
+    async fn stage(
+        &self,
+        _: &hardtack_core::StageContext,
+        rows: datafusion::prelude::DataFrame,
+    ) -> hardtack_core::Result<hardtack_core::Staged> {
+        let rows = rows.count().await? as u64;
+        Ok(hardtack_core::Staged { report: hardtack_core::Report { rows, ..Default::default() }, ..Default::default() })
+    }
+}
+
+#[tokio::test]
+async fn a_sink_that_writes_other_rows_is_refused() {
+    let (_, saved) = saved(Bypassing.audited(rules_of("RowCount > 0"))).await;
+    let error = saved.unwrap_err();
+    assert!(error.chain().contains("has not written the rows that were audited"), "{}", error.chain());
+}
+
+/// All rows that a source delivers are audited, whatever the plan needs of them; examples name file and line.
+#[rstest::rstest]
+#[case::read_in_part("select id from books where id > 1", true)]
+#[case::read_twice("select a.id from books a join books b on a.id = b.id", true)]
+#[case::not_read_to_its_end("select id from books limit 1", true)]
+#[case::not_read("select 1 as id", false)]
+#[tokio::test]
+async fn what_comes_in_is_audited(#[case] query: &str, #[case] loads: bool) {
+    let lake = hardtack_test_support::TempLake::new();
+    lake.write("in/a.jsonl", "{\"id\": 1, \"title\": \"Dune\"}\n{\"id\": 2, \"title\": \"Emma\"}\n");
+    lake.write("in/b.jsonl", "{\"id\": 3}\n{\"id\": 4, \"title\": \"\"}\n");
+    let ctx = JobContext::builder("job").threads(2).build().unwrap();
+    let source = hardtack_sources::JsonFiles::new("books", lake.at("in")).with_origin();
+    let rules = rules_of(r#"IsComplete "title", ColumnLength "title" > 0, RowCount = 4"#);
+    let rows = ctx.load(source.audited(rules)).await.unwrap();
+    if loads {
+        ctx.session().register_table("books", rows.into_view()).unwrap();
+    }
+    let rows = frame(&ctx, query).await;
+    ctx.save(InMemory::new("out"), rows).await.unwrap();
+    let error = ctx.audit().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    let said = error.chain().replace(lake.path().to_str().unwrap(), "LAKE").replace("file://", "");
+    insta::allow_duplicates! {
+        insta::assert_snapshot!(said, @r#"2 of 3 rules failed for `books` (failed: rule 1: IsComplete "title" (1 of 4 rows fail, such as ("LAKE/in/b.jsonl", 1)), failed: rule 2: ColumnLength "title" > 0 (2 of 4 rows fail, such as (null, "LAKE/in/b.jsonl", 1), ("", "LAKE/in/b.jsonl", 2)))"#);
+    }
+}
+
+/// Numbers of earlier runs, the newest first.
+#[rstest::rstest]
+#[case::no_run(&[], "RowCount >= avg(last(3))", true)]
+#[case::fewer(&[8.0], "RowCount >= avg(last(3))", false)]
+#[case::all(&[1.0, 2.0, 9.0], "RowCount = avg(last(3))", true)]
+#[case::newest(&[1.0, 9.0], "RowCount = last() * 4", true)]
+#[case::not_beyond(&[4.0, 4.0, 900.0], "RowCount = max(last(2))", true)]
+#[case::index(&[7.0, 4.0], "RowCount = index(last(2), 1)", true)]
+#[case::index_beyond(&[7.0], "RowCount = index(last(2), 1)", false)]
+#[case::deviation(&[2.0, 6.0], "RowCount = std(last(2)) * 2", true)]
+#[case::median(&[1.0, 4.0, 9.0], "RowCount = median(last(3))", true)]
+#[case::percentile(&[3.0, 5.0], "RowCount = percentile(last(2), 0.5)", true)]
+#[case::distance(&[5.0], "RowCount > abs(last() - 8)", true)]
+#[case::usual(&[4.0, 4.0, 4.0], r#"DetectAnomalies "RowCount""#, true)]
+#[case::unusual(&[9.0, 9.0, 9.0], r#"DetectAnomalies "RowCount""#, false)]
+#[case::too_few_to_say(&[9.0, 9.0], r#"DetectAnomalies "RowCount""#, true)]
+#[tokio::test]
+async fn rules_know_earlier_runs(#[case] earlier: &[f64], #[case] rule: &str, #[case] passes: bool) {
+    let run = |value: &f64| hardtack_quality::Audit {
+        subject: "out".to_owned(),
+        metrics: [("Dataset.*.RowCount".to_owned(), *value)].into(),
+        ..Default::default()
+    };
+    let history = earlier
+        .iter()
+        .rev()
+        .fold(hardtack_core::audit::History::default(), |history, value| history.with(&[run(value)]));
+    let ctx = JobContext::builder("job").history(history).build().unwrap();
+    let rows = frame(&ctx, PEOPLE).await;
+    ctx.save(InMemory::new("out").audited(rules_of(rule)), rows).await.unwrap();
+    assert_eq!(ctx.audit().await.is_ok(), passes, "{:#?}", ctx.audits());
+    if ctx.audits()[0].metrics.is_empty() {
+        // A rule that cannot be evaluated measures nothing.
+        return;
+    }
+    let after = ctx.history_after().of("out");
+    assert_eq!(after["Dataset.*.RowCount"], [&[4.0], earlier].concat());
+}
