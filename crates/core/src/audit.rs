@@ -4,10 +4,12 @@
 //! ended and all rows are staged, [`JobContext::audit`](crate::JobContext::audit) decides: a failed verdict that
 //! [blocks](Severity::Block) stops the whole run. All audits are in the run record, whatever the decision.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use datafusion::arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Location, Result};
@@ -26,7 +28,7 @@ pub struct AuditOptions {
 /// The audit of the rows of one source or sink.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Audit {
-    /// The name of the source or sink.
+    /// The name of the sink, or `source` and the name of the source.
     pub subject: String,
     /// The table, or the location, that the rows belong to, for the history of a table over jobs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -188,6 +190,40 @@ impl Severity {
     }
 }
 
+/// The key in the metadata of a field that says that its values are shown nowhere: `sensitive: true`.
+pub const SENSITIVE_KEY: &str = "sensitive";
+
+/// The schema with these columns marked as sensitive: audits show none of their values in messages, reports and records.
+/// Columns that it does not have are left out.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use datafusion::arrow::datatypes::{DataType, Field, Schema};
+/// use hardtack_core::audit::{is_sensitive, sensitive};
+///
+/// let schema = Arc::new(Schema::new(vec![Field::new("email", DataType::Utf8, true)]));
+/// assert!(is_sensitive(sensitive(schema, ["email"]).field(0)));
+/// ```
+pub fn sensitive<S: AsRef<str>>(schema: SchemaRef, columns: impl IntoIterator<Item = S>) -> SchemaRef {
+    let columns: Vec<S> = columns.into_iter().collect();
+    let mark = |field: &FieldRef| match columns.iter().any(|column| column.as_ref() == field.name()) {
+        true => {
+            let mut metadata = field.metadata().clone();
+            metadata.insert(SENSITIVE_KEY.to_owned(), "true".to_owned());
+            Arc::new(field.as_ref().clone().with_metadata(metadata))
+        }
+        false => Arc::clone(field),
+    };
+    let fields: Vec<FieldRef> = schema.fields().iter().map(mark).collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
+/// Whether the values of a column are shown nowhere.
+pub fn is_sensitive(field: &Field) -> bool {
+    field.metadata().get(SENSITIVE_KEY).is_some_and(|is| is == "true")
+}
+
 /// The numbers that audits have measured in earlier runs, by source or sink and metric, the newest first. Runs that
 /// failed are not among them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -212,9 +248,14 @@ impl History {
     #[must_use]
     pub fn with(&self, audits: &[Audit]) -> Self {
         let mut after = self.clone();
+        let mut seen = BTreeSet::new();
         for audit in audits {
             let metrics = after.0.entry(audit.subject.clone()).or_default();
             for (metric, value) in &audit.metrics {
+                // One value for each run.
+                if !seen.insert((&audit.subject, metric)) {
+                    continue;
+                }
                 let values = metrics.entry(metric.clone()).or_default();
                 values.insert(0, *value);
                 values.truncate(Self::RUNS);

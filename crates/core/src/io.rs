@@ -74,6 +74,11 @@ pub trait Sink: Debug + Send + Sync {
         false
     }
 
+    /// The schema that it was declared with, if it was.
+    fn declared_schema(&self) -> Option<SchemaRef> {
+        None
+    }
+
     /// Whether rules gate what it saves.
     fn is_audited(&self) -> bool {
         false

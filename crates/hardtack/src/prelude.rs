@@ -14,6 +14,7 @@ pub use hardtack_catalog::{
     COMMENT_KEY, CatalogOf, DatabaseName, HIVE_TYPE_KEY, HiveField, HiveType, schema, schema_from_catalog,
     schema_from_cloudformation, schema_of,
 };
+pub use hardtack_core::audit::sensitive;
 pub use hardtack_core::{Context, Error, ErrorKind, LoadContext, Location, Result, Run, Sink, Source, StageContext};
 pub use hardtack_quality::{Audited, Rules, WithRules};
 pub use hardtack_sinks::{Compression, CsvFile, JsonLines, ParquetDataset, PartitionValues};

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::prelude::DataFrame;
 use hardtack_core::actions::MemoryJournal;
+use hardtack_core::audit::is_sensitive;
 use hardtack_core::publish::discard;
 use hardtack_core::{
     DiscardAction, Error, JobContext, Journal, LoadContext, Location, Result, Sink, Source, StageContext, Staged,
@@ -16,7 +17,7 @@ use hardtack_sinks::ParquetDataset;
 
 use crate::auditor::Auditor;
 use crate::compile::Program;
-use crate::incoming::Incoming;
+use crate::incoming::{Incoming, subject};
 use crate::judge::judge;
 use crate::measure::plain;
 use crate::quarantine::Quarantine;
@@ -93,7 +94,11 @@ impl<S: Sink> Audited<S> {
             let ctx = job.staging(sink.name());
             Quarantine::new(sink, ctx)
         });
-        Ok(Auditor::new(self.rules.settings(job, job.earlier_metrics(self.name()), quarantine, kept)?))
+        let mut settings = self.rules.settings(job, job.earlier_metrics(self.name()), quarantine, kept)?;
+        let declared = self.inner.declared_schema();
+        let sensitive = declared.iter().flat_map(|schema| schema.fields()).filter(|field| is_sensitive(field));
+        settings.sensitive.extend(sensitive.map(|field| field.name().clone()));
+        Ok(Auditor::new(settings))
     }
 }
 
@@ -108,8 +113,7 @@ impl Aside {
     fn new(ctx: &StageContext, sink: &str) -> Result<Option<Self>> {
         let Some(folder) = &ctx.job().audit_options().keep else { return Ok(None) };
         let journal = Arc::new(Twice { run: ctx.job().clone(), own: MemoryJournal::default() });
-        let job =
-            JobContext::builder(&ctx.run().job).share(ctx).run(ctx.run().clone()).journal(journal.clone()).build()?;
+        let job = JobContext::builder(&ctx.run().job).beside(ctx.job()).journal(journal.clone()).build()?;
         Ok(Some(Self { job, location: folder.join(sink), journal }))
     }
 
@@ -161,6 +165,10 @@ impl<S: Sink> Sink for Audited<S> {
 
     fn is_audited(&self) -> bool {
         true
+    }
+
+    fn declared_schema(&self) -> Option<SchemaRef> {
+        self.inner.declared_schema()
     }
 
     fn replaces(&self) -> bool {
@@ -234,8 +242,9 @@ impl<S: Source> Source for Audited<S> {
     async fn load(&self, ctx: &LoadContext) -> Result<DataFrame> {
         let rows = self.inner.load(ctx).await?;
         let (job, name) = (ctx.job(), Source::name(self));
-        let auditor =
-            || Ok::<_, Error>(Auditor::new(self.rules.settings(job, job.earlier_metrics(name), None, None)?));
+        let auditor = || {
+            Ok::<_, Error>(Auditor::new(self.rules.settings(job, job.earlier_metrics(&subject(name)), None, None)?))
+        };
         let incoming = Incoming::new(name, Source::location(self), rows, [auditor()?, auditor()?]);
         job.add_pending_audit(incoming.clone());
         incoming.frame()

@@ -15,7 +15,7 @@ use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::functions_aggregate::variance::var_pop_udaf;
 use datafusion::logical_expr::{Expr, cast, lit};
 use datafusion::prelude::DataFrame;
-use hardtack_core::audit::Severity;
+use hardtack_core::audit::{Severity, is_sensitive};
 use hardtack_core::{JobContext, Result, nearest};
 use hardtack_dqdl::{
     AggregationFunction, Analysis, Check, CompositeEvaluation, Condition, Metric, NumberCondition, Rule, RuleSet, Text,
@@ -108,8 +108,8 @@ pub(crate) struct Number {
     pub(crate) condition: Condition<f64>,
     /// Whether it is a share of rows, which is 1 if there are none.
     pub(crate) is_share: bool,
-    /// Whether it is measured of the rows of a `where` clause, which may be none.
-    pub(crate) is_filtered: bool,
+    /// The rows in view, if a `where` clause restricts them.
+    pub(crate) in_view: Option<Quantity>,
     pub(crate) examples: Option<Shown>,
 }
 
@@ -167,7 +167,10 @@ impl Program {
     pub(crate) fn first_error(&self, settings: &Settings) -> Option<(usize, &str)> {
         let rules = settings.rules.rules.iter().zip(&self.judgements).enumerate();
         rules.into_iter().find_map(|(i, (rule, judgement))| match judgement {
-            Judgement::Error(why) if severity(&settings.rules, rule) == Severity::Block => Some((i + 1, why.as_str())),
+            // What depends on earlier runs is not known here.
+            Judgement::Error(why) if !rule.is_dynamic() && severity(&settings.rules, rule) == Severity::Block => {
+                Some((i + 1, why.as_str()))
+            }
             _ => None,
         })
     }
@@ -286,8 +289,8 @@ impl Compiler<'_> {
 
     fn by_row(&mut self, rule: &Rule, metric: String) -> Result<Judgement, String> {
         let failing = self.failing(rule)?;
-        let threshold =
-            rule.threshold.as_ref().map(|threshold| resolved(threshold, self.earlier(&metric))).transpose()?;
+        let earlier = self.earlier(&within_view(metric.clone(), rule)).to_vec();
+        let threshold = rule.threshold.as_ref().map(|threshold| resolved(threshold, &earlier)).transpose()?;
         self.rows(metric, rule, failing, threshold)
     }
 
@@ -301,7 +304,8 @@ impl Compiler<'_> {
     ) -> Result<Judgement, String> {
         let filter = self.filter(rule)?;
         let rows = self.in_view(&filter);
-        let fails = within(&filter, failing.fails);
+        let metric = within_view(metric, rule);
+        let fails = within(&filter, self.checked(failing.fails)?);
         let count = self.measures.count(fails);
         let examples = self.shown_rows(count, failing.columns);
         Ok(Judgement::Rows { metric, rows, failed: Quantity::Count(count), threshold, examples: Some(examples) })
@@ -324,8 +328,7 @@ impl Compiler<'_> {
     pub(crate) fn is_sensitive(&self, columns: &[usize]) -> bool {
         columns.iter().any(|i| {
             let field = self.schema.field(*i);
-            self.settings.sensitive.contains(field.name())
-                || field.metadata().get("sensitive").is_some_and(|is| is == "true")
+            is_sensitive(field) || self.settings.sensitive.iter().any(|name| name.eq_ignore_ascii_case(field.name()))
         })
     }
 
@@ -395,6 +398,7 @@ impl Compiler<'_> {
 
     fn unique(&mut self, rule: &Rule, columns: &[Text]) -> Result<Judgement, String> {
         let (grouping, metric) = self.grouping(rule, columns, "Uniqueness")?;
+        let metric = within_view(metric, rule);
         let repeated = Quantity::Group(grouping, |groups| (groups.rows - groups.unique) as f64);
         let rows = Quantity::Group(grouping, |groups| groups.rows as f64);
         Ok(Judgement::Rows {
@@ -430,9 +434,11 @@ impl Compiler<'_> {
     fn metric(&mut self, rule: &Rule, metric: &Metric, condition: &NumberCondition) -> Result<Judgement, String> {
         let (name, quantity, examples) = self.measured(rule, metric)?;
         let is_share = matches!(metric, Metric::Completeness { .. } | Metric::Uniqueness { .. });
+        let name = within_view(name, rule);
         let condition = resolved(condition, self.earlier(&name))?;
-        let is_filtered = rule.filter.is_some();
-        Ok(Judgement::Number(Number { metric: name, quantity, condition, is_share, is_filtered, examples }))
+        let filter = self.filter(rule)?;
+        let in_view = filter.is_some().then(|| self.in_view(&filter));
+        Ok(Judgement::Number(Number { metric: name, quantity, condition, is_share, in_view, examples }))
     }
 
     /// A metric: its name, how it is computed, and where its examples come from.
@@ -506,7 +512,8 @@ impl Compiler<'_> {
                 plain(name, Quantity::Aggregate(self.measures.aggregate(corr_udaf(), vec![a, b], Some(both))))
             }
             Metric::ZerosCount { column } => {
-                let zero = self.number(column, metric.name())?.eq(lit(0_i64));
+                // With -0, which Arrow takes for another number.
+                let zero = (self.double(column, metric.name())? + lit(0.0)).eq(lit(0.0));
                 plain(name(column), Quantity::Count(self.measures.count(within(&filter, zero))))
             }
             Metric::Range { column } => {
@@ -591,6 +598,9 @@ impl Compiler<'_> {
 
     /// The least and the greatest value or length.
     fn bounds(&mut self, column: &Text, length: bool) -> Result<Vec<(String, Quantity)>, String> {
+        if !length && self.is_sensitive(&[self.index(column)?]) {
+            return Err(format!("the values of `{}` are sensitive", &**column));
+        }
         let (number, suffix) = match length {
             true if !is_text(&self.value(column)?.data_type) => return Err(format!("`{}` has no texts", &**column)),
             true => (cast(character_length(self.value(column)?.expr), DataType::Int64), "Length"),
@@ -612,7 +622,18 @@ impl Compiler<'_> {
 
     /// The condition of `where`.
     fn filter(&self, rule: &Rule) -> Result<Filter, String> {
-        rule.filter.as_ref().map(|sql| self.sql(sql)).transpose()
+        rule.filter.as_ref().map(|sql| self.checked(self.sql(sql)?)).transpose()
+    }
+
+    /// A condition that can be evaluated on the rows.
+    fn checked(&self, condition: Expr) -> Result<Expr, String> {
+        let state = self.settings.job.session().state();
+        let planned = state.create_physical_expr(condition.clone(), &self.columns);
+        let planned = planned.map_err(|e| format!("it cannot be evaluated: {}", e.strip_backtrace()))?;
+        match planned.data_type(&self.schema).map_err(|e| e.strip_backtrace())? {
+            DataType::Boolean => Ok(condition),
+            other => Err(format!("the condition of its `where` is of the type {other}, and must be true or false")),
+        }
     }
 
     /// A condition in SQL. Columns are found by their names as they are written and, like in Spark, in any case.
@@ -698,13 +719,24 @@ impl Compiler<'_> {
         let fails = match (judgement, &rule.check) {
             (Judgement::Rows { failed: Quantity::Count(fails), .. }, _) => *fails,
             // The share of rows with a value: those without one are bad.
-            (Judgement::Number(_), Check::Metric { metric: Metric::Completeness { column }, .. }) => {
+            (
+                Judgement::Number(Number { condition: Condition::AtLeast(_) | Condition::GreaterThan(_), .. }),
+                Check::Metric { metric: Metric::Completeness { column }, .. },
+            ) => {
                 let (Ok(value), Ok(filter)) = (self.value(column), self.filter(rule)) else { return };
                 self.measures.count(within(&filter, value.expr.is_null()))
             }
             _ => return,
         };
         self.set_aside.push(SetAside { rule: rule.to_string(), fails });
+    }
+}
+
+/// The name of a metric, which is another one of other rows.
+fn within_view(metric: String, rule: &Rule) -> String {
+    match &rule.filter {
+        Some(filter) => format!("{metric} where {filter}"),
+        None => metric,
     }
 }
 

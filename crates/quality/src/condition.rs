@@ -183,7 +183,7 @@ pub(crate) fn number_fails(value: &Value, condition: &NumberCondition, null: boo
     let passes = null_passes(&fixed, null);
     if is_text(data_type) {
         // A text that is no number fails, whatever the condition; null is as always.
-        let number = try_cast(value.expr.clone(), DataType::Float64);
+        let number = try_cast(value.expr.clone(), DataType::Float64) + lit(0.0);
         let bad = fails(expression(&doubles, &number).and(finite(&number)), false);
         return Ok(match passes {
             true => value.expr.clone().is_not_null().and(bad),

@@ -1,8 +1,9 @@
 //! Some of the values that fail, so that people see what is wrong.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use datafusion::arrow::compute::{SortColumn, concat, filter, lexsort_to_indices, take};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::error::ArrowError;
@@ -73,7 +74,16 @@ fn least(columns: Vec<ArrayRef>) -> Result<Vec<ArrayRef>, ArrowError> {
         true => UInt32Array::from_iter_values(0..rows.min(SHOWN) as u32),
         false => lexsort_to_indices(&keys, Some(SHOWN))?,
     };
-    columns.iter().map(|column| take(column, &first, None)).collect()
+    columns.iter().map(|column| Ok(compact(take(column, &first, None)?))).collect()
+}
+
+/// Views would keep the texts of all rows alive.
+fn compact(column: ArrayRef) -> ArrayRef {
+    match column.data_type() {
+        DataType::Utf8View => Arc::new(column.as_string_view().gc()),
+        DataType::BinaryView => Arc::new(column.as_binary_view().gc()),
+        _ => column,
+    }
 }
 
 fn texts(columns: &[ArrayRef]) -> Result<Vec<String>, ArrowError> {

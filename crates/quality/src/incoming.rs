@@ -28,6 +28,11 @@ use hardtack_core::{Location, Result};
 use crate::auditor::Auditor;
 use crate::judge::judge;
 
+/// The name of a source among those of audits: a sink may have the same.
+pub(crate) fn subject(source: &str) -> String {
+    format!("source {source}")
+}
+
 /// The rows of a source on their way into plans. The first plan that executes them is audited.
 pub(crate) struct Incoming {
     source: String,
@@ -78,7 +83,7 @@ impl PendingAudit for Incoming {
             self.again.read(self.rows.clone()).await?;
         }
         let finding = auditor.end(&schema).await?;
-        let mut audit = judge(&self.source, auditor.settings(), &finding);
+        let mut audit = judge(&subject(&self.source), auditor.settings(), &finding);
         audit.table = self.location.as_ref().map(ToString::to_string);
         Ok(audit)
     }

@@ -131,7 +131,7 @@ impl Judge<'_> {
     }
 
     fn number(&mut self, number: &Number) -> Result<Judged, String> {
-        let Number { metric, quantity, condition, is_share, is_filtered, examples } = number;
+        let Number { metric, quantity, condition, is_share, in_view, examples } = number;
         let value = match quantity.of(self.measured)? {
             // No row is bad if there is none.
             None if *is_share => Some(1.0),
@@ -140,7 +140,11 @@ impl Judge<'_> {
         self.note(metric, value);
         let expected = shown(condition);
         let Some(value) = value else {
-            return Ok(match is_filtered {
+            let sees_none = match in_view {
+                Some(rows) => rows.of(self.measured)? == Some(0.0),
+                None => false,
+            };
+            return Ok(match sees_none {
                 true => Judged::of(true).expected(expected).because("no row meets its `where`"),
                 false => Judged::of(false).expected(expected).because("there are no values to measure"),
             });

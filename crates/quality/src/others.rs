@@ -97,7 +97,7 @@ impl Compiler<'_> {
         examples: Option<Shown>,
     ) -> Result<Judgement, String> {
         let condition = resolved(condition, self.earlier(&metric))?;
-        Ok(Judgement::Number(Number { metric, quantity, condition, is_share, is_filtered: false, examples }))
+        Ok(Judgement::Number(Number { metric, quantity, condition, is_share, in_view: None, examples }))
     }
 
     fn reference(&self, alias: &str) -> Result<DataFrame, String> {
@@ -232,16 +232,24 @@ impl Compiler<'_> {
             references: self.settings.references.clone().into_iter().collect(),
             by_row: condition.is_none(),
         };
+        // An error of execution may contain a value.
+        let hides = self.is_sensitive(&used);
         let answer = async move {
-            Ok(Answer::Row(Row { values: sql.answer().await.map_err(|e| e.chain()), examples: Vec::new() }))
+            let values = sql.answer().await.map_err(|e| match hides {
+                true => "the statement failed; why is not shown, because it speaks of sensitive columns".to_owned(),
+                false => e.chain(),
+            });
+            Ok(Answer::Row(Row { values, examples: Vec::new() }))
         };
         let tap = Some(Tap { columns: used, schema, filter: None, feed });
         let query = Quantity::Query(self.add(Query { tap, answer: Box::pin(answer) }), 0);
         match condition {
             Some(_) if rule.threshold.is_some() => Err("a condition and a threshold exclude each other".to_owned()),
-            Some(condition) => self.judged("Dataset.*.CustomSQL".to_owned(), query, condition, false, None),
+            Some(condition) => {
+                self.judged(format!("Dataset.*.CustomSQL of {statement}"), query, condition, false, None)
+            }
             None => {
-                let metric = "Dataset.*.CustomSQL.Compliance".to_owned();
+                let metric = format!("Dataset.*.CustomSQL.Compliance of {statement}");
                 let threshold =
                     rule.threshold.as_ref().map(|threshold| resolved(threshold, self.earlier(&metric))).transpose()?;
                 if threshold.iter().flat_map(Condition::operands).any(|share| *share > 1.0) {

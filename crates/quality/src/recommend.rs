@@ -9,9 +9,10 @@ use datafusion::functions::expr_fn::character_length;
 use datafusion::functions_aggregate::expr_fn::{count, count_distinct, max, min};
 use datafusion::logical_expr::{Expr, cast, lit};
 use datafusion::prelude::{DataFrame, ident};
+use hardtack_core::audit::is_sensitive;
 use hardtack_core::{Error, Result};
 use hardtack_dqdl::build::{column_length, column_values, completeness, is_complete, is_unique, row_count};
-use hardtack_dqdl::{Condition, Rule, RuleSet, StringCondition, StringList, ValueCondition};
+use hardtack_dqdl::{Rule, RuleSet, StringCondition, StringList, ValueCondition};
 
 use crate::condition::is_text;
 use crate::measure::number;
@@ -65,6 +66,9 @@ pub async fn recommend(rows: DataFrame) -> Result<RuleSet> {
         let nulls = |rule: Rule| if there == all { rule } else { rule.filter(format!("{} is not null", quoted(name))) };
         if all >= ENOUGH && there > 0.0 && distinct == there {
             rules.push(is_unique([name]));
+        }
+        if is_sensitive(field) {
+            continue;
         }
         let (low, high) = (value(&format!("l{i}"))?, value(&format!("h{i}"))?);
         if is_text(field.data_type()) {

@@ -40,13 +40,14 @@ pub(crate) async fn audit_only<A>(
         .build()?;
     let done = AssertUnwindSafe(main(&Context::new(args, ctx.clone()))).catch_unwind().await;
     done.unwrap_or_else(|panic| Err(panicked(&*panic)))?;
+    let verdict = ctx.audit().await;
     let audits = ctx.audits();
     if audits.is_empty() {
         return Err(Error::usage(format!("no source or sink of the job `{}` has rules", job.name()))
             .hint("add them with `.audited(rules)`; `--dry-run` shows what the job would do"));
     }
     // The error shows them itself.
-    ctx.audit().await?;
+    verdict?;
     let mut text: String = audits.iter().map(summary::audit).collect();
     text.push_str("nothing was written\n");
     let _ = std::io::stdout().write_all(text.as_bytes());

@@ -256,7 +256,13 @@ impl Running {
         self.ctx.end_staging(SETTLE_TIMEOUT).await?;
         self.attempt.journal.flush().await?;
         fault::hit("run.staged")?;
-        self.ctx.audit().await?;
+        // An audit may still read.
+        tokio::select! {
+            biased;
+            () = stop.wait() => Err(stopped()),
+            lost = lost(&self.ledger, &self.attempt.record, CLAIM_CHECK_INTERVAL) => Err(lost),
+            judged = self.ctx.audit() => judged,
+        }?;
         for (source, why) in self.ctx.bookmarks_held() {
             tracing::warn!(source, "the bookmark stays where it is: {why}");
         }

@@ -16,6 +16,7 @@ use datafusion::logical_expr::{Accumulator, AggregateUDF};
 use datafusion::physical_expr::aggregate::AggregateExprBuilder;
 use datafusion::physical_expr::expressions::Column;
 use hardtack_core::Result;
+use hardtack_core::audit::is_sensitive;
 use hardtack_core::observe::{Observer, RowAccumulator};
 use hardtack_state::ColumnProfile;
 
@@ -43,8 +44,7 @@ impl Profiler {
 
 impl Observer for Profiler {
     fn accumulator(&self, sink: &str, schema: &SchemaRef) -> Result<Option<Box<dyn RowAccumulator>>> {
-        let columns =
-            schema.fields().iter().map(|field| Ok((field.name().clone(), ColumnState::new(field.data_type())?)));
+        let columns = schema.fields().iter().map(|field| Ok((field.name().clone(), ColumnState::of(field)?)));
         let profile = Profile(columns.collect::<Result<_>>()?);
         Ok(Some(Box::new(Stream { sink: sink.to_owned(), profile, all: Arc::clone(&self.0) })))
     }
@@ -93,6 +93,12 @@ struct ColumnState {
 const HASH: [u64; 4] = [0x68, 0x61, 0x72, 0x64];
 
 impl ColumnState {
+    /// The least and the greatest value of a sensitive column are not shown.
+    fn of(field: &Field) -> Result<Self> {
+        let state = Self::new(field.data_type())?;
+        Ok(if is_sensitive(field) { Self { bounds: None, ..state } } else { state })
+    }
+
     fn new(data_type: &DataType) -> Result<Self> {
         let data_type = match data_type {
             DataType::Dictionary(_, values) => values.as_ref().clone(),

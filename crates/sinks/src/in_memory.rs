@@ -83,6 +83,10 @@ impl Sink for InMemory {
         &self.name
     }
 
+    fn declared_schema(&self) -> Option<SchemaRef> {
+        self.schema.clone()
+    }
+
     async fn stage(&self, ctx: &StageContext, rows: DataFrame) -> Result<Staged> {
         register(ctx.publishers());
         let key = format!("{}/{}", ctx.run().id, self.name);

@@ -439,6 +439,10 @@ impl Sink for ParquetDataset {
         Some(self.location.clone())
     }
 
+    fn declared_schema(&self) -> Option<SchemaRef> {
+        self.schema.clone()
+    }
+
     fn replaces(&self) -> bool {
         matches!(self.mode, Mode::Overwrite | Mode::OverwritePartitions) && !self.merges
     }

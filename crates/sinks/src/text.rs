@@ -125,6 +125,10 @@ impl Sink for CsvFile {
         Some(self.location.clone())
     }
 
+    fn declared_schema(&self) -> Option<SchemaRef> {
+        self.schema.clone()
+    }
+
     fn replaces(&self) -> bool {
         !self.merges
     }
@@ -208,6 +212,10 @@ impl Sink for JsonLines {
 
     fn location(&self) -> Option<Location> {
         Some(self.location.clone())
+    }
+
+    fn declared_schema(&self) -> Option<SchemaRef> {
+        self.schema.clone()
     }
 
     fn replaces(&self) -> bool {

@@ -365,6 +365,10 @@ impl Sink for Dataset<ParquetDataset> {
         if self.table.is_some() { None } else { self.files.location() }
     }
 
+    fn declared_schema(&self) -> Option<SchemaRef> {
+        Sink::declared_schema(&self.files)
+    }
+
     fn replaces(&self) -> bool {
         self.table.as_ref().map_or(self.files.replaces(), Sink::replaces)
     }

@@ -136,3 +136,44 @@ async fn rules_are_proposed() {
     let (code, said) = run(folder, &["audit", "lake/people", "--rules", "rules.dqdl"]);
     assert_eq!(code, Some(0), "{said}");
 }
+
+/// With `--quarantine` bad rows are set aside in the same transaction, if the rules allow some.
+#[tokio::test]
+async fn bad_rows_are_set_aside_in_the_same_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| Location::from(folder.path()).join(name);
+    let mut options = RuntimeArgs::with_state(at("state"));
+    options.audits.quarantine = Some(at("aside"));
+    let save = async |people: &str, options: &RuntimeArgs| {
+        let main = async |ctx: &Context<()>| {
+            let rows = ctx.session().sql(&format!("select * from (values {people}) as t(id, name)")).await?;
+            let rules = r#"Rules = [ColumnLength "name" > 2 with threshold >= 0.5]"#;
+            ctx.save(ParquetDataset::new("people", at("lake")).overwrite().audited(rules), rows).await
+        };
+        execute(&Job::new("people"), (), options, main, &Bars::new(false)).await
+    };
+    let outcome = save("(1, 'Ada'), (2, 'Bo'), (3, 'Cyd')", &options).await.unwrap();
+    assert_eq!(outcome.record.audits[0].quarantined, Some(1));
+    assert_eq!(outcome.record.sinks["people"].rows, 2);
+    assert_snapshot!(hardtack_files(folder.path(), "aside"), @"people: 1");
+    // Too many are bad: neither the good nor the bad ones appear.
+    assert!(save("(1, 'A'), (2, 'Bo'), (3, 'Cyd')", &options).await.is_err());
+    assert_snapshot!(hardtack_files(folder.path(), "aside"), @"people: 1");
+
+    options.audits.quarantine = Some(at("lake/aside"));
+    let error = save("(1, 'Ada')", &options).await.unwrap_err();
+    assert!(error.chain().contains("must be a folder of its own"), "{}", error.chain());
+}
+
+/// The folders in a folder, with the numbers of their visible files.
+fn hardtack_files(folder: &Path, name: &str) -> String {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder.join(name)).unwrap() {
+        let entry = entry.unwrap();
+        let files = std::fs::read_dir(entry.path()).unwrap();
+        let seen = files.filter(|file| !file.as_ref().unwrap().file_name().to_string_lossy().starts_with('.')).count();
+        found.push(format!("{}: {seen}", entry.file_name().to_string_lossy()));
+    }
+    found.sort();
+    found.join(", ")
+}

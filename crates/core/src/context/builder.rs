@@ -47,6 +47,7 @@ pub struct JobContextBuilder {
     extensions: Extensions,
     observers: Vec<Arc<dyn Observer>>,
     shared: Option<Environment>,
+    under_way: Arc<UnderWay>,
 }
 
 impl JobContextBuilder {
@@ -71,6 +72,7 @@ impl JobContextBuilder {
             extensions: Extensions::new(),
             observers: Vec::new(),
             shared: None,
+            under_way: Arc::default(),
         }
     }
 
@@ -80,6 +82,16 @@ impl JobContextBuilder {
     pub fn share(mut self, other: &Environment) -> Self {
         self.shared = Some(other.clone());
         self
+    }
+
+    /// For work beside the transaction of a run, with a journal of its own: the same run, session and clock, and the end of
+    /// the run's staging waits for what this one stages.
+    #[must_use]
+    pub fn beside(mut self, other: &JobContext) -> Self {
+        self.under_way = Arc::clone(&other.0.under_way);
+        self.clock = Arc::clone(&other.0.clock);
+        self.run = Some(other.run().clone());
+        self.share(other)
     }
 
     /// The scope within which runs exclude one another ([`Run::WHOLE_JOB`] by default).
@@ -227,7 +239,7 @@ impl JobContextBuilder {
             io: self.io,
             observers: self.observers,
             journal: self.journal,
-            under_way: UnderWay::default(),
+            under_way: self.under_way,
             clock: self.clock,
             bookmarks: self.bookmarks,
             moves: Mutex::default(),

@@ -138,7 +138,7 @@ struct Inner {
     io: Arc<dyn Io>,
     observers: Vec<Arc<dyn Observer>>,
     journal: Arc<dyn Journal>,
-    under_way: UnderWay,
+    under_way: Arc<UnderWay>,
     clock: Arc<dyn Clock>,
     bookmarks: Bookmarks,
     moves: Mutex<Moves>,

@@ -130,7 +130,7 @@ async fn what_comes_in_is_audited(#[case] query: &str, #[case] loads: bool) {
     assert_eq!(error.kind(), ErrorKind::Refused);
     let said = error.chain().replace(lake.path().to_str().unwrap(), "LAKE").replace("file://", "");
     insta::allow_duplicates! {
-        insta::assert_snapshot!(said, @r#"2 of 3 rules failed for `books` (failed: rule 1: IsComplete "title" (1 of 4 rows fail, such as ("LAKE/in/b.jsonl", 1)), failed: rule 2: ColumnLength "title" > 0 (2 of 4 rows fail, such as (null, "LAKE/in/b.jsonl", 1), ("", "LAKE/in/b.jsonl", 2)))"#);
+        insta::assert_snapshot!(said, @r#"2 of 3 rules failed for `source books` (failed: rule 1: IsComplete "title" (1 of 4 rows fail, such as ("LAKE/in/b.jsonl", 1)), failed: rule 2: ColumnLength "title" > 0 (2 of 4 rows fail, such as (null, "LAKE/in/b.jsonl", 1), ("", "LAKE/in/b.jsonl", 2)))"#);
     }
 }
 
@@ -171,4 +171,52 @@ async fn rules_know_earlier_runs(#[case] earlier: &[f64], #[case] rule: &str, #[
     }
     let after = ctx.history_after().of("out");
     assert_eq!(after["Dataset.*.RowCount"], [&[4.0], earlier].concat());
+}
+
+/// Values of sensitive columns are in no verdict.
+#[rstest::rstest]
+#[case::in_the_rules(None, &["name", "id"])]
+#[case::in_the_schema(Some(&["name", "id"][..]), &[])]
+#[tokio::test]
+async fn sensitive_values_are_redacted(#[case] in_schema: Option<&[&str]>, #[case] in_rules: &[&str]) {
+    let ctx = JobContext::builder("job").build().unwrap();
+    let rows = frame(&ctx, PEOPLE).await;
+    let rules = r#"ColumnLength "name" > 2, IsUnique "id", ReferentialIntegrity "name" "other.name" = 1.0, ColumnValues "age" > 20"#;
+    let rules =
+        rules_of(rules).sensitive(in_rules.to_vec()).reference("other", frame(&ctx, "select 'x' as name").await);
+    let mut sink = InMemory::new("out");
+    if let Some(columns) = in_schema {
+        let schema = std::sync::Arc::new(rows.schema().as_arrow().clone());
+        sink = sink.with_schema(hardtack_core::audit::sensitive(schema, columns));
+    }
+    ctx.save(sink.audited(rules), rows).await.unwrap();
+    let said = format!("{:?}", ctx.audits());
+    assert!(!said.contains("Ada") && !said.contains("\"3\""), "{said}");
+    let shown: Vec<_> = ctx.audits()[0].verdicts.iter().map(|verdict| verdict.examples.join(" ")).collect();
+    assert_eq!(shown, ["(redacted)", "(redacted)", "(redacted)", "null 17"]);
+}
+
+/// Counts are exact when the groups do not fit into memory. `HARDTACK_QUALITY_KEYS=50000000` with
+/// `HARDTACK_QUALITY_MEMORY=536870912` is the long test.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uniqueness_is_exact_beyond_the_memory() {
+    let from_env = |name: &str, default: usize| std::env::var(name).ok().map_or(default, |text| text.parse().unwrap());
+    let keys = from_env("HARDTACK_QUALITY_KEYS", 600_000);
+    let memory = from_env("HARDTACK_QUALITY_MEMORY", 40 << 20);
+    let ctx = JobContext::builder("job").threads(2).memory_limit(memory).build().unwrap();
+    // The last three keys occur twice.
+    let last = keys - 3;
+    let rows = format!(
+        "select 'key-' || (case when value > {keys} then value - 3 else value end) as id from generate_series(1, {keys} + 3)"
+    );
+    let rows = frame(&ctx, &rows).await;
+    let audit = rules_of(r#"IsUnique "id", Uniqueness "id" < 1.0, ReferentialIntegrity "id" "all.id" = 1.0"#)
+        .reference("all", rows.clone())
+        .audit(&ctx, "keys", rows)
+        .await
+        .unwrap_or_else(|e| panic!("{}", e.chain()));
+    assert_eq!(audit.verdicts[0].actual, Some(format!("6 of {} rows fail", keys + 3)));
+    assert_eq!(audit.verdicts[0].examples.len(), 3);
+    assert!(audit.verdicts[0].examples[0].contains(&format!("key-{}", last + 1)), "{:?}", audit.verdicts[0].examples);
+    assert!(audit.verdicts[1..].iter().all(crate::passes), "{:#?}", audit.verdicts);
 }
