@@ -210,15 +210,13 @@ impl Compiler<'_> {
     }
 
     fn rule(&mut self, rule: &Rule) -> Result<Judgement, String> {
-        if let Check::And(_) | Check::Or(_) = rule.check {
-            if self.settings.evaluation == CompositeEvaluation::Row
-                && rule.is_row_level()
-                && rule.allows(CompositeEvaluation::Row)
-            {
-                if let Ok(failing) = self.row_wise(rule) {
-                    return self.rows("Dataset.*.Composite.Compliance".to_owned(), rule, failing, None);
-                }
-            }
+        if matches!(rule.check, Check::And(_) | Check::Or(_))
+            && self.settings.evaluation == CompositeEvaluation::Row
+            && rule.is_row_level()
+            && rule.allows(CompositeEvaluation::Row)
+            && let Ok(failing) = self.row_wise(rule)
+        {
+            return self.rows("Dataset.*.Composite.Compliance".to_owned(), rule, failing, None);
         }
         match &rule.check {
             Check::And(parts) => Ok(Judgement::All(self.parts(parts))),

@@ -382,10 +382,9 @@ impl Sql {
             Ok(plan) => plan,
             Err(error) => {
                 // Spark does not care about case.
-                let lower = lower_case(&schema).ok_or(()).map_err(|()| ());
-                let again = match lower {
-                    Ok(lower) => self.plan(&self.session(empty(&lower), true)?).await.ok(),
-                    Err(()) => None,
+                let again = match lower_case(&schema) {
+                    Some(lower) => self.plan(&self.session(empty(&lower), true)?).await.ok(),
+                    None => None,
                 };
                 folded = true;
                 again.ok_or(error)?

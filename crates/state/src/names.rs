@@ -34,8 +34,8 @@ pub(crate) fn decode_name(segment: &str) -> String {
 /// The folder in the state location that keeps the refused rows of a job, or of a scope of it: a folder for each run, and
 /// in it one for each sink.
 pub fn refused_folder(state: &Location, job: &str, scope: Option<&str>) -> Location {
-    let folder = state.join(&name(job)).join("refused");
-    scope.map_or(folder.clone(), |scope| folder.join(&name(scope)))
+    let folder = state.join(name(job)).join("refused");
+    scope.map_or(folder.clone(), |scope| folder.join(name(scope)))
 }
 
 /// The longest name of a file or folder that file systems support, in bytes.
