@@ -13,11 +13,11 @@ use hardtack_runtime::{QueryArgs, RuntimeArgs, audit_text, open_context, open_st
 use hardtack_sources::{AvroFiles, CsvFiles, JsonFiles, ParquetFiles};
 use hardtack_state::RunStatus;
 use hardtack_tables::Table;
-use object_store::ObjectStoreExt;
 
 use crate::bookmark::time;
 use crate::draw::draw_to_terminal;
 use crate::runs::all_runs;
+use crate::sql::read_text;
 
 #[derive(Debug, Args)]
 pub(crate) struct AuditArgs {
@@ -78,7 +78,7 @@ enum Command {
 pub(crate) async fn audit(options: RuntimeArgs, args: AuditArgs) -> Result<(String, ExitCode)> {
     let options = RuntimeArgs { query: args.query.clone(), ..options };
     let ctx = open_context("audit", &options)?;
-    let mut rules = Rules::dqdl(&text(&ctx, &args.rules).await?);
+    let mut rules = Rules::dqdl(&read_text(&ctx, &args.rules).await?);
     rules.check().map_err(|e| e.with("--rules", &args.rules))?;
     for (alias, data) in &args.reference {
         rules = rules.reference(alias, rows(&ctx, data).await?);
@@ -139,16 +139,6 @@ async fn suffix(ctx: &JobContext, location: &Location) -> Result<String> {
     let plain =
         [".gz", ".zst", ".bz2", ".xz"].iter().fold(name.as_str(), |name, end| name.strip_suffix(end).unwrap_or(name));
     Ok(plain.rsplit('.').next().unwrap_or_default().to_owned())
-}
-
-async fn text(ctx: &JobContext, file: &Location) -> Result<String> {
-    let (store, path) = ctx.stores().open(file)?;
-    let bytes = async { store.objects.get(&path).await?.bytes().await }.await;
-    let bytes = bytes.map_err(|e| match Error::from(e) {
-        e if e.kind() == ErrorKind::NotFound => Error::usage("there is no such file").with("--rules", file),
-        e => e.with("--rules", file),
-    })?;
-    String::from_utf8(bytes.into()).map_err(|e| Error::usage("this is not text").with("--rules", file).because(e))
 }
 
 async fn history(

@@ -17,7 +17,7 @@ use hardtack_sinks::ParquetDataset;
 
 use crate::auditor::Auditor;
 use crate::compile::Program;
-use crate::incoming::{Incoming, subject};
+use crate::incoming::Incoming;
 use crate::judge::judge;
 use crate::measure::plain;
 use crate::quarantine::Quarantine;
@@ -241,11 +241,8 @@ impl<S: Source> Source for Audited<S> {
 
     async fn load(&self, ctx: &LoadContext) -> Result<DataFrame> {
         let rows = self.inner.load(ctx).await?;
-        let (job, name) = (ctx.job(), Source::name(self));
-        let auditor = || {
-            Ok::<_, Error>(Auditor::new(self.rules.settings(job, job.earlier_metrics(&subject(name)), None, None)?))
-        };
-        let incoming = Incoming::new(name, Source::location(self), rows, [auditor()?, auditor()?]);
+        let job = ctx.job();
+        let incoming = Incoming::new(Source::name(self), Source::location(self), &self.rules, job, rows)?;
         job.add_pending_audit(incoming.clone());
         incoming.frame()
     }

@@ -78,7 +78,7 @@ impl Auditor {
     }
 
     /// Begins with the first stream: what is measured depends on the columns that the sink writes.
-    pub(crate) fn begin(&self, schema: &SchemaRef) -> Result<(Arc<Program>, Arc<Vec<Tap>>)> {
+    fn begin(&self, schema: &SchemaRef) -> Result<(Arc<Program>, Arc<Vec<Tap>>)> {
         let mut running = self.running();
         if let Some(running) = &*running {
             if running.program.schema != plain(schema) {
@@ -104,8 +104,22 @@ impl Auditor {
         Ok((program, taps))
     }
 
+    /// Audits a stream of rows of this schema.
+    pub(crate) fn stream(&self, schema: &SchemaRef) -> Result<Box<dyn RowAccumulator>> {
+        let (program, taps) = self.begin(schema)?;
+        if let Some(running) = &mut *self.running() {
+            running.open += 1;
+        }
+        Ok(Box::new(Stream::new(self.clone(), &program, taps, schema)?))
+    }
+
     pub(crate) fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    /// Stops what has begun.
+    pub(crate) fn abandon(&self) {
+        self.running().take();
     }
 
     /// Whether there was any stream of rows.
@@ -120,12 +134,12 @@ impl Auditor {
         let streams = execute_stream_partitioned(plan, task)?;
         let mut tasks = JoinSet::new();
         for mut rows in streams {
-            let Some(mut accumulator) = self.accumulator("", &rows.schema())? else { continue };
+            let mut stream = self.stream(&rows.schema())?;
             tasks.spawn(async move {
                 while let Some(batch) = rows.try_next().await? {
-                    accumulator.update(batch).await?;
+                    stream.update(batch).await?;
                 }
-                accumulator.finish().await
+                stream.finish().await
             });
         }
         while let Some(ended) = tasks.join_next().await {
@@ -233,11 +247,7 @@ impl Drop for Answers {
 
 impl Observer for Auditor {
     fn accumulator(&self, _: &str, schema: &SchemaRef) -> Result<Option<Box<dyn RowAccumulator>>> {
-        let (program, taps) = self.begin(schema)?;
-        if let Some(running) = &mut *self.running() {
-            running.open += 1;
-        }
-        Ok(Some(Box::new(Stream::new(self.clone(), &program, taps, schema)?)))
+        Ok(Some(self.stream(schema)?))
     }
 }
 
@@ -318,9 +328,9 @@ impl RowAccumulator for Stream {
             examples.add(wanted, &masks[wanted.count], &rows)?;
         }
         for aggregate in &mut self.aggregates {
-            let mut arguments =
+            let arguments =
                 aggregate.arguments.iter().map(|argument| argument.evaluate(&rows)?.into_array(rows.num_rows()));
-            let mut arguments = arguments.by_ref().collect::<Result<Vec<ArrayRef>, _>>()?;
+            let mut arguments = arguments.collect::<Result<Vec<ArrayRef>, _>>()?;
             if let Some(condition) = &aggregate.filter {
                 let mask = mask(condition, &rows)?;
                 arguments = arguments
@@ -332,15 +342,11 @@ impl RowAccumulator for Stream {
             aggregate.accumulator.update_batch(&arguments)?;
         }
         for (tap, condition) in self.taps.iter().zip(&self.tap_filters) {
-            let rows = condition
-                .as_ref()
-                .map(|condition| mask(condition, &rows))
-                .transpose()?
-                .map_or_else(|| Ok(rows.clone()), |mask| filter_record_batch(&rows, &mask));
-            let rows = projected(&rows.map_err(DataFusionError::from)?, tap)?;
+            let read = condition.as_ref().map(|condition| mask(condition, &rows)).transpose()?;
+            let read = projected(&rows, tap, read.as_ref())?;
             // A query that has ended, or that does not read these rows, is no reason to fail here.
-            if rows.num_rows() > 0 {
-                let _ = tap.feed.send(rows).await;
+            if read.num_rows() > 0 {
+                let _ = tap.feed.send(read).await;
             }
         }
         let Settings { quarantine, kept, .. } = &self.auditor.0.settings;

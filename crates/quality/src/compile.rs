@@ -186,7 +186,7 @@ pub(crate) struct Compiler<'a> {
     set_aside: Vec<SetAside>,
 }
 
-/// A filter, and the number of the rows in view.
+/// The condition of the rows in view; all rows if there is none.
 type Filter = Option<Expr>;
 
 impl Compiler<'_> {

@@ -521,7 +521,11 @@ pub(crate) fn shown(condition: &Condition<f64>) -> String {
         Condition::AtMost(a) => format!("<= {a}"),
         Condition::Between(a, b) => format!("between {a} and {b}"),
         Condition::NotBetween(a, b) => format!("not between {a} and {b}"),
-        Condition::In(list) => format!("in {list:?}"),
-        Condition::NotIn(list) => format!("not in {list:?}"),
+        Condition::In(list) => format!("in [{}]", joined(list)),
+        Condition::NotIn(list) => format!("not in [{}]", joined(list)),
     }
+}
+
+fn joined(numbers: &[f64]) -> String {
+    numbers.iter().map(f64::to_string).collect::<Vec<_>>().join(", ")
 }

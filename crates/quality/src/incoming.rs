@@ -2,18 +2,13 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{DataFusionError, Result as DFResult};
-use datafusion::datasource::{TableType, provider_as_source};
-use datafusion::execution::{SessionState, TaskContext};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
-use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
+use datafusion::execution::TaskContext;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties as _, PlanProperties,
@@ -22,14 +17,15 @@ use datafusion::physical_plan::{
 use datafusion::prelude::DataFrame;
 use futures::TryStreamExt;
 use hardtack_core::audit::{Audit, PendingAudit};
-use hardtack_core::observe::Observer;
-use hardtack_core::{Location, Result};
+use hardtack_core::operator::{self, Operator};
+use hardtack_core::{JobContext, Location, Result};
 
 use crate::auditor::Auditor;
 use crate::judge::judge;
+use crate::rules::Rules;
 
 /// The name of a source among those of audits: a sink may have the same.
-pub(crate) fn subject(source: &str) -> String {
+fn subject(source: &str) -> String {
     format!("source {source}")
 }
 
@@ -37,30 +33,35 @@ pub(crate) fn subject(source: &str) -> String {
 pub(crate) struct Incoming {
     source: String,
     location: Option<Location>,
+    rules: Rules,
+    job: JobContext,
     rows: DataFrame,
     auditor: Auditor,
-    /// Starts again with all rows, should no plan read them to their end.
-    again: Auditor,
-    /// Whether a plan has begun to read.
-    has_begun: AtomicBool,
-    /// The streams that are still to be read to their end.
-    open: AtomicUsize,
+    /// The streams of the audited plan that are still to be read to their end; none before a plan begins to read.
+    open: OnceLock<AtomicUsize>,
 }
 
 impl Incoming {
-    pub(crate) fn new(source: &str, location: Option<Location>, rows: DataFrame, auditors: [Auditor; 2]) -> Arc<Self> {
-        let [auditor, again] = auditors;
-        let (has_begun, open) = (AtomicBool::new(false), AtomicUsize::new(1));
-        Arc::new(Self { source: source.to_owned(), location, rows, auditor, again, has_begun, open })
+    pub(crate) fn new(
+        source: &str,
+        location: Option<Location>,
+        rules: &Rules,
+        job: &JobContext,
+        rows: DataFrame,
+    ) -> Result<Arc<Self>> {
+        let auditor = auditor(source, rules, job)?;
+        let (source, rules, job, open) = (source.to_owned(), rules.clone(), job.clone(), OnceLock::new());
+        Ok(Arc::new(Self { source, location, rules, job, rows, auditor, open }))
     }
 
     /// The rows, audited.
     pub(crate) fn frame(self: &Arc<Self>) -> Result<DataFrame> {
-        let (state, plan) = self.rows.clone().into_parts();
-        let table = Table { schema: Arc::new(plan.schema().as_arrow().clone()), plan, incoming: Arc::clone(self) };
-        let scan = LogicalPlanBuilder::scan(&self.source, provider_as_source(Arc::new(table)), None)?;
-        Ok(DataFrame::new(state, scan.build()?))
+        operator::apply(self.rows.clone(), Arc::new(Audited(Arc::clone(self))))
     }
+}
+
+fn auditor(source: &str, rules: &Rules, job: &JobContext) -> Result<Auditor> {
+    Ok(Auditor::new(rules.settings(job, job.earlier_metrics(&subject(source)), None, None)?))
 }
 
 impl fmt::Debug for Incoming {
@@ -72,84 +73,61 @@ impl fmt::Debug for Incoming {
 #[async_trait]
 impl PendingAudit for Incoming {
     async fn end(&self) -> Result<Audit> {
-        let schema: SchemaRef = Arc::new(self.rows.schema().as_arrow().clone());
-        let all_read = self.has_begun.load(Ordering::SeqCst) && self.open.load(Ordering::SeqCst) == 0;
-        let auditor = if all_read { &self.auditor } else { &self.again };
-        if !all_read {
+        let is_read = self.open.get().is_some_and(|open| open.load(Ordering::SeqCst) == 0);
+        let mut auditor = self.auditor.clone();
+        if !is_read {
             tracing::info!(
                 source = self.source,
                 "the run has not read all rows of the source; reading them for the audit"
             );
-            self.again.read(self.rows.clone()).await?;
+            // What the first one has begun is of no use, and holds memory.
+            auditor.abandon();
+            auditor = self::auditor(&self.source, &self.rules, &self.job)?;
+            auditor.read(self.rows.clone()).await?;
         }
-        let finding = auditor.end(&schema).await?;
+        let finding = auditor.end(self.rows.schema().inner()).await?;
         let mut audit = judge(&subject(&self.source), auditor.settings(), &finding);
         audit.table = self.location.as_ref().map(ToString::to_string);
         Ok(audit)
     }
 }
 
-/// What plans scan.
-struct Table {
-    schema: SchemaRef,
-    plan: LogicalPlan,
-    incoming: Arc<Incoming>,
-}
+/// The audit as an operator. Nothing is pushed through it, for the rules are about all rows.
+#[derive(Debug)]
+struct Audited(Arc<Incoming>);
 
-impl fmt::Debug for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.incoming.fmt(f)
+impl Operator for Audited {
+    fn name(&self) -> &'static str {
+        "Audit"
     }
-}
 
-#[async_trait]
-impl TableProvider for Table {
-    fn as_any(&self) -> &dyn Any {
-        self
+    fn describe(&self) -> String {
+        self.0.source.clone()
     }
 
     fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
+        Arc::clone(self.0.rows.schema().inner())
     }
 
-    fn table_type(&self) -> TableType {
-        TableType::Temporary
-    }
-
-    /// All rows are read, whatever a plan needs of them, for the rules are about all of them.
-    async fn scan(
-        &self,
-        session: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
-        _limit: Option<usize>,
-    ) -> DFResult<Arc<dyn ExecutionPlan>> {
-        let state = session.as_any().downcast_ref::<SessionState>().ok_or_else(|| {
-            DataFusionError::Internal("audited rows are planned in a session of this process".to_owned())
-        })?;
-        let input = state.create_physical_plan(&self.plan).await?;
-        let scan = Arc::new(AuditExec { input, incoming: Arc::clone(&self.incoming), audits: Arc::default() });
-        let Some(projection) = projection else { return Ok(scan) };
-        let column = |i: &usize| {
-            let name = self.schema.field(*i).name();
-            ProjectionExpr::new(Arc::new(Column::new(name, *i)), name.clone())
-        };
-        Ok(Arc::new(ProjectionExec::try_new(projection.iter().map(column).collect::<Vec<_>>(), scan)?))
+    fn plan(&self, input: Arc<dyn ExecutionPlan>) -> DFResult<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(AuditExec { input, incoming: Arc::clone(&self.0), audits: Arc::default() }))
     }
 }
 
-/// Whether an execution of the plan is the one that is audited; unknown until its first stream begins.
-type IsFirst = std::sync::OnceLock<bool>;
-
+#[derive(Debug)]
 struct AuditExec {
     input: Arc<dyn ExecutionPlan>,
     incoming: Arc<Incoming>,
-    audits: Arc<IsFirst>,
+    /// Whether this plan is the one that is audited; unknown until its first stream begins.
+    audits: Arc<OnceLock<bool>>,
 }
 
-impl fmt::Debug for AuditExec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuditExec").field("source", &self.incoming.source).finish_non_exhaustive()
+impl AuditExec {
+    fn audits(&self) -> bool {
+        *self.audits.get_or_init(|| {
+            let streams = self.input.output_partitioning().partition_count();
+            self.incoming.open.set(AtomicUsize::new(streams)).is_ok()
+        })
     }
 }
 
@@ -194,39 +172,27 @@ impl ExecutionPlan for AuditExec {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DFResult<SendableRecordBatchStream> {
         let rows = self.input.execute(partition, context)?;
-        let incoming = Arc::clone(&self.incoming);
-        let streams = self.input.output_partitioning().partition_count();
-        let audits = *self.audits.get_or_init(|| {
-            let first = !incoming.has_begun.swap(true, Ordering::SeqCst);
-            if first {
-                incoming.open.store(streams, Ordering::SeqCst);
-            }
-            first
-        });
-        if !audits {
+        if !self.audits() {
             return Ok(rows);
         }
-        let schema = rows.schema();
-        let accumulator = incoming.auditor.accumulator(&incoming.source, &schema)?;
-        let batches = futures::stream::try_unfold(
-            (rows, accumulator, incoming),
-            |(mut rows, mut accumulator, incoming)| async move {
-                match (rows.try_next().await?, &mut accumulator) {
-                    (Some(batch), Some(audit)) => {
+        let (schema, incoming) = (rows.schema(), Arc::clone(&self.incoming));
+        let audit = incoming.auditor.stream(&schema)?;
+        let batches =
+            futures::stream::try_unfold((rows, audit, incoming), |(mut rows, mut audit, incoming)| async move {
+                match rows.try_next().await? {
+                    Some(batch) => {
                         let batch = audit.update(batch).await?;
-                        Ok::<_, DataFusionError>(Some((batch, (rows, accumulator, incoming))))
+                        Ok::<_, DataFusionError>(Some((batch, (rows, audit, incoming))))
                     }
-                    (Some(batch), None) => Ok(Some((batch, (rows, accumulator, incoming)))),
-                    (None, _) => {
-                        if let Some(audit) = accumulator {
-                            audit.finish().await?;
-                            incoming.open.fetch_sub(1, Ordering::SeqCst);
+                    None => {
+                        audit.finish().await?;
+                        if let Some(open) = incoming.open.get() {
+                            open.fetch_sub(1, Ordering::SeqCst);
                         }
                         Ok(None)
                     }
                 }
-            },
-        );
+            });
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{AggregateUDF, Expr};
 
@@ -179,7 +179,6 @@ impl Quantity {
 
 /// A value as a number.
 pub(crate) fn number(value: &ScalarValue) -> Option<f64> {
-    use datafusion::arrow::datatypes::DataType;
     match value.cast_to(&DataType::Float64).ok()? {
         ScalarValue::Float64(number) => number.filter(|number| !number.is_nan()),
         _ => None,
@@ -188,8 +187,7 @@ pub(crate) fn number(value: &ScalarValue) -> Option<f64> {
 
 /// The schema with texts and the like in place of dictionaries, which only say how columns are encoded.
 pub(crate) fn plain(schema: &SchemaRef) -> SchemaRef {
-    use datafusion::arrow::datatypes::{DataType, Schema};
-    let plain = |field: &Arc<datafusion::arrow::datatypes::Field>| match field.data_type() {
+    let plain = |field: &FieldRef| match field.data_type() {
         DataType::Dictionary(_, values) => Arc::new(field.as_ref().clone().with_data_type(values.as_ref().clone())),
         _ => Arc::clone(field),
     };

@@ -1,12 +1,14 @@
 //! Rules that compare the rows with other data sets, and those in SQL.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, AsArray};
 use datafusion::arrow::compute::filter;
-use datafusion::arrow::datatypes::{Int64Type, Schema, SchemaRef};
-use datafusion::catalog::MemoryCatalogProviderList;
+use datafusion::arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef};
+use datafusion::catalog::{
+    CatalogProvider as _, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider, TableProvider,
+};
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::empty::EmptyTable;
@@ -15,6 +17,7 @@ use datafusion::execution::context::SQLOptions;
 use datafusion::functions_aggregate::expr_fn::{avg, count, max, sum};
 use datafusion::logical_expr::{Expr, LogicalPlan, cast, lit, when};
 use datafusion::prelude::{DataFrame, SessionContext, col, ident};
+use datafusion::sql::TableReference;
 use futures::TryStreamExt;
 use hardtack_core::{Error, JobContext, Result, nearest};
 use hardtack_dqdl::{Aggregation, AggregationFunction, Check, ColumnPairs, Condition, NumberCondition, Rule};
@@ -120,7 +123,7 @@ impl Compiler<'_> {
             return self.own_aggregate(aggregation.function(), aggregation.column());
         };
         let other = self.reference(alias)?;
-        let column = cast(their_column(&other, aggregation.column())?, datafusion::arrow::datatypes::DataType::Float64);
+        let column = cast(their_column(&other, aggregation.column())?, DataType::Float64);
         let value = match aggregation.function() {
             AggregationFunction::Sum => sum(column),
             AggregationFunction::Avg => avg(column),
@@ -207,11 +210,7 @@ impl Compiler<'_> {
             });
             Ok(Answer::Row(Row { values, examples: Vec::new() }))
         };
-        let mut distinct = Vec::new();
-        for i in &ours {
-            distinct.push(*i);
-        }
-        let tap = Some(Tap { columns: distinct, schema, filter: None, feed });
+        let tap = Some(Tap { columns: ours, schema, filter: None, feed });
         Ok(self.add(Query { tap, answer: Box::pin(answer) }))
     }
 
@@ -229,7 +228,7 @@ impl Compiler<'_> {
             job: self.settings.job.clone(),
             statement: statement.to_owned(),
             primary,
-            references: self.settings.references.clone().into_iter().collect(),
+            references: self.settings.references.clone(),
             by_row: condition.is_none(),
         };
         // An error of execution may contain a value.
@@ -366,86 +365,53 @@ struct Sql {
     job: JobContext,
     statement: String,
     primary: DataFrame,
-    references: Vec<(String, DataFrame)>,
+    references: BTreeMap<String, DataFrame>,
     /// Whether it returns the rows that pass.
     by_row: bool,
 }
 
 impl Sql {
     async fn answer(self) -> Result<Vec<ScalarValue>> {
-        let schema: SchemaRef = Arc::new(self.primary.schema().as_arrow().clone());
-        // Planned once to find out how often it reads the rows, and how columns are to be spelt.
-        let empty = |schema: &SchemaRef| Arc::new(EmptyTable::new(Arc::clone(schema))) as _;
-        let mut folded = false;
-        let first = self.session(empty(&schema), false)?;
-        let plan = match self.plan(&first).await {
-            Ok(plan) => plan,
+        // Planned first over no rows, to find out how columns are spelt and how often the rows are read.
+        let (spelling, plan) = match self.plan_without_rows(Spelling::AsWritten).await {
+            Ok(plan) => (Spelling::AsWritten, plan),
+            // Spark does not care about case.
             Err(error) => {
-                // Spark does not care about case.
-                let again = match lower_case(&schema) {
-                    Some(lower) => self.plan(&self.session(empty(&lower), true)?).await.ok(),
-                    None => None,
-                };
-                folded = true;
-                again.ok_or(error)?
+                let plan = self.plan_without_rows(Spelling::LowerCase).await.map_err(|_| error)?;
+                (Spelling::LowerCase, plan)
             }
         };
-        let mut scans = 0;
-        let mut count_scans = |plan: &LogicalPlan| {
-            if let LogicalPlan::TableScan(scan) = plan
-                && scan.table_name.table() == PRIMARY
-            {
-                scans += 1;
-            }
-            Ok(TreeNodeRecursion::Continue)
-        };
-        plan.apply_with_subqueries(&mut count_scans)?;
-        if scans == 0 {
-            return self
-                .single(
-                    &self
-                        .session(empty(&if folded { lower_case(&schema).unwrap_or(schema) } else { schema }), folded)?,
-                )
-                .await;
-        }
-        let mut primary = self.primary.clone();
-        if folded && let Some(lower) = lower_case(&schema) {
-            let names = schema.fields().iter().zip(lower.fields());
-            primary =
-                primary.select(names.map(|(old, new)| ident(old.name()).alias(new.name())).collect::<Vec<_>>())?;
-        }
-        // Rows flow once.
+        let scans = scans_of_the_rows(&plan)?;
+        let mut primary = spelling.of(self.primary.clone())?;
         if scans > 1 || self.by_row {
+            // Rows flow once.
             primary = self.job.persisted(primary)?;
         }
-        let session = self.session(primary.clone().into_view(), folded)?;
+        // Rows that are not read would never flow.
+        let table = if scans == 0 { no_rows(&primary) } else { primary.clone().into_view() };
+        let session = self.session(table, spelling)?;
         if self.by_row { self.matching(&session, primary).await } else { self.single(&session).await }
     }
 
+    async fn plan_without_rows(&self, spelling: Spelling) -> Result<LogicalPlan> {
+        let primary = spelling.of(self.primary.clone())?;
+        self.plan(&self.session(no_rows(&primary), spelling)?).await
+    }
+
     /// A session that knows only the data sets of the rules.
-    fn session(&self, primary: Arc<dyn datafusion::catalog::TableProvider>, folded: bool) -> Result<SessionContext> {
+    fn session(&self, primary: Arc<dyn TableProvider>, spelling: Spelling) -> Result<SessionContext> {
         let state = SessionStateBuilder::new_from_existing(self.job.session().state())
             .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()))
             .build();
         let config = state.config().options();
         let (catalog, schema) = (config.catalog.default_catalog.clone(), config.catalog.default_schema.clone());
-        let provider = Arc::new(datafusion::catalog::MemoryCatalogProvider::new());
-        datafusion::catalog::CatalogProvider::register_schema(
-            provider.as_ref(),
-            &schema,
-            Arc::new(datafusion::catalog::MemorySchemaProvider::new()),
-        )?;
+        let provider = Arc::new(MemoryCatalogProvider::new());
+        provider.register_schema(&schema, Arc::new(MemorySchemaProvider::new()))?;
         let session = SessionContext::new_with_state(state);
         session.register_catalog(catalog, provider);
-        session.register_table(quoted(PRIMARY), primary)?;
+        session.register_table(TableReference::bare(PRIMARY), primary)?;
         for (alias, rows) in &self.references {
-            let mut rows = rows.clone();
-            if folded && let Some(lower) = lower_case(&Arc::new(rows.schema().as_arrow().clone())) {
-                let columns = rows.schema().columns();
-                let names = columns.into_iter().zip(lower.fields());
-                rows = rows.select(names.map(|(old, new)| Expr::Column(old).alias(new.name())).collect::<Vec<_>>())?;
-            }
-            session.register_table(quoted(alias), rows.into_view())?;
+            session.register_table(TableReference::bare(alias.as_str()), spelling.of(rows.clone())?.into_view())?;
         }
         Ok(session)
     }
@@ -494,14 +460,44 @@ impl Sql {
     }
 }
 
-fn quoted(name: &str) -> datafusion::sql::TableReference {
-    datafusion::sql::TableReference::bare(name)
+/// How a statement spells the names of columns.
+#[derive(Clone, Copy)]
+enum Spelling {
+    AsWritten,
+    LowerCase,
 }
 
-/// The columns with names in lower case, if these are different from each other.
-fn lower_case(schema: &SchemaRef) -> Option<SchemaRef> {
-    let fields: Vec<_> =
-        schema.fields().iter().map(|field| field.as_ref().clone().with_name(field.name().to_lowercase())).collect();
-    let names: BTreeSet<_> = fields.iter().map(|field| field.name().clone()).collect();
-    (names.len() == fields.len()).then(|| Arc::new(Schema::new(fields)))
+impl Spelling {
+    /// The rows with their columns spelt so. Names that would be equal stay as they are.
+    fn of(self, rows: DataFrame) -> Result<DataFrame> {
+        let columns = rows.schema().columns();
+        let lower: Vec<String> = columns.iter().map(|column| column.name.to_lowercase()).collect();
+        let is_clear = lower.iter().collect::<BTreeSet<_>>().len() == lower.len();
+        match self {
+            Self::LowerCase if is_clear => {
+                let renamed = columns.into_iter().zip(lower).map(|(column, name)| Expr::Column(column).alias(name));
+                Ok(rows.select(renamed.collect::<Vec<_>>())?)
+            }
+            _ => Ok(rows),
+        }
+    }
+}
+
+/// A table with the columns of rows.
+fn no_rows(rows: &DataFrame) -> Arc<dyn TableProvider> {
+    Arc::new(EmptyTable::new(Arc::clone(rows.schema().inner())))
+}
+
+/// How often a plan reads the rows that are audited.
+fn scans_of_the_rows(plan: &LogicalPlan) -> Result<usize> {
+    let mut scans = 0;
+    plan.apply_with_subqueries(|plan| {
+        if let LogicalPlan::TableScan(scan) = plan
+            && scan.table_name.table() == PRIMARY
+        {
+            scans += 1;
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(scans)
 }

@@ -58,7 +58,7 @@ impl Quarantine {
         bad: &BooleanArray,
         failing: &[(&str, &BooleanArray)],
     ) -> Result<()> {
-        let feed = {
+        let (feed, schema) = {
             let mut staging = self.staging.lock().await;
             let staging = match &mut *staging {
                 Some(staging) => staging,
@@ -66,7 +66,6 @@ impl Quarantine {
             };
             (staging.feed.clone(), Arc::clone(&staging.schema))
         };
-        let (feed, schema) = feed;
         let columns = rows.columns().iter().zip(schema.fields()).map(|(column, field)| {
             let column = filter(column, bad)?;
             if column.data_type() == field.data_type() { Ok(column) } else { cast(&column, field.data_type()) }

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::Int64Array;
-use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::arrow::array::{Array, AsArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::compute::kernels::cmp::gt;
-use datafusion::arrow::compute::{cast, filter_record_batch};
+use datafusion::arrow::compute::{cast, filter, filter_record_batch};
 use datafusion::arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::{DataFusionError, ScalarValue};
@@ -13,7 +12,7 @@ use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder, cast as cast_expr, lit};
-use datafusion::prelude::DataFrame;
+use datafusion::prelude::{DataFrame, col, ident};
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use hardtack_core::{JobContext, Result};
@@ -48,14 +47,20 @@ pub(crate) enum Answer {
     Row(Row),
 }
 
-/// The columns of a batch that a query reads, as it sees them.
-pub(crate) fn projected(rows: &RecordBatch, tap: &Tap) -> Result<RecordBatch> {
-    let columns = tap.columns.iter().zip(tap.schema.fields()).map(|(i, field)| match rows.column(*i) {
-        column if column.data_type() == field.data_type() => Ok(Arc::clone(column)),
-        column => cast(column, field.data_type()),
+/// The rows and columns of a batch that a query reads, as it sees them.
+pub(crate) fn projected(rows: &RecordBatch, tap: &Tap, read: Option<&BooleanArray>) -> Result<RecordBatch> {
+    // Most conditions let all rows through, which then need not be copied.
+    let read = read.filter(|read| read.true_count() < rows.num_rows());
+    let count = read.map_or(rows.num_rows(), BooleanArray::true_count);
+    let columns = tap.columns.iter().zip(tap.schema.fields()).map(|(i, field)| {
+        let column = match read {
+            Some(read) => filter(rows.column(*i), read)?,
+            None => Arc::clone(rows.column(*i)),
+        };
+        if column.data_type() == field.data_type() { Ok(column) } else { cast(&column, field.data_type()) }
     });
     let columns = columns.collect::<std::result::Result<Vec<_>, _>>().map_err(DataFusionError::from)?;
-    let options = datafusion::arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    let options = RecordBatchOptions::new().with_row_count(Some(count));
     Ok(RecordBatch::try_new_with_options(Arc::clone(&tap.schema), columns, &options).map_err(DataFusionError::from)?)
 }
 
@@ -75,7 +80,7 @@ pub(crate) fn frame(state: &SessionState, table: Arc<dyn TableProvider>) -> Resu
 pub(crate) fn groups(state: &SessionState, schema: &Schema, grouping: &Grouping) -> Result<Query> {
     let columns = columns_of(schema, &grouping.columns);
     let (feed, table) = flow(Arc::clone(&columns))?;
-    let keys: Vec<Expr> = columns.fields().iter().map(|field| datafusion::prelude::ident(field.name())).collect();
+    let keys: Vec<Expr> = columns.fields().iter().map(|field| ident(field.name())).collect();
     let counted = frame(state, table)?.aggregate(keys, vec![count(lit(1_i64)).alias("n")])?;
     let tap = Some(Tap { columns: grouping.columns.clone(), schema: columns, filter: grouping.filter.clone(), feed });
     Ok(Query { tap, answer: Box::pin(async move { Ok(Answer::Groups(collect(counted).await?)) }) })
@@ -117,10 +122,10 @@ async fn collect(counted: DataFrame) -> Result<Groups> {
 pub(crate) fn distribution(job: &JobContext, schema: &Schema, column: usize, filter: Expr) -> Result<Query> {
     let columns = columns_of(schema, &[column]);
     let (feed, table) = flow(Arc::clone(&columns))?;
-    let value = cast_expr(datafusion::prelude::ident(columns.field(0).name()), DataType::Float64).alias("x");
+    let value = cast_expr(ident(columns.field(0).name()), DataType::Float64).alias("x");
     let values = frame(&job.session().state(), table)?.select(vec![value])?;
     // Sorted, so that sums do not depend on the order in which rows come. Read twice.
-    let values = job.persisted(values.sort(vec![datafusion::prelude::col("x").sort(true, false)])?)?;
+    let values = job.persisted(values.sort(vec![col("x").sort(true, false)])?)?;
     let tap = Some(Tap { columns: vec![column], schema: columns, filter: Some(filter), feed });
     let answer = async move {
         let moments = moments(values).await?;

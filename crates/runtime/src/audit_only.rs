@@ -12,7 +12,7 @@ use hardtack_state::Ledger;
 
 use crate::args::RuntimeArgs;
 use crate::environment::{open_context, open_state};
-use crate::lifecycle::Job;
+use crate::lifecycle::{Job, check_window};
 use crate::outcome::panicked;
 use crate::summary;
 
@@ -40,6 +40,7 @@ pub(crate) async fn audit_only<A>(
         .build()?;
     let done = AssertUnwindSafe(main(&Context::new(args, ctx.clone()))).catch_unwind().await;
     done.unwrap_or_else(|panic| Err(panicked(&*panic)))?;
+    check_window(&ctx)?;
     let verdict = ctx.audit().await;
     let audits = ctx.audits();
     if audits.is_empty() {

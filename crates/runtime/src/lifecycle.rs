@@ -248,10 +248,7 @@ impl Running {
             lost = lost(&self.ledger, &self.attempt.record, CLAIM_CHECK_INTERVAL) => Err(lost),
             done = AssertUnwindSafe(main(&context)).catch_unwind() => done.unwrap_or_else(|p| Err(panicked(&*p))),
         }?;
-        if self.ctx.ignores_window() {
-            return Err(Error::usage("the run was given a window, but the job never asks for it")
-                .hint("the job has to read by `ctx.window()`; or leave out `--window-start` and `--window-end`"));
-        }
+        check_window(&self.ctx)?;
         // Staging that `main` has begun and abandoned is not part of the commit.
         self.ctx.end_staging(SETTLE_TIMEOUT).await?;
         self.attempt.journal.flush().await?;
@@ -312,6 +309,7 @@ impl Running {
     /// Discards everything staged; returns the failure of the run.
     async fn discard(self, error: Error) -> Error {
         self.bar.finish();
+        self.ctx.forget_pending_audits();
         self.remove_refused(false).await;
         // A run that lost its number may fail with misleading errors, because the winner discards what it staged.
         let error = match self.ledger.check(&self.attempt.record).await {
@@ -343,6 +341,15 @@ impl Running {
             Err(e) => tracing::warn!("the columns could not be profiled: {}", e.chain()),
         }
         record
+    }
+}
+
+/// Fails if the run was given a window that nobody has asked for.
+pub(crate) fn check_window(ctx: &JobContext) -> Result<()> {
+    match ctx.ignores_window() {
+        true => Err(Error::usage("the run was given a window, but the job never asks for it")
+            .hint("the job has to read by `ctx.window()`; or leave out `--window-start` and `--window-end`")),
+        false => Ok(()),
     }
 }
 

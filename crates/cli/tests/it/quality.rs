@@ -177,3 +177,43 @@ fn hardtack_files(folder: &Path, name: &str) -> String {
     found.sort();
     found.join(", ")
 }
+
+/// Whatever runs follow one another, what is published is what the last run that passed has saved.
+#[tokio::test]
+async fn what_is_published_has_passed() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let deliveries = [
+        ("(1, 'Ada')", true),
+        ("(1, null)", false),
+        ("(1, 'Ada'), (2, 'Bob'), (3, 'Cy')", true),
+        ("(4, 'Di')", false),
+        ("(4, 'Di'), (5, null), (6, 'Ed')", false),
+        ("(4, 'Di'), (5, 'Ed')", true),
+    ];
+    let published = || {
+        let (code, said) = run(folder, &["audit", "lake/people", "--rules", "count.dqdl", "--json"]);
+        assert_eq!(code, Some(0), "{said}");
+        said
+    };
+    std::fs::write(folder.join("count.dqdl"), "Rules = [RowCount > 0] Analyzers = [Sum \"id\", RowCount]").unwrap();
+    let mut last = None;
+    for (people, passes) in deliveries {
+        let files = || {
+            let mut files: Vec<_> = std::fs::read_dir(folder.join("lake/people")).into_iter().flatten().collect();
+            files.sort_by_key(|file| file.as_ref().unwrap().file_name());
+            let read = |file: std::io::Result<std::fs::DirEntry>| std::fs::read(file.unwrap().path()).unwrap();
+            files.into_iter().map(read).collect::<Vec<_>>()
+        };
+        let before = files();
+        assert_eq!(save(folder, people).await.is_ok(), passes, "{people}");
+        if passes {
+            let said = published();
+            assert_ne!(Some(&said), last.as_ref());
+            last = Some(said);
+        } else {
+            assert_eq!(files(), before, "{people}: byte for byte as it was");
+            assert_eq!(Some(published()), last);
+        }
+    }
+}

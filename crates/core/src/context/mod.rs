@@ -268,7 +268,16 @@ impl JobContext {
 
     /// Adds an audit that ends when `main` has ended.
     pub fn add_pending_audit(&self, audit: Arc<dyn PendingAudit>) {
-        self.0.pending.lock().unwrap_or_else(PoisonError::into_inner).push(audit);
+        self.pending().push(audit);
+    }
+
+    /// Drops the audits that have not ended: those of a run that has failed. They hold its context, so it would stay.
+    pub fn forget_pending_audits(&self) {
+        self.pending().clear();
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Vec<Arc<dyn PendingAudit>>> {
+        self.0.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The audits so far, in the order of completion.
@@ -282,7 +291,7 @@ impl JobContext {
     /// # Errors
     /// The first that stops the run. It carries all audits as a [detail](crate::Error::with_detail): a `Vec<Audit>`.
     pub async fn audit(&self) -> Result<()> {
-        let pending = std::mem::take(&mut *self.0.pending.lock().unwrap_or_else(PoisonError::into_inner));
+        let pending = std::mem::take(&mut *self.pending());
         for audit in pending {
             self.add_audit(audit.end().await?);
         }

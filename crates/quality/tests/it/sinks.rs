@@ -220,3 +220,19 @@ async fn uniqueness_is_exact_beyond_the_memory() {
     assert!(audit.verdicts[0].examples[0].contains(&format!("key-{}", last + 1)), "{:?}", audit.verdicts[0].examples);
     assert!(audit.verdicts[1..].iter().all(crate::passes), "{:#?}", audit.verdicts);
 }
+
+/// Columns that the schema of a source marks, too.
+#[tokio::test]
+async fn sensitive_values_of_a_source_are_redacted() {
+    use datafusion::arrow::datatypes::{DataType, Field, Schema};
+    let lake = hardtack_test_support::TempLake::new();
+    lake.write("in/a.jsonl", "{\"title\": \"Dune\"}\n");
+    let ctx = JobContext::builder("job").build().unwrap();
+    let schema = std::sync::Arc::new(Schema::new(vec![Field::new("title", DataType::Utf8, true)]));
+    let schema = hardtack_core::audit::sensitive(schema, ["title"]);
+    let source = hardtack_sources::JsonFiles::new("books", lake.at("in")).with_schema(schema);
+    let rows = ctx.load(source.audited(rules_of(r#"ColumnLength "title" > 9"#))).await.unwrap();
+    ctx.save(InMemory::new("out"), rows).await.unwrap();
+    let said = ctx.audit().await.unwrap_err().chain();
+    assert!(said.contains("(redacted)") && !said.contains("Dune"), "{said}");
+}

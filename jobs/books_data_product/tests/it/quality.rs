@@ -81,3 +81,33 @@ fn a_warning_does_not_stop_the_run() {
         },
     );
 }
+
+/// Killed at any step of a run whose audit fails, nothing of it is ever visible, and a good delivery heals everything.
+#[rstest]
+fn killed_while_an_audit_fails(
+    #[values(
+        "run.started",
+        "stage.file.created",
+        "stage.file.finished",
+        "run.staged",
+        "discard.before",
+        "discard.after"
+    )]
+    point: &str,
+    #[values("return(kill)", "1*off->return(kill)")] action: &str,
+) {
+    let job = job_with_a_bad_book();
+    let before = contract().seen(job.dir());
+    let killed = job.failing_at(point, action).run();
+    let is_passed_once = action != "return(kill)" && killed.code() == Some(3);
+    assert!(killed.signal() == Some(9) || is_passed_once, "{point} was not reached\n{killed}");
+    assert_eq!(contract().seen(job.dir()), before);
+    job.run().assert_code(3);
+    assert_eq!(contract().seen(job.dir()), before);
+
+    job.dir().write(&format!("in/{BOOKS}"), BOOK);
+    job.run().assert_code(0);
+    assert_eq!(contract().seen(job.dir()), before);
+    assert_eq!(job.dir().files("state/books_data_product/refused"), Vec::<String>::new());
+    assert_eq!(job.dir().hidden_files("out"), Vec::<String>::new());
+}
