@@ -193,8 +193,11 @@ impl Severity {
 /// The key in the metadata of a field that says that its values are shown nowhere: `sensitive: true`.
 pub const SENSITIVE_KEY: &str = "sensitive";
 
-/// The schema with these columns marked as sensitive: audits show none of their values in messages, reports and records.
-/// Columns that it does not have are left out.
+/// What stands in place of values that are shown nowhere.
+pub const REDACTED: &str = "(redacted)";
+
+/// The schema with these columns marked as sensitive: messages, reports and records show none of their values. Columns that
+/// it does not have are left out.
 ///
 /// ```
 /// use std::sync::Arc;

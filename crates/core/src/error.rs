@@ -5,9 +5,11 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::Field;
 use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 
+use crate::audit::{REDACTED, is_sensitive};
 use crate::query_error;
 
 /// The result type of this framework.
@@ -216,6 +218,38 @@ impl Error {
         self.0.context.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str())
     }
 
+    /// The error without the value that it names, if that is the value of a [sensitive](crate::audit::sensitive) column
+    /// among these, or the text of a row that has one.
+    ///
+    /// ```
+    /// use datafusion::arrow::datatypes::{DataType, Field, Schema};
+    /// use hardtack_core::{Error, audit::sensitive};
+    ///
+    /// let schema = sensitive(Schema::new(vec![Field::new("age", DataType::Int64, true)]).into(), ["age"]);
+    /// let error = Error::refused("`x` is not an Int64").with("column", "age").with("value", "x");
+    /// assert_eq!(error.redacted(schema.fields()).to_string(), "a value is not an Int64 (column: age, value: (redacted))");
+    /// ```
+    #[must_use]
+    pub fn redacted<F: AsRef<Field>>(mut self, columns: &[F]) -> Self {
+        // `a`, or a part of it: `a.b`, `a[]`
+        let is_within = |path: &str, column: &str| {
+            path.strip_prefix(column).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        let path = self.get("column");
+        let mut hidden = columns.iter().map(AsRef::as_ref).filter(|column| is_sensitive(column));
+        if !hidden.any(|column| path.is_none_or(|path| is_within(path, column.name()))) {
+            return self;
+        }
+        for (_, value) in self.0.context.iter_mut().filter(|(name, _)| *name == "value") {
+            *value = REDACTED.to_owned();
+        }
+        // As sources say it: "`x` is not an Int64"
+        if let Some((_, wanted)) = self.0.message.strip_prefix('`').and_then(|rest| rest.rsplit_once("` is not ")) {
+            self.0.message = format!("a value is not {wanted}");
+        }
+        self
+    }
+
     /// The context as displayed: the hint comes last.
     fn shown_context(&self) -> impl Iterator<Item = (&str, &str)> {
         let context = self.0.context.iter().map(|(name, value)| (*name, value.as_str()));
@@ -403,9 +437,12 @@ fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
 
 #[cfg(test)]
 mod tests {
+    use datafusion::arrow::datatypes::{DataType, Schema};
     use object_store::ObjectStoreExt;
+    use rstest::rstest;
 
     use super::*;
+    use crate::audit::sensitive;
 
     #[test]
     fn our_error_survives_the_way_through_datafusion_and_arrow() {
@@ -419,6 +456,22 @@ mod tests {
         assert_eq!(back.kind(), ErrorKind::Refused);
         assert_eq!(back.chain(), "no (file: a.csv, hint: yes): bad byte");
         assert_eq!((back.get_hint(), back.detail::<u8>(), back.detail::<i8>()), (Some("yes"), Some(&7), None));
+    }
+
+    #[rstest]
+    #[case::of_it(Some("pin"), "a value is not an Int64 (column: pin, value: (redacted))")]
+    #[case::within_it(Some("pin.a[]"), "a value is not an Int64 (column: pin.a[], value: (redacted))")]
+    #[case::of_a_row(None, "a value is not an Int64 (value: (redacted))")]
+    #[case::of_another(Some("pin2"), "`x` is not `y` is not an Int64 (column: pin2, value: x` is not `y)")]
+    fn what_is_sensitive_is_not_said(#[case] column: Option<&str>, #[case] shown: &str) {
+        let columns: Vec<Field> = ["pin", "pin2"].map(|name| Field::new(name, DataType::Utf8, true)).into();
+        let schema = sensitive(Schema::new(columns).into(), ["pin"]);
+        let error = Error::refused("`x` is not `y` is not an Int64");
+        let error = column.into_iter().fold(error, |error, column| error.with("column", column));
+        let error = error.with("value", "x` is not `y");
+        assert_eq!(error.redacted(schema.fields()).to_string(), shown);
+        let nothing: [Field; 0] = [];
+        assert_eq!(Error::refused("`x` is not y").redacted(&nothing).to_string(), "`x` is not y");
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hardtack_core::audit::{Audit, Outcome, Verdict};
+use hardtack_core::audit::{Audit, Outcome, REDACTED, Verdict};
 
 use crate::auditor::Finding;
 use crate::compile::{Judgement, Number, Settings, Shown};
@@ -201,7 +201,7 @@ impl Judge<'_> {
             Some(Shown::Rows(i)) => self.measured.examples[i].clone(),
             Some(Shown::Groups(i)) => self.measured.groupings[i].repeated.clone(),
             Some(Shown::Query(i)) => self.measured.queries[i].examples.clone(),
-            Some(Shown::Redacted) => vec!["(redacted)".to_owned()],
+            Some(Shown::Redacted) => vec![REDACTED.to_owned()],
         }
     }
 }

@@ -184,7 +184,7 @@ impl FileSource for RowSource {
         let opener = RowOpener { rows: Arc::clone(&self.rows), origin: self.origin.clone(), store, want };
         let opener = Arc::new(opener);
         let opener = ProjectionOpener::try_new(self.projection.clone(), opener, file_schema)?;
-        Ok(Arc::new(CheckedOpener::new(opener, config.projected_schema()?, self.origin.clone())))
+        Ok(Arc::new(CheckedOpener::new(opener, config, self.origin.clone())?))
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -271,30 +271,36 @@ impl FileOpener for RowOpener {
 /// decoder.
 pub(crate) struct CheckedOpener {
     inner: Arc<dyn FileOpener>,
+    /// Of the rows.
     schema: SchemaRef,
+    /// Of the rows with all columns.
+    declared: SchemaRef,
     origin: Origin,
 }
 
 impl CheckedOpener {
-    pub(crate) fn new(inner: Arc<dyn FileOpener>, schema: SchemaRef, origin: Origin) -> Self {
-        Self { inner, schema, origin }
+    /// Checks the rows that are read as `config` says. Values of sensitive columns are in no error.
+    pub(crate) fn new(inner: Arc<dyn FileOpener>, config: &FileScanConfig, origin: Origin) -> DFResult<Self> {
+        let declared = Arc::clone(config.file_source.table_schema().table_schema());
+        Ok(Self { inner, schema: config.projected_schema()?, declared, origin })
     }
 }
 
 impl FileOpener for CheckedOpener {
     fn open(&self, file: PartitionedFile) -> DFResult<FileOpenFuture> {
         let location = Location::of(&self.origin.store, &file.object_meta.location);
-        let (schema, meter) = (Arc::clone(&self.schema), Arc::clone(&self.origin.meter));
-        let inner = Arc::clone(&self.inner);
+        let (schema, declared) = (Arc::clone(&self.schema), Arc::clone(&self.declared));
+        let (inner, meter) = (Arc::clone(&self.inner), Arc::clone(&self.origin.meter));
         let range = file.range.as_ref().map(|range| range.start as u64..range.end as u64);
         let part = Part::of(&file).cloned().map(|part| (part, range));
         Ok(async move {
-            let named = |e| Error::from(in_file(e, &location));
-            let opening = async { inner.open(file).map_err(named)?.await.map_err(named) };
+            let named = move |e, file: &Location| Error::from(in_file(e, file)).redacted(declared.fields());
+            let opening =
+                async { inner.open(file).map_err(|e| named(e, &location))?.await.map_err(|e| named(e, &location)) };
             let batches = guarded(&location, opening).await?;
             let file = location.clone();
             let checked = batches.map(move |batch| {
-                let batch = batch.map_err(|e| in_file(e, &location))?;
+                let batch = batch.map_err(|e| named(e, &location))?;
                 meter.add_rows(batch.num_rows() as u64);
                 // The values of partition columns are literals, which are not nullable; the declared schema counts.
                 if let Some(column) = missing_value(&batch, &schema) {

@@ -72,9 +72,9 @@ pub fn conversion_problem(policy: Policy, from: &Field, to: &Field) -> Option<Cl
 ///
 /// # Errors
 /// [`Refused`](hardtack_core::ErrorKind::Refused) for the first value that is not, with the column (or the path within
-/// it), the value, its type and the declared type.
+/// it), the value unless the column is [sensitive](hardtack_core::audit::sensitive), its type and the declared type.
 pub fn convert_array(policy: Policy, array: &ArrayRef, to: &Field) -> Result<ArrayRef> {
-    fit_array(policy, array, to, to.name(), None)
+    fit_array(policy, array, to, to.name(), None).map_err(|e| e.redacted(&[to]))
 }
 
 /// A column in another type, whether nullable or not.

@@ -122,7 +122,7 @@ impl FileSource for ParquetScan {
         let small = SmallFiles::new(Arc::clone(&store), origin.clone(), group);
         let readers = Arc::new(Readers { store: Arc::clone(&store), origin, scanned, small: Mutex::new(small) });
         let opener = self.opener(source, store, config, partition, readers)?;
-        Ok(Arc::new(CheckedOpener::new(opener, config.projected_schema()?, self.origin.clone())))
+        Ok(Arc::new(CheckedOpener::new(opener, config, self.origin.clone())?))
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -702,6 +702,17 @@ mod tests {
     }
 
     #[test]
+    fn sensitive_values_are_in_no_message() {
+        let text: ArrayRef = Arc::new(StringArray::from(vec!["x"]));
+        let to = Field::new("c", DataType::Int64, true);
+        let hidden = to.clone().with_metadata([("sensitive".to_owned(), "true".to_owned())].into());
+        for (to, value) in [(to, "x"), (hidden, "(redacted)")] {
+            let error = crate::convert_array(Policy::Coerce, &text, &to).unwrap_err();
+            assert_eq!(error.get("value"), Some(value), "{error}");
+        }
+    }
+
+    #[test]
     fn long_values_are_cut_in_messages() {
         let text: ArrayRef = Arc::new(StringArray::from(vec!["ä".repeat(1000)]));
         let error = fit(&text, &Field::new("c", DataType::Int64, true), "c", None).unwrap_err();
