@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
-use datafusion::arrow::compute::{filter, filter_record_batch, not, or, prep_null_mask_filter};
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::compute::{cast, concat_batches, filter, filter_record_batch, not, or, prep_null_mask_filter};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::{DFSchema, DataFusionError, ScalarValue};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Accumulator, Expr};
@@ -257,6 +257,11 @@ struct Stream {
     program: Arc<Program>,
     taps: Arc<Vec<Tap>>,
     tap_filters: Vec<Option<Arc<dyn PhysicalExpr>>>,
+    /// The rows that are still to be measured, their number and size, and how many are measured at once.
+    waiting: Vec<RecordBatch>,
+    waiting_rows: usize,
+    waiting_bytes: usize,
+    rows_at_once: usize,
     rows: u64,
     held_back: u64,
     counts: Vec<(Arc<dyn PhysicalExpr>, u64)>,
@@ -274,6 +279,7 @@ struct Aggregating {
 impl Stream {
     fn new(auditor: Auditor, program: &Arc<Program>, taps: Arc<Vec<Tap>>, schema: &SchemaRef) -> Result<Self> {
         let state = &auditor.0.settings.job.session().state();
+        let schema = &plain(schema);
         let columns = DFSchema::try_from(Arc::clone(schema))?;
         let physical = |expr: &Expr| state.create_physical_expr(expr.clone(), &columns);
         let optional = |expr: &Option<Expr>| expr.as_ref().map(physical).transpose();
@@ -289,7 +295,21 @@ impl Stream {
         let tap_filters = taps.iter().map(|tap| optional(&tap.filter)).collect::<Result<_, _>>()?;
         let examples = program.examples.iter().map(|_| Examples::default()).collect();
         let program = Arc::clone(program);
-        Ok(Self { auditor, program, taps, tap_filters, rows: 0, held_back: 0, counts, aggregates, examples })
+        Ok(Self {
+            auditor,
+            program,
+            taps,
+            tap_filters,
+            waiting: Vec::new(),
+            waiting_rows: 0,
+            waiting_bytes: 0,
+            rows_at_once: state.config().batch_size(),
+            rows: 0,
+            held_back: 0,
+            counts,
+            aggregates,
+            examples,
+        })
     }
 }
 
@@ -310,29 +330,54 @@ fn mask(condition: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<Boolean
     Ok(if mask.null_count() > 0 { prep_null_mask_filter(mask) } else { mask.clone() })
 }
 
-#[async_trait]
-impl RowAccumulator for Stream {
-    async fn update(&mut self, rows: RecordBatch) -> Result<RecordBatch> {
-        if rows.num_rows() == 0 {
-            return Ok(rows);
+/// The rows that wait to be measured take no more memory than this, counting shared buffers for each batch.
+const WAITING_BYTES: usize = 16 << 20;
+
+impl Stream {
+    /// Measures the rows later, together with others: a sink of many partitions has many small batches, and each costs as
+    /// much as hundreds of rows.
+    async fn wait(&mut self, rows: RecordBatch) -> Result<()> {
+        self.waiting_rows += rows.num_rows();
+        self.waiting_bytes += rows.get_array_memory_size();
+        self.waiting.push(rows);
+        if self.waiting_rows >= self.rows_at_once || self.waiting_bytes >= WAITING_BYTES {
+            self.measure_waiting().await?;
         }
+        Ok(())
+    }
+
+    /// Measures the rows that wait.
+    async fn measure_waiting(&mut self) -> Result<()> {
+        (self.waiting_rows, self.waiting_bytes) = (0, 0);
+        let mut waiting = std::mem::take(&mut self.waiting);
+        if waiting.len() > 1 {
+            waiting = vec![concat_batches(&waiting[0].schema(), &waiting).map_err(DataFusionError::from)?];
+        }
+        for rows in waiting {
+            self.measure(&rows).await?;
+        }
+        Ok(())
+    }
+
+    /// Measures the rows, and keeps those that fail, if they are kept. Returns which are bad, if it matters.
+    async fn measure(&mut self, rows: &RecordBatch) -> Result<Option<BooleanArray>> {
         let program = Arc::clone(&self.program);
         self.rows += rows.num_rows() as u64;
         let mut masks = Vec::with_capacity(self.counts.len());
         for (condition, count) in &mut self.counts {
-            let mask = mask(condition, &rows)?;
+            let mask = mask(condition, rows)?;
             *count += mask.true_count() as u64;
             masks.push(mask);
         }
         for (wanted, examples) in program.examples.iter().zip(&mut self.examples) {
-            examples.add(wanted, &masks[wanted.count], &rows)?;
+            examples.add(wanted, &masks[wanted.count], rows)?;
         }
         for aggregate in &mut self.aggregates {
             let arguments =
-                aggregate.arguments.iter().map(|argument| argument.evaluate(&rows)?.into_array(rows.num_rows()));
+                aggregate.arguments.iter().map(|argument| argument.evaluate(rows)?.into_array(rows.num_rows()));
             let mut arguments = arguments.collect::<Result<Vec<ArrayRef>, _>>()?;
             if let Some(condition) = &aggregate.filter {
-                let mask = mask(condition, &rows)?;
+                let mask = mask(condition, rows)?;
                 arguments = arguments
                     .iter()
                     .map(|array| filter(array, &mask))
@@ -342,8 +387,8 @@ impl RowAccumulator for Stream {
             aggregate.accumulator.update_batch(&arguments)?;
         }
         for (tap, condition) in self.taps.iter().zip(&self.tap_filters) {
-            let read = condition.as_ref().map(|condition| mask(condition, &rows)).transpose()?;
-            let read = projected(&rows, tap, read.as_ref())?;
+            let read = condition.as_ref().map(|condition| mask(condition, rows)).transpose()?;
+            let read = projected(rows, tap, read.as_ref())?;
             // A query that has ended, or that does not read these rows, is no reason to fail here.
             if read.num_rows() > 0 {
                 let _ = tap.feed.send(read).await;
@@ -351,28 +396,61 @@ impl RowAccumulator for Stream {
         }
         let Settings { quarantine, kept, .. } = &self.auditor.0.settings;
         if quarantine.is_none() && kept.is_none() {
-            return Ok(rows);
+            return Ok(None);
         }
         let failing = program.set_aside.iter().map(|rule| (rule.rule.as_str(), &masks[rule.fails]));
         let failing: Vec<_> = failing.filter(|(_, mask)| mask.true_count() > 0).collect();
         if failing.is_empty() {
-            return Ok(rows);
+            return Ok(None);
         }
         let mut bad = BooleanArray::from(vec![false; rows.num_rows()]);
         for (_, mask) in &failing {
             bad = or(&bad, mask).map_err(DataFusionError::from)?;
         }
         if let Some(kept) = kept {
-            kept.add(&rows, &bad, &failing).await?;
+            kept.add(rows, &bad, &failing).await?;
         }
-        let Some(quarantine) = quarantine else { return Ok(rows) };
+        if let Some(quarantine) = quarantine {
+            quarantine.add(rows, &bad, &failing).await?;
+        }
+        Ok(Some(bad))
+    }
+}
+
+/// The rows with values in place of dictionaries. Those of a sink are of all its rows, however small a batch is.
+fn unpacked(rows: &RecordBatch) -> Result<RecordBatch> {
+    if rows.columns().iter().all(|column| !matches!(column.data_type(), DataType::Dictionary(..))) {
+        return Ok(rows.clone());
+    }
+    let schema = plain(&rows.schema());
+    let columns = rows.columns().iter().zip(schema.fields()).map(|(column, field)| {
+        let is_plain = column.data_type() == field.data_type();
+        if is_plain { Ok(Arc::clone(column)) } else { cast(column, field.data_type()) }
+    });
+    let columns = columns.collect::<Result<Vec<_>, _>>().map_err(DataFusionError::from)?;
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    Ok(RecordBatch::try_new_with_options(schema, columns, &options).map_err(DataFusionError::from)?)
+}
+
+#[async_trait]
+impl RowAccumulator for Stream {
+    async fn update(&mut self, rows: RecordBatch) -> Result<RecordBatch> {
+        if rows.num_rows() == 0 {
+            return Ok(rows);
+        }
+        if self.auditor.0.settings.quarantine.is_none() {
+            // All rows are let through.
+            self.wait(unpacked(&rows)?).await?;
+            return Ok(rows);
+        }
+        let Some(bad) = self.measure(&unpacked(&rows)?).await? else { return Ok(rows) };
         self.held_back += bad.true_count() as u64;
-        quarantine.add(&rows, &bad, &failing).await?;
         let good = not(&bad).map_err(DataFusionError::from)?;
         Ok(filter_record_batch(&rows, &good).map_err(DataFusionError::from)?)
     }
 
-    async fn finish(self: Box<Self>) -> Result<()> {
+    async fn finish(mut self: Box<Self>) -> Result<()> {
+        self.measure_waiting().await?;
         let auditor = self.auditor.clone();
         let mut running = auditor.running();
         let Some(running) = running.as_mut() else {

@@ -642,7 +642,15 @@ impl Compiler<'_> {
             Err(first) => first,
         };
         let lower = |i: usize| self.schema.field(i).name().to_lowercase();
-        let names: BTreeMap<String, usize> = (0..self.schema.fields().len()).map(|i| (lower(i), i)).collect();
+        let mut names: BTreeMap<String, usize> = BTreeMap::new();
+        let mut alike = BTreeSet::new();
+        for i in 0..self.schema.fields().len() {
+            if names.insert(lower(i), i).is_some() {
+                alike.insert(lower(i));
+            }
+        }
+        // Which of `ID` and `Id` is meant?
+        names.retain(|name, _| !alike.contains(name));
         let folded = names.iter().map(|(name, i)| self.schema.field(*i).clone().with_name(name)).collect::<Vec<_>>();
         let folded =
             DFSchema::try_from(datafusion::arrow::datatypes::Schema::new(folded)).map_err(|e| e.to_string())?;

@@ -6,6 +6,7 @@
     reason = "a test stops where it fails"
 )]
 
+mod deequ;
 mod meaning;
 mod naive;
 mod others;

@@ -122,6 +122,16 @@ async fn a_rule_means(#[case] rule: &str, #[case] expected: bool) {
     assert_eq!(passes(&verdict), expected, "{verdict:#?}");
 }
 
+/// Names in another case are only found if one column can be meant.
+#[rstest]
+#[case::as_written(r#"RowCount = 1 where "\"Id\" = 2""#, Outcome::Passed)]
+#[case::either(r#"RowCount = 1 where "iD = 2""#, Outcome::Error)]
+#[tokio::test]
+async fn of_two_columns_that_differ_in_case_none_is_taken(#[case] rule: &str, #[case] expected: Outcome) {
+    let verdict = verdict(rule, r#"select 1 as "ID", 2 as "Id""#).await;
+    assert_eq!(verdict.outcome, expected, "{verdict:#?}");
+}
+
 /// A rule that cannot be evaluated says why. The others are evaluated.
 #[rstest]
 #[case::no_column(r#"IsComplete "nane""#, "there is no column `nane`; did you mean `name`?")]

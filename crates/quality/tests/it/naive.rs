@@ -328,10 +328,12 @@ proptest! {
         judged in prop::collection::vec(judged(), 1..12),
         batches in 1_usize..5,
         threads in 1_usize..4,
+        at_once in 1_usize..20,
     ) {
         let rules = Rules::from(RuleSet::new(judged.iter().map(Judged::rule)));
         prop_assert!(rules.check().is_ok(), "{rules}");
         let job = JobContext::builder("job").threads(threads).memory_limit(64 << 20).build().unwrap();
+        job.session().state_ref().write().config_mut().options_mut().execution.batch_size = at_once;
         let audit = block_on(async {
             let frame = frame(&rows).in_batches(batches).to_df(job.session());
             rules.audit(&job, "rows", frame).await.unwrap()
