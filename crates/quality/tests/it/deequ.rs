@@ -56,7 +56,7 @@ type Expectation = (&'static str, bool, Option<i64>);
     (r#"ColumnLength "item" = 1"#, true, None),
     (r#"ColumnLength "item" in [1]"#, true, None),
     (r#"ColumnExists "item""#, true, None),
-    (r#"ColumnExists "itme""#, false, None),
+    (r#"ColumnExists "nothing""#, false, None),
     (r#"ColumnValues "a" in ["p", "q"]"#, true, None),
     (r#"(RowCount < 10) and (CustomSql "select count(*) from primary" > 0)"#, true, None),
 ])]
