@@ -78,7 +78,7 @@ enum Command {
 pub(crate) async fn audit(options: RuntimeArgs, args: AuditArgs) -> Result<(String, ExitCode)> {
     let options = RuntimeArgs { query: args.query.clone(), ..options };
     let ctx = open_context("audit", &options)?;
-    let mut rules = Rules::dqdl(&read_text(&ctx, &args.rules).await?);
+    let mut rules = Rules::dqdl(&read_text(&ctx, "--rules", &args.rules).await?);
     rules.check().map_err(|e| e.with("--rules", &args.rules))?;
     for (alias, data) in &args.reference {
         rules = rules.reference(alias, rows(&ctx, data).await?);

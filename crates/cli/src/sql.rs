@@ -95,19 +95,19 @@ impl SqlArgs {
             return std::io::read_to_string(std::io::stdin())
                 .map_err(|e| Error::usage("standard input is not SQL text").because(e));
         };
-        read_text(ctx, file).await
+        read_text(ctx, "file", file).await
     }
 }
 
-/// The text of a file that an argument names.
-pub(crate) async fn read_text(ctx: &JobContext, file: &Location) -> Result<String> {
+/// The text of the file that an argument names.
+pub(crate) async fn read_text(ctx: &JobContext, argument: &'static str, file: &Location) -> Result<String> {
     let (store, path) = ctx.stores().open(file)?;
     let bytes = async { store.objects.get(&path).await?.bytes().await }.await;
     let bytes = bytes.map_err(|e| match Error::from(e) {
-        e if e.kind() == ErrorKind::NotFound => Error::usage("there is no such file").with("file", file),
-        e => e.with("file", file),
+        e if e.kind() == ErrorKind::NotFound => Error::usage("there is no such file").with(argument, file),
+        e => e.with(argument, file),
     })?;
-    String::from_utf8(bytes.into()).map_err(|e| Error::usage("this is not text").with("file", file).because(e))
+    String::from_utf8(bytes.into()).map_err(|e| Error::usage("this is not text").with(argument, file).because(e))
 }
 
 /// Runs a script or a shell.

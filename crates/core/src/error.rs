@@ -227,7 +227,7 @@ impl Error {
     ///
     /// let schema = sensitive(Schema::new(vec![Field::new("age", DataType::Int64, true)]).into(), ["age"]);
     /// let error = Error::refused("`x` is not an Int64").with("column", "age").with("value", "x");
-    /// assert_eq!(error.redacted(schema.fields()).to_string(), "a value is not an Int64 (column: age, value: (redacted))");
+    /// assert_eq!(error.redacted(schema.fields()).to_string(), "(redacted) is not an Int64 (column: age, value: (redacted))");
     /// ```
     #[must_use]
     pub fn redacted<F: AsRef<Field>>(mut self, columns: &[F]) -> Self {
@@ -243,9 +243,10 @@ impl Error {
         for (_, value) in self.0.context.iter_mut().filter(|(name, _)| *name == "value") {
             *value = REDACTED.to_owned();
         }
-        // As sources say it: "`x` is not an Int64"
-        if let Some((_, wanted)) = self.0.message.strip_prefix('`').and_then(|rest| rest.rsplit_once("` is not ")) {
-            self.0.message = format!("a value is not {wanted}");
+        // Sentences quote values by backticks, and values may contain some.
+        let message = &self.0.message;
+        if let (Some(start), Some(end)) = (message.find('`'), message.rfind('`')) {
+            self.0.message = format!("{}{REDACTED}{}", &message[..start], &message[end + 1..]);
         }
         self
     }
@@ -459,9 +460,9 @@ mod tests {
     }
 
     #[rstest]
-    #[case::of_it(Some("pin"), "a value is not an Int64 (column: pin, value: (redacted))")]
-    #[case::within_it(Some("pin.a[]"), "a value is not an Int64 (column: pin.a[], value: (redacted))")]
-    #[case::of_a_row(None, "a value is not an Int64 (value: (redacted))")]
+    #[case::of_it(Some("pin"), "(redacted) is not an Int64 (column: pin, value: (redacted))")]
+    #[case::within_it(Some("pin.a[]"), "(redacted) is not an Int64 (column: pin.a[], value: (redacted))")]
+    #[case::of_a_row(None, "(redacted) is not an Int64 (value: (redacted))")]
     #[case::of_another(Some("pin2"), "`x` is not `y` is not an Int64 (column: pin2, value: x` is not `y)")]
     fn what_is_sensitive_is_not_said(#[case] column: Option<&str>, #[case] shown: &str) {
         let columns: Vec<Field> = ["pin", "pin2"].map(|name| Field::new(name, DataType::Utf8, true)).into();
@@ -470,6 +471,8 @@ mod tests {
         let error = column.into_iter().fold(error, |error, column| error.with("column", column));
         let error = error.with("value", "x` is not `y");
         assert_eq!(error.redacted(schema.fields()).to_string(), shown);
+        let header = Error::refused("the first record, `1,`x``, is not a header");
+        assert_eq!(header.redacted(schema.fields()).to_string(), "the first record, (redacted), is not a header");
         let nothing: [Field; 0] = [];
         assert_eq!(Error::refused("`x` is not y").redacted(&nothing).to_string(), "`x` is not y");
     }

@@ -110,7 +110,7 @@ impl Auditor {
         if let Some(running) = &mut *self.running() {
             running.open += 1;
         }
-        Ok(Box::new(Stream::new(self.clone(), &program, taps, schema)?))
+        Ok(Box::new(Stream::new(self.clone(), &program, taps)?))
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -277,9 +277,10 @@ struct Aggregating {
 }
 
 impl Stream {
-    fn new(auditor: Auditor, program: &Arc<Program>, taps: Arc<Vec<Tap>>, schema: &SchemaRef) -> Result<Self> {
+    fn new(auditor: Auditor, program: &Arc<Program>, taps: Arc<Vec<Tap>>) -> Result<Self> {
         let state = &auditor.0.settings.job.session().state();
-        let schema = &plain(schema);
+        // Without dictionaries
+        let schema = &program.schema;
         let columns = DFSchema::try_from(Arc::clone(schema))?;
         let physical = |expr: &Expr| state.create_physical_expr(expr.clone(), &columns);
         let optional = |expr: &Option<Expr>| expr.as_ref().map(physical).transpose();
@@ -330,15 +331,19 @@ fn mask(condition: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<Boolean
     Ok(if mask.null_count() > 0 { prep_null_mask_filter(mask) } else { mask.clone() })
 }
 
-/// The rows that wait to be measured take no more memory than this, counting shared buffers for each batch.
+/// Batches wait to be measured together up to this size. A buffer that several of them share counts for each.
 const WAITING_BYTES: usize = 16 << 20;
 
 impl Stream {
     /// Measures the rows later, together with others: a sink of many partitions has many small batches, and each costs as
     /// much as hundreds of rows.
     async fn wait(&mut self, rows: RecordBatch) -> Result<()> {
+        let bytes = rows.get_array_memory_size();
+        if self.waiting_rows + rows.num_rows() > self.rows_at_once || self.waiting_bytes + bytes > WAITING_BYTES {
+            self.measure_waiting().await?;
+        }
         self.waiting_rows += rows.num_rows();
-        self.waiting_bytes += rows.get_array_memory_size();
+        self.waiting_bytes += bytes;
         self.waiting.push(rows);
         if self.waiting_rows >= self.rows_at_once || self.waiting_bytes >= WAITING_BYTES {
             self.measure_waiting().await?;
@@ -350,8 +355,11 @@ impl Stream {
     async fn measure_waiting(&mut self) -> Result<()> {
         (self.waiting_rows, self.waiting_bytes) = (0, 0);
         let mut waiting = std::mem::take(&mut self.waiting);
-        if waiting.len() > 1 {
-            waiting = vec![concat_batches(&waiting[0].schema(), &waiting).map_err(DataFusionError::from)?];
+        // Batches of one plan may differ in what is nullable, and then do not fit together.
+        if waiting.len() > 1
+            && let Ok(together) = concat_batches(&waiting[0].schema(), &waiting)
+        {
+            waiting = vec![together];
         }
         for rows in waiting {
             self.measure(&rows).await?;
@@ -417,7 +425,8 @@ impl Stream {
     }
 }
 
-/// The rows with values in place of dictionaries. Those of a sink are of all its rows, however small a batch is.
+/// The rows with values in place of dictionaries. A sink has one dictionary per column for all its rows, so a small batch may
+/// carry a large one.
 fn unpacked(rows: &RecordBatch) -> Result<RecordBatch> {
     if rows.columns().iter().all(|column| !matches!(column.data_type(), DataType::Dictionary(..))) {
         return Ok(rows.clone());

@@ -545,7 +545,7 @@ impl Compiler<'_> {
     fn sum(&mut self, column: &Text, filter: &Filter) -> Result<Quantity, String> {
         let number = self.number(column, "a sum")?;
         let data_type = self.value(column)?.data_type;
-        let to = match plain(&data_type) {
+        let to = match &data_type {
             integer if integer.is_integer() => DataType::Decimal128(38, 0),
             DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) | DataType::Decimal128(_, scale) => {
                 DataType::Decimal128(38, *scale)
@@ -642,15 +642,10 @@ impl Compiler<'_> {
             Err(first) => first,
         };
         let lower = |i: usize| self.schema.field(i).name().to_lowercase();
-        let mut names: BTreeMap<String, usize> = BTreeMap::new();
-        let mut alike = BTreeSet::new();
-        for i in 0..self.schema.fields().len() {
-            if names.insert(lower(i), i).is_some() {
-                alike.insert(lower(i));
-            }
-        }
+        let columns = 0..self.schema.fields().len();
         // Which of `ID` and `Id` is meant?
-        names.retain(|name, _| !alike.contains(name));
+        let is_clear = |i: &usize| columns.clone().filter(|other| lower(*other) == lower(*i)).count() == 1;
+        let names: BTreeMap<String, usize> = columns.clone().filter(is_clear).map(|i| (lower(i), i)).collect();
         let folded = names.iter().map(|(name, i)| self.schema.field(*i).clone().with_name(name)).collect::<Vec<_>>();
         let folded =
             DFSchema::try_from(datafusion::arrow::datatypes::Schema::new(folded)).map_err(|e| e.to_string())?;
@@ -759,13 +754,6 @@ fn metric_of(columns: &[Text], name: &str) -> String {
     format!("{kind}.{}.{name}", columns.iter().map(|column| &**column).collect::<Vec<_>>().join(","))
 }
 
-fn plain(data_type: &DataType) -> &DataType {
-    match data_type {
-        DataType::Dictionary(_, values) => values,
-        data_type => data_type,
-    }
-}
-
 fn is_number(data_type: &DataType) -> bool {
-    plain(data_type).is_numeric()
+    data_type.is_numeric()
 }

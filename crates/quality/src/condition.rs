@@ -165,10 +165,7 @@ pub(crate) fn number_fails(value: &Value, condition: &NumberCondition, null: boo
         let x = value.expr.clone();
         return Ok(if is_negative(condition) { x.is_null() } else { x.is_not_null() });
     }
-    let data_type = match &value.data_type {
-        DataType::Dictionary(_, values) => values.as_ref(),
-        data_type => data_type,
-    };
+    let data_type = &value.data_type;
     let exact = |decimal: &Decimal| literal(decimal, data_type);
     let literals: Option<Vec<ScalarValue>> = condition
         .operands()

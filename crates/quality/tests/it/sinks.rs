@@ -1,5 +1,13 @@
 //! Sinks whose rows are audited.
 
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Int64Array, RecordBatch};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::streaming::StreamingTable;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::PartitionStream;
 use hardtack_core::{ErrorKind, JobContext, Sink as _};
 use hardtack_quality::WithRules;
 use hardtack_sinks::{CsvFile, InMemory, JsonLines, ParquetDataset};
@@ -186,7 +194,7 @@ async fn sensitive_values_are_redacted(#[case] in_schema: Option<&[&str]>, #[cas
         rules_of(rules).sensitive(in_rules.to_vec()).reference("other", frame(&ctx, "select 'x' as name").await);
     let mut sink = InMemory::new("out");
     if let Some(columns) = in_schema {
-        let schema = std::sync::Arc::new(rows.schema().as_arrow().clone());
+        let schema = Arc::new(rows.schema().as_arrow().clone());
         sink = sink.with_schema(hardtack_core::audit::sensitive(schema, columns));
     }
     ctx.save(sink.audited(rules), rows).await.unwrap();
@@ -224,15 +232,46 @@ async fn uniqueness_is_exact_beyond_the_memory() {
 /// Columns that the schema of a source marks, too.
 #[tokio::test]
 async fn sensitive_values_of_a_source_are_redacted() {
-    use datafusion::arrow::datatypes::{DataType, Field, Schema};
     let lake = hardtack_test_support::TempLake::new();
     lake.write("in/a.jsonl", "{\"title\": \"Dune\"}\n");
     let ctx = JobContext::builder("job").build().unwrap();
-    let schema = std::sync::Arc::new(Schema::new(vec![Field::new("title", DataType::Utf8, true)]));
+    let schema = Arc::new(Schema::new(vec![Field::new("title", DataType::Utf8, true)]));
     let schema = hardtack_core::audit::sensitive(schema, ["title"]);
     let source = hardtack_sources::JsonFiles::new("books", lake.at("in")).with_schema(schema);
     let rows = ctx.load(source.audited(rules_of(r#"ColumnLength "title" > 9"#))).await.unwrap();
     ctx.save(InMemory::new("out"), rows).await.unwrap();
     let said = ctx.audit().await.unwrap_err().chain();
     assert!(said.contains("(redacted)") && !said.contains("Dune"), "{said}");
+}
+
+/// Batches of one plan, such as a union, may differ in what is nullable.
+#[derive(Debug)]
+struct Differing(Vec<RecordBatch>);
+
+impl PartitionStream for Differing {
+    fn schema(&self) -> &SchemaRef {
+        self.0[1].schema_ref()
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let rows = futures::stream::iter(self.0.clone().into_iter().map(Ok));
+        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(self.schema()), rows))
+    }
+}
+
+#[tokio::test]
+async fn batches_that_do_not_fit_together_are_measured_one_by_one() {
+    let batch = |values: Vec<Option<i64>>, nullable| {
+        let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, nullable)]));
+        RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from(values))]).unwrap()
+    };
+    let batches = vec![batch(vec![Some(1), Some(2)], false), batch(vec![None, Some(3)], true)];
+    let schema = batches[1].schema();
+    let table = StreamingTable::try_new(schema, vec![Arc::new(Differing(batches))]).unwrap();
+    let ctx = JobContext::builder("job").threads(1).build().unwrap();
+    let rows = ctx.session().read_table(Arc::new(table)).unwrap();
+    let rules = rules_of(r#"RowCount = 4, Completeness "id" = 0.75, Sum "id" = 6"#);
+    ctx.save(InMemory::new("out").audited(rules), rows).await.unwrap();
+    ctx.audit().await.unwrap();
+    assert!(ctx.audits()[0].passed(), "{:?}", ctx.audits());
 }
