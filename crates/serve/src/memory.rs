@@ -45,15 +45,27 @@ fn status(process: &str, field: &str) -> Option<u64> {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
     use super::*;
 
+    /// A process of its own: what this one holds changes with the tests that run beside this.
     #[test]
     fn what_a_process_holds_is_seen() {
-        let held = || held_by(std::process::id()).unwrap();
-        let before = held();
-        let block = vec![1_u8; 64 << 20];
-        let with = held();
-        assert!(with >= before + (60 << 20), "{before} {with} {}", block[1]);
+        let mut shell = Command::new("sh")
+            .args(["-c", "text=$(head -c 16777216 /dev/zero | tr '\\0' a); echo ${#text}; read wait"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut length = String::new();
+        BufReader::new(shell.stdout.take().unwrap()).read_line(&mut length).unwrap();
+        let held = held_by(shell.id()).unwrap();
+        drop(shell.stdin.take());
+        shell.wait().unwrap();
+        assert_eq!(length, "16777216\n");
+        assert!((16 << 20..256 << 20).contains(&held), "{held}");
         assert_eq!(held_by(u32::MAX), None);
     }
 }
