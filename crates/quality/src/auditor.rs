@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
-use datafusion::arrow::compute::{cast, concat_batches, filter, filter_record_batch, not, or, prep_null_mask_filter};
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::compute::{cast, concat, filter, filter_record_batch, not, or, prep_null_mask_filter, take};
+use datafusion::arrow::datatypes::{DataType, SchemaRef, UInt32Type};
+use datafusion::arrow::error::ArrowError;
 use datafusion::common::{DFSchema, DataFusionError, ScalarValue};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Accumulator, Expr};
@@ -21,8 +22,9 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::compile::{Program, Settings};
 use crate::example::Examples;
+use crate::keys::{KeyCounter, Keys};
 use crate::measure::{Aggregate, Groups, Measured, Row, plain};
-use crate::query::{Answer, Tap, projected};
+use crate::query::{Tap, projected, selected};
 
 /// An audit while the rows flow. Clones are the same audit.
 #[derive(Clone)]
@@ -39,6 +41,8 @@ struct Running {
     /// Where rows go that queries need; none any more once the rows have ended.
     taps: Arc<Vec<Tap>>,
     answers: Answers,
+    /// The counts of the groupings.
+    keys: Vec<Keys>,
     /// The streams that have begun and not ended.
     open: usize,
     total: Total,
@@ -78,15 +82,19 @@ impl Auditor {
     }
 
     /// Begins with the first stream: what is measured depends on the columns that the sink writes.
-    fn begin(&self, schema: &SchemaRef) -> Result<(Arc<Program>, Arc<Vec<Tap>>)> {
+    fn begin(&self, schema: &SchemaRef) -> Result<(Arc<Program>, Arc<Vec<Tap>>, Vec<Keys>)> {
         let mut running = self.running();
         if let Some(running) = &*running {
             if running.program.schema != plain(schema) {
                 return Err(Error::unexpected("the sink writes rows of two kinds, and rules are for one"));
             }
-            return Ok((Arc::clone(&running.program), Arc::clone(&running.taps)));
+            return Ok((Arc::clone(&running.program), Arc::clone(&running.taps), running.keys.clone()));
         }
         let (program, queries) = Program::compile(&self.0.settings, plain(schema))?;
+        let state = self.0.settings.job.session().state();
+        let keys =
+            program.measures.groupings.iter().map(|grouping| Keys::new(&state, &program.schema, &grouping.columns));
+        let keys = keys.collect::<Result<Vec<_>>>()?;
         let (mut taps, mut answers) = (Vec::new(), Vec::new());
         for query in queries {
             taps.extend(query.tap);
@@ -98,19 +106,20 @@ impl Auditor {
             program: Arc::clone(&program),
             taps: Arc::clone(&taps),
             answers: Answers(answers),
+            keys: keys.clone(),
             open: 0,
             total,
         });
-        Ok((program, taps))
+        Ok((program, taps, keys))
     }
 
     /// Audits a stream of rows of this schema.
     pub(crate) fn stream(&self, schema: &SchemaRef) -> Result<Box<dyn RowAccumulator>> {
-        let (program, taps) = self.begin(schema)?;
+        let (program, taps, keys) = self.begin(schema)?;
         if let Some(running) = &mut *self.running() {
             running.open += 1;
         }
-        Ok(Box::new(Stream::new(self.clone(), &program, taps)?))
+        Ok(Box::new(Stream::new(self.clone(), &program, taps, &keys)?))
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -153,7 +162,7 @@ impl Auditor {
         if self.running().is_none() {
             self.begin(schema)?;
         }
-        let Some(Running { program, taps, answers, open, total }) = self.running().take() else {
+        let Some(Running { program, taps, answers, keys, open, total }) = self.running().take() else {
             return Err(Error::unexpected("the audit has ended twice"));
         };
         if open > 0 {
@@ -162,12 +171,10 @@ impl Auditor {
         }
         // Queries end when nobody can send any more.
         drop(taps);
-        let (mut groupings, mut queries) = (Vec::new(), Vec::new());
-        for answer in answers.all().await? {
-            match answer {
-                Answer::Groups(groups) => groupings.push(groups),
-                Answer::Row(row) => queries.push(row),
-            }
+        let queries = answers.all().await?;
+        let mut groupings = Vec::new();
+        for keys in keys {
+            groupings.push(keys.groups().await?);
         }
         let held_back = total.held_back;
         let measured = total.measured(&program, &self.0.settings.job.session().state(), groupings, queries)?;
@@ -227,10 +234,10 @@ impl Total {
 }
 
 /// Queries that are stopped when nobody waits for them any more.
-struct Answers(Vec<JoinHandle<Result<Answer>>>);
+struct Answers(Vec<JoinHandle<Result<Row>>>);
 
 impl Answers {
-    async fn all(mut self) -> Result<Vec<Answer>> {
+    async fn all(mut self) -> Result<Vec<Row>> {
         let mut all = Vec::new();
         for answer in &mut self.0 {
             all.push(answer.await.map_err(|e| Error::unexpected("a query of the audit ended early").because(e))??);
@@ -257,6 +264,7 @@ struct Stream {
     program: Arc<Program>,
     taps: Arc<Vec<Tap>>,
     tap_filters: Vec<Option<Arc<dyn PhysicalExpr>>>,
+    groupings: Vec<Counting>,
     /// The rows that are still to be measured, their number and size, and how many are measured at once.
     waiting: Vec<RecordBatch>,
     waiting_rows: usize,
@@ -276,8 +284,15 @@ struct Aggregating {
     accumulator: Box<dyn Accumulator>,
 }
 
+/// The keys of one stream.
+struct Counting {
+    columns: Vec<usize>,
+    filter: Option<Arc<dyn PhysicalExpr>>,
+    counter: KeyCounter,
+}
+
 impl Stream {
-    fn new(auditor: Auditor, program: &Arc<Program>, taps: Arc<Vec<Tap>>) -> Result<Self> {
+    fn new(auditor: Auditor, program: &Arc<Program>, taps: Arc<Vec<Tap>>, keys: &[Keys]) -> Result<Self> {
         let state = &auditor.0.settings.job.session().state();
         // Without dictionaries
         let schema = &program.schema;
@@ -294,6 +309,11 @@ impl Stream {
         });
         let aggregates = aggregates.collect::<Result<_>>()?;
         let tap_filters = taps.iter().map(|tap| optional(&tap.filter)).collect::<Result<_, _>>()?;
+        let groupings = program.measures.groupings.iter().zip(keys).map(|(grouping, keys)| {
+            let (columns, filter) = (grouping.columns.clone(), optional(&grouping.filter)?);
+            Ok(Counting { columns, filter, counter: keys.counter() })
+        });
+        let groupings = groupings.collect::<Result<_>>()?;
         let examples = program.examples.iter().map(|_| Examples::default()).collect();
         let program = Arc::clone(program);
         Ok(Self {
@@ -301,6 +321,7 @@ impl Stream {
             program,
             taps,
             tap_filters,
+            groupings,
             waiting: Vec::new(),
             waiting_rows: 0,
             waiting_bytes: 0,
@@ -338,7 +359,7 @@ impl Stream {
     /// Measures the rows later, together with others: a sink of many partitions has many small batches, and each costs as
     /// much as hundreds of rows.
     async fn wait(&mut self, rows: RecordBatch) -> Result<()> {
-        let bytes = rows.get_array_memory_size();
+        let bytes: usize = rows.columns().iter().map(unpacked_bytes).sum();
         if self.waiting_rows + rows.num_rows() > self.rows_at_once || self.waiting_bytes + bytes > WAITING_BYTES {
             self.measure_waiting().await?;
         }
@@ -354,15 +375,17 @@ impl Stream {
     /// Measures the rows that wait.
     async fn measure_waiting(&mut self) -> Result<()> {
         (self.waiting_rows, self.waiting_bytes) = (0, 0);
-        let mut waiting = std::mem::take(&mut self.waiting);
+        let waiting = std::mem::take(&mut self.waiting);
+        if waiting.is_empty() {
+            return Ok(());
+        }
         // Batches of one plan may differ in what is nullable, and then do not fit together.
-        if waiting.len() > 1
-            && let Ok(together) = concat_batches(&waiting[0].schema(), &waiting)
-        {
-            waiting = vec![together];
+        if let Ok(rows) = together(&waiting) {
+            self.measure(&rows).await?;
+            return Ok(());
         }
         for rows in waiting {
-            self.measure(&rows).await?;
+            self.measure(&unpacked(&rows)?).await?;
         }
         Ok(())
     }
@@ -393,6 +416,10 @@ impl Stream {
                     .map_err(DataFusionError::from)?;
             }
             aggregate.accumulator.update_batch(&arguments)?;
+        }
+        for Counting { columns, filter, counter } in &mut self.groupings {
+            let read = filter.as_ref().map(|filter| mask(filter, rows)).transpose()?;
+            counter.add(&selected(rows, columns, read.as_ref())?).await?;
         }
         for (tap, condition) in self.taps.iter().zip(&self.tap_filters) {
             let read = condition.as_ref().map(|condition| mask(condition, rows)).transpose()?;
@@ -425,20 +452,44 @@ impl Stream {
     }
 }
 
-/// The rows with values in place of dictionaries. A sink has one dictionary per column for all its rows, so a small batch may
-/// carry a large one.
+/// The rows with values in place of dictionaries.
 fn unpacked(rows: &RecordBatch) -> Result<RecordBatch> {
-    if rows.columns().iter().all(|column| !matches!(column.data_type(), DataType::Dictionary(..))) {
-        return Ok(rows.clone());
-    }
-    let schema = plain(&rows.schema());
-    let columns = rows.columns().iter().zip(schema.fields()).map(|(column, field)| {
-        let is_plain = column.data_type() == field.data_type();
-        if is_plain { Ok(Arc::clone(column)) } else { cast(column, field.data_type()) }
+    Ok(together(std::slice::from_ref(rows)).map_err(DataFusionError::from)?)
+}
+
+/// Batches as one, with values in place of dictionaries, which are only how a sink encodes columns.
+fn together(batches: &[RecordBatch]) -> Result<RecordBatch, ArrowError> {
+    let schema = plain(&batches[0].schema());
+    let columns = schema.fields().iter().enumerate().map(|(i, field)| {
+        let parts: Vec<&dyn Array> = batches.iter().map(|rows| rows.column(i).as_ref()).collect();
+        let packed: Option<Vec<_>> = parts.iter().map(|part| part.as_dictionary_opt::<UInt32Type>()).collect();
+        match packed {
+            // Texts are copied once if all have the same dictionary.
+            Some(packed) if packed.windows(2).all(|pair| Arc::ptr_eq(pair[0].values(), pair[1].values())) => {
+                let keys: Vec<&dyn Array> = packed.iter().map(|part| part.keys() as &dyn Array).collect();
+                take(packed[0].values(), &concat(&keys)?, None)
+            }
+            _ if matches!(parts[0].data_type(), DataType::Dictionary(..)) => {
+                let parts = parts.iter().map(|part| cast(*part, field.data_type())).collect::<Result<Vec<_>, _>>()?;
+                concat(&parts.iter().map(AsRef::as_ref).collect::<Vec<_>>())
+            }
+            _ => concat(&parts),
+        }
     });
-    let columns = columns.collect::<Result<Vec<_>, _>>().map_err(DataFusionError::from)?;
-    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-    Ok(RecordBatch::try_new_with_options(schema, columns, &options).map_err(DataFusionError::from)?)
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    let rows = batches.iter().map(RecordBatch::num_rows).sum();
+    RecordBatch::try_new_with_options(schema, columns, &RecordBatchOptions::new().with_row_count(Some(rows)))
+}
+
+/// The size of a column with values in place of a dictionary, which may be shared by all rows or repeat a long text.
+fn unpacked_bytes(column: &ArrayRef) -> usize {
+    let packed = column.as_dictionary_opt::<UInt32Type>();
+    let Some((packed, texts)) = packed.and_then(|packed| Some((packed, packed.values().as_string_opt::<i32>()?)))
+    else {
+        return column.get_array_memory_size();
+    };
+    let length = |key: &u32| texts.offsets().get(*key as usize..*key as usize + 2).map_or(0, |ends| ends[1] - ends[0]);
+    packed.keys().values().iter().map(|key| length(key) as usize + size_of::<i32>()).sum()
 }
 
 #[async_trait]
@@ -449,7 +500,7 @@ impl RowAccumulator for Stream {
         }
         if self.auditor.0.settings.quarantine.is_none() {
             // All rows are let through.
-            self.wait(unpacked(&rows)?).await?;
+            self.wait(rows.clone()).await?;
             return Ok(rows);
         }
         let Some(bad) = self.measure(&unpacked(&rows)?).await? else { return Ok(rows) };

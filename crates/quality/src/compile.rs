@@ -25,6 +25,7 @@ use regex::Regex;
 
 use crate::condition::{self, Value, is_text, resolved};
 use crate::example::Wanted;
+use crate::keys::is_key;
 use crate::measure::{Groups, Measures, Quantity};
 use crate::quarantine::Quarantine;
 use crate::query::{self, Query};
@@ -156,11 +157,7 @@ impl Program {
             }
         }
         let Compiler { schema, measures, examples, queries, set_aside, .. } = compiler;
-        let state = settings.job.session().state();
-        let groups = measures.groupings.iter().map(|grouping| query::groups(&state, &schema, grouping));
-        let mut all = groups.collect::<Result<Vec<_>>>()?;
-        all.extend(queries);
-        Ok((Self { schema, measures, examples, set_aside, judgements, analyzed }, all))
+        Ok((Self { schema, measures, examples, set_aside, judgements, analyzed }, queries))
     }
 
     /// The number of the first rule that blocks and cannot be evaluated, and why.
@@ -418,15 +415,18 @@ impl Compiler<'_> {
     /// Counts how often the values of columns occur.
     fn grouping(&mut self, rule: &Rule, columns: &[Text], name: &str) -> Result<(usize, String), String> {
         let indices = columns.iter().map(|column| self.index(column)).collect::<Result<Vec<_>, _>>()?;
-        let filter = self.filter(rule)?;
-        let there = indices.iter().map(|i| self.at(*i).expr.is_not_null()).reduce(Expr::or);
-        let there = there.ok_or("expected a column")?;
-        let filter = match filter {
-            Some(filter) => Expr::IsTrue(Box::new(filter)).and(there),
-            None => there,
-        };
-        let metric = metric_of(columns, name);
-        Ok((self.measures.grouping(indices, Some(filter)), metric))
+        for i in &indices {
+            let field = self.schema.field(*i);
+            if !is_key(field.data_type()) {
+                let (name, data_type) = (field.name(), field.data_type());
+                return Err(format!("the values of `{name}` are of the type {data_type}, which cannot be compared"));
+            }
+        }
+        if indices.is_empty() {
+            return Err("expected a column".to_owned());
+        }
+        let filter = self.filter(rule)?.map(|filter| Expr::IsTrue(Box::new(filter)));
+        Ok((self.measures.grouping(indices, filter), metric_of(columns, name)))
     }
 
     fn metric(&mut self, rule: &Rule, metric: &Metric, condition: &NumberCondition) -> Result<Judgement, String> {

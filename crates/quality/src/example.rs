@@ -10,7 +10,7 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 
 /// The number of values that are shown.
-const SHOWN: usize = 5;
+pub(crate) const SHOWN: usize = 5;
 /// The number of characters of a value that are shown.
 const CHARACTERS: usize = 60;
 
@@ -86,7 +86,8 @@ fn compact(column: ArrayRef) -> ArrayRef {
     }
 }
 
-fn texts(columns: &[ArrayRef]) -> Result<Vec<String>, ArrowError> {
+/// Rows as text: `7`, or `("a", 7)` for several columns.
+pub(crate) fn texts(columns: &[ArrayRef]) -> Result<Vec<String>, ArrowError> {
     let options = FormatOptions::default().with_null("null");
     let formatters = columns.iter().map(|column| {
         let quoted = matches!(column.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::compile::{Compiler, Judgement, Shown};
 use crate::condition::{moment, resolved};
 use crate::measure::{Quantity, Row};
-use crate::query::{Answer, Query};
+use crate::query::Query;
 
 /// What a file must be.
 enum Wanted {
@@ -95,7 +95,7 @@ impl Compiler<'_> {
                 }
                 Err(e) => (Err(e.chain()), Vec::new()),
             };
-            Ok(Answer::Row(Row { values, examples }))
+            Ok(Row { values, examples })
         };
         let query = self.add(Query { tap: None, answer: Box::pin(answer) });
         let (files, failed) = (Quantity::Query(query, 0), Quantity::Query(query, 1));

@@ -8,8 +8,9 @@
 //! `compile` turns rules into measures, each of them measured once however many rules need it:
 //!
 //! * conditions that are counted and aggregates are evaluated on each batch on its way to the writer (`auditor`);
-//! * what needs grouping or another data set is a query of its own (`query`, `others`), which gets its columns through a
-//!   small channel (`flow`) and runs beside the writer in DataFusion's operators, which spill within the memory limit;
+//! * keys are counted by their hashes (`keys`);
+//! * what needs another data set is a query of its own (`query`, `others`), which gets its columns through a small channel
+//!   (`flow`) and runs beside the writer in DataFusion's operators, which spill within the memory limit;
 //! * rules on files read files (`files`).
 //!
 //! `judge` makes verdicts of what was measured.
@@ -23,6 +24,7 @@ mod files;
 mod flow;
 mod incoming;
 mod judge;
+mod keys;
 mod measure;
 mod others;
 mod quarantine;

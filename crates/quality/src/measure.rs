@@ -26,8 +26,8 @@ pub(crate) struct Aggregate {
     pub(crate) filter: Option<Expr>,
 }
 
-/// How often the values of columns occur among the rows for which a condition is true and that have a value in one of
-/// the columns.
+/// How often the values of columns occur among the rows for which a condition is true. Rows that have a value in none of
+/// the columns do not count.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Grouping {
     /// The numbers of the columns in the schema.
@@ -84,7 +84,7 @@ pub(crate) struct Row {
 }
 
 /// How often values occur.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct Groups {
     /// The number of different values.
     pub(crate) distinct: u64,
@@ -92,18 +92,29 @@ pub(crate) struct Groups {
     pub(crate) unique: u64,
     /// The number of rows that have one of the values.
     pub(crate) rows: u64,
-    /// For each number of rows that values have, the number of these values.
+    /// For each number of rows above one that values have, the number of these values.
     pub(crate) sizes: BTreeMap<u64, u64>,
     /// Some of the values that occur more than once.
     pub(crate) repeated: Vec<String>,
 }
 
 impl Groups {
+    /// Adds a value that so many rows have.
+    pub(crate) fn add(&mut self, rows: u64) {
+        self.distinct += 1;
+        self.rows += rows;
+        match rows {
+            1 => self.unique += 1,
+            _ => *self.sizes.entry(rows).or_default() += 1,
+        }
+    }
+
     /// Shannon's entropy in nats.
     pub(crate) fn entropy(&self) -> f64 {
         let n = self.rows as f64;
         // Always in the same order, so that the sum is always the same.
-        let sizes = self.sizes.iter().map(|(size, values)| (*size as f64, *values as f64));
+        let sizes = std::iter::once((&1, &self.unique)).chain(&self.sizes);
+        let sizes = sizes.map(|(size, values)| (*size as f64, *values as f64));
         sizes.map(|(size, values)| -values * (size / n) * (size / n).ln()).sum::<f64>().max(0.0)
     }
 }

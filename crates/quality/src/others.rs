@@ -27,7 +27,7 @@ use crate::condition::resolved;
 use crate::example::Examples;
 use crate::flow::flow;
 use crate::measure::{Quantity, Row};
-use crate::query::{Answer, Query, Tap, columns_of, frame};
+use crate::query::{Query, Tap, columns_of, frame};
 
 /// The name of the rows in SQL.
 const PRIMARY: &str = "primary";
@@ -114,7 +114,7 @@ impl Compiler<'_> {
     /// A query that reads nothing of the rows, with one row as its result.
     fn single(&mut self, rows: datafusion::error::Result<DataFrame>) -> Result<Quantity, String> {
         let rows = rows.map_err(explain)?;
-        let answer = async move { Ok(Answer::Row(Row { values: single_row(rows).await, examples: Vec::new() })) };
+        let answer = async move { Ok(Row { values: single_row(rows).await, examples: Vec::new() }) };
         Ok(Quantity::Query(self.add(Query { tap: None, answer: Box::pin(answer) }), 0))
     }
 
@@ -140,7 +140,7 @@ impl Compiler<'_> {
         let state = self.settings.job.session().state();
         let ours_frame = frame(&state, table).map_err(|e| e.chain())?;
         let counted = with_both(ours_frame, theirs, &names, Some(there)).map_err(explain)?;
-        let answer = async move { Ok(Answer::Row(found(counted).await?)) };
+        let answer = async move { found(counted).await };
         let tap = Some(Tap { columns: ours.to_vec(), schema, filter: None, feed });
         Ok(self.add(Query { tap, answer: Box::pin(answer) }))
     }
@@ -208,7 +208,7 @@ impl Compiler<'_> {
                     false => Ok(vec![ScalarValue::Float64(Some(at(0)))]),
                 }
             });
-            Ok(Answer::Row(Row { values, examples: Vec::new() }))
+            Ok(Row { values, examples: Vec::new() })
         };
         let tap = Some(Tap { columns: ours, schema, filter: None, feed });
         Ok(self.add(Query { tap, answer: Box::pin(answer) }))
@@ -238,7 +238,7 @@ impl Compiler<'_> {
                 true => "the statement failed; why is not shown, because it speaks of sensitive columns".to_owned(),
                 false => e.chain(),
             });
-            Ok(Answer::Row(Row { values, examples: Vec::new() }))
+            Ok(Row { values, examples: Vec::new() })
         };
         let tap = Some(Tap { columns: used, schema, filter: None, feed });
         let query = Quantity::Query(self.add(Query { tap, answer: Box::pin(answer) }), 0);

@@ -2,24 +2,21 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, AsArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions};
-use datafusion::arrow::compute::kernels::cmp::gt;
-use datafusion::arrow::compute::{cast, filter, filter_record_batch};
-use datafusion::arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::compute::{cast, filter};
+use datafusion::arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
-use datafusion::functions_aggregate::expr_fn::count;
-use datafusion::logical_expr::{Expr, LogicalPlanBuilder, cast as cast_expr, lit};
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder, cast as cast_expr};
 use datafusion::prelude::{DataFrame, col, ident};
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use hardtack_core::{JobContext, Result};
 
-use crate::example::Examples;
 use crate::flow::{Feed, flow};
-use crate::measure::{Grouping, Groups, Row};
+use crate::measure::Row;
 
 /// Where rows go that a query reads.
 #[derive(Debug)]
@@ -37,26 +34,24 @@ pub(crate) struct Tap {
 pub(crate) struct Query {
     /// None if it reads nothing of the rows.
     pub(crate) tap: Option<Tap>,
-    pub(crate) answer: BoxFuture<'static, Result<Answer>>,
+    pub(crate) answer: BoxFuture<'static, Result<Row>>,
 }
 
-/// The result of a query.
-#[derive(Debug)]
-pub(crate) enum Answer {
-    Groups(Groups),
-    Row(Row),
+/// The rows and columns of a batch that are read.
+pub(crate) fn selected(rows: &RecordBatch, columns: &[usize], read: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+    // Most conditions let all rows through, which then need not be copied.
+    let read = read.filter(|read| read.true_count() < rows.num_rows());
+    let columns = columns.iter().map(|i| match read {
+        Some(read) => filter(rows.column(*i), read),
+        None => Ok(Arc::clone(rows.column(*i))),
+    });
+    Ok(columns.collect::<std::result::Result<_, _>>().map_err(DataFusionError::from)?)
 }
 
 /// The rows and columns of a batch that a query reads, as it sees them.
 pub(crate) fn projected(rows: &RecordBatch, tap: &Tap, read: Option<&BooleanArray>) -> Result<RecordBatch> {
-    // Most conditions let all rows through, which then need not be copied.
-    let read = read.filter(|read| read.true_count() < rows.num_rows());
     let count = read.map_or(rows.num_rows(), BooleanArray::true_count);
-    let columns = tap.columns.iter().zip(tap.schema.fields()).map(|(i, field)| {
-        let column = match read {
-            Some(read) => filter(rows.column(*i), read)?,
-            None => Arc::clone(rows.column(*i)),
-        };
+    let columns = selected(rows, &tap.columns, read)?.into_iter().zip(tap.schema.fields()).map(|(column, field)| {
         if column.data_type() == field.data_type() { Ok(column) } else { cast(&column, field.data_type()) }
     });
     let columns = columns.collect::<std::result::Result<Vec<_>, _>>().map_err(DataFusionError::from)?;
@@ -76,46 +71,6 @@ pub(crate) fn frame(state: &SessionState, table: Arc<dyn TableProvider>) -> Resu
     Ok(DataFrame::new(state.clone(), plan))
 }
 
-/// Counts how often values occur.
-pub(crate) fn groups(state: &SessionState, schema: &Schema, grouping: &Grouping) -> Result<Query> {
-    let columns = columns_of(schema, &grouping.columns);
-    let (feed, table) = flow(Arc::clone(&columns))?;
-    let keys: Vec<Expr> = columns.fields().iter().map(|field| ident(field.name())).collect();
-    let counted = frame(state, table)?.aggregate(keys, vec![count(lit(1_i64)).alias("n")])?;
-    let tap = Some(Tap { columns: grouping.columns.clone(), schema: columns, filter: grouping.filter.clone(), feed });
-    Ok(Query { tap, answer: Box::pin(async move { Ok(Answer::Groups(collect(counted).await?)) }) })
-}
-
-async fn collect(counted: DataFrame) -> Result<Groups> {
-    let mut batches = counted.execute_stream().await?;
-    let (mut groups, mut repeated) = (Groups::default(), Examples::default());
-    while let Some(batch) = batches.try_next().await? {
-        let n = batch.column(batch.num_columns() - 1);
-        let counts = n.as_primitive::<Int64Type>();
-        groups.distinct += counts.len() as u64;
-        let mut unique = 0;
-        for n in counts.values() {
-            groups.rows += *n as u64;
-            unique += u64::from(*n == 1);
-            if *n > 1 {
-                *groups.sizes.entry(*n as u64).or_default() += 1;
-            }
-        }
-        groups.unique += unique;
-        if unique < counts.len() as u64 {
-            let again = gt(counts, &Int64Array::new_scalar(1)).map_err(DataFusionError::from)?;
-            let again = filter_record_batch(&batch, &again).map_err(DataFusionError::from)?;
-            let columns = again.columns()[..again.num_columns() - 1].to_vec();
-            repeated.add_all(columns).map_err(DataFusionError::from)?;
-        }
-    }
-    if groups.unique > 0 {
-        groups.sizes.insert(1, groups.unique);
-    }
-    groups.repeated = repeated.texts().map_err(DataFusionError::from)?;
-    Ok(groups)
-}
-
 /// The interquartile range, the skewness and the kurtosis of a column, which has no nulls where the filter is true. As
 /// Deequ defines them: quartiles are interpolated, and the others are those of a population, the kurtosis in excess of
 /// the normal distribution's.
@@ -130,7 +85,7 @@ pub(crate) fn distribution(job: &JobContext, schema: &Schema, column: usize, fil
     let answer = async move {
         let moments = moments(values).await?;
         let values = Ok(moments.map(ScalarValue::Float64).to_vec());
-        Ok(Answer::Row(Row { values, examples: Vec::new() }))
+        Ok(Row { values, examples: Vec::new() })
     };
     Ok(Query { tap, answer: Box::pin(answer) })
 }

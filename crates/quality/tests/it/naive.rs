@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::DataType;
 use hardtack_core::JobContext;
 use hardtack_quality::dqdl::build::*;
 use hardtack_quality::dqdl::{Condition, Metric, Number, Rule, RuleSet};
@@ -243,8 +245,9 @@ impl Judged {
         let unique = |columns: &[Column]| groups(columns).values().filter(|n| **n == 1).count() as f64;
         let keyed = |columns: &[Column]| groups(columns).values().sum::<u64>() as f64;
         // Without values there is no number, which fails unless it is a filter that lets nothing through.
-        let or_nothing =
-            |number: Option<f64>, holds: &Holds| number.map_or(self.positive, |number| holds.holds(number));
+        let or_nothing = |number: Option<f64>, holds: &Holds| {
+            number.map_or(self.positive && seen.is_empty(), |number| holds.holds(number))
+        };
         let numbers: Vec<i64> = seen.iter().filter_map(|row| row.0).collect();
         let n = numbers.len() as f64;
         let sum = numbers.iter().sum::<i64>() as f64;
@@ -319,6 +322,38 @@ fn frame(rows: &[Row]) -> Frame {
     Frame::from(RecordBatch::try_from_iter_with_nullable(columns).unwrap())
 }
 
+#[derive(Debug, Clone, Copy)]
+enum Packing {
+    /// All batches have the same dictionary.
+    Shared,
+    /// Each batch has its own.
+    PerBatch,
+}
+
+/// The rows in batches, with texts as dictionaries.
+fn packed(frame: &Frame, batches: usize, packing: Packing) -> Vec<RecordBatch> {
+    let rows = frame.to_batch();
+    let pack = |rows: &RecordBatch| {
+        let schema = rows.schema();
+        let columns = schema.fields().iter().zip(rows.columns()).map(|(field, column)| {
+            let data_type = match field.data_type() {
+                DataType::Utf8 => DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8)),
+                other => other.clone(),
+            };
+            (field.name().clone(), cast(column, &data_type).unwrap(), true)
+        });
+        RecordBatch::try_from_iter_with_nullable(columns.collect::<Vec<_>>()).unwrap()
+    };
+    let size = rows.num_rows().div_ceil(batches).max(1);
+    let slices = |rows: &RecordBatch| -> Vec<RecordBatch> {
+        (0..rows.num_rows().max(1)).step_by(size).map(|at| rows.slice(at, size.min(rows.num_rows() - at))).collect()
+    };
+    match packing {
+        Packing::Shared => slices(&pack(&rows)),
+        Packing::PerBatch => slices(&rows).iter().map(pack).collect(),
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
@@ -329,6 +364,7 @@ proptest! {
         batches in 1_usize..5,
         threads in 1_usize..4,
         at_once in 1_usize..20,
+        packing in prop_oneof![Just(Packing::Shared), Just(Packing::PerBatch)],
     ) {
         let rules = Rules::from(RuleSet::new(judged.iter().map(Judged::rule)));
         prop_assert!(rules.check().is_ok(), "{rules}");
@@ -339,6 +375,15 @@ proptest! {
             rules.audit(&job, "rows", frame).await.unwrap()
         });
         let found: BTreeMap<_, _> = audit.verdicts.iter().map(|v| (v.number, v.outcome == Outcome::Passed)).collect();
+        // Texts as dictionaries, as sinks have them, are the same texts.
+        let packed = packed(&frame(&rows), batches, packing);
+        let packed = block_on(async {
+            rules.audit(&job, "rows", job.session().read_batches(packed).unwrap()).await.unwrap()
+        });
+        for (plain, packed) in audit.verdicts.iter().zip(&packed.verdicts) {
+            prop_assert_eq!(plain.outcome, packed.outcome, "{:?}", plain);
+            prop_assert_eq!((plain.failed_rows, &plain.examples), (packed.failed_rows, &packed.examples));
+        }
         for (i, judged) in judged.iter().enumerate() {
             prop_assert_eq!(found[&(i + 1)], judged.passes(&rows), "{:?}\n{:#?}", judged.rule().to_string(), audit.verdicts[i]);
         }
