@@ -481,6 +481,14 @@ fn together(batches: &[RecordBatch]) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new_with_options(schema, columns, &RecordBatchOptions::new().with_row_count(Some(rows)))
 }
 
+/// Whether [`unpacked_bytes`] knows the size. Sinks have no other dictionaries, but sources may.
+fn is_sized(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Dictionary(keys, values) => (&**keys, &**values) == (&DataType::UInt32, &DataType::Utf8),
+        _ => true,
+    }
+}
+
 /// The size of a column with values in place of a dictionary, which may be shared by all rows or repeat a long text.
 fn unpacked_bytes(column: &ArrayRef) -> usize {
     let packed = column.as_dictionary_opt::<UInt32Type>();
@@ -500,7 +508,8 @@ impl RowAccumulator for Stream {
         }
         if self.auditor.0.settings.quarantine.is_none() {
             // All rows are let through.
-            self.wait(rows.clone()).await?;
+            let sized = rows.columns().iter().all(|column| is_sized(column.data_type()));
+            self.wait(if sized { rows.clone() } else { unpacked(&rows)? }).await?;
             return Ok(rows);
         }
         let Some(bad) = self.measure(&unpacked(&rows)?).await? else { return Ok(rows) };

@@ -16,8 +16,8 @@ use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Int64Array, LargeBinaryBuilder, RecordBatch, StringArray, StringViewArray, UInt32Array,
     UInt64Array, new_null_array,
 };
-use datafusion::arrow::buffer::Buffer;
-use datafusion::arrow::compute::take;
+use datafusion::arrow::buffer::{Buffer, NullBuffer};
+use datafusion::arrow::compute::{cast, take};
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::row::{RowConverter, Rows, SortField};
@@ -28,6 +28,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::functions_aggregate::expr_fn::{max, sum};
 use datafusion::prelude::{DataFrame, ident};
 use futures::TryStreamExt;
+use hardtack_core::sql::canonical_array;
 use hardtack_core::{Error, Result};
 use twox_hash::XxHash3_128;
 
@@ -47,6 +48,7 @@ pub(crate) struct Keys(Arc<Shared>);
 
 struct Shared {
     state: SessionState,
+    types: Vec<DataType>,
     converter: RowConverter,
     seed: u64,
     memory: MemoryReservation,
@@ -151,11 +153,13 @@ pub(crate) fn is_key(data_type: &DataType) -> bool {
 impl Keys {
     /// Counts keys of these columns, given by their numbers.
     pub(crate) fn new(state: &SessionState, schema: &Schema, columns: &[usize]) -> Result<Self> {
-        let fields = columns.iter().map(|i| SortField::new(schema.field(*i).data_type().clone())).collect();
+        let types: Vec<_> = columns.iter().map(|i| schema.field(*i).data_type().clone()).collect();
+        let fields = types.iter().cloned().map(SortField::new).collect();
         let converter = RowConverter::new(fields).map_err(DataFusionError::from)?;
         let memory = MemoryConsumer::new("Keys").with_can_spill(true).register(&state.runtime_env().memory_pool);
         Ok(Self(Arc::new(Shared {
             state: state.clone(),
+            types,
             converter,
             seed: RandomState::new().hash_one(0_u8),
             memory,
@@ -224,12 +228,9 @@ impl Shared {
             feed
         };
         tracing::debug!("keys exceed the memory and are counted by an aggregation that spills");
+        self.shards.iter().for_each(|shard| locked(shard).is_closed = true);
         for shard in &self.shards {
-            let counts = {
-                let mut shard = locked(shard);
-                shard.is_closed = true;
-                std::mem::take(&mut shard.counts)
-            };
+            let counts = std::mem::take(&mut locked(shard).counts);
             let size = bytes(counts.capacity());
             let mut counts = counts.into_iter();
             loop {
@@ -245,6 +246,16 @@ impl Shared {
             self.memory.shrink(size);
         }
         Ok(feed)
+    }
+
+    /// The columns in which equal values are the same: there is one zero and one NaN, and batches may differ in what is
+    /// nullable within a list.
+    fn canonical(&self, columns: &[ArrayRef]) -> Result<Vec<ArrayRef>, ArrowError> {
+        let canonical = |(column, data_type): (&ArrayRef, &DataType)| match column.data_type() == data_type {
+            true => canonical_array(column),
+            false => canonical_array(&cast(column, data_type)?),
+        };
+        columns.iter().zip(&self.types).map(canonical).collect()
     }
 
     /// Some of the keys in Arrow's row format.
@@ -282,6 +293,7 @@ struct Special {
 impl KeyCounter {
     /// Counts the keys of rows, given their columns.
     pub(crate) async fn add(&mut self, columns: &[ArrayRef]) -> Result<()> {
+        let columns = &self.keys.0.canonical(columns).map_err(DataFusionError::from)?;
         self.hash(columns).map_err(DataFusionError::from)?;
         let Special { again, left } = self.count();
         let keys = &self.keys.0;
@@ -306,13 +318,13 @@ impl KeyCounter {
         self.by_shard.iter_mut().for_each(Vec::clear);
         let columns = columns.iter().map(Values::of).collect::<Result<Vec<_>, _>>()?;
         let mut key = Vec::new();
-        for i in 0..columns.first().map_or(0, |column| column.array.len()) {
+        for i in 0..columns.first().map_or(0, |column| column.len) {
             key.clear();
             columns.iter().for_each(|column| column.write(i, &mut key));
             let hash = KeyHash::of(self.keys.0.seed, &key);
             self.hashes.push(hash);
             // Nulls alone are no key.
-            if columns.iter().any(|column| column.array.is_valid(i)) {
+            if !columns.iter().all(|column| column.is_null(i)) {
                 self.by_shard[hash.shard()].push(i);
             }
         }
@@ -346,7 +358,8 @@ impl KeyCounter {
 
 /// The values of a column as bytes.
 struct Values<'a> {
-    array: &'a ArrayRef,
+    len: usize,
+    nulls: Option<NullBuffer>,
     kind: Kind<'a>,
 }
 
@@ -374,12 +387,16 @@ impl<'a> Values<'a> {
                 }
             },
         };
-        Ok(Self { array, kind })
+        Ok(Self { len: array.len(), nulls: array.logical_nulls(), kind })
+    }
+
+    fn is_null(&self, i: usize) -> bool {
+        self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(i))
     }
 
     /// Appends a value so that keys have the same bytes if, and only if, their values are the same.
     fn write(&self, i: usize, key: &mut Vec<u8>) {
-        if self.array.is_null(i) {
+        if self.is_null(i) {
             return key.push(0);
         }
         key.push(1);

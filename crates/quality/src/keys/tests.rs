@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
-use datafusion::arrow::array::{Int64Array, StringArray};
+use datafusion::arrow::array::{Float64Array, Int8Array, Int64Array, ListArray, StringArray};
+use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::{MemoryPool, UnboundedMemoryPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -104,6 +105,68 @@ proptest! {
         prop_assert_eq!(groups, expected);
         prop_assert_eq!(reserved, 0);
     }
+}
+
+async fn counted_in(columns: Vec<ArrayRef>) -> Groups {
+    let state = SessionStateBuilder::new().with_default_features().build();
+    let fields = columns.iter().enumerate().map(|(i, c)| Field::new(format!("c{i}"), c.data_type().clone(), true));
+    let schema = Schema::new(fields.collect::<Vec<_>>());
+    let keys = Keys::new(&state, &schema, &(0..columns.len()).collect::<Vec<_>>()).unwrap();
+    keys.counter().add(&columns).await.unwrap();
+    keys.groups().await.unwrap()
+}
+
+fn numbers() -> ArrayRef {
+    Arc::new(Float64Array::from(vec![0.0, -0.0, f64::NAN, -f64::NAN, 1.0]))
+}
+
+fn lists() -> ArrayRef {
+    let field = Arc::new(Field::new_list_field(DataType::Float64, true));
+    Arc::new(ListArray::new(field, OffsetBuffer::from_lengths([1; 5]), numbers(), None))
+}
+
+/// There is one zero and one NaN, as everywhere in SQL here.
+#[rstest::rstest]
+#[case::numbers(numbers(), ["0.0", "NaN"])]
+#[case::lists(lists(), ["[0.0]", "[NaN]"])]
+#[tokio::test]
+async fn equal_values_are_one_key(#[case] column: ArrayRef, #[case] repeated: [&str; 2]) {
+    let groups = counted_in(vec![column]).await;
+    assert_eq!((groups.distinct, groups.unique, groups.rows), (3, 1, 5));
+    assert_eq!(groups.repeated, repeated);
+}
+
+#[rstest::rstest]
+#[case::without_a_type(new_null_array(&DataType::Null, 3))]
+#[case::texts(new_null_array(&DataType::Utf8, 3))]
+#[case::views(new_null_array(&DataType::Utf8View, 3))]
+#[tokio::test]
+async fn nulls_alone_are_no_key(#[case] column: ArrayRef) {
+    assert_eq!(counted_in(vec![Arc::clone(&column)]).await, Groups::default());
+    let ids: ArrayRef = Arc::new(Int64Array::from(vec![Some(7), Some(7), None]));
+    let groups = counted_in(vec![column, ids]).await;
+    assert_eq!((groups.distinct, groups.rows, groups.repeated), (1, 2, vec!["(null, 7)".to_owned()]));
+}
+
+/// Values of all types are told apart, in slices too.
+#[rstest::rstest]
+#[case(DataType::Int8)]
+#[case(DataType::Boolean)]
+#[case(DataType::Float32)]
+#[case(DataType::Decimal128(20, 2))]
+#[case(DataType::Decimal256(40, 2))]
+#[case(DataType::LargeUtf8)]
+#[case(DataType::Utf8View)]
+#[case(DataType::Binary)]
+#[tokio::test]
+async fn keys_of_all_types(#[case] data_type: DataType) {
+    let bytes = matches!(data_type, DataType::Binary);
+    let values: ArrayRef = match bytes {
+        true => Arc::new(StringArray::from(vec!["9", "1", "0", "1", "0"])),
+        false => Arc::new(Int8Array::from(vec![9, 1, 0, 1, 0])),
+    };
+    let groups = counted_in(vec![cast(&values, &data_type).unwrap().slice(1, 4)]).await;
+    assert_eq!((groups.distinct, groups.unique, groups.rows, groups.repeated.len()), (2, 0, 4, 2));
 }
 
 /// As large as the table that the standard library makes.
