@@ -37,15 +37,21 @@ struct Shared {
 
 /// What has begun with the first stream.
 struct Running {
-    program: Arc<Program>,
-    /// Where rows go that queries need; none any more once the rows have ended.
-    taps: Arc<Vec<Tap>>,
+    measuring: Measuring,
     answers: Answers,
-    /// The counts of the groupings.
-    keys: Vec<Keys>,
     /// The streams that have begun and not ended.
     open: usize,
     total: Total,
+}
+
+/// What all streams share.
+#[derive(Clone)]
+struct Measuring {
+    program: Arc<Program>,
+    /// Where rows go that queries need; none any more once the rows have ended.
+    taps: Arc<Vec<Tap>>,
+    /// The counts of the groupings.
+    keys: Vec<Keys>,
 }
 
 /// The sums over the streams that have ended.
@@ -82,13 +88,13 @@ impl Auditor {
     }
 
     /// Begins with the first stream: what is measured depends on the columns that the sink writes.
-    fn begin(&self, schema: &SchemaRef) -> Result<(Arc<Program>, Arc<Vec<Tap>>, Vec<Keys>)> {
+    fn begin(&self, schema: &SchemaRef) -> Result<Measuring> {
         let mut running = self.running();
         if let Some(running) = &*running {
-            if running.program.schema != plain(schema) {
+            if running.measuring.program.schema != plain(schema) {
                 return Err(Error::unexpected("the sink writes rows of two kinds, and rules are for one"));
             }
-            return Ok((Arc::clone(&running.program), Arc::clone(&running.taps), running.keys.clone()));
+            return Ok(running.measuring.clone());
         }
         let (program, queries) = Program::compile(&self.0.settings, plain(schema))?;
         let state = self.0.settings.job.session().state();
@@ -100,26 +106,19 @@ impl Auditor {
             taps.extend(query.tap);
             answers.push(tokio::spawn(query.answer));
         }
-        let (program, taps) = (Arc::new(program), Arc::new(taps));
+        let measuring = Measuring { program: Arc::new(program), taps: Arc::new(taps), keys };
         let total = Total::default();
-        *running = Some(Running {
-            program: Arc::clone(&program),
-            taps: Arc::clone(&taps),
-            answers: Answers(answers),
-            keys: keys.clone(),
-            open: 0,
-            total,
-        });
-        Ok((program, taps, keys))
+        *running = Some(Running { measuring: measuring.clone(), answers: Answers(answers), open: 0, total });
+        Ok(measuring)
     }
 
     /// Audits a stream of rows of this schema.
     pub(crate) fn stream(&self, schema: &SchemaRef) -> Result<Box<dyn RowAccumulator>> {
-        let (program, taps, keys) = self.begin(schema)?;
+        let measuring = self.begin(schema)?;
         if let Some(running) = &mut *self.running() {
             running.open += 1;
         }
-        Ok(Box::new(Stream::new(self.clone(), &program, taps, &keys)?))
+        Ok(Box::new(Stream::new(self.clone(), measuring)?))
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -162,13 +161,14 @@ impl Auditor {
         if self.running().is_none() {
             self.begin(schema)?;
         }
-        let Some(Running { program, taps, answers, keys, open, total }) = self.running().take() else {
+        let Some(Running { measuring, answers, open, total }) = self.running().take() else {
             return Err(Error::unexpected("the audit has ended twice"));
         };
         if open > 0 {
             return Err(Error::unexpected("not all rows were read, so the rules cannot be judged")
                 .hint("a sink has to read its rows to their end"));
         }
+        let Measuring { program, taps, keys } = measuring;
         // Queries end when nobody can send any more.
         drop(taps);
         let queries = answers.all().await?;
@@ -292,7 +292,8 @@ struct Counting {
 }
 
 impl Stream {
-    fn new(auditor: Auditor, program: &Arc<Program>, taps: Arc<Vec<Tap>>, keys: &[Keys]) -> Result<Self> {
+    fn new(auditor: Auditor, measuring: Measuring) -> Result<Self> {
+        let Measuring { program, taps, keys } = measuring;
         let state = &auditor.0.settings.job.session().state();
         // Without dictionaries
         let schema = &program.schema;
@@ -309,13 +310,12 @@ impl Stream {
         });
         let aggregates = aggregates.collect::<Result<_>>()?;
         let tap_filters = taps.iter().map(|tap| optional(&tap.filter)).collect::<Result<_, _>>()?;
-        let groupings = program.measures.groupings.iter().zip(keys).map(|(grouping, keys)| {
+        let groupings = program.measures.groupings.iter().zip(&keys).map(|(grouping, keys)| {
             let (columns, filter) = (grouping.columns.clone(), optional(&grouping.filter)?);
             Ok(Counting { columns, filter, counter: keys.counter() })
         });
         let groupings = groupings.collect::<Result<_>>()?;
         let examples = program.examples.iter().map(|_| Examples::default()).collect();
-        let program = Arc::clone(program);
         Ok(Self {
             auditor,
             program,
@@ -525,8 +525,8 @@ impl RowAccumulator for Stream {
         let Some(running) = running.as_mut() else {
             return Err(Error::unexpected("a stream of rows ended after the audit"));
         };
-        let Running { program, total, open, .. } = running;
+        let Running { measuring, total, open, .. } = running;
         *open -= 1;
-        total.add(*self, program)
+        total.add(*self, &measuring.program)
     }
 }
