@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringArray, UInt32Array,
+};
 use datafusion::arrow::compute::{cast, concat, filter, filter_record_batch, not, or, prep_null_mask_filter, take};
 use datafusion::arrow::datatypes::{DataType, SchemaRef, UInt32Type};
 use datafusion::arrow::error::ArrowError;
@@ -481,23 +483,18 @@ fn together(batches: &[RecordBatch]) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new_with_options(schema, columns, &RecordBatchOptions::new().with_row_count(Some(rows)))
 }
 
-/// Whether [`unpacked_bytes`] knows the size. Sinks have no other dictionaries, but sources may.
-fn is_sized(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Dictionary(keys, values) => (&**keys, &**values) == (&DataType::UInt32, &DataType::Utf8),
-        _ => true,
-    }
+/// A column as sinks pack texts: their numbers, and the texts.
+fn packed_texts(column: &ArrayRef) -> Option<(&UInt32Array, &StringArray)> {
+    let packed = column.as_dictionary_opt::<UInt32Type>()?;
+    Some((packed.keys(), packed.values().as_string_opt()?))
 }
 
-/// The size of a column with values in place of a dictionary, which may be shared by all rows or repeat a long text.
+/// The size of a column with values in place of a dictionary, which may be shared by all rows or repeat a long text. Only that
+/// of [`packed_texts`] is known.
 fn unpacked_bytes(column: &ArrayRef) -> usize {
-    let packed = column.as_dictionary_opt::<UInt32Type>();
-    let Some((packed, texts)) = packed.and_then(|packed| Some((packed, packed.values().as_string_opt::<i32>()?)))
-    else {
-        return column.get_array_memory_size();
-    };
+    let Some((keys, texts)) = packed_texts(column) else { return column.get_array_memory_size() };
     let length = |key: &u32| texts.offsets().get(*key as usize..*key as usize + 2).map_or(0, |ends| ends[1] - ends[0]);
-    packed.keys().values().iter().map(|key| length(key) as usize + size_of::<i32>()).sum()
+    keys.values().iter().map(|key| length(key) as usize + size_of::<i32>()).sum()
 }
 
 #[async_trait]
@@ -508,8 +505,10 @@ impl RowAccumulator for Stream {
         }
         if self.auditor.0.settings.quarantine.is_none() {
             // All rows are let through.
-            let sized = rows.columns().iter().all(|column| is_sized(column.data_type()));
-            self.wait(if sized { rows.clone() } else { unpacked(&rows)? }).await?;
+            let is_dictionary = |column: &ArrayRef| matches!(column.data_type(), DataType::Dictionary(..));
+            let is_sized = |column: &ArrayRef| !is_dictionary(column) || packed_texts(column).is_some();
+            let waits = if rows.columns().iter().all(is_sized) { rows.clone() } else { unpacked(&rows)? };
+            self.wait(waits).await?;
             return Ok(rows);
         }
         let Some(bad) = self.measure(&unpacked(&rows)?).await? else { return Ok(rows) };

@@ -415,15 +415,12 @@ impl Compiler<'_> {
     /// Counts how often the values of columns occur.
     fn grouping(&mut self, rule: &Rule, columns: &[Text], name: &str) -> Result<(usize, String), String> {
         let indices = columns.iter().map(|column| self.index(column)).collect::<Result<Vec<_>, _>>()?;
-        for i in &indices {
-            let field = self.schema.field(*i);
-            if !is_key(field.data_type()) {
-                let (name, data_type) = (field.name(), field.data_type());
-                return Err(format!("the values of `{name}` are of the type {data_type}, which cannot be compared"));
-            }
-        }
         if indices.is_empty() {
             return Err("expected a column".to_owned());
+        }
+        if let Some(field) = indices.iter().map(|i| self.schema.field(*i)).find(|field| !is_key(field.data_type())) {
+            let (name, data_type) = (field.name(), field.data_type());
+            return Err(format!("the values of `{name}` are of the type {data_type}, which cannot be compared"));
         }
         let filter = self.filter(rule)?.map(|filter| Expr::IsTrue(Box::new(filter)));
         Ok((self.measures.grouping(indices, filter), metric_of(columns, name)))

@@ -132,6 +132,17 @@ async fn of_two_columns_that_differ_in_case_none_is_taken(#[case] rule: &str, #[
     assert_eq!(verdict.outcome, expected, "{verdict:#?}");
 }
 
+#[tokio::test]
+async fn values_that_cannot_be_compared_are_no_key() {
+    let verdict = verdict(r#"IsUnique "id" "m""#, "select 1 as id, map(['a'], [1]) as m").await;
+    assert_eq!(verdict.outcome, Outcome::Error, "{verdict:#?}");
+    let said = verdict.reason.unwrap();
+    assert!(
+        said.starts_with("the values of `m` are of the type Map(") && said.ends_with("cannot be compared"),
+        "{said}"
+    );
+}
+
 /// A rule that cannot be evaluated says why. The others are evaluated.
 #[rstest]
 #[case::no_column(r#"IsComplete "nane""#, "there is no column `nane`; did you mean `name`?")]
