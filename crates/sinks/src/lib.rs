@@ -14,6 +14,7 @@ mod append_only;
 mod compact;
 mod distinct;
 mod encode;
+mod field_ids;
 mod gather;
 mod in_memory;
 mod json;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::{DataType, FieldRef, SchemaRef, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef, TimeUnit};
 use datafusion::logical_expr::{Expr, cast, ident};
 use datafusion::physical_plan::{ExecutionPlan, collect};
 use datafusion::prelude::DataFrame;
@@ -16,10 +16,13 @@ use hardtack_core::{
 use object_store::ObjectMeta;
 use object_store::path::Path;
 use parquet::arrow::ArrowSchemaConverter;
+#[cfg(doc)]
+use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use tokio::sync::Semaphore;
 
 use crate::append_only::{self, APPEND_ONLY_MARKER, refuse_marked};
 use crate::encode::parquet_error;
+use crate::field_ids;
 use crate::layout::{Compression, Layout, Statistics};
 use crate::named::PartitionValues;
 use crate::partition::{self, Partitioner};
@@ -74,6 +77,8 @@ pub struct ParquetDataset {
     pub(crate) layout: Layout,
     keep_partition_columns: bool,
     pub(crate) target_file_bytes: u64,
+    /// The field ids of the columns of files and of the fields within them, depth first.
+    field_ids: Vec<i32>,
 }
 
 impl ParquetDataset {
@@ -90,6 +95,7 @@ impl ParquetDataset {
             layout: Layout::default(),
             keep_partition_columns: false,
             target_file_bytes: TARGET_FILE_BYTES,
+            field_ids: Vec::new(),
         }
     }
 
@@ -233,6 +239,15 @@ impl ParquetDataset {
         self
     }
 
+    /// Writes the field ids of this schema, which table formats such as Iceberg identify columns by, into the files. Fields
+    /// have them in their metadata, under [`PARQUET_FIELD_ID_META_KEY`]. The rows must have the same columns, in the same
+    /// order, before any partition columns.
+    #[must_use]
+    pub fn with_field_ids(mut self, schema: &Schema) -> Self {
+        self.field_ids = field_ids::of(schema.fields());
+        self
+    }
+
     /// The declared schema.
     pub fn declared_schema(&self) -> Option<&SchemaRef> {
         self.schema.as_ref()
@@ -372,7 +387,7 @@ impl ParquetDataset {
     /// State shared by the streams of a write.
     pub(crate) fn write(&self, ctx: &StageContext, schema: SchemaRef, placement: Arc<dyn Placement>) -> Result<Write> {
         let partitioner = Partitioner::new(&schema, &self.partition_by, self.keep_partition_columns)?;
-        let file_schema = partitioner.file_schema(&schema)?;
+        let file_schema = field_ids::with(&partitioner.file_schema(&schema)?, &self.field_ids)?;
         let parquet_schema =
             ArrowSchemaConverter::new().convert(&file_schema).map_err(parquet_error)?.root_schema_ptr();
         let threads = ctx.session().state().config().target_partitions();
@@ -384,6 +399,7 @@ impl ParquetDataset {
             target_file_bytes: self.target_file_bytes,
             prefix: "part".to_owned(),
             placement: placement.describe(),
+            field_ids: self.field_ids.clone(),
         };
         Ok(Write {
             spec,
@@ -424,6 +440,9 @@ impl std::fmt::Debug for ParquetDataset {
         self.layout.show(&mut f);
         if self.target_file_bytes != TARGET_FILE_BYTES {
             f.field("target_file_bytes", &self.target_file_bytes);
+        }
+        if !self.field_ids.is_empty() {
+            f.field("field_ids", &self.field_ids);
         }
         f.finish()
     }
@@ -542,6 +561,7 @@ mod tests {
             dataset.write(&ctx.staging("out"), Arc::clone(&schema), dataset.below("")).unwrap().spec
         };
         let plain = ParquetDataset::new("out", "memory:/out");
+        let identified = field_ids::with(&schema, &[3, 4]).unwrap();
         let all = [
             plain.clone(),
             plain.clone().partition_by(["p"]),
@@ -551,6 +571,7 @@ mod tests {
                 .keep_partition_columns()
                 .sorted_by(["n"])
                 .with_compression(Compression::Snappy),
+            plain.clone().with_field_ids(&identified),
             plain.clone().with_bloom_filters(["n"]).with_statistics(Statistics::None).with_target_file_bytes(1 << 20),
             ParquetDataset::new("out", "memory:/elsewhere"),
         ];

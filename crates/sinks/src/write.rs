@@ -50,6 +50,8 @@ pub(crate) struct WriteSpec {
     pub(crate) prefix: String,
     /// [`Placement::describe`].
     pub(crate) placement: serde_json::Value,
+    /// See `ParquetDataset::with_field_ids`.
+    pub(crate) field_ids: Vec<i32>,
 }
 
 /// A write in a run: the state that its streams share.

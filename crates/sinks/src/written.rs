@@ -7,10 +7,11 @@ use std::cmp::Ordering;
 use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, ListArray, RecordBatch, StringArray, StructArray, UInt64Array,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int32Array, ListArray, RecordBatch, StringArray, StructArray,
+    UInt64Array,
 };
 use datafusion::arrow::buffer::OffsetBuffer;
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, UInt64Type};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Int32Type, Schema, SchemaRef, UInt64Type};
 use hardtack_core::{Error, Location, PublishAction, Result};
 use parquet::basic::{LogicalType, SortOrder, Type};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
@@ -41,8 +42,14 @@ pub struct WrittenFile {
 pub struct ColumnMetrics {
     /// The path of the leaf, with parts separated by dots: `id`, `address.city`, `tags.list.element`.
     pub path: String,
+    /// Its [field id](crate::ParquetDataset::with_field_ids), if it has one.
+    pub field_id: Option<i32>,
+    /// Whether it is within a list or a map, so that a row may have any number of its values.
+    pub repeated: bool,
     /// Its compressed size in bytes.
     pub bytes: u64,
+    /// The number of its values, nulls included.
+    pub values: u64,
     /// The number of nulls, if the file has statistics.
     pub nulls: Option<u64>,
     /// A lower bound of its values, encoded as in [Parquet's statistics]: plain, and truncated if long.
@@ -63,6 +70,7 @@ impl ColumnMetrics {
     fn of_leaf(footer: &ParquetMetaData, leaf: usize, column: &ColumnDescriptor) -> Self {
         let chunks = || footer.row_groups().iter().map(|group| group.column(leaf));
         let bytes = chunks().map(|chunk| u64::try_from(chunk.compressed_size()).unwrap_or_default()).sum();
+        let values = chunks().map(|chunk| u64::try_from(chunk.num_values()).unwrap_or_default()).sum();
         let nulls_of = |chunk: &ColumnChunkMetaData| chunk.statistics().and_then(Statistics::null_count_opt);
         let nulls = chunks().map(nulls_of).sum();
         // Row groups with only nulls have no bounds; the bounds of the others still hold.
@@ -72,7 +80,10 @@ impl ColumnMetrics {
             |of: fn(&Statistics) -> Option<&[u8]>, wanted| fold(bounded().map(|s| s.and_then(of)), column, wanted);
         let min = bound(Statistics::min_bytes_opt, Ordering::Less);
         let max = bound(Statistics::max_bytes_opt, Ordering::Greater);
-        Self { path: column.path().string(), bytes, nulls, min, max }
+        let info = column.self_type().get_basic_info();
+        let field_id = info.has_id().then(|| info.id());
+        let (path, repeated) = (column.path().string(), column.max_rep_level() > 0);
+        Self { path, field_id, repeated, bytes, values, nulls, min, max }
     }
 }
 
@@ -130,7 +141,10 @@ fn compare_decimals(a: &[u8], b: &[u8]) -> Ordering {
 static COLUMN_FIELDS: LazyLock<Fields> = LazyLock::new(|| {
     Fields::from(vec![
         Field::new("path", DataType::Utf8, false),
+        Field::new("field_id", DataType::Int32, true),
+        Field::new("repeated", DataType::Boolean, false),
         Field::new("bytes", DataType::UInt64, false),
+        Field::new("values", DataType::UInt64, false),
         Field::new("nulls", DataType::UInt64, true),
         Field::new("min", DataType::Binary, true),
         Field::new("max", DataType::Binary, true),
@@ -187,7 +201,10 @@ fn encode_columns(files: &[WrittenFile]) -> Result<StructArray> {
     };
     let arrays: Vec<ArrayRef> = vec![
         Arc::new(StringArray::from_iter_values(all.iter().map(|column| &column.path))),
+        Arc::new(all.iter().map(|column| column.field_id).collect::<Int32Array>()),
+        Arc::new(all.iter().map(|column| Some(column.repeated)).collect::<BooleanArray>()),
         Arc::new(UInt64Array::from_iter_values(all.iter().map(|column| column.bytes))),
+        Arc::new(UInt64Array::from_iter_values(all.iter().map(|column| column.values))),
         Arc::new(all.iter().map(|column| column.nulls).collect::<UInt64Array>()),
         bounds(|column| column.min.as_deref()),
         bounds(|column| column.max.as_deref()),
@@ -239,12 +256,16 @@ fn decode_columns(columns: &StructArray) -> Vec<ColumnMetrics> {
         let bounds = columns.column(column).as_binary::<i32>();
         bounds.is_valid(row).then(|| bounds.value(row).to_vec())
     };
+    let ids = columns.column(1).as_primitive::<Int32Type>();
     let column = |row: usize| ColumnMetrics {
         path: columns.column(0).as_string::<i32>().value(row).to_owned(),
-        bytes: numbers(1).value(row),
-        nulls: numbers(2).is_valid(row).then(|| numbers(2).value(row)),
-        min: bound(3, row),
-        max: bound(4, row),
+        field_id: ids.is_valid(row).then(|| ids.value(row)),
+        repeated: columns.column(2).as_boolean().value(row),
+        bytes: numbers(3).value(row),
+        values: numbers(4).value(row),
+        nulls: numbers(5).is_valid(row).then(|| numbers(5).value(row)),
+        min: bound(6, row),
+        max: bound(7, row),
     };
     (0..columns.len()).map(column).collect()
 }
@@ -260,8 +281,18 @@ mod tests {
 
     fn any_file() -> impl Strategy<Value = WrittenFile> {
         let bytes = || proptest::option::of(proptest::collection::vec(any::<u8>(), 0..5));
-        let column = ("[a-z.]{1,5}", any::<u64>(), any::<Option<u64>>(), bytes(), bytes());
-        let column = column.prop_map(|(path, bytes, nulls, min, max)| ColumnMetrics { path, bytes, nulls, min, max });
+        let numbers = any::<(u64, u64, Option<u64>)>();
+        let column = ("[a-z.]{1,5}", any::<(Option<i32>, bool)>(), numbers, bytes(), bytes());
+        let column = column.prop_map(|(path, (field_id, repeated), (bytes, values, nulls), min, max)| ColumnMetrics {
+            path,
+            field_id,
+            repeated,
+            bytes,
+            values,
+            nulls,
+            min,
+            max,
+        });
         let columns = proptest::collection::vec(column, 0..4);
         let values = proptest::collection::vec(".{0,4}", 0..3);
         let publish =

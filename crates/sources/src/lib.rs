@@ -49,6 +49,7 @@ mod ahead;
 mod avro;
 mod blocks;
 mod bookmark;
+mod by_id;
 mod compression;
 mod convert;
 mod csv;
@@ -76,6 +77,7 @@ mod text;
 
 pub use avro::{Avro, AvroFiles};
 pub use bookmark::{Bookmark, ByModificationTime, ByPath};
+pub use by_id::{IdFile, NamedId, ScanById};
 pub use csv::{Csv, CsvFiles, CsvHints};
 pub use files::{FILE_COLUMN, Files, Format, LINE_COLUMN, partition_type, partition_value};
 pub use folders::{FileFormat, Folder, FolderCsv, FolderScan, NewFiles};

@@ -11,6 +11,7 @@ use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use datafusion::common::runtime::SpawnedTask;
 use hardtack_core::{Error, ErrorKind, Meter, Result};
 use object_store::local::LocalFileSystem;
@@ -26,13 +27,17 @@ fn changed(what: &str) -> Error {
         .hint("run again; writers should write new files, under a hidden name (`.new`) until they are complete")
 }
 
+/// The time of a file whose size is known from elsewhere than a listing. Only its size is compared.
+pub(crate) const UNKNOWN_TIME: DateTime<Utc> = DateTime::<Utc>::MIN_UTC;
+
 /// Describes how the current version of a file differs from the one that was listed, if it does.
-fn compare(listed: &ObjectMeta, size: u64, modified: impl Into<chrono::DateTime<chrono::Utc>>) -> Option<Error> {
+fn compare(listed: &ObjectMeta, size: u64, modified: impl Into<DateTime<Utc>>) -> Option<Error> {
     let bytes = |size: u64| format!("{size} bytes");
     if size != listed.size {
         return Some(changed("has changed").with("listed", bytes(listed.size)).with("now", bytes(size)));
     }
-    (modified.into() != listed.last_modified).then(|| changed("has been rewritten"))
+    let is_known = listed.last_modified != UNKNOWN_TIME;
+    (is_known && modified.into() != listed.last_modified).then(|| changed("has been rewritten"))
 }
 
 impl SourceFile {

@@ -22,7 +22,7 @@ pub(crate) struct Spelling {
     /// In the order of the file.
     pub(crate) schema: SchemaRef,
     /// Columns of the schema that match several columns of the file, and why.
-    unclear: Vec<(String, String)>,
+    pub(crate) unclear: Vec<(String, String)>,
 }
 
 impl Spelling {
@@ -139,21 +139,30 @@ pub(crate) struct Caseless {
 
 impl PhysicalExprAdapterFactory for Caseless {
     fn create(&self, wanted: SchemaRef, stored: SchemaRef) -> DFResult<Arc<dyn PhysicalExprAdapter>> {
-        let spelling = Spelling::new(&stored, &wanted);
-        let inner = Lossless { truncates: self.truncates }.create(wanted, Arc::clone(&spelling.schema))?;
-        Ok(Arc::new(CaselessAdapter { inner, spelling, stored }))
+        adapter(Spelling::new(&stored, &wanted), wanted, stored, self.truncates)
     }
 }
 
+/// [`Lossless`], for a file whose columns have other names than those of the schema.
+pub(crate) fn adapter(
+    spelling: Spelling,
+    wanted: SchemaRef,
+    stored: SchemaRef,
+    truncates: bool,
+) -> DFResult<Arc<dyn PhysicalExprAdapter>> {
+    let inner = Lossless { truncates }.create(wanted, Arc::clone(&spelling.schema))?;
+    Ok(Arc::new(SpellingAdapter { inner, spelling, stored }))
+}
+
 #[derive(Debug)]
-struct CaselessAdapter {
+struct SpellingAdapter {
     /// The adapter for the columns under the names of the schema.
     inner: Arc<dyn PhysicalExprAdapter>,
     spelling: Spelling,
     stored: SchemaRef,
 }
 
-impl PhysicalExprAdapter for CaselessAdapter {
+impl PhysicalExprAdapter for SpellingAdapter {
     fn rewrite(&self, expr: Arc<dyn PhysicalExpr>) -> DFResult<Arc<dyn PhysicalExpr>> {
         for column in collect_columns(&expr) {
             self.spelling.check(column.name())?;

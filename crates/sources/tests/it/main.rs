@@ -3,6 +3,7 @@
 
 mod avro;
 mod bookmarks;
+mod by_id;
 mod changed;
 mod corrupt;
 mod csv;
