@@ -9,6 +9,7 @@ DATA = {
     "access": "folder of plain/access_records and gzip/access_records",
     "scan": "folder of lake/observations",
     "quality": "folder of observations.csv and patients.csv",
+    "iceberg": "folder of observations.csv",
     "snapshots": "folder of year/policy_events and late/policy_events",
 }
 CASES = {
@@ -18,6 +19,7 @@ CASES = {
     "access": ("plain", "gzip"),
     "scan": ("full", "year"),
     "quality": ("alone", "audited"),
+    "iceberg": ("plain", "table"),
     "snapshots": ("year", "late"),
 }
 

@@ -120,7 +120,7 @@ impl Programs {
             }
             (None, _) => self.job(case.binary, &data.join(case.source()), out, &out.join("state")),
         };
-        if engine.tool == Tool::Hardtack && matches!(case.suite, Suite::Json | Suite::Quality) {
+        if engine.tool == Tool::Hardtack && matches!(case.suite, Suite::Json | Suite::Quality | Suite::Iceberg) {
             words.extend(["--case".into(), case.name.into()]);
         }
         if (engine.tool, case.suite) == (Tool::Hardtack, Suite::Snapshots) {

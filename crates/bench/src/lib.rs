@@ -79,6 +79,12 @@ enum Action {
     /// Write observations without rules and with 25 of them with each engine in turn, compare, and print what each took
     #[command(mut_args(|arg| Suite::Quality.argument(arg)))]
     Quality(Options),
+    /// Writing the observations by day, as plain Parquet and as an Iceberg table
+    ///
+    /// The other engine is Polars, with PyIceberg for the table; `.ci/bench-python crates/bench/python/iceberg-requirements.txt`
+    /// installs it.
+    #[command(mut_args(|arg| Suite::Iceberg.argument(arg)))]
+    Iceberg(Options),
     /// Run a job without rows and `hardtack --version`, and print what each took
     #[command(mut_args(|arg| Suite::Start.argument(arg)))]
     Start(Options),
@@ -125,6 +131,7 @@ fn execute(action: Action) -> Result<(String, ExitCode)> {
         Action::Access(options) => run(Suite::Access, &options),
         Action::Scan(options) => run(Suite::Scan, &options),
         Action::Quality(options) => run(Suite::Quality, &options),
+        Action::Iceberg(options) => run(Suite::Iceberg, &options),
         Action::Start(options) => run(Suite::Start, &options),
         Action::Measure { log, program } => Ok((measure::measure_here(&program, &log)?, ExitCode::SUCCESS)),
     }

@@ -22,6 +22,8 @@ pub enum Suite {
     Scan,
     /// Auditing what is written
     Quality,
+    /// Writing an Iceberg table
+    Iceberg,
     /// Starting and ending
     Start,
 }
@@ -81,6 +83,12 @@ const QUALITY: &[Case] = &[
     case(Suite::Quality, "alone", "bench_quality", "observations"),
     case(Suite::Quality, "audited", "bench_quality", "observations"),
 ];
+/// Days are folders of plain files, and in an Iceberg table known to the manifests only.
+const OBSERVATION: &[&str] = &["patient", "encounter", "category", "code", "description", "value", "units", "type"];
+const ICEBERG: &[Case] = &[
+    Case { columns: OBSERVATION, one_file: false, ..case(Suite::Iceberg, "plain", "bench_iceberg", "observations") },
+    Case { columns: OBSERVATION, one_file: false, ..case(Suite::Iceberg, "table", "bench_iceberg", "observations") },
+];
 const START: &[Case] =
     &[case(Suite::Start, "job", "customer_events", "customers"), case(Suite::Start, "version", "hardtack", "result")];
 
@@ -99,6 +107,7 @@ impl Suite {
             Self::Access => "access",
             Self::Scan => "scan",
             Self::Quality => "quality",
+            Self::Iceberg => "iceberg",
             Self::Start => "start",
         }
     }
@@ -113,6 +122,7 @@ impl Suite {
             Self::Access => ACCESS,
             Self::Scan => SCAN,
             Self::Quality => QUALITY,
+            Self::Iceberg => ICEBERG,
             Self::Start => START,
         }
     }
@@ -125,7 +135,7 @@ impl Suite {
     /// The data that are generated for it.
     pub fn data(self) -> Option<Data> {
         match self {
-            Self::Elt | Self::Scan | Self::Quality => Some(Data::Tables),
+            Self::Elt | Self::Scan | Self::Quality | Self::Iceberg => Some(Data::Tables),
             Self::Merge => Some(Data::Events),
             Self::Snapshots => Some(Data::Policies),
             Self::Json => Some(Data::Access),
@@ -142,6 +152,7 @@ impl Suite {
                 &[Tool::Hardtack, Tool::DuckDb, Tool::Polars]
             }
             Self::Scan => &[Tool::Hardtack, Tool::DuckDb],
+            Self::Iceberg => &[Tool::Hardtack, Tool::Polars],
             Self::Start => &[Tool::Hardtack],
         }
     }
@@ -190,7 +201,7 @@ impl Case {
 pub(crate) fn package(binary: &'static str) -> &'static str {
     match binary {
         "hardtack" => "hardtack-cli",
-        "bench_access_records" | "bench_quality" => "hardtack-bench",
+        "bench_access_records" | "bench_iceberg" | "bench_quality" => "hardtack-bench",
         job => job,
     }
 }

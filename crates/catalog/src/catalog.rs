@@ -30,6 +30,13 @@ pub type PartitionPages = BoxStream<'static, Result<Vec<Partition>>>;
 /// types of the values. They are not atomic: the error names the partitions that failed, and all others are done. Each
 /// operation may be repeated after a crash.
 ///
+/// An Apache Iceberg table ([`TableDescription::iceberg`]) is a pointer: its parameter `table_type` is `ICEBERG`, and
+/// `metadata_location` names the file that describes everything else, columns and partitions included. A commit writes
+/// another such file and updates the table to it ([`TableDescription::with_metadata_location`]); of two that start from
+/// the same version, one is a Conflict. A catalog need not keep what else such a description says. The table has no
+/// partitions in the catalog: none are found, and adding, updating or dropping them is a Usage error, as is an update
+/// that turns it into a table of another kind, or the reverse.
+///
 /// Every implementation runs the suite in the module `conformance` (feature of the same name).
 #[cfg_attr(any(test, feature = "mock"), mockall::automock)]
 #[async_trait]

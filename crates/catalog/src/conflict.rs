@@ -61,6 +61,13 @@ pub(crate) fn database_in_use(name: &str) -> Error {
     Error::usage(format!("the database `{name}` has tables; drop them first"))
 }
 
+pub(crate) fn no_partitions(name: &str) -> Error {
+    Error::usage(format!(
+        "`{name}` is an Iceberg table, whose partitions are in its metadata and not in the catalog; write to the table \
+         with a library for Iceberg"
+    ))
+}
+
 pub(crate) fn table_changed(name: &str, expected: &str, found: Option<&str>) -> Error {
     let error = Conflict::ConcurrentModification
         .error(format!("the table `{name}` was changed since it was read; read it again and repeat the change"))

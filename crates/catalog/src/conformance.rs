@@ -112,6 +112,12 @@ macro_rules! for_each_catalog_check {
             predicates_compare_as_the_keys_type
             predicates_that_cannot_be_evaluated_are_refused
             lists_come_in_pages
+            iceberg_tables_are_pointers
+            iceberg_tables_are_in_one_namespace_with_all_others
+            of_two_commits_to_an_iceberg_table_one_loses
+            of_many_commits_to_an_iceberg_table_none_is_lost
+            an_iceberg_table_stays_one
+            an_iceberg_table_has_no_partitions
         }
     };
 }
@@ -735,4 +741,139 @@ async fn lists_come_in_pages(catalog: &dyn Catalog, prefix: &str) {
     let rest: Vec<Partition> = pages.try_concat().await.unwrap();
     let seen: BTreeSet<&Vec<String>> = first.iter().chain(&rest).map(|p| &p.values).collect();
     assert_eq!(seen.len(), MANY);
+}
+
+// --- Iceberg -------------------------------------------------------------------------------------------------------
+
+fn metadata(number: usize) -> String {
+    format!("s3://lake/books/metadata/{number:05}-8d2f.metadata.json")
+}
+
+fn iceberg(prefix: &str) -> TableDescription {
+    TableDescription::iceberg(prefix, "books", metadata(0))
+}
+
+async fn iceberg_tables_are_pointers(catalog: &dyn Catalog, prefix: &str) {
+    let read = created(catalog, &iceberg(prefix)).await;
+    assert!(read.version.is_some(), "a table that was read has a version");
+    assert_eq!(TableDescription { version: None, ..read.clone() }, iceberg(prefix));
+    assert!(read.is_iceberg());
+    assert_eq!(read.metadata_location(), Some(&*metadata(0)));
+    assert_eq!(read.previous_metadata_location(), None);
+    assert_eq!(catalog.list_tables(prefix).await.unwrap(), std::slice::from_ref(&read));
+
+    catalog.update_table(&read.with_metadata_location(metadata(1))).await.unwrap();
+    let committed = catalog.get_table(prefix, "books").await.unwrap();
+    assert_eq!(committed.metadata_location(), Some(&*metadata(1)));
+    assert_eq!(committed.previous_metadata_location(), Some(&*metadata(0)));
+    assert_eq!(catalog.list_tables(prefix).await.unwrap(), [committed]);
+
+    // A table that begins with a history, as one that was dropped and is registered again.
+    let old = TableDescription::iceberg(prefix, "old", metadata(6)).with_metadata_location(metadata(7));
+    let read = created(catalog, &old).await;
+    assert_eq!(TableDescription { version: None, ..read }, old);
+}
+
+async fn iceberg_tables_are_in_one_namespace_with_all_others(catalog: &dyn Catalog, prefix: &str) {
+    assert_kind(catalog.create_table(&iceberg(prefix)).await, ErrorKind::NotFound, &[prefix]);
+    let files = created(catalog, &sales(prefix)).await;
+    let mut given = iceberg(&prefix.to_uppercase());
+    given.name = "Books".to_owned();
+    catalog.create_table(&given).await.unwrap();
+    let read = catalog.get_table(prefix, "books").await.unwrap();
+    assert_eq!(read.qualified_name(), format!("{prefix}.books").to_lowercase());
+    assert_eq!(catalog.get_table(&prefix.to_uppercase(), "BOOKS").await.unwrap(), read);
+    assert_eq!(catalog.list_tables(prefix).await.unwrap(), [read.clone(), files.clone()]);
+
+    let named = |table: TableDescription, name: &str| TableDescription { name: name.to_owned(), ..table };
+    for taken in [iceberg(prefix), named(iceberg(prefix), "SALES"), named(sales(prefix), "BOOKS")] {
+        let name = format!("{prefix}.{}", taken.name).to_lowercase();
+        assert_conflict(catalog.create_table(&taken).await, Conflict::AlreadyExists, &[&name]);
+        assert!(!catalog.ensure_table(&taken).await.unwrap());
+    }
+    assert_eq!(catalog.list_tables(prefix).await.unwrap(), [read, files], "they are as they were");
+
+    catalog.drop_table(prefix, "sales").await.unwrap();
+    assert_kind(catalog.drop_database(prefix).await, ErrorKind::Usage, &[prefix]);
+    catalog.drop_table(prefix, "Books").await.unwrap();
+    let name = iceberg(prefix).qualified_name().to_lowercase();
+    assert_kind(catalog.get_table(prefix, "books").await, ErrorKind::NotFound, &[&name]);
+    assert_kind(catalog.drop_table(prefix, "books").await, ErrorKind::NotFound, &[&name]);
+    // The name is free again, also for a table of another kind.
+    created(catalog, &named(sales(prefix), "books")).await;
+    catalog.drop_table(prefix, "books").await.unwrap();
+    catalog.drop_database(prefix).await.unwrap();
+    assert_kind(catalog.get_database(prefix).await, ErrorKind::NotFound, &[prefix]);
+}
+
+async fn of_two_commits_to_an_iceberg_table_one_loses(catalog: &dyn Catalog, prefix: &str) {
+    let read = created(catalog, &iceberg(prefix)).await;
+    let lost = Conflict::ConcurrentModification;
+    catalog.update_table(&read.clone().with_metadata_location(metadata(1))).await.unwrap();
+    let late = read.clone().with_metadata_location(metadata(2));
+    assert_conflict(catalog.update_table(&late).await, lost, &[&read.qualified_name()]);
+    let now = catalog.get_table(prefix, "books").await.unwrap();
+    assert_eq!(now.metadata_location(), Some(&*metadata(1)));
+    catalog.update_table(&now.with_metadata_location(metadata(2))).await.unwrap();
+    let now = catalog.get_table(prefix, "books").await.unwrap();
+    assert_eq!(now.previous_metadata_location(), Some(&*metadata(1)));
+
+    // A table that was dropped and created anew is another one.
+    catalog.drop_table(prefix, "books").await.unwrap();
+    created(catalog, &TableDescription::iceberg(prefix, "books", metadata(3))).await;
+    assert_conflict(catalog.update_table(&now.with_metadata_location(metadata(4))).await, lost, &["books"]);
+    let unread = iceberg(prefix);
+    assert_kind(catalog.update_table(&unread).await, ErrorKind::Usage, &[&unread.qualified_name()]);
+}
+
+async fn of_many_commits_to_an_iceberg_table_none_is_lost(catalog: &dyn Catalog, prefix: &str) {
+    created(catalog, &iceberg(prefix)).await;
+    const WRITERS: usize = 8;
+    let commit = |_| async {
+        loop {
+            let table = catalog.get_table(prefix, "books").await.unwrap();
+            let n = (0..WRITERS).find(|n| table.metadata_location() == Some(&*metadata(*n))).unwrap();
+            match catalog.update_table(&table.with_metadata_location(metadata(n + 1))).await {
+                Ok(()) => break,
+                Err(e) => assert_eq!(Conflict::of(&e), Some(Conflict::ConcurrentModification), "{e:?}"),
+            }
+        }
+    };
+    join_all((0..WRITERS).map(commit)).await;
+    let now = catalog.get_table(prefix, "books").await.unwrap();
+    assert_eq!(now.metadata_location(), Some(&*metadata(WRITERS)));
+    assert_eq!(now.previous_metadata_location(), Some(&*metadata(WRITERS - 1)));
+}
+
+async fn an_iceberg_table_stays_one(catalog: &dyn Catalog, prefix: &str) {
+    let read = created(catalog, &iceberg(prefix)).await;
+    let files = created(catalog, &sales(prefix)).await;
+    let without = |key: &str| {
+        let mut table = read.clone();
+        table.parameters.remove(key);
+        table
+    };
+    let name = read.qualified_name();
+    assert_kind(catalog.update_table(&without("table_type")).await, ErrorKind::Usage, &[&name, "Iceberg"]);
+    let pointer = TableDescription::METADATA_LOCATION;
+    assert_kind(catalog.update_table(&without(pointer)).await, ErrorKind::Usage, &[&name, pointer]);
+    let turned = TableDescription { parameters: read.parameters.clone(), ..files.clone() };
+    let name = files.qualified_name();
+    assert_kind(catalog.update_table(&turned).await, ErrorKind::Usage, &[&name, "Iceberg"]);
+    let nowhere = TableDescription::iceberg(prefix, "nowhere", "");
+    assert_kind(catalog.create_table(&nowhere).await, ErrorKind::Usage, &[&nowhere.qualified_name(), pointer]);
+    assert_eq!(catalog.list_tables(prefix).await.unwrap(), [read, files], "they are as they were");
+}
+
+async fn an_iceberg_table_has_no_partitions(catalog: &dyn Catalog, prefix: &str) {
+    let table = created(catalog, &iceberg(prefix)).await;
+    let name = table.qualified_name();
+    let values = [strings(["2020"])];
+    assert_eq!(all(catalog, &table).await, []);
+    assert_eq!(catalog.get_partitions(&table, &values).await.unwrap(), []);
+    let some = [table.partition(["2020"], "s3://lake/books/2020")];
+    assert_kind(catalog.add_partitions(&table, &some).await, ErrorKind::Usage, &[&name, "Iceberg"]);
+    assert_kind(catalog.update_partitions(&table, &some).await, ErrorKind::Usage, &[&name, "Iceberg"]);
+    assert_kind(catalog.drop_partitions(&table, &values).await, ErrorKind::Usage, &[&name, "Iceberg"]);
+    assert_kind(catalog.put_partitions(&table, &some).await, ErrorKind::Usage, &[&name, "Iceberg"]);
 }

@@ -1,5 +1,8 @@
 //! A catalog in one SQLite file.
 
+mod iceberg;
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +21,9 @@ use crate::name::folded;
 use crate::predicate::{BoundPredicate, Predicate};
 use crate::table::{Database, Partition, TableDescription};
 
+pub use iceberg::ICEBERG_CATALOG_NAME;
+use iceberg::Pointer;
+
 /// A catalog in one SQLite file, for laptops, tests and machines that share a disk.
 ///
 /// Any number of processes may use it concurrently: one writes at a time, and the others wait for up to half a minute.
@@ -28,6 +34,20 @@ use crate::table::{Database, Partition, TableDescription};
 /// The file uses a rollback journal and not a write-ahead log, because the latter needs memory shared by all processes,
 /// which network file systems (EFS, NFS) do not provide. Writes are flushed: a catalog is small, and a lost one is hard
 /// to rebuild.
+///
+/// # Iceberg
+/// Apache Iceberg tables are kept as PyIceberg's SQL catalog keeps them, in the same file. It sees the tables and
+/// databases of this catalog under the name [`ICEBERG_CATALOG_NAME`], this catalog sees what PyIceberg creates there, and
+/// of two that commit to a table at the same time one loses, whichever they are:
+///
+/// ```python
+/// load_catalog("hardtack", type="sql", uri="sqlite:////lake/catalog.sqlite")
+/// ```
+///
+/// A file that PyIceberg has created becomes a catalog when it is opened here. Of an Iceberg table only the locations of
+/// the metadata are stored ([`TableDescription::iceberg`]); columns and other parameters are in the metadata. PyIceberg
+/// does not know our other tables. If it creates one of the same name, that is hidden until ours is dropped. Namespaces
+/// inside others (`a.b`) are no databases, and of names that differ only in case, the one in lower case counts.
 ///
 /// ```
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -80,8 +100,11 @@ const PAGE: u32 = 1000;
 /// "hdtk": distinguishes our files from other SQLite files.
 const APPLICATION_ID: i32 = 0x6864_746b;
 
-/// The version of [`SCHEMA`].
-const VERSION: i32 = 1;
+/// The version of [`SCHEMA`] and [`iceberg::SCHEMA`].
+const VERSION: i32 = 2;
+
+/// The version that had no Iceberg tables.
+const WITHOUT_ICEBERG: i32 = 1;
 
 /// A table's id is never reused, so a version of a table that was dropped and recreated is never taken for one of the
 /// old table. Values of a partition are a JSON array; descriptions are JSON objects.
@@ -207,10 +230,16 @@ impl Shared {
             let connection = match guard.as_mut() {
                 Some(connection) => connection,
                 None if self.is_missing() && matches!(behavior, TransactionBehavior::Deferred) => {
-                    nothing = prepared(Connection::open_in_memory()?)?;
+                    (nothing, _) = prepared(Connection::open_in_memory()?, behavior)?;
                     &mut nothing
                 }
-                None => guard.insert(self.connect()?),
+                None => match self.connect(behavior)? {
+                    (connection, State::Current) => guard.insert(connection),
+                    (connection, State::Older) => {
+                        nothing = connection;
+                        &mut nothing
+                    }
+                },
             };
             let transaction = connection.transaction_with_behavior(behavior)?;
             let result = work(&transaction)?;
@@ -236,7 +265,7 @@ impl Shared {
         }
     }
 
-    fn connect(&self) -> Result<Connection, Failure> {
+    fn connect(&self, behavior: TransactionBehavior) -> Result<(Connection, State), Failure> {
         let connection = match &self.place {
             Place::Memory => Connection::open_in_memory()?,
             Place::File(path) => {
@@ -251,7 +280,7 @@ impl Shared {
                 Connection::open(path)?
             }
         };
-        prepared(connection)
+        prepared(connection, behavior)
     }
 
     fn explain(error: rusqlite::Error) -> Error {
@@ -277,20 +306,54 @@ impl Shared {
     }
 }
 
+/// What a connection is good for.
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    /// The file has all of our tables.
+    Current,
+    /// The file is of an earlier version and cannot be written. The connection is good for one reader: somebody else may
+    /// migrate the file.
+    Older,
+}
+
 /// Makes sure that the file is ours and has our tables. Several processes may be here at once.
-fn prepared(mut connection: Connection) -> Result<Connection, Failure> {
+fn prepared(mut connection: Connection, behavior: TransactionBehavior) -> Result<(Connection, State), Failure> {
     connection.busy_handler(Some(wait_for_lock))?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    if header(&connection)? == (APPLICATION_ID, VERSION) {
-        return Ok(connection);
+    let found = header(&connection)?;
+    if found == (APPLICATION_ID, VERSION) {
+        return Ok((connection, State::Current));
     }
+    match migrate(&mut connection) {
+        Ok(()) => Ok((connection, State::Current)),
+        Err(Failure::Sqlite(error))
+            if found == (APPLICATION_ID, WITHOUT_ICEBERG)
+                && matches!(behavior, TransactionBehavior::Deferred)
+                && is_unwritable(&error) =>
+        {
+            // Temporary tables take the place of those that the file lacks.
+            connection.execute_batch(&iceberg::SCHEMA.replace("create table", "create temporary table"))?;
+            Ok((connection, State::Older))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn is_unwritable(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(code, Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly))
+}
+
+/// Creates the tables that the file lacks.
+fn migrate(connection: &mut Connection) -> Result<(), Failure> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     match header(&transaction)? {
-        (APPLICATION_ID, VERSION) => {}
-        (0, 0) if transaction.query_row("select count(*) from sqlite_schema", [], |row| row.get::<_, i64>(0))? == 0 => {
+        // Another process was faster.
+        (APPLICATION_ID, VERSION) => return Ok(()),
+        (APPLICATION_ID, WITHOUT_ICEBERG) => {}
+        (0, 0) if iceberg::is_alone(&transaction)? => {
             transaction.execute_batch(SCHEMA)?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-            transaction.pragma_update(None, "user_version", VERSION)?;
         }
         (APPLICATION_ID, newer) => {
             return Err(Failure::File(
@@ -305,8 +368,14 @@ fn prepared(mut connection: Connection) -> Result<Connection, Failure> {
             )));
         }
     }
+    iceberg::create_tables(&transaction)?;
+    let known = iceberg::namespaces(&transaction)?;
+    for database in databases(&transaction)?.values().filter(|database| !known.contains_key(&database.name)) {
+        iceberg::add_namespace(&transaction, database)?;
+    }
+    transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;
-    Ok(connection)
+    Ok(())
 }
 
 fn header(connection: &Connection) -> Result<(i32, i32), rusqlite::Error> {
@@ -329,16 +398,78 @@ fn version(id: i64, version: i64) -> String {
     format!("{id}.{version}")
 }
 
-/// The id and the version of a table.
-fn find(transaction: &Transaction<'_>, database: &str, name: &str) -> Result<(i64, i64), Failure> {
-    let mut query = transaction.prepare_cached("select id, version from tables where database = ?1 and name = ?2")?;
-    let found = query.query_row([database, name], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    found.ok_or_else(|| Failure::Own(conflict::no_table(&format!("{database}.{name}"))))
+/// A table that was found.
+enum Found {
+    /// A table of files: its id and version.
+    Files(i64, i64),
+    Iceberg(Pointer),
 }
 
-fn check_database(transaction: &Transaction<'_>, name: &str) -> Result<(), Failure> {
-    let found = transaction.query_row("select 1 from databases where name = ?1", [name], |_| Ok(())).optional()?;
-    found.ok_or_else(|| Failure::Own(conflict::no_database(name)))
+/// The id and the version of a table of files.
+fn find_files(transaction: &Transaction<'_>, database: &str, name: &str) -> Result<Option<(i64, i64)>, Failure> {
+    let mut query = transaction.prepare_cached("select id, version from tables where database = ?1 and name = ?2")?;
+    Ok(query.query_row([database, name], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+}
+
+fn find(transaction: &Transaction<'_>, database: &str, name: &str) -> Result<Found, Failure> {
+    if let Some((id, version)) = find_files(transaction, database, name)? {
+        return Ok(Found::Files(id, version));
+    }
+    let found = iceberg::pointer(transaction, database, name)?;
+    found.map(Found::Iceberg).ok_or_else(|| Failure::Own(conflict::no_table(&format!("{database}.{name}"))))
+}
+
+/// The id of a table that has partitions.
+fn find_partitioned(transaction: &Transaction<'_>, table: &TableDescription) -> Result<i64, Failure> {
+    match find(transaction, &table.database, &table.name)? {
+        Found::Files(id, _) => Ok(id),
+        Found::Iceberg(_) => Err(Failure::Own(conflict::no_partitions(&table.qualified_name()))),
+    }
+}
+
+/// The description of a table.
+fn describe(transaction: &Transaction<'_>, found: &Found) -> Result<TableDescription, Failure> {
+    match found {
+        Found::Files(id, number) => {
+            let query = "select description from tables where id = ?1";
+            let text: String = transaction.query_row(query, [id], |row| row.get(0))?;
+            Ok(TableDescription { version: Some(version(*id, *number)), ..from_json(&text)? })
+        }
+        Found::Iceberg(pointer) => Ok(pointer.describe()),
+    }
+}
+
+/// The database that was created here, as opposed to a namespace that PyIceberg has created.
+fn own_database(transaction: &Transaction<'_>, name: &str) -> Result<Option<Database>, Failure> {
+    let query = "select description from databases where name = ?1";
+    let found = transaction.query_row(query, [name], |row| row.get::<_, String>(0)).optional()?;
+    found.map(|text| from_json(&text)).transpose()
+}
+
+/// The databases that were created here, by name.
+fn databases(transaction: &Transaction<'_>) -> Result<BTreeMap<String, Database>, Failure> {
+    let mut query = transaction.prepare("select name, description from databases")?;
+    let databases = query.query_and_then([], |row| {
+        let described: Database = from_json(&row.get::<_, String>(1)?)?;
+        Ok::<_, Failure>((row.get(0)?, described))
+    })?;
+    databases.collect()
+}
+
+fn database(transaction: &Transaction<'_>, name: &str) -> Result<Option<Database>, Failure> {
+    match own_database(transaction, name)? {
+        None => Ok(iceberg::namespaces(transaction)?.remove(name).map(iceberg::Namespace::describe)),
+        found => Ok(found),
+    }
+}
+
+fn check_database(transaction: &Transaction<'_>, name: &str) -> Result<Database, Failure> {
+    database(transaction, name)?.ok_or_else(|| Failure::Own(conflict::no_database(name)))
+}
+
+fn insert_database(transaction: &Transaction<'_>, database: &Database) -> Result<(), Failure> {
+    transaction.execute("insert into databases values (?1, ?2)", params![database.name, to_json(database)?])?;
+    Ok(())
 }
 
 fn partition(transaction: &Transaction<'_>, id: i64, values: &str) -> Result<Option<Partition>, Failure> {
@@ -355,7 +486,7 @@ fn page(
     wanted: &BoundPredicate,
     after: &str,
 ) -> Result<(Vec<Partition>, Option<String>), Failure> {
-    let (id, _) = find(transaction, &table.database, &table.name)?;
+    let Found::Files(id, _) = find(transaction, &table.database, &table.name)? else { return Ok((Vec::new(), None)) };
     let mut query = transaction.prepare_cached(
         "select partition_values, description from partitions where table_id = ?1 and partition_values > ?2 \
          order by partition_values limit ?3",
@@ -378,29 +509,27 @@ impl Catalog for EmbeddedCatalog {
     async fn create_database(&self, database: &Database) -> Result<()> {
         let database = database.checked()?;
         self.write(move |transaction| {
-            let row = params![database.name, to_json(&database)?];
-            match transaction.execute("insert or ignore into databases values (?1, ?2)", row)? {
-                0 => Err(Failure::Own(conflict::database_exists(&database.name))),
-                _ => Ok(()),
+            if self::database(transaction, &database.name)?.is_some() {
+                return Err(Failure::Own(conflict::database_exists(&database.name)));
             }
+            insert_database(transaction, &database)?;
+            iceberg::add_namespace(transaction, &database)
         })
         .await
     }
 
     async fn get_database(&self, name: &str) -> Result<Database> {
         let name = folded(name);
-        self.read(move |transaction| {
-            let query = "select description from databases where name = ?1";
-            let found = transaction.query_row(query, [&name], |row| row.get::<_, String>(0)).optional()?;
-            from_json(&found.ok_or_else(|| conflict::no_database(&name))?)
-        })
-        .await
+        self.read(move |transaction| check_database(transaction, &name)).await
     }
 
     async fn list_databases(&self) -> Result<Vec<Database>> {
         self.read(|transaction| {
-            let mut query = transaction.prepare("select description from databases order by name")?;
-            query.query_and_then([], |row| from_json(&row.get::<_, String>(0)?))?.collect()
+            let mut found = databases(transaction)?;
+            for (name, namespace) in iceberg::namespaces(transaction)? {
+                found.entry(name).or_insert_with(|| namespace.describe());
+            }
+            Ok(found.into_values().collect())
         })
         .await
     }
@@ -410,11 +539,11 @@ impl Catalog for EmbeddedCatalog {
         self.write(move |transaction| {
             check_database(transaction, &name)?;
             let query = "select exists (select 1 from tables where database = ?1)";
-            if transaction.query_row(query, [&name], |row| row.get(0))? {
+            if transaction.query_row(query, [&name], |row| row.get(0))? || iceberg::has(transaction, &name, None)? {
                 return Err(Failure::Own(conflict::database_in_use(&name)));
             }
             transaction.execute("delete from databases where name = ?1", [&name])?;
-            Ok(())
+            iceberg::remove_namespace(transaction, &name)
         })
         .await
     }
@@ -422,38 +551,48 @@ impl Catalog for EmbeddedCatalog {
     async fn create_table(&self, table: &TableDescription) -> Result<()> {
         let table = table.checked()?;
         self.write(move |transaction| {
-            check_database(transaction, &table.database)?;
-            let insert = "insert or ignore into tables (database, name, version, description) values (?1, ?2, 1, ?3)";
-            match transaction.execute(insert, params![table.database, table.name, to_json(&table)?])? {
-                0 => Err(Failure::Own(conflict::table_exists(&table.qualified_name()))),
-                _ => Ok(()),
+            let database = check_database(transaction, &table.database)?;
+            if find_files(transaction, &table.database, &table.name)?.is_some()
+                || iceberg::has(transaction, &table.database, Some(&table.name))?
+            {
+                return Err(Failure::Own(conflict::table_exists(&table.qualified_name())));
             }
+            if table.is_iceberg() {
+                let namespace = iceberg::namespaces(transaction)?.remove(&table.database);
+                let namespace = namespace.map_or_else(|| table.database.clone(), |namespace| namespace.spelling);
+                return iceberg::add(transaction, &namespace, &table);
+            }
+            if own_database(transaction, &table.database)?.is_none() {
+                // PyIceberg has created it.
+                insert_database(transaction, &database)?;
+            }
+            let insert = "insert into tables (database, name, version, description) values (?1, ?2, 1, ?3)";
+            transaction.execute(insert, params![table.database, table.name, to_json(&table)?])?;
+            Ok(())
         })
         .await
     }
 
     async fn get_table(&self, database: &str, name: &str) -> Result<TableDescription> {
         let (database, name) = (folded(database), folded(name));
-        self.read(move |transaction| {
-            let (id, number) = find(transaction, &database, &name)?;
-            let query = "select description from tables where id = ?1";
-            let text: String = transaction.query_row(query, [id], |row| row.get(0))?;
-            Ok(TableDescription { version: Some(version(id, number)), ..from_json(&text)? })
-        })
-        .await
+        self.read(move |transaction| describe(transaction, &find(transaction, &database, &name)?)).await
     }
 
     async fn list_tables(&self, database: &str) -> Result<Vec<TableDescription>> {
         let database = folded(database);
         self.read(move |transaction| {
             check_database(transaction, &database)?;
-            let mut query =
-                transaction.prepare("select id, version, description from tables where database = ?1 order by name")?;
+            let mut query = transaction.prepare("select id, version, description from tables where database = ?1")?;
             let tables = query.query_and_then([&database], |row| {
                 let table: TableDescription = from_json(&row.get::<_, String>(2)?)?;
-                Ok(TableDescription { version: Some(version(row.get(0)?, row.get(1)?)), ..table })
+                let table = TableDescription { version: Some(version(row.get(0)?, row.get(1)?)), ..table };
+                Ok::<_, Failure>((table.name.clone(), table))
             })?;
-            tables.collect()
+            let mut found: BTreeMap<String, TableDescription> = tables.collect::<Result<_, _>>()?;
+            for (name, pointer) in iceberg::pointers(transaction, &database)? {
+                found.entry(name).or_insert_with(|| pointer.describe());
+            }
+            Ok(found.into_values().collect())
         })
         .await
     }
@@ -461,24 +600,33 @@ impl Catalog for EmbeddedCatalog {
     async fn update_table(&self, table: &TableDescription) -> Result<()> {
         let table = table.checked_content()?;
         self.write(move |transaction| {
-            let (id, number) = find(transaction, &table.database, &table.name)?;
-            let query = "select description from tables where id = ?1";
-            let text: String = transaction.query_row(query, [id], |row| row.get(0))?;
-            table.check_update(&TableDescription { version: Some(version(id, number)), ..from_json(&text)? })?;
-            let update = "update tables set version = version + 1, description = ?2 where id = ?1";
-            let described = TableDescription { version: None, ..table };
-            transaction.execute(update, params![id, to_json(&described)?])?;
-            Ok(())
+            let found = find(transaction, &table.database, &table.name)?;
+            table.check_update(&describe(transaction, &found)?)?;
+            match found {
+                Found::Files(id, _) => {
+                    let update = "update tables set version = version + 1, description = ?2 where id = ?1";
+                    let described = TableDescription { version: None, ..table };
+                    transaction.execute(update, params![id, to_json(&described)?])?;
+                    Ok(())
+                }
+                Found::Iceberg(pointer) => match table.metadata_location() {
+                    // The same metadata is not its own predecessor.
+                    Some(location) if table.version.as_deref() != Some(location) => pointer.swap(transaction, location),
+                    _ => Ok(()),
+                },
+            }
         })
         .await
     }
 
     async fn drop_table(&self, database: &str, name: &str) -> Result<()> {
         let (database, name) = (folded(database), folded(name));
-        self.write(move |transaction| {
-            let (id, _) = find(transaction, &database, &name)?;
-            transaction.execute("delete from tables where id = ?1", [id])?;
-            Ok(())
+        self.write(move |transaction| match find(transaction, &database, &name)? {
+            Found::Files(id, _) => {
+                transaction.execute("delete from tables where id = ?1", [id])?;
+                Ok(())
+            }
+            Found::Iceberg(pointer) => pointer.delete(transaction),
         })
         .await
     }
@@ -487,7 +635,7 @@ impl Catalog for EmbeddedCatalog {
         let table = table.addressed();
         let values: Vec<String> = values.iter().map(to_json).collect::<Result<_>>()?;
         self.read(move |transaction| {
-            let (id, _) = find(transaction, &table.database, &table.name)?;
+            let Found::Files(id, _) = find(transaction, &table.database, &table.name)? else { return Ok(Vec::new()) };
             values.iter().filter_map(|values| partition(transaction, id, values).transpose()).collect()
         })
         .await
@@ -537,7 +685,7 @@ impl Catalog for EmbeddedCatalog {
         let table = table.addressed();
         let values: Vec<String> = values.iter().map(to_json).collect::<Result<_>>()?;
         self.write(move |transaction| {
-            let (id, _) = find(transaction, &table.database, &table.name)?;
+            let id = find_partitioned(transaction, &table)?;
             let delete = "delete from partitions where table_id = ?1 and partition_values = ?2";
             let mut delete = transaction.prepare_cached(delete)?;
             values.iter().try_for_each(|values| delete.execute(params![id, values]).map(drop).map_err(Failure::from))
@@ -560,7 +708,7 @@ impl EmbeddedCatalog {
         let table = table.addressed();
         let partitions = table.check_partitions(partitions)?;
         self.write(move |transaction| {
-            let (id, _) = find(transaction, &table.database, &table.name)?;
+            let id = find_partitioned(transaction, &table)?;
             let mut failures = Failures::default();
             for partition in &partitions {
                 if let Err(error) = change(transaction, id, &to_json(&partition.values)?, partition)? {
@@ -571,5 +719,41 @@ impl EmbeddedCatalog {
             Ok(failures.into_result(verb, &table.qualified_name(), partitions.len()))
         })
         .await?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::OpenFlags;
+
+    use super::*;
+
+    #[test]
+    fn a_file_of_version_1_that_cannot_be_written_is_read_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("catalog.sqlite");
+        let file = Connection::open(&path).unwrap();
+        file.execute_batch(SCHEMA).unwrap();
+        file.execute_batch(r#"insert into databases values ('lake', '{"name":"lake"}')"#).unwrap();
+        file.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        file.pragma_update(None, "user_version", WITHOUT_ICEBERG).unwrap();
+
+        let open = |behavior| {
+            prepared(Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap(), behavior)
+        };
+        let Ok((mut reader, State::Older)) = open(TransactionBehavior::Deferred) else { panic!("it is not read") };
+        let transaction = reader.transaction().unwrap();
+        assert!(matches!(database(&transaction, "lake"), Ok(Some(found)) if found == Database::new("lake")));
+        assert!(matches!(iceberg::pointers(&transaction, "lake"), Ok(found) if found.is_empty()));
+        assert_eq!(header(&file).unwrap(), (APPLICATION_ID, WITHOUT_ICEBERG));
+
+        // A writer is told why it fails.
+        let Err(Failure::Sqlite(error)) = open(TransactionBehavior::Immediate) else { panic!("it is not refused") };
+        insta::assert_snapshot!(Shared::explain(error), @"the catalog cannot be opened for writing; check the path and its permissions");
+
+        // As soon as somebody else has migrated it, readers see all of it.
+        drop(transaction);
+        assert!(matches!(prepared(file, TransactionBehavior::Deferred), Ok((_, State::Current))));
+        assert!(matches!(open(TransactionBehavior::Deferred), Ok((_, State::Current))));
     }
 }

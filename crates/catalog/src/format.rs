@@ -131,7 +131,7 @@ impl TableFormat {
         for key in ["table_type", "spark.sql.sources.provider"] {
             if let Some(kind) = parameters.get(key).filter(|kind| LAKE_FORMATS.contains(&kind.to_lowercase().as_str()))
             {
-                return Err(Error::usage(format!("this is a table of {kind}, which is not read as plain files")));
+                return Err(not_plain_files(kind));
             }
         }
         match storage.serde_library.as_deref() {
@@ -145,6 +145,10 @@ impl TableFormat {
             None => Err(Error::usage("this table names no SerDe, so the format of its files is not known")),
         }
     }
+}
+
+pub(crate) fn not_plain_files(kind: &str) -> Error {
+    Error::usage(format!("this is a table of {kind}, which is not read as plain files"))
 }
 
 const LAKE_FORMATS: [&str; 3] = ["iceberg", "delta", "hudi"];

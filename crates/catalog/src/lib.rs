@@ -13,6 +13,7 @@
 //! | concurrent processes | one writes at a time, others wait | AWS serialises |
 //! | a lost update of a table | is a [`Conflict`], always | is a [`Conflict`], always |
 //! | a batch of partitions | is one transaction | is split by the limits of Glue's API |
+//! | Iceberg tables | are also tables of PyIceberg's SQL catalog in the same file | are tables of every engine that finds Iceberg through Glue |
 //! | predicates on partitions | are evaluated while reading | are pushed down where Glue supports them, and evaluated again |
 //!
 //! Both pass the suite in `conformance` (the feature of the same name), and any other implementation has to.
@@ -42,6 +43,7 @@ mod context;
 mod counting;
 #[cfg(feature = "embedded")]
 mod embedded;
+mod evolution;
 mod format;
 #[cfg(feature = "aws")]
 mod glue;
@@ -64,7 +66,8 @@ pub use conflict::Conflict;
 pub use context::{CatalogHandle, CatalogOf};
 pub use counting::{CountingCatalog, Requests};
 #[cfg(feature = "embedded")]
-pub use embedded::EmbeddedCatalog;
+pub use embedded::{EmbeddedCatalog, ICEBERG_CATALOG_NAME};
+pub use evolution::SchemaEvolution;
 pub use format::{CsvFormat, TableFormat};
 #[cfg(feature = "aws")]
 pub use glue::GlueCatalog;

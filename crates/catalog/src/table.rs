@@ -9,10 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::arrow_types::COMMENT_KEY;
 use crate::conflict;
-use crate::format::TableFormat;
+use crate::format::{self, TableFormat};
 use crate::hive_type::HiveType;
 use crate::name;
 use crate::value::PartitionValue;
+
+/// The parameter that says what a table is if not plain files, as Glue and Hive have it, and its value for Iceberg.
+const TABLE_TYPE: &str = "table_type";
+const ICEBERG: &str = "ICEBERG";
 
 /// Represents null among a partition's values.
 pub const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
@@ -211,6 +215,12 @@ impl TableDescription {
     /// The type of a table whose files the catalog must not delete.
     pub const EXTERNAL: &str = "EXTERNAL_TABLE";
 
+    /// The parameter of an Iceberg table that locates its current metadata file.
+    pub const METADATA_LOCATION: &str = "metadata_location";
+
+    /// The parameter of an Iceberg table that locates the metadata file before the last commit.
+    pub const PREVIOUS_METADATA_LOCATION: &str = "previous_metadata_location";
+
     /// An external table as Athena and Spark read it, without columns so far.
     pub fn new(
         database: impl Into<String>,
@@ -230,6 +240,66 @@ impl TableDescription {
         };
         format.describe(&mut table.storage, &mut table.parameters);
         table
+    }
+
+    /// An Apache Iceberg table whose current metadata file is at `metadata_location`. It has no columns here: they are
+    /// in the metadata.
+    ///
+    /// ```
+    /// use hardtack_catalog::TableDescription;
+    ///
+    /// let books = TableDescription::iceberg("lake", "books", "s3://lake/books/metadata/00000-a.metadata.json");
+    /// assert!(books.is_iceberg());
+    /// assert_eq!(books.parameters["table_type"], "ICEBERG");
+    ///
+    /// let committed = books.with_metadata_location("s3://lake/books/metadata/00001-b.metadata.json");
+    /// assert_eq!(committed.metadata_location(), Some("s3://lake/books/metadata/00001-b.metadata.json"));
+    /// assert_eq!(committed.previous_metadata_location(), Some("s3://lake/books/metadata/00000-a.metadata.json"));
+    /// ```
+    pub fn iceberg(database: impl Into<String>, name: impl Into<String>, metadata_location: impl Into<String>) -> Self {
+        Self {
+            database: database.into(),
+            name: name.into(),
+            description: None,
+            storage: StorageDescriptor::default(),
+            partition_keys: Vec::new(),
+            parameters: BTreeMap::from([
+                (TABLE_TYPE.to_owned(), ICEBERG.to_owned()),
+                (Self::METADATA_LOCATION.to_owned(), metadata_location.into()),
+            ]),
+            table_type: Some(Self::EXTERNAL.to_owned()),
+            version: None,
+        }
+    }
+
+    /// Whether this is an Apache Iceberg table, which says so in the parameter `table_type`.
+    pub fn is_iceberg(&self) -> bool {
+        self.parameters.get(TABLE_TYPE).is_some_and(|kind| kind.eq_ignore_ascii_case(ICEBERG))
+    }
+
+    /// The location of an Iceberg table's current metadata file. None for other tables.
+    pub fn metadata_location(&self) -> Option<&str> {
+        self.iceberg_parameter(Self::METADATA_LOCATION)
+    }
+
+    /// The location of an Iceberg table's metadata file before the last commit. None before the first commit, and for
+    /// other tables.
+    pub fn previous_metadata_location(&self) -> Option<&str> {
+        self.iceberg_parameter(Self::PREVIOUS_METADATA_LOCATION)
+    }
+
+    fn iceberg_parameter(&self, key: &str) -> Option<&str> {
+        self.parameters.get(key).map(String::as_str).filter(|text| !text.is_empty() && self.is_iceberg())
+    }
+
+    /// An Iceberg table after a commit: its current metadata file is at `location`, and the one that was current is the
+    /// previous one. [`Catalog::update_table`](crate::Catalog::update_table) publishes it.
+    #[must_use]
+    pub fn with_metadata_location(mut self, location: impl Into<String>) -> Self {
+        if let Some(previous) = self.parameters.insert(Self::METADATA_LOCATION.to_owned(), location.into()) {
+            self.parameters.insert(Self::PREVIOUS_METADATA_LOCATION.to_owned(), previous);
+        }
+        self
     }
 
     /// The columns in the files.
@@ -268,9 +338,12 @@ impl TableDescription {
     /// The folder of the files.
     ///
     /// # Errors
-    /// [`Usage`](hardtack_core::ErrorKind::Usage) if it has none, like a view.
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) if it has none, like a view or an Iceberg table.
     pub fn location(&self) -> Result<&Location> {
         self.storage.location.as_ref().ok_or_else(|| {
+            if self.is_iceberg() {
+                return format::not_plain_files(ICEBERG).with("table", self.qualified_name());
+            }
             let kind = self.table_type.as_deref().unwrap_or("table");
             Error::usage(format!("`{}` is a {kind} without a location, so there are no files", self.qualified_name()))
         })
@@ -338,8 +411,14 @@ impl TableDescription {
         Ok(())
     }
 
+    /// Checks that this is a table whose partitions are in the catalog.
+    pub(crate) fn check_partitioned(&self) -> Result<()> {
+        if self.is_iceberg() { Err(conflict::no_partitions(&self.qualified_name())) } else { Ok(()) }
+    }
+
     /// Partitions as a catalog stores them, without duplicates.
     pub(crate) fn check_partitions(&self, partitions: &[Partition]) -> Result<Vec<Partition>> {
+        self.check_partitioned()?;
         let mut seen = HashSet::new();
         let check = |partition: &Partition| {
             self.check_values(&partition.values)?;
@@ -360,8 +439,8 @@ impl TableDescription {
     /// The table as a catalog stores it: names folded, empty texts left out.
     ///
     /// # Errors
-    /// [`Usage`](hardtack_core::ErrorKind::Usage) for anything that Glue would not accept, duplicate columns, and
-    /// partition keys of a nested type.
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) for anything that Glue would not accept, duplicate columns, partition
+    /// keys of a nested type, and an Iceberg table without [`metadata_location`](TableDescription::metadata_location).
     pub fn checked(&self) -> Result<Self> {
         name::checked("database", &self.database)?;
         name::checked("table", &self.name)?;
@@ -377,6 +456,11 @@ impl TableDescription {
         checked.storage = self.storage.checked().map_err(at)?;
         checked.partition_keys = self.partition_keys.iter().map(Column::checked).collect::<Result<_>>().map_err(at)?;
         name::parameters(&self.parameters).map_err(at)?;
+        if self.is_iceberg() && self.metadata_location().is_none() {
+            return Err(at(Error::usage(
+                "an Iceberg table needs the location of its metadata file; set the parameter `metadata_location`",
+            )));
+        }
         let mut seen = HashSet::new();
         if let Some(twice) = checked.all_columns().find(|c| !seen.insert(&c.name)) {
             return Err(at(Error::usage("this column is declared twice").with("column", &twice.name)));
@@ -399,6 +483,12 @@ impl TableDescription {
             .ok_or_else(|| Error::usage(format!("`{name}` has no version; read the table and change what was read")))?;
         if current.version.as_deref() != Some(expected) {
             return Err(conflict::table_changed(&name, expected, current.version.as_deref()));
+        }
+        if current.is_iceberg() != self.is_iceberg() {
+            let kind = if current.is_iceberg() { "an Iceberg table" } else { "not an Iceberg table" };
+            return Err(Error::usage(format!(
+                "`{name}` is {kind}, and an update cannot change that; create another table, or drop this one first"
+            )));
         }
         let keys = |table: &Self| table.partition_keys.iter().map(|k| name::folded(&k.name)).collect::<Vec<_>>();
         let (old, new) = (keys(current), keys(self));

@@ -6,6 +6,7 @@ mod compact;
 mod crawl;
 mod draw;
 mod fsck;
+mod iceberg;
 mod quality;
 mod recover;
 mod runs;
@@ -83,6 +84,8 @@ enum Command {
     /// without files with `--delete-missing`. A second crawl changes nothing. Exits with 3 if the catalog could not
     /// fully reflect what was found.
     Crawl(crawl::CrawlArgs),
+    /// Look after an Iceberg table: its branches, tags and snapshots
+    Iceberg(iceberg::IcebergArgs),
     /// Audit a table or files with rules in DQDL; exits with 3 if one fails
     Audit(Box<quality::AuditArgs>),
     /// Show how measured numbers moved over runs, or propose rules
@@ -127,6 +130,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             let (text, problems) = crawl::crawl(&open_context("hardtack", &options)?, args).await?;
             Ok((text, ExitCode::from(if problems { ErrorKind::Refused.exit_code() } else { 0 })))
         }),
+        Command::Iceberg(args) => print(iceberg::run(&options, args)),
         Command::Audit(args) => finish(quality::audit(options, *args)),
         Command::Quality(args) => print(quality::run(options, *args)),
         Command::Sql(args) => print(async { sql::run(options, args).await.map(|()| String::new()) }),

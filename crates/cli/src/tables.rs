@@ -1,8 +1,11 @@
 //! Lists and describes tables: `hardtack tables` and `hardtack describe`.
 
+use std::sync::Arc;
+
 use futures::TryStreamExt;
 use hardtack_catalog::{Catalog, CatalogOf, Predicate, TableDescription};
 use hardtack_core::{Error, JobContext, Result};
+use hardtack_iceberg::{PARTITIONED_BY, described};
 use serde_json::{Value, json};
 
 use crate::draw::{count, draw};
@@ -37,7 +40,7 @@ pub(crate) struct DropArgs {
 }
 
 /// Splits `database.table`.
-fn qualified(text: &str) -> Result<(String, String), String> {
+pub(crate) fn qualified(text: &str) -> Result<(String, String), String> {
     match text.split_once('.') {
         Some((database, table)) if !database.is_empty() && !table.is_empty() => {
             Ok((database.to_owned(), table.to_owned()))
@@ -54,7 +57,13 @@ pub(crate) async fn list(ctx: &JobContext, args: &TablesArgs) -> Result<String> 
     };
     let mut tables = Vec::new();
     for database in &databases {
-        tables.extend(catalog.list_tables(database).await?);
+        for table in catalog.list_tables(database).await? {
+            tables.push(match table.is_iceberg() {
+                // One that cannot be read is listed nevertheless.
+                true => described(ctx, Arc::clone(&catalog), table.clone()).await.unwrap_or(table),
+                false => table,
+            });
+        }
     }
     if args.json {
         return tables.iter().map(|table| json_line(&as_json(table, None))).collect();
@@ -70,7 +79,10 @@ pub(crate) async fn list(ctx: &JobContext, args: &TablesArgs) -> Result<String> 
 pub(crate) async fn describe(ctx: &JobContext, args: &DescribeArgs) -> Result<String> {
     let catalog = ctx.catalog().await?;
     let (database, name) = &args.table;
-    let table = catalog.get_table(database, name).await?;
+    let mut table = catalog.get_table(database, name).await?;
+    if table.is_iceberg() {
+        table = described(ctx, Arc::clone(&catalog), table).await?;
+    }
     let partitions = match table.partition_keys.is_empty() {
         true => None,
         false => Some(count_partitions(catalog.as_ref(), &table).await?),
@@ -145,6 +157,9 @@ fn json_line(value: &Value) -> Result<String> {
 
 /// The format, or the kind of table, for example a view.
 fn format_of(table: &TableDescription) -> String {
+    if table.is_iceberg() {
+        return "iceberg".to_owned();
+    }
     match (table.format(), &table.table_type) {
         (Ok(format), _) => format.classification().to_owned(),
         (Err(_), Some(kind)) if kind != TableDescription::EXTERNAL => kind.to_lowercase().replace('_', " "),
@@ -153,6 +168,9 @@ fn format_of(table: &TableDescription) -> String {
 }
 
 fn keys(table: &TableDescription) -> String {
+    if let Some(fields) = table.parameters.get(PARTITIONED_BY).filter(|_| table.is_iceberg()) {
+        return fields.clone();
+    }
     table.partition_keys.iter().map(|key| key.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 

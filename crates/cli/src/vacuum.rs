@@ -59,7 +59,7 @@ pub(crate) async fn purge(options: &RuntimeArgs, args: PurgeArgs) -> Result<Stri
 }
 
 /// The runs of all jobs in this state that may still commit or be published.
-async fn unfinished(ctx: &JobContext, state: &Location) -> Result<HashSet<String>> {
+pub(crate) async fn unfinished(ctx: &JobContext, state: &Location) -> Result<HashSet<String>> {
     let mut unfinished = HashSet::new();
     for ledger in Ledger::all(&open_state(ctx.stores(), state)?).await? {
         unfinished.extend(ledger.attempts().await?.iter().map(|attempt| attempt.run.version()));
@@ -67,7 +67,7 @@ async fn unfinished(ctx: &JobContext, state: &Location) -> Result<HashSet<String
     Ok(unfinished)
 }
 
-fn render(files: &[Location], dry_run: bool) -> String {
+pub(crate) fn render(files: &[Location], dry_run: bool) -> String {
     let verb = if dry_run { "would remove" } else { "removed" };
     let mut text = String::new();
     for file in files {

@@ -85,11 +85,11 @@ impl Audit {
 /// An audit that ends with the run, because its rows are read while the run executes its plans.
 #[async_trait]
 pub trait PendingAudit: fmt::Debug + Send + Sync {
-    /// The audit, once `main` has ended.
+    /// The audit, once `main` has ended; `None` if there is nothing to report.
     ///
     /// # Errors
-    /// Those of reading the rows that the run has not read.
-    async fn end(&self) -> Result<Audit>;
+    /// Those of reading the rows that the run has not read, and whatever stops the run before it is decided.
+    async fn end(&self) -> Result<Option<Audit>>;
 }
 
 /// What a rule has found out.

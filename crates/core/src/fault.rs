@@ -46,6 +46,23 @@ pub const TABLE_POINTS: &[&str] = &[
     "table.remove.after",
 ];
 
+/// The additional fault points of a run that saves to Iceberg tables, in order, and of one that is discarded.
+pub const ICEBERG_POINTS: &[&str] = &[
+    "iceberg.create.before",
+    "iceberg.create.after",
+    "iceberg.manifest.after",
+    "iceberg.list.after",
+    "iceberg.metadata.before",
+    "iceberg.metadata.after",
+    "iceberg.swap.after",
+    "iceberg.staged.after",
+    "iceberg.publish.before",
+    "iceberg.publish.after",
+    "iceberg.discard.before",
+    "iceberg.discard.dropped",
+    "iceberg.discard.after",
+];
+
 /// The additional fault points of a run that stages multipart uploads: the upload exists, but has not been noted yet.
 pub const UPLOAD_POINTS: &[&str] = &["stage.upload.begun"];
 
@@ -54,7 +71,7 @@ pub const ABANDON_POINTS: &[&str] = &["state.abandon.before", "state.abandon.aft
 
 /// All fault points.
 pub fn all_points() -> impl Iterator<Item = &'static str> {
-    [POINTS, TABLE_POINTS, UPLOAD_POINTS, ABANDON_POINTS].into_iter().flatten().copied()
+    [POINTS, TABLE_POINTS, ICEBERG_POINTS, UPLOAD_POINTS, ABANDON_POINTS].into_iter().flatten().copied()
 }
 
 /// Passes one of [`all_points`].

@@ -32,6 +32,15 @@ pub trait Publisher: Debug + Send + Sync {
     async fn publish(&self, payload: &serde_json::Value) -> Result<()>;
     /// Discards staged work. Repeating it must change nothing.
     async fn discard(&self, payload: &str) -> Result<()>;
+    /// Keeps staged work for a person to look at, in place of discarding it: that of a run whose audit has failed. Returns
+    /// where it is and how to look at it, or `None` if it is to be discarded, as it is by default.
+    ///
+    /// # Errors
+    /// Those of finding out; it is discarded then.
+    async fn keep(&self, payload: &str) -> Result<Option<String>> {
+        let _ = payload;
+        Ok(None)
+    }
 }
 
 /// The publishers of a session, by name.
@@ -157,6 +166,25 @@ async fn delete(stores: &Stores, location: &Location) -> Result<()> {
         Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
         Err(e) => Err(Error::from(e).with("location", location)),
     }
+}
+
+/// Keeps what a run has staged whose audit has failed, as far as its publishers do that. Returns the actions that must not
+/// be executed for it, each with where to find what is kept.
+pub async fn keep(publishers: &Publishers, actions: Vec<DiscardAction>) -> Vec<(DiscardAction, String)> {
+    let mut kept = Vec::new();
+    for action in actions {
+        let DiscardAction::Foreign { publisher, payload } = &action else { continue };
+        let found = match publishers.get(publisher) {
+            Ok(publisher) => publisher.keep(payload).await,
+            Err(e) => Err(e),
+        };
+        match found {
+            Ok(Some(place)) => kept.push((action, place)),
+            Ok(None) => {}
+            Err(e) => tracing::warn!("what was refused cannot be kept: {}", e.chain()),
+        }
+    }
+    kept
 }
 
 /// Discards staged work, many actions at a time. All are tried; the first error is returned.

@@ -21,6 +21,7 @@ chapters! {
     types = "docs/guide/src/types.md",
     tables = "docs/guide/src/tables.md",
     tables_writing = "docs/guide/src/tables-writing.md",
+    iceberg = "docs/guide/src/iceberg.md",
     sql = "docs/guide/src/sql.md",
     crawling = "docs/guide/src/crawling.md",
     serving = "docs/guide/src/serving.md",

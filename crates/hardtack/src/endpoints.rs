@@ -1,8 +1,12 @@
 //! Where a job reads and writes: the arguments that most jobs have, and the datasets below them.
 
 use clap::Arg;
+#[cfg(feature = "iceberg")]
+use datafusion::arrow::datatypes::SchemaRef;
 use hardtack_catalog::DatabaseName;
 use hardtack_core::Location;
+#[cfg(feature = "iceberg")]
+use hardtack_iceberg::{IcebergTable, NewIcebergTable};
 use hardtack_sinks::ParquetDataset;
 use hardtack_sources::{AvroFiles, CsvFiles, JsonFiles, ParquetFiles};
 use hardtack_tables::{Dataset, DatasetFiles};
@@ -142,6 +146,24 @@ impl TargetArgs {
     /// `name` identifies the dataset within the job, and names the table.
     pub fn parquet(&self, name: &str, path: &str) -> Dataset<ParquetDataset> {
         self.dataset(ParquetDataset::new(name, self.join(path)))
+    }
+
+    /// For the attribute `#[command(mut_args(...))]` of a job's arguments: sets the default of `--target-database`, for jobs
+    /// that only write tables.
+    pub fn in_database_by_default(database: &'static str) -> impl FnMut(Arg) -> Arg {
+        move |arg| match arg.get_id().as_str() {
+            "target_database" => arg.default_value(database),
+            _ => arg,
+        }
+    }
+
+    /// The Iceberg table of this name, with these columns, in the folder `path` below the target: a sink, and a source of
+    /// what earlier runs have published. Its database is the given one, or `default`.
+    #[cfg(feature = "iceberg")]
+    pub fn iceberg(&self, table: &str, path: &str, schema: impl Into<SchemaRef>) -> IcebergTable {
+        let database = self.database.as_ref().map_or("default", DatabaseName::as_str);
+        let new = NewIcebergTable::at(self.join(path)).with_schema(schema);
+        IcebergTable::named(database, table).create_if_missing(new)
     }
 
     /// The same with tables of this database.

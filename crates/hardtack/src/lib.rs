@@ -47,6 +47,8 @@ pub mod prelude;
 
 pub use hardtack_catalog as catalog;
 pub use hardtack_core as core;
+#[cfg(feature = "iceberg")]
+pub use hardtack_iceberg as iceberg;
 pub use hardtack_quality as quality;
 pub use hardtack_runtime as runtime;
 pub use hardtack_sinks as sinks;

@@ -16,6 +16,8 @@ pub use hardtack_catalog::{
 };
 pub use hardtack_core::audit::sensitive;
 pub use hardtack_core::{Context, Error, ErrorKind, LoadContext, Location, Result, Run, Sink, Source, StageContext};
+#[cfg(feature = "iceberg")]
+pub use hardtack_iceberg::{IcebergTable, NewIcebergTable, PartitionField};
 pub use hardtack_quality::{Audited, Rules, WithRules};
 pub use hardtack_sinks::{Compression, CsvFile, JsonLines, ParquetDataset, PartitionValues};
 pub use hardtack_sources::{AvroFiles, Bookmark, CsvFiles, JsonFiles, ParquetFiles};

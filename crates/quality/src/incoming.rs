@@ -72,7 +72,7 @@ impl fmt::Debug for Incoming {
 
 #[async_trait]
 impl PendingAudit for Incoming {
-    async fn end(&self) -> Result<Audit> {
+    async fn end(&self) -> Result<Option<Audit>> {
         let is_read = self.open.get().is_some_and(|open| open.load(Ordering::SeqCst) == 0);
         let mut auditor = self.auditor.clone();
         if !is_read {
@@ -88,7 +88,7 @@ impl PendingAudit for Incoming {
         let finding = auditor.end(self.rows.schema().inner()).await?;
         let mut audit = judge(&subject(&self.source), auditor.settings(), &finding);
         audit.table = self.location.as_ref().map(ToString::to_string);
-        Ok(audit)
+        Ok(Some(audit))
     }
 }
 

@@ -59,7 +59,7 @@ pub async fn change_bookmarks(
 
 async fn discard(ctx: &JobContext, ledger: &Ledger, attempt: &Attempt, record: &mut RunRecord, error: Error) -> Error {
     let error = end_failed(ledger, record, error).await;
-    discard_attempt(ctx, ledger, &attempt.journal).await;
+    discard_attempt(ctx, ledger, &attempt.journal, &[]).await;
     error
 }
 

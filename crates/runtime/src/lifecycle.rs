@@ -10,9 +10,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
 use futures::FutureExt;
 use hardtack_core::actions::Places;
+use hardtack_core::audit::Audit;
 use hardtack_core::bookmarks::Reprocess;
 use hardtack_core::observe::Observer;
-use hardtack_core::publish::Publisher;
+use hardtack_core::publish::{self, Publisher};
 use hardtack_core::{
     Context, Error, ErrorKind, JobContext, Journal, Location, PublishAction, Result, Run, RunId, StagedSink, StagingIo,
     fault,
@@ -316,9 +317,16 @@ impl Running {
             Err(conflict) if conflict.kind() == ErrorKind::Conflict => conflict,
             _ => error,
         };
+        let is_refused = error.detail::<Vec<Audit>>().is_some();
+        let kept = match is_refused && self.ctx.audit_options().keep.is_some() {
+            true => publish::keep(self.ctx.publishers(), self.attempt.journal.noted().await).await,
+            false => Vec::new(),
+        };
+        let (kept, places): (Vec<_>, Vec<_>) = kept.into_iter().unzip();
+        let error = places.into_iter().fold(error, |error, place| error.with("kept", place));
         // The attempt is removed last, so that an incomplete run record always has one.
         let error = end_failed(&self.ledger, &mut self.measured(), error).await;
-        discard_attempt(&self.ctx, &self.ledger, &self.attempt.journal).await;
+        discard_attempt(&self.ctx, &self.ledger, &self.attempt.journal, &kept).await;
         error
     }
 

@@ -274,11 +274,18 @@ async fn publish_one(ctx: &JobContext, action: &PublishAction) -> Result<()> {
 /// How long an ending run waits for files that are being created. A container has 30 seconds in total to stop.
 pub(crate) const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Discards everything that this run has staged, and forgets its attempt, after it failed.
-pub(crate) async fn discard_attempt(ctx: &JobContext, ledger: &Ledger, journal: &Arc<hardtack_state::LedgerJournal>) {
+/// Discards everything that this run has staged but what is kept, and forgets its attempt, after it failed.
+pub(crate) async fn discard_attempt(
+    ctx: &JobContext,
+    ledger: &Ledger,
+    journal: &Arc<hardtack_state::LedgerJournal>,
+    kept: &[DiscardAction],
+) {
     let cleaned = async {
         let settled = ctx.end_staging(SETTLE_TIMEOUT).await;
-        discard(ctx, ledger, journal.noted().await).await?;
+        let mut noted = journal.noted().await;
+        noted.retain(|action| !kept.contains(action));
+        discard(ctx, ledger, noted).await?;
         settled?;
         forget(ledger, &ctx.run().id).await
     };

@@ -384,7 +384,7 @@ mod tests {
         let publish = stage(&commits).await;
         assert_eq!(bucket.open_uploads().len(), 3);
 
-        discard_attempt(&gives_up, &ledger, &first.journal).await;
+        discard_attempt(&gives_up, &ledger, &first.journal, &[]).await;
         assert_eq!(bucket.open_uploads().len(), 2, "its own goes, what may be the other's stays");
 
         let run = commits.run().clone();

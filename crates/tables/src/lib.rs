@@ -11,6 +11,7 @@ mod evolution;
 mod filters;
 mod format;
 mod names;
+mod opened;
 mod place;
 mod provider;
 mod publisher;
@@ -29,7 +30,7 @@ pub use crawl::{
     crawl,
 };
 pub use dataset::{Dataset, DatasetFiles};
-pub use evolution::SchemaEvolution;
+pub use hardtack_catalog::SchemaEvolution;
 pub use hardtack_sources::CsvHints;
 pub use names::register_names;
 pub use provider::CatalogTable;

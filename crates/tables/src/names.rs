@@ -20,11 +20,11 @@ use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
-use hardtack_catalog::{CatalogHandle, CatalogOf, schema_from_catalog};
-use hardtack_core::{Environment, Error, ErrorKind, Meters, Result, nearest};
+use hardtack_catalog::{Catalog, CatalogHandle, CatalogOf, TableDescription, schema_from_catalog};
+use hardtack_core::{Environment, Error, ErrorKind, Result, nearest};
 
+use crate::opened::{opened, versioned};
 use crate::provider::read_only;
-use crate::{CatalogTable, Table};
 
 /// Makes the tables of the run's catalog known to SQL in this context's session: `select * from lake.books` reads the table
 /// `books` of the database `lake`.
@@ -51,7 +51,7 @@ pub fn register_names(env: &Environment) -> Result<()> {
         return Ok(());
     }
     let functions = state.table_functions().keys().cloned().collect();
-    let tables = Lookup { handle, meters: env.meters().clone(), functions: Arc::new(functions) };
+    let tables = Lookup { handle, env: env.clone(), functions: Arc::new(functions) };
     let names = Names { name: name.clone(), session, tables };
     list.register_catalog(name, Arc::new(names));
     Ok(())
@@ -61,16 +61,33 @@ pub fn register_names(env: &Environment) -> Result<()> {
 #[derive(Debug, Clone)]
 struct Lookup {
     handle: Arc<CatalogHandle>,
-    meters: Meters,
+    env: Environment,
     /// Table functions of the session (`generate_series`), which are looked up like tables.
     functions: Arc<HashSet<String>>,
 }
 
 impl Lookup {
-    async fn table(&self, database: &str, name: &str) -> Result<CatalogTable> {
+    async fn table(&self, database: &str, name: &str) -> Result<Arc<dyn TableProvider>> {
         let catalog = self.handle.open().await?;
-        let description = catalog.get_table(database, name).await?;
-        CatalogTable::new(catalog, description, self.meters.source(Table::named(database, name).qualified_name()))
+        let (description, version) = match catalog.get_table(database, name).await {
+            // A table may have such a name.
+            Err(e) if e.kind() == ErrorKind::NotFound => match versioned(name) {
+                (table, Some(version)) => (catalog.get_table(database, table).await?, Some(version)),
+                _ => return Err(e),
+            },
+            found => (found?, None),
+        };
+        self.open(catalog, description, version).await
+    }
+
+    async fn open(
+        &self,
+        catalog: Arc<dyn Catalog>,
+        table: TableDescription,
+        version: Option<&str>,
+    ) -> Result<Arc<dyn TableProvider>> {
+        let meter = self.env.meters().source(&table.qualified_name());
+        opened(&self.env, catalog, table, version, meter).await
     }
 }
 
@@ -177,7 +194,7 @@ impl SchemaProvider for Database {
 
     async fn table(&self, name: &str) -> DFResult<Option<Arc<dyn TableProvider>>> {
         match self.tables.table(&self.name, name).await {
-            Ok(table) => Ok(Some(Arc::new(table))),
+            Ok(table) => Ok(Some(table)),
             Err(e) if e.kind() == ErrorKind::NotFound && self.tables.functions.contains(name) => Ok(None),
             Err(e) if e.kind() == ErrorKind::NotFound => {
                 Err(self.tables.with_what_there_is(e, &self.name, name).await.into())
@@ -239,8 +256,14 @@ impl Listing {
         for database in catalog.list_databases().await? {
             let mut tables = Listed::<dyn TableProvider>::default();
             for table in catalog.list_tables(&database.name).await? {
-                let schema = schema_from_catalog(&table).unwrap_or_else(|_| Arc::new(Schema::empty()));
-                tables.0.insert(table.name, Arc::new(EmptyTable::new(schema)));
+                let name = table.name.clone();
+                // The catalog need not know the columns of an Iceberg table.
+                let schema = match table.is_iceberg() {
+                    true => self.tables.open(Arc::clone(&catalog), table, None).await.map(|table| table.schema()),
+                    false => schema_from_catalog(&table),
+                };
+                let schema = schema.unwrap_or_else(|_| Arc::new(Schema::empty()));
+                tables.0.insert(name, Arc::new(EmptyTable::new(schema)));
             }
             all.0.insert(database.name, Arc::new(tables));
         }

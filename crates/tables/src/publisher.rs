@@ -27,6 +27,7 @@ pub(crate) const PUBLISHER: &str = "catalog";
 
 /// Registers the publisher of tables, if the context has a catalog. The runtime calls it before it recovers a commit.
 pub fn register(ctx: &JobContext) {
+    crate::opened::register(ctx);
     if let Ok(catalog) = ctx.catalog_handle() {
         ctx.publishers().register(PUBLISHER, Arc::new(CatalogPublisher { catalog, stores: ctx.shared_stores() }));
     }

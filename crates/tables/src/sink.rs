@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use chrono::TimeDelta;
 use datafusion::prelude::DataFrame;
 use hardtack_catalog::{
-    Catalog, CatalogExt, CatalogOf, Column, Partition, Predicate, TableDescription, TableFormat, schema_from_catalog,
+    Catalog, CatalogExt, CatalogOf, Column, Partition, Predicate, SchemaEvolution, TableDescription, TableFormat,
+    schema_from_catalog,
 };
 use hardtack_core::actions::Phase;
 use hardtack_core::{Error, ErrorKind, Location, PublishAction, Report, Result, Sink, StageContext, Staged};
@@ -19,7 +20,7 @@ use hardtack_sinks::{
 use tokio::sync::Mutex;
 
 use crate::Table;
-use crate::evolution::{self, SchemaEvolution};
+use crate::evolution;
 use crate::place::{base_of, is_same, name_in};
 use crate::publisher::PUBLISHER;
 use crate::selection;
@@ -238,6 +239,11 @@ impl Table {
     /// The table in the catalog, or the one that is to be created.
     async fn target(&self, catalog: &dyn Catalog) -> Result<(TableDescription, bool)> {
         match (catalog.get_table(self.database(), self.table()).await, &self.writing.create) {
+            (Ok(table), _) if table.is_iceberg() => {
+                Err(Error::usage("this is an Iceberg table, which is saved to by its own sink")
+                    .with("table", table.qualified_name())
+                    .hint("save to `IcebergTable::named(database, table)`"))
+            }
             (Ok(table), _) => Ok((table, true)),
             (Err(e), Some(description)) if e.kind() == ErrorKind::NotFound => {
                 let mut description = description.checked()?;

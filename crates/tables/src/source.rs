@@ -16,6 +16,7 @@ use hardtack_transforms::{Missing, coerce_to_schema_with};
 
 use crate::column::{Kind, TableBookmark};
 use crate::evolution::fold_names;
+use crate::opened::opened;
 use crate::{CatalogTable, Table};
 
 impl Table {
@@ -59,8 +60,13 @@ impl Table {
     }
 
     async fn provider(&self, ctx: &LoadContext) -> Result<Arc<dyn TableProvider>> {
-        match (CatalogTable::open(ctx, self).await, &self.or_empty) {
-            (Ok(table), _) => Ok(Arc::new(table)),
+        let open = async {
+            let catalog = ctx.catalog().await?;
+            let description = catalog.get_table(self.database(), self.table()).await?;
+            opened(ctx, catalog, description, None, ctx.meter()).await
+        };
+        match (open.await, &self.or_empty) {
+            (Ok(table), _) => Ok(table),
             (Err(e), Some(schema)) if e.kind() == ErrorKind::NotFound => {
                 Ok(Arc::new(EmptyTable::new(Arc::clone(schema))))
             }

@@ -127,6 +127,7 @@ fn scripts_exist() {
         Suite::Access,
         Suite::Scan,
         Suite::Quality,
+        Suite::Iceberg,
         Suite::Start,
     ] {
         let missing = suite.tools().iter().filter_map(|tool| script(*tool, suite)).find(|script| !script.is_file());

@@ -95,7 +95,7 @@ async fn files_of_others_are_refused() {
     let newer = file.path().with_file_name("newer.sqlite");
     EmbeddedCatalog::new(&newer).create_database(&Database::new("lake")).await.unwrap();
     Connection::open(&newer).unwrap().execute_batch("pragma user_version = 99").unwrap();
-    insta::assert_snapshot!(refused(&newer).await, @"a newer hardtack has written this catalog; update this one (version of the catalog: 99, version known: 1, catalog: <file>)");
+    insta::assert_snapshot!(refused(&newer).await, @"a newer hardtack has written this catalog; update this one (version of the catalog: 99, version known: 2, catalog: <file>)");
 
     insta::assert_snapshot!(refused(file.path().parent().unwrap()).await, @"the catalog cannot be opened for writing; check the path and its permissions (catalog: <file>): unable to open database file: <file>: Error code 14: unable to open database file");
 }

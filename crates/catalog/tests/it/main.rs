@@ -5,5 +5,6 @@
 mod embedded;
 #[cfg(feature = "aws")]
 mod glue;
+mod iceberg;
 #[cfg(feature = "aws")]
 mod server;

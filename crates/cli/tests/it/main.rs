@@ -16,6 +16,7 @@ mod compact;
 mod crawl;
 mod fsck;
 mod guide;
+mod iceberg;
 mod quality;
 #[cfg(feature = "serve")]
 mod serve;

@@ -293,7 +293,9 @@ impl JobContext {
     pub async fn audit(&self) -> Result<()> {
         let pending = std::mem::take(&mut *self.pending());
         for audit in pending {
-            self.add_audit(audit.end().await?);
+            if let Some(audit) = audit.end().await? {
+                self.add_audit(audit);
+            }
         }
         let mut refusals = self.audits().into_iter().filter_map(|audit| audit.refusal());
         if let Some(first) = refusals.next() {

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use futures::{StreamExt, TryStreamExt, stream};
 use hardtack_catalog::types::Policy;
-use hardtack_catalog::{Catalog, CatalogExt, Column, HiveType, Partition, Predicate, TableDescription, TableFormat};
+use hardtack_catalog::{
+    Catalog, CatalogExt, Column, HiveType, Partition, Predicate, SchemaEvolution, TableDescription, TableFormat,
+};
 use hardtack_core::staging::VERSIONS;
 use hardtack_core::{Error, Location, Result};
 use hardtack_sources::{CsvHints, FileFormat, FileKind, FolderCsv};
@@ -15,7 +17,7 @@ use super::Crawl;
 use super::describe::Statistics;
 use super::report::{CrawledTable, RetypedColumn};
 use super::tree::{DataSet, Part};
-use crate::evolution::{self, SchemaEvolution, same_name};
+use crate::evolution::{self, same_name};
 use crate::place::{base_of, is_same, is_visible, wanted_files};
 use crate::publisher::repoint_undone;
 use crate::selection;

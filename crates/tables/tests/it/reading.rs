@@ -582,8 +582,7 @@ async fn what_is_no_table_of_files_says_so() {
     let mut view = table(&TableFormat::Parquet, &[("title", "string")]);
     view.table_type = Some("VIRTUAL_VIEW".to_owned());
     view.storage.location = None;
-    let iceberg =
-        named("iceberg", table(&TableFormat::Parquet, &[("title", "string")])).with_parameter("table_type", "ICEBERG");
+    let iceberg = catalog::TableDescription::iceberg("lake", "iceberg", "memory:/nowhere/metadata/v1.metadata.json");
     let mut orc = named("orc", table(&TableFormat::Parquet, &[("title", "string")]))
         .with_partition_keys([Column::foreign("year", "int")]);
     orc.storage.serde_library = Some("org.apache.hadoop.hive.ql.io.orc.OrcSerde".to_owned());
@@ -594,12 +593,15 @@ async fn what_is_no_table_of_files_says_so() {
         world.create(table).await;
     }
     let mut errors = Vec::new();
-    for name in ["books", "iceberg", "orc", "union", "mapped"] {
+    // It is read as such, and by its metadata.
+    let error = world.load("lake.iceberg").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.to_string().contains("nowhere/metadata/v1.metadata.json"), "{error}");
+    for name in ["books", "orc", "union", "mapped"] {
         errors.push(world.load(&format!("lake.{name}")).await.unwrap_err().to_string());
     }
     assert_snapshot!(errors.join("\n"), @"
     `lake.books` is a VIRTUAL_VIEW without a location, so there are no files (source: lake.books)
-    this is a table of ICEBERG, which is not read as plain files (table: lake.iceberg, source: lake.iceberg)
     the format of these files is not known; Parquet, JSON, CSV and Avro are (SerDe: org.apache.hadoop.hive.ql.io.orc.OrcSerde, table: lake.orc, source: lake.orc)
     expected a type, found `uniontype`, which neither Athena nor Spark reads; declare a struct with one field for each type (type: uniontype<int,string>, position: 1, column: either, table: lake.union, source: lake.union)
     `mapping.ts` gives a column of this table another name in its files, which is not supported (table: lake.mapped, source: lake.mapped)

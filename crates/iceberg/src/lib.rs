@@ -1,0 +1,30 @@
+//! Apache Iceberg tables: written on a branch, audited there, published in one step; read as they are or were.
+//!
+//! [`IcebergTable`] is a source and a sink. Tables are found in the [catalog](hardtack_catalog) of the run: in the embedded
+//! one in the layout of PyIceberg's SQL catalog, in AWS Glue as Athena and Spark have them. The formats are those of the
+//! crate [`iceberg`]; files are written by the writer of [`hardtack_sinks`] and read by DataFusion's Parquet scan, as those
+//! of every other table.
+
+mod catalog;
+mod error;
+mod evolution;
+mod file;
+mod filter;
+mod inspect;
+mod maintenance;
+mod partition;
+mod publisher;
+mod scan;
+mod schema;
+mod sink;
+mod snapshot;
+mod source;
+mod storage;
+mod table;
+mod version;
+
+pub use maintenance::{ExpireOptions, Expired, IcebergMaintenance};
+pub use partition::PartitionField;
+pub use publisher::register;
+pub use source::{PARTITIONED_BY, described, opened};
+pub use table::{IcebergTable, NewIcebergTable};

@@ -1,0 +1,549 @@
+//! Publishes what runs have staged: moves `main` to it, in one step.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::{StreamExt, TryStreamExt, stream};
+use hardtack_catalog::{CatalogHandle, CatalogOf};
+use hardtack_core::format::Format;
+use hardtack_core::publish::Publisher;
+use hardtack_core::{Error, ErrorKind, JobContext, Location, Result, Stores, fault};
+use iceberg::spec::{
+    MAIN_BRANCH, ManifestFile, Schema, SnapshotRef, SnapshotReference, SnapshotRetention, TableMetadata,
+};
+use iceberg::{TableRequirement, TableUpdate};
+use object_store::ObjectStoreExt;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::catalog::{Attempts, Change, IcebergCatalog, Loaded, Pointers};
+use crate::error::failed;
+use crate::evolution::{PENDING, pending, united};
+use crate::sink::{CREATED_BY, RUN, STAGED};
+use crate::snapshot::{Mode, ancestors, is_ancestor, manifests_of, redraft};
+use crate::version::{Ref, refs};
+
+/// The name under which [`register`] registers.
+pub(crate) const PUBLISHER: &str = "iceberg";
+
+/// The format of what is recorded.
+const STEP: Format = Format::new("step of an Iceberg table", 1);
+
+/// How many files are looked at concurrently.
+const LOOKS: usize = 64;
+
+/// Registers the publisher of Iceberg tables, if the context has a catalog. The runtime calls it before it recovers a
+/// commit.
+pub fn register(ctx: &JobContext) {
+    if let Ok(catalog) = ctx.catalog_handle() {
+        ctx.publishers().register(PUBLISHER, Arc::new(IcebergPublisher { catalog, stores: ctx.shared_stores() }));
+    }
+}
+
+/// What a run has staged on a branch, as its commit records it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Publish {
+    /// The identity of the catalog.
+    pub(crate) catalog: String,
+    pub(crate) database: String,
+    pub(crate) table: String,
+    /// The table's, which a table that is created later under the name does not have.
+    pub(crate) uuid: Uuid,
+    /// The run's version.
+    pub(crate) run: String,
+    pub(crate) branch: String,
+    /// The snapshot on the branch.
+    pub(crate) snapshot: i64,
+    /// The head of `main` on which it was staged.
+    pub(crate) base: Option<i64>,
+    pub(crate) mode: Mode,
+    /// The current schema then, and that of the snapshot.
+    pub(crate) base_schema: i32,
+    pub(crate) schema: i32,
+    pub(crate) files: u64,
+    pub(crate) rows: u64,
+}
+
+/// How to discard what a run has staged for a table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Discard {
+    pub(crate) catalog: String,
+    pub(crate) database: String,
+    pub(crate) table: String,
+    /// The run's version.
+    pub(crate) run: String,
+}
+
+impl Publish {
+    pub(crate) fn to_json(&self) -> Result<serde_json::Value> {
+        serde_json::to_value(STEP.versioned(self))
+            .map_err(|e| Error::unexpected("a step of an Iceberg table cannot be written").because(e))
+    }
+
+    fn parse(payload: &serde_json::Value) -> Result<Self> {
+        STEP.check_value(payload)?;
+        Self::deserialize(payload)
+            .map_err(|e| Error::unexpected("a step of an Iceberg table does not parse").because(e))
+    }
+
+    fn qualified_name(&self) -> String {
+        format!("{}.{}", self.database, self.table)
+    }
+
+    /// Fails if `main` is not where it was when this was staged.
+    ///
+    /// # Errors
+    /// Conflict.
+    pub(crate) fn check_base(&self, table: &Loaded) -> Result<()> {
+        let now = table.metadata().snapshot_for_ref(MAIN_BRANCH).map(|snapshot| snapshot.snapshot_id());
+        if now == self.base {
+            return Ok(());
+        }
+        let show = |id: Option<i64>| id.map_or_else(|| "none".to_owned(), |id| id.to_string());
+        Err(Error::conflict("others have committed to the table since this run began to write, and it is strict")
+            .with("table", self.qualified_name())
+            .with("snapshot then", show(self.base))
+            .with("snapshot now", show(now))
+            .hint("run the job again"))
+    }
+
+    /// Whether a snapshot is what was staged, or was produced of it.
+    fn is(&self, snapshot: &SnapshotRef) -> bool {
+        let id = self.snapshot.to_string();
+        let staged = || snapshot.summary().additional_properties.get(STAGED) == Some(&id);
+        snapshot.snapshot_id() == self.snapshot || staged()
+    }
+
+    /// Whether `main` contains it.
+    fn is_published(&self, table: &Loaded) -> bool {
+        let head = table.metadata().snapshot_for_ref(MAIN_BRANCH);
+        head.is_some_and(|head| ancestors(table, head.snapshot_id()).any(|snapshot| self.is(snapshot)))
+    }
+
+    /// What was staged, while it is not published.
+    ///
+    /// # Errors
+    /// Lost if it is gone.
+    fn staged<'t>(&self, table: &'t Loaded) -> Result<&'t SnapshotRef> {
+        self.check_table(table)?;
+        table.metadata().snapshot_by_id(self.snapshot).ok_or_else(|| {
+            self.lost("the snapshot that the run has staged is gone")
+                .with("snapshot", self.snapshot)
+                .with("branch", &self.branch)
+        })
+    }
+
+    fn check_table(&self, table: &Loaded) -> Result<()> {
+        if table.metadata().uuid() == self.uuid {
+            return Ok(());
+        }
+        Err(self.lost("the table was dropped after the run had written to it, and another one has its name"))
+    }
+
+    fn lost(&self, what: &str) -> Error {
+        Error::new(ErrorKind::Lost, what)
+            .with("table", self.qualified_name())
+            .hint("`hardtack recover --skip-missing` leaves it out; then run the job again")
+    }
+
+    /// The change that publishes it on the table as it is, or nothing if that has happened.
+    async fn change(&self, table: &Loaded) -> Result<Option<Change>> {
+        self.check_table(table)?;
+        let metadata = table.metadata();
+        let is_there = metadata.snapshot_for_ref(&self.branch).is_some_and(|head| head.snapshot_id() == self.snapshot);
+        let drop_branch = TableUpdate::RemoveSnapshotRef { ref_name: self.branch.clone() };
+        if self.is_published(table) {
+            return Ok(is_there.then(|| Change { requirements: Vec::new(), updates: vec![drop_branch] }));
+        }
+        let staged = match self.staged(table) {
+            // Its snapshot has expired since, with later ones on top of it.
+            Err(_) if self.has_files(table).await? => return Ok(None),
+            staged => staged?,
+        };
+        let main = metadata.snapshot_for_ref(MAIN_BRANCH).map(|head| head.snapshot_id());
+        let mut updates = Vec::new();
+        let mut head = self.snapshot;
+        let (schema, schema_id) = match self.schema_change(table)? {
+            Some(Grown::To(id)) => {
+                updates.push(TableUpdate::SetCurrentSchema { schema_id: id });
+                updates.push(published_schema(metadata, id));
+                (metadata.schema_by_id(id).cloned(), id)
+            }
+            Some(Grown::Into(schema)) => {
+                // The ids of schemas are consecutive.
+                let id = metadata.schemas_iter().map(|schema| schema.schema_id()).max().unwrap_or_default() + 1;
+                updates.push(TableUpdate::AddSchema { schema: schema.as_ref().clone() });
+                updates.push(TableUpdate::SetCurrentSchema { schema_id: -1 });
+                updates.push(published_schema(metadata, self.schema));
+                (Some(Arc::from(schema)), id)
+            }
+            None => (None, metadata.current_schema_id()),
+        };
+        if main.is_some_and(|main| !is_ancestor(table, main, self.snapshot)) {
+            let schema = schema.as_ref().unwrap_or(metadata.current_schema());
+            let mut draft = redraft(table, staged, self.mode, (schema, schema_id)).await?;
+            let now = chrono::Utc::now().timestamp_millis();
+            let snapshot = draft.produce(table, metadata.snapshot_for_ref(MAIN_BRANCH), now).await?;
+            head = snapshot.snapshot_id();
+            updates.push(TableUpdate::AddSnapshot { snapshot });
+        }
+        let reference = match refs(table)?.into_iter().find(|r| r.name == MAIN_BRANCH) {
+            // Its retention stays.
+            Some(main) => SnapshotReference::new(head, main.reference.retention),
+            None => SnapshotReference::new(head, SnapshotRetention::branch(None, None, None)),
+        };
+        updates.push(TableUpdate::SetSnapshotRef { ref_name: MAIN_BRANCH.to_owned(), reference });
+        if is_there {
+            updates.push(drop_branch);
+        }
+        if head != self.snapshot {
+            updates.push(TableUpdate::RemoveSnapshots { snapshot_ids: vec![self.snapshot] });
+        }
+        let requirements = vec![
+            TableRequirement::UuidMatch { uuid: self.uuid },
+            TableRequirement::RefSnapshotIdMatch { r#ref: MAIN_BRANCH.to_owned(), snapshot_id: main },
+        ];
+        Ok(Some(Change { requirements, updates }))
+    }
+
+    /// How the columns change that readers see; `None` if they stay.
+    fn schema_change(&self, table: &Loaded) -> Result<Option<Grown>> {
+        let metadata = table.metadata();
+        if self.schema == self.base_schema || metadata.current_schema_id() == self.schema {
+            return Ok(None);
+        }
+        if metadata.current_schema_id() == self.base_schema {
+            return Ok(Some(Grown::To(self.schema)));
+        }
+        let (base, ours) = (metadata.schema_by_id(self.base_schema), metadata.schema_by_id(self.schema));
+        let (Some(base), Some(ours)) = (base, ours) else {
+            return Err(self.lost("a schema that the run has added to the table is gone").with("schema", self.schema));
+        };
+        Ok(united(metadata.current_schema(), base, ours)?.map(|schema| Grown::Into(schema.into())))
+    }
+
+    /// Whether `main` has files of the run.
+    async fn has_files(&self, table: &Loaded) -> Result<bool> {
+        let Some(main) = table.metadata().snapshot_for_ref(MAIN_BRANCH) else { return Ok(false) };
+        let folder = data_folder(table, &self.run);
+        for file in manifests_of(table, main).await? {
+            if files_in(table, file, &folder).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Checks that the files of what was staged are there, each with its size.
+    async fn verify(&self, table: &Loaded, stores: &Stores) -> Result<()> {
+        self.check_table(table)?;
+        if self.is_published(table) {
+            return Ok(());
+        }
+        let staged = match self.staged(table) {
+            Err(_) if self.has_files(table).await? => return Ok(()),
+            staged => staged?,
+        };
+        for file in manifests_of(table, staged).await? {
+            if file.added_snapshot_id != self.snapshot {
+                continue;
+            }
+            let manifest = file.load_manifest(table.file_io()).await.map_err(failed)?;
+            let mut added = Vec::new();
+            for entry in manifest.entries() {
+                if entry.is_alive() {
+                    let (file, bytes) = (entry.data_file().file_path(), entry.data_file().file_size_in_bytes());
+                    added.push(self.verify_file(stores, Location::from(file), bytes));
+                }
+            }
+            stream::iter(added).buffer_unordered(LOOKS).try_collect::<()>().await?;
+        }
+        Ok(())
+    }
+
+    async fn verify_file(&self, stores: &Stores, file: Location, bytes: u64) -> Result<()> {
+        let (store, path) = stores.open(&file)?;
+        match store.objects.head(&path).await {
+            Ok(meta) if meta.size == bytes => Ok(()),
+            Ok(meta) => {
+                let what = format!("a file that the run has written has {} bytes, and {bytes} were written", meta.size);
+                Err(self.lost(&what).with("file", file))
+            }
+            Err(object_store::Error::NotFound { .. }) => {
+                Err(self.lost("a file that the run has written is gone").with("file", file))
+            }
+            Err(e) => Err(Error::from(e).with("file", file)),
+        }
+    }
+}
+
+/// Records that a schema that a run has added is published.
+fn published_schema(metadata: &TableMetadata, id: i32) -> TableUpdate {
+    let rest: Vec<String> = pending(metadata).filter(|other| *other != id).map(|id| id.to_string()).collect();
+    match rest.is_empty() {
+        true => TableUpdate::RemoveProperties { removals: vec![PENDING.to_owned()] },
+        false => TableUpdate::SetProperties { updates: HashMap::from([(PENDING.to_owned(), rest.join(" "))]) },
+    }
+}
+
+/// The columns that a table gets.
+enum Grown {
+    /// Those of a schema that it has.
+    To(i32),
+    /// Others.
+    Into(Box<Schema>),
+}
+
+impl fmt::Display for Publish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let table = self.qualified_name();
+        write!(f, "the table {table} does not get {} rows; they stay on the branch `{}`", self.rows, self.branch)
+    }
+}
+
+impl Discard {
+    pub(crate) fn to_json(&self) -> Result<String> {
+        serde_json::to_string(&STEP.versioned(self))
+            .map_err(|e| Error::unexpected("a note about an Iceberg table cannot be written").because(e))
+    }
+
+    fn parse(payload: &str) -> Result<Self> {
+        let wrong = |e: serde_json::Error| Error::unexpected("a note about an Iceberg table does not parse").because(e);
+        let value: serde_json::Value = serde_json::from_str(payload).map_err(wrong)?;
+        STEP.check_value(&value)?;
+        Self::deserialize(&value).map_err(wrong)
+    }
+
+    /// The run's branch; further ones have numbers after it.
+    pub(crate) fn branch(&self) -> String {
+        format!("hardtack_{}", self.run)
+    }
+
+    fn is_branch(&self, name: &str) -> bool {
+        let rest = name.strip_prefix(&self.branch());
+        rest.is_some_and(|rest| {
+            rest.is_empty() || rest.strip_prefix('_').is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()))
+        })
+    }
+
+    /// The folder of the run's data files.
+    pub(crate) fn data_folder(&self, table: &Loaded) -> Location {
+        data_folder(table, &self.run)
+    }
+
+    /// Whether anything but the run's own branches refers to its files: a person has published them, or given them another
+    /// name.
+    async fn is_used(&self, table: &Loaded) -> Result<bool> {
+        let own: HashSet<i64> = self.branches(table)?.iter().map(|branch| branch.reference.snapshot_id).collect();
+        let others: Vec<i64> =
+            refs(table)?.iter().filter(|r| !self.is_branch(&r.name)).map(|r| r.reference.snapshot_id).collect();
+        let mut named = HashSet::new();
+        for head in &others {
+            named.extend(ancestors(table, *head).map(|snapshot| snapshot.snapshot_id()));
+        }
+        let is_ours = |s: &SnapshotRef| s.summary().additional_properties.get(RUN) == Some(&self.run);
+        let is_other = |id: i64| !own.contains(&id) || named.contains(&id);
+        if table.metadata().snapshots().any(|s| is_ours(s) && is_other(s.snapshot_id())) {
+            return Ok(true);
+        }
+        // That snapshot may have expired, and the files be part of later ones.
+        let folder = self.data_folder(table);
+        let mut manifests: HashMap<String, ManifestFile> = HashMap::new();
+        for snapshot in others.iter().filter_map(|head| table.metadata().snapshot_by_id(*head)) {
+            let of_head = manifests_of(table, snapshot).await?.into_iter();
+            manifests.extend(of_head.map(|file| (file.manifest_path.clone(), file)));
+        }
+        for file in manifests.into_values() {
+            if files_in(table, file, &folder).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether there are data files of the run.
+    async fn has_written(&self, table: &Loaded, stores: &Stores) -> Result<bool> {
+        let (store, path) = stores.open(&self.data_folder(table))?;
+        Ok(store.objects.list(Some(&path)).try_next().await.map_err(Error::from)?.is_some())
+    }
+
+    fn branches(&self, table: &Loaded) -> Result<Vec<Ref>> {
+        Ok(refs(table)?.into_iter().filter(|r| self.is_branch(&r.name)).collect())
+    }
+
+    /// Drops the run's branches with their snapshots, then its files, and the table if the run has created it and nobody
+    /// else uses it.
+    async fn discard(&self, catalog: &Pointers, stores: &Stores) -> Result<()> {
+        let table = match catalog.load(&self.database, &self.table).await {
+            Ok(table) => table,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(e),
+        };
+        fault::hit("iceberg.discard.before")?;
+        let mut manifests = Vec::new();
+        let mut attempts = Attempts::new(catalog, table);
+        let table = loop {
+            let table = attempts.table();
+            // Nothing to be looked at: it was discarded before, as what has lost is again and again for a day.
+            let nothing = self.branches(table)?.is_empty() && !self.has_written(table, stores).await?;
+            if !nothing && self.is_used(table).await? {
+                tracing::warn!(
+                    table = table.qualified_name(),
+                    run = self.run,
+                    "files of a run that has failed are in use, and stay"
+                );
+                return Ok(());
+            }
+            let branches = self.branches(table)?;
+            if branches.is_empty() {
+                break table.clone();
+            }
+            let snapshots: Vec<i64> = branches.iter().map(|branch| branch.reference.snapshot_id).collect();
+            manifests.clear();
+            for id in &snapshots {
+                let Some(snapshot) = table.metadata().snapshot_by_id(*id) else { continue };
+                manifests.push(snapshot.manifest_list().to_owned());
+                let own = manifests_of(table, snapshot).await?.into_iter().filter(|file| file.added_snapshot_id == *id);
+                manifests.extend(own.map(|file| file.manifest_path));
+            }
+            let drop = branches.into_iter().map(|branch| TableUpdate::RemoveSnapshotRef { ref_name: branch.name });
+            let updates = drop.chain([TableUpdate::RemoveSnapshots { snapshot_ids: snapshots }]).collect();
+            if let Some(table) = attempts.commit(Change { requirements: Vec::new(), updates }).await? {
+                break table;
+            }
+        };
+        fault::hit("iceberg.discard.dropped")?;
+        for file in manifests {
+            table.file_io().delete(file).await.map_err(failed)?;
+        }
+        remove_folder(stores, &self.data_folder(&table)).await?;
+        let is_ours = table.metadata().properties().get(CREATED_BY) == Some(&self.run);
+        if is_ours && table.metadata().snapshots().len() == 0 && catalog.drop_unchanged(&table).await? {
+            // These and no others: the table may be created again at this moment.
+            let earlier = table.metadata().metadata_log().iter().map(|entry| entry.metadata_file.as_str());
+            for file in earlier.chain([table.metadata_location()]) {
+                table.file_io().delete(file).await.map_err(failed)?;
+            }
+        }
+        fault::hit("iceberg.discard.after")
+    }
+}
+
+/// The folder of a run's data files.
+fn data_folder(table: &Loaded, run: &str) -> Location {
+    table.location().join("data").join(run)
+}
+
+/// Whether a manifest has live files in a folder of the table.
+async fn files_in(table: &Loaded, file: ManifestFile, folder: &Location) -> Result<bool> {
+    let manifest = file.load_manifest(table.file_io()).await.map_err(failed)?;
+    let mut live = manifest.entries().iter().filter(|entry| entry.is_alive());
+    Ok(live.any(|entry| folder.contains(&Location::from(entry.file_path()))))
+}
+
+/// Removes what is in a folder that only this run, or nobody any more, writes to.
+async fn remove_folder(stores: &Stores, folder: &Location) -> Result<()> {
+    let (store, path) = stores.open(folder)?;
+    let found = store.objects.list(Some(&path)).map_ok(|meta| meta.location).boxed();
+    let mut removed = store.objects.delete_stream(found);
+    while let Some(removed) = removed.next().await {
+        match removed {
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(e) => return Err(Error::from(e).with("folder", folder)),
+        }
+    }
+    store.staging.prune(&path).await
+}
+
+impl Discard {
+    /// The run's branches, and how to look at them.
+    async fn kept(&self, catalog: &Pointers) -> Result<Option<String>> {
+        let table = match catalog.load(&self.database, &self.table).await {
+            Ok(table) => table,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let branches = self.branches(&table)?.into_iter().map(|r| {
+            format!(
+                "the branch `{branch}` of {table}; look at it with `select * from {database}.\"{name}@{branch}\"`, then \
+                 `hardtack iceberg publish {table} --branch {branch}` or `drop-branch`",
+                branch = r.name,
+                table = table.qualified_name(),
+                database = self.database,
+                name = self.table,
+            )
+        });
+        let branches: Vec<String> = branches.collect();
+        Ok((!branches.is_empty()).then(|| branches.join("; ")))
+    }
+}
+
+#[derive(Debug)]
+struct IcebergPublisher {
+    catalog: Arc<CatalogHandle>,
+    stores: Arc<Stores>,
+}
+
+impl IcebergPublisher {
+    /// Opens the catalog, if it is the one that the run used.
+    async fn open(&self, used: &str, table: String) -> Result<Pointers> {
+        if self.catalog.identity() != used {
+            return Err(Error::usage("this run has saved to a table of another catalog")
+                .with("table", table)
+                .with("catalog of the run", used)
+                .with("catalog here", self.catalog.identity())
+                .hint("name the catalog of the run with --catalog"));
+        }
+        Ok(Pointers::new(self.catalog.open().await?, Arc::clone(&self.stores)))
+    }
+}
+
+#[async_trait]
+impl Publisher for IcebergPublisher {
+    fn describe(&self, payload: &serde_json::Value) -> Option<String> {
+        Some(Publish::parse(payload).ok()?.to_string())
+    }
+
+    async fn verify(&self, payload: &serde_json::Value) -> Result<()> {
+        let step = Publish::parse(payload)?;
+        let catalog = self.open(&step.catalog, step.qualified_name()).await?;
+        let table = match catalog.load(&step.database, &step.table).await {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Err(step.lost("the table is gone").because(e)),
+            table => table?,
+        };
+        step.verify(&table, &self.stores).await
+    }
+
+    async fn publish(&self, payload: &serde_json::Value) -> Result<()> {
+        let step = Publish::parse(payload)?;
+        let catalog = self.open(&step.catalog, step.qualified_name()).await?;
+        fault::hit("iceberg.publish.before")?;
+        let table = catalog.load(&step.database, &step.table).await?;
+        let named = |e: Error| if e.get("table").is_none() { e.with("table", step.qualified_name()) } else { e };
+        let mut attempts = Attempts::new(&catalog, table);
+        while let Some(change) = step.change(attempts.table()).await.map_err(named)? {
+            if attempts.commit(change).await.map_err(named)?.is_some() {
+                break;
+            }
+        }
+        fault::hit("iceberg.publish.after")
+    }
+
+    /// The branch of the run stays.
+    async fn keep(&self, payload: &str) -> Result<Option<String>> {
+        let step = Discard::parse(payload)?;
+        let catalog = self.open(&step.catalog, format!("{}.{}", step.database, step.table)).await?;
+        step.kept(&catalog).await
+    }
+
+    async fn discard(&self, payload: &str) -> Result<()> {
+        let step = Discard::parse(payload)?;
+        let table = format!("{}.{}", step.database, step.table);
+        let catalog = self.open(&step.catalog, table.clone()).await?;
+        step.discard(&catalog, &self.stores)
+            .await
+            .map_err(|e| if e.get("table").is_none() { e.with("table", table) } else { e })
+    }
+}

@@ -1,0 +1,474 @@
+//! Saving to an Iceberg table.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::logical_expr::{Expr, ident};
+use datafusion::prelude::DataFrame;
+use hardtack_catalog::{CatalogOf, Conflict, SchemaEvolution};
+use hardtack_core::actions::{DiscardAction, Phase};
+use hardtack_core::audit::{Audit, PendingAudit};
+use hardtack_core::{
+    Environment, Error, ErrorKind, Location, PublishAction, Report, Result, Sink, StageContext, Staged, fault, nearest,
+};
+use hardtack_sinks::{Compression, Folder, ParquetDataset, Placement, Visibility, WrittenFile};
+use hardtack_transforms::coerce_to_schema;
+use iceberg::spec::{
+    DataFile, FormatVersion, MAIN_BRANCH, NullOrder, SchemaRef as SchemaRefOfIceberg, SnapshotReference,
+    SnapshotRetention, SortDirection, SortField, SortOrder, TableMetadata, TableMetadataBuilder, Transform,
+};
+use iceberg::{TableCreation, TableRequirement, TableUpdate};
+use twox_hash::XxHash3_128;
+
+use crate::catalog::{Attempts, Change, IcebergCatalog, Loaded, Pointers};
+use crate::error::failed;
+use crate::partition::{self, Keys};
+use crate::publisher::{Discard, PUBLISHER, Publish};
+use crate::snapshot::{Draft, Mode};
+use crate::{IcebergTable, NewIcebergTable, evolution, file, schema};
+
+/// The property of a table with the run that created it.
+pub(crate) const CREATED_BY: &str = "hardtack.created-by";
+/// The property of a snapshot with the run that wrote it, and with the job.
+pub(crate) const RUN: &str = "hardtack.run";
+const JOB: &str = "hardtack.job";
+/// The property of a snapshot with the id of the table's schema when it was staged.
+pub(crate) const BASE_SCHEMA: &str = "hardtack.base-schema";
+/// The property of a snapshot with what it does to earlier rows.
+pub(crate) const MODE: &str = "hardtack.mode";
+/// The property of a snapshot with the id under which a run staged it. It stays the same if the snapshot is produced
+/// again on the head of another branch.
+pub(crate) const STAGED: &str = "hardtack.staged";
+
+/// The run's catalog of Iceberg tables.
+pub(crate) async fn catalog_of(env: &Environment) -> Result<Pointers> {
+    Ok(Pointers::new(env.catalog().await?, env.shared_stores()))
+}
+
+#[async_trait]
+impl Sink for IcebergTable {
+    fn name(&self) -> &str {
+        self.qualified_name()
+    }
+
+    fn location(&self) -> Option<Location> {
+        self.create.as_ref().map(|table| table.location.clone())
+    }
+
+    fn declared_schema(&self) -> Option<SchemaRef> {
+        self.create.as_ref()?.schema.clone()
+    }
+
+    fn replaces(&self) -> bool {
+        self.mode != Mode::Append && !self.merges
+    }
+
+    async fn stage(&self, ctx: &StageContext, rows: DataFrame) -> Result<Staged> {
+        let catalog = catalog_of(ctx).await?;
+        let discard = Discard {
+            catalog: ctx.catalog_handle()?.identity().to_owned(),
+            database: self.database().to_owned(),
+            table: self.table().to_owned(),
+            run: ctx.run().version(),
+        };
+        // Before anything of it exists.
+        ctx.journal()
+            .note(DiscardAction::Foreign { publisher: PUBLISHER.to_owned(), payload: discard.to_json()? })
+            .await?;
+        let table = match (catalog.load(self.database(), self.table()).await, &self.create) {
+            (Ok(table), _) => table,
+            (Err(e), Some(new)) if e.kind() == ErrorKind::NotFound => {
+                let created = new_table(self, new, rows.schema().as_arrow(), &ctx.run().version())?;
+                fault::hit("iceberg.create.before")?;
+                let created = catalog.create(self.database(), self.table(), created).await;
+                fault::hit("iceberg.create.after")?;
+                match created {
+                    // Another run has been faster.
+                    Err(e) if Conflict::of(&e) == Some(Conflict::AlreadyExists) => {
+                        catalog.load(self.database(), self.table()).await?
+                    }
+                    created => created?,
+                }
+            }
+            (Err(e), None) if e.kind() == ErrorKind::NotFound => {
+                return Err(e.hint("`.create_if_missing(NewIcebergTable::at(location))` creates it with the first run"));
+            }
+            (Err(e), _) => return Err(e),
+        };
+        let at = |e: Error| if e.get("table").is_none() { e.with("table", self.qualified_name()) } else { e };
+        let grown = with_schema_for(&catalog, table, rows.schema().as_arrow(), self.evolution).await;
+        let (table, schema) = grown.map_err(at)?;
+        let saving = Saving { table: self, loaded: table, schema, ctx };
+        tracing::info!(table = self.qualified_name(), location = %saving.loaded.location(), "saving to an Iceberg table");
+        saving.stage(&catalog, &discard, rows).await.map_err(at)
+    }
+
+    /// Coerces rows to the table's columns, if the context has a catalog with it, or to those that are declared.
+    async fn conform(&self, ctx: &StageContext, rows: DataFrame) -> Result<DataFrame> {
+        let there = match ctx.catalog_handle() {
+            Ok(_) => match catalog_of(ctx).await?.load(self.database(), self.table()).await {
+                Ok(table) => {
+                    let metadata = table.metadata();
+                    let grown = grown(metadata, rows.schema().as_arrow(), self.evolution)?;
+                    Some(schema::arrow_schema(grown.as_ref().unwrap_or(metadata.current_schema()))?)
+                }
+                Err(e) if e.kind() == ErrorKind::NotFound && self.create.is_some() => None,
+                Err(e) => return Err(e),
+            },
+            Err(_) => None,
+        };
+        let columns = match (there, &self.create) {
+            (Some(columns), _) => columns,
+            (None, Some(new)) => {
+                let metadata = new_table(self, new, rows.schema().as_arrow(), "")?;
+                let grown = grown(&metadata, rows.schema().as_arrow(), self.evolution)?;
+                schema::arrow_schema(grown.as_ref().unwrap_or(metadata.current_schema()))?
+            }
+            (None, None) => return Ok(rows),
+        };
+        coerce_to_schema(rows, &columns).map_err(|e| e.with("table", self.qualified_name()))
+    }
+}
+
+/// The metadata of a table that is created.
+fn new_table(table: &IcebergTable, new: &NewIcebergTable, rows: &Schema, run: &str) -> Result<TableMetadata> {
+    let at = |e: Error| e.with("table", table.qualified_name());
+    let declared = new.schema.as_ref().map_or(rows, AsRef::as_ref);
+    let schema = schema::iceberg_schema(declared).map_err(at)?;
+    let spec = partition::spec(&new.partition_by, &schema).map_err(at)?;
+    let order = new.sorted_by.iter().map(|name| {
+        let column = schema.field_by_name(name).ok_or_else(|| {
+            let near = nearest(name, schema.as_struct().fields().iter().map(|field| field.name.as_str()));
+            let error = at(Error::usage(format!("the table has no column `{name}` to be sorted by")));
+            match near {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error,
+            }
+        })?;
+        let (direction, nulls) = (SortDirection::Ascending, NullOrder::First);
+        let transform = Transform::Identity;
+        Ok(SortField::builder()
+            .source_id(column.id)
+            .transform(transform)
+            .direction(direction)
+            .null_order(nulls)
+            .build())
+    });
+    let fields = order.collect::<Result<Vec<_>>>()?;
+    let order = match fields.is_empty() {
+        true => SortOrder::unsorted_order(),
+        false => {
+            SortOrder::builder().with_order_id(1).with_fields(fields).build_unbound().map_err(failed).map_err(at)?
+        }
+    };
+    let format = match new.format_version {
+        1 => FormatVersion::V1,
+        2 => FormatVersion::V2,
+        3 => FormatVersion::V3,
+        other => {
+            return Err(at(Error::usage(format!("there is no format version {other} of Iceberg; expected 2 or 3"))));
+        }
+    };
+    // Readers may run in other working directories.
+    let location = new.location.absolute()?;
+    let creation = TableCreation::builder()
+        .name(table.table().to_owned())
+        .location(location.as_str().trim_end_matches('/').to_owned())
+        .schema(schema)
+        .partition_spec(spec)
+        .sort_order(order)
+        .properties(new.properties.clone().into_iter().chain([(CREATED_BY.to_owned(), run.to_owned())]))
+        .format_version(format)
+        .build();
+    let builder = TableMetadataBuilder::from_table_creation(creation).map_err(failed).map_err(at)?;
+    Ok(builder.build().map_err(failed).map_err(at)?.metadata)
+}
+
+/// The schema that a table needs for these rows, unless it has that.
+fn grown(metadata: &TableMetadata, rows: &Schema, how: SchemaEvolution) -> Result<Option<iceberg::spec::Schema>> {
+    // A column of nulls has no type, and fits any.
+    let has = |name: &str| metadata.current_schema().as_struct().fields().iter().any(|field| field.name == name);
+    let typed = rows.fields().iter().filter(|f| !(f.data_type().is_null() && has(f.name()))).cloned();
+    let rows = Schema::new(typed.collect::<Vec<_>>());
+    if rows.fields().is_empty() {
+        return Ok(None);
+    }
+    evolution::evolved(metadata, &schema::iceberg_schema(&rows)?, how)
+}
+
+/// Records that the next schema is one that a run adds and nobody has published yet.
+fn pending(metadata: &TableMetadata) -> TableUpdate {
+    let next = metadata.schemas_iter().map(|schema| schema.schema_id()).max().unwrap_or_default() + 1;
+    let all = evolution::pending(metadata).chain([next]).map(|id| id.to_string());
+    TableUpdate::SetProperties {
+        updates: HashMap::from([(evolution::PENDING.to_owned(), all.collect::<Vec<_>>().join(" "))]),
+    }
+}
+
+/// The table with a schema for these rows, which is not its current one until the run is published.
+async fn with_schema_for(
+    catalog: &dyn IcebergCatalog,
+    table: Loaded,
+    rows: &Schema,
+    how: SchemaEvolution,
+) -> Result<(Loaded, SchemaRefOfIceberg)> {
+    let mut attempts = Attempts::new(catalog, table);
+    loop {
+        let metadata = attempts.table().metadata();
+        let Some(wanted) = grown(metadata, rows, how)? else {
+            let schema = Arc::clone(metadata.current_schema());
+            return Ok((attempts.table().clone(), schema));
+        };
+        if let Some(there) = metadata.schemas_iter().find(|schema| schema.as_struct() == wanted.as_struct()) {
+            let schema = Arc::clone(there);
+            return Ok((attempts.table().clone(), schema));
+        }
+        let last_assigned_field_id = metadata.last_column_id();
+        let change = Change {
+            requirements: vec![
+                TableRequirement::UuidMatch { uuid: metadata.uuid() },
+                TableRequirement::LastAssignedFieldIdMatch { last_assigned_field_id },
+            ],
+            updates: vec![TableUpdate::AddSchema { schema: wanted.clone() }, pending(metadata)],
+        };
+        if let Some(table) = attempts.commit(change).await? {
+            let schema = table.metadata().schemas_iter().find(|schema| schema.as_struct() == wanted.as_struct());
+            let schema =
+                schema.cloned().ok_or_else(|| Error::unexpected("the table has not got the schema of the rows"))?;
+            return Ok((table, schema));
+        }
+    }
+}
+
+/// A table that rows are being saved to.
+struct Saving<'a> {
+    table: &'a IcebergTable,
+    loaded: Loaded,
+    /// Of the rows.
+    schema: SchemaRefOfIceberg,
+    ctx: &'a StageContext,
+}
+
+impl Saving<'_> {
+    async fn stage(self, catalog: &Pointers, discard: &Discard, rows: DataFrame) -> Result<Staged> {
+        let metadata = Arc::clone(self.loaded.metadata());
+        let columns = schema::arrow_schema(&self.schema)?;
+        let spec = metadata.default_partition_spec();
+        let keys = Keys::of(spec, &self.schema)?;
+        let rows = coerce_to_schema(rows, &columns)?;
+        let rows = match spec.is_unpartitioned() {
+            true => rows,
+            false => {
+                let all = columns.fields().iter().map(|field| ident(field.name())).chain(keys.columns());
+                rows.select(all.collect::<Vec<Expr>>())?
+            }
+        };
+        let dataset = self.layout(&columns)?.partition_by(keys.names());
+        // Names of files are unique within a run, a folder and a save.
+        let save = uuid::Uuid::new_v4().simple().to_string();
+        let folder = discard.data_folder(&self.loaded).join(&save[..8]);
+        let placement = Data { folder, partitioned: !spec.is_unpartitioned() };
+        let files = dataset.write_files(self.ctx, rows, Arc::new(placement)).await?;
+        let report = report(&files);
+        let location = Some(self.loaded.location());
+        if files.is_empty() && self.table.mode != Mode::Overwrite {
+            return Ok(Staged { report, publish: Vec::new(), location });
+        }
+        let data_file = |file: &WrittenFile| {
+            let partition = keys.parse(&file.values)?;
+            file::data_file(file, &self.schema, spec.spec_id(), partition)
+        };
+        let added: Vec<DataFile> = files.iter().map(data_file).collect::<Result<_>>()?;
+        let run = self.ctx.run();
+        let properties = HashMap::from([
+            (RUN.to_owned(), run.version()),
+            (JOB.to_owned(), run.job.clone()),
+            (MODE.to_owned(), self.table.mode.name().to_owned()),
+            (BASE_SCHEMA.to_owned(), metadata.current_schema_id().to_string()),
+            ("engine-name".to_owned(), "hardtack".to_owned()),
+            ("engine-version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+        ]);
+        let draft = Draft::new(&self.loaded, self.table.mode, spec.spec_id(), added, properties);
+        let mut draft = draft.with_schema(&self.schema, self.schema.schema_id());
+        draft.set(STAGED, draft.id.to_string());
+        let branch = free_branch(&self.loaded, &discard.branch());
+        let base = metadata.snapshot_for_ref(MAIN_BRANCH).cloned();
+        let staged =
+            commit(catalog, self.loaded.clone(), &mut draft, &branch, self.ctx.now().timestamp_millis()).await?;
+        let snapshot = staged.metadata().snapshot_for_ref(&branch);
+        let snapshot =
+            snapshot.ok_or_else(|| Error::unexpected("the branch of the run is gone").with("branch", &branch))?;
+        fault::hit("iceberg.staged.after")?;
+        let payload = Publish {
+            catalog: discard.catalog.clone(),
+            database: discard.database.clone(),
+            table: discard.table.clone(),
+            uuid: metadata.uuid(),
+            run: discard.run.clone(),
+            branch,
+            snapshot: snapshot.snapshot_id(),
+            base: base.map(|base| base.snapshot_id()),
+            mode: self.table.mode,
+            base_schema: metadata.current_schema_id(),
+            schema: self.schema.schema_id(),
+            files: report.files,
+            rows: report.rows,
+        };
+        if self.table.strict {
+            let check = BaseUnchanged { step: payload.clone(), ctx: self.ctx.clone() };
+            self.ctx.job().add_pending_audit(Arc::new(check));
+        }
+        let publish = vec![PublishAction::Foreign {
+            publisher: PUBLISHER.to_owned(),
+            phase: Phase::Point,
+            payload: payload.to_json()?,
+        }];
+        Ok(Staged { report, publish, location })
+    }
+
+    /// The layout of files: what the job says, or else the table.
+    fn layout(&self, columns: &Schema) -> Result<ParquetDataset> {
+        let metadata = self.loaded.metadata();
+        let property = |key: &str| metadata.properties().get(key).map(String::as_str);
+        let wrong = |key: &str, value: &str| {
+            Error::usage(format!("the table's property `{key}` is `{value}`, which cannot be written"))
+        };
+        let mut files = self.table.files().with_field_ids(columns);
+        const BYTES: &str = "write.target-file-size-bytes";
+        match (self.table.target_file_bytes, property(BYTES)) {
+            (Some(bytes), _) => files = files.with_target_file_bytes(bytes),
+            (None, Some(text)) => {
+                files = files.with_target_file_bytes(text.parse().map_err(|_| wrong(BYTES, text))?);
+            }
+            (None, None) => {}
+        }
+        const CODEC: &str = "write.parquet.compression-codec";
+        const LEVEL: &str = "write.parquet.compression-level";
+        let compression = match (self.table.compression, property(CODEC)) {
+            (Some(compression), _) => compression,
+            (None, Some("snappy")) => Compression::Snappy,
+            (None, Some("uncompressed")) => Compression::Uncompressed,
+            (None, None | Some("zstd")) => match property(LEVEL) {
+                Some(level) => Compression::Zstd(level.parse().map_err(|_| wrong(LEVEL, level))?),
+                None => Compression::Zstd(3),
+            },
+            (None, Some(other)) => {
+                return Err(wrong(CODEC, other).hint("`.with_compression(...)` chooses another one for this job"));
+            }
+        };
+        files = files.with_compression(compression);
+        let sorted_by = match &self.table.sorted_by {
+            Some(columns) => columns.clone(),
+            None => self.sort_order()?,
+        };
+        Ok(files.sorted_by(sorted_by))
+    }
+
+    /// The columns of the table's sort order.
+    ///
+    /// # Errors
+    /// Usage for an order that the writer does not have.
+    fn sort_order(&self) -> Result<Vec<String>> {
+        let metadata = self.loaded.metadata();
+        let column = |field: &SortField| {
+            let name = self.schema.name_by_field_id(field.source_id);
+            let plain = field.transform == Transform::Identity
+                && field.direction == SortDirection::Ascending
+                && field.null_order == NullOrder::First;
+            name.filter(|_| plain).map(str::to_owned).ok_or_else(|| {
+                Error::usage("the table has a sort order that is not ascending by columns, nulls first")
+                    .with("field", field)
+                    .hint("`.sorted_by([...])` chooses another one for this job, or none")
+            })
+        };
+        metadata.default_sort_order().fields.iter().map(column).collect()
+    }
+}
+
+/// The check of a strict sink, immediately before the run is decided.
+#[derive(Debug)]
+struct BaseUnchanged {
+    step: Publish,
+    ctx: StageContext,
+}
+
+#[async_trait]
+impl PendingAudit for BaseUnchanged {
+    async fn end(&self) -> Result<Option<Audit>> {
+        let table = catalog_of(&self.ctx).await?.load(&self.step.database, &self.step.table).await?;
+        self.step.check_base(&table).map(|()| None)
+    }
+}
+
+fn report(files: &[WrittenFile]) -> Report {
+    let sum = |of: fn(&WrittenFile) -> u64| files.iter().map(of).sum();
+    Report { files: files.len() as u64, rows: sum(|f| f.rows), bytes: sum(|f| f.bytes) }
+}
+
+/// A branch of this name, or with a number if the run has one already.
+fn free_branch(table: &Loaded, name: &str) -> String {
+    let names = std::iter::once(name.to_owned()).chain((2..).map(|n| format!("{name}_{n}")));
+    let free = |name: &String| table.metadata().snapshot_for_ref(name).is_none();
+    names.into_iter().find(free).unwrap_or_else(|| name.to_owned())
+}
+
+/// Commits a draft as the only snapshot of a new branch, which starts at `main`.
+async fn commit(
+    catalog: &dyn IcebergCatalog,
+    loaded: Loaded,
+    draft: &mut Draft,
+    branch: &str,
+    now_ms: i64,
+) -> Result<Loaded> {
+    let base = loaded.metadata().snapshot_for_ref(MAIN_BRANCH).cloned();
+    let mut attempts = Attempts::new(catalog, loaded);
+    loop {
+        let table = attempts.table();
+        // Others may have expired it.
+        let parent = base.as_ref().filter(|base| table.metadata().snapshot_by_id(base.snapshot_id()).is_some());
+        let snapshot = draft.produce(table, parent, now_ms).await?;
+        // A branch that is kept for inspection goes when a person says so, whatever the age of others.
+        let retention = SnapshotRetention::branch(None, None, Some(i64::MAX));
+        let reference = SnapshotReference::new(snapshot.snapshot_id(), retention);
+        let change = Change {
+            requirements: vec![
+                TableRequirement::UuidMatch { uuid: table.metadata().uuid() },
+                TableRequirement::RefSnapshotIdMatch { r#ref: branch.to_owned(), snapshot_id: None },
+            ],
+            updates: vec![
+                TableUpdate::AddSnapshot { snapshot },
+                TableUpdate::SetSnapshotRef { ref_name: branch.to_owned(), reference },
+            ],
+        };
+        if let Some(table) = attempts.commit(change).await? {
+            return Ok(table);
+        }
+    }
+}
+
+/// The folder of a run's data files: nothing refers to it before they are committed. The values of partitions are not in
+/// the names, which anybody may see.
+#[derive(Debug)]
+struct Data {
+    folder: Location,
+    partitioned: bool,
+}
+
+#[async_trait]
+impl Placement for Data {
+    async fn folder(&self, values: &[String], name: &str) -> Result<Folder> {
+        let location = match self.partitioned {
+            // File names are unique within a partition.
+            true => self.folder.join(format!("{:032x}", XxHash3_128::oneshot(name.as_bytes()))),
+            false => self.folder.clone(),
+        };
+        debug_assert_eq!(values.is_empty(), !self.partitioned);
+        Ok(Folder { location, visibility: Visibility::Unseen })
+    }
+
+    fn describe(&self) -> serde_json::Value {
+        serde_json::json!({ "iceberg": { "folder": self.folder, "partitioned": self.partitioned } })
+    }
+}

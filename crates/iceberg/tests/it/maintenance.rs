@@ -1,0 +1,158 @@
+//! What a person does to a table.
+
+use std::collections::HashSet;
+
+use chrono::{TimeDelta, Utc};
+use hardtack_core::{ErrorKind, Result};
+use hardtack_iceberg::{ExpireOptions, IcebergMaintenance, IcebergTable};
+use hardtack_test_support::rows;
+
+use crate::world::World;
+
+impl World {
+    /// The care for `lake.t`, so many days from now.
+    async fn care_in(&self, days: i64) -> IcebergMaintenance {
+        let now = Utc::now() + TimeDelta::days(days);
+        IcebergMaintenance::open(&self.run().ctx, "lake", "t", now).await.unwrap()
+    }
+
+    async fn care(&self) -> IcebergMaintenance {
+        self.care_in(0).await
+    }
+}
+
+fn t() -> IcebergTable {
+    IcebergTable::named("lake", "t")
+}
+
+#[tokio::test]
+async fn a_version_gets_a_name() {
+    let world = World::new();
+    world.save(&world.table(), &rows! { id; 1 }).await;
+    let care = world.care().await;
+    let id = care.tag("first", None).await.unwrap();
+    world.save(&world.table(), &rows! { id; 2 }).await;
+    assert_eq!(care.branch("again", Some("first")).await.unwrap(), id);
+    assert_eq!(world.read(t().tag("first")).await.unwrap(), ["1"]);
+    assert_eq!(world.read(t().branch("again")).await.unwrap(), ["1"]);
+    assert_eq!(world.refs().await, ["again", "first", "main"]);
+    // A tag may move, a branch is not moved.
+    assert_ne!(care.tag("first", None).await.unwrap(), id);
+    for error in [care.branch("again", None).await, care.tag("again", None).await, care.branch("first", None).await] {
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::Usage);
+    }
+    assert_eq!(care.drop_ref("again").await.unwrap(), id);
+    assert_eq!(world.refs().await, ["first", "main"]);
+    assert_eq!(care.drop_ref("main").await.unwrap_err().kind(), ErrorKind::Usage);
+    assert_eq!(care.drop_ref("nope").await.unwrap_err().kind(), ErrorKind::Usage);
+}
+
+/// The branch of a run whose rows a person wants after all.
+#[tokio::test]
+async fn a_branch_is_published_by_a_person() {
+    for others in [false, true] {
+        let world = World::new();
+        world.save(&world.table(), &rows! { id; 1 }).await;
+        let (run, _) = world.stage(&world.table(), &rows! { id; 2 }).await.unwrap();
+        if others {
+            world.save(&world.table(), &rows! { id; 3 }).await;
+        }
+        let branch = format!("hardtack_{}", run.ctx.run().version());
+        let id = world.care().await.publish(&branch, "ann", "looks right").await.unwrap();
+        let expected: &[&str] = if others { &["1", "2", "3"] } else { &["1", "2"] };
+        assert_eq!(world.rows().await, expected);
+        assert_eq!(world.refs().await, ["main"]);
+        let metadata = world.metadata().await;
+        assert_eq!(metadata["current-snapshot-id"].as_i64(), Some(id));
+        let snapshots = metadata["snapshots"].as_array().unwrap();
+        let snapshot = snapshots.iter().find(|s| s["snapshot-id"].as_i64() == Some(id)).unwrap();
+        assert_eq!(snapshot["summary"]["hardtack.published-by"], "ann");
+        assert_eq!(snapshot["summary"]["hardtack.reason"], "looks right");
+        let error = world.care().await.publish(&branch, "ann", "again").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn main_goes_back() {
+    let world = World::new();
+    let mut ids = Vec::new();
+    for id in [1, 2, 3] {
+        world.save(&world.table(), &rows! { id; id }).await;
+        ids.push(world.metadata().await["current-snapshot-id"].as_i64().unwrap());
+    }
+    let care = world.care().await;
+    assert_eq!(care.rollback(&ids[1].to_string()).await.unwrap(), ids[1]);
+    assert_eq!(world.rows().await, ["1", "2"]);
+    // Not forward again: that is no ancestor any more.
+    assert_eq!(care.rollback(&ids[2].to_string()).await.unwrap_err().kind(), ErrorKind::Usage);
+    world.save(&world.table(), &rows! { id; 4 }).await;
+    assert_eq!(world.rows().await, ["1", "2", "4"]);
+}
+
+#[tokio::test]
+async fn a_dry_run_changes_nothing() {
+    let world = World::new();
+    world.save(&world.table(), &rows! { id; 1 }).await;
+    world.save(&world.table().overwrite(), &rows! { id; 2 }).await;
+    let first = world.metadata().await["snapshots"][0]["snapshot-id"].as_i64().unwrap();
+    let (before, files) = (world.metadata().await, world.dir.files("lake"));
+    let care = world.care_in(30).await.dry_run(true);
+    care.tag("x", None).await.unwrap();
+    care.branch("y", None).await.unwrap();
+    care.rollback(&first.to_string()).await.unwrap();
+    let expired = care.expire(ExpireOptions::default()).await.unwrap();
+    assert_eq!((expired.snapshots.len(), expired.files.is_empty()), (1, false));
+    care.remove_orphans(TimeDelta::days(1), &HashSet::new()).await.unwrap();
+    assert_eq!((world.metadata().await, world.dir.files("lake")), (before, files));
+}
+
+/// Whatever expires, what is named or staged can be read.
+#[tokio::test]
+async fn expiry_keeps_what_is_named() -> Result<()> {
+    let world = World::new();
+    world.save(&world.table(), &rows! { id; 1 }).await;
+    world.care().await.tag("first", None).await?;
+    for id in [2, 3, 4] {
+        world.save(&world.table().overwrite(), &rows! { id; id }).await;
+    }
+    let (run, staged) = world.stage(&world.table(), &rows! { id; 5 }).await?;
+    let files = world.dir.files("lake/t/data").len();
+    let nothing = world.care().await.expire(ExpireOptions::default()).await?;
+    assert_eq!((nothing.snapshots.len(), nothing.files.len()), (0, 0));
+
+    let expired = world.care_in(30).await.expire(ExpireOptions::default()).await?;
+    assert_eq!(expired.snapshots.len(), 2);
+    assert_eq!(world.dir.files("lake/t/data").len(), files - 2);
+    assert_eq!(world.rows().await, ["4"]);
+    assert_eq!(world.read(t().tag("first")).await?, ["1"]);
+    run.ctx.publish(&staged.publish).await?;
+    assert_eq!(world.rows().await, ["4", "5"]);
+    let nothing = world.care_in(30).await.expire(ExpireOptions { older_than: None, retain_last: Some(9) }).await?;
+    assert_eq!(nothing.snapshots.len(), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn orphans_are_what_nothing_refers_to() -> Result<()> {
+    let world = World::new();
+    world.save(&world.table(), &rows! { id; 1 }).await;
+    let (live, staged) = world.stage(&world.table(), &rows! { id; 2 }).await?;
+    for orphan in
+        ["data/left.parquet", "data/dead-run/left.parquet", "data/live-run/left.parquet", "metadata/left.avro"]
+    {
+        world.dir.write(&format!("lake/t/{orphan}"), "x");
+    }
+    assert_eq!(world.care().await.remove_orphans(TimeDelta::days(1), &HashSet::new()).await?, []);
+    let unfinished = HashSet::from(["live-run".to_owned()]);
+    let removed = world.care_in(3).await.remove_orphans(TimeDelta::days(1), &unfinished).await?;
+    let mut names: Vec<&str> = removed.iter().map(|file| file.as_str().rsplit("lake/t/").next().unwrap()).collect();
+    names.sort_unstable();
+    // What was staged is referred to by its branch. Metadata of a lost race is an orphan, too; there is none here.
+    assert_eq!(names, ["data/dead-run/left.parquet", "data/left.parquet", "metadata/left.avro"]);
+    live.ctx.publish(&staged.publish).await?;
+    assert_eq!(world.rows().await, ["1", "2"]);
+    let error = world.care().await.remove_orphans(TimeDelta::hours(1), &HashSet::new()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    Ok(())
+}

@@ -1,0 +1,142 @@
+"""Reads Iceberg tables that hardtack has written, and lets hardtack read what others write to them.
+
+    iceberg.py FOLDER FOLDER_OF_BINARIES
+
+FOLDER has what `crates/iceberg/tests/it/interop.rs` writes: an embedded catalog, tables of all types and all partition
+transforms, each with half of the rows in `main` and all of them on a branch, and the rows as plain Parquet. PyIceberg (by the
+same SQLite file) and DuckDB (by the metadata) must see exactly these rows. Then PyIceberg appends to tables, evolves them and
+creates one, and `hardtack sql` must see that. A difference is printed, and the exit code is 1.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import duckdb_extensions
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyiceberg.catalog import load_catalog
+from pyiceberg.types import LongType
+
+failures = 0
+
+
+def check(what: str, found: Any, wanted: Any) -> None:
+    global failures
+    if found != wanted:
+        failures += 1
+        print(f"iceberg, {what}: {found}\n  not {wanted}"[:2000])
+
+
+def by_id(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(rows, key=lambda row: row["id"])
+
+
+def published(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those in `main`."""
+    return [row for row in rows if row["id"] in (1, 3)]
+
+
+def read_by_pyiceberg(catalog: Any, expected: list[dict[str, Any]]) -> int:
+    count = 0
+    for name in catalog.list_tables("lake"):
+        table = catalog.load_table(name)
+        what = f"PyIceberg, {name[1]}"
+        check(what, by_id(table.scan().to_arrow().to_pylist()), published(expected))
+        branches = [ref for ref in table.metadata.refs if ref != "main"]
+        check(f"{what}, branches", len(branches), 1)
+        scan = table.scan(snapshot_id=table.metadata.refs[branches[0]].snapshot_id)
+        check(f"{what}, branch", by_id(scan.to_arrow().to_pylist()), expected)
+        # By the bounds and the partitions that we have written.
+        for row in expected:
+            for column in ["i", "t", "on", "at", "utc", "price"]:
+                if row[column] is not None:
+                    value = row[column] if isinstance(row[column], (int, str)) else str(row[column]).replace(" ", "T")
+                    literal = f"'{value}'" if not isinstance(value, int) else value
+                    if column == "price":
+                        literal = value
+                    filtered = table.scan(f"{column} == {literal}", snapshot_id=scan.snapshot_id).to_arrow().to_pylist()
+                    check(f"{what}, {column} == {literal}", by_id(filtered), [r for r in expected if r[column] == row[column]])
+        check(f"{what}, history", len(table.history()), 1)
+        count += 1
+    return count
+
+
+def read_by_duckdb(catalog: Any, expected: list[dict[str, Any]]) -> int:
+    connection = duckdb.connect()
+    for extension in ["avro", "iceberg"]:
+        duckdb_extensions.import_extension(extension, con=connection)
+    connection.execute("SET TimeZone = 'UTC'")
+    count = 0
+    for name in catalog.list_tables("lake"):
+        table = catalog.load_table(name)
+        rows = connection.execute(f"SELECT * FROM iceberg_scan('{table.metadata_location}')").to_arrow_table().to_pylist()
+        check(f"DuckDB, {name[1]}", normal(rows), normal(published(expected)))
+        branch = next(ref for ref in table.metadata.refs.values() if ref.snapshot_id != table.metadata.current_snapshot_id)
+        scan = f"iceberg_scan('{table.metadata_location}', snapshot_from_id = {branch.snapshot_id}::UBIGINT)"
+        rows = connection.execute(f"SELECT * FROM {scan}").to_arrow_table().to_pylist()
+        check(f"DuckDB, {name[1]}, branch", normal(rows), normal(expected))
+        count += 1
+    return count
+
+
+def normal(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Moments as texts in UTC, whatever the class of their zone."""
+    text = lambda value: value.isoformat().replace("+00:00", "") if hasattr(value, "isoformat") else value
+    return by_id([{name: text(value) for name, value in row.items()} for row in rows])
+
+
+def sql(hardtack: Path, catalog: Path, query: str) -> list[dict[str, Any]]:
+    args = ["--catalog", f"embedded:{catalog}", "--state", str(catalog.parent / "state"), "sql", "--format", "json", "--command", query]
+    done = subprocess.run([hardtack, *args], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{query}\n{done.stderr}")
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def write_by_pyiceberg(catalog: Any, hardtack: Path, file: Path) -> None:
+    ids = lambda table: [row["id"] for row in sql(hardtack, file, f"select id from lake.{table} order by id")]
+    for name in ["plain_v2", "by_day_v2", "by_two_v2", "by_text_v2"]:
+        table = catalog.load_table(f"lake.{name}")
+        again = table.scan().to_arrow()
+        table.append(again.set_column(0, again.schema.field(0), pa.array([11, 12], pa.int64())))
+        check(f"hardtack reads what PyIceberg appended to {name}", ids(name), [1, 3, 11, 12])
+    table = catalog.load_table("lake.plain_v2")
+    with table.update_schema() as update:
+        update.update_column("i", LongType())
+        update.add_column("extra", LongType())
+        update.delete_column("f")
+        update.move_first("t")
+    with table.update_schema() as update:
+        update.rename_column("i", "number")
+    rows = sql(hardtack, file, "select t, number, extra from lake.plain_v2 where number > 0 order by id")
+    check("hardtack reads evolved columns", rows, [{"t": "a/b=c", "number": 7, "extra": None}] * 2)
+    table.delete("id == 11")
+    check("hardtack reads what PyIceberg left", ids("plain_v2"), [1, 3, 12])
+    created = catalog.create_table("lake.pets", schema=pa.schema([("id", pa.int64()), ("name", pa.string())]))
+    created.append(pa.table({"id": [1, 2], "name": ["Rex", None]}))
+    check("hardtack reads a table of PyIceberg", sql(hardtack, file, "select * from lake.pets order by id"),
+          [{"id": 1, "name": "Rex"}, {"id": 2, "name": None}])
+    snapshots = sql(hardtack, file, 'select operation from lake."plain_v2$history" h join lake."plain_v2$snapshots" s using (snapshot_id) order by made_current_at')
+    check("hardtack lists snapshots of PyIceberg", [row["operation"] for row in snapshots][:2], ["append", "append"])
+
+
+def main() -> int:
+    folder, binaries = Path(sys.argv[1]).resolve() / "iceberg", Path(sys.argv[2]).resolve()
+    file = folder / "catalog.sqlite"
+    expected = by_id(pq.read_table(folder / "expected").to_pylist())
+    catalog = load_catalog("hardtack", type="sql", uri=f"sqlite:///{file}", warehouse=str(folder / "warehouse"))
+    count = read_by_pyiceberg(catalog, expected)
+    print(f"iceberg: PyIceberg has read {count} tables, each on `main` and on a branch")
+    count = read_by_duckdb(catalog, expected)
+    print(f"iceberg: DuckDB has read {count} tables, each on `main` and on a branch")
+    write_by_pyiceberg(catalog, binaries / "hardtack", file)
+    print("iceberg: hardtack has read what PyIceberg has written")
+    return int(failures > 0 or count == 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+"""Lets Spark read Iceberg tables that hardtack has written, and hardtack what Spark does to them.
+
+    iceberg_spark.py FOLDER FOLDER_OF_BINARIES
+
+After iceberg.py, on the same FOLDER. Spark reads tables of both format versions on `main`, writes to a branch, fast-forwards
+`main` to it, and deletes rows as position deletes; `hardtack sql` must see all of that. A difference is printed, and the exit
+code is 1.
+"""
+
+import glob
+import os
+import shutil
+import struct
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pyspark
+import snowpark_connect_deps_iceberg
+from iceberg import check, sql
+from pyiceberg.catalog import load_catalog
+from pyspark.sql import SparkSession
+
+SHADED = "org/apache/iceberg/shaded/"
+# How long the constants of a class file are, by their tags.
+CONSTANT_SIZES = {3: 5, 4: 5, 5: 9, 6: 9, 7: 3, 8: 3, 9: 5, 10: 5, 11: 5, 12: 5, 15: 4, 16: 3, 17: 5, 18: 5, 19: 3, 20: 3}
+
+
+def relocated(class_file: bytes) -> bytes:
+    """A class of Jackson under the name by which Iceberg's runtime, of which it was left out, looks for it."""
+    old, new = b"com/fasterxml/jackson", SHADED.encode() + b"com/fasterxml/jackson"
+    (count,) = struct.unpack(">H", class_file[8:10])
+    at, index, out = 10, 1, [class_file[:10]]
+    while index < count:
+        tag = class_file[at]
+        if tag == 1:
+            (length,) = struct.unpack(">H", class_file[at + 1 : at + 3])
+            text = class_file[at + 3 : at + 3 + length].replace(old, new)
+            text = text.replace(old.replace(b"/", b"."), new.replace(b"/", b"."))
+            out.append(bytes([1]) + struct.pack(">H", len(text)) + text)
+            at += 3 + length
+        else:
+            size = CONSTANT_SIZES[tag]
+            out.append(class_file[at : at + size])
+            at += size
+            index += tag in (5, 6)
+        index += 1
+    return b"".join(out) + class_file[at:]
+
+
+def shaded_jackson(folder: Path) -> str:
+    """Makes a jar of PySpark's Jackson for Iceberg's runtime; returns its path."""
+    jars, target = Path(pyspark.__file__).parent / "jars", folder / "jackson-shaded.jar"
+    with zipfile.ZipFile(target, "w") as made:
+        seen = set()
+        for part in ["core", "databind", "annotations"]:
+            with zipfile.ZipFile(glob.glob(str(jars / f"jackson-{part}-2.*.jar"))[0]) as jar:
+                for name in jar.namelist():
+                    if name.endswith(".class") and name.startswith("com/") and name not in seen:
+                        seen.add(name)
+                        made.writestr(SHADED + name, relocated(jar.read(name)))
+    return str(target)
+
+
+def session(folder: Path) -> Any:
+    runtime = glob.glob(os.path.dirname(snowpark_connect_deps_iceberg.__file__) + "/jars/*runtime-3.5_2.12*.jar")
+    builder = SparkSession.builder.master("local[1]").config("spark.jars", ",".join([*runtime, shaded_jackson(folder)]))
+    for key, value in {
+        "spark.ui.enabled": "false",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.memory": "1g",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
+        "spark.sql.catalog.files": "org.apache.iceberg.spark.SparkCatalog",
+        "spark.sql.catalog.files.type": "hadoop",
+        "spark.sql.catalog.files.warehouse": str(folder),
+    }.items():
+        builder = builder.config(key, value)
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    return spark
+
+
+def for_hadoop(metadata: str) -> None:
+    """Makes a table known to a catalog of Hadoop, which goes by the names of files."""
+    folder = Path(metadata).parent
+    shutil.copy(metadata, folder / "v1.metadata.json")
+    (folder / "version-hint.text").write_text("1")
+
+
+def main() -> int:
+    folder, hardtack = Path(sys.argv[1]).resolve() / "iceberg", Path(sys.argv[2]).resolve() / "hardtack"
+    file = folder / "catalog.sqlite"
+    catalog = load_catalog("hardtack", type="sql", uri=f"sqlite:///{file}")
+    spark = session(folder)
+    columns = "id, b, i, d, price, t, cast(`on` as string) as day, tags, place.city as city"
+    ours = 'id, b, i, d, price, t, cast("on" as string) as day, tags, place[\'city\'] as city'
+    count = 0
+    for version in [2, 3]:
+        for name in ["by_text", "by_date", "by_bucket", "by_truncated_number", "by_hour", "by_month"]:
+            table = f"{name}_v{version}"
+            for_hadoop(catalog.load_table(f"lake.{table}").metadata_location)
+            rows = [row.asDict() for row in spark.sql(f"select {columns} from files.lake.{table} order by id").collect()]
+            wanted = sql(hardtack, file, f"select {ours} from lake.{table} order by id")
+            show = lambda rows: [{k: float(v) if k in ("d", "price") and v is not None else v for k, v in row.items()} for row in rows]
+            check(f"Spark, {table}", show(rows), show(wanted))
+            count += 1
+    print(f"iceberg: Spark has read {count} tables")
+
+    table = "files.lake.by_text_v2"
+    spark.sql(f"alter table {table} set tblproperties ('write.delete.mode' = 'merge-on-read')")
+    spark.sql(f"alter table {table} create branch audit")
+    spark.sql(f"insert into {table}.branch_audit select 21, b, i, f, d, price, big, 'spark', `on`, at, utc, tags, place from {table} where id = 1")
+    head = lambda: spark.sql(f"select file from {table}.metadata_log_entries order by timestamp desc, latest_sequence_number desc limit 1").collect()[0][0]
+    ids = lambda table: [row["id"] for row in sql(hardtack, file, f"select id from lake.{table} order by id")]
+    register = lambda name: catalog.register_table(f"lake.{name}", head())
+    before = ids("by_text_v2")
+    register("spark_branch")
+    check("hardtack, main before the fast-forward of Spark", ids("spark_branch"), before)
+    check("hardtack, branch of Spark", ids('"spark_branch@audit"'), [*before, 21])
+    spark.sql(f"call files.system.fast_forward('lake.by_text_v2', 'main', 'audit')")
+    register("spark_forward")
+    check("hardtack, main after the fast-forward of Spark", ids("spark_forward"), [*before, 21])
+    spark.sql(f"insert into {table} select /*+ coalesce(1) */ explode(array(43, 44)), b, i, f, d, price, big, 'spark', `on`, at, utc, tags, place from {table} where id = 21")
+    spark.sql(f"delete from {table} where id = 43")
+    register("spark_deletes")
+    check("hardtack, what Spark has deleted", ids("spark_deletes"), [*before, 21, 44])
+    deletes = sql(hardtack, file, "select content, count(*) as n from lake.\"spark_deletes$files\" where content <> 'DATA' group by content")
+    check("Spark has written position deletes", [row["content"] for row in deletes], ["POSITION_DELETES"])
+    print("iceberg: hardtack has read what Spark has written, with its position deletes")
+    spark.stop()
+    from iceberg import failures
+
+    return int(failures > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
