@@ -31,7 +31,7 @@ use crate::provider::read_only;
 ///
 /// Names are resolved when a query uses them, by one request per table; nothing is listed beforehand. `show tables`,
 /// `show columns from lake.books` and the tables of `information_schema` show what the catalog contains at that moment.
-/// Tables are read-only: they are written by saving to a [`Table`].
+/// Tables are read-only: they are written by saving to a [`Table`](crate::Table).
 ///
 /// The session's own names take precedence: tables that a job registers are found as before.
 ///
