@@ -100,7 +100,7 @@ removed 0 files");
 async fn what_is_not_there_is_named() {
     let lake = Lake::new();
     lake.append("(1, 'Ann')", true).await;
-    assert_snapshot!(lake.fail(&["iceberg", "drop-branch", "lake.people", "mian"], 2), @"hardtack: the table has no branch or tag of this name (name: mian, did you mean: main, table: lake.people, hint: `hardtack iceberg snapshots` and `refs` list what there is)");
+    assert_snapshot!(lake.fail(&["iceberg", "drop-branch", "lake.people", "mai"], 2), @"hardtack: the table has no branch or tag of this name (name: mai, did you mean: main, table: lake.people, hint: `hardtack iceberg snapshots` and `refs` list what there is)");
     assert_snapshot!(lake.fail(&["iceberg", "refs", "lake.peple"], 1), @"hardtack: there is no table `lake.peple` in the catalog; create it, or check the name");
     let error = lake.fail(&["sql", "-c", "select * from lake.\"people$snapshot\""], 2);
     assert!(error.contains("did you mean `snapshots`?"), "{error}");

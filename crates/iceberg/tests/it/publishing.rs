@@ -163,8 +163,8 @@ async fn time_travel_shows_what_was_published() {
     let before = chrono::DateTime::UNIX_EPOCH;
     let error = world.read(table().as_of(before)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
-    let error = world.read(table().branch("mian")).await.unwrap_err();
-    assert_snapshot!(error, @"the table has no branch or tag of this name (name: mian, did you mean: main, table: lake.t, source: lake.t, hint: `hardtack iceberg snapshots` and `refs` list what there is)");
+    let error = world.read(table().branch("mai")).await.unwrap_err();
+    assert_snapshot!(error, @"the table has no branch or tag of this name (name: mai, did you mean: main, table: lake.t, source: lake.t, hint: `hardtack iceberg snapshots` and `refs` list what there is)");
 }
 
 /// Eight at once.

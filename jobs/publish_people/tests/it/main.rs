@@ -81,8 +81,8 @@ async fn refused_rows_stay_on_their_branch() {
     1         | Mara Quill      | 75
     2         | Tobias Fenn     | 58
     4         | Ada Weir        | 26
-    6         | Ines Vogel      | 41
-    6         | Ines Vogel-Haas | 41
+    6         | Irma Vogel      | 41
+    6         | Irma Vogel-Haas | 41
     7         | Per Lind        | 33
     ");
     // Later runs leave it alone.
