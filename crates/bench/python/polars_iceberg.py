@@ -1,5 +1,7 @@
 """The observations by day with Polars: as plain Parquet, and as an Iceberg table by PyIceberg."""
 
+from pathlib import Path
+
 import arguments
 
 arguments.limit_polars()
@@ -16,10 +18,13 @@ def write_table(rows: pl.LazyFrame, out: str) -> None:
     from pyiceberg.catalog import load_catalog
     from pyiceberg.transforms import DayTransform
 
-    catalog = load_catalog("bench", type="sql", uri=f"sqlite:///{out}/../catalog.sqlite", warehouse=out)
+    place = Path(out).resolve().parent
+    catalog = load_catalog("bench", type="sql", uri=f"sqlite:///{place}/catalog.sqlite", warehouse=str(place))
     catalog.create_namespace("lake")
     data = rows.collect(engine="streaming").to_arrow()
-    table = catalog.create_table("lake.observations", schema=data.schema, location=out)
+    # The files of rows are the result; those of metadata are beside it.
+    properties = {"write.data.path": str(Path(out).resolve())}
+    table = catalog.create_table("lake.observations", schema=data.schema, location=f"{place}/table", properties=properties)
     with table.update_spec() as update:
         update.add_field("date", DayTransform(), "date_day")
     table.append(data)

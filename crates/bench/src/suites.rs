@@ -87,7 +87,11 @@ const QUALITY: &[Case] = &[
 const OBSERVATION: &[&str] = &["patient", "encounter", "category", "code", "description", "value", "units", "type"];
 const ICEBERG: &[Case] = &[
     Case { columns: OBSERVATION, one_file: false, ..case(Suite::Iceberg, "plain", "bench_iceberg", "observations") },
-    Case { columns: OBSERVATION, one_file: false, ..case(Suite::Iceberg, "table", "bench_iceberg", "observations") },
+    Case {
+        columns: OBSERVATION,
+        one_file: false,
+        ..case(Suite::Iceberg, "table", "bench_iceberg", "observations/data")
+    },
 ];
 const START: &[Case] =
     &[case(Suite::Start, "job", "customer_events", "customers"), case(Suite::Start, "version", "hardtack", "result")];
