@@ -28,6 +28,15 @@ pub(crate) trait IcebergCatalog: Debug + Send + Sync {
     /// The table of this name. Not found if there is none, Usage if it is not an Iceberg table.
     async fn load(&self, database: &str, table: &str) -> Result<Loaded>;
 
+    /// The table of this name, if there is one.
+    async fn find(&self, database: &str, table: &str) -> Result<Option<Loaded>> {
+        match self.load(database, table).await {
+            Ok(table) => Ok(Some(table)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Creates a table with this metadata. Conflict ([`Conflict::AlreadyExists`]) if the name is taken.
     async fn create(&self, database: &str, table: &str, metadata: TableMetadata) -> Result<Loaded>;
 
@@ -128,8 +137,16 @@ impl Pointers {
             Error::usage("the catalog does not say where the metadata of this Iceberg table is").with("table", &name)
         })?;
         let metadata = TableMetadata::read_from(&self.file_io, &location).await;
-        let metadata =
-            metadata.map_err(|e| failed(e).with("table", &name).with("metadata", Location::from(location.as_str())))?;
+        let metadata = metadata.map_err(|e| {
+            let error = match failed(e) {
+                // Not the table is missing, which some read as one without rows.
+                e if e.kind() == ErrorKind::NotFound => Error::new(ErrorKind::Lost, "the table's metadata is gone")
+                    .hint("restore the file, or drop the table from the catalog: `hardtack drop`")
+                    .because(e),
+                e => e,
+            };
+            error.with("table", &name).with("metadata", Location::from(location.as_str()))
+        })?;
         Ok(Loaded {
             description,
             metadata_location: location,
@@ -281,7 +298,7 @@ pub(crate) fn describe(description: &mut TableDescription, metadata: &TableMetad
 }
 
 /// The delays between attempts to commit a change that met another one.
-pub(crate) fn delays() -> impl Iterator<Item = Duration> {
+fn delays() -> impl Iterator<Item = Duration> {
     ExponentialBuilder::new()
         .with_min_delay(Duration::from_millis(5))
         .with_max_delay(Duration::from_millis(500))
@@ -343,7 +360,7 @@ impl<'a> Attempts<'a> {
 }
 
 /// A change of a table's metadata.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Change {
     pub(crate) requirements: Vec<TableRequirement>,
     pub(crate) updates: Vec<TableUpdate>,

@@ -18,9 +18,5 @@ pub(crate) fn failed(error: iceberg::Error) -> Error {
 
 /// An error of ours on its way through the crate `iceberg`.
 pub(crate) fn carried(error: Error) -> iceberg::Error {
-    let kind = match error.kind() {
-        ErrorKind::NotFound => iceberg::ErrorKind::DataInvalid,
-        _ => iceberg::ErrorKind::Unexpected,
-    };
-    iceberg::Error::new(kind, error.to_string()).with_source(error)
+    iceberg::Error::new(iceberg::ErrorKind::Unexpected, error.to_string()).with_source(error)
 }

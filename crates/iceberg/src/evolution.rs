@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use hardtack_catalog::SchemaEvolution;
 use hardtack_core::{Error, Result, nearest};
+use iceberg::TableUpdate;
 use iceberg::spec::{
-    ListType, MapType, NestedField, NestedFieldRef, PrimitiveType, Schema, StructType, TableMetadata, Type,
+    ListType, MapType, NestedField, NestedFieldRef, PrimitiveType, Schema, SchemaRef, StructType, TableMetadata, Type,
 };
 
 use crate::error::failed;
@@ -45,12 +46,71 @@ pub(crate) fn evolved(metadata: &TableMetadata, rows: &Schema, how: SchemaEvolut
 }
 
 /// The property of a table with the ids of schemas that runs have added and not published.
-pub(crate) const PENDING: &str = "hardtack.pending-schemas";
+const PENDING: &str = "hardtack.pending-schemas";
 
 /// The schemas that runs have added and not published.
-pub(crate) fn pending(metadata: &TableMetadata) -> impl Iterator<Item = i32> {
+fn pending(metadata: &TableMetadata) -> impl Iterator<Item = i32> {
     let ids = metadata.properties().get(PENDING).map(String::as_str).unwrap_or_default();
     ids.split(' ').filter_map(|id| id.parse().ok())
+}
+
+/// The id of the next schema of a table.
+fn next_id(metadata: &TableMetadata) -> i32 {
+    metadata.schemas_iter().map(|schema| schema.schema_id()).max().unwrap_or_default() + 1
+}
+
+/// The update by which `schemas` are those that are pending.
+fn set_pending(schemas: impl Iterator<Item = i32>) -> TableUpdate {
+    let schemas: Vec<String> = schemas.map(|id| id.to_string()).collect();
+    match schemas.is_empty() {
+        true => TableUpdate::RemoveProperties { removals: vec![PENDING.to_owned()] },
+        false => TableUpdate::SetProperties { updates: HashMap::from([(PENDING.to_owned(), schemas.join(" "))]) },
+    }
+}
+
+/// The updates by which a run adds a schema, which is not current until the run is published.
+pub(crate) fn added(metadata: &TableMetadata, schema: Schema) -> Vec<TableUpdate> {
+    let pending = pending(metadata).chain([next_id(metadata)]);
+    vec![TableUpdate::AddSchema { schema }, set_pending(pending)]
+}
+
+/// The schema that is current once something staged is published.
+pub(crate) struct Published {
+    pub(crate) schema: SchemaRef,
+    pub(crate) schema_id: i32,
+    /// The updates that make it current.
+    pub(crate) updates: Vec<TableUpdate>,
+}
+
+/// The schema that is current once something is published that was staged with the schema `ours` when `base` was current;
+/// `None` if one of the two is gone.
+///
+/// # Errors
+/// As for [`united`].
+pub(crate) fn published(metadata: &TableMetadata, base: i32, ours: i32) -> Result<Option<Published>> {
+    let (current, current_id) = (metadata.current_schema(), metadata.current_schema_id());
+    let stays = || Published { schema: Arc::clone(current), schema_id: current_id, updates: Vec::new() };
+    if ours == base || ours == current_id {
+        return Ok(Some(stays()));
+    }
+    let (Some(base), Some(of_run)) = (metadata.schema_by_id(base), metadata.schema_by_id(ours)) else {
+        return Ok(None);
+    };
+    let Some(schema) = united(current, base, of_run)? else { return Ok(Some(stays())) };
+    // As the metadata builder does, which does not add a schema twice.
+    let same = |other: &&SchemaRef| {
+        other.as_struct() == schema.as_struct() && other.identifier_field_ids().eq(schema.identifier_field_ids())
+    };
+    let there = metadata.schemas_iter().find(same).map(|other| other.schema_id());
+    let mut updates = match there {
+        Some(schema_id) => vec![TableUpdate::SetCurrentSchema { schema_id }],
+        None => {
+            vec![TableUpdate::AddSchema { schema: schema.clone() }, TableUpdate::SetCurrentSchema { schema_id: -1 }]
+        }
+    };
+    updates.push(set_pending(pending(metadata).filter(|id| *id != ours)));
+    let schema_id = there.unwrap_or_else(|| next_id(metadata));
+    Ok(Some(Published { schema: Arc::new(schema), schema_id, updates }))
 }
 
 /// The fields of a schema by path and type, so that a field that is added twice has one id.
@@ -189,7 +249,7 @@ fn wider(old: &PrimitiveType, new: &PrimitiveType) -> PrimitiveType {
 ///
 /// # Errors
 /// Conflict if a column of the same name has come meanwhile, with another id or type.
-pub(crate) fn united(current: &Schema, base: &Schema, ours: &Schema) -> Result<Option<Schema>> {
+fn united(current: &Schema, base: &Schema, ours: &Schema) -> Result<Option<Schema>> {
     let mut uniting = Uniting { base, changed: false };
     let fields = uniting.fields(current.as_struct().fields(), ours.as_struct().fields())?;
     if !uniting.changed {

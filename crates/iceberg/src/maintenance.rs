@@ -7,18 +7,17 @@ use arrow::array::RecordBatch;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::{StreamExt, TryStreamExt, stream};
 use hardtack_catalog::CatalogOf;
-use hardtack_core::{Environment, Error, Location, Result, Stores};
-use iceberg::spec::{MAIN_BRANCH, SchemaRef, SnapshotRef, SnapshotReference, SnapshotRetention};
+use hardtack_core::{Environment, Error, ErrorKind, Location, Result, Stores};
+use iceberg::spec::{MAIN_BRANCH, SnapshotRef, SnapshotReference, SnapshotRetention};
 use iceberg::{TableRequirement, TableUpdate};
-use object_store::ObjectStoreExt;
 
 use crate::catalog::{Attempts, Change, IcebergCatalog, Loaded, Pointers};
 use crate::error::failed;
-use crate::evolution::united;
+use crate::evolution::{self, Published};
 use crate::inspect;
 use crate::sink::{BASE_SCHEMA, MODE, STAGED, catalog_of};
 use crate::snapshot::{Draft, Mode, ancestors, is_ancestor, manifests_of, redraft};
-use crate::version::{Ref, Version, refs};
+use crate::version::{Ref, Version, move_main, refs};
 
 /// How many files are read or removed concurrently.
 const CONCURRENCY: usize = 32;
@@ -28,6 +27,17 @@ const PUBLISHED_BY: &str = "hardtack.published-by";
 const REASON: &str = "hardtack.reason";
 
 /// An Iceberg table that a person takes care of. Each change is one commit; with [`dry_run`](Self::dry_run) none is made.
+///
+/// ```no_run
+/// # async fn example(ctx: &hardtack_core::JobContext) -> hardtack_core::Result<()> {
+/// use hardtack_iceberg::{ExpireOptions, IcebergMaintenance};
+///
+/// let people = IcebergMaintenance::open(ctx, "lake", "people", ctx.now()).await?;
+/// people.tag("end_of_2026", None).await?;
+/// people.expire(ExpireOptions { retain_last: Some(10), ..Default::default() }).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct IcebergMaintenance {
     catalog: Pointers,
@@ -52,10 +62,10 @@ pub struct Expired {
 /// How expiry decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ExpireOptions {
-    /// Expires snapshots that are older, if the table has no property `history.expire.max-snapshot-age-ms` and the branch
-    /// does not say otherwise; five days by default.
+    /// Expires snapshots that are older, unless the branch has a limit of its own; by default the table's property
+    /// `history.expire.max-snapshot-age-ms`, or five days.
     pub older_than: Option<TimeDelta>,
-    /// Keeps at least so many snapshots of each branch; by default the table's property
+    /// Keeps at least so many snapshots of each branch that has no number of its own; by default the table's property
     /// `history.expire.min-snapshots-to-keep`, or 1.
     pub retain_last: Option<usize>,
 }
@@ -207,11 +217,8 @@ impl IcebergMaintenance {
             let fast = main.is_none_or(|main| is_ancestor(table, main.snapshot_id(), head));
             let now = self.now.timestamp_millis();
             let mut remove = Vec::new();
-            let grown = grown(table, staged)?;
-            let (schema, schema_id) = match &grown {
-                Some(schema) => (schema, metadata.schemas_iter().map(|s| s.schema_id()).max().unwrap_or_default() + 1),
-                None => (metadata.current_schema(), metadata.current_schema_id()),
-            };
+            let columns = columns(table, staged)?;
+            let (schema, schema_id) = (&columns.schema, columns.schema_id);
             let (mut draft, parent) = if fast {
                 let spec = metadata.default_partition_spec_id();
                 let draft = Draft::new(table, Mode::Append, spec, Vec::new(), HashMap::new());
@@ -239,20 +246,12 @@ impl IcebergMaintenance {
                 return Ok(draft.id);
             }
             let snapshot = draft.produce(table, parent, now).await?;
-            let retention = match existing(table, MAIN_BRANCH) {
-                Ok(main) => main.reference.retention,
-                Err(_) => SnapshotRetention::branch(None, None, None),
-            };
-            let reference = SnapshotReference::new(snapshot.snapshot_id(), retention);
             let main = main.map(|main| main.snapshot_id());
-            let grown = grown.iter().flat_map(|schema| {
-                let schema = schema.as_ref().clone();
-                [TableUpdate::AddSchema { schema }, TableUpdate::SetCurrentSchema { schema_id: -1 }]
-            });
-            let mut updates: Vec<TableUpdate> = grown.collect();
+            let moved = move_main(table, snapshot.snapshot_id())?;
+            let mut updates = columns.updates;
             updates.extend([
                 TableUpdate::AddSnapshot { snapshot },
-                TableUpdate::SetSnapshotRef { ref_name: MAIN_BRANCH.to_owned(), reference },
+                moved,
                 TableUpdate::RemoveSnapshotRef { ref_name: branch.to_owned() },
             ]);
             updates.append(&mut remove);
@@ -286,8 +285,7 @@ impl IcebergMaintenance {
             })?;
             let requirement =
                 TableRequirement::RefSnapshotIdMatch { r#ref: MAIN_BRANCH.to_owned(), snapshot_id: Some(before) };
-            let reference = SnapshotReference::new(id, main.reference.retention);
-            let update = TableUpdate::SetSnapshotRef { ref_name: MAIN_BRANCH.to_owned(), reference };
+            let update = move_main(table, id)?;
             if self.commit(&mut attempts, vec![requirement], vec![update]).await? {
                 return Ok(id);
             }
@@ -329,7 +327,7 @@ impl IcebergMaintenance {
         files.retain(|file| !needed.contains(file));
         expired.files = files.into_iter().map(Location::from).collect();
         if !self.dry_run {
-            self.remove(&expired.files).await?;
+            self.remove(&after, &expired.files).await?;
         }
         Ok(expired)
     }
@@ -421,19 +419,14 @@ impl IcebergMaintenance {
         found.retain(|file| !needed.contains(file.as_str()) && !names.contains(&name(file.as_str())));
         found.retain(|file| name(file.as_str()) != "version-hint.text");
         if !self.dry_run {
-            self.remove(&found).await?;
+            self.remove(&table, &found).await?;
         }
         Ok(found)
     }
 
-    async fn remove(&self, files: &[Location]) -> Result<()> {
-        let remove = files.iter().map(|file| async move {
-            let (store, path) = self.stores.open(file)?;
-            match store.objects.delete(&path).await {
-                Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-                Err(e) => Err(Error::from(e).with("file", file)),
-            }
-        });
+    async fn remove(&self, table: &Loaded, files: &[Location]) -> Result<()> {
+        let remove =
+            files.iter().map(|file| async move { table.file_io().delete(file.as_str()).await.map_err(failed) });
         stream::iter(remove).buffer_unordered(CONCURRENCY).try_collect().await
     }
 }
@@ -445,13 +438,18 @@ fn has(table: &Loaded, head: i64, staged: &SnapshotRef) -> bool {
     ancestors(table, head).any(|s| s.snapshot_id() == staged.snapshot_id() || (id.is_some() && property(s) == id))
 }
 
-/// The schema that `main` needs for a staged snapshot; `None` if it has that.
-fn grown(table: &Loaded, staged: &SnapshotRef) -> Result<Option<SchemaRef>> {
+/// The columns that `main` has with a staged snapshot. Only a run adds them to the branch alone; of the branch of another
+/// tool they are those of the table already.
+fn columns(table: &Loaded, staged: &SnapshotRef) -> Result<Published> {
     let metadata = table.metadata();
+    let ours = staged.schema_id().unwrap_or(metadata.current_schema_id());
     let base = staged.summary().additional_properties.get(BASE_SCHEMA).and_then(|id| id.parse().ok());
-    let base = base.and_then(|id| metadata.schema_by_id(id)).unwrap_or(metadata.current_schema());
-    let ours = staged.schema(metadata).map_err(failed)?;
-    Ok(united(metadata.current_schema(), base, &ours)?.map(Arc::new))
+    evolution::published(metadata, base.unwrap_or(ours), ours)?.ok_or_else(|| {
+        Error::new(ErrorKind::Lost, "a schema that the run has added to the table is gone")
+            .with("table", table.qualified_name())
+            .with("schema", ours)
+            .hint("run the job again, and drop the branch")
+    })
 }
 
 fn existing(table: &Loaded, name: &str) -> Result<Ref> {

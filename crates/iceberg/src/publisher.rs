@@ -10,9 +10,7 @@ use hardtack_catalog::{CatalogHandle, CatalogOf};
 use hardtack_core::format::Format;
 use hardtack_core::publish::Publisher;
 use hardtack_core::{Error, ErrorKind, JobContext, Location, Result, Stores, fault};
-use iceberg::spec::{
-    MAIN_BRANCH, ManifestFile, Schema, SnapshotRef, SnapshotReference, SnapshotRetention, TableMetadata,
-};
+use iceberg::spec::{MAIN_BRANCH, ManifestFile, SnapshotRef};
 use iceberg::{TableRequirement, TableUpdate};
 use object_store::ObjectStoreExt;
 use serde::{Deserialize, Serialize};
@@ -20,10 +18,10 @@ use uuid::Uuid;
 
 use crate::catalog::{Attempts, Change, IcebergCatalog, Loaded, Pointers};
 use crate::error::failed;
-use crate::evolution::{PENDING, pending, united};
+use crate::evolution;
 use crate::sink::{CREATED_BY, RUN, STAGED};
 use crate::snapshot::{Mode, ancestors, is_ancestor, manifests_of, redraft};
-use crate::version::{Ref, refs};
+use crate::version::{Ref, move_main, refs};
 
 /// The name under which [`register`] registers.
 pub(crate) const PUBLISHER: &str = "iceberg";
@@ -62,7 +60,6 @@ pub(crate) struct Publish {
     /// The current schema then, and that of the snapshot.
     pub(crate) base_schema: i32,
     pub(crate) schema: i32,
-    pub(crate) files: u64,
     pub(crate) rows: u64,
 }
 
@@ -163,38 +160,20 @@ impl Publish {
             staged => staged?,
         };
         let main = metadata.snapshot_for_ref(MAIN_BRANCH).map(|head| head.snapshot_id());
-        let mut updates = Vec::new();
         let mut head = self.snapshot;
-        let (schema, schema_id) = match self.schema_change(table)? {
-            Some(Grown::To(id)) => {
-                updates.push(TableUpdate::SetCurrentSchema { schema_id: id });
-                updates.push(published_schema(metadata, id));
-                (metadata.schema_by_id(id).cloned(), id)
-            }
-            Some(Grown::Into(schema)) => {
-                // The ids of schemas are consecutive.
-                let id = metadata.schemas_iter().map(|schema| schema.schema_id()).max().unwrap_or_default() + 1;
-                updates.push(TableUpdate::AddSchema { schema: schema.as_ref().clone() });
-                updates.push(TableUpdate::SetCurrentSchema { schema_id: -1 });
-                updates.push(published_schema(metadata, self.schema));
-                (Some(Arc::from(schema)), id)
-            }
-            None => (None, metadata.current_schema_id()),
-        };
+        let columns = evolution::published(metadata, self.base_schema, self.schema)?.ok_or_else(|| {
+            self.lost("a schema that the run has added to the table is gone").with("schema", self.schema)
+        })?;
+        let mut updates = columns.updates;
         if main.is_some_and(|main| !is_ancestor(table, main, self.snapshot)) {
-            let schema = schema.as_ref().unwrap_or(metadata.current_schema());
-            let mut draft = redraft(table, staged, self.mode, (schema, schema_id)).await?;
+            let schema = (&columns.schema, columns.schema_id);
+            let mut draft = redraft(table, staged, self.mode, schema).await?;
             let now = chrono::Utc::now().timestamp_millis();
             let snapshot = draft.produce(table, metadata.snapshot_for_ref(MAIN_BRANCH), now).await?;
             head = snapshot.snapshot_id();
             updates.push(TableUpdate::AddSnapshot { snapshot });
         }
-        let reference = match refs(table)?.into_iter().find(|r| r.name == MAIN_BRANCH) {
-            // Its retention stays.
-            Some(main) => SnapshotReference::new(head, main.reference.retention),
-            None => SnapshotReference::new(head, SnapshotRetention::branch(None, None, None)),
-        };
-        updates.push(TableUpdate::SetSnapshotRef { ref_name: MAIN_BRANCH.to_owned(), reference });
+        updates.push(move_main(table, head)?);
         if is_there {
             updates.push(drop_branch);
         }
@@ -206,22 +185,6 @@ impl Publish {
             TableRequirement::RefSnapshotIdMatch { r#ref: MAIN_BRANCH.to_owned(), snapshot_id: main },
         ];
         Ok(Some(Change { requirements, updates }))
-    }
-
-    /// How the columns change that readers see; `None` if they stay.
-    fn schema_change(&self, table: &Loaded) -> Result<Option<Grown>> {
-        let metadata = table.metadata();
-        if self.schema == self.base_schema || metadata.current_schema_id() == self.schema {
-            return Ok(None);
-        }
-        if metadata.current_schema_id() == self.base_schema {
-            return Ok(Some(Grown::To(self.schema)));
-        }
-        let (base, ours) = (metadata.schema_by_id(self.base_schema), metadata.schema_by_id(self.schema));
-        let (Some(base), Some(ours)) = (base, ours) else {
-            return Err(self.lost("a schema that the run has added to the table is gone").with("schema", self.schema));
-        };
-        Ok(united(metadata.current_schema(), base, ours)?.map(|schema| Grown::Into(schema.into())))
     }
 
     /// Whether `main` has files of the run.
@@ -277,23 +240,6 @@ impl Publish {
             Err(e) => Err(Error::from(e).with("file", file)),
         }
     }
-}
-
-/// Records that a schema that a run has added is published.
-fn published_schema(metadata: &TableMetadata, id: i32) -> TableUpdate {
-    let rest: Vec<String> = pending(metadata).filter(|other| *other != id).map(|id| id.to_string()).collect();
-    match rest.is_empty() {
-        true => TableUpdate::RemoveProperties { removals: vec![PENDING.to_owned()] },
-        false => TableUpdate::SetProperties { updates: HashMap::from([(PENDING.to_owned(), rest.join(" "))]) },
-    }
-}
-
-/// The columns that a table gets.
-enum Grown {
-    /// Those of a schema that it has.
-    To(i32),
-    /// Others.
-    Into(Box<Schema>),
 }
 
 impl fmt::Display for Publish {
@@ -376,11 +322,7 @@ impl Discard {
     /// Drops the run's branches with their snapshots, then its files, and the table if the run has created it and nobody
     /// else uses it.
     async fn discard(&self, catalog: &Pointers, stores: &Stores) -> Result<()> {
-        let table = match catalog.load(&self.database, &self.table).await {
-            Ok(table) => table,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(e) => return Err(e),
-        };
+        let Some(table) = catalog.find(&self.database, &self.table).await? else { return Ok(()) };
         fault::hit("iceberg.discard.before")?;
         let mut manifests = Vec::new();
         let mut attempts = Attempts::new(catalog, table);
@@ -416,9 +358,10 @@ impl Discard {
         };
         fault::hit("iceberg.discard.dropped")?;
         for file in manifests {
-            table.file_io().delete(file).await.map_err(failed)?;
+            table.file_io().delete(file.as_str()).await.map_err(failed)?;
         }
-        remove_folder(stores, &self.data_folder(&table)).await?;
+        // Only this run writes there.
+        table.file_io().delete_prefix(self.data_folder(&table).as_str()).await.map_err(failed)?;
         let is_ours = table.metadata().properties().get(CREATED_BY) == Some(&self.run);
         if is_ours && table.metadata().snapshots().len() == 0 && catalog.drop_unchanged(&table).await? {
             // These and no others: the table may be created again at this moment.
@@ -443,32 +386,14 @@ async fn files_in(table: &Loaded, file: ManifestFile, folder: &Location) -> Resu
     Ok(live.any(|entry| folder.contains(&Location::from(entry.file_path()))))
 }
 
-/// Removes what is in a folder that only this run, or nobody any more, writes to.
-async fn remove_folder(stores: &Stores, folder: &Location) -> Result<()> {
-    let (store, path) = stores.open(folder)?;
-    let found = store.objects.list(Some(&path)).map_ok(|meta| meta.location).boxed();
-    let mut removed = store.objects.delete_stream(found);
-    while let Some(removed) = removed.next().await {
-        match removed {
-            Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
-            Err(e) => return Err(Error::from(e).with("folder", folder)),
-        }
-    }
-    store.staging.prune(&path).await
-}
-
 impl Discard {
     /// The run's branches, and how to look at them.
     async fn kept(&self, catalog: &Pointers) -> Result<Option<String>> {
-        let table = match catalog.load(&self.database, &self.table).await {
-            Ok(table) => table,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(e),
-        };
+        let Some(table) = catalog.find(&self.database, &self.table).await? else { return Ok(None) };
         let branches = self.branches(&table)?.into_iter().map(|r| {
             format!(
                 "the branch `{branch}` of {table}; look at it with `select * from {database}.\"{name}@{branch}\"`, then \
-                 `hardtack iceberg publish {table} --branch {branch}` or `drop-branch`",
+                 `hardtack iceberg publish {table} --branch {branch} --reason WHY` or `drop-branch`",
                 branch = r.name,
                 table = table.qualified_name(),
                 database = self.database,
@@ -509,10 +434,7 @@ impl Publisher for IcebergPublisher {
     async fn verify(&self, payload: &serde_json::Value) -> Result<()> {
         let step = Publish::parse(payload)?;
         let catalog = self.open(&step.catalog, step.qualified_name()).await?;
-        let table = match catalog.load(&step.database, &step.table).await {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Err(step.lost("the table is gone").because(e)),
-            table => table?,
-        };
+        let table = catalog.find(&step.database, &step.table).await?.ok_or_else(|| step.lost("the table is gone"))?;
         step.verify(&table, &self.stores).await
     }
 
@@ -545,5 +467,37 @@ impl Publisher for IcebergPublisher {
         step.discard(&catalog, &self.stores)
             .await
             .map_err(|e| if e.get("table").is_none() { e.with("table", table) } else { e })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn golden(text: &str) -> Value {
+        serde_json::from_str(text).unwrap()
+    }
+
+    /// Commits and notes outlive the version of hardtack that wrote them.
+    #[test]
+    fn what_earlier_versions_wrote_is_read() {
+        let publish = golden(include_str!("../tests/golden/format-1/publish.json"));
+        let step = Publish::parse(&publish).unwrap();
+        assert_eq!((step.mode, step.base, step.to_json().unwrap()), (Mode::OverwritePartitions, Some(42), publish));
+        let discard = golden(include_str!("../tests/golden/format-1/discard.json"));
+        let note = Discard::parse(&discard.to_string()).unwrap();
+        assert_eq!(golden(&note.to_json().unwrap()), discard);
+        assert!(note.is_branch(&step.branch));
+    }
+
+    #[test]
+    fn what_a_newer_version_has_written_is_refused() {
+        let newer = serde_json::json!({ "format": 2 });
+        let step = Publish::parse(&newer).unwrap_err();
+        let note = Discard::parse(&newer.to_string()).unwrap_err();
+        assert_eq!((step.kind(), note.kind(), note.to_string()), (ErrorKind::Usage, ErrorKind::Usage, step.to_string()));
+        insta::assert_snapshot!(step, @"a step of an Iceberg table has format 2, and this version reads formats up to 1 (hint: upgrade hardtack: a newer version has written the record)");
     }
 }

@@ -11,7 +11,7 @@ use hardtack_catalog::{CatalogOf, Conflict, SchemaEvolution};
 use hardtack_core::actions::{DiscardAction, Phase};
 use hardtack_core::audit::{Audit, PendingAudit};
 use hardtack_core::{
-    Environment, Error, ErrorKind, Location, PublishAction, Report, Result, Sink, StageContext, Staged, fault, nearest,
+    Environment, Error, ErrorKind, Location, PublishAction, Result, Sink, StageContext, Staged, fault, nearest,
 };
 use hardtack_sinks::{Compression, Folder, ParquetDataset, Placement, Visibility, WrittenFile};
 use hardtack_transforms::coerce_to_schema;
@@ -78,7 +78,6 @@ impl Sink for IcebergTable {
             .note(DiscardAction::Foreign { publisher: PUBLISHER.to_owned(), payload: discard.to_json()? })
             .await?;
         let table = match (catalog.load(self.database(), self.table()).await, &self.create) {
-            (Ok(table), _) => table,
             (Err(e), Some(new)) if e.kind() == ErrorKind::NotFound => {
                 let created = new_table(self, new, rows.schema().as_arrow(), &ctx.run().version())?;
                 fault::hit("iceberg.create.before")?;
@@ -92,10 +91,7 @@ impl Sink for IcebergTable {
                     created => created?,
                 }
             }
-            (Err(e), None) if e.kind() == ErrorKind::NotFound => {
-                return Err(e.hint("`.create_if_missing(NewIcebergTable::at(location))` creates it with the first run"));
-            }
-            (Err(e), _) => return Err(e),
+            (there, _) => there.map_err(unknown)?,
         };
         let at = |e: Error| if e.get("table").is_none() { e.with("table", self.qualified_name()) } else { e };
         let grown = with_schema_for(&catalog, table, rows.schema().as_arrow(), self.evolution).await;
@@ -108,27 +104,30 @@ impl Sink for IcebergTable {
     /// Coerces rows to the table's columns, if the context has a catalog with it, or to those that are declared.
     async fn conform(&self, ctx: &StageContext, rows: DataFrame) -> Result<DataFrame> {
         let there = match ctx.catalog_handle() {
-            Ok(_) => match catalog_of(ctx).await?.load(self.database(), self.table()).await {
-                Ok(table) => {
-                    let metadata = table.metadata();
-                    let grown = grown(metadata, rows.schema().as_arrow(), self.evolution)?;
-                    Some(schema::arrow_schema(grown.as_ref().unwrap_or(metadata.current_schema()))?)
-                }
-                Err(e) if e.kind() == ErrorKind::NotFound && self.create.is_some() => None,
-                Err(e) => return Err(e),
-            },
+            Ok(_) => Some(catalog_of(ctx).await?.load(self.database(), self.table()).await),
             Err(_) => None,
         };
-        let columns = match (there, &self.create) {
-            (Some(columns), _) => columns,
-            (None, Some(new)) => {
-                let metadata = new_table(self, new, rows.schema().as_arrow(), "")?;
-                let grown = grown(&metadata, rows.schema().as_arrow(), self.evolution)?;
-                schema::arrow_schema(grown.as_ref().unwrap_or(metadata.current_schema()))?
-            }
+        let metadata = match (there, &self.create) {
+            (Some(Ok(table)), _) => Arc::clone(table.metadata()),
+            (Some(Err(e)), None) => return Err(unknown(e)),
+            (Some(Err(e)), Some(_)) if e.kind() != ErrorKind::NotFound => return Err(e),
+            (_, Some(new)) => new_table(self, new, rows.schema().as_arrow(), "")?.into(),
+            // Nobody knows of it here.
             (None, None) => return Ok(rows),
         };
+        let grown = grown(&metadata, rows.schema().as_arrow(), self.evolution)?;
+        let columns = schema::arrow_schema(grown.as_ref().unwrap_or(metadata.current_schema()))?;
         coerce_to_schema(rows, &columns).map_err(|e| e.with("table", self.qualified_name()))
+    }
+}
+
+/// An error of the catalog, with what creates a table that is missing.
+fn unknown(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::NotFound => {
+            error.hint("`.create_if_missing(NewIcebergTable::at(location))` creates it with the first run")
+        }
+        _ => error,
     }
 }
 
@@ -198,15 +197,6 @@ fn grown(metadata: &TableMetadata, rows: &Schema, how: SchemaEvolution) -> Resul
     evolution::evolved(metadata, &schema::iceberg_schema(&rows)?, how)
 }
 
-/// Records that the next schema is one that a run adds and nobody has published yet.
-fn pending(metadata: &TableMetadata) -> TableUpdate {
-    let next = metadata.schemas_iter().map(|schema| schema.schema_id()).max().unwrap_or_default() + 1;
-    let all = evolution::pending(metadata).chain([next]).map(|id| id.to_string());
-    TableUpdate::SetProperties {
-        updates: HashMap::from([(evolution::PENDING.to_owned(), all.collect::<Vec<_>>().join(" "))]),
-    }
-}
-
 /// The table with a schema for these rows, which is not its current one until the run is published.
 async fn with_schema_for(
     catalog: &dyn IcebergCatalog,
@@ -231,7 +221,7 @@ async fn with_schema_for(
                 TableRequirement::UuidMatch { uuid: metadata.uuid() },
                 TableRequirement::LastAssignedFieldIdMatch { last_assigned_field_id },
             ],
-            updates: vec![TableUpdate::AddSchema { schema: wanted.clone() }, pending(metadata)],
+            updates: evolution::added(metadata, wanted.clone()),
         };
         if let Some(table) = attempts.commit(change).await? {
             let schema = table.metadata().schemas_iter().find(|schema| schema.as_struct() == wanted.as_struct());
@@ -271,7 +261,7 @@ impl Saving<'_> {
         let folder = discard.data_folder(&self.loaded).join(&save[..8]);
         let placement = Data { folder, partitioned: !spec.is_unpartitioned() };
         let files = dataset.write_files(self.ctx, rows, Arc::new(placement)).await?;
-        let report = report(&files);
+        let report = WrittenFile::report(&files);
         let location = Some(self.loaded.location());
         if files.is_empty() && self.table.mode != Mode::Overwrite {
             return Ok(Staged { report, publish: Vec::new(), location });
@@ -313,7 +303,6 @@ impl Saving<'_> {
             mode: self.table.mode,
             base_schema: metadata.current_schema_id(),
             schema: self.schema.schema_id(),
-            files: report.files,
             rows: report.rows,
         };
         if self.table.strict {
@@ -400,11 +389,6 @@ impl PendingAudit for BaseUnchanged {
         let table = catalog_of(&self.ctx).await?.load(&self.step.database, &self.step.table).await?;
         self.step.check_base(&table).map(|()| None)
     }
-}
-
-fn report(files: &[WrittenFile]) -> Report {
-    let sum = |of: fn(&WrittenFile) -> u64| files.iter().map(of).sum();
-    Report { files: files.len() as u64, rows: sum(|f| f.rows), bytes: sum(|f| f.bytes) }
 }
 
 /// A branch of this name, or with a number if the run has one already.

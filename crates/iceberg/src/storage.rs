@@ -68,6 +68,14 @@ fn at(path: &str) -> impl FnOnce(object_store::Error) -> iceberg::Error {
     move |e| carried(Error::from(e).with("file", path))
 }
 
+/// What others have deleted meanwhile is gone, too.
+fn gone<T>(deleted: object_store::Result<T>) -> object_store::Result<()> {
+    match deleted {
+        Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
 #[async_trait]
 #[typetag::serde(name = "hardtack_stores")]
 impl Storage for StoresStorage {
@@ -104,16 +112,17 @@ impl Storage for StoresStorage {
 
     async fn delete(&self, path: &str) -> Result<()> {
         let (store, key) = self.open(path)?;
-        match store.objects.delete(&key).await {
-            Err(object_store::Error::NotFound { .. }) => Ok(()),
-            deleted => deleted.map_err(at(path)),
-        }
+        gone(store.objects.delete(&key).await).map_err(at(path))
     }
 
     async fn delete_prefix(&self, path: &str) -> Result<()> {
         let (store, key) = self.open(path)?;
         let found = store.objects.list(Some(&key)).map_ok(|meta| meta.location).boxed();
-        store.objects.delete_stream(found).try_collect::<Vec<_>>().await.map(drop).map_err(at(path))
+        let mut deleted = store.objects.delete_stream(found);
+        while let Some(deleted) = deleted.next().await {
+            gone(deleted).map_err(at(path))?;
+        }
+        store.staging.prune(&key).await.map_err(carried)
     }
 
     async fn delete_stream(&self, mut paths: BoxStream<'static, String>) -> Result<()> {

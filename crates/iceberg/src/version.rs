@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use hardtack_core::{Error, Result, moment, nearest};
-use iceberg::spec::{MAIN_BRANCH, SnapshotRef, SnapshotReference};
+use iceberg::TableUpdate;
+use iceberg::spec::{MAIN_BRANCH, SnapshotRef, SnapshotReference, SnapshotRetention};
 use serde::Deserialize;
 
 use crate::IcebergTable;
@@ -131,4 +132,12 @@ pub(crate) fn refs(table: &Loaded) -> Result<Vec<Ref>> {
     let mut refs: Vec<Ref> = all.into_iter().map(|(name, reference)| Ref { name, reference }).collect();
     refs.sort_by_key(|r| (r.name != MAIN_BRANCH, r.name.clone()));
     Ok(refs)
+}
+
+/// The update by which `main` has this snapshot. How long it keeps earlier ones stays as it is.
+pub(crate) fn move_main(table: &Loaded, snapshot: i64) -> Result<TableUpdate> {
+    let main = refs(table)?.into_iter().find(|r| r.name == MAIN_BRANCH);
+    let retention = main.map_or_else(|| SnapshotRetention::branch(None, None, None), |main| main.reference.retention);
+    let reference = SnapshotReference::new(snapshot, retention);
+    Ok(TableUpdate::SetSnapshotRef { ref_name: MAIN_BRANCH.to_owned(), reference })
 }

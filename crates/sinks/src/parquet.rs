@@ -11,7 +11,7 @@ use datafusion::prelude::DataFrame;
 use futures::{StreamExt, TryStreamExt, stream};
 use hardtack_catalog::partition_name;
 use hardtack_core::{
-    Environment, Error, Location, PublishAction, Report, Result, ShowFields, Sink, StageContext, Staged, Store,
+    Environment, Error, Location, PublishAction, Result, ShowFields, Sink, StageContext, Staged, Store,
 };
 use object_store::ObjectMeta;
 use object_store::path::Path;
@@ -515,8 +515,7 @@ pub(crate) async fn execute(plan: Arc<dyn ExecutionPlan>, write: &Write) -> Resu
 
 /// The actions that make the files appear.
 pub(crate) fn staged(files: Vec<WrittenFile>) -> Staged {
-    let sum = |of: fn(&WrittenFile) -> u64| files.iter().map(of).sum();
-    let report = Report { files: files.len() as u64, rows: sum(|f| f.rows), bytes: sum(|f| f.bytes) };
+    let report = WrittenFile::report(&files);
     Staged { report, publish: files.into_iter().filter_map(|file| file.publish).collect(), location: None }
 }
 

@@ -12,7 +12,7 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Int32Type, Schema, SchemaRef, UInt64Type};
-use hardtack_core::{Error, Location, PublishAction, Result};
+use hardtack_core::{Error, Location, PublishAction, Report, Result};
 use parquet::basic::{LogicalType, SortOrder, Type};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::statistics::Statistics;
@@ -35,6 +35,14 @@ pub struct WrittenFile {
     pub publish: Option<PublishAction>,
     /// The metrics of each leaf column, from the footer.
     pub columns: Vec<ColumnMetrics>,
+}
+
+impl WrittenFile {
+    /// How much these files are.
+    pub fn report(files: &[Self]) -> Report {
+        let sum = |of: fn(&Self) -> u64| files.iter().map(of).sum();
+        Report { files: files.len() as u64, rows: sum(|f| f.rows), bytes: sum(|f| f.bytes) }
+    }
 }
 
 /// The metrics of a leaf column, over all row groups of a file.

@@ -12,7 +12,7 @@ use hardtack_catalog::{
     schema_from_catalog,
 };
 use hardtack_core::actions::Phase;
-use hardtack_core::{Error, ErrorKind, Location, PublishAction, Report, Result, Sink, StageContext, Staged};
+use hardtack_core::{Error, ErrorKind, Location, PublishAction, Result, Sink, StageContext, Staged};
 use hardtack_sinks::{
     Compression, Folder, ParquetDataset, PartitionValues, Placement, Statistics, Unseen, Visibility, WrittenFile,
     mark_append_only, refuse_append_only,
@@ -356,7 +356,7 @@ impl<'a> Saving<'a> {
         let expired =
             versions::expired(self.ctx.stores(), &self.base, self.writing.grace_period, self.ctx.now()).await?;
         actions.extend(expired.into_iter().map(|record| (Phase::Remove, Step::Remove { record })));
-        let report = report(&files);
+        let report = WrittenFile::report(&files);
         let mut publish: Vec<PublishAction> = files.into_iter().filter_map(|file| file.publish).collect();
         if self.writing.mode == Mode::Append && self.writing.files.is_append_only() {
             publish.extend(mark_append_only(self.ctx, &self.base).await?);
@@ -508,11 +508,6 @@ fn chunks<T>(all: Vec<T>) -> impl Iterator<Item = (usize, Vec<T>)> {
         (!chunk.is_empty()).then_some(chunk)
     });
     chunks.enumerate()
-}
-
-fn report(files: &[WrittenFile]) -> Report {
-    let sum = |of: fn(&WrittenFile) -> u64| files.iter().map(of).sum();
-    Report { files: files.len() as u64, rows: sum(|f| f.rows), bytes: sum(|f| f.bytes) }
 }
 
 /// The current locations of partitions. Rows are appended there, or in the default folder if a partition is new.

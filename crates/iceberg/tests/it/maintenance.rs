@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use chrono::{TimeDelta, Utc};
+use hardtack_catalog::SchemaEvolution;
 use hardtack_core::{ErrorKind, Result};
 use hardtack_iceberg::{ExpireOptions, IcebergMaintenance, IcebergTable};
 use hardtack_test_support::rows;
@@ -70,6 +71,42 @@ async fn a_branch_is_published_by_a_person() {
         assert_eq!(snapshot["summary"]["hardtack.reason"], "looks right");
         let error = world.care().await.publish(&branch, "ann", "again").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
+    }
+}
+
+/// With the columns that the run would have added.
+#[tokio::test]
+async fn a_branch_with_new_columns_is_published_by_a_person() {
+    for others in ["nothing", "rows", "columns"] {
+        let world = World::new();
+        world.save(&world.table(), &rows! { id; 1 }).await;
+        let growing = t().schema_evolution(SchemaEvolution::AddColumns);
+        let (run, _) = world.stage(&growing, &rows! { id, extra; 2, "x" }).await.unwrap();
+        match others {
+            "rows" => world.save(&t(), &rows! { id; 3 }).await,
+            "columns" => world.save(&growing, &rows! { id, other; 3, "y" }).await,
+            _ => {}
+        }
+        let branch = format!("hardtack_{}", run.ctx.run().version());
+        let id = world.care().await.publish(&branch, "ann", "looks right").await.unwrap();
+        let expected: &[&str] = match others {
+            "rows" => &["1 null", "2 x", "3 null"],
+            "columns" => &["1 null null", "2 null x", "3 y null"],
+            _ => &["1 null", "2 x"],
+        };
+        assert_eq!(world.rows().await, expected, "{others}");
+        assert_eq!(world.read(t().snapshot(id)).await.unwrap(), expected, "{others}");
+        let metadata = world.metadata().await;
+        let snapshots = metadata["snapshots"].as_array().unwrap();
+        let snapshot = snapshots.iter().find(|s| s["snapshot-id"].as_i64() == Some(id)).unwrap();
+        assert_eq!(snapshot["schema-id"], metadata["current-schema-id"], "{others}");
+        // Nobody has columns to come.
+        assert!(metadata["properties"].get("hardtack.pending-schemas").is_none(), "{others}");
+        match others {
+            "columns" => world.save(&t(), &rows! { id, other, extra; 4, "y", "z" }).await,
+            _ => world.save(&t(), &rows! { id, extra; 4, "z" }).await,
+        }
+        assert_eq!(world.rows().await.len(), expected.len() + 1);
     }
 }
 

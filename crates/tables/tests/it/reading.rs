@@ -595,7 +595,7 @@ async fn what_is_no_table_of_files_says_so() {
     let mut errors = Vec::new();
     // It is read as such, and by its metadata.
     let error = world.load("lake.iceberg").await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(error.kind(), ErrorKind::Lost);
     assert!(error.to_string().contains("nowhere/metadata/v1.metadata.json"), "{error}");
     for name in ["books", "orc", "union", "mapped"] {
         errors.push(world.load(&format!("lake.{name}")).await.unwrap_err().to_string());
