@@ -66,6 +66,46 @@ async fn appended_rows_are_added_to_what_others_have_done() {
     ");
 }
 
+/// Each save has three rows with the number of its run.
+#[rstest]
+#[case::append(false)]
+#[case::overwrite(true)]
+#[tokio::test]
+async fn readers_beside_concurrent_runs_see_whole_saves(#[case] replaces: bool) {
+    const SAVES: i64 = 4;
+    let world = World::new();
+    let table = if replaces { world.table().overwrite() } else { world.table() };
+    world.save(&table, &rows! { id; 0; 0; 0 }).await;
+    let writer = async |nr: i64| {
+        for id in (1..=SAVES).map(|save| 10 * nr + save) {
+            world.save(&table, &rows! { id; id; id; id }).await;
+        }
+    };
+    let writing = futures::future::join3(writer(1), writer(2), writer(3));
+    let mut seen: Vec<String> = Vec::new();
+    let mut versions = 0;
+    let mut look = async || {
+        let rows = world.rows().await;
+        assert!(rows.chunks(3).all(|save| save.len() == 3 && save.iter().all(|id| *id == save[0])), "{rows:?}");
+        match replaces {
+            true => assert_eq!(rows.len(), 3, "{rows:?}"),
+            false => assert!(seen.iter().all(|id| rows.contains(id)), "{seen:?} {rows:?}"),
+        }
+        versions += usize::from(rows != seen);
+        seen = rows;
+    };
+    let reading = async {
+        loop {
+            look().await;
+        }
+    };
+    tokio::select! { _ = writing => {}, () = reading => {} }
+    look().await;
+    assert!(versions > 2, "the reader has seen {versions} versions");
+    assert_eq!(world.history().await.len() as i64, 1 + 3 * SAVES);
+    assert_eq!(world.refs().await, ["main"]);
+}
+
 #[tokio::test]
 async fn of_two_that_replace_a_partition_the_last_one_wins() {
     let world = World::new();
