@@ -12,6 +12,7 @@
 //! | what every job promises: re-runs, kills, usage | [`JobContract`] with [`job_contract!`], [`csv_contract!`] ... |
 //! | a job against a model of it, on random CSV | the module [`cells`] |
 //! | S3 and the Glue Data Catalog, also when they fail | the module `containers`, with the feature of that name |
+//! | an Iceberg REST catalog, also when its answers get lost | the module `iceberg_rest`, with the feature `iceberg-rest` |
 //! | what surrounds jobs, strictly | the doubles: [`MockIo`], [`MockSource`], [`MockSink`] ... |
 //!
 //! A source or sink is a value, so a test of it needs no support at all: `assert_eq!(books(&args),
@@ -35,6 +36,8 @@ mod contract;
 mod doubles;
 mod files;
 mod frame;
+#[cfg(feature = "iceberg-rest")]
+pub mod iceberg_rest;
 mod job;
 mod lake;
 mod matching;

@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
-use hardtack_core::Result;
+use hardtack_core::{Error, Result};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::conflict::Conflict;
 use crate::predicate::Predicate;
@@ -36,6 +39,10 @@ pub type PartitionPages = BoxStream<'static, Result<Vec<Partition>>>;
 /// the same version, one is a Conflict. A catalog need not keep what else such a description says. The table has no
 /// partitions in the catalog: none are found, and adding, updating or dropping them is a Usage error, as is an update
 /// that turns it into a table of another kind, or the reverse.
+///
+/// A catalog whose server changes the metadata of Iceberg tables itself, such as a REST catalog, says so by
+/// [`iceberg_server`](Catalog::iceberg_server). It has Iceberg tables only: creating another one is a Usage error, as
+/// is an update.
 ///
 /// Every implementation runs the suite in the module `conformance` (feature of the same name).
 #[cfg_attr(any(test, feature = "mock"), mockall::automock)]
@@ -83,6 +90,63 @@ pub trait Catalog: Debug + Send + Sync {
 
     /// Drops the partitions with these values from the catalog, and ignores those that do not exist. Files stay.
     async fn drop_partitions(&self, table: &TableDescription, values: &[Vec<String>]) -> Result<()>;
+
+    /// The server of this catalog's Iceberg tables, if it changes their metadata itself. None for a catalog of
+    /// pointers.
+    fn iceberg_server(&self) -> Option<Arc<dyn IcebergServer>> {
+        None
+    }
+}
+
+/// A server of Iceberg tables that changes their metadata itself, with the requests of the [Iceberg REST protocol] as
+/// JSON.
+///
+/// Errors have the kinds of those of [`Catalog`]. [`Unavailable`](hardtack_core::ErrorKind::Unavailable) after a
+/// creation or a commit says nothing about whether it has happened.
+///
+/// [Iceberg REST protocol]: https://github.com/apache/iceberg/blob/main/open-api/rest-catalog-open-api.yaml
+#[async_trait]
+pub trait IcebergServer: Debug + Send + Sync {
+    /// The table of this name, with all snapshots.
+    async fn load(&self, database: &str, name: &str) -> Result<ServedTable>;
+
+    /// Creates a table by a `CreateTableRequest`, or stages its creation if that says so. Conflict
+    /// ([`Conflict::AlreadyExists`]) if the name is taken.
+    async fn create(&self, database: &str, request: &Value) -> Result<ServedTable>;
+
+    /// Commits a `CommitTableRequest`: `requirements` and `updates`. Conflict ([`Conflict::ConcurrentModification`]) if
+    /// a requirement does not hold.
+    async fn commit(&self, database: &str, name: &str, change: &Value) -> Result<ServedTable>;
+}
+
+/// An Iceberg table as a server has it.
+#[derive(Debug)]
+pub struct ServedTable {
+    /// The name of its database.
+    pub database: String,
+    /// Its name.
+    pub name: String,
+    /// Where the metadata is. None for a table whose creation is staged.
+    pub metadata_location: Option<String>,
+    /// The metadata, as its file has it.
+    pub metadata: Box<RawValue>,
+}
+
+impl ServedTable {
+    /// The table as a [`Catalog`] describes it. Its version is the location of the metadata.
+    ///
+    /// # Errors
+    /// Unexpected if it has none.
+    pub fn description(&self) -> Result<TableDescription> {
+        let location = self.metadata_location.as_deref().filter(|location| !location.is_empty());
+        let location = location.ok_or_else(|| {
+            Error::unexpected("the catalog's server does not say where the metadata of an Iceberg table is")
+                .with("table", format!("{}.{}", self.database, self.name))
+        })?;
+        let mut description = TableDescription::iceberg(&self.database, &self.name, location);
+        description.version = Some(location.to_owned());
+        Ok(description)
+    }
 }
 
 /// Operations on top of any [`Catalog`].

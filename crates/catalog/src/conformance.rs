@@ -86,6 +86,7 @@ macro_rules! for_each_catalog_check {
         $callback! {
             [$($argument)*]
             databases_come_back_as_they_were_written
+            databases_have_names
             tables_come_back_as_they_were_written
             every_type_of_column_comes_back
             formats_come_back
@@ -112,11 +113,31 @@ macro_rules! for_each_catalog_check {
             predicates_compare_as_the_keys_type
             predicates_that_cannot_be_evaluated_are_refused
             lists_come_in_pages
+            iceberg_tables_have_names
+            iceberg_tables_are_listed
+            of_many_creators_of_an_iceberg_table_one_wins
             iceberg_tables_are_pointers
             iceberg_tables_are_in_one_namespace_with_all_others
             of_two_commits_to_an_iceberg_table_one_loses
             of_many_commits_to_an_iceberg_table_none_is_lost
             an_iceberg_table_stays_one
+            an_iceberg_table_has_no_partitions
+        }
+    };
+}
+
+/// Calls a macro with the names of the checks that concern databases and Iceberg tables alone.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! for_each_iceberg_catalog_check {
+    ($callback:path $(, $argument:tt)*) => {
+        $callback! {
+            [$($argument)*]
+            databases_come_back_as_they_were_written
+            databases_have_names
+            iceberg_tables_have_names
+            iceberg_tables_are_listed
+            of_many_creators_of_an_iceberg_table_one_wins
             an_iceberg_table_has_no_partitions
         }
     };
@@ -145,6 +166,15 @@ macro_rules! conformance_test_functions {
 macro_rules! conformance_tests {
     ($run:ident $(, $attribute:meta)*) => {
         $crate::for_each_catalog_check!($crate::conformance_test_functions, $run, [$($attribute),*]);
+    };
+}
+
+/// The same for a catalog that has Iceberg tables only, and whose [server](Catalog::iceberg_server) changes them: one
+/// test per check of the part of the suite that concerns such tables.
+#[macro_export]
+macro_rules! iceberg_conformance_tests {
+    ($run:ident $(, $attribute:meta)*) => {
+        $crate::for_each_iceberg_catalog_check!($crate::conformance_test_functions, $run, [$($attribute),*]);
     };
 }
 
@@ -230,6 +260,29 @@ async fn databases_come_back_as_they_were_written(catalog: &dyn Catalog, prefix:
     let bare = Database::new(format!("{prefix}_bare"));
     catalog.create_database(&bare).await.unwrap();
     assert_eq!(catalog.get_database(&bare.name).await.unwrap(), bare);
+}
+
+async fn databases_have_names(catalog: &dyn Catalog, prefix: &str) {
+    let missing = ErrorKind::NotFound;
+    assert_kind(catalog.get_database(prefix).await, missing, &[prefix]);
+    assert_kind(catalog.drop_database(prefix).await, missing, &[prefix]);
+    assert_kind(catalog.list_tables(prefix).await, missing, &[prefix]);
+    assert_kind(catalog.create_database(&Database::new("no name")).await, ErrorKind::Usage, &["no name"]);
+
+    let upper = prefix.to_uppercase();
+    database(catalog, &upper).await;
+    assert_eq!(catalog.get_database(&upper).await.unwrap().name, prefix.to_lowercase());
+    assert_eq!(catalog.get_database(prefix).await.unwrap(), catalog.get_database(&upper).await.unwrap());
+    assert_conflict(catalog.create_database(&Database::new(prefix)).await, Conflict::AlreadyExists, &[prefix]);
+    assert!(!catalog.ensure_database(&Database::new(&upper)).await.unwrap());
+    for database in ["c", "a", "b"] {
+        self::database(catalog, &format!("{prefix}_{database}")).await;
+    }
+    let names = catalog.list_databases().await.unwrap().into_iter().map(|d| d.name);
+    let names: Vec<String> = names.filter(|name| name.starts_with(prefix)).collect();
+    assert_eq!(names, ["", "_a", "_b", "_c"].map(|rest| format!("{prefix}{rest}")));
+    catalog.drop_database(&upper).await.unwrap();
+    assert_kind(catalog.get_database(prefix).await, missing, &[prefix]);
 }
 
 async fn tables_come_back_as_they_were_written(catalog: &dyn Catalog, prefix: &str) {
@@ -751,6 +804,61 @@ fn metadata(number: usize) -> String {
 
 fn iceberg(prefix: &str) -> TableDescription {
     TableDescription::iceberg(prefix, "books", metadata(0))
+}
+
+async fn iceberg_tables_have_names(catalog: &dyn Catalog, prefix: &str) {
+    let name = iceberg(prefix).qualified_name().to_lowercase();
+    assert_kind(catalog.create_table(&iceberg(prefix)).await, ErrorKind::NotFound, &[prefix]);
+    assert_kind(catalog.get_table(prefix, "books").await, ErrorKind::NotFound, &[prefix]);
+    database(catalog, prefix).await;
+    assert_kind(catalog.get_table(prefix, "books").await, ErrorKind::NotFound, &[&name]);
+    assert_kind(catalog.drop_table(prefix, "books").await, ErrorKind::NotFound, &[&name]);
+    let mut given = iceberg(&prefix.to_uppercase());
+    given.name = "Books".to_owned();
+    catalog.create_table(&given).await.unwrap();
+    let read = catalog.get_table(prefix, "books").await.unwrap();
+    assert!(read.version.is_some(), "a table that was read has a version");
+    assert_eq!(TableDescription { version: None, ..read.clone() }, iceberg(prefix));
+    assert_eq!(catalog.get_table(&prefix.to_uppercase(), "BOOKS").await.unwrap(), read);
+    assert_conflict(catalog.create_table(&iceberg(prefix)).await, Conflict::AlreadyExists, &[&name]);
+    assert!(!catalog.ensure_table(&given).await.unwrap());
+    assert_eq!(catalog.list_tables(prefix).await.unwrap(), [read], "it is as it was");
+
+    assert_kind(catalog.drop_database(prefix).await, ErrorKind::Usage, &[prefix]);
+    catalog.drop_table(prefix, "Books").await.unwrap();
+    assert_kind(catalog.get_table(prefix, "books").await, ErrorKind::NotFound, &[&name]);
+    assert_kind(catalog.drop_table(prefix, "books").await, ErrorKind::NotFound, &[&name]);
+    created(catalog, &iceberg(prefix)).await;
+    let unread = iceberg(prefix);
+    assert_kind(catalog.update_table(&unread).await, ErrorKind::Usage, &[&name]);
+}
+
+async fn iceberg_tables_are_listed(catalog: &dyn Catalog, prefix: &str) {
+    database(catalog, prefix).await;
+    assert_eq!(catalog.list_tables(prefix).await.unwrap(), []);
+    let mut tables = Vec::new();
+    for i in (0..30).rev() {
+        let table = TableDescription { name: format!("t{i:02}"), ..iceberg(prefix) };
+        catalog.create_table(&table).await.unwrap();
+        tables.push(table.name);
+    }
+    tables.reverse();
+    let listed = catalog.list_tables(prefix).await.unwrap();
+    assert_eq!(listed.iter().map(|t| t.name.clone()).collect::<Vec<_>>(), tables);
+    assert_eq!(listed[7], catalog.get_table(prefix, "t07").await.unwrap());
+}
+
+async fn of_many_creators_of_an_iceberg_table_one_wins(catalog: &dyn Catalog, prefix: &str) {
+    let lake = Database::new(prefix);
+    let won = join_all((0..8).map(|_| catalog.ensure_database(&lake))).await;
+    assert_eq!(won.into_iter().filter(|w| *w.as_ref().unwrap()).count(), 1);
+    let tables: Vec<TableDescription> =
+        (0..8).map(|i| TableDescription::iceberg(prefix, "books", metadata(i))).collect();
+    let won = join_all(tables.iter().map(|table| catalog.ensure_table(table))).await;
+    let winners: Vec<usize> = won.iter().enumerate().filter(|(_, w)| *w.as_ref().unwrap()).map(|(i, _)| i).collect();
+    assert_eq!(winners.len(), 1);
+    let table = catalog.get_table(prefix, "books").await.unwrap();
+    assert_eq!(table.metadata_location(), Some(&*metadata(winners[0])));
 }
 
 async fn iceberg_tables_are_pointers(catalog: &dyn Catalog, prefix: &str) {

@@ -51,7 +51,8 @@ impl CatalogHandle {
     ///
     /// The embedded catalog at the state location is just `embedded`, wherever that is: the record is at the same
     /// location and moves with it. One elsewhere is identified by its full path. `glue` and `glue:CATALOG_ID` are as
-    /// given; the account and region of `glue` depend on the environment and are not part of the identity.
+    /// given; the account and region of `glue` depend on the environment and are not part of the identity. A REST
+    /// catalog is identified by its address and warehouse.
     pub fn identity(&self) -> &str {
         &self.identity
     }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use hardtack_core::Result;
 
-use crate::catalog::{Catalog, PartitionPages};
+use crate::catalog::{Catalog, IcebergServer, PartitionPages};
 use crate::predicate::Predicate;
 use crate::table::{Database, Partition, TableDescription};
 
@@ -126,5 +126,10 @@ impl Catalog for CountingCatalog {
     async fn drop_partitions(&self, table: &TableDescription, values: &[Vec<String>]) -> Result<()> {
         self.counts.add("drop_partitions", values.len());
         self.inner.drop_partitions(table, values).await
+    }
+
+    /// Requests to it are not counted.
+    fn iceberg_server(&self) -> Option<Arc<dyn IcebergServer>> {
+        self.inner.iceberg_server()
     }
 }

@@ -16,7 +16,9 @@
 //! | Iceberg tables | are also tables of PyIceberg's SQL catalog in the same file | are tables of every engine that finds Iceberg through Glue |
 //! | predicates on partitions | are evaluated while reading | are pushed down where Glue supports them, and evaluated again |
 //!
-//! Both pass the suite in `conformance` (the feature of the same name), and any other implementation has to.
+//! Both pass the suite in `conformance` (the feature of the same name), and any other implementation has to. A third
+//! one, `RestCatalog` (`rest:URL`, feature `rest`), is the client of an Iceberg REST catalog: it has Iceberg tables
+//! only, whose server changes their metadata itself, and passes the part of the suite that is about them.
 //!
 //! Schemas are Arrow [`Schema`](arrow::datatypes::Schema)s. There are four ways to get one:
 //!
@@ -30,8 +32,9 @@
 //! Arrow.
 
 // Without an implementation, the code that implementations share is unused.
-#![cfg_attr(not(any(feature = "embedded", feature = "aws")), allow(dead_code))]
+#![cfg_attr(not(any(feature = "embedded", feature = "aws", feature = "rest")), allow(dead_code))]
 
+mod address;
 mod arrow_types;
 mod catalog;
 mod choice;
@@ -51,15 +54,18 @@ mod hive_type;
 mod name;
 mod parser;
 mod predicate;
+#[cfg(feature = "rest")]
+mod rest;
 mod schema;
 mod table;
 pub mod types;
 mod value;
 
+pub use address::RestAddress;
 pub use arrow_types::{COMMENT_KEY, HIVE_TYPE_KEY};
 #[cfg(any(test, feature = "mock"))]
 pub use catalog::MockCatalog;
-pub use catalog::{Catalog, CatalogExt, PartitionPages};
+pub use catalog::{Catalog, CatalogExt, IcebergServer, PartitionPages, ServedTable};
 pub use choice::CatalogChoice;
 pub use cloudformation::schema_from_cloudformation;
 pub use conflict::Conflict;
@@ -76,6 +82,8 @@ pub use hardtack_macros::check_schema;
 pub use hive_type::{HiveField, HiveType};
 pub use name::{DatabaseName, partition_name};
 pub use predicate::{BoundPredicate, Comparison, Predicate};
+#[cfg(feature = "rest")]
+pub use rest::{RestCatalog, RestCredentials};
 pub use schema::{schema_literal, schema_of};
 pub use table::{
     Column, Database, NULL_PARTITION, Partition, StorageDescriptor, TableDescription, columns_of, schema_from_catalog,

@@ -237,8 +237,9 @@ pub struct RecordArgs {
     #[arg(long, global = true, env = "HARDTACK_STATE", default_value_t = Self::default().state, value_name = "LOCATION")]
     pub state: Location,
 
-    /// Catalog of the tables: `embedded` (a file at the state location) or `embedded:PATH`, or `glue` or
-    /// `glue:123456789012` (the AWS Glue Data Catalog)
+    /// Catalog of the tables: `embedded` (a file at the state location) or `embedded:PATH`, `glue` or
+    /// `glue:123456789012` (the AWS Glue Data Catalog), or `rest:https://host/path?warehouse=NAME` (an Iceberg REST
+    /// catalog)
     #[arg(
         long,
         global = true,

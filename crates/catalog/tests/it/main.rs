@@ -6,5 +6,6 @@ mod embedded;
 #[cfg(feature = "aws")]
 mod glue;
 mod iceberg;
+mod rest;
 #[cfg(feature = "aws")]
 mod server;

@@ -1,0 +1,463 @@
+//! Requests to a REST catalog: authentication, retries, answers.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use hardtack_core::{Error, ErrorKind, Result};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::{Method, Request, StatusCode, Url};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::{Mutex, OnceCell};
+
+use crate::RestAddress;
+
+/// How a client of an Iceberg REST catalog proves who it is. Never shown.
+#[derive(Clone, Default)]
+pub enum RestCredentials {
+    /// The server asks for nothing.
+    #[default]
+    None,
+    /// A bearer token.
+    Token(String),
+    /// OAuth2 client credentials, for which the client gets a token.
+    Client {
+        /// The id of the client; some servers know clients by the secret alone.
+        id: Option<String>,
+        /// Its secret.
+        secret: String,
+        /// What the token is for.
+        scope: String,
+        /// Where the token comes from, if not from `/v1/oauth/tokens` of the catalog.
+        server: Option<String>,
+    },
+}
+
+impl fmt::Debug for RestCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Token(_) => "Token",
+            Self::Client { .. } => "Client",
+        })
+    }
+}
+
+/// The names of the variables with credentials, as of Iceberg's properties `token`, `credential`, `scope` and
+/// `oauth2-server-uri`.
+const TOKEN: &str = "HARDTACK_CATALOG_TOKEN";
+const CREDENTIAL: &str = "HARDTACK_CATALOG_CREDENTIAL";
+const SCOPE: &str = "HARDTACK_CATALOG_SCOPE";
+const SERVER: &str = "HARDTACK_CATALOG_OAUTH2_SERVER_URI";
+
+impl RestCredentials {
+    /// Those that these variables have.
+    ///
+    /// # Errors
+    /// [`Usage`](ErrorKind::Usage) if a token and a credential are given.
+    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let variable = |name: &str| variable(name).filter(|text| !text.is_empty());
+        match (variable(TOKEN), variable(CREDENTIAL)) {
+            (Some(_), Some(_)) => {
+                Err(Error::usage(format!("`{TOKEN}` and `{CREDENTIAL}` are both set")).hint("set one of the two"))
+            }
+            (Some(token), None) => Ok(Self::Token(token)),
+            (None, Some(credential)) => {
+                let (id, secret) = match credential.split_once(':') {
+                    Some((id, secret)) => (Some(id.to_owned()), secret.to_owned()),
+                    None => (None, credential),
+                };
+                let scope = variable(SCOPE).unwrap_or_else(|| "catalog".to_owned());
+                Ok(Self::Client { id, secret, scope, server: variable(SERVER) })
+            }
+            (None, None) => Ok(Self::None),
+        }
+    }
+
+    /// A text of others without the secrets.
+    fn redacted(&self, text: &str) -> String {
+        match self {
+            Self::Token(secret) | Self::Client { secret, .. } if !secret.is_empty() => {
+                text.replace(secret, "(redacted)")
+            }
+            _ => text.to_owned(),
+        }
+    }
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest time without a byte from the server.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// The longest pause that a server can ask for.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+
+/// The pauses before a request is repeated.
+fn pauses() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::new()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(Duration::from_secs(5))
+        .with_max_times(6)
+        .with_jitter()
+        .build()
+}
+
+/// A request that did not succeed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The server refuses it.
+    Status {
+        status: StatusCode,
+        /// What the server says about it.
+        message: String,
+        /// It was to delete something, and an earlier attempt may have done that.
+        repeated: bool,
+    },
+    /// No request was sent, or the answer was lost: the error says which.
+    Other(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl Failure {
+    pub(super) fn is(&self, wanted: StatusCode) -> bool {
+        matches!(self, Self::Status { status, .. } if *status == wanted)
+    }
+
+    /// Whether what was to be deleted is gone, and an earlier attempt of the same request may have deleted it.
+    pub(super) fn is_gone_after_repetition(&self) -> bool {
+        matches!(self, Self::Status { status, repeated: true, .. } if *status == StatusCode::NOT_FOUND)
+    }
+
+    /// The error of a request about this object.
+    pub(super) fn error(self, what: &'static str, name: impl fmt::Display) -> Error {
+        match self {
+            Self::Other(error) if error.get(what).is_some() => error,
+            Self::Other(error) => error.with(what, name),
+            Self::Status { status, message, .. } => refused(status, message).with(what, name),
+        }
+    }
+}
+
+/// The error for a status.
+fn refused(status: StatusCode, message: String) -> Error {
+    let error = match status {
+        StatusCode::UNAUTHORIZED => Error::usage("the catalog's server does not accept the credentials")
+            .hint(format!("set `{TOKEN}`, or `{CREDENTIAL}` to `CLIENT_ID:CLIENT_SECRET`")),
+        StatusCode::FORBIDDEN => Error::usage("the catalog's server does not permit this"),
+        StatusCode::NOT_FOUND => Error::not_found("the catalog's server does not have this"),
+        StatusCode::CONFLICT => Error::conflict("the catalog's server reports a conflict"),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
+            Error::unavailable("the catalog's server has too much to do")
+        }
+        status if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED => {
+            Error::unavailable("the catalog's server has failed")
+        }
+        _ => Error::usage("the catalog's server refuses the request"),
+    };
+    let error = error.with("status", status.as_u16());
+    if message.is_empty() { error } else { error.with("answer", message) }
+}
+
+/// Which requests may be executed twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Repeat {
+    /// Repeated whatever has become of it.
+    Always,
+    /// Repeated only if it was certainly not executed.
+    Unexecuted,
+}
+
+/// An error of the catalog's server.
+#[derive(Debug, Default, Deserialize)]
+struct ErrorAnswer {
+    error: Option<ErrorBody>,
+    /// Of an OAuth2 server.
+    error_description: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum ErrorBody {
+    Model { message: Option<String> },
+    Code(String),
+}
+
+#[derive(Debug, Deserialize)]
+struct Token {
+    access_token: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Config {
+    #[serde(default)]
+    defaults: BTreeMap<String, String>,
+    #[serde(default)]
+    overrides: BTreeMap<String, String>,
+}
+
+pub(super) struct Client {
+    http: reqwest::Client,
+    pub(super) address: RestAddress,
+    credentials: RestCredentials,
+    /// That was issued for client credentials.
+    token: Mutex<Option<String>>,
+    /// What precedes `/namespaces`, as the server's configuration has it.
+    root: OnceCell<String>,
+}
+
+/// What needs no escape in a part of a path.
+const PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// A part of a path.
+pub(super) fn part(name: &str) -> String {
+    utf8_percent_encode(name, PART).to_string()
+}
+
+impl Client {
+    pub(super) fn new(address: RestAddress, credentials: RestCredentials) -> Result<Self> {
+        // A redirection could lead credentials to another server.
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("hardtack/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .build()
+            .map_err(|e| Error::unexpected("no HTTP client can be made").because(e))?;
+        Ok(Self { http, address, credentials, token: Mutex::default(), root: OnceCell::new() })
+    }
+
+    /// Fetches JSON at a path below the root, such as `namespaces`.
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T, Failure> {
+        let answer = self.send(Method::GET, path, query, None).await?;
+        Ok(parse(&answer)?)
+    }
+
+    /// Creates or commits: not repeated if it may have been executed.
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Vec<u8>, Failure> {
+        self.send(Method::POST, path, &[], Some(body)).await
+    }
+
+    pub(super) async fn delete(&self, path: &str, query: &[(&str, &str)]) -> Result<(), Failure> {
+        self.send(Method::DELETE, path, query, None).await.map(drop)
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Vec<u8>, Failure> {
+        let root = self.root.get_or_try_init(|| self.configured()).await?;
+        self.authorized(method, url(&format!("{root}/{path}"), query)?, body).await
+    }
+
+    /// Reads the configuration: what precedes `/namespaces` in paths.
+    async fn configured(&self) -> Result<String> {
+        let uri = self.address.uri();
+        let query: Vec<(&str, &str)> = self.address.warehouse().map(|name| ("warehouse", name)).into_iter().collect();
+        let answer = self.authorized(Method::GET, url(&format!("{uri}/v1/config"), &query)?, None).await;
+        let answer = answer.map_err(|failure| {
+            let missing = failure.is(StatusCode::NOT_FOUND);
+            let error = failure.error("catalog", &self.address);
+            match missing {
+                true => Error::usage("there is no Iceberg REST catalog at this address, or no such warehouse")
+                    .with("catalog", &self.address)
+                    .because(error),
+                false => error,
+            }
+        })?;
+        let config: Config = parse(&answer)?;
+        let property = |key: &str| config.overrides.get(key).or_else(|| config.defaults.get(key)).map(String::as_str);
+        let uri = match config.overrides.get("uri") {
+            // Credentials are for the server that the caller has named.
+            Some(other) if url(other, &[])?.origin() != url(uri, &[])?.origin() => {
+                return Err(Error::usage("the catalog's server refers to another one")
+                    .with("catalog", &self.address)
+                    .with("other", other)
+                    .hint("name that one, if you trust it with the credentials"));
+            }
+            Some(other) => other.trim_end_matches('/'),
+            None => uri,
+        };
+        Ok(match property("prefix").map(|prefix| prefix.trim_matches('/')).filter(|prefix| !prefix.is_empty()) {
+            Some(prefix) => format!("{uri}/v1/{prefix}"),
+            None => format!("{uri}/v1"),
+        })
+    }
+
+    /// Sends a request with credentials; with new ones if the server does not accept a token any more.
+    async fn authorized(&self, method: Method, url: Url, body: Option<&Value>) -> Result<Vec<u8>, Failure> {
+        let repeat = if method == Method::POST { Repeat::Unexecuted } else { Repeat::Always };
+        let body = body.map(ToString::to_string);
+        let mut renewed = false;
+        loop {
+            let token = self.bearer().await?;
+            let mut request = Request::new(method.clone(), url.clone());
+            if let Some(token) = &token {
+                request.headers_mut().insert(AUTHORIZATION, bearer(token)?);
+            }
+            if let Some(body) = &body {
+                request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                *request.body_mut() = Some(body.clone().into());
+            }
+            match self.repeated(request, repeat).await {
+                Err(failure)
+                    if !renewed
+                        && matches!(self.credentials, RestCredentials::Client { .. })
+                        && failure.is(StatusCode::UNAUTHORIZED) =>
+                {
+                    renewed = true;
+                    // Unless somebody else has renewed it meanwhile.
+                    let mut held = self.token.lock().await;
+                    if *held == token {
+                        *held = None;
+                    }
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// The token to send.
+    async fn bearer(&self) -> Result<Option<String>> {
+        let (id, secret, scope, server) = match &self.credentials {
+            RestCredentials::None => return Ok(None),
+            RestCredentials::Token(token) => return Ok(Some(token.clone())),
+            RestCredentials::Client { id, secret, scope, server } => (id, secret, scope, server),
+        };
+        let mut held = self.token.lock().await;
+        if held.is_none() {
+            let server = server.clone().unwrap_or_else(|| format!("{}/v1/oauth/tokens", self.address.uri()));
+            let mut request = Request::new(Method::POST, url(&server, &[])?);
+            let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+            request.headers_mut().insert(CONTENT_TYPE, form_type);
+            *request.body_mut() = Some(form(id.as_deref(), secret, scope).into());
+            // One token more does no harm.
+            let answer = self.repeated(request, Repeat::Always).await.map_err(|failure| match failure {
+                Failure::Status { status: StatusCode::BAD_REQUEST, message, .. } => {
+                    refused(StatusCode::UNAUTHORIZED, message).with("server", server)
+                }
+                failure => failure.error("server", server),
+            })?;
+            *held = Some(parse::<Token>(&answer)?.access_token);
+        }
+        Ok(held.clone())
+    }
+
+    /// Sends a request until it is answered, with pauses. The body of an answer is part of it: what breaks there is
+    /// lost.
+    async fn repeated(&self, request: Request, repeat: Repeat) -> Result<Vec<u8>, Failure> {
+        let mut pauses = pauses();
+        let mut repeated = false;
+        loop {
+            let attempt = request.try_clone().ok_or_else(|| Error::unexpected("a request cannot be repeated"))?;
+            let answered = async {
+                let answer = self.http.execute(attempt).await?;
+                let (status, pause) = (answer.status(), asked_pause(answer.headers().get(RETRY_AFTER)));
+                Ok::<_, reqwest::Error>((status, pause, answer.bytes().await?))
+            };
+            let (executed, asked, failure) = match answered.await {
+                Ok((status, _, body)) if status.is_success() => return Ok(body.into()),
+                Ok((status, asked, body)) => {
+                    let passing = match status {
+                        StatusCode::TOO_MANY_REQUESTS => true,
+                        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+                            repeat == Repeat::Always
+                        }
+                        _ => false,
+                    };
+                    let message = self.credentials.redacted(&message(&body));
+                    let failure = Failure::Status { status, message, repeated };
+                    if !passing {
+                        return Err(failure);
+                    }
+                    (status != StatusCode::TOO_MANY_REQUESTS, asked, failure)
+                }
+                Err(e) => {
+                    let executed = !e.is_connect();
+                    let error = self.unanswered(e);
+                    if executed && repeat == Repeat::Unexecuted {
+                        return Err(error.into());
+                    }
+                    (executed, None, error.into())
+                }
+            };
+            let Some(pause) = pauses.next() else { return Err(failure) };
+            tracing::debug!(url = %request.url(), ?failure, "a request to the catalog is repeated");
+            repeated |= executed && request.method() == Method::DELETE;
+            tokio::time::sleep(asked.unwrap_or(pause).max(pause)).await;
+        }
+    }
+
+    fn unanswered(&self, error: reqwest::Error) -> Error {
+        let message = match error.is_connect() {
+            true => "the catalog's server cannot be reached",
+            false => "the catalog's server has not answered",
+        };
+        Error::unavailable(message).with("catalog", &self.address).because(error.without_url())
+    }
+}
+
+/// What an OAuth2 server is asked for.
+fn form(id: Option<&str>, secret: &str, scope: &str) -> String {
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.append_pair("grant_type", "client_credentials");
+    if let Some(id) = id {
+        form.append_pair("client_id", id);
+    }
+    form.append_pair("client_secret", secret).append_pair("scope", scope).finish()
+}
+
+fn bearer(token: &str) -> Result<HeaderValue> {
+    let value = HeaderValue::from_str(&format!("Bearer {token}"));
+    let mut value = value.map_err(|_| {
+        Error::usage("the token for the catalog has characters that no token has").hint(format!("see `{TOKEN}`"))
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn url(text: &str, query: &[(&str, &str)]) -> Result<Url> {
+    let parsed = match query.is_empty() {
+        true => Url::parse(text),
+        false => Url::parse_with_params(text, query),
+    };
+    parsed.map_err(|e| Error::usage("this is not a URL").with("url", text).because(e))
+}
+
+/// A pause that the server asks for, in seconds. (A date is not looked at.)
+fn asked_pause(header: Option<&HeaderValue>) -> Option<Duration> {
+    let seconds: u64 = header?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(MAX_PAUSE))
+}
+
+/// What an answer says about a failure.
+fn message(body: &[u8]) -> String {
+    const MAX_CHARS: usize = 500;
+    let answer: ErrorAnswer = serde_json::from_slice(body).unwrap_or_default();
+    let message = match (answer.error, answer.error_description) {
+        (Some(ErrorBody::Model { message: Some(message) }), _) | (_, Some(message)) => message,
+        (Some(ErrorBody::Code(code)), None) => code,
+        // A proxy's page, for example.
+        _ => String::new(),
+    };
+    message.lines().next().unwrap_or_default().chars().take(MAX_CHARS).collect()
+}
+
+/// An answer that was expected.
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+    serde_json::from_slice(body).map_err(|e| {
+        Error::new(ErrorKind::Unexpected, "the answer of the catalog's server does not parse")
+            .hint("is this the address of an Iceberg REST catalog?")
+            .because(e)
+    })
+}
