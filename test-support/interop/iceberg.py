@@ -5,7 +5,8 @@
 FOLDER has what `crates/iceberg/tests/it/interop.rs` writes: an embedded catalog, tables of all types and all partition
 transforms, each with half of the rows in `main` and all of them on a branch, and the rows as plain Parquet. PyIceberg (by the
 same SQLite file) and DuckDB (by the metadata) must see exactly these rows. Then PyIceberg appends to tables, evolves them and
-creates one, and `hardtack sql` must see that. A difference is printed, and the exit code is 1.
+creates one, and `hardtack sql` must see that. At last `hardtack iceberg` compacts, regroups and alters tables, and both must
+see the same rows as before. A difference is printed, and the exit code is 1.
 """
 
 import json
@@ -124,6 +125,50 @@ def write_by_pyiceberg(catalog: Any, hardtack: Path, file: Path) -> None:
     check("hardtack lists snapshots of PyIceberg", [row["operation"] for row in snapshots][:2], ["append", "append"])
 
 
+def maintain_by_hardtack(catalog: Any, hardtack: Path, file: Path) -> int:
+    connection = duckdb.connect()
+    for extension in ["avro", "iceberg"]:
+        duckdb_extensions.import_extension(extension, con=connection)
+    connection.execute("SET TimeZone = 'UTC'")
+
+    def iceberg(*args: str) -> None:
+        options = ["--catalog", f"embedded:{file}", "--state", str(file.parent / "state")]
+        done = subprocess.run([hardtack, *options, "iceberg", *args], capture_output=True, text=True)
+        if done.returncode != 0:
+            sys.exit(f"{args}\n{done.stderr}")
+
+    def rows(name: str) -> list[dict[str, Any]]:
+        table = catalog.load_table(f"lake.{name}")
+        found = by_id(table.scan().to_arrow().to_pylist())
+        scan = f"SELECT * FROM iceberg_scan('{table.metadata_location}')"
+        by_duckdb = connection.execute(scan).to_arrow_table().to_pylist()
+        check(f"DuckDB, {name}, maintained", normal(by_duckdb), normal(found))
+        return found
+
+    names = [name for _, name in catalog.list_tables("lake") if name.endswith("_v2")]
+    for name in names:
+        before = rows(name)
+        for args in [["compact", f"lake.{name}", "--all"], ["rewrite-manifests", f"lake.{name}"]]:
+            iceberg(*args)
+            check(f"PyIceberg, {name}, {args[0]}", rows(name), before)
+        operation = catalog.load_table(f"lake.{name}").current_snapshot().summary.operation
+        check(f"PyIceberg, {name}, operation", operation.value, "replace")
+    before = rows("by_day_v2")
+    for change in ["rename-column price cost", "rename-column place.zip code", "drop-column f", "add-column extra bigint",
+                   "widen-column i bigint", "move-column t --first", "make-optional id", "set a=b"]:
+        iceberg("alter", "lake.by_day_v2", *change.split())
+    iceberg("alter", "lake.by_day_v2", "partition-by", "bucket(2, id), day(at)")
+    place = lambda at: at and {"city": at["city"], "code": at["zip"]}
+    wanted = [{"t": row["t"], **row, "cost": row["price"], "place": place(row["place"]), "extra": None} for row in before]
+    wanted = [{name: value for name, value in row.items() if name not in ("f", "price")} for row in wanted]
+    check("PyIceberg, altered", rows("by_day_v2"), wanted)
+    iceberg("compact", "lake.by_day_v2")
+    check("PyIceberg, altered and compacted", rows("by_day_v2"), wanted)
+    table = catalog.load_table("lake.by_day_v2")
+    check("PyIceberg, partition fields", [field.name for field in table.spec().fields], ["id_bucket", "at_day"])
+    return len(names)
+
+
 def main() -> int:
     folder, binaries = Path(sys.argv[1]).resolve() / "iceberg", Path(sys.argv[2]).resolve()
     file = folder / "catalog.sqlite"
@@ -135,6 +180,8 @@ def main() -> int:
     print(f"iceberg: DuckDB has read {count} tables, each on `main` and on a branch")
     write_by_pyiceberg(catalog, binaries / "hardtack", file)
     print("iceberg: hardtack has read what PyIceberg has written")
+    count = maintain_by_hardtack(catalog, binaries / "hardtack", file)
+    print(f"iceberg: hardtack has maintained {count} tables")
     return int(failures > 0 or count == 0)
 
 

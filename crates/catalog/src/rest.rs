@@ -144,7 +144,7 @@ impl RestCatalog {
         let [database, table @ ..] = names else { return Ok(None) };
         let Some(database) = only(self.namespaces().await?, database)? else { return Ok(None) };
         let [table] = table else { return Ok(Some(vec![database])) };
-        let tables = match self.tables(&path(&[database.clone()])).await {
+        let tables = match self.tables(&path(std::slice::from_ref(&database))).await {
             Err(failure) if failure.is(StatusCode::NOT_FOUND) => return Ok(None),
             tables => tables.map_err(|failure| failure.error("database", &database))?,
         };

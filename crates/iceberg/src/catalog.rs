@@ -15,16 +15,21 @@ use iceberg::{TableIdent, TableRequirement, TableUpdate};
 use uuid::Uuid;
 
 use crate::error::failed;
+use crate::served::Served;
 use crate::storage::file_io;
 
 /// A catalog of Iceberg tables: it loads a table and commits changes to its metadata.
 ///
 /// A commit is a list of updates under requirements, as in the [Iceberg REST protocol], because a REST server swaps the
-/// metadata itself. Where a catalog only keeps the location of the metadata (SQLite, AWS Glue), [`Pointers`] does.
+/// metadata itself ([`Served`]). Where a catalog only keeps the location of the metadata (SQLite, AWS Glue),
+/// [`Pointers`] does.
 ///
 /// [Iceberg REST protocol]: https://github.com/apache/iceberg/blob/main/open-api/rest-catalog-open-api.yaml
 #[async_trait]
 pub(crate) trait IcebergCatalog: Debug + Send + Sync {
+    /// The table that the catalog describes so. Usage if it is not an Iceberg table.
+    async fn open(&self, description: TableDescription) -> Result<Loaded>;
+
     /// The table of this name. Not found if there is none, Usage if it is not an Iceberg table.
     async fn load(&self, database: &str, table: &str) -> Result<Loaded>;
 
@@ -55,6 +60,14 @@ pub(crate) trait IcebergCatalog: Debug + Send + Sync {
     async fn drop_unchanged(&self, loaded: &Loaded) -> Result<bool>;
 }
 
+/// The Iceberg tables of a catalog.
+pub(crate) fn tables_of(catalog: Arc<dyn Catalog>, stores: Arc<Stores>) -> Arc<dyn IcebergCatalog> {
+    match catalog.iceberg_server() {
+        Some(server) => Arc::new(Served::new(catalog, server, stores)),
+        None => Arc::new(Pointers::new(catalog, stores)),
+    }
+}
+
 /// A table as it was loaded.
 #[derive(Debug, Clone)]
 pub(crate) struct Loaded {
@@ -66,6 +79,15 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
+    pub(crate) fn new(
+        description: TableDescription,
+        metadata_location: String,
+        metadata: TableMetadataRef,
+        file_io: FileIO,
+    ) -> Self {
+        Self { description, metadata_location, metadata, file_io }
+    }
+
     pub(crate) fn metadata(&self) -> &TableMetadataRef {
         &self.metadata
     }
@@ -127,34 +149,6 @@ impl Pointers {
         Self { catalog, file_io: file_io(stores) }
     }
 
-    /// The table that the catalog describes so.
-    pub(crate) async fn open(&self, description: TableDescription) -> Result<Loaded> {
-        let name = description.qualified_name();
-        if !description.is_iceberg() {
-            return Err(Error::usage("this is not an Iceberg table").with("table", name));
-        }
-        let location = description.metadata_location().map(str::to_owned).ok_or_else(|| {
-            Error::usage("the catalog does not say where the metadata of this Iceberg table is").with("table", &name)
-        })?;
-        let metadata = TableMetadata::read_from(&self.file_io, &location).await;
-        let metadata = metadata.map_err(|e| {
-            let error = match failed(e) {
-                // Not the table is missing, which some read as one without rows.
-                e if e.kind() == ErrorKind::NotFound => Error::new(ErrorKind::Lost, "the table's metadata is gone")
-                    .hint("restore the file, or drop the table from the catalog: `hardtack drop`")
-                    .because(e),
-                e => e,
-            };
-            error.with("table", &name).with("metadata", Location::from(location.as_str()))
-        })?;
-        Ok(Loaded {
-            description,
-            metadata_location: location,
-            metadata: metadata.into(),
-            file_io: self.file_io.clone(),
-        })
-    }
-
     /// Writes metadata to a new file.
     async fn write(&self, metadata: &TableMetadata, version: u32) -> Result<String> {
         let codec = metadata.metadata_compression_codec().map_err(failed)?;
@@ -191,6 +185,28 @@ fn version_of(metadata_location: &str) -> u32 {
 
 #[async_trait]
 impl IcebergCatalog for Pointers {
+    async fn open(&self, description: TableDescription) -> Result<Loaded> {
+        let name = description.qualified_name();
+        if !description.is_iceberg() {
+            return Err(not_iceberg(&description));
+        }
+        let location = description.metadata_location().map(str::to_owned).ok_or_else(|| {
+            Error::usage("the catalog does not say where the metadata of this Iceberg table is").with("table", &name)
+        })?;
+        let metadata = TableMetadata::read_from(&self.file_io, &location).await;
+        let metadata = metadata.map_err(|e| {
+            let error = match failed(e) {
+                // Not the table is missing, which some read as one without rows.
+                e if e.kind() == ErrorKind::NotFound => Error::new(ErrorKind::Lost, "the table's metadata is gone")
+                    .hint("restore the file, or drop the table from the catalog: `hardtack drop`")
+                    .because(e),
+                e => e,
+            };
+            error.with("table", &name).with("metadata", Location::from(location.as_str()))
+        })?;
+        Ok(Loaded::new(description, location, metadata.into(), self.file_io.clone()))
+    }
+
     async fn load(&self, database: &str, table: &str) -> Result<Loaded> {
         self.open(self.catalog.get_table(database, table).await?).await
     }
@@ -281,7 +297,11 @@ impl IcebergCatalog for Pointers {
     }
 }
 
-fn conflict(name: &str) -> Error {
+pub(crate) fn not_iceberg(description: &TableDescription) -> Error {
+    Error::usage("this is not an Iceberg table").with("table", description.qualified_name())
+}
+
+pub(crate) fn conflict(name: &str) -> Error {
     Conflict::ConcurrentModification.error("the table was changed since it was read").with("table", name)
 }
 

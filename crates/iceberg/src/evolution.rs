@@ -227,12 +227,20 @@ impl Growing {
     }
 }
 
-fn with_type(field: &NestedFieldRef, of: Type) -> NestedFieldRef {
+/// A field with new ids, at every depth, that follow `last_id`.
+pub(crate) fn with_new_ids(field: &NestedField, last_id: i32) -> NestedField {
+    let how = SchemaEvolution::AddColumns;
+    let mut growing = Growing { how, last_id, known: HashMap::new(), unknown: Vec::new(), changed: false };
+    growing.added(field)
+}
+
+/// The field with another type.
+pub(crate) fn with_type(field: &NestedFieldRef, of: Type) -> NestedFieldRef {
     Arc::new(NestedField { field_type: Box::new(of), ..field.as_ref().clone() })
 }
 
 /// The type that holds the values of both, if Iceberg promotes the old one to it.
-fn wider(old: &PrimitiveType, new: &PrimitiveType) -> PrimitiveType {
+pub(crate) fn wider(old: &PrimitiveType, new: &PrimitiveType) -> PrimitiveType {
     match (old, new) {
         (PrimitiveType::Int, PrimitiveType::Long) => PrimitiveType::Long,
         (PrimitiveType::Float, PrimitiveType::Double) => PrimitiveType::Double,

@@ -77,6 +77,73 @@ impl PartitionField {
         Self::new(column, Transform::Truncate(width))
     }
 
+    /// Parses a list of fields, as [`PARTITIONED_BY`](crate::PARTITIONED_BY) has them and as Spark writes them:
+    /// `day(sold_at), bucket(16, id), region`. An empty text is no field.
+    ///
+    /// ```
+    /// use hardtack_iceberg::PartitionField;
+    ///
+    /// let fields = PartitionField::parse_list("days(sold_at), bucket(16, id), region")?;
+    /// let same = [PartitionField::day("sold_at"), PartitionField::bucket(16, "id"), PartitionField::identity("region")];
+    /// assert_eq!(fields, same);
+    /// assert_eq!(PartitionField::parse_list("day(sold_at), bucket[16](id), identity(region)")?, fields);
+    /// # Ok::<(), hardtack_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) for anything else.
+    pub fn parse_list(text: &str) -> Result<Vec<Self>> {
+        let (mut parts, mut depth) = (vec![String::new()], 0_i32);
+        for c in text.chars() {
+            depth += match c {
+                '(' | '[' => 1,
+                ')' | ']' => -1,
+                _ => 0,
+            };
+            match (c, depth, parts.last_mut()) {
+                (',', 0, _) => parts.push(String::new()),
+                (_, _, Some(part)) => part.push(c),
+                (_, _, None) => {}
+            }
+        }
+        if parts.len() == 1 && parts[0].trim().is_empty() {
+            return Ok(Vec::new());
+        }
+        parts.iter().map(|part| Self::parse(part.trim())).collect()
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let wrong = || {
+            Error::usage(format!("expected a partition field such as `day(sold_at)`, and got `{text}`")).hint(
+                "there are year, month, day and hour of a column, `bucket(16, id)`, `truncate(4, name)`, and columns",
+            )
+        };
+        let Some((function, inner)) = text.strip_suffix(')').and_then(|text| text.split_once('(')) else {
+            let is_column = !text.is_empty() && !text.contains(['(', ')', '[', ']', ',']);
+            return if is_column { Ok(Self::identity(text)) } else { Err(wrong()) };
+        };
+        // `bucket[16](id)`, or `bucket(16, id)`.
+        let (function, number, column) = match (function.trim().split_once('['), inner.split_once(',')) {
+            (Some((function, number)), None) => (function, Some(number.strip_suffix(']').ok_or_else(wrong)?), inner),
+            (None, Some((number, column))) => (function.trim(), Some(number), column),
+            (None, None) => (function.trim(), None, inner),
+            (Some(_), Some(_)) => return Err(wrong()),
+        };
+        let number = number.map(|number| number.trim().parse::<u32>().ok().filter(|n| *n > 0).ok_or_else(wrong));
+        let column = Self::parse(column.trim()).ok().filter(|column| column.transform == Transform::Identity);
+        let column = column.ok_or_else(wrong)?.column;
+        Ok(match (function.to_ascii_lowercase().as_str(), number.transpose()?) {
+            ("identity", None) => Self::identity(column),
+            ("year" | "years", None) => Self::year(column),
+            ("month" | "months", None) => Self::month(column),
+            ("day" | "days" | "date", None) => Self::day(column),
+            ("hour" | "hours" | "date_hour", None) => Self::hour(column),
+            ("bucket", Some(buckets)) => Self::bucket(buckets, column),
+            ("truncate", Some(width)) => Self::truncate(width, column),
+            _ => return Err(wrong()),
+        })
+    }
+
     /// Its name in the partition spec, as Spark names it.
     fn name(&self) -> String {
         let column = &self.column;
@@ -171,12 +238,22 @@ impl Keys {
             .map(|key| ScalarUDF::new_from_impl(key.function.clone()).call(vec![ident(&key.source)]).alias(&key.name))
     }
 
+    /// The columns that they are of.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|key| key.source.as_str())
+    }
+
     /// The partition of these values of the columns, as a writer writes them.
     pub(crate) fn parse(&self, values: &[String]) -> Result<Struct> {
-        let value = |(key, text): (&Key, &String)| {
-            if text == NULL_PARTITION {
-                return Ok(None);
-            }
+        let values: Vec<Option<&str>> =
+            values.iter().map(|text| (text != NULL_PARTITION).then_some(text.as_str())).collect();
+        self.of_values(&values)
+    }
+
+    /// The partition of these values of the columns, as texts.
+    pub(crate) fn of_values(&self, values: &[Option<&str>]) -> Result<Struct> {
+        let value = |(key, text): (&Key, &Option<&str>)| {
+            let Some(text) = text else { return Ok(None) };
             let literal = literal(&key.result, text).ok_or_else(|| {
                 Error::unexpected("a partition value does not parse").with("value", text).with("type", &key.result)
             })?;

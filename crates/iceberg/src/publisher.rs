@@ -10,17 +10,17 @@ use hardtack_catalog::{CatalogHandle, CatalogOf};
 use hardtack_core::format::Format;
 use hardtack_core::publish::Publisher;
 use hardtack_core::{Error, ErrorKind, JobContext, Location, Result, Stores, fault};
-use iceberg::spec::{MAIN_BRANCH, ManifestFile, SnapshotRef};
+use iceberg::spec::{MAIN_BRANCH, ManifestFile, Operation, SnapshotRef};
 use iceberg::{TableRequirement, TableUpdate};
 use object_store::ObjectStoreExt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::catalog::{Attempts, Change, IcebergCatalog, Loaded, Pointers};
+use crate::catalog::{Attempts, Change, IcebergCatalog, Loaded, tables_of};
 use crate::error::failed;
 use crate::evolution;
 use crate::sink::{CREATED_BY, RUN, STAGED};
-use crate::snapshot::{Mode, ancestors, is_ancestor, manifests_of, redraft};
+use crate::snapshot::{Mode, ancestors, manifests_of, redraft};
 use crate::version::{Ref, move_main, refs};
 
 /// The name under which [`register`] registers.
@@ -94,8 +94,17 @@ impl Publish {
     /// # Errors
     /// Conflict.
     pub(crate) fn check_base(&self, table: &Loaded) -> Result<()> {
-        let now = table.metadata().snapshot_for_ref(MAIN_BRANCH).map(|snapshot| snapshot.snapshot_id());
-        if now == self.base {
+        let metadata = table.metadata();
+        let now = metadata.snapshot_for_ref(MAIN_BRANCH).map(|snapshot| snapshot.snapshot_id());
+        // A snapshot that only rewrites files has the rows of its parent.
+        let mut same = now;
+        while same != self.base
+            && let Some(snapshot) = same.and_then(|id| metadata.snapshot_by_id(id))
+            && snapshot.summary().operation == Operation::Replace
+        {
+            same = snapshot.parent_snapshot_id();
+        }
+        if same == self.base {
             return Ok(());
         }
         let show = |id: Option<i64>| id.map_or_else(|| "none".to_owned(), |id| id.to_string());
@@ -165,7 +174,8 @@ impl Publish {
             self.lost("a schema that the run has added to the table is gone").with("schema", self.schema)
         })?;
         let mut updates = columns.updates;
-        if main.is_some_and(|main| !is_ancestor(table, main, self.snapshot)) {
+        // A head from which `main` was taken back since must not come again with what was staged on it.
+        if main.is_some_and(|main| staged.parent_snapshot_id() != Some(main)) {
             let schema = (&columns.schema, columns.schema_id);
             let mut draft = redraft(table, staged, self.mode, schema).await?;
             let now = chrono::Utc::now().timestamp_millis();
@@ -321,7 +331,7 @@ impl Discard {
 
     /// Drops the run's branches with their snapshots, then its files, and the table if the run has created it and nobody
     /// else uses it.
-    async fn discard(&self, catalog: &Pointers, stores: &Stores) -> Result<()> {
+    async fn discard(&self, catalog: &dyn IcebergCatalog, stores: &Stores) -> Result<()> {
         let Some(table) = catalog.find(&self.database, &self.table).await? else { return Ok(()) };
         fault::hit("iceberg.discard.before")?;
         let mut manifests = Vec::new();
@@ -388,7 +398,7 @@ async fn files_in(table: &Loaded, file: ManifestFile, folder: &Location) -> Resu
 
 impl Discard {
     /// The run's branches, and how to look at them.
-    async fn kept(&self, catalog: &Pointers) -> Result<Option<String>> {
+    async fn kept(&self, catalog: &dyn IcebergCatalog) -> Result<Option<String>> {
         let Some(table) = catalog.find(&self.database, &self.table).await? else { return Ok(None) };
         let branches = self.branches(&table)?.into_iter().map(|r| {
             format!(
@@ -413,7 +423,7 @@ struct IcebergPublisher {
 
 impl IcebergPublisher {
     /// Opens the catalog, if it is the one that the run used.
-    async fn open(&self, used: &str, table: String) -> Result<Pointers> {
+    async fn open(&self, used: &str, table: String) -> Result<Arc<dyn IcebergCatalog>> {
         if self.catalog.identity() != used {
             return Err(Error::usage("this run has saved to a table of another catalog")
                 .with("table", table)
@@ -421,7 +431,7 @@ impl IcebergPublisher {
                 .with("catalog here", self.catalog.identity())
                 .hint("name the catalog of the run with --catalog"));
         }
-        Ok(Pointers::new(self.catalog.open().await?, Arc::clone(&self.stores)))
+        Ok(tables_of(self.catalog.open().await?, Arc::clone(&self.stores)))
     }
 }
 
@@ -444,7 +454,7 @@ impl Publisher for IcebergPublisher {
         fault::hit("iceberg.publish.before")?;
         let table = catalog.load(&step.database, &step.table).await?;
         let named = |e: Error| if e.get("table").is_none() { e.with("table", step.qualified_name()) } else { e };
-        let mut attempts = Attempts::new(&catalog, table);
+        let mut attempts = Attempts::new(catalog.as_ref(), table);
         while let Some(change) = step.change(attempts.table()).await.map_err(named)? {
             if attempts.commit(change).await.map_err(named)?.is_some() {
                 break;
@@ -457,14 +467,14 @@ impl Publisher for IcebergPublisher {
     async fn keep(&self, payload: &str) -> Result<Option<String>> {
         let step = Discard::parse(payload)?;
         let catalog = self.open(&step.catalog, format!("{}.{}", step.database, step.table)).await?;
-        step.kept(&catalog).await
+        step.kept(catalog.as_ref()).await
     }
 
     async fn discard(&self, payload: &str) -> Result<()> {
         let step = Discard::parse(payload)?;
         let table = format!("{}.{}", step.database, step.table);
         let catalog = self.open(&step.catalog, table.clone()).await?;
-        step.discard(&catalog, &self.stores)
+        step.discard(catalog.as_ref(), &self.stores)
             .await
             .map_err(|e| if e.get("table").is_none() { e.with("table", table) } else { e })
     }
@@ -497,7 +507,10 @@ mod tests {
         let newer = serde_json::json!({ "format": 2 });
         let step = Publish::parse(&newer).unwrap_err();
         let note = Discard::parse(&newer.to_string()).unwrap_err();
-        assert_eq!((step.kind(), note.kind(), note.to_string()), (ErrorKind::Usage, ErrorKind::Usage, step.to_string()));
+        assert_eq!(
+            (step.kind(), note.kind(), note.to_string()),
+            (ErrorKind::Usage, ErrorKind::Usage, step.to_string())
+        );
         insta::assert_snapshot!(step, @"a step of an Iceberg table has format 2, and this version reads formats up to 1 (hint: upgrade hardtack: a newer version has written the record)");
     }
 }

@@ -5,7 +5,7 @@ mod deletes;
 mod tests;
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,12 +19,14 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 use futures::TryStreamExt;
+use hardtack_core::progress::Part;
 use hardtack_core::{Error, Location, Meter, Result};
 use hardtack_sources::{IdFile, NamedId, ScanById};
 use iceberg::scan::FileScanTask;
 use iceberg::spec::{
-    DEFAULT_SCHEMA_NAME_MAPPING, DataFileFormat, Literal, ManifestContentType, MappedField, NameMapping, NestedField,
-    PartitionSpec, PrimitiveLiteral, Schema, SchemaRef as IcebergSchemaRef, SnapshotRef, Struct, Transform, Type,
+    DEFAULT_SCHEMA_NAME_MAPPING, DataFile, DataFileFormat, Literal, ManifestContentType, MappedField, NameMapping,
+    NestedField, PartitionSpec, PrimitiveLiteral, Schema, SchemaRef as IcebergSchemaRef, SnapshotRef, Struct,
+    Transform, Type,
 };
 use iceberg::table::Table;
 
@@ -40,12 +42,15 @@ const REWRITE: &str = "rewrite the table's data files, with `rewrite_data_files`
 /// A snapshot of an Iceberg table. Filters skip manifests and files by partition values and column bounds; of the files
 /// that remain, plans read only the columns, row groups and pages that they need. Rows that were deleted (merge on read)
 /// are left out.
+#[derive(Clone)]
 pub(crate) struct IcebergScan {
     table: Loaded,
     snapshot: Option<SnapshotRef>,
     schema: IcebergSchemaRef,
     scan: ScanById,
     skipping: Skipping,
+    /// The files that are read, if not all, with the parts of a source that they are.
+    only: Option<HashMap<String, Option<Part>>>,
 }
 
 impl fmt::Debug for IcebergScan {
@@ -89,7 +94,46 @@ impl IcebergScan {
             }
             None => Skipping::default(),
         };
-        Ok(Self { table, snapshot, schema, scan, skipping })
+        Ok(Self { table, snapshot, schema, scan, skipping, only: None })
+    }
+
+    /// The same with these data files only, by their paths. Each may be a part of a source.
+    pub(crate) fn only(self, files: HashMap<String, Option<Part>>) -> Self {
+        Self { only: Some(files), ..self }
+    }
+
+    /// The paths of all data files, and their sizes.
+    pub(crate) async fn files(&self) -> Result<BTreeMap<String, u64>> {
+        let Some(snapshot) = &self.snapshot else { return Ok(BTreeMap::new()) };
+        let tasks = self.tasks(&self.table.as_table()?, snapshot, &[]).await?;
+        Ok(tasks.into_iter().map(|task| (task.data_file_path, task.file_size_in_bytes)).collect())
+    }
+
+    /// The columns.
+    pub(crate) fn columns(&self) -> &IcebergSchemaRef {
+        &self.schema
+    }
+
+    /// How files are read.
+    pub(crate) fn by_id(&self) -> &ScanById {
+        &self.scan
+    }
+
+    /// A data file of this partition spec, all of whose rows are read.
+    ///
+    /// # Errors
+    /// Usage if it is not a Parquet file.
+    pub(crate) fn whole(&self, file: &DataFile, spec: i32) -> Result<IdFile> {
+        check_format(file.file_format(), file.file_path())?;
+        let whole = IdFile::new(Location::from(file.file_path()), file.file_size_in_bytes());
+        Ok(IdFile { constants: self.constants(Some(spec), Some(file.partition())), ..whole })
+    }
+
+    /// The data files of the snapshot that have deletes.
+    pub(crate) async fn with_deletes(&self) -> Result<HashSet<String>> {
+        let Some(snapshot) = &self.snapshot else { return Ok(HashSet::new()) };
+        let tasks = self.tasks(&self.table.as_table()?, snapshot, &[]).await?;
+        Ok(tasks.into_iter().filter(|task| !task.deletes.is_empty()).map(|task| task.data_file_path).collect())
     }
 
     /// The files that may contain rows for these filters, in a stable order.
@@ -102,14 +146,17 @@ impl IcebergScan {
         let tasks = scan.build().map_err(failed)?.plan_files().await.map_err(failed)?;
         let mut tasks: Vec<_> = tasks.try_collect().await.map_err(failed)?;
         tasks.sort_by(|a, b| a.data_file_path.cmp(&b.data_file_path));
-        match tasks.iter().find(|task| task.data_file_format != DataFileFormat::Parquet) {
-            Some(task) => {
-                let format = task.data_file_format;
-                let why = format!("a data file is in the format {format}; only Parquet is supported");
-                Err(Error::usage(why).with("file", Location::from(task.data_file_path.as_str())).hint(REWRITE))
-            }
-            None => Ok(tasks),
+        if let Some(only) = &self.only {
+            tasks.retain(|task| only.contains_key(&task.data_file_path));
+            let read: HashSet<&str> = tasks.iter().map(|task| task.data_file_path.as_str()).collect();
+            let parts = |is_read: bool| {
+                let wanted = |(path, _): &(&String, &Option<Part>)| read.contains(path.as_str()) == is_read;
+                only.iter().filter(wanted).filter_map(|(_, part)| part.as_ref()).collect::<Vec<_>>()
+            };
+            Part::select(parts(true), parts(false));
         }
+        tasks.iter().try_for_each(|task| check_format(task.data_file_format, &task.data_file_path))?;
+        Ok(tasks)
     }
 
     /// Refuses tables whose deletes would not be found.
@@ -182,7 +229,8 @@ impl IcebergScan {
         let files = tasks.into_iter().zip(specs).map(|(task, spec)| {
             let constants = self.constants(spec, task.partition.as_ref());
             let (location, bytes) = (Location::from(task.data_file_path.as_str()), task.file_size_in_bytes);
-            (IdFile { location, bytes, constants }, task)
+            let part = self.only.as_ref().and_then(|only| only.get(&task.data_file_path)?.clone());
+            (IdFile { location, bytes, constants, part }, task)
         });
         let (whole, deleted): (Vec<_>, Vec<_>) = files.partition(|(_, task)| task.deletes.is_empty());
         let mut plans = Vec::new();
@@ -240,6 +288,14 @@ impl TableProvider for IcebergScan {
             }),
         }
     }
+}
+
+fn check_format(format: DataFileFormat, path: &str) -> Result<()> {
+    if format == DataFileFormat::Parquet {
+        return Ok(());
+    }
+    let why = format!("a data file is in the format {format}; only Parquet is supported");
+    Err(Error::usage(why).with("file", Location::from(path)).hint(REWRITE))
 }
 
 /// The first field with a default value for rows that were written before it was added.

@@ -22,12 +22,13 @@ use iceberg::spec::{
 use iceberg::{TableCreation, TableRequirement, TableUpdate};
 use twox_hash::XxHash3_128;
 
-use crate::catalog::{Attempts, Change, IcebergCatalog, Loaded, Pointers};
+use crate::catalog::{Attempts, Change, IcebergCatalog, Loaded, tables_of};
 use crate::error::failed;
 use crate::partition::{self, Keys};
 use crate::publisher::{Discard, PUBLISHER, Publish};
 use crate::snapshot::{Draft, Mode};
-use crate::{IcebergTable, NewIcebergTable, evolution, file, schema};
+use crate::touched::Replaced;
+use crate::{IcebergTable, NewIcebergTable, Touched, evolution, file, schema};
 
 /// The property of a table with the run that created it.
 pub(crate) const CREATED_BY: &str = "hardtack.created-by";
@@ -42,9 +43,15 @@ pub(crate) const MODE: &str = "hardtack.mode";
 /// again on the head of another branch.
 pub(crate) const STAGED: &str = "hardtack.staged";
 
+/// The properties of a snapshot with what has written it.
+pub(crate) fn engine() -> [(String, String); 2] {
+    [("engine-name", "hardtack"), ("engine-version", env!("CARGO_PKG_VERSION"))]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+}
+
 /// The run's catalog of Iceberg tables.
-pub(crate) async fn catalog_of(env: &Environment) -> Result<Pointers> {
-    Ok(Pointers::new(env.catalog().await?, env.shared_stores()))
+pub(crate) async fn catalog_of(env: &Environment) -> Result<Arc<dyn IcebergCatalog>> {
+    Ok(tables_of(env.catalog().await?, env.shared_stores()))
 }
 
 #[async_trait]
@@ -62,7 +69,7 @@ impl Sink for IcebergTable {
     }
 
     fn replaces(&self) -> bool {
-        self.mode != Mode::Append && !self.merges
+        self.mode != Mode::Append && !self.merges && self.only.is_none()
     }
 
     async fn stage(&self, ctx: &StageContext, rows: DataFrame) -> Result<Staged> {
@@ -94,11 +101,11 @@ impl Sink for IcebergTable {
             (there, _) => there.map_err(unknown)?,
         };
         let at = |e: Error| if e.get("table").is_none() { e.with("table", self.qualified_name()) } else { e };
-        let grown = with_schema_for(&catalog, table, rows.schema().as_arrow(), self.evolution).await;
+        let grown = with_schema_for(catalog.as_ref(), table, rows.schema().as_arrow(), self.evolution).await;
         let (table, schema) = grown.map_err(at)?;
         let saving = Saving { table: self, loaded: table, schema, ctx };
         tracing::info!(table = self.qualified_name(), location = %saving.loaded.location(), "saving to an Iceberg table");
-        saving.stage(&catalog, &discard, rows).await.map_err(at)
+        saving.stage(catalog.as_ref(), &discard, rows).await.map_err(at)
     }
 
     /// Coerces rows to the table's columns, if the context has a catalog with it, or to those that are declared.
@@ -132,7 +139,12 @@ fn unknown(error: Error) -> Error {
 }
 
 /// The metadata of a table that is created.
-fn new_table(table: &IcebergTable, new: &NewIcebergTable, rows: &Schema, run: &str) -> Result<TableMetadata> {
+pub(crate) fn new_table(
+    table: &IcebergTable,
+    new: &NewIcebergTable,
+    rows: &Schema,
+    run: &str,
+) -> Result<TableMetadata> {
     let at = |e: Error| e.with("table", table.qualified_name());
     let declared = new.schema.as_ref().map_or(rows, AsRef::as_ref);
     let schema = schema::iceberg_schema(declared).map_err(at)?;
@@ -233,19 +245,19 @@ async fn with_schema_for(
 }
 
 /// A table that rows are being saved to.
-struct Saving<'a> {
-    table: &'a IcebergTable,
-    loaded: Loaded,
+pub(crate) struct Saving<'a> {
+    pub(crate) table: &'a IcebergTable,
+    pub(crate) loaded: Loaded,
     /// Of the rows.
-    schema: SchemaRefOfIceberg,
-    ctx: &'a StageContext,
+    pub(crate) schema: SchemaRefOfIceberg,
+    pub(crate) ctx: &'a StageContext,
 }
 
 impl Saving<'_> {
-    async fn stage(self, catalog: &Pointers, discard: &Discard, rows: DataFrame) -> Result<Staged> {
-        let metadata = Arc::clone(self.loaded.metadata());
+    /// Writes rows as data files of the table's default spec, in a folder of their own.
+    pub(crate) async fn write(&self, folder: Location, rows: DataFrame) -> Result<(Vec<WrittenFile>, Vec<DataFile>)> {
         let columns = schema::arrow_schema(&self.schema)?;
-        let spec = metadata.default_partition_spec();
+        let spec = self.loaded.metadata().default_partition_spec();
         let keys = Keys::of(spec, &self.schema)?;
         let rows = coerce_to_schema(rows, &columns)?;
         let rows = match spec.is_unpartitioned() {
@@ -256,31 +268,53 @@ impl Saving<'_> {
             }
         };
         let dataset = self.layout(&columns)?.partition_by(keys.names());
-        // Names of files are unique within a run, a folder and a save.
-        let save = uuid::Uuid::new_v4().simple().to_string();
-        let folder = discard.data_folder(&self.loaded).join(&save[..8]);
         let placement = Data { folder, partitioned: !spec.is_unpartitioned() };
         let files = dataset.write_files(self.ctx, rows, Arc::new(placement)).await?;
-        let report = WrittenFile::report(&files);
-        let location = Some(self.loaded.location());
-        if files.is_empty() && self.table.mode != Mode::Overwrite {
-            return Ok(Staged { report, publish: Vec::new(), location });
-        }
         let data_file = |file: &WrittenFile| {
             let partition = keys.parse(&file.values)?;
             file::data_file(file, &self.schema, spec.spec_id(), partition)
         };
-        let added: Vec<DataFile> = files.iter().map(data_file).collect::<Result<_>>()?;
+        let added = files.iter().map(data_file).collect::<Result<_>>()?;
+        Ok((files, added))
+    }
+
+    async fn stage(self, catalog: &dyn IcebergCatalog, discard: &Discard, rows: DataFrame) -> Result<Staged> {
+        let metadata = Arc::clone(self.loaded.metadata());
+        let spec = metadata.default_partition_spec();
+        // Names of files are unique within a run, a folder and a save.
+        let save = uuid::Uuid::new_v4().simple().to_string();
+        let folder = discard.data_folder(&self.loaded).join(&save[..8]);
+        let (files, added) = self.write(folder, rows).await?;
+        let touched = match &self.table.only {
+            Some(touched) => touched.partitions.typed(&self.loaded, &self.schema)?,
+            None => Replaced::default(),
+        };
+        if self.table.only.is_some()
+            && let Some(file) = added.iter().find(|file| !touched.has(spec.spec_id(), file.partition()))
+        {
+            return Err(Error::usage("rows are in partitions that were not touched, whose earlier rows were not read")
+                .with("partition", spec.partition_to_path(file.partition(), Arc::clone(&self.schema)))
+                .with("rows", file.record_count())
+                .hint("`touched` needs the keys of all rows that are saved"));
+        }
+        let report = WrittenFile::report(&files);
+        let location = Some(self.loaded.location());
+        if files.is_empty() && matches!(self.table.mode, Mode::Append | Mode::OverwritePartitions) {
+            return Ok(Staged { report, publish: Vec::new(), location });
+        }
         let run = self.ctx.run();
         let properties = HashMap::from([
             (RUN.to_owned(), run.version()),
             (JOB.to_owned(), run.job.clone()),
             (MODE.to_owned(), self.table.mode.name().to_owned()),
             (BASE_SCHEMA.to_owned(), metadata.current_schema_id().to_string()),
-            ("engine-name".to_owned(), "hardtack".to_owned()),
-            ("engine-version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
         ]);
+        let properties = properties.into_iter().chain(engine()).collect();
         let draft = Draft::new(&self.loaded, self.table.mode, spec.spec_id(), added, properties);
+        let draft = match &self.table.only {
+            Some(_) => draft.replacing(touched),
+            None => draft,
+        };
         let mut draft = draft.with_schema(&self.schema, self.schema.schema_id());
         draft.set(STAGED, draft.id.to_string());
         let branch = free_branch(&self.loaded, &discard.branch());
@@ -309,6 +343,10 @@ impl Saving<'_> {
             let check = BaseUnchanged { step: payload.clone(), ctx: self.ctx.clone() };
             self.ctx.job().add_pending_audit(Arc::new(check));
         }
+        if let Some(touched) = &self.table.only {
+            let check = TouchedUnchanged { step: payload.clone(), touched: touched.clone(), ctx: self.ctx.clone() };
+            self.ctx.job().add_pending_audit(Arc::new(check));
+        }
         let publish = vec![PublishAction::Foreign {
             publisher: PUBLISHER.to_owned(),
             phase: Phase::Point,
@@ -321,17 +359,13 @@ impl Saving<'_> {
     fn layout(&self, columns: &Schema) -> Result<ParquetDataset> {
         let metadata = self.loaded.metadata();
         let property = |key: &str| metadata.properties().get(key).map(String::as_str);
-        let wrong = |key: &str, value: &str| {
-            Error::usage(format!("the table's property `{key}` is `{value}`, which cannot be written"))
-        };
         let mut files = self.table.files().with_field_ids(columns);
-        const BYTES: &str = "write.target-file-size-bytes";
-        match (self.table.target_file_bytes, property(BYTES)) {
-            (Some(bytes), _) => files = files.with_target_file_bytes(bytes),
-            (None, Some(text)) => {
-                files = files.with_target_file_bytes(text.parse().map_err(|_| wrong(BYTES, text))?);
-            }
-            (None, None) => {}
+        if let Some(layout) = &self.table.layout {
+            return Ok(files.with_layout_of(layout));
+        }
+        match self.table.target_file_bytes {
+            Some(bytes) => files = files.with_target_file_bytes(bytes),
+            None => files = files.with_target_file_bytes(target_file_bytes(metadata)?),
         }
         const CODEC: &str = "write.parquet.compression-codec";
         const LEVEL: &str = "write.parquet.compression-level";
@@ -376,6 +410,19 @@ impl Saving<'_> {
     }
 }
 
+fn wrong(key: &str, value: &str) -> Error {
+    Error::usage(format!("the table's property `{key}` is `{value}`, which cannot be written"))
+}
+
+/// The size of files by the table's properties.
+pub(crate) fn target_file_bytes(metadata: &TableMetadata) -> Result<u64> {
+    const BYTES: &str = "write.target-file-size-bytes";
+    match metadata.properties().get(BYTES) {
+        Some(text) => text.parse().map_err(|_| wrong(BYTES, text)),
+        None => Ok(512 << 20),
+    }
+}
+
 /// The check of a strict sink, immediately before the run is decided.
 #[derive(Debug)]
 struct BaseUnchanged {
@@ -388,6 +435,22 @@ impl PendingAudit for BaseUnchanged {
     async fn end(&self) -> Result<Option<Audit>> {
         let table = catalog_of(&self.ctx).await?.load(&self.step.database, &self.step.table).await?;
         self.step.check_base(&table).map(|()| None)
+    }
+}
+
+/// The check of a merge, immediately before the run is decided.
+#[derive(Debug)]
+struct TouchedUnchanged {
+    step: Publish,
+    touched: Touched,
+    ctx: StageContext,
+}
+
+#[async_trait]
+impl PendingAudit for TouchedUnchanged {
+    async fn end(&self) -> Result<Option<Audit>> {
+        let table = catalog_of(&self.ctx).await?.load(&self.step.database, &self.step.table).await?;
+        self.touched.check(&table).await.map(|()| None)
     }
 }
 

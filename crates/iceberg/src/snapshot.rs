@@ -1,21 +1,26 @@
 //! Produces snapshots: a manifest of the added files, the manifests of the parent without what is replaced, their list.
 
+mod regroup;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use hardtack_core::{Error, Result, fault};
 use iceberg::spec::{
-    DataFile, DataFileBuilder, FormatVersion, Literal, Manifest, ManifestContentType, ManifestEntryRef, ManifestFile,
-    ManifestListWriter, ManifestStatus, ManifestWriter, ManifestWriterBuilder, NestedFieldRef, Operation,
-    PartitionSpec, PrimitiveLiteral, PrimitiveType, SchemaRef, Snapshot, SnapshotRef, Struct, StructType, Summary,
-    Type,
+    DataContentType, DataFile, DataFileBuilder, FormatVersion, Literal, Manifest, ManifestContentType,
+    ManifestEntryRef, ManifestFile, ManifestListWriter, ManifestStatus, ManifestWriter, ManifestWriterBuilder,
+    NestedFieldRef, Operation, PartitionSpec, PrimitiveLiteral, PrimitiveType, SchemaRef, Snapshot, SnapshotRef,
+    Struct, StructType, Summary, Type,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::catalog::Loaded;
 use crate::error::failed;
+use crate::touched::Replaced;
+
+pub(crate) use regroup::Regrouping;
 
 /// What a snapshot does to the rows that are there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -28,6 +33,8 @@ pub(crate) enum Mode {
     OverwritePartitions,
     /// All are replaced.
     Overwrite,
+    /// Those of given partitions are replaced, whether or not they have new rows.
+    OverwriteTouched,
 }
 
 impl Mode {
@@ -36,12 +43,15 @@ impl Mode {
             Self::Append => "append",
             Self::OverwritePartitions => "overwrite_partitions",
             Self::Overwrite => "overwrite",
+            Self::OverwriteTouched => "overwrite_touched",
         }
     }
 
     /// The inverse of [`Mode::name`].
     pub(crate) fn parse(name: &str) -> Option<Self> {
-        [Self::Append, Self::OverwritePartitions, Self::Overwrite].into_iter().find(|mode| mode.name() == name)
+        [Self::Append, Self::OverwritePartitions, Self::Overwrite, Self::OverwriteTouched]
+            .into_iter()
+            .find(|mode| mode.name() == name)
     }
 }
 
@@ -61,10 +71,26 @@ pub(crate) struct Draft {
     /// The spec of all added files.
     spec_id: i32,
     added: Vec<DataFile>,
+    /// What [`Mode::OverwriteTouched`] replaces.
+    replaced: Replaced,
     /// Properties of the summary, beside the counts.
     properties: HashMap<String, String>,
     /// Manifests of the added files, once they are written. They do not depend on the parent.
     manifests: Vec<ManifestFile>,
+    /// What the added files replace, whatever the mode.
+    rewritten: Option<Rewritten>,
+    /// All manifests and lists that were written.
+    written: Vec<String>,
+}
+
+/// Files that a snapshot replaces by others with the same rows.
+#[derive(Debug)]
+pub(crate) struct Rewritten {
+    /// Data files, and files of deletes that were applied to them.
+    pub(crate) files: HashSet<String>,
+    /// The sequence number of the snapshot that was read. The added files get it, so that equality deletes of later
+    /// snapshots still apply to their rows.
+    pub(crate) sequence: i64,
 }
 
 /// Counts of a summary.
@@ -74,6 +100,8 @@ struct Counts {
     rows: u64,
     bytes: u64,
     delete_files: u64,
+    position_deletes: u64,
+    equality_deletes: u64,
 }
 
 impl Counts {
@@ -84,7 +112,13 @@ impl Counts {
                 self.files += 1;
                 self.rows += file.record_count();
             }
-            ManifestContentType::Deletes => self.delete_files += 1,
+            ManifestContentType::Deletes => {
+                self.delete_files += 1;
+                match file.content_type() {
+                    DataContentType::EqualityDeletes => self.equality_deletes += file.record_count(),
+                    _ => self.position_deletes += file.record_count(),
+                }
+            }
         }
     }
 }
@@ -99,7 +133,31 @@ impl Draft {
     ) -> Self {
         let schema = Arc::clone(loaded.metadata().current_schema());
         let schema_id = schema.schema_id();
-        Self { id: new_id(loaded), mode, schema, schema_id, spec_id, added, properties, manifests: Vec::new() }
+        let (id, manifests, written) = (new_id(loaded), Vec::new(), Vec::new());
+        let (replaced, rewritten) = (Replaced::default(), None);
+        Self { id, mode, schema, schema_id, spec_id, added, replaced, properties, manifests, rewritten, written }
+    }
+
+    /// The same, to replace these partitions ([`Mode::OverwriteTouched`]).
+    pub(crate) fn replacing(self, replaced: Replaced) -> Self {
+        Self { replaced, ..self }
+    }
+
+    /// What [`Mode::OverwriteTouched`] replaces.
+    pub(crate) fn replaced(&self) -> &Replaced {
+        &self.replaced
+    }
+
+    /// A draft that replaces files by others with the same rows, in the default spec.
+    pub(crate) fn rewriting(
+        loaded: &Loaded,
+        rewritten: Rewritten,
+        added: Vec<DataFile>,
+        properties: HashMap<String, String>,
+    ) -> Self {
+        let spec_id = loaded.metadata().default_partition_spec_id();
+        let draft = Self::new(loaded, Mode::Append, spec_id, added, properties);
+        Self { rewritten: Some(rewritten), ..draft }
     }
 
     /// The same with this schema of the table, and its id.
@@ -112,8 +170,17 @@ impl Draft {
         self.properties.insert(key.to_owned(), value);
     }
 
+    /// Removes the manifests that were written for a snapshot that will not be committed.
+    pub(crate) async fn discard(&mut self, loaded: &Loaded) -> Result<()> {
+        self.manifests.clear();
+        for file in std::mem::take(&mut self.written) {
+            loaded.file_io().delete(&file).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
     fn writer(
-        &self,
+        &mut self,
         loaded: &Loaded,
         content: ManifestContentType,
         spec: &PartitionSpec,
@@ -121,7 +188,8 @@ impl Draft {
     ) -> Result<ManifestWriter> {
         let metadata = loaded.metadata();
         let path = format!("{}/metadata/{}-m-{}.avro", metadata.location(), self.id, Uuid::new_v4());
-        let output = loaded.file_io().new_output(path).map_err(failed)?;
+        let output = loaded.file_io().new_output(&path).map_err(failed)?;
+        self.written.push(path);
         let schema = Arc::clone(schema);
         let builder = ManifestWriterBuilder::new(output, Some(self.id), schema, spec.clone());
         Ok(match (metadata.format_version(), content) {
@@ -137,10 +205,16 @@ impl Draft {
     async fn added_manifests(&mut self, loaded: &Loaded) -> Result<Vec<ManifestFile>> {
         if self.manifests.is_empty() {
             let spec = spec(loaded, self.spec_id)?;
-            for files in self.added.chunks(FILES_PER_MANIFEST) {
-                let mut writer = self.writer(loaded, ManifestContentType::Data, spec, &self.schema)?;
-                for file in files {
-                    writer.add_file(file.clone(), -1).map_err(failed)?;
+            // The first version of the format has no sequence numbers.
+            let sequence = match (&self.rewritten, loaded.metadata().format_version()) {
+                (None, _) | (_, FormatVersion::V1) => -1,
+                (Some(rewritten), _) => rewritten.sequence,
+            };
+            let schema = Arc::clone(&self.schema);
+            for start in (0..self.added.len()).step_by(FILES_PER_MANIFEST) {
+                let mut writer = self.writer(loaded, ManifestContentType::Data, spec, &schema)?;
+                for file in self.added.iter().skip(start).take(FILES_PER_MANIFEST) {
+                    writer.add_file(file.clone(), sequence).map_err(failed)?;
                 }
                 self.manifests.push(writer.write_manifest_file().await.map_err(failed)?);
             }
@@ -149,29 +223,46 @@ impl Draft {
         Ok(self.manifests.clone())
     }
 
-    /// Whether this snapshot replaces a file of this partition.
-    fn replaces(&self, spec: &PartitionSpec, partition: &Struct, partitions: &HashSet<&Struct>) -> bool {
+    /// Whether this snapshot, which adds files to these partitions, replaces a file.
+    fn replaces(
+        &self,
+        content: ManifestContentType,
+        spec: &PartitionSpec,
+        file: &DataFile,
+        partitions: &HashSet<Struct>,
+    ) -> bool {
+        if let Some(rewritten) = &self.rewritten {
+            return rewritten.files.contains(file.file_path());
+        }
+        let partition = file.partition();
         match self.mode {
             Mode::Append => false,
             Mode::Overwrite => true,
             // Without partition fields, all rows are one partition, whatever fields there were before.
             Mode::OverwritePartitions if partitions.contains(&Struct::empty()) => true,
             Mode::OverwritePartitions => spec.spec_id() == self.spec_id && partitions.contains(partition),
+            // A file of deletes of another spec may apply to files that stay.
+            Mode::OverwriteTouched => match content {
+                ManifestContentType::Data => self.replaced.has(spec.spec_id(), partition),
+                ManifestContentType::Deletes => self.replaced.partitions.contains(&(spec.spec_id(), partition.clone())),
+            },
         }
     }
 
     /// The manifests of the parent, without what is replaced.
     async fn kept_manifests(
-        &self,
+        &mut self,
         loaded: &Loaded,
         parent: &SnapshotRef,
         removed: &mut Counts,
     ) -> Result<Vec<ManifestFile>> {
-        let list = manifests_of(loaded, parent).await?;
-        if self.mode == Mode::Append {
+        let mut list = manifests_of(loaded, parent).await?;
+        // What earlier snapshots have removed is not part of this one.
+        list.retain(has_live);
+        if self.mode == Mode::Append && self.rewritten.is_none() {
             return Ok(list);
         }
-        let partitions: HashSet<&Struct> = self.added.iter().map(DataFile::partition).collect();
+        let partitions: HashSet<Struct> = self.added.iter().map(|file| file.partition().clone()).collect();
         let loading = list.into_iter().map(|file| async move {
             let manifest = file.load_manifest(loaded.file_io()).await.map_err(failed)?;
             Ok::<_, Error>((file, manifest))
@@ -184,22 +275,19 @@ impl Draft {
             let schema = manifest.metadata().schema();
             let entries = entries_of(spec, &self.schema, &file, &manifest)?;
             let replaced: Vec<bool> =
-                entries.iter().map(|(_, data)| self.replaces(spec, data.partition(), &partitions)).collect();
+                entries.iter().map(|(_, data)| self.replaces(file.content, spec, data, &partitions)).collect();
             if !replaced.contains(&true) {
-                // What earlier snapshots have removed is not part of this one.
+                // The counts of its files may be missing.
                 if !entries.is_empty() {
                     kept.push(file);
                 }
                 continue;
             }
-            let schema = if is_known(spec, &self.schema) { &self.schema } else { schema };
-            let mut writer = self.writer(loaded, file.content, spec, schema)?;
+            let schema = if is_known(spec, &self.schema) { Arc::clone(&self.schema) } else { Arc::clone(schema) };
+            let mut writer = self.writer(loaded, file.content, spec, &schema)?;
             for ((entry, data), is_replaced) in entries.into_iter().zip(replaced) {
-                let inherited = entry.file_sequence_number;
-                let (Some(sequence), Some(snapshot)) = (entry.sequence_number(), entry.snapshot_id()) else {
-                    return Err(Error::unexpected("a manifest entry has no sequence number")
-                        .with("manifest", &file.manifest_path));
-                };
+                let (snapshot, sequence, inherited) =
+                    existing_entry(&entry).map_err(|e| e.with("manifest", &file.manifest_path))?;
                 if is_replaced {
                     removed.add(file.content, &data);
                     writer.add_delete_file(data, sequence, inherited).map_err(failed)?;
@@ -219,16 +307,29 @@ impl Draft {
         parent: Option<&SnapshotRef>,
         now_ms: i64,
     ) -> Result<Snapshot> {
-        let metadata = loaded.metadata();
         let mut removed = Counts::default();
         let mut manifests = self.added_manifests(loaded).await?;
         if let Some(parent) = parent {
             manifests.extend(self.kept_manifests(loaded, parent, &mut removed).await?);
         }
+        self.finish(loaded, parent, manifests, &removed, now_ms).await
+    }
+
+    /// Writes the list of these manifests.
+    async fn finish(
+        &mut self,
+        loaded: &Loaded,
+        parent: Option<&SnapshotRef>,
+        manifests: Vec<ManifestFile>,
+        removed: &Counts,
+        now_ms: i64,
+    ) -> Result<Snapshot> {
+        let metadata = loaded.metadata();
         let (sequence, first_row_id) = (metadata.next_sequence_number(), metadata.next_row_id());
         let parent_id = parent.map(|parent| parent.snapshot_id());
         let path = format!("{}/metadata/snap-{}-{}.avro", metadata.location(), self.id, Uuid::new_v4());
         let output = loaded.file_io().new_output(&path).map_err(failed)?.writer().await.map_err(failed)?;
+        self.written.push(path.clone());
         let mut list = match metadata.format_version() {
             FormatVersion::V1 => ManifestListWriter::v1(output, self.id, parent_id),
             FormatVersion::V2 => ManifestListWriter::v2(output, self.id, parent_id, sequence),
@@ -245,7 +346,7 @@ impl Draft {
             .with_snapshot_id(self.id)
             .with_parent_snapshot_id(parent_id)
             .with_sequence_number(sequence)
-            .with_summary(self.summary(parent, &removed))
+            .with_summary(self.summary(parent, removed))
             .with_schema_id(self.schema_id)
             .with_timestamp_ms(timestamp);
         Ok(match next_row_id {
@@ -258,6 +359,7 @@ impl Draft {
         let mut added = Counts::default();
         self.added.iter().for_each(|file| added.add(ManifestContentType::Data, file));
         let operation = match (self.mode, removed.files + removed.delete_files, self.added.is_empty()) {
+            _ if self.rewritten.is_some() => Operation::Replace,
             (Mode::Append, ..) => Operation::Append,
             (_, 1.., true) => Operation::Delete,
             _ => Operation::Overwrite,
@@ -275,6 +377,8 @@ impl Draft {
         set("deleted-records", removed.rows);
         set("removed-files-size", removed.bytes);
         set("removed-delete-files", removed.delete_files);
+        set("removed-position-deletes", removed.position_deletes);
+        set("removed-equality-deletes", removed.equality_deletes);
         let partitions: BTreeSet<String> = self.added.iter().map(|file| format!("{:?}", file.partition())).collect();
         set("changed-partition-count", partitions.len() as u64);
         let before = |key: &str| match parent {
@@ -290,10 +394,8 @@ impl Draft {
         total("total-records", added.rows, removed.rows);
         total("total-files-size", added.bytes, removed.bytes);
         total("total-delete-files", 0, removed.delete_files);
-        let all = |key: &str| if self.mode == Mode::Overwrite { before(key).unwrap_or_default() } else { 0 };
-        for key in ["total-position-deletes", "total-equality-deletes"] {
-            total(key, 0, all(key));
-        }
+        total("total-position-deletes", 0, removed.position_deletes);
+        total("total-equality-deletes", 0, removed.equality_deletes);
         Summary { operation, additional_properties: properties }
     }
 }
@@ -304,9 +406,57 @@ pub(crate) async fn manifests_of(loaded: &Loaded, snapshot: &SnapshotRef) -> Res
     Ok(list.consume_entries().into_iter().collect())
 }
 
-/// The live entries of a manifest, each with its file as this schema has it: with partition values of its types, and with
-/// its row id.
+/// What an entry that stays was added with: snapshot, sequence number, sequence number of the file.
+fn existing_entry(entry: &ManifestEntryRef) -> Result<(i64, i64, Option<i64>)> {
+    match (entry.snapshot_id(), entry.sequence_number()) {
+        (Some(snapshot), Some(sequence)) => Ok((snapshot, sequence, entry.file_sequence_number)),
+        _ => Err(Error::unexpected("a manifest entry has no sequence number").with("file", entry.file_path())),
+    }
+}
+
+/// A live file of a snapshot.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) spec_id: i32,
+    pub(crate) data: DataFile,
+}
+
+/// The live files of a snapshot, data and deletes, as this schema has them.
+pub(crate) async fn live(loaded: &Loaded, snapshot: &SnapshotRef, schema: &SchemaRef) -> Result<Vec<Live>> {
+    let loading = manifests_of(loaded, snapshot).await?.into_iter().map(|file| async move {
+        let manifest = file.load_manifest(loaded.file_io()).await.map_err(failed)?;
+        Ok::<_, Error>((file, manifest))
+    });
+    let mut loading = stream::iter(loading).buffered(READS);
+    let mut live = Vec::new();
+    while let Some((file, manifest)) = loading.try_next().await? {
+        let spec_id = file.partition_spec_id;
+        let entries = entries_of(spec(loaded, spec_id)?, schema, &file, &manifest)?;
+        live.extend(entries.into_iter().map(|(_, data)| Live { spec_id, data }));
+    }
+    Ok(live)
+}
+
+/// Whether a manifest may have live files.
+pub(crate) fn has_live(file: &ManifestFile) -> bool {
+    file.added_files_count != Some(0) || file.existing_files_count != Some(0)
+}
+
+/// The live entries of a manifest; otherwise as [`all_entries_of`].
 fn entries_of(
+    spec: &PartitionSpec,
+    schema: &SchemaRef,
+    file: &ManifestFile,
+    manifest: &Manifest,
+) -> Result<Vec<(ManifestEntryRef, DataFile)>> {
+    let mut entries = all_entries_of(spec, schema, file, manifest)?;
+    entries.retain(|(entry, _)| entry.is_alive());
+    Ok(entries)
+}
+
+/// The entries of a manifest, each with its file as this schema has it: with partition values of its types, and with
+/// its row id.
+fn all_entries_of(
     spec: &PartitionSpec,
     schema: &SchemaRef,
     file: &ManifestFile,
@@ -328,9 +478,6 @@ fn entries_of(
             }
             (own, _) => own,
         };
-        if !entry.is_alive() {
-            continue;
-        }
         let partition = match &types {
             Some(types) => promoted(data.partition(), types),
             None => data.partition().clone(),
@@ -347,6 +494,15 @@ fn entries_of(
 /// Whether a schema has the columns of all partition fields.
 fn is_known(spec: &PartitionSpec, schema: &SchemaRef) -> bool {
     spec.fields().iter().all(|field| schema.field_by_id(field.source_id).is_some())
+}
+
+/// A partition of a spec in the types of this schema, as far as that has its columns.
+pub(crate) fn partition_as(loaded: &Loaded, spec_id: i32, values: &Struct, schema: &SchemaRef) -> Result<Struct> {
+    let spec = spec(loaded, spec_id)?;
+    Ok(match is_known(spec, schema) {
+        true => promoted(values, &spec.partition_type(schema).map_err(failed)?),
+        false => values.clone(),
+    })
 }
 
 /// Partition values in types that have become wider.
@@ -403,21 +559,25 @@ pub(crate) async fn redraft(
     (schema, schema_id): (&SchemaRef, i32),
 ) -> Result<Draft> {
     let (mut added, mut spec_id) = (Vec::new(), loaded.metadata().default_partition_spec_id());
+    let mut replaced = Replaced::default();
     for file in manifests_of(loaded, staged).await? {
         if file.added_snapshot_id != staged.snapshot_id() || file.content != ManifestContentType::Data {
             continue;
         }
+        let id = file.partition_spec_id;
         let manifest = file.load_manifest(loaded.file_io()).await.map_err(failed)?;
-        let own = entries_of(spec(loaded, file.partition_spec_id)?, schema, &file, &manifest)?.into_iter();
-        let own = own.filter(|(entry, _)| entry.status() == ManifestStatus::Added).map(|(_, data)| data);
+        let own = all_entries_of(spec(loaded, id)?, schema, &file, &manifest)?.into_iter();
+        let own: Vec<_> = own.filter(|(entry, _)| entry.status() != ManifestStatus::Existing).collect();
+        replaced.partitions.extend(own.iter().map(|(_, data)| (id, data.partition().clone())));
+        let own = own.into_iter().filter(|(entry, _)| entry.is_alive()).map(|(_, data)| data);
         // Rows get ids when they become visible.
         let own = own.map(|data| match data.first_row_id() {
-            Some(_) => with_partition(&data, file.partition_spec_id, data.partition().clone(), None),
+            Some(_) => with_partition(&data, id, data.partition().clone(), None),
             None => Ok(data),
         });
         let own: Vec<DataFile> = own.collect::<Result<_>>()?;
         if !own.is_empty() {
-            spec_id = file.partition_spec_id;
+            spec_id = id;
         }
         added.extend(own);
     }
@@ -425,7 +585,7 @@ pub(crate) async fn redraft(
         |key: &str| ["added-", "deleted-", "removed-", "total-", "changed-"].iter().any(|p| key.starts_with(p));
     let properties = staged.summary().additional_properties.iter().filter(|(key, _)| !counted(key));
     let properties = properties.map(|(key, value)| (key.clone(), value.clone())).collect();
-    Ok(Draft::new(loaded, mode, spec_id, added, properties).with_schema(schema, schema_id))
+    Ok(Draft::new(loaded, mode, spec_id, added, properties).with_schema(schema, schema_id).replacing(replaced))
 }
 
 fn spec(loaded: &Loaded, id: i32) -> Result<&PartitionSpec> {

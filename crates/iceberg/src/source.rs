@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
 use datafusion::common::TableReference;
@@ -11,12 +11,13 @@ use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::prelude::DataFrame;
 use hardtack_catalog::{Catalog, CatalogOf, TableDescription};
-use hardtack_core::{Environment, ErrorKind, LoadContext, Location, Meter, Result, Source};
+use hardtack_core::{Environment, Error, LoadContext, Location, Meter, Result, Source};
 use hardtack_transforms::{Missing, coerce_to_schema_with};
 use iceberg::spec::SchemaRef as IcebergSchemaRef;
 
 use crate::IcebergTable;
-use crate::catalog::{IcebergCatalog, Loaded, Pointers, describe};
+use crate::catalog::{Loaded, describe, tables_of};
+use crate::changes::{CHANGE_TYPE, Since};
 use crate::error::failed;
 use crate::inspect::inspect;
 use crate::scan::IcebergScan;
@@ -26,7 +27,7 @@ use crate::version::{Version, refs};
 
 impl Version {
     /// The columns of this version: those of the table for the head of a branch, as they were then for anything else.
-    fn schema(&self, table: &Loaded) -> Result<IcebergSchemaRef> {
+    pub(crate) fn schema(&self, table: &Loaded) -> Result<IcebergSchemaRef> {
         let metadata = table.metadata();
         let is_head = match self {
             Self::Current => true,
@@ -47,17 +48,48 @@ impl Version {
 }
 
 impl IcebergTable {
-    async fn provider(&self, ctx: &LoadContext) -> Result<Arc<dyn TableProvider>> {
-        let table = catalog_of(ctx).await?.load(self.database(), self.table()).await;
-        let declared = self.create.as_ref().and_then(|new| new.schema.as_ref());
-        match (table, declared) {
-            (Ok(table), _) => Ok(Arc::new(self.version.scan(table, ctx.meter())?)),
-            // Nothing was saved to it yet.
-            (Err(e), Some(schema)) if e.kind() == ErrorKind::NotFound => {
-                Ok(Arc::new(EmptyTable::new(Arc::new(storable(schema)?))))
-            }
-            (Err(e), _) => Err(e),
+    /// The columns that the table has in the catalog; none if it is not there.
+    ///
+    /// # Errors
+    /// Those of the catalog and of reading the metadata.
+    pub async fn stored_columns(&self, env: &Environment) -> Result<Option<SchemaRef>> {
+        let table = catalog_of(env).await?.find(self.database(), self.table()).await?;
+        table.map(|table| self.version.scan(table, Arc::default()).map(|scan| scan.schema())).transpose()
+    }
+
+    /// The table; none if nothing was saved to it yet, and its columns are declared.
+    async fn open(&self, ctx: &LoadContext) -> Result<Option<Loaded>> {
+        match catalog_of(ctx).await?.find(self.database(), self.table()).await? {
+            None if self.declared().is_some() => Ok(None),
+            // The error says which table.
+            None => catalog_of(ctx).await?.load(self.database(), self.table()).await.map(Some),
+            there => Ok(there),
         }
+    }
+
+    fn declared(&self) -> Option<&SchemaRef> {
+        self.create.as_ref()?.schema.as_ref()
+    }
+
+    /// The columns of the rows that are read of a table.
+    fn columns(&self, table: &Loaded) -> Result<SchemaRef> {
+        let columns = self.version.scan(table.clone(), Arc::default())?.schema();
+        Ok(self.with_change_type(&columns))
+    }
+
+    /// The columns of the rows that are read of a table that is not there.
+    fn declared_columns(&self) -> Result<Option<SchemaRef>> {
+        let columns = self.declared().map(|schema| storable(schema)).transpose()?;
+        Ok(columns.map(|columns| self.with_change_type(&Arc::new(columns))))
+    }
+
+    fn with_change_type(&self, columns: &SchemaRef) -> SchemaRef {
+        if !self.changes {
+            return Arc::clone(columns);
+        }
+        let change = Arc::new(Field::new(CHANGE_TYPE, DataType::Utf8, false));
+        let fields: Vec<_> = columns.fields().iter().cloned().chain([change]).collect();
+        Arc::new(Schema::new_with_metadata(fields, columns.metadata().clone()))
     }
 }
 
@@ -71,27 +103,47 @@ impl Source for IcebergTable {
         self.create.as_ref().map(|table| table.location.clone())
     }
 
+    fn is_bookmarked(&self) -> bool {
+        self.since == Since::Bookmark
+    }
+
     async fn load(&self, ctx: &LoadContext) -> Result<DataFrame> {
-        let source = provider_as_source(self.provider(ctx).await?);
+        if self.only.is_some() && (self.changes || self.since != Since::Beginning || self.version != Version::Current) {
+            return Err(Error::usage("what is touched is read as it is, without a bookmark, a version or changes")
+                .with("table", self.qualified_name()));
+        }
+        let source: Arc<dyn TableProvider> = match self.open(ctx).await? {
+            Some(table) if self.changes || self.since != Since::Beginning => {
+                return self.changed_rows(ctx, table).await;
+            }
+            Some(table) => match &self.only {
+                Some(touched) => Arc::new(touched.scan(table, ctx.meter()).await?),
+                None => Arc::new(self.version.scan(table, ctx.meter())?),
+            },
+            None => {
+                let columns = self.declared_columns()?.ok_or_else(|| Error::unexpected("no columns are declared"))?;
+                Arc::new(EmptyTable::new(columns))
+            }
+        };
         // Qualified by its own name, so that two tables with a column of the same name can be joined.
         let name = TableReference::partial(self.database(), self.table());
-        let plan = LogicalPlanBuilder::scan(name, source, None)?.build()?;
+        let plan = LogicalPlanBuilder::scan(name, provider_as_source(source), None)?.build()?;
         Ok(DataFrame::new(ctx.session().state(), plan))
     }
 
     /// The columns of the version that is read; no data file is opened.
     async fn schema(&self, ctx: &LoadContext) -> Result<SchemaRef> {
-        Ok(self.provider(ctx).await?.schema())
+        match self.open(ctx).await? {
+            Some(table) => self.columns(&table),
+            None => self.declared_columns()?.ok_or_else(|| Error::unexpected("no columns are declared")),
+        }
     }
 
     /// Coerces rows to the table's columns if the context has a catalog with the table, or else to the declared ones.
     async fn conform(&self, ctx: &LoadContext, rows: DataFrame) -> Result<DataFrame> {
         let schema = match ctx.catalog_handle() {
-            Ok(_) => Some(self.provider(ctx).await?.schema()),
-            Err(_) => match self.create.as_ref().and_then(|new| new.schema.as_ref()) {
-                Some(schema) => Some(Arc::new(storable(schema)?)),
-                None => None,
-            },
+            Ok(_) => Some(Source::schema(self, ctx).await?),
+            Err(_) => self.declared_columns()?,
         };
         match schema {
             Some(schema) => coerce_to_schema_with(rows, &schema, Missing::FillWithNull),
@@ -112,7 +164,7 @@ impl Source for IcebergTable {
 /// | `$snapshots`, `$history`, `$refs`, `$manifests`, `$files`, `$partitions` | its metadata |
 ///
 /// # Errors
-/// [`Usage`](ErrorKind::Usage) if it is not an Iceberg table, or has no such version; those of reading its metadata.
+/// [`Usage`](hardtack_core::ErrorKind::Usage) if it is not an Iceberg table, or has no such version; those of reading its metadata.
 pub async fn opened(
     env: &Environment,
     catalog: Arc<dyn Catalog>,
@@ -120,7 +172,7 @@ pub async fn opened(
     version: Option<&str>,
     meter: Arc<Meter>,
 ) -> Result<Arc<dyn TableProvider>> {
-    let table = Pointers::new(catalog, env.shared_stores()).open(description).await?;
+    let table = tables_of(catalog, env.shared_stores()).open(description).await?;
     let version = match version {
         None => Version::Current,
         Some(text) => match text.strip_prefix('$') {
@@ -135,13 +187,13 @@ pub async fn opened(
 /// and the parameters [`PARTITIONED_BY`] and `format-version`.
 ///
 /// # Errors
-/// [`Usage`](ErrorKind::Usage) if it is not an Iceberg table; those of reading its metadata.
+/// [`Usage`](hardtack_core::ErrorKind::Usage) if it is not an Iceberg table; those of reading its metadata.
 pub async fn described(
     env: &Environment,
     catalog: Arc<dyn Catalog>,
     description: TableDescription,
 ) -> Result<TableDescription> {
-    let table = Pointers::new(catalog, env.shared_stores()).open(description).await?;
+    let table = tables_of(catalog, env.shared_stores()).open(description).await?;
     let metadata = table.metadata();
     let mut description = table.description().clone();
     describe(&mut description, metadata);

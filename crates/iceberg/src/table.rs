@@ -8,9 +8,10 @@ use hardtack_catalog::SchemaEvolution;
 use hardtack_core::{Location, ShowFields};
 use hardtack_sinks::{Compression, ParquetDataset};
 
-use crate::PartitionField;
+use crate::changes::Since;
 use crate::snapshot::Mode;
 use crate::version::Version;
+use crate::{PartitionField, Touched};
 
 /// An Iceberg table of the catalog, by name: a source and a sink.
 ///
@@ -37,12 +38,15 @@ use crate::version::Version;
 /// | [`append`](Self::append) (the default) | nothing | nothing |
 /// | [`overwrite_partitions`](Self::overwrite_partitions) | replaces those of partitions with new rows | the same: the last one wins |
 /// | [`overwrite`](Self::overwrite) | replaces all | the same |
+/// | [`only`](Self::only) | replaces those of given partitions, which a merge has read | fails if they are in these |
 ///
-/// With [`strict`](Self::strict) a run fails instead, before anything is decided, if others have committed.
+/// With [`strict`](Self::strict) a run fails instead, before anything is decided, if others have committed
+/// (other than to compact the table).
 ///
 /// # As a source
-/// It reads the current snapshot, or [another version](Self::as_of). Files that a filter excludes by their partition or the
-/// bounds of their columns are not opened.
+/// It reads the current snapshot, or [another version](Self::as_of); or [what is new](Self::bookmarked), or [has
+/// changed](Self::with_changes), since a snapshot. Files that a filter excludes by their partition or the bounds of their
+/// columns are not opened.
 #[derive(Clone, PartialEq)]
 pub struct IcebergTable {
     database: String,
@@ -58,6 +62,10 @@ pub struct IcebergTable {
     pub(crate) compression: Option<Compression>,
     pub(crate) sorted_by: Option<Vec<String>>,
     pub(crate) version: Version,
+    pub(crate) since: Since,
+    pub(crate) changes: bool,
+    pub(crate) only: Option<Touched>,
+    pub(crate) layout: Option<ParquetDataset>,
 }
 
 impl IcebergTable {
@@ -77,6 +85,10 @@ impl IcebergTable {
             compression: None,
             sorted_by: None,
             version: Version::default(),
+            since: Since::default(),
+            changes: false,
+            only: None,
+            layout: None,
         }
     }
 
@@ -99,6 +111,7 @@ impl IcebergTable {
     #[must_use]
     pub fn append(mut self) -> Self {
         self.mode = Mode::Append;
+        self.only = None;
         self
     }
 
@@ -106,6 +119,7 @@ impl IcebergTable {
     #[must_use]
     pub fn overwrite(mut self) -> Self {
         self.mode = Mode::Overwrite;
+        self.only = None;
         self
     }
 
@@ -114,6 +128,7 @@ impl IcebergTable {
     #[must_use]
     pub fn overwrite_partitions(mut self) -> Self {
         self.mode = Mode::OverwritePartitions;
+        self.only = None;
         self
     }
 
@@ -175,6 +190,13 @@ impl IcebergTable {
         self
     }
 
+    /// Lays files out as this dataset does. What the dataset leaves at its defaults is up to the table.
+    #[must_use]
+    pub fn written_as(mut self, files: &ParquetDataset) -> Self {
+        self.layout = (!files.has_default_layout()).then(|| files.clone());
+        self
+    }
+
     /// The layout of its files.
     pub(crate) fn files(&self) -> ParquetDataset {
         ParquetDataset::new(&self.qualified, "")
@@ -189,6 +211,15 @@ impl fmt::Debug for IcebergTable {
         shown.field("name", &self.qualified);
         if self.version != usual.version {
             shown.field("version", &self.version);
+        }
+        if self.since != usual.since {
+            shown.field("since", &self.since);
+        }
+        if self.changes {
+            shown.field("with_changes", &true);
+        }
+        if let Some(touched) = &self.only {
+            shown.field("only", &format_args!("{} partitions", touched.partitions.partitions.len()));
         }
         if self.mode != usual.mode {
             shown.field("mode", &self.mode);

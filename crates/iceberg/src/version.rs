@@ -136,8 +136,13 @@ pub(crate) fn refs(table: &Loaded) -> Result<Vec<Ref>> {
 
 /// The update by which `main` has this snapshot. How long it keeps earlier ones stays as it is.
 pub(crate) fn move_main(table: &Loaded, snapshot: i64) -> Result<TableUpdate> {
-    let main = refs(table)?.into_iter().find(|r| r.name == MAIN_BRANCH);
-    let retention = main.map_or_else(|| SnapshotRetention::branch(None, None, None), |main| main.reference.retention);
+    move_branch(table, MAIN_BRANCH, snapshot)
+}
+
+/// The update by which a branch has this snapshot. How long it keeps earlier ones stays as it is.
+pub(crate) fn move_branch(table: &Loaded, branch: &str, snapshot: i64) -> Result<TableUpdate> {
+    let there = refs(table)?.into_iter().find(|r| r.name == branch);
+    let retention = there.map_or_else(|| SnapshotRetention::branch(None, None, None), |r| r.reference.retention);
     let reference = SnapshotReference::new(snapshot, retention);
-    Ok(TableUpdate::SetSnapshotRef { ref_name: MAIN_BRANCH.to_owned(), reference })
+    Ok(TableUpdate::SetSnapshotRef { ref_name: branch.to_owned(), reference })
 }

@@ -248,6 +248,24 @@ impl ParquetDataset {
         self
     }
 
+    /// Lays files out as another dataset does: compression, order, row groups, statistics, sizes.
+    #[must_use]
+    pub fn with_layout_of(mut self, other: &Self) -> Self {
+        self.layout = other.layout.clone();
+        self.target_file_bytes = other.target_file_bytes;
+        self
+    }
+
+    /// Whether files are laid out as by default.
+    pub fn has_default_layout(&self) -> bool {
+        self.layout == Layout::default() && self.target_file_bytes == TARGET_FILE_BYTES
+    }
+
+    /// Whether partitions are [named](ParquetDataset::also_overwriting) that are replaced even without rows.
+    pub fn names_partitions(&self) -> bool {
+        !self.also.is_empty()
+    }
+
     /// The declared schema.
     pub fn declared_schema(&self) -> Option<&SchemaRef> {
         self.schema.as_ref()

@@ -12,6 +12,7 @@ use datafusion::physical_expr_adapter::{PhysicalExprAdapter, PhysicalExprAdapter
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
+use hardtack_core::progress::Part;
 use hardtack_core::{Location, Meter};
 use object_store::ObjectMeta;
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
@@ -27,7 +28,7 @@ use crate::table::FileSet;
 const BY_NAMES: &str = "hardtack.by_names";
 
 /// A Parquet file for [`ScanById`]. It must never be rewritten: only its size is compared before it is read.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct IdFile {
     /// Where it is.
     pub location: Location,
@@ -36,6 +37,15 @@ pub struct IdFile {
     /// Columns with one value in all rows of the file, by position in the schema, in ascending order. The file itself
     /// need not contain them.
     pub constants: Vec<(usize, ScalarValue)>,
+    /// The part of a source that it is, if somebody follows how far that is read.
+    pub part: Option<Part>,
+}
+
+impl IdFile {
+    /// A file of this size in bytes, without constant columns.
+    pub fn new(location: Location, bytes: u64) -> Self {
+        Self { location, bytes, constants: Vec::new(), part: None }
+    }
 }
 
 /// The field ids of names, for files that contain none: an Iceberg name mapping.
@@ -162,9 +172,13 @@ fn sets(files: Vec<IdFile>) -> DFResult<Vec<Set>> {
             e_tag: None,
             version: None,
         };
+        let part = file.part;
         let (constants, values): (Vec<_>, Vec<_>) = file.constants.into_iter().unzip();
         let mut file = PartitionedFile::from(meta);
         file.partition_values = values;
+        if let Some(part) = part {
+            file = part.beside(file);
+        }
         match sets.iter_mut().find(|set| set.store == resolved.store && set.constants == constants) {
             Some(set) => set.files.push(file),
             None => sets.push(Set { store: resolved.store, constants, files: vec![file] }),

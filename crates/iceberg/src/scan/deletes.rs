@@ -176,8 +176,7 @@ async fn read(
     delete: &FileScanTaskDeleteFile,
     session: &dyn Session,
 ) -> DFResult<Arc<dyn ExecutionPlan>> {
-    let location = Location::from(delete.file_path.as_str());
-    let file = IdFile { location, bytes: delete.file_size_in_bytes, constants: Vec::new() };
+    let file = IdFile::new(Location::from(delete.file_path.as_str()), delete.file_size_in_bytes);
     ScanById::new(schema, Arc::<Meter>::default()).plan(vec![file], None, None, session).await
 }
 
@@ -234,7 +233,7 @@ impl Values {
 }
 
 /// The rows of a file that are left.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Left {
     path: String,
     /// Reads all rows of the file, in order.
@@ -332,12 +331,24 @@ impl ExecutionPlan for LeftExec {
         &self.properties
     }
 
+    /// Those that read the files. Rules that look for scans find them there.
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        Vec::new()
+        self.parts.iter().flatten().filter_map(|left| left.plan.as_ref()).collect()
     }
 
-    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> DFResult<Arc<dyn ExecutionPlan>> {
-        Ok(self)
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false; self.children().len()]
+    }
+
+    fn with_new_children(self: Arc<Self>, plans: Vec<Arc<dyn ExecutionPlan>>) -> DFResult<Arc<dyn ExecutionPlan>> {
+        let mut plans = plans.into_iter();
+        let with_plan = |left: &Arc<Left>| match left.plan {
+            Some(_) => Arc::new(Left { plan: plans.next(), ..left.as_ref().clone() }),
+            None => Arc::clone(left),
+        };
+        let mut with_plan = with_plan;
+        let parts = self.parts.iter().map(|part| part.iter().map(&mut with_plan).collect()).collect();
+        Ok(Arc::new(Self { parts, files: self.files, properties: Arc::clone(&self.properties) }))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DFResult<SendableRecordBatchStream> {

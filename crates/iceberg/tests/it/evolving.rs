@@ -6,7 +6,7 @@ use hardtack_iceberg::IcebergTable;
 use hardtack_test_support::{json, rows};
 use insta::assert_snapshot;
 
-use crate::world::World;
+use super::World;
 
 fn t() -> IcebergTable {
     IcebergTable::named("lake", "t")

@@ -8,7 +8,7 @@ use hardtack_core::{ErrorKind, Result};
 use hardtack_iceberg::{ExpireOptions, IcebergMaintenance, IcebergTable};
 use hardtack_test_support::rows;
 
-use crate::world::World;
+use super::World;
 
 impl World {
     /// The care for `lake.t`, so many days from now.
@@ -125,6 +125,24 @@ async fn main_goes_back() {
     assert_eq!(care.rollback(&ids[2].to_string()).await.unwrap_err().kind(), ErrorKind::Usage);
     world.save(&world.table(), &rows! { id; 4 }).await;
     assert_eq!(world.rows().await, ["1", "2", "4"]);
+}
+
+/// What was taken back does not come again with a run that began before.
+#[tokio::test]
+async fn a_run_in_progress_does_not_undo_a_rollback() {
+    let world = World::new();
+    world.save(&world.table(), &rows! { id; 1 }).await;
+    let first = world.metadata().await["current-snapshot-id"].as_i64().unwrap();
+    world.save(&world.table(), &rows! { id; 2 }).await;
+    let (run, staged) = world.stage(&world.table(), &rows! { id; 3 }).await.unwrap();
+    let (kept, _) = world.stage(&world.table(), &rows! { id; 4 }).await.unwrap();
+    let care = world.care().await;
+    care.rollback(&first.to_string()).await.unwrap();
+    run.ctx.publish(&staged.publish).await.unwrap();
+    assert_eq!(world.rows().await, ["1", "3"]);
+    let branch = format!("hardtack_{}", kept.ctx.run().version());
+    assert_eq!(care.publish(&branch, "ann", "fine").await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(world.rows().await, ["1", "3"]);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 use rstest::rstest;
 
-use crate::world::World;
+use super::World;
 
 #[tokio::test]
 async fn what_is_staged_is_on_a_branch_and_nowhere_else() {

@@ -7,7 +7,7 @@ use hardtack_test_support::rows;
 use insta::assert_snapshot;
 use rstest::rstest;
 
-use crate::world::World;
+use super::World;
 
 #[tokio::test]
 async fn a_table_is_created_and_appended_to() {

@@ -1,18 +1,44 @@
-//! A lake and an embedded catalog in a temporary folder.
+//! A lake and a catalog in a temporary folder.
 
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use hardtack_catalog::{Catalog, CatalogHandle, EmbeddedCatalog};
+use hardtack_catalog::{Catalog, CatalogHandle, EmbeddedCatalog, RestCatalog, RestCredentials};
 use hardtack_core::actions::{DiscardAction, MemoryJournal};
 use hardtack_core::{JobContext, Location, Result, Sink, Staged};
 use hardtack_iceberg::{IcebergTable, NewIcebergTable};
+use hardtack_test_support::iceberg_rest::IcebergRest;
 use hardtack_test_support::{Frame, TempLake};
 
-pub(crate) struct World {
-    pub(crate) dir: TempLake,
+pub(crate) struct World<K> {
     pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) kind: K,
+    pub(crate) dir: TempLake,
+}
+
+/// A kind of catalog.
+pub(crate) trait Kind: Sized {
+    fn open(dir: &TempLake) -> (Self, Arc<dyn Catalog>);
+}
+
+pub(crate) struct Embedded;
+
+impl Kind for Embedded {
+    fn open(dir: &TempLake) -> (Self, Arc<dyn Catalog>) {
+        (Self, Arc::new(EmbeddedCatalog::new(dir.path().join("catalog.sqlite"))))
+    }
+}
+
+/// A REST catalog, with its server.
+pub(crate) struct Rest(pub(crate) IcebergRest);
+
+impl Kind for Rest {
+    fn open(dir: &TempLake) -> (Self, Arc<dyn Catalog>) {
+        let server = IcebergRest::start(&dir.path().join("warehouse"));
+        let catalog = RestCatalog::new(server.url().parse().unwrap(), RestCredentials::None).unwrap();
+        (Self(server), Arc::new(catalog))
+    }
 }
 
 /// A run, and what it has noted.
@@ -21,11 +47,11 @@ pub(crate) struct OneRun {
     journal: Arc<MemoryJournal>,
 }
 
-impl World {
+impl<K: Kind> World<K> {
     pub(crate) fn new() -> Self {
         let dir = TempLake::new();
-        let catalog = Arc::new(EmbeddedCatalog::new(dir.path().join("catalog.sqlite")));
-        Self { dir, catalog }
+        let (kind, catalog) = K::open(&dir);
+        Self { catalog, kind, dir }
     }
 
     pub(crate) fn at(&self, path: &str) -> Location {
@@ -43,11 +69,16 @@ impl World {
 
     /// A new run.
     pub(crate) fn run(&self) -> OneRun {
+        self.run_with(Arc::clone(&self.catalog))
+    }
+
+    /// A new run that sees the catalog through this one.
+    pub(crate) fn run_with(&self, catalog: Arc<dyn Catalog>) -> OneRun {
         let journal = Arc::new(MemoryJournal::default());
         let ctx = JobContext::builder("job")
             .threads(2)
             .journal(Arc::clone(&journal) as _)
-            .extension(Arc::new(CatalogHandle::new(Arc::clone(&self.catalog))))
+            .extension(Arc::new(CatalogHandle::new(catalog)))
             .build()
             .unwrap();
         hardtack_iceberg::register(&ctx);

@@ -64,7 +64,7 @@ fn of_json(fields: &[Field], json: &str) -> RecordBatch {
 async fn stored(ctx: &JobContext, path: &str, content: Vec<u8>) -> IdFile {
     let bytes = content.len() as u64;
     put(ctx, path, content).await;
-    IdFile { location: format!("memory:/{path}").as_str().into(), bytes, constants: Vec::new() }
+    IdFile::new(format!("memory:/{path}").as_str().into(), bytes)
 }
 
 /// The scan as a table, so that filters are pushed down as in any query.
