@@ -3,11 +3,12 @@
 use std::fmt::Write;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono::TimeDelta;
 use clap::{Args, Subcommand};
 use hardtack_core::Result;
-use hardtack_iceberg::{ExpireOptions, IcebergMaintenance};
+use hardtack_iceberg::{CompactOptions, Compacted, ExpireOptions, IcebergMaintenance, PartitionField, TableChange};
 use hardtack_runtime::{RuntimeArgs, open_context, parse_duration};
 
 use crate::draw::{count, draw};
@@ -97,6 +98,32 @@ enum Command {
         #[arg(long)]
         to: String,
     },
+    /// Rewrite small files, and files of which rows were deleted, as files of the target size
+    ///
+    /// Rows stay as they are, those that others add meanwhile among them.
+    Compact {
+        #[command(flatten)]
+        named: Named,
+        /// The branch whose files are rewritten
+        #[arg(long, default_value = "main")]
+        branch: String,
+        /// Rewrite the small files of a partition if there are at least so many
+        #[arg(long, value_name = "COUNT", default_value_t = CompactOptions::default().min_input_files)]
+        min_input_files: usize,
+        /// Rewrite all files
+        #[arg(long)]
+        all: bool,
+        /// Sort the rows within each file by these columns, for example `customer,day` [default: the table's sort order]
+        #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+        sort_by: Option<Vec<String>>,
+    },
+    /// Rewrite the manifests of data files, so that those of a partition are together
+    RewriteManifests {
+        #[command(flatten)]
+        named: Named,
+    },
+    /// Change columns, partition fields or properties; files stay as they are
+    Alter(Alter),
     /// Remove old snapshots and the files that only they need
     ///
     /// Tags, the heads of branches and what the table's properties `history.expire.*` keep stay.
@@ -118,6 +145,104 @@ enum Command {
         #[arg(long, value_name = "TIME", default_value = "3d", value_parser = parse_duration)]
         older_than: TimeDelta,
     },
+}
+
+#[derive(Debug, Args)]
+struct Alter {
+    /// The table, for example `lake.people`
+    #[arg(value_name = "DB.TABLE", value_parser = qualified)]
+    table: (String, String),
+    /// Only report what would be done
+    #[arg(long, global = true)]
+    dry_run: bool,
+    #[command(subcommand)]
+    change: Alteration,
+}
+
+/// Columns within structs are named with dots: `place.city`.
+#[derive(Debug, Subcommand)]
+enum Alteration {
+    /// Give a column another name
+    RenameColumn {
+        /// The column, for example `place.city`
+        column: String,
+        /// Its new name, for example `town`
+        to: String,
+    },
+    /// Drop a column; earlier snapshots have it still
+    DropColumn {
+        /// The column
+        column: String,
+    },
+    /// Add a column, which is null in the rows that are there
+    AddColumn {
+        /// The column
+        column: String,
+        /// Its type, for example `bigint`, `decimal(9,2)`, `array<string>` or `timestamptz`
+        #[arg(value_name = "TYPE", value_parser = TableChange::parse_type)]
+        data_type: DataType,
+    },
+    /// Move a column within its table or struct
+    MoveColumn {
+        /// The column
+        column: String,
+        /// To the front
+        #[arg(long, conflicts_with = "after", required_unless_present = "after")]
+        first: bool,
+        /// Behind this one
+        #[arg(long, value_name = "COLUMN")]
+        after: Option<String>,
+    },
+    /// Give a column a wider type
+    WidenColumn {
+        /// The column
+        column: String,
+        /// `bigint` for int, `double` for float, or a decimal of more digits
+        #[arg(value_name = "TYPE", value_parser = TableChange::parse_type)]
+        data_type: DataType,
+    },
+    /// Let a column be null
+    MakeOptional {
+        /// The column
+        column: String,
+    },
+    /// Partition new files by these fields; those that are there keep theirs until they are compacted
+    PartitionBy {
+        /// The fields, for example `day(sold_at), bucket(16, id)`; none if empty
+        fields: String,
+    },
+    /// Set a property
+    Set {
+        /// For example `write.target-file-size-bytes=134217728`
+        #[arg(value_name = "PROPERTY=VALUE", value_parser = property)]
+        property: (String, String),
+    },
+    /// Remove a property
+    Unset {
+        /// The property
+        property: String,
+    },
+}
+
+fn property(text: &str) -> std::result::Result<(String, String), String> {
+    let (property, value) = text.split_once('=').ok_or("expected PROPERTY=VALUE")?;
+    Ok((property.to_owned(), value.to_owned()))
+}
+
+impl Alteration {
+    fn change(self) -> Result<TableChange> {
+        Ok(match self {
+            Self::RenameColumn { column, to } => TableChange::RenameColumn { column, to },
+            Self::DropColumn { column } => TableChange::DropColumn { column },
+            Self::AddColumn { column, data_type } => TableChange::AddColumn { column, data_type },
+            Self::MoveColumn { column, after, .. } => TableChange::MoveColumn { column, after },
+            Self::WidenColumn { column, data_type } => TableChange::WidenColumn { column, data_type },
+            Self::MakeOptional { column } => TableChange::MakeOptional { column },
+            Self::PartitionBy { fields } => TableChange::PartitionBy(PartitionField::parse_list(&fields)?),
+            Self::Set { property: (property, value) } => TableChange::Set { property, value },
+            Self::Unset { property } => TableChange::Unset { property },
+        })
+    }
 }
 
 pub(crate) async fn run(options: &RuntimeArgs, args: IcebergArgs) -> Result<String> {
@@ -161,6 +286,30 @@ pub(crate) async fn run(options: &RuntimeArgs, args: IcebergArgs) -> Result<Stri
             let id = open(&named.table, named.dry_run).await?.rollback(&to).await?;
             format!("{} `main` back to snapshot {id}\n", would(named.dry_run, "moved", "would move"))
         }
+        Command::Compact { named, branch, min_input_files, all, sort_by } => {
+            let options = CompactOptions { branch: Some(branch), min_input_files, all, sort_by };
+            compacted(&open(&named.table, named.dry_run).await?.compact(&ctx, &options).await?, named.dry_run)
+        }
+        Command::RewriteManifests { named } => {
+            let done = open(&named.table, named.dry_run).await?.rewrite_manifests().await?;
+            match done.manifests {
+                0 => "nothing to do: the files of each partition are together\n".to_owned(),
+                n => format!(
+                    "{} {} of {} as {}\n",
+                    would(named.dry_run, "rewrote", "would rewrite"),
+                    count(n, "manifest"),
+                    count(done.files, "file"),
+                    count(done.new_manifests, "manifest")
+                ),
+            }
+        }
+        Command::Alter(Alter { table, dry_run, change }) => {
+            let change = change.change()?;
+            match open(&table, dry_run).await?.alter(&change).await? {
+                true => format!("{}: {change}\n", would(dry_run, "done", "would")),
+                false => "nothing to do: it is so already\n".to_owned(),
+            }
+        }
         Command::Expire { named, older_than, retain_last } => {
             let options = ExpireOptions { older_than, retain_last };
             let expired = open(&named.table, named.dry_run).await?.expire(options).await?;
@@ -178,6 +327,21 @@ pub(crate) async fn run(options: &RuntimeArgs, args: IcebergArgs) -> Result<Stri
             render(&files, named.dry_run)
         }
     })
+}
+
+fn compacted(done: &Compacted, dry_run: bool) -> String {
+    if done.files == 0 {
+        return "nothing to do: no partition would have fewer files\n".to_owned();
+    }
+    let deletes = match done.delete_files {
+        0 => String::new(),
+        n => format!(", and {} of deletes", count(n, "file")),
+    };
+    let files = format!("{} of {} bytes{deletes}", count(done.files, "file"), done.bytes);
+    match dry_run {
+        true => format!("would rewrite {files}\n"),
+        false => format!("rewrote {files}, as {} of {} bytes\n", count(done.new_files, "file"), done.new_bytes),
+    }
 }
 
 /// These columns of the rows, drawn.

@@ -9,6 +9,8 @@ use hardtack_core::Location;
 use hardtack_iceberg::{IcebergTable, NewIcebergTable};
 use hardtack_sinks::ParquetDataset;
 use hardtack_sources::{AvroFiles, CsvFiles, JsonFiles, ParquetFiles};
+#[cfg(feature = "iceberg")]
+use hardtack_tables::Table;
 use hardtack_tables::{Dataset, DatasetFiles};
 
 /// Where a job reads: `--source` (or `SOURCE`) is a folder of the lake, and `--source-database` (or `SOURCE_DATABASE`)
@@ -117,6 +119,33 @@ pub struct TargetArgs {
     /// Database of the catalog whose tables are written, over the files in the target, for example `glue_reference`
     #[arg(id = "target_database", long = "target-database", env = "TARGET_DATABASE", value_name = "DATABASE")]
     pub database: Option<DatabaseName>,
+
+    /// What tables are that the database does not have yet: `parquet` files, or `iceberg`
+    #[arg(id = "target_format", long = "target-format", env = "TARGET_FORMAT", value_name = "FORMAT", default_value = "parquet", value_parser = target_format)]
+    pub format: TargetFormat,
+}
+
+/// What the tables of a target are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TargetFormat {
+    /// Tables of Parquet files.
+    #[default]
+    Parquet,
+    /// Apache Iceberg tables, in a binary with the feature `iceberg`. Without a database, they are in `default`.
+    Iceberg,
+}
+
+/// The database of Iceberg tables if none is named, as Hive and AWS Glue have it.
+#[cfg(feature = "iceberg")]
+const DEFAULT_DATABASE: &str = "default";
+
+fn target_format(text: &str) -> std::result::Result<TargetFormat, String> {
+    match text {
+        "parquet" => Ok(TargetFormat::Parquet),
+        "iceberg" if cfg!(feature = "iceberg") => Ok(TargetFormat::Iceberg),
+        "iceberg" => Err("this binary was built without the feature `iceberg`".to_owned()),
+        _ => Err("expected `parquet` or `iceberg`".to_owned()),
+    }
 }
 
 impl TargetArgs {
@@ -143,9 +172,16 @@ impl TargetArgs {
     }
 
     /// The Parquet dataset at `path` below the target: a sink, and a source of the rows that earlier runs have saved.
-    /// `name` identifies the dataset within the job, and names the table.
+    /// `name` identifies the dataset within the job, and names the table, which `--target-format iceberg` creates as an
+    /// Iceberg table.
     pub fn parquet(&self, name: &str, path: &str) -> Dataset<ParquetDataset> {
-        self.dataset(ParquetDataset::new(name, self.join(path)))
+        let files = ParquetDataset::new(name, self.join(path));
+        #[cfg(feature = "iceberg")]
+        if self.format == TargetFormat::Iceberg {
+            let database = self.database.clone().or_else(|| DEFAULT_DATABASE.parse().ok());
+            return Dataset::new(files, database.as_ref()).when_table(Table::iceberg);
+        }
+        self.dataset(files)
     }
 
     /// For the attribute `#[command(mut_args(...))]` of a job's arguments: sets the default of `--target-database`, for jobs
@@ -161,7 +197,7 @@ impl TargetArgs {
     /// what earlier runs have published. Its database is the given one, or `default`.
     #[cfg(feature = "iceberg")]
     pub fn iceberg(&self, table: &str, path: &str, schema: impl Into<SchemaRef>) -> IcebergTable {
-        let database = self.database.as_ref().map_or("default", DatabaseName::as_str);
+        let database = self.database.as_ref().map_or(DEFAULT_DATABASE, DatabaseName::as_str);
         let new = NewIcebergTable::at(self.join(path)).with_schema(schema);
         IcebergTable::named(database, table).create_if_missing(new)
     }
@@ -204,11 +240,11 @@ fn described(
 }
 
 macro_rules! from_location {
-    ($args:ty) => {
+    ($args:ident $(, $field:ident)?) => {
         impl From<Location> for $args {
             /// This location, without a catalog.
             fn from(location: Location) -> Self {
-                Self { location, database: None }
+                Self { location, database: None, $($field: Default::default())? }
             }
         }
 
@@ -222,4 +258,4 @@ macro_rules! from_location {
 }
 
 from_location!(SourceArgs);
-from_location!(TargetArgs);
+from_location!(TargetArgs, format);

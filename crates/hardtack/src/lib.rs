@@ -62,5 +62,5 @@ pub use clap;
 pub use datafusion;
 pub use datafusion::arrow;
 
-pub use endpoints::{SourceArgs, TargetArgs};
+pub use endpoints::{SourceArgs, TargetArgs, TargetFormat};
 pub use hardtack_runtime::{Job, run};

@@ -28,7 +28,7 @@ pub use hardtack_transforms::{
     merge_and_retain_last, refuse_rows, rename, split_by_schema, split_date,
 };
 
-pub use crate::endpoints::{SourceArgs, TargetArgs};
+pub use crate::endpoints::{SourceArgs, TargetArgs, TargetFormat};
 
 // Nulls, choices, structs.
 pub use datafusion::functions::core::expr_ext::FieldAccessor;

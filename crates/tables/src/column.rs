@@ -64,6 +64,14 @@ impl fmt::Display for TableBookmark {
     }
 }
 
+impl TableBookmark {
+    /// Whether it is by files, and not by a column.
+    #[cfg(feature = "iceberg")]
+    pub(crate) fn is_by_files(&self) -> bool {
+        matches!(self.0, Kind::Files(_))
+    }
+}
+
 /// Reads the rows whose value in a column is above the highest that was read: of a column that grows with time, such as an
 /// id or the moment of a change. A table whose files are rewritten (by a merge, or by compaction) can be read this way.
 ///

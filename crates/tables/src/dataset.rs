@@ -250,6 +250,25 @@ impl Dataset<ParquetDataset> {
         self
     }
 
+    /// Reads and replaces only the partitions that these rows fall in, if the dataset is an Iceberg table: for a merge, of
+    /// the changes with what is there. Files, and tables of files, are read and replaced as a whole. The rows are
+    /// computed for it, so they should be [persisted](hardtack_core::Context::persist).
+    ///
+    /// # Errors
+    /// Those of [`Table::touched_by`].
+    #[cfg(feature = "iceberg")]
+    pub async fn touched_by(mut self, env: &hardtack_core::Environment, rows: &DataFrame) -> Result<Self> {
+        if let Some(mut table) = self.table.take() {
+            if let Some(schema) = self.files.declared_schema()
+                && let Ok(description) = description(&table, &self.files, schema)
+            {
+                table = table.or_create(description);
+            }
+            self.table = Some(table.touched_by(env, rows).await?);
+        }
+        Ok(self)
+    }
+
     /// The dataset as a source.
     fn as_source(&self) -> Result<Dataset<ParquetFiles>> {
         let location = self.files.location().ok_or_else(|| Error::unexpected("a dataset has a location"))?;

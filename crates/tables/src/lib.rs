@@ -10,6 +10,8 @@ mod dataset;
 mod evolution;
 mod filters;
 mod format;
+#[cfg(feature = "iceberg")]
+mod iceberg;
 mod names;
 mod opened;
 mod place;

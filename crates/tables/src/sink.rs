@@ -32,22 +32,34 @@ use crate::versions;
 const PARTITIONS_PER_ACTION: usize = 1000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Mode {
+pub(crate) enum Mode {
     #[default]
     Append,
     Overwrite,
     OverwritePartitions,
 }
 
+#[cfg(feature = "iceberg")]
+impl Mode {
+    /// The same of an Iceberg table.
+    pub(crate) fn of_iceberg(self, table: hardtack_iceberg::IcebergTable) -> hardtack_iceberg::IcebergTable {
+        match self {
+            Self::Append => table.append(),
+            Self::Overwrite => table.overwrite(),
+            Self::OverwritePartitions => table.overwrite_partitions(),
+        }
+    }
+}
+
 /// How a [`Table`] is saved to.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Writing {
-    mode: Mode,
-    create: Option<TableDescription>,
-    evolution: SchemaEvolution,
+    pub(crate) mode: Mode,
+    pub(crate) create: Option<TableDescription>,
+    pub(crate) evolution: SchemaEvolution,
     grace_period: TimeDelta,
     /// The layout of files; its name and place do not matter.
-    files: ParquetDataset,
+    pub(crate) files: ParquetDataset,
 }
 
 impl Writing {
@@ -240,9 +252,10 @@ impl Table {
     async fn target(&self, catalog: &dyn Catalog) -> Result<(TableDescription, bool)> {
         match (catalog.get_table(self.database(), self.table()).await, &self.writing.create) {
             (Ok(table), _) if table.is_iceberg() => {
-                Err(Error::usage("this is an Iceberg table, which is saved to by its own sink")
+                // With support, it was saved to as what it is.
+                Err(Error::usage("this binary was built without support for Iceberg tables")
                     .with("table", table.qualified_name())
-                    .hint("save to `IcebergTable::named(database, table)`"))
+                    .hint("enable the feature `iceberg` of the hardtack crate"))
             }
             (Ok(table), _) => Ok((table, true)),
             (Err(e), Some(description)) if e.kind() == ErrorKind::NotFound => {
@@ -266,10 +279,21 @@ impl Sink for Table {
     }
 
     fn replaces(&self) -> bool {
+        #[cfg(feature = "iceberg")]
+        if self.iceberg.only.is_some() {
+            return false;
+        }
         self.writing.mode != Mode::Append && !self.writing.files.is_merge()
     }
 
     async fn stage(&self, ctx: &StageContext, rows: DataFrame) -> Result<Staged> {
+        #[cfg(feature = "iceberg")]
+        if let Some(table) = self.as_iceberg(ctx.catalog().await?.as_ref()).await? {
+            let rows = folded(&table, ctx, rows).await?;
+            return table.stage(ctx, rows).await;
+        }
+        #[cfg(feature = "iceberg")]
+        self.check_kind()?;
         let saving = Saving::begin(self, ctx, &rows).await?;
         tracing::info!(table = self.qualified_name(), location = %saving.base, new = !saving.exists, "saving to a table");
         saving.stage(rows).await
@@ -277,6 +301,13 @@ impl Sink for Table {
 
     /// Coerces rows to the table, if the context has a catalog, or to the one that is to be created.
     async fn conform(&self, ctx: &StageContext, rows: DataFrame) -> Result<DataFrame> {
+        #[cfg(feature = "iceberg")]
+        if ctx.catalog_handle().is_ok()
+            && let Some(table) = self.as_iceberg(ctx.catalog().await?.as_ref()).await?
+        {
+            let rows = folded(&table, ctx, rows).await?;
+            return Sink::conform(&table, ctx, rows).await;
+        }
         let table = match (ctx.catalog_handle(), &self.writing.create) {
             (Ok(_), _) => Saving::begin(self, ctx, &rows).await?.table,
             (Err(_), Some(description)) => {
@@ -289,6 +320,19 @@ impl Sink for Table {
         };
         let (dataset, rows) = coerced(&self.writing, &table, rows)?;
         dataset.conform(ctx, rows).await
+    }
+}
+
+/// The rows with the names of columns as an Iceberg table has them, whatever their case.
+#[cfg(feature = "iceberg")]
+async fn folded(
+    table: &hardtack_iceberg::IcebergTable,
+    env: &hardtack_core::Environment,
+    rows: DataFrame,
+) -> Result<DataFrame> {
+    match table.stored_columns(env).await? {
+        Some(columns) => evolution::fold_names(rows, &columns),
+        None => Ok(rows),
     }
 }
 
@@ -457,7 +501,7 @@ impl<'a> Saving<'a> {
 }
 
 /// Refuses a table whose location differs from the job's: a job that names a location wants the rows there.
-fn is_there(table: &TableDescription, base: &Location, said: &Location) -> Result<()> {
+pub(crate) fn is_there(table: &TableDescription, base: &Location, said: &Location) -> Result<()> {
     if is_same(base, said) {
         return Ok(());
     }

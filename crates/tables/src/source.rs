@@ -86,6 +86,10 @@ impl Source for Table {
     }
 
     async fn load(&self, ctx: &LoadContext) -> Result<DataFrame> {
+        #[cfg(feature = "iceberg")]
+        if let Some(rows) = self.iceberg_rows(ctx).await? {
+            return Ok(rows);
+        }
         let source = provider_as_source(self.rows(ctx).await?);
         // Qualified by its own name, so that two tables with a column of the same name can be joined.
         let name = TableReference::partial(self.database(), self.table());

@@ -27,6 +27,8 @@ pub struct Table {
     pub(crate) or_empty: Option<SchemaRef>,
     pub(crate) bookmark: Option<TableBookmark>,
     pub(crate) writing: Writing,
+    #[cfg(feature = "iceberg")]
+    pub(crate) iceberg: crate::iceberg::Iceberg,
 }
 
 impl Table {
@@ -34,7 +36,16 @@ impl Table {
     pub fn named(database: impl AsRef<str>, table: impl AsRef<str>) -> Self {
         let (database, table) = (database.as_ref().to_lowercase(), table.as_ref().to_lowercase());
         let name = format!("{database}.{table}");
-        Self { writing: Writing::of(&name), name, database, table, or_empty: None, bookmark: None }
+        Self {
+            writing: Writing::of(&name),
+            name,
+            database,
+            table,
+            or_empty: None,
+            bookmark: None,
+            #[cfg(feature = "iceberg")]
+            iceberg: crate::iceberg::Iceberg::default(),
+        }
     }
 
     /// The same options for another table of its database.
@@ -72,6 +83,10 @@ impl fmt::Debug for Table {
             f.field("bookmark", &format_args!("{bookmark}"));
         }
         self.writing.show(&mut f, &self.name);
+        #[cfg(feature = "iceberg")]
+        if self.iceberg != crate::iceberg::Iceberg::default() {
+            f.field("iceberg", &self.iceberg);
+        }
         f.finish()
     }
 }

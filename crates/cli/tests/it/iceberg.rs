@@ -3,7 +3,9 @@
 use hardtack_core::{Location, Sink};
 use hardtack_iceberg::{IcebergTable, NewIcebergTable, PartitionField};
 use hardtack_runtime::{RuntimeArgs, open_context};
+use hardtack_test_support::JobBinary;
 use insta::assert_snapshot;
+use rstest::rstest;
 
 /// A folder with the table `lake.people` in the catalog at its state location.
 struct Lake(tempfile::TempDir);
@@ -94,6 +96,98 @@ async fn a_table_is_looked_at_and_looked_after() {
     assert_snapshot!(lake.run(&["iceberg", "expire", "lake.people", "--older-than", "1d"]), @"expired 0 snapshots
 removed 0 files");
     assert_snapshot!(lake.run(&["iceberg", "remove-orphans", "lake.people", "--dry-run"]), @"would remove 0 files");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_files_are_compacted() {
+    let lake = Lake::new();
+    for n in 1..=5 {
+        lake.append(&format!("({n}, 'Ann')"), true).await;
+    }
+    let rows = rows_of(&lake, "lake.people");
+    let without_sizes =
+        |text: String| regex::Regex::new(r"\d+ bytes").unwrap().replace_all(&text, "N bytes").into_owned();
+    let compact = |more: &[&str]| without_sizes(lake.run(&[&["iceberg", "compact", "lake.people"], more].concat()));
+    assert_snapshot!(compact(&["--min-input-files", "6"]), @"nothing to do: no partition would have fewer files");
+    assert_snapshot!(compact(&["--dry-run"]), @"would rewrite 5 files of N bytes");
+    assert_eq!(lake.run(&["iceberg", "snapshots", "lake.people"]).matches("replace").count(), 0);
+    assert_snapshot!(compact(&[]), @"rewrote 5 files of N bytes, as 1 file of N bytes");
+    assert_eq!(lake.run(&["iceberg", "snapshots", "lake.people"]).matches("replace").count(), 1);
+    assert_eq!(rows_of(&lake, "lake.people"), rows);
+    assert_snapshot!(compact(&["--all", "--sort-by", "name,id"]), @"rewrote 1 file of N bytes, as 1 file of N bytes");
+    assert_eq!(rows_of(&lake, "lake.people"), rows);
+    let error = lake.fail(&["iceberg", "compact", "lake.people", "--branch", "mian"], 2);
+    assert!(error.contains("did you mean: main"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_are_changed() {
+    let lake = Lake::new();
+    lake.append("(1, 'Ann')", true).await;
+    let alter = |args: &[&str]| lake.run(&[&["iceberg", "alter", "lake.people"], args].concat());
+    assert_snapshot!(alter(&["rename-column", "name", "called", "--dry-run"]), @"would: rename the column `name` to `called`");
+    assert_snapshot!(alter(&["rename-column", "name", "called"]), @"done: rename the column `name` to `called`");
+    assert_snapshot!(alter(&["add-column", "age", "int"]), @"done: add the column `age` of type Int32");
+    assert_snapshot!(alter(&["move-column", "age", "--first"]), @"done: move the column `age` to the front");
+    assert_snapshot!(alter(&["move-column", "age", "--after", "id"]), @"done: move the column `age` behind `id`");
+    assert_snapshot!(alter(&["widen-column", "age", "bigint"]), @"done: widen the column `age` to Int64");
+    assert_snapshot!(alter(&["make-optional", "age"]), @"nothing to do: it is so already");
+    assert_snapshot!(alter(&["partition-by", "bucket(2, id), called"]), @"done: partition by bucket[2](id), identity(called)");
+    assert_snapshot!(alter(&["set", "write.parquet.compression-codec=snappy"]), @"done: set the property `write.parquet.compression-codec` to `snappy`");
+    assert_snapshot!(alter(&["unset", "write.parquet.compression-codec"]), @"done: remove the property `write.parquet.compression-codec`");
+    let select = ["sql", "--format", "csv", "-c", "select * from lake.people"];
+    assert_eq!(lake.run(&select), "id,age,called,born\n1,,Ann,2026-11-29\n");
+    let described = lake.run(&["describe", "lake.people"]);
+    assert!(described.contains("called") && described.contains("bucket[2](id), identity(called)"), "{described}");
+    let error = lake.fail(&["iceberg", "alter", "lake.people", "drop-column", "called"], 2);
+    assert!(error.contains("rows are partitioned by this column"), "{error}");
+    let error = lake.fail(&["iceberg", "alter", "lake.people", "add-column", "x", "number"], 2);
+    assert!(error.contains("number"), "{error}");
+    let error = lake.fail(&["iceberg", "alter", "lake.people", "partition-by", "day("], 2);
+    assert!(error.contains("expected a partition field"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn manifests_are_rewritten() {
+    let lake = Lake::new();
+    for n in 1..=3 {
+        lake.append(&format!("({n}, 'Ann')"), true).await;
+    }
+    let rows = rows_of(&lake, "lake.people");
+    let rewrite = |more: &[&str]| lake.run(&[&["iceberg", "rewrite-manifests", "lake.people"], more].concat());
+    assert_snapshot!(rewrite(&["--dry-run"]), @"would rewrite 3 manifests of 3 files as 1 manifest");
+    assert_snapshot!(rewrite(&[]), @"rewrote 3 manifests of 3 files as 1 manifest");
+    assert_snapshot!(rewrite(&[]), @"nothing to do: the files of each partition are together");
+    assert_eq!(rows_of(&lake, "lake.people"), rows);
+}
+
+/// Whenever a compaction is killed, the table is as it was, or compact; what else there is are orphans.
+#[rstest]
+#[case("iceberg.manifest.after", false)]
+#[case("iceberg.list.after", false)]
+#[case("iceberg.metadata.before", false)]
+#[case("iceberg.metadata.after", false)]
+#[case("iceberg.swap.after", true)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_compaction_loses_nothing(#[case] point: &str, #[case] is_done: bool) {
+    let lake = Lake::new();
+    for n in 1..=5 {
+        lake.append(&format!("({n}, 'Ann')"), true).await;
+    }
+    let rows = rows_of(&lake, "lake.people");
+    let killed = JobBinary::new(env!("CARGO_BIN_EXE_hardtack"))
+        .env("HARDTACK_STATE", lake.at("state"))
+        .env("FAILPOINTS", format!("{point}=return(kill)"))
+        .args(["iceberg", "compact", "lake.people"])
+        .run();
+    assert_eq!(killed.signal(), Some(9), "{killed:?}");
+    let replaced = || lake.run(&["iceberg", "snapshots", "lake.people"]).matches("replace").count();
+    assert_eq!(replaced(), usize::from(is_done));
+    assert_eq!(rows_of(&lake, "lake.people"), rows);
+    lake.append("(6, 'Bob')", true).await;
+    lake.run(&["iceberg", "compact", "lake.people", "--all"]);
+    assert_eq!(replaced(), 1 + usize::from(is_done));
+    assert_eq!(rows_of(&lake, "lake.people"), rows + "6,Bob\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

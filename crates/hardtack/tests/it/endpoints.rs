@@ -53,6 +53,7 @@ fn help_says_what_is_where() {
           --source-database <DATABASE>  Database of the catalog whose tables `books` and `authors` are read in place of the files, for example `raw` [env: SOURCE_DATABASE]
           --target <LOCATION>           Lake root that gets `shelf/`, for example `s3://my-bucket` or `target/lake` [env: TARGET] [default: target/lake]
           --target-database <DATABASE>  Database of the catalog whose table `shelf` is written, over the files in the target, for example `glue_reference` [env: TARGET_DATABASE]
+          --target-format <FORMAT>      What tables are that the database does not have yet: `parquet` files, or `iceberg` [env: TARGET_FORMAT] [default: parquet]
       -h, --help                        Print help
     ");
 }

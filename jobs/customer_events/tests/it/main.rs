@@ -8,6 +8,7 @@
 )]
 
 mod catalog;
+mod iceberg;
 mod runs;
 
 use hardtack::core::{JobContext, Location};

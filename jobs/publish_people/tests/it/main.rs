@@ -10,7 +10,8 @@ use hardtack::core::fault::{ICEBERG_POINTS, POINTS};
 use hardtack::iceberg::{IcebergMaintenance, IcebergTable};
 use hardtack::runtime::{RuntimeArgs, open_context};
 use hardtack_test_support::containers::{glue, s3};
-use hardtack_test_support::{Frame, JobBinary, json, table};
+use hardtack_test_support::iceberg_rest::IcebergRest;
+use hardtack_test_support::{Frame, JobBinary, TempLake, json, table};
 use insta::assert_snapshot;
 
 const PASSES: &str = include_str!("../../../../fixtures/lake/people/people.jsonl");
@@ -108,44 +109,70 @@ async fn a_run_that_fails_in_the_middle_leaves_nothing() {
     assert_eq!(job.dir().files("out"), [""; 0]);
 }
 
-/// Killed at any step, and then healed by the next run, the table has the rows of a delivery once if the run had
-/// committed, and not at all otherwise.
+/// Kills a run at a step. Once the next run has healed that, the table has the rows of a delivery once if the killed
+/// run had committed, and not at all otherwise.
+async fn killed_and_healed(server: Option<&IcebergRest>, point: &str, passes: &str) {
+    let job = match server {
+        Some(server) => job().args(["--catalog".to_owned(), format!("rest:{}", server.url())]),
+        None => job(),
+    };
+    let reader = || {
+        let mut args = RuntimeArgs::with_state(job.dir().at(".hardtack"));
+        if let Some(server) = server {
+            args.records.catalog = format!("rest:{}", server.url()).parse().unwrap();
+        }
+        open_context("reader", &args).unwrap()
+    };
+    let deliver = |id: i64, name: &str| {
+        let person = json!({ "id": id, "name": name, "age": 30 });
+        job.dir().write("in/people/people.jsonl", person.to_string());
+    };
+    let commits = || {
+        let commits = job.dir().hidden_files(".hardtack/publish_people/scopes/default/commits");
+        commits.iter().filter(|file| file.ends_with(".json")).count()
+    };
+    if !point.starts_with("iceberg.create") {
+        deliver(1, "Ann");
+        job.run().assert_code(0);
+    }
+    let before = commits();
+    deliver(2, "Bob");
+    if point.starts_with("iceberg.discard") {
+        // The next run discards, and is killed meanwhile.
+        assert_eq!(job.failing_at("state.commit.before", "return(kill)").run().signal(), Some(9));
+    }
+    let killed = job.failing_at(point, &format!("{passes}return(kill)")).run();
+    if passes.is_empty() && point.starts_with("iceberg.") {
+        assert_eq!(killed.signal(), Some(9), "{point}: {killed}");
+    }
+    let committed = commits() - before;
+    deliver(3, "Cy");
+    job.run().assert_code(0);
+    let healed = table(Frame::collect(reader().load(people()).await.unwrap()).await.unwrap());
+    let times = |name: &str| healed.matches(name).count();
+    assert_eq!((times("Ann"), times("Bob"), times("Cy")), (before, committed, 1), "{point} {passes}: {healed}");
+    let table = IcebergMaintenance::open(&reader(), "lake", "people", chrono::Utc::now()).await.unwrap();
+    assert_eq!(table.metadata("refs").await.unwrap().num_rows(), 1, "{point} {passes}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_step_the_next_run_heals() {
     let points = POINTS.iter().chain(ICEBERG_POINTS);
     for point in points.filter(|point| !point.starts_with("stage.file") && !point.starts_with("publish.")) {
         for passes in ["", "1*off->", "3*off->"] {
-            let job = job();
-            let deliver = |id: i64, name: &str| {
-                let person = json!({ "id": id, "name": name, "age": 30 });
-                job.dir().write("in/people/people.jsonl", person.to_string());
-            };
-            let commits = || {
-                let commits = job.dir().files(".hardtack/publish_people/scopes/default/commits");
-                commits.iter().filter(|file| file.ends_with(".json")).count()
-            };
-            if !point.starts_with("iceberg.create") {
-                deliver(1, "Ann");
-                job.run().assert_code(0);
-            }
-            let before = commits();
-            deliver(2, "Bob");
-            if point.starts_with("iceberg.discard") {
-                // The next run discards, and is killed meanwhile.
-                assert_eq!(job.failing_at("state.commit.before", "return(kill)").run().signal(), Some(9));
-            }
-            let killed = job.failing_at(point, &format!("{passes}return(kill)")).run();
-            if passes.is_empty() && point.starts_with("iceberg.") {
-                assert_eq!(killed.signal(), Some(9), "{point}: {killed}");
-            }
-            let committed = commits() - before;
-            deliver(3, "Cy");
-            job.run().assert_code(0);
-            let healed = rows(&job).await;
-            let times = |name: &str| healed.matches(name).count();
-            assert_eq!((times("Ann"), times("Bob"), times("Cy")), (before, committed, 1), "{point} {passes}: {healed}");
-            let table = IcebergMaintenance::open(&reader(&job), "lake", "people", chrono::Utc::now()).await.unwrap();
-            assert_eq!(table.metadata("refs").await.unwrap().num_rows(), 1, "{point} {passes}");
+            killed_and_healed(None, point, passes).await;
+        }
+    }
+}
+
+/// The server writes the metadata itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_step_behind_a_rest_catalog_the_next_run_heals() {
+    for point in ICEBERG_POINTS.iter().filter(|point| !point.starts_with("iceberg.metadata")) {
+        for passes in ["", "1*off->"] {
+            let warehouse = TempLake::new();
+            let server = IcebergRest::start(warehouse.path());
+            killed_and_healed(Some(&server), point, passes).await;
         }
     }
 }
