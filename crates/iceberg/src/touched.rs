@@ -62,7 +62,7 @@ impl IcebergTable {
     /// # use hardtack_core::{Context, Result};
     /// # use hardtack_iceberg::IcebergTable;
     /// # fn merge(current: DataFrame, changes: DataFrame) -> Result<DataFrame> { Ok(changes) }
-    /// # async fn main(ctx: &Context<()>, changes: DataFrame) -> Result<()> {
+    /// # async fn job(ctx: &Context<()>, changes: DataFrame) -> Result<()> {
     /// let changes = ctx.persist(changes).await?;
     /// let ids = changes.clone().select_columns(&["id"])?;
     /// let customers = IcebergTable::named("shop", "customers");
