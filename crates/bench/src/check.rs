@@ -83,6 +83,18 @@ impl Digest {
         Ok(digest)
     }
 
+    /// The same rows and files as one partition: for results whose folders are not their partitions.
+    pub fn whole(mut self) -> Self {
+        let mut whole = Partition::default();
+        for partition in std::mem::take(&mut self.partitions).into_values() {
+            whole.files.extend(partition.files);
+            whole.rows += partition.rows;
+            whole.hash = whole.hash.wrapping_add(partition.hash);
+        }
+        self.partitions = BTreeMap::from([(String::new(), whole)]);
+        self
+    }
+
     /// All rows.
     pub fn rows(&self) -> u64 {
         self.partitions.values().map(|partition| partition.rows).sum()

@@ -319,7 +319,8 @@ fn compare<'a>(
     report: &mut Report,
 ) -> Option<(&'a Engine, Digest)> {
     let digest = match Digest::of(result, case.columns, cores()) {
-        Ok(digest) => digest,
+        Ok(digest) if case.by_folder => digest,
+        Ok(digest) => digest.whole(),
         Err(error) => {
             report.problem(case, &[engine], error.chain());
             return first;

@@ -43,6 +43,8 @@ pub struct Case {
     pub columns: &'static [&'static str],
     /// Whether each partition of the result is one file.
     pub one_file: bool,
+    /// Whether the folders of the result are its partitions; else only the rows as a whole are compared.
+    pub by_folder: bool,
     /// The case whose result each engine begins with.
     pub before: Option<&'static str>,
 }
@@ -83,13 +85,14 @@ const QUALITY: &[Case] = &[
     case(Suite::Quality, "alone", "bench_quality", "observations"),
     case(Suite::Quality, "audited", "bench_quality", "observations"),
 ];
-/// Days are folders of plain files, and in an Iceberg table known to the manifests only.
+/// Days are folders of plain files, and in an Iceberg table known to the manifests only: there, folders mean nothing.
 const OBSERVATION: &[&str] = &["patient", "encounter", "category", "code", "description", "value", "units", "type"];
 const ICEBERG: &[Case] = &[
     Case { columns: OBSERVATION, one_file: false, ..case(Suite::Iceberg, "plain", "bench_iceberg", "observations") },
     Case {
         columns: OBSERVATION,
         one_file: false,
+        by_folder: false,
         ..case(Suite::Iceberg, "table", "bench_iceberg", "observations/data")
     },
 ];
@@ -97,7 +100,7 @@ const START: &[Case] =
     &[case(Suite::Start, "job", "customer_events", "customers"), case(Suite::Start, "version", "hardtack", "result")];
 
 const fn case(suite: Suite, name: &'static str, binary: &'static str, result: &'static str) -> Case {
-    Case { suite, name, binary, result, columns: &[], one_file: true, before: None }
+    Case { suite, name, binary, result, columns: &[], one_file: true, by_folder: true, before: None }
 }
 
 impl Suite {

@@ -210,3 +210,17 @@ fn only_the_named_columns_are_compared() {
     let [ours, theirs] = [&ours, &theirs].map(|folder| Digest::of(folder.path(), &["id"], 1).unwrap());
     assert_eq!(ours.differences(&theirs, ["ours", "theirs"]).unwrap(), Vec::<String>::new());
 }
+
+#[test]
+fn the_whole_is_compared_without_folders() {
+    let ours = result(&[("x/a.parquet", vec![(1, Some("a"))]), ("y/a.parquet", vec![(2, Some("b"))])]);
+    let theirs = result(&[("z/a.parquet", vec![(2, Some("b")), (1, Some("a"))])]);
+    let other = result(&[("z/a.parquet", vec![(2, Some("b")), (1, Some("c"))])]);
+    let [ours, theirs, other] = [&ours, &theirs, &other].map(|f| Digest::of(f.path(), &[], 1).unwrap().whole());
+    assert_eq!(ours.differences(&theirs, ["ours", "theirs"]).unwrap(), Vec::<String>::new());
+    insta::assert_snapshot!(ours.differences(&other, ["ours", "theirs"]).unwrap().join("\n"), @r"
+    the whole: 2 rows and 2 rows
+          only ours: id=1 name=a
+          only theirs: id=1 name=c
+    ");
+}
