@@ -317,14 +317,10 @@ pub(crate) fn describe(description: &mut TableDescription, metadata: &TableMetad
     description.storage.columns = schema.fields().iter().map(column).collect();
 }
 
-/// The delays between attempts to commit a change that met another one.
-fn delays() -> impl Iterator<Item = Duration> {
-    ExponentialBuilder::new()
-        .with_min_delay(Duration::from_millis(5))
-        .with_max_delay(Duration::from_millis(500))
-        .with_max_times(60)
-        .with_jitter()
-        .build()
+/// So many delays, which grow from the first one to the longest.
+pub(crate) fn backoff(first: Duration, longest: Duration, times: usize) -> impl Iterator<Item = Duration> {
+    let growing = ExponentialBuilder::new().with_min_delay(first).with_max_delay(longest).with_max_times(times);
+    growing.with_jitter().build()
 }
 
 /// Attempts to change a table, until no other change comes between:
@@ -346,7 +342,8 @@ pub(crate) struct Attempts<'a> {
 
 impl<'a> Attempts<'a> {
     pub(crate) fn new(catalog: &'a dyn IcebergCatalog, table: Loaded) -> Self {
-        Self { catalog, table, delays: Box::new(delays()) }
+        let delays = backoff(Duration::from_millis(5), Duration::from_millis(500), 60);
+        Self { catalog, table, delays: Box::new(delays) }
     }
 
     /// The table as it is to be changed.

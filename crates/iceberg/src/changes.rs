@@ -2,26 +2,23 @@
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
-use async_trait::async_trait;
-use datafusion::catalog::{Session, TableProvider};
+use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::catalog::TableProvider;
 use datafusion::common::{Result as DFResult, ScalarValue, TableReference};
-use datafusion::datasource::{TableType, provider_as_source};
+use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{
     ColumnarValue, LogicalPlanBuilder, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility,
 };
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{DataFrame, Expr};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::TryStreamExt;
 use hardtack_core::bookmarks::{Advance, Advanced, End};
 use hardtack_core::format::Format;
 use hardtack_core::progress::{Part, Progress};
 use hardtack_core::{Error, LoadContext, Result};
-use hardtack_sources::{IdFile, ScanById};
+use hardtack_sources::IdFile;
 use iceberg::spec::{DataFile, ManifestContentType, ManifestStatus, Operation, SnapshotRef};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -29,16 +26,12 @@ use uuid::Uuid;
 
 use crate::IcebergTable;
 use crate::catalog::Loaded;
-use crate::error::failed;
 use crate::scan::IcebergScan;
-use crate::snapshot::{ancestors, manifests_of};
+use crate::snapshot::{ancestors, contents, manifests_of};
 use crate::version::Version;
 
 /// The column of [`IcebergTable::with_changes`] that says what has happened to a row: `insert` or `delete`.
 pub const CHANGE_TYPE: &str = "_change_type";
-
-/// How many manifests are read concurrently.
-const READS: usize = 32;
 
 /// Where reading begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -102,8 +95,7 @@ struct Delta {
 }
 
 impl Delta {
-    /// The files between a snapshot and a later one. Those that compaction has replaced are
-    /// left out: it changes no rows.
+    /// The files between a snapshot and a later one, without those that compaction has replaced: it changes no rows.
     ///
     /// # Errors
     /// Usage if the first snapshot is no ancestor of the last one; Refused if rows of files that stay were deleted.
@@ -127,13 +119,10 @@ impl Delta {
 
     async fn step(&mut self, table: &Loaded, snapshot: &SnapshotRef) -> Result<()> {
         let id = snapshot.snapshot_id();
-        let own = manifests_of(table, snapshot).await?.into_iter().filter(|file| file.added_snapshot_id == id);
-        let loading = own.map(|file| async move {
-            let manifest = file.load_manifest(table.file_io()).await.map_err(failed)?;
-            Ok::<_, Error>((file, manifest))
-        });
-        let loaded: Vec<_> = stream::iter(loading).buffered(READS).try_collect().await?;
-        for (file, manifest) in &loaded {
+        let mut own = manifests_of(table, snapshot).await?;
+        own.retain(|file| file.added_snapshot_id == id);
+        let mut loading = contents(table, own);
+        while let Some((file, manifest)) = loading.try_next().await? {
             for entry in manifest.entries().iter().filter(|entry| entry.snapshot_id() == Some(id)) {
                 let path = entry.file_path();
                 match (entry.status(), file.content) {
@@ -142,7 +131,7 @@ impl Delta {
                         return Err(Error::refused("rows of files that stay were deleted (merge on read)")
                             .with("table", table.qualified_name())
                             .with("snapshot", id)
-                            .hint("which ones it were cannot be read: read the whole table, or have it deleted by copy on write"));
+                            .hint("the metadata does not say which rows they are; read the whole table, or let the other engine rewrite the files (`write.delete.mode` = `copy-on-write`)"));
                     }
                     (ManifestStatus::Added, ManifestContentType::Data) => {
                         if self.removed.remove(path).is_none() {
@@ -166,7 +155,7 @@ fn unconnected(table: &Loaded, after: i64, to: &SnapshotRef) -> Error {
         Some(_) => {
             "the version that is read does not come after this snapshot: the table was rolled back, or it is another branch"
         }
-        None => "what came after this snapshot cannot be told: snapshots since then have expired",
+        None => "what came after this snapshot is unknown: snapshots since then have expired",
     };
     Error::usage(why)
         .with("table", table.qualified_name())
@@ -191,29 +180,26 @@ impl IcebergTable {
         // With the columns of the version, whatever is read.
         let current = IcebergScan::new(table.clone(), to.clone(), Arc::clone(&schema), ctx.meter())?;
         let mut changes = Vec::new();
-        match &to {
-            None => {}
-            Some(to) => match after {
-                Some(id) if id == to.snapshot_id() => drop(self.follow(ctx, &table, to, [])?),
-                // Not by its history, which may have expired.
-                None => {
-                    let files = current.files().await?;
-                    let parts = self.follow(ctx, &table, to, files.values().copied())?;
-                    let parts = files.into_keys().zip(parts).collect();
-                    changes.push((INSERT, Arc::new(current.clone().only(parts)) as Arc<dyn TableProvider>));
+        match (&to, after) {
+            (None, _) => {}
+            (Some(to), Some(after)) if after == to.snapshot_id() => drop(self.follow(ctx, &table, to, [])?),
+            // Not by its history, which may have expired.
+            (Some(to), None) => {
+                let files = current.files().await?;
+                let parts = self.follow(ctx, &table, to, files.values().copied())?;
+                let parts = files.into_keys().zip(parts).collect();
+                changes.push((INSERT, Arc::new(current.clone().only(parts)) as Arc<dyn TableProvider>));
+            }
+            (Some(to), Some(after)) => {
+                let delta = Delta::between(&table, after, to).await?;
+                if let (false, Some((file, _))) = (self.changes, delta.removed.first_key_value()) {
+                    return Err(Error::refused("rows were removed since the last ones that were read")
+                        .with("table", table.qualified_name())
+                        .with("file", file)
+                        .hint("`.with_changes()` reads them, in the column `_change_type`"));
                 }
-                Some(after) => {
-                    let delta = Delta::between(&table, after, to).await?;
-                    if let (false, Some((file, _))) = (self.changes, delta.removed.first_key_value()) {
-                        return Err(Error::refused("rows were removed since the last ones that were read")
-                            .with("table", table.qualified_name())
-                            .with("file", file)
-                            .hint("`.with_changes()` reads them, in the column `_change_type`"));
-                    }
-                    let scans = self.delta(ctx, &table, &current, to, delta).await?;
-                    changes.extend(scans);
-                }
-            },
+                changes = self.delta(ctx, &table, &current, to, delta).await?;
+            }
         }
         if changes.is_empty() {
             changes.push((INSERT, Arc::new(current.only(HashMap::new()))));
@@ -298,7 +284,7 @@ impl IcebergTable {
         });
         let added: Vec<IdFile> = added.collect::<Result<_>>()?;
         if !added.is_empty() {
-            scans.push((INSERT, Arc::new(Files { scan: current.by_id().clone(), files: added })));
+            scans.push((INSERT, current.by_id().clone().table(added)));
         }
         for (scan, files) in before {
             let files = files.into_keys().map(|path| (path, parts.next().flatten())).collect();
@@ -368,43 +354,6 @@ impl ScalarUDFImpl for ChangeType {
 
 const INSERT: &str = "insert";
 const DELETE: &str = "delete";
-
-/// Given files of a table, of which no rows were deleted.
-struct Files {
-    scan: ScanById,
-    files: Vec<IdFile>,
-}
-
-impl fmt::Debug for Files {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Files").field("files", &self.files.len()).finish()
-    }
-}
-
-#[async_trait]
-impl TableProvider for Files {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(self.scan.schema())
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    async fn scan(
-        &self,
-        session: &dyn Session,
-        columns: Option<&Vec<usize>>,
-        _: &[Expr],
-        limit: Option<usize>,
-    ) -> DFResult<Arc<dyn ExecutionPlan>> {
-        self.scan.plan(self.files.clone(), columns, limit, session).await
-    }
-}
 
 // --- bookmarks -----------------------------------------------------------------------------------------------------
 

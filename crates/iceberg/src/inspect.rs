@@ -8,17 +8,14 @@ use arrow::array::{
 };
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::TryStreamExt;
 use hardtack_core::{Error, Result, nearest};
 use iceberg::spec::{DataContentType, ManifestEntryRef, SnapshotRetention};
 
 use crate::catalog::Loaded;
 use crate::error::failed;
-use crate::snapshot::{ancestors, manifests_of};
+use crate::snapshot::{ancestors, contents, manifests_of};
 use crate::version::{Version, refs};
-
-/// How many manifests are read concurrently.
-const READS: usize = 32;
 
 const NAMES: [&str; 6] = ["snapshots", "history", "refs", "manifests", "files", "partitions"];
 
@@ -140,13 +137,10 @@ async fn manifests(table: &Loaded) -> Result<RecordBatch> {
 /// The live entries of the current snapshot, each with its partition as JSON.
 async fn entries(table: &Loaded) -> Result<Vec<(i32, Option<String>, ManifestEntryRef)>> {
     let Some(snapshot) = Version::Current.of(table)? else { return Ok(Vec::new()) };
-    let loading = manifests_of(table, &snapshot).await?.into_iter().map(|file| async move {
-        let manifest = file.load_manifest(table.file_io()).await.map_err(failed)?;
-        Ok::<_, Error>((file.partition_spec_id, manifest))
-    });
-    let mut loading = stream::iter(loading).buffered(READS);
+    let mut loading = contents(table, manifests_of(table, &snapshot).await?);
     let mut all = Vec::new();
-    while let Some((spec_id, manifest)) = loading.try_next().await? {
+    while let Some((file, manifest)) = loading.try_next().await? {
+        let spec_id = file.partition_spec_id;
         for entry in manifest.entries().iter().filter(|entry| entry.is_alive()) {
             all.push((spec_id, partition(table, spec_id, entry)?, Arc::clone(entry)));
         }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use backon::{BackoffBuilder, ExponentialBuilder};
 use hardtack_catalog::{Catalog, CatalogExt, Conflict, Database, IcebergServer, ServedTable, TableDescription};
 use hardtack_core::{Error, ErrorKind, Location, Result, Stores, fault};
 use iceberg::io::FileIO;
@@ -13,7 +12,7 @@ use iceberg::spec::{Schema, TableMetadata};
 use iceberg::{TableRequirement, TableUpdate};
 use serde_json::json;
 
-use crate::catalog::{IcebergCatalog, Loaded, conflict, not_iceberg};
+use crate::catalog::{IcebergCatalog, Loaded, backoff, conflict, not_iceberg};
 use crate::storage::file_io;
 use crate::version::refs;
 
@@ -27,12 +26,7 @@ pub(crate) struct Served {
 
 /// The pauses before a commit is sent again whose answer was lost.
 fn pauses() -> impl Iterator<Item = Duration> {
-    ExponentialBuilder::new()
-        .with_min_delay(Duration::from_millis(100))
-        .with_max_delay(Duration::from_secs(2))
-        .with_max_times(4)
-        .with_jitter()
-        .build()
+    backoff(Duration::from_millis(100), Duration::from_secs(2), 4)
 }
 
 impl Served {

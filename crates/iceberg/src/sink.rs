@@ -339,12 +339,9 @@ impl Saving<'_> {
             schema: self.schema.schema_id(),
             rows: report.rows,
         };
-        if self.table.strict {
-            let check = BaseUnchanged { step: payload.clone(), ctx: self.ctx.clone() };
-            self.ctx.job().add_pending_audit(Arc::new(check));
-        }
-        if let Some(touched) = &self.table.only {
-            let check = TouchedUnchanged { step: payload.clone(), touched: touched.clone(), ctx: self.ctx.clone() };
+        if self.table.strict || self.table.only.is_some() {
+            let (strict, touched) = (self.table.strict, self.table.only.clone());
+            let check = Unchanged { step: payload.clone(), strict, touched, ctx: self.ctx.clone() };
             self.ctx.job().add_pending_audit(Arc::new(check));
         }
         let publish = vec![PublishAction::Foreign {
@@ -423,34 +420,28 @@ pub(crate) fn target_file_bytes(metadata: &TableMetadata) -> Result<u64> {
     }
 }
 
-/// The check of a strict sink, immediately before the run is decided.
+/// The check that others have not changed what a run relies on, immediately before it is decided.
 #[derive(Debug)]
-struct BaseUnchanged {
+struct Unchanged {
     step: Publish,
+    /// Not the table.
+    strict: bool,
+    /// Not these partitions.
+    touched: Option<Touched>,
     ctx: StageContext,
 }
 
 #[async_trait]
-impl PendingAudit for BaseUnchanged {
+impl PendingAudit for Unchanged {
     async fn end(&self) -> Result<Option<Audit>> {
         let table = catalog_of(&self.ctx).await?.load(&self.step.database, &self.step.table).await?;
-        self.step.check_base(&table).map(|()| None)
-    }
-}
-
-/// The check of a merge, immediately before the run is decided.
-#[derive(Debug)]
-struct TouchedUnchanged {
-    step: Publish,
-    touched: Touched,
-    ctx: StageContext,
-}
-
-#[async_trait]
-impl PendingAudit for TouchedUnchanged {
-    async fn end(&self) -> Result<Option<Audit>> {
-        let table = catalog_of(&self.ctx).await?.load(&self.step.database, &self.step.table).await?;
-        self.touched.check(&table).await.map(|()| None)
+        if self.strict {
+            self.step.check_base(&table)?;
+        }
+        if let Some(touched) = &self.touched {
+            touched.check(&table).await?;
+        }
+        Ok(None)
     }
 }
 

@@ -5,7 +5,7 @@ mod regroup;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use hardtack_core::{Error, Result, fault};
 use iceberg::spec::{
     DataContentType, DataFile, DataFileBuilder, FormatVersion, Literal, Manifest, ManifestContentType,
@@ -263,11 +263,7 @@ impl Draft {
             return Ok(list);
         }
         let partitions: HashSet<Struct> = self.added.iter().map(|file| file.partition().clone()).collect();
-        let loading = list.into_iter().map(|file| async move {
-            let manifest = file.load_manifest(loaded.file_io()).await.map_err(failed)?;
-            Ok::<_, Error>((file, manifest))
-        });
-        let mut loading = stream::iter(loading).buffered(READS);
+        let mut loading = contents(loaded, list);
         let mut kept = Vec::new();
         while let Some((file, manifest)) = loading.try_next().await? {
             let spec = spec(loaded, file.partition_spec_id)?;
@@ -406,6 +402,18 @@ pub(crate) async fn manifests_of(loaded: &Loaded, snapshot: &SnapshotRef) -> Res
     Ok(list.consume_entries().into_iter().collect())
 }
 
+/// Manifests with what is in them, in this order, read concurrently.
+pub(crate) fn contents(
+    loaded: &Loaded,
+    manifests: Vec<ManifestFile>,
+) -> impl Stream<Item = Result<(ManifestFile, Manifest)>> + Unpin {
+    let loading = manifests.into_iter().map(move |file| async move {
+        let manifest = file.load_manifest(loaded.file_io()).await.map_err(failed)?;
+        Ok((file, manifest))
+    });
+    stream::iter(loading).buffered(READS)
+}
+
 /// What an entry that stays was added with: snapshot, sequence number, sequence number of the file.
 fn existing_entry(entry: &ManifestEntryRef) -> Result<(i64, i64, Option<i64>)> {
     match (entry.snapshot_id(), entry.sequence_number()) {
@@ -423,11 +431,7 @@ pub(crate) struct Live {
 
 /// The live files of a snapshot, data and deletes, as this schema has them.
 pub(crate) async fn live(loaded: &Loaded, snapshot: &SnapshotRef, schema: &SchemaRef) -> Result<Vec<Live>> {
-    let loading = manifests_of(loaded, snapshot).await?.into_iter().map(|file| async move {
-        let manifest = file.load_manifest(loaded.file_io()).await.map_err(failed)?;
-        Ok::<_, Error>((file, manifest))
-    });
-    let mut loading = stream::iter(loading).buffered(READS);
+    let mut loading = contents(loaded, manifests_of(loaded, snapshot).await?);
     let mut live = Vec::new();
     while let Some((file, manifest)) = loading.try_next().await? {
         let spec_id = file.partition_spec_id;
@@ -560,12 +564,11 @@ pub(crate) async fn redraft(
 ) -> Result<Draft> {
     let (mut added, mut spec_id) = (Vec::new(), loaded.metadata().default_partition_spec_id());
     let mut replaced = Replaced::default();
-    for file in manifests_of(loaded, staged).await? {
-        if file.added_snapshot_id != staged.snapshot_id() || file.content != ManifestContentType::Data {
-            continue;
-        }
+    let mut list = manifests_of(loaded, staged).await?;
+    list.retain(|file| file.added_snapshot_id == staged.snapshot_id() && file.content == ManifestContentType::Data);
+    let mut loading = contents(loaded, list);
+    while let Some((file, manifest)) = loading.try_next().await? {
         let id = file.partition_spec_id;
-        let manifest = file.load_manifest(loaded.file_io()).await.map_err(failed)?;
         let own = all_entries_of(spec(loaded, id)?, schema, &file, &manifest)?.into_iter();
         let own: Vec<_> = own.filter(|(entry, _)| entry.status() != ManifestStatus::Existing).collect();
         replaced.partitions.extend(own.iter().map(|(_, data)| (id, data.partition().clone())));

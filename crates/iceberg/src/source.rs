@@ -48,15 +48,6 @@ impl Version {
 }
 
 impl IcebergTable {
-    /// The columns that the table has in the catalog; none if it is not there.
-    ///
-    /// # Errors
-    /// Those of the catalog and of reading the metadata.
-    pub async fn stored_columns(&self, env: &Environment) -> Result<Option<SchemaRef>> {
-        let table = catalog_of(env).await?.find(self.database(), self.table()).await?;
-        table.map(|table| self.version.scan(table, Arc::default()).map(|scan| scan.schema())).transpose()
-    }
-
     /// The table; none if nothing was saved to it yet, and its columns are declared.
     async fn open(&self, ctx: &LoadContext) -> Result<Option<Loaded>> {
         match catalog_of(ctx).await?.find(self.database(), self.table()).await? {
@@ -110,7 +101,8 @@ impl Source for IcebergTable {
     async fn load(&self, ctx: &LoadContext) -> Result<DataFrame> {
         if self.only.is_some() && (self.changes || self.since != Since::Beginning || self.version != Version::Current) {
             return Err(Error::usage("what is touched is read as it is, without a bookmark, a version or changes")
-                .with("table", self.qualified_name()));
+                .with("table", self.qualified_name())
+                .hint("leave out `.only(...)`, or what else says which rows are read"));
         }
         let source: Arc<dyn TableProvider> = match self.open(ctx).await? {
             Some(table) if self.changes || self.since != Since::Beginning => {

@@ -95,7 +95,7 @@ impl IcebergTable {
             if rows.schema().field_with_unqualified_name(source).is_err() {
                 return Err(at(Error::usage("the rows lack a column by which the table is partitioned")
                     .with("column", source)
-                    .hint("a change has to say in which partition it is")));
+                    .hint("partition the table by columns of the merge's key")));
             }
         }
         // As they are saved.
@@ -109,11 +109,11 @@ impl IcebergTable {
         };
         let mut partitions = HashSet::new();
         if spec.is_unpartitioned() {
-            if rows.clone().limit(0, Some(1))?.count().await? > 0 {
+            if rows.limit(0, Some(1))?.count().await? > 0 {
                 partitions.insert((spec.spec_id(), Struct::empty()));
             }
         } else {
-            let found = rows.clone().select(keys.columns().collect::<Vec<Expr>>())?.distinct()?.collect().await?;
+            let found = rows.select(keys.columns().collect::<Vec<Expr>>())?.distinct()?.collect().await?;
             for batch in found {
                 let columns = batch.columns().iter().map(|column| cast(column, &DataType::Utf8));
                 let columns = columns.collect::<std::result::Result<Vec<_>, _>>()?;
@@ -169,13 +169,8 @@ impl Touched {
     pub(crate) async fn check(&self, table: &Loaded) -> Result<()> {
         let metadata = table.metadata();
         let now = metadata.snapshot_for_ref(MAIN_BRANCH);
-        if self.table.is_none_or(|id| id == metadata.uuid()) {
-            if now.map(|snapshot| snapshot.snapshot_id()) == self.base {
-                return Ok(());
-            }
-            if self.partitions.are_same(table, self.base, now).await? {
-                return Ok(());
-            }
+        if self.table.is_none_or(|id| id == metadata.uuid()) && self.partitions.are_same(table, self.base, now).await? {
+            return Ok(());
         }
         Err(Error::conflict("others have changed partitions of the table that this run has read and replaces")
             .with("table", table.qualified_name())
@@ -186,6 +181,9 @@ impl Touched {
 impl Replaced {
     /// Whether these partitions have the same files in a snapshot as in an earlier one, which may have expired.
     pub(crate) async fn are_same(&self, table: &Loaded, base: Option<i64>, now: Option<&SnapshotRef>) -> Result<bool> {
+        if now.map(|snapshot| snapshot.snapshot_id()) == base {
+            return Ok(true);
+        }
         let before = match base.map(|id| table.metadata().snapshot_by_id(id)) {
             None => HashMap::new(),
             Some(None) => return Ok(false),

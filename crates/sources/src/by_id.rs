@@ -1,13 +1,17 @@
 //! Parquet files whose columns are matched by field id: those of Iceberg tables.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
-use datafusion::catalog::Session;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Result as DFResult, ScalarValue};
+use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::Expr;
 use datafusion::physical_expr_adapter::{PhysicalExprAdapter, PhysicalExprAdapterFactory};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
@@ -127,6 +131,11 @@ impl ScanById {
         }
     }
 
+    /// These files as a table: filters are pushed down to them as in any query.
+    pub fn table(self, files: Vec<IdFile>) -> Arc<dyn TableProvider> {
+        Arc::new(IdTable { scan: self, files })
+    }
+
     fn plan_set(
         &self,
         set: Set,
@@ -151,6 +160,38 @@ impl ScanById {
         let adapter = ById { wanted: Arc::clone(&self.wanted), names: self.names.clone() };
         let store = ObjectStoreUrl::parse(&store)?;
         FileSet { store, files, source, adapter: Some(Arc::new(adapter)) }.plan(places, limit, session)
+    }
+}
+
+/// Given files.
+#[derive(Debug)]
+struct IdTable {
+    scan: ScanById,
+    files: Vec<IdFile>,
+}
+
+#[async_trait]
+impl TableProvider for IdTable {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(self.scan.schema())
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        columns: Option<&Vec<usize>>,
+        _: &[Expr],
+        limit: Option<usize>,
+    ) -> DFResult<Arc<dyn ExecutionPlan>> {
+        self.scan.plan(self.files.clone(), columns, limit, session).await
     }
 }
 

@@ -122,8 +122,8 @@ impl IcebergMaintenance {
     /// their ids. Says whether there was anything to change.
     ///
     /// # Errors
-    /// [`Usage`](hardtack_core::ErrorKind::Usage) for what is not there, for names that are taken, and for what Iceberg forbids: to narrow a
-    /// type, and to drop a column by which rows are partitioned, sorted or identified.
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) for what is not there, for names that are taken, and for what Iceberg
+    /// forbids: to narrow a type, and to drop a column by which rows are partitioned, sorted or identified.
     pub async fn alter(&self, change: &TableChange) -> Result<bool> {
         let mut attempts = self.attempts().await?;
         loop {

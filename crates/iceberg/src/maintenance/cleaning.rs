@@ -11,7 +11,7 @@ use iceberg::spec::{MAIN_BRANCH, SnapshotRef, SnapshotRetention};
 use super::{CONCURRENCY, IcebergMaintenance};
 use crate::catalog::Loaded;
 use crate::error::failed;
-use crate::snapshot::{ancestors, manifests_of};
+use crate::snapshot::{ancestors, contents, manifests_of};
 use crate::version::{Ref, refs};
 
 /// What expiry has removed, or would remove.
@@ -191,13 +191,9 @@ async fn reachable(table: &Loaded, snapshots: &[&SnapshotRef]) -> Result<HashSet
             manifests.insert(manifest.manifest_path.clone(), manifest);
         }
     }
-    let loading = manifests.into_values().map(|file| async move {
-        let manifest = file.load_manifest(table.file_io()).await.map_err(failed)?;
-        Ok::<_, Error>((file.manifest_path, manifest))
-    });
-    let mut loading = stream::iter(loading).buffer_unordered(CONCURRENCY);
-    while let Some((path, manifest)) = loading.try_next().await? {
-        files.insert(absolute(&path));
+    let mut loading = contents(table, manifests.into_values().collect());
+    while let Some((file, manifest)) = loading.try_next().await? {
+        files.insert(absolute(&file.manifest_path));
         files.extend(manifest.entries().iter().filter(|e| e.is_alive()).map(|entry| absolute(entry.file_path())));
     }
     Ok(files)

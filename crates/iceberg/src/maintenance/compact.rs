@@ -44,7 +44,7 @@ impl Default for CompactOptions {
 pub struct Compacted {
     /// The snapshot that it has committed; `None` if there was nothing to do, or in a dry run.
     pub snapshot: Option<i64>,
-    /// The data files that were rewritten, and their size in bytes.
+    /// The data files that were rewritten.
     pub files: usize,
     /// Their size in bytes.
     pub bytes: u64,

@@ -342,11 +342,10 @@ impl ExecutionPlan for LeftExec {
 
     fn with_new_children(self: Arc<Self>, plans: Vec<Arc<dyn ExecutionPlan>>) -> DFResult<Arc<dyn ExecutionPlan>> {
         let mut plans = plans.into_iter();
-        let with_plan = |left: &Arc<Left>| match left.plan {
+        let mut with_plan = |left: &Arc<Left>| match left.plan {
             Some(_) => Arc::new(Left { plan: plans.next(), ..left.as_ref().clone() }),
             None => Arc::clone(left),
         };
-        let mut with_plan = with_plan;
         let parts = self.parts.iter().map(|part| part.iter().map(&mut with_plan).collect()).collect();
         Ok(Arc::new(Self { parts, files: self.files, properties: Arc::clone(&self.properties) }))
     }

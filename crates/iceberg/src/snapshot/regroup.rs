@@ -4,14 +4,14 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use futures::{StreamExt, TryStreamExt, stream};
-use hardtack_core::{Error, Result, fault};
+use futures::TryStreamExt;
+use hardtack_core::{Result, fault};
 use iceberg::spec::{
     DataFile, Literal, ManifestContentType, ManifestEntryRef, ManifestFile, PrimitiveLiteral, SchemaRef, Snapshot,
     SnapshotRef, Struct,
 };
 
-use super::{Counts, Draft, Mode, READS, Rewritten, entries_of, existing_entry, is_known, manifests_of, spec};
+use super::{Counts, Draft, Mode, Rewritten, contents, entries_of, existing_entry, is_known, manifests_of, spec};
 use crate::catalog::Loaded;
 use crate::error::failed;
 
@@ -40,11 +40,7 @@ impl Regrouping {
                 false => kept.push(file),
             }
         }
-        let loading = of_data.into_iter().map(|file| async move {
-            let manifest = file.load_manifest(loaded.file_io()).await.map_err(failed)?;
-            Ok::<_, Error>((file, manifest))
-        });
-        let mut loading = stream::iter(loading).buffered(READS);
+        let mut loading = contents(loaded, of_data);
         let mut specs: BTreeMap<i32, OfSpec> = BTreeMap::new();
         while let Some((file, manifest)) = loading.try_next().await? {
             let of_spec = specs.entry(file.partition_spec_id).or_default();

@@ -179,7 +179,7 @@ async fn a_bookmark_of_what_is_gone_is_refused() {
     assert_eq!(run(&world, first.clone(), t().bookmarked()).await.unwrap().0, "2;3");
     care.expire(ExpireOptions { retain_last: Some(1), ..ExpireOptions::default() }).await.unwrap();
     let error = run(&world, first.clone(), t().bookmarked()).await.unwrap_err();
-    insta::assert_snapshot!(said(&error, &[ids[0], head(&world).await]), @"Usage: what came after this snapshot cannot be told: snapshots since then have expired (table: lake.t, snapshot: <0>, version: <1>, source: lake.t, hint: read everything (with a bookmark: `--job-bookmark-option job-bookmark-disable`), and set where to go on with `hardtack bookmark set`)");
+    insta::assert_snapshot!(said(&error, &[ids[0], head(&world).await]), @"Usage: what came after this snapshot is unknown: snapshots since then have expired (table: lake.t, snapshot: <0>, version: <1>, source: lake.t, hint: read everything (with a bookmark: `--job-bookmark-option job-bookmark-disable`), and set where to go on with `hardtack bookmark set`)");
     // The first run does not need a history.
     assert_eq!(run(&world, Positions::new(), t().bookmarked()).await.unwrap().0, "1;2;3");
 

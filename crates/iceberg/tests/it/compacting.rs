@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
 use hardtack_catalog::{Catalog, SchemaEvolution};
-use hardtack_core::{ErrorKind, Result};
+use hardtack_core::{ErrorKind, Result, Sink};
 use hardtack_iceberg::{CompactOptions, Compacted, IcebergMaintenance, IcebergTable, PartitionField};
 use hardtack_test_support::{Frame, json, rows};
 use iceberg::TableUpdate;
-use iceberg::spec::{DataContentType, NestedField, Schema, Transform, UnboundPartitionSpec};
+use iceberg::spec::{
+    DataContentType, NestedField, Schema, SnapshotReference, SnapshotRetention, Transform, UnboundPartitionSpec,
+};
 use insta::assert_snapshot;
 use proptest::prelude::*;
 use rstest::rstest;
@@ -328,6 +330,57 @@ async fn deletes_of_a_partition_that_rows_leave_are_a_conflict() {
     assert_eq!(world.rows().await, ["1 mon"]);
     world.compact(&ALL).await;
     assert_eq!(world.rows().await, ["1 mon"]);
+}
+
+/// A run that has begun before the table was partitioned in another way stages its rows while files move to the new spec.
+/// What it replaces must be found where it was.
+#[tokio::test]
+async fn a_run_that_replaces_partitions_of_an_earlier_spec_is_a_conflict() {
+    let world = Arc::new(World::new());
+    let table = world.by(PartitionField::identity("day"));
+    world.save(&table, &rows! { id, day; 1, "mon"; 2, "tue" }).await;
+    let (run, staged) = world.stage(&table.overwrite_partitions(), &rows! { id, day; 9, "mon" }).await.unwrap();
+    let branch = format!("hardtack_{}", run.ctx.run().version());
+    let reference = world.table_metadata().await.snapshot_for_ref(&branch).unwrap().snapshot_id();
+    let reference = SnapshotReference::new(reference, SnapshotRetention::branch(None, None, None));
+    world.change(vec![TableUpdate::RemoveSnapshotRef { ref_name: branch.clone() }]).await;
+    respec(&world, None).await;
+    let there = Arc::clone(&world);
+    let others = Box::pin(async move {
+        there.change(vec![TableUpdate::SetSnapshotRef { ref_name: branch, reference }]).await;
+    });
+    let error = world.try_compact(&ALL, Interposed::new(&world.catalog, others)).await.unwrap_err();
+    assert_eq!((error.kind(), error.get("table")), (ErrorKind::Conflict, Some("lake.t")), "{error}");
+    run.ctx.publish(&staged.publish).await.unwrap();
+    assert_eq!(world.rows().await, ["2 tue", "9 mon"]);
+    world.compact(&ALL).await;
+    assert_eq!(world.rows().await, ["2 tue", "9 mon"]);
+}
+
+/// A merge that is decided replaces what was compacted since, and is a conflict before.
+#[rstest]
+#[tokio::test]
+async fn a_merge_and_a_compaction_lose_nothing(#[values(true, false)] is_decided: bool) {
+    let world = World::new();
+    let table = world.by(PartitionField::identity("day"));
+    world.save(&table, &rows! { id, day; 1, "mon"; 3, "tue" }).await;
+    world.save(&table, &rows! { id, day; 2, "mon" }).await;
+    let run = world.run();
+    let touched = table.touched(&run.ctx, &rows! { day; "mon" }.to_df(run.ctx.session())).await.unwrap();
+    let rows = rows! { id, day; 9, "mon" }.to_df(run.ctx.session());
+    let staged = table.only(touched).stage(&run.ctx.staging("out"), rows).await.unwrap();
+    if is_decided {
+        run.ctx.audit().await.unwrap();
+    }
+    world.compact(&ALL).await;
+    if is_decided {
+        run.ctx.publish(&staged.publish).await.unwrap();
+        assert_eq!(world.rows().await, ["3 tue", "9 mon"]);
+    } else {
+        assert_eq!(run.ctx.audit().await.unwrap_err().kind(), ErrorKind::Conflict);
+        run.discard().await.unwrap();
+        assert_eq!(world.rows().await, ["1 mon", "2 mon", "3 tue"]);
+    }
 }
 
 /// Decided, and published after a compaction.

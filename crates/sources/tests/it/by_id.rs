@@ -6,13 +6,9 @@ use arrow::array::{Array, ArrayRef, AsArray, Int32Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::json::ReaderBuilder;
 use arrow::util::display::array_value_to_string;
-use async_trait::async_trait;
-use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{Result as DFResult, ScalarValue};
-use datafusion::datasource::TableType;
-use datafusion::logical_expr::Expr;
-use datafusion::physical_plan::{ExecutionPlan, collect};
-use datafusion::prelude::{col, lit};
+use datafusion::common::ScalarValue;
+use datafusion::physical_plan::collect;
+use datafusion::prelude::{Expr, col, lit};
 use hardtack_core::{Error, ErrorKind, JobContext, Meter};
 use hardtack_sources::{IdFile, NamedId, ScanById};
 use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
@@ -67,38 +63,6 @@ async fn stored(ctx: &JobContext, path: &str, content: Vec<u8>) -> IdFile {
     IdFile::new(format!("memory:/{path}").as_str().into(), bytes)
 }
 
-/// The scan as a table, so that filters are pushed down as in any query.
-#[derive(Debug)]
-struct Rows {
-    scan: ScanById,
-    files: Vec<IdFile>,
-}
-
-#[async_trait]
-impl TableProvider for Rows {
-    fn as_any(&self) -> &dyn std::any::Any {
-        self
-    }
-
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(self.scan.schema())
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    async fn scan(
-        &self,
-        session: &dyn Session,
-        columns: Option<&Vec<usize>>,
-        _: &[Expr],
-        limit: Option<usize>,
-    ) -> DFResult<Arc<dyn ExecutionPlan>> {
-        self.scan.plan(self.files.clone(), columns, limit, session).await
-    }
-}
-
 fn shown(batches: &[RecordBatch]) -> Vec<String> {
     let row = |batch: &RecordBatch, row| {
         let cell = |column: &ArrayRef| match column.is_null(row) {
@@ -112,7 +76,7 @@ fn shown(batches: &[RecordBatch]) -> Vec<String> {
 
 /// The rows of the files, in one line each; or the error.
 async fn read(ctx: &JobContext, scan: ScanById, files: Vec<IdFile>, filter: Option<Expr>) -> Vec<String> {
-    let rows = ctx.session().read_table(Arc::new(Rows { scan, files })).unwrap();
+    let rows = ctx.session().read_table(scan.table(files)).unwrap();
     let rows = match filter {
         Some(filter) => rows.filter(filter).unwrap(),
         None => rows,
