@@ -166,22 +166,20 @@ impl TargetArgs {
         self.location.join(path)
     }
 
-    /// These files, or a table over them.
+    /// These files, or a table over them, which `--target-format iceberg` creates as an Iceberg table.
     pub fn dataset<F: DatasetFiles>(&self, files: F) -> Dataset<F> {
-        Dataset::new(files, self.database.as_ref())
-    }
-
-    /// The Parquet dataset at `path` below the target: a sink, and a source of the rows that earlier runs have saved.
-    /// `name` identifies the dataset within the job, and names the table, which `--target-format iceberg` creates as an
-    /// Iceberg table.
-    pub fn parquet(&self, name: &str, path: &str) -> Dataset<ParquetDataset> {
-        let files = ParquetDataset::new(name, self.join(path));
         #[cfg(feature = "iceberg")]
         if self.format == TargetFormat::Iceberg {
             let database = self.database.clone().or_else(|| DEFAULT_DATABASE.parse().ok());
             return Dataset::new(files, database.as_ref()).when_table(Table::iceberg);
         }
-        self.dataset(files)
+        Dataset::new(files, self.database.as_ref())
+    }
+
+    /// The Parquet dataset at `path` below the target: a sink, and a source of the rows that earlier runs have saved.
+    /// `name` identifies the dataset within the job, and names the table.
+    pub fn parquet(&self, name: &str, path: &str) -> Dataset<ParquetDataset> {
+        self.dataset(ParquetDataset::new(name, self.join(path)))
     }
 
     /// For the attribute `#[command(mut_args(...))]` of a job's arguments: sets the default of `--target-database`, for jobs

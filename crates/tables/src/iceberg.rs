@@ -1,9 +1,10 @@
 //! Tables that are, or are created as, Apache Iceberg tables.
 
+use arrow::datatypes::SchemaRef;
 use datafusion::prelude::DataFrame;
-use hardtack_catalog::{Catalog, CatalogOf, TableDescription, schema_from_catalog};
+use hardtack_catalog::{CatalogOf, TableDescription, schema_from_catalog};
 use hardtack_core::{Environment, Error, ErrorKind, LoadContext, Result, Source};
-use hardtack_iceberg::{IcebergTable, NewIcebergTable, PartitionField, Touched};
+use hardtack_iceberg::{IcebergTable, NewIcebergTable, PartitionField, Touched, described};
 
 use crate::Table;
 use crate::column::TableBookmark;
@@ -19,6 +20,23 @@ pub(crate) struct Iceberg {
     partition_by: Vec<PartitionField>,
     /// The partitions that are read and replaced, if not all.
     pub(crate) only: Option<Touched>,
+}
+
+/// A table that is an Iceberg table.
+pub(crate) struct AsIceberg {
+    pub(crate) table: IcebergTable,
+    /// Those that it has or is created with, if they are known.
+    columns: Option<SchemaRef>,
+}
+
+impl AsIceberg {
+    /// The rows under the names of the table's columns.
+    pub(crate) fn folded(&self, rows: DataFrame) -> Result<DataFrame> {
+        match &self.columns {
+            Some(columns) => fold_names(rows, columns),
+            None => Ok(rows),
+        }
+    }
 }
 
 /// As an Apache Iceberg table. One that is there is read and saved to as what it is: see [`IcebergTable`].
@@ -55,12 +73,9 @@ impl Table {
         if env.catalog_handle().is_err() {
             return Ok(self);
         }
-        if let Some(table) = self.as_iceberg(env.catalog().await?.as_ref()).await? {
-            let rows = match table.stored_columns(env).await? {
-                Some(columns) => fold_names(rows.clone(), &columns)?,
-                None => rows.clone(),
-            };
-            self.iceberg.only = Some(table.touched(env, &rows).await?);
+        if let Some(there) = self.as_iceberg(env).await? {
+            let rows = there.folded(rows.clone())?;
+            self.iceberg.only = Some(there.table.touched(env, &rows).await?);
         }
         Ok(self)
     }
@@ -76,26 +91,32 @@ impl Table {
     }
 
     /// The Iceberg table that this is, or that is created; none if it is a table of files.
-    pub(crate) async fn as_iceberg(&self, catalog: &dyn Catalog) -> Result<Option<IcebergTable>> {
+    pub(crate) async fn as_iceberg(&self, env: &Environment) -> Result<Option<AsIceberg>> {
+        let catalog = env.catalog().await?;
         match catalog.get_table(self.database(), self.table()).await {
-            Ok(table) if table.is_iceberg() => {
-                // Not every catalog knows where it is.
+            Ok(there) if there.is_iceberg() => {
+                // Not every catalog has its columns and its location.
+                let there = described(env, catalog, there).await?;
                 let said = self.writing.create.as_ref().and_then(|new| new.location().ok());
-                if let (Some(base), Some(said)) = (&table.storage.location, said) {
-                    is_there(&table, base, &said.absolute()?)?;
+                if let (Some(base), Some(said)) = (&there.storage.location, said) {
+                    is_there(&there, base, &said.absolute()?)?;
                 }
-                self.named_iceberg().map(Some)
+                let columns = Some(schema_from_catalog(&there)?);
+                Ok(Some(AsIceberg { table: self.named_iceberg()?, columns }))
             }
             Ok(_) if self.iceberg.create => {
                 Err(Error::usage("the catalog has this table as one of files, and not of Iceberg")
                     .with("table", self.qualified_name())
-                    .hint("`hardtack iceberg migrate` makes it one and keeps its files; or save to another table"))
+                    .hint("save to another table, or leave out `--target-format iceberg` to save to this one as it is"))
             }
             Err(e) if e.kind() == ErrorKind::NotFound && self.iceberg.create => {
                 let table = self.named_iceberg()?;
                 Ok(Some(match &self.writing.create {
-                    Some(description) => table.create_if_missing(self.new_iceberg(description)?),
-                    None => table,
+                    Some(new) => AsIceberg {
+                        table: table.create_if_missing(self.new_iceberg(new)?),
+                        columns: Some(schema_from_catalog(new)?),
+                    },
+                    None => AsIceberg { table, columns: None },
                 }))
             }
             Ok(_) => Ok(None),
@@ -112,7 +133,8 @@ impl Table {
         }
         if self.bookmark.is_some() && self.iceberg.only.is_some() {
             return Err(Error::usage("what is touched is read as it is, without a bookmark")
-                .with("table", self.qualified_name()));
+                .with("table", self.qualified_name())
+                .hint("leave out `.touched_by(...)` or the bookmark"));
         }
         let catalog = ctx.catalog().await?;
         match catalog.get_table(self.database(), self.table()).await {

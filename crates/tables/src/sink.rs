@@ -288,9 +288,8 @@ impl Sink for Table {
 
     async fn stage(&self, ctx: &StageContext, rows: DataFrame) -> Result<Staged> {
         #[cfg(feature = "iceberg")]
-        if let Some(table) = self.as_iceberg(ctx.catalog().await?.as_ref()).await? {
-            let rows = folded(&table, ctx, rows).await?;
-            return table.stage(ctx, rows).await;
+        if let Some(there) = self.as_iceberg(ctx).await? {
+            return there.table.stage(ctx, there.folded(rows)?).await;
         }
         #[cfg(feature = "iceberg")]
         self.check_kind()?;
@@ -303,10 +302,9 @@ impl Sink for Table {
     async fn conform(&self, ctx: &StageContext, rows: DataFrame) -> Result<DataFrame> {
         #[cfg(feature = "iceberg")]
         if ctx.catalog_handle().is_ok()
-            && let Some(table) = self.as_iceberg(ctx.catalog().await?.as_ref()).await?
+            && let Some(there) = self.as_iceberg(ctx).await?
         {
-            let rows = folded(&table, ctx, rows).await?;
-            return Sink::conform(&table, ctx, rows).await;
+            return Sink::conform(&there.table, ctx, there.folded(rows)?).await;
         }
         let table = match (ctx.catalog_handle(), &self.writing.create) {
             (Ok(_), _) => Saving::begin(self, ctx, &rows).await?.table,
@@ -320,19 +318,6 @@ impl Sink for Table {
         };
         let (dataset, rows) = coerced(&self.writing, &table, rows)?;
         dataset.conform(ctx, rows).await
-    }
-}
-
-/// The rows with the names of columns as an Iceberg table has them, whatever their case.
-#[cfg(feature = "iceberg")]
-async fn folded(
-    table: &hardtack_iceberg::IcebergTable,
-    env: &hardtack_core::Environment,
-    rows: DataFrame,
-) -> Result<DataFrame> {
-    match table.stored_columns(env).await? {
-        Some(columns) => evolution::fold_names(rows, &columns),
-        None => Ok(rows),
     }
 }
 

@@ -30,6 +30,11 @@ fn parse(args: &[&str]) -> Result<Args, String> {
     SourceArgs::from("fixtures/lake").in_database("raw".parse().unwrap()),
     TargetArgs::from("target/lake").in_database("shop".parse().unwrap())
 )]
+#[case::format(
+    &["--target-format", "iceberg"],
+    "fixtures/lake".into(),
+    TargetArgs { format: TargetFormat::Iceberg, ..TargetArgs::from("target/lake") }
+)]
 fn arguments_are_parsed(#[case] args: &[&str], #[case] source: SourceArgs, #[case] target: TargetArgs) {
     assert_eq!(parse(args), Ok(Args { source, target }));
 }
@@ -39,6 +44,26 @@ fn without_a_default_a_place_is_required() {
     let command = SourceArgs::augment_args(Command::new("job").no_binary_name(true));
     let error = command.mut_args(|arg| arg.env(None::<&str>)).try_get_matches_from([""; 0]).unwrap_err();
     assert!(error.to_string().contains("--source <LOCATION>"), "{error}");
+}
+
+#[test]
+fn a_format_that_is_unknown_is_refused() {
+    let error = parse(&["--target-format", "hudi"]).unwrap_err();
+    assert!(error.contains("'--target-format <FORMAT>': expected `parquet` or `iceberg`"), "{error}");
+}
+
+/// Iceberg tables are in a catalog, whether or not the run names a database.
+#[rstest]
+#[case::default(None, "default.a")]
+#[case::named(Some("shop"), "shop.a")]
+fn tables_of_a_target_may_be_of_iceberg(#[case] database: Option<&str>, #[case] table: &str) {
+    let database = database.map(|name| name.parse().unwrap());
+    let target = TargetArgs { format: TargetFormat::Iceberg, database, ..TargetArgs::from("s3://out") };
+    for dataset in [target.parquet("a", "x"), target.dataset(ParquetDataset::new("a", "s3://out/x"))] {
+        let found = dataset.table().unwrap();
+        assert_eq!(found.qualified_name(), table);
+        assert_eq!(found, &found.clone().iceberg());
+    }
 }
 
 #[test]

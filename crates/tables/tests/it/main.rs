@@ -18,6 +18,8 @@ mod evolution;
 mod faulty;
 mod files;
 mod glue;
+#[cfg(feature = "iceberg")]
+mod iceberg;
 mod lake;
 mod laws;
 mod names;
