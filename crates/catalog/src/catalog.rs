@@ -71,6 +71,9 @@ pub trait Catalog: Debug + Send + Sync {
 
     /// Replaces a table's description if its version is still the one that was read; Conflict otherwise. The names of
     /// the partition keys cannot be changed. Partitions stay as they are.
+    ///
+    /// A table of files may become an [Iceberg table](TableDescription::iceberg), which has no partition keys: in the same
+    /// step its partitions are dropped. An Iceberg table stays one.
     async fn update_table(&self, table: &TableDescription) -> Result<()>;
 
     /// Drops a table and its partitions from the catalog. Files stay.

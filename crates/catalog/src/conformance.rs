@@ -121,6 +121,7 @@ macro_rules! for_each_catalog_check {
             of_two_commits_to_an_iceberg_table_one_loses
             of_many_commits_to_an_iceberg_table_none_is_lost
             an_iceberg_table_stays_one
+            a_table_of_files_becomes_an_iceberg_table
             an_iceberg_table_has_no_partitions
         }
     };
@@ -967,10 +968,50 @@ async fn an_iceberg_table_stays_one(catalog: &dyn Catalog, prefix: &str) {
     assert_kind(catalog.update_table(&without(pointer)).await, ErrorKind::Usage, &[&name, pointer]);
     let turned = TableDescription { parameters: read.parameters.clone(), ..files.clone() };
     let name = files.qualified_name();
-    assert_kind(catalog.update_table(&turned).await, ErrorKind::Usage, &[&name, "Iceberg"]);
+    assert_kind(catalog.update_table(&turned).await, ErrorKind::Usage, &[&name, "Iceberg", "partition keys"]);
     let nowhere = TableDescription::iceberg(prefix, "nowhere", "");
     assert_kind(catalog.create_table(&nowhere).await, ErrorKind::Usage, &[&nowhere.qualified_name(), pointer]);
     assert_eq!(catalog.list_tables(prefix).await.unwrap(), [read, files], "they are as they were");
+}
+
+async fn a_table_of_files_becomes_an_iceberg_table(catalog: &dyn Catalog, prefix: &str) {
+    let files = created(catalog, &sales(prefix)).await;
+    let partition = files.partition(["2020", "1"], "s3://lake/sales/2020/1");
+    catalog.add_partitions(&files, std::slice::from_ref(&partition)).await.unwrap();
+    let turned = TableDescription {
+        version: files.version.clone(),
+        ..TableDescription::iceberg(prefix, &files.name, metadata(0))
+    };
+    // Somebody else was faster.
+    let mut changed = files.clone();
+    changed.description = Some("changed".to_owned());
+    catalog.update_table(&changed).await.unwrap();
+    let lost = Conflict::ConcurrentModification;
+    assert_conflict(catalog.update_table(&turned).await, lost, &[&files.qualified_name()]);
+    let files = catalog.get_table(prefix, &files.name).await.unwrap();
+    assert_eq!(all(catalog, &files).await, [partition], "nothing has changed");
+
+    let turned = TableDescription { version: files.version.clone(), ..turned };
+    catalog.update_table(&turned).await.unwrap();
+    let read = catalog.get_table(prefix, &files.name).await.unwrap();
+    assert!(read.is_iceberg());
+    assert_eq!(
+        TableDescription { version: None, ..read.clone() },
+        TableDescription { version: None, ..turned.clone() }
+    );
+    assert_eq!(catalog.list_tables(prefix).await.unwrap(), [read.clone()]);
+    assert_eq!(all(catalog, &read).await, []);
+    // Who has read it as a table of files is late.
+    assert_conflict(catalog.update_table(&turned).await, lost, &[&files.qualified_name()]);
+    let mut late = files.clone();
+    late.description = None;
+    assert!(catalog.update_table(&late).await.is_err());
+    assert!(catalog.add_partitions(&files, &[files.partition(["2021", "1"], "s3://lake/x")]).await.is_err());
+    catalog.update_table(&read.with_metadata_location(metadata(1))).await.unwrap();
+    // Partitions do not come back with another table of this name.
+    catalog.drop_table(prefix, &files.name).await.unwrap();
+    let files = created(catalog, &sales(prefix)).await;
+    assert_eq!(all(catalog, &files).await, []);
 }
 
 async fn an_iceberg_table_has_no_partitions(catalog: &dyn Catalog, prefix: &str) {

@@ -558,9 +558,7 @@ impl Catalog for EmbeddedCatalog {
                 return Err(Failure::Own(conflict::table_exists(&table.qualified_name())));
             }
             if table.is_iceberg() {
-                let namespace = iceberg::namespaces(transaction)?.remove(&table.database);
-                let namespace = namespace.map_or_else(|| table.database.clone(), |namespace| namespace.spelling);
-                return iceberg::add(transaction, &namespace, &table);
+                return iceberg::add(transaction, &table);
             }
             if own_database(transaction, &table.database)?.is_none() {
                 // PyIceberg has created it.
@@ -603,6 +601,14 @@ impl Catalog for EmbeddedCatalog {
             let found = find(transaction, &table.database, &table.name)?;
             table.check_update(&describe(transaction, &found)?)?;
             match found {
+                Found::Files(id, _) if table.is_iceberg() => {
+                    // PyIceberg has one of this name, which is hidden so far.
+                    if iceberg::has(transaction, &table.database, Some(&table.name))? {
+                        return Err(Failure::Own(conflict::table_exists(&table.qualified_name())));
+                    }
+                    transaction.execute("delete from tables where id = ?1", [id])?;
+                    iceberg::add(transaction, &table)
+                }
                 Found::Files(id, _) => {
                     let update = "update tables set version = version + 1, description = ?2 where id = ?1";
                     let described = TableDescription { version: None, ..table };

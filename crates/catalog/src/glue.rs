@@ -368,7 +368,13 @@ impl Catalog for GlueCatalog {
         // The current table is read for the properties that hardtack does not model. An outdated version may already
         // show here; the request carries the version all the same, because another writer may come in between.
         let current = self.table(&table.database, &table.name).await?;
-        table.check_update(&table_from(&table.database, current.clone()))?;
+        let before = table_from(&table.database, current.clone());
+        table.check_update(&before)?;
+        // Their values are of no table without keys, so that they could not be listed any more.
+        let superseded = match table.is_iceberg() && !before.is_iceberg() {
+            true => self.list_partitions(&before, &Predicate::all()).try_concat().await?,
+            false => Vec::new(),
+        };
         let version = current.version_id.clone();
         let input = table_input(&table, Some(current))?;
         let request = self.client.update_table().set_catalog_id(self.id()).database_name(&table.database);
@@ -382,6 +388,13 @@ impl Catalog for GlueCatalog {
                 _ => failure.of_table(&table.database, &table.name),
             }
         })?;
+        let values: Vec<Vec<String>> = superseded.into_iter().map(|partition| partition.values).collect();
+        let dropped =
+            in_batches("dropped", &before, &values, MAX_DELETE, |batch| self.delete_batch(&before, batch)).await;
+        if let Err(e) = dropped {
+            // Nobody asks for the partitions of an Iceberg table.
+            tracing::warn!(error = %e, table = table.qualified_name(), "partitions of the former table of files stay");
+        }
         Ok(())
     }
 

@@ -484,11 +484,22 @@ impl TableDescription {
         if current.version.as_deref() != Some(expected) {
             return Err(conflict::table_changed(&name, expected, current.version.as_deref()));
         }
-        if current.is_iceberg() != self.is_iceberg() {
-            let kind = if current.is_iceberg() { "an Iceberg table" } else { "not an Iceberg table" };
-            return Err(Error::usage(format!(
-                "`{name}` is {kind}, and an update cannot change that; create another table, or drop this one first"
-            )));
+        match (current.is_iceberg(), self.is_iceberg()) {
+            (true, false) => {
+                return Err(Error::usage(format!(
+                    "`{name}` is an Iceberg table, and an update cannot change that; create another table, or drop this \
+                     one first"
+                )));
+            }
+            // Its metadata says by what it is partitioned.
+            (false, true) if self.partition_keys.is_empty() => return Ok(()),
+            (false, true) => {
+                return Err(Error::usage(format!(
+                    "`{name}` becomes an Iceberg table, whose partition fields are in its metadata; leave out the \
+                     partition keys"
+                )));
+            }
+            (true, true) | (false, false) => {}
         }
         let keys = |table: &Self| table.partition_keys.iter().map(|k| name::folded(&k.name)).collect::<Vec<_>>();
         let (old, new) = (keys(current), keys(self));

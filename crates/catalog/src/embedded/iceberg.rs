@@ -229,8 +229,10 @@ pub(super) fn has(transaction: &Transaction<'_>, database: &str, name: Option<&s
     Ok(false)
 }
 
-/// Adds a table to the namespace of this spelling.
-pub(super) fn add(transaction: &Transaction<'_>, namespace: &str, table: &TableDescription) -> Result<(), Failure> {
+/// Adds a table to the namespace that its database is, however that is spelled.
+pub(super) fn add(transaction: &Transaction<'_>, table: &TableDescription) -> Result<(), Failure> {
+    let namespace = namespaces(transaction)?.remove(&table.database);
+    let namespace = namespace.map_or_else(|| table.database.clone(), |namespace| namespace.spelling);
     let insert = "insert into iceberg_tables (catalog_name, table_namespace, table_name, metadata_location, \
                   previous_metadata_location, iceberg_type) values (?1, ?2, ?3, ?4, ?5, 'TABLE')";
     let (location, previous) = (table.metadata_location(), table.previous_metadata_location());

@@ -422,8 +422,9 @@ async fn errors_say_what_to_do() {
     insta::assert_snapshot!(books.location().unwrap_err(), @"this is a table of ICEBERG, which is not read as plain files (table: lake.books)");
     let (mut turned_books, mut turned_files) = (books.clone(), files.clone());
     std::mem::swap(&mut turned_books.parameters, &mut turned_files.parameters);
+    turned_files.partition_keys = vec![Column::foreign("year", "int")];
     insta::assert_snapshot!(refused(catalog.update_table(&turned_books).await), @"`lake.books` is an Iceberg table, and an update cannot change that; create another table, or drop this one first");
-    insta::assert_snapshot!(refused(catalog.update_table(&turned_files).await), @"`lake.numbers` is not an Iceberg table, and an update cannot change that; create another table, or drop this one first");
+    insta::assert_snapshot!(refused(catalog.update_table(&turned_files).await), @"`lake.numbers` becomes an Iceberg table, whose partition fields are in its metadata; leave out the partition keys");
     // Also if the caller declares the table and has not read it.
     let mut declared = files;
     declared.name = "books".to_owned();
