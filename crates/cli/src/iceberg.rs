@@ -7,9 +7,10 @@ use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono::TimeDelta;
 use clap::{Args, Subcommand};
-use hardtack_core::Result;
+use hardtack_core::{Location, Result};
 use hardtack_iceberg::{CompactOptions, Compacted, ExpireOptions, IcebergMaintenance, PartitionField, TableChange};
 use hardtack_runtime::{RuntimeArgs, open_context, parse_duration};
+use hardtack_tables::Table;
 
 use crate::draw::{count, draw};
 use crate::recover::user;
@@ -124,6 +125,26 @@ enum Command {
     },
     /// Change columns, partition fields or properties; files stay as they are
     Alter(Alter),
+    /// Remove data files with their rows: one that is damaged, or was added by mistake
+    ///
+    /// Earlier snapshots have them still. `select file_path from db."table$files"` lists files.
+    DeleteFiles {
+        #[command(flatten)]
+        named: Named,
+        /// The data files
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<Location>,
+        /// The branch that loses them
+        #[arg(long, default_value = "main")]
+        branch: String,
+    },
+    /// Make a table of Parquet files an Iceberg table, without rewriting them
+    ///
+    /// Partition keys become partition fields. Stop the jobs that save to the table before.
+    Migrate {
+        #[command(flatten)]
+        named: Named,
+    },
     /// Remove old snapshots and the files that only they need
     ///
     /// Tags, the heads of branches and what the table's properties `history.expire.*` keep stay.
@@ -309,6 +330,21 @@ pub(crate) async fn run(options: &RuntimeArgs, args: IcebergArgs) -> Result<Stri
                 true => format!("{}: {change}\n", would(dry_run, "done", "would")),
                 false => "nothing to do: it is so already\n".to_owned(),
             }
+        }
+        Command::DeleteFiles { named, files, branch } => {
+            let done = open(&named.table, named.dry_run).await?.delete_files(Some(&branch), &files).await?;
+            let rows = count(usize::try_from(done.rows).unwrap_or(usize::MAX), "row");
+            let verb = would(named.dry_run, "deleted", "would delete");
+            let snapshot = done.snapshot.map_or_else(String::new, |id| format!(", as snapshot {id}"));
+            format!("{verb} {} with {rows}{snapshot}\n", count(done.files, "file"))
+        }
+        Command::Migrate { named: Named { table: (database, table), dry_run } } => {
+            let done = hardtack_tables::migrate(&ctx, &Table::named(database, table), dry_run).await?;
+            let verb = would(dry_run, "migrated", "would migrate");
+            let snapshot = done.snapshot.map_or_else(String::new, |id| format!(", as snapshot {id}"));
+            let (files, rows) =
+                (count(done.files, "file"), count(usize::try_from(done.rows).unwrap_or(usize::MAX), "row"));
+            format!("{verb} {files} of {} bytes with {rows}{snapshot}\n", done.bytes)
         }
         Command::Expire { named, older_than, retain_last } => {
             let options = ExpireOptions { older_than, retain_last };

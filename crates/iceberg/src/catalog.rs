@@ -45,6 +45,12 @@ pub(crate) trait IcebergCatalog: Debug + Send + Sync {
     /// Creates a table with this metadata. Conflict ([`Conflict::AlreadyExists`]) if the name is taken.
     async fn create(&self, database: &str, table: &str, metadata: TableMetadata) -> Result<Loaded>;
 
+    /// Makes the table of files that was described so an Iceberg table with this metadata. Conflict
+    /// ([`Conflict::ConcurrentModification`]) if it has changed since.
+    async fn convert(&self, files: &TableDescription, _: &TableMetadata) -> Result<Loaded> {
+        Err(Error::usage("the catalog has no tables of files").with("table", files.qualified_name()))
+    }
+
     /// Applies updates to a table as it was loaded, and returns it as it is then. Conflict
     /// ([`Conflict::ConcurrentModification`]) if it has changed since, or a requirement does not hold.
     ///
@@ -157,7 +163,7 @@ impl Pointers {
             _ => ".gz",
         };
         let name = format!("{version:05}-{}{suffix}.metadata.json", Uuid::new_v4());
-        let location = format!("{}/metadata/{name}", metadata.location());
+        let location = format!("{}/{name}", metadata_folder(metadata));
         let file = location.parse().map_err(failed)?;
         fault::hit("iceberg.metadata.before")?;
         metadata.write_to(&self.file_io, &file).await.map_err(failed)?;
@@ -171,6 +177,19 @@ impl Pointers {
         let is_current = now.metadata_location == written;
         let was = || now.metadata.metadata_log().iter().any(|entry| entry.metadata_file == written);
         Ok((is_current || was()).then_some(now))
+    }
+}
+
+/// The property of a table with the folder of its metadata, unless that is `metadata` below its location.
+pub(crate) const METADATA_PATH: &str = "write.metadata.path";
+
+/// The folder of a table's metadata files. The crate `iceberg` writes only to folders of the name `metadata`, so that the
+/// property counts if it names one.
+pub(crate) fn metadata_folder(metadata: &TableMetadata) -> String {
+    let said = metadata.properties().get(METADATA_PATH).map(|folder| folder.trim_end_matches('/'));
+    match said.filter(|folder| folder.ends_with("/metadata")) {
+        Some(folder) => folder.to_owned(),
+        None => format!("{}/metadata", metadata.location()),
     }
 }
 
@@ -224,6 +243,29 @@ impl IcebergCatalog for Pointers {
                     Ok(there) if there.metadata.uuid() == metadata.uuid() => Ok(there),
                     _ => Err(e),
                 }
+            }
+        }
+    }
+
+    async fn convert(&self, files: &TableDescription, metadata: &TableMetadata) -> Result<Loaded> {
+        let location = self.write(metadata, 0).await?;
+        let mut description = TableDescription::iceberg(&files.database, &files.name, &location);
+        description.version.clone_from(&files.version);
+        description.description.clone_from(&files.description);
+        describe(&mut description, metadata);
+        let swapped = self.catalog.update_table(&description).await;
+        fault::hit("iceberg.swap.after")?;
+        match (swapped, self.load(&files.database, &files.name).await) {
+            (Ok(()), now) => now,
+            // An answer may have been lost, so that the repeated request met our own table.
+            (Err(_), Ok(now)) if now.metadata.uuid() == metadata.uuid() => Ok(now),
+            (Err(e), _) => {
+                if Conflict::of(&e).is_some()
+                    && let Err(e) = self.file_io.delete(&location).await
+                {
+                    tracing::debug!(error = %e, location, "metadata that was not used stays");
+                }
+                Err(e)
             }
         }
     }

@@ -13,6 +13,7 @@ mod file;
 mod filter;
 mod inspect;
 mod maintenance;
+mod migrate;
 mod partition;
 mod publisher;
 mod scan;
@@ -28,8 +29,10 @@ mod version;
 
 pub use changes::CHANGE_TYPE;
 pub use maintenance::{
-    CompactOptions, Compacted, ExpireOptions, Expired, IcebergMaintenance, RewrittenManifests, TableChange,
+    CompactOptions, Compacted, DeletedFiles, ExpireOptions, Expired, IcebergMaintenance, RewrittenManifests,
+    TableChange,
 };
+pub use migrate::{MigratedFile, Migration};
 pub use partition::PartitionField;
 pub use publisher::register;
 pub use source::{PARTITIONED_BY, described, opened};

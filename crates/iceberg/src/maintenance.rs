@@ -1,9 +1,10 @@
 //! Care for a table, by a person: branches, tags, publishing what was refused, going back; expiry, orphans; compaction,
-//! manifests; columns, partition fields, properties.
+//! manifests; single files; columns, partition fields, properties.
 
 mod alter;
 mod cleaning;
 mod compact;
+mod deleting;
 mod manifests;
 mod refs;
 
@@ -22,6 +23,7 @@ use crate::sink::catalog_of;
 pub use alter::TableChange;
 pub use cleaning::{ExpireOptions, Expired};
 pub use compact::{CompactOptions, Compacted};
+pub use deleting::DeletedFiles;
 pub use manifests::RewrittenManifests;
 
 /// How many files are read or removed concurrently.

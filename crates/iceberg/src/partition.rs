@@ -7,7 +7,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type};
-use datafusion::common::{DataFusionError, Result as DFResult};
+use arrow::util::display::array_value_to_string;
+use datafusion::common::{DataFusionError, Result as DFResult, ScalarValue};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, ident,
 };
@@ -77,6 +78,12 @@ impl PartitionField {
         Self::new(column, Transform::Truncate(width))
     }
 
+    /// Nothing, so that rows are not told apart by it. Tables of format version 1 keep the places of fields that were dropped
+    /// so.
+    pub fn void(column: impl Into<String>) -> Self {
+        Self::new(column, Transform::Void)
+    }
+
     /// Parses a list of fields, as [`PARTITIONED_BY`](crate::PARTITIONED_BY) has them and as Spark writes them:
     /// `day(sold_at), bucket(16, id), region`. An empty text is no field.
     ///
@@ -134,6 +141,7 @@ impl PartitionField {
         let column = column.ok_or_else(wrong)?.column;
         Ok(match (function.to_ascii_lowercase().as_str(), number.transpose()?) {
             ("identity", None) => Self::identity(column),
+            ("void", None) => Self::void(column),
             ("year" | "years", None) => Self::year(column),
             ("month" | "months", None) => Self::month(column),
             ("day" | "days" | "date", None) => Self::day(column),
@@ -151,6 +159,8 @@ impl PartitionField {
             Transform::Bucket(_) => format!("{column}_bucket"),
             Transform::Truncate(_) => format!("{column}_trunc"),
             Transform::Identity => column.clone(),
+            // As Iceberg's libraries name it.
+            Transform::Void => format!("{column}_null"),
             transform => format!("{column}_{transform}"),
         }
     }
@@ -250,6 +260,16 @@ impl Keys {
         self.of_values(&values)
     }
 
+    /// The partition of rows with these values in the columns that they are of.
+    pub(crate) fn of_scalars(&self, values: &[ScalarValue]) -> Result<Struct> {
+        let text = |(key, value): (&Key, &ScalarValue)| {
+            let keys = key.function.keys(&value.to_array()?)?;
+            Ok(keys.is_valid(0).then(|| array_value_to_string(&keys, 0)).transpose()?)
+        };
+        let texts = self.0.iter().zip(values).map(text).collect::<Result<Vec<Option<String>>>>()?;
+        self.of_values(&texts.iter().map(Option::as_deref).collect::<Vec<_>>())
+    }
+
     /// The partition of these values of the columns, as texts.
     pub(crate) fn of_values(&self, values: &[Option<&str>]) -> Result<Struct> {
         let value = |(key, text): (&Key, &Option<&str>)| {
@@ -338,10 +358,17 @@ impl ScalarUDFImpl for KeyOf {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DFResult<ColumnarValue> {
         let values =
             args.args.into_iter().next().ok_or_else(|| DataFusionError::from(Error::unexpected("one column")))?;
-        let values = cast(&values.into_array(args.number_rows)?, &self.input)?;
+        Ok(ColumnarValue::Array(self.keys(&values.into_array(args.number_rows)?)?))
+    }
+}
+
+impl KeyOf {
+    /// The keys of values of the column.
+    fn keys(&self, values: &ArrayRef) -> DFResult<ArrayRef> {
+        let values = cast(values, &self.input)?;
         let function = create_transform_function(&self.transform).map_err(|e| DataFusionError::from(failed(e)))?;
         let keys = function.transform(values).map_err(|e| DataFusionError::from(failed(e)))?;
-        Ok(ColumnarValue::Array(plain(&keys)?))
+        plain(&keys)
     }
 }
 

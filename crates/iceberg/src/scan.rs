@@ -332,7 +332,20 @@ fn scalar(value: Option<&Literal>, of: &DataType) -> Option<ScalarValue> {
         (DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, zone), PrimitiveLiteral::Long(micros)) => {
             ScalarValue::TimestampMicrosecond(Some(*micros), zone.clone())
         }
+        (DataType::Time64(arrow::datatypes::TimeUnit::Microsecond), PrimitiveLiteral::Long(micros)) => {
+            ScalarValue::Time64Microsecond(Some(*micros))
+        }
+        (DataType::Float32, PrimitiveLiteral::Float(value)) => ScalarValue::from(value.0),
+        (DataType::Float64, PrimitiveLiteral::Float(value)) => ScalarValue::from(f64::from(value.0)),
+        (DataType::Float64, PrimitiveLiteral::Double(value)) => ScalarValue::from(value.0),
         (DataType::Utf8, PrimitiveLiteral::String(text)) => ScalarValue::from(text.as_str()),
+        (DataType::Binary, PrimitiveLiteral::Binary(bytes)) => ScalarValue::Binary(Some(bytes.clone())),
+        (DataType::FixedSizeBinary(size), PrimitiveLiteral::Binary(bytes)) => {
+            ScalarValue::FixedSizeBinary(*size, Some(bytes.clone()))
+        }
+        (DataType::FixedSizeBinary(16), PrimitiveLiteral::UInt128(uuid)) => {
+            ScalarValue::FixedSizeBinary(16, Some(uuid.to_be_bytes().to_vec()))
+        }
         (DataType::Decimal128(precision, scale), PrimitiveLiteral::Int128(value)) => {
             ScalarValue::Decimal128(Some(*value), *precision, *scale)
         }

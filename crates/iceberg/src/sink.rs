@@ -86,7 +86,7 @@ impl Sink for IcebergTable {
             .await?;
         let table = match (catalog.load(self.database(), self.table()).await, &self.create) {
             (Err(e), Some(new)) if e.kind() == ErrorKind::NotFound => {
-                let created = new_table(self, new, rows.schema().as_arrow(), &ctx.run().version())?;
+                let created = new_table(self, new, rows.schema().as_arrow(), Some(ctx.run().version()))?;
                 fault::hit("iceberg.create.before")?;
                 let created = catalog.create(self.database(), self.table(), created).await;
                 fault::hit("iceberg.create.after")?;
@@ -118,7 +118,7 @@ impl Sink for IcebergTable {
             (Some(Ok(table)), _) => Arc::clone(table.metadata()),
             (Some(Err(e)), None) => return Err(unknown(e)),
             (Some(Err(e)), Some(_)) if e.kind() != ErrorKind::NotFound => return Err(e),
-            (_, Some(new)) => new_table(self, new, rows.schema().as_arrow(), "")?.into(),
+            (_, Some(new)) => new_table(self, new, rows.schema().as_arrow(), None)?.into(),
             // Nobody knows of it here.
             (None, None) => return Ok(rows),
         };
@@ -138,12 +138,12 @@ fn unknown(error: Error) -> Error {
     }
 }
 
-/// The metadata of a table that is created.
+/// The metadata of a table that is created, by this run.
 pub(crate) fn new_table(
     table: &IcebergTable,
     new: &NewIcebergTable,
     rows: &Schema,
-    run: &str,
+    run: Option<String>,
 ) -> Result<TableMetadata> {
     let at = |e: Error| e.with("table", table.qualified_name());
     let declared = new.schema.as_ref().map_or(rows, AsRef::as_ref);
@@ -190,7 +190,7 @@ pub(crate) fn new_table(
         .schema(schema)
         .partition_spec(spec)
         .sort_order(order)
-        .properties(new.properties.clone().into_iter().chain([(CREATED_BY.to_owned(), run.to_owned())]))
+        .properties(new.properties.clone().into_iter().chain(run.map(|run| (CREATED_BY.to_owned(), run))))
         .format_version(format)
         .build();
     let builder = TableMetadataBuilder::from_table_creation(creation).map_err(failed).map_err(at)?;

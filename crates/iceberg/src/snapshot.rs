@@ -16,7 +16,7 @@ use iceberg::spec::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::catalog::Loaded;
+use crate::catalog::{Loaded, metadata_folder};
 use crate::error::failed;
 use crate::touched::Replaced;
 
@@ -83,7 +83,7 @@ pub(crate) struct Draft {
     written: Vec<String>,
 }
 
-/// Files that a snapshot replaces by others with the same rows.
+/// Files that a snapshot replaces, by others with the same rows or by none.
 #[derive(Debug)]
 pub(crate) struct Rewritten {
     /// Data files, and files of deletes that were applied to them.
@@ -91,6 +91,8 @@ pub(crate) struct Rewritten {
     /// The sequence number of the snapshot that was read. The added files get it, so that equality deletes of later
     /// snapshots still apply to their rows.
     pub(crate) sequence: i64,
+    /// Whether the added files have the rows of those.
+    pub(crate) same_rows: bool,
 }
 
 /// Counts of a summary.
@@ -148,7 +150,7 @@ impl Draft {
         &self.replaced
     }
 
-    /// A draft that replaces files by others with the same rows, in the default spec.
+    /// A draft that replaces files by others, in the default spec.
     pub(crate) fn rewriting(
         loaded: &Loaded,
         rewritten: Rewritten,
@@ -187,7 +189,7 @@ impl Draft {
         schema: &SchemaRef,
     ) -> Result<ManifestWriter> {
         let metadata = loaded.metadata();
-        let path = format!("{}/metadata/{}-m-{}.avro", metadata.location(), self.id, Uuid::new_v4());
+        let path = format!("{}/{}-m-{}.avro", metadata_folder(metadata), self.id, Uuid::new_v4());
         let output = loaded.file_io().new_output(&path).map_err(failed)?;
         self.written.push(path);
         let schema = Arc::clone(schema);
@@ -323,7 +325,7 @@ impl Draft {
         let metadata = loaded.metadata();
         let (sequence, first_row_id) = (metadata.next_sequence_number(), metadata.next_row_id());
         let parent_id = parent.map(|parent| parent.snapshot_id());
-        let path = format!("{}/metadata/snap-{}-{}.avro", metadata.location(), self.id, Uuid::new_v4());
+        let path = format!("{}/snap-{}-{}.avro", metadata_folder(metadata), self.id, Uuid::new_v4());
         let output = loaded.file_io().new_output(&path).map_err(failed)?.writer().await.map_err(failed)?;
         self.written.push(path.clone());
         let mut list = match metadata.format_version() {
@@ -355,8 +357,8 @@ impl Draft {
         let mut added = Counts::default();
         self.added.iter().for_each(|file| added.add(ManifestContentType::Data, file));
         let operation = match (self.mode, removed.files + removed.delete_files, self.added.is_empty()) {
-            _ if self.rewritten.is_some() => Operation::Replace,
-            (Mode::Append, ..) => Operation::Append,
+            _ if self.rewritten.as_ref().is_some_and(|rewritten| rewritten.same_rows) => Operation::Replace,
+            (Mode::Append, ..) if self.rewritten.is_none() => Operation::Append,
             (_, 1.., true) => Operation::Delete,
             _ => Operation::Overwrite,
         };

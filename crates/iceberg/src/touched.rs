@@ -85,7 +85,7 @@ impl IcebergTable {
         let there = catalog.find(self.database(), self.table()).await?;
         let metadata = match (&there, &self.create) {
             (Some(table), _) => table.metadata().clone(),
-            (None, Some(new)) => new_table(self, new, rows.schema().as_arrow(), "")?.into(),
+            (None, Some(new)) => new_table(self, new, rows.schema().as_arrow(), None)?.into(),
             (None, None) => catalog.load(self.database(), self.table()).await?.metadata().clone(),
         };
         let (spec, schema) = (metadata.default_partition_spec(), metadata.current_schema());

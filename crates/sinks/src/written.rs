@@ -70,7 +70,7 @@ pub struct ColumnMetrics {
 
 impl ColumnMetrics {
     /// The metrics of all leaf columns in a footer, in file order.
-    pub(crate) fn of(footer: &ParquetMetaData) -> Vec<Self> {
+    pub fn of(footer: &ParquetMetaData) -> Vec<Self> {
         let leaves = footer.file_metadata().schema_descr().columns();
         leaves.iter().enumerate().map(|(leaf, column)| Self::of_leaf(footer, leaf, column)).collect()
     }

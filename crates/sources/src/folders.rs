@@ -87,6 +87,17 @@ pub struct Folder {
     pub wanted: FileFilter,
 }
 
+/// A file in a [`Folder`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct FolderFile {
+    /// Where it is.
+    pub location: Location,
+    /// Its size.
+    pub bytes: u64,
+    /// The values of the partition columns.
+    pub values: Vec<ScalarValue>,
+}
+
 /// Reads folders whose columns are known: the building block of tables. It lists the given folders when a plan is made,
 /// and nothing else.
 #[derive(Debug, Clone)]
@@ -165,6 +176,20 @@ impl FolderScan {
         let sets = self.list(folders, session.runtime_env()).await?;
         self.count(&sets);
         self.plan_sets(sets, columns, limit, session)
+    }
+
+    /// Lists the files of folders.
+    ///
+    /// # Errors
+    /// The stores' errors.
+    pub async fn files(&self, folders: Vec<Folder>, session: &dyn Session) -> Result<Vec<FolderFile>> {
+        let sets = self.list(folders, session.runtime_env()).await?;
+        let file = |store: &Url, file: PartitionedFile| FolderFile {
+            location: Location::of(store, &file.object_meta.location),
+            bytes: file.object_meta.size,
+            values: file.partition_values,
+        };
+        Ok(sets.into_iter().flat_map(|set| set.files.into_iter().map(move |found| file(&set.store, found))).collect())
     }
 
     fn count(&self, sets: &[Listed]) {

@@ -80,7 +80,7 @@ pub use bookmark::{Bookmark, ByModificationTime, ByPath};
 pub use by_id::{IdFile, NamedId, ScanById};
 pub use csv::{Csv, CsvFiles, CsvHints};
 pub use files::{FILE_COLUMN, Files, Format, LINE_COLUMN, partition_type, partition_value};
-pub use folders::{FileFormat, Folder, FolderCsv, FolderScan, NewFiles};
+pub use folders::{FileFormat, Folder, FolderCsv, FolderFile, FolderScan, NewFiles};
 pub use globs::{FileFilter, Globs};
 pub use inspect::{FileKind, InspectOptions, Inspected, inspect};
 pub use json::{Json, JsonFiles};

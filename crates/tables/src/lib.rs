@@ -12,6 +12,8 @@ mod filters;
 mod format;
 #[cfg(feature = "iceberg")]
 mod iceberg;
+#[cfg(feature = "iceberg")]
+mod migrate;
 mod names;
 mod opened;
 mod place;
@@ -34,6 +36,8 @@ pub use crawl::{
 pub use dataset::{Dataset, DatasetFiles};
 pub use hardtack_catalog::SchemaEvolution;
 pub use hardtack_sources::CsvHints;
+#[cfg(feature = "iceberg")]
+pub use migrate::{Migrated, migrate};
 pub use names::register_names;
 pub use provider::CatalogTable;
 pub use publisher::register;

@@ -23,6 +23,14 @@ pub(crate) fn base_of(table: &TableDescription) -> Result<Location> {
     }
 }
 
+/// Refuses an Iceberg table, for which a folder does not say which files it has.
+pub(crate) fn check_not_iceberg(table: &TableDescription, hint: &str) -> Result<()> {
+    match table.is_iceberg() {
+        true => Err(Error::usage("this is an Iceberg table").with("table", table.qualified_name()).hint(hint)),
+        false => Ok(()),
+    }
+}
+
 /// Whether both denote the same place.
 pub(crate) fn is_same(a: &Location, b: &Location) -> bool {
     match (a.resolve(), b.resolve()) {

@@ -77,8 +77,14 @@ impl CatalogTable {
         &self.description
     }
 
+    /// How its folders are read.
+    #[cfg(feature = "iceberg")]
+    pub(crate) fn by_folder(&self) -> &FolderScan {
+        &self.scan
+    }
+
     /// The folders of the table that may contain rows for these filters, which are on partition keys only.
-    async fn folders(&self, filters: &[Expr], session: &dyn Session) -> Result<Vec<Folder>> {
+    pub(crate) async fn folders(&self, filters: &[Expr], session: &dyn Session) -> Result<Vec<Folder>> {
         let table = &self.description;
         if table.partition_keys.is_empty() {
             let (location, format) = (table.location()?.clone(), file_format(table, None)?);

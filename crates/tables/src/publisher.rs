@@ -136,7 +136,13 @@ impl Publishing<'_> {
     }
 
     async fn table(&self) -> Result<TableDescription> {
-        self.catalog.get_table(&self.run.database, &self.run.table).await
+        let table = self.catalog.get_table(&self.run.database, &self.run.table).await?;
+        if table.is_iceberg() {
+            return Err(Error::conflict("the table has become an Iceberg table since the run wrote its files for it")
+                .with("table", self.run.qualified_name())
+                .hint("give the run up with `hardtack recover --abandon`, and run the job again"));
+        }
+        Ok(table)
     }
 
     async fn describe(&self, create: Option<&TableDescription>, columns: &[Column]) -> Result<()> {

@@ -7,7 +7,7 @@ use hardtack_core::{JobContext, Location, Result};
 use object_store::ObjectMeta;
 
 use crate::Table;
-use crate::place::{base_of, delete, is_same, open, wanted_files};
+use crate::place::{base_of, check_not_iceberg, delete, is_same, open, wanted_files};
 use crate::publisher::{amend, repoint_undone, sum};
 use crate::selection;
 use crate::steps::Counted;
@@ -31,10 +31,14 @@ pub struct Purged {
 /// With `dry_run` it only reports what would be removed.
 ///
 /// # Errors
-/// Errors of the catalog and the store. Removals up to then are kept; purging again continues.
+/// [`Usage`](hardtack_core::ErrorKind::Usage) for an Iceberg table; errors of the catalog and the store. Removals up to then are kept; purging again continues.
 pub async fn purge(ctx: &JobContext, table: &Table, retention: TimeDelta, dry_run: bool) -> Result<Purged> {
     let catalog = ctx.catalog().await?;
     let description = catalog.get_table(table.database(), table.table()).await?;
+    check_not_iceberg(
+        &description,
+        "replace its old partitions with a job; `hardtack iceberg expire` then removes their files",
+    )?;
     let purge = Purge { ctx, catalog: catalog.as_ref(), table: &description, retention, dry_run };
     let mut purged = Purged::default();
     if description.partition_keys.is_empty() {

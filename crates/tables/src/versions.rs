@@ -15,7 +15,7 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use serde::{Deserialize, Serialize};
 
 use crate::Table;
-use crate::place::{base_of, delete, is_same, is_visible, open, wanted_files};
+use crate::place::{base_of, check_not_iceberg, delete, is_same, is_visible, open, wanted_files};
 use crate::steps::{Counted, Payload, Slot, Superseded};
 
 /// How long superseded files stay by default.
@@ -207,6 +207,10 @@ pub(crate) async fn remove(
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(e),
     };
+    if table.is_iceberg() {
+        // Which files it still has, its metadata says. They may be those of the table of files that it was.
+        return Ok(Vec::new());
+    }
     let values: Vec<Vec<String>> = record.partitions.iter().map(|r| r.superseded.values.clone()).collect();
     let present = present(catalog, &table, &values).await?;
     let (mut removed, mut kept, mut versions) = (Vec::new(), false, BTreeSet::new());
@@ -313,10 +317,12 @@ pub struct Vacuumed {
 /// ```
 ///
 /// # Errors
-/// Errors of the catalog and the store. Removals up to then are kept; vacuuming again continues.
+/// [`Usage`](ErrorKind::Usage) for an Iceberg table; errors of the catalog and the store. Removals up to then are kept;
+/// vacuuming again continues.
 pub async fn vacuum(ctx: &JobContext, table: &Table, options: &VacuumOptions) -> Result<Vacuumed> {
     let catalog = ctx.catalog().await?;
     let description = catalog.get_table(table.database(), table.table()).await?;
+    check_not_iceberg(&description, "`hardtack iceberg expire` and `remove-orphans` remove files of Iceberg tables")?;
     let base = base_of(&description)?;
     let mut files = Vec::new();
     for record in expired(ctx.stores(), &base, options.grace_period, ctx.now()).await? {

@@ -1,10 +1,14 @@
 //! `hardtack iceberg`, and Iceberg tables in `tables`, `describe` and `sql`.
 
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use hardtack_core::{Location, Sink};
 use hardtack_iceberg::{IcebergTable, NewIcebergTable, PartitionField};
 use hardtack_runtime::{RuntimeArgs, open_context};
 use hardtack_test_support::JobBinary;
 use insta::assert_snapshot;
+use parquet::arrow::ArrowWriter;
 use rstest::rstest;
 
 /// A folder with the table `lake.people` in the catalog at its state location.
@@ -99,6 +103,22 @@ removed 0 files");
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_goes_with_its_rows() {
+    let lake = Lake::new();
+    lake.append("(1, 'Ann')", true).await;
+    lake.append("(2, 'Bob')", true).await;
+    let newest = "select file_path from lake.\"people$files\" order by file_path desc limit 1";
+    let (_, listed) = crate::hardtack(lake.0.path(), &["sql", "--format", "csv", "-c", newest]);
+    let file = listed.lines().nth(1).unwrap();
+    assert_snapshot!(lake.run(&["iceberg", "delete-files", "lake.people", file, "--dry-run"]), @"would delete 1 file with 1 row");
+    assert_eq!(rows_of(&lake, "lake.people"), "id,name\n1,Ann\n2,Bob\n");
+    assert_snapshot!(lake.run(&["iceberg", "delete-files", "lake.people", file]), @"deleted 1 file with 1 row, as snapshot ID");
+    assert_eq!(rows_of(&lake, "lake.people").lines().count(), 2);
+    let error = lake.fail(&["iceberg", "delete-files", "lake.people", file], 2);
+    assert!(error.contains("the branch has no such data file"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn small_files_are_compacted() {
     let lake = Lake::new();
     for n in 1..=5 {
@@ -188,6 +208,80 @@ async fn a_killed_compaction_loses_nothing(#[case] point: &str, #[case] is_done:
     lake.run(&["iceberg", "compact", "lake.people", "--all"]);
     assert_eq!(replaced(), 1 + usize::from(is_done));
     assert_eq!(rows_of(&lake, "lake.people"), rows + "6,Bob\n");
+}
+
+impl Lake {
+    /// With a table of files, `lake.people`, as a crawl finds it.
+    fn of_files() -> Self {
+        let lake = Self::new();
+        let at = |city: &str| lake.0.path().join(format!("lake/people/city={city}"));
+        for (city, ids) in [("Ghent", vec![1, 2]), ("Bruges", vec![3])] {
+            std::fs::create_dir_all(at(city)).unwrap();
+            let ids: ArrayRef = Arc::new(Int64Array::from(ids));
+            let rows = RecordBatch::try_from_iter([("id", ids)]).unwrap();
+            let file = std::fs::File::create(at(city).join("a.parquet")).unwrap();
+            let mut writer = ArrowWriter::try_new(file, rows.schema(), None).unwrap();
+            writer.write(&rows).unwrap();
+            writer.close().unwrap();
+        }
+        lake.run(&["crawl", "--database", "lake", lake.at("lake/people").as_str()]);
+        lake
+    }
+
+    fn people(&self) -> String {
+        self.run(&["sql", "--format", "csv", "-c", "select city, id from lake.people order by id"])
+    }
+}
+
+const PEOPLE: &str = "city,id\nGhent,1\nGhent,2\nBruges,3\n";
+
+#[test]
+fn a_table_of_files_becomes_an_iceberg_table() {
+    let lake = Lake::of_files();
+    let migrate = |more: &[&str]| {
+        let text = lake.run(&[&["iceberg", "migrate", "lake.people"], more].concat());
+        regex::Regex::new(r"\d+ bytes").unwrap().replace_all(&text, "N bytes").into_owned()
+    };
+    assert_snapshot!(migrate(&["--dry-run"]), @"would migrate 2 files of N bytes with 3 rows");
+    assert_eq!(lake.run(&["tables"]).matches("iceberg").count(), 0);
+    assert_snapshot!(migrate(&[]), @"migrated 2 files of N bytes with 3 rows, as snapshot ID");
+    assert_eq!(lake.people(), PEOPLE);
+    assert_eq!(lake.run(&["tables"]).matches("iceberg").count(), 1);
+    // Crawling again does not make it one of files.
+    let (_, text) = crate::hardtack(lake.0.path(), &["crawl", "--database", "lake", lake.at("lake/people").as_str()]);
+    assert_eq!(lake.people(), PEOPLE, "{text}");
+    assert_eq!(lake.run(&["tables"]).matches("iceberg").count(), 1);
+    assert_snapshot!(lake.fail(&["iceberg", "migrate", "lake.people"], 2), @"hardtack: this is an Iceberg table already (table: lake.people)");
+    assert_snapshot!(lake.fail(&["iceberg", "migrate", "lake.peple"], 1), @"hardtack: there is no table `lake.peple` in the catalog; create it, or check the name (table: lake.peple)");
+    assert_snapshot!(lake.fail(&["vacuum", "lake.people"], 2), @"hardtack: this is an Iceberg table (table: lake.people, hint: `hardtack iceberg expire` and `remove-orphans` remove files of Iceberg tables)");
+    lake.run(&["iceberg", "alter", "lake.people", "rename-column", "id", "number"]);
+    lake.run(&["iceberg", "compact", "lake.people", "--all"]);
+    let rows = lake.run(&["sql", "--format", "csv", "-c", "select city, number from lake.people order by number"]);
+    assert_eq!(rows, PEOPLE.replace("id", "number"));
+}
+
+/// Whenever a migration is killed, the table is the one or the other, with the same rows, and can be migrated.
+#[rstest]
+#[case("iceberg.manifest.after", false)]
+#[case("iceberg.list.after", false)]
+#[case("iceberg.metadata.before", false)]
+#[case("iceberg.metadata.after", false)]
+#[case("iceberg.swap.after", true)]
+#[test]
+fn a_killed_migration_loses_nothing(#[case] point: &str, #[case] is_done: bool) {
+    let lake = Lake::of_files();
+    let killed = JobBinary::new(env!("CARGO_BIN_EXE_hardtack"))
+        .env("HARDTACK_STATE", lake.at("state"))
+        .env("FAILPOINTS", format!("{point}=return(kill)"))
+        .args(["iceberg", "migrate", "lake.people"])
+        .run();
+    assert_eq!(killed.signal(), Some(9), "{killed:?}");
+    assert_eq!(lake.run(&["tables"]).matches("iceberg").count(), usize::from(is_done));
+    assert_eq!(lake.people(), PEOPLE);
+    if !is_done {
+        lake.run(&["iceberg", "migrate", "lake.people"]);
+        assert_eq!(lake.people(), PEOPLE);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use iceberg::TableUpdate;
 use iceberg::spec::{MAIN_BRANCH, SnapshotRef, SnapshotRetention};
 
 use super::{CONCURRENCY, IcebergMaintenance};
-use crate::catalog::Loaded;
+use crate::catalog::{Loaded, metadata_folder};
 use crate::error::failed;
 use crate::snapshot::{ancestors, contents, manifests_of};
 use crate::version::{Ref, refs};
@@ -123,7 +123,7 @@ impl IcebergMaintenance {
         Ok(Expired { snapshots, refs: gone, files: Vec::new() })
     }
 
-    /// Removes files in the table's folders `data` and `metadata` that no snapshot refers to, if they are older than
+    /// Removes files in the table's folders of data and metadata that no snapshot refers to, if they are older than
     /// `older_than`: what runs that were killed have left, and expiry. A run writes files before it refers to them, so
     /// they must be older than the longest run. Data files of `unfinished` runs, by their [versions](hardtack_core::Run::version),
     /// stay in any case.
@@ -141,8 +141,8 @@ impl IcebergMaintenance {
         // Listed first: what is referred to later was not there, or is referred to now.
         let table = self.load().await?;
         let mut found = Vec::new();
-        for folder in ["data", "metadata"] {
-            let (store, path) = self.stores.open(&table.location().join(folder))?;
+        for folder in [table.location().join("data"), Location::from(metadata_folder(table.metadata()))] {
+            let (store, path) = self.stores.open(&folder)?;
             let listed: Vec<_> = store.objects.list(Some(&path)).try_collect().await.map_err(Error::from)?;
             let old = listed.into_iter().filter(|meta| self.now - meta.last_modified > older_than);
             found.extend(old.map(|meta| Location::of(&store.url, &meta.location)));

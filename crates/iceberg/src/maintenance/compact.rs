@@ -10,7 +10,7 @@ use iceberg::{TableRequirement, TableUpdate};
 use uuid::Uuid;
 
 use super::IcebergMaintenance;
-use super::refs::existing;
+use super::refs::head;
 use crate::IcebergTable;
 use crate::catalog::{Attempts, Change, Loaded};
 use crate::error::failed;
@@ -139,19 +139,6 @@ impl IcebergMaintenance {
     }
 }
 
-/// The head of a branch; `None` for `main` of a table without a snapshot.
-fn head(table: &Loaded, branch: &str) -> Result<Option<SnapshotRef>> {
-    if branch == MAIN_BRANCH {
-        return Ok(table.metadata().snapshot_for_ref(MAIN_BRANCH).cloned());
-    }
-    if !existing(table, branch)?.reference.is_branch() {
-        return Err(Error::usage("a tag cannot be compacted: it names what was")
-            .with("table", table.qualified_name())
-            .with("name", branch));
-    }
-    Ok(table.metadata().snapshot_for_ref(branch).cloned())
-}
-
 /// Removes what was written for nothing. What stays is an orphan.
 async fn abandon(table: &Loaded, folder: &Location) {
     if let Err(e) = table.file_io().delete_prefix(folder.as_str()).await.map_err(failed) {
@@ -236,7 +223,7 @@ impl Rewrite {
 
     fn rewritten(&self) -> Rewritten {
         let files = self.paths().chain(self.dropped()).map(str::to_owned).collect();
-        Rewritten { files, sequence: self.base.sequence_number() }
+        Rewritten { files, sequence: self.base.sequence_number(), same_rows: true }
     }
 
     /// Writes the rows of the files to new ones.

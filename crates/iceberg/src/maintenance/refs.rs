@@ -244,3 +244,16 @@ pub(super) fn existing(table: &Loaded, name: &str) -> Result<Ref> {
         }
     }
 }
+
+/// The head of a branch; `None` for `main` of a table without a snapshot.
+pub(super) fn head(table: &Loaded, branch: &str) -> Result<Option<SnapshotRef>> {
+    if branch == MAIN_BRANCH {
+        return Ok(table.metadata().snapshot_for_ref(MAIN_BRANCH).cloned());
+    }
+    if !existing(table, branch)?.reference.is_branch() {
+        return Err(Error::usage("a tag has no files of its own: it names what was")
+            .with("table", table.qualified_name())
+            .with("name", branch));
+    }
+    Ok(table.metadata().snapshot_for_ref(branch).cloned())
+}

@@ -109,7 +109,7 @@ impl Draft {
     pub(crate) fn regrouping(loaded: &Loaded, properties: HashMap<String, String>) -> Self {
         let spec_id = loaded.metadata().default_partition_spec_id();
         let draft = Self::new(loaded, Mode::Append, spec_id, Vec::new(), properties);
-        Self { rewritten: Some(Rewritten { files: HashSet::new(), sequence: 0 }), ..draft }
+        Self { rewritten: Some(Rewritten { files: HashSet::new(), sequence: 0, same_rows: true }), ..draft }
     }
 
     /// Produces the snapshot on the parent of which the regrouping was planned.

@@ -208,7 +208,7 @@ async fn a_branch_is_compacted_alone() {
     run.ctx.publish(&staged.publish).await.unwrap();
     assert_eq!(world.rows().await, ["1", "2"]);
     care.tag("done", None).await.unwrap();
-    for (name, why) in [("done", "a tag cannot be compacted"), ("nope", "no branch or tag of this name")] {
+    for (name, why) in [("done", "a tag has no files of its own"), ("nope", "no branch or tag of this name")] {
         let options = CompactOptions { branch: Some(name.to_owned()), ..ALL };
         let error = care.compact(&run.ctx, &options).await.unwrap_err();
         assert!(error.kind() == ErrorKind::Usage && error.to_string().contains(why), "{error}");

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 
 use chrono::{TimeDelta, Utc};
 use hardtack_catalog::SchemaEvolution;
-use hardtack_core::{ErrorKind, Result};
-use hardtack_iceberg::{ExpireOptions, IcebergMaintenance, IcebergTable};
+use hardtack_core::{ErrorKind, Location, Result};
+use hardtack_iceberg::{ExpireOptions, IcebergMaintenance, IcebergTable, PartitionField};
 use hardtack_test_support::rows;
 
 use super::World;
+use crate::world::lines;
 
 impl World {
     /// The care for `lake.t`, so many days from now.
@@ -210,4 +211,51 @@ async fn orphans_are_what_nothing_refers_to() -> Result<()> {
     let error = world.care().await.remove_orphans(TimeDelta::hours(1), &HashSet::new()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
     Ok(())
+}
+
+#[tokio::test]
+async fn data_files_go_with_their_rows() {
+    let world = World::new();
+    for id in 1..=3 {
+        world.save(&world.table(), &rows! { id; id }).await;
+    }
+    let care = world.care().await;
+    let before = care.branch("try", None).await.unwrap();
+    let files: Vec<Location> =
+        lines(&care.metadata("files").await.unwrap().project(&[1]).unwrap()).into_iter().map(Location::from).collect();
+    assert_eq!(files.len(), 3, "{files:?}");
+    let would = care.delete_files(None, &files[..2]).await.unwrap();
+    assert_eq!((would.files, would.rows), (2, 2));
+    assert!(would.snapshot.is_some());
+    assert_eq!(world.rows().await.len(), 1);
+    assert_eq!(world.read(t().branch("try")).await.unwrap(), ["1", "2", "3"]);
+    assert_eq!(world.history().await[0], "delete: +0 -2 files, +0 -2 rows; 1 files, 1 rows");
+    let gone = world.read(t().after_snapshot(before).with_changes()).await.unwrap();
+    assert!(gone.len() == 2 && gone.iter().all(|row| row.ends_with("delete")), "{gone:?}");
+
+    // They are not there twice; and none goes if one is unknown.
+    let error = care.delete_files(None, &files).await.unwrap_err();
+    assert_eq!((error.kind(), error.get("table")), (ErrorKind::Usage, Some("lake.t")));
+    assert_eq!(world.rows().await.len(), 1);
+    let dry = world.care().await.dry_run(true);
+    assert_eq!(dry.delete_files(Some("try"), &files).await.unwrap().rows, 3);
+    assert_eq!(world.read(t().branch("try")).await.unwrap().len(), 3);
+    assert_eq!(care.delete_files(Some("try"), &files).await.unwrap().rows, 3);
+    assert_eq!(world.read(t().branch("try")).await.unwrap(), Vec::<String>::new());
+    assert_eq!(care.delete_files(Some("nope"), &files).await.unwrap_err().kind(), ErrorKind::Usage);
+}
+
+/// Fields that were dropped from tables of format version 1 keep their places.
+#[tokio::test]
+async fn a_void_field_tells_no_rows_apart() {
+    let world = World::new();
+    let fields = [PartitionField::void("id"), PartitionField::identity("city")];
+    assert_eq!(PartitionField::parse_list("void(id), city").unwrap(), fields);
+    let table = world.table().create_if_missing(world.new_table().partition_by(fields));
+    world.save(&table, &rows! { id, city; 1, "Ghent"; 2, "Ghent"; 3, "Bruges" }).await;
+    assert_eq!(world.care().await.metadata("files").await.unwrap().num_rows(), 2);
+    world.save(&table.clone().overwrite_partitions(), &rows! { id, city; 4, "Ghent" }).await;
+    let mut rows = world.rows().await;
+    rows.sort();
+    assert_eq!(rows, ["3 Bruges", "4 Ghent"]);
 }

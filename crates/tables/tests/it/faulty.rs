@@ -19,6 +19,8 @@ pub(crate) struct FaultyCatalog {
     /// What others do just before the first time that partitions are read by their values, or updated.
     before_read: Mutex<Option<Meanwhile>>,
     before_update: Mutex<Option<Meanwhile>>,
+    /// The same before a table is updated.
+    before_table: Mutex<Option<Meanwhile>>,
 }
 
 impl fmt::Debug for FaultyCatalog {
@@ -33,6 +35,10 @@ impl FaultyCatalog {
         Arc::new(Self { before_update: Mutex::new(Some(before_update)), ..Self::failing(inner, usize::MAX, false) })
     }
 
+    pub(crate) fn interrupted_before_table(inner: Arc<dyn Catalog>, before_table: Meanwhile) -> Arc<Self> {
+        Arc::new(Self { before_table: Mutex::new(Some(before_table)), ..Self::failing(inner, usize::MAX, false) })
+    }
+
     pub(crate) fn interrupted_before_reading(inner: Arc<dyn Catalog>, before_read: Meanwhile) -> Arc<Self> {
         Arc::new(Self { before_read: Mutex::new(Some(before_read)), ..Self::failing(inner, usize::MAX, false) })
     }
@@ -42,8 +48,8 @@ impl FaultyCatalog {
     }
 
     fn failing(inner: Arc<dyn Catalog>, fails_at: usize, made: bool) -> Self {
-        let (before_read, before_update) = (Mutex::default(), Mutex::default());
-        Self { inner, changes: AtomicUsize::new(0), fails_at, made, before_read, before_update }
+        let (before_read, before_update, before_table) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { inner, changes: AtomicUsize::new(0), fails_at, made, before_read, before_update, before_table }
     }
 
     /// Whether it has failed.
@@ -92,6 +98,7 @@ impl Catalog for FaultyCatalog {
         self.inner.list_tables(database).await
     }
     async fn update_table(&self, table: &TableDescription) -> Result<()> {
+        let_others(&self.before_table);
         self.change(self.inner.update_table(table)).await
     }
     async fn drop_table(&self, database: &str, name: &str) -> Result<()> {

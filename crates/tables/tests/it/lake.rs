@@ -191,12 +191,14 @@ pub(crate) async fn read(catalog: &dyn Catalog, name: &str) -> Result<Vec<String
 
 /// Reads a table as a job does; columns of partitions come last.
 pub(crate) async fn load(ctx: &JobContext, table: Table) -> Result<Vec<String>> {
-    let mut rows = Vec::new();
-    for batch in ctx.load(table).await?.collect().await? {
-        rows.extend(lines(&batch));
-    }
+    Ok(shown(&ctx.load(table).await?.collect().await?))
+}
+
+/// Rows as sorted lines.
+pub(crate) fn shown(batches: &[RecordBatch]) -> Vec<String> {
+    let mut rows: Vec<String> = batches.iter().flat_map(lines).collect();
     rows.sort();
-    Ok(rows)
+    rows
 }
 
 /// `id=1 name=x`

@@ -22,6 +22,8 @@ mod glue;
 mod iceberg;
 mod lake;
 mod laws;
+#[cfg(feature = "iceberg")]
+mod migrating;
 mod names;
 mod publishing;
 mod purging;
