@@ -187,7 +187,7 @@ def migrated_by_hardtack(catalog: Any, hardtack: Path, file: Path, expected: lis
     expected = [{name: value for name, value in row.items() if name != "utc"} for row in expected]
     keys = {"migrated": [], "migrated_by_text": ["t"], "migrated_by_number_and_date": ["i", "on"], "migrated_old": []}
     for name, by in keys.items():
-        old = {"use_deprecated_int96_timestamps": True, "store_decimal_as_integer": False} if name.endswith("old") else {}
+        old = {"version": "1.0", "store_decimal_as_integer": False, "coerce_timestamps": "us"} if name.endswith("old") else {}
         place = file.parent / "of_files" / name
         pq.write_to_dataset(rows, place, partition_cols=by, **old)
         run("crawl", "--database", "lake", str(place))

@@ -14,6 +14,8 @@ pub use arrivals::Arrivals;
 use hardtack_core::fault::POINTS;
 pub use torture::Operator;
 
+use serde_json::{Value, json};
+
 use crate::job::{Finished, JobBinary};
 use crate::lake::TempLake;
 use crate::snapshot::table;
@@ -241,6 +243,48 @@ impl JobContract {
         let there = job.dir().files("");
         job.run().assert_code(0);
         assert_eq!((job.dir().files(""), job.dir().hidden_files("")), (there, vec![]));
+    }
+
+    /// `--describe` prints what a scheduler must know, and what the job reads and writes, and touches nothing. Where nothing
+    /// was delivered, that is a problem in the description.
+    #[track_caller]
+    pub fn it_describes_itself(&self) {
+        let job = self.job().arg("--describe");
+        let describe = || -> Value {
+            let there = (job.dir().files(""), job.dir().hidden_files(""));
+            let described = job.run();
+            described.assert_code(0);
+            assert_eq!((job.dir().files(""), job.dir().hidden_files("")), there, "{described}");
+            serde_json::from_str(&described.stdout).expect("a description is JSON")
+        };
+        let problems = describe()["problems"].to_string();
+        assert!(problems.contains("no file to read"), "{problems}");
+        deliver(job.dir(), &self.delivered);
+        let described = describe();
+        assert_eq!((&described["format"], &described["problems"]), (&json!(1), &Value::Null), "{described:#}");
+        let definition = &described["job"];
+        assert_eq!(definition["name"], self.name());
+        for key in ["version", "description", "owner"] {
+            assert!(definition[key].as_str().is_some_and(|text| !text.is_empty()), "{key} is missing: {definition:#}");
+        }
+        let list = |of: &str, key: &str| -> Vec<String> {
+            let all = described[of].as_array().into_iter().flatten();
+            all.filter_map(|one| one[key].as_str().map(str::to_owned)).collect()
+        };
+        let root = job.dir().path().to_string_lossy().into_owned();
+        for (of, place) in
+            self.tables.iter().map(|table| ("sinks", format!("out/{table}"))).chain([("sources", "in/".to_owned())])
+        {
+            let found = list(of, "location");
+            assert!(found.iter().any(|at| at.starts_with(&format!("{root}/{place}"))), "no {place} in {of}: {found:?}");
+        }
+        for argument in ["source", "target"] {
+            assert!(list("arguments", "name").iter().any(|name| name == argument), "{described:#}");
+        }
+        let version = self.job().arg("--version").run();
+        version.assert_code(0);
+        let text = format!("{} {}", self.name(), definition["version"].as_str().unwrap_or_default());
+        assert!(version.stdout.starts_with(&text), "{version}");
     }
 
     /// A second run replaces the files of the first by files with the same rows, whatever the target is called.
@@ -514,6 +558,7 @@ macro_rules! job_contract {
             bad_usage_ends_with_code_2(),
             arguments_come_from_the_environment_too(),
             a_dry_run_touches_nothing_and_says_what_is_not_there(),
+            it_describes_itself(),
             running_again_ends_in_the_same_state(),
             what_was_delivered_last_is_what_is_there(),
             killed_at_any_step_the_next_run_heals(),

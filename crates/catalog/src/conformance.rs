@@ -999,7 +999,7 @@ async fn a_table_of_files_becomes_an_iceberg_table(catalog: &dyn Catalog, prefix
         TableDescription { version: None, ..read.clone() },
         TableDescription { version: None, ..turned.clone() }
     );
-    assert_eq!(catalog.list_tables(prefix).await.unwrap(), [read.clone()]);
+    assert_eq!(catalog.list_tables(prefix).await.unwrap(), std::slice::from_ref(&read));
     assert_eq!(all(catalog, &read).await, []);
     // Who has read it as a table of files is late.
     assert_conflict(catalog.update_table(&turned).await, lost, &[&files.qualified_name()]);

@@ -7,7 +7,7 @@ use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono::TimeDelta;
 use clap::{Args, Subcommand};
-use hardtack_core::{Location, Result};
+use hardtack_core::{Error, Location, Result};
 use hardtack_iceberg::{CompactOptions, Compacted, ExpireOptions, IcebergMaintenance, PartitionField, TableChange};
 use hardtack_runtime::{RuntimeArgs, open_context, parse_duration};
 use hardtack_tables::Table;
@@ -293,6 +293,13 @@ pub(crate) async fn run(options: &RuntimeArgs, args: IcebergArgs) -> Result<Stri
         }
         Command::Publish { named, branch, reason, by } => {
             let by = by.unwrap_or_else(user);
+            let live = unfinished(&ctx, &options.records.state).await?;
+            if let Some(run) = branch.strip_prefix("hardtack_").filter(|run| live.contains(*run)) {
+                return Err(Error::usage("the run that writes this branch has not ended")
+                    .with("branch", &branch)
+                    .with("run", run)
+                    .hint("wait for it; if it was killed, the next run of the job removes the branch"));
+            }
             let id = open(&named.table, named.dry_run).await?.publish(&branch, &by, &reason).await?;
             match named.dry_run {
                 true => format!("would publish the branch `{branch}`\n"),

@@ -27,6 +27,11 @@ pub trait Source: Debug + Send + Sync {
         None
     }
 
+    /// The table of the catalog that it is, if it is one; for tools that ask a job what it reads.
+    fn catalog_table(&self) -> Option<NamedTable> {
+        None
+    }
+
     /// Whether a run reads only what came after the [bookmark](crate::bookmarks) of the run before it.
     fn is_bookmarked(&self) -> bool {
         false
@@ -57,6 +62,17 @@ pub trait Source: Debug + Send + Sync {
     }
 }
 
+/// A table of the catalog that a source or sink is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedTable {
+    /// The name of its database.
+    pub database: String,
+    /// Its name.
+    pub table: String,
+    /// Where it is created if it is missing.
+    pub created_at: Option<Location>,
+}
+
 /// A sink of rows. It is a value like a source; it stores rows and does not process them.
 #[async_trait]
 pub trait Sink: Debug + Send + Sync {
@@ -65,6 +81,11 @@ pub trait Sink: Debug + Send + Sync {
 
     /// The location of the rows once they are published, if there is a single one; for summaries, dry runs and lineage.
     fn location(&self) -> Option<Location> {
+        None
+    }
+
+    /// The table of the catalog that it is, if it is one; for tools that ask a job what it writes.
+    fn catalog_table(&self) -> Option<NamedTable> {
         None
     }
 

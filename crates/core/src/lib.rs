@@ -45,7 +45,7 @@ pub use actions::{DiscardAction, Journal, PublishAction};
 pub use clock::Clock;
 pub use context::{Context, Environment, JobContext, JobContextBuilder, LoadContext, StageContext};
 pub use error::{Error, ErrorKind, Result};
-pub use io::{Io, Report, Sink, Source, Staged, StagedSink, StagingIo};
+pub use io::{Io, NamedTable, Report, Sink, Source, Staged, StagedSink, StagingIo};
 pub use location::{Location, Resolved};
 pub use meter::{Counts, Meter, Meters};
 pub use nearest::nearest;

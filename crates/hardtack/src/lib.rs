@@ -34,9 +34,12 @@
 //! # #[derive(Debug, clap::Args)] pub struct Args {}
 //! # pub async fn numbers(_: &Context<Args>) -> Result<()> { Ok(()) }
 //! fn main() -> std::process::ExitCode {
-//!     hardtack::run(env!("CARGO_PKG_NAME"), numbers)
+//!     hardtack::job!().run(numbers)
 //! }
 //! ```
+//!
+//! What a scheduler must know is said next to `main`, in a function `pub fn job() -> Job`: owner, schedule, time-out,
+//! attempts, vCPUs and memory. See [`Job`].
 //!
 //! The [`prelude`] has everything that most jobs need; [`functions`] has all expression functions, and the underlying
 //! crates are re-exported as modules.
@@ -64,3 +67,18 @@ pub use datafusion::arrow;
 
 pub use endpoints::{SourceArgs, TargetArgs, TargetFormat};
 pub use hardtack_runtime::{Job, run};
+
+/// The [`Job`] of this package: its name, version and description are those in `Cargo.toml`.
+///
+/// ```
+/// let job = hardtack::job!().owner("sales-data@example.com");
+/// assert_eq!(job.definition().name, env!("CARGO_PKG_NAME"));
+/// ```
+#[macro_export]
+macro_rules! job {
+    () => {
+        $crate::Job::new(env!("CARGO_PKG_NAME"))
+            .version(env!("CARGO_PKG_VERSION"))
+            .description(env!("CARGO_PKG_DESCRIPTION"))
+    };
+}

@@ -20,6 +20,7 @@ use iceberg::spec::{
 use parquet::arrow::async_reader::{AsyncFileReader, ParquetObjectReader};
 use parquet::arrow::{PARQUET_FIELD_ID_META_KEY, parquet_to_arrow_schema};
 use parquet::basic::{LogicalType, TimeUnit as ParquetUnit, Type as Physical};
+use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::statistics::Statistics;
 use parquet::schema::types::ColumnDescriptor;
@@ -182,7 +183,10 @@ impl<'a> Fitting<'a> {
         let (store, path) = self.env.stores().open(&file.location)?;
         let mut reader = ParquetObjectReader::new(store.objects, path).with_file_size(file.bytes);
         let reading = async {
-            let footer = reader.get_metadata(None).await.map_err(DataFusionError::from)?;
+            let footer = reader.get_metadata(None).await.map_err(|e| match e {
+                ParquetError::External(_) => Error::from(DataFusionError::from(e)),
+                e => Error::refused("this is not a Parquet file, or a damaged one").because(e),
+            })?;
             self.fit(file, &footer)
         };
         guarded(&file.location, reading).await.map_err(|e| match e.get("file") {
@@ -192,26 +196,35 @@ impl<'a> Fitting<'a> {
     }
 
     fn fit(&self, file: &MigratedFile, footer: &ParquetMetaData) -> Result<(DataFile, Names)> {
-        let stored = parquet_to_arrow_schema(footer.file_metadata().schema_descr(), None);
-        let stored = Arc::new(stored.map_err(DataFusionError::from)?);
+        let (descr, told) = (footer.file_metadata().schema_descr(), footer.file_metadata().key_value_metadata());
+        let stored = Arc::new(parquet_to_arrow_schema(descr, None).map_err(DataFusionError::from)?);
+        let told = parquet_to_arrow_schema(descr, told).map_err(DataFusionError::from)?;
         let schema = self.metadata.current_schema();
         let wanted = schema.as_struct().fields();
-        let mut names = Names::of(wanted);
         if let Some(field) = stored.fields().iter().find(|field| has_ids(field)) {
             return Err(misfit("its columns have field ids, which may be those of another table", field.name()));
         }
-        names.find(stored.fields().iter().map(AsRef::as_ref), wanted, "")?;
-        for column in footer.file_metadata().schema_descr().columns() {
-            let path = column.path().parts();
-            // Version 2 of the format has none. Those of the old type INT96 are read by all.
-            let fine =
-                matches!(column.logical_type_ref(), Some(LogicalType::Timestamp { unit: ParquetUnit::NANOS, .. }));
-            if fine && names.has(&path[0]) {
+        let keys: Vec<String> = self.keys.sources().map(str::to_lowercase).collect();
+        if let Some(field) = stored.fields().iter().find(|field| keys.contains(&field.name().to_lowercase())) {
+            let why = "the file has a column of the name of a partition key, which may have other values than its folder says";
+            return Err(misfit(why, field.name()));
+        }
+        told.fields().iter().try_for_each(|field| common(field, field.name()))?;
+        for column in descr.columns() {
+            let unit = match (column.physical_type(), column.logical_type_ref()) {
+                (Physical::INT96, _) => Some("INT96"),
+                (_, Some(LogicalType::Timestamp { unit: ParquetUnit::MILLIS, .. })) => Some("milliseconds"),
+                (_, Some(LogicalType::Timestamp { unit: ParquetUnit::NANOS, .. })) => Some("nanoseconds"),
+                _ => None,
+            };
+            if let Some(unit) = unit {
                 let why =
-                    "a column has timestamps in nanoseconds, which readers of Iceberg do not take for microseconds";
-                return Err(misfit(why, &path.join(".")));
+                    "a column has timestamps in another unit than microseconds, which some readers take for those";
+                return Err(misfit(why, &column.path().parts().join(".")).with("unit", unit));
             }
         }
+        let mut names = Names::of(wanted);
+        names.find(stored.fields().iter().map(AsRef::as_ref), wanted, "")?;
         let columns = metrics(footer, &stored, &names, wanted);
         let rows = u64::try_from(footer.file_metadata().num_rows()).unwrap_or_default();
         let written = WrittenFile {
@@ -233,6 +246,40 @@ fn misfit(why: impl Into<String>, column: &str) -> Error {
     Error::refused(why)
         .with("column", column)
         .hint("rewrite the files of this partition with a job, and migrate the table then")
+}
+
+/// Refuses types that some readers of Iceberg do not read, also if the file only says to readers of Arrow that it has them.
+fn common(field: &Field, path: &str) -> Result<()> {
+    let is_extension = field.metadata().contains_key("ARROW:extension:name");
+    match field.data_type() {
+        _ if is_extension => Err(misfit("a column has an extension type of Arrow", path)),
+        DataType::Struct(fields) => {
+            fields.iter().try_for_each(|inner| common(inner, &format!("{path}.{}", inner.name())))
+        }
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            common(item, &format!("{path}.element"))
+        }
+        DataType::Map(entries, _) => common(entries, path),
+        DataType::Dictionary(_, values) => common(&Field::new("x", values.as_ref().clone(), true), path),
+        DataType::Boolean
+        | DataType::Int8
+        | DataType::Int16
+        | DataType::Int32
+        | DataType::Int64
+        | DataType::Float32
+        | DataType::Float64
+        | DataType::Decimal128(..)
+        | DataType::Utf8
+        | DataType::LargeUtf8
+        | DataType::Binary
+        | DataType::LargeBinary
+        | DataType::FixedSizeBinary(_)
+        | DataType::Date32
+        | DataType::Date64
+        | DataType::Time64(TimeUnit::Microsecond)
+        | DataType::Timestamp(..) => Ok(()),
+        other => Err(misfit("a column has a type that some readers of Iceberg do not read", path).with("type", other)),
+    }
 }
 
 fn has_ids(field: &Field) -> bool {
@@ -349,8 +396,14 @@ impl Names {
         let mut seen = BTreeSet::new();
         for field in stored {
             let same = |wanted: &NestedFieldRef| wanted.name.to_lowercase() == field.name().to_lowercase();
-            // What the table does not have, nobody reads.
-            let Some(place) = wanted.iter().position(same) else { continue };
+            let Some(place) = wanted.iter().position(same) else {
+                // PyIceberg wants to know all columns.
+                return Err(misfit(
+                    "the file has a column that the table does not have",
+                    &format!("{above}{}", field.name()),
+                )
+                .hint("add it to the table, by crawling it for example, or rewrite the file without it"));
+            };
             let path = format!("{above}{}", wanted[place].name);
             if !seen.insert(place) {
                 return Err(misfit("it has two columns whose names differ in case only", &path));
@@ -379,18 +432,12 @@ impl Names {
                 }
                 Ok(())
             }
-            (DataType::UInt32 | DataType::UInt64, Type::Primitive(_)) => Err(unlike(stored, wanted, path)),
             (stored, Type::Primitive(of)) => match primitive(stored) {
                 Some(found) if wider(&found, of) == *of => Ok(()),
                 _ => Err(unlike(stored, wanted, path)),
             },
             _ => Err(unlike(stored, wanted, path)),
         }
-    }
-
-    /// Whether a column of a file is one of the table.
-    fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|(names, _)| names.contains(name))
     }
 
     /// The id and the type of a leaf column of a file.

@@ -11,15 +11,18 @@ use hardtack_catalog::{CatalogOf, Conflict, SchemaEvolution};
 use hardtack_core::actions::{DiscardAction, Phase};
 use hardtack_core::audit::{Audit, PendingAudit};
 use hardtack_core::{
-    Environment, Error, ErrorKind, Location, PublishAction, Result, Sink, StageContext, Staged, fault, nearest,
+    Environment, Error, ErrorKind, Location, NamedTable, PublishAction, Result, Sink, StageContext, Staged, fault,
+    nearest,
 };
-use hardtack_sinks::{Compression, Folder, ParquetDataset, Placement, Visibility, WrittenFile};
+use hardtack_sinks::{Compression, Folder, ParquetDataset, Placement, Visibility, WrittenFile, iceberg_metadata};
 use hardtack_transforms::coerce_to_schema;
 use iceberg::spec::{
     DataFile, FormatVersion, MAIN_BRANCH, NullOrder, SchemaRef as SchemaRefOfIceberg, SnapshotReference,
     SnapshotRetention, SortDirection, SortField, SortOrder, TableMetadata, TableMetadataBuilder, Transform,
 };
 use iceberg::{TableCreation, TableRequirement, TableUpdate};
+use object_store::ObjectStore;
+use object_store::path::Path;
 use twox_hash::XxHash3_128;
 
 use crate::catalog::{Attempts, Change, IcebergCatalog, Loaded, tables_of};
@@ -64,6 +67,10 @@ impl Sink for IcebergTable {
         self.create.as_ref().map(|table| table.location.clone())
     }
 
+    fn catalog_table(&self) -> Option<NamedTable> {
+        Some(self.named_table())
+    }
+
     fn declared_schema(&self) -> Option<SchemaRef> {
         self.create.as_ref()?.schema.clone()
     }
@@ -87,6 +94,7 @@ impl Sink for IcebergTable {
         let table = match (catalog.load(self.database(), self.table()).await, &self.create) {
             (Err(e), Some(new)) if e.kind() == ErrorKind::NotFound => {
                 let created = new_table(self, new, rows.schema().as_arrow(), Some(ctx.run().version()))?;
+                check_folder(ctx, self.qualified_name(), &new.location).await?;
                 fault::hit("iceberg.create.before")?;
                 let created = catalog.create(self.database(), self.table(), created).await;
                 fault::hit("iceberg.create.after")?;
@@ -135,6 +143,40 @@ fn unknown(error: Error) -> Error {
             error.hint("`.create_if_missing(NewIcebergTable::at(location))` creates it with the first run")
         }
         _ => error,
+    }
+}
+
+/// Refuses a folder for a new table in which there is another table, or there are files that it would not have.
+async fn check_folder(env: &Environment, table: &str, folder: &Location) -> Result<()> {
+    if let Some(metadata) = iceberg_metadata(env, folder).await? {
+        // A run that failed may have left one without rows.
+        let file_io = crate::storage::file_io(env.shared_stores());
+        let there = TableMetadata::read_from(&file_io, metadata.as_str()).await.map_err(failed);
+        if there.is_ok_and(|there| there.current_snapshot().is_some()) {
+            return Err(Error::usage("the folder of the new table is that of another Iceberg table")
+                .with("table", table)
+                .with("location", folder)
+                .with("metadata", metadata)
+                .hint("choose another folder; if that table was dropped, remove what is left of it"));
+        }
+    }
+    let (store, path) = env.stores().open(folder)?;
+    let listed = match store.objects.list_with_delimiter(Some(&path)).await {
+        Ok(listed) => listed,
+        Err(object_store::Error::NotFound { .. }) => return Ok(()),
+        Err(e) => return Err(Error::from(e).with("location", folder)),
+    };
+    let known = |path: &Path| {
+        path.filename().is_none_or(|name| name.starts_with(['_', '.']) || name == "data" || name == "metadata")
+    };
+    let there = listed.objects.iter().map(|meta| &meta.location).chain(&listed.common_prefixes);
+    match there.filter(|path| !known(path)).min() {
+        None => Ok(()),
+        Some(other) => Err(Error::usage("there are files in the folder of the new table, which would not have their rows")
+            .with("table", table)
+            .with("there is", Location::of(&store.url, other))
+            .hint("`hardtack crawl` makes a table of them, and `hardtack iceberg migrate` an Iceberg table of that; or choose \
+                   another folder")),
     }
 }
 

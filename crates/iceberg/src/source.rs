@@ -11,7 +11,7 @@ use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::prelude::DataFrame;
 use hardtack_catalog::{Catalog, CatalogOf, TableDescription};
-use hardtack_core::{Environment, Error, LoadContext, Location, Meter, Result, Source};
+use hardtack_core::{Environment, Error, LoadContext, Location, Meter, NamedTable, Result, Source};
 use hardtack_transforms::{Missing, coerce_to_schema_with};
 use iceberg::spec::SchemaRef as IcebergSchemaRef;
 
@@ -92,6 +92,10 @@ impl Source for IcebergTable {
 
     fn location(&self) -> Option<Location> {
         self.create.as_ref().map(|table| table.location.clone())
+    }
+
+    fn catalog_table(&self) -> Option<NamedTable> {
+        Some(self.named_table())
     }
 
     fn is_bookmarked(&self) -> bool {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use arrow::datatypes::SchemaRef;
 use hardtack_catalog::SchemaEvolution;
-use hardtack_core::{Location, ShowFields};
+use hardtack_core::{Location, NamedTable, ShowFields};
 use hardtack_sinks::{Compression, ParquetDataset};
 
 use crate::changes::Since;
@@ -195,6 +195,11 @@ impl IcebergTable {
     pub fn written_as(mut self, files: &ParquetDataset) -> Self {
         self.layout = (!files.has_default_layout()).then(|| files.clone());
         self
+    }
+
+    pub(crate) fn named_table(&self) -> NamedTable {
+        let created_at = self.create.as_ref().map(|table| table.location.clone());
+        NamedTable { database: self.database.clone(), table: self.table.clone(), created_at }
     }
 
     /// The layout of its files.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use hardtack_core::{Error, Result, moment, nearest};
 use iceberg::TableUpdate;
 use iceberg::spec::{MAIN_BRANCH, SnapshotRef, SnapshotReference, SnapshotRetention};
@@ -96,8 +96,15 @@ impl Version {
             Self::Ref(name) => {
                 let names: Vec<String> = refs(table).unwrap_or_default().into_iter().map(|r| r.name).collect();
                 let error = Error::usage("the table has no branch or tag of this name").with("name", name);
+                let is_like_a_moment =
+                    name.get(..10).is_some_and(|day| NaiveDate::parse_from_str(day, "%Y-%m-%d").is_ok());
                 match nearest(name, names.iter().map(String::as_str)) {
                     Some(near) => error.with("did you mean", near),
+                    None if is_like_a_moment => {
+                        return error
+                            .with("table", table.qualified_name())
+                            .hint("a moment has a zone: `2026-11-29T12:00:00Z`, or `...+01:00`");
+                    }
                     None => error.with("branches and tags", names.join(", ")),
                 }
             }

@@ -11,7 +11,8 @@ use hardtack_core::actions::MemoryJournal;
 use hardtack_core::audit::is_sensitive;
 use hardtack_core::publish::discard;
 use hardtack_core::{
-    DiscardAction, Error, JobContext, Journal, LoadContext, Location, Result, Sink, Source, StageContext, Staged,
+    DiscardAction, Error, JobContext, Journal, LoadContext, Location, NamedTable, Result, Sink, Source, StageContext,
+    Staged,
 };
 use hardtack_sinks::ParquetDataset;
 
@@ -163,6 +164,10 @@ impl<S: Sink> Sink for Audited<S> {
         self.inner.location()
     }
 
+    fn catalog_table(&self) -> Option<NamedTable> {
+        self.inner.catalog_table()
+    }
+
     fn is_audited(&self) -> bool {
         true
     }
@@ -233,6 +238,10 @@ impl<S: Source> Source for Audited<S> {
 
     fn location(&self) -> Option<Location> {
         self.inner.location()
+    }
+
+    fn catalog_table(&self) -> Option<NamedTable> {
+        self.inner.catalog_table()
     }
 
     fn is_bookmarked(&self) -> bool {

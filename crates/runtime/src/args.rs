@@ -18,6 +18,8 @@ use hardtack_core::location::without_credentials;
 use hardtack_core::{Location, Run, RunId, Window};
 use hardtack_state::refused_folder;
 
+use crate::definition::JobDefinition;
+
 /// The arguments of every job, in addition to its own.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Runtime options")]
@@ -25,6 +27,10 @@ pub struct RuntimeArgs {
     /// Print sources, sinks, schemas and plans; read no rows, write nothing, record nothing
     #[arg(long, env = "HARDTACK_DRY_RUN")]
     pub dry_run: bool,
+
+    /// Print what the job is, reads and writes, as JSON; read no rows, write nothing, record nothing
+    #[arg(long, env = "HARDTACK_DESCRIBE", conflicts_with = "dry_run")]
+    pub describe: bool,
 
     /// Where runs and tables are recorded.
     #[command(flatten)]
@@ -87,6 +93,7 @@ impl Default for RuntimeArgs {
     fn default() -> Self {
         Self {
             dry_run: false,
+            describe: false,
             records: RecordArgs::default(),
             scope: Run::WHOLE_JOB.to_owned(),
             window: WindowArgs::default(),
@@ -384,10 +391,14 @@ pub fn parse_duration(text: &str) -> Result<TimeDelta, String> {
 /// # Errors
 /// A [`UsageError`] to print, also for `--help`.
 pub fn parse<A: Args>(
-    job: &'static str,
+    job: &JobDefinition,
     args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> Result<(A, RuntimeArgs), UsageError> {
-    let command = Command::new(job).bin_name(job);
+    let command = Command::new(job.name.clone()).bin_name(&job.name);
+    let command = match job.long_version() {
+        Some(version) => command.version(version),
+        None => command,
+    };
     // The command keeps the job's own description.
     let command = A::augment_args(command);
     let (about, long_about) = (command.get_about().cloned(), command.get_long_about().cloned());
@@ -553,15 +564,19 @@ mod tests {
         keep_days: u32,
     }
 
+    fn books() -> JobDefinition {
+        JobDefinition { name: "books".to_owned(), ..JobDefinition::default() }
+    }
+
     fn message(args: &[&str]) -> String {
-        let error = parse::<Own>("books", std::iter::once("books").chain(args.iter().copied())).unwrap_err();
+        let error = parse::<Own>(&books(), std::iter::once("books").chain(args.iter().copied())).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         error.to_string()
     }
 
     #[test]
     fn both_groups_of_arguments_are_parsed() {
-        let (own, runtime) = parse::<Own>("books", ["books", "--source", "s3://b", "--threads", "3"]).unwrap();
+        let (own, runtime) = parse::<Own>(&books(), ["books", "--source", "s3://b", "--threads", "3"]).unwrap();
         assert_eq!((own.source.as_str(), own.keep_days, runtime.query.threads), ("s3://b", 7, Some(3)));
         assert_eq!(runtime.records.state, Location::from(".hardtack"));
     }
@@ -619,7 +634,7 @@ mod tests {
     #[case::given_as_the_default(&["--scope", "default"], "default")]
     fn a_window_has_a_scope_of_its_own_unless_one_is_given(#[case] more: &[&str], #[case] scope: &str) {
         let day = ["books", "--source", "x", "--window-start", "2024-01-31", "--window-end", "2024-02-01"];
-        let (_, runtime) = parse::<Own>("books", day.iter().chain(more)).unwrap();
+        let (_, runtime) = parse::<Own>(&books(), day.iter().chain(more)).unwrap();
         assert_eq!(runtime.scope, scope);
         assert_eq!(runtime.window.window().unwrap().unwrap().to_string(), "2024-01-31 to 2024-02-01");
     }

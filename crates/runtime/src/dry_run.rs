@@ -1,6 +1,6 @@
-//! Shows what a job would do, without doing it.
+//! Shows what a job would do, without doing it; and what it is.
 
-use std::fmt::Write as _;
+use std::fmt;
 use std::io::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,10 +11,15 @@ use datafusion::datasource::{empty::EmptyTable, provider_as_source};
 use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::prelude::DataFrame;
 use futures::FutureExt;
-use hardtack_core::{Context, Error, Io, JobContext, Location, Reads, Result, Sink, Source};
+use hardtack_catalog::CatalogOf;
+use hardtack_core::{Context, Error, ErrorKind, Io, JobContext, Location, NamedTable, Reads, Result, Sink, Source};
 use hardtack_state::Ledger;
 
 use crate::args::RuntimeArgs;
+use crate::definition::JobDefinition;
+use crate::describe::{
+    self, ArgumentDescription, ColumnDescription, JobDescription, SinkDescription, SourceDescription,
+};
 use crate::environment::{open_context, open_state};
 use crate::outcome::panicked;
 
@@ -30,70 +35,185 @@ pub(crate) async fn dry_run<A>(
     options: &RuntimeArgs,
     main: impl AsyncFnOnce(&Context<A>) -> Result<()>,
 ) -> Result<()> {
-    let io = Arc::new(DryRunIo::default());
-    let base = open_context(job, options)?;
-    let ledger = Ledger::new(open_state(base.stores(), &options.records.state)?, job, &options.scope);
-    let last = ledger.newest_bookmarks().await?.map(|entry| entry.bookmarks).unwrap_or_default();
-    let again = options.bookmarks.reprocess(&ledger).await?;
-    let ctx = JobContext::builder(job)
-        .share(&base)
-        .run(base.run().clone())
-        .bookmarks(options.bookmarks.bookmarks(last, again))
-        .io(io.clone())
-        .build()?;
-    let done = AssertUnwindSafe(main(&Context::new(args, ctx))).catch_unwind().await;
-    let done = done.unwrap_or_else(|panic| Err(panicked(&*panic)));
+    let Dry { base, seen, unreadable, done } = Dry::run(job, args, options, main).await?;
     let mut text = format!("dry run of {job}: no rows are read, nothing is written or recorded\n");
     if let Some(window) = base.run().window {
         text.push_str(&format!("window {window} (in the scope {})\n", options.scope));
     }
-    text.push_str(&io.text.lock().unwrap_or_else(PoisonError::into_inner));
+    seen.iter().for_each(|seen| text.push_str(&seen.to_string()));
     let _ = std::io::stdout().write_all(text.as_bytes());
-    let unreadable = io.unreadable.lock().unwrap_or_else(PoisonError::into_inner).take();
     done.and(unreadable.map_or(Ok(()), Err))
+}
+
+/// Describes a job, with what a dry run finds, as JSON on standard output. What cannot be found out here is a problem in
+/// the description, and no error.
+///
+/// # Errors
+/// Usage for options that no run could have.
+pub(crate) async fn describe<A>(
+    job: &JobDefinition,
+    args: A,
+    arguments: Vec<ArgumentDescription>,
+    options: &RuntimeArgs,
+    main: impl AsyncFnOnce(&Context<A>) -> Result<()>,
+) -> Result<()> {
+    let Dry { base, seen, unreadable: _, done } = Dry::run(&job.name, args, options, main).await?;
+    let (mut sources, mut sinks, mut problems) = (Vec::new(), Vec::new(), Vec::new());
+    for Seen { kind, name, location, table, schema, problem, .. } in seen {
+        let columns = ColumnDescription::of(&schema);
+        let (location, table) = match table {
+            Some(table) => {
+                let (there, why) = table_location(&base, &table).await;
+                problems.extend(why.map(|why| format!("{}.{}: {why}", table.database, table.table)));
+                (there.or(location), Some(format!("{}.{}", table.database, table.table)))
+            }
+            None => (location, None),
+        };
+        // As it is for every working directory.
+        let location = location.map(|location| location.absolute().unwrap_or(location));
+        problems.extend(problem.map(|problem| format!("{name}: {problem}")));
+        match kind {
+            Kind::Source { bookmarked } => {
+                sources.push(SourceDescription { name, table, location, bookmarked, columns })
+            }
+            Kind::Sink { replaces, audited } => {
+                sinks.push(SinkDescription { name, table, location, replaces, audited, columns });
+            }
+            Kind::Persisted => {}
+        }
+    }
+    problems.extend(done.err().map(|e| e.chain()));
+    let described = JobDescription { format: describe::FORMAT, job: job.clone(), arguments, sources, sinks, problems };
+    let json = serde_json::to_string_pretty(&described);
+    let json = json.map_err(|e| Error::unexpected("the description cannot be written as JSON").because(e))?;
+    let _ = writeln!(std::io::stdout(), "{json}");
+    Ok(())
+}
+
+/// Where a table is, or is created; and why that is not known.
+async fn table_location(ctx: &JobContext, table: &NamedTable) -> (Option<Location>, Option<String>) {
+    let found = async { ctx.catalog().await?.get_table(&table.database, &table.table).await };
+    match found.await {
+        Ok(there) => (there.storage.location.or(table.created_at.clone()), None),
+        Err(e) if e.kind() == ErrorKind::NotFound => (table.created_at.clone(), None),
+        Err(e) => (table.created_at.clone(), Some(e.chain())),
+    }
+}
+
+/// What a dry run has found.
+struct Dry {
+    base: JobContext,
+    seen: Vec<Seen>,
+    /// The error of the first source that cannot be read.
+    unreadable: Option<Error>,
+    done: Result<()>,
+}
+
+impl Dry {
+    async fn run<A>(
+        job: &str,
+        args: A,
+        options: &RuntimeArgs,
+        main: impl AsyncFnOnce(&Context<A>) -> Result<()>,
+    ) -> Result<Self> {
+        let io = Arc::new(DryRunIo::default());
+        let base = open_context(job, options)?;
+        let ledger = Ledger::new(open_state(base.stores(), &options.records.state)?, job, &options.scope);
+        let last = ledger.newest_bookmarks().await?.map(|entry| entry.bookmarks).unwrap_or_default();
+        let again = options.bookmarks.reprocess(&ledger).await?;
+        let ctx = JobContext::builder(job)
+            .share(&base)
+            .run(base.run().clone())
+            .bookmarks(options.bookmarks.bookmarks(last, again))
+            .io(io.clone())
+            .build()?;
+        let done = AssertUnwindSafe(main(&Context::new(args, ctx))).catch_unwind().await;
+        let done = done.unwrap_or_else(|panic| Err(panicked(&*panic)));
+        let seen = std::mem::take(&mut *io.seen.lock().unwrap_or_else(PoisonError::into_inner));
+        let unreadable = io.unreadable.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Ok(Self { base, seen, unreadable, done })
+    }
 }
 
 #[derive(Debug, Default)]
 struct DryRunIo {
-    text: Mutex<String>,
+    seen: Mutex<Vec<Seen>>,
     reads: Reads,
     /// The error of the first source that cannot be read.
     unreadable: Mutex<Option<Error>>,
 }
 
-impl DryRunIo {
-    fn say(
-        &self,
-        what: &str,
-        name: &str,
-        location: Option<Location>,
-        value: &str,
-        schema: &Schema,
-        plan: Option<&str>,
-    ) {
-        let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = location.map(|l| format!(" ({l})")).unwrap_or_default();
-        // Writing to a `String` does not fail.
-        let _ = writeln!(text, "\n{what} {name}{place}\n  {value}\n  columns");
-        for field in schema.fields() {
+/// What `main` has loaded, saved or persisted.
+#[derive(Debug)]
+struct Seen {
+    kind: Kind,
+    name: String,
+    location: Option<Location>,
+    table: Option<NamedTable>,
+    /// How it debugs.
+    value: String,
+    problem: Option<String>,
+    schema: SchemaRef,
+    plan: Option<String>,
+    notes: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Source { bookmarked: bool },
+    Sink { replaces: bool, audited: bool },
+    Persisted,
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.kind {
+            Kind::Source { .. } => "source",
+            Kind::Sink { .. } => "sink",
+            Kind::Persisted => "persisted",
+        };
+        let place = self.location.as_ref().map(|l| format!(" ({l})")).unwrap_or_default();
+        writeln!(f, "\n{what} {}{place}\n  {}", self.name, self.value)?;
+        if let Some(problem) = &self.problem {
+            writeln!(f, "  problem: {problem}")?;
+        }
+        writeln!(f, "  columns")?;
+        for field in self.schema.fields() {
             let null = if field.is_nullable() { "" } else { " not null" };
-            let _ = writeln!(text, "    {}: {}{null}", field.name(), field.data_type());
+            writeln!(f, "    {}: {}{null}", field.name(), field.data_type())?;
         }
-        if let Some(plan) = plan {
-            let _ = writeln!(text, "  plan");
-            plan.lines().for_each(|line| {
-                let _ = writeln!(text, "    {line}");
-            });
+        if let Some(plan) = &self.plan {
+            writeln!(f, "  plan")?;
+            plan.lines().try_for_each(|line| writeln!(f, "    {line}"))?;
         }
+        self.notes.iter().try_for_each(|note| writeln!(f, "  note: {note}"))
     }
 }
 
 impl DryRunIo {
+    fn say(&self, seen: Seen) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
+    }
+
+    fn source(&self, source: &dyn Source, schema: &SchemaRef, problem: Option<String>) {
+        self.say(Seen {
+            kind: Kind::Source { bookmarked: source.is_bookmarked() },
+            name: source.name().to_owned(),
+            location: source.location(),
+            table: source.catalog_table(),
+            value: format!("{source:?}"),
+            problem,
+            schema: Arc::clone(schema),
+            plan: None,
+            notes: Vec::new(),
+        });
+    }
+
     /// Warns if the run would read a source twice.
     fn note_reads(&self, reader: &str, rows: &DataFrame) {
-        let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
-        for advice in self.reads.read(reader, rows) {
-            let _ = writeln!(text, "  note: {advice}");
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = seen.last_mut() {
+            last.notes.extend(self.reads.read(reader, rows).into_iter().map(|advice| advice.to_string()));
         }
     }
 }
@@ -113,20 +233,17 @@ impl Io for DryRunIo {
             Ok(rows) => Arc::new(rows.schema().as_arrow().clone()),
             Err(e) => {
                 let e = e.with("source", name);
-                let Ok(schema) = source.schema(&ctx.loading(name)).await else { return Err(e) };
-                self.say(
-                    "source",
-                    name,
-                    source.location(),
-                    &format!("{source:?}\n  problem: {}", e.chain()),
-                    &schema,
-                    None,
-                );
+                let Ok(schema) = source.schema(&ctx.loading(name)).await else {
+                    // Its schema is not known, but what it is.
+                    self.source(source, &Arc::new(Schema::empty()), None);
+                    return Err(e);
+                };
+                self.source(source, &schema, Some(e.chain()));
                 self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
                 return no_rows(ctx, name, schema);
             }
         };
-        self.say("source", name, source.location(), &format!("{source:?}"), &schema, None);
+        self.source(source, &schema, None);
         let rows = no_rows(ctx, name, schema)?;
         self.reads.loaded(source, &rows);
         Ok(rows)
@@ -134,7 +251,17 @@ impl Io for DryRunIo {
 
     async fn persist(&self, ctx: &JobContext, rows: DataFrame) -> Result<DataFrame> {
         let plan = rows.logical_plan().display_indent().to_string();
-        self.say("persisted", "rows", None, "computed once", rows.schema().as_arrow(), Some(&plan));
+        self.say(Seen {
+            kind: Kind::Persisted,
+            name: "rows".to_owned(),
+            location: None,
+            table: None,
+            value: "computed once".to_owned(),
+            problem: None,
+            schema: Arc::new(rows.schema().as_arrow().clone()),
+            plan: Some(plan),
+            notes: Vec::new(),
+        });
         self.note_reads("persisted rows", &rows);
         let shared = ctx.persisted(rows.clone())?;
         self.reads.persisted(&rows, &shared);
@@ -142,9 +269,17 @@ impl Io for DryRunIo {
     }
 
     async fn save(&self, ctx: &JobContext, sink: &dyn Sink, rows: DataFrame) -> Result<()> {
-        let schema = rows.schema().as_arrow().clone();
-        let plan = rows.logical_plan().display_indent().to_string();
-        self.say("sink", sink.name(), sink.location(), &format!("{sink:?}"), &schema, Some(&plan));
+        self.say(Seen {
+            kind: Kind::Sink { replaces: sink.replaces(), audited: sink.is_audited() },
+            name: sink.name().to_owned(),
+            location: sink.location(),
+            table: sink.catalog_table(),
+            value: format!("{sink:?}"),
+            problem: None,
+            schema: Arc::new(rows.schema().as_arrow().clone()),
+            plan: Some(rows.logical_plan().display_indent().to_string()),
+            notes: Vec::new(),
+        });
         self.reads.check(ctx, sink, &rows)?;
         self.note_reads(&format!("the sink `{}`", sink.name()), &rows);
         sink.conform(&ctx.staging(sink.name()), rows).await.map_err(|e| e.with("sink", sink.name()))?;
@@ -213,7 +348,8 @@ mod tests {
             }
             let note =
                 "note: the source `a` is read by the sink `one` and again by the sink `two`; `ctx.persist(rows)`";
-            assert_eq!(io.text.lock().unwrap().contains(note), !persists);
+            let text: String = io.seen.lock().unwrap().iter().map(ToString::to_string).collect();
+            assert_eq!(text.contains(note), !persists);
         }
     }
 

@@ -12,6 +12,8 @@ mod allocator;
 mod args;
 mod audit_only;
 mod bookmarks;
+mod definition;
+mod describe;
 mod dry_run;
 mod environment;
 mod fsck;
@@ -35,6 +37,8 @@ pub use args::{
     WindowArgs, parse, parse_bytes, parse_duration, parse_moment, parse_size, parse_threads, usage_without_credentials,
 };
 pub use bookmarks::change_bookmarks;
+pub use definition::JobDefinition;
+pub use describe::{ArgumentDescription, ColumnDescription, JobDescription, SinkDescription, SourceDescription};
 pub use environment::{open_context, open_state};
 pub use fsck::{Finding, FindingKind, Remedy, fsck};
 pub use lifecycle::{Job, execute, run};

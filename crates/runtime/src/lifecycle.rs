@@ -23,6 +23,8 @@ use hardtack_state::{
 };
 
 use crate::args::{RuntimeArgs, parse};
+use crate::definition::JobDefinition;
+use crate::describe::{ArgumentDescription, arguments};
 use crate::environment::{cores, open_context, open_state};
 use crate::outcome::{Outcome, panicked};
 use crate::profile::Profiler;
@@ -33,24 +35,109 @@ use crate::show::FirstRows;
 use crate::stop::Stop;
 use crate::{audit_only, dry_run, environment, logging, progress, summary};
 
-/// A job: its name, and anything that it needs in addition to its `main`.
+/// A job: what a scheduler must know of it, and anything that it needs in addition to its `main`.
 ///
-/// [`run`] is enough for most jobs.
+/// ```
+/// use chrono::TimeDelta;
+/// use hardtack_runtime::Job;
+///
+/// let job = Job::new("daily_sales")
+///     .description("Sums up the sales of a day")
+///     .owner("sales-data@example.com")
+///     .schedule("cron(0 3 * * ? *)")
+///     .timeout(TimeDelta::minutes(30))
+///     .attempts(3)
+///     .vcpus(1.0)
+///     .memory_mib(2048);
+/// assert!(job.definition().check().is_ok());
+/// ```
+///
+/// `JOB --describe` prints it as JSON, together with what the job reads and writes, which a dry run finds out.
 #[derive(Debug)]
 pub struct Job {
-    name: &'static str,
+    definition: JobDefinition,
     publishers: Vec<(String, Arc<dyn Publisher>)>,
     observers: Vec<Arc<dyn Observer>>,
 }
 
 impl Job {
     /// Creates a job; its commits and run records are kept under this name.
-    pub fn new(name: &'static str) -> Self {
-        Self { name, publishers: Vec::new(), observers: Vec::new() }
+    pub fn new(name: impl Into<String>) -> Self {
+        let definition = JobDefinition { name: name.into(), ..JobDefinition::default() };
+        Self { definition, publishers: Vec::new(), observers: Vec::new() }
     }
 
-    pub(crate) fn name(&self) -> &'static str {
-        self.name
+    pub(crate) fn name(&self) -> &str {
+        &self.definition.name
+    }
+
+    /// What a scheduler must know.
+    pub fn definition(&self) -> &JobDefinition {
+        &self.definition
+    }
+
+    /// Says which version it is, for example that of its package.
+    #[must_use]
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.definition.version = Some(version.into()).filter(|version| !version.is_empty());
+        self
+    }
+
+    /// Says what it does, in a sentence.
+    #[must_use]
+    pub fn description(mut self, description: impl Into<String>) -> Self {
+        self.definition.description = Some(description.into()).filter(|description| !description.is_empty());
+        self
+    }
+
+    /// Says whom to ask, and to tell of failures: a team, or an address.
+    #[must_use]
+    pub fn owner(mut self, owner: impl Into<String>) -> Self {
+        self.definition.owner = Some(owner.into());
+        self
+    }
+
+    /// Tags what is created for it, for example by `domain`.
+    #[must_use]
+    pub fn tag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.definition.tags.insert(key.into(), value.into());
+        self
+    }
+
+    /// Says when it runs, as EventBridge does: `cron(0 3 * * ? *)`, in UTC, or `rate(1 hour)`. A schedule that does not
+    /// parse is an error of every start.
+    #[must_use]
+    pub fn schedule(mut self, expression: impl Into<String>) -> Self {
+        self.definition.schedule = Some(expression.into());
+        self
+    }
+
+    /// Says after which time a run is ended: at least a minute.
+    #[must_use]
+    pub fn timeout(mut self, after: TimeDelta) -> Self {
+        self.definition.timeout_seconds = Some(u64::try_from(after.num_seconds()).unwrap_or_default());
+        self
+    }
+
+    /// Says how often a run is started in all (1 to 10) if it fails for a reason that may pass.
+    #[must_use]
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.definition.attempts = Some(attempts);
+        self
+    }
+
+    /// Says how many processors it needs. AWS Fargate has 0.25, 0.5, 1, 2, 4, 8 and 16.
+    #[must_use]
+    pub fn vcpus(mut self, vcpus: f64) -> Self {
+        self.definition.vcpus = Some(vcpus);
+        self
+    }
+
+    /// Says how much memory it needs, in MiB.
+    #[must_use]
+    pub fn memory_mib(mut self, mib: u32) -> Self {
+        self.definition.memory_mib = Some(mib);
+        self
     }
 
     /// Adds the publisher of a sink from outside this framework, so that a killed run of this job can be recovered.
@@ -72,20 +159,31 @@ impl Job {
     pub fn run<A: Args>(self, main: impl AsyncFnOnce(&Context<A>) -> Result<()>) -> ExitCode {
         #[expect(clippy::disallowed_methods, reason = "this is where the command line comes in")]
         let command_line = std::env::args_os();
-        let (args, options) = match parse::<A>(self.name, command_line) {
+        let (args, options) = match parse::<A>(&self.definition, command_line) {
             Ok(parsed) => parsed,
             Err(usage) => {
                 usage.print();
                 return ExitCode::from(usage.exit_code());
             }
         };
-        self.run_with(args, &options, main)
+        self.start(args, arguments::<A>(), &options, main)
     }
 
     /// Runs the job with parsed arguments, and returns the exit code of the process.
     pub fn run_with<A>(
         self,
         args: A,
+        options: &RuntimeArgs,
+        main: impl AsyncFnOnce(&Context<A>) -> Result<()>,
+    ) -> ExitCode {
+        self.start(args, Vec::new(), options, main)
+    }
+
+    /// `described` is what the arguments are.
+    fn start<A>(
+        self,
+        args: A,
+        described: Vec<ArgumentDescription>,
         options: &RuntimeArgs,
         main: impl AsyncFnOnce(&Context<A>) -> Result<()>,
     ) -> ExitCode {
@@ -96,7 +194,7 @@ impl Job {
             Ok(tokio) => tokio,
             Err(e) => {
                 summary::failed(
-                    self.name,
+                    self.name(),
                     &Error::unexpected("threads could not be started").because(e),
                     options.log_format,
                 );
@@ -104,8 +202,11 @@ impl Job {
             }
         };
         let outcome = tokio.block_on(async {
+            self.definition.check()?;
             if options.dry_run {
-                dry_run::dry_run(self.name, args, options, main).await
+                dry_run::dry_run(self.name(), args, options, main).await
+            } else if options.describe {
+                dry_run::describe(&self.definition, args, described, options, main).await
             } else if options.audits.audit_only {
                 audit_only::audit_only(&self, args, options, main).await
             } else {
@@ -119,7 +220,7 @@ impl Job {
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                summary::failed(self.name, &error, options.log_format);
+                summary::failed(self.name(), &error, options.log_format);
                 ExitCode::from(error.kind().exit_code())
             }
         }
@@ -153,10 +254,10 @@ pub async fn execute<A>(
     bars: &progress::Bars,
 ) -> Result<Outcome> {
     let mut stop = Stop::listen()?;
-    let base = open_context(job.name, options)?;
+    let base = open_context(job.name(), options)?;
     register(&base, job);
     let state = open_state(base.stores(), &options.records.state)?;
-    let ledger = Ledger::new(state, job.name, &options.scope);
+    let ledger = Ledger::new(state, job.name(), &options.scope);
     recover(&base, &ledger, RecoverOptions::default()).await?;
 
     let again = options.bookmarks.reprocess(&ledger).await?;
@@ -202,7 +303,7 @@ impl Running {
         let io = Arc::new(StagingIo::default());
         let shown = (options.show > 0).then(|| Arc::new(FirstRows::new(options.show)));
         let profiler = options.profile.then(Arc::<Profiler>::default);
-        let mut builder = JobContext::builder(job.name)
+        let mut builder = JobContext::builder(job.name())
             .share(base)
             .run(attempt.record.run.clone())
             .io(io.clone())

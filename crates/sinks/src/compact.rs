@@ -188,6 +188,7 @@ impl Sink for Compaction {
     }
 
     async fn stage(&self, ctx: &StageContext, _: DataFrame) -> Result<Staged> {
+        crate::lake::refuse_iceberg(ctx, &self.dataset.location).await?;
         let folders = self.dataset.folders(ctx).await?;
         let compacter = Arc::new(Compacter::new(ctx, &self.dataset, &self.name)?);
         let done = compacter.each(folders, async |compacter, folder| compacter.compact(folder).await).await;

@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 use crate::append_only::{self, APPEND_ONLY_MARKER, refuse_marked};
 use crate::encode::parquet_error;
 use crate::field_ids;
+use crate::lake;
 use crate::layout::{Compression, Layout, Statistics};
 use crate::named::PartitionValues;
 use crate::partition::{self, Partitioner};
@@ -487,6 +488,7 @@ impl Sink for ParquetDataset {
     async fn stage(&self, ctx: &StageContext, rows: DataFrame) -> Result<Staged> {
         let columns = self.stored(crate::contract(rows.clone(), self.schema.as_ref())?)?.schema().as_arrow().clone();
         let mut folders = self.named_folders(&columns.into())?;
+        lake::refuse_iceberg(ctx, &self.location).await?;
         if self.is_overwrite() || self.is_overwrite_partitions() {
             append_only::refuse_append_only(ctx, &self.location).await?;
         }

@@ -108,6 +108,12 @@ impl Search<'_> {
             let Some(parts) = meta.location.prefix_match(path) else { continue };
             let parts: Vec<String> = parts.map(|part| part.as_ref().to_owned()).collect();
             let Some((name, folders)) = parts.split_last() else { continue };
+            if folders == ["metadata"] && (name.ends_with(".metadata.json") || name.ends_with(".metadata.json.gz")) {
+                return Err(Error::usage("this is the folder of an Iceberg table, which is not read as plain files")
+                    .with("location", self.location)
+                    .with("metadata", Location::of(&store.url, &meta.location))
+                    .hint("read the table by its name: `--source-database`, or `Table::named(database, table)`"));
+            }
             if is_hidden(name, folders) {
                 passed_over.hidden += 1;
             } else if !self.accepts(name, &parts.join("/"), pattern.as_ref()) {

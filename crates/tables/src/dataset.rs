@@ -7,7 +7,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::prelude::DataFrame;
 use hardtack_catalog::{CatalogOf, DatabaseName, TableDescription, TableFormat, columns_of};
-use hardtack_core::{Error, ErrorKind, LoadContext, Location, Result, Sink, Source, StageContext, Staged};
+use hardtack_core::{Error, ErrorKind, LoadContext, Location, NamedTable, Result, Sink, Source, StageContext, Staged};
 use hardtack_sinks::{Compression, ParquetDataset, PartitionValues};
 use hardtack_sources::{Bookmark, Files, Format, ParquetFiles};
 use hardtack_transforms::{Missing, coerce_to_schema, coerce_to_schema_with};
@@ -314,6 +314,10 @@ impl<F: Format> Source for Dataset<Files<F>> {
         if self.table.is_some() { None } else { self.files.location() }
     }
 
+    fn catalog_table(&self) -> Option<NamedTable> {
+        self.table.as_ref().and_then(Source::catalog_table)
+    }
+
     fn is_bookmarked(&self) -> bool {
         self.table.as_ref().map_or(self.files.is_bookmarked(), Source::is_bookmarked)
     }
@@ -361,6 +365,10 @@ impl Source for Dataset<ParquetDataset> {
         Sink::location(self)
     }
 
+    fn catalog_table(&self) -> Option<NamedTable> {
+        Sink::catalog_table(self)
+    }
+
     async fn load(&self, ctx: &LoadContext) -> Result<DataFrame> {
         self.as_source()?.load(ctx).await
     }
@@ -382,6 +390,11 @@ impl Sink for Dataset<ParquetDataset> {
 
     fn location(&self) -> Option<Location> {
         if self.table.is_some() { None } else { self.files.location() }
+    }
+
+    fn catalog_table(&self) -> Option<NamedTable> {
+        let named = Sink::catalog_table(self.table.as_ref()?)?;
+        Some(NamedTable { created_at: self.files.location(), ..named })
     }
 
     fn declared_schema(&self) -> Option<SchemaRef> {

@@ -12,7 +12,7 @@ use hardtack_catalog::{
     schema_from_catalog,
 };
 use hardtack_core::actions::Phase;
-use hardtack_core::{Error, ErrorKind, Location, PublishAction, Result, Sink, StageContext, Staged};
+use hardtack_core::{Error, ErrorKind, Location, NamedTable, PublishAction, Result, Sink, StageContext, Staged};
 use hardtack_sinks::{
     Compression, Folder, ParquetDataset, PartitionValues, Placement, Statistics, Unseen, Visibility, WrittenFile,
     mark_append_only, refuse_append_only,
@@ -276,6 +276,10 @@ impl Table {
 impl Sink for Table {
     fn name(&self) -> &str {
         self.qualified_name()
+    }
+
+    fn catalog_table(&self) -> Option<NamedTable> {
+        Some(self.named_table())
     }
 
     fn replaces(&self) -> bool {

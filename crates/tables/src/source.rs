@@ -11,7 +11,7 @@ use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::prelude::DataFrame;
 use datafusion::sql::TableReference;
 use hardtack_catalog::CatalogOf;
-use hardtack_core::{ErrorKind, LoadContext, Result, Source};
+use hardtack_core::{ErrorKind, LoadContext, NamedTable, Result, Source};
 use hardtack_transforms::{Missing, coerce_to_schema_with};
 
 use crate::column::{Kind, TableBookmark};
@@ -49,6 +49,11 @@ impl Table {
         self
     }
 
+    pub(crate) fn named_table(&self) -> NamedTable {
+        let created_at = self.writing.create.as_ref().and_then(|table| table.location().ok().cloned());
+        NamedTable { database: self.database().to_owned(), table: self.table().to_owned(), created_at }
+    }
+
     /// The table, or what is new in it.
     async fn rows(&self, ctx: &LoadContext) -> Result<Arc<dyn TableProvider>> {
         let Some(TableBookmark(Kind::Files(bookmark))) = self.bookmark else { return self.provider(ctx).await };
@@ -79,6 +84,10 @@ impl Table {
 impl Source for Table {
     fn name(&self) -> &str {
         self.qualified_name()
+    }
+
+    fn catalog_table(&self) -> Option<NamedTable> {
+        Some(self.named_table())
     }
 
     fn is_bookmarked(&self) -> bool {

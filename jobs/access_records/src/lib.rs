@@ -130,6 +130,18 @@ pub fn rules() -> Rules {
     Rules::dqdl(include_str!("../quality.dqdl"))
 }
 
+/// When the job runs, and what it needs.
+pub fn job() -> Job {
+    hardtack::job!()
+        .owner("platform-data@example.com")
+        .tag("domain", "platform")
+        .schedule("cron(15 2 * * ? *)")
+        .timeout(TimeDelta::minutes(60))
+        .attempts(3)
+        .vcpus(2.0)
+        .memory_mib(4096)
+}
+
 /// Reads like a flow chart of the job: load, set aside what is broken, process, save.
 pub async fn main(ctx: &Context<Args>) -> Result<()> {
     let args = ctx.args();

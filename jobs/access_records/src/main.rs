@@ -1,5 +1,5 @@
 //! The binary of the job.
 
 fn main() -> std::process::ExitCode {
-    hardtack::run(env!("CARGO_PKG_NAME"), access_records::main)
+    access_records::job().run(access_records::main)
 }

@@ -44,6 +44,18 @@ pub fn rules() -> Rules {
     Rules::dqdl(include_str!("../quality.dqdl"))
 }
 
+/// When the job runs, and what it needs.
+pub fn job() -> Job {
+    hardtack::job!()
+        .owner("books-data@example.com")
+        .tag("domain", "books")
+        .schedule("cron(0 4 * * ? *)")
+        .timeout(TimeDelta::minutes(30))
+        .attempts(3)
+        .vcpus(1.0)
+        .memory_mib(2048)
+}
+
 /// Reads like a flow chart of the job: load, transform, save.
 pub async fn main(ctx: &Context<Args>) -> Result<()> {
     let books = ctx.load(books(ctx.args())).await?;

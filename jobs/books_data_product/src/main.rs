@@ -1,5 +1,5 @@
 //! The job as a binary.
 
 fn main() -> std::process::ExitCode {
-    hardtack::run(env!("CARGO_PKG_NAME"), books_data_product::main)
+    books_data_product::job().run(books_data_product::main)
 }

@@ -1,5 +1,5 @@
 //! The binary of the job.
 
 fn main() -> std::process::ExitCode {
-    hardtack::run(env!("CARGO_PKG_NAME"), customer_events::main)
+    customer_events::job().run(customer_events::main)
 }

@@ -46,6 +46,17 @@ pub fn encounters_for_symptom(args: &Args) -> Dataset<ParquetDataset> {
         .with_compression(Compression::Snappy)
 }
 
+/// When the job runs, and what it needs.
+pub fn job() -> Job {
+    hardtack::job!()
+        .owner("health-data@example.com")
+        .tag("domain", "health")
+        .timeout(TimeDelta::minutes(60))
+        .attempts(3)
+        .vcpus(2.0)
+        .memory_mib(4096)
+}
+
 /// Reads like a flow chart of the job: load, clean, save.
 pub async fn main(ctx: &Context<Args>) -> Result<()> {
     let encounters = ctx.load(encounters(ctx.args())).await?;

@@ -1,5 +1,5 @@
 //! The binary of the job.
 
 fn main() -> std::process::ExitCode {
-    hardtack::run(env!("CARGO_PKG_NAME"), encounters_for_symptom::main)
+    encounters_for_symptom::job().run(encounters_for_symptom::main)
 }

@@ -61,6 +61,18 @@ pub fn months() -> Snapshots {
         .delete_marker("deleted")
 }
 
+/// When the job runs, and what it needs.
+pub fn job() -> Job {
+    hardtack::job!()
+        .owner("policies-data@example.com")
+        .tag("domain", "policies")
+        .schedule("cron(30 1 1 * ? *)")
+        .timeout(TimeDelta::minutes(60))
+        .attempts(3)
+        .vcpus(1.0)
+        .memory_mib(2048)
+}
+
 /// Reads like a flow chart of the job: load, rebuild, save.
 pub async fn main(ctx: &Context<Args>) -> Result<()> {
     let args = ctx.args();

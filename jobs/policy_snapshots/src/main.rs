@@ -1,5 +1,5 @@
 //! The binary of the job.
 
 fn main() -> std::process::ExitCode {
-    hardtack::run(env!("CARGO_PKG_NAME"), policy_snapshots::main)
+    policy_snapshots::job().run(policy_snapshots::main)
 }

@@ -44,6 +44,18 @@ pub fn rules() -> Rules {
     Rules::dqdl(include_str!("../quality.dqdl"))
 }
 
+/// When the job runs, and what it needs.
+pub fn job() -> Job {
+    hardtack::job!()
+        .owner("people-data@example.com")
+        .tag("domain", "people")
+        .schedule("rate(1 hour)")
+        .timeout(TimeDelta::minutes(15))
+        .attempts(3)
+        .vcpus(0.5)
+        .memory_mib(1024)
+}
+
 /// Reads like a flow chart of the job: load, transform, save.
 pub async fn main(ctx: &Context<Args>) -> Result<()> {
     let people = ctx.load(people(ctx.args())).await?;

@@ -1,5 +1,5 @@
 //! The job as a binary.
 
 fn main() -> std::process::ExitCode {
-    hardtack::run(env!("CARGO_PKG_NAME"), publish_people::main)
+    publish_people::job().run(publish_people::main)
 }

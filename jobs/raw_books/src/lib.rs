@@ -34,6 +34,18 @@ pub fn raw_books(args: &Args) -> Dataset<ParquetDataset> {
     })
 }
 
+/// When the job runs, and what it needs.
+pub fn job() -> Job {
+    hardtack::job!()
+        .owner("books-data@example.com")
+        .tag("domain", "books")
+        .schedule("cron(30 3 * * ? *)")
+        .timeout(TimeDelta::minutes(30))
+        .attempts(3)
+        .vcpus(0.5)
+        .memory_mib(1024)
+}
+
 /// Reads like a flow chart of the job: load, transform, save.
 pub async fn main(ctx: &Context<Args>) -> Result<()> {
     let books = ctx.load(books(ctx.args())).await?;

@@ -1,5 +1,5 @@
 //! The job as a binary.
 
 fn main() -> std::process::ExitCode {
-    hardtack::run(env!("CARGO_PKG_NAME"), raw_books::main)
+    raw_books::job().run(raw_books::main)
 }

@@ -68,6 +68,17 @@ pub fn sinusitis_study(args: &Args) -> Dataset<ParquetDataset> {
     args.target.parquet("sinusitis_study", "sinusitis_study").overwrite().with_compression(Compression::Snappy)
 }
 
+/// When the job runs, and what it needs.
+pub fn job() -> Job {
+    hardtack::job!()
+        .owner("health-data@example.com")
+        .tag("domain", "health")
+        .timeout(TimeDelta::minutes(60))
+        .attempts(3)
+        .vcpus(2.0)
+        .memory_mib(4096)
+}
+
 /// Reads like a flow chart of the job: load, join, select, save.
 pub async fn main(ctx: &Context<Args>) -> Result<()> {
     let conditions = ctx.load(conditions(ctx.args())).await?;

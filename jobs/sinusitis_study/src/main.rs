@@ -1,5 +1,5 @@
 //! The binary of the job.
 
 fn main() -> std::process::ExitCode {
-    hardtack::run(env!("CARGO_PKG_NAME"), sinusitis_study::main)
+    sinusitis_study::job().run(sinusitis_study::main)
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
-use hardtack_core::{Location, Sink};
+use hardtack_core::{Location, Run, Sink};
 use hardtack_iceberg::{IcebergTable, NewIcebergTable, PartitionField};
-use hardtack_runtime::{RuntimeArgs, open_context};
+use hardtack_runtime::{RuntimeArgs, open_context, open_state};
+use hardtack_state::{Begun, Ledger};
 use hardtack_test_support::JobBinary;
 use insta::assert_snapshot;
 use parquet::arrow::ArrowWriter;
@@ -83,6 +84,16 @@ async fn a_table_is_looked_at_and_looked_after() {
     }
     assert_eq!(rows_of(&lake, "lake.people"), "id,name\n1,Ann\n2,Bob\n");
     assert_eq!(rows_of(&lake, &format!("lake.\"people@{branch}\"")), "id,name\n1,Ann\n2,Bob\n3,Cy\n");
+    // A run that has not ended decides about its branch itself.
+    let options = RuntimeArgs::with_state(lake.at("state"));
+    let base = open_context("job", &options).unwrap();
+    let ledger = Ledger::new(open_state(base.stores(), &options.records.state).unwrap(), "job", Run::WHOLE_JOB);
+    let Begun::Attempt(attempt) = ledger.begin(base.run()).await.unwrap() else { panic!("it does not begin") };
+    let live = format!("hardtack_{}", attempt.record.run.version());
+    lake.run(&["iceberg", "branch", "lake.people", &live]);
+    let error = lake.fail(&["iceberg", "publish", "lake.people", "--branch", &live, "--reason", "why not"], 2);
+    assert!(error.contains("has not ended"), "{error}");
+    lake.run(&["iceberg", "drop-branch", "lake.people", &live]);
     let publish = ["iceberg", "publish", "lake.people", "--branch", &branch, "--reason", "fine", "--by", "ann"];
     let dry: Vec<&str> = publish.iter().copied().chain(["--dry-run"]).collect();
     assert_eq!(lake.run(&dry), format!("would publish the branch `{branch}`\n"));

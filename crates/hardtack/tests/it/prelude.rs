@@ -30,7 +30,7 @@ fn the_prelude_has_these_names_and_no_others() {
     greatest
     HIVE_TYPE_KEY HiveField HiveType
     ident initcap
-    JoinType JsonFiles JsonLines
+    Job JoinType JsonFiles JsonLines
     least left lit LoadContext Location lower lpad ltrim
     make_date Mapping max Merge merge_and_retain_last min Missing
     NaiveDate named_struct nullif nvl

@@ -36,6 +36,13 @@ impl IcebergMaintenance {
     }
 
     async fn set_ref(&self, name: &str, version: Option<&str>, retention: SnapshotRetention) -> Result<i64> {
+        if !matches!(Version::named(name), Version::Ref(_)) {
+            return Err(Error::usage(
+                "a branch or tag of this name could not be read: it is that of a snapshot or a moment",
+            )
+            .with("name", name)
+            .hint("put a letter first: `v1`, `end-of-2026`"));
+        }
         let version = version.map_or(Version::Current, Version::named);
         let is_tag = matches!(retention, SnapshotRetention::Tag { .. });
         let mut attempts = self.attempts().await?;
@@ -195,9 +202,10 @@ impl IcebergMaintenance {
             let before = main.reference.snapshot_id;
             let target = version.of(table)?.map(|snapshot| snapshot.snapshot_id());
             let id = target.filter(|id| is_ancestor(table, *id, before)).ok_or_else(|| {
-                Error::usage("`main` can only go back to a snapshot that it had")
+                Error::usage("`main` can only go back to a snapshot on which its current one is based")
                     .with("table", table.qualified_name())
-                    .hint("`hardtack iceberg snapshots` lists them")
+                    .hint("those follow from `parent_id` in `hardtack iceberg snapshots`; to undo a rollback, begin a branch at \
+                           the snapshot and publish that")
             })?;
             let requirement =
                 TableRequirement::RefSnapshotIdMatch { r#ref: MAIN_BRANCH.to_owned(), snapshot_id: Some(before) };

@@ -43,6 +43,12 @@ async fn a_version_gets_a_name() {
     for error in [care.branch("again", None).await, care.tag("again", None).await, care.branch("first", None).await] {
         assert_eq!(error.unwrap_err().kind(), ErrorKind::Usage);
     }
+    // They would be read as something else.
+    for name in ["123", "2026-11-29", "2026-11-29T12:00:00Z"] {
+        assert_eq!(care.tag(name, None).await.unwrap_err().get("name"), Some(name));
+    }
+    let error = care.rollback("2026-11-29T12:00:00").await.unwrap_err();
+    assert!(error.to_string().contains("a moment has a zone"), "{error}");
     assert_eq!(care.drop_ref("again").await.unwrap(), id);
     assert_eq!(world.refs().await, ["first", "main"]);
     assert_eq!(care.drop_ref("main").await.unwrap_err().kind(), ErrorKind::Usage);

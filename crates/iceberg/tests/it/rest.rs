@@ -194,6 +194,7 @@ async fn a_creation_whose_answer_is_lost_is_recognised(#[values(true, false)] st
         assert_eq!(world.rows().await, ["1"]);
         world.catalog.drop_table("lake", "t").await.unwrap();
         world.catalog.drop_database("lake").await.unwrap();
+        world.dir.remove("lake/t");
     }
 }
 

@@ -154,3 +154,29 @@ async fn a_partition_field_that_cannot_be_is_refused(#[case] field: PartitionFie
     let error = world.stage(&table, &rows! { id, sold_at; 1, "x" }).await.map(drop).unwrap_err();
     assert_eq!(error.to_string(), why);
 }
+
+#[tokio::test]
+async fn a_new_table_does_not_take_the_folder_of_another() {
+    let world = World::new();
+    world.save(&world.table(), &rows! { id; 1 }).await;
+    let other = IcebergTable::named("lake", "other").create_if_missing(world.new_table());
+    let Err(error) = world.stage(&other, &rows! { id; 2 }).await else { panic!("it is created") };
+    assert_eq!((error.kind(), error.get("table")), (ErrorKind::Usage, Some("lake.other")));
+    assert!(error.get("metadata").is_some(), "{error}");
+    assert_eq!(world.catalog.get_table("lake", "other").await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(world.rows().await, ["1"]);
+}
+
+#[tokio::test]
+async fn a_new_table_does_not_hide_files() {
+    let world = World::new();
+    world.dir.write("lake/t/year=2026/a.parquet", "rows");
+    let Err(error) = world.stage(&world.table(), &rows! { id; 2 }).await else { panic!("it is created") };
+    assert_eq!((error.kind(), error.get("table")), (ErrorKind::Usage, Some("lake.t")));
+    assert!(error.get("there is").unwrap().ends_with("lake/t/year=2026"), "{error}");
+    // What is hidden is nobody's rows.
+    world.dir.remove("lake/t");
+    world.dir.write("lake/t/_hidden/a.parquet", "rows");
+    world.save(&world.table(), &rows! { id; 2 }).await;
+    assert_eq!(world.rows().await, ["2"]);
+}

@@ -1,7 +1,7 @@
 //! Parquet datasets.
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
-use hardtack_core::{ErrorKind, JobContext, Location, Sink};
+use hardtack_core::{Context, ErrorKind, JobContext, Location, Sink};
 use hardtack_sinks::{Compression, ParquetDataset};
 use hardtack_transforms::{Merge, merge_and_retain_last};
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -180,4 +180,31 @@ async fn merged_rows_are_written() {
     let staged = dataset.stage(&ctx.staging("out"), merged).await.unwrap();
     ctx.publish(&staged.publish).await.unwrap();
     assert_eq!(read(&ctx, folder.path().to_str().unwrap()).await, "+---+\n| c |\n+---+\n| b |\n+---+");
+}
+
+/// It has files that its metadata names; others would not be part of it, and might replace them.
+#[rstest]
+#[case::append("metadata", |d: ParquetDataset| d)]
+#[case::overwrite("metadata", ParquetDataset::overwrite)]
+#[case::overwrite_partitions("metadata", |d: ParquetDataset| d.partition_by(["n"]).overwrite_partitions())]
+#[case::migrated("_iceberg/metadata", ParquetDataset::overwrite)]
+#[tokio::test]
+async fn the_folder_of_an_iceberg_table_is_refused(
+    #[case] place: &str,
+    #[case] how: fn(ParquetDataset) -> ParquetDataset,
+) {
+    let folder = tempfile::tempdir().unwrap();
+    let metadata = folder.path().join(place);
+    std::fs::create_dir_all(&metadata).unwrap();
+    std::fs::write(metadata.join("00001-x.metadata.json"), "{}").unwrap();
+    let sink = how(ParquetDataset::new("numbers", folder.path()));
+    let ctx = context("r1");
+    let before = files(folder.path());
+    let error = sink.stage(&ctx.staging("out"), sql(&ctx, "select 1 as n, 2 as m").await).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    assert!(error.get("metadata").unwrap().ends_with("00001-x.metadata.json"), "{error}");
+    let compacted = ParquetDataset::new("numbers", folder.path()).compact(&Context::new((), context("r2"))).await;
+    let error = compacted.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    assert_eq!(files(folder.path()), before);
 }

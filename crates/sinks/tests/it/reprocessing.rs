@@ -196,7 +196,9 @@ async fn only_the_partitions_concerned_are_listed() {
     save(&ctx, &dataset, "select 7 as n, date '2026-01-02' as day, 'x' as city").await;
     let listed: Vec<String> = listed.lock().unwrap().clone();
     let root = format!("{}/", folder.path().display());
-    assert_eq!(listed, [format!("{root}day=2026-01-02/city=x").trim_start_matches('/')]);
+    // Where an Iceberg table would have its metadata, and the partition.
+    let wanted = ["metadata", "_iceberg/metadata", "day=2026-01-02/city=x"].map(|folder| format!("{root}{folder}"));
+    assert_eq!(listed, wanted.map(|folder| folder.trim_start_matches('/').to_owned()));
 }
 
 // --- append-only places --------------------------------------------------------------------------------------------

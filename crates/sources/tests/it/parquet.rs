@@ -384,3 +384,12 @@ async fn rows_are_filtered_while_they_are_decoded_if_the_session_says_so() {
     assert_eq!(one.count().await.unwrap(), 1);
     assert_eq!(ctx.meters().source("a").counts().rows, 1);
 }
+
+#[tokio::test]
+async fn the_folder_of_an_iceberg_table_is_refused() {
+    let rows = record_batch!(("id", Int32, vec![1, 2])).unwrap();
+    let ctx = with_files([("data/data/a.parquet", parquet(&rows)), ("data/metadata/notes.json", b"{}".to_vec())]).await;
+    assert_eq!(collect(&ctx, ParquetFiles::new("a", AT)).await.unwrap()[0].num_rows(), 2);
+    put(&ctx, "data/metadata/00000-x.metadata.json", "{}").await;
+    assert_snapshot!(show(&ctx, ParquetFiles::new("a", AT)).await, @"usage: this is the folder of an Iceberg table, which is not read as plain files (location: memory:/data, metadata: memory:/data/metadata/00000-x.metadata.json, hint: read the table by its name: `--source-database`, or `Table::named(database, table)`)");
+}

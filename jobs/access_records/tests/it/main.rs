@@ -37,6 +37,7 @@ contract_tests! { job: contract();
     bad_usage_ends_with_code_2(),
     arguments_come_from_the_environment_too(),
     a_dry_run_touches_nothing_and_says_what_is_not_there(),
+    it_describes_itself(),
     cores_and_time_zone_do_not_matter(),
     a_table_that_is_not_there_is_named(),
 }

@@ -75,3 +75,26 @@ async fn killed_at_any_step_the_next_run_ends_in_the_right_state() {
         assert_eq!(tables(&ctx).await, wanted, "killed at {point}, the next run did not end in the right state");
     }
 }
+
+/// Without its database the job means the folder of files, in which it would replace the files of the table.
+#[test]
+fn a_run_that_forgets_what_its_tables_are_changes_nothing() {
+    let job = job();
+    job.dir().write("in/customer_events/morning.jsonl", MORNING);
+    job.again().args(["--target-format", "iceberg"]).run().assert_code(0);
+    let files = job.dir().files("out");
+    let refused = job.run();
+    refused.assert_code(2);
+    assert!(refused.stderr.contains("the folder of an Iceberg table"), "{refused}");
+    assert_eq!(job.dir().files("out"), files);
+
+    // And the other way around: rows of files would be left behind.
+    let job = crate::job();
+    job.dir().write("in/customer_events/morning.jsonl", MORNING);
+    job.run().assert_code(0);
+    let files = job.dir().files("out");
+    let refused = job.again().args(["--target-format", "iceberg"]).run();
+    refused.assert_code(2);
+    assert!(refused.stderr.contains("hardtack iceberg migrate"), "{refused}");
+    assert_eq!(job.dir().files("out"), files);
+}
