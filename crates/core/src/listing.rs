@@ -36,6 +36,12 @@ pub struct Unlisted {
     pub why: Obstacle,
 }
 
+/// Whether a file in a folder `metadata` is the metadata of an Iceberg table, by its name: `00003-<uuid>.metadata.json`,
+/// compressed or not.
+pub fn is_iceberg_metadata(name: &str) -> bool {
+    name.ends_with(".metadata.json") || name.ends_with(".metadata.json.gz")
+}
+
 /// Why something cannot be listed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Obstacle {

@@ -171,6 +171,13 @@ impl Pointers {
         Ok(location)
     }
 
+    /// Removes metadata to which nothing refers, and no later answer can change that.
+    async fn discard(&self, location: &str) {
+        if let Err(e) = self.file_io.delete(location).await {
+            tracing::debug!(error = %e, location, "metadata that was not used stays");
+        }
+    }
+
     /// Whether the metadata at `written` is, or was, the table's, after a swap that was not answered with success.
     async fn became(&self, loaded: &Loaded, written: &str) -> Result<Option<Loaded>> {
         let now = self.load(loaded.database(), loaded.name()).await?;
@@ -260,10 +267,8 @@ impl IcebergCatalog for Pointers {
             // An answer may have been lost, so that the repeated request met our own table.
             (Err(_), Ok(now)) if now.metadata.uuid() == metadata.uuid() => Ok(now),
             (Err(e), _) => {
-                if Conflict::of(&e).is_some()
-                    && let Err(e) = self.file_io.delete(&location).await
-                {
-                    tracing::debug!(error = %e, location, "metadata that was not used stays");
+                if Conflict::of(&e).is_some() {
+                    self.discard(&location).await;
                 }
                 Err(e)
             }
@@ -308,10 +313,7 @@ impl IcebergCatalog for Pointers {
         match (self.became(loaded, &location).await, Conflict::of(&error)) {
             (Ok(Some(now)), _) => Ok(now),
             (Ok(None), Some(_)) => {
-                // Nothing refers to it, and no later answer can change that.
-                if let Err(e) = self.file_io.delete(&location).await {
-                    tracing::debug!(error = %e, location, "metadata that was not used stays");
-                }
+                self.discard(&location).await;
                 Err(error)
             }
             (Ok(None), None) => Err(error),

@@ -32,7 +32,7 @@ pub use maintenance::{
     CompactOptions, Compacted, DeletedFiles, ExpireOptions, Expired, IcebergMaintenance, RewrittenManifests,
     TableChange,
 };
-pub use migrate::{MigratedFile, Migration};
+pub use migrate::Migration;
 pub use partition::PartitionField;
 pub use publisher::register;
 pub use source::{PARTITIONED_BY, described, opened};

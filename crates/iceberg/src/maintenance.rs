@@ -27,7 +27,7 @@ pub use deleting::DeletedFiles;
 pub use manifests::RewrittenManifests;
 
 /// How many files are read or removed concurrently.
-const CONCURRENCY: usize = 32;
+pub(crate) const CONCURRENCY: usize = 32;
 
 /// An Iceberg table that a person takes care of. Each change is one commit; with [`dry_run`](Self::dry_run) none is made.
 ///

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
 use chrono::{DateTime, Utc};
-use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
 use futures::{StreamExt, TryStreamExt, stream};
 use hardtack_catalog::{TableDescription, schema_from_catalog};
 use hardtack_core::guard::guarded;
-use hardtack_core::{Environment, Error, Location, Result};
+use hardtack_core::{Environment, Error, ErrorKind, Location, Result};
 use hardtack_sinks::{ColumnMetrics, WrittenFile};
+use hardtack_sources::FolderFile;
 use iceberg::arrow::arrow_type_to_type;
 use iceberg::spec::{
     DEFAULT_SCHEMA_NAME_MAPPING, DataFile, MAIN_BRANCH, MappedField, NameMapping, NestedField, NestedFieldRef,
@@ -28,6 +28,7 @@ use parquet::schema::types::ColumnDescriptor;
 use crate::catalog::{Loaded, METADATA_PATH};
 use crate::error::failed;
 use crate::evolution::wider;
+use crate::maintenance::CONCURRENCY;
 use crate::partition::Keys;
 use crate::schema::storable;
 use crate::sink::{catalog_of, engine, new_table};
@@ -35,25 +36,13 @@ use crate::snapshot::{Draft, Mode};
 use crate::storage::file_io;
 use crate::{IcebergTable, NewIcebergTable, PartitionField, file};
 
-/// How many footers are read concurrently.
-const CONCURRENCY: usize = 32;
-
-/// A Parquet file of a table of files.
-#[derive(Debug, Clone, PartialEq)]
-pub struct MigratedFile {
-    /// Where it is.
-    pub location: Location,
-    /// Its size in bytes.
-    pub bytes: u64,
-    /// The values of the table's partition keys for its rows.
-    pub values: Vec<ScalarValue>,
-}
-
 /// A table of Parquet files that can become an Iceberg table: all of its files fit.
 ///
 /// The files stay as they are and where they are. Their columns have no field ids, so the table gets a
 /// [name mapping](https://iceberg.apache.org/spec/#name-mapping-serialization), which has each column under the names
 /// that it has in files, whatever their case. Partition keys become identity partitions.
+///
+/// `hardtack_tables::migrate` finds the files and does both steps.
 #[derive(Debug)]
 pub struct Migration {
     table: TableDescription,
@@ -75,7 +64,7 @@ impl Migration {
         table: &TableDescription,
         base: &Location,
         in_files: bool,
-        files: &[MigratedFile],
+        files: &[FolderFile],
     ) -> Result<Self> {
         let columns = schema_from_catalog(table)?;
         let keys = table.partition_keys.iter().map(|key| PartitionField::identity(&key.name));
@@ -154,7 +143,7 @@ impl Migration {
             Ok(_) => Ok(Some(id)),
             Err(e) => {
                 // Of another kind it may have happened.
-                if e.kind() == hardtack_core::ErrorKind::Conflict {
+                if e.kind() == ErrorKind::Conflict {
                     draft.discard(&loaded).await?;
                 }
                 Err(e)
@@ -179,7 +168,7 @@ impl<'a> Fitting<'a> {
     }
 
     /// A file as one of the table, and the names of its columns.
-    async fn read(&self, file: &MigratedFile) -> Result<(DataFile, Names)> {
+    async fn read(&self, file: &FolderFile) -> Result<(DataFile, Names)> {
         let (store, path) = self.env.stores().open(&file.location)?;
         let mut reader = ParquetObjectReader::new(store.objects, path).with_file_size(file.bytes);
         let reading = async {
@@ -195,7 +184,7 @@ impl<'a> Fitting<'a> {
         })
     }
 
-    fn fit(&self, file: &MigratedFile, footer: &ParquetMetaData) -> Result<(DataFile, Names)> {
+    fn fit(&self, file: &FolderFile, footer: &ParquetMetaData) -> Result<(DataFile, Names)> {
         let (descr, told) = (footer.file_metadata().schema_descr(), footer.file_metadata().key_value_metadata());
         let stored = Arc::new(parquet_to_arrow_schema(descr, None).map_err(DataFusionError::from)?);
         let told = parquet_to_arrow_schema(descr, told).map_err(DataFusionError::from)?;
@@ -242,7 +231,7 @@ impl<'a> Fitting<'a> {
     }
 }
 
-fn misfit(why: impl Into<String>, column: &str) -> Error {
+fn misfit(why: &str, column: &str) -> Error {
     Error::refused(why)
         .with("column", column)
         .hint("rewrite the files of this partition with a job, and migrate the table then")

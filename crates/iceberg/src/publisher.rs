@@ -10,7 +10,7 @@ use hardtack_catalog::{CatalogHandle, CatalogOf};
 use hardtack_core::format::Format;
 use hardtack_core::publish::Publisher;
 use hardtack_core::{Error, ErrorKind, JobContext, Location, Result, Stores, fault};
-use iceberg::spec::{MAIN_BRANCH, ManifestFile, Operation, SnapshotRef};
+use iceberg::spec::{MAIN_BRANCH, ManifestFile, ManifestStatus, Operation, SnapshotRef};
 use iceberg::{TableRequirement, TableUpdate};
 use object_store::ObjectStoreExt;
 use serde::{Deserialize, Serialize};
@@ -226,7 +226,8 @@ impl Publish {
             let manifest = file.load_manifest(table.file_io()).await.map_err(failed)?;
             let mut added = Vec::new();
             for entry in manifest.entries() {
-                if entry.is_alive() {
+                // Those that it has of merged manifests were there before.
+                if entry.status() == ManifestStatus::Added {
                     let (file, bytes) = (entry.data_file().file_path(), entry.data_file().file_size_in_bytes());
                     added.push(self.verify_file(stores, Location::from(file), bytes));
                 }

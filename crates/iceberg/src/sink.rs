@@ -93,18 +93,7 @@ impl Sink for IcebergTable {
             .await?;
         let table = match (catalog.load(self.database(), self.table()).await, &self.create) {
             (Err(e), Some(new)) if e.kind() == ErrorKind::NotFound => {
-                let created = new_table(self, new, rows.schema().as_arrow(), Some(ctx.run().version()))?;
-                check_folder(ctx, self.qualified_name(), &new.location).await?;
-                fault::hit("iceberg.create.before")?;
-                let created = catalog.create(self.database(), self.table(), created).await;
-                fault::hit("iceberg.create.after")?;
-                match created {
-                    // Another run has been faster.
-                    Err(e) if Conflict::of(&e) == Some(Conflict::AlreadyExists) => {
-                        catalog.load(self.database(), self.table()).await?
-                    }
-                    created => created?,
-                }
+                self.created(ctx, catalog.as_ref(), new, rows.schema().as_arrow()).await?
             }
             (there, _) => there.map_err(unknown)?,
         };
@@ -133,6 +122,32 @@ impl Sink for IcebergTable {
         let grown = grown(&metadata, rows.schema().as_arrow(), self.evolution)?;
         let columns = schema::arrow_schema(grown.as_ref().unwrap_or(metadata.current_schema()))?;
         coerce_to_schema(rows, &columns).map_err(|e| e.with("table", self.qualified_name()))
+    }
+}
+
+impl IcebergTable {
+    /// Creates the table, unless another run is faster.
+    async fn created(
+        &self,
+        ctx: &StageContext,
+        catalog: &dyn IcebergCatalog,
+        new: &NewIcebergTable,
+        rows: &Schema,
+    ) -> Result<Loaded> {
+        let metadata = new_table(self, new, rows, Some(ctx.run().version()))?;
+        if let Err(e) = check_folder(ctx, self.qualified_name(), &new.location).await {
+            // What is in the folder may be this table.
+            return catalog.find(self.database(), self.table()).await?.ok_or(e);
+        }
+        fault::hit("iceberg.create.before")?;
+        let created = catalog.create(self.database(), self.table(), metadata).await;
+        fault::hit("iceberg.create.after")?;
+        match created {
+            Err(e) if Conflict::of(&e) == Some(Conflict::AlreadyExists) => {
+                catalog.load(self.database(), self.table()).await
+            }
+            created => created,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Produces snapshots: a manifest of the added files, the manifests of the parent without what is replaced, their list.
 
+mod merge;
 mod regroup;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -20,6 +21,7 @@ use crate::catalog::{Loaded, metadata_folder};
 use crate::error::failed;
 use crate::touched::Replaced;
 
+pub(crate) use merge::{TARGET, TARGET_BYTES};
 pub(crate) use regroup::Regrouping;
 
 /// What a snapshot does to the rows that are there.
@@ -308,7 +310,8 @@ impl Draft {
         let mut removed = Counts::default();
         let mut manifests = self.added_manifests(loaded).await?;
         if let Some(parent) = parent {
-            manifests.extend(self.kept_manifests(loaded, parent, &mut removed).await?);
+            let kept = self.kept_manifests(loaded, parent, &mut removed).await?;
+            manifests.extend(self.merged(loaded, kept).await?);
         }
         self.finish(loaded, parent, manifests, &removed, now_ms).await
     }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use hardtack_core::{Error, Result, moment, nearest};
-use iceberg::TableUpdate;
-use iceberg::spec::{MAIN_BRANCH, SnapshotRef, SnapshotReference, SnapshotRetention};
+use iceberg::spec::{MAIN_BRANCH, Snapshot, SnapshotRef, SnapshotReference, SnapshotRetention};
+use iceberg::{TableRequirement, TableUpdate};
 use serde::Deserialize;
 
 use crate::IcebergTable;
-use crate::catalog::Loaded;
+use crate::catalog::{Change, Loaded};
 
 /// Which snapshot of a table is read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -152,4 +152,23 @@ pub(crate) fn move_branch(table: &Loaded, branch: &str, snapshot: i64) -> Result
     let retention = there.map_or_else(|| SnapshotRetention::branch(None, None, None), |r| r.reference.retention);
     let reference = SnapshotReference::new(snapshot, retention);
     Ok(TableUpdate::SetSnapshotRef { ref_name: branch.to_owned(), reference })
+}
+
+impl Change {
+    /// Adds a snapshot to a branch whose head and schema are still these.
+    pub(crate) fn on_branch(table: &Loaded, branch: &str, head: &SnapshotRef, snapshot: Snapshot) -> Result<Self> {
+        let metadata = table.metadata();
+        let moved = move_branch(table, branch, snapshot.snapshot_id())?;
+        Ok(Self {
+            requirements: vec![
+                TableRequirement::UuidMatch { uuid: metadata.uuid() },
+                TableRequirement::CurrentSchemaIdMatch { current_schema_id: metadata.current_schema_id() },
+                TableRequirement::RefSnapshotIdMatch {
+                    r#ref: branch.to_owned(),
+                    snapshot_id: Some(head.snapshot_id()),
+                },
+            ],
+            updates: vec![TableUpdate::AddSnapshot { snapshot }, moved],
+        })
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use glob::{MatchOptions, Pattern};
-use hardtack_core::listing::{Unlisted, list_files, list_files_after};
+use hardtack_core::listing::{Unlisted, is_iceberg_metadata, list_files, list_files_after};
 use hardtack_core::{Error, Location, Result, Store, Stores};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
@@ -108,7 +108,7 @@ impl Search<'_> {
             let Some(parts) = meta.location.prefix_match(path) else { continue };
             let parts: Vec<String> = parts.map(|part| part.as_ref().to_owned()).collect();
             let Some((name, folders)) = parts.split_last() else { continue };
-            if folders == ["metadata"] && (name.ends_with(".metadata.json") || name.ends_with(".metadata.json.gz")) {
+            if folders == ["metadata"] && is_iceberg_metadata(name) {
                 return Err(Error::usage("this is the folder of an Iceberg table, which is not read as plain files")
                     .with("location", self.location)
                     .with("metadata", Location::of(&store.url, &meta.location))

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use hardtack_catalog::CatalogOf;
 use hardtack_core::{Error, JobContext, Location, Meter, Result};
-use hardtack_iceberg::{MigratedFile, Migration};
-use hardtack_sources::FileFormat;
+use hardtack_iceberg::Migration;
+use hardtack_sources::{FileFormat, FolderFile};
 
 use crate::place::base_of;
 use crate::{CatalogTable, Table};
@@ -74,7 +74,7 @@ pub async fn migrate(ctx: &JobContext, table: &Table, dry_run: bool) -> Result<M
 struct Listed {
     table: CatalogTable,
     folders: Vec<Location>,
-    files: Vec<MigratedFile>,
+    files: Vec<FolderFile>,
 }
 
 impl Listed {
@@ -92,11 +92,7 @@ impl Listed {
                 .hint("save the rows to a new table, with `.iceberg()`"));
         }
         let places = folders.iter().map(|folder| folder.location.clone()).collect();
-        let found = table.by_folder().files(folders, &ctx.session().state()).await?;
-        let files = found
-            .into_iter()
-            .map(|file| MigratedFile { location: file.location, bytes: file.bytes, values: file.values })
-            .collect();
+        let files = table.by_folder().files(folders, &ctx.session().state()).await?;
         Ok(Self { table, folders: places, files })
     }
 

@@ -51,6 +51,16 @@ impl Lake {
         self.without_changing(&text)
     }
 
+    /// The command is killed at a fault point.
+    fn kill_at(&self, point: &str, args: &[&str]) {
+        let killed = JobBinary::new(env!("CARGO_BIN_EXE_hardtack"))
+            .env("HARDTACK_STATE", self.at("state"))
+            .env("FAILPOINTS", format!("{point}=return(kill)"))
+            .args(args)
+            .run();
+        assert_eq!(killed.signal(), Some(9), "{killed:?}");
+    }
+
     /// Without what differs from run to run: folder, ids, times.
     fn without_changing(&self, text: &str) -> String {
         let text = text.replace(self.0.path().to_str().unwrap(), "FOLDER");
@@ -206,12 +216,7 @@ async fn a_killed_compaction_loses_nothing(#[case] point: &str, #[case] is_done:
         lake.append(&format!("({n}, 'Ann')"), true).await;
     }
     let rows = rows_of(&lake, "lake.people");
-    let killed = JobBinary::new(env!("CARGO_BIN_EXE_hardtack"))
-        .env("HARDTACK_STATE", lake.at("state"))
-        .env("FAILPOINTS", format!("{point}=return(kill)"))
-        .args(["iceberg", "compact", "lake.people"])
-        .run();
-    assert_eq!(killed.signal(), Some(9), "{killed:?}");
+    lake.kill_at(point, &["iceberg", "compact", "lake.people"]);
     let replaced = || lake.run(&["iceberg", "snapshots", "lake.people"]).matches("replace").count();
     assert_eq!(replaced(), usize::from(is_done));
     assert_eq!(rows_of(&lake, "lake.people"), rows);
@@ -281,12 +286,7 @@ fn a_table_of_files_becomes_an_iceberg_table() {
 #[test]
 fn a_killed_migration_loses_nothing(#[case] point: &str, #[case] is_done: bool) {
     let lake = Lake::of_files();
-    let killed = JobBinary::new(env!("CARGO_BIN_EXE_hardtack"))
-        .env("HARDTACK_STATE", lake.at("state"))
-        .env("FAILPOINTS", format!("{point}=return(kill)"))
-        .args(["iceberg", "migrate", "lake.people"])
-        .run();
-    assert_eq!(killed.signal(), Some(9), "{killed:?}");
+    lake.kill_at(point, &["iceberg", "migrate", "lake.people"]);
     assert_eq!(lake.run(&["tables"]).matches("iceberg").count(), usize::from(is_done));
     assert_eq!(lake.people(), PEOPLE);
     if !is_done {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use hardtack_core::{Error, ErrorKind, JobContext, Location, Meter, Result};
 use hardtack_sinks::WrittenFile;
-use iceberg::spec::{DataContentType, DataFile, FormatVersion, MAIN_BRANCH, SchemaRef, SnapshotRef, Struct};
-use iceberg::{TableRequirement, TableUpdate};
+use iceberg::spec::{
+    DataContentType, DataFile, FormatVersion, MAIN_BRANCH, ManifestFile, SchemaRef, SnapshotRef, Struct,
+};
 use uuid::Uuid;
 
 use super::IcebergMaintenance;
@@ -17,7 +18,7 @@ use crate::error::failed;
 use crate::scan::IcebergScan;
 use crate::sink::{MODE, Saving, engine, target_file_bytes};
 use crate::snapshot::{Draft, Live, Mode, Rewritten, is_ancestor, live, manifests_of};
-use crate::version::{move_branch, refs};
+use crate::version::refs;
 
 /// How compaction decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,19 +120,7 @@ impl IcebergMaintenance {
             let head = head.ok_or_else(|| rewrite.conflict("the branch was dropped while it was compacted"))?;
             rewrite.check(table, &head).await?;
             let snapshot = draft.produce(table, Some(&head), self.now.timestamp_millis()).await?;
-            let moved = move_branch(table, &rewrite.branch, snapshot.snapshot_id())?;
-            let (uuid, current_schema_id) = (table.metadata().uuid(), table.metadata().current_schema_id());
-            let change = Change {
-                requirements: vec![
-                    TableRequirement::UuidMatch { uuid },
-                    TableRequirement::CurrentSchemaIdMatch { current_schema_id },
-                    TableRequirement::RefSnapshotIdMatch {
-                        r#ref: rewrite.branch.clone(),
-                        snapshot_id: Some(head.snapshot_id()),
-                    },
-                ],
-                updates: vec![TableUpdate::AddSnapshot { snapshot }, moved],
-            };
+            let change = Change::on_branch(table, &rewrite.branch, &head, snapshot)?;
             if attempts.commit(change).await?.is_some() {
                 return Ok(());
             }
@@ -338,7 +327,9 @@ async fn held_specs(table: &Loaded, branch: &str) -> Result<HashSet<i32>> {
         let mode = head.summary().additional_properties.get(MODE).and_then(|mode| Mode::parse(mode));
         if matches!(mode, Some(Mode::OverwritePartitions | Mode::OverwriteTouched)) {
             let list = manifests_of(table, head).await?.into_iter();
-            let added = list.filter(|file| file.added_snapshot_id == head.snapshot_id());
+            let is_existing =
+                |file: &ManifestFile| file.added_files_count == Some(0) && file.deleted_files_count == Some(0);
+            let added = list.filter(|file| file.added_snapshot_id == head.snapshot_id() && !is_existing(file));
             held.extend(added.map(|file| file.partition_spec_id));
         }
     }

@@ -4,14 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use hardtack_core::{Error, Location, Result, nearest};
 use iceberg::spec::{DataContentType, MAIN_BRANCH, SnapshotRef};
-use iceberg::{TableRequirement, TableUpdate};
 
 use super::IcebergMaintenance;
 use super::refs::head;
-use crate::catalog::Loaded;
+use crate::catalog::{Change, Loaded};
 use crate::sink::engine;
 use crate::snapshot::{Draft, Rewritten, live};
-use crate::version::move_branch;
 
 /// What a deletion of files has removed, or would remove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -53,16 +51,9 @@ impl IcebergMaintenance {
             let mut draft = Draft::rewriting(table, gone, Vec::new(), HashMap::from(engine()));
             let snapshot = draft.produce(table, Some(&head), self.now.timestamp_millis()).await?;
             done.snapshot = Some(snapshot.snapshot_id());
-            let moved = move_branch(table, branch, snapshot.snapshot_id())?;
-            let requirements = vec![
-                TableRequirement::UuidMatch { uuid: table.metadata().uuid() },
-                TableRequirement::RefSnapshotIdMatch {
-                    r#ref: branch.to_owned(),
-                    snapshot_id: Some(head.snapshot_id()),
-                },
-            ];
+            let change = Change::on_branch(table, branch, &head, snapshot)?;
             let table = table.clone();
-            if self.commit(&mut attempts, requirements, vec![TableUpdate::AddSnapshot { snapshot }, moved]).await? {
+            if attempts.commit(change).await?.is_some() {
                 return Ok(done);
             }
             draft.discard(&table).await?;

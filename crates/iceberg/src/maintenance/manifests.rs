@@ -2,17 +2,11 @@
 
 use hardtack_core::{Error, ErrorKind, Result};
 use iceberg::spec::MAIN_BRANCH;
-use iceberg::{TableRequirement, TableUpdate};
 
 use super::IcebergMaintenance;
-use crate::catalog::Loaded;
+use crate::catalog::{Change, Loaded};
 use crate::sink::engine;
-use crate::snapshot::{Draft, Regrouping};
-use crate::version::move_main;
-
-/// The property with the size of manifests, and its default.
-const TARGET: &str = "commit.manifest.target-size-bytes";
-const TARGET_BYTES: u64 = 8 << 20;
+use crate::snapshot::{Draft, Regrouping, TARGET, TARGET_BYTES};
 
 /// How manifests were rewritten, or would be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,22 +51,10 @@ impl IcebergMaintenance {
             let mut draft = Draft::regrouping(&table, engine().into());
             let snapshot = draft.regroup(&table, &head, plan, self.now.timestamp_millis()).await?;
             done.snapshot = Some(snapshot.snapshot_id());
-            let moved = move_main(&table, snapshot.snapshot_id())?;
-            let (uuid, current_schema_id) = (table.metadata().uuid(), table.metadata().current_schema_id());
-            let requirements = vec![
-                TableRequirement::UuidMatch { uuid },
-                TableRequirement::CurrentSchemaIdMatch { current_schema_id },
-                TableRequirement::RefSnapshotIdMatch {
-                    r#ref: MAIN_BRANCH.to_owned(),
-                    snapshot_id: Some(head.snapshot_id()),
-                },
-            ];
-            let committed =
-                self.commit(&mut attempts, requirements, vec![TableUpdate::AddSnapshot { snapshot }, moved]).await;
-            match committed {
-                Ok(true) => return Ok(done),
+            match attempts.commit(Change::on_branch(&table, MAIN_BRANCH, &head, snapshot)?).await {
+                Ok(Some(_)) => return Ok(done),
                 // Written for a head that is none any more.
-                Ok(false) => draft.discard(&table).await?,
+                Ok(None) => draft.discard(&table).await?,
                 Err(e) => {
                     // After any other error the commit may have happened.
                     if e.kind() == ErrorKind::Conflict {

@@ -209,6 +209,8 @@ proptest! {
         runtime.block_on(async {
             let world = World::new();
             let new = world.new_table().with_schema(hardtack_catalog::schema! { id: bigint, day: bigint });
+            // Each commit merges the manifests of earlier ones.
+            let new = new.with_property("commit.manifest.min-count-to-merge", "2");
             let table = t().create_if_missing(new.partition_by([PartitionField::identity("day")]));
             let mut versions = Vec::new();
             let mut next = 0;

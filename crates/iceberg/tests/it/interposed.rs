@@ -9,15 +9,29 @@ use hardtack_catalog::{Catalog, Database, Partition, PartitionPages, Predicate, 
 use hardtack_core::Result;
 use tokio::sync::Mutex;
 
-/// Lets others do something immediately before a table is updated for the first time.
+/// Lets others do something immediately before a table is updated for the first time, or after it was looked up.
 pub(crate) struct Interposed {
     inner: Arc<dyn Catalog>,
-    others: Mutex<Option<BoxFuture<'static, ()>>>,
+    before_update: Mutex<Option<BoxFuture<'static, ()>>>,
+    after_lookup: Mutex<Option<BoxFuture<'static, ()>>>,
 }
 
 impl Interposed {
     pub(crate) fn new(inner: &Arc<dyn Catalog>, others: BoxFuture<'static, ()>) -> Arc<Self> {
-        Arc::new(Self { inner: Arc::clone(inner), others: Mutex::new(Some(others)) })
+        let (before_update, after_lookup) = (Mutex::new(Some(others)), Mutex::default());
+        Arc::new(Self { inner: Arc::clone(inner), before_update, after_lookup })
+    }
+
+    pub(crate) fn after_lookup(inner: &Arc<dyn Catalog>, others: BoxFuture<'static, ()>) -> Arc<Self> {
+        let (before_update, after_lookup) = (Mutex::default(), Mutex::new(Some(others)));
+        Arc::new(Self { inner: Arc::clone(inner), before_update, after_lookup })
+    }
+}
+
+async fn come(others: &Mutex<Option<BoxFuture<'static, ()>>>) {
+    let others = others.lock().await.take();
+    if let Some(others) = others {
+        others.await;
     }
 }
 
@@ -50,7 +64,9 @@ impl Catalog for Interposed {
     }
 
     async fn get_table(&self, database: &str, name: &str) -> Result<TableDescription> {
-        self.inner.get_table(database, name).await
+        let found = self.inner.get_table(database, name).await;
+        come(&self.after_lookup).await;
+        found
     }
 
     async fn list_tables(&self, database: &str) -> Result<Vec<TableDescription>> {
@@ -58,10 +74,7 @@ impl Catalog for Interposed {
     }
 
     async fn update_table(&self, table: &TableDescription) -> Result<()> {
-        let others = self.others.lock().await.take();
-        if let Some(others) = others {
-            others.await;
-        }
+        come(&self.before_update).await;
         self.inner.update_table(table).await
     }
 

@@ -4,6 +4,7 @@
 mod altering;
 mod changes;
 mod compacting;
+mod creating;
 mod deleted;
 mod evolving;
 mod foreign;

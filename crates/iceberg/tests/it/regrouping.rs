@@ -7,7 +7,7 @@ use hardtack_core::ErrorKind;
 use hardtack_iceberg::{IcebergMaintenance, IcebergTable, PartitionField, RewrittenManifests};
 use hardtack_test_support::rows;
 use iceberg::TableUpdate;
-use iceberg::spec::{DataContentType, ManifestContentType};
+use iceberg::spec::{DataContentType, ManifestContentType, UnboundPartitionSpec};
 use insta::assert_snapshot;
 use rstest::rstest;
 
@@ -64,7 +64,12 @@ impl World {
     }
 
     async fn manifests_of_bytes(&self, bytes: u64) {
-        let updates = [("commit.manifest.target-size-bytes".to_owned(), bytes.to_string())].into();
+        self.set("commit.manifest.target-size-bytes", &bytes.to_string()).await;
+    }
+
+    /// Sets a property of the table.
+    async fn set(&self, key: &str, value: &str) {
+        let updates = [(key.to_owned(), value.to_owned())].into();
         self.change(vec![TableUpdate::SetProperties { updates }]).await;
     }
 }
@@ -152,12 +157,130 @@ async fn a_table_without_snapshots_has_no_manifests() {
     let world = World::new();
     world.save(&world.table(), &rows! { id: Int64; }).await;
     assert_eq!(world.regroup().await, RewrittenManifests::default());
-    let updates = [("commit.manifest.target-size-bytes".to_owned(), "8MB".to_owned())].into();
-    world.change(vec![TableUpdate::SetProperties { updates }]).await;
+    world.set("commit.manifest.target-size-bytes", "8MB").await;
     world.save(&t(), &rows! { id; 1 }).await;
     let run = world.run();
     let care = IcebergMaintenance::open(&run.ctx, "lake", "t", run.ctx.now()).await.unwrap();
     let error = care.rewrite_manifests().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
     assert_snapshot!(error, @"the table's property `commit.manifest.target-size-bytes` is `8MB`, which is not a number (table: lake.t)");
+}
+
+/// The table by whose commits this many manifests are merged.
+fn merging(world: &World, count: &str) -> IcebergTable {
+    let new = world.new_table().partition_by([PartitionField::identity("day")]);
+    t().create_if_missing(new.with_property("commit.manifest.min-count-to-merge", count))
+}
+
+#[rstest]
+#[tokio::test]
+async fn many_small_manifests_become_few(#[values(2, 3)] version: u8) {
+    let world = World::new();
+    let new = world.new_table().partition_by([PartitionField::identity("day")]).with_format_version(version);
+    let table = t().create_if_missing(new.with_property("commit.manifest.min-count-to-merge", "4"));
+    let mut before = BTreeMap::new();
+    let (mut rows, mut counts) = (Vec::new(), Vec::new());
+    for id in 0..12 {
+        world.save(&table, &rows! { id, day; id, "mon" }).await;
+        rows.push(format!("{id} mon"));
+        rows.sort();
+        assert_eq!(world.rows().await, rows);
+        // Files that were there are what they were.
+        let mut entries = world.entries().await;
+        assert_eq!(entries.len(), id + 1);
+        let now = entries.clone();
+        entries.retain(|file, _| before.contains_key(file));
+        assert_eq!(entries, before);
+        before = now;
+        counts.push(world.partitions().await.len());
+    }
+    assert_eq!(counts, [1, 2, 3, 4, 2, 3, 4, 2, 3, 4, 2, 3]);
+    let history = world.history().await;
+    assert!(history.iter().all(|step| step.starts_with("append: +1 -0 files")), "{history:?}");
+    // What replaces partitions finds their files in merged manifests.
+    world.save(&table.overwrite_partitions(), &rows! { id, day; 99, "mon" }).await;
+    assert_eq!(world.rows().await, ["99 mon"]);
+}
+
+/// A run has staged on a head with many manifests; others have moved `main`, and merged them.
+#[tokio::test]
+async fn a_snapshot_with_merged_manifests_is_published_once() {
+    let world = World::new();
+    let table = merging(&world, "3");
+    for id in 0..3 {
+        world.save(&table, &rows! { id, day; id, "mon" }).await;
+    }
+    let (run, staged) = world.stage(&table, &rows! { id, day; 3, "tue" }).await.unwrap();
+    let (later, replaced) =
+        world.stage(&table.clone().overwrite_partitions(), &rows! { id, day; 4, "mon" }).await.unwrap();
+    world.save(&table, &rows! { id, day; 5, "mon" }).await;
+    for _ in 0..2 {
+        run.ctx.publish(&staged.publish).await.unwrap();
+        assert_eq!(world.rows().await, ["0 mon", "1 mon", "2 mon", "3 tue", "5 mon"]);
+    }
+    for _ in 0..2 {
+        later.ctx.publish(&replaced.publish).await.unwrap();
+        assert_eq!(world.rows().await, ["3 tue", "4 mon"]);
+    }
+    assert_eq!(world.refs().await, ["main"]);
+}
+
+/// What a run discards has merged manifests; those of others stay.
+#[tokio::test]
+async fn what_was_merged_for_a_run_that_failed_is_discarded() {
+    let world = World::new();
+    let table = merging(&world, "2");
+    for id in 0..2 {
+        world.save(&table, &rows! { id, day; id, "mon" }).await;
+    }
+    let files =
+        |world: &World| world.dir.files("lake").into_iter().filter(|f| f.ends_with(".avro")).collect::<Vec<_>>();
+    let before = files(&world);
+    let (run, _) = world.stage(&table, &rows! { id, day; 3, "tue" }).await.unwrap();
+    assert!(files(&world).len() == before.len() + 3, "a list, and manifests of new and of old files");
+    run.discard().await.unwrap();
+    assert_eq!(files(&world), before);
+    assert_eq!(world.rows().await, ["0 mon", "1 mon"]);
+}
+
+#[rstest]
+#[case::not_wanted("commit.manifest-merge.enabled", "false", 6)]
+#[case::of_no_size("commit.manifest.target-size-bytes", "1", 6)]
+// A commit after the decision does not fail because of it.
+#[case::not_a_number("commit.manifest.target-size-bytes", "8MB", 3)]
+#[tokio::test]
+async fn a_table_says_whether_commits_merge(#[case] key: &str, #[case] value: &str, #[case] manifests: usize) {
+    let world = World::new();
+    let table = merging(&world, "4");
+    world.save(&table, &rows! { id, day; 0, "mon" }).await;
+    world.set(key, value).await;
+    for id in 1..6 {
+        world.save(&table, &rows! { id, day; id, "mon" }).await;
+    }
+    assert_eq!(world.partitions().await.len(), manifests);
+    assert_eq!(world.rows().await.len(), 6);
+}
+
+/// Manifests of files of another partition spec stay apart, and so do those of deletes.
+#[tokio::test]
+async fn manifests_of_different_kinds_are_not_mixed() {
+    let world = World::new();
+    let table = merging(&world, "2");
+    for id in 0..3 {
+        world.save(&table, &rows! { id, day; id, "mon" }).await;
+    }
+    world.delete_rows(&[1], Deletes::Positions).await;
+    let spec = UnboundPartitionSpec::builder().build();
+    world.change(vec![TableUpdate::AddSpec { spec }, TableUpdate::SetDefaultSpec { spec_id: -1 }]).await;
+    for id in 3..6 {
+        world.save(&t(), &rows! { id, day; id, "tue" }).await;
+    }
+    assert_eq!(world.rows().await, ["0 mon", "2 mon", "3 tue", "4 tue", "5 tue"]);
+    let kinds: BTreeSet<(String, i32)> = world
+        .manifests()
+        .await
+        .iter()
+        .map(|(_, m)| (format!("{:?}", m.metadata().content()), m.metadata().partition_spec().spec_id()))
+        .collect();
+    assert_eq!(kinds.len(), 3, "{kinds:?}");
 }

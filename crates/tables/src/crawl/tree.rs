@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use futures::{StreamExt, TryStreamExt, stream};
-use hardtack_core::listing::{Obstacle, Unlisted, list_all};
+use hardtack_core::listing::{Obstacle, Unlisted, is_iceberg_metadata, list_all};
 use hardtack_core::{ErrorKind, Location, Result, Store};
 use hardtack_sources::{FileKind, Globs, folder_partition};
 use object_store::ObjectMeta;
@@ -194,7 +194,8 @@ impl<'a> Listed<'a> {
                 _ if is_excluded => {}
                 "_delta_log" => node.lake = Some("Delta Lake"),
                 ".hoodie" => node.lake = Some("Hudi"),
-                "metadata" if name.ends_with(".metadata.json") => node.lake = Some("Iceberg"),
+                // The latter in the folder of a table that was one of files.
+                "metadata" | "_iceberg" if is_iceberg_metadata(&name) => node.lake = Some("Iceberg"),
                 _ => {}
             }
             if is_hidden(&folder) && folder_partition(&folder).is_none() {

@@ -7,8 +7,10 @@ use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use chrono::TimeDelta;
 use datafusion::prelude::{Expr, col, lit};
 use hardtack_catalog::{NULL_PARTITION, TableFormat};
-use hardtack_core::{Error, ErrorKind, Result};
-use hardtack_tables::{Migrated, Table, VacuumOptions, migrate, purge, vacuum};
+use hardtack_core::bookmarks::Positions;
+use hardtack_core::{Error, ErrorKind, JobContext, Result};
+use hardtack_sources::Bookmark;
+use hardtack_tables::{CrawlOptions, Migrated, Table, VacuumOptions, crawl, migrate, purge, vacuum};
 use hardtack_test_support::rows;
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use parquet::data_type::{FixedLenByteArray, FixedLenByteArrayType};
@@ -120,6 +122,8 @@ async fn readers_of_the_table_of_files_do_not_see_metadata(#[case] has_moved: bo
     assert_eq!(world.loaded().await, rows);
     world.save(sales(), rows! { id; 4 }).await;
     assert_eq!(world.loaded().await.len(), rows.len() + 1);
+    let crawled = crawl(&world.run(), &world.dir.at("lake/sales"), "lake", &CrawlOptions::default()).await.unwrap();
+    assert!(crawled.problems[0].message.contains("this is a table of Iceberg"), "{crawled:?}");
     let metadata: Vec<String> = world.dir.files("lake/sales");
     let metadata: Vec<_> = metadata.iter().filter(|file| file.contains("metadata/")).collect();
     assert!(metadata.iter().all(|file| file.contains(&format!("sales/{folder}"))), "{metadata:?}");
@@ -183,6 +187,24 @@ async fn a_run_that_is_late_fails(#[case] keys: &str, #[case] table: Table) {
     assert_eq!((error.kind(), error.get("table")), (ErrorKind::Conflict, Some("lake.sales")));
     assert!(error.to_string().contains("has become an Iceberg table"), "{error}");
     assert_eq!(world.loaded().await, ["id=1 day=mon"]);
+}
+
+/// What was read of the table of files, a snapshot does not say; so nothing is read twice or left out unnoticed.
+#[tokio::test]
+async fn a_bookmark_by_files_is_refused() {
+    let world = World::partitioned().await;
+    world.save(sales(), day("mon", &[1])).await;
+    let source = || sales().bookmarked(Bookmark::by_modification_time());
+    let read = async |last: &Positions| {
+        let ctx = JobContext::builder("job").share(&world.run()).bookmarks(last.clone()).build().unwrap();
+        load(&ctx, source()).await.map(|rows| (rows, ctx.bookmarks_after()))
+    };
+    let (rows, last) = read(&Positions::new()).await.unwrap();
+    assert_eq!(rows, ["id=1 day=mon"]);
+    world.migrate(false).await.unwrap();
+    let error = read(&last).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(error.to_string().contains("hardtack bookmark"), "{error}");
 }
 
 /// Commands that go by folders would remove files of the Iceberg table.
