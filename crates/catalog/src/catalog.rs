@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
-use hardtack_core::{Error, Result};
+use hardtack_core::{Error, ErrorKind, Result};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -157,7 +157,11 @@ impl ServedTable {
 pub trait CatalogExt: Catalog {
     /// Creates a database unless it exists; says whether it was created.
     async fn ensure_database(&self, database: &Database) -> Result<bool> {
-        created(self.create_database(database).await)
+        // Who may not create databases need not, where it is.
+        match self.get_database(&database.name).await {
+            Err(e) if e.kind() == ErrorKind::NotFound => created(self.create_database(database).await),
+            found => found.map(|_| false),
+        }
     }
 
     /// Creates a table unless it exists; says whether it was created.

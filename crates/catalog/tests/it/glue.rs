@@ -92,14 +92,16 @@ fn sizes(requests: &[Request], operation: &str, list: &str) -> Vec<usize> {
 
 #[tokio::test]
 async fn batches_are_split_by_the_limits_of_the_api() {
-    let server = Server::start(|_| (200, json!({})));
+    let server = with_foreign_table(|_| (200, json!({})));
     let catalog = open(server.endpoint(), Some("123456789012"));
     let partitions = years(1050);
     catalog.add_partitions(&sales(), &partitions[..250]).await.unwrap();
     catalog.update_partitions(&sales(), &partitions[..201]).await.unwrap();
     catalog.drop_partitions(&sales(), &values(&partitions[..60])).await.unwrap();
     assert_eq!(catalog.get_partitions(&sales(), &values(&partitions)).await.unwrap(), []);
-    let requests = server.take();
+    let mut requests = server.take();
+    // Whether it is still a table with partitions is asked once for each call.
+    assert_eq!(requests.extract_if(.., |request| request.operation == "GetTable").count(), 2);
     assert_eq!(sizes(&requests, "BatchCreatePartition", "PartitionInputList"), [50, 100, 100]);
     assert_eq!(sizes(&requests, "BatchUpdatePartition", "Entries"), [1, 100, 100]);
     assert_eq!(sizes(&requests, "BatchDeletePartition", "PartitionsToDelete"), [10, 25, 25]);
@@ -185,6 +187,7 @@ async fn what_fails_of_a_batch_is_named() {
             { "PartitionValues": ["0"], "ErrorDetail": detail("EntityNotFoundException") },
         ] }),
         ),
+        "GetTable" => (200, json!({ "Table": foreign() })),
         _ => error("AccessDeniedException", "not you"),
     });
     let catalog = open(server.endpoint(), None);
@@ -232,17 +235,17 @@ fn foreign() -> Value {
     })
 }
 
-fn with_foreign_table(update: impl Fn() -> Answer + Send + Sync + 'static) -> Server {
+/// A server that has this table, and answers any other request so.
+fn with_foreign_table(other: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Server {
     Server::start(move |request| match request.operation.as_str() {
         "GetTable" => (200, json!({ "Table": foreign() })),
-        "UpdateTable" => update(),
-        other => error("InvalidInputException", other),
+        operation => other(operation),
     })
 }
 
 #[tokio::test]
 async fn an_update_keeps_what_is_not_ours() {
-    let server = with_foreign_table(|| (200, json!({})));
+    let server = with_foreign_table(|_| (200, json!({})));
     let catalog = open(server.endpoint(), None);
     let mut table = catalog.get_table("lake", "sales").await.unwrap();
     table.storage.columns.push(Column::foreign("amount", "double"));
@@ -312,7 +315,7 @@ async fn an_update_keeps_what_is_not_ours() {
 
 #[tokio::test]
 async fn an_update_that_comes_too_late_is_a_conflict() {
-    let server = with_foreign_table(|| error("ConcurrentModificationException", "Update table failed"));
+    let server = with_foreign_table(|_| error("ConcurrentModificationException", "Update table failed"));
     let catalog = open(server.endpoint(), None);
     let table = catalog.get_table("lake", "sales").await.unwrap();
     // Glue detects it,
@@ -332,7 +335,7 @@ async fn an_update_that_comes_too_late_is_a_conflict() {
 /// What Athena and Spark see.
 #[tokio::test]
 async fn a_table_is_described_for_athena_and_spark() {
-    let server = Server::start(|_| (200, json!({})));
+    let server = with_foreign_table(|_| (200, json!({})));
     let catalog = open(server.endpoint(), None);
     let table = sales().with_description("What was sold");
     catalog.create_table(&table).await.unwrap();
@@ -376,7 +379,8 @@ async fn a_table_is_described_for_athena_and_spark() {
       }
     }
     "#);
-    insta::assert_snapshot!(sorted(&requests[1].body["PartitionInputList"]), @r#"
+    assert_eq!(requests[1].operation, "GetTable");
+    insta::assert_snapshot!(sorted(&requests[2].body["PartitionInputList"]), @r#"
     [
       {
         "Parameters": {},
