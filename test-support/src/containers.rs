@@ -52,7 +52,7 @@ use url::Url;
 
 pub use bucket::Bucket;
 pub use database::Database;
-pub use proxy::{Fault, Proxy};
+pub use proxy::{Fault, Proxy, Recorded};
 use service::Service;
 use shared::Image;
 

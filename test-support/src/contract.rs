@@ -12,9 +12,8 @@ use std::path::Path;
 
 pub use arrivals::Arrivals;
 use hardtack_core::fault::POINTS;
-pub use torture::Operator;
-
 use serde_json::{Value, json};
+pub use torture::Operator;
 
 use crate::job::{Finished, JobBinary};
 use crate::lake::TempLake;

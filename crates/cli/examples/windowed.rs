@@ -1,13 +1,15 @@
-//! A job that processes the window of its run, for the tests of `hardtack backfill` and `hardtack bookmark`.
+//! A job that processes the window of its run, for the tests of commands that run jobs.
 //!
-//! It appends a row with the start of its window, and advances the bookmark of the source `counter`.
+//! It is named after its file, so links to it are jobs of their own. It appends a row with the start of its window, and advances the bookmark of the source `counter`.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use datafusion::prelude::DataFrame;
 use hardtack_core::{Context, Error, LoadContext, Location, Result, Source, moment};
+use hardtack_runtime::Job;
 use hardtack_sinks::ParquetDataset;
 
 #[derive(Debug, clap::Args)]
@@ -24,6 +26,9 @@ struct Args {
     /// Leave the bookmark alone
     #[arg(long)]
     idle: bool,
+    /// A secret; `wrong` is refused
+    #[arg(long, env = "WINDOWED_API_KEY")]
+    api_key: Option<String>,
 }
 
 /// A source that counts the runs which have read it.
@@ -47,6 +52,9 @@ impl Source for Counter {
 
 async fn windowed(ctx: &Context<Args>) -> Result<()> {
     let args = ctx.args();
+    if args.api_key.as_deref() == Some("wrong") {
+        return Err(Error::refused("the key is not valid"));
+    }
     if !args.idle {
         let rows = ctx.load(Counter).await?;
         ctx.save(ParquetDataset::new("days", args.target.clone()), rows).await?;
@@ -60,5 +68,8 @@ async fn windowed(ctx: &Context<Args>) -> Result<()> {
 }
 
 fn main() -> ExitCode {
-    hardtack_runtime::run("windowed", windowed)
+    #[expect(clippy::disallowed_methods, reason = "a link to this file is a job of its own")]
+    let program = std::env::args_os().next().unwrap_or_default();
+    let name = Path::new(&program).file_stem().map_or_else(Default::default, |name| name.to_string_lossy());
+    Job::new(name).run(windowed)
 }

@@ -1,6 +1,5 @@
 //! `hardtack backfill`: a job, once per window of a span of time.
 
-mod process;
 mod windows;
 
 use std::io::{IsTerminal, Write};
@@ -14,14 +13,16 @@ use clap::Args;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use hardtack_core::{Error, ErrorKind, Result, RunId, Window};
-use hardtack_runtime::{RecoverOptions, RuntimeArgs, Stop, open_context, open_state, parse_moment, recover};
+use hardtack_runtime::{RuntimeArgs, Stop, open_context, open_state, parse_moment};
 use hardtack_state::{Backfill, Ledger, StateStore, WindowRecord, WindowStatus};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::watch;
 
-use self::process::{JobCommand, Log, exit_code};
-use self::windows::{By, parse_end, windows};
+pub(crate) use self::windows::parse_end;
+use self::windows::{By, windows};
 use crate::draw::{count, draw_to_terminal};
+use crate::process::{JobCommand, Log, RunOptions, exit_code, own_option};
+use crate::standing::{Standing, standing};
 
 #[derive(Debug, Args)]
 pub(crate) struct BackfillArgs {
@@ -66,15 +67,10 @@ pub(crate) struct BackfillArgs {
     args: Vec<String>,
 }
 
-/// Options of jobs that the command sets itself.
-const OWN_OPTIONS: [&str; 7] =
-    ["--window-start", "--window-end", "--scope", "--run-id", "--claim", "--state", "--catalog"];
-
 impl BackfillArgs {
     /// Fails if the job's arguments would contradict those that the command adds.
     fn check(&self) -> Result<()> {
-        let is_own = |arg: &&String| OWN_OPTIONS.contains(&arg.split('=').next().unwrap_or_default());
-        match self.args.iter().find(is_own) {
+        match own_option(&self.args) {
             Some(arg) => Err(Error::usage(format!("`hardtack backfill` sets `{arg}` for each window itself"))
                 .hint("leave it out behind `--`; give `--state` and `--catalog` before it")),
             None => Ok(()),
@@ -156,14 +152,6 @@ fn plan(args: &BackfillArgs, all: &[(Window, Found)], first: usize) -> String {
 
 /// What there is on record about a window.
 type Found = Result<Option<WindowRecord>>;
-
-/// How a window stands by the commits of its scope.
-enum Standing {
-    /// A run has processed it.
-    Done,
-    /// None has. The next commit has this number.
-    Open(u64),
-}
 
 /// The runs of a backfill.
 struct Runs<'a> {
@@ -262,8 +250,10 @@ impl Runs<'_> {
         self.records.put(&record).await?;
         let mut log = self.log(&record);
         let passes_through = self.args.index.is_some();
-        let command = JobCommand { binary: &self.args.binary, args: &self.args.args, records: &self.options.records };
-        let status = command.run(window, &run, claim, (!passes_through).then_some(&mut log), &mut stop).await;
+        let (args, records) = (&self.args.args, &self.options.records);
+        let command = JobCommand { binary: &self.args.binary, directory: None, args, records };
+        let options = RunOptions { scope: &record.scope, window: Some(window), run: Some(&run), claim };
+        let status = command.run(options, (!passes_through).then_some(&mut log), &mut stop).await;
         let status = match status {
             Ok(status) => status,
             Err(error) => {
@@ -327,19 +317,8 @@ impl Runs<'_> {
         self.standing(record).await
     }
 
-    /// How a window stands: any run of its scope that has committed since its first attempt has processed it. What that
-    /// has not published yet is published: running the job again would process the window twice.
     async fn standing(&self, record: &WindowRecord) -> Result<Standing> {
-        let ledger = self.ledger(record);
-        let next = ledger.newest().await? + 1;
-        let commits = ledger.bookmark_history().await?;
-        let processed = commits.iter().find(|at| at.sequence > record.after && at.change.is_none());
-        let Some(commit) = processed else { return Ok(Standing::Open(next)) };
-        if !commit.is_published {
-            let options = RuntimeArgs { scope: record.scope.clone(), ..self.options.clone() };
-            recover(&open_context(&self.job, &options)?, &ledger, RecoverOptions::default()).await?;
-        }
-        Ok(Standing::Done)
+        standing(self.options, &self.ledger(record), record.after).await
     }
 
     fn ledger(&self, record: &WindowRecord) -> Ledger {

@@ -3,16 +3,23 @@
 mod backfill;
 mod bookmark;
 mod compact;
+mod compare;
 mod crawl;
+mod deploy;
 mod draw;
 mod fsck;
 mod iceberg;
+mod package;
+mod pipeline;
+mod process;
 mod quality;
 mod recover;
+mod rerun;
 mod runs;
 #[cfg(feature = "serve")]
 mod serve;
 mod sql;
+mod standing;
 mod tables;
 mod vacuum;
 mod verdicts;
@@ -48,8 +55,20 @@ enum Command {
     ///
     /// Runs may be active meanwhile: their work in progress is not a finding.
     Fsck(fsck::FsckArgs),
-    /// List the runs of a job or of all jobs, oldest first, or show one run
+    /// List or watch the runs of a job or of all jobs, oldest first; show one run; or show how runs have moved
     Runs(runs::RunsArgs),
+    /// Run a job again with the arguments of an earlier run
+    ///
+    /// The run has the same binary, arguments, folder, scope and window; state and catalog are those of this command. Secrets
+    /// are not on record: give them again, after `--`. Exits with the exit code of the job.
+    Rerun(rerun::RerunArgs),
+    /// Run the jobs of a pipeline in order, on this machine
+    ///
+    /// The pipeline is a TOML file: a `name`, and a `[[jobs]]` for each job, with `job`, and optionally `binary`, `args`, and
+    /// in `after` the jobs that it waits for; if no job has `after`, each waits for the one before it. Jobs that come after one
+    /// that has failed are skipped, the others still run, and the exit code is that of the first failure. `--resume` continues
+    /// where the last execution has failed, was stopped or killed.
+    Run(Box<pipeline::RunArgs>),
     /// Show, set, rewind or remove the positions of the sources of a job
     ///
     /// A change is a commit of its own, recorded with who made it and when: it cannot race with a run, and can be undone.
@@ -88,8 +107,12 @@ enum Command {
     Iceberg(iceberg::IcebergArgs),
     /// Audit a table or files with rules in DQDL; exits with 3 if one fails
     Audit(Box<quality::AuditArgs>),
+    /// Compare two tables or data sets by key: which rows were added, removed and changed; exits with 3 if they differ
+    Compare(Box<compare::CompareArgs>),
     /// Show how measured numbers moved over runs, or propose rules
     Quality(Box<quality::QualityArgs>),
+    /// Derive the infrastructure of jobs on AWS Batch: CloudFormation templates, policies of least privilege
+    Deploy(deploy::DeployArgs),
     /// Query the tables of the catalog with SQL, in a shell or from a script
     Sql(sql::SqlArgs),
     /// Serve the tables of the catalog to PostgreSQL clients (psql, DBeaver, Redash, Tableau ...)
@@ -98,6 +121,11 @@ enum Command {
     /// once running statements have ended, or after ten seconds.
     #[cfg(feature = "serve")]
     Serve(Box<serve::ServeArgs>),
+    /// Build jobs for release: archives with checksums, SBOM and build record, and container images
+    ///
+    /// Two calls for the same commit with the same toolchain write the same bytes. Artefacts appear once all of them are
+    /// complete. No container engine is needed.
+    Package(Box<package::PackageArgs>),
     /// List the tables of the catalog
     Tables(tables::TablesArgs),
     /// Show a table: columns, partition keys, location, format, parameters
@@ -121,6 +149,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Recover(args) => finish(recover::run(&options, args)),
         Command::Fsck(args) => finish(fsck::run(&options, &args)),
         Command::Runs(args) => print(runs::run(&options, args)),
+        Command::Rerun(args) => finish(rerun::run(options, args)),
+        Command::Run(args) => finish(pipeline::run(options, *args)),
         Command::Bookmark(args) => finish(bookmark::run(options, args)),
         Command::Backfill(args) => finish(backfill::run(options, *args)),
         Command::Vacuum(args) => print(vacuum::vacuum(&options, args)),
@@ -132,10 +162,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }),
         Command::Iceberg(args) => print(iceberg::run(&options, args)),
         Command::Audit(args) => finish(quality::audit(options, *args)),
+        Command::Compare(args) => finish(compare::run(options, *args)),
         Command::Quality(args) => print(quality::run(options, *args)),
+        Command::Deploy(args) => print(deploy::run(args)),
         Command::Sql(args) => print(async { sql::run(options, args).await.map(|()| String::new()) }),
         #[cfg(feature = "serve")]
         Command::Serve(serve) => print(async { serve::serve(options, *serve, args).await.map(|()| String::new()) }),
+        Command::Package(args) => print(package::run(*args)),
         Command::Tables(args) => print(async { tables::list(&open_context("hardtack", &options)?, &args).await }),
         Command::Describe(args) => print(async { tables::describe(&open_context("hardtack", &options)?, &args).await }),
     }

@@ -109,7 +109,7 @@ pub(crate) async fn run(options: RuntimeArgs, args: QualityArgs) -> Result<Strin
 }
 
 /// The rows of a table of the catalog, or of files.
-async fn rows(ctx: &JobContext, data: &str) -> Result<DataFrame> {
+pub(crate) async fn rows(ctx: &JobContext, data: &str) -> Result<DataFrame> {
     let is_place = data.contains(['/', '\\', ':']) || std::path::Path::new(data).exists();
     if let (false, Some((database, table))) = (is_place, data.split_once('.')) {
         return ctx.load(Table::named(database, table)).await;

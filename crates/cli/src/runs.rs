@@ -1,15 +1,25 @@
 //! `hardtack runs`: what has run, and how it ended.
 
+mod select;
+mod trend;
+mod watch;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use chrono::{TimeDelta, Utc};
 use clap::{Args, Subcommand};
 use hardtack_core::{Counts, Error, Result, RunId};
-use hardtack_runtime::{RuntimeArgs, audit_text, open_context, open_state};
-use hardtack_state::{Ledger, RunRecord, RunStatus, StateStore, moves};
+use hardtack_runtime::{RuntimeArgs, audit_text, open_context, open_state, parse_duration};
+use hardtack_state::{Invocation, Ledger, RunRecord, RunStatus, StateStore, moves};
 
+use self::select::Select;
+use self::trend::trend;
+use self::watch::Watch;
 use crate::bookmark::{check_job, describe, list, time};
 use crate::draw::{count, draw_to_terminal};
+use crate::process::shell_word;
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -18,9 +28,15 @@ pub(crate) struct RunsArgs {
     command: Option<Command>,
     /// The job, for example `books_data_product` [default: all]
     job: Option<String>,
-    /// Only the newest runs, for example `20` [default: all]
-    #[arg(long, value_name = "N")]
-    last: Option<usize>,
+    #[command(flatten)]
+    select: Select,
+    /// Show runs as they begin and end, until Ctrl-C: draws the table again and again on a terminal, and otherwise prints a
+    /// line for each run and each change of its status
+    #[arg(long)]
+    watch: bool,
+    /// Time between two looks, for example `10s`
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_interval, requires = "watch")]
+    interval: Duration,
     /// Print the whole records as JSON lines
     #[arg(long)]
     json: bool,
@@ -39,6 +55,29 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show how the duration and the rows of a job have moved, and mark what is unusual
+    ///
+    /// Each run is compared with the median of the up to 30 successful runs before it, from 5 on. A successful run is
+    /// unusual if it is off by more than 3 times their median absolute deviation, and by more than 20 %, and its duration
+    /// also by more than a second.
+    Trend {
+        /// The job, for example `books_data_product`
+        job: String,
+        #[command(flatten)]
+        select: Select,
+        /// Print JSON lines
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Parses the time between two looks.
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let interval = parse_duration(text)?.to_std().map_err(|e| e.to_string())?;
+    match interval.is_zero() {
+        true => Err("expected a time from `1ms`, for example `10s`".to_owned()),
+        false => Ok(interval),
+    }
 }
 
 /// Executes the command; returns its output.
@@ -47,29 +86,47 @@ pub(crate) async fn run(options: &RuntimeArgs, args: RunsArgs) -> Result<String>
     let state = open_state(ctx.stores(), &options.records.state)?;
     match args.command {
         Some(Command::Show { run, job, json }) => show(&state, options, &run, job.as_deref(), json).await,
+        Some(Command::Trend { job, select, json }) => {
+            select.check()?;
+            check_job(&state, options, &job).await?;
+            trend(&Ledger::runs(&state, &job).await?, &select, json)
+        }
         None => list_runs(&state, options, &args).await,
     }
 }
 
 async fn list_runs(state: &Arc<dyn StateStore>, options: &RuntimeArgs, args: &RunsArgs) -> Result<String> {
-    let mut runs = match &args.job {
-        Some(job) => {
-            check_job(state, options, job).await?;
-            Ledger::runs(state, job).await?
-        }
+    args.select.check()?;
+    if let Some(job) = &args.job {
+        check_job(state, options, job).await?;
+    }
+    if args.watch {
+        let (job, select) = (args.job.as_deref(), &args.select);
+        let watch = Watch { state, job, select, interval: args.interval, json: args.json };
+        return watch.run().await.map(|()| String::new());
+    }
+    let all = match &args.job {
+        Some(job) => Ledger::runs(state, job).await?,
         None => all_runs(state).await?,
     };
-    let surplus = args.last.map_or(0, |last| runs.len().saturating_sub(last));
-    runs.drain(..surplus);
+    let wanted: Vec<&RunRecord> = all.iter().filter(|record| args.select.wants(record)).collect();
+    let wanted = args.select.last(&wanted);
     if args.json {
-        return runs.iter().map(as_json).collect();
+        return wanted.iter().map(|record| as_json(record)).collect();
     }
-    if runs.is_empty() {
-        return Ok(format!("there are no runs in the state at {}\n", options.records.state));
+    if wanted.is_empty() {
+        let which = if all.is_empty() { "runs" } else { "such runs" };
+        return Ok(format!("there are no {which} in the state at {}\n", options.records.state));
     }
+    Ok(table(wanted))
+}
+
+/// A line for each of these runs.
+fn table(runs: &[&RunRecord]) -> String {
     let columns = ["started", "run", "job", "scope", "status", "read", "written", "seconds", "commit", "remark"];
     let is_number = |column| matches!(column, "read" | "written" | "seconds" | "commit");
-    Ok(draw_to_terminal(&columns.map(|column| (column, is_number(column))), &runs.iter().map(row).collect::<Vec<_>>()))
+    let rows: Vec<_> = runs.iter().map(|record| row(record)).collect();
+    draw_to_terminal(&columns.map(|column| (column, is_number(column))), &rows)
 }
 
 /// The runs of all jobs, oldest first.
@@ -83,7 +140,6 @@ pub(crate) async fn all_runs(state: &Arc<dyn StateStore>) -> Result<Vec<RunRecor
 }
 
 fn row(record: &RunRecord) -> Vec<String> {
-    let rows = |counts: &BTreeMap<String, Counts>| counts.values().map(|c| c.rows).sum::<u64>().to_string();
     let error = record.error.as_ref().map(|e| e.message.clone());
     let change = record.change.as_ref().map(|change| format!("bookmark {change}"));
     vec![
@@ -92,9 +148,9 @@ fn row(record: &RunRecord) -> Vec<String> {
         record.run.job.clone(),
         record.run.scope.clone(),
         status_name(record.status).to_owned(),
-        rows(&record.sources),
-        rows(&record.sinks),
-        seconds(record).map(|seconds| format!("{seconds:.1}")).unwrap_or_default(),
+        rows(&record.sources).to_string(),
+        rows(&record.sinks).to_string(),
+        duration(record),
         record.commit.map(|commit| commit.to_string()).unwrap_or_default(),
         error.or(change).unwrap_or_default(),
     ]
@@ -112,8 +168,25 @@ pub(crate) fn status_name(status: RunStatus) -> &'static str {
     }
 }
 
+/// The number of rows in all.
+pub(crate) fn rows(counts: &BTreeMap<String, Counts>) -> u64 {
+    counts.values().map(|counts| counts.rows).sum()
+}
+
+/// The duration of a run in seconds, if it has ended.
 fn seconds(record: &RunRecord) -> Option<f64> {
     record.finished_at.map(|end| (end - record.run.started_at).as_seconds_f64())
+}
+
+/// The duration of a run, or how long it has been running (unless it was killed): `12.3+`.
+fn duration(record: &RunRecord) -> String {
+    match seconds(record) {
+        Some(seconds) => format!("{seconds:.1}"),
+        None => {
+            let elapsed = (Utc::now() - record.run.started_at).max(TimeDelta::zero());
+            format!("{:.1}+", elapsed.as_seconds_f64())
+        }
+    }
 }
 
 pub(crate) fn as_json(run: &RunRecord) -> Result<String> {
@@ -128,6 +201,18 @@ async fn show(
     job: Option<&str>,
     json: bool,
 ) -> Result<String> {
+    let found = find(state, options, id, job).await?;
+    let texts = found.iter().map(|record| if json { as_json(record) } else { Ok(as_text(record)) });
+    Ok(texts.collect::<Result<Vec<_>>>()?.join(if json { "" } else { "\n" }))
+}
+
+/// The runs with this id, of a job or of all: at least one.
+pub(crate) async fn find(
+    state: &Arc<dyn StateStore>,
+    options: &RuntimeArgs,
+    id: &RunId,
+    job: Option<&str>,
+) -> Result<Vec<RunRecord>> {
     let jobs = match job {
         Some(job) => {
             check_job(state, options, job).await?;
@@ -140,11 +225,10 @@ async fn show(
         // The record of a run does not depend on its scope.
         found.extend(Ledger::new(Arc::clone(state), job, "").get_run(id).await?);
     }
-    if found.is_empty() {
-        return Err(unknown(state, options, id, job).await?);
+    match found.is_empty() {
+        true => Err(unknown(state, options, id, job).await?),
+        false => Ok(found),
     }
-    let texts = found.iter().map(|record| if json { as_json(record) } else { Ok(as_text(record)) });
-    Ok(texts.collect::<Result<Vec<_>>>()?.join(if json { "" } else { "\n" }))
 }
 
 async fn unknown(state: &Arc<dyn StateStore>, options: &RuntimeArgs, id: &RunId, job: Option<&str>) -> Result<Error> {
@@ -174,6 +258,7 @@ fn as_text(record: &RunRecord) -> String {
         ("finished", finished),
         ("change", record.change.as_ref().map(|change| format!("bookmark {change}"))),
         ("error", record.error.as_ref().map(|error| format!("{} ({})", error.message, error.kind))),
+        ("command", record.invocation.as_ref().map(command_line)),
     ];
     let lines = lines.into_iter().filter_map(|(name, value)| Some(format!("{name:<9} {}\n", value?)));
     let mut text: String = lines.collect();
@@ -188,6 +273,13 @@ fn as_text(record: &RunRecord) -> String {
         text += &format!("\nprofiles of {}: see `--json`\n", count(columns, "column"));
     }
     text
+}
+
+/// The command line that started a run, without its secrets.
+fn command_line(invocation: &Invocation) -> String {
+    let secrets = invocation.withheld.iter().map(|arg| format!("{}=***", arg.name));
+    let words: Vec<String> = invocation.args.iter().flatten().map(|word| shell_word(word)).chain(secrets).collect();
+    format!("{} {}", shell_word(&invocation.binary), words.join(" ")).trim_end().to_owned()
 }
 
 fn counts(what: &str, counts: &BTreeMap<String, Counts>) -> String {

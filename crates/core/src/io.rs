@@ -27,6 +27,11 @@ pub trait Source: Debug + Send + Sync {
         None
     }
 
+    /// Whether files next to its location belong to it whose names begin as that: `encounters.csv.gz` to `encounters`.
+    fn has_files_beside(&self) -> bool {
+        false
+    }
+
     /// The table of the catalog that it is, if it is one; for tools that ask a job what it reads.
     fn catalog_table(&self) -> Option<NamedTable> {
         None
@@ -93,6 +98,12 @@ pub trait Sink: Debug + Send + Sync {
     /// them. Rows of a [bookmarked](Source::is_bookmarked) source cannot be saved to such a sink.
     fn replaces(&self) -> bool {
         false
+    }
+
+    /// Whether a run may delete objects at its location: files that it replaces, or files that it has written and gives up.
+    /// Staged uploads are not objects yet. For tools that derive what a job must be allowed to do.
+    fn deletes(&self) -> bool {
+        true
     }
 
     /// The schema that it was declared with, if it was.

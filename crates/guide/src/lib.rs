@@ -39,6 +39,8 @@ chapters! {
     modelling = "docs/guide/src/modelling.md",
     layers = "docs/guide/src/layers.md",
     production = "docs/guide/src/production.md",
+    packaging = "docs/guide/src/packaging.md",
+    deploying = "docs/guide/src/deploying.md",
     operating_bookmarks = "docs/guide/src/operating-bookmarks.md",
     backfill = "docs/guide/src/backfill.md",
     extending = "docs/guide/src/extending.md",

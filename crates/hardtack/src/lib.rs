@@ -66,7 +66,7 @@ pub use datafusion;
 pub use datafusion::arrow;
 
 pub use endpoints::{SourceArgs, TargetArgs, TargetFormat};
-pub use hardtack_runtime::{Job, run};
+pub use hardtack_runtime::{Job, Jobs, run};
 
 /// The [`Job`] of this package: its name, version and description are those in `Cargo.toml`.
 ///
@@ -79,6 +79,8 @@ macro_rules! job {
     () => {
         $crate::Job::new(env!("CARGO_PKG_NAME"))
             .version(env!("CARGO_PKG_VERSION"))
+            // Set by `hardtack package`.
+            .revision(option_env!("HARDTACK_REVISION"))
             .description(env!("CARGO_PKG_DESCRIPTION"))
     };
 }

@@ -25,7 +25,7 @@ pub use hardtack_sources::{AvroFiles, Bookmark, CsvFiles, JsonFiles, ParquetFile
 pub use hardtack_tables::{ByColumn, Dataset, SchemaEvolution, Table, register_names};
 pub use hardtack_transforms::{
     Mapping, Merge, Missing, REFUSED_COLUMN, Snapshots, apply_mapping, coerce_or_null, coerce_to_schema,
-    coerce_to_schema_with, drop_columns, drop_duplicates, drop_nulls, except_existing, fill_nulls,
+    coerce_to_schema_with, differences, drop_columns, drop_duplicates, drop_nulls, except_existing, fill_nulls,
     merge_and_retain_last, refuse_rows, rename, split_by_schema, split_date,
 };
 

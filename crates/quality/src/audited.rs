@@ -180,6 +180,10 @@ impl<S: Sink> Sink for Audited<S> {
         self.inner.replaces()
     }
 
+    fn deletes(&self) -> bool {
+        self.inner.deletes()
+    }
+
     async fn stage(&self, ctx: &StageContext, rows: DataFrame) -> Result<Staged> {
         let aside = Aside::new(ctx, self.name())?;
         let auditor = self.auditor(ctx, aside.as_ref().map(Aside::rows), true)?;
@@ -242,6 +246,10 @@ impl<S: Source> Source for Audited<S> {
 
     fn catalog_table(&self) -> Option<NamedTable> {
         self.inner.catalog_table()
+    }
+
+    fn has_files_beside(&self) -> bool {
+        self.inner.has_files_beside()
     }
 
     fn is_bookmarked(&self) -> bool {

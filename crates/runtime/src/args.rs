@@ -16,9 +16,12 @@ use hardtack_core::audit::AuditOptions;
 use hardtack_core::bookmarks::BookmarkOption;
 use hardtack_core::location::without_credentials;
 use hardtack_core::{Location, Run, RunId, Window};
-use hardtack_state::refused_folder;
+use hardtack_state::{Invocation, refused_folder};
 
 use crate::definition::JobDefinition;
+use crate::invocation::invocation;
+use crate::metrics::MetricsFormat;
+use crate::notify::NotifyArgs;
 
 /// The arguments of every job, in addition to its own.
 #[derive(Debug, Clone, Args)]
@@ -66,6 +69,18 @@ pub struct RuntimeArgs {
     #[command(flatten)]
     pub query: QueryArgs,
 
+    /// Metrics on standard output: `emf` (CloudWatch's embedded metric format), `none`, or `auto` (`emf` in a job of AWS Batch)
+    #[arg(long, value_enum, env = "HARDTACK_METRICS", default_value_t = Self::default().metrics, value_name = "FORMAT")]
+    pub metrics: MetricsFormat,
+
+    /// Namespace of the metrics in CloudWatch
+    #[arg(long, env = "HARDTACK_METRICS_NAMESPACE", default_value_t = Self::default().metrics_namespace, value_name = "NAME", value_parser = namespace)]
+    pub metrics_namespace: String,
+
+    /// Whom to tell of failures.
+    #[command(flatten)]
+    pub notify: NotifyArgs,
+
     /// Log format on standard error: `pretty`, `json`, or `auto` (pretty on a terminal, JSON otherwise)
     #[arg(long, value_enum, env = "HARDTACK_LOG_FORMAT", default_value_t = Self::default().log_format, value_name = "FORMAT")]
     pub log_format: LogFormat,
@@ -86,6 +101,10 @@ pub struct RuntimeArgs {
     /// Flush files on local disks before the commit; keep the state on a store that survives a power loss by itself
     #[arg(long, env = "HARDTACK_FSYNC")]
     pub fsync: bool,
+
+    /// How this process was started, for the run's record.
+    #[arg(skip)]
+    pub invocation: Option<Invocation>,
 }
 
 impl Default for RuntimeArgs {
@@ -102,11 +121,15 @@ impl Default for RuntimeArgs {
             bookmarks: BookmarkArgs::default(),
             audits: AuditArgs::default(),
             query: QueryArgs::default(),
+            metrics: MetricsFormat::Auto,
+            metrics_namespace: "hardtack".to_owned(),
+            notify: NotifyArgs::default(),
             log_format: LogFormat::Auto,
             log: "warn".to_owned(),
             show: 0,
             profile: false,
             fsync: false,
+            invocation: None,
         }
     }
 }
@@ -331,6 +354,15 @@ pub fn parse_moment(text: &str) -> Result<DateTime<Utc>, String> {
     hardtack_core::moment(text).map_err(|e| e.to_string())
 }
 
+/// Parses a namespace of CloudWatch.
+fn namespace(text: &str) -> Result<String, String> {
+    let is_fine = |c: char| c.is_ascii_alphanumeric() || "._-/#: ".contains(c);
+    match (1..=255).contains(&text.len()) && text.chars().all(is_fine) && !text.trim().is_empty() {
+        true => Ok(text.to_owned()),
+        false => Err("expected up to 255 letters, digits and any of `._-/#:`".to_owned()),
+    }
+}
+
 /// Parses a number of threads for `--threads`: a clap value parser.
 ///
 /// # Errors
@@ -407,11 +439,14 @@ pub fn parse<A: Args>(
     // A job may have this argument itself.
     let is_there = command.get_arguments().any(|arg| arg.get_id() == AuditArgs::QUARANTINE);
     let command = if is_there { command } else { command.arg(AuditArgs::quarantine_arg()) };
+    // Before all values are hidden: that marks those which are secret.
+    let declared = command.clone();
     let command = command.mut_args(|arg| arg.hide_env_values(true));
     let fail = |error: clap::Error, command: &Command| UsageError::new(error, command);
     let matches = command.clone().try_get_matches_from(args).map_err(|e| fail(e, &command))?;
     let own = A::from_arg_matches(&matches).map_err(|e| fail(e, &command))?;
     let mut runtime = RuntimeArgs::from_arg_matches(&matches).map_err(|e| fail(e, &command))?;
+    runtime.invocation = Some(invocation(&declared, &matches));
     runtime.audits.quarantine = matches.try_get_one::<Location>(AuditArgs::QUARANTINE).ok().flatten().cloned();
     let window =
         runtime.window.window().map_err(|e| fail(command.clone().error(ErrorKind::ValueValidation, e), &command))?;

@@ -14,6 +14,9 @@ pub struct JobDefinition {
     /// The version of its package.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// The revision of the sources that it was built of, if `hardtack package` has built it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
     /// What it does, in a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
@@ -44,6 +47,7 @@ pub struct JobDefinition {
 /// What AWS Batch takes.
 const MIN_TIMEOUT: u64 = 60;
 const ATTEMPTS: std::ops::RangeInclusive<u32> = 1..=10;
+const MIN_MEMORY: u32 = 128;
 
 impl JobDefinition {
     /// Checks what a scheduler would refuse later.
@@ -51,29 +55,26 @@ impl JobDefinition {
     /// # Errors
     /// [`Usage`](hardtack_core::ErrorKind::Usage) for a schedule that does not parse, and numbers out of range.
     pub fn check(&self) -> Result<()> {
-        let wrong = |what: &str, why: String| {
-            Err(Error::usage(format!("the {what} of the job is not valid: {why}")).with("job", &self.name))
-        };
-        if let Some(schedule) = &self.schedule
-            && let Err(why) = check_schedule(schedule)
-        {
-            return wrong("schedule", format!("{why} in `{schedule}`"));
-        }
-        match self.timeout_seconds {
-            Some(seconds) if seconds < MIN_TIMEOUT => return wrong("time-out", format!("{seconds} s is below 60 s")),
-            _ => {}
-        }
-        match self.attempts {
-            Some(n) if !ATTEMPTS.contains(&n) => return wrong("number of attempts", format!("{n} is not 1 to 10")),
-            _ => {}
-        }
-        match self.vcpus {
-            Some(n) if !(n.is_finite() && n > 0.0) => return wrong("number of vCPUs", format!("{n} is not above 0")),
-            _ => {}
-        }
-        match self.memory_mib {
-            Some(mib) if mib < 128 => wrong("memory", format!("{mib} MiB is below 128 MiB")),
-            _ => Ok(()),
+        let schedule = self.schedule.as_ref().and_then(|text| Some((check_schedule(text).err()?, text)));
+        let problems = [
+            ("schedule", schedule.map(|(why, text)| format!("{why} in `{text}`"))),
+            ("time-out", self.timeout_seconds.filter(|n| *n < MIN_TIMEOUT).map(|n| format!("{n} s is below 60 s"))),
+            (
+                "number of attempts",
+                self.attempts.filter(|n| !ATTEMPTS.contains(n)).map(|n| format!("{n} is not 1 to 10")),
+            ),
+            (
+                "number of vCPUs",
+                self.vcpus.filter(|n| !(n.is_finite() && *n > 0.0)).map(|n| format!("{n} is not above 0")),
+            ),
+            ("memory", self.memory_mib.filter(|n| *n < MIN_MEMORY).map(|n| format!("{n} MiB is below 128 MiB"))),
+        ];
+        match problems.into_iter().find_map(|(what, why)| Some((what, why?))) {
+            None => Ok(()),
+            Some((what, why)) => {
+                let why = format!("the {what} of the job is not valid: {why}");
+                Err(Error::usage(why).with("job", &self.name).hint("correct it in the job's function `job()`"))
+            }
         }
     }
 
@@ -81,7 +82,8 @@ impl JobDefinition {
     pub(crate) fn long_version(&self) -> Option<String> {
         let version = self.version.as_ref()?;
         let hardtack = env!("CARGO_PKG_VERSION");
-        Some(format!("{version} (hardtack {hardtack}, DataFusion {})", datafusion::DATAFUSION_VERSION))
+        let revision = self.revision.as_ref().map(|revision| format!("{revision}, ")).unwrap_or_default();
+        Some(format!("{version} ({revision}hardtack {hardtack}, DataFusion {})", datafusion::DATAFUSION_VERSION))
     }
 }
 

@@ -1,8 +1,9 @@
 //! What a job is, reads and writes, for the tools that package, deploy and watch it.
 
 use clap::{Args, Command};
-use datafusion::arrow::datatypes::Schema;
-use hardtack_core::{Error, Location};
+use datafusion::arrow::datatypes::{FieldRef, Schema};
+use hardtack_core::format::Format;
+use hardtack_core::{Error, Location, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::definition::JobDefinition;
@@ -10,8 +11,6 @@ use crate::definition::JobDefinition;
 /// What `JOB --describe` prints as JSON: what the job says of itself, and what a dry run with these arguments has found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobDescription {
-    /// The version of this format: 1.
-    pub format: u32,
     /// What it says of itself.
     pub job: JobDefinition,
     /// Its own arguments, without those that every job has.
@@ -54,6 +53,9 @@ pub struct SourceDescription {
     /// Where its files are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<Location>,
+    /// Whether files next to the location belong to it whose names begin as that: `encounters.csv.gz` to `encounters`.
+    #[serde(default)]
+    pub files_beside: bool,
     /// Whether a run reads only what is new.
     pub bookmarked: bool,
     /// Its columns.
@@ -73,6 +75,10 @@ pub struct SinkDescription {
     pub location: Option<Location>,
     /// Whether rows of earlier runs go, unless they are saved again.
     pub replaces: bool,
+    /// Whether a run deletes objects there: what it replaces, or what it has written and gives up. Staged uploads are not
+    /// objects yet.
+    #[serde(default)]
+    pub deletes: bool,
     /// Whether rules decide whether it is published.
     pub audited: bool,
     /// Its columns.
@@ -92,7 +98,7 @@ pub struct ColumnDescription {
 
 impl ColumnDescription {
     pub(crate) fn of(schema: &Schema) -> Vec<Self> {
-        let column = |field: &datafusion::arrow::datatypes::FieldRef| Self {
+        let column = |field: &FieldRef| Self {
             name: field.name().clone(),
             data_type: field.data_type().to_string(),
             nullable: field.is_nullable(),
@@ -101,29 +107,32 @@ impl ColumnDescription {
     }
 }
 
+const FORMAT: Format = Format::new("description of a job", 1);
+
 impl JobDescription {
+    /// The JSON that `JOB --describe` prints.
+    ///
+    /// # Errors
+    /// [`Unexpected`](hardtack_core::ErrorKind::Unexpected) if it cannot be written.
+    pub fn to_json(&self) -> Result<String> {
+        serde_json::to_string_pretty(&FORMAT.versioned(self))
+            .map_err(|e| Error::unexpected("the description of a job cannot be written as JSON").because(e))
+    }
+
     /// Parses what `JOB --describe` has printed.
     ///
     /// # Errors
-    /// [`Refused`](hardtack_core::ErrorKind::Refused) for anything else, and for a later version of the format.
-    pub fn parse(json: &str) -> hardtack_core::Result<Self> {
-        let known = |e: serde_json::Error| Error::refused("this is not the description of a job").because(e);
-        let format: Format = serde_json::from_str(json).map_err(known)?;
-        if format.format != FORMAT {
-            return Err(Error::refused("the job was built with another version of hardtack")
-                .with("format of its description", format.format)
-                .with("format known", FORMAT));
-        }
-        serde_json::from_str(json).map_err(known)
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) if a newer hardtack has printed it,
+    /// [`Unexpected`](hardtack_core::ErrorKind::Unexpected) for anything else.
+    pub fn parse(json: &str) -> Result<Self> {
+        FORMAT.check(json.as_bytes())?;
+        serde_json::from_str(json).map_err(|e| Error::unexpected("the description of a job does not parse").because(e))
     }
 }
 
-#[derive(Deserialize)]
-struct Format {
-    format: u32,
-}
-
-pub(crate) const FORMAT: u32 = 1;
+/// As the only argument, prints as JSON which arguments a job has: who asks a job to describe itself must give it those that
+/// it needs, and first know them. For `hardtack deploy`.
+pub const DESCRIBE_ARGUMENTS: &str = "--describe-arguments";
 
 /// The arguments of a job.
 pub(crate) fn arguments<A: Args>() -> Vec<ArgumentDescription> {

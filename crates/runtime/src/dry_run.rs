@@ -11,15 +11,14 @@ use datafusion::datasource::{empty::EmptyTable, provider_as_source};
 use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::prelude::DataFrame;
 use futures::FutureExt;
-use hardtack_catalog::CatalogOf;
+use hardtack_catalog::{CatalogOf, TableDescription};
 use hardtack_core::{Context, Error, ErrorKind, Io, JobContext, Location, NamedTable, Reads, Result, Sink, Source};
 use hardtack_state::Ledger;
+use hardtack_tables::base_of;
 
 use crate::args::RuntimeArgs;
 use crate::definition::JobDefinition;
-use crate::describe::{
-    self, ArgumentDescription, ColumnDescription, JobDescription, SinkDescription, SourceDescription,
-};
+use crate::describe::{ArgumentDescription, ColumnDescription, JobDescription, SinkDescription, SourceDescription};
 use crate::environment::{open_context, open_state};
 use crate::outcome::panicked;
 
@@ -35,7 +34,10 @@ pub(crate) async fn dry_run<A>(
     options: &RuntimeArgs,
     main: impl AsyncFnOnce(&Context<A>) -> Result<()>,
 ) -> Result<()> {
-    let Dry { base, seen, unreadable, done } = Dry::run(job, args, options, main).await?;
+    let Dry { base, seen, unreadable, stateless, done } = Dry::run(job, args, options, main).await?;
+    if let Some(error) = stateless {
+        return Err(error);
+    }
     let mut text = format!("dry run of {job}: no rows are read, nothing is written or recorded\n");
     if let Some(window) = base.run().window {
         text.push_str(&format!("window {window} (in the scope {})\n", options.scope));
@@ -45,8 +47,7 @@ pub(crate) async fn dry_run<A>(
     done.and(unreadable.map_or(Ok(()), Err))
 }
 
-/// Describes a job, with what a dry run finds, as JSON on standard output. What cannot be found out here is a problem in
-/// the description, and no error.
+/// Describes a job, with what a dry run finds. What cannot be found out here is a problem in the description, and no error.
 ///
 /// # Errors
 /// Usage for options that no run could have.
@@ -56,16 +57,21 @@ pub(crate) async fn describe<A>(
     arguments: Vec<ArgumentDescription>,
     options: &RuntimeArgs,
     main: impl AsyncFnOnce(&Context<A>) -> Result<()>,
-) -> Result<()> {
-    let Dry { base, seen, unreadable: _, done } = Dry::run(&job.name, args, options, main).await?;
-    let (mut sources, mut sinks, mut problems) = (Vec::new(), Vec::new(), Vec::new());
+) -> Result<JobDescription> {
+    let Dry { base, seen, unreadable: _, stateless, done } = Dry::run(&job.name, args, options, main).await?;
+    let (mut sources, mut sinks) = (Vec::new(), Vec::new());
+    let mut problems: Vec<String> = stateless.into_iter().map(|e| format!("bookmarks: {}", e.chain())).collect();
     for Seen { kind, name, location, table, schema, problem, .. } in seen {
         let columns = ColumnDescription::of(&schema);
+        let mut is_iceberg = false;
         let (location, table) = match table {
             Some(table) => {
-                let (there, why) = table_location(&base, &table).await;
+                let (there, why) = found(&base, &table).await;
                 problems.extend(why.map(|why| format!("{}.{}: {why}", table.database, table.table)));
-                (there.or(location), Some(format!("{}.{}", table.database, table.table)))
+                is_iceberg = there.as_ref().is_some_and(TableDescription::is_iceberg);
+                let there = there.and_then(|there| base_of(&there).ok());
+                let at = there.or_else(|| table.created_at.clone()).or(location);
+                (at, Some(format!("{}.{}", table.database, table.table)))
             }
             None => (location, None),
         };
@@ -73,30 +79,28 @@ pub(crate) async fn describe<A>(
         let location = location.map(|location| location.absolute().unwrap_or(location));
         problems.extend(problem.map(|problem| format!("{name}: {problem}")));
         match kind {
-            Kind::Source { bookmarked } => {
-                sources.push(SourceDescription { name, table, location, bookmarked, columns })
+            Kind::Source { bookmarked, files_beside } => {
+                sources.push(SourceDescription { name, table, location, files_beside, bookmarked, columns });
             }
-            Kind::Sink { replaces, audited } => {
-                sinks.push(SinkDescription { name, table, location, replaces, audited, columns });
+            Kind::Sink { replaces, deletes, audited } => {
+                // Files of an Iceberg table are there before it is decided whether they belong to it.
+                let deletes = deletes || is_iceberg;
+                sinks.push(SinkDescription { name, table, location, replaces, deletes, audited, columns });
             }
             Kind::Persisted => {}
         }
     }
     problems.extend(done.err().map(|e| e.chain()));
-    let described = JobDescription { format: describe::FORMAT, job: job.clone(), arguments, sources, sinks, problems };
-    let json = serde_json::to_string_pretty(&described);
-    let json = json.map_err(|e| Error::unexpected("the description cannot be written as JSON").because(e))?;
-    let _ = writeln!(std::io::stdout(), "{json}");
-    Ok(())
+    Ok(JobDescription { job: job.clone(), arguments, sources, sinks, problems })
 }
 
-/// Where a table is, or is created; and why that is not known.
-async fn table_location(ctx: &JobContext, table: &NamedTable) -> (Option<Location>, Option<String>) {
+/// The table of the catalog, if it is there; and why that is not known.
+async fn found(ctx: &JobContext, table: &NamedTable) -> (Option<TableDescription>, Option<String>) {
     let found = async { ctx.catalog().await?.get_table(&table.database, &table.table).await };
     match found.await {
-        Ok(there) => (there.storage.location.or(table.created_at.clone()), None),
-        Err(e) if e.kind() == ErrorKind::NotFound => (table.created_at.clone(), None),
-        Err(e) => (table.created_at.clone(), Some(e.chain())),
+        Ok(there) => (Some(there), None),
+        Err(e) if e.kind() == ErrorKind::NotFound => (None, None),
+        Err(e) => (None, Some(e.chain())),
     }
 }
 
@@ -106,6 +110,8 @@ struct Dry {
     seen: Vec<Seen>,
     /// The error of the first source that cannot be read.
     unreadable: Option<Error>,
+    /// Why the bookmarks are not known.
+    stateless: Option<Error>,
     done: Result<()>,
 }
 
@@ -119,7 +125,10 @@ impl Dry {
         let io = Arc::new(DryRunIo::default());
         let base = open_context(job, options)?;
         let ledger = Ledger::new(open_state(base.stores(), &options.records.state)?, job, &options.scope);
-        let last = ledger.newest_bookmarks().await?.map(|entry| entry.bookmarks).unwrap_or_default();
+        let (last, stateless) = match ledger.newest_bookmarks().await {
+            Ok(newest) => (newest.map(|entry| entry.bookmarks).unwrap_or_default(), None),
+            Err(error) => (Default::default(), Some(error)),
+        };
         let again = options.bookmarks.reprocess(&ledger).await?;
         let ctx = JobContext::builder(job)
             .share(&base)
@@ -131,7 +140,7 @@ impl Dry {
         let done = done.unwrap_or_else(|panic| Err(panicked(&*panic)));
         let seen = std::mem::take(&mut *io.seen.lock().unwrap_or_else(PoisonError::into_inner));
         let unreadable = io.unreadable.lock().unwrap_or_else(PoisonError::into_inner).take();
-        Ok(Self { base, seen, unreadable, done })
+        Ok(Self { base, seen, unreadable, stateless, done })
     }
 }
 
@@ -160,8 +169,8 @@ struct Seen {
 
 #[derive(Debug, Clone, Copy)]
 enum Kind {
-    Source { bookmarked: bool },
-    Sink { replaces: bool, audited: bool },
+    Source { bookmarked: bool, files_beside: bool },
+    Sink { replaces: bool, deletes: bool, audited: bool },
     Persisted,
 }
 
@@ -197,7 +206,7 @@ impl DryRunIo {
 
     fn source(&self, source: &dyn Source, schema: &SchemaRef, problem: Option<String>) {
         self.say(Seen {
-            kind: Kind::Source { bookmarked: source.is_bookmarked() },
+            kind: Kind::Source { bookmarked: source.is_bookmarked(), files_beside: source.has_files_beside() },
             name: source.name().to_owned(),
             location: source.location(),
             table: source.catalog_table(),
@@ -270,7 +279,7 @@ impl Io for DryRunIo {
 
     async fn save(&self, ctx: &JobContext, sink: &dyn Sink, rows: DataFrame) -> Result<()> {
         self.say(Seen {
-            kind: Kind::Sink { replaces: sink.replaces(), audited: sink.is_audited() },
+            kind: Kind::Sink { replaces: sink.replaces(), deletes: sink.deletes(), audited: sink.is_audited() },
             name: sink.name().to_owned(),
             location: sink.location(),
             table: sink.catalog_table(),
@@ -289,9 +298,10 @@ impl Io for DryRunIo {
 
 #[cfg(test)]
 mod tests {
-    use hardtack_core::ErrorKind;
+    use hardtack_catalog::{Column, Database, TableFormat};
     use hardtack_sinks::ParquetDataset;
     use hardtack_sources::JsonFiles;
+    use hardtack_tables::Table;
 
     use super::*;
 
@@ -358,5 +368,51 @@ mod tests {
         let options = RuntimeArgs::default();
         let error = dry_run("job", (), &options, async |_: &Context<()>| panic!("oh no")).await.unwrap_err();
         assert_eq!((error.kind(), error.message()), (ErrorKind::Unexpected, "the job panicked: oh no"));
+    }
+
+    /// What it reads and writes, and where tables are: as the catalog has them, or where they will be created.
+    #[tokio::test]
+    async fn a_job_is_described() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| Location::from(folder.path()).join(name);
+        let options = RuntimeArgs::with_state(at("state"));
+        let job = JobDefinition { name: "job".to_owned(), ..JobDefinition::default() };
+        let new = TableDescription::new("lake", "out", &TableFormat::Parquet, at("lake/out"))
+            .with_columns([Column::foreign("n", "bigint")]);
+        let describe = async || {
+            let sink = Table::named("lake", "out").overwrite().create_if_missing(new.clone());
+            let described = describe(&job, (), Vec::new(), &options, async |ctx: &Context<()>| {
+                let rows = ctx.load(JsonFiles::new("a", at("nowhere")).with_schema(schema())).await?;
+                ctx.save(sink, ctx.persist(rows).await?).await?;
+                Err(Error::refused("it ends so"))
+            });
+            described.await.unwrap()
+        };
+        let found = describe().await;
+        let ([source], [sink]) = (&found.sources[..], &found.sinks[..]) else { panic!("{found:?}") };
+        assert_eq!(
+            (source.name.as_str(), source.location.clone(), source.bookmarked),
+            ("a", Some(at("nowhere")), false)
+        );
+        assert_eq!(source.columns, [ColumnDescription { name: "n".into(), data_type: "Int64".into(), nullable: true }]);
+        assert_eq!((sink.table.as_deref(), sink.location.clone()), (Some("lake.out"), Some(at("lake/out"))));
+        assert!(sink.replaces && !sink.audited);
+        assert_eq!(found.problems.len(), 2, "{:?}", found.problems);
+        assert!(found.problems[0].contains("no file to read") && found.problems[1].contains("it ends so"));
+        assert!(!folder.path().join("lake").exists() && !folder.path().join("state").exists());
+
+        // It comes back as it was printed.
+        assert_eq!(JobDescription::parse(&found.to_json().unwrap()).unwrap(), found);
+        let newer = JobDescription::parse(&found.to_json().unwrap().replace("\"format\": 1", "\"format\": 2"));
+        assert_eq!(newer.unwrap_err().kind(), ErrorKind::Usage);
+        assert!(JobDescription::parse("{}").is_err());
+
+        // The catalog knows better.
+        let catalog = open_context("job", &options).unwrap().catalog().await.unwrap();
+        catalog.create_database(&Database::new("lake")).await.unwrap();
+        let mut moved = new.clone();
+        moved.storage.location = Some(at("moved"));
+        catalog.create_table(&moved).await.unwrap();
+        assert_eq!(describe().await.sinks[0].location, Some(at("moved")));
     }
 }

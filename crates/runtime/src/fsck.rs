@@ -176,6 +176,9 @@ impl Fsck<'_> {
                     "remove the object; `hardtack backfill --resume` then runs its window again",
                 );
             }
+            (ObjectKind::Pipeline, _) => {
+                self.by_hand(of, key, &error, "remove the object; `hardtack run` then starts the pipeline over");
+            }
             (ObjectKind::Foreign, _) => self.by_hand(of, key, &error, "remove it"),
             (ObjectKind::Commit(sequence), Some(ledger)) => {
                 // Whatever its content, it is abandoned.

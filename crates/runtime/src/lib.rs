@@ -11,14 +11,19 @@ mod abandon;
 mod allocator;
 mod args;
 mod audit_only;
+mod batch;
 mod bookmarks;
 mod definition;
 mod describe;
 mod dry_run;
 mod environment;
 mod fsck;
+mod invocation;
+mod jobs;
 mod lifecycle;
 mod logging;
+mod metrics;
+mod notify;
 mod outcome;
 mod profile;
 mod progress;
@@ -38,11 +43,16 @@ pub use args::{
 };
 pub use bookmarks::change_bookmarks;
 pub use definition::JobDefinition;
-pub use describe::{ArgumentDescription, ColumnDescription, JobDescription, SinkDescription, SourceDescription};
+pub use describe::{
+    ArgumentDescription, ColumnDescription, DESCRIBE_ARGUMENTS, JobDescription, SinkDescription, SourceDescription,
+};
 pub use environment::{open_context, open_state};
 pub use fsck::{Finding, FindingKind, Remedy, fsck};
+pub use jobs::Jobs;
 pub use lifecycle::{Job, execute, run};
 pub use logging::init as init_logging;
+pub use metrics::MetricsFormat;
+pub use notify::NotifyArgs;
 pub use outcome::Outcome;
 pub use progress::Bars;
 pub use recover::{RecoverOptions, Recovered, recover};

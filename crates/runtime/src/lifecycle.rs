@@ -1,6 +1,8 @@
 //! A run, from its arguments to its exit code.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -24,8 +26,9 @@ use hardtack_state::{
 
 use crate::args::{RuntimeArgs, parse};
 use crate::definition::JobDefinition;
-use crate::describe::{ArgumentDescription, arguments};
+use crate::describe::{ArgumentDescription, DESCRIBE_ARGUMENTS, arguments};
 use crate::environment::{cores, open_context, open_state};
+use crate::metrics::Metrics;
 use crate::outcome::{Outcome, panicked};
 use crate::profile::Profiler;
 use crate::progress::Bar;
@@ -33,7 +36,7 @@ use crate::recover::{RecoverOptions, SETTLE_TIMEOUT, clean_up, discard_attempt, 
 use crate::refused;
 use crate::show::FirstRows;
 use crate::stop::Stop;
-use crate::{audit_only, dry_run, environment, logging, progress, summary};
+use crate::{audit_only, dry_run, environment, logging, notify, progress, summary};
 
 /// A job: what a scheduler must know of it, and anything that it needs in addition to its `main`.
 ///
@@ -80,6 +83,13 @@ impl Job {
     #[must_use]
     pub fn version(mut self, version: impl Into<String>) -> Self {
         self.definition.version = Some(version.into()).filter(|version| !version.is_empty());
+        self
+    }
+
+    /// Says of which revision of the sources it was built, if that is known: the hash of a commit.
+    #[must_use]
+    pub fn revision(mut self, revision: Option<&str>) -> Self {
+        self.definition.revision = revision.filter(|revision| !revision.is_empty()).map(str::to_owned);
         self
     }
 
@@ -159,6 +169,21 @@ impl Job {
     pub fn run<A: Args>(self, main: impl AsyncFnOnce(&Context<A>) -> Result<()>) -> ExitCode {
         #[expect(clippy::disallowed_methods, reason = "this is where the command line comes in")]
         let command_line = std::env::args_os();
+        self.run_from(command_line, main)
+    }
+
+    /// The same with this command line, whose first argument is the program.
+    pub fn run_from<A: Args>(
+        self,
+        command_line: impl IntoIterator<Item = OsString>,
+        main: impl AsyncFnOnce(&Context<A>) -> Result<()>,
+    ) -> ExitCode {
+        let command_line: Vec<OsString> = command_line.into_iter().collect();
+        let described = arguments::<A>();
+        if matches!(command_line.as_slice(), [_, only] if only == DESCRIBE_ARGUMENTS) {
+            let _ = writeln!(std::io::stdout(), "{}", serde_json::to_string(&described).unwrap_or_default());
+            return ExitCode::SUCCESS;
+        }
         let (args, options) = match parse::<A>(&self.definition, command_line) {
             Ok(parsed) => parsed,
             Err(usage) => {
@@ -166,7 +191,7 @@ impl Job {
                 return ExitCode::from(usage.exit_code());
             }
         };
-        self.start(args, arguments::<A>(), &options, main)
+        self.start(args, described, &options, main)
     }
 
     /// Runs the job with parsed arguments, and returns the exit code of the process.
@@ -206,13 +231,23 @@ impl Job {
             if options.dry_run {
                 dry_run::dry_run(self.name(), args, options, main).await
             } else if options.describe {
-                dry_run::describe(&self.definition, args, described, options, main).await
+                let description = dry_run::describe(&self.definition, args, described, options, main).await?;
+                let _ = writeln!(std::io::stdout(), "{}", description.to_json()?);
+                Ok(())
             } else if options.audits.audit_only {
                 audit_only::audit_only(&self, args, options, main).await
             } else {
-                let outcome = execute(&self, args, options, main, &bars).await?;
-                summary::succeeded(&outcome, options.log_format);
-                Ok(())
+                let done = execute(&self, args, options, main, &bars).await;
+                let metrics = Metrics::new(options.metrics, &options.metrics_namespace);
+                let record = match &done {
+                    Ok(outcome) => Some(&outcome.record),
+                    Err(error) => error.detail::<RunRecord>(),
+                };
+                metrics.print(self.name(), record, Utc::now());
+                if let Err(error) = &done {
+                    notify::failed(self.name(), options, error).await;
+                }
+                done.map(|outcome| summary::succeeded(&outcome, options.log_format))
             }
         });
         // Do not wait for work that is no longer needed.
@@ -257,7 +292,7 @@ pub async fn execute<A>(
     let base = open_context(job.name(), options)?;
     register(&base, job);
     let state = open_state(base.stores(), &options.records.state)?;
-    let ledger = Ledger::new(state, job.name(), &options.scope);
+    let ledger = Ledger::new(state, job.name(), &options.scope).invoked_by(options.invocation.clone());
     recover(&base, &ledger, RecoverOptions::default()).await?;
 
     let again = options.bookmarks.reprocess(&ledger).await?;
@@ -439,7 +474,7 @@ impl Running {
 
     /// The run's record, with the counts so far.
     fn measured(&self) -> RunRecord {
-        let mut record = RunRecord::begin(self.attempt.record.run.clone());
+        let mut record = self.ledger.new_record(self.attempt.record.run.clone());
         record.bookmarks_from.clone_from(&self.attempt.bookmarks);
         record.bookmarks_held = self.ctx.bookmarks_held();
         record.sources = self.ctx.meters().sources();
@@ -613,7 +648,7 @@ pub(crate) async fn end_failed(ledger: &Ledger, record: &mut RunRecord, error: E
     record.finished_at = Some(chrono::Utc::now());
     record.error = Some(ErrorRecord::from(&error));
     save_record(ledger, record).await;
-    error
+    error.with_detail(record.clone())
 }
 
 /// No decision depends on a run record, so a run does not fail because of it.

@@ -103,6 +103,8 @@ pub(crate) fn succeeded(outcome: &Outcome, format: LogFormat) {
             (json.as_object_mut(), serde_json::to_value(record))
         {
             line.extend(record);
+            // Of use on record only.
+            line.remove("invocation");
         }
         for sink in &outcome.sinks {
             let counts = json.get_mut("sinks").and_then(|sinks| sinks.get_mut(&sink.name));

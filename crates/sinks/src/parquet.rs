@@ -485,6 +485,10 @@ impl Sink for ParquetDataset {
         matches!(self.mode, Mode::Overwrite | Mode::OverwritePartitions) && !self.merges
     }
 
+    fn deletes(&self) -> bool {
+        self.mode != Mode::Append
+    }
+
     async fn stage(&self, ctx: &StageContext, rows: DataFrame) -> Result<Staged> {
         let columns = self.stored(crate::contract(rows.clone(), self.schema.as_ref())?)?.schema().as_arrow().clone();
         let mut folders = self.named_folders(&columns.into())?;

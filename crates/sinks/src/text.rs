@@ -133,6 +133,11 @@ impl Sink for CsvFile {
         !self.merges
     }
 
+    // The file is replaced by completing an upload.
+    fn deletes(&self) -> bool {
+        false
+    }
+
     async fn stage(&self, ctx: &StageContext, rows: DataFrame) -> Result<Staged> {
         let rows = self.conform(ctx, rows).await?;
         let sink = self.clone();
@@ -220,6 +225,11 @@ impl Sink for JsonLines {
 
     fn replaces(&self) -> bool {
         !self.merges
+    }
+
+    // The file is replaced by completing an upload.
+    fn deletes(&self) -> bool {
+        false
     }
 
     async fn stage(&self, ctx: &StageContext, rows: DataFrame) -> Result<Staged> {

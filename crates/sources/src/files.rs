@@ -584,6 +584,10 @@ impl<F: Format> Source for Files<F> {
         Some(self.location.clone())
     }
 
+    fn has_files_beside(&self) -> bool {
+        self.file_or_folder
+    }
+
     fn is_bookmarked(&self) -> bool {
         self.bookmark.is_some()
     }

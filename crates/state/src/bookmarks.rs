@@ -85,7 +85,15 @@ impl Ledger {
     /// # Errors
     /// Errors of the store; [`Unexpected`](hardtack_core::ErrorKind::Unexpected) for a damaged record.
     pub async fn bookmark_history(&self) -> Result<Vec<BookmarkEntry>> {
-        let commits = futures::stream::iter(self.numbers("commits", 0).await?);
+        self.bookmark_history_after(0).await
+    }
+
+    /// The same, of the commits after this number. Reads no others.
+    ///
+    /// # Errors
+    /// Those of [`Ledger::bookmark_history`].
+    pub async fn bookmark_history_after(&self, sequence: u64) -> Result<Vec<BookmarkEntry>> {
+        let commits = futures::stream::iter(self.numbers("commits", sequence).await?);
         commits
             .map(|sequence| self.entry(sequence))
             .buffered(CONCURRENCY)

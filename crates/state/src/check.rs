@@ -8,6 +8,7 @@ use hardtack_core::{Error, Result, RunId};
 use crate::backfill;
 use crate::ledger::decode_head;
 use crate::names::decode_name;
+use crate::pipeline;
 use crate::records::{AttemptRecord, CommitRecord, JournalEntry, RunRecord, Settlement};
 use crate::store::StateStore;
 
@@ -28,6 +29,8 @@ pub enum ObjectKind {
     Journal(RunId),
     /// The record of a window of a backfill.
     Backfill,
+    /// The record of an execution of a pipeline.
+    Pipeline,
     /// An object that hardtack never writes.
     Foreign,
 }
@@ -75,6 +78,7 @@ fn kind_of(key: &str) -> (ObjectKind, Option<String>, Option<String>) {
     let kind = match parts.as_slice() {
         [_, "runs", name] => run(name).map(ObjectKind::Run),
         [_, "backfills", name] => name.ends_with(".json").then_some(ObjectKind::Backfill),
+        [_, "pipelines", _, name] => number(name).map(|_: u64| ObjectKind::Pipeline),
         [_, "scopes", _, "head.json"] => Some(ObjectKind::Head),
         [_, "scopes", _, "commits", name] => number(name).map(ObjectKind::Commit),
         [_, "scopes", _, "published", name] => number(name).map(ObjectKind::Settled),
@@ -97,6 +101,7 @@ fn check(key: &str, kind: &ObjectKind, bytes: &Bytes) -> Result<()> {
         ObjectKind::Attempt(run) => is_of(&AttemptRecord::decode(bytes)?.run.id, run),
         ObjectKind::Journal(_) => JournalEntry::decode(key, bytes).map(drop),
         ObjectKind::Backfill => backfill::decode(key, bytes).map(drop),
+        ObjectKind::Pipeline => pipeline::decode(key, bytes).map(drop),
         ObjectKind::Head => decode_head(key, bytes).map(drop),
         ObjectKind::Settled(_) => Settlement::decode(bytes).map(drop),
         ObjectKind::Commit(number) => match CommitRecord::decode(bytes)?.sequence {

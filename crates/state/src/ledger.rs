@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 
 use crate::codec;
 use crate::names::{decode_name, name};
-use crate::records::{Abandonment, AttemptRecord, CommitRecord, JournalEntry, RunRecord, Settlement};
+use crate::records::{Abandonment, AttemptRecord, CommitRecord, Invocation, JournalEntry, RunRecord, Settlement};
 use crate::store::StateStore;
 
 /// The commits of one job and scope.
@@ -24,6 +24,7 @@ pub struct Ledger {
     state: Arc<dyn StateStore>,
     job: String,
     scope: String,
+    invocation: Option<Invocation>,
 }
 
 /// The number of records that are read concurrently.
@@ -105,7 +106,19 @@ pub struct Attempt {
 impl Ledger {
     /// Creates the ledger of a job and scope.
     pub fn new(state: Arc<dyn StateStore>, job: impl Into<String>, scope: impl Into<String>) -> Self {
-        Self { state, job: job.into(), scope: scope.into() }
+        Self { state, job: job.into(), scope: scope.into(), invocation: None }
+    }
+
+    /// Says how this process was started; the records of the runs that it begins say so, too.
+    #[must_use]
+    pub fn invoked_by(mut self, invocation: Option<Invocation>) -> Self {
+        self.invocation = invocation;
+        self
+    }
+
+    /// The initial record of a run that this process begins.
+    pub fn new_record(&self, run: Run) -> RunRecord {
+        RunRecord { invocation: self.invocation.clone(), ..RunRecord::begin(run) }
     }
 
     /// The ledgers of all jobs and scopes in this state.
@@ -322,7 +335,7 @@ impl Ledger {
         if !self.create(&key, record.encode()?).await? {
             return Ok(Begun::NameTaken);
         }
-        let is_new = self.create_run(&RunRecord::begin(run.clone())).await;
+        let is_new = self.create_run(&self.new_record(run.clone())).await;
         if !matches!(is_new, Ok(true)) {
             // This run's journal is still empty. (If the name was used before, the journal's entries belong to that
             // run.)
@@ -724,6 +737,16 @@ impl Ledger {
     pub async fn get_run(&self, run: &RunId) -> Result<Option<RunRecord>> {
         let key = RunRecord::key(&self.job, run);
         self.state.get(&key).await?.map(|bytes| RunRecord::decode(&key, &bytes)).transpose()
+    }
+
+    /// The ids of the runs of a job that are on record.
+    ///
+    /// # Errors
+    /// Errors of the store.
+    pub async fn run_ids(state: &Arc<dyn StateStore>, job: &str) -> Result<BTreeSet<RunId>> {
+        let keys = state.list(&format!("{}/runs", name(job)), None).await?;
+        let id = |key: &String| key.rsplit('/').next()?.strip_suffix(".json")?.parse().ok();
+        Ok(keys.iter().filter_map(id).collect())
     }
 
     /// The run records of a job, oldest first. Records that do not parse are logged.

@@ -5,6 +5,7 @@
 //! ```text
 //! <state>/<job>/runs/<run>.json                   run records
 //! <state>/<job>/backfills/<window>.json           how far `hardtack backfill` has come with a window
+//! <state>/<pipeline>/pipelines/<scope>/<n>.json   executions of `hardtack run`: how far each job has come
 //! <state>/<job>/refused/<scope>/<run>/<sink>/     rows that an audit has refused, as Parquet, for a while
 //! <state>/<job>/scopes/<scope>/head.json          a number: all commits up to it are settled
 //! <state>/<job>/scopes/<scope>/commits/<n>.json   commit records; creating one is the commit
@@ -26,6 +27,7 @@ mod check;
 mod codec;
 mod ledger;
 mod names;
+mod pipeline;
 mod records;
 mod store;
 
@@ -34,8 +36,10 @@ pub use bookmarks::{BookmarkEntry, Move, StartingPoint, moves};
 pub use check::{BrokenObject, ObjectKind, broken_objects};
 pub use ledger::{AFTERLIFE, Attempt, Begun, End, Finished, Ledger, LedgerJournal};
 pub use names::{check_scope, refused_folder};
+pub use pipeline::{ALIVE_FOR, JobStatus, PipelineJob, PipelineRecord, Pipelines};
 pub use records::{
-    Abandonment, AttemptRecord, Change, ColumnProfile, CommitRecord, ErrorRecord, RunRecord, RunStatus, Settlement,
+    Abandonment, AttemptRecord, Change, ColumnProfile, CommitRecord, ErrorRecord, Invocation, RunRecord, RunStatus,
+    Settlement, WithheldArg,
 };
 #[cfg(any(test, feature = "mock"))]
 pub use store::MockStateStore;

@@ -306,6 +306,38 @@ pub struct RunRecord {
     /// Who has changed the bookmarks by it, if it is not a run of the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<Change>,
+    /// How it was started, if a command line started it. Absent in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invocation: Option<Invocation>,
+}
+
+/// How a run was started, so that `hardtack rerun` can start it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invocation {
+    /// The path of the binary.
+    pub binary: String,
+    /// The folder in which it ran: relative locations are relative to it.
+    pub directory: String,
+    /// The machine.
+    pub host: String,
+    /// The process on that machine.
+    pub pid: u32,
+    /// The words of each argument that was given on the command line or in the environment: `--name=value`, `--name`, or
+    /// the value alone if it has no name. Without those of the run itself: state, catalog, scope, window, id.
+    pub args: Vec<Vec<String>>,
+    /// The arguments that were given and are not recorded, because they are secret.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withheld: Vec<WithheldArg>,
+}
+
+/// An argument whose value is not recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WithheldArg {
+    /// Its name as on the command line: `--api-key`.
+    pub name: String,
+    /// The environment variable that gives it, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env: Option<String>,
 }
 
 impl RunRecord {
@@ -325,6 +357,7 @@ impl RunRecord {
             bookmarks_held: BTreeMap::new(),
             error: None,
             change: None,
+            invocation: None,
         }
     }
 

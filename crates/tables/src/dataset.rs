@@ -318,6 +318,10 @@ impl<F: Format> Source for Dataset<Files<F>> {
         self.table.as_ref().and_then(Source::catalog_table)
     }
 
+    fn has_files_beside(&self) -> bool {
+        self.table.is_none() && self.files.has_files_beside()
+    }
+
     fn is_bookmarked(&self) -> bool {
         self.table.as_ref().map_or(self.files.is_bookmarked(), Source::is_bookmarked)
     }
@@ -403,6 +407,10 @@ impl Sink for Dataset<ParquetDataset> {
 
     fn replaces(&self) -> bool {
         self.table.as_ref().map_or(self.files.replaces(), Sink::replaces)
+    }
+
+    fn deletes(&self) -> bool {
+        self.table.as_ref().map_or(self.files.deletes(), Sink::deletes)
     }
 
     async fn stage(&self, ctx: &StageContext, rows: DataFrame) -> Result<Staged> {

@@ -39,6 +39,7 @@ pub use hardtack_sources::CsvHints;
 #[cfg(feature = "iceberg")]
 pub use migrate::{Migrated, migrate};
 pub use names::register_names;
+pub use place::base_of;
 pub use provider::CatalogTable;
 pub use publisher::register;
 pub use purge::{Purged, purge};

@@ -11,8 +11,12 @@ use object_store::{ObjectMeta, ObjectStore};
 /// The parameter with a table's original location, once the table points to a version below it.
 pub(crate) const BASE: &str = "hardtack.base";
 
-/// The base folder of a table's partitions and versions: its location, or its original location if it has moved.
-pub(crate) fn base_of(table: &TableDescription) -> Result<Location> {
+/// The base folder of a table's partitions and versions: its location, or its original location if it has moved to a version
+/// below it.
+///
+/// # Errors
+/// [`Usage`](hardtack_core::ErrorKind::Usage) if it has no location.
+pub fn base_of(table: &TableDescription) -> Result<Location> {
     let location = table.location()?.absolute()?;
     match table.parameters.get(BASE) {
         // The table may have been given another location since.

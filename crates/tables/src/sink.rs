@@ -290,6 +290,14 @@ impl Sink for Table {
         self.writing.mode != Mode::Append && !self.writing.files.is_merge()
     }
 
+    fn deletes(&self) -> bool {
+        #[cfg(feature = "iceberg")]
+        if self.iceberg.only.is_some() {
+            return true;
+        }
+        self.writing.mode != Mode::Append
+    }
+
     async fn stage(&self, ctx: &StageContext, rows: DataFrame) -> Result<Staged> {
         #[cfg(feature = "iceberg")]
         if let Some(there) = self.as_iceberg(ctx).await? {

@@ -39,6 +39,7 @@
 mod cast;
 mod coerce;
 mod columns;
+mod compare;
 mod encode;
 mod mapping;
 mod merge;
@@ -53,6 +54,7 @@ mod testing;
 
 pub use cast::{conversion_problem, convert_array};
 pub use coerce::{Missing, coerce_to_schema, coerce_to_schema_with};
+pub use compare::differences;
 pub use mapping::{Mapping, apply_mapping};
 pub use merge::{Merge, merge_and_retain_last};
 pub use refuse::refuse_rows;

@@ -77,9 +77,21 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     plans: Vec<Plan>,
-    requests: Vec<String>,
+    requests: Vec<Recorded>,
     injected: usize,
 }
+
+/// A request that a [`Proxy`] has received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// The line that represents it.
+    pub line: String,
+    /// The body of a `POST`, unless it was larger than a mebibyte or the request was not forwarded as a whole.
+    pub body: String,
+}
+
+/// Larger bodies are not kept.
+const KEPT_BYTES: u64 = 1 << 20;
 
 #[derive(Debug)]
 struct Plan {
@@ -139,8 +151,17 @@ impl Proxy {
     /// If the regular expression is invalid.
     #[track_caller]
     pub fn requests(&self, like: &str) -> Vec<String> {
+        self.recorded(like).into_iter().map(|request| request.line).collect()
+    }
+
+    /// As [`Proxy::requests`], with the bodies.
+    ///
+    /// # Panics
+    /// If the regular expression is invalid.
+    #[track_caller]
+    pub fn recorded(&self, like: &str) -> Vec<Recorded> {
         let like = regex(like);
-        self.shared.state().requests.iter().filter(|request| like.is_match(request)).cloned().collect()
+        self.shared.state().requests.iter().filter(|request| like.is_match(&request.line)).cloned().collect()
     }
 
     /// Makes the service unreachable.
@@ -193,7 +214,7 @@ impl Shared {
     async fn serve(&self, client: TcpStream) -> io::Result<()> {
         let mut client = BufReader::new(client);
         let request = Request::read(&mut client).await?;
-        let fault = self.note(&request.line);
+        let (number, fault) = self.note(&request.line);
         match &fault {
             Some(Fault::GoAway) => {
                 self.gone.send_replace(true);
@@ -213,7 +234,16 @@ impl Shared {
         service.write_all(&request.head).await?;
         let cut = fault == Some(Fault::CutRequest);
         let length = if cut { request.length / 2 } else { request.length };
-        copy(&mut (&mut client).take(length), &mut service).await?;
+        if request.line.starts_with("POST ") && !cut && length <= KEPT_BYTES {
+            let mut body = Vec::new();
+            (&mut client).take(length).read_to_end(&mut body).await?;
+            service.write_all(&body).await?;
+            if let Some(recorded) = self.state().requests.get_mut(number) {
+                recorded.body = String::from_utf8_lossy(&body).into_owned();
+            }
+        } else {
+            copy(&mut (&mut client).take(length), &mut service).await?;
+        }
         match fault {
             Some(Fault::CutRequest) => {}
             // The end of the response shows that the service has executed the request.
@@ -229,19 +259,21 @@ impl Shared {
         Ok(())
     }
 
-    /// Records the request, and returns the fault to inject.
-    fn note(&self, line: &str) -> Option<Fault> {
+    /// Records the request; returns its number and the fault to inject.
+    fn note(&self, line: &str) -> (usize, Option<Fault>) {
         let mut state = self.state();
-        state.requests.push(line.to_owned());
-        let plan = state.plans.iter_mut().find(|plan| plan.times > 0 && plan.requests.is_match(line))?;
+        let number = state.requests.len();
+        state.requests.push(Recorded { line: line.to_owned(), body: String::new() });
+        let plan = state.plans.iter_mut().find(|plan| plan.times > 0 && plan.requests.is_match(line));
+        let Some(plan) = plan else { return (number, None) };
         if plan.passing > 0 {
             plan.passing -= 1;
-            return None;
+            return (number, None);
         }
         plan.times -= 1;
         let fault = plan.fault.clone();
         state.injected += 1;
-        Some(fault)
+        (number, Some(fault))
     }
 }
 

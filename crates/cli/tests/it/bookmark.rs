@@ -19,7 +19,7 @@ fn on(job: &JobBinary<'_>, args: &[&str]) -> (Option<i32>, String) {
 }
 
 /// The output with the same ids and times, which have the same width, whenever it is printed.
-fn plain(said: &str) -> String {
+pub(crate) fn plain(said: &str) -> String {
     let said = regex::Regex::new(r"\d{8}T\d{6}Z-[0-9a-f]{8}").unwrap().replace_all(said, "20261121T040000Z-00000000");
     let time = regex::Regex::new(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ").unwrap();
     time.replace_all(&said, "2026-11-21T04:00:00Z").into_owned()
@@ -330,7 +330,8 @@ fn a_run_is_shown_with_all_that_is_on_record() {
     let day = ["--window-start", "2024-01-02", "--window-end", "2024-01-03"];
     job.again().args(day).args(["--run-id", "second", "--refuse", "2024-01-02"]).run().assert_code(3);
     let known = |said: &str| {
-        let said = regex::Regex::new(r"\(\d+\.\d+ s\)").unwrap().replace_all(said, "(SECONDS)");
+        let said = said.replace(windowed().to_str().unwrap(), "windowed");
+        let said = regex::Regex::new(r"\(\d+\.\d+ s\)").unwrap().replace_all(&said, "(SECONDS)");
         regex::Regex::new(r"\b\d{3}\b").unwrap().replace_all(&plain(&said), "###").into_owned()
     };
     insta::assert_snapshot!(known(&on(&job, &["runs", "show", "first"]).1), @"
@@ -341,6 +342,7 @@ fn a_run_is_shown_with_all_that_is_on_record() {
     commit    1
     started   2026-11-21T04:00:00Z
     finished  2026-11-21T04:00:00Z (SECONDS)
+    command   windowed --target=out
 
      source  | files | rows | bytes
     ---------+-------+------+-------
@@ -363,6 +365,7 @@ fn a_run_is_shown_with_all_that_is_on_record() {
     started   2026-11-21T04:00:00Z
     finished  2026-11-21T04:00:00Z (SECONDS)
     error     this day is not liked (day: 2024-01-02) (refused)
+    command   windowed --target=out --refuse=2024-01-02
 
      source  | files | rows | bytes
     ---------+-------+------+-------

@@ -11,6 +11,7 @@ use crate::hardtack;
 #[case("backfill.md", 3)]
 #[case("operating-bookmarks.md", 9)]
 #[case("production.md", 9)]
+#[case("packaging.md", 6)]
 fn the_commands_of_the_guide_are_understood(#[case] chapter: &str, #[case] at_least: usize) {
     let folder = tempfile::tempdir().unwrap();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guide/src").join(chapter);

@@ -13,11 +13,17 @@ mod backfill;
 mod bookmark;
 mod catalog;
 mod compact;
+mod compare;
 mod crawl;
+mod deploy;
 mod fsck;
 mod guide;
 mod iceberg;
+mod package;
+mod pipeline;
 mod quality;
+mod rerun;
+mod runs;
 #[cfg(feature = "serve")]
 mod serve;
 #[cfg(feature = "serve")]

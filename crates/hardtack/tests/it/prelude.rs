@@ -24,7 +24,7 @@ fn the_prelude_has_these_names_and_no_others() {
     abs apply_mapping Audited avg AvroFiles
     Bookmark btrim ByColumn
     cast CatalogOf ceil character_length clap coalesce coerce_or_null coerce_to_schema coerce_to_schema_with col COMMENT_KEY Compression concat concat_ws contains Context count count_distinct CsvFile CsvFiles
-    DatabaseName DataFrame Dataset DataType date_bin date_part date_trunc DateTime drop_columns drop_duplicates drop_nulls
+    DatabaseName DataFrame Dataset DataType date_bin date_part date_trunc DateTime differences drop_columns drop_duplicates drop_nulls
     ends_with Error ErrorKind except_existing Expr ExprSchemable
     Field FieldAccessor fill_nulls floor from_unixtime
     greatest

@@ -2,7 +2,8 @@
 //!
 //! `tests/golden/format-0` is a state location written by a version without format numbers: a run that was paused and
 //! lost, one that was published, and one that was killed during publication. `tests/golden/changes` was written when
-//! runs got windows and people could change bookmarks. These files are never edited.
+//! runs got windows and people could change bookmarks, `tests/golden/pipelines` when runs said how they were started.
+//! These files are never edited.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +12,8 @@ use bytes::Bytes;
 use hardtack_core::format::NewerFormat;
 use hardtack_core::{DiscardAction, ErrorKind, Journal, PublishAction, RunId, Window};
 use hardtack_state::{
-    Backfill, Begun, BookmarkEntry, End, Ledger, ObjectKind, RunStatus, Settlement, WindowStatus, broken_objects,
+    Backfill, Begun, BookmarkEntry, End, JobStatus, Ledger, ObjectKind, PipelineRecord, Pipelines, RunStatus,
+    Settlement, WindowStatus, broken_objects,
 };
 use rstest::rstest;
 
@@ -108,6 +110,38 @@ async fn what_the_first_changes_and_backfills_wrote_is_read() {
     assert_eq!(record.runs[2], records[0].run.id);
 }
 
+/// An execution with a job that was refused, and its run, which had a secret argument.
+#[tokio::test]
+async fn what_the_first_pipelines_wrote_is_read() {
+    let world = golden_in("pipelines").await;
+    assert!(broken_objects(&world.state).await.unwrap().is_empty());
+    let pipelines = Pipelines::new(world.state.clone(), "nightly", "default");
+    let record = pipelines.get(pipelines.newest().await.unwrap()).await.unwrap().unwrap();
+    let jobs: Vec<_> = record.jobs.iter().map(|job| (job.job.as_str(), job.status, job.exit_code, job.after)).collect();
+    let wanted = [
+        ("a", JobStatus::Succeeded, Some(0), Some(0)),
+        ("b", JobStatus::Failed, Some(3), Some(0)),
+        ("c", JobStatus::Skipped, None, None),
+    ];
+    assert_eq!((record.number, &jobs[..]), (1, &wanted[..]));
+    assert!(!record.has_succeeded() && record.finished_at.is_some());
+
+    let [run] = Ledger::runs(&world.state, "b").await.unwrap().try_into().unwrap();
+    assert_eq!(record.jobs[1].runs, [run.run.id]);
+    let invocation = run.invocation.unwrap();
+    assert_eq!((invocation.binary.as_str(), invocation.directory.as_str()), ("/tmp/golden/bin/b", "/tmp/golden"));
+    assert_eq!((invocation.args.concat(), invocation.withheld.len()), (vec!["--target=b".to_owned()], 1));
+    assert_eq!(invocation.withheld[0].env.as_deref(), Some("WINDOWED_API_KEY"));
+
+    // Of two that begin the next execution, one does.
+    let next = PipelineRecord { number: 2, ..record };
+    assert!(!pipelines.has_next(1).await.unwrap());
+    assert!(pipelines.create(&next).await.unwrap() && pipelines.has_next(1).await.unwrap());
+    let other = PipelineRecord { pid: next.pid + 1, ..next.clone() };
+    assert!(!pipelines.create(&other).await.unwrap());
+    assert!(pipelines.create(&next).await.unwrap(), "a request that was sent twice");
+}
+
 fn folder(action: &DiscardAction) -> &str {
     let DiscardAction::StagedFiles { folder, .. } = action else { panic!("{action:?}") };
     folder.as_str()
@@ -121,6 +155,7 @@ fn folder(action: &DiscardAction) -> &str {
 #[case::settlement("published/000000000001.json", "record of a settled commit")]
 #[case::run("../../runs/first.json", "run record")]
 #[case::backfill("../../backfills/2024-01-07.json", "record of a backfill")]
+#[case::pipeline("../../pipelines/default/000000000001.json", "record of a pipeline")]
 #[tokio::test]
 async fn what_a_newer_version_has_written_is_refused(#[case] object: &str, #[case] name: &str) {
     let world = golden(1).await;

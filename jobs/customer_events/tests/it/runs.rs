@@ -218,6 +218,8 @@ fn the_run_record_says_what_happened() {
         (r#"(started_at|finished_at): "[^"]*""#, r#"$1: "[time]""#),
         (r#""seconds":[0-9.e-]+"#, r#""seconds":"[seconds]""#),
         (r#""bytes":[1-9][0-9]*"#, r#""bytes":"[bytes]""#),
+        (r#"(binary|directory|host): "[^"]*""#, r#"$1: "[$1]""#),
+        (r"pid: [0-9]+", "pid: [pid]"),
     ]}, {
         insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"), @r#"
         format: 1
@@ -241,6 +243,12 @@ fn the_run_record_says_what_happened() {
         bookmarks_from:
         bookmarks_to:
         error: null
+        invocation:
+          binary: "[binary]"
+          directory: "[directory]"
+          host: "[host]"
+          pid: [pid]
+          args: [["--source=in"],["--target=out"],["--log-format=pretty"]]
         "#);
     });
 }
