@@ -158,12 +158,14 @@ impl Which {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a file of the machine that deploys")]
 async fn read(file: &Path) -> Result<String> {
     tokio::fs::read_to_string(file)
         .await
         .map_err(|e| Error::usage("the file cannot be read").with("file", file.display()).because(e))
 }
 
+#[expect(clippy::disallowed_methods, reason = "a file of the machine that deploys")]
 async fn write(file: &Path, text: &str) -> Result<()> {
     tokio::fs::write(file, text)
         .await

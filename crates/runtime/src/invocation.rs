@@ -71,12 +71,8 @@ fn recorded(command: &Command, matches: &ArgMatches) -> (Vec<Vec<String>>, Vec<W
             continue;
         }
         match words(arg, matches) {
-            Some(words) if !is_secret(arg) && !words.iter().flatten().any(has_credentials) => {
-                if arg.is_positional() {
-                    plain.extend(words)
-                } else {
-                    named.extend(words)
-                }
+            Some(words) if !is_secret(arg) && !words.iter().flatten().any(|word| has_credentials(word)) => {
+                if arg.is_positional() { plain.extend(words) } else { named.extend(words) }
             }
             _ => withheld.push(WithheldArg {
                 name: name_of(arg),
@@ -125,7 +121,7 @@ fn joined(arg: &Arg, name: &str, value: &str) -> String {
     if arg.get_long().is_some() { format!("{name}={value}") } else { format!("{name}{value}") }
 }
 
-fn has_credentials(word: &String) -> bool {
+fn has_credentials(word: &str) -> bool {
     matches!(without_credentials(word), Cow::Owned(_))
 }
 

@@ -294,7 +294,7 @@ mod tests {
         ) {
             let mut record = record();
             let counts = Counts { rows, bytes: 0, files: 0, seconds: if seconds.is_finite() { seconds } else { 0.0 } };
-            record.sources = [(source, counts.clone())].into();
+            record.sources = [(source, counts)].into();
             record.sinks = [(sink, counts)].into();
             for line in metrics().lines("sales", Some(&record), at(0)) {
                 prop_assert_eq!(check(&line), Ok(()));

@@ -159,6 +159,7 @@ mod tests {
 
     /// A command gets the message; one that fails, or is not there, is no failure.
     #[rstest]
+    #[expect(clippy::disallowed_methods, reason = "what a script of the test reads and writes")]
     #[case::works("", true)]
     #[case::fails("exit 1", true)]
     #[tokio::test]

@@ -91,7 +91,7 @@ impl<'a> Measured<'a> {
         let text = if i == 0 { format!("{value:.1}") } else { format!("{value}") };
         let off = self.usual[i].filter(|_| self.record.status == RunStatus::Succeeded);
         match off.and_then(|usual| usual.percent(value)) {
-            Some(percent) if percent == 0.0 => format!("{text} (=)"),
+            Some(0.0) => format!("{text} (=)"),
             Some(percent) => format!("{text} ({percent:+} %)"),
             None => text,
         }

@@ -916,6 +916,7 @@ async fn many_partitions_cost_few_requests() {
     add_partitions 1 (10000)
     create_database 1 (1)
     create_table 1 (1)
+    get_database 1 (1)
     list_tables 1 (0)
     GET 10000
     HEAD 1

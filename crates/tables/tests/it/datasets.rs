@@ -189,6 +189,7 @@ async fn a_landing_zone_is_one_table() {
     add_partitions 1 (10)
     create_database 1 (1)
     create_table 1 (1)
+    get_database 1 (1)
     list_tables 1 (0)
     GET 20
     HEAD 1
