@@ -126,6 +126,7 @@ async fn post(_: &Url, _: &Value) -> Result<()> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "what a script of the test reads and writes")]
 mod tests {
     use hardtack_core::{JobContext, Location};
     use insta::assert_snapshot;
@@ -159,7 +160,6 @@ mod tests {
 
     /// A command gets the message; one that fails, or is not there, is no failure.
     #[rstest]
-    #[expect(clippy::disallowed_methods, reason = "what a script of the test reads and writes")]
     #[case::works("", true)]
     #[case::fails("exit 1", true)]
     #[tokio::test]
