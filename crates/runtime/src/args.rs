@@ -73,7 +73,7 @@ pub struct RuntimeArgs {
     #[arg(long, value_enum, env = "HARDTACK_METRICS", default_value_t = Self::default().metrics, value_name = "FORMAT")]
     pub metrics: MetricsFormat,
 
-    /// Namespace of the metrics in CloudWatch
+    /// Namespace of the metrics in CloudWatch, for example `hardtack/prod`
     #[arg(long, env = "HARDTACK_METRICS_NAMESPACE", default_value_t = Self::default().metrics_namespace, value_name = "NAME", value_parser = namespace)]
     pub metrics_namespace: String,
 
