@@ -105,8 +105,13 @@ pub fn hit(name: &'static str) -> Result<()> {
     Ok(())
 }
 
-/// Arms the points that `FAILPOINTS` names. Called once by the runtime; does nothing without the feature `failpoints`.
+/// Arms the points that `FAILPOINTS` names, once in a process. The runtime calls it for each run; does nothing without the
+/// feature `failpoints`.
 pub fn arm_from_environment() {
     #[cfg(feature = "failpoints")]
-    std::mem::forget(fail::FailScenario::setup());
+    {
+        // A scenario waits until the one before has ended, and this one ends with the process.
+        static ARMED: std::sync::Once = std::sync::Once::new();
+        ARMED.call_once(|| std::mem::forget(fail::FailScenario::setup()));
+    }
 }

@@ -210,21 +210,21 @@ mod tests {
     }
 
     #[rstest]
+    #[case::refused(&["jobs", "run", "refuse"], 3)]
     #[case::unknown(&["jobs", "run", "cuont"], 2)]
     #[case::argument_missing(&["jobs", "run", "count"], 2)]
     #[case::help_of_a_job(&["jobs", "run", "count", "--help"], 0)]
     #[case::list(&["jobs", "list", "--json"], 0)]
     #[case::nothing(&["jobs"], 2)]
-    fn a_wrong_call_is_code_2(#[case] args: &[&str], #[case] expected: u8) {
+    fn the_exit_code_is_that_of_the_job(#[case] args: &[&str], #[case] expected: u8) {
         assert_eq!(code(args), expected);
     }
 
-    /// The only run of a job in this process: a run arms fault points, which happens once. `jobs run` is tested with the binary
-    /// that has all jobs of this workspace.
     #[test]
-    fn a_link_is_a_job() {
+    fn a_job_gets_its_arguments_under_its_own_name_too() {
+        assert_eq!(code(&["jobs", "run", "count", "--times", "2"]), 0);
         assert_eq!(code(&["/usr/bin/count", "--times", "3"]), 0);
-        assert_eq!(CALLS.load(Ordering::SeqCst), 3);
+        assert_eq!(CALLS.load(Ordering::SeqCst), 5);
     }
 
     #[test]
