@@ -7,7 +7,7 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use clap::Args;
-use datafusion::functions_aggregate::expr_fn::count;
+use datafusion::functions_aggregate::expr_fn::{count, max};
 use datafusion::prelude::{DataFrame, col, ident, lit};
 use hardtack_core::{Error, ErrorKind, JobContext, Result};
 use hardtack_runtime::{QueryArgs, RuntimeArgs, open_context};
@@ -19,7 +19,7 @@ use crate::quality::rows;
 
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
-    /// What is compared: a table, for example `lake.books` or `lake.people@main`, or the location of files
+    /// What is compared: a table, for example `lake.books`, or a version of one (`lake.people@2026-11-29`), or the location of files
     #[arg(value_name = "DB.TABLE|LOCATION")]
     before: String,
     /// With what
@@ -78,7 +78,7 @@ async fn compare(ctx: &JobContext, args: &CompareArgs) -> Result<Comparison> {
     let keys: Vec<&str> = args.key.iter().map(String::as_str).collect();
     let mut rows = [0; 2];
     for (at, (frame, data)) in [(&before, &args.before), (&after, &args.after)].into_iter().enumerate() {
-        rows[at] = check_key(ctx, frame, &keys).await.map_err(|e| e.with("data", data))?;
+        rows[at] = check_key(frame, &keys).await.map_err(|e| e.with("data", data))?;
     }
     let columns = columns(&before, &after, args);
     // Read once: the differences are few, or there is nothing else to be seen.
@@ -103,23 +103,29 @@ async fn compare(ctx: &JobContext, args: &CompareArgs) -> Result<Comparison> {
 }
 
 /// Checks that a key is unique; returns the number of rows.
-async fn check_key(ctx: &JobContext, rows: &DataFrame, keys: &[&str]) -> Result<i64> {
+async fn check_key(rows: &DataFrame, keys: &[&str]) -> Result<i64> {
+    const ROWS: &str = "__hardtack_rows";
     let by = keys.iter().map(|key| ident(*key)).collect();
-    let groups = rows.clone().aggregate(by, vec![count(lit(1)).alias("__hardtack_rows")])?;
-    let groups = ctx.persist(groups).await?;
-    let twice = groups.clone().filter(ident("__hardtack_rows").gt(lit(1)))?.limit(0, Some(1))?.collect().await?;
-    if let Some(batch) = twice.iter().find(|batch| batch.num_rows() > 0) {
-        let options = FormatOptions::new().with_null("null");
-        let mut values = Vec::new();
+    let groups = rows.clone().aggregate(by, vec![count(lit(1)).alias(ROWS)])?;
+    let sizes = groups.clone().aggregate(vec![], vec![count(lit(1)), max(ident(ROWS))])?.collect().await?;
+    let size = |column: usize| match sizes.first().map(|batch| batch.column(column).as_primitive::<Int64Type>()) {
+        Some(sizes) if sizes.is_valid(0) => sizes.value(0),
+        _ => 0,
+    };
+    if size(1) <= 1 {
+        return Ok(size(0));
+    }
+    let twice = groups.filter(ident(ROWS).gt(lit(1)))?.limit(0, Some(1))?.collect().await?;
+    let options = FormatOptions::new().with_null("null");
+    let mut values = Vec::new();
+    for batch in twice.iter().filter(|batch| batch.num_rows() > 0) {
         for (key, column) in keys.iter().zip(batch.columns()) {
             values.push(format!("{key} = {}", ArrayFormatter::try_new(column.as_ref(), &options)?.value(0)));
         }
-        return Err(Error::refused("several rows have the same key")
-            .with("key", values.join(", "))
-            .hint("name more columns with `--key`"));
     }
-    let sum = groups.aggregate(vec![], vec![count(lit(1))])?.collect().await?;
-    Ok(sum.first().map_or(0, |batch| batch.column(0).as_primitive::<Int64Type>().value(0)))
+    Err(Error::refused("several rows have the same key")
+        .with("key", values.join(", "))
+        .hint("name more columns with `--key`"))
 }
 
 /// What the columns differ in.

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use datafusion::common::TableReference;
 use datafusion::prelude::DataFrame;
 use futures::TryStreamExt;
 use hardtack_catalog::CatalogOf;
@@ -12,7 +13,7 @@ use hardtack_quality::{Rules, recommend};
 use hardtack_runtime::{QueryArgs, RuntimeArgs, audit_text, open_context, open_state};
 use hardtack_sources::{AvroFiles, CsvFiles, JsonFiles, ParquetFiles};
 use hardtack_state::RunStatus;
-use hardtack_tables::Table;
+use hardtack_tables::{Table, register_names};
 
 use crate::bookmark::time;
 use crate::draw::draw_to_terminal;
@@ -112,6 +113,11 @@ pub(crate) async fn run(options: RuntimeArgs, args: QualityArgs) -> Result<Strin
 pub(crate) async fn rows(ctx: &JobContext, data: &str) -> Result<DataFrame> {
     let is_place = data.contains(['/', '\\', ':']) || std::path::Path::new(data).exists();
     if let (false, Some((database, table))) = (is_place, data.split_once('.')) {
+        // A version of an Iceberg table, or what is known about it, as SQL names it.
+        if table.contains(['@', '$']) {
+            register_names(ctx)?;
+            return Ok(ctx.session().table(TableReference::partial(database, table)).await?);
+        }
         return ctx.load(Table::named(database, table)).await;
     }
     let location = Location::from(data);

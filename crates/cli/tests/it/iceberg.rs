@@ -306,3 +306,16 @@ async fn what_is_not_there_is_named() {
     let error = lake.fail(&["iceberg", "remove-orphans", "lake.people", "--older-than", "1h"], 2);
     assert!(error.contains("at least a day"), "{error}");
 }
+
+/// What a branch would change, before a person decides.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_is_compared_with_what_is_published() {
+    let lake = Lake::new();
+    lake.append("(1, 'Ann')", true).await;
+    let branch = lake.append("(2, 'Ben')", false).await;
+    let version = format!("lake.people@{branch}");
+    assert!(lake.run(&["compare", "lake.people", "lake.people@main", "--key", "id"]).contains("the rows are the same"));
+    let text = lake.fail(&["compare", "lake.people", &version, "--key", "id"], 3);
+    assert!(text.contains("rows     1 added, 0 removed, 0 changed"), "{text}");
+    lake.fail(&["compare", "lake.people", "lake.people@nowhere", "--key", "id"], 2);
+}
