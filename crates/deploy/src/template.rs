@@ -432,14 +432,12 @@ impl<'a> Deployed<'a> {
 
     /// What starting the container takes: its image, its logs, its secrets.
     fn start_role(&self, tags: &BTreeMap<String, String>) -> Value {
-        let mut statements = vec![
-            allow(&["ecr:GetAuthorizationToken"], "*".into()),
-            allow(
-                &["ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer", "ecr:BatchGetImage"],
-                self.repository(),
-            ),
-            allow(&["logs:CreateLogStream", "logs:PutLogEvents"], arn_of(&self.id("Logs"))),
-        ];
+        let mut statements = Vec::new();
+        if let Some(repository) = self.repository() {
+            let fetch = ["ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer", "ecr:BatchGetImage"];
+            statements.extend([allow(&["ecr:GetAuthorizationToken"], "*".into()), allow(&fetch, repository)]);
+        }
+        statements.push(allow(&["logs:CreateLogStream", "logs:PutLogEvents"], arn_of(&self.id("Logs"))));
         let (parameters, secrets): (Vec<&String>, Vec<&String>) =
             self.settings.secrets.values().partition(|secret| secret.contains(":ssm:"));
         // A secret's ARN may end with the key within it.
@@ -460,15 +458,15 @@ impl<'a> Deployed<'a> {
         })
     }
 
-    /// The ARN of the image's repository in ECR; of an image that is elsewhere nothing is fetched by this role.
-    fn repository(&self) -> Value {
-        let (registry, rest) = self.image.split_once('/').unwrap_or_default();
-        let repository = rest.split(['@', ':']).next().unwrap_or_default();
+    /// The ARN of the image's repository, if it is in ECR. An image that is elsewhere is fetched without a role.
+    fn repository(&self) -> Option<Value> {
+        let (registry, rest) = self.image.split_once('/')?;
+        let repository = rest.split(['@', ':']).next()?;
         match registry.split('.').collect::<Vec<_>>().as_slice() {
             [account, "dkr", "ecr", region, ..] => {
-                sub(format!("arn:${{AWS::Partition}}:ecr:{region}:{account}:repository/{repository}"))
+                Some(sub(format!("arn:${{AWS::Partition}}:ecr:{region}:{account}:repository/{repository}")))
             }
-            _ => sub("arn:${AWS::Partition}:ecr:${AWS::Region}:${AWS::AccountId}:repository/none"),
+            _ => None,
         }
     }
 

@@ -1,11 +1,9 @@
 //! The job of AWS Batch that a process belongs to.
 
-use serde::{Deserialize, Serialize};
-
 /// The job of AWS Batch that a run was started by, as its environment says.
 ///
 /// See [the variables that Batch sets](https://docs.aws.amazon.com/batch/latest/userguide/job_env_vars.html).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BatchJob {
     /// Its id; that of a child of an array job ends with `:` and its index.
     pub(crate) id: String,
@@ -13,8 +11,6 @@ pub(crate) struct BatchJob {
     pub(crate) attempt: u32,
     /// The index of this child of an array job, and how many children there are.
     pub(crate) array: Option<(u32, u32)>,
-    /// The queue.
-    pub(crate) queue: Option<String>,
 }
 
 impl BatchJob {
@@ -33,7 +29,6 @@ impl BatchJob {
             id: variable("AWS_BATCH_JOB_ID").filter(|id| !id.is_empty())?,
             attempt: number("AWS_BATCH_JOB_ATTEMPT").unwrap_or(1),
             array: number("AWS_BATCH_JOB_ARRAY_INDEX").zip(number("AWS_BATCH_JOB_ARRAY_SIZE")),
-            queue: variable("AWS_BATCH_JQ_NAME"),
         })
     }
 }
@@ -52,9 +47,8 @@ mod tests {
         };
         assert_eq!(env(&[]), None);
         assert_eq!(env(&[("AWS_BATCH_JOB_ID", "")]), None);
-        let job = env(&[("AWS_BATCH_JOB_ID", "a-1"), ("AWS_BATCH_JOB_ATTEMPT", "2"), ("AWS_BATCH_JQ_NAME", "q")]);
-        let expected = BatchJob { id: "a-1".into(), attempt: 2, array: None, queue: Some("q".into()) };
-        assert_eq!(job, Some(expected.clone()));
+        let job = env(&[("AWS_BATCH_JOB_ID", "a-1"), ("AWS_BATCH_JOB_ATTEMPT", "2")]);
+        assert_eq!(job, Some(BatchJob { id: "a-1".into(), attempt: 2, array: None }));
         let child = env(&[
             ("AWS_BATCH_JOB_ID", "a-1:3"),
             ("AWS_BATCH_JOB_ATTEMPT", "1"),

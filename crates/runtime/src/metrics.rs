@@ -68,6 +68,9 @@ impl Metrics {
             line.property("run", json!(record.run.id.to_string()));
             if let Some(batch) = &self.batch {
                 line.property("batch_job", json!(batch.id)).property("batch_attempt", json!(batch.attempt));
+                if let Some((index, size)) = batch.array {
+                    line.property("array_index", json!(index)).property("array_size", json!(size));
+                }
             }
             lines.push(line.finish(&self.namespace, now));
         };
@@ -209,7 +212,7 @@ mod tests {
     use super::*;
 
     fn metrics() -> Metrics {
-        let batch = BatchJob { id: "4711".into(), attempt: 2, array: None, queue: None };
+        let batch = BatchJob { id: "4711".into(), attempt: 2, array: Some((3, 10)) };
         Metrics { namespace: "hardtack".into(), batch: Some(batch), is_on: true }
     }
 
