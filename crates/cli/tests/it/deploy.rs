@@ -40,7 +40,7 @@ fn deploy(folder: &tempfile::TempDir, args: &[&str]) -> (Option<i32>, String) {
 #[rstest]
 #[case::no_such_environment("", &["template", "--env", "prdo"], "did you mean: prod")]
 #[case::no_such_job("", &["template", "sales", "--env", "prod"], "add `[env.prod.jobs.sales]` to `hardtack.toml`")]
-#[case::no_such_argument("arguments = { taget = \"s3://lake\" }", &["template", "--env", "prod"], "did you mean: target")]
+#[case::no_such_argument("arguments = { targets = \"s3://lake\" }", &["template", "--env", "prod"], "did you mean: target")]
 #[case::no_file("", &["template", "--env", "prod", "--config", "other.toml"], "the file cannot be read (file: other.toml")]
 fn what_is_wrong_is_said(#[case] job: &str, #[case] args: &[&str], #[case] expected: &str) {
     let folder = project(job);
