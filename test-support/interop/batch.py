@@ -224,7 +224,7 @@ version = "{version}"
         targets = client("events").list_targets_by_rule(Rule=rule["Name"])["Targets"] if matches else []
         return [target["Arn"] for target in targets]
 
-    topics = step("alarm", "the rule FailedJobs takes the job's event to the topic", alarm)
+    topics = step("alarm", "the rule FailedJobs matches the job, and its target is the topic", alarm)
     expect(len(topics) == 1 and ":sns:" in topics[0], f"people are told: {topics}")
     listed = run(env, hardtack, "--state", "s3://state/hardtack", "runs", "books_data_product", "--json")
     statuses = [json.loads(line)["status"] for line in listed.splitlines()]
