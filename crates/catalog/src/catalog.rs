@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::conflict::Conflict;
 use crate::predicate::Predicate;
+use crate::swap;
 use crate::table::{Database, Partition, TableDescription};
 
 /// Partitions in pages, each fetched on demand. An empty page need not be the last.
@@ -30,8 +31,9 @@ pub type PartitionPages = BoxStream<'static, Result<Vec<Partition>>>;
 /// catalog does not answer, even after retries.
 ///
 /// The operations on partitions take any number of them, and the table as it was read, because its keys determine the
-/// types of the values. They are not atomic: the error names the partitions that failed, and all others are done. Each
-/// operation may be repeated after a crash.
+/// types of the values, and because another table may have got its name since ([`swap_tables`](Catalog::swap_tables)):
+/// partitions are those of the table that was read. They are not atomic: the error names the partitions that failed, and
+/// all others are done. Each operation may be repeated after a crash.
 ///
 /// An Apache Iceberg table ([`TableDescription::iceberg`]) is a pointer: its parameter `table_type` is `ICEBERG`, and
 /// `metadata_location` names the file that describes everything else, columns and partitions included. A commit writes
@@ -93,6 +95,50 @@ pub trait Catalog: Debug + Send + Sync {
 
     /// Drops the partitions with these values from the catalog, and ignores those that do not exist. Files stay.
     async fn drop_partitions(&self, table: &TableDescription, values: &[Vec<String>]) -> Result<()>;
+
+    /// Exchanges two tables, as they were read: each of the names means what the other one has meant, with location,
+    /// columns, format, description, parameters, partitions, and the metadata of an Iceberg table. Files are not touched,
+    /// and swapping again is the way back. Conflict if one of the tables has changed since it was read; what
+    /// [`check_swap`](Catalog::check_swap) refuses is refused.
+    ///
+    /// Readers of a name see the one table or the other as a whole, also if they have read its description before and
+    /// list its partitions after. A writer that has read one of the tables before loses, as to any other change: its
+    /// [`update_table`](Catalog::update_table) is a Conflict. One that reads the table again must look whether it is still
+    /// the same: an Iceberg table by its UUID, a table of files by its location.
+    ///
+    /// What a table has goes with it: its runs' branches and their leftovers, the mark `_append_only` in its folder, the
+    /// counts of its rows, the tokens of the runs that have changed it. What others note under a name stays with the name:
+    /// the bookmarks of jobs that read it, permissions, and whatever a catalog has that descriptions do not.
+    ///
+    /// # Without transactions
+    /// A catalog that updates one table at a time, such as Glue, uses this implementation. It takes three updates, each
+    /// on the condition that the table is as it was read:
+    ///
+    /// 1. `b` becomes what `a` is, and its parameter `hardtack.swap` says what it was.
+    /// 2. `a` becomes what `b` was.
+    /// 3. `b` loses the parameter.
+    ///
+    /// So readers of `a`, the table that others depend on, see a single change, which is the last that matters. Between
+    /// the first update and the second both names mean the table `a`, and what `b` was is on record in the parameter: a
+    /// crash loses nothing. The same swap again finishes what has begun, also if `a` was changed meanwhile. Until then
+    /// [`update_table`](Catalog::update_table) refuses to change `b`, because a table that is changed under two names has
+    /// two histories; if somebody else's client has done so under both, the swap is a Conflict. If another writer has
+    /// changed `a` before the second update, the first one is undone, and the swap is a Conflict.
+    ///
+    /// An update moves no partitions, and makes no table of files of one of Iceberg and the reverse, so that
+    /// [`check_swap`](Catalog::check_swap) refuses these. The catalog must keep the parameters of Iceberg tables.
+    async fn swap_tables(&self, a: &TableDescription, b: &TableDescription) -> Result<()> {
+        self.check_swap(a, b)?;
+        swap::in_steps(self, a, b).await
+    }
+
+    /// Checks, without any request, that [`swap_tables`](Catalog::swap_tables) can exchange two tables.
+    ///
+    /// Usage for a table and itself, for views, and for what this catalog cannot exchange such that readers see the one
+    /// table or the other; the error says what can be done instead.
+    fn check_swap(&self, a: &TableDescription, b: &TableDescription) -> Result<()> {
+        swap::check_in_steps(a, b)
+    }
 
     /// The server of this catalog's Iceberg tables, if it changes their metadata itself. None for a catalog of
     /// pointers.

@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::panic::AssertUnwindSafe;
 
-use futures::future::{BoxFuture, FutureExt, join_all};
+use futures::future::{BoxFuture, FutureExt, join, join_all};
 use futures::{StreamExt, TryStreamExt};
 use hardtack_core::{Error, ErrorKind, Result};
 
@@ -123,6 +123,12 @@ macro_rules! for_each_catalog_check {
             an_iceberg_table_stays_one
             a_table_of_files_becomes_an_iceberg_table
             an_iceberg_table_has_no_partitions
+            swapped_tables_are_each_other
+            swapped_iceberg_tables_are_each_other
+            swapped_tables_take_their_partitions_along
+            an_iceberg_table_is_swapped_with_one_of_files
+            what_cannot_be_swapped_is_refused
+            of_a_swap_and_a_commit_at_once_one_loses
         }
     };
 }
@@ -1025,4 +1031,214 @@ async fn an_iceberg_table_has_no_partitions(catalog: &dyn Catalog, prefix: &str)
     assert_kind(catalog.update_partitions(&table, &some).await, ErrorKind::Usage, &[&name, "Iceberg"]);
     assert_kind(catalog.drop_partitions(&table, &values).await, ErrorKind::Usage, &[&name, "Iceberg"]);
     assert_kind(catalog.put_partitions(&table, &some).await, ErrorKind::Usage, &[&name, "Iceberg"]);
+}
+
+// --- swaps ---------------------------------------------------------------------------------------------------------
+
+/// A table `<prefix>.customers`, and one `<prefix>_green.customers` in which everything is different.
+async fn blue_and_green(catalog: &dyn Catalog, prefix: &str) -> (TableDescription, TableDescription) {
+    let blue = TableDescription::new(prefix, "customers", &TableFormat::Parquet, "s3://lake/customers")
+        .with_columns([column("id", "bigint").with_comment("key"), column("name", "string")])
+        .with_description("Who buys")
+        .with_parameter("recordCount", "7");
+    let green = TableDescription::new(green(prefix), "customers", &TableFormat::csv(), "s3://green/customers")
+        .with_columns([column("id", "int"), column("email", "string")])
+        .with_parameter("owner", "Zoë");
+    (created(catalog, &blue).await, created(catalog, &green).await)
+}
+
+fn green(prefix: &str) -> String {
+    format!("{prefix}_green")
+}
+
+/// The metadata of an Iceberg table in the database of this name.
+fn metadata_of(database: &str, number: usize) -> String {
+    format!("s3://{database}/people/metadata/{number:05}.metadata.json")
+}
+
+/// The same as Iceberg tables, each of which was committed to.
+async fn iceberg_blue_and_green(catalog: &dyn Catalog, prefix: &str) -> (TableDescription, TableDescription) {
+    (people(catalog, prefix).await, people(catalog, &green(prefix)).await)
+}
+
+/// An Iceberg table `<database>.people` after its first commit.
+async fn people(catalog: &dyn Catalog, database: &str) -> TableDescription {
+    let table = created(catalog, &TableDescription::iceberg(database, "people", metadata_of(database, 0))).await;
+    catalog.update_table(&table.clone().with_metadata_location(metadata_of(database, 1))).await.unwrap();
+    read(catalog, &table).await
+}
+
+async fn read(catalog: &dyn Catalog, names: &TableDescription) -> TableDescription {
+    catalog.get_table(&names.database, &names.name).await.unwrap()
+}
+
+/// What a table is, under the names of another one.
+fn under(names: &TableDescription, table: &TableDescription) -> TableDescription {
+    let (database, name) = (names.database.clone(), names.name.clone());
+    TableDescription { database, name, version: None, ..table.clone() }
+}
+
+/// Checks what is under the names of two tables.
+async fn assert_are(catalog: &dyn Catalog, names: [&TableDescription; 2], tables: [&TableDescription; 2]) {
+    for (names, table) in names.into_iter().zip(tables) {
+        let wanted = under(names, table);
+        assert_eq!(under(names, &read(catalog, names).await), wanted);
+        let mut listed = catalog.list_tables(&names.database).await.unwrap();
+        listed.retain(|table| table.name == names.name);
+        assert_eq!(listed.iter().map(|table| under(names, table)).collect::<Vec<_>>(), [wanted]);
+    }
+}
+
+async fn swapped_tables_are_each_other(catalog: &dyn Catalog, prefix: &str) {
+    let (a, b) = blue_and_green(catalog, prefix).await;
+    catalog.swap_tables(&a, &b).await.unwrap();
+    assert_are(catalog, [&a, &b], [&b, &a]).await;
+    // Who has read one of them before is late.
+    let lost = Conflict::ConcurrentModification;
+    for table in [&a, &b] {
+        let late = table.clone().with_parameter("late", "yes");
+        assert_conflict(catalog.update_table(&late).await, lost, &[&table.qualified_name()]);
+    }
+    assert_conflict(catalog.swap_tables(&a, &b).await, lost, &["customers"]);
+    assert_are(catalog, [&a, &b], [&b, &a]).await;
+    // The same again is the way back, in any order, and changes go with the tables.
+    let (now, other) = (read(catalog, &a).await, read(catalog, &b).await);
+    catalog.update_table(&now.clone().with_parameter("fixed", "yes")).await.unwrap();
+    assert_conflict(catalog.swap_tables(&other, &now).await, lost, &["customers"]);
+    let now = read(catalog, &a).await;
+    catalog.swap_tables(&other, &now).await.unwrap();
+    assert_are(catalog, [&a, &b], [&a, &b.clone().with_parameter("fixed", "yes")]).await;
+    for table in [&a, &b] {
+        let again = read(catalog, table).await.with_parameter("again", "yes");
+        catalog.update_table(&again).await.unwrap();
+    }
+}
+
+async fn swapped_iceberg_tables_are_each_other(catalog: &dyn Catalog, prefix: &str) {
+    let (a, b) = iceberg_blue_and_green(catalog, prefix).await;
+    catalog.swap_tables(&a, &b).await.unwrap();
+    assert_are(catalog, [&a, &b], [&b, &a]).await;
+    let late = a.clone().with_metadata_location(metadata_of(prefix, 2));
+    assert_conflict(catalog.update_table(&late).await, Conflict::ConcurrentModification, &[&a.qualified_name()]);
+    // Each goes on from where it was, under its new name.
+    let next = read(catalog, &a).await.with_metadata_location(metadata_of(&green(prefix), 2));
+    catalog.update_table(&next).await.unwrap();
+    assert_are(catalog, [&a, &b], [&next, &a]).await;
+    assert_eq!(next.previous_metadata_location(), Some(&*metadata_of(&green(prefix), 1)));
+    catalog.swap_tables(&read(catalog, &a).await, &read(catalog, &b).await).await.unwrap();
+    assert_are(catalog, [&a, &b], [&a, &next]).await;
+}
+
+/// Whether a catalog swaps these; if not, checks that it refuses to, and changes nothing.
+async fn swaps(catalog: &dyn Catalog, a: &TableDescription, b: &TableDescription) -> bool {
+    if catalog.check_swap(a, b).is_ok() {
+        return true;
+    }
+    let names = [&*a.qualified_name(), &*b.qualified_name()];
+    for refused in [catalog.check_swap(a, b), catalog.swap_tables(a, b).await] {
+        let error = assert_kind(refused, ErrorKind::Usage, &names);
+        assert!(error.get_hint().is_some(), "{error}");
+    }
+    assert_are(catalog, [a, b], [a, b]).await;
+    false
+}
+
+async fn swapped_tables_take_their_partitions_along(catalog: &dyn Catalog, prefix: &str) {
+    let a = created(catalog, &sales(prefix)).await;
+    let other = TableDescription { database: green(prefix), ..sales(prefix) };
+    let other = TableDescription { storage: other.partition([""; 0], "s3://green/sales").storage, ..other };
+    let b = created(catalog, &other).await;
+    let of = |table: &TableDescription, years: &[usize]| -> Vec<Partition> {
+        years.iter().map(|year| partition(table, *year, &table.database)).collect()
+    };
+    let (blue, green) = (of(&a, &[2020, 2021]), of(&b, &[2021, 2022, 2023]));
+    catalog.add_partitions(&a, &blue).await.unwrap();
+    catalog.add_partitions(&b, &green).await.unwrap();
+    if !swaps(catalog, &a, &b).await {
+        assert_eq!((all(catalog, &a).await, all(catalog, &b).await), (blue, green));
+        return;
+    }
+    catalog.swap_tables(&a, &b).await.unwrap();
+    assert_are(catalog, [&a, &b], [&b, &a]).await;
+    let (now_a, now_b) = (read(catalog, &a).await, read(catalog, &b).await);
+    assert_eq!((all(catalog, &now_a).await, all(catalog, &now_b).await), (green.clone(), blue.clone()));
+    // Who has read the description before finds the partitions of that, and no mixture.
+    assert_eq!((all(catalog, &a).await, all(catalog, &b).await), (blue.clone(), green));
+    let values: Vec<Vec<String>> = blue.iter().map(|p| p.values.clone()).collect();
+    assert_eq!(catalog.get_partitions(&a, &values).await.unwrap().len(), 2);
+    assert_eq!(catalog.get_partitions(&now_a, &values).await.unwrap(), []);
+    // The same for who writes.
+    catalog.add_partitions(&a, &of(&a, &[2030])).await.unwrap();
+    catalog.drop_partitions(&a, &values[..1]).await.unwrap();
+    let left = [&blue[1..], &of(&a, &[2030])].concat();
+    assert_eq!(all(catalog, &now_b).await, left);
+    assert_eq!(all(catalog, &now_a).await.len(), 3);
+    catalog.swap_tables(&now_a, &now_b).await.unwrap();
+    assert_eq!(all(catalog, &read(catalog, &a).await).await, left);
+    catalog.drop_table(prefix, "sales").await.unwrap();
+    assert_eq!(all(catalog, &read(catalog, &b).await).await.len(), 3);
+}
+
+async fn an_iceberg_table_is_swapped_with_one_of_files(catalog: &dyn Catalog, prefix: &str) {
+    let files = created(catalog, &sales(prefix)).await;
+    let partitions = [partition(&files, 2020, "x")];
+    catalog.add_partitions(&files, &partitions).await.unwrap();
+    let iceberg = people(catalog, &green(prefix)).await;
+    if !swaps(catalog, &files, &iceberg).await {
+        return;
+    }
+    for (a, b) in [(&files, &iceberg), (&iceberg, &files)] {
+        catalog.swap_tables(&read(catalog, a).await, &read(catalog, b).await).await.unwrap();
+        let swapped = a == &files;
+        assert_are(catalog, [&files, &iceberg], if swapped { [&iceberg, &files] } else { [&files, &iceberg] }).await;
+        assert_eq!(all(catalog, &files).await, partitions, "as it was read");
+        let now = read(catalog, if swapped { &iceberg } else { &files }).await;
+        assert_eq!(all(catalog, &now).await, partitions);
+        let now = read(catalog, if swapped { &files } else { &iceberg }).await;
+        assert!(now.is_iceberg() && all(catalog, &now).await.is_empty());
+    }
+    catalog.update_table(&read(catalog, &iceberg).await.with_metadata_location(metadata_of(prefix, 9))).await.unwrap();
+}
+
+async fn what_cannot_be_swapped_is_refused(catalog: &dyn Catalog, prefix: &str) {
+    let (a, b) = blue_and_green(catalog, prefix).await;
+    let itself = TableDescription { name: "Customers".to_owned(), ..a.clone() };
+    let mut view =
+        TableDescription { name: "view".to_owned(), table_type: Some("VIRTUAL_VIEW".to_owned()), ..a.clone() };
+    view.storage.location = None;
+    for (one, other) in [(&a, &itself), (&a, &view), (&view, &b)] {
+        assert_kind(catalog.check_swap(one, other), ErrorKind::Usage, &[prefix]);
+        assert_kind(catalog.swap_tables(one, other).await, ErrorKind::Usage, &[prefix]);
+    }
+    let unread = TableDescription { version: None, ..b.clone() };
+    assert_kind(catalog.swap_tables(&a, &unread).await, ErrorKind::Usage, &[&b.qualified_name()]);
+    assert_kind(catalog.swap_tables(&unread, &a).await, ErrorKind::Usage, &[&b.qualified_name()]);
+    assert_are(catalog, [&a, &b], [&a, &b]).await;
+    // One of them is dropped meanwhile.
+    catalog.drop_table(&b.database, &b.name).await.unwrap();
+    let a = read(catalog, &a).await;
+    assert_kind(catalog.swap_tables(&a, &b).await, ErrorKind::NotFound, &[&b.qualified_name()]);
+    assert_kind(catalog.swap_tables(&b, &a).await, ErrorKind::NotFound, &[&b.qualified_name()]);
+    assert_eq!(under(&a, &read(catalog, &a).await), under(&a, &a));
+}
+
+async fn of_a_swap_and_a_commit_at_once_one_loses(catalog: &dyn Catalog, prefix: &str) {
+    let (a, b) = iceberg_blue_and_green(catalog, prefix).await;
+    for round in 2..10 {
+        let before = [read(catalog, &a).await, read(catalog, &b).await];
+        let target = &before[round % 2];
+        // Its folder says which of the two it is.
+        let folder = target.metadata_location().unwrap().rsplit_once('/').unwrap().0;
+        let committed = target.clone().with_metadata_location(format!("{folder}/{round:05}.metadata.json"));
+        let (swap, update) = (catalog.swap_tables(&before[0], &before[1]), catalog.update_table(&committed));
+        let (swapped, updated) = join(swap, update).await;
+        let mut after = before.clone();
+        match (&swapped, &updated) {
+            (Ok(()), Err(_)) => after.reverse(),
+            (Err(_), Ok(())) => after[round % 2] = committed,
+            _ => panic!("either one wins, but: {swapped:?}, {updated:?}"),
+        }
+        assert_conflict(swapped.and(updated), Conflict::ConcurrentModification, &["people"]);
+        assert_are(catalog, [&a, &b], [&after[0], &after[1]]).await;
+    }
 }

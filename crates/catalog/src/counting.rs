@@ -128,6 +128,15 @@ impl Catalog for CountingCatalog {
         self.inner.drop_partitions(table, values).await
     }
 
+    async fn swap_tables(&self, a: &TableDescription, b: &TableDescription) -> Result<()> {
+        self.counts.add("swap_tables", 2);
+        self.inner.swap_tables(a, b).await
+    }
+
+    fn check_swap(&self, a: &TableDescription, b: &TableDescription) -> Result<()> {
+        self.inner.check_swap(a, b)
+    }
+
     /// Requests to it are not counted.
     fn iceberg_server(&self) -> Option<Arc<dyn IcebergServer>> {
         self.inner.iceberg_server()

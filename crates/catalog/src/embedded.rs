@@ -19,6 +19,7 @@ use crate::catalog::{Catalog, PartitionPages};
 use crate::conflict::{self, Conflict, Failures};
 use crate::name::folded;
 use crate::predicate::{BoundPredicate, Predicate};
+use crate::swap;
 use crate::table::{Database, Partition, TableDescription};
 
 pub use iceberg::ICEBERG_CATALOG_NAME;
@@ -107,7 +108,8 @@ const VERSION: i32 = 2;
 const WITHOUT_ICEBERG: i32 = 1;
 
 /// A table's id is never reused, so a version of a table that was dropped and recreated is never taken for one of the
-/// old table. Values of a partition are a JSON array; descriptions are JSON objects.
+/// old table. It stays with the table when that gets another name. Values of a partition are a JSON array; descriptions
+/// are JSON objects.
 const SCHEMA: &str = "
     create table databases (
         name text primary key,
@@ -398,6 +400,12 @@ fn version(id: i64, version: i64) -> String {
     format!("{id}.{version}")
 }
 
+/// The id in a version of a table of files.
+fn id_of(version: &str) -> Option<i64> {
+    let (id, number) = version.split_once('.')?;
+    number.parse::<i64>().ok().and(id.parse().ok())
+}
+
 /// A table that was found.
 enum Found {
     /// A table of files: its id and version.
@@ -419,21 +427,45 @@ fn find(transaction: &Transaction<'_>, database: &str, name: &str) -> Result<Fou
     found.map(Found::Iceberg).ok_or_else(|| Failure::Own(conflict::no_table(&format!("{database}.{name}"))))
 }
 
+/// The id of the table of files that was read; none for an Iceberg table. It may have another name by now, and another table
+/// its name, with other partitions.
+fn find_read(transaction: &Transaction<'_>, table: &TableDescription) -> Result<Option<i64>, Failure> {
+    let named = find(transaction, &table.database, &table.name).map(|found| match found {
+        Found::Files(id, _) => Some(id),
+        Found::Iceberg(_) => None,
+    });
+    let Some(read) = table.version.as_deref().and_then(id_of) else { return named };
+    if matches!(named, Ok(Some(id)) if id == read) {
+        return named;
+    }
+    // A version may also be of another catalog, whose ids mean nothing here, or of a table of which this is a copy.
+    let is_at_its_place = |id: i64| {
+        let described = described(transaction, id)?;
+        Ok::<_, Failure>(described.is_some_and(|described| described.storage.location == table.storage.location))
+    };
+    let is_copy = matches!(named, Ok(Some(id)) if is_at_its_place(id)?);
+    if !is_copy && is_at_its_place(read)? { Ok(Some(read)) } else { named }
+}
+
 /// The id of a table that has partitions.
 fn find_partitioned(transaction: &Transaction<'_>, table: &TableDescription) -> Result<i64, Failure> {
-    match find(transaction, &table.database, &table.name)? {
-        Found::Files(id, _) => Ok(id),
-        Found::Iceberg(_) => Err(Failure::Own(conflict::no_partitions(&table.qualified_name()))),
-    }
+    let found = find_read(transaction, table)?;
+    found.ok_or_else(|| Failure::Own(conflict::no_partitions(&table.qualified_name())))
+}
+
+/// The description of a table of files, without its version.
+fn described(transaction: &Transaction<'_>, id: i64) -> Result<Option<TableDescription>, Failure> {
+    let mut query = transaction.prepare_cached("select description from tables where id = ?1")?;
+    let found = query.query_row([id], |row| row.get::<_, String>(0)).optional()?;
+    found.map(|text| from_json(&text)).transpose()
 }
 
 /// The description of a table.
 fn describe(transaction: &Transaction<'_>, found: &Found) -> Result<TableDescription, Failure> {
     match found {
         Found::Files(id, number) => {
-            let query = "select description from tables where id = ?1";
-            let text: String = transaction.query_row(query, [id], |row| row.get(0))?;
-            Ok(TableDescription { version: Some(version(*id, *number)), ..from_json(&text)? })
+            let described = described(transaction, *id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+            Ok(TableDescription { version: Some(version(*id, *number)), ..described })
         }
         Found::Iceberg(pointer) => Ok(pointer.describe()),
     }
@@ -472,6 +504,54 @@ fn insert_database(transaction: &Transaction<'_>, database: &Database) -> Result
     Ok(())
 }
 
+/// Makes a database one of ours, which has tables of files, if PyIceberg has created it.
+fn own(transaction: &Transaction<'_>, name: &str) -> Result<(), Failure> {
+    match own_database(transaction, name)? {
+        Some(_) => Ok(()),
+        None => insert_database(transaction, &check_database(transaction, name)?),
+    }
+}
+
+/// Gives a table of files the names of another one, which it does not have any more.
+fn rename(transaction: &Transaction<'_>, id: i64, names: &TableDescription) -> Result<(), Failure> {
+    own(transaction, &names.database)?;
+    let described = described(transaction, id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    let (database, name) = (names.database.clone(), names.name.clone());
+    let described = TableDescription { database, name, ..described };
+    let update = "update tables set database = ?2, name = ?3, version = version + 1, description = ?4 where id = ?1";
+    transaction.execute(update, params![id, names.database, names.name, to_json(&described)?])?;
+    Ok(())
+}
+
+/// Exchanges the names of two tables of files.
+fn exchange_files(
+    transaction: &Transaction<'_>,
+    (a, a_id): (&TableDescription, i64),
+    (b, b_id): (&TableDescription, i64),
+) -> Result<(), Failure> {
+    // Its own name must be free before the other one gets it. No table has an empty one.
+    transaction.execute("update tables set name = '' where id = ?1", [a_id])?;
+    rename(transaction, b_id, a)?;
+    rename(transaction, a_id, b)
+}
+
+/// Exchanges the names of a table of files and an Iceberg table.
+fn exchange_kinds(
+    transaction: &Transaction<'_>,
+    (files, id): (&TableDescription, i64),
+    (other, pointer): (&TableDescription, &Pointer),
+) -> Result<(), Failure> {
+    // PyIceberg has one of this name, which is hidden so far.
+    if iceberg::has(transaction, &files.database, Some(&files.name))? {
+        return Err(Failure::Own(conflict::table_exists(&files.qualified_name())));
+    }
+    // A namespace of PyIceberg may exist by this one table.
+    rename(transaction, id, other)?;
+    pointer.delete(transaction)?;
+    let (database, name) = (files.database.clone(), files.name.clone());
+    iceberg::add(transaction, &TableDescription { database, name, ..pointer.describe() })
+}
+
 fn partition(transaction: &Transaction<'_>, id: i64, values: &str) -> Result<Option<Partition>, Failure> {
     let mut query = transaction
         .prepare_cached("select description from partitions where table_id = ?1 and partition_values = ?2")?;
@@ -486,7 +566,7 @@ fn page(
     wanted: &BoundPredicate,
     after: &str,
 ) -> Result<(Vec<Partition>, Option<String>), Failure> {
-    let Found::Files(id, _) = find(transaction, &table.database, &table.name)? else { return Ok((Vec::new(), None)) };
+    let Some(id) = find_read(transaction, table)? else { return Ok((Vec::new(), None)) };
     let mut query = transaction.prepare_cached(
         "select partition_values, description from partitions where table_id = ?1 and partition_values > ?2 \
          order by partition_values limit ?3",
@@ -551,7 +631,7 @@ impl Catalog for EmbeddedCatalog {
     async fn create_table(&self, table: &TableDescription) -> Result<()> {
         let table = table.checked()?;
         self.write(move |transaction| {
-            let database = check_database(transaction, &table.database)?;
+            check_database(transaction, &table.database)?;
             if find_files(transaction, &table.database, &table.name)?.is_some()
                 || iceberg::has(transaction, &table.database, Some(&table.name))?
             {
@@ -560,10 +640,7 @@ impl Catalog for EmbeddedCatalog {
             if table.is_iceberg() {
                 return iceberg::add(transaction, &table);
             }
-            if own_database(transaction, &table.database)?.is_none() {
-                // PyIceberg has created it.
-                insert_database(transaction, &database)?;
-            }
+            own(transaction, &table.database)?;
             let insert = "insert into tables (database, name, version, description) values (?1, ?2, 1, ?3)";
             transaction.execute(insert, params![table.database, table.name, to_json(&table)?])?;
             Ok(())
@@ -637,11 +714,38 @@ impl Catalog for EmbeddedCatalog {
         .await
     }
 
+    /// One transaction exchanges tables of any kind, each with its partitions.
+    async fn swap_tables(&self, a: &TableDescription, b: &TableDescription) -> Result<()> {
+        self.check_swap(a, b)?;
+        let (a, b) = (a.addressed(), b.addressed());
+        self.write(move |transaction| {
+            let unchanged = |table: &TableDescription| {
+                let found = find(transaction, &table.database, &table.name)?;
+                table.check_version(&describe(transaction, &found)?)?;
+                Ok::<_, Failure>(found)
+            };
+            match (unchanged(&a)?, unchanged(&b)?) {
+                (Found::Files(a_id, _), Found::Files(b_id, _)) => exchange_files(transaction, (&a, a_id), (&b, b_id)),
+                (Found::Files(id, _), Found::Iceberg(pointer)) => exchange_kinds(transaction, (&a, id), (&b, &pointer)),
+                (Found::Iceberg(pointer), Found::Files(id, _)) => exchange_kinds(transaction, (&b, id), (&a, &pointer)),
+                (Found::Iceberg(a), Found::Iceberg(b)) => {
+                    a.become_other(transaction, &b)?;
+                    b.become_other(transaction, &a)
+                }
+            }
+        })
+        .await
+    }
+
+    fn check_swap(&self, a: &TableDescription, b: &TableDescription) -> Result<()> {
+        swap::check(a, b)
+    }
+
     async fn get_partitions(&self, table: &TableDescription, values: &[Vec<String>]) -> Result<Vec<Partition>> {
         let table = table.addressed();
         let values: Vec<String> = values.iter().map(to_json).collect::<Result<_>>()?;
         self.read(move |transaction| {
-            let Found::Files(id, _) = find(transaction, &table.database, &table.name)? else { return Ok(Vec::new()) };
+            let Some(id) = find_read(transaction, &table)? else { return Ok(Vec::new()) };
             values.iter().filter_map(|values| partition(transaction, id, values).transpose()).collect()
         })
         .await

@@ -1,27 +1,23 @@
 //! The AWS Glue Data Catalog.
 
+mod client;
 mod convert;
 mod expression;
 mod failure;
+mod wire;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_config::BehaviorVersion;
-use aws_config::retry::RetryConfig;
-use aws_sdk_glue::Client;
-use aws_sdk_glue::config::{Credentials, Region, SharedHttpClient};
-use aws_sdk_glue::types::{
-    BatchUpdatePartitionRequestEntry, ErrorDetail, PartitionInput, PartitionValueList, Table as GlueTable,
-};
-use aws_smithy_http_client::Builder as HttpClientBuilder;
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use hardtack_core::{Error, ErrorKind, Result};
+use serde::Serialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::{Value, json};
 
 use crate::catalog::{Catalog, PartitionPages};
 use crate::conflict::{self, Conflict, Failures};
@@ -29,6 +25,7 @@ use crate::name::folded;
 use crate::predicate::{BoundPredicate, Predicate};
 use crate::table::{Database, Partition, TableDescription};
 
+use client::{ATTEMPTS, Client};
 use convert::{database_from, database_input, partition_from, partition_input, table_from, table_input};
 use failure::{Failure, unanswered};
 
@@ -38,36 +35,33 @@ use failure::{Failure, unanswered};
 /// instance. `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_GLUE` are honoured. (Profiles that need `aws sso login` are not
 /// read; `aws configure export-credentials` turns them into variables.)
 ///
-/// Requests that are throttled or fail in transit are tried up to eight times, with backoff.
+/// Requests that are throttled or fail in transit are tried up to eight times, with backoff. Credentials that have expired
+/// are fetched anew. `HTTPS_PROXY` and `NO_PROXY` are honoured, as for S3.
 ///
 /// An update of a table keeps properties that hardtack does not model (owner, retention, buckets, sort order, column
 /// parameters ...), and Glue archives no old version. An update of a partition replaces it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct GlueCatalog {
     client: Client,
     catalog_id: Option<String>,
 }
 
-/// The number of attempts per request.
-const ATTEMPTS: u32 = 8;
+impl fmt::Debug for GlueCatalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = self.catalog_id.as_deref().map(|id| format!(", {id}")).unwrap_or_default();
+        write!(f, "GlueCatalog({:?}{id})", self.client)
+    }
+}
 
 /// The limits of Glue's API for one request.
 const MAX_CREATE: usize = 100;
 const MAX_UPDATE: usize = 100;
 const MAX_DELETE: usize = 25;
 const MAX_GET: usize = 1000;
-const MAX_PAGE: i32 = 1000;
+const MAX_PAGE: usize = 1000;
 
 /// The number of batches in flight.
 const CONCURRENCY: usize = 4;
-
-fn http() -> SharedHttpClient {
-    HttpClientBuilder::new().tls_provider(Provider::rustls(CryptoMode::Ring)).build_https()
-}
-
-fn retries() -> RetryConfig {
-    RetryConfig::standard().with_max_attempts(ATTEMPTS).with_max_backoff(Duration::from_secs(20))
-}
 
 impl GlueCatalog {
     /// The catalog of this account, or the one with this id (another account's number).
@@ -75,40 +69,71 @@ impl GlueCatalog {
     /// # Errors
     /// [`Usage`](ErrorKind::Usage) if no region is configured. Credentials are resolved with the first request.
     pub async fn open(catalog_id: Option<&str>) -> Result<Self> {
-        let config =
-            aws_config::defaults(BehaviorVersion::latest()).http_client(http()).retry_config(retries()).load().await;
-        if config.region().is_none() {
-            return Err(Error::usage("Glue is not configured; set AWS_REGION and credentials as for the AWS CLI"));
-        }
-        Ok(Self::new(Client::new(&config), catalog_id))
+        Ok(Self { client: Client::configured().await?, catalog_id: catalog_id.map(str::to_owned) })
     }
 
     /// The catalog of a Glue-compatible service at this endpoint, with these keys (id and secret): for moto in tests,
     /// which must not change the environment of the process.
     pub fn at(endpoint: &str, region: &str, keys: (&str, &str)) -> Self {
-        let config = aws_sdk_glue::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .endpoint_url(endpoint)
-            .region(Region::new(region.to_owned()))
-            .credentials_provider(Credentials::new(keys.0, keys.1, None, None, "given"))
-            .http_client(http())
-            .retry_config(retries());
-        Self::new(Client::from_conf(config.build()), None)
+        Self { client: Client::at(endpoint, region, keys), catalog_id: None }
     }
 
-    /// The catalog behind a given client.
-    pub fn new(client: Client, catalog_id: Option<&str>) -> Self {
-        Self { client, catalog_id: catalog_id.map(str::to_owned) }
+    /// The catalog with this id (another account's number).
+    #[must_use]
+    pub fn with_catalog_id(self, id: &str) -> Self {
+        Self { catalog_id: Some(id.to_owned()), ..self }
     }
 
-    fn id(&self) -> Option<String> {
-        self.catalog_id.clone()
+    /// Repeats requests so often and so soon: for tests, which do not wait for half a minute.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_retries(self, attempts: usize, first_pause: Duration) -> Self {
+        Self { client: self.client.with_retries(attempts, first_pause), ..self }
     }
 
-    async fn table(&self, database: &str, name: &str) -> Result<GlueTable> {
-        let request = self.client.get_table().set_catalog_id(self.id()).database_name(database).name(name);
-        let found = request.send().await.map_err(|e| Failure::of(e).of_table(database, name))?;
-        found.table.ok_or_else(|| unanswered("a table"))
+    /// Calls an operation on this catalog. Arguments that are null are left out.
+    async fn call<R: DeserializeOwned>(&self, operation: &str, mut arguments: Value) -> Result<R, Failure> {
+        if let Value::Object(members) = &mut arguments {
+            members.insert("CatalogId".to_owned(), json!(self.catalog_id));
+            members.retain(|_, value| !value.is_null());
+        }
+        self.client.call(operation, &arguments).await
+    }
+
+    /// Calls an operation whose result does not matter.
+    async fn execute(&self, operation: &str, arguments: Value) -> Result<(), Failure> {
+        self.call(operation, arguments).await.map(|IgnoredAny| ())
+    }
+
+    /// Calls an operation on partitions of a table, which are its argument of this name.
+    async fn batch<R: DeserializeOwned>(
+        &self,
+        operation: &str,
+        table: &TableDescription,
+        name: &str,
+        partitions: &[impl Serialize],
+    ) -> Result<R> {
+        let arguments = json!({ "DatabaseName": table.database, "TableName": table.name, (name): partitions });
+        self.call(operation, arguments).await.map_err(|e| e.of_table(&table.database, &table.name))
+    }
+
+    /// Fetches all pages of a list.
+    async fn all<T: DeserializeOwned>(&self, operation: &str, mut arguments: Value) -> Result<Vec<T>, Failure> {
+        let mut all = Vec::new();
+        loop {
+            let (items, next) = self.call::<wire::Page<T>>(operation, arguments.clone()).await?.into_parts();
+            all.extend(items);
+            match next {
+                Some(token) => arguments["NextToken"] = token.into(),
+                None => return Ok(all),
+            }
+        }
+    }
+
+    async fn table(&self, database: &str, name: &str) -> Result<wire::Table> {
+        let found: Result<wire::FoundTable, _> =
+            self.call("GetTable", json!({ "DatabaseName": database, "Name": name })).await;
+        found.map_err(|e| e.of_table(database, name))?.table.ok_or_else(|| unanswered("a table"))
     }
 
     /// Fails if a table of files has become one of Iceberg since the caller read it. Not every implementation of Glue compares
@@ -121,33 +146,32 @@ impl GlueCatalog {
     }
 
     async fn has_tables(&self, database: &str) -> Result<bool> {
-        let request = self.client.get_tables().set_catalog_id(self.id()).database_name(database).max_results(1);
-        let found = request.send().await.map_err(|e| Failure::of(e).of_database(database))?;
-        Ok(!found.table_list().is_empty())
+        let arguments = json!({ "DatabaseName": database, "MaxResults": 1 });
+        let found: Result<wire::Page<IgnoredAny>, _> = self.call("GetTables", arguments).await;
+        Ok(!found.map_err(|e| e.of_database(database))?.items.is_empty())
     }
 
     /// Gets one batch of partitions by their values. Glue may leave some for another request.
     async fn get_batch(&self, table: &TableDescription, values: Vec<Vec<String>>) -> Result<Vec<Partition>> {
         let mut found = Vec::new();
-        let mut wanted = values.into_iter().map(value_list).collect::<Result<Vec<_>>>()?;
+        let mut wanted = value_lists(values);
         let pauses = ExponentialBuilder::new()
             .with_min_delay(Duration::from_millis(100))
             .with_max_delay(Duration::from_millis(6400))
-            .with_max_times(ATTEMPTS as usize)
+            .with_max_times(ATTEMPTS)
             .with_jitter()
             .build();
         for pause in pauses {
-            let request = self.client.batch_get_partition().set_catalog_id(self.id()).database_name(&table.database);
-            let request = request.table_name(&table.name).set_partitions_to_get(Some(wanted));
-            let answer = request.send().await.map_err(|e| Failure::of(e).of_table(&table.database, &table.name))?;
-            found.extend(answer.partitions.unwrap_or_default().into_iter().map(partition_from));
-            wanted = answer.unprocessed_keys.unwrap_or_default();
+            let answer: wire::FoundPartitions =
+                self.batch("BatchGetPartition", table, "PartitionsToGet", &wanted).await?;
+            found.extend(answer.partitions.into_iter().map(partition_from));
+            wanted = answer.unprocessed_keys;
             if wanted.is_empty() {
                 return Ok(found);
             }
             tokio::time::sleep(pause).await;
         }
-        let names: Vec<String> = wanted.iter().take(5).map(|keys| table.partition_name(keys.values())).collect();
+        let names: Vec<String> = wanted.iter().take(5).map(|keys| table.partition_name(&keys.values)).collect();
         Err(Error::unavailable(format!("Glue did not look up {} partitions; try again later", wanted.len()))
             .with("table", table.qualified_name())
             .with("partitions", names.join(", ")))
@@ -155,13 +179,8 @@ impl GlueCatalog {
 
     /// Creates a batch and returns the failures. A partition that exists with the same content is not a failure.
     async fn create_batch(&self, table: &TableDescription, partitions: Vec<Partition>) -> Result<Vec<Failed>> {
-        let inputs: Vec<PartitionInput> = partitions.iter().map(partition_input).collect::<Result<_>>()?;
-        let request = self.client.batch_create_partition().set_catalog_id(self.id()).database_name(&table.database);
-        let request = request.table_name(&table.name).set_partition_input_list(Some(inputs));
-        let answer = request.send().await.map_err(|e| Failure::of(e).of_table(&table.database, &table.name))?;
-        let errors = answer.errors.unwrap_or_default().into_iter();
-        let failed: Vec<Failed> =
-            errors.map(|e| Failed::new(e.partition_values.unwrap_or_default(), e.error_detail)).collect();
+        let inputs: Vec<wire::Partition> = partitions.iter().map(partition_input).collect();
+        let failed = failed(self.batch("BatchCreatePartition", table, "PartitionInputList", &inputs).await?);
         let existing: Vec<Vec<String>> =
             failed.iter().filter(|f| f.exists()).map(|failed| failed.values.clone()).collect();
         if existing.is_empty() {
@@ -174,43 +193,38 @@ impl GlueCatalog {
     }
 
     async fn update_batch(&self, table: &TableDescription, partitions: Vec<Partition>) -> Result<Vec<Failed>> {
-        let entry = |partition: &Partition| {
-            let entry = BatchUpdatePartitionRequestEntry::builder();
-            let entry = entry.set_partition_value_list(Some(partition.values.clone()));
-            entry.partition_input(partition_input(partition)?).build().map_err(incomplete)
+        let entry = |partition: &Partition| wire::UpdateEntry {
+            partition_value_list: partition.values.clone(),
+            partition_input: partition_input(partition),
         };
-        let entries: Vec<_> = partitions.iter().map(entry).collect::<Result<_>>()?;
-        let request = self.client.batch_update_partition().set_catalog_id(self.id()).database_name(&table.database);
-        let request = request.table_name(&table.name).set_entries(Some(entries));
-        let answer = request.send().await.map_err(|e| Failure::of(e).of_table(&table.database, &table.name))?;
-        let errors = answer.errors.unwrap_or_default().into_iter();
-        Ok(errors.map(|e| Failed::new(e.partition_value_list.unwrap_or_default(), e.error_detail)).collect())
+        let entries: Vec<_> = partitions.iter().map(entry).collect();
+        Ok(failed(self.batch("BatchUpdatePartition", table, "Entries", &entries).await?))
     }
 
     async fn delete_batch(&self, table: &TableDescription, values: Vec<Vec<String>>) -> Result<Vec<Failed>> {
-        let lists = values.into_iter().map(value_list).collect::<Result<Vec<_>>>()?;
-        let request = self.client.batch_delete_partition().set_catalog_id(self.id()).database_name(&table.database);
-        let request = request.table_name(&table.name).set_partitions_to_delete(Some(lists));
-        let answer = request.send().await.map_err(|e| Failure::of(e).of_table(&table.database, &table.name))?;
-        let errors = answer.errors.unwrap_or_default().into_iter();
-        let failed = errors.map(|e| Failed::new(e.partition_values.unwrap_or_default(), e.error_detail));
-        Ok(failed.filter(|failed| !failed.is_missing()).collect())
+        let lists = value_lists(values);
+        let failed = failed(self.batch("BatchDeletePartition", table, "PartitionsToDelete", &lists).await?);
+        Ok(failed.into_iter().filter(|failed| !failed.is_missing()).collect())
     }
 
     /// One page of partitions, and the token of the next page, if there is one.
     async fn page(&self, listing: &Listing, token: Option<String>, filtered: bool) -> Result<Page, Failure> {
         let Listing { table, expression, wanted } = listing;
-        let request = self.client.get_partitions().set_catalog_id(self.id()).database_name(&table.database);
-        let request = request.table_name(&table.name).max_results(MAX_PAGE).set_next_token(token);
-        let request = request.set_expression(expression.clone().filter(|_| filtered));
-        let answer = request.send().await.map_err(Failure::of)?;
+        let arguments = json!({
+            "DatabaseName": table.database,
+            "TableName": table.name,
+            "Expression": expression.as_ref().filter(|_| filtered),
+            "NextToken": token,
+            "MaxResults": MAX_PAGE,
+        });
+        let (found, next) = self.call::<wire::Page<_>>("GetPartitions", arguments).await?.into_parts();
         let mut partitions = Vec::new();
-        for partition in answer.partitions.unwrap_or_default().into_iter().map(partition_from) {
-            if wanted.matches(&partition.values).map_err(Failure::own)? {
+        for partition in found.into_iter().map(partition_from) {
+            if wanted.matches(&partition.values)? {
                 partitions.push(partition);
             }
         }
-        Ok(Page { partitions, next: answer.next_token.filter(|token| !token.is_empty()), filtered })
+        Ok(Page { partitions, next, filtered })
     }
 
     /// The first page. If Glue cannot evaluate the expression (key names that its parser reserves, values that do not
@@ -252,10 +266,6 @@ struct Failed {
 }
 
 impl Failed {
-    fn new(values: Vec<String>, detail: Option<ErrorDetail>) -> Self {
-        Self { values, failure: Failure::of_detail(detail.as_ref()) }
-    }
-
     fn exists(&self) -> bool {
         self.failure.conflict() == Some(Conflict::AlreadyExists)
     }
@@ -265,12 +275,16 @@ impl Failed {
     }
 }
 
-fn value_list(values: Vec<String>) -> Result<PartitionValueList> {
-    PartitionValueList::builder().set_values(Some(values)).build().map_err(incomplete)
+fn failed(answer: wire::BatchErrors) -> Vec<Failed> {
+    let failed = |error: wire::PartitionError| Failed {
+        values: error.partition_values,
+        failure: Failure::of_detail(error.error_detail),
+    };
+    answer.errors.into_iter().map(failed).collect()
 }
 
-fn incomplete(error: aws_sdk_glue::error::BuildError) -> Error {
-    Error::unexpected("a request to Glue is incomplete").because(error)
+fn value_lists(values: Vec<Vec<String>>) -> Vec<wire::PartitionValueList> {
+    values.into_iter().map(|values| wire::PartitionValueList { values }).collect()
 }
 
 /// Sends one request per batch, a few concurrently, and collects the failures. A request that fails as a whole does not
@@ -310,27 +324,20 @@ where
 impl Catalog for GlueCatalog {
     async fn create_database(&self, database: &Database) -> Result<()> {
         let database = database.checked()?;
-        let request =
-            self.client.create_database().set_catalog_id(self.id()).database_input(database_input(&database)?);
-        request.send().await.map_err(|e| Failure::of(e).of_database(&database.name))?;
-        Ok(())
+        let arguments = json!({ "DatabaseInput": database_input(&database) });
+        self.execute("CreateDatabase", arguments).await.map_err(|e| e.of_database(&database.name))
     }
 
     async fn get_database(&self, name: &str) -> Result<Database> {
         let name = folded(name);
-        let request = self.client.get_database().set_catalog_id(self.id()).name(&name);
-        let found = request.send().await.map_err(|e| Failure::of(e).of_database(&name))?;
+        let found: Result<wire::FoundDatabase, _> = self.call("GetDatabase", json!({ "Name": name })).await;
+        let found = found.map_err(|e| e.of_database(&name))?;
         found.database.map(database_from).ok_or_else(|| unanswered("a database"))
     }
 
     async fn list_databases(&self) -> Result<Vec<Database>> {
-        let request = self.client.get_databases().set_catalog_id(self.id());
-        let mut pages = request.into_paginator().send();
-        let mut databases = Vec::new();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|e| Error::from(Failure::of(e)))?;
-            databases.extend(page.database_list.into_iter().map(database_from));
-        }
+        let found = self.all("GetDatabases", json!({})).await?;
+        let mut databases: Vec<Database> = found.into_iter().map(database_from).collect();
         databases.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(databases)
     }
@@ -341,17 +348,13 @@ impl Catalog for GlueCatalog {
         if self.has_tables(&name).await? {
             return Err(conflict::database_in_use(&name));
         }
-        let request = self.client.delete_database().set_catalog_id(self.id()).name(&name);
-        request.send().await.map_err(|e| Failure::of(e).of_database(&name))?;
-        Ok(())
+        self.execute("DeleteDatabase", json!({ "Name": name })).await.map_err(|e| e.of_database(&name))
     }
 
     async fn create_table(&self, table: &TableDescription) -> Result<()> {
         let table = table.checked()?;
-        let request = self.client.create_table().set_catalog_id(self.id()).database_name(&table.database);
-        let result = request.table_input(table_input(&table, None)?).send().await;
-        result.map_err(|e| Failure::of(e).of_new_table(&table.database, &table.name))?;
-        Ok(())
+        let arguments = json!({ "DatabaseName": table.database, "TableInput": table_input(&table, None)? });
+        self.execute("CreateTable", arguments).await.map_err(|e| e.of_new_table(&table.database, &table.name))
     }
 
     async fn get_table(&self, database: &str, name: &str) -> Result<TableDescription> {
@@ -361,13 +364,9 @@ impl Catalog for GlueCatalog {
 
     async fn list_tables(&self, database: &str) -> Result<Vec<TableDescription>> {
         let database = folded(database);
-        let request = self.client.get_tables().set_catalog_id(self.id()).database_name(&database);
-        let mut pages = request.into_paginator().send();
-        let mut tables = Vec::new();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|e| Failure::of(e).of_database(&database))?;
-            tables.extend(page.table_list.unwrap_or_default().into_iter().map(|found| table_from(&database, found)));
-        }
+        let found = self.all("GetTables", json!({ "DatabaseName": database })).await;
+        let found = found.map_err(|e| e.of_database(&database))?;
+        let mut tables: Vec<TableDescription> = found.into_iter().map(|found| table_from(&database, found)).collect();
         tables.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(tables)
     }
@@ -384,18 +383,17 @@ impl Catalog for GlueCatalog {
             true => self.list_partitions(&before, &Predicate::all()).try_concat().await?,
             false => Vec::new(),
         };
-        let version = current.version_id.clone();
-        let input = table_input(&table, Some(current))?;
-        let request = self.client.update_table().set_catalog_id(self.id()).database_name(&table.database);
-        let result = request.table_input(input).set_version_id(version).skip_archive(true).send().await;
-        result.map_err(|e| {
-            let failure = Failure::of(e);
-            match (failure.conflict(), &table.version) {
-                (Some(_), Some(expected)) => {
-                    conflict::table_changed(&table.qualified_name(), expected, None).because(Error::from(failure))
-                }
-                _ => failure.of_table(&table.database, &table.name),
+        let arguments = json!({
+            "DatabaseName": table.database,
+            "VersionId": current.version_id,
+            "TableInput": table_input(&table, Some(current))?,
+            "SkipArchive": true,
+        });
+        self.execute("UpdateTable", arguments).await.map_err(|failure| match (failure.conflict(), &table.version) {
+            (Some(_), Some(expected)) => {
+                conflict::table_changed(&table.qualified_name(), expected, None).because(Error::from(failure))
             }
+            _ => failure.of_table(&table.database, &table.name),
         })?;
         let values: Vec<Vec<String>> = superseded.into_iter().map(|partition| partition.values).collect();
         let dropped =
@@ -409,9 +407,8 @@ impl Catalog for GlueCatalog {
 
     async fn drop_table(&self, database: &str, name: &str) -> Result<()> {
         let (database, name) = (folded(database), folded(name));
-        let request = self.client.delete_table().set_catalog_id(self.id()).database_name(&database).name(&name);
-        request.send().await.map_err(|e| Failure::of(e).of_table(&database, &name))?;
-        Ok(())
+        let arguments = json!({ "DatabaseName": database, "Name": name });
+        self.execute("DeleteTable", arguments).await.map_err(|e| e.of_table(&database, &name))
     }
 
     async fn get_partitions(&self, table: &TableDescription, values: &[Vec<String>]) -> Result<Vec<Partition>> {

@@ -14,6 +14,7 @@
 //! | a lost update of a table | is a [`Conflict`], always | is a [`Conflict`], always |
 //! | a batch of partitions | is one transaction | is split by the limits of Glue's API |
 //! | Iceberg tables | are also tables of PyIceberg's SQL catalog in the same file | are tables of every engine that finds Iceberg through Glue |
+//! | a swap of two tables | is one transaction, of tables of any kind | is three updates, of Iceberg tables or unpartitioned tables of files |
 //! | predicates on partitions | are evaluated while reading | are pushed down where Glue supports them, and evaluated again |
 //!
 //! Both pass the suite in `conformance` (the feature of the same name), and any other implementation has to. A third
@@ -51,12 +52,15 @@ mod format;
 #[cfg(feature = "aws")]
 mod glue;
 mod hive_type;
+#[cfg(any(feature = "aws", feature = "rest"))]
+mod http;
 mod name;
 mod parser;
 mod predicate;
 #[cfg(feature = "rest")]
 mod rest;
 mod schema;
+mod swap;
 mod table;
 pub mod types;
 mod value;

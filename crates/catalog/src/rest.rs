@@ -369,6 +369,17 @@ impl Catalog for RestCatalog {
         Err(conflict::no_partitions(&table.addressed().qualified_name()))
     }
 
+    /// Usage: the protocol has no change of two tables, and a table that is renamed is missing in between.
+    fn check_swap(&self, a: &TableDescription, b: &TableDescription) -> Result<()> {
+        Err(Error::usage("an Iceberg REST catalog cannot swap two tables in one step")
+            .with("table", a.addressed().qualified_name())
+            .with("with", b.addressed().qualified_name())
+            .hint(
+                "let readers use a view that you change, or overwrite the one table with the rows of the other, which is \
+                 one commit",
+            ))
+    }
+
     fn iceberg_server(&self) -> Option<Arc<dyn IcebergServer>> {
         Some(Arc::new(self.clone()))
     }

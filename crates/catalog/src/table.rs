@@ -12,6 +12,7 @@ use crate::conflict;
 use crate::format::{self, TableFormat};
 use crate::hive_type::HiveType;
 use crate::name;
+use crate::swap;
 use crate::value::PartitionValue;
 
 /// The parameter that says what a table is if not plain files, as Glue and Hive have it, and its value for Iceberg.
@@ -302,6 +303,12 @@ impl TableDescription {
         self
     }
 
+    /// The other table (`database.name`) of a [swap](crate::Catalog::swap_tables) that has begun and not ended, if this one
+    /// was updated first.
+    pub fn unfinished_swap(&self) -> Option<String> {
+        swap::other(self)
+    }
+
     /// The columns in the files.
     #[must_use]
     pub fn with_columns(mut self, columns: impl IntoIterator<Item = Column>) -> Self {
@@ -474,16 +481,28 @@ impl TableDescription {
         Self { database: name::folded(&self.database), name: name::folded(&self.name), ..self.clone() }
     }
 
+    /// The version that was read.
+    pub(crate) fn read_version(&self) -> Result<&str> {
+        self.version.as_deref().ok_or_else(|| {
+            let name = self.qualified_name();
+            Error::usage(format!("`{name}` has no version; read the table and change what was read"))
+        })
+    }
+
+    /// Checks that this was read from the table that is `current`.
+    pub(crate) fn check_version(&self, current: &Self) -> Result<()> {
+        let expected = self.read_version()?;
+        match current.version.as_deref() == Some(expected) {
+            true => Ok(()),
+            false => Err(conflict::table_changed(&self.qualified_name(), expected, current.version.as_deref())),
+        }
+    }
+
     /// Checks that this may replace `current`.
     pub(crate) fn check_update(&self, current: &Self) -> Result<()> {
         let name = self.qualified_name();
-        let expected = self
-            .version
-            .as_deref()
-            .ok_or_else(|| Error::usage(format!("`{name}` has no version; read the table and change what was read")))?;
-        if current.version.as_deref() != Some(expected) {
-            return Err(conflict::table_changed(&name, expected, current.version.as_deref()));
-        }
+        self.check_version(current)?;
+        swap::check_update(self, current)?;
         match (current.is_iceberg(), self.is_iceberg()) {
             (true, false) => {
                 return Err(Error::usage(format!(

@@ -69,9 +69,12 @@ pub const UPLOAD_POINTS: &[&str] = &["stage.upload.begun"];
 /// The fault points that `hardtack recover --abandon` passes, in order, before it discards the staged files.
 pub const ABANDON_POINTS: &[&str] = &["state.abandon.before", "state.abandon.after"];
 
+/// The fault points between the updates by which a catalog without transactions swaps two tables, in order.
+pub const SWAP_POINTS: &[&str] = &["catalog.swap.begun", "catalog.swap.exchanged"];
+
 /// All fault points.
 pub fn all_points() -> impl Iterator<Item = &'static str> {
-    [POINTS, TABLE_POINTS, ICEBERG_POINTS, UPLOAD_POINTS, ABANDON_POINTS].into_iter().flatten().copied()
+    [POINTS, TABLE_POINTS, ICEBERG_POINTS, UPLOAD_POINTS, ABANDON_POINTS, SWAP_POINTS].into_iter().flatten().copied()
 }
 
 /// Passes one of [`all_points`].

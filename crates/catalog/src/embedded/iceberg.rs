@@ -185,6 +185,15 @@ impl Pointer {
         Ok(())
     }
 
+    /// Points to where another table does. The caller holds the write lock and has compared the versions.
+    pub(super) fn become_other(&self, transaction: &Transaction<'_>, other: &Self) -> Result<(), Failure> {
+        let update = "update iceberg_tables set metadata_location = ?4, previous_metadata_location = ?5 \
+                      where catalog_name = ?1 and table_namespace = ?2 and table_name = ?3";
+        let place = params![ICEBERG_CATALOG_NAME, self.namespace, self.name, other.location, other.previous];
+        transaction.execute(update, place)?;
+        Ok(())
+    }
+
     pub(super) fn delete(&self, transaction: &Transaction<'_>) -> Result<(), Failure> {
         let delete = "delete from iceberg_tables where catalog_name = ?1 and table_namespace = ?2 and table_name = ?3";
         transaction.execute(delete, [ICEBERG_CATALOG_NAME, &self.namespace, &self.name])?;

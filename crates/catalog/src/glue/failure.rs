@@ -2,57 +2,79 @@
 
 use std::fmt;
 
-use aws_credential_types::provider::error::CredentialsError;
-use aws_sdk_glue::config::http::HttpResponse;
-use aws_sdk_glue::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
-use aws_sdk_glue::types::ErrorDetail;
 use hardtack_core::{Error, ErrorKind};
+use serde_json::Value;
 
 use crate::conflict::{self, Conflict};
+use crate::http::Answer;
 
-/// An error from Glue, or in transit, by its code.
+use super::wire::ErrorDetail;
+
+/// A request that did not succeed.
 #[derive(Debug)]
-pub(super) struct Failure {
-    /// Glue's error code; empty if Glue did not answer.
-    code: String,
-    text: String,
-    status: Option<u16>,
-    /// Whether there are no usable credentials.
-    no_credentials: bool,
-    /// An error of our own to pass through.
-    own: Option<Error>,
+pub(super) enum Failure {
+    /// Glue refuses it, or a part of it.
+    Refused {
+        /// Glue's error code; empty if the answer has none.
+        code: String,
+        text: String,
+        status: u16,
+    },
+    /// No request was sent, or the answer was lost: the error says which.
+    Other(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
 }
 
 impl Failure {
-    pub(super) fn of<E>(error: SdkError<E, HttpResponse>) -> Self
-    where
-        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    {
-        let status = error.raw_response().map(|response| response.status().as_u16());
-        let meta = error.meta();
-        let code = meta.code().unwrap_or_default().to_owned();
-        let text = match meta.message() {
-            Some(message) if !code.is_empty() => message.to_owned(),
-            // No response, or none from Glue: the causes explain it.
-            _ => DisplayErrorContext(&error).to_string(),
+    /// The failure that an answer tells of.
+    pub(super) fn of(answer: &Answer) -> Self {
+        let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let member = |names: &[&str]| names.iter().find_map(|name| body.get(name)?.as_str()).unwrap_or_default();
+        let header = answer.headers.get("x-amzn-errortype").and_then(|value| value.to_str().ok());
+        let status = answer.status.as_u16();
+        let code = plain(header.unwrap_or_else(|| member(&["__type", "code"]))).to_owned();
+        let text = match member(&["message", "Message", "errorMessage"]) {
+            // A proxy's page, for example.
+            "" if code.is_empty() => format!("the answer has the status {status} and no error code"),
+            text => text.to_owned(),
         };
-        let no_credentials = causes(&error).any(|cause| cause.is::<CredentialsError>());
-        Self { code, text, status, no_credentials, own: None }
+        Self::Refused { code, text, status }
     }
 
     /// The error of one partition in a batch.
-    pub(super) fn of_detail(detail: Option<&ErrorDetail>) -> Self {
-        let code = detail.and_then(ErrorDetail::error_code).unwrap_or_default().to_owned();
-        let text = detail.and_then(ErrorDetail::error_message).unwrap_or_default().to_owned();
-        Self { code, text, status: Some(200), no_credentials: false, own: None }
+    pub(super) fn of_detail(detail: ErrorDetail) -> Self {
+        Self::Refused { code: detail.error_code, text: detail.error_message, status: 200 }
     }
 
-    pub(super) fn own(error: Error) -> Self {
-        Self { code: String::new(), text: String::new(), status: None, no_credentials: false, own: Some(error) }
+    /// The failure to send a request to this server, or to receive its answer.
+    pub(super) fn in_transit(server: &str, error: reqwest::Error) -> Self {
+        Self::Other(Error::unavailable(FAILED).with("server", server).because(error.without_url()))
+    }
+
+    /// Without a secret that Glue repeats: it shows what it has expected to be signed.
+    pub(super) fn without(self, secret: &str) -> Self {
+        match self {
+            Self::Refused { code, text, status } if !secret.is_empty() => {
+                Self::Refused { code, text: text.replace(secret, "(redacted)"), status }
+            }
+            failure => failure,
+        }
+    }
+
+    fn code(&self) -> &str {
+        match self {
+            Self::Refused { code, .. } => code,
+            Self::Other(_) => "",
+        }
     }
 
     pub(super) fn conflict(&self) -> Option<Conflict> {
-        match self.code.as_str() {
+        match self.code() {
             "AlreadyExistsException" => Some(Conflict::AlreadyExists),
             "ConcurrentModificationException" | "VersionMismatchException" => Some(Conflict::ConcurrentModification),
             _ => None,
@@ -60,10 +82,11 @@ impl Failure {
     }
 
     pub(super) fn kind(&self) -> ErrorKind {
-        if let Some(own) = &self.own {
-            return own.kind();
-        }
-        match self.code.as_str() {
+        let (code, status) = match self {
+            Self::Refused { code, status, .. } => (code.as_str(), *status),
+            Self::Other(error) => return error.kind(),
+        };
+        match code {
             "EntityNotFoundException" => ErrorKind::NotFound,
             "AlreadyExistsException" | "ConcurrentModificationException" | "VersionMismatchException" => {
                 ErrorKind::Conflict
@@ -77,20 +100,31 @@ impl Failure {
             | "UnrecognizedClientException"
             | "InvalidClientTokenId"
             | "InvalidSignatureException"
-            | "ExpiredTokenException"
+            | EXPIRED
             | "MissingAuthenticationTokenException" => ErrorKind::Usage,
-            "" if self.no_credentials => ErrorKind::Usage,
-            "" => ErrorKind::Unavailable,
-            code if TRANSIENT.contains(&code) || self.status.is_some_and(|status| status >= 500) => {
-                ErrorKind::Unavailable
-            }
+            code if status >= 500 || REPEATED.contains(&code) || TRANSIENT.contains(&code) => ErrorKind::Unavailable,
             _ => ErrorKind::Unexpected,
         }
     }
 
     /// Whether Glue rejected the input.
     pub(super) fn is_about_input(&self) -> bool {
-        matches!(self.code.as_str(), "InvalidInputException" | "InvalidStateException" | "ValidationException")
+        matches!(self.code(), "InvalidInputException" | "InvalidStateException" | "ValidationException")
+    }
+
+    /// Whether the credentials have expired.
+    pub(super) fn is_about_expiry(&self) -> bool {
+        self.code() == EXPIRED
+    }
+
+    /// Whether the same request may succeed a moment later.
+    pub(super) fn passes(&self) -> bool {
+        match self {
+            Self::Refused { code, status, .. } => {
+                REPEATED.contains(&code.as_str()) || matches!(status, 500 | 502 | 503 | 504)
+            }
+            Self::Other(error) => error.kind() == ErrorKind::Unavailable,
+        }
     }
 
     /// The error as all catalogs report it for a database.
@@ -107,10 +141,12 @@ impl Failure {
     /// The error as all catalogs report it for a table that should exist.
     pub(super) fn of_table(self, database: &str, name: &str) -> Error {
         let table = format!("{database}.{name}");
-        match self.kind() {
-            ErrorKind::NotFound => conflict::no_table(&table).because(Error::from(self)),
-            _ if self.own.is_some() => Error::from(self),
-            _ => Error::from(self).with("table", table),
+        match self {
+            Self::Other(error) if error.get("table").is_some() => error,
+            failure if failure.kind() == ErrorKind::NotFound => {
+                conflict::no_table(&table).because(Error::from(failure))
+            }
+            failure => Error::from(failure).with("table", table),
         }
     }
 
@@ -127,12 +163,39 @@ impl Failure {
     }
 }
 
-/// Transient errors, which remain after the retries.
-const TRANSIENT: [&str; 9] = [
-    "ThrottlingException",
+/// An error code without its namespace and the address that may follow it: `com.amazonaws.glue#Code:http://...`.
+fn plain(code: &str) -> &str {
+    let code = code.split(':').next().unwrap_or_default();
+    code.rsplit('#').next().unwrap_or_default()
+}
+
+const FAILED: &str = "Glue failed, even after retries; try again later";
+
+const EXPIRED: &str = "ExpiredTokenException";
+
+/// The errors after which a request is repeated, as AWS's own SDKs have them: throttling, and time-outs while it was
+/// received.
+const REPEATED: [&str; 16] = [
     "Throttling",
+    "ThrottlingException",
+    "ThrottledException",
+    "RequestThrottledException",
     "TooManyRequestsException",
+    "ProvisionedThroughputExceededException",
+    "TransactionInProgressException",
     "RequestLimitExceeded",
+    "BandwidthLimitExceeded",
+    "LimitExceededException",
+    "RequestThrottled",
+    "SlowDown",
+    "PriorRequestNotComplete",
+    "EC2ThrottledException",
+    "RequestTimeout",
+    "RequestTimeoutException",
+];
+
+/// Other transient errors, after which the whole run may be repeated.
+const TRANSIENT: [&str; 5] = [
     "InternalServiceException",
     "OperationTimeoutException",
     "ResourceNotReadyException",
@@ -142,21 +205,24 @@ const TRANSIENT: [&str; 9] = [
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.code.as_str(), self.text.as_str()) {
-            ("", text) => f.write_str(text),
-            (code, "") => f.write_str(code),
-            (code, text) => write!(f, "{code}: {text}"),
+        match self {
+            Self::Other(error) => f.write_str(&error.chain()),
+            Self::Refused { code, text, .. } => match (code.as_str(), text.as_str()) {
+                ("", text) => f.write_str(text),
+                (code, "") => f.write_str(code),
+                (code, text) => write!(f, "{code}: {text}"),
+            },
         }
     }
 }
 
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
-        if let Some(own) = failure.own {
-            return own;
+        if let Failure::Other(error) = failure {
+            return error;
         }
         let kind = failure.kind();
-        let message = match (kind, failure.code.as_str()) {
+        let message = match (kind, failure.code()) {
             (ErrorKind::NotFound, _) => "Glue cannot find it",
             (_, "AlreadyExistsException") => "it already exists with different content; update it instead",
             (ErrorKind::Conflict, _) => {
@@ -164,22 +230,14 @@ impl From<Failure> for Error {
             }
             (_, "ResourceNumberLimitExceededException") => "a quota of Glue is exhausted; ask AWS to raise it",
             (_, "GlueEncryptionException") => "Glue cannot use the key that encrypts the catalog; check its policy",
-            (ErrorKind::Usage, "") => "Glue is not configured; set AWS_REGION and credentials as for the AWS CLI",
             (ErrorKind::Usage, _) if failure.is_about_input() => "Glue rejected the input",
             (ErrorKind::Usage, _) => "Glue denies access to this caller; check credentials and permissions",
-            (ErrorKind::Unavailable, _) => "Glue failed, even after retries; try again later",
+            (ErrorKind::Unavailable, _) => FAILED,
             _ => "Glue failed",
         };
         let error = failure.conflict().map_or_else(|| Self::new(kind, message), |conflict| conflict.error(message));
         error.because(failure.to_string())
     }
-}
-
-/// An error and its causes.
-fn causes<'a>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    std::iter::successors(Some(error), |error| error.source())
 }
 
 /// The error for a response that lacks a required part.
@@ -189,6 +247,8 @@ pub(super) fn unanswered(what: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use reqwest::StatusCode;
+    use reqwest::header::{HeaderMap, HeaderValue};
     use rstest::rstest;
 
     use super::*;
@@ -201,19 +261,31 @@ mod tests {
     #[case("AccessDeniedException", 400, ErrorKind::Usage)]
     #[case("ThrottlingException", 400, ErrorKind::Unavailable)]
     #[case("InternalServiceException", 500, ErrorKind::Unavailable)]
+    #[case("OperationTimeoutException", 400, ErrorKind::Unavailable)]
     #[case("SomethingNew", 503, ErrorKind::Unavailable)]
     #[case("SomethingNew", 400, ErrorKind::Unexpected)]
-    #[case("", 0, ErrorKind::Unavailable)]
+    #[case("", 502, ErrorKind::Unavailable)]
+    #[case("", 404, ErrorKind::Unexpected)]
     fn codes_become_kinds(#[case] code: &str, #[case] status: u16, #[case] kind: ErrorKind) {
-        let failure = Failure {
-            code: code.to_owned(),
-            text: "why".to_owned(),
-            status: Some(status),
-            no_credentials: false,
-            own: None,
-        };
+        let failure = Failure::Refused { code: code.to_owned(), text: "why".to_owned(), status };
         let error = failure.of_table("lake", "books");
         assert_eq!(error.kind(), kind);
         assert!(error.chain().contains("why") && error.chain().contains("lake.books"), "{}", error.chain());
+    }
+
+    #[rstest]
+    #[case::plain(None, r#"{"__type": "Code", "message": "why"}"#, "Code: why")]
+    #[case::namespace(None, r#"{"__type": "com.amazonaws.glue#Code", "Message": "why"}"#, "Code: why")]
+    #[case::address(None, r#"{"__type": "a#Code:http://b/#c", "message": null}"#, "Code")]
+    #[case::header(Some("Code:http://b/"), r#"{"__type": "Other", "message": "why", "Message": "x"}"#, "Code: why")]
+    #[case::header_alone(Some("Code"), "", "Code")]
+    #[case::page(None, "<html>", "the answer has the status 400 and no error code")]
+    #[case::json(None, "[1]", "the answer has the status 400 and no error code")]
+    #[case::no_code(None, r#"{"message": "Forbidden"}"#, "Forbidden")]
+    fn a_failure_is_in_the_header_or_the_body(#[case] header: Option<&str>, #[case] body: &str, #[case] shown: &str) {
+        let header = header.map(|code| ("x-amzn-ErrorType".parse().unwrap(), HeaderValue::from_str(code).unwrap()));
+        let headers: HeaderMap = header.into_iter().collect();
+        let answer = Answer { status: StatusCode::BAD_REQUEST, headers, body: body.as_bytes().to_vec() };
+        assert_eq!(Failure::of(&answer).to_string(), shown);
     }
 }

@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::RestAddress;
+use crate::http::{self, Answer};
 
 /// How a client of an Iceberg REST catalog proves who it is. Never shown.
 #[derive(Clone, Default)]
@@ -89,9 +90,6 @@ impl RestCredentials {
     }
 }
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest time without a byte from the server.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest pause that a server can ask for.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
@@ -223,15 +221,7 @@ pub(super) fn part(name: &str) -> String {
 
 impl Client {
     pub(super) fn new(address: RestAddress, credentials: RestCredentials) -> Result<Self> {
-        // A redirection could lead credentials to another server.
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("hardtack/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
-            .build()
-            .map_err(|e| Error::unexpected("no HTTP client can be made").because(e))?;
-        Ok(Self { http, address, credentials, token: Mutex::default(), root: OnceCell::new() })
+        Ok(Self { http: http::client()?, address, credentials, token: Mutex::default(), root: OnceCell::new() })
     }
 
     /// Fetches JSON at a path below the root, such as `namespaces`.
@@ -353,21 +343,15 @@ impl Client {
         Ok(held.clone())
     }
 
-    /// Sends a request until it is answered, with pauses. The body of an answer is part of it: what breaks there is
-    /// lost.
+    /// Sends a request until it is answered, with pauses.
     async fn repeated(&self, request: Request, repeat: Repeat) -> Result<Vec<u8>, Failure> {
         let mut pauses = pauses();
         let mut repeated = false;
         loop {
             let attempt = request.try_clone().ok_or_else(|| Error::unexpected("a request cannot be repeated"))?;
-            let answered = async {
-                let answer = self.http.execute(attempt).await?;
-                let (status, pause) = (answer.status(), asked_pause(answer.headers().get(RETRY_AFTER)));
-                Ok::<_, reqwest::Error>((status, pause, answer.bytes().await?))
-            };
-            let (executed, asked, failure) = match answered.await {
-                Ok((status, _, body)) if status.is_success() => return Ok(body.into()),
-                Ok((status, asked, body)) => {
+            let (executed, asked, failure) = match http::exchange(&self.http, attempt).await {
+                Ok(answer) if answer.status.is_success() => return Ok(answer.body),
+                Ok(Answer { status, headers, body }) => {
                     let passing = match status {
                         StatusCode::TOO_MANY_REQUESTS => true,
                         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
@@ -380,7 +364,7 @@ impl Client {
                     if !passing {
                         return Err(failure);
                     }
-                    (status != StatusCode::TOO_MANY_REQUESTS, asked, failure)
+                    (status != StatusCode::TOO_MANY_REQUESTS, asked_pause(headers.get(RETRY_AFTER)), failure)
                 }
                 Err(e) => {
                     let executed = !e.is_connect();

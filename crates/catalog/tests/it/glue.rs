@@ -4,12 +4,6 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use aws_sdk_glue::Client;
-use aws_sdk_glue::config::retry::RetryConfig;
-use aws_sdk_glue::config::{BehaviorVersion, Credentials, Region};
-use aws_smithy_http_client::Builder as HttpClientBuilder;
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use futures::TryStreamExt;
 use hardtack_catalog::conformance::Check;
 use hardtack_catalog::{
@@ -18,20 +12,13 @@ use hardtack_catalog::{
 };
 use hardtack_core::ErrorKind;
 use hardtack_test_support::containers;
+use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::server::{Answer, Request, Server, error};
+use crate::server::{Answer, Request, Server, error, raw};
 
-fn open(endpoint: &str, id: Option<&str>) -> GlueCatalog {
-    let config = aws_sdk_glue::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
-        .credentials_provider(Credentials::new("test", "test", None, None, "test"))
-        .endpoint_url(endpoint)
-        .http_client(HttpClientBuilder::new().tls_provider(Provider::rustls(CryptoMode::Ring)).build_https())
-        .retry_config(RetryConfig::standard().with_max_attempts(4).with_initial_backoff(Duration::from_millis(1)))
-        .build();
-    GlueCatalog::new(Client::from_conf(config), id)
+fn open(endpoint: &str) -> GlueCatalog {
+    GlueCatalog::at(endpoint, "us-east-1", ("test", "test")).with_retries(4, Duration::from_millis(1))
 }
 
 // --- the suite -----------------------------------------------------------------------------------------------------
@@ -41,7 +28,7 @@ async fn on_moto(check: Check) {
     static RUN: AtomicUsize = AtomicUsize::new(0);
     let server = Server::strict_moto(containers::glue().endpoint());
     let prefix = format!("hardtack-test-{}-{}", std::process::id(), RUN.fetch_add(1, Ordering::Relaxed));
-    check.run(&open(server.endpoint(), None), &prefix).await;
+    check.run(&open(server.endpoint()), &prefix).await;
 }
 
 conformance_tests!(on_moto, ignore = "needs Docker: cargo test --workspace --tests -- --ignored");
@@ -93,7 +80,7 @@ fn sizes(requests: &[Request], operation: &str, list: &str) -> Vec<usize> {
 #[tokio::test]
 async fn batches_are_split_by_the_limits_of_the_api() {
     let server = with_foreign_table(|_| (200, json!({})));
-    let catalog = open(server.endpoint(), Some("123456789012"));
+    let catalog = open(server.endpoint()).with_catalog_id("123456789012");
     let partitions = years(1050);
     catalog.add_partitions(&sales(), &partitions[..250]).await.unwrap();
     catalog.update_partitions(&sales(), &partitions[..201]).await.unwrap();
@@ -127,7 +114,7 @@ async fn a_list_is_asked_for_page_by_page_with_what_glue_can_evaluate() {
         }
         (200, answer)
     });
-    let catalog = open(server.endpoint(), None);
+    let catalog = open(server.endpoint());
     let wanted = Predicate::all().and("year", Comparison::GtEq, 1).and("year", Comparison::NotEq, 3);
     let mut pages = catalog.list_partitions(&sales(), &wanted);
     assert!(server.take().is_empty(), "nothing is asked before the first page is");
@@ -151,7 +138,7 @@ async fn what_glue_cannot_evaluate_is_evaluated_here() {
         (_, Value::String(_)) => (200, json!({ "Partitions": [{ "Values": ["2"] }] })),
         _ => (200, json!({ "Partitions": [{ "Values": ["1"] }], "NextToken": "x" })),
     });
-    let catalog = open(server.endpoint(), None);
+    let catalog = open(server.endpoint());
     let found = catalog.all_partitions(&sales(), &Predicate::all().and("year", Comparison::Gt, 1)).await.unwrap();
     assert_eq!(values(&found), [["2"]]);
     let asked: Vec<bool> = server.take().iter().map(|r| r.body["Expression"].is_string()).collect();
@@ -164,7 +151,7 @@ async fn what_was_not_looked_up_is_asked_for_again() {
         let wanted = request.body["PartitionsToGet"].as_array().unwrap();
         (200, json!({ "Partitions": wanted[..1], "UnprocessedKeys": wanted[1..] }))
     });
-    let catalog = open(server.endpoint(), None);
+    let catalog = open(server.endpoint());
     let found = catalog.get_partitions(&sales(), &values(&years(3))).await.unwrap();
     assert_eq!(values(&found), [["0"], ["1"], ["2"]]);
     assert_eq!(sizes(&server.take(), "BatchGetPartition", "PartitionsToGet"), [1, 2, 3]);
@@ -190,7 +177,7 @@ async fn what_fails_of_a_batch_is_named() {
         "GetTable" => (200, json!({ "Table": foreign() })),
         _ => error("AccessDeniedException", "not you"),
     });
-    let catalog = open(server.endpoint(), None);
+    let catalog = open(server.endpoint());
     let error = catalog.update_partitions(&sales(), &years(10)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "a retry may help some of them");
     insta::assert_snapshot!(error.chain(), @"2 of 10 partitions of `lake.sales` could not be updated; the others were (partitions: year=7, year=8): Glue failed, even after retries; try again later (partition: year=8): InternalServiceException: why");
@@ -207,16 +194,97 @@ async fn throttled_requests_are_repeated_and_then_given_up() {
         3 => (200, json!({ "DatabaseList": [{ "Name": "lake" }] })),
         _ => error("ThrottlingException", "Rate exceeded"),
     });
-    let catalog = open(server.endpoint(), None);
+    let catalog = open(server.endpoint());
     assert_eq!(catalog.list_databases().await.unwrap(), [Database::new("lake")]);
     assert_eq!(server.take().len(), 4);
     let error = catalog.get_table("lake", "sales").await.unwrap_err();
     assert_eq!((error.kind(), server.take().len()), (ErrorKind::Unavailable, 4));
     insta::assert_snapshot!(error.chain(), @"Glue failed, even after retries; try again later (table: lake.sales): ThrottlingException: Rate exceeded");
 
-    let error = open("http://127.0.0.1:1", None).list_databases().await.unwrap_err();
+    let error = open("http://127.0.0.1:1").list_databases().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.chain().contains("Connection refused"), "{}", error.chain());
+}
+
+#[tokio::test]
+async fn a_request_is_signed_for_glue_and_its_region() {
+    let server = Server::start(|_| (200, json!({ "DatabaseList": [] })));
+    let catalog = GlueCatalog::at(server.endpoint(), "eu-central-1", ("AKID", "hunter2"));
+    assert_eq!(catalog.list_databases().await.unwrap(), []);
+    let headers = &server.take()[0].headers;
+    assert_eq!(headers["x-amz-target"], "AWSGlue.GetDatabases");
+    assert_eq!(headers["content-type"], "application/x-amz-json-1.1");
+    let (credential, rest) = headers["authorization"].split_once(", ").unwrap();
+    let day = &headers["x-amz-date"][..8];
+    assert_eq!(credential, format!("AWS4-HMAC-SHA256 Credential=AKID/{day}/eu-central-1/glue/aws4_request"));
+    assert!(rest.starts_with("SignedHeaders=content-type;host;x-amz-date;x-amz-target, Signature="), "{rest}");
+    assert!(!headers.contains_key("x-amz-security-token"));
+    assert_eq!(format!("{:?}", catalog.with_catalog_id("42")), "GlueCatalog(eu-central-1, 42)");
+}
+
+/// A page of a proxy, for example.
+#[rstest]
+#[case(404, ErrorKind::Unexpected, 1, "Glue failed: the answer has the status 404 and no error code")]
+#[case(
+    503,
+    ErrorKind::Unavailable,
+    4,
+    "after retries; try again later: the answer has the status 503 and no error code"
+)]
+#[case(200, ErrorKind::Unexpected, 1, "the answer of Glue does not parse (operation: GetDatabases)")]
+#[tokio::test]
+async fn an_answer_that_is_not_json_is_an_error(
+    #[case] status: u16,
+    #[case] kind: ErrorKind,
+    #[case] attempts: usize,
+    #[case] shown: &str,
+) {
+    let server = Server::start_raw(move |_| raw(status, "", "<html>"));
+    let error = open(server.endpoint()).list_databases().await.unwrap_err();
+    assert_eq!((error.kind(), server.take().len()), (kind, attempts), "{}", error.chain());
+    assert!(error.chain().contains(shown), "{}", error.chain());
+}
+
+#[rstest]
+#[case::in_its_body(10)]
+#[case::in_its_head(120)]
+#[case::before_it(10_000)]
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_asked_for_again(#[case] missing: usize) {
+    let calls = AtomicUsize::new(0);
+    let server = Server::start_raw(move |_| {
+        let mut answer = raw(200, "", &json!({ "DatabaseList": [{ "Name": "lake" }] }).to_string());
+        if calls.fetch_add(1, Ordering::Relaxed) == 0 {
+            answer.truncate(answer.len().saturating_sub(missing));
+        }
+        answer
+    });
+    assert_eq!(open(server.endpoint()).list_databases().await.unwrap(), [Database::new("lake")]);
+    assert_eq!(server.take().len(), 2);
+}
+
+#[tokio::test]
+async fn glue_can_ask_for_a_pause() {
+    let calls = AtomicUsize::new(0);
+    let server = Server::start_raw(move |_| match calls.fetch_add(1, Ordering::Relaxed) {
+        0 => raw(400, "x-amz-retry-after: 1\r\nx-amzn-errortype: ThrottlingException\r\n", ""),
+        _ => raw(200, "", "{}"),
+    });
+    let catalog = open(server.endpoint()).with_retries(2, Duration::from_secs(3600));
+    assert_eq!(catalog.list_databases().await.unwrap(), []);
+    assert_eq!(server.take().len(), 2);
+}
+
+#[tokio::test]
+async fn a_list_may_have_pages() {
+    let server = Server::start(|request| match request.body["NextToken"].as_str() {
+        None => (200, json!({ "TableList": [foreign()], "NextToken": "x" })),
+        // An empty token is none.
+        Some(_) => (200, json!({ "TableList": [{ "Name": "people" }], "NextToken": "" })),
+    });
+    let tables = open(server.endpoint()).list_tables("Lake").await.unwrap();
+    assert_eq!(tables.iter().map(TableDescription::qualified_name).collect::<Vec<_>>(), ["lake.people", "lake.sales"]);
+    assert!(server.take().iter().all(|request| request.body["DatabaseName"] == "lake"));
 }
 
 /// A table as other tools leave it in Glue, with many properties that [`TableDescription`] does not have.
@@ -246,7 +314,7 @@ fn with_foreign_table(other: impl Fn(&str) -> Answer + Send + Sync + 'static) ->
 #[tokio::test]
 async fn an_update_keeps_what_is_not_ours() {
     let server = with_foreign_table(|_| (200, json!({})));
-    let catalog = open(server.endpoint(), None);
+    let catalog = open(server.endpoint());
     let mut table = catalog.get_table("lake", "sales").await.unwrap();
     table.storage.columns.push(Column::foreign("amount", "double"));
     catalog.update_table(&table.with_parameter("recordCount", "5")).await.unwrap();
@@ -313,10 +381,48 @@ async fn an_update_keeps_what_is_not_ours() {
     "#);
 }
 
+/// What Glue has for its views and its own tables, and what it may have one day.
+#[tokio::test]
+async fn an_update_repeats_what_only_glue_knows() {
+    let more = json!({
+        "LastAccessTime": 1_700_000_001, "LastAnalyzedTime": 1_700_000_002.25, "ViewOriginalText": "select 1",
+        "ViewExpandedText": "select 1 one", "TargetTable": { "CatalogId": "2", "Name": "other" }, "Retention": 0,
+    });
+    let mut table = foreign();
+    table.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    table["StorageDescriptor"]["SchemaReference"] = json!({ "SchemaVersionNumber": 3 });
+    table["StorageDescriptor"]["SerdeInfo"]["New"] = json!([{ "a": null }]);
+    let (kept, answer) = (table.clone(), json!({ "Table": table }));
+    let server = Server::start(move |_| (200, answer.clone()));
+    let catalog = open(server.endpoint());
+    catalog.update_table(&catalog.get_table("lake", "sales").await.unwrap()).await.unwrap();
+    let requests = server.take();
+    let input = &requests.last().unwrap().body["TableInput"];
+    for member in more.as_object().unwrap().keys().map(String::as_str).chain(["Owner"]) {
+        assert_eq!(input[member], kept[member], "{member}");
+    }
+    for member in ["SchemaReference", "SerdeInfo"] {
+        assert_eq!(input["StorageDescriptor"][member], kept["StorageDescriptor"][member], "{member}");
+    }
+}
+
+#[tokio::test]
+async fn a_view_in_several_dialects_is_not_changed() {
+    let mut view = foreign();
+    view["ViewDefinition"] = json!({ "IsProtected": true, "Representations": [] });
+    let server = Server::start(move |_| (200, json!({ "Table": view })));
+    let catalog = open(server.endpoint());
+    let view = catalog.get_table("lake", "sales").await.unwrap();
+    let error = catalog.update_table(&view).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    insta::assert_snapshot!(error.chain(), @"a view in several dialects can only be changed where it was created (table: lake.sales)");
+    assert!(server.take().iter().all(|request| request.operation == "GetTable"));
+}
+
 #[tokio::test]
 async fn an_update_that_comes_too_late_is_a_conflict() {
     let server = with_foreign_table(|_| error("ConcurrentModificationException", "Update table failed"));
-    let catalog = open(server.endpoint(), None);
+    let catalog = open(server.endpoint());
     let table = catalog.get_table("lake", "sales").await.unwrap();
     // Glue detects it,
     let late = catalog.update_table(&table).await.unwrap_err();
@@ -336,7 +442,7 @@ async fn an_update_that_comes_too_late_is_a_conflict() {
 #[tokio::test]
 async fn a_table_is_described_for_athena_and_spark() {
     let server = with_foreign_table(|_| (200, json!({})));
-    let catalog = open(server.endpoint(), None);
+    let catalog = open(server.endpoint());
     let table = sales().with_description("What was sold");
     catalog.create_table(&table).await.unwrap();
     catalog.add_partitions(&table, &years(1)).await.unwrap();
@@ -455,7 +561,48 @@ fn the_environment_is_that_of_the_aws_cli() {
     environment.push(("AWS_ENDPOINT_URL_GLUE", special.endpoint()));
     assert_eq!(listed_with(&environment), "found special");
 
+    environment.push(("AWS_USE_FIPS_ENDPOINT", "true"));
+    insta::assert_snapshot!(listed_with(&environment), @"no catalog usage: an endpoint of Glue cannot be given together with FIPS or dual-stack endpoints (hint: unset `AWS_USE_FIPS_ENDPOINT` and `AWS_USE_DUALSTACK_ENDPOINT`, or the endpoint)");
+
     insta::assert_snapshot!(listed_with(&base[..2]), @"no catalog usage: Glue is not configured; set AWS_REGION and credentials as for the AWS CLI");
     let no_keys = listed_with(&[base[2], ("AWS_ENDPOINT_URL", general.endpoint())]);
     assert!(no_keys.starts_with("error usage: Glue is not configured"), "{no_keys}");
+}
+
+/// A server of credentials, as containers have one, whose session tokens are `token-0`, `token-1` ...
+fn container() -> Server {
+    let issued = AtomicUsize::new(0);
+    Server::start(move |_| {
+        let token = format!("token-{}", issued.fetch_add(1, Ordering::Relaxed));
+        let (id, secret, expiration) = ("AKID", "hunter2", "2100-01-01T00:00:00Z");
+        (200, json!({ "AccessKeyId": id, "SecretAccessKey": secret, "Token": token, "Expiration": expiration }))
+    })
+}
+
+fn listed_in_a_container(container: &Server, glue: &Server) -> String {
+    listed_with(&[
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", container.endpoint()),
+        ("AWS_ENDPOINT_URL", glue.endpoint()),
+        ("AWS_REGION", "eu-central-1"),
+    ])
+}
+
+#[test]
+fn expired_credentials_are_fetched_anew_once() {
+    let refused = |request: &Request| {
+        error("ExpiredTokenException", &format!("{} has expired", request.headers["x-amz-security-token"]))
+    };
+    let glue = Server::start(move |request| match request.headers["x-amz-security-token"].as_str() {
+        "token-0" => refused(request),
+        token => (200, json!({ "DatabaseList": [{ "Name": token }] })),
+    });
+    let issuer = container();
+    assert_eq!(listed_in_a_container(&issuer, &glue), "found token-1");
+    assert_eq!((issuer.take().len(), glue.take().len()), (2, 2));
+
+    // New credentials that have expired, too, are not Glue's fault. Nor are they shown.
+    let strict = Server::start(refused);
+    let shown = listed_in_a_container(&container(), &strict);
+    insta::assert_snapshot!(shown, @"error usage: Glue denies access to this caller; check credentials and permissions: ExpiredTokenException: (redacted) has expired");
+    assert_eq!(strict.take().len(), 2);
 }

@@ -427,7 +427,7 @@ async fn errors_say_what_to_do() {
     insta::assert_snapshot!(refused(catalog.update_table(&turned_files).await), @"`lake.numbers` becomes an Iceberg table, whose partition fields are in its metadata; leave out the partition keys");
     // Also if the caller declares the table and has not read it.
     let mut declared = files;
-    declared.name = "books".to_owned();
+    (declared.name, declared.version) = ("books".to_owned(), None);
     insta::assert_snapshot!(refused(catalog.drop_partitions(&declared, &[]).await), @"`lake.books` is an Iceberg table, whose partitions are in its metadata and not in the catalog; write to the table with a library for Iceberg");
     assert_eq!(catalog.all_partitions(&declared, &Predicate::all()).await.unwrap(), []);
     assert_eq!(catalog.get_partitions(&declared, &[vec!["1".to_owned()]]).await.unwrap(), []);
@@ -500,4 +500,43 @@ fn eight_threads_that_commit_lose_nothing(#[case] by_sql: u64) {
     let last = runtime().block_on(file.open().get_table("lake", "books")).unwrap();
     assert_eq!(last.metadata_location(), Some(&*metadata(WRITERS * COMMITS)));
     assert_eq!(last.previous_metadata_location(), Some(&*metadata(WRITERS * COMMITS - 1)));
+}
+
+#[tokio::test]
+async fn swapped_tables_are_swapped_for_pyiceberg() {
+    const ROWS: &str = "select table_namespace, table_name, metadata_location from iceberg_tables order by 1, 2";
+    let file = File::of(PYICEBERG);
+    // Their namespaces exist by them alone.
+    file.table("Lake", "Books", Some("s3://lake/books/metadata/0.json"));
+    file.table("green", "books", Some("s3://green/books/metadata/0.json"));
+    let catalog = file.open();
+    let swap = async |a: (&str, &str), b: (&str, &str)| {
+        let (a, b) = (catalog.get_table(a.0, a.1).await.unwrap(), catalog.get_table(b.0, b.1).await.unwrap());
+        catalog.swap_tables(&a, &b).await
+    };
+    swap(("lake", "books"), ("green", "books")).await.unwrap();
+    assert_eq!(
+        file.rows(ROWS),
+        ["Lake|Books|s3://green/books/metadata/0.json", "green|books|s3://lake/books/metadata/0.json"]
+    );
+
+    // With one of files, of which PyIceberg does not know.
+    catalog.create_database(&Database::new("sea")).await.unwrap();
+    let fish = TableDescription::new("sea", "fish", &TableFormat::Parquet, "s3://sea/fish")
+        .with_columns([Column::foreign("id", "bigint")]);
+    catalog.create_table(&fish).await.unwrap();
+    swap(("sea", "fish"), ("lake", "books")).await.unwrap();
+    let after = ["green|books|s3://lake/books/metadata/0.json", "sea|fish|s3://green/books/metadata/0.json"];
+    assert_eq!(file.rows(ROWS), after);
+    let read = catalog.get_table("lake", "books").await.unwrap();
+    assert_eq!(read.location().unwrap().as_str(), "s3://sea/fish");
+    assert_eq!(catalog.list_tables("lake").await.unwrap(), [read]);
+
+    // It has created one of the same name, which would come to light.
+    file.table("lake", "books", Some("s3://hidden/metadata/0.json"));
+    for (a, b) in [(("sea", "fish"), ("lake", "books")), (("lake", "books"), ("sea", "fish"))] {
+        assert_eq!(Conflict::of(&swap(a, b).await.unwrap_err()), Some(Conflict::AlreadyExists));
+    }
+    assert_eq!(catalog.get_table("lake", "books").await.unwrap().location().unwrap().as_str(), "s3://sea/fish");
+    assert!(catalog.get_table("sea", "fish").await.unwrap().is_iceberg());
 }

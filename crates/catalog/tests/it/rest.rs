@@ -64,6 +64,17 @@ async fn tables_of_files_are_refused() {
 }
 
 #[tokio::test]
+async fn tables_are_not_swapped() {
+    let world = World::new();
+    world.server.add("lake", &["people", "new"]);
+    let catalog = CountingCatalog::new(std::sync::Arc::new(world.catalog()));
+    let (a, b) = (catalog.get_table("lake", "people").await.unwrap(), catalog.get_table("lake", "new").await.unwrap());
+    let error = catalog.swap_tables(&a, &b).await.unwrap_err();
+    assert_eq!((error.kind(), catalog.check_swap(&a, &b).is_err()), (ErrorKind::Usage, true));
+    insta::assert_snapshot!(error, @"an Iceberg REST catalog cannot swap two tables in one step (table: lake.people, with: lake.new, hint: let readers use a view that you change, or overwrite the one table with the rows of the other, which is one commit)");
+}
+
+#[tokio::test]
 async fn a_catalog_that_counts_has_the_same_server() {
     let world = World::new();
     let counting = CountingCatalog::new(std::sync::Arc::new(world.catalog()));

@@ -1,5 +1,6 @@
 //! Servers that speak Glue's protocol: a scripted one, and a proxy that makes moto as strict as AWS.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -11,8 +12,10 @@ use serde_json::{Value, json};
 pub(crate) struct Request {
     /// `GetTable`
     pub(crate) operation: String,
+    /// Null if there is none.
     pub(crate) body: Value,
-    authorization: String,
+    /// By their names in lower case.
+    pub(crate) headers: BTreeMap<String, String>,
 }
 
 /// A status and a body.
@@ -32,6 +35,14 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server that answers with this function.
     pub(crate) fn start(answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
+        Self::start_raw(move |request| {
+            let (status, body) = answer(request);
+            raw(status, "", &body.to_string())
+        })
+    }
+
+    /// Starts a server that sends these bytes, and closes the connection.
+    pub(crate) fn start_raw(answer: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -42,7 +53,9 @@ impl Server {
                 std::thread::spawn(move || {
                     let Some(request) = receive(&connection) else { return };
                     seen.lock().unwrap().push(request.clone());
-                    send(connection, answer(&request));
+                    let mut connection = &connection;
+                    // The client may be gone.
+                    let _ = connection.write_all(&answer(&request));
                 });
             }
         });
@@ -59,7 +72,7 @@ impl Server {
         let moto = Mutex::new(endpoint.trim_start_matches("http://").trim_end_matches('/').to_owned());
         Self::start(move |request| {
             let moto = moto.lock().unwrap();
-            strict(request, |operation, body| forward(&moto, operation, body, &request.authorization))
+            strict(request, |operation, body| forward(&moto, operation, body, &request.headers["authorization"]))
         })
     }
 
@@ -75,39 +88,35 @@ impl Server {
 
 fn receive(connection: &TcpStream) -> Option<Request> {
     let mut reader = BufReader::new(connection);
-    let (mut length, mut operation, mut authorization) = (0, String::new(), String::new());
+    let mut headers = BTreeMap::new();
     let mut line = String::new();
     loop {
         line.clear();
         if reader.read_line(&mut line).ok()? == 0 {
             return None;
         }
-        let Some((name, value)) = line.trim_end().split_once(": ") else {
-            if line.trim_end().is_empty() {
-                break;
-            }
-            continue;
-        };
-        match name.to_ascii_lowercase().as_str() {
-            "content-length" => length = value.parse().ok()?,
-            "x-amz-target" => value.trim_start_matches("AWSGlue.").clone_into(&mut operation),
-            "authorization" => value.clone_into(&mut authorization),
-            _ => {}
+        match line.trim_end().split_once(": ") {
+            Some((name, value)) => drop(headers.insert(name.to_ascii_lowercase(), value.to_owned())),
+            None if line.trim_end().is_empty() => break,
+            None => {}
         }
     }
+    let length = headers.get("content-length").map_or(Some(0), |length| length.parse().ok())?;
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(Request { operation, body: serde_json::from_slice(&body).ok()?, authorization })
+    let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).ok()? };
+    let target = headers.get("x-amz-target").map_or("", String::as_str);
+    Some(Request { operation: target.trim_start_matches("AWSGlue.").to_owned(), body, headers })
 }
 
-fn send(mut connection: TcpStream, (status, body): Answer) {
-    let body = body.to_string();
-    let head = format!(
-        "HTTP/1.1 {status} x\r\ncontent-type: application/x-amz-json-1.1\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+/// An answer as it is sent, with more headers.
+pub(crate) fn raw(status: u16, headers: &str, body: &str) -> Vec<u8> {
+    format!(
+        "HTTP/1.1 {status} x\r\ncontent-type: application/x-amz-json-1.1\r\ncontent-length: {}\r\n\
+         connection: close\r\n{headers}\r\n{body}",
         body.len()
-    );
-    // The client may be gone.
-    let _ = connection.write_all(head.as_bytes()).and_then(|()| connection.write_all(body.as_bytes()));
+    )
+    .into_bytes()
 }
 
 fn forward(moto: &str, operation: &str, body: &Value, authorization: &str) -> Answer {
