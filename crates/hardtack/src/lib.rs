@@ -41,6 +41,18 @@
 //! What a scheduler must know is said next to `main`, in a function `pub fn job() -> Job`: owner, schedule, time-out,
 //! attempts, vCPUs and memory. See [`Job`].
 //!
+//! # Features
+//!
+//! | feature | what it adds |
+//! | --- | --- |
+//! | `aws` (default) | locations on S3, the Glue Data Catalog, webhooks |
+//! | `mimalloc` (default) | mimalloc as the allocator of the job |
+//! | `iceberg` | Apache Iceberg tables, and REST catalogs |
+//! | `otel` | a trace and metrics of each run for OpenTelemetry, if the environment has an endpoint |
+//! | `failpoints` | fault points for crash tests; among dev-dependencies only |
+//!
+//! # Modules
+//!
 //! The [`prelude`] has everything that most jobs need; [`functions`] has all expression functions, and the underlying
 //! crates are re-exported as modules.
 

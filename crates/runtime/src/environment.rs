@@ -6,7 +6,7 @@ use hardtack_catalog::CatalogHandle;
 use hardtack_core::{ErrorKind, JobContext, Location, Result, Stores};
 use hardtack_state::{ObjectState, StateStore};
 
-use crate::args::RuntimeArgs;
+use crate::args::{QueryArgs, RuntimeArgs};
 
 /// Opens a context with the limits and stores of the options. Runs derive theirs from it.
 ///
@@ -19,7 +19,7 @@ pub fn open_context(job: &str, options: &RuntimeArgs) -> Result<JobContext> {
     let mut builder = JobContext::builder(job)
         .scope(&options.scope)
         .window(options.window.window()?)
-        .memory_limit(options.query.memory_limit.unwrap_or_else(default_memory))
+        .memory_limit(memory_limit(&options.query))
         .threads(threads)
         .fsync(options.fsync)
         .extension(Arc::new(CatalogHandle::chosen(options.records.catalog.clone(), options.records.state.clone())));
@@ -54,6 +54,11 @@ pub fn open_state(stores: &Stores, location: &Location) -> Result<Arc<dyn StateS
 
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// The memory that queries may hold, in bytes.
+pub(crate) fn memory_limit(options: &QueryArgs) -> usize {
+    options.memory_limit.unwrap_or_else(default_memory)
 }
 
 /// The default memory limit of queries, in bytes.

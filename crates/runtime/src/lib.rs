@@ -16,6 +16,7 @@ mod bookmarks;
 mod definition;
 mod describe;
 mod dry_run;
+mod ended;
 mod environment;
 mod fsck;
 mod invocation;
@@ -24,6 +25,7 @@ mod lifecycle;
 mod logging;
 mod metrics;
 mod notify;
+mod otel;
 mod outcome;
 mod profile;
 mod progress;
@@ -33,6 +35,7 @@ mod reprocess;
 #[cfg(feature = "aws")]
 mod s3;
 mod show;
+mod spill;
 mod stop;
 mod summary;
 

@@ -27,16 +27,17 @@ use hardtack_state::{
 use crate::args::{RuntimeArgs, parse};
 use crate::definition::JobDefinition;
 use crate::describe::{ArgumentDescription, DESCRIBE_ARGUMENTS, arguments};
-use crate::environment::{cores, open_context, open_state};
-use crate::metrics::Metrics;
+use crate::ended::Ended;
+use crate::environment::{cores, memory_limit, open_context, open_state};
 use crate::outcome::{Outcome, panicked};
 use crate::profile::Profiler;
 use crate::progress::Bar;
 use crate::recover::{RecoverOptions, SETTLE_TIMEOUT, clean_up, discard_attempt, recover, roll_forward};
 use crate::refused;
 use crate::show::FirstRows;
+use crate::spill::{SpillFolder, SpillWatch};
 use crate::stop::Stop;
-use crate::{audit_only, dry_run, environment, logging, notify, progress, summary};
+use crate::{audit_only, dry_run, environment, logging, notify, otel, progress, summary};
 
 /// A job: what a scheduler must know of it, and anything that it needs in addition to its `main`.
 ///
@@ -237,16 +238,9 @@ impl Job {
             } else if options.audits.audit_only {
                 audit_only::audit_only(&self, args, options, main).await
             } else {
+                let started_at = Utc::now();
                 let done = execute(&self, args, options, main, &bars).await;
-                let metrics = Metrics::new(options.metrics, &options.metrics_namespace);
-                let record = match &done {
-                    Ok(outcome) => Some(&outcome.record),
-                    Err(error) => error.detail::<RunRecord>(),
-                };
-                metrics.print(self.name(), record, Utc::now());
-                if let Err(error) = &done {
-                    notify::failed(self.name(), options, error).await;
-                }
+                tell(options, &Ended::now(&self.definition, started_at, &done)).await;
                 done.map(|outcome| summary::succeeded(&outcome, options.log_format))
             }
         });
@@ -260,6 +254,16 @@ impl Job {
             }
         }
     }
+}
+
+/// Tells of the end of a run whoever wants to know. It is recorded already, and nothing here changes its exit code.
+async fn tell(options: &RuntimeArgs, run: &Ended<'_>) {
+    options.metrics.print(&options.metrics_namespace, run);
+    tokio::join!(otel::send(run), async {
+        if let Some(error) = run.error {
+            notify::failed(&run.job.name, options, error).await;
+        }
+    });
 }
 
 /// Runs the job `name` with the arguments of this process, and returns the exit code of the process. A job's `main.rs`
@@ -290,6 +294,7 @@ pub async fn execute<A>(
 ) -> Result<Outcome> {
     let mut stop = Stop::listen()?;
     let base = open_context(job.name(), options)?;
+    SpillFolder::of(&options.query).check(memory_limit(&options.query));
     register(&base, job);
     let state = open_state(base.stores(), &options.records.state)?;
     let ledger = Ledger::new(state, job.name(), &options.scope).invoked_by(options.invocation.clone());
@@ -321,6 +326,7 @@ struct Running {
     shown: Option<Arc<FirstRows>>,
     profiler: Option<Arc<Profiler>>,
     bar: Bar,
+    spill: SpillWatch,
     /// Where refused rows are, and how long they stay.
     refused: (Location, TimeDelta),
 }
@@ -354,8 +360,9 @@ impl Running {
         let ctx = builder.build()?;
         register(&ctx, job);
         let bar = bars.start(&ctx);
+        let spill = SpillFolder::of(&options.query).watch(&ctx);
         let refused = (options.records.state.clone(), options.audits.keep_refused_for);
-        Ok(Self { ledger, attempt, ctx, io, shown, profiler, bar, refused })
+        Ok(Self { ledger, attempt, ctx, io, shown, profiler, bar, spill, refused })
     }
 
     /// Fails if the run cannot commit under the number that it was told to.
@@ -451,7 +458,7 @@ impl Running {
         // A run that lost its number may fail with misleading errors, because the winner discards what it staged.
         let error = match self.ledger.check(&self.attempt.record).await {
             Err(conflict) if conflict.kind() == ErrorKind::Conflict => conflict,
-            _ => error,
+            _ => self.spill.explain(error),
         };
         let is_refused = error.detail::<Vec<Audit>>().is_some();
         let kept = match is_refused && self.ctx.audit_options().keep.is_some() {
@@ -479,6 +486,7 @@ impl Running {
         record.bookmarks_held = self.ctx.bookmarks_held();
         record.sources = self.ctx.meters().sources();
         record.sinks = self.ctx.meters().sinks();
+        record.spilled_bytes = self.spill.most();
         record.audits = self.ctx.audits();
         match self.profiler.as_ref().map(|profiler| profiler.profiles()).transpose() {
             Ok(profiles) => record.profiles = profiles.unwrap_or_default(),

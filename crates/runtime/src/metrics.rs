@@ -1,17 +1,13 @@
 //! The numbers of a run in CloudWatch's embedded metric format, for which no agent is needed: CloudWatch Logs makes metrics
 //! of such lines. See [the specification](https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html).
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;
-use hardtack_core::Counts;
-use hardtack_core::audit::{self, Audit};
-use hardtack_state::{RunRecord, RunStatus};
 use serde_json::{Map, Value, json};
 
-use crate::batch::BatchJob;
+use crate::ended::{Ended, Number, Series, Subject};
 
 /// The longest value of a dimension.
 const DIMENSION_CHARS: usize = 1024;
@@ -28,160 +24,71 @@ pub enum MetricsFormat {
     None,
 }
 
-/// Where the numbers of a run go.
-#[derive(Debug, Clone)]
-pub(crate) struct Metrics {
-    namespace: String,
-    batch: Option<BatchJob>,
-    is_on: bool,
-}
-
-impl Metrics {
-    pub(crate) fn new(format: MetricsFormat, namespace: &str) -> Self {
-        let batch = BatchJob::from_env();
-        let is_on = match format {
-            MetricsFormat::Auto => batch.is_some(),
-            MetricsFormat::Emf => true,
-            MetricsFormat::None => false,
+impl MetricsFormat {
+    /// Prints the numbers of a run, if that is wanted.
+    pub(crate) fn print(self, namespace: &str, run: &Ended<'_>) {
+        let is_on = match self {
+            Self::Auto => run.batch.is_some(),
+            Self::Emf => true,
+            Self::None => false,
         };
-        Self { namespace: namespace.to_owned(), batch, is_on }
-    }
-
-    /// Prints the numbers of a run that has ended; `record` is missing if it never began.
-    pub(crate) fn print(&self, job: &str, record: Option<&RunRecord>, now: DateTime<Utc>) {
-        if !self.is_on {
-            return;
+        if is_on {
+            let text: String = lines(namespace, run).iter().map(|line| format!("{line}\n")).collect();
+            let _ = std::io::stdout().write_all(text.as_bytes());
         }
-        let text: String = self.lines(job, record, now).iter().map(|line| format!("{line}\n")).collect();
-        let _ = std::io::stdout().write_all(text.as_bytes());
-    }
-
-    /// A line for the job, and one for each source and sink.
-    fn lines(&self, job: &str, record: Option<&RunRecord>, now: DateTime<Utc>) -> Vec<Value> {
-        let Some(record) = record else {
-            let mut line = Line::new(&[("Job", job)]);
-            line.count("Succeeded", 0).count("Failed", 1);
-            return vec![line.finish(&self.namespace, now)];
-        };
-        let mut lines = Vec::new();
-        let mut add = |mut line: Line| {
-            line.property("run", json!(record.run.id.to_string()));
-            if let Some(batch) = &self.batch {
-                line.property("batch_job", json!(batch.id)).property("batch_attempt", json!(batch.attempt));
-                if let Some((index, size)) = batch.array {
-                    line.property("array_index", json!(index)).property("array_size", json!(size));
-                }
-            }
-            lines.push(line.finish(&self.namespace, now));
-        };
-        add(of_run(record));
-        for (name, counts) in &record.sources {
-            let mut line = Line::new(&[("Job", job), ("Source", name)]);
-            line.counts(counts);
-            if let Some(lag) = bookmark_lag(record, name, now) {
-                line.metric("BookmarkLag", "Seconds", json!(lag));
-            }
-            add(line);
-        }
-        for (name, counts) in &record.sinks {
-            let mut line = Line::new(&[("Job", job), ("Sink", name)]);
-            line.counts(counts);
-            if let Some(audit) = record.audits.iter().find(|audit| audit.subject == *name) {
-                line.verdicts(std::slice::from_ref(audit));
-            }
-            add(line);
-        }
-        lines
     }
 }
 
-fn of_run(record: &RunRecord) -> Line {
-    let succeeded = record.status == RunStatus::Succeeded;
-    let mut line = Line::new(&[("Job", &record.run.job)]);
-    line.count("Succeeded", u64::from(succeeded)).count("Failed", u64::from(!succeeded));
-    if let Some(end) = record.finished_at {
-        line.metric("Duration", "Seconds", json!((end - record.run.started_at).as_seconds_f64()));
-    }
-    let sum = |counts: &BTreeMap<String, Counts>, of: fn(&Counts) -> u64| counts.values().map(of).sum::<u64>();
-    line.count("RowsRead", sum(&record.sources, |counts| counts.rows))
-        .bytes("BytesRead", sum(&record.sources, |counts| counts.bytes))
-        .count("RowsWritten", sum(&record.sinks, |counts| counts.rows))
-        .bytes("BytesWritten", sum(&record.sinks, |counts| counts.bytes))
-        .count("FilesWritten", sum(&record.sinks, |counts| counts.files));
-    if !record.audits.is_empty() {
-        line.verdicts(&record.audits);
-    }
-    line.property("scope", json!(record.run.scope)).property("status", json!(record.status));
-    if let Some(error) = &record.error {
-        line.property("error", json!(error.message));
-    }
-    line
-}
-
-/// How far the bookmark of a source was behind at the end of the run, if it is a time.
-fn bookmark_lag(record: &RunRecord, source: &str, now: DateTime<Utc>) -> Option<f64> {
-    let position = record.bookmarks_to.get(source)?;
-    let through = DateTime::parse_from_rfc3339(position.get("through")?.as_str()?).ok()?;
-    Some((record.finished_at.unwrap_or(now) - through.to_utc()).as_seconds_f64().max(0.0))
+/// A line for the job, and one for each source and sink.
+fn lines(namespace: &str, run: &Ended<'_>) -> Vec<Value> {
+    run.series().into_iter().map(|series| line(namespace, &run.job.name, series, run.at)).collect()
 }
 
 /// A line of the embedded metric format, which has one set of dimensions.
-struct Line {
-    dimensions: Vec<String>,
-    metrics: Vec<Value>,
-    fields: Map<String, Value>,
+fn line(namespace: &str, job: &str, series: Series<'_>, now: DateTime<Utc>) -> Value {
+    let mut dimensions = vec![("Job", job)];
+    match series.subject {
+        Subject::Run => {}
+        Subject::Source(name) => dimensions.push(("Source", name)),
+        Subject::Sink(name) => dimensions.push(("Sink", name)),
+    }
+    let (mut fields, mut metrics) = (Map::new(), Vec::new());
+    for (name, value) in &dimensions {
+        fields.insert((*name).to_owned(), dimension(value).into());
+    }
+    for (number, value) in series.numbers {
+        let (name, unit) = named(number);
+        metrics.push(json!({"Name": name, "Unit": unit}));
+        fields.insert(name.to_owned(), value);
+    }
+    fields.extend(series.properties.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    let names: Vec<&str> = dimensions.iter().map(|(name, _)| *name).collect();
+    let directive = json!({"Namespace": namespace, "Dimensions": [names], "Metrics": metrics});
+    let aws = json!({"Timestamp": now.timestamp_millis(), "CloudWatchMetrics": [directive]});
+    let mut line = Map::from_iter([("_aws".to_owned(), aws)]);
+    line.extend(fields);
+    Value::Object(line)
 }
 
-impl Line {
-    fn new(dimensions: &[(&str, &str)]) -> Self {
-        let mut line = Self { dimensions: Vec::new(), metrics: Vec::new(), fields: Map::new() };
-        for (name, value) in dimensions {
-            line.dimensions.push((*name).to_owned());
-            line.fields.insert((*name).to_owned(), dimension(value).into());
-        }
-        line
-    }
-
-    fn metric(&mut self, name: &str, unit: &str, value: Value) -> &mut Self {
-        self.metrics.push(json!({"Name": name, "Unit": unit}));
-        self.fields.insert(name.to_owned(), value);
-        self
-    }
-
-    fn count(&mut self, name: &str, value: u64) -> &mut Self {
-        self.metric(name, "Count", value.into())
-    }
-
-    fn bytes(&mut self, name: &str, value: u64) -> &mut Self {
-        self.metric(name, "Bytes", value.into())
-    }
-
-    fn counts(&mut self, counts: &Counts) -> &mut Self {
-        self.count("Rows", counts.rows).bytes("Bytes", counts.bytes).count("Files", counts.files);
-        self.metric("Duration", "Seconds", json!(counts.seconds))
-    }
-
-    fn verdicts(&mut self, audits: &[Audit]) -> &mut Self {
-        let all = || audits.iter().flat_map(|audit| &audit.verdicts);
-        let passed = all().filter(|verdict| verdict.outcome == audit::Outcome::Passed).count() as u64;
-        let aside: u64 = audits.iter().filter_map(|audit| audit.quarantined).sum();
-        self.count("RulesPassed", passed)
-            .count("RulesFailed", all().count() as u64 - passed)
-            .count("RowsQuarantined", aside)
-    }
-
-    /// Adds what is no metric, to be searched for.
-    fn property(&mut self, name: &str, value: Value) -> &mut Self {
-        self.fields.insert(name.to_owned(), value);
-        self
-    }
-
-    fn finish(self, namespace: &str, now: DateTime<Utc>) -> Value {
-        let directive = json!({"Namespace": namespace, "Dimensions": [self.dimensions], "Metrics": self.metrics});
-        let aws = json!({"Timestamp": now.timestamp_millis(), "CloudWatchMetrics": [directive]});
-        let mut line = Map::from_iter([("_aws".to_owned(), aws)]);
-        line.extend(self.fields);
-        Value::Object(line)
+/// The name and the unit of a number in CloudWatch.
+fn named(number: Number) -> (&'static str, &'static str) {
+    match number {
+        Number::Succeeded => ("Succeeded", "Count"),
+        Number::Failed => ("Failed", "Count"),
+        Number::Duration => ("Duration", "Seconds"),
+        Number::RowsRead => ("RowsRead", "Count"),
+        Number::BytesRead => ("BytesRead", "Bytes"),
+        Number::RowsWritten => ("RowsWritten", "Count"),
+        Number::BytesWritten => ("BytesWritten", "Bytes"),
+        Number::FilesWritten => ("FilesWritten", "Count"),
+        Number::BytesSpilled => ("BytesSpilled", "Bytes"),
+        Number::Rows => ("Rows", "Count"),
+        Number::Bytes => ("Bytes", "Bytes"),
+        Number::Files => ("Files", "Count"),
+        Number::BookmarkLag => ("BookmarkLag", "Seconds"),
+        Number::RulesPassed => ("RulesPassed", "Count"),
+        Number::RulesFailed => ("RulesFailed", "Count"),
+        Number::RowsQuarantined => ("RowsQuarantined", "Count"),
     }
 }
 
@@ -204,33 +111,17 @@ fn dimension(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use hardtack_core::{JobContext, Run};
+    use hardtack_core::Counts;
+    use hardtack_state::RunRecord;
     use insta::assert_snapshot;
     use proptest::prelude::*;
     use rstest::rstest;
 
     use super::*;
+    use crate::ended::tests::{at, ended, job, record};
 
-    fn metrics() -> Metrics {
-        let batch = BatchJob { id: "4711".into(), attempt: 2, array: Some((3, 10)) };
-        Metrics { namespace: "hardtack".into(), batch: Some(batch), is_on: true }
-    }
-
-    fn at(seconds: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
-    }
-
-    fn record() -> RunRecord {
-        let ctx = JobContext::builder("sales").build().unwrap();
-        let run = Run { id: "nightly".parse().unwrap(), started_at: at(0), ..ctx.run().clone() };
-        let counts = |rows| Counts { files: 1, rows, bytes: rows * 10, seconds: 0.5 };
-        let mut record = RunRecord::begin(run);
-        record.status = RunStatus::Succeeded;
-        record.finished_at = Some(at(90));
-        record.sources.insert("orders".into(), counts(1000));
-        record.sinks.insert("sums".into(), counts(10));
-        record.bookmarks_to.insert("orders".into(), json!({"through": at(-30).to_rfc3339(), "by": "modified"}));
-        record
+    fn told(record: Option<&RunRecord>, now: DateTime<Utc>) -> Vec<Value> {
+        lines("hardtack", &ended(&job(), record, now))
     }
 
     fn text(lines: &[Value]) -> String {
@@ -239,12 +130,26 @@ mod tests {
 
     #[test]
     fn a_run_is_a_line_per_job_source_and_sink() {
-        assert_snapshot!(text(&metrics().lines("sales", Some(&record()), at(91))));
+        assert_snapshot!(text(&told(Some(&record()), at(91))));
     }
 
     #[test]
     fn a_run_that_never_began_has_failed() {
-        assert_snapshot!(text(&metrics().lines("sales", None, at(0))), @r#"{"_aws":{"Timestamp":1790000000000,"CloudWatchMetrics":[{"Namespace":"hardtack","Dimensions":[["Job"]],"Metrics":[{"Name":"Succeeded","Unit":"Count"},{"Name":"Failed","Unit":"Count"}]}]},"Job":"sales","Succeeded":0,"Failed":1}"#);
+        assert_snapshot!(text(&told(None, at(0))), @r#"{"_aws":{"Timestamp":1790000000000,"CloudWatchMetrics":[{"Namespace":"hardtack","Dimensions":[["Job"]],"Metrics":[{"Name":"Succeeded","Unit":"Count"},{"Name":"Failed","Unit":"Count"}]}]},"Job":"sales","Succeeded":0,"Failed":1}"#);
+    }
+
+    /// Most runs spill nothing, and have no metric of it.
+    #[rstest]
+    #[case::none(None)]
+    #[case::some(Some(7 << 20))]
+    fn what_was_spilled_is_told(#[case] spilled_bytes: Option<u64>) {
+        let record = RunRecord { spilled_bytes, ..record() };
+        let line = &told(Some(&record), at(0))[0];
+        assert_eq!(line.get("BytesSpilled").and_then(Value::as_u64), spilled_bytes);
+        assert_eq!(
+            line["_aws"].to_string().contains(r#"{"Name":"BytesSpilled","Unit":"Bytes"}"#),
+            spilled_bytes.is_some()
+        );
     }
 
     #[rstest]
@@ -299,7 +204,7 @@ mod tests {
             let counts = Counts { rows, bytes: 0, files: 0, seconds: if seconds.is_finite() { seconds } else { 0.0 } };
             record.sources = [(source, counts)].into();
             record.sinks = [(sink, counts)].into();
-            for line in metrics().lines("sales", Some(&record), at(0)) {
+            for line in told(Some(&record), at(0)) {
                 prop_assert_eq!(check(&line), Ok(()));
             }
         }

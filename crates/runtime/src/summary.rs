@@ -123,6 +123,9 @@ pub(crate) fn succeeded(outcome: &Outcome, format: LogFormat) {
         let to = Some(place(name)).filter(|p| !p.is_empty()).map(|p| format!(" to {p}")).unwrap_or_default();
         text.push_str(&format!("wrote  {name}: {}{to}\n", line(counts)));
     }
+    if let Some(bytes) = record.spilled_bytes {
+        text.push_str(&format!("spilled {} at most\n", HumanBytes(bytes)));
+    }
     record.audits.iter().for_each(|one| text.push_str(&audit(one)));
     for (sink, columns) in &record.profiles {
         text.push_str(&profile(sink, columns));

@@ -288,6 +288,9 @@ pub struct RunRecord {
     pub sources: BTreeMap<String, Counts>,
     /// The rows and bytes written to each sink.
     pub sinks: BTreeMap<String, Counts>,
+    /// The most bytes that its queries have spilled to disk at a time, as sampled; absent if none were seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spilled_bytes: Option<u64>,
     /// The column profiles of each sink, if profiling was on.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub profiles: BTreeMap<String, Vec<ColumnProfile>>,
@@ -350,6 +353,7 @@ impl RunRecord {
             commit: None,
             sources: BTreeMap::new(),
             sinks: BTreeMap::new(),
+            spilled_bytes: None,
             profiles: BTreeMap::new(),
             audits: Vec::new(),
             bookmarks_from: BTreeMap::new(),

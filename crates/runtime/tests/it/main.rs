@@ -10,6 +10,7 @@ mod bookmarks;
 mod environment;
 mod incremental;
 mod s3;
+mod spill;
 
 use std::sync::{Arc, Mutex};
 

@@ -317,7 +317,10 @@ fn without_room_for_what_is_spilled() {
     let run = small().with_file_limit(2048).run();
     run.assert_code(1);
     assert!(run.stderr.contains("the spill disk is full"), "{run}");
-    assert!(run.stderr.contains("`--spill-dir` sets a folder with more space"), "{run}");
+    assert!(
+        run.stderr.contains("free: ") && run.stderr.contains("`--spill-dir` sets a folder with more space"),
+        "{run}"
+    );
     assert_eq!((job.dir().files("out"), job.dir().hidden_files("out")), (Vec::new(), Vec::new()));
     small().run().assert_code(0);
     assert_eq!(job.dir().read_parquet("out/customers").num_rows(), 12_600);

@@ -1,6 +1,7 @@
 //! All jobs in one binary, and what each of them may do.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test looks at files, and stops where it fails")]
 
+mod otel;
 mod policy;
 
 use hardtack_test_support::JobBinary;
