@@ -280,8 +280,8 @@ pub(crate) async fn run(options: &RuntimeArgs, args: IcebergArgs) -> Result<Stri
             listed(&refs, &["name", "type", "snapshot_id"])?
         }
         Command::Snapshots { table } => {
-            let snapshots = open(&table, true).await?.metadata("snapshots").await?;
-            listed(&snapshots, &["committed_at", "snapshot_id", "parent_id", "operation"])?
+            let table = open(&table, true).await?;
+            with_names(&table.metadata("snapshots").await?, &table.metadata("refs").await?)?
         }
         Command::Tag { named, name, version } => {
             let id = open(&named.table, named.dry_run).await?.tag(&name, version.as_deref()).await?;
@@ -387,8 +387,31 @@ fn compacted(done: &Compacted, dry_run: bool) -> String {
     }
 }
 
+/// Snapshots with what their summaries say of rows and runs, and the branches and tags that point at them.
+fn with_names(snapshots: &RecordBatch, refs: &RecordBatch) -> Result<String> {
+    let names = cells(refs, &["name", "snapshot_id"])?;
+    let mut lines = cells(snapshots, &["committed_at", "snapshot_id", "parent_id", "operation", "summary"])?;
+    for line in &mut lines {
+        let summary = line.pop().unwrap_or_default();
+        let summary: serde_json::Value = serde_json::from_str(&summary).unwrap_or_default();
+        let said = ["added-records", "deleted-records", "total-records", "hardtack.run"]
+            .map(|key| summary[key].as_str().unwrap_or_default().to_owned());
+        let here = names.iter().filter(|name| name[1] == line[1]).map(|name| name[0].as_str());
+        let here: Vec<&str> = here.collect();
+        line.extend(said);
+        line.push(here.join(", "));
+    }
+    let titles = ["committed_at", "snapshot_id", "parent_id", "operation", "added", "deleted", "rows", "run", "refs"];
+    Ok(draw(&titles, &lines))
+}
+
 /// These columns of the rows, drawn.
 fn listed(rows: &RecordBatch, columns: &[&str]) -> Result<String> {
+    Ok(draw(columns, &cells(rows, columns)?))
+}
+
+/// The texts of these columns, row by row.
+fn cells(rows: &RecordBatch, columns: &[&str]) -> Result<Vec<Vec<String>>> {
     let options = FormatOptions::new().with_timestamp_tz_format(Some("%Y-%m-%dT%H:%M:%S%.3fZ"));
     let mut cells = vec![Vec::new(); rows.num_rows()];
     for name in columns {
@@ -398,5 +421,5 @@ fn listed(rows: &RecordBatch, columns: &[&str]) -> Result<String> {
         let texts = ArrayFormatter::try_new(column.as_ref(), &options)?;
         cells.iter_mut().enumerate().for_each(|(row, cells)| cells.push(texts.value(row).to_string()));
     }
-    Ok(draw(columns, &cells))
+    Ok(cells)
 }

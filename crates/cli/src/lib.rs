@@ -20,6 +20,7 @@ mod runs;
 mod serve;
 mod sql;
 mod standing;
+mod swap;
 mod tables;
 mod vacuum;
 mod verdicts;
@@ -109,6 +110,12 @@ enum Command {
     Audit(Box<quality::AuditArgs>),
     /// Compare two tables or data sets by key: which rows were added, removed and changed; exits with 3 if they differ
     Compare(Box<compare::CompareArgs>),
+    /// Swap two tables of the catalog: each name means what the other has meant; the same again is the way back
+    ///
+    /// Readers see the one table or the other as a whole. Files are not touched. Columns that readers of the first table will
+    /// miss are named. Where a catalog cannot change two tables at once, such as Glue, Iceberg tables and tables of files
+    /// without partitions can be swapped; the same command finishes a swap that was killed.
+    Swap(swap::SwapArgs),
     /// Show how measured numbers moved over runs, or propose rules
     Quality(Box<quality::QualityArgs>),
     /// Derive the infrastructure of jobs on AWS Batch: CloudFormation templates, policies of least privilege
@@ -163,6 +170,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Iceberg(args) => print(iceberg::run(&options, args)),
         Command::Audit(args) => finish(quality::audit(options, *args)),
         Command::Compare(args) => finish(compare::run(options, *args)),
+        Command::Swap(args) => print(async { swap::swap(&options, &args).await }),
         Command::Quality(args) => print(quality::run(options, *args)),
         Command::Deploy(args) => print(deploy::run(args)),
         Command::Sql(args) => print(async { sql::run(options, args).await.map(|()| String::new()) }),

@@ -19,6 +19,7 @@ use datafusion::sql::parser::{DFParser, Statement};
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use hardtack_core::{Error, ErrorKind, JobContext, Location, Result};
 use hardtack_runtime::{QueryArgs, RuntimeArgs, open_context};
+use hardtack_tables::with_versions_as_names;
 use object_store::ObjectStoreExt;
 
 use print::{Out, Printer};
@@ -133,7 +134,7 @@ async fn execute(options: RuntimeArgs, args: SqlArgs) -> Result<()> {
         return shell::run(&ctx, format, args.history).await;
     }
     let script = args.script(&ctx).await?;
-    let statements: Vec<Statement> = DFParser::parse_sql(&script).map_err(unplannable)?.into();
+    let statements = parsed(&script)?;
     match &args.output {
         Some(output) => to_file(&ctx, statements, output, format).await,
         None => {
@@ -144,6 +145,11 @@ async fn execute(options: RuntimeArgs, args: SqlArgs) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// The statements of a text.
+fn parsed(text: &str) -> Result<Vec<Statement>> {
+    Ok(DFParser::parse_sql(&with_versions_as_names(text)).map_err(unplannable)?.into())
 }
 
 /// Writes the rows of the last statement; the statements before it only prepare and have none.

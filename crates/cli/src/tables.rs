@@ -156,7 +156,7 @@ fn json_line(value: &Value) -> Result<String> {
 }
 
 /// The format, or the kind of table, for example a view.
-fn format_of(table: &TableDescription) -> String {
+pub(crate) fn format_of(table: &TableDescription) -> String {
     if table.is_iceberg() {
         return "iceberg".to_owned();
     }
@@ -174,6 +174,6 @@ fn keys(table: &TableDescription) -> String {
     table.partition_keys.iter().map(|key| key.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-fn location(table: &TableDescription) -> String {
+pub(crate) fn location(table: &TableDescription) -> String {
     table.storage.location.as_ref().map(ToString::to_string).unwrap_or_default()
 }

@@ -178,12 +178,14 @@ impl Pointers {
         }
     }
 
-    /// Whether the metadata at `written` is, or was, the table's, after a swap that was not answered with success.
-    async fn became(&self, loaded: &Loaded, written: &str) -> Result<Option<Loaded>> {
+    /// The table as it is after a swap of its pointer that was not answered with success, and whether the metadata at
+    /// `written` is, or was, its metadata.
+    async fn became(&self, loaded: &Loaded, written: &str) -> Result<(Loaded, bool)> {
         let now = self.load(loaded.database(), loaded.name()).await?;
         let is_current = now.metadata_location == written;
         let was = || now.metadata.metadata_log().iter().any(|entry| entry.metadata_file == written);
-        Ok((is_current || was()).then_some(now))
+        let became = is_current || was();
+        Ok((now, became))
     }
 }
 
@@ -311,12 +313,15 @@ impl IcebergCatalog for Pointers {
         // Neither an error nor a conflict proves that nothing happened: a client may have repeated a request whose
         // answer was lost, and then met its own change.
         match (self.became(loaded, &location).await, Conflict::of(&error)) {
-            (Ok(Some(now)), _) => Ok(now),
-            (Ok(None), Some(_)) => {
-                self.discard(&location).await;
+            (Ok((now, true)), _) => Ok(now),
+            (Ok((now, false)), Some(_)) => {
+                // If another table has the name by now, this one may have got the metadata before.
+                if now.metadata.uuid() == loaded.metadata.uuid() {
+                    self.discard(&location).await;
+                }
                 Err(error)
             }
-            (Ok(None), None) => Err(error),
+            (Ok(_), None) => Err(error),
             // Of another kind than a conflict, after which the change would be repeated.
             (Err(unknown), _) => Err(Error::unavailable("whether the table was changed is unknown")
                 .with("table", &name)
@@ -411,7 +416,7 @@ impl<'a> Attempts<'a> {
         }
         let table = self.catalog.load(self.table.database(), self.table.name()).await?;
         if table.metadata.uuid() != self.table.metadata.uuid() {
-            return Err(Error::conflict("the table was dropped meanwhile, and another one has its name")
+            return Err(Error::conflict("the table was dropped or swapped meanwhile, and another one has its name")
                 .with("table", self.table.qualified_name())
                 .hint("run the job again"));
         }

@@ -145,7 +145,12 @@ impl Publish {
         if table.metadata().uuid() == self.uuid {
             return Ok(());
         }
-        Err(self.lost("the table was dropped after the run had written to it, and another one has its name"))
+        let lost =
+            self.lost("the table was dropped or swapped after the run had written to it, and another one has its name");
+        Err(lost.hint(
+            "if two tables were swapped, swap them back and run `hardtack recover`; or leave the rows out with `hardtack \
+             recover --skip-missing`, and run the job again",
+        ))
     }
 
     fn lost(&self, what: &str) -> Error {

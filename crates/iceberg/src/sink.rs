@@ -11,8 +11,8 @@ use hardtack_catalog::{CatalogOf, Conflict, SchemaEvolution};
 use hardtack_core::actions::{DiscardAction, Phase};
 use hardtack_core::audit::{Audit, PendingAudit};
 use hardtack_core::{
-    Environment, Error, ErrorKind, Location, NamedTable, PublishAction, Result, Sink, StageContext, Staged, fault,
-    nearest,
+    Environment, Error, ErrorKind, Location, NamedTable, PublishAction, Report, Result, Sink, StageContext, Staged,
+    fault, nearest,
 };
 use hardtack_sinks::{Compression, Folder, ParquetDataset, Placement, Visibility, WrittenFile, iceberg_metadata};
 use hardtack_transforms::coerce_to_schema;
@@ -312,7 +312,7 @@ pub(crate) struct Saving<'a> {
 
 impl Saving<'_> {
     /// Writes rows as data files of the table's default spec, in a folder of their own.
-    pub(crate) async fn write(&self, folder: Location, rows: DataFrame) -> Result<(Vec<WrittenFile>, Vec<DataFile>)> {
+    pub(crate) async fn write(&self, folder: Location, rows: DataFrame) -> Result<(Report, Vec<DataFile>)> {
         let columns = schema::arrow_schema(&self.schema)?;
         let spec = self.loaded.metadata().default_partition_spec();
         let keys = Keys::of(spec, &self.schema)?;
@@ -327,12 +327,14 @@ impl Saving<'_> {
         let dataset = self.layout(&columns)?.partition_by(keys.names());
         let placement = Data { folder, partitioned: !spec.is_unpartitioned() };
         let files = dataset.write_files(self.ctx, rows, Arc::new(placement)).await?;
-        let data_file = |file: &WrittenFile| {
+        let report = WrittenFile::report(&files);
+        // There may be many thousands: each one is dropped as soon as it has become the other.
+        let data_file = |file: WrittenFile| {
             let partition = keys.parse(&file.values)?;
-            file::data_file(file, &self.schema, spec.spec_id(), partition)
+            file::data_file(&file, &self.schema, spec.spec_id(), partition)
         };
-        let added = files.iter().map(data_file).collect::<Result<_>>()?;
-        Ok((files, added))
+        let added = files.into_iter().map(data_file).collect::<Result<_>>()?;
+        Ok((report, added))
     }
 
     async fn stage(self, catalog: &dyn IcebergCatalog, discard: &Discard, rows: DataFrame) -> Result<Staged> {
@@ -341,7 +343,7 @@ impl Saving<'_> {
         // Names of files are unique within a run, a folder and a save.
         let save = uuid::Uuid::new_v4().simple().to_string();
         let folder = discard.data_folder(&self.loaded).join(&save[..8]);
-        let (files, added) = self.write(folder, rows).await?;
+        let (report, added) = self.write(folder, rows).await?;
         let touched = match &self.table.only {
             Some(touched) => touched.partitions.typed(&self.loaded, &self.schema)?,
             None => Replaced::default(),
@@ -354,9 +356,8 @@ impl Saving<'_> {
                 .with("rows", file.record_count())
                 .hint("`touched` needs the keys of all rows that are saved"));
         }
-        let report = WrittenFile::report(&files);
         let location = Some(self.loaded.location());
-        if files.is_empty() && matches!(self.table.mode, Mode::Append | Mode::OverwritePartitions) {
+        if added.is_empty() && matches!(self.table.mode, Mode::Append | Mode::OverwritePartitions) {
             return Ok(Staged { report, publish: Vec::new(), location });
         }
         let run = self.ctx.run();

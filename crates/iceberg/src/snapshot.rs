@@ -59,8 +59,8 @@ impl Mode {
 
 /// How many manifests are read concurrently.
 const READS: usize = 32;
-/// The number of files per manifest: some megabytes.
-const FILES_PER_MANIFEST: usize = 10_000;
+/// The number of files per manifest. They are held three times while it is written: here, by the writer, and as bytes.
+const FILES_PER_MANIFEST: usize = 2_000;
 
 /// A snapshot to be produced. It may be produced several times, on different parents, until one is committed.
 #[derive(Debug)]

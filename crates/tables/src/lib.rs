@@ -25,6 +25,7 @@ mod sink;
 mod source;
 mod steps;
 mod table;
+mod time_travel;
 mod versions;
 
 pub use check::{TableProblem, TableProblemKind, check_tables};
@@ -44,4 +45,5 @@ pub use provider::CatalogTable;
 pub use publisher::register;
 pub use purge::{Purged, purge};
 pub use table::Table;
+pub use time_travel::with_versions_as_names;
 pub use versions::{VacuumOptions, Vacuumed, vacuum};

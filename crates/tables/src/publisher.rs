@@ -129,7 +129,9 @@ impl Publishing<'_> {
             Step::Remove { record } => {
                 fault::hit("table.remove.before")?;
                 versions::check_record(record, &self.run.base)?;
-                versions::remove(self.catalog, self.stores, record, false).await?;
+                if let Some(table) = self.table_of_records().await? {
+                    versions::remove(self.catalog, self.stores, &table, record, false).await?;
+                }
                 fault::hit("table.remove.after")
             }
         }
@@ -142,7 +144,27 @@ impl Publishing<'_> {
                 .with("table", self.run.qualified_name())
                 .hint("give the run up with `hardtack recover --abandon`, and run the job again"));
         }
+        let base = base_of(&table)?;
+        if !is_same(&base, &self.run.base) {
+            return Err(Error::new(ErrorKind::Lost, "the name is that of another table since the run wrote its files")
+                .with("table", self.run.qualified_name())
+                .with("location now", base)
+                .with("location of the run", &self.run.base)
+                .hint(
+                    "if two tables were swapped, swap them back and run `hardtack recover`; or leave the rows out with \
+                     `hardtack recover --skip-missing`",
+                ));
+        }
         Ok(table)
+    }
+
+    /// The table whose superseded files are to be removed. None if it was dropped, or its name is that of another one: that
+    /// does not say which of them are in use.
+    async fn table_of_records(&self) -> Result<Option<TableDescription>> {
+        match self.table().await {
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::Conflict | ErrorKind::Lost) => Ok(None),
+            found => found.map(Some),
+        }
     }
 
     async fn describe(&self, create: Option<&TableDescription>, columns: &[Column]) -> Result<()> {

@@ -8,7 +8,7 @@ use futures::{StreamExt, TryStreamExt};
 use hardtack_catalog::{Catalog, CatalogOf, Partition, Predicate, TableDescription};
 use hardtack_core::format::Format;
 use hardtack_core::staging::VERSIONS;
-use hardtack_core::{Error, ErrorKind, JobContext, Location, Result, Stores, fault};
+use hardtack_core::{Error, JobContext, Location, Result, Stores, fault};
 use hardtack_sources::FileFilter;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
@@ -192,27 +192,21 @@ pub(crate) async fn recent(stores: &Stores, base: &Location) -> Result<Vec<Recor
     Ok(records)
 }
 
-/// Removes the files that a record names, and the record. Files that readers of the catalog see are kept (the run may
-/// have died between the record and the update of the catalog), and the record with them. Returns what was removed.
+/// Removes the files that a record of a table names, and the record. Files that readers of the catalog see are kept (the
+/// run may have died between the record and the update of the catalog), and the record with them. Returns what was removed.
+///
+/// The table is that in whose folder the record is. It may have had another name when the record was written, which may be
+/// that of another table now.
 pub(crate) async fn remove(
     catalog: &dyn Catalog,
     stores: &Stores,
+    table: &TableDescription,
     location: &Location,
     dry_run: bool,
 ) -> Result<Vec<Location>> {
     let Some(record) = Record::read(stores, location).await? else { return Ok(Vec::new()) };
-    let table = match catalog.get_table(&record.database, &record.table).await {
-        Ok(table) => table,
-        // The files of a dropped table may have other readers.
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(e),
-    };
-    if table.is_iceberg() {
-        // Which files it still has, its metadata says. They may be those of the table of files that it was.
-        return Ok(Vec::new());
-    }
     let values: Vec<Vec<String>> = record.partitions.iter().map(|r| r.superseded.values.clone()).collect();
-    let present = present(catalog, &table, &values).await?;
+    let present = present(catalog, table, &values).await?;
     let (mut removed, mut kept, mut versions) = (Vec::new(), false, BTreeSet::new());
     for Replaced { superseded, .. } in &record.partitions {
         let (store, folder) = open(stores, &superseded.location)?;
@@ -317,16 +311,23 @@ pub struct Vacuumed {
 /// ```
 ///
 /// # Errors
-/// [`Usage`](ErrorKind::Usage) for an Iceberg table; errors of the catalog and the store. Removals up to then are kept;
+/// [`Usage`](hardtack_core::ErrorKind::Usage) for an Iceberg table; errors of the catalog and the store. Removals up to then are kept;
 /// vacuuming again continues.
 pub async fn vacuum(ctx: &JobContext, table: &Table, options: &VacuumOptions) -> Result<Vacuumed> {
     let catalog = ctx.catalog().await?;
     let description = catalog.get_table(table.database(), table.table()).await?;
     check_not_iceberg(&description, "`hardtack iceberg expire` and `remove-orphans` remove files of Iceberg tables")?;
+    if let Some(other) = description.unfinished_swap() {
+        // The other table has the same folder until then, and may have moved on in it.
+        let name = description.qualified_name();
+        return Err(Error::usage("a swap of the table has begun, and not ended")
+            .with("table", &name)
+            .hint(format!("`hardtack swap {other} {name}` finishes it")));
+    }
     let base = base_of(&description)?;
     let mut files = Vec::new();
     for record in expired(ctx.stores(), &base, options.grace_period, ctx.now()).await? {
-        files.extend(remove(catalog.as_ref(), ctx.stores(), &record, options.dry_run).await?);
+        files.extend(remove(catalog.as_ref(), ctx.stores(), &description, &record, options.dry_run).await?);
     }
     files.extend(remove_orphans(ctx, catalog.as_ref(), &description, &base, options).await?);
     files.sort();
@@ -397,6 +398,8 @@ fn ancestors(file: &Path) -> impl Iterator<Item = Path> {
 
 #[cfg(test)]
 mod tests {
+    use hardtack_core::ErrorKind;
+
     use super::*;
 
     #[test]

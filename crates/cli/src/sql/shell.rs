@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Parser;
-use datafusion::sql::parser::DFParser;
 use hardtack_core::{Error, JobContext, Result};
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
@@ -18,7 +17,7 @@ use rustyline::{CompletionType, Config, Editor, Helper};
 
 use super::complete::{CatalogNames, complete, is_complete, is_farewell};
 use super::print::{Out, Printer};
-use super::{Format, print, terminal_width, unplannable};
+use super::{Format, parsed as statements, print, terminal_width};
 use crate::tables::{DescribeArgs, TablesArgs, describe, list};
 
 const HELP: &str = "\
@@ -78,7 +77,7 @@ async fn obey(ctx: &JobContext, text: &str, format: Format) -> Result<()> {
         return Ok(());
     }
     let mut printer = Printer::new(Out::Stdout, format, terminal_width());
-    for statement in DFParser::parse_sql(text).map_err(unplannable)? {
+    for statement in statements(text)? {
         let begun = Instant::now();
         print(ctx, statement, &mut printer).await?;
         // Other formats are meant to be copied from the screen.

@@ -30,6 +30,7 @@ mod serve;
 mod serving;
 #[cfg(feature = "serve")]
 mod smith;
+mod swap;
 #[cfg(feature = "serve")]
 mod torture;
 

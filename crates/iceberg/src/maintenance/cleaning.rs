@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use futures::{StreamExt, TryStreamExt, stream};
 use hardtack_core::{Error, Location, Result};
 use iceberg::TableUpdate;
-use iceberg::spec::{MAIN_BRANCH, SnapshotRef, SnapshotRetention};
+use iceberg::spec::{MAIN_BRANCH, ManifestFile, SnapshotRef, SnapshotRetention};
 
 use super::{CONCURRENCY, IcebergMaintenance};
 use crate::catalog::{Loaded, metadata_folder};
@@ -61,15 +61,15 @@ impl IcebergMaintenance {
         let gone: HashSet<i64> = expired.snapshots.iter().copied().collect();
         let gone: Vec<&SnapshotRef> =
             last.metadata().snapshots().filter(|snapshot| gone.contains(&snapshot.snapshot_id())).collect();
-        let mut files = BTreeSet::new();
-        for snapshot in &gone {
-            files.extend(reachable(&last, &[snapshot]).await?);
-        }
         // In a dry run nothing has gone.
         let stay: Vec<&SnapshotRef> =
-            after.metadata().snapshots().filter(|s| gone.iter().all(|g| g.snapshot_id() != s.snapshot_id())).collect();
-        let needed = reachable(&after, &stay).await?;
+            after.metadata().snapshots().filter(|s| !expired.snapshots.contains(&s.snapshot_id())).collect();
+        let (mut went, kept) = (Manifests::of(&last, &gone).await?, Manifests::of(&after, &stay).await?);
+        // What a manifest that stays has is needed in any case.
+        went.files.retain(|path, _| !kept.files.contains_key(path));
+        let (mut files, needed) = (went.reachable(&last).await?, kept.reachable(&after).await?);
         files.retain(|file| !needed.contains(file));
+        let files: BTreeSet<String> = files.into_iter().collect();
         expired.files = files.into_iter().map(Location::from).collect();
         if !self.dry_run {
             self.remove(&after, &expired.files).await?;
@@ -149,7 +149,7 @@ impl IcebergMaintenance {
         }
         let table = self.load().await?;
         let all: Vec<&SnapshotRef> = table.metadata().snapshots().collect();
-        let mut needed = reachable(&table, &all).await?;
+        let mut needed = Manifests::of(&table, &all).await?.reachable(&table).await?;
         needed.insert(absolute(table.metadata_location()));
         needed.extend(table.metadata().metadata_log().iter().map(|entry| absolute(&entry.metadata_file)));
         needed.extend(table.metadata().statistics_iter().map(|file| absolute(&file.statistics_path)));
@@ -182,19 +182,30 @@ fn absolute(file: &str) -> String {
     location.absolute().unwrap_or(location).to_string()
 }
 
-/// The files that these snapshots consist of.
-async fn reachable(table: &Loaded, snapshots: &[&SnapshotRef]) -> Result<HashSet<String>> {
-    let (mut files, mut manifests) = (HashSet::new(), HashMap::new());
-    for snapshot in snapshots {
-        files.insert(absolute(snapshot.manifest_list()));
-        for manifest in manifests_of(table, snapshot).await? {
-            manifests.insert(manifest.manifest_path.clone(), manifest);
+/// The manifest lists of snapshots, and the manifests in them. Snapshots have most manifests in common, so each is read once.
+struct Manifests {
+    lists: HashSet<String>,
+    /// By path.
+    files: HashMap<String, ManifestFile>,
+}
+
+impl Manifests {
+    async fn of(table: &Loaded, snapshots: &[&SnapshotRef]) -> Result<Self> {
+        let lists = snapshots.iter().map(|snapshot| absolute(snapshot.manifest_list())).collect();
+        let read = snapshots.iter().map(|snapshot| manifests_of(table, snapshot));
+        let read: Vec<_> = stream::iter(read).buffer_unordered(CONCURRENCY).try_collect().await?;
+        let files = read.into_iter().flatten().map(|manifest| (manifest.manifest_path.clone(), manifest)).collect();
+        Ok(Self { lists, files })
+    }
+
+    /// These files, and those that are alive in the manifests.
+    async fn reachable(self, table: &Loaded) -> Result<HashSet<String>> {
+        let mut files = self.lists;
+        let mut loading = contents(table, self.files.into_values().collect());
+        while let Some((file, manifest)) = loading.try_next().await? {
+            files.insert(absolute(&file.manifest_path));
+            files.extend(manifest.entries().iter().filter(|e| e.is_alive()).map(|entry| absolute(entry.file_path())));
         }
+        Ok(files)
     }
-    let mut loading = contents(table, manifests.into_values().collect());
-    while let Some((file, manifest)) = loading.try_next().await? {
-        files.insert(absolute(&file.manifest_path));
-        files.extend(manifest.entries().iter().filter(|e| e.is_alive()).map(|entry| absolute(entry.file_path())));
-    }
-    Ok(files)
 }

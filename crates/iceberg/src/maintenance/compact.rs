@@ -3,8 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use hardtack_core::{Error, ErrorKind, JobContext, Location, Meter, Result};
-use hardtack_sinks::WrittenFile;
+use hardtack_core::{Error, ErrorKind, JobContext, Location, Meter, Report, Result};
 use iceberg::spec::{
     DataContentType, DataFile, FormatVersion, MAIN_BRANCH, ManifestFile, SchemaRef, SnapshotRef, Struct,
 };
@@ -93,7 +92,8 @@ impl IcebergMaintenance {
                 return Err(named(e));
             }
         };
-        (done.new_files, done.new_bytes) = (written.0.len(), WrittenFile::report(&written.0).bytes);
+        done.new_files = usize::try_from(written.0.files).unwrap_or(usize::MAX);
+        done.new_bytes = written.0.bytes;
         let properties = HashMap::from(engine());
         let mut draft = Draft::rewriting(&table, rewrite.rewritten(), written.1, properties);
         match self.commit_rewrite(&rewrite, &mut draft).await {
@@ -221,7 +221,7 @@ impl Rewrite {
         ctx: &JobContext,
         options: &CompactOptions,
         folder: Location,
-    ) -> Result<(Vec<WrittenFile>, Vec<DataFile>)> {
+    ) -> Result<(Report, Vec<DataFile>)> {
         let files = self.paths().map(|path| (path.to_owned(), None)).collect();
         let (base, schema) = (Some(Arc::clone(&self.base)), Arc::clone(&self.schema));
         let scan = IcebergScan::new(self.table.clone(), base, schema, Arc::<Meter>::default())?.only(files);
@@ -233,16 +233,16 @@ impl Rewrite {
         let staging = ctx.staging(table.qualified_name());
         let (loaded, schema) = (self.table.clone(), Arc::clone(&self.schema));
         let saving = Saving { table: &table, loaded, schema, ctx: &staging };
-        let (written, added) = saving.write(folder, rows).await?;
+        let (report, added) = saving.write(folder, rows).await?;
         let before: u64 = self.files.iter().map(|file| file.data.record_count()).sum();
-        let after = WrittenFile::report(&written).rows;
+        let after = report.rows;
         let any_deleted = self.paths().any(|file| self.with_deletes.contains(file));
         if after > before || (after < before && !any_deleted) {
             return Err(Error::unexpected("the files have not as many rows as the table's metadata says")
                 .with("rows", after)
                 .with("rows by the metadata", before));
         }
-        Ok((written, added))
+        Ok((report, added))
     }
 
     fn conflict(&self, why: &str) -> Error {

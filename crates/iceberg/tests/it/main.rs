@@ -16,6 +16,7 @@ mod publishing;
 mod regrouping;
 mod rest;
 mod saving;
+mod swapping;
 mod world;
 
 /// With the embedded catalog; `rest` has the same tests with another one.

@@ -102,6 +102,10 @@ impl World {
         self.catalog.get_table("lake", name).await.unwrap()
     }
 
+    pub(crate) async fn swap(&self, a: &str, b: &str) {
+        swap(self.catalog.as_ref(), a, b).await;
+    }
+
     pub(crate) async fn partitions(&self, name: &str) -> Vec<Partition> {
         self.catalog.all_partitions(&self.table(name).await, &Predicate::all()).await.unwrap()
     }
@@ -143,6 +147,12 @@ impl World {
     pub(crate) fn files(&self, folder: &str) -> Vec<String> {
         self.dir.files(folder).into_iter().filter(|file| !file.contains("/_")).collect()
     }
+}
+
+/// Swaps two tables of `lake`.
+pub(crate) async fn swap(catalog: &dyn Catalog, a: &str, b: &str) {
+    let (a, b) = (catalog.get_table("lake", a).await.unwrap(), catalog.get_table("lake", b).await.unwrap());
+    catalog.swap_tables(&a, &b).await.unwrap();
 }
 
 fn count(parameters: &BTreeMap<String, String>, size: u64) -> String {

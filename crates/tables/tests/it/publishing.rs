@@ -277,3 +277,62 @@ async fn a_reader_never_sees_half_a_partition() {
     assert!(reads > 10 && seen > 5, "{reads} reads saw {seen} versions");
     assert_eq!(world.rows("sales").await[0], format!("day=mon id={rebuilds}"));
 }
+
+/// Tables are published to by name. The name is that of another table by now, which the run has not written to.
+#[rstest]
+#[tokio::test]
+async fn a_run_is_not_published_to_a_table_that_was_swapped_for_its_own(#[values("day: string", "")] keys: &str) {
+    let frame = |id: i64| {
+        if keys.is_empty() {
+            rows! { id; id }
+        } else {
+            day("mon", &[id])
+        }
+    };
+    for table in [sales(), sales().overwrite_partitions(), sales().overwrite()] {
+        let world = World::with_sales("id: bigint", keys).await;
+        world.catalog.create_table(&world.description("green", "id: bigint", keys)).await.unwrap();
+        world.save(sales(), frame(1)).await;
+        world.save(Table::named("lake", "green"), frame(7)).await;
+        let before = [world.rows("sales").await, world.rows("green").await];
+        let (ctx, staged) = world.stage(table.clone(), frame(2)).await.unwrap();
+        world.swap("sales", "green").await;
+        let described = world.table("sales").await;
+        let error = ctx.publish(&staged.publish).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Lost, "{error}");
+        assert_eq!(error.message(), "the name is that of another table since the run wrote its files");
+        assert_eq!((world.rows("sales").await, world.table("sales").await), (before[1].clone(), described));
+        world.swap("sales", "green").await;
+        ctx.publish(&staged.publish).await.unwrap();
+        let reference = World::with_sales("id: bigint", keys).await;
+        reference.save(sales(), frame(1)).await;
+        reference.save(table, frame(2)).await;
+        assert_eq!(state(&world).await, state(&reference).await);
+        assert_eq!(world.rows("green").await, before[1]);
+    }
+}
+
+/// The tables are swapped between the last look at the table and the change of its partitions.
+#[tokio::test]
+async fn partitions_of_a_table_do_not_get_into_the_one_that_was_swapped_for_it() {
+    let world = World::partitioned().await;
+    world.catalog.create_table(&world.description("green", "id: bigint", "day: string")).await.unwrap();
+    world.save(sales(), day("mon", &[1])).await;
+    world.save(Table::named("lake", "green"), day("mon", &[7])).await;
+    let catalog = Arc::clone(&world.catalog);
+    let swap = Box::new(move || {
+        let tokio = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        tokio.block_on(crate::lake::swap(catalog.as_ref(), "sales", "green"));
+    });
+    let interrupted = FaultyCatalog::interrupted(Arc::clone(&world.catalog), swap);
+    let ctx = world.run_on(interrupted);
+    let table = sales().overwrite_partitions();
+    let staged = table.stage(&ctx.staging("out"), day("mon", &[2]).to_df(ctx.session())).await.unwrap();
+    let error = ctx.publish(&staged.publish).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Lost, "{error}");
+    // As if it had been published before.
+    assert_eq!(
+        (world.rows("sales").await, world.rows("green").await),
+        (vec!["day=mon id=7".to_owned()], vec!["day=mon id=2".to_owned()])
+    );
+}

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use hardtack_core::actions::Check;
 use hardtack_core::publish::verify;
 use hardtack_core::{ErrorKind, PublishAction, Sink};
-use hardtack_tables::{VacuumOptions, Vacuumed, vacuum};
+use hardtack_tables::{Table, VacuumOptions, Vacuumed, vacuum};
 use hardtack_test_support::rows;
 
 use crate::faulty::FaultyCatalog;
@@ -225,4 +225,50 @@ async fn only_records_of_the_table_itself_are_followed() {
     let error = ctx.publish(&serde_json::from_str::<Vec<PublishAction>>(&elsewhere).unwrap()).await.unwrap_err();
     assert!(error.message().contains("no record of its table names"), "{error}");
     ctx.publish(&staged.publish).await.unwrap();
+}
+
+/// A run has died between its record and the update of the catalog: the files are still in use, under another name.
+#[tokio::test]
+async fn records_are_of_the_table_in_whose_folder_they_are() {
+    for keys in ["day: string", ""] {
+        let frame = |id: i64| {
+            if keys.is_empty() {
+                rows! { id; id }
+            } else {
+                day("mon", &[id])
+            }
+        };
+        let world = World::with_sales("id: bigint", keys).await;
+        world.catalog.create_table(&world.description("green", "id: bigint", keys)).await.unwrap();
+        world.save(sales(), frame(1)).await;
+        let (_, staged) = world.stage(sales().overwrite(), frame(2)).await.unwrap();
+        // Of the changes of the catalog the first one fails, after the record was written.
+        let faulty = FaultyCatalog::new(std::sync::Arc::clone(&world.catalog), 0, false);
+        world.run_on(faulty).publish(&staged.publish).await.unwrap_err();
+        let before = world.rows("sales").await;
+        world.advance(TimeDelta::days(2));
+        // A commit that is to remove what the record names.
+        let (late, removing) = world.stage(sales(), frame(3)).await.unwrap();
+        world.swap("sales", "green").await;
+        for action in &removing.publish {
+            let _ = late.publish(std::slice::from_ref(action)).await;
+        }
+        for name in ["green", "sales"] {
+            vacuum(&world.run(), &Table::named("lake", name), &at_once()).await.unwrap();
+        }
+        let now = world.rows("green").await;
+        assert!(before.iter().all(|row| now.contains(row)), "{before:?} {now:?}");
+        assert!(vacuumed(&world, &at_once()).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn files_stay_while_a_swap_has_not_ended() {
+    let world = World::partitioned().await;
+    let mark = r#"{"format":1,"with":"lake.green","had":{"database":"","name":"","storage":{}},"got":{"database":"","name":"","storage":{}}}"#;
+    let marked = world.table("sales").await.with_parameter("hardtack.swap", mark);
+    world.catalog.update_table(&marked).await.unwrap();
+    let error = vacuum(&world.run(), &sales(), &at_once()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    insta::assert_snapshot!(error, @"a swap of the table has begun, and not ended (table: lake.sales, hint: `hardtack swap lake.green lake.sales` finishes it)");
 }
