@@ -1,11 +1,13 @@
 """Derives the infrastructure of the jobs of this repository, and lets others judge it.
 
-    deploy.py FOLDER_OF_BINARIES
+    deploy.py FOLDER_OF_BINARIES FOLDER_FOR_TEMPLATES
 
 S3, Glue, CloudFormation, Batch and the rest are moto's, in this process. The template of each environment of `hardtack.toml`
 must pass cfn-lint, which also checks the state machines in it, and become a stack; what is deployed must differ from the
 template in nothing. Then a job runs as Batch would start it, and the metrics that it prints must be of the embedded metric
 format. A finding is printed, and the exit code is 1.
+
+The templates are left for stacks.py: `NAME.yaml`, and `NAME-next.yaml`, in which a job has another version.
 """
 
 import json
@@ -73,6 +75,10 @@ EMBEDDED_METRIC_FORMAT = {
     },
 }
 
+# A job of each environment. That of `prod` has a schedule, and is in a pipeline.
+CHANGED = {"dev": "customer_events", "prod": "books_data_product"}
+RETENTION = {"dev": 7, "prod": 30}
+
 findings: list[str] = []
 
 
@@ -119,10 +125,17 @@ def service_role(endpoint: str) -> str:
     return iam.get_role(RoleName=name)["Role"]["Arn"]
 
 
-def check_environment(name: str, binaries: Path, endpoint: str, env: dict[str, str], folder: Path) -> None:
-    config, template = folder / "hardtack.toml", folder / f"{name}.yaml"
+def check_environment(
+    name: str, binaries: Path, endpoint: str, env: dict[str, str], folder: Path, templates: Path
+) -> None:
+    config, template = folder / "hardtack.toml", templates / f"{name}.yaml"
     words = ["--env", name, "--config", config, "--binaries", binaries]
     run(env, binaries / "hardtack", "deploy", "template", *words, "--output", template)
+    job = f"[env.{name}.jobs.{CHANGED[name]}]\n"
+    config_next = folder / "hardtack-next.toml"
+    config_next.write_text(config.read_text().replace(job, f'{job}version = "9.9.9"\n'))
+    words_next = ["--env", name, "--config", config_next, "--binaries", binaries]
+    run(env, binaries / "hardtack", "deploy", "template", *words_next, "--output", templates / f"{name}-next.yaml")
     lint = subprocess.run(
         [Path(sys.executable).parent / "cfn-lint", "--regions", REGION, "--", template],
         capture_output=True,
@@ -145,6 +158,11 @@ def check_environment(name: str, binaries: Path, endpoint: str, env: dict[str, s
     expect(changes == expected, f"what is deployed of {name} is the template, but for that role:\n{changes}")
     unchanged = run(env, binaries / "hardtack", "deploy", "diff", *words, "--against", template)
     expect(unchanged == "nothing changes\n", f"a template is the same again:\n{unchanged}")
+
+    # LocalStack's CloudFormation ignores it.
+    groups = client("logs", endpoint).describe_log_groups(logGroupNamePrefix=f"/hardtack/{name}/")["logGroups"]
+    retentions = {group.get("retentionInDays") for group in groups}
+    expect(retentions == {RETENTION[name]}, f"log groups of {name} are kept for some days: {groups}")
 
     definitions = {
         definition["jobDefinitionName"]: definition
@@ -172,7 +190,8 @@ def check_metrics(binaries: Path, env: dict[str, str], folder: Path) -> None:
 
 def main() -> int:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    binaries = Path(sys.argv[1]).absolute()
+    binaries, templates = Path(sys.argv[1]).absolute(), Path(sys.argv[2]).absolute()
+    templates.mkdir(parents=True, exist_ok=True)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
@@ -197,8 +216,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             (folder / "hardtack.toml").write_text(network(endpoint, (ROOT / "hardtack.toml").read_text()))
-            for name in ["dev", "prod"]:
-                check_environment(name, binaries, endpoint, env, folder)
+            for name in CHANGED:
+                check_environment(name, binaries, endpoint, env, folder, templates)
             check_metrics(binaries, plain, folder)
     finally:
         server.stop()

@@ -1,6 +1,6 @@
 //! The infrastructure of an environment as a CloudFormation template.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hardtack_core::{Error, Location, Result};
 use hardtack_runtime::{JobDefinition, JobDescription};
@@ -534,13 +534,15 @@ impl<'a> Deployed<'a> {
             }
         };
         json!({
-            "JobDefinitionName": format!("{}-{}", self.environment.name, self.name()),
+            "JobDefinitionName": definition_name(self.environment, self.name()),
             "Type": "container",
             "PlatformCapabilities": [platform],
             "ContainerProperties": container,
             "RetryStrategy": RetryStrategy::new(self.attempts()).to_json(),
             "Timeout": {"AttemptDurationSeconds": self.timeout()},
             "PropagateTags": true,
+            // Else an update would deregister the revision before, and executions that go on with it would fail.
+            "ResourceRetentionPolicy": {"SkipDeregisterOnUpdate": true},
             "Tags": tags,
         })
     }
@@ -681,6 +683,10 @@ fn add_starter(resources: &mut Resources, jobs: &[Deployed<'_>], environment: &E
     );
 }
 
+fn definition_name(environment: &Environment, job: &str) -> String {
+    format!("{}-{job}", environment.name)
+}
+
 fn pipeline_id(name: &str) -> String {
     format!("PipelineOf{}", camel(name))
 }
@@ -719,9 +725,14 @@ fn add_pipeline(resources: &mut Resources, environment: &Environment, name: &str
         "StartAt": first,
         "States": states,
     });
-    let definitions = substitutions.iter().filter(|(key, _)| key.starts_with("DefinitionOf"));
+    // All revisions: an execution, also one that is redriven, submits those that it was started with.
+    let definition_arn = |job: &String| {
+        let name = definition_name(environment, job);
+        sub(format!("arn:${{AWS::Partition}}:batch:${{AWS::Region}}:${{AWS::AccountId}}:job-definition/{name}:*"))
+    };
+    let jobs: BTreeSet<&String> = pipeline.jobs.iter().collect();
     let submitted: Vec<Value> =
-        std::iter::once(reference("JobQueue")).chain(definitions.map(|(_, value)| value.clone())).collect();
+        std::iter::once(reference("JobQueue")).chain(jobs.into_iter().map(definition_arn)).collect();
     resources.add(
         id_of("Role"),
         "AWS::IAM::Role",
