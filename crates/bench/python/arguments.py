@@ -10,6 +10,11 @@ DATA = {
     "scan": "folder of lake/observations",
     "quality": "folder of observations.csv and patients.csv",
     "iceberg": "folder of observations.csv",
+    "iceberg-merge": "folder of inserts/customer_events, changes/customer_events and few/customer_events",
+    "iceberg-read": "folder of files/observations, files/by_year and state/catalog.sqlite",
+    "iceberg-incremental": "folder of state/catalog.sqlite",
+    "iceberg-compact": "folder of files/observations",
+    "compare": "folder of before and after",
     "snapshots": "folder of year/policy_events and late/policy_events",
 }
 CASES = {
@@ -20,6 +25,11 @@ CASES = {
     "scan": ("full", "year"),
     "quality": ("alone", "audited"),
     "iceberg": ("plain", "table"),
+    "iceberg-merge": ("insert", "change", "few"),
+    "iceberg-read": ("days", "days_2020", "years", "years_2020"),
+    "iceberg-incremental": ("batch",),
+    "iceberg-compact": ("unsorted", "sorted"),
+    "compare": ("customers",),
     "snapshots": ("year", "late"),
 }
 
@@ -45,6 +55,13 @@ def parse(engine: str, version, modes: dict[str, str] | None = None, suite: str 
     return parser.parse_args()
 
 
+def mode() -> str:
+    """The mode, for what must happen before anything is imported."""
+    import sys
+
+    return sys.argv[sys.argv.index("--mode") + 1] if "--mode" in sys.argv[:-1] else ""
+
+
 def limit_polars() -> None:
     """Passes `--threads` to Polars, which reads it when it is imported."""
     import os
@@ -65,6 +82,50 @@ def connect(args: argparse.Namespace):
     if args.memory_limit:
         db.execute(f"set memory_limit = '{args.memory_limit}'")
     return db
+
+
+def become_duckdb_with_iceberg() -> None:
+    """Turns this process into one of the Python whose DuckDB has the extension: not every version has it as a package."""
+    import os
+    import sys
+
+    other = os.environ.get("HARDTACK_BENCH_ICEBERG_PYTHON") or os.path.expanduser("~/.cache/hardtack/iceberg-venv/bin/python")
+    # What it became is not to become it again.
+    if os.environ.pop("HARDTACK_BENCH_BECAME", None) == other:
+        return
+    if not os.access(other, os.X_OK):
+        sys.exit(f"there is no DuckDB with Iceberg: `.ci/bench-python --in` fills {os.path.dirname(os.path.dirname(other))}")
+    os.environ["HARDTACK_BENCH_BECAME"] = other
+    os.execv(other, [other, *sys.argv])
+
+
+def connect_with_iceberg(args: argparse.Namespace):
+    """A DuckDB with the extension that its package brings."""
+    import duckdb_extensions
+
+    db = connect(args)
+    for extension in ["avro", "iceberg"]:
+        duckdb_extensions.import_extension(extension, con=db)
+    return db
+
+
+def metadata_location(catalog: str, table: str) -> str:
+    """The current metadata of a table of an SQL catalog."""
+    import sqlite3
+
+    found = sqlite3.connect(f"file:{catalog}?mode=ro", uri=True).execute(
+        "select metadata_location from iceberg_tables where table_namespace || '.' || table_name = ?", [table]
+    )
+    return found.fetchone()[0]
+
+
+def sql_catalog(state: str):
+    """PyIceberg's view of the catalog that is embedded in a state, which is created if it is not there."""
+    from pathlib import Path
+
+    from pyiceberg.catalog import load_catalog
+
+    return load_catalog("hardtack", type="sql", uri=f"sqlite:///{Path(state).resolve()}/catalog.sqlite")
 
 
 def become_spark(args: argparse.Namespace) -> None:

@@ -6,11 +6,11 @@ import arguments
 import duckdb
 
 CUSTOMER = "struct(id bigint, first_name varchar, last_name varchar, email varchar)"
-FOLDER = {"insert": "inserts", "change": "changes"}
+FOLDER = {"insert": "inserts", "change": "changes", "few": "few"}
 
 
-def main() -> None:
-    args = arguments.parse("DuckDB", lambda: f"DuckDB {duckdb.__version__}", suite="merge")
+def main(suite: str = "merge") -> None:
+    args = arguments.parse("DuckDB", lambda: f"DuckDB {duckdb.__version__}", suite=suite)
     db = arguments.connect(args)
     file = f"{args.out}/customers.parquet"
     columns = {"before": CUSTOMER, "after": CUSTOMER, "op": "varchar", "ts_ms": "bigint"}
@@ -35,7 +35,7 @@ def main() -> None:
                     '{args.data}/{FOLDER[args.case]}/customer_events/*.jsonl',
                     format = 'newline_delimited', columns = {columns}
                 )
-                {known if args.case == "change" else ""}
+                {"" if args.case == "insert" else known}
             )
             group by id
             having not arg_max(deleted, place)
@@ -43,4 +43,5 @@ def main() -> None:
     os.replace(f"{file}.new", file)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -19,7 +19,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use arrow::error::ArrowError;
-use arrow::row::{RowConverter, SortField};
+use arrow::row::{OwnedRow, RowConverter, SortField};
 use arrow::util::display::array_value_to_string;
 use hardtack_core::{Error, Result};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -127,6 +127,34 @@ impl Digest {
         limited(
             split.map(|(name, partition)| format!("{}: {} files instead of one", shown(name), partition.files.len())),
         )
+    }
+
+    /// The files whose rows are not in the order of these columns.
+    ///
+    /// # Errors
+    /// As for [`Digest::of`].
+    pub fn unsorted(&self, columns: &[&str]) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for file in self.partitions.values().flat_map(|partition| &partition.files) {
+            let (mut converter, mut last, mut is_sorted) = (None, None, true);
+            each_batch(file, columns, |batch, _| {
+                let keys: Vec<ArrayRef> =
+                    columns.iter().filter_map(|name| batch.column_by_name(name).map(Arc::clone)).collect();
+                let fields = || keys.iter().map(|key| SortField::new(key.data_type().clone())).collect();
+                if converter.is_none() {
+                    converter = RowConverter::new(fields()).ok();
+                }
+                let rows = converter.as_ref().and_then(|converter| converter.convert_columns(&keys).ok());
+                for row in rows.iter().flatten() {
+                    is_sorted &= last.as_ref().is_none_or(|last: &OwnedRow| last.row() <= row);
+                    last = Some(row.owned());
+                }
+            })?;
+            if !is_sorted {
+                found.push(format!("{}: not sorted by {}", file.display(), columns.join(", ")));
+            }
+        }
+        Ok(limited(found.into_iter()))
     }
 
     /// The differences from another result; empty if there are none. `names` says whose results they are. Differing

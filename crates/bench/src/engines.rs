@@ -31,12 +31,12 @@ impl Tool {
     }
 }
 
-/// A tool and its mode, for example `duckdb` or `duckdb:sorted`.
+/// A tool and its mode, for example `duckdb`, `duckdb:sorted` or `hardtack:files`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Engine {
     /// The tool.
     pub tool: Tool,
-    /// One of the modes of its script; empty for the fastest.
+    /// One of the modes of its script, or of hardtack in this suite; empty for the fastest.
     pub mode: String,
 }
 
@@ -46,7 +46,6 @@ impl FromStr for Engine {
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, mode) = text.split_once(':').unwrap_or((text, ""));
         match TOOLS.iter().find(|(known, _)| *known == name) {
-            Some((_, Tool::Hardtack)) if !mode.is_empty() => Err("hardtack has no modes".to_owned()),
             Some((_, tool)) => Ok(Self { tool: *tool, mode: mode.to_owned() }),
             None => Err("wanted is hardtack, duckdb, polars or spark, or with a mode like `duckdb:sorted`".to_owned()),
         }
@@ -88,7 +87,14 @@ impl Programs {
     pub fn find(&self, engine: &Engine, suite: Suite) -> Result<String, String> {
         match script(engine.tool, suite) {
             None => Ok(format!("hardtack {}", env!("CARGO_PKG_VERSION"))),
-            Some(script) => measure::ask(self.python.as_os_str(), &[script.as_os_str(), OsStr::new("--version")]),
+            Some(script) => {
+                let mut words = vec![script.as_os_str(), OsStr::new("--version")];
+                // What a mode needs may not be there. Behind the version, so that a wrong one fails when it runs.
+                if !engine.mode.is_empty() {
+                    words.extend(["--mode", &engine.mode].map(OsStr::new));
+                }
+                measure::ask(self.python.as_os_str(), &words)
+            }
         }
     }
 
@@ -99,49 +105,83 @@ impl Programs {
 
     /// The command for a case; `out` is an existing folder for all output, which holds what the engine begins with.
     pub fn command(&self, engine: &Engine, case: Case, data: &Path, out: &Path) -> Vec<OsString> {
-        let mut words: Vec<OsString> = match (script(engine.tool, case.suite), case.suite) {
-            (Some(script), _) => vec![
-                self.python.clone().into(),
-                script.into(),
-                case.name.into(),
-                data.into(),
-                self.result(engine, case, out).into(),
-            ],
-            (None, Suite::Start) if case.name == "version" => {
-                return vec![self.binary(case.binary).into(), "--version".into()];
+        let mut words: Vec<OsString> = match script(engine.tool, case.suite) {
+            None => self.ours(engine, case, data, out),
+            Some(script) => {
+                let result = self.result(engine, case, out);
+                vec![self.python.clone().into(), script.into(), case.name.into(), data.into(), result.into()]
             }
-            (None, Suite::Start) => self.job(case.binary, &out.join(EMPTY), out, &out.join("state")),
-            (None, Suite::Scan) => {
-                let rows = self.result(engine, case, out).join("rows.parquet");
-                let mut words: Vec<OsString> = vec![self.binary(case.binary).into(), "sql".into()];
-                words.extend(["--state".into(), data.join("state").into(), "--output".into(), rows.into()]);
-                words.extend(["-c", query(case)].map(OsString::from));
-                words
-            }
-            (None, _) => self.job(case.binary, &data.join(case.source()), out, &out.join("state")),
         };
-        if engine.tool == Tool::Hardtack && matches!(case.suite, Suite::Json | Suite::Quality | Suite::Iceberg) {
-            words.extend(["--case".into(), case.name.into()]);
-        }
-        if (engine.tool, case.suite) == (Tool::Hardtack, Suite::Snapshots) {
-            words.extend(["--until", "2025-12-31"].map(OsString::from));
-        }
         let mut option = |name: &str, value: Option<String>| {
             if let Some(value) = value {
                 words.extend([name.into(), value.into()]);
             }
         };
-        option("--threads", self.threads.map(|n| n.to_string()));
-        option(
-            "--memory-limit",
-            self.memory_limit.clone().filter(|_| matches!(engine.tool, Tool::Hardtack | Tool::DuckDb)),
-        );
-        option("--mode", Some(engine.mode.clone()).filter(|mode| !mode.is_empty()));
+        // What tends to tables, and what shows its version, has no such options.
+        let is_limited = engine.tool != Tool::Hardtack
+            || !(case.suite == Suite::IcebergCompact || (case.suite, case.name) == (Suite::Start, "version"));
+        if is_limited {
+            option("--threads", self.threads.map(|n| n.to_string()));
+            option(
+                "--memory-limit",
+                self.memory_limit.clone().filter(|_| matches!(engine.tool, Tool::Hardtack | Tool::DuckDb)),
+            );
+        }
+        option("--mode", Some(engine.mode.clone()).filter(|mode| !mode.is_empty() && engine.tool != Tool::Hardtack));
         words
     }
 
+    /// The command of hardtack.
+    fn ours(&self, engine: &Engine, case: Case, data: &Path, out: &Path) -> Vec<OsString> {
+        let job = |source: &Path, more: &[&str]| {
+            let words = self.job(case.binary, source, out, &out.join("state")).into_iter();
+            words.chain(more.iter().map(OsString::from)).collect()
+        };
+        let source = data.join(case.source());
+        match case.suite {
+            Suite::Start if case.name == "version" => vec![self.binary(case.binary).into(), "--version".into()],
+            Suite::Start => job(&out.join(EMPTY), &[]),
+            Suite::Scan | Suite::IcebergRead => {
+                let query = query(case, engine);
+                let rows = self.result(engine, case, out).join("rows.parquet");
+                let options = ["--output".into(), rows.into(), "-c".into(), query.into()];
+                self.hardtack(&["sql"], &data.join("state")).into_iter().chain(options).collect()
+            }
+            Suite::Json | Suite::Quality | Suite::Iceberg => job(&source, &["--case", case.name]),
+            Suite::Snapshots => job(&source, &["--until", "2025-12-31"]),
+            Suite::IcebergMerge if engine.mode.is_empty() => {
+                job(&source, &["--target-format", "iceberg", "--target-database", "crm"])
+            }
+            Suite::IcebergIncremental => {
+                let case = if engine.mode.is_empty() { "new" } else { &engine.mode };
+                // Its bookmark stays where it is, so that every round reads the same rows.
+                let options = ["--case", case, "--job-bookmark-option", "job-bookmark-pause"].map(OsString::from);
+                self.job("bench_iceberg", data, out, &data.join("state")).into_iter().chain(options).collect()
+            }
+            Suite::IcebergCompact => {
+                let mut words = self.hardtack(&["iceberg", "compact", SMALL_FILES], &data.join("state"));
+                if !case.sorted_by.is_empty() {
+                    words.extend(["--sort-by".into(), case.sorted_by.join(",").into()]);
+                }
+                words
+            }
+            Suite::Compare => {
+                let sides = ["before", "after"].map(|side| data.join(side).into_os_string());
+                let words = self.hardtack(&["compare", "--key", "id", "--json"], &data.join("state"));
+                words.into_iter().chain(sides).collect()
+            }
+            Suite::Elt | Suite::Merge | Suite::Access | Suite::IcebergMerge => job(&source, &[]),
+        }
+    }
+
+    /// The command `hardtack` with this state.
+    pub(crate) fn hardtack(&self, words: &[&str], state: &Path) -> Vec<OsString> {
+        let words = words.iter().map(OsString::from);
+        [self.binary("hardtack").into()].into_iter().chain(words).chain(["--state".into(), state.into()]).collect()
+    }
+
     /// The command of a job.
-    fn job(&self, binary: &str, source: &Path, target: &Path, state: &Path) -> Vec<OsString> {
+    pub(crate) fn job(&self, binary: &str, source: &Path, target: &Path, state: &Path) -> Vec<OsString> {
         // Joining nothing would append a separator.
         let source: PathBuf = source.components().collect();
         let options = [("--source", source.as_path()), ("--target", target), ("--state", state)];
@@ -151,40 +191,60 @@ impl Programs {
         [self.binary(binary).into()].into_iter().chain(options).chain(quiet).collect()
     }
 
-    /// The commands that prepare a lake of observations by day, which is a table of the catalog, in a folder.
-    pub(crate) fn lake(&self, data: &Path, folder: &Path) -> [Vec<OsString>; 2] {
-        let (lake, state) = (folder.join(LAKE), folder.join("state"));
-        let crawl = [self.binary("hardtack").into(), "crawl".into(), lake.clone().into()];
-        let options = ["--database".into(), "lake".into(), "--state".into(), state.clone().into()];
-        [self.job("observations", data, &lake, &state), crawl.into_iter().chain(options).collect()]
-    }
-
-    /// The folder with the result, within the command's output folder.
+    /// The folder in which the engine writes its result, within the command's output folder.
     pub fn result(&self, engine: &Engine, case: Case, out: &Path) -> PathBuf {
         match engine.tool {
             Tool::Hardtack => out.join(case.result),
             _ => out.join("result"),
         }
     }
+
+    /// If the result is an Iceberg table: the state whose catalog has it, and its name.
+    pub(crate) fn table(
+        &self,
+        engine: &Engine,
+        case: Case,
+        data: &Path,
+        out: &Path,
+    ) -> Option<(PathBuf, &'static str)> {
+        match (case.suite, engine.tool, engine.mode.as_str()) {
+            (Suite::IcebergMerge, Tool::Hardtack, "") => Some((out.join("state"), "crm.customers")),
+            (Suite::IcebergMerge, _, "pyiceberg") => {
+                Some((self.result(engine, case, out).join("state"), "crm.customers"))
+            }
+            (Suite::IcebergCompact, Tool::Hardtack, _) => Some((data.join("state"), SMALL_FILES)),
+            _ => None,
+        }
+    }
 }
 
-/// The folder of the lake, within the folder that is asked.
-const LAKE: &str = "lake";
+/// The table whose files are compacted.
+const SMALL_FILES: &str = "lake.observations";
 /// The folder of a source without rows, within the output folder.
 pub(crate) const EMPTY: &str = "empty";
 
-/// What is asked of the observations by day.
-fn query(case: Case) -> &'static str {
-    match case.name {
-        "year" => {
-            "select category, count(*) as observations, count(distinct patient) as patients from lake.observations \
-             where year = 2020 group by category"
-        }
-        _ => {
-            "select category, count(*) as observations, count(distinct patient) as patients from lake.observations \
-             group by category"
-        }
-    }
+/// What is asked of the observations.
+fn query(case: Case, engine: &Engine) -> String {
+    let days = "date_day >= '2020-01-01' and date_day < '2021-01-01'";
+    let dates = "date >= timestamp '2020-01-01' and date < timestamp '2021-01-01'";
+    let characters = ", sum(character_length(description)) as characters";
+    let is_files = engine.mode == "files";
+    let (more, from, rows) = match (case.suite, case.name) {
+        (Suite::Scan, "year") => ("", "lake.observations", "year = 2020"),
+        (Suite::Scan, _) => ("", "lake.observations", ""),
+        (_, "days") if is_files => (characters, "files.observations", ""),
+        (_, "days_2020") if is_files => (characters, "files.observations", days),
+        (_, "years") if is_files => (characters, "files.by_year", ""),
+        (_, "years_2020") if is_files => (characters, "files.by_year", "date_year = 2020"),
+        (_, "days") => (characters, "lake.observations", ""),
+        (_, "days_2020") => (characters, "lake.observations", dates),
+        (_, "years") => (characters, "lake.by_year", ""),
+        _ => (characters, "lake.by_year", dates),
+    };
+    let rows = if rows.is_empty() { String::new() } else { format!("where {rows} ") };
+    format!(
+        "select category, count(*) as observations, count(distinct patient) as patients{more} from {from} {rows}group by category"
+    )
 }
 
 fn script(tool: Tool, suite: Suite) -> Option<PathBuf> {
@@ -194,7 +254,9 @@ fn script(tool: Tool, suite: Suite) -> Option<PathBuf> {
         Tool::Polars => "polars",
         Tool::Spark => "pyspark",
     };
-    let file = format!("{name}_{}.py", suite.name());
+    // `polars_iceberg` is a package, which Polars would then find among the scripts.
+    let suite = if suite == Suite::Iceberg { "iceberg_table" } else { suite.name() };
+    let file = format!("{name}_{}.py", suite.replace('-', "_"));
     Some([env!("CARGO_MANIFEST_DIR"), "python", &file].iter().collect())
 }
 

@@ -20,6 +20,11 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).map_err(failed("cannot rename a file", from))
 }
 
+/// Makes a file of the same file system appear at a second place.
+pub(crate) fn link(from: &Path, to: &Path) -> Result<()> {
+    fs::hard_link(from, to).map_err(failed("cannot link a file", from))
+}
+
 pub(crate) fn write(path: &Path, text: String) -> Result<()> {
     fs::write(path, text).map_err(failed("cannot write a file", path))
 }

@@ -62,7 +62,7 @@ impl Recipe {
     ///
     /// # Errors
     /// `Usage` if none is left, or if the scale is out of range.
-    fn rows(self, at_scale_1: u32) -> Result<u64> {
+    pub(crate) fn rows(self, at_scale_1: u32) -> Result<u64> {
         let rows = (f64::from(at_scale_1) * self.scale).round();
         if self.scale <= 1000.0 && rows >= 1.0 {
             return Ok(rows as u64);
@@ -143,7 +143,7 @@ impl Table {
 pub enum Data {
     /// Tables of patients, encounters, conditions, observations as CSV; 1.4 GB at scale 1
     Tables,
-    /// Change events of customers as JSON lines: `inserts`, then `changes`; 384 MB at scale 1
+    /// Change events of customers as JSON lines: `inserts`, then `changes`, of which `few` are a part; 406 MB at scale 1
     Events,
     /// Access records as JSON lines, plain and as gzip; 566 and 77 MB at scale 1
     Access,

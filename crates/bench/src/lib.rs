@@ -7,10 +7,12 @@
 
 #![expect(clippy::disallowed_methods, reason = "not a job: it generates, measures and compares local files")]
 
+mod appends;
 mod check;
 mod engines;
 mod files;
 mod generate;
+mod lake;
 mod measure;
 mod report;
 mod run;
@@ -24,12 +26,13 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use hardtack_core::Result;
 
+pub use appends::{Appended, Appends};
 pub use check::{Digest, Partition};
 pub use engines::{Engine, Programs, Tool};
 pub use generate::{Data, Found, Recipe, Table, find, generate};
 pub use measure::Usage;
 pub use report::{Measured, Report};
-pub use run::Options;
+pub use run::{Binaries, Options};
 pub use suites::{Case, Suite};
 
 /// Measures hardtack's jobs beside DuckDB, Polars and PySpark
@@ -85,6 +88,31 @@ enum Action {
     /// installs it.
     #[command(mut_args(|arg| Suite::Iceberg.argument(arg)))]
     Iceberg(Options),
+    /// Merge change events into an Iceberg table and into plain files with each engine in turn, compare, and print what each
+    /// took
+    ///
+    /// `.ci/bench-python crates/bench/python/iceberg-requirements.txt` installs PyIceberg, for the mode `polars:pyiceberg`.
+    #[command(mut_args(|arg| Suite::IcebergMerge.argument(arg)))]
+    IcebergMerge(Options),
+    /// Ask Iceberg tables of few and of many files, and the same files read directly, with each engine in turn, compare, and
+    /// print what each took
+    ///
+    /// For the mode `duckdb:iceberg` see the suite's part of `crates/bench/README.md`.
+    #[command(mut_args(|arg| Suite::IcebergRead.argument(arg)))]
+    IcebergRead(Options),
+    /// Read what was appended to an Iceberg table, by snapshots and by a filter, with each engine in turn, compare, and print
+    /// what each took
+    #[command(mut_args(|arg| Suite::IcebergIncremental.argument(arg)))]
+    IcebergIncremental(Options),
+    /// Rewrite an Iceberg table of small files with each engine in turn, compare, and print what each took
+    #[command(mut_args(|arg| Suite::IcebergCompact.argument(arg)))]
+    IcebergCompact(Options),
+    /// Find what differs between two data sets with each engine in turn, compare, and print what each took
+    #[command(mut_args(|arg| Suite::Compare.argument(arg)))]
+    Compare(Options),
+    /// Append to an Iceberg table by many runs of `publish_people`, and print how its metadata grow, what a run takes, and what
+    /// planning a query takes before and after snapshots have expired
+    Appends(Appends),
     /// Run a job without rows and `hardtack --version`, and print what each took
     #[command(mut_args(|arg| Suite::Start.argument(arg)))]
     Start(Options),
@@ -92,6 +120,9 @@ enum Action {
     #[command(hide = true)]
     Measure {
         log: PathBuf,
+        /// The exit code of success
+        #[arg(long, default_value_t = 0)]
+        code: i32,
         #[arg(last = true, required = true)]
         program: Vec<OsString>,
     },
@@ -132,8 +163,17 @@ fn execute(action: Action) -> Result<(String, ExitCode)> {
         Action::Scan(options) => run(Suite::Scan, &options),
         Action::Quality(options) => run(Suite::Quality, &options),
         Action::Iceberg(options) => run(Suite::Iceberg, &options),
+        Action::IcebergMerge(options) => run(Suite::IcebergMerge, &options),
+        Action::IcebergRead(options) => run(Suite::IcebergRead, &options),
+        Action::IcebergIncremental(options) => run(Suite::IcebergIncremental, &options),
+        Action::IcebergCompact(options) => run(Suite::IcebergCompact, &options),
+        Action::Compare(options) => run(Suite::Compare, &options),
+        Action::Appends(appends) => {
+            let report = appends.run()?;
+            Ok((if appends.json { report.json()? } else { report.to_string() }, ExitCode::SUCCESS))
+        }
         Action::Start(options) => run(Suite::Start, &options),
-        Action::Measure { log, program } => Ok((measure::measure_here(&program, &log)?, ExitCode::SUCCESS)),
+        Action::Measure { log, code, program } => Ok((measure::measure_here(&program, &log, code)?, ExitCode::SUCCESS)),
     }
 }
 

@@ -48,14 +48,21 @@ const NOT_INHERITED: [&str; 9] = [
     "POLARS_MAX_THREADS",
 ];
 
-/// Runs a program through a small copy of this command, with its output in the file `log`.
+/// Runs a program, which ends with this exit code, through a small copy of this command, with its output in the file `log`.
 ///
 /// # Errors
-/// `Unexpected` if the program cannot be started or fails; the error has the end of its output.
-pub(crate) fn measure(program: &[OsString], log: &Path) -> Result<Usage> {
+/// `Unexpected` if the program cannot be started or ends otherwise; the error has the end of its output.
+pub(crate) fn measure(program: &[OsString], log: &Path, code: i32) -> Result<Usage> {
     let this = std::env::current_exe().map_err(files::failed("this command does not find itself", Path::new("?")))?;
     let mut command = Command::new(&this);
-    command.arg("measure").arg(log).arg("--").args(program).stdin(Stdio::null()).stderr(Stdio::inherit());
+    command
+        .arg("measure")
+        .arg(log)
+        .arg(format!("--code={code}"))
+        .arg("--")
+        .args(program)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit());
     // Otherwise compiled Python would be left beside the scripts.
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     for name in NOT_INHERITED {
@@ -73,7 +80,7 @@ pub(crate) fn measure(program: &[OsString], log: &Path) -> Result<Usage> {
 }
 
 /// The work of the small copy: prints a [`Report`] as JSON.
-pub(crate) fn measure_here(program: &[OsString], log: &Path) -> Result<String> {
+pub(crate) fn measure_here(program: &[OsString], log: &Path, code: i32) -> Result<String> {
     let file = File::create(log).map_err(files::failed("cannot create a file", log))?;
     let same = file.try_clone().map_err(files::failed("cannot create a file", log))?;
     let (name, args) = program.split_first().ok_or_else(|| Error::usage("there is no program to measure"))?;
@@ -85,7 +92,7 @@ pub(crate) fn measure_here(program: &[OsString], log: &Path) -> Result<String> {
     // macOS counts bytes, the others kilobytes.
     let peak = usage.max_rss() as u64 * if cfg!(target_os = "macos") { 1 } else { 1024 };
     let failure = match status {
-        Ok(status) if status.success() => None,
+        Ok(status) if status.code() == Some(code) => None,
         Ok(status) => Some(format!("the program failed: {status}")),
         Err(e) => Some(format!("the program cannot be started: {e}")),
     };

@@ -173,8 +173,16 @@ impl fmt::Display for Report {
         write_table(f, &rows)?;
         let mut rows =
             vec!["hardtack | wall / faster of DuckDB, Polars | peak / leaner of the two | wall / Spark".to_owned()];
+        // How the way that is measured compares with our other ways.
+        let mut modes: Vec<&str> = Vec::new();
+        for engine in cases.iter().flat_map(|(_, engines)| engines) {
+            if engine.engine.starts_with("hardtack:") && !modes.contains(&engine.engine.as_str()) {
+                modes.push(&engine.engine);
+            }
+        }
+        modes.iter().for_each(|mode| rows[0].push_str(&format!(" | wall / {mode}")));
         for (case, engines) in &cases {
-            if let Some(ours) = engines.iter().find(|engine| engine.is("hardtack")) {
+            if let Some(ours) = engines.iter().find(|engine| engine.engine == "hardtack") {
                 let least = |tools: &[&str], value: fn(&Summary) -> f64| {
                     let others = engines.iter().filter(|engine| tools.iter().any(|tool| engine.is(tool)));
                     let least = others.map(value).min_by(f64::total_cmp);
@@ -182,10 +190,16 @@ impl fmt::Display for Report {
                 };
                 let both = ["duckdb", "polars"];
                 let (wall, peak) = (least(&both, Summary::wall), least(&both, Summary::peak));
-                rows.push(format!("{case} | {wall} | {peak} | {}", least(&["spark"], Summary::wall)));
+                let mut row = format!("{case} | {wall} | {peak} | {}", least(&["spark"], Summary::wall));
+                for mode in &modes {
+                    let other = engines.iter().find(|engine| engine.engine == *mode);
+                    let ratio = other.map_or("-".to_owned(), |other| format!("{:.3}", ours.wall() / other.wall()));
+                    row.push_str(&format!(" | {ratio}"));
+                }
+                rows.push(row);
             }
         }
-        let compared = self.measured.iter().any(|run| !run.engine.starts_with("hardtack"));
+        let compared = self.measured.iter().any(|run| run.engine != "hardtack");
         if compared && rows.len() > 1 {
             write_table(f, &rows)?;
         }
@@ -197,7 +211,7 @@ impl fmt::Display for Report {
 }
 
 /// Writes a Markdown table with aligned columns; the first row is the header.
-fn write_table(f: &mut fmt::Formatter<'_>, rows: &[String]) -> fmt::Result {
+pub(crate) fn write_table(f: &mut fmt::Formatter<'_>, rows: &[String]) -> fmt::Result {
     let cells: Vec<Vec<&str>> = rows.iter().map(|row| row.split(" | ").collect()).collect();
     let widths: Vec<usize> =
         (0..cells[0].len()).map(|at| cells.iter().map(|row| row[at].chars().count()).max().unwrap_or(0)).collect();
@@ -214,7 +228,7 @@ fn write_table(f: &mut fmt::Formatter<'_>, rows: &[String]) -> fmt::Result {
 }
 
 /// The kind of file system that a folder is on, or will be on.
-fn file_system(folder: &Path) -> String {
+pub(crate) fn file_system(folder: &Path) -> String {
     let unknown = "an unknown file system".to_owned();
     let folder = std::path::absolute(folder).unwrap_or_default();
     let Some(existing) = folder.ancestors().find(|folder| folder.is_dir()) else { return unknown };

@@ -1,17 +1,21 @@
 //! Runs the cases of a suite: each engine in turn, round by round, so that other load on the machine affects all of
 //! them.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use hardtack_core::{Error, Result};
+use parquet::arrow::ArrowWriter;
 
 use crate::check::Digest;
 use crate::engines::{EMPTY, Engine, Programs, Tool};
 use crate::generate::{Found, Recipe, find, generate, warm};
 use crate::report::{Measured, Report};
 use crate::suites::{Case, Suite, package};
-use crate::{cores, files, measure, say};
+use crate::{cores, files, lake, measure, say};
 
 /// What to run and where: the options of all suites.
 #[derive(Debug, clap::Args)]
@@ -46,12 +50,9 @@ pub struct Options {
     /// Threads of each engine [default: one per core]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
-    /// Folder of the jobs' binaries [default: that of this command, after building them if cargo started it]
-    #[arg(long, value_name = "FOLDER")]
-    pub job_bin_dir: Option<PathBuf>,
-    /// Build the jobs first, also when not started by cargo
-    #[arg(long, conflicts_with = "job_bin_dir")]
-    pub build: bool,
+    /// Where the jobs' binaries are.
+    #[command(flatten)]
+    pub binaries: Binaries,
     /// Python that has the others installed [default: that of `.ci/bench-python`, or else `python3`]
     #[arg(long, env = "HARDTACK_BENCH_PYTHON", value_name = "FILE")]
     pub python: Option<PathBuf>,
@@ -64,6 +65,17 @@ pub struct Options {
     /// Print all that was measured as JSON, not as tables
     #[arg(long)]
     pub json: bool,
+}
+
+/// Where hardtack's binaries are.
+#[derive(Debug, clap::Args)]
+pub struct Binaries {
+    /// Folder of the jobs' binaries [default: that of this command, after building them if cargo started it]
+    #[arg(long, value_name = "FOLDER")]
+    pub job_bin_dir: Option<PathBuf>,
+    /// Build the jobs first, also when not started by cargo
+    #[arg(long, conflicts_with = "job_bin_dir")]
+    pub build: bool,
     /// Set by cargo for what it runs.
     #[arg(long, env = "CARGO", hide = true)]
     pub cargo: Option<PathBuf>,
@@ -76,11 +88,10 @@ impl Options {
     /// `Usage` for invalid arguments, `NotFound` if a binary is not built, `Unexpected` if files cannot be created or
     /// what all engines read cannot be prepared.
     pub fn run(&self, suite: Suite) -> Result<Report> {
-        if let Some(other) = self.engines.iter().find(|engine| !suite.tools().contains(&engine.tool)) {
-            let tools: Vec<_> = suite.tools().iter().map(|tool| tool.name()).collect();
-            return Err(Error::usage(format!("an engine has no script for `{}`", suite.name()))
+        if let Some(other) = self.engines.iter().find(|engine| !suite.has(engine)) {
+            return Err(Error::usage(format!("an engine does not take part in `{}`", suite.name()))
                 .with("engine", other)
-                .with("engines", tools.join(", ")));
+                .with("engines", suite.engines().join(", ")));
         }
         let programs = self.programs()?;
         let engines = self.engines.iter().map(|engine| (engine, programs.find(engine, suite)));
@@ -91,8 +102,9 @@ impl Options {
         let engines: Vec<&Engine> =
             engines.iter().filter(|(_, found)| found.is_ok()).map(|(engine, _)| *engine).collect();
         let lake = self.out.join("bench-lake");
-        if suite == Suite::Scan {
-            prepare_lake(&programs, &data, &lake)?;
+        if suite.has_lake() {
+            let recipe = Recipe { scale: self.scale, seed: self.seed };
+            lake::prepare(suite, &programs, &data, recipe, &lake)?;
             data = lake.clone();
         }
         for case in &self.cases {
@@ -122,8 +134,11 @@ impl Options {
 
     /// The description and the folder of the data, which are generated if they are missing.
     fn data(&self, suite: Suite) -> Result<(String, PathBuf)> {
-        let Some(data) = suite.data() else { return Ok(("none".to_owned(), PathBuf::new())) };
         let recipe = Recipe { scale: self.scale, seed: self.seed };
+        let Some(data) = suite.data() else {
+            let described = if suite.has_lake() { format!("scale {}", self.scale) } else { "none".to_owned() };
+            return Ok((described, PathBuf::new()));
+        };
         let folder = self
             .data
             .clone()
@@ -163,7 +178,7 @@ impl Options {
             }
             // What starts has no result worth comparing.
             if !self.no_check && case.suite != Suite::Start {
-                first = compare(case, first, engine, &programs.result(engine, case, &out), report);
+                first = compare(case, first, engine, &compared(programs, engine, case, data, &out), report);
             }
             let keep = self.keep && round + 1 == self.rounds_of(engine);
             // The first one is needed to show where others differ from it.
@@ -188,7 +203,7 @@ impl Options {
         match case.before {
             Some(_) => files::copy_folder(&self.before(case).join(engine.folder()), &out)?,
             // A job creates its target itself.
-            None if engine.tool == Tool::Hardtack && case.suite != Suite::Scan => files::create_folder(&out)?,
+            None if engine.tool == Tool::Hardtack && case.binary != "hardtack" => files::create_folder(&out)?,
             None => files::create_folder(&result)?,
         }
         if case.suite == Suite::Start {
@@ -198,9 +213,23 @@ impl Options {
         }
         // Dirty pages of others must not be written back while this one is measured.
         nix::unistd::sync();
-        let usage = measure::measure(&programs.command(engine, case, data, &out), &out.join("log.txt"))?;
+        let code = if engine.tool == Tool::Hardtack { case.exit_code() } else { 0 };
+        let log = out.join("log.txt");
+        let usage = measure::measure(&programs.command(engine, case, data, &out), &log, code)?;
         say(&format!("{} {engine}: {:.3} s, {:.0} MB", case.name, usage.wall, usage.peak as f64 / 1e6));
-        let files = files::list(&result)?.len() as u64;
+        let compared = compared(programs, engine, case, data, &out);
+        if let Some((state, table)) = programs.table(engine, case, data, &out) {
+            lake::link_table(programs, &state, table, &compared)?;
+        }
+        if engine.tool == Tool::Hardtack {
+            match case.suite {
+                Suite::Compare => write_counts(&files::read(&log)?, &compared.join("counts.parquet"))?,
+                // The next round begins with the small files, too.
+                Suite::IcebergCompact => lake::roll_back(programs, data)?,
+                _ => {}
+            }
+        }
+        let files = files::list(&compared)?.len() as u64;
         Ok(Measured { case: case.name, engine: engine.to_string(), round, usage, files })
     }
 
@@ -215,7 +244,7 @@ impl Options {
             programs.result(engine, before, &out)
         })?;
         say(&format!("{} {engine}: preparing", case.name));
-        measure::measure(&programs.command(engine, before, data, &out), &out.join("log.txt"))?;
+        measure::measure(&programs.command(engine, before, data, &out), &out.join("log.txt"), 0)?;
         let kept = self.before(case).join(engine.folder());
         files::remove_folder(&kept)?;
         files::create_folder(&self.before(case))?;
@@ -240,12 +269,9 @@ impl Options {
     }
 
     fn programs(&self) -> Result<Programs> {
-        let this =
-            std::env::current_exe().map_err(files::failed("this command does not find itself", Path::new("?")))?;
-        let beside = this.parent().unwrap_or(Path::new("."));
         let venv = std::env::home_dir().map(|home| home.join(".cache/hardtack/bench-venv/bin/python"));
         let programs = Programs {
-            jobs: self.job_bin_dir.clone().unwrap_or_else(|| beside.to_owned()),
+            jobs: self.binaries.folder()?,
             python: match (&self.python, venv) {
                 (Some(python), _) => python.clone(),
                 (None, Some(python)) if python.is_file() => python,
@@ -254,43 +280,54 @@ impl Options {
             memory_limit: self.memory_limit.clone(),
             threads: self.threads,
         };
-        let needed = self.binaries();
-        if needed.is_empty() {
-            return Ok(programs);
+        self.binaries.find(&programs, &self.needed())?;
+        Ok(programs)
+    }
+
+    /// The binaries of hardtack that are needed, each once.
+    fn needed(&self) -> Vec<&'static str> {
+        let ours = self.engines.iter().any(|engine| engine.tool == Tool::Hardtack);
+        let mut binaries = Vec::new();
+        for case in &self.cases {
+            for binary in case.others().iter().copied().chain(ours.then_some(case.binary)) {
+                if !binaries.contains(&binary) {
+                    binaries.push(binary);
+                }
+            }
         }
-        if self.job_bin_dir.is_none() && (self.build || self.cargo.is_some()) {
-            self.build_jobs(beside)?;
+        binaries
+    }
+}
+
+impl Binaries {
+    /// The folder that they are in, and are built into.
+    pub(crate) fn folder(&self) -> Result<PathBuf> {
+        if let Some(folder) = &self.job_bin_dir {
+            return Ok(folder.clone());
+        }
+        let this =
+            std::env::current_exe().map_err(files::failed("this command does not find itself", Path::new("?")))?;
+        Ok(this.parent().unwrap_or(Path::new(".")).to_owned())
+    }
+
+    /// Sees to it that these binaries are there.
+    pub(crate) fn find(&self, programs: &Programs, needed: &[&'static str]) -> Result<()> {
+        let packages: Vec<&str> = needed.iter().map(|binary| package(binary)).collect();
+        if !needed.is_empty() && self.job_bin_dir.is_none() && (self.build || self.cargo.is_some()) {
+            self.build(&programs.jobs, &packages)?;
         }
         match needed.iter().map(|binary| programs.binary(binary)).find(|binary| !binary.is_file()) {
-            None => Ok(programs),
+            None => Ok(()),
             Some(missing) => {
-                let packages: Vec<_> = self.packages().into_iter().map(|package| format!("-p {package}")).collect();
+                let packages: Vec<_> = packages.iter().map(|package| format!("-p {package}")).collect();
                 let remedy = format!("run `cargo build --release {}`, or pass --build", packages.join(" "));
                 Err(Error::not_found(format!("a job is not built; {remedy}")).with("binary", missing.display()))
             }
         }
     }
 
-    /// The binaries of hardtack that are needed, each once.
-    fn binaries(&self) -> Vec<&'static str> {
-        // The lake that others read is ours.
-        let ours =
-            |case: &&Case| case.suite == Suite::Scan || self.engines.iter().any(|engine| engine.tool == Tool::Hardtack);
-        let mut binaries = Vec::new();
-        for binary in self.cases.iter().filter(ours).flat_map(|case| case.binaries()) {
-            if !binaries.contains(&binary) {
-                binaries.push(binary);
-            }
-        }
-        binaries
-    }
-
-    fn packages(&self) -> Vec<&'static str> {
-        self.binaries().into_iter().map(package).collect()
-    }
-
-    /// Builds the jobs with the profile of this command, into its folder.
-    fn build_jobs(&self, folder: &Path) -> Result<()> {
+    /// Builds packages with the profile of this command, into its folder.
+    fn build(&self, folder: &Path, packages: &[&str]) -> Result<()> {
         let profile = match folder.file_name().and_then(|name| name.to_str()) {
             None | Some("debug") => "dev",
             Some(profile) => profile,
@@ -299,7 +336,7 @@ impl Options {
         cargo.args(["build", "--quiet", "--profile", profile, "--manifest-path"]);
         cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
         cargo.arg("--target-dir").arg(folder.parent().unwrap_or(folder));
-        for package in self.packages() {
+        for package in packages {
             cargo.args(["--package", package]);
         }
         match cargo.status() {
@@ -308,6 +345,32 @@ impl Options {
             Err(e) => Err(Error::unexpected("cargo cannot be started").because(e)),
         }
     }
+}
+
+/// The folder of a result that is compared: what the engine has written, or the files of its Iceberg table, which are linked.
+fn compared(programs: &Programs, engine: &Engine, case: Case, data: &Path, out: &Path) -> PathBuf {
+    match programs.table(engine, case, data, out) {
+        Some(_) => out.join("table"),
+        None => programs.result(engine, case, out),
+    }
+}
+
+/// Writes the counts that `hardtack compare --json` has printed as the others do.
+fn write_counts(printed: &str, to: &Path) -> Result<()> {
+    let failed = |e: Box<dyn std::error::Error + Send + Sync>| Error::unexpected("counts cannot be written").because(e);
+    let line = printed.lines().last().unwrap_or_default();
+    let counts: serde_json::Value = serde_json::from_str(line).map_err(|e| failed(e.into()))?;
+    let column = |name| (name, Arc::new(Int64Array::from(vec![counts[name].as_i64()])) as ArrayRef);
+    let counts = RecordBatch::try_from_iter_with_nullable(
+        ["added", "removed", "changed"].map(column).map(|(name, count)| (name, count, true)),
+    );
+    let counts = counts.map_err(|e| failed(e.into()))?;
+    let file = File::create(to).map_err(files::failed("cannot create a file", to))?;
+    let written = ArrowWriter::try_new(file, counts.schema(), None).and_then(|mut writer| {
+        writer.write(&counts)?;
+        writer.close()
+    });
+    written.map(|_| ()).map_err(|e| failed(e.into()))
 }
 
 /// Compares a result with the first one of the round, which it returns.
@@ -330,6 +393,13 @@ fn compare<'a>(
     if case.one_file && !flaws.is_empty() {
         report.problem(case, &[engine], flaws.join("\n  "));
     }
+    if !case.sorted_by.is_empty() {
+        match digest.unsorted(case.sorted_by) {
+            Ok(unsorted) if unsorted.is_empty() => {}
+            Ok(unsorted) => report.problem(case, &[engine], unsorted.join("\n  ")),
+            Err(error) => report.problem(case, &[engine], error.chain()),
+        }
+    }
     let Some((other, expected)) = first else { return Some((engine, digest)) };
     let names = [other.to_string(), engine.to_string()];
     match expected.differences(&digest, [&names[0], &names[1]]) {
@@ -340,15 +410,4 @@ fn compare<'a>(
         Err(error) => report.problem(case, &[other, engine], error.chain()),
     }
     Some((other, expected))
-}
-
-/// Writes the lake that is asked in SQL, and records it in a catalog.
-fn prepare_lake(programs: &Programs, data: &Path, lake: &Path) -> Result<()> {
-    files::remove_folder(lake)?;
-    files::create_folder(lake)?;
-    say("preparing the lake of observations");
-    for command in programs.lake(data, lake) {
-        measure::measure(&command, &lake.join("log.txt"))?;
-    }
-    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use clap::builder::{PossibleValuesParser, TypedValueParser, ValueParser};
 
-use crate::engines::Tool;
+use crate::engines::{Engine, Tool};
 use crate::generate::Data;
 
 /// What a subcommand measures.
@@ -24,6 +24,16 @@ pub enum Suite {
     Quality,
     /// Writing an Iceberg table
     Iceberg,
+    /// Merging change events into an Iceberg table
+    IcebergMerge,
+    /// Reading Iceberg tables of few and of many files
+    IcebergRead,
+    /// Reading what is new in an Iceberg table
+    IcebergIncremental,
+    /// Rewriting the small files of an Iceberg table
+    IcebergCompact,
+    /// Finding what differs between two data sets
+    Compare,
     /// Starting and ending
     Start,
 }
@@ -45,6 +55,8 @@ pub struct Case {
     pub one_file: bool,
     /// Whether the folders of the result are its partitions; else only the rows as a whole are compared.
     pub by_folder: bool,
+    /// By what the rows of each file are sorted; empty for any order.
+    pub sorted_by: &'static [&'static str],
     /// The case whose result each engine begins with.
     pub before: Option<&'static str>,
 }
@@ -96,11 +108,48 @@ const ICEBERG: &[Case] = &[
         ..case(Suite::Iceberg, "table", "bench_iceberg", "observations/data")
     },
 ];
+const ICEBERG_MERGE: &[Case] = &[
+    Case {
+        columns: CUSTOMER,
+        by_folder: false,
+        ..many_files(Suite::IcebergMerge, "insert", "customer_events", "customers")
+    },
+    Case {
+        columns: CUSTOMER,
+        by_folder: false,
+        before: Some("insert"),
+        ..many_files(Suite::IcebergMerge, "change", "customer_events", "customers")
+    },
+    Case {
+        columns: CUSTOMER,
+        by_folder: false,
+        before: Some("insert"),
+        ..many_files(Suite::IcebergMerge, "few", "customer_events", "customers")
+    },
+];
+const ICEBERG_READ: &[Case] = &[
+    case(Suite::IcebergRead, "days", "hardtack", "result"),
+    case(Suite::IcebergRead, "days_2020", "hardtack", "result"),
+    case(Suite::IcebergRead, "years", "hardtack", "result"),
+    case(Suite::IcebergRead, "years_2020", "hardtack", "result"),
+];
+const ICEBERG_INCREMENTAL: &[Case] =
+    &[many_files(Suite::IcebergIncremental, "batch", "bench_iceberg", "new_observations")];
+const ICEBERG_COMPACT: &[Case] = &[
+    case(Suite::IcebergCompact, "unsorted", "hardtack", "result"),
+    Case { sorted_by: &["patient", "date"], ..case(Suite::IcebergCompact, "sorted", "hardtack", "result") },
+];
+const COMPARE: &[Case] = &[case(Suite::Compare, "customers", "hardtack", "result")];
 const START: &[Case] =
     &[case(Suite::Start, "job", "customer_events", "customers"), case(Suite::Start, "version", "hardtack", "result")];
 
 const fn case(suite: Suite, name: &'static str, binary: &'static str, result: &'static str) -> Case {
-    Case { suite, name, binary, result, columns: &[], one_file: true, by_folder: true, before: None }
+    Case { suite, name, binary, result, columns: &[], one_file: true, by_folder: true, sorted_by: &[], before: None }
+}
+
+/// A partition is as many files as an engine likes.
+const fn many_files(suite: Suite, name: &'static str, binary: &'static str, result: &'static str) -> Case {
+    Case { one_file: false, ..case(suite, name, binary, result) }
 }
 
 impl Suite {
@@ -115,6 +164,11 @@ impl Suite {
             Self::Scan => "scan",
             Self::Quality => "quality",
             Self::Iceberg => "iceberg",
+            Self::IcebergMerge => "iceberg-merge",
+            Self::IcebergRead => "iceberg-read",
+            Self::IcebergIncremental => "iceberg-incremental",
+            Self::IcebergCompact => "iceberg-compact",
+            Self::Compare => "compare",
             Self::Start => "start",
         }
     }
@@ -130,6 +184,11 @@ impl Suite {
             Self::Scan => SCAN,
             Self::Quality => QUALITY,
             Self::Iceberg => ICEBERG,
+            Self::IcebergMerge => ICEBERG_MERGE,
+            Self::IcebergRead => ICEBERG_READ,
+            Self::IcebergIncremental => ICEBERG_INCREMENTAL,
+            Self::IcebergCompact => ICEBERG_COMPACT,
+            Self::Compare => COMPARE,
             Self::Start => START,
         }
     }
@@ -142,25 +201,58 @@ impl Suite {
     /// The data that are generated for it.
     pub fn data(self) -> Option<Data> {
         match self {
-            Self::Elt | Self::Scan | Self::Quality | Self::Iceberg => Some(Data::Tables),
-            Self::Merge => Some(Data::Events),
+            Self::Elt
+            | Self::Scan
+            | Self::Quality
+            | Self::Iceberg
+            | Self::IcebergRead
+            | Self::IcebergIncremental
+            | Self::IcebergCompact => Some(Data::Tables),
+            Self::Merge | Self::IcebergMerge => Some(Data::Events),
             Self::Snapshots => Some(Data::Policies),
             Self::Json => Some(Data::Access),
             Self::Access => Some(Data::Calls),
-            Self::Start => None,
+            // The data sets are written by `hardtack sql`.
+            Self::Compare | Self::Start => None,
         }
     }
 
-    /// The tools that have a script for it.
-    pub fn tools(self) -> &'static [Tool] {
+    /// Whether the engines read a lake that is prepared from the data.
+    pub(crate) fn has_lake(self) -> bool {
+        matches!(self, Self::Scan | Self::IcebergRead | Self::IcebergIncremental | Self::IcebergCompact | Self::Compare)
+    }
+
+    /// Who takes part by default: the tools that have a script for it, and all modes of hardtack.
+    pub fn engines(self) -> &'static [&'static str] {
         match self {
-            Self::Elt | Self::Merge => &[Tool::Hardtack, Tool::DuckDb, Tool::Polars, Tool::Spark],
-            Self::Json | Self::Access | Self::Snapshots | Self::Quality => {
-                &[Tool::Hardtack, Tool::DuckDb, Tool::Polars]
+            Self::Elt | Self::Merge => &["hardtack", "duckdb", "polars", "spark"],
+            Self::Json | Self::Access | Self::Snapshots | Self::Quality | Self::IcebergCompact | Self::Compare => {
+                &["hardtack", "duckdb", "polars"]
             }
-            Self::Scan => &[Tool::Hardtack, Tool::DuckDb],
-            Self::Iceberg => &[Tool::Hardtack, Tool::Polars],
-            Self::Start => &[Tool::Hardtack],
+            Self::Scan => &["hardtack", "duckdb"],
+            Self::Iceberg => &["hardtack", "polars"],
+            Self::IcebergMerge => &["hardtack", "hardtack:files", "duckdb", "polars", "polars:pyiceberg"],
+            Self::IcebergRead => &[
+                "hardtack",
+                "hardtack:files",
+                "duckdb",
+                "duckdb:iceberg",
+                "polars",
+                "polars:iceberg",
+                "polars:pyiceberg",
+            ],
+            Self::IcebergIncremental => {
+                &["hardtack", "hardtack:filter", "hardtack:full", "duckdb", "polars", "polars:pyiceberg"]
+            }
+            Self::Start => &["hardtack"],
+        }
+    }
+
+    /// Whether an engine can take part. The modes of others than hardtack are known to their scripts.
+    pub(crate) fn has(self, engine: &Engine) -> bool {
+        match engine.tool {
+            Tool::Hardtack => self.engines().contains(&engine.to_string().as_str()),
+            tool => self.engines().contains(&tool.name()),
         }
     }
 
@@ -169,7 +261,7 @@ impl Suite {
         let names = || self.cases().iter().map(|case| case.name);
         match arg.get_id().as_str() {
             "cases" => arg.value_parser(self.case_parser()).default_values(names()),
-            "engines" => arg.default_values(self.tools().iter().map(|tool| tool.name())),
+            "engines" => arg.default_values(self.engines()),
             "runs" if self == Self::Start => arg.default_value("20"),
             _ => arg,
         }
@@ -183,20 +275,28 @@ impl Suite {
 }
 
 impl Case {
-    /// The binaries of hardtack that are needed.
-    pub(crate) fn binaries(self) -> Vec<&'static str> {
+    /// The binaries that prepare what all engines read, or that say which files a table has.
+    pub(crate) fn others(self) -> &'static [&'static str] {
         match self.suite {
-            // The lake is written by the job.
-            Suite::Scan => vec!["observations", self.binary],
-            _ => vec![self.binary],
+            Suite::Scan => &["observations", "hardtack"],
+            Suite::IcebergMerge | Suite::Compare => &["hardtack"],
+            Suite::IcebergRead | Suite::IcebergIncremental | Suite::IcebergCompact => &["bench_iceberg", "hardtack"],
+            _ => &[],
         }
+    }
+
+    /// The exit code of hardtack.
+    pub(crate) fn exit_code(self) -> i32 {
+        // That of a difference.
+        if self.suite == Suite::Compare { 3 } else { 0 }
     }
 
     /// The folder of the data that the job reads as its source.
     pub(crate) fn source(self) -> &'static str {
         match (self.suite, self.name) {
-            (Suite::Merge, "insert") => "inserts",
-            (Suite::Merge, _) => "changes",
+            (Suite::Merge | Suite::IcebergMerge, "insert") => "inserts",
+            (Suite::Merge | Suite::IcebergMerge, "change") => "changes",
+            (Suite::IcebergMerge, case) => case,
             (Suite::Snapshots, _) => self.name,
             (Suite::Access, case) => case,
             _ => "",

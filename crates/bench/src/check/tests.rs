@@ -53,6 +53,19 @@ fn expected() -> TempDir {
 }
 
 #[test]
+fn files_may_be_sorted() {
+    let first = (FIRST, vec![(1, Some("b")), (1, Some("c")), (2, Some("a"))]);
+    let folder = result(&[first, (SECOND, vec![(2, Some("a")), (1, Some("b"))])]);
+    let digest = Digest::of(folder.path(), &[], 2).unwrap();
+    assert_eq!(digest.unsorted(&["id"]).unwrap().len(), 1);
+    assert_eq!(digest.unsorted(&["name"]).unwrap().len(), 1);
+    assert_eq!(digest.unsorted(&["id", "name"]).unwrap().len(), 1);
+    assert_eq!(digest.unsorted(&["name", "id"]).unwrap().len(), 1);
+    let shown = digest.unsorted(&["id", "name"]).unwrap().join("\n");
+    assert!(shown.contains(SECOND) && shown.ends_with(": not sorted by id, name"), "{shown}");
+}
+
+#[test]
 fn order_and_names_of_files_do_not_matter() {
     let other = "year=2023/month=01/day=01/part-00000.snappy.parquet";
     let theirs = result(&[(other, vec![(2, None), (1, Some("a")), (2, None)]), (SECOND, vec![(3, Some("c"))])]);

@@ -1,4 +1,5 @@
 use insta::assert_snapshot;
+use rstest::rstest;
 
 use super::*;
 
@@ -37,13 +38,14 @@ fn limits_are_passed_on() {
     ");
 }
 
-/// The commands of all cases of a suite, by all of its tools.
+/// The commands of all cases of a suite, by all who take part.
 fn of_suite(suite: Suite) -> String {
     let programs = Programs { jobs: "bin".into(), python: "python3".into(), memory_limit: None, threads: None };
     let scripts = format!("{}/python", env!("CARGO_MANIFEST_DIR"));
-    let all = suite.cases().iter().flat_map(|case| suite.tools().iter().map(move |tool| (case, tool)));
-    let lines = all.map(|(case, tool)| {
-        let engine = Engine { tool: *tool, mode: String::new() };
+    let all = suite.cases().iter().flat_map(|case| suite.engines().iter().map(move |engine| (case, engine)));
+    let lines = all.map(|(case, engine)| {
+        let engine = engine.parse::<Engine>().unwrap();
+        assert!(suite.has(&engine));
         let words = programs.command(&engine, *case, Path::new("data"), Path::new("out"));
         let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
         words.join(" ").replace(&scripts, "SCRIPTS")
@@ -109,6 +111,86 @@ fn a_lake_is_asked_in_sql() {
 }
 
 #[test]
+fn a_merge_is_into_a_table_or_into_files() {
+    assert_snapshot!(of_suite(Suite::IcebergMerge), @"
+    bin/customer_events --source data/inserts --target out --state out/state --show 0 --log warn --target-format iceberg --target-database crm
+    bin/customer_events --source data/inserts --target out --state out/state --show 0 --log warn
+    python3 SCRIPTS/duckdb_iceberg_merge.py insert data out/result
+    python3 SCRIPTS/polars_iceberg_merge.py insert data out/result
+    python3 SCRIPTS/polars_iceberg_merge.py insert data out/result --mode pyiceberg
+    bin/customer_events --source data/changes --target out --state out/state --show 0 --log warn --target-format iceberg --target-database crm
+    bin/customer_events --source data/changes --target out --state out/state --show 0 --log warn
+    python3 SCRIPTS/duckdb_iceberg_merge.py change data out/result
+    python3 SCRIPTS/polars_iceberg_merge.py change data out/result
+    python3 SCRIPTS/polars_iceberg_merge.py change data out/result --mode pyiceberg
+    bin/customer_events --source data/few --target out --state out/state --show 0 --log warn --target-format iceberg --target-database crm
+    bin/customer_events --source data/few --target out --state out/state --show 0 --log warn
+    python3 SCRIPTS/duckdb_iceberg_merge.py few data out/result
+    python3 SCRIPTS/polars_iceberg_merge.py few data out/result
+    python3 SCRIPTS/polars_iceberg_merge.py few data out/result --mode pyiceberg
+    ");
+}
+
+/// By its partition keys, if these are folders, and by the rows' moments, if only the metadata know the partitions.
+#[test]
+fn tables_and_their_files_are_asked_the_same() {
+    let ours = |line: &&str| line.starts_with("bin/");
+    assert_snapshot!(of_suite(Suite::IcebergRead).lines().filter(ours).collect::<Vec<_>>().join("\n"), @"
+    bin/hardtack sql --state data/state --output out/result/rows.parquet -c select category, count(*) as observations, count(distinct patient) as patients, sum(character_length(description)) as characters from lake.observations group by category
+    bin/hardtack sql --state data/state --output out/result/rows.parquet -c select category, count(*) as observations, count(distinct patient) as patients, sum(character_length(description)) as characters from files.observations group by category
+    bin/hardtack sql --state data/state --output out/result/rows.parquet -c select category, count(*) as observations, count(distinct patient) as patients, sum(character_length(description)) as characters from lake.observations where date >= timestamp '2020-01-01' and date < timestamp '2021-01-01' group by category
+    bin/hardtack sql --state data/state --output out/result/rows.parquet -c select category, count(*) as observations, count(distinct patient) as patients, sum(character_length(description)) as characters from files.observations where date_day >= '2020-01-01' and date_day < '2021-01-01' group by category
+    bin/hardtack sql --state data/state --output out/result/rows.parquet -c select category, count(*) as observations, count(distinct patient) as patients, sum(character_length(description)) as characters from lake.by_year group by category
+    bin/hardtack sql --state data/state --output out/result/rows.parquet -c select category, count(*) as observations, count(distinct patient) as patients, sum(character_length(description)) as characters from files.by_year group by category
+    bin/hardtack sql --state data/state --output out/result/rows.parquet -c select category, count(*) as observations, count(distinct patient) as patients, sum(character_length(description)) as characters from lake.by_year where date >= timestamp '2020-01-01' and date < timestamp '2021-01-01' group by category
+    bin/hardtack sql --state data/state --output out/result/rows.parquet -c select category, count(*) as observations, count(distinct patient) as patients, sum(character_length(description)) as characters from files.by_year where date_year = 2020 group by category
+    ");
+}
+
+#[test]
+fn what_is_new_is_read_by_a_bookmark_or_by_a_filter() {
+    assert_snapshot!(of_suite(Suite::IcebergIncremental), @"
+    bin/bench_iceberg --source data --target out --state data/state --show 0 --log warn --case new --job-bookmark-option job-bookmark-pause
+    bin/bench_iceberg --source data --target out --state data/state --show 0 --log warn --case filter --job-bookmark-option job-bookmark-pause
+    bin/bench_iceberg --source data --target out --state data/state --show 0 --log warn --case full --job-bookmark-option job-bookmark-pause
+    python3 SCRIPTS/duckdb_iceberg_incremental.py batch data out/result
+    python3 SCRIPTS/polars_iceberg_incremental.py batch data out/result
+    python3 SCRIPTS/polars_iceberg_incremental.py batch data out/result --mode pyiceberg
+    ");
+}
+
+#[test]
+fn a_table_is_compacted_in_two_ways() {
+    assert_snapshot!(of_suite(Suite::IcebergCompact), @"
+    bin/hardtack iceberg compact lake.observations --state data/state
+    python3 SCRIPTS/duckdb_iceberg_compact.py unsorted data out/result
+    python3 SCRIPTS/polars_iceberg_compact.py unsorted data out/result
+    bin/hardtack iceberg compact lake.observations --state data/state --sort-by patient,date
+    python3 SCRIPTS/duckdb_iceberg_compact.py sorted data out/result
+    python3 SCRIPTS/polars_iceberg_compact.py sorted data out/result
+    ");
+}
+
+#[test]
+fn two_versions_are_compared() {
+    assert_snapshot!(of_suite(Suite::Compare), @"
+    bin/hardtack compare --key id --json --state data/state data/before data/after
+    python3 SCRIPTS/duckdb_compare.py customers data out/result
+    python3 SCRIPTS/polars_compare.py customers data out/result
+    ");
+}
+
+#[rstest]
+#[case(Suite::IcebergMerge, "hardtack:files", true)]
+#[case(Suite::IcebergMerge, "hardtack:filter", false)]
+#[case(Suite::Merge, "hardtack:files", false)]
+#[case(Suite::Merge, "duckdb:sorted", true)]
+#[case(Suite::Scan, "polars", false)]
+fn who_takes_part(#[case] suite: Suite, #[case] engine: &str, #[case] expected: bool) {
+    assert_eq!(suite.has(&engine.parse().unwrap()), expected);
+}
+
+#[test]
 fn a_start_has_no_rows() {
     assert_snapshot!(of_suite(Suite::Start), @"
     bin/customer_events --source out/empty --target out --state out/state --show 0 --log warn
@@ -116,7 +198,7 @@ fn a_start_has_no_rows() {
     ");
 }
 
-/// Every tool of a suite has its script.
+/// Everybody who takes part in a suite has a script.
 #[test]
 fn scripts_exist() {
     for suite in [
@@ -128,9 +210,15 @@ fn scripts_exist() {
         Suite::Scan,
         Suite::Quality,
         Suite::Iceberg,
+        Suite::IcebergMerge,
+        Suite::IcebergRead,
+        Suite::IcebergIncremental,
+        Suite::IcebergCompact,
+        Suite::Compare,
         Suite::Start,
     ] {
-        let missing = suite.tools().iter().filter_map(|tool| script(*tool, suite)).find(|script| !script.is_file());
+        let engines = suite.engines().iter().map(|engine| engine.parse::<Engine>().unwrap());
+        let missing = engines.filter_map(|engine| script(engine.tool, suite)).find(|script| !script.is_file());
         assert_eq!(missing, None);
     }
 }

@@ -1,4 +1,5 @@
-//! Change events of customers, in Debezium's form: an insert of every customer, then a batch of changes.
+//! Change events of customers, in Debezium's form: an insert of every customer, then a batch of changes, and those of
+//! them that fall in a quarter of the buckets of an Iceberg table.
 //!
 //! Seven of ten changes are updates, one is a delete and two are new customers. Some customers change several times, one
 //! change in a hundred is delivered twice, one in a hundred is an update that a delete follows within the millisecond,
@@ -19,8 +20,13 @@ use super::{Maker, Recipe, share};
 const CUSTOMERS: u32 = 2_000_000;
 /// Events that change them at scale 1.
 const CHANGES: u32 = 400_000;
-/// The folders of both batches, with their number of files.
-pub(super) const FILES: [(&str, usize); 2] = [("inserts/customer_events", 8), ("changes/customer_events", 4)];
+/// The folders of the batches, with their number of files.
+pub(super) const FILES: [(&str, usize); 3] =
+    [("inserts/customer_events", 8), ("changes/customer_events", 4), ("few/customer_events", 1)];
+
+/// The buckets of the job's Iceberg tables, and in how many of them the few changes fall.
+const BUCKETS: u32 = 16;
+const FEW_BUCKETS: u32 = 4;
 
 /// The time of the first insert, in milliseconds: 2026-01-01.
 const BEGIN: u64 = 1_767_225_600_000;
@@ -57,7 +63,7 @@ enum Kind {
     New,
 }
 
-/// Both batches of one recipe.
+/// The batches of one recipe.
 pub(super) struct Events {
     dice: Dice,
     customers: u64,
@@ -86,7 +92,8 @@ impl Events {
     fn place(&self, file: usize) -> (usize, usize, u64) {
         match file.checked_sub(FILES[0].1) {
             None => (0, file, self.customers),
-            Some(file) => (1, file, self.changes),
+            Some(file) if file < FILES[1].1 => (1, file, self.changes),
+            Some(file) => (2, file - FILES[1].1, self.changes),
         }
     }
 
@@ -97,12 +104,17 @@ impl Events {
         end(out, b'c', BEGIN + customer * STEP + self.below(Ask::Jitter, customer, STEP));
     }
 
-    /// Appends what is delivered at a position of the changes.
-    fn change(&self, position: u64, out: &mut Vec<u8>) {
+    /// What is delivered at a position of the changes.
+    fn delivered(&self, position: u64) -> u64 {
         let mut change = ((u128::from(position) * u128::from(self.stride)) % u128::from(self.changes)) as u64;
         while change > 0 && self.happens(Ask::Replay, change, 10) {
             change -= 1 + self.below(Ask::Original, change, change.min(1000));
         }
+        change
+    }
+
+    /// Appends a change.
+    fn change(&self, change: u64, out: &mut Vec<u8>) {
         let customer = self.customer(change);
         let before = |out: &mut Vec<u8>| {
             out.extend_from_slice(br#"{"before":"#);
@@ -215,7 +227,14 @@ impl Maker for Events {
         for row in rows {
             match self.place(file).0 {
                 0 => self.insert(row, out),
-                _ => self.change(row, out),
+                1 => self.change(self.delivered(row), out),
+                _ => {
+                    let change = self.delivered(row);
+                    // Customers are numbered from 0, and their ids count from 1.
+                    if bucket(self.customer(change) + 1) < FEW_BUCKETS {
+                        self.change(change, out);
+                    }
+                }
             }
         }
     }
@@ -229,7 +248,35 @@ fn end(out: &mut Vec<u8>, op: u8, time: u64) {
     out.extend_from_slice(b"}\n");
 }
 
+/// The bucket of an id, as Iceberg's specification has it.
+fn bucket(id: u64) -> u32 {
+    (murmur3(id) & 0x7fff_ffff) % BUCKETS
+}
+
+/// Murmur3 (32 bits, x86, seed 0) of a number's eight bytes.
+fn murmur3(number: u64) -> u32 {
+    let hash = [number as u32, (number >> 32) as u32].into_iter().fold(0u32, |hash, word| {
+        let word = word.wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593);
+        (hash ^ word).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64)
+    });
+    let hash = hash ^ 8;
+    let hash = (hash ^ hash >> 16).wrapping_mul(0x85eb_ca6b);
+    let hash = (hash ^ hash >> 13).wrapping_mul(0xc2b2_ae35);
+    hash ^ hash >> 16
+}
+
 /// The greatest common divisor.
 fn divisor(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { divisor(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The value that Iceberg's specification gives.
+    #[test]
+    fn buckets_are_those_of_iceberg() {
+        assert_eq!(murmur3(34), 2_017_239_379);
+    }
 }

@@ -55,6 +55,23 @@ fn medians_and_ratios() {
 }
 
 #[test]
+fn our_ways_are_compared_with_each_other() {
+    let measured = vec![
+        run("days", "hardtack", 0, 3.0, 200),
+        run("days", "hardtack:files", 0, 2.5, 190),
+        run("years", "hardtack", 0, 1.0, 100),
+        run("years", "polars:iceberg", 0, 2.0, 50),
+    ];
+    let text = report(measured).to_string();
+    assert_snapshot!(text[text.rfind("\n\n").unwrap()..].trim(), @"
+    | hardtack | wall / faster of DuckDB, Polars | peak / leaner of the two | wall / Spark | wall / hardtack:files |
+    | -------- | ------------------------------- | ------------------------ | ------------ | --------------------- |
+    | days     | -                               | -                        | -            | 1.200                 |
+    | years    | 0.500                           | 2.000                    | -            | -                     |
+    ");
+}
+
+#[test]
 fn what_is_missing_is_said() {
     let mut report = report(vec![run("sinusitis", "duckdb", 0, 0.25, 90)]);
     report.left_out.push(("spark".to_owned(), "there is no Java".to_owned()));

@@ -52,7 +52,10 @@ impl Bench {
 
     fn result(&self, folder: &str, ids: &[i64]) {
         let ids: ArrayRef = Arc::new(Int64Array::from(ids.to_vec()));
-        let batch = RecordBatch::try_from_iter([("id", ids)]).unwrap();
+        self.batch(folder, RecordBatch::try_from_iter([("id", ids)]).unwrap());
+    }
+
+    fn batch(&self, folder: &str, batch: RecordBatch) {
         fs::create_dir_all(self.path(folder)).unwrap();
         let file = fs::File::create(self.path(folder).join("a.parquet")).unwrap();
         let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
@@ -245,7 +248,7 @@ fn what_a_process_took_is_its_own() {
 #[test]
 fn a_merge_begins_with_what_was_inserted() {
     let bench = Bench::new();
-    for (folder, files) in [("inserts", 8), ("changes", 4)] {
+    for (folder, files) in [("inserts", 8), ("changes", 4), ("few", 1)] {
         (0..files).for_each(|n| bench.write(&format!("data/{folder}/customer_events/part-{n:02}.jsonl"), "{}\n"));
     }
     bench.result("ours", &[1, 2]);
@@ -262,6 +265,89 @@ fn a_merge_begins_with_what_was_inserted() {
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(stdout.contains("| insert | hardtack |") && stdout.contains("| change | duckdb   |"), "{stdout}");
     assert!(!bench.path("out").exists());
+}
+
+/// Those of a difference are 3, which is no failure here, and what was printed is the result.
+#[test]
+fn counts_are_those_that_hardtack_prints() {
+    let bench = Bench::new();
+    bench.program(
+        "jobs/hardtack",
+        r#"case "$1" in
+            compare) test -d "$7" && echo '{"added": 1, "removed": 2, "changed": 3, "columns": []}'; exit 3 ;;
+        esac"#,
+    );
+    let columns = ["added", "removed", "changed"].into_iter().zip(1..);
+    let columns = columns.map(|(name, count)| (name, Arc::new(Int64Array::from(vec![count])) as ArrayRef));
+    bench.batch("theirs", RecordBatch::try_from_iter(columns).unwrap());
+    let output = bench.run_suite(&["compare", "--runs", "1"], &["--engines", "hardtack,duckdb"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    bench.program("jobs/hardtack", r#"test "$1" = compare && echo '{"added": 1, "changed": 3}' && exit 3; exit 0"#);
+    let output = bench.run_suite(&["compare", "--runs", "1"], &["--engines", "hardtack,duckdb"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    bench.program("jobs/hardtack", "exit 0");
+    let output = bench.run_suite(&["compare", "--runs", "1"], &["--engines", "hardtack"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("the program failed: exit status: 0"), "{output:?}");
+}
+
+/// The files of a table are those that its metadata name, whatever else is in its folder.
+#[test]
+fn a_table_has_the_files_of_its_current_version() {
+    let bench = Bench::new();
+    bench.result("ours", &[1, 2, 3]);
+    bench.result("superseded", &[1]);
+    bench.result("theirs", &[3, 1, 2]);
+    bench.program(
+        "jobs/hardtack",
+        r#"case "$1 $2" in
+            "sql --format") printf '%s\n' "{\"content\":\"DATA\",\"file_path\":\"$HERE/ours/a.parquet\",\"partition\":\"{\\\"id_bucket\\\":3}\"}" ;;
+        esac"#,
+    );
+    for (folder, files) in [("inserts", 8), ("changes", 4), ("few", 1)] {
+        (0..files).for_each(|n| bench.write(&format!("data/{folder}/customer_events/part-{n:02}.jsonl"), "{}\n"));
+    }
+    bench.program("jobs/customer_events", r#"mkdir -p "$4/customers"; cp "$HERE/superseded/a.parquet" "$4/customers""#);
+    let suite = ["iceberg-merge", "--cases", "insert", "--runs", "1", "--keep"];
+    let output = bench.run_suite(&suite, &["--engines", "hardtack,duckdb"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(bench.path("out/bench-insert/hardtack/table/id_bucket=3/0.parquet").is_file());
+    // Without a table, the folder is what counts.
+    let output = bench.run_suite(&suite, &["--engines", "hardtack:files,duckdb"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
+#[test]
+fn appends_are_counted() {
+    let bench = Bench::new();
+    let snapshot = r#"{"snapshot-id": 1, "manifest-list": "HERE/list.avro", "summary": {"total-data-files": "4"}}"#;
+    let metadata = format!(r#"{{"current-snapshot-id": 1, "snapshots": [{snapshot}]}}"#);
+    bench.write("list.avro", "1234567");
+    bench.write("metadata.json", &metadata.replace("HERE", &bench.folder.path().display().to_string()));
+    bench.program(
+        "jobs/publish_people",
+        r#"mkdir -p "$4/people/metadata"; cp "$HERE/metadata.json" "$4/people/metadata/00001-a.metadata.json""#,
+    );
+    bench.program(
+        "jobs/hardtack",
+        r#"case "$*" in
+            *manifests*) printf 'count(*)\n2\n' ;;
+            *count*) printf 'count(*)\n400\n' ;;
+        esac"#,
+    );
+    let run = |runs: &str| {
+        let mut command = command(&["appends", "--runs", runs, "--every", "3", "--queries", "1"]);
+        command.arg("--job-bin-dir").arg(bench.path("jobs")).arg("--out").arg(bench.path("out")).output().unwrap()
+    };
+    let output = run("4");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let line = |runs: &str| stdout.lines().find(|line| line.starts_with(&format!("| {runs} "))).unwrap().to_owned();
+    for runs in ["3", "4", "4, expired"] {
+        assert!(line(runs).contains("| 7                   | 2         | 4          | 1         | 1 "), "{stdout}");
+    }
+    assert!(line("one row").contains("| all"), "{stdout}");
+    assert!(!bench.path("out").exists());
+    assert!(String::from_utf8_lossy(&run("5").stderr).contains("does not have the rows of all runs"));
 }
 
 #[test]
