@@ -332,7 +332,9 @@ mod tests {
             prop_assert_eq!(profile.min.as_ref(), texts.first().copied());
             prop_assert_eq!(profile.max.as_ref(), texts.last().copied());
             prop_assert_eq!(profile.longest, Some(texts.iter().map(|text| text.chars().count()).max().unwrap_or(0) as u64));
-            prop_assert!(profile.distinct.abs_diff(texts.len() as u64) * 50 <= texts.len() as u64, "{profile:?}");
+            // Two of a few values have one place in the sketch now and then.
+            let distinct = texts.len() as u64;
+            prop_assert!(profile.distinct.abs_diff(distinct) <= 1 + distinct / 50, "{profile:?}");
         }
     }
 
