@@ -34,6 +34,7 @@ use datafusion_postgres::pgwire::messages::{PgWireBackendMessage, PgWireFrontend
 use datafusion_postgres::{DfSessionService, QueryHook};
 use futures::{FutureExt, Sink, SinkExt, StreamExt, stream};
 use hardtack_core::guard::panic_text;
+use hardtack_tables::with_versions_as_names;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::access::{Credentials, parameters};
@@ -237,7 +238,7 @@ impl StartupHandler for Connection {
 
 #[async_trait]
 impl SimpleQueryHandler for Connection {
-    async fn on_query<C>(&self, client: &mut C, query: Query) -> PgWireResult<()>
+    async fn on_query<C>(&self, client: &mut C, mut query: Query) -> PgWireResult<()>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
         C::Error: Debug,
@@ -245,6 +246,7 @@ impl SimpleQueryHandler for Connection {
     {
         let limit = own_limit(client);
         let work = async {
+            query.query = with_versions_as_names(&query.query).into_owned();
             complexity::check(&query.query)?;
             self._on_query(client, query).await?;
             if client.transaction_status() != TransactionStatus::Transaction {
@@ -278,7 +280,7 @@ impl ExtendedQueryHandler for Connection {
         Arc::new(OrderedParser(self.service.query_parser()))
     }
 
-    async fn on_parse<C>(&self, client: &mut C, message: Parse) -> PgWireResult<()>
+    async fn on_parse<C>(&self, client: &mut C, mut message: Parse) -> PgWireResult<()>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
         C::PortalStore: PortalStore<Statement = Self::Statement>,
@@ -287,6 +289,7 @@ impl ExtendedQueryHandler for Connection {
     {
         let limit = own_limit(client);
         let work = async {
+            message.query = with_versions_as_names(&message.query).into_owned();
             complexity::check(&message.query)?;
             // Like the service, except for the parser.
             let types: Vec<_> = message.type_oids.iter().map(|oid| Type::from_oid(*oid)).collect();

@@ -20,7 +20,6 @@ use datafusion_postgres::pgwire::api::results::FieldInfo;
 use datafusion_postgres::pgwire::api::stmt::{QueryParser, StoredStatement};
 use datafusion_postgres::pgwire::api::{ClientInfo, Type};
 use datafusion_postgres::pgwire::error::PgWireResult;
-use hardtack_tables::with_versions_as_names;
 use rust_decimal::Decimal;
 
 use crate::failure::unplanned;
@@ -38,7 +37,7 @@ impl QueryParser for OrderedParser {
     where
         C: ClientInfo + Unpin + Send + Sync,
     {
-        let parsed = self.0.parse_sql(client, &with_versions_as_names(sql), types).await?;
+        let parsed = self.0.parse_sql(client, sql, types).await?;
         let known = self.named_types(&parsed)?;
         match parsed {
             (text, Some((statement, plan))) => {

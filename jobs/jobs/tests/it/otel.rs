@@ -290,7 +290,7 @@ fn the_environment_names_the_service(#[case] env: &[(&str, &str)], #[case] name:
     run(books(), &collector.endpoint, env).assert_code(0);
     for resource in [collector.spans().0, collector.points().0] {
         assert_eq!(resource["service.name"], name);
-        assert_eq!(resource.get("team").is_some(), env[0].1.contains("team"), "{resource:?}");
+        assert_eq!(resource.contains_key("team"), env[0].1.contains("team"), "{resource:?}");
     }
 }
 
