@@ -6,12 +6,14 @@
 //! | `meaning` | comparisons of moments with dates, texts and other units, of numbers with texts; patterns of dates as Spark writes them |
 //! | `equality` | `-0.0` and `0.0` are equal, and so is every NaN, wherever values are compared |
 //! | `unnested` | fields of structs that came out of a list |
+//! | `regexp` | `regexp_count` of a batch without rows |
 //!
 //! All corrections work on plans, so they apply to SQL and DataFrames alike.
 
 mod equality;
 mod meaning;
 mod pattern;
+mod regexp;
 mod time;
 mod unnested;
 
@@ -27,6 +29,7 @@ use crate::operator;
 use crate::progress::Uncounted;
 
 pub use equality::{canonical, canonical_array, canonical_columns, holds_floats};
+pub use regexp::regexp_count;
 pub use time::{date_bin, date_trunc};
 
 /// A session with these corrections. Runs have one in their context; this is for tests of functions over DataFrames,
@@ -45,7 +48,7 @@ pub fn session(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> SessionContex
         .with_physical_optimizer_rule(Arc::new(Uncounted))
         .build();
     let session = SessionContext::new_with_state(operator::equipped(state));
-    for function in time::functions() {
+    for function in time::functions().into_iter().chain([regexp::function()]) {
         session.register_udf(function.as_ref().clone());
     }
     session
