@@ -294,7 +294,7 @@ pub(crate) async fn run(options: &RuntimeArgs, args: IcebergArgs) -> Result<Stri
         Command::Publish { named, branch, reason, by } => {
             let by = by.unwrap_or_else(user);
             let live = unfinished(&ctx, &options.records.state).await?;
-            if let Some(run) = branch.strip_prefix("hardtack_").filter(|run| live.contains(*run)) {
+            if let Some(run) = IcebergMaintenance::run_of_branch(&branch, &live) {
                 return Err(Error::usage("the run that writes this branch has not ended")
                     .with("branch", &branch)
                     .with("run", run)

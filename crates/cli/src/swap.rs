@@ -59,15 +59,13 @@ async fn check_runs(ctx: &JobContext, options: &RuntimeArgs, tables: [&TableDesc
         let open = IcebergMaintenance::open(ctx, &table.database, &table.name, ctx.now()).await?;
         let refs = open.metadata("refs").await?;
         let names = refs.column_by_name("name").map(|names| names.as_string::<i32>());
-        // A run has further branches with numbers.
-        let is_of = |name: &str, run: &str| name.strip_prefix("hardtack_").is_some_and(|rest| rest.starts_with(run));
-        let run = |name: &str| live.iter().find(|run| is_of(name, run));
+        let run = |name| IcebergMaintenance::run_of_branch(name, &live);
         if let Some(run) = names.into_iter().flatten().flatten().find_map(run) {
             return Err(Error::usage("a run that has not ended writes to the table")
                 .with("table", table.qualified_name())
                 .with("run", run)
                 .hint(
-                    "wait for it; if it was killed, the next run of the job removes its branch, or `hardtack recover`",
+                    "wait for it; if it was killed, the next run of its job or `hardtack recover` removes its branch",
                 ));
         }
     }

@@ -8,6 +8,7 @@ mod deleting;
 mod manifests;
 mod refs;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -18,6 +19,7 @@ use iceberg::{TableRequirement, TableUpdate};
 
 use crate::catalog::{Attempts, Change, IcebergCatalog, Loaded};
 use crate::inspect;
+use crate::publisher::is_branch_of;
 use crate::sink::catalog_of;
 
 pub use alter::TableChange;
@@ -82,6 +84,11 @@ impl IcebergMaintenance {
     /// [`Usage`](hardtack_core::ErrorKind::Usage) for any other name.
     pub async fn metadata(&self, name: &str) -> Result<RecordBatch> {
         inspect::metadata(&self.load().await?, name).await
+    }
+
+    /// The one of these runs, by their [versions](hardtack_core::Run::version), that has a branch of this name.
+    pub fn run_of_branch<'r>(branch: &str, runs: &'r HashSet<String>) -> Option<&'r String> {
+        runs.iter().find(|run| is_branch_of(branch, run))
     }
 
     async fn attempts(&self) -> Result<Attempts<'_>> {

@@ -280,14 +280,11 @@ impl Discard {
 
     /// The run's branch; further ones have numbers after it.
     pub(crate) fn branch(&self) -> String {
-        format!("hardtack_{}", self.run)
+        format!("{BRANCH}{}", self.run)
     }
 
     fn is_branch(&self, name: &str) -> bool {
-        let rest = name.strip_prefix(&self.branch());
-        rest.is_some_and(|rest| {
-            rest.is_empty() || rest.strip_prefix('_').is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()))
-        })
+        is_branch_of(name, &self.run)
     }
 
     /// The folder of the run's data files.
@@ -388,6 +385,17 @@ impl Discard {
         }
         fault::hit("iceberg.discard.after")
     }
+}
+
+/// What the names of the branches of runs begin with.
+const BRANCH: &str = "hardtack_";
+
+/// Whether a branch is one of this run, by its [version](hardtack_core::Run::version).
+pub(crate) fn is_branch_of(branch: &str, run: &str) -> bool {
+    let number = branch.strip_prefix(BRANCH).and_then(|rest| rest.strip_prefix(run));
+    number.is_some_and(|rest| {
+        rest.is_empty() || rest.strip_prefix('_').is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()))
+    })
 }
 
 /// The folder of a run's data files.

@@ -116,10 +116,13 @@ async fn a_table_is_looked_at_and_looked_after() {
     let ledger = Ledger::new(open_state(base.stores(), &options.records.state).unwrap(), "job", Run::WHOLE_JOB);
     let Begun::Attempt(attempt) = ledger.begin(base.run()).await.unwrap() else { panic!("it does not begin") };
     let live = format!("hardtack_{}", attempt.record.run.version());
-    lake.run(&["iceberg", "branch", "lake.people", &live]);
-    let error = lake.fail(&["iceberg", "publish", "lake.people", "--branch", &live, "--reason", "why not"], 2);
-    assert!(error.contains("has not ended"), "{error}");
-    lake.run(&["iceberg", "drop-branch", "lake.people", &live]);
+    // It has further branches with numbers.
+    for live in [&live, &format!("{live}_2")] {
+        lake.run(&["iceberg", "branch", "lake.people", live]);
+        let error = lake.fail(&["iceberg", "publish", "lake.people", "--branch", live, "--reason", "why not"], 2);
+        assert!(error.contains("has not ended"), "{error}");
+        lake.run(&["iceberg", "drop-branch", "lake.people", live]);
+    }
     let publish = ["iceberg", "publish", "lake.people", "--branch", &branch, "--reason", "fine", "--by", "ann"];
     let dry: Vec<&str> = publish.iter().copied().chain(["--dry-run"]).collect();
     assert_eq!(lake.run(&dry), format!("would publish the branch `{branch}`\n"));
