@@ -66,6 +66,14 @@ pub(crate) fn check_update(new: &TableDescription, current: &TableDescription) -
 
 const UNFINISHED: &str = "a swap of the table has begun, and not ended";
 
+/// Checks that no swap of a table with one that `matters` has begun and not ended.
+pub(crate) fn check_none(table: &TableDescription, matters: impl FnOnce(&str) -> bool) -> Result<()> {
+    match other(table).filter(|other| matters(other)) {
+        Some(other) => Err(unfinished(Error::usage(UNFINISHED), table, &other)),
+        None => Ok(()),
+    }
+}
+
 fn unfinished(error: Error, table: &TableDescription, other: &str) -> Error {
     let name = table.qualified_name();
     let hint = format!("`hardtack swap {other} {name}` finishes it");
@@ -96,9 +104,7 @@ pub(crate) fn check_in_steps(a: &TableDescription, b: &TableDescription) -> Resu
     check(a, b)?;
     let names = [a, b].map(|table| table.addressed().qualified_name());
     for (table, with) in [(a, &names[1]), (b, &names[0])] {
-        if let Some(other) = table.unfinished_swap().filter(|other| other != with) {
-            return Err(unfinished(Error::usage(UNFINISHED), table, &other));
-        }
+        check_none(table, |other| other != with)?;
     }
     let of_both = |error: Error| error.with("table", &names[0]).with("with", &names[1]);
     if a.is_iceberg() != b.is_iceberg() {

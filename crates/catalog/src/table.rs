@@ -309,6 +309,14 @@ impl TableDescription {
         swap::other(self)
     }
 
+    /// Checks that no swap of this table has begun and not ended.
+    ///
+    /// # Errors
+    /// [`Usage`](hardtack_core::ErrorKind::Usage) with the other table, and how the swap is finished.
+    pub fn check_no_unfinished_swap(&self) -> Result<()> {
+        swap::check_none(self, |_| true)
+    }
+
     /// The columns in the files.
     #[must_use]
     pub fn with_columns(mut self, columns: impl IntoIterator<Item = Column>) -> Self {

@@ -17,6 +17,13 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Toke
 ///
 /// `system_version` and `system_time` are other names of the two, and a moment may be `timestamp '...'` or `date '...'`.
 /// All other text stays as it is.
+///
+/// ```
+/// use hardtack_tables::with_versions_as_names;
+///
+/// let sql = with_versions_as_names("select name from lake.people for version as of 'year-end' where id = 1");
+/// assert_eq!(sql, r#"select name from lake."people@year-end" as "people" where id = 1"#);
+/// ```
 pub fn with_versions_as_names(sql: &str) -> Cow<'_, str> {
     // A text that has no tokens is for the parser to refuse.
     let tokens = Tokenizer::new(&GenericDialect {}, sql).with_unescape(false).tokenize_with_location();

@@ -311,19 +311,14 @@ pub struct Vacuumed {
 /// ```
 ///
 /// # Errors
-/// [`Usage`](hardtack_core::ErrorKind::Usage) for an Iceberg table; errors of the catalog and the store. Removals up to then are kept;
-/// vacuuming again continues.
+/// [`Usage`](hardtack_core::ErrorKind::Usage) for an Iceberg table, and for one whose swap with another has not ended; errors of
+/// the catalog and the store. Removals up to then are kept; vacuuming again continues.
 pub async fn vacuum(ctx: &JobContext, table: &Table, options: &VacuumOptions) -> Result<Vacuumed> {
     let catalog = ctx.catalog().await?;
     let description = catalog.get_table(table.database(), table.table()).await?;
     check_not_iceberg(&description, "`hardtack iceberg expire` and `remove-orphans` remove files of Iceberg tables")?;
-    if let Some(other) = description.unfinished_swap() {
-        // The other table has the same folder until then, and may have moved on in it.
-        let name = description.qualified_name();
-        return Err(Error::usage("a swap of the table has begun, and not ended")
-            .with("table", &name)
-            .hint(format!("`hardtack swap {other} {name}` finishes it")));
-    }
+    // Until it ends, the other table has the same folder, and may have moved on in it.
+    description.check_no_unfinished_swap()?;
     let base = base_of(&description)?;
     let mut files = Vec::new();
     for record in expired(ctx.stores(), &base, options.grace_period, ctx.now()).await? {

@@ -270,5 +270,5 @@ async fn files_stay_while_a_swap_has_not_ended() {
     world.catalog.update_table(&marked).await.unwrap();
     let error = vacuum(&world.run(), &sales(), &at_once()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
-    insta::assert_snapshot!(error, @"a swap of the table has begun, and not ended (table: lake.sales, hint: `hardtack swap lake.green lake.sales` finishes it)");
+    insta::assert_snapshot!(error, @"a swap of the table has begun, and not ended (table: lake.sales, with: lake.green, hint: `hardtack swap lake.green lake.sales` finishes it)");
 }
