@@ -15,11 +15,10 @@ MODES = {"": "the fastest for the case"}
 
 def write_table(rows: pl.LazyFrame, out: str) -> None:
     """PyIceberg takes all rows at once, and writes the partitions itself."""
-    from pyiceberg.catalog import load_catalog
     from pyiceberg.transforms import DayTransform
 
     place = Path(out).resolve().parent
-    catalog = load_catalog("bench", type="sql", uri=f"sqlite:///{place}/catalog.sqlite", warehouse=str(place))
+    catalog = arguments.sql_catalog(str(place))
     catalog.create_namespace("lake")
     data = rows.collect(engine="streaming").to_arrow()
     # The files of rows are the result; those of metadata are beside it.
