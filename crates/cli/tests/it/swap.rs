@@ -204,7 +204,7 @@ async fn a_table_to_which_a_run_is_writing_is_not_swapped() {
     assert_eq!(
         refused.replace(&run, "RUN"),
         "hardtack: a run that has not ended writes to the table (table: green.customers, run: RUN, hint: wait for it; if \
-         it was killed, the next run of the job removes its branch, or `hardtack recover`)\n"
+         it was killed, the next run of its job or `hardtack recover` removes its branch)\n"
     );
     lake.run(&["iceberg", "drop-branch", "green.customers", &format!("hardtack_{run}_2")]);
     lake.run(&["iceberg", "branch", "green.customers", "hardtack_20261101T000000Z-00000000-00000000"]);
