@@ -11,8 +11,8 @@
 //! ```
 
 pub use datafusion::functions::expr_fn::*;
-// Replacements of DataFusion's functions: those of time fail outside the years 1677 to 2262, the other one without rows.
-pub use hardtack_core::sql::{date_bin, date_trunc, regexp_count};
+// Replacements of DataFusion's functions, which are wrong for some values or batches.
+pub use hardtack_core::sql::{date_bin, date_trunc, to_char};
 
 pub use datafusion::functions_aggregate::expr_fn as aggregate;
 pub use datafusion::functions_nested::expr_fn as nested;

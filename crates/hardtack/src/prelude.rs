@@ -45,12 +45,12 @@ pub use datafusion::functions::expr_fn::{
 // Numbers.
 pub use datafusion::functions::expr_fn::{abs, ceil, floor, power, round, sqrt, trunc};
 
-// Dates and times. `date_bin` and `date_trunc` are our own: DataFusion's fail outside the years 1677 to 2262.
+// Dates and times. Some are our own, as `functions` says.
 pub use datafusion::functions::expr_fn::{
-    date_part, from_unixtime, make_date, to_char, to_date, to_timestamp, to_timestamp_micros, to_timestamp_millis,
+    date_part, from_unixtime, make_date, to_date, to_timestamp, to_timestamp_micros, to_timestamp_millis,
     to_timestamp_seconds,
 };
-pub use hardtack_core::sql::{date_bin, date_trunc};
+pub use hardtack_core::sql::{date_bin, date_trunc, to_char};
 
 // Aggregates.
 pub use datafusion::functions_aggregate::expr_fn::{avg, count, count_distinct, max, min, sum};

@@ -6,15 +6,15 @@
 //! | `meaning` | comparisons of moments with dates, texts and other units, of numbers with texts; patterns of dates as Spark writes them |
 //! | `equality` | `-0.0` and `0.0` are equal, and so is every NaN, wherever values are compared |
 //! | `unnested` | fields of structs that came out of a list |
-//! | `regexp` | `regexp_count` of a batch without rows |
+//! | `to_char` | `to_char` of one moment in many formats, and of a batch without rows |
 //!
 //! All corrections work on plans, so they apply to SQL and DataFrames alike.
 
 mod equality;
 mod meaning;
 mod pattern;
-mod regexp;
 mod time;
+mod to_char;
 mod unnested;
 
 use std::sync::Arc;
@@ -29,8 +29,8 @@ use crate::operator;
 use crate::progress::Uncounted;
 
 pub use equality::{canonical, canonical_array, canonical_columns, holds_floats};
-pub use regexp::regexp_count;
 pub use time::{date_bin, date_trunc};
+pub use to_char::to_char;
 
 /// A session with these corrections. Runs have one in their context; this is for tests of functions over DataFrames,
 /// and for other users of DataFusion.
@@ -48,7 +48,7 @@ pub fn session(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> SessionContex
         .with_physical_optimizer_rule(Arc::new(Uncounted))
         .build();
     let session = SessionContext::new_with_state(operator::equipped(state));
-    for function in time::functions().into_iter().chain([regexp::function()]) {
+    for function in time::functions().into_iter().chain([to_char::function()]) {
         session.register_udf(function.as_ref().clone());
     }
     session

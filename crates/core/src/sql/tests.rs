@@ -11,18 +11,18 @@ use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Int64Type, TimestampMicrosecondType};
 use datafusion::arrow::util::display::array_value_to_string;
-use datafusion::common::DFSchema;
 use datafusion::dataframe::DataFrameWriteOptions;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::functions::core::expr_ext::FieldAccessor;
-use datafusion::functions::expr_fn::to_char;
-use datafusion::logical_expr::{Expr, ScalarUDF, lit};
+use datafusion::logical_expr::{ScalarUDF, lit};
 use datafusion::prelude::{DataFrame, ParquetReadOptions, SessionConfig, SessionContext, col};
 use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
 use crate::{Error, ErrorKind};
+
+mod functions;
 
 fn new_session() -> SessionContext {
     session(
@@ -798,24 +798,4 @@ fn the_one_form_keeps_everything_else() {
             assert_eq!(&array, &wanted);
         }
     }
-}
-
-/// What a pattern is found in: texts, or none.
-fn counted(function: fn(Expr, Expr, Option<Expr>, Option<Expr>) -> Expr, texts: &[&str]) -> Vec<i64> {
-    let column: ArrayRef = Arc::new(StringArray::from(texts.to_vec()));
-    let batch = RecordBatch::try_from_iter([("name", column)]).unwrap();
-    let count = function(col("name"), lit("A"), Some(lit(1_i64)), Some(lit("i")));
-    let schema = DFSchema::try_from(batch.schema()).unwrap();
-    let count = new_session().create_physical_expr(count, &schema).unwrap();
-    let counts = count.evaluate(&batch).unwrap().into_array(batch.num_rows()).unwrap();
-    counts.as_primitive::<Int64Type>().values().to_vec()
-}
-
-#[test]
-fn patterns_are_counted_in_no_rows_as_well() {
-    assert_eq!(counted(regexp_count, &["banana", "kiwi"]), [3, 0]);
-    assert_eq!(counted(regexp_count, &[]), [0; 0]);
-    // Once this does not panic any more, the replacement can go.
-    let of_datafusion = || counted(datafusion::functions::expr_fn::regexp_count, &[]);
-    std::panic::catch_unwind(of_datafusion).unwrap_err();
 }
