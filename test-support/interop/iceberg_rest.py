@@ -8,6 +8,7 @@ one; the job appends again, and the commands read what has become of it. A diffe
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -37,17 +38,24 @@ def run(*args: Any) -> str:
 
 def main() -> int:
     binaries = Path(sys.argv[1]).resolve()
-    with tempfile.TemporaryDirectory() as folder, subprocess.Popen(
-        [binaries / "iceberg_rest", Path(folder) / "warehouse"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as server:
-        assert server.stdin and server.stdout
-        share(binaries, Path(folder), server.stdout.readline().strip())
-        server.stdin.close()
-    print("iceberg: hardtack and PyIceberg have shared tables behind a REST catalog")
+    keys = ["AKID", "s3cr3t/+=", "eu-central-1", "s3tables"]
+    os.environ |= dict(zip(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"], keys))
+    for demanded in [[], keys]:
+        with tempfile.TemporaryDirectory() as folder, subprocess.Popen(
+            [binaries / "iceberg_rest", Path(folder) / "warehouse", *demanded],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        ) as server:
+            assert server.stdin and server.stdout
+            signing = {"rest.sigv4-enabled": "true", "rest.signing-region": keys[2], "rest.signing-name": keys[3]}
+            if demanded:
+                os.environ["HARDTACK_CATALOG_SIGV4"] = keys[3]
+            share(binaries, Path(folder), server.stdout.readline().strip(), signing if demanded else {})
+            server.stdin.close()
+    print("iceberg: hardtack and PyIceberg have shared tables behind REST catalogs, one of which demands signatures")
     return int(failures > 0)
 
 
-def share(binaries: Path, folder: Path, url: str) -> None:
+def share(binaries: Path, folder: Path, url: str, signing: dict[str, str]) -> None:
     records = ["--catalog", f"rest:{url}?warehouse=lake", "--state", folder / "state"]
 
     def deliver(*people: tuple[int, str, int]) -> None:
@@ -61,7 +69,7 @@ def share(binaries: Path, folder: Path, url: str) -> None:
         return [json.loads(line) for line in lines]
 
     deliver((1, "Ann", 30), (2, "Bob", 40))
-    catalog = load_catalog("hardtack", type="rest", uri=url, warehouse="lake")
+    catalog = load_catalog("hardtack", type="rest", uri=url, warehouse="lake", **signing)
     check("tables", catalog.list_tables("lake"), [("lake", "people")])
     table = catalog.load_table("lake.people")
     both = [{"id": 1, "name": "Ann", "age": 30}, {"id": 2, "name": "Bob", "age": 40}]

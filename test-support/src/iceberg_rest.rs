@@ -32,6 +32,10 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use signature::Signatory;
+
+mod signature;
+
 /// What goes wrong with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -76,6 +80,8 @@ struct State {
     client: Option<(String, String)>,
     tokens: HashSet<String>,
     issued: usize,
+    /// Who has to sign requests; nobody if the server asks for no signature.
+    signatory: Option<Signatory>,
     refuses_staging: bool,
     moves_tables: bool,
 }
@@ -164,6 +170,13 @@ impl IcebergRest {
         self.state().tokens.insert(token.to_owned());
     }
 
+    /// Demands AWS's Signature Version 4, with these keys and in this region, and with a session token unless it is empty.
+    pub fn demand_signature(&self, (id, secret, session_token): (&str, &str, &str), (region, service): (&str, &str)) {
+        let [id, secret, session_token] = [id, secret, session_token].map(str::to_owned);
+        let (region, service) = (region.to_owned(), service.to_owned());
+        self.state().signatory = Some(Signatory { id, secret, session_token, region, service });
+    }
+
     /// Accepts none of the tokens any more that it has issued.
     pub fn expire_tokens(&self) {
         self.state().tokens.clear();
@@ -226,7 +239,10 @@ async fn respond(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result
         let fault = fault.map(|index| state.faults.remove(index).1);
         let answer = match fault {
             Some(Fault::Refuse(status)) => Err((status, "Fault", "as the test wants it".to_owned())),
-            _ => state.answer(head.method.as_str(), head.uri.path(), head.uri.query(), token.as_deref(), &body),
+            _ => match state.signatory.as_ref().and_then(|signatory| signatory.refuses(&head, &body)) {
+                Some(refused) => Err((403, "AccessDeniedException", refused)),
+                None => state.answer(head.method.as_str(), head.uri.path(), head.uri.query(), token.as_deref(), &body),
+            },
         };
         (fault, answer)
     };

@@ -13,6 +13,7 @@
 //! | a job against a model of it, on random CSV | the module [`cells`] |
 //! | S3 and the Glue Data Catalog, also when they fail | the module `containers`, with the feature of that name |
 //! | an Iceberg REST catalog, also when its answers get lost | the module `iceberg_rest`, with the feature `iceberg-rest` |
+//! | how many requests reading takes | [`CountingStores`] |
 //! | what surrounds jobs, strictly | the doubles: [`MockIo`], [`MockSource`], [`MockSink`] ... |
 //!
 //! A source or sink is a value, so a test of it needs no support at all: `assert_eq!(books(&args),
@@ -33,6 +34,7 @@ pub mod cells;
 pub mod containers;
 mod context;
 mod contract;
+mod counting;
 mod doubles;
 mod files;
 mod frame;
@@ -49,6 +51,7 @@ pub use arrow::datatypes::DataType;
 pub use audit::check_audit;
 pub use context::{Call, Given, TestContext};
 pub use contract::{Arrivals, JobContract, Operator, is_committed};
+pub use counting::CountingStores;
 pub use doubles::*;
 pub use frame::{Cell, Frame, frame_of, null, types};
 #[doc(no_inline)]

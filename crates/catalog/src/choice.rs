@@ -85,7 +85,7 @@ fn open_rest(_: &RestAddress) -> Result<Arc<dyn Catalog>> {
 }
 
 #[cfg(not(all(feature = "embedded", feature = "aws", feature = "rest")))]
-fn built_without(feature: &str) -> Error {
+pub(crate) fn built_without(feature: &str) -> Error {
     Error::usage("this binary was built without support for this catalog")
         .hint(format!("enable the feature `{feature}` of the hardtack crate"))
 }

@@ -60,6 +60,8 @@ mod predicate;
 #[cfg(feature = "rest")]
 mod rest;
 mod schema;
+#[cfg(any(feature = "aws", feature = "rest"))]
+mod signing;
 mod swap;
 mod table;
 pub mod types;

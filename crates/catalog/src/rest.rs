@@ -33,8 +33,10 @@ use client::{Client, Failure, parse, part};
 ///
 /// Credentials come from the environment ([`RestCredentials::from_variables`]): a token in `HARDTACK_CATALOG_TOKEN`, or
 /// `HARDTACK_CATALOG_CREDENTIAL` as `CLIENT_ID:CLIENT_SECRET` for OAuth2, with `HARDTACK_CATALOG_SCOPE` and
-/// `HARDTACK_CATALOG_OAUTH2_SERVER_URI`. Files are read and written with the credentials of the run: the server is not
-/// asked for any.
+/// `HARDTACK_CATALOG_OAUTH2_SERVER_URI`. Requests to AWS (`https://glue.REGION.amazonaws.com/iceberg`,
+/// `https://s3tables.REGION.amazonaws.com/iceberg`), and those for which `HARDTACK_CATALOG_SIGV4` names the service, are
+/// signed with the credentials that the environment has for the AWS CLI. Files are read and written with the credentials of
+/// the run: the server is not asked for any.
 ///
 /// Requests that are throttled or fail in transit are repeated for some seconds, with backoff, if they may be executed
 /// twice.
@@ -95,13 +97,15 @@ struct LoadedTable {
 }
 
 impl RestCatalog {
-    /// The catalog at this address, with the credentials that the environment has. No request is sent.
+    /// The catalog at this address, with the credentials that the environment has; with AWS's at an address of AWS. No
+    /// request is sent.
     ///
     /// # Errors
     /// As for [`RestCredentials::from_variables`].
     #[expect(clippy::disallowed_methods, reason = "secrets are no arguments, which other users of a machine can see")]
     pub fn open(address: RestAddress) -> Result<Self> {
-        Self::new(address, RestCredentials::from_variables(|name| std::env::var(name).ok())?)
+        let credentials = RestCredentials::from_variables(|name| std::env::var(name).ok())?.for_address(&address);
+        Self::new(address, credentials)
     }
 
     /// The catalog at this address, with these credentials.

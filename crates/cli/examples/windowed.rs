@@ -1,6 +1,7 @@
 //! A job that processes the window of its run, for the tests of commands that run jobs.
 //!
-//! It is named after its file, so links to it are jobs of their own. It appends a row with the start of its window, and advances the bookmark of the source `counter`.
+//! It is named after its file, so links to it are jobs of their own; but a link named `many` has the jobs `one` and `two`. It
+//! appends a row with the start of its window, and advances the bookmark of the source `counter`.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use datafusion::prelude::DataFrame;
 use hardtack_core::{Context, Error, LoadContext, Location, Result, Source, moment};
-use hardtack_runtime::Job;
+use hardtack_runtime::{Job, Jobs};
 use hardtack_sinks::ParquetDataset;
 
 #[derive(Debug, clap::Args)]
@@ -71,5 +72,8 @@ fn main() -> ExitCode {
     #[expect(clippy::disallowed_methods, reason = "a link to this file is a job of its own")]
     let program = std::env::args_os().next().unwrap_or_default();
     let name = Path::new(&program).file_stem().map_or_else(Default::default, |name| name.to_string_lossy());
-    Job::new(name).run(windowed)
+    match &*name {
+        "many" => Jobs::new().with(Job::new("one"), windowed).with(Job::new("two"), windowed).run(),
+        name => Job::new(name).run(windowed),
+    }
 }

@@ -256,6 +256,7 @@ fn as_text(record: &RunRecord) -> String {
         ("commit", record.commit.map(|commit| commit.to_string())),
         ("started", Some(time(run.started_at))),
         ("finished", finished),
+        ("spilled", record.spilled_bytes.map(|bytes| format!("{bytes} bytes at most"))),
         ("change", record.change.as_ref().map(|change| format!("bookmark {change}"))),
         ("error", record.error.as_ref().map(|error| format!("{} ({})", error.message, error.kind))),
         ("command", record.invocation.as_ref().map(command_line)),
@@ -326,6 +327,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_was_spilled_is_shown() {
+        let ctx = JobContext::builder("job").build().unwrap();
+        let record = RunRecord { spilled_bytes: Some(1_500), ..RunRecord::begin(ctx.run().clone()) };
+        assert!(as_text(&record).contains("\nspilled   1500 bytes at most\n"), "{}", as_text(&record));
+    }
 
     /// A reader of the record sees why a source is read again.
     #[test]

@@ -1,32 +1,28 @@
-//! Requests to Glue: endpoints, credentials, signatures, retries, answers.
+//! Requests to Glue: endpoints, signatures, retries, answers.
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use aws_config::retry::RetryConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
-use aws_sigv4::http_request::{
-    SignableBody, SignableRequest, SigningInstructions, SigningParams, SigningSettings, sign,
-};
-use aws_sigv4::sign::v4;
-use aws_smithy_http_client::Builder as HttpClientBuilder;
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_types::service_config::ServiceConfigKey;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use hardtack_core::{Error, Result};
-use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Request, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::OnceCell;
 
 use crate::http;
+use crate::signing::{self, Signer};
 
 use super::failure::Failure;
+
+/// As signatures name it.
+const SERVICE: &str = "glue";
 
 /// The number of attempts per request.
 pub(super) const ATTEMPTS: usize = 8;
@@ -35,7 +31,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause. (Jitter at most doubles that of the backoff.)
 const MAX_PAUSE: Duration = Duration::from_secs(20);
 
-const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
+const JSON: &str = "application/x-amz-json-1.1";
 
 /// How often a request is repeated, and how soon.
 #[derive(Debug, Clone, Copy)]
@@ -64,8 +60,7 @@ pub(super) struct Client {
 
 struct Shared {
     endpoint: String,
-    region: String,
-    keys: Keys,
+    signer: Signer,
     /// Made with the first request: the certificates of the system are read, which can fail.
     http: OnceCell<(reqwest::Client, Url)>,
 }
@@ -73,33 +68,27 @@ struct Shared {
 /// Without secrets: an endpoint may contain a password, although it is refused.
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shared.region)
+        f.write_str(self.shared.signer.region())
     }
 }
 
 impl Client {
     /// The client that the environment configures, as it does for the AWS CLI.
     pub(super) async fn configured() -> Result<Self> {
-        let config = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(HttpClientBuilder::new().tls_provider(Provider::rustls(CryptoMode::Ring)).build_https())
-            // Retries are ours. Those of the environment would be read otherwise, and panic if they make no sense.
-            .retry_config(RetryConfig::standard());
-        let config = config.load().await;
-        let region = config.region().map(ToString::to_string).ok_or_else(unconfigured)?;
-        let provider = config.credentials_provider().ok_or_else(unconfigured)?;
-        Ok(Self::new(endpoint(&config, &region)?, region, provider))
+        let config = signing::configuration().await;
+        let signer = Signer::of(&config, SERVICE, None)?;
+        Ok(Self::new(endpoint(&config, signer.region())?, signer))
     }
 
     /// The client of a service that is compatible with Glue.
     pub(super) fn at(endpoint: &str, region: &str, (id, secret): (&str, &str)) -> Self {
         let provider = SharedCredentialsProvider::new(Credentials::new(id, secret, None, None, "given"));
-        Self::new(endpoint.to_owned(), region.to_owned(), provider)
+        Self::new(endpoint.to_owned(), Signer::new(SERVICE, region.to_owned(), provider))
     }
 
-    fn new(endpoint: String, region: String, provider: SharedCredentialsProvider) -> Self {
-        let keys = Keys { provider, held: Mutex::default() };
+    fn new(endpoint: String, signer: Signer) -> Self {
         Self {
-            shared: Arc::new(Shared { endpoint, region, keys, http: OnceCell::new() }),
+            shared: Arc::new(Shared { endpoint, signer, http: OnceCell::new() }),
             retries: Retries { attempts: ATTEMPTS, first_pause: FIRST_PAUSE },
         }
     }
@@ -131,19 +120,16 @@ impl Client {
         let mut pauses = self.retries.pauses();
         let mut renewed = false;
         loop {
-            let credentials = self.shared.keys.get().await?;
-            let request = self.shared.signed(url, operation, body, &credentials)?;
+            let mut request = Shared::request(url, operation, body)?;
+            let signed = self.shared.signer.sign(&mut request).await?;
             let (failure, asked) = match http::exchange(client, request).await {
                 Ok(answer) if answer.status.is_success() => return Ok(answer.body),
-                Ok(answer) => {
-                    let failure = Failure::of(&answer).without(credentials.session_token().unwrap_or_default());
-                    (failure, asked_pause(&answer.headers))
-                }
+                Ok(answer) => (Failure::of(&answer).without(signed.session_token()), asked_pause(&answer.headers)),
                 Err(error) => (Failure::in_transit(url.host_str().unwrap_or_default(), error), None),
             };
             if failure.is_about_expiry() && !renewed {
                 renewed = true;
-                self.shared.keys.give_up(&credentials).await;
+                self.shared.signer.give_up(&signed).await;
                 continue;
             }
             if !failure.passes() {
@@ -161,48 +147,15 @@ impl Shared {
         self.http.get_or_try_init(|| async { Ok((http::client()?, address(&self.endpoint)?)) }).await
     }
 
-    /// A request that carries a signature of now.
-    fn signed(&self, url: &Url, operation: &str, body: &[u8], credentials: &Credentials) -> Result<Request> {
-        let target = format!("AWSGlue.{operation}");
-        let headers = [("content-type", CONTENT_TYPE), ("x-amz-target", target.as_str())];
-        let signature = self.signature(url, &headers, body, credentials);
-        let signature = signature.map_err(|e| Error::unexpected("a request to Glue cannot be signed").because(e))?;
+    /// A request without a signature.
+    fn request(url: &Url, operation: &str, body: &[u8]) -> Result<Request> {
+        let target = HeaderValue::from_str(&format!("AWSGlue.{operation}"))
+            .map_err(|e| Error::unexpected("this is not an operation of Glue").with("name", operation).because(e))?;
         let mut request = Request::new(Method::POST, url.clone());
-        let headers = headers.iter().map(|(name, value)| (*name, *value, false));
-        let (signature, _) = signature.into_parts();
-        let signature = signature.iter().map(|header| (header.name(), header.value(), header.sensitive()));
-        for (name, value, sensitive) in headers.chain(signature) {
-            // A session token can be any text.
-            let mut value = HeaderValue::from_str(value).map_err(|_| {
-                Error::usage("the credentials have characters that no header can have").with("header", name)
-            })?;
-            value.set_sensitive(sensitive);
-            request.headers_mut().insert(name, value);
-        }
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+        request.headers_mut().insert("x-amz-target", target);
         *request.body_mut() = Some(body.to_vec().into());
         Ok(request)
-    }
-
-    /// The headers that sign a request.
-    fn signature(
-        &self,
-        url: &Url,
-        headers: &[(&str, &str)],
-        body: &[u8],
-        credentials: &Credentials,
-    ) -> Result<SigningInstructions, Box<dyn std::error::Error + Send + Sync>> {
-        let identity = credentials.clone().into();
-        let parameters: SigningParams<'_> = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(&self.region)
-            .name("glue")
-            .time(SystemTime::now())
-            .settings(SigningSettings::default())
-            .build()?
-            .into();
-        let request = SignableRequest::new("POST", url.as_str(), headers.iter().copied(), SignableBody::Bytes(body))?;
-        let (instructions, _) = sign(request, &parameters)?.into_parts();
-        Ok(instructions)
     }
 }
 
@@ -210,63 +163,6 @@ impl Shared {
 fn asked_pause(headers: &HeaderMap) -> Option<Duration> {
     let milliseconds = headers.get("x-amz-retry-after")?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_millis(milliseconds).min(MAX_PAUSE))
-}
-
-fn unconfigured() -> Error {
-    Error::usage("Glue is not configured; set AWS_REGION and credentials as for the AWS CLI")
-}
-
-// --- credentials ---------------------------------------------------------------------------------------------------
-
-/// The longest time that fetching credentials takes.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long credentials are in use that do not say when they expire.
-const LIFETIME: Duration = Duration::from_secs(15 * 60);
-/// How long before their expiry credentials are fetched anew.
-const EARLY: Duration = Duration::from_secs(10);
-
-/// Where credentials come from, and those in use.
-struct Keys {
-    provider: SharedCredentialsProvider,
-    held: Mutex<Option<Held>>,
-}
-
-struct Held {
-    credentials: Credentials,
-    until: SystemTime,
-}
-
-impl Keys {
-    async fn get(&self) -> Result<Credentials> {
-        let mut held = self.held.lock().await;
-        let now = SystemTime::now();
-        if let Some(held) = held.as_ref().filter(|held| now < held.until) {
-            return Ok(held.credentials.clone());
-        }
-        let credentials = self.fetch().await?;
-        let until = credentials.expiry().and_then(|expiry| expiry.checked_sub(EARLY)).unwrap_or(now + LIFETIME);
-        *held = Some(Held { credentials: credentials.clone(), until });
-        Ok(credentials)
-    }
-
-    async fn fetch(&self) -> Result<Credentials> {
-        match tokio::time::timeout(FETCH_TIMEOUT, self.provider.provide_credentials()).await {
-            Ok(fetched) => fetched.map_err(|e| unconfigured().because(e)),
-            // An instance goes on with those that it had: its metadata may be out of order for a while.
-            Err(_) => self.provider.as_ref().fallback_on_interrupt().ok_or_else(|| {
-                Error::unavailable("credentials for Glue cannot be fetched; try again later")
-                    .because(format!("no answer within {} seconds", FETCH_TIMEOUT.as_secs()))
-            }),
-        }
-    }
-
-    /// Stops the use of these credentials, unless others are already in use.
-    async fn give_up(&self, credentials: &Credentials) {
-        let mut held = self.held.lock().await;
-        if held.as_ref().is_some_and(|held| held.credentials == *credentials) {
-            *held = None;
-        }
-    }
 }
 
 // --- endpoints -----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-//! Requests to a REST catalog: authentication, retries, answers.
+//! Requests to a REST catalog: authentication or signatures, retries, answers.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +16,7 @@ use tokio::sync::{Mutex, OnceCell};
 
 use crate::RestAddress;
 use crate::http::{self, Answer};
+use crate::signing::Signer;
 
 /// How a client of an Iceberg REST catalog proves who it is. Never shown.
 #[derive(Clone, Default)]
@@ -36,6 +37,13 @@ pub enum RestCredentials {
         /// Where the token comes from, if not from `/v1/oauth/tokens` of the catalog.
         server: Option<String>,
     },
+    /// AWS's Signature Version 4, with the credentials that the environment has for the AWS CLI. (Needs the feature `aws`.)
+    SigV4 {
+        /// The service as signatures name it, such as `s3tables`.
+        service: String,
+        /// Its region, if not the one that the environment has.
+        region: Option<String>,
+    },
 }
 
 impl fmt::Debug for RestCredentials {
@@ -44,6 +52,7 @@ impl fmt::Debug for RestCredentials {
             Self::None => "None",
             Self::Token(_) => "Token",
             Self::Client { .. } => "Client",
+            Self::SigV4 { .. } => "SigV4",
         })
     }
 }
@@ -54,20 +63,29 @@ const TOKEN: &str = "HARDTACK_CATALOG_TOKEN";
 const CREDENTIAL: &str = "HARDTACK_CATALOG_CREDENTIAL";
 const SCOPE: &str = "HARDTACK_CATALOG_SCOPE";
 const SERVER: &str = "HARDTACK_CATALOG_OAUTH2_SERVER_URI";
+/// The name of the variable with the service that requests are signed for, as of Iceberg's property `rest.signing-name`.
+const SIGV4: &str = "HARDTACK_CATALOG_SIGV4";
+
+/// The services of AWS that are Iceberg REST catalogs, as their hosts and signatures name them.
+const SERVICES: [&str; 2] = ["glue", "s3tables"];
+/// How the names of AWS's hosts end.
+const DOMAINS: [&str; 3] = ["amazonaws.com", "amazonaws.com.cn", "api.aws"];
 
 impl RestCredentials {
     /// Those that these variables have.
     ///
     /// # Errors
-    /// [`Usage`](ErrorKind::Usage) if a token and a credential are given.
+    /// [`Usage`](ErrorKind::Usage) if a token and a credential are given, or one of them and a service to sign for.
     pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let variable = |name: &str| variable(name).filter(|text| !text.is_empty());
-        match (variable(TOKEN), variable(CREDENTIAL)) {
-            (Some(_), Some(_)) => {
-                Err(Error::usage(format!("`{TOKEN}` and `{CREDENTIAL}` are both set")).hint("set one of the two"))
-            }
-            (Some(token), None) => Ok(Self::Token(token)),
-            (None, Some(credential)) => {
+        let both =
+            |a: &str, b: &str| Err(Error::usage(format!("`{a}` and `{b}` are both set")).hint("set one of the two"));
+        match (variable(TOKEN), variable(CREDENTIAL), variable(SIGV4)) {
+            (Some(_), Some(_), _) => both(TOKEN, CREDENTIAL),
+            (Some(_), _, Some(_)) => both(TOKEN, SIGV4),
+            (_, Some(_), Some(_)) => both(CREDENTIAL, SIGV4),
+            (Some(token), None, None) => Ok(Self::Token(token)),
+            (None, Some(credential), None) => {
                 let (id, secret) = match credential.split_once(':') {
                     Some((id, secret)) => (Some(id.to_owned()), secret.to_owned()),
                     None => (None, credential),
@@ -75,19 +93,41 @@ impl RestCredentials {
                 let scope = variable(SCOPE).unwrap_or_else(|| "catalog".to_owned());
                 Ok(Self::Client { id, secret, scope, server: variable(SERVER) })
             }
-            (None, None) => Ok(Self::None),
+            (None, None, Some(service)) => Ok(Self::SigV4 { service, region: None }),
+            (None, None, None) => Ok(Self::None),
+        }
+    }
+
+    /// These, or signatures if there are none and the address is one of AWS.
+    pub(super) fn for_address(self, address: &RestAddress) -> Self {
+        let Self::None = self else { return self };
+        let url = Url::parse(address.uri()).ok();
+        match url.as_ref().and_then(|url| of_aws(url.host_str()?)) {
+            Some((service, region)) => Self::SigV4 { service: service.to_owned(), region: Some(region.to_owned()) },
+            None => Self::None,
         }
     }
 
     /// A text of others without the secrets.
     fn redacted(&self, text: &str) -> String {
         match self {
-            Self::Token(secret) | Self::Client { secret, .. } if !secret.is_empty() => {
-                text.replace(secret, "(redacted)")
-            }
-            _ => text.to_owned(),
+            Self::Token(secret) | Self::Client { secret, .. } => without(secret, text),
+            Self::None | Self::SigV4 { .. } => text.to_owned(),
         }
     }
+}
+
+/// A text without a secret.
+fn without(secret: &str, text: &str) -> String {
+    if secret.is_empty() { text.to_owned() } else { text.replace(secret, "(redacted)") }
+}
+
+/// The service and the region of a host such as `s3tables.eu-central-1.amazonaws.com`.
+fn of_aws(host: &str) -> Option<(&str, &str)> {
+    let (service, rest) = host.split_once('.')?;
+    let (region, domain) = rest.split_once('.')?;
+    let service = service.strip_suffix("-fips").unwrap_or(service);
+    (SERVICES.contains(&service) && DOMAINS.contains(&domain)).then_some((service, region))
 }
 
 /// The longest pause that a server can ask for.
@@ -147,8 +187,9 @@ impl Failure {
 /// The error for a status.
 fn refused(status: StatusCode, message: String) -> Error {
     let error = match status {
-        StatusCode::UNAUTHORIZED => Error::usage("the catalog's server does not accept the credentials")
-            .hint(format!("set `{TOKEN}`, or `{CREDENTIAL}` to `CLIENT_ID:CLIENT_SECRET`")),
+        StatusCode::UNAUTHORIZED => Error::usage("the catalog's server does not accept the credentials").hint(format!(
+            "set `{TOKEN}`, or `{CREDENTIAL}` to `CLIENT_ID:CLIENT_SECRET`, or `{SIGV4}` to the service of AWS"
+        )),
         StatusCode::FORBIDDEN => Error::usage("the catalog's server does not permit this"),
         StatusCode::NOT_FOUND => Error::not_found("the catalog's server does not have this"),
         StatusCode::CONFLICT => Error::conflict("the catalog's server reports a conflict"),
@@ -179,6 +220,9 @@ struct ErrorAnswer {
     error: Option<ErrorBody>,
     /// Of an OAuth2 server.
     error_description: Option<String>,
+    /// Of AWS's gateways.
+    #[serde(alias = "Message")]
+    message: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -207,6 +251,8 @@ pub(super) struct Client {
     credentials: RestCredentials,
     /// That was issued for client credentials.
     token: Mutex<Option<String>>,
+    /// Of requests that are signed.
+    signer: OnceCell<Signer>,
     /// What precedes `/namespaces`, as the server's configuration has it.
     root: OnceCell<String>,
 }
@@ -221,7 +267,8 @@ pub(super) fn part(name: &str) -> String {
 
 impl Client {
     pub(super) fn new(address: RestAddress, credentials: RestCredentials) -> Result<Self> {
-        Ok(Self { http: http::client()?, address, credentials, token: Mutex::default(), root: OnceCell::new() })
+        let (token, signer, root) = (Mutex::default(), OnceCell::new(), OnceCell::new());
+        Ok(Self { http: http::client()?, address, credentials, token, signer, root })
     }
 
     /// Fetches JSON at a path below the root, such as `namespaces`.
@@ -320,7 +367,7 @@ impl Client {
     /// The token to send.
     async fn bearer(&self) -> Result<Option<String>> {
         let (id, secret, scope, server) = match &self.credentials {
-            RestCredentials::None => return Ok(None),
+            RestCredentials::None | RestCredentials::SigV4 { .. } => return Ok(None),
             RestCredentials::Token(token) => return Ok(Some(token.clone())),
             RestCredentials::Client { id, secret, scope, server } => (id, secret, scope, server),
         };
@@ -346,12 +393,25 @@ impl Client {
     /// Sends a request until it is answered, with pauses.
     async fn repeated(&self, request: Request, repeat: Repeat) -> Result<Vec<u8>, Failure> {
         let mut pauses = pauses();
-        let mut repeated = false;
+        let (mut repeated, mut renewed) = (false, false);
         loop {
-            let attempt = request.try_clone().ok_or_else(|| Error::unexpected("a request cannot be repeated"))?;
+            let mut attempt = request.try_clone().ok_or_else(|| Error::unexpected("a request cannot be repeated"))?;
+            let signer = self.signer().await?;
+            let signed = match signer {
+                Some(signer) => Some((signer, signer.sign(&mut attempt).await?)),
+                None => None,
+            };
             let (executed, asked, failure) = match http::exchange(&self.http, attempt).await {
                 Ok(answer) if answer.status.is_success() => return Ok(answer.body),
                 Ok(Answer { status, headers, body }) => {
+                    let message = message(&body);
+                    if let (Some((signer, signed)), false) = (&signed, renewed)
+                        && is_about_expiry(status, &message)
+                    {
+                        renewed = true;
+                        signer.give_up(signed).await;
+                        continue;
+                    }
                     let passing = match status {
                         StatusCode::TOO_MANY_REQUESTS => true,
                         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
@@ -359,7 +419,8 @@ impl Client {
                         }
                         _ => false,
                     };
-                    let message = self.credentials.redacted(&message(&body));
+                    let token = signed.as_ref().map_or("", |(_, signed)| signed.session_token());
+                    let message = without(token, &self.credentials.redacted(&message));
                     let failure = Failure::Status { status, message, repeated };
                     if !passing {
                         return Err(failure);
@@ -382,6 +443,12 @@ impl Client {
         }
     }
 
+    /// Who signs requests, if they are to be signed.
+    async fn signer(&self) -> Result<Option<&Signer>> {
+        let RestCredentials::SigV4 { service, region } = &self.credentials else { return Ok(None) };
+        self.signer.get_or_try_init(|| Signer::configured(service, region.as_deref())).await.map(Some)
+    }
+
     fn unanswered(&self, error: reqwest::Error) -> Error {
         let message = match error.is_connect() {
             true => "the catalog's server cannot be reached",
@@ -389,6 +456,12 @@ impl Client {
         };
         Error::unavailable(message).with("catalog", &self.address).because(error.without_url())
     }
+}
+
+/// Whether AWS says that credentials have expired.
+fn is_about_expiry(status: StatusCode, message: &str) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST)
+        && message.contains("expired")
 }
 
 /// What an OAuth2 server is asked for.
@@ -428,7 +501,7 @@ fn asked_pause(header: Option<&HeaderValue>) -> Option<Duration> {
 fn message(body: &[u8]) -> String {
     const MAX_CHARS: usize = 500;
     let answer: ErrorAnswer = serde_json::from_slice(body).unwrap_or_default();
-    let message = match (answer.error, answer.error_description) {
+    let message = match (answer.error, answer.error_description.or(answer.message)) {
         (Some(ErrorBody::Model { message: Some(message) }), _) | (_, Some(message)) => message,
         (Some(ErrorBody::Code(code)), None) => code,
         // A proxy's page, for example.
@@ -444,4 +517,32 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
             .hint("is this the address of an Iceberg REST catalog?")
             .because(e)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("https://s3tables.eu-central-1.amazonaws.com/iceberg?warehouse=w", "s3tables eu-central-1")]
+    #[case("https://glue.us-gov-west-1.amazonaws.com/iceberg", "glue us-gov-west-1")]
+    #[case("https://glue-fips.us-east-1.amazonaws.com/iceberg", "glue us-east-1")]
+    #[case("https://glue.cn-north-1.amazonaws.com.cn/iceberg", "glue cn-north-1")]
+    #[case("https://glue.eu-central-1.api.aws/iceberg", "glue eu-central-1")]
+    #[case("https://abc.execute-api.eu-central-1.amazonaws.com/iceberg", "none")]
+    #[case("https://glue.eu-central-1.amazonaws.com.example.org/iceberg", "none")]
+    #[case("https://lake.example.com/glue.eu-central-1.amazonaws.com", "none")]
+    #[case("http://127.0.0.1:8181", "none")]
+    fn requests_to_aws_are_signed(#[case] address: &str, #[case] expected: &str) {
+        let address: RestAddress = address.parse().unwrap();
+        let found = match RestCredentials::None.for_address(&address) {
+            RestCredentials::SigV4 { service, region } => format!("{service} {}", region.unwrap_or_default()),
+            _ => "none".to_owned(),
+        };
+        assert_eq!(found, expected);
+        let token = RestCredentials::Token("t".to_owned()).for_address(&address);
+        assert!(matches!(token, RestCredentials::Token(_)));
+    }
 }

@@ -564,19 +564,9 @@ fn the_environment_is_that_of_the_aws_cli() {
     environment.push(("AWS_USE_FIPS_ENDPOINT", "true"));
     insta::assert_snapshot!(listed_with(&environment), @"no catalog usage: an endpoint of Glue cannot be given together with FIPS or dual-stack endpoints (hint: unset `AWS_USE_FIPS_ENDPOINT` and `AWS_USE_DUALSTACK_ENDPOINT`, or the endpoint)");
 
-    insta::assert_snapshot!(listed_with(&base[..2]), @"no catalog usage: Glue is not configured; set AWS_REGION and credentials as for the AWS CLI");
+    insta::assert_snapshot!(listed_with(&base[..2]), @"no catalog usage: AWS is not configured; set AWS_REGION and credentials as for the AWS CLI");
     let no_keys = listed_with(&[base[2], ("AWS_ENDPOINT_URL", general.endpoint())]);
-    assert!(no_keys.starts_with("error usage: Glue is not configured"), "{no_keys}");
-}
-
-/// A server of credentials, as containers have one, whose session tokens are `token-0`, `token-1` ...
-fn container() -> Server {
-    let issued = AtomicUsize::new(0);
-    Server::start(move |_| {
-        let token = format!("token-{}", issued.fetch_add(1, Ordering::Relaxed));
-        let (id, secret, expiration) = ("AKID", "hunter2", "2100-01-01T00:00:00Z");
-        (200, json!({ "AccessKeyId": id, "SecretAccessKey": secret, "Token": token, "Expiration": expiration }))
-    })
+    assert!(no_keys.starts_with("error usage: AWS is not configured"), "{no_keys}");
 }
 
 fn listed_in_a_container(container: &Server, glue: &Server) -> String {
@@ -596,13 +586,13 @@ fn expired_credentials_are_fetched_anew_once() {
         "token-0" => refused(request),
         token => (200, json!({ "DatabaseList": [{ "Name": token }] })),
     });
-    let issuer = container();
+    let issuer = Server::of_credentials();
     assert_eq!(listed_in_a_container(&issuer, &glue), "found token-1");
     assert_eq!((issuer.take().len(), glue.take().len()), (2, 2));
 
     // New credentials that have expired, too, are not Glue's fault. Nor are they shown.
     let strict = Server::start(refused);
-    let shown = listed_in_a_container(&container(), &strict);
+    let shown = listed_in_a_container(&Server::of_credentials(), &strict);
     insta::assert_snapshot!(shown, @"error usage: Glue denies access to this caller; check credentials and permissions: ExpiredTokenException: (redacted) has expired");
     assert_eq!(strict.take().len(), 2);
 }

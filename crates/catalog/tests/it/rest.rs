@@ -250,7 +250,13 @@ fn credentials_come_from_variables() {
     ];
     assert!(matches!(of(&all), Ok(RestCredentials::Client { id: None, secret, scope, server: Some(server) })
         if secret == "secret" && scope == "PRINCIPAL_ROLE:ALL" && server == "https://login/token"));
-    assert_eq!(of(&[token, credential]).unwrap_err().kind(), ErrorKind::Usage);
+    let signed = ("HARDTACK_CATALOG_SIGV4", "s3tables");
+    assert!(matches!(of(&[signed]), Ok(RestCredentials::SigV4 { service, region: None }) if service == "s3tables"));
+    for both in [[token, credential], [token, signed], [credential, signed]] {
+        let error = of(&both).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        assert_eq!(error.message(), format!("`{}` and `{}` are both set", both[0].0, both[1].0));
+    }
 }
 
 #[tokio::test]
@@ -287,4 +293,101 @@ async fn a_run_is_bound_to_the_address() {
     let ctx = hardtack_core::JobContext::builder("job").extension(std::sync::Arc::new(handle)).build().unwrap();
     // No request is sent.
     assert!(ctx.catalog().await.unwrap().iceberg_server().is_some());
+}
+
+// --- signatures ----------------------------------------------------------------------------------------------------
+
+#[cfg(feature = "aws")]
+mod signed {
+    use std::process::Command;
+
+    use super::*;
+    use crate::server::Server;
+
+    const CHILD: &str = "HARDTACK_TEST_REST_CHILD";
+
+    /// The names of a table and of its database by another client.
+    const ODD: (&str, &str) = ("SALES", "a b+c/d:e%2F=ü");
+
+    /// Not a test: creates, lists, reads and drops with the configuration of its environment.
+    #[tokio::test]
+    #[ignore = "started by a test that sets its environment"]
+    async fn child_that_creates() {
+        let Ok(address) = std::env::var(CHILD) else { return };
+        let create = async || {
+            let catalog = RestCatalog::open(address.parse()?)?;
+            catalog.create_database(&Database::new("lake")).await?;
+            let listed: Vec<String> = catalog.list_databases().await?.into_iter().map(|d| d.name).collect();
+            catalog.drop_database("lake").await?;
+            Ok(format!("{}, {}", listed.join(", "), catalog.get_table(ODD.0, ODD.1).await?.name))
+        };
+        match create().await {
+            Ok(listed) => println!("\nfound {listed}"),
+            Err(error) => {
+                let error: hardtack_core::Error = error;
+                println!("\nerror {}: {}", error.kind().name(), error.chain());
+            }
+        }
+    }
+
+    fn created_with(address: &str, environment: &[(&str, &str)]) -> String {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "rest::signed::child_that_creates", "--ignored", "--nocapture"])
+            .env_clear()
+            .envs([(CHILD, address), ("HOME", "/nonexistent"), ("AWS_EC2_METADATA_DISABLED", "true")])
+            .envs(environment.iter().copied())
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let is_result = |line: &&str| line.starts_with("found ") || line.starts_with("error ");
+        text.lines().find(is_result).unwrap_or_else(|| panic!("{text}")).to_owned()
+    }
+
+    const FOUND: &str = "found lake, sales, a b+c/d:e%2f=ü";
+    const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKID"), ("AWS_SECRET_ACCESS_KEY", "hunter2")];
+    const SERVICE: (&str, &str) = ("HARDTACK_CATALOG_SIGV4", "s3tables");
+    const REGION: (&str, &str) = ("AWS_REGION", "eu-central-1");
+
+    /// The server checks the signature of each.
+    #[test]
+    fn requests_are_signed() {
+        let world = World::new();
+        world.server.add(ODD.0, &[ODD.1]);
+        world.server.demand_signature(("AKID", "hunter2", ""), ("eu-central-1", "s3tables"));
+        let environment = [KEYS[0], KEYS[1], SERVICE, REGION];
+        assert_eq!(created_with(&world.server.url(), &environment), FOUND);
+        let requests = world.server.take_requests();
+        assert!(requests.iter().any(|r| r.contains("SALES/tables/a%20b%2Bc%2Fd%3Ae%252F%3D%C3%BC")), "{requests:#?}");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let world = World::new();
+        world.server.demand_signature(("AKID", "hunter2", ""), ("eu-central-1", "s3tables"));
+        let with = |environment: &[(&str, &str)]| {
+            created_with(&world.server.url(), environment).replace(&world.server.url(), "URL")
+        };
+        insta::assert_snapshot!(with(&[KEYS[0], KEYS[1], SERVICE]), @"error usage: AWS is not configured; set AWS_REGION and credentials as for the AWS CLI (catalog: URL, database: lake)");
+        insta::assert_snapshot!(with(&[KEYS[0], ("AWS_SECRET_ACCESS_KEY", "hunter3"), SERVICE, REGION]), @"error usage: the catalog's server does not permit this (status: 403, answer: The request signature we calculated does not match the signature you provided, catalog: URL, database: lake)");
+        insta::assert_snapshot!(with(&[KEYS[0], KEYS[1], REGION]), @"error usage: the catalog's server does not permit this (status: 403, answer: Missing Authentication Token, catalog: URL, database: lake)");
+    }
+
+    #[test]
+    fn expired_credentials_are_fetched_anew_once() {
+        let world = World::new();
+        world.server.add(ODD.0, &[ODD.1]);
+        world.server.demand_signature(("AKID", "hunter2", "token-1"), ("eu-central-1", "s3tables"));
+        let issuer = Server::of_credentials();
+        let environment = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", issuer.endpoint()), SERVICE, REGION];
+        assert_eq!(created_with(&world.server.url(), &environment), FOUND);
+        assert_eq!(issuer.take().len(), 2);
+
+        // New credentials that have expired, too, are not the server's fault.
+        world.server.demand_signature(("AKID", "hunter2", "never"), ("eu-central-1", "s3tables"));
+        let issuer = Server::of_credentials();
+        let environment = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", issuer.endpoint()), SERVICE, REGION];
+        let shown = created_with(&world.server.url(), &environment).replace(&world.server.url(), "URL");
+        insta::assert_snapshot!(shown, @"error usage: the catalog's server does not permit this (status: 403, answer: The security token included in the request is expired, catalog: URL, database: lake)");
+        assert_eq!(issuer.take().len(), 2);
+    }
 }

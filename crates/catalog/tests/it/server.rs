@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -38,6 +39,16 @@ impl Server {
         Self::start_raw(move |request| {
             let (status, body) = answer(request);
             raw(status, "", &body.to_string())
+        })
+    }
+
+    /// Starts a server of credentials, as containers have one, whose session tokens are `token-0`, `token-1` ...
+    pub(crate) fn of_credentials() -> Self {
+        let issued = AtomicUsize::new(0);
+        Self::start(move |_| {
+            let token = format!("token-{}", issued.fetch_add(1, Ordering::Relaxed));
+            let (id, secret, expiration) = ("AKID", "hunter2", "2100-01-01T00:00:00Z");
+            (200, json!({ "AccessKeyId": id, "SecretAccessKey": secret, "Token": token, "Expiration": expiration }))
         })
     }
 

@@ -1,5 +1,7 @@
 //! `hardtack rerun`: a run once more.
 
+use std::process::Command;
+
 use hardtack_state::RunRecord;
 use hardtack_test_support::{Finished, JobBinary};
 use rstest::rstest;
@@ -57,6 +59,31 @@ fn a_failed_run_is_run_again_until_it_succeeds() {
     let args: Vec<_> = records.iter().map(|record| record.invocation.as_ref().unwrap().args.concat()).collect();
     assert_eq!(args[0], ["--target=out", "--refuse=2024-01-01,2024-01-02"]);
     assert_eq!((&args[1], args[2].join(" ")), (&args[0], "--target=out --refuse=2024-01-01".to_owned()));
+}
+
+/// A run of a binary with several jobs is run again by that binary, as the same job.
+#[test]
+fn a_job_of_several_in_a_binary_is_run_again() {
+    let job = job();
+    let many = job.dir().path().join("many");
+    std::os::unix::fs::symlink(windowed(), &many).unwrap();
+    let day = ["--window-start", "2024-01-02", "--window-end", "2024-01-03", "--refuse", "2024-01-02"];
+    // By its name, which says what the binary is.
+    let first = Command::new(many)
+        .args(["run", "two", "--target", "out", "--run-id", "first"])
+        .args(day)
+        .env("HARDTACK_STATE", "state")
+        .current_dir(job.dir().path())
+        .output()
+        .unwrap();
+    assert_eq!(first.status.code(), Some(3), "{first:?}");
+
+    let (code, said) = rerun(&job, &["first"]);
+    assert_eq!(code, Some(3), "the exit code of the job: {said}");
+    let (code, said) = rerun(&job, &["first", "--", "--refuse", "2024-01-01"]);
+    assert_eq!((code, rows(&job)), (Some(0), 1), "{said}");
+    let records = records(&job);
+    assert_eq!(records.iter().map(|record| &*record.run.job).collect::<Vec<_>>(), ["two"; 3]);
 }
 
 /// Relative locations, state and catalog are those of the run's folder and of the command's.

@@ -1,12 +1,13 @@
 //! What a person does to a table.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use chrono::{TimeDelta, Utc};
-use hardtack_catalog::SchemaEvolution;
-use hardtack_core::{ErrorKind, Location, Result};
+use hardtack_catalog::{CatalogHandle, SchemaEvolution};
+use hardtack_core::{ErrorKind, JobContext, Location, Result};
 use hardtack_iceberg::{ExpireOptions, IcebergMaintenance, IcebergTable, PartitionField};
-use hardtack_test_support::rows;
+use hardtack_test_support::{CountingStores, rows};
 
 use super::World;
 use crate::world::lines;
@@ -193,6 +194,32 @@ async fn expiry_keeps_what_is_named() -> Result<()> {
     let nothing = world.care_in(30).await.expire(ExpireOptions { older_than: None, retain_last: Some(9) }).await?;
     assert_eq!(nothing.snapshots.len(), 0);
     Ok(())
+}
+
+/// Snapshots share manifests.
+#[tokio::test]
+async fn expiry_reads_each_manifest_once() {
+    let world = World::new();
+    for id in 0..6 {
+        world.save(&world.table(), &rows! { id; id }).await;
+    }
+    let stores = Arc::new(CountingStores::default());
+    let ctx = JobContext::builder("job")
+        .extension(Arc::new(CatalogHandle::new(Arc::clone(&world.catalog))))
+        .store_factory("file", Arc::clone(&stores) as _)
+        .build()
+        .unwrap();
+    let care = IcebergMaintenance::open(&ctx, "lake", "t", Utc::now() + TimeDelta::days(30)).await.unwrap();
+    stores.take();
+    assert_eq!(care.expire(ExpireOptions::default()).await.unwrap().snapshots.len(), 5);
+    let mut read: Vec<String> =
+        stores.take().into_iter().filter(|(kind, _)| *kind == "GET").map(|(_, path)| path).collect();
+    read.retain(|path| path.ends_with(".avro"));
+    read.sort();
+    let all = read.len();
+    read.dedup();
+    // Six lists of manifests, each with one manifest more.
+    assert_eq!((all, read.len()), (12, 12), "{read:#?}");
 }
 
 #[tokio::test]

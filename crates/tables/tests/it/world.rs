@@ -1,40 +1,32 @@
 //! A catalog, a store and a context to test with.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::util::display::array_value_to_string;
 use arrow::util::pretty::pretty_format_batches;
-use async_trait::async_trait;
 use datafusion::prelude::DataFrame;
-use futures::stream::BoxStream;
 use hardtack_catalog::{self as catalog, Catalog, CatalogExt, CatalogHandle, CountingCatalog, EmbeddedCatalog};
-use hardtack_core::store::StoreFactory;
-use hardtack_core::{Error, JobContext, Location, Result, Store, Stores};
+use hardtack_core::{Error, JobContext, Location, Result};
 use hardtack_tables::Table;
-use object_store::path::Path;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult,
-};
+use hardtack_test_support::CountingStores;
+use object_store::{ObjectStoreExt, PutPayload};
 
 /// A catalog and a store that count their requests, and a run with both.
 pub struct World {
     pub ctx: JobContext,
     pub catalog: Arc<CountingCatalog>,
-    pub requests: Arc<Requests>,
+    pub requests: Arc<CountingStores>,
 }
 
 impl World {
     pub fn new() -> Self {
         let catalog = Arc::new(CountingCatalog::new(Arc::new(EmbeddedCatalog::in_memory())));
-        let requests = Arc::<Requests>::default();
+        let requests = Arc::<CountingStores>::default();
         let ctx = JobContext::builder("job")
             .threads(2)
             .extension(Arc::new(CatalogHandle::new(catalog.clone())))
-            .store_factory("memory", Arc::new(CountingStores(Arc::clone(&requests))))
+            .store_factory("memory", Arc::clone(&requests) as _)
             .build()
             .unwrap();
         Self { ctx, catalog, requests }
@@ -70,7 +62,7 @@ impl World {
     pub fn asked(&self) -> String {
         let mut lines: Vec<String> = Vec::new();
         lines.extend(self.catalog.take().iter().map(|(name, r)| format!("{name} {} ({})", r.calls, r.items)));
-        lines.extend(self.requests.take().iter().map(|(name, n)| format!("{name} {n}")));
+        lines.extend(self.requests.take_counts().iter().map(|(name, n)| format!("{name} {n}")));
         lines.join("\n")
     }
 }
@@ -106,77 +98,4 @@ pub async fn cells(rows: DataFrame) -> String {
     };
     let rows = batches.iter().flat_map(|batch| (0..batch.num_rows()).map(move |i| row(batch, i)));
     rows.collect::<Vec<_>>().join(";")
-}
-
-/// The requests to a store.
-#[derive(Debug, Default)]
-pub struct Requests(Mutex<BTreeMap<&'static str, usize>>);
-
-impl Requests {
-    fn add(&self, what: &'static str) {
-        *self.0.lock().unwrap().entry(what).or_default() += 1;
-    }
-
-    pub fn take(&self) -> BTreeMap<&'static str, usize> {
-        std::mem::take(&mut *self.0.lock().unwrap())
-    }
-}
-
-#[derive(Debug)]
-struct CountingStores(Arc<Requests>);
-
-impl StoreFactory for CountingStores {
-    fn open(&self, url: &url::Url) -> Result<Store> {
-        let (plain, _) = Stores::new(false).open(&Location::from(url.as_str()))?;
-        let objects = Arc::new(CountingStore { inner: plain.objects, requests: Arc::clone(&self.0) });
-        Ok(Store { objects, ..plain })
-    }
-}
-
-#[derive(Debug)]
-struct CountingStore {
-    inner: Arc<dyn ObjectStore>,
-    requests: Arc<Requests>,
-}
-
-impl fmt::Display for CountingStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.fmt(f)
-    }
-}
-
-type Stored<T> = object_store::Result<T>;
-
-#[async_trait]
-impl ObjectStore for CountingStore {
-    async fn get_opts(&self, path: &Path, options: GetOptions) -> Stored<GetResult> {
-        self.requests.add(if options.head { "HEAD" } else { "GET" });
-        self.inner.get_opts(path, options).await
-    }
-
-    async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Stored<PutResult> {
-        self.inner.put_opts(path, payload, options).await
-    }
-
-    async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Stored<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(path, options).await
-    }
-
-    fn delete_stream(&self, paths: BoxStream<'static, Stored<Path>>) -> BoxStream<'static, Stored<Path>> {
-        self.inner.delete_stream(paths)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Stored<ObjectMeta>> {
-        self.requests.add("LIST");
-        self.inner.list(prefix)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Stored<ListResult> {
-        self.requests.add("LIST");
-        self.inner.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Stored<()> {
-        self.inner.copy_opts(from, to, options).await
-    }
 }
