@@ -11,50 +11,6 @@ use iceberg::spec::{
 /// As many characters of a text, or bytes, are kept of a bound: the default of `write.metadata.metrics.default`.
 const TRUNCATED: usize = 16;
 
-/// A file that a snapshot adds.
-///
-/// Its metrics take kilobytes as Iceberg's crate holds them. So a written file becomes a data file only where a manifest of it
-/// is written, and is given away there.
-#[derive(Debug)]
-pub(crate) struct AddedFile {
-    pub(crate) partition: Struct,
-    pub(crate) rows: u64,
-    pub(crate) bytes: u64,
-    content: Content,
-}
-
-#[derive(Debug)]
-enum Content {
-    Written(Box<WrittenFile>),
-    Data(Box<DataFile>),
-    GivenAway,
-}
-
-impl AddedFile {
-    pub(crate) fn written(file: WrittenFile, partition: Struct) -> Self {
-        Self { partition, rows: file.rows, bytes: file.bytes, content: Content::Written(Box::new(file)) }
-    }
-
-    /// Gives the file away, as one of a table with this schema and spec.
-    ///
-    /// # Errors
-    /// Unexpected the second time.
-    pub(crate) fn take(&mut self, schema: &Schema, spec_id: i32) -> Result<DataFile> {
-        match std::mem::replace(&mut self.content, Content::GivenAway) {
-            Content::Written(file) => data_file(&file, schema, spec_id, self.partition.clone()),
-            Content::Data(file) => Ok(*file),
-            Content::GivenAway => Err(Error::unexpected("the manifest of a file is gone")),
-        }
-    }
-}
-
-impl From<DataFile> for AddedFile {
-    fn from(file: DataFile) -> Self {
-        let (partition, rows, bytes) = (file.partition().clone(), file.record_count(), file.file_size_in_bytes());
-        Self { partition, rows, bytes, content: Content::Data(Box::new(file)) }
-    }
-}
-
 /// The data file of a table with this schema.
 pub(crate) fn data_file(file: &WrittenFile, schema: &Schema, spec_id: i32, partition: Struct) -> Result<DataFile> {
     let (mut sizes, mut values, mut nulls) = (HashMap::new(), HashMap::new(), HashMap::new());

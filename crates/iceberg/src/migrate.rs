@@ -28,7 +28,6 @@ use parquet::schema::types::ColumnDescriptor;
 use crate::catalog::{Loaded, METADATA_PATH};
 use crate::error::failed;
 use crate::evolution::wider;
-use crate::file::AddedFile;
 use crate::maintenance::CONCURRENCY;
 use crate::partition::Keys;
 use crate::schema::storable;
@@ -134,8 +133,7 @@ impl Migration {
             return Ok(None);
         }
         let spec = loaded.metadata().default_partition_spec_id();
-        let files = self.files.into_iter().map(AddedFile::from).collect();
-        let mut draft = Draft::new(&loaded, Mode::Append, spec, files, engine().into());
+        let mut draft = Draft::new(&loaded, Mode::Append, spec, self.files, engine().into());
         let snapshot = draft.produce(&loaded, None, now.timestamp_millis()).await?;
         let id = snapshot.snapshot_id();
         let builder = loaded.metadata().as_ref().clone().into_builder(None);

@@ -17,8 +17,8 @@ use hardtack_core::{
 use hardtack_sinks::{Compression, Folder, ParquetDataset, Placement, Visibility, WrittenFile, iceberg_metadata};
 use hardtack_transforms::coerce_to_schema;
 use iceberg::spec::{
-    FormatVersion, MAIN_BRANCH, NullOrder, SchemaRef as SchemaRefOfIceberg, SnapshotReference, SnapshotRetention,
-    SortDirection, SortField, SortOrder, TableMetadata, TableMetadataBuilder, Transform,
+    DataFile, FormatVersion, MAIN_BRANCH, NullOrder, SchemaRef as SchemaRefOfIceberg, SnapshotReference,
+    SnapshotRetention, SortDirection, SortField, SortOrder, TableMetadata, TableMetadataBuilder, Transform,
 };
 use iceberg::{TableCreation, TableRequirement, TableUpdate};
 use object_store::ObjectStore;
@@ -27,12 +27,11 @@ use twox_hash::XxHash3_128;
 
 use crate::catalog::{Attempts, Change, IcebergCatalog, Loaded, tables_of};
 use crate::error::failed;
-use crate::file::AddedFile;
 use crate::partition::{self, Keys};
 use crate::publisher::{Discard, PUBLISHER, Publish};
 use crate::snapshot::{Draft, Mode};
 use crate::touched::Replaced;
-use crate::{IcebergTable, NewIcebergTable, Touched, evolution, schema};
+use crate::{IcebergTable, NewIcebergTable, Touched, evolution, file, schema};
 
 /// The property of a table with the run that created it.
 pub(crate) const CREATED_BY: &str = "hardtack.created-by";
@@ -313,7 +312,7 @@ pub(crate) struct Saving<'a> {
 
 impl Saving<'_> {
     /// Writes rows as data files of the table's default spec, in a folder of their own.
-    pub(crate) async fn write(&self, folder: Location, rows: DataFrame) -> Result<(Report, Vec<AddedFile>)> {
+    pub(crate) async fn write(&self, folder: Location, rows: DataFrame) -> Result<(Report, Vec<DataFile>)> {
         let columns = schema::arrow_schema(&self.schema)?;
         let spec = self.loaded.metadata().default_partition_spec();
         let keys = Keys::of(spec, &self.schema)?;
@@ -329,11 +328,12 @@ impl Saving<'_> {
         let placement = Data { folder, partitioned: !spec.is_unpartitioned() };
         let files = dataset.write_files(self.ctx, rows, Arc::new(placement)).await?;
         let report = WrittenFile::report(&files);
-        let added = |file: WrittenFile| {
+        // There may be many thousands: each one is dropped as soon as it has become the other.
+        let data_file = |file: WrittenFile| {
             let partition = keys.parse(&file.values)?;
-            Ok(AddedFile::written(file, partition))
+            file::data_file(&file, &self.schema, spec.spec_id(), partition)
         };
-        let added = files.into_iter().map(added).collect::<Result<_>>()?;
+        let added = files.into_iter().map(data_file).collect::<Result<_>>()?;
         Ok((report, added))
     }
 
@@ -349,11 +349,11 @@ impl Saving<'_> {
             None => Replaced::default(),
         };
         if self.table.only.is_some()
-            && let Some(file) = added.iter().find(|file| !touched.has(spec.spec_id(), &file.partition))
+            && let Some(file) = added.iter().find(|file| !touched.has(spec.spec_id(), file.partition()))
         {
             return Err(Error::usage("rows are in partitions that were not touched, whose earlier rows were not read")
-                .with("partition", spec.partition_to_path(&file.partition, Arc::clone(&self.schema)))
-                .with("rows", file.rows)
+                .with("partition", spec.partition_to_path(file.partition(), Arc::clone(&self.schema)))
+                .with("rows", file.record_count())
                 .hint("`touched` needs the keys of all rows that are saved"));
         }
         let location = Some(self.loaded.location());

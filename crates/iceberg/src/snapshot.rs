@@ -19,7 +19,6 @@ use uuid::Uuid;
 
 use crate::catalog::{Loaded, metadata_folder};
 use crate::error::failed;
-use crate::file::AddedFile;
 use crate::touched::Replaced;
 
 pub(crate) use merge::{TARGET, TARGET_BYTES};
@@ -60,7 +59,7 @@ impl Mode {
 
 /// How many manifests are read concurrently.
 const READS: usize = 32;
-/// The number of files per manifest. They are held twice while it is written: by the writer, and as bytes.
+/// The number of files per manifest. They are held three times while it is written: here, by the writer, and as bytes.
 const FILES_PER_MANIFEST: usize = 2_000;
 
 /// A snapshot to be produced. It may be produced several times, on different parents, until one is committed.
@@ -73,7 +72,7 @@ pub(crate) struct Draft {
     pub(crate) schema_id: i32,
     /// The spec of all added files.
     spec_id: i32,
-    added: Vec<AddedFile>,
+    added: Vec<DataFile>,
     /// What [`Mode::OverwriteTouched`] replaces.
     replaced: Replaced,
     /// Properties of the summary, beside the counts.
@@ -133,7 +132,7 @@ impl Draft {
         loaded: &Loaded,
         mode: Mode,
         spec_id: i32,
-        added: Vec<AddedFile>,
+        added: Vec<DataFile>,
         properties: HashMap<String, String>,
     ) -> Self {
         let schema = Arc::clone(loaded.metadata().current_schema());
@@ -157,7 +156,7 @@ impl Draft {
     pub(crate) fn rewriting(
         loaded: &Loaded,
         rewritten: Rewritten,
-        added: Vec<AddedFile>,
+        added: Vec<DataFile>,
         properties: HashMap<String, String>,
     ) -> Self {
         let spec_id = loaded.metadata().default_partition_spec_id();
@@ -216,15 +215,13 @@ impl Draft {
                 (Some(rewritten), _) => rewritten.sequence,
             };
             let schema = Arc::clone(&self.schema);
-            let mut added = std::mem::take(&mut self.added);
-            for files in added.chunks_mut(FILES_PER_MANIFEST) {
+            for start in (0..self.added.len()).step_by(FILES_PER_MANIFEST) {
                 let mut writer = self.writer(loaded, ManifestContentType::Data, spec, &schema)?;
-                for file in files {
-                    writer.add_file(file.take(&schema, self.spec_id)?, sequence).map_err(failed)?;
+                for file in self.added.iter().skip(start).take(FILES_PER_MANIFEST) {
+                    writer.add_file(file.clone(), sequence).map_err(failed)?;
                 }
                 self.manifests.push(writer.write_manifest_file().await.map_err(failed)?);
             }
-            self.added = added;
             fault::hit("iceberg.manifest.after")?;
         }
         Ok(self.manifests.clone())
@@ -269,7 +266,7 @@ impl Draft {
         if self.mode == Mode::Append && self.rewritten.is_none() {
             return Ok(list);
         }
-        let partitions: HashSet<Struct> = self.added.iter().map(|file| file.partition.clone()).collect();
+        let partitions: HashSet<Struct> = self.added.iter().map(|file| file.partition().clone()).collect();
         let mut loading = contents(loaded, list);
         let mut kept = Vec::new();
         while let Some((file, manifest)) = loading.try_next().await? {
@@ -360,13 +357,8 @@ impl Draft {
     }
 
     fn summary(&self, parent: Option<&SnapshotRef>, removed: &Counts) -> Summary {
-        let sum = |of: fn(&AddedFile) -> u64| self.added.iter().map(of).sum();
-        let added = Counts {
-            files: self.added.len() as u64,
-            rows: sum(|file| file.rows),
-            bytes: sum(|file| file.bytes),
-            ..Counts::default()
-        };
+        let mut added = Counts::default();
+        self.added.iter().for_each(|file| added.add(ManifestContentType::Data, file));
         let operation = match (self.mode, removed.files + removed.delete_files, self.added.is_empty()) {
             _ if self.rewritten.as_ref().is_some_and(|rewritten| rewritten.same_rows) => Operation::Replace,
             (Mode::Append, ..) if self.rewritten.is_none() => Operation::Append,
@@ -388,7 +380,7 @@ impl Draft {
         set("removed-delete-files", removed.delete_files);
         set("removed-position-deletes", removed.position_deletes);
         set("removed-equality-deletes", removed.equality_deletes);
-        let partitions: BTreeSet<String> = self.added.iter().map(|file| format!("{:?}", file.partition)).collect();
+        let partitions: BTreeSet<String> = self.added.iter().map(|file| format!("{:?}", file.partition())).collect();
         set("changed-partition-count", partitions.len() as u64);
         let before = |key: &str| match parent {
             Some(parent) => parent.summary().additional_properties.get(key)?.parse::<u64>().ok(),
@@ -591,7 +583,7 @@ pub(crate) async fn redraft(
             Some(_) => with_partition(&data, id, data.partition().clone(), None),
             None => Ok(data),
         });
-        let own: Vec<AddedFile> = own.map(|data| data.map(AddedFile::from)).collect::<Result<_>>()?;
+        let own: Vec<DataFile> = own.collect::<Result<_>>()?;
         if !own.is_empty() {
             spec_id = id;
         }

@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use hardtack_core::{Error, ErrorKind, JobContext, Location, Meter, Report, Result};
-use iceberg::spec::{DataContentType, FormatVersion, MAIN_BRANCH, ManifestFile, SchemaRef, SnapshotRef, Struct};
+use iceberg::spec::{
+    DataContentType, DataFile, FormatVersion, MAIN_BRANCH, ManifestFile, SchemaRef, SnapshotRef, Struct,
+};
 use uuid::Uuid;
 
 use super::IcebergMaintenance;
@@ -12,7 +14,6 @@ use super::refs::head;
 use crate::IcebergTable;
 use crate::catalog::{Attempts, Change, Loaded};
 use crate::error::failed;
-use crate::file::AddedFile;
 use crate::scan::IcebergScan;
 use crate::sink::{MODE, Saving, engine, target_file_bytes};
 use crate::snapshot::{Draft, Live, Mode, Rewritten, is_ancestor, live, manifests_of};
@@ -220,7 +221,7 @@ impl Rewrite {
         ctx: &JobContext,
         options: &CompactOptions,
         folder: Location,
-    ) -> Result<(Report, Vec<AddedFile>)> {
+    ) -> Result<(Report, Vec<DataFile>)> {
         let files = self.paths().map(|path| (path.to_owned(), None)).collect();
         let (base, schema) = (Some(Arc::clone(&self.base)), Arc::clone(&self.schema));
         let scan = IcebergScan::new(self.table.clone(), base, schema, Arc::<Meter>::default())?.only(files);
