@@ -1,7 +1,6 @@
 //! Runs the built binary of a job.
 
 use std::fmt;
-use std::fs;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -186,8 +185,12 @@ impl JobBinary<'_> {
     }
 }
 
+/// The path for a process in another folder. Links stay: their name may say which job the binary is.
 fn absolute(binary: &Path) -> PathBuf {
-    fs::canonicalize(binary).unwrap_or_else(|_| binary.to_owned())
+    match binary.exists() {
+        true => std::path::absolute(binary).expect("the path of a file"),
+        false => binary.to_owned(),
+    }
 }
 
 /// Reads a pipe in the background, so that it never fills up and blocks the process.

@@ -190,6 +190,11 @@ fn refused(status: StatusCode, message: String) -> Error {
         StatusCode::UNAUTHORIZED => Error::usage("the catalog's server does not accept the credentials").hint(format!(
             "set `{TOKEN}`, or `{CREDENTIAL}` to `CLIENT_ID:CLIENT_SECRET`, or `{SIGV4}` to the service of AWS"
         )),
+        // As AWS answers requests without a signature.
+        StatusCode::FORBIDDEN if message.contains("Missing Authentication Token") => {
+            Error::usage("the catalog's server wants signed requests")
+                .hint(format!("set `{SIGV4}` to the service that they are for, such as `execute-api`"))
+        }
         StatusCode::FORBIDDEN => Error::usage("the catalog's server does not permit this"),
         StatusCode::NOT_FOUND => Error::not_found("the catalog's server does not have this"),
         StatusCode::CONFLICT => Error::conflict("the catalog's server reports a conflict"),

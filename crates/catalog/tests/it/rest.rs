@@ -369,7 +369,7 @@ mod signed {
         };
         insta::assert_snapshot!(with(&[KEYS[0], KEYS[1], SERVICE]), @"error usage: AWS is not configured; set AWS_REGION and credentials as for the AWS CLI (catalog: URL, database: lake)");
         insta::assert_snapshot!(with(&[KEYS[0], ("AWS_SECRET_ACCESS_KEY", "hunter3"), SERVICE, REGION]), @"error usage: the catalog's server does not permit this (status: 403, answer: The request signature we calculated does not match the signature you provided, catalog: URL, database: lake)");
-        insta::assert_snapshot!(with(&[KEYS[0], KEYS[1], REGION]), @"error usage: the catalog's server does not permit this (status: 403, answer: Missing Authentication Token, catalog: URL, database: lake)");
+        insta::assert_snapshot!(with(&[KEYS[0], KEYS[1], REGION]), @"error usage: the catalog's server wants signed requests (status: 403, answer: Missing Authentication Token, catalog: URL, database: lake, hint: set `HARDTACK_CATALOG_SIGV4` to the service that they are for, such as `execute-api`)");
     }
 
     #[test]

@@ -1,9 +1,7 @@
 //! `hardtack rerun`: a run once more.
 
-use std::process::Command;
-
 use hardtack_state::RunRecord;
-use hardtack_test_support::{Finished, JobBinary};
+use hardtack_test_support::{Finished, JobBinary, TempLake};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -64,19 +62,12 @@ fn a_failed_run_is_run_again_until_it_succeeds() {
 /// A run of a binary with several jobs is run again by that binary, as the same job.
 #[test]
 fn a_job_of_several_in_a_binary_is_run_again() {
-    let job = job();
-    let many = job.dir().path().join("many");
+    let folder = TempLake::new();
+    let many = folder.path().join("many");
     std::os::unix::fs::symlink(windowed(), &many).unwrap();
+    let job = JobBinary::new(many).env("HARDTACK_STATE", "state");
     let day = ["--window-start", "2024-01-02", "--window-end", "2024-01-03", "--refuse", "2024-01-02"];
-    // By its name, which says what the binary is.
-    let first = Command::new(many)
-        .args(["run", "two", "--target", "out", "--run-id", "first"])
-        .args(day)
-        .env("HARDTACK_STATE", "state")
-        .current_dir(job.dir().path())
-        .output()
-        .unwrap();
-    assert_eq!(first.status.code(), Some(3), "{first:?}");
+    job.again().args(["run", "two", "--target", "out", "--run-id", "first"]).args(day).run().assert_code(3);
 
     let (code, said) = rerun(&job, &["first"]);
     assert_eq!(code, Some(3), "the exit code of the job: {said}");

@@ -22,7 +22,15 @@ pub(super) fn function() -> &'static Arc<ScalarUDF> {
 }
 
 /// SQL's `to_char`: a moment, date, time of day or duration as text. The format is that of the crate `chrono`, such as
-/// `%Y-%m-%d`.
+/// `%Y-%m-%d`; a query with another one fails. Null if one of the two is null.
+///
+/// ```
+/// use datafusion::prelude::{col, lit};
+/// use hardtack_core::sql::to_char;
+///
+/// let day = to_char(col("born"), lit("%Y-%m-%d")).alias("day");
+/// # let _ = day;
+/// ```
 pub fn to_char(moment: Expr, format: Expr) -> Expr {
     TO_CHAR.call(vec![moment, format])
 }

@@ -1,5 +1,5 @@
-//! Laws of all functions of a session: what they return depends on neither how many rows a batch has, nor on whether a
-//! value stands in a constant or in a column.
+//! Laws of all functions of a session, with up to three arguments: what they return depends neither on how many rows a batch
+//! has nor on whether a value is a constant or in a column.
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -147,6 +147,7 @@ fn wrong(function: &ScalarUDF) -> (Vec<String>, usize) {
                     is_wrong("something else than for a column");
                 }
                 (Err(Failed::Panic), _) | (_, Err(Failed::Panic)) => is_wrong("a panic"),
+                // Some functions take an argument as a constant only.
                 _ => {}
             }
         }
