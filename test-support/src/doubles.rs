@@ -119,7 +119,7 @@ mock! {
     #[derive(Debug)]
     pub Staging {
         pub fn create(&self, run: &Run, root: &Path, target: &Path) -> Result<Box<dyn StagedFile>>;
-        pub fn put_unseen(&self, target: &Path, bytes: Bytes) -> Result<()>;
+        pub fn put_unseen(&self, files: Vec<(Path, Bytes)>) -> Result<()>;
         pub fn publish(&self, action: &PublishAction) -> Result<()>;
         pub fn discard(&self, action: &DiscardAction) -> Result<()>;
     }
@@ -131,8 +131,8 @@ impl Staging for MockStaging {
         Self::create(self, run, root, target)
     }
 
-    async fn put_unseen(&self, target: &Path, bytes: Bytes) -> Result<()> {
-        Self::put_unseen(self, target, bytes)
+    async fn put_unseen(&self, files: Vec<(Path, Bytes)>) -> Result<()> {
+        Self::put_unseen(self, files)
     }
 
     async fn publish(&self, action: &PublishAction) -> Result<()> {

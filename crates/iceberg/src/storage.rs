@@ -103,7 +103,7 @@ impl Storage for StoresStorage {
     async fn write(&self, path: &str, bytes: Bytes) -> Result<()> {
         let (store, key) = self.open(path)?;
         // Flushed to the disk if the run asks for that.
-        store.staging.put_unseen(&key, bytes).await.map_err(|e| carried(e.with("file", path)))
+        store.staging.put_unseen(vec![(key, bytes)]).await.map_err(carried)
     }
 
     async fn writer(&self, path: &str) -> Result<Box<dyn FileWrite>> {

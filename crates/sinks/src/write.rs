@@ -24,7 +24,7 @@ use datafusion::physical_plan::{
 use futures::StreamExt;
 use hardtack_core::meter::Meter;
 use hardtack_core::staging::StagedFile;
-use hardtack_core::{Error, Location, Result, StageContext};
+use hardtack_core::{Location, Result, StageContext};
 use parquet::file::properties::WriterPropertiesPtr;
 use parquet::schema::types::TypePtr;
 use serde::{Deserialize, Serialize};
@@ -87,7 +87,7 @@ impl Write {
     /// Writes files whose content is in memory.
     async fn put(&self, files: Vec<SmallFile>) -> Result<Vec<WrittenFile>> {
         let mut staged: Vec<(Location, Contents, Vec<WrittenFile>)> = Vec::new();
-        let mut unseen = Vec::new();
+        let mut unseen: (Contents, Vec<WrittenFile>) = Default::default();
         for SmallFile { target, rows, bytes, columns } in files {
             let folder = self.folder(&target).await?;
             let location = folder.location.join(&target.name);
@@ -95,10 +95,10 @@ impl Write {
             let (values, at) = (target.values, location.clone());
             let file = WrittenFile { values, location: at, rows, bytes: size, xxh3: None, publish: None, columns };
             match folder.visibility {
-                Visibility::Unseen => unseen.push(async move {
-                    let xxh3 = Some(self.ctx.put_unseen(&location, bytes).await?);
-                    Ok::<_, Error>(WrittenFile { xxh3, ..file })
-                }),
+                Visibility::Unseen => {
+                    unseen.0.push((location, bytes));
+                    unseen.1.push(file);
+                }
                 Visibility::Staged(root) => match staged.last_mut().filter(|(last, ..)| *last == root) {
                     Some((_, contents, files)) => {
                         contents.push((location, bytes));
@@ -108,7 +108,9 @@ impl Write {
                 },
             }
         }
-        let mut written = futures::future::try_join_all(unseen).await?;
+        let hashes = self.ctx.put_unseen(unseen.0).await?;
+        let hashed = |(file, xxh3)| WrittenFile { xxh3: Some(xxh3), ..file };
+        let mut written: Vec<_> = unseen.1.into_iter().zip(hashes).map(hashed).collect();
         for (root, contents, files) in staged {
             let actions = self.ctx.stage_files(&root, contents).await?;
             for (file, action) in files.into_iter().zip(actions) {

@@ -425,7 +425,7 @@ mod tests {
         async fn create(&self, _: &dyn Journal, _: &Run, _: &Path, _: &Path) -> Result<Box<dyn StagedFile>> {
             Ok(Box::new(self.clone()))
         }
-        async fn put_unseen(&self, _: &Path, _: Bytes) -> Result<()> {
+        async fn put_unseen(&self, _: Vec<(Path, Bytes)>) -> Result<()> {
             self.appear().await
         }
         async fn publish(&self, _: &PublishAction) -> Result<()> {
@@ -452,11 +452,12 @@ mod tests {
         let ctx = JobContext::builder("job").store_factory("memory", Arc::new(slow.clone())).build().unwrap();
         let target = Location::from("memory:/_versions/run/x");
         let file = ctx.staging("out").stage_file(&target, &target).await.unwrap();
-        assert!(timeout(moment, ctx.staging("out").put_unseen(&target, "x".into())).await.is_err(), "it was dropped");
+        let files = || vec![(target.clone(), "x".into())];
+        assert!(timeout(moment, ctx.staging("out").put_unseen(files())).await.is_err(), "it was dropped");
         assert!(timeout(moment, ctx.staging("out").finish_unseen(file, &target)).await.is_err(), "it was dropped");
         ctx.end_staging(Duration::from_secs(10)).await.unwrap();
         assert_eq!(slow.0.load(Ordering::SeqCst), 2, "the end did not wait");
-        assert_eq!(ctx.staging("out").put_unseen(&target, "x".into()).await.unwrap_err().kind(), ErrorKind::Stopped);
+        assert_eq!(ctx.staging("out").put_unseen(files()).await.unwrap_err().kind(), ErrorKind::Stopped);
     }
 
     #[test]

@@ -127,23 +127,26 @@ impl StageContext {
         Ok((store, path))
     }
 
-    /// Writes a file directly to a place where no reader looks: into a folder that nothing points to yet, noted as
-    /// [`DiscardAction::Folder`](crate::actions::DiscardAction::Folder). Returns its
-    /// [hash](crate::staging::content_hash).
+    /// Writes files of one store directly to places where no reader looks: into a folder that nothing points to yet,
+    /// noted as [`DiscardAction::Folder`](crate::actions::DiscardAction::Folder). Returns their
+    /// [hashes](crate::staging::content_hash), in order. They are written as those of [`stage_files`](Self::stage_files).
     ///
     /// # Errors
     /// Those of [`stage_file`](Self::stage_file).
-    pub async fn put_unseen(&self, target: &Location, bytes: Bytes) -> Result<u64> {
-        let (store, path) = self.stores().open(target)?;
+    pub async fn put_unseen(&self, files: Vec<(Location, Bytes)>) -> Result<Vec<u64>> {
+        let Some((first, _)) = files.first() else { return Ok(Vec::new()) };
+        let (store, _) = self.stores().open(first)?;
         let put = async move {
-            let hash = XxHash3_64::oneshot(&bytes);
-            store.staging.put_unseen(&path, bytes).await.map(|()| hash)
+            let hashes = files.iter().map(|(_, bytes)| XxHash3_64::oneshot(bytes)).collect();
+            let placed = |(target, bytes): (Location, Bytes)| target.resolve().map(|at| (at.path, bytes));
+            store.staging.put_unseen(files.into_iter().map(placed).collect::<Result<_>>()?).await?;
+            Ok(hashes)
         };
-        self.job.work(put).await.map_err(|e| e.with("target", target))
+        self.job.work(put).await
     }
 
     /// Finishes a file of [`stage_file`](Self::stage_file) and publishes it at once: [`put_unseen`](Self::put_unseen)
-    /// for large files. Returns the executed action.
+    /// for a large file. Returns the executed action.
     ///
     /// # Errors
     /// Those of [`stage_file`](Self::stage_file).

@@ -275,22 +275,30 @@ impl Staging for LocalStaging {
         blocking(move || places.into_iter().map(fill).collect()).await
     }
 
-    async fn put_unseen(&self, target: &Path, bytes: Bytes) -> Result<()> {
-        let location = Location::of(&file_store()?, target);
-        let (path, fsync) = (self.on_disk(&location)?, self.fsync);
-        blocking(move || {
+    async fn put_unseen(&self, files: Vec<(Path, Bytes)>) -> Result<()> {
+        let store = file_store()?;
+        let placed = |(target, bytes): (Path, Bytes)| {
+            let location = Location::of(&store, &target);
+            self.on_disk(&location).map(|path| (location, path, bytes))
+        };
+        let files = files.into_iter().map(placed).collect::<Result<Vec<_>>>()?;
+        let fsync = self.fsync;
+        let put = move |(location, path, bytes): (Location, PathBuf, Bytes)| {
             check_target(&path, &location)?;
             fault::hit("stage.file.before")?;
-            let mut file = with_folder(path.parent().unwrap_or(&path), || std::fs::File::create(&path))?;
-            fault::hit("stage.file.created")?;
-            std::io::Write::write_all(&mut file, &bytes).map_err(|e| io(e, &path))?;
-            if fsync {
-                file.sync_all().map_err(|e| io(e, &path))?;
-                sync_folder(path.parent())?;
-            }
-            fault::hit("stage.file.finished")
-        })
-        .await
+            let put = || {
+                let mut file = with_folder(path.parent().unwrap_or(&path), || std::fs::File::create(&path))?;
+                fault::hit("stage.file.created")?;
+                std::io::Write::write_all(&mut file, &bytes).map_err(|e| io(e, &path))?;
+                if fsync {
+                    file.sync_all().map_err(|e| io(e, &path))?;
+                    sync_folder(path.parent())?;
+                }
+                fault::hit("stage.file.finished")
+            };
+            put().map_err(|e| e.with("target", location))
+        };
+        blocking(move || files.into_iter().try_for_each(put)).await
     }
 
     async fn prune(&self, folder: &Path) -> Result<()> {

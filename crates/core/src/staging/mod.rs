@@ -53,9 +53,9 @@ pub trait Staging: Debug + Send + Sync {
         futures::future::join_all(put).await.into_iter().collect()
     }
 
-    /// Writes a file with known content directly to its place, without staging it: for a folder that nothing points to
-    /// yet, which the caller has noted as [`DiscardAction::Folder`].
-    async fn put_unseen(&self, target: &Path, bytes: Bytes) -> Result<()>;
+    /// Writes files with known content directly to their places, without staging them: for a folder that nothing points
+    /// to yet, which the caller has noted as [`DiscardAction::Folder`]. An error names its `target`.
+    async fn put_unseen(&self, files: Vec<(Path, Bytes)>) -> Result<()>;
 
     /// Removes empty folders, `folder` and those in it, if the store has folders.
     async fn prune(&self, _folder: &Path) -> Result<()> {

@@ -143,11 +143,14 @@ impl Staging for MultipartStaging {
         }))
     }
 
-    async fn put_unseen(&self, target: &Path, bytes: Bytes) -> Result<()> {
-        fault::hit("stage.file.before")?;
-        let put = self.objects.put(target, PutPayload::from(bytes)).await;
-        put.map_err(|e| Error::from(e).with("location", Location::of(&self.url, target)))?;
-        fault::hit("stage.file.finished")
+    async fn put_unseen(&self, files: Vec<(Path, Bytes)>) -> Result<()> {
+        let put = files.into_iter().map(async |(target, bytes)| {
+            fault::hit("stage.file.before")?;
+            let put = self.objects.put(&target, PutPayload::from(bytes)).await;
+            put.map_err(|e| Error::from(e).with("target", Location::of(&self.url, &target)))?;
+            fault::hit("stage.file.finished")
+        });
+        futures::future::try_join_all(put).await.map(|_| ())
     }
 
     async fn publish(&self, action: &PublishAction) -> Result<()> {

@@ -147,7 +147,7 @@ async fn only_the_folder_of_a_run_is_removed_as_a_whole(#[case] on_disk: bool) {
     let ctx = crate::JobContext::builder("job").build().unwrap();
     let (store, _) = ctx.stores().open(&root).unwrap();
     let put = async |key: &str| {
-        store.staging.put_unseen(&root.join(key).resolve().unwrap().path, "x".into()).await.unwrap();
+        store.staging.put_unseen(vec![(root.join(key).resolve().unwrap().path, "x".into())]).await.unwrap();
     };
     for key in ["_versions/run-1/k=1/a", "_versions/run-1/b", "_versions/run-12/c", "k=1/d"] {
         put(key).await;
@@ -178,5 +178,32 @@ async fn what_would_fail_after_the_commit_is_found_before() {
     for target in ["taken.parquet", long.as_str(), "file/x.parquet"] {
         let error = ctx.staging("out").stage_file(&root, &root.join(target)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage, "{target}");
+    }
+}
+
+#[rstest]
+#[case::on_disk(true)]
+#[case::in_memory(false)]
+#[tokio::test]
+async fn a_batch_of_unseen_files_names_the_one_that_fails(#[case] on_disk: bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let root = if on_disk { Location::from(folder.path()) } else { Location::from("memory:/lake") };
+    let ctx = crate::JobContext::builder("job").build().unwrap();
+    let out = ctx.staging("out");
+    let file = |name: &str| (root.join(name), bytes::Bytes::copy_from_slice(name.as_bytes()));
+    let hashes = out.put_unseen(vec![file("k=1/a"), file("k=2/b")]).await.unwrap();
+    let (store, path) = ctx.stores().open(&root).unwrap();
+    for (name, hash) in ["k=1/a", "k=2/b"].iter().zip(hashes) {
+        let path = root.join(name).resolve().unwrap().path;
+        assert_eq!(store.objects.get(&path).await.unwrap().bytes().await.unwrap(), *name);
+        assert_eq!(content_hash(store.objects.as_ref(), &path).await.unwrap(), hash);
+    }
+    assert_eq!(store.objects.list(Some(&path)).try_collect::<Vec<_>>().await.unwrap().len(), 2);
+    assert_eq!(out.put_unseen(Vec::new()).await.unwrap(), [0_u64; 0]);
+    if on_disk {
+        let error = out.put_unseen(vec![file("k=3/c"), file("k=1/a/d")]).await.unwrap_err();
+        let target = error.to_string();
+        assert!(target.contains("k=1/a/d"), "{target}");
+        assert_eq!(error.kind(), crate::ErrorKind::Usage);
     }
 }

@@ -1,7 +1,10 @@
 //! What a table has after rows were saved to it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use hardtack_catalog::schema;
-use hardtack_core::ErrorKind;
+use hardtack_core::{ErrorKind, Sink};
 use hardtack_iceberg::{IcebergTable, PartitionField};
 use hardtack_test_support::rows;
 use insta::assert_snapshot;
@@ -179,4 +182,29 @@ async fn a_new_table_does_not_hide_files() {
     world.dir.write("lake/t/_hidden/a.parquet", "rows");
     world.save(&world.table(), &rows! { id; 2 }).await;
     assert_eq!(world.rows().await, ["2"]);
+}
+
+/// Files are handed over to the threads that write them in batches: each hand-over costs as much as a small file, and each
+/// thread holds memory.
+#[test]
+fn many_partitions_are_written_by_few_threads() {
+    let started = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&started);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_start(move || _ = counter.fetch_add(1, Ordering::Relaxed))
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let world = World::new();
+        let table = IcebergTable::named("lake", "t")
+            .create_if_missing(world.new_table().partition_by([PartitionField::identity("id")]));
+        let run = world.run();
+        let ids = run.ctx.session().sql("select value as id from generate_series(1, 320)").await.unwrap();
+        let staged = table.stage(&run.ctx.staging("out"), ids).await.unwrap();
+        assert_eq!(staged.report.files, 320);
+    });
+    let threads = started.load(Ordering::Relaxed);
+    // 64 files are written at once, in batches of 16.
+    assert!(threads < 16, "{threads} threads");
 }
