@@ -11,11 +11,13 @@ import glob
 import os
 import shutil
 import struct
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as parquet
 import pyspark
 import snowpark_connect_deps_iceberg
 from iceberg import check, sql
@@ -130,6 +132,21 @@ def main() -> int:
     deletes = sql(hardtack, file, "select content, count(*) as n from lake.\"spark_deletes$files\" where content <> 'DATA' group by content")
     check("Spark has written position deletes", [row["content"] for row in deletes], ["POSITION_DELETES"])
     print("iceberg: hardtack has read what Spark has written, with its position deletes")
+
+    # An order that hardtack writes files in, because Spark has given it to the table.
+    spark.sql(f"alter table {table} write locally ordered by b desc nulls last, id desc, hours(at)")
+    register("spark_ordered")
+    options = ["--catalog", f"embedded:{file}", "--state", str(folder / "state")]
+    done = subprocess.run([hardtack, *options, "iceberg", "compact", "lake.spark_ordered", "--all"], capture_output=True, text=True)
+    check("hardtack compacts in Spark's order", done.stderr if done.returncode else "", "")
+    check("hardtack, compacted in Spark's order", ids("spark_ordered"), [*before, 21, 44])
+    files = catalog.load_table("lake.spark_ordered").inspect.files().to_pylist()
+    check("files say that they are in Spark's order", {file["sort_order_id"] for file in files}, {1})
+    order = lambda row: (row["b"] is None, not row["b"], -row["id"])
+    for file in files:
+        rows = parquet.read_table(file["file_path"], columns=["b", "id"]).to_pylist()
+        check(f"{file['file_path']} is sorted", rows, sorted(rows, key=order))
+    print(f"iceberg: {len(files)} files are in the order of Spark's table")
     spark.stop()
     from iceberg import failures
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use hardtack_core::{Context, Environment, Error, Location, Result, Run};
 use hardtack_runtime::{Job, RuntimeArgs, open_context, parse_size};
-use hardtack_sinks::ParquetDataset;
+use hardtack_sinks::{ParquetDataset, SortColumn};
 
 /// The default job name under which compactions are recorded.
 const JOB: &str = "compact";
@@ -17,10 +17,10 @@ pub(crate) struct Compact {
     /// Size at which a file is closed and another begun, for example `256MB`
     #[arg(long, default_value = "512MiB", value_name = "SIZE", value_parser = parse_size)]
     target_file_size: u64,
-    /// Sort the rows within each file by these columns, for example `customer,day` [default: the order that all files
-    /// declare]
+    /// Sort the rows within each file by these columns, for example `customer,day desc nulls last` [default: the order
+    /// that all files declare]
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
-    sorted_by: Vec<String>,
+    sorted_by: Vec<SortColumn>,
     /// Record the run under the name of this job, which excludes runs of that job in the same scope
     #[arg(long, default_value = JOB, value_name = "NAME")]
     job: String,

@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use hardtack_core::{Error, Location, Result};
 use hardtack_iceberg::{CompactOptions, Compacted, ExpireOptions, IcebergMaintenance, PartitionField, TableChange};
 use hardtack_runtime::{RuntimeArgs, open_context, parse_duration};
+use hardtack_sinks::SortColumn;
 use hardtack_tables::Table;
 
 use crate::draw::{count, draw};
@@ -114,9 +115,10 @@ enum Command {
         /// Rewrite all files
         #[arg(long)]
         all: bool,
-        /// Sort the rows within each file by these columns, for example `customer,day` [default: the table's sort order]
+        /// Sort the rows within each file by these columns, for example `customer,day desc nulls last` [default: the
+        /// table's sort order]
         #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
-        sort_by: Option<Vec<String>>,
+        sort_by: Option<Vec<SortColumn>>,
     },
     /// Rewrite the manifests of data files, so that those of a partition are together
     RewriteManifests {

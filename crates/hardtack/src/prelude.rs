@@ -20,7 +20,7 @@ pub use hardtack_core::{Context, Error, ErrorKind, LoadContext, Location, Result
 pub use hardtack_iceberg::{IcebergTable, NewIcebergTable, PartitionField};
 pub use hardtack_quality::{Audited, Rules, WithRules};
 pub use hardtack_runtime::Job;
-pub use hardtack_sinks::{Compression, CsvFile, JsonLines, ParquetDataset, PartitionValues};
+pub use hardtack_sinks::{Compression, CsvFile, JsonLines, ParquetDataset, PartitionValues, SortColumn};
 pub use hardtack_sources::{AvroFiles, Bookmark, CsvFiles, JsonFiles, ParquetFiles};
 pub use hardtack_tables::{ByColumn, Dataset, SchemaEvolution, Table, register_names};
 pub use hardtack_transforms::{

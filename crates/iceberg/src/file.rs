@@ -11,8 +11,14 @@ use iceberg::spec::{
 /// As many characters of a text, or bytes, are kept of a bound: the default of `write.metadata.metrics.default`.
 const TRUNCATED: usize = 16;
 
-/// The data file of a table with this schema.
-pub(crate) fn data_file(file: &WrittenFile, schema: &Schema, spec_id: i32, partition: Struct) -> Result<DataFile> {
+/// The data file of a table with this schema, and the sort order by which its rows are sorted.
+pub(crate) fn data_file(
+    file: &WrittenFile,
+    schema: &Schema,
+    spec_id: i32,
+    partition: Struct,
+    sort_order: Option<i32>,
+) -> Result<DataFile> {
     let (mut sizes, mut values, mut nulls) = (HashMap::new(), HashMap::new(), HashMap::new());
     let (mut lower, mut upper) = (HashMap::new(), HashMap::new());
     for column in &file.columns {
@@ -28,8 +34,11 @@ pub(crate) fn data_file(file: &WrittenFile, schema: &Schema, spec_id: i32, parti
         lower.extend(min.map(|bound| (id, bound)));
         upper.extend(max.map(|bound| (id, bound)));
     }
-    DataFileBuilder::default()
-        .content(DataContentType::Data)
+    let mut data = DataFileBuilder::default();
+    if let Some(id) = sort_order {
+        data.sort_order_id(id);
+    }
+    data.content(DataContentType::Data)
         .file_path(file.location.to_string())
         .file_format(DataFileFormat::Parquet)
         .partition(partition)

@@ -227,7 +227,7 @@ impl<'a> Fitting<'a> {
         };
         let partition = self.keys.of_scalars(&file.values)?;
         let spec = self.metadata.default_partition_spec_id();
-        Ok((file::data_file(&written, schema, spec, partition)?, names))
+        Ok((file::data_file(&written, schema, spec, partition, None)?, names))
     }
 }
 

@@ -14,7 +14,9 @@ use hardtack_core::{
     Environment, Error, ErrorKind, Location, NamedTable, PublishAction, Report, Result, Sink, StageContext, Staged,
     fault, nearest,
 };
-use hardtack_sinks::{Compression, Folder, ParquetDataset, Placement, Visibility, WrittenFile, iceberg_metadata};
+use hardtack_sinks::{
+    Compression, Folder, ParquetDataset, Placement, SortColumn, Visibility, WrittenFile, iceberg_metadata,
+};
 use hardtack_transforms::coerce_to_schema;
 use iceberg::spec::{
     DataFile, FormatVersion, MAIN_BRANCH, NullOrder, SchemaRef as SchemaRefOfIceberg, SnapshotReference,
@@ -206,7 +208,8 @@ pub(crate) fn new_table(
     let declared = new.schema.as_ref().map_or(rows, AsRef::as_ref);
     let schema = schema::iceberg_schema(declared).map_err(at)?;
     let spec = partition::spec(&new.partition_by, &schema).map_err(at)?;
-    let order = new.sorted_by.iter().map(|name| {
+    let order = new.sorted_by.iter().map(|by| {
+        let name = by.name();
         let column = schema.field_by_name(name).ok_or_else(|| {
             let near = nearest(name, schema.as_struct().fields().iter().map(|field| field.name.as_str()));
             let error = at(Error::usage(format!("the table has no column `{name}` to be sorted by")));
@@ -215,7 +218,8 @@ pub(crate) fn new_table(
                 None => error,
             }
         })?;
-        let (direction, nulls) = (SortDirection::Ascending, NullOrder::First);
+        let direction = if by.is_descending() { SortDirection::Descending } else { SortDirection::Ascending };
+        let nulls = if by.has_nulls_first() { NullOrder::First } else { NullOrder::Last };
         let transform = Transform::Identity;
         Ok(SortField::builder()
             .source_id(column.id)
@@ -328,10 +332,14 @@ impl Saving<'_> {
         let placement = Data { folder, partitioned: !spec.is_unpartitioned() };
         let files = dataset.write_files(self.ctx, rows, Arc::new(placement)).await?;
         let report = WrittenFile::report(&files);
+        let sort_order = match self.is_sorted_as_the_table() {
+            true => i32::try_from(self.loaded.metadata().default_sort_order_id()).ok(),
+            false => None,
+        };
         // There may be many thousands: each one is dropped as soon as it has become the other.
         let data_file = |file: WrittenFile| {
             let partition = keys.parse(&file.values)?;
-            file::data_file(&file, &self.schema, spec.spec_id(), partition)
+            file::data_file(&file, &self.schema, spec.spec_id(), partition, sort_order)
         };
         let added = files.into_iter().map(data_file).collect::<Result<_>>()?;
         Ok((report, added))
@@ -444,24 +452,52 @@ impl Saving<'_> {
         Ok(files.sorted_by(sorted_by))
     }
 
-    /// The columns of the table's sort order.
+    /// Whether rows are sorted by the table's sort order, which it may not have.
+    fn is_sorted_as_the_table(&self) -> bool {
+        let order = self.loaded.metadata().default_sort_order();
+        self.table.layout.is_none() && self.table.sorted_by.is_none() && !order.fields.is_empty()
+    }
+
+    /// The columns by which rows are in the table's sort order.
     ///
     /// # Errors
     /// Usage for an order that the writer does not have.
-    fn sort_order(&self) -> Result<Vec<String>> {
-        let metadata = self.loaded.metadata();
-        let column = |field: &SortField| {
-            let name = self.schema.name_by_field_id(field.source_id);
-            let plain = field.transform == Transform::Identity
-                && field.direction == SortDirection::Ascending
-                && field.null_order == NullOrder::First;
-            name.filter(|_| plain).map(str::to_owned).ok_or_else(|| {
-                Error::usage("the table has a sort order that is not ascending by columns, nulls first")
-                    .with("field", field)
-                    .hint("`.sorted_by([...])` chooses another one for this job, or none")
-            })
-        };
-        metadata.default_sort_order().fields.iter().map(column).collect()
+    fn sort_order(&self) -> Result<Vec<SortColumn>> {
+        let fields = self.loaded.metadata().default_sort_order().fields.iter();
+        let mut fields = fields.filter(|field| field.transform != Transform::Void).peekable();
+        let mut columns = Vec::new();
+        while let Some(field) = fields.next() {
+            // Rows in the order of moments are in that of days, but then not also in that of another column.
+            let in_its_order = match field.transform {
+                Transform::Identity => true,
+                Transform::Year | Transform::Month | Transform::Day | Transform::Hour | Transform::Truncate(_) => {
+                    let by_itself = SortField { transform: Transform::Identity, ..field.clone() };
+                    match fields.peek() {
+                        Some(next) if **next == by_itself => continue,
+                        next => next.is_none(),
+                    }
+                }
+                _ => false,
+            };
+            let column = self.schema.as_struct().fields().iter().find(|column| column.id == field.source_id);
+            let Some(column) = column.filter(|_| in_its_order) else {
+                let name = self.schema.name_by_field_id(field.source_id).unwrap_or("?");
+                return Err(Error::usage(
+                    "rows cannot be sorted by the table's sort order, which is not one of columns",
+                )
+                .with("field", format!("{}({name})", field.transform))
+                .hint("`.sorted_by([...])` chooses another one for this job, or none"));
+            };
+            let by = match field.direction {
+                SortDirection::Ascending => SortColumn::asc(&column.name),
+                SortDirection::Descending => SortColumn::desc(&column.name),
+            };
+            columns.push(match field.null_order {
+                NullOrder::First => by.nulls_first(),
+                NullOrder::Last => by.nulls_last(),
+            });
+        }
+        Ok(columns)
     }
 }
 

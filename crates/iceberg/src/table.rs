@@ -6,7 +6,7 @@ use std::fmt;
 use arrow::datatypes::SchemaRef;
 use hardtack_catalog::SchemaEvolution;
 use hardtack_core::{Location, NamedTable, ShowFields};
-use hardtack_sinks::{Compression, ParquetDataset};
+use hardtack_sinks::{Compression, ParquetDataset, SortColumn};
 
 use crate::changes::Since;
 use crate::snapshot::Mode;
@@ -60,7 +60,7 @@ pub struct IcebergTable {
     /// What the author says about files; the rest is up to the table's properties.
     pub(crate) target_file_bytes: Option<u64>,
     pub(crate) compression: Option<Compression>,
-    pub(crate) sorted_by: Option<Vec<String>>,
+    pub(crate) sorted_by: Option<Vec<SortColumn>>,
     pub(crate) version: Version,
     pub(crate) since: Since,
     pub(crate) changes: bool,
@@ -183,9 +183,10 @@ impl IcebergTable {
         self
     }
 
-    /// Sorts the rows within each file by these columns, ascending and nulls first, instead of by the table's sort order.
+    /// Sorts the rows within each file by these columns instead of by the table's sort order: names, for ascending and
+    /// nulls first, or [`SortColumn`]s.
     #[must_use]
-    pub fn sorted_by<C: Into<String>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
+    pub fn sorted_by<C: Into<SortColumn>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
         self.sorted_by = Some(columns.into_iter().map(Into::into).collect());
         self
     }
@@ -260,7 +261,7 @@ pub struct NewIcebergTable {
     pub(crate) location: Location,
     pub(crate) schema: Option<SchemaRef>,
     pub(crate) partition_by: Vec<PartitionField>,
-    pub(crate) sorted_by: Vec<String>,
+    pub(crate) sorted_by: Vec<SortColumn>,
     pub(crate) properties: BTreeMap<String, String>,
     pub(crate) format_version: u8,
 }
@@ -292,9 +293,10 @@ impl NewIcebergTable {
         self
     }
 
-    /// Gives it a sort order: rows are sorted within each file by these columns, ascending and nulls first.
+    /// Gives it a sort order, by which rows are sorted within each file: names, for ascending and nulls first, or
+    /// [`SortColumn`]s.
     #[must_use]
-    pub fn sorted_by<C: Into<String>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
+    pub fn sorted_by<C: Into<SortColumn>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
         self.sorted_by = columns.into_iter().map(Into::into).collect();
         self
     }

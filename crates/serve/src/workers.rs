@@ -67,6 +67,11 @@ impl Workers {
         if let Some(name) = self.command.first() {
             command.arg0(name);
         }
+        #[expect(clippy::disallowed_methods, reason = "the allocator reads the environment, and so does this for it")]
+        let is_chosen = std::env::var_os(PURGE_DELAY.0).is_some();
+        if !is_chosen {
+            command.env(PURGE_DELAY.0, PURGE_DELAY.1);
+        }
         let child = command
             .args(self.command.iter().skip(1))
             .stdin(Stdio::from(OwnedFd::from(client.into_std()?)))
@@ -76,6 +81,10 @@ impl Workers {
         Ok((child, UnixStream::from_std(ours)?))
     }
 }
+
+/// What mimalloc reads: how long a worker keeps memory that was freed, in milliseconds. Jobs keep it longer, for speed. But
+/// a worker is ended for what it holds, and a statement must not be for what the one before it has freed.
+const PURGE_DELAY: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "10");
 
 impl Employer {
     /// Serves a client until it disconnects, the server stops, or the worker ends.

@@ -41,6 +41,7 @@ use tokio::task::JoinSet;
 
 use crate::ParquetDataset;
 use crate::encode::given_up;
+use crate::layout::SortColumn;
 use crate::parquet::{execute, staged};
 use crate::write::{FULL_AT, ParquetWriteExec, UPLOADS, Write, WriteSpec, required};
 
@@ -227,7 +228,7 @@ impl<F: Borrow<ObjectMeta>> Folder<F> {
 
 impl Folder<File> {
     /// The sort order that all files declare.
-    fn sorted_by(&self) -> Vec<String> {
+    fn sorted_by(&self) -> Vec<SortColumn> {
         let mut orders = self.files.iter().filter(|file| file.rows > 0).map(|file| &file.sorted_by);
         match orders.next() {
             Some(order) if orders.all(|other| other == order) => order.clone(),
@@ -246,7 +247,7 @@ struct File {
     /// The target size at which it was closed because the next rows would not have fitted.
     full_at: u64,
     /// The sort order that it declares.
-    sorted_by: Vec<String>,
+    sorted_by: Vec<SortColumn>,
     /// A column that would not survive rewriting, and the reason.
     problem: Option<(String, &'static str)>,
 }
@@ -279,8 +280,10 @@ impl Compacter {
     fn new(ctx: &StageContext, dataset: &ParquetDataset, name: &str) -> Result<Self> {
         let threads = ctx.session().state().config().target_partitions();
         let layout = &dataset.layout;
-        let named = [&layout.sorted_by, &layout.bloom_filters, &layout.without_dictionary].into_iter().flatten();
-        let unknown = named.filter(|column| !dataset.partition_by.contains(column)).cloned().collect();
+        let named = layout.bloom_filters.iter().chain(&layout.without_dictionary).map(String::as_str);
+        let named = layout.sorted_by.iter().map(SortColumn::name).chain(named);
+        let is_partition = |column: &str| dataset.partition_by.iter().any(|partition| partition == column);
+        let unknown = named.filter(|column| !is_partition(column)).map(str::to_owned).collect();
         Ok(Self {
             ctx: ctx.clone(),
             dataset: dataset.clone(),
@@ -391,7 +394,8 @@ impl Compacter {
         dataset.name.clone_from(&self.name);
         let layout = &mut dataset.layout;
         self.note_columns(folder, &schema);
-        for columns in [&mut layout.sorted_by, &mut layout.bloom_filters, &mut layout.without_dictionary] {
+        layout.sorted_by.retain(|by| schema.index_of(by.name()).is_ok());
+        for columns in [&mut layout.bloom_filters, &mut layout.without_dictionary] {
             columns.retain(|name| schema.index_of(name).is_ok());
         }
         if layout.sorted_by.is_empty() {
@@ -460,16 +464,17 @@ impl Compacter {
     }
 }
 
-/// The columns by which the whole file is sorted in our order: ascending, nulls first.
-fn sorted_by(footer: &ArrowReaderMetadata) -> Vec<String> {
+/// The columns by which the whole file is sorted.
+fn sorted_by(footer: &ArrowReaderMetadata) -> Vec<SortColumn> {
     let columns = footer.parquet_schema().columns();
     let mut orders = footer.metadata().row_groups().iter().map(|group| {
         let sorting = group.sorting_columns()?.iter();
-        let name = |by: &parquet::file::metadata::SortingColumn| {
-            let path = columns.get(usize::try_from(by.column_idx).ok()?)?.path().parts();
-            (path.len() == 1 && !by.descending && by.nulls_first).then(|| path[0].clone())
+        let column = |by: &parquet::file::metadata::SortingColumn| {
+            let [name] = columns.get(usize::try_from(by.column_idx).ok()?)?.path().parts() else { return None };
+            let column = if by.descending { SortColumn::desc(name) } else { SortColumn::asc(name) };
+            Some(if by.nulls_first { column.nulls_first() } else { column.nulls_last() })
         };
-        sorting.map(name).collect::<Option<Vec<_>>>()
+        sorting.map(column).collect::<Option<Vec<_>>>()
     });
     match orders.next().flatten() {
         Some(order) if orders.all(|other| other.as_ref() == Some(&order)) => order,

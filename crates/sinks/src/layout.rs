@@ -1,5 +1,8 @@
 //! The layout of Parquet files.
 
+use std::convert::Infallible;
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use datafusion::arrow::compute::SortOptions;
@@ -36,12 +39,125 @@ pub enum Statistics {
     None,
 }
 
+/// A column that rows are sorted by, and in which direction. A name alone means ascending, nulls first.
+///
+/// ```
+/// use hardtack_sinks::{ParquetDataset, SortColumn};
+///
+/// let newest_first = ParquetDataset::new("sales", "s3://lake/sales").sorted_by([SortColumn::desc("sold_at")]);
+/// let by_shop = ParquetDataset::new("sales", "s3://lake/sales").sorted_by(["shop", "sold_at"]);
+/// assert_eq!(SortColumn::desc("sold_at").to_string(), "sold_at desc");
+/// assert_eq!(SortColumn::from("shop"), SortColumn::asc("shop"));
+/// assert_ne!(newest_first, by_shop);
+/// ```
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SortColumn {
+    name: String,
+    descending: bool,
+    nulls_first: bool,
+}
+
+impl SortColumn {
+    /// The smallest value first, and nulls before it.
+    pub fn asc(name: impl Into<String>) -> Self {
+        Self { name: name.into(), descending: false, nulls_first: true }
+    }
+
+    /// The largest value first, and nulls last.
+    pub fn desc(name: impl Into<String>) -> Self {
+        Self { name: name.into(), descending: true, nulls_first: false }
+    }
+
+    /// Nulls before all values.
+    #[must_use]
+    pub fn nulls_first(self) -> Self {
+        Self { nulls_first: true, ..self }
+    }
+
+    /// Nulls after all values.
+    #[must_use]
+    pub fn nulls_last(self) -> Self {
+        Self { nulls_first: false, ..self }
+    }
+
+    /// The name of the column.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the largest value is first.
+    pub fn is_descending(&self) -> bool {
+        self.descending
+    }
+
+    /// Whether nulls come before all values.
+    pub fn has_nulls_first(&self) -> bool {
+        self.nulls_first
+    }
+}
+
+impl From<&str> for SortColumn {
+    fn from(name: &str) -> Self {
+        Self::asc(name)
+    }
+}
+
+impl From<String> for SortColumn {
+    fn from(name: String) -> Self {
+        Self::asc(name)
+    }
+}
+
+/// What the command line has, and [`Display`](fmt::Display) shows: a name and, as in `order by`, a direction and the place
+/// of nulls, such as `sold_at desc nulls first`.
+impl FromStr for SortColumn {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        let without = |text: &str, end: &str| -> Option<String> {
+            let at = text.len().checked_sub(end.len())?;
+            (text.is_char_boundary(at) && text[at..].eq_ignore_ascii_case(end)).then(|| text[..at].to_owned())
+        };
+        let text = text.trim();
+        let nulls = [(" nulls first", true), (" nulls last", false)];
+        let nulls = nulls.iter().find_map(|(end, first)| without(text, end).map(|rest| (rest, *first)));
+        let (rest, nulls_first) = nulls.map_or((text.to_owned(), None), |(rest, first)| (rest, Some(first)));
+        let rest = rest.trim_end();
+        let by = match (without(rest, " desc"), without(rest, " asc")) {
+            (Some(name), _) => Self::desc(name.trim_end()),
+            (None, Some(name)) => Self::asc(name.trim_end()),
+            (None, None) => Self::asc(rest),
+        };
+        let nulls_first = nulls_first.unwrap_or(by.nulls_first);
+        Ok(Self { nulls_first, ..by })
+    }
+}
+
+/// As `order by` has it: ascending and nulls first, or descending and nulls last, unless it says otherwise.
+impl fmt::Display for SortColumn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        f.write_str(if self.descending { " desc" } else { "" })?;
+        f.write_str(match (self.descending, self.nulls_first) {
+            (true, true) => " nulls first",
+            (false, false) => " nulls last",
+            _ => "",
+        })
+    }
+}
+
+impl fmt::Debug for SortColumn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.to_string(), f)
+    }
+}
+
 /// The properties that all files of a dataset share, apart from their columns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Layout {
     pub(crate) compression: Compression,
     pub(crate) statistics: Statistics,
-    pub(crate) sorted_by: Vec<String>,
+    pub(crate) sorted_by: Vec<SortColumn>,
     pub(crate) row_group_rows: usize,
     pub(crate) bloom_filters: Vec<String>,
     pub(crate) without_dictionary: Vec<String>,
@@ -103,11 +219,12 @@ impl Layout {
         if self.statistics != usual.statistics {
             f.field("statistics", &self.statistics);
         }
-        for (name, columns) in [
-            ("sorted_by", &self.sorted_by),
-            ("bloom_filters", &self.bloom_filters),
-            ("without_dictionary", &self.without_dictionary),
-        ] {
+        if !self.sorted_by.is_empty() {
+            f.field("sorted_by", &self.sorted_by);
+        }
+        for (name, columns) in
+            [("bloom_filters", &self.bloom_filters), ("without_dictionary", &self.without_dictionary)]
+        {
             if !columns.is_empty() {
                 f.field(name, columns);
             }
@@ -119,7 +236,9 @@ impl Layout {
 
     /// The indices of the sort columns.
     pub(crate) fn sort_columns(&self, schema: &SchemaRef) -> Result<Vec<(usize, SortOptions)>> {
-        let column = |name: &String| Ok((index(schema, name, "sorted_by")?, SortOptions::new(false, true)));
+        let column = |by: &SortColumn| {
+            Ok((index(schema, &by.name, "sorted_by")?, SortOptions::new(by.descending, by.nulls_first)))
+        };
         self.sorted_by.iter().map(column).collect()
     }
 
@@ -161,11 +280,13 @@ impl Layout {
         for name in &self.without_dictionary {
             properties = properties.set_column_dictionary_enabled(leaf(schema, name, "without_dictionary")?, false);
         }
-        let sorted = self.sorted_by.iter().map(|name| leaf_index(schema, name));
+        let sorted = self.sorted_by.iter().map(|by| {
+            let (descending, nulls_first) = (by.descending, by.nulls_first);
+            leaf_index(schema, &by.name).map(|column_idx| SortingColumn { column_idx, descending, nulls_first })
+        });
         // A nested column, or one that is in the folder's name instead of the file, cannot be declared there.
         if let Some(columns) = sorted.collect::<Option<Vec<_>>>().filter(|columns| !columns.is_empty()) {
-            let column = |column_idx| SortingColumn { column_idx, descending: false, nulls_first: true };
-            properties = properties.set_sorting_columns(Some(columns.into_iter().map(column).collect()));
+            properties = properties.set_sorting_columns(Some(columns));
         }
         let mut properties = properties.build();
         // Arrow's own schema distinguishes types that Parquet does not.
@@ -196,4 +317,29 @@ fn leaf_index(schema: &SchemaRef, name: &str) -> Option<i32> {
     let at = schema.index_of(name).ok()?;
     let flat = schema.fields()[..=at].iter().all(|f| !f.data_type().is_nested());
     flat.then(|| i32::try_from(at).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::SortColumn;
+
+    #[rstest]
+    #[case("n", SortColumn::asc("n"), "n")]
+    #[case(" n ASC ", SortColumn::asc("n"), "n")]
+    #[case("n nulls first", SortColumn::asc("n"), "n")]
+    #[case("n nulls last", SortColumn::asc("n").nulls_last(), "n nulls last")]
+    #[case("n asc  NULLS Last", SortColumn::asc("n").nulls_last(), "n nulls last")]
+    #[case("n desc", SortColumn::desc("n"), "n desc")]
+    #[case("n Desc nulls last", SortColumn::desc("n"), "n desc")]
+    #[case("n desc nulls first", SortColumn::desc("n").nulls_first(), "n desc nulls first")]
+    #[case("sold at  desc", SortColumn::desc("sold at"), "sold at desc")]
+    #[case("desc", SortColumn::asc("desc"), "desc")]
+    #[case("größe", SortColumn::asc("größe"), "größe")]
+    fn an_order_is_written_as_in_sql(#[case] text: &str, #[case] expected: SortColumn, #[case] shown: &str) {
+        let by: SortColumn = text.parse().unwrap();
+        assert_eq!((by.to_string().as_str(), &by), (shown, &expected));
+        assert_eq!(shown.parse::<SortColumn>().unwrap(), by);
+    }
 }

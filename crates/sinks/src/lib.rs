@@ -34,7 +34,7 @@ pub use compact::SmallFiles;
 pub use in_memory::InMemory;
 pub use json::{check_moments, json_lines};
 pub use lake::iceberg_metadata;
-pub use layout::{Compression, Statistics};
+pub use layout::{Compression, SortColumn, Statistics};
 pub use named::{PartitionValue, PartitionValues};
 pub use parquet::ParquetDataset;
 pub use placement::{Folder, Placement, Unseen, Visibility};

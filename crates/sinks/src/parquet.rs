@@ -24,7 +24,7 @@ use crate::append_only::{self, APPEND_ONLY_MARKER, refuse_marked};
 use crate::encode::parquet_error;
 use crate::field_ids;
 use crate::lake;
-use crate::layout::{Compression, Layout, Statistics};
+use crate::layout::{Compression, Layout, SortColumn, Statistics};
 use crate::named::PartitionValues;
 use crate::partition::{self, Partitioner};
 use crate::placement::{Below, Placement};
@@ -195,9 +195,10 @@ impl ParquetDataset {
         self
     }
 
-    /// Sorts the rows within each file by these columns, ascending and nulls first, so that readers can skip more.
+    /// Sorts the rows within each file by these columns, so that readers can skip more: names, for ascending and nulls
+    /// first, or [`SortColumn`]s.
     #[must_use]
-    pub fn sorted_by<C: Into<String>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
+    pub fn sorted_by<C: Into<SortColumn>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
         self.layout.sorted_by = columns.into_iter().map(Into::into).collect();
         self
     }

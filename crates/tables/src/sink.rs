@@ -14,8 +14,8 @@ use hardtack_catalog::{
 use hardtack_core::actions::Phase;
 use hardtack_core::{Error, ErrorKind, Location, NamedTable, PublishAction, Result, Sink, StageContext, Staged};
 use hardtack_sinks::{
-    Compression, Folder, ParquetDataset, PartitionValues, Placement, Statistics, Unseen, Visibility, WrittenFile,
-    mark_append_only, refuse_append_only,
+    Compression, Folder, ParquetDataset, PartitionValues, Placement, SortColumn, Statistics, Unseen, Visibility,
+    WrittenFile, mark_append_only, refuse_append_only,
 };
 use tokio::sync::Mutex;
 
@@ -195,9 +195,10 @@ impl Table {
         self
     }
 
-    /// Sorts the rows within each file by these columns, ascending and nulls first, so that readers can skip more.
+    /// Sorts the rows within each file by these columns, so that readers can skip more: names, for ascending and nulls
+    /// first, or [`SortColumn`]s.
     #[must_use]
-    pub fn sorted_by<C: Into<String>>(self, columns: impl IntoIterator<Item = C>) -> Self {
+    pub fn sorted_by<C: Into<SortColumn>>(self, columns: impl IntoIterator<Item = C>) -> Self {
         self.laid_out(|files| files.sorted_by(columns))
     }
 

@@ -165,6 +165,22 @@ async fn what_takes_more_memory_than_it_may_is_ended() {
     assert!(refused.starts_with("53200 the query needs more memory than it may have"), "{refused}");
 }
 
+/// Or else a statement could be ended for the memory of the one before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_does_not_keep_memory_that_is_free() {
+    const SETTING: &str = "MIMALLOC_PURGE_DELAY=";
+    let folder = tempfile::tempdir().unwrap();
+    let serving = Serving::start(folder.path(), &[]);
+    let client = serving.client().await;
+    answers(&client).await;
+    let workers = serving.workers();
+    let environment = std::fs::read(format!("/proc/{}/environ", workers[0])).unwrap();
+    let environment = String::from_utf8_lossy(&environment).into_owned();
+    let set = environment.split('\0').find_map(|variable| variable.strip_prefix(SETTING));
+    let ours = std::env::var("MIMALLOC_PURGE_DELAY").unwrap_or_else(|_| "10".to_owned());
+    assert_eq!((workers.len(), set), (1, Some(ours.as_str())));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_do_not_outlive_their_server() {
     let folder = tempfile::tempdir().unwrap();

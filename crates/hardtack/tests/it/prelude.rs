@@ -36,7 +36,7 @@ fn the_prelude_has_these_names_and_no_others() {
     NaiveDate named_struct nullif nvl
     ParquetDataset ParquetFiles PartitionValues power
     refuse_rows REFUSED_COLUMN regexp_like regexp_match regexp_replace register_names rename replace Result right round rpad rtrim Rules Run
-    ScalarValue Schema schema schema_from_catalog schema_from_cloudformation schema_of SchemaEvolution SchemaRef sensitive sha256 Sink Snapshots Source SourceArgs split_by_schema split_date split_part sqrt StageContext starts_with strpos substr substring sum
+    ScalarValue Schema schema schema_from_catalog schema_from_cloudformation schema_of SchemaEvolution SchemaRef sensitive sha256 Sink Snapshots SortColumn Source SourceArgs split_by_schema split_date split_part sqrt StageContext starts_with strpos substr substring sum
     Table TargetArgs TargetFormat TimeDelta TimeUnit to_char to_date to_timestamp to_timestamp_micros to_timestamp_millis to_timestamp_seconds translate trim trunc
     upper Utc
     when WithRules

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use hardtack_core::{Error, ErrorKind, JobContext, Location, Meter, Report, Result};
+use hardtack_sinks::SortColumn;
 use iceberg::spec::{
     DataContentType, DataFile, FormatVersion, MAIN_BRANCH, ManifestFile, SchemaRef, SnapshotRef, Struct,
 };
@@ -29,8 +30,8 @@ pub struct CompactOptions {
     pub min_input_files: usize,
     /// Rewrites all files.
     pub all: bool,
-    /// Sorts the rows within each file by these columns, ascending and nulls first, instead of by the table's sort order.
-    pub sort_by: Option<Vec<String>>,
+    /// Sorts the rows within each file by these columns instead of by the table's sort order.
+    pub sort_by: Option<Vec<SortColumn>>,
 }
 
 impl Default for CompactOptions {

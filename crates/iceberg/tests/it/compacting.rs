@@ -144,10 +144,10 @@ async fn rows_are_sorted_within_files() {
     };
     world.compact(&ALL).await;
     assert_eq!(first(&world).await, ["1 8", "2 7", "3 6"]);
-    world.compact(&CompactOptions { sort_by: Some(vec!["name".to_owned()]), ..ALL }).await;
+    world.compact(&CompactOptions { sort_by: Some(vec!["name".into()]), ..ALL }).await;
     assert_eq!(first(&world).await, ["3 6", "2 7", "1 8"]);
     let (metadata, files) = (world.metadata().await, world.dir.files("lake"));
-    let wrong = CompactOptions { sort_by: Some(vec!["nam".to_owned()]), ..ALL };
+    let wrong = CompactOptions { sort_by: Some(vec!["nam".into()]), ..ALL };
     let error = world.try_compact(&wrong, Arc::clone(&world.catalog)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
     assert_eq!((world.metadata().await, world.dir.files("lake")), (metadata, files));

@@ -16,6 +16,7 @@ mod publishing;
 mod regrouping;
 mod rest;
 mod saving;
+mod sorting;
 mod swapping;
 mod world;
 

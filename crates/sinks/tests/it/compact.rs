@@ -10,7 +10,8 @@ use futures::TryStreamExt;
 use hardtack_core::actions::{DiscardAction, Journal, MemoryJournal};
 use hardtack_core::publish::discard;
 use hardtack_core::{Context, ErrorKind, JobContext, Location, Staged, StagingIo};
-use hardtack_sinks::{Compression, ParquetDataset};
+use hardtack_sinks::{Compression, ParquetDataset, SortColumn};
+use parquet::file::metadata::SortingColumn;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use proptest::prelude::*;
 use rstest::rstest;
@@ -241,10 +242,11 @@ async fn files_unite_as_long_as_types_stay_of_their_kind() {
     assert!(error.get_hint().is_some());
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_layout_is_that_of_the_dataset_and_the_order_that_of_the_files() {
+async fn the_layout_is_that_of_the_dataset_and_the_order_that_of_the_files(#[values(false, true)] descending: bool) {
     let folder = tempfile::tempdir().unwrap();
-    let sorted = plain(folder.path()).sorted_by(["n"]);
+    let sorted = plain(folder.path()).sorted_by([if descending { SortColumn::desc("n") } else { "n".into() }]);
     for run in ["r1", "r2"] {
         save(&context(run), &sorted, "select value % 10 as n, 'v' || value as v from generate_series(1, 100)").await;
     }
@@ -254,7 +256,8 @@ async fn the_layout_is_that_of_the_dataset_and_the_order_that_of_the_files() {
     let reader = SerializedFileReader::new(std::fs::File::open(&file).unwrap()).unwrap();
     let groups = reader.metadata().row_groups();
     assert_eq!(groups.iter().map(|g| g.num_rows()).collect::<Vec<_>>(), [60, 60, 60, 20]);
-    assert!(groups.iter().all(|g| g.sorting_columns().is_some_and(|by| by[0].column_idx == 0)));
+    let order = vec![SortingColumn { column_idx: 0, descending, nulls_first: !descending }];
+    assert!(groups.iter().all(|g| g.sorting_columns() == Some(&order)));
     assert!(groups[0].column(1).bloom_filter_offset().is_some());
     assert_eq!(format!("{:?}", groups[0].column(0).compression()), "SNAPPY");
     let n: Vec<i64> = reader
@@ -262,7 +265,7 @@ async fn the_layout_is_that_of_the_dataset_and_the_order_that_of_the_files() {
         .unwrap()
         .map(|r| parquet::record::RowAccessor::get_long(&r.unwrap(), 0).unwrap())
         .collect();
-    assert!(n.is_sorted(), "{n:?}");
+    assert!(if descending { n.iter().rev().is_sorted() } else { n.is_sorted() }, "{n:?}");
 
     save(&context("r3"), &sorted, "select 1 as n, 'v' as v").await;
     let error = sorted.with_bloom_filters(["w"]).compact(&Context::new((), context("c2"))).await.unwrap_err();

@@ -1,0 +1,83 @@
+//! Sort orders of tables, and of their files.
+
+use hardtack_iceberg::IcebergTable;
+use hardtack_sinks::SortColumn;
+use hardtack_test_support::rows;
+use iceberg::TableUpdate;
+use iceberg::spec::NullOrder::{self, First, Last};
+use iceberg::spec::SortDirection::{self, Ascending, Descending};
+use iceberg::spec::{DataContentType, SortField, SortOrder, Transform};
+use insta::assert_snapshot;
+use rstest::rstest;
+
+use super::World;
+
+/// The fields of a table's sort order, which an engine may give it that has more of them than we.
+#[rstest]
+#[case::by_names(&[(2, Transform::Identity, Ascending, First)], Ok("3 null|1 2024-01-02|4 2024-01-05|2 2024-02-01"))]
+#[case::newest_first(&[(2, Transform::Identity, Descending, Last)], Ok("2 2024-02-01|4 2024-01-05|1 2024-01-02|3 null"))]
+#[case::nulls_last(&[(2, Transform::Identity, Ascending, Last)], Ok("1 2024-01-02|4 2024-01-05|2 2024-02-01|3 null"))]
+#[case::nulls_first(&[(2, Transform::Identity, Descending, First)], Ok("3 null|2 2024-02-01|4 2024-01-05|1 2024-01-02"))]
+#[case::by_month(&[(2, Transform::Month, Descending, Last)], Ok("2 2024-02-01|4 2024-01-05|1 2024-01-02|3 null"))]
+#[case::truncated(&[(1, Transform::Truncate(10), Descending, First)], Ok("4 2024-01-05|3 null|2 2024-02-01|1 2024-01-02"))]
+#[case::void(&[(1, Transform::Void, Ascending, First), (1, Transform::Identity, Descending, Last)],
+    Ok("4 2024-01-05|3 null|2 2024-02-01|1 2024-01-02"))]
+#[case::month_and_day(&[(2, Transform::Month, Ascending, Last), (2, Transform::Identity, Ascending, Last), (1, Transform::Identity, Ascending, First)],
+    Ok("1 2024-01-02|4 2024-01-05|2 2024-02-01|3 null"))]
+#[case::month_and_other(&[(2, Transform::Month, Ascending, Last), (1, Transform::Identity, Descending, First)], Err(
+    "rows cannot be sorted by the table's sort order, which is not one of columns (field: month(day), table: lake.t, hint: \
+    `.sorted_by([...])` chooses another one for this job, or none)"))]
+#[case::month_and_day_backwards(&[(2, Transform::Month, Ascending, Last), (2, Transform::Identity, Descending, Last)], Err(
+    "rows cannot be sorted by the table's sort order, which is not one of columns (field: month(day), table: lake.t, hint: \
+    `.sorted_by([...])` chooses another one for this job, or none)"))]
+#[case::buckets(&[(1, Transform::Bucket(4), Ascending, First)], Err(
+    "rows cannot be sorted by the table's sort order, which is not one of columns (field: bucket[4](id), table: lake.t, hint: \
+    `.sorted_by([...])` chooses another one for this job, or none)"))]
+#[tokio::test]
+async fn rows_are_sorted_as_the_table_says(
+    #[case] fields: &[(i32, Transform, SortDirection, NullOrder)],
+    #[case] expected: std::result::Result<&str, &str>,
+) {
+    let world = World::new();
+    let rows = rows! { id, day: Date32; 1, "2024-01-02"; 2, "2024-02-01"; 3, null; 4, "2024-01-05" };
+    world.save(&world.table(), &rows).await;
+    let field = |(source_id, transform, direction, null_order): &(i32, Transform, SortDirection, NullOrder)| {
+        SortField { source_id: *source_id, transform: *transform, direction: *direction, null_order: *null_order }
+    };
+    let sort_order = SortOrder::builder().with_fields(fields.iter().map(field).collect()).build_unbound().unwrap();
+    world
+        .change(vec![TableUpdate::AddSortOrder { sort_order }, TableUpdate::SetDefaultSortOrder { sort_order_id: -1 }])
+        .await;
+    let table = IcebergTable::named("lake", "t").overwrite();
+    let found = match world.stage(&table, &rows).await {
+        Ok((run, staged)) => {
+            run.ctx.publish(&staged.publish).await.unwrap();
+            let reading = world.run();
+            let read = reading.ctx.load(IcebergTable::named("lake", "t")).await.unwrap().collect().await.unwrap();
+            let lines: Vec<String> = read.iter().flat_map(crate::world::lines).collect();
+            // What is sorted by the order says so.
+            let order = world.table_metadata().await.default_sort_order_id();
+            let noted: Vec<_> =
+                world.live(DataContentType::Data).await.iter().map(|(_, f)| f.sort_order_id()).collect();
+            assert_eq!((order, noted), (1, vec![Some(1)]));
+            // What a job sorts otherwise does not.
+            world.save(&table.clone().sorted_by([SortColumn::asc("id").nulls_last()]), &rows).await;
+            let noted: Vec<_> =
+                world.live(DataContentType::Data).await.iter().map(|(_, f)| f.sort_order_id()).collect();
+            assert_eq!(noted, [None]);
+            Ok(lines.join("|"))
+        }
+        Err(error) => Err(error.to_string()),
+    };
+    assert_eq!(found.as_deref().map_err(String::as_str), expected);
+}
+
+#[tokio::test]
+async fn a_new_table_has_the_order_of_its_files() {
+    let world = World::new();
+    let order = [SortColumn::desc("day"), SortColumn::asc("id").nulls_last()];
+    let table = IcebergTable::named("lake", "t").create_if_missing(world.new_table().sorted_by(order));
+    world.save(&table, &rows! { id, day; 1, "mon"; 2, "tue"; null, "tue" }).await;
+    let order = &world.metadata().await["sort-orders"][0];
+    assert_snapshot!(order.to_string(), @r#"{"order-id":1,"fields":[{"source-id":2,"transform":"identity","direction":"desc","null-order":"nulls-last"},{"source-id":1,"transform":"identity","direction":"asc","null-order":"nulls-last"}]}"#);
+}
