@@ -6,5 +6,6 @@
 //! there are two builds of DataFusion, with the client of S3 (the feature `aws`) and without, whatever is built together:
 //! one job, another one, or everything.
 //!
-//! None of this adds code to a binary that does not call it. `.ci/features` fails if a dependency of any package asks for
+//! Of what these features add, a binary has only what it calls. That can be a little more in code that it calls anyway: the
+//! decoder of zstd, for example, then reads older formats, too. `.ci/features` fails if a dependency of any package asks for
 //! more, and prints what is missing in the manifest.

@@ -483,10 +483,12 @@ impl Saving<'_> {
             let Some(column) = column.filter(|_| in_its_order) else {
                 let name = self.schema.name_by_field_id(field.source_id).unwrap_or("?");
                 return Err(Error::usage(
-                    "rows cannot be sorted by the table's sort order, which is not one of columns",
+                    "the table's sort order is not an order of columns, which rows could be sorted by",
                 )
                 .with("field", format!("{}({name})", field.transform))
-                .hint("`.sorted_by([...])` chooses another one for this job, or none"));
+                .hint(
+                    "choose columns, or none, by `.sorted_by([...])` of the sink, or `--sort-by` of `iceberg compact`",
+                ));
             };
             let by = match field.direction {
                 SortDirection::Ascending => SortColumn::asc(&column.name),

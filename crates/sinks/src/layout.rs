@@ -108,32 +108,36 @@ impl From<String> for SortColumn {
     }
 }
 
-/// What the command line has, and [`Display`](fmt::Display) shows: a name and, as in `order by`, a direction and the place
-/// of nulls, such as `sold_at desc nulls first`.
+/// As [`Display`](fmt::Display) shows it, and the command line takes it: a name, and then a direction and the place of nulls
+/// as in Spark's `order by`, such as `sold_at desc nulls first`. Any text is a name, if nothing else.
 impl FromStr for SortColumn {
     type Err = Infallible;
 
     fn from_str(text: &str) -> Result<Self, Infallible> {
-        let without = |text: &str, end: &str| -> Option<String> {
-            let at = text.len().checked_sub(end.len())?;
-            (text.is_char_boundary(at) && text[at..].eq_ignore_ascii_case(end)).then(|| text[..at].to_owned())
+        let (text, nulls_first) = match (without(text, "nulls first"), without(text, "nulls last")) {
+            (Some(rest), _) => (rest, Some(true)),
+            (None, Some(rest)) => (rest, Some(false)),
+            (None, None) => (text.trim(), None),
         };
-        let text = text.trim();
-        let nulls = [(" nulls first", true), (" nulls last", false)];
-        let nulls = nulls.iter().find_map(|(end, first)| without(text, end).map(|rest| (rest, *first)));
-        let (rest, nulls_first) = nulls.map_or((text.to_owned(), None), |(rest, first)| (rest, Some(first)));
-        let rest = rest.trim_end();
-        let by = match (without(rest, " desc"), without(rest, " asc")) {
-            (Some(name), _) => Self::desc(name.trim_end()),
-            (None, Some(name)) => Self::asc(name.trim_end()),
-            (None, None) => Self::asc(rest),
+        let by = match (without(text, "desc"), without(text, "asc")) {
+            (Some(name), _) => Self::desc(name),
+            (None, Some(name)) => Self::asc(name),
+            (None, None) => Self::asc(text),
         };
         let nulls_first = nulls_first.unwrap_or(by.nulls_first);
         Ok(Self { nulls_first, ..by })
     }
 }
 
-/// As `order by` has it: ascending and nulls first, or descending and nulls last, unless it says otherwise.
+/// What is before these words, if a text ends with them and something else is before.
+fn without<'a>(text: &'a str, words: &str) -> Option<&'a str> {
+    let text = text.trim();
+    let (before, end) = text.split_at_checked(text.len().checked_sub(words.len())?)?;
+    let is_separate = before.ends_with(char::is_whitespace);
+    (is_separate && end.eq_ignore_ascii_case(words)).then(|| before.trim_end())
+}
+
+/// As in Spark's `order by`: ascending and nulls first, or descending and nulls last, unless it says otherwise.
 impl fmt::Display for SortColumn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;

@@ -87,7 +87,7 @@ impl Write {
     /// Writes files whose content is in memory.
     async fn put(&self, files: Vec<SmallFile>) -> Result<Vec<WrittenFile>> {
         let mut staged: Vec<(Location, Contents, Vec<WrittenFile>)> = Vec::new();
-        let mut unseen: (Contents, Vec<WrittenFile>) = Default::default();
+        let (mut unseen, mut unseen_files) = (Contents::new(), Vec::new());
         for SmallFile { target, rows, bytes, columns } in files {
             let folder = self.folder(&target).await?;
             let location = folder.location.join(&target.name);
@@ -96,8 +96,8 @@ impl Write {
             let file = WrittenFile { values, location: at, rows, bytes: size, xxh3: None, publish: None, columns };
             match folder.visibility {
                 Visibility::Unseen => {
-                    unseen.0.push((location, bytes));
-                    unseen.1.push(file);
+                    unseen.push((location, bytes));
+                    unseen_files.push(file);
                 }
                 Visibility::Staged(root) => match staged.last_mut().filter(|(last, ..)| *last == root) {
                     Some((_, contents, files)) => {
@@ -108,9 +108,9 @@ impl Write {
                 },
             }
         }
-        let hashes = self.ctx.put_unseen(unseen.0).await?;
+        let hashes = self.ctx.put_unseen(unseen).await?;
         let hashed = |(file, xxh3)| WrittenFile { xxh3: Some(xxh3), ..file };
-        let mut written: Vec<_> = unseen.1.into_iter().zip(hashes).map(hashed).collect();
+        let mut written: Vec<_> = unseen_files.into_iter().zip(hashes).map(hashed).collect();
         for (root, contents, files) in staged {
             let actions = self.ctx.stage_files(&root, contents).await?;
             for (file, action) in files.into_iter().zip(actions) {

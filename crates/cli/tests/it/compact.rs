@@ -101,6 +101,7 @@ fn usage() {
     };
     says(&["--target-file-size", "lots"], 2, "expected a size such as `512MiB`");
     says(&["--sorted-by", "id,ctiy"], 2, "the column `ctiy`");
+    says(&["--sorted-by", "id desc, ctiy nulls last"], 2, "the column `ctiy`");
     assert_eq!(names(hardtack.dir()), 7);
     let nowhere = JobBinary::new(env!("CARGO_BIN_EXE_hardtack")).args(["--state", "s", "compact", "nope"]).run();
     assert_eq!(nowhere.code(), Some(1));

@@ -167,7 +167,7 @@ async fn what_takes_more_memory_than_it_may_is_ended() {
 
 /// Or else a statement could be ended for the memory of the one before it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_does_not_keep_memory_that_is_free() {
+async fn a_worker_is_told_to_give_free_memory_back() {
     const SETTING: &str = "MIMALLOC_PURGE_DELAY=";
     let folder = tempfile::tempdir().unwrap();
     let serving = Serving::start(folder.path(), &[]);

@@ -127,19 +127,29 @@ impl StageContext {
         Ok((store, path))
     }
 
-    /// Writes files of one store directly to places where no reader looks: into a folder that nothing points to yet,
-    /// noted as [`DiscardAction::Folder`](crate::actions::DiscardAction::Folder). Returns their
+    /// Writes files directly to places where no reader looks: into folders that nothing points to yet, noted as
+    /// [`DiscardAction::Folder`](crate::actions::DiscardAction::Folder). Returns their
     /// [hashes](crate::staging::content_hash), in order. They are written as those of [`stage_files`](Self::stage_files).
     ///
     /// # Errors
     /// Those of [`stage_file`](Self::stage_file).
     pub async fn put_unseen(&self, files: Vec<(Location, Bytes)>) -> Result<Vec<u64>> {
-        let Some((first, _)) = files.first() else { return Ok(Vec::new()) };
-        let (store, _) = self.stores().open(first)?;
+        // Partitions of a table can be in other stores than the table.
+        let mut batches: Vec<(Store, Vec<(Path, Bytes)>)> = Vec::new();
+        let mut contents = Vec::with_capacity(files.len());
+        for (target, bytes) in files {
+            let (store, path) = self.stores().open(&target)?;
+            contents.push(bytes.clone());
+            match batches.iter_mut().find(|(other, _)| other.url == store.url) {
+                Some((_, batch)) => batch.push((path, bytes)),
+                None => batches.push((store, vec![(path, bytes)])),
+            }
+        }
         let put = async move {
-            let hashes = files.iter().map(|(_, bytes)| XxHash3_64::oneshot(bytes)).collect();
-            let placed = |(target, bytes): (Location, Bytes)| target.resolve().map(|at| (at.path, bytes));
-            store.staging.put_unseen(files.into_iter().map(placed).collect::<Result<_>>()?).await?;
+            let hashes = contents.iter().map(|bytes| XxHash3_64::oneshot(bytes)).collect();
+            for (store, batch) in batches {
+                store.staging.put_unseen(batch).await?;
+            }
             Ok(hashes)
         };
         self.job.work(put).await

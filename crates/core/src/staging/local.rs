@@ -142,6 +142,19 @@ fn with_folder(folder: &std::path::Path, create: impl Fn() -> std::io::Result<st
     }
 }
 
+/// Creates a file with this content, and its folder if it does not exist.
+fn create_filled(path: &std::path::Path, bytes: &[u8], fsync: bool) -> Result<()> {
+    fault::hit("stage.file.before")?;
+    let mut file = with_folder(path.parent().unwrap_or(path), || std::fs::File::create(path))?;
+    fault::hit("stage.file.created")?;
+    std::io::Write::write_all(&mut file, bytes).map_err(|e| io(e, path))?;
+    if fsync {
+        file.sync_all().map_err(|e| io(e, path))?;
+        sync_folder(path.parent())?;
+    }
+    fault::hit("stage.file.finished")
+}
+
 fn file_store() -> Result<Url> {
     Url::parse("file:///").map_err(|e| Error::unexpected(e.to_string()))
 }
@@ -285,18 +298,7 @@ impl Staging for LocalStaging {
         let fsync = self.fsync;
         let put = move |(location, path, bytes): (Location, PathBuf, Bytes)| {
             check_target(&path, &location)?;
-            fault::hit("stage.file.before")?;
-            let put = || {
-                let mut file = with_folder(path.parent().unwrap_or(&path), || std::fs::File::create(&path))?;
-                fault::hit("stage.file.created")?;
-                std::io::Write::write_all(&mut file, &bytes).map_err(|e| io(e, &path))?;
-                if fsync {
-                    file.sync_all().map_err(|e| io(e, &path))?;
-                    sync_folder(path.parent())?;
-                }
-                fault::hit("stage.file.finished")
-            };
-            put().map_err(|e| e.with("target", location))
+            create_filled(&path, &bytes, fsync).map_err(|e| e.with("target", location))
         };
         blocking(move || files.into_iter().try_for_each(put)).await
     }

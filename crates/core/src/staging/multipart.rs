@@ -150,7 +150,8 @@ impl Staging for MultipartStaging {
             put.map_err(|e| Error::from(e).with("target", Location::of(&self.url, &target)))?;
             fault::hit("stage.file.finished")
         });
-        futures::future::try_join_all(put).await.map(|_| ())
+        // All are awaited even after an error: a request that goes on may end after its folder was discarded.
+        futures::future::join_all(put).await.into_iter().collect()
     }
 
     async fn publish(&self, action: &PublishAction) -> Result<()> {

@@ -1,8 +1,12 @@
 use std::sync::Arc;
 
 use futures::TryStreamExt;
-use object_store::PutPayload;
+use futures::stream::BoxStream;
 use object_store::memory::InMemory;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult,
+};
 use rstest::rstest;
 use url::Url;
 
@@ -206,4 +210,81 @@ async fn a_batch_of_unseen_files_names_the_one_that_fails(#[case] on_disk: bool)
         assert!(target.contains("k=1/a/d"), "{target}");
         assert_eq!(error.kind(), crate::ErrorKind::Usage);
     }
+}
+
+#[tokio::test]
+async fn unseen_files_go_to_the_store_of_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let ctx = crate::JobContext::builder("job").build().unwrap();
+    let targets = [Location::from(folder.path()).join("a"), Location::from("memory:/lake/b")];
+    let files = targets.iter().map(|target| (target.clone(), target.to_string().into())).collect();
+    ctx.staging("out").put_unseen(files).await.unwrap();
+    for target in targets {
+        let (store, path) = ctx.stores().open(&target).unwrap();
+        let found = store.objects.get(&path).await.unwrap().bytes().await.unwrap();
+        assert_eq!(found, target.to_string());
+    }
+}
+
+/// A store that refuses one object at once, and takes a while for the others.
+#[derive(Debug, Default)]
+struct Slow(InMemory);
+
+impl std::fmt::Display for Slow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Slow")
+    }
+}
+
+#[async_trait::async_trait]
+impl ObjectStore for Slow {
+    async fn put_opts(&self, path: &Path, put: PutPayload, options: PutOptions) -> object_store::Result<PutResult> {
+        if path.as_ref() == "refused" {
+            return Err(object_store::Error::Generic { store: "Slow", source: "refused".into() });
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        self.0.put_opts(path, put, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        path: &Path,
+        options: PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn MultipartUpload>> {
+        self.0.put_multipart_opts(path, options).await
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> object_store::Result<GetResult> {
+        self.0.get_opts(path, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, object_store::Result<Path>>,
+    ) -> BoxStream<'static, object_store::Result<Path>> {
+        self.0.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        self.0.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
+        self.0.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> object_store::Result<()> {
+        self.0.copy_opts(from, to, options).await
+    }
+}
+
+/// Or else it could appear after the folder has been discarded, and stay.
+#[tokio::test]
+async fn no_request_goes_on_when_another_one_has_failed() {
+    let (objects, url) = (Arc::new(Slow::default()), Url::parse("memory:///").unwrap());
+    let staging = MultipartStaging::new(url, objects.clone(), Arc::new(InMemory::new()));
+    let files = ["refused", "taken"].map(|name| (Path::from(name), name.into())).into();
+    let error = staging.put_unseen(files).await.unwrap_err().to_string();
+    assert!(error.contains("target: memory:/refused"), "{error}");
+    assert!(objects.head(&"taken".into()).await.is_ok(), "it was given up");
 }

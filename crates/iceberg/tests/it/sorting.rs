@@ -12,9 +12,9 @@ use rstest::rstest;
 
 use super::World;
 
-/// The fields of a table's sort order, which an engine may give it that has more of them than we.
+/// A sort order as other engines can set it.
 #[rstest]
-#[case::by_names(&[(2, Transform::Identity, Ascending, First)], Ok("3 null|1 2024-01-02|4 2024-01-05|2 2024-02-01"))]
+#[case::by_column(&[(2, Transform::Identity, Ascending, First)], Ok("3 null|1 2024-01-02|4 2024-01-05|2 2024-02-01"))]
 #[case::newest_first(&[(2, Transform::Identity, Descending, Last)], Ok("2 2024-02-01|4 2024-01-05|1 2024-01-02|3 null"))]
 #[case::nulls_last(&[(2, Transform::Identity, Ascending, Last)], Ok("1 2024-01-02|4 2024-01-05|2 2024-02-01|3 null"))]
 #[case::nulls_first(&[(2, Transform::Identity, Descending, First)], Ok("3 null|2 2024-02-01|4 2024-01-05|1 2024-01-02"))]
@@ -25,14 +25,14 @@ use super::World;
 #[case::month_and_day(&[(2, Transform::Month, Ascending, Last), (2, Transform::Identity, Ascending, Last), (1, Transform::Identity, Ascending, First)],
     Ok("1 2024-01-02|4 2024-01-05|2 2024-02-01|3 null"))]
 #[case::month_and_other(&[(2, Transform::Month, Ascending, Last), (1, Transform::Identity, Descending, First)], Err(
-    "rows cannot be sorted by the table's sort order, which is not one of columns (field: month(day), table: lake.t, hint: \
-    `.sorted_by([...])` chooses another one for this job, or none)"))]
+    "the table's sort order is not an order of columns, which rows could be sorted by (field: month(day), table: lake.t, hint: \
+    choose columns, or none, by `.sorted_by([...])` of the sink, or `--sort-by` of `iceberg compact`)"))]
 #[case::month_and_day_backwards(&[(2, Transform::Month, Ascending, Last), (2, Transform::Identity, Descending, Last)], Err(
-    "rows cannot be sorted by the table's sort order, which is not one of columns (field: month(day), table: lake.t, hint: \
-    `.sorted_by([...])` chooses another one for this job, or none)"))]
+    "the table's sort order is not an order of columns, which rows could be sorted by (field: month(day), table: lake.t, hint: \
+    choose columns, or none, by `.sorted_by([...])` of the sink, or `--sort-by` of `iceberg compact`)"))]
 #[case::buckets(&[(1, Transform::Bucket(4), Ascending, First)], Err(
-    "rows cannot be sorted by the table's sort order, which is not one of columns (field: bucket[4](id), table: lake.t, hint: \
-    `.sorted_by([...])` chooses another one for this job, or none)"))]
+    "the table's sort order is not an order of columns, which rows could be sorted by (field: bucket[4](id), table: lake.t, hint: \
+    choose columns, or none, by `.sorted_by([...])` of the sink, or `--sort-by` of `iceberg compact`)"))]
 #[tokio::test]
 async fn rows_are_sorted_as_the_table_says(
     #[case] fields: &[(i32, Transform, SortDirection, NullOrder)],
