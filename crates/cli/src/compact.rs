@@ -1,5 +1,6 @@
 //! `hardtack compact`.
 
+use std::convert::Infallible;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -19,13 +20,18 @@ pub(crate) struct Compact {
     target_file_size: u64,
     /// Sort the rows within each file by these columns, for example `customer,day desc nulls last` [default: the order
     /// that all files declare]
-    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',', value_parser = sort_column)]
     sorted_by: Vec<SortColumn>,
     /// Record the run under the name of this job, which excludes runs of that job in the same scope
     #[arg(long, default_value = JOB, value_name = "NAME")]
     job: String,
     #[command(flatten)]
     options: RuntimeArgs,
+}
+
+/// Reads a column of `--sorted-by` or `--sort-by`.
+pub(crate) fn sort_column(text: &str) -> Result<SortColumn, Infallible> {
+    Ok(SortColumn::parse(text))
 }
 
 impl Compact {

@@ -13,6 +13,7 @@ use hardtack_runtime::{RuntimeArgs, open_context, parse_duration};
 use hardtack_sinks::SortColumn;
 use hardtack_tables::Table;
 
+use crate::compact::sort_column;
 use crate::draw::{count, draw};
 use crate::recover::user;
 use crate::tables::qualified;
@@ -117,7 +118,7 @@ enum Command {
         all: bool,
         /// Sort the rows within each file by these columns, for example `customer,day desc nulls last` [default: the
         /// table's sort order]
-        #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+        #[arg(long, value_name = "COLUMNS", value_delimiter = ',', value_parser = sort_column)]
         sort_by: Option<Vec<SortColumn>>,
     },
     /// Rewrite the manifests of data files, so that those of a partition are together

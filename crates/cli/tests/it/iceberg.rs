@@ -188,10 +188,12 @@ async fn small_files_are_compacted() {
     assert_snapshot!(compact(&[]), @"rewrote 5 files of N bytes, as 1 file of N bytes");
     assert_eq!(lake.run(&["iceberg", "snapshots", "lake.people"]).matches("replace").count(), 1);
     assert_eq!(rows_of(&lake, "lake.people"), rows);
-    assert_snapshot!(compact(&["--all", "--sort-by", "name,id"]), @"rewrote 1 file of N bytes, as 1 file of N bytes");
+    assert_snapshot!(compact(&["--all", "--sort-by", "name nulls last, id desc"]), @"rewrote 1 file of N bytes, as 1 file of N bytes");
     assert_eq!(rows_of(&lake, "lake.people"), rows);
     let error = lake.fail(&["iceberg", "compact", "lake.people", "--branch", "mian"], 2);
     assert!(error.contains("did you mean: main"), "{error}");
+    let error = lake.fail(&["iceberg", "compact", "lake.people", "--all", "--sort-by", "id desc, nmae nulls last"], 2);
+    assert!(error.contains("`nmae`"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
