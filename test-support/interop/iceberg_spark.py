@@ -7,67 +7,22 @@ After iceberg.py, on the same FOLDER. Spark reads tables of both format versions
 code is 1.
 """
 
-import glob
-import os
 import shutil
-import struct
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as parquet
-import pyspark
-import snowpark_connect_deps_iceberg
 from iceberg import check, sql
+from iceberg_runtime import jars
 from pyiceberg.catalog import load_catalog
+from pyiceberg.transforms import BucketTransform
+from pyiceberg.types import LongType
 from pyspark.sql import SparkSession
 
-SHADED = "org/apache/iceberg/shaded/"
-# How long the constants of a class file are, by their tags.
-CONSTANT_SIZES = {3: 5, 4: 5, 5: 9, 6: 9, 7: 3, 8: 3, 9: 5, 10: 5, 11: 5, 12: 5, 15: 4, 16: 3, 17: 5, 18: 5, 19: 3, 20: 3}
-
-
-def relocated(class_file: bytes) -> bytes:
-    """A class of Jackson under the name by which Iceberg's runtime, of which it was left out, looks for it."""
-    old, new = b"com/fasterxml/jackson", SHADED.encode() + b"com/fasterxml/jackson"
-    (count,) = struct.unpack(">H", class_file[8:10])
-    at, index, out = 10, 1, [class_file[:10]]
-    while index < count:
-        tag = class_file[at]
-        if tag == 1:
-            (length,) = struct.unpack(">H", class_file[at + 1 : at + 3])
-            text = class_file[at + 3 : at + 3 + length].replace(old, new)
-            text = text.replace(old.replace(b"/", b"."), new.replace(b"/", b"."))
-            out.append(bytes([1]) + struct.pack(">H", len(text)) + text)
-            at += 3 + length
-        else:
-            size = CONSTANT_SIZES[tag]
-            out.append(class_file[at : at + size])
-            at += size
-            index += tag in (5, 6)
-        index += 1
-    return b"".join(out) + class_file[at:]
-
-
-def shaded_jackson(folder: Path) -> str:
-    """Makes a jar of PySpark's Jackson for Iceberg's runtime; returns its path."""
-    jars, target = Path(pyspark.__file__).parent / "jars", folder / "jackson-shaded.jar"
-    with zipfile.ZipFile(target, "w") as made:
-        seen = set()
-        for part in ["core", "databind", "annotations"]:
-            with zipfile.ZipFile(glob.glob(str(jars / f"jackson-{part}-2.*.jar"))[0]) as jar:
-                for name in jar.namelist():
-                    if name.endswith(".class") and name.startswith("com/") and name not in seen:
-                        seen.add(name)
-                        made.writestr(SHADED + name, relocated(jar.read(name)))
-    return str(target)
-
-
 def session(folder: Path) -> Any:
-    runtime = glob.glob(os.path.dirname(snowpark_connect_deps_iceberg.__file__) + "/jars/*runtime-3.5_2.12*.jar")
-    builder = SparkSession.builder.master("local[1]").config("spark.jars", ",".join([*runtime, shaded_jackson(folder)]))
+    builder = SparkSession.builder.master("local[1]").config("spark.jars", ",".join(jars(folder)))
     for key, value in {
         "spark.ui.enabled": "false",
         "spark.driver.bindAddress": "127.0.0.1",
@@ -134,7 +89,7 @@ def main() -> int:
     print("iceberg: hardtack has read what Spark has written, with its position deletes")
 
     # An order that hardtack writes files in, because Spark has given it to the table.
-    spark.sql(f"alter table {table} write locally ordered by b desc nulls last, id desc, hours(at)")
+    spark.sql(f"alter table {table} write locally ordered by bucket(3, id), b desc nulls last, id desc, hours(at)")
     register("spark_ordered")
     options = ["--catalog", f"embedded:{file}", "--state", str(folder / "state")]
     done = subprocess.run([hardtack, *options, "iceberg", "compact", "lake.spark_ordered", "--all"], capture_output=True, text=True)
@@ -142,7 +97,8 @@ def main() -> int:
     check("hardtack, compacted in Spark's order", ids("spark_ordered"), [*before, 21, 44])
     files = catalog.load_table("lake.spark_ordered").inspect.files().to_pylist()
     check("files say that they are in Spark's order", {file["sort_order_id"] for file in files}, {1})
-    order = lambda row: (row["b"] is None, not row["b"], -row["id"])
+    bucket = BucketTransform(3).transform(LongType())
+    order = lambda row: (bucket(row["id"]), row["b"] is None, not row["b"], -row["id"])
     for file in files:
         rows = parquet.read_table(file["file_path"], columns=["b", "id"]).to_pylist()
         check(f"{file['file_path']} is sorted", rows, sorted(rows, key=order))

@@ -84,8 +84,8 @@ def connect(args: argparse.Namespace):
     return db
 
 
-def become_duckdb_with_iceberg() -> None:
-    """Turns this process into one of the Python whose DuckDB has the extension: not every version has it as a package."""
+def become_python_with_iceberg() -> None:
+    """Turns this process into one of the Python with the DuckDB and the Spark that Iceberg's extensions exist for."""
     import os
     import sys
 
@@ -94,7 +94,7 @@ def become_duckdb_with_iceberg() -> None:
     if os.environ.pop("HARDTACK_BENCH_BECAME", None) == other:
         return
     if not os.access(other, os.X_OK):
-        sys.exit(f"there is no DuckDB with Iceberg: `.ci/bench-python --in` fills {os.path.dirname(os.path.dirname(other))}")
+        sys.exit(f"there is no Python with Iceberg: `.ci/bench-python --in` fills {os.path.dirname(os.path.dirname(other))}")
     os.environ["HARDTACK_BENCH_BECAME"] = other
     os.execv(other, [other, *sys.argv])
 
@@ -128,8 +128,8 @@ def sql_catalog(state: str):
     return load_catalog("hardtack", type="sql", uri=f"sqlite:///{Path(state).resolve()}/catalog.sqlite")
 
 
-def become_spark(args: argparse.Namespace) -> None:
-    """Turns this process into the JVM, so that its memory and processor time are what is measured."""
+def become_spark(args: argparse.Namespace, jars: list[str] | None = None) -> None:
+    """Turns this process into the JVM, with these jars, so that its memory and processor time are what is measured."""
     import os
     import sys
 
@@ -142,6 +142,8 @@ def become_spark(args: argparse.Namespace) -> None:
     os.environ["SPARK_HOME"] = os.path.dirname(pyspark.__file__)
     master = f"local[{args.threads or os.cpu_count()}]"
     options = ["--master", master, "--driver-memory", "6g", "--conf", "spark.ui.enabled=false"]
+    if jars:
+        options += ["--jars", ",".join(jars)]
     os.execv(submit, [submit, *options, os.path.abspath(sys.argv[0]), *sys.argv[1:]])
 
 

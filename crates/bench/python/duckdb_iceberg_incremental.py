@@ -2,7 +2,7 @@
 
 import arguments
 
-arguments.become_duckdb_with_iceberg()
+arguments.become_python_with_iceberg()
 
 import duckdb
 

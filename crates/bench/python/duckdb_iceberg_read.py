@@ -3,7 +3,7 @@
 import arguments
 
 if arguments.mode() == "iceberg":
-    arguments.become_duckdb_with_iceberg()
+    arguments.become_python_with_iceberg()
 
 import duckdb
 

@@ -226,11 +226,11 @@ impl Suite {
     pub fn engines(self) -> &'static [&'static str] {
         match self {
             Self::Elt | Self::Merge => &["hardtack", "duckdb", "polars", "spark"],
+            Self::Iceberg => &["hardtack", "polars", "spark"],
             Self::Json | Self::Access | Self::Snapshots | Self::Quality | Self::IcebergCompact | Self::Compare => {
                 &["hardtack", "duckdb", "polars"]
             }
             Self::Scan => &["hardtack", "duckdb"],
-            Self::Iceberg => &["hardtack", "polars"],
             Self::IcebergMerge => &["hardtack", "hardtack:files", "duckdb", "polars", "polars:pyiceberg"],
             Self::IcebergRead => &[
                 "hardtack",
