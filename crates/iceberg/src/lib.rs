@@ -21,6 +21,7 @@ mod schema;
 mod served;
 mod sink;
 mod snapshot;
+mod sorting;
 mod source;
 mod storage;
 mod table;

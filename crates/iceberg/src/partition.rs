@@ -365,11 +365,15 @@ impl ScalarUDFImpl for KeyOf {
 impl KeyOf {
     /// The keys of values of the column.
     fn keys(&self, values: &ArrayRef) -> DFResult<ArrayRef> {
-        let values = cast(values, &self.input)?;
-        let function = create_transform_function(&self.transform).map_err(|e| DataFusionError::from(failed(e)))?;
-        let keys = function.transform(values).map_err(|e| DataFusionError::from(failed(e)))?;
-        plain(&keys)
+        plain(&transformed(self.transform, values, &self.input)?)
     }
+}
+
+/// What a transform makes of values, after they have been cast to the type that it takes.
+pub(crate) fn transformed(transform: Transform, values: &ArrayRef, input: &DataType) -> DFResult<ArrayRef> {
+    let values = cast(values, input)?;
+    let function = create_transform_function(&transform).map_err(|e| DataFusionError::from(failed(e)))?;
+    function.transform(values).map_err(|e| DataFusionError::from(failed(e)))
 }
 
 fn plain(keys: &ArrayRef) -> DFResult<ArrayRef> {

@@ -12,15 +12,13 @@ use hardtack_core::actions::{DiscardAction, Phase};
 use hardtack_core::audit::{Audit, PendingAudit};
 use hardtack_core::{
     Environment, Error, ErrorKind, Location, NamedTable, PublishAction, Report, Result, Sink, StageContext, Staged,
-    fault, nearest,
+    fault,
 };
-use hardtack_sinks::{
-    Compression, Folder, ParquetDataset, Placement, SortColumn, Visibility, WrittenFile, iceberg_metadata,
-};
+use hardtack_sinks::{Compression, Folder, ParquetDataset, Placement, Visibility, WrittenFile, iceberg_metadata};
 use hardtack_transforms::coerce_to_schema;
 use iceberg::spec::{
-    DataFile, FormatVersion, MAIN_BRANCH, NullOrder, SchemaRef as SchemaRefOfIceberg, SnapshotReference,
-    SnapshotRetention, SortDirection, SortField, SortOrder, TableMetadata, TableMetadataBuilder, Transform,
+    DataFile, FormatVersion, MAIN_BRANCH, SchemaRef as SchemaRefOfIceberg, SnapshotReference, SnapshotRetention,
+    TableMetadata, TableMetadataBuilder,
 };
 use iceberg::{TableCreation, TableRequirement, TableUpdate};
 use object_store::ObjectStore;
@@ -32,6 +30,7 @@ use crate::error::failed;
 use crate::partition::{self, Keys};
 use crate::publisher::{Discard, PUBLISHER, Publish};
 use crate::snapshot::{Draft, Mode};
+use crate::sorting::{self, Sorting};
 use crate::touched::Replaced;
 use crate::{IcebergTable, NewIcebergTable, Touched, evolution, file, schema};
 
@@ -208,33 +207,7 @@ pub(crate) fn new_table(
     let declared = new.schema.as_ref().map_or(rows, AsRef::as_ref);
     let schema = schema::iceberg_schema(declared).map_err(at)?;
     let spec = partition::spec(&new.partition_by, &schema).map_err(at)?;
-    let order = new.sorted_by.iter().map(|by| {
-        let name = by.name();
-        let column = schema.field_by_name(name).ok_or_else(|| {
-            let near = nearest(name, schema.as_struct().fields().iter().map(|field| field.name.as_str()));
-            let error = at(Error::usage(format!("the table has no column `{name}` to be sorted by")));
-            match near {
-                Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error,
-            }
-        })?;
-        let direction = if by.is_descending() { SortDirection::Descending } else { SortDirection::Ascending };
-        let nulls = if by.has_nulls_first() { NullOrder::First } else { NullOrder::Last };
-        let transform = Transform::Identity;
-        Ok(SortField::builder()
-            .source_id(column.id)
-            .transform(transform)
-            .direction(direction)
-            .null_order(nulls)
-            .build())
-    });
-    let fields = order.collect::<Result<Vec<_>>>()?;
-    let order = match fields.is_empty() {
-        true => SortOrder::unsorted_order(),
-        false => {
-            SortOrder::builder().with_order_id(1).with_fields(fields).build_unbound().map_err(failed).map_err(at)?
-        }
-    };
+    let order = sorting::order(&new.sorted_by, &schema).map_err(at)?;
     let format = match new.format_version {
         1 => FormatVersion::V1,
         2 => FormatVersion::V2,
@@ -321,14 +294,19 @@ impl Saving<'_> {
         let spec = self.loaded.metadata().default_partition_spec();
         let keys = Keys::of(spec, &self.schema)?;
         let rows = coerce_to_schema(rows, &columns)?;
-        let rows = match spec.is_unpartitioned() {
+        let sorting = self.sorting()?;
+        let computed: Vec<Expr> = keys.columns().chain(sorting.iter().flat_map(Sorting::columns)).collect();
+        let rows = match computed.is_empty() {
             true => rows,
             false => {
-                let all = columns.fields().iter().map(|field| ident(field.name())).chain(keys.columns());
+                let all = columns.fields().iter().map(|field| ident(field.name())).chain(computed);
                 rows.select(all.collect::<Vec<Expr>>())?
             }
         };
-        let dataset = self.layout(&columns)?.partition_by(keys.names());
+        let mut dataset = self.layout(&columns)?.partition_by(keys.names());
+        if let Some(sorting) = &sorting {
+            dataset = dataset.sorted_by(sorting.by.clone()).omit_columns(sorting.names());
+        }
         let placement = Data { folder, partitioned: !spec.is_unpartitioned() };
         let files = dataset.write_files(self.ctx, rows, Arc::new(placement)).await?;
         let report = WrittenFile::report(&files);
@@ -445,61 +423,22 @@ impl Saving<'_> {
             }
         };
         files = files.with_compression(compression);
-        let sorted_by = match &self.table.sorted_by {
-            Some(columns) => columns.clone(),
-            None => self.sort_order()?,
-        };
-        Ok(files.sorted_by(sorted_by))
+        Ok(files)
+    }
+
+    /// How the rows of a file are sorted: as the job says, or else the table. The layout of another dataset says it, too.
+    fn sorting(&self) -> Result<Option<Sorting>> {
+        Ok(match (&self.table.layout, &self.table.sorted_by) {
+            (Some(_), _) => None,
+            (None, Some(columns)) => Some(Sorting::by(columns.clone())),
+            (None, None) => Some(Sorting::of(self.loaded.metadata().default_sort_order(), &self.schema)?),
+        })
     }
 
     /// Whether rows are sorted by the table's sort order, which it may not have.
     fn is_sorted_as_the_table(&self) -> bool {
         let order = self.loaded.metadata().default_sort_order();
         self.table.layout.is_none() && self.table.sorted_by.is_none() && !order.fields.is_empty()
-    }
-
-    /// The columns by which rows are in the table's sort order.
-    ///
-    /// # Errors
-    /// Usage for an order that the writer does not have.
-    fn sort_order(&self) -> Result<Vec<SortColumn>> {
-        let fields = self.loaded.metadata().default_sort_order().fields.iter();
-        let mut fields = fields.filter(|field| field.transform != Transform::Void).peekable();
-        let mut columns = Vec::new();
-        while let Some(field) = fields.next() {
-            // Rows in the order of moments are in that of days, but then not also in that of another column.
-            let in_its_order = match field.transform {
-                Transform::Identity => true,
-                Transform::Year | Transform::Month | Transform::Day | Transform::Hour | Transform::Truncate(_) => {
-                    let by_itself = SortField { transform: Transform::Identity, ..field.clone() };
-                    match fields.peek() {
-                        Some(next) if **next == by_itself => continue,
-                        next => next.is_none(),
-                    }
-                }
-                _ => false,
-            };
-            let column = self.schema.as_struct().fields().iter().find(|column| column.id == field.source_id);
-            let Some(column) = column.filter(|_| in_its_order) else {
-                let name = self.schema.name_by_field_id(field.source_id).unwrap_or("?");
-                return Err(Error::usage(
-                    "the table's sort order is not an order of columns, which rows could be sorted by",
-                )
-                .with("field", format!("{}({name})", field.transform))
-                .hint(
-                    "choose columns, or none, by `.sorted_by([...])` of the sink, or `--sort-by` of `iceberg compact`",
-                ));
-            };
-            let by = match field.direction {
-                SortDirection::Ascending => SortColumn::asc(&column.name),
-                SortDirection::Descending => SortColumn::desc(&column.name),
-            };
-            columns.push(match field.null_order {
-                NullOrder::First => by.nulls_first(),
-                NullOrder::Last => by.nulls_last(),
-            });
-        }
-        Ok(columns)
     }
 }
 

@@ -295,7 +295,7 @@ impl Layout {
     }
 }
 
-fn index(schema: &SchemaRef, name: &str, option: &str) -> Result<usize> {
+pub(crate) fn index(schema: &SchemaRef, name: &str, option: &str) -> Result<usize> {
     schema.index_of(name).map_err(|_| {
         let there: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
         Error::usage(format!("the column `{name}` of `{option}` is not among the columns {}", there.join(", ")))

@@ -85,7 +85,7 @@ impl PartitionValues {
         let (arrays, fields): (Vec<_>, Vec<_>) = keys.collect::<Result<Vec<_>>>()?.into_iter().unzip();
         let columns = Arc::new(Schema::new(fields));
         let row = RecordBatch::try_new(Arc::clone(&columns), arrays)?;
-        let partitions = Partitioner::new(&columns, partition_by, true)?.split(&row)?;
+        let partitions = Partitioner::new(&columns, partition_by, true, &[])?.split(&row)?;
         Ok(partitions.into_iter().flat_map(|(values, _)| values).collect())
     }
 }

@@ -77,6 +77,8 @@ pub struct ParquetDataset {
     schema: Option<SchemaRef>,
     pub(crate) layout: Layout,
     keep_partition_columns: bool,
+    /// The columns that files do not have.
+    omitted: Vec<String>,
     pub(crate) target_file_bytes: u64,
     /// The field ids of the columns of files and of the fields within them, depth first.
     field_ids: Vec<i32>,
@@ -95,6 +97,7 @@ impl ParquetDataset {
             schema: None,
             layout: Layout::default(),
             keep_partition_columns: false,
+            omitted: Vec::new(),
             target_file_bytes: TARGET_FILE_BYTES,
             field_ids: Vec::new(),
         }
@@ -195,6 +198,13 @@ impl ParquetDataset {
         self
     }
 
+    /// Leaves these columns out of files, whose rows can still be sorted by them: for sinks that are built on this one.
+    #[must_use]
+    pub fn omit_columns<C: Into<String>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
+        self.omitted = columns.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Sorts the rows within each file by these columns, so that readers can skip more: names, for ascending and nulls
     /// first, or [`SortColumn`]s.
     #[must_use]
@@ -243,7 +253,7 @@ impl ParquetDataset {
 
     /// Writes the field ids of this schema, which table formats such as Iceberg identify columns by, into the files. Fields
     /// have them in their metadata, under [`PARQUET_FIELD_ID_META_KEY`]. The rows must have the same columns, in the same
-    /// order, before any partition columns.
+    /// order, before any partition columns and those that are [omitted](ParquetDataset::omit_columns).
     #[must_use]
     pub fn with_field_ids(mut self, schema: &Schema) -> Self {
         self.field_ids = field_ids::of(schema.fields());
@@ -406,7 +416,7 @@ impl ParquetDataset {
 
     /// State shared by the streams of a write.
     pub(crate) fn write(&self, ctx: &StageContext, schema: SchemaRef, placement: Arc<dyn Placement>) -> Result<Write> {
-        let partitioner = Partitioner::new(&schema, &self.partition_by, self.keep_partition_columns)?;
+        let partitioner = Partitioner::new(&schema, &self.partition_by, self.keep_partition_columns, &self.omitted)?;
         let file_schema = field_ids::with(&partitioner.file_schema(&schema)?, &self.field_ids)?;
         let parquet_schema =
             ArrowSchemaConverter::new().convert(&file_schema).map_err(parquet_error)?.root_schema_ptr();
@@ -415,6 +425,7 @@ impl ParquetDataset {
             sink: self.name.clone(),
             partition_by: self.partition_by.clone(),
             keep_partition_columns: self.keep_partition_columns,
+            omitted: self.omitted.clone(),
             layout: self.layout.clone(),
             target_file_bytes: self.target_file_bytes,
             prefix: "part".to_owned(),
@@ -456,6 +467,9 @@ impl std::fmt::Debug for ParquetDataset {
         }
         if self.keep_partition_columns {
             f.field("keep_partition_columns", &true);
+        }
+        if !self.omitted.is_empty() {
+            f.field("omitted", &self.omitted);
         }
         self.layout.show(&mut f);
         if self.target_file_bytes != TARGET_FILE_BYTES {
@@ -596,6 +610,7 @@ mod tests {
                 .sorted_by(["n"])
                 .with_compression(Compression::Snappy),
             plain.clone().with_field_ids(&identified),
+            plain.clone().omit_columns(["n"]),
             plain.clone().with_bloom_filters(["n"]).with_statistics(Statistics::None).with_target_file_bytes(1 << 20),
             ParquetDataset::new("out", "memory:/elsewhere"),
         ];

@@ -12,6 +12,8 @@ use datafusion::prelude::DataFrame;
 use hardtack_catalog::{NULL_PARTITION, partition_name};
 use hardtack_core::{Error, Result, nearest};
 
+use crate::layout::index;
+
 /// An empty text shares the folder of null; treated as the same value as null, it also shares its file.
 pub(crate) fn empty_is_null(rows: DataFrame, names: &[String]) -> Result<DataFrame> {
     let schema = rows.schema().as_arrow();
@@ -41,7 +43,7 @@ fn names_moments(zone: &str) -> bool {
     matches!(zone.to_ascii_uppercase().as_str(), "UTC" | "Z" | "ETC/UTC" | "GMT") || zone.starts_with(['+', '-'])
 }
 
-/// Removes the partition columns from batches and names their folders.
+/// Removes the partition columns, and those that are omitted, from batches and names their folders.
 #[derive(Debug)]
 pub(crate) struct Partitioner {
     names: Vec<String>,
@@ -52,7 +54,7 @@ pub(crate) struct Partitioner {
 impl Partitioner {
     /// # Errors
     /// Usage if a column is missing or has a type that a folder name cannot express, or if no other column is left.
-    pub(crate) fn new(schema: &SchemaRef, names: &[String], keep: bool) -> Result<Self> {
+    pub(crate) fn new(schema: &SchemaRef, names: &[String], keep: bool, omitted: &[String]) -> Result<Self> {
         let mut columns = Vec::new();
         for name in names {
             let Ok(index) = schema.index_of(name) else {
@@ -74,7 +76,9 @@ impl Partitioner {
             }
             columns.push(index);
         }
-        let rest: Vec<usize> = (0..schema.fields().len()).filter(|i| keep || !columns.contains(i)).collect();
+        let omitted = omitted.iter().map(|name| index(schema, name, "omit_columns")).collect::<Result<Vec<_>>>()?;
+        let is_kept = |i: &usize| (keep || !columns.contains(i)) && !omitted.contains(i);
+        let rest: Vec<usize> = (0..schema.fields().len()).filter(is_kept).collect();
         if rest.is_empty() && !columns.is_empty() {
             return Err(Error::usage("all columns are partition columns; a file needs at least one column"));
         }
@@ -91,7 +95,7 @@ impl Partitioner {
         &self.columns
     }
 
-    /// The schema of the files: without the partition columns.
+    /// The schema of the files.
     pub(crate) fn file_schema(&self, schema: &SchemaRef) -> Result<SchemaRef> {
         Ok(schema.project(&self.rest)?.into())
     }
@@ -128,7 +132,7 @@ impl Partitioner {
         Ok(runs)
     }
 
-    /// The rows of a range, without the partition columns.
+    /// The rows of a range, as a file has them.
     pub(crate) fn rows(&self, batch: &RecordBatch, range: &Range<usize>) -> Result<RecordBatch> {
         let all = if self.rest.len() == batch.num_columns() { batch.clone() } else { batch.project(&self.rest)? };
         Ok(if range.len() == all.num_rows() { all } else { all.slice(range.start, range.len()) })
@@ -161,7 +165,7 @@ mod tests {
             ],
         )
         .unwrap();
-        let partitioner = Partitioner::new(&schema, &["day".to_owned(), "city".to_owned()], false).unwrap();
+        let partitioner = Partitioner::new(&schema, &["day".to_owned(), "city".to_owned()], false, &[]).unwrap();
         let runs = partitioner.split(&batch).unwrap();
         let values = |texts: [&str; 2]| texts.map(str::to_owned).to_vec();
         assert_eq!(runs, [(values(["1970-01-01", "a/b"]), 0..2), (values([NULL_PARTITION, NULL_PARTITION]), 2..3)]);
@@ -180,6 +184,6 @@ mod tests {
             Field::new("x", DataType::Float64, true),
         ]));
         let names: Vec<String> = names.iter().map(|s| (*s).to_owned()).collect();
-        assert_eq!(Partitioner::new(&schema, &names, false).unwrap_err().to_string(), message);
+        assert_eq!(Partitioner::new(&schema, &names, false, &[]).unwrap_err().to_string(), message);
     }
 }

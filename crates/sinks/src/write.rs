@@ -44,6 +44,7 @@ pub(crate) struct WriteSpec {
     pub(crate) sink: String,
     pub(crate) partition_by: Vec<String>,
     pub(crate) keep_partition_columns: bool,
+    pub(crate) omitted: Vec<String>,
     pub(crate) layout: Layout,
     pub(crate) target_file_bytes: u64,
     /// The prefix of its file names; two writes of one run to one folder have different ones.

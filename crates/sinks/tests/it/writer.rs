@@ -12,7 +12,7 @@ use datafusion::arrow::datatypes::{DataType, Int64Type, UInt32Type};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::prelude::{DataFrame, col};
 use hardtack_core::{ErrorKind, JobContext, Location, Sink};
-use hardtack_sinks::{Compression, ParquetDataset, Statistics};
+use hardtack_sinks::{Compression, ParquetDataset, SortColumn, Statistics};
 use hardtack_transforms::drop_duplicates;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -302,6 +302,32 @@ async fn rows_are_sorted_within_files_and_the_files_say_so(
             pretty_format_batches(&rows).unwrap().to_string().lines().skip(3).map(str::to_owned).collect();
         assert!(pairs[..5000].is_sorted(), "p={p}");
     }
+}
+
+#[rstest]
+#[tokio::test]
+async fn rows_are_sorted_by_what_files_do_not_have(#[values(&[], &["p"])] partitions: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let dataset = ParquetDataset::new("n", Location::from(folder.path()))
+        .partition_by(partitions.iter().copied())
+        .sorted_by([SortColumn::desc("key"), "a".into()])
+        .omit_columns(["key"]);
+    let query = "select value as a, 'x' as p, value % 3 as key from generate_series(1, 6)";
+    save(&context("r"), &dataset, query).await;
+    let place = if partitions.is_empty() { folder.path().to_owned() } else { folder.path().join("p=x") };
+    let file = crate::only_file(&place, "part");
+    let reader = SerializedFileReader::new(std::fs::File::open(&file).unwrap()).unwrap();
+    // Readers would take them for columns of the file.
+    assert_eq!(reader.metadata().row_group(0).sorting_columns(), None);
+    let rows = context("reader").session().read_parquet(file.to_str().unwrap(), Default::default()).await.unwrap();
+    assert!(rows.schema().fields().iter().all(|field| field.name() != "key"));
+    let rows = rows.select_columns(&["a"]).unwrap().collect().await.unwrap();
+    let values = rows[0].column(0).as_primitive::<Int64Type>().values();
+    assert_eq!(values, &[2, 5, 1, 4, 3, 6]);
+
+    let ctx = context("r");
+    let wrong = dataset.omit_columns(["kye"]).stage(&ctx.staging("out"), sql(&ctx, query).await).await.unwrap_err();
+    assert_eq!(wrong.message(), "the column `kye` of `omit_columns` is not among the columns a, p, key");
 }
 
 #[tokio::test]
