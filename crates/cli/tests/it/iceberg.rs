@@ -192,8 +192,8 @@ async fn small_files_are_compacted() {
     assert_eq!(rows_of(&lake, "lake.people"), rows);
     let error = lake.fail(&["iceberg", "compact", "lake.people", "--branch", "mian"], 2);
     assert!(error.contains("did you mean: main"), "{error}");
-    let error = lake.fail(&["iceberg", "compact", "lake.people", "--all", "--sort-by", "id desc, nmae nulls last"], 2);
-    assert!(error.contains("`nmae`"), "{error}");
+    let error = lake.fail(&["iceberg", "compact", "lake.people", "--all", "--sort-by", "id desc, nope nulls last"], 2);
+    assert!(error.contains("`nope`"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
